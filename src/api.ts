@@ -1,0 +1,275 @@
+/**
+ * What a plugin may import: the descriptor types, one `define*` function each, and the types of what a plugin is handed.
+ * A descriptor is a plain record, its file's default export; heavy code is imported inside `load` or `run`, so that
+ * planning a grid loads no numerics.
+ */
+import type {
+  DataSpec, EvaluateSpec, FisherSpec, HeadSpec, ModelSpec, NtkSpec, SplitSpec, TrainSpec,
+} from './spec/pipeline.generated.ts';
+import type { RandomStream } from './random/random.ts';
+
+export type { SplitSpec } from './spec/pipeline.generated.ts';
+export type { RandomStream } from './random/random.ts';
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+export type JsonObject = { readonly [key: string]: Json };
+/** A JSON Schema (draft 7) with `description` and `default` on every field. */
+export type JsonSchema = { readonly [key: string]: unknown };
+
+declare const brand: unique symbol;
+type Branded<Name extends string> = string & { readonly [brand]: Name };
+/** `sha256:` and 64 hex digits. */
+export type Digest = Branded<'Digest'>;
+export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
+
+/** Fields with a default, present after resolution. */
+type Filled<T, Optional extends keyof T = never> = { readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined> } & { readonly [K in Optional]?: T[K] };
+
+export interface ResolvedSplit extends Filled<Omit<SplitSpec, 'columns'>, 'classes' | 'limit' | 'digest'> {
+  readonly columns: { readonly text: string | number; readonly text_pair?: string | number; readonly label: string | number };
+}
+
+/**
+ * One cell: the spec with every axis resolved to one value, every default filled in, every `file:` path absolute, and
+ * one seed. `adapter.train` overrides are already merged into `train` and removed from `adapter`.
+ */
+export interface Cell {
+  readonly name: string;
+  readonly seed: number;
+  readonly model: Filled<ModelSpec>;
+  readonly data: { readonly train: ResolvedSplit; readonly validation: ResolvedSplit } & Pick<DataSpec, 'classes'>;
+  /** `attack` and that attack's own parameters, defaults filled in. */
+  readonly poisoning: { readonly attack: string } & JsonObject;
+  /** `type` and that adapter's own parameters, defaults filled in. */
+  readonly adapter: { readonly type: string } & JsonObject;
+  readonly head: HeadSpec;
+  /** Neither `epochs` nor `steps`: three epochs. */
+  readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
+  readonly evaluate: Filled<EvaluateSpec, 'max_length'>;
+  readonly ntk: Filled<NtkSpec>;
+  readonly fisher: Filled<FisherSpec>;
+}
+
+/** A labelled text. `label` indexes the data set's `classes`. `id` is unique in its set and stable across cells. */
+export interface Row {
+  readonly id: string;
+  readonly text: string;
+  readonly text_pair?: string;
+  readonly label: number;
+}
+
+/** `dataset.json` of the `data` and `poison` stages, beside `rows.jsonl` (one Row a line). */
+export interface DatasetInfo {
+  readonly classes: readonly string[];
+  readonly rows: number;
+  /** How many rows each class has, by label id. */
+  readonly counts: readonly number[];
+  readonly provenance: JsonObject;
+}
+
+/** A fault found in a user's input. `path` is the spec field it concerns (`['adapter', 'rank']`); the engine adds file, line and column. */
+export interface Problem {
+  readonly path: readonly (string | number)[];
+  /** What is wrong, one sentence without the place. */
+  readonly message: string;
+  /** The way out, one sentence. */
+  readonly hint?: string;
+}
+
+/** A stage throws this for a user's fault: it is printed without a stack. Anything else thrown is an internal error. */
+export class UserFault extends Error {
+  override readonly name = 'UserFault';
+  constructor(message: string, readonly hint?: string) { super(message); }
+}
+
+interface Plugin<Kind extends string> {
+  readonly kind: Kind;
+  readonly name: string;
+  /** One sentence. */
+  readonly summary: string;
+}
+
+// ---- attacks -------------------------------------------------------------------------------------------------------
+
+export interface AttackInput<P> {
+  readonly rows: readonly Row[];
+  readonly classes: readonly string[];
+  readonly params: P;
+  /** The attack's own stream for a purpose, derived from (seed, purpose, name) only. */
+  readonly random: (purpose: string, name?: string) => RandomStream;
+}
+
+export interface Poisoned {
+  /** Replacements in place, by index into `rows`. */
+  readonly changed: readonly { readonly index: number; readonly row: Row }[];
+  /** Rows added at the end: an attack's true negatives. */
+  readonly negatives: readonly Row[];
+  /** How many rows were asked for and how many were eligible. `changed.length` is how many were made. */
+  readonly asked: number;
+  readonly eligible: number;
+}
+
+export interface AttackDescriptor<P = JsonObject> extends Plugin<'attack'> {
+  /** none: training data untouched. untargeted: hurts accuracy. backdoor: has a trigger and a target class. */
+  readonly family: 'none' | 'untargeted' | 'backdoor';
+  readonly citation: string;
+  /** Schema of the attack's own parameters (an object schema without `attack`). */
+  readonly params: JsonSchema;
+  /** Faults that only the data can show (too few eligible rows); empty when it can run. Throw UserFault from `poison` otherwise. */
+  poison(input: AttackInput<P>): Poisoned;
+  /** Backdoors: the target class. */
+  target?(params: P, classes: readonly string[]): number;
+  /** Backdoors: the row as evaluation shows it, under the trigger. Only non-target rows are passed. */
+  trigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): Row;
+}
+
+// ---- sources and data sets -----------------------------------------------------------------------------------------
+
+/** Bytes on this machine: a file or a folder, with the digest of its content. */
+export interface Asset {
+  readonly uri: string;
+  readonly path: string;
+  readonly digest: Digest;
+  /** What a paper would cite: package, version, integrity, revision, … */
+  readonly provenance: JsonObject;
+}
+
+export interface SourceContext {
+  /** The download cache (DOSIMETER_CACHE, or the user's cache folder). */
+  readonly cacheDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: (message: string) => void;
+}
+
+/** Where bytes come from: one URI scheme. */
+export interface SourceDescriptor extends Plugin<'source'> {
+  /** The asset if it is on this machine already, without network; null if it must be fetched. Throws UserFault when it can't exist (a missing file). */
+  locate(uri: string, context: SourceContext): Promise<Asset | null>;
+  fetch(uri: string, context: SourceContext): Promise<Asset>;
+}
+
+export interface RawRow {
+  readonly text: string;
+  readonly text_pair?: string;
+  readonly label: string;
+  /** Where it stands, for errors: `train.tsv:17`. */
+  readonly place: string;
+}
+
+/** How an asset's bytes become rows: one format or corpus. */
+export interface DatasetDescriptor extends Plugin<'dataset'> {
+  /** Whether `format: auto` chooses this reader. */
+  matches(uri: string, path: string): boolean;
+  /** Whether rows must be put in a seeded order because the source has none of its own (package corpora). */
+  readonly unordered: boolean;
+  read(asset: Asset, split: ResolvedSplit): AsyncIterable<RawRow>;
+}
+
+// ---- models and adapters: their science-side interfaces are in src/science/nn/types.ts ----------------------------------
+
+export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
+  load(): Promise<Impl>;
+}
+
+export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
+  readonly citation: string;
+  /** Schema of the adapter's own parameters (an object schema without `type` and `train`). */
+  readonly params: JsonSchema;
+  load(): Promise<Impl>;
+}
+
+// ---- stages --------------------------------------------------------------------------------------------------------
+
+/** Another stage's output that this stage reads. `with` narrows it (`{ split: 'train' }`). */
+export interface StageRequest {
+  readonly kind: string;
+  readonly cell: Cell;
+  readonly with?: JsonObject;
+}
+
+/** What a stage reads, all of it: its keys are made of this and nothing else. */
+export interface StageDefinition {
+  readonly params: JsonObject;
+  readonly inputs: { readonly [name: string]: StageRequest };
+  /** Source URIs by name; their content's digest is in the action key. */
+  readonly assets?: { readonly [name: string]: string };
+  /** Plugins whose code this stage runs; their code version is in the key. */
+  readonly uses?: readonly { readonly kind: 'attack' | 'dataset' | 'model' | 'adapter'; readonly name: string }[];
+}
+
+export interface Resources {
+  /** Processor cores; TensorFlow's threads in the worker are pinned to it. */
+  readonly cpu: number;
+  readonly memoryMB?: number;
+}
+
+export interface StageInput {
+  readonly dir: string;
+  readonly digest: Digest;
+}
+
+export interface RunContext {
+  readonly params: JsonObject;
+  readonly inputs: { readonly [name: string]: StageInput };
+  readonly assets: { readonly [name: string]: Asset };
+  /** An empty folder; what is in it when `run` resolves is the stage's output. */
+  readonly outDir: string;
+  readonly backend: BackendName;
+  readonly log: (message: string) => void;
+  readonly progress: (done: number, total: number, unit: string) => void;
+  readonly signal: AbortSignal;
+  /** A plugin that `uses` declares. */
+  plugin<D>(kind: 'attack' | 'dataset' | 'model' | 'adapter', name: string): D;
+  /** Facts about the whole experiment, for stages of scope `experiment`; not part of any key. */
+  readonly experiment?: ExperimentFacts;
+}
+
+export interface StageFacts {
+  readonly id: string;
+  readonly kind: string;
+  /** Axis values that all cells sharing this stage agree on. */
+  readonly cell: JsonObject;
+  readonly seed: number | null;
+  readonly inputs: readonly string[];
+  readonly key: string;
+  readonly dir: string;
+  readonly seconds: number;
+  readonly backend: BackendName | null;
+  readonly state: 'ran' | 'cached' | 'failed' | 'blocked';
+  readonly error?: string;
+}
+
+export interface ExperimentFacts {
+  readonly name: string;
+  readonly specFile: string;
+  readonly specText: string;
+  /** Every cell: its axis values by full path, and its seed. */
+  readonly cells: readonly { readonly cell: JsonObject; readonly seed: number; readonly stages: { readonly [kind: string]: string } }[];
+  readonly stages: readonly StageFacts[];
+  /** Versions of Node, packages, TensorFlow; threads, CPU, git commit and dirty flag. */
+  readonly environment: JsonObject;
+}
+
+export interface StageDescriptor extends Plugin<'stage'> {
+  /** Whether it computes with tensors: its key then holds the backend. */
+  readonly compute: boolean;
+  /** Files that vary from run to run (timings): in the entry, but not in the digest that downstream keys see. */
+  readonly volatile?: readonly string[];
+  /** cell: one instance a distinct definition. experiment: one that joins the grid. */
+  readonly scope: 'cell' | 'experiment';
+  /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */
+  define(cells: readonly Cell[], request: { readonly with: JsonObject; readonly goals: readonly string[] }): StageDefinition;
+  resources?(params: JsonObject): Resources;
+  /** Faults in the input that can be seen before anything runs. */
+  preflight?(context: Pick<RunContext, 'params' | 'assets' | 'plugin'>): Promise<readonly Problem[]>;
+  run(context: RunContext): Promise<void>;
+}
+
+export const defineAttack = <P = JsonObject>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P> => ({ kind: 'attack', ...attack });
+export const defineSource = (source: Omit<SourceDescriptor, 'kind'>): SourceDescriptor => ({ kind: 'source', ...source });
+export const defineDataset = (dataset: Omit<DatasetDescriptor, 'kind'>): DatasetDescriptor => ({ kind: 'dataset', ...dataset });
+export const defineModel = <Impl>(model: Omit<ModelDescriptor<Impl>, 'kind'>): ModelDescriptor<Impl> => ({ kind: 'model', ...model });
+export const defineAdapter = <Impl>(adapter: Omit<AdapterDescriptor<Impl>, 'kind'>): AdapterDescriptor<Impl> => ({ kind: 'adapter', ...adapter });
+export const defineStage = (stage: Omit<StageDescriptor, 'kind'>): StageDescriptor => ({ kind: 'stage', ...stage });
+
+export type AnyPlugin = AttackDescriptor<never> | SourceDescriptor | DatasetDescriptor | ModelDescriptor | AdapterDescriptor | StageDescriptor;

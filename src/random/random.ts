@@ -1,0 +1,51 @@
+/** Seeded random streams. A stream depends on (seed, purpose, name) only, never on the grid cell (science.md, Randomness). */
+import { createHash } from 'node:crypto';
+import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
+
+export interface RandomStream {
+  /** Uniform in [0, 1), 53 bits. */
+  uniform(): number;
+  /** Uniform integer in [0, n). */
+  integer(n: number): number;
+  /** Standard normal. */
+  normal(): number;
+  /** A permutation of 0 … n−1. Its first k entries are a sample without replacement, nested in k. */
+  permutation(n: number): Int32Array;
+}
+
+/** The stream for (seed, purpose, name). Different triples give independent streams. */
+export function randomStream(seed: number, purpose: string, name = ''): RandomStream {
+  // A JSON array as pre-image: no two triples share one.
+  const hash = createHash('sha256').update(JSON.stringify(['dosimeter.random/1', seed, purpose, name])).digest();
+  // pure-rand seeds from 32 bits; the full 128-bit state is set from the digest instead.
+  const generator = xoroshiro128plusFromState([hash.readInt32LE(0), hash.readInt32LE(4), hash.readInt32LE(8), hash.readInt32LE(12) | 1]);
+  const uniform = (): number => {
+    const high = generator.next() >>> 5, low = generator.next() >>> 6;
+    return (high * 67108864 + low) / 9007199254740992;
+  };
+  const integer = (n: number): number => {
+    if (!Number.isInteger(n) || n < 1) throw new RangeError(`integer(n) needs a whole n ≥ 1, got ${n}`);
+    return Math.floor(uniform() * n);
+  };
+  let spare: number | null = null;
+  const normal = (): number => {
+    if (spare !== null) { const z = spare; spare = null; return z; }
+    for (;;) { // Marsaglia's polar method
+      const u = 2 * uniform() - 1, v = 2 * uniform() - 1, q = u * u + v * v;
+      if (q > 0 && q < 1) {
+        const f = Math.sqrt(-2 * Math.log(q) / q);
+        spare = v * f;
+        return u * f;
+      }
+    }
+  };
+  const permutation = (n: number): Int32Array => { // Fisher–Yates from the front: prefixes are nested samples
+    const order = Int32Array.from({ length: n }, (_, i) => i);
+    for (let i = 0; i < n - 1; i++) {
+      const j = i + integer(n - i);
+      const t = order[i]!; order[i] = order[j]!; order[j] = t;
+    }
+    return order;
+  };
+  return { uniform, integer, normal, permutation };
+}

@@ -1,0 +1,34 @@
+/** Summaries over seeds (attacks.md, Metrics). Pure. */
+import tQuantile from '@stdlib/stats-base-dists-t-quantile';
+
+export interface Summary {
+  readonly n: number;
+  readonly mean: number;
+  /** Sample standard deviation (n − 1); null for n < 2. */
+  readonly std: number | null;
+  /** 95% Student-t interval of the mean; null for n < 2. */
+  readonly low: number | null;
+  readonly high: number | null;
+}
+
+export function summarise(values: readonly number[], level = 0.95): Summary {
+  const n = values.length;
+  if (n === 0) throw new RangeError('a summary needs at least one value');
+  const mean = values.reduce((sum, x) => sum + x, 0) / n;
+  if (n < 2) return { n, mean, std: null, low: null, high: null };
+  const std = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (n - 1));
+  const half = tQuantile((1 + level) / 2, n - 1) * std / Math.sqrt(n);
+  return { n, mean, std, low: mean - half, high: mean + half };
+}
+
+export interface PairedDifference extends Summary {
+  /** Cohen's d_z = mean difference / standard deviation of the differences; null where that is 0 or n < 2. */
+  readonly effect: number | null;
+}
+
+/** a − b, pair by pair. Pairs in which either is missing are the caller's to count, not to drop in silence. */
+export function pairedDifference(a: readonly number[], b: readonly number[], level = 0.95): PairedDifference {
+  if (a.length !== b.length) throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
+  const summary = summarise(a.map((x, i) => x - b[i]!), level);
+  return { ...summary, effect: summary.std === null || summary.std === 0 ? null : summary.mean / summary.std };
+}

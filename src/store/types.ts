@@ -1,0 +1,32 @@
+/** Content-addressed entries: `<store>/<aa>/<key>/{manifest.json, …}`. The directories are authoritative. */
+import type { BackendName, Digest, JsonObject } from '../api.ts';
+import type { ActionKey, KeyComponents } from '../plan/types.ts';
+
+export interface ManifestFile {
+  /** Relative, with `/`. */
+  readonly path: string;
+  readonly size: number;
+  readonly sha256: string;
+}
+
+export interface Manifest {
+  readonly format: 1;
+  readonly key: ActionKey;
+  readonly kind: string;
+  readonly components: KeyComponents;
+  readonly files: readonly ManifestFile[];
+  /** Digest of the files that are not volatile: what downstream keys see. */
+  readonly content: Digest;
+  readonly seconds: number;
+  /** ISO 8601, UTC. */
+  readonly created: string;
+  readonly backend: BackendName | null;
+  /** Where and on what it ran: versions, threads, CPU, run id. */
+  readonly facts: JsonObject;
+}
+
+export interface Entry {
+  readonly key: ActionKey;
+  readonly dir: string;
+  readonly manifest: Manifest;
+}

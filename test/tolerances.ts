@@ -1,0 +1,13 @@
+/** The one tolerance table. A test that fails at these has found a fault; the tolerance is not what changes. */
+export const tolerance = {
+  /** Absolute, logits against transformers, float32. */
+  logits: 1e-4,
+  /** Absolute, the loss at each training step against PyTorch + PEFT, float32. */
+  loss: 1e-3,
+  /** Relative (‖a−b‖/‖b‖), kernels, spectra and what is made of them against PyTorch, float32. */
+  kernel: 1e-3,
+  /** Relative, against a plain double-precision reference. */
+  double: 1e-5,
+  /** Relative, identities that hold to float32 rounding. */
+  rounding: 1e-5,
+} as const;
