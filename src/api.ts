@@ -255,6 +255,11 @@ export interface StageDescriptor extends Plugin<'stage'> {
   readonly compute: boolean;
   /** Files that vary from run to run (timings): in the entry, but not in the digest that downstream keys see. */
   readonly volatile?: readonly string[];
+  /**
+   * Whether it runs although some of its inputs failed: they are then left out of `inputs`, its key covers what is there,
+   * and it must show what is missing (`experiment.stages` has every failure). Without it a failed input blocks the stage.
+   */
+  readonly tolerant?: true;
   /** cell: one instance a distinct definition. experiment: one that joins the grid. */
   readonly scope: 'cell' | 'experiment';
   /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */
