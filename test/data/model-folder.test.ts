@@ -1,0 +1,55 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { UserFault } from '../../src/api.ts';
+import { findModelDir } from '../../src/data/model-folder.ts';
+
+const test = suite<{ root: string }>('model folder');
+test.before.each(context => { context.root = mkdtempSync(join(tmpdir(), 'dosimeter-model-')); });
+test.after.each(({ root }) => rmSync(root, { recursive: true }));
+
+function checkpoint(dir: string, weights = 'model.safetensors'): void {
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(join(dir, 'config.json'), '{}');
+  writeFileSync(join(dir, weights), '');
+}
+
+async function fault(root: string): Promise<UserFault> {
+  try { await findModelDir(root); } catch (error) {
+    assert.instance(error, UserFault);
+    return error as UserFault;
+  }
+  return assert.unreachable('no fault was raised') as never;
+}
+
+test('finds the checkpoint some folders down a package, past other config.json files', async ({ root }) => {
+  checkpoint(join(root, 'package/model'));
+  mkdirSync(join(root, 'package/model/1_Pooling'));
+  writeFileSync(join(root, 'package/model/1_Pooling/config.json'), '{}');
+  assert.is(await findModelDir(root), join(root, 'package/model'));
+});
+
+test('a checkpoint at the root wins over those below, sharded weights count, links are followed', async ({ root }) => {
+  checkpoint(join(root, 'blobs'));
+  mkdirSync(join(root, 'snapshot'));
+  symlinkSync('../blobs/config.json', join(root, 'snapshot/config.json'));
+  symlinkSync('../blobs/model.safetensors', join(root, 'snapshot/model.safetensors'));
+  checkpoint(join(root, 'snapshot/onnx'), 'model.safetensors.index.json');
+  assert.is(await findModelDir(join(root, 'snapshot')), join(root, 'snapshot'));
+  assert.is(await findModelDir(join(root, 'snapshot/onnx')), join(root, 'snapshot/onnx'));
+});
+
+test('none, several, old formats and files are the user\'s faults, each with its way out', async ({ root }) => {
+  assert.match((await fault(root)).message, 'no folder with both config.json and model.safetensors');
+  checkpoint(join(root, 'a'), 'pytorch_model.bin');
+  assert.match((await fault(root)).message, 'a/pytorch_model.bin, not in model.safetensors');
+  checkpoint(join(root, 'b'));
+  checkpoint(join(root, 'c'));
+  assert.match((await fault(root)).message, '2 folders of this source hold a model: b, c');
+  assert.match((await fault(join(root, 'b/config.json'))).message, 'this one is a file');
+  assert.match((await fault(join(root, 'nowhere'))).message, 'not there');
+});
+
+test.run();
