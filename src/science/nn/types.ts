@@ -46,6 +46,8 @@ export interface ParameterSpec {
 /** One model family. A new architecture is one file under plugins/models that loads one of these. */
 export interface Architecture<Config = unknown> {
   readonly modelType: string;
+  /** transformers' class with this head, for config.json's `architectures`. */
+  readonly transformersName: string;
   /** Throws UserFault where config.json lacks a field or asks for what is not implemented (its name and value in the message). */
   parseConfig(config: unknown, classes: number): Config;
   /** Every linear layer, in forward order, the head last. */
@@ -83,7 +85,7 @@ export interface AdaptedModel {
   readonly layers: readonly AdaptedLayer[];
   /** The layer's own name in the checkpoint's file, plus `.weight`. */
   weightName(layer: string): string;
-  /** Logits (B, C), differentiable with respect to what `tap` adds. */
+  /** Logits (B, C), differentiable with respect to what `tap` adds. Call it within tf.tidy: what it makes on the way belongs to the scope around. */
   forward(batch: readonly TokenRow[], tap?: Tap): Tensor2D;
   dispose(): void;
 }

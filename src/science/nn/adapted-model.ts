@@ -1,0 +1,85 @@
+/** Opens what a train stage left, for evaluation and kernels. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import { UserFault, type JsonObject } from '../../api.ts';
+import { openCheckpoint, readJson } from '../io/checkpoint.ts';
+import type { AdapterImplementation } from './adapter.ts';
+import { resolveNames } from './base.ts';
+import { readHead } from './head.ts';
+import { openNetwork, type Network } from './network.ts';
+import type { AdaptedModel, Architecture } from './types.ts';
+
+/** `train.json`: what a train stage's run was. Paths and timings aren't in it. */
+export interface TrainRecord {
+  readonly format: 1;
+  readonly architecture: string;
+  /** Digest of the base checkpoint's content. */
+  readonly model: string;
+  readonly classes: readonly string[];
+  readonly seed: number;
+  /** Optimiser steps taken. */
+  readonly steps: number;
+  readonly max_length: number;
+  /** `type` and parameters. */
+  readonly adapter: JsonObject;
+  readonly [more: string]: unknown;
+}
+
+export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
+  const record = await readJson(join(trainDir, 'train.json')) as TrainRecord;
+  if (record.format !== 1) throw new Error(`${trainDir}/train.json has format ${String(record.format)}`);
+  return record;
+}
+
+export interface AdaptedModelOptions {
+  /** The output folder of a train stage. */
+  readonly trainDir: string;
+  /** The base checkpoint (an Asset will do). */
+  readonly model: { readonly path: string; readonly digest: string };
+  readonly architecture: Architecture;
+  /** The implementation of the adapter that train.json names. */
+  readonly adapter: AdapterImplementation;
+}
+
+/** A network as the kernels see it. `fileNames`: parameters' names in the base checkpoint. Disposing of it disposes of the network. */
+export function adaptedModel(network: Network, fileNames: ReadonlyMap<string, string>): AdaptedModel {
+  const { adapter, linears, initial } = network;
+  return {
+    classes: network.classes,
+    layers: linears.filter(({ name }) => adapter.targets.includes(name)).map((layer) => {
+      const names = adapter.factors(layer.name);
+      if (names === null) return layer;
+      return { ...layer, lora: { A: initial.get(names.A) as Tensor2D, B: initial.get(names.B) as Tensor2D, scale: names.scale } };
+    }),
+    weightName: (layer) => fileNames.get(`${layer}.weight`) ?? network.architecture.externalName(`${layer}.weight`),
+    forward: (batch, tap) => network.forward(batch, initial, tap === undefined ? {} : { tap }),
+    dispose: () => network.dispose(),
+  };
+}
+
+/** The network that a train stage left, nothing of it trainable. */
+export async function openTrained({ trainDir, model, architecture, adapter: implementation }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord; readonly fileNames: ReadonlyMap<string, string> }> {
+  const record = await readTrainRecord(trainDir);
+  if (record.model !== model.digest) throw new UserFault(`${trainDir} was trained from another checkpoint than ${model.path}`, 'Run the train stage again.');
+  const { type: _type, init_from: _from, ...params } = record.adapter;
+  const classes = record.classes.length;
+  const whole = join(trainDir, 'model'), adapterDir = join(trainDir, 'adapter');
+  const saved = existsSync(join(whole, 'config.json'));
+  const base = await openCheckpoint(model.path);
+  const config = architecture.parseConfig(base.config, classes);
+  const linears = architecture.linears(config);
+  const adapter = await implementation.create(params, { architecture, linears, ...(saved ? {} : { initFrom: adapterDir }) });
+  const network = await openNetwork({
+    architecture, adapter, classes, seed: record.seed, evaluation: true,
+    model: saved ? { path: whole, digest: null } : model,
+    ...(saved ? {} : { head: await readHead(adapterDir, architecture, linears, classes) }),
+  });
+  return { network, record, fileNames: resolveNames(base, architecture, architecture.parameters(config)) };
+}
+
+/** The model that a train stage left. Throws UserFault where the folder doesn't fit the checkpoint. */
+export async function loadAdaptedModel(options: AdaptedModelOptions): Promise<AdaptedModel> {
+  const { network, fileNames } = await openTrained(options);
+  return adaptedModel(network, fileNames);
+}

@@ -1,0 +1,57 @@
+/** The interface between an adapter (what of a model is trained, and how) and the network. One adapter is one plugin. */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { JsonObject, Problem } from '../../api.ts';
+import type { Architecture, HostTensor, LinearLayer, ParameterSpec } from './types.ts';
+
+/** A parameter's tensor by name: the model's by canonical name, the adapter's by its own. */
+export type ParameterLookup = (name: string) => Tensor;
+
+/** Names of a layer's low-rank factors, and s. */
+export interface FactorNames {
+  readonly A: string; // (r, n)
+  readonly B: string; // (m, r)
+  readonly scale: number;
+}
+
+/** What the base model is, as an adapter sees it when it is saved. */
+export interface SaveContext {
+  readonly architecture: Architecture;
+  /** The folder of the base checkpoint. */
+  readonly modelDir: string;
+  readonly classes: readonly string[];
+  /** Every parameter of the model and of the adapter. */
+  readonly read: (name: string) => Promise<HostTensor>;
+  readonly parameters: readonly ParameterSpec[];
+}
+
+export interface Adapter {
+  /** Whether a model parameter (canonical name) is trained. The head always is; that is the network's business. */
+  trains(name: string): boolean;
+  /** Parameters of the adapter's own, all trained. */
+  readonly parameters: readonly ParameterSpec[];
+  /** Where they start. */
+  initial(seed: number): ReadonlyMap<string, HostTensor>;
+  /** Layers that the kernels are over. */
+  readonly targets: readonly string[];
+  /** One linear layer under the adapter: x (S, n), weight (m, n), bias (m) → (S, m). */
+  linear(layer: string, x: Tensor2D, weight: Tensor2D, bias: Tensor1D, parameter: ParameterLookup): Tensor2D;
+  /** A layer's low-rank factors, where it has them. */
+  factors(layer: string): FactorNames | null;
+  /** Writes `adapter/` (PEFT) or `model/` into a train stage's output folder. */
+  save(outDir: string, context: SaveContext): Promise<void>;
+}
+
+export interface AdapterContext {
+  readonly architecture: Architecture;
+  /** Every linear layer of the model, in forward order, the head last. */
+  readonly linears: readonly LinearLayer[];
+  /** A PEFT folder to start from. */
+  readonly initFrom?: string;
+}
+
+export interface AdapterImplementation {
+  /** Faults that only the model (or `initFrom`) can show; paths from the spec's root. */
+  check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
+  /** Throws UserFault with the first fault that `check` would find. */
+  create(params: JsonObject, context: AdapterContext): Promise<Adapter>;
+}

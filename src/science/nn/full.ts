@@ -1,0 +1,27 @@
+/** Full fine-tuning: every parameter is trained. */
+import { join } from 'node:path';
+import { writeCheckpoint } from '../io/checkpoint.ts';
+import type { Adapter, AdapterImplementation } from './adapter.ts';
+import { linear } from './linear.ts';
+import type { HostTensor, LinearLayer } from './types.ts';
+
+function fullAdapter(linears: readonly LinearLayer[]): Adapter {
+  return {
+    trains: () => true,
+    parameters: [],
+    initial: () => new Map(),
+    targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
+    linear: (_layer, x, weight, bias) => linear(x, weight, bias),
+    factors: () => null,
+    save: async (outDir, { architecture, modelDir, classes, read, parameters }) => {
+      const tensors = new Map<string, HostTensor>();
+      for (const { name } of parameters) tensors.set(architecture.externalName(name), await read(name));
+      await writeCheckpoint(join(outDir, 'model'), modelDir, classes, architecture.transformersName, tensors);
+    },
+  };
+}
+
+export const full: AdapterImplementation = {
+  check: async () => [],
+  create: async (_params, { linears }) => fullAdapter(linears),
+};

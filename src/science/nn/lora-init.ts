@@ -1,0 +1,52 @@
+/**
+ * How LoRA's A starts: a unit draw scaled by σ, so that runs which differ in rank or variance alone share their draws.
+ * Variance is meant as variance. d is the layer's own fan-in.
+ */
+import { UserFault } from '../../api.ts';
+import { randomStream } from '../../random/random.ts';
+import type { HostTensor } from './types.ts';
+
+export type Distribution = 'uniform' | 'normal' | 'kaiming-uniform' | 'xavier' | 'gaussian';
+
+interface Preset {
+  readonly shape: 'uniform' | 'normal';
+  /** σ², from fan-in n and rank r. */
+  readonly variance: (n: number, r: number) => number;
+}
+
+/** `uniform` and `normal` start from PEFT's variance; the presets from that of the initialiser they name. */
+export const presets: Readonly<Record<Distribution, Preset>> = {
+  uniform: { shape: 'uniform', variance: (n) => 1 / (3 * n) },
+  normal: { shape: 'normal', variance: (n) => 1 / (3 * n) },
+  // U(±√(6/((1+a²)n))) with a = √5, PEFT's default: variance 1/(3n)
+  'kaiming-uniform': { shape: 'uniform', variance: (n) => 1 / (3 * n) },
+  // U(±√(6/(n+r))): variance 2/(n+r)
+  xavier: { shape: 'uniform', variance: (n, r) => 2 / (n + r) },
+  // PEFT's init_lora_weights="gaussian": N(0, 1/r²)
+  gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r) },
+};
+
+const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
+
+/** σ² for a layer of fan-in d: a number, or `k/d` or `k/(j d)`. Null if it's neither, or not above zero. */
+export function parseVariance(text: number | string, d: number): number | null {
+  const fraction = typeof text === 'string' ? FRACTION.exec(text) : null;
+  const value = fraction === null ? (typeof text === 'string' && text.trim() === '' ? NaN : Number(text)) : Number(fraction[1]) / (Number(fraction[2] ?? 1) * d);
+  return Number.isFinite(value) && value > 0 ? value : null;
+}
+
+/** σ² of a layer's A. */
+export function initialVariance(init: { readonly distribution: Distribution; readonly variance?: number | string }, n: number, r: number): number {
+  if (init.variance === undefined) return presets[init.distribution].variance(n, r);
+  const value = parseVariance(init.variance, n);
+  if (value === null) throw new UserFault(`the variance "${init.variance}" is no positive number and no k/d`, 'Write a number, "1/d", "2/d" or "1/(3d)".');
+  return value;
+}
+
+/** A (r, n) = σ · unit draw, row after row from stream (seed, 'lora_A', layer): a lower rank's rows are a higher one's first. */
+export function drawA(layer: string, n: number, r: number, shape: 'uniform' | 'normal', variance: number, seed: number): HostTensor {
+  const stream = randomStream(seed, 'lora_A', layer);
+  const sigma = Math.sqrt(variance);
+  const unit = shape === 'normal' ? () => stream.normal() : () => Math.sqrt(3) * (2 * stream.uniform() - 1);
+  return { shape: [r, n], data: Float32Array.from({ length: r * n }, () => unit() * sigma) };
+}

@@ -1,0 +1,108 @@
+/** A model under an adapter: its parameters parted into trained and frozen, and the forward pass over them. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { randomStream } from '../../random/random.ts';
+import { markConstant } from '../tensor/differentiable.ts';
+import type { Adapter } from './adapter.ts';
+import { openBase, type BaseModel } from './base.ts';
+import type { Architecture, ForwardContext, HostTensor, LinearLayer, ParameterSpec, Tap, TokenRow } from './types.ts';
+
+export type Tensors = ReadonlyMap<string, Tensor>;
+
+export interface ForwardOptions {
+  readonly dropout?: ForwardContext['dropout'];
+  readonly tap?: Tap;
+}
+
+export interface Network {
+  readonly architecture: Architecture;
+  readonly adapter: Adapter;
+  readonly classes: number;
+  readonly linears: readonly LinearLayer[];
+  /** Every parameter, the model's and the adapter's. */
+  readonly parameters: readonly ParameterSpec[];
+  /** Names of the trained ones, in order. */
+  readonly trainable: readonly string[];
+  /** Where the trained ones start. They belong to the network. */
+  readonly initial: Tensors;
+  /** A frozen parameter. */
+  frozen(name: string): Tensor;
+  /** Logits (B, C) with `trained` in place of the initial values. Call it within tf.tidy. */
+  forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
+  dispose(): void;
+}
+
+export interface NetworkOptions {
+  readonly architecture: Architecture;
+  /** The checkpoint's folder and the digest of its content (null: don't keep it for others). */
+  readonly model: { readonly path: string; readonly digest: string | null };
+  readonly adapter: Adapter;
+  readonly classes: number;
+  readonly seed: number;
+  /** A classifier (and pooler) by canonical name, in place of the checkpoint's. */
+  readonly head?: ReadonlyMap<string, HostTensor>;
+  /** Nothing is trained: evaluation and kernels, which differentiate by a tap at most. */
+  readonly evaluation?: boolean;
+}
+
+const isHead = (name: string): boolean => name.startsWith('classifier.');
+
+/** What the checkpoint lacks: weights from N(0, initializer_range²), each from its own stream (seed, 'head', name); biases 0. */
+export function drawParameter({ name, shape }: ParameterSpec, range: number, seed: number): HostTensor {
+  const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  if (!name.endsWith('.bias')) {
+    const stream = randomStream(seed, 'head', name);
+    for (let i = 0; i < data.length; i++) data[i] = stream.normal() * range;
+  }
+  return { shape, data };
+}
+
+/** Opens a checkpoint under an adapter. Throws UserFault where the checkpoint doesn't fit. */
+export async function openNetwork(options: NetworkOptions): Promise<Network> {
+  const { architecture, adapter, classes, seed } = options;
+  const base: BaseModel = await openBase(options.model, architecture, classes);
+  const config = architecture.parseConfig(base.config, classes);
+  const own = new Map<string, Tensor>(); // tensors that aren't the base's
+  const hold = (name: string, { data, shape }: HostTensor): void => { own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32'))); };
+  const modelParameters = architecture.parameters(config);
+  for (const spec of modelParameters) {
+    const given = options.head?.get(spec.name);
+    if (given !== undefined) hold(spec.name, given);
+    else if (!base.tensors.has(spec.name)) hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed));
+  }
+  for (const [name, tensor] of adapter.initial(seed)) hold(name, tensor);
+
+  const value = (name: string): Tensor => {
+    const tensor = own.get(name) ?? base.tensors.get(name);
+    if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
+    return tensor;
+  };
+  const trained = modelParameters.map(({ name }) => name).filter((name) => isHead(name) || adapter.trains(name));
+  const trainable = [...adapter.parameters.map(({ name }) => name), ...trained];
+  const initial = new Map<string, Tensor>();
+  for (const name of trainable) {
+    // The base's own tensors are marked constant for good: a trained one is a handle of its own on the same data.
+    if (!own.has(name)) own.set(name, tf.keep(tf.clone(value(name))));
+    initial.set(name, value(name));
+  }
+  for (const [name, tensor] of own) if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
+
+  const forward = (batch: readonly TokenRow[], values: Tensors = initial, { dropout, tap }: ForwardOptions = {}): Tensor2D => {
+    const parameter = (name: string): Tensor => values.get(name) ?? value(name);
+    return architecture.forward(config, batch, {
+      parameter,
+      linear: (layer, x, tokens) => {
+        const y = adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, parameter(`${layer}.bias`) as Tensor1D, parameter);
+        return tap === undefined || isHead(`${layer}.`) ? y : tap(layer, x, y, tokens);
+      },
+      ...(dropout === undefined ? {} : { dropout }),
+    });
+  };
+  return {
+    architecture, adapter, classes, trainable, initial, forward,
+    linears: architecture.linears(config),
+    parameters: [...modelParameters, ...adapter.parameters],
+    frozen: value,
+    dispose: () => { own.forEach((tensor) => tensor.dispose()); base.release(); },
+  };
+}
