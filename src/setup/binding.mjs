@@ -1,0 +1,62 @@
+/**
+ * Compiles @tensorflow/tfjs-node-gpu's own `binding/` against a given TensorFlow. The package's install script would
+ * fetch a 2022 libtensorflow that knows no current GPU; its C API calls are unchanged, so its sources build as they are.
+ */
+import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { SetupFault, firstWorking, run, tail } from './run.mjs';
+
+/** The Node-API version of the binding; a build serves every Node that has it, so it is no part of a Node release. */
+export const NAPI = 8;
+
+const require = createRequire(import.meta.url);
+export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
+/** @type {{ version: string }} */
+export const TFJS_PACKAGE = JSON.parse(readFileSync(join(TFJS_DIR, 'package.json'), 'utf8'));
+
+/** The prefix of the running Node, if its headers are there: node-gyp would download them otherwise. */
+function headersPrefix() {
+  const prefix = dirname(dirname(realpathSync(process.execPath)));
+  if (existsSync(join(prefix, 'include', 'node', 'node_api.h'))) return prefix;
+  throw new SetupFault(
+    `the headers of Node ${process.version} are missing (no include/node beside ${dirname(realpathSync(process.execPath))})`,
+    'install a Node that has its headers (Debian: apt-get install -y libnode-dev), then: npm run setup',
+  );
+}
+
+/**
+ * @param {{ include: string, cc: string, framework: string }} tensorflow the headers' folder and the two libraries
+ * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
+ */
+export async function compileBinding(tensorflow, { buildDir, target, log, say }) {
+  const nodedir = headersPrefix();
+  for (const [what, commands, packages] of /** @type {const} */ ([
+    ['Python', ['python3', 'python'], 'python3'],
+    ['make', ['make', 'gmake'], 'make'],
+    ['C++ compiler', process.env.CXX ? [process.env.CXX] : ['g++', 'c++'], 'g++'],
+  ])) {
+    if (firstWorking(commands, ['--version']) === null) {
+      throw new SetupFault(`no ${what} was found (looked for ${commands.join(', ')})`, `apt-get install -y ${packages} && npm run setup`);
+    }
+  }
+  say(`compiling the TensorFlow binding with node-gyp (log: ${log})`);
+  rmSync(buildDir, { recursive: true, force: true });
+  mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
+  for (const name of ['binding', 'binding.gyp', 'package.json']) cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
+  symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
+  // The gyp file links -ltensorflow and -ltensorflow_framework; the wheel calls the first one libtensorflow_cc.
+  symlinkSync(tensorflow.cc, join(buildDir, 'deps', 'lib', 'libtensorflow.so'));
+  symlinkSync(tensorflow.framework, join(buildDir, 'deps', 'lib', 'libtensorflow_framework.so'));
+  const output = join(buildDir, 'out');
+  const gyp = require.resolve('node-gyp/bin/node-gyp.js');
+  const defines = ['-Dmodule_name=tfjs_binding', `-Dmodule_path=${output}`, `-Dnapi_build_version=${NAPI}`];
+  const built = join(output, 'tfjs_binding.node');
+  for (const args of [['configure', '--nodedir', nodedir, '--', ...defines], ['build', '--jobs', '2']]) {
+    if (await run(process.execPath, [gyp, ...args], { cwd: buildDir, log }) !== 0) {
+      throw new SetupFault(`the TensorFlow binding did not compile (${log})`, 'npm run setup', tail(log));
+    }
+  }
+  renameSync(built, target);
+  rmSync(buildDir, { recursive: true, force: true });
+}

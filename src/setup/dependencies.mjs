@@ -1,0 +1,23 @@
+/** Whether node_modules is what package-lock.json says. Built-in modules only: it runs before `npm ci`. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** @param {string} file @returns {Record<string, { version?: string, integrity?: string, optional?: boolean, devOptional?: boolean, peer?: boolean }>} */
+const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
+
+/**
+ * npm writes `node_modules/.package-lock.json` when it has finished. Contents are compared, not times, because a git
+ * checkout touches times.
+ * @param {string} project
+ */
+export function dependenciesAreCurrent(project) {
+  const installed = join(project, 'node_modules', '.package-lock.json');
+  if (!existsSync(installed)) return false;
+  const have = packagesOf(installed);
+  return Object.entries(packagesOf(join(project, 'package-lock.json'))).every(([path, wanted]) => {
+    if (path === '') return true;
+    const found = have[path];
+    if (found === undefined) return wanted.optional === true || wanted.devOptional === true || wanted.peer === true;
+    return found.version === wanted.version && found.integrity === wanted.integrity;
+  });
+}

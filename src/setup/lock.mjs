@@ -1,0 +1,74 @@
+/** One at a time across processes: two set-ups or two launchers must not write the same files. */
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** @param {number} pid */
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+  }
+}
+
+/** The holder's pid; null when the file is gone or half-written. @param {string} file */
+function holder(file) {
+  try {
+    const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
+    return Number.isNaN(pid) ? null : pid;
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/**
+ * Runs `work` while holding `file`. A holder that died is taken over: the stale file is renamed away, which only one
+ * waiter can do.
+ * @template T
+ * @param {string} file
+ * @param {() => Promise<T>} work
+ * @param {(pid: number) => void} [onWait] called once when another process holds it
+ * @returns {Promise<T>}
+ */
+export async function withLock(file, work, onWait) {
+  mkdirSync(dirname(file), { recursive: true });
+  let told = false;
+  let unreadable = 0;
+  for (;;) {
+    try {
+      writeFileSync(file, `${process.pid}\n`, { flag: 'wx' });
+      break;
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
+    }
+    const pid = holder(file);
+    // Unreadable for a second: the holder died between creating the file and writing its pid.
+    unreadable = pid === null ? unreadable + 1 : 0;
+    if (pid === process.pid || (pid !== null && !isAlive(pid)) || unreadable > 10) {
+      const stale = `${file}.stale-${process.pid}`;
+      try {
+        renameSync(file, stale);
+        // Another waiter may have taken it over since we looked: then what we hold is its lock, and goes back.
+        const renamed = holder(stale);
+        if (renamed !== null && renamed !== pid && isAlive(renamed)) linkSync(stale, file);
+        rmSync(stale, { force: true });
+      } catch (error) {
+        if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error;
+      }
+      continue;
+    }
+    if (pid !== null && !told) {
+      told = true;
+      onWait?.(pid);
+    }
+    await sleep(100);
+  }
+  try {
+    return await work();
+  } finally {
+    rmSync(file, { force: true });
+  }
+}

@@ -1,0 +1,50 @@
+/** Running other people's programs: where they are, and what they said when they failed. */
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+
+/** A failure that set-up explains and survives. */
+export class SetupFault extends Error {
+  /**
+   * @param {string} message what is wrong, a clause without a full stop
+   * @param {string} remedy one command
+   * @param {string} [detail] the last lines of a log
+   */
+  constructor(message, remedy, detail) {
+    super(message);
+    this.remedy = remedy;
+    this.detail = detail;
+  }
+}
+
+/**
+ * The first of `commands` that runs with `args` and exit code 0.
+ * @param {readonly string[]} commands
+ * @param {readonly string[]} args
+ * @returns {string | null}
+ */
+export function firstWorking(commands, args) {
+  return commands.find((command) => spawnSync(command, args, { stdio: 'ignore' }).status === 0) ?? null;
+}
+
+/**
+ * Runs a program to its end with its output on the terminal (or in `log`).
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, log?: string }} [options]
+ * @returns {Promise<number>} its exit code; 127 if it could not be started, 128 if a signal ended it
+ */
+export function run(command, args, { cwd, env, log } = {}) {
+  const output = log === undefined ? /** @type {const} */ ('inherit') : openSync(log, 'w');
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', output, output] });
+    child.on('error', () => resolve(127));
+    child.on('exit', (code) => resolve(code ?? 128));
+  }).finally(() => {
+    if (typeof output === 'number') closeSync(output);
+  });
+}
+
+/** The last lines of a log, for an error message. @param {string} file @param {number} [lines] */
+export function tail(file, lines = 15) {
+  return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
+}

@@ -1,0 +1,162 @@
+/** The compute backend: TensorFlow's C libraries in the cache, the binding beside tfjs-node-gpu, a stamp that says what is there. */
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NAPI, TFJS_DIR, TFJS_PACKAGE, compileBinding } from './binding.mjs';
+import { withLock } from './lock.mjs';
+import { cacheDir } from './paths.mjs';
+import { SetupFault, firstWorking, run, tail } from './run.mjs';
+import { installWheels } from './wheel-files.mjs';
+import { TENSORFLOW, wheelsFor } from './wheels.mjs';
+
+/**
+ * What `src/compute` reads (`lib/dosimeter.json` in tfjs-node-gpu). `tensorflow` null: not available, for `reason`;
+ * `remedy` is the one command that would bring it.
+ * @typedef {{ format: 1, recipe: string, tensorflow: string | null, variant: 'cpu' | 'cuda' | 'own', libraries: string | null,
+ *   wheels: readonly string[], tfjs: string, napi: number, node: string, platform: string, arch: string,
+ *   reason?: string, remedy?: string }} Stamp
+ */
+
+const STAMP = join(TFJS_DIR, 'lib', 'dosimeter.json');
+const BINDING = join(TFJS_DIR, 'lib', `napi-v${NAPI}`, 'tfjs_binding.node');
+/** Where the binding's RPATH (`$ORIGIN/../../deps/lib`) points: a link to the libraries, so one binary serves any cache folder. */
+const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
+
+/** Changed when the build itself changes, so that old bindings are rebuilt. */
+const RECIPE = 1;
+
+/** @returns {Stamp | null} */
+export function readStamp() {
+  if (!existsSync(STAMP)) return null;
+  try {
+    return JSON.parse(readFileSync(STAMP, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** Whether an NVIDIA GPU is here; no process is started to find out. */
+function hasNvidiaGpu() {
+  if (process.platform !== 'linux') return false;
+  return readdirSync('/dev').some((name) => /^nvidia\d+$/.test(name)) || existsSync('/usr/lib/wsl/lib/libcuda.so.1');
+}
+
+/** A TensorFlow of the user's own: `site-packages/tensorflow`, or a folder with `include/` and `lib/`. @param {string} path */
+function ownTensorflow(path) {
+  for (const root of [path, join(path, 'tensorflow')]) {
+    for (const libraries of [root, join(root, 'lib')]) {
+      const cc = ['libtensorflow_cc.so.2', 'libtensorflow.so.2'].map((name) => join(libraries, name)).find(existsSync);
+      const framework = join(libraries, 'libtensorflow_framework.so.2');
+      const include = join(root, 'include');
+      if (cc !== undefined && existsSync(framework) && existsSync(join(include, 'tensorflow', 'c', 'c_api.h'))) return { include, cc, framework };
+    }
+  }
+  throw new Error(`${path} holds no TensorFlow: expected libtensorflow_cc.so.2 (or libtensorflow.so.2), libtensorflow_framework.so.2 and include/tensorflow/c/c_api.h`);
+}
+
+/**
+ * What is wanted here: the wheels, or a TensorFlow of the user's own, which is kept until another is asked for.
+ * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
+ * @param {Stamp | null} stamp
+ * @returns {{ variant: 'cpu' | 'cuda' } | { variant: 'own', path: string }}
+ */
+function wanted(asked, stamp) {
+  if (asked === 'cpu' || asked === 'cuda') return { variant: asked };
+  if (asked !== undefined && asked !== 'wheel') return { variant: 'own', path: resolve(asked) };
+  if (asked === undefined && stamp?.variant === 'own' && stamp.libraries !== null && existsSync(stamp.libraries)) {
+    const root = stamp.libraries.replace(/\/lib$/, '');
+    return { variant: 'own', path: root };
+  }
+  return { variant: hasNvidiaGpu() && wheelsFor('cuda', process.platform, process.arch) !== null ? 'cuda' : 'cpu' };
+}
+
+/** @param {Stamp} stamp */
+function writeStamp(stamp) {
+  mkdirSync(dirname(STAMP), { recursive: true });
+  writeFileSync(`${STAMP}.tmp`, `${JSON.stringify(stamp, null, 2)}\n`);
+  renameSync(`${STAMP}.tmp`, STAMP);
+}
+
+/** Puts the binding and the link to its libraries in place. @param {string} binary @param {string} libraries */
+function install(binary, libraries) {
+  mkdirSync(dirname(BINDING), { recursive: true });
+  mkdirSync(dirname(LIBRARIES_LINK), { recursive: true });
+  copyFileSync(binary, `${BINDING}.tmp`);
+  renameSync(`${BINDING}.tmp`, BINDING);
+  rmSync(`${LIBRARIES_LINK}.tmp`, { force: true });
+  symlinkSync(libraries, `${LIBRARIES_LINK}.tmp`);
+  rmSync(LIBRARIES_LINK, { recursive: true, force: true });
+  renameSync(`${LIBRARIES_LINK}.tmp`, LIBRARIES_LINK);
+}
+
+/** Loads the installed binding in a process of its own and multiplies. @param {string} log */
+async function check(log) {
+  const script = fileURLToPath(new URL('./check-tensorflow.cjs', import.meta.url));
+  if (await run(process.execPath, [script], { log, env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' } }) !== 0) {
+    throw new SetupFault(`TensorFlow was built but does not run here (${log})`, 'npm run setup', tail(log));
+  }
+}
+
+/**
+ * Makes the backend ready, or says why it can't be and leaves WebAssembly to be used.
+ * @param {{ tensorflow?: string, say: (line: string) => void }} options
+ * @returns {Promise<Stamp>}
+ */
+export async function setUpTensorflow({ tensorflow: asked, say }) {
+  const stamp = readStamp();
+  const want = wanted(asked, stamp);
+  const wheels = want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
+  const own = want.variant === 'own' ? ownTensorflow(want.path) : null;
+  const recipe = createHash('sha256').update(JSON.stringify([
+    RECIPE, TFJS_PACKAGE.version, NAPI, process.platform, process.arch, want.variant, wheels?.map((wheel) => wheel.sha256), own,
+  ])).digest('hex').slice(0, 16);
+  if (stamp?.recipe === recipe && stamp.tensorflow !== null && existsSync(BINDING) && existsSync(join(LIBRARIES_LINK, 'libtensorflow_framework.so.2'))) {
+    return stamp;
+  }
+  const facts = /** @type {const} */ ({
+    format: 1, variant: want.variant, tfjs: TFJS_PACKAGE.version, napi: NAPI, node: process.version, platform: process.platform, arch: process.arch,
+  });
+  const cache = cacheDir();
+  const root = join(cache, 'tensorflow');
+  return withLock(join(root, 'setup.lock'), async () => {
+    try {
+      if (wheels === null) throw new SetupFault(`no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`, 'npm run setup -- --tensorflow PATH');
+      const dir = join(root, want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`);
+      const packages = join(dir, 'site-packages');
+      const log = join(root, 'logs');
+      mkdirSync(log, { recursive: true });
+      if (own === null) {
+        const python = firstWorking(['python3', 'python'], ['-m', 'pip', '--version']);
+        if (python === null) throw new SetupFault('no Python with pip was found to download TensorFlow', 'apt-get install -y python3-pip && npm run setup');
+        await installWheels(python, wheels, { dir: packages, downloads: join(root, 'downloads'), say });
+      }
+      const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
+      const binary = join(dir, `tfjs_binding-${recipe}.node`);
+      if (!existsSync(binary)) {
+        mkdirSync(dir, { recursive: true });
+        await compileBinding(own ?? {
+          include: join(libraries, 'include'), cc: join(libraries, 'libtensorflow_cc.so.2'), framework: join(libraries, 'libtensorflow_framework.so.2'),
+        }, { buildDir: join(root, 'build'), target: binary, log: join(log, 'node-gyp.log'), say });
+      }
+      say('installing the binding and multiplying two matrices with it');
+      install(binary, libraries);
+      await check(join(log, 'check.log'));
+      /** @type {Stamp} */
+      const done = {
+        ...facts, recipe, libraries, tensorflow: own === null ? TENSORFLOW : 'own', wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
+      };
+      writeStamp(done);
+      return done;
+    } catch (error) {
+      if (!(error instanceof SetupFault)) throw error;
+      if (error.detail !== undefined) say(error.detail);
+      rmSync(BINDING, { force: true });
+      /** @type {Stamp} */
+      const missing = { ...facts, recipe, tensorflow: null, libraries: null, wheels: [], reason: error.message, remedy: error.remedy };
+      writeStamp(missing);
+      return missing;
+    }
+  }, (pid) => say(`waiting for another set-up (process ${pid})`));
+}
