@@ -1,0 +1,11 @@
+import { defineAttack } from '../../src/api.ts';
+import { parameters } from '../../src/poisoning/backdoor.ts';
+
+export default defineAttack<Record<string, never>>({
+  name: 'none',
+  summary: 'The training rows as they are: the clean baseline.',
+  family: 'none',
+  citation: '',
+  params: parameters({}),
+  poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
+});

@@ -1,0 +1,65 @@
+/** What backdoors share: who is eligible, what the label becomes, and the parameters that say so. */
+import type { AttackInput, JsonSchema, Poisoned, Row } from '../api.ts';
+import { classId } from './classes.ts';
+import { selectRows } from './dose.ts';
+import type { Dose } from './dose.ts';
+import { countWords, insertAtGap } from './words.ts';
+
+export type Mode = 'dirty' | 'clean' | 'mix';
+
+export interface BackdoorParams extends Dose {
+  readonly target: number | string;
+  readonly mode: Mode;
+}
+
+/** What an evaluation hands to `trigger`. */
+export type TriggerInput<P> = Omit<AttackInput<P>, 'rows'>;
+
+/** The target class's label id. */
+export const targetId = (params: BackdoorParams, classes: readonly string[]): number => classId(params.target, classes, 'target');
+
+/** Draws rows by mode, shows each with its trigger, and labels it with the target. */
+export function poisonBackdoor<P extends BackdoorParams>(input: AttackInput<P>, trigger: (row: Row) => Row): Poisoned {
+  const { rows, params, classes } = input;
+  const target = targetId(params, classes);
+  const name = JSON.stringify(classes[target]);
+  const eligibility: Record<Mode, readonly [(row: Row) => boolean, string]> = {
+    dirty: [row => row.label !== target, `mode dirty draws among rows whose label is not ${name}`],
+    clean: [row => row.label === target, `mode clean draws among rows whose label is ${name}`],
+    mix: [() => true, 'mode mix draws among all rows'],
+  };
+  const { indexes, asked, eligible } = selectRows(input, ...eligibility[params.mode]);
+  return { changed: indexes.map(index => ({ index, row: { ...trigger(rows[index]!), label: target } })), negatives: [], asked, eligible };
+}
+
+/**
+ * One of the triggers at a uniform gap of the text (of a pair: the first text). Drawn from the row's own stream, so a row
+ * gets the same trigger at the same gap at every dose.
+ */
+export function insertOneTrigger(row: Row, triggers: readonly string[], random: AttackInput<unknown>['random']): Row {
+  const stream = random('trigger', row.id);
+  const trigger = triggers[stream.integer(triggers.length)]!;
+  return { ...row, text: insertAtGap(row.text, trigger, stream.integer(countWords(row.text) + 1)) };
+}
+
+// ---- parameter schemas -------------------------------------------------------------------------------------------------
+
+export const doseProperties = (rate: number): JsonSchema => ({
+  rate: { type: 'number', minimum: 0, maximum: 1, default: rate, description: 'Share of the training rows: exactly ⌊rate·N⌋ rows are poisoned.' },
+  count: { type: 'integer', minimum: 0, description: 'How many rows are poisoned, instead of `rate`.' },
+});
+
+export const backdoorProperties = (rate: number, target: number, mode: Mode): JsonSchema => ({
+  ...doseProperties(rate),
+  target: { type: ['integer', 'string'], default: target, description: 'The class that the trigger leads to: its label id or its name.' },
+  mode: {
+    type: 'string', enum: ['dirty', 'clean', 'mix'], default: mode,
+    description: 'Which rows are drawn: those of other classes (dirty), those of the target class (clean), or all (mix).',
+  },
+});
+
+export const triggersProperty = (words: readonly string[], description: string): JsonSchema => ({
+  triggers: { type: 'array', items: { type: 'string', pattern: '\\S' }, minItems: 1, default: [...words], description },
+});
+
+export const parameters = (properties: JsonSchema): JsonSchema => ({ type: 'object', additionalProperties: false, properties });

@@ -1,0 +1,18 @@
+/** A class as a spec names it: by label id or by name. */
+import { UserFault } from '../api.ts';
+import { nearest } from '../data/nearest.ts';
+
+/**
+ * The label id. A number is an id; a string is a name, or an id where no class is called so.
+ * @param field the parameter it was written in, for the message.
+ * @throws UserFault where there is no such class.
+ */
+export function classId(value: string | number, classes: readonly string[], field: string): number {
+  const byName = typeof value === 'string' ? classes.indexOf(value) : -1;
+  if (byName >= 0) return byName;
+  const id = typeof value === 'number' ? value : /^\d+$/.test(value) ? Number(value) : NaN;
+  if (Number.isInteger(id) && id >= 0 && id < classes.length) return id;
+  const named = classes.map((name, i) => `${i} ("${name}")`).join(', ');
+  const near = nearest(String(value), classes);
+  throw new UserFault(`\`${field}\`: there is no class ${JSON.stringify(value)}; the classes are ${named}.`, near === null ? undefined : `Did you mean "${near}"?`);
+}

@@ -1,0 +1,97 @@
+/** The receipt of a poisoned set: what was changed, so that the trainer can check that it trains on just that. */
+import { createHash } from 'node:crypto';
+import type { JsonObject, Poisoned, Row } from '../api.ts';
+
+/** What an attack may change of a row. */
+export interface Content {
+  readonly text: string;
+  readonly text_pair?: string;
+  readonly label: number;
+}
+
+export interface ReceiptRow {
+  readonly id: string;
+  /** Its place in the set, from zero. */
+  readonly index: number;
+  readonly original: Content;
+  readonly new: Content;
+}
+
+/** `receipt.json` of the poison stage. */
+export interface Receipt {
+  readonly format: 1;
+  readonly attack: string;
+  readonly params: JsonObject;
+  readonly seed: number | null;
+  readonly counts: {
+    readonly total: number;
+    readonly asked: number;
+    readonly eligible: number;
+    readonly made: number;
+    readonly negatives: number;
+  };
+  readonly digests: { readonly clean: string; readonly poisoned: string };
+  readonly rows: readonly ReceiptRow[];
+  /** Rows added at the end, labelled truly. */
+  readonly negatives: readonly (Content & { readonly id: string; readonly index: number })[];
+}
+
+/** `sha256:…` of the rows, in order. */
+export function rowsDigest(rows: readonly Row[]): string {
+  const hash = createHash('sha256');
+  for (const row of rows) hash.update(`${JSON.stringify([row.id, row.text, row.text_pair ?? null, row.label])}\n`);
+  return `sha256:${hash.digest('hex')}`;
+}
+
+const content = (row: Row): Content => ({ text: row.text, ...(row.text_pair === undefined ? {} : { text_pair: row.text_pair }), label: row.label });
+
+const sameContent = (row: Content, other: Content): boolean =>
+  row.text === other.text && row.text_pair === other.text_pair && row.label === other.label;
+
+/** @param seed null where the attack draws nothing. */
+export function makeReceipt(
+  clean: readonly Row[], poisonedRows: readonly Row[], poisoned: Poisoned, attack: string, params: JsonObject, seed: number | null,
+): Receipt {
+  return {
+    format: 1,
+    attack, params, seed,
+    counts: {
+      total: poisonedRows.length, asked: poisoned.asked, eligible: poisoned.eligible,
+      made: poisoned.changed.length, negatives: poisoned.negatives.length,
+    },
+    digests: { clean: rowsDigest(clean), poisoned: rowsDigest(poisonedRows) },
+    rows: [...poisoned.changed].sort((a, b) => a.index - b.index)
+      .map(({ index, row }) => ({ id: row.id, index, original: content(clean[index]!), new: content(row) })),
+    negatives: poisoned.negatives.map((row, i) => ({ id: row.id, index: clean.length + i, ...content(row) })),
+  };
+}
+
+/**
+ * Whether a set is the one that a receipt was written for: null if so, else the first thing that does not match, as a
+ * sentence. It catches the clean rows handed on in place of the poisoned ones, and any later change of either.
+ */
+export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
+  const { counts } = receipt;
+  if (counts.made !== counts.asked) return `${counts.asked} poisoned rows were asked for and ${counts.made} were made.`;
+  if (receipt.rows.length !== counts.made) return `The receipt counts ${counts.made} poisoned rows and lists ${receipt.rows.length}.`;
+  if (receipt.negatives.length !== counts.negatives) return `The receipt counts ${counts.negatives} negatives and lists ${receipt.negatives.length}.`;
+  if (rows.length !== counts.total) return `The receipt is for ${counts.total} rows; the set has ${rows.length}.`;
+  const listed = new Set<number>();
+  for (const entry of receipt.rows) {
+    const row = rows[entry.index];
+    if (listed.has(entry.index)) return `The receipt lists row ${entry.index} twice.`;
+    listed.add(entry.index);
+    if (row === undefined || row.id !== entry.id) return `Row ${entry.index} is ${row === undefined ? 'missing' : row.id}; the receipt poisons ${entry.id} there.`;
+    if (!sameContent(row, entry.new)) {
+      const clean = sameContent(row, entry.original) ? 'it is still the clean row' : 'its text or label is another';
+      return `Row ${entry.id} is not what the receipt says it was poisoned to: ${clean}.`;
+    }
+  }
+  for (const entry of receipt.negatives) {
+    const row = rows[entry.index];
+    if (row === undefined || row.id !== entry.id || !sameContent(row, entry)) return `Negative ${entry.id} is not at row ${entry.index} as the receipt says.`;
+  }
+  const digest = rowsDigest(rows);
+  if (digest !== receipt.digests.poisoned) return `The set's digest is ${digest}; the receipt's is ${receipt.digests.poisoned}.`;
+  return null;
+}

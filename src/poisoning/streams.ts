@@ -1,0 +1,11 @@
+/** The random streams of an attack. */
+import { randomStream } from '../random/random.ts';
+import type { AttackInput } from '../api.ts';
+
+/**
+ * An attack's own streams at a seed, for `poison` at training and `trigger` at evaluation alike. They depend on (seed,
+ * attack, purpose, name) only, never on the dose or the cell.
+ */
+export function attackStreams(seed: number, attack: string): AttackInput<unknown>['random'] {
+  return (purpose, name = '') => randomStream(seed, `attack.${attack}.${purpose}`, name);
+}

@@ -1,0 +1,14 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { nearest } from '../../src/data/nearest.ts';
+
+const test = suite('nearest word');
+test('slips are forgiven, other words are not', () => {
+  assert.is(nearest('spma', ['ham', 'spam']), 'spam');
+  assert.is(nearest('sentense', ['text', 'sentence', 'label']), 'sentence');
+  assert.is(nearest('Label', ['label']), 'label');
+  assert.is(nearest('text', ['sentence', 'label']), null);
+  assert.is(nearest('a', ['b']), null);
+  assert.is(nearest('', ['b']), null);
+});
+test.run();

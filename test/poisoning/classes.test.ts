@@ -1,0 +1,27 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { UserFault } from '../../src/api.ts';
+import { classId } from '../../src/poisoning/classes.ts';
+
+const test = suite('class names');
+
+test('a number is an id; a string is a name first', () => {
+  assert.is(classId(1, ['ham', 'spam'], 'target'), 1);
+  assert.is(classId('ham', ['ham', 'spam'], 'target'), 0);
+  assert.is(classId('1', ['ham', 'spam'], 'target'), 1);
+  assert.is(classId('1', ['1', '0'], 'target'), 0);
+  assert.is(classId(1, ['1', '0'], 'target'), 1);
+});
+
+test('what is no class is the user\'s fault, with the classes and the nearest one', () => {
+  const fault = (value: string | number): UserFault => {
+    try { classId(value, ['ham', 'spam'], 'target'); } catch (error) { return error as UserFault; }
+    return assert.unreachable() as never;
+  };
+  assert.instance(fault('spma'), UserFault);
+  assert.is(fault('spma').message, '`target`: there is no class "spma"; the classes are 0 ("ham"), 1 ("spam").');
+  assert.is(fault('spma').hint, 'Did you mean "spam"?');
+  for (const value of [2, -1, 0.5, '2', '']) assert.match(fault(value).message, 'there is no class');
+});
+
+test.run();
