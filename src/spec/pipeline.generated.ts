@@ -11,11 +11,17 @@ export interface Cell {
   /**
    * A spec file, or several, whose fields this one overrides; relative to this file.
    */
-  extends?: string[];
+  extends?: string | string[];
   /**
    * Plugin modules from outside the repository, relative to this file.
    */
   plugins?: string[];
+  /**
+   * Environment variables that this spec may read, as `${env.NAME}`: each with its default, or null if it must be set.
+   */
+  env?: {
+    [k: string]: string | number | boolean | null;
+  };
   /**
    * Replicates. Every random stream is derived from (seed, purpose, name) alone.
    *
@@ -28,6 +34,24 @@ export interface Cell {
    * @minItems 1
    */
   stages?: [string, ...string[]];
+  /**
+   * Only cells that match one of these are kept.
+   *
+   * @minItems 1
+   */
+  include?: [Pattern, ...Pattern[]];
+  /**
+   * Cells that match one of these are left out.
+   *
+   * @minItems 1
+   */
+  exclude?: [Pattern, ...Pattern[]];
+  /**
+   * Names for parts of the grid: `--only NAME` runs the cells that match.
+   */
+  tags?: {
+    [k: string]: Pattern;
+  };
   model: ModelSpec;
   data: DataSpec;
   poisoning?: PoisoningSpec;
@@ -37,6 +61,26 @@ export interface Cell {
   evaluate?: EvaluateSpec;
   ntk?: NtkSpec;
   fisher?: FisherSpec;
+}
+/**
+ * Matches cells by field: {adapter.rank: 8, poisoning.attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
+ */
+export interface Pattern {
+  [k: string]:
+    | string
+    | number
+    | boolean
+    | [string | number | boolean, ...(string | number | boolean)[]]
+    | {
+        /**
+         * At least.
+         */
+        min?: number;
+        /**
+         * At most.
+         */
+        max?: number;
+      };
 }
 /**
  * The pretrained model that is fine-tuned.
@@ -129,6 +173,7 @@ export interface PoisoningSpec {
    * The attack plugin.
    */
   attack?: string;
+  [k: string]: unknown;
 }
 /**
  * What is trained. A list is a list of variants, united in the grid. Each adapter brings its own parameters.
@@ -141,7 +186,10 @@ export interface AdapterSpec {
   /**
    * Overrides of `train` for this adapter, such as its own learning rate.
    */
-  train?: {};
+  train?: {
+    [k: string]: unknown;
+  };
+  [k: string]: unknown;
 }
 /**
  * The classification head.

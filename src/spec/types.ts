@@ -1,5 +1,5 @@
 /** Phase 1, text → Experiment: what the spec phase hands on, and how it reports a user's faults. */
-import type { Cell, Json, JsonObject, Problem } from '../api.ts';
+import type { Cell, Json, JsonObject, JsonSchema, Problem } from '../api.ts';
 
 /** Lines and columns count from one. */
 export interface SourceRange {
@@ -47,6 +47,35 @@ export interface Experiment {
   readonly cells: readonly ExperimentCell[];
   /** The resolved spec (axes unexpanded, defaults filled in), for `runs/<id>/`. */
   readonly resolved: Json;
+}
+
+/** A plugin as the spec phase sees it: `params` is an object schema of its own parameters. */
+export interface PluginShape {
+  readonly name: string;
+  readonly params: JsonSchema;
+}
+
+/** The little that the spec phase needs to know of the plugins. */
+export interface SpecRegistry {
+  readonly attacks: readonly PluginShape[];
+  readonly adapters: readonly PluginShape[];
+  /** Names. */
+  readonly stages: readonly string[];
+  readonly models: readonly string[];
+  readonly datasets: readonly string[];
+  /** URI schemes. */
+  readonly sources: readonly string[];
+}
+
+export interface LoadOptions {
+  /** Or how to make one, given the absolute paths of the modules that the spec's `plugins` names. */
+  readonly registry: SpecRegistry | ((modules: readonly string[]) => Promise<SpecRegistry>);
+  /** `--set` values: `path=value`, the value in YAML. */
+  readonly sets?: readonly string[];
+  /** `--only` values: a tag's name, or `path=value` (several values with commas). A cell is kept if it matches all. */
+  readonly only?: readonly string[];
+  /** What `${env.NAME}` reads, for the names that the spec declares. */
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 export type { Problem };
