@@ -1,0 +1,102 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import badnets from '../../../plugins/attacks/badnets.ts';
+import labelFlip from '../../../plugins/attacks/label-flip.ts';
+import none from '../../../plugins/attacks/none.ts';
+import poison from '../../../plugins/stages/poison.ts';
+import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
+import { checkReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
+import type { Cell, Digest, JsonObject, RunContext } from '../../../src/api.ts';
+import type { Receipt } from '../../../src/poisoning/receipt.ts';
+
+const test = suite<{ dir: string }>('poison stage');
+const rows = Array.from({ length: 30 }, (_, i) => ({ id: `train-0000${i}`, text: `some mail number ${i}`, label: i % 2 }));
+test.before.each(async context => {
+  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-poison-'));
+  mkdirSync(join(context.dir, 'data'));
+  await writeDataset(join(context.dir, 'data'), rows, ['ham', 'spam'], { kind: 'test' });
+});
+test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
+
+const attacks: { readonly [name: string]: unknown } = { none, badnets, 'label-flip': labelFlip };
+
+async function run(dir: string, params: JsonObject, name = 'out', plugins = attacks): Promise<string> {
+  const outDir = join(dir, name);
+  mkdirSync(outDir);
+  const context: RunContext = {
+    params, outDir, assets: {}, backend: 'cpu', signal: new AbortController().signal,
+    inputs: { data: { dir: join(dir, 'data'), digest: 'sha256:0' as Digest } },
+    log: () => undefined, progress: () => undefined,
+    plugin: <D>(_kind: string, plugin: string) => plugins[plugin] as D,
+  };
+  await poison.run(context);
+  return outDir;
+}
+const json = (dir: string, file: string) => JSON.parse(readFileSync(join(dir, file), 'utf8')) as unknown;
+const badnetsParams = { attack: 'badnets', rate: 0.1, target: 'ham', mode: 'dirty', triggers: ['cf', 'mn'] };
+
+test('badnets: three of thirty rows, in place, with a receipt that the set passes and the clean set fails', async ({ dir }) => {
+  const out = await run(dir, { poisoning: badnetsParams, seed: 1 });
+  const poisoned = await readRows(out), receipt = json(out, 'receipt.json') as Receipt;
+  assert.is(checkReceipt(poisoned, receipt), null);
+  // The source this project descends from trained on the clean lists: here that is refused.
+  assert.match(checkReceipt(rows, receipt)!, 'it is still the clean row');
+  assert.equal(poisoned.map(row => row.id), rows.map(row => row.id));
+  const changed = poisoned.filter((row, i) => row.text !== rows[i]!.text);
+  assert.is(changed.length, 3);
+  assert.equal(changed.map(row => row.id), receipt.rows.map(row => row.id));
+  assert.ok(changed.every(row => row.label === 0 && rows.find(({ id }) => id === row.id)!.label === 1));
+  assert.equal(json(out, 'metrics.json'), { rows_total: 30, poisoned_asked: 3, poisoned_made: 3, poisoned_eligible: 15, negatives: 0 });
+  const info = await readDatasetInfo(out);
+  assert.equal([info.classes, info.rows, info.counts], [['ham', 'spam'], 30, [18, 12]]);
+  assert.equal(info.provenance, { data: { kind: 'test' }, poisoning: badnetsParams, seed: 1 });
+  assert.equal([receipt.attack, receipt.seed, receipt.params['rate']], ['badnets', 1, 0.1]);
+});
+
+test('label-flip: nine of thirty labels, no text', async ({ dir }) => {
+  const out = await run(dir, { poisoning: { attack: 'label-flip', rate: 0.3 }, seed: 1 });
+  const poisoned = await readRows(out);
+  assert.is(poisoned.filter((row, i) => row.label === 1 - rows[i]!.label).length, 9);
+  assert.ok(poisoned.every((row, i) => row.text === rows[i]!.text));
+});
+
+test('none: the rows as they are', async ({ dir }) => {
+  const out = await run(dir, { poisoning: { attack: 'none' }, seed: null });
+  assert.equal(await readRows(out), rows);
+  const receipt = json(out, 'receipt.json') as Receipt;
+  assert.is(receipt.digests.clean, receipt.digests.poisoned);
+  assert.is(checkReceipt(rows, receipt), null);
+  assert.is(receipt.digests.clean, rowsDigest(rows));
+});
+
+test('the same seed gives the same bytes, another seed others', async ({ dir }) => {
+  const bytes = async (seed: number, name: string) => readFileSync(join(await run(dir, { poisoning: badnetsParams, seed }, name), 'rows.jsonl'), 'utf8');
+  assert.is(await bytes(1, 'a'), await bytes(1, 'b'));
+  assert.is.not(await bytes(1, 'c'), await bytes(2, 'd'));
+});
+
+test('an attack that returns the wrong shape fails under its name', async ({ dir }) => {
+  const odd = { ...none, name: 'odd', poison: () => ({ changed: 'all of them' }) };
+  try {
+    await run(dir, { poisoning: { attack: 'odd' }, seed: 1 }, 'out', { odd });
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as Error).name, 'UserFault');
+    assert.match((error as Error).message, 'The attack "odd" returned no lists');
+  }
+});
+
+test('it reads the attack, the training rows and the seed; the clean baseline no seed', () => {
+  const cell = (attack: string, seed: number) => ({ seed, poisoning: { attack, rate: 0.1 } }) as unknown as Cell;
+  const ask = { with: {}, goals: [] };
+  const definition = poison.define([cell('badnets', 3)], ask);
+  assert.equal(definition.params, { poisoning: { attack: 'badnets', rate: 0.1 }, seed: 3 });
+  assert.equal(definition.uses, [{ kind: 'attack', name: 'badnets' }]);
+  assert.equal([definition.inputs['data']!.kind, definition.inputs['data']!.with], ['data', { split: 'train' }]);
+  assert.equal(poison.define([cell('none', 1)], ask).params, poison.define([cell('none', 2)], ask).params);
+});
+
+test.run();
