@@ -93,7 +93,7 @@ function install(binary, libraries) {
 
 /** Loads the installed binding in a process of its own and multiplies. @param {string} log */
 async function check(log) {
-  const script = fileURLToPath(new URL('./check-tensorflow.cjs', import.meta.url));
+  const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
   if (await run(process.execPath, [script], { log, env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' } }) !== 0) {
     throw new SetupFault(`TensorFlow was built but does not run here (${log})`, 'npm run setup', tail(log));
   }

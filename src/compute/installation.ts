@@ -1,0 +1,43 @@
+/** Where the packages that compute are installed, and what set-up has left beside them. */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+
+const require = createRequire(import.meta.url);
+
+/** What `npm run setup` wrote; its shape is defined in src/setup/tensorflow.mjs. */
+export interface SetupStamp {
+  readonly tensorflow: string | null;
+  readonly variant: 'cpu' | 'cuda' | 'own';
+  readonly libraries: string | null;
+  readonly platform: string;
+  readonly arch: string;
+  readonly reason?: string;
+  readonly remedy?: string;
+}
+
+/** The folder of an installed package; null if it is not installed. */
+export function packageDir(name: string): string | null {
+  try {
+    return dirname(require.resolve(`${name}/package.json`));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND') return null;
+    throw error;
+  }
+}
+
+export function packageVersion(name: string): string {
+  const dir = packageDir(name);
+  if (dir === null) throw new Error(`${name} is not installed`);
+  return (JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as { version: string }).version;
+}
+
+/** What set-up says of TensorFlow; null if set-up has not run. */
+export function readSetupStamp(tfjsDir: string): SetupStamp | null {
+  const file = join(tfjsDir, 'lib', 'dosimeter.json');
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as SetupStamp) : null;
+}
+
+export function bindingFile(tfjsDir: string): string {
+  return join(tfjsDir, 'lib', 'napi-v8', 'tfjs_binding.node');
+}

@@ -1,0 +1,87 @@
+/** Loading one backend into this process, with its threads fixed and its chatter off. */
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import util from 'node:util';
+import type { BackendName } from '../api.ts';
+import { packageDir, packageVersion } from './installation.ts';
+import type { BackendInfo } from './types.ts';
+
+export interface LoadOptions {
+  /** Threads that one operation may use; default: all processors. WebAssembly and plain JavaScript have one. */
+  readonly threads?: number;
+}
+
+const loaded = new Map<BackendName, Promise<BackendInfo>>();
+
+/**
+ * Loads a backend and makes it the current one of the process's single tfjs-core. Loading a second one is possible
+ * (tests compare them); loading one again makes it current again.
+ * @throws if TensorFlow is asked for with another number of threads than it was first loaded with: it can't be changed
+ */
+export async function loadBackend(name: BackendName, { threads = availableParallelism() }: LoadOptions = {}): Promise<BackendInfo> {
+  const tf = await import('@tensorflow/tfjs-core');
+  // The only use of the flag is to keep tfjs from advertising its other packages on the console.
+  tf.env().set('PROD', true);
+  // tfjs-core by itself knows no gradients in Node; the union package registers them (tfjs-node brings it anyway).
+  await import('@tensorflow/tfjs');
+  let info = loaded.get(name);
+  if (info === undefined) {
+    info = load(name, threads);
+    loaded.set(name, info);
+  }
+  const known = await info;
+  if (name === 'tensorflow' && known.threads !== threads) {
+    throw new Error(`TensorFlow is loaded with ${known.threads} threads in this process; ${threads} would need another process`);
+  }
+  if (!await tf.setBackend(name)) throw new Error(`tfjs refused the backend "${name}"`);
+  return known;
+}
+
+async function load(name: BackendName, threads: number): Promise<BackendInfo> {
+  const core = { '@tensorflow/tfjs-core': packageVersion('@tensorflow/tfjs-core') };
+  switch (name) {
+    case 'tensorflow': {
+      prepareTensorflow(threads);
+      await import('@tensorflow/tfjs-node-gpu');
+      const { binding } = (await import('./operation.ts')).tensorflowBackend();
+      return {
+        name, precision: 'float32', threads, tensorflow: binding.TF_Version,
+        packages: { ...core, '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu') },
+        gpu: binding.isUsingGpuDevice() ? gpuName() : null,
+      };
+    }
+    case 'wasm': {
+      const wasm = await import('@tensorflow/tfjs-backend-wasm');
+      const dir = packageDir('@tensorflow/tfjs-backend-wasm');
+      if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
+      wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
+      const packages = { ...core, '@tensorflow/tfjs-backend-wasm': packageVersion('@tensorflow/tfjs-backend-wasm') };
+      return { name, precision: 'float32', threads: 1, tensorflow: null, packages, gpu: null };
+    }
+    case 'cpu': {
+      await import('@tensorflow/tfjs-backend-cpu');
+      const packages = { ...core, '@tensorflow/tfjs-backend-cpu': packageVersion('@tensorflow/tfjs-backend-cpu') };
+      return { name, precision: 'float32', threads: 1, tensorflow: null, packages, gpu: null };
+    }
+  }
+}
+
+/** TensorFlow reads its environment once, when its library is loaded. */
+function prepareTensorflow(threads: number): void {
+  process.env.TF_NUM_INTRAOP_THREADS = String(threads);
+  process.env.TF_NUM_INTEROP_THREADS = '1';
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
+  // Ampere and later GPUs would round float32 products to 10 bits of mantissa; `precision` promises all 23.
+  process.env.NVIDIA_TF32_OVERRIDE ??= '0';
+  // tfjs-node 4.22 calls it, and Node 24 has removed it.
+  const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };
+  legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
+}
+
+function gpuName(): string {
+  const dir = '/proc/driver/nvidia/gpus';
+  if (!existsSync(dir)) return 'NVIDIA GPU';
+  const models = readdirSync(dir).map((gpu) => /^Model:\s*(.+)$/m.exec(readFileSync(join(dir, gpu, 'information'), 'utf8'))?.[1]?.trim());
+  return models.find((model) => model !== undefined) ?? 'NVIDIA GPU';
+}

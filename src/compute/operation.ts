@@ -1,0 +1,48 @@
+/** Any registered TensorFlow operation, also those that tfjs does not wrap (SelfAdjointEigV2, Svd, …). */
+import { findBackend, getBackend } from '@tensorflow/tfjs-core';
+import type { DataType, Tensor } from '@tensorflow/tfjs-core';
+import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
+
+/** An operation's attribute, by the kind that its TensorFlow definition gives it. */
+export type Attribute =
+  | { readonly type: 'int' | 'float'; readonly value: number }
+  | { readonly type: 'bool'; readonly value: boolean }
+  | { readonly type: 'string'; readonly value: string }
+  | { readonly type: 'shape'; readonly value: readonly number[] }
+  | { readonly type: 'dtype'; readonly value: DataType };
+
+/** Whether `callOperation` can be used: the current backend is TensorFlow. */
+export function hasOperations(): boolean {
+  return getBackend() === 'tensorflow';
+}
+
+/** tfjs-node's backend object; `loadBackend('tensorflow')` must have run. */
+export function tensorflowBackend(): NodeJSKernelBackend {
+  return findBackend('tensorflow') as NodeJSKernelBackend;
+}
+
+/**
+ * Runs one TensorFlow operation eagerly. No gradient is recorded; `tf.tidy` disposes of its outputs as of any other.
+ *
+ *     const [values, vectors] = callOperation('SelfAdjointEigV2', [a], { compute_v: { type: 'bool', value: true }, T: { type: 'dtype', value: 'float32' } }, 2);
+ *
+ * @param inputs in the order of the operation's definition
+ * @param attributes all that have no default in the operation's definition
+ * @param outputs how many tensors the operation returns
+ * @throws if the current backend is not TensorFlow, or TensorFlow refuses the call
+ */
+export function callOperation(name: string, inputs: readonly Tensor[], attributes: { readonly [name: string]: Attribute }, outputs: number): Tensor[] {
+  if (!hasOperations()) throw new Error(`the operation ${name} needs the TensorFlow backend`);
+  const backend = tensorflowBackend();
+  const { binding } = backend;
+  const types = {
+    int: binding.TF_ATTR_INT, float: binding.TF_ATTR_FLOAT, bool: binding.TF_ATTR_BOOL,
+    string: binding.TF_ATTR_STRING, shape: binding.TF_ATTR_SHAPE, dtype: binding.TF_ATTR_TYPE,
+  };
+  const encoded = Object.entries(attributes).map(([key, attribute]) => ({
+    name: key,
+    type: types[attribute.type],
+    value: attribute.type === 'dtype' ? backend.getDTypeInteger(attribute.value) : attribute.type === 'shape' ? [...attribute.value] : attribute.value,
+  }));
+  return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);
+}

@@ -1,0 +1,98 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { BackendName } from '../../src/api.ts';
+import { UserFault } from '../../src/api.ts';
+import { BACKENDS, chooseBackend, loadBackend, probe } from '../../src/compute/backend.ts';
+import { callOperation } from '../../src/compute/operation.ts';
+
+const test = suite('compute/backend');
+const available = (await probe()).filter((one) => one.available).map((one) => one.name);
+
+/** A loss that goes through the kernels training uses: gather, einsum, softmax, matMul, mean; and its gradient. */
+function lossAndGradient(): { loss: number; gradient: number[] } {
+  return tf.tidy(() => {
+    const table = tf.tensor2d([[0.5, -1], [0.25, 2], [-0.75, 1.5]]); // (V=3, D=2)
+    const weights = tf.tensor2d([[0.1, -0.2, 0.3], [0.4, 0.5, -0.6]]); // (D=2, C=3)
+    const f = (w: tf.Tensor): tf.Scalar => {
+      const rows = tf.gather(table, tf.tensor1d([2, 0, 2, 1, 0], 'int32')); // (B=5, D=2)
+      const attention = tf.softmax(tf.einsum('bd,cd->bc', rows, rows)); // (B, B)
+      const logits = tf.matMul(tf.matMul(attention, rows), w as tf.Tensor2D); // (B, C)
+      return tf.neg(tf.mean(tf.gather(tf.transpose(tf.logSoftmax(logits)), tf.tensor1d([1], 'int32')))); // ()
+    };
+    const { value, grad } = tf.valueAndGrad(f)(weights);
+    return { loss: value.dataSync()[0]!, gradient: Array.from(grad.dataSync()) };
+  });
+}
+
+test('every backend is probed, best first, with a remedy wherever one is missing', async () => {
+  const probes = await probe();
+  assert.equal(probes.map((one) => one.name), [...BACKENDS]);
+  for (const one of probes) assert.is(one.available, one.remedy === null);
+});
+
+test('WebAssembly and plain JavaScript are always here', () => {
+  assert.ok(available.includes('wasm') && available.includes('cpu'));
+});
+
+test('a deep probe agrees with the shallow one on a machine that is set up', async () => {
+  assert.equal((await probe({ deep: true })).filter((one) => one.available).map((one) => one.name), available);
+});
+
+test('the best backend is chosen, or the one that is asked for', async () => {
+  assert.is(await chooseBackend(), available[0]);
+  assert.is(await chooseBackend('cpu'), 'cpu');
+});
+
+test('a backend that can not be had is the user\'s fault, with the way out', async () => {
+  try {
+    await chooseBackend('webgl' as BackendName);
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, UserFault);
+    assert.match((error as UserFault).message, 'webgl');
+  }
+});
+
+test('backends agree on a loss and its gradient', async () => {
+  await loadBackend('cpu');
+  const tensorsBefore = tf.memory().numTensors;
+  const reference = lossAndGradient();
+  // By hand: a gradient of a log-softmax sums to zero over the classes, for each of the two rows of the weights.
+  const [g00, g01, g02] = reference.gradient;
+  assert.ok(Math.abs(g00! + g01! + g02!) < 1e-6 && Math.abs(g01!) > 1e-3);
+  for (const name of available) {
+    const info = await loadBackend(name, { threads: 1 });
+    assert.is(tf.getBackend(), name);
+    assert.is(info.name, name);
+    const { loss, gradient } = lossAndGradient();
+    assert.ok(Math.abs(loss - reference.loss) < 1e-6, `${name}: loss ${loss}, expected ${reference.loss}`);
+    gradient.forEach((value, index) => assert.ok(Math.abs(value - reference.gradient[index]!) < 1e-6, `${name}: gradient[${index}]`));
+  }
+  assert.is(tf.memory().numTensors, tensorsBefore);
+});
+
+if (available.includes('tensorflow')) {
+  test('TensorFlow says which it is, and its threads can not be changed later', async () => {
+    const info = await loadBackend('tensorflow', { threads: 1 });
+    assert.match(info.tensorflow ?? '', /^\d+\.\d+\.\d+/);
+    try {
+      await loadBackend('tensorflow', { threads: 7 });
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, /7 would need another process/);
+    }
+  });
+
+  test('an operation that tfjs does not wrap: the eigenvalues of [2 1; 1 2] are 1 and 3', async () => {
+    await loadBackend('tensorflow', { threads: 1 });
+    const [values, vectors] = callOperation('SelfAdjointEigV2', [tf.tensor2d([[2, 1], [1, 2]])], {
+      compute_v: { type: 'bool', value: true }, T: { type: 'dtype', value: 'float32' },
+    }, 2);
+    const [low, high] = Array.from(values!.dataSync());
+    assert.ok(Math.abs(low! - 1) < 1e-6 && Math.abs(high! - 3) < 1e-6);
+    assert.equal(vectors!.shape, [2, 2]);
+  });
+}
+
+test.run();
