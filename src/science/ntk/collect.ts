@@ -1,0 +1,92 @@
+/**
+ * One forward pass and C backward passes over a batch: for every tapped layer its input h and, for each class c, the
+ * derivative δ^c = ∂f_c/∂y of that class's logit with respect to the layer's output. Rows of a batch don't influence
+ * each other, so one backward pass of Σ_i f_c(x_i) gives δ^c of every row at once.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import type { AdaptedModel, TokenRow } from '../nn/types.ts';
+
+/** What one linear layer saw of a batch. S: the rows of its input, which may be fewer than the batch's tokens. */
+export interface LayerTokens {
+  readonly h: Tensor2D; // (S, n)
+  /** δ^c by class. */
+  readonly deltas: readonly Tensor2D[]; // C × (S, m)
+  /** Which row of the batch each of the S belongs to, in any order. */
+  readonly example: Int32Array; // (S)
+}
+
+export interface Collected {
+  readonly logits: Float32Array; // (B, C)
+  readonly layers: ReadonlyMap<string, LayerTokens>;
+  dispose(): void;
+}
+
+interface Use {
+  readonly h: Tensor2D; // (S, n)
+  readonly y: Tensor2D; // (S, m)
+  readonly example: Int32Array; // (S)
+}
+
+/** Runs `body` inside a running gradient without recording it: a tape stands still inside an operation of its own. */
+function unrecorded(input: Tensor, body: () => void): void {
+  tf.customGrad(() => {
+    body();
+    return { value: tf.scalar(0), gradFunc: () => { throw new Error('nothing differentiates an unrecorded part'); } };
+  })(input);
+}
+
+/** h and δ of the `wanted` layers over `batch`. The caller disposes of the result. */
+export function collect(model: AdaptedModel, batch: readonly TokenRow[], wanted: ReadonlySet<string>): Collected {
+  const engine = tf.engine();
+  const uses = new Map<string, Use[]>();
+  const kept: Tensor[] = [];
+  const keep = <T extends Tensor>(tensor: T): T => { kept.push(tf.keep(tensor)); return tensor; };
+  let logits = new Float32Array(0);
+  const gradients: Tensor[][] = []; // C × uses
+
+  const recorded = (): Tensor => {
+    const f = model.forward(batch, (layer, x, y, tokens) => {
+      if (!wanted.has(layer)) return y;
+      // A handle of its own on y's data: δ is the derivative with respect to it, whatever the model knows of y.
+      const output = tf.clone(y);
+      const list = uses.get(layer) ?? [];
+      list.push({ h: keep(tf.clone(x)), y: output, example: tokens.example });
+      uses.set(layer, list);
+      return output;
+    }); // (B, C)
+    unrecorded(f, () => {
+      logits = f.dataSync<'float32'>().slice();
+      const outputs = [...uses.values()].flat().map(({ y }) => y);
+      if (outputs.length === 0) return;
+      for (let c = 0; c < model.classes; c++) {
+        const dy = tf.tensor2d(Float32Array.from(logits, (_, k) => k % model.classes === c ? 1 : 0), [batch.length, model.classes]); // (B, C)
+        // The tape of the one forward pass serves every class.
+        const { grads } = engine.gradients(() => f, outputs, dy, true);
+        gradients.push(outputs.map((y, k) => keep((grads[k] as Tensor | undefined) === undefined ? tf.zerosLike(y) : tf.clone(grads[k]!))));
+      }
+    });
+    return tf.scalar(0);
+  };
+  // Gradients of nothing: the call is there to run the tape, and to free what it holds.
+  tf.tidy(() => { engine.gradients(recorded, [tf.scalar(0)], undefined, true); });
+
+  const layers = new Map<string, LayerTokens>();
+  let first = 0;
+  for (const [layer, list] of uses) {
+    const place = first;
+    // A layer that is applied more than once has one weight: its uses are tokens of the same sum, cross terms included.
+    layers.set(layer, {
+      h: keep(join(list.map(({ h }) => h))),
+      deltas: gradients.map((byUse) => keep(join(list.map((_, k) => byUse[place + k] as Tensor2D)))),
+      example: Int32Array.from(list.flatMap(({ example }) => [...example])),
+    });
+    first += list.length;
+  }
+  return { logits, layers, dispose: () => { kept.forEach((tensor) => tensor.dispose()); } };
+}
+
+/** Rows one after another. Its own handle even if there is only one part. */
+function join(parts: readonly Tensor2D[]): Tensor2D {
+  return parts.length === 1 ? tf.clone(parts[0]!) : tf.concat(parts.slice(), 0);
+}

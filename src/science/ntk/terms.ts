@@ -1,0 +1,39 @@
+/**
+ * A linear layer's kernels as sums over token pairs of one form,
+ *
+ *     coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u),
+ *
+ * so that whatever contracts this form serves every layer, model and adapter.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { LoraFactors } from '../nn/types.ts';
+import type { LayerTokens } from './collect.ts';
+
+export interface Term {
+  /** By class. */
+  readonly a: readonly Tensor2D[]; // C × (S, p)
+  readonly b: Tensor2D; // (S, q)
+  readonly coefficient: number;
+}
+
+export interface TermShape { readonly p: number; readonly q: number }
+
+/** ∂f_c/∂W = Σ_t δ^c_t h_tᵀ:  K_ff = Σ_{t,u} (δ·δ')(h·h') */
+export function fullTerms({ h, deltas }: LayerTokens): Term[] {
+  return [{ a: deltas, b: h, coefficient: 1 }];
+}
+
+/**
+ * y = … + s B A h:  ∂f_c/∂B = s Σ_t δ_t (A h_t)ᵀ and ∂f_c/∂A = s Σ_t (Bᵀδ_t) h_tᵀ.
+ *
+ *     K_LoRA = s² Σ_{t,u} [ (δ·δ')(Ah·Ah') + (Bᵀδ·Bᵀδ')(h·h') ]
+ *
+ * Makes new tensors: call it inside a tidy.
+ */
+export function loraTerms({ h, deltas }: LayerTokens, { A, B, scale }: LoraFactors): Term[] {
+  return [
+    { a: deltas, b: tf.matMul(h, A, false, true), coefficient: scale ** 2 }, // (S, r)
+    { a: deltas.map((delta) => tf.matMul(delta, B)), b: h, coefficient: scale ** 2 }, // C × (S, r)
+  ];
+}
