@@ -56,6 +56,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       const dir = packageDir('@tensorflow/tfjs-backend-wasm');
       if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
       wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
+      (await import('./wasm-kernels.ts')).registerMissingWasmKernels();
       const packages = { ...core, '@tensorflow/tfjs-backend-wasm': packageVersion('@tensorflow/tfjs-backend-wasm') };
       return { name, precision: 'float32', threads: 1, tensorflow: null, packages, gpu: null };
     }

@@ -72,6 +72,39 @@ test('backends agree on a loss and its gradient', async () => {
   assert.is(tf.memory().numTensors, tensorsBefore);
 });
 
+test('the gradient of a gather adds up over repeated rows', async () => {
+  for (const name of available) {
+    await loadBackend(name, { threads: 1 });
+    const gradient = tf.tidy(() => {
+      const ids = tf.tensor2d([[2, 0, 2], [2, 4, 0]], [2, 3], 'int32'); // (B=2, T=3)
+      const scale = tf.tensor3d([1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60], [2, 3, 2]); // (B, T, H=2)
+      return tf.grad((table) => tf.sum(tf.mul(tf.gather(table, ids), scale)))(tf.zeros([5, 2])).arraySync();
+    });
+    assert.equal(gradient, [[8, 80], [0, 0], [8, 80], [0, 0], [5, 50]], name);
+  }
+});
+
+test('einsum means the same on every backend', async () => {
+  const [a, b] = [tf.util.createShuffledIndices(2 * 3 * 5), tf.util.createShuffledIndices(2 * 7 * 5)].map((order) => Array.from(order));
+  const equations: readonly [string, number[], number[]?][] = [
+    ['bij,bkj->bik', [2, 3, 5], [2, 7, 5]], ['bij,bkj->kbi', [2, 3, 5], [2, 7, 5]], ['ij,jk->ki', [6, 5], [5, 14]],
+    ['bij,bkj->ik', [2, 3, 5], [2, 7, 5]], ['i,j->ij', [30], [70]], ['bij->bi', [2, 3, 5]],
+  ];
+  for (const [equation, shapeA, shapeB] of equations) {
+    const evaluate = (): number[] => tf.tidy(() => {
+      const operands = [tf.tensor(a!, shapeA), ...(shapeB === undefined ? [] : [tf.tensor(b!, shapeB)])];
+      return Array.from(tf.einsum(equation, ...operands).dataSync());
+    });
+    await loadBackend('cpu');
+    const expected = evaluate();
+    for (const name of available) {
+      await loadBackend(name, { threads: 1 });
+      // Small integers: every order of summation is exact.
+      assert.equal(evaluate(), expected, `${equation} on ${name}`);
+    }
+  }
+});
+
 if (available.includes('tensorflow')) {
   test('TensorFlow says which it is, and its threads can not be changed later', async () => {
     const info = await loadBackend('tensorflow', { threads: 1 });
