@@ -1,0 +1,56 @@
+/** Sources: found on this machine, or fetched, before anything runs. */
+import type { Asset, SourceContext, SourceDescriptor } from '../api.ts';
+import type { Plan, PlannedStage } from '../plan/types.ts';
+import type { PlanRegistry } from '../plan/graph.ts';
+import type { Diagnostic, ExperimentCell, SourceRange } from '../spec/types.ts';
+
+/** Each URI that a stage of the plan reads, with the first stage that does. */
+function wanted(plan: Plan): Map<string, PlannedStage> {
+  const uris = new Map<string, PlannedStage>();
+  for (const stage of plan.stages) for (const uri of Object.values(stage.assets)) if (!uris.has(uri)) uris.set(uri, stage);
+  return uris;
+}
+
+/** Where a URI is written: the field of the cell that holds it. */
+export function locateUri(cell: ExperimentCell, uri: string): SourceRange {
+  const bare = uri.slice(uri.indexOf(':') + 1);
+  const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
+    if (typeof value === 'string') return value === uri || value === bare ? path : null;
+    if (typeof value !== 'object' || value === null) return null;
+    for (const [key, child] of Object.entries(value)) {
+      const found = find(child, [...path, Array.isArray(value) ? Number(key) : key]);
+      if (found) return found;
+    }
+    return null;
+  };
+  return cell.locate(find(cell.config, []) ?? []);
+}
+
+export interface Located {
+  /** Null: it must be fetched. */
+  readonly assets: Map<string, Asset | null>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** @param fetch whether what is missing is fetched; `plan` only looks. */
+export async function findAssets(plan: Plan, registry: PlanRegistry, context: SourceContext, fetch: boolean): Promise<Located> {
+  const assets = new Map<string, Asset | null>();
+  const diagnostics: Diagnostic[] = [];
+  await Promise.all([...wanted(plan)].map(async ([uri, stage]) => {
+    const cell = plan.experiment.cells[stage.cells[0] ?? 0]!;
+    const scheme = uri.slice(0, uri.indexOf(':'));
+    const source = registry.get('source', scheme)?.descriptor as SourceDescriptor | undefined;
+    if (!source) {
+      diagnostics.push({ code: 'unknown-source', message: `no source plugin reads "${uri}"`, range: locateUri(cell, uri), hint: `the schemes are ${[...registry.names('source')].sort().map((name) => `${name}:`).join(', ')}` });
+      return;
+    }
+    try {
+      assets.set(uri, await source.locate(uri, context) ?? (fetch ? await source.fetch(uri, context) : null));
+    } catch (error) {
+      const { name, message, hint } = error as Error & { hint?: string };
+      if (name !== 'UserFault') diagnostics.push({ code: 'plugin-fault', message: `the source plugin "${scheme}" threw on "${uri}": ${message}`, range: locateUri(cell, uri) });
+      else diagnostics.push({ code: 'source', message, range: locateUri(cell, uri), ...(hint === undefined ? {} : { hint }) });
+    }
+  }));
+  return { assets, diagnostics };
+}

@@ -1,0 +1,71 @@
+/** On what a run ran: enough to repeat it elsewhere, and to know why the last bits differ. */
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { BackendName, JsonObject } from '../api.ts';
+
+/** The folder of this package's package.json, seen from a source file or from a bundle. */
+export function packageRoot(): string {
+  for (let dir = path.dirname(fileURLToPath(import.meta.url)); ; dir = path.dirname(dir)) {
+    if (existsSync(path.join(dir, 'package.json'))) return dir;
+    if (dir === path.dirname(dir)) throw new Error('package.json is missing beside the program');
+  }
+}
+
+interface PackageJson { readonly version: string; readonly dependencies?: { readonly [name: string]: string } }
+const readPackage = (dir: string): PackageJson => JSON.parse(readFileSync(path.join(dir, 'package.json'), 'utf8')) as PackageJson;
+
+export const ownVersion = (): string => readPackage(packageRoot()).version;
+
+function packageVersions(): { [name: string]: string } {
+  const root = packageRoot();
+  const versions: { [name: string]: string } = {};
+  for (const name of Object.keys(readPackage(root).dependencies ?? {})) {
+    const dir = path.join(root, 'node_modules', name);
+    if (existsSync(path.join(dir, 'package.json'))) versions[name] = readPackage(dir).version;
+  }
+  return versions;
+}
+
+function cpuFeatures(): string {
+  if (!existsSync('/proc/cpuinfo')) return '';
+  const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.split(' ') ?? [];
+  // What changes which numeric code runs.
+  return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
+}
+
+/** The commit of the folder that the spec lies in, and whether something in it was changed; null outside a repository. */
+async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
+  const git = promisify(execFile);
+  try {
+    const [{ stdout: commit }, { stdout: status }] = await Promise.all([
+      git('git', ['-C', dir, 'rev-parse', 'HEAD']),
+      git('git', ['-C', dir, 'status', '--porcelain', '--untracked-files=no']),
+    ]);
+    return { commit: commit.trim(), dirty: status.trim() !== '' };
+  } catch {
+    return null; // no git, or no repository: there is nothing to record
+  }
+}
+
+export async function environment(specFile: string, backend: BackendName, jobs: number): Promise<JsonObject> {
+  const { probe } = await import('../compute/backend.ts');
+  const [git, probes] = await Promise.all([gitState(path.dirname(specFile)), probe()]);
+  const cpus = os.cpus();
+  return {
+    dosimeter: ownVersion(),
+    node: process.version,
+    platform: process.platform,
+    arch: process.arch,
+    os: `${os.type()} ${os.release()}`,
+    cpu: { model: cpus[0]?.model.trim() ?? 'unknown', count: cpus.length, features: cpuFeatures() },
+    memory_mb: Math.round(os.totalmem() / 2 ** 20),
+    jobs,
+    backend: { name: backend, detail: probes.find(({ name }) => name === backend)?.detail ?? '' },
+    packages: packageVersions(),
+    git,
+  };
+}

@@ -1,0 +1,146 @@
+/** Warm worker processes. How many run at once is the scheduler's affair; the pool hands out one that fits, or starts it. */
+import { fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import type { FromWorker, Job, JobResult, ToWorker } from './protocol.ts';
+
+export interface JobHooks {
+  /** `output`: what the process wrote to stdout or stderr. */
+  onOutput(text: string): void;
+  onLog(message: string): void;
+  onProgress(done: number, total: number, unit: string): void;
+}
+
+export interface WorkerPool {
+  /** Never rejects on account of the job: what went wrong is in the result. On abort the worker is asked, then ended. */
+  run(job: Job, cpu: number, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
+  close(): Promise<void>;
+}
+
+export interface PoolOptions {
+  /** The worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
+  readonly module: string;
+  readonly limit: number;
+  /** How long an aborted stage may tidy up. */
+  readonly graceMs?: number;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+interface Warm {
+  readonly process: ChildProcess;
+  readonly cpu: number;
+  readonly ready: Promise<void>;
+  /** The stage kind it ran last: its caches suit that kind best. */
+  lastKind: string;
+  compute: boolean;
+  /** It is about to leave. */
+  spent: boolean;
+  ended: { readonly code: number | null; readonly signal: string | null } | null;
+}
+
+/** TensorFlow reads these when it is loaded, so a worker has its number of threads for life. */
+const threads = (cpu: number): Record<string, string> => ({
+  TF_NUM_INTRAOP_THREADS: String(cpu), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(cpu), DOSIMETER_THREADS: String(cpu),
+});
+
+export function createPool({ module, limit, graceMs = 5_000, env = process.env }: PoolOptions): WorkerPool {
+  const all = new Set<Warm>();
+  const idle: Warm[] = [];
+
+  const start = (cpu: number): Warm => {
+    const child = fork(module, [], {
+      env: { TF_CPP_MIN_LOG_LEVEL: '1', ...env, ...threads(cpu) },
+      // Under a TypeScript loader (tests, `tsx`) the worker needs it as well; the built one needs nothing.
+      execArgv: module.endsWith('.ts') ? ['--import', 'tsx'] : [],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      detached: true,
+    });
+    const ready = new Promise<void>((resolve) => { child.once('message', () => resolve()); child.once('exit', () => resolve()); child.once('error', () => resolve()); });
+    const warm: Warm = { process: child, cpu, ready, lastKind: '', compute: false, spent: false, ended: null };
+    const end = (code: number | null, signal: string | null): void => {
+      warm.ended ??= { code, signal };
+      all.delete(warm);
+      const at = idle.indexOf(warm);
+      if (at >= 0) idle.splice(at, 1);
+    };
+    child.on('exit', end);
+    child.on('error', () => end(null, 'it could not be started'));
+    all.add(warm);
+    return warm;
+  };
+
+  const kill = (warm: Warm): void => {
+    const { pid } = warm.process;
+    if (warm.ended || pid === undefined) return;
+    try { process.kill(-pid, 'SIGKILL'); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; }
+  };
+
+  const choose = (job: Job, cpu: number): Warm => {
+    const fits = (warm: Warm): boolean => !job.compute || warm.cpu === cpu;
+    const best = idle.findLastIndex((warm) => fits(warm) && warm.lastKind === job.stage.name);
+    const at = best >= 0 ? best : idle.findLastIndex((warm) => fits(warm) && warm.compute === job.compute);
+    const any = at >= 0 ? at : idle.findLastIndex(fits);
+    if (any >= 0) return idle.splice(any, 1)[0]!;
+    if (all.size >= limit) { const oldest = idle.shift(); if (oldest) kill(oldest); }
+    return start(cpu);
+  };
+
+  return {
+    async run(job, cpu, hooks, signal) {
+      const warm = choose(job, cpu);
+      const { process: child } = warm;
+      const output = (chunk: Buffer): void => hooks.onOutput(chunk.toString('utf8'));
+      child.stdout!.on('data', output);
+      child.stderr!.on('data', output);
+      let timer: NodeJS.Timeout | undefined;
+      const tell = (message: ToWorker): void => { if (child.connected) child.send(message, () => undefined); };
+      const onAbort = (): void => {
+        tell({ type: 'abort' });
+        timer = setTimeout(() => kill(warm), graceMs);
+      };
+      try {
+        await warm.ready;
+        const result = await new Promise<JobResult>((resolve) => {
+          const onExit = (): void => resolve({ type: 'exit', ...(warm.ended ?? { code: null, signal: null }) });
+          if (warm.ended) { onExit(); return; }
+          // 'close' comes after the last output; a grandchild that keeps the pipe must not keep us.
+          child.once('exit', () => setTimeout(onExit, 20));
+          child.once('error', onExit);
+          child.on('message', function listen(message: FromWorker) {
+            if (message.type === 'log') hooks.onLog(message.message);
+            else if (message.type === 'progress') hooks.onProgress(message.done, message.total, message.unit);
+            else if (message.type === 'result') {
+              child.off('message', listen);
+              if (message.leaving) warm.spent = true;
+              resolve(message.result);
+            }
+          });
+          if (signal.aborted) onAbort(); else signal.addEventListener('abort', onAbort, { once: true });
+          tell({ type: 'run', job });
+        });
+        warm.lastKind = job.stage.name;
+        warm.compute ||= job.compute;
+        // The pipe is written before the result is sent: let what is in it arrive.
+        await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+        return result;
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        child.stdout!.off('data', output);
+        child.stderr!.off('data', output);
+        child.removeAllListeners('message');
+        // Unread pipes would fill and block the worker.
+        child.stdout!.resume();
+        child.stderr!.resume();
+        if (warm.spent) kill(warm);
+        else if (!warm.ended) idle.push(warm);
+      }
+    },
+    async close() {
+      await Promise.all([...all].map((warm) => new Promise<void>((resolve) => {
+        if (warm.ended) { resolve(); return; }
+        warm.process.once('exit', () => resolve());
+        kill(warm);
+      })));
+    },
+  };
+}

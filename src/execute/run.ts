@@ -1,0 +1,201 @@
+/** Runs a plan: everything that can run does, what depends on a failure is blocked, finished work is kept whatever happens. */
+import type { Asset, Digest, JsonObject, StageInput } from '../api.ts';
+import type { RunLog } from '../log/run-log.ts';
+import { actionKey } from '../plan/keys.ts';
+import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
+import { isDiskFault } from '../store/faults.ts';
+import type { Store } from '../store/store.ts';
+import type { Entry } from '../store/types.ts';
+import { experimentFacts } from './facts.ts';
+import type { WorkerPool } from './pool.ts';
+import { createCpuQueue } from './queue.ts';
+import { runStage } from './stage.ts';
+import { keyComponents } from './survey.ts';
+import type { StageStatus } from './survey.ts';
+import type { Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
+
+export interface RunOptions {
+  readonly store: Store;
+  readonly registry: RuntimeRegistry;
+  /** All found. */
+  readonly assets: ReadonlyMap<string, Asset>;
+  readonly pool: WorkerPool;
+  readonly log: RunLog;
+  /** Processor cores to use. */
+  readonly jobs: number;
+  readonly failFast: boolean;
+  /** Stages that this run may make; the others only count when they are cached. Left out: all. */
+  readonly mayRun?: (stage: PlannedStage) => boolean;
+  /** Aborted: nothing starts any more, and what runs is asked to stop. */
+  readonly signal: AbortSignal;
+  readonly runId: string;
+  readonly environment: JsonObject;
+  /** What each manifest records of where it ran. */
+  readonly facts: JsonObject;
+  readonly onEvent: OnEvent;
+}
+
+/** How often a run looks whether another run has finished what it waits for. */
+const POLL_MS = 250;
+
+export async function executePlan(plan: Plan, statuses: readonly StageStatus[], options: RunOptions): Promise<ReadonlyMap<StageId, Outcome>> {
+  const { store, onEvent, signal } = options;
+  const queue = createCpuQueue(options.jobs);
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const heights = stageHeights(plan);
+  const outcomes = new Map<StageId, Outcome>();
+  const making = new Map<ActionKey, Promise<Outcome | 'busy' | 'again'>>();
+  const checks = new Map<ActionKey, Promise<boolean>>();
+  let stopped = false;
+
+  const known = new Map<StageId, Entry>();
+  for (const { stage, entry } of statuses) if (entry) known.set(stage.id, entry);
+
+  const settled = new Map<StageId, Promise<Outcome>>();
+  for (const stage of plan.stages) {
+    const inputs = Object.values(stage.inputs).map((id) => settled.get(id)!);
+    settled.set(stage.id, settle(stage, inputs));
+  }
+  await Promise.all(settled.values());
+  return outcomes;
+
+  async function settle(stage: PlannedStage, inputs: readonly Promise<Outcome>[]): Promise<Outcome> {
+    const entry = known.get(stage.id);
+    let outcome: Outcome;
+    if (entry) outcome = finished('cached', entry);
+    else {
+      await Promise.all(inputs);
+      outcome = await obtain(stage);
+    }
+    outcomes.set(stage.id, outcome);
+    if (!entry) onEvent({ type: 'stage-ended', stage, outcome });
+    return outcome;
+  }
+
+  /** Why the stage can't run, as an outcome. */
+  function blockage(stage: PlannedStage): Outcome | null {
+    if (stage.descriptor.tolerant) return null;
+    let blocked: Outcome | null = null;
+    for (const id of Object.values(stage.inputs)) {
+      const input = outcomes.get(id)!;
+      if (input.state === 'abandoned') return input;
+      if (input.state === 'failed') blocked ??= { state: 'blocked', by: id };
+      if (input.state === 'blocked') blocked ??= input;
+    }
+    return blocked;
+  }
+
+  /** The stage's entry: from the store, from another run that makes it, or by running it. */
+  async function obtain(stage: PlannedStage): Promise<Outcome> {
+    const cpu = Math.min(options.jobs, Math.max(1, stage.resources.cpu));
+    let told = false;
+    for (;;) {
+      const blocked = blockage(stage);
+      if (blocked) return blocked;
+      const { key, components, inputs } = read(stage);
+      const found = store.lookUp(key);
+      if (found.state === 'hit') return finished('cached', found.entry);
+      if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
+      // Two definitions may come to the same content: the second takes what the first makes.
+      let attempt = making.get(key);
+      const mine = !attempt;
+      if (!attempt) {
+        attempt = queue.add(() => make(stage, key, components, inputs), { cpu, priority: heights.get(stage.id)! }).finally(() => making.delete(key));
+        making.set(key, attempt);
+      }
+      const result = await attempt;
+      if (typeof result !== 'string') return mine || result.state !== 'ran' ? result : { ...result, state: 'cached' };
+      if (result === 'busy' && !told) {
+        told = true;
+        onEvent({ type: 'note', message: `${stage.id}: another run is making it; waiting` });
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2)));
+    }
+  }
+
+  function read(stage: PlannedStage): { key: ActionKey; components: ReturnType<typeof keyComponents>; inputs: { [name: string]: StageInput } } {
+    const inputs: { [name: string]: StageInput } = {}, contents: { [name: string]: Digest } = {}, assets: { [name: string]: Digest } = {};
+    for (const [name, id] of Object.entries(stage.inputs)) {
+      const input = outcomes.get(id)!;
+      if (input.state !== 'ran' && input.state !== 'cached') continue; // a tolerant stage's failed input
+      inputs[name] = { dir: input.dir, digest: input.content };
+      contents[name] = input.content;
+    }
+    for (const [name, uri] of Object.entries(stage.assets)) assets[name] = options.assets.get(uri)!.digest;
+    const components = keyComponents(stage, plan, contents, assets);
+    return { key: actionKey(components), components, inputs };
+  }
+
+  /** In the queue: takes the lease, looks again, checks what the stage will read, runs it. `busy`: another run has the lease; `again`: an input was made anew. */
+  async function make(stage: PlannedStage, key: ActionKey, components: ReturnType<typeof keyComponents>, inputs: { readonly [name: string]: StageInput }): Promise<Outcome | 'busy' | 'again'> {
+    if (stopped || signal.aborted) return { state: 'abandoned' };
+    try {
+      const attempt = store.take(key);
+      if ('by' in attempt) return 'busy';
+      try {
+        const found = store.lookUp(key);
+        if (found.state === 'hit') return finished('cached', found.entry);
+        if (found.state === 'damaged') onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again` });
+        if (!await inputsIntact(stage)) return 'again';
+        const experiment = stage.descriptor.scope === 'experiment' ? experimentFacts(plan, outcomes, options.environment) : undefined;
+        const outcome = await runStage(stage, { key, components, inputs, ...(experiment ? { experiment } : {}) }, plan.backend, options);
+        if (outcome.state === 'failed' && options.failFast) stopped = true;
+        return outcome;
+      } finally {
+        attempt.held.release();
+      }
+    } catch (error) {
+      // On a full disk every other stage would fail in the same way.
+      if (isDiskFault(error)) stopped = true;
+      const { name, message, stack, hint } = error as Error & { hint?: string };
+      if (name === 'UserFault') return { state: 'failed', error: message, internal: false, log: null, ...(hint === undefined ? {} : { hint }) };
+      options.log.line(stack ?? message);
+      return { state: 'failed', error: `internal error: ${message}`, internal: true, log: options.log.file };
+    }
+  }
+
+  /** Digests are checked on use, once a run; a damaged input is made anew, and then the reader's key must be found anew. */
+  async function inputsIntact(stage: PlannedStage): Promise<boolean> {
+    let intact = true;
+    for (const id of Object.values(stage.inputs)) {
+      const input = outcomes.get(id)!;
+      if (input.state === 'cached') intact = await (checks.get(input.key) ?? check(byId.get(id)!, input)) && intact;
+    }
+    return intact;
+  }
+
+  function check(stage: PlannedStage, cached: Finished): Promise<boolean> {
+    const checking = (async () => {
+      const found = store.lookUp(cached.key);
+      const why = found.state === 'hit' ? await store.check(found.entry) : found.state === 'damaged' ? found.why : 'it is gone';
+      if (why === null) return true;
+      const where = found.state === 'absent' ? '' : `; moved to ${store.moveAside(cached.key)}`;
+      onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${why})${where}, it is made again` });
+      const { key, components, inputs } = read(stage);
+      const outcome = await make(stage, key, components, inputs);
+      if (typeof outcome !== 'string') {
+        outcomes.set(stage.id, outcome);
+        onEvent({ type: 'stage-ended', stage, outcome });
+      }
+      checks.delete(cached.key);
+      return false;
+    })();
+    checks.set(cached.key, checking);
+    return checking;
+  }
+}
+
+function finished(state: 'ran' | 'cached', { key, dir, manifest }: Entry): Finished {
+  return { state, key, dir, content: manifest.content, seconds: manifest.seconds, backend: manifest.backend };
+}
+
+/** The longest chain of stages that waits for each: what much depends on goes first. */
+function stageHeights(plan: Plan): Map<StageId, number> {
+  const heights = new Map<StageId, number>();
+  for (const stage of plan.stages.toReversed()) {
+    const height = heights.get(stage.id) ?? 0;
+    heights.set(stage.id, height);
+    for (const id of Object.values(stage.inputs)) heights.set(id, Math.max(heights.get(id) ?? 0, height + 1));
+  }
+  return heights;
+}

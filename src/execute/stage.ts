@@ -1,0 +1,71 @@
+/** One stage, once: from its inputs to an entry in the store, or to the words for what went wrong. */
+import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
+import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
+import type { JobResult, PluginModule } from './protocol.ts';
+import type { RunOptions } from './run.ts';
+import type { Failed, Outcome } from './types.ts';
+import type { PluginKind } from '../plan/graph.ts';
+
+export interface Reading {
+  readonly key: ActionKey;
+  readonly components: KeyComponents;
+  readonly inputs: { readonly [name: string]: StageInput };
+  readonly experiment?: ExperimentFacts;
+}
+
+export async function runStage(stage: PlannedStage, { key, components, inputs, experiment }: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
+  const { store, registry, pool, signal, onEvent } = options;
+  const plugin = (kind: PluginKind, name: string): PluginModule => {
+    const entry = registry.get(kind, name);
+    if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
+    return { kind, name, module: entry.module };
+  };
+  const outDir = store.scratch(stage.id);
+  const log = options.log.stage(stage.id);
+  onEvent({ type: 'stage-started', stage, log: log.file });
+  log.line(`${stage.id} key ${key}`);
+  try {
+    const result = await pool.run({
+      stage: plugin('stage', stage.kind),
+      uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
+      params: stage.params,
+      inputs,
+      assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, options.assets.get(uri)!])),
+      outDir, backend, compute: stage.descriptor.compute,
+      ...(experiment ? { experiment } : {}),
+    }, Math.min(options.jobs, Math.max(1, stage.resources.cpu)), {
+      onOutput: (text) => log.output(text),
+      onLog: (message) => log.line(message),
+      onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
+    }, signal);
+
+    if (result.type !== 'done') {
+      if (signal.aborted) { log.line('stopped before its end'); return { state: 'abandoned' }; }
+      const failed = failure(result, log.file);
+      log.line(`failed: ${failed.error}`);
+      if (failed.hint !== undefined) log.line(failed.hint);
+      if (result.type === 'error') log.output(`${result.stack}\n`);
+      return failed;
+    }
+    const entry = await store.publish(outDir, {
+      key, kind: stage.kind, components, files: result.files, volatile: stage.descriptor.volatile ?? [],
+      seconds: result.seconds, backend: components.backend,
+      facts: { ...options.facts, run: options.runId, stage: stage.id, cell: stage.cell, seed: stage.seed, cpu: stage.resources.cpu, peak_memory_mb: Math.round(result.peakMemoryMB) },
+    });
+    log.line(`done in ${result.seconds.toFixed(2)} s`);
+    return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds: result.seconds, backend: components.backend };
+  } finally {
+    await log.close();
+  }
+}
+
+function failure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
+  switch (result.type) {
+    case 'fault': return { state: 'failed', error: result.message, internal: false, log, ...(result.hint === undefined ? {} : { hint: result.hint }) };
+    case 'error': return { state: 'failed', error: `internal error: ${result.message}`, internal: true, log };
+    case 'exit': {
+      const how = result.signal !== null ? `ended by ${result.signal}` : `exit code ${String(result.code)}`;
+      return { state: 'failed', error: `its process went without a word (${how})`, internal: true, log, ...(result.signal === 'SIGKILL' ? { hint: 'the system kills a process when memory runs out; try --jobs 1, or a smaller batch' } : {}) };
+    }
+  }
+}

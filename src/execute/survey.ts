@@ -1,0 +1,51 @@
+/** The plan against the store: what is there, what could run now, what waits. Reads only. */
+import type { Asset, Digest } from '../api.ts';
+import { actionKey } from '../plan/keys.ts';
+import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../plan/types.ts';
+import type { Store } from '../store/store.ts';
+import type { Entry } from '../store/types.ts';
+
+export interface StageStatus {
+  readonly stage: PlannedStage;
+  readonly state: 'cached' | 'ready' | 'pending';
+  /** Null while an input's content is unknown. */
+  readonly key: ActionKey | null;
+  readonly reason: string;
+  readonly entry: Entry | null;
+}
+
+export type Assets = ReadonlyMap<string, Asset | null>;
+
+/** What the stage's action key is made of; `inputs` may lack what failed (tolerant stages). */
+export function keyComponents(stage: PlannedStage, plan: Plan, inputs: { readonly [name: string]: Digest }, assets: { readonly [name: string]: Digest }): KeyComponents {
+  return { kind: stage.kind, code: stage.code, params: stage.params, inputs, assets, backend: stage.descriptor.compute ? plan.backend : null };
+}
+
+/** In the plan's order. */
+export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] {
+  const statuses = new Map<StageId, StageStatus>();
+  for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
+  return [...statuses.values()];
+
+  function statusOf(stage: PlannedStage): StageStatus {
+    const pending = (reason: string): StageStatus => ({ stage, state: 'pending', key: null, reason, entry: null });
+    const inputs: { [name: string]: Digest } = {}, contents: { [name: string]: Digest } = {};
+    for (const [name, id] of Object.entries(stage.inputs)) {
+      const entry = statuses.get(id)?.entry;
+      if (!entry) return pending(`waits for ${id}`);
+      inputs[name] = entry.manifest.content;
+    }
+    for (const [name, uri] of Object.entries(stage.assets)) {
+      const asset = assets.get(uri);
+      if (!asset) return pending(`${uri} is not fetched yet`);
+      contents[name] = asset.digest;
+    }
+    const key = actionKey(keyComponents(stage, plan, inputs, contents));
+    const found = store.lookUp(key);
+    switch (found.state) {
+      case 'hit': return { stage, state: 'cached', key, reason: `in the store since ${found.entry.manifest.created.slice(0, 19).replace('T', ' ')} UTC`, entry: found.entry };
+      case 'absent': return { stage, state: 'ready', key, reason: 'nothing in the store under this key', entry: null };
+      case 'damaged': return { stage, state: 'ready', key, reason: `its entry in the store is damaged: ${found.why}`, entry: null };
+    }
+  }
+}

@@ -1,0 +1,51 @@
+/** `runs/ID/`: what a run was asked, on what it ran, and what happened: enough to repeat it elsewhere. */
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import type { JsonObject } from '../api.ts';
+
+export interface RunFolder {
+  readonly id: string;
+  readonly dir: string;
+  /** Appends an event to journal.jsonl. */
+  record(event: JsonObject): void;
+  close(): void;
+}
+
+export interface RunFolderContents {
+  readonly specFile: string;
+  readonly specText: string;
+  /** The spec with its defaults, `--set` and axes. */
+  readonly resolved: unknown;
+  readonly environment: JsonObject;
+  readonly argv: readonly string[];
+}
+
+/** Sorts by time; two runs in the same second differ by their process. */
+const newId = (now: Date): string => `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
+
+export function createRunFolder(root: string, contents: RunFolderContents): RunFolder {
+  const id = newId(new Date());
+  let dir = path.join(root, id);
+  for (let n = 2; existsSync(dir); n++) dir = path.join(root, `${id}-${n}`);
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
+  writeFileSync(path.join(dir, 'resolved.json'), `${JSON.stringify(contents.resolved, null, 2)}\n`);
+  writeFileSync(path.join(dir, 'environment.json'), `${JSON.stringify(contents.environment, null, 2)}\n`);
+  const journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
+  const record = (event: JsonObject): void => { writeSync(journal, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`); };
+  record({ event: 'created', spec: contents.specFile, argv: contents.argv, pid: process.pid });
+  return { id: path.basename(dir), dir, record, close: () => closeSync(journal) };
+}
+
+/** Newest first. */
+export function listRuns(root: string): { readonly id: string; readonly dir: string }[] {
+  if (!existsSync(root)) return [];
+  return readdirSync(root).filter((name) => existsSync(path.join(root, name, 'journal.jsonl'))).sort().reverse().map((id) => ({ id, dir: path.join(root, id) }));
+}
+
+/** The journal's events; a last line that a kill cut short is left out. */
+export function readJournal(dir: string): JsonObject[] {
+  const lines = readFileSync(path.join(dir, 'journal.jsonl'), 'utf8').split('\n');
+  lines.pop();
+  return lines.map((line) => JSON.parse(line) as JsonObject);
+}

@@ -1,0 +1,33 @@
+/**
+ * A short name for a cell's content, so that `define` runs once a distinct (kind, cell, with). Cells of a grid share
+ * most of their sub-structures by identity: each is canonicalised once, then known by number.
+ */
+import type { Cell } from '../api.ts';
+import { canonical } from './canonical.ts';
+
+export function cellFingerprints(): (cell: Cell) => string {
+  const byObject = new WeakMap<object, number>();
+  const byText = new Map<string, number>();
+  const known = new WeakMap<Cell, string>();
+
+  const intern = (value: unknown): number => {
+    const object = typeof value === 'object' && value !== null ? value : null;
+    const seen = object && byObject.get(object);
+    if (typeof seen === 'number') return seen;
+    const text = canonical(value);
+    let id = byText.get(text);
+    if (id === undefined) byText.set(text, id = byText.size);
+    if (object) byObject.set(object, id);
+    return id;
+  };
+
+  return (cell) => {
+    let fingerprint = known.get(cell);
+    if (fingerprint === undefined) {
+      fingerprint = Object.entries(cell).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([key, value]) => `${key}=${intern(value)}`).join(' ');
+      known.set(cell, fingerprint);
+    }
+    return fingerprint;
+  };
+}

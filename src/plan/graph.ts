@@ -1,0 +1,148 @@
+/** The recursion over `define`: from goals to every stage they need, each once. */
+import { closest } from 'fastest-levenshtein';
+import type { AnyPlugin, Cell, Digest, Json, JsonObject, Resources, StageDefinition, StageDescriptor } from '../api.ts';
+import type { Diagnostic } from '../spec/types.ts';
+import { canonical } from './canonical.ts';
+import { definitionFault } from './definition.ts';
+import { cellFingerprints } from './fingerprint.ts';
+import { definitionKey } from './keys.ts';
+import type { DefinitionKey } from './types.ts';
+
+export type PluginKind = AnyPlugin['kind'];
+
+/** What planning needs of a registry. */
+export interface PlanRegistry {
+  get(kind: PluginKind, name: string): { readonly descriptor: AnyPlugin; readonly code: Digest } | undefined;
+  names(kind: PluginKind): readonly string[];
+}
+
+/** One distinct definition: a stage of the plan to be. */
+export interface Draft {
+  readonly index: number;
+  readonly kind: string;
+  readonly descriptor: StageDescriptor;
+  readonly definition: StageDefinition;
+  readonly key: DefinitionKey;
+  readonly code: { readonly [plugin: string]: Digest };
+  readonly inputs: { readonly [name: string]: Draft };
+  readonly resources: Resources;
+}
+
+/** One distinct (kind, cell, with): many of them may share a draft. */
+export interface Node {
+  readonly kind: string;
+  readonly fingerprint: string;
+  readonly with: JsonObject;
+  readonly draft: Draft;
+  readonly children: readonly Node[];
+}
+
+export interface Graph {
+  /** In order of creation: inputs before what reads them. */
+  readonly drafts: readonly Draft[];
+  node(kind: string, cell: Cell, request?: JsonObject): Node | null;
+  fingerprint(cell: Cell): string;
+}
+
+const noWith: JsonObject = {};
+
+/** `attacks/badnets`: how a plugin is named in keys and in explanations. */
+export const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
+
+/**
+ * A graph that grows as nodes are asked for. Faults (unknown kinds, cycles, plugins that throw) go to `onFault`, and a
+ * node that can't be made is null.
+ */
+export function createGraph(cells: readonly Cell[], goals: readonly string[], registry: PlanRegistry, onFault: (fault: Diagnostic) => void): Graph {
+  const fingerprint = cellFingerprints();
+  const drafts = new Map<DefinitionKey, Draft>();
+  const nodes = new Map<string, Node | null | 'open'>();
+  const reported = new Set<string>();
+  const trail: string[] = [];
+
+  const fault = (code: string, message: string, hint?: string): null => {
+    if (!reported.has(message)) {
+      reported.add(message);
+      onFault({ code, message, range: null, ...(hint === undefined ? {} : { hint }) });
+    }
+    return null;
+  };
+
+  const didYouMean = (kind: PluginKind, word: string): string => {
+    const names = registry.names(kind);
+    return names.length > 0 ? `did you mean "${closest(word, [...names])}"? The ${kind}s are ${[...names].sort().join(', ')}.` : `no ${kind} plugin is there`;
+  };
+
+  const node = (kind: string, cell: Cell, request: JsonObject = noWith): Node | null => {
+    const entry = registry.get('stage', kind);
+    if (!entry) {
+      const reader = trail.at(-1);
+      return fault('unknown-stage', reader ? `stage "${reader}" reads a stage of the kind "${kind}", which no plugin provides` : `no plugin provides the stage "${kind}"`, didYouMean('stage', kind));
+    }
+    const descriptor = entry.descriptor as StageDescriptor;
+    const whole = descriptor.scope === 'experiment';
+    const cellName = whole ? '*' : fingerprint(cell);
+    const name = `${kind} ${canonical(request)} ${cellName}`;
+    const known = nodes.get(name);
+    if (known === 'open') return fault('stage-cycle', `stages read each other in a circle: ${[...trail.slice(trail.indexOf(kind)), kind].join(' → ')}`);
+    if (known !== undefined) return known;
+    // A circle in which each turn changes the cell never meets itself: real chains are a few stages long.
+    if (trail.length > 200) return fault('stage-cycle', `stages read each other without end: … ${trail.slice(-4).join(' → ')} → ${kind}`);
+    nodes.set(name, 'open');
+    trail.push(kind);
+    const made = make(kind, descriptor, entry.code, whole ? cells : [cell], request, cellName);
+    trail.pop();
+    nodes.set(name, made);
+    return made;
+  };
+
+  const make = (kind: string, descriptor: StageDescriptor, ownCode: Digest, of: readonly Cell[], request: JsonObject, cellName: string): Node | null => {
+    let definition: StageDefinition, resources: Resources;
+    try {
+      definition = descriptor.define(of, { with: request, goals });
+      resources = descriptor.resources?.(definition.params) ?? { cpu: 1 };
+    } catch (error) {
+      const { name, message, hint } = error as Error & { hint?: string };
+      if (name === 'UserFault') return fault('stage-definition', message, hint);
+      return fault('plugin-fault', `the stage plugin "${kind}" threw while planning: ${message}`, `this is a fault of ${pluginPath('plugins/stage', kind)}.ts, not of the spec`);
+    }
+    const wrong = definitionFault(definition);
+    if (wrong !== null) return fault('plugin-fault', `the stage plugin "${kind}" ${wrong}`, `\`define\` in ${pluginPath('plugins/stage', kind)}.ts returns { params, inputs, assets?, uses? }`);
+
+    let complete = true;
+    const inputs: { [name: string]: Draft } = {};
+    const children: Node[] = [];
+    for (const [name, wanted] of Object.entries(definition.inputs)) {
+      const child = node(wanted.kind, wanted.cell, wanted.with);
+      if (!child) { complete = false; continue; }
+      inputs[name] = child.draft;
+      children.push(child);
+    }
+    const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: ownCode };
+    for (const use of definition.uses ?? []) {
+      const used = registry.get(use.kind, use.name);
+      if (used) code[pluginPath(use.kind, use.name)] = used.code;
+      else { complete = false; fault(`unknown-${use.kind}`, `no plugin provides the ${use.kind} "${use.name}"`, didYouMean(use.kind, use.name)); }
+    }
+    if (!complete) return null;
+
+    let key: DefinitionKey;
+    try {
+      const inputKeys = Object.fromEntries(Object.entries(inputs).map(([name, draft]) => [name, draft.key]));
+      key = definitionKey({ kind, code, params: definition.params, inputs: inputKeys, assets: definition.assets ?? {} });
+    } catch (error) {
+      return fault('plugin-fault', `the stage plugin "${kind}" returned parameters that are not JSON: ${(error as Error).message}`);
+    }
+    let draft = drafts.get(key);
+    if (!draft) drafts.set(key, draft = { index: drafts.size, kind, descriptor, definition, key, code, inputs, resources });
+    return { kind, fingerprint: cellName, with: request, draft, children };
+  };
+
+  return { get drafts() { return [...drafts.values()]; }, node, fingerprint };
+}
+
+/** `data(train)`: a stage's place in its cell, when a kind stands there more than once. */
+export function nodeLabel(node: Node): string {
+  const narrowed = Object.values(node.with);
+  return narrowed.length === 0 ? node.kind : `${node.kind}(${narrowed.map((value: Json) => (typeof value === 'string' ? value : canonical(value))).join(',')})`;
+}

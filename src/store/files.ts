@@ -1,0 +1,51 @@
+/** The files of an output folder: listing, sizes, digests. */
+import { createHash } from 'node:crypto';
+import { closeSync, createReadStream, lstatSync, openSync, readFileSync, readSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { UserFault } from '../api.ts';
+import type { ManifestFile } from './types.ts';
+
+/** Up to this size a file is hashed at one go. */
+const SMALL = 1 << 20;
+
+export async function sha256File(file: string, size: number): Promise<string> {
+  const hash = createHash('sha256');
+  if (size <= SMALL) return hash.update(readFileSync(file)).digest('hex');
+  for await (const chunk of createReadStream(file, { highWaterMark: SMALL })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
+/** Blocking; for the rare entry that has to be hashed during a look-up. */
+export function sha256Sync(file: string): string {
+  const hash = createHash('sha256'), buffer = Buffer.allocUnsafe(SMALL), handle = openSync(file, 'r');
+  try {
+    for (let n = readSync(handle, buffer); n > 0; n = readSync(handle, buffer)) hash.update(buffer.subarray(0, n));
+  } finally {
+    closeSync(handle);
+  }
+  return hash.digest('hex');
+}
+
+/** Every regular file under `dir`, by path relative to it with `/`, in order. Links, sockets and the like are faults. */
+export function listFiles(dir: string): { readonly path: string; readonly size: number; readonly mtimeMs: number }[] {
+  const found: { path: string; size: number; mtimeMs: number }[] = [];
+  const walk = (folder: string, prefix: string): void => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const relative = prefix + entry.name, full = path.join(folder, entry.name);
+      if (entry.isDirectory()) walk(full, `${relative}/`);
+      else if (entry.isFile()) { const { size, mtimeMs } = lstatSync(full); found.push({ path: relative, size, mtimeMs }); }
+      else throw new UserFault(`${full} is neither a file nor a folder`, 'a stage may write files and folders only');
+    }
+  };
+  walk(dir, '');
+  return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+}
+
+/** The manifest's list for an output folder. */
+export async function digestFiles(dir: string): Promise<ManifestFile[]> {
+  const files: ManifestFile[] = [];
+  for (const { path: relative, size } of listFiles(dir)) {
+    files.push({ path: relative, size, sha256: await sha256File(path.join(dir, relative), size) });
+  }
+  return files;
+}

@@ -1,0 +1,81 @@
+/**
+ * Leases: one process makes an entry at a time, and a dead one's claim needs no manual unlock.
+ *
+ * A claim is a file `leases/KEY.OWNER`. To take a lease: write the claim, list the claims of the key; alone → held, else
+ * withdraw. Two holders are impossible: the later of two claims was written before its owner listed, when the earlier
+ * one stood there already. A dead owner's claim may be removed by anyone, since its owner's name never comes back.
+ */
+import { readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { ActionKey } from '../plan/types.ts';
+import { ownerName, ownerState, parseOwner, thisOwner } from './owner.ts';
+import type { Owner } from './owner.ts';
+
+/** How often held claims are touched, and how long another host's claim may stay untouched. */
+const HEARTBEAT_MS = 5_000;
+const SILENT_MS = 60_000;
+
+export interface Lease {
+  release(): void;
+}
+
+export type LeaseAttempt = { readonly held: Lease } | { readonly by: Owner };
+
+export interface Leases {
+  /** Never waits: a lease, or who has it. */
+  take(key: ActionKey): LeaseAttempt;
+  /** Stops the heartbeat and gives back what is still held. */
+  close(): void;
+}
+
+export function openLeases(dir: string, onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined): Leases {
+  const me = thisOwner(), mine = ownerName(me);
+  const held = new Map<string, ActionKey>();
+  /** Other hosts' claims: the heartbeat last seen and when, on this process's monotonic clock, so that no clock need agree. */
+  const seen = new Map<string, { readonly beat: number; readonly at: number }>();
+
+  const timer = setInterval(() => {
+    const now = new Date();
+    for (const file of held.keys()) {
+      try { utimesSync(file, now, now); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; }
+    }
+  }, HEARTBEAT_MS);
+  timer.unref();
+
+  const stale = (file: string, owner: Owner): boolean => {
+    const state = ownerState(owner);
+    if (state !== 'unknown') return state === 'dead';
+    const beat = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+    if (beat === undefined) return false; // withdrawn meanwhile: the next attempt will see
+    const before = seen.get(file), now = performance.now();
+    if (before?.beat !== beat) { seen.set(file, { beat, at: now }); return false; }
+    return now - before.at > SILENT_MS;
+  };
+
+  return {
+    take(key) {
+      const claim = path.join(dir, `${key}.${mine}`);
+      if (held.has(claim)) return { by: me };
+      writeFileSync(claim, `${JSON.stringify({ ...me, since: new Date().toISOString() })}\n`);
+      for (const name of readdirSync(dir)) {
+        if (!name.startsWith(`${key}.`) || name === `${key}.${mine}`) continue;
+        const owner = parseOwner(name.slice(key.length + 1)), file = path.join(dir, name);
+        if (!owner) continue;
+        if (stale(file, owner)) {
+          rmSync(file, { force: true });
+          onTakeover(key, owner);
+        } else {
+          rmSync(claim, { force: true });
+          return { by: owner };
+        }
+      }
+      held.set(claim, key);
+      return { held: { release: () => { held.delete(claim); rmSync(claim, { force: true }); } } };
+    },
+    close() {
+      clearInterval(timer);
+      for (const claim of held.keys()) rmSync(claim, { force: true });
+      held.clear();
+    },
+  };
+}

@@ -1,0 +1,206 @@
+/** The store: look-up, publication and repair of entries under one folder. */
+import { lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { UserFault } from '../api.ts';
+import { contentDigest } from '../plan/keys.ts';
+import type { ActionKey } from '../plan/types.ts';
+import { diskFault, onDisk } from './faults.ts';
+import { sha256File, sha256Sync } from './files.ts';
+import { openLeases } from './lease.ts';
+import type { LeaseAttempt, Leases } from './lease.ts';
+import { parseManifest, printManifest } from './manifest.ts';
+import { ownerName, ownerState, parseOwner, thisOwner } from './owner.ts';
+import type { Owner } from './owner.ts';
+import { createGroupCommit } from './sync.ts';
+import type { GroupCommit } from './sync.ts';
+import type { Entry, Manifest } from './types.ts';
+
+export type LookUp =
+  | { readonly state: 'hit'; readonly entry: Entry }
+  | { readonly state: 'absent' }
+  | { readonly state: 'damaged'; readonly why: string };
+
+export interface Publication extends Omit<Manifest, 'format' | 'content' | 'created'> {
+  readonly volatile: readonly string[];
+}
+
+export interface Store {
+  readonly root: string;
+  entryDir(key: ActionKey): string;
+  /** Manifest and sizes; a file younger than its manifest was touched by hand and is hashed. Never writes. */
+  lookUp(key: ActionKey): LookUp;
+  /** Every file's digest; null when all are right. */
+  check(entry: Entry): Promise<string | null>;
+  /** An empty folder on the store's file system. */
+  scratch(name: string): string;
+  /** Turns a scratch folder into an entry, whole or not at all. When another process was faster, its entry stands. */
+  publish(scratch: string, publication: Publication): Promise<Entry>;
+  /** Takes a damaged entry out of the way; returns where it went. */
+  moveAside(key: ActionKey): string;
+  take(key: ActionKey): LeaseAttempt;
+  /** Keys of every folder that stands where an entry would. */
+  keys(): ActionKey[];
+  /** What was published is durable. */
+  flush(): Promise<void>;
+  close(): void;
+}
+
+export interface StoreOptions {
+  readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
+}
+
+const KEY = /^[0-9a-f]{64}$/;
+const RESERVED = 'manifest.json';
+
+/** Nothing is created before something must be written: a read-only store serves hits. */
+export function openStore(root: string, options: StoreOptions = {}): Store {
+  let ready = false;
+  let leases: Leases | null = null;
+  let commit: GroupCommit | null = null;
+  const dirOf = (part: 'tmp' | 'leases' | 'damaged'): string => path.join(root, part);
+  const entryDir = (key: ActionKey): string => path.join(root, key.slice(0, 2), key);
+
+  const prepare = (): void => {
+    if (ready) return;
+    try {
+      for (const part of ['tmp', 'leases'] as const) mkdirSync(dirOf(part), { recursive: true });
+      sweepScratch(dirOf('tmp'));
+    } catch (error) {
+      throw diskFault(error, root);
+    }
+    leases = openLeases(dirOf('leases'), options.onTakeover);
+    commit = createGroupCommit(root);
+    ready = true;
+  };
+
+  const lookUp = (key: ActionKey): LookUp => {
+    const dir = entryDir(key);
+    let text: string, written: number;
+    try {
+      text = readFileSync(path.join(dir, RESERVED), 'utf8');
+      written = lstatSync(path.join(dir, RESERVED)).mtimeMs;
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') return { state: 'damaged', why: `its manifest can't be read (${String(code)})` };
+      return lstatSync(dir, { throwIfNoEntry: false }) ? { state: 'damaged', why: 'it has no manifest' } : { state: 'absent' };
+    }
+    const parsed = parseManifest(text);
+    if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
+    const { manifest } = parsed;
+    if (manifest.key !== key) return { state: 'damaged', why: 'its manifest is of another entry' };
+    let youngest = written;
+    for (const file of manifest.files) {
+      const stat = lstatSync(path.join(dir, file.path), { throwIfNoEntry: false });
+      if (!stat?.isFile()) return { state: 'damaged', why: `${file.path} is missing` };
+      if (stat.size !== file.size) return { state: 'damaged', why: `${file.path} has ${stat.size} bytes, not ${file.size}` };
+      youngest = Math.max(youngest, stat.mtimeMs);
+    }
+    const entry: Entry = { key, dir, manifest };
+    // The manifest is written last, so a younger file was written by someone else.
+    return youngest > written && !unchanged(entry, youngest) ? { state: 'damaged', why: 'a file was changed after it was stored' } : { state: 'hit', entry };
+  };
+
+  return {
+    root, entryDir, lookUp,
+    async check({ dir, manifest }) {
+      for (const file of manifest.files) {
+        const full = path.join(dir, file.path);
+        const stat = lstatSync(full, { throwIfNoEntry: false });
+        if (!stat?.isFile()) return `${file.path} is missing`;
+        if (stat.size !== file.size) return `${file.path} has ${stat.size} bytes, not ${file.size}`;
+        if (await sha256File(full, stat.size) !== file.sha256) return `${file.path} was changed`;
+      }
+      return null;
+    },
+    scratch(name) {
+      prepare();
+      const dir = path.join(dirOf('tmp'), `${ownerName(thisOwner())}.${name}`);
+      try {
+        rmSync(dir, { recursive: true, force: true });
+        mkdirSync(dir);
+      } catch (error) {
+        throw diskFault(error, dir);
+      }
+      return dir;
+    },
+    publish: (scratch, { volatile, ...publication }) => onDisk(root, () => {
+      prepare();
+      if (publication.files.some((file) => file.path === RESERVED)) throw new UserFault(`the stage wrote ${RESERVED}, a name that is the store's own`, 'write that file under another name');
+      const manifest: Manifest = { format: 1, ...publication, content: contentDigest(publication.files, volatile), created: new Date().toISOString() };
+      const dir = entryDir(publication.key);
+      writeFileSync(path.join(scratch, RESERVED), printManifest(manifest));
+      mkdirSync(path.dirname(dir), { recursive: true });
+      try {
+        renameSync(scratch, dir);
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code;
+        if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+        const there = lookUp(publication.key);
+        if (there.state === 'hit') {
+          rmSync(scratch, { recursive: true, force: true });
+          return there.entry;
+        }
+        aside(publication.key);
+        renameSync(scratch, dir);
+      }
+      commit!.add(dir);
+      return { key: publication.key, dir, manifest };
+    }),
+    moveAside: (key) => { prepare(); return aside(key); },
+    take(key) {
+      prepare();
+      try {
+        return leases!.take(key);
+      } catch (error) {
+        throw diskFault(error, root);
+      }
+    },
+    keys() {
+      const keys: ActionKey[] = [];
+      for (const shard of readdirOr(root)) if (/^[0-9a-f]{2}$/.test(shard)) for (const name of readdirOr(path.join(root, shard))) if (KEY.test(name)) keys.push(name as ActionKey);
+      return keys;
+    },
+    flush: async () => { await commit?.flush(); },
+    close() {
+      leases?.close();
+      if (ready) sweepScratch(dirOf('tmp'), thisOwner());
+    },
+  };
+
+  function aside(key: ActionKey): string {
+    mkdirSync(dirOf('damaged'), { recursive: true });
+    const to = path.join(dirOf('damaged'), `${key}.${Date.now()}-${process.pid}`);
+    renameSync(entryDir(key), to);
+    return to;
+  }
+}
+
+/** Hashes an entry whose files are younger than its manifest; when all are right (copied, touched), remembers by the manifest's time. */
+function unchanged({ dir, manifest }: Entry, youngest: number): boolean {
+  const right = manifest.files.every((file) => sha256Sync(path.join(dir, file.path)) === file.sha256);
+  if (right) {
+    try {
+      utimesSync(path.join(dir, RESERVED), new Date(), new Date(Math.ceil(youngest) + 1));
+    } catch (error) {
+      if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    }
+  }
+  return right;
+}
+
+function readdirOr(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
+    throw error;
+  }
+}
+
+/** Removes the scratch folders of dead owners (and of `also`). */
+function sweepScratch(dir: string, also?: Owner): void {
+  for (const name of readdirOr(dir)) {
+    const owner = parseOwner(name.slice(0, name.indexOf('.')));
+    if (owner && (ownerState(owner) === 'dead' || (also && ownerName(owner) === ownerName(also)))) rmSync(path.join(dir, name), { recursive: true, force: true });
+  }
+}
