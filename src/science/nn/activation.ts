@@ -24,6 +24,18 @@ export function geluTanh(u: Tensor2D): Tensor2D {
   return tf.mul(tf.mul(u, 0.5), tf.add(tf.tanh(inner), 1));
 }
 
+/** tanh u;  derivative 1 − tanh². (S, m) → (S, m). */
+export function tanh(u: Tensor2D): Tensor2D {
+  return differentiable([u], {
+    forward: (save) => {
+      const y = tf.tanh(u);
+      save(y);
+      return y;
+    },
+    backward: (dy, [y]) => [tf.mul(dy, tf.sub(1, tf.square(y!)))],
+  }) as Tensor2D;
+}
+
 export type Activation = (u: Tensor2D) => Tensor2D;
 
 export const activations: Readonly<Record<string, Activation>> = {

@@ -95,22 +95,23 @@ export function attention(q: Tensor2D, k: Tensor2D, v: Tensor2D, layout: Attenti
       const Q = tf.mul(pad(q, queries, layout), scale), K = pad(k, keys, layout), V = pad(v, keys, layout); // (B, H, T, d)
       const scores = tf.matMul(Q, K, false, true); // (B, H, Tq, T)
       const P = tf.softmax(mask === null ? scores : tf.add(scores, mask));
-      save(Q, K, V, P);
+      // The indexes too: they live in the forward pass's scope.
+      save(Q, K, V, P, queries.padded, queries.places, keys.padded, keys.places, ...(keep === undefined ? [] : [keep]));
       return unpad(tf.matMul(keep === undefined ? P : tf.mul(P, keep), V), queries, heads); // (Q, h)
     },
-    backward: (dy, [Q, K, V, P], needs) => {
-      const dO = padZero(dy, queries, layout); // (B, H, Tq, d)
-      const dropped = keep === undefined ? P! : tf.mul(P!, keep);
-      const dV = needs[2] ? tf.matMul(dropped, dO, true, false) : null; // (B, H, T, d)
-      if (!needs[0] && !needs[1]) return [null, null, dV === null ? null : unpad(dV, keys, heads)];
+    backward: (dy, [Q, K, V, P, queryPadded, queryPlaces, keyPadded, keyPlaces, kept], needs) => {
+      const querySide = { ...queries, padded: queryPadded as Tensor1D, places: queryPlaces as Tensor1D };
+      const keySide = { ...keys, padded: keyPadded as Tensor1D, places: keyPlaces as Tensor1D };
+      const dO = padZero(dy, querySide, layout); // (B, H, Tq, d)
+      const dV = needs[2] ? unpad(tf.matMul(kept === undefined ? P! : tf.mul(P!, kept), dO, true, false), keySide, heads) : null; // (S, h)
+      if (!needs[0] && !needs[1]) return [null, null, dV];
       const product = tf.matMul(dO, V!, false, true); // (B, H, Tq, T)
-      const dP = keep === undefined ? product : tf.mul(product, keep);
-      const weighted = tf.mul(dP, P!);
+      const weighted = tf.mul(kept === undefined ? product : tf.mul(product, kept), P!);
       const dS = tf.sub(weighted, tf.mul(P!, tf.sum(weighted, -1, true)));
       return [
-        needs[0] ? unpad(tf.mul(tf.matMul(dS, K!), scale), queries, heads) : null,
-        needs[1] ? unpad(tf.matMul(dS, Q!, true, false), keys, heads) : null, // Q holds the scale
-        dV === null ? null : unpad(dV, keys, heads),
+        needs[0] ? unpad(tf.mul(tf.matMul(dS, K!), scale), querySide, heads) : null, // (Q, h)
+        needs[1] ? unpad(tf.matMul(dS, Q!, true, false), keySide, heads) : null, // (S, h); Q holds the scale
+        dV,
       ];
     },
   }) as Tensor2D;

@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { add } from '../tensor/differentiable.ts';
 import { gatherRows } from '../tensor/rows.ts';
-import { activations } from './activation.ts';
+import { activations, tanh } from './activation.ts';
 import { attention, attentionLayout, singleQuery, type AttentionLayout } from './attention.ts';
 import { parseBertConfig, type BertConfig } from './bert-config.ts';
 import { dropout, dropoutMask } from './dropout.ts';
@@ -117,7 +117,7 @@ function forward(config: BertConfig, batch: readonly TokenRow[], context: Forwar
   const layout = layOut(batch, config.heads);
   let x = dropout(embed(config, batch, context, layout), context.dropout); // (S, h)
   for (let i = 0; i < config.layers; i++) x = encoderLayer(config, i, x, context, layout);
-  const pooled = tf.tanh(context.linear('pooler.dense', x, layout.heads)); // (B, h)
+  const pooled = tanh(context.linear('pooler.dense', x, layout.heads)); // (B, h)
   return context.linear('classifier', dropout(pooled, context.dropout), layout.heads); // (B, C)
 }
 

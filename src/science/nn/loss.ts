@@ -8,7 +8,9 @@ export function crossEntropy(logits: Tensor2D, labels: readonly number[]): Scala
   const [batch, classes] = logits.shape;
   return differentiable([logits], {
     forward: (save) => {
-      const onehot = tf.oneHot(tf.tensor1d(labels.slice(), 'int32'), classes, 1, 0, 'float32');
+      const targets = new Float32Array(batch * classes);
+      labels.forEach((label, b) => { targets[b * classes + label] = 1; });
+      const onehot = tf.tensor2d(targets, [batch, classes]);
       const shifted = tf.sub(logits, tf.max(logits, -1, true)); // (B, C)
       const exp = tf.exp(shifted), total = tf.sum(exp, -1, true);
       save(tf.mul(tf.sub(tf.div(exp, total), onehot), 1 / batch));

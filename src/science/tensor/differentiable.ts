@@ -18,7 +18,10 @@ export function markConstant<T extends Tensor>(tensor: T): T {
 export const isConstant = (tensor: Tensor): boolean => constants.has(tensor);
 
 export interface Operation {
-  /** Its value; `save` keeps the tensors that `backward` wants (none is needed where no tape runs). */
+  /**
+   * Its value; `save`, called once, keeps all tensors that `backward` uses, made here or elsewhere: what else the forward
+   * pass made is gone by then.
+   */
   forward(save: (...tensors: Tensor[]) => void): Tensor;
   /** dy: the value's shape. One entry an input, in its shape; what `needs` denies may be null. */
   backward(dy: Tensor, saved: readonly Tensor[], needs: readonly boolean[]): readonly (Tensor | null)[];

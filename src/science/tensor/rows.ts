@@ -11,7 +11,10 @@ export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2
 /** x[index]. x: (N, n), index: (K) → (K, n). An index may repeat. */
 export function gatherRows(x: Tensor2D, index: Tensor1D): Tensor2D {
   return differentiable([x], {
-    forward: () => tf.gather(x, index),
-    backward: (dy) => [scatterRows(dy as Tensor2D, index, x.shape[0])],
+    forward: (save) => {
+      save(index);
+      return tf.gather(x, index);
+    },
+    backward: (dy, [rows]) => [scatterRows(dy as Tensor2D, rows as Tensor1D, x.shape[0])],
   }) as Tensor2D;
 }

@@ -1,0 +1,51 @@
+/** AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Optimizer, Tensors } from './types.ts';
+
+export interface AdamwSettings {
+  readonly weightDecay: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+}
+
+export interface AdamwState {
+  readonly step: number;
+  readonly first: Tensors;
+  readonly second: Tensors;
+}
+
+const zeros = (parameters: Tensors): Map<string, Tensor> => new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zeros(p.shape))]));
+
+/**
+ *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
+ *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
+ *
+ * Decay is decoupled and applies to every parameter; ε stands outside the root.
+ */
+export function adamw({ weightDecay, beta1, beta2, epsilon }: AdamwSettings): Optimizer<AdamwState> {
+  return {
+    init: (parameters) => ({ step: 0, first: zeros(parameters), second: zeros(parameters) }),
+    update: (parameters, gradients, state, learningRate) => {
+      const step = state.step + 1;
+      const stepSize = learningRate / (1 - beta1 ** step), rootCorrection = Math.sqrt(1 - beta2 ** step);
+      const updated = new Map<string, Tensor>(), first = new Map<string, Tensor>(), second = new Map<string, Tensor>();
+      for (const [name, p] of parameters) {
+        const g = gradients.get(name)!;
+        const [next, m, v] = tf.tidy(() => {
+          const m1 = tf.add(tf.mul(state.first.get(name)!, beta1), tf.mul(g, 1 - beta1));
+          const v1 = tf.add(tf.mul(state.second.get(name)!, beta2), tf.mul(tf.square(g), 1 - beta2));
+          const denominator = tf.add(tf.div(tf.sqrt(v1), rootCorrection), epsilon);
+          const decayed = weightDecay === 0 ? p : tf.mul(p, 1 - learningRate * weightDecay);
+          return [tf.sub(decayed, tf.mul(tf.div(m1, denominator), stepSize)), m1, v1] as const;
+        }) as readonly [Tensor, Tensor, Tensor];
+        updated.set(name, tf.keep(next));
+        first.set(name, tf.keep(m));
+        second.set(name, tf.keep(v));
+      }
+      return { parameters: updated, state: { step, first, second } };
+    },
+    tensors: (state) => [...state.first.values(), ...state.second.values()],
+  };
+}

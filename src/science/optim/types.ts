@@ -1,0 +1,17 @@
+/** An optimiser is a pure pair: where its state starts, and one update. Parameters, gradients and moments go by name. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+
+export type Tensors = ReadonlyMap<string, Tensor>;
+
+export interface Updated<State> {
+  readonly parameters: Map<string, Tensor>;
+  readonly state: State;
+}
+
+export interface Optimizer<State> {
+  init(parameters: Tensors): State;
+  /** New parameters and state, in tensors of their own; the old ones are the caller's to dispose of. */
+  update(parameters: Tensors, gradients: Tensors, state: State, learningRate: number): Updated<State>;
+  /** The state's tensors, for disposal. */
+  tensors(state: State): readonly Tensor[];
+}

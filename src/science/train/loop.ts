@@ -1,0 +1,84 @@
+/** The training loop. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import { randomStream } from '../../random/random.ts';
+import type { Network } from '../nn/network.ts';
+import type { TokenRow } from '../nn/types.ts';
+import { adamw, type AdamwSettings } from '../optim/adamw.ts';
+import { scheduleFactor, type Schedule } from '../optim/schedule.ts';
+import { sgd } from '../optim/sgd.ts';
+import type { Optimizer } from '../optim/types.ts';
+import { batches } from './batches.ts';
+import { lossAndGradients } from './gradients.ts';
+
+export interface TrainSettings extends AdamwSettings {
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly optimizer: 'adamw' | 'sgd';
+  readonly learningRate: number;
+  readonly schedule: Schedule['kind'];
+  readonly warmup: number;
+  readonly shuffle: boolean;
+  readonly dropout: number;
+  readonly seed: number;
+}
+
+export interface StepRecord {
+  /** From one. */
+  readonly step: number;
+  readonly loss: number;
+  readonly learning_rate: number;
+}
+
+export interface LabelledRow extends TokenRow {
+  readonly label: number;
+}
+
+export interface TrainHooks {
+  /** After each step; what it returns is awaited, so that the process can breathe. Throwing stops the training. */
+  readonly onStep?: (record: StepRecord, batch: { readonly rows: number; readonly tokens: number }) => Promise<void> | void;
+}
+
+const makeOptimizer = (settings: TrainSettings): Optimizer<unknown> =>
+  (settings.optimizer === 'adamw' ? adamw(settings) : sgd(settings)) as Optimizer<unknown>;
+
+/**
+ * Trains from the network's initial values; returns the trained ones, which the caller disposes of.
+ * Throws UserFault at a loss that is no number, naming the step and the last finite loss.
+ */
+export async function train(network: Network, rows: readonly LabelledRow[], settings: TrainSettings, hooks: TrainHooks = {}): Promise<Map<string, Tensor>> {
+  const optimizer = makeOptimizer(settings);
+  const order = batches({ rows: rows.length, batchSize: settings.batchSize, shuffle: settings.shuffle, seed: settings.seed });
+  const dropout = settings.dropout === 0 ? undefined : { rate: settings.dropout, random: randomStream(settings.seed, 'dropout') };
+  let trained = new Map([...network.initial].map(([name, tensor]) => [name, tensor.clone()]));
+  let state = optimizer.init(trained);
+  let lastFinite: StepRecord | null = null;
+  try {
+    for (let step = 0; step < settings.steps; step++) {
+      const chosen = Array.from(order.next().value, (i) => rows[i]!);
+      const learningRate = settings.learningRate * scheduleFactor({ kind: settings.schedule, warmup: settings.warmup, steps: settings.steps }, step);
+      const { loss, gradients } = lossAndGradients(network, trained, { rows: chosen, labels: chosen.map(({ label }) => label) }, dropout);
+      const record: StepRecord = { step: step + 1, loss: loss.dataSync()[0]!, learning_rate: learningRate };
+      loss.dispose();
+      if (!Number.isFinite(record.loss)) {
+        gradients.forEach((tensor) => tensor.dispose());
+        throw new UserFault(
+          `the loss is ${record.loss} at step ${record.step}; ${lastFinite === null ? 'no step before had a finite one' : `the last finite one was ${lastFinite.loss} at step ${lastFinite.step}`}`,
+          `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
+      }
+      lastFinite = record;
+      const before = [...trained.values(), ...optimizer.tensors(state)];
+      const updated = optimizer.update(trained, gradients, state, learningRate);
+      trained = updated.parameters;
+      state = updated.state;
+      for (const tensor of [...before, ...gradients.values()]) tensor.dispose();
+      await hooks.onStep?.(record, { rows: chosen.length, tokens: chosen.reduce((sum, { ids }) => sum + ids.length, 0) });
+    }
+  } catch (error) {
+    trained.forEach((tensor) => tensor.dispose());
+    throw error;
+  } finally {
+    optimizer.tensors(state).forEach((tensor) => tensor.dispose());
+  }
+  return trained;
+}

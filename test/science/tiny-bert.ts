@@ -1,0 +1,46 @@
+/** The tiny random BERT of test/golden/tiny-bert, and what PyTorch + PEFT make of it. */
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LabelledRow } from '../../src/science/train/loop.ts';
+import { bert } from '../../src/science/nn/bert.ts';
+import { full } from '../../src/science/nn/full.ts';
+import { readConfig, readHead } from '../../src/science/nn/head.ts';
+import { lora } from '../../src/science/nn/lora.ts';
+import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+
+export const golden = fileURLToPath(new URL('../golden/tiny-bert/', import.meta.url));
+export const checkpoint = `${golden}checkpoint`;
+export const adapterFolder = `${golden}adapter`;
+export const classes = 3;
+export const linears = bert.linears(bert.parseConfig(await readConfig(checkpoint), classes));
+
+interface Forward {
+  readonly rows: readonly { readonly ids: number[]; readonly typeIds: number[]; readonly label: number }[];
+  readonly logits: number[][];
+  readonly adapter_logits: number[][];
+}
+export const forward = JSON.parse(await readFile(`${golden}forward.json`, 'utf8')) as Forward;
+/** 23 rows of 3 to 29 tokens, some of them pairs. */
+export const rows: readonly LabelledRow[] = forward.rows.map(({ ids, typeIds, label }) => ({ ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), label }));
+
+/** `full`, or LoRA from the golden adapter folder (A, B and head given). */
+export async function openTiny(kind: 'full' | 'lora', evaluation = false): Promise<Network> {
+  const context = { architecture: bert, linears };
+  const model = { path: checkpoint, digest: 'tiny-bert' };
+  if (kind === 'full') return openNetwork({ architecture: bert, model, adapter: await full.create({}, context), classes, seed: 1, evaluation });
+  return openNetwork({
+    architecture: bert, model, classes, seed: 1, evaluation,
+    adapter: await lora.create({}, { ...context, initFrom: adapterFolder }), head: await readHead(adapterFolder, bert, linears, classes),
+  });
+}
+
+/** Largest absolute difference. */
+export const farthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+  if (a.length !== b.length) throw new Error(`${a.length} values against ${b.length}`);
+  let worst = 0;
+  for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i]! - b[i]!)); // NaN would pass Math.max: checked below
+  return Array.from(a).every(Number.isFinite) ? worst : Infinity;
+};
+
+export const logitsOf = (network: Network, some: readonly LabelledRow[]): Float32Array => tf.tidy(() => network.forward(some).dataSync() as Float32Array);
