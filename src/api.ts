@@ -25,7 +25,7 @@ export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
 /** Fields with a default, present after resolution. */
 type Filled<T, Optional extends keyof T = never> = { readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined> } & { readonly [K in Optional]?: T[K] };
 
-export interface ResolvedSplit extends Filled<Omit<SplitSpec, 'columns'>, 'classes' | 'limit' | 'digest'> {
+export interface ResolvedSplit extends Filled<Omit<SplitSpec, 'columns'>, 'classes' | 'limit' | 'max_words' | 'digest'> {
   readonly columns: { readonly text: string | number; readonly text_pair?: string | number; readonly label: string | number };
 }
 
@@ -162,7 +162,8 @@ export interface DatasetDescriptor extends Plugin<'dataset'> {
   matches(uri: string, path: string): boolean;
   /** Whether rows must be put in a seeded order because the source has none of its own (package corpora). */
   readonly unordered: boolean;
-  read(asset: Asset, split: ResolvedSplit): AsyncIterable<RawRow>;
+  /** What it returns when it is done, if anything, are facts for the data set's provenance (rows left out, and why). */
+  read(asset: Asset, split: ResolvedSplit): AsyncIterable<RawRow, JsonObject | void>;
 }
 
 // ---- models and adapters: their science-side interfaces are in src/science/nn/types.ts ----------------------------------

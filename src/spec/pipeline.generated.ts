@@ -136,7 +136,11 @@ export interface SplitSpec {
    */
   classes?: [string | number, string | number, ...(string | number)[]];
   /**
-   * Take rows from the classes in turn, before `offset` and `limit`.
+   * Texts are cut to their first words, before anything else. A trigger put at a random place of a long text would lie beyond `train.max_length` most of the time.
+   */
+  max_words?: number;
+  /**
+   * Take rows from the classes in turn, before `offset` and `limit`, until one of them has run out.
    */
   balance?: boolean;
   /**
