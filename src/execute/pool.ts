@@ -34,6 +34,7 @@ interface Warm {
   compute: boolean;
   /** It is about to leave. */
   spent: boolean;
+  onEnd: () => void;
   ended: { readonly code: number | null; readonly signal: string | null } | null;
 }
 
@@ -55,9 +56,10 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
       detached: true,
     });
     const ready = new Promise<void>((resolve) => { child.once('message', () => resolve()); child.once('exit', () => resolve()); child.once('error', () => resolve()); });
-    const warm: Warm = { process: child, cpu, ready, lastKind: '', compute: false, spent: false, ended: null };
+    const warm: Warm = { process: child, cpu, ready, lastKind: '', compute: false, spent: false, onEnd: () => undefined, ended: null };
     const end = (code: number | null, signal: string | null): void => {
       warm.ended ??= { code, signal };
+      warm.onEnd();
       all.delete(warm);
       const at = idle.indexOf(warm);
       if (at >= 0) idle.splice(at, 1);
@@ -102,9 +104,8 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
         const result = await new Promise<JobResult>((resolve) => {
           const onExit = (): void => resolve({ type: 'exit', ...(warm.ended ?? { code: null, signal: null }) });
           if (warm.ended) { onExit(); return; }
-          // 'close' comes after the last output; a grandchild that keeps the pipe must not keep us.
-          child.once('exit', () => setTimeout(onExit, 20));
-          child.once('error', onExit);
+          // Its last output arrives after the exit ('close' would wait for every grandchild that keeps the pipe).
+          warm.onEnd = () => setTimeout(onExit, 20);
           child.on('message', function listen(message: FromWorker) {
             if (message.type === 'log') hooks.onLog(message.message);
             else if (message.type === 'progress') hooks.onProgress(message.done, message.total, message.unit);
@@ -124,6 +125,7 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
         return result;
       } finally {
         clearTimeout(timer);
+        warm.onEnd = () => undefined;
         signal.removeEventListener('abort', onAbort);
         child.stdout!.off('data', output);
         child.stderr!.off('data', output);

@@ -10,7 +10,7 @@ import { experimentFacts } from './facts.ts';
 import type { WorkerPool } from './pool.ts';
 import { createCpuQueue } from './queue.ts';
 import { runStage } from './stage.ts';
-import { keyComponents } from './survey.ts';
+import { keyComponents, missing } from './survey.ts';
 import type { StageStatus } from './survey.ts';
 import type { Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
 
@@ -117,7 +117,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     const inputs: { [name: string]: StageInput } = {}, contents: { [name: string]: Digest } = {}, assets: { [name: string]: Digest } = {};
     for (const [name, id] of Object.entries(stage.inputs)) {
       const input = outcomes.get(id)!;
-      if (input.state !== 'ran' && input.state !== 'cached') continue; // a tolerant stage's failed input
+      if (input.state !== 'ran' && input.state !== 'cached') { contents[name] = missing; continue; } // the stage is tolerant
       inputs[name] = { dir: input.dir, digest: input.content };
       contents[name] = input.content;
     }

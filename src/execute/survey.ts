@@ -1,5 +1,6 @@
 /** The plan against the store: what is there, what could run now, what waits. Reads only. */
 import type { Asset, Digest } from '../api.ts';
+import { digestOf } from '../plan/canonical.ts';
 import { actionKey } from '../plan/keys.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Store } from '../store/store.ts';
@@ -14,9 +15,12 @@ export interface StageStatus {
   readonly entry: Entry | null;
 }
 
+/** In a tolerant stage's key, for an input that failed: the same stage with and without it are two. */
+export const missing: Digest = digestOf('dosimeter.missing/1', null);
+
 export type Assets = ReadonlyMap<string, Asset | null>;
 
-/** What the stage's action key is made of; `inputs` may lack what failed (tolerant stages). */
+/** What the stage's action key is made of; what a tolerant stage lacks stands there as `missing`. */
 export function keyComponents(stage: PlannedStage, plan: Plan, inputs: { readonly [name: string]: Digest }, assets: { readonly [name: string]: Digest }): KeyComponents {
   return { kind: stage.kind, code: stage.code, params: stage.params, inputs, assets, backend: stage.descriptor.compute ? plan.backend : null };
 }

@@ -76,7 +76,9 @@ async function run(job: Job, signal: AbortSignal): Promise<JobResult> {
 process.on('message', (message: ToWorker) => {
   if (message.type === 'abort') { running?.abort(); return; }
   const controller = running = new AbortController();
-  void run(message.job, controller.signal).catch(describe).then((result) => {
+  void run(message.job, controller.signal).catch(describe).then(async (result) => {
+    // What it printed must be out before the result: the scheduler gives it to this stage's log.
+    await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => { stream.write('', resolve); })));
     running = null;
     process.chdir(home);
     send({ type: 'result', result: result as Exclude<JobResult, { type: 'exit' }> });

@@ -1,5 +1,5 @@
 /** Logs of a run, by winston: `run.log` for the whole, `logs/STAGE.log` for each stage that ran. */
-import { mkdirSync } from 'node:fs';
+import { createWriteStream, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import winston from 'winston';
 
@@ -21,21 +21,24 @@ export interface RunLog {
 /** Bytes of a stage's own output that its log keeps. */
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
+/** winston's own file transport loses lines when it is closed under load, so the stream is ours. */
 function fileLogger(file: string): { readonly logger: winston.Logger; close(): Promise<void> } {
-  const transport = new winston.transports.File({ filename: file });
+  const stream = createWriteStream(file, { flags: 'a' });
+  const transport = new winston.transports.Stream({ stream, eol: '\n' });
   const format = winston.format.combine(
     winston.format.timestamp(),
     winston.format.printf(({ timestamp, message }) => `${String(timestamp)} ${String(message)}`),
   );
   const logger = winston.createLogger({ format, transports: [transport] });
-  // A full disk must end the run by the store's plain error, not by an unheard event here.
-  logger.on('error', () => undefined);
-  transport.on('error', () => undefined);
+  // A full disk ends the run by the store's plain error; a log that can't be written is not a second one.
+  stream.on('error', () => undefined);
   return {
     logger,
     close: () => new Promise((resolve) => {
-      transport.once('finish', () => resolve());
-      transport.once('error', () => resolve());
+      transport.once('finish', () => {
+        stream.once('close', () => resolve());
+        stream.end();
+      });
       logger.end();
     }),
   };

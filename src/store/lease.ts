@@ -8,7 +8,7 @@
 import { readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
-import { ownerName, ownerState, parseOwner, thisOwner } from './owner.ts';
+import { ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Owner } from './owner.ts';
 
 /** How often held claims are touched, and how long another host's claim may stay untouched. */
@@ -28,8 +28,8 @@ export interface Leases {
   close(): void;
 }
 
-export function openLeases(dir: string, onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined): Leases {
-  const me = thisOwner(), mine = ownerName(me);
+export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined): Leases {
+  const mine = ownerName(me);
   const held = new Map<string, ActionKey>();
   /** Other hosts' claims: the heartbeat last seen and when, on this process's monotonic clock, so that no clock need agree. */
   const seen = new Map<string, { readonly beat: number; readonly at: number }>();

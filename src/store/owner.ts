@@ -12,6 +12,8 @@ export interface Owner {
   readonly pid: number;
   /** The process's start, in the kernel's own count; `0` where the system doesn't tell. */
   readonly start: string;
+  /** One process may open a store twice. */
+  readonly opening: number;
 }
 
 function readOr(fallback: string, read: () => string): string {
@@ -50,18 +52,16 @@ function startOf(pid: number): string | null {
   }
 }
 
-let self: Owner | undefined;
-export function thisOwner(): Owner {
-  self ??= { host: thisHost(), pid: process.pid, start: startOf(process.pid) ?? '0' };
-  return self;
-}
+let openings = 0;
+/** A new owner within this process. */
+export const newOwner = (): Owner => ({ host: thisHost(), pid: process.pid, start: startOf(process.pid) ?? '0', opening: ++openings });
 
 /** As it stands in file names. */
-export const ownerName = (owner: Owner): string => `${owner.host}-${owner.pid}-${owner.start}`;
+export const ownerName = (owner: Owner): string => `${owner.host}-${owner.pid}-${owner.start}-${owner.opening}`;
 
 export function parseOwner(name: string): Owner | null {
-  const match = /^([0-9a-f]{12})-(\d+)-(\d+)$/.exec(name);
-  return match ? { host: match[1]!, pid: Number(match[2]), start: match[3]! } : null;
+  const match = /^([0-9a-f]{12})-(\d+)-(\d+)-(\d+)$/.exec(name);
+  return match ? { host: match[1]!, pid: Number(match[2]), start: match[3]!, opening: Number(match[4]) } : null;
 }
 
 /** `unknown`: it is on another host, and only its heartbeat can tell. */

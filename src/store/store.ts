@@ -9,7 +9,7 @@ import { sha256File, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { parseManifest, printManifest } from './manifest.ts';
-import { ownerName, ownerState, parseOwner, thisOwner } from './owner.ts';
+import { newOwner, ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Owner } from './owner.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
@@ -54,6 +54,7 @@ const RESERVED = 'manifest.json';
 
 /** Nothing is created before something must be written: a read-only store serves hits. */
 export function openStore(root: string, options: StoreOptions = {}): Store {
+  const me = newOwner();
   let ready = false;
   let leases: Leases | null = null;
   let commit: GroupCommit | null = null;
@@ -68,7 +69,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     } catch (error) {
       throw diskFault(error, root);
     }
-    leases = openLeases(dirOf('leases'), options.onTakeover);
+    leases = openLeases(dirOf('leases'), me, options.onTakeover);
     commit = createGroupCommit(root);
     ready = true;
   };
@@ -114,7 +115,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     },
     scratch(name) {
       prepare();
-      const dir = path.join(dirOf('tmp'), `${ownerName(thisOwner())}.${name}`);
+      const dir = path.join(dirOf('tmp'), `${ownerName(me)}.${name}`);
       try {
         rmSync(dir, { recursive: true, force: true });
         mkdirSync(dir);
@@ -163,7 +164,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     flush: async () => { await commit?.flush(); },
     close() {
       leases?.close();
-      if (ready) sweepScratch(dirOf('tmp'), thisOwner());
+      if (ready) sweepScratch(dirOf('tmp'), me);
     },
   };
 
