@@ -1,0 +1,88 @@
+/** Spectra of the Fisher information and their summaries, as `fisher.json` holds them. */
+import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
+import { counted, informationBits, normalised, renyi, type Alpha } from './entropy.ts';
+import { empiricalFisher, trueFisher, type SymmetricMatrix } from './matrices.ts';
+
+export interface FisherOptions {
+  /** Eigenvalues at or below tolerance · λmax count as zero. */
+  readonly tolerance: number;
+  readonly alphas: readonly Alpha[];
+}
+
+export interface SpectrumSummary {
+  /** Descending; all of them, also those that count as zero. */
+  readonly spectrum: readonly number[];
+  /** How many eigenvalues count. */
+  readonly count: number;
+  readonly tolerance: number;
+  /** ½ Σ log λ; null where no eigenvalue counts. */
+  readonly information_bits: number | null;
+  /** ½ Σ log(λ/Σλ). */
+  readonly information_bits_normalised: number | null;
+  readonly renyi: {
+    /** By α as text; α = 1 has no raw value. */
+    readonly raw: Readonly<Record<string, number>>;
+    readonly normalised: Readonly<Record<string, number>>;
+  };
+  /** How count and information bits move with the tolerance. */
+  readonly sensitivity: readonly { readonly tolerance: number; readonly count: number; readonly information_bits: number | null }[];
+}
+
+export interface FisherSummary {
+  readonly true: SpectrumSummary;
+  readonly empirical: SpectrumSummary;
+}
+
+/** Around the usual choice for float32: a count that holds over them doesn't hang on the tolerance. */
+const TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
+
+function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<string, number> {
+  const out: Record<string, number> = {};
+  for (const alpha of alphas) {
+    const value = renyi(values, alpha);
+    if (value !== null) out[String(alpha)] = value;
+  }
+  return out;
+}
+
+/** spectrum: descending. */
+export function summariseSpectrum(spectrum: readonly number[], { tolerance, alphas }: FisherOptions): SpectrumSummary {
+  const bits = (values: readonly number[]): number | null => values.length === 0 ? null : informationBits(values);
+  const values = counted(spectrum, tolerance);
+  const shares = normalised(values);
+  const none = values.length === 0;
+  return {
+    spectrum, count: values.length, tolerance,
+    information_bits: bits(values),
+    information_bits_normalised: bits(shares),
+    // α = 1 is Shannon's entropy, of a distribution only.
+    renyi: { raw: none ? {} : entropies(values, alphas.filter((alpha) => alpha !== 1)), normalised: none ? {} : entropies(shares, alphas) },
+    sensitivity: TOLERANCES.map((at) => {
+      const some = counted(spectrum, at);
+      return { tolerance: at, count: some.length, information_bits: bits(some) };
+    }),
+  };
+}
+
+/** All eigenvalues, descending, those that are zero by construction included. */
+export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
+  return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort((a, b) => b - a);
+}
+
+/**
+ * True and empirical Fisher of N rows from their kernel.
+ * @param kernel K of the logits, (N, C, N, C)
+ * @param logits (N, C)
+ * @param labels (N)
+ */
+export function fisher(kernel: ArrayLike<number>, logits: ArrayLike<number>, labels: readonly number[], options: FisherOptions): FisherSummary {
+  const rows = labels.length;
+  const classes = logits.length / rows;
+  if (!Number.isInteger(classes) || kernel.length !== (rows * classes) ** 2) {
+    throw new RangeError(`a kernel of ${kernel.length} entries and ${logits.length} logits don't belong to ${rows} rows`);
+  }
+  return {
+    true: summariseSpectrum(spectrumOf(trueFisher(kernel, logits, rows, classes)), options),
+    empirical: summariseSpectrum(spectrumOf(empiricalFisher(kernel, logits, labels, rows, classes)), options),
+  };
+}

@@ -1,0 +1,97 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { randomStream } from '../../../src/random/random.ts';
+import { fisher } from '../../../src/science/fisher/fisher.ts';
+import { classFactor, softmax } from '../../../src/science/fisher/matrices.ts';
+import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
+import { relative } from '../ntk/fixture/compare.ts';
+import { useBackend } from '../backend.ts';
+
+const test = suite('fisher');
+test.before(async () => { await useBackend('cpu'); });
+
+const N = 5, C = 3, P = 23;
+const options = { tolerance: 1e-12, alphas: [0.5, 1, 2, 3, 'inf'] as const };
+
+/** A random Jacobian (N·C, P), its kernel, logits and labels. */
+function problem(parameters: number): { J: number[][]; kernel: Float64Array; logits: number[]; labels: number[] } {
+  const stream = randomStream(7, 'fisher');
+  const J = Array.from({ length: N * C }, () => Array.from({ length: parameters }, () => stream.normal()));
+  const kernel = Float64Array.from(J.flatMap((a) => J.map((b) => a.reduce((sum, x, k) => sum + x * b[k]!, 0))));
+  return { J, kernel, logits: Array.from({ length: N * C }, () => 2 * stream.normal()), labels: [0, 2, 1, 1, 0] };
+}
+
+/** Σ weight · g gᵀ as a (P, P) matrix, and its eigenvalues. */
+function spectrumOfSum(gradients: readonly { g: readonly number[]; weight: number }[], size: number): Float64Array {
+  const F = new Float64Array(size * size);
+  for (const { g, weight } of gradients) for (let a = 0; a < size; a++) for (let b = 0; b < size; b++) F[a * size + b]! += weight * g[a]! * g[b]!;
+  return symmetricEigenvalues(F, size);
+}
+
+/** ∇_θ of −log p(y | x_i): Σ_c (p_c − 1[c = y]) ∂f_c. */
+function lossGradient(J: readonly number[][], p: Float64Array, i: number, y: number): number[] {
+  return J[0]!.map((_, k) => Array.from({ length: C }, (_, c) => (p[i * C + c]! - (c === y ? 1 : 0)) * J[i * C + c]![k]!).reduce((a, b) => a + b));
+}
+
+test('softmax survives large logits', () => {
+  const p = softmax([1000, 1000, -1000, 0, Math.log(3), 0], 3);
+  [0.5, 0.5, 0, 0.2, 0.6, 0.2].forEach((value, i) => assert.ok(Math.abs(p[i]! - value) < 1e-15));
+});
+
+test('a class factor is a root of diag(p) − ppᵀ with one column less', () => {
+  for (const p of [[0.2, 0.3, 0.5], [1 - 2e-9, 1e-9, 1e-9], [0.5, 0.5], [1, 0]]) {
+    const L = classFactor(p), k = p.length - 1;
+    p.forEach((pc, c) => p.forEach((pd, d) => {
+      let product = 0;
+      for (let a = 0; a < k; a++) product += L[c * k + a]! * L[d * k + a]!;
+      // p_c − p_c² without cancellation: p_c · Σ of the others.
+      const expected = c === d ? pc * p.reduce((sum, other, e) => sum + (e === c ? 0 : other), 0) : -pc * pd;
+      assert.ok(Math.abs(product - expected) <= 1e-14 * Math.abs(expected), `${product} ${expected}`);
+    }));
+  }
+});
+
+test('the true spectrum is that of E_x E_{y~p} g gᵀ in parameter space', () => {
+  const { J, kernel, logits, labels } = problem(P);
+  const p = softmax(logits, C);
+  const F = spectrumOfSum(Array.from({ length: N * C }, (_, k) => {
+    const i = Math.floor(k / C), y = k % C;
+    return { g: lossGradient(J, p, i, y), weight: p[i * C + y]! / N };
+  }), P);
+  const { spectrum, count } = fisher(kernel, logits, labels, options).true;
+  assert.is(spectrum.length, N * C);
+  assert.is(count, N * (C - 1), 'its rank');
+  assert.ok(relative(spectrum.slice(0, count), F.slice(0, count)) < 1e-12);
+  assert.equal(spectrum.slice(count).map((value) => Math.abs(value) < 1e-12), Array(N).fill(true));
+});
+
+test('the empirical spectrum is that of the mean g gᵀ at the labels', () => {
+  const { J, kernel, logits, labels } = problem(P);
+  const p = softmax(logits, C);
+  const F = spectrumOfSum(labels.map((y, i) => ({ g: lossGradient(J, p, i, y), weight: 1 / N })), P);
+  const { spectrum, count } = fisher(kernel, logits, labels, options).empirical;
+  assert.is(spectrum.length, N);
+  assert.is(count, N);
+  assert.ok(relative(spectrum, F.slice(0, N)) < 1e-12);
+});
+
+test('with fewer parameters than rows the rank is theirs', () => {
+  const { kernel, logits, labels } = problem(4);
+  const both = fisher(kernel, logits, labels, { ...options, tolerance: 1e-10 });
+  assert.equal([both.true.count, both.empirical.count], [4, 4]);
+});
+
+test('the trace of the empirical Fisher is the mean squared gradient norm', () => {
+  const { J, kernel, logits, labels } = problem(P);
+  const p = softmax(logits, C);
+  const mean = labels.reduce((sum, y, i) => sum + lossGradient(J, p, i, y).reduce((a, g) => a + g * g, 0), 0) / N;
+  const trace = fisher(kernel, logits, labels, options).empirical.spectrum.reduce((a, b) => a + b, 0);
+  assert.ok(Math.abs(trace - mean) < 1e-12 * mean);
+});
+
+test('refuses a kernel of other rows', () => {
+  const { kernel, logits, labels } = problem(P);
+  assert.throws(() => fisher(kernel, logits, labels.slice(1), options), /don't belong to 4 rows/);
+});
+
+test.run();
