@@ -1,0 +1,22 @@
+/** Rows out of the fields of delimited text. */
+import { UserFault } from '../api.ts';
+import type { RawRow, ResolvedSplit } from '../api.ts';
+import { columnIndexes } from './columns.ts';
+
+/** @param records the file's records in order, each with the line it begins on. @param ragged the hint for a record of another width. */
+export async function* tableRows(
+  records: AsyncIterable<readonly [fields: readonly string[], line: number]>, split: ResolvedSplit, name: string, ragged: string,
+): AsyncGenerator<RawRow, void> {
+  let width = 0;
+  let at: ReturnType<typeof columnIndexes> | null = null;
+  for await (const [fields, line] of records) {
+    if (at === null) {
+      width = fields.length;
+      at = columnIndexes(split, split.header ? fields : null, width, name);
+      if (split.header) continue;
+    }
+    const place = `${name}:${line}`;
+    if (fields.length !== width) throw new UserFault(`${place} has ${fields.length} field${fields.length === 1 ? '' : 's'} where the ${split.header ? 'header' : 'first line'} has ${width}.`, ragged);
+    yield { text: fields[at.text]!, ...(at.text_pair === null ? {} : { text_pair: fields[at.text_pair]! }), label: fields[at.label]!, place };
+  }
+}

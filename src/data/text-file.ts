@@ -1,0 +1,38 @@
+/** Text files, read in pieces. */
+import { createReadStream } from 'node:fs';
+import { UserFault } from '../api.ts';
+
+/** The file's text, a byte-order mark left out. @throws UserFault where it is not UTF-8. */
+export async function* decoded(path: string, name: string): AsyncGenerator<string, void> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let before = 0; // line breaks so far
+  const decode = (bytes?: Uint8Array): string => {
+    try {
+      return bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true });
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      throw new UserFault(`${name} is not UTF-8 text: it holds other bytes after line ${before + 1}.`, 'Convert it to UTF-8.');
+    }
+  };
+  for await (const bytes of createReadStream(path) as AsyncIterable<Uint8Array>) {
+    const text = decode(bytes);
+    yield text;
+    before += text.split('\n').length - 1;
+  }
+  yield decode();
+}
+
+/** Lines with their numbers from one, without their ends (LF or CRLF); blank ones are left out. */
+export async function* lines(path: string, name: string): AsyncGenerator<readonly [line: string, number: number], void> {
+  let rest = '', number = 0;
+  for await (const text of decoded(path, name)) {
+    const parts = (rest + text).split('\n');
+    rest = parts.pop()!;
+    for (const part of parts) {
+      number++;
+      const line = part.endsWith('\r') ? part.slice(0, -1) : part;
+      if (line !== '') yield [line, number];
+    }
+  }
+  if (rest !== '') yield [rest, number + 1];
+}
