@@ -1,0 +1,149 @@
+/**
+ * Cells that differ in their seed alone are one condition: the unit of every table and figure. Its name holds what
+ * varies over the grid and nothing else.
+ */
+import canonicalize from 'canonicalize';
+import type { Json, JsonObject, StageFacts } from '../api.ts';
+import { summarise, type Summary } from '../stats/summary.ts';
+import { formatValue } from './format.ts';
+import type { AttackFamily, ReportCell } from './types.ts';
+
+export interface Labels {
+  /** `badnets, rate 0.1` */
+  readonly attackLabel: string;
+  /** `LoRA r = 4` */
+  readonly adapterLabel: string;
+  /** Other axes that vary: `learning rate = 0.001`; empty where none does. */
+  readonly setting: string;
+}
+
+export interface Condition extends Labels {
+  readonly key: string;
+  readonly attack: string;
+  readonly family: AttackFamily;
+  readonly adapter: string;
+  readonly axes: JsonObject;
+  /** One a seed, in the order of the spec. */
+  readonly cells: readonly ReportCell[];
+  /** By cell: why it has no result, where a stage of it failed. */
+  readonly failures: ReadonlyMap<ReportCell, readonly StageFacts[]>;
+  /** Its labels when one axis is drawn, not named. */
+  labelsWithout(path: string): Labels;
+}
+
+/** Equal for structures with equal content, whatever the order of keys. */
+export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
+
+export const isFull = (condition: { readonly adapter: string }): boolean => condition.adapter === 'full';
+
+const ALWAYS = new Set(['poisoning.rate', 'poisoning.count', 'adapter.rank']);
+const NAMES: Readonly<Record<string, string>> = {
+  'adapter.rank': 'r', 'adapter.alpha': 'α', 'adapter.init.variance': 'σ²', 'adapter.init.distribution': 'init',
+  'train.learning_rate': 'learning rate', 'adapter.train.learning_rate': 'learning rate',
+};
+const SPOKEN = new Set(['poisoning.rate', 'poisoning.count']);
+
+/** `adapter.init.variance` → `σ²`. */
+export const axisName = (path: string): string => NAMES[path] ?? path.split('.').slice(1).join('.');
+
+const part = (path: string, value: Json | undefined): string =>
+  SPOKEN.has(path) ? `${axisName(path)} ${formatValue(value)}` : `${axisName(path)} = ${formatValue(value)}`;
+
+/** Paths with more than one value among these cells; a path that only some have counts by its values. */
+export function varyingPaths(cells: readonly { readonly axes: JsonObject }[]): ReadonlySet<string> {
+  const first = new Map<string, string>();
+  const varying = new Set<string>();
+  for (const { axes } of cells) {
+    for (const [path, value] of Object.entries(axes)) {
+      const key = contentKey(value);
+      const known = first.get(path);
+      if (known === undefined) first.set(path, key);
+      else if (known !== key) varying.add(path);
+    }
+  }
+  return varying;
+}
+
+const groupBy = <T>(items: readonly T[], key: (item: T) => string): Map<string, T[]> => {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const name = key(item);
+    const group = groups.get(name);
+    if (group) group.push(item); else groups.set(name, [item]);
+  }
+  return groups;
+};
+
+export const adapterTitle = (adapter: string): string => ({ full: 'full', lora: 'LoRA' })[adapter] ?? adapter;
+
+/** Every condition, in the order of the spec. Linear in the number of cells. */
+export function conditionsOf(cells: readonly ReportCell[], stages: readonly StageFacts[]): readonly Condition[] {
+  const byId = new Map(stages.map((stage) => [stage.id, stage]));
+  const vary = varyingPaths(cells);
+  const byAttack = new Map([...groupBy(cells, (cell) => cell.attack)].map(([name, group]) => [name, varyingPaths(group)]));
+  const byAdapter = new Map([...groupBy(cells, (cell) => cell.adapter)].map(([name, group]) => [name, varyingPaths(group)]));
+
+  const label = (head: string, join: string, prefix: string, cell: ReportCell, varying: ReadonlySet<string>, unnamed: readonly string[]): string => {
+    const paths = Object.keys(cell.axes).filter((path) => path.startsWith(prefix) && !unnamed.includes(path) && (varying.has(path) || ALWAYS.has(path)));
+    return paths.length === 0 ? head : `${head}${join}${paths.map((path) => part(path, cell.axes[path])).join(', ')}`;
+  };
+  const labelsOf = (cell: ReportCell, path?: string): Labels => ({
+    attackLabel: cell.family === 'none' ? 'no attack' : label(cell.attack, ', ', 'poisoning.', cell, byAttack.get(cell.attack)!, ['poisoning.attack', path ?? '']),
+    adapterLabel: label(adapterTitle(cell.adapter), ' ', 'adapter.', cell, byAdapter.get(cell.adapter)!, ['adapter.type', path ?? '']),
+    setting: Object.keys(cell.axes).filter((other) => !/^(poisoning|adapter)\./.test(other) && other !== path && vary.has(other))
+      .map((other) => part(other, cell.axes[other])).join(', '),
+  });
+  return [...groupBy(cells, (cell) => contentKey([cell.axes, cell.train])).entries()].map(([key, group]): Condition => {
+    const cell = group[0]!;
+    const failures = new Map<ReportCell, readonly StageFacts[]>();
+    for (const one of group) {
+      const failed = Object.values(one.stages).map((id) => byId.get(id))
+        .filter((stage): stage is StageFacts => stage !== undefined && (stage.state === 'failed' || stage.state === 'blocked'));
+      if (failed.length > 0) failures.set(one, [...new Set(failed)]);
+    }
+    return {
+      key, attack: cell.attack, family: cell.family, adapter: cell.adapter, ...labelsOf(cell),
+      axes: cell.axes, cells: group, failures, labelsWithout: (path) => labelsOf(cell, path),
+    };
+  });
+}
+
+/** An attack at one dose and one setting: what conditions are compared within. */
+export const blockLabel = ({ attackLabel, setting }: Labels): string => (setting === '' ? attackLabel : `${attackLabel} · ${setting}`);
+
+/** A number of a cell; null where it has none. */
+export type Quantity = (cell: ReportCell) => number | null;
+
+export const metricOf = (stage: string, metric: string): Quantity => (cell) => cell.metrics[stage]?.[metric] ?? null;
+
+/** Over the seeds of a condition. */
+export interface Series {
+  /** One a seed that has the number. */
+  readonly values: readonly { readonly seed: number; readonly value: number }[];
+  /** Null where no seed has it. */
+  readonly summary: Summary | null;
+  /** Seeds without it because a stage of theirs failed. */
+  readonly failed: number;
+  /** Seeds without it though nothing failed, or whose value is not finite. */
+  readonly missing: number;
+}
+
+export function seriesOf(condition: Condition, quantity: Quantity): Series {
+  const values: { seed: number; value: number }[] = [];
+  let failed = 0, missing = 0;
+  for (const cell of condition.cells) {
+    const value = quantity(cell);
+    if (value !== null && Number.isFinite(value)) values.push({ seed: cell.seed, value });
+    else if (condition.failures.has(cell)) failed++;
+    else missing++;
+  }
+  return { values, failed, missing, summary: values.length === 0 ? null : summarise(values.map(({ value }) => value)) };
+}
+
+/** The condition's value on a numeric axis; null where it has none. */
+export function numericAxis(condition: Condition, path: string): number | null {
+  const value = condition.axes[path];
+  return typeof value === 'number' ? value : null;
+}
+
+export const distinct = <T>(items: readonly T[]): T[] => [...new Set(items)];

@@ -1,0 +1,98 @@
+/** Which curves a grid has: one rule an axis. An axis counts when it takes two values or more. */
+import { INFORMATION, renyi } from '../compare.ts';
+import { distinct, isFull, metricOf, numericAxis, type Condition, type Quantity } from '../conditions.ts';
+import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from '../metrics.ts';
+import type { Figure } from '../types.ts';
+import { curveFigure, type CurveAxis, type CurvePoint } from './curves.ts';
+import { adapterPalette } from './theme.ts';
+
+const MOST_ATTACKS = 4;
+
+const join = (...parts: readonly string[]): string => parts.filter((part) => part !== '').join(' · ');
+const varies = (values: readonly (number | null)[]): boolean => distinct(values.filter((value) => value !== null)).length > 1;
+const slug = (text: string): string => text.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|-$/g, '');
+
+/** Accuracy and ASR against the poison rate or count, one panel an attack; dose 0 is the run without attack. */
+export async function doseFigures(conditions: readonly Condition[]): Promise<Figure[]> {
+  const figures: (Figure | null)[] = [];
+  const palette = adapterPalette(conditions);
+  const colours = new Map(palette.domain.map((name, i) => [name, palette.range[i]!]));
+  const clean = conditions.filter(({ family }) => family === 'none');
+  for (const path of ['poisoning.rate', 'poisoning.count']) {
+    const attacks = distinct(conditions.map(({ attack }) => attack)).filter((attack) => varies(conditions.filter((c) => c.attack === attack).map((c) => numericAxis(c, path))));
+    for (const attack of attacks.slice(0, MOST_ATTACKS)) {
+      const dosed = conditions.filter((condition) => condition.attack === attack);
+      const line = (condition: Condition): string => { const labels = condition.labelsWithout(path); return join(labels.adapterLabel, labels.attackLabel === attack ? '' : labels.attackLabel, labels.setting); };
+      for (const metric of [ACCURACY, ASR]) {
+        const zero: readonly CurvePoint[] = metric === ACCURACY
+          ? clean.map((condition) => ({ line: join(condition.adapterLabel, condition.setting), x: 0, condition, quantity: metricOf(metric.stage, metric.metric) }))
+          : distinct(dosed.map(line)).map((name) => ({ line: name, x: 0, condition: dosed.find((condition) => line(condition) === name)!, quantity: metricOf(ASR_CLEAN.stage, ASR_CLEAN.metric) }));
+        const points = dosed.map((condition): CurvePoint => ({ line: line(condition), x: numericAxis(condition, path), condition, quantity: metricOf(metric.stage, metric.metric) }))
+          .filter(({ x }) => x !== null);
+        figures.push(await curveFigure([...zero, ...points], {
+          id: slug(`dose-${attack}-${path}-${metric.metric}`), title: `${metric.label} against the dose of ${attack}`, yTitle: metric.label,
+          caption: metric === ACCURACY ? 'Dose 0 is the run without attack.' : 'Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.',
+          axis: { title: path === 'poisoning.rate' ? 'poison rate (share of training rows)' : 'poisoned rows', scale: 'auto' }, unit: 'proportion', colours,
+        }));
+      }
+    }
+  }
+  return present(figures);
+}
+
+interface Drawn { readonly id: string; readonly label: string; readonly quantity: Quantity; readonly proportion: boolean; readonly families: readonly string[] }
+
+const score = (metric: MetricNote, families: readonly string[]): Drawn =>
+  ({ id: metric.metric, label: metric.label, quantity: metricOf(metric.stage, metric.metric), proportion: true, families });
+
+const information: readonly Drawn[] = [...INFORMATION, renyi('raw', '0.5'), renyi('normalised', '0.5'), renyi('raw', '2'), renyi('normalised', '2')].map((quantity) => ({
+  id: quantity.id, label: `${quantity.label}, end of training`, proportion: false, families: ['none', 'untargeted', 'backdoor'],
+  quantity: (cell) => { const facts = cell.fisher.final?.lora?.true; return facts ? quantity.get(facts) : null; },
+}));
+
+/** Against LoRA's rank and the variance of A: scores with full fine-tuning as a level, information bits and entropies of the LoRA kernel. */
+async function adapterAxis(conditions: readonly Condition[], path: string, name: string, axis: CurveAxis, at: (condition: Condition) => number | null): Promise<Figure[]> {
+  const along = conditions.filter((condition) => at(condition) !== null);
+  if (!varies(along.map(at))) return [];
+  const figures: (Figure | null)[] = [];
+  for (const drawn of [score(ACCURACY, ['none', 'untargeted', 'backdoor']), score(DROP, ['untargeted']), score(ASR, ['backdoor']), ...information]) {
+    const asked = along.filter(({ family }) => drawn.families.includes(family));
+    const adapters = distinct(along.map((condition) => condition.labelsWithout(path).adapterLabel));
+    const line = (condition: Condition): string => {
+      const labels = condition.labelsWithout(path);
+      return join(labels.attackLabel, labels.setting, adapters.length > 1 ? labels.adapterLabel : '');
+    };
+    const points: CurvePoint[] = asked.map((condition) => ({ line: line(condition), x: at(condition), condition, quantity: drawn.quantity }));
+    const attacks = new Set(asked.map((condition) => join(condition.attackLabel, condition.setting)));
+    // Full fine-tuning stands beside only where one line an attack is drawn: else its colour could not say whose it is.
+    if (adapters.length === 1) {
+      for (const condition of conditions.filter(isFull)) {
+        const attack = join(condition.attackLabel, condition.setting);
+        if (attacks.has(attack)) points.push({ line: attack, x: null, condition, quantity: drawn.quantity });
+      }
+    }
+    figures.push(await curveFigure(points, {
+      id: slug(`${name}-${drawn.id}`), title: `${drawn.label} against ${name}`, yTitle: drawn.label, caption: '', axis, ...(drawn.proportion ? { unit: 'proportion' as const } : {}),
+    }));
+  }
+  return present(figures);
+}
+
+export const rankFigures = (conditions: readonly Condition[]): Promise<Figure[]> =>
+  adapterAxis(conditions, 'adapter.rank', 'rank', { title: 'rank r', scale: 'log2' }, (condition) => numericAxis(condition, 'adapter.rank'));
+
+/** σ²n where it is the same for every layer (a variance of k/d), else σ² itself where the spec has a number. */
+function varianceOf(condition: Condition): number | null {
+  const groups = condition.cells.flatMap(({ lora }) => lora?.groups ?? []);
+  const scaled = distinct(groups.map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))));
+  return scaled.length === 1 ? scaled[0]! : numericAxis(condition, 'adapter.init.variance');
+}
+
+export async function varianceFigures(conditions: readonly Condition[]): Promise<Figure[]> {
+  const given = conditions.filter((condition) => condition.axes['adapter.init.variance'] !== undefined);
+  const scaled = given.every((condition) => condition.cells.some(({ lora }) => lora !== null));
+  return adapterAxis(conditions, 'adapter.init.variance', 'variance', { title: scaled ? 'σ²·n (variance of A times the layer’s fan-in)' : 'variance σ² of A', scale: 'auto' },
+    (condition) => (condition.axes['adapter.init.variance'] === undefined ? null : varianceOf(condition)));
+}
+
+const present = (figures: readonly (Figure | null)[]): Figure[] => figures.filter((figure) => figure !== null);

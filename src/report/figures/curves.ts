@@ -1,0 +1,85 @@
+/** A number against a numeric axis of the grid: dose-response, rank, variance. */
+import type { TopLevelSpec } from 'vega-lite';
+import { toCsv } from '../csv.ts';
+import { distinct, seriesOf, type Condition, type Quantity } from '../conditions.ts';
+import type { Figure } from '../types.ts';
+import { left } from './scores.ts';
+import { draw } from './svg.ts';
+import { INK } from './theme.ts';
+
+const MOST_LINES = 8;
+const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f3c8d', '#444444'];
+
+export interface CurvePoint {
+  readonly line: string;
+  /** Null draws a level across the whole axis: full fine-tuning has no rank. */
+  readonly x: number | null;
+  readonly condition: Condition;
+  readonly quantity: Quantity;
+}
+
+export interface CurveAxis {
+  readonly title: string;
+  /** `auto`: logarithmic where the values span a factor of 20. */
+  readonly scale: 'auto' | 'log2';
+}
+
+export interface CurveOptions {
+  readonly id: string;
+  readonly title: string;
+  readonly caption: string;
+  readonly yTitle: string;
+  readonly axis: CurveAxis;
+  readonly unit?: 'proportion';
+  /** Colours by line; lines without one get the next of the palette. */
+  readonly colours?: ReadonlyMap<string, string>;
+}
+
+export async function curveFigure(points: readonly CurvePoint[], options: CurveOptions): Promise<Figure | null> {
+  const rows = points.map((point) => ({ ...point, series: seriesOf(point.condition, point.quantity) })).filter(({ series }) => series.summary !== null);
+  const every = distinct(rows.map(({ line }) => line));
+  const lines = every.slice(0, MOST_LINES);
+  const shown = rows.filter(({ line }) => lines.includes(line));
+  const xs = distinct(shown.flatMap(({ x }) => (x === null ? [] : [x]))).sort((a, b) => a - b);
+  if (xs.length < 2) return null;
+  const log = options.axis.scale === 'log2' || (xs[0]! > 0 && xs[xs.length - 1]! / xs[0]! >= 20);
+  const values = shown.flatMap(({ line, x, series }) => {
+    const { mean, low, high } = series.summary!;
+    return [
+      ...(x === null
+        ? [{ line, part: 'level', x: xs[0]!, mean, low, high }, { line, part: 'level', x: xs[xs.length - 1]!, mean, low, high }]
+        : [{ line, part: 'mean', x, mean, low, high }]),
+      ...(x === null ? [] : series.values.map(({ value }) => ({ line, part: 'seed', x, mean: value, low: null, high: null }))),
+    ];
+  });
+  const seen = shown.flatMap(({ series }) => series.values.map(({ value }) => value));
+  const [least, most] = [Math.min(...seen), Math.max(...seen)];
+  const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, 1e-9);
+  const yDomain = options.unit === 'proportion' ? [Math.max(-1, Math.min(0, least - pad)), Math.max(1, most)] : [least - pad, most + pad];
+  const x = {
+    field: 'x', type: 'quantitative' as const, title: options.axis.title,
+    scale: { type: log ? 'log' as const : 'linear' as const, ...(log ? { base: options.axis.scale === 'log2' ? 2 : 10 } : {}), zero: false, nice: false, padding: 12 },
+    axis: { ...(xs.length <= 9 ? { values: xs } : {}), grid: false, labelOverlap: true, format: '~g' },
+  };
+  const y = (field: string) => ({ field, type: 'quantitative' as const, title: options.yTitle, scale: { domain: yDomain, zero: false, nice: false } });
+  const color = {
+    field: 'line', type: 'nominal' as const, title: null,
+    scale: { domain: lines, range: lines.map((line, i) => options.colours?.get(line) ?? COLOURS[i % COLOURS.length]!) },
+    legend: { columns: lines.some((line) => line.length > 24) ? 1 : 2 },
+  };
+  const spec: TopLevelSpec = {
+    width: 350, height: 220, data: { values },
+    layer: [
+      { transform: [{ filter: "datum.part == 'level'" }], mark: { type: 'line', strokeDash: [5, 4], strokeWidth: 1.5, clip: true }, encoding: { x, y: y('mean'), color } },
+      { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'rule', strokeWidth: 1.5, opacity: 0.45, clip: true }, encoding: { x, y: y('low'), y2: { field: 'high' }, color } },
+      { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'line', strokeWidth: 2, clip: true }, encoding: { x, y: y('mean'), color } },
+      { transform: [{ filter: "datum.part == 'seed'" }], mark: { type: 'point', filled: true, size: 36, stroke: INK, strokeWidth: 0.5, opacity: 0.85, clip: true }, encoding: { x, y: y('mean'), color } },
+    ],
+  };
+  return {
+    id: options.id, title: options.title,
+    caption: `${options.caption} Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of the axis.${shown.some(({ x: at }) => at === null) ? ' Dashed: full fine-tuning, which has no such axis.' : ''}${left(every.length - lines.length, 'line')}`,
+    svg: await draw(spec, options.id, options.title),
+    csv: toCsv(shown.flatMap(({ line, x: at, series }) => series.values.map(({ seed, value }) => ({ line, x: at, seed, value })))),
+  };
+}

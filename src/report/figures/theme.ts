@@ -1,0 +1,45 @@
+/** One look for every figure. Colours: Okabe and Ito's, told apart by colour-blind readers too; full is always blue. */
+import type { Config } from 'vega-lite';
+import { distinct, isFull, type Condition } from '../conditions.ts';
+
+export const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+export const INK = '#1b2430';
+export const MUTED = '#5b6776';
+export const GRID = '#e3e7ec';
+export const FULL_COLOUR = '#0072b2';
+const OTHERS = ['#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8a6d00', '#7f3c8d', '#444444'];
+/** Shapes double the colours, for print. */
+const SHAPES = ['circle', 'triangle-up', 'diamond', 'cross', 'triangle-down', 'triangle-right', 'triangle-left', 'stroke'];
+
+/** Native width of a panel in px: a phone shows it at four fifths. */
+export const PANEL = 440;
+
+export const config: Config = {
+  aria: false, // one title an SVG instead of one label a mark
+  background: 'white',
+  font: FONT,
+  padding: 6,
+  view: { stroke: null },
+  axis: { labelColor: INK, titleColor: MUTED, titleFontWeight: 'normal', labelFontSize: 12, titleFontSize: 12, gridColor: GRID, domainColor: '#9aa5b1', tickColor: '#9aa5b1', labelLimit: 210, titlePadding: 8 },
+  legend: { labelFontSize: 12, titleFontSize: 12, titleColor: MUTED, titleFontWeight: 'normal', labelColor: INK, labelLimit: 220, orient: 'top', direction: 'horizontal', symbolSize: 80, columnPadding: 14, offset: 6 },
+  header: { labelFontSize: 12, labelColor: INK, titleColor: MUTED, labelFontWeight: 'bold' },
+  title: { fontSize: 13, anchor: 'start', color: INK },
+};
+
+export interface Palette {
+  readonly domain: readonly string[];
+  readonly range: readonly string[];
+  readonly shapes: readonly string[];
+}
+
+/** A colour an adapter, the same in every figure. */
+export function adapterPalette(conditions: readonly Condition[]): Palette {
+  const full = distinct(conditions.filter(isFull).map(({ adapterLabel }) => adapterLabel));
+  const others = distinct(conditions.filter((condition) => !isFull(condition)).map(({ adapterLabel }) => adapterLabel));
+  const domain = [...full, ...others];
+  return {
+    domain,
+    range: domain.map((_, i) => (i < full.length ? (i === 0 ? FULL_COLOUR : '#56b4e9') : OTHERS[(i - full.length) % OTHERS.length]!)),
+    shapes: domain.map((_, i) => (i < full.length ? 'square' : SHAPES[(i - full.length) % SHAPES.length]!)),
+  };
+}

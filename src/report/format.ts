@@ -1,0 +1,70 @@
+/** Numbers, intervals and durations as people read them. */
+import prettyMilliseconds from 'pretty-ms';
+import type { Json } from '../api.ts';
+import type { Summary } from '../stats/summary.ts';
+
+/** Proportions are shown to three decimals, everything else to four significant digits. */
+export type NumberKind = 'proportion' | 'plain';
+
+const MINUS = '−';
+const sign = (text: string): string => text.replace('-', MINUS);
+
+export function formatNumber(value: number | null | undefined, kind: NumberKind = 'plain'): string {
+  if (value === null || value === undefined) return '–';
+  if (Number.isNaN(value)) return 'not a number';
+  if (!Number.isFinite(value)) return value > 0 ? '∞' : `${MINUS}∞`;
+  if (kind === 'proportion') return sign(zero(value.toFixed(3)));
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e6) return sign(String(value));
+  if (size >= 1e6 || size < 1e-3) return sign(value.toExponential(2)).replace(/e([+−-]?)(\d+)/, (_, s: string, d: string) => `·10${superscript(`${s === '+' ? '' : s}${d}`)}`);
+  return sign(zero(size >= 1000 ? value.toFixed(0) : value.toPrecision(4)));
+}
+
+/** −0.000 is 0.000. */
+const zero = (text: string): string => (/^-0(\.0*)?$/.test(text) ? text.slice(1) : text);
+
+const SUPERSCRIPTS: Readonly<Record<string, string>> = { '0': '⁰', '1': '¹', '2': '²', '3': '³', '4': '⁴', '5': '⁵', '6': '⁶', '7': '⁷', '8': '⁸', '9': '⁹', [MINUS]: '⁻', '-': '⁻' };
+const superscript = (text: string): string => [...text].map((c) => SUPERSCRIPTS[c] ?? c).join('');
+
+/** With its sign always: `+0.020`. */
+export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
+  const text = formatNumber(value, kind);
+  return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
+}
+
+/** `0.950 ± 0.064`; the mean alone where there is no interval. */
+export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
+  const mean = formatNumber(summary.mean, kind);
+  return summary.high === null ? mean : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
+}
+
+/** `[−0.130, +0.170]`, or why there is none. */
+export function formatInterval(summary: Pick<Summary, 'n' | 'low' | 'high'>, kind: NumberKind = 'plain'): string {
+  if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
+  return `[${formatSigned(summary.low, kind)}, ${formatSigned(summary.high, kind)}]`;
+}
+
+/** Seconds → `1m 3s`. */
+export const formatSeconds = (seconds: number): string =>
+  Number.isFinite(seconds) ? prettyMilliseconds(Math.max(0, seconds) * 1000, seconds < 60 ? { secondsDecimalDigits: 1 } : { secondsDecimalDigits: 0 }) : '–';
+
+/** A value of a spec as a person would write it. */
+export function formatValue(value: Json | undefined): string {
+  if (value === undefined || value === null) return '–';
+  if (typeof value === 'number') return Math.abs(value) < 1e-3 && value !== 0 ? value.toExponential().replace('-', MINUS) : String(value);
+  if (typeof value === 'string' || typeof value === 'boolean') return String(value);
+  return JSON.stringify(value);
+}
+
+export const plural = (count: number, one: string, many = `${one}s`): string => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
+
+/** At most `length` characters, cut between code points, with what was cut said. */
+export function cut(text: string, length: number): string {
+  const points = [...text];
+  return points.length <= length ? text : `${points.slice(0, length).join('')}… (${(points.length - length).toLocaleString('en')} more characters)`;
+}
+
+/** `a, b and c`. */
+export const list = (items: readonly string[]): string =>
+  items.length < 2 ? items.join('') : `${items.slice(0, -1).join(', ')} and ${items[items.length - 1]!}`;

@@ -1,0 +1,137 @@
+/** Phase 4, results → HTML: what the report is made of. Plain data; whoever reads the stages' files fills it in. */
+import type { BackendName, JsonObject, StageFacts } from '../api.ts';
+
+export type Checkpoint = 'init' | 'final';
+/** Which weights a kernel is over: A and B, or the weights of the same layers in full. */
+export type Parametrisation = 'lora' | 'full';
+export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
+
+/** `fisher.json`, one matrix (engine.md, Outputs of stages). Rényi entropies by α: "0.5", "1", "2", "inf". */
+export interface FisherFacts {
+  /** Descending. */
+  readonly spectrum: readonly number[];
+  /** How many eigenvalues count. */
+  readonly count: number;
+  readonly tolerance: number;
+  /** Nats; null where it isn't a number (no eigenvalue counts). */
+  readonly information_bits: number | null;
+  readonly information_bits_normalised: number | null;
+  readonly renyi: { readonly raw: { readonly [alpha: string]: number | null }; readonly normalised: { readonly [alpha: string]: number | null } };
+}
+export type FisherPoint = { readonly [P in Parametrisation]?: { readonly true?: FisherFacts; readonly empirical?: FisherFacts } };
+
+/** A kernel as it is on disk. */
+export interface KernelData {
+  readonly rows: number; // N
+  readonly classes: number; // C
+  readonly data: ArrayLike<number>; // (N, C, N, C)
+}
+export interface KernelPoint {
+  readonly kernels: { readonly [P in Parametrisation]?: KernelData };
+  /** Label of each of the N rows, as `rows.json` has them. */
+  readonly labels: readonly number[];
+}
+
+export interface HistoryPoint {
+  readonly step: number;
+  readonly loss: number;
+}
+
+/** Layers that share a fan-in, for the premise of the theorem. */
+export interface LoraLayers {
+  /** The layers' fan-in, n. */
+  readonly fanIn: number;
+  readonly layers: number;
+  /** σ² of A's entries. */
+  readonly variance: number;
+  /** Smallest and largest eigenvalue of AAᵀ over these layers, for the A that training started from; null where unknown. */
+  readonly measured: { readonly min: number; readonly max: number } | null;
+}
+export interface LoraFacts {
+  readonly rank: number;
+  readonly alpha: number;
+  /** s = α/r, or α/√r. */
+  readonly scale: number;
+  readonly groups: readonly LoraLayers[];
+}
+
+export interface TextChange {
+  readonly id: string;
+  readonly before: string;
+  readonly after: string;
+  readonly labelBefore: string;
+  readonly labelAfter: string;
+}
+export interface ReceiptFacts {
+  readonly total: number;
+  readonly asked: number;
+  readonly made: number;
+  readonly negatives: number;
+  /** A few of the poisoned rows, the first of the receipt. */
+  readonly examples: readonly TextChange[];
+}
+
+/** One cell of the grid at one seed. */
+export interface ReportCell {
+  /** Axis values by full path (spec/types.ts, `ExperimentCell.axes`). */
+  readonly axes: JsonObject;
+  readonly seed: number;
+  readonly attack: string;
+  readonly family: AttackFamily;
+  /** Adapter plugin: `full`, `lora`, … */
+  readonly adapter: string;
+  /** What the cell was trained with, learning rate and all. */
+  readonly train: JsonObject;
+  /** Stage label → stage id. */
+  readonly stages: { readonly [label: string]: string };
+  /** Stage kind → metric → value, as in each stage's metrics.json. */
+  readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
+  readonly history: readonly HistoryPoint[] | null;
+  readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
+  readonly kernels: { readonly [C in Checkpoint]?: KernelPoint };
+  readonly lora: LoraFacts | null;
+  readonly receipt: ReceiptFacts | null;
+}
+
+export interface AttackNote {
+  readonly name: string;
+  readonly summary: string;
+  readonly citation: string;
+}
+
+export interface ReportInput {
+  readonly name: string;
+  readonly specFile: string;
+  readonly specText: string;
+  /** Goal stage kinds. */
+  readonly goals: readonly string[];
+  readonly cells: readonly ReportCell[];
+  /** Every stage of the run, for the DAG, timings and store keys. */
+  readonly stages: readonly StageFacts[];
+  readonly backends: readonly BackendName[];
+  /** Class names by label id; empty where no data set could be read. */
+  readonly classes: readonly string[];
+  /** Spec source → what a paper would cite of it (package, version, digest, classes, rows). */
+  readonly sources: { readonly [role: string]: JsonObject };
+  readonly attacks: readonly AttackNote[];
+  readonly environment: JsonObject;
+}
+
+/** The page and every figure beside it, by path relative to the stage's folder. */
+export interface RenderedReport {
+  readonly html: string;
+  readonly files: { readonly [path: string]: string };
+}
+
+/** One panel or several that belong together, drawn. */
+export interface Figure {
+  /** Unique in the page, `[a-z0-9-]+`. */
+  readonly id: string;
+  readonly title: string;
+  /** What is seen, what the marks mean, what was left out. */
+  readonly caption: string;
+  /** A complete `<svg>` element with its own title. */
+  readonly svg: string;
+  /** The numbers in it; null where the picture has none that the tables lack. */
+  readonly csv: string | null;
+}

@@ -1,0 +1,63 @@
+/**
+ * Verdict rule (science.md): held or refuted when the Holm-corrected paired 95% interval over ≥ 5 seeds excludes zero by
+ * the declared margin, else undecided. A family is all comparisons that one claim makes.
+ */
+import tQuantile from '@stdlib/stats-base-dists-t-quantile';
+import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
+
+export const SEEDS_NEEDED = 5;
+const SIGNIFICANCE = 0.05;
+
+export interface Verdict {
+  readonly state: 'held' | 'refuted' | 'undecided';
+  readonly reason: string;
+  /** The Holm-corrected interval that decided; null where too few seeds were run. */
+  readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
+}
+
+export interface PairedSample {
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+  readonly margin: number;
+}
+
+/** Two-sided p of |mean| ≤ margin: the level at which the interval just touches the margin. */
+export function marginP(difference: PairedDifference, margin: number): number {
+  if (difference.std === null) return 1;
+  const beyond = Math.abs(difference.mean) - margin;
+  if (beyond <= 0) return 1;
+  if (difference.std === 0) return 0;
+  const t = beyond / (difference.std / Math.sqrt(difference.n));
+  let low = 0, high = 1; // the quantile falls as p rises
+  for (let i = 0; i < 60; i++) {
+    const p = (low + high) / 2;
+    if (tQuantile(1 - p / 2, difference.n - 1) > t) low = p; else high = p;
+  }
+  return (low + high) / 2;
+}
+
+/**
+ * One verdict a sample, in their order. `direction` is the sign that the claim gives a − b. Holm (1979): from the
+ * smallest p on, the k-th of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
+ */
+export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
+  const tested = samples.map(({ a, b, margin }, index) => ({ index, a, b, margin, difference: a.length === 0 ? null : pairedDifference(a, b) }))
+    .filter(({ difference }) => difference !== null && difference.n >= SEEDS_NEEDED)
+    .map((sample) => ({ ...sample, p: marginP(sample.difference!, sample.margin) }))
+    .sort((x, y) => x.p - y.p);
+  const verdicts = samples.map(({ a }): Verdict => ({ state: 'undecided', interval: null, reason: `n = ${a.length} ${a.length === 1 ? 'seed' : 'seeds'}; verdict needs ≥ ${SEEDS_NEEDED}` }));
+  let stopped = false;
+  tested.forEach(({ index, a, b, margin, p }, k) => {
+    const alpha = SIGNIFICANCE / (tested.length - k);
+    const { mean, low, high } = pairedDifference(a, b, 1 - alpha);
+    stopped ||= !(p < alpha);
+    const interval = { low: low!, high: high!, level: 1 - alpha };
+    verdicts[index] = stopped
+      ? { state: 'undecided', interval, reason: 'the corrected interval does not exclude zero by the margin' }
+      : { state: Math.sign(mean) === direction ? 'held' : 'refuted', interval, reason: 'the corrected interval excludes zero by the margin' };
+  });
+  return verdicts;
+}
+
+/** `undecided (n = 2 seeds; verdict needs ≥ 5)`. */
+export const verdictText = (verdict: Verdict): string => (verdict.state === 'undecided' ? `undecided (${verdict.reason})` : verdict.state);
