@@ -1,0 +1,37 @@
+/** Where this program's own files are: as a build (`dist/<build>`) or as source under a TypeScript loader. */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Whether this module runs as source, under a TypeScript loader (tests), and not from a build. */
+export const asSource = import.meta.url.endsWith('.ts');
+
+function ancestorWith(name: string): string {
+  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
+    if (existsSync(join(dir, name))) return dir;
+    if (dir === dirname(dir)) throw new Error(`no ${name} above the program`);
+  }
+}
+
+/** The package's own folder. */
+export function projectDir(): string {
+  return ancestorWith('package.json');
+}
+
+/** The folder of the build that runs; under a TypeScript loader, of the newest build. */
+export function buildDir(): string {
+  if (!asSource) return ancestorWith('registry.json');
+  const pointer = join(projectDir(), 'dist', 'build.json');
+  if (!existsSync(pointer)) throw new Error('nothing is built: run `npm run build`');
+  return join(projectDir(), 'dist', (JSON.parse(readFileSync(pointer, 'utf8')) as { build: string }).build);
+}
+
+/** The module that a worker process runs. */
+export function workerModule(): string {
+  return asSource ? join(projectDir(), 'src', 'execute', 'worker.ts') : join(buildDir(), 'worker.js');
+}
+
+/** The plugin API, as `import … from 'dosimeter'` means it in this process. */
+export function apiModule(): string {
+  return asSource ? join(projectDir(), 'src', 'api.ts') : join(buildDir(), 'api.js');
+}

@@ -1,0 +1,71 @@
+/** The shape of a descriptor, checked when its module is loaded: plugins may be plain JavaScript, written by anyone. */
+import { UserFault } from '../api.ts';
+import type { PluginKind } from './types.ts';
+
+type Check = (value: unknown) => boolean;
+const text: Check = (value) => typeof value === 'string' && value !== '';
+const truth: Check = (value) => typeof value === 'boolean';
+const method: Check = (value) => typeof value === 'function';
+const object: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+const oneOf = (...values: readonly string[]): Check => (value) => typeof value === 'string' && values.includes(value);
+const optional = (check: Check): Check => (value) => value === undefined || check(value);
+
+interface Field {
+  readonly check: Check;
+  readonly expected: string;
+}
+const TEXT: Field = { check: text, expected: 'a text' };
+const TRUTH: Field = { check: truth, expected: 'true or false' };
+const METHOD: Field = { check: method, expected: 'a function' };
+const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
+
+const COMMON: { readonly [field: string]: Field } = {
+  name: { check: (value) => typeof value === 'string' && /^[a-z0-9][a-z0-9-]*$/.test(value), expected: 'lower-case letters, digits and hyphens' },
+  summary: TEXT,
+};
+
+const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } } = {
+  attack: {
+    family: { check: oneOf('none', 'untargeted', 'backdoor'), expected: '"none", "untargeted" or "backdoor"' },
+    citation: TEXT, params: OBJECT, poison: METHOD,
+  },
+  source: { locate: METHOD, fetch: METHOD },
+  dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
+  model: { load: METHOD },
+  adapter: { citation: TEXT, params: OBJECT, load: METHOD },
+  stage: {
+    compute: TRUTH,
+    scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },
+    define: METHOD, run: METHOD,
+    volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
+    resources: { check: optional(method), expected: 'a function' },
+    preflight: { check: optional(method), expected: 'a function' },
+  },
+};
+
+const show = (value: unknown): string => (value === undefined ? 'missing' : typeof value === 'function' ? 'a function' : JSON.stringify(value)?.slice(0, 60) ?? typeof value);
+
+/**
+ * The kind and name of what a module exports as default.
+ * @param file the source, as the message names it
+ * @throws UserFault that names the file and every field that is wrong
+ */
+export function checkDescriptor(exported: unknown, file: string): { readonly kind: PluginKind; readonly name: string } {
+  const hint = 'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, defineSource or defineDataset';
+  if (typeof exported !== 'object' || exported === null) {
+    throw new UserFault(`${file} exports no plugin: its default export is ${show(exported)}`, hint);
+  }
+  const descriptor = exported as { readonly [field: string]: unknown };
+  const kind = descriptor.kind as PluginKind;
+  if (!Object.hasOwn(FIELDS, kind)) {
+    throw new UserFault(`${file}: its default export is of no known kind (kind: ${show(descriptor.kind)})`, hint);
+  }
+  const faults = Object.entries({ ...COMMON, ...FIELDS[kind] })
+    .filter(([field, { check }]) => !check(descriptor[field]))
+    .map(([field, { expected }]) => `${field} must be ${expected}, it is ${show(descriptor[field])}`);
+  if (kind === 'attack' && descriptor.family === 'backdoor') {
+    for (const field of ['target', 'trigger']) if (!method(descriptor[field])) faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
+  }
+  if (faults.length > 0) throw new UserFault(`${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`);
+  return { kind, name: descriptor.name as string };
+}

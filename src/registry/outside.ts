@@ -1,0 +1,70 @@
+/** Plugins from outside the repository: bundled at load, so that what runs is exactly what the digest was taken of. */
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { BuildFailure, Plugin } from 'esbuild';
+import { UserFault } from '../api.ts';
+import type { AnyPlugin, Digest } from '../api.ts';
+import { closureVersions, sha256 } from '../setup/closure.mjs';
+import { cacheDir } from '../setup/paths.mjs';
+import { apiModule } from './build.ts';
+import { checkDescriptor } from './descriptor.ts';
+import type { LoadedPlugin } from './types.ts';
+
+/** `import … from 'dosimeter'` and tfjs must be this process's own instances, wherever the plugin lies. */
+function shared(): Plugin {
+  const api = pathToFileURL(apiModule()).href;
+  const require = createRequire(import.meta.url);
+  return {
+    name: 'shared',
+    setup(build) {
+      build.onResolve({ filter: /^dosimeter$/ }, () => ({ path: api, external: true }));
+      build.onResolve({ filter: /^@tensorflow\// }, ({ path }) => ({ path: pathToFileURL(require.resolve(path)).href, external: true }));
+    },
+  };
+}
+
+async function loadOne(path: string): Promise<LoadedPlugin> {
+  if (!existsSync(path)) throw new UserFault(`the plugin ${path} does not exist`, 'paths under `plugins` are relative to the spec that writes them');
+  const esbuild = await import('esbuild');
+  const root = dirname(path);
+  const build = await esbuild.build({
+    entryPoints: [path], absWorkingDir: root, bundle: true, write: false, metafile: true, outdir: root, sourcemap: 'inline', logLevel: 'silent',
+    format: 'esm', platform: 'node', target: 'node20', plugins: [shared()],
+    banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },
+  }).catch(async (failure: BuildFailure) => {
+    const lines = await esbuild.formatMessages(failure.errors, { kind: 'error' });
+    throw new UserFault(`the plugin ${path} can't be built:\n${lines.join('').trimEnd()}`);
+  });
+  const entry = relative(root, path);
+  const version = (await closureVersions(build.metafile, [entry], { root, transform: esbuild.transform, skip: (specifier) => specifier.startsWith('file:') })).get(entry);
+  const text = build.outputFiles[0]?.text;
+  if (version === undefined || text === undefined) throw new Error(`esbuild built nothing from ${path}`);
+  const module = join(cacheDir(), 'plugins', `${basename(path).replace(/\.\w+$/, '')}-${sha256(text).slice(0, 16)}.mjs`);
+  if (!existsSync(module)) {
+    mkdirSync(dirname(module), { recursive: true });
+    writeFileSync(`${module}.${process.pid}.tmp`, text);
+    renameSync(`${module}.${process.pid}.tmp`, module);
+  }
+  let exported: unknown;
+  try {
+    exported = (await import(pathToFileURL(module).href) as { default?: unknown }).default;
+  } catch (error) {
+    throw new UserFault(`the plugin ${path} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  const { kind, name } = checkDescriptor(exported, path);
+  return {
+    kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], code: version.code as Digest,
+    closure: Object.fromEntries(version.closure), file: path, module,
+  };
+}
+
+/**
+ * @param paths absolute, or relative to the working folder; TypeScript or JavaScript
+ * @returns what `Registry.with` takes
+ * @throws UserFault that names the file: missing, not buildable, throwing at load, or of the wrong shape
+ */
+export async function loadOutsidePlugins(paths: readonly (string | URL)[]): Promise<LoadedPlugin[]> {
+  return Promise.all(paths.map((path) => loadOne(path instanceof URL ? fileURLToPath(path) : resolve(path))));
+}

@@ -1,0 +1,65 @@
+/** Which plugins there are: those that were built in, and those that a spec brings from outside. */
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { UserFault } from '../api.ts';
+import type { AnyPlugin, Digest } from '../api.ts';
+import { asSource, buildDir, projectDir } from './build.ts';
+import { checkDescriptor } from './descriptor.ts';
+import type { LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
+
+export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
+export { workerModule } from './build.ts';
+export { loadOutsidePlugins } from './outside.ts';
+
+function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
+  const byKind = new Map<PluginKind, Map<string, LoadedPlugin>>();
+  for (const plugin of [...plugins].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const named = byKind.get(plugin.kind) ?? new Map<string, LoadedPlugin>();
+    byKind.set(plugin.kind, named);
+    const taken = named.get(plugin.name);
+    if (taken !== undefined) throw new UserFault(`two ${plugin.kind} plugins are named "${plugin.name}": ${taken.file} and ${plugin.file}`, 'rename one of them');
+    named.set(plugin.name, plugin);
+  }
+  return {
+    get: <K extends PluginKind>(kind: K, name: string) => byKind.get(kind)?.get(name) as LoadedPlugin<K> | undefined,
+    all: <K extends PluginKind>(kind: K) => [...byKind.get(kind)?.values() ?? []] as LoadedPlugin[] as LoadedPlugin<K>[],
+    names: (kind) => [...byKind.get(kind)?.keys() ?? []],
+    with: (more) => makeRegistry([...plugins, ...more]),
+  };
+}
+
+/**
+ * The plugins of this build, by `dist/<build>/registry.json`.
+ * @throws UserFault where a module exports the wrong shape
+ */
+export async function loadRegistry(): Promise<Registry> {
+  const dir = buildDir();
+  const { parts, plugins } = JSON.parse(readFileSync(join(dir, 'registry.json'), 'utf8')) as RegistryFile;
+  return makeRegistry(await Promise.all(plugins.map(async (entry): Promise<LoadedPlugin> => {
+    const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
+    const { default: descriptor } = await import(pathToFileURL(module).href) as { default: AnyPlugin };
+    checkDescriptor(descriptor, entry.source);
+    const closure = Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
+    return { kind: entry.kind, name: entry.name, descriptor: descriptor as LoadedPlugin['descriptor'], code: entry.code, closure, file: entry.source, module };
+  })));
+}
+
+export interface InMemoryPlugin {
+  readonly descriptor: AnyPlugin;
+  readonly code?: Digest;
+  readonly module?: string;
+}
+
+/** A registry of descriptors that a test controls; `code` is a fixed digest unless given. */
+export function createRegistry(plugins: readonly (AnyPlugin | InMemoryPlugin)[]): Registry {
+  return makeRegistry(plugins.map((plugin): LoadedPlugin => {
+    const { descriptor, code, module = '' } = 'descriptor' in plugin ? plugin : { descriptor: plugin, code: undefined, module: '' };
+    const file = module === '' ? `${descriptor.kind}s/${descriptor.name}` : basename(module);
+    checkDescriptor(descriptor, file);
+    return {
+      kind: descriptor.kind, name: descriptor.name, descriptor: descriptor as LoadedPlugin['descriptor'],
+      code: code ?? (`sha256:${'0'.repeat(64)}` as Digest), closure: {}, file, module,
+    };
+  }));
+}

@@ -1,0 +1,72 @@
+/** `dist/build.json`: which build is current and what it was made from. Built-in modules only: every start reads it. */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * `sources`: path, mtime in ms, size, digest. A folder is listed too, so that a new plugin is noticed; its size is -1
+ * and its digest that of its entries' names.
+ * @typedef {{ format: 1, build: string, sources: [string, number, number, string][] }} BuildRecord
+ */
+
+/** Files that change a build without being imported by it. */
+const EXTRA = ['package.json', 'package-lock.json', 'tsconfig.json', 'schemas/pipeline.schema.json', 'src/setup/build.mjs', 'src/setup/closure.mjs'];
+
+/** @param {string} project */
+const recordFile = (project) => join(project, 'dist', 'build.json');
+
+/** @param {string} project @param {string} path @returns {[string, number, number, string]} */
+function describe(project, path) {
+  const absolute = join(project, path);
+  const stat = statSync(absolute);
+  const content = stat.isDirectory() ? JSON.stringify(readdirSync(absolute).sort()) : readFileSync(absolute);
+  return [path, stat.mtimeMs, stat.isDirectory() ? -1 : stat.size, createHash('sha256').update(content).digest('hex')];
+}
+
+/** @param {string} project @param {string} dir @returns {string[]} */
+function foldersUnder(project, dir) {
+  if (!existsSync(join(project, dir))) return [];
+  const inner = readdirSync(join(project, dir), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  return [dir, ...inner.flatMap((entry) => foldersUnder(project, `${dir}/${entry.name}`))];
+}
+
+/** @param {string} project @param {BuildRecord} record */
+export function writeRecord(project, record) {
+  mkdirSync(join(project, 'dist'), { recursive: true });
+  const file = recordFile(project);
+  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify(record));
+  renameSync(`${file}.${process.pid}.tmp`, file);
+}
+
+/** @param {string} project @param {string} build @param {readonly string[]} inputs paths from `project` @returns {BuildRecord} */
+export function describeBuild(project, build, inputs) {
+  const paths = new Set([...inputs, ...EXTRA.filter((path) => existsSync(join(project, path))), ...foldersUnder(project, 'plugins')]);
+  return { format: 1, build, sources: [...paths].sort().map((path) => describe(project, path)) };
+}
+
+/** @param {string} project @returns {BuildRecord | null} null where nothing usable is built */
+export function readRecord(project) {
+  try {
+    const record = JSON.parse(readFileSync(recordFile(project), 'utf8'));
+    return record.format === 1 ? record : null;
+  } catch (error) {
+    if (error instanceof SyntaxError || /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/**
+ * The sources that differ from what the build was made of, by time and size, and then by digest. Where only times
+ * differ, the record is brought up to date, so that the next start is quick again.
+ * @param {string} project @param {BuildRecord} record @returns {string[]}
+ */
+export function changedSources(project, record) {
+  const touched = record.sources.filter(([path, mtime, size]) => {
+    const stat = statSync(join(project, path), { throwIfNoEntry: false });
+    return stat === undefined || stat.mtimeMs !== mtime || (size >= 0 && stat.size !== size);
+  });
+  if (touched.length === 0) return [];
+  const changed = touched.filter(([path, , , digest]) => !existsSync(join(project, path)) || describe(project, path)[3] !== digest).map(([path]) => path);
+  if (changed.length === 0) writeRecord(project, { ...record, sources: record.sources.map((source) => (touched.includes(source) ? describe(project, source[0]) : source)) });
+  return changed;
+}

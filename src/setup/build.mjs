@@ -1,0 +1,178 @@
+/**
+ * `npm run build`: sources → `dist/<build>/`, named by its content, and `dist/build.json`, which points to the newest
+ * one and lists what it was made from. A running program keeps its own build, whatever is edited meanwhile.
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import * as esbuild from 'esbuild';
+import { closureVersions, sha256 } from './closure.mjs';
+import { withLock } from './lock.mjs';
+import { generateTypes } from './generate-types.mjs';
+import { describeBuild, writeRecord } from './build-record.mjs';
+
+/** A user's fault in a source file; the message has file:line. */
+export class BuildFault extends Error {
+  name = 'BuildFault';
+}
+
+/**
+ * Imported from node_modules when they are needed: native, large, or loading files beside themselves. Everything else
+ * is bundled, because a start that opens few files is a fast one.
+ */
+const EXTERNAL = ['@tensorflow/*', '@huggingface/*', 'esbuild', 'vega', 'vega-*', 'node-gyp', 'json-schema-to-typescript', 'html-to-text', 'winston'];
+
+/** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
+function filesUnder(project, dir) {
+  if (!existsSync(join(project, dir))) return [];
+  return readdirSync(join(project, dir), { withFileTypes: true }).flatMap((entry) => (
+    entry.isDirectory() ? filesUnder(project, `${dir}/${entry.name}`) : [`${dir}/${entry.name}`]
+  )).sort();
+}
+
+/** @param {string} project */
+function entryPoints(project) {
+  const program = Object.fromEntries(Object.entries({ 'src/cli.ts': 'cli', 'src/execute/worker.ts': 'worker', 'src/api.ts': 'api' })
+    .filter(([source]) => existsSync(join(project, source))));
+  const plugins = filesUnder(project, 'plugins').filter((file) => /\.tsx?$/.test(file) && !file.endsWith('.d.ts'));
+  return { program, plugins, all: { ...program, ...Object.fromEntries(plugins.map((file) => [file, file.replace(/\.tsx?$/, '')])) } };
+}
+
+/** @param {string} project @param {Record<string, string>} entries */
+async function bundle(project, entries) {
+  try {
+    return await esbuild.build({
+      absWorkingDir: project,
+      entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
+      outdir: join(project, 'dist'), outbase: project, chunkNames: 'chunk-[hash]',
+      bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', external: EXTERNAL,
+      sourcemap: true, sourcesContent: false, metafile: true, write: false, logLevel: 'silent',
+      // Bundled CommonJS calls require() for Node's own modules.
+      banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },
+    });
+  } catch (error) {
+    const { errors } = /** @type {import('esbuild').BuildFailure} */ (error);
+    if (!Array.isArray(errors)) throw error;
+    const lines = await esbuild.formatMessages(errors, { kind: 'error', color: process.stderr.isTTY === true });
+    throw new BuildFault(lines.join('').trimEnd());
+  }
+}
+
+/** @typedef {Awaited<ReturnType<typeof closureVersions>>} Versions */
+
+/**
+ * Writes the outputs as `dist/<digest>/`; the folder appears whole or not at all. The digest is over the outputs and
+ * the plugins' code versions: a new release of a package that is not bundled changes the second only.
+ * @param {string} project @param {readonly import('esbuild').OutputFile[]} outputs @param {Versions} versions
+ */
+function writeBuild(project, outputs, versions) {
+  const dist = join(project, 'dist');
+  const files = outputs.map(({ path, contents }) => ({ path: relative(dist, path), contents })).sort((a, b) => (a.path < b.path ? -1 : 1));
+  const name = sha256(JSON.stringify([files.map(({ path, contents }) => [path, sha256(contents)]), [...versions].map(([source, { code }]) => [source, code])])).slice(0, 12);
+  const target = join(dist, name);
+  if (!existsSync(target)) {
+    const temporary = join(dist, `.tmp-${process.pid}`);
+    rmSync(temporary, { recursive: true, force: true });
+    for (const { path, contents } of files) {
+      mkdirSync(dirname(join(temporary, path)), { recursive: true });
+      writeFileSync(join(temporary, path), contents);
+    }
+    renameSync(temporary, target);
+  }
+  return name;
+}
+
+/** Imports each built plugin for its kind and name. @param {string} dir @param {string} source */
+async function identify(dir, source) {
+  const file = `${source.replace(/\.tsx?$/, '')}.js`;
+  try {
+    const { default: descriptor } = await import(pathToFileURL(join(dir, file)).href);
+    const { kind, name } = descriptor ?? {};
+    if (typeof kind !== 'string' || typeof name !== 'string') {
+      throw new BuildFault(`${source} exports no plugin as default: write \`export default defineAttack({ … })\` or one of its like`);
+    }
+    return { kind, name, source, file };
+  } catch (error) {
+    if (error instanceof BuildFault) throw error;
+    throw new BuildFault(`${source} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** @param {string} dir @param {Versions} versions by the plugins' sources */
+async function writeRegistry(dir, versions) {
+  /** @type {Record<string, string>} */
+  const parts = {};
+  /** @type {Map<string, string>} */
+  const names = new Map();
+  const plugins = [];
+  for (const [source, version] of versions) {
+    const plugin = await identify(dir, source);
+    const key = `${plugin.kind} "${plugin.name}"`;
+    const taken = names.get(key);
+    if (taken !== undefined) throw new BuildFault(`two plugins are the ${key}: ${taken} and ${source}; rename one of them`);
+    names.set(key, source);
+    for (const [part, digest] of version.closure) parts[part] = digest;
+    plugins.push({ ...plugin, code: version.code, closure: [...version.closure.keys()] });
+  }
+  const file = join(dir, 'registry.json');
+  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify({ format: 1, parts, plugins }));
+  renameSync(`${file}.${process.pid}.tmp`, file);
+}
+
+/** Deletes builds that no live process uses; the newest two stay. @param {string} dist @param {string} current */
+function prune(dist, current) {
+  const builds = readdirSync(dist).filter((name) => /^[0-9a-f]{12}$/.test(name) && name !== current)
+    .map((name) => ({ name, time: statSync(join(dist, name)).mtimeMs })).sort((a, b) => b.time - a.time);
+  for (const { name, time } of builds.slice(1)) {
+    const users = existsSync(join(dist, name, 'users')) ? readdirSync(join(dist, name, 'users')) : [];
+    const used = users.some((pid) => {
+      try {
+        return process.kill(Number(pid), 0);
+      } catch (error) {
+        return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+      }
+    });
+    // An hour's grace: its user may run on another host.
+    if (!used && Date.now() - time > 3_600_000) rmSync(join(dist, name), { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {string} project the clone's root
+ * @returns {Promise<string>} the build's name, a folder in `dist/`
+ * @throws {BuildFault} on a fault in a source file
+ */
+export async function build(project) {
+  const dist = join(project, 'dist');
+  return withLock(join(dist, '.lock'), async () => {
+    for (;;) {
+      const started = Date.now();
+      const { plugins, all } = entryPoints(project);
+      const [{ metafile, outputFiles }] = await Promise.all([bundle(project, all), generateTypes(project)]);
+      const versions = await closureVersions(metafile, plugins, { root: project, transform: esbuild.transform });
+      const name = writeBuild(project, outputFiles, versions);
+      if (!existsSync(join(dist, name, 'registry.json'))) await writeRegistry(join(dist, name), versions);
+      const record = describeBuild(project, name, Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules/')));
+      // Edited while it was read: the record would vouch for code that was not built.
+      if (record.sources.some(([, mtime]) => mtime > started)) continue;
+      const shim = join(dist, 'api.js');
+      writeFileSync(`${shim}.tmp`, `export * from './${name}/api.js';\n`);
+      renameSync(`${shim}.tmp`, shim);
+      writeRecord(project, record);
+      prune(dist, name);
+      return name;
+    }
+  });
+}
+
+if (process.argv[1] !== undefined && basename(process.argv[1]) === 'build.mjs' && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const started = performance.now();
+  try {
+    const name = await build(fileURLToPath(new URL('../../', import.meta.url)));
+    console.log(`built dist/${name} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  } catch (error) {
+    if (!(error instanceof BuildFault)) throw error;
+    console.error(error.message);
+    process.exitCode = 2;
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * The version of the code that an entry executes: a digest over its import closure (static and dynamic), taken from
+ * esbuild's metafile. Comments, layout and types do not count; package versions do.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, extname, join, resolve } from 'node:path';
+
+/** @type {{ readonly [extension: string]: import('esbuild').Loader }} */
+const LOADERS = { '.ts': 'ts', '.mts': 'ts', '.cts': 'ts', '.tsx': 'tsx', '.js': 'js', '.mjs': 'js', '.cjs': 'js', '.jsx': 'jsx' };
+
+/** @param {string | Uint8Array} content */
+export const sha256 = (content) => createHash('sha256').update(content).digest('hex');
+
+/** `@scope/name/sub/file.js` → `@scope/name`. @param {string} specifier */
+const packageName = (specifier) => specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
+
+/** The folder of a package as Node would find it from `from`. @param {string} name @param {string} from */
+function findPackage(name, from) {
+  for (let dir = from; ; dir = dirname(dir)) {
+    const candidate = join(dir, 'node_modules', name);
+    if (existsSync(join(candidate, 'package.json'))) return candidate;
+    if (dir === dirname(dir)) return null;
+  }
+}
+
+/** Adds a package and all that it depends on. @param {string} dir @param {Map<string, string>} parts @param {Set<string>} seen */
+function addPackage(dir, parts, seen) {
+  if (seen.has(dir)) return;
+  seen.add(dir);
+  const { name, version, dependencies = {}, optionalDependencies = {} } = JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8'));
+  const part = `npm:${name}`;
+  // Two versions of one package may both be reached.
+  const versions = new Set([...parts.get(part)?.split(' ') ?? [], String(version)]);
+  parts.set(part, [...versions].sort().join(' '));
+  for (const dependency of Object.keys({ ...dependencies, ...optionalDependencies })) {
+    const found = findPackage(dependency, dir);
+    if (found !== null) addPackage(found, parts, seen);
+  }
+}
+
+/**
+ * @param {import('esbuild').Metafile} metafile with paths relative to `root`
+ * @param {readonly string[]} entries paths as the metafile has them
+ * @param {{ root: string, transform: typeof import('esbuild').transform, skip?: (specifier: string) => boolean }} options
+ *   `skip`: external imports that are no part of the version
+ * @returns {Promise<Map<string, { code: string, closure: Map<string, string> }>>} by entry
+ */
+export async function closureVersions(metafile, entries, { root, transform, skip = () => false }) {
+  /** @type {Map<string, Promise<string>>} */
+  const digests = new Map();
+  const digestOf = async (/** @type {string} */ path) => {
+    const content = readFileSync(resolve(root, path));
+    const loader = LOADERS[extname(path)];
+    if (loader === undefined) return sha256(content);
+    const { code } = await transform(content, { loader, minifyWhitespace: true, legalComments: 'none', target: 'esnext', jsx: 'preserve' });
+    return sha256(code);
+  };
+  const result = new Map();
+  for (const entry of entries) {
+    /** @type {Map<string, string>} */
+    const packages = new Map();
+    /** @type {Set<string>} */
+    const seenPackages = new Set();
+    const sources = new Set([entry]);
+    for (const path of sources) {
+      for (const imported of metafile.inputs[path]?.imports ?? []) {
+        if (imported.external) {
+          if (imported.path.startsWith('node:') || builtinModules.includes(imported.path) || skip(imported.path)) continue;
+          const dir = findPackage(packageName(imported.path), dirname(resolve(root, path)));
+          if (dir !== null) addPackage(dir, packages, seenPackages);
+          continue;
+        }
+        const at = imported.path.lastIndexOf('node_modules/');
+        if (at < 0) sources.add(imported.path);
+        else addPackage(resolve(root, imported.path.slice(0, at), 'node_modules', packageName(imported.path.slice(at + 'node_modules/'.length))), packages, seenPackages);
+      }
+    }
+    for (const path of sources) if (!digests.has(path)) digests.set(path, digestOf(path));
+    const parts = await Promise.all([...sources].map(async (path) => /** @type {const} */ ([path, await digests.get(path) ?? ''])));
+    const closure = new Map([...parts, ...packages].sort(([a], [b]) => (a < b ? -1 : 1)));
+    result.set(entry, { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure });
+  }
+  return result;
+}
