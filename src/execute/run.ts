@@ -1,5 +1,5 @@
 /** Runs a plan: everything that can run does, what depends on a failure is blocked, finished work is kept whatever happens. */
-import type { Asset, Digest, JsonObject, StageInput } from '../api.ts';
+import type { Digest, JsonObject, StageInput } from '../api.ts';
 import type { RunLog } from '../log/run-log.ts';
 import { actionKey } from '../plan/keys.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
@@ -11,14 +11,14 @@ import type { WorkerPool } from './pool.ts';
 import { createCpuQueue } from './queue.ts';
 import { runStage } from './stage.ts';
 import { keyComponents, missing } from './survey.ts';
-import type { StageStatus } from './survey.ts';
+import type { Assets, StageStatus } from './survey.ts';
 import type { Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
 
 export interface RunOptions {
   readonly store: Store;
   readonly registry: RuntimeRegistry;
-  /** All found. */
-  readonly assets: ReadonlyMap<string, Asset>;
+  /** A stage whose source is not there (null) is abandoned. */
+  readonly assets: Assets;
   readonly pool: WorkerPool;
   readonly log: RunLog;
   /** Processor cores to use. */
@@ -92,6 +92,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     for (;;) {
       const blocked = blockage(stage);
       if (blocked) return blocked;
+      if (Object.values(stage.assets).some((uri) => !options.assets.get(uri))) return { state: 'abandoned' };
       const { key, components, inputs } = read(stage);
       const found = store.lookUp(key);
       if (found.state === 'hit') return finished('cached', found.entry);

@@ -1,0 +1,52 @@
+/** `dosimeter doctor`: what this machine computes with, why not better, and the one command that would bring it. */
+import { accessSync, constants, existsSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { BackendName } from '../api.ts';
+import { chooseBackend, probe } from '../compute/backend.ts';
+import { ownVersion } from '../execute/environment.ts';
+import { sourceContext } from './prepare.ts';
+import { json, out, paint } from './terminal.ts';
+
+/** Whether entries could be written: in the folder, or in the nearest that exists above it. */
+function writable(dir: string): boolean {
+  let at = dir;
+  while (!existsSync(at)) at = path.dirname(at);
+  try {
+    accessSync(at, constants.W_OK);
+    return true;
+  } catch {
+    return false; // that is the answer
+  }
+}
+
+export async function doctorCommand(options: { readonly store: string; readonly backend?: BackendName; readonly json?: boolean }): Promise<number> {
+  const backends = await probe({ deep: true });
+  const { cacheDir } = await sourceContext();
+  const store = path.resolve(options.store);
+  const usable = backends.find(({ available, name }) => available && (options.backend === undefined || name === options.backend));
+  const facts = {
+    backend: usable?.name ?? null,
+    backends,
+    dosimeter: ownVersion(),
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+    cores: os.availableParallelism(),
+    memory_mb: Math.round(os.totalmem() / 2 ** 20),
+    store: { path: store, writable: writable(store) },
+    cache: { path: cacheDir, writable: writable(cacheDir) },
+  };
+  if (options.json) json(facts);
+  else {
+    for (const { name, available, detail, remedy } of backends) {
+      const mark = name === usable?.name ? paint.green('▸') : available ? ' ' : paint.red('✗');
+      out(`${mark} ${name.padEnd(10)} ${detail}${!available && remedy !== null ? `\n             to have it: ${paint.bold(remedy)}` : ''}`);
+    }
+    out(`  dosimeter ${facts.dosimeter}, Node ${facts.node}, ${facts.platform}, ${facts.cores} cores, ${facts.memory_mb} MB`);
+    for (const [name, place] of [['store', facts.store], ['cache', facts.cache]] as const) out(`  ${name} ${place.path}${place.writable ? '' : paint.red(' (not writable)')}`);
+    out(usable ? `${usable.name} is used` : paint.red('no compute backend: npm run setup'));
+  }
+  // A backend that was asked for and can't be had is an error with its reason.
+  if (options.backend !== undefined && !usable) await chooseBackend(options.backend);
+  return usable ? 0 : 1;
+}

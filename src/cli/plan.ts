@@ -1,0 +1,36 @@
+/** `dosimeter plan SPEC`: what would run, and why. Fetches nothing, writes nothing. */
+import path from 'node:path';
+import { estimate, openDurations } from '../execute/durations.ts';
+import type { StageStatus } from '../execute/survey.ts';
+import type { SpecOptions } from './options.ts';
+import { prepare } from './prepare.ts';
+import { count, duration, json, out, paint, table } from './terminal.ts';
+
+export async function planCommand(spec: string, options: SpecOptions): Promise<number> {
+  const { plan, statuses, store, experiment, backend } = await prepare(spec, options, { fetch: false });
+  if (options.json) {
+    json({
+      stages: statuses.map(({ stage, state, key, reason, entry }) => ({
+        id: stage.id, kind: stage.kind, cell: stage.cell, seed: stage.seed, key, state, reason,
+        outputs: entry ? path.resolve(entry.dir) : null,
+        inputs: stage.inputs,
+      })),
+    });
+    return 0;
+  }
+  const lacking = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
+  const seconds = estimate(lacking, openDurations(store.root), options.jobs);
+  const time = lacking.length === 0 ? 'nothing to run' : seconds === null ? 'no estimate yet' : `about ${duration(seconds)}`;
+  const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
+  out(`${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')} → ${count(plan.stages.length, 'unique stage')}, ${statuses.length - lacking.length} cached, ${time} (${backend})`);
+  const kinds = new Map<string, StageStatus[]>();
+  for (const status of statuses) {
+    const list = kinds.get(status.stage.kind);
+    if (list) list.push(status); else kinds.set(status.stage.kind, [status]);
+  }
+  const tally = (list: readonly StageStatus[], wanted: StageStatus['state']): string => String(list.filter(({ state }) => state === wanted).length);
+  out(table([['stage', 'unique', 'cached', 'ready', 'pending'], ...[...kinds].map(([kind, list]) => [kind, String(list.length), tally(list, 'cached'), tally(list, 'ready'), tally(list, 'pending')])]));
+  const fetched = new Set(statuses.filter(({ reason }) => reason.endsWith('is not fetched yet')).map(({ reason }) => reason));
+  for (const reason of fetched) out(paint.yellow(reason));
+  return 0;
+}

@@ -1,0 +1,75 @@
+/** Spec → experiment → plan → its state in the store: what most commands begin with. */
+import path from 'node:path';
+import type { BackendName, SourceContext } from '../api.ts';
+import type { Plan } from '../plan/types.ts';
+import type { Registry } from '../registry/types.ts';
+import type { Experiment, SpecRegistry } from '../spec/types.ts';
+import type { Assets, StageStatus } from '../execute/survey.ts';
+import type { Store } from '../store/store.ts';
+import type { SpecOptions } from './options.ts';
+import { say, SpecFault } from './terminal.ts';
+
+export interface Prepared {
+  readonly experiment: Experiment;
+  readonly registry: Registry;
+  readonly backend: BackendName;
+  readonly plan: Plan;
+  readonly store: Store;
+  readonly assets: Assets;
+  /** In the plan's order. */
+  readonly statuses: readonly StageStatus[];
+}
+
+export function specRegistry(registry: Registry): SpecRegistry {
+  return {
+    attacks: registry.all('attack').map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    adapters: registry.all('adapter').map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    stages: registry.names('stage'),
+    models: registry.names('model'),
+    datasets: registry.names('dataset'),
+    sources: registry.names('source'),
+  };
+}
+
+/** The experiment, and the registry with the plugins that the spec brings. */
+export async function load(spec: string, options: Pick<SpecOptions, 'set' | 'only'>): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
+  const [{ loadRegistry, loadOutsidePlugins }, { loadExperiment }] = await Promise.all([import('../registry/registry.ts'), import('../spec/spec.ts')]);
+  let registry = await loadRegistry();
+  const loaded = await loadExperiment(spec, {
+    registry: async (modules) => {
+      if (modules.length > 0) registry = registry.with(await loadOutsidePlugins(modules));
+      return specRegistry(registry);
+    },
+    sets: options.set, only: options.only, env: process.env,
+  });
+  if (!loaded.ok) throw new SpecFault(loaded.diagnostics);
+  return { experiment: loaded.value, registry };
+}
+
+export async function sourceContext(): Promise<SourceContext> {
+  const { cacheDir } = await import('../setup/paths.mjs');
+  return { cacheDir: cacheDir(process.env), env: process.env, log: say };
+}
+
+export interface PrepareOptions {
+  /** Whether sources that are not on this machine yet are fetched. */
+  readonly fetch: boolean;
+  /** Goals beside the spec's own. */
+  readonly goals?: readonly string[];
+}
+
+export async function prepare(spec: string, options: SpecOptions, { fetch, goals = [] }: PrepareOptions): Promise<Prepared> {
+  const { experiment: asked, registry } = await load(spec, options);
+  const experiment = { ...asked, goals: [...new Set([...asked.goals, ...goals])] };
+  const [{ chooseBackend }, { planExperiment }, { findAssets }, { survey }, { openStore }] = await Promise.all([
+    import('../compute/backend.ts'), import('../plan/plan.ts'), import('../execute/assets.ts'), import('../execute/survey.ts'), import('../store/store.ts'),
+  ]);
+  const backend = await chooseBackend(options.backend);
+  const planned = planExperiment(experiment, registry, backend);
+  if (!planned.ok) throw new SpecFault(planned.diagnostics);
+  const plan = planned.value;
+  const store = openStore(path.resolve(options.store), { onTakeover: (key, { pid }) => say(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; taken over`) });
+  const { assets, diagnostics } = await findAssets(plan, registry, await sourceContext(), fetch);
+  if (diagnostics.length > 0) throw new SpecFault(diagnostics);
+  return { experiment, registry, backend, plan, store, assets, statuses: survey(plan, assets, store) };
+}

@@ -1,0 +1,75 @@
+/** The commands, and what becomes of a fault. */
+import { Command, CommanderError } from 'commander';
+import { UserFault } from '../api.ts';
+import type { BackendName } from '../api.ts';
+import { ownVersion } from '../execute/environment.ts';
+import { jsonOption, storeOption, withSpecOptions } from './options.ts';
+import type { SpecOptions } from './options.ts';
+import { paintErr, say, SpecFault } from './terminal.ts';
+
+const FAULT = 1, WRONG = 2;
+
+export async function runCli(argv: readonly string[]): Promise<number> {
+  let code = 0;
+  const does = <Args extends unknown[]>(command: (...args: Args) => Promise<number>) => async (...args: Args): Promise<void> => { code = await command(...args); };
+  const program = createProgram(does);
+  try {
+    if (argv.length === 0) { program.outputHelp(); return 0; }
+    await program.parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    return explainFault(error);
+  }
+}
+
+type Does = <Args extends unknown[]>(command: (...args: Args) => Promise<number>) => (...args: Args) => Promise<void>;
+
+function createProgram(does: Does): Command {
+  const program = new Command('dosimeter')
+    .description('Measures what poisoned training data does to a language model: LoRA against full fine-tuning.')
+    .version(ownVersion(), '-V, --version')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(paintErr.red(text)) })
+    .showHelpAfterError('(dosimeter --help lists what there is)')
+    .helpOption('-h, --help', 'show this');
+  const onSpec = (name: string, summary: string): Command => withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
+
+  onSpec('run', 'run what is missing, then print the path of the report')
+    .option('--fail-fast', 'start nothing more after a failure')
+    .action(does(async (spec: string, options: SpecOptions & { failFast?: boolean }) => (await import('./run.ts')).runCommand(spec, options)));
+  onSpec('plan', 'show what would run, and what is cached')
+    .action(does(async (spec: string, options: SpecOptions) => (await import('./plan.ts')).planCommand(spec, options)));
+  onSpec('results', 'print every number of the finished cells')
+    .option('--csv', 'as CSV')
+    .action(does(async (spec: string, options: SpecOptions & { csv?: boolean }) => (await import('./results.ts')).resultsCommand(spec, options)));
+  onSpec('report', 'make the report of what is in the store, without running anything else')
+    .action(does(async (spec: string, options: SpecOptions) => (await import('./run.ts')).reportCommand(spec, options)));
+  program.command('doctor').description('say which compute backend is used, why not a better one, and how to get it')
+    .addOption(storeOption()).option('--backend <name>', 'ask for this one').addOption(jsonOption())
+    .action(does(async (options: { store: string; backend?: BackendName; json?: boolean }) => (await import('./doctor.ts')).doctorCommand(options)));
+  program.command('plugins').description('list attacks, adapters, stages, models, data sets and sources').addOption(jsonOption())
+    .action(does(async (options: { json?: boolean }) => (await import('./plugins.ts')).pluginsCommand(options)));
+  program.command('schema').description('print the JSON Schema of a spec, plugins included')
+    .action(does(async () => (await import('./plugins.ts')).schemaCommand()));
+  return program;
+}
+
+/** A user's fault is told without a stack; the exit code says whose it was. */
+async function explainFault(error: unknown): Promise<number> {
+  if (error instanceof CommanderError) {
+    // Help and version end here as well, with their own code; commander has printed what there is to say.
+    return error.exitCode === 0 ? 0 : WRONG;
+  }
+  if (error instanceof SpecFault) {
+    const { printDiagnostics } = await import('../spec/print.ts');
+    say(printDiagnostics(error.diagnostics));
+    return WRONG;
+  }
+  if ((error as Error | null)?.name === 'UserFault') {
+    const { message, hint } = error as UserFault;
+    say(`${paintErr.red('error:')} ${message}${hint === undefined ? '' : `\n  ${hint}`}`);
+    return WRONG;
+  }
+  say(`${paintErr.red('internal error:')} ${error instanceof Error ? error.stack ?? error.message : String(error)}`);
+  return FAULT;
+}

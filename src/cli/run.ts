@@ -1,0 +1,18 @@
+/** `dosimeter run SPEC` and `dosimeter report SPEC`. */
+import { UserFault } from '../api.ts';
+import { execute } from './execute.ts';
+import type { SpecOptions } from './options.ts';
+import { prepare } from './prepare.ts';
+
+export async function runCommand(spec: string, options: SpecOptions & { readonly failFast?: boolean }): Promise<number> {
+  return execute(await prepare(spec, options, { fetch: true }), options);
+}
+
+/** Makes the report of what is in the store; what is missing is counted in it, and nothing else runs. */
+export async function reportCommand(spec: string, options: SpecOptions): Promise<number> {
+  const prepared = await prepare(spec, options, { fetch: false, goals: ['report'] });
+  if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached')) {
+    throw new UserFault(`nothing of "${prepared.experiment.name}" is in the store yet`, `run it first: dosimeter run ${spec}`);
+  }
+  return execute(prepared, { ...options, mayRun: ({ descriptor }) => descriptor.scope === 'experiment' });
+}

@@ -1,0 +1,56 @@
+/** `metrics.json` of every cell's goal stages, as the store has them now. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { JsonObject } from '../api.ts';
+import type { Plan, StageId } from '../plan/types.ts';
+import type { StageStatus } from './survey.ts';
+
+export interface MetricsOfCell {
+  readonly cell: JsonObject;
+  readonly seed: number;
+  readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
+}
+
+export interface Metrics {
+  readonly cells: readonly MetricsOfCell[];
+  /** Goal stages of cells that are not in the store. */
+  readonly missing: number;
+  /** Files that are not what was stored. */
+  readonly damaged: readonly string[];
+}
+
+const METRICS = 'metrics.json';
+
+export function readMetrics(plan: Plan, statuses: readonly StageStatus[]): Metrics {
+  const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
+  const damaged: string[] = [];
+  const read = new Map<StageId, { readonly [metric: string]: number }>();
+  let missing = 0;
+
+  const metricsOf = ({ stage, entry }: StageStatus): { readonly [metric: string]: number } | null => {
+    const known = read.get(stage.id);
+    if (known) return known;
+    const file = entry!.manifest.files.find(({ path: name }) => name === METRICS);
+    if (!file) return null;
+    const bytes = readFileSync(path.join(entry!.dir, METRICS));
+    if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) { damaged.push(path.join(entry!.dir, METRICS)); return null; }
+    const parsed = JSON.parse(bytes.toString('utf8')) as { [metric: string]: unknown };
+    const numbers = Object.fromEntries(Object.entries(parsed).filter((pair): pair is [string, number] => typeof pair[1] === 'number'));
+    read.set(stage.id, numbers);
+    return numbers;
+  };
+
+  const cells = plan.cellStages.map(({ cell, stages }): MetricsOfCell => {
+    const metrics: { [stage: string]: { readonly [metric: string]: number } } = {};
+    for (const kind of plan.experiment.goals) {
+      const status = stages[kind] === undefined ? undefined : byId.get(stages[kind]);
+      if (!status || status.stage.descriptor.scope === 'experiment') continue;
+      if (!status.entry) { missing++; continue; }
+      const numbers = metricsOf(status);
+      if (numbers) metrics[kind] = numbers;
+    }
+    return { cell: cell.axes, seed: cell.config.seed, metrics };
+  });
+  return { cells, missing, damaged };
+}

@@ -1,0 +1,31 @@
+/** Events as the journal keeps them, and as run.log tells them. */
+import type { JsonObject } from '../api.ts';
+import type { Outcome, RunEvent } from '../execute/types.ts';
+
+function outcomeEntry(outcome: Outcome): JsonObject {
+  switch (outcome.state) {
+    case 'ran': case 'cached': return { state: outcome.state, key: outcome.key, seconds: outcome.seconds };
+    case 'failed': return { state: outcome.state, error: outcome.error, internal: outcome.internal, ...(outcome.hint === undefined ? {} : { hint: outcome.hint }) };
+    case 'blocked': return { state: outcome.state, by: outcome.by };
+    case 'abandoned': return { state: outcome.state };
+  }
+}
+
+/** Null: not worth keeping (progress within a stage). */
+export function journalEntry(event: RunEvent): JsonObject | null {
+  switch (event.type) {
+    case 'run-started': return { event: 'started', stages: event.stages, cached: event.cached };
+    case 'stage-started': return { event: 'stage-started', stage: event.stage.id, kind: event.stage.kind, cell: event.stage.cell, seed: event.stage.seed };
+    case 'stage-progress': return null;
+    case 'stage-ended': return { event: 'stage-ended', stage: event.stage.id, ...outcomeEntry(event.outcome) };
+    case 'note': return { event: 'note', message: event.message };
+    case 'run-ended': return { event: 'ended', interrupted: event.interrupted, seconds: event.seconds };
+  }
+}
+
+export function logLine(event: RunEvent): string | null {
+  const entry = journalEntry(event);
+  if (!entry) return null;
+  const { event: what, ...rest } = entry as { event: string };
+  return [what, ...Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)].join(' ');
+}

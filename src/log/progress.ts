@@ -1,0 +1,72 @@
+/** Events → lines: on a terminal a live block that is redrawn, elsewhere one line a stage. Writes through what it is given. */
+import { estimate } from '../execute/durations.ts';
+import type { Durations } from '../execute/durations.ts';
+import type { OnEvent } from '../execute/types.ts';
+import type { PlannedStage, StageId } from '../plan/types.ts';
+
+export interface ProgressOptions {
+  /** Stages that are to run. */
+  readonly stages: readonly PlannedStage[];
+  readonly label: (stage: PlannedStage) => string;
+  readonly durations: Durations;
+  readonly jobs: number;
+  readonly duration: (seconds: number) => string;
+  /** A line that stays. */
+  readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
+  /** Redraws the live block; null where there is no terminal. */
+  readonly draw: ((lines: readonly string[]) => void) | null;
+  readonly now?: () => number;
+}
+
+export function createProgress({ stages, label, durations, jobs, duration, print, draw, now = () => performance.now() }: ProgressOptions): { readonly onEvent: OnEvent; tick(): void } {
+  const total = stages.length, started = now();
+  const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
+  const running = new Map<StageId, { readonly stage: PlannedStage; readonly since: number; at: string }>();
+  let done = 0, ran = 0;
+
+  const remaining = (): string => {
+    // Stages of a kind that never ran have no estimate until the first of them ends.
+    const seconds = estimate([...left.values()], durations, jobs);
+    return seconds === null ? '' : `about ${duration(seconds)} left`;
+  };
+  const redraw = (): void => {
+    if (!draw) return;
+    const minutes = (now() - started) / 60_000;
+    const rate = ran > 0 && minutes > 0.05 ? `${(ran / minutes).toFixed(ran / minutes < 10 ? 1 : 0)} stages/min` : '';
+    const head = [`${done}/${total} stages`, rate, remaining()].filter((text) => text !== '').join(' · ');
+    draw([head, ...[...running.values()].map(({ stage, since, at }) => `  ${label(stage)}  ${at}${at === '' ? '' : '  '}${duration((now() - since) / 1000)}`)]);
+  };
+
+  return {
+    tick: redraw,
+    onEvent(event) {
+      switch (event.type) {
+        case 'stage-started': running.set(event.stage.id, { stage: event.stage, since: now(), at: '' }); break;
+        case 'stage-progress': {
+          const entry = running.get(event.stage.id);
+          if (entry) entry.at = `${event.done}/${event.total} ${event.unit}`;
+          return; // drawn by the next tick
+        }
+        case 'stage-ended': {
+          const { stage, outcome } = event;
+          running.delete(stage.id);
+          left.delete(stage.id);
+          if (outcome.state === 'ran') { ran++; durations.note(stage, outcome.seconds); }
+          if (outcome.state !== 'abandoned') done++;
+          const place = `[${done}/${total}] ${label(stage)}`;
+          switch (outcome.state) {
+            case 'ran': print(`${place}  ${duration(outcome.seconds)}`, 'good'); break;
+            case 'cached': print(`${place}  cached`, 'good'); break;
+            case 'failed': print(`${place}  failed: ${outcome.error}`, 'bad'); break;
+            case 'blocked': print(`${place}  blocked by ${outcome.by}`, 'bad'); break;
+            case 'abandoned': break;
+          }
+          break;
+        }
+        case 'note': print(event.message, 'note'); break;
+        case 'run-started': case 'run-ended': break;
+      }
+      redraw();
+    },
+  };
+}
