@@ -38,7 +38,7 @@ export default defineAdapter<AdapterImplementation>({
           },
         },
       },
-      init_from: { type: 'string', description: 'A PEFT adapter folder to start from, relative to this spec; its rank, alpha, targets and rslora hold.' },
+      init_from: { type: 'string', format: 'path', description: 'A PEFT adapter folder to start from, relative to this spec; its rank, alpha, targets and rslora hold.' },
     },
   },
   load: async () => (await import('../../src/science/nn/lora.ts')).lora,

@@ -20,7 +20,6 @@ export interface TrainRecord {
   readonly seed: number;
   /** Optimiser steps taken. */
   readonly steps: number;
-  readonly max_length: number;
   /** `type` and parameters. */
   readonly adapter: JsonObject;
   readonly [more: string]: unknown;
@@ -42,8 +41,8 @@ export interface AdaptedModelOptions {
   readonly adapter: AdapterImplementation;
 }
 
-/** A network as the kernels see it. `fileNames`: parameters' names in the base checkpoint. Disposing of it disposes of the network. */
-export function adaptedModel(network: Network, fileNames: ReadonlyMap<string, string>): AdaptedModel {
+/** A network as the kernels see it. Disposing of it disposes of the network. */
+export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
   return {
     classes: network.classes,
@@ -52,14 +51,14 @@ export function adaptedModel(network: Network, fileNames: ReadonlyMap<string, st
       if (names === null) return layer;
       return { ...layer, lora: { A: initial.get(names.A) as Tensor2D, B: initial.get(names.B) as Tensor2D, scale: names.scale } };
     }),
-    weightName: (layer) => fileNames.get(`${layer}.weight`) ?? network.architecture.externalName(`${layer}.weight`),
+    weightName: (layer) => network.fileName(`${layer}.weight`),
     forward: (batch, tap) => network.forward(batch, initial, tap === undefined ? {} : { tap }),
     dispose: () => network.dispose(),
   };
 }
 
 /** The network that a train stage left, nothing of it trainable. */
-export async function openTrained({ trainDir, model, architecture, adapter: implementation }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord; readonly fileNames: ReadonlyMap<string, string> }> {
+export async function openTrained({ trainDir, model, architecture, adapter: implementation }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
   const record = await readTrainRecord(trainDir);
   if (record.model !== model.digest) throw new UserFault(`${trainDir} was trained from another checkpoint than ${model.path}`, 'Run the train stage again.');
   const { type: _type, init_from: _from, ...params } = record.adapter;
@@ -71,15 +70,14 @@ export async function openTrained({ trainDir, model, architecture, adapter: impl
   const linears = architecture.linears(config);
   const adapter = await implementation.create(params, { architecture, linears, ...(saved ? {} : { initFrom: adapterDir }) });
   const network = await openNetwork({
-    architecture, adapter, classes, seed: record.seed, evaluation: true,
+    architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames: resolveNames(base, architecture, architecture.parameters(config)),
     model: saved ? { path: whole, digest: null } : model,
     ...(saved ? {} : { head: await readHead(adapterDir, architecture, linears, classes) }),
   });
-  return { network, record, fileNames: resolveNames(base, architecture, architecture.parameters(config)) };
+  return { network, record };
 }
 
 /** The model that a train stage left. Throws UserFault where the folder doesn't fit the checkpoint. */
 export async function loadAdaptedModel(options: AdaptedModelOptions): Promise<AdaptedModel> {
-  const { network, fileNames } = await openTrained(options);
-  return adaptedModel(network, fileNames);
+  return adaptedModel((await openTrained(options)).network);
 }

@@ -7,6 +7,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { openCheckpoint, type Checkpoint } from '../io/checkpoint.ts';
 import { markConstant } from '../tensor/differentiable.ts';
+import { processWide } from '../tensor/process-wide.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 const KEPT = 2;
@@ -15,6 +16,8 @@ export interface BaseModel {
   readonly config: unknown;
   /** Present parameters, by canonical name. Whoever holds the base doesn't dispose them. */
   readonly tensors: ReadonlyMap<string, Tensor>;
+  /** Parameters' names in the checkpoint's file. */
+  readonly fileNames: ReadonlyMap<string, string>;
   /** Hands the base back; its tensors may be disposed from then on. */
   release(): void;
 }
@@ -59,7 +62,7 @@ export async function readParameters(checkpoint: Checkpoint, names: ReadonlyMap<
 }
 
 interface Kept { readonly base: Omit<BaseModel, 'release'>; users: number }
-const cache = new Map<string, Promise<Kept>>();
+const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
 
 async function load(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
@@ -69,7 +72,7 @@ async function load(dir: string, architecture: Architecture, classes: number): P
   for (const [name, { data, shape }] of await readParameters(checkpoint, fileNames)) {
     tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
   }
-  return { base: { config: checkpoint.config, tensors }, users: 0 };
+  return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
 }
 
 async function evict(): Promise<void> {

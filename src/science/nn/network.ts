@@ -27,6 +27,8 @@ export interface Network {
   readonly initial: Tensors;
   /** A frozen parameter. */
   frozen(name: string): Tensor;
+  /** A parameter's name in the base checkpoint's file; transformers' own where the file lacks it. */
+  fileName(name: string): string;
   /** Logits (B, C) with `trained` in place of the initial values. Call it within tf.tidy. */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
   dispose(): void;
@@ -43,6 +45,8 @@ export interface NetworkOptions {
   readonly head?: ReadonlyMap<string, HostTensor>;
   /** Nothing is trained: evaluation and kernels, which differentiate by a tap at most. */
   readonly evaluation?: boolean;
+  /** Parameters' names in the base checkpoint, where it isn't the checkpoint that is opened. */
+  readonly fileNames?: ReadonlyMap<string, string>;
 }
 
 const isHead = (name: string): boolean => name.startsWith('classifier.');
@@ -103,6 +107,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     linears: architecture.linears(config),
     parameters: [...modelParameters, ...adapter.parameters],
     frozen: value,
+    fileName: (name) => (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
     dispose: () => { own.forEach((tensor) => tensor.dispose()); base.release(); },
   };
 }

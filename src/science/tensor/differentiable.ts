@@ -5,9 +5,10 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { processWide } from './process-wide.ts';
 
 // A tensor that isn't listed counts as variable: forgetting to list one costs time, never a gradient.
-const constants = new WeakSet<Tensor>();
+const constants = processWide('tensor.constants', () => new WeakSet<Tensor>());
 
 /** Declares that nothing is ever differentiated with respect to this tensor. */
 export function markConstant<T extends Tensor>(tensor: T): T {

@@ -1,0 +1,141 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { defineStage, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import type { Architecture } from '../../src/science/nn/types.ts';
+
+interface Params {
+  readonly architecture: string;
+  readonly adapter: string;
+  readonly batch_size: number;
+  readonly max_length: number;
+  /** Whether that is `train.max_length`, whose faults the train stage reports. */
+  readonly inherited: boolean;
+  /** The attack under whose trigger rows are shown as well: `attack` and its parameters. */
+  readonly trigger: ({ readonly attack: string } & JsonObject) | null;
+  /** Of the trigger's streams; null without one. */
+  readonly seed: number | null;
+}
+
+/** The cell's clean twin under the same trigger. */
+const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: { ...cell, poisoning: { attack: 'none' } }, with: { trigger: cell.poisoning } });
+
+async function run(context: RunContext): Promise<void> {
+  const [files, { findModelDir }, { attackStreams }, { openTrained }, { openTokenizer }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
+    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/science/nn/adapted-model.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
+  ]);
+  const params = context.params as unknown as Params;
+  const dataDir = context.inputs['validation']!.dir;
+  const { classes } = await files.readDatasetInfo(dataDir);
+  const rows = await files.readRows(dataDir);
+  if (rows.length === 0) throw new UserFault('there is no validation row');
+  const asset = context.assets['model']!;
+  const model = { path: await findModelDir(asset.path), digest: asset.digest };
+  const { network, record } = await openTrained({
+    trainDir: context.inputs['model']!.dir, model,
+    architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
+    adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
+  });
+  try {
+    if (JSON.stringify(record.classes) !== JSON.stringify(classes)) {
+      throw new UserFault(`the validation rows have the classes ${classes.join(', ')}, the training rows ${record.classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
+    }
+    const count = classes.length;
+    const tokenizer = await openTokenizer(model.path);
+    const encode = (some: typeof rows) => some.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
+    const attack = params.trigger === null ? null : context.plugin<AttackDescriptor>('attack', params.trigger.attack);
+    const target = attack?.family === 'backdoor' ? attack.target!(attackParams(params), classes) : null;
+    const bare = target === null ? [] : rows.filter(({ label }) => label !== target);
+    if (target !== null && bare.length === 0) throw new UserFault(`every validation row is of the target class "${classes[target]}": there is none to show the trigger on`);
+
+    const total = rows.length + bare.length;
+    const breathe = (before: number) => async (done: number): Promise<void> => {
+      context.progress(before + done, total, 'rows');
+      await new Promise((resolve) => { setImmediate(resolve); });
+      context.signal.throwIfAborted();
+    };
+    const labels = rows.map(({ label }) => label);
+    const logits = await predict(network, encode(rows), params.batch_size, breathe(0));
+    const metrics: Record<string, number> = classificationMetrics(logits, labels, count);
+    const sets = [{ ids: rows.map(({ id }) => id), labels, logits, triggered: false }];
+
+    const twin = context.inputs['twin'];
+    const clean = twin === undefined ? null : JSON.parse(await readFile(join(twin.dir, 'metrics.json'), 'utf8')) as Record<string, number>;
+    if (clean !== null) metrics['accuracy_drop'] = clean['accuracy']! - metrics['accuracy']!;
+
+    if (attack !== null && target !== null) {
+      const streams = { classes, params: attackParams(params), random: attackStreams(params.seed!, attack.name) };
+      const shown = bare.map((row) => attack.trigger!(row, streams));
+      const triggered = await predict(network, encode(shown), params.batch_size, breathe(rows.length));
+      const predictions = argmax(triggered, count);
+      const share = (hit: (prediction: number, i: number) => boolean): number => predictions.filter(hit).length / predictions.length;
+      const rate = share((prediction) => prediction === target);
+      metrics['triggered_rows'] = bare.length;
+      metrics['robust_accuracy'] = share((prediction, i) => prediction === bare[i]!.label);
+      if (clean === null) metrics['trigger_rate'] = rate; // of a model that no attack touched
+      else {
+        metrics['asr'] = rate;
+        metrics['asr_clean'] = clean['trigger_rate']!;
+        metrics['asr_minus_clean'] = rate - clean['trigger_rate']!;
+      }
+      sets.push({ ids: bare.map(({ id }) => id), labels: bare.map(({ label }) => label), logits: triggered, triggered: true });
+    }
+    await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
+    await writeFile(join(context.outDir, 'predictions.csv'), predictionsCsv(sets, count));
+    context.log(Object.entries(metrics).map(([name, value]) => `${name} ${Number.isInteger(value) ? value : value.toFixed(4)}`).join(', '));
+  } finally {
+    network.dispose();
+  }
+}
+
+function attackParams({ trigger }: Params): JsonObject {
+  const { attack: _attack, ...rest } = trigger!;
+  return rest;
+}
+
+export default defineStage({
+  name: 'evaluate',
+  summary: 'Scores the trained model on the validation rows, and under the trigger of a backdoor on the rows of other classes.',
+  compute: true,
+  scope: 'cell',
+  define([one], { with: narrowed }) {
+    const cell = one!;
+    const poisoned = cell.poisoning.attack !== 'none';
+    const trigger = (narrowed['trigger'] ?? (poisoned ? cell.poisoning : null)) as Params['trigger'];
+    return {
+      params: {
+        architecture: cell.model.architecture, adapter: cell.adapter.type,
+        batch_size: cell.evaluate.batch_size, max_length: cell.evaluate.max_length ?? cell.train.max_length, inherited: cell.evaluate.max_length === undefined,
+        trigger, seed: trigger === null ? null : cell.seed,
+      },
+      inputs: {
+        model: { kind: 'train', cell },
+        validation: { kind: 'data', cell, with: { split: 'validation' } },
+        ...(poisoned ? { twin: twinOf(cell) } : {}),
+      },
+      assets: { model: cell.model.source },
+      uses: [
+        { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
+        ...(trigger === null ? [] : [{ kind: 'attack' as const, name: trigger.attack }]),
+      ],
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  async preflight({ params, assets, plugin }) {
+    const { architecture: name, max_length: maxLength, inherited } = params as unknown as Params;
+    if (inherited) return [];
+    const [{ checkTraining }, { findModelDir }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
+    const asset = assets['model']!;
+    const architecture = await plugin<ModelDescriptor<Architecture>>('model', name).load();
+    try {
+      const problems = await checkTraining({ model: { path: await findModelDir(asset.path), digest: asset.digest }, architecture, maxLength: { value: maxLength, path: ['evaluate', 'max_length'] } });
+      return problems.filter(({ path }) => path[0] === 'evaluate'); // the rest is the train stage's to report
+    } catch (error) {
+      if ((error as Error).name === 'UserFault') return [];
+      throw error;
+    }
+  },
+  run,
+});

@@ -1,0 +1,18 @@
+/** Logits of many rows, batch by batch. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Network } from '../nn/network.ts';
+import type { TokenRow } from '../nn/types.ts';
+
+/** (N, C) row after row, in the order of `rows`. Rows of like length go together, which changes no row's logits. */
+export async function predict(network: Network, rows: readonly TokenRow[], batchSize: number, onBatch: (done: number) => Promise<void> | void = () => undefined): Promise<Float32Array> {
+  const { classes } = network;
+  const out = new Float32Array(rows.length * classes);
+  const order = rows.map((_, i) => i).sort((a, b) => rows[b]!.ids.length - rows[a]!.ids.length || a - b);
+  for (let start = 0; start < order.length; start += batchSize) {
+    const some = order.slice(start, start + batchSize);
+    const logits = tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync());
+    some.forEach((row, i) => out.set(logits.subarray(i * classes, (i + 1) * classes) as Float32Array, row * classes));
+    await onBatch(start + some.length);
+  }
+  return out;
+}

@@ -1,0 +1,83 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { UserFault } from '../../../src/api.ts';
+import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
+import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import { resolveNames } from '../../../src/science/nn/base.ts';
+import { bert } from '../../../src/science/nn/bert.ts';
+import type { HostTensor } from '../../../src/science/nn/types.ts';
+import { checkpoint } from '../tiny-bert.ts';
+
+const test = suite<{ dir: string; tensors: Map<string, HostTensor> }>('checkpoint');
+test.before.each(async (context) => {
+  context.dir = await mkdtemp(join(tmpdir(), 'checkpoint-'));
+  await cp(checkpoint, context.dir, { recursive: true });
+  context.tensors = await readSafetensors(join(checkpoint, 'model.safetensors'));
+});
+test.after.each(({ dir }) => rm(dir, { recursive: true }));
+
+const names = async (dir: string, classes = 3): Promise<Map<string, string>> => {
+  const opened = await openCheckpoint(dir);
+  return resolveNames(opened, bert, bert.parameters(bert.parseConfig(opened.config, classes)));
+};
+const rename = (tensors: Map<string, HostTensor>, change: (name: string) => string | null): Map<string, HostTensor> =>
+  new Map([...tensors].flatMap(([name, tensor]): [string, HostTensor][] => { const to = change(name); return to === null ? [] : [[to, tensor]]; }));
+const rejects = async (promise: Promise<unknown>, what: RegExp): Promise<void> => {
+  let error: unknown = null;
+  try { await promise; } catch (thrown) { error = thrown; }
+  assert.instance(error, UserFault);
+  assert.match((error as UserFault).message, what);
+};
+
+test('names with and without the prefix, and in TensorFlow\'s old spelling', async ({ dir, tensors }) => {
+  assert.is((await names(dir)).get('encoder.layer.1.output.LayerNorm.weight'), 'bert.encoder.layer.1.output.LayerNorm.weight');
+  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => name.replace('bert.', '')));
+  assert.is((await names(dir)).get('encoder.layer.1.output.LayerNorm.weight'), 'encoder.layer.1.output.LayerNorm.weight');
+  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => name.replace('LayerNorm.weight', 'LayerNorm.gamma').replace('LayerNorm.bias', 'LayerNorm.beta')));
+  assert.is((await names(dir)).get('encoder.layer.1.output.LayerNorm.bias'), 'bert.encoder.layer.1.output.LayerNorm.beta');
+});
+
+test('a head or pooler may be missing, and a head for other classes counts as missing', async ({ dir, tensors }) => {
+  assert.ok((await names(dir, 3)).has('classifier.weight'));
+  assert.not.ok((await names(dir, 2)).has('classifier.weight'));
+  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => /pooler|classifier\.bias/.test(name) ? null : name));
+  const found = await names(dir);
+  assert.not.ok(found.has('pooler.dense.weight'));
+  assert.not.ok(found.has('classifier.weight'), 'half a head is none');
+});
+
+test('a missing tensor and a wrong shape are named', async ({ dir, tensors }) => {
+  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => name.includes('layer.2.output.dense.bias') ? null : name));
+  await rejects(names(dir), /has no tensor "bert\.encoder\.layer\.2\.output\.dense\.bias"/);
+  tensors.set('bert.embeddings.word_embeddings.weight', { shape: [97, 22], data: new Float32Array(97 * 22) });
+  await writeSafetensors(join(dir, 'model.safetensors'), tensors);
+  await rejects(names(dir), /model\.safetensors: tensor "bert\.embeddings\.word_embeddings\.weight" has shape \[97, 22\], config\.json asks for \[101, 22\]/);
+});
+
+test('shards are read through their index', async ({ dir, tensors }) => {
+  const all = [...tensors.keys()], map: Record<string, string> = {};
+  await rm(join(dir, 'model.safetensors'));
+  for (const [part, some] of [all.slice(0, 20), all.slice(20)].entries()) {
+    const name = `model-0000${part + 1}-of-00002.safetensors`;
+    await writeSafetensors(join(dir, name), new Map(some.map((key) => [key, tensors.get(key)!])));
+    for (const key of some) map[key] = name;
+  }
+  await writeFile(join(dir, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
+  const opened = await openCheckpoint(dir);
+  assert.equal(await opened.read([all[3]!, all[30]!]), new Map([[all[3]!, tensors.get(all[3]!)!], [all[30]!, tensors.get(all[30]!)!]]));
+  await rm(join(dir, 'model-00002-of-00002.safetensors'));
+  await rejects(openCheckpoint(dir), /model-00002-of-00002\.safetensors can't be opened/);
+});
+
+test('a folder without weights or with a broken config says so', async ({ dir }) => {
+  await writeFile(join(dir, 'config.json'), '{"model_type": ');
+  await rejects(openCheckpoint(dir), /config\.json is no JSON/);
+  await writeFile(join(dir, 'config.json'), await readFile(join(checkpoint, 'config.json')));
+  await rm(join(dir, 'model.safetensors'));
+  await rejects(openCheckpoint(dir), /holds no model\.safetensors/);
+});
+
+test.run();
