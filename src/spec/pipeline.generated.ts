@@ -27,25 +27,25 @@ export interface Cell {
    *
    * @minItems 1
    */
-  seeds?: [number, ...number[]];
+  seeds?: number[];
   /**
    * Goals. What they depend on is implied.
    *
    * @minItems 1
    */
-  stages?: [string, ...string[]];
+  stages?: string[];
   /**
    * Only cells that match one of these are kept.
    *
    * @minItems 1
    */
-  include?: [Pattern, ...Pattern[]];
+  include?: Pattern[];
   /**
    * Cells that match one of these are left out.
    *
    * @minItems 1
    */
-  exclude?: [Pattern, ...Pattern[]];
+  exclude?: Pattern[];
   /**
    * Names for parts of the grid: `--only NAME` runs the cells that match.
    */
@@ -70,7 +70,7 @@ export interface Pattern {
     | string
     | number
     | boolean
-    | [string | number | boolean, ...(string | number | boolean)[]]
+    | (string | number | boolean)[]
     | {
         /**
          * At least.
@@ -106,7 +106,7 @@ export interface DataSpec {
    *
    * @minItems 2
    */
-  classes?: [string | number, string | number, ...(string | number)[]];
+  classes?: (string | number)[];
 }
 /**
  * One split of a data set.
@@ -134,7 +134,7 @@ export interface SplitSpec {
    *
    * @minItems 2
    */
-  classes?: [string | number, string | number, ...(string | number)[]];
+  classes?: (string | number)[];
   /**
    * Texts are cut to their first words, before anything else. A trigger put at a random place of a long text would lie beyond `train.max_length` most of the time.
    */
@@ -190,9 +190,7 @@ export interface AdapterSpec {
   /**
    * Overrides of `train` for this adapter, such as its own learning rate.
    */
-  train?: {
-    [k: string]: unknown;
-  };
+  train?: {};
   [k: string]: unknown;
 }
 /**
@@ -295,7 +293,7 @@ export interface NtkSpec {
    *
    * @minItems 1
    */
-  at?: ["init" | "final", ...("init" | "final")[]];
+  at?: ("init" | "final")[];
 }
 /**
  * The Fisher information's spectrum and its entropies.
