@@ -13,6 +13,9 @@ export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
   }
   // An axis that some cells lack (another adapter's rank) tells cells apart by standing there.
   const varying = [...values].filter(([path, seen]) => seen.size > 1 || plan.experiment.cells.some(({ axes }) => !(path in axes))).map(([path]) => path);
+  // Cells bring their axes at different times (the first has no rank of poison): keep those of a section together.
+  const sections = [...new Set(varying.map(sectionOf))];
+  varying.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
   const short = shortNames(varying);
   const seedVaries = plan.experiment.seeds.length > 1;
   return (stage) => [
@@ -22,6 +25,7 @@ export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
   ].join(' ');
 }
 
+const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
 const show = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /** The last part of each path, or as many as tell it from the others. */
