@@ -1,0 +1,86 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { defineStage, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, Cell, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import type { Architecture } from '../../src/science/nn/types.ts';
+
+interface Params {
+  readonly architecture: string;
+  readonly adapter: string;
+  /** The split's first rows, as many as there are. */
+  readonly rows: number;
+  readonly max_length: number;
+}
+
+/** Where training starts: 0 steps read neither the attack nor the schedule, so one kernel serves every cell that differs in those. */
+const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
+
+async function run(context: RunContext): Promise<void> {
+  const [files, { findModelDir }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernels }, { writeNpy }] = await Promise.all([
+    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/io/npy.ts'),
+  ]);
+  const params = context.params as unknown as Params;
+  const dataDir = context.inputs['rows']!.dir;
+  const { classes } = await files.readDatasetInfo(dataDir);
+  const rows = await files.readRows(dataDir, params.rows);
+  if (rows.length === 0) throw new UserFault('the split that the kernel is of has no row');
+  const asset = context.assets['model']!;
+  const model = { path: await findModelDir(asset.path), digest: asset.digest };
+  const trainDir = context.inputs['model']!.dir;
+  const record = await readTrainRecord(trainDir);
+  if (JSON.stringify(record.classes) !== JSON.stringify(classes)) {
+    throw new UserFault(`the kernel's rows have the classes ${classes.join(', ')}, the training rows ${record.classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
+  }
+  const adapted = await loadAdaptedModel({
+    trainDir, model,
+    architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
+    adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
+  });
+  try {
+    const tokenizer = await openTokenizer(model.path);
+    const encoded = rows.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
+    const started = performance.now();
+    const { full, lora, logits, layers } = await kernels(adapted, encoded, { progress: context.progress, signal: context.signal });
+    const N = rows.length, C = classes.length;
+    const out = (name: string): string => join(context.outDir, name);
+    await writeNpy(out('kernel-full.npy'), { shape: [N, C, N, C], data: full });
+    if (lora !== null) await writeNpy(out('kernel-lora.npy'), { shape: [N, C, N, C], data: lora });
+    await writeNpy(out('logits.npy'), { shape: [N, C], data: logits });
+    const traces = Object.fromEntries(layers.map(({ layer, full: ofFull, lora: ofLora }) => [adapted.weightName(layer), { full: ofFull, ...(ofLora === null ? {} : { lora: ofLora }) }]));
+    await writeFile(out('layers.json'), `${JSON.stringify(traces, null, 2)}\n`);
+    const listed = rows.map(({ id, label }, i) => ({ id, label, tokens: encoded[i]!.ids.length }));
+    await writeFile(out('rows.json'), `[\n${listed.map((row) => JSON.stringify(row)).join(',\n')}\n]\n`);
+    const methods = layers.flatMap((layer) => layer.methods);
+    const times = (method: string): number => methods.filter((one) => one === method).length;
+    context.log(`${N} rows${N < params.rows ? ` (ntk.rows asks for ${params.rows}; the split has no more)` : ''}, ${C} classes, ${layers.length} layers in ${((performance.now() - started) / 1000).toFixed(1)} s; `
+      + `${times('explicit')} sums by gradients, ${times('gram')} by token pairs, whichever is the cheaper`);
+  } finally {
+    adapted.dispose();
+  }
+}
+
+export default defineStage({
+  name: 'kernel',
+  summary: 'Computes the empirical neural tangent kernel of the logits at one checkpoint, over LoRA\'s factors and over the full weights of the same layers.',
+  compute: true,
+  scope: 'cell',
+  define([one], { with: narrowed }) {
+    const cell = one!;
+    const at = narrowed['at'] ?? 'final';
+    if (at !== 'init' && at !== 'final') throw new Error(`a kernel stands at init or final, not at ${JSON.stringify(at)}`);
+    return {
+      params: { architecture: cell.model.architecture, adapter: cell.adapter.type, rows: cell.ntk.rows, max_length: cell.train.max_length } satisfies Params as unknown as JsonObject,
+      inputs: {
+        model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
+        // Clean rows, whatever the attack: the kernel is a property of the model on the data that it is for.
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+      },
+      assets: { model: cell.model.source },
+      uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run,
+});

@@ -1,0 +1,51 @@
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { defineStage } from '../../src/api.ts';
+import type { RunContext } from '../../src/api.ts';
+
+type Checkpoint = 'init' | 'final';
+type Kernels = Partial<Record<'full' | 'lora', Float64Array>>;
+
+async function run(context: RunContext): Promise<void> {
+  const [{ KERNEL_FILES, readKernels }, { cosine, drift, meanTrace }] = await Promise.all([import('../../src/science/ntk/files.ts'), import('../../src/science/ntk/compare.ts')]);
+  const metrics: Record<string, number> = {};
+  const kernels = new Map<Checkpoint, Kernels>();
+  for (const at of ['init', 'final'] as const) {
+    const input = context.inputs[at];
+    if (input === undefined) continue;
+    await mkdir(join(context.outDir, at));
+    for (const name of KERNEL_FILES) {
+      if (existsSync(join(input.dir, name))) await copyFile(join(input.dir, name), join(context.outDir, at, name));
+    }
+    const { rows, classes, full, lora } = await readKernels(input.dir);
+    kernels.set(at, { full, ...(lora === null ? {} : { lora }) });
+    metrics[`${at}.rows`] = rows;
+    metrics[`${at}.full.mean_trace`] = meanTrace(full, rows, classes);
+    if (lora !== null) {
+      metrics[`${at}.lora.mean_trace`] = meanTrace(lora, rows, classes);
+      metrics[`${at}.alignment`] = cosine(lora, full);
+    }
+  }
+  const start = kernels.get('init'), end = kernels.get('final');
+  for (const kind of ['full', 'lora'] as const) {
+    const before = start?.[kind], after = end?.[kind];
+    if (before === undefined || after === undefined) continue;
+    metrics[`${kind}.drift`] = drift(after, before);
+    metrics[`${kind}.rotation`] = 1 - cosine(after, before);
+  }
+  await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
+}
+
+export default defineStage({
+  name: 'ntk',
+  summary: 'Gathers the kernels of the checkpoints, and measures how far LoRA\'s is from the full one and how far training moved each.',
+  compute: false,
+  scope: 'cell',
+  define([one]) {
+    const cell = one!;
+    return { params: {}, inputs: Object.fromEntries(cell.ntk.at.map((at) => [at, { kind: 'kernel', cell, with: { at } }])) };
+  },
+  resources: () => ({ cpu: 1 }),
+  run,
+});

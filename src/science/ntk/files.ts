@@ -1,0 +1,37 @@
+/** What a kernel stage leaves, read back. */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UserFault } from '../../api.ts';
+import { readNpy } from '../io/npy.ts';
+
+/** All of them; a full cell has no kernel-lora.npy. */
+export const KERNEL_FILES = ['kernel-full.npy', 'kernel-lora.npy', 'logits.npy', 'layers.json', 'rows.json'] as const;
+
+export interface StoredKernels {
+  readonly rows: number; // N
+  readonly classes: number; // C
+  readonly full: Float64Array; // (N, C, N, C)
+  /** Null for full fine-tuning. */
+  readonly lora: Float64Array | null; // (N, C, N, C)
+  readonly logits: Float64Array; // (N, C)
+  readonly labels: readonly number[]; // (N)
+}
+
+/** Reads a checkpoint's folder. Throws UserFault where its files don't belong together. */
+export async function readKernels(dir: string): Promise<StoredKernels> {
+  const logits = await readNpy(join(dir, 'logits.npy'));
+  const [rows = 0, classes = 0] = logits.shape;
+  const kernel = async (name: string): Promise<Float64Array> => {
+    const path = join(dir, name);
+    const { shape, data } = await readNpy(path);
+    if (shape.join() !== [rows, classes, rows, classes].join()) throw new UserFault(`${path} has the shape [${shape.join(', ')}], its logits [${logits.shape.join(', ')}]`);
+    return data instanceof Float64Array ? data : Float64Array.from(data);
+  };
+  const list = JSON.parse(await readFile(join(dir, 'rows.json'), 'utf8')) as readonly { readonly label: number }[];
+  if (list.length !== rows) throw new UserFault(`${dir}/rows.json lists ${list.length} rows, the logits have ${rows}`);
+  return {
+    rows, classes, full: await kernel('kernel-full.npy'), lora: existsSync(join(dir, 'kernel-lora.npy')) ? await kernel('kernel-lora.npy') : null,
+    logits: Float64Array.from(logits.data), labels: list.map(({ label }) => label),
+  };
+}
