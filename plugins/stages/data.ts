@@ -1,0 +1,110 @@
+import { defineStage } from '../../src/api.ts';
+import type { Cell, DatasetDescriptor, JsonObject, Problem, ResolvedSplit, RunContext } from '../../src/api.ts';
+import { chooseFormat } from '../../src/data/format.ts';
+import { datasetUri } from '../../src/data/source-uri.ts';
+import type { SplitName, SplitRequest } from '../../src/data/load-split.ts';
+
+/** What is read of a split, its source apart (an asset) and its format resolved. */
+type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
+
+interface Params {
+  readonly name: SplitName;
+  readonly split: SplitParams;
+  readonly classes: readonly string[] | null;
+  /** What of the training split its classes are read with, where this is another split and no classes are given. */
+  readonly train: SplitParams | null;
+  /** Where classes are given twice and differ: a label id would mean two classes. */
+  readonly disagreement: string | null;
+}
+
+export default defineStage({
+  name: 'data',
+  summary: 'Reads a split: rows with label ids, in a fixed order, cut to what the spec asks for.',
+  compute: false,
+  scope: 'cell',
+  define([first], { with: options }) {
+    const cell = first!, name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
+    const own = cell.data[name], { classes, disagreement } = classesOf(cell);
+    const readsTrain = name !== 'train' && classes === null;
+    const params: Params = { name, split: splitParams(own), classes, train: readsTrain ? labelParams(cell.data.train) : null, disagreement };
+    const formats = new Set([params.split.format, ...(params.train === null ? [] : [params.train.format])]);
+    return {
+      params: params as unknown as JsonObject,
+      inputs: {},
+      assets: { data: datasetUri(own.source), ...(readsTrain ? { train: datasetUri(cell.data.train.source) } : {}) },
+      uses: [...formats].map(format => ({ kind: 'dataset' as const, name: format })),
+    };
+  },
+
+  async preflight({ params, assets, plugin }) {
+    const { name, disagreement } = params as unknown as Params;
+    if (disagreement !== null) return [{ path: ['data'], message: disagreement, hint: 'Give them once, as `data.classes`.' }];
+    const request = splitRequest(params, assets, plugin);
+    // A corpus of a package takes seconds to read, and its labels are known.
+    if (request === null || request.dataset.unordered || request.train?.dataset.unordered === true) return [];
+    try {
+      await (await import('../../src/data/load-split.ts')).loadSplit(request);
+      return [];
+    } catch (error) {
+      return [problem(error, name)];
+    }
+  },
+
+  async run(context) {
+    const [{ loadSplit }, { writeDataset }, { UserFault }] = await Promise.all([
+      import('../../src/data/load-split.ts'), import('../../src/data/rows-file.ts'), import('../../src/api.ts'),
+    ]);
+    const { name, split, disagreement } = context.params as unknown as Params;
+    if (disagreement !== null) throw new UserFault(disagreement, 'Give them once, as `data.classes`.');
+    const request = splitRequest(context.params, context.assets, (kind, plugin) => context.plugin(kind, plugin));
+    if (request === null) throw new Error(`the asset of ${name} was not handed over`);
+    const { rows, classes, facts } = await loadSplit(request);
+    const { asset } = request;
+    const info = await writeDataset(context.outDir, rows, classes, { split: name, source: asset.provenance, digest: asset.digest, format: split.format, ...facts });
+    context.log(`${name}: ${rows.length} rows (${classes.map((label, id) => `${info.counts[id]} ${label}`).join(', ')}) of ${String(facts['rows_in_source'])} from ${asset.uri}`);
+    if (typeof facts['empty_texts'] === 'number') context.log(`${name}: ${facts['empty_texts']} of them have an empty text`);
+    if (name === 'validation' && info.counts.filter(count => count > 0).length === 1) context.log(`${name}: all rows are of one class`);
+  },
+});
+
+/** Optional fields that are not given are left out, so that they are in no key. */
+function splitParams(split: ResolvedSplit): SplitParams {
+  const { columns, header, max_words, balance, offset, limit, digest } = split;
+  const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
+  return {
+    format, columns, header, balance, offset,
+    ...(max_words === undefined ? {} : { max_words }), ...(limit === undefined ? {} : { limit }), ...(digest === undefined ? {} : { digest }),
+  };
+}
+
+/** Of the training split, what its labels are read with: the validation rows don't depend on its `limit`. */
+const labelParams = (split: ResolvedSplit): SplitParams => {
+  const { format, columns, header, digest } = splitParams(split);
+  return { format, columns, header, balance: false, offset: 0, ...(digest === undefined ? {} : { digest }) };
+};
+
+/** `data.classes`, or those of either split; both splits have the same. */
+function classesOf({ data }: Cell): { classes: readonly string[] | null; disagreement: string | null } {
+  const given = [data.classes, data.train.classes, data.validation.classes].flatMap(list => (list === undefined ? [] : [list.map(String)]));
+  const [classes = null, ...others] = given;
+  const other = others.find(list => JSON.stringify(list) !== JSON.stringify(classes));
+  const disagreement = classes === null || other === undefined ? null : `The classes are given twice and differ: [${classes.join(', ')}] and [${other.join(', ')}].`;
+  return { classes, disagreement };
+}
+
+function splitRequest(raw: JsonObject, assets: RunContext['assets'], plugin: RunContext['plugin']): SplitRequest | null {
+  const { name, split, classes, train } = raw as unknown as Params;
+  const asset = assets['data'], trainAsset = assets['train'];
+  if (asset === undefined || (train !== null && trainAsset === undefined)) return null;
+  const dataset = (format: string): DatasetDescriptor => plugin<DatasetDescriptor>('dataset', format);
+  return {
+    name, classes, asset, split: { ...split, source: asset.uri }, dataset: dataset(split.format),
+    ...(train === null ? {} : { train: { split: { ...train, source: trainAsset!.uri }, asset: trainAsset!, dataset: dataset(train.format) } }),
+  };
+}
+
+function problem(error: unknown, name: SplitName): Problem {
+  const fault = error as Error & { hint?: string; path?: readonly string[]; split?: SplitName };
+  if (fault.name !== 'UserFault') throw error;
+  return { path: ['data', fault.split ?? name, ...(fault.path ?? ['source'])], message: fault.message, ...(fault.hint === undefined ? {} : { hint: fault.hint }) };
+}

@@ -1,0 +1,46 @@
+/** The text of a mail, as a person would read it: subject and body, no other header. */
+import { compile } from 'html-to-text';
+import PostalMime from 'postal-mime';
+
+const htmlToText = compile({
+  wordwrap: false,
+  selectors: [
+    { selector: 'a', options: { ignoreHref: true } },
+    { selector: 'img', format: 'skip' },
+    { selector: 'table', format: 'block' }, // mail uses tables for layout
+    ...['h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map(selector => ({ selector, options: { uppercase: false } })),
+  ],
+});
+
+/** A cell's words are not its neighbour's: without a space `<td>one</td><td>two</td>` would read `onetwo`. */
+const spacedCells = (html: string): string => html.replace(/<\/?t[dh]\b/gi, ' $&');
+
+/** Mails that were sent as plain text and hold a whole HTML page nonetheless. */
+const LOOKS_LIKE_HTML = /<\s*(html|body|table|font|div)\b[^>]*>/i;
+
+/**
+ * Subject, then body, on one line: of an HTML mail what it shows, control and undecodable characters left out, rulers
+ * (`------`) shortened. '' where nothing readable is left.
+ * @param bytes RFC 822, in whatever character sets its parts declare.
+ */
+export async function mailText(bytes: Uint8Array): Promise<string> {
+  const mail = await PostalMime.parse(bytes);
+  const plain = mail.text ?? '';
+  const html = plain.trim() === '' ? mail.html ?? '' : LOOKS_LIKE_HTML.test(plain) ? plain : '';
+  return tidy(`${mail.subject ?? ''}\n${html === '' ? plain : htmlToText(spacedCells(html))}`);
+}
+
+function tidy(text: string): string {
+  const tidied = text
+    .replace(/[\p{Cc}\p{Cf}\p{Co}\uFFFD]+/gu, ' ')
+    .replace(/([^\p{L}\p{N}\s])\1{3,}/gu, '$1$1$1')
+    .replace(/\s+/gu, ' ')
+    .trim();
+  return /[\p{L}\p{N}]/u.test(tidied) ? tidied : '';
+}
+
+/** What makes two mails the same: their letters. Spam is sent again and again with other numbers and punctuation. */
+export function letters(text: string): string {
+  const only = text.toLowerCase().replace(/[^\p{L}]+/gu, '');
+  return only === '' ? text : only;
+}
