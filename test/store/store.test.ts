@@ -1,0 +1,167 @@
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
+import { digestFiles } from '../../src/store/files.ts';
+import { newOwner, ownerName } from '../../src/store/owner.ts';
+import { openStore } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/store.ts';
+import type { Entry } from '../../src/store/types.ts';
+
+const test = suite<{ root: string; store: Store }>('store');
+test.before.each((context) => {
+  context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
+  context.store = openStore(context.root);
+});
+test.after.each(({ root, store }) => { store.close(); rmSync(path.dirname(root), { recursive: true, force: true }); });
+
+const key = (digit: string): ActionKey => digit.repeat(64) as ActionKey;
+const components: KeyComponents = { kind: 'train', code: {}, params: { rank: 8 }, inputs: {}, assets: {}, backend: 'cpu' };
+
+async function put(store: Store, of: ActionKey, files: { readonly [name: string]: string }, volatile: readonly string[] = []): Promise<Entry> {
+  const scratch = store.scratch(of.slice(0, 4));
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(path.dirname(path.join(scratch, name)), { recursive: true });
+    writeFileSync(path.join(scratch, name), text);
+  }
+  return store.publish(scratch, { key: of, kind: 'train', components, files: await digestFiles(scratch), seconds: 1, backend: 'cpu', facts: {}, volatile });
+}
+
+test('an entry is found as it was written', async ({ store, root }) => {
+  assert.equal(store.lookUp(key('a')), { state: 'absent' });
+  const entry = await put(store, key('a'), { 'model.txt': 'abc', 'adapter/config.json': '{}' });
+  assert.is(entry.dir, path.join(root, 'aa', key('a')));
+  const found = store.lookUp(key('a'));
+  assert.equal(found, { state: 'hit', entry });
+  assert.equal(entry.manifest.files.map(({ path: name, size }) => [name, size]), [['adapter/config.json', 2], ['model.txt', 3]]);
+  assert.is(await store.check(entry), null);
+  assert.equal(store.keys(), [key('a')]);
+  assert.equal(readdirSync(path.join(root, 'tmp')), []);
+});
+
+test('looking up creates nothing', ({ store, root }) => {
+  store.lookUp(key('a'));
+  store.keys();
+  assert.not.ok(existsSync(root));
+});
+
+test('volatile files are kept and left out of the content', async ({ store }) => {
+  const a = await put(store, key('a'), { model: 'm', 'metrics.json': '1' }, ['metrics.json']);
+  const b = await put(store, key('b'), { model: 'm', 'metrics.json': '2' }, ['metrics.json']);
+  const c = await put(store, key('c'), { model: 'n', 'metrics.json': '1' }, ['metrics.json']);
+  assert.is(a.manifest.content, b.manifest.content);
+  assert.is.not(a.manifest.content, c.manifest.content);
+  assert.is(readFileSync(path.join(b.dir, 'metrics.json'), 'utf8'), '2');
+});
+
+const flip = (file: string, at: number): void => {
+  const bytes = readFileSync(file);
+  bytes[at] = bytes[at]! ^ 1;
+  writeFileSync(file, bytes);
+};
+/** As if the change had come before the manifest: what a failing disk does. */
+const old = (file: string): void => utimesSync(file, new Date(1e9), new Date(1e9));
+
+for (const [what, damage, why] of [
+  ['no manifest', (dir: string) => rmSync(path.join(dir, 'manifest.json')), 'it has no manifest'],
+  ['a manifest cut short', (dir: string) => truncateSync(path.join(dir, 'manifest.json'), 300), 'its manifest is cut short'],
+  ['an empty manifest', (dir: string) => truncateSync(path.join(dir, 'manifest.json'), 0), 'its manifest is cut short'],
+  ['a flipped bit in its manifest', (dir: string) => flip(path.join(dir, 'manifest.json'), 200), 'its manifest was changed'],
+  ['the manifest of another entry', (dir: string) => cpSync(path.join(dir, '../../bb', key('b'), 'manifest.json'), path.join(dir, 'manifest.json')), 'its manifest is of another entry'],
+  ['a missing file', (dir: string) => rmSync(path.join(dir, 'model.txt')), 'model.txt is missing'],
+  ['a file cut short', (dir: string) => truncateSync(path.join(dir, 'model.txt'), 1), 'model.txt has 1 bytes, not 3'],
+  ['a file grown', (dir: string) => appendFileSync(path.join(dir, 'model.txt'), 'd'), 'model.txt has 4 bytes, not 3'],
+  ['a folder in a file\'s place', (dir: string) => { rmSync(path.join(dir, 'model.txt')); mkdirSync(path.join(dir, 'model.txt')); }, 'model.txt is missing'],
+  // A kernel's clock ticks every few milliseconds: by hand is later than that.
+  ['a file written over by hand', (dir: string) => { flip(path.join(dir, 'model.txt'), 1); utimesSync(path.join(dir, 'model.txt'), new Date(), new Date(Date.now() + 1000)); }, 'a file was changed after it was stored'],
+] as const) {
+  test(`an entry with ${what} is a miss that says why, and is made anew`, async ({ store, root }) => {
+    await put(store, key('b'), { 'other.txt': 'x' });
+    const { dir } = await put(store, key('a'), { 'model.txt': 'abc' });
+    damage(dir);
+    assert.equal(store.lookUp(key('a')), { state: 'damaged', why });
+    const entry = await put(store, key('a'), { 'model.txt': 'abc' });
+    assert.equal(store.lookUp(key('a')), { state: 'hit', entry });
+    assert.is(readdirSync(path.join(root, 'damaged')).length, 1);
+  });
+}
+
+test('a bit that a disk flipped shows in the digests', async ({ store }) => {
+  const entry = await put(store, key('a'), { 'model.txt': 'abc' });
+  flip(path.join(entry.dir, 'model.txt'), 1);
+  old(path.join(entry.dir, 'model.txt'));
+  assert.is(store.lookUp(key('a')).state, 'hit');
+  assert.is(await store.check(entry), 'model.txt was changed');
+});
+
+test('a store that was copied, or touched, is right', async ({ store, root }) => {
+  const { dir } = await put(store, key('a'), { 'model.txt': 'abc' });
+  const later = new Date(Date.now() + 5000);
+  utimesSync(path.join(dir, 'model.txt'), later, later);
+  assert.is(store.lookUp(key('a')).state, 'hit');
+  cpSync(root, `${root}-copy`, { recursive: true });
+  assert.is(openStore(`${root}-copy`).lookUp(key('a')).state, 'hit');
+});
+
+test('the faster of two makers wins, and the other takes its entry', async ({ store, root }) => {
+  const scratch = store.scratch('slow');
+  writeFileSync(path.join(scratch, 'model.txt'), 'slow');
+  const publication = { key: key('a'), kind: 'train', components, files: await digestFiles(scratch), seconds: 1, backend: 'cpu', facts: {}, volatile: [] } as const;
+  const fast = await put(store, key('a'), { 'model.txt': 'fast' });
+  assert.equal(await store.publish(scratch, publication), fast);
+  assert.equal(readdirSync(path.join(root, 'tmp')), []);
+});
+
+test('a store that can\'t be written is a plain sentence', async ({ root }) => {
+  writeFileSync(root, 'a file');
+  const store = openStore(root);
+  assert.throws(() => store.scratch('x'), (error: Error & { hint?: string }) => error.name === 'UserFault' && error.message.startsWith(root) && /--store/.test(error.hint ?? ''));
+  rmSync(root);
+});
+
+test('scratch of a dead process is swept, of a living one is not', ({ store, root }) => {
+  const dead = { ...newOwner(), pid: 4_190_000 }, reborn = { ...newOwner(), start: '1' };
+  mkdirSync(path.join(root, 'tmp'), { recursive: true });
+  for (const owner of [dead, reborn, newOwner()]) mkdirSync(path.join(root, 'tmp', `${ownerName(owner)}.train-1`));
+  store.scratch('x');
+  const left = readdirSync(path.join(root, 'tmp'));
+  assert.is(left.length, process.platform === 'linux' ? 2 : 3);
+});
+
+test('a lease is held once, and given back', ({ store, root }) => {
+  const other = openStore(root);
+  const mine = store.take(key('a'));
+  assert.ok('held' in mine);
+  assert.ok('by' in store.take(key('a')));
+  const theirs = other.take(key('a'));
+  assert.ok('by' in theirs && theirs.by.pid === process.pid);
+  assert.ok('held' in other.take(key('b')));
+  if ('held' in mine) mine.held.release();
+  assert.ok('held' in other.take(key('a')));
+  other.close();
+  assert.equal(readdirSync(path.join(root, 'leases')), []);
+});
+
+test('the lease of a dead process is taken over, said aloud', ({ root }) => {
+  const told: number[] = [];
+  const store = openStore(root, { onTakeover: (_, { pid }) => told.push(pid) });
+  mkdirSync(path.join(root, 'leases'), { recursive: true });
+  const claim = (owner: ReturnType<typeof newOwner>): void => writeFileSync(path.join(root, 'leases', `${key('a')}.${ownerName(owner)}`), '');
+  claim({ ...newOwner(), pid: 4_190_000 });
+  // The process id came round: same number, another start.
+  claim({ ...newOwner(), pid: process.ppid, start: '1' });
+  assert.ok('held' in store.take(key('a')));
+  assert.equal(told.sort(), [process.ppid, 4_190_000].sort());
+  store.close();
+});
+
+test('a claim from another host stands while its heart beats', ({ root, store }) => {
+  mkdirSync(path.join(root, 'leases'), { recursive: true });
+  writeFileSync(path.join(root, 'leases', `${key('a')}.${ownerName({ ...newOwner(), host: '0123456789ab', pid: 4_190_000 })}`), '');
+  const first = store.take(key('a'));
+  assert.ok('by' in first && first.by.host === '0123456789ab');
+});
+
+test.run();
