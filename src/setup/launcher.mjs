@@ -52,9 +52,7 @@ async function main() {
   process.on('exit', () => rmSync(mark, { force: true }));
   // Node 22 and newer: compiled code is kept between starts.
   nodeModule.enableCompileCache?.(join(project, 'dist', '.compile-cache'));
-  // src/cli.ts exports `main(args): Promise<exit code>`.
-  const { main: run } = await import(pathToFileURL(join(dir, 'cli.js')).href);
-  process.exitCode = await run(process.argv.slice(2));
+  await import(pathToFileURL(join(dir, 'cli.js')).href);
 }
 
 await main();
