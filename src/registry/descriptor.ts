@@ -15,6 +15,8 @@ interface Field {
   readonly expected: string;
 }
 const TEXT: Field = { check: text, expected: 'a text' };
+/** Empty where there is nothing to cite. */
+const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
 const TRUTH: Field = { check: truth, expected: 'true or false' };
 const METHOD: Field = { check: method, expected: 'a function' };
 const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
@@ -27,12 +29,12 @@ const COMMON: { readonly [field: string]: Field } = {
 const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } } = {
   attack: {
     family: { check: oneOf('none', 'untargeted', 'backdoor'), expected: '"none", "untargeted" or "backdoor"' },
-    citation: TEXT, params: OBJECT, poison: METHOD,
+    citation: CITATION, params: OBJECT, poison: METHOD,
   },
   source: { locate: METHOD, fetch: METHOD },
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
   model: { load: METHOD },
-  adapter: { citation: TEXT, params: OBJECT, load: METHOD },
+  adapter: { citation: CITATION, params: OBJECT, load: METHOD },
   stage: {
     compute: TRUTH,
     scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },

@@ -9,7 +9,7 @@ import * as esbuild from 'esbuild';
 import { closureVersions, sha256 } from './closure.mjs';
 import { withLock } from './lock.mjs';
 import { generateTypes } from './generate-types.mjs';
-import { describeBuild, writeRecord } from './build-record.mjs';
+import { changedSources, describeBuild, readRecord, writeRecord } from './build-record.mjs';
 
 /** A user's fault in a source file; the message has file:line. */
 export class BuildFault extends Error {
@@ -137,6 +137,12 @@ function prune(dist, current) {
   }
 }
 
+/** The current build, if it is whole and nothing has changed since. @param {string} project @returns {string | null} */
+export function currentBuild(project) {
+  const record = readRecord(project);
+  return record !== null && existsSync(join(project, 'dist', record.build, 'registry.json')) && changedSources(project, record).length === 0 ? record.build : null;
+}
+
 /**
  * @param {string} project the clone's root
  * @returns {Promise<string>} the build's name, a folder in `dist/`
@@ -145,6 +151,9 @@ function prune(dist, current) {
 export async function build(project) {
   const dist = join(project, 'dist');
   return withLock(join(dist, '.lock'), async () => {
+    // Another process may have built it while this one waited.
+    const built = currentBuild(project);
+    if (built !== null) return built;
     for (;;) {
       const started = Date.now();
       const { plugins, all } = entryPoints(project);

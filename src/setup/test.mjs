@@ -25,7 +25,7 @@ function testFiles(filters) {
 
 /** The sum over a file's suites of a line of uvu's summary. @param {string} output @param {'Total' | 'Passed' | 'Skipped'} line */
 function sum(output, line) {
-  // eslint-disable-next-line no-control-regex -- colours, where a test forces them
+  // Colours, where a test forces them.
   const plain = output.replace(/\u001b\[\d+m/g, '');
   return [...plain.matchAll(new RegExp(`^ {2}${line}:\\s+(\\d+)$`, 'gm'))].reduce((total, [, count]) => total + Number(count), 0);
 }

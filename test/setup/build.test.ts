@@ -1,0 +1,116 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { pipelineTypes } from '../../src/setup/generate-types.mjs';
+import { attack, createProject, repository } from './project.ts';
+import type { TestProject } from './project.ts';
+
+const test = suite<{ project: TestProject }>('setup/build');
+test.before.each((context) => { context.project = createProject(); });
+test.after.each(({ project }) => project.remove());
+
+/** Code versions by plugin name. */
+function versions(project: TestProject): { [name: string]: string } {
+  const { code, stderr, registry } = project.build();
+  assert.is(code, 0, stderr);
+  return Object.fromEntries(registry.plugins.map((plugin) => [plugin.name, plugin.code]));
+}
+
+test('the registry lists each plugin with its source, its module and its closure', ({ project }) => {
+  const { code, stderr, registry } = project.build();
+  assert.is(code, 0, stderr);
+  assert.equal(registry.plugins.map(({ kind, name, source, file }) => ({ kind, name, source, file })), [
+    { kind: 'attack', name: 'first', source: 'plugins/attacks/first.ts', file: 'plugins/attacks/first.js' },
+    { kind: 'attack', name: 'second', source: 'plugins/attacks/second.ts', file: 'plugins/attacks/second.js' },
+  ]);
+  assert.equal(registry.plugins[0]?.closure, ['plugins/attacks/first.ts', 'src/api.ts', 'src/helper.ts']);
+  assert.equal(registry.plugins[1]?.closure, ['plugins/attacks/second.ts', 'src/api.ts']);
+});
+
+test('editing what a plugin executes changes its code version, and no other plugin\'s', ({ project }) => {
+  const before = versions(project);
+  project.write('plugins/attacks/first.ts', attack('first', 'return { changed: [], negatives: [], asked: 1, eligible: 1 };'));
+  const edited = versions(project);
+  assert.is.not(edited.first, before.first);
+  assert.is(edited.second, before.second);
+  project.write('src/helper.ts', 'export const helper = (): number => 2;\n');
+  const helped = versions(project);
+  assert.is.not(helped.first, edited.first);
+  assert.is(helped.second, before.second);
+});
+
+test('comments, layout and types are no part of a code version', ({ project }) => {
+  const before = versions(project);
+  project.write('src/helper.ts', '/* why */\nexport interface Unused { readonly a: 1 }\nexport const helper =\n  (): number => 1; // one\n');
+  project.write('plugins/attacks/second.ts', `// a comment\n/** @license kept by bundlers */\n${project.read('plugins/attacks/second.ts')}`);
+  assert.equal(versions(project), before);
+});
+
+test('a dynamic import counts as code that is executed', ({ project }) => {
+  project.write('src/late.ts', 'export const late = 1;\n');
+  project.write('plugins/attacks/first.ts', attack('first', 'void import("../../src/late.ts"); return { changed: [], negatives: [], asked: 0, eligible: 0 };'));
+  const before = versions(project);
+  project.write('src/late.ts', 'export const late = 2;\n');
+  assert.is.not(versions(project).first, before.first);
+});
+
+for (const [how, external] of [['bundled', false], ['imported at run time', true]] as const) {
+  test(`a package's version, and its dependencies' versions, count: ${how}`, ({ project }) => {
+    const name = external ? 'vega-fake' : 'fake';
+    const release = (version: string, inner: string): void => {
+      project.write(`node_modules/${name}/package.json`, JSON.stringify({ name, version, type: 'module', main: 'index.js', dependencies: { inner: '*' } }));
+      project.write(`node_modules/${name}/index.js`, 'export const fake = 1;\n');
+      project.write('node_modules/inner/package.json', JSON.stringify({ name: 'inner', version: inner }));
+    };
+    release('1.0.0', '1.0.0');
+    project.write('src/helper.ts', `import { fake } from '${name}';\nexport const helper = (): number => fake;\n`);
+    const before = versions(project);
+    release('1.0.1', '1.0.0');
+    const newer = versions(project);
+    assert.is.not(newer.first, before.first);
+    assert.is(newer.second, before.second);
+    release('1.0.1', '2.0.0');
+    assert.is.not(versions(project).first, newer.first);
+  });
+}
+
+test('two plugins of one kind and name are refused, both files named', ({ project }) => {
+  project.write('plugins/attacks/third.ts', attack('first'));
+  const { code, stderr } = project.build();
+  assert.is(code, 2);
+  assert.match(stderr, 'two plugins are the attack "first": plugins/attacks/first.ts and plugins/attacks/third.ts');
+});
+
+test('a fault in a plugin\'s source is shown with its place, and the build before it stays', ({ project }) => {
+  versions(project);
+  const before = project.read('dist/build.json');
+  project.write('plugins/attacks/first.ts', 'export default {\n  name: "first",,\n};\n');
+  const { code, stderr } = project.build();
+  assert.is(code, 2);
+  assert.match(stderr, 'plugins/attacks/first.ts:2:16');
+  assert.not.match(stderr, 'at failureErrorWithLog');
+  assert.is(project.read('dist/build.json'), before);
+});
+
+test('a plugin that throws when it is loaded, and one that exports nothing, are named', ({ project }) => {
+  project.write('plugins/attacks/first.ts', 'throw new Error("not today");\nexport default {};\n');
+  assert.match(project.build().stderr, 'plugins/attacks/first.ts throws when it is loaded: not today');
+  project.write('plugins/attacks/first.ts', 'export const nothing = 1;\n');
+  assert.match(project.build().stderr, 'plugins/attacks/first.ts exports no plugin as default');
+});
+
+test('the same sources make the same build', ({ project }) => {
+  versions(project);
+  const { build } = JSON.parse(project.read('dist/build.json')) as { build: string };
+  versions(project);
+  assert.is((JSON.parse(project.read('dist/build.json')) as { build: string }).build, build);
+  assert.equal(readdirSync(join(project.dir, 'dist')).filter((name) => /^[0-9a-f]{12}$/.test(name)), [build]);
+});
+
+test('the committed types are those that the schema gives', async () => {
+  const { readFileSync } = await import('node:fs');
+  assert.is(readFileSync(join(repository, 'src', 'spec', 'pipeline.generated.ts'), 'utf8'), await pipelineTypes(repository));
+});
+
+test.run();
