@@ -88,6 +88,8 @@ export interface ReportCell {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   readonly history: readonly HistoryPoint[] | null;
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
+  /** The kernels' own eigenvalues, descending, to stand beside the Fisher's. */
+  readonly kernelSpectra: { readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] } };
   readonly kernels: { readonly [C in Checkpoint]?: KernelPoint };
   readonly lora: LoraFacts | null;
   readonly receipt: ReceiptFacts | null;

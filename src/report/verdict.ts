@@ -47,7 +47,7 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
     .sort((x, y) => x.p - y.p);
   const verdicts = samples.map(({ a }): Verdict => ({ state: 'undecided', interval: null, reason: `n = ${a.length} ${a.length === 1 ? 'seed' : 'seeds'}; verdict needs ≥ ${SEEDS_NEEDED}` }));
   let stopped = false;
-  tested.forEach(({ index, a, b, margin, p }, k) => {
+  tested.forEach(({ index, a, b, p }, k) => {
     const alpha = SIGNIFICANCE / (tested.length - k);
     const { mean, low, high } = pairedDifference(a, b, 1 - alpha);
     stopped ||= !(p < alpha);

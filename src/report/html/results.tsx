@@ -1,0 +1,81 @@
+/** Tables over seeds, paired differences, and the figures that the grid's axes call for. */
+import type { JSX } from 'preact';
+import type { AdapterComparison } from '../compare.ts';
+import { blockLabel, metricOf, seriesOf, type Condition, type Series } from '../conditions.ts';
+import { toCsv } from '../csv.ts';
+import { formatInterval, formatNumber, formatSigned, formatSummary, plural, type NumberKind } from '../format.ts';
+import { METRICS, PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
+import type { Figure } from '../types.ts';
+import { SEEDS_NEEDED } from '../verdict.ts';
+import { Chip, CsvLink, Figures, Section, Table, type Node } from './parts.tsx';
+
+/** More lines than this are for `dosimeter results SPEC --csv`. */
+const MOST_CSV_ROWS = 15_000;
+
+interface ResultsProps {
+  readonly conditions: readonly Condition[];
+  readonly comparisons: readonly AdapterComparison[];
+  readonly figures: { readonly scores: readonly Figure[]; readonly axes: readonly Figure[]; readonly losses: readonly Figure[] };
+}
+
+/** A mean with its interval, or what became of it. */
+export function seriesCell({ summary, failed, values }: Series, kind: NumberKind, whole: number): Node {
+  if (summary === null) return failed > 0 ? <span class="bad">failed</span> : '–';
+  return <>{formatSummary(summary, kind)}{values.length < whole ? <span class={failed > 0 ? 'bad' : 'muted'}> (n = {values.length})</span> : null}</>;
+}
+
+export const seedsCell = (condition: Condition): Node => {
+  const failed = condition.failures.size;
+  return <>{condition.cells.length - failed}{failed > 0 ? <span class="bad"> ({failed} failed)</span> : null}</>;
+};
+
+export function allMetricsCsv(conditions: readonly Condition[]): { readonly csv: string | null; readonly rows: number } {
+  const count = conditions.reduce((sum, { cells }) => sum + cells.reduce((n, { metrics }) => n + Object.values(metrics).reduce((m, values) => m + Object.keys(values).length, 0), 0), 0);
+  if (count > MOST_CSV_ROWS || count === 0) return { csv: null, rows: count };
+  return {
+    rows: count,
+    csv: toCsv(conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) => cells.flatMap(({ seed, metrics }) => Object.entries(metrics).flatMap(([stage, values]) =>
+      Object.entries(values).map(([metric, value]) => ({ attack: attackLabel, adapter: adapterLabel, setting, seed, stage, metric, value })))))),
+  };
+}
+
+export function Results({ conditions, comparisons, figures }: ResultsProps): JSX.Element {
+  const metrics = METRICS.filter(({ stage, metric }) => conditions.some(({ cells }) => cells.some((cell) => cell.metrics[stage]?.[metric] !== undefined)));
+  const settings = conditions.some(({ setting }) => setting !== '');
+  const all = allMetricsCsv(conditions);
+  return (
+    <Section id="results" title="Results">
+      <Figures figures={figures.scores} />
+      <h3>Every condition</h3>
+      <Table label="Results by condition" rows={conditions} starts={(condition, i) => blockLabel(condition) !== blockLabel(conditions[i - 1]!)} columns={[
+        { title: 'Attack', kind: 'nowrap', value: ({ attackLabel }) => attackLabel },
+        { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
+        ...(settings ? [{ title: 'Setting', value: ({ setting }: Condition) => setting || '–' }] : []),
+        { title: 'n seeds', kind: 'number', value: seedsCell },
+        ...metrics.map(({ stage, metric, label, kind }) => ({ title: label, kind: 'number' as const, value: (condition: Condition) => seriesCell(seriesOf(condition, metricOf(stage, metric)), kind, condition.cells.length) })),
+      ]} caption="Mean ± half of the 95% t-interval over seeds; one seed has no interval." />
+      <p class="muted small">{metrics.map(({ label, meaning }) => `${label}: ${meaning}`).join('. ')}.</p>
+      <p class="small">{all.csv !== null ? <CsvLink name="all-metrics" csv={all.csv}>Every metric of every cell (CSV, {all.rows.toLocaleString('en')} rows)</CsvLink>
+        : all.rows > 0 ? <>All {all.rows.toLocaleString('en')} numbers: <code>dosimeter results SPEC --csv</code>.</> : null}</p>
+
+      <h3>Adapter against full fine-tuning, paired by seed</h3>
+      {comparisons.length === 0 ? <p>No condition has a full fine-tuning of the same attack and setting to stand against.</p> : (
+        <>
+          <Table label="Paired differences" rows={comparisons} starts={(row, i) => row.metric !== comparisons[i - 1]!.metric} columns={[
+            { title: 'Metric', kind: 'nowrap', value: ({ metric }) => metric.label },
+            { title: 'Attack', kind: 'nowrap', value: ({ adapter }) => blockLabel(adapter) },
+            { title: 'Adapter − full', kind: 'nowrap', value: ({ adapter, full }) => (full.adapterLabel === 'full' ? adapter.adapterLabel : `${adapter.adapterLabel} − ${full.adapterLabel}`) },
+            { title: 'Pairs', kind: 'number', value: ({ seeds, incomplete }) => <>{seeds.length}{incomplete > 0 ? <span class="bad"> ({incomplete} incomplete)</span> : null}</> },
+            { title: 'Difference', kind: 'number', value: ({ difference, metric }) => formatSigned(difference!.mean, metric.kind) },
+            { title: '95% interval', kind: 'number', value: ({ difference, metric }) => formatInterval(difference!, metric.kind) },
+            { title: 'Effect size d_z', kind: 'number', value: ({ difference }) => formatNumber(difference!.effect) },
+            { title: 'Claim of the slides', value: ({ verdict }) => (verdict ? <Chip verdict={verdict} /> : '–') },
+          ]} />
+          <p class="muted small">d_z is the mean difference over the standard deviation of the differences (– where it has none). The slides claim that LoRA has the lower ASR under a backdoor and the larger accuracy drop under untargeted poisoning. A claim is <em>held</em> or <em>refuted</em> when its paired 95% interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over all comparisons of that claim, excludes zero by the declared margin ({PROPORTION_MARGIN} for accuracies and rates, {RELATIVE_MARGIN * 100}% of the full kernel’s value for information bits and entropies); else it is <em>undecided</em>.</p>
+        </>
+      )}
+      {figures.axes.length === 0 ? null : <><h3>Against the axes of the grid</h3><Figures figures={figures.axes} /></>}
+      {figures.losses.length === 0 ? null : <><h3>Training loss</h3><p>An adapter that has not learnt its training rows, poisoned ones included, is not shown to resist them. {plural(figures.losses.length, 'panel')}, one an attack.</p><Figures figures={figures.losses} /></>}
+    </Section>
+  );
+}

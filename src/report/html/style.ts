@@ -1,0 +1,79 @@
+/** The page's style sheet, inline: one column, cards for figures, tables that scroll in their own box; prints. */
+export const style = `
+:root{--ink:#1b2430;--muted:#5b6776;--line:#dfe4ea;--soft:#f5f7fa;--accent:#0072b2;--held:#00664b;--refuted:#a83f00;--bad:#b3261e;color-scheme:light}
+*{box-sizing:border-box}
+html{scroll-behavior:smooth;scroll-padding-top:56px;-webkit-text-size-adjust:100%}
+body{margin:0;background:#fff;color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+.wrap{max-width:1160px;margin:0 auto;padding:0 24px}
+header.top{border-top:4px solid var(--accent);background:var(--soft);border-bottom:1px solid var(--line);padding:26px 0 22px}
+.eyebrow{color:var(--muted);font-size:13px;letter-spacing:.02em;margin:0 0 4px}
+h1{font-size:30px;line-height:1.2;margin:0 0 6px;overflow-wrap:anywhere}
+.question{font-size:18px;margin:0 0 14px;max-width:46em}
+.standing{border-left:4px solid var(--accent);background:#fff;padding:10px 16px;margin:0 0 16px;border-radius:0 6px 6px 0}
+.standing strong{font-size:16.5px}
+.standing p{margin:2px 0 0;color:var(--muted)}
+dl.facts{display:flex;flex-wrap:wrap;gap:8px 28px;margin:0}
+dl.facts dt{color:var(--muted);font-size:12.5px}
+dl.facts dd{margin:0;font-weight:600;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
+.failed-note{border-left:4px solid var(--bad);background:#fdf1f0;padding:10px 16px;margin:16px 0 0;border-radius:0 6px 6px 0}
+.failed-note p{margin:2px 0}
+nav{position:sticky;top:0;background:rgba(255,255,255,.97);border-bottom:1px solid var(--line);z-index:5}
+nav .wrap{display:flex;gap:2px 20px;overflow-x:auto;white-space:nowrap;padding-top:9px;padding-bottom:9px}
+nav a{color:var(--muted);text-decoration:none;font-size:14px;padding:2px 0}
+nav a:hover,nav a:focus{color:var(--accent)}
+section{padding:30px 0 6px}
+h2{font-size:22px;margin:0 0 10px;line-height:1.25}
+h3{font-size:17px;margin:26px 0 8px;line-height:1.3}
+p{margin:0 0 10px;max-width:76ch}
+ul,ol{max-width:76ch;padding-left:22px}
+li{margin:0 0 6px}
+a{color:var(--accent)}
+.muted{color:var(--muted)}
+.small{font-size:13px}
+.findings{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px;margin-top:4px}
+.finding{border:1px solid var(--line);border-radius:8px;padding:14px 16px 10px;min-width:0;background:#fff}
+.finding h3{margin:0 0 4px;font-size:15.5px}
+.finding p{margin:0 0 8px}
+.finding table{font-size:13px}
+.finding td,.finding th{padding:4px 8px 4px 0}
+.scroll{overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);border-radius:8px;max-width:100%}
+.finding .scroll{border:0;border-radius:0;margin:0}
+.scroll:focus-visible,summary:focus-visible,a:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
+caption{text-align:left;color:var(--muted);padding:8px 12px 4px;font-size:13px}
+th{font-weight:600;text-align:left;color:var(--muted);white-space:nowrap;vertical-align:bottom}
+td,th{padding:6px 12px;border-bottom:1px solid var(--line);vertical-align:top}
+tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
+thead th{background:var(--soft)}
+.finding thead th{background:none}
+td.number,th.number{text-align:right;white-space:nowrap}
+td.nowrap,th.nowrap{white-space:nowrap}
+td.cut{max-width:420px;overflow-wrap:anywhere}
+tr.first td{border-top:2px solid #c6ced7}
+.bad{color:var(--bad);font-weight:600}
+.chip{display:inline-block;border-radius:10px;padding:0 9px;font-size:12.5px;line-height:20px;background:#eceff3;color:#445;white-space:normal}
+.chip.held{background:#dff3ec;color:var(--held);font-weight:600}
+.chip.refuted{background:#fbe6d9;color:var(--refuted);font-weight:600}
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,480px),1fr));gap:18px;margin:8px 0 14px;align-items:start}
+.figures.wide{grid-template-columns:minmax(0,1fr)}
+figure{margin:0;border:1px solid var(--line);border-radius:8px;padding:12px 14px 10px;min-width:0;break-inside:avoid;background:#fff}
+figure h4{margin:0 0 6px;font-size:14.5px;line-height:1.3}
+figure svg{display:block;max-width:100%;height:auto;margin:0 auto}
+.wide figure .scroll{border:0;margin:0}
+.wide figure svg{max-width:none}
+figcaption{color:var(--muted);font-size:13px;margin-top:6px}
+.downloads{margin-top:6px;font-size:13px;display:flex;gap:14px}
+.downloads a,.downloads button{color:var(--accent);background:none;border:0;padding:0;font:inherit;text-decoration:underline;cursor:pointer}
+details{border:1px solid var(--line);border-radius:8px;padding:0 14px;margin:0 0 14px;min-width:0}
+details[open]{padding-bottom:10px}
+summary{cursor:pointer;padding:9px 0;font-weight:600}
+pre{overflow-x:auto;background:var(--soft);border-radius:6px;padding:12px 14px;font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;margin:0 0 10px;max-width:100%}
+code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
+.example{border:1px solid var(--line);border-radius:8px;padding:10px 14px;margin:0 0 12px;min-width:0}
+.example p{margin:0 0 6px;max-width:none;overflow-wrap:anywhere;white-space:pre-wrap}
+.example .which{display:block;color:var(--muted);font-size:12.5px}
+mark{background:#fde3b0;padding:0 2px;border-radius:3px}
+footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px solid var(--line);margin-top:26px}
+@media(max-width:640px){.wrap{padding:0 16px}h1{font-size:25px}.question{font-size:16.5px}h2{font-size:20px}section{padding-top:22px}figure{padding:10px 8px}dl.facts{gap:8px 20px}td,th{padding:6px 9px}}
+@media print{nav,.downloads{display:none}body{font-size:11pt}header.top{background:none}.scroll{overflow:visible}details:not([open]){display:none}a{color:inherit;text-decoration:none}section{break-before:auto}}
+`.trim();

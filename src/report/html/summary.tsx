@@ -1,0 +1,88 @@
+/** The first screen: the question, what may be said, the facts that every number depends on, and the findings. */
+import type { JSX } from 'preact';
+import type { StageFacts } from '../../api.ts';
+import { distinct, type Condition } from '../conditions.ts';
+import type { Finding, Standing } from '../findings.ts';
+import { cut, formatSeconds, list, plural } from '../format.ts';
+import type { ReportInput } from '../types.ts';
+import { Chip, Table } from './parts.tsx';
+
+interface SummaryProps {
+  readonly input: ReportInput;
+  readonly conditions: readonly Condition[];
+  readonly findings: readonly Finding[];
+  readonly standing: Standing;
+}
+
+const MOST_FAILURES = 12;
+
+export function Header({ input, conditions, standing }: Omit<SummaryProps, 'findings'>): JSX.Element {
+  const seeds = distinct(input.cells.map(({ seed }) => seed)).sort((a, b) => a - b);
+  const failedCells = conditions.flatMap(({ failures }) => [...failures.keys()]);
+  const failedSeeds = distinct(failedCells.map(({ seed }) => seed));
+  const seconds = input.stages.reduce((sum, stage) => sum + (Number.isFinite(stage.seconds) ? stage.seconds : 0), 0);
+  const sources = Object.entries(input.sources);
+  const facts: readonly (readonly [string, string])[] = [
+    ['Seeds', `n = ${seeds.length}${seeds.length <= 8 ? ` (${seeds.join(', ')})` : ''}`],
+    ['Failed seeds', failedCells.length === 0 ? '0' : `${failedSeeds.length} of ${seeds.length} seeds, in ${plural(failedCells.length, 'cell')}`],
+    ['Cells', `${input.cells.length.toLocaleString('en')} (${plural(conditions.length, 'condition')} × seeds)`],
+    ['Backend', input.backends.length === 0 ? 'none recorded' : list(input.backends)],
+    ['Precision', 'float32 (spectra in float64)'],
+    ...sources.filter(([role]) => role !== 'validation data').map(([role, source]): [string, string] => [role === 'model' ? 'Model' : 'Data', String(source['source'] ?? 'unknown')]),
+    ['Compute time', formatSeconds(seconds)],
+  ];
+  return (
+    <header class="top">
+      <div class="wrap">
+        <p class="eyebrow">dosimeter · experiment report</p>
+        <h1>{input.name}</h1>
+        <p class="question">Which is hurt more by poisoned training data: LoRA or full fine-tuning? Measured on {plural(distinct(conditions.map(({ attackLabel }) => attackLabel)).length, 'attack setting')} and {plural(distinct(conditions.map(({ adapterLabel }) => adapterLabel)).length, 'adapter')}.</p>
+        <div class="standing"><strong>{standing.headline}</strong>{standing.detail === '' ? null : <p>{standing.detail}</p>}</div>
+        <dl class="facts">{facts.map(([name, value]) => <div><dt>{name}</dt><dd>{value}</dd></div>)}</dl>
+        <Failures stages={input.stages} cells={failedCells.length} of={input.cells.length} />
+      </div>
+    </header>
+  );
+}
+
+function Failures({ stages, cells, of }: { readonly stages: readonly StageFacts[]; readonly cells: number; readonly of: number }): JSX.Element | null {
+  const failed = stages.filter(({ state }) => state === 'failed');
+  const blocked = stages.filter(({ state }) => state === 'blocked').length;
+  if (failed.length === 0 && blocked === 0) return null;
+  const shown = failed.slice(0, MOST_FAILURES);
+  return (
+    <div class="failed-note" role="note">
+      <p><strong class="bad">{cells} of {of} cells failed</strong>: {plural(failed.length, 'stage')} failed{blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are missing below and are counted as failed, not dropped.</p>
+      <ul>
+        {shown.map((stage) => <li><code>{stage.id}</code>{stage.seed === null ? '' : ` (seed ${stage.seed})`}: {cut(stage.error ?? 'no message', 400)}</li>)}
+        {failed.length > shown.length ? <li>{plural(failed.length - shown.length, 'more failed stage')} in the table of stages.</li> : null}
+      </ul>
+    </div>
+  );
+}
+
+export function Findings({ findings }: { readonly findings: readonly Finding[] }): JSX.Element {
+  if (findings.length === 0) return <p>No cell of this grid has results to compare: nothing was found.</p>;
+  return (
+    <>
+      <p class="muted small">Means over seeds. Differences are paired by seed, with their 95% t-interval before correction; n counts whole pairs. A verdict is given where the slides make a claim, by the rule under <a href="#results">Results</a>.</p>
+      <div class="findings">
+        {findings.map(({ topic, sentence, comparison, rows, more }) => (
+          <div class="finding">
+            <h3>{topic}</h3>
+            <p>{sentence}</p>
+            {rows.length === 0 ? <p class="muted small">No pair of seeds is whole, so there is no difference to give.</p> : (
+              <Table label={comparison} rows={rows} columns={[
+                { title: comparison, value: ({ label }) => label },
+                { title: 'difference [95%]', kind: 'nowrap', value: ({ difference }) => difference },
+                { title: 'n', kind: 'number', value: ({ n }) => n },
+                { title: rows.some(({ verdict }) => verdict) ? 'claim' : '', value: ({ verdict }) => <Chip verdict={verdict} /> },
+              ]} />
+            )}
+            {more > 0 ? <p class="muted small">{plural(more, 'more comparison')} in the tables below.</p> : null}
+          </div>
+        ))}
+      </div>
+    </>
+  );
+}
