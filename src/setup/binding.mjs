@@ -25,12 +25,9 @@ function headersPrefix() {
   );
 }
 
-/**
- * @param {{ include: string, cc: string, framework: string }} tensorflow the headers' folder and the two libraries
- * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
- */
-export async function compileBinding(tensorflow, { buildDir, target, log, say }) {
-  const nodedir = headersPrefix();
+/** Whether this machine can compile it: asked before anything is downloaded. @throws {SetupFault} naming what is missing */
+export function checkTools() {
+  headersPrefix();
   for (const [what, commands, packages] of /** @type {const} */ ([
     ['Python', ['python3', 'python'], 'python3'],
     ['make', ['make', 'gmake'], 'make'],
@@ -40,6 +37,14 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
       throw new SetupFault(`no ${what} was found (looked for ${commands.join(', ')})`, `apt-get install -y ${packages} && npm run setup`);
     }
   }
+}
+
+/**
+ * @param {{ include: string, cc: string, framework: string }} tensorflow the headers' folder and the two libraries
+ * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
+ */
+export async function compileBinding(tensorflow, { buildDir, target, log, say }) {
+  const nodedir = headersPrefix();
   say(`compiling the TensorFlow binding with node-gyp (log: ${log})`);
   rmSync(buildDir, { recursive: true, force: true });
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });

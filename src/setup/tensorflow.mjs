@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { NAPI, TFJS_DIR, TFJS_PACKAGE, compileBinding } from './binding.mjs';
+import { NAPI, TFJS_DIR, TFJS_PACKAGE, checkTools, compileBinding } from './binding.mjs';
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
 import { SetupFault, firstWorking, run, tail } from './run.mjs';
@@ -127,13 +127,14 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
       const packages = join(dir, 'site-packages');
       const log = join(root, 'logs');
       mkdirSync(log, { recursive: true });
+      const binary = join(dir, `tfjs_binding-${recipe}.node`);
+      if (!existsSync(binary)) checkTools();
       if (own === null) {
         const python = firstWorking(['python3', 'python'], ['-m', 'pip', '--version']);
         if (python === null) throw new SetupFault('no Python with pip was found to download TensorFlow', 'apt-get install -y python3-pip && npm run setup');
         await installWheels(python, wheels, { dir: packages, downloads: join(root, 'downloads'), say });
       }
       const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
-      const binary = join(dir, `tfjs_binding-${recipe}.node`);
       if (!existsSync(binary)) {
         mkdirSync(dir, { recursive: true });
         await compileBinding(own ?? {

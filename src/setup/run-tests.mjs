@@ -1,0 +1,75 @@
+/** Runs test files, each in a process of its own, and counts: uvu exits 0 when a file ran nothing (a forgotten `.run()`). */
+import { spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+
+const PARALLEL = Math.min(2, availableParallelism());
+const LIMIT_MS = 15 * 60_000;
+
+/** @typedef {{ file: string, passed: number, failed: number, seconds: number, output: string, why: string | null }} Result */
+
+/** @param {string} project @param {readonly string[]} filters a file is run if its path contains one of them */
+function testFiles(project, filters) {
+  return readdirSync(join(project, 'test'), { recursive: true, encoding: 'utf8' })
+    .map((file) => `test/${file.replaceAll('\\', '/')}`)
+    .filter((file) => file.endsWith('.test.ts') && (filters.length === 0 || filters.some((filter) => file.includes(filter))))
+    .sort();
+}
+
+/** The sum over a file's suites of a line of uvu's summary. @param {string} output @param {'Total' | 'Passed'} line */
+function sum(output, line) {
+  // Colours, where a test forces them.
+  const plain = output.replace(/\u001b\[\d+m/g, '');
+  return [...plain.matchAll(new RegExp(`^ {2}${line}:\\s+(\\d+)$`, 'gm'))].reduce((total, [, count]) => total + Number(count), 0);
+}
+
+/** @param {string} project @param {string} file @returns {Promise<Result>} */
+function runFile(project, file) {
+  const started = performance.now();
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: project, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_ENV: 'test' } });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => { output += text; });
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill('SIGKILL');
+    }, LIMIT_MS);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      const [total, passed] = [sum(output, 'Total'), sum(output, 'Passed')];
+      const failed = total - passed; // uvu's total leaves skipped tests out
+      const why = late ? `ran longer than ${LIMIT_MS / 60_000} minutes`
+        : total === 0 && code === 0 ? 'ran no test: does it end with .run()?'
+          : code !== 0 && failed === 0 ? `ended with ${signal ?? `exit code ${code}`}` : null;
+      resolve({ file, passed, failed: failed + (why === null ? 0 : 1), seconds: (performance.now() - started) / 1000, output, why });
+    });
+  });
+}
+
+/**
+ * Prints a line a file, the whole output of those that fail, and last the sum: `N passed, N failed`.
+ * @param {string} project its `test/` is searched for `*.test.ts`
+ * @param {readonly string[]} filters none: every file
+ * @returns {Promise<boolean>} whether all passed
+ */
+export async function runTests(project, filters) {
+  const waiting = testFiles(project, filters);
+  if (waiting.length === 0) throw new Error(`no test file matches ${filters.join(' ')}`);
+  /** @type {Result[]} */
+  const results = [];
+  await Promise.all(Array.from({ length: PARALLEL }, async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const result = await runFile(project, file);
+      results.push(result);
+      if (result.failed > 0) console.log(result.output.trimEnd());
+      const faults = `${result.failed > 0 ? `, ${result.failed} failed` : ''}${result.why === null ? '' : ` (${result.why})`}`;
+      console.log(`${result.failed > 0 ? 'FAIL' : '  ok'}  ${file}  ${result.passed} passed${faults}, ${result.seconds.toFixed(1)} s`);
+    }
+  }));
+  const [passed, failed] = [results.reduce((count, result) => count + result.passed, 0), results.reduce((count, result) => count + result.failed, 0)];
+  for (const { file } of results.filter((result) => result.failed > 0)) console.log(`failed: ${file}`);
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed === 0;
+}

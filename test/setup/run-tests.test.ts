@@ -1,0 +1,62 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject } from './project.ts';
+import type { TestProject } from './project.ts';
+
+const test = suite<{ project: TestProject }>('setup/run-tests');
+test.before.each((context) => { context.project = createProject(); });
+test.after.each(({ project }) => project.remove());
+
+const file = (body: string, end = 'test.run();'): string => `import { suite } from 'uvu';\nconst test = suite('x');\n${body}\n${end}\n`;
+const GOOD = file('test("a", () => undefined); test("b", () => undefined); test.skip("c", () => undefined);');
+
+function runTests(project: TestProject, ...filters: string[]): { code: number | null; lines: string[] } {
+  const { code, stdout } = project.node(['--input-type=module', '-e', `
+    import { runTests } from './src/setup/run-tests.mjs';
+    process.exitCode = await runTests(process.cwd(), ${JSON.stringify(filters)}) ? 0 : 1;
+  `]);
+  return { code, lines: stdout.trimEnd().split('\n') };
+}
+
+test('the last line sums over all files', ({ project }) => {
+  project.write('test/one.test.ts', GOOD);
+  project.write('test/deep/two.test.ts', GOOD);
+  const { code, lines } = runTests(project);
+  assert.is(code, 0);
+  assert.is(lines.at(-1), '4 passed, 0 failed');
+});
+
+test('a failing test is counted and its message shown', ({ project }) => {
+  project.write('test/one.test.ts', GOOD);
+  project.write('test/two.test.ts', file('test("a", () => undefined); test("b", () => { throw new Error("broken on purpose"); });'));
+  const { code, lines } = runTests(project);
+  assert.is(code, 1);
+  assert.is(lines.at(-1), '3 passed, 1 failed');
+  assert.is(lines.at(-2), 'failed: test/two.test.ts');
+  assert.match(lines.join('\n'), 'broken on purpose');
+});
+
+test('a file that forgets .run() is a failure', ({ project }) => {
+  project.write('test/one.test.ts', GOOD);
+  project.write('test/forgotten.test.ts', file('test("a", () => undefined);', ''));
+  const { code, lines } = runTests(project);
+  assert.is(code, 1);
+  assert.is(lines.at(-1), '2 passed, 1 failed');
+  assert.match(lines.join('\n'), 'ran no test: does it end with .run()?');
+});
+
+test('a file that ends early or breaks at load is a failure', ({ project }) => {
+  project.write('test/early.test.ts', file('test("a", () => process.exit(0));'));
+  project.write('test/load.test.ts', 'import "./nowhere.ts";\n');
+  const { code, lines } = runTests(project);
+  assert.is(code, 1);
+  assert.is(lines.at(-1), '0 passed, 2 failed');
+});
+
+test('a filter chooses by path', ({ project }) => {
+  project.write('test/one.test.ts', GOOD);
+  project.write('test/deep/two.test.ts', file('test("a", () => undefined);'));
+  assert.is(runTests(project, 'deep/').lines.at(-1), '1 passed, 0 failed');
+});
+
+test.run();
