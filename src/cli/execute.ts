@@ -2,6 +2,7 @@
 import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import type { Outcome, RunEvent } from '../execute/types.ts';
+import type { PluginKind } from '../registry/types.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import { reportFile, runsDir } from './options.ts';
@@ -51,9 +52,10 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
 
 async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: ExecuteOptions): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
   const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
-  const [{ executePlan }, { createPool }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { createProgress }, { journalEntry, logLine }, { workerModule }] = await Promise.all([
+  const [{ executePlan }, { createPool }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { createProgress }, { journalEntry, logLine }, { workerModule }, { rememberCode }, { saveRoot }] = await Promise.all([
     import('../execute/run.ts'), import('../execute/pool.ts'), import('../execute/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
     import('../log/run-log.ts'), import('../log/progress.ts'), import('../log/journal.ts'), import('../registry/registry.ts'),
+    import('../store/code.ts'), import('../store/roots.ts'),
   ]);
   const facts = await environment(experiment.file, backend, options.jobs);
   const folder = createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: process.argv.slice(2) });
@@ -94,6 +96,10 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     });
     await store.flush();
     durations.save();
+    const used = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
+    for (const plugin of used) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+    const keys = [...outcomes.values()].flatMap((outcome) => (outcome.state === 'ran' || outcome.state === 'cached' ? [outcome.key] : []));
+    saveRoot(store.root, experiment.file, keys);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: stop.signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: stop.signal.aborted, seconds };

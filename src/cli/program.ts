@@ -44,6 +44,17 @@ function createProgram(does: Does): Command {
     .action(does(async (spec: string, options: SpecOptions & { csv?: boolean }) => (await import('./results.ts')).resultsCommand(spec, options)));
   onSpec('report', 'make the report of what is in the store, without running anything else')
     .action(does(async (spec: string, options: SpecOptions) => (await import('./run.ts')).reportCommand(spec, options)));
+  withSpecOptions(program.command('explain <spec> [stage]').description('say why stages would run: what changed since the most similar one')).addOption(jsonOption())
+    .action(does(async (spec: string, stage: string | undefined, options: SpecOptions) => (await import('./explain.ts')).explainCommand(spec, stage, options)));
+  program.command('status [run]').description('say how the latest run stands').addOption(jsonOption())
+    .action(does(async (run: string | undefined, options: { json?: boolean }) => (await import('./runs.ts')).statusCommand(run, options)));
+  program.command('logs [stage]').description('print the log of a stage, or list the logs').option('--run <id>', 'of this run (default: the latest)').addOption(jsonOption())
+    .action(does(async (stage: string | undefined, options: { run?: string; json?: boolean }) => (await import('./runs.ts')).logsCommand(stage, options)));
+  program.command('verify').description('check every stored file against its digest').addOption(storeOption()).addOption(jsonOption())
+    .action(does(async (options: { store: string; json?: boolean }) => (await import('./store.ts')).verifyCommand(options)));
+  program.command('gc').description('sweep leftovers, and the least recently used entries down to a size').addOption(storeOption())
+    .option('--max-size <size>', 'such as 5GB').option('--dry-run', 'only say what would go').addOption(jsonOption())
+    .action(does(async (options: { store: string; maxSize?: string; dryRun?: boolean; json?: boolean }) => (await import('./store.ts')).gcCommand(options)));
   program.command('doctor').description('say which compute backend is used, why not a better one, and how to get it')
     .addOption(storeOption()).option('--backend <name>', 'ask for this one').addOption(jsonOption())
     .action(does(async (options: { store: string; backend?: BackendName; json?: boolean }) => (await import('./doctor.ts')).doctorCommand(options)));

@@ -1,0 +1,82 @@
+/** `dosimeter status` and `dosimeter logs`: runs, from their folders alone. */
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { UserFault } from '../api.ts';
+import type { JsonObject } from '../api.ts';
+import { listRuns, readJournal } from '../log/run-folder.ts';
+import { runsDir } from './options.ts';
+import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
+
+function chooseRun(id: string | undefined): { readonly id: string; readonly dir: string } {
+  const runs = listRuns(runsDir());
+  const run = id === undefined ? runs[0] : runs.find((one) => one.id.startsWith(id));
+  if (!run) throw new UserFault(id === undefined ? `nothing has run here yet (${runsDir()})` : `no run "${id}" in ${runsDir()}`, runs.length > 0 ? `the latest is ${runs[0]!.id}` : 'dosimeter run <spec>');
+  return run;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+interface RunStatus {
+  readonly run: string;
+  readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed';
+  readonly spec: string;
+  readonly stages: { readonly [state: string]: number };
+  readonly running: readonly string[];
+  readonly failed: readonly { readonly stage: string; readonly error: string }[];
+}
+
+function statusOf({ id, dir }: { readonly id: string; readonly dir: string }): RunStatus {
+  const events = readJournal(dir);
+  const created = events.find(({ event }) => event === 'created');
+  const ended = events.find(({ event }) => event === 'ended');
+  const running = new Set<string>(), failed: { stage: string; error: string }[] = [];
+  const stages: { [state: string]: number } = {};
+  for (const event of events) {
+    if (event['event'] === 'started') stages['to run'] = Number(event['stages']);
+    if (event['event'] === 'stage-started') running.add(String(event['stage']));
+    if (event['event'] !== 'stage-ended') continue;
+    const state = String(event['state']);
+    running.delete(String(event['stage']));
+    stages[state] = (stages[state] ?? 0) + 1;
+    if (state === 'failed') failed.push({ stage: String(event['stage']), error: String(event['error']) });
+  }
+  const state = ended ? (ended['interrupted'] === true ? 'interrupted' : failed.length > 0 ? 'failed' : 'done') : isAlive(Number(created?.['pid'])) ? 'running' : 'killed';
+  return { run: id, state, spec: String(created?.['spec'] ?? ''), stages, running: state === 'running' ? [...running] : [], failed };
+}
+
+export async function statusCommand(run: string | undefined, options: { readonly json?: boolean }): Promise<number> {
+  const status = statusOf(chooseRun(run));
+  if (options.json) { json(status); return 0; }
+  out(`${paint.bold(status.run)} ${status.state}  ${status.spec}`);
+  out(Object.entries(status.stages).map(([state, n]) => `${n} ${state}`).join(', '));
+  for (const stage of status.running) out(`  running ${stage}`);
+  for (const { stage, error } of status.failed) out(paint.red(`  failed ${stage}: ${error}`));
+  return 0;
+}
+
+export async function logsCommand(stage: string | undefined, options: { readonly run?: string; readonly json?: boolean }): Promise<number> {
+  const { id, dir } = chooseRun(options.run);
+  const logs = path.join(dir, 'logs');
+  const names = existsSync(logs) ? readdirSync(logs).filter((name) => name.endsWith('.log')).sort() : [];
+  if (stage === undefined) {
+    const list: JsonObject[] = names.map((name) => ({ stage: name.slice(0, -4), file: path.join(logs, name) }));
+    if (options.json) json({ run: id, log: path.join(dir, 'run.log'), stages: list });
+    else {
+      out(path.join(dir, 'run.log'));
+      if (list.length > 0) out(table(list.map(({ stage: name, file }) => [String(name), String(file)])));
+    }
+    return 0;
+  }
+  const found = names.filter((name) => name.startsWith(stage));
+  if (found.length === 0) throw new UserFault(`no stage "${stage}" ran in ${id}`, names.length > 0 ? `those that ran: ${names.slice(0, 8).map((name) => name.slice(0, -4)).join(', ')}${names.length > 8 ? ', …' : ''}` : 'every stage was cached');
+  if (found.length > 1) say(paintErr.dim(`${count(found.length, 'log')}: ${found.map((name) => name.slice(0, -4)).join(', ')}`));
+  for (const name of found) process.stdout.write(readFileSync(path.join(logs, name)));
+  return 0;
+}

@@ -1,0 +1,32 @@
+/** `dosimeter verify` and `dosimeter gc`. */
+import path from 'node:path';
+import { collectGarbage, parseSize } from '../store/gc.ts';
+import { openStore } from '../store/store.ts';
+import { verifyStore } from '../store/verify.ts';
+import { count, json, out, paint } from './terminal.ts';
+
+interface StoreOptions { readonly store: string; readonly json?: boolean }
+
+export async function verifyCommand(options: StoreOptions): Promise<number> {
+  const store = openStore(path.resolve(options.store));
+  const { checked, damaged } = await verifyStore(store);
+  store.close();
+  if (options.json) json({ checked, damaged });
+  else {
+    for (const { key, why, moved } of damaged) out(`${paint.red('damaged')} ${key}: ${why}\n  moved to ${moved}`);
+    out(`${checked === 1 ? '1 entry' : `${checked} entries`} checked, ${damaged.length === 0 ? 'all whole' : `${damaged.length} damaged: the next run makes them anew`}`);
+  }
+  return damaged.length === 0 ? 0 : 1;
+}
+
+export async function gcCommand(options: StoreOptions & { readonly maxSize?: string; readonly dryRun?: boolean }): Promise<number> {
+  const store = openStore(path.resolve(options.store));
+  const swept = collectGarbage(store, options.maxSize === undefined ? null : parseSize(options.maxSize), options.dryRun === true);
+  if (options.json) json(swept);
+  else {
+    const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+    const verb = options.dryRun === true ? 'would sweep' : 'swept';
+    out(`${verb} ${swept.entries.length === 1 ? '1 entry' : `${swept.entries.length} entries`} (${megabytes(swept.bytes)}) and ${count(swept.damaged, 'damaged leftover')}; ${swept.kept.entries} left (${megabytes(swept.kept.bytes)})`);
+  }
+  return 0;
+}
