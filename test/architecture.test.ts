@@ -1,0 +1,147 @@
+/** The table of rooms in ARCHITECTURE.md is what this test enforces: imports that it does not allow fail, and so do rooms that it lacks. */
+import { readFileSync, readdirSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { join, posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+
+const test = suite('architecture');
+const root = fileURLToPath(new URL('../', import.meta.url));
+
+interface Import {
+  readonly from: string;
+  readonly specifier: string;
+  readonly typesOnly: boolean;
+  readonly dynamic: boolean;
+}
+
+const filesUnder = (dir: string): string[] => readdirSync(join(root, dir), { recursive: true, encoding: 'utf8' })
+  .map((file) => `${dir}/${file.replaceAll('\\', '/')}`).filter((file) => /\.(tsx?|mjs)$/.test(file)).sort();
+
+const parse = (file: string): ts.SourceFile => ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest, true);
+
+function importsOf(file: string): Import[] {
+  const imports: Import[] = [];
+  const add = (specifier: string, typesOnly: boolean, dynamic: boolean): void => { imports.push({ from: file, specifier, typesOnly, dynamic }); };
+  const allTypes = (node: ts.ImportDeclaration): boolean => {
+    const clause = node.importClause;
+    if (clause === undefined) return false;
+    if (clause.phaseModifier === ts.SyntaxKind.TypeKeyword) return true;
+    const named = clause.namedBindings;
+    return clause.name === undefined && named !== undefined && ts.isNamedImports(named) && named.elements.length > 0 && named.elements.every((element) => element.isTypeOnly);
+  };
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) add(node.moduleSpecifier.text, allTypes(node), false);
+    if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined && ts.isStringLiteral(node.moduleSpecifier)) add(node.moduleSpecifier.text, node.isTypeOnly, false);
+    if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument) && ts.isStringLiteral(node.argument.literal)) add(node.argument.literal.text, true, false);
+    if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      const [specifier] = node.arguments;
+      if (specifier !== undefined && ts.isStringLiteral(specifier)) add(specifier.text, false, true);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(parse(file));
+  return imports;
+}
+
+/** `src/plan/keys.ts` → `plan`; `src/api.ts` → `api`; `plugins/…` → `plugins`; anything else → null. */
+function roomOf(path: string): string | null {
+  const [top, second = ''] = path.split('/');
+  return top === 'plugins' ? 'plugins' : top === 'src' ? second.replace(/\.ts$/, '') : null;
+}
+
+interface Rule {
+  readonly values: ReadonlySet<string>;
+  readonly types: ReadonlySet<string>;
+}
+
+/** The third column: `api, spec (types)`, `–`, or `everything but science, data`. */
+function readTable(): Map<string, Rule> {
+  const rows = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8').split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim()))
+    .filter((cells) => cells.length === 5 && /^`(src|plugins)/.test(cells[1] ?? ''));
+  const roomsOf = (cell: string): string[] => [...new Set([...cell.matchAll(/`([^`]+)`/g)].map(([, path]) => roomOf(path ?? '') ?? ''))];
+  const rooms = rows.flatMap((cells) => roomsOf(cells[1] ?? ''));
+  const rules = new Map<string, Rule>();
+  for (const cells of rows) {
+    const allowed = cells[3] ?? '';
+    const values = new Set<string>();
+    const types = new Set<string>();
+    if (allowed.startsWith('everything but ')) {
+      const without = allowed.slice('everything but '.length).split(', ');
+      for (const room of rooms) if (!without.includes(room)) values.add(room);
+    } else if (allowed !== '–') {
+      for (const item of allowed.split(', ')) (item.endsWith(' (types)') ? types : values).add(item.replace(' (types)', ''));
+    }
+    for (const room of roomsOf(cells[1] ?? '')) rules.set(room, { values, types });
+  }
+  return rules;
+}
+
+const rules = readTable();
+const sources = [...filesUnder('src'), ...filesUnder('plugins')];
+
+test('the table names every room, and no room that is not there', () => {
+  const rooms = new Set(sources.map((file) => roomOf(file)));
+  assert.equal([...rules.keys()].sort(), [...rooms].sort());
+});
+
+test('imports go along the arrows', () => {
+  const wrong: string[] = [];
+  for (const { from, specifier, typesOnly } of sources.flatMap(importsOf)) {
+    if (!specifier.startsWith('.')) continue;
+    const to = posix.join(posix.dirname(from), specifier);
+    const [fromRoom, toRoom] = [roomOf(from), roomOf(to)];
+    // Schemas and package.json are data.
+    if (fromRoom === null || fromRoom === toRoom || (toRoom === null && to.endsWith('.json'))) continue;
+    const rule = rules.get(fromRoom);
+    if (toRoom === null || !(rule?.values.has(toRoom) || (typesOnly && rule?.types.has(toRoom)))) wrong.push(`${from} imports ${typesOnly ? 'types from ' : ''}${to}`);
+  }
+  assert.equal(wrong, []);
+});
+
+test('the table keeps engine and science apart', () => {
+  const [engine, science] = [['spec', 'plan', 'store', 'execute', 'log', 'registry', 'report'], ['science', 'poisoning', 'data']];
+  for (const [rooms, others] of [[engine, [...science, 'plugins']], [science, [...engine, 'plugins', 'cli']]] as const) {
+    for (const room of rooms) {
+      const rule = rules.get(room);
+      assert.equal(others.filter((other) => rule?.values.has(other) || rule?.types.has(other)), [], room);
+    }
+  }
+});
+
+test('what runs before npm ci imports Node\'s own modules only', () => {
+  const early = new Set(['src/setup/setup.mjs', 'src/setup/launcher.mjs', 'src/setup/quickstart.mjs', 'src/setup/test.mjs']);
+  const wrong: string[] = [];
+  for (const file of early) {
+    for (const { specifier, dynamic } of importsOf(file)) {
+      if (dynamic) continue;
+      if (specifier.startsWith('.')) early.add(posix.join(posix.dirname(file), specifier));
+      else if (!builtinModules.includes(specifier.replace(/^node:/, ''))) wrong.push(`${file} imports ${specifier}`);
+    }
+  }
+  assert.ok(early.has('src/setup/dependencies.mjs') && early.has('src/setup/build-record.mjs'));
+  assert.equal(wrong, []);
+});
+
+test('planning loads no numerics: plugins import science and large packages when they run', () => {
+  const heavy = /^(@tensorflow\/|@huggingface\/|vega|winston)|\/src\/(science|compute)\//;
+  const wrong = filesUnder('plugins').flatMap(importsOf)
+    .filter(({ from, specifier, typesOnly, dynamic }) => !typesOnly && !dynamic && heavy.test(specifier.startsWith('.') ? `/${posix.join(posix.dirname(from), specifier)}` : specifier))
+    .map(({ from, specifier }) => `${from} imports ${specifier}`);
+  assert.equal(wrong, []);
+});
+
+test('every test file runs its tests', () => {
+  const tests = filesUnder('test').filter((file) => file.endsWith('.test.ts'));
+  const runs = (file: string): boolean => parse(file).statements.some((statement) => (
+    ts.isExpressionStatement(statement) && ts.isCallExpression(statement.expression)
+    && ts.isPropertyAccessExpression(statement.expression.expression) && statement.expression.expression.name.text === 'run'
+  ));
+  assert.ok(tests.length > 0);
+  assert.equal(tests.filter((file) => !runs(file)), []);
+});
+
+test.run();
