@@ -1,0 +1,46 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { cheaper, explicitCost, gramCost } from '../../../src/science/ntk/cost.ts';
+import { sliceWidth } from '../../../src/science/ntk/explicit.ts';
+import { batches, layerGroups } from '../../../src/science/ntk/kernels.ts';
+
+const test = suite('plans of a contraction');
+
+test('batches hold rows of like length within the padded tokens; a row beyond them goes alone', () => {
+  const lengths = [7, 3, 19, 3, 5, 2];
+  assert.equal(batches(lengths, 10).map((rows) => [...rows]), [[5, 1, 3], [4], [0], [2]]); // 3·3 = 9, then 5 + 7 > 10
+  assert.equal(batches(lengths, 1000).map((rows) => [...rows]), [[5, 1, 3, 4, 0, 2]]);
+  assert.equal(batches(lengths, 1).length, 6);
+});
+
+test('layer groups fit the memory, each layer in one, in order', () => {
+  const layers = [[100, 50], [100, 50], [50, 400], [10, 10]].map(([n, m], i) => ({ name: `l${i}`, in: n!, out: m!, adaptable: true }));
+  // bytes: 4 · 1000 tokens · (n + 2m) = 0.8 MB, 0.8 MB, 3.4 MB, 0.12 MB
+  const names = (memoryMB: number): string[][] => layerGroups(layers, 1000, 2, memoryMB).map((group) => group.map(({ name }) => name));
+  assert.equal(names(100), [['l0', 'l1', 'l2', 'l3']]);
+  assert.equal(names(1.6), [['l0', 'l1'], ['l2'], ['l3']]);
+  assert.equal(names(0.001), [['l0'], ['l1'], ['l2'], ['l3']]);
+});
+
+test('token pairs for short rows, gradients for long ones', () => {
+  const block = (rows: number, width: number): { rows: number; tokens: number; width: number } => ({ rows, tokens: rows * width, width });
+  assert.is(cheaper([block(32, 1)], 2, 384, 384), 'gram');
+  assert.is(cheaper([block(32, 128)], 2, 384, 384), 'explicit');
+  assert.is(cheaper([block(32, 64)], 2, 8, 384), 'explicit', 'LoRA\'s factors are narrow');
+});
+
+test('costs count multiplications and additions', () => {
+  // One row of 3 tokens, one class, p = 5, q = 7: gradients 2·3·5·7, Gram 2·5·7.
+  assert.is(explicitCost([{ rows: 1, tokens: 3, width: 3 }], 1, 5, 7), 2 * 3 * 35 + 2 * 35);
+  // 9 token pairs: q, then p for the one class pair, a sum and a product.
+  assert.is(gramCost([{ rows: 1, tokens: 3, width: 3 }], 1, 5, 7), 2 * 9 * (7 + 5 + 1 + 1));
+});
+
+test('slices of a layer stay within memory and within one float32 sum, one column at least', () => {
+  assert.is(sliceWidth(384, 384, 64), 85); // 32768 / 384
+  assert.is(sliceWidth(384, 384, 2048), 21); // 64 MiB / (4 · 384 · 2048)
+  assert.is(sliceWidth(8, 384, 64), 8);
+  assert.is(sliceWidth(384, 1e9, 64), 1);
+});
+
+test.run();

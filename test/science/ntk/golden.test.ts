@@ -1,0 +1,26 @@
+/** Kernels and Fisher spectra of the tiny BERT against PyTorch in double precision: test/golden/ntk.py. */
+import { suite } from 'uvu';
+import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
+import { backends, useBackend } from '../backend.ts';
+import { openTiny } from '../tiny-bert.ts';
+import { assertReference, readReference } from './fixture/golden.ts';
+
+const test = suite('ntk against PyTorch');
+
+for (const backend of backends) {
+  for (const kind of ['lora', 'full'] as const) {
+    for (const method of ['auto', 'explicit', 'gram'] as const) {
+      test(`${backend}: a tiny BERT under ${kind}, ${method}`, async () => {
+        await useBackend(backend);
+        const model = adaptedModel(await openTiny(kind, true));
+        try {
+          await assertReference(model, await readReference(`ntk-tiny-${kind}`), { method, batchTokens: 64 });
+        } finally {
+          model.dispose();
+        }
+      });
+    }
+  }
+}
+
+test.run();
