@@ -99,7 +99,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     const used = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
     for (const plugin of used) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
     const keys = [...outcomes.values()].flatMap((outcome) => (outcome.state === 'ran' || outcome.state === 'cached' ? [outcome.key] : []));
-    saveRoot(store.root, experiment.file, keys);
+    saveRoot(store.root, path.resolve(experiment.file), keys);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: stop.signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: stop.signal.aborted, seconds };

@@ -33,7 +33,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
 
 /** The experiment, and the registry with the plugins that the spec brings. */
 export async function load(spec: string, options: Pick<SpecOptions, 'set' | 'only'>): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
-  const [{ loadRegistry, loadOutsidePlugins }, { loadExperiment }] = await Promise.all([import('../registry/registry.ts'), import('../spec/spec.ts')]);
+  const [{ loadRegistry, loadOutsidePlugins }, { loadExperiment }] = await Promise.all([import('../registry/registry.ts'), import('../spec/load.ts')]);
   let registry = await loadRegistry();
   const loaded = await loadExperiment(spec, {
     registry: async (modules) => {

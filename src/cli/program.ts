@@ -73,7 +73,7 @@ async function explainFault(error: unknown): Promise<number> {
   }
   if (error instanceof SpecFault) {
     const { printDiagnostics } = await import('../spec/print.ts');
-    say(printDiagnostics(error.diagnostics));
+    process.stderr.write(printDiagnostics(error.diagnostics, { color: paintErr.isColorSupported }));
     return WRONG;
   }
   if ((error as Error | null)?.name === 'UserFault') {
