@@ -1,0 +1,87 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import fisher from '../../../plugins/stages/fisher.ts';
+import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
+import { writeNpy } from '../../../src/science/io/npy.ts';
+import { useBackend } from '../../science/backend.ts';
+import { file, fisherOf, openChain, type Chain } from './kernel-chain.ts';
+import { tempFolder, tinyCell } from './rig.ts';
+
+const test = suite('fisher stage');
+let chain: Chain;
+test.before(async () => { await useBackend('cpu'); chain = await openChain(); });
+test.after(() => chain.clean());
+
+const cell = tinyCell({ fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] } });
+const json = async <T>(path: string): Promise<T> => JSON.parse(await readFile(path, 'utf8')) as T;
+
+test('it reads the kernels and its own settings', () => {
+  const { params, inputs } = fisher.define([cell], { with: {}, goals: [] });
+  assert.equal(params, { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] });
+  assert.equal([inputs['ntk']!.kind, inputs['ntk']!.cell], ['ntk', cell]);
+});
+
+test('fisher.json has the shape that other tools read, metrics.json its numbers under flat names', async () => {
+  const ran = await chain.fisher(cell);
+  const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
+  for (const at of ['init', 'final']) {
+    const found = await json<Record<'lora' | 'full', FisherSummary>>(file(ran, at, 'fisher.json'));
+    assert.equal(Object.keys(found).sort(), ['full', 'lora']);
+    for (const kind of ['lora', 'full'] as const) {
+      assert.equal(Object.keys(found[kind]).sort(), ['empirical', 'true']);
+      assert.equal([found[kind].true.spectrum.length, found[kind].empirical.spectrum.length], [8, 4]); // N·C and N
+      for (const which of ['true', 'empirical'] as const) {
+        const { spectrum, count, tolerance, renyi, ...rest } = found[kind][which];
+        assert.equal(Object.keys(rest).sort(), ['information_bits', 'information_bits_normalised', 'sensitivity']);
+        assert.equal(spectrum, [...spectrum].sort((a, b) => b - a));
+        assert.is(count, spectrum.filter((value) => value > 1e-6 * spectrum[0]!).length);
+        assert.ok(count >= 2 && count <= 4 && tolerance === 1e-6);
+        assert.equal(Object.keys(renyi.raw).sort(), ['0.5', '2', '3', 'inf']);
+        assert.equal(Object.keys(renyi.normalised).sort(), ['0.5', '1', '2', '3', 'inf']);
+        const name = `${at}.${kind}.${which}`;
+        assert.is(metrics[`${name}.information_bits`], rest.information_bits);
+        assert.is(metrics[`${name}.renyi_normalised_2`], renyi.normalised['2']);
+        assert.is(metrics[`${name}.renyi_raw_inf`], renyi.raw['inf']);
+        assert.is(metrics[`${name}.count`], count);
+      }
+    }
+    const spectra = await json<Record<string, number[]>>(file(ran, at, 'kernel-spectrum.json'));
+    assert.equal([spectra['lora']!.length, spectra['full']!.length], [8, 8]);
+  }
+  assert.ok(Object.values(metrics).every(Number.isFinite));
+});
+
+test('by hand: one row, two classes, K = diag(3, 1), even odds', async () => {
+  const dir = await tempFolder();
+  const at = join(dir, 'ntk', 'final');
+  await mkdir(at, { recursive: true });
+  await writeNpy(join(at, 'kernel-full.npy'), { shape: [1, 2, 1, 2], data: Float64Array.of(3, 0, 0, 1) });
+  await writeNpy(join(at, 'logits.npy'), { shape: [1, 2], data: Float32Array.of(5, 5) });
+  await writeFile(join(at, 'rows.json'), '[{"id": "a", "label": 1, "tokens": 3}]');
+  await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out'));
+  const { full } = await json<{ full: FisherSummary }>(join(dir, 'out', 'final', 'fisher.json'));
+  // diag(p) − ppᵀ = ¼[[1, −1], [−1, 1]]: λ = tr(KLLᵀ) = (3 + 1)/4.  r = (½, −½): rᵀKr = (3 + 1)/4.
+  for (const { spectrum, count, information_bits: bits } of [full.true, full.empirical]) {
+    assert.ok(Math.abs(spectrum[0]! - 1) < 1e-14);
+    assert.ok(count === 1 && Math.abs(bits!) < 1e-14);
+  }
+  assert.equal([full.true.spectrum.length, full.empirical.spectrum.length], [2, 1]);
+  await rm(dir, { recursive: true });
+});
+
+test('kernels and logits of different rows are refused', async () => {
+  const dir = await tempFolder();
+  const at = join(dir, 'ntk', 'init');
+  await mkdir(at, { recursive: true });
+  await writeNpy(join(at, 'kernel-full.npy'), { shape: [1, 2, 1, 2], data: Float64Array.of(3, 0, 0, 1) });
+  await writeNpy(join(at, 'logits.npy'), { shape: [2, 2], data: Float32Array.of(5, 5, 1, 2) });
+  await writeFile(join(at, 'rows.json'), '[{"id": "a", "label": 1, "tokens": 3}, {"id": "b", "label": 0, "tokens": 3}]');
+  let message = '';
+  try { await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out')); } catch (error) { message = (error as Error).message; }
+  assert.match(message, /has the shape \[1, 2, 1, 2\], its logits \[2, 2\]/);
+  await rm(dir, { recursive: true });
+});
+
+test.run();

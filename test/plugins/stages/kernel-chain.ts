@@ -1,0 +1,59 @@
+/** train → kernel → ntk on the tiny BERT, stage by stage, as the tests of kernel, ntk and fisher share it. */
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import fisher from '../../../plugins/stages/fisher.ts';
+import kernel from '../../../plugins/stages/kernel.ts';
+import ntk from '../../../plugins/stages/ntk.ts';
+import train from '../../../plugins/stages/train.ts';
+import type { Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
+import { contextOf, poisonedFolder, runStage, spokenRows, type Ran } from './rig.ts';
+
+/** 23 rows of 4 to 8 tokens. */
+export const rows = spokenRows(23);
+
+export interface Chain {
+  /** A rows folder, as a data or poison stage leaves it. */
+  readonly data: string;
+  run(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request?: JsonObject): Promise<Ran>;
+  train(cell: Cell): Promise<Ran>;
+  /** Trains where the stage's definition says, then computes. */
+  kernel(cell: Cell, at: 'init' | 'final'): Promise<Ran>;
+  ntk(cell: Cell): Promise<Ran>;
+  fisher(cell: Cell): Promise<Ran>;
+  clean(): Promise<void>;
+}
+
+export async function openChain(): Promise<Chain> {
+  const data = await poisonedFolder(rows);
+  const made = [data];
+  const run: Chain['run'] = async (stage, cell, inputs, request = {}) => {
+    const ran = await runStage(stage, cell, inputs, request);
+    made.push(dirname(ran.dir));
+    return ran;
+  };
+  const chain: Chain = {
+    data, run,
+    train: (cell) => run(train, cell, { data }),
+    kernel: async (cell, at) => {
+      const asked = kernel.define([cell], { with: { at }, goals: [] }).inputs['model']!;
+      return run(kernel, cell, { model: (await chain.train(asked.cell)).dir, rows: data }, { at });
+    },
+    ntk: async (cell) => {
+      const inputs: Record<string, string> = {};
+      for (const at of cell.ntk.at) inputs[at] = (await chain.kernel(cell, at)).dir;
+      return run(ntk, cell, inputs);
+    },
+    fisher: async (cell) => run(fisher, cell, { ntk: (await chain.ntk(cell)).dir }),
+    clean: async () => { for (const dir of made) await rm(dir, { recursive: true, force: true }); },
+  };
+  return chain;
+}
+
+/** Runs fisher over a folder that a test wrote. */
+export async function fisherOf(cell: Cell, ntkDir: string, outDir: string): Promise<void> {
+  await mkdir(outDir, { recursive: true });
+  const definition = fisher.define([cell], { with: {}, goals: [] });
+  await fisher.run({ ...contextOf(definition, { inputs: { ntk: ntkDir } }), outDir });
+}
+
+export const file = (ran: Ran, ...parts: string[]): string => join(ran.dir, ...parts);

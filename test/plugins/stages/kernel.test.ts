@@ -1,0 +1,101 @@
+import { readFile, readdir, rm } from 'node:fs/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as tf from '@tensorflow/tfjs-core';
+import kernel from '../../../plugins/stages/kernel.ts';
+import train from '../../../plugins/stages/train.ts';
+import type { Cell } from '../../../src/api.ts';
+import { readNpy } from '../../../src/science/io/npy.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { useBackend } from '../../science/backend.ts';
+import { checkpoint } from '../../science/tiny-bert.ts';
+import { file, openChain, rows, type Chain } from './kernel-chain.ts';
+import { classes, poisonedFolder, tinyCell } from './rig.ts';
+
+const test = suite('kernel stage');
+let chain: Chain;
+test.before(async () => { await useBackend('cpu'); chain = await openChain(); });
+test.after(() => chain.clean());
+
+const define = (cell: Cell, at: 'init' | 'final') => kernel.define([cell], { with: { at }, goals: [] });
+
+test('it is of the split\'s clean rows at a checkpoint, and reads nothing else', () => {
+  const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
+  const { params, inputs, assets, uses } = define(cell, 'final');
+  assert.equal(params, { architecture: 'bert', adapter: 'lora', rows: 4, max_length: 16 });
+  assert.equal([inputs['model']!.kind, inputs['model']!.cell], ['train', cell]);
+  assert.equal([inputs['rows']!.kind, inputs['rows']!.with], ['data', { split: 'validation' }]);
+  assert.equal(assets, { model: `file:${checkpoint}` });
+  assert.equal(uses, [{ kind: 'model', name: 'bert' }, { kind: 'adapter', name: 'lora' }]);
+});
+
+test('at init it is shared by every attack, learning rate and number of steps', () => {
+  const start = (change: { [section in keyof Cell]?: unknown }) => {
+    const { params, inputs } = define(tinyCell(change), 'init');
+    const request = inputs['model']!;
+    const { params: trainParams, inputs: trainInputs } = train.define([request.cell], { with: {}, goals: [] });
+    return JSON.stringify([params, trainParams, Object.values(trainInputs).map(({ kind, with: narrowed }) => [kind, narrowed])]);
+  };
+  const plain = start({});
+  assert.is(start({ poisoning: { attack: 'label-flip', rate: 0.3 } }), plain);
+  assert.is(start({ train: { ...tinyCell().train, steps: 99, learning_rate: 0.5, optimizer: 'sgd' } }), plain);
+  assert.is(start({ evaluate: { batch_size: 1 }, fisher: {} }), plain);
+  assert.is.not(start({ seed: 2 }), plain);
+  assert.is.not(start({ adapter: { type: 'lora', rank: 5 } }), plain);
+  assert.is.not(start({ ntk: { rows: 5, split: 'validation', at: ['init'] } }), plain);
+});
+
+test('LoRA: both kernels in NumPy\'s format, logits, traces by the checkpoint\'s own names, and the first rows in order', async () => {
+  const ran = await chain.kernel(tinyCell(), 'final');
+  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'kernel-lora.npy', 'layers.json', 'logits.npy', 'rows.json']);
+  const full = await readNpy(file(ran, 'kernel-full.npy')), lora = await readNpy(file(ran, 'kernel-lora.npy')), logits = await readNpy(file(ran, 'logits.npy'));
+  assert.equal([full.shape, lora.shape, logits.shape], [[4, 2, 4, 2], [4, 2, 4, 2], [4, 2]]);
+
+  const layers = JSON.parse(await readFile(file(ran, 'layers.json'), 'utf8')) as Record<string, { full: number; lora: number }>;
+  assert.is(Object.keys(layers).length, 19);
+  assert.is(Object.keys(layers)[0], 'bert.encoder.layer.0.attention.self.query.weight');
+  assert.is(Object.keys(layers)[18], 'bert.pooler.dense.weight');
+  const trace = (data: ArrayLike<number>): number => Array.from({ length: 8 }, (_, i) => data[i * 9]!).reduce((a, b) => a + b);
+  const sum = (kind: 'full' | 'lora'): number => Object.values(layers).reduce((total, layer) => total + layer[kind], 0);
+  assert.ok(Math.abs(sum('full') / trace(full.data) - 1) < 1e-12 && Math.abs(sum('lora') / trace(lora.data) - 1) < 1e-12);
+
+  const tokenizer = await openTokenizer(checkpoint);
+  assert.equal(JSON.parse(await readFile(file(ran, 'rows.json'), 'utf8')),
+    rows.slice(0, 4).map(({ id, label, text }) => ({ id, label, tokens: tokenizer.encode(text, undefined, 16).ids.length })));
+  assert.match(ran.log.join('\n'), /4 rows, 2 classes, 19 layers in/);
+});
+
+test('a second kernel in the same process leaves no more tensors than the first', async () => {
+  await chain.kernel(tinyCell(), 'init');
+  const before = tf.memory().numTensors; // the base model stays loaded
+  await chain.kernel(tinyCell(), 'init');
+  assert.is(tf.memory().numTensors, before);
+});
+
+test('full fine-tuning has the full kernel alone', async () => {
+  const ran = await chain.kernel(tinyCell({ adapter: { type: 'full' } }), 'final');
+  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'layers.json', 'logits.npy', 'rows.json']);
+  const layers = JSON.parse(await readFile(file(ran, 'layers.json'), 'utf8')) as Record<string, object>;
+  assert.equal(Object.keys(layers['bert.pooler.dense.weight']!), ['full']);
+});
+
+test('a split with fewer rows gives what it has, and says so', async () => {
+  const ran = await chain.kernel(tinyCell({ ntk: { rows: 40, split: 'validation', at: ['final'] } }), 'init');
+  assert.equal((await readNpy(file(ran, 'logits.npy'))).shape, [23, 2]);
+  assert.match(ran.log.join('\n'), /ntk\.rows asks for 40; the split has no more/);
+});
+
+test('other classes than the training rows\', and an empty split, are the user\'s fault', async () => {
+  const trained = await chain.train(tinyCell());
+  const faultOf = async (data: string): Promise<string> => {
+    try { await chain.run(kernel, tinyCell(), { model: trained.dir, rows: data }, { at: 'final' }); } catch (error) {
+      assert.is((error as Error).name, 'UserFault');
+      return (error as Error).message;
+    } finally { await rm(data, { recursive: true }); }
+    throw new Error('no fault');
+  };
+  assert.match(await faultOf(await poisonedFolder(rows, undefined, [...classes].reverse())), /classes positive, negative, the training rows negative, positive/);
+  assert.match(await faultOf(await poisonedFolder([])), /has no row/);
+});
+
+test.run();

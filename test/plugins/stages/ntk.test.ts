@@ -1,0 +1,52 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import ntk from '../../../plugins/stages/ntk.ts';
+import type { Cell } from '../../../src/api.ts';
+import { readNpy } from '../../../src/science/io/npy.ts';
+import { useBackend } from '../../science/backend.ts';
+import { file, openChain, type Chain } from './kernel-chain.ts';
+import { tinyCell, type Ran } from './rig.ts';
+
+const test = suite('ntk stage');
+let chain: Chain;
+test.before(async () => { await useBackend('cpu'); chain = await openChain(); });
+test.after(() => chain.clean());
+
+const metricsOf = async (ran: Ran): Promise<Record<string, number>> => JSON.parse(await readFile(file(ran, 'metrics.json'), 'utf8')) as Record<string, number>;
+
+test('it reads one kernel a checkpoint', () => {
+  const inputs = (at: string[]) => ntk.define([tinyCell({ ntk: { rows: 4, split: 'validation', at } }) as Cell], { with: {}, goals: [] }).inputs;
+  assert.equal(Object.entries(inputs(['init', 'final'])).map(([name, { kind, with: narrowed }]) => [name, kind, narrowed]), [['init', 'kernel', { at: 'init' }], ['final', 'kernel', { at: 'final' }]]);
+  assert.equal(Object.keys(inputs(['final'])), ['final']);
+});
+
+test('LoRA: the kernels under their checkpoints\' names, alignment with the full kernel, and drift', async () => {
+  const cell = tinyCell();
+  const kernels = { init: await chain.kernel(cell, 'init'), final: await chain.kernel(cell, 'final') };
+  const ran = await chain.run(ntk, cell, { init: kernels.init.dir, final: kernels.final.dir });
+  assert.equal((await readdir(ran.dir)).sort(), ['final', 'init', 'metrics.json']);
+  for (const at of ['init', 'final'] as const) {
+    for (const name of await readdir(kernels[at].dir)) assert.equal(await readFile(file(ran, at, name)), await readFile(file(kernels[at], name)));
+    assert.is((await readdir(file(ran, at))).length, 5);
+  }
+  const metrics = await metricsOf(ran);
+  assert.equal(Object.keys(metrics).sort(), ['final.alignment', 'final.full.mean_trace', 'final.lora.mean_trace', 'final.rows', 'full.drift', 'full.rotation', 'init.alignment',
+    'init.full.mean_trace', 'init.lora.mean_trace', 'init.rows', 'lora.drift', 'lora.rotation']);
+  const before = (await readNpy(file(ran, 'init', 'kernel-lora.npy'))).data, after = (await readNpy(file(ran, 'final', 'kernel-lora.npy'))).data;
+  let difference = 0, norm = 0;
+  before.forEach((value, i) => { difference += (after[i]! - value) ** 2; norm += value ** 2; });
+  assert.ok(Math.abs(metrics['lora.drift']! - Math.sqrt(difference / norm)) < 1e-12);
+  assert.ok(metrics['init.alignment']! > 0 && metrics['init.alignment']! < 1);
+});
+
+test('one checkpoint has no drift; full fine-tuning no alignment', async () => {
+  const one = await chain.ntk(tinyCell({ ntk: { rows: 4, split: 'validation', at: ['final'] } }));
+  assert.equal((await readdir(one.dir)).sort(), ['final', 'metrics.json']);
+  assert.equal(Object.keys(await metricsOf(one)).filter((name) => /drift|rotation/.test(name)), []);
+  const full = await metricsOf(await chain.ntk(tinyCell({ adapter: { type: 'full' } })));
+  assert.equal(Object.keys(full).sort(), ['final.full.mean_trace', 'final.rows', 'full.drift', 'full.rotation', 'init.full.mean_trace', 'init.rows']);
+  assert.ok(full['full.drift']! > 0);
+});
+
+test.run();
