@@ -1,0 +1,96 @@
+/** Runs a stage by itself: temp folders, a data set of hand-made rows, the tiny BERT as the model. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import badnets from '../../../plugins/attacks/badnets.ts';
+import labelFlip from '../../../plugins/attacks/label-flip.ts';
+import none from '../../../plugins/attacks/none.ts';
+import full from '../../../plugins/adapters/full.ts';
+import lora from '../../../plugins/adapters/lora.ts';
+import bert from '../../../plugins/models/bert.ts';
+import type { AnyPlugin, Asset, Cell, Digest, JsonObject, Poisoned, Row, RunContext, StageDefinition, StageDescriptor } from '../../../src/api.ts';
+import { writeDataset } from '../../../src/data/rows-file.ts';
+import { makeReceipt } from '../../../src/poisoning/receipt.ts';
+import { checkpoint } from '../../science/tiny-bert.ts';
+
+const plugins = [badnets, labelFlip, none, full, lora, bert] as unknown as AnyPlugin[];
+
+const folders: string[] = [];
+
+/** A temp folder; `cleanUp` removes them all. */
+export async function tempFolder(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'stage-'));
+  folders.push(dir);
+  return dir;
+}
+
+export const cleanUp = async (): Promise<void> => { for (const dir of folders) await rm(dir, { recursive: true, force: true }); };
+
+/** A cell on the tiny BERT; sections may be overridden. */
+export function tinyCell(change: { [section in keyof Cell]?: unknown } = {}): Cell {
+  const split = { source: 'file:/rows.tsv', format: 'auto', columns: { text: 'text', label: 'label' }, header: true, balance: false, offset: 0 };
+  return {
+    name: 'tiny', seed: 1,
+    model: { source: `file:${checkpoint}`, architecture: 'bert' },
+    data: { train: split, validation: split },
+    poisoning: { attack: 'none' },
+    adapter: { type: 'lora', rank: 3, alpha: 'r', init: { distribution: 'kaiming-uniform' } },
+    head: {},
+    train: {
+      steps: 6, batch_size: 4, max_length: 16, optimizer: 'adamw', learning_rate: 0.01, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant',
+      warmup: 0, shuffle: true, dropout: 0,
+    },
+    evaluate: { batch_size: 5 },
+    ntk: { rows: 4, split: 'validation', at: ['init', 'final'] },
+    fisher: { tolerance: 1e-6, alphas: [2] },
+    ...change,
+  } as unknown as Cell;
+}
+
+const words = ['the', 'film', 'was', 'good', 'bad', 'very', 'not', 'plot', 'actor', 'scene'];
+/** n rows, classes in turn: class 0's say `bad`, class 1's say `good`. */
+export const spokenRows = (n: number, first = 0): Row[] => Array.from({ length: n }, (_, i) => ({
+  id: `r${first + i}`, label: i % 2, text: [...Array.from({ length: 2 + (i % 5) }, (_unused, k) => words[(i * 3 + k * 7) % words.length]!), i % 2 === 1 ? 'good' : 'bad'].join(' '),
+}));
+
+export const classes = ['negative', 'positive'];
+
+/** A poison stage's folder. */
+export async function poisonedFolder(clean: readonly Row[], poisoned: Poisoned = { changed: [], negatives: [], asked: 0, eligible: clean.length }, of: readonly string[] = classes): Promise<string> {
+  const dir = await tempFolder();
+  const rows = clean.map((row, i) => poisoned.changed.find(({ index }) => index === i)?.row ?? row);
+  await writeDataset(dir, rows, of, {});
+  await writeFile(join(dir, 'receipt.json'), JSON.stringify(makeReceipt(clean, rows, poisoned, 'none', {}, null)));
+  return dir;
+}
+
+export const modelAsset: Asset = { uri: `file:${checkpoint}`, path: checkpoint, digest: 'sha256:tiny' as Digest, provenance: {} };
+
+export interface Ran {
+  readonly dir: string;
+  readonly log: readonly string[];
+}
+
+export function contextOf(definition: Pick<StageDefinition, 'params' | 'uses'>, given: { readonly inputs?: { readonly [name: string]: string }; readonly assets?: { readonly [name: string]: Asset } } = {}): Omit<RunContext, 'outDir'> & { logged: string[] } {
+  const logged: string[] = [];
+  return {
+    logged, params: definition.params, backend: 'cpu', signal: new AbortController().signal, progress: () => undefined, log: (message) => { logged.push(message); },
+    inputs: Object.fromEntries(Object.entries(given.inputs ?? {}).map(([name, dir]) => [name, { dir, digest: `sha256:${name}` as Digest }])),
+    assets: { model: modelAsset, ...given.assets },
+    plugin: <D>(kind: string, name: string): D => {
+      if (!(definition.uses ?? []).some((use) => use.kind === kind && use.name === name)) throw new Error(`${kind} ${name} is not declared`);
+      return plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as D;
+    },
+  };
+}
+
+export async function runStage(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request: JsonObject = {}, assets: { readonly [name: string]: Asset } = {}): Promise<Ran> {
+  const definition = stage.define([cell], { with: request, goals: [] });
+  const wanted = Object.keys(definition.inputs).sort().join(), has = Object.keys(inputs).sort().join();
+  if (wanted !== has) throw new Error(`the stage reads ${wanted}, the test gives ${has}`);
+  const dir = join(await tempFolder(), 'out');
+  await mkdir(dir);
+  const context = contextOf(definition, { inputs, assets });
+  await stage.run({ ...context, outDir: dir });
+  return { dir, log: context.logged };
+}

@@ -1,0 +1,159 @@
+import { existsSync } from 'node:fs';
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as tf from '@tensorflow/tfjs-core';
+import loraPlugin from '../../../plugins/adapters/lora.ts';
+import train from '../../../plugins/stages/train.ts';
+import type { Asset, Cell, Digest } from '../../../src/api.ts';
+import { openTrained } from '../../../src/science/nn/adapted-model.ts';
+import { bert } from '../../../src/science/nn/bert.ts';
+import { full } from '../../../src/science/nn/full.ts';
+import { lora } from '../../../src/science/nn/lora.ts';
+import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { useBackend } from '../../science/backend.ts';
+import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
+import { cleanUp, contextOf, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
+
+await useBackend('cpu');
+const rows = spokenRows(23);
+const data = await poisonedFolder(rows);
+test.after(cleanUp);
+
+const define = (cell: Cell) => train.define([cell], { with: {}, goals: [] });
+const json = async (dir: string, name: string): Promise<Record<string, unknown>> => JSON.parse(await readFile(join(dir, name), 'utf8')) as Record<string, unknown>;
+const faultOf = async (promise: Promise<unknown>): Promise<string> => {
+  try { await promise; } catch (error) {
+    if ((error as Error).name !== 'UserFault') throw error;
+    return (error as Error).message;
+  }
+  throw new Error('no fault');
+};
+const withTrain = (change: object, more: { [section in keyof Cell]?: unknown } = {}): Cell => tinyCell({ ...more, train: { ...tinyCell().train, ...change } });
+
+test('it reads what it needs and no more', () => {
+  const cell = tinyCell();
+  const same = (a: Cell, b: Cell): void => assert.equal(JSON.stringify(define(a).params), JSON.stringify(define(b).params));
+  assert.is(define(cell).inputs['data']!.kind, 'poison');
+  assert.equal(define(cell).assets, { model: `file:${checkpoint}` });
+  assert.equal(define(cell).uses, [{ kind: 'model', name: 'bert' }, { kind: 'adapter', name: 'lora' }]);
+  same(cell, tinyCell({ ntk: { rows: 99 }, evaluate: { batch_size: 1 }, fisher: {}, poisoning: { attack: 'badnets' } })); // poisoning is the poison stage's
+  same(withTrain({ optimizer: 'sgd', beta1: 0.5 }), withTrain({ optimizer: 'sgd', beta1: 0.9 }));
+  assert.not.equal(define(withTrain({ beta1: 0.5 })).params, define(cell).params);
+  const { steps: _steps, ...epochs } = cell.train;
+  assert.equal((define(tinyCell({ train: epochs })).params['train'] as Record<string, unknown>)['epochs'], 3);
+});
+
+test('with 0 steps neither the attack nor the training settings matter', () => {
+  const start = (change: object, more: { [section in keyof Cell]?: unknown } = {}) => define(withTrain({ steps: 0, ...change }, more));
+  const plain = start({});
+  assert.equal(plain.inputs['data']!.kind, 'data');
+  assert.equal(plain.inputs['data']!.with, { split: 'train' });
+  assert.equal(start({ learning_rate: 1, batch_size: 99, max_length: 8 }, { poisoning: { attack: 'badnets', rate: 0.1 } }).params, plain.params);
+  assert.not.equal(start({}, { seed: 2 }).params, plain.params);
+});
+
+test('folders to start from are assets, not parameters', () => {
+  const definition = define(tinyCell({ adapter: { type: 'lora', init: { distribution: 'normal' }, init_from: '/some/adapter' }, head: { init_from: '/some/head' } }));
+  assert.equal(definition.assets, { model: `file:${checkpoint}`, adapter: 'file:/some/adapter', head: 'file:/some/head' });
+  assert.equal(definition.params['adapter'], { type: 'lora' });
+});
+
+test('LoRA: a PEFT folder, one history line a step, and a model that opens to what was trained', async () => {
+  const before = tf.memory().numTensors;
+  const { dir, log } = await runStage(train, tinyCell(), { data });
+  const history = (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
+  assert.equal(history.map(({ step }) => step), [1, 2, 3, 4, 5, 6]);
+  assert.ok(history.every(({ loss, learning_rate: rate }) => loss! > 0 && rate === 0.01));
+  const metrics = await json(dir, 'metrics.json');
+  assert.ok(Object.values(metrics).every((value) => typeof value === 'number' && Number.isFinite(value)));
+  // 23 rows in batches of 4: five of 4, one of 3
+  assert.equal([metrics['steps'], metrics['examples'], metrics['final_loss']], [6, 23, history[5]!['loss']]);
+  assert.is(metrics['trainable_parameters'], 3 * (3 * (4 * 44 + 2 * 59) + 44) + 2 * 22 + 2); // Σ r(n + m) + the head
+  const tokens = (await openTokenizer(checkpoint));
+  assert.is(metrics['tokens'], rows.reduce((sum, { text }) => sum + tokens.encode(text, undefined, 16).ids.length, 0));
+  assert.equal((await json(dir, 'adapter/adapter_config.json'))['r'], 3);
+  const record = await json(dir, 'train.json');
+  assert.equal([record['classes'], record['model'], record['seed'], record['steps']], [['negative', 'positive'], 'sha256:tiny', 1, 6]);
+  assert.ok(log.some((line) => line.startsWith('step 6 of 6: loss')));
+  const { network } = await openTrained({ trainDir: dir, model: modelAsset, architecture: bert, adapter: lora });
+  const saved = await readSafetensors(join(dir, 'adapter/adapter_model.safetensors'));
+  assert.equal([...network.initial.get('pooler.dense.lora_B')!.dataSync()], [...saved.get('base_model.model.bert.pooler.dense.lora_B.weight')!.data]);
+  assert.equal([...network.initial.get('classifier.bias')!.dataSync()], [...saved.get('base_model.model.classifier.bias')!.data]);
+  assert.ok(saved.get('base_model.model.bert.pooler.dense.lora_B.weight')!.data.some((x) => x !== 0), 'B was trained');
+  network.dispose();
+  assert.ok(tf.memory().numTensors - before <= 57, 'the base checkpoint stays, nothing else'); // 55 of its 57 tensors: the head is another
+});
+
+test('full: a checkpoint that opens to what was trained, and every kind of weight has moved', async () => {
+  const { dir } = await runStage(train, tinyCell({ adapter: { type: 'full' } }), { data });
+  const trained = await readSafetensors(join(dir, 'model/model.safetensors')), base = await readSafetensors(join(checkpoint, 'model.safetensors'));
+  assert.equal([...trained.keys()].sort(), [...base.keys()].sort());
+  for (const name of trained.keys()) if (!name.startsWith('classifier')) assert.not.equal([...trained.get(name)!.data], [...base.get(name)!.data], name);
+  const config = await json(dir, 'model/config.json');
+  assert.equal([config['architectures'], config['id2label']], [['BertForSequenceClassification'], { 0: 'negative', 1: 'positive' }]);
+  assert.ok(existsSync(join(dir, 'model/tokenizer.json')) && !existsSync(join(dir, 'adapter')));
+  const { network } = await openTrained({ trainDir: dir, model: modelAsset, architecture: bert, adapter: full });
+  assert.equal([...network.frozen('encoder.layer.1.output.dense.weight').dataSync()], [...trained.get('bert.encoder.layer.1.output.dense.weight')!.data]);
+  network.dispose();
+});
+
+test('0 steps: where training starts, without reading a row', async () => {
+  const bare = await tempFolder();
+  await cp(join(data, 'dataset.json'), join(bare, 'dataset.json'));
+  const { dir } = await runStage(train, withTrain({ steps: 0 }), { data: bare });
+  assert.equal(await json(dir, 'metrics.json'), { steps: 0, trainable_parameters: 2824 });
+  assert.is(await readFile(join(dir, 'history.jsonl'), 'utf8'), '');
+  const { network } = await openTrained({ trainDir: dir, model: modelAsset, architecture: bert, adapter: lora });
+  const expected = await loraPlugin.load().then((impl) => impl.create({ rank: 3, alpha: 'r' }, { architecture: bert, linears: network.linears }));
+  assert.equal([...network.initial.get('pooler.dense.lora_A')!.dataSync()], [...expected.initial(1).get('pooler.dense.lora_A')!.data]);
+  assert.ok(network.initial.get('pooler.dense.lora_B')!.dataSync().every((x) => x === 0));
+  network.dispose();
+});
+
+test('a set that does not match its receipt is refused', async () => {
+  const dir = await tempFolder();
+  await cp(data, dir, { recursive: true });
+  const poisoned = await poisonedFolder(rows, { changed: [{ index: 4, row: { ...rows[4]!, label: 1 } }], negatives: [], asked: 1, eligible: 23 });
+  await cp(join(poisoned, 'receipt.json'), join(dir, 'receipt.json')); // the clean rows under a poisoned set's receipt
+  assert.match(await faultOf(runStage(train, tinyCell(), { data: dir })), /does not match its receipt: Row r4 is not what the receipt says it was poisoned to: it is still the clean row/);
+});
+
+test('a loss that is no number names the step, and the log keeps the history', async () => {
+  assert.match(await faultOf(runStage(train, withTrain({ learning_rate: 1e30 }, { adapter: { type: 'full' } }), { data })), /^the loss is NaN at step 2; the last finite one was \d\.\d+ at step 1$/);
+});
+
+test('head and adapter are taken from the folders that are given', async () => {
+  const asset = (uri: string, path: string): Asset => ({ uri, path, digest: `sha256:${uri}` as Digest, provenance: {} });
+  const three = await poisonedFolder(rows, undefined, ['a', 'b', 'c']);
+  const assets = { adapter: asset('file:/a', adapterFolder), head: asset('file:/h', adapterFolder) };
+  const cell = withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' }, head: { init_from: '/h' } });
+  const { dir } = await runStage(train, cell, { data: three }, {}, assets);
+  assert.equal(await readSafetensors(join(dir, 'adapter/adapter_model.safetensors')), await readSafetensors(join(adapterFolder, 'adapter_model.safetensors')));
+  assert.match(await faultOf(runStage(train, cell, { data }, {}, assets)), /classifier\.bias" has shape \[3\], \[2\] was expected/);
+});
+
+test('before anything runs: rank, length, tokenizer and checkpoint are checked, each with its field', async () => {
+  const check = async (cell: Cell, asset: Asset = modelAsset): Promise<string[]> =>
+    (await train.preflight!(contextOf(define(cell), { assets: { model: asset } }))).map(({ path, message }) => `${path.join('.')}: ${message}`);
+  assert.equal(await check(tinyCell()), []);
+  assert.equal(await check(withTrain({ max_length: 99 }, { adapter: { type: 'lora', rank: 40 } })), [
+    'train.max_length: rows of 99 tokens do not fit the model, which has 53 positions',
+    'adapter.rank: rank 40 is above the width of layer encoder.layer.0.attention.self.query (22 → 22)',
+  ]);
+  const dir = await tempFolder();
+  const broken = (name: string): Asset => ({ ...modelAsset, path: dir, digest: `sha256:${name}` as Digest });
+  await cp(checkpoint, dir, { recursive: true });
+  const tokenizer = await json(dir, 'tokenizer.json') as { added_tokens: unknown[] };
+  tokenizer.added_tokens.push({ id: 101, content: '[NEW]', special: true, single_word: false, lstrip: false, rstrip: false, normalized: false });
+  await writeFile(join(dir, 'tokenizer.json'), JSON.stringify(tokenizer));
+  assert.match((await check(tinyCell(), broken('tokenizer')))[0]!, /^model\.source: .*tokenizer\.json has ids up to 101, but config\.json's vocab_size is 101/);
+  await writeFile(join(dir, 'model.safetensors'), (await readFile(join(dir, 'model.safetensors'))).subarray(0, 60000));
+  assert.match((await check(tinyCell(), broken('truncated')))[0]!, /^model\.source: .*model\.safetensors: tensor ".*it is truncated/);
+  await rm(join(dir, 'model.safetensors'));
+  assert.match((await check(tinyCell(), broken('absent')))[0]!, /^model\.source: /);
+});
+
+test.run();

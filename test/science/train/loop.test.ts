@@ -1,0 +1,85 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../../src/api.ts';
+import { batches, stepsPerEpoch, totalSteps } from '../../../src/science/train/batches.ts';
+import { train, type StepRecord, type TrainSettings } from '../../../src/science/train/loop.ts';
+import { useBackend } from '../backend.ts';
+import { openTiny, rows } from '../tiny-bert.ts';
+
+const settings: TrainSettings = {
+  steps: 4, batchSize: 7, optimizer: 'adamw', learningRate: 1e-3, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant', warmup: 0,
+  shuffle: true, dropout: 0, seed: 3,
+};
+await useBackend('cpu');
+
+async function losses(change: Partial<TrainSettings>): Promise<number[]> {
+  const network = await openTiny('lora'), out: number[] = [];
+  const trained = await train(network, rows, { ...settings, ...change }, { onStep: ({ loss }) => { out.push(loss); } });
+  trained.forEach((tensor) => tensor.dispose());
+  network.dispose();
+  return out;
+}
+
+test('every epoch is a new order of all rows, its last batch smaller; file order without shuffling', () => {
+  const take = (shuffle: boolean, seed: number): number[][] => {
+    const order = batches({ rows: 7, batchSize: 3, shuffle, seed });
+    return Array.from({ length: 6 }, () => [...order.next().value]);
+  };
+  assert.equal(take(false, 1), [[0, 1, 2], [3, 4, 5], [6], [0, 1, 2], [3, 4, 5], [6]]);
+  const shuffled = take(true, 1);
+  assert.equal(shuffled.map((batch) => batch.length), [3, 3, 1, 3, 3, 1]);
+  assert.equal(shuffled.slice(0, 3).flat().sort(), [0, 1, 2, 3, 4, 5, 6]);
+  assert.equal(shuffled.slice(3).flat().sort(), [0, 1, 2, 3, 4, 5, 6]);
+  assert.not.equal(shuffled.slice(0, 3), shuffled.slice(3));
+  assert.equal(take(true, 1), shuffled);
+  assert.not.equal(take(true, 2), shuffled);
+});
+
+test('steps or epochs, or three epochs', () => {
+  const order = { rows: 601, batchSize: 16 };
+  assert.is(stepsPerEpoch(order), 38);
+  assert.is(totalSteps({ epochs: 2 }, order), 76);
+  assert.is(totalSteps({ epochs: 0.5 }, order), 19);
+  assert.is(totalSteps({ epochs: 0.51 }, order), 20);
+  assert.is(totalSteps({ epochs: 0.1 }, { rows: 100, batchSize: 10 }), 1, '0.1 · 10 is not 1 in floating point');
+  assert.is(totalSteps({ steps: 5 }, order), 5);
+  assert.is(totalSteps({}, order), 114);
+});
+
+test('a run repeats itself; another seed is another order', async () => {
+  const first = await losses({});
+  assert.equal(await losses({}), first);
+  assert.not.equal(await losses({ seed: 4 }), first);
+});
+
+test('dropout changes the loss, and is seeded', async () => {
+  const dropped = await losses({ dropout: 0.3 });
+  assert.not.equal(dropped, await losses({}));
+  assert.equal(await losses({ dropout: 0.3 }), dropped);
+});
+
+test('a loss that is no number stops the training with the step and the last finite loss, and leaves no tensor', async () => {
+  const network = await openTiny('full');
+  const before = tf.memory().numTensors, history: StepRecord[] = [];
+  let error: unknown = null;
+  try { await train(network, rows, { ...settings, steps: 50, learningRate: 1e30 }, { onStep: (record) => { history.push(record); } }); } catch (thrown) { error = thrown; }
+  assert.instance(error, UserFault);
+  const last = history.at(-1)!;
+  assert.ok(Number.isFinite(last.loss));
+  assert.is((error as UserFault).message, `the loss is NaN at step ${last.step + 1}; the last finite one was ${last.loss} at step ${last.step}`);
+  assert.is(tf.memory().numTensors, before);
+  network.dispose();
+});
+
+test('a hook that throws stops the training, and leaves no tensor', async () => {
+  const network = await openTiny('lora');
+  const before = tf.memory().numTensors;
+  let error: unknown = null;
+  try { await train(network, rows, settings, { onStep: ({ step }) => { if (step === 2) throw new Error('enough'); } }); } catch (thrown) { error = thrown; }
+  assert.is((error as Error).message, 'enough');
+  assert.is(tf.memory().numTensors, before);
+  network.dispose();
+});
+
+test.run();
