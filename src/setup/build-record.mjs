@@ -10,7 +10,7 @@ import { join } from 'node:path';
  */
 
 /** Files that change a build without being imported by it. */
-const EXTRA = ['package.json', 'package-lock.json', 'tsconfig.json', 'schemas/pipeline.schema.json', 'src/setup/build.mjs', 'src/setup/closure.mjs'];
+const EXTRA = ['package.json', 'package-lock.json', 'node_modules/.package-lock.json', 'tsconfig.json', 'schemas/pipeline.schema.json', 'src/setup/build.mjs', 'src/setup/closure.mjs'];
 
 /** @param {string} project */
 const recordFile = (project) => join(project, 'dist', 'build.json');

@@ -145,14 +145,15 @@ export function currentBuild(project) {
 
 /**
  * @param {string} project the clone's root
+ * @param {{ force?: boolean }} [options] `force`: build even if nothing seems to have changed
  * @returns {Promise<string>} the build's name, a folder in `dist/`
  * @throws {BuildFault} on a fault in a source file
  */
-export async function build(project) {
+export async function build(project, { force = false } = {}) {
   const dist = join(project, 'dist');
   return withLock(join(dist, '.lock'), async () => {
     // Another process may have built it while this one waited.
-    const built = currentBuild(project);
+    const built = force ? null : currentBuild(project);
     if (built !== null) return built;
     for (;;) {
       const started = Date.now();
@@ -177,7 +178,7 @@ export async function build(project) {
 if (process.argv[1] !== undefined && basename(process.argv[1]) === 'build.mjs' && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const started = performance.now();
   try {
-    const name = await build(fileURLToPath(new URL('../../', import.meta.url)));
+    const name = await build(fileURLToPath(new URL('../../', import.meta.url)), { force: true });
     console.log(`built dist/${name} in ${((performance.now() - started) / 1000).toFixed(1)} s`);
   } catch (error) {
     if (!(error instanceof BuildFault)) throw error;
