@@ -8,7 +8,7 @@ type Checkpoint = 'init' | 'final';
 type Kernels = Partial<Record<'full' | 'lora', Float64Array>>;
 
 async function run(context: RunContext): Promise<void> {
-  const [{ KERNEL_FILES, readKernels }, { cosine, drift, meanTrace }] = await Promise.all([import('../../src/science/ntk/files.ts'), import('../../src/science/ntk/compare.ts')]);
+  const [{ KERNEL_FILES, readKernels, readPremises }, { cosine, drift, meanTrace }] = await Promise.all([import('../../src/science/ntk/files.ts'), import('../../src/science/ntk/compare.ts')]);
   const metrics: Record<string, number> = {};
   const kernels = new Map<Checkpoint, Kernels>();
   for (const at of ['init', 'final'] as const) {
@@ -25,6 +25,11 @@ async function run(context: RunContext): Promise<void> {
     if (lora !== null) {
       metrics[`${at}.lora.mean_trace`] = meanTrace(lora, rows, classes);
       metrics[`${at}.alignment`] = cosine(lora, full);
+    }
+    const premises = await readPremises(input.dir);
+    if (premises.length > 0) {
+      metrics[`${at}.delta.largest`] = Math.max(...premises.map(({ measured }) => measured.high));
+      metrics[`${at}.delta.semidefinite_layers`] = premises.filter((layer) => layer.negative_semidefinite).length / premises.length;
     }
   }
   const start = kernels.get('init'), end = kernels.get('final');

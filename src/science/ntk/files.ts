@@ -3,10 +3,11 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
+import type { Premise } from './delta.ts';
 import { readNpy } from '../io/npy.ts';
 
-/** All of them; a full cell has no kernel-lora.npy. */
-export const KERNEL_FILES = ['kernel-full.npy', 'kernel-lora.npy', 'logits.npy', 'layers.json', 'rows.json'] as const;
+/** All of them; a full cell has neither kernel-lora.npy nor premise.json. */
+export const KERNEL_FILES = ['kernel-full.npy', 'kernel-lora.npy', 'logits.npy', 'layers.json', 'rows.json', 'premise.json'] as const;
 
 export interface StoredKernels {
   readonly rows: number; // N
@@ -16,6 +17,12 @@ export interface StoredKernels {
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   readonly labels: readonly number[]; // (N)
+}
+
+/** The premise facts of each adapted layer; empty for full fine-tuning. */
+export async function readPremises(dir: string): Promise<readonly Premise[]> {
+  const path = join(dir, 'premise.json');
+  return existsSync(path) ? JSON.parse(await readFile(path, 'utf8')) as readonly Premise[] : [];
 }
 
 /** Reads a checkpoint's folder. Throws UserFault where its files don't belong together. */

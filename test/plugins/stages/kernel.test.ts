@@ -6,6 +6,7 @@ import kernel from '../../../plugins/stages/kernel.ts';
 import train from '../../../plugins/stages/train.ts';
 import type { Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
+import type { Premise } from '../../../src/science/ntk/delta.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
@@ -47,7 +48,7 @@ test('at init it is shared by every attack, learning rate and number of steps', 
 
 test('LoRA: both kernels in NumPy\'s format, logits, traces by the checkpoint\'s own names, and the first rows in order', async () => {
   const ran = await chain.kernel(tinyCell(), 'final');
-  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'kernel-lora.npy', 'layers.json', 'logits.npy', 'rows.json']);
+  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'kernel-lora.npy', 'layers.json', 'logits.npy', 'premise.json', 'rows.json']);
   const full = await readNpy(file(ran, 'kernel-full.npy')), lora = await readNpy(file(ran, 'kernel-lora.npy')), logits = await readNpy(file(ran, 'logits.npy'));
   assert.equal([full.shape, lora.shape, logits.shape], [[4, 2, 4, 2], [4, 2, 4, 2], [4, 2]]);
 
@@ -58,6 +59,10 @@ test('LoRA: both kernels in NumPy\'s format, logits, traces by the checkpoint\'s
   const trace = (data: ArrayLike<number>): number => Array.from({ length: 8 }, (_, i) => data[i * 9]!).reduce((a, b) => a + b);
   const sum = (kind: 'full' | 'lora'): number => Object.values(layers).reduce((total, layer) => total + layer[kind], 0);
   assert.ok(Math.abs(sum('full') / trace(full.data) - 1) < 1e-12 && Math.abs(sum('lora') / trace(lora.data) - 1) < 1e-12);
+
+  const premises = JSON.parse(await readFile(file(ran, 'premise.json'), 'utf8')) as Premise[];
+  assert.equal(premises.map(({ layer }) => layer), Object.keys(layers));
+  assert.ok(premises.every(({ rank, scale, zero_b: zero }) => rank === 3 && scale === 1 && !zero), 'trained');
 
   const tokenizer = await openTokenizer(checkpoint);
   assert.equal(JSON.parse(await readFile(file(ran, 'rows.json'), 'utf8')),

@@ -28,15 +28,16 @@ test('LoRA: the kernels under their checkpoints\' names, alignment with the full
   assert.equal((await readdir(ran.dir)).sort(), ['final', 'init', 'metrics.json']);
   for (const at of ['init', 'final'] as const) {
     for (const name of await readdir(kernels[at].dir)) assert.equal(await readFile(file(ran, at, name)), await readFile(file(kernels[at], name)));
-    assert.is((await readdir(file(ran, at))).length, 5);
+    assert.is((await readdir(file(ran, at))).length, 6);
   }
   const metrics = await metricsOf(ran);
-  assert.equal(Object.keys(metrics).sort(), ['final.alignment', 'final.full.mean_trace', 'final.lora.mean_trace', 'final.rows', 'full.drift', 'full.rotation', 'init.alignment',
-    'init.full.mean_trace', 'init.lora.mean_trace', 'init.rows', 'lora.drift', 'lora.rotation']);
+  assert.equal(Object.keys(metrics).sort(), ['final.alignment', 'final.delta.largest', 'final.delta.semidefinite_layers', 'final.full.mean_trace', 'final.lora.mean_trace', 'final.rows', 'full.drift', 'full.rotation', 'init.alignment',
+    'init.delta.largest', 'init.delta.semidefinite_layers', 'init.full.mean_trace', 'init.lora.mean_trace', 'init.rows', 'lora.drift', 'lora.rotation']);
   const before = (await readNpy(file(ran, 'init', 'kernel-lora.npy'))).data, after = (await readNpy(file(ran, 'final', 'kernel-lora.npy'))).data;
   let difference = 0, norm = 0;
   before.forEach((value, i) => { difference += (after[i]! - value) ** 2; norm += value ** 2; });
   assert.ok(Math.abs(metrics['lora.drift']! - Math.sqrt(difference / norm)) < 1e-12);
+  assert.ok(metrics['init.delta.largest']! < 0 && metrics['init.delta.semidefinite_layers'] === 1, 'PEFT\'s own start at s = 1 keeps the premise');
   assert.ok(metrics['init.alignment']! > 0 && metrics['init.alignment']! < 1);
 });
 
