@@ -1,0 +1,152 @@
+/** The grid: every combination of the sections' values, at every seed. */
+import type { Cell, JsonObject } from '../api.ts';
+import { isAxis } from './expand.ts';
+import { child, descend, rangeOf } from './node.ts';
+import type { MapNode, Node, Path, Span } from './node.ts';
+import { namesOf } from './names.ts';
+import type { Names } from './names.ts';
+import { fieldOf } from './pattern.ts';
+import type { Pattern } from './pattern.ts';
+import { isVariantSection } from './schema.ts';
+import type { Shapes } from './schema.ts';
+import { isRecord } from './shape.ts';
+import type { Schema } from './shape.ts';
+import type { ExperimentCell, SourceRange } from './types.ts';
+import { choicesOf } from './variants.ts';
+import type { Choices, PoisoningChoice, TuningChoice } from './variants.ts';
+
+export interface GridOptions {
+  readonly root: MapNode;
+  readonly shapes: Shapes;
+  readonly name: string;
+  readonly seeds: readonly number[];
+  readonly whenOf: (variant: MapNode | undefined) => Pattern | null;
+  readonly include: readonly Pattern[];
+  readonly exclude: readonly Pattern[];
+  readonly only: readonly Pattern[];
+}
+
+export interface Grid {
+  readonly cells: readonly ExperimentCell[];
+  /** Patterns of the spec that match no cell at all: slips. */
+  readonly idle: readonly Pattern[];
+}
+
+/** In the order of the spec's lists, sections in the schema's order, the seed fastest. Equal sections are one object. */
+export function buildGrid(options: GridOptions): Grid {
+  const { root, shapes, seeds, include, exclude, only } = options;
+  const choices = choicesOf(root, shapes, options.whenOf);
+  const place = new Places(root, shapes);
+  let names: Names | undefined;
+  const context: CellContext = { place, names: () => names ??= namesOf(root, shapes, choices, seeds) };
+  const idle = new Set<Pattern>([...include, ...exclude]);
+  for (const { when } of [...choices.poisoning, ...choices.tuning]) for (const pattern of when) if (pattern) idle.add(pattern);
+  const matching = (pattern: Pattern, cell: Cell): boolean => {
+    const hit = pattern.matches(cell);
+    if (hit) idle.delete(pattern);
+    return hit;
+  };
+  // Every pattern is tried on every cell, so that one which never matches is found.
+  const some = (patterns: readonly (Pattern | null)[], cell: Cell): boolean =>
+    patterns.map((pattern) => pattern === null || matching(pattern, cell)).includes(true);
+
+  const cells: ExperimentCell[] = [];
+  for (const { poisoning, tuning, ...plain } of combinations(choices)) {
+    const point: Point = { poisoning, tuning, context, axes: undefined };
+    for (const seed of seeds) {
+      // The sections have passed the schema that the type is made from.
+      const config = { name: options.name, seed, ...plain, poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train } as unknown as Cell;
+      const kept = [
+        some(poisoning.when, config), some(tuning.when, config),
+        include.length === 0 || some(include, config), !some(exclude, config),
+      ];
+      if (!kept.includes(false) && only.every((pattern) => pattern.matches(config))) cells.push(new GridCell(config, point));
+    }
+  }
+  return { cells, idle: [...idle] };
+}
+
+type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & { readonly poisoning: PoisoningChoice; readonly tuning: TuningChoice };
+
+function* combinations({ poisoning: poisonings, tuning: tunings, plain }: Choices): Generator<Combination> {
+  for (const model of plain.model) for (const data of plain.data)
+    for (const poisoning of poisonings) for (const tuning of tunings)
+      for (const head of plain.head) for (const evaluate of plain.evaluate) for (const ntk of plain.ntk) for (const fisher of plain.fisher)
+        yield { model, data, poisoning, tuning, head, evaluate, ntk, fisher };
+}
+
+interface CellContext {
+  readonly place: Places;
+  readonly names: () => Names;
+}
+
+/** What the replicates of a cell share. */
+interface Point {
+  readonly poisoning: PoisoningChoice;
+  readonly tuning: TuningChoice;
+  readonly context: CellContext;
+  axes: JsonObject | undefined;
+}
+
+/** Names and places are made when asked for: most cells of a large grid are never looked at. */
+class GridCell implements ExperimentCell {
+  readonly config: Cell;
+  readonly #point: Point;
+
+  constructor(config: Cell, point: Point) {
+    this.config = config;
+    this.#point = point;
+  }
+
+  get axes(): JsonObject { return this.#point.axes ??= this.#point.context.names().axes(this.config); }
+  get label(): string { return this.#point.context.names().label(this.config); }
+
+  locate(path: Path): SourceRange {
+    const { poisoning, tuning, context } = this.#point;
+    return rangeOf(context.place.of(path, this.config, poisoning.node, tuning));
+  }
+}
+
+class Places {
+  constructor(private readonly root: MapNode, private readonly shapes: Shapes) {}
+
+  of(path: Path, cell: Cell, poisoning: MapNode | undefined, tuning: TuningChoice): Span {
+    const [head, ...rest] = path;
+    const entry = this.root.entries.get(String(head === 'seed' ? 'seeds' : head));
+    switch (head) {
+      case 'seed': return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
+      case 'poisoning': return this.field(poisoning, rest, path, cell, entry?.key);
+      case 'adapter': return this.field(tuning.node, rest, path, cell, entry?.key);
+      case 'train': return this.field(tuning.trainNode, rest, path, cell, entry?.key ?? child(tuning.node, 'train')?.span);
+      default: return this.field(entry?.value, rest, path, cell, entry?.key);
+    }
+  }
+
+  /** The value where it is written, on an axis its own item; else the key of the nearest field around it. */
+  private field(node: Node | undefined, rest: Path, path: Path, cell: Cell, section: Span | undefined): Span {
+    if (node === undefined) return section ?? this.start();
+    // A variant of a list has no key of its own.
+    const isListed = isVariantSection(path[0]) && child(this.root, path[0])?.kind === 'list';
+    const around = isListed ? node.span : section ?? node.span;
+    const found = descend(node, rest);
+    if (found.depth < rest.length) return found.key ?? around;
+    const steps = path.map(String), schema = this.schemaAt(steps, cell);
+    const item = schema && isAxis(found.node, schema) ? this.item(found.node, fieldOf(cell, steps)) : undefined;
+    return item ?? (rest.length === 0 ? around : found.node.span);
+  }
+
+  private item(node: Node | undefined, value: unknown): Span | undefined {
+    return node?.kind === 'list' ? node.items.find((item) => item.kind === 'scalar' && item.value === value)?.span : undefined;
+  }
+
+  private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
+    let schema: Schema | undefined;
+    if (section === 'poisoning') schema = this.shapes.variants.poisoning.byName.get(cell.poisoning.attack);
+    else if (section === 'adapter') schema = this.shapes.variants.adapter.byName.get(cell.adapter.type);
+    else schema = this.shapes.root.properties?.[section ?? ''];
+    for (const step of rest) schema = schema && isRecord(schema) ? schema.properties[step] : undefined;
+    return schema;
+  }
+
+  private start(): Span { return this.root.entries.get('name')?.key ?? this.root.span; }
+}

@@ -1,0 +1,116 @@
+/**
+ * `${…}` in a value: another field of the spec (`${train.batch_size}`; in a variant, `${adapter.rank}` is its own), or an
+ * environment variable that `env` declares (`${env.DATA}`). `$${` is a plain `${`.
+ */
+import { parseDocument } from 'yaml';
+import type { Json } from '../api.ts';
+import type { Report } from './faults.ts';
+import { child, descend } from './node.ts';
+import type { ListNode, MapNode, Node, Scalar, ScalarNode } from './node.ts';
+import { didYouMean, nearest } from './suggest.ts';
+
+export interface InterpolationContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Default of each field that has one, by full path; undefined for the other fields. */
+  readonly fields: ReadonlyMap<string, Json | undefined>;
+  readonly report: Report;
+}
+
+interface Scope { readonly section: string; readonly node: Node }
+
+const placeholder = /\$(\$)?\{([^}]*)\}/g;
+const nothing = Symbol('a fault, reported');
+
+export function interpolate(root: MapNode, { env, fields, report }: InterpolationContext): MapNode {
+  const walk = (node: Node, scope: Scope | null): Node => {
+    switch (node.kind) {
+      case 'scalar': return resolveScalar(node, scope, []);
+      case 'list': return { ...node, items: node.items.map((item) => walk(item, scope)) } satisfies ListNode;
+      case 'map': return { ...node, entries: new Map([...node.entries].map(([key, entry]) => [key, { key: entry.key, value: walk(entry.value, scope) }])) };
+    }
+  };
+
+  const resolveScalar = (node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode => {
+    const text = node.value;
+    if (typeof text !== 'string' || !text.includes('${')) return node;
+    if (stack.includes(node)) {
+      report('cycle', node.span, `"${text}" refers to itself`);
+      return node;
+    }
+    if (/\$\{[^}]*$/.test(text)) {
+      report('bad-reference', node.span, `"\${" has no "}" in ${JSON.stringify(text)}`, 'a plain "${" is written "$${"');
+      return node;
+    }
+    const values: { readonly value: Scalar; readonly folder?: string }[] = [];
+    for (const [, escaped, name] of text.matchAll(placeholder)) {
+      if (escaped) { values.push({ value: `\${${name!}}` }); continue; }
+      const value = lookUp(name!.trim(), node, scope, [...stack, node]);
+      if (value === nothing) return node;
+      values.push(value);
+    }
+    const only = values.length === 1 && /^\$\{[^}]*\}$/.test(text) ? values[0] : undefined;
+    if (only) return { ...node, ...only };
+    return { ...node, quoted: true, value: text.replace(placeholder, () => String(values.shift()!.value)) };
+  };
+
+  const lookUp = (name: string, node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): { readonly value: Scalar; readonly folder?: string } | typeof nothing => {
+    const [head, ...rest] = name.split('.');
+    if (head === 'env') return environment(rest.join('.'), node);
+    const start: Node = scope !== null && scope.section === head ? scope.node : child(root, head!) ?? root;
+    const found = start === root ? { node: root, depth: -1 } : descend(start, rest);
+    if (found.depth === rest.length) {
+      if (found.node.kind === 'scalar') {
+        const { value, folder, span } = resolveScalar(found.node, scope, stack);
+        return { value, folder: folder ?? span.source.folder };
+      }
+      report('bad-reference', node.span, `"\${${name}}" is not a single value but a ${found.node.kind === 'list' ? 'list' : 'mapping'}`,
+        found.node.kind === 'list' ? 'refer to a field that has one value; an axis has several' : undefined);
+      return nothing;
+    }
+    if (found.node.kind === 'list') {
+      report('bad-reference', node.span, `"\${${name}}" has no single value: ${rest.length > 0 && (head === 'poisoning' || head === 'adapter') ? `"${head}" is a list of variants` : 'it lies in a list'}`);
+      return nothing;
+    }
+    const value = fields.get(name);
+    if (value !== undefined && (value === null || typeof value !== 'object')) return { value };
+    if (fields.has(name)) report('bad-reference', node.span, `"\${${name}}" has no value: it is not set, and has no default`);
+    else {
+      const close = nearest(name, fields.keys());
+      report('bad-reference', node.span, `there is no field "${name}" to refer to`, close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}');
+    }
+    return nothing;
+  };
+
+  const environment = (name: string, node: ScalarNode): { readonly value: Scalar } | typeof nothing => {
+    const declared = child(root, 'env');
+    const entry = child(declared, name);
+    if (entry === undefined) {
+      const close = declared?.kind === 'map' ? nearest(name, declared.entries.keys()) : null;
+      report('undeclared-variable', node.span, `the spec does not declare the environment variable ${name}`, close ? didYouMean(`\${env.${close.word}}`) : `declare it: env: { ${name}: null }`);
+      return nothing;
+    }
+    const set = env[name];
+    if (set !== undefined) return { value: plainScalar(set) };
+    if (entry.kind === 'scalar' && entry.value !== null) return { value: entry.value };
+    report('unset-variable', node.span, `the environment variable ${name} is not set, and the spec gives it no default`);
+    return nothing;
+  };
+
+  const entries = [...root.entries].map(([key, entry]) => {
+    const { value } = entry;
+    if (key === 'env') return [key, entry] as const;
+    const isVariants = (key === 'poisoning' || key === 'adapter') && value.kind === 'list';
+    const walked: Node = isVariants
+      ? { ...value, items: value.items.map((item) => walk(item, { section: key, node: item })) }
+      : walk(value, null);
+    return [key, { key: entry.key, value: walked }] as const;
+  });
+  return { ...root, entries: new Map(entries) };
+}
+
+/** A variable's text as YAML would read it: `8` is a number. */
+function plainScalar(text: string): Scalar {
+  const document = parseDocument(text, { prettyErrors: false });
+  const value: unknown = document.errors.length > 0 ? text : document.toJS();
+  return typeof value === 'number' || typeof value === 'boolean' ? value : text;
+}

@@ -1,0 +1,153 @@
+/**
+ * Phase 1: a spec file → an Experiment, or every fault in it.
+ *
+ *     read + extends → --set → ${…} → axis forms → schema → files ─▶ grid
+ */
+import type { Json } from '../api.ts';
+import { buildGrid } from './cells.ts';
+import { explain } from './explain.ts';
+import { fill } from './expand.ts';
+import { gatherFaults } from './faults.ts';
+import type { Faults, Report } from './faults.ts';
+import { variantsOf } from './fields.ts';
+import { expandForms } from './forms.ts';
+import { interpolate } from './interpolate.ts';
+import { readLayers } from './layers.ts';
+import { child, toJson } from './node.ts';
+import type { MapNode, Node } from './node.ts';
+import { applyOverrides } from './overrides.ts';
+import { resolveModules, resolvePaths } from './paths.ts';
+import { patternFields, readOnly, readPattern, readPatterns, readTags } from './pattern.ts';
+import type { Pattern } from './pattern.ts';
+import { composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
+import type { Shapes } from './schema.ts';
+import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
+import { createValidator } from './validate.ts';
+import type { Violation } from './validate.ts';
+import { countCells } from './variants.ts';
+
+/** Above this a grid is a slip: it could not be run, nor held in memory. */
+const MOST_CELLS = 1_000_000;
+
+/**
+ * Reads a spec file and all it names, and expands its grid. Nothing is fetched and nothing is written.
+ * A user's faults come back as diagnostics, all at once; what is thrown is an internal error.
+ */
+export async function loadExperiment(file: string, options: LoadOptions): Promise<Result<Experiment>> {
+  const faults = gatherFaults();
+  const { report } = faults;
+  const failed = (): Result<Experiment> => ({ ok: false, diagnostics: faults.diagnostics() });
+
+  const layers = await readLayers(file, report);
+  if (!layers) return failed();
+  const overridden = applyOverrides(layers.root, options.sets ?? [], report);
+  const { root: located, modules } = await resolveModules(overridden, report);
+  const registry = await registryFor(located, modules, options, report);
+  if (!registry) return failed();
+  const { shapes, fields, violationsOf } = compiled(registry);
+  const interpolated = interpolate(located, { env: options.env, fields, report });
+  const expanded = expandForms(interpolated, shapes, report);
+  explainViolations(violationsOf(toJson(expanded)), expanded, shapes, fields, faults);
+  const root = await resolvePaths(expanded, shapes, report);
+  const patterns = readAllPatterns(root, shapes, patternFields(fields), options, report);
+  if (faults.count > 0) return failed();
+
+  const value = expandExperiment(file, layers.source.text, root, shapes, patterns, report);
+  return value && faults.count === 0 ? { ok: true, value } : failed();
+}
+
+async function registryFor(root: MapNode, modules: readonly string[], { registry }: LoadOptions, report: Report): Promise<SpecRegistry | undefined> {
+  if (typeof registry === 'function') return registry(modules);
+  const written = root.entries.get('plugins');
+  if (modules.length > 0) report('not-supported', written?.key ?? null, 'plugins from outside can\'t be loaded here');
+  return registry;
+}
+
+interface Compiled {
+  readonly shapes: Shapes;
+  readonly fields: ReadonlyMap<string, Json | undefined>;
+  readonly violationsOf: (spec: Json) => Violation[];
+}
+
+const known = new WeakMap<SpecRegistry, Compiled>();
+
+/** Once a registry: compiling takes longer than everything else here. */
+function compiled(registry: SpecRegistry): Compiled {
+  const found = known.get(registry);
+  if (found) return found;
+  const shapes = shapesOf(registry);
+  const fresh = { shapes, fields: fieldsOf(shapes), violationsOf: createValidator(composeFrom(shapes)) };
+  known.set(registry, fresh);
+  return fresh;
+}
+
+function explainViolations(violations: readonly Violation[], root: MapNode, shapes: Shapes, fields: Compiled['fields'], faults: Faults): void {
+  // What an earlier phase said of a place stands: a placeholder that could not be filled is also no number.
+  const earlier = new Set<Node>();
+  const note = (node: Node): void => {
+    if (faults.has(node.span)) earlier.add(node);
+    if (node.kind === 'list') node.items.forEach(note);
+    if (node.kind === 'map') for (const { value } of node.entries.values()) note(value);
+  };
+  if (faults.count > 0) note(root);
+  const context = { shapes, fields, report: faults.report, isReported: (node: Node) => earlier.has(node) };
+  for (const violation of violations) explain(violation, root, context);
+}
+
+interface Patterns {
+  readonly include: readonly Pattern[];
+  readonly exclude: readonly Pattern[];
+  readonly only: readonly Pattern[];
+  readonly whenOf: (variant: MapNode | undefined) => Pattern | null;
+}
+
+function readAllPatterns(root: MapNode, shapes: Shapes, known: readonly string[], options: LoadOptions, report: Report): Patterns {
+  const tags = readTags(root, known, report);
+  const whens = new Map<Node, Pattern>();
+  for (const section of ['poisoning', 'adapter'] as const) {
+    for (const { node } of variantsOf(root, section, shapes.variants[section])) {
+      const when = child(node, 'when'), pattern = when && readPattern(when, known, report);
+      if (when && pattern) whens.set(when, pattern);
+    }
+  }
+  const whenOf = (variant: MapNode | undefined): Pattern | null => {
+    const when = child(variant, 'when');
+    return (when && whens.get(when)) ?? null;
+  };
+  return {
+    include: readPatterns(root, 'include', known, report), exclude: readPatterns(root, 'exclude', known, report),
+    only: (options.only ?? []).flatMap((argument) => readOnly(argument, tags, known, report) ?? []), whenOf,
+  };
+}
+
+function expandExperiment(file: string, text: string, root: MapNode, shapes: Shapes, patterns: Patterns, report: Report): Experiment | undefined {
+  const { root: schema } = shapes;
+  const plain = (field: string): Json => fill(child(root, field), schema.properties![field]!) ?? null;
+  const name = String(plain('name'));
+  const seeds = plain('seeds') as readonly number[], goals = plain('stages') as readonly string[];
+  const start = root.entries.get('name')?.key ?? null;
+  const count = countCells(root, shapes) * seeds.length;
+  if (count > MOST_CELLS) {
+    report('grid-too-large', start, `the grid has ${count} cells, more than ${MOST_CELLS}`, 'shorten its axes');
+    return undefined;
+  }
+  const { cells, idle } = buildGrid({ root, shapes, name, seeds, ...patterns });
+  for (const { at } of idle) report('matches-nothing', at, 'this matches no cell of the grid', 'compare its values with those of the axes');
+  if (cells.length === 0 && idle.length === 0) {
+    report('empty-grid', start, 'no cell is left', patterns.only.length > 0 ? 'nothing matches every --only' : 'include, exclude and when leave nothing over');
+  }
+  return { name, file, text, goals, seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)), cells, resolved: resolvedSpec(root, shapes) };
+}
+
+/** The spec as it is run: itself a spec, that needs no other file and means the same grid. */
+function resolvedSpec(root: MapNode, shapes: Shapes): Json {
+  const resolved: { [key: string]: Json } = {};
+  for (const [key, schema] of Object.entries(shapes.root.properties!)) {
+    if (key === 'extends' || key === 'env') continue;
+    const value = isVariantSection(key)
+      ? variantsOf(root, key, shapes.variants[key]).map((variant) => fill(variant.node, variant.schema!, {}) ?? {})
+      : fill(child(root, key), schema);
+    if (value !== undefined) resolved[key] = value;
+  }
+  return resolved;
+}

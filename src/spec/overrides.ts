@@ -1,0 +1,46 @@
+/** `--set path=value`: one more layer, written on the command line. */
+import { resolve } from 'node:path';
+import type { Report } from './faults.ts';
+import { merge } from './merge.ts';
+import { child, createSource, withEntries } from './node.ts';
+import type { MapNode, Node, Span } from './node.ts';
+import { parseYaml } from './parse.ts';
+
+const example = 'for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]';
+
+/** Relative paths in a value start from the working directory. An empty or null value takes the field out. */
+export function applyOverrides(root: MapNode, sets: readonly string[], report: Report): MapNode {
+  for (const argument of sets) {
+    const source = createSource('--set', resolve('.'), argument);
+    const cut = argument.indexOf('=');
+    const whole: Span = { source, start: 0, end: argument.length };
+    const steps = argument.slice(0, Math.max(cut, 0)).trim().split('.');
+    if (cut < 0 || steps.includes('')) {
+      report('bad-set', whole, '--set takes path=value', example);
+      continue;
+    }
+    let faults = 0;
+    const value = parseYaml(source, (...fault) => { faults++; report(...fault); }, argument.slice(cut + 1), cut + 1)
+      ?? { kind: 'scalar', value: null, quoted: false, span: whole };
+    if (faults > 0) continue;
+    const changed = put(root, steps, value, { source, start: 0, end: cut }, '', report);
+    if (changed.kind === 'map') root = changed;
+  }
+  return root;
+}
+
+function put(node: Node | undefined, [step, ...rest]: readonly string[], value: Node, at: Span, field: string, report: Report): Node {
+  if (step === undefined) return value;
+  if (node?.kind === 'list') {
+    const index = /^\d+$/.test(step) ? Number(step) : -1;
+    if (node.items[index] === undefined) {
+      const known = node.items.length === 1 ? '0' : `0 … ${node.items.length - 1}`;
+      report('bad-set', at, `"${field}" is a list: --set needs one of its places (${known}) before "${step}"`, `or set the whole list: --set ${field}=[…]`);
+      return node;
+    }
+    return { ...node, items: node.items.map((item, i) => i === index ? put(item, rest, value, at, field, report) : item) };
+  }
+  const map: MapNode = node?.kind === 'map' ? node : { kind: 'map', entries: new Map(), span: at };
+  if (rest.length === 0) return merge(map, { kind: 'map', entries: new Map([[step, { key: at, value }]]), span: map.span }, field);
+  return withEntries(map, [[step, { key: map.entries.get(step)?.key ?? at, value: put(child(map, step), rest, value, at, step, report) }]]);
+}

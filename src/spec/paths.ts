@@ -1,0 +1,51 @@
+/** Files that a spec names: made absolute from the folder of the spec that writes them, and looked for. */
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Report } from './faults.ts';
+import { replaceNodes, writtenFields } from './fields.ts';
+import { similarFile } from './layers.ts';
+import type { MapNode, Node, ScalarNode } from './node.ts';
+import type { Shapes } from './schema.ts';
+import type { Schema } from './shape.ts';
+
+/** Plugins mark such a field with `format: path`; `init_from` is one by its name. */
+const isPath = (path: string, schema: Schema): boolean => schema.format === 'path' || path.endsWith('.init_from');
+
+const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
+
+export async function resolvePaths(root: MapNode, shapes: Shapes, report: Report): Promise<MapNode> {
+  const replacements = new Map<Node, Node>();
+  for (const { path, node, schema } of writtenFields(root, shapes)) {
+    const prefix = schema.format === 'source' ? 'file:' : '';
+    if (prefix === '' && !isPath(path, schema)) continue;
+    for (const item of node.kind === 'list' ? node.items : [node]) {
+      if (item.kind !== 'scalar' || typeof item.value !== 'string') continue;
+      if (!item.value.startsWith(prefix) || item.value === prefix || item.value.includes('${')) continue;
+      const absolute = resolve(folderOf(item), item.value.slice(prefix.length));
+      await expectFile(item, absolute, report);
+      replacements.set(item, { ...item, value: prefix + absolute });
+    }
+  }
+  return replaceNodes(root, replacements);
+}
+
+/** The absolute paths of the modules that `plugins` names; what is no list of text is left for validation to judge. */
+export async function resolveModules(root: MapNode, report: Report): Promise<{ readonly root: MapNode; readonly modules: readonly string[] }> {
+  const replacements = new Map<Node, Node>();
+  const modules: string[] = [];
+  const list = root.entries.get('plugins')?.value;
+  for (const item of list?.kind === 'list' ? list.items : []) {
+    if (item.kind !== 'scalar' || typeof item.value !== 'string') continue;
+    const absolute = resolve(folderOf(item), item.value);
+    if (!await expectFile(item, absolute, report)) continue;
+    modules.push(absolute);
+    replacements.set(item, { ...item, value: absolute });
+  }
+  return { root: replaceNodes(root, replacements), modules };
+}
+
+async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
+  const exists = await stat(absolute).then(() => true, () => false);
+  if (!exists) report('missing-file', node.span, `there is no file ${absolute}`, await similarFile(absolute));
+  return exists;
+}

@@ -1,0 +1,188 @@
+/**
+ * The one schema: `schemas/pipeline.schema.json` with plugin names filled in, each plugin's own parameters composed in by
+ * its name, and every scalar field of a cell lifted to "a value, a list of values, or {linspace}, {logspace}, {range}".
+ */
+import base from '../../schemas/pipeline.schema.json' with { type: 'json' };
+import type { Json, JsonSchema } from '../api.ts';
+import { asSchema, isNumeric, isRecord, isScalar } from './shape.ts';
+import type { Schema } from './shape.ts';
+import type { PluginShape, SpecRegistry } from './types.ts';
+
+/** A cell's sections in their fixed order; everything before them in the schema concerns the experiment as a whole. */
+export const sections = ['model', 'data', 'poisoning', 'adapter', 'head', 'train', 'evaluate', 'ntk', 'fisher'] as const;
+export type Section = (typeof sections)[number];
+
+/** What fields look like in a cell, where nothing is an axis. */
+export interface Shapes {
+  readonly root: Schema;
+  readonly section: Readonly<Record<Section, Schema>>;
+  /** The two sections whose fields depend on a plugin. */
+  readonly variants: Readonly<Record<VariantSection, VariantShape>>;
+}
+
+export type VariantSection = 'poisoning' | 'adapter';
+
+export interface VariantShape {
+  /** The field that names the plugin. */
+  readonly discriminator: string;
+  readonly defaultName: string;
+  /** By plugin name: its parameters and the discriminator. */
+  readonly byName: ReadonlyMap<string, Schema>;
+}
+
+export const isVariantSection = (name: string | number | undefined): name is VariantSection => name === 'poisoning' || name === 'adapter';
+
+/** Whether a path leads to a variant itself, not to one of its fields. */
+export const isVariantPath = (path: readonly (string | number)[]): boolean =>
+  isVariantSection(path[0]) && path.slice(1).every((step) => typeof step === 'number');
+
+export function shapesOf(registry: SpecRegistry): Shapes {
+  const definitions = base.definitions as { readonly [name: string]: unknown };
+  const withoutReferences = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(withoutReferences);
+    if (typeof value !== 'object' || value === null) return value;
+    const reference = '$ref' in value ? value.$ref : undefined;
+    if (typeof reference === 'string') return withoutReferences(definitions[reference.replace('#/definitions/', '')]);
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withoutReferences(item)]));
+  };
+  const { definitions: _definitions, ...rest } = base;
+  const root = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry);
+  const section = Object.fromEntries(sections.map((name) => [name, root.properties![name]!])) as Record<Section, Schema>;
+  return {
+    root, section,
+    variants: {
+      poisoning: variantShape(section.poisoning, 'attack', registry.attacks, ['when', 'steps']),
+      adapter: variantShape(section.adapter, 'type', registry.adapters, ['when', 'train']),
+    },
+  };
+}
+
+/** Plugin names and URI schemes, where the base schema says only "a string". */
+function fillNames(root: Schema, registry: SpecRegistry): Schema {
+  const update = (schema: Schema, path: readonly string[], change: (field: Schema) => Schema): Schema => {
+    const [key, ...rest] = path;
+    if (key === undefined) return change(schema);
+    return { ...schema, properties: { ...schema.properties, [key]: update(schema.properties![key]!, rest, change) } };
+  };
+  const named = (plugin: string, names: readonly string[]) => (field: Schema): Schema => ({ ...field, ...(names.length > 0 ? { enum: [...names] } : {}), plugin });
+  const fromSource = (field: Schema): Schema => ({ ...field, pattern: `^(${registry.sources.join('|')}):.+`, plugin: 'source' });
+  let schema = update(root, ['stages'], (field) => ({ ...field, items: named('stage', registry.stages)(field.items as Schema) }));
+  schema = update(schema, ['model', 'architecture'], named('model', registry.models));
+  schema = update(schema, ['model', 'source'], fromSource);
+  schema = update(schema, ['poisoning', 'attack'], named('attack', registry.attacks.map(({ name }) => name)));
+  schema = update(schema, ['adapter', 'type'], named('adapter', registry.adapters.map(({ name }) => name)));
+  for (const split of ['train', 'validation']) {
+    schema = update(schema, ['data', split, 'format'], named('dataset', ['auto', ...registry.datasets]));
+    schema = update(schema, ['data', split, 'source'], fromSource);
+  }
+  return schema;
+}
+
+function variantShape(section: Schema, discriminator: string, plugins: readonly PluginShape[], reserved: readonly string[]): VariantShape {
+  const byName = new Map(plugins.map(({ name, params }) => {
+    const { properties = {}, additionalProperties = false, ...rest } = asSchema(params);
+    const clash = [discriminator, ...reserved].find((key) => key in properties);
+    if (clash !== undefined) throw new Error(`plugin "${name}" has a parameter "${clash}", a name that specs reserve`);
+    const named = { ...section.properties![discriminator]!, const: name };
+    return [name, { ...rest, type: 'object', additionalProperties, properties: { [discriminator]: named, ...properties } } satisfies Schema] as const;
+  }));
+  return { discriminator, defaultName: String(section.properties![discriminator]!.default), byName };
+}
+
+/** Every field of a spec by full path, with its default: what `${…}`, patterns and suggestions know. */
+export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
+  const fields = new Map<string, Json | undefined>();
+  const visit = (schema: Schema, path: readonly string[]): void => {
+    if (path.length > 0 && !isRecord(schema)) fields.set(path.join('.'), fields.get(path.join('.')) ?? schema.default);
+    if (isRecord(schema)) for (const [key, field] of Object.entries(schema.properties)) visit(field, [...path, key]);
+  };
+  for (const [key, field] of Object.entries(shapes.root.properties!)) {
+    const variants = isVariantSection(key) ? [...shapes.variants[key].byName.values()] : [field];
+    for (const schema of variants) visit(schema, [key]);
+  }
+  return fields;
+}
+
+// ---- the composed schema -----------------------------------------------------------------------------------------------
+
+const numberList = (description: string, last: Schema): Schema => ({
+  description, type: 'array', items: [{ type: 'number' }, { type: 'number' }, last], additionalItems: false, minItems: 3, maxItems: 3,
+});
+
+/** The three written forms of a numeric axis. */
+const grid: Schema = {
+  title: 'GridAxis', description: 'A grid axis by rule.', type: 'object', additionalProperties: false, minProperties: 1, maxProperties: 1,
+  properties: {
+    linspace: numberList('[from, to, n]: n values in equal steps, both ends included.', { type: 'integer', minimum: 1 }),
+    logspace: numberList('[from, to, n]: n values in equal ratios, both ends included.', { type: 'integer', minimum: 1 }),
+    range: numberList('[from, to, step]: from, from + step, … up to `to`, which is included where a step falls on it.', { type: 'number' }),
+  },
+};
+export const gridForms = Object.keys(grid.properties!);
+
+/** A scalar field as a spec may write it. A field that may be a list or a mapping of its own is left as it is. */
+function lift(schema: Schema): Schema {
+  if (isRecord(schema)) {
+    const properties = Object.fromEntries(Object.entries(schema.properties).map(([key, field]) => [key, lift(field)]));
+    return { ...schema, properties, additionalProperties: schema.additionalProperties ?? false };
+  }
+  if (!isScalar(schema)) return schema;
+  const { description, default: fallback, ...value } = schema;
+  return {
+    ...(description === undefined ? {} : { description }), ...(fallback === undefined ? {} : { default: fallback }), axis: true,
+    anyOf: [value, { type: 'array', items: value, minItems: 1, uniqueItems: true }, ...(isNumeric(schema) ? [{ $ref: '#/definitions/grid' }] : [])],
+  };
+}
+
+/** One variant; the plugin's own parameters follow its name. */
+function variantSchema(section: Schema, { discriminator, defaultName, byName }: VariantShape, shared: { readonly [key: string]: Schema }): Schema {
+  const name = lift(section.properties![discriminator]!);
+  const branches = [...byName].map(([plugin, schema]): Schema => {
+    const { properties, ...rest } = lift(schema);
+    const { [discriminator]: _name, ...own } = properties!;
+    return {
+      if: { properties: { [discriminator]: { const: plugin } }, ...(plugin === defaultName ? {} : { required: [discriminator] }) },
+      then: { ...rest, properties: { [discriminator]: {}, ...Object.fromEntries(Object.keys(shared).map((key) => [key, {}])), ...own } },
+    };
+  });
+  return { type: 'object', properties: { [discriminator]: name, ...shared }, allOf: branches };
+}
+
+const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
+/** draft 7 overlooks what stands beside a `$ref`. */
+const described = (definition: string, description: string): Schema => ({ description, allOf: [reference(definition)] });
+
+/** The whole schema of a spec file, for validation and for editors (`dosimeter schema`). JSON Schema, draft 7. */
+export function composeSchema(registry: SpecRegistry): JsonSchema {
+  return composeFrom(shapesOf(registry));
+}
+
+/** What stands in several places is defined once: the schema is shorter, and compiles in half the time. */
+export function composeFrom({ root, section, variants }: Shapes): JsonSchema {
+  const pattern = root.properties!.tags!.additionalProperties as Schema;
+  const when = described('pattern', 'The variant\'s cells are kept only where this matches.');
+  const overrides = described('train', section.adapter.properties!.train!.description!);
+  const { train: split, validation: _validation, ...otherData } = section.data.properties!;
+  const variantForms = (name: VariantSection): Schema => ({
+    description: section[name].description!, default: {}, anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
+  });
+  const patternList = (field: Schema): Schema => ({ ...field, items: reference('pattern') });
+  const composed: { readonly [field: string]: Schema } = {
+    include: patternList(root.properties!.include!), exclude: patternList(root.properties!.exclude!),
+    tags: { ...root.properties!.tags!, additionalProperties: reference('pattern') },
+    data: { ...lift({ ...section.data, properties: otherData }), properties: { train: reference('split'), validation: reference('split'), ...lift({ properties: otherData }).properties } },
+    poisoning: variantForms('poisoning'), adapter: variantForms('adapter'), train: reference('train'),
+  };
+  const isSection = (key: string): boolean => (sections as readonly string[]).includes(key);
+  const properties = Object.fromEntries(Object.entries(root.properties!).map(([key, field]) => [key, composed[key] ?? (isSection(key) ? lift(field) : field)]));
+  return {
+    ...root, title: 'Experiment',
+    description: 'A dosimeter experiment. A scalar field of a cell may be given a list, {linspace}, {logspace} or {range}, and becomes a grid axis.',
+    properties,
+    definitions: {
+      grid, pattern, split: lift(split!), train: lift(section.train),
+      poisoning: variantSchema(section.poisoning, variants.poisoning, { when }),
+      adapter: variantSchema(section.adapter, variants.adapter, { train: overrides, when }),
+    },
+  };
+}
