@@ -13,7 +13,7 @@ interface Named {
 
 function parse(uri: string): Named {
   const { rest, fragment } = parseUri(uri);
-  const match = /^((?:@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*)(?:@([A-Za-z0-9.^~*+_-]+))?$/i.exec(rest);
+  const match = /^((?:@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*)(?:@([A-Za-z0-9.^~*+_-]+))?$/i.exec(rest);
   if (match === null) throw new UserFault(`${uri} names no npm package.`, 'It is written npm:NAME, npm:@SCOPE/NAME or npm:NAME@VERSION, with #PATH for a file in it.');
   return { name: match[1]!, asked: match[2] ?? '', fragment };
 }

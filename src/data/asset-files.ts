@@ -1,10 +1,10 @@
 /** The files of an asset that hold a data set. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
-import picomatch from 'picomatch';
 import { UserFault } from '../api.ts';
 import type { Asset } from '../api.ts';
-import { isGlob, parseUri } from './source-uri.ts';
+import { isGlob, matching } from './glob.ts';
+import { parseUri } from './source-uri.ts';
 
 export interface DataFile {
   readonly path: string;
@@ -26,7 +26,7 @@ export async function dataFiles(asset: Asset, endings: readonly string[]): Promi
   const { fragment } = parseUri(asset.uri);
   const all = (await walk(asset.path)).map(path => relative(asset.path, path).replaceAll('\\', '/'));
   let names = all.filter(name => endings.includes(extname(name).toLowerCase()));
-  if (isGlob(fragment)) names = names.filter(picomatch(fragment));
+  if (isGlob(fragment)) names = matching(names, fragment);
   else {
     const sets = [...new Set(names.map(whole))];
     if (sets.length > 1) {

@@ -18,5 +18,3 @@ export function parseUri(uri: string): SourceUri {
 export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }
-
-export const isGlob = (path: string): boolean => /[*?[\]{}]/.test(path);

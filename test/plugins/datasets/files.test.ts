@@ -22,9 +22,9 @@ test('the parts of one file are read in order', async () => {
 });
 
 test('train and test are never read as one; a glob says which', async () => {
-  const both = { 'data/train-00000-of-00002.tsv': table('a'), 'data/train-00001-of-00002.tsv': table('b'), 'data/test-00000-of-00001.tsv': table('t') };
+  const both = { 'data/train-00000-of-00002.tsv': table('a'), 'data/train-00001-of-00002.tsv': table('b'), 'data/validation-00000-of-00001.tsv': table('t') };
   const fault = await readingFault(files, both, {}, '.');
-  assert.match(fault.message, 'holds several data files: data/test.tsv, data/train.tsv.');
+  assert.match(fault.message, 'holds several data files: data/train.tsv, data/validation.tsv.');
   assert.equal((await readFiles(files, both, {}, '.', 'data/train-*.tsv')).rows.map(row => row.text), ['a', 'b']);
 });
 
