@@ -17,7 +17,12 @@ export function changedParts(before: string, after: string): { readonly before: 
   while (start < a.length && start < b.length && a[start] === b[start]) start++;
   let end = 0;
   while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
-  const parts = (of: readonly string[]): Segment[] => trimmed(of.slice(0, start).join(''), of.slice(start, of.length - end).join(''), of.slice(of.length - end).join(''));
+  const parts = (of: readonly string[]): Segment[] => {
+    const middle = of.slice(start, of.length - end).join('');
+    const changed = middle.trim();
+    const at = changed === '' ? middle.length : middle.indexOf(changed);
+    return trimmed(of.slice(0, start).join('') + middle.slice(0, at), changed, middle.slice(at + changed.length) + of.slice(of.length - end).join(''));
+  };
   return { before: parts(a), after: parts(b) };
 }
 

@@ -2,7 +2,7 @@
 import type { Json } from '../api.ts';
 import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
 import { contentKey, isFull, metricOf, type Condition, type Quantity } from './conditions.ts';
-import { ASR, DROP, METRICS, PROPORTION_MARGIN, RELATIVE_MARGIN, alphaName, alphaOrder, type MetricNote } from './metrics.ts';
+import { ASR, COMPARED, DROP, PROPORTION_MARGIN, RELATIVE_MARGIN, alphaOrder, entropyName, type MetricNote } from './metrics.ts';
 import type { Checkpoint, FisherFacts, Parametrisation, ReportCell } from './types.ts';
 import { judge, type Verdict } from './verdict.ts';
 
@@ -65,10 +65,10 @@ export function adapterPairs(conditions: readonly Condition[]): readonly { reado
   });
 }
 
-/** Every metric of the results table, for every pair that has it, verdicts by claim. */
+/** Every compared metric, for every pair that has it, verdicts by claim. */
 export function compareAdapters(conditions: readonly Condition[]): readonly AdapterComparison[] {
   const pairs = adapterPairs(conditions);
-  return METRICS.flatMap((metric) => {
+  return COMPARED.flatMap((metric) => {
     const quantity = metricOf(metric.stage, metric.metric);
     const found = pairs.map(({ adapter, full }) => {
       const bySeed = (condition: Condition) => {
@@ -100,7 +100,7 @@ export const INFORMATION: readonly FisherQuantity[] = [
 
 export const renyi = (scale: 'raw' | 'normalised', alpha: string): FisherQuantity => ({
   id: `renyi_${scale}_${alpha}`,
-  label: `H${alpha === 'inf' ? '∞' : alphaName(alpha)} ${scale}`,
+  label: `${entropyName(alpha)} ${scale}`,
   get: (facts) => facts.renyi[scale][alpha] ?? null,
 });
 

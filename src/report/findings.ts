@@ -1,8 +1,9 @@
 /** The first screen: what these runs showed, in sentences with their numbers. Nothing here goes beyond the data. */
 import { checkpointName, compareAdapters, compareKernels, fisherOf, type AdapterComparison, type KernelComparison } from './compare.ts';
 import { blockLabel, distinct, isFull, metricOf, numericAxis, seriesOf, type Condition } from './conditions.ts';
-import { formatInterval, formatNumber, formatSigned, list, plural, type NumberKind } from './format.ts';
+import { formatInterval, formatMean, formatNumber, formatSigned, list, plural, type NumberKind } from './format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from './metrics.ts';
+import { premiseRows, type PremiseRow } from './premise.ts';
 import type { Checkpoint } from './types.ts';
 import { SEEDS_NEEDED, type Verdict } from './verdict.ts';
 
@@ -12,6 +13,8 @@ const MOST_BACKDOORS = 3;
 
 export interface FindingRow {
   readonly label: string;
+  /** The two means that are compared, where the sentence doesn't have them. */
+  readonly means: string | null;
   /** `+0.020 [−0.130, +0.170]` */
   readonly difference: string;
   readonly n: number;
@@ -21,8 +24,10 @@ export interface FindingRow {
 export interface Finding {
   readonly topic: string;
   readonly sentence: string;
-  /** What a row's difference is of. */
+  /** What a row's difference is of; empty where there is none. */
   readonly comparison: string;
+  /** What the slides claim of it, in words; null where they claim nothing. */
+  readonly claim: string | null;
   readonly rows: readonly FindingRow[];
   /** Comparisons of this kind that the first screen has no room for. */
   readonly more: number;
@@ -48,7 +53,7 @@ function blocksOf(conditions: readonly Condition[], family: Condition['family'],
 }
 
 const difference = ({ difference: d }: Pick<AdapterComparison, 'difference'>, kind: NumberKind): string =>
-  `${formatSigned(d!.mean, kind)} ${formatInterval(d!, kind)}`;
+  `${formatMean(d!, kind)} ${formatInterval(d!, kind)}`;
 
 /** `0.950 with full fine-tuning, 0.940 with LoRA r = 4 and 0.945 with LoRA r = 16` */
 function values(block: readonly Condition[], metric: MetricNote): string {
@@ -62,59 +67,92 @@ function values(block: readonly Condition[], metric: MetricNote): string {
 
 const spoken = (condition: Condition): string => (condition.adapterLabel === 'full' ? 'full fine-tuning' : condition.adapterLabel);
 
-function scoreFinding(topic: string, lead: string, end: string, block: readonly Condition[], metric: MetricNote, comparisons: readonly AdapterComparison[]): Finding | null {
+interface ScoreQuestion { readonly topic: string; readonly lead: string; readonly end: string; readonly claim: string | null; readonly metric: MetricNote }
+
+function scoreFinding({ topic, lead, end, claim, metric }: ScoreQuestion, block: readonly Condition[], comparisons: readonly AdapterComparison[]): Finding | null {
   const said = values(block, metric);
   if (said === '') return null;
   const of = comparisons.filter((comparison) => comparison.metric === metric && block.includes(comparison.adapter));
   const severalFull = distinct(of.map(({ full }) => full)).length > 1;
   return {
-    topic, sentence: `${lead} ${said}${end}.`, comparison: `${metric.label}, adapter − full`,
+    topic, sentence: `${lead} ${said}${end}.`, comparison: of.length === 0 ? '' : `${metric.label}, adapter − full`, claim: of.length === 0 ? null : claim,
     rows: of.slice(0, MOST_ADAPTERS).map((comparison) => ({
       label: severalFull ? `${comparison.adapter.adapterLabel} − ${comparison.full.adapterLabel}` : comparison.adapter.adapterLabel,
-      difference: difference(comparison, metric.kind), n: comparison.difference!.n, verdict: comparison.verdict,
+      means: null, difference: difference(comparison, metric.kind), n: comparison.difference!.n, verdict: comparison.verdict,
     })),
     more: Math.max(0, of.length - MOST_ADAPTERS),
   };
 }
 
-function kernelFinding(topic: string, noun: string, conditions: readonly Condition[], kernels: readonly KernelComparison[], quantities: (id: string) => boolean): Finding | null {
+/** `lower for LoRA r = 4, higher for LoRA r = 16` */
+function order(of: readonly KernelComparison[]): string {
+  const said = ([[-1, 'lower'], [1, 'higher'], [0, 'equal']] as const).flatMap(([sign, word]) => {
+    const who = of.filter(({ difference: d }) => Math.sign(d!.mean) === sign).map(({ condition }) => condition.adapterLabel);
+    return who.length === 0 ? [] : [who.length === of.length && who.length > 1 ? `${word} for every adapter` : `${word} for ${list(who)}`];
+  });
+  return said.join(', ');
+}
+
+interface KernelQuestion { readonly topic: string; readonly noun: string; readonly claim: string; readonly ids: readonly string[] }
+
+function kernelFinding({ topic, noun, claim, ids }: KernelQuestion, conditions: readonly Condition[], kernels: readonly KernelComparison[]): Finding | null {
   const checkpoint: Checkpoint | null = kernels.some((k) => k.checkpoint === 'final') ? 'final' : kernels.length > 0 ? 'init' : null;
   if (checkpoint === null) return null;
-  const wanted = kernels.filter((k) => k.checkpoint === checkpoint && quantities(k.quantity.id));
+  const wanted = kernels.filter((k) => k.checkpoint === checkpoint && ids.includes(k.quantity.id));
   const first = conditions.find((condition) => wanted.some((k) => k.condition === condition));
   if (!first) return null;
-  const block = blockLabel(first);
-  const of = wanted.filter(({ condition }) => blockLabel(condition) === block);
+  const of = wanted.filter(({ condition }) => blockLabel(condition) === blockLabel(first));
   const adapters = distinct(of.map(({ condition }) => condition)).slice(0, MOST_ADAPTERS);
-  const said = adapters.map((condition) => {
-    const parts = of.filter((k) => k.condition === condition).map(({ quantity }) => {
-      const mean = (which: 'lora' | 'full'): string => formatNumber(seriesOf(condition, fisherOf(quantity, checkpoint, which)).summary?.mean);
-      return `${quantity.label} ${mean('lora')} against ${mean('full')}`;
-    });
-    return `${condition.adapterLabel}: ${parts.join(', ')}`;
+  const shown = of.filter(({ condition }) => adapters.includes(condition));
+  const orders = ids.flatMap((id) => {
+    const some = shown.filter(({ quantity }) => quantity.id === id);
+    return some.length === 0 ? [] : [`${some[0]!.quantity.label} is ${order(some)}`];
   });
+  const mean = (k: KernelComparison, which: 'lora' | 'full'): string => formatNumber(seriesOf(k.condition, fisherOf(k.quantity, checkpoint, which)).summary?.mean);
   return {
-    topic, sentence: `${noun} ${checkpointName(checkpoint)} (${block}), LoRA’s kernel against the same layers in full at the same weights, in nats. ${said.join('; ')}.`,
-    comparison: 'LoRA kernel − full kernel',
-    rows: adapters.flatMap((condition) => of.filter((k) => k.condition === condition).map((k) => ({
-      label: `${condition.adapterLabel}, ${k.quantity.label}`, difference: difference(k, 'plain'), n: k.difference!.n, verdict: k.verdict,
-    }))),
-    more: Math.max(0, wanted.length - of.length),
+    topic, claim, comparison: 'LoRA’s kernel against the full one, in nats',
+    sentence: `${noun} ${checkpointName(checkpoint)} (${blockLabel(first)}), LoRA’s kernel against the same layers in full at the same weights. ${orders.join('; ')}.`,
+    rows: shown.map((k) => ({
+      label: `${k.condition.adapterLabel}, ${k.quantity.label}`, means: `${mean(k, 'lora')} against ${mean(k, 'full')}`, difference: difference(k, 'plain'), n: k.difference!.n, verdict: k.verdict,
+    })),
+    more: wanted.length - shown.length,
+  };
+}
+
+/** Whether the theorem speaks about these runs at all: broken premises first, so that they are seen at a glance. */
+function premiseFinding(conditions: readonly Condition[]): Finding | null {
+  const rows = premiseRows(conditions);
+  if (rows.length === 0) return null;
+  const broken = rows.filter(({ withScale }) => !withScale);
+  const largest = rows.reduce((most, row) => (row.scaled > most.scaled ? row : most));
+  const top = (row: PremiseRow): number => (row.measured ?? row.predicted).high;
+  const highest = rows.reduce((most, row) => (top(row) > top(most) ? row : most));
+  const eigenvalue = `The largest eigenvalue of M_Δ is ${formatSigned(top(highest))} (${highest.measured ? 'measured' : 'predicted'}, ${highest.adapter}), so it is ${top(highest) <= 0 ? '' : 'not '}negative semi-definite${top(highest) <= 0 ? ' throughout' : ''}.`;
+  return {
+    topic: 'The theorem’s premise', comparison: '', claim: null, rows: [], more: 0,
+    sentence: `${broken.length === 0
+      ? `The premise s²σ²n < 1 holds for every adapter (at most ${formatNumber(largest.scaled)}).`
+      : `The premise s²σ²n < 1 is broken by ${list(distinct(broken.map(({ adapter, scaled }) => `${adapter} (${formatNumber(scaled)})`)).slice(0, MOST_ADAPTERS))}: the theorem says nothing of ${broken.length === rows.length ? 'these runs' : 'those'}.`} ${eigenvalue}`,
   };
 }
 
 export function findingsOf(conditions: readonly Condition[], { adapters, kernels }: Comparisons): readonly Finding[] {
   const found: (Finding | null)[] = [];
-  for (const block of blocksOf(conditions, 'none', 1)) found.push(scoreFinding('Clean accuracy', 'Without attack, clean accuracy was', '', block, ACCURACY, adapters));
+  for (const block of blocksOf(conditions, 'none', 1)) {
+    found.push(scoreFinding({ topic: 'Clean accuracy', lead: 'Without attack, clean accuracy was', end: '', claim: null, metric: ACCURACY }, block, adapters));
+  }
   for (const block of blocksOf(conditions, 'untargeted', MOST_UNTARGETED)) {
-    found.push(scoreFinding(`Untargeted: ${blockLabel(block[0]!)}`, `Under ${blockLabel(block[0]!)}, clean accuracy fell by`, '', block, DROP, adapters));
+    const name = blockLabel(block[0]!);
+    found.push(scoreFinding({ topic: `Untargeted: ${name}`, lead: `Under ${name}, clean accuracy fell by`, end: '', claim: 'LoRA loses more accuracy', metric: DROP }, block, adapters));
   }
   for (const block of blocksOf(conditions, 'backdoor', MOST_BACKDOORS)) {
-    const clean = values(block, ASR_CLEAN);
-    found.push(scoreFinding(`Backdoor: ${blockLabel(block[0]!)}`, `Under ${blockLabel(block[0]!)}, the attack success rate was`, clean === '' ? '' : `; the trigger alone, on the paired clean models, gives ${clean}`, block, ASR, adapters));
+    const name = blockLabel(block[0]!), clean = values(block, ASR_CLEAN);
+    const end = clean === '' ? '' : `. The trigger alone, on the paired clean models, gives ${clean}`;
+    found.push(scoreFinding({ topic: `Backdoor: ${name}`, lead: `Under ${name}, the attack success rate (ASR) was`, end, claim: 'LoRA has the lower ASR', metric: ASR }, block, adapters));
   }
-  found.push(kernelFinding('Information bits', 'Information bits of the Fisher information', conditions, kernels, (id) => id.startsWith('information_bits')));
-  found.push(kernelFinding('Rényi entropy', 'Rényi entropy of the Fisher spectrum', conditions, kernels, (id) => id === 'renyi_raw_0.5' || id === 'renyi_raw_2' || id === 'renyi_normalised_2'));
+  found.push(premiseFinding(conditions));
+  found.push(kernelFinding({ topic: 'Information bits', noun: 'Information bits of the Fisher information', claim: 'LoRA’s are at most those in full', ids: ['information_bits', 'information_bits_normalised'] }, conditions, kernels));
+  found.push(kernelFinding({ topic: 'Rényi entropy', noun: 'Rényi entropy of the Fisher spectrum', claim: 'LoRA’s is at most that in full', ids: ['renyi_raw_0.5', 'renyi_raw_2', 'renyi_normalised_0.5', 'renyi_normalised_2'] }, conditions, kernels));
   return found.filter((finding) => finding !== null);
 }
 
@@ -123,20 +161,28 @@ export interface Standing {
   readonly detail: string;
 }
 
+/** `LoRA has the lower ASR: refuted in 2 of 3 comparisons, undecided in 1` */
+function tally(claim: string, verdicts: readonly Verdict[]): string {
+  const counts = (['held', 'refuted', 'undecided'] as const).map((state) => ({ state, count: verdicts.filter((verdict) => verdict.state === state).length })).filter(({ count }) => count > 0);
+  if (counts.length === 1) return `${claim}: ${counts[0]!.state}${verdicts.length > 1 ? ` in all ${verdicts.length} comparisons` : ''}`;
+  return `${claim}: ${counts.map(({ state, count }, i) => `${state} in ${count}${i === 0 ? ` of ${verdicts.length} comparisons` : ''}`).join(', ')}`;
+}
+
 /** What may be said of the question as a whole, by the verdict rule. */
 export function standing(conditions: readonly Condition[], { adapters, kernels }: Comparisons): Standing {
-  const behaviour = adapters.flatMap(({ verdict }) => (verdict ? [verdict] : []));
-  const theory = kernels.flatMap(({ verdict }) => (verdict ? [verdict] : []));
   const seeds = distinct(conditions.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length;
-  const none = !conditions.some(isFull) || conditions.every(isFull);
-  const count = (of: readonly Verdict[], state: Verdict['state']): number => of.filter((verdict) => verdict.state === state).length;
-  const tally = (of: readonly Verdict[], noun: string): string =>
-    of.length === 0 ? '' : `${plural(of.length, `comparison of ${noun}`, `comparisons of ${noun}`)}: ${count(of, 'held')} held, ${count(of, 'refuted')} refuted, ${count(of, 'undecided')} undecided.`;
-  const detail = [tally(behaviour, 'ASR and accuracy drop'), tally(theory, 'information bits and entropies')].filter(Boolean).join(' ');
-  if (none) return { headline: 'This grid holds no LoRA and full fine-tuning side by side, so it has nothing to say on which is hurt more.', detail };
-  if (seeds < SEEDS_NEEDED) {
-    return { headline: `Undecided (n = ${plural(seeds, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}).`, detail: `What follows is what these runs showed, no general result.${detail === '' ? '' : ` ${detail}`}` };
+  if (!conditions.some(isFull) || conditions.every(isFull)) {
+    return { headline: 'Undecided: this grid holds no LoRA and full fine-tuning side by side.', detail: 'It has nothing to say on which is hurt more.' };
   }
-  const decided = [...behaviour, ...theory].filter(({ state }) => state !== 'undecided').length;
-  return { headline: decided === 0 ? 'Undecided: no corrected interval excludes zero by its margin.' : `${plural(decided, 'comparison')} of ${behaviour.length + theory.length} decided.`, detail };
+  if (seeds < SEEDS_NEEDED) {
+    return { headline: `Undecided (n = ${plural(seeds, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}).`, detail: 'What follows is what these runs showed, no general result.' };
+  }
+  const of = (metric: MetricNote): Verdict[] => adapters.flatMap((comparison) => (comparison.metric === metric && comparison.verdict ? [comparison.verdict] : []));
+  const kernel = (raw: boolean): Verdict[] => kernels.flatMap(({ quantity, verdict }) => (verdict && raw === !quantity.id.includes('normalised') ? [verdict] : []));
+  const said = (claims: readonly (readonly [string, readonly Verdict[]])[]): string =>
+    claims.filter(([, verdicts]) => verdicts.length > 0).map(([claim, verdicts]) => `${tally(claim, verdicts)}.`).join(' ');
+  return {
+    headline: said([['Backdoors, “LoRA has the lower ASR”', of(ASR)], ['Untargeted, “LoRA loses more accuracy”', of(DROP)]]) || 'Undecided: no attack of this grid has results for both.',
+    detail: said([['“LoRA’s information bits and entropies are at most the full ones”, raw', kernel(true)], ['The same, normalised', kernel(false)]]),
+  };
 }

@@ -17,8 +17,15 @@ export function formatNumber(value: number | null | undefined, kind: NumberKind 
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e6) return sign(String(value));
-  if (size >= 1e6 || size < 1e-3) return sign(value.toExponential(2)).replace(/e([+−-]?)(\d+)/, (_, s: string, d: string) => `·10${superscript(`${s === '+' ? '' : s}${d}`)}`);
+  if (size >= 1e6 || size < 1e-3) return scientific(value);
   return sign(zero(size >= 1000 ? value.toFixed(0) : value.toPrecision(4)));
+}
+
+/** `8.68·10⁻⁴`, `10⁻⁶`. */
+function scientific(value: number): string {
+  const [mantissa = '', exponent = ''] = value.toExponential(2).split('e');
+  const power = `10${superscript(exponent.replace('+', ''))}`;
+  return mantissa === '1.00' ? power : `${sign(mantissa)}·${power}`;
 }
 
 /** −0.000 is 0.000. */
@@ -39,10 +46,24 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
   return summary.high === null ? mean : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
+/** A difference to as many digits as its interval bears: two of its half-width. */
+function digitsOf({ low, high }: Pick<Summary, 'low' | 'high'>): ((value: number) => string) | null {
+  const half = low === null || high === null ? 0 : (high - low) / 2;
+  if (!(half > 1e-9) || half >= 1e6) return null;
+  const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(half))));
+  return (value) => { const text = sign(zero(value.toFixed(decimals))); return value > 0 && /[1-9]/.test(text) ? `+${text}` : text; };
+}
+
+/** `+0.020`, to the digits that go with its interval. */
+export function formatMean(summary: Pick<Summary, 'mean' | 'low' | 'high'>, kind: NumberKind = 'plain'): string {
+  return (kind === 'plain' ? digitsOf(summary)?.(summary.mean) : undefined) ?? formatSigned(summary.mean, kind);
+}
+
 /** `[−0.130, +0.170]`, or why there is none. */
 export function formatInterval(summary: Pick<Summary, 'n' | 'low' | 'high'>, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
-  return `[${formatSigned(summary.low, kind)}, ${formatSigned(summary.high, kind)}]`;
+  const write = (kind === 'plain' ? digitsOf(summary) : null) ?? ((value: number) => formatSigned(value, kind));
+  return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
 /** Seconds → `1m 3s`. */

@@ -16,24 +16,30 @@ const evaluate = (metric: string, label: string, meaning: string, kind: NumberKi
 export const METRICS: readonly MetricNote[] = [
   evaluate('accuracy', 'Clean accuracy', 'share of untouched validation rows classified rightly'),
   evaluate('accuracy_drop', 'Accuracy drop', 'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here'),
-  evaluate('f1', 'F1', 'F1 of the positive class on untouched validation rows'),
   evaluate('asr', 'ASR', 'attack success rate: share of non-target validation rows that the trigger turns into the target class'),
-  evaluate('asr_clean', 'Clean-model rate', 'the same share for the paired clean model: what the trigger does without any poisoning'),
+  evaluate('asr_clean', 'Clean rate', 'the same share for the paired clean model: what the trigger does without any poisoning'),
   evaluate('asr_minus_clean', 'ASR − clean', 'ASR minus the paired clean model’s rate'),
-  evaluate('robust_accuracy', 'Accuracy under trigger', 'share of triggered non-target rows that keep their true class'),
+  evaluate('robust_accuracy', 'Robust accuracy', 'share of triggered non-target rows that keep their true class'),
+  evaluate('f1', 'F1', 'F1 on untouched validation rows: of the second class where there are two, else the mean over classes'),
   evaluate('false_trigger_rate', 'FTR', 'share of rows with part of the trigger that turn into the target class'),
 ];
 
 export const ACCURACY = METRICS[0]!;
 export const DROP = METRICS[1]!;
-export const ASR = METRICS[3]!;
-export const ASR_CLEAN = METRICS[4]!;
+export const ASR = METRICS[2]!;
+export const ASR_CLEAN = METRICS[3]!;
 
 /** A difference within ±margin is none, whatever its interval: one percentage point. */
 export const PROPORTION_MARGIN = 0.01;
 /** For information bits and entropies, which have no natural scale: this share of the full kernel's value. */
 export const RELATIVE_MARGIN = 0.01;
 
+/** The metrics that adapters are compared by; the others are in the table of conditions and in the CSV. */
+export const COMPARED: readonly MetricNote[] = METRICS.filter(({ metric }) => ['accuracy', 'accuracy_drop', 'asr', 'asr_minus_clean'].includes(metric));
+
 const ALPHA_NAMES: Readonly<Record<string, string>> = { '0.5': '½', inf: '∞' };
+const SUBSCRIPTS = '₀₁₂₃₄₅₆₇₈₉';
+/** `H₂`, `H½`, `H∞`. */
+export const entropyName = (alpha: string): string => `H${/^\d+$/.test(alpha) ? [...alpha].map((digit) => SUBSCRIPTS[Number(digit)]).join('') : alphaName(alpha)}`;
 export const alphaName = (alpha: string): string => ALPHA_NAMES[alpha] ?? alpha;
 export const alphaOrder = (a: string, b: string): number => (a === 'inf' ? Infinity : Number(a)) - (b === 'inf' ? Infinity : Number(b)) || 0;

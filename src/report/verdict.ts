@@ -53,8 +53,8 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
     stopped ||= !(p < alpha);
     const interval = { low: low!, high: high!, level: 1 - alpha };
     verdicts[index] = stopped
-      ? { state: 'undecided', interval, reason: 'the corrected interval does not exclude zero by the margin' }
-      : { state: Math.sign(mean) === direction ? 'held' : 'refuted', interval, reason: 'the corrected interval excludes zero by the margin' };
+      ? { state: 'undecided', interval, reason: 'zero is not excluded by the margin' }
+      : { state: Math.sign(mean) === direction ? 'held' : 'refuted', interval, reason: 'zero is excluded by the margin' };
   });
   return verdicts;
 }

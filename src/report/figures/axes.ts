@@ -3,7 +3,7 @@ import { INFORMATION, renyi } from '../compare.ts';
 import { distinct, isFull, metricOf, numericAxis, type Condition, type Quantity } from '../conditions.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { curveFigure, type CurveAxis, type CurvePoint } from './curves.ts';
+import { curveFigure, type CurveAxis, type CurveOptions, type CurvePoint } from './curves.ts';
 import { adapterPalette } from './theme.ts';
 
 const MOST_ATTACKS = 4;
@@ -32,7 +32,7 @@ export async function doseFigures(conditions: readonly Condition[]): Promise<Fig
         figures.push(await curveFigure([...zero, ...points], {
           id: slug(`dose-${attack}-${path}-${metric.metric}`), title: `${metric.label} against the dose of ${attack}`, yTitle: metric.label,
           caption: metric === ACCURACY ? 'Dose 0 is the run without attack.' : 'Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.',
-          axis: { title: path === 'poisoning.rate' ? 'poison rate (share of training rows)' : 'poisoned rows', scale: 'auto' }, unit: 'proportion', colours,
+          axis: { title: path === 'poisoning.rate' ? 'poison rate (share of training rows)' : 'poisoned rows', scale: 'auto' }, span: metric === ACCURACY ? 'to-one' : 'unit', colours,
         }));
       }
     }
@@ -40,13 +40,13 @@ export async function doseFigures(conditions: readonly Condition[]): Promise<Fig
   return present(figures);
 }
 
-interface Drawn { readonly id: string; readonly label: string; readonly quantity: Quantity; readonly proportion: boolean; readonly families: readonly string[] }
+interface Drawn { readonly id: string; readonly label: string; readonly quantity: Quantity; readonly span: CurveOptions['span']; readonly families: readonly string[] }
 
-const score = (metric: MetricNote, families: readonly string[]): Drawn =>
-  ({ id: metric.metric, label: metric.label, quantity: metricOf(metric.stage, metric.metric), proportion: true, families });
+const score = (metric: MetricNote, span: Drawn['span'], families: readonly string[]): Drawn =>
+  ({ id: metric.metric, label: metric.label, quantity: metricOf(metric.stage, metric.metric), span, families });
 
 const information: readonly Drawn[] = [...INFORMATION, renyi('raw', '0.5'), renyi('normalised', '0.5'), renyi('raw', '2'), renyi('normalised', '2')].map((quantity) => ({
-  id: quantity.id, label: `${quantity.label}, end of training`, proportion: false, families: ['none', 'untargeted', 'backdoor'],
+  id: quantity.id, label: `${quantity.label}, after training`, span: 'points', families: ['none', 'untargeted', 'backdoor'],
   quantity: (cell) => { const facts = cell.fisher.final?.lora?.true; return facts ? quantity.get(facts) : null; },
 }));
 
@@ -55,7 +55,7 @@ async function adapterAxis(conditions: readonly Condition[], path: string, name:
   const along = conditions.filter((condition) => at(condition) !== null);
   if (!varies(along.map(at))) return [];
   const figures: (Figure | null)[] = [];
-  for (const drawn of [score(ACCURACY, ['none', 'untargeted', 'backdoor']), score(DROP, ['untargeted']), score(ASR, ['backdoor']), ...information]) {
+  for (const drawn of [score(ACCURACY, 'to-one', ['none', 'untargeted', 'backdoor']), score(DROP, 'from-zero', ['untargeted']), score(ASR, 'unit', ['backdoor']), ...information]) {
     const asked = along.filter(({ family }) => drawn.families.includes(family));
     const adapters = distinct(along.map((condition) => condition.labelsWithout(path).adapterLabel));
     const line = (condition: Condition): string => {
@@ -72,7 +72,7 @@ async function adapterAxis(conditions: readonly Condition[], path: string, name:
       }
     }
     figures.push(await curveFigure(points, {
-      id: slug(`${name}-${drawn.id}`), title: `${drawn.label} against ${name}`, yTitle: drawn.label, caption: '', axis, ...(drawn.proportion ? { unit: 'proportion' as const } : {}),
+      id: slug(`${name}-${drawn.id}`), title: `${drawn.label} against ${name}`, yTitle: drawn.label, caption: '', axis, span: drawn.span,
     }));
   }
   return present(figures);

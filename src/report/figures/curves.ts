@@ -30,7 +30,8 @@ export interface CurveOptions {
   readonly caption: string;
   readonly yTitle: string;
   readonly axis: CurveAxis;
-  readonly unit?: 'proportion';
+  /** What the y axis spans: [0, 1], a round tenth below the least to 1, or what the points do (with zero for `from-zero`). */
+  readonly span: 'unit' | 'to-one' | 'from-zero' | 'points';
   /** Colours by line; lines without one get the next of the palette. */
   readonly colours?: ReadonlyMap<string, string>;
 }
@@ -55,7 +56,9 @@ export async function curveFigure(points: readonly CurvePoint[], options: CurveO
   const seen = shown.flatMap(({ series }) => series.values.map(({ value }) => value));
   const [least, most] = [Math.min(...seen), Math.max(...seen)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, 1e-9);
-  const yDomain = options.unit === 'proportion' ? [Math.max(-1, Math.min(0, least - pad)), Math.max(1, most)] : [least - pad, most + pad];
+  const yDomain = {
+    unit: [0, 1], 'to-one': [Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1], 'from-zero': [Math.min(0, least - pad), most + pad], points: [least - pad, most + pad],
+  }[options.span];
   const x = {
     field: 'x', type: 'quantitative' as const, title: options.axis.title,
     scale: { type: log ? 'log' as const : 'linear' as const, ...(log ? { base: options.axis.scale === 'log2' ? 2 : 10 } : {}), zero: false, nice: false, padding: 12 },
@@ -68,7 +71,7 @@ export async function curveFigure(points: readonly CurvePoint[], options: CurveO
     legend: { columns: lines.some((line) => line.length > 24) ? 1 : 2 },
   };
   const spec: TopLevelSpec = {
-    width: 350, height: 220, data: { values },
+    width: 350, height: 180, data: { values },
     layer: [
       { transform: [{ filter: "datum.part == 'level'" }], mark: { type: 'line', strokeDash: [5, 4], strokeWidth: 1.5, clip: true }, encoding: { x, y: y('mean'), color } },
       { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'rule', strokeWidth: 1.5, opacity: 0.45, clip: true }, encoding: { x, y: y('low'), y2: { field: 'high' }, color } },
@@ -78,7 +81,7 @@ export async function curveFigure(points: readonly CurvePoint[], options: CurveO
   };
   return {
     id: options.id, title: options.title,
-    caption: `${options.caption} Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of the axis.${shown.some(({ x: at }) => at === null) ? ' Dashed: full fine-tuning, which has no such axis.' : ''}${left(every.length - lines.length, 'line')}`,
+    caption: `${options.caption === '' ? '' : `${options.caption} `}Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of the axis.${shown.some(({ x: at }) => at === null) ? ' Dashed: full fine-tuning, which has no such axis.' : ''}${left(every.length - lines.length, 'line')}`,
     svg: await draw(spec, options.id, options.title),
     csv: toCsv(shown.flatMap(({ line, x: at, series }) => series.values.map(({ seed, value }) => ({ line, x: at, seed, value })))),
   };

@@ -7,7 +7,7 @@ import { ACCURACY, ASR, DROP, PROPORTION_MARGIN } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { INK, adapterPalette } from './theme.ts';
+import { BLOCK_HEADER, BLOCK_SPACING, INK, adapterPalette } from './theme.ts';
 
 const MOST_ROWS = 36;
 
@@ -37,13 +37,13 @@ export async function forestFigure(comparisons: readonly AdapterComparison[], co
   const color = { field: 'adapter', type: 'nominal' as const, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: null };
   const spec: TopLevelSpec = {
     data: { values: rows },
-    facet: { row: { field: 'block', type: 'nominal', title: null, sort: distinct(shown.map(block)), header: { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start' } } },
-    spacing: 8,
+    facet: { row: { field: 'block', type: 'nominal', title: null, sort: distinct(shown.map(block)), header: BLOCK_HEADER } },
+    spacing: BLOCK_SPACING,
     spec: {
       width: 300, height: { step: 24 },
       layer: [
-        { mark: { type: 'rect', color: '#9aa5b1', opacity: 0.08 }, encoding: { x: { datum: -PROPORTION_MARGIN }, x2: { datum: PROPORTION_MARGIN } } },
-        { mark: { type: 'rule', color: '#9aa5b1' }, encoding: { x: { datum: 0 } } },
+        { data: { values: [{}] }, mark: { type: 'rect', color: '#dfe4ea' }, encoding: { x: { datum: -PROPORTION_MARGIN }, x2: { datum: PROPORTION_MARGIN } } },
+        { data: { values: [{}] }, mark: { type: 'rule', color: '#9aa5b1' }, encoding: { x: { datum: 0 } } },
         { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'rule', strokeWidth: 2, opacity: 0.55, clip: true }, encoding: { x: x('low'), x2: { field: 'high' }, y, color } },
         { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'tick', thickness: 3, size: 16 }, encoding: { x: x('value'), y, color } },
         {

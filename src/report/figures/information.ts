@@ -7,7 +7,7 @@ import { alphaName } from '../metrics.ts';
 import type { Checkpoint, Figure, Parametrisation } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { FULL_COLOUR, INK, adapterPalette } from './theme.ts';
+import { BLOCK_HEADER, BLOCK_SPACING, FULL_COLOUR, INK, adapterPalette } from './theme.ts';
 
 const MOST_ROWS = 24;
 const MOST_ADAPTERS = 6;
@@ -41,7 +41,7 @@ async function bits(quantity: FisherQuantity, checkpoint: Checkpoint, conditions
   const blocks = distinct(shown.map(block));
   const spec: TopLevelSpec = blocks.length === 1 && blocks[0] === ''
     ? { data: { values: rows }, ...layer }
-    : { data: { values: rows }, facet: { row: { field: 'block', type: 'nominal', title: null, sort: blocks, header: { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start' } } }, spacing: 8, spec: layer, resolve: { scale: { y: 'independent' } } };
+    : { data: { values: rows }, facet: { row: { field: 'block', type: 'nominal', title: null, sort: blocks, header: BLOCK_HEADER } }, spacing: BLOCK_SPACING, spec: layer, resolve: { scale: { y: 'independent' } } };
   const id = `${quantity.id.replaceAll('_', '-')}-${checkpoint}`;
   const title = `${quantity.id === 'information_bits' ? 'Information bits' : 'Information bits, normalised'}, ${checkpointName(checkpoint)}`;
   return {
@@ -67,7 +67,7 @@ async function entropies(scale: 'raw' | 'normalised', checkpoint: Checkpoint, co
   })));
   if (rows.length === 0) return null;
   const palette = adapterPalette(conditions);
-  const x = { field: 'alpha', type: 'ordinal' as const, title: 'order α', sort: alphas.map(alphaName), axis: { labelAngle: 0 } };
+  const x = { field: 'alpha', type: 'ordinal' as const, title: 'order α', sort: alphas.map(alphaName), axis: { labelAngle: 0, grid: false } };
   const y = { field: 'value', type: 'quantitative' as const, title: `H_α, ${scale} (nats)`, scale: { zero: false } };
   const color = { field: 'adapter', type: 'nominal' as const, title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: shown.map(({ adapterLabel }) => adapterLabel) } };
   const spec: TopLevelSpec = {
@@ -75,7 +75,7 @@ async function entropies(scale: 'raw' | 'normalised', checkpoint: Checkpoint, co
     layer: [
       {
         transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'line', strokeWidth: 1.8 },
-        encoding: { x, y, color, detail: { field: 'run' }, strokeDash: { field: 'kernel', type: 'nominal', title: null, scale: { domain: ['full kernel', 'LoRA kernel'], range: [[5, 4], [1, 0]] } } },
+        encoding: { x, y, color, detail: { field: 'run' }, strokeDash: { field: 'kernel', type: 'nominal', legend: null, scale: { domain: ['full kernel', 'LoRA kernel'], range: [[5, 4], [1, 0]] } } },
       },
       { transform: [{ filter: "datum.part == 'seed'" }], mark: { type: 'point', filled: true, size: 34, stroke: INK, strokeWidth: 0.5, opacity: 0.85 }, encoding: { x, y, color } },
     ],
@@ -84,7 +84,7 @@ async function entropies(scale: 'raw' | 'normalised', checkpoint: Checkpoint, co
   const title = `Rényi entropy, ${scale}, ${checkpointName(checkpoint)}`;
   return {
     id, title,
-    caption: `${scale === 'raw' ? 'As the slides define it, on unnormalised eigenvalues: no entropy unless Σλ = 1, so its order may turn at α = 1.' : 'On λ/Σλ: a real entropy.'} Dashed: the same layers in full, at that adapter’s weights.${checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : ''}${left(sameAttack.length - shown.length, 'adapter')}`,
+    caption: `${scale === 'raw' ? 'As the slides define it, on unnormalised eigenvalues: no entropy unless Σλ = 1, so its order may turn at α = 1.' : 'On λ/Σλ: a real entropy.'} Solid: LoRA’s kernel. Dashed: the same layers in full, at that adapter’s weights.${checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : ''}${left(sameAttack.length - shown.length, 'adapter')}`,
     svg: await draw(spec, id, title),
     csv: toCsv(rows.filter(({ part }) => part === 'seed').map(({ adapter, kernel, alpha, seed, value }) => ({ adapter, kernel, alpha, seed, entropy: value }))),
   };

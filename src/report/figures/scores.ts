@@ -5,7 +5,7 @@ import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../con
 import { ASR, ASR_CLEAN, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { draw } from './svg.ts';
-import { INK, MUTED, adapterPalette, type Palette } from './theme.ts';
+import { BLOCK_HEADER, BLOCK_SPACING, INK, MUTED, adapterPalette, type Palette } from './theme.ts';
 
 /** More rows than a screen holds are for the table and the curves. */
 const MOST_ROWS = 40;
@@ -34,8 +34,8 @@ export async function scoreFigure(metric: MetricNote, conditions: readonly Condi
   const color = { field: 'adapter', type: 'nominal' as const, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: null };
   const spec: TopLevelSpec = {
     data: { values: [...points.map((row) => ({ ...row, part: 'seed' })), ...means.map((row) => ({ ...row, part: 'mean' })), ...clean.map((row) => ({ ...row, part: 'clean' }))] },
-    facet: { row: { field: 'block', type: 'nominal', title: null, sort: distinct(shown.map(({ condition }) => blockLabel(condition))), header: { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start' } } },
-    spacing: 8,
+    facet: { row: { field: 'block', type: 'nominal', title: null, sort: distinct(shown.map(({ condition }) => blockLabel(condition))), header: BLOCK_HEADER } },
+    spacing: BLOCK_SPACING,
     spec: {
       width: 300, height: { step: 24 },
       layer: [

@@ -19,6 +19,13 @@ function picked(count: number): number[] {
   return Array.from({ length: MOST_POINTS }, (_, i) => Math.round(i * (count - 1) / (MOST_POINTS - 1)));
 }
 
+/** At most nine powers of ten. */
+function decades(values: readonly number[]): number[] {
+  const low = Math.floor(Math.log10(Math.min(...values))), high = Math.ceil(Math.log10(Math.max(...values)));
+  const step = Math.ceil((high - low + 1) / 9);
+  return Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, i) => 10 ** (low + i * step));
+}
+
 interface Curve { readonly adapter: string; readonly kernel: string; readonly run: string; readonly seed: number; readonly index: number; readonly eigenvalue: number }
 
 /** Those above zero, as points of one line. */
@@ -48,15 +55,15 @@ async function panel({ id, title, caption, conditions, eigenvalues }: PanelOptio
     mark: { type: 'line', strokeWidth: 1.8, point: { size: 12, filled: true } },
     encoding: {
       x: { field: 'index', type: 'quantitative', title: 'eigenvalue number', axis: { grid: false, tickMinStep: 1 }, scale: { zero: false, nice: false } },
-      y: { field: 'eigenvalue', type: 'quantitative', title: 'λ', scale: { type: 'log' }, axis: { format: '~e', tickCount: 6 } },
+      y: { field: 'eigenvalue', type: 'quantitative', title: 'λ', scale: { type: 'log' }, axis: { values: decades(values.map(({ eigenvalue }) => eigenvalue)), labelExpr: "'1e' + round(log(datum.value) / LN10)" } },
       color: { field: 'adapter', type: 'nominal', title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: shown.map(({ adapterLabel }) => adapterLabel), symbolType: 'stroke' } },
-      strokeDash: { field: 'kernel', type: 'nominal', title: null, scale: { domain: ['full kernel', 'LoRA kernel'], range: [[5, 4], [1, 0]] } },
+      strokeDash: { field: 'kernel', type: 'nominal', legend: null, scale: { domain: ['full kernel', 'LoRA kernel'], range: [[5, 4], [1, 0]] } },
       detail: { field: 'run' },
     },
   };
   return {
     id, title,
-    caption: `${caption} Seed ${values[0]!.seed}. Dashed: the same layers in full, at that adapter’s weights.${left(conditions.length - shown.length, 'adapter')}`,
+    caption: `${caption} Seed ${values[0]!.seed}. Solid: LoRA’s kernel. Dashed: the same layers in full, at that adapter’s weights.${left(conditions.length - shown.length, 'adapter')}`,
     svg: await draw(spec, id, title),
     csv: toCsv(values.map(({ adapter, kernel, seed, index, eigenvalue }) => ({ adapter, kernel, seed, index, eigenvalue }))),
   };

@@ -26,6 +26,10 @@ export const config: Config = {
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 
+/** Of the rows of a faceted figure: its name above each, at the left. */
+export const BLOCK_HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 } as const;
+export const BLOCK_SPACING = 12;
+
 export interface Palette {
   readonly domain: readonly string[];
   readonly range: readonly string[];

@@ -1,5 +1,6 @@
 /** What every chapter is built of. Preact escapes all text; the only raw markup is our own figures' SVG. */
 import type { ComponentChildren, JSX } from 'preact';
+import { formatSigned, type NumberKind } from '../format.ts';
 import type { Figure } from '../types.ts';
 import { verdictText, type Verdict } from '../verdict.ts';
 
@@ -43,6 +44,14 @@ export function Table<Row>({ label, columns, rows, most = 400, caption, starts }
 export const Chip = ({ verdict }: { readonly verdict: Verdict | null }): JSX.Element | null =>
   (verdict === null ? null : <span class={`chip ${verdict.state}`} title={verdict.reason}>{verdictText(verdict)}</span>);
 
+/** With the corrected interval that decided, where there is one. */
+export const Judged = ({ verdict, kind = 'plain' }: { readonly verdict: Verdict; readonly kind?: NumberKind }): JSX.Element => (
+  <>
+    <Chip verdict={verdict} />
+    {verdict.interval === null ? null : <span class="muted small whole"> corrected [{formatSigned(verdict.interval.low, kind)}, {formatSigned(verdict.interval.high, kind)}]</span>}
+  </>
+);
+
 export const dataUri = (type: string, text: string): string => `data:${type};charset=utf-8;base64,${Buffer.from(text, 'utf8').toString('base64')}`;
 
 export const CsvLink = ({ name, csv, children }: { readonly name: string; readonly csv: string; readonly children?: Node }): JSX.Element =>
@@ -63,8 +72,9 @@ function FigureBox({ figure, wide }: { readonly figure: Figure; readonly wide: b
   );
 }
 
-export const Figures = ({ figures, wide = false }: { readonly figures: readonly Figure[]; readonly wide?: boolean }): JSX.Element | null =>
-  (figures.length === 0 ? null : <div class={wide ? 'figures wide' : 'figures'}>{figures.map((figure) => <FigureBox figure={figure} wide={wide} />)}</div>);
+/** grid: pairs side by side; masonry: uneven heights, packed; wide: each its own row, scrolling where it has no room. */
+export const Figures = ({ figures, layout = 'grid' }: { readonly figures: readonly Figure[]; readonly layout?: 'grid' | 'masonry' | 'wide' }): JSX.Element | null =>
+  (figures.length === 0 ? null : <div class={`figures ${layout}`}>{figures.map((figure) => <FigureBox figure={figure} wide={layout === 'wide'} />)}</div>);
 
 export const Section = ({ id, title, children }: { readonly id: string; readonly title: string; readonly children: Node }): JSX.Element => (
   <section id={id}><h2>{title}</h2>{children}</section>

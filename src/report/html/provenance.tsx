@@ -18,7 +18,7 @@ export function Stages({ input, figure }: { readonly input: ReportInput; readonl
   const troubled = input.stages.filter(({ state: of }) => of === 'failed' || of === 'blocked');
   return (
     <Section id="stages-run" title="How it ran">
-      <Figures figures={figure ? [figure] : []} wide />
+      <Figures figures={figure ? [figure] : []} layout="wide" />
       {troubled.length === 0 ? null : (
         <><h3>Failed and blocked stages</h3>
           <Table label="Failed and blocked stages" most={60} rows={troubled} columns={[

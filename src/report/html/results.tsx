@@ -3,11 +3,12 @@ import type { JSX } from 'preact';
 import type { AdapterComparison } from '../compare.ts';
 import { blockLabel, metricOf, seriesOf, type Condition, type Series } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { formatInterval, formatNumber, formatSigned, formatSummary, plural, type NumberKind } from '../format.ts';
+import { formatInterval, formatMean, formatNumber, formatSummary, plural, type NumberKind } from '../format.ts';
 import { METRICS, PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
-import { Chip, CsvLink, Figures, Section, Table, type Node } from './parts.tsx';
+import type { PairedDifference } from '../../stats/summary.ts';
+import { CsvLink, Figures, Judged, Section, Table, type Node } from './parts.tsx';
 
 /** More lines than this are for `dosimeter results SPEC --csv`. */
 const MOST_CSV_ROWS = 15_000;
@@ -29,6 +30,9 @@ export const seedsCell = (condition: Condition): Node => {
   return <>{condition.cells.length - failed}{failed > 0 ? <span class="bad"> ({failed} failed)</span> : null}</>;
 };
 
+/** A spread that is rounding alone (every seed differs by the same) has no effect size. */
+const effect = ({ effect: d }: PairedDifference): string => formatNumber(d !== null && Math.abs(d) < 1e6 ? d : null);
+
 export function allMetricsCsv(conditions: readonly Condition[]): { readonly csv: string | null; readonly rows: number } {
   const count = conditions.reduce((sum, { cells }) => sum + cells.reduce((n, { metrics }) => n + Object.values(metrics).reduce((m, values) => m + Object.keys(values).length, 0), 0), 0);
   if (count > MOST_CSV_ROWS || count === 0) return { csv: null, rows: count };
@@ -45,7 +49,7 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
   const all = allMetricsCsv(conditions);
   return (
     <Section id="results" title="Results">
-      <Figures figures={figures.scores} />
+      <Figures figures={figures.scores} layout="masonry" />
       <h3>Every condition</h3>
       <Table label="Results by condition" rows={conditions} starts={(condition, i) => blockLabel(condition) !== blockLabel(conditions[i - 1]!)} columns={[
         { title: 'Attack', kind: 'nowrap', value: ({ attackLabel }) => attackLabel },
@@ -66,10 +70,10 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
             { title: 'Attack', kind: 'nowrap', value: ({ adapter }) => blockLabel(adapter) },
             { title: 'Adapter − full', kind: 'nowrap', value: ({ adapter, full }) => (full.adapterLabel === 'full' ? adapter.adapterLabel : `${adapter.adapterLabel} − ${full.adapterLabel}`) },
             { title: 'Pairs', kind: 'number', value: ({ seeds, incomplete }) => <>{seeds.length}{incomplete > 0 ? <span class="bad"> ({incomplete} incomplete)</span> : null}</> },
-            { title: 'Difference', kind: 'number', value: ({ difference, metric }) => formatSigned(difference!.mean, metric.kind) },
+            { title: 'Difference', kind: 'number', value: ({ difference, metric }) => formatMean(difference!, metric.kind) },
             { title: '95% interval', kind: 'number', value: ({ difference, metric }) => formatInterval(difference!, metric.kind) },
-            { title: 'Effect size d_z', kind: 'number', value: ({ difference }) => formatNumber(difference!.effect) },
-            { title: 'Claim of the slides', value: ({ verdict }) => (verdict ? <Chip verdict={verdict} /> : '–') },
+            { title: 'Effect size d_z', kind: 'number', value: ({ difference }) => effect(difference!) },
+            { title: 'Claim of the slides', value: ({ verdict, metric }) => (verdict ? <Judged verdict={verdict} kind={metric.kind} /> : '–') },
           ]} />
           <p class="muted small">d_z is the mean difference over the standard deviation of the differences (– where it has none). The slides claim that LoRA has the lower ASR under a backdoor and the larger accuracy drop under untargeted poisoning. A claim is <em>held</em> or <em>refuted</em> when its paired 95% interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over all comparisons of that claim, excludes zero by the declared margin ({PROPORTION_MARGIN} for accuracies and rates, {RELATIVE_MARGIN * 100}% of the full kernel’s value for information bits and entropies); else it is <em>undecided</em>.</p>
         </>

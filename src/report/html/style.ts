@@ -25,29 +25,34 @@ section{padding:30px 0 6px}
 h2{font-size:22px;margin:0 0 10px;line-height:1.25}
 h3{font-size:17px;margin:26px 0 8px;line-height:1.3}
 p{margin:0 0 10px;max-width:76ch}
+p.small{max-width:104ch}
 ul,ol{max-width:76ch;padding-left:22px}
 li{margin:0 0 6px}
 a{color:var(--accent)}
 .muted{color:var(--muted)}
 .small{font-size:13px}
-.findings{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px;margin-top:4px}
-.finding{border:1px solid var(--line);border-radius:8px;padding:14px 16px 10px;min-width:0;background:#fff}
+.findings{columns:2 420px;column-gap:16px;margin-top:4px}
+.finding{border:1px solid var(--line);border-radius:8px;padding:14px 16px 8px;margin:0 0 16px;min-width:0;background:#fff;break-inside:avoid}
 .finding h3{margin:0 0 4px;font-size:15.5px}
 .finding p{margin:0 0 8px}
-.finding table{font-size:13px}
-.finding td,.finding th{padding:4px 8px 4px 0}
-.scroll{overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);border-radius:8px;max-width:100%}
-.finding .scroll{border:0;border-radius:0;margin:0}
+.finding table{margin:0 0 8px}
+.finding caption{padding:2px 0}
+.finding tbody th{color:var(--ink);font-weight:500;white-space:normal;vertical-align:top}
+.finding td,.finding th{padding:4px 10px 4px 0}
+.finding td{text-align:right;padding-right:0}
+.whole{white-space:nowrap}
+/* a shadow at an edge says that there is more beyond it */
+.scroll{overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);border-radius:8px;max-width:100%;background:linear-gradient(to right,#fff 40%,transparent) 0 0/36px 100% no-repeat local,linear-gradient(to left,#fff 40%,transparent) 100% 0/36px 100% no-repeat local,linear-gradient(to right,rgba(27,36,48,.22),transparent) 0 0/12px 100% no-repeat scroll,linear-gradient(to left,rgba(27,36,48,.22),transparent) 100% 0/12px 100% no-repeat scroll}
 .scroll:focus-visible,summary:focus-visible,a:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
-table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--muted);padding:8px 12px 4px;font-size:13px}
-th{font-weight:600;text-align:left;color:var(--muted);white-space:nowrap;vertical-align:bottom}
-td,th{padding:6px 12px;border-bottom:1px solid var(--line);vertical-align:top}
+th{font-weight:600;text-align:left;color:var(--muted);vertical-align:bottom}
+td,th{padding:6px 11px;border-bottom:1px solid var(--line);vertical-align:top}
 tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
-thead th{background:var(--soft)}
-.finding thead th{background:none}
-td.number,th.number{text-align:right;white-space:nowrap}
-td.nowrap,th.nowrap{white-space:nowrap}
+thead th{background:rgba(210,220,231,.22)}
+td.number,th.number{text-align:right}
+td.number,td.nowrap,th.nowrap{white-space:nowrap}
+.scroll td .chip{white-space:nowrap}
 td.cut{max-width:420px;overflow-wrap:anywhere}
 tr.first td{border-top:2px solid #c6ced7}
 .bad{color:var(--bad);font-weight:600}
@@ -55,6 +60,8 @@ tr.first td{border-top:2px solid #c6ced7}
 .chip.held{background:#dff3ec;color:var(--held);font-weight:600}
 .chip.refuted{background:#fbe6d9;color:var(--refuted);font-weight:600}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,480px),1fr));gap:18px;margin:8px 0 14px;align-items:start}
+.figures.masonry{display:block;columns:2 440px;column-gap:18px}
+.figures.masonry figure{margin:0 0 18px}
 .figures.wide{grid-template-columns:minmax(0,1fr)}
 figure{margin:0;border:1px solid var(--line);border-radius:8px;padding:12px 14px 10px;min-width:0;break-inside:avoid;background:#fff}
 figure h4{margin:0 0 6px;font-size:14.5px;line-height:1.3}

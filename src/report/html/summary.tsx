@@ -2,10 +2,11 @@
 import type { JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
 import { distinct, type Condition } from '../conditions.ts';
-import type { Finding, Standing } from '../findings.ts';
+import type { Finding, FindingRow, Standing } from '../findings.ts';
 import { cut, formatSeconds, list, plural } from '../format.ts';
 import type { ReportInput } from '../types.ts';
-import { Chip, Table } from './parts.tsx';
+import { verdictText, type Verdict } from '../verdict.ts';
+import { Chip } from './parts.tsx';
 
 interface SummaryProps {
   readonly input: ReportInput;
@@ -61,28 +62,44 @@ function Failures({ stages, cells, of }: { readonly stages: readonly StageFacts[
   );
 }
 
+/** One line where every row has the same verdict, else one a row. */
+const shared = (rows: readonly FindingRow[]): Verdict | null => {
+  const first = rows[0]?.verdict ?? null;
+  return first !== null && rows.every(({ verdict }) => verdict !== null && verdictText(verdict) === verdictText(first)) ? first : null;
+};
+
+function FindingCard({ finding: { topic, sentence, comparison, claim, rows, more } }: { readonly finding: Finding }): JSX.Element {
+  const common = shared(rows);
+  return (
+    <div class="finding">
+      <h3>{topic}</h3>
+      <p>{sentence}</p>
+      {rows.length === 0 ? null : (
+        <table>
+          <caption>{comparison}, paired difference [95%]</caption>
+          <tbody>
+            {rows.map(({ label, means, difference, n, verdict }) => (
+              <tr>
+                <th scope="row">{label}</th>
+                <td>{means === null ? null : <span class="muted">{means}: </span>}<span class="whole">{difference}</span> <span class="muted whole">n = {n}</span>
+                  {common === null && verdict !== null ? <> <Chip verdict={verdict} /></> : null}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+      {claim === null ? null : <p class="small muted claim">Slides: “{claim}”. {common ? <Chip verdict={common} /> : null}</p>}
+      {more > 0 ? <p class="muted small">{plural(more, 'more comparison')} in the tables below.</p> : null}
+    </div>
+  );
+}
+
 export function Findings({ findings }: { readonly findings: readonly Finding[] }): JSX.Element {
   if (findings.length === 0) return <p>No cell of this grid has results to compare: nothing was found.</p>;
   return (
     <>
-      <p class="muted small">Means over seeds. Differences are paired by seed, with their 95% t-interval before correction; n counts whole pairs. A verdict is given where the slides make a claim, by the rule under <a href="#results">Results</a>.</p>
-      <div class="findings">
-        {findings.map(({ topic, sentence, comparison, rows, more }) => (
-          <div class="finding">
-            <h3>{topic}</h3>
-            <p>{sentence}</p>
-            {rows.length === 0 ? <p class="muted small">No pair of seeds is whole, so there is no difference to give.</p> : (
-              <Table label={comparison} rows={rows} columns={[
-                { title: comparison, value: ({ label }) => label },
-                { title: 'difference [95%]', kind: 'nowrap', value: ({ difference }) => difference },
-                { title: 'n', kind: 'number', value: ({ n }) => n },
-                { title: rows.some(({ verdict }) => verdict) ? 'claim' : '', value: ({ verdict }) => <Chip verdict={verdict} /> },
-              ]} />
-            )}
-            {more > 0 ? <p class="muted small">{plural(more, 'more comparison')} in the tables below.</p> : null}
-          </div>
-        ))}
-      </div>
+      <p class="muted small">Means over seeds; differences are paired by seed, n counts whole pairs, intervals are 95% t-intervals before correction. Verdicts follow the rule under <a href="#results">Results</a>.</p>
+      <div class="findings">{findings.map((finding) => <FindingCard finding={finding} />)}</div>
     </>
   );
 }

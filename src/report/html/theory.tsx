@@ -3,10 +3,10 @@ import type { JSX } from 'preact';
 import type { KernelComparison } from '../compare.ts';
 import { checkpointName, fisherOf } from '../compare.ts';
 import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
-import { formatInterval, formatNumber, formatSigned, plural } from '../format.ts';
+import { formatInterval, formatMean, formatNumber, formatSigned, plural } from '../format.ts';
 import { premiseRows } from '../premise.ts';
 import type { Figure } from '../types.ts';
-import { Chip, Figures, Section, Table } from './parts.tsx';
+import { Figures, Judged, Section, Table } from './parts.tsx';
 
 const yes = (holds: boolean): JSX.Element => (holds ? <>holds</> : <span class="bad">broken</span>);
 const interval = ({ low, high }: { readonly low: number; readonly high: number }): string => `[${formatSigned(low)}, ${formatSigned(high)}]`;
@@ -26,14 +26,13 @@ export function Premise({ conditions }: { readonly conditions: readonly Conditio
             { title: 'r', kind: 'number', value: ({ r }) => r },
             { title: 's', kind: 'number', value: ({ s }) => formatNumber(s) },
             { title: 'σ²', kind: 'number', value: ({ variance }) => formatNumber(variance) },
-            { title: 'σ² < 1/n, r ≤ n (theorem)', kind: 'nowrap', value: ({ theorem }) => yes(theorem) },
-            { title: 's²σ²n', kind: 'number', value: ({ scaled }) => formatNumber(scaled) },
-            { title: 's²σ²n < 1 (with s)', kind: 'nowrap', value: ({ withScale }) => yes(withScale) },
-            { title: 'Predicted eigenvalues', kind: 'number', value: ({ predicted }) => interval(predicted) },
+            { title: 'σ² < 1/n', kind: 'nowrap', value: ({ theorem }) => yes(theorem) },
+            { title: 's²σ²n < 1', kind: 'nowrap', value: ({ withScale, scaled }) => <>{formatNumber(scaled)} {yes(withScale)}</> },
+            { title: 'Predicted', kind: 'number', value: ({ predicted }) => interval(predicted) },
             { title: 'Measured', kind: 'number', value: (row) => (row.measured ? interval(row.measured) : 'not measured') },
             { title: 'M_Δ ⪯ 0', kind: 'nowrap', value: (row) => <>{row.negativeSemiDefinite ? 'yes' : <span class="bad">no</span>}{row.measured ? '' : ' (predicted)'}</> },
           ]} />
-          <p class="muted small">Predicted: s²σ²n(1 ± √(r/n))² − 1 for the r eigenvalues that are not −1 (Marchenko–Pastur, asymptotic). {measured ? 'Measured: their smallest and largest value over the layers and seeds, for the A that training started from.' : ''} The premise as published has no s.</p>
+          <p class="muted small">Predicted: s²σ²n(1 ± √(r/n))² − 1 for the r eigenvalues that are not −1 (Marchenko–Pastur, asymptotic). {measured ? 'Measured: their smallest and largest value over the layers and seeds, for the A that training started from.' : ''} σ² &lt; 1/n (with r ≤ n) is the premise as published; s²σ²n &lt; 1 is the one that counts, since K<sub>LoRA</sub> holds s².</p>
         </>
       )}
     </Section>
@@ -59,10 +58,10 @@ function OrderTable({ kernels }: { readonly kernels: readonly KernelComparison[]
       { title: 'LoRA kernel', kind: 'number', value: ({ condition, quantity, checkpoint }) => formatNumber(seriesOf(condition, fisherOf(quantity, checkpoint, 'lora')).summary?.mean) },
       { title: 'Full kernel', kind: 'number', value: ({ condition, quantity, checkpoint }) => formatNumber(seriesOf(condition, fisherOf(quantity, checkpoint, 'full')).summary?.mean) },
       { title: 'Pairs', kind: 'number', value: ({ seeds }) => seeds.length },
-      { title: 'Difference', kind: 'number', value: ({ difference }) => formatSigned(difference!.mean) },
+      { title: 'Difference', kind: 'number', value: ({ difference }) => formatMean(difference!) },
       { title: '95% interval', kind: 'number', value: ({ difference }) => formatInterval(difference!) },
       { title: 'Order', kind: 'nowrap', value: ({ difference }) => (difference!.mean <= 0 ? 'LoRA ≤ full' : 'LoRA > full') },
-      { title: 'Claim: LoRA ≤ full', value: ({ verdict }) => <Chip verdict={verdict} /> },
+      { title: 'Claim: LoRA ≤ full', value: ({ verdict }) => (verdict ? <Judged verdict={verdict} /> : '–') },
     ]} />
   );
 }
