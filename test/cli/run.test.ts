@@ -1,0 +1,218 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject, writeToys } from '../rig/project.ts';
+import type { Project } from '../rig/project.ts';
+
+interface PlanJson { readonly stages: readonly { readonly id: string; readonly kind: string; readonly cell: { readonly [path: string]: unknown }; readonly key: string | null; readonly state: string; readonly reason: string; readonly outputs: string | null }[] }
+interface ResultRow { readonly cell: { readonly [path: string]: unknown }; readonly seed: number; readonly stage: string; readonly metric: string; readonly value: number }
+
+const test = suite<{ project: Project }>('command line');
+test.before.each((context) => { context.project = createProject(); writeToys(context.project); });
+test.after.each(({ project }) => project.clean());
+
+const state = async (project: Project): Promise<{ [state: string]: number }> => {
+  const { stages } = await project.json<PlanJson>('plan', 'spec.yaml', '--json');
+  return stages.reduce<{ [state: string]: number }>((tally, stage) => ({ ...tally, [stage.state]: (tally[stage.state] ?? 0) + 1 }), {});
+};
+
+test('run, then run again: the second runs no stage and prints the same report', async ({ project }) => {
+  const first = await project.dosimeter('run', 'spec.yaml');
+  assert.is(first.code, 0, first.stderr);
+  const report = first.stdout.trimEnd().split('\n').at(-1)!;
+  assert.is(report, path.join(project.dir, '.dosimeter', 'reports', 'toys.html'));
+  assert.is(readFileSync(report, 'utf8'), '<p>6 of 6</p>');
+  assert.match(first.stderr, /13 ran in/);
+  const lines = project.lines('ran.log').length;
+  assert.is(lines, 12);
+  const second = await project.dosimeter('run', 'spec.yaml');
+  assert.equal([second.code, second.stdout, second.stderr], [0, first.stdout, 'nothing to do: 13 stages cached\n']);
+  assert.is(project.lines('ran.log').length, lines);
+});
+
+test('plan --json and results --json keep their shapes', async ({ project }) => {
+  const before = await project.json<PlanJson>('plan', 'spec.yaml', '--json');
+  assert.equal([...new Set(before.stages.map((stage) => `${stage.kind} ${stage.state} ${stage.key === null ? 'null' : 'key'} ${stage.outputs ?? 'null'}`))].sort(), [
+    'toy-evaluate pending null null', 'toy-report pending null null', 'toy-train ready key null',
+  ]);
+  assert.equal(await project.json('results', 'spec.yaml', '--json'), []);
+  await project.dosimeter('run', 'spec.yaml');
+  const { stages } = await project.json<PlanJson>('plan', 'spec.yaml', '--json');
+  for (const stage of stages) {
+    assert.is(stage.state, 'cached');
+    assert.match(stage.key!, /^[0-9a-f]{64}$/);
+    assert.ok(path.isAbsolute(stage.outputs!));
+    assert.type(stage.reason, 'string');
+    assert.ok(project.exists(path.relative(project.dir, path.join(stage.outputs!, 'manifest.json'))));
+  }
+  assert.equal(stages.map(({ id, kind }) => [id, kind]), before.stages.map(({ id, kind }) => [id, kind]));
+  const rows = await project.json<ResultRow[]>('results', 'spec.yaml', '--json');
+  assert.is(rows.length, 3 * 2 * 2);
+  assert.equal(rows.find(({ cell, seed, stage }) => cell['poisoning.rate'] === 0.3 && seed === 2 && stage === 'toy-evaluate'), {
+    cell: { 'poisoning.attack': 'label-flip', 'poisoning.rate': 0.3, 'adapter.type': 'full' }, seed: 2, stage: 'toy-evaluate', metric: 'accuracy', value: 0.6799999999999999,
+  });
+  const csv = await project.dosimeter('results', 'spec.yaml', '--csv');
+  assert.is(csv.stdout.split('\r\n').length, 13);
+});
+
+test('results are those of the spec as it stands, never of another', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml');
+  project.write('rows.tsv', 'text\tlabel\nlonger\t0\nb\t1\n');
+  assert.equal(await project.json('results', 'spec.yaml', '--json'), []);
+  assert.equal(await state(project), { ready: 6, pending: 7 });
+});
+
+test('a failure: the rest goes on, exit code 1, the first cause with its log, and the report counts', async ({ project }) => {
+  project.write('toy.json', '{"2": "fault"}');
+  const { code, stderr, stdout } = await project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 1);
+  assert.match(stderr, /7 ran, 3 failed, 3 blocked/);
+  assert.match(stderr, /first failure: toy-train attack=none seed=2: the loss is NaN at step 7; the last finite one was 0\.3\n {2}lower the learning rate\n {2}log: (\S+)/);
+  assert.not.match(stderr, /^\s+at /m);
+  const log = /log: (.*toy-train.*)/.exec(stderr)![1]!;
+  assert.match(project.read(log), /failed: the loss is NaN/);
+  assert.is(readFileSync(stdout.trim(), 'utf8'), '<p>3 of 6</p>');
+  project.write('toy.json', '{}');
+  const again = await project.dosimeter('run', 'spec.yaml');
+  assert.is(again.code, 0);
+  assert.match(again.stderr, /7 ran, 6 cached/);
+  assert.is(readFileSync(stdout.trim(), 'utf8'), '<p>6 of 6</p>');
+});
+
+test('an internal error keeps its stack in the log', async ({ project }) => {
+  project.write('toy.json', '{"1": "throw"}');
+  const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 1);
+  assert.match(stderr, /internal error: no training today/);
+  assert.not.match(stderr, /^\s+at /m);
+  assert.match(project.read(/log: (.*toy-train.*)/.exec(stderr)![1]!), /at .*run.*toy-train/);
+});
+
+test('a process that exits without a word is a failure that says so', async ({ project }) => {
+  project.write('toy.json', '{"1": "exit"}');
+  const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 1);
+  assert.match(stderr, /its process went without a word \(exit code 3\)/);
+});
+
+test('SIGKILL in the middle, then again: what was finished is kept, nothing needs a hand', async ({ project }) => {
+  project.write('toy.json', '{"2/0.3": "hang"}');
+  const run = project.start('run', 'spec.yaml', '--jobs', '1');
+  await run.saw('[5/13]');
+  run.process.kill('SIGKILL');
+  assert.is((await run.ended).signal, 'SIGKILL');
+  const done = project.lines('ran.log');
+  project.write('toy.json', '{}');
+  const again = await project.dosimeter('run', 'spec.yaml');
+  assert.is(again.code, 0, again.stderr);
+  const all = project.lines('ran.log');
+  assert.is(all.length, new Set(all).size, all.join('\n'));
+  assert.equal(all.slice(0, done.length), done);
+  assert.is(all.length, 12);
+  assert.equal(await state(project), { cached: 13 });
+  assert.is((await project.dosimeter('verify')).code, 0);
+});
+
+test('Ctrl-C keeps what is finished and exits with 130', async ({ project }) => {
+  project.write('toy.json', '{"2/0.3": "hang"}');
+  const run = project.start('run', 'spec.yaml', '--jobs', '1');
+  await run.saw('[5/13]');
+  run.process.kill('SIGINT');
+  const said = await run.ended;
+  assert.is(said.code, 130);
+  assert.match(said.stderr, /interrupted: /);
+  assert.is((await project.json<{ state: string }>('status', '--json')).state, 'interrupted');
+});
+
+test('two runs at once on one store run each stage once', async ({ project }) => {
+  project.write('toy.json', '{"1": 40, "2": 40}');
+  const said = await Promise.all([project.dosimeter('run', 'spec.yaml', '--jobs', '1'), project.dosimeter('run', 'spec.yaml', '--jobs', '1')]);
+  for (const { code, stderr } of said) assert.is(code, 0, stderr);
+  const all = project.lines('ran.log');
+  assert.is(all.length, new Set(all).size);
+  assert.is(all.length, 12);
+});
+
+test('an edited plugin runs anew, and explain names the file', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml');
+  project.write('toy-evaluate.mjs', project.read('toy-evaluate.mjs').replace('accuracy: 1 -', 'accuracy: 2 -'));
+  assert.match((await project.dosimeter('explain', 'spec.yaml')).stdout, /toy-evaluate attack=none seed=1 \S+ ready\n {2}toy-evaluate\.mjs changed/);
+  const { stderr } = await project.dosimeter('run', 'spec.yaml');
+  assert.match(stderr, /7 ran, 6 cached/);
+});
+
+test('explain tells which parameter changed', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml');
+  const { stdout } = await project.dosimeter('explain', 'spec.yaml', '--set', 'seeds=[1, 3]', '--set', 'poisoning={attack: none}');
+  assert.match(stdout, /toy-train seed=3 \S+ ready\n {2}seed [12] → 3\n/);
+});
+
+test('a damaged file is found by verify, and healed by the next run', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml');
+  const { stages } = await project.json<PlanJson>('plan', 'spec.yaml', '--json');
+  const { outputs } = stages.find(({ kind }) => kind === 'toy-train')!;
+  writeFileSync(path.join(outputs!, 'model.json'), 'x'.repeat(readFileSync(path.join(outputs!, 'model.json')).length));
+  const found = await project.dosimeter('verify');
+  assert.is(found.code, 1);
+  assert.match(found.stdout, /damaged [0-9a-f]{64}: (model\.json was changed|a file was changed after it was stored)/);
+  assert.match((await project.dosimeter('run', 'spec.yaml')).stderr, /1 ran, 12 cached/);
+  assert.is((await project.dosimeter('verify')).code, 0);
+});
+
+test('report counts what is missing and runs nothing else', async ({ project }) => {
+  const early = await project.dosimeter('report', 'spec.yaml', '--set', 'stages=[toy-train, toy-evaluate, toy-report]');
+  assert.equal([early.code, early.stdout], [2, '']);
+});
+
+test('gc sweeps down to a size', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml');
+  const swept = await project.json<{ entries: string[]; kept: { entries: number } }>('gc', '--max-size', '300', '--json');
+  assert.ok(swept.entries.length > 0 && swept.kept.entries > 0);
+  assert.is(project.entries().length, swept.kept.entries);
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+});
+
+for (const [what, args, message] of [
+  ['a command that is none', ['rnu', 'spec.yaml'], /unknown command 'rnu'\n\(Did you mean run\?\)/],
+  ['an option that is none', ['run', 'spec.yaml', '--job', '2'], /unknown option '--job'\n\(Did you mean --jobs\?\)/],
+  ['a spec that is not there', ['run', 'spek.yaml'], /spek\.yaml/],
+  ['no spec', ['run'], /missing required argument 'spec'/],
+  ['a backend that is none', ['run', 'spec.yaml', '--backend', 'cuda'], /Allowed choices are tensorflow, wasm, cpu/],
+  ['a number of jobs that is none', ['run', 'spec.yaml', '--jobs', 'all'], /--jobs takes a whole number/],
+  ['an unknown field', ['run', 'spec.yaml', '--set', 'train.step=3'], /step/],
+  ['a stage that is none', ['plan', 'spec.yaml', '--set', 'stages=[toy-trian]'], /toy-train/],
+] as const) {
+  test(`${what}: exit code 2, no stack, nothing run`, async ({ project }) => {
+    const said = await project.dosimeter(...args);
+    assert.is(said.code, 2, said.stderr);
+    assert.match(said.stderr, message);
+    assert.not.match(said.stderr, /^\s+at /m);
+    assert.is(said.stdout, '');
+    assert.not.ok(project.exists('.dosimeter'));
+  });
+}
+
+test('a missing file is told before anything runs', async ({ project }) => {
+  project.write('spec.yaml', project.read('spec.yaml').replaceAll('file:rows.tsv', 'file:rowz.tsv'));
+  const said = await project.dosimeter('run', 'spec.yaml');
+  assert.is(said.code, 2, said.stderr);
+  assert.match(said.stderr, /spec\.yaml:\d+:\d+/);
+  assert.match(said.stderr, /rowz\.tsv/);
+  assert.is(project.lines('ran.log').length, 0);
+});
+
+test('version and help exit with 0', async ({ project }) => {
+  assert.match((await project.dosimeter('--version')).stdout, /^\d+\.\d+\.\d+\n$/);
+  const help = await project.dosimeter('--help');
+  assert.is(help.code, 0);
+  assert.match(help.stdout, /run \[options\] <spec>/);
+});
+
+test('doctor --json names the backend', async ({ project }) => {
+  const facts = await project.json<{ backend: string; backends: { name: string; available: boolean }[] }>('doctor', '--json');
+  assert.equal(facts.backends.map(({ name }) => name), ['tensorflow', 'wasm', 'cpu']);
+  assert.is(facts.backend, facts.backends.find(({ available }) => available)!.name);
+});
+
+test.run();
