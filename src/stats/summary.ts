@@ -22,7 +22,7 @@ export function summarise(values: readonly number[], level = 0.95): Summary {
 }
 
 export interface PairedDifference extends Summary {
-  /** Cohen's d_z = mean difference / standard deviation of the differences; null where that is 0 or n < 2. */
+  /** Cohen's d_z = mean difference / standard deviation of the differences; null where that is 0 (to rounding) or n < 2. */
   readonly effect: number | null;
 }
 
@@ -30,5 +30,6 @@ export interface PairedDifference extends Summary {
 export function pairedDifference(a: readonly number[], b: readonly number[], level = 0.95): PairedDifference {
   if (a.length !== b.length) throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
   const summary = summarise(a.map((x, i) => x - b[i]!), level);
-  return { ...summary, effect: summary.std === null || summary.std === 0 ? null : summary.mean / summary.std };
+  const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs)); // .9 − .8 and .8 − .7 differ by as much
+  return { ...summary, effect: summary.std === null || summary.std <= rounding ? null : summary.mean / summary.std };
 }
