@@ -3,6 +3,7 @@ import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
 import { child, descend, fieldName } from './node.ts';
 import type { MapNode, Node, Span } from './node.ts';
+import { isVariantPath, isVariantSection } from './schema.ts';
 import type { Shapes } from './schema.ts';
 import { accepts, describe, firstSentence, isNumeric, jsonType, show, typesOf } from './shape.ts';
 import type { Schema } from './shape.ts';
@@ -42,11 +43,11 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
       return report('duplicate-value', later.span, `"${name}" lists ${later.kind === 'scalar' ? show(later.value) : 'a value'} twice`, 'a value may stand once');
     }
     default:
-      if (!context.isReported(node)) explainValue(violation, node, name, report);
+      if (!context.isReported(node)) explainValue(violation, node, name, context);
   }
 }
 
-function explainValue({ keyword, value, schema }: Violation, node: Node, name: string, report: Report): void {
+function explainValue({ path, keyword, value, schema }: Violation, node: Node, name: string, { report, shapes }: ExplainContext): void {
   const subject = name === '' ? 'the spec' : `"${name}"`;
   switch (keyword) {
     case 'enum': case 'const': {
@@ -54,8 +55,9 @@ function explainValue({ keyword, value, schema }: Violation, node: Node, name: s
       return report('unknown-value', node.span, mustBe(subject, schema, value), nearestOf(schema, value));
     }
     case 'type': case 'anyOf': case 'oneOf': {
-      const code = accepts(schema, value) ? 'unknown-value' : 'wrong-type';
-      return report(code, node.span, mustBe(subject, schema, value), nearestOf(schema, value) ?? wayOut(schema, node));
+      const code = keyword !== 'type' && accepts(schema, value) ? 'unknown-value' : 'wrong-type';
+      const variant = isVariantPath(path) ? variantForm(path[0]!, value, shapes) : undefined;
+      return report(code, node.span, mustBe(subject, schema, value), variant ?? nearestOf(schema, value) ?? wayOut(schema, node));
     }
     case 'minimum': case 'maximum': case 'exclusiveMinimum': case 'exclusiveMaximum':
       return report('out-of-range', node.span, mustBe(subject, schema, value));
@@ -100,6 +102,13 @@ function nearestOf(schema: Schema, value: unknown): string | undefined {
   return close ? didYouMean(close.word) : undefined;
 }
 
+/** `adapter: lora` for `adapter: { type: lora }`. */
+function variantForm(section: string | number, value: unknown, { variants }: Shapes): string | undefined {
+  if (!isVariantSection(section) || typeof value !== 'string') return undefined;
+  const { discriminator, byName } = variants[section];
+  return byName.has(value) ? `write { ${discriminator}: ${value} }` : undefined;
+}
+
 /** Slips of YAML: quotes too many or too few, and the booleans of its older version. */
 function wayOut(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
@@ -107,6 +116,8 @@ function wayOut(schema: Schema, node: Node): string | undefined {
   if (value === null) return 'leave the field out for its default';
   if (typeof value === 'string' && value.trim() !== '' && isNumeric(schema) && Number.isFinite(Number(value))) return `without quotes: ${value}`;
   if (typeof value === 'string' && typesOf(schema).has('boolean') && /^(yes|no|on|off|y|n|true|false)$/i.test(value)) return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
+  const { items } = schema;
+  if (typesOf(schema).has('array') && items !== undefined && !Array.isArray(items) && accepts(items as Schema, value)) return `as a list: [${String(value)}]`;
   if (jsonType(value) !== 'string' && typesOf(schema).has('string')) return `in quotes: "${String(value)}"`;
   return undefined;
 }

@@ -73,7 +73,8 @@ export function interpolate(root: MapNode, { env, fields, report }: Interpolatio
     }
     const value = fields.get(name);
     if (value !== undefined && (value === null || typeof value !== 'object')) return { value };
-    if (fields.has(name)) report('bad-reference', node.span, `"\${${name}}" has no value: it is not set, and has no default`);
+    if ([...fields.keys()].some((field) => field.startsWith(`${name}.`))) report('bad-reference', node.span, `"\${${name}}" is not a single value but a mapping`);
+    else if (fields.has(name)) report('bad-reference', node.span, `"\${${name}}" has no value: it is not set, and has no default`);
     else {
       const close = nearest(name, fields.keys());
       report('bad-reference', node.span, `there is no field "${name}" to refer to`, close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}');

@@ -17,16 +17,16 @@ export interface Layers {
 
 /** Undefined where nothing can be said of the spec: it is not there, or no YAML. */
 export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
-  return readLayer(file, null, [], report);
+  return readLayer(file, file, null, [], report);
 }
 
-async function readLayer(file: string, from: Span | null, stack: readonly string[], report: Report): Promise<Layers | undefined> {
+async function readLayer(file: string, written: string, from: Span | null, stack: readonly string[], report: Report): Promise<Layers | undefined> {
   const path = resolve(file);
   if (stack.includes(path)) {
     report('cycle', from, `${file} extends itself: ${[...stack.slice(stack.indexOf(path)), path].map((step) => basename(step)).join(' → ')}`);
     return undefined;
   }
-  const text = await readText(file, from, report);
+  const text = await readText(file, written, from, report);
   if (text === undefined) return undefined;
   const source = createSource(file, dirname(path), text);
   const tree = parseYaml(source, report);
@@ -36,10 +36,10 @@ async function readLayer(file: string, from: Span | null, stack: readonly string
     return undefined;
   }
   let root = withEntries(tree, [['extends', undefined]]);
-  const written = tree.entries.get('extends')?.value;
+  const bases = tree.entries.get('extends')?.value;
   let base: MapNode | undefined, whole = true;
-  for (const name of written ? fileNames(written, report) : []) {
-    const layer = await readLayer(isAbsolute(name.value) ? name.value : join(dirname(file), name.value), name.span, [...stack, path], report);
+  for (const name of bases ? fileNames(bases, report) : []) {
+    const layer = await readLayer(isAbsolute(name.value) ? name.value : join(dirname(file), name.value), name.value, name.span, [...stack, path], report);
     if (!layer) whole = false;
     else base = base ? merge(base, layer.root) : layer.root;
   }
@@ -57,13 +57,13 @@ function fileNames(node: Node, report: Report): (ScalarNode & { readonly value: 
   return names;
 }
 
-async function readText(file: string, from: Span | null, report: Report): Promise<string | undefined> {
+async function readText(file: string, written: string, from: Span | null, report: Report): Promise<string | undefined> {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     switch (code) {
-      case 'ENOENT': case 'ENOTDIR': report('missing-file', from, `there is no file ${file}`, await similarFile(file)); break;
+      case 'ENOENT': case 'ENOTDIR': report('missing-file', from, `there is no file ${file}`, await similarFile(resolve(file), written)); break;
       case 'EISDIR': report('missing-file', from, `${file} is a folder, not a spec file`); break;
       case 'EACCES': case 'EPERM': report('unreadable-file', from, `${file} can't be read: permission denied`); break;
       case 'ERR_ENCODING_INVALID_ENCODED_DATA': report('not-text', from, `${file} is not UTF-8 text`); break;
@@ -73,11 +73,11 @@ async function readText(file: string, from: Span | null, report: Report): Promis
   }
 }
 
-/** A file of the same folder whose name is a slip away. */
-export async function similarFile(path: string): Promise<string | undefined> {
+/** A file of the same folder whose name is a slip away, as it would be written. */
+export async function similarFile(path: string, written = path): Promise<string | undefined> {
   const folder = dirname(path);
   const names = await readdir(folder).catch(() => null);
   if (names === null) return `there is no folder ${folder} either`;
   const close = nearest(basename(path), names);
-  return close ? didYouMean(join(folder, close.word)) : undefined;
+  return close ? didYouMean(written.replace(/[^/:]*\/?$/, close.word)) : undefined;
 }

@@ -15,19 +15,23 @@ export function parseYaml(source: Source, report: Report, text = source.text, of
   const broken = document.errors.filter((error) => error.code !== 'DUPLICATE_KEY');
   const first = broken[0] ?? document.warnings[0];
   // After the first broken place YAML only guesses: what follows would be noise.
-  if (first) reportSyntax(first, span, report);
+  if (first) reportSyntax(first, text, span, report);
   for (const error of document.errors) if (error.code === 'DUPLICATE_KEY') reportDuplicate(error, text, span, report);
   if (first || document.contents === null) return undefined;
   return convert(document.contents, document, span, report);
 }
 
-function reportSyntax(error: YAMLError, span: (start: number, end: number) => Span, report: Report): void {
-  const [start, end] = error.pos;
+function reportSyntax(error: YAMLError, text: string, span: (start: number, end: number) => Span, report: Report): void {
+  // What is missing is missed at the end of the file: point at the last thing that is there.
+  const [from, to] = error.pos, start = Math.min(from, Math.max(text.trimEnd().length - 1, 0)), end = Math.max(to, start + 1);
+  const message = error.message[0]!.toLowerCase() + error.message.slice(1);
+  const missing = /^Flow (?:map|sequence) .*end with a (.)$|^Missing closing (.)quote$/.exec(error.message);
   switch (error.code) {
     case 'TAB_AS_INDENT': return report('yaml-syntax', span(start, end), 'a tab can\'t indent YAML', 'indent with spaces');
     case 'MULTIPLE_DOCS': return report('yaml-syntax', span(start, start + 3), 'a spec is one YAML document, but this begins a second one', 'take out the line "---"');
-    case 'TAG_RESOLVE_FAILED': return report('yaml-syntax', span(start, end), error.message[0]!.toLowerCase() + error.message.slice(1), 'a value that begins with "!" needs quotes');
-    default: return report('yaml-syntax', span(start, end), `not YAML: ${error.message[0]!.toLowerCase()}${error.message.slice(1)}`);
+    case 'TAG_RESOLVE_FAILED': return report('yaml-syntax', span(start, end), message, 'a value that begins with "!" needs quotes');
+    case 'BLOCK_AS_IMPLICIT_KEY': return report('yaml-syntax', span(start, end), `not YAML: ${message}`, 'a value with ": " in it needs quotes; a nested field goes on a line of its own, indented');
+    default: return report('yaml-syntax', span(start, end), missing ? `not YAML: a closing ${missing[1] ?? missing[2]!} is missing` : `not YAML: ${message}`);
   }
 }
 

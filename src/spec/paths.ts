@@ -46,6 +46,6 @@ export async function resolveModules(root: MapNode, report: Report): Promise<{ r
 
 async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
   const exists = await stat(absolute).then(() => true, () => false);
-  if (!exists) report('missing-file', node.span, `there is no file ${absolute}`, await similarFile(absolute));
+  if (!exists) report('missing-file', node.span, `there is no file ${absolute}`, await similarFile(absolute, String(node.value)));
   return exists;
 }

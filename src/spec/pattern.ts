@@ -73,8 +73,9 @@ function testOf(node: Node): Test {
 function suggestion(path: string, known: readonly string[]): string | undefined {
   const ends = known.filter((field) => field.endsWith(`.${path}`));
   if (ends.length > 0) return `did you mean ${either(ends.map((field) => `"${field}"`))}?`;
-  const close = nearest(path, known);
-  return close ? didYouMean(close.word) : 'a pattern names fields in full, such as "adapter.rank" or "poisoning.attack"';
+  const byEnd = new Map(known.map((field) => [field.split('.').at(-1)!, field]));
+  const close = nearest(path, known) ?? nearest(path, byEnd.keys());
+  return close ? didYouMean(byEnd.get(close.word) ?? close.word) : 'a pattern names fields in full, such as "adapter.rank" or "poisoning.attack"';
 }
 
 // ---- --only --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,142 @@
+/** Axes that are none, and fields that exclude each other. */
+import { minimal } from '../rig.ts';
+import { testFaults } from './check.ts';
+
+testFaults('faults: axes', [
+  {
+    fault: 'an axis without values',
+    spec: `${minimal}adapter: { type: lora, rank: [] }
+`,
+    shows: `error[empty-value]: "adapter.rank" must not be empty
+ --> DIR/spec.yaml:4:30
+  |
+4 | adapter: { type: lora, rank: [] }
+  |                              ^^`,
+  },
+  {
+    fault: 'an axis of an axis',
+    spec: `${minimal}adapter: { type: lora, rank: [[4, 8]] }
+`,
+    shows: `error[wrong-type]: "adapter.rank" must be a whole number of at least 1, not a list
+ --> DIR/spec.yaml:4:31
+  |
+4 | adapter: { type: lora, rank: [[4, 8]] }
+  |                               ^^^^^^`,
+  },
+  {
+    fault: 'an unknown form of axis',
+    spec: `${minimal}adapter: { type: lora, rank: { linspce: [4, 8, 2] } }
+`,
+    shows: `error[bad-axis]: "adapter.rank" has no axis form "linspce"
+ --> DIR/spec.yaml:4:32
+  |
+4 | adapter: { type: lora, rank: { linspce: [4, 8, 2] } }
+  |                                ^^^^^^^
+  = did you mean "linspace"?`,
+  },
+  {
+    fault: 'two forms of axis',
+    spec: `${minimal}adapter: { type: lora, rank: { linspace: [4, 8, 2], range: [1, 2, 1] } }
+`,
+    shows: `error[bad-axis]: "adapter.rank" can't have "linspace" and "range" at once
+ --> DIR/spec.yaml:4:53
+  |
+4 | adapter: { type: lora, rank: { linspace: [4, 8, 2], range: [1, 2, 1] } }
+  |                                                     ^^^^^
+  = an axis has one form`,
+  },
+  {
+    fault: 'an axis rule with two numbers',
+    spec: `${minimal}poisoning: { attack: badnets, rate: { linspace: [0, 1] } }
+`,
+    shows: `error[bad-axis]: "poisoning.rate": linspace takes three numbers, [from, to, n]
+ --> DIR/spec.yaml:4:49
+  |
+4 | poisoning: { attack: badnets, rate: { linspace: [0, 1] } }
+  |                                                 ^^^^^^`,
+  },
+  {
+    fault: 'half an axis value',
+    spec: `${minimal}poisoning: { attack: badnets, rate: { linspace: [0, 1, 2.5] } }
+`,
+    shows: `error[bad-axis]: "poisoning.rate": linspace takes a whole number of values, not 2.5
+ --> DIR/spec.yaml:4:49
+  |
+4 | poisoning: { attack: badnets, rate: { linspace: [0, 1, 2.5] } }
+  |                                                 ^^^^^^^^^^^`,
+  },
+  {
+    fault: 'a range that never arrives',
+    spec: `${minimal}adapter: { type: lora, rank: { range: [8, 4, 1] } }
+`,
+    shows: `error[bad-axis]: "adapter.rank": range never gets from 8 to 4 in steps of 1
+ --> DIR/spec.yaml:4:39
+  |
+4 | adapter: { type: lora, rank: { range: [8, 4, 1] } }
+  |                                       ^^^^^^^^^`,
+  },
+  {
+    fault: 'exponents for ends',
+    spec: `${minimal}train: { learning_rate: { logspace: [-5, -3, 3] } }
+`,
+    shows: `error[bad-axis]: "train.learning_rate": logspace needs both ends above 0, not -5 and -3
+ --> DIR/spec.yaml:4:37
+  |
+4 | train: { learning_rate: { logspace: [-5, -3, 3] } }
+  |                                     ^^^^^^^^^^^
+  = its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]`,
+  },
+  {
+    fault: 'fractions of a rank',
+    spec: `${minimal}adapter: { type: lora, rank: { linspace: [1, 4, 3] } }
+`,
+    shows: `error[wrong-type]: "adapter.rank" must be a whole number of at least 1, not 2.5
+ --> DIR/spec.yaml:4:30
+  |
+4 | adapter: { type: lora, rank: { linspace: [1, 4, 3] } }
+  |                              ^^^^^^^^^^^^^^^^^^^^^^^`,
+  },
+  {
+    fault: 'a seed axis by rule',
+    spec: `${minimal}seeds: { range: [1, 5, 1] }
+`,
+    shows: `error[wrong-type]: "seeds" must be a list of whole numbers of at least 0, not a mapping
+ --> DIR/spec.yaml:4:8
+  |
+4 | seeds: { range: [1, 5, 1] }
+  |        ^^^^^^^^^^^^^^^^^^^^`,
+  },
+  {
+    fault: 'epochs and steps',
+    spec: `${minimal}train: { steps: 5, epochs: 1 }
+`,
+    shows: `error[conflicting-keys]: "train.epochs" and "train.steps" exclude each other
+ --> DIR/spec.yaml:4:20
+  |
+4 | train: { steps: 5, epochs: 1 }
+  |                    ^^^^^^
+  = keep one of the two`,
+  },
+  {
+    fault: 'epochs and steps in an adapter',
+    spec: `${minimal}adapter: { type: full, train: { epochs: 1, steps: 5 } }
+`,
+    shows: `error[conflicting-keys]: "adapter.train.epochs" and "adapter.train.steps" exclude each other
+ --> DIR/spec.yaml:4:44
+  |
+4 | adapter: { type: full, train: { epochs: 1, steps: 5 } }
+  |                                            ^^^^^
+  = keep one of the two`,
+  },
+  {
+    fault: 'attacks composed',
+    spec: `${minimal}poisoning: { steps: [{ attack: badnets }, { attack: label-flip }] }
+`,
+    shows: `error[not-supported]: attacks can't be composed with "steps" yet
+ --> DIR/spec.yaml:4:14
+  |
+4 | poisoning: { steps: [{ attack: badnets }, { attack: label-flip }] }
+  |              ^^^^^
+  = give each attack a variant of its own`,
+  },
+]);

@@ -1,0 +1,192 @@
+/** `--set` and `--only`, and patterns. */
+import { minimal } from '../rig.ts';
+import { testFaults } from './check.ts';
+
+testFaults('faults: command-line', [
+  {
+    fault: 'a --set without a value',
+    spec: minimal,
+    options: { sets: ['train.steps'] },
+    shows: `error[bad-set]: --set takes path=value
+ --> --set:1:1
+  |
+1 | train.steps
+  | ^^^^^^^^^^^
+  = for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]`,
+  },
+  {
+    fault: 'a --set of an unknown field',
+    spec: minimal,
+    options: { sets: ['train.stesp=5'] },
+    shows: `error[unknown-key]: unknown key "stesp" in "train"
+ --> --set:1:1
+  |
+1 | train.stesp=5
+  | ^^^^^^^^^^^
+  = did you mean "steps"?`,
+  },
+  {
+    fault: 'a --set of a wrong value',
+    spec: minimal,
+    options: { sets: ['train.steps=many'] },
+    shows: `error[wrong-type]: "train.steps" must be a whole number of at least 0, not "many"
+ --> --set:1:13
+  |
+1 | train.steps=many
+  |             ^^^^`,
+  },
+  {
+    fault: 'a --set that is no YAML',
+    spec: minimal,
+    options: { sets: ['adapter.rank=[4, 8'] },
+    shows: `error[yaml-syntax]: not YAML: a closing ] is missing
+ --> --set:1:18
+  |
+1 | adapter.rank=[4, 8
+  |                  ^`,
+  },
+  {
+    fault: 'a --set within a list',
+    spec: `${minimal}adapter: [{ type: full }, { type: lora }]
+`,
+    options: { sets: ['adapter.rank=8'] },
+    shows: `error[bad-set]: "adapter" is a list: --set needs one of its places (0 … 1) before "rank"
+ --> --set:1:1
+  |
+1 | adapter.rank=8
+  | ^^^^^^^^^^^^
+  = or set the whole list: --set adapter=[…]`,
+  },
+  {
+    fault: 'a pattern of an unknown field',
+    spec: `${minimal}exclude: [{ rank: 8 }]
+`,
+    shows: `error[unknown-key]: there is no field "rank" to match
+ --> DIR/spec.yaml:4:13
+  |
+4 | exclude: [{ rank: 8 }]
+  |             ^^^^
+  = did you mean "adapter.rank"?`,
+  },
+  {
+    fault: 'a pattern that never matches',
+    spec: `${minimal}adapter: { type: lora, rank: [4, 8] }
+exclude: [{ adapter.rank: 16 }]
+`,
+    shows: `error[matches-nothing]: this matches no cell of the grid
+ --> DIR/spec.yaml:5:11
+  |
+5 | exclude: [{ adapter.rank: 16 }]
+  |           ^^^^^^^^^^^^^^^^^^^^
+  = compare its values with those of the axes`,
+  },
+  {
+    fault: 'a pattern with a wrong bound',
+    spec: `${minimal}exclude: [{ train.steps: { above: 5 } }]
+`,
+    shows: `error[unknown-key]: unknown key "above" in "exclude.train.steps"
+ --> DIR/spec.yaml:4:28
+  |
+4 | exclude: [{ train.steps: { above: 5 } }]
+  |                            ^^^^^
+  = its keys are min and max`,
+  },
+  {
+    fault: 'a condition that never holds',
+    spec: `${minimal}poisoning: [{ attack: none }, { attack: badnets, when: { adapter.type: lora } }]
+`,
+    shows: `error[matches-nothing]: this matches no cell of the grid
+ --> DIR/spec.yaml:4:56
+  |
+4 | poisoning: [{ attack: none }, { attack: badnets, when: { adapter.type: lora } }]
+  |                                                        ^^^^^^^^^^^^^^^^^^^^^^
+  = compare its values with those of the axes`,
+  },
+  {
+    fault: 'an empty pattern',
+    spec: `${minimal}include: [{}]
+`,
+    shows: `error[empty-value]: "include" must not be empty
+ --> DIR/spec.yaml:4:11
+  |
+4 | include: [{}]
+  |           ^^`,
+  },
+  {
+    fault: 'everything excluded',
+    spec: `${minimal}exclude: [{ poisoning.attack: none }]
+`,
+    shows: `error[empty-grid]: no cell is left
+ --> DIR/spec.yaml:1:1
+  |
+1 | name: small
+  | ^^^^
+  = include, exclude and when leave nothing over`,
+  },
+  {
+    fault: 'an unknown tag',
+    spec: `${minimal}tags: { quick: { seed: 1 } }
+`,
+    options: { only: ['quik'] },
+    shows: `error[unknown-tag]: there is no tag "quik"
+ --> --only:1:1
+  |
+1 | quik
+  | ^^^^
+  = did you mean "quick"?`,
+  },
+  {
+    fault: 'an --only of an unknown field',
+    spec: minimal,
+    options: { only: ['ranks=8'] },
+    shows: `error[unknown-key]: there is no field "ranks" to match
+ --> --only:1:1
+  |
+1 | ranks=8
+  | ^^^^^
+  = did you mean "adapter.rank"?`,
+  },
+  {
+    fault: 'an --only of two fields',
+    spec: minimal,
+    options: { only: ['batch_size=8'] },
+    shows: `error[unknown-key]: "batch_size" could be several fields
+ --> --only:1:1
+  |
+1 | batch_size=8
+  | ^^^^^^^^^^
+  = did you mean "train.batch_size" or "evaluate.batch_size"?`,
+  },
+  {
+    fault: 'an --only that matches nothing',
+    spec: minimal,
+    options: { only: ['attack=badnets'] },
+    shows: `error[empty-grid]: no cell is left
+ --> DIR/spec.yaml:1:1
+  |
+1 | name: small
+  | ^^^^
+  = nothing matches every --only`,
+  },
+  {
+    fault: 'a grid beyond all reason',
+    spec: `${minimal}train: { learning_rate: { linspace: [0.1, 1, 2000] }, weight_decay: { linspace: [0, 1, 2000] } }
+`,
+    shows: `error[grid-too-large]: the grid has 4000000 cells, more than 1000000
+ --> DIR/spec.yaml:1:1
+  |
+1 | name: small
+  | ^^^^
+  = shorten its axes`,
+  },
+  {
+    fault: 'an escape sequence in a value',
+    spec: `${minimal}train: { optimizer: "\\e[31mred" }
+`,
+    shows: `error[unknown-value]: "train.optimizer" must be "adamw" or "sgd", not "\\u001b[31mred"
+ --> DIR/spec.yaml:4:21
+  |
+4 | train: { optimizer: "\\e[31mred" }
+  |                     ^^^^^^^^^^^`,
+  },
+]);
