@@ -2,7 +2,7 @@
 import type { JsonObject } from '../api.ts';
 import { readMetrics } from '../execute/results.ts';
 import { canonical } from '../plan/canonical.ts';
-import { shortNames } from '../plan/label.ts';
+import { shortNames, tellingAxes } from '../plan/label.ts';
 import { collectResults } from '../report/results.ts';
 import type { ResultRow } from '../report/results.ts';
 import type { SpecOptions } from './options.ts';
@@ -37,7 +37,7 @@ function csv(rows: readonly ResultRow[]): string {
 /** A line for each cell and metric: mean and standard deviation over the seeds. */
 async function people(rows: readonly ResultRow[]): Promise<string> {
   const { summarise } = await import('../stats/summary.ts');
-  const paths = axisPaths(rows).filter((path) => new Set(rows.map(({ cell }) => text(cell[path]))).size > 1);
+  const paths = tellingAxes(rows.map(({ cell }) => cell));
   const short = shortNames(paths);
   const groups = new Map<string, { readonly cell: JsonObject; readonly stage: string; readonly metric: string; readonly values: number[] }>();
   for (const { cell, stage, metric, value } of rows) {

@@ -1,32 +1,31 @@
-/** Stages as people read them: `train attack=badnets rank=16 seed=1`, with the axes that vary over the grid only. */
-import type { Json } from '../api.ts';
+/** Stages as people read them: `train attack=badnets type=lora rank=16 seed=1`. */
+import type { Json, JsonObject } from '../api.ts';
 import { canonical } from './canonical.ts';
-import type { Plan, PlannedStage } from './types.ts';
+import type { Plan, PlannedStage, StageId } from './types.ts';
 
-export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
-  const values = new Map<string, Set<string>>();
-  for (const { axes } of plan.experiment.cells) {
-    for (const [path, value] of Object.entries(axes)) {
-      const seen = values.get(path);
-      if (seen) seen.add(canonical(value)); else values.set(path, new Set([canonical(value)]));
-    }
+/** What tells variants apart comes first; what follows from it need not be said. */
+const FIRST = ['poisoning.attack', 'adapter.type'];
+
+/** The axes that tell cells apart: each is left out whose value follows from those before it. */
+export function tellingAxes(cells: readonly JsonObject[]): string[] {
+  const paths = [...new Set([...FIRST, ...cells.flatMap((cell) => Object.keys(cell))])];
+  const text = (cell: JsonObject, path: string): string => (path in cell ? canonical(cell[path]) : '');
+  let names = cells.map(() => '');
+  const telling: string[] = [];
+  for (const path of paths) {
+    const values = new Map<string, string>();
+    const tells = cells.some((cell, i) => {
+      const value = text(cell, path), known = values.get(names[i]!);
+      if (known === undefined) values.set(names[i]!, value);
+      return known !== undefined && known !== value;
+    });
+    if (!tells) continue;
+    telling.push(path);
+    names = names.map((name, i) => `${name} ${text(cells[i]!, path)}`);
   }
-  // An axis that some cells lack (another adapter's rank) tells cells apart by standing there.
-  const varying = [...values].filter(([path, seen]) => seen.size > 1 || plan.experiment.cells.some(({ axes }) => !(path in axes))).map(([path]) => path);
-  // Cells bring their axes at different times (the first has no rank of poison): keep those of a section together.
-  const sections = [...new Set(varying.map(sectionOf))];
-  varying.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
-  const short = shortNames(varying);
-  const seedVaries = plan.experiment.seeds.length > 1;
-  return (stage) => [
-    stage.kind,
-    ...varying.filter((path) => path in stage.cell).map((path) => `${short.get(path)!}=${show(stage.cell[path]!)}`),
-    ...(seedVaries && stage.seed !== null ? [`seed=${stage.seed}`] : []),
-  ].join(' ');
+  const sections = [...new Set(telling.map(sectionOf))];
+  return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
 }
-
-const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
-const show = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /** The last part of each path, or as many as tell it from the others. */
 export function shortNames(paths: readonly string[]): Map<string, string> {
@@ -37,3 +36,22 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
     return [path, tail(path, n)];
   }));
 }
+
+/** A stage that is no cell's own, such as a clean twin's evaluation, is `for` the cells that read it. */
+export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
+  const telling = tellingAxes(plan.experiment.cells.map(({ axes }) => axes));
+  const short = shortNames(telling);
+  const seedVaries = plan.experiment.seeds.length > 1;
+  const own = new Map<StageId, string>();
+  for (const { stages } of plan.cellStages) for (const [name, id] of Object.entries(stages)) own.set(id, name);
+  return (stage) => {
+    const cell = [
+      ...telling.filter((path) => path in stage.cell).map((path) => `${short.get(path)!}=${show(stage.cell[path]!)}`),
+      ...(seedVaries && stage.seed !== null ? [`seed=${stage.seed}`] : []),
+    ];
+    return [own.get(stage.id) ?? (cell.length > 0 ? `${stage.kind} for` : stage.kind), ...cell].join(' ');
+  };
+}
+
+const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
+const show = (value: Json): string => (typeof value === 'string' ? value : canonical(value));

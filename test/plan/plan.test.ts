@@ -88,6 +88,10 @@ test('labels hold the axes that vary', () => {
   const byId = new Map<string, PlannedStage>(planned.stages.map((one) => [one.id, one]));
   assert.is(label(byId.get(planned.cellStages[3]!.stages['train']!)!), 'train attack=badnets rate=0.1 rank=8 seed=1');
   assert.is(label(planned.stages.at(-1)!), 'report');
+  assert.equal(planned.stages.filter(({ kind }) => kind === 'data').map(label), ['data(train)', 'data(validation)']);
+  // The clean twins of two rates at each rank are no cell's own.
+  const poisoned = plan(experiment(['evaluate'], [attacks[1], attacks[2]].flatMap((poisoning) => [4, 8].map((rank) => cell(1, poisoning, { type: 'lora', rank })))));
+  assert.equal(poisoned.stages.filter(({ kind, cells }) => kind === 'train' && cells.length === 2).map(stageLabels(poisoned)), ['train for rank=4', 'train for rank=8']);
 });
 
 test('ids and keys do not depend on the order or the width of the grid', () => {
