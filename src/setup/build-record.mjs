@@ -56,6 +56,18 @@ export function readRecord(project) {
 }
 
 /**
+ * Runs `write`, which only saves time later: a program that others installed may not be written to.
+ * @param {() => void} write
+ */
+export function ifWritable(write) {
+  try {
+    write();
+  } catch (error) {
+    if (!['EACCES', 'EROFS', 'EPERM'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
+  }
+}
+
+/**
  * The sources that differ from what the build was made of, by time and size, and then by digest. Where only times
  * differ, the record is brought up to date, so that the next start is quick again.
  * @param {string} project @param {BuildRecord} record @returns {string[]}
@@ -67,6 +79,9 @@ export function changedSources(project, record) {
   });
   if (touched.length === 0) return [];
   const changed = touched.filter(([path, , , digest]) => !existsSync(join(project, path)) || describe(project, path)[3] !== digest).map(([path]) => path);
-  if (changed.length === 0) writeRecord(project, { ...record, sources: record.sources.map((source) => (touched.includes(source) ? describe(project, source[0]) : source)) });
+  if (changed.length === 0) {
+    const sources = record.sources.map((source) => (touched.includes(source) ? describe(project, source[0]) : source));
+    ifWritable(() => writeRecord(project, { ...record, sources }));
+  }
   return changed;
 }

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import nodeModule from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { changedSources, readRecord } from './build-record.mjs';
+import { changedSources, ifWritable, readRecord } from './build-record.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -47,9 +47,11 @@ async function main() {
   const dir = join(project, 'dist', name);
   // A build with a live user is not pruned, so that a long run keeps its own code while sources are edited.
   const mark = join(dir, 'users', String(process.pid));
-  mkdirSync(join(dir, 'users'), { recursive: true });
-  writeFileSync(mark, '');
-  process.on('exit', () => rmSync(mark, { force: true }));
+  ifWritable(() => {
+    mkdirSync(join(dir, 'users'), { recursive: true });
+    writeFileSync(mark, '');
+    process.on('exit', () => rmSync(mark, { force: true }));
+  });
   // Node 22 and newer: compiled code is kept between starts.
   nodeModule.enableCompileCache?.(join(project, 'dist', '.compile-cache'));
   await import(pathToFileURL(join(dir, 'cli.js')).href);
