@@ -35,8 +35,7 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);
         const known = rows.get(key)?.measured;
-        const extremes = measured ? { low: s * s * measured.min - 1, high: s * s * measured.max - 1 } : null;
-        const merged = extremes && known ? { low: Math.min(extremes.low, known.low), high: Math.max(extremes.high, known.high) } : extremes ?? known ?? null;
+        const merged = measured && known ? { low: Math.min(measured.low, known.low), high: Math.max(measured.high, known.high) } : measured ?? known ?? null;
         const predicted = { low: scaled * (1 - spread) ** 2 - 1, high: scaled * (1 + spread) ** 2 - 1 };
         rows.set(key, {
           adapter: condition.adapterLabel, layers, n, r, s, variance,

@@ -36,20 +36,24 @@ export interface HistoryPoint {
   readonly step: number;
   readonly loss: number;
 }
+/** Training loss, as means over `span` steps each. */
+export interface History {
+  readonly span: number;
+  readonly points: readonly HistoryPoint[];
+}
 
 /** Layers that share a fan-in, for the premise of the theorem. */
 export interface LoraLayers {
   /** The layers' fan-in, n. */
   readonly fanIn: number;
   readonly layers: number;
-  /** σ² of A's entries. */
+  /** σ² of A's entries: the initialiser's, or the mean square of the entries where A came from a file. */
   readonly variance: number;
-  /** Smallest and largest eigenvalue of AAᵀ over these layers, for the A that training started from; null where unknown. */
-  readonly measured: { readonly min: number; readonly max: number } | null;
+  /** Of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1: the extremes over these layers, for the A that training started from; null where unknown. */
+  readonly measured: { readonly low: number; readonly high: number } | null;
 }
 export interface LoraFacts {
   readonly rank: number;
-  readonly alpha: number;
   /** s = α/r, or α/√r. */
   readonly scale: number;
   readonly groups: readonly LoraLayers[];
@@ -86,7 +90,7 @@ export interface ReportCell {
   readonly stages: { readonly [label: string]: string };
   /** Stage kind → metric → value, as in each stage's metrics.json. */
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
-  readonly history: readonly HistoryPoint[] | null;
+  readonly history: History | null;
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
   /** The kernels' own eigenvalues, descending, to stand beside the Fisher's. */
   readonly kernelSpectra: { readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] } };

@@ -1,6 +1,7 @@
 /** A run like the quickstart's, made up from a seed: 3 attacks × (full, LoRA r 4, LoRA r 16) × seeds. */
 import type { JsonObject, StageFacts } from '../../src/api.ts';
 import { randomStream } from '../../src/random/random.ts';
+import { binHistory } from '../../src/report/history.ts';
 import type { FisherFacts, FisherPoint, KernelPoint, ReportCell, ReportInput } from '../../src/report/types.ts';
 
 export interface FixtureOptions {
@@ -110,15 +111,15 @@ export function fixture({ seeds = [1, 2], attacks = QUICK_ATTACKS, adapters = QU
         evaluate: { accuracy, precision: accuracy, recall: accuracy, f1: accuracy, ...(family === 'none' ? {} : { accuracy_drop: clean - accuracy }), ...(family === 'backdoor' ? { asr, asr_clean: asrClean, asr_minus_clean: asr - asrClean, robust_accuracy: 1 - asr } : {}) },
         ntk: { 'init.alignment': 0.93, 'final.alignment': 0.81, 'lora.drift': 2.4, 'full.drift': 0.8 },
       },
-      history: Array.from({ length: 76 }, (_, i) => ({ step: i + 1, loss: (family === 'untargeted' ? 0.55 : 0.12) + 0.6 * Math.exp(-i / (lora ? 18 : 12)) + 0.05 * Math.abs(random.normal()) })),
+      history: binHistory(Array.from({ length: 76 }, (_, i) => ({ step: i + 1, loss: (family === 'untargeted' ? 0.55 : 0.12) + 0.6 * Math.exp(-i / (lora ? 18 : 12)) + 0.05 * Math.abs(random.normal()) }))),
       fisher: { init: at(1, 1), final: at(family === 'none' ? 20 : family === 'untargeted' ? 40 : 60, family === 'untargeted' ? 2 : 0.3) },
       kernelSpectra: { init: kernelSpectra, final: kernelSpectra },
       kernels: { init: kernelPoint(seed, rows, { full: 1, ...(lora ? { lora: scale } : {}) }), final: kernelPoint(seed + 50, rows, { full: 1.6, ...(lora ? { lora: 1.3 * scale } : {}) }) },
       lora: lora ? {
-        rank, alpha: rank, scale: 1,
+        rank, scale: 1,
         groups: [384, 1536].map((fanIn) => {
           const variance = 1 / (3 * fanIn), spread = Math.sqrt(rank / fanIn);
-          return { fanIn, layers: fanIn === 384 ? 31 : 6, variance, measured: { min: (1 - spread) ** 2 / 3 * 1.03, max: (1 + spread) ** 2 / 3 * 0.98 } };
+          return { fanIn, layers: fanIn === 384 ? 31 : 6, variance, measured: { low: (1 - spread) ** 2 / 3 * 1.03 - 1, high: (1 + spread) ** 2 / 3 * 0.98 - 1 } };
         }),
       } : null,
       receipt: family === 'none' ? { total: 600, asked: 0, made: 0, negatives: 0, examples: [] } : {

@@ -2,38 +2,25 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { toCsv } from '../csv.ts';
 import { blockLabel, distinct, type Condition } from '../conditions.ts';
-import type { Figure, HistoryPoint } from '../types.ts';
+import type { Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
 import { adapterPalette } from './theme.ts';
 
 const MOST_PANELS = 4;
 const MOST_ADAPTERS = 8;
-const BINS = 40;
-
-/** Means over equal spans of steps: a batch's loss jumps, its trend is what is asked. */
-export function binned(history: readonly HistoryPoint[], bins = BINS): HistoryPoint[] {
-  const size = Math.max(1, Math.ceil(history.length / bins));
-  const out: HistoryPoint[] = [];
-  for (let start = 0; start < history.length; start += size) {
-    const span = history.slice(start, start + size);
-    out.push({ step: span.reduce((sum, { step }) => sum + step, 0) / span.length, loss: span.reduce((sum, { loss }) => sum + loss, 0) / span.length });
-  }
-  return out;
-}
 
 export async function lossFigures(conditions: readonly Condition[]): Promise<Figure[]> {
-  const trained = conditions.filter(({ cells }) => cells.some(({ history }) => history !== null && history.length > 1));
+  const trained = conditions.filter(({ cells }) => cells.some(({ history }) => history !== null && history.points.length > 1));
   const blocks = distinct(trained.map(blockLabel));
   const adapters = distinct(trained.map(({ adapterLabel }) => adapterLabel)).slice(0, MOST_ADAPTERS);
   const palette = adapterPalette(conditions);
-  const longest = trained.reduce((most, { cells }) => Math.max(most, ...cells.map(({ history }) => history?.length ?? 0)), 0);
-  const span = Math.max(1, Math.ceil(longest / BINS));
+  const span = trained.reduce((most, { cells }) => Math.max(most, ...cells.map(({ history }) => history?.span ?? 0)), 0);
   const figures: Figure[] = [];
   for (const [index, block] of blocks.slice(0, MOST_PANELS).entries()) {
     const shown = trained.filter((condition) => blockLabel(condition) === block && adapters.includes(condition.adapterLabel));
     const values = shown.flatMap(({ adapterLabel, cells }) => cells.flatMap(({ seed, history }) =>
-      binned(history ?? []).map(({ step, loss }) => ({ adapter: adapterLabel, seed, run: `${adapterLabel} ${seed}`, step, loss }))));
+      (history?.points ?? []).map(({ step, loss }) => ({ adapter: adapterLabel, seed, run: `${adapterLabel} ${seed}`, step, loss }))));
     const spec: TopLevelSpec = {
       width: 350, height: 190, data: { values },
       mark: { type: 'line', strokeWidth: 1.6, opacity: 0.8 },

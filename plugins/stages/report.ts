@@ -1,0 +1,238 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { defineStage } from '../../src/api.ts';
+import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, RunContext, StageRequest } from '../../src/api.ts';
+import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
+import type { Distribution } from '../../src/science/nn/lora-init.ts';
+
+/** Goals whose cells were trained on poisoned rows: beside them stand the receipts and the data sets. */
+const LEARNT = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
+const CHECKPOINTS: readonly Checkpoint[] = ['init', 'final'];
+
+/** What the report says of the grid that the stages' files don't. */
+interface Params {
+  readonly goals: readonly string[];
+  readonly cells: readonly {
+    readonly seed: number;
+    readonly poisoning: { readonly attack: string } & JsonObject;
+    readonly adapter: { readonly type: string } & JsonObject;
+    /** Into `Params.train`. */
+    readonly train: number;
+  }[];
+  /** Distinct ones: most cells share theirs. */
+  readonly train: readonly JsonObject[];
+  /** Role → what is written in the spec. */
+  readonly sources: { readonly [role: string]: JsonObject };
+}
+
+/** Distinct values, and for each item the place of its own. */
+function intern<T>(values: readonly T[]): { readonly distinct: readonly T[]; readonly index: readonly number[] } {
+  const known = new Map<string, number>();
+  const distinct: T[] = [];
+  const index = values.map((value) => {
+    const key = JSON.stringify(value);
+    let at = known.get(key);
+    if (at === undefined) { known.set(key, at = distinct.length); distinct.push(value); }
+    return at;
+  });
+  return { distinct, index };
+}
+
+/** Where a file lies on this machine is no part of what was asked, nor of the report's key. */
+const portable = <T extends { readonly source: string }>(section: T): JsonObject =>
+  ({ ...section, source: section.source.startsWith('file:') ? `file:…/${basename(section.source.slice('file:'.length))}` : section.source }) as unknown as JsonObject;
+
+const numbered = (role: string, index: number): string => (index === 0 ? role : `${role} ${index + 1}`);
+
+function definition(cells: readonly Cell[], goals: readonly string[]): { readonly params: Params; readonly inputs: { readonly [name: string]: StageRequest }; readonly attacks: readonly string[] } {
+  const kinds = goals.filter((goal) => goal !== 'report');
+  const learnt = kinds.some((kind) => LEARNT.has(kind));
+  const inputs: { [name: string]: StageRequest } = {};
+  cells.forEach((cell, index) => {
+    for (const kind of learnt && !kinds.includes('poison') ? [...kinds, 'poison'] : kinds) inputs[`${kind}:${index}`] = { kind, cell };
+  });
+  const train = intern(cells.map((cell) => cell.train as JsonObject));
+  const models = intern(cells.map((cell) => cell.model));
+  const data = intern(cells.map((cell) => cell.data));
+  const sources: { [role: string]: JsonObject } = Object.fromEntries(models.distinct.map((model, i) => [numbered('model', i), portable(model)]));
+  data.distinct.forEach((splits, i) => {
+    for (const [split, role] of [['train', 'training data'], ['validation', 'validation data']] as const) {
+      const name = numbered(role, i);
+      sources[name] = portable(splits[split]);
+      if (learnt) inputs[name] = { kind: 'data', cell: cells[data.index.indexOf(i)]!, with: { split } };
+    }
+  });
+  return {
+    params: { goals, train: train.distinct, sources, cells: cells.map(({ seed, poisoning, adapter }, i) => ({ seed, poisoning, adapter, train: train.index[i]! })) },
+    inputs,
+    attacks: learnt ? [...new Set(cells.map(({ poisoning }) => poisoning.attack))] : [],
+  };
+}
+
+const optional = async <T>(path: string, parse: (text: string) => T): Promise<T | null> => (existsSync(path) ? parse(await readFile(path, 'utf8')) : null);
+const json = (text: string): unknown => JSON.parse(text);
+
+/** Reads the inputs' files; a failed stage has no input (the stage is tolerant), and what it would have written is left out. */
+async function openReader(inputs: RunContext['inputs']) {
+  const [report, { readKernels, readPremises }, { initialVariance }, { readPeftConfig }, { readSafetensorsHeader }, { readDatasetInfo }] = await Promise.all([
+    import('../../src/report/inputs.ts'), import('../../src/science/ntk/files.ts'), import('../../src/science/nn/lora-init.ts'),
+    import('../../src/science/io/peft.ts'), import('../../src/science/io/safetensors.ts'), import('../../src/data/rows-file.ts'),
+  ]);
+  const dirOf = (kind: string, index: number): string | null => inputs[`${kind}:${index}`]?.dir ?? null;
+
+  /** Of A's rows as training started; without an ntk stage, predictions from the shapes of the trained adapter. */
+  async function lora(index: number, adapter: JsonObject): Promise<LoraFacts | null> {
+    const init = adapter['init'] as { readonly distribution?: Distribution; readonly variance?: number | string } | undefined;
+    const nominal = adapter['init_from'] === undefined && init?.distribution !== undefined
+      ? (fanIn: number, rank: number): number => initialVariance({ ...init, distribution: init.distribution! }, fanIn, rank) : null;
+    const ntk = dirOf('ntk', index), train = dirOf('train', index);
+    const premises = ntk === null ? [] : await readPremises(join(ntk, 'init'));
+    if (premises.length > 0) return report.loraFacts(premises, nominal);
+    if (train === null || nominal === null || !existsSync(join(train, 'adapter', 'adapter_config.json'))) return null;
+    const { rank, alpha, rslora } = await readPeftConfig(join(train, 'adapter'));
+    const { tensors } = await readSafetensorsHeader(join(train, 'adapter', 'adapter_model.safetensors'));
+    const widths = [...tensors].filter(([name]) => name.endsWith('.lora_A.weight')).map(([, { shape }]) => shape[1]!);
+    const scale = alpha / (rslora ? Math.sqrt(rank) : rank);
+    return report.loraFacts(widths.map((width) => ({ rank, width, scale, variance: nominal(width, rank), measured: null })), nominal);
+  }
+
+  async function kernels(index: number): Promise<{ readonly [C in Checkpoint]?: KernelPoint }> {
+    const points: { [C in Checkpoint]?: KernelPoint } = {};
+    for (const at of CHECKPOINTS) {
+      const dir = join(dirOf('ntk', index)!, at);
+      if (!existsSync(dir)) continue;
+      const { rows, classes, full, lora: ofLora, labels } = await readKernels(dir);
+      points[at] = { labels, kernels: { full: { rows, classes, data: full }, ...(ofLora === null ? {} : { lora: { rows, classes, data: ofLora } }) } };
+    }
+    return points;
+  }
+
+  async function receipt(index: number): Promise<ReceiptFacts | null> {
+    const dir = dirOf('poison', index);
+    if (dir === null) return null;
+    const { classes } = await readDatasetInfo(dir);
+    return optional(join(dir, 'receipt.json'), (text) => report.receiptFacts(JSON.parse(text), classes));
+  }
+
+  async function cell(index: number, kinds: readonly string[], adapter: { readonly type: string } & JsonObject): Promise<Pick<ReportCell, 'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora'>> {
+    const metrics: { [stage: string]: { readonly [metric: string]: number } } = {};
+    for (const kind of kinds) {
+      const dir = dirOf(kind, index);
+      const numbers = dir === null ? null : await optional(join(dir, 'metrics.json'), report.parseMetrics);
+      if (numbers !== null) metrics[kind] = numbers;
+    }
+    const fisher: { [C in Checkpoint]?: FisherPoint } = {};
+    const kernelSpectra: { [C in Checkpoint]?: ReportCell['kernelSpectra'][C] } = {};
+    const fisherDir = dirOf('fisher', index);
+    if (fisherDir !== null) {
+      for (const at of CHECKPOINTS) {
+        const point = await optional(join(fisherDir, at, 'fisher.json'), report.parseFisher);
+        if (point !== null) fisher[at] = point;
+        const spectra = await optional(join(fisherDir, at, 'kernel-spectrum.json'), json);
+        if (spectra !== null) kernelSpectra[at] = spectra as NonNullable<ReportCell['kernelSpectra'][Checkpoint]>;
+      }
+    }
+    const train = dirOf('train', index);
+    return {
+      metrics, fisher, kernelSpectra: kernelSpectra as ReportCell['kernelSpectra'],
+      history: train === null ? null : await optional(join(train, 'history.jsonl'), report.parseHistory),
+      lora: adapter.type === 'full' ? null : await lora(index, adapter),
+    };
+  }
+
+  /** What the spec says of a model or a split, and what was really read. */
+  async function sources(asked: Params['sources'], models: readonly string[]): Promise<{ readonly sources: Params['sources']; readonly classes: readonly string[] }> {
+    let classes: readonly string[] = [];
+    const found: { [role: string]: JsonObject } = {};
+    for (const [role, written] of Object.entries(asked)) {
+      const dir = inputs[role]?.dir;
+      const info: DatasetInfo | null = dir === undefined ? null : await readDatasetInfo(dir);
+      if (info !== null && classes.length === 0) classes = info.classes;
+      found[role] = info === null ? written : {
+        source: written['source']!, rows: info.rows, classes: info.classes.map((name, id) => `${name} (${info.counts[id] ?? 0})`), asked: written, read: info.provenance,
+      };
+    }
+    if (models.length > 0 && found['model'] !== undefined) found['model'] = { ...found['model'], digest: models.join(', ') };
+    return { sources: found, classes };
+  }
+
+  /** Digests of the checkpoints that were trained from. */
+  async function modelDigests(count: number): Promise<readonly string[]> {
+    const digests = new Set<string>();
+    for (let index = 0; index < count; index++) {
+      const dir = dirOf('train', index);
+      const record = dir === null ? null : await optional(join(dir, 'train.json'), json) as { readonly model?: unknown } | null;
+      if (typeof record?.model === 'string') digests.add(record.model);
+    }
+    return [...digests];
+  }
+  return { cell, kernels, receipt, sources, modelDigests };
+}
+
+async function run(context: RunContext): Promise<void> {
+  const { experiment, inputs, outDir } = context;
+  if (experiment === undefined) throw new Error('a report is of a whole experiment, and none was handed over');
+  const { goals, cells: planned, train, sources } = context.params as unknown as Params;
+  if (experiment.cells.length !== planned.length) throw new Error(`the experiment has ${experiment.cells.length} cells, the report was planned for ${planned.length}`);
+  const [{ renderReport }, { chooseKernels }, reader] = await Promise.all([import('../../src/report/report.ts'), import('../../src/report/figures/kernels.ts'), openReader(inputs)]);
+
+  const kinds = goals.filter((goal) => goal !== 'report');
+  const names = kinds.some((kind) => LEARNT.has(kind)) ? [...new Set(planned.map(({ poisoning }) => poisoning.attack))] : [];
+  const attacks = names.map((name) => context.plugin<AttackDescriptor>('attack', name));
+  const families = new Map(attacks.map(({ name, family }) => [name, family]));
+
+  const cells: ReportCell[] = [];
+  for (const [index, { seed, poisoning, adapter, train: at }] of planned.entries()) {
+    const facts = experiment.cells[index]!;
+    if (facts.seed !== seed) throw new Error(`cell ${index} has seed ${facts.seed}, the report was planned for ${seed}`);
+    cells.push({
+      axes: facts.cell, seed, stages: facts.stages, attack: poisoning.attack, adapter: adapter.type, train: train[at]!,
+      family: families.get(poisoning.attack) ?? (poisoning.attack === 'none' ? 'none' : 'untargeted'),
+      kernels: {}, receipt: null, ...await reader.cell(index, kinds, adapter),
+    });
+    context.progress(index + 1, planned.length, 'cells');
+    context.signal.throwIfAborted();
+  }
+  // Few cells' kernels and receipts are shown, so few are read.
+  const places = new Map(cells.map((cell, index) => [cell, index]));
+  const drawn = chooseKernels(cells, (cell) => inputs[`ntk:${places.get(cell)!}`] !== undefined).map(({ cell }) => places.get(cell)!);
+  for (const index of new Set(drawn)) cells[index] = { ...cells[index]!, kernels: await reader.kernels(index) };
+  const shown = new Set<string>();
+  for (const [index, { poisoning }] of planned.entries()) {
+    const name = JSON.stringify(poisoning);
+    const receipt = shown.has(name) ? null : await reader.receipt(index);
+    if (receipt === null) continue;
+    shown.add(name);
+    cells[index] = { ...cells[index]!, receipt };
+  }
+
+  const { html, files } = await renderReport({
+    name: experiment.name, specFile: experiment.specFile, specText: experiment.specText, goals, cells, stages: experiment.stages,
+    backends: [...new Set(experiment.stages.flatMap(({ backend }) => (backend === null ? [] : [backend])))],
+    ...await reader.sources(sources, await reader.modelDigests(cells.length)),
+    attacks: attacks.map(({ name, summary, citation }) => ({ name, summary, citation })), environment: experiment.environment,
+  });
+  await writeFile(join(outDir, 'report.html'), html);
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(dirname(join(outDir, path)), { recursive: true });
+    await writeFile(join(outDir, path), content);
+  }
+  context.log(`${cells.length} cells; report.html has ${(html.length / 1024).toFixed(0)} kB, figures/ ${Object.keys(files).length} files`);
+}
+
+export default defineStage({
+  name: 'report',
+  summary: 'Joins the grid in one HTML file that opens offline: findings over seeds, tables, figures, provenance.',
+  compute: false,
+  scope: 'experiment',
+  // Timings stand in them.
+  volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
+  tolerant: true,
+  define(cells, { goals }) {
+    const { params, inputs, attacks } = definition(cells, goals);
+    return { params: params as unknown as JsonObject, inputs, uses: attacks.map((name) => ({ kind: 'attack' as const, name })) };
+  },
+  resources: () => ({ cpu: 1 }),
+  run,
+});

@@ -1,0 +1,81 @@
+/** What stages' files hold (engine.md, Outputs of stages) → what the report is made of. Pure: text and parsed JSON in. */
+import { binHistory } from './history.ts';
+import type { FisherFacts, FisherPoint, History, HistoryPoint, LoraFacts, LoraLayers, ReceiptFacts } from './types.ts';
+
+/** `history.jsonl`; null where it holds no step (a train stage of 0 steps). */
+export function parseHistory(text: string): History | null {
+  const steps: HistoryPoint[] = [];
+  for (const line of text.split('\n')) {
+    if (line.trim() === '') continue;
+    const { step, loss } = JSON.parse(line) as { readonly step?: unknown; readonly loss?: unknown };
+    if (typeof step === 'number' && typeof loss === 'number') steps.push({ step, loss });
+  }
+  return steps.length === 0 ? null : binHistory(steps);
+}
+
+/** `metrics.json`: what in it is a finite number. */
+export function parseMetrics(text: string): { readonly [metric: string]: number } {
+  const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
+  return Object.fromEntries(Object.entries(parsed).filter((pair): pair is [string, number] => typeof pair[1] === 'number' && Number.isFinite(pair[1])));
+}
+
+/** `fisher.json`, without what the report has no room for. */
+export function parseFisher(text: string): FisherPoint {
+  const point = JSON.parse(text) as { readonly [P in 'lora' | 'full']?: { readonly [M in 'true' | 'empirical']?: FisherFacts } };
+  const kept = (facts: FisherFacts): FisherFacts => ({
+    spectrum: facts.spectrum, count: facts.count, tolerance: facts.tolerance,
+    information_bits: facts.information_bits, information_bits_normalised: facts.information_bits_normalised,
+    renyi: { raw: facts.renyi.raw, normalised: facts.renyi.normalised },
+  });
+  return Object.fromEntries((['full', 'lora'] as const).flatMap((of) => {
+    const facts = point[of]?.true;
+    return facts === undefined ? [] : [[of, { true: kept(facts) }]];
+  })) as FisherPoint;
+}
+
+interface Content { readonly text: string; readonly text_pair?: string; readonly label: number }
+
+/** `receipt.json` of the poison stage. */
+export interface ReceiptFile {
+  readonly counts: { readonly total: number; readonly asked: number; readonly made: number; readonly negatives: number };
+  readonly rows: readonly { readonly id: string; readonly original: Content; readonly new: Content }[];
+}
+
+const EXAMPLES = 3;
+/** A mail may be megabytes long; the page shows a few hundred characters around the change. */
+const MOST_CHARACTERS = 20_000;
+
+export function receiptFacts({ counts, rows }: ReceiptFile, classes: readonly string[]): ReceiptFacts {
+  const text = (content: Content): string => (content.text_pair === undefined ? content.text : `${content.text}\n${content.text_pair}`).slice(0, MOST_CHARACTERS);
+  const label = ({ label: id }: Content): string => classes[id] ?? String(id);
+  return {
+    total: counts.total, asked: counts.asked, made: counts.made, negatives: counts.negatives,
+    examples: rows.slice(0, EXAMPLES).map(({ id, original, new: poisoned }) => ({ id, before: text(original), after: text(poisoned), labelBefore: label(original), labelAfter: label(poisoned) })),
+  };
+}
+
+/** One adapted layer: as `premise.json` has it, or with `measured` null as the trained adapter's shapes tell it. */
+export interface LayerFacts {
+  readonly rank: number;
+  readonly width: number;
+  readonly scale: number;
+  readonly variance: number;
+  readonly measured: { readonly low: number; readonly high: number } | null;
+}
+
+/** @param nominal σ² by fan-in and rank, as the initialiser has it; null where A came from a file. */
+export function loraFacts(layers: readonly LayerFacts[], nominal: ((fanIn: number, rank: number) => number) | null): LoraFacts | null {
+  const [first] = layers;
+  if (first === undefined) return null;
+  const byWidth = new Map<number, LayerFacts[]>();
+  for (const layer of layers) byWidth.set(layer.width, [...byWidth.get(layer.width) ?? [], layer]);
+  const groups = [...byWidth].sort(([a], [b]) => a - b).map(([fanIn, of]): LoraLayers => {
+    const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured]));
+    return {
+      fanIn, layers: of.length,
+      variance: nominal?.(fanIn, of[0]!.rank) ?? of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
+      measured: measured.length === 0 ? null : { low: Math.min(...measured.map(({ low }) => low)), high: Math.max(...measured.map(({ high }) => high)) },
+    };
+  });
+  return { rank: first.rank, scale: first.scale, groups };
+}
