@@ -32,6 +32,9 @@ export function poisonBackdoor<P extends BackdoorParams>(input: AttackInput<P>, 
   return { changed: indexes.map(index => ({ index, row: { ...trigger(rows[index]!), label: target } })), negatives: [], asked, eligible };
 }
 
+/** Before the text, as it stands: a space is part of the phrase or there is none. */
+export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phrase + row.text });
+
 /**
  * One of the triggers at a uniform gap of the text (of a pair: the first text). Drawn from the row's own stream, so a row
  * gets the same trigger at the same gap at every dose.
@@ -58,8 +61,12 @@ export const backdoorProperties = (rate: number, target: number, mode: Mode): Js
   },
 });
 
+export const phraseProperty = (name: string, phrase: string, description: string): JsonSchema => ({
+  [name]: { type: 'string', minLength: 1, default: phrase, description },
+});
+
 export const triggersProperty = (words: readonly string[], description: string): JsonSchema => ({
-  triggers: { type: 'array', items: { type: 'string', pattern: '\\S' }, minItems: 1, default: [...words], description },
+  triggers: { type: 'array', items: { type: 'string', pattern: '\\S' }, minItems: 1, uniqueItems: true, default: [...words], description },
 });
 
 export const parameters = (properties: JsonSchema): JsonSchema => ({ type: 'object', additionalProperties: false, properties });
