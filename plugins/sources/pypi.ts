@@ -69,9 +69,9 @@ async function wheel(name: string, version: string, download: string, files: str
 async function pipDownload(name: string, version: string, download: string, { env }: SourceContext): Promise<boolean> {
   const { runClient } = await import('../../src/data/fetch/client.ts');
   const requirement = version === '' ? name : `${name}==${version}`;
-  const args = ['-m', 'pip', 'download', requirement, '--no-deps', '--only-binary=:all:', '--dest', download, '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', '--retries', '2', '--quiet'];
+  const args = ['-m', 'pip', 'download', requirement, '--no-deps', '--only-binary=:all:', '--dest', download, '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', '--quiet'];
   for (const python of ['python3', 'python']) {
-    const result = await runClient(python, args, { cwd: download, env });
+    const result = await runClient(python, args, { cwd: download, env: { PIP_RETRIES: '2', ...env } });
     if (result === null || /No module named '?pip/.test(result.stderr)) continue;
     if (result.code !== 0) throw await pipFault(name, requirement, result.stderr);
     return true;
@@ -83,7 +83,7 @@ async function pipFault(name: string, requirement: string, said: string): Promis
   const { lastLines, speaksOfNetwork } = await import('../../src/data/fetch/client.ts');
   if (speaksOfNetwork(said)) return new UserFault(`pypi:${requirement} can't be fetched: the Python package index can't be reached.`, 'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download cache already needs none.');
   const versions = /from versions: ([^)]*)\)/.exec(said)?.[1];
-  if (versions === 'none') return new UserFault(`The Python package index has no wheel of a package ${name}.`, 'Is the name spelt right? A package that comes as sources only is not used: its set-up would run code.');
+  if (versions === 'none') return new UserFault(`The Python package index has no wheel of a package ${name}.`, 'Is the name spelt right, and does the index answer? A package that comes as sources only is not used: its set-up would run code.');
   if (versions !== undefined) return new UserFault(`The Python package index has no wheel of ${requirement}.`, `It has ${versions.split(', ').slice(-8).join(', ')}.`);
   if (/HASH|do not match the hashes/i.test(said)) return new UserFault(`pypi:${requirement} is not what the index says it is: its hash does not match.`, 'Run again; if it stays so, ask whoever runs the index.');
   return new UserFault(`pypi:${requirement} can't be fetched. pip says: ${lastLines(said)}`);

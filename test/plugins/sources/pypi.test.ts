@@ -60,7 +60,7 @@ for (const [client, contextOf] of clients) {
     rig.packages.set('tiny-model', [model]);
     rig.packages.set('sources-only', [{ version: '1.0.0', filename: 'sources-only-1.0.0.tar.gz', archive: Buffer.from('setup.py') }]);
     rig.packages.set('lied-about', [{ ...wheel('lied-about', '1.0.0', {}), claimed: '0'.repeat(64) }]);
-    assert.match((await faultOf(pypi.fetch('pypi:tiny-modle', context))).hint, 'Is the name spelt right?');
+    assert.match((await faultOf(pypi.fetch('pypi:tiny-modle', context))).hint, 'Is the name spelt right');
     const version = await faultOf(pypi.fetch('pypi:tiny-model==3.0', context));
     assert.match(`${version.message} ${version.hint}`, /no wheel of tiny-model==3\.0.*It has 0\.1\.0/);
     const sources = await faultOf(pypi.fetch('pypi:sources-only', context));

@@ -56,7 +56,7 @@ export async function startRig(): Promise<Rig> {
   mkdirSync(home);
   const env = {
     PATH: process.env['PATH'], HOME: home, npm_config_registry: `${origin}/npm/`, npm_config_cache: join(dir, 'npm-cache'), npm_config_fetch_retries: '0',
-    npm_config_userconfig: join(home, 'npmrc'), npm_config_prefer_online: 'true', PIP_INDEX_URL: `${origin}/simple`, PIP_NO_CACHE_DIR: '1', PIP_CONFIG_FILE: '/dev/null', PIP_RETRIES: '0',
+    npm_config_userconfig: join(home, 'npmrc'), npm_config_prefer_online: 'true', PIP_INDEX_URL: `${origin}/simple`, PIP_NO_CACHE_DIR: '1', PIP_CONFIG_FILE: '/dev/null', PIP_RETRIES: '1',
   };
   return {
     dir, packages, requests, logged,
