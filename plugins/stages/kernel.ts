@@ -17,7 +17,7 @@ interface Params {
 const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { findModelDir }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernels }, { premise }, { writeNpy }] = await Promise.all([
+  const [files, { findModelDir }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernels }, { premises }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/delta.ts'),
     import('../../src/science/io/npy.ts'),
@@ -53,12 +53,12 @@ async function run(context: RunContext): Promise<void> {
     await writeFile(out('layers.json'), `${JSON.stringify(traces, null, 2)}\n`);
     const listed = rows.map(({ id, label }, i) => ({ id, label, tokens: encoded[i]!.ids.length }));
     await writeFile(out('rows.json'), `[\n${listed.map((row) => JSON.stringify(row)).join(',\n')}\n]\n`);
-    const premises = await Promise.all(adapted.layers.flatMap(({ name, in: width, lora: factors }) => factors === undefined ? [] : [(async () =>
-      premise(adapted.weightName(name), { A: await factors.A.data(), B: await factors.B.data(), rank: factors.A.shape[0], width, scale: factors.scale }))()]));
-    if (premises.length > 0) await writeFile(out('premise.json'), `${JSON.stringify(premises, null, 2)}\n`);
+    const facts = await premises(adapted);
+    if (facts.length > 0) await writeFile(out('premise.json'), `${JSON.stringify(facts, null, 2)}\n`);
     const methods = layers.flatMap((layer) => layer.methods);
     const times = (method: string): number => methods.filter((one) => one === method).length;
-    context.log(`${N} rows${N < params.rows ? ` (ntk.rows asks for ${params.rows}; the split has no more)` : ''}, ${C} classes, ${layers.length} layers in ${((performance.now() - started) / 1000).toFixed(1)} s; `
+    if (N < params.rows) context.log(`ntk.rows asks for ${params.rows} rows; the split has ${N}`);
+    context.log(`${N} rows, ${C} classes, ${layers.length} layers in ${((performance.now() - started) / 1000).toFixed(1)} s; `
       + `${times('explicit')} sums by gradients, ${times('gram')} by token pairs, whichever is the cheaper`);
   } finally {
     adapted.dispose();

@@ -3,6 +3,7 @@
  * negative semi-definite. Its spectrum is n − r times −1 and s²·eig(AAᵀ) − 1, so an r × r matrix tells all of it.
  */
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
+import type { AdaptedModel } from '../nn/types.ts';
 
 export interface Interval {
   readonly low: number;
@@ -77,4 +78,15 @@ export function premise(layer: string, { A, B, rank, width, scale }: { readonly 
     negative_semidefinite: high <= 0,
     zero_b: Array.from(B).every((value) => value === 0),
   };
+}
+
+/** Of every layer that LoRA adapts, by the checkpoint's own parameter names; none for full fine-tuning. */
+export async function premises(model: AdaptedModel): Promise<Premise[]> {
+  const found: Premise[] = [];
+  for (const { name, in: width, lora } of model.layers) {
+    if (lora === undefined) continue;
+    const [A, B] = await Promise.all([lora.A.data<'float32'>(), lora.B.data<'float32'>()]);
+    found.push(premise(model.weightName(name), { A, B, rank: lora.A.shape[0], width, scale: lora.scale }));
+  }
+  return found;
 }
