@@ -30,7 +30,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
   const { rows: raw, facts } = await readAll(dataset, asset, split);
-  if (raw.length === 0) throw new SplitFault(['source'], `${split.source} holds no rows.`);
+  if (raw.length === 0) throw noRows(split);
   const classes = request.classes ?? (request.train === undefined ? sortedValues(raw) : await ofTrain(valuesOf(request.train, request, raw)));
   if (classes.length < 2) {
     const fault = new SplitFault(['columns', 'label'], `All rows of the training file have one label, ${JSON.stringify(classes[0])}; a classifier needs two classes at least.`, 'Is this the label\'s column?');
@@ -56,6 +56,8 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
     },
   };
 }
+
+const noRows = (split: ResolvedSplit): SplitFault => new SplitFault(['source'], `${split.source} holds no rows.`);
 
 /** The digest that a spec pins is the asset's, or that of the archive it was unpacked from. */
 function checkDigest(split: ResolvedSplit, asset: Asset): void {
@@ -95,7 +97,9 @@ async function valuesOf(train: NonNullable<SplitRequest['train']>, own: SplitReq
   const sees = ({ split, asset, dataset }: NonNullable<SplitRequest['train']>): string => JSON.stringify([asset.digest, asset.path, dataset.name, split.header, columnNames(split)]);
   if (sees(train) === sees(own)) return sortedValues(ownRows);
   checkDigest(train.split, train.asset);
-  return sortedValues((await readAll(train.dataset, train.asset, train.split)).rows);
+  const { rows } = await readAll(train.dataset, train.asset, train.split);
+  if (rows.length === 0) throw noRows(train.split);
+  return sortedValues(rows);
 }
 
 /** A corpus without an order of its own gets one that depends on nothing but the corpus, so that every cell and seed sees the same. */

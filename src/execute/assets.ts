@@ -13,9 +13,10 @@ function wanted(plan: Plan): Map<string, PlannedStage> {
 
 /** Where a URI is written: the field of the cell that holds it. */
 export function locateUri(cell: ExperimentCell, uri: string): SourceRange {
-  const bare = uri.slice(uri.indexOf(':') + 1);
+  const scheme = uri.slice(0, uri.indexOf(':') + 1), bare = uri.slice(scheme.length);
   const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
-    if (typeof value === 'string') return value === uri || value === bare ? path : null;
+    // A stage may have said more exactly what the spec's source means (`hf:datasets/NAME` for a split's `hf:NAME`).
+    if (typeof value === 'string') return value === uri || value === bare || (value.startsWith(scheme) && uri.endsWith(`/${value.slice(scheme.length)}`)) ? path : null;
     if (typeof value !== 'object' || value === null) return null;
     for (const [key, child] of Object.entries(value)) {
       const found = find(child, [...path, Array.isArray(value) ? Number(key) : key]);

@@ -60,6 +60,8 @@ test('the validation rows have the training file\'s classes, not their own', asy
   assert.is(unknown.message, 'a.tsv:2: the label "xx" is none of the classes "x", "y", "z".');
   const single = await fault(request('d:z', {}, { name: 'validation', train: { ...train, dataset: dataset('a:z b:z', false, 'train') } }));
   assert.equal([single.path, single.split], [['columns', 'label'], 'train']);
+  const empty = await fault(request('d:z', {}, { name: 'validation', train: { ...train, dataset: dataset('', false, 'train') } }));
+  assert.equal([empty.path, empty.split, empty.message], [['source'], 'train', 'file:/nowhere holds no rows.']);
 });
 
 test('a label outside the classes is told with its place and the nearest class, even beyond the limit', async () => {
