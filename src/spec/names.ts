@@ -57,11 +57,11 @@ export function namesOf(root: MapNode, shapes: Shapes, choices: Choices, seeds: 
     ...(tunings.plugins.size > 1 ? ['adapter.type'] : []), ...[...tunings.varying].filter((path) => path.startsWith('adapter.')),
     ...[...others.keys()].filter(isVarying), ...(seeds.length > 1 ? ['seed'] : []),
   ];
-  const parts = shorten(paths.length > 0 ? paths : ['poisoning.attack', 'adapter.type']);
+  const parts = shorten(paths);
   const label = (cell: Cell): string => parts.flatMap(({ steps, short }) => {
     const value = fieldOf(cell, steps);
     return value === undefined ? [] : [`${short}=${inLabel(value)}`];
-  }).join(' ');
+  }).join(' ') || `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`; // nothing varies, or only what this cell lacks
   return { axes, label };
 }
 

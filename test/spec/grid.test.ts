@@ -124,6 +124,13 @@ test('lists that differ between variants are part of the name; a list that all s
   assert.not('poisoning.triggers' in cells[0]!.axes);
 });
 
+test('a field that only one of two variants has tells them apart', async ({ rig }) => {
+  for (const variants of ['{ attack: label-flip, count: 5 }, { attack: label-flip }', '{ attack: label-flip }, { attack: label-flip, count: 5 }']) {
+    const { cells } = await rig.expand(`${minimal}poisoning: [${variants}]\n`);
+    assert.equal(cells.map(({ label }) => label).sort(), ['attack=label-flip adapter=full', 'count=5']);
+  }
+});
+
 test('an axis of the plugin\'s name makes one variant of each', async ({ rig }) => {
   const { cells } = await rig.expand(`${minimal}poisoning: { attack: [label-flip, badnets], rate: [0.1, 0.2] }\n`);
   assert.equal(cells.map(({ label }) => label), [
@@ -163,6 +170,18 @@ test('keys that are numbers, as a map of classes has them', async ({ rig }) => {
 test('anchors and merge keys', async ({ rig }) => {
   const { cells } = await rig.expand(`${minimal}adapter:\n  - &base { type: lora, rank: 4, alpha: 2 }\n  - { <<: *base, rank: 8 }\n`);
   assert.equal(cells.map(({ config: { adapter } }) => [adapter.rank, adapter.alpha]), [[4, 2], [8, 2]]);
+});
+
+test('a hundred thousand cells share what they have in common', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}seeds: [1, 2, 3, 4, 5]
+poisoning: [{ attack: none }, { attack: badnets, rate: { linspace: [0.01, 0.19, 19] } }]
+adapter: { type: lora, rank: { range: [1, 50, 1] }, alpha: [1, 2, 4, 8], init: { variance: [1, 2, 3, 4, 5] } }
+`);
+  assert.is(cells.length, 100_000);
+  const distinct = (section: 'data' | 'poisoning' | 'adapter' | 'train') => new Set(cells.map(({ config }) => config[section])).size;
+  assert.equal([distinct('data'), distinct('poisoning'), distinct('adapter'), distinct('train')], [1, 20, 1000, 1]);
+  assert.is(new Set(cells.map(({ config }) => config.adapter.init)).size, 5);
+  assert.is(cells[99_999]!.label, 'attack=badnets rate=0.19 rank=50 alpha=8 variance=5 seed=5');
 });
 
 test.run();

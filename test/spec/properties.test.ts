@@ -22,6 +22,7 @@ const train = fc.record({
 const poisoning = fc.oneof(
   fc.constant({ attack: 'none' }),
   fc.record({ attack: fc.constantFrom('label-flip', 'badnets'), rate: axis(rate) }, { requiredKeys: ['attack'] }),
+  fc.record({ attack: fc.constant('label-flip'), count: axis(fc.nat(5)) }, { requiredKeys: ['attack'] }),
   fc.record({ attack: fc.constant('badnets'), triggers: fc.uniqueArray(fc.constantFrom('cf', 'mn', 'bb'), { minLength: 1 }) }),
 );
 const adapter = fc.oneof(

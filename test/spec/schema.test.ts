@@ -1,0 +1,97 @@
+/** The composed schema, with the plugins that are built in, and as editors use it. */
+import { readdir } from 'node:fs/promises';
+import { Ajv } from 'ajv';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { AdapterDescriptor, AttackDescriptor } from '../../src/api.ts';
+import { loadExperiment } from '../../src/spec/load.ts';
+import { printDiagnostics } from '../../src/spec/print.ts';
+import { composeSchema } from '../../src/spec/schema.ts';
+import type { SpecRegistry } from '../../src/spec/types.ts';
+import { minimal, registry } from './rig.ts';
+
+const test = suite('schema');
+
+async function plugins<T>(folder: string): Promise<T[]> {
+  const files = (await readdir(new URL(`../../plugins/${folder}/`, import.meta.url))).filter((file) => file.endsWith('.ts'));
+  return Promise.all(files.map(async (file) => ((await import(`../../plugins/${folder}/${file}`)) as { readonly default: T }).default));
+}
+
+const names = async (folder: string): Promise<string[]> => (await plugins<{ readonly name: string }>(folder)).map(({ name }) => name);
+
+const builtIn = async (): Promise<SpecRegistry> => ({
+  attacks: await plugins<AttackDescriptor>('attacks'), adapters: await plugins<AdapterDescriptor>('adapters'),
+  stages: registry.stages, models: await names('models'), datasets: await names('datasets'), sources: await names('sources'),
+});
+
+test('is a JSON Schema of draft 7, strictly', async () => {
+  for (const plugged of [registry, await builtIn()]) {
+    const ajv = new Ajv({ strict: true, allowUnionTypes: true, strictTypes: false, strictRequired: false, strictTuples: false, validateFormats: false });
+    ajv.addVocabulary(['axis', 'plugin']);
+    assert.ok(ajv.validateSchema(composeSchema(plugged)), ajv.errorsText());
+    ajv.compile(composeSchema(plugged));
+  }
+});
+
+test('accepts in an editor what the command line accepts', () => {
+  const check = new Ajv({ strict: false, validateFormats: false }).compile(composeSchema(registry));
+  const spec = (more: object) => ({
+    name: 'x', model: { source: 'pypi:m' }, data: { train: { source: 'npm:r' }, validation: { source: 'npm:r' } }, ...more,
+  });
+  for (const good of [
+    {}, { adapter: { type: 'lora', rank: { linspace: [1, 4, 2] } } }, { adapter: [{ type: 'full', train: { steps: [1, 2] }, when: { seed: 1 } }] },
+    { poisoning: { attack: ['label-flip', 'badnets'] } }, { exclude: [{ 'adapter.rank': { min: 8 } }] }, { extends: 'base.yaml' },
+  ]) assert.ok(check(spec(good)), JSON.stringify([good, check.errors]));
+  for (const bad of [
+    { adapter: { rank: 8 } }, { adapter: { type: 'lora', rank: 'x' } }, { poisoning: [{ attack: 'none', rate: 1 }] }, { train: { epochs: 1, steps: 1 } },
+    { adapter: { type: 'lora', rank: { linspace: [1, 4] } } }, { stages: ['trian'] }, { name: ['a', 'b'] },
+  ]) assert.not(check(spec(bad)), JSON.stringify(bad));
+});
+
+test('every field of every plugin is described', async () => {
+  const { attacks, adapters } = await builtIn();
+  const bare: string[] = [];
+  const visit = (path: string, schema: unknown): void => {
+    if (typeof schema !== 'object' || schema === null) return;
+    for (const [key, field] of Object.entries((schema as { readonly properties?: object }).properties ?? {})) {
+      if (!('description' in (field as object))) bare.push(`${path}.${key}`);
+      visit(`${path}.${key}`, field);
+    }
+  };
+  for (const { name, params } of [...attacks, ...adapters]) visit(name, params);
+  assert.equal(bare, []);
+});
+
+test('the quickstart is a spec: 3 poisonings × 3 adapters × 2 seeds', async () => {
+  const result = await loadExperiment('pipelines/quickstart.yaml', { registry: await builtIn(), env: {} });
+  if (!result.ok) throw new Error(printDiagnostics(result.diagnostics, { color: false }));
+  assert.is(result.value.cells.length, 18);
+  assert.is(result.value.cells.at(-1)!.label, 'attack=badnets adapter=lora rank=16 seed=2');
+});
+
+test('an editor completes keys, plugins and parameters from it, and says what is wrong', async () => {
+  const { getLanguageService } = await import('yaml-language-server');
+  const { TextDocument } = await import('vscode-languageserver-textdocument');
+  const schema = composeSchema(registry);
+  const service = getLanguageService({
+    schemaRequestService: async () => JSON.stringify(schema), workspaceContext: { resolveRelativePath: (path) => path },
+  });
+  service.configure({ validate: true, completion: true, hover: true, schemas: [{ uri: 'spec', fileMatch: ['*.yaml'], schema }] });
+  let version = 0; // the service remembers a document by it
+  const open = (text: string) => TextDocument.create('file:///spec.yaml', 'yaml', ++version, text);
+  const completions = async (text: string): Promise<string[]> => {
+    const document = open(text);
+    return (await service.doComplete(document, document.positionAt(text.length), false)).items.map(({ label }) => label);
+  };
+  const within = (wanted: readonly string[], found: readonly string[]): void => {
+    for (const word of wanted) assert.ok(found.includes(word), `${word} is not among ${found.join(', ')}`);
+  };
+  within(['batch_size', 'learning_rate', 'schedule'], await completions(`${minimal}train:\n  `));
+  within(['none', 'label-flip', 'badnets'], await completions(`${minimal}poisoning:\n  attack: `));
+  within(['rank', 'alpha', 'init'], await completions(`${minimal}adapter:\n  type: lora\n  `));
+  const problems = await service.doValidation(open(`${minimal}train:\n  bach_size: 8\n`), false);
+  assert.equal(problems.map(({ message }) => message), ['Property bach_size is not allowed.']);
+  assert.equal(await service.doValidation(open(`${minimal}adapter:\n  - type: lora\n    rank: [4, 8]\n`), false), []);
+});
+
+test.run();
