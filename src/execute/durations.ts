@@ -50,11 +50,14 @@ export function openDurations(root: string): Durations {
   };
 }
 
-/** Seconds for the work of `stages` on `jobs` cores; null when one of them was never seen. */
-export function estimate(stages: readonly PlannedStage[], durations: Durations, jobs: number): number | null {
+/**
+ * Seconds for the work of `stages` on `jobs` cores.
+ * @param unseen what a stage takes that was never seen; null: then there is no estimate
+ */
+export function estimate(stages: readonly PlannedStage[], durations: Durations, jobs: number, unseen: number | null = null): number | null {
   let work = 0, longest = 0;
   for (const stage of stages) {
-    const seconds = durations.expect(stage);
+    const seconds = durations.expect(stage) ?? unseen;
     if (seconds === null) return null;
     work += seconds * Math.min(jobs, Math.max(1, stage.resources.cpu));
     longest = Math.max(longest, seconds);

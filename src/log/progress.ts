@@ -22,12 +22,14 @@ export function createProgress({ stages, label, durations, jobs, duration, print
   const total = stages.length, started = now();
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
   const running = new Map<StageId, { readonly stage: PlannedStage; readonly since: number; at: string }>();
-  let done = 0, ran = 0;
+  let done = 0, ran = 0, spent = 0;
 
   const remaining = (): string => {
-    // Stages of a kind that never ran have no estimate until the first of them ends.
-    const seconds = estimate([...left.values()], durations, jobs);
-    return seconds === null ? '' : `about ${duration(seconds)} left`;
+    // A kind that never ran is taken to be as long as what has run so far.
+    const seconds = estimate([...left.values()], durations, jobs, ran > 0 ? spent / ran : null);
+    if (seconds === null) return '';
+    const underway = [...running.values()].reduce((sum, { stage, since }) => sum + Math.min((now() - since) / 1000, durations.expect(stage) ?? 0), 0);
+    return `about ${duration(Math.max(1, seconds - underway / jobs))} left`;
   };
   const redraw = (): void => {
     if (!draw) return;
@@ -51,7 +53,7 @@ export function createProgress({ stages, label, durations, jobs, duration, print
           const { stage, outcome } = event;
           running.delete(stage.id);
           left.delete(stage.id);
-          if (outcome.state === 'ran') { ran++; durations.note(stage, outcome.seconds); }
+          if (outcome.state === 'ran') { ran++; spent += outcome.seconds; durations.note(stage, outcome.seconds); }
           if (outcome.state !== 'abandoned') done++;
           const place = `[${done}/${total}] ${label(stage)}`;
           switch (outcome.state) {
