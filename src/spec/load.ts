@@ -3,6 +3,7 @@
  *
  *     read + extends → --set → ${…} → axis forms → schema → files ─▶ grid
  */
+import { UserFault } from '../api.ts';
 import type { Json } from '../api.ts';
 import { buildGrid } from './cells.ts';
 import { explain } from './explain.ts';
@@ -50,6 +51,7 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   explainViolations(violationsOf(toJson(expanded)), expanded, shapes, fields, faults);
   const root = await resolvePaths(expanded, shapes, report);
   const patterns = readAllPatterns(root, shapes, patternFields(fields), options, report);
+  checkDefaults(root, shapes, report);
   if (faults.count > 0) return failed();
 
   const value = expandExperiment(file, layers.source.text, root, shapes, patterns, report);
@@ -57,10 +59,18 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
 }
 
 async function registryFor(root: MapNode, modules: readonly string[], { registry }: LoadOptions, report: Report): Promise<SpecRegistry | undefined> {
-  if (typeof registry === 'function') return registry(modules);
-  const written = root.entries.get('plugins');
-  if (modules.length > 0) report('not-supported', written?.key ?? null, 'plugins from outside can\'t be loaded here');
-  return registry;
+  const at = root.entries.get('plugins')?.key ?? null;
+  if (typeof registry !== 'function') {
+    if (modules.length > 0) report('not-supported', at, 'plugins from outside can\'t be loaded here');
+    return registry;
+  }
+  try {
+    return await registry(modules);
+  } catch (error) {
+    if (!(error instanceof UserFault)) throw error;
+    report('bad-plugin', at, error.message, error.hint);
+    return undefined;
+  }
 }
 
 interface Compiled {
@@ -92,6 +102,15 @@ function explainViolations(violations: readonly Violation[], root: MapNode, shap
   if (faults.count > 0) note(root);
   const context = { shapes, fields, report: faults.report, isReported: (node: Node) => earlier.has(node) };
   for (const violation of violations) explain(violation, root, context);
+}
+
+/** A plugin that is named is validation's to judge; one that is not must be there all the same. */
+function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
+  for (const section of ['poisoning', 'adapter'] as const) {
+    const shape = shapes.variants[section];
+    const isMissing = variantsOf(root, section, shape).some(({ node, schema }) => !schema && !child(node, shape.discriminator));
+    if (isMissing) report('unknown-plugin', null, `there is no plugin "${shape.defaultName}", the default of "${section}"`);
+  }
 }
 
 interface Patterns {

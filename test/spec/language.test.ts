@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { UserFault } from '../../src/api.ts';
 import { loadExperiment } from '../../src/spec/load.ts';
 import { printDiagnostics } from '../../src/spec/print.ts';
 import { createRig, minimal, registry } from './rig.ts';
@@ -146,6 +147,19 @@ test('plugins: modules of the spec are handed to whoever makes the registry', as
   });
   assert.equal(asked, [join(rig.dir, 'mine/attack.mjs')]);
   assert.is(cells[0]!.config.poisoning.attack, 'mine');
+});
+
+test('plugins: what is wrong with a module is told at the field that names it', async ({ rig }) => {
+  await rig.write({ 'mine/attack.mjs': '' });
+  assert.is(await rig.faults(`${minimal}plugins: [mine/attack.mjs]\n`, { registry: async () => { throw new UserFault('mine/attack.mjs exports nothing', 'export a descriptor'); } }), `error[bad-plugin]: mine/attack.mjs exports nothing
+ --> DIR/spec.yaml:4:1
+  |
+4 | plugins: [mine/attack.mjs]
+  | ^^^^^^^
+  = export a descriptor
+
+1 error
+`);
 });
 
 test('every fault is told at once, in the order of the file', async ({ rig }) => {
