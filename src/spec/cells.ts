@@ -1,16 +1,12 @@
 /** The grid: every combination of the sections' values, at every seed. */
 import type { Cell, JsonObject } from '../api.ts';
-import { isAxis } from './expand.ts';
-import { child, descend, rangeOf } from './node.ts';
-import type { MapNode, Node, Path, Span } from './node.ts';
 import { namesOf } from './names.ts';
 import type { Names } from './names.ts';
-import { fieldOf } from './pattern.ts';
+import { rangeOf } from './node.ts';
+import type { MapNode, Path } from './node.ts';
 import type { Pattern } from './pattern.ts';
-import { isVariantSection } from './schema.ts';
+import { Places } from './places.ts';
 import type { Shapes } from './schema.ts';
-import { isRecord } from './shape.ts';
-import type { Schema } from './shape.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
 import { choicesOf } from './variants.ts';
 import type { Choices, PoisoningChoice, TuningChoice } from './variants.ts';
@@ -36,9 +32,8 @@ export interface Grid {
 export function buildGrid(options: GridOptions): Grid {
   const { root, shapes, seeds, include, exclude, only } = options;
   const choices = choicesOf(root, shapes, options.whenOf);
-  const place = new Places(root, shapes);
   let names: Names | undefined;
-  const context: CellContext = { place, names: () => names ??= namesOf(root, shapes, choices, seeds) };
+  const context: CellContext = { places: new Places(root, shapes), names: () => names ??= namesOf(root, shapes, choices, seeds) };
   const idle = new Set<Pattern>([...include, ...exclude]);
   for (const { when } of [...choices.poisoning, ...choices.tuning]) for (const pattern of when) if (pattern) idle.add(pattern);
   const matching = (pattern: Pattern, cell: Cell): boolean => {
@@ -76,7 +71,7 @@ function* combinations({ poisoning: poisonings, tuning: tunings, plain }: Choice
 }
 
 interface CellContext {
-  readonly place: Places;
+  readonly places: Places;
   readonly names: () => Names;
 }
 
@@ -103,50 +98,6 @@ class GridCell implements ExperimentCell {
 
   locate(path: Path): SourceRange {
     const { poisoning, tuning, context } = this.#point;
-    return rangeOf(context.place.of(path, this.config, poisoning.node, tuning));
+    return rangeOf(context.places.of(path, this.config, poisoning, tuning));
   }
-}
-
-class Places {
-  constructor(private readonly root: MapNode, private readonly shapes: Shapes) {}
-
-  of(path: Path, cell: Cell, poisoning: MapNode | undefined, tuning: TuningChoice): Span {
-    const [head, ...rest] = path;
-    const entry = this.root.entries.get(String(head === 'seed' ? 'seeds' : head));
-    switch (head) {
-      case 'seed': return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
-      case 'poisoning': return this.field(poisoning, rest, path, cell, entry?.key);
-      case 'adapter': return this.field(tuning.node, rest, path, cell, entry?.key);
-      case 'train': return this.field(tuning.trainNode, rest, path, cell, entry?.key ?? child(tuning.node, 'train')?.span);
-      default: return this.field(entry?.value, rest, path, cell, entry?.key);
-    }
-  }
-
-  /** The value where it is written, on an axis its own item; else the key of the nearest field around it. */
-  private field(node: Node | undefined, rest: Path, path: Path, cell: Cell, section: Span | undefined): Span {
-    if (node === undefined) return section ?? this.start();
-    // A variant of a list has no key of its own.
-    const isListed = isVariantSection(path[0]) && child(this.root, path[0])?.kind === 'list';
-    const around = isListed ? node.span : section ?? node.span;
-    const found = descend(node, rest);
-    if (found.depth < rest.length) return found.key ?? around;
-    const steps = path.map(String), schema = this.schemaAt(steps, cell);
-    const item = schema && isAxis(found.node, schema) ? this.item(found.node, fieldOf(cell, steps)) : undefined;
-    return item ?? (rest.length === 0 ? around : found.node.span);
-  }
-
-  private item(node: Node | undefined, value: unknown): Span | undefined {
-    return node?.kind === 'list' ? node.items.find((item) => item.kind === 'scalar' && item.value === value)?.span : undefined;
-  }
-
-  private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
-    let schema: Schema | undefined;
-    if (section === 'poisoning') schema = this.shapes.variants.poisoning.byName.get(cell.poisoning.attack);
-    else if (section === 'adapter') schema = this.shapes.variants.adapter.byName.get(cell.adapter.type);
-    else schema = this.shapes.root.properties?.[section ?? ''];
-    for (const step of rest) schema = schema && isRecord(schema) ? schema.properties[step] : undefined;
-    return schema;
-  }
-
-  private start(): Span { return this.root.entries.get('name')?.key ?? this.root.span; }
 }

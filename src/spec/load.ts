@@ -48,7 +48,7 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   const { shapes, fields, violationsOf } = compiled(registry);
   const interpolated = interpolate(located, { env: options.env, fields, report });
   const expanded = expandForms(interpolated, shapes, report);
-  explainViolations(violationsOf(toJson(expanded)), expanded, shapes, fields, faults);
+  explainViolations(violationsOf(expanded), expanded, shapes, fields, faults);
   const root = await resolvePaths(expanded, shapes, report);
   const patterns = readAllPatterns(root, shapes, patternFields(fields), options, report);
   checkDefaults(root, shapes, report);
@@ -76,17 +76,25 @@ async function registryFor(root: MapNode, modules: readonly string[], { registry
 interface Compiled {
   readonly shapes: Shapes;
   readonly fields: ReadonlyMap<string, Json | undefined>;
-  readonly violationsOf: (spec: Json) => Violation[];
+  readonly violationsOf: (root: MapNode) => Violation[];
 }
 
 const known = new WeakMap<SpecRegistry, Compiled>();
 
-/** Once a registry: compiling takes longer than everything else here. */
+/** Once a registry and set of plugins: compiling takes longer than everything else here. */
 function compiled(registry: SpecRegistry): Compiled {
   const found = known.get(registry);
   if (found) return found;
   const shapes = shapesOf(registry);
-  const fresh = { shapes, fields: fieldsOf(shapes), violationsOf: createValidator(composeFrom(shapes)) };
+  const validators = new Map<string, ReturnType<typeof createValidator>>();
+  const violationsOf = (root: MapNode): Violation[] => {
+    const used = new Set((['poisoning', 'adapter'] as const).flatMap((section) => variantsOf(root, section, shapes.variants[section]).map(({ name }) => name)));
+    const key = [...used].sort().join(' ');
+    const validator = validators.get(key) ?? createValidator(composeFrom(shapes, (plugin) => used.has(plugin)));
+    validators.set(key, validator);
+    return validator(toJson(root));
+  };
+  const fresh = { shapes, fields: fieldsOf(shapes), violationsOf };
   known.set(registry, fresh);
   return fresh;
 }

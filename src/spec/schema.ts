@@ -135,9 +135,9 @@ function lift(schema: Schema): Schema {
 }
 
 /** One variant; the plugin's own parameters follow its name. */
-function variantSchema(section: Schema, { discriminator, defaultName, byName }: VariantShape, shared: { readonly [key: string]: Schema }): Schema {
+function variantSchema(section: Schema, { discriminator, defaultName, byName }: VariantShape, shared: { readonly [key: string]: Schema }, isUsed: (plugin: string) => boolean): Schema {
   const name = lift(section.properties![discriminator]!);
-  const branches = [...byName].map(([plugin, schema]): Schema => {
+  const branches = [...byName].filter(([plugin]) => isUsed(plugin)).map(([plugin, schema]): Schema => {
     const { properties, ...rest } = lift(schema);
     const { [discriminator]: _name, ...own } = properties!;
     return {
@@ -145,7 +145,7 @@ function variantSchema(section: Schema, { discriminator, defaultName, byName }: 
       then: { ...rest, properties: { [discriminator]: {}, ...Object.fromEntries(Object.keys(shared).map((key) => [key, {}])), ...own } },
     };
   });
-  return { type: 'object', properties: { [discriminator]: name, ...shared }, allOf: branches };
+  return { type: 'object', properties: { [discriminator]: name, ...shared }, ...(branches.length > 0 ? { allOf: branches } : {}) };
 }
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
@@ -157,8 +157,11 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   return composeFrom(shapesOf(registry));
 }
 
-/** What stands in several places is defined once: the schema is shorter, and compiles in half the time. */
-export function composeFrom({ root, section, variants }: Shapes): JsonSchema {
+/**
+ * What stands in several places is defined once: the schema is shorter, and compiles in half the time.
+ * @param isUsed false for plugins that a spec does not name: it is judged the same without their parameters, and sooner.
+ */
+export function composeFrom({ root, section, variants }: Shapes, isUsed: (plugin: string) => boolean = () => true): JsonSchema {
   const pattern = root.properties!.tags!.additionalProperties as Schema;
   const when = described('pattern', 'The variant\'s cells are kept only where this matches.');
   const overrides = described('train', section.adapter.properties!.train!.description!);
@@ -181,8 +184,8 @@ export function composeFrom({ root, section, variants }: Shapes): JsonSchema {
     properties,
     definitions: {
       grid, pattern, split: lift(split!), train: lift(section.train),
-      poisoning: variantSchema(section.poisoning, variants.poisoning, { when }),
-      adapter: variantSchema(section.adapter, variants.adapter, { train: overrides, when }),
+      poisoning: variantSchema(section.poisoning, variants.poisoning, { when }, isUsed),
+      adapter: variantSchema(section.adapter, variants.adapter, { train: overrides, when }, isUsed),
     },
   };
 }
