@@ -5,18 +5,19 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
-import { scatterRows } from '../tensor/rows.ts';
+import { scatterRows, takeRows } from '../tensor/rows.ts';
 
-/** Where the heads of tokens stand in the padded shape. */
+/** Where tokens stand among the padded places (B, T). */
 export interface Side {
   /** Tokens a row, padded. */
   readonly width: number;
-  /** Whether any row is padded. */
-  readonly ragged: boolean;
-  /** (B·H·T): for each padded place the row of the (S·H, d) view; of a padding place, row 0. */
-  readonly padded: Tensor1D;
-  /** (S·H): for each row of the (S·H, d) view its padded place. */
-  readonly places: Tensor1D;
+  /** Null where no row is padded: the two shapes are one. */
+  readonly index: {
+    /** (B·T): for each padded place its token; of padding, token 0. */
+    readonly padded: Tensor1D;
+    /** (S): for each token its padded place. */
+    readonly places: Tensor1D;
+  } | null;
 }
 
 export interface AttentionLayout {
@@ -27,28 +28,25 @@ export interface AttentionLayout {
   readonly mask: Tensor4D | null;
 }
 
-function side(lengths: readonly number[], heads: number): Side {
+function side(lengths: readonly number[]): Side {
   const batch = lengths.length, width = Math.max(...lengths), total = lengths.reduce((a, b) => a + b, 0);
-  const padded = new Int32Array(batch * heads * width), places = new Int32Array(total * heads);
-  let start = 0;
+  if (total === batch * width) return { width, index: null };
+  const padded = new Int32Array(batch * width), places = new Int32Array(total);
+  let token = 0;
   lengths.forEach((length, b) => {
-    for (let head = 0; head < heads; head++) {
-      for (let t = 0; t < length; t++) {
-        const place = (b * heads + head) * width + t, row = (start + t) * heads + head;
-        padded[place] = row;
-        places[row] = place;
-      }
+    for (let t = 0; t < length; t++, token++) {
+      padded[b * width + t] = token;
+      places[token] = b * width + t;
     }
-    start += length;
   });
-  return { width, ragged: total < batch * width, padded: tf.tensor1d(padded, 'int32'), places: tf.tensor1d(places, 'int32') };
+  return { width, index: { padded: tf.tensor1d(padded, 'int32'), places: tf.tensor1d(places, 'int32') } };
 }
 
 /** The layout of a batch whose rows have these lengths; its tensors belong to the tidy scope around. */
 export function attentionLayout(lengths: readonly number[], heads: number): AttentionLayout {
-  const keys = side(lengths, heads);
+  const keys = side(lengths);
   let mask: Tensor4D | null = null;
-  if (keys.ragged) {
+  if (keys.index !== null) {
     const values = new Float32Array(lengths.length * keys.width);
     lengths.forEach((length, b) => values.fill(-1e9, b * keys.width + length, (b + 1) * keys.width));
     mask = tf.tensor4d(values, [lengths.length, 1, 1, keys.width]);
@@ -58,27 +56,27 @@ export function attentionLayout(lengths: readonly number[], heads: number): Atte
 
 /** One query a row of the batch (the token the head reads), against all of the row's keys. */
 export function singleQuery(layout: AttentionLayout): Side {
-  return side(new Array<number>(layout.batch).fill(1), layout.heads);
+  return side(new Array<number>(layout.batch).fill(1));
 }
 
-// (S, h) → (S·H, d) → (B, H, T, d); places of padding hold some real row: finite, and masked.
-function pad(x: Tensor, { width, padded }: Side, { batch, heads }: AttentionLayout): Tensor {
-  const d = x.shape[1]! / heads;
-  return tf.reshape(tf.gather(tf.reshape(x, [-1, d]), padded), [batch, heads, width, d]);
+// (B·T, h) → (B, T, H, d) → (B, H, T, d)
+const split = (x: Tensor, width: number, { batch, heads }: AttentionLayout): Tensor =>
+  tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1]! / heads]), [0, 2, 1, 3]);
+
+// (S, h) → (B, H, T, d); places of padding hold some real token: finite, and masked.
+function pad(x: Tensor, { width, index }: Side, layout: AttentionLayout): Tensor {
+  return split(index === null ? x : takeRows(x as Tensor2D, index.padded), width, layout);
 }
 
 // The same with zeros at padding: for gradients, which sums run over.
-function padZero(x: Tensor, queries: Side, layout: AttentionLayout): Tensor {
-  if (!queries.ragged) return pad(x, queries, layout);
-  const { width, places } = queries, { batch, heads } = layout;
-  const d = x.shape[1]! / heads;
-  return tf.reshape(scatterRows(tf.reshape(x, [-1, d]) as Tensor2D, places, batch * heads * width), [batch, heads, width, d]);
+function padZero(x: Tensor, { width, index }: Side, layout: AttentionLayout): Tensor {
+  return split(index === null ? x : scatterRows(x as Tensor2D, index.places, layout.batch * width), width, layout);
 }
 
-// (B, H, T, d) → (S·H, d) → (S, h)
-function unpad(x: Tensor, { places }: Side, heads: number): Tensor {
-  const d = x.shape[3]!;
-  return tf.reshape(tf.gather(tf.reshape(x, [-1, d]), places), [-1, heads * d]);
+// (B, H, T, d) → (S, h)
+function unpad(x: Tensor, { width, index }: Side, { batch, heads }: AttentionLayout): Tensor {
+  const rows = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch * width, heads * x.shape[3]!]); // (B·T, h)
+  return index === null ? rows : takeRows(rows as Tensor2D, index.places);
 }
 
 /**
@@ -88,29 +86,30 @@ function unpad(x: Tensor, { places }: Side, heads: number): Tensor {
  *     dV = P̃ᵀdO;  dP = keep·(dO Vᵀ);  dS = P·(dP − Σ_T dP·P);  dQ = dS K/√d;  dK = dSᵀQ/√d
  */
 export function attention(q: Tensor2D, k: Tensor2D, v: Tensor2D, layout: AttentionLayout, queries: Side = layout.keys, keep?: Tensor): Tensor2D {
-  const { heads, keys, mask } = layout;
-  const scale = 1 / Math.sqrt(q.shape[1] / heads);
+  const { keys, mask } = layout;
+  const scale = 1 / Math.sqrt(q.shape[1] / layout.heads);
   return differentiable([q, k, v], {
     forward: (save) => {
       const Q = tf.mul(pad(q, queries, layout), scale), K = pad(k, keys, layout), V = pad(v, keys, layout); // (B, H, T, d)
       const scores = tf.matMul(Q, K, false, true); // (B, H, Tq, T)
       const P = tf.softmax(mask === null ? scores : tf.add(scores, mask));
       // The indexes too: they live in the forward pass's scope.
-      save(Q, K, V, P, queries.padded, queries.places, keys.padded, keys.places, ...(keep === undefined ? [] : [keep]));
-      return unpad(tf.matMul(keep === undefined ? P : tf.mul(P, keep), V), queries, heads); // (Q, h)
+      const indexes = [queries, keys].flatMap(({ index }) => index === null ? [] : [index.padded, index.places]);
+      save(Q, K, V, P, ...indexes, ...(keep === undefined ? [] : [keep]));
+      return unpad(tf.matMul(keep === undefined ? P : tf.mul(P, keep), V), queries, layout); // (Q, h)
     },
-    backward: (dy, [Q, K, V, P, queryPadded, queryPlaces, keyPadded, keyPlaces, kept], needs) => {
-      const querySide = { ...queries, padded: queryPadded as Tensor1D, places: queryPlaces as Tensor1D };
-      const keySide = { ...keys, padded: keyPadded as Tensor1D, places: keyPlaces as Tensor1D };
+    backward: (dy, [Q, K, V, P, ...rest], needs) => {
+      const restore = ({ width, index }: Side): Side => ({ width, index: index === null ? null : { padded: rest.shift() as Tensor1D, places: rest.shift() as Tensor1D } });
+      const querySide = restore(queries), keySide = restore(keys), kept = rest[0];
       const dO = padZero(dy, querySide, layout); // (B, H, Tq, d)
-      const dV = needs[2] ? unpad(tf.matMul(kept === undefined ? P! : tf.mul(P!, kept), dO, true, false), keySide, heads) : null; // (S, h)
+      const dV = needs[2] ? unpad(tf.matMul(kept === undefined ? P! : tf.mul(P!, kept), dO, true, false), keySide, layout) : null; // (S, h)
       if (!needs[0] && !needs[1]) return [null, null, dV];
       const product = tf.matMul(dO, V!, false, true); // (B, H, Tq, T)
       const weighted = tf.mul(kept === undefined ? product : tf.mul(product, kept), P!);
       const dS = tf.sub(weighted, tf.mul(P!, tf.sum(weighted, -1, true)));
       return [
-        needs[0] ? unpad(tf.mul(tf.matMul(dS, K!), scale), querySide, heads) : null, // (Q, h)
-        needs[1] ? unpad(tf.matMul(dS, Q!, true, false), keySide, heads) : null, // (S, h); Q holds the scale
+        needs[0] ? unpad(tf.mul(tf.matMul(dS, K!), scale), querySide, layout) : null, // (Q, h)
+        needs[1] ? unpad(tf.matMul(dS, Q!, true, false), keySide, layout) : null, // (S, h); Q holds the scale
         dV,
       ];
     },

@@ -69,7 +69,8 @@ async function load(dir: string, architecture: Architecture, classes: number): P
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
   const tensors = new Map<string, Tensor>();
-  for (const [name, { data, shape }] of await readParameters(checkpoint, fileNames)) {
+  for (const [name, file] of fileNames) { // one after another: the host never holds the whole checkpoint
+    const { data, shape } = (await checkpoint.read([file])).get(file)!;
     tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
   }
   return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };

@@ -115,8 +115,11 @@ function encoderLayer(config: BertConfig, i: number, x: Tensor2D, context: Forwa
 
 function forward(config: BertConfig, batch: readonly TokenRow[], context: ForwardContext): Tensor2D {
   const layout = layOut(batch, config.heads);
-  let x = dropout(embed(config, batch, context, layout), context.dropout); // (S, h)
-  for (let i = 0; i < config.layers; i++) x = encoderLayer(config, i, x, context, layout);
+  let x = context.scope(() => dropout(embed(config, batch, context, layout), context.dropout)); // (S, h)
+  for (let i = 0; i < config.layers; i++) {
+    const input = x;
+    x = context.scope(() => encoderLayer(config, i, input, context, layout));
+  }
   const pooled = tanh(context.linear('pooler.dense', x, layout.heads)); // (B, h)
   return context.linear('classifier', dropout(pooled, context.dropout), layout.heads); // (B, C)
 }
@@ -128,6 +131,7 @@ export const bert: Architecture<BertConfig> = {
   linears,
   parameters,
   externalName: (canonical) => canonical.startsWith('classifier.') ? canonical : `bert.${canonical}`,
+  tokenTable: 'embeddings.word_embeddings.weight',
   initializerRange: (config) => config.initializerRange,
   vocabularySize: (config) => config.vocabulary,
   maxPositions: (config) => config.positions,

@@ -99,6 +99,8 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
         const y = adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, parameter(`${layer}.bias`) as Tensor1D, parameter);
         return tap === undefined || isHead(`${layer}.`) ? y : tap(layer, x, y, tokens);
       },
+      // A tap may hold on to what it is shown.
+      scope: (part) => tap === undefined ? tf.tidy(part) : part(),
       ...(dropout === undefined ? {} : { dropout }),
     });
   };

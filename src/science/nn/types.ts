@@ -34,6 +34,8 @@ export interface ForwardContext {
   /** A parameter that is no linear layer's, by checkpoint name: embeddings, norms. */
   readonly parameter: (name: string) => Tensor;
   readonly linear: LinearFn;
+  /** Runs a part of the model, a layer say, and frees what it made but its result. */
+  readonly scope: <T extends Tensor>(part: () => T) => T;
   /** Set while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream };
 }
@@ -57,6 +59,8 @@ export interface Architecture<Config = unknown> {
   /** The prefix that transformers and PEFT put before a parameter's canonical name (`bert.`; none for `classifier.…`). */
   externalName(canonical: string): string;
   initializerRange(config: Config): number;
+  /** The table that token ids index and nothing else reads, so that rows of unused ids get no gradient; null where it is tied to an output. */
+  readonly tokenTable: string | null;
   vocabularySize(config: Config): number;
   maxPositions(config: Config): number;
   /** Logits (B, C). Rows do not influence each other. */

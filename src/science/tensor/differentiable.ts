@@ -18,6 +18,17 @@ export function markConstant<T extends Tensor>(tensor: T): T {
 
 export const isConstant = (tensor: Tensor): boolean => constants.has(tensor);
 
+const frugal = processWide('tensor.frugal', () => ({ depth: 0 }));
+
+/**
+ * Runs a gradient computation in which each operation, once its own gradient is taken, frees what it saved and the
+ * gradient it was handed. For one backward pass alone, and only with respect to tensors that no operation made.
+ */
+export function frugally<T>(run: () => T): T {
+  frugal.depth++;
+  try { return run(); } finally { frugal.depth--; }
+}
+
 export interface Operation {
   /**
    * Its value; `save`, called once, keeps all tensors that `backward` uses, made here or elsewhere: what else the forward
@@ -35,11 +46,14 @@ export function differentiable(inputs: readonly Tensor[], operation: Operation):
   const op = tf.customGrad((...args: (Tensor | tf.GradSaveFunc)[]) => {
     const save = args[args.length - 1] as tf.GradSaveFunc;
     const value = operation.forward((...tensors) => save(tensors));
-    const gradFunc = (dy: Tensor, saved: Tensor[]): Tensor[] => tf.tidy(() =>
-      operation.backward(dy, saved, needs).filter((gradient, i): gradient is Tensor => {
+    const gradFunc = (dy: Tensor, saved: Tensor[]): Tensor[] => {
+      const gradients = tf.tidy(() => operation.backward(dy, saved, needs).filter((gradient, i): gradient is Tensor => {
         if (needs[i] === true && gradient === null) throw new Error('an operation returned no gradient for an input that needs one');
         return needs[i] === true;
       }));
+      if (frugal.depth > 0) for (const tensor of [dy, ...saved]) if (!gradients.includes(tensor)) tensor.dispose();
+      return gradients;
+    };
     return { value, gradFunc };
   });
   return op(...inputs.filter((_, i) => needs[i]));

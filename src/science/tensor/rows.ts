@@ -1,7 +1,14 @@
 /** Rows of a matrix by index, there and back. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { callOperation, hasOperations } from '../../compute/operation.ts';
 import { differentiable } from './differentiable.ts';
+
+/** x[index] without a gradient. tfjs-node's own gather reads the index back to check it, which costs more than the copy. */
+export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
+  if (!hasOperations()) return tf.gather(x, index);
+  return callOperation('Gather', [x, index], { Tparams: { type: 'dtype', value: 'float32' }, Tindices: { type: 'dtype', value: 'int32' } }, 1)[0] as Tensor2D;
+}
 
 /** out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n), zero where no index points. */
 export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2D {
@@ -13,7 +20,7 @@ export function gatherRows(x: Tensor2D, index: Tensor1D): Tensor2D {
   return differentiable([x], {
     forward: (save) => {
       save(index);
-      return tf.gather(x, index);
+      return takeRows(x, index);
     },
     backward: (dy, [rows]) => [scatterRows(dy as Tensor2D, rows as Tensor1D, x.shape[0])],
   }) as Tensor2D;

@@ -2,6 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { crossEntropy } from '../nn/loss.ts';
+import { frugally } from '../tensor/differentiable.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import type { ForwardContext, TokenRow } from '../nn/types.ts';
 
@@ -13,9 +14,9 @@ export interface Batch {
 /** Mean cross-entropy over the batch and d/dp for every trained p, by name. The caller disposes of both. */
 export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, dropout?: ForwardContext['dropout']): { loss: Scalar; gradients: Map<string, Tensor> } {
   const names = [...trained.keys()];
-  const { value, grads } = tf.engine().gradients(
+  const { value, grads } = frugally(() => tf.engine().gradients(
     () => crossEntropy(network.forward(rows, trained, dropout === undefined ? {} : { dropout }), labels),
-    [...trained.values()], undefined, true);
+    [...trained.values()], undefined, true));
   const gradients = new Map<string, Tensor>();
   // A parameter that the loss doesn't reach (an unused token type's table never is) has gradient zero, as in PyTorch.
   names.forEach((name, i) => gradients.set(name, grads[i] ?? tf.zeros(trained.get(name)!.shape)));

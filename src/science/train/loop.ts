@@ -1,5 +1,5 @@
 /** The training loop. */
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { randomStream } from '../../random/random.ts';
 import type { Network } from '../nn/network.ts';
@@ -7,9 +7,11 @@ import type { TokenRow } from '../nn/types.ts';
 import { adamw, type AdamwSettings } from '../optim/adamw.ts';
 import { scheduleFactor, type Schedule } from '../optim/schedule.ts';
 import { sgd } from '../optim/sgd.ts';
+import { makeGrouping } from '../optim/groups.ts';
 import type { Optimizer } from '../optim/types.ts';
 import { batches } from './batches.ts';
 import { lossAndGradients } from './gradients.ts';
+import { tokenTable, worthShrinking } from './token-table.ts';
 
 export interface TrainSettings extends AdamwSettings {
   readonly steps: number;
@@ -42,6 +44,10 @@ export interface TrainHooks {
 const makeOptimizer = (settings: TrainSettings): Optimizer<unknown> =>
   (settings.optimizer === 'adamw' ? adamw(settings) : sgd(settings)) as Optimizer<unknown>;
 
+const disposeAll = (...maps: (ReadonlyMap<string, Tensor> | readonly Tensor[])[]): void => {
+  for (const map of maps) map.forEach((tensor) => tensor.dispose());
+};
+
 /**
  * Trains from the network's initial values; returns the trained ones, which the caller disposes of.
  * Throws UserFault at a loss that is no number, naming the step and the last finite loss.
@@ -50,35 +56,55 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
   const optimizer = makeOptimizer(settings);
   const order = batches({ rows: rows.length, batchSize: settings.batchSize, shuffle: settings.shuffle, seed: settings.seed });
   const dropout = settings.dropout === 0 ? undefined : { rate: settings.dropout, random: randomStream(settings.seed, 'dropout') };
-  let trained = new Map([...network.initial].map(([name, tensor]) => [name, tensor.clone()]));
-  let state = optimizer.init(trained);
+
+  const tableName = network.architecture.tokenTable;
+  const whole = tableName === null ? undefined : network.initial.get(tableName) as Tensor2D | undefined;
+  const table = whole !== undefined && worthShrinking(whole, rows) ? tokenTable(rows) : null;
+  const seen = table === null ? rows : table.compact(rows);
+  const start = new Map([...network.initial].map(([name, tensor]) => [name, table !== null && tensor === whole ? table.shrink(whole) : tensor.clone()]));
+  let unusedFactor = 1; // what decay has made of the table's other rows
+
+  const grouping = makeGrouping(start);
+  let groups = grouping.pack(start);
+  disposeAll(start);
+  let trained = grouping.unpack(groups);
+  let state = optimizer.init(groups);
   let lastFinite: StepRecord | null = null;
   try {
     for (let step = 0; step < settings.steps; step++) {
-      const chosen = Array.from(order.next().value, (i) => rows[i]!);
+      const chosen = Array.from(order.next().value, (i) => seen[i]!);
       const learningRate = settings.learningRate * scheduleFactor({ kind: settings.schedule, warmup: settings.warmup, steps: settings.steps }, step);
       const { loss, gradients } = lossAndGradients(network, trained, { rows: chosen, labels: chosen.map(({ label }) => label) }, dropout);
+      disposeAll(trained);
+      trained.clear();
+      const packed = grouping.pack(gradients);
+      disposeAll(gradients);
       const record: StepRecord = { step: step + 1, loss: loss.dataSync()[0]!, learning_rate: learningRate };
       loss.dispose();
       if (!Number.isFinite(record.loss)) {
-        gradients.forEach((tensor) => tensor.dispose());
+        disposeAll(packed);
         throw new UserFault(
           `the loss is ${record.loss} at step ${record.step}; ${lastFinite === null ? 'no step before had a finite one' : `the last finite one was ${lastFinite.loss} at step ${lastFinite.step}`}`,
           `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
       }
       lastFinite = record;
-      const before = [...trained.values(), ...optimizer.tensors(state)];
-      const updated = optimizer.update(trained, gradients, state, learningRate);
-      trained = updated.parameters;
-      state = updated.state;
-      for (const tensor of [...before, ...gradients.values()]) tensor.dispose();
+      const before = [groups, optimizer.tensors(state)] as const;
+      ({ parameters: groups, state } = optimizer.update(groups, packed, state, learningRate));
+      disposeAll(...before, packed);
+      unusedFactor *= 1 - learningRate * settings.weightDecay;
+      trained = grouping.unpack(groups);
       await hooks.onStep?.(record, { rows: chosen.length, tokens: chosen.reduce((sum, { ids }) => sum + ids.length, 0) });
     }
+    if (table !== null) {
+      const small = trained.get(tableName!) as Tensor2D;
+      trained.set(tableName!, table.expand(whole!, small, unusedFactor));
+      small.dispose();
+    }
+    return trained;
   } catch (error) {
-    trained.forEach((tensor) => tensor.dispose());
+    disposeAll(trained);
     throw error;
   } finally {
-    optimizer.tensors(state).forEach((tensor) => tensor.dispose());
+    disposeAll(groups, optimizer.tensors(state));
   }
-  return trained;
 }
