@@ -24,7 +24,7 @@ async function bits(quantity: FisherQuantity, checkpoint: Checkpoint, conditions
     return [...values.map(({ seed, value }) => ({ ...common, part: 'seed', seed, value })), ...(summary ? [{ ...common, part: 'mean', seed: null, value: summary.mean }] : [])];
   }));
   if (rows.length === 0) return null;
-  const x = { field: 'value', type: 'quantitative' as const, title: `${quantity.label} (nats)`, scale: { zero: false, padding: 10 } };
+  const x = { field: 'value', type: 'quantitative' as const, title: `${quantity.label} (nats)`, scale: { zero: false, padding: 10 }, axis: { format: '~g', tickCount: 6 } };
   const y = { field: 'adapter', type: 'nominal' as const, title: null, sort: distinct(shown.map(({ adapterLabel }) => adapterLabel)) };
   const color = { field: 'kernel', type: 'nominal' as const, title: null, scale: { domain: ['full kernel', 'LoRA kernel'], range: [FULL_COLOUR, '#d55e00'] } };
   const layer = {
@@ -68,7 +68,7 @@ async function entropies(scale: 'raw' | 'normalised', checkpoint: Checkpoint, co
   if (rows.length === 0) return null;
   const palette = adapterPalette(conditions);
   const x = { field: 'alpha', type: 'ordinal' as const, title: 'order α', sort: alphas.map(alphaName), axis: { labelAngle: 0, grid: false } };
-  const y = { field: 'value', type: 'quantitative' as const, title: `H_α, ${scale} (nats)`, scale: { zero: false } };
+  const y = { field: 'value', type: 'quantitative' as const, title: `Hα, ${scale} (nats)`, scale: { zero: false } };
   const color = { field: 'adapter', type: 'nominal' as const, title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: shown.map(({ adapterLabel }) => adapterLabel) } };
   const spec: TopLevelSpec = {
     width: 330, height: 210, data: { values: rows },

@@ -42,7 +42,7 @@ export function Table<Row>({ label, columns, rows, most = 400, caption, starts }
 }
 
 export const Chip = ({ verdict }: { readonly verdict: Verdict | null }): JSX.Element | null =>
-  (verdict === null ? null : <span class={`chip ${verdict.state}`} title={verdict.reason}>{verdictText(verdict)}</span>);
+  (verdict === null ? null : <span class={`chip ${verdict.state}`}>{verdictText(verdict)}</span>);
 
 /** With the corrected interval that decided, where there is one. */
 export const Judged = ({ verdict, kind = 'plain' }: { readonly verdict: Verdict; readonly kind?: NumberKind }): JSX.Element => (

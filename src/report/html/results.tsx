@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import type { AdapterComparison } from '../compare.ts';
 import { blockLabel, metricOf, seriesOf, type Condition, type Series } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { formatInterval, formatMean, formatNumber, formatSummary, plural, type NumberKind } from '../format.ts';
+import { formatInterval, formatMean, formatNumber, formatSummary, type NumberKind } from '../format.ts';
 import { METRICS, PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
@@ -65,7 +65,7 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
       <h3>Adapter against full fine-tuning, paired by seed</h3>
       {comparisons.length === 0 ? <p>No condition has a full fine-tuning of the same attack and setting to stand against.</p> : (
         <>
-          <Table label="Paired differences" rows={comparisons} starts={(row, i) => row.metric !== comparisons[i - 1]!.metric} columns={[
+          <Table label="Paired differences" most={240} rows={comparisons} starts={(row, i) => row.metric !== comparisons[i - 1]!.metric} columns={[
             { title: 'Metric', kind: 'nowrap', value: ({ metric }) => metric.label },
             { title: 'Attack', kind: 'nowrap', value: ({ adapter }) => blockLabel(adapter) },
             { title: 'Adapter − full', kind: 'nowrap', value: ({ adapter, full }) => (full.adapterLabel === 'full' ? adapter.adapterLabel : `${adapter.adapterLabel} − ${full.adapterLabel}`) },
@@ -79,7 +79,7 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
         </>
       )}
       {figures.axes.length === 0 ? null : <><h3>Against the axes of the grid</h3><Figures figures={figures.axes} /></>}
-      {figures.losses.length === 0 ? null : <><h3>Training loss</h3><p>An adapter that has not learnt its training rows, poisoned ones included, is not shown to resist them. {plural(figures.losses.length, 'panel')}, one an attack.</p><Figures figures={figures.losses} /></>}
+      {figures.losses.length === 0 ? null : <><h3>Training loss</h3><p>An adapter that has not learnt its training rows, poisoned ones included, is not shown to resist them.</p><Figures figures={figures.losses} /></>}
     </Section>
   );
 }

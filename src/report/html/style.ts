@@ -3,7 +3,7 @@ export const style = `
 :root{--ink:#1b2430;--muted:#5b6776;--line:#dfe4ea;--soft:#f5f7fa;--accent:#0072b2;--held:#00664b;--refuted:#a83f00;--bad:#b3261e;color-scheme:light}
 *{box-sizing:border-box}
 html{scroll-behavior:smooth;scroll-padding-top:56px;-webkit-text-size-adjust:100%}
-body{margin:0;background:#fff;color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+body{margin:0;overflow-wrap:anywhere;background:#fff;color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 .wrap{max-width:1160px;margin:0 auto;padding:0 24px}
 header.top{border-top:4px solid var(--accent);background:var(--soft);border-bottom:1px solid var(--line);padding:26px 0 22px}
 .eyebrow{color:var(--muted);font-size:13px;letter-spacing:.02em;margin:0 0 4px}
@@ -44,7 +44,7 @@ a{color:var(--accent)}
 /* a shadow at an edge says that there is more beyond it */
 .scroll{overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);border-radius:8px;max-width:100%;background:linear-gradient(to right,#fff 40%,transparent) 0 0/36px 100% no-repeat local,linear-gradient(to left,#fff 40%,transparent) 100% 0/36px 100% no-repeat local,linear-gradient(to right,rgba(27,36,48,.22),transparent) 0 0/12px 100% no-repeat scroll,linear-gradient(to left,rgba(27,36,48,.22),transparent) 100% 0/12px 100% no-repeat scroll}
 .scroll:focus-visible,summary:focus-visible,a:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
-table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
+table{overflow-wrap:normal;border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--muted);padding:8px 12px 4px;font-size:13px}
 th{font-weight:600;text-align:left;color:var(--muted);vertical-align:bottom}
 td,th{padding:6px 11px;border-bottom:1px solid var(--line);vertical-align:top}

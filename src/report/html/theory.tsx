@@ -50,7 +50,7 @@ interface TheoryProps {
 /** Raw and normalised orders can disagree, and do so by α: shown side by side rather than summed up. */
 function OrderTable({ kernels }: { readonly kernels: readonly KernelComparison[] }): JSX.Element {
   return (
-    <Table label="LoRA kernel against full kernel" most={300} rows={kernels} starts={(row, i) => row.checkpoint !== kernels[i - 1]!.checkpoint || row.quantity !== kernels[i - 1]!.quantity} columns={[
+    <Table label="LoRA kernel against full kernel" most={240} rows={kernels} starts={(row, i) => row.checkpoint !== kernels[i - 1]!.checkpoint || row.quantity !== kernels[i - 1]!.quantity} columns={[
       { title: 'Checkpoint', kind: 'nowrap', value: ({ checkpoint }) => checkpointName(checkpoint) },
       { title: 'Quantity', kind: 'nowrap', value: ({ quantity }) => quantity.label },
       { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) },
