@@ -53,7 +53,7 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
 async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: ExecuteOptions): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
   const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
   const [{ executePlan }, { createPool }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { createProgress }, { journalEntry, logLine }, { workerModule }, { rememberCode }, { saveRoot }] = await Promise.all([
-    import('../execute/run.ts'), import('../execute/pool.ts'), import('../execute/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
+    import('../execute/run.ts'), import('../execute/pool.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
     import('../log/run-log.ts'), import('../log/progress.ts'), import('../log/journal.ts'), import('../registry/registry.ts'),
     import('../store/code.ts'), import('../store/roots.ts'),
   ]);

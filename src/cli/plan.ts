@@ -1,6 +1,6 @@
 /** `dosimeter plan SPEC`: what would run, and why. Fetches nothing, writes nothing. */
 import path from 'node:path';
-import { estimate, openDurations } from '../execute/durations.ts';
+import { estimate, openDurations } from '../log/durations.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { SpecOptions } from './options.ts';
 import { prepare } from './prepare.ts';

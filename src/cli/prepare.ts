@@ -68,7 +68,7 @@ export async function prepare(spec: string, options: SpecOptions, { fetch, goals
   const planned = planExperiment(experiment, registry, backend);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
-  const store = openStore(path.resolve(options.store), { onTakeover: (key, { pid }) => say(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; taken over`) });
+  const store = openStore(path.resolve(options.store), { onTakeover: (key, { pid }) => say(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });
   const { assets, diagnostics } = await findAssets(plan, registry, await sourceContext(), fetch);
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return { experiment, registry, backend, plan, store, assets, statuses: survey(plan, assets, store) };

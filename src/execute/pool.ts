@@ -51,7 +51,7 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
     const child = fork(module, [], {
       env: { TF_CPP_MIN_LOG_LEVEL: '1', ...env, ...threads(cpu) },
       // Under a TypeScript loader (tests, `tsx`) the worker needs it as well; the built one needs nothing.
-      execArgv: module.endsWith('.ts') ? ['--import', 'tsx'] : [],
+      execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });

@@ -59,10 +59,17 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
   }
 }
 
+/** A message may quote a data set's text: no control characters of it reach a terminal, and no page-long line. */
+function plain(message: string): string {
+  // eslint-disable-next-line no-control-regex
+  const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
+  return text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
+}
+
 function failure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
   switch (result.type) {
-    case 'fault': return { state: 'failed', error: result.message, internal: false, log, ...(result.hint === undefined ? {} : { hint: result.hint }) };
-    case 'error': return { state: 'failed', error: `internal error: ${result.message}`, internal: true, log };
+    case 'fault': return { state: 'failed', error: plain(result.message), internal: false, log, ...(result.hint === undefined ? {} : { hint: plain(result.hint) }) };
+    case 'error': return { state: 'failed', error: `internal error: ${plain(result.message)}`, internal: true, log };
     case 'exit': {
       const how = result.signal !== null ? `ended by ${result.signal}` : `exit code ${String(result.code)}`;
       return { state: 'failed', error: `its process went without a word (${how})`, internal: true, log, ...(result.signal === 'SIGKILL' ? { hint: 'the system kills a process when memory runs out; try --jobs 1, or a smaller batch' } : {}) };

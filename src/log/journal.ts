@@ -1,6 +1,6 @@
 /** Events as the journal keeps them, and as run.log tells them. */
 import type { JsonObject } from '../api.ts';
-import type { Outcome, RunEvent } from '../execute/types.ts';
+import type { Outcome, RunEvent } from './events.ts';
 
 function outcomeEntry(outcome: Outcome): JsonObject {
   switch (outcome.state) {

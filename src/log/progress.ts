@@ -1,7 +1,7 @@
 /** Events → lines: on a terminal a live block that is redrawn, elsewhere one line a stage. Writes through what it is given. */
-import { estimate } from '../execute/durations.ts';
-import type { Durations } from '../execute/durations.ts';
-import type { OnEvent } from '../execute/types.ts';
+import { estimate } from './durations.ts';
+import type { Durations } from './durations.ts';
+import type { OnEvent } from './events.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 
 export interface ProgressOptions {

@@ -18,3 +18,9 @@ export function definitionFault(value: unknown): string | null {
   return null;
 }
 
+
+/** Null when `resources` are usable: a scheduler that waits for NaN cores waits for ever. */
+export function resourcesFault(value: unknown): string | null {
+  const cpu = isRecord(value) ? value['cpu'] : undefined;
+  return typeof cpu === 'number' && Number.isFinite(cpu) && cpu > 0 ? null : `returned resources without a positive \`cpu\`: ${JSON.stringify(value) ?? typeof value}`;
+}

@@ -3,7 +3,7 @@ import { closest } from 'fastest-levenshtein';
 import type { AnyPlugin, Cell, Digest, Json, JsonObject, Resources, StageDefinition, StageDescriptor } from '../api.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import { canonical } from './canonical.ts';
-import { definitionFault } from './definition.ts';
+import { definitionFault, resourcesFault } from './definition.ts';
 import { cellFingerprints } from './fingerprint.ts';
 import { definitionKey } from './keys.ts';
 import type { DefinitionKey } from './types.ts';
@@ -106,7 +106,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
       if (name === 'UserFault') return fault('stage-definition', message, hint);
       return fault('plugin-fault', `the stage plugin "${kind}" threw while planning: ${message}`, `this is a fault of ${pluginPath('plugins/stage', kind)}.ts, not of the spec`);
     }
-    const wrong = definitionFault(definition);
+    const wrong = definitionFault(definition) ?? resourcesFault(resources);
     if (wrong !== null) return fault('plugin-fault', `the stage plugin "${kind}" ${wrong}`, `\`define\` in ${pluginPath('plugins/stage', kind)}.ts returns { params, inputs, assets?, uses? }`);
 
     let complete = true;

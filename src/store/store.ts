@@ -66,6 +66,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     try {
       for (const part of ['tmp', 'leases'] as const) mkdirSync(dirOf(part), { recursive: true });
       sweepScratch(dirOf('tmp'));
+      sweepClaims(dirOf('leases'), options.onTakeover);
     } catch (error) {
       throw diskFault(error, root);
     }
@@ -203,5 +204,16 @@ function sweepScratch(dir: string, also?: Owner): void {
   for (const name of readdirOr(dir)) {
     const owner = parseOwner(name.slice(0, name.indexOf('.')));
     if (owner && (ownerState(owner) === 'dead' || (also && ownerName(owner) === ownerName(also)))) rmSync(path.join(dir, name), { recursive: true, force: true });
+  }
+}
+
+/** Claims of dead owners that no one came to take over. */
+function sweepClaims(dir: string, onTakeover: StoreOptions['onTakeover']): void {
+  for (const name of readdirOr(dir)) {
+    const [key = '', by = ''] = name.split('.');
+    const owner = parseOwner(by);
+    if (!owner || ownerState(owner) !== 'dead') continue;
+    rmSync(path.join(dir, name), { force: true });
+    onTakeover?.(key as ActionKey, owner);
   }
 }

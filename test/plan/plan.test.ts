@@ -125,6 +125,7 @@ test('unknown kinds, circles and faulty plugins are told, each once', () => {
   ] as const) {
     assert.equal(faults(one, withStage(stage('evaluate', () => wrong as unknown as StageDefinition))), [`the stage plugin "evaluate" ${message}`]);
   }
+  assert.equal(faults(one, withStage(stage('evaluate', () => ({ params: {}, inputs: {} }), { resources: () => ({ cpu: Number.NaN }) }))), ['the stage plugin "evaluate" returned resources without a positive `cpu`: {"cpu":null}']);
   assert.equal(faults(one, withStage(stage('evaluate', () => ({ params: {}, inputs: {}, uses: [{ kind: 'attack', name: 'nonne' }] })))), ['no plugin provides the attack "nonne"']);
 });
 
