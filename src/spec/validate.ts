@@ -1,6 +1,6 @@
 /** The tree against the composed schema. ajv finds; here its errors are boiled down to one for each mistake. */
 import { Ajv } from 'ajv';
-import type { ErrorObject } from 'ajv';
+import type { ErrorObject, Options, ValidateFunction } from 'ajv';
 import type { JsonSchema } from '../api.ts';
 import { accepts, asSchema, jsonType } from './shape.ts';
 import type { Schema } from './shape.ts';
@@ -15,16 +15,30 @@ export interface Violation {
   readonly value: unknown;
 }
 
+/**
+ * Compiling costs more than all the rest of reading a spec. Most specs are sound, so a check that only says yes or no is
+ * compiled first, and one that says what is wrong, twice as dear, only when it is asked for.
+ */
 export function createValidator(schema: JsonSchema): (value: unknown) => Violation[] {
-  // Compiling is most of the cost of reading a spec: neither ajv's optimiser nor its check of the schema pays off for one value.
+  const definitions = (schema.definitions ?? {}) as Definitions;
+  const isValid = compile(schema, {});
+  let complete: ValidateFunction | undefined;
+  return (value) => {
+    if (isValid(value)) return [];
+    complete ??= compile(schema, { allErrors: true, verbose: true });
+    complete(value);
+    return onePerValue(boil((complete.errors ?? []).map(found), definitions));
+  };
+}
+
+/** Neither ajv's optimiser nor its check of the schema pays off for one value; plugins' schemas are checked by tests. */
+function compile(schema: JsonSchema, options: Options): ValidateFunction {
   const ajv = new Ajv({
-    allErrors: true, verbose: true, validateFormats: false, allowUnionTypes: true, strictTypes: false, strictRequired: false,
-    validateSchema: false, code: { optimize: false },
+    ...options, validateFormats: false, allowUnionTypes: true, strictTypes: false, strictRequired: false,
+    validateSchema: false, inlineRefs: false, code: { optimize: false },
   });
   ajv.addVocabulary(['axis', 'plugin']);
-  const check = ajv.compile(schema);
-  const definitions = (schema.definitions ?? {}) as Definitions;
-  return (value) => check(value) ? [] : onePerValue(boil((check.errors ?? []).map(found), definitions));
+  return ajv.compile(schema);
 }
 
 type Definitions = { readonly [name: string]: Schema };
