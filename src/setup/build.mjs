@@ -3,7 +3,7 @@
  * one and lists what it was made from. A running program keeps its own build, whatever is edited meanwhile.
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
 import { closureVersions, sha256 } from './closure.mjs';
@@ -38,6 +38,17 @@ function entryPoints(project) {
   return { program, plugins, all: { ...program, ...Object.fromEntries(plugins.map((file) => [file, file.replace(/\.tsx?$/, '')])) } };
 }
 
+/**
+ * A package that code imports when it needs it is left to Node: bundled, a CommonJS one would lose its named exports.
+ * @type {import('esbuild').Plugin}
+ */
+const lateImports = {
+  name: 'late imports',
+  setup({ onResolve }) {
+    onResolve({ filter: /^[^./]/ }, ({ kind, path }) => (kind === 'dynamic-import' && !isAbsolute(path) ? { path, external: true } : null));
+  },
+};
+
 /** @param {string} project @param {Record<string, string>} entries */
 async function bundle(project, entries) {
   try {
@@ -45,7 +56,7 @@ async function bundle(project, entries) {
       absWorkingDir: project,
       entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
       outdir: join(project, 'dist'), outbase: project, chunkNames: 'chunk-[hash]',
-      bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', external: EXTERNAL,
+      bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', external: EXTERNAL, plugins: [lateImports],
       sourcemap: true, sourcesContent: false, metafile: true, write: false, logLevel: 'silent',
       // Bundled CommonJS calls require() for Node's own modules.
       banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },

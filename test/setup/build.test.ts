@@ -75,6 +75,13 @@ for (const [how, external] of [['bundled', false], ['imported at run time', true
   });
 }
 
+test('a CommonJS package keeps its named exports, imported at once or late', ({ project }) => {
+  project.write('node_modules/common/package.json', JSON.stringify({ name: 'common', version: '1.0.0' }));
+  project.write('node_modules/common/index.js', 'exports.named = () => "called";\n');
+  project.write('src/cli.ts', 'import { named } from "common";\nconst late = await import("common");\nconsole.log(named(), late.named());\n');
+  assert.is(project.node(['src/setup/launcher.mjs']).stdout, 'called called\n');
+});
+
 test('two plugins of one kind and name are refused, both files named', ({ project }) => {
   project.write('plugins/attacks/third.ts', attack('first'));
   const { code, stderr } = project.build();
