@@ -139,4 +139,4 @@ testFaults('faults: axes', [
   |              ^^^^^
   = give each attack a variant of its own`,
   },
-]);
+]).run();

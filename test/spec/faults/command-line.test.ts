@@ -189,4 +189,4 @@ exclude: [{ adapter.rank: 16 }]
 4 | train: { optimizer: "\\e[31mred" }
   |                     ^^^^^^^^^^^`,
   },
-]);
+]).run();

@@ -95,4 +95,4 @@ data: { train: { source: "file:data/trian.tsv" }, validation: { source: "npm:row
 4 | extends: { file: base.yaml }
   |          ^^^^^^^^^^^^^^^^^^^`,
   },
-]);
+]).run();

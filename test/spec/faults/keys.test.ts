@@ -196,4 +196,4 @@ data:
   |                                 ^^^^^^^^^^^^
   = did you mean "learning_rate"?`,
   },
-]);
+]).run();

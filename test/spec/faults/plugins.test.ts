@@ -110,4 +110,4 @@ data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" } }
   |                  ^^^^^^^^^^
   = a file or folder here is written "file:checkpoint"`,
   },
-]);
+]).run();

@@ -140,4 +140,4 @@ data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" }, class
   |                                 ^^^^^^
   = a value may stand once`,
   },
-]);
+]).run();

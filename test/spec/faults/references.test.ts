@@ -133,4 +133,4 @@ train: { steps: "\${env.STEPS}" }
 5 | train: { steps: "\${env.STEPS}" }
   |                 ^^^^^^^^^^^^^^`,
   },
-]);
+]).run();

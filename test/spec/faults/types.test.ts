@@ -219,4 +219,4 @@ error[wrong-type]: "adapter" must be a mapping, not "lora"
   |                                         ^
   = in quotes: "5"`,
   },
-]);
+]).run();

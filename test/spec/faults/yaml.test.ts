@@ -159,4 +159,4 @@ name: second
   |         ^^^^^^^^^^^^^^^^^^^^
   = whole numbers go up to 9007199254740991`,
   },
-]);
+]).run();
