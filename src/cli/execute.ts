@@ -1,5 +1,5 @@
 /** Runs what a prepared plan lacks, tells of it, and says where the report is. */
-import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import type { PluginKind } from '../registry/types.ts';
@@ -52,13 +52,15 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
 
 async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: ExecuteOptions): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
   const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
-  const [{ executePlan }, { createPool }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { createProgress }, { journalEntry, logLine }, { workerModule }, { rememberCode }, { saveRoot }] = await Promise.all([
+  const [{ executePlan }, { createPool }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { createProgress }, { journalEntry, logLine }, { workerModule }, { rememberCode }, { saveRoot }, { ifDiskAllows, onDisk }] = await Promise.all([
     import('../execute/run.ts'), import('../execute/pool.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
     import('../log/run-log.ts'), import('../log/progress.ts'), import('../log/journal.ts'), import('../registry/registry.ts'),
-    import('../store/code.ts'), import('../store/roots.ts'),
+    import('../store/code.ts'), import('../store/roots.ts'), import('../store/faults.ts'),
   ]);
   const facts = await environment(experiment.file, backend, options.jobs);
-  const folder = createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: process.argv.slice(2) });
+  // Before anything runs: can the store be written?
+  rmSync(store.scratch('probe'), { recursive: true });
+  const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: process.argv.slice(2) }));
   const log = openRunLog(folder.dir);
   const pool = createPool({ module: workerModule(), limit: options.jobs });
   const durations = openDurations(store.root);
@@ -95,11 +97,13 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
       facts: { environment: facts }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}),
     });
     await store.flush();
-    durations.save();
-    const used = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
-    for (const plugin of used) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+    const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
     const keys = [...outcomes.values()].flatMap((outcome) => (outcome.state === 'ran' || outcome.state === 'cached' ? [outcome.key] : []));
-    saveRoot(store.root, path.resolve(experiment.file), keys);
+    ifDiskAllows(store.root, () => {
+      durations.save();
+      for (const plugin of loaded) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+      saveRoot(store.root, path.resolve(experiment.file), keys);
+    }, (message) => onEvent({ type: 'note', message }));
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: stop.signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: stop.signal.aborted, seconds };
@@ -118,7 +122,9 @@ function summarise({ plan }: Prepared, outcomes: ReadonlyMap<StageId, Outcome>, 
   const parts = Object.entries(tally).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
   const label = stageLabels(plan);
-  const failures = plan.stages.flatMap((stage) => { const outcome = outcomes.get(stage.id)!; return outcome.state === 'failed' ? [{ stage, outcome }] : []; });
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  // Outcomes stand in the order in which they came.
+  const failures = [...outcomes].flatMap(([id, outcome]) => (outcome.state === 'failed' ? [{ stage: byId.get(id)!, outcome }] : []));
   const first = failures[0];
   if (!first) return;
   const { stage, outcome } = first;
@@ -134,10 +140,16 @@ function publishReport(name: string, stages: readonly { readonly stage: PlannedS
     const from = path.join(dir, 'report.html');
     if (!existsSync(from)) continue;
     const to = reportFile(name), draft = `${to}.${process.pid}`;
-    mkdirSync(path.dirname(to), { recursive: true });
-    copyFileSync(from, draft);
-    renameSync(draft, to);
-    return to;
+    try {
+      mkdirSync(path.dirname(to), { recursive: true });
+      copyFileSync(from, draft);
+      renameSync(draft, to);
+      return to;
+    } catch (error) {
+      // It is in the store all the same.
+      say(paintErr.yellow(`the report could not be copied to ${to} (${String((error as NodeJS.ErrnoException).code)})`));
+      return from;
+    }
   }
   return null;
 }

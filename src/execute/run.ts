@@ -140,13 +140,13 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
         if (!await inputsIntact(stage)) return 'again';
         const experiment = stage.descriptor.scope === 'experiment' ? experimentFacts(plan, outcomes, options.environment) : undefined;
         const outcome = await runStage(stage, { key, components, inputs, ...(experiment ? { experiment } : {}) }, plan.backend, options);
-        if (outcome.state === 'failed' && options.failFast) stopped = true;
+        // On a full disk every other stage would fail in the same way.
+        if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome))) stopped = true;
         return outcome;
       } finally {
         attempt.held.release();
       }
     } catch (error) {
-      // On a full disk every other stage would fail in the same way.
       if (isDiskFault(error)) stopped = true;
       const { name, message, stack, hint } = error as Error & { hint?: string };
       if (name === 'UserFault') return { state: 'failed', error: message, internal: false, log: null, ...(hint === undefined ? {} : { hint }) };

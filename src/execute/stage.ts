@@ -61,7 +61,6 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
 
 /** A message may quote a data set's text: no control characters of it reach a terminal, and no page-long line. */
 function plain(message: string): string {
-  // eslint-disable-next-line no-control-regex
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
 }

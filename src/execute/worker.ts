@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { BackendName, RunContext, StageDescriptor } from '../api.ts';
+import { fullDiskFault } from '../store/faults.ts';
 import { digestFiles } from '../store/files.ts';
 import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
 
@@ -33,7 +34,8 @@ async function ensureBackend(name: BackendName): Promise<void> {
 }
 
 /** Stages run one at a time, so the last word on an uncaught fault is about the stage that runs. */
-function describe(error: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
+function describe(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
+  const error = fullDiskFault(thrown, 'the store');
   if (!(error instanceof Error)) return { type: 'error', message: `it threw ${String(error)}, which is no Error`, stack: '' };
   const { name, message, stack } = error, hint = (error as { hint?: unknown }).hint;
   // By name: a plugin's bundle has a copy of the class of its own.

@@ -32,7 +32,16 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
   writeFileSync(path.join(dir, 'resolved.json'), `${JSON.stringify(contents.resolved, null, 2)}\n`);
   writeFileSync(path.join(dir, 'environment.json'), `${JSON.stringify(contents.environment, null, 2)}\n`);
   const journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
-  const record = (event: JsonObject): void => { writeSync(journal, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`); };
+  let whole = true;
+  const record = (event: JsonObject): void => {
+    if (!whole) return;
+    try {
+      writeSync(journal, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+    } catch (error) {
+      if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      whole = false; // the journal ends here; the store tells of the full disk
+    }
+  };
   record({ event: 'created', spec: contents.specFile, argv: contents.argv, pid: process.pid });
   return { id: path.basename(dir), dir, record, close: () => closeSync(journal) };
 }

@@ -27,7 +27,25 @@ export async function onDisk<T>(path: string, action: () => T | Promise<T>): Pro
   }
 }
 
-/** Whether every later write would fail in the same way, so that a run had better stop. */
-export function isDiskFault(error: unknown): boolean {
-  return error instanceof UserFault && Object.values(sentences).some(([, hint]) => error.hint === hint);
+/** Whether every later write would fail in the same way, so that a run had better stop. Takes a UserFault or a failure's words. */
+export function isDiskFault(fault: unknown): boolean {
+  const hint = (fault as { readonly hint?: unknown } | null)?.hint;
+  return hint !== undefined && Object.values(sentences).some(([, known]) => hint === known);
+}
+
+/** A stage's own writes: only a full disk is surely not its fault. */
+export function fullDiskFault(error: unknown, path: string): unknown {
+  const code = (error as NodeJS.ErrnoException | null)?.code;
+  return code === 'ENOSPC' || code === 'EDQUOT' ? diskFault(error, path) : error;
+}
+
+/** Runs what is good to have and not needed (estimates, explanations): on a disk fault it is left, and `tell` says so. */
+export function ifDiskAllows(path: string, action: () => void, tell: (message: string) => void): void {
+  try {
+    action();
+  } catch (error) {
+    const fault = diskFault(error, path);
+    if (!isDiskFault(fault)) throw error;
+    tell((fault as UserFault).message);
+  }
 }

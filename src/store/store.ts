@@ -121,7 +121,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
         rmSync(dir, { recursive: true, force: true });
         mkdirSync(dir);
       } catch (error) {
-        throw diskFault(error, dir);
+        throw diskFault(error, root);
       }
       return dir;
     },
