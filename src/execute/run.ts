@@ -167,22 +167,39 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
 
   function check(stage: PlannedStage, cached: Finished): Promise<boolean> {
     const checking = (async () => {
-      const found = store.lookUp(cached.key);
-      const why = found.state === 'hit' ? await store.check(found.entry) : found.state === 'damaged' ? found.why : 'it is gone';
-      if (why === null) return true;
-      const where = found.state === 'absent' ? '' : `; moved to ${store.moveAside(cached.key)}`;
-      onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${why})${where}, it is made again` });
-      const { key, components, inputs } = read(stage);
-      const outcome = await make(stage, key, components, inputs);
-      if (typeof outcome !== 'string') {
-        outcomes.set(stage.id, outcome);
-        onEvent({ type: 'stage-ended', stage, outcome });
-      }
+      const damage = async (): Promise<string | null> => {
+        const found = store.lookUp(cached.key);
+        return found.state === 'hit' ? store.check(found.entry) : found.state === 'damaged' ? found.why : 'it is gone';
+      };
+      if (await damage() === null) return true;
+      await remake(stage, cached, damage);
       checks.delete(cached.key);
       return false;
     })();
     checks.set(cached.key, checking);
     return checking;
+  }
+
+  async function remake(stage: PlannedStage, cached: Finished, damage: () => Promise<string | null>): Promise<void> {
+    // Another run may have found the same damage, and even have mended it.
+    const attempt = store.take(cached.key);
+    if ('by' in attempt) return;
+    let why: string | null;
+    try {
+      why = await damage();
+      if (why === null) return;
+      const where = store.lookUp(cached.key).state === 'absent' ? '' : `; moved to ${store.moveAside(cached.key)}`;
+      onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${why})${where}, it is made again` });
+    } finally {
+      attempt.held.release();
+    }
+    const { key, components, inputs } = read(stage);
+    const outcome = options.mayRun?.(stage) === false
+      ? { state: 'failed' as const, error: `its entry in the store is damaged: ${why}`, internal: false, log: null }
+      : await make(stage, key, components, inputs);
+    if (typeof outcome === 'string') return;
+    outcomes.set(stage.id, outcome);
+    onEvent({ type: 'stage-ended', stage, outcome });
   }
 }
 

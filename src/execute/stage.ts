@@ -1,4 +1,5 @@
 /** One stage, once: from its inputs to an entry in the store, or to the words for what went wrong. */
+import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
 import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
 import type { JobResult, PluginModule } from './protocol.ts';
@@ -40,6 +41,7 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
     }, signal);
 
     if (result.type !== 'done') {
+      rmSync(outDir, { recursive: true, force: true });
       if (signal.aborted) { log.line('stopped before its end'); return { state: 'abandoned' }; }
       const failed = failure(result, log.file);
       log.line(`failed: ${failed.error}`);

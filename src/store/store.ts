@@ -172,7 +172,11 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   function aside(key: ActionKey): string {
     mkdirSync(dirOf('damaged'), { recursive: true });
     const to = path.join(dirOf('damaged'), `${key}.${Date.now()}-${process.pid}`);
-    renameSync(entryDir(key), to);
+    try {
+      renameSync(entryDir(key), to);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // another process was faster
+    }
     return to;
   }
 }
