@@ -136,10 +136,10 @@ test('planning loads no numerics: plugins import science and large packages when
 
 test('every test file runs its tests', () => {
   const tests = filesUnder('test').filter((file) => file.endsWith('.test.ts'));
-  const callsRun = (file: string): boolean => /\.run\(\);/.test(readFileSync(join(root, file), 'utf8'));
-  // Table-driven files hand their rows to a helper beside them that ends with `.run()`.
-  const helpers = (file: string): string[] => importsOf(file).filter(({ specifier }) => specifier.startsWith('./')).map(({ specifier }) => posix.join(posix.dirname(file), specifier));
-  const runs = (file: string): boolean => callsRun(file) || helpers(file).some(callsRun);
+  const runs = (file: string): boolean => parse(file).statements.some((statement) => (
+    ts.isExpressionStatement(statement) && ts.isCallExpression(statement.expression)
+    && ts.isPropertyAccessExpression(statement.expression.expression) && statement.expression.expression.name.text === 'run'
+  ));
   assert.ok(tests.length > 0);
   assert.equal(tests.filter((file) => !runs(file)), []);
 });
