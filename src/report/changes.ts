@@ -28,6 +28,8 @@ export function changedParts(before: string, after: string): { readonly before: 
 
 /** A window of characters (whole code points) around the change. */
 function trimmed(head: string, changed: string, tail: string): Segment[] {
+  // Nothing changed (a flipped label alone): a text is known by its beginning.
+  if (changed === '' && tail === '') [head, tail] = ['', head];
   const h = [...head], c = [...changed], t = [...tail];
   // Where nothing changed or the change is at an edge, the other side gets the room.
   const room = Math.max(0, 2 * CONTEXT - Math.min(CONTEXT, h.length));

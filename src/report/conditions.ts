@@ -11,9 +11,9 @@ import type { AttackFamily, ReportCell } from './types.ts';
 export interface Labels {
   /** `badnets, rate 0.1` */
   readonly attackLabel: string;
-  /** `LoRA r = 4` */
+  /** `LoRA r = 4`; with it what of its training varies, `LoRA r = 4, learning rate = 0.001`. */
   readonly adapterLabel: string;
-  /** Other axes that vary: `learning rate = 0.001`; empty where none does. */
+  /** Other axes that vary: `train.limit = 600`; empty where none does. */
   readonly setting: string;
 }
 
@@ -83,14 +83,21 @@ export function conditionsOf(cells: readonly ReportCell[], stages: readonly Stag
   const byAttack = new Map([...groupBy(cells, (cell) => cell.attack)].map(([name, group]) => [name, varyingPaths(group)]));
   const byAdapter = new Map([...groupBy(cells, (cell) => cell.adapter)].map(([name, group]) => [name, varyingPaths(group)]));
 
-  const label = (head: string, join: string, prefix: string, cell: ReportCell, varying: ReadonlySet<string>, unnamed: readonly string[]): string => {
-    const paths = Object.keys(cell.axes).filter((path) => path.startsWith(prefix) && !unnamed.includes(path) && (varying.has(path) || ALWAYS.has(path)));
-    return paths.length === 0 ? head : `${head}${join}${paths.map((path) => part(path, cell.axes[path])).join(', ')}`;
+  // An adapter may bring its own learning rate. One that goes with the adapter names nothing; one that varies within an adapter does.
+  const training = new Set<string>();
+  for (const group of groupBy(cells, ({ axes }) => contentKey(Object.entries(axes).filter(([path]) => path.startsWith('adapter.')))).values()) {
+    for (const path of varyingPaths(group)) if (path.startsWith('train.')) training.add(contentKey([group[0]!.adapter, path]));
+  }
+
+  const label = (head: string, prefix: string, cell: ReportCell, varying: ReadonlySet<string>, unnamed: readonly string[]): string => {
+    const paths = Object.keys(cell.axes).filter((path) => !unnamed.includes(path)
+      && ((path.startsWith(prefix) && (varying.has(path) || ALWAYS.has(path))) || (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))));
+    return paths.length === 0 ? head : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell.axes[path])).join(', ')}`;
   };
   const labelsOf = (cell: ReportCell, path?: string): Labels => ({
-    attackLabel: cell.family === 'none' ? 'no attack' : label(cell.attack, ', ', 'poisoning.', cell, byAttack.get(cell.attack)!, ['poisoning.attack', path ?? '']),
-    adapterLabel: label(adapterTitle(cell.adapter), ' ', 'adapter.', cell, byAdapter.get(cell.adapter)!, ['adapter.type', path ?? '']),
-    setting: Object.keys(cell.axes).filter((other) => !/^(poisoning|adapter)\./.test(other) && other !== path && vary.has(other))
+    attackLabel: cell.family === 'none' ? 'no attack' : label(cell.attack, 'poisoning.', cell, byAttack.get(cell.attack)!, ['poisoning.attack', path ?? '']),
+    adapterLabel: label(adapterTitle(cell.adapter), 'adapter.', cell, byAdapter.get(cell.adapter)!, ['adapter.type', path ?? '']),
+    setting: Object.keys(cell.axes).filter((other) => !/^(poisoning|adapter|train)\./.test(other) && other !== path && vary.has(other))
       .map((other) => part(other, cell.axes[other])).join(', '),
   });
   return [...groupBy(cells, (cell) => contentKey([cell.axes, cell.train])).entries()].map(([key, group]): Condition => {

@@ -10,6 +10,8 @@ import { SEEDS_NEEDED, type Verdict } from './verdict.ts';
 const MOST_ADAPTERS = 4;
 const MOST_UNTARGETED = 2;
 const MOST_BACKDOORS = 3;
+/** Mean clean accuracies further apart than this are not those of equally trained models. */
+const UNEQUAL = 0.05;
 
 export interface FindingRow {
   readonly label: string;
@@ -139,7 +141,9 @@ function premiseFinding(conditions: readonly Condition[]): Finding | null {
 export function findingsOf(conditions: readonly Condition[], { adapters, kernels }: Comparisons): readonly Finding[] {
   const found: (Finding | null)[] = [];
   for (const block of blocksOf(conditions, 'none', 1)) {
-    found.push(scoreFinding({ topic: 'Clean accuracy', lead: 'Without attack, clean accuracy was', end: '', claim: null, metric: ACCURACY }, block, adapters));
+    const gap = Math.max(0, ...adapters.filter(({ metric, adapter }) => metric === ACCURACY && block.includes(adapter)).map(({ difference: d }) => Math.abs(d!.mean)));
+    const end = gap > UNEQUAL ? `. They differ by up to ${formatNumber(gap, 'proportion')}: an adapter that has learnt less of its task may also have learnt less of the poison` : '';
+    found.push(scoreFinding({ topic: 'Clean accuracy', lead: 'Without attack, clean accuracy was', end, claim: null, metric: ACCURACY }, block, adapters));
   }
   for (const block of blocksOf(conditions, 'untargeted', MOST_UNTARGETED)) {
     const name = blockLabel(block[0]!);

@@ -44,6 +44,17 @@ test('other axes are the setting, and an axis that is drawn is not named', () =>
   assert.is(first!.labelsWithout('data.train.limit').setting, '');
 });
 
+test('an adapter’s own learning rate names nothing; one that varies within an adapter is the adapter’s, not the setting', () => {
+  const at = (adapter: typeof LORA4 | { type: 'full' }, rate: number) => {
+    const cell = cellOf({ seed: 1, adapter });
+    return { ...cell, axes: { ...cell.axes, 'train.learning_rate': rate }, train: { learning_rate: rate } };
+  };
+  const labels = (cells: ReturnType<typeof at>[]) => conditionsOf(cells, []).map(({ adapterLabel, setting }) => [adapterLabel, setting]);
+  assert.equal(labels([at({ type: 'full' }, 0.1), at(LORA4, 0.2)]), [['full', ''], ['LoRA r = 4', '']]);
+  assert.equal(labels([at({ type: 'full' }, 0.1), at(LORA4, 0.2), at(LORA4, 0.3)]), [['full', ''], ['LoRA r = 4, learning rate = 0.2', ''], ['LoRA r = 4, learning rate = 0.3', '']]);
+  assert.equal(labels([at({ type: 'full' }, 0.1), at({ type: 'full' }, 0.2)]).map(([adapter]) => adapter), ['full, learning rate = 0.1', 'full, learning rate = 0.2']);
+});
+
 test('a path that only some cells have varies by its values, not by its absence', () => {
   assert.equal([...varyingPaths([{ axes: { a: 1 } }, { axes: { b: 2 } }, { axes: { b: 3 } }])], ['b']);
 });

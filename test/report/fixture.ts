@@ -84,7 +84,7 @@ export function fixture({ seeds = [1, 2], attacks = QUICK_ATTACKS, adapters = QU
     const accuracy = Math.min(1, family === 'untargeted' ? clean - rate * (lora ? 0.6 : 0.68) : family === 'backdoor' ? clean - 0.01 : clean);
     const asrClean = 0.1 + 0.02 * random.uniform();
     const asr = Math.min(1, asrClean + 0.85 * (1 - Math.exp(-rate * 40)) + 0.02 * random.normal());
-    const axes: JsonObject = { ...prefixed('poisoning', attack), ...prefixed('adapter', adapter) };
+    const axes: JsonObject = { ...prefixed('poisoning', attack), ...prefixed('adapter', adapter), 'train.learning_rate': lora ? 0.001 : 0.0001 };
     const cell = { ...axes };
     const data = stage('data', 'train', 0.6, [], {}, null), validation = stage('data', 'validation', 0.4, [], {}, null);
     const poison = stage('poison', `${String(attack['attack'])}${rate}-${seed}`, 0.1, [data], prefixed('poisoning', attack), seed);

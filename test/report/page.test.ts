@@ -94,6 +94,12 @@ test('a confounded learning rate is said', async () => {
   assert.not.match(visible(await render(inputOf([cellOf({ seed: 1 }), cellOf({ seed: 1, adapter: LORA4 })]))), 'Confounded');
 });
 
+test('an adapter that has learnt less is not praised for it', async () => {
+  const grid = (lora: number) => inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }), cellOf({ seed: 1, adapter: LORA4, evaluate: { accuracy: lora } })]);
+  assert.match(visible(await render(grid(0.8))), 'They differ by up to 0.150: an adapter that has learnt less of its task may also have learnt less of the poison.');
+  assert.not.match(visible(await render(grid(0.93))), 'They differ by');
+});
+
 test('a broken premise is seen on the first screen and in the table', async () => {
   const lora = { rank: 8, scale: 2, groups: [{ fanIn: 1024, layers: 12, variance: 1 / 3072, measured: { low: 0.1, high: 0.6 } }] };
   const html = await render(inputOf([cellOf({ seed: 1 }), cellOf({ seed: 1, adapter: { type: 'lora', rank: 8 }, change: { lora } })]));

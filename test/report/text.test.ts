@@ -54,6 +54,11 @@ test('a long text is cut to what is around the change', () => {
   assert.equal(after.filter(({ changed }) => changed).map(({ text }) => text), ['cf']);
 });
 
+test('an unchanged text is shown from its beginning', () => {
+  const text = `Subject: hello ${'word '.repeat(500)}`;
+  assert.ok(changedParts(text, text).after.map((part) => part.text).join('').startsWith('Subject: hello'));
+});
+
 test('a PNG of 2 × 2 palette indexes', () => {
   const png = encodePng(2, 2, Uint8Array.from([0, 1, 1, 0]), [[255, 255, 255], [0, 0, 0]]);
   assert.is(png.subarray(0, 8).toString('hex'), '89504e470d0a1a0a');

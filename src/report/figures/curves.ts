@@ -62,7 +62,7 @@ export async function curveFigure(points: readonly CurvePoint[], options: CurveO
   const x = {
     field: 'x', type: 'quantitative' as const, title: options.axis.title,
     scale: { type: log ? 'log' as const : 'linear' as const, ...(log ? { base: options.axis.scale === 'log2' ? 2 : 10 } : {}), zero: false, nice: false, padding: 12 },
-    axis: { ...(xs.length <= 9 ? { values: xs } : {}), grid: false, labelOverlap: true, format: '~g' },
+    axis: { ...(xs.length <= 9 ? { values: xs } : {}), grid: false, labelOverlap: true, format: '~r' },
   };
   const y = (field: string) => ({ field, type: 'quantitative' as const, title: options.yTitle, scale: { domain: yDomain, zero: false, nice: false } });
   const color = {
@@ -76,7 +76,7 @@ export async function curveFigure(points: readonly CurvePoint[], options: CurveO
       { transform: [{ filter: "datum.part == 'level'" }], mark: { type: 'line', strokeDash: [5, 4], strokeWidth: 1.5, clip: true }, encoding: { x, y: y('mean'), color } },
       { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'rule', strokeWidth: 1.5, opacity: 0.45, clip: true }, encoding: { x, y: y('low'), y2: { field: 'high' }, color } },
       { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'line', strokeWidth: 2, clip: true }, encoding: { x, y: y('mean'), color } },
-      { transform: [{ filter: "datum.part == 'seed'" }], mark: { type: 'point', filled: true, size: 36, stroke: INK, strokeWidth: 0.5, opacity: 0.85, clip: true }, encoding: { x, y: y('mean'), color } },
+      { transform: [{ filter: "datum.part == 'seed'" }], mark: { type: 'point', filled: true, size: 36, stroke: INK, strokeWidth: 0.5, opacity: 0.85 }, encoding: { x, y: y('mean'), color } },
     ],
   };
   return {

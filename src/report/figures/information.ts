@@ -24,7 +24,7 @@ async function bits(quantity: FisherQuantity, checkpoint: Checkpoint, conditions
     return [...values.map(({ seed, value }) => ({ ...common, part: 'seed', seed, value })), ...(summary ? [{ ...common, part: 'mean', seed: null, value: summary.mean }] : [])];
   }));
   if (rows.length === 0) return null;
-  const x = { field: 'value', type: 'quantitative' as const, title: `${quantity.label} (nats)`, scale: { zero: false, padding: 10 }, axis: { format: '~g', tickCount: 6 } };
+  const x = { field: 'value', type: 'quantitative' as const, title: `${quantity.label} (nats)`, scale: { zero: false, padding: 10 }, axis: { format: '~r', tickCount: 6 } };
   const y = { field: 'adapter', type: 'nominal' as const, title: null, sort: distinct(shown.map(({ adapterLabel }) => adapterLabel)) };
   const color = { field: 'kernel', type: 'nominal' as const, title: null, scale: { domain: ['full kernel', 'LoRA kernel'], range: [FULL_COLOUR, '#d55e00'] } };
   const layer = {

@@ -49,33 +49,54 @@ export function classTrace({ rows, classes, data }: KernelData): Float64Array {
   return trace;
 }
 
-/** Blue – white – orange, told apart by colour-blind readers; 128 is zero. */
-const PALETTE = Array.from({ length: 256 }, (_, i): [number, number, number] => {
-  const t = Math.max(-1, (i - 128) / 127);
-  const end = t < 0 ? [5, 84, 146] : [179, 71, 0];
-  const strength = Math.abs(t) ** 0.8; // faint values stay visible
-  return [0, 1, 2].map((k) => Math.round(255 + (end[k]! - 255) * strength)) as [number, number, number];
+type Colour = readonly [number, number, number];
+
+const mix = (from: Colour, to: Colour, t: number): Colour => [0, 1, 2].map((k) => Math.round(from[k]! + (to[k]! - from[k]!) * t)) as unknown as Colour;
+
+/** Blue – white – orange, told apart by colour-blind readers; the middle is zero. */
+const DIVERGING = Array.from({ length: 255 }, (_, i) => {
+  const t = (i - 127) / 127;
+  return mix([255, 255, 255], t < 0 ? [5, 84, 146] : [179, 71, 0], Math.abs(t) ** 0.8); // faint values stay visible
 });
 
-/** Values beyond it take the end colour: a few rows of large gradients would leave the rest white. */
-function limitOf(values: Float64Array): number {
-  const sizes = Float64Array.from(values, Math.abs).sort();
-  return sizes[Math.min(sizes.length - 1, Math.floor(0.98 * sizes.length))]! || 1;
+/** Viridis (Smith and van der Walt), by nine of its colours. */
+const VIRIDIS: readonly Colour[] = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
+const SEQUENTIAL = Array.from({ length: 255 }, (_, i) => {
+  const at = i / 254 * 8, k = Math.min(7, Math.floor(at));
+  return mix(VIRIDIS[k]!, VIRIDIS[k + 1]!, at - k);
+});
+
+interface Scale { readonly low: number; readonly high: number; readonly palette: readonly Colour[] }
+
+/**
+ * Values beyond it take an end colour: a few rows of large gradients would leave the rest of one. About zero where there
+ * are negative values, else over the range of the values.
+ */
+function scaleOf(values: Float64Array): Scale {
+  const sorted = Float64Array.from(values).sort();
+  const quantile = (of: Float64Array, q: number): number => of[Math.round(q * (of.length - 1))]!;
+  if (sorted[0]! < 0) {
+    const limit = quantile(Float64Array.from(values, Math.abs).sort(), 0.98) || 1;
+    return { low: -limit, high: limit, palette: DIVERGING };
+  }
+  const low = quantile(sorted, 0.01), high = quantile(sorted, 0.99);
+  return { low, high: high > low ? high : low + 1, palette: SEQUENTIAL };
 }
 
 const SIDE = 180, LEFT = 34, TOP = 46, GAP = 26;
 
 function map(values: Float64Array, order: readonly number[], labels: readonly number[], classes: readonly string[], x: number, heading: string): string {
   const n = order.length;
-  const limit = limitOf(values);
+  const { low: least, high: most, palette } = scaleOf(values);
   const pixels = new Uint8Array(n * n);
   order.forEach((i, y) => order.forEach((j, column) => {
-    pixels[y * n + column] = Math.round(128 + 127 * Math.max(-1, Math.min(1, values[i * n + j]! / limit)));
+    pixels[y * n + column] = Math.round(254 * Math.max(0, Math.min(1, (values[i * n + j]! - least) / (most - least))));
   }));
-  const image = `data:image/png;base64,${encodePng(n, n, pixels, PALETTE).toString('base64')}`;
+  const image = `data:image/png;base64,${encodePng(n, n, pixels, palette).toString('base64')}`;
+  const lineColour = palette === DIVERGING ? INK : 'white';
   const edges = order.flatMap((i, at) => (at > 0 && labels[i] !== labels[order[at - 1]!] ? [at] : []));
   const lines = edges.map((at) => at / n * SIDE).map((at) =>
-    `<path d="M${x + at} ${TOP}v${SIDE}M${x} ${TOP + at}h${SIDE}" stroke="${INK}" stroke-width="1" stroke-dasharray="3 2" fill="none"/>`).join('');
+    `<path d="M${x + at} ${TOP}v${SIDE}M${x} ${TOP + at}h${SIDE}" stroke="${lineColour}" stroke-width="1" stroke-dasharray="3 2" fill="none"/>`).join('');
   const starts = [0, ...edges, n];
   const names = starts.slice(0, -1).map((start, k) => {
     const middle = (start + starts[k + 1]!) / 2 / n * SIDE;
@@ -83,14 +104,14 @@ function map(values: Float64Array, order: readonly number[], labels: readonly nu
     const side = x === LEFT ? `<text transform="translate(${x - 8} ${TOP + middle}) rotate(-90)" text-anchor="middle" font-size="11" fill="${INK}">${name}</text>` : '';
     return `<text x="${x + middle}" y="${TOP - 6}" text-anchor="middle" font-size="11" fill="${INK}">${name}</text>${side}`;
   }).join('');
-  const bar = `data:image/png;base64,${encodePng(255, 1, Uint8Array.from({ length: 255 }, (_, i) => i + 1), PALETTE).toString('base64')}`;
+  const bar = `data:image/png;base64,${encodePng(255, 1, Uint8Array.from({ length: 255 }, (_, i) => i), palette).toString('base64')}`;
   const low = TOP + SIDE + 10;
   return `<text x="${x}" y="16" font-size="12.5" font-weight="600" fill="${INK}">${escapeXml(heading)}</text>`
     + `<image x="${x}" y="${TOP}" width="${SIDE}" height="${SIDE}" preserveAspectRatio="none" style="image-rendering:pixelated" href="${image}"/>`
     + `<rect x="${x}" y="${TOP}" width="${SIDE}" height="${SIDE}" fill="none" stroke="#9aa5b1"/>${lines}${names}`
     + `<image x="${x}" y="${low}" width="${SIDE}" height="8" preserveAspectRatio="none" href="${bar}"/>`
     + ['start', 'middle', 'end'].map((anchor, k) =>
-      `<text x="${x + SIDE * k / 2}" y="${low + 22}" text-anchor="${anchor}" font-size="11" fill="${MUTED}">${formatNumber([-limit, 0, limit][k])}</text>`).join('');
+      `<text x="${x + SIDE * k / 2}" y="${low + 22}" text-anchor="${anchor}" font-size="11" fill="${MUTED}">${formatNumber([least, (least + most) / 2, most][k])}</text>`).join('');
 }
 
 const shortName = (name: string): string => (name.length > 18 ? `${name.slice(0, 17)}…` : name);
@@ -112,7 +133,7 @@ export function kernelFigures(choices: readonly KernelChoice[], classes: readonl
     const body = drawn.map(({ which, trace }, k) => map(trace, order, labels, classes, LEFT + k * (SIDE + GAP), which === 'lora' ? 'LoRA (A and B)' : 'full (same layers)')).join('');
     return [{
       id, title,
-      caption: `Σ over classes of K[i, c, j, c] for ${n} rows, ordered by class (dashed: class boundary). Each map has its own scale; values beyond its ends (2% at most) take the end colour.`,
+      caption: `Σ over classes of K[i, c, j, c] for ${n} rows, ordered by class (dashed: class boundary). Each map has its own scale, about zero where there are negative values; values beyond its ends (2% at most) take the end colour.`,
       svg: label(`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${escapeXml(FONT)}"><rect width="${width}" height="${height}" fill="white"/>${body}</svg>`, id, title),
       // A matrix a kernel; larger ones are in the store's .npy files alone.
       csv: n > MOST_CSV_ROWS ? null : toCsv(drawn.flatMap(({ which, trace }) => order.map((i) => ({

@@ -25,7 +25,7 @@ export async function lossFigures(conditions: readonly Condition[]): Promise<Fig
       width: 350, height: 190, data: { values },
       mark: { type: 'line', strokeWidth: 1.6, opacity: 0.8 },
       encoding: {
-        x: { field: 'step', type: 'quantitative', title: 'step', axis: { grid: false }, scale: { nice: false } },
+        x: { field: 'step', type: 'quantitative', title: 'step', axis: { grid: false, tickMinStep: 1, format: 'd' }, scale: { nice: false } },
         y: { field: 'loss', type: 'quantitative', title: 'training loss (cross-entropy)', scale: { zero: true } },
         color: { field: 'adapter', type: 'nominal', title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: adapters, symbolType: 'stroke' } },
         detail: { field: 'run' },

@@ -9,7 +9,7 @@ const SLOWEST = 10;
 const MOST_KEYS = 300;
 
 const axesText = (stage: StageFacts): string => Object.entries(stage.cell)
-  .filter(([path]) => ['poisoning.attack', 'poisoning.rate', 'adapter.type', 'adapter.rank'].includes(path)).map(([path, value]) => `${path.split('.')[1]} ${formatValue(value)}`).join(', ');
+  .filter(([path]) => ['poisoning.attack', 'poisoning.rate', 'adapter.type', 'adapter.rank'].includes(path)).map(([path, value]) => `${path.split('.')[1]} ${formatValue(value)}`).join(', ') || 'all cells';
 
 const state = ({ state: of, error }: StageFacts): JSX.Element => (of === 'failed' || of === 'blocked' ? <span class="bad" title={error}>{of}</span> : <>{of}</>);
 
