@@ -54,13 +54,13 @@ export async function sourceContext(): Promise<SourceContext> {
 export interface PrepareOptions {
   /** Whether sources that are not on this machine yet are fetched. */
   readonly fetch: boolean;
-  /** Goals beside the spec's own. */
-  readonly goals?: readonly string[];
+  /** Other goals than the spec's. */
+  readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
 }
 
-export async function prepare(spec: string, options: SpecOptions, { fetch, goals = [] }: PrepareOptions): Promise<Prepared> {
+export async function prepare(spec: string, options: SpecOptions, { fetch, goals }: PrepareOptions): Promise<Prepared> {
   const { experiment: asked, registry } = await load(spec, options);
-  const experiment = { ...asked, goals: [...new Set([...asked.goals, ...goals])] };
+  const experiment = goals ? { ...asked, goals: goals(asked.goals, registry) } : asked;
   const [{ chooseBackend }, { planExperiment }, { findAssets }, { survey }, { openStore }] = await Promise.all([
     import('../compute/backend.ts'), import('../plan/plan.ts'), import('../execute/assets.ts'), import('../execute/survey.ts'), import('../store/store.ts'),
   ]);

@@ -10,7 +10,10 @@ export async function runCommand(spec: string, options: SpecOptions & { readonly
 
 /** Makes the report of what is in the store; what is missing is counted in it, and nothing else runs. */
 export async function reportCommand(spec: string, options: SpecOptions): Promise<number> {
-  const prepared = await prepare(spec, options, { fetch: false, goals: ['report'] });
+  const prepared = await prepare(spec, options, {
+    fetch: false,
+    goals: (goals, registry) => (goals.some((kind) => registry.get('stage', kind)?.descriptor.scope === 'experiment') ? goals : [...goals, 'report']),
+  });
   if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached')) {
     throw new UserFault(`nothing of "${prepared.experiment.name}" is in the store yet`, `run it first: dosimeter run ${spec}`);
   }

@@ -160,9 +160,16 @@ test('a damaged file is found by verify, and healed by the next run', async ({ p
   assert.is((await project.dosimeter('verify')).code, 0);
 });
 
-test('report counts what is missing and runs nothing else', async ({ project }) => {
-  const early = await project.dosimeter('report', 'spec.yaml', '--set', 'stages=[toy-train, toy-evaluate, toy-report]');
+test('report counts what is missing, and runs nothing else', async ({ project }) => {
+  const early = await project.dosimeter('report', 'spec.yaml');
   assert.equal([early.code, early.stdout], [2, '']);
+  assert.match(early.stderr, /error: nothing of "toys" is in the store yet\n {2}run it first: dosimeter run spec\.yaml/);
+  await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]');
+  const ran = project.lines('ran.log');
+  const { code, stdout } = await project.dosimeter('report', 'spec.yaml');
+  assert.is(code, 0);
+  assert.is(readFileSync(stdout.trim(), 'utf8'), '<p>3 of 6</p>');
+  assert.equal(project.lines('ran.log'), ran);
 });
 
 test('gc sweeps down to a size', async ({ project }) => {
