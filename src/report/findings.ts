@@ -60,11 +60,16 @@ const difference = ({ difference: d }: Pick<AdapterComparison, 'difference'>, ki
 /** `0.950 with full fine-tuning, 0.940 with LoRA r = 4 and 0.945 with LoRA r = 16` */
 function values(block: readonly Condition[], metric: MetricNote): string {
   const said = block.flatMap((condition) => {
-    const { summary, failed } = seriesOf(condition, metricOf(metric.stage, metric.metric));
-    if (summary === null) return failed > 0 ? [`no result with ${spoken(condition)} (every seed failed)`] : [];
-    return [`${formatNumber(summary.mean, metric.kind)} with ${spoken(condition)}`];
+    const { summary } = seriesOf(condition, metricOf(metric.stage, metric.metric));
+    return summary === null ? [] : [`${formatNumber(summary.mean, metric.kind)} with ${spoken(condition)}`];
   });
   return list(said.length <= MOST_ADAPTERS + 1 ? said : [...said.slice(0, MOST_ADAPTERS), `${said.length - MOST_ADAPTERS} more`]);
+}
+
+/** Said of a metric that no seed of a condition has because all of them failed. */
+function failures(block: readonly Condition[], metric: MetricNote): string {
+  const lost = block.filter((condition) => { const { summary, failed } = seriesOf(condition, metricOf(metric.stage, metric.metric)); return summary === null && failed > 0; });
+  return lost.length === 0 ? '' : ` Every seed failed with ${list(distinct(lost.map(spoken)).slice(0, MOST_ADAPTERS))}.`;
 }
 
 const spoken = (condition: Condition): string => (condition.adapterLabel === 'full' ? 'full fine-tuning' : condition.adapterLabel);
@@ -77,7 +82,7 @@ function scoreFinding({ topic, lead, end, claim, metric }: ScoreQuestion, block:
   const of = comparisons.filter((comparison) => comparison.metric === metric && block.includes(comparison.adapter));
   const severalFull = distinct(of.map(({ full }) => full)).length > 1;
   return {
-    topic, sentence: `${lead} ${said}${end}.`, comparison: of.length === 0 ? '' : `${metric.label}, adapter − full`, claim: of.length === 0 ? null : claim,
+    topic, sentence: `${lead} ${said}${end}.${failures(block, metric)}`, comparison: of.length === 0 ? '' : `${metric.label}, adapter − full`, claim: of.length === 0 ? null : claim,
     rows: of.slice(0, MOST_ADAPTERS).map((comparison) => ({
       label: severalFull ? `${comparison.adapter.adapterLabel} − ${comparison.full.adapterLabel}` : comparison.adapter.adapterLabel,
       means: null, difference: difference(comparison, metric.kind), n: comparison.difference!.n, verdict: comparison.verdict,

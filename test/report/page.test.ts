@@ -72,8 +72,19 @@ test('failed cells are shown as failed and counted, with the first cause', async
   assert.equal(rowWith(html, 'badnets, rate 0.1', 'LoRA r = 16').slice(2, 4), ['0 (2 failed)', 'failed']);
   const one = rowWith(html, 'badnets, rate 0.1', 'LoRA r = 4');
   assert.is(one[2], '1 (1 failed)');
+  assert.match(text, 'Every seed failed with LoRA r = 16.');
   assert.match(one[3]!, /^0\.\d{3} \(n = 1\)$/);
   assert.match(rowWith(html, 'ASR', 'badnets, rate 0.1', 'LoRA r = 4').join(' '), '1 (1 incomplete)');
+});
+
+test('what an attack never has is not called failed', async () => {
+  const stages = [stageOf('train-x', { state: 'failed', error: 'x' })];
+  const html = await render(inputOf([
+    cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }), cellOf({ seed: 1, adapter: LORA4, change: { stages: { train: 'train-x' } } }),
+    cellOf({ seed: 1, attack: 'badnets', evaluate: { accuracy: 0.9, asr: 1 } }), cellOf({ seed: 1, attack: 'badnets', adapter: LORA4, change: { stages: { train: 'train-x' } } }),
+  ], { stages }));
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed', '–']);
+  assert.equal(rowWith(html, 'badnets', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed', 'failed']);
 });
 
 test('everything failed: the page still stands', async () => {

@@ -1,6 +1,7 @@
 /** What every chapter is built of. Preact escapes all text; the only raw markup is our own figures' SVG. */
 import type { ComponentChildren, JSX } from 'preact';
-import { formatSigned, type NumberKind } from '../format.ts';
+import type { StageFacts } from '../../api.ts';
+import { formatSigned, formatValue, type NumberKind } from '../format.ts';
 import type { Figure } from '../types.ts';
 import { verdictText, type Verdict } from '../verdict.ts';
 
@@ -75,6 +76,10 @@ function FigureBox({ figure, wide }: { readonly figure: Figure; readonly wide: b
 /** grid: pairs side by side; masonry: uneven heights, packed; wide: each its own row, scrolling where it has no room. */
 export const Figures = ({ figures, layout = 'grid' }: { readonly figures: readonly Figure[]; readonly layout?: 'grid' | 'masonry' | 'wide' }): JSX.Element | null =>
   (figures.length === 0 ? null : <div class={`figures ${layout}`}>{figures.map((figure) => <FigureBox figure={figure} wide={layout === 'wide'} />)}</div>);
+
+/** What a stage is of, by the axes that people look for. */
+export const axesText = (stage: StageFacts): string => Object.entries(stage.cell)
+  .filter(([path]) => ['poisoning.attack', 'poisoning.rate', 'adapter.type', 'adapter.rank'].includes(path)).map(([path, value]) => `${path.split('.')[1]} ${formatValue(value)}`).join(', ') || 'all cells';
 
 export const Section = ({ id, title, children }: { readonly id: string; readonly title: string; readonly children: Node }): JSX.Element => (
   <section id={id}><h2>{title}</h2>{children}</section>

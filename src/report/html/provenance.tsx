@@ -3,13 +3,10 @@ import type { JSX } from 'preact';
 import type { Json, JsonObject, StageFacts } from '../../api.ts';
 import { cut, formatSeconds, formatValue, plural } from '../format.ts';
 import type { Figure, ReportInput } from '../types.ts';
-import { Figures, Section, Table } from './parts.tsx';
+import { Figures, Section, Table, axesText } from './parts.tsx';
 
 const SLOWEST = 10;
 const MOST_KEYS = 300;
-
-const axesText = (stage: StageFacts): string => Object.entries(stage.cell)
-  .filter(([path]) => ['poisoning.attack', 'poisoning.rate', 'adapter.type', 'adapter.rank'].includes(path)).map(([path, value]) => `${path.split('.')[1]} ${formatValue(value)}`).join(', ') || 'all cells';
 
 const state = ({ state: of, error }: StageFacts): JSX.Element => (of === 'failed' || of === 'blocked' ? <span class="bad" title={error}>{of}</span> : <>{of}</>);
 

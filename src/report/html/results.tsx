@@ -4,7 +4,7 @@ import type { AdapterComparison } from '../compare.ts';
 import { blockLabel, metricOf, seriesOf, type Condition, type Series } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { formatInterval, formatMean, formatNumber, formatSummary, type NumberKind } from '../format.ts';
-import { METRICS, PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
+import { ACCURACY, METRICS, PROPORTION_MARGIN, RELATIVE_MARGIN, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import type { PairedDifference } from '../../stats/summary.ts';
@@ -19,9 +19,19 @@ interface ResultsProps {
   readonly figures: { readonly scores: readonly Figure[]; readonly axes: readonly Figure[]; readonly losses: readonly Figure[] };
 }
 
+/** Whether a failed condition would have had the metric: its kind of attack has it elsewhere, or nothing of its kind is left to tell. */
+function expects(conditions: readonly Condition[]): (condition: Condition, metric: MetricNote) => boolean {
+  const has = (of: readonly Condition[], { stage, metric }: MetricNote): boolean => of.some(({ cells }) => cells.some((cell) => cell.metrics[stage]?.[metric] !== undefined));
+  const known = new Map((['none', 'untargeted', 'backdoor'] as const).map((family) => {
+    const of = conditions.filter((condition) => condition.family === family);
+    return [family, new Set(METRICS.filter((metric) => metric === ACCURACY || has(of, metric)))] as const;
+  }));
+  return ({ family }, metric) => known.get(family)!.has(metric);
+}
+
 /** A mean with its interval, or what became of it. */
-export function seriesCell({ summary, failed, values }: Series, kind: NumberKind, whole: number): Node {
-  if (summary === null) return failed > 0 ? <span class="bad">failed</span> : '–';
+export function seriesCell({ summary, failed, values }: Series, kind: NumberKind, whole: number, expected: boolean): Node {
+  if (summary === null) return failed > 0 && expected ? <span class="bad">failed</span> : '–';
   return <>{formatSummary(summary, kind)}{values.length < whole ? <span class={failed > 0 ? 'bad' : 'muted'}> (n = {values.length})</span> : null}</>;
 }
 
@@ -45,6 +55,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): { readonly csv:
 
 export function Results({ conditions, comparisons, figures }: ResultsProps): JSX.Element {
   const metrics = METRICS.filter(({ stage, metric }) => conditions.some(({ cells }) => cells.some((cell) => cell.metrics[stage]?.[metric] !== undefined)));
+  const expected = expects(conditions);
   const settings = conditions.some(({ setting }) => setting !== '');
   const all = allMetricsCsv(conditions);
   return (
@@ -56,14 +67,17 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
         { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
         ...(settings ? [{ title: 'Setting', value: ({ setting }: Condition) => setting || '–' }] : []),
         { title: 'n seeds', kind: 'number', value: seedsCell },
-        ...metrics.map(({ stage, metric, label, kind }) => ({ title: label, kind: 'number' as const, value: (condition: Condition) => seriesCell(seriesOf(condition, metricOf(stage, metric)), kind, condition.cells.length) })),
+        ...metrics.map((note) => ({
+          title: note.label, kind: 'number' as const,
+          value: (condition: Condition) => seriesCell(seriesOf(condition, metricOf(note.stage, note.metric)), note.kind, condition.cells.length, expected(condition, note)),
+        })),
       ]} caption="Mean ± half of the 95% t-interval over seeds; one seed has no interval." />
       <p class="muted small">{metrics.map(({ label, meaning }) => `${label}: ${meaning}`).join('. ')}.</p>
       <p class="small">{all.csv !== null ? <CsvLink name="all-metrics" csv={all.csv}>Every metric of every cell (CSV, {all.rows.toLocaleString('en')} rows)</CsvLink>
         : all.rows > 0 ? <>All {all.rows.toLocaleString('en')} numbers: <code>dosimeter results SPEC --csv</code>.</> : null}</p>
 
       <h3>Adapter against full fine-tuning, paired by seed</h3>
-      {comparisons.length === 0 ? <p>No condition has a full fine-tuning of the same attack and setting to stand against.</p> : (
+      {comparisons.length === 0 ? <p>There is no whole pair of an adapter and full fine-tuning (same attack, setting and seed) to compare.</p> : (
         <>
           <Table label="Paired differences" most={240} rows={comparisons} starts={(row, i) => row.metric !== comparisons[i - 1]!.metric} columns={[
             { title: 'Metric', kind: 'nowrap', value: ({ metric }) => metric.label },

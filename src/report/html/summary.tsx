@@ -6,7 +6,7 @@ import type { Finding, FindingRow, Standing } from '../findings.ts';
 import { cut, formatSeconds, list, plural } from '../format.ts';
 import type { ReportInput } from '../types.ts';
 import { verdictText, type Verdict } from '../verdict.ts';
-import { Chip } from './parts.tsx';
+import { Chip, axesText } from './parts.tsx';
 
 interface SummaryProps {
   readonly input: ReportInput;
@@ -55,7 +55,7 @@ function Failures({ stages, cells, of }: { readonly stages: readonly StageFacts[
     <div class="failed-note" role="note">
       <p><strong class="bad">{cells} of {of} cells failed</strong>: {plural(failed.length, 'stage')} failed{blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are missing below and are counted as failed, not dropped.</p>
       <ul>
-        {shown.map((stage) => <li><code>{stage.id}</code>{stage.seed === null ? '' : ` (seed ${stage.seed})`}: {cut(stage.error ?? 'no message', 400)}</li>)}
+        {shown.map((stage) => <li><code>{stage.id}</code> ({axesText(stage)}{stage.seed === null ? '' : `, seed ${stage.seed}`}): {cut(stage.error ?? 'no message', 400)}</li>)}
         {failed.length > shown.length ? <li>{plural(failed.length - shown.length, 'more failed stage')} in the table of stages.</li> : null}
       </ul>
     </div>
