@@ -100,6 +100,11 @@ test('missing stages: no ntk, no fisher, no receipts, no facts', async () => {
   assert.equal(Object.keys(files).sort(), ['figures/all-metrics.csv', 'figures/scores-accuracy.csv', 'figures/scores-accuracy.svg']);
 });
 
+test('every correction to the source is stated', async () => {
+  const text = visible(await render(inputOf([cellOf({ seed: 1 })])));
+  for (const fix of ['s is kept', 's²AᵀA − I', 'n − r eigenvalues −1', 'trace of the empirical Fisher', 'Information bits have a logarithm', 'Raw Rényi entropy is no entropy', 'σ⁴rd(d + r + 1)', 'ASR counts non-target rows only']) assert.match(text, fix);
+});
+
 test('a confounded learning rate is said', async () => {
   assert.match(visible(await render(fixture())), 'Confounded: full fine-tuning and the other adapters were trained with different values of learning rate.');
   assert.not.match(visible(await render(inputOf([cellOf({ seed: 1 }), cellOf({ seed: 1, adapter: LORA4 })]))), 'Confounded');

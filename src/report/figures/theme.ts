@@ -11,9 +11,6 @@ const OTHERS = ['#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8a6d00'
 /** Shapes double the colours, for print. */
 const SHAPES = ['circle', 'triangle-up', 'diamond', 'cross', 'triangle-down', 'triangle-right', 'triangle-left', 'stroke'];
 
-/** Native width of a panel in px: a phone shows it at four fifths. */
-export const PANEL = 440;
-
 export const config: Config = {
   aria: false, // one title an SVG instead of one label a mark
   background: 'white',
