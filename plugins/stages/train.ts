@@ -1,10 +1,11 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { memoryUsage } from 'node:process';
 import { join } from 'node:path';
 import { defineStage, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, Asset, Cell, JsonObject, ModelDescriptor, Problem, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
+import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { StepRecord } from '../../src/science/train/loop.ts';
 
@@ -64,10 +65,9 @@ async function preflight(context: Pick<RunContext, 'params' | 'assets' | 'plugin
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }, fs] = await Promise.all([
+  const [files, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/loop.ts'), import('../../src/science/train/batches.ts'),
-    import('node:fs'),
   ]);
   const { params, architecture, implementation } = await load(context);
   const { train } = params;
@@ -75,7 +75,7 @@ async function run(context: RunContext): Promise<void> {
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = train.steps === 0 ? [] : await files.readRows(dataDir);
   if (train.steps !== 0) {
-    const mismatch = checkReceipt(rows, JSON.parse(fs.readFileSync(join(dataDir, 'receipt.json'), 'utf8')));
+    const mismatch = checkReceipt(rows, JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt);
     if (mismatch !== null) throw new UserFault(`the poisoned set does not match its receipt: ${mismatch}`, 'Run the poison stage again.');
     if (rows.length === 0) throw new UserFault('there is no row to train on');
   }
@@ -127,7 +127,6 @@ async function run(context: RunContext): Promise<void> {
       }
       seconds = (performance.now() - started) / 1000;
     }
-    await mkdir(context.outDir, { recursive: true });
     await saveTrained(network, trained, context.outDir, model.path, classes);
     const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
     trained?.forEach((tensor) => tensor.dispose());

@@ -110,7 +110,7 @@ export async function readPeft(dir: string, architecture: Architecture, linears:
   return { rank, alpha, rslora, layers, saved };
 }
 
-/** The classifier (and pooler) of a PEFT folder or a checkpoint folder, by canonical name. */
+/** Whether a folder is a PEFT adapter's (and no checkpoint's). */
 export function isPeftFolder(dir: string): boolean {
   return existsSync(join(dir, CONFIG));
 }

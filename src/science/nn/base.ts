@@ -55,7 +55,7 @@ export function resolveNames(checkpoint: Checkpoint, architecture: Architecture,
   return names;
 }
 
-/** Reads those of `specs` that the checkpoint holds, to the host. */
+/** Reads parameters to the host, by canonical name. */
 export async function readParameters(checkpoint: Checkpoint, names: ReadonlyMap<string, string>): Promise<Map<string, HostTensor>> {
   const read = await checkpoint.read([...names.values()]);
   return new Map([...names].map(([canonical, file]) => [canonical, read.get(file)!]));
@@ -79,8 +79,8 @@ async function load(dir: string, architecture: Architecture, classes: number): P
 async function evict(): Promise<void> {
   for (const [key, promise] of cache) {
     if (cache.size <= KEPT) return;
-    const kept = await promise;
-    if (kept.users > 0 || !cache.delete(key)) continue;
+    const kept = await promise.catch(() => null); // a load that failed is its caller's to report
+    if (kept === null || kept.users > 0 || !cache.delete(key)) continue;
     kept.base.tensors.forEach((tensor) => tensor.dispose());
   }
 }
