@@ -2,11 +2,12 @@
 import path from 'node:path';
 import { estimate, openDurations } from '../log/durations.ts';
 import type { StageStatus } from '../execute/survey.ts';
+import { stageLabels } from '../plan/label.ts';
 import type { SpecOptions } from './options.ts';
 import { prepare } from './prepare.ts';
 import { count, duration, json, out, paint, table } from './terminal.ts';
 
-export async function planCommand(spec: string, options: SpecOptions): Promise<number> {
+export async function planCommand(spec: string, options: SpecOptions & { readonly mermaid?: boolean; readonly dot?: boolean }): Promise<number> {
   const { plan, statuses, store, experiment, backend } = await prepare(spec, options, { fetch: false });
   if (options.json) {
     json({
@@ -16,6 +17,13 @@ export async function planCommand(spec: string, options: SpecOptions): Promise<n
         inputs: stage.inputs,
       })),
     });
+    return 0;
+  }
+  if (options.mermaid || options.dot) {
+    const { mermaid, dot } = await import('../plan/draw.ts');
+    const label = stageLabels(plan);
+    const stages = statuses.map(({ stage, state }) => ({ id: stage.id, label: label(stage), state, inputs: Object.values(stage.inputs) }));
+    out((options.mermaid ? mermaid(stages) : dot(experiment.name, stages)).trimEnd());
     return 0;
   }
   const lacking = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);

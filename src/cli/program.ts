@@ -1,5 +1,5 @@
 /** The commands, and what becomes of a fault. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
@@ -38,10 +38,14 @@ function createProgram(does: Does): Command {
     .option('--fail-fast', 'start nothing more after a failure')
     .action(does(async (spec: string, options: SpecOptions & { failFast?: boolean }) => (await import('./run.ts')).runCommand(spec, options)));
   onSpec('plan', 'show what would run, and what is cached')
-    .action(does(async (spec: string, options: SpecOptions) => (await import('./plan.ts')).planCommand(spec, options)));
+    .addOption(new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(['json', 'dot']))
+    .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
+    .action(does(async (spec: string, options: SpecOptions & { mermaid?: boolean; dot?: boolean }) => (await import('./plan.ts')).planCommand(spec, options)));
   onSpec('results', 'print every number of the finished cells')
     .option('--csv', 'as CSV')
     .action(does(async (spec: string, options: SpecOptions & { csv?: boolean }) => (await import('./results.ts')).resultsCommand(spec, options)));
+  withSpecOptions(program.command('diff <specA> <specB>').description('compare the results of two specs, cell by cell: what B has more than A')).addOption(jsonOption())
+    .action(does(async (specA: string, specB: string, options: SpecOptions) => (await import('./diff.ts')).diffCommand(specA, specB, options)));
   onSpec('report', 'make the report of what is in the store, without running anything else')
     .action(does(async (spec: string, options: SpecOptions) => (await import('./run.ts')).reportCommand(spec, options)));
   withSpecOptions(program.command('explain <spec> [stage]').description('say why stages would run: what changed since the most similar one')).addOption(jsonOption())
