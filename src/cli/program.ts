@@ -54,6 +54,8 @@ function createProgram(does: Does): Command {
     .action(does(async (run: string | undefined, options: { json?: boolean }) => (await import('./runs.ts')).statusCommand(run, options)));
   program.command('logs [stage]').description('print the log of a stage, or list the logs').option('--run <id>', 'of this run (default: the latest)').addOption(jsonOption())
     .action(does(async (stage: string | undefined, options: { run?: string; json?: boolean }) => (await import('./runs.ts')).logsCommand(stage, options)));
+  program.command('init [dir]').description('write a starter folder: a spec that runs, an attack and its test').addOption(jsonOption())
+    .action(does(async (dir: string | undefined, options: { json?: boolean }) => (await import('./init.ts')).initCommand(dir, options)));
   program.command('verify').description('check every stored file against its digest').addOption(storeOption()).addOption(jsonOption())
     .action(does(async (options: { store: string; json?: boolean }) => (await import('./store.ts')).verifyCommand(options)));
   program.command('gc').description('sweep leftovers, and the least recently used entries down to a size').addOption(storeOption())
