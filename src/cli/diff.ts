@@ -5,7 +5,7 @@ import { shortNames, tellingAxes } from '../plan/label.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
 import type { ComparedCell } from '../report/diff.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from './prepare.ts';
+import { prepare } from '../engine/prepare.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 export async function diffCommand(specA: string, specB: string, options: SpecOptions): Promise<number> {
@@ -27,7 +27,7 @@ export async function diffCommand(specA: string, specB: string, options: SpecOpt
   return 0;
 
   async function side(spec: string, asked: SpecOptions): Promise<{ readonly cells: readonly ComparedCell[]; readonly resolved: unknown }> {
-    const { plan, statuses, experiment } = await prepare(spec, asked, { fetch: false });
+    const { plan, statuses, experiment } = await prepare(spec, asked, { fetch: false, note: say });
     const { cells, missing, damaged } = readMetrics(plan, statuses);
     for (const file of damaged) say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
     if (missing > 0) say(paintErr.yellow(`${spec}: ${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));

@@ -5,8 +5,8 @@ import path from 'node:path';
 import type { BackendName } from '../api.ts';
 import { chooseBackend, probe } from '../compute/backend.ts';
 import { ownVersion } from '../execute/environment.ts';
-import { sourceContext } from './prepare.ts';
-import { json, out, paint } from './terminal.ts';
+import { sourceContext } from '../engine/prepare.ts';
+import { json, out, paint, say } from './terminal.ts';
 
 /** Whether entries could be written: in the folder, or in the nearest that exists above it. */
 function writable(dir: string): boolean {
@@ -22,7 +22,7 @@ function writable(dir: string): boolean {
 
 export async function doctorCommand(options: { readonly store: string; readonly backend?: BackendName; readonly json?: boolean }): Promise<number> {
   const backends = await probe({ deep: true });
-  const { cacheDir } = await sourceContext();
+  const { cacheDir } = await sourceContext(say);
   const store = path.resolve(options.store);
   const usable = backends.find(({ available, name }) => available && (options.backend === undefined || name === options.backend));
   const facts = {

@@ -10,11 +10,11 @@ import type { ClosureOf } from '../store/explain.ts';
 import { differences, nearest } from '../store/explain.ts';
 import type { Manifest } from '../store/types.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from './prepare.ts';
-import { json, out, paint } from './terminal.ts';
+import { prepare } from '../engine/prepare.ts';
+import { json, out, paint, say } from './terminal.ts';
 
 export async function explainCommand(spec: string, wanted: string | undefined, options: SpecOptions): Promise<number> {
-  const { plan, statuses, store, assets, registry } = await prepare(spec, options, { fetch: false });
+  const { plan, statuses, store, assets, registry } = await prepare(spec, options, { fetch: false, note: say });
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
   const chosen = wanted === undefined ? statuses.filter(({ state }) => state !== 'cached') : statuses.filter(({ stage }) => stage.kind === wanted || stage.id.startsWith(wanted));
   if (wanted !== undefined && chosen.length === 0) throw new UserFault(`no stage of this plan is "${wanted}"`, 'give a kind (train) or the beginning of an id, as `dosimeter plan --json` lists them');

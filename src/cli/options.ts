@@ -1,17 +1,13 @@
 /** Options that several commands share. */
 import { availableParallelism } from 'node:os';
-import path from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { UserFault } from '../api.ts';
-import type { BackendName } from '../api.ts';
+import type { Asked } from '../engine/prepare.ts';
+import { defaultStore } from '../engine/places.ts';
 
-export interface SpecOptions {
-  readonly store: string;
-  readonly backend?: BackendName;
+export interface SpecOptions extends Asked {
   readonly jobs: number;
-  readonly set: readonly string[];
-  readonly only: readonly string[];
   readonly json?: boolean;
 }
 
@@ -23,12 +19,7 @@ function wholeNumber(value: string): number {
   return n;
 }
 
-/** The folder of this project's runs, reports and (unless --store) entries. */
-export const stateDir = (): string => path.resolve('.dosimeter');
-export const runsDir = (): string => path.join(stateDir(), 'runs');
-export const reportFile = (experiment: string): string => path.join(stateDir(), 'reports', `${experiment}.html`);
-
-export const storeOption = (): Option => new Option('--store <dir>', 'where results are kept').default(path.join('.dosimeter', 'store'));
+export const storeOption = (): Option => new Option('--store <dir>', 'where results are kept').default(defaultStore);
 export const jsonOption = (): Option => new Option('--json', 'print facts as JSON');
 
 export function withSpecOptions(command: Command): Command {

@@ -1,22 +1,16 @@
 /** `dosimeter plan SPEC`: what would run, and why. Fetches nothing, writes nothing. */
-import path from 'node:path';
 import { estimate, openDurations } from '../log/durations.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from './prepare.ts';
-import { count, duration, json, out, paint, table } from './terminal.ts';
+import { plannedStage } from '../engine/facts.ts';
+import { prepare } from '../engine/prepare.ts';
+import { count, duration, json, out, paint, say, table } from './terminal.ts';
 
 export async function planCommand(spec: string, options: SpecOptions & { readonly mermaid?: boolean; readonly dot?: boolean }): Promise<number> {
-  const { plan, statuses, store, experiment, backend } = await prepare(spec, options, { fetch: false });
+  const { plan, statuses, store, experiment, backend } = await prepare(spec, options, { fetch: false, note: say });
   if (options.json) {
-    json({
-      stages: statuses.map(({ stage, state, key, reason, entry }) => ({
-        id: stage.id, kind: stage.kind, cell: stage.cell, seed: stage.seed, key, state, reason,
-        outputs: entry ? path.resolve(entry.dir) : null,
-        inputs: stage.inputs,
-      })),
-    });
+    json({ stages: statuses.map(plannedStage) });
     return 0;
   }
   if (options.mermaid || options.dot) {

@@ -1,7 +1,7 @@
 /** `dosimeter plugins` and `dosimeter schema`. */
 import { loadRegistry } from '../registry/registry.ts';
 import type { PluginKind } from '../registry/types.ts';
-import { specRegistry } from './prepare.ts';
+import { specRegistry } from '../engine/prepare.ts';
 import { json, out, paint, table } from './terminal.ts';
 
 const KINDS: readonly PluginKind[] = ['attack', 'adapter', 'stage', 'model', 'dataset', 'source'];

@@ -5,7 +5,8 @@ import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { jsonOption, storeOption, withSpecOptions } from './options.ts';
 import type { SpecOptions } from './options.ts';
-import { paintErr, say, SpecFault } from './terminal.ts';
+import { SpecFault } from '../engine/faults.ts';
+import { paintErr, say } from './terminal.ts';
 
 const FAULT = 1, WRONG = 2;
 

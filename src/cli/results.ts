@@ -1,18 +1,15 @@
 /** `dosimeter results SPEC`: every number of every finished goal stage. */
 import type { JsonObject } from '../api.ts';
-import { readMetrics } from '../execute/results.ts';
+import { resultsOf } from '../engine/facts.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { collectResults } from '../report/results.ts';
 import type { ResultRow } from '../report/results.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from './prepare.ts';
+import { prepare } from '../engine/prepare.ts';
 import { count, json, out, paintErr, say, table } from './terminal.ts';
 
 export async function resultsCommand(spec: string, options: SpecOptions & { readonly csv?: boolean }): Promise<number> {
-  const { plan, statuses } = await prepare(spec, options, { fetch: false });
-  const { cells, missing, damaged } = readMetrics(plan, statuses);
-  const rows = collectResults(cells);
+  const { rows, missing, damaged } = resultsOf(await prepare(spec, options, { fetch: false, note: say }));
   for (const file of damaged) say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
   if (options.json) json(rows);
   else if (options.csv) out(csv(rows));

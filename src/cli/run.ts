@@ -2,16 +2,17 @@
 import { UserFault } from '../api.ts';
 import { execute } from './execute.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from './prepare.ts';
+import { prepare } from '../engine/prepare.ts';
+import { say } from './terminal.ts';
 
 export async function runCommand(spec: string, options: SpecOptions & { readonly failFast?: boolean }): Promise<number> {
-  return execute(await prepare(spec, options, { fetch: true }), options);
+  return execute(await prepare(spec, options, { fetch: true, note: say }), options);
 }
 
 /** Makes the report of what is in the store; what is missing is counted in it, and nothing else runs. */
 export async function reportCommand(spec: string, options: SpecOptions): Promise<number> {
   const prepared = await prepare(spec, options, {
-    fetch: false,
+    fetch: false, note: say,
     goals: (goals, registry) => (goals.some((kind) => registry.get('stage', kind)?.descriptor.scope === 'experiment') ? goals : [...goals, 'report']),
   });
   if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached')) {

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { JsonObject } from '../api.ts';
 import { listRuns, readJournal } from '../log/run-folder.ts';
-import { runsDir } from './options.ts';
+import { runsDir } from '../engine/places.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 function chooseRun(id: string | undefined): { readonly id: string; readonly dir: string } {

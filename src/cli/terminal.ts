@@ -1,7 +1,6 @@
 /** The command line's words: facts to stdout, everything else to stderr. */
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
-import type { Diagnostic } from '../spec/types.ts';
 
 export const out = (text: string): void => { process.stdout.write(`${text}\n`); };
 export const say = (text: string): void => { process.stderr.write(`${text}\n`); };
@@ -23,10 +22,4 @@ export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows.reduce<number[]>((most, row) => row.map((text, i) => Math.max(most[i] ?? 0, text.length)), []);
   return rows.map((row) => row.map((text, i) => (i === row.length - 1 ? text : text.padEnd(widths[i]!))).join('  ').trimEnd()).join('\n');
-}
-
-/** The spec or the command line is wrong: exit code 2. */
-export class SpecFault extends Error {
-  override readonly name = 'SpecFault';
-  constructor(readonly diagnostics: readonly Diagnostic[]) { super(diagnostics.map(({ message }) => message).join('\n')); }
 }

@@ -8,6 +8,7 @@ export interface ProgressOptions {
   /** Stages that are to run. */
   readonly stages: readonly PlannedStage[];
   readonly label: (stage: PlannedStage) => string;
+  /** Taught by the run itself, before it tells of a stage's end. */
   readonly durations: Durations;
   readonly jobs: number;
   readonly duration: (seconds: number) => string;
@@ -53,7 +54,7 @@ export function createProgress({ stages, label, durations, jobs, duration, print
           const { stage, outcome } = event;
           running.delete(stage.id);
           left.delete(stage.id);
-          if (outcome.state === 'ran') { ran++; spent += outcome.seconds; durations.note(stage, outcome.seconds); }
+          if (outcome.state === 'ran') { ran++; spent += outcome.seconds; }
           if (outcome.state !== 'abandoned') done++;
           const place = `[${done}/${total}] ${label(stage)}`;
           switch (outcome.state) {

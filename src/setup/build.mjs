@@ -32,7 +32,7 @@ function filesUnder(project, dir) {
 
 /** @param {string} project */
 function entryPoints(project) {
-  const program = Object.fromEntries(Object.entries({ 'src/cli.ts': 'cli', 'src/execute/worker.ts': 'worker', 'src/api.ts': 'api' })
+  const program = Object.fromEntries(Object.entries({ 'src/cli.ts': 'cli', 'src/execute/worker.ts': 'worker', 'src/api.ts': 'api', 'src/engine/library.ts': 'library' })
     .filter(([source]) => existsSync(join(project, source))));
   const plugins = filesUnder(project, 'plugins').filter((file) => /\.tsx?$/.test(file) && !file.endsWith('.d.ts'));
   return { program, plugins, all: { ...program, ...Object.fromEntries(plugins.map((file) => [file, file.replace(/\.tsx?$/, '')])) } };

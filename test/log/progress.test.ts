@@ -44,13 +44,15 @@ test('lines off a terminal, a redrawn block with rate and time left on one', ({ 
   const stages = [stage('t1'), stage('t2'), stage('e1', 'evaluate')];
   const printed: string[] = [], drawn: (readonly string[])[] = [];
   let clock = 0;
+  const durations = openDurations(dir);
   const progress = createProgress({
-    stages, label: ({ id }) => id, durations: openDurations(dir), jobs: 1, duration: (seconds) => `${seconds} s`,
+    stages, label: ({ id }) => id, durations, jobs: 1, duration: (seconds) => `${seconds} s`,
     print: (line, tone) => printed.push(`${tone}: ${line}`), draw: (lines) => drawn.push(lines), now: () => clock,
   });
   progress.onEvent({ type: 'stage-started', stage: stages[0]!, log: '' });
   assert.equal(drawn.at(-1), ['0/3 stages', '  t1  0 s']);
   clock = 20_000;
+  durations.note(stages[0]!, 20);
   progress.onEvent({ type: 'stage-ended', stage: stages[0]!, outcome: ran(20) });
   assert.equal(drawn.at(-1), ['1/3 stages · 3.0 stages/min · about 40 s left']); // evaluate was never seen: as long as the rest
   progress.onEvent({ type: 'stage-started', stage: stages[1]!, log: '' });

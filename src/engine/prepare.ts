@@ -6,8 +6,20 @@ import type { Registry } from '../registry/types.ts';
 import type { Experiment, SpecRegistry } from '../spec/types.ts';
 import type { Assets, StageStatus } from '../execute/survey.ts';
 import type { Store } from '../store/store.ts';
-import type { SpecOptions } from './options.ts';
-import { say, SpecFault } from './terminal.ts';
+import { SpecFault } from './faults.ts';
+
+/** What is asked of a spec, by an option or by a caller. */
+export interface Asked {
+  readonly store: string;
+  /** Left out: the best there is. */
+  readonly backend?: BackendName;
+  /** `path=value` each. */
+  readonly set: readonly string[];
+  /** Tags, or `path=value[,value]`. */
+  readonly only: readonly string[];
+}
+
+export type Note = (message: string) => void;
 
 export interface Prepared {
   readonly experiment: Experiment;
@@ -32,7 +44,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
 }
 
 /** The experiment, and the registry with the plugins that the spec brings. */
-export async function load(spec: string, options: Pick<SpecOptions, 'set' | 'only'>): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
+export async function load(spec: string, options: Pick<Asked, 'set' | 'only'>): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
   const [{ loadRegistry, loadOutsidePlugins }, { loadExperiment }] = await Promise.all([import('../registry/registry.ts'), import('../spec/load.ts')]);
   let registry = await loadRegistry();
   const loaded = await loadExperiment(spec, {
@@ -46,19 +58,21 @@ export async function load(spec: string, options: Pick<SpecOptions, 'set' | 'onl
   return { experiment: loaded.value, registry };
 }
 
-export async function sourceContext(): Promise<SourceContext> {
+export async function sourceContext(log: Note): Promise<SourceContext> {
   const { cacheDir } = await import('../setup/paths.mjs');
-  return { cacheDir: cacheDir(process.env), env: process.env, log: say };
+  return { cacheDir: cacheDir(process.env), env: process.env, log };
 }
 
 export interface PrepareOptions {
   /** Whether sources that are not on this machine yet are fetched. */
   readonly fetch: boolean;
+  /** Told what happens on the way: a download, a lease that was left. */
+  readonly note: Note;
   /** Other goals than the spec's. */
   readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
 }
 
-export async function prepare(spec: string, options: SpecOptions, { fetch, goals }: PrepareOptions): Promise<Prepared> {
+export async function prepare(spec: string, options: Asked, { fetch, note, goals }: PrepareOptions): Promise<Prepared> {
   const { experiment: asked, registry } = await load(spec, options);
   const experiment = goals ? { ...asked, goals: goals(asked.goals, registry) } : asked;
   const [{ chooseBackend }, { planExperiment }, { findAssets }, { survey }, { openStore }] = await Promise.all([
@@ -68,8 +82,8 @@ export async function prepare(spec: string, options: SpecOptions, { fetch, goals
   const planned = planExperiment(experiment, registry, backend);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
-  const store = openStore(path.resolve(options.store), { onTakeover: (key, { pid }) => say(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });
-  const { assets, diagnostics } = await findAssets(plan, registry, await sourceContext(), fetch);
+  const store = openStore(path.resolve(options.store), { onTakeover: (key, { pid }) => note(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });
+  const { assets, diagnostics } = await findAssets(plan, registry, await sourceContext(note), fetch);
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return { experiment, registry, backend, plan, store, assets, statuses: survey(plan, assets, store) };
 }

@@ -1,0 +1,110 @@
+/**
+ * `import { run, plan, results } from 'dosimeter'`: the same phases as the command line's. Nothing is printed and the
+ * process is left alone; what is the user's to mend comes back as diagnostics, an internal error is thrown.
+ */
+import os from 'node:os';
+import { UserFault } from '../api.ts';
+import type { BackendName } from '../api.ts';
+import type { RunEvent } from '../execute/types.ts';
+import type { Diagnostic, Result } from '../spec/types.ts';
+import { plannedStage, resultsOf } from './facts.ts';
+import type { Results, StageInPlan } from './facts.ts';
+import { SpecFault } from './faults.ts';
+import { defaultStore } from './places.ts';
+import { prepare } from './prepare.ts';
+import type { Prepared } from './prepare.ts';
+import { runPrepared } from './run.ts';
+
+export type { Diagnostic, Result, Results, RunEvent, StageInPlan };
+
+export interface SpecOptions {
+  /** Where results are kept; default `.dosimeter/store` in the working folder. */
+  readonly store?: string;
+  /** Default: the best that this machine has. */
+  readonly backend?: BackendName;
+  /** Overrides, `path=value` each, the value in YAML. */
+  readonly set?: readonly string[];
+  /** Only cells that match all of these: a tag, or `path=value[,value]`. */
+  readonly only?: readonly string[];
+  /** Told what happens on the way: a download, a lease that was left. */
+  readonly onNote?: (message: string) => void;
+}
+
+export interface RunOptions extends SpecOptions {
+  /** Processor cores to use; default all. */
+  readonly jobs?: number;
+  /** Nothing more starts after a failure. */
+  readonly failFast?: boolean;
+  /** Aborted: nothing more starts, and what is finished is kept. */
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: RunEvent) => void;
+}
+
+export interface Plan {
+  readonly name: string;
+  readonly backend: BackendName;
+  readonly stages: readonly StageInPlan[];
+}
+
+export interface RunResult {
+  /** The run's id, for `dosimeter status` and `logs`; null where nothing had to run. */
+  readonly run: string | null;
+  readonly ran: number;
+  readonly cached: number;
+  readonly failed: number;
+  readonly blocked: number;
+  readonly abandoned: number;
+  readonly interrupted: boolean;
+  /** In the order in which they came. */
+  readonly failures: readonly { readonly stage: string; readonly error: string; readonly hint?: string; readonly log: string | null }[];
+  /** The report's path, where the spec has a report. */
+  readonly report: string | null;
+}
+
+/** What would run, and what is cached; fetches nothing, runs nothing. @param spec path of the YAML file */
+export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
+  return attempt(() => withPrepared(spec, options, false, ({ experiment, backend, statuses }) => ({ name: experiment.name, backend, stages: statuses.map(plannedStage) })));
+}
+
+/** Every number of the finished cells. @param spec path of the YAML file */
+export function results(spec: string, options: SpecOptions = {}): Promise<Result<Results>> {
+  return attempt(() => withPrepared(spec, options, false, resultsOf));
+}
+
+/** Runs what is missing. A stage that fails is no fault of the spec: it is in `failures`. @param spec path of the YAML file */
+export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
+  const jobs = options.jobs ?? os.availableParallelism();
+  return attempt(async () => {
+    if (!Number.isInteger(jobs) || jobs < 1) throw new UserFault(`\`jobs\` is a whole number from 1, got ${jobs}`);
+    return withPrepared(spec, options, true, async (prepared) => {
+      const { run: id, tally, outcomes, interrupted, report } = await runPrepared(prepared, {
+        jobs, failFast: options.failFast === true, signal: options.signal ?? new AbortController().signal, argv: ['run', spec], note: options.onNote ?? (() => undefined),
+        ...(options.onEvent ? { watch: () => ({ onEvent: options.onEvent!, close: () => undefined }) } : {}),
+      });
+      const failures = [...outcomes].flatMap(([stage, outcome]) => (outcome.state !== 'failed' ? [] : [{
+        stage, error: outcome.error, log: outcome.log, ...(outcome.hint === undefined ? {} : { hint: outcome.hint }),
+      }]));
+      return { run: id, ...tally, interrupted, failures, report };
+    });
+  });
+}
+
+async function withPrepared<T>(spec: string, { store = defaultStore, backend, set = [], only = [], onNote = () => undefined }: SpecOptions, fetch: boolean, use: (prepared: Prepared) => T | Promise<T>): Promise<T> {
+  const prepared = await prepare(spec, { store, set, only, ...(backend === undefined ? {} : { backend }) }, { fetch, note: onNote });
+  try {
+    return await use(prepared);
+  } finally {
+    prepared.store.close();
+  }
+}
+
+async function attempt<T>(action: () => Promise<T>): Promise<Result<T>> {
+  try {
+    return { ok: true, value: await action() };
+  } catch (error) {
+    if (error instanceof SpecFault) return { ok: false, diagnostics: error.diagnostics };
+    const { name, message, hint } = error as UserFault;
+    if (name !== 'UserFault') throw error;
+    return { ok: false, diagnostics: [{ code: 'fault', message, range: null, ...(hint === undefined ? {} : { hint }) }] };
+  }
+}

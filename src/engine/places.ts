@@ -1,0 +1,7 @@
+/** The folder of a project's runs, reports and (unless told otherwise) entries: `.dosimeter` where the program was called. */
+import path from 'node:path';
+
+export const stateDir = (): string => path.resolve('.dosimeter');
+export const runsDir = (): string => path.join(stateDir(), 'runs');
+export const reportFile = (experiment: string): string => path.join(stateDir(), 'reports', `${experiment}.html`);
+export const defaultStore = path.join('.dosimeter', 'store');

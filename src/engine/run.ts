@@ -1,0 +1,150 @@
+/** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import type { Outcome, RunEvent } from '../execute/types.ts';
+import type { Durations } from '../log/durations.ts';
+import type { PluginKind } from '../registry/types.ts';
+import type { PlannedStage, StageId } from '../plan/types.ts';
+import { SpecFault } from './faults.ts';
+import { reportFile, runsDir } from './places.ts';
+import type { Note, Prepared } from './prepare.ts';
+
+/** Told once, before the first stage. */
+export interface RunStart {
+  readonly run: string;
+  /** Of the run: journal, logs, environment. */
+  readonly dir: string;
+  readonly toRun: readonly PlannedStage[];
+  readonly cached: number;
+  readonly durations: Durations;
+  /** Ends the workers without grace, for who can't wait. */
+  readonly kill: () => Promise<void>;
+}
+
+export interface Watcher {
+  onEvent(event: RunEvent): void;
+  /** After the last event, whatever happened. */
+  close(): void;
+}
+
+export interface RunPreparedOptions {
+  /** Processor cores to use. */
+  readonly jobs: number;
+  readonly failFast?: boolean;
+  /** Left out: every stage. */
+  readonly mayRun?: (stage: PlannedStage) => boolean;
+  /** Aborted: nothing more starts, what runs is ended, what is finished is kept. */
+  readonly signal: AbortSignal;
+  /** How the run was asked for; recorded with it. */
+  readonly argv: readonly string[];
+  readonly note: Note;
+  readonly watch?: (start: RunStart) => Watcher | Promise<Watcher>;
+}
+
+export interface RunSummary {
+  /** The run's id; null where nothing had to run. */
+  readonly run: string | null;
+  readonly tally: { readonly [State in Outcome['state']]: number };
+  /** In the order in which they came; of stages that were looked at. */
+  readonly outcomes: ReadonlyMap<StageId, Outcome>;
+  readonly interrupted: boolean;
+  readonly seconds: number;
+  /** The newest report, at `.dosimeter/reports/NAME.html`. */
+  readonly report: string | null;
+}
+
+/** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it */
+export async function runPrepared(prepared: Prepared, options: RunPreparedOptions): Promise<RunSummary> {
+  const { plan, statuses, experiment, store } = prepared;
+  const mayRun = options.mayRun ?? (() => true);
+  const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
+  const cached = statuses.filter(({ state }) => state === 'cached').length;
+  const tally = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
+  if (lacking.length === 0) {
+    const report = publishReport(experiment.name, statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })), options.note);
+    return { run: null, tally: { ...tally, cached }, outcomes: new Map(), interrupted: false, seconds: 0, report };
+  }
+
+  const { preflight } = await import('../execute/preflight.ts');
+  const faults = await preflight(plan, lacking, prepared.assets, prepared.registry);
+  if (faults.length > 0) throw new SpecFault(faults);
+
+  const { run, outcomes, interrupted, seconds } = await carryOut(prepared, lacking.map(({ stage }) => stage), cached, options);
+  const report = publishReport(experiment.name, plan.stages.map((stage) => {
+    const outcome = outcomes.get(stage.id);
+    return { stage, dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null };
+  }), options.note);
+  for (const stage of plan.stages) tally[outcomes.get(stage.id)!.state]++;
+  store.close();
+  return { run, tally, outcomes, interrupted, seconds, report };
+}
+
+async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: RunPreparedOptions): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
+  const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
+  const { jobs, signal } = options;
+  const [{ executePlan }, { createPool }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { workerModule }, { rememberCode }, { saveRoot }, { ifDiskAllows, onDisk }] = await Promise.all([
+    import('../execute/run.ts'), import('../execute/pool.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
+    import('../log/run-log.ts'), import('../log/journal.ts'), import('../registry/registry.ts'),
+    import('../store/code.ts'), import('../store/roots.ts'), import('../store/faults.ts'),
+  ]);
+  const facts = await environment(experiment.file, backend, jobs);
+  // Before anything runs: can the store be written?
+  rmSync(store.scratch('probe'), { recursive: true });
+  const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }));
+  const log = openRunLog(folder.dir);
+  const pool = createPool({ module: workerModule(), limit: jobs });
+  const durations = openDurations(store.root);
+  const started = performance.now();
+  const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, kill: () => pool.close() });
+  const onEvent = (event: RunEvent): void => {
+    const entry = journalEntry(event), line = logLine(event);
+    if (entry) folder.record(entry);
+    if (line !== null) log.line(line);
+    if (event.type === 'stage-ended' && event.outcome.state === 'ran') durations.note(event.stage, event.outcome.seconds);
+    watcher?.onEvent(event);
+  };
+  try {
+    onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
+    const outcomes = await executePlan(plan, statuses, {
+      store, registry, assets, pool, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
+      facts: { environment: facts }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}),
+    });
+    await store.flush();
+    const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
+    const keys = [...outcomes.values()].flatMap((outcome) => (outcome.state === 'ran' || outcome.state === 'cached' ? [outcome.key] : []));
+    ifDiskAllows(store.root, () => {
+      durations.save();
+      for (const plugin of loaded) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+      saveRoot(store.root, path.resolve(experiment.file), keys);
+    }, (message) => onEvent({ type: 'note', message }));
+    const seconds = (performance.now() - started) / 1000;
+    onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
+    return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
+  } finally {
+    watcher?.close();
+    await pool.close();
+    await log.close();
+    folder.close();
+  }
+}
+
+/** A store path is no place to bookmark: the newest report of an experiment lies at `.dosimeter/reports/NAME.html`. */
+function publishReport(name: string, stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[], note: Note): string | null {
+  for (const { stage, dir } of stages) {
+    if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
+    const from = path.join(dir, 'report.html');
+    if (!existsSync(from)) continue;
+    const to = reportFile(name), draft = `${to}.${process.pid}`;
+    try {
+      mkdirSync(path.dirname(to), { recursive: true });
+      copyFileSync(from, draft);
+      renameSync(draft, to);
+      return to;
+    } catch (error) {
+      // It is in the store all the same.
+      note(`the report could not be copied to ${to} (${String((error as NodeJS.ErrnoException).code)})`);
+      return from;
+    }
+  }
+  return null;
+}

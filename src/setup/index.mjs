@@ -1,0 +1,24 @@
+/**
+ * The package's entry. A plugin that imports `define*` loads the plugin API alone; the engine is loaded when it is
+ * first called, and from a build of the sources as they are then.
+ */
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { currentBuild } from './current-build.mjs';
+
+export * from '../../dist/api.js';
+
+const project = fileURLToPath(new URL('../../', import.meta.url));
+
+/** @typedef {typeof import('../engine/library.ts')} Library */
+
+/** @type {Promise<Library> | null} */
+let library = null;
+const load = () => (library ??= currentBuild(project, () => undefined).then((dir) => import(pathToFileURL(join(dir, 'library.js')).href)));
+
+/** @type {Library['run']} */
+export const run = async (...args) => (await load()).run(...args);
+/** @type {Library['plan']} */
+export const plan = async (...args) => (await load()).plan(...args);
+/** @type {Library['results']} */
+export const results = async (...args) => (await load()).results(...args);

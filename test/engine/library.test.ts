@@ -1,0 +1,74 @@
+/** `import … from 'dosimeter'` in a program of a user's, with a link to this package as `npm link` makes it. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, symlinkSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as entry from '../../src/index.ts';
+import { createProject, writeToys } from '../rig/project.ts';
+import type { Project } from '../rig/project.ts';
+
+const test = suite<{ project: Project }>('library');
+const repository = fileURLToPath(new URL('../../', import.meta.url));
+
+test.before.each((context) => {
+  context.project = createProject();
+  writeToys(context.project);
+  mkdirSync(path.join(context.project.dir, 'node_modules'));
+  symlinkSync(repository, path.join(context.project.dir, 'node_modules', 'dosimeter'), 'junction');
+});
+test.after.each(({ project }) => project.clean());
+
+/** Runs a program; its last line of output is JSON, and it must have printed nothing else. */
+function program<T>(project: Project, text: string): T {
+  project.write('program.mjs', `import * as dosimeter from 'dosimeter';\n${text}\n`);
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], { cwd: project.dir, encoding: 'utf8', env: { ...process.env, DOSIMETER_CACHE: path.join(project.dir, '.cache') } });
+  assert.equal([status, stderr], [0, '']);
+  return JSON.parse(stdout) as T;
+}
+
+test('plan, run and results return what the command line prints', async ({ project }) => {
+  const planned = await project.json<{ stages: unknown[] }>('plan', 'spec.yaml', '--json');
+  const said = program<{ names: string[]; before: { ok: boolean; value: { name: string; stages: unknown[] } }; ran: unknown; events: number; again: unknown; results: { ok: boolean; value: { rows: unknown[]; missing: number } } }>(project, `
+    let events = 0;
+    const before = await dosimeter.plan('spec.yaml');
+    const ran = await dosimeter.run('spec.yaml', { jobs: 2, onEvent: ({ type }) => { if (type === 'stage-ended') events++; } });
+    const again = await dosimeter.run('spec.yaml');
+    const results = await dosimeter.results('spec.yaml');
+    console.log(JSON.stringify({ names: Object.keys(dosimeter).sort(), before, ran: { ...ran, value: { ...ran.value, run: typeof ran.value.run } }, events, again, results }));
+  `);
+  assert.equal(said.names, Object.keys(entry).sort());
+  assert.equal([said.before.ok, said.before.value.name, said.before.value.stages], [true, 'toys', planned.stages]);
+  const report = path.join(project.dir, '.dosimeter', 'reports', 'toys.html');
+  const none = { failed: 0, blocked: 0, abandoned: 0, interrupted: false, failures: [], report };
+  assert.equal(said.ran, { ok: true, value: { run: 'string', ran: 13, cached: 0, ...none } });
+  assert.is(said.events, 13);
+  assert.equal(said.again, { ok: true, value: { run: null, ran: 0, cached: 13, ...none } });
+  assert.equal([said.results.ok, said.results.value.missing], [true, 0]);
+  assert.equal(said.results.value.rows, await project.json('results', 'spec.yaml', '--json'));
+  // What ran here teaches the command line's estimates, and stands in its list of runs.
+  assert.match(project.read('.dosimeter/store/durations.json'), '"toy-train"');
+  assert.is((await project.json<{ state: string }>('status', '--json')).state, 'done');
+});
+
+test('a user\'s faults come back as diagnostics; a failed stage is a result', async ({ project }) => {
+  await project.dosimeter('plan', 'spec.yaml');
+  project.write('toy.json', '{"2": "fault"}');
+  type Refused = { ok: false; diagnostics: { code: string; message: string; range: { line: number } | null }[] };
+  const { misspelt, gone, jobs, failed } = program<{ misspelt: Refused; gone: Refused; jobs: Refused; failed: { ok: true; value: { ran: number; failed: number; blocked: number; failures: { stage: string; error: string; hint: string; log: string }[] } } }>(project, `
+    const { run, plan } = dosimeter;
+    console.log(JSON.stringify({
+      misspelt: await plan('spec.yaml', { set: ['train.step=3', 'stagez=[train]'] }), gone: await run('spek.yaml'), jobs: await run('spec.yaml', { jobs: 0 }), failed: await run('spec.yaml'),
+    }));
+  `);
+  assert.equal([misspelt.ok, misspelt.diagnostics.length, gone.ok, jobs.ok], [false, 2, false, false]);
+  assert.match(gone.diagnostics[0]!.message, 'spek.yaml');
+  assert.match(jobs.diagnostics[0]!.message, '`jobs` is a whole number from 1, got 0');
+  const { ran, failed: failures, blocked, failures: [first] } = failed.value;
+  assert.equal([failed.ok, ran, failures, blocked], [true, 7, 3, 3]);
+  assert.equal([first!.error, first!.hint], ['the loss is NaN at step 7; the last finite one was 0.3', 'lower the learning rate']);
+  assert.match(first!.log, /toy-train/);
+});
+
+test.run();
