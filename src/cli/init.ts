@@ -9,7 +9,7 @@ import { json, out } from './terminal.ts';
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
 
 export async function initCommand(dir: string | undefined, options: { readonly json?: boolean }): Promise<number> {
-  const from = path.join(packageRoot(), 'starter'), to = path.resolve(dir ?? '.');
+  const from = path.join(packageRoot(), 'pipelines', 'starter'), to = path.resolve(dir ?? '.');
   const files = readdirSync(from, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
     .map((entry) => path.relative(from, path.join(entry.parentPath, entry.name)))
     .map((name) => ({ source: path.join(from, name), name: RENAMED[name] ?? name })).sort((a, b) => (a.name < b.name ? -1 : 1));
