@@ -2,6 +2,7 @@
  * `npm run build`: sources → `dist/<build>/`, named by its content, and `dist/build.json`, which points to the newest
  * one and lists what it was made from. A running program keeps its own build, whatever is edited meanwhile.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -130,6 +131,15 @@ async function writeRegistry(dir, versions) {
   renameSync(`${file}.${process.pid}.tmp`, file);
 }
 
+/** `dosimeter schema` in a file, for editors: a spec's modeline names it. @param {string} dist @param {string} name */
+function writeSchema(dist, name) {
+  const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.js'), 'schema'], { encoding: 'utf8', maxBuffer: 2 ** 26, stdio: ['ignore', 'pipe', 'ignore'] });
+  if (!stdout?.startsWith('{')) return; // no command line, or one without that command
+  const file = join(dist, 'pipeline.schema.json');
+  writeFileSync(`${file}.tmp`, stdout);
+  renameSync(`${file}.tmp`, file);
+}
+
 /** Deletes builds that no live process uses; the newest two stay. @param {string} dist @param {string} current */
 function prune(dist, current) {
   const builds = readdirSync(dist).filter((name) => /^[0-9a-f]{12}$/.test(name) && name !== current)
@@ -179,6 +189,7 @@ export async function build(project, { force = false } = {}) {
       const shim = join(dist, 'api.js');
       writeFileSync(`${shim}.tmp`, `export * from './${name}/api.js';\n`);
       renameSync(`${shim}.tmp`, shim);
+      writeSchema(dist, name);
       writeRecord(project, record);
       prune(dist, name);
       return name;
