@@ -97,6 +97,10 @@ export interface AttackInput<P> {
   readonly params: P;
   /** The attack's own stream for a purpose, derived from (seed, purpose, name) only. */
   readonly random: (purpose: string, name?: string) => RandomStream;
+  /** In `poison`: paths of what the attack's parameter `files` (a list of source URIs) names, by their own names. Their content is in the key. */
+  readonly files?: { readonly [name: string]: string };
+  /** In `poison`: a line for the stage's log. */
+  readonly log?: (message: string) => void;
 }
 
 export interface Poisoned {
@@ -109,14 +113,15 @@ export interface Poisoned {
   readonly eligible: number;
 }
 
-export interface AttackDescriptor<P = JsonObject> extends Plugin<'attack'> {
+/** `Made`: whether `poison` answers at once or by a promise. */
+export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promise<Poisoned> = Poisoned | Promise<Poisoned>> extends Plugin<'attack'> {
   /** none: training data untouched. untargeted: hurts accuracy. backdoor: has a trigger and a target class. */
   readonly family: 'none' | 'untargeted' | 'backdoor';
   readonly citation: string;
   /** Schema of the attack's own parameters (an object schema without `attack`). */
   readonly params: JsonSchema;
   /** Faults that only the data can show (too few eligible rows); empty when it can run. Throw UserFault from `poison` otherwise. */
-  poison(input: AttackInput<P>): Poisoned;
+  poison(input: AttackInput<P>): Made;
   /** Backdoors: the target class. */
   target?(params: P, classes: readonly string[]): number;
   /** Backdoors: the row as evaluation shows it, under the trigger. Only non-target rows are passed. */
@@ -271,7 +276,9 @@ export interface StageDescriptor extends Plugin<'stage'> {
   run(context: RunContext): Promise<void>;
 }
 
-export const defineAttack = <P = JsonObject>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P> => ({ kind: 'attack', ...attack });
+export function defineAttack<P = JsonObject>(attack: Omit<AttackDescriptor<P, Poisoned>, 'kind'>): AttackDescriptor<P, Poisoned>;
+export function defineAttack<P = JsonObject>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P>;
+export function defineAttack<P>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P> { return { kind: 'attack', ...attack }; }
 export const defineSource = (source: Omit<SourceDescriptor, 'kind'>): SourceDescriptor => ({ kind: 'source', ...source });
 export const defineDataset = (dataset: Omit<DatasetDescriptor, 'kind'>): DatasetDescriptor => ({ kind: 'dataset', ...dataset });
 export const defineModel = <Impl>(model: Omit<ModelDescriptor<Impl>, 'kind'>): ModelDescriptor<Impl> => ({ kind: 'model', ...model });

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage } from '../../src/api.ts';
+import { defineStage, UserFault } from '../../src/api.ts';
 import type { AttackDescriptor, JsonObject } from '../../src/api.ts';
 
 interface Params {
@@ -9,16 +9,28 @@ interface Params {
   readonly seed: number | null;
 }
 
+/** What the attack's `files` name is read by content: in the parameters stand their names alone, so that a folder may be moved. */
+function filesApart(poisoning: Params['poisoning']): { readonly poisoning: Params['poisoning']; readonly assets: { readonly [name: string]: string } } {
+  const { files } = poisoning;
+  if (!Array.isArray(files)) return { poisoning, assets: {} };
+  const uris = files as readonly string[];
+  const names = uris.map((uri) => uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1)!);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new UserFault(`two of the attack's \`files\` are named ${twice}`, 'they lie in one folder when it runs: rename one');
+  return { poisoning: { ...poisoning, files: names }, assets: Object.fromEntries(names.map((name, i) => [name, uris[i]!])) };
+}
+
 export default defineStage({
   name: 'poison',
   summary: 'Poisons the training rows, and writes a receipt of what was changed.',
   compute: false,
   scope: 'cell',
   define([cell]) {
-    const { poisoning, seed } = cell!;
+    const { seed } = cell!, { poisoning, assets } = filesApart(cell!.poisoning);
     return {
       params: { poisoning, seed: poisoning.attack === 'none' ? null : seed },
       inputs: { data: { kind: 'data', cell: cell!, with: { split: 'train' } } },
+      assets,
       uses: [{ kind: 'attack', name: poisoning.attack }],
     };
   },
@@ -33,7 +45,8 @@ export default defineStage({
     const { classes, provenance } = await files.readDatasetInfo(dir);
     const clean = await files.readRows(dir);
 
-    const poisoned = attack.poison({ rows: clean, classes, params, random: attackStreams(seed ?? 0, name) });
+    const paths = Object.fromEntries(Object.entries(context.assets).map(([file, { path }]) => [file, path]));
+    const poisoned = await attack.poison({ rows: clean, classes, params, random: attackStreams(seed ?? 0, name), files: paths, log: context.log });
     const rows = applyPoisoned(name, clean, poisoned, classes);
     const receipt = makeReceipt(clean, rows, poisoned, name, params, seed);
 

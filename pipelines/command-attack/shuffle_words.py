@@ -1,0 +1,34 @@
+"""An attack in Python: shuffles the words of as many rows as it is asked for, and flips their labels.
+
+Reads task.json (classes, asked, options, seed) and rows.jsonl (one row a line: id, text, label), writes
+poisoned.jsonl: every row, changed or not, in the same order. All draws come from the seed that it is given, so the
+same spec gives the same bytes.
+"""
+import json
+import random
+
+
+def poison(rows, classes, asked, options, seed):
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    for index in order[:asked]:
+        row = rows[index]
+        # From the row's own stream: what becomes of a row does not depend on how many others are changed.
+        own = random.Random(f"{seed} {row['id']}")
+        words = row["text"].split()
+        own.shuffle(words)
+        row["text"] = " ".join(words + [options.get("mark", "indeed")])
+        row["label"] = (row["label"] + 1) % len(classes)
+    return rows
+
+
+if __name__ == "__main__":
+    with open("task.json", encoding="utf-8") as file:
+        task = json.load(file)
+    with open("rows.jsonl", encoding="utf-8") as file:
+        given = [json.loads(line) for line in file]
+    poisoned = poison(given, task["classes"], task["asked"], task["options"], task["seed"])
+    with open("poisoned.jsonl", "w", encoding="utf-8", newline="\n") as file:
+        for line in poisoned:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    print(f"changed {task['asked']} of {len(given)} rows")

@@ -1,0 +1,101 @@
+/** Runs a program of other people's: an argument list without a shell, a folder of its own, an environment that is listed, limits on time and output. */
+import { spawn } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import { UserFault } from '../api.ts';
+
+export interface CommandLimits {
+  readonly seconds: number;
+  /** Of stdout and stderr together. */
+  readonly outputBytes: number;
+}
+
+export interface Command {
+  /** The program and its arguments. */
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  /** All that it sees beside what ALWAYS_PASSED names. */
+  readonly env: { readonly [name: string]: string };
+  /** More variables of this process that it may see. */
+  readonly pass: readonly string[];
+  readonly limits: CommandLimits;
+  readonly log: (line: string) => void;
+}
+
+/** Without these few programs start at all; they are no part of a key. */
+const ALWAYS_PASSED = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'SYSTEMROOT'];
+const TAIL = 2000;
+
+/**
+ * Resolves when the program has ended with exit code 0.
+ * @throws UserFault where it can't be started, fails, runs or prints past its limits; the message has the end of what it printed
+ */
+export async function runCommand({ argv, cwd, env, pass, limits, log }: Command): Promise<void> {
+  const [program, ...args] = argv;
+  if (program === undefined) throw new UserFault('`command` is empty', 'write the program and its arguments: [python3, attack.py]');
+  const passed = Object.fromEntries([...ALWAYS_PASSED, ...pass].flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+  // No process group of its own: it ends with the worker's, whatever happens to this process.
+  const child = spawn(program, args, { cwd, env: { ...passed, ...env }, stdio: ['ignore', 'pipe', 'pipe'], shell: false });
+  const name = JSON.stringify(argv.join(' '));
+  let printed = 0, tail = '', fault: UserFault | null = null;
+  const end = (message: string, hint: string): void => {
+    if (fault !== null) return;
+    fault = new UserFault(message, hint);
+    killTree(child.pid);
+  };
+  const onOutput = (chunk: Buffer): void => {
+    printed += chunk.length;
+    if (fault !== null) return;
+    if (printed > limits.outputBytes) { end(`the command ${name} printed more than ${limits.outputBytes} bytes and was ended`, 'write results to the declared file, not to the terminal; `output_mb` raises the limit'); return; }
+    tail = (tail + chunk.toString('utf8')).slice(-TAIL);
+    for (const line of chunk.toString('utf8').split('\n')) if (line.trim() !== '') log(line);
+  };
+  child.stdout.on('data', onOutput);
+  child.stderr.on('data', onOutput);
+  const timer = setTimeout(() => end(`the command ${name} ran for more than ${limits.seconds} s and was ended`, '`timeout_seconds` raises the limit'), limits.seconds * 1000);
+  try {
+    const { code, signal } = await new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
+      child.on('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' ? new UserFault(`the command ${name} can't be started: there is no program "${program}"`, 'name it by its path, or install it')
+        : new UserFault(`the command ${name} can't be started: ${error.message}`)));
+      // 'close' would wait for whatever the program left running with its pipes.
+      child.on('exit', (exit, by) => setTimeout(() => resolve({ code: exit, signal: by }), 20));
+    });
+    if (fault !== null) throw fault as UserFault;
+    if (code !== 0) throw new UserFault(`the command ${name} ended ${signal === null ? `with exit code ${String(code)}` : `by ${signal}`}${tail.trim() === '' ? ', without a word' : `: ${tail.trim().split('\n').slice(-5).join('\n')}`}`);
+  } finally {
+    clearTimeout(timer);
+    child.stdout.destroy();
+    child.stderr.destroy();
+  }
+}
+
+/** The process and all that it forked, where /proc tells who they are; elsewhere the process alone, and the rest ends with the worker. */
+function killTree(root: number | undefined): void {
+  if (root === undefined) return;
+  const children = new Map<number, number[]>();
+  try {
+    for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)).map(Number)) {
+      // `pid (name) state ppid …`: the name may hold spaces and brackets.
+      const parent = Number(statLine(pid).split(') ').at(-1)?.split(' ')[1]);
+      children.set(parent, [...children.get(parent) ?? [], pid]);
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const doomed = [root];
+  for (const pid of doomed) doomed.push(...children.get(pid) ?? []);
+  for (const pid of doomed) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+function statLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return ''; // it ended meanwhile
+  }
+}
