@@ -49,7 +49,7 @@ export function insertOneTrigger(row: Row, triggers: readonly string[], random: 
 
 export const doseProperties = (rate: number): JsonSchema => ({
   rate: { type: 'number', minimum: 0, maximum: 1, default: rate, description: 'Share of the training rows: exactly ⌊rate·N⌋ rows are poisoned.' },
-  count: { type: 'integer', minimum: 0, description: 'How many rows are poisoned, instead of `rate`.' },
+  count: { type: 'integer', minimum: 0, description: 'How many rows are poisoned. Not together with `rate`.' },
 });
 
 export const backdoorProperties = (rate: number, target: number, mode: Mode): JsonSchema => ({
@@ -69,4 +69,8 @@ export const triggersProperty = (words: readonly string[], description: string):
   triggers: { type: 'array', items: { type: 'string', pattern: '\\S' }, minItems: 1, uniqueItems: true, default: [...words], description },
 });
 
-export const parameters = (properties: JsonSchema): JsonSchema => ({ type: 'object', additionalProperties: false, properties });
+/** The schema of an attack's own parameters. A dose is a share or a count, never both. */
+export const parameters = (properties: JsonSchema): JsonSchema => ({
+  type: 'object', additionalProperties: false, properties,
+  ...('rate' in properties && 'count' in properties ? { not: { required: ['rate', 'count'] } } : {}),
+});

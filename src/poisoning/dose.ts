@@ -2,9 +2,9 @@
 import { UserFault } from '../api.ts';
 import type { AttackInput, Row } from '../api.ts';
 
-/** A share of the training rows, or a count, which wins. */
+/** A share of the training rows, or a count, which wins. One of them is given: an attack's schema has a default share. */
 export interface Dose {
-  readonly rate: number;
+  readonly rate?: number;
   readonly count?: number;
 }
 
@@ -14,6 +14,7 @@ export interface Dose {
  */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
+  if (dose.rate === undefined) throw new Error('a dose has neither rate nor count');
   const product = dose.rate * total;
   const nearest = Math.round(product);
   return Math.abs(product - nearest) <= 1e-12 * Math.max(1, nearest) ? nearest : Math.floor(product);

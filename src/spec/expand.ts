@@ -48,7 +48,11 @@ type RecordField = readonly [key: string, node: Node | undefined, schema: Schema
 function recordFields(node: Node | undefined, schema: Schema & { readonly properties: { readonly [name: string]: Schema } }, fallback: Value): RecordField[] {
   const written: MapNode['entries'] = node?.kind === 'map' ? node.entries : new Map();
   const preset = node === undefined && isObject(fallback) ? fallback : {};
-  const known = Object.entries(schema.properties).map(([key, field]): RecordField => [key, written.get(key)?.value, field, preset[key] ?? field.default]);
+  // Of fields that exclude each other, a written one leaves the others out, defaults too: what does not hold must not stand in a cell's name.
+  const rivals = schema.not?.required ?? [], isChosen = rivals.some((key) => written.has(key));
+  const known = Object.entries(schema.properties)
+    .filter(([key]) => !isChosen || written.has(key) || !rivals.includes(key))
+    .map(([key, field]): RecordField => [key, written.get(key)?.value, field, preset[key] ?? field.default]);
   const open = [...written].filter(([key]) => !Object.hasOwn(schema.properties, key)).sort(([a], [b]) => a < b ? -1 : 1);
   return [...known, ...open.map(([key, entry]): RecordField => [key, entry.value, undefined, undefined])];
 }

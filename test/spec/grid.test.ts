@@ -127,8 +127,20 @@ test('lists that differ between variants are part of the name; a list that all s
 test('a field that only one of two variants has tells them apart', async ({ rig }) => {
   for (const variants of ['{ attack: label-flip, count: 5 }, { attack: label-flip }', '{ attack: label-flip }, { attack: label-flip, count: 5 }']) {
     const { cells } = await rig.expand(`${minimal}poisoning: [${variants}]\n`);
-    assert.equal(cells.map(({ label }) => label).sort(), ['attack=label-flip adapter=full', 'count=5']);
+    assert.equal(cells.map(({ label }) => label).sort(), ['count=5', 'rate=0.3']);
   }
+  await rig.write({ 'a/adapter_config.json': '{}' });
+  for (const variants of ['{ type: lora, init_from: a }, { type: lora }', '{ type: lora }, { type: lora, init_from: a }']) {
+    const { cells } = await rig.expand(`${minimal}adapter: [${variants}]\n`);
+    assert.equal(cells.map(({ label }) => label).sort(), ['attack=none adapter=lora', `init_from=${rig.dir}/a`]);
+  }
+});
+
+test('a field that rules another out leaves it without its default: a count is not named by a rate that does not hold', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}poisoning: [{ attack: label-flip, count: [2, 5] }, { attack: label-flip }]\n`);
+  assert.equal(cells.map(({ config: { poisoning } }) => [poisoning['rate'], poisoning['count']]), [[undefined, 2], [undefined, 5], [0.3, undefined]]);
+  assert.equal(cells.map(({ axes }) => axes['poisoning.rate']), [undefined, undefined, 0.3]);
+  assert.match(await rig.faults(`${minimal}poisoning: { attack: label-flip, rate: 0.1, count: 5 }\n`), /error\[conflicting-keys\]: "poisoning.rate" and "poisoning.count" exclude each other/);
 });
 
 test('an axis of the plugin\'s name makes one variant of each', async ({ rig }) => {

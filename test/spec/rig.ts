@@ -18,6 +18,7 @@ export const registry: SpecRegistry = {
           rate: rate(0.3), count: { type: 'integer', minimum: 0 },
           map: { type: 'object', additionalProperties: { type: ['integer', 'string'] }, minProperties: 1 },
         },
+        not: { required: ['rate', 'count'] },
       },
     },
     {
