@@ -43,7 +43,8 @@ export default defineStage({
     const attack = context.plugin<AttackDescriptor>('attack', name);
     const dir = context.inputs['data']!.dir;
     const { classes, provenance } = await files.readDatasetInfo(dir);
-    const clean = await files.readRows(dir);
+    // An attack that wrote into the rows it was given would change the training set unseen by its receipt.
+    const clean = Object.freeze((await files.readRows(dir)).map(row => Object.freeze(row)));
 
     const paths = Object.fromEntries(Object.entries(context.assets).map(([file, { path }]) => [file, path]));
     const poisoned = await attack.poison({ rows: clean, classes, params, random: attackStreams(seed ?? 0, name), files: paths, log: context.log });

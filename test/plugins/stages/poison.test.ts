@@ -78,6 +78,17 @@ test('the same seed gives the same bytes, another seed others', async ({ dir }) 
   assert.is.not(await bytes(1, 'c'), await bytes(2, 'd'));
 });
 
+test('an attack that writes into the rows it was given fails: no receipt would show what it did', async ({ dir }) => {
+  const sly = { ...none, name: 'sly', poison: ({ rows }: { rows: readonly { label: number }[] }) => { rows[0]!.label = 1 - rows[0]!.label; return { changed: [], negatives: [], asked: 0, eligible: 0 }; } };
+  try {
+    await run(dir, { poisoning: { attack: 'sly' }, seed: 1 }, 'out', { sly });
+  } catch (error) {
+    assert.match((error as Error).message, /read only property 'label'/);
+    return;
+  }
+  assert.unreachable('it passed');
+});
+
 test('an attack that returns the wrong shape fails under its name', async ({ dir }) => {
   const odd = { ...none, name: 'odd', poison: () => ({ changed: 'all of them' }) };
   try {
