@@ -1,5 +1,6 @@
 /** A run as a terminal shows it: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
+import type { PerKind } from '../execute/patience.ts';
 import { runPrepared } from '../engine/run.ts';
 import type { RunStart, RunSummary, Watcher } from '../engine/run.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -10,6 +11,8 @@ import { count, duration, json, out, paintErr, say } from './terminal.ts';
 
 export interface ExecuteOptions extends Pick<SpecOptions, 'jobs' | 'json'> {
   readonly failFast?: boolean;
+  readonly retries?: PerKind;
+  readonly timeout?: PerKind;
   /** Left out: every stage. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
 }
@@ -22,6 +25,7 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
     jobs: options.jobs, failFast: options.failFast === true, signal: stop.signal, argv: process.argv.slice(2),
     note: (message) => say(paintErr.yellow(message)),
     watch: (start) => watch(prepared, start, stop, options),
+    patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
     ...(options.mayRun ? { mayRun: options.mayRun } : {}),
   });
   const { run, tally, report, interrupted } = summary;

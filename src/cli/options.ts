@@ -19,6 +19,26 @@ function wholeNumber(value: string): number {
   return n;
 }
 
+/** `2` for every kind, `train=2` for one; the option may be repeated. */
+const perKind = (parse: (text: string) => number) => (value: string, before: { readonly [kind: string]: number } | undefined): { readonly [kind: string]: number } => {
+  const at = value.indexOf('=');
+  return { ...before, [at < 0 ? '*' : value.slice(0, at)]: parse(value.slice(at + 1)) };
+};
+
+function seconds(text: string): number {
+  const [, n, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(s|m|h)?$/.exec(text) ?? [];
+  if (n === undefined) throw new UserFault(`--timeout takes a time such as 90s, 30m or 2h, got "${text}"`);
+  return Number(n) * { s: 1, m: 60, h: 3600 }[unit as 's' | 'm' | 'h'];
+}
+
+function tries(text: string): number {
+  if (!/^\d+$/.test(text)) throw new UserFault(`--retries takes a whole number from 0, got "${text}"`);
+  return Number(text);
+}
+
+export const retriesOption = (): Option => new Option('--retries <[kind=]n>', 'try a failed stage again; may be repeated').argParser(perKind(tries));
+export const timeoutOption = (): Option => new Option('--timeout <[kind=]time>', 'end a stage that runs longer (90s, 30m, 2h); may be repeated').argParser(perKind(seconds));
+
 export const storeOption = (): Option => new Option('--store <dir>', 'where results are kept').default(defaultStore);
 export const jsonOption = (): Option => new Option('--json', 'print facts as JSON');
 

@@ -3,7 +3,8 @@ import { Command, CommanderError, Option } from 'commander';
 import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
-import { jsonOption, storeOption, withSpecOptions } from './options.ts';
+import type { ExecuteOptions } from './execute.ts';
+import { jsonOption, retriesOption, storeOption, timeoutOption, withSpecOptions } from './options.ts';
 import type { SpecOptions } from './options.ts';
 import { SpecFault } from '../engine/faults.ts';
 import { paintErr, say } from './terminal.ts';
@@ -36,8 +37,8 @@ function createProgram(does: Does): Command {
   const onSpec = (name: string, summary: string): Command => withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
 
   onSpec('run', 'run what is missing, then print the path of the report')
-    .option('--fail-fast', 'start nothing more after a failure')
-    .action(does(async (spec: string, options: SpecOptions & { failFast?: boolean }) => (await import('./run.ts')).runCommand(spec, options)));
+    .option('--fail-fast', 'start nothing more after a failure').addOption(retriesOption()).addOption(timeoutOption())
+    .action(does(async (spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout'>) => (await import('./run.ts')).runCommand(spec, options)));
   onSpec('plan', 'show what would run, and what is cached')
     .addOption(new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(['json', 'dot']))
     .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))

@@ -1,11 +1,12 @@
 /** `dosimeter run SPEC` and `dosimeter report SPEC`. */
 import { UserFault } from '../api.ts';
 import { execute } from './execute.ts';
+import type { ExecuteOptions } from './execute.ts';
 import type { SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
 import { say } from './terminal.ts';
 
-export async function runCommand(spec: string, options: SpecOptions & { readonly failFast?: boolean }): Promise<number> {
+export async function runCommand(spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout'>): Promise<number> {
   return execute(await prepare(spec, options, { fetch: true, note: say }), options);
 }
 

@@ -5,6 +5,7 @@
 import os from 'node:os';
 import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
+import type { Patience, PerKind } from '../execute/patience.ts';
 import type { RunEvent } from '../execute/types.ts';
 import type { Diagnostic, Result } from '../spec/types.ts';
 import { plannedStage, resultsOf } from './facts.ts';
@@ -15,7 +16,7 @@ import { prepare } from './prepare.ts';
 import type { Prepared } from './prepare.ts';
 import { runPrepared } from './run.ts';
 
-export type { Diagnostic, Result, Results, RunEvent, StageInPlan };
+export type { Diagnostic, PerKind, Result, Results, RunEvent, StageInPlan };
 
 export interface SpecOptions {
   /** Where results are kept; default `.dosimeter/store` in the working folder. */
@@ -30,7 +31,7 @@ export interface SpecOptions {
   readonly onNote?: (message: string) => void;
 }
 
-export interface RunOptions extends SpecOptions {
+export interface RunOptions extends SpecOptions, Patience {
   /** Processor cores to use; default all. */
   readonly jobs?: number;
   /** Nothing more starts after a failure. */
@@ -79,6 +80,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
     return withPrepared(spec, options, true, async (prepared) => {
       const { run: id, tally, outcomes, interrupted, report } = await runPrepared(prepared, {
         jobs, failFast: options.failFast === true, signal: options.signal ?? new AbortController().signal, argv: ['run', spec], note: options.onNote ?? (() => undefined),
+        patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
         ...(options.onEvent ? { watch: () => ({ onEvent: options.onEvent!, close: () => undefined }) } : {}),
       });
       const failures = [...outcomes].flatMap(([stage, outcome]) => (outcome.state !== 'failed' ? [] : [{

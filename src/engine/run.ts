@@ -2,6 +2,8 @@
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Outcome, RunEvent } from '../execute/types.ts';
+import { checkPatience } from '../execute/patience.ts';
+import type { Patience } from '../execute/patience.ts';
 import type { Durations } from '../log/durations.ts';
 import type { PluginKind } from '../registry/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
@@ -31,6 +33,7 @@ export interface RunPreparedOptions {
   /** Processor cores to use. */
   readonly jobs: number;
   readonly failFast?: boolean;
+  readonly patience?: Patience;
   /** Left out: every stage. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /** Aborted: nothing more starts, what runs is ended, what is finished is kept. */
@@ -53,9 +56,10 @@ export interface RunSummary {
   readonly report: string | null;
 }
 
-/** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it */
+/** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */
 export async function runPrepared(prepared: Prepared, options: RunPreparedOptions): Promise<RunSummary> {
   const { plan, statuses, experiment, store } = prepared;
+  checkPatience(options.patience ?? {}, prepared.registry.names('stage'));
   const mayRun = options.mayRun ?? (() => true);
   const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
   const cached = statuses.filter(({ state }) => state === 'cached').length;
@@ -107,7 +111,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
       store, registry, assets, pool, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
-      facts: { environment: facts }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}),
+      facts: { environment: facts }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
     });
     await store.flush();
     const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));

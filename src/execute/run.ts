@@ -8,8 +8,11 @@ import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
 import { experimentFacts } from './facts.ts';
 import type { WorkerPool } from './pool.ts';
+import { forKind } from './patience.ts';
+import type { Patience } from './patience.ts';
 import { createCpuQueue } from './queue.ts';
 import { runStage } from './stage.ts';
+import type { Reading } from './stage.ts';
 import { keyComponents, missing } from './survey.ts';
 import type { Assets, StageStatus } from './survey.ts';
 import type { Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
@@ -24,6 +27,7 @@ export interface RunOptions {
   /** Processor cores to use. */
   readonly jobs: number;
   readonly failFast: boolean;
+  readonly patience?: Patience;
   /** Stages that this run may make; the others only count when they are cached. Left out: all. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /** Aborted: nothing starts any more, and what runs is asked to stop. */
@@ -139,7 +143,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
         if (found.state === 'damaged') onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again` });
         if (!await inputsIntact(stage)) return 'again';
         const experiment = stage.descriptor.scope === 'experiment' ? experimentFacts(plan, outcomes, options.environment) : undefined;
-        const outcome = await runStage(stage, { key, components, inputs, ...(experiment ? { experiment } : {}) }, plan.backend, options);
+        const outcome = await tryStage(stage, { key, components, inputs, ...(experiment ? { experiment } : {}) });
         // On a full disk every other stage would fail in the same way.
         if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome))) stopped = true;
         return outcome;
@@ -152,6 +156,16 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       if (name === 'UserFault') return { state: 'failed', error: message, internal: false, log: null, ...(hint === undefined ? {} : { hint }) };
       options.log.line(stack ?? message);
       return { state: 'failed', error: `internal error: ${message}`, internal: true, log: options.log.file };
+    }
+  }
+
+  /** A full disk stays full; what else failed is tried again as often as was asked. */
+  async function tryStage(stage: PlannedStage, reading: Reading): Promise<Outcome> {
+    const tries = 1 + (forKind(options.patience?.retries, stage.kind) ?? 0);
+    for (let attempt = 1; ; attempt++) {
+      const outcome = await runStage(stage, reading, plan.backend, options);
+      if (outcome.state !== 'failed' || attempt === tries || isDiskFault(outcome) || signal.aborted) return outcome;
+      onEvent({ type: 'note', message: `${stage.id} failed (${outcome.error}); try ${attempt + 1} of ${tries}` });
     }
   }
 

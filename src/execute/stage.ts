@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
 import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
+import { forKind } from './patience.ts';
 import type { JobResult, PluginModule } from './protocol.ts';
 import type { RunOptions } from './run.ts';
 import type { Failed, Outcome } from './types.ts';
@@ -25,6 +26,12 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
   const log = options.log.stage(stage.id);
   onEvent({ type: 'stage-started', stage, log: log.file });
   log.line(`${stage.id} key ${key}`);
+  const seconds = forKind(options.patience?.timeout, stage.kind);
+  const stop = new AbortController();
+  const abort = (): void => stop.abort();
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
   try {
     const result = await pool.run({
       stage: plugin('stage', stage.kind),
@@ -38,12 +45,15 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
       onOutput: (text) => log.output(text),
       onLog: (message) => log.line(message),
       onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
-    }, signal);
+    }, stop.signal);
 
     if (result.type !== 'done') {
       rmSync(outDir, { recursive: true, force: true });
       if (signal.aborted) { log.line('stopped before its end'); return { state: 'abandoned' }; }
-      const failed = failure(result, log.file);
+      // It was asked to stop and then ended somehow: the time is why.
+      const failed: Failed = stop.signal.aborted
+        ? { state: 'failed', error: `it ran for more than ${seconds} s and was ended`, hint: '--timeout sets how long a stage may run', internal: false, log: log.file }
+        : failure(result, log.file);
       log.line(`failed: ${failed.error}`);
       if (failed.hint !== undefined) log.line(failed.hint);
       if (result.type === 'error') log.output(`${result.stack}\n`);
@@ -57,6 +67,8 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
     log.line(`done in ${result.seconds.toFixed(2)} s`);
     return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds: result.seconds, backend: components.backend };
   } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
     await log.close();
   }
 }
