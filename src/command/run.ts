@@ -1,6 +1,7 @@
 /** Runs a program of other people's: an argument list without a shell, a folder of its own, an environment that is listed, limits on time and output. */
 import { spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { UserFault } from '../api.ts';
 
 export interface CommandLimits {
@@ -23,7 +24,9 @@ export interface Command {
 
 /** Without these few programs start at all; they are no part of a key. */
 const ALWAYS_PASSED = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'SYSTEMROOT'];
+/** Of what it printed, for the message of a failure. */
 const TAIL = 2000;
+const AFTER_EXIT_MS = 1000;
 
 /**
  * Resolves when the program has ended with exit code 0.
@@ -42,27 +45,35 @@ export async function runCommand({ argv, cwd, env, pass, limits, log }: Command)
     fault = new UserFault(message, hint);
     killTree(child.pid);
   };
-  const onOutput = (chunk: Buffer): void => {
-    printed += chunk.length;
-    if (fault !== null) return;
-    if (printed > limits.outputBytes) { end(`the command ${name} printed more than ${limits.outputBytes} bytes and was ended`, 'write results to the declared file, not to the terminal; `output_mb` raises the limit'); return; }
-    tail = (tail + chunk.toString('utf8')).slice(-TAIL);
-    for (const line of chunk.toString('utf8').split('\n')) if (line.trim() !== '') log(line);
+  const listen = (stream: Readable): void => {
+    let rest = '';
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      printed += Buffer.byteLength(text);
+      if (fault !== null) return;
+      if (printed > limits.outputBytes) { end(`the command ${name} printed more than ${limits.outputBytes} bytes and was ended`, 'write results to the declared file, not to the terminal; `output_mb` raises the limit'); return; }
+      tail = (tail + text).slice(-TAIL);
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line.trim() !== '') log(line);
+    }).on('end', () => { if (rest !== '' && fault === null) log(rest); });
   };
-  child.stdout.on('data', onOutput);
-  child.stderr.on('data', onOutput);
+  listen(child.stdout);
+  listen(child.stderr);
   const timer = setTimeout(() => end(`the command ${name} ran for more than ${limits.seconds} s and was ended`, '`timeout_seconds` raises the limit'), limits.seconds * 1000);
+  let left: NodeJS.Timeout | undefined;
   try {
     const { code, signal } = await new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
       child.on('error', (error: NodeJS.ErrnoException) => reject(error.code === 'ENOENT' ? new UserFault(`the command ${name} can't be started: there is no program "${program}"`, 'name it by its path, or install it')
         : new UserFault(`the command ${name} can't be started: ${error.message}`)));
-      // 'close' would wait for whatever the program left running with its pipes.
-      child.on('exit', (exit, by) => setTimeout(() => resolve({ code: exit, signal: by }), 20));
+      child.on('close', (exit, by) => resolve({ code: exit, signal: by }));
+      // 'close' may wait for whatever the program left running with its pipes.
+      child.on('exit', (exit, by) => { left = setTimeout(() => resolve({ code: exit, signal: by }), AFTER_EXIT_MS); });
     });
     if (fault !== null) throw fault as UserFault;
     if (code !== 0) throw new UserFault(`the command ${name} ended ${signal === null ? `with exit code ${String(code)}` : `by ${signal}`}${tail.trim() === '' ? ', without a word' : `: ${tail.trim().split('\n').slice(-5).join('\n')}`}`);
   } finally {
     clearTimeout(timer);
+    clearTimeout(left);
     child.stdout.destroy();
     child.stderr.destroy();
   }
@@ -87,7 +98,8 @@ function killTree(root: number | undefined): void {
     try {
       process.kill(pid, 'SIGKILL');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      // Gone meanwhile, or another user's: nothing more can be done.
+      if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     }
   }
 }

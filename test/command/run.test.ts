@@ -66,6 +66,14 @@ function alive(pid: number): boolean {
   try { process.kill(pid, 0); return true; } catch { return false; }
 }
 
+test('what it leaves running does not hold it up; a line in two writes is one line', async ({ dir }) => {
+  const started = performance.now();
+  const { lines, done } = node(dir, 'require("child_process").spawn("sleep", ["20"], { stdio: "inherit" }).unref(); process.stdout.write("half ä"); setTimeout(() => process.stdout.write(" line\\nlast"), 100)');
+  await done;
+  assert.ok(performance.now() - started < 15_000);
+  assert.is(lines[0], 'half ä line');
+});
+
 test('a gigabyte of output is not waited for', async ({ dir }) => {
   const { done } = node(dir, 'const line = "x".repeat(65536); const more = () => { while (process.stdout.write(line)); process.stdout.once("drain", more); }; more();', { outputBytes: 200_000 });
   assert.match((await faultOf(done)).message, /printed more than 200000 bytes and was ended/);
