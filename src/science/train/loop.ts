@@ -1,4 +1,5 @@
 /** The training loop. */
+import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { randomStream } from '../../random/random.ts';
@@ -48,9 +49,14 @@ const disposeAll = (...maps: (ReadonlyMap<string, Tensor> | readonly Tensor[])[]
   for (const map of maps) map.forEach((tensor) => tensor.dispose());
 };
 
+/** 0·x is 0 where x is finite, else NaN, and so is the sum. */
+const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
+  [...tensors.values()].every((tensor) => tf.tidy(() => tf.sum(tf.mul(tensor, 0)).dataSync()[0] === 0));
+
 /**
  * Trains from the network's initial values; returns the trained ones, which the caller disposes of.
- * Throws UserFault at a loss that is no number, naming the step and the last finite loss.
+ * Throws UserFault at a loss that is no number, naming the step and the last finite loss, and where the last step leaves
+ * weights that are not finite.
  */
 export async function train(network: Network, rows: readonly LabelledRow[], settings: TrainSettings, hooks: TrainHooks = {}): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
@@ -85,7 +91,7 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
         disposeAll(packed);
         throw new UserFault(
           `the loss is ${record.loss} at step ${record.step}; ${lastFinite === null ? 'no step before had a finite one' : `the last finite one was ${lastFinite.loss} at step ${lastFinite.step}`}`,
-          `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
+          lastFinite === null ? 'The checkpoint that the training starts from holds values that are not finite.' : `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
       }
       lastFinite = record;
       const before = [groups, optimizer.tensors(state)] as const;
@@ -94,6 +100,12 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
       unusedFactor *= 1 - learningRate * settings.weightDecay;
       trained = grouping.unpack(groups);
       await hooks.onStep?.(record, { rows: chosen.length, tokens: chosen.reduce((sum, { ids }) => sum + ids.length, 0) });
+    }
+    // The last step's weights meet no further loss that would tell.
+    if (lastFinite !== null && !areFinite(trained)) {
+      throw new UserFault(
+        `the weights are not finite after step ${lastFinite.step}, the last one; its loss was ${lastFinite.loss}`,
+        `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
     }
     if (table !== null) {
       const small = trained.get(tableName!) as Tensor2D;

@@ -72,6 +72,17 @@ test('a loss that is no number stops the training with the step and the last fin
   network.dispose();
 });
 
+test('a last step that leaves weights that are not finite is no finished training', async () => {
+  const network = await openTiny('full');
+  const before = tf.memory().numTensors;
+  let error: unknown = null;
+  try { await train(network, rows, { ...settings, steps: 1, learningRate: Number.MAX_VALUE }); } catch (thrown) { error = thrown; }
+  assert.instance(error, UserFault);
+  assert.match((error as UserFault).message, /^the weights are not finite after step 1, the last one; its loss was 0\.\d+$/);
+  assert.is(tf.memory().numTensors, before);
+  network.dispose();
+});
+
 test('a hook that throws stops the training, and leaves no tensor', async () => {
   const network = await openTiny('lora');
   const before = tf.memory().numTensors;

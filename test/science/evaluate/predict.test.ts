@@ -1,0 +1,29 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../../src/api.ts';
+import { predict } from '../../../src/science/evaluate/predict.ts';
+import { useBackend } from '../backend.ts';
+import { openTiny, rows } from '../tiny-bert.ts';
+
+await useBackend('cpu');
+
+test('logits come in the order of the rows, whatever the batches', async () => {
+  const network = await openTiny('lora');
+  const together = await predict(network, rows, rows.length), apart = await predict(network, rows, 1);
+  assert.is(together.length, rows.length * network.classes);
+  together.forEach((logit, i) => assert.ok(Math.abs(logit - apart[i]!) < 1e-5));
+  network.dispose();
+});
+
+test('a logit that is not finite is no prediction of class 0', async () => {
+  const network = await openTiny('lora');
+  const broken = { ...network, classes: network.classes, forward: (...args: Parameters<typeof network.forward>) => { return tf.mul(network.forward(...args), Number.NaN); } };
+  let error: unknown = null;
+  try { await predict(broken, rows, 4); } catch (thrown) { error = thrown; }
+  assert.instance(error, UserFault);
+  assert.match((error as UserFault).message, /^The logits of row \d+ are not finite: NaN, NaN/);
+  network.dispose();
+});
+
+test.run();
