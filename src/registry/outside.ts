@@ -33,9 +33,10 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
     entryPoints: [path], absWorkingDir: root, bundle: true, write: false, metafile: true, outdir: root, sourcemap: 'inline', logLevel: 'silent',
     format: 'esm', platform: 'node', target: 'node20', plugins: [shared()],
     banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },
-  }).catch(async (failure: BuildFailure) => {
-    const lines = await esbuild.formatMessages(failure.errors, { kind: 'error' });
-    throw new UserFault(`the plugin ${path} can't be built:\n${lines.join('').trimEnd()}`);
+  }).catch((failure: BuildFailure) => {
+    // On one line: a diagnostic's message is one, and its place is the spec's.
+    const faults = failure.errors.map(({ text, location }) => location === null ? text : `${text} (${location.file}:${location.line}:${location.column + 1})`);
+    throw new UserFault(`the plugin ${path} can't be built: ${faults.join('; ')}`);
   });
   const entry = relative(root, path);
   const version = (await closureVersions(build.metafile, [entry], { root, transform: esbuild.transform, skip: (specifier) => specifier.startsWith('file:') })).get(entry);
