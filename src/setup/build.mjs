@@ -159,7 +159,7 @@ function prune(dist, current) {
 }
 
 /** The current build, if it is whole and nothing has changed since. @param {string} project @returns {string | null} */
-export function currentBuild(project) {
+export function unchangedBuild(project) {
   const record = readRecord(project);
   return record !== null && existsSync(join(project, 'dist', record.build, 'registry.json')) && changedSources(project, record).length === 0 ? record.build : null;
 }
@@ -174,7 +174,7 @@ export async function build(project, { force = false } = {}) {
   const dist = join(project, 'dist');
   return withLock(join(dist, '.lock'), async () => {
     // Another process may have built it while this one waited.
-    const built = force ? null : currentBuild(project);
+    const built = force ? null : unchangedBuild(project);
     if (built !== null) return built;
     for (;;) {
       const started = Date.now();
