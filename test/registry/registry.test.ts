@@ -109,7 +109,7 @@ test('an outside plugin may be TypeScript', async ({ dir }) => {
 test('each way in which an outside plugin is wrong is the user\'s fault, with the file', async ({ dir }) => {
   const load = (name: string, text: string): Promise<UserFault> => fault(() => loadOutsidePlugins([write(dir, { [name]: text })]));
   assert.match((await fault(() => loadOutsidePlugins([join(dir, 'none.mjs')]))).message, `the plugin ${join(dir, 'none.mjs')} does not exist`);
-  assert.match((await load('syntax.mjs', 'export default {\n  name: "x",,\n};\n')).message, 'syntax.mjs:2:12');
+  assert.match((await load('syntax.mjs', 'export default {\n  name: "x",,\n};\n')).message, 'syntax.mjs:2:13');
   assert.match((await load('import.mjs', 'import "./nowhere.mjs";\n')).message, 'Could not resolve "./nowhere.mjs"');
   assert.match((await load('throws.mjs', 'throw new Error("not today");\n')).message, 'throws.mjs throws when it is loaded: not today');
   assert.match((await load('empty.mjs', 'export const x = 1;\n')).message, 'empty.mjs exports no plugin: its default export is missing');

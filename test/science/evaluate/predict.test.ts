@@ -18,7 +18,7 @@ test('logits come in the order of the rows, whatever the batches', async () => {
 
 test('a logit that is not finite is no prediction of class 0', async () => {
   const network = await openTiny('lora');
-  const broken = { ...network, classes: network.classes, forward: (...args: Parameters<typeof network.forward>) => { return tf.mul(network.forward(...args), Number.NaN); } };
+  const broken = { ...network, classes: network.classes, forward: (...args: Parameters<typeof network.forward>) => { return tf.mul<ReturnType<typeof network.forward>>(network.forward(...args), Number.NaN); } };
   let error: unknown = null;
   try { await predict(broken, rows, 4); } catch (thrown) { error = thrown; }
   assert.instance(error, UserFault);
