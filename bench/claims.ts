@@ -33,7 +33,7 @@ const number = (x: number): string => x.toPrecision(3);
 
 export const printClaim = (c: Claim): string =>
   `${c.claim}: ${number(c.value)} ${c.unit} against ${number(c.peer_value)} (${c.peer}): ${number(c.ratio)}×`
-  + (c.goal === null ? '' : `, goal ${c.goal}×: ${c.holds === true ? 'holds' : 'MISSED'}`);
+  + (c.goal === null ? '' : `, goal ${number(c.goal)}×: ${c.holds === true ? 'holds' : 'MISSED'}`);
 
 /** The middle value, of an odd or even count. */
 export function median(values: readonly number[]): number {
