@@ -70,8 +70,11 @@ function summarise({ plan }: Prepared, { outcomes, tally, seconds, interrupted }
   const parts = Object.entries(tally).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
   const label = stageLabels(plan);
-  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
-  const failures = [...outcomes].flatMap(([id, outcome]) => (outcome.state === 'failed' ? [{ stage: byId.get(id)!, outcome }] : []));
+  // In the plan's order: which of two failed first by the clock is chance, and a rerun should name the same.
+  const failures = plan.stages.flatMap((stage) => {
+    const outcome = outcomes.get(stage.id);
+    return outcome?.state === 'failed' ? [{ stage, outcome }] : [];
+  });
   const first = failures[0];
   if (!first) return;
   const { stage, outcome } = first;
