@@ -82,6 +82,13 @@ export class UserFault extends Error {
   constructor(message: string, readonly hint?: string) { super(message); }
 }
 
+/** A user's fault as a Problem at a field; throws anything else on. By name, since plugins are bundled apart and each has its own class. */
+export function problemOf(error: unknown, path: Problem['path']): Problem {
+  const { name, message, hint } = error as UserFault;
+  if (name !== 'UserFault') throw error;
+  return { path, message, ...(hint === undefined ? {} : { hint }) };
+}
+
 interface Plugin<Kind extends string> {
   readonly kind: Kind;
   readonly name: string;

@@ -1,4 +1,4 @@
-import { defineStage } from '../../src/api.ts';
+import { defineStage, problemOf } from '../../src/api.ts';
 import type { Cell, DatasetDescriptor, JsonObject, Problem, ResolvedSplit, RunContext } from '../../src/api.ts';
 import { chooseFormat } from '../../src/data/format.ts';
 import { datasetUri } from '../../src/data/source-uri.ts';
@@ -104,7 +104,6 @@ function splitRequest(raw: JsonObject, assets: RunContext['assets'], plugin: Run
 }
 
 function problem(error: unknown, name: SplitName): Problem {
-  const fault = error as Error & { hint?: string; path?: readonly string[]; split?: SplitName };
-  if (fault.name !== 'UserFault') throw error;
-  return { path: ['data', fault.split ?? name, ...(fault.path ?? ['source'])], message: fault.message, ...(fault.hint === undefined ? {} : { hint: fault.hint }) };
+  const { path, split } = error as Error & { path?: readonly string[]; split?: SplitName };
+  return problemOf(error, ['data', split ?? name, ...(path ?? ['source'])]);
 }

@@ -22,7 +22,7 @@ interface Params {
 const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: { ...cell, poisoning: { attack: 'none' } }, with: { trigger: cell.poisoning } });
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { findModelDir }, { attackStreams }, { openTrained }, { openTokenizer }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
+  const [files, { modelOf }, { attackStreams }, { openTrained }, { openTokenizer }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
   ]);
@@ -31,8 +31,7 @@ async function run(context: RunContext): Promise<void> {
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = await files.readRows(dataDir);
   if (rows.length === 0) throw new UserFault('there is no validation row');
-  const asset = context.assets['model']!;
-  const model = { path: await findModelDir(asset.path), digest: asset.digest };
+  const model = await modelOf(context.assets['model']!);
   const { network, record } = await openTrained({
     trainDir: context.inputs['model']!.dir, model,
     architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
@@ -126,11 +125,10 @@ export default defineStage({
   async preflight({ params, assets, plugin }) {
     const { architecture: name, max_length: maxLength, inherited } = params as unknown as Params;
     if (inherited) return [];
-    const [{ checkTraining }, { findModelDir }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
-    const asset = assets['model']!;
+    const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
     const architecture = await plugin<ModelDescriptor<Architecture>>('model', name).load();
     try {
-      const problems = await checkTraining({ model: { path: await findModelDir(asset.path), digest: asset.digest }, architecture, maxLength: { value: maxLength, path: ['evaluate', 'max_length'] } });
+      const problems = await checkTraining({ model: await modelOf(assets['model']!), architecture, maxLength: { value: maxLength, path: ['evaluate', 'max_length'] } });
       return problems.filter(({ path }) => path[0] === 'evaluate'); // the rest is the train stage's to report
     } catch (error) {
       if ((error as Error).name === 'UserFault') return [];

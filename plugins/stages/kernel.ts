@@ -17,7 +17,7 @@ interface Params {
 const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { findModelDir }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernels }, { premises }, { writeNpy }] = await Promise.all([
+  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernels }, { premises }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/delta.ts'),
     import('../../src/science/io/npy.ts'),
@@ -27,8 +27,7 @@ async function run(context: RunContext): Promise<void> {
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = await files.readRows(dataDir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that the kernel is of has no row');
-  const asset = context.assets['model']!;
-  const model = { path: await findModelDir(asset.path), digest: asset.digest };
+  const model = await modelOf(context.assets['model']!);
   const trainDir = context.inputs['model']!.dir;
   const record = await readTrainRecord(trainDir);
   if (JSON.stringify(record.classes) !== JSON.stringify(classes)) {

@@ -1,8 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { memoryUsage } from 'node:process';
 import { join } from 'node:path';
-import { defineStage, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, Asset, Cell, JsonObject, ModelDescriptor, Problem, RunContext } from '../../src/api.ts';
+import { defineStage, problemOf, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, Cell, JsonObject, ModelDescriptor, Problem, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
@@ -40,21 +40,11 @@ async function load(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ p
   };
 }
 
-/** The checkpoint within the asset: packages keep theirs some folders down. */
-async function modelOf(asset: Asset): Promise<{ path: string; digest: string }> {
-  const { findModelDir } = await import('../../src/data/model-folder.ts');
-  return { path: await findModelDir(asset.path), digest: asset.digest };
-}
-
 async function preflight(context: Pick<RunContext, 'params' | 'assets' | 'plugin'>): Promise<readonly Problem[]> {
   const { params, architecture, implementation } = await load(context);
-  const { checkTraining } = await import('../../src/science/train/check.ts');
-  let model: { path: string; digest: string };
-  try { model = await modelOf(context.assets['model']!); } catch (error) {
-    const { name, message, hint } = error as UserFault;
-    if (name !== 'UserFault') throw error;
-    return [{ path: ['model', 'source'], message, ...(hint === undefined ? {} : { hint }) }];
-  }
+  const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
+  let model: Awaited<ReturnType<typeof modelOf>>;
+  try { model = await modelOf(context.assets['model']!); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
   return checkTraining({
@@ -65,8 +55,8 @@ async function preflight(context: Pick<RunContext, 'params' | 'assets' | 'plugin
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }] = await Promise.all([
-    import('../../src/data/rows-file.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
+  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }] = await Promise.all([
+    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/loop.ts'), import('../../src/science/train/batches.ts'),
   ]);
   const { params, architecture, implementation } = await load(context);

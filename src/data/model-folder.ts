@@ -2,9 +2,15 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { UserFault } from '../api.ts';
+import type { Asset, Digest } from '../api.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 const DEEPEST = 6;
+
+/** The checkpoint that an asset holds: its folder, and the digest under which it is kept warm. @throws as findModelDir */
+export async function modelOf(asset: Asset): Promise<{ readonly path: string; readonly digest: Digest }> {
+  return { path: await findModelDir(asset.path), digest: asset.digest };
+}
 
 /**
  * The one folder at or below `root` that holds `config.json` and safetensors weights, as an absolute path.

@@ -12,9 +12,6 @@ export interface BackdoorParams extends Dose {
   readonly mode: Mode;
 }
 
-/** What an evaluation hands to `trigger`. */
-export type TriggerInput<P> = Omit<AttackInput<P>, 'rows'>;
-
 /** The target class's label id. */
 export const targetId = (params: BackdoorParams, classes: readonly string[]): number => classId(params.target, classes, 'target');
 

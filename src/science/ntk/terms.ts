@@ -17,8 +17,6 @@ export interface Term {
   readonly coefficient: number;
 }
 
-export interface TermShape { readonly p: number; readonly q: number }
-
 /** ∂f_c/∂W = Σ_t δ^c_t h_tᵀ:  K_ff = Σ_{t,u} (δ·δ')(h·h') */
 export function fullTerms({ h, deltas }: LayerTokens): Term[] {
   return [{ a: deltas, b: h, coefficient: 1 }];

@@ -1,5 +1,5 @@
 /** Faults of a model, tokenizer and adapter that can be seen before anything runs. */
-import { UserFault, type JsonObject, type Problem } from '../../api.ts';
+import { problemOf, type JsonObject, type Problem } from '../../api.ts';
 import type { AdapterImplementation } from '../nn/adapter.ts';
 import { resolveNames } from '../nn/base.ts';
 import type { Architecture, LinearLayer } from '../nn/types.ts';
@@ -31,12 +31,6 @@ export function inspectModel(model: { readonly path: string; readonly digest: st
   return result;
 }
 
-const asProblem = (error: unknown, path: Problem['path']): Problem => {
-  const { name, message, hint } = error as UserFault;
-  if (name !== 'UserFault') throw error;
-  return { path, message, ...(hint === undefined ? {} : { hint }) };
-};
-
 export interface CheckOptions {
   readonly model: { readonly path: string; readonly digest: string };
   readonly architecture: Architecture;
@@ -48,7 +42,7 @@ export interface CheckOptions {
 /** Every fault that the model, the adapter and the length have. */
 export async function checkTraining({ model, architecture, maxLength, adapter }: CheckOptions): Promise<Problem[]> {
   let known: CheckedModel;
-  try { known = await inspectModel(model, architecture); } catch (error) { return [asProblem(error, ['model', 'source'])]; }
+  try { known = await inspectModel(model, architecture); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
   const problems: Problem[] = [];
   if (maxLength !== null && maxLength.value > known.positions) {
     problems.push({ path: maxLength.path, message: `rows of ${maxLength.value} tokens do not fit the model, which has ${known.positions} positions`, hint: `max_length can be ${known.positions} at most.` });
@@ -57,7 +51,7 @@ export async function checkTraining({ model, architecture, maxLength, adapter }:
     const { implementation, params, initFrom } = adapter;
     try {
       problems.push(...await implementation.check(params, { architecture, linears: known.linears, ...(initFrom === undefined ? {} : { initFrom }) }));
-    } catch (error) { problems.push(asProblem(error, ['adapter', 'init_from'])); }
+    } catch (error) { problems.push(problemOf(error, ['adapter', 'init_from'])); }
   }
   return problems;
 }
