@@ -5,14 +5,23 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
 const PARALLEL = Math.min(2, availableParallelism());
-const LIMIT_MS = 15 * 60_000;
+const LIMIT_MINUTES = 15;
+
+/** Test folders that are suites of their own: `npm test` leaves them out, `npm run test:NAME` runs one of them alone. */
+export const SUITES = /** @type {const} */ (['faults', 'peers']);
 
 /** @typedef {{ file: string, passed: number, failed: number, seconds: number, output: string, why: string | null }} Result */
 
-/** @param {string} project @param {readonly string[]} filters a file is run if its path contains one of them */
-function testFiles(project, filters) {
+/** @typedef {{ suite?: typeof SUITES[number], limitMinutes?: number, env?: NodeJS.ProcessEnv }} Options */
+
+/**
+ * @param {string} project @param {readonly string[]} filters a file is run if its path contains one of them
+ * @param {Options['suite']} suite left out: all but the suites' folders
+ */
+function testFiles(project, filters, suite) {
   return readdirSync(join(project, 'test'), { recursive: true, encoding: 'utf8' })
     .map((file) => `test/${file.replaceAll('\\', '/')}`)
+    .filter((file) => (suite === undefined ? !SUITES.some((name) => file.startsWith(`test/${name}/`)) : file.startsWith(`test/${suite}/`)))
     .filter((file) => file.endsWith('.test.ts') && (filters.length === 0 || filters.some((filter) => file.includes(filter))))
     .sort();
 }
@@ -24,23 +33,23 @@ function sum(output, line) {
   return [...plain.matchAll(new RegExp(`^ {2}${line}:\\s+(\\d+)$`, 'gm'))].reduce((total, [, count]) => total + Number(count), 0);
 }
 
-/** @param {string} project @param {string} file @returns {Promise<Result>} */
-function runFile(project, file) {
+/** @param {string} project @param {string} file @param {Options} options @returns {Promise<Result>} */
+function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
   const started = performance.now();
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: project, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_ENV: 'test' } });
+    const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: project, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env, NODE_ENV: 'test' } });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => { output += text; });
     let late = false;
     const timer = setTimeout(() => {
       late = true;
       child.kill('SIGKILL');
-    }, LIMIT_MS);
+    }, limitMinutes * 60_000);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       const [total, passed] = [sum(output, 'Total'), sum(output, 'Passed')];
       const failed = total - passed; // uvu's total leaves skipped tests out
-      const why = late ? `ran longer than ${LIMIT_MS / 60_000} minutes`
+      const why = late ? `ran longer than ${limitMinutes} minutes`
         : total === 0 && code === 0 ? 'ran no test: does it end with .run()?'
           : code !== 0 && failed === 0 ? `ended with ${signal ?? `exit code ${code}`}` : null;
       resolve({ file, passed, failed: failed + (why === null ? 0 : 1), seconds: (performance.now() - started) / 1000, output, why });
@@ -52,16 +61,17 @@ function runFile(project, file) {
  * Prints a line a file, the whole output of those that fail, and last the sum: `N passed, N failed`.
  * @param {string} project its `test/` is searched for `*.test.ts`
  * @param {readonly string[]} filters none: every file
+ * @param {Options} [options]
  * @returns {Promise<boolean>} whether all passed
  */
-export async function runTests(project, filters) {
-  const waiting = testFiles(project, filters);
-  if (waiting.length === 0) throw new Error(`no test file matches ${filters.join(' ')}`);
+export async function runTests(project, filters, options = {}) {
+  const waiting = testFiles(project, filters, options.suite);
+  if (waiting.length === 0) throw new Error(`no test file${options.suite === undefined ? '' : ` of test/${options.suite}`} matches ${filters.join(' ')}`);
   /** @type {Result[]} */
   const results = [];
   await Promise.all(Array.from({ length: PARALLEL }, async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const result = await runFile(project, file);
+      const result = await runFile(project, file, options);
       results.push(result);
       if (result.failed > 0) console.log(result.output.trimEnd());
       const faults = `${result.failed > 0 ? `, ${result.failed} failed` : ''}${result.why === null ? '' : ` (${result.why})`}`;

@@ -11,9 +11,13 @@ const file = (body: string, end = 'test.run();'): string => `import { suite } fr
 const GOOD = file('test("a", () => undefined); test("b", () => undefined); test.skip("c", () => undefined);');
 
 function runTests(project: TestProject, ...filters: string[]): { code: number | null; lines: string[] } {
+  return runSuite(project, {}, ...filters);
+}
+
+function runSuite(project: TestProject, options: object, ...filters: string[]): { code: number | null; lines: string[] } {
   const { code, stdout } = project.node(['--input-type=module', '-e', `
     import { runTests } from './src/setup/run-tests.mjs';
-    process.exitCode = await runTests(process.cwd(), ${JSON.stringify(filters)}) ? 0 : 1;
+    process.exitCode = await runTests(process.cwd(), ${JSON.stringify(filters)}, ${JSON.stringify(options)}) ? 0 : 1;
   `]);
   return { code, lines: stdout.trimEnd().split('\n') };
 }
@@ -57,6 +61,14 @@ test('a filter chooses by path', ({ project }) => {
   project.write('test/one.test.ts', GOOD);
   project.write('test/deep/two.test.ts', file('test("a", () => undefined);'));
   assert.is(runTests(project, 'deep/').lines.at(-1), '1 passed, 0 failed');
+});
+
+test('a suite of its own is left out, and runs alone with what it is given', ({ project }) => {
+  project.write('test/one.test.ts', GOOD);
+  project.write('test/faults/two.test.ts', file('test("full", () => { if (process.env.DOSIMETER_TESTS_FULL !== "1") throw new Error("short"); });'));
+  assert.is(runTests(project).lines.at(-1), '2 passed, 0 failed');
+  assert.is(runSuite(project, { suite: 'faults' }).lines.at(-1), '0 passed, 1 failed');
+  assert.is(runSuite(project, { suite: 'faults', env: { DOSIMETER_TESTS_FULL: '1' } }).lines.at(-1), '1 passed, 0 failed');
 });
 
 test.run();
