@@ -49,7 +49,8 @@ export function adaptedModel(network: Network): AdaptedModel {
     layers: linears.filter(({ name }) => adapter.targets.includes(name)).map((layer) => {
       const names = adapter.factors(layer.name);
       if (names === null) return layer;
-      return { ...layer, lora: { A: initial.get(names.A) as Tensor2D, B: initial.get(names.B) as Tensor2D, scale: names.scale } };
+      const factors = { A: network.frozen(names.A) as Tensor2D, B: network.frozen(names.B) as Tensor2D, scale: names.scale };
+      return { ...layer, lora: { ...factors, ...(adapter.trains(names.A) ? {} : { freezeA: true }) } };
     }),
     weightName: (layer) => network.fileName(`${layer}.weight`),
     forward: (batch, tap) => network.forward(batch, initial, tap === undefined ? {} : { tap }),

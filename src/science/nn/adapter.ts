@@ -1,6 +1,6 @@
 /** The interface between an adapter (what of a model is trained, and how) and the network. One adapter is one plugin. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import type { JsonObject, Problem } from '../../api.ts';
+import type { JsonObject, Problem, RandomStream } from '../../api.ts';
 import type { Architecture, HostTensor, LinearLayer, ParameterSpec } from './types.ts';
 
 /** A parameter's tensor by name: the model's by canonical name, the adapter's by its own. */
@@ -24,19 +24,31 @@ export interface SaveContext {
   readonly parameters: readonly ParameterSpec[];
 }
 
+/** What a layer may look up. */
+export interface LayerContext {
+  readonly parameter: ParameterLookup;
+  /** Set while training: the stream by this name of the adapter's own dropout, of this step alone. */
+  readonly random?: (name: string) => RandomStream;
+}
+
 export interface Adapter {
-  /** Whether a model parameter (canonical name) is trained. The head always is; that is the network's business. */
+  /** Whether a parameter is trained, the model's by canonical name or one of the adapter's own. The head always is; that is the network's business. */
   trains(name: string): boolean;
-  /** Parameters of the adapter's own, all trained. */
+  /** Parameters of the adapter's own. */
   readonly parameters: readonly ParameterSpec[];
-  /** Where they start. */
+  /** Where they start; and parameters of the model that don't start from the checkpoint (biases that `initFrom` holds). */
   initial(seed: number): ReadonlyMap<string, HostTensor>;
   /** Layers that the kernels are over. */
   readonly targets: readonly string[];
   /** One linear layer under the adapter: x (S, n), weight (m, n), bias (m) → (S, m). */
-  linear(layer: string, x: Tensor2D, weight: Tensor2D, bias: Tensor1D, parameter: ParameterLookup): Tensor2D;
+  linear(layer: string, x: Tensor2D, weight: Tensor2D, bias: Tensor1D, context: LayerContext): Tensor2D;
   /** A layer's low-rank factors, where it has them. */
   factors(layer: string): FactorNames | null;
+  /**
+   * Whether the factors say all of it, so that several adapters can share one pass over the frozen base: each layer is
+   * y = xWᵀ + b + s(xAᵀ)Bᵀ, A and B of every layer and the head are trained, and nothing else is random or trained.
+   */
+  readonly packable: boolean;
   /** Writes `adapter/` (PEFT) or `model/` into a train stage's output folder. */
   save(outDir: string, context: SaveContext): Promise<void>;
 }

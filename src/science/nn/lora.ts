@@ -93,19 +93,21 @@ function loraAdapter(context: AdapterContext, plan: { rank: number; alpha: numbe
   const factors = new Map<string, FactorNames>();
   for (const [name, { rank, alpha }] of plan.layers) factors.set(name, { A: nameA(name), B: nameB(name), scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank) });
   const adapted = context.linears.filter(({ name }) => factors.has(name));
+  const own = new Set(adapted.flatMap(({ name }) => [nameA(name), nameB(name)]));
   return {
-    trains: () => false,
+    trains: (name) => own.has(name),
     parameters: adapted.flatMap(({ name, in: n, out: m }) => {
       const r = plan.layers.get(name)!.rank;
       return [{ name: nameA(name), shape: [r, n] }, { name: nameB(name), shape: [m, r] }];
     }),
     initial,
     targets: adapted.map(({ name }) => name),
-    linear: (layer, x, weight, bias, parameter) => {
+    linear: (layer, x, weight, bias, { parameter }) => {
       const names = factors.get(layer);
       return names === undefined ? linear(x, weight, bias) : loraLinear(x, weight, bias, parameter(names.A) as Tensor2D, parameter(names.B) as Tensor2D, names.scale);
     },
     factors: (layer) => factors.get(layer) ?? null,
+    packable: true,
     save: async (outDir, { architecture, read, parameters }) => {
       const layers = new Map<string, PeftFactors>();
       for (const { name } of adapted) layers.set(name, { A: await read(nameA(name)), B: await read(nameB(name)), alpha: plan.layers.get(name)!.alpha });

@@ -1,7 +1,7 @@
 /** A model under an adapter: its parameters parted into trained and frozen, and the forward pass over them. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { randomStream } from '../../random/random.ts';
+import { randomStream, type RandomStream } from '../../random/random.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
 import { openBase, type BaseModel } from './base.ts';
@@ -11,6 +11,8 @@ export type Tensors = ReadonlyMap<string, Tensor>;
 
 export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
+  /** Set while training: streams by name for the adapter's own dropout, of this step alone. */
+  readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
 }
 
@@ -74,7 +76,10 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     if (given !== undefined) hold(spec.name, given);
     else if (!base.tensors.has(spec.name)) hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed));
   }
-  for (const [name, tensor] of adapter.initial(seed)) hold(name, tensor);
+  for (const [name, tensor] of adapter.initial(seed)) {
+    own.get(name)?.dispose();
+    hold(name, tensor);
+  }
 
   const value = (name: string): Tensor => {
     const tensor = own.get(name) ?? base.tensors.get(name);
@@ -82,7 +87,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     return tensor;
   };
   const trained = modelParameters.map(({ name }) => name).filter((name) => isHead(name) || adapter.trains(name));
-  const trainable = [...adapter.parameters.map(({ name }) => name), ...trained];
+  const trainable = [...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)), ...trained];
   const initial = new Map<string, Tensor>();
   for (const name of trainable) {
     // The base's own tensors are marked constant for good: a trained one is a handle of its own on the same data.
@@ -91,12 +96,13 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   }
   for (const [name, tensor] of own) if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
 
-  const forward = (batch: readonly TokenRow[], values: Tensors = initial, { dropout, tap }: ForwardOptions = {}): Tensor2D => {
+  const forward = (batch: readonly TokenRow[], values: Tensors = initial, { dropout, adapterRandom: random, tap }: ForwardOptions = {}): Tensor2D => {
     const parameter = (name: string): Tensor => values.get(name) ?? value(name);
+    const layerContext = { parameter, ...(random === undefined ? {} : { random }) };
     return architecture.forward(config, batch, {
       parameter,
       linear: (layer, x, tokens) => {
-        const y = adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, parameter(`${layer}.bias`) as Tensor1D, parameter);
+        const y = adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, parameter(`${layer}.bias`) as Tensor1D, layerContext);
         return tap === undefined || isHead(`${layer}.`) ? y : tap(layer, x, y, tokens);
       },
       // A tap may hold on to what it is shown.

@@ -75,6 +75,8 @@ export interface LoraFactors {
   readonly B: Tensor2D; // (m, r)
   /** s = α/r, or α/√r for rsLoRA. */
   readonly scale: number;
+  /** A stays where it started (LoRA-FA): the kernel is over B alone. */
+  readonly freezeA?: boolean;
 }
 
 export interface AdaptedLayer extends LinearLayer {

@@ -3,8 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { crossEntropy } from '../nn/loss.ts';
 import { frugally } from '../tensor/differentiable.ts';
-import type { Network, Tensors } from '../nn/network.ts';
-import type { ForwardContext, TokenRow } from '../nn/types.ts';
+import type { ForwardOptions, Network, Tensors } from '../nn/network.ts';
+import type { TokenRow } from '../nn/types.ts';
 
 export interface Batch {
   readonly rows: readonly TokenRow[];
@@ -12,10 +12,10 @@ export interface Batch {
 }
 
 /** Mean cross-entropy over the batch and d/dp for every trained p, by name. The caller disposes of both. */
-export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, dropout?: ForwardContext['dropout']): { loss: Scalar; gradients: Map<string, Tensor> } {
+export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, options: Omit<ForwardOptions, 'tap'> = {}): { loss: Scalar; gradients: Map<string, Tensor> } {
   const names = [...trained.keys()];
   const { value, grads } = frugally(() => tf.engine().gradients(
-    () => crossEntropy(network.forward(rows, trained, dropout === undefined ? {} : { dropout }), labels),
+    () => crossEntropy(network.forward(rows, trained, options), labels),
     [...trained.values()], undefined, true));
   const gradients = new Map<string, Tensor>();
   // A parameter that the loss doesn't reach (an unused token type's table never is) has gradient zero, as in PyTorch.

@@ -61,7 +61,7 @@ const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
 export async function train(network: Network, rows: readonly LabelledRow[], settings: TrainSettings, hooks: TrainHooks = {}): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
   const order = batches({ rows: rows.length, batchSize: settings.batchSize, shuffle: settings.shuffle, seed: settings.seed });
-  const dropout = settings.dropout === 0 ? undefined : { rate: settings.dropout, random: randomStream(settings.seed, 'dropout') };
+  const modelDropout = settings.dropout === 0 ? {} : { dropout: { rate: settings.dropout, random: randomStream(settings.seed, 'dropout') } };
 
   const tableName = network.architecture.tokenTable;
   const whole = tableName === null ? undefined : network.initial.get(tableName) as Tensor2D | undefined;
@@ -80,7 +80,9 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
     for (let step = 0; step < settings.steps; step++) {
       const chosen = Array.from(order.next().value, (i) => seen[i]!);
       const learningRate = settings.learningRate * scheduleFactor({ kind: settings.schedule, warmup: settings.warmup, steps: settings.steps }, step);
-      const { loss, gradients } = lossAndGradients(network, trained, { rows: chosen, labels: chosen.map(({ label }) => label) }, dropout);
+      const { loss, gradients } = lossAndGradients(network, trained, { rows: chosen, labels: chosen.map(({ label }) => label) }, {
+        ...modelDropout, adapterRandom: (name) => randomStream(settings.seed, 'lora_dropout', `step-${step}/${name}`),
+      });
       disposeAll(trained);
       trained.clear();
       const packed = grouping.pack(gradients);

@@ -36,6 +36,18 @@ for (const backend of backends) {
   }
 }
 
+test('where A is frozen (LoRA-FA), the kernel is B\'s alone', async () => {
+  const options: MlpOptions = { lora };
+  const model = tokenMlp(options);
+  const frozen = { ...model, layers: model.layers.map((layer) => ({ ...layer, lora: { ...layer.lora!, freezeA: true } })) };
+  const low = finiteDifferenceKernel(model.weights, rows, options, LAYERS.map(({ name }) => `${name}.B`));
+  for (const method of methods) {
+    const found = await kernels(frozen, rows, { method });
+    assert.ok(relative(found.lora!, low) < tolerance.double, `${method}: ${relative(found.lora!, low)}`);
+  }
+  model.dispose();
+});
+
 test('each layer\'s trace is that of its own block', async () => {
   const options: MlpOptions = { lora };
   const model = tokenMlp(options);
