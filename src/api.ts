@@ -273,6 +273,12 @@ export interface StageDescriptor extends Plugin<'stage'> {
    * and it must show what is missing (`experiment.stages` has every failure). Without it a failed input blocks the stage.
    */
   readonly tolerant?: true;
+  /**
+   * Runs in the scheduler's own process, without the way to a worker and back (about a millisecond and a process's
+   * borders): for stages of a few file operations. What it throws is its failure, as anywhere; but nothing can end it
+   * while it computes, what it prints goes to the terminal (use `log`), and it must not leave the process or its folder.
+   */
+  readonly inline?: true;
   /** cell: one instance a distinct definition. experiment: one that joins the grid. */
   readonly scope: 'cell' | 'experiment';
   /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */

@@ -3,7 +3,9 @@ import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
 import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
 import { forKind } from './patience.ts';
-import type { JobResult, PluginModule } from './protocol.ts';
+import { inTurn, runInline } from './inline.ts';
+import type { JobHooks } from './pool.ts';
+import type { Job, JobResult, PluginModule } from './protocol.ts';
 import type { RunOptions } from './run.ts';
 import type { Failed, Outcome } from './types.ts';
 import type { PluginKind } from '../plan/graph.ts';
@@ -15,7 +17,12 @@ export interface Reading {
   readonly experiment?: ExperimentFacts;
 }
 
-export async function runStage(stage: PlannedStage, { key, components, inputs, experiment }: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
+export function runStage(stage: PlannedStage, reading: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
+  const once = (): Promise<Outcome> => runOnce(stage, reading, backend, options);
+  return stage.descriptor.inline === true ? inTurn(once) : once();
+}
+
+async function runOnce(stage: PlannedStage, { key, components, inputs, experiment }: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
   const { store, registry, pool, signal, onEvent } = options;
   const plugin = (kind: PluginKind, name: string): PluginModule => {
     const entry = registry.get(kind, name);
@@ -33,7 +40,7 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
   if (signal.aborted) abort();
   const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
   try {
-    const result = await pool.run({
+    const job: Job = {
       stage: plugin('stage', stage.kind),
       uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
       params: stage.params,
@@ -41,11 +48,15 @@ export async function runStage(stage: PlannedStage, { key, components, inputs, e
       assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, options.assets.get(uri)!])),
       outDir, backend, compute: stage.descriptor.compute,
       ...(experiment ? { experiment } : {}),
-    }, Math.min(options.jobs, Math.max(1, stage.resources.cpu)), {
+    };
+    const hooks: JobHooks = {
       onOutput: (text) => log.output(text),
       onLog: (message) => log.line(message),
       onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
-    }, stop.signal);
+    };
+    const result = await (stage.descriptor.inline === true
+      ? runInline(job, stage.descriptor, registry, hooks, stop.signal)
+      : pool.run(job, Math.min(options.jobs, Math.max(1, stage.resources.cpu)), hooks, stop.signal));
 
     if (result.type !== 'done') {
       rmSync(outDir, { recursive: true, force: true });

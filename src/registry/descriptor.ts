@@ -39,6 +39,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     compute: TRUTH,
     scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },
     define: METHOD, run: METHOD,
+    inline: { check: optional((value) => value === true), expected: 'true, or left out' },
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
     resources: { check: optional(method), expected: 'a function' },
     preflight: { check: optional(method), expected: 'a function' },
@@ -68,6 +69,7 @@ export function checkDescriptor(exported: unknown, file: string): { readonly kin
   if (kind === 'attack' && descriptor.family === 'backdoor') {
     for (const field of ['target', 'trigger']) if (!method(descriptor[field])) faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
   }
+  if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true) faults.push('inline: a stage that computes runs in a worker');
   if (faults.length > 0) throw new UserFault(`${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`);
   return { kind, name: descriptor.name as string };
 }

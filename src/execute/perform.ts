@@ -1,0 +1,54 @@
+/** Runs a stage's own code, in whatever process: what a worker and the scheduler (for inline stages) both do. */
+import { mkdirSync } from 'node:fs';
+import type { RunContext, StageDescriptor } from '../api.ts';
+import { fullDiskFault } from '../store/faults.ts';
+import { digestFiles } from '../store/files.ts';
+import type { Job, JobResult } from './protocol.ts';
+
+export interface PerformHooks {
+  readonly log: (message: string) => void;
+  readonly progress: (done: number, total: number, unit: string) => void;
+  /** A plugin that the job names in `uses`; undefined for any other. */
+  readonly plugin: (kind: string, name: string) => unknown;
+}
+
+/** Progress is told at most this often, and at its end. */
+const PROGRESS_MS = 100;
+
+/** Throws what the stage throws. @param started by `performance.now()`, where loading it counts as its time */
+export async function perform(job: Job, stage: StageDescriptor, hooks: PerformHooks, signal: AbortSignal, started = performance.now()): Promise<JobResult> {
+  mkdirSync(job.outDir, { recursive: true });
+  let lastProgress = 0;
+  const context: RunContext = {
+    params: job.params, inputs: job.inputs, assets: job.assets, outDir: job.outDir, backend: job.backend, signal,
+    log: (message) => hooks.log(String(message)),
+    progress: (done, total, unit) => {
+      const now = performance.now();
+      if (done < total && now - lastProgress < PROGRESS_MS) return;
+      lastProgress = now;
+      hooks.progress(done, total, unit);
+    },
+    plugin: <D>(kind: string, name: string): D => {
+      const plugin = hooks.plugin(kind, name);
+      if (plugin === undefined) throw new Error(`the stage "${job.stage.name}" asks for the ${kind} "${name}", which its definition doesn't name in \`uses\``);
+      return plugin as D;
+    },
+    ...(job.experiment ? { experiment: job.experiment } : {}),
+  };
+  const returned: unknown = await stage.run(context);
+  if (returned !== undefined) throw new TypeError(`the stage "${job.stage.name}" returned ${typeof returned}; its output is what it writes to outDir, and \`run\` returns nothing`);
+  const seconds = (performance.now() - started) / 1000;
+  const files = await digestFiles(job.outDir);
+  if (files.length === 0) throw new Error(`the stage "${job.stage.name}" wrote no file`);
+  return { type: 'done', files, seconds, peakMemoryMB: process.resourceUsage().maxRSS / 1024 };
+}
+
+/** What a stage threw, as a result. */
+export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
+  const error = fullDiskFault(thrown, 'the store');
+  if (!(error instanceof Error)) return { type: 'error', message: `it threw ${String(error)}, which is no Error`, stack: '' };
+  const { name, message, stack } = error, hint = (error as { hint?: unknown }).hint;
+  // By name: a plugin's bundle has a copy of the class of its own.
+  if (name === 'UserFault') return { type: 'fault', message, ...(typeof hint === 'string' ? { hint } : {}) };
+  return { type: 'error', message, stack: stack ?? '' };
+}
