@@ -6,10 +6,12 @@
 import type {
   DataSpec, EvaluateSpec, FisherSpec, HeadSpec, ModelSpec, NtkSpec, SplitSpec, TrainSpec,
 } from './spec/pipeline.generated.ts';
+import type { Executor, ExecutorContext } from './api/executor.ts';
 import type { RandomStream } from './random/random.ts';
 
 export type { SplitSpec } from './spec/pipeline.generated.ts';
 export type { RandomStream } from './random/random.ts';
+export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile } from './api/executor.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
@@ -233,6 +235,8 @@ export interface RunContext {
   readonly signal: AbortSignal;
   /** A plugin that `uses` declares. */
   plugin<D>(kind: 'attack' | 'dataset' | 'model' | 'adapter', name: string): D;
+  /** `StageDescriptor.limits`. */
+  readonly limits?: JsonObject;
   /** Facts about the whole experiment, for stages of scope `experiment`; not part of any key. */
   readonly experiment?: ExperimentFacts;
 }
@@ -284,9 +288,19 @@ export interface StageDescriptor extends Plugin<'stage'> {
   /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */
   define(cells: readonly Cell[], request: { readonly with: JsonObject; readonly goals: readonly string[] }): StageDefinition;
   resources?(params: JsonObject): Resources;
+  /** Handed to `run` as it is and part of no key: limits decide whether a result comes about, never what it is. */
+  readonly limits?: JsonObject;
   /** Faults in the input that can be seen before anything runs. */
   preflight?(context: Pick<RunContext, 'params' | 'assets' | 'plugin'>): Promise<readonly Problem[]>;
   run(context: RunContext): Promise<void>;
+}
+
+// ---- executors -----------------------------------------------------------------------------------------------------
+
+/** Where stages run. It is outside every key: what it does can't change a result. */
+export interface ExecutorDescriptor extends Plugin<'executor'> {
+  /** Once a run, before the first job. @throws UserFault where it can't work here */
+  open(context: ExecutorContext): Executor | Promise<Executor>;
 }
 
 export function defineAttack<P = JsonObject>(attack: Omit<AttackDescriptor<P, Poisoned>, 'kind'>): AttackDescriptor<P, Poisoned>;
@@ -297,5 +311,6 @@ export const defineDataset = (dataset: Omit<DatasetDescriptor, 'kind'>): Dataset
 export const defineModel = <Impl>(model: Omit<ModelDescriptor<Impl>, 'kind'>): ModelDescriptor<Impl> => ({ kind: 'model', ...model });
 export const defineAdapter = <Impl>(adapter: Omit<AdapterDescriptor<Impl>, 'kind'>): AdapterDescriptor<Impl> => ({ kind: 'adapter', ...adapter });
 export const defineStage = (stage: Omit<StageDescriptor, 'kind'>): StageDescriptor => ({ kind: 'stage', ...stage });
+export const defineExecutor = (executor: Omit<ExecutorDescriptor, 'kind'>): ExecutorDescriptor => ({ kind: 'executor', ...executor });
 
-export type AnyPlugin = AttackDescriptor<never> | SourceDescriptor | DatasetDescriptor | ModelDescriptor | AdapterDescriptor | StageDescriptor;
+export type AnyPlugin = AttackDescriptor<never> | SourceDescriptor | DatasetDescriptor | ModelDescriptor | AdapterDescriptor | StageDescriptor | ExecutorDescriptor;

@@ -13,6 +13,7 @@ export interface ExecuteOptions extends Pick<SpecOptions, 'jobs' | 'json'> {
   readonly failFast?: boolean;
   readonly retries?: PerKind;
   readonly timeout?: PerKind;
+  readonly executor?: string;
   /** Left out: every stage. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
 }
@@ -26,6 +27,7 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
     note: (message) => say(paintErr.yellow(message)),
     watch: (start) => watch(prepared, start, stop, options),
     patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
+    ...(options.executor === undefined ? {} : { executor: options.executor }),
     ...(options.mayRun ? { mayRun: options.mayRun } : {}),
   });
   const { run, tally, report, interrupted } = summary;

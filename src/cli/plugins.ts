@@ -4,7 +4,7 @@ import type { PluginKind } from '../registry/types.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import { json, out, paint, table } from './terminal.ts';
 
-const KINDS: readonly PluginKind[] = ['attack', 'adapter', 'stage', 'model', 'dataset', 'source'];
+const KINDS: readonly PluginKind[] = ['attack', 'adapter', 'stage', 'model', 'dataset', 'source', 'executor'];
 
 export async function pluginsCommand(options: { readonly json?: boolean }): Promise<number> {
   const registry = await loadRegistry();

@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
+import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
 import { jsonOption, retriesOption, storeOption, timeoutOption, withSpecOptions } from './options.ts';
 import type { SpecOptions } from './options.ts';
@@ -38,7 +39,8 @@ function createProgram(does: Does): Command {
 
   onSpec('run', 'run what is missing, then print the path of the report')
     .option('--fail-fast', 'start nothing more after a failure').addOption(retriesOption()).addOption(timeoutOption())
-    .action(does(async (spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout'>) => (await import('./run.ts')).runCommand(spec, options)));
+    .option('--executor <name>', 'where stages run (default: local; `dosimeter plugins` lists them)')
+    .action(does(async (spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>) => (await import('./run.ts')).runCommand(spec, options)));
   onSpec('plan', 'show what would run, and what is cached')
     .addOption(new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(['json', 'dot']))
     .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
@@ -52,6 +54,10 @@ function createProgram(does: Does): Command {
     .action(does(async (spec: string, options: SpecOptions) => (await import('./run.ts')).reportCommand(spec, options)));
   withSpecOptions(program.command('explain <spec> [stage]').description('say why stages would run: what changed since the most similar one')).addOption(jsonOption())
     .action(does(async (spec: string, stage: string | undefined, options: SpecOptions) => (await import('./explain.ts')).explainCommand(spec, stage, options)));
+  withSpecOptions(program.command('exec [spec] [stage]').description('run one stage by hand in a folder of its own, and compare it with the store\'s'))
+    .option('--out <dir>', 'where its files go (default: .dosimeter/exec/STAGE)')
+    .addOption(new Option('--job <file>', 'run the job in this file, as executors do').hideHelp()).addOption(new Option('--result <file>', 'how it ended').hideHelp()).addOption(jsonOption())
+    .action(does(async (spec: string | undefined, stage: string | undefined, options: ExecCommandOptions) => (await import('./exec.ts')).execCommand(spec, stage, options)));
   program.command('status [run]').description('say how the latest run stands').addOption(jsonOption())
     .action(does(async (run: string | undefined, options: { json?: boolean }) => (await import('./runs.ts')).statusCommand(run, options)));
   program.command('logs [stage]').description('print the log of a stage, or list the logs').option('--run <id>', 'of this run (default: the latest)').addOption(jsonOption())

@@ -6,7 +6,7 @@ import type { SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
 import { say } from './terminal.ts';
 
-export async function runCommand(spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout'>): Promise<number> {
+export async function runCommand(spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>): Promise<number> {
   return execute(await prepare(spec, options, { fetch: true, note: say }), options);
 }
 

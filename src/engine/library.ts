@@ -34,6 +34,8 @@ export interface SpecOptions {
 export interface RunOptions extends SpecOptions, Patience {
   /** Processor cores to use; default all. */
   readonly jobs?: number;
+  /** Where stages run: an executor's name; default `local`. */
+  readonly executor?: string;
   /** Nothing more starts after a failure. */
   readonly failFast?: boolean;
   /** Aborted: nothing more starts, and what is finished is kept. */
@@ -81,6 +83,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
       const { run: id, tally, outcomes, interrupted, report } = await runPrepared(prepared, {
         jobs, failFast: options.failFast === true, signal: options.signal ?? new AbortController().signal, argv: ['run', spec], note: options.onNote ?? (() => undefined),
         patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
+        ...(options.executor === undefined ? {} : { executor: options.executor }),
         ...(options.onEvent ? { watch: () => ({ onEvent: options.onEvent!, close: () => undefined }) } : {}),
       });
       const failures = [...outcomes].flatMap(([stage, outcome]) => (outcome.state !== 'failed' ? [] : [{

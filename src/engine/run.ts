@@ -7,6 +7,7 @@ import type { Patience } from '../execute/patience.ts';
 import type { Durations } from '../log/durations.ts';
 import type { PluginKind } from '../registry/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import { checkExecutor, defaultExecutor, openExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
 import { reportFile, runsDir } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
@@ -34,6 +35,8 @@ export interface RunPreparedOptions {
   readonly jobs: number;
   readonly failFast?: boolean;
   readonly patience?: Patience;
+  /** Where stages run; `local` by default. */
+  readonly executor?: string;
   /** Left out: every stage. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /** Aborted: nothing more starts, what runs is ended, what is finished is kept. */
@@ -60,6 +63,8 @@ export interface RunSummary {
 export async function runPrepared(prepared: Prepared, options: RunPreparedOptions): Promise<RunSummary> {
   const { plan, statuses, experiment, store } = prepared;
   checkPatience(options.patience ?? {}, prepared.registry.names('stage'));
+  const executor = options.executor ?? defaultExecutor;
+  await checkExecutor(prepared.registry, executor);
   const mayRun = options.mayRun ?? (() => true);
   const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
   const cached = statuses.filter(({ state }) => state === 'cached').length;
@@ -73,7 +78,7 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   const faults = await preflight(plan, lacking, prepared.assets, prepared.registry);
   if (faults.length > 0) throw new SpecFault(faults);
 
-  const { run, outcomes, interrupted, seconds } = await carryOut(prepared, lacking.map(({ stage }) => stage), cached, options);
+  const { run, outcomes, interrupted, seconds } = await carryOut(prepared, lacking.map(({ stage }) => stage), cached, { ...options, executor });
   const report = publishReport(experiment.name, plan.stages.map((stage) => {
     const outcome = outcomes.get(stage.id);
     return { stage, dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null };
@@ -83,23 +88,28 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   return { run, tally, outcomes, interrupted, seconds, report };
 }
 
-async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: RunPreparedOptions): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
+async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: RunPreparedOptions & { readonly executor: string }): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
   const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
-  const { jobs, signal } = options;
-  const [{ executePlan }, { createPool }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { workerModule }, { rememberCode }, { saveRoot }, { ifDiskAllows, onDisk }] = await Promise.all([
-    import('../execute/run.ts'), import('../execute/pool.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
-    import('../log/run-log.ts'), import('../log/journal.ts'), import('../registry/registry.ts'),
+  const { signal } = options;
+  const [{ executePlan }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { saveRoot }, { ifDiskAllows, onDisk }] = await Promise.all([
+    import('../execute/run.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
+    import('../log/run-log.ts'), import('../log/journal.ts'),
     import('../store/code.ts'), import('../store/roots.ts'), import('../store/faults.ts'),
   ]);
-  const facts = await environment(experiment.file, backend, jobs);
+  const facts = await environment(experiment.file, backend, options.jobs);
   // Before anything runs: can the store be written?
   rmSync(store.scratch('probe'), { recursive: true });
   const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }));
   const log = openRunLog(folder.dir);
-  const pool = createPool({ module: workerModule(), limit: jobs });
+  const executor = await openExecutor(registry, options.executor, { cores: options.jobs, dir: folder.dir, log: (message) => log.line(message) }).catch(async (error: unknown) => {
+    await log.close();
+    folder.close();
+    throw error;
+  });
+  const jobs = executor.cores ?? options.jobs;
   const durations = openDurations(store.root);
   const started = performance.now();
-  const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, kill: () => pool.close() });
+  const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, kill: () => executor.close() });
   const onEvent = (event: RunEvent): void => {
     const entry = journalEntry(event), line = logLine(event);
     if (entry) folder.record(entry);
@@ -110,8 +120,8 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
   try {
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
-      store, registry, assets, pool, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
-      facts: { environment: facts }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
+      store, registry, assets, executor, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
+      facts: { environment: facts, executor: options.executor }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
     });
     await store.flush();
     const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
@@ -126,7 +136,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
   } finally {
     watcher?.close();
-    await pool.close();
+    await executor.close();
     await log.close();
     folder.close();
   }

@@ -2,8 +2,7 @@
 import type { StageDescriptor } from '../api.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import { perform, thrownResult } from './perform.ts';
-import type { JobHooks } from './pool.ts';
-import type { Job, JobResult } from './protocol.ts';
+import type { Job, JobHooks, JobResult } from './protocol.ts';
 import type { RuntimeRegistry } from './types.ts';
 
 let turn: Promise<unknown> = Promise.resolve();

@@ -33,6 +33,7 @@ export async function perform(job: Job, stage: StageDescriptor, hooks: PerformHo
       if (plugin === undefined) throw new Error(`the stage "${job.stage.name}" asks for the ${kind} "${name}", which its definition doesn't name in \`uses\``);
       return plugin as D;
     },
+    ...(job.limits ? { limits: job.limits } : {}),
     ...(job.experiment ? { experiment: job.experiment } : {}),
   };
   const returned: unknown = await stage.run(context);

@@ -1,20 +1,8 @@
 /** Warm worker processes. How many run at once is the scheduler's affair; the pool hands out one that fits, or starts it. */
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import type { Executor } from '../api/executor.ts';
 import type { FromWorker, Job, JobResult, ToWorker } from './protocol.ts';
-
-export interface JobHooks {
-  /** `output`: what the process wrote to stdout or stderr. */
-  onOutput(text: string): void;
-  onLog(message: string): void;
-  onProgress(done: number, total: number, unit: string): void;
-}
-
-export interface WorkerPool {
-  /** Never rejects on account of the job: what went wrong is in the result. On abort the worker is asked, then ended. */
-  run(job: Job, cpu: number, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
-  close(): Promise<void>;
-}
 
 export interface PoolOptions {
   /** The worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
@@ -43,7 +31,7 @@ const threads = (cpu: number): Record<string, string> => ({
   TF_NUM_INTRAOP_THREADS: String(cpu), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(cpu), DOSIMETER_THREADS: String(cpu),
 });
 
-export function createPool({ module, limit, graceMs = 5_000, env = process.env }: PoolOptions): WorkerPool {
+export function createPool({ module, limit, graceMs = 5_000, env = process.env }: PoolOptions): Executor {
   const all = new Set<Warm>();
   const idle: Warm[] = [];
 
@@ -76,7 +64,8 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
     try { process.kill(-pid, 'SIGKILL'); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; }
   };
 
-  const choose = (job: Job, cpu: number): Warm => {
+  const choose = (job: Job): Warm => {
+    const { cpu } = job;
     const fits = (warm: Warm): boolean => !job.compute || warm.cpu === cpu;
     const best = idle.findLastIndex((warm) => fits(warm) && warm.lastKind === job.stage.name);
     const at = best >= 0 ? best : idle.findLastIndex((warm) => fits(warm) && warm.compute === job.compute);
@@ -87,8 +76,8 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
   };
 
   return {
-    async run(job, cpu, hooks, signal) {
-      const warm = choose(job, cpu);
+    async run(job, hooks, signal) {
+      const warm = choose(job);
       const { process: child } = warm;
       const output = (chunk: Buffer): void => hooks.onOutput(chunk.toString('utf8'));
       child.stdout!.on('data', output);

@@ -1,5 +1,5 @@
 /** Runs a plan: everything that can run does, what depends on a failure is blocked, finished work is kept whatever happens. */
-import type { Digest, JsonObject, StageInput } from '../api.ts';
+import type { Digest, Executor, JsonObject, StageInput } from '../api.ts';
 import type { RunLog } from '../log/run-log.ts';
 import { actionKey } from '../plan/keys.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
@@ -7,7 +7,6 @@ import { isDiskFault } from '../store/faults.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
 import { experimentFacts } from './facts.ts';
-import type { WorkerPool } from './pool.ts';
 import { forKind } from './patience.ts';
 import type { Patience } from './patience.ts';
 import { createCpuQueue } from './queue.ts';
@@ -22,9 +21,9 @@ export interface RunOptions {
   readonly registry: RuntimeRegistry;
   /** A stage whose source is not there (null) is abandoned. */
   readonly assets: Assets;
-  readonly pool: WorkerPool;
+  readonly executor: Executor;
   readonly log: RunLog;
-  /** Processor cores to use. */
+  /** Processor cores that stages may take at once. */
   readonly jobs: number;
   readonly failFast: boolean;
   readonly patience?: Patience;

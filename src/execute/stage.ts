@@ -4,8 +4,7 @@ import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
 import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
 import { forKind } from './patience.ts';
 import { inTurn, runInline } from './inline.ts';
-import type { JobHooks } from './pool.ts';
-import type { Job, JobResult, PluginModule } from './protocol.ts';
+import type { Job, JobHooks, JobResult, PluginModule } from './protocol.ts';
 import type { RunOptions } from './run.ts';
 import type { Failed, Outcome } from './types.ts';
 import type { PluginKind } from '../plan/graph.ts';
@@ -17,18 +16,32 @@ export interface Reading {
   readonly experiment?: ExperimentFacts;
 }
 
+/** An executor may be other people's code. */
+const RESULTS: ReadonlySet<unknown> = new Set<JobResult['type']>(['done', 'fault', 'error', 'exit']);
+
+/** Everything that running the stage needs. */
+export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading, 'inputs' | 'experiment'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string }): Job {
+  const plugin = (kind: PluginKind, name: string): PluginModule => {
+    const entry = place.registry.get(kind, name);
+    if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
+    return { kind, name, module: entry.module };
+  };
+  const { limits } = stage.descriptor;
+  return {
+    id: stage.id, stage: plugin('stage', stage.kind), uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
+    params: stage.params, inputs, assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, place.assets.get(uri)!])),
+    outDir: place.outDir, backend: place.backend, compute: stage.descriptor.compute, cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
+    ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
+  };
+}
+
 export function runStage(stage: PlannedStage, reading: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
   const once = (): Promise<Outcome> => runOnce(stage, reading, backend, options);
   return stage.descriptor.inline === true ? inTurn(once) : once();
 }
 
 async function runOnce(stage: PlannedStage, { key, components, inputs, experiment }: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
-  const { store, registry, pool, signal, onEvent } = options;
-  const plugin = (kind: PluginKind, name: string): PluginModule => {
-    const entry = registry.get(kind, name);
-    if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
-    return { kind, name, module: entry.module };
-  };
+  const { store, signal, onEvent } = options;
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
   onEvent({ type: 'stage-started', stage, log: log.file });
@@ -40,24 +53,17 @@ async function runOnce(stage: PlannedStage, { key, components, inputs, experimen
   if (signal.aborted) abort();
   const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
   try {
-    const job: Job = {
-      stage: plugin('stage', stage.kind),
-      uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
-      params: stage.params,
-      inputs,
-      assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, options.assets.get(uri)!])),
-      outDir, backend, compute: stage.descriptor.compute,
-      ...(experiment ? { experiment } : {}),
-    };
+    const job = jobOf(stage, { inputs, ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir });
     const hooks: JobHooks = {
       onOutput: (text) => log.output(text),
       onLog: (message) => log.line(message),
       onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
     };
     const result = await (stage.descriptor.inline === true
-      ? runInline(job, stage.descriptor, registry, hooks, stop.signal)
-      : pool.run(job, Math.min(options.jobs, Math.max(1, stage.resources.cpu)), hooks, stop.signal));
+      ? runInline(job, stage.descriptor, options.registry, hooks, stop.signal)
+      : options.executor.run(job, hooks, stop.signal));
 
+    if (!RESULTS.has((result as Partial<JobResult> | undefined)?.type)) throw new TypeError(`the executor answered ${JSON.stringify(result)}, which is no result of a job`);
     if (result.type !== 'done') {
       rmSync(outDir, { recursive: true, force: true });
       if (signal.aborted) { log.line('stopped before its end'); return { state: 'abandoned' }; }

@@ -31,6 +31,11 @@ export function workerModule(): string {
   return asSource ? join(projectDir(), 'src', 'execute', 'worker.ts') : join(buildDir(), 'worker.js');
 }
 
+/** The arguments that start this very program's command line: another build's jobs may not be this one's. */
+export function jobProgram(): readonly string[] {
+  return asSource ? [process.execPath, '--import', import.meta.resolve('tsx'), join(projectDir(), 'src', 'cli.ts')] : [process.execPath, join(buildDir(), 'cli.js')];
+}
+
 /** The plugin API, as `import … from 'dosimeter'` means it in this process. */
 export function apiModule(): string {
   return asSource ? join(projectDir(), 'src', 'api.ts') : join(buildDir(), 'api.js');

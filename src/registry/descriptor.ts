@@ -35,6 +35,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
   model: { load: METHOD },
   adapter: { citation: CITATION, params: OBJECT, load: METHOD },
+  executor: { open: METHOD },
   stage: {
     compute: TRUTH,
     scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },
@@ -54,7 +55,7 @@ const show = (value: unknown): string => (value === undefined ? 'missing' : type
  * @throws UserFault that names the file and every field that is wrong
  */
 export function checkDescriptor(exported: unknown, file: string): { readonly kind: PluginKind; readonly name: string } {
-  const hint = 'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, defineSource or defineDataset';
+  const hint = 'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, defineSource, defineDataset or defineExecutor';
   if (typeof exported !== 'object' || exported === null) {
     throw new UserFault(`${file} exports no plugin: its default export is ${show(exported)}`, hint);
   }

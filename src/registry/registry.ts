@@ -9,7 +9,7 @@ import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
 export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
-export { workerModule } from './build.ts';
+export { jobProgram, workerModule } from './build.ts';
 export { loadOutsidePlugins } from './outside.ts';
 
 function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {

@@ -1,6 +1,6 @@
 /** Plugins as they were built: a descriptor, the module it came from, and the version of the code it executes. */
 import type {
-  AdapterDescriptor, AnyPlugin, AttackDescriptor, DatasetDescriptor, Digest, ModelDescriptor, SourceDescriptor, StageDescriptor,
+  AdapterDescriptor, AnyPlugin, AttackDescriptor, DatasetDescriptor, Digest, ExecutorDescriptor, ModelDescriptor, SourceDescriptor, StageDescriptor,
 } from '../api.ts';
 
 export type PluginKind = AnyPlugin['kind'];
@@ -13,6 +13,7 @@ export interface Descriptors {
   readonly model: ModelDescriptor;
   readonly adapter: AdapterDescriptor;
   readonly stage: StageDescriptor;
+  readonly executor: ExecutorDescriptor;
 }
 
 export interface LoadedPlugin<K extends PluginKind = PluginKind> {

@@ -1,13 +1,8 @@
 /** Content-addressed entries: `<store>/<aa>/<key>/{manifest.json, …}`. The directories are authoritative. */
-import type { BackendName, Digest, JsonObject } from '../api.ts';
+import type { BackendName, Digest, JsonObject, OutputFile } from '../api.ts';
 import type { ActionKey, KeyComponents } from '../plan/types.ts';
 
-export interface ManifestFile {
-  /** Relative, with `/`. */
-  readonly path: string;
-  readonly size: number;
-  readonly sha256: string;
-}
+export type ManifestFile = OutputFile;
 
 export interface Manifest {
   readonly format: 1;

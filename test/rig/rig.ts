@@ -100,7 +100,7 @@ export function createRig(): Rig {
       const events: RunEvent[] = [];
       try {
         const outcomes = await executePlan(plan, survey(plan, assets, store), {
-          store, registry, assets, pool, log, jobs, failFast, signal, runId: 'test', environment: { fixture: true }, facts: {},
+          store, registry, assets, executor: pool, log, jobs, failFast, signal, runId: 'test', environment: { fixture: true }, facts: {},
           onEvent: (event) => { events.push(event); onEvent?.(event); }, ...(mayRun ? { mayRun } : {}), ...(patience ? { patience } : {}),
         });
         await store.flush();

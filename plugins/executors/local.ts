@@ -1,0 +1,7 @@
+import { defineExecutor } from '../../src/api.ts';
+
+export default defineExecutor({
+  name: 'local',
+  summary: 'Warm worker processes on this machine.',
+  open: ({ workers, cores }) => workers(cores),
+});
