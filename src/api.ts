@@ -4,7 +4,7 @@
  * planning a grid loads no numerics.
  */
 import type {
-  DataSpec, EvaluateSpec, FisherSpec, HeadSpec, ModelSpec, NtkSpec, SplitSpec, TrainSpec,
+  DataSpec, EvaluateSpec, FisherSpec, HeadSpec, ModelSpec, NtkSpec, SplitSpec, TheorySpec, TrainSpec,
 } from './spec/pipeline.generated.ts';
 import type { Executor, ExecutorContext } from './api/executor.ts';
 import type { RandomStream } from './random/random.ts';
@@ -50,6 +50,7 @@ export interface Cell {
   readonly evaluate: Filled<EvaluateSpec, 'max_length'>;
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;
+  readonly theory: Filled<TheorySpec>;
 }
 
 /** A labelled text. `label` indexes the data set's `classes`. `id` is unique in its set and stable across cells. */

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { defineStage } from '../../src/api.ts';
 import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, RunContext, StageRequest } from '../../src/api.ts';
-import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
+import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, MapFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
 import type { Distribution } from '../../src/science/nn/lora-init.ts';
 
 /** Goals whose cells were trained on poisoned rows: beside them stand the receipts and the data sets. */
@@ -115,7 +115,7 @@ async function openReader(inputs: RunContext['inputs']) {
     return optional(join(dir, 'receipt.json'), (text) => report.receiptFacts(JSON.parse(text), classes));
   }
 
-  async function cell(index: number, kinds: readonly string[], adapter: { readonly type: string } & JsonObject): Promise<Pick<ReportCell, 'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora'>> {
+  async function cell(index: number, kinds: readonly string[], adapter: { readonly type: string } & JsonObject): Promise<Pick<ReportCell, 'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map'>> {
     const metrics: { [stage: string]: { readonly [metric: string]: number } } = {};
     for (const kind of kinds) {
       const dir = dirOf(kind, index);
@@ -133,8 +133,10 @@ async function openReader(inputs: RunContext['inputs']) {
         if (spectra !== null) kernelSpectra[at] = spectra as NonNullable<ReportCell['kernelSpectra'][Checkpoint]>;
       }
     }
-    const train = dirOf('train', index);
+    const train = dirOf('train', index), mapDir = dirOf('theory-map', index);
+    const map = mapDir === null ? null : await optional(join(mapDir, 'map.json'), json) as MapFacts | null;
     return {
+      ...(map === null ? {} : { map }),
       metrics, fisher, kernelSpectra: kernelSpectra as ReportCell['kernelSpectra'],
       history: train === null ? null : await optional(join(train, 'history.jsonl'), report.parseHistory),
       lora: adapter.type === 'full' ? null : await lora(index, adapter),

@@ -5,6 +5,7 @@ import { forestFigure } from './figures/forest.ts';
 import { informationFigures } from './figures/information.ts';
 import { chooseKernels, kernelFigures } from './figures/kernels.ts';
 import { lossFigures } from './figures/losses.ts';
+import { mapFigures } from './figures/map.ts';
 import { scoreFigure } from './figures/scores.ts';
 import { spectrumFigures } from './figures/spectra.ts';
 import { stageFigure } from './figures/stages.ts';
@@ -36,6 +37,7 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     information: await informationFigures(conditions),
     spectra: await spectrumFigures(conditions),
     maps: kernelFigures(chosen, input.classes),
+    ranks: await mapFigures(input.cells),
     stages: stageFigure(input.stages),
   };
   const html = renderPage({

@@ -75,6 +75,39 @@ export interface ReceiptFacts {
   readonly examples: readonly TextChange[];
 }
 
+/** Of a true Fisher information at s = 1, B = 0 (theory-map's map.json). Nats. */
+export interface MapModelFacts {
+  /** log Σλ and −log Σλ². */
+  readonly h1: number;
+  readonly h2: number;
+  readonly count: number;
+  readonly information_bits: number | null;
+  readonly information_bits_normalised: number | null;
+  readonly h2_normalised: number | null;
+}
+/** One rank at one variance. */
+export interface MapPointFacts {
+  readonly distribution: string;
+  readonly rank: number;
+  /** σ²d. */
+  readonly scale: number;
+  /** Of the spectrum of AᵀA: as published and exact. */
+  readonly closed: { readonly h1: number; readonly h2_published: number; readonly h2: number };
+  /** Of one draw of A. */
+  readonly drawn: { readonly h1: number; readonly h2: number };
+  /** Null where the model's layers are narrower than the rank. */
+  readonly model: MapModelFacts | null;
+}
+export interface MapFacts {
+  /** d of the closed form and the draws. */
+  readonly width: number;
+  readonly rows: number;
+  readonly classes: number;
+  /** The full kernel at the same point. */
+  readonly full: MapModelFacts;
+  readonly points: readonly MapPointFacts[];
+}
+
 /** One cell of the grid at one seed. */
 export interface ReportCell {
   /** Axis values by full path (spec/types.ts, `ExperimentCell.axes`). */
@@ -97,6 +130,8 @@ export interface ReportCell {
   readonly kernels: { readonly [C in Checkpoint]?: KernelPoint };
   readonly lora: LoraFacts | null;
   readonly receipt: ReceiptFacts | null;
+  /** What theory-map left, where it was asked for. */
+  readonly map?: MapFacts;
 }
 
 export interface AttackNote {

@@ -66,8 +66,8 @@ type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } 
 function* combinations({ poisoning: poisonings, tuning: tunings, plain }: Choices): Generator<Combination> {
   for (const model of plain.model) for (const data of plain.data)
     for (const poisoning of poisonings) for (const tuning of tunings)
-      for (const head of plain.head) for (const evaluate of plain.evaluate) for (const ntk of plain.ntk) for (const fisher of plain.fisher)
-        yield { model, data, poisoning, tuning, head, evaluate, ntk, fisher };
+      for (const head of plain.head) for (const evaluate of plain.evaluate) for (const ntk of plain.ntk) for (const fisher of plain.fisher) for (const theory of plain.theory)
+        yield { model, data, poisoning, tuning, head, evaluate, ntk, fisher, theory };
 }
 
 interface CellContext {

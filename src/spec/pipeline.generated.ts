@@ -61,6 +61,7 @@ export interface Cell {
   evaluate?: EvaluateSpec;
   ntk?: NtkSpec;
   fisher?: FisherSpec;
+  theory?: TheorySpec;
 }
 /**
  * Matches cells by field: {adapter.rank: 8, poisoning.attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
@@ -307,4 +308,47 @@ export interface FisherSpec {
    * Orders of the Rényi entropy; α = 1 is Shannon's (normalised only), `inf` the min-entropy.
    */
   alphas?: (number | "inf")[];
+}
+/**
+ * What the stages theory-map, spectrum and divergence measure by.
+ */
+export interface TheorySpec {
+  /**
+   * theory-map: columns d of A in the closed-form map.
+   */
+  map_width?: number;
+  /**
+   * theory-map: ranks of A.
+   *
+   * @minItems 1
+   */
+  map_ranks?: number[];
+  /**
+   * theory-map: variances of A's entries as multiples of 1/d.
+   *
+   * @minItems 1
+   */
+  map_scales?: number[];
+  /**
+   * theory-map: shapes of A's entries.
+   *
+   * @minItems 1
+   */
+  map_distributions?: ("normal" | "uniform")[];
+  /**
+   * spectrum: the effective rank is the least number of singular values of ΔW that hold this share of Σσ².
+   */
+  energy?: number;
+  /**
+   * spectrum: how many of the largest left singular vectors of the trained weight are looked at.
+   */
+  intruder_vectors?: number;
+  /**
+   * spectrum: such a vector is an intruder dimension if its largest |cos| with those of the initial weight is below this.
+   */
+  intruder_cosine?: number;
+  /**
+   * divergence: poisoned rows that are paired with their originals for M', the first of the receipt.
+   */
+  pairs?: number;
 }

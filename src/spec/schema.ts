@@ -9,7 +9,7 @@ import type { Schema } from './shape.ts';
 import type { PluginShape, SpecRegistry } from './types.ts';
 
 /** A cell's sections in their fixed order; everything before them in the schema concerns the experiment as a whole. */
-export const sections = ['model', 'data', 'poisoning', 'adapter', 'head', 'train', 'evaluate', 'ntk', 'fisher'] as const;
+export const sections = ['model', 'data', 'poisoning', 'adapter', 'head', 'train', 'evaluate', 'ntk', 'fisher', 'theory'] as const;
 export type Section = (typeof sections)[number];
 
 /** What fields look like in a cell, where nothing is an axis. */

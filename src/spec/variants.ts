@@ -87,7 +87,7 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: (variant: MapNo
   const plain = (section: PlainSection): JsonObject[] => objects(expand(root.entries.get(section)?.value, shapes.section[section]));
   return {
     poisoning, tuning,
-    plain: { model: plain('model'), data: plain('data'), head: plain('head'), evaluate: plain('evaluate'), ntk: plain('ntk'), fisher: plain('fisher') },
+    plain: { model: plain('model'), data: plain('data'), head: plain('head'), evaluate: plain('evaluate'), ntk: plain('ntk'), fisher: plain('fisher'), theory: plain('theory') },
   };
 }
 

@@ -63,6 +63,10 @@ test('a cell holds every field: defaults filled in, paths absolute, the adapter\
     evaluate: { batch_size: 32 },
     ntk: { rows: 64, split: 'validation', at: ['init', 'final'] },
     fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] },
+    theory: {
+      map_width: 1024, map_ranks: [4, 8, 16, 32, 64, 128, 256], map_scales: [0.001, 0.01, 0.1, 0.333, 0.667, 1, 1.5, 2], map_distributions: ['normal', 'uniform'],
+      energy: 0.9, intruder_vectors: 10, intruder_cosine: 0.5, pairs: 24,
+    },
   });
   const last = cells[62]!.config;
   assert.equal(last.adapter, { type: 'lora', rank: 16, alpha: 16, targets: 'all-linear', init: { distribution: 'uniform', variance: '1/(3d)' }, rslora: false });

@@ -29,6 +29,8 @@ export interface PageProps {
     readonly information: readonly Figure[];
     readonly spectra: readonly Figure[];
     readonly maps: readonly Figure[];
+    /** Rank × variance. */
+    readonly ranks: readonly Figure[];
     readonly stages: Figure | null;
   };
   readonly undrawn: number;
@@ -60,7 +62,7 @@ function Page({ input, conditions, comparisons, findings, standing, figures, und
           <Section id="found" title="What was found"><Findings findings={findings} /></Section>
           <Asked input={input} conditions={conditions} />
           <Results conditions={conditions} comparisons={comparisons.adapters} figures={figures} />
-          <Theory conditions={conditions} kernels={comparisons.kernels} figures={figures} undrawn={undrawn} />
+          <Theory cells={input.cells} conditions={conditions} kernels={comparisons.kernels} figures={figures} undrawn={undrawn} />
           <Premise conditions={conditions} />
           <Corrections />
           <Examples conditions={conditions} />

@@ -5,7 +5,8 @@ import { checkpointName, fisherOf } from '../compare.ts';
 import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { formatInterval, formatMean, formatNumber, formatSigned, plural } from '../format.ts';
 import { premiseRows } from '../premise.ts';
-import type { Figure } from '../types.ts';
+import type { Figure, ReportCell } from '../types.ts';
+import { TheoryMap } from './map.tsx';
 import { Figures, Judged, Section, Table } from './parts.tsx';
 
 const yes = (holds: boolean): JSX.Element => (holds ? <>holds</> : <span class="bad">broken</span>);
@@ -40,9 +41,10 @@ export function Premise({ conditions }: { readonly conditions: readonly Conditio
 }
 
 interface TheoryProps {
+  readonly cells: readonly ReportCell[];
   readonly conditions: readonly Condition[];
   readonly kernels: readonly KernelComparison[];
-  readonly figures: { readonly information: readonly Figure[]; readonly spectra: readonly Figure[]; readonly maps: readonly Figure[] };
+  readonly figures: { readonly information: readonly Figure[]; readonly spectra: readonly Figure[]; readonly maps: readonly Figure[]; readonly ranks: readonly Figure[] };
   /** Cells whose kernels are not drawn. */
   readonly undrawn: number;
 }
@@ -87,9 +89,9 @@ function CountTable({ conditions }: { readonly conditions: readonly Condition[] 
   );
 }
 
-export function Theory({ conditions, kernels, figures, undrawn }: TheoryProps): JSX.Element {
+export function Theory({ cells, conditions, kernels, figures, undrawn }: TheoryProps): JSX.Element {
   const optimisers = distinct(conditions.flatMap(({ cells }) => cells.map(({ train }) => String(train['optimizer'] ?? 'unknown'))));
-  const nothing = kernels.length === 0 && figures.spectra.length === 0 && figures.maps.length === 0;
+  const nothing = kernels.length === 0 && figures.spectra.length === 0 && figures.maps.length === 0 && figures.ranks.length === 0;
   return (
     <Section id="theory" title="Fisher information and tangent kernels">
       {nothing ? <p>This run has no kernels or Fisher spectra (the stages <code>ntk</code> and <code>fisher</code> were not asked for, or failed).</p> : (
@@ -100,6 +102,7 @@ export function Theory({ conditions, kernels, figures, undrawn }: TheoryProps): 
           <CountTable conditions={conditions} />
           {figures.spectra.length === 0 ? null : <><h3>Eigenvalue spectra</h3><p>After training the Fisher information is dominated by p(1 − p), that is by confidence; the kernel’s own spectrum stands beside it.</p><Figures figures={figures.spectra} /></>}
           {figures.maps.length === 0 ? null : <><h3>Tangent kernels</h3>{undrawn > 0 ? <p class="muted small">The kernels of {plural(undrawn, 'other cell')} are not drawn; their .npy files are in the store, under the keys below.</p> : null}<Figures figures={figures.maps} /></>}
+          <TheoryMap cells={cells} figures={figures.ranks} />
         </>
       )}
     </Section>

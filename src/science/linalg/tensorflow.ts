@@ -1,9 +1,10 @@
 /**
- * TensorFlow's symmetric eigensolver (SelfAdjointEigV2) in double precision. tfjs has no double tensors, but its binding
- * passes any type between operations, so doubles go in and out as pairs of int32 through Bitcast.
+ * TensorFlow's decompositions in double precision. tfjs has no double tensors, but its binding passes any type between
+ * operations, so doubles go in and out as pairs of int32 through Bitcast.
  */
 import { hasOperations, tensorflowBackend } from '../../compute/operation.ts';
 import type { EigenSolver } from './eigenvalues.ts';
+import type { SingularSolver } from './svd.ts';
 
 /** TensorFlow's number for double (types.proto). */
 const DT_DOUBLE = 2;
@@ -19,26 +20,38 @@ interface Binding {
   tensorDataSync(id: number): ArrayBufferView;
 }
 
-/** The solver, or null where the current backend is not TensorFlow. */
-export function tensorflowEigenvalues(): EigenSolver | null {
-  if (!hasOperations()) return null;
+/** Runs one operation on one row-major (m, n) matrix; `read` are the outputs that are wanted, by number. */
+function runDouble(name: string, flags: Readonly<Record<string, boolean>>, matrix: Float64Array, [m, n]: readonly [number, number], outputs: number, read: readonly number[]): Float64Array[] {
   const binding = tensorflowBackend().binding as unknown as Binding;
-  const type = (name: string, value: number): { name: string; type: number; value: number } => ({ name, type: binding.TF_ATTR_TYPE, value });
-  return (matrix, n) => {
-    const held: number[] = [];
-    const hold = (id: number): number => { held.push(id); return id; };
-    const run = (name: string, attributes: { name: string; type: number; value: number | boolean }[], input: number): number =>
-      hold(binding.executeOp(name, attributes, [input], 1)[0]!.id);
-    try {
-      const words = new Int32Array(matrix.buffer, matrix.byteOffset, 2 * n * n);
-      const pairs = hold(binding.createTensor([n, n, 2], binding.TF_INT32, words)); // (n, n, 2) int32
-      const doubles = run('Bitcast', [type('T', binding.TF_INT32), type('type', DT_DOUBLE)], pairs); // (n, n) double
-      const eigen = binding.executeOp('SelfAdjointEigV2', [{ name: 'compute_v', type: binding.TF_ATTR_BOOL, value: false }, type('T', DT_DOUBLE)], [doubles], 2); // (n), (0)
-      eigen.forEach(({ id }) => { hold(id); });
-      const out = binding.tensorDataSync(run('Bitcast', [type('T', DT_DOUBLE), type('type', binding.TF_INT32)], eigen[0]!.id)); // (n, 2) int32
-      return new Float64Array(out.buffer.slice(out.byteOffset, out.byteOffset + 8 * n));
-    } finally {
-      held.forEach((id) => { binding.deleteTensor(id); });
-    }
+  const type = (key: string, value: number): { name: string; type: number; value: number } => ({ name: key, type: binding.TF_ATTR_TYPE, value });
+  const held: number[] = [];
+  const hold = (id: number): number => { held.push(id); return id; };
+  const bitcast = (input: number, from: number, to: number): number => hold(binding.executeOp('Bitcast', [type('T', from), type('type', to)], [input], 1)[0]!.id);
+  try {
+    const words = new Int32Array(matrix.buffer, matrix.byteOffset, 2 * m * n);
+    const doubles = bitcast(hold(binding.createTensor([m, n, 2], binding.TF_INT32, words)), binding.TF_INT32, DT_DOUBLE); // (m, n) double
+    const attributes = Object.entries(flags).map(([key, value]) => ({ name: key, type: binding.TF_ATTR_BOOL, value }));
+    const results = binding.executeOp(name, [...attributes, type('T', DT_DOUBLE)], [doubles], outputs);
+    results.forEach(({ id }) => { hold(id); });
+    return read.map((k) => {
+      const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32)); // (…, 2) int32
+      return new Float64Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.byteLength));
+    });
+  } finally {
+    held.forEach((id) => { binding.deleteTensor(id); });
+  }
+}
+
+/** SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
+export function tensorflowEigenvalues(): EigenSolver | null {
+  return hasOperations() ? (matrix, n) => runDouble('SelfAdjointEigV2', { compute_v: false }, matrix, [n, n], 2, [0])[0]! : null;
+}
+
+/** Svd, or null where the current backend is not TensorFlow. */
+export function tensorflowSvd(): SingularSolver | null {
+  if (!hasOperations()) return null;
+  return (matrix, m, n, vectors) => {
+    const [values, left] = runDouble('Svd', { compute_uv: vectors, full_matrices: false }, matrix, [m, n], 3, vectors ? [0, 1] : [0]);
+    return { values: values!, left: left ?? null };
   };
 }

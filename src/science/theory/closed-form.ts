@@ -1,0 +1,42 @@
+/**
+ * The closed-form map of the paper's Figure 3: entropies of the spectrum of AᵀA from rank, fan-in and variance alone, as
+ * published and as they are (science.md, Fisher information). A: (r, d), independent entries of variance σ², mean 0.
+ */
+
+/** The shape of A's entries. */
+export type Shape = 'normal' | 'uniform';
+
+export interface ClosedForm {
+  /** log(σ²rd) = log E Σλ. The paper's code divides by 1 − α = 1e-10 besides: the factor diverges and is left out. */
+  readonly h1: number;
+  /** As published, log σ⁴r(r+2)d or log σ⁴(4r+5r²)d/5: squared *diagonal entries* of AᵀA, without the entropy's sign. */
+  readonly h2_published: number;
+  /** E Σλ². */
+  readonly sum_squares: number;
+  /** −log E Σλ². */
+  readonly h2: number;
+}
+
+/** E a⁴/σ⁴. */
+const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
+
+/**
+ * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd entries to the fourth, rd(d−1) pairs in a row and rd(r−1)
+ * pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
+ */
+export function expectedSquares(shape: Shape, rank: number, width: number, variance: number): number {
+  return variance ** 2 * rank * width * (width + rank - 2 + KURTOSIS[shape]);
+}
+
+/** E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ): what the published H₂' is the logarithm of. */
+export function diagonalSquares(shape: Shape, rank: number, width: number, variance: number): number {
+  return variance ** 2 * width * rank * (rank - 1 + KURTOSIS[shape]);
+}
+
+export function closedForm(shape: Shape, rank: number, width: number, variance: number): ClosedForm {
+  const squares = expectedSquares(shape, rank, width, variance);
+  return {
+    h1: Math.log(variance * rank * width), h2_published: Math.log(diagonalSquares(shape, rank, width, variance)),
+    sum_squares: squares, h2: -Math.log(squares),
+  };
+}

@@ -1,0 +1,86 @@
+/** The map over rank × variance that the paper's Figure 3 draws: as published, exact, drawn, and measured on a model. */
+import { fisher, type FisherSummary } from '../fisher/fisher.ts';
+import { closedForm, type ClosedForm, type Shape } from './closed-form.ts';
+import type { DrawnMoments } from './drawn.ts';
+import type { RankKernels } from './rank-kernels.ts';
+
+/** Of a spectrum at one scale. Nats. */
+export interface MapValues {
+  /** log Σλ */
+  readonly h1: number;
+  /** −log Σλ² */
+  readonly h2: number;
+}
+
+/** Of the true Fisher information of the model's logits, at s = 1. */
+export interface ModelValues extends MapValues {
+  readonly count: number;
+  /** ½ Σ log λ; null where no eigenvalue counts. */
+  readonly information_bits: number | null;
+  /** ½ Σ log(λ/Σλ), which no scale moves. */
+  readonly information_bits_normalised: number | null;
+  /** H₂ of λ/Σλ. */
+  readonly h2_normalised: number | null;
+}
+
+export interface MapPoint {
+  readonly distribution: Shape;
+  readonly rank: number;
+  /** σ²d. */
+  readonly scale: number;
+  /** At σ² = scale/d, d the map's width. */
+  readonly closed: ClosedForm;
+  /** Of AᵀA for one draw of A, (r, d). */
+  readonly drawn: MapValues;
+  /** At σ² = scale/d with d each layer's own fan-in; null where the rank is above a layer's width. */
+  readonly model: ModelValues | null;
+}
+
+export interface TheoryMap {
+  readonly width: number;
+  readonly rows: number;
+  readonly classes: number;
+  /** Over the weights of the same layers, at the same point. */
+  readonly full: ModelValues;
+  readonly points: readonly MapPoint[];
+}
+
+const modelValues = ({ true: { spectrum, count, information_bits, information_bits_normalised, renyi } }: FisherSummary): ModelValues => ({
+  h1: Math.log(spectrum.reduce((a, b) => a + b, 0)), h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)), count, information_bits, information_bits_normalised,
+  h2_normalised: renyi.normalised['2'] ?? null,
+});
+
+/** λ → cλ. */
+const scaled = (values: ModelValues, c: number): ModelValues => ({
+  ...values, h1: values.h1 + Math.log(c), h2: values.h2 - 2 * Math.log(c),
+  information_bits: values.information_bits === null ? null : values.information_bits + values.count / 2 * Math.log(c),
+});
+
+export interface MapOptions {
+  readonly width: number;
+  readonly scales: readonly number[];
+  /** Of all ranks, ascending. */
+  readonly drawn: ReadonlyMap<Shape, readonly DrawnMoments[]>;
+  /** Kernels of the model for `modelRanks`. */
+  readonly model: RankKernels;
+  readonly modelRanks: readonly number[];
+  readonly labels: readonly number[];
+  /** Eigenvalues at or below tolerance · λmax count as zero. */
+  readonly tolerance: number;
+}
+
+export function theoryMap({ width, scales, drawn, model, modelRanks, labels, tolerance }: MapOptions): TheoryMap {
+  const summary = (kernel: Float64Array): ModelValues => modelValues(fisher(kernel, model.logits, labels, { tolerance, alphas: [2] }));
+  const points = [...drawn].flatMap(([distribution, moments]) => {
+    const measured = new Map(modelRanks.map((rank, k) => [rank, summary(model.lora.get(distribution)![k]!)]));
+    return moments.flatMap(({ rank, sum, sum_squares: squares }) => scales.map((scale): MapPoint => {
+      const variance = scale / width, own = measured.get(rank);
+      return {
+        distribution, rank, scale, closed: closedForm(distribution, rank, width, variance),
+        drawn: { h1: Math.log(variance * sum), h2: -Math.log(variance ** 2 * squares) },
+        model: own === undefined ? null : scaled(own, scale),
+      };
+    }));
+  });
+  return { width, rows: labels.length, classes: model.logits.length / labels.length, full: summary(model.full), points };
+}

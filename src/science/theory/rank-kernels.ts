@@ -1,0 +1,59 @@
+/**
+ * K_LoRA where training starts (B = 0), of one model, for every rank at once: with A's rows nested in rank,
+ *
+ *     K_r = s²σ² Σ_{q ≤ r} Σ_{t,u} (δ·δ')(u_q·h_t)(u_q·h_u),
+ *
+ * so each rank adds its own rows to the one below, and s²σ² stands before it all: one kernel a rank is every scale's.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import { drawA } from '../nn/lora-init.ts';
+import type { AdaptedModel, TokenRow } from '../nn/types.ts';
+import { emptyKernel, symmetrise } from '../ntk/contraction.ts';
+import { addTerm, walkLayers, type WalkOptions } from '../ntk/layerwise.ts';
+import { fullTerms } from '../ntk/terms.ts';
+import type { Shape } from './closed-form.ts';
+
+export interface RankKernels {
+  readonly logits: Float32Array; // (N, C)
+  /** Over the weights of the same layers. */
+  readonly full: Float64Array; // (N, C, N, C)
+  /** By shape, one a rank in the order given, at s = 1 and σ² = 1/d with d each layer's fan-in. */
+  readonly lora: ReadonlyMap<Shape, readonly Float64Array[]>; // (N, C, N, C)
+}
+
+/**
+ * @param model without LoRA factors: the base, at its start
+ * @param ranks ascending, none above a layer's fan-in (RangeError)
+ * @param seed of A's draws, which are those that a LoRA run of this seed starts from
+ */
+export async function rankKernels(model: AdaptedModel, rows: readonly TokenRow[], shapes: readonly Shape[], ranks: readonly number[], seed: number, options: WalkOptions = {}): Promise<RankKernels> {
+  const most = ranks[ranks.length - 1] ?? 0;
+  const narrow = model.layers.find((layer) => layer.in < most);
+  if (narrow !== undefined) throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
+  const size = rows.length * model.classes;
+  const full = emptyKernel(rows.length, model.classes);
+  const bands = new Map(shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.classes))]));
+  const logits = await walkLayers(model, rows, options, (layer, seen) => {
+    tf.tidy(() => {
+      addTerm(seen, seen.map(({ tokens }) => fullTerms(tokens)[0]!), full);
+      for (const [shape, sums] of bands) {
+        const { data } = drawA(layer.name, layer.in, most, shape, 1 / layer.in, seed);
+        const A = tf.tensor2d(data as Float32Array, [most, layer.in]);
+        sums.forEach((sum, k) => tf.tidy(() => {
+          const first = k === 0 ? 0 : ranks[k - 1]!;
+          const band = tf.slice(A, [first, 0], [ranks[k]! - first, layer.in]); // (r_k − r_{k−1}, d)
+          addTerm(seen, seen.map(({ tokens: { h, deltas } }) => ({ a: deltas, b: tf.matMul(h, band, false, true) as Tensor2D, coefficient: 1 })), sum);
+        }));
+      }
+    });
+  });
+  symmetrise(full.data, size);
+  for (const sums of bands.values()) {
+    sums.forEach(({ data }, k) => {
+      symmetrise(data, size);
+      if (k > 0) data.forEach((value, x) => { data[x] = value + sums[k - 1]!.data[x]!; });
+    });
+  }
+  return { logits, full: full.data, lora: new Map([...bands].map(([shape, sums]) => [shape, sums.map(({ data }) => data)])) };
+}
