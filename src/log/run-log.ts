@@ -1,6 +1,7 @@
 /** Logs of a run, by winston: `run.log` for the whole, `logs/STAGE.log` for each stage that ran. */
-import { createWriteStream, mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import { Writable } from 'node:stream';
 import winston from 'winston';
 
 export interface StageLog {
@@ -21,58 +22,94 @@ export interface RunLog {
 /** Bytes of a stage's own output that its log keeps. */
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
-/** winston's own file transport loses lines when it is closed under load, so the stream is ours. */
-function fileLogger(file: string): { readonly logger: winston.Logger; close(): Promise<void> } {
-  const stream = createWriteStream(file, { flags: 'a' });
-  const transport = new winston.transports.Stream({ stream, eol: '\n' });
-  const format = winston.format.combine(
-    winston.format.timestamp(),
-    winston.format.printf(({ timestamp, message }) => `${String(timestamp)} ${String(message)}`),
-  );
-  const logger = winston.createLogger({ format, transports: [transport] });
-  // A full disk ends the run by the store's plain error; a log that can't be written is not a second one.
-  stream.on('error', () => undefined);
-  return {
-    logger,
-    close: () => new Promise((resolve) => {
-      transport.once('finish', () => {
-        stream.once('close', () => resolve());
-        stream.end();
-      });
-      logger.end();
-    }),
-  };
+/** A file that one logger's lines go to; `closed` is told after the last of them. */
+interface Target {
+  /** Null: it could not be opened, or is closed. */
+  handle: number | null;
+  closed: () => void;
+}
+
+interface Info {
+  readonly target: Target;
+  readonly last?: true;
+  readonly [text: symbol]: string;
+}
+const TEXT = Symbol.for('message');
+
+/**
+ * One logger writes all files of a run: a logger and a stream a stage would take longer than many a stage, and
+ * winston's own file transport loses lines when it is closed under load.
+ */
+function writeInfo({ target, last, ...info }: Info): void {
+  const { handle } = target;
+  if (last !== true) {
+    if (handle !== null) attempt(() => writeSync(handle, `${info[TEXT]!}\n`));
+    return;
+  }
+  if (handle !== null) closeSync(handle);
+  target.handle = null;
+  target.closed();
+}
+
+/** A full disk ends the run by the store's plain error; a log that can't be written is not a second one. */
+function attempt<T>(write: () => T): T | null {
+  try {
+    return write();
+  } catch (error) {
+    if (!['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    return null;
+  }
 }
 
 export function openRunLog(dir: string): RunLog {
   const logs = path.join(dir, 'logs');
   mkdirSync(logs, { recursive: true });
+  const stream = new Writable({ objectMode: true, write: (info: Info, _encoding, next) => { writeInfo(info); next(); } });
+  const logger = winston.createLogger({
+    format: winston.format.combine(
+      winston.format.timestamp(),
+      winston.format.printf(({ timestamp, message }) => String(message).split('\n').map((line) => `${String(timestamp)} ${line}`).join('\n')),
+    ),
+    transports: [new winston.transports.Stream({ stream })],
+  });
+  const open = (file: string): { readonly line: (message: string) => void; readonly close: () => Promise<void> } => {
+    const target: Target = { handle: attempt(() => openSync(file, 'a')), closed: () => undefined };
+    return {
+      line: (message) => { logger.log({ level: 'info', message, target }); },
+      close: () => new Promise((resolve) => {
+        target.closed = resolve;
+        logger.log({ level: 'info', message: '', target, last: true });
+      }),
+    };
+  };
   const file = path.join(dir, 'run.log');
-  const run = fileLogger(file);
+  const run = open(file);
   return {
     file,
-    line: (message) => { run.logger.info(message); },
+    line: run.line,
     stage(id) {
       const file = path.join(logs, `${id}.log`);
-      const { logger, close } = fileLogger(file);
+      const { line, close } = open(file);
       let kept = 0, rest = '';
       return {
-        file,
-        line: (message) => { logger.info(message); },
+        file, line,
         output(text) {
           if (kept > OUTPUT_LIMIT) return;
           kept += Buffer.byteLength(text);
-          if (kept > OUTPUT_LIMIT) { logger.info('… what it prints beyond 10 MB is not kept'); return; }
+          if (kept > OUTPUT_LIMIT) { line('… what it prints beyond 10 MB is not kept'); return; }
           const lines = (rest + text).split('\n');
           rest = lines.pop() ?? '';
-          for (const line of lines) logger.info(`| ${line}`);
+          if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
         },
         async close() {
-          if (rest !== '') logger.info(`| ${rest}`);
+          if (rest !== '') line(`| ${rest}`);
           await close();
         },
       };
     },
-    close: () => run.close(),
+    async close() {
+      await run.close();
+      logger.close();
+    },
   };
 }

@@ -21,7 +21,7 @@ export class BuildFault extends Error {
  * Imported from node_modules when they are needed: native, large, or loading files beside themselves. Everything else
  * is bundled, because a start that opens few files is a fast one.
  */
-const EXTERNAL = ['@tensorflow/*', '@huggingface/*', 'esbuild', 'vega', 'vega-*', 'node-gyp', 'json-schema-to-typescript', 'html-to-text', 'winston'];
+const EXTERNAL = ['@tensorflow/*', '@huggingface/*', 'esbuild', 'vega', 'vega-*', 'node-gyp', 'json-schema-to-typescript', 'html-to-text'];
 
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
 function filesUnder(project, dir) {
