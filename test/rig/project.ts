@@ -29,6 +29,8 @@ export interface Project {
   exists(name: string): boolean;
   lines(name: string): string[];
   start(...args: readonly string[]): Started;
+  /** The same, with more in its environment. */
+  startWith(env: Readonly<Record<string, string>>, ...args: readonly string[]): Started;
   dosimeter(...args: readonly string[]): Promise<Said>;
   json<T>(...args: readonly string[]): Promise<T>;
   /** Keys of the store. */
@@ -45,9 +47,10 @@ export function createProject(): Project {
     read: (name) => readFileSync(file(name), 'utf8'),
     exists: (name) => existsSync(file(name)),
     lines: (name) => (existsSync(file(name)) ? readFileSync(file(name), 'utf8').split('\n').filter((line) => line !== '') : []),
-    start(...args) {
+    start: (...args) => project.startWith({}, ...args),
+    startWith(env, ...args) {
       const child = spawn(process.execPath, [launcher, ...args], {
-        cwd: dir, env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache') }, stdio: ['ignore', 'pipe', 'pipe'],
+        cwd: dir, env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache'), ...env }, stdio: ['ignore', 'pipe', 'pipe'],
       });
       let stdout = '', stderr = '', over = false;
       const waiting: { readonly text: string; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
