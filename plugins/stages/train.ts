@@ -77,7 +77,7 @@ async function run(context: RunContext): Promise<void> {
   const { type: _type, ...adapterParams } = params.adapter;
   const adapter = await implementation.create(adapterParams, { architecture, linears, ...(initFrom === undefined ? {} : { initFrom }) });
   const headDir = context.assets['head']?.path;
-  const head = headDir === undefined ? undefined : await readHead(headDir, architecture, linears, classes.length);
+  const head = headDir === undefined ? undefined : await readHead(headDir, { architecture, config, classes: classes.length });
   const network = await openNetwork({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) });
 
   const history: StepRecord[] = [];

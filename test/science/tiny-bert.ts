@@ -13,7 +13,8 @@ export const golden = fileURLToPath(new URL('../golden/tiny-bert/', import.meta.
 export const checkpoint = `${golden}checkpoint`;
 export const adapterFolder = `${golden}adapter`;
 export const classes = 3;
-export const linears = bert.linears(bert.parseConfig(await readConfig(checkpoint), classes));
+const config = bert.parseConfig(await readConfig(checkpoint), classes);
+export const linears = bert.linears(config);
 
 interface Forward {
   readonly rows: readonly { readonly ids: number[]; readonly typeIds: number[]; readonly label: number }[];
@@ -31,7 +32,7 @@ export async function openTiny(kind: 'full' | 'lora', evaluation = false): Promi
   if (kind === 'full') return openNetwork({ architecture: bert, model, adapter: await full.create({}, context), classes, seed: 1, evaluation });
   return openNetwork({
     architecture: bert, model, classes, seed: 1, evaluation,
-    adapter: await lora.create({}, { ...context, initFrom: adapterFolder }), head: await readHead(adapterFolder, bert, linears, classes),
+    adapter: await lora.create({}, { ...context, initFrom: adapterFolder }), head: await readHead(adapterFolder, { architecture: bert, config, classes }),
   });
 }
 

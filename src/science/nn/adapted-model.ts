@@ -73,7 +73,7 @@ export async function openTrained({ trainDir, model, architecture, adapter: impl
   const network = await openNetwork({
     architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames: resolveNames(base, architecture, architecture.parameters(config)),
     model: saved ? { path: whole, digest: null } : model,
-    ...(saved ? {} : { head: await readHead(adapterDir, architecture, linears, classes) }),
+    ...(saved ? {} : { head: await readHead(adapterDir, { architecture, config, classes }) }),
   });
   return { network, record };
 }

@@ -1,13 +1,16 @@
 /**
- * A base checkpoint's tensors on the device, by canonical name. A warm worker keeps the last few, by the digest of the
- * checkpoint, so that a grid reads each from disk once.
+ * A base model's tensors on the device, by canonical name: a checkpoint's, or drawn. A warm worker keeps the last few, by
+ * the digest of the checkpoint, so that a grid reads each from disk once.
  */
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
-import { openCheckpoint, type Checkpoint } from '../io/checkpoint.ts';
+import { openCheckpoint, readJson, type Checkpoint } from '../io/checkpoint.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import { processWide } from '../tensor/process-wide.ts';
+import { drawParameter } from './draw.ts';
+import { within } from './family.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 const KEPT = 2;
@@ -16,7 +19,7 @@ export interface BaseModel {
   readonly config: unknown;
   /** Present parameters, by canonical name. Whoever holds the base doesn't dispose them. */
   readonly tensors: ReadonlyMap<string, Tensor>;
-  /** Parameters' names in the checkpoint's file. */
+  /** Parameters' names in the checkpoint's file; none where it has no file. */
   readonly fileNames: ReadonlyMap<string, string>;
   /** Hands the base back; its tensors may be disposed from then on. */
   release(): void;
@@ -24,33 +27,46 @@ export interface BaseModel {
 
 const same = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((x, i) => x === b[i]);
 
-/** A parameter may be missing, or of another shape, where a task brings its own: it is drawn then. */
-const mayBeMissing = (name: string): boolean => /^(classifier|pooler)\./.test(name);
+/** The names that checkpoints have for a parameter: canonical, transformers', other classes', and those of old TensorFlow checkpoints (LayerNorm.gamma). */
+function candidates(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
+  const old = name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
+  return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
+}
+
+/** The name under which a checkpoint holds a parameter, if it does. */
+export const fileName = (checkpoint: Checkpoint, architecture: Architecture, spec: ParameterSpec): string | undefined =>
+  candidates(architecture, spec).find((candidate) => checkpoint.tensors.has(candidate));
+
+const missing = (checkpoint: Checkpoint, architecture: Architecture, name: string): UserFault => new UserFault(
+  `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`,
+  architecture.isHead(name)
+    ? `It is needed for a ${architecture.head.type} head: name a checkpoint that transformers saved as ${architecture.transformersName}.`
+    : `It is needed for a ${architecture.modelType} model with this config.json.`);
 
 /**
- * The names under which the checkpoint holds the model's parameters: canonical, with the architecture's prefix, or in
- * the spelling of old TensorFlow checkpoints (LayerNorm.gamma). Throws UserFault naming file and tensor where one is
- * missing or of a wrong shape; the head (and pooler) may be missing, and a head for other classes counts as missing.
+ * The names under which the checkpoint holds the model's parameters. Throws UserFault naming file and tensor where one is
+ * missing or of a wrong shape; a task's own (classifier, pooler) may be missing, and a head for other classes counts as missing.
  */
 export function resolveNames(checkpoint: Checkpoint, architecture: Architecture, specs: readonly ParameterSpec[]): Map<string, string> {
   const names = new Map<string, string>();
-  for (const { name, shape } of specs) {
-    const old = name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
-    const found = [name, architecture.externalName(name), old, architecture.externalName(old)].find((candidate) => checkpoint.tensors.has(candidate));
+  for (const spec of specs) {
+    const { name, shape } = spec;
+    const found = fileName(checkpoint, architecture, spec);
     if (found === undefined) {
-      if (mayBeMissing(name)) continue;
-      throw new UserFault(`${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`, `It is needed for a ${architecture.modelType} model with this config.json.`);
+      if (spec.mayBeMissing === true) continue;
+      throw missing(checkpoint, architecture, name);
     }
     const entry = checkpoint.tensors.get(found)!;
     if (!same(entry.shape, shape)) {
-      if (name.startsWith('classifier.')) continue;
+      if (within(name, architecture.headModules)) continue;
       throw new UserFault(`${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], config.json asks for [${shape.join(', ')}]`);
     }
     names.set(name, found);
   }
-  // Half a head is none: weight and bias belong together.
-  for (const layer of ['classifier', 'pooler.dense']) {
-    if (names.has(`${layer}.weight`) !== names.has(`${layer}.bias`)) { names.delete(`${layer}.weight`); names.delete(`${layer}.bias`); }
+  // Half a layer is none: weight and bias belong together.
+  for (const { name } of specs.filter((spec) => spec.mayBeMissing === true)) {
+    const module = name.replace(/\.(weight|bias)$/, '');
+    if (names.has(`${module}.weight`) !== names.has(`${module}.bias`)) { names.delete(`${module}.weight`); names.delete(`${module}.bias`); }
   }
   return names;
 }
@@ -64,7 +80,17 @@ export async function readParameters(checkpoint: Checkpoint, names: ReadonlyMap<
 interface Kept { readonly base: Omit<BaseModel, 'release'>; users: number }
 const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
 
-async function load(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
+/** Where a model comes from. */
+export interface ModelSource {
+  /** The folder of the checkpoint, or of a config.json alone. */
+  readonly path: string;
+  /** Of its content; null: don't keep it for others. */
+  readonly digest: string | null;
+  /** `random`: nothing but config.json is read, and every parameter is drawn. */
+  readonly init?: 'pretrained' | 'random';
+}
+
+async function pretrained(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
@@ -76,6 +102,19 @@ async function load(dir: string, architecture: Architecture, classes: number): P
   return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
 }
 
+/** Every parameter from its own stream (seed, 'init', name), but those of a task's own modules, which the network draws. */
+async function drawn(dir: string, architecture: Architecture, classes: number, seed: number): Promise<Kept> {
+  const json = await readJson(join(dir, 'config.json'));
+  const config = architecture.parseConfig(json, classes);
+  const tensors = new Map<string, Tensor>();
+  for (const spec of architecture.parameters(config)) {
+    if (within(spec.name, architecture.headModules)) continue;
+    const { data, shape } = drawParameter(spec, architecture.initializerRange(config), seed, 'init');
+    tensors.set(spec.name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
+  }
+  return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
+}
+
 async function evict(): Promise<void> {
   for (const [key, promise] of cache) {
     if (cache.size <= KEPT) return;
@@ -85,16 +124,17 @@ async function evict(): Promise<void> {
   }
 }
 
-/** Opens a base checkpoint; `digest` names its content, null keeps it out of the cache. Release it after use. */
-export async function openBase(asset: { readonly path: string; readonly digest: string | null }, architecture: Architecture, classes: number): Promise<BaseModel> {
-  if (asset.digest === null) {
-    const { base } = await load(asset.path, architecture, classes);
+/** Opens a base model. `seed` is that of the draws where it is random. Release it after use. */
+export async function openBase({ path, digest, init = 'pretrained' }: ModelSource, architecture: Architecture, classes: number, seed: number): Promise<BaseModel> {
+  const load = (): Promise<Kept> => init === 'random' ? drawn(path, architecture, classes, seed) : pretrained(path, architecture, classes);
+  if (digest === null) {
+    const { base } = await load();
     return { ...base, release: () => base.tensors.forEach((tensor) => tensor.dispose()) };
   }
-  const key = JSON.stringify([tf.getBackend(), architecture.modelType, asset.digest, classes]);
+  const key = JSON.stringify([tf.getBackend(), architecture.modelType, architecture.head.type, digest, classes, init === 'random' ? seed : null]);
   let promise = cache.get(key);
   if (promise === undefined) {
-    promise = load(asset.path, architecture, classes);
+    promise = load();
     promise.catch(() => cache.delete(key)); // a failed load isn't kept; whoever awaits it sees the error
   } else cache.delete(key); // the last in order is the most recently used
   cache.set(key, promise);

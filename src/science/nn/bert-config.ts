@@ -14,6 +14,8 @@ export interface BertConfig {
   readonly epsilon: number;
   readonly activation: string;
   readonly initializerRange: number;
+  /** The padding token, whose row starts at zero. */
+  readonly padding: number | null;
 }
 
 /** Throws UserFault naming the field and its value. */
@@ -41,11 +43,12 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
   only('is_decoder', [false, null]);
   only('add_cross_attention', [false, null]);
   only('hidden_act', Object.keys(activations));
+  const vocabulary = count('vocab_size');
   const hidden = count('hidden_size'), heads = count('num_attention_heads');
   if (hidden % heads !== 0) throw new UserFault(`config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`);
   return {
     classes,
-    vocabulary: count('vocab_size'),
+    vocabulary,
     hidden,
     layers: count('num_hidden_layers'),
     heads,
@@ -55,5 +58,6 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
     epsilon: positive('layer_norm_eps', 1e-12),
     activation: (config['hidden_act'] as string | undefined) ?? 'gelu',
     initializerRange: positive('initializer_range', 0.02),
+    padding: config['pad_token_id'] === null ? null : number('pad_token_id', 0, (x) => Number.isInteger(x) && x >= 0 && x < vocabulary, `a token id below ${vocabulary}`),
   };
 }

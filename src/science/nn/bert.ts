@@ -1,139 +1,59 @@
-/**
- * BERT with a classification head, as transformers' BertForSequenceClassification (Devlin et al. 2019).
- * Linear layers, norms and activations see the S real tokens of a batch and no padding; the last layer computes its
- * query, output and feed-forward for the [CLS] rows alone, since the pooler reads nothing else. Both are exact.
- */
-import * as tf from '@tensorflow/tfjs-core';
+/** BERT under its heads, as transformers' BertForSequenceClassification and BertForMaskedLM (Devlin et al. 2019). */
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { add } from '../tensor/differentiable.ts';
-import { gatherRows } from '../tensor/rows.ts';
+import { UserFault } from '../../api.ts';
 import { activations, tanh } from './activation.ts';
-import { attention, attentionLayout, singleQuery, type AttentionLayout } from './attention.ts';
-import { parseBertConfig, type BertConfig } from './bert-config.ts';
-import { dropout, dropoutMask } from './dropout.ts';
-import { addLayerNorm } from './layer-norm.ts';
-import type { Architecture, ForwardContext, LinearLayer, ParameterSpec, TokenMap, TokenRow } from './types.ts';
+import type { BertConfig } from './bert-config.ts';
+import { bertEncoder, TOKEN_TABLE } from './bert-encoder.ts';
+import { dropout } from './dropout.ts';
+import { family, linearParameters, normParameters, type HeadPart } from './family.ts';
+import { layerNorm } from './layer-norm.ts';
+import { firstTokens, maskTokens } from './places.ts';
+import type { LinearLayer } from './types.ts';
+import { verbalizerLogits } from './verbalizer.ts';
 
-const block = (i: number): string => `encoder.layer.${i}`;
+const pooledLayers = ({ hidden, classes }: BertConfig): LinearLayer[] => [
+  { name: 'pooler.dense', in: hidden, out: hidden, adaptable: true },
+  { name: 'classifier', in: hidden, out: classes, adaptable: false },
+];
 
-function linears(config: BertConfig): LinearLayer[] {
-  const { hidden: h, intermediate: m } = config;
-  const layers: LinearLayer[] = [];
-  const add = (name: string, input: number, out: number, adaptable = true): void => { layers.push({ name, in: input, out, adaptable }); };
-  for (let i = 0; i < config.layers; i++) {
-    for (const name of ['query', 'key', 'value']) add(`${block(i)}.attention.self.${name}`, h, h);
-    add(`${block(i)}.attention.output.dense`, h, h);
-    add(`${block(i)}.intermediate.dense`, h, m);
-    add(`${block(i)}.output.dense`, m, h);
-  }
-  add('pooler.dense', h, h);
-  add('classifier', h, config.classes, false);
-  return layers;
-}
-
-function parameters(config: BertConfig): ParameterSpec[] {
-  const h = config.hidden;
-  const norm = (name: string): ParameterSpec[] => [{ name: `${name}.weight`, shape: [h] }, { name: `${name}.bias`, shape: [h] }];
-  return [
-    { name: 'embeddings.word_embeddings.weight', shape: [config.vocabulary, h] },
-    { name: 'embeddings.position_embeddings.weight', shape: [config.positions, h] },
-    { name: 'embeddings.token_type_embeddings.weight', shape: [config.types, h] },
-    ...norm('embeddings.LayerNorm'),
-    ...Array.from({ length: config.layers }, (_, i) => [...norm(`${block(i)}.attention.output.LayerNorm`), ...norm(`${block(i)}.output.LayerNorm`)]).flat(),
-    ...linears(config).flatMap(({ name, in: n, out }) => [{ name: `${name}.weight`, shape: [out, n] }, { name: `${name}.bias`, shape: [out] }]),
-  ];
-}
-
-/** A batch laid out: which token stands where. */
-interface Layout {
-  readonly lengths: readonly number[];
-  readonly tokens: TokenMap; // (S)
-  /** The [CLS] rows as a batch of their own. */
-  readonly heads: TokenMap; // (B)
-  readonly cls: Tensor1D; // (B), indexes into S
-  readonly attention: AttentionLayout;
-}
-
-function layOut(batch: readonly TokenRow[], heads: number): Layout {
-  const lengths = batch.map((row) => row.ids.length);
-  const example = new Int32Array(lengths.reduce((a, b) => a + b, 0)), cls = new Int32Array(batch.length);
-  let start = 0;
-  lengths.forEach((length, b) => {
-    example.fill(b, start, start + length);
-    cls[b] = start;
-    start += length;
-  });
-  return {
-    lengths,
-    tokens: { batch: batch.length, example },
-    heads: { batch: batch.length, example: Int32Array.from(batch, (_, b) => b) },
-    cls: tf.tensor1d(cls, 'int32'),
-    attention: attentionLayout(lengths, heads),
-  };
-}
-
-const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
-  const out = new Int32Array(total);
-  let start = 0;
-  for (const part of parts) { out.set(part, start); start += part.length; }
-  return tf.tensor1d(out, 'int32');
-};
-
-function embed(config: BertConfig, batch: readonly TokenRow[], context: ForwardContext, { tokens }: Layout): Tensor2D {
-  const S = tokens.example.length;
-  const look = (table: string, ids: readonly Int32Array[]): Tensor2D =>
-    gatherRows(context.parameter(`embeddings.${table}_embeddings.weight`) as Tensor2D, concatInts(ids, S)); // (S, h)
-  const words = look('word', batch.map((row) => row.ids));
-  const types = look('token_type', batch.map((row) => row.typeIds));
-  const positions = look('position', batch.map((row) => Int32Array.from(row.ids, (_, t) => t)));
-  return addLayerNorm(add(words, types), positions, norm(context, 'embeddings.LayerNorm.weight'), norm(context, 'embeddings.LayerNorm.bias'), config.epsilon);
-}
-
-const norm = (context: ForwardContext, name: string): Tensor1D => context.parameter(name) as Tensor1D;
-
-function encoderLayer(config: BertConfig, i: number, x: Tensor2D, context: ForwardContext, layout: Layout): Tensor2D {
-  const name = block(i), last = i === config.layers - 1;
-  const { linear, dropout: dropping } = context;
-  const { tokens } = layout;
-  // Q rows go on from here: all S, or in the last layer the B [CLS] rows.
-  const rows = last ? layout.heads : tokens;
-  const residual = last ? gatherRows(x, layout.cls) : x; // (Q, h)
-  const queries = last ? singleQuery(layout.attention) : layout.attention.keys;
-  const q = linear(`${name}.attention.self.query`, residual, rows);
-  const k = linear(`${name}.attention.self.key`, x, tokens);
-  const v = linear(`${name}.attention.self.value`, x, tokens); // (S, h)
-  const keep = dropping === undefined ? undefined : dropoutMask([tokens.batch, config.heads, queries.width, layout.attention.keys.width], dropping);
-  const mixed = attention(q, k, v, layout.attention, queries, keep); // (Q, h)
-  const attended = addLayerNorm(
-    dropout(linear(`${name}.attention.output.dense`, mixed, rows), dropping), residual,
-    norm(context, `${name}.attention.output.LayerNorm.weight`), norm(context, `${name}.attention.output.LayerNorm.bias`), config.epsilon);
-  const wide = activations[config.activation]!(linear(`${name}.intermediate.dense`, attended, rows)); // (Q, m)
-  return addLayerNorm(
-    dropout(linear(`${name}.output.dense`, wide, rows), dropping), attended,
-    norm(context, `${name}.output.LayerNorm.weight`), norm(context, `${name}.output.LayerNorm.bias`), config.epsilon); // (Q, h)
-}
-
-function forward(config: BertConfig, batch: readonly TokenRow[], context: ForwardContext): Tensor2D {
-  const layout = layOut(batch, config.heads);
-  let x = context.scope(() => dropout(embed(config, batch, context, layout), context.dropout)); // (S, h)
-  for (let i = 0; i < config.layers; i++) {
-    const input = x;
-    x = context.scope(() => encoderLayer(config, i, input, context, layout));
-  }
-  const pooled = tanh(context.linear('pooler.dense', x, layout.heads)); // (B, h)
-  return context.linear('classifier', dropout(pooled, context.dropout), layout.heads); // (B, C)
-}
-
-export const bert: Architecture<BertConfig> = {
-  modelType: 'bert',
+const classifier: HeadPart<BertConfig> = {
   transformersName: 'BertForSequenceClassification',
-  parseConfig: parseBertConfig,
-  linears,
-  parameters,
-  externalName: (canonical) => canonical.startsWith('classifier.') ? canonical : `bert.${canonical}`,
-  tokenTable: 'embeddings.word_embeddings.weight',
-  initializerRange: (config) => config.initializerRange,
-  vocabularySize: (config) => config.vocabulary,
-  maxPositions: (config) => config.positions,
-  forward,
+  outer: ['classifier'],
+  headModules: ['classifier'],
+  tied: false,
+  linears: pooledLayers,
+  parameters: (config) => pooledLayers(config).flatMap(linearParameters).map((spec) => ({ ...spec, mayBeMissing: true })),
+  places: firstTokens,
+  logits: (_config, x, rows, context) => {
+    const pooled = tanh(context.linear('pooler.dense', x, rows)); // (B, h)
+    return context.linear('classifier', dropout(pooled, context.dropout), rows); // (B, C)
+  },
 };
+
+const TRANSFORM = 'cls.predictions.transform', BIAS = 'cls.predictions.bias';
+const transform = ({ hidden }: BertConfig): LinearLayer => ({ name: `${TRANSFORM}.dense`, in: hidden, out: hidden, adaptable: true });
+
+/** LN(act(x Wᵀ + b)) Eᵀ + bias, E the token embeddings; of its V columns those of `tokens`. */
+const cloze = (tokens: readonly number[]): HeadPart<BertConfig> => ({
+  transformersName: 'BertForMaskedLM',
+  outer: ['cls'],
+  headModules: [],
+  tied: true,
+  check: (json) => {
+    if (json['tie_word_embeddings'] === false) throw new UserFault('config.json: tie_word_embeddings false is not implemented for a cloze head', 'Its decoder is tied to the word embeddings.');
+  },
+  linears: (config) => [transform(config)],
+  parameters: (config) => [
+    ...linearParameters(transform(config)),
+    ...normParameters(`${TRANSFORM}.LayerNorm`, config.hidden),
+    { name: BIAS, shape: [config.vocabulary], aliases: ['cls.predictions.decoder.bias'] },
+  ],
+  places: maskTokens,
+  logits: (config, x, rows, { linear, parameter }) => {
+    const activated = activations[config.activation]!(linear(`${TRANSFORM}.dense`, x, rows)); // (B, h)
+    const transformed = layerNorm(activated, parameter(`${TRANSFORM}.LayerNorm.weight`) as Tensor1D, parameter(`${TRANSFORM}.LayerNorm.bias`) as Tensor1D, config.epsilon);
+    return verbalizerLogits(transformed, parameter(TOKEN_TABLE) as Tensor2D, parameter(BIAS) as Tensor1D, tokens); // (B, C)
+  },
+});
+
+export const bert = family<BertConfig>(bertEncoder, { classifier, cloze });

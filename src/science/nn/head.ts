@@ -3,23 +3,38 @@ import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPeftFolder, readPeft } from '../io/peft.ts';
-import { readParameters, resolveNames } from './base.ts';
-import type { Architecture, HostTensor, LinearLayer } from './types.ts';
+import { fileName, readParameters } from './base.ts';
+import { within } from './family.ts';
+import type { Architecture, HostTensor } from './types.ts';
 
 /** A checkpoint's config.json, parsed. */
 export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
 
-/** The classifier's weight and bias by canonical name. Throws UserFault where the folder has none that fits the classes. */
-export async function readHead(dir: string, architecture: Architecture, linears: readonly LinearLayer[], classes: number): Promise<Map<string, HostTensor>> {
-  const head = linears.filter(({ adaptable }) => !adaptable);
-  const specs = head.flatMap(({ name, in: n, out: m }) => [{ name: `${name}.weight`, shape: [m, n] }, { name: `${name}.bias`, shape: [m] }]);
-  let tensors: ReadonlyMap<string, HostTensor>;
-  if (isPeftFolder(dir)) tensors = (await readPeft(dir, architecture, linears)).saved;
-  else {
-    const checkpoint = await openCheckpoint(dir);
-    tensors = await readParameters(checkpoint, resolveNames(checkpoint, architecture, specs));
+/**
+ * The head's parameters by canonical name. Throws UserFault where the folder has none that fits these classes and this
+ * model's width; of a head that is pretrained (cloze) none is ever read, since it is the checkpoint's.
+ */
+export async function readHead(dir: string, { architecture, config, classes }: { readonly architecture: Architecture; readonly config: unknown; readonly classes: number }): Promise<Map<string, HostTensor>> {
+  const specs = architecture.parameters(config).filter(({ name }) => within(name, architecture.headModules));
+  if (isPeftFolder(dir)) {
+    const { saved } = await readPeft(dir, architecture, architecture.linears(config));
+    return new Map(specs.map(({ name }) => [name, saved.get(name) ?? fail(dir, name, classes)]));
   }
-  const missing = specs.find(({ name }) => !tensors.has(name));
-  if (missing !== undefined) throw new UserFault(`${dir} holds no "${missing.name}" for ${classes} classes`, 'Name a PEFT folder saved with modules_to_save, or the checkpoint of a classifier.');
-  return new Map(specs.map(({ name }) => [name, tensors.get(name)!]));
+  const checkpoint = await openCheckpoint(dir);
+  const names = new Map<string, string>();
+  for (const spec of specs) {
+    const name = fileName(checkpoint, architecture, spec) ?? fail(dir, spec.name, classes);
+    const { file, shape } = checkpoint.tensors.get(name)!;
+    if (shape.length !== spec.shape.length || shape.some((x, i) => x !== spec.shape[i])) {
+      throw new UserFault(
+        `${file}: tensor "${name}" has shape [${shape.join(', ')}], [${spec.shape.join(', ')}] was expected`,
+        shape[0] === spec.shape[0] ? 'It is the head of a model of another width.' : `It is the head for other classes: the data has ${classes}.`);
+    }
+    names.set(spec.name, name);
+  }
+  return readParameters(checkpoint, names);
+}
+
+function fail(dir: string, name: string, classes: number): never {
+  throw new UserFault(`${dir} holds no "${name}" for ${classes} classes`, 'Name a PEFT folder saved with modules_to_save, or the checkpoint of a classifier.');
 }

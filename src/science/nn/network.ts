@@ -1,10 +1,12 @@
 /** A model under an adapter: its parameters parted into trained and frozen, and the forward pass over them. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { randomStream, type RandomStream } from '../../random/random.ts';
+import type { RandomStream } from '../../random/random.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
-import { openBase, type BaseModel } from './base.ts';
+import { openBase, type BaseModel, type ModelSource } from './base.ts';
+import { drawParameter } from './draw.ts';
+import { within } from './family.ts';
 import type { Architecture, ForwardContext, HostTensor, LinearLayer, ParameterSpec, Tap, TokenRow } from './types.ts';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
@@ -38,10 +40,10 @@ export interface Network {
 
 export interface NetworkOptions {
   readonly architecture: Architecture;
-  /** The checkpoint's folder and the digest of its content (null: don't keep it for others). */
-  readonly model: { readonly path: string; readonly digest: string | null };
+  readonly model: ModelSource;
   readonly adapter: Adapter;
   readonly classes: number;
+  /** Of what the model lacks: each weight from its own stream (seed, 'head', name); of a random model all of it. */
   readonly seed: number;
   /** A classifier (and pooler) by canonical name, in place of the checkpoint's. */
   readonly head?: ReadonlyMap<string, HostTensor>;
@@ -51,30 +53,19 @@ export interface NetworkOptions {
   readonly fileNames?: ReadonlyMap<string, string>;
 }
 
-const isHead = (name: string): boolean => name.startsWith('classifier.');
-
-/** What the checkpoint lacks: weights from N(0, initializer_range²), each from its own stream (seed, 'head', name); biases 0. */
-export function drawParameter({ name, shape }: ParameterSpec, range: number, seed: number): HostTensor {
-  const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
-  if (!name.endsWith('.bias')) {
-    const stream = randomStream(seed, 'head', name);
-    for (let i = 0; i < data.length; i++) data[i] = stream.normal() * range;
-  }
-  return { shape, data };
-}
-
 /** Opens a checkpoint under an adapter. Throws UserFault where the checkpoint doesn't fit. */
 export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const { architecture, adapter, classes, seed } = options;
-  const base: BaseModel = await openBase(options.model, architecture, classes);
+  const base: BaseModel = await openBase(options.model, architecture, classes, seed);
   const config = architecture.parseConfig(base.config, classes);
   const own = new Map<string, Tensor>(); // tensors that aren't the base's
   const hold = (name: string, { data, shape }: HostTensor): void => { own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32'))); };
+  const isTasks = (name: string): boolean => within(name, architecture.headModules);
   const modelParameters = architecture.parameters(config);
   for (const spec of modelParameters) {
     const given = options.head?.get(spec.name);
     if (given !== undefined) hold(spec.name, given);
-    else if (!base.tensors.has(spec.name)) hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed));
+    else if (!base.tensors.has(spec.name)) hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed, 'head'));
   }
   for (const [name, tensor] of adapter.initial(seed)) {
     own.get(name)?.dispose();
@@ -86,7 +77,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
     return tensor;
   };
-  const trained = modelParameters.map(({ name }) => name).filter((name) => isHead(name) || adapter.trains(name));
+  const trained = modelParameters.map(({ name }) => name).filter((name) => isTasks(name) || adapter.trains(name));
   const trainable = [...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)), ...trained];
   const initial = new Map<string, Tensor>();
   for (const name of trainable) {
@@ -103,7 +94,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
       parameter,
       linear: (layer, x, tokens) => {
         const y = adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, parameter(`${layer}.bias`) as Tensor1D, layerContext);
-        return tap === undefined || isHead(`${layer}.`) ? y : tap(layer, x, y, tokens);
+        return tap === undefined || isTasks(layer) ? y : tap(layer, x, y, tokens);
       },
       // A tap may hold on to what it is shown.
       scope: (part) => tap === undefined ? tf.tidy(part) : part(),

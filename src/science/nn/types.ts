@@ -10,14 +10,23 @@ import type { RandomStream } from '../../random/random.ts';
 export interface TokenRow {
   readonly ids: Int32Array;
   readonly typeIds: Int32Array;
+  /** Where in `ids` the mask stands that a cloze head reads. */
+  readonly mask?: number;
 }
+
+/** What makes logits of hidden states. */
+export type Head =
+  /** A linear layer of the task's own, over the token that the model pools ([CLS], or a decoder's last). */
+  | { readonly type: 'classifier' }
+  /** The masked-LM head, at the mask: class c's logit is that of token `tokens[c]` (Schick & Schütze 2021; Gao et al. 2021). */
+  | { readonly type: 'cloze'; readonly tokens: readonly number[] };
 
 /** One linear layer, y = x Wᵀ + b, named as the checkpoint names its module (`encoder.layer.0.attention.self.query`). */
 export interface LinearLayer {
   readonly name: string;
   readonly in: number;
   readonly out: number;
-  /** False for the classification head: adapters leave it alone and train it in full. */
+  /** False in `headModules`: adapters leave these alone and train them in full. */
   readonly adaptable: boolean;
 }
 
@@ -43,20 +52,33 @@ export interface ForwardContext {
 export interface ParameterSpec {
   readonly name: string;
   readonly shape: readonly number[];
+  /** Other names that checkpoints have for it, as transformers spells them. */
+  readonly aliases?: readonly string[];
+  /** Whether a checkpoint may lack it, since a task brings its own: it is drawn then. */
+  readonly mayBeMissing?: boolean;
+  /** How it is drawn: weights normal, but of a norm 1 and of a table's padding row 0; biases 0. */
+  readonly draw?: { readonly fill: 1 } | { readonly zeroRow: number };
 }
 
-/** One model family. A new architecture is one file under plugins/models that loads one of these. */
+/** One model family under one head. A new architecture is one file under plugins/models that loads one of these (family.ts makes it of its parts). */
 export interface Architecture<Config = unknown> {
   readonly modelType: string;
+  readonly head: Head;
+  /** The same model under another head. Throws UserFault where the family has none of its type. */
+  withHead(head: Head): Architecture<Config>;
+  /** Modules that a task brings anew: trained in full whatever the adapter, and PEFT's `modules_to_save`. None where the head is pretrained. */
+  readonly headModules: readonly string[];
   /** transformers' class with this head, for config.json's `architectures`. */
   readonly transformersName: string;
   /** Throws UserFault where config.json lacks a field or asks for what is not implemented (its name and value in the message). */
   parseConfig(config: unknown, classes: number): Config;
   /** Every linear layer, in forward order, the head last. */
   linears(config: Config): readonly LinearLayer[];
-  /** Every parameter with its shape, by canonical name (transformers' BertForSequenceClassification names without the `bert.` prefix). */
+  /** Every parameter with its shape, by canonical name (transformers' without the `bert.` prefix). */
   parameters(config: Config): readonly ParameterSpec[];
-  /** The prefix that transformers and PEFT put before a parameter's canonical name (`bert.`; none for `classifier.…`). */
+  /** Whether a parameter is the head's own (`classifier.…`, `cls.…`), not the body's. */
+  isHead(canonical: string): boolean;
+  /** A parameter's name in transformers and PEFT: the canonical one after the model's prefix (`bert.`), which the head (`classifier.…`, `cls.…`) goes without. */
   externalName(canonical: string): string;
   initializerRange(config: Config): number;
   /** The table that token ids index and nothing else reads, so that rows of unused ids get no gradient; null where it is tied to an output. */

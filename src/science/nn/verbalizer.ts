@@ -1,0 +1,29 @@
+/** The columns of a masked-LM decoder that a verbalizer names. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { differentiable } from '../tensor/differentiable.ts';
+import { matmul } from '../tensor/matmul.ts';
+import { scatterRows, takeRows } from '../tensor/rows.ts';
+
+/**
+ * y_c = x · E_v(c) + b_v(c), v(c) class c's token: C of the decoder's V columns, the only ones that are computed.
+ * x: (B, h), table E: (V, h), bias b: (V), tokens: (C) → (B, C).
+ *
+ *     dx = dy E_v;  dE_v(c) = Σ_B dy_c x;  db_v(c) = Σ_B dy_c;  zero at every other token
+ */
+export function verbalizerLogits(x: Tensor2D, table: Tensor2D, bias: Tensor1D, tokens: readonly number[]): Tensor2D {
+  const [V] = table.shape;
+  return differentiable([x, table, bias], {
+    forward: (save) => {
+      const index = tf.tensor1d(tokens.slice(), 'int32');
+      const columns = takeRows(table, index); // (C, h)
+      save(x, columns, index);
+      return tf.add(matmul(x, columns, false, true), tf.gather(bias, index));
+    },
+    backward: (dy, [input, columns, index], needs) => [
+      needs[0] ? matmul(dy, columns!) : null,
+      needs[1] ? scatterRows(matmul(dy, input!, true, false), index as Tensor1D, V) : null,
+      needs[2] ? tf.reshape(scatterRows(tf.reshape(tf.sum(dy, 0), [-1, 1]), index as Tensor1D, V), [V]) : null,
+    ],
+  }) as Tensor2D;
+}
