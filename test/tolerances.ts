@@ -4,6 +4,8 @@ export const tolerance = {
   logits: 1e-4,
   /** Absolute, the loss at each training step against PyTorch + PEFT, float32. */
   loss: 1e-3,
+  /** Of a parameter's largest entry, its gradient against PyTorch, float32; beyond 1e-6, since some are zero but for rounding. */
+  gradient: 1e-4,
   /** Relative (‖a−b‖/‖b‖), kernels, spectra and what is made of them against PyTorch, float32. */
   kernel: 1e-3,
   /** Relative, against a plain double-precision reference. */

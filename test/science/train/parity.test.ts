@@ -55,7 +55,7 @@ for (const backend of backends) {
         const want = expected.get(name)!;
         assert.equal(gradient.shape, [...want.shape], name);
         const scale = Math.max(...Array.from(want.data, Math.abs));
-        assert.ok(farthest(gradient.dataSync(), want.data) <= 1e-4 * scale + 1e-6, name);
+        assert.ok(farthest(gradient.dataSync(), want.data) <= tolerance.gradient * scale + 1e-6, name);
         gradient.dispose();
       }
       loss.dispose();

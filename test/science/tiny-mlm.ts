@@ -1,0 +1,46 @@
+/** The tiny random masked-LM of test/golden/tiny-mlm, and what PyTorch + PEFT make of a cloze prompt with it. */
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { bert } from '../../src/science/nn/bert.ts';
+import { full } from '../../src/science/nn/full.ts';
+import { readConfig } from '../../src/science/nn/head.ts';
+import { lora } from '../../src/science/nn/lora.ts';
+import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+import type { LabelledRow } from '../../src/science/train/loop.ts';
+
+export const mlmFolder = fileURLToPath(new URL('../golden/tiny-mlm/', import.meta.url));
+export const mlmCheckpoint = `${mlmFolder}checkpoint`;
+export const mlmAdapter = `${mlmFolder}adapter`;
+
+interface Run {
+  readonly logits: number[][];
+  readonly learning_rate: number;
+  readonly losses: number[];
+}
+interface Golden {
+  readonly template: string;
+  readonly pair_template: string;
+  /** By class name. */
+  readonly verbalizer: { readonly [name: string]: string };
+  readonly tokens: number[];
+  readonly steps: number;
+  readonly batch_size: number;
+  readonly rows: readonly { readonly text: string; readonly pair: string | null; readonly ids: number[]; readonly mask: number; readonly label: number }[];
+  readonly full: Run;
+  readonly lora: Run;
+}
+export const mlm = JSON.parse(await readFile(`${mlmFolder}golden.json`, 'utf8')) as Golden;
+export const mlmClasses = Object.keys(mlm.verbalizer);
+/** 15 rows of 7 to 16 tokens. */
+export const mlmRows: readonly LabelledRow[] = mlm.rows.map(({ ids, mask, label }) => ({ ids: Int32Array.from(ids), typeIds: new Int32Array(ids.length), mask, label }));
+export const clozeBert = bert.withHead({ type: 'cloze', tokens: mlm.tokens });
+export const mlmLinears = clozeBert.linears(clozeBert.parseConfig(await readConfig(mlmCheckpoint), mlmClasses.length));
+
+/** `full`, or LoRA from the golden adapter folder. */
+export async function openMlm(kind: 'full' | 'lora', evaluation = false): Promise<Network> {
+  const context = { architecture: clozeBert, linears: mlmLinears };
+  return openNetwork({
+    architecture: clozeBert, model: { path: mlmCheckpoint, digest: 'tiny-mlm' }, classes: mlmClasses.length, seed: 1, evaluation,
+    adapter: kind === 'full' ? await full.create({}, context) : await lora.create({}, { ...context, initFrom: mlmAdapter }),
+  });
+}
