@@ -36,11 +36,12 @@ async function run(context: RunContext): Promise<void> {
   const model = await modelOf(context.assets['model']!);
   const architecture = await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load();
   const full = await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', 'full').load();
-  const linears = architecture.linears(architecture.parseConfig(await readConfig(model.path), classes.length));
+  const config = architecture.parseConfig(await readConfig(model.path), classes.length);
+  const linears = architecture.linears(config);
   const headDir = context.assets['head']?.path;
   const adapted = adaptedModel(await openNetwork({
     architecture, model, adapter: await full.create({}, { architecture, linears }), classes: classes.length, seed: params.seed, evaluation: true,
-    ...(headDir === undefined ? {} : { head: await readHead(headDir, architecture, linears, classes.length) }),
+    ...(headDir === undefined ? {} : { head: await readHead(headDir, { architecture, config, classes: classes.length }) }),
   }));
   try {
     const ranks = params.ranks.slice().sort((a, b) => a - b);
