@@ -91,14 +91,15 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
 async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: RunPreparedOptions & { readonly executor: string }): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
   const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
   const { signal } = options;
-  const [{ executePlan }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { saveRoot }, { ifDiskAllows, onDisk }] = await Promise.all([
+  const [{ executePlan }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { rememberEnvironment }, { saveRoot }, { ifDiskAllows, onDisk }] = await Promise.all([
     import('../execute/run.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
     import('../log/run-log.ts'), import('../log/journal.ts'),
-    import('../store/code.ts'), import('../store/roots.ts'), import('../store/faults.ts'),
+    import('../store/code.ts'), import('../store/environments.ts'), import('../store/roots.ts'), import('../store/faults.ts'),
   ]);
   const facts = await environment(experiment.file, backend, options.jobs);
   // Before anything runs: can the store be written?
   rmSync(store.scratch('probe'), { recursive: true });
+  const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }));
   const log = openRunLog(folder.dir);
   const executor = await openExecutor(registry, options.executor, { cores: options.jobs, dir: folder.dir, log: (message) => log.line(message) }).catch(async (error: unknown) => {
@@ -121,7 +122,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
       store, registry, assets, executor, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
-      facts: { environment: facts, executor: options.executor }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
+      facts: { environment: environmentDigest, executor: options.executor }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
     });
     await store.flush();
     const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));

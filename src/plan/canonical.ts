@@ -1,7 +1,7 @@
 /** Digests of structures: SHA-256 over RFC 8785 JSON under a tag, so that no two kinds of structure share a pre-image. */
-import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import type { Digest } from '../api.ts';
+import { sha256 } from './sha256.ts';
 
 /** RFC 8785 JSON: keys sorted, no spaces, one form for every number. Throws on NaN, infinities and values that are not JSON. */
 export function canonical(value: unknown): string {
@@ -12,7 +12,7 @@ export function canonical(value: unknown): string {
 
 /** 64 hex digits of SHA-256 over `[tag, value]`. The tag names the structure and its version. */
 export function hashOf(tag: string, value: unknown): string {
-  return createHash('sha256').update(canonical([tag, value])).digest('hex');
+  return sha256(canonical([tag, value]));
 }
 
 export function digestOf(tag: string, value: unknown): Digest {

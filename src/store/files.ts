@@ -3,14 +3,15 @@ import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, lstatSync, openSync, readFileSync, readSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { sha256 } from '../plan/sha256.ts';
 import type { ManifestFile } from './types.ts';
 
 /** Up to this size a file is hashed at one go. */
 const SMALL = 1 << 20;
 
 export async function sha256File(file: string, size: number): Promise<string> {
+  if (size <= SMALL) return sha256(readFileSync(file));
   const hash = createHash('sha256');
-  if (size <= SMALL) return hash.update(readFileSync(file)).digest('hex');
   for await (const chunk of createReadStream(file, { highWaterMark: SMALL })) hash.update(chunk as Buffer);
   return hash.digest('hex');
 }

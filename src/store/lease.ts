@@ -5,7 +5,7 @@
  * withdraw. Two holders are impossible: the later of two claims was written before its owner listed, when the earlier
  * one stood there already. A dead owner's claim may be removed by anyone, since its owner's name never comes back.
  */
-import { readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, statSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { ownerName, ownerState, parseOwner } from './owner.ts';
@@ -26,6 +26,11 @@ export interface Leases {
   take(key: ActionKey): LeaseAttempt;
   /** Stops the heartbeat and gives back what is still held. */
   close(): void;
+}
+
+/** `rmSync` with `force` takes several times as long. */
+function remove(claim: string): void {
+  try { unlinkSync(claim); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; }
 }
 
 export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined): Leases {
@@ -70,7 +75,7 @@ export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, 
         }
       }
       held.set(claim, key);
-      return { held: { release: () => { held.delete(claim); rmSync(claim, { force: true }); } } };
+      return { held: { release: () => { held.delete(claim); remove(claim); } } };
     },
     close() {
       clearInterval(timer);

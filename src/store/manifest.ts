@@ -1,12 +1,12 @@
 /** `manifest.json`: JSON whose last field is a checksum of the text before it, so that a flipped byte anywhere in it is seen. */
-import { createHash } from 'node:crypto';
+import { sha256 } from '../plan/sha256.ts';
 import type { Manifest } from './types.ts';
 
 const CHECKSUM = ',\n  "checksum": "';
 
 export function printManifest(manifest: Manifest): string {
   const body = JSON.stringify(manifest, null, 2).slice(0, -2); // without "\n}"
-  return `${body}${CHECKSUM}${createHash('sha256').update(body).digest('hex')}"\n}\n`;
+  return `${body}${CHECKSUM}${sha256(body)}"\n}\n`;
 }
 
 /** The manifest, or why it is not one. */
@@ -14,7 +14,7 @@ export function parseManifest(text: string): { readonly manifest: Manifest } | {
   const at = text.lastIndexOf(CHECKSUM);
   if (at < 0 || !text.endsWith('"\n}\n')) return { fault: 'its manifest is cut short' };
   const body = text.slice(0, at), checksum = text.slice(at + CHECKSUM.length, -4);
-  if (createHash('sha256').update(body).digest('hex') !== checksum) return { fault: 'its manifest was changed' };
+  if (sha256(body) !== checksum) return { fault: 'its manifest was changed' };
   const manifest = JSON.parse(`${body}\n}`) as Manifest;
   return manifest.format === 1 ? { manifest } : { fault: `its manifest has the format ${String(manifest.format)}, this version reads 1` };
 }

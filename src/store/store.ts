@@ -79,12 +79,14 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     const dir = entryDir(key);
     let text: string, written: number;
     try {
-      text = readFileSync(path.join(dir, RESERVED), 'utf8');
-      written = lstatSync(path.join(dir, RESERVED)).mtimeMs;
+      const stat = lstatSync(`${dir}/${RESERVED}`, { throwIfNoEntry: false });
+      if (!stat) return lstatSync(dir, { throwIfNoEntry: false }) ? { state: 'damaged', why: 'it has no manifest' } : { state: 'absent' };
+      written = stat.mtimeMs;
+      text = readFileSync(`${dir}/${RESERVED}`, 'utf8');
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') return { state: 'damaged', why: `its manifest can't be read (${String(code)})` };
-      return lstatSync(dir, { throwIfNoEntry: false }) ? { state: 'damaged', why: 'it has no manifest' } : { state: 'absent' };
+      if (code === 'ENOENT') return { state: 'absent' }; // taken away between the two
+      return { state: 'damaged', why: `its manifest can't be read (${String(code)})` };
     }
     const parsed = parseManifest(text);
     if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
@@ -92,7 +94,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     if (manifest.key !== key) return { state: 'damaged', why: 'its manifest is of another entry' };
     let youngest = written;
     for (const file of manifest.files) {
-      const stat = lstatSync(path.join(dir, file.path), { throwIfNoEntry: false });
+      const stat = lstatSync(`${dir}/${file.path}`, { throwIfNoEntry: false });
       if (!stat?.isFile()) return { state: 'damaged', why: `${file.path} is missing` };
       if (stat.size !== file.size) return { state: 'damaged', why: `${file.path} has ${stat.size} bytes, not ${file.size}` };
       youngest = Math.max(youngest, stat.mtimeMs);
@@ -118,8 +120,13 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       prepare();
       const dir = path.join(dirOf('tmp'), `${ownerName(me)}.${name}`);
       try {
-        rmSync(dir, { recursive: true, force: true });
-        mkdirSync(dir);
+        try {
+          mkdirSync(dir);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+          rmSync(dir, { recursive: true, force: true }); // left by a try that failed
+          mkdirSync(dir);
+        }
       } catch (error) {
         throw diskFault(error, root);
       }
