@@ -11,7 +11,7 @@ import type { RandomStream } from './random/random.ts';
 
 export type { SplitSpec } from './spec/pipeline.generated.ts';
 export type { RandomStream } from './random/random.ts';
-export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile } from './api/executor.ts';
+export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile, PackedJob } from './api/executor.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
@@ -294,6 +294,21 @@ export interface StageDescriptor extends Plugin<'stage'> {
   /** Faults in the input that can be seen before anything runs. */
   preflight?(context: Pick<RunContext, 'params' | 'assets' | 'plugin'>): Promise<readonly Problem[]>;
   run(context: RunContext): Promise<void>;
+  /** Whether several of its stages may run as one job. */
+  readonly pack?: Packing;
+}
+
+/**
+ * Stages of one kind that share most of their work (adapters over one frozen base) and run as one job. Each keeps its key,
+ * log, progress, failure and output. Packing is in no key: it may change the last bits of a result, and nothing else.
+ */
+export interface Packing {
+  /** Pure. Stages with equal keys may share a job; null: this one runs alone. */
+  key(stage: Pick<StageDefinition, 'params' | 'assets'>): string | null;
+  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. */
+  memoryMB?(stage: Pick<RunContext, 'params' | 'assets'>): Promise<number>;
+  /** One promise a stage, in order, that settles when that stage is done: rejected as `run` would be, whatever becomes of the others. */
+  run(contexts: readonly RunContext[]): readonly Promise<void>[];
 }
 
 // ---- executors -----------------------------------------------------------------------------------------------------
