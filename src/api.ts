@@ -268,6 +268,12 @@ export interface ExperimentFacts {
   readonly environment: JsonObject;
 }
 
+/** A stage that a cell has more than once: which field of `with` tells them apart, and its values. They are named `data(train)`. */
+export interface StageParts {
+  readonly field: string;
+  readonly values: readonly string[];
+}
+
 export interface StageDescriptor extends Plugin<'stage'> {
   /** Whether it computes with tensors: its key then holds the backend. */
   readonly compute: boolean;
@@ -284,6 +290,7 @@ export interface StageDescriptor extends Plugin<'stage'> {
    * while it computes, what it prints goes to the terminal (use `log`), and it must not leave the process or its folder.
    */
   readonly inline?: true;
+  readonly parts?: StageParts;
   /** cell: one instance a distinct definition. experiment: one that joins the grid. */
   readonly scope: 'cell' | 'experiment';
   /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */

@@ -69,6 +69,7 @@ export default defineStage({
   summary: 'Computes the empirical neural tangent kernel of the logits at one checkpoint, over LoRA\'s factors and over the full weights of the same layers.',
   compute: true,
   scope: 'cell',
+  parts: { field: 'at', values: ['init', 'final'] },
   define([one], { with: narrowed }) {
     const cell = one!;
     const at = narrowed['at'] ?? 'final';

@@ -35,6 +35,12 @@ export interface Cell {
    */
   stages?: string[];
   /**
+   * Stages that are programs: each name becomes a stage kind, which `stages` and other commands may name.
+   */
+  commands?: {
+    [k: string]: CommandSpec;
+  };
+  /**
    * Only cells that match one of these are kept.
    *
    * @minItems 1
@@ -62,6 +68,65 @@ export interface Cell {
   ntk?: NtkSpec;
   fisher?: FisherSpec;
   theory?: TheorySpec;
+}
+/**
+ * A program as a stage. It runs in a folder of its own, which holds its files, `inputs/` and task.json, and leaves its outputs there.
+ */
+export interface CommandSpec {
+  /**
+   * The program and its arguments; no shell reads them.
+   *
+   * @minItems 1
+   */
+  run: string[];
+  /**
+   * `cell`: one run for each distinct cell. `experiment`: one that joins the whole grid.
+   */
+  scope?: "cell" | "experiment";
+  /**
+   * Stages whose outputs it reads: train, evaluate, data(train), data(validation), poison, another command, … Each lies at inputs/NAME, or with `scope: experiment` at inputs/CELL/NAME; the paths stand in task.json. They are read-only.
+   */
+  inputs?: string[];
+  /**
+   * Fields of the cell that task.json tells it, by full path: seed, adapter.rank, poisoning.attack, … They are part of the key, other fields are not.
+   */
+  fields?: string[];
+  /**
+   * What the program is made of and reads, such as file:score.py. Each lies in its folder under its own name; their content is part of the key.
+   */
+  files?: string[];
+  /**
+   * The files and folders that it writes, all of them; what else it leaves is dropped. A metrics.json (a flat object of numbers) is in `results` and in the report.
+   *
+   * @minItems 1
+   */
+  outputs?: string[];
+  /**
+   * Handed over in task.json as it is.
+   */
+  options?: {};
+  /**
+   * Environment variables with their values.
+   */
+  env?: {
+    [k: string]: string;
+  };
+  /**
+   * Names of more environment variables that it may see, beside PATH, HOME, LANG, LC_ALL and TMPDIR. Their values are no part of the key: they must not change the result.
+   */
+  pass_env?: string[];
+  /**
+   * Processor cores that it takes.
+   */
+  cpu?: number;
+  /**
+   * It is ended after this time. No part of the key.
+   */
+  timeout_seconds?: number;
+  /**
+   * Limit on what it prints, and on the size of its outputs. No part of the key.
+   */
+  output_mb?: number;
 }
 /**
  * Matches cells by field: {adapter.rank: 8, poisoning.attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.

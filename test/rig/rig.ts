@@ -27,7 +27,7 @@ export function cell(seed: number, poisoning: JsonObject = { attack: 'none' }, a
 
 export function experiment(goals: readonly string[], cells: readonly Cell[]): Experiment {
   return {
-    name: 'fixture', file: '/fixture.yaml', text: 'name: fixture\n', goals, seeds: [...new Set(cells.map(({ seed }) => seed))], resolved: {},
+    name: 'fixture', file: '/fixture.yaml', text: 'name: fixture\n', commands: [], goals, seeds: [...new Set(cells.map(({ seed }) => seed))], resolved: {},
     cells: cells.map((config): ExperimentCell => ({
       config,
       axes: Object.fromEntries(['poisoning', 'adapter'].flatMap((part) => Object.entries(config[part as 'poisoning']).map(([key, value]) => [`${part}.${key}`, value]))),
