@@ -75,7 +75,7 @@ async function run(context: RunContext): Promise<void> {
   const linears = architecture.linears(config);
   const initFrom = context.assets['adapter']?.path;
   const { type: _type, ...adapterParams } = params.adapter;
-  const adapter = await implementation.create(adapterParams, { architecture, linears, ...(initFrom === undefined ? {} : { initFrom }) });
+  const adapter = await implementation.create(adapterParams, { architecture, linears, parameters: architecture.parameters(config), ...(initFrom === undefined ? {} : { initFrom }) });
   const headDir = context.assets['head']?.path;
   const head = headDir === undefined ? undefined : await readHead(headDir, { architecture, config, classes: classes.length });
   const network = await openNetwork({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) });

@@ -69,7 +69,7 @@ export async function openTrained({ trainDir, model, architecture, adapter: impl
   const base = await openCheckpoint(model.path);
   const config = architecture.parseConfig(base.config, classes);
   const linears = architecture.linears(config);
-  const adapter = await implementation.create(params, { architecture, linears, ...(saved ? {} : { initFrom: adapterDir }) });
+  const adapter = await implementation.create(params, { architecture, linears, parameters: architecture.parameters(config), ...(saved ? {} : { initFrom: adapterDir }) });
   const network = await openNetwork({
     architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames: resolveNames(base, architecture, architecture.parameters(config)),
     model: saved ? { path: whole, digest: null } : model,
