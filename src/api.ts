@@ -230,6 +230,11 @@ export interface RunContext {
   readonly assets: { readonly [name: string]: Asset };
   /** An empty folder; what is in it when `run` resolves is the stage's output. */
   readonly outDir: string;
+  /**
+   * A folder of this stage's own (by its action key; it need not exist yet) that outlives a kill: what is written there is
+   * found again when the stage is run anew. It goes once the stage has succeeded. Absent: nothing outlives.
+   */
+  readonly resumeDir?: string;
   readonly backend: BackendName;
   readonly log: (message: string) => void;
   readonly progress: (done: number, total: number, unit: string) => void;

@@ -19,6 +19,8 @@ export interface Job {
   readonly assets: { readonly [name: string]: Asset };
   /** Of the store's file system; the stage writes here, and whoever runs it leaves it there. */
   readonly outDir: string;
+  /** `RunContext.resumeDir`; absent for a stage that is run by hand. */
+  readonly resumeDir?: string;
   readonly backend: BackendName;
   /** Whether the backend must be loaded. */
   readonly compute: boolean;

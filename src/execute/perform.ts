@@ -27,6 +27,7 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
   let lastProgress = 0;
   return {
     params: job.params, inputs: job.inputs, assets: job.assets, outDir: job.outDir, backend: job.backend, signal,
+    ...(job.resumeDir === undefined ? {} : { resumeDir: job.resumeDir }),
     log: (message) => hooks.log(String(message)),
     progress: (done, total, unit) => {
       const now = performance.now();

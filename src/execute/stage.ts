@@ -20,7 +20,7 @@ export interface Reading {
 const RESULTS: ReadonlySet<unknown> = new Set<JobResult['type']>(['done', 'fault', 'error', 'exit']);
 
 /** Everything that running the stage needs. */
-export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading, 'inputs' | 'experiment'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string }): Job {
+export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading, 'inputs' | 'experiment'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string; readonly resumeDir?: string }): Job {
   const plugin = (kind: PluginKind, name: string): PluginModule => {
     const entry = place.registry.get(kind, name);
     if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
@@ -31,7 +31,7 @@ export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading,
     id: stage.id, stage: plugin('stage', stage.kind), uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
     params: stage.params, inputs, assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, place.assets.get(uri)!])),
     outDir: place.outDir, backend: place.backend, compute: stage.descriptor.compute, cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
-    ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
+    ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }), ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
   };
 }
 
@@ -86,6 +86,8 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
       const failed: Failed = stop.signal.aborted
         ? { state: 'failed', error: `it ran for more than ${seconds} s and was ended`, hint: '--timeout sets how long a stage may run', internal: false, log: log.file }
         : failure(result, log.file);
+      // A user's fault comes again from wherever it is gone on; of what was merely cut off, nothing is lost.
+      if (result.type === 'fault' && !stop.signal.aborted) rmSync(store.resumeDir(key), { recursive: true, force: true });
       log.line(`failed: ${failed.error}`);
       if (failed.hint !== undefined) log.line(failed.hint);
       if (result.type === 'error') log.output(`${result.stack}\n`);
@@ -105,7 +107,7 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
 
   return {
     work: {
-      job: jobOf(stage, { inputs, ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir }),
+      job: jobOf(stage, { inputs, ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir, resumeDir: store.resumeDir(key) }),
       hooks: {
         onOutput: (text) => log.output(text),
         onLog: (message) => log.line(message),

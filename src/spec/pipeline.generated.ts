@@ -285,6 +285,14 @@ export interface TrainSpec {
    */
   batch_size?: number;
   /**
+   * Batches a step: the gradient is the mean over them of each batch's own mean, and the last step of an epoch has what is left.
+   */
+  accumulate?: number;
+  /**
+   * How an epoch's rows become batches. `bucketed` puts rows of like length together: the shuffled rows are cut into spans of 50 batches, each span sorted by length and cut, and the batches shuffled.
+   */
+  batching?: "shuffled" | "bucketed";
+  /**
    * Tokens a row at most, special tokens included; longer rows are truncated longest-first.
    */
   max_length?: number;
@@ -297,9 +305,13 @@ export interface TrainSpec {
    */
   learning_rate?: number;
   /**
-   * Decoupled weight decay, on every trainable parameter.
+   * Decoupled weight decay, on what `decay` names.
    */
   weight_decay?: number;
+  /**
+   * What decays: every trainable parameter (`all`), or all but biases and norms (`weights`), as transformers' Trainer has it.
+   */
+  decay?: "all" | "weights";
   /**
    * AdamW's β₁.
    */
@@ -312,6 +324,10 @@ export interface TrainSpec {
    * AdamW's ε.
    */
   epsilon?: number;
+  /**
+   * The gradient's norm over all trained parameters is cut to this, as by torch.nn.utils.clip_grad_norm_. 0: no clipping.
+   */
+  clip_norm?: number;
   /**
    * Learning-rate schedule over the steps.
    */
@@ -328,6 +344,14 @@ export interface TrainSpec {
    * Dropout in the model while training, whatever config.json says.
    */
   dropout?: number;
+  /**
+   * The loss's weight of each class: `none`, `balanced` (N/(C·n) for a class with n of N training rows, poisoned rows counted by the label they train on), or a list in the order of the label ids. A batch's loss is the weighted mean, as torch.nn.CrossEntropyLoss(weight) has it.
+   */
+  class_weights?: ("none" | "balanced") | number[];
+  /**
+   * Which steps are kept as `checkpoints/step-N/` beside the trained model: a list of steps, or how many, evenly spaced, the last one among them. 0: none.
+   */
+  checkpoints?: number | number[];
 }
 /**
  * Evaluation on the validation rows.
