@@ -13,25 +13,12 @@ export interface RandomStream {
   permutation(n: number): Int32Array;
 }
 
-/** A stream that can be put aside and taken up again. */
-export interface ResumableStream extends RandomStream {
-  /** Where it stands: plain numbers, for `resumeStream`. */
-  state(): StreamState;
-}
-/** The generator's words and, last, the normal draw in hand. */
-export type StreamState = readonly (number | null)[];
-
 /** The stream for (seed, purpose, name). Different triples give independent streams. */
-export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
+export function randomStream(seed: number, purpose: string, name = ''): RandomStream {
   // A JSON array as pre-image: no two triples share one.
   const hash = createHash('sha256').update(JSON.stringify(['dosimeter.random/1', seed, purpose, name])).digest();
   // pure-rand seeds from 32 bits; the full 128-bit state is set from the digest instead.
-  return resumeStream([hash.readInt32LE(0), hash.readInt32LE(4), hash.readInt32LE(8), hash.readInt32LE(12) | 1, null]);
-}
-
-/** The stream from where another's `state` left it. */
-export function resumeStream(from: StreamState): ResumableStream {
-  const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
+  const generator = xoroshiro128plusFromState([hash.readInt32LE(0), hash.readInt32LE(4), hash.readInt32LE(8), hash.readInt32LE(12) | 1]);
   const uniform = (): number => {
     const high = generator.next() >>> 5, low = generator.next() >>> 6;
     return (high * 67108864 + low) / 9007199254740992;
@@ -40,7 +27,7 @@ export function resumeStream(from: StreamState): ResumableStream {
     if (!Number.isInteger(n) || n < 1) throw new RangeError(`integer(n) needs a whole n ≥ 1, got ${n}`);
     return Math.floor(uniform() * n);
   };
-  let spare = from[4] ?? null;
+  let spare: number | null = null;
   const normal = (): number => {
     if (spare !== null) { const z = spare; spare = null; return z; }
     for (;;) { // Marsaglia's polar method
@@ -60,5 +47,5 @@ export function resumeStream(from: StreamState): ResumableStream {
     }
     return order;
   };
-  return { uniform, integer, normal, permutation, state: () => [...generator.getState(), spare] };
+  return { uniform, integer, normal, permutation };
 }
