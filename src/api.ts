@@ -11,7 +11,7 @@ import type { RandomStream } from './random/random.ts';
 
 export type { SplitSpec } from './spec/pipeline.generated.ts';
 export type { RandomStream } from './random/random.ts';
-export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile } from './api/executor.ts';
+export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile, PackedJob } from './api/executor.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
@@ -52,9 +52,6 @@ export interface Cell {
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;
 }
-
-/** Where a cell's training starts: a train stage of 0 steps reads neither attack nor schedule, so one serves every cell that differs in those. */
-export const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
 
 /** A labelled text. `label` indexes the data set's `classes`. `id` is unique in its set and stable across cells. */
 export interface Row {
@@ -233,6 +230,11 @@ export interface RunContext {
   readonly assets: { readonly [name: string]: Asset };
   /** An empty folder; what is in it when `run` resolves is the stage's output. */
   readonly outDir: string;
+  /**
+   * A folder of this stage's own (by its action key; it need not exist yet) that outlives a kill: what is written there is
+   * found again when the stage is run anew. It goes once the stage has succeeded. Absent: nothing outlives.
+   */
+  readonly resumeDir?: string;
   readonly backend: BackendName;
   readonly log: (message: string) => void;
   readonly progress: (done: number, total: number, unit: string) => void;
@@ -271,6 +273,12 @@ export interface ExperimentFacts {
   readonly environment: JsonObject;
 }
 
+/** A stage that a cell has more than once: which field of `with` tells them apart, and its values. They are named `data(train)`. */
+export interface StageParts {
+  readonly field: string;
+  readonly values: readonly string[];
+}
+
 export interface StageDescriptor extends Plugin<'stage'> {
   /** Whether it computes with tensors: its key then holds the backend. */
   readonly compute: boolean;
@@ -287,6 +295,7 @@ export interface StageDescriptor extends Plugin<'stage'> {
    * while it computes, what it prints goes to the terminal (use `log`), and it must not leave the process or its folder.
    */
   readonly inline?: true;
+  readonly parts?: StageParts;
   /** cell: one instance a distinct definition. experiment: one that joins the grid. */
   readonly scope: 'cell' | 'experiment';
   /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */
@@ -297,6 +306,21 @@ export interface StageDescriptor extends Plugin<'stage'> {
   /** Faults in the input that can be seen before anything runs. */
   preflight?(context: Pick<RunContext, 'params' | 'assets' | 'plugin'>): Promise<readonly Problem[]>;
   run(context: RunContext): Promise<void>;
+  /** Whether several of its stages may run as one job. */
+  readonly pack?: Packing;
+}
+
+/**
+ * Stages of one kind that share most of their work (adapters over one frozen base) and run as one job. Each keeps its key,
+ * log, progress, failure and output. Packing is in no key: it may change the last bits of a result, and nothing else.
+ */
+export interface Packing {
+  /** Pure. Stages with equal keys may share a job; null: this one runs alone. */
+  key(stage: Pick<StageDefinition, 'params' | 'assets'>): string | null;
+  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. */
+  memoryMB?(stage: Pick<RunContext, 'params' | 'assets'>): Promise<number>;
+  /** One promise a stage, in order, that settles when that stage is done: rejected as `run` would be, whatever becomes of the others. */
+  run(contexts: readonly RunContext[]): readonly Promise<void>[];
 }
 
 // ---- executors -----------------------------------------------------------------------------------------------------

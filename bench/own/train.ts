@@ -16,8 +16,9 @@ const job = JSON.parse(await text(process.stdin)) as TrainJob;
 const info = await loadBackend(job.backend ?? 'tensorflow', { threads: job.threads });
 const architecture = await bert.load() as Architecture;
 const implementation = await (job.mode === 'lora' ? lora : full).load();
-const linears = architecture.linears(architecture.parseConfig(await readConfig(job.model), 2));
-const adapter = await implementation.create(job.mode === 'lora' ? { rank: job.rank, alpha: job.alpha } : {}, { architecture, linears });
+const config = architecture.parseConfig(await readConfig(job.model), 2);
+const shape = { architecture, linears: architecture.linears(config), parameters: architecture.parameters(config) };
+const adapter = await implementation.create(job.mode === 'lora' ? { rank: job.rank, alpha: job.alpha } : {}, shape);
 const head = new Map([
   ['classifier.weight', { shape: [2, job.head[0]!.length], data: Float32Array.from(job.head.flat()) }],
   ['classifier.bias', { shape: [2], data: new Float32Array(2) }],

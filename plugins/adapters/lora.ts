@@ -5,7 +5,7 @@ export default defineAdapter<AdapterImplementation>({
   name: 'lora',
   summary: 'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; the head trained in full.',
   citation: 'Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models, ICLR.',
-  // rank, alpha, targets and rslora carry no schema default: what is left out comes from `init_from` where that is
+  // What an adapter folder may hold carries no schema default: what is left out comes from `init_from` where that is
   // given, and only so can a value that contradicts the folder be told from one that nobody wrote.
   params: {
     type: 'object',
@@ -16,11 +16,24 @@ export default defineAdapter<AdapterImplementation>({
         anyOf: [{ type: 'number', exclusiveMinimum: 0 }, { const: 'r' }],
         description: 'α of the scale s = α/r; `r` keeps s at 1. Left out: r, or that of `init_from`.',
       },
-      targets: {
-        anyOf: [{ const: 'all-linear' }, { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, uniqueItems: true }],
-        description: 'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), or a list of module names or dotted ends of names (`query`, `attention.output.dense`). Left out: all-linear, or those of `init_from`.',
+      rank_pattern: {
+        type: 'object', additionalProperties: { type: 'integer', minimum: 1 },
+        description: 'Ranks of layers that differ, as PEFT reads them: by name, dotted end of a name or regular expression ({query: 4, "layer.[01].output.dense": 2}); of several keys that match, the first holds. Left out: none, or as in `init_from`.',
       },
+      alpha_pattern: { type: 'object', additionalProperties: { type: 'number', exclusiveMinimum: 0 }, description: 'α of layers that differ, as `rank_pattern`. Left out: none, or as in `init_from`.' },
+      targets: {
+        anyOf: [{ type: 'string', minLength: 1 }, { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, uniqueItems: true }],
+        description: 'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of module names or dotted ends of names (`query`, `attention.output.dense`), or a regular expression for the whole name (".*(query|value)"). Left out: all-linear, or those of `init_from`.',
+      },
+      exclude: { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, uniqueItems: true, description: 'Layers to leave out of `targets`, by name or dotted end of a name (PEFT\'s exclude_modules). Left out: none, or as in `init_from`.' },
+      layers: { type: 'array', items: { type: 'integer', minimum: 0 }, minItems: 1, uniqueItems: true, description: 'Numbers of the encoder layers that `targets` is narrowed to, from 0 (PEFT\'s layers_to_transform). Left out: all, or as in `init_from`.' },
       rslora: { type: 'boolean', description: 'Rank-stabilised scale s = α/√r. Left out: false, or as in `init_from`.' },
+      dropout: { type: 'number', minimum: 0, exclusiveMaximum: 1, description: 'Dropout on the input of A while training. Left out: 0, or as in `init_from`.' },
+      bias: {
+        enum: ['none', 'all', 'lora_only'],
+        description: 'Biases that are trained beside the factors: none, all of the model, or those of the adapted layers alone. Left out: none, or as in `init_from`.',
+      },
+      freeze_a: { type: 'boolean', default: false, description: 'LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): A stays as drawn and B alone is trained, at the same scale.' },
       init: {
         type: 'object',
         additionalProperties: false,
@@ -38,7 +51,7 @@ export default defineAdapter<AdapterImplementation>({
           },
         },
       },
-      init_from: { type: 'string', format: 'path', description: 'A PEFT adapter folder to start from, relative to this spec; its rank, alpha, targets and rslora hold.' },
+      init_from: { type: 'string', format: 'path', description: 'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, alpha, targets, …) holds here.' },
     },
   },
   load: async () => (await import('../../src/science/nn/lora.ts')).lora,

@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, UserFault } from '../../src/api.ts';
+import { defineStage } from '../../src/api.ts';
 import type { AttackDescriptor, JsonObject } from '../../src/api.ts';
+import { namedFiles } from '../../src/command/files.ts';
 
 interface Params {
   readonly poisoning: { readonly attack: string } & JsonObject;
@@ -13,11 +14,8 @@ interface Params {
 function filesApart(poisoning: Params['poisoning']): { readonly poisoning: Params['poisoning']; readonly assets: { readonly [name: string]: string } } {
   const { files } = poisoning;
   if (!Array.isArray(files)) return { poisoning, assets: {} };
-  const uris = files as readonly string[];
-  const names = uris.map((uri) => uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1)!);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) throw new UserFault(`two of the attack's \`files\` are named ${twice}`, 'they lie in one folder when it runs: rename one');
-  return { poisoning: { ...poisoning, files: names }, assets: Object.fromEntries(names.map((name, i) => [name, uris[i]!])) };
+  const { names, assets } = namedFiles(files as readonly string[], 'the attack\'s `files`');
+  return { poisoning: { ...poisoning, files: names }, assets };
 }
 
 export default defineStage({

@@ -75,9 +75,9 @@ const json = (text: string): unknown => JSON.parse(text);
 
 /** Reads the inputs' files; a failed stage has no input (the stage is tolerant), and what it would have written is left out. */
 async function openReader(inputs: RunContext['inputs']) {
-  const [report, { readKernels, readPremises }, { initialVariance }, { readPeftConfig }, { readSafetensorsHeader }, { readDatasetInfo }] = await Promise.all([
+  const [report, { readKernels, readPremises }, { initialVariance }, { readPeftShapes }, { readDatasetInfo }] = await Promise.all([
     import('../../src/report/inputs.ts'), import('../../src/science/ntk/files.ts'), import('../../src/science/nn/lora-init.ts'),
-    import('../../src/science/io/peft.ts'), import('../../src/science/io/safetensors.ts'), import('../../src/data/rows-file.ts'),
+    import('../../src/science/io/peft.ts'), import('../../src/data/rows-file.ts'),
   ]);
   const dirOf = (kind: string, index: number): string | null => inputs[`${kind}:${index}`]?.dir ?? null;
 
@@ -90,11 +90,8 @@ async function openReader(inputs: RunContext['inputs']) {
     const premises = ntk === null ? [] : await readPremises(join(ntk, 'init'));
     if (premises.length > 0) return report.loraFacts(premises, nominal);
     if (train === null || nominal === null || !existsSync(join(train, 'adapter', 'adapter_config.json'))) return null;
-    const { rank, alpha, rslora } = await readPeftConfig(join(train, 'adapter'));
-    const { tensors } = await readSafetensorsHeader(join(train, 'adapter', 'adapter_model.safetensors'));
-    const widths = [...tensors].filter(([name]) => name.endsWith('.lora_A.weight')).map(([, { shape }]) => shape[1]!);
-    const scale = alpha / (rslora ? Math.sqrt(rank) : rank);
-    return report.loraFacts(widths.map((width) => ({ rank, width, scale, variance: nominal(width, rank), measured: null })), nominal);
+    const shapes = await readPeftShapes(join(train, 'adapter'));
+    return report.loraFacts(shapes.map((shape) => ({ ...shape, variance: nominal(shape.width, shape.rank), measured: null })), nominal);
   }
 
   async function kernels(index: number): Promise<{ readonly [C in Checkpoint]?: KernelPoint }> {
@@ -184,6 +181,9 @@ async function run(context: RunContext): Promise<void> {
   const attacks = names.map((name) => context.plugin<AttackDescriptor>('attack', name));
   const families = new Map(attacks.map(({ name, family }) => [name, family]));
 
+  // What joins the grid, or is the same for all of it, has no number of one cell's: repeated, it would look like agreement.
+  const isShared = (kind: string): boolean => experiment.cells.length > 1 && new Set(experiment.cells.map(({ stages }) => stages[kind])).size === 1;
+  const told = kinds.filter((kind) => LEARNT.has(kind) || !isShared(kind));
   const cells: ReportCell[] = [];
   for (const [index, { seed, poisoning, adapter, train: at }] of planned.entries()) {
     const facts = experiment.cells[index]!;
@@ -191,7 +191,7 @@ async function run(context: RunContext): Promise<void> {
     cells.push({
       axes: facts.cell, seed, stages: facts.stages, attack: poisoning.attack, adapter: adapter.type, train: train[at]!,
       family: families.get(poisoning.attack) ?? (poisoning.attack === 'none' ? 'none' : 'untargeted'),
-      kernels: {}, receipt: null, ...await reader.cell(index, kinds, adapter),
+      kernels: {}, receipt: null, ...await reader.cell(index, told, adapter),
     });
     context.progress(index + 1, planned.length, 'cells');
     context.signal.throwIfAborted();

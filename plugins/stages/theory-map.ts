@@ -37,10 +37,10 @@ async function run(context: RunContext): Promise<void> {
   const architecture = await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load();
   const full = await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', 'full').load();
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
-  const linears = architecture.linears(config);
+  const shape = { architecture, linears: architecture.linears(config), parameters: architecture.parameters(config) };
   const headDir = context.assets['head']?.path;
   const adapted = adaptedModel(await openNetwork({
-    architecture, model, adapter: await full.create({}, { architecture, linears }), classes: classes.length, seed: params.seed, evaluation: true,
+    architecture, model, adapter: await full.create({}, shape), classes: classes.length, seed: params.seed, evaluation: true,
     ...(headDir === undefined ? {} : { head: await readHead(headDir, { architecture, config, classes: classes.length }) }),
   }));
   try {

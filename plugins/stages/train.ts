@@ -1,5 +1,4 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { memoryUsage } from 'node:process';
 import { join } from 'node:path';
 import { defineStage, problemOf, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, Cell, JsonObject, ModelDescriptor, Problem, RunContext } from '../../src/api.ts';
@@ -7,7 +6,10 @@ import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
-import type { StepRecord } from '../../src/science/train/loop.ts';
+import type { Journal } from '../../src/science/train/journal.ts';
+import type { TrainHooks } from '../../src/science/train/loop.ts';
+import type { TrainSettings } from '../../src/science/train/settings.ts';
+import type { resumeBySchedule } from '../../src/science/train/resume.ts';
 
 interface Params {
   readonly architecture: string;
@@ -20,10 +22,17 @@ interface Params {
 
 const fileUri = (path: string): string => path.startsWith('file:') ? path : `file:${path}`;
 
+/** Features by the value that turns them off. One that is off is in no key: it can't be told from one that isn't there. */
+const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
+  accumulate: 1, batching: 'shuffled', clip_norm: 0, decay: 'all', class_weights: 'none', checkpoints: 0,
+};
+
 /** What the optimiser and the schedule read, and no more: an unread field must not make another stage. */
 function trainParams(train: Cell['train']): JsonObject {
   if (train.steps === 0) return { steps: 0 };
-  const { steps, epochs, beta1, beta2, epsilon, ...rest } = train;
+  if (train.batching === 'bucketed' && !train.shuffle) throw new UserFault('train.batching is bucketed, which reorders the rows, and train.shuffle: false keeps them in file order', 'Leave out one of the two.');
+  const { steps, epochs, beta1, beta2, epsilon, ...more } = train;
+  const rest = Object.fromEntries(Object.entries(more).filter(([field, value]) => value !== OFF[field as keyof typeof OFF])) as JsonObject;
   return {
     ...rest,
     ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
@@ -54,10 +63,38 @@ async function preflight(context: Pick<RunContext, 'params' | 'assets' | 'plugin
   });
 }
 
+function loopSettings(train: Cell['train'], total: number, seed: number, classWeights: readonly number[] | undefined): TrainSettings {
+  return {
+    steps: total, batchSize: train.batch_size, optimizer: train.optimizer, learningRate: train.learning_rate, weightDecay: train.weight_decay,
+    beta1: train.beta1 ?? 0, beta2: train.beta2 ?? 0, epsilon: train.epsilon ?? 0, schedule: train.schedule, warmup: train.warmup,
+    shuffle: train.shuffle, dropout: train.dropout, seed,
+    accumulate: train.accumulate ?? 1, decay: train.decay ?? 'all', batching: train.batching ?? 'shuffled', clipNorm: train.clip_norm ?? 0,
+    ...(classWeights === undefined ? {} : { classWeights }),
+  };
+}
+
+/** @param complete whether all that was kept up to a step is still there */
+function resumable(context: RunContext, journal: Journal, complete: (step: number) => boolean, schedule: typeof resumeBySchedule): NonNullable<TrainHooks['resume']> {
+  const resume = schedule(context.resumeDir!, { log: context.log, urgent: () => context.signal.aborted });
+  return {
+    ...resume,
+    load: async () => {
+      const saved = await resume.load();
+      if (saved === null) return null;
+      if (!complete(saved.step)) { context.log(`the checkpoints before step ${saved.step} are gone: the training starts anew`); return null; }
+      context.log(`goes on after step ${saved.step}`);
+      return saved;
+    },
+    gathered: () => ({ facts: journal.facts(), tensors: new Map() }),
+    restore: ({ facts }) => journal.restore(facts),
+  };
+}
+
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }] = await Promise.all([
+  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }, { trainingJournal }, { checkpointFolder, checkpointSteps }, { classWeightsOf }, resume] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/loop.ts'), import('../../src/science/train/batches.ts'),
+    import('../../src/science/train/journal.ts'), import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/resume.ts'),
   ]);
   const { params, architecture, implementation } = await load(context);
   const { train } = params;
@@ -75,13 +112,13 @@ async function run(context: RunContext): Promise<void> {
   const linears = architecture.linears(config);
   const initFrom = context.assets['adapter']?.path;
   const { type: _type, ...adapterParams } = params.adapter;
-  const adapter = await implementation.create(adapterParams, { architecture, linears, ...(initFrom === undefined ? {} : { initFrom }) });
+  const adapter = await implementation.create(adapterParams, { architecture, linears, parameters: architecture.parameters(config), ...(initFrom === undefined ? {} : { initFrom }) });
   const headDir = context.assets['head']?.path;
   const head = headDir === undefined ? undefined : await readHead(headDir, { architecture, config, classes: classes.length });
   const network = await openNetwork({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) });
 
-  const history: StepRecord[] = [];
-  let steps = 0, examples = 0, tokens = 0, peak = 0, seconds = 0;
+  const journal = trainingJournal();
+  const keep = context.resumeDir ?? context.outDir;
   try {
     let trained: Awaited<ReturnType<typeof loop.train>> | null = null;
     if (train.steps !== 0) {
@@ -89,51 +126,45 @@ async function run(context: RunContext): Promise<void> {
       const tokenizer = await openTokenizer(model.path);
       checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
       const tokenised = rows.map((row) => ({ ...tokenizer.encode(row.text, row.text_pair, settings.max_length), label: row.label }));
-      const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size });
+      const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size, accumulate: settings.accumulate ?? 1 });
+      const kept = checkpointSteps(settings.checkpoints ?? 0, total), folder = checkpointFolder(keep);
       const every = Math.ceil(total / 100);
-      const started = performance.now();
       try {
-        trained = await loop.train(network, tokenised, {
-          steps: total, batchSize: settings.batch_size, optimizer: settings.optimizer, learningRate: settings.learning_rate, weightDecay: settings.weight_decay,
-          beta1: settings.beta1 ?? 0, beta2: settings.beta2 ?? 0, epsilon: settings.epsilon ?? 0, schedule: settings.schedule, warmup: settings.warmup,
-          shuffle: settings.shuffle, dropout: settings.dropout, seed: params.seed,
-        }, {
+        trained = await loop.train(network, tokenised, loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), {
           onStep: async (record, batch) => {
-            history.push(record);
-            steps = record.step;
-            examples += batch.rows;
-            tokens += batch.tokens;
-            peak = Math.max(peak, memoryUsage.rss());
+            journal.add(record, batch);
             if (record.step % every === 0) context.log(`step ${record.step} of ${total}: loss ${record.loss.toPrecision(5)}, learning rate ${record.learning_rate.toPrecision(4)}`);
             context.progress(record.step, total, 'steps');
             await new Promise((resolve) => { setImmediate(resolve); }); // an abort is heard between steps
-            context.signal.throwIfAborted();
           },
+          onWeights: {
+            wants: (step) => kept.includes(step),
+            see: (step, weights) => journal.apart(() => folder.write(step, (dir) => saveTrained(network, weights, dir, model.path, classes))),
+          },
+          signal: context.signal,
+          ...(context.resumeDir === undefined ? {} : { resume: resumable(context, journal, (step) => kept.every((at) => at > step || folder.has(at)), resume.resumeBySchedule) }),
         });
       } catch (error) {
         // What was learnt on the way to a failure stays readable in the log.
-        if ((error as Error).name === 'UserFault') for (const record of history.slice(-20)) context.log(JSON.stringify(record));
+        if ((error as Error).name === 'UserFault') for (const record of journal.history.slice(-20)) context.log(JSON.stringify(record));
         throw error;
       }
-      seconds = (performance.now() - started) / 1000;
+      await folder.deliver(context.outDir);
     }
+    const metrics = journal.metrics();
     await saveTrained(network, trained, context.outDir, model.path, classes);
     const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
     trained?.forEach((tensor) => tensor.dispose());
 
+    const { history } = journal;
     const record: TrainRecord = {
-      format: 1, architecture: params.architecture, model: model.digest, classes, seed: params.seed, steps,
+      format: 1, architecture: params.architecture, model: model.digest, classes, seed: params.seed, steps: history.length,
       adapter: params.adapter, head: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
     };
     await writeFile(join(context.outDir, 'train.json'), `${JSON.stringify(record, null, 2)}\n`);
     await writeFile(join(context.outDir, 'history.jsonl'), history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
-    await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify({
-      steps, trainable_parameters: trainable,
-      ...(steps === 0 ? {} : {
-        examples, tokens, seconds, examples_per_second: examples / seconds, tokens_per_second: tokens / seconds,
-        final_loss: history[steps - 1]!.loss, peak_memory_mb: peak / 2 ** 20,
-      }),
-    }, null, 2)}\n`);
+    const { steps, ...taken } = metrics;
+    await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify({ steps, trainable_parameters: trainable, ...taken }, null, 2)}\n`);
   } finally {
     network.dispose();
   }

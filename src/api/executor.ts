@@ -19,6 +19,8 @@ export interface Job {
   readonly assets: { readonly [name: string]: Asset };
   /** Of the store's file system; the stage writes here, and whoever runs it leaves it there. */
   readonly outDir: string;
+  /** `RunContext.resumeDir`; absent for a stage that is run by hand. */
+  readonly resumeDir?: string;
   readonly backend: BackendName;
   /** Whether the backend must be loaded. */
   readonly compute: boolean;
@@ -39,7 +41,7 @@ export interface OutputFile {
 
 /** How a job ended. `fault`: the user's; `error`: internal, its stack goes to the log only; `exit`: its process went without a word. */
 export type JobResult =
-  | { readonly type: 'done'; readonly files: readonly OutputFile[]; readonly seconds: number; readonly peakMemoryMB: number }
+  | { readonly type: 'done'; readonly files: readonly OutputFile[]; /** In a pack, its share: a second that passes is divided evenly among those still running. */ readonly seconds: number; readonly peakMemoryMB: number }
   | { readonly type: 'fault'; readonly message: string; readonly hint?: string }
   | { readonly type: 'error'; readonly message: string; readonly stack: string }
   | { readonly type: 'exit'; readonly code: number | null; readonly signal: string | null };
@@ -52,11 +54,22 @@ export interface JobHooks {
   onProgress(done: number, total: number, unit: string): void;
 }
 
+export interface PackedJob {
+  readonly job: Job;
+  readonly hooks: JobHooks;
+  readonly signal: AbortSignal;
+}
+
 export interface Executor {
   /** How many cores its jobs may take at once. Left out: as many as the run may use here (`--jobs`). */
   readonly cores?: number;
   /** Never rejects on account of the job: what went wrong is in the result. On abort the job is asked to stop, then ended. */
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
+  /**
+   * Jobs of one stage kind as one, with each its own hooks, signal and result; what the process prints goes to all that still
+   * run. An executor without it is handed every job alone.
+   */
+  runPack?(pack: readonly PackedJob[]): readonly Promise<JobResult>[];
   /** Ends what still runs. */
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 /** A run as a terminal shows it: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
+import type { PackLimits } from '../execute/packer.ts';
 import type { PerKind } from '../execute/patience.ts';
 import { runPrepared } from '../engine/run.ts';
 import type { RunStart, RunSummary, Watcher } from '../engine/run.ts';
@@ -11,6 +12,7 @@ import { count, duration, json, out, paintErr, say } from './terminal.ts';
 
 export interface ExecuteOptions extends Pick<SpecOptions, 'jobs' | 'json'> {
   readonly failFast?: boolean;
+  readonly packing?: PackLimits;
   readonly retries?: PerKind;
   readonly timeout?: PerKind;
   readonly executor?: string;
@@ -28,6 +30,7 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
     watch: (start) => watch(prepared, start, stop, options),
     patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
     ...(options.executor === undefined ? {} : { executor: options.executor }),
+    ...(options.packing ? { packing: options.packing } : {}),
     ...(options.mayRun ? { mayRun: options.mayRun } : {}),
   });
   const { run, tally, report, interrupted } = summary;

@@ -4,7 +4,9 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { UserFault } from '../api.ts';
 import type { Asked } from '../engine/prepare.ts';
+import { PACK_MOST, packMemoryMB } from '../engine/packing.ts';
 import { defaultStore } from '../engine/places.ts';
+import type { PackLimits } from '../execute/packer.ts';
 
 export interface SpecOptions extends Asked {
   readonly jobs: number;
@@ -13,11 +15,11 @@ export interface SpecOptions extends Asked {
 
 const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
-function wholeNumber(value: string): number {
+const wholeNumber = (option: string) => (value: string): number => {
   const n = Number(value);
-  if (!Number.isInteger(n) || n < 1) throw new UserFault(`--jobs takes a whole number from 1, got "${value}"`);
+  if (!Number.isInteger(n) || n < 1) throw new UserFault(`${option} takes a whole number from 1, got "${value}"`);
   return n;
-}
+};
 
 /** `2` for every kind, `train=2` for one; the option may be repeated. */
 const perKind = (parse: (text: string) => number) => (value: string, before: { readonly [kind: string]: number } | undefined): { readonly [kind: string]: number } => {
@@ -39,6 +41,20 @@ function tries(text: string): number {
 export const retriesOption = (): Option => new Option('--retries <[kind=]n>', 'try a failed stage again; may be repeated').argParser(perKind(tries));
 export const timeoutOption = (): Option => new Option('--timeout <[kind=]time>', 'end a stage that runs longer (90s, 30m, 2h); may be repeated').argParser(perKind(seconds));
 
+export interface PackOptions {
+  readonly pack: number;
+  /** Megabytes. */
+  readonly packMemory?: number;
+}
+
+export const packingOf = ({ jobs, pack, packMemory }: PackOptions & Pick<SpecOptions, 'jobs'>): PackLimits => ({ most: pack, memoryMB: packMemory ?? packMemoryMB(jobs) });
+
+export function withPackOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--pack <n>', 'stages that may run as one job at most; 1: each alone').argParser(wholeNumber('--pack')).default(PACK_MOST))
+    .addOption(new Option('--pack-memory <MB>', 'memory of such a job at most, by estimate (default: half of the machine\'s over the cores)').argParser(wholeNumber('--pack-memory')));
+}
+
 export const storeOption = (): Option => new Option('--store <dir>', 'where results are kept').default(defaultStore);
 export const jsonOption = (): Option => new Option('--json', 'print facts as JSON');
 
@@ -46,7 +62,7 @@ export function withSpecOptions(command: Command): Command {
   return command
     .addOption(storeOption())
     .addOption(new Option('--backend <name>', 'compute backend (default: the best there is)').choices(['tensorflow', 'wasm', 'cpu']))
-    .addOption(new Option('--jobs <n>', 'processor cores to use').argParser(wholeNumber).default(availableParallelism(), 'all'))
+    .addOption(new Option('--jobs <n>', 'processor cores to use').argParser(wholeNumber('--jobs')).default(availableParallelism(), 'all'))
     .addOption(new Option('--set <path=value>', 'override a field of the spec; may be repeated').argParser(gather).default([], 'none'))
     .addOption(new Option('--only <filter>', 'a tag, or path=value[,value]: only these cells; may be repeated').argParser(gather).default([], 'all'));
 }

@@ -2,15 +2,17 @@
 import { estimate, openDurations } from '../log/durations.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
-import type { SpecOptions } from './options.ts';
-import { plannedStage } from '../engine/facts.ts';
+import { packingOf } from './options.ts';
+import type { PackOptions, SpecOptions } from './options.ts';
+import { packsOf, plannedStages } from '../engine/facts.ts';
 import { prepare } from '../engine/prepare.ts';
 import { count, duration, json, out, paint, say, table } from './terminal.ts';
 
-export async function planCommand(spec: string, options: SpecOptions & { readonly mermaid?: boolean; readonly dot?: boolean }): Promise<number> {
-  const { plan, statuses, store, experiment, backend } = await prepare(spec, options, { fetch: false, note: say });
+export async function planCommand(spec: string, options: SpecOptions & PackOptions & { readonly mermaid?: boolean; readonly dot?: boolean }): Promise<number> {
+  const prepared = await prepare(spec, options, { fetch: false, note: say });
+  const { plan, statuses, store, experiment, backend } = prepared;
   if (options.json) {
-    json({ stages: statuses.map(plannedStage) });
+    json({ stages: await plannedStages(prepared, options.jobs, packingOf(options)) });
     return 0;
   }
   if (options.mermaid || options.dot) {
@@ -32,7 +34,15 @@ export async function planCommand(spec: string, options: SpecOptions & { readonl
   }
   const tally = (list: readonly StageStatus[], wanted: StageStatus['state']): string => String(list.filter(({ state }) => state === wanted).length);
   out(table([['stage', 'unique', 'cached', 'ready', 'pending'], ...[...kinds].map(([kind, list]) => [kind, String(list.length), tally(list, 'cached'), tally(list, 'ready'), tally(list, 'pending')])]));
+  const packs = await packsOf(statuses, prepared.assets, options.jobs, packingOf(options));
+  for (const kind of new Set(packs.map((pack) => pack[0]!.kind))) out(packLine(kind, packs.filter((pack) => pack[0]!.kind === kind).map((pack) => pack.length)));
   const fetched = new Set(statuses.filter(({ reason }) => reason.endsWith('is not fetched yet')).map(({ reason }) => reason));
   for (const reason of fetched) out(paint.yellow(reason));
   return 0;
+}
+
+/** `train: 14 stages in 3 packs (5 + 5 + 4)`. */
+function packLine(kind: string, sizes: readonly number[]): string {
+  const shown = sizes.length > 8 ? `${sizes.slice(0, 8).join(' + ')} + …` : sizes.join(' + ');
+  return `${kind}: ${count(sizes.reduce((a, b) => a + b, 0), 'stage')} in ${count(sizes.length, 'pack')}${sizes.length > 1 ? ` (${shown})` : ''}`;
 }

@@ -5,8 +5,8 @@ import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
-import { jsonOption, retriesOption, storeOption, timeoutOption, withSpecOptions } from './options.ts';
-import type { SpecOptions } from './options.ts';
+import { jsonOption, retriesOption, storeOption, timeoutOption, withPackOptions, withSpecOptions } from './options.ts';
+import type { PackOptions, SpecOptions } from './options.ts';
 import { SpecFault } from '../engine/faults.ts';
 import { paintErr, say } from './terminal.ts';
 
@@ -37,14 +37,14 @@ function createProgram(does: Does): Command {
     .helpOption('-h, --help', 'show this');
   const onSpec = (name: string, summary: string): Command => withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
 
-  onSpec('run', 'run what is missing, then print the path of the report')
+  withPackOptions(onSpec('run', 'run what is missing, then print the path of the report'))
     .option('--fail-fast', 'start nothing more after a failure').addOption(retriesOption()).addOption(timeoutOption())
     .option('--executor <name>', 'where stages run (default: local; `dosimeter plugins` lists them)')
-    .action(does(async (spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>) => (await import('./run.ts')).runCommand(spec, options)));
-  onSpec('plan', 'show what would run, and what is cached')
+    .action(does(async (spec: string, options: SpecOptions & PackOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>) => (await import('./run.ts')).runCommand(spec, options)));
+  withPackOptions(onSpec('plan', 'show what would run, and what is cached'))
     .addOption(new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(['json', 'dot']))
     .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
-    .action(does(async (spec: string, options: SpecOptions & { mermaid?: boolean; dot?: boolean }) => (await import('./plan.ts')).planCommand(spec, options)));
+    .action(does(async (spec: string, options: SpecOptions & PackOptions & { mermaid?: boolean; dot?: boolean }) => (await import('./plan.ts')).planCommand(spec, options)));
   onSpec('results', 'print every number of the finished cells')
     .option('--csv', 'as CSV')
     .action(does(async (spec: string, options: SpecOptions & { csv?: boolean }) => (await import('./results.ts')).resultsCommand(spec, options)));

@@ -2,12 +2,13 @@
 import { UserFault } from '../api.ts';
 import { execute } from './execute.ts';
 import type { ExecuteOptions } from './execute.ts';
-import type { SpecOptions } from './options.ts';
+import { packingOf } from './options.ts';
+import type { PackOptions, SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
 import { say } from './terminal.ts';
 
-export async function runCommand(spec: string, options: SpecOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>): Promise<number> {
-  return execute(await prepare(spec, options, { fetch: true, note: say }), options);
+export async function runCommand(spec: string, options: SpecOptions & PackOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>): Promise<number> {
+  return execute(await prepare(spec, options, { fetch: true, note: say }), { ...options, packing: packingOf(options) });
 }
 
 /** Makes the report of what is in the store; what is missing is counted in it, and nothing else runs. */

@@ -20,6 +20,8 @@ export interface Command {
   readonly pass: readonly string[];
   readonly limits: CommandLimits;
   readonly log: (line: string) => void;
+  /** Aborted: the program and all that it forked is ended. */
+  readonly signal?: AbortSignal;
 }
 
 /** Without these few programs start at all; they are no part of a key. */
@@ -32,7 +34,7 @@ const AFTER_EXIT_MS = 1000;
  * Resolves when the program has ended with exit code 0.
  * @throws UserFault where it can't be started, fails, runs or prints past its limits; the message has the end of what it printed
  */
-export async function runCommand({ argv, cwd, env, pass, limits, log }: Command): Promise<void> {
+export async function runCommand({ argv, cwd, env, pass, limits, log, signal: stop }: Command): Promise<void> {
   const [program, ...args] = argv;
   if (program === undefined) throw new UserFault('`command` is empty', 'write the program and its arguments: [python3, attack.py]');
   const passed = Object.fromEntries([...ALWAYS_PASSED, ...pass].flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
@@ -60,6 +62,8 @@ export async function runCommand({ argv, cwd, env, pass, limits, log }: Command)
   listen(child.stdout);
   listen(child.stderr);
   const timer = setTimeout(() => end(`the command ${name} ran for more than ${limits.seconds} s and was ended`, '`timeout_seconds` raises the limit'), limits.seconds * 1000);
+  const abort = (): void => end(`the command ${name} was stopped`, 'the run was interrupted, or it took longer than --timeout');
+  if (stop?.aborted) abort(); else stop?.addEventListener('abort', abort, { once: true });
   let left: NodeJS.Timeout | undefined;
   try {
     const { code, signal } = await new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
@@ -74,6 +78,7 @@ export async function runCommand({ argv, cwd, env, pass, limits, log }: Command)
   } finally {
     clearTimeout(timer);
     clearTimeout(left);
+    stop?.removeEventListener('abort', abort);
     child.stdout.destroy();
     child.stderr.destroy();
   }

@@ -1,10 +1,13 @@
 /** What a prepared plan says, in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { foreseePacks } from '../execute/packer.ts';
+import type { PackLimits } from '../execute/packer.ts';
 import { readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { collectResults } from '../report/results.ts';
 import type { ResultRow } from '../report/results.ts';
+import type { PlannedStage } from '../plan/types.ts';
 import type { Prepared } from './prepare.ts';
 
 export interface StageInPlan {
@@ -20,12 +23,26 @@ export interface StageInPlan {
   readonly outputs: string | null;
   /** Ids by name. */
   readonly inputs: { readonly [name: string]: string };
+  /** The pack that it would run in, if all that may share it are ready together: its stages have the same number. Null: alone, or cached. */
+  readonly pack: number | null;
 }
 
-export const plannedStage = ({ stage, state, key, reason, entry }: StageStatus): StageInPlan => ({
+/** The stages as `plan --json` prints them, in the plan's order. */
+export async function plannedStages({ statuses, assets }: Pick<Prepared, 'statuses' | 'assets'>, jobs: number, packing: PackLimits): Promise<StageInPlan[]> {
+  const packs = await packsOf(statuses, assets, jobs, packing);
+  const numbers = new Map(packs.flatMap((pack, number) => pack.map((stage) => [stage, number + 1] as const)));
+  return statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
+}
+
+/** What of a plan would be packed. */
+export function packsOf(statuses: readonly StageStatus[], assets: Prepared['assets'], jobs: number, packing: PackLimits): Promise<PlannedStage[][]> {
+  return foreseePacks(statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage), jobs, packing, assets);
+}
+
+const plannedStage = ({ stage, state, key, reason, entry }: StageStatus, pack: number | null): StageInPlan => ({
   id: stage.id, kind: stage.kind, cell: stage.cell, seed: stage.seed, key, state, reason,
   outputs: entry ? path.resolve(entry.dir) : null,
-  inputs: stage.inputs,
+  inputs: stage.inputs, pack,
 });
 
 export interface Results {

@@ -8,9 +8,10 @@ import type { BackendName } from '../api.ts';
 import type { Patience, PerKind } from '../execute/patience.ts';
 import type { RunEvent } from '../execute/types.ts';
 import type { Diagnostic, Result } from '../spec/types.ts';
-import { plannedStage, resultsOf } from './facts.ts';
+import { plannedStages, resultsOf } from './facts.ts';
 import type { Results, StageInPlan } from './facts.ts';
 import { SpecFault } from './faults.ts';
+import { PACK_MOST, defaultPacking, packMemoryMB } from './packing.ts';
 import { defaultStore } from './places.ts';
 import { prepare } from './prepare.ts';
 import type { Prepared } from './prepare.ts';
@@ -38,6 +39,10 @@ export interface RunOptions extends SpecOptions, Patience {
   readonly executor?: string;
   /** Nothing more starts after a failure. */
   readonly failFast?: boolean;
+  /** Stages that may run as one job (adapters over one frozen base), at most; default 8, 1: each alone. */
+  readonly pack?: number;
+  /** Megabytes that such a job may take, by estimate; default half of the machine's memory over the cores. */
+  readonly packMemory?: number;
   /** Aborted: nothing more starts, and what is finished is kept. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: RunEvent) => void;
@@ -66,7 +71,10 @@ export interface RunResult {
 
 /** What would run, and what is cached; fetches nothing, runs nothing. @param spec path of the YAML file */
 export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
-  return attempt(() => withPrepared(spec, options, false, ({ experiment, backend, statuses }) => ({ name: experiment.name, backend, stages: statuses.map(plannedStage) })));
+  return attempt(() => withPrepared(spec, options, false, async (prepared) => {
+    const jobs = os.availableParallelism();
+    return { name: prepared.experiment.name, backend: prepared.backend, stages: await plannedStages(prepared, jobs, defaultPacking(jobs)) };
+  }));
 }
 
 /** Every number of the finished cells. @param spec path of the YAML file */
@@ -79,9 +87,12 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
   const jobs = options.jobs ?? os.availableParallelism();
   return attempt(async () => {
     if (!Number.isInteger(jobs) || jobs < 1) throw new UserFault(`\`jobs\` is a whole number from 1, got ${jobs}`);
+    const packing = { most: options.pack ?? PACK_MOST, memoryMB: options.packMemory ?? packMemoryMB(jobs) };
+    if (!Number.isInteger(packing.most) || packing.most < 1) throw new UserFault(`\`pack\` is a whole number from 1, got ${packing.most}`);
+    if (!(packing.memoryMB > 0)) throw new UserFault(`\`packMemory\` is a number of megabytes above 0, got ${packing.memoryMB}`);
     return withPrepared(spec, options, true, async (prepared) => {
       const { run: id, tally, outcomes, interrupted, report } = await runPrepared(prepared, {
-        jobs, failFast: options.failFast === true, signal: options.signal ?? new AbortController().signal, argv: ['run', spec], note: options.onNote ?? (() => undefined),
+        jobs, packing, failFast: options.failFast === true, signal: options.signal ?? new AbortController().signal, argv: ['run', spec], note: options.onNote ?? (() => undefined),
         patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
         ...(options.executor === undefined ? {} : { executor: options.executor }),
         ...(options.onEvent ? { watch: () => ({ onEvent: options.onEvent!, close: () => undefined }) } : {}),

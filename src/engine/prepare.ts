@@ -6,6 +6,7 @@ import type { Registry } from '../registry/types.ts';
 import type { Experiment, SpecRegistry } from '../spec/types.ts';
 import type { Assets, StageStatus } from '../execute/survey.ts';
 import type { Store } from '../store/store.ts';
+import { COMMAND, commandStages } from './commands.ts';
 import { SpecFault } from './faults.ts';
 
 /** What is asked of a spec, by an option or by a caller. */
@@ -36,7 +37,8 @@ export function specRegistry(registry: Registry): SpecRegistry {
   return {
     attacks: registry.all('attack').map(({ name, descriptor }) => ({ name, params: descriptor.params })),
     adapters: registry.all('adapter').map(({ name, descriptor }) => ({ name, params: descriptor.params })),
-    stages: registry.names('stage'),
+    stages: registry.names('stage').filter((name) => name !== COMMAND),
+    stageForms: Object.fromEntries(registry.all('stage').map(({ name, descriptor: { scope, parts } }) => [name, { scope, ...(parts === undefined ? {} : { parts }) }])),
     models: registry.names('model'),
     datasets: registry.names('dataset'),
     sources: registry.names('source'),
@@ -55,7 +57,8 @@ export async function load(spec: string, options: Pick<Asked, 'set' | 'only'>): 
     sets: options.set, only: options.only, env: process.env,
   });
   if (!loaded.ok) throw new SpecFault(loaded.diagnostics);
-  return { experiment: loaded.value, registry };
+  const { commands } = loaded.value;
+  return { experiment: loaded.value, registry: commands.length === 0 ? registry : registry.with(commandStages(registry, commands)) };
 }
 
 export async function sourceContext(log: Note): Promise<SourceContext> {

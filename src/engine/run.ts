@@ -3,12 +3,14 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs
 import path from 'node:path';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { checkPatience } from '../execute/patience.ts';
+import type { PackLimits } from '../execute/packer.ts';
 import type { Patience } from '../execute/patience.ts';
 import type { Durations } from '../log/durations.ts';
 import type { PluginKind } from '../registry/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import { checkExecutor, defaultExecutor, openExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
+import { defaultPacking } from './packing.ts';
 import { reportFile, runsDir } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
 
@@ -37,6 +39,8 @@ export interface RunPreparedOptions {
   readonly patience?: Patience;
   /** Where stages run; `local` by default. */
   readonly executor?: string;
+  /** Left out: `defaultPacking`. */
+  readonly packing?: PackLimits;
   /** Left out: every stage. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /** Aborted: nothing more starts, what runs is ended, what is finished is kept. */
@@ -122,7 +126,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
       store, registry, assets, executor, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
-      facts: { environment: environmentDigest, executor: options.executor }, onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
+      facts: { environment: environmentDigest, executor: options.executor }, packing: options.packing ?? defaultPacking(jobs), onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
     });
     await store.flush();
     const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));

@@ -17,10 +17,17 @@ const PROGRESS_MS = 100;
 
 /** Throws what the stage throws. @param started by `performance.now()`, where loading it counts as its time */
 export async function perform(job: Job, stage: StageDescriptor, hooks: PerformHooks, signal: AbortSignal, started = performance.now()): Promise<JobResult> {
+  const returned: unknown = await stage.run(contextOf(job, hooks, signal));
+  return outputOf(job, returned, (performance.now() - started) / 1000);
+}
+
+/** What the stage is handed; its output folder is there from now on. */
+export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): RunContext {
   mkdirSync(job.outDir, { recursive: true });
   let lastProgress = 0;
-  const context: RunContext = {
+  return {
     params: job.params, inputs: job.inputs, assets: job.assets, outDir: job.outDir, backend: job.backend, signal,
+    ...(job.resumeDir === undefined ? {} : { resumeDir: job.resumeDir }),
     log: (message) => hooks.log(String(message)),
     progress: (done, total, unit) => {
       const now = performance.now();
@@ -36,9 +43,11 @@ export async function perform(job: Job, stage: StageDescriptor, hooks: PerformHo
     ...(job.limits ? { limits: job.limits } : {}),
     ...(job.experiment ? { experiment: job.experiment } : {}),
   };
-  const returned: unknown = await stage.run(context);
+}
+
+/** What it left. @param returned by its `run`; @param seconds of its own time */
+export async function outputOf(job: Job, returned: unknown, seconds: number): Promise<JobResult> {
   if (returned !== undefined) throw new TypeError(`the stage "${job.stage.name}" returned ${typeof returned}; its output is what it writes to outDir, and \`run\` returns nothing`);
-  const seconds = (performance.now() - started) / 1000;
   const files = await digestFiles(job.outDir);
   if (files.length === 0) throw new Error(`the stage "${job.stage.name}" wrote no file`);
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };

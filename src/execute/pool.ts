@@ -2,7 +2,7 @@
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import type { Executor } from '../api/executor.ts';
-import type { FromWorker, Job, JobResult, ToWorker } from './protocol.ts';
+import type { FromWorker, Job, JobResult, PackedJob, ToWorker } from './protocol.ts';
 
 export interface PoolOptions {
   /** The worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
@@ -75,57 +75,77 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
     return start(cpu);
   };
 
-  return {
-    async run(job, hooks, signal) {
-      const warm = choose(job);
-      const { process: child } = warm;
-      const output = (chunk: Buffer): void => hooks.onOutput(chunk.toString('utf8'));
-      child.stdout!.on('data', output);
-      child.stderr!.on('data', output);
-      let timer: NodeJS.Timeout | undefined;
-      const tell = (message: ToWorker): void => { if (child.connected) child.send(message, () => undefined); };
-      const onAbort = (): void => {
-        tell({ type: 'abort' });
-        timer = setTimeout(() => kill(warm), graceMs);
-      };
-      try {
-        await warm.ready;
-        const result = await new Promise<JobResult>((resolve) => {
-          const onExit = (): void => resolve({ type: 'exit', ...(warm.ended ?? { code: null, signal: null }) });
-          if (warm.ended) { onExit(); return; }
-          // Its last output arrives after the exit ('close' would wait for every grandchild that keeps the pipe).
-          warm.onEnd = () => setTimeout(onExit, 20);
-          child.on('message', function listen(message: FromWorker) {
-            if (message.type === 'log') hooks.onLog(message.message);
-            else if (message.type === 'progress') hooks.onProgress(message.done, message.total, message.unit);
-            else if (message.type === 'result') {
-              child.off('message', listen);
-              if (message.leaving) warm.spent = true;
-              resolve(message.result);
-            }
-          });
-          if (signal.aborted) onAbort(); else signal.addEventListener('abort', onAbort, { once: true });
-          tell({ type: 'run', job });
-        });
-        warm.lastKind = job.stage.name;
-        warm.compute ||= job.compute;
-        // The pipe is written before the result is sent: let what is in it arrive.
-        await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
-        return result;
-      } finally {
-        clearTimeout(timer);
-        warm.onEnd = () => undefined;
-        signal.removeEventListener('abort', onAbort);
-        child.stdout!.off('data', output);
-        child.stderr!.off('data', output);
-        child.removeAllListeners('message');
-        // Unread pipes would fill and block the worker.
-        child.stdout!.resume();
-        child.stderr!.resume();
-        if (warm.spent) kill(warm);
-        else if (!warm.ended) idle.push(warm);
+  /** Sends the jobs and resolves each as its result comes; all of them when the process goes. */
+  const carryOut = (warm: Warm, pack: readonly PackedJob[], free: () => void): readonly Promise<JobResult>[] => {
+    const { process: child } = warm;
+    const open = new Map<number, (result: JobResult) => void>();
+    const timers: NodeJS.Timeout[] = [];
+    const output = (chunk: Buffer): void => { for (const member of open.keys()) pack[member]!.hooks.onOutput(chunk.toString('utf8')); };
+    const tell = (message: ToWorker): void => { if (child.connected) child.send(message, () => undefined); };
+    const aborts = pack.map((_, member) => (): void => {
+      tell({ type: 'abort', member });
+      timers.push(setTimeout(() => { if (open.has(member)) kill(warm); }, graceMs));
+    });
+    const end = (): void => {
+      timers.forEach(clearTimeout);
+      warm.onEnd = () => undefined;
+      child.stdout!.off('data', output);
+      child.stderr!.off('data', output);
+      child.removeAllListeners('message');
+      // Unread pipes would fill and block the worker.
+      child.stdout!.resume();
+      child.stderr!.resume();
+      free();
+    };
+    const settle = async (member: number, result: JobResult): Promise<void> => {
+      const resolve = open.get(member);
+      if (!resolve) return;
+      // The pipe is written before the result is sent: let what is in it arrive.
+      await new Promise((next) => setImmediate(() => setImmediate(next)));
+      if (!open.delete(member)) return;
+      pack[member]!.signal.removeEventListener('abort', aborts[member]!);
+      if (open.size === 0) end();
+      resolve(result);
+    };
+    const onExit = (): void => { for (const member of [...open.keys()]) void settle(member, { type: 'exit', ...(warm.ended ?? { code: null, signal: null }) }); };
+    const listen = (message: FromWorker): void => {
+      if (message.type === 'ready') return;
+      const { hooks } = pack[message.member]!;
+      if (message.type === 'log') hooks.onLog(message.message);
+      else if (message.type === 'progress') hooks.onProgress(message.done, message.total, message.unit);
+      else {
+        if (message.leaving) warm.spent = true;
+        void settle(message.member, message.result);
       }
-    },
+    };
+    const results = pack.map((_, member) => new Promise<JobResult>((resolve) => { open.set(member, resolve); }));
+    child.stdout!.on('data', output);
+    child.stderr!.on('data', output);
+    void warm.ready.then(() => {
+      if (warm.ended) { onExit(); return; }
+      // Its last output arrives after the exit ('close' would wait for every grandchild that keeps the pipe).
+      warm.onEnd = () => setTimeout(onExit, 20);
+      child.on('message', listen);
+      tell({ type: 'run', jobs: pack.map(({ job }) => job) });
+      pack.forEach(({ signal }, member) => { if (signal.aborted) aborts[member]!(); else signal.addEventListener('abort', aborts[member]!, { once: true }); });
+    });
+    return results;
+  };
+
+  const runPack = (pack: readonly PackedJob[]): readonly Promise<JobResult>[] => {
+    const { job } = pack[0]!;
+    const warm = choose(job);
+    return carryOut(warm, pack, () => {
+      warm.lastKind = job.stage.name;
+      warm.compute ||= job.compute;
+      if (warm.spent) kill(warm);
+      else if (!warm.ended) idle.push(warm);
+    });
+  };
+
+  return {
+    runPack,
+    run: (job, hooks, signal) => runPack([{ job, hooks, signal }])[0]!,
     async close() {
       await Promise.all([...all].map((warm) => new Promise<void>((resolve) => {
         if (warm.ended) { resolve(); return; }

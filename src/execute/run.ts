@@ -2,19 +2,21 @@
 import type { Digest, Executor, JsonObject, StageInput } from '../api.ts';
 import type { RunLog } from '../log/run-log.ts';
 import { actionKey } from '../plan/keys.ts';
-import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
+import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../plan/types.ts';
 import { isDiskFault } from '../store/faults.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
 import { experimentFacts } from './facts.ts';
 import { forKind } from './patience.ts';
 import type { Patience } from './patience.ts';
+import { createPacker, packId, packMemory } from './packer.ts';
+import type { PackLimits, Waiting } from './packer.ts';
 import { createCpuQueue } from './queue.ts';
-import { runStage } from './stage.ts';
+import { runPack, runStage } from './stage.ts';
 import type { Reading } from './stage.ts';
 import { keyComponents, missing } from './survey.ts';
 import type { Assets, StageStatus } from './survey.ts';
-import type { Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
+import type { Failed, Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
 
 export interface RunOptions {
   readonly store: Store;
@@ -26,6 +28,8 @@ export interface RunOptions {
   /** Processor cores that stages may take at once. */
   readonly jobs: number;
   readonly failFast: boolean;
+  /** Left out: every stage runs alone. */
+  readonly packing?: PackLimits;
   readonly patience?: Patience;
   /** Stages that this run may make; the others only count when they are cached. Left out: all. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
@@ -38,16 +42,28 @@ export interface RunOptions {
   readonly onEvent: OnEvent;
 }
 
+/** What became of an attempt. `busy`: another run has the lease; `again`: an input was made anew. */
+type Attempt = Outcome | 'busy' | 'again';
+
+interface Wanted {
+  readonly stage: PlannedStage;
+  readonly key: ActionKey;
+  readonly components: KeyComponents;
+  readonly inputs: { readonly [name: string]: StageInput };
+}
+
 /** How often a run looks whether another run has finished what it waits for. */
 const POLL_MS = 250;
 
 export async function executePlan(plan: Plan, statuses: readonly StageStatus[], options: RunOptions): Promise<ReadonlyMap<StageId, Outcome>> {
   const { store, onEvent, signal } = options;
   const queue = createCpuQueue(options.jobs);
+  const packer = options.packing && options.packing.most > 1 && options.executor.runPack
+    ? createPacker<Wanted & Waiting, Attempt>(queue, options.jobs, options.packing, makeTogether) : null;
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   const heights = stageHeights(plan);
   const outcomes = new Map<StageId, Outcome>();
-  const making = new Map<ActionKey, Promise<Outcome | 'busy' | 'again'>>();
+  const making = new Map<ActionKey, Promise<Attempt>>();
   const checks = new Map<ActionKey, Promise<boolean>>();
   let stopped = false;
 
@@ -96,7 +112,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       const blocked = blockage(stage);
       if (blocked) return blocked;
       if (Object.values(stage.assets).some((uri) => !options.assets.get(uri))) return { state: 'abandoned' };
-      const { key, components, inputs } = read(stage);
+      const wanted = read(stage), { key } = wanted;
       const found = store.lookUp(key);
       if (found.state === 'hit') return finished('cached', found.entry);
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
@@ -104,7 +120,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       let attempt = making.get(key);
       const mine = !attempt;
       if (!attempt) {
-        attempt = queue.add(() => make(stage, key, components, inputs), { cpu, priority: heights.get(stage.id)! }).finally(() => making.delete(key));
+        attempt = enqueue(wanted, cpu).finally(() => making.delete(key));
         making.set(key, attempt);
       }
       const result = await attempt;
@@ -117,7 +133,18 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     }
   }
 
-  function read(stage: PlannedStage): { key: ActionKey; components: ReturnType<typeof keyComponents>; inputs: { [name: string]: StageInput } } {
+  async function enqueue(wanted: Wanted, cpu: number): Promise<Attempt> {
+    const { stage } = wanted, priority = heights.get(stage.id)!;
+    if (packer === null || stage.pack === null) return queue.add(() => make(wanted), { cpu, priority });
+    try {
+      const memoryMB = packMemory(stage, options.assets).then((known) => known ?? 0);
+      return await packer.add({ ...wanted, id: packId(stage.kind, stage.pack), cpu, priority, memoryMB });
+    } catch (error) {
+      return failureOf(error); // the plugin's estimate threw
+    }
+  }
+
+  function read(stage: PlannedStage): Wanted {
     const inputs: { [name: string]: StageInput } = {}, contents: { [name: string]: Digest } = {}, assets: { [name: string]: Digest } = {};
     for (const [name, id] of Object.entries(stage.inputs)) {
       const input = outcomes.get(id)!;
@@ -127,11 +154,15 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     }
     for (const [name, uri] of Object.entries(stage.assets)) assets[name] = options.assets.get(uri)!.digest;
     const components = keyComponents(stage, plan, contents, assets);
-    return { key: actionKey(components), components, inputs };
+    return { stage, key: actionKey(components), components, inputs };
   }
 
-  /** In the queue: takes the lease, looks again, checks what the stage will read, runs it. `busy`: another run has the lease; `again`: an input was made anew. */
-  async function make(stage: PlannedStage, key: ActionKey, components: ReturnType<typeof keyComponents>, inputs: { readonly [name: string]: StageInput }): Promise<Outcome | 'busy' | 'again'> {
+  /** In the queue: takes the lease, looks again, checks what the stage will read, runs it. */
+  function make(wanted: Wanted): Promise<Attempt> {
+    return makeWith(wanted, (reading) => tryStage(wanted.stage, reading));
+  }
+
+  async function makeWith({ stage, key, components, inputs }: Wanted, run: (reading: Reading) => Promise<Outcome>): Promise<Attempt> {
     if (stopped || signal.aborted) return { state: 'abandoned' };
     try {
       const attempt = store.take(key);
@@ -142,7 +173,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
         if (found.state === 'damaged') onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again` });
         if (!await inputsIntact(stage)) return 'again';
         const experiment = stage.descriptor.scope === 'experiment' ? experimentFacts(plan, outcomes, options.environment) : undefined;
-        const outcome = await tryStage(stage, { key, components, inputs, ...(experiment ? { experiment } : {}) });
+        const outcome = await run({ key, components, inputs, ...(experiment ? { experiment } : {}) });
         // On a full disk every other stage would fail in the same way.
         if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome))) stopped = true;
         return outcome;
@@ -151,21 +182,65 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       }
     } catch (error) {
       if (isDiskFault(error)) stopped = true;
-      const { name, message, stack, hint } = error as Error & { hint?: string };
-      if (name === 'UserFault') return { state: 'failed', error: message, internal: false, log: null, ...(hint === undefined ? {} : { hint }) };
-      options.log.line(stack ?? message);
-      return { state: 'failed', error: `internal error: ${message}`, internal: true, log: options.log.file };
+      return failureOf(error);
     }
   }
 
+  function failureOf(error: unknown): Failed {
+    const { name, message, stack, hint } = error as Error & { hint?: string };
+    if (name === 'UserFault') return { state: 'failed', error: message, internal: false, log: null, ...(hint === undefined ? {} : { hint }) };
+    options.log.line(stack ?? message);
+    return { state: 'failed', error: `internal error: ${message}`, internal: true, log: options.log.file };
+  }
+
+  /**
+   * As `make`, for stages that may share a job: each takes its own lease and looks for itself, and those that must run do so
+   * together. What failed is tried again alone, and so is what was lost with a process that another brought down.
+   */
+  function makeTogether(members: readonly Wanted[]): readonly Promise<Attempt>[] {
+    if (members.length === 1) return [make(members[0]!)];
+    const arrivals = members.map(() => deferred<Reading | null>());
+    const together = Promise.all(arrivals.map(({ promise }) => promise)).then((readings) => {
+      const going = members.flatMap(({ stage }, i) => (readings[i] ? [{ stage, reading: readings[i] }] : []));
+      if (going.length < 2) return new Map(going.map(({ stage, reading }) => [stage, tryStage(stage, reading)] as const));
+      const running = runPack(going, plan.backend, options);
+      let alone: Promise<unknown> = Promise.allSettled(running); // the pack's place is theirs, once it has ended
+      return new Map(going.map(({ stage, reading }, i) => [stage, running[i]!.then((outcome) => {
+        if (outcome !== 'lost' && !mayTryAgain(stage, outcome, 1)) return outcome;
+        if (outcome === 'lost') onEvent({ type: 'note', message: `${stage.id} was packed with ${going.length - 1} more and their process went; it runs alone` });
+        const again = alone.then(() => (outcome === 'lost' ? tryStage(stage, reading) : tryAgain(stage, reading, outcome, 1)));
+        alone = again.catch(() => undefined);
+        return again;
+      })] as const));
+    });
+    return members.map(async (wanted, i) => {
+      try {
+        return await makeWith(wanted, async (reading) => {
+          arrivals[i]!.resolve(reading);
+          return (await together).get(wanted.stage)!;
+        });
+      } finally {
+        arrivals[i]!.resolve(null); // it did not come to running
+      }
+    });
+  }
+
   /** A full disk stays full; what else failed is tried again as often as was asked. */
+  function mayTryAgain({ kind }: PlannedStage, outcome: Outcome, tried: number): outcome is Failed {
+    return outcome.state === 'failed' && tried <= (forKind(options.patience?.retries, kind) ?? 0) && !isDiskFault(outcome) && !signal.aborted;
+  }
+
   async function tryStage(stage: PlannedStage, reading: Reading): Promise<Outcome> {
-    const tries = 1 + (forKind(options.patience?.retries, stage.kind) ?? 0);
-    for (let attempt = 1; ; attempt++) {
-      const outcome = await runStage(stage, reading, plan.backend, options);
-      if (outcome.state !== 'failed' || attempt === tries || isDiskFault(outcome) || signal.aborted) return outcome;
-      onEvent({ type: 'note', message: `${stage.id} failed (${outcome.error}); try ${attempt + 1} of ${tries}` });
+    return tryAgain(stage, reading, await runStage(stage, reading, plan.backend, options), 1);
+  }
+
+  async function tryAgain(stage: PlannedStage, reading: Reading, first: Outcome, tried: number): Promise<Outcome> {
+    let outcome = first;
+    for (; mayTryAgain(stage, outcome, tried); tried++) {
+      onEvent({ type: 'note', message: `${stage.id} failed (${outcome.error}); try ${tried + 1} of ${1 + forKind(options.patience?.retries, stage.kind)!}` });
+      outcome = await runStage(stage, reading, plan.backend, options);
     }
+    return outcome;
   }
 
   /** Digests are checked on use, once a run; a damaged input is made anew, and then the reader's key must be found anew. */
@@ -206,14 +281,18 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     } finally {
       attempt.held.release();
     }
-    const { key, components, inputs } = read(stage);
     const outcome = options.mayRun?.(stage) === false
       ? { state: 'failed' as const, error: `its entry in the store is damaged: ${why}`, internal: false, log: null }
-      : await make(stage, key, components, inputs);
+      : await make(read(stage));
     if (typeof outcome === 'string') return;
     outcomes.set(stage.id, outcome);
     onEvent({ type: 'stage-ended', stage, outcome });
   }
+}
+
+function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+  let resolve!: (value: T) => void;
+  return { promise: new Promise<T>((settle) => { resolve = settle; }), resolve };
 }
 
 function finished(state: 'ran' | 'cached', { key, dir, manifest }: Entry): Finished {

@@ -1,10 +1,10 @@
-/** One stage, once: from its inputs to an entry in the store, or to the words for what went wrong. */
+/** One stage, or a pack of them, once: from inputs to an entry in the store, or to the words for what went wrong. */
 import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
 import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
 import { forKind } from './patience.ts';
 import { inTurn, runInline } from './inline.ts';
-import type { Job, JobHooks, JobResult, PluginModule } from './protocol.ts';
+import type { Job, JobResult, PackedJob, PluginModule } from './protocol.ts';
 import type { RunOptions } from './run.ts';
 import type { Failed, Outcome } from './types.ts';
 import type { PluginKind } from '../plan/graph.ts';
@@ -20,7 +20,7 @@ export interface Reading {
 const RESULTS: ReadonlySet<unknown> = new Set<JobResult['type']>(['done', 'fault', 'error', 'exit']);
 
 /** Everything that running the stage needs. */
-export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading, 'inputs' | 'experiment'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string }): Job {
+export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading, 'inputs' | 'experiment'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string; readonly resumeDir?: string }): Job {
   const plugin = (kind: PluginKind, name: string): PluginModule => {
     const entry = place.registry.get(kind, name);
     if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
@@ -31,38 +31,53 @@ export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading,
     id: stage.id, stage: plugin('stage', stage.kind), uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
     params: stage.params, inputs, assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, place.assets.get(uri)!])),
     outDir: place.outDir, backend: place.backend, compute: stage.descriptor.compute, cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
-    ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
+    ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }), ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
   };
 }
 
 export function runStage(stage: PlannedStage, reading: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
-  const once = (): Promise<Outcome> => runOnce(stage, reading, backend, options);
+  const once = async (): Promise<Outcome> => {
+    const { work, conclude } = begin(stage, reading, backend, options);
+    return conclude(stage.descriptor.inline === true
+      ? runInline(work.job, stage.descriptor, options.registry, work.hooks, work.signal)
+      : options.executor.run(work.job, work.hooks, work.signal));
+  };
   return stage.descriptor.inline === true ? inTurn(once) : once();
 }
 
-async function runOnce(stage: PlannedStage, { key, components, inputs, experiment }: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
+/**
+ * Several stages as one job, each with an outcome of its own. `lost`: their process went without a word, and which of them
+ * is to blame is not known.
+ */
+export function runPack(members: readonly { readonly stage: PlannedStage; readonly reading: Reading }[], backend: BackendName, options: RunOptions): readonly Promise<Outcome | 'lost'>[] {
+  const tries = members.map(({ stage, reading }) => begin(stage, reading, backend, options, members.length));
+  const results = options.executor.runPack!(tries.map(({ work }) => work));
+  return tries.map(async ({ work, conclude }, i) => {
+    const outcome = await conclude(results[i]!);
+    return (await results[i]!).type === 'exit' && !work.signal.aborted ? 'lost' : outcome;
+  });
+}
+
+/** One try at a stage: what the executor is handed, and what becomes of its answer. */
+interface Try {
+  readonly work: PackedJob;
+  conclude(answer: Promise<JobResult>): Promise<Outcome>;
+}
+
+function begin(stage: PlannedStage, { key, components, inputs, experiment }: Reading, backend: BackendName, options: RunOptions, packed = 1): Try {
   const { store, signal, onEvent } = options;
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
   onEvent({ type: 'stage-started', stage, log: log.file });
-  log.line(`${stage.id} key ${key}`);
+  log.line(`${stage.id} key ${key}${packed === 1 ? '' : `, packed with ${packed - 1} more`}`);
   const seconds = forKind(options.patience?.timeout, stage.kind);
   const stop = new AbortController();
   const abort = (): void => stop.abort();
   signal.addEventListener('abort', abort, { once: true });
   if (signal.aborted) abort();
   const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
-  try {
-    const job = jobOf(stage, { inputs, ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir });
-    const hooks: JobHooks = {
-      onOutput: (text) => log.output(text),
-      onLog: (message) => log.line(message),
-      onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
-    };
-    const result = await (stage.descriptor.inline === true
-      ? runInline(job, stage.descriptor, options.registry, hooks, stop.signal)
-      : options.executor.run(job, hooks, stop.signal));
 
+  const settle = async (result: JobResult): Promise<Outcome> => {
     if (!RESULTS.has((result as Partial<JobResult> | undefined)?.type)) throw new TypeError(`the executor answered ${JSON.stringify(result)}, which is no result of a job`);
     if (result.type !== 'done') {
       rmSync(outDir, { recursive: true, force: true });
@@ -71,6 +86,8 @@ async function runOnce(stage: PlannedStage, { key, components, inputs, experimen
       const failed: Failed = stop.signal.aborted
         ? { state: 'failed', error: `it ran for more than ${seconds} s and was ended`, hint: '--timeout sets how long a stage may run', internal: false, log: log.file }
         : failure(result, log.file);
+      // A user's fault comes again from wherever it is gone on; of what was merely cut off, nothing is lost.
+      if (result.type === 'fault' && !stop.signal.aborted) rmSync(store.resumeDir(key), { recursive: true, force: true });
       log.line(`failed: ${failed.error}`);
       if (failed.hint !== undefined) log.line(failed.hint);
       if (result.type === 'error') log.output(`${result.stack}\n`);
@@ -79,15 +96,35 @@ async function runOnce(stage: PlannedStage, { key, components, inputs, experimen
     const entry = await store.publish(outDir, {
       key, kind: stage.kind, components, files: result.files, volatile: stage.descriptor.volatile ?? [],
       seconds: result.seconds, backend: components.backend,
-      facts: { ...options.facts, run: options.runId, stage: stage.id, cell: stage.cell, seed: stage.seed, cpu: stage.resources.cpu, peak_memory_mb: Math.round(result.peakMemoryMB) },
+      facts: {
+        ...options.facts, run: options.runId, stage: stage.id, cell: stage.cell, seed: stage.seed, cpu: stage.resources.cpu,
+        ...(packed === 1 ? {} : { packed }), peak_memory_mb: Math.round(result.peakMemoryMB),
+      },
     });
     log.line(`done in ${result.seconds.toFixed(2)} s`);
     return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds: result.seconds, backend: components.backend };
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', abort);
-    await log.close();
-  }
+  };
+
+  return {
+    work: {
+      job: jobOf(stage, { inputs, ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir, resumeDir: store.resumeDir(key) }),
+      hooks: {
+        onOutput: (text) => log.output(text),
+        onLog: (message) => log.line(message),
+        onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
+      },
+      signal: stop.signal,
+    },
+    async conclude(answer) {
+      try {
+        return await settle(await answer);
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', abort);
+        await log.close();
+      }
+    },
+  };
 }
 
 /** A message may quote a data set's text: no control characters of it reach a terminal, and no page-long line. */

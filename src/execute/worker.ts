@@ -4,14 +4,15 @@
  */
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import type { BackendName, StageDescriptor } from '../api.ts';
-import { perform, thrownResult } from './perform.ts';
+import type { BackendName, RunContext, StageDescriptor } from '../api.ts';
+import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
 
 const home = process.cwd();
 const descriptors = new Map<string, unknown>();
 let backend: BackendName | null = null;
-let running: AbortController | null = null;
+/** One for each stage that runs now: one, or a pack. */
+let running: readonly AbortController[] = [];
 
 const send = (message: FromWorker): void => { if (process.connected) process.send!(message); };
 
@@ -31,36 +32,73 @@ async function ensureBackend(name: BackendName): Promise<void> {
   backend = name;
 }
 
-async function run(job: Job, signal: AbortSignal): Promise<JobResult> {
-  const started = performance.now();
-  const stage = await load(job.stage) as StageDescriptor;
-  const plugins = new Map<string, unknown>();
-  for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await load(use));
-  if (job.compute) await ensureBackend(job.backend);
-  return perform(job, stage, {
-    log: (message) => send({ type: 'log', message }),
-    progress: (done, total, unit) => send({ type: 'progress', done, total, unit }),
-    plugin: (kind, name) => plugins.get(`${kind} ${name}`),
-  }, signal, started);
+/** What a stage, or a pack of stages of one kind, came to: one promise each. */
+async function start(jobs: readonly Job[], signals: readonly AbortSignal[]): Promise<readonly Promise<unknown>[]> {
+  const first = jobs[0]!, { name } = first.stage;
+  const stage = await load(first.stage) as StageDescriptor;
+  const contexts: RunContext[] = [];
+  for (const [member, job] of jobs.entries()) {
+    const plugins = new Map<string, unknown>();
+    for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await load(use));
+    contexts.push(contextOf(job, {
+      log: (message) => send({ type: 'log', member, message }),
+      progress: (done, total, unit) => send({ type: 'progress', member, done, total, unit }),
+      plugin: (kind, of) => plugins.get(`${kind} ${of}`),
+    }, signals[member]!));
+  }
+  if (first.compute) await ensureBackend(first.backend);
+  if (contexts.length === 1) return [stage.run(contexts[0]!)];
+  if (stage.pack === undefined) throw new Error(`the stage "${name}" can't be packed`);
+  const promises: unknown = stage.pack.run(contexts);
+  if (!Array.isArray(promises) || promises.length !== contexts.length) throw new TypeError(`\`pack.run\` of the stage "${name}" returned no promise for each of its ${contexts.length} stages`);
+  return promises as readonly Promise<unknown>[];
+}
+
+/** The clock of stages that start together: a second that passes is divided evenly among those still running. */
+function sharedClock(count: number): () => number {
+  let active = count, last = performance.now(), seconds = 0;
+  return () => {
+    const now = performance.now();
+    seconds += (now - last) / 1000 / active--;
+    last = now;
+    return seconds;
+  };
+}
+
+function run(jobs: readonly Job[], signals: readonly AbortSignal[]): readonly Promise<JobResult>[] {
+  const endOne = sharedClock(jobs.length);
+  const started = start(jobs, signals);
+  return jobs.map(async (job, member) => {
+    const returned = await started.then((promises) => promises[member]).then(
+      (value) => ({ value, seconds: endOne() }),
+      (error: unknown) => ({ error, seconds: endOne() }),
+    );
+    return 'error' in returned ? thrownResult(returned.error) : outputOf(job, returned.value, returned.seconds).catch(thrownResult);
+  });
 }
 
 process.on('message', (message: ToWorker) => {
-  if (message.type === 'abort') { running?.abort(); return; }
-  const controller = running = new AbortController();
-  void run(message.job, controller.signal).catch(thrownResult).then(async (result) => {
+  if (message.type === 'abort') { running[message.member]?.abort(); return; }
+  const controllers = running = message.jobs.map(() => new AbortController());
+  const results = run(message.jobs, controllers.map(({ signal }) => signal));
+  let left = results.length;
+  results.forEach((promise, member) => void promise.then(async (result) => {
     // What it printed must be out before the result: the scheduler gives it to this stage's log.
     await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => { stream.write('', resolve); })));
-    running = null;
-    process.chdir(home);
-    send({ type: 'result', result: result as Exclude<JobResult, { type: 'exit' }> });
-  });
+    if (--left === 0) { // before the last result is sent: the next job may be on its way at once
+      running = [];
+      process.chdir(home);
+    }
+    send({ type: 'result', member, result: result as Exclude<JobResult, { type: 'exit' }> });
+  }));
 });
 
-// A promise that a plugin forgot, or a throw in a callback. Stages run one at a time, so the stage that runs is to blame, and this process is not to be trusted again.
+// A promise that a plugin forgot, or a throw in a callback: the stage that runs is to blame, and this process is not to be trusted again.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
-    if (!running) process.exit(70);
-    process.send!({ type: 'result', result: thrownResult(error), leaving: true } satisfies FromWorker, () => process.exit(70));
+    if (running.length === 1) process.send!({ type: 'result', member: 0, result: thrownResult(error), leaving: true } satisfies FromWorker, () => process.exit(70));
+    // Of a pack nobody knows whose it is: the scheduler runs its stages one by one.
+    else process.stderr.write(`${error instanceof Error ? error.stack ?? error.message : String(error)}\n`, () => process.exit(70));
   });
 }
 

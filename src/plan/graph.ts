@@ -26,6 +26,7 @@ export interface Draft {
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
+  readonly pack: string | null;
 }
 
 /** One distinct (kind, cell, with): many of them may share a draft. */
@@ -97,10 +98,11 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
   };
 
   const make = (kind: string, descriptor: StageDescriptor, ownCode: Digest, of: readonly Cell[], request: JsonObject, cellName: string): Node | null => {
-    let definition: StageDefinition, resources: Resources;
+    let definition: StageDefinition, resources: Resources, pack: string | null;
     try {
       definition = descriptor.define(of, { with: request, goals });
       resources = descriptor.resources?.(definition.params) ?? { cpu: 1 };
+      pack = descriptor.pack?.key(definition) ?? null;
     } catch (error) {
       const { name, message, hint } = error as Error & { hint?: string };
       if (name === 'UserFault') return fault('stage-definition', message, hint);
@@ -134,7 +136,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
       return fault('plugin-fault', `the stage plugin "${kind}" returned parameters that are not JSON: ${(error as Error).message}`);
     }
     let draft = drafts.get(key);
-    if (!draft) drafts.set(key, draft = { index: drafts.size, kind, descriptor, definition, key, code, inputs, resources });
+    if (!draft) drafts.set(key, draft = { index: drafts.size, kind, descriptor, definition, key, code, inputs, resources, pack });
     return { kind, fingerprint: cellName, with: request, draft, children };
   };
 

@@ -49,6 +49,7 @@ export function planExperiment(experiment: Experiment, registry: PlanRegistry, b
       assets: draft.definition.assets ?? {},
       uses: draft.definition.uses ?? [],
       resources: draft.resources,
+      pack: draft.pack,
       cells: users,
       ...agreement(experiment, owners.length > 0 ? owners : users),
       goal: goals.has(draft),

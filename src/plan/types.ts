@@ -24,6 +24,8 @@ export interface PlannedStage {
   readonly assets: { readonly [name: string]: string };
   readonly uses: readonly { readonly kind: string; readonly name: string }[];
   readonly resources: Resources;
+  /** Stages of one kind with equal ones may run as one job; null: it runs alone. */
+  readonly pack: string | null;
   /** Cells that need it, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
   /** Axis values that all its cells agree on, and the seed likewise (null where they differ). */

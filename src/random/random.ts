@@ -13,12 +13,25 @@ export interface RandomStream {
   permutation(n: number): Int32Array;
 }
 
+/** A stream that can be put aside and taken up again. */
+export interface ResumableStream extends RandomStream {
+  /** Where it stands: plain numbers, for `resumeStream`. */
+  state(): StreamState;
+}
+/** The generator's words and, last, the normal draw in hand. */
+export type StreamState = readonly (number | null)[];
+
 /** The stream for (seed, purpose, name). Different triples give independent streams. */
-export function randomStream(seed: number, purpose: string, name = ''): RandomStream {
+export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
   // A JSON array as pre-image: no two triples share one.
   const hash = createHash('sha256').update(JSON.stringify(['dosimeter.random/1', seed, purpose, name])).digest();
   // pure-rand seeds from 32 bits; the full 128-bit state is set from the digest instead.
-  const generator = xoroshiro128plusFromState([hash.readInt32LE(0), hash.readInt32LE(4), hash.readInt32LE(8), hash.readInt32LE(12) | 1]);
+  return resumeStream([hash.readInt32LE(0), hash.readInt32LE(4), hash.readInt32LE(8), hash.readInt32LE(12) | 1, null]);
+}
+
+/** The stream from where another's `state` left it. */
+export function resumeStream(from: StreamState): ResumableStream {
+  const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {
     const high = generator.next() >>> 5, low = generator.next() >>> 6;
     return (high * 67108864 + low) / 9007199254740992;
@@ -27,7 +40,7 @@ export function randomStream(seed: number, purpose: string, name = ''): RandomSt
     if (!Number.isInteger(n) || n < 1) throw new RangeError(`integer(n) needs a whole n ≥ 1, got ${n}`);
     return Math.floor(uniform() * n);
   };
-  let spare: number | null = null;
+  let spare = from[4] ?? null;
   const normal = (): number => {
     if (spare !== null) { const z = spare; spare = null; return z; }
     for (;;) { // Marsaglia's polar method
@@ -47,5 +60,5 @@ export function randomStream(seed: number, purpose: string, name = ''): RandomSt
     }
     return order;
   };
-  return { uniform, integer, normal, permutation };
+  return { uniform, integer, normal, permutation, state: () => [...generator.getState(), spare] };
 }

@@ -6,6 +6,7 @@
 import { UserFault } from '../api.ts';
 import type { Json } from '../api.ts';
 import { buildGrid } from './cells.ts';
+import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
 import { explain } from './explain.ts';
 import { fill } from './expand.ts';
 import { gatherFaults } from './faults.ts';
@@ -29,6 +30,8 @@ import { countCells } from './variants.ts';
 
 /** Above this a grid is a slip: it could not be run, nor held in memory. */
 const MOST_CELLS = 1_000_000;
+/** Fields that say where something lies on this machine, which no key may hold. */
+const NAMES_FILES = /\.(source|init_from|files)$/;
 
 /**
  * Reads a spec file and all it names, and expands its grid. Nothing is fetched and nothing is written.
@@ -43,18 +46,21 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   if (!layers) return failed();
   const overridden = applyOverrides(layers.root, options.sets ?? [], report);
   const { root: located, modules } = await resolveModules(overridden, report);
-  const registry = await registryFor(located, modules, options, report);
-  if (!registry) return failed();
+  const plugged = await registryFor(located, modules, options, report);
+  if (!plugged) return failed();
+  const registry = withCommands(plugged, located);
   const { shapes, fields, violationsOf } = compiled(registry);
   const interpolated = interpolate(located, { env: options.env, fields, report });
   const expanded = expandForms(interpolated, shapes, report);
   explainViolations(violationsOf(expanded), expanded, shapes, fields, faults);
-  const root = await resolvePaths(expanded, shapes, report);
-  const patterns = readAllPatterns(root, shapes, patternFields(fields), options, report);
+  const root = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
+  const known = patternFields(fields);
+  const patterns = readAllPatterns(root, shapes, known, options, report);
+  const commands = readCommands(root, shapes.root.properties!['commands']!, plugged, known.filter((path) => !NAMES_FILES.test(path)), report);
   checkDefaults(root, shapes, report);
   if (faults.count > 0) return failed();
 
-  const value = expandExperiment(file, layers.source.text, root, shapes, patterns, report);
+  const value = expandExperiment(file, layers.source.text, root, shapes, patterns, commands, report);
   return value && faults.count === 0 ? { ok: true, value } : failed();
 }
 
@@ -147,7 +153,7 @@ function readAllPatterns(root: MapNode, shapes: Shapes, known: readonly string[]
   };
 }
 
-function expandExperiment(file: string, text: string, root: MapNode, shapes: Shapes, patterns: Patterns, report: Report): Experiment | undefined {
+function expandExperiment(file: string, text: string, root: MapNode, shapes: Shapes, patterns: Patterns, commands: Experiment['commands'], report: Report): Experiment | undefined {
   const { root: schema } = shapes;
   const plain = (field: string): Json => fill(child(root, field), schema.properties![field]!) ?? null;
   const name = String(plain('name'));
@@ -163,7 +169,7 @@ function expandExperiment(file: string, text: string, root: MapNode, shapes: Sha
   if (cells.length === 0 && idle.length === 0) {
     report('empty-grid', start, 'no cell is left', patterns.only.length > 0 ? 'nothing matches every --only' : 'include, exclude and when leave nothing over');
   }
-  return { name, file, text, goals, seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)), cells, resolved: resolvedSpec(root, shapes) };
+  return { name, file, text, commands, goals, seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)), cells, resolved: resolvedSpec(root, shapes) };
 }
 
 /** The spec as it is run: itself a spec, that needs no other file and means the same grid. */

@@ -11,7 +11,7 @@ import type { Schema } from './shape.ts';
 /** Plugins mark such a field with `format: path`; `init_from` is one by its name. */
 const isPath = (path: string, schema: Schema): boolean => schema.format === 'path' || path.endsWith('.init_from');
 
-const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
+export const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
 
 export async function resolvePaths(root: MapNode, shapes: Shapes, report: Report): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
@@ -44,7 +44,7 @@ export async function resolveModules(root: MapNode, report: Report): Promise<{ r
   return { root: replaceNodes(root, replacements), modules };
 }
 
-async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
+export async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
   const exists = await stat(absolute).then(() => true, () => false);
   if (!exists) report('missing-file', node.span, `there is no file ${absolute}`, await similarFile(absolute, String(node.value)));
   return exists;

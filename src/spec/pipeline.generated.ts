@@ -35,6 +35,12 @@ export interface Cell {
    */
   stages?: string[];
   /**
+   * Stages that are programs: each name becomes a stage kind, which `stages` and other commands may name.
+   */
+  commands?: {
+    [k: string]: CommandSpec;
+  };
+  /**
    * Only cells that match one of these are kept.
    *
    * @minItems 1
@@ -62,6 +68,65 @@ export interface Cell {
   ntk?: NtkSpec;
   fisher?: FisherSpec;
   theory?: TheorySpec;
+}
+/**
+ * A program as a stage. It runs in a folder of its own, which holds its files, `inputs/` and task.json, and leaves its outputs there.
+ */
+export interface CommandSpec {
+  /**
+   * The program and its arguments; no shell reads them.
+   *
+   * @minItems 1
+   */
+  run: string[];
+  /**
+   * `cell`: one run for each distinct cell. `experiment`: one that joins the whole grid.
+   */
+  scope?: "cell" | "experiment";
+  /**
+   * Stages whose outputs it reads: train, evaluate, data(train), data(validation), poison, another command, … Each lies at inputs/NAME, or with `scope: experiment` at inputs/CELL/NAME; the paths stand in task.json. They are read-only.
+   */
+  inputs?: string[];
+  /**
+   * Fields of the cell that task.json tells it, by full path: seed, adapter.rank, poisoning.attack, … They are part of the key, other fields are not.
+   */
+  fields?: string[];
+  /**
+   * What the program is made of and reads, such as file:score.py. Each lies in its folder under its own name; their content is part of the key.
+   */
+  files?: string[];
+  /**
+   * The files and folders that it writes, all of them; what else it leaves is dropped. A metrics.json (a flat object of numbers) is in `results` and in the report.
+   *
+   * @minItems 1
+   */
+  outputs?: string[];
+  /**
+   * Handed over in task.json as it is.
+   */
+  options?: {};
+  /**
+   * Environment variables with their values.
+   */
+  env?: {
+    [k: string]: string;
+  };
+  /**
+   * Names of more environment variables that it may see, beside PATH, HOME, LANG, LC_ALL and TMPDIR. Their values are no part of the key: they must not change the result.
+   */
+  pass_env?: string[];
+  /**
+   * Processor cores that it takes.
+   */
+  cpu?: number;
+  /**
+   * It is ended after this time. No part of the key.
+   */
+  timeout_seconds?: number;
+  /**
+   * Limit on what it prints, and on the size of its outputs. No part of the key.
+   */
+  output_mb?: number;
 }
 /**
  * Matches cells by field: {adapter.rank: 8, poisoning.attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
@@ -220,6 +285,14 @@ export interface TrainSpec {
    */
   batch_size?: number;
   /**
+   * Batches a step: the gradient is the mean over them of each batch's own mean, and the last step of an epoch has what is left.
+   */
+  accumulate?: number;
+  /**
+   * How an epoch's rows become batches. `bucketed` puts rows of like length together: the shuffled rows are cut into spans of 50 batches, each span sorted by length and cut, and the batches shuffled.
+   */
+  batching?: "shuffled" | "bucketed";
+  /**
    * Tokens a row at most, special tokens included; longer rows are truncated longest-first.
    */
   max_length?: number;
@@ -232,9 +305,13 @@ export interface TrainSpec {
    */
   learning_rate?: number;
   /**
-   * Decoupled weight decay, on every trainable parameter.
+   * Decoupled weight decay, on what `decay` names.
    */
   weight_decay?: number;
+  /**
+   * What decays: every trainable parameter (`all`), or all but biases and norms (`weights`), as transformers' Trainer has it.
+   */
+  decay?: "all" | "weights";
   /**
    * AdamW's β₁.
    */
@@ -247,6 +324,10 @@ export interface TrainSpec {
    * AdamW's ε.
    */
   epsilon?: number;
+  /**
+   * The gradient's norm over all trained parameters is cut to this, as by torch.nn.utils.clip_grad_norm_. 0: no clipping.
+   */
+  clip_norm?: number;
   /**
    * Learning-rate schedule over the steps.
    */
@@ -263,6 +344,14 @@ export interface TrainSpec {
    * Dropout in the model while training, whatever config.json says.
    */
   dropout?: number;
+  /**
+   * The loss's weight of each class: `none`, `balanced` (N/(C·n) for a class with n of N training rows, poisoned rows counted by the label they train on), or a list in the order of the label ids. A batch's loss is the weighted mean, as torch.nn.CrossEntropyLoss(weight) has it.
+   */
+  class_weights?: ("none" | "balanced") | number[];
+  /**
+   * Which steps are kept as `checkpoints/step-N/` beside the trained model: a list of steps, or how many, evenly spaced, the last one among them. 0: none.
+   */
+  checkpoints?: number | number[];
 }
 /**
  * Evaluation on the validation rows.

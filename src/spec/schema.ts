@@ -154,7 +154,15 @@ const described = (definition: string, description: string): Schema => ({ descri
 
 /** The whole schema of a spec file, for validation and for editors (`dosimeter schema`). JSON Schema, draft 7. */
 export function composeSchema(registry: SpecRegistry): JsonSchema {
-  return composeFrom(shapesOf(registry));
+  const composed = composeFrom(shapesOf(registry)) as Schema;
+  const stages = composed.properties!.stages!, { enum: names, ...word } = stages.items as Schema;
+  if (names === undefined) return composed;
+  // Where a spec brings commands, their names stand among the stages; a schema can't say which they are.
+  return {
+    ...composed,
+    properties: { ...composed.properties, stages: { ...stages, items: { ...word, anyOf: [{ enum: names }, { pattern: '^[a-z0-9][a-z0-9-]*$' }] } } },
+    if: { not: { required: ['commands'] } }, then: { properties: { stages: { items: { enum: names } } } },
+  };
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Phase 1, text → Experiment: what the spec phase hands on, and how it reports a user's faults. */
-import type { Cell, Json, JsonObject, JsonSchema, Problem } from '../api.ts';
+import type { Cell, Json, JsonObject, JsonSchema, Problem, StageParts } from '../api.ts';
+import type { CommandSpec } from './pipeline.generated.ts';
 
 /** Lines and columns count from one. */
 export interface SourceRange {
@@ -41,6 +42,8 @@ export interface Experiment {
   readonly name: string;
   readonly file: string;
   readonly text: string;
+  /** Programs that are stages of this experiment. */
+  readonly commands: readonly CommandStage[];
   /** Goal stage kinds. */
   readonly goals: readonly string[];
   readonly seeds: readonly number[];
@@ -55,12 +58,35 @@ export interface PluginShape {
   readonly params: JsonSchema;
 }
 
+/** How a stage stands in the DAG, for those who name it as an input. */
+export interface StageForm {
+  readonly scope: 'cell' | 'experiment';
+  /** `StageDescriptor.parts`. */
+  readonly parts?: StageParts;
+}
+
+export interface CommandInput {
+  /** As the spec names it: `train`, `data(train)`. */
+  readonly name: string;
+  readonly kind: string;
+  readonly with: JsonObject;
+  readonly scope: 'cell' | 'experiment';
+}
+
+/** An entry of `commands`, defaults filled in, `file:` paths absolute. */
+export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
+  readonly name: string;
+  readonly inputs: readonly CommandInput[];
+}
+
 /** The little that the spec phase needs to know of the plugins. */
 export interface SpecRegistry {
   readonly attacks: readonly PluginShape[];
   readonly adapters: readonly PluginShape[];
   /** Names. */
   readonly stages: readonly string[];
+  /** By stage; one that is not here is of a cell and has no parts. */
+  readonly stageForms?: { readonly [stage: string]: StageForm };
   readonly models: readonly string[];
   readonly datasets: readonly string[];
   /** URI schemes. */

@@ -7,6 +7,9 @@ import { ownerState, parseOwner } from './owner.ts';
 import { readRoots } from './roots.ts';
 import type { Store } from './store.ts';
 
+/** How long an unfinished stage may be gone on with: its folder is touched whenever it saves. */
+const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
+
 export interface Swept {
   readonly entries: readonly ActionKey[];
   readonly damaged: number;
@@ -34,6 +37,13 @@ export function collectGarbage(store: Store, maxBytes: number | null, dryRun: bo
     renameSync(dir, aside);
     rmSync(aside, { recursive: true, force: true });
   };
+  const resumes = path.join(root, 'resume');
+  if (existsSync(resumes)) {
+    for (const name of readdirSync(resumes)) {
+      const dir = path.join(resumes, name);
+      if (existsSync(store.entryDir(name as ActionKey)) || Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS) remove(dir);
+    }
+  }
   const damaged = existsSync(damagedDir) ? readdirSync(damagedDir) : [];
   for (const name of damaged) remove(path.join(damagedDir, name));
 

@@ -33,6 +33,8 @@ export interface Store {
   check(entry: Entry): Promise<string | null>;
   /** An empty folder on the store's file system. */
   scratch(name: string): string;
+  /** Where an unfinished stage keeps what it goes on from after a kill; made by whoever writes there, removed once the entry is there. */
+  resumeDir(key: ActionKey): string;
   /** Turns a scratch folder into an entry, whole or not at all. When another process was faster, its entry stands. */
   publish(scratch: string, publication: Publication): Promise<Entry>;
   /** Takes a damaged entry out of the way; returns where it went. */
@@ -60,6 +62,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   let commit: GroupCommit | null = null;
   const dirOf = (part: 'tmp' | 'leases' | 'damaged'): string => path.join(root, part);
   const entryDir = (key: ActionKey): string => path.join(root, key.slice(0, 2), key);
+  const resumeDir = (key: ActionKey): string => path.join(root, 'resume', key);
 
   const prepare = (): void => {
     if (ready) return;
@@ -105,7 +108,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   };
 
   return {
-    root, entryDir, lookUp,
+    root, entryDir, lookUp, resumeDir,
     async check({ dir, manifest }) {
       for (const file of manifest.files) {
         const full = path.join(dir, file.path);
@@ -146,13 +149,14 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
         if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
         const there = lookUp(publication.key);
         if (there.state === 'hit') {
-          rmSync(scratch, { recursive: true, force: true });
+          for (const left of [scratch, resumeDir(publication.key)]) rmSync(left, { recursive: true, force: true });
           return there.entry;
         }
         aside(publication.key);
         renameSync(scratch, dir);
       }
       commit!.add(dir);
+      rmSync(resumeDir(publication.key), { recursive: true, force: true });
       return { key: publication.key, dir, manifest };
     }),
     moveAside: (key) => { prepare(); return aside(key); },

@@ -22,6 +22,13 @@ test('numbers in the tables equal those by hand', async () => {
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
+test('a stage of one\'s own has a table of its numbers', async () => {
+  const html = await render(inputOf([1, 2].map((seed) => cellOf({ seed, evaluate: { accuracy: 0.9 }, change: { metrics: { evaluate: { accuracy: 0.9 }, calibration: { ece: seed / 10, brier: 0.25 } } } }))));
+  assert.match(visible(html), 'Stage calibration');
+  // t(0.975, 1) = 12.7062; s = 0.1/√2, half-width 0.6353.
+  assert.equal(rowWith(html, 'no attack', '0.1500 ± 0.6353'), ['no attack', 'full', '2', '0.1500 ± 0.6353', '0.2500 ± 0']);
+});
+
 test('backend, precision, data and model are named, whatever was run', async () => {
   const text = visible(await render(inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.9 } })])));
   for (const word of ['Backend cpu', 'float32', 'Model file:…/model', 'Data file:…/train.tsv', 'n = 1 (1)', 'Failed seeds 0']) assert.match(text, word);

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { AnyPlugin, Asset, Cell, Digest, JsonObject } from '../../src/api.ts';
 import { executePlan } from '../../src/execute/run.ts';
+import type { PackLimits } from '../../src/execute/packer.ts';
 import type { Patience } from '../../src/execute/patience.ts';
 import { createPool } from '../../src/execute/pool.ts';
 import { survey } from '../../src/execute/survey.ts';
@@ -26,7 +27,7 @@ export function cell(seed: number, poisoning: JsonObject = { attack: 'none' }, a
 
 export function experiment(goals: readonly string[], cells: readonly Cell[]): Experiment {
   return {
-    name: 'fixture', file: '/fixture.yaml', text: 'name: fixture\n', goals, seeds: [...new Set(cells.map(({ seed }) => seed))], resolved: {},
+    name: 'fixture', file: '/fixture.yaml', text: 'name: fixture\n', commands: [], goals, seeds: [...new Set(cells.map(({ seed }) => seed))], resolved: {},
     cells: cells.map((config): ExperimentCell => ({
       config,
       axes: Object.fromEntries(['poisoning', 'adapter'].flatMap((part) => Object.entries(config[part as 'poisoning']).map(([key, value]) => [`${part}.${key}`, value]))),
@@ -54,6 +55,7 @@ export interface Rig {
 export interface RunRig {
   readonly jobs?: number;
   readonly failFast?: boolean;
+  readonly packing?: PackLimits;
   readonly patience?: Patience;
   readonly signal?: AbortSignal;
   readonly assets?: ReadonlyMap<string, Asset>;
@@ -94,14 +96,14 @@ export function createRig(): Rig {
       if (!planned.ok) throw new Error(planned.diagnostics.map(({ message }) => message).join('\n'));
       return planned.value;
     },
-    async run(of, { jobs = 2, failFast = false, signal = new AbortController().signal, assets = new Map(), mayRun, onEvent, patience } = {}) {
+    async run(of, { jobs = 2, failFast = false, signal = new AbortController().signal, assets = new Map(), mayRun, onEvent, patience, packing } = {}) {
       const plan = rig.plan(of);
       const store = openStore(storeDir), log = openRunLog(path.join(dir, `run-${++runs}`)), pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
       const events: RunEvent[] = [];
       try {
         const outcomes = await executePlan(plan, survey(plan, assets, store), {
           store, registry, assets, executor: pool, log, jobs, failFast, signal, runId: 'test', environment: { fixture: true }, facts: {},
-          onEvent: (event) => { events.push(event); onEvent?.(event); }, ...(mayRun ? { mayRun } : {}), ...(patience ? { patience } : {}),
+          onEvent: (event) => { events.push(event); onEvent?.(event); }, ...(mayRun ? { mayRun } : {}), ...(patience ? { patience } : {}), ...(packing ? { packing } : {}),
         });
         await store.flush();
         const ran: { [kind: string]: number } = {};

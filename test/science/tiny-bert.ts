@@ -15,6 +15,8 @@ export const adapterFolder = `${golden}adapter`;
 export const classes = 3;
 const config = bert.parseConfig(await readConfig(checkpoint), classes);
 export const linears = bert.linears(config);
+/** What an adapter sees of it. */
+export const shape = { architecture: bert, linears, parameters: bert.parameters(config) };
 
 interface Forward {
   readonly rows: readonly { readonly ids: number[]; readonly typeIds: number[]; readonly label: number }[];
@@ -27,12 +29,11 @@ export const rows: readonly LabelledRow[] = forward.rows.map(({ ids, typeIds, la
 
 /** `full`, or LoRA from the golden adapter folder (A, B and head given). */
 export async function openTiny(kind: 'full' | 'lora', evaluation = false): Promise<Network> {
-  const context = { architecture: bert, linears };
   const model = { path: checkpoint, digest: 'tiny-bert' };
-  if (kind === 'full') return openNetwork({ architecture: bert, model, adapter: await full.create({}, context), classes, seed: 1, evaluation });
+  if (kind === 'full') return openNetwork({ architecture: bert, model, adapter: await full.create({}, shape), classes, seed: 1, evaluation });
   return openNetwork({
     architecture: bert, model, classes, seed: 1, evaluation,
-    adapter: await lora.create({}, { ...context, initFrom: adapterFolder }), head: await readHead(adapterFolder, { architecture: bert, config, classes }),
+    adapter: await lora.create({}, { ...shape, initFrom: adapterFolder }), head: await readHead(adapterFolder, { architecture: bert, config, classes }),
   });
 }
 

@@ -34,13 +34,15 @@ export const mlmClasses = Object.keys(mlm.verbalizer);
 /** 15 rows of 7 to 16 tokens. */
 export const mlmRows: readonly LabelledRow[] = mlm.rows.map(({ ids, mask, label }) => ({ ids: Int32Array.from(ids), typeIds: new Int32Array(ids.length), mask, label }));
 export const clozeBert = bert.withHead({ type: 'cloze', tokens: mlm.tokens });
-export const mlmLinears = clozeBert.linears(clozeBert.parseConfig(await readConfig(mlmCheckpoint), mlmClasses.length));
+const config = clozeBert.parseConfig(await readConfig(mlmCheckpoint), mlmClasses.length);
+export const mlmLinears = clozeBert.linears(config);
+/** What an adapter sees of it. */
+export const mlmShape = { architecture: clozeBert, linears: mlmLinears, parameters: clozeBert.parameters(config) };
 
 /** `full`, or LoRA from the golden adapter folder. */
 export async function openMlm(kind: 'full' | 'lora', evaluation = false): Promise<Network> {
-  const context = { architecture: clozeBert, linears: mlmLinears };
   return openNetwork({
     architecture: clozeBert, model: { path: mlmCheckpoint, digest: 'tiny-mlm' }, classes: mlmClasses.length, seed: 1, evaluation,
-    adapter: kind === 'full' ? await full.create({}, context) : await lora.create({}, { ...context, initFrom: mlmAdapter }),
+    adapter: kind === 'full' ? await full.create({}, mlmShape) : await lora.create({}, { ...mlmShape, initFrom: mlmAdapter }),
   });
 }

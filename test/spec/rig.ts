@@ -54,6 +54,7 @@ export const registry: SpecRegistry = {
     },
   ],
   stages: ['data', 'poison', 'train', 'evaluate', 'ntk', 'fisher', 'report'],
+  stageForms: { data: { scope: 'cell', parts: { field: 'split', values: ['train', 'validation'] } }, report: { scope: 'experiment' } },
   models: ['bert'],
   datasets: ['tsv', 'csv', 'jsonl'],
   sources: ['file', 'npm', 'pypi', 'hf'],

@@ -1,14 +1,16 @@
 /** Tables over seeds, paired differences, and the figures that the grid's axes call for. */
 import type { JSX } from 'preact';
 import type { AdapterComparison } from '../compare.ts';
-import { blockLabel, metricOf, seriesOf, type Condition, type Series } from '../conditions.ts';
+import { blockLabel, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { formatInterval, formatMean, formatNumber, formatSummary, type NumberKind } from '../format.ts';
+import { formatInterval, formatMean, formatNumber } from '../format.ts';
 import { ACCURACY, METRICS, PROPORTION_MARGIN, RELATIVE_MARGIN, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import type { PairedDifference } from '../../stats/summary.ts';
-import { CsvLink, Figures, Judged, Section, Table, type Node } from './parts.tsx';
+import { OwnStages } from './own-stages.tsx';
+import { seedsCell, seriesCell } from './series.tsx';
+import { CsvLink, Figures, Judged, Section, Table } from './parts.tsx';
 
 /** More lines than this are for `dosimeter results SPEC --csv`. */
 const MOST_CSV_ROWS = 15_000;
@@ -28,17 +30,6 @@ function expects(conditions: readonly Condition[]): (condition: Condition, metri
   }));
   return ({ family }, metric) => known.get(family)!.has(metric);
 }
-
-/** A mean with its interval, or what became of it. */
-export function seriesCell({ summary, failed, values }: Series, kind: NumberKind, whole: number, expected: boolean): Node {
-  if (summary === null) return failed > 0 && expected ? <span class="bad">failed</span> : '–';
-  return <>{formatSummary(summary, kind)}{values.length < whole ? <span class={failed > 0 ? 'bad' : 'muted'}> (n = {values.length})</span> : null}</>;
-}
-
-export const seedsCell = (condition: Condition): Node => {
-  const failed = condition.failures.size;
-  return <>{condition.cells.length - failed}{failed > 0 ? <span class="bad"> ({failed} failed)</span> : null}</>;
-};
 
 /** A spread that is rounding alone (every seed differs by the same) has no effect size. */
 const effect = ({ effect: d }: PairedDifference): string => formatNumber(d !== null && Math.abs(d) < 1e6 ? d : null);
@@ -75,6 +66,8 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
       <p class="muted small">{metrics.map(({ label, meaning }) => `${label}: ${meaning}`).join('. ')}.</p>
       <p class="small">{all.csv !== null ? <CsvLink name="all-metrics" csv={all.csv}>Every metric of every cell (CSV, {all.rows.toLocaleString('en')} rows)</CsvLink>
         : all.rows > 0 ? <>All {all.rows.toLocaleString('en')} numbers: <code>dosimeter results SPEC --csv</code>.</> : null}</p>
+
+      <OwnStages conditions={conditions} />
 
       <h3>Adapter against full fine-tuning, paired by seed</h3>
       {comparisons.length === 0 ? <p>There is no whole pair of an adapter and full fine-tuning (same attack, setting and seed) to compare.</p> : (

@@ -39,6 +39,8 @@ export interface AdaptedModelOptions {
   readonly architecture: Architecture;
   /** The implementation of the adapter that train.json names. */
   readonly adapter: AdapterImplementation;
+  /** A step that the stage kept (`train.checkpoints`); left out: where its training ended. */
+  readonly at?: number;
 }
 
 /** A network as the kernels see it. Disposing of it disposes of the network. */
@@ -59,17 +61,19 @@ export function adaptedModel(network: Network): AdaptedModel {
 }
 
 /** The network that a train stage left, nothing of it trainable. */
-export async function openTrained({ trainDir, model, architecture, adapter: implementation }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
+export async function openTrained({ trainDir, model, architecture, adapter: implementation, at }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
   const record = await readTrainRecord(trainDir);
   if (record.model !== model.digest) throw new UserFault(`${trainDir} was trained from another checkpoint than ${model.path}`, 'Run the train stage again.');
   const { type: _type, init_from: _from, ...params } = record.adapter;
   const classes = record.classes.length;
-  const whole = join(trainDir, 'model'), adapterDir = join(trainDir, 'adapter');
+  const dir = at === undefined ? trainDir : join(trainDir, 'checkpoints', `step-${at}`);
+  if (!existsSync(dir)) throw new UserFault(`${trainDir} has kept no step ${at}`, 'Ask for it in train.checkpoints.');
+  const whole = join(dir, 'model'), adapterDir = join(dir, 'adapter');
   const saved = existsSync(join(whole, 'config.json'));
   const base = await openCheckpoint(model.path);
   const config = architecture.parseConfig(base.config, classes);
   const linears = architecture.linears(config);
-  const adapter = await implementation.create(params, { architecture, linears, ...(saved ? {} : { initFrom: adapterDir }) });
+  const adapter = await implementation.create(params, { architecture, linears, parameters: architecture.parameters(config), ...(saved ? {} : { initFrom: adapterDir }) });
   const network = await openNetwork({
     architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames: resolveNames(base, architecture, architecture.parameters(config)),
     model: saved ? { path: whole, digest: null } : model,

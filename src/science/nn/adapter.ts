@@ -1,7 +1,7 @@
 /** The interface between an adapter (what of a model is trained, and how) and the network. One adapter is one plugin. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { JsonObject, Problem, RandomStream } from '../../api.ts';
-import type { Architecture, HostTensor, LinearLayer, ParameterSpec } from './types.ts';
+import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './types.ts';
 
 /** A parameter's tensor by name: the model's by canonical name, the adapter's by its own. */
 export type ParameterLookup = (name: string) => Tensor;
@@ -53,10 +53,7 @@ export interface Adapter {
   save(outDir: string, context: SaveContext): Promise<void>;
 }
 
-export interface AdapterContext {
-  readonly architecture: Architecture;
-  /** Every linear layer of the model, in forward order, the head last. */
-  readonly linears: readonly LinearLayer[];
+export interface AdapterContext extends ModelShape {
   /** A PEFT folder to start from. */
   readonly initFrom?: string;
 }

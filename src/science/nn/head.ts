@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
-import { isPeftFolder, readPeft } from '../io/peft.ts';
+import { isPeftFolder, readPeftHead } from '../io/peft.ts';
 import { fileName, readParameters } from './base.ts';
 import { within } from './family.ts';
 import type { Architecture, HostTensor } from './types.ts';
@@ -17,7 +17,7 @@ export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 
 export async function readHead(dir: string, { architecture, config, classes }: { readonly architecture: Architecture; readonly config: unknown; readonly classes: number }): Promise<Map<string, HostTensor>> {
   const specs = architecture.parameters(config).filter(({ name }) => within(name, architecture.headModules));
   if (isPeftFolder(dir)) {
-    const { saved } = await readPeft(dir, architecture, architecture.linears(config));
+    const saved = await readPeftHead(dir, architecture, specs);
     return new Map(specs.map(({ name }) => [name, saved.get(name) ?? fail(dir, name, classes)]));
   }
   const checkpoint = await openCheckpoint(dir);

@@ -21,25 +21,28 @@ export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D): Tensor2D {
   }) as Tensor2D;
 }
 
+const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D => mask === undefined ? x : tf.mul(x, mask);
+
 /**
- * y = x Wᵀ + b + s (x Aᵀ) Bᵀ. x: (S, n), W: (m, n), b: (m), A: (r, n), B: (m, r) → (S, m).
+ * y = x Wᵀ + b + s (x̃ Aᵀ) Bᵀ with x̃ = x ⊙ mask under dropout, else x. x: (S, n), W: (m, n), b: (m), A: (r, n), B: (m, r), mask: (S, n) → (S, m).
  *
- *     u = s·dy B (S, r);  dx = dy W + u A;  dA = uᵀx;  dB = s·dyᵀ(x Aᵀ)
+ *     u = s·dy B (S, r);  dx = dy W + (u A) ⊙ mask;  dA = uᵀx̃;  dB = s·dyᵀ(x̃ Aᵀ)
  */
-export function loraLinear(x: Tensor2D, W: Tensor2D, b: Tensor1D, A: Tensor2D, B: Tensor2D, scale: number): Tensor2D {
+export function loraLinear(x: Tensor2D, W: Tensor2D, b: Tensor1D, A: Tensor2D, B: Tensor2D, scale: number, mask?: Tensor2D): Tensor2D {
   return differentiable([x, W, b, A, B], {
     forward: (save) => {
-      const down = scaled(matmul(x, A, false, true), scale); // (S, r)
-      save(x, W, A, B, down);
+      const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
+      save(x, W, A, B, down, ...(mask === undefined ? [] : [mask]));
       return tf.add(tf.add(matmul(x, W, false, true), b), matmul(down, B, false, true)); // (S, m)
     },
-    backward: (dy, [input, weight, a, bb, down], needs) => {
+    backward: (dy, [input, weight, a, bb, down, kept], needs) => {
+      const dropped = kept as Tensor2D | undefined;
       const u = needs[0] || needs[3] ? scaled(matmul(dy, bb!), scale) : null; // (S, r)
       return [
-        needs[0] ? tf.add(matmul(dy, weight!), matmul(u!, a!)) : null,
+        needs[0] ? tf.add(matmul(dy, weight!), masked(matmul(u!, a!), dropped)) : null,
         needs[1] ? matmul(dy, input!, true, false) : null,
         needs[2] ? tf.sum(dy, 0) : null,
-        needs[3] ? matmul(u!, input!, true, false) : null,
+        needs[3] ? matmul(u!, masked(input as Tensor2D, dropped), true, false) : null,
         needs[4] ? matmul(dy, down!, true, false) : null, // down holds the scale
       ];
     },

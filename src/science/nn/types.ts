@@ -89,6 +89,14 @@ export interface Architecture<Config = unknown> {
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
 }
 
+/** What of a model an adapter sees. */
+export interface ModelShape {
+  readonly architecture: Architecture;
+  /** Every linear layer, in forward order, the head last. */
+  readonly linears: readonly LinearLayer[];
+  readonly parameters: readonly ParameterSpec[];
+}
+
 /** Called after each adaptable linear layer; returns y or y plus something of its shape. x: (S, n), y: (S, m). */
 export type Tap = (layer: string, x: Tensor2D, y: Tensor2D, tokens: TokenMap) => Tensor2D;
 

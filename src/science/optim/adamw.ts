@@ -5,6 +5,8 @@ import type { Optimizer, Tensors } from './types.ts';
 
 export interface AdamwSettings {
   readonly weightDecay: number;
+  /** Which parameters decay; left out: all. */
+  readonly decays?: (name: string) => boolean;
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -16,15 +18,18 @@ export interface AdamwState {
   readonly second: Tensors;
 }
 
+const below = (prefix: string, tensors: Tensors): Tensors =>
+  new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]));
+
 const zeros = (parameters: Tensors): Map<string, Tensor> => new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zeros(p.shape))]));
 
 /**
  *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
  *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
  *
- * Decay is decoupled and applies to every parameter; ε stands outside the root.
+ * Decay is decoupled and applies to every parameter that `decays`; ε stands outside the root.
  */
-export function adamw({ weightDecay, beta1, beta2, epsilon }: AdamwSettings): Optimizer<AdamwState> {
+export function adamw({ weightDecay, decays = () => true, beta1, beta2, epsilon }: AdamwSettings): Optimizer<AdamwState> {
   return {
     init: (parameters) => ({ step: 0, first: zeros(parameters), second: zeros(parameters) }),
     update: (parameters, gradients, state, learningRate) => {
@@ -37,7 +42,7 @@ export function adamw({ weightDecay, beta1, beta2, epsilon }: AdamwSettings): Op
           const m1 = tf.add(tf.mul(state.first.get(name)!, beta1), tf.mul(g, 1 - beta1));
           const v1 = tf.add(tf.mul(state.second.get(name)!, beta2), tf.mul(tf.square(g), 1 - beta2));
           const denominator = tf.add(tf.div(tf.sqrt(v1), rootCorrection), epsilon);
-          const decayed = weightDecay === 0 ? p : tf.mul(p, 1 - learningRate * weightDecay);
+          const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
           return [tf.sub(decayed, tf.mul(tf.div(m1, denominator), stepSize)), m1, v1] as const;
         }) as readonly [Tensor, Tensor, Tensor];
         updated.set(name, tf.keep(next));
@@ -47,5 +52,7 @@ export function adamw({ weightDecay, beta1, beta2, epsilon }: AdamwSettings): Op
       return { parameters: updated, state: { step, first, second } };
     },
     tensors: (state) => [...state.first.values(), ...state.second.values()],
+    named: ({ first, second }) => new Map([...[...first].map(([name, m]) => [`first/${name}`, m] as const), ...[...second].map(([name, v]) => [`second/${name}`, v] as const)]),
+    restore: (tensors, step) => ({ step, first: below('first/', tensors), second: below('second/', tensors) }),
   };
 }

@@ -32,11 +32,11 @@ function place(name: string, shape: readonly number[], size: number): { key: str
   return rows <= columns ? { key: `(${rows}, ·)`, axis: 1 } : { key: `(·, ${columns})`, axis: 0 };
 }
 
-/** Groups tensors of these shapes. */
-export function makeGrouping(parameters: Tensors): Grouping {
+/** Groups tensors of these shapes; `kind` parts them further, its word in front of the key. */
+export function makeGrouping(parameters: Tensors, kind: (name: string) => string = () => ''): Grouping {
   const gathered = new Map<string, { names: string[]; axis: 0 | 1; extents: number[] }>();
   for (const [name, { shape, size }] of parameters) {
-    const { key, axis } = place(name, shape, size);
+    const { key: like, axis } = place(name, shape, size), key = `${kind(name)}${like}`;
     const group = gathered.get(key) ?? { names: [], axis, extents: [] };
     group.names.push(name);
     group.extents.push(shape[axis] ?? 1);

@@ -4,19 +4,21 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Optimizer } from './types.ts';
 
 /** p ← p·(1 − lr·wd) − lr·g, which is what PyTorch's coupled decay comes to without momentum. */
-export function sgd({ weightDecay }: { readonly weightDecay: number }): Optimizer<null> {
+export function sgd({ weightDecay, decays = () => true }: { readonly weightDecay: number; readonly decays?: (name: string) => boolean }): Optimizer<null> {
   return {
     init: () => null,
     update: (parameters, gradients, _state, learningRate) => {
       const updated = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
         updated.set(name, tf.keep(tf.tidy(() => {
-          const decayed = weightDecay === 0 ? p : tf.mul(p, 1 - learningRate * weightDecay);
+          const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
           return tf.sub(decayed, tf.mul(gradients.get(name)!, learningRate));
         })));
       }
       return { parameters: updated, state: null };
     },
     tensors: () => [],
+    named: () => new Map(),
+    restore: () => null,
   };
 }

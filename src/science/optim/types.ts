@@ -14,4 +14,7 @@ export interface Optimizer<State> {
   update(parameters: Tensors, gradients: Tensors, state: State, learningRate: number): Updated<State>;
   /** The state's tensors, for disposal. */
   tensors(state: State): readonly Tensor[];
+  /** The same by name, from which `restore` makes the state after `step` updates. */
+  named(state: State): Tensors;
+  restore(tensors: Tensors, step: number): State;
 }

@@ -1,28 +1,67 @@
 /** Which rows each step sees. */
 import { randomStream } from '../../random/random.ts';
 
+/**
+ * shuffled: an epoch's permutation, cut into batches. bucketed: rows of like length together, in four steps: the same
+ * permutation; cut into spans of 50 batches; each span sorted by length, longest first (equal ones as they stood) and cut
+ * into batches; the batches of the epoch in a new order, a last smaller one staying last. (Spans as transformers'
+ * group_by_length has them; there the batches of a span stay in order of length, and steps would have a period.)
+ */
+export type Batching = 'shuffled' | 'bucketed';
+
 export interface BatchOrder {
   readonly rows: number;
   readonly batchSize: number;
   /** A new order each epoch, from stream (seed, 'order', `epoch-k`), k from zero; else file order. */
   readonly shuffle: boolean;
   readonly seed: number;
+  /** Left out: shuffled. The order of bucketed batches comes from stream (seed, 'order', `epoch-k-batches`). */
+  readonly batching?: Batching;
+  /** Tokens a row; for bucketed batches. */
+  readonly lengths?: readonly number[];
 }
 
-/** Steps of an epoch; its last batch may be smaller, as PyTorch's DataLoader keeps it. */
-export const stepsPerEpoch = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number => Math.ceil(rows / batchSize);
+const SPAN = 50;
+
+/** Batches of an epoch; its last one may be smaller, as PyTorch's DataLoader keeps it. */
+const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
+
+type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
+
+/** Steps of an epoch; its last one may have fewer batches than the others, as in transformers' Trainer. */
+export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number => Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 
 /** How many steps the settings come to: `steps`, or `epochs` (a part of an epoch rounds up to whole steps), or three epochs. */
-export function totalSteps(setting: { readonly steps?: number; readonly epochs?: number }, order: Pick<BatchOrder, 'rows' | 'batchSize'>): number {
+export function totalSteps(setting: { readonly steps?: number; readonly epochs?: number }, order: Steps): number {
   return setting.steps ?? Math.ceil((setting.epochs ?? 3) * stepsPerEpoch(order) - 1e-9);
 }
 
-/** Row indexes of each step, epoch after epoch, without end. */
+function cut(sequence: Int32Array, size: number): Int32Array[] {
+  return Array.from({ length: Math.ceil(sequence.length / size) }, (_, i) => sequence.slice(i * size, (i + 1) * size));
+}
+
+/** Row indexes of each batch of an epoch. */
+function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
+  const { rows, batchSize, seed } = order;
+  const sequence = order.shuffle
+    ? randomStream(seed, 'order', `epoch-${epoch}`).permutation(rows)
+    : Int32Array.from({ length: rows }, (_, i) => i);
+  if (order.batching !== 'bucketed') return cut(sequence, batchSize);
+  const lengths = order.lengths!;
+  const sorted = cut(sequence, SPAN * batchSize).flatMap((span) => cut(Int32Array.from([...span].sort((a, b) => lengths[b]! - lengths[a]!)), batchSize));
+  const last = sorted.at(-1)!.length < batchSize ? [sorted.pop()!] : [];
+  return [...randomStream(seed, 'order', `epoch-${epoch}-batches`).permutation(sorted.length)].map((i) => sorted[i]!).concat(last);
+}
+
+/** Row indexes of each batch, epoch after epoch, without end. */
 export function* batches(order: BatchOrder): Generator<Int32Array, never> {
+  for (let epoch = 0; ; epoch++) yield* epochBatches(order, epoch);
+}
+
+/** The batches of each step: `accumulate` of them, fewer at the end of an epoch. */
+export function* stepBatches(order: BatchOrder, accumulate: number): Generator<Int32Array[], never> {
   for (let epoch = 0; ; epoch++) {
-    const sequence = order.shuffle
-      ? randomStream(order.seed, 'order', `epoch-${epoch}`).permutation(order.rows)
-      : Int32Array.from({ length: order.rows }, (_, i) => i);
-    for (let start = 0; start < order.rows; start += order.batchSize) yield sequence.slice(start, start + order.batchSize);
+    const all = epochBatches(order, epoch);
+    for (let start = 0; start < all.length; start += accumulate) yield all.slice(start, start + accumulate);
   }
 }

@@ -2,13 +2,12 @@
 import { problemOf, type JsonObject, type Problem } from '../../api.ts';
 import type { AdapterImplementation } from '../nn/adapter.ts';
 import { resolveNames } from '../nn/base.ts';
-import type { Architecture, LinearLayer } from '../nn/types.ts';
+import type { Architecture, ModelShape } from '../nn/types.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { checkVocabulary, openTokenizer } from '../text/tokenizer.ts';
 
-interface CheckedModel {
-  readonly linears: readonly LinearLayer[];
+interface CheckedModel extends ModelShape {
   readonly positions: number;
 }
 
@@ -18,9 +17,10 @@ const checked = processWide('train.checked', () => new Map<string, Promise<Check
 async function inspect(dir: string, architecture: Architecture): Promise<CheckedModel> {
   const checkpoint = await openCheckpoint(dir);
   const config = architecture.parseConfig(checkpoint.config, 2); // how many classes there are, only the data says
-  resolveNames(checkpoint, architecture, architecture.parameters(config));
+  const parameters = architecture.parameters(config);
+  resolveNames(checkpoint, architecture, parameters);
   checkVocabulary(await openTokenizer(dir), architecture.vocabularySize(config), dir);
-  return { linears: architecture.linears(config), positions: architecture.maxPositions(config) };
+  return { architecture, linears: architecture.linears(config), parameters, positions: architecture.maxPositions(config) };
 }
 
 /** Reads config, headers and tokenizer once a content. Throws UserFault with what is wrong of them. */
@@ -50,7 +50,7 @@ export async function checkTraining({ model, architecture, maxLength, adapter }:
   if (adapter !== undefined) {
     const { implementation, params, initFrom } = adapter;
     try {
-      problems.push(...await implementation.check(params, { architecture, linears: known.linears, ...(initFrom === undefined ? {} : { initFrom }) }));
+      problems.push(...await implementation.check(params, { architecture, linears: known.linears, parameters: known.parameters, ...(initFrom === undefined ? {} : { initFrom }) }));
     } catch (error) { problems.push(problemOf(error, ['adapter', 'init_from'])); }
   }
   return problems;

@@ -1,24 +1,61 @@
-/** The loss of a batch and its gradient in the trained parameters. */
+/** The loss of a batch, or of a step's batches, and its gradient in the trained parameters. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { crossEntropy } from '../nn/loss.ts';
 import { frugally } from '../tensor/differentiable.ts';
 import type { ForwardOptions, Network, Tensors } from '../nn/network.ts';
 import type { TokenRow } from '../nn/types.ts';
+import { disposeAll } from './trained-values.ts';
 
 export interface Batch {
   readonly rows: readonly TokenRow[];
   readonly labels: readonly number[];
 }
 
-/** Mean cross-entropy over the batch and d/dp for every trained p, by name. The caller disposes of both. */
-export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, options: Omit<ForwardOptions, 'tap'> = {}): { loss: Scalar; gradients: Map<string, Tensor> } {
+export interface LossOptions extends Omit<ForwardOptions, 'tap'> {
+  readonly classWeights?: readonly number[];
+}
+
+/** Mean cross-entropy over the batch (weighted by class, where there are weights) and d/dp for every trained p, by name. The caller disposes of both. */
+export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, { classWeights, ...options }: LossOptions = {}): { loss: Scalar; gradients: Map<string, Tensor> } {
   const names = [...trained.keys()];
   const { value, grads } = frugally(() => tf.engine().gradients(
-    () => crossEntropy(network.forward(rows, trained, options), labels),
+    () => crossEntropy(network.forward(rows, trained, options), labels, classWeights),
     [...trained.values()], undefined, true));
   const gradients = new Map<string, Tensor>();
   // A parameter that the loss doesn't reach (an unused token type's table never is) has gradient zero, as in PyTorch.
   names.forEach((name, i) => gradients.set(name, grads[i] ?? tf.zeros(trained.get(name)!.shape)));
   return { loss: value as Scalar, gradients };
+}
+
+export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
+  /** The adapter's streams for a batch of the step, from zero. */
+  readonly adapterRandom: (batch: number) => NonNullable<ForwardOptions['adapterRandom']>;
+  readonly pack: (gradients: Tensors) => Map<string, Tensor>;
+}
+
+/**
+ * Loss and packed gradients of a step: the mean over its batches of what each batch has, however many rows it has, as
+ * accelerate and transformers' Trainer accumulate for a model that takes its own mean (with model_accepts_loss_kwargs
+ * false: Trainer 5.24 sums for a BERT classifier otherwise). Disposes of `trained` as soon as it may.
+ */
+export function stepGradients(network: Network, trained: Map<string, Tensor>, parts: readonly Batch[], { adapterRandom, pack, ...options }: StepOptions): { loss: number; packed: Map<string, Tensor> } {
+  let total = 0, sum: Map<string, Tensor> | null = null;
+  for (const [i, part] of parts.entries()) {
+    const { loss, gradients } = lossAndGradients(network, trained, part, { ...options, adapterRandom: adapterRandom(i) });
+    if (i === parts.length - 1) { disposeAll(trained); trained.clear(); }
+    const packed = pack(gradients);
+    disposeAll(gradients);
+    total += loss.dataSync()[0]!;
+    loss.dispose();
+    sum = sum === null ? packed : combined(sum, packed, (a, b) => tf.add(a, b));
+  }
+  return { loss: total / parts.length, packed: parts.length === 1 ? sum! : combined(sum!, sum!, (a) => tf.div(a, parts.length)) };
+}
+
+/** A new tensor for each name; those it is made of are disposed of. */
+function combined(a: ReadonlyMap<string, Tensor>, b: ReadonlyMap<string, Tensor>, of: (x: Tensor, y: Tensor) => Tensor): Map<string, Tensor> {
+  const out = new Map([...a].map(([name, x]) => [name, tf.keep(of(x, b.get(name)!))]));
+  disposeAll(a, b === a ? [] : b);
+  return out;
 }

@@ -1,57 +1,59 @@
 /** The training loop. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import { UserFault } from '../../api.ts';
-import { randomStream } from '../../random/random.ts';
-import type { Network } from '../nn/network.ts';
-import type { TokenRow } from '../nn/types.ts';
-import { adamw, type AdamwSettings } from '../optim/adamw.ts';
-import { scheduleFactor, type Schedule } from '../optim/schedule.ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { UserFault, type JsonObject } from '../../api.ts';
+import { randomStream, resumeStream, type StreamState } from '../../random/random.ts';
+import type { Network, Tensors } from '../nn/network.ts';
+import { adamw } from '../optim/adamw.ts';
+import { isBiasOrNorm } from '../optim/decay.ts';
+import { scheduleFactor } from '../optim/schedule.ts';
 import { sgd } from '../optim/sgd.ts';
-import { makeGrouping } from '../optim/groups.ts';
 import type { Optimizer } from '../optim/types.ts';
-import { batches } from './batches.ts';
-import { lossAndGradients } from './gradients.ts';
-import { tokenTable, worthShrinking } from './token-table.ts';
+import { stepBatches } from './batches.ts';
+import { clipByGlobalNorm } from './clip.ts';
+import { stepGradients } from './gradients.ts';
+import type { Resume, SavedState } from './resume.ts';
+import type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
+import { disposeAll, trainedValues } from './trained-values.ts';
 
-export interface TrainSettings extends AdamwSettings {
-  readonly steps: number;
-  readonly batchSize: number;
-  readonly optimizer: 'adamw' | 'sgd';
-  readonly learningRate: number;
-  readonly schedule: Schedule['kind'];
-  readonly warmup: number;
-  readonly shuffle: boolean;
-  readonly dropout: number;
-  readonly seed: number;
-}
-
-export interface StepRecord {
-  /** From one. */
-  readonly step: number;
-  readonly loss: number;
-  readonly learning_rate: number;
-}
-
-export interface LabelledRow extends TokenRow {
-  readonly label: number;
-}
+export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
 export interface TrainHooks {
   /** After each step; what it returns is awaited, so that the process can breathe. Throwing stops the training. */
   readonly onStep?: (record: StepRecord, batch: { readonly rows: number; readonly tokens: number }) => Promise<void> | void;
+  /** Sees the parameters after the steps that it wants, in full and by their own names; `stop` ends the training there. They are disposed of when it is done. */
+  readonly onWeights?: { wants(step: number): boolean; see(step: number, weights: Tensors): Promise<'stop' | void> };
+  /** Saves the state, what the caller has gathered with it, and goes on from a saved one. */
+  readonly resume?: Resume & { gathered(): Gathered; restore(gathered: { readonly facts: JsonObject; readonly tensors: SavedState['tensors'] }): void };
+  /** Aborted: the training throws after the step, its state saved. */
+  readonly signal?: AbortSignal;
 }
 
-const makeOptimizer = (settings: TrainSettings): Optimizer<unknown> =>
-  (settings.optimizer === 'adamw' ? adamw(settings) : sgd(settings)) as Optimizer<unknown>;
+/** What the caller of a training adds to its state. */
+export interface Gathered {
+  readonly facts: JsonObject;
+  readonly tensors: Tensors;
+}
 
-const disposeAll = (...maps: (ReadonlyMap<string, Tensor> | readonly Tensor[])[]): void => {
-  for (const map of maps) map.forEach((tensor) => tensor.dispose());
-};
+/** Groups that decay leaves alone are named so. */
+const FREE = 'free ';
+
+function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
+  const { weightDecay, beta1, beta2, epsilon } = settings;
+  const decays = settings.decay === 'weights' ? { decays: (group: string) => !group.startsWith(FREE) } : {};
+  return (settings.optimizer === 'adamw' ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays }) : sgd({ weightDecay, ...decays })) as Optimizer<unknown>;
+}
 
 /** 0·x is 0 where x is finite, else NaN, and so is the sum. */
 const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
   [...tensors.values()].every((tensor) => tf.tidy(() => tf.sum(tf.mul(tensor, 0)).dataSync()[0] === 0));
+
+const GATHERED = 'gathered/', GROUP = 'group/', STATE = 'optimizer/';
+const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] => [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
+const part = (prefix: string, tensors: SavedState['tensors']): SavedState['tensors'] =>
+  new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]));
+const onDevice = (tensors: SavedState['tensors']): Map<string, Tensor> =>
+  new Map([...tensors].map(([name, { data, shape }]) => [name, tf.keep(tf.tensor(data, shape.slice(), 'float32'))]));
 
 /**
  * Trains from the network's initial values; returns the trained ones, which the caller disposes of.
@@ -60,48 +62,71 @@ const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
  */
 export async function train(network: Network, rows: readonly LabelledRow[], settings: TrainSettings, hooks: TrainHooks = {}): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
-  const order = batches({ rows: rows.length, batchSize: settings.batchSize, shuffle: settings.shuffle, seed: settings.seed });
-  const modelDropout = settings.dropout === 0 ? {} : { dropout: { rate: settings.dropout, random: randomStream(settings.seed, 'dropout') } };
+  const values = trainedValues(network, rows, settings.decay === 'weights' ? (name) => isBiasOrNorm(name) ? FREE : '' : undefined);
+  const order = stepBatches({
+    rows: rows.length, batchSize: settings.batchSize, shuffle: settings.shuffle, seed: settings.seed,
+    ...(settings.batching === undefined ? {} : { batching: settings.batching, lengths: rows.map(({ ids }) => ids.length) }),
+  }, settings.accumulate ?? 1);
 
-  const tableName = network.architecture.tokenTable;
-  const whole = tableName === null ? undefined : network.initial.get(tableName) as Tensor2D | undefined;
-  const table = whole !== undefined && worthShrinking(whole, rows) ? tokenTable(rows) : null;
-  const seen = table === null ? rows : table.compact(rows);
-  const start = new Map([...network.initial].map(([name, tensor]) => [name, table !== null && tensor === whole ? table.shrink(whole) : tensor.clone()]));
-  let unusedFactor = 1; // what decay has made of the table's other rows
+  const saved = await hooks.resume?.load() ?? null;
+  const { dropoutAt, factor, last } = (saved?.facts ?? {}) as { dropoutAt?: StreamState; factor?: number; last?: StepRecord };
+  const random = dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt);
+  let groups = saved === null ? values.start() : onDevice(part(GROUP, saved.tensors));
+  let state = saved === null ? optimizer.init(groups) : optimizer.restore(onDevice(part(STATE, saved.tensors)), saved.step);
+  let unusedFactor = factor ?? 1; // what decay has made of the token table's rows that no training row uses
+  let lastFinite: StepRecord | null = last ?? null;
+  let trained = values.unpack(groups);
+  if (saved !== null) {
+    for (let step = 0; step < saved.step; step++) order.next();
+    hooks.resume!.restore({ facts: saved.facts['gathered'] as JsonObject, tensors: part(GATHERED, saved.tensors) });
+  }
 
-  const grouping = makeGrouping(start);
-  let groups = grouping.pack(start);
-  disposeAll(start);
-  let trained = grouping.unpack(groups);
-  let state = optimizer.init(groups);
-  let lastFinite: StepRecord | null = null;
+  const save = async (step: number): Promise<void> => {
+    const { facts, tensors } = hooks.resume!.gathered();
+    await hooks.resume!.save(step, { dropoutAt: random.state(), factor: unusedFactor, last: lastFinite as unknown as JsonObject, gathered: facts },
+      new Map([...prefixed(GROUP, groups), ...prefixed(STATE, optimizer.named(state)), ...prefixed(GATHERED, tensors)]));
+  };
+
   try {
-    for (let step = 0; step < settings.steps; step++) {
-      const chosen = Array.from(order.next().value, (i) => seen[i]!);
+    for (let step = saved?.step ?? 0; step < settings.steps; step++) {
+      const chosen = order.next().value.map((batch) => Array.from(batch, (i) => values.rows[i]!));
       const learningRate = settings.learningRate * scheduleFactor({ kind: settings.schedule, warmup: settings.warmup, steps: settings.steps }, step);
-      const { loss, gradients } = lossAndGradients(network, trained, { rows: chosen, labels: chosen.map(({ label }) => label) }, {
-        ...modelDropout, adapterRandom: (name) => randomStream(settings.seed, 'lora_dropout', `step-${step}/${name}`),
+      const gradients = stepGradients(network, trained, chosen.map((some) => ({ rows: some, labels: some.map(({ label }) => label) })), {
+        pack: values.pack,
+        adapterRandom: (batch) => (name) => randomStream(settings.seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
+        ...(settings.dropout === 0 ? {} : { dropout: { rate: settings.dropout, random } }),
+        ...(settings.classWeights === undefined ? {} : { classWeights: settings.classWeights }),
       });
-      disposeAll(trained);
-      trained.clear();
-      const packed = grouping.pack(gradients);
-      disposeAll(gradients);
-      const record: StepRecord = { step: step + 1, loss: loss.dataSync()[0]!, learning_rate: learningRate };
-      loss.dispose();
-      if (!Number.isFinite(record.loss)) {
+      const { loss } = gradients;
+      let { packed } = gradients;
+      const record: StepRecord = { step: step + 1, loss, learning_rate: learningRate };
+      if (!Number.isFinite(loss)) {
         disposeAll(packed);
         throw new UserFault(
           `the loss is ${record.loss} at step ${record.step}; ${lastFinite === null ? 'no step before had a finite one' : `the last finite one was ${lastFinite.loss} at step ${lastFinite.step}`}`,
           lastFinite === null ? 'The checkpoint that the training starts from holds values that are not finite.' : `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
       }
       lastFinite = record;
+      if (settings.clipNorm) {
+        const clipped = clipByGlobalNorm(packed, settings.clipNorm);
+        disposeAll(packed);
+        packed = clipped;
+      }
       const before = [groups, optimizer.tensors(state)] as const;
       ({ parameters: groups, state } = optimizer.update(groups, packed, state, learningRate));
       disposeAll(...before, packed);
       unusedFactor *= 1 - learningRate * settings.weightDecay;
-      trained = grouping.unpack(groups);
-      await hooks.onStep?.(record, { rows: chosen.length, tokens: chosen.reduce((sum, { ids }) => sum + ids.length, 0) });
+      trained = values.unpack(groups);
+      const all = chosen.flat();
+      await hooks.onStep?.(record, { rows: all.length, tokens: all.reduce((sum, { ids }) => sum + ids.length, 0) });
+      let verdict: 'stop' | void = undefined;
+      if (hooks.onWeights?.wants(record.step)) {
+        const weights = values.whole(trained, unusedFactor);
+        try { verdict = await hooks.onWeights.see(record.step, weights); } finally { disposeAll(weights); }
+      }
+      if (verdict === 'stop') break;
+      if (hooks.resume?.due(record.step)) await save(record.step);
+      hooks.signal?.throwIfAborted();
     }
     // The last step's weights meet no further loss that would tell.
     if (lastFinite !== null && !areFinite(trained)) {
@@ -109,16 +134,8 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
         `the weights are not finite after step ${lastFinite.step}, the last one; its loss was ${lastFinite.loss}`,
         `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
     }
-    if (table !== null) {
-      const small = trained.get(tableName!) as Tensor2D;
-      trained.set(tableName!, table.expand(whole!, small, unusedFactor));
-      small.dispose();
-    }
-    return trained;
-  } catch (error) {
-    disposeAll(trained);
-    throw error;
+    return values.whole(trained, unusedFactor);
   } finally {
-    disposeAll(groups, optimizer.tensors(state));
+    disposeAll(trained, groups, optimizer.tensors(state));
   }
 }

@@ -12,9 +12,10 @@ test('LoRA\'s parameters', () => {
   for (const good of [
     {}, { rank: 4, alpha: 16, targets: 'all-linear', init: { distribution: 'uniform', variance: '1/d' } }, { alpha: 'r', targets: ['query', 'value'], rslora: true },
     { init: { distribution: 'xavier' } }, { init: { variance: 0.001 } }, { init_from: './adapter' },
+    { targets: '.*(query|value)', exclude: ['pooler.dense'], layers: [0, 2], dropout: 0.1, bias: 'lora_only', freeze_a: true }, { rank_pattern: { query: 4 }, alpha_pattern: { '[kq].*': 2.5 } },
   ]) assert.ok(valid(good), JSON.stringify([good, valid.errors]));
   for (const bad of [
-    { rank: 0 }, { rank: 2.5 }, { alpha: 0 }, { alpha: 'rank' }, { targets: [] }, { targets: 'query' }, { init: { distribution: 'orthogonal' } }, { init: { sigma: 1 } }, { r: 8 },
+    { rank: 0 }, { rank: 2.5 }, { alpha: 0 }, { alpha: 'rank' }, { targets: [] }, { targets: '' }, { rank_pattern: { query: 0 } }, { alpha_pattern: { query: '8' } }, { layers: [-1] }, { dropout: 1 }, { bias: true }, { init: { distribution: 'orthogonal' } }, { init: { sigma: 1 } }, { r: 8 },
   ]) assert.not.ok(valid(bad), JSON.stringify(bad));
 });
 

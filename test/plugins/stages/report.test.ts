@@ -161,7 +161,7 @@ test('without a kernel the premise is predicted from the trained adapter’s own
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
   const train = await folder({
-    'adapter/adapter_config.json': JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 4, use_rslora: false }),
+    'adapter/adapter_config.json': JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 4, use_rslora: false, target_modules: ['a'] }),
     'adapter/adapter_model.safetensors': Buffer.concat([length, Buffer.from(header), Buffer.alloc(64)]),
   });
   const one = [cells[1]!];

@@ -85,13 +85,13 @@ export function contextOf(definition: Pick<StageDefinition, 'params' | 'uses'>, 
   };
 }
 
-export async function runStage(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request: JsonObject = {}, assets: { readonly [name: string]: Asset } = {}): Promise<Ran> {
+export async function runStage(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request: JsonObject = {}, assets: { readonly [name: string]: Asset } = {}, more: Partial<RunContext> = {}): Promise<Ran> {
   const definition = stage.define([cell], { with: request, goals: [] });
   const wanted = Object.keys(definition.inputs).sort().join(), has = Object.keys(inputs).sort().join();
   if (wanted !== has) throw new Error(`the stage reads ${wanted}, the test gives ${has}`);
   const dir = join(await tempFolder(), 'out');
   await mkdir(dir);
   const context = contextOf(definition, { inputs, assets });
-  await stage.run({ ...context, outDir: dir });
+  await stage.run({ ...context, outDir: dir, ...more });
   return { dir, log: context.logged };
 }

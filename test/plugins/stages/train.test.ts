@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -107,10 +107,54 @@ test('0 steps: where training starts, without reading a row', async () => {
   assert.equal(await json(dir, 'metrics.json'), { steps: 0, trainable_parameters: 2824 });
   assert.is(await readFile(join(dir, 'history.jsonl'), 'utf8'), '');
   const { network } = await openTrained({ trainDir: dir, model: modelAsset, architecture: bert, adapter: lora });
-  const expected = await loraPlugin.load().then((impl) => impl.create({ rank: 3, alpha: 'r' }, { architecture: bert, linears: network.linears }));
+  const expected = await loraPlugin.load().then((impl) => impl.create({ rank: 3, alpha: 'r' }, { architecture: bert, linears: network.linears, parameters: network.parameters }));
   assert.equal([...network.initial.get('pooler.dense.lora_A')!.dataSync()], [...expected.initial(1).get('pooler.dense.lora_A')!.data]);
   assert.ok(network.initial.get('pooler.dense.lora_B')!.dataSync().every((x) => x === 0));
   network.dispose();
+});
+
+test('a feature that is off is in no key', () => {
+  const off = { accumulate: 1, batching: 'shuffled', clip_norm: 0, decay: 'all', class_weights: 'none', checkpoints: 0 };
+  assert.equal(define(withTrain(off)).params, define(tinyCell()).params);
+  for (const [field, value] of Object.entries({ accumulate: 2, batching: 'bucketed', clip_norm: 1, decay: 'weights', class_weights: 'balanced', checkpoints: [2] })) {
+    assert.equal((define(withTrain({ ...off, [field]: value })).params['train'] as Record<string, unknown>)[field], value);
+  }
+  assert.throws(() => define(withTrain({ batching: 'bucketed', shuffle: false })), /reorders the rows/);
+});
+
+test('checkpoints are kept, and open to the model at that step', async () => {
+  for (const type of ['lora', 'full'] as const) {
+    const adapter = type === 'lora' ? tinyCell().adapter : { type };
+    const { dir } = await runStage(train, withTrain({ checkpoints: [2, 6] }, { adapter }), { data });
+    assert.equal((await readdir(join(dir, 'checkpoints'))).sort(), ['step-2', 'step-6']);
+    const short = (await runStage(train, withTrain({ steps: 2 }, { adapter }), { data })).dir;
+    const logits = async (of: string, at?: number): Promise<number[]> => {
+      const { network } = await openTrained({ trainDir: of, model: modelAsset, architecture: bert, adapter: type === 'lora' ? lora : full, ...(at === undefined ? {} : { at }) });
+      const out = tf.tidy(() => [...network.forward([{ ids: Int32Array.from([2, 40, 41, 3]), typeIds: new Int32Array(4) }]).dataSync()]);
+      network.dispose();
+      return out;
+    };
+    assert.equal(await logits(dir, 2), await logits(short));
+    assert.equal(await logits(dir, 6), await logits(dir));
+    assert.not.equal(await logits(dir, 2), await logits(dir));
+    assert.match(await faultOf(logits(dir, 3)), /has kept no step 3/);
+  }
+  assert.match(await faultOf(runStage(train, withTrain({ checkpoints: [7] }), { data })), /asks for step 7, but there are 6 steps/);
+});
+
+test('stopped after its third step and run again, it goes on after the third and ends as if it had never stopped', async () => {
+  const cell = withTrain({ checkpoints: [2, 4], dropout: 0.1 });
+  const whole = (await runStage(train, cell, { data })).dir;
+  const resumeDir = join(await tempFolder(), 'resume'), stop = new AbortController();
+  const stopped = runStage(train, cell, { data }, {}, {}, { resumeDir, signal: stop.signal, progress: (done) => { if (done === 3) stop.abort(); } });
+  await stopped.then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'));
+  const { dir, log } = await runStage(train, cell, { data }, {}, {}, { resumeDir });
+  assert.ok(log.includes('goes on after step 3'));
+  assert.is(log.filter((line) => line.startsWith('step ')).length, 3);
+  for (const file of ['history.jsonl', 'train.json', 'adapter/adapter_model.safetensors', 'checkpoints/step-2/adapter/adapter_model.safetensors', 'checkpoints/step-4/adapter/adapter_model.safetensors']) {
+    assert.ok((await readFile(join(dir, file))).equals(await readFile(join(whole, file))), file);
+  }
+  assert.is((await json(dir, 'metrics.json'))['examples'], 23);
 });
 
 test('a set that does not match its receipt is refused', async () => {
@@ -132,7 +176,7 @@ test('head and adapter are taken from the folders that are given', async () => {
   const cell = withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' }, head: { init_from: '/h' } });
   const { dir } = await runStage(train, cell, { data: three }, {}, assets);
   assert.equal(await readSafetensors(join(dir, 'adapter/adapter_model.safetensors')), await readSafetensors(join(adapterFolder, 'adapter_model.safetensors')));
-  assert.match(await faultOf(runStage(train, cell, { data }, {}, assets)), /classifier\.bias" has shape \[3\], \[2\] was expected/);
+  assert.match(await faultOf(runStage(train, cell, { data }, {}, assets)), /classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/);
 });
 
 test('before anything runs: rank, length, tokenizer and checkpoint are checked, each with its field', async () => {

@@ -4,15 +4,16 @@ import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
-import { lora, targetedLayers } from '../../../src/science/nn/lora.ts';
+import { lora } from '../../../src/science/nn/lora.ts';
+import { targetedLayers } from '../../../src/science/nn/lora-plan.ts';
 import { openNetwork } from '../../../src/science/nn/network.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { lossAndGradients } from '../../../src/science/train/gradients.ts';
 import { train } from '../../../src/science/train/loop.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
-import { checkpoint, farthest, linears, logitsOf } from '../tiny-bert.ts';
-import { clozeBert, mlm, mlmAdapter, mlmCheckpoint, mlmClasses, mlmFolder, mlmLinears, mlmRows, openMlm } from '../tiny-mlm.ts';
+import { checkpoint, farthest, logitsOf, shape } from '../tiny-bert.ts';
+import { clozeBert, mlm, mlmAdapter, mlmCheckpoint, mlmClasses, mlmFolder, mlmLinears, mlmRows, mlmShape, openMlm } from '../tiny-mlm.ts';
 
 for (const backend of backends) {
   for (const kind of ['full', 'lora'] as const) {
@@ -60,8 +61,8 @@ for (const backend of backends) {
 }
 
 test('all-linear takes the layers that PEFT took: the transform, not the tied decoder, and no pooler', async () => {
-  const { layers } = await import('../../../src/science/io/peft.ts').then(({ readPeft }) => readPeft(mlmAdapter, clozeBert, mlmLinears));
-  assert.equal(targetedLayers('all-linear', { architecture: clozeBert, linears: mlmLinears }).map(({ name }) => name), [...layers.keys()]);
+  const { layers } = await import('../../../src/science/io/peft.ts').then(({ readPeft }) => readPeft(mlmAdapter, mlmShape));
+  assert.equal(targetedLayers({ targets: 'all-linear' }, mlmShape).map(({ name }) => name), [...layers.keys()]);
   assert.is(mlmLinears[mlmLinears.length - 1]!.name, 'cls.predictions.transform.dense');
   assert.is(clozeBert.externalName('cls.predictions.bias'), 'cls.predictions.bias');
   assert.is(clozeBert.externalName('encoder.layer.0.output.dense.bias'), 'bert.encoder.layer.0.output.dense.bias');
@@ -85,8 +86,7 @@ test('a checkpoint without a masked-LM head is the user\'s fault, and so is an u
     assert.match((error as UserFault).message, message);
     assert.match((error as UserFault).hint ?? '', hint);
   };
-  const context = { architecture: clozeBert, linears: mlmLinears };
-  await fault(async () => openNetwork({ ...context, model: { path: checkpoint, digest: null }, adapter: await lora.create({}, context), classes: 3, seed: 1 }),
+  await fault(async () => openNetwork({ architecture: clozeBert, model: { path: checkpoint, digest: null }, adapter: await lora.create({}, mlmShape), classes: 3, seed: 1 }),
     /has no tensor "cls\.predictions\.transform\.dense\.weight"/, /needed for a cloze head: .* BertForMaskedLM/);
   const config = await readConfig(mlmCheckpoint) as Record<string, unknown>;
   await fault(async () => clozeBert.parseConfig({ ...config, tie_word_embeddings: false }, 3), /tie_word_embeddings false is not implemented for a cloze head/, /tied/);
@@ -94,8 +94,7 @@ test('a checkpoint without a masked-LM head is the user\'s fault, and so is an u
 
 test('a masked-LM checkpoint carries a classifier too: the body is the same', async () => {
   await useBackend('cpu');
-  const context = { architecture: bert, linears };
-  const network = await openNetwork({ architecture: bert, model: { path: mlmCheckpoint, digest: null }, adapter: await lora.create({ rank: 2 }, context), classes: 3, seed: 1 });
+  const network = await openNetwork({ architecture: bert, model: { path: mlmCheckpoint, digest: null }, adapter: await lora.create({ rank: 2 }, shape), classes: 3, seed: 1 });
   assert.equal(network.trainable.filter((name) => !name.includes('lora')), ['classifier.weight', 'classifier.bias']);
   assert.is(logitsOf(network, mlmRows).length, mlmRows.length * mlmClasses.length);
   network.dispose();

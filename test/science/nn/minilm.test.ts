@@ -40,8 +40,8 @@ function wave([rows, columns]: readonly [number, number], phase: number, scale: 
 }
 
 async function open(kind: Kind): Promise<Network> {
-  const linears = bert.linears(bert.parseConfig(await readConfig(path), 2));
-  const context = { architecture: bert, linears };
+  const config = bert.parseConfig(await readConfig(path), 2), linears = bert.linears(config);
+  const context = { architecture: bert, linears, parameters: bert.parameters(config) };
   const plain = await (kind === 'lora' ? lora.create({ rank: 8 }, context) : full.create({}, context));
   const initial = new Map(plain.targets.flatMap((name, layer): [string, HostTensor][] => {
     const { in: n, out: m } = linears.find((one) => one.name === name)!;

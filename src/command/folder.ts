@@ -1,0 +1,93 @@
+/** The folder that a program runs in: what it is given goes in, what it declared to write comes out, and nothing else. */
+import { cp, lstat, mkdir, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { UserFault } from '../api.ts';
+
+export interface Given {
+  /** Path by name: copied, so that the program may do with them what it likes. */
+  readonly files: { readonly [name: string]: string };
+  /** Folder by its place below `inputs/`: linked, since a checkpoint may be large, and checked afterwards. */
+  readonly inputs: { readonly [place: string]: string };
+  /** task.json. */
+  readonly task: unknown;
+}
+
+export interface WorkFolder {
+  readonly dir: string;
+  /**
+   * Moves the declared outputs to `to` and removes the rest.
+   * @throws UserFault where one is missing, no plain file or folder, or larger than `bytes` together; or an input was written to
+   */
+  take(outputs: readonly string[], to: string, bytes: number): Promise<void>;
+}
+
+/** @param dir is made; it should lie on the file system of the outputs */
+export async function openWorkFolder(dir: string, { files, inputs, task }: Given): Promise<WorkFolder> {
+  await mkdir(dir, { recursive: true });
+  for (const [name, from] of Object.entries(files)) await cp(from, path.join(dir, name), { recursive: true });
+  await mkdir(path.join(dir, 'inputs'));
+  for (const [place, from] of Object.entries(inputs)) {
+    const link = path.join(dir, 'inputs', place);
+    await mkdir(path.dirname(link), { recursive: true });
+    await symlink(from, link, 'junction');
+  }
+  await writeFile(path.join(dir, 'task.json'), `${JSON.stringify(task, null, 2)}\n`);
+  const before = await states(inputs);
+  return {
+    dir,
+    async take(outputs, to, bytes) {
+      for (const [place, state] of await states(inputs)) {
+        if (state !== before.get(place)) throw new UserFault(`the command wrote into its input ${place}`, 'inputs are read-only: copy what you want to change');
+      }
+      let size = 0;
+      for (const output of outputs) {
+        const from = path.join(dir, output);
+        size += await sizeOf(from, output);
+        if (size > bytes) throw new UserFault(`the command's outputs are larger than ${bytes} bytes`, '`output_mb` raises the limit');
+      }
+      for (const output of outputs) {
+        await mkdir(path.dirname(path.join(to, output)), { recursive: true });
+        await rename(path.join(dir, output), path.join(to, output));
+      }
+      await rm(dir, { recursive: true });
+    },
+  };
+}
+
+/** Names, sizes and times of each input's files, by place. */
+async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const [place, dir] of Object.entries(inputs)) {
+    const lines: string[] = [];
+    for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
+      const full = path.join(entry.parentPath, entry.name), { size, mtimeMs } = await lstat(full);
+      lines.push(entry.isDirectory() ? full : `${full} ${size} ${mtimeMs}`);
+    }
+    found.set(place, lines.sort().join('\n'));
+  }
+  return found;
+}
+
+async function sizeOf(full: string, output: string): Promise<number> {
+  const stat = await lstat(full).catch((error: NodeJS.ErrnoException) => { if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null; throw error; });
+  if (stat === null) throw new UserFault(`the command wrote no ${output}`, 'its outputs lie in its working folder, where task.json is');
+  if (stat.isFile()) return stat.size;
+  if (!stat.isDirectory()) throw new UserFault(`the command's output ${output} is neither a file nor a folder`, 'write files and folders only');
+  let size = 0;
+  for (const name of await readdir(full)) size += await sizeOf(path.join(full, name), `${output}/${name}`);
+  return size;
+}
+
+/** A `metrics.json` as `results` reads it. @throws UserFault where it is no flat object of finite numbers */
+export async function checkMetrics(file: string): Promise<void> {
+  const hint = 'such as {"accuracy": 0.9}; a number that is not finite has no JSON';
+  let metrics: unknown;
+  try {
+    metrics = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw new UserFault(`the command's metrics.json is no JSON: ${(error as Error).message}`, hint);
+  }
+  if (typeof metrics !== 'object' || metrics === null || Array.isArray(metrics)) throw new UserFault('the command\'s metrics.json is no object', hint);
+  const odd = Object.entries(metrics).find(([, value]) => typeof value !== 'number');
+  if (odd !== undefined) throw new UserFault(`the command's metrics.json: ${JSON.stringify(odd[0])} is ${JSON.stringify(odd[1])?.slice(0, 60)}, no number`, hint);
+}

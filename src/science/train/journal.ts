@@ -1,0 +1,50 @@
+/** What a training has been so far: its history and what it took, in a form that outlives a kill. */
+import { memoryUsage } from 'node:process';
+import type { JsonObject } from '../../api.ts';
+import type { StepRecord } from './settings.ts';
+
+export interface Journal {
+  readonly history: readonly StepRecord[];
+  add(record: StepRecord, batch: { readonly rows: number; readonly tokens: number }): void;
+  /** steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory. */
+  metrics(): Record<string, number>;
+  facts(): JsonObject;
+  restore(facts: JsonObject): void;
+  /** Runs something that is no training (a checkpoint, an evaluation) off the clock. */
+  apart<T>(run: () => Promise<T>): Promise<T>;
+}
+
+export function trainingJournal(now: () => number = () => performance.now()): Journal {
+  let history: StepRecord[] = [], examples = 0, tokens = 0, peak = 0, began = now();
+  const seconds = (): number => (now() - began) / 1000;
+  return {
+    get history() { return history; },
+    add: (record, batch) => {
+      history.push(record);
+      examples += batch.rows;
+      tokens += batch.tokens;
+      peak = Math.max(peak, memoryUsage.rss());
+    },
+    metrics: () => {
+      const steps = history.length, took = seconds();
+      return {
+        steps,
+        ...(steps === 0 ? {} : {
+          examples, tokens, seconds: took, examples_per_second: examples / took, tokens_per_second: tokens / took,
+          final_loss: history[steps - 1]!.loss, peak_memory_mb: peak / 2 ** 20,
+        }),
+      };
+    },
+    facts: () => ({ history: history as unknown as JsonObject[], examples, tokens, peak, seconds: seconds() }),
+    restore: (facts) => {
+      const saved = facts as unknown as { history: StepRecord[]; examples: number; tokens: number; peak: number; seconds: number };
+      ({ examples, tokens, peak } = saved);
+      history = [...saved.history];
+      began = now() - saved.seconds * 1000;
+    },
+    apart: async (run) => {
+      const since = now();
+      try { return await run(); } finally { began += now() - since; }
+    },
+  };
+}

@@ -1,0 +1,37 @@
+/** What a training is told, and what it tells. */
+import type { TokenRow } from '../nn/types.ts';
+import type { AdamwSettings } from '../optim/adamw.ts';
+import type { Schedule } from '../optim/schedule.ts';
+import type { Batching } from './batches.ts';
+
+export interface TrainSettings extends AdamwSettings {
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly optimizer: 'adamw' | 'sgd';
+  readonly learningRate: number;
+  readonly schedule: Schedule['kind'];
+  readonly warmup: number;
+  readonly shuffle: boolean;
+  readonly dropout: number;
+  readonly seed: number;
+  /** Bound on the gradient's norm over all parameters; 0 or left out: none. */
+  readonly clipNorm?: number;
+  /** Batches a step; left out: one. */
+  readonly accumulate?: number;
+  /** What decays: every trained parameter, or all but biases and norms. Left out: every one. */
+  readonly decay?: 'all' | 'weights';
+  readonly batching?: Batching;
+  /** By label id; left out: all 1. */
+  readonly classWeights?: readonly number[];
+}
+
+export interface StepRecord {
+  /** From one. */
+  readonly step: number;
+  readonly loss: number;
+  readonly learning_rate: number;
+}
+
+export interface LabelledRow extends TokenRow {
+  readonly label: number;
+}

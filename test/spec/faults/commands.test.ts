@@ -1,0 +1,264 @@
+/** What is wrong with `commands`, each at its place. */
+import { minimal } from '../rig.ts';
+import { testFaults } from './check.ts';
+
+testFaults('faults: commands', [
+  {
+    fault: 'an input that no stage is',
+    spec: `${minimal}commands: { score: { run: [python3, score.py], inputs: [evalute] } }
+`,
+    shows: `error[unknown-plugin]: there is no stage "evalute" to read
+ --> DIR/spec.yaml:4:57
+  |
+4 | commands: { score: { run: [python3, score.py], inputs: [evalute] } }
+  |                                                         ^^^^^^^
+  = did you mean "evaluate"?`,
+  },
+  {
+    fault: 'an input like no stage',
+    spec: `${minimal}commands: { score: { run: [a], inputs: [zzzzzz] } }
+`,
+    shows: `error[unknown-plugin]: there is no stage "zzzzzz" to read
+ --> DIR/spec.yaml:4:41
+  |
+4 | commands: { score: { run: [a], inputs: [zzzzzz] } }
+  |                                         ^^^^^^
+  = the stages are data, poison, train, evaluate, ntk, fisher, report and score`,
+  },
+  {
+    fault: 'a stage that a cell has twice',
+    spec: `${minimal}commands: { score: { run: [a], inputs: [data] } }
+`,
+    shows: `error[unknown-value]: a cell has more than one "data"
+ --> DIR/spec.yaml:4:41
+  |
+4 | commands: { score: { run: [a], inputs: [data] } }
+  |                                         ^^^^
+  = write "data(train)" or "data(validation)"`,
+  },
+  {
+    fault: 'a part that there is not',
+    spec: `${minimal}commands: { score: { run: [a], inputs: ["data(test)"] } }
+`,
+    shows: `error[unknown-value]: there is no "data(test)" to read
+ --> DIR/spec.yaml:4:41
+  |
+4 | commands: { score: { run: [a], inputs: ["data(test)"] } }
+  |                                         ^^^^^^^^^^^^
+  = write "data(train)" or "data(validation)"`,
+  },
+  {
+    fault: 'a part of a stage that has none',
+    spec: `${minimal}commands: { score: { run: [a], inputs: ["train(final)"] } }
+`,
+    shows: `error[unknown-value]: "train" has no parts, so no "train(final)"
+ --> DIR/spec.yaml:4:41
+  |
+4 | commands: { score: { run: [a], inputs: ["train(final)"] } }
+  |                                         ^^^^^^^^^^^^^^
+  = write "train"`,
+  },
+  {
+    fault: 'commands in a circle',
+    spec: `${minimal}commands:
+  a: { run: [x], inputs: [b] }
+  b: { run: [x], inputs: [c] }
+  c: { run: [x], inputs: [a] }
+`,
+    shows: `error[cycle]: commands read each other in a circle: a → b → c → a
+ --> DIR/spec.yaml:7:27
+  |
+7 |   c: { run: [x], inputs: [a] }
+  |                           ^`,
+  },
+  {
+    fault: 'a command that reads itself',
+    spec: `${minimal}commands: { a: { run: [x], inputs: [a] } }
+`,
+    shows: `error[cycle]: the command "a" reads itself
+ --> DIR/spec.yaml:4:37
+  |
+4 | commands: { a: { run: [x], inputs: [a] } }
+  |                                     ^`,
+  },
+  {
+    fault: 'the name of a built-in stage',
+    spec: `${minimal}commands: { train: { run: [x] } }
+`,
+    shows: `error[taken-name]: "train" is the name of a stage that is built in or that a plugin brings
+ --> DIR/spec.yaml:4:13
+  |
+4 | commands: { train: { run: [x] } }
+  |             ^^^^^
+  = call the command otherwise`,
+  },
+  {
+    fault: 'a name that no stage may have',
+    spec: `${minimal}commands: { My_Score: { run: [x] } }
+`,
+    shows: `error[wrong-form]: a command can't be called "My_Score"
+ --> DIR/spec.yaml:4:13
+  |
+4 | commands: { My_Score: { run: [x] } }
+  |             ^^^^^^^^
+  = lower-case letters, digits and hyphens`,
+  },
+  {
+    fault: 'a script that is not there',
+    spec: `${minimal}commands: { score: { run: [x], files: ["file:scoer.py"] } }
+`,
+    files: { 'score.py': '', 'b/score.py': '', 'task.json': '' },
+    shows: `error[missing-file]: there is no file DIR/scoer.py
+ --> DIR/spec.yaml:4:40
+  |
+4 | commands: { score: { run: [x], files: ["file:scoer.py"] } }
+  |                                        ^^^^^^^^^^^^^^^
+  = did you mean "file:score.py"?`,
+  },
+  {
+    fault: 'two files of one name',
+    spec: `${minimal}commands: { score: { run: [x], files: ["file:score.py", "file:b/score.py"] } }
+`,
+    files: { 'score.py': '', 'b/score.py': '', 'task.json': '' },
+    shows: `error[duplicate-value]: two files of "score" are called score.py
+ --> DIR/spec.yaml:4:57
+  |
+4 | commands: { score: { run: [x], files: ["file:score.py", "file:b/score.py"] } }
+  |                                                         ^^^^^^^^^^^^^^^^^
+  = they lie in one folder when it runs: rename one`,
+  },
+  {
+    fault: 'a file whose name is taken',
+    spec: `${minimal}commands: { score: { run: [x], files: ["file:task.json"] } }
+`,
+    files: { 'score.py': '', 'b/score.py': '', 'task.json': '' },
+    shows: `error[taken-name]: a file of "score" is called task.json, a name in its folder that is taken
+ --> DIR/spec.yaml:4:40
+  |
+4 | commands: { score: { run: [x], files: ["file:task.json"] } }
+  |                                        ^^^^^^^^^^^^^^^^
+  = rename the file`,
+  },
+  {
+    fault: 'outputs that are none',
+    spec: `${minimal}commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
+`,
+    files: { 'score.py': '', 'b/score.py': '', 'task.json': '' },
+    shows: `error[wrong-form]: an output is a path below the program's folder, not "../a"
+ --> DIR/spec.yaml:4:68
+  |
+4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
+  |                                                                    ^^^^
+  = such as metrics.json or figures/roc.svg
+
+error[taken-name]: the output score.py of "score" has a name that is taken in its folder
+ --> DIR/spec.yaml:4:74
+  |
+4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
+  |                                                                          ^^^^^^^^
+  = write it under another name
+
+error[duplicate-value]: the output out/b of "score" and another lie in each other
+ --> DIR/spec.yaml:4:89
+  |
+4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
+  |                                                                                         ^^^^^
+  = name the folder alone
+
+error[taken-name]: the output inputs/x of "score" has a name that is taken in its folder
+ --> DIR/spec.yaml:4:96
+  |
+4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
+  |                                                                                                ^^^^^^^^
+  = write it under another name`,
+  },
+  {
+    fault: 'fields that are not handed over',
+    spec: `${minimal}commands: { score: { run: [x], fields: [rank, model.source] } }
+`,
+    shows: `error[unknown-key]: there is no field "rank" to hand over
+ --> DIR/spec.yaml:4:41
+  |
+4 | commands: { score: { run: [x], fields: [rank, model.source] } }
+  |                                         ^^^^
+  = did you mean "adapter.rank"?
+
+error[unknown-key]: there is no field "model.source" to hand over
+ --> DIR/spec.yaml:4:47
+  |
+4 | commands: { score: { run: [x], fields: [rank, model.source] } }
+  |                                               ^^^^^^^^^^^^
+  = fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; what a path names is handed over by \`files\``,
+  },
+  {
+    fault: 'a joining stage read by one of a cell',
+    spec: `${minimal}commands: { score: { run: [x], inputs: [report] } }
+`,
+    shows: `error[wrong-scope]: "report" joins the whole grid, which a command of one cell can't read
+ --> DIR/spec.yaml:4:41
+  |
+4 | commands: { score: { run: [x], inputs: [report] } }
+  |                                         ^^^^^^
+  = give "score" \`scope: experiment\``,
+  },
+  {
+    fault: 'no program',
+    spec: `${minimal}commands: { score: { inputs: [train] } }
+`,
+    shows: `error[missing-key]: "commands.score.run" is missing
+ --> DIR/spec.yaml:4:13
+  |
+4 | commands: { score: { inputs: [train] } }
+  |             ^^^^^
+  = The program and its arguments; no shell reads them`,
+  },
+  {
+    fault: 'an unknown key',
+    spec: `${minimal}commands: { score: { run: [x], input: [train] } }
+`,
+    shows: `error[unknown-key]: unknown key "input" in "commands.score"
+ --> DIR/spec.yaml:4:32
+  |
+4 | commands: { score: { run: [x], input: [train] } }
+  |                                ^^^^^
+  = did you mean "inputs"?`,
+  },
+  {
+    fault: 'values out of range',
+    spec: `${minimal}commands: { score: { run: [x], cpu: 0, scope: grid } }
+`,
+    shows: `error[out-of-range]: "commands.score.cpu" must be a whole number of at least 1, not 0
+ --> DIR/spec.yaml:4:37
+  |
+4 | commands: { score: { run: [x], cpu: 0, scope: grid } }
+  |                                     ^
+
+error[unknown-value]: "commands.score.scope" must be "cell" or "experiment", not "grid"
+ --> DIR/spec.yaml:4:47
+  |
+4 | commands: { score: { run: [x], cpu: 0, scope: grid } }
+  |                                               ^^^^`,
+  },
+  {
+    fault: 'a misspelt command among the goals',
+    spec: `${minimal}commands: { score: { run: [x] } }
+stages: [scor]
+`,
+    shows: `error[unknown-plugin]: there is no stage "scor"
+ --> DIR/spec.yaml:5:10
+  |
+5 | stages: [scor]
+  |          ^^^^
+  = did you mean "score"?`,
+  },
+  {
+    fault: 'commands as a list',
+    spec: `${minimal}commands: [score]
+`,
+    shows: `error[wrong-type]: "commands" must be a mapping, not a list
+ --> DIR/spec.yaml:4:11
+  |
+4 | commands: [score]
+  |           ^^^^^^^`,
+  },
+]).run();
