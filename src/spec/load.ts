@@ -23,8 +23,8 @@ import { patternFields, readOnly, readPattern, readPatterns, readTags } from './
 import type { Pattern } from './pattern.ts';
 import { composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
 import type { Shapes } from './schema.ts';
+import { isSound } from './sound.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
-import { createValidator } from './validate.ts';
 import type { Violation } from './validate.ts';
 import { countCells } from './variants.ts';
 
@@ -52,7 +52,7 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   const { shapes, fields, violationsOf } = compiled(registry);
   const interpolated = interpolate(located, { env: options.env, fields, report });
   const expanded = expandForms(interpolated, shapes, report);
-  explainViolations(violationsOf(expanded), expanded, shapes, fields, faults);
+  explainViolations(await violationsOf(expanded), expanded, shapes, fields, faults);
   const root = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
   const known = patternFields(fields);
   const patterns = readAllPatterns(root, shapes, known, options, report);
@@ -82,23 +82,26 @@ async function registryFor(root: MapNode, modules: readonly string[], { registry
 interface Compiled {
   readonly shapes: Shapes;
   readonly fields: ReadonlyMap<string, Json | undefined>;
-  readonly violationsOf: (root: MapNode) => Violation[];
+  readonly violationsOf: (root: MapNode) => Promise<Violation[]>;
 }
 
 const known = new WeakMap<SpecRegistry, Compiled>();
 
-/** Once a registry and set of plugins: compiling takes longer than everything else here. */
+/** Once a registry and set of plugins. */
 function compiled(registry: SpecRegistry): Compiled {
   const found = known.get(registry);
   if (found) return found;
   const shapes = shapesOf(registry);
-  const validators = new Map<string, ReturnType<typeof createValidator>>();
-  const violationsOf = (root: MapNode): Violation[] => {
+  const validators = new Map<string, (value: unknown) => Violation[]>();
+  const violationsOf = async (root: MapNode): Promise<Violation[]> => {
     const used = new Set((['poisoning', 'adapter'] as const).flatMap((section) => variantsOf(root, section, shapes.variants[section]).map(({ name }) => name)));
+    const schema = composeFrom(shapes, (plugin) => used.has(plugin)), value = toJson(root);
+    if (isSound(schema, value)) return [];
+    const { createValidator } = await import('./validate.ts');
     const key = [...used].sort().join(' ');
-    const validator = validators.get(key) ?? createValidator(composeFrom(shapes, (plugin) => used.has(plugin)));
+    const validator = validators.get(key) ?? createValidator(schema);
     validators.set(key, validator);
-    return validator(toJson(root));
+    return validator(value);
   };
   const fresh = { shapes, fields: fieldsOf(shapes), violationsOf };
   known.set(registry, fresh);

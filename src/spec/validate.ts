@@ -15,20 +15,11 @@ export interface Violation {
   readonly value: unknown;
 }
 
-/**
- * Compiling costs more than all the rest of reading a spec. Most specs are sound, so a check that only says yes or no is
- * compiled first, and one that says what is wrong, twice as dear, only when it is asked for.
- */
+/** Compiles the schema at once: for a spec that has a fault. */
 export function createValidator(schema: JsonSchema): (value: unknown) => Violation[] {
   const definitions = (schema.definitions ?? {}) as Definitions;
-  const isValid = compile(schema, {});
-  let complete: ValidateFunction | undefined;
-  return (value) => {
-    if (isValid(value)) return [];
-    complete ??= compile(schema, { allErrors: true, verbose: true });
-    complete(value);
-    return onePerValue(boil((complete.errors ?? []).map(found), definitions));
-  };
+  const check = compile(schema, { allErrors: true, verbose: true });
+  return (value) => (check(value) ? [] : onePerValue(boil((check.errors ?? []).map(found), definitions)));
 }
 
 /** Neither ajv's optimiser nor its check of the schema pays off for one value; plugins' schemas are checked by tests. */
