@@ -12,13 +12,13 @@ const test = suite('sound');
 
 const leaf = fc.oneof(fc.constantFrom<unknown>(null, true, false, '', 'a', 'ab', 'ß😀', 0, 1, 2, -1, 0.5, 3.0), fc.integer({ min: -2, max: 4 }), fc.string({ maxLength: 3 }));
 const { value } = fc.letrec<{ value: unknown }>((tie) => ({
-  value: fc.oneof({ maxDepth: 3 }, leaf, fc.array(tie('value'), { maxLength: 3 }), fc.dictionary(fc.constantFrom('a', 'b', 'c'), tie('value'), { maxKeys: 3 })),
+  value: fc.oneof({ maxDepth: 3 }, leaf, fc.array(tie('value'), { maxLength: 3 }), fc.dictionary(fc.constantFrom('a', 'b', 'c'), tie('value'), { maxKeys: 3, noNullPrototype: true })),
 }));
 const names = fc.uniqueArray(fc.constantFrom('a', 'b', 'c'), { maxLength: 2 });
 const types = fc.constantFrom('null', 'boolean', 'number', 'integer', 'string', 'array', 'object');
 const { schema } = fc.letrec<{ schema: Record<string, unknown> }>((tie) => {
   const inner = tie('schema');
-  const fields = fc.dictionary(fc.constantFrom('a', 'b', 'c'), inner, { maxKeys: 2 });
+  const fields = fc.dictionary(fc.constantFrom('a', 'b', 'c'), inner, { maxKeys: 2, noNullPrototype: true });
   const full = fc.record({
     type: fc.oneof(types, fc.uniqueArray(types, { minLength: 1, maxLength: 2 })),
     const: leaf, enum: fc.uniqueArray(leaf, { minLength: 1, maxLength: 3 }),
