@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { UserFault, type JsonObject } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
+import { isPartial, readPartial } from '../io/partial.ts';
 import type { AdapterImplementation } from './adapter.ts';
 import { resolveNames } from './base.ts';
 import { readHead } from './head.ts';
@@ -69,15 +70,15 @@ export async function openTrained({ trainDir, model, architecture, adapter: impl
   const dir = at === undefined ? trainDir : join(trainDir, 'checkpoints', `step-${at}`);
   if (!existsSync(dir)) throw new UserFault(`${trainDir} has kept no step ${at}`, 'Ask for it in train.checkpoints.');
   const whole = join(dir, 'model'), adapterDir = join(dir, 'adapter');
-  const saved = existsSync(join(whole, 'config.json'));
+  const saved = existsSync(join(whole, 'config.json')), partial = isPartial(dir);
   const base = await openCheckpoint(model.path);
   const config = architecture.parseConfig(base.config, classes);
   const linears = architecture.linears(config);
-  const adapter = await implementation.create(params, { architecture, linears, parameters: architecture.parameters(config), ...(saved ? {} : { initFrom: adapterDir }) });
+  const adapter = await implementation.create(params, { architecture, linears, parameters: architecture.parameters(config), ...(saved || partial ? {} : { initFrom: adapterDir }) });
   const network = await openNetwork({
     architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames: resolveNames(base, architecture, architecture.parameters(config)),
     model: saved ? { path: whole, digest: null } : model,
-    ...(saved ? {} : { head: await readHead(adapterDir, { architecture, config, classes }) }),
+    ...(partial ? { head: await readPartial(dir, architecture, architecture.parameters(config)) } : saved ? {} : { head: await readHead(adapterDir, { architecture, config, classes }) }),
   });
   return { network, record };
 }

@@ -22,6 +22,8 @@ export interface SaveContext {
   /** Every parameter of the model and of the adapter. */
   readonly read: (name: string) => Promise<HostTensor>;
   readonly parameters: readonly ParameterSpec[];
+  /** The model's parameters that are not the checkpoint's any more: trained, given, or drawn because it lacks them. */
+  readonly changed: readonly string[];
 }
 
 /** What a layer may look up. */
@@ -49,7 +51,7 @@ export interface Adapter {
    * y = xWᵀ + b + s(xAᵀ)Bᵀ, A and B of every layer and the head are trained, and nothing else is random or trained.
    */
   readonly packable: boolean;
-  /** Writes `adapter/` (PEFT) or `model/` into a train stage's output folder. */
+  /** Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or changed.safetensors (io/partial.ts) into a train stage's output folder. */
   save(outDir: string, context: SaveContext): Promise<void>;
 }
 

@@ -29,7 +29,9 @@ export interface Network {
   readonly trainable: readonly string[];
   /** Where the trained ones start. They belong to the network. */
   readonly initial: Tensors;
-  /** A frozen parameter. */
+  /** The model's parameters that are not the checkpoint's: trained, given, or drawn because it lacks them. */
+  readonly changed: readonly string[];
+  /** Any parameter as it starts, frozen ones too. */
   frozen(name: string): Tensor;
   /** A parameter's name in the base checkpoint's file; transformers' own where the file lacks it. */
   fileName(name: string): string;
@@ -45,7 +47,7 @@ export interface NetworkOptions {
   readonly classes: number;
   /** Of what the model lacks: each weight from its own stream (seed, 'head', name); of a random model all of it. */
   readonly seed: number;
-  /** A classifier (and pooler) by canonical name, in place of the checkpoint's. */
+  /** Parameters by canonical name in place of the checkpoint's: a head, or whatever a training changed. */
   readonly head?: ReadonlyMap<string, HostTensor>;
   /** Nothing is trained: evaluation and kernels, which differentiate by a tap at most. */
   readonly evaluation?: boolean;
@@ -105,6 +107,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     architecture, adapter, classes, trainable, initial, forward,
     linears: architecture.linears(config),
     parameters: [...modelParameters, ...adapter.parameters],
+    changed: modelParameters.map(({ name }) => name).filter((name) => own.has(name)),
     frozen: value,
     fileName: (name) => (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
     dispose: () => { own.forEach((tensor) => tensor.dispose()); base.release(); },

@@ -1,7 +1,9 @@
 import { Ajv } from 'ajv';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
+import headOnly from '../../../plugins/adapters/head-only.ts';
 import lora from '../../../plugins/adapters/lora.ts';
 import bert from '../../../plugins/models/bert.ts';
 
@@ -25,17 +27,26 @@ test('every parameter is described', () => {
     assert.type(field.description, 'string', name);
     walk(field);
   });
-  for (const { params } of [lora, full]) walk(params);
+  for (const { params } of [lora, full, headOnly, bitfit]) walk(params);
 });
 
-test('full fine-tuning has no parameters', () => {
-  assert.ok(accepts(full)({}));
-  assert.not.ok(accepts(full)({ rank: 4 }));
+test('full fine-tuning, linear probing and BitFit have no parameters', () => {
+  for (const plugin of [full, headOnly, bitfit]) {
+    assert.ok(accepts(plugin)({}));
+    assert.not.ok(accepts(plugin)({ rank: 4 }));
+  }
+});
+
+test('a head that is pretrained leaves nothing to probe', async () => {
+  const model = await bert.load(), implementation = await headOnly.load();
+  assert.equal(await implementation.check({}, { architecture: model, linears: [], parameters: [] }), []);
+  const [problem] = await implementation.check({}, { architecture: model.withHead({ type: 'cloze', tokens: [1, 2] }), linears: [], parameters: [] });
+  assert.equal([problem!.path, problem!.message], [['adapter', 'type'], 'head-only has nothing to train: the cloze head is pretrained']);
 });
 
 test('plugins load their implementations', async () => {
   assert.is((await bert.load()).modelType, 'bert');
-  for (const plugin of [lora, full]) assert.type((await plugin.load()).create, 'function');
+  for (const plugin of [lora, full, headOnly, bitfit]) assert.type((await plugin.load()).create, 'function');
 });
 
 test.run();

@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
+import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
+import headOnly from '../../../plugins/adapters/head-only.ts';
 import lora from '../../../plugins/adapters/lora.ts';
 import bert from '../../../plugins/models/bert.ts';
 import type { AnyPlugin, Asset, Cell, Digest, JsonObject, Poisoned, Row, RunContext, StageDefinition, StageDescriptor } from '../../../src/api.ts';
@@ -13,7 +15,7 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
-const plugins = [badnets, labelFlip, none, full, lora, bert] as unknown as AnyPlugin[];
+const plugins = [badnets, labelFlip, none, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
 
 const folders: string[] = [];
 

@@ -9,7 +9,9 @@ import train from '../../../plugins/stages/train.ts';
 import type { Asset, Cell, Digest } from '../../../src/api.ts';
 import { openTrained } from '../../../src/science/nn/adapted-model.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
+import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { full } from '../../../src/science/nn/full.ts';
+import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -99,6 +101,23 @@ test('full: a checkpoint that opens to what was trained, and every kind of weigh
   assert.equal([...network.frozen('encoder.layer.1.output.dense.weight').dataSync()], [...trained.get('bert.encoder.layer.1.output.dense.weight')!.data]);
   network.dispose();
 });
+
+for (const [type, adapter, mine] of [['head-only', headOnly, (name: string) => name.startsWith('classifier.')], ['bitfit', bitfit, (name: string) => name === 'classifier.weight' || name.endsWith('.bias')]] as const) {
+  test(`${type}: what it trains is saved by transformers' names, has moved, and opens over the checkpoint`, async () => {
+    const { dir } = await runStage(train, tinyCell({ adapter: { type } }), { data });
+    assert.not.ok(existsSync(join(dir, 'model')) || existsSync(join(dir, 'adapter')));
+    const base = await readSafetensors(join(checkpoint, 'model.safetensors')), changed = await readSafetensors(join(dir, 'changed.safetensors'));
+    assert.equal([...changed.keys()].sort(), [...base.keys()].filter(mine).sort());
+    for (const [name, { data: values }] of changed) assert.ok(!name.endsWith('.bias') || name.startsWith('classifier') || values.some((x, i) => x !== base.get(name)!.data[i]), name);
+    assert.is((await json(dir, 'metrics.json'))['trainable_parameters'], [...changed.values()].reduce((sum, { data: values }) => sum + values.length, 0));
+    const { network } = await openTrained({ trainDir: dir, model: modelAsset, architecture: bert, adapter });
+    for (const { name } of network.parameters) {
+      const external = bert.externalName(name);
+      assert.equal([...network.frozen(name).dataSync()], [...(changed.get(external) ?? base.get(external)!).data], name);
+    }
+    network.dispose();
+  });
+}
 
 test('0 steps: where training starts, without reading a row', async () => {
   const bare = await tempFolder();
