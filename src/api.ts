@@ -53,6 +53,9 @@ export interface Cell {
   readonly theory: Filled<TheorySpec>;
 }
 
+/** Where a cell's training starts: a train stage of 0 steps reads neither attack nor schedule, so one serves every cell that differs in those. */
+export const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
+
 /** A labelled text. `label` indexes the data set's `classes`. `id` is unique in its set and stable across cells. */
 export interface Row {
   readonly id: string;

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, Cell, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 
@@ -12,9 +12,6 @@ interface Params {
   readonly rows: number;
   readonly max_length: number;
 }
-
-/** Where training starts: 0 steps read neither the attack nor the schedule, so one kernel serves every cell that differs in those. */
-const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
 
 async function run(context: RunContext): Promise<void> {
   const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernels }, { premises }, { writeNpy }] = await Promise.all([

@@ -1,0 +1,134 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeTraining, defineStage } from '../../src/api.ts';
+import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import type { Receipt } from '../../src/poisoning/receipt.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import type { Network } from '../../src/science/nn/network.ts';
+import type { Architecture } from '../../src/science/nn/types.ts';
+import type { PairKernel } from '../../src/science/ntk/pairs.ts';
+import type { Distance, Sums } from '../../src/science/weights/divergence.ts';
+
+interface Params {
+  readonly architecture: string;
+  readonly adapter: string;
+  /** Poisoned rows that are paired with their originals for M'. */
+  readonly pairs: number;
+  readonly max_length: number;
+}
+
+interface Point {
+  readonly step: number;
+  readonly layers: Readonly<Record<string, Distance>>;
+  /** All adapted layers as one vector; null where none is adapted. */
+  readonly total: Distance;
+  /** The classification head, which every adapter trains in full. */
+  readonly head: Distance;
+}
+
+/** M' of this attack's rows at the start; null where the attack only adds rows. */
+interface Between {
+  readonly pairs: number;
+  /** Pairs that read alike to the model: only the label was poisoned, or the change lies beyond max_length. */
+  readonly alike: number;
+  readonly full: PairKernel;
+  readonly lora: PairKernel | null;
+}
+
+async function run(context: RunContext): Promise<void> {
+  const clean = context.inputs['clean'];
+  if (clean === undefined) {
+    await writeFile(join(context.outDir, 'divergence.json'), `${JSON.stringify({ points: [], mean: null, between: null }, null, 1)}\n`);
+    await writeFile(join(context.outDir, 'metrics.json'), '{}\n');
+    context.log('no attack: the run is its own clean twin');
+    return;
+  }
+  const [{ modelOf }, { openTrained }, { adaptedModel }, { layerChange }, { distanceOf, meanDistance, sumsOf, together }, { keptSteps }] = await Promise.all([
+    import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'), import('../../src/science/nn/adapted-model.ts'),
+    import('../../src/science/weights/effective.ts'), import('../../src/science/weights/divergence.ts'), import('../../src/science/weights/trajectory.ts'),
+  ]);
+  const params = context.params as unknown as Params;
+  const model = await modelOf(context.assets['model']!);
+  const parts = {
+    model, architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
+    adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
+  };
+  const open = async <T>(trainDir: string, at: number | null, use: (network: Network) => Promise<T>): Promise<T> => {
+    const { network } = await openTrained({ ...parts, trainDir, ...(at === null ? {} : { at }) });
+    try { return await use(network); } finally { network.dispose(); }
+  };
+  const poisonedDir = context.inputs['model']!.dir;
+  const ends = await Promise.all([poisonedDir, clean.dir].map(async (dir) => JSON.parse(await readFile(join(dir, 'train.json'), 'utf8')) as { readonly steps: number }));
+  const last = ends[0]!.steps;
+  const cleanSteps = new Set(await keptSteps(clean.dir));
+  const kept = (await keptSteps(poisonedDir)).filter((step) => step !== last && cleanSteps.has(step));
+
+  const { between, points } = await open(context.inputs['start']!.dir, null, async (start) => {
+    const along: Point[] = [];
+    for (const at of [...kept, null]) {
+      along.push(await open(clean.dir, at, (ofClean) => open(poisonedDir, at, async (ofPoisoned): Promise<Point> => {
+        const layers: Record<string, Distance> = {}, sums: Sums[] = [];
+        for (const layer of ofPoisoned.linears.filter(({ name }) => ofPoisoned.adapter.targets.includes(name))) {
+          const own = sumsOf((await layerChange(start, ofClean, layer)).change, (await layerChange(start, ofPoisoned, layer)).change);
+          sums.push(own);
+          layers[ofPoisoned.fileName(`${layer.name}.weight`)] = distanceOf(own);
+          await new Promise((resolve) => { setImmediate(resolve); });
+          context.signal.throwIfAborted();
+        }
+        const heads = await Promise.all(ofPoisoned.parameters.filter(({ name }) => name.startsWith('classifier.')).map(async ({ name }) => {
+          const [from, one, other] = await Promise.all([start, ofClean, ofPoisoned].map((network) => network.frozen(name).data<'float32'>()));
+          return sumsOf(one!.map((value, i) => value - from![i]!), other!.map((value, i) => value - from![i]!));
+        }));
+        return { step: at ?? last, layers, total: distanceOf(together(sums)), head: distanceOf(together(heads)) };
+      })));
+      context.progress(along.length, kept.length + 1, 'checkpoints');
+    }
+    return { points: along, between: await kernelsBetween(context, params, model.path, adaptedModel(start)) };
+  });
+  const mean = { total: meanDistance(points.map(({ total }) => total)), head: meanDistance(points.map(({ head }) => head)) };
+  await writeFile(join(context.outDir, 'divergence.json'), `${JSON.stringify({ points, mean, between }, null, 1)}\n`);
+  const flat = (prefix: string, distance: Distance): [string, number][] => Object.entries(distance).flatMap(([name, value]) => (value === null ? [] : [[`${prefix}.${name}`, value as number] as [string, number]]));
+  await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify({
+    checkpoints: points.length, ...Object.fromEntries([...flat('total', mean.total), ...flat('head', mean.head)]),
+    ...(between === null ? {} : {
+      pairs: between.pairs, alike: between.alike, 'between.full.raw': between.full.raw, 'between.full.cosine': between.full.cosine,
+      ...(between.lora === null ? {} : { 'between.lora.raw': between.lora.raw, 'between.lora.cosine': between.lora.cosine }),
+    }),
+  }, null, 2)}\n`);
+  context.log(`M over ${points.length} ${points.length === 1 ? 'point' : 'points'}: largest ${mean.total.largest.toExponential(2)}, L2 ${mean.total.l2.toPrecision(3)}, relative ${mean.total.relative?.toFixed(3) ?? 'undefined'}`);
+  if (between !== null && between.alike === between.pairs) context.log('M\' is blind here: every poisoned row reads as its original does');
+}
+
+async function kernelsBetween(context: RunContext, params: Params, modelPath: string, start: Parameters<typeof import('../../src/science/ntk/pairs.ts').pairKernels>[0]): Promise<Between | null> {
+  const [{ openTokenizer }, { pairKernels }] = await Promise.all([import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/pairs.ts')]);
+  const receipt = JSON.parse(await readFile(join(context.inputs['poison']!.dir, 'receipt.json'), 'utf8')) as Receipt;
+  const rows = receipt.rows.slice(0, params.pairs);
+  if (rows.length === 0) return null;
+  const tokenizer = await openTokenizer(modelPath);
+  const encode = ({ text, text_pair: pair }: { readonly text: string; readonly text_pair?: string }) => tokenizer.encode(text, pair, params.max_length);
+  const originals = rows.map(({ original }) => encode(original)), poisoned = rows.map(({ new: changed }) => encode(changed));
+  const alike = originals.filter(({ ids }, i) => ids.length === poisoned[i]!.ids.length && ids.every((id, t) => id === poisoned[i]!.ids[t])).length;
+  return { pairs: rows.length, alike, ...await pairKernels(start, originals, poisoned, { signal: context.signal }) };
+}
+
+export default defineStage({
+  name: 'divergence',
+  summary: 'Measures M, how far poisoned data carry the weights from where the paired clean run goes, and M\', the start\'s kernel between poisoned rows and their originals.',
+  compute: true,
+  scope: 'cell',
+  define([one]) {
+    const cell = one!;
+    const attacked = cell.poisoning.attack !== 'none';
+    return {
+      params: { architecture: cell.model.architecture, adapter: cell.adapter.type, pairs: cell.theory.pairs, max_length: cell.train.max_length } satisfies Params as unknown as JsonObject,
+      inputs: attacked ? {
+        start: { kind: 'train', cell: beforeTraining(cell) }, model: { kind: 'train', cell }, clean: { kind: 'train', cell: { ...cell, poisoning: { attack: 'none' } } },
+        poison: { kind: 'poison', cell },
+      } : {},
+      assets: attacked ? { model: cell.model.source } : {},
+      uses: attacked ? [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }] : [],
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run,
+});

@@ -1,0 +1,99 @@
+/**
+ * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T (science.md, Regime check). J₀ is that
+ * of every trained parameter, head included, and of whatever the adapter is: one backward pass a row and class, each
+ * gradient contracted with the displacement at once, nothing approximated.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import type { Network } from '../nn/network.ts';
+import type { TokenRow } from '../nn/types.ts';
+
+export interface LinearisedOptions {
+  readonly progress?: (done: number, total: number, unit: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Linearised {
+  readonly start: Float64Array; // f₀ (N, C)
+  /** J₀ v */
+  readonly change: Float64Array; // (N, C)
+}
+
+/** Θ_T − Θ₀ by name, on the device; the caller disposes of it. Throws UserFault where the two train different things. */
+export function displacement(start: Network, end: Network): Map<string, Tensor> {
+  const moved = new Map<string, Tensor>();
+  for (const [name, from] of start.initial) {
+    const to = end.initial.get(name);
+    if (to === undefined || to.shape.join() !== from.shape.join()) {
+      moved.forEach((tensor) => tensor.dispose());
+      throw new UserFault(`the parameter ${name} is trained at the start but has no like at the end`, 'A linearised prediction needs the same trained parameters at both.');
+    }
+    moved.set(name, tf.sub(to, from));
+  }
+  return moved;
+}
+
+/** f₀ and J₀ v of N rows. `v`: a direction for every trained parameter of the network, by name. */
+export async function linearise(network: Network, v: ReadonlyMap<string, Tensor>, rows: readonly TokenRow[], options: LinearisedOptions = {}): Promise<Linearised> {
+  const { classes } = network;
+  const start = new Float64Array(rows.length * classes), change = new Float64Array(rows.length * classes);
+  // Handles of their own: a network that was opened for evaluation has declared its tensors constant.
+  const names = [...network.initial.keys()];
+  const values = new Map(names.map((name) => [name, tf.clone(network.initial.get(name)!)]));
+  try {
+    for (const [i, row] of rows.entries()) {
+      tf.tidy(() => {
+        for (let c = 0; c < classes; c++) {
+          const dy = tf.tensor2d(Array.from({ length: classes }, (_, k) => (k === c ? 1 : 0)), [1, classes]);
+          const { value, grads } = tf.engine().gradients(() => network.forward([row], values), [...values.values()], dy, true);
+          if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
+          names.forEach((name, k) => {
+            const gradient = grads[k] as Tensor | undefined; // a parameter that this row doesn't reach has none
+            if (gradient !== undefined && gradient !== null) change[i * classes + c]! += tf.sum(tf.mul(gradient, v.get(name)!)).dataSync<'float32'>()[0]!;
+          });
+        }
+      });
+      options.progress?.(i + 1, rows.length, 'rows');
+      await new Promise((resolve) => { setImmediate(resolve); });
+      options.signal?.throwIfAborted();
+    }
+  } finally {
+    values.forEach((tensor) => tensor.dispose());
+  }
+  return { start, change };
+}
+
+export interface LinearFit {
+  /** ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖; 1 says no better than that nothing moved. Null where nothing did. */
+  readonly relative_error: number | null;
+  /** cos between J₀v and f_T − f₀; null where either is zero. */
+  readonly cosine: number | null;
+  /** Share of rows whose predicted class is that of f_T: by the linearised model, and by the model as it started. */
+  readonly agreement: number;
+  readonly agreement_start: number;
+}
+
+/** start, change, end: (N, C). */
+export function linearFit(start: ArrayLike<number>, change: ArrayLike<number>, end: ArrayLike<number>, classes: number): LinearFit {
+  let error = 0, real = 0, linear = 0, product = 0;
+  for (let k = 0; k < start.length; k++) {
+    const moved = end[k]! - start[k]!;
+    error += (change[k]! - moved) ** 2;
+    real += moved ** 2;
+    linear += change[k]! ** 2;
+    product += change[k]! * moved;
+  }
+  const rows = start.length / classes;
+  const best = (logit: (k: number) => number, i: number): number => {
+    let at = 0;
+    for (let c = 1; c < classes; c++) if (logit(i * classes + c) > logit(i * classes + at)) at = c;
+    return at;
+  };
+  const agreement = (logit: (k: number) => number): number =>
+    Array.from({ length: rows }, (_, i) => best(logit, i) === best((k) => end[k]!, i)).filter(Boolean).length / rows;
+  return {
+    relative_error: real === 0 ? null : Math.sqrt(error / real), cosine: real === 0 || linear === 0 ? null : product / Math.sqrt(real * linear),
+    agreement: agreement((k) => start[k]! + change[k]!), agreement_start: agreement((k) => start[k]!),
+  };
+}

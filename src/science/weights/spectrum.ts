@@ -1,0 +1,70 @@
+/**
+ * What training did to a weight, by its singular values: ΔW's spectrum and effective rank, and intruder dimensions, large
+ * singular vectors of the trained weight that the initial one has nothing like (Shuttleworth et al. 2024, LoRA vs Full
+ * Fine-tuning: An Illusion of Equivalence, arXiv 2410.21228; left singular vectors, as there).
+ */
+import { lowRankSingularValues, singularValues, svd } from '../linalg/svd.ts';
+import type { LayerChange } from './effective.ts';
+
+export interface SpectrumOptions {
+  /** The share of Σσ² that the effective rank holds. */
+  readonly energy: number;
+  /** How many of the trained weight's largest singular vectors are looked at. */
+  readonly vectors: number;
+  /** A vector whose largest |cos| with the initial ones is below this is an intruder. */
+  readonly cosine: number;
+}
+
+/** JSON as `spectrum.json` keeps it. */
+export interface LayerSpectrum {
+  readonly layer: string;
+  readonly shape: readonly [number, number]; // (m, n)
+  /** Of ΔW, descending; those that its factors can't make nonzero are left out. */
+  readonly singular_values: readonly number[];
+  /** ‖ΔW‖_F */
+  readonly change: number;
+  /** ‖ΔW‖_F / ‖W₀‖_F */
+  readonly relative_change: number;
+  /** The least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 where nothing moved. */
+  readonly effective_rank: number;
+  /** ‖ΔW‖_F²/σ₁²; 0 where nothing moved. */
+  readonly stable_rank: number;
+  /** max_j |cos(u_k, u⁰_j)| of the trained weight's left singular vectors u_k, the largest first. */
+  readonly cosines: readonly number[];
+  readonly intruder_dimensions: number;
+}
+
+const norm = (values: Float64Array): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
+
+/** values: descending. */
+export function effectiveRank(values: ArrayLike<number>, energy: number): number {
+  const squares = Array.from(values, (value) => value * value);
+  const total = squares.reduce((a, b) => a + b, 0);
+  if (total === 0) return 0;
+  let sum = 0;
+  const k = squares.findIndex((value) => (sum += value) >= energy * total * (1 - 1e-12));
+  return k + 1;
+}
+
+/** max_j |cos(u_k, u⁰_j)| for the first `vectors` of the trained weight. initial, trained: (m, n), row-major. */
+export function vectorCosines(initial: Float64Array, trained: Float64Array, m: number, n: number, vectors: number): number[] {
+  const k = Math.min(m, n);
+  const [U0, U] = [svd(initial, m, n).left!, svd(trained, m, n).left!]; // (m, k)
+  return Array.from({ length: Math.min(vectors, k) }, (_, column) => {
+    const products = new Float64Array(k);
+    for (let i = 0; i < m; i++) for (let j = 0; j < k; j++) products[j]! += U[i * k + column]! * U0[i * k + j]!;
+    return products.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  });
+}
+
+/** @param initial W₀ (m, n), row-major */
+export function layerSpectrum(layer: string, initial: Float64Array, { change, thin }: LayerChange, [m, n]: readonly [number, number], options: SpectrumOptions): LayerSpectrum {
+  const values = thin === null ? singularValues(change, m, n) : thin.k === 0 ? new Float64Array(0) : lowRankSingularValues(thin.P, thin.Q, m, n, thin.k);
+  const size = norm(change), top = values[0] ?? 0;
+  const cosines = vectorCosines(initial, initial.map((value, i) => value + change[i]!), m, n, options.vectors);
+  return {
+    layer, shape: [m, n], singular_values: [...values], change: size, relative_change: size / norm(initial),
+    effective_rank: effectiveRank(values, options.energy), stable_rank: top === 0 ? 0 : size ** 2 / top ** 2,
+    cosines, intruder_dimensions: cosines.filter((value) => value < options.cosine).length,
+  };
+}
