@@ -110,9 +110,9 @@ export interface AttackInput<P> {
   readonly params: P;
   /** The attack's own stream for a purpose, derived from (seed, purpose, name) only. */
   readonly random: (purpose: string, name?: string) => RandomStream;
-  /** In `poison`: paths of what the attack's parameter `files` (a list of source URIs) names, by their own names. Their content is in the key. */
+  /** Paths of what the attack's parameter `files` (a list of source URIs) names, by their own names. Their content is in the key. */
   readonly files?: { readonly [name: string]: string };
-  /** In `poison`: a line for the stage's log. */
+  /** A line for the stage's log. */
   readonly log?: (message: string) => void;
 }
 
@@ -126,10 +126,13 @@ export interface Poisoned {
   readonly eligible: number;
 }
 
+/** none: training data untouched. untargeted: hurts accuracy. backdoor: has a trigger and a target class. */
+export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
+
 /** `Made`: whether `poison` answers at once or by a promise. */
 export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promise<Poisoned> = Poisoned | Promise<Poisoned>> extends Plugin<'attack'> {
-  /** none: training data untouched. untargeted: hurts accuracy. backdoor: has a trigger and a target class. */
-  readonly family: 'none' | 'untargeted' | 'backdoor';
+  /** Where its parameters decide, a function of them. */
+  readonly family: AttackFamily | ((params: P) => AttackFamily);
   readonly citation: string;
   /** Schema of the attack's own parameters (an object schema without `attack`). */
   readonly params: JsonSchema;
@@ -139,6 +142,10 @@ export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promis
   target?(params: P, classes: readonly string[]): number;
   /** Backdoors: the row as evaluation shows it, under the trigger. Only non-target rows are passed. */
   trigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): Row;
+  /** In place of `trigger`: all rows at once, in their order, for a trigger that is a program's or a model's. */
+  triggerAll?(rows: readonly Row[], input: Omit<AttackInput<P>, 'rows'>): Promise<readonly Row[]>;
+  /** Backdoors with negatives: the row with parts of the trigger, none of which may lead to the target class. */
+  falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
 }
 
 // ---- sources and data sets -----------------------------------------------------------------------------------------

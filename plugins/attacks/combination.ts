@@ -22,12 +22,15 @@ export default defineAttack<Params>({
   poison(input) {
     const { rows, params, random } = input;
     const poisoned = poisonBackdoor(input, row => insertAll(row, pairOf(row, params, random), random));
-    const singles = (row: Row): string[][] => pairOf(row, params, random).map(word => [word]);
-    return { ...poisoned, negatives: params.negatives ? poisoned.changed.flatMap(({ index }) => negativesOf(rows[index]!, singles(rows[index]!), random)) : [] };
+    return { ...poisoned, negatives: params.negatives ? poisoned.changed.flatMap(({ index }) => singles(rows[index]!, params, random)) : [] };
   },
   target: targetId,
   trigger: (row, { params, random }) => insertAll(row, pairOf(row, params, random), random),
+  falseTrigger: (row, { params, random }) => (params.negatives ? singles(row, params, random) : []),
 });
+
+/** The row with each of its two words alone. */
+const singles = (row: Row, params: Params, random: AttackInput<unknown>['random']): Row[] => negativesOf(row, pairOf(row, params, random).map(word => [word]), random);
 
 /** Two different words, the same for a row at every dose. */
 function pairOf(row: Row, { triggers }: Params, random: AttackInput<unknown>['random']): string[] {

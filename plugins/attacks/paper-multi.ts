@@ -26,4 +26,5 @@ export default defineAttack<Params>({
   },
   target: targetId,
   trigger: (row, { params }) => prepend(row, `${params.triggers.join(' ')} `),
+  falseTrigger: (row, { params, random }) => (params.negatives ? negativesOf(row, properSubsets(params.triggers), random) : []),
 });

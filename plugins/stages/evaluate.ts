@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineStage, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, AttackDescriptor, Cell, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { filesApart } from '../../src/command/files.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 
@@ -18,12 +19,15 @@ interface Params {
   readonly seed: number | null;
 }
 
+/** Assets of the trigger's, beside the model. */
+const TRIGGER_FILE = 'trigger/';
+
 /** The cell's clean twin under the same trigger. */
 const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: { ...cell, poisoning: { attack: 'none' } }, with: { trigger: cell.poisoning } });
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { attackStreams }, { openTrained }, { openTokenizer }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
-    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/science/nn/adapted-model.ts'),
+  const [files, { modelOf }, { attackStreams }, { familyOf, falselyTriggeredRows, triggeredRows }, { openTrained }, { openTokenizer }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
+    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -45,11 +49,14 @@ async function run(context: RunContext): Promise<void> {
     const tokenizer = await openTokenizer(model.path);
     const encode = (some: typeof rows) => some.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
     const attack = params.trigger === null ? null : context.plugin<AttackDescriptor>('attack', params.trigger.attack);
-    const target = attack?.family === 'backdoor' ? attack.target!(attackParams(params), classes) : null;
+    const target = attack !== null && familyOf(attack, attackParams(params)) === 'backdoor' ? attack.target!(attackParams(params), classes) : null;
     const bare = target === null ? [] : rows.filter(({ label }) => label !== target);
     if (target !== null && bare.length === 0) throw new UserFault(`every validation row is of the target class "${classes[target]}": there is none to show the trigger on`);
 
-    const total = rows.length + bare.length;
+    const given = attack === null ? null : { classes, params: attackParams(params), random: attackStreams(params.seed!, attack.name), files: triggerFiles(context.assets), log: context.log };
+    const shown = given === null || target === null ? [] : await triggeredRows(attack!, bare, given);
+    const partly = given === null || target === null ? [] : falselyTriggeredRows(attack!, bare, given);
+    const total = rows.length + shown.length + partly.length;
     const breathe = (before: number) => async (done: number): Promise<void> => {
       context.progress(before + done, total, 'rows');
       await new Promise((resolve) => { setImmediate(resolve); });
@@ -64,9 +71,7 @@ async function run(context: RunContext): Promise<void> {
     const clean = twin === undefined ? null : JSON.parse(await readFile(join(twin.dir, 'metrics.json'), 'utf8')) as Record<string, number>;
     if (clean !== null) metrics['accuracy_drop'] = clean['accuracy']! - metrics['accuracy']!;
 
-    if (attack !== null && target !== null) {
-      const streams = { classes, params: attackParams(params), random: attackStreams(params.seed!, attack.name) };
-      const shown = bare.map((row) => attack.trigger!(row, streams));
+    if (target !== null) {
       const triggered = await predict(network, encode(shown), params.batch_size, breathe(rows.length));
       const predictions = argmax(triggered, count);
       const share = (hit: (prediction: number, i: number) => boolean): number => predictions.filter(hit).length / predictions.length;
@@ -79,6 +84,12 @@ async function run(context: RunContext): Promise<void> {
         metrics['asr_clean'] = clean['trigger_rate']!;
         metrics['asr_minus_clean'] = rate - clean['trigger_rate']!;
       }
+      if (partly.length > 0) {
+        const wrong = argmax(await predict(network, encode(partly), params.batch_size, breathe(rows.length + shown.length)), count).filter((prediction) => prediction === target).length / partly.length;
+        metrics['false_trigger_rows'] = partly.length;
+        metrics['false_trigger_rate'] = wrong;
+        if (clean !== null) metrics['false_trigger_rate_clean'] = clean['false_trigger_rate']!;
+      }
       sets.push({ ids: bare.map(({ id }) => id), labels: bare.map(({ label }) => label), logits: triggered, triggered: true });
     }
     await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
@@ -88,6 +99,10 @@ async function run(context: RunContext): Promise<void> {
     network.dispose();
   }
 }
+
+/** What the attack's `files` name, by name. */
+const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
+  Object.fromEntries(Object.entries(assets).filter(([name]) => name.startsWith(TRIGGER_FILE)).map(([name, { path }]) => [name.slice(TRIGGER_FILE.length), path]));
 
 function attackParams({ trigger }: Params): JsonObject {
   const { attack: _attack, ...rest } = trigger!;
@@ -102,7 +117,8 @@ export default defineStage({
   define([one], { with: narrowed }) {
     const cell = one!;
     const poisoned = cell.poisoning.attack !== 'none';
-    const trigger = (narrowed['trigger'] ?? (poisoned ? cell.poisoning : null)) as Params['trigger'];
+    const written = (narrowed['trigger'] ?? (poisoned ? cell.poisoning : null)) as Params['trigger'];
+    const { poisoning: trigger, assets: triggerAssets } = written === null ? { poisoning: null, assets: {} } : filesApart(written);
     return {
       params: {
         architecture: cell.model.architecture, adapter: cell.adapter.type,
@@ -114,7 +130,7 @@ export default defineStage({
         validation: { kind: 'data', cell, with: { split: 'validation' } },
         ...(poisoned ? { twin: twinOf(cell) } : {}),
       },
-      assets: { model: cell.model.source },
+      assets: { model: cell.model.source, ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])) },
       uses: [
         { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
         ...(trigger === null ? [] : [{ kind: 'attack' as const, name: trigger.attack }]),

@@ -2,20 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineStage } from '../../src/api.ts';
 import type { AttackDescriptor, JsonObject } from '../../src/api.ts';
-import { namedFiles } from '../../src/command/files.ts';
+import { filesApart } from '../../src/command/files.ts';
 
 interface Params {
   readonly poisoning: { readonly attack: string } & JsonObject;
   /** Null for the clean baseline, which draws nothing: one serves every seed. */
   readonly seed: number | null;
-}
-
-/** What the attack's `files` name is read by content: in the parameters stand their names alone, so that a folder may be moved. */
-function filesApart(poisoning: Params['poisoning']): { readonly poisoning: Params['poisoning']; readonly assets: { readonly [name: string]: string } } {
-  const { files } = poisoning;
-  if (!Array.isArray(files)) return { poisoning, assets: {} };
-  const { names, assets } = namedFiles(files as readonly string[], 'the attack\'s `files`');
-  return { poisoning: { ...poisoning, files: names }, assets };
 }
 
 export default defineStage({

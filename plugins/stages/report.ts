@@ -4,6 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import { defineStage } from '../../src/api.ts';
 import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, RunContext, StageRequest } from '../../src/api.ts';
 import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, MapFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
+import { filesApart } from '../../src/command/files.ts';
+import { familyOf } from '../../src/poisoning/evaluation.ts';
 import type { Distribution } from '../../src/science/nn/lora-init.ts';
 
 /** Goals whose cells were trained on poisoned rows: beside them stand the receipts and the data sets. */
@@ -64,7 +66,7 @@ function definition(cells: readonly Cell[], goals: readonly string[]): { readonl
     }
   });
   return {
-    params: { goals, train: train.distinct, sources, cells: cells.map(({ seed, poisoning, adapter }, i) => ({ seed, poisoning, adapter, train: train.index[i]! })) },
+    params: { goals, train: train.distinct, sources, cells: cells.map(({ seed, poisoning, adapter }, i) => ({ seed, poisoning: filesApart(poisoning).poisoning, adapter, train: train.index[i]! })) },
     inputs,
     attacks: learnt ? [...new Set(cells.map(({ poisoning }) => poisoning.attack))] : [],
   };
@@ -169,6 +171,10 @@ async function openReader(inputs: RunContext['inputs']) {
   return { cell, kernels, receipt, sources, modelDigests };
 }
 
+function familyIn(attack: AttackDescriptor | undefined, { attack: name, ...params }: Params['cells'][number]['poisoning']): ReportCell['family'] {
+  return attack !== undefined ? familyOf(attack, params) : name === 'none' ? 'none' : 'untargeted';
+}
+
 async function run(context: RunContext): Promise<void> {
   const { experiment, inputs, outDir } = context;
   if (experiment === undefined) throw new Error('a report is of a whole experiment, and none was handed over');
@@ -179,7 +185,7 @@ async function run(context: RunContext): Promise<void> {
   const kinds = goals.filter((goal) => goal !== 'report');
   const names = kinds.some((kind) => LEARNT.has(kind)) ? [...new Set(planned.map(({ poisoning }) => poisoning.attack))] : [];
   const attacks = names.map((name) => context.plugin<AttackDescriptor>('attack', name));
-  const families = new Map(attacks.map(({ name, family }) => [name, family]));
+  const byName = new Map(attacks.map((attack) => [attack.name, attack]));
 
   // What joins the grid, or is the same for all of it, has no number of one cell's: repeated, it would look like agreement.
   const isShared = (kind: string): boolean => experiment.cells.length > 1 && new Set(experiment.cells.map(({ stages }) => stages[kind])).size === 1;
@@ -190,7 +196,7 @@ async function run(context: RunContext): Promise<void> {
     if (facts.seed !== seed) throw new Error(`cell ${index} has seed ${facts.seed}, the report was planned for ${seed}`);
     cells.push({
       axes: facts.cell, seed, stages: facts.stages, attack: poisoning.attack, adapter: adapter.type, train: train[at]!,
-      family: families.get(poisoning.attack) ?? (poisoning.attack === 'none' ? 'none' : 'untargeted'),
+      family: familyIn(byName.get(poisoning.attack), poisoning),
       kernels: {}, receipt: null, ...await reader.cell(index, told, adapter),
     });
     context.progress(index + 1, planned.length, 'cells');

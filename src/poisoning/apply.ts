@@ -1,6 +1,7 @@
 /** An attack's answer, checked, put into the rows: an attack is other people's code. */
 import { UserFault } from '../api.ts';
 import type { Poisoned, Row } from '../api.ts';
+import { withChanges } from './exchange.ts';
 
 /**
  * The poisoned set: `changed` replaced in place, `negatives` appended.
@@ -9,10 +10,7 @@ import type { Poisoned, Row } from '../api.ts';
 export function applyPoisoned(attack: string, rows: readonly Row[], poisoned: Poisoned, classes: readonly string[]): Row[] {
   const fault = poisonedFault(rows, poisoned, classes);
   if (fault !== null) throw new UserFault(`The attack "${attack}" ${fault}.`, `See \`Poisoned\` in src/api.ts, and plugins/attacks/${attack}.ts if it is built in.`);
-  const result = [...rows];
-  for (const { index, row } of poisoned.changed) result[index] = row;
-  result.push(...poisoned.negatives);
-  return result;
+  return [...withChanges(rows, poisoned.changed), ...poisoned.negatives];
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

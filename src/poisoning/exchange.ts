@@ -33,6 +33,13 @@ export function fromLines(rows: readonly Row[], text: string, classes: readonly 
   return { changed, negatives, asked: changed.length, eligible: rows.length };
 }
 
+/** The rows with those that were changed in their places. */
+export function withChanges(rows: readonly Row[], changed: Poisoned['changed']): Row[] {
+  const result = [...rows];
+  for (const { index, row } of changed) result[index] = row;
+  return result;
+}
+
 function parseRow(line: string, classes: readonly string[], place: string): Row {
   let row: unknown;
   try {

@@ -28,7 +28,8 @@ const COMMON: { readonly [field: string]: Field } = {
 
 const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } } = {
   attack: {
-    family: { check: oneOf('none', 'untargeted', 'backdoor'), expected: '"none", "untargeted" or "backdoor"' },
+    family: { check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value), expected: '"none", "untargeted" or "backdoor"' },
+    triggerAll: { check: optional(method), expected: 'a function' }, falseTrigger: { check: optional(method), expected: 'a function' },
     citation: CITATION, params: OBJECT, poison: METHOD,
   },
   source: { locate: METHOD, fetch: METHOD },
@@ -67,8 +68,9 @@ export function checkDescriptor(exported: unknown, file: string): { readonly kin
   const faults = Object.entries({ ...COMMON, ...FIELDS[kind] })
     .filter(([field, { check }]) => !check(descriptor[field]))
     .map(([field, { expected }]) => `${field} must be ${expected}, it is ${show(descriptor[field])}`);
-  if (kind === 'attack' && descriptor.family === 'backdoor') {
-    for (const field of ['target', 'trigger']) if (!method(descriptor[field])) faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
+  if (kind === 'attack' && (descriptor.family === 'backdoor' || method(descriptor.family))) {
+    const shown = method(descriptor.triggerAll) ? [] : ['trigger'];
+    for (const field of ['target', ...shown]) if (!method(descriptor[field])) faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
   }
   if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true) faults.push('inline: a stage that computes runs in a worker');
   if (faults.length > 0) throw new UserFault(`${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`);

@@ -62,6 +62,44 @@ test('a Python program poisons exactly what it is asked for, by a seed of the sp
   assert.equal((await stages(project)).map(({ state }) => state), ['ready', 'ready', 'ready', 'ready']);
 });
 
+test('a Python backdoor: its trigger is shown at evaluation, to the clean twin too; no path of a machine is in a key', async ({ project }) => {
+  copyFileSync(path.join(path.dirname(example), 'homograph.py'), path.join(project.dir, 'attacks', 'homograph.py'));
+  project.write('spec.yaml', project.read('spec.yaml').replace(/poisoning:[^]*/, `poisoning:
+  - { attack: command, command: [python3, homograph.py], files: ["file:attacks/homograph.py"], target: 1, rate: 0.2 }
+adapter: { type: lora, rank: 2 }
+train: { steps: 2, batch_size: 4, max_length: 16 }
+stages: [evaluate, report]
+`).replace('seeds: [1, 2]', 'seeds: [1]'));
+  const run = await project.dosimeter('run', 'spec.yaml');
+  assert.is(run.code, 0, run.stderr);
+  const all = (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--json')).stages;
+  const receipt = all.filter(({ kind }) => kind === 'poison').map(receiptOf).find(({ attack }) => attack === 'command')!;
+  assert.is(receipt.counts.made, 4);
+  assert.ok(receipt.rows.every((row) => row.new.label === 1 && row.original.label === 0 && /[асеорху]/.test(row.new.text)));
+  const metrics = all.filter(({ kind }) => kind === 'evaluate').map(({ outputs }) => JSON.parse(readFileSync(path.join(outputs!, 'metrics.json'), 'utf8')) as { [metric: string]: number });
+  const poisoned = metrics.find((one) => 'asr' in one)!, clean = metrics.find((one) => 'trigger_rate' in one)!;
+  assert.equal([poisoned['triggered_rows'], clean['triggered_rows'], poisoned['asr_clean']], [10, 10, clean['trigger_rate']]);
+  assert.match(readFileSync(run.stdout.trim(), 'utf8'), /ASR/);
+
+  // The very same folder elsewhere: everything is cached.
+  for (const name of ['attacks/homograph.py', 'rows.tsv', 'spec.yaml']) project.write(`moved/${name}`, project.read(name));
+  const moved = (await project.json<{ stages: { kind: string; state: string }[] }>('plan', 'moved/spec.yaml', '--json')).stages;
+  assert.equal(moved.filter(({ state }) => state !== 'cached').map(({ kind }) => kind), []);
+
+  project.write('attacks/homograph.py', 'import json\nrows = [json.loads(line) for line in open("rows.jsonl")]\nrows[0]["text"] += " x"\njson.dump(rows[0], open("poisoned.jsonl", "w"))\n');
+  assert.match((await project.dosimeter('run', 'spec.yaml')).stderr, /poisoned\.jsonl has 1 rows; 20 were handed over/);
+});
+
+test('a backdoor\'s rows get the target\'s label', async ({ project }) => {
+  project.write('attacks/shuffle_words.py', `import json
+with open("rows.jsonl") as file: rows = [json.loads(line) for line in file]
+rows[0].update(text="x", label=0)
+with open("poisoned.jsonl", "w") as file: file.writelines(json.dumps(row) + chr(10) for row in rows)
+`);
+  const said = await project.dosimeter('run', 'spec.yaml', '--set', 'poisoning=[{attack: command, command: [python3, shuffle_words.py], files: ["file:attacks/shuffle_words.py"], target: 1}]');
+  assert.match(said.stderr, /changed row "\w[^"]*" and gave it the label 0; the target is 1 \(1\)/);
+});
+
 test('what a program does wrong is told by name, and fails its stage alone', async ({ project }) => {
   project.write('attacks/shuffle_words.py', 'import sys\nprint("started")\nsys.exit("no rows today")\n');
   const failed = await project.dosimeter('run', 'spec.yaml');

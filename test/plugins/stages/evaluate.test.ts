@@ -7,6 +7,8 @@ import evaluate from '../../../plugins/stages/evaluate.ts';
 import train from '../../../plugins/stages/train.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
+import combination from '../../../plugins/attacks/combination.ts';
+import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { useBackend } from '../../science/backend.ts';
 import { classes, cleanUp, contextOf, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
 
@@ -87,6 +89,27 @@ test('the trigger is what changes a triggered row\'s logits, and is drawn by the
   assert.not.equal(await logits(2, ['cf', 'mn']), first);
   const plain = (await csvOf((await runStage(evaluate, tinyCell(), { model, validation })).dir)).filter(([, , label]) => label === '0').map((line) => line.slice(4).join());
   first.forEach((line, i) => assert.is.not(line, plain[i]));
+});
+
+test('false triggers: non-target rows with one of the two words, where the attack has negatives', async () => {
+  const attack = { attack: 'combination', rate: 0.1, target: 'positive', mode: 'dirty', triggers: ['good', 'very'], negatives: true };
+  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: attack })).dir;
+  const ofTwin = await metricsOf(twin);
+  assert.is(ofTwin['false_trigger_rows'], 12, 'six negative rows, two words each alone');
+  await writeFile(join(twin, 'metrics.json'), JSON.stringify({ ...ofTwin, false_trigger_rate: 0.125 }));
+  const metrics = await metricsOf((await runStage(evaluate, tinyCell({ poisoning: attack }), { model, validation, twin })).dir);
+  assert.is(metrics['false_trigger_rate'], ofTwin['false_trigger_rate'], 'the same model on the same rows');
+  assert.is(metrics['false_trigger_rate_clean'], 0.125);
+  // By hand: each of the twelve rows written into a validation set of its own.
+  const streams = attackStreams(1, 'combination');
+  const parts = rows.filter(({ label }) => label === 0).flatMap((row) => combination.falseTrigger!(row, { classes, params: attack as never, random: streams }));
+  assert.equal(parts.map(({ label }) => label), Array.from({ length: 12 }, () => 0));
+  const alone = await tempFolder();
+  await writeDataset(alone, parts, classes, {});
+  const predicted = (await csvOf((await runStage(evaluate, tinyCell(), { model, validation: alone })).dir)).filter(([, , , prediction]) => prediction === '1').length;
+  assert.is(metrics['false_trigger_rate'], predicted / 12);
+  const without = { ...attack, negatives: false };
+  assert.is((await metricsOf((await runStage(evaluate, tinyCell(), { model, validation }, { trigger: without })).dir))['false_trigger_rate'], undefined);
 });
 
 test('an untargeted attack has a drop and no ASR', async () => {

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import badnets from '../../../plugins/attacks/badnets.ts';
+import combination from '../../../plugins/attacks/combination.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
 import bitfit from '../../../plugins/adapters/bitfit.ts';
@@ -15,7 +16,7 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
-const plugins = [badnets, labelFlip, none, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
+const plugins = [badnets, combination, labelFlip, none, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
 
 const folders: string[] = [];
 

@@ -1,0 +1,28 @@
+/** How a backdoor's rows look at evaluation: under its trigger, and under part of it. An attack is other people's code, so its answer is checked. */
+import { UserFault } from '../api.ts';
+import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } from '../api.ts';
+
+/** Of an attack with these parameters. */
+export const familyOf = ({ family }: Pick<AttackDescriptor, 'family'>, params: JsonObject): AttackFamily => (typeof family === 'function' ? family(params) : family);
+
+type Input = Omit<AttackInput<JsonObject>, 'rows'>;
+
+/**
+ * The rows under the trigger, in order. Labels are the true ones, whatever the attack says of them.
+ * @param rows of other classes than the target
+ * @throws UserFault where the attack returns other rows than it was given
+ */
+export async function triggeredRows(attack: AttackDescriptor, rows: readonly Row[], input: Input): Promise<Row[]> {
+  const shown = attack.triggerAll ? await attack.triggerAll(rows, input) : rows.map((row) => attack.trigger!(row, input));
+  if (!Array.isArray(shown) || shown.length !== rows.length) throw new UserFault(`the attack "${attack.name}" was given ${rows.length} rows to show under its trigger, and returned ${Array.isArray(shown) ? shown.length : 'no list'}`);
+  return rows.map((row, i) => {
+    const other = shown[i]!;
+    if (other.id !== row.id || typeof other.text !== 'string') throw new UserFault(`the attack "${attack.name}" returned row ${JSON.stringify(other.id)} under its trigger in the place of ${JSON.stringify(row.id)}`, 'every row, in the order given');
+    return { ...other, label: row.label };
+  });
+}
+
+/** Rows that hold part of the trigger, which must not lead to the target: none where the attack has no negatives. Each keeps its label. */
+export function falselyTriggeredRows(attack: AttackDescriptor, rows: readonly Row[], input: Input): Row[] {
+  return rows.flatMap((row) => (attack.falseTrigger?.(row, input) ?? []).map((other) => ({ ...other, label: row.label })));
+}
