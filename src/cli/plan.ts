@@ -23,7 +23,7 @@ export async function planCommand(spec: string, options: SpecOptions & PackOptio
     return 0;
   }
   const lacking = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
-  const seconds = estimate(lacking, openDurations(store.root), options.jobs);
+  const seconds = estimate(lacking, openDurations(store.root, say), options.jobs);
   const time = lacking.length === 0 ? 'nothing to run' : seconds === null ? 'no estimate yet' : `about ${duration(seconds)}`;
   const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
   out(`${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')} → ${count(plan.stages.length, 'unique stage')}, ${statuses.length - lacking.length} cached, ${time} (${backend})`);

@@ -66,7 +66,12 @@ function createProgram(does: Does): Command {
     .action(does(async (dir: string | undefined, options: { json?: boolean }) => (await import('./init.ts')).initCommand(dir, options)));
   program.command('verify').description('check every stored file against its digest').addOption(storeOption()).addOption(jsonOption())
     .action(does(async (options: { store: string; json?: boolean }) => (await import('./store.ts')).verifyCommand(options)));
-  program.command('gc').description('sweep leftovers, and the least recently used entries down to a size').addOption(storeOption())
+  withSpecOptions(program.command('pin [spec|run]').description('keep the results of a spec, or of a run, from every gc; alone: list what is pinned')).addOption(jsonOption())
+    .option('--name <name>', 'pin under this name (default: the experiment\'s, or the run\'s id)')
+    .action(does(async (what: string | undefined, options: SpecOptions & { name?: string }) => (await import('./pins.ts')).pinCommand(what, options)));
+  program.command('unpin <name>').description('give a pin up').addOption(storeOption())
+    .action(does(async (name: string, options: { store: string }) => (await import('./pins.ts')).unpinCommand(name, options)));
+  program.command('gc').description('sweep leftovers, and the least recently used entries that are not pinned down to a size').addOption(storeOption())
     .option('--max-size <size>', 'such as 5GB').option('--dry-run', 'only say what would go').addOption(jsonOption())
     .action(does(async (options: { store: string; maxSize?: string; dryRun?: boolean; json?: boolean }) => (await import('./store.ts')).gcCommand(options)));
   program.command('doctor').description('say which compute backend is used, why not a better one, and how to get it')

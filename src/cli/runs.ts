@@ -30,10 +30,12 @@ interface RunStatus {
   readonly stages: { readonly [state: string]: number };
   readonly running: readonly string[];
   readonly failed: readonly { readonly stage: string; readonly error: string }[];
+  /** Lines of the journal that are not what was written; left out. */
+  readonly damaged: number;
 }
 
 function statusOf({ id, dir }: { readonly id: string; readonly dir: string }): RunStatus {
-  const events = readJournal(dir);
+  const { events, damaged } = readJournal(dir);
   const created = events.find(({ event }) => event === 'created');
   const ended = events.find(({ event }) => event === 'ended');
   const running = new Set<string>(), failed: { stage: string; error: string }[] = [];
@@ -48,7 +50,7 @@ function statusOf({ id, dir }: { readonly id: string; readonly dir: string }): R
     if (state === 'failed') failed.push({ stage: String(event['stage']), error: String(event['error']) });
   }
   const state = ended ? (ended['interrupted'] === true ? 'interrupted' : failed.length > 0 ? 'failed' : 'done') : isAlive(Number(created?.['pid'])) ? 'running' : 'killed';
-  return { run: id, state, spec: String(created?.['spec'] ?? ''), stages, running: state === 'running' ? [...running] : [], failed };
+  return { run: id, state, spec: String(created?.['spec'] ?? ''), stages, running: state === 'running' ? [...running] : [], failed, damaged };
 }
 
 export async function statusCommand(run: string | undefined, options: { readonly json?: boolean }): Promise<number> {
@@ -56,6 +58,7 @@ export async function statusCommand(run: string | undefined, options: { readonly
   if (options.json) { json(status); return 0; }
   out(`${paint.bold(status.run)} ${status.state}  ${status.spec}`);
   out(Object.entries(status.stages).map(([state, n]) => `${n} ${state}`).join(', '));
+  if (status.damaged > 0) say(paintErr.yellow(`${count(status.damaged, 'line')} of its journal ${status.damaged === 1 ? 'is' : 'are'} damaged and left out`));
   for (const stage of status.running) out(`  running ${stage}`);
   for (const { stage, error } of status.failed) out(paint.red(`  failed ${stage}: ${error}`));
   return 0;

@@ -9,14 +9,15 @@ interface StoreOptions { readonly store: string; readonly json?: boolean }
 
 export async function verifyCommand(options: StoreOptions): Promise<number> {
   const store = openStore(path.resolve(options.store));
-  const { checked, damaged } = await verifyStore(store);
+  const { checked, damaged, records } = await verifyStore(store);
   store.close();
-  if (options.json) json({ checked, damaged });
+  if (options.json) json({ checked, damaged, records });
   else {
     for (const { key, why, moved } of damaged) out(`${paint.red('damaged')} ${key}: ${why}\n  moved to ${moved}`);
+    for (const { file, moved } of records) out(`${paint.red('damaged')} ${file}${moved === null ? ': pin again, or dosimeter unpin' : `\n  moved to ${moved}`}`);
     out(`${checked === 1 ? '1 entry' : `${checked} entries`} checked, ${damaged.length === 0 ? 'all whole' : `${damaged.length} damaged: the next run makes them anew`}`);
   }
-  return damaged.length === 0 ? 0 : 1;
+  return damaged.length + records.length === 0 ? 0 : 1;
 }
 
 export async function gcCommand(options: StoreOptions & { readonly maxSize?: string; readonly dryRun?: boolean }): Promise<number> {
@@ -26,7 +27,7 @@ export async function gcCommand(options: StoreOptions & { readonly maxSize?: str
   else {
     const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
     const verb = options.dryRun === true ? 'would sweep' : 'swept';
-    out(`${verb} ${swept.entries.length === 1 ? '1 entry' : `${swept.entries.length} entries`} (${megabytes(swept.bytes)}) and ${count(swept.damaged, 'damaged leftover')}; ${swept.kept.entries} left (${megabytes(swept.kept.bytes)})`);
+    out(`${verb} ${swept.entries.length === 1 ? '1 entry' : `${swept.entries.length} entries`} (${megabytes(swept.bytes)}) and ${count(swept.damaged, 'damaged leftover')}; ${swept.kept.entries} left (${megabytes(swept.kept.bytes)})${swept.pinned.entries === 0 ? '' : `, of them ${swept.pinned.entries} pinned (${megabytes(swept.pinned.bytes)})`}`);
   }
   return 0;
 }

@@ -8,11 +8,17 @@ import type { Patience } from '../execute/patience.ts';
 import type { Durations } from '../log/durations.ts';
 import type { PluginKind } from '../registry/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import { ifDiskAllows, onDisk } from '../store/faults.ts';
+import { sha256Sync } from '../store/files.ts';
+import { saveRoot } from '../store/roots.ts';
 import { checkExecutor, defaultExecutor, openExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
 import { defaultPacking } from './packing.ts';
 import { reportFile, runsDir } from './places.ts';
+import { saveRunEntries } from './run-entries.ts';
 import type { Note, Prepared } from './prepare.ts';
+
+const REPORT = 'report.html';
 
 /** Told once, before the first stage. */
 export interface RunStart {
@@ -65,16 +71,19 @@ export interface RunSummary {
 
 /** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */
 export async function runPrepared(prepared: Prepared, options: RunPreparedOptions): Promise<RunSummary> {
-  const { plan, statuses, experiment, store } = prepared;
+  const { plan, experiment, store } = prepared;
   checkPatience(options.patience ?? {}, prepared.registry.names('stage'));
   const executor = options.executor ?? defaultExecutor;
   await checkExecutor(prepared.registry, executor);
   const mayRun = options.mayRun ?? (() => true);
+  const statuses = await withSoundReport(prepared, options.note);
   const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
   const cached = statuses.filter(({ state }) => state === 'cached').length;
   const tally = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
   if (lacking.length === 0) {
     const report = publishReport(experiment.name, statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })), options.note);
+    // Used now, if the store may be written to.
+    ifDiskAllows(store.root, () => saveRoot(store.root, path.resolve(experiment.file), statuses.flatMap(({ entry }) => (entry ? [entry.key] : []))), () => undefined);
     return { run: null, tally: { ...tally, cached }, outcomes: new Map(), interrupted: false, seconds: 0, report };
   }
 
@@ -82,7 +91,7 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   const faults = await preflight(plan, lacking, prepared.assets, prepared.registry);
   if (faults.length > 0) throw new SpecFault(faults);
 
-  const { run, outcomes, interrupted, seconds } = await carryOut(prepared, lacking.map(({ stage }) => stage), cached, { ...options, executor });
+  const { run, outcomes, interrupted, seconds } = await carryOut({ ...prepared, statuses }, lacking.map(({ stage }) => stage), cached, { ...options, executor });
   const report = publishReport(experiment.name, plan.stages.map((stage) => {
     const outcome = outcomes.get(stage.id);
     return { stage, dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null };
@@ -95,10 +104,10 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
 async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: RunPreparedOptions & { readonly executor: string }): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
   const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
   const { signal } = options;
-  const [{ executePlan }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { rememberEnvironment }, { saveRoot }, { ifDiskAllows, onDisk }] = await Promise.all([
+  const [{ executePlan }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { rememberEnvironment }] = await Promise.all([
     import('../execute/run.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
     import('../log/run-log.ts'), import('../log/journal.ts'),
-    import('../store/code.ts'), import('../store/environments.ts'), import('../store/roots.ts'), import('../store/faults.ts'),
+    import('../store/code.ts'), import('../store/environments.ts'),
   ]);
   const facts = await environment(experiment.file, backend, options.jobs);
   // Before anything runs: can the store be written?
@@ -112,7 +121,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     throw error;
   });
   const jobs = executor.cores ?? options.jobs;
-  const durations = openDurations(store.root);
+  const durations = openDurations(store.root, options.note);
   const started = performance.now();
   const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, kill: () => executor.close() });
   const onEvent = (event: RunEvent): void => {
@@ -130,11 +139,12 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     });
     await store.flush();
     const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
-    const keys = [...outcomes.values()].flatMap((outcome) => (outcome.state === 'ran' || outcome.state === 'cached' ? [outcome.key] : []));
+    const keys = plan.stages.flatMap(({ id }) => { const outcome = outcomes.get(id); return outcome?.state === 'ran' || outcome?.state === 'cached' ? [outcome.key] : []; });
     ifDiskAllows(store.root, () => {
       durations.save();
       for (const plugin of loaded) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
       saveRoot(store.root, path.resolve(experiment.file), keys);
+      saveRunEntries(folder.dir, keys);
     }, (message) => onEvent({ type: 'note', message }));
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
@@ -147,11 +157,25 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
   }
 }
 
+/** No stage reads the report, so no one else would see that its bytes are not what was stored. */
+async function withSoundReport({ statuses, store }: Prepared, note: Note): Promise<Prepared['statuses']> {
+  const sound = [...statuses];
+  for (const [i, { stage, key, entry }] of statuses.entries()) {
+    if (stage.descriptor.scope !== 'experiment' || !entry) continue;
+    const file = entry.manifest.files.find(({ path: name }) => name === REPORT);
+    if (!file || sha256Sync(path.join(entry.dir, REPORT)) === file.sha256) continue;
+    const moved = await onDisk(store.root, () => store.moveAside(entry.key));
+    note(`the entry of ${stage.id} was damaged (${REPORT} was changed); moved to ${moved}, it is made again`);
+    sound[i] = { stage, key, state: 'ready', reason: 'its entry in the store was damaged', entry: null };
+  }
+  return sound;
+}
+
 /** A store path is no place to bookmark: the newest report of an experiment lies at `.dosimeter/reports/NAME.html`. */
 function publishReport(name: string, stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[], note: Note): string | null {
   for (const { stage, dir } of stages) {
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
-    const from = path.join(dir, 'report.html');
+    const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
     const to = reportFile(name), draft = `${to}.${process.pid}`;
     try {

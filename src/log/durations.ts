@@ -1,7 +1,7 @@
 /** How long stages took before, for estimates: a moving mean for each kind, and for each kind among the plan's named choices (attack, adapter type). */
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
+import { readSealed, writeSealed } from '../store/sealed.ts';
 
 export interface Durations {
   /** Seconds; null when nothing like it ever ran. */
@@ -16,18 +16,12 @@ const NEWEST = 0.3;
 const narrow = (stage: PlannedStage): string =>
   [stage.kind, ...Object.entries(stage.cell).filter(([, value]) => typeof value === 'string').sort(([a], [b]) => (a < b ? -1 : 1)).map(([axis, value]) => `${axis}=${String(value)}`)].join(' ');
 
-function read(file: string): { [name: string]: number } {
-  if (!existsSync(file)) return {};
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as { [name: string]: number };
-  } catch {
-    return {}; // an estimate's file, torn by a power cut: it grows again
-  }
-}
-
-export function openDurations(root: string): Durations {
+/** @param tell of a damaged file; the estimates then grow anew */
+export function openDurations(root: string, tell: (message: string) => void = () => undefined): Durations {
   const file = path.join(root, 'durations.json');
-  const means = read(file);
+  const found = readSealed<{ readonly means: { readonly [name: string]: number } }>(file);
+  if (found === 'damaged') tell(`${file} was damaged: how long stages take is learnt anew`);
+  const means: { [name: string]: number } = found === null || found === 'damaged' ? {} : { ...found.value.means };
   let changed = false;
   const update = (name: string, seconds: number): void => {
     const before = means[name];
@@ -42,10 +36,7 @@ export function openDurations(root: string): Durations {
       if (name !== stage.kind) update(name, seconds);
     },
     save() {
-      if (!changed) return;
-      const draft = `${file}.${process.pid}`;
-      writeFileSync(draft, `${JSON.stringify(means, null, 1)}\n`);
-      renameSync(draft, file);
+      if (changed) writeSealed(file, { means });
     },
   };
 }

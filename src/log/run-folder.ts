@@ -2,6 +2,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { seal, unseal } from '../store/sealed.ts';
 
 export interface RunFolder {
   readonly id: string;
@@ -36,7 +37,7 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
   const record = (event: JsonObject): void => {
     if (!whole) return;
     try {
-      writeSync(journal, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+      writeSync(journal, `${seal({ time: new Date().toISOString(), ...event }, 8)}\n`);
     } catch (error) {
       if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
       whole = false; // the journal ends here; the store tells of the full disk
@@ -52,9 +53,10 @@ export function listRuns(root: string): { readonly id: string; readonly dir: str
   return readdirSync(root).filter((name) => existsSync(path.join(root, name, 'journal.jsonl'))).sort().reverse().map((id) => ({ id, dir: path.join(root, id) }));
 }
 
-/** The journal's events; a last line that a kill cut short is left out. */
-export function readJournal(dir: string): JsonObject[] {
+/** The journal's events; a last line that a kill cut short is left out, and damaged ones are counted. */
+export function readJournal(dir: string): { readonly events: readonly JsonObject[]; readonly damaged: number } {
   const lines = readFileSync(path.join(dir, 'journal.jsonl'), 'utf8').split('\n');
   lines.pop();
-  return lines.map((line) => JSON.parse(line) as JsonObject);
+  const events = lines.map((line) => unseal(line, 8)).filter((event) => event !== null);
+  return { events, damaged: lines.length - events.length };
 }

@@ -1,5 +1,5 @@
 /** Plugins from outside the repository: bundled at load, so that what runs is exactly what the digest was taken of. */
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -43,7 +43,8 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
   const text = build.outputFiles[0]?.text;
   if (version === undefined || text === undefined) throw new Error(`esbuild built nothing from ${path}`);
   const module = join(cacheDir(), 'plugins', `${basename(path).replace(/\.\w+$/, '')}-${sha256(text).slice(0, 16)}.mjs`);
-  if (!existsSync(module)) {
+  // A file of that name which holds something else was torn, or written over.
+  if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     mkdirSync(dirname(module), { recursive: true });
     writeFileSync(`${module}.${process.pid}.tmp`, text);
     renameSync(`${module}.${process.pid}.tmp`, module);

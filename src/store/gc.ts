@@ -1,11 +1,15 @@
-/** Sweeps what is damaged or left over, and the least recently used entries down to a size. */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+/** Sweeps what is damaged or left over, and the least recently used entries down to a size; what is pinned stays. */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { SILENT_MS } from './lease.ts';
 import { ownerState, parseOwner } from './owner.ts';
+import { readPins } from './pins.ts';
 import { readRoots } from './roots.ts';
+import type { Root } from './roots.ts';
 import type { Store } from './store.ts';
+import { readdirOr, sweepClaims, sweepDrafts, sweepScratch } from './sweep.ts';
 
 /** How long an unfinished stage may be gone on with: its folder is touched whenever it saves. */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
@@ -16,19 +20,17 @@ export interface Swept {
   readonly bytes: number;
   /** What is left. */
   readonly kept: { readonly entries: number; readonly bytes: number };
+  /** Of that, what no size sweeps. */
+  readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
 /** @param maxBytes null: entries stay, only what is damaged goes */
 export function collectGarbage(store: Store, maxBytes: number | null, dryRun: boolean): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
-  const leases = path.join(root, 'leases');
-  if (existsSync(leases)) {
-    for (const name of readdirSync(leases)) {
-      const owner = parseOwner(name.slice(name.indexOf('.') + 1));
-      if (owner && ownerState(owner) !== 'dead') throw new UserFault(`a run is using ${root} (process ${owner.pid})`, 'wait for it to end');
-    }
-  }
+  refuseWhileUsed(root, dryRun);
+  const pinned = new Set(readPins(root).flatMap(({ keys }) => keys));
+  if (!dryRun) sweepLeftovers(root);
   const remove = (dir: string): void => {
     if (dryRun) return;
     // Out of the way in one step: a kill in the middle leaves no half-removed entry.
@@ -38,17 +40,14 @@ export function collectGarbage(store: Store, maxBytes: number | null, dryRun: bo
     rmSync(aside, { recursive: true, force: true });
   };
   const resumes = path.join(root, 'resume');
-  if (existsSync(resumes)) {
-    for (const name of readdirSync(resumes)) {
-      const dir = path.join(resumes, name);
-      if (existsSync(store.entryDir(name as ActionKey)) || Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS) remove(dir);
-    }
+  for (const name of readdirOr(resumes)) {
+    const dir = path.join(resumes, name);
+    if (existsSync(store.entryDir(name as ActionKey)) || Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS) remove(dir);
   }
-  const damaged = existsSync(damagedDir) ? readdirSync(damagedDir) : [];
+  const damaged = readdirOr(damagedDir);
   for (const name of damaged) remove(path.join(damagedDir, name));
 
-  const used = new Map<ActionKey, number>();
-  for (const { keys, used: when } of readRoots(root, (file) => statSync(file).mtimeMs)) for (const key of keys) used.set(key, Math.max(used.get(key) ?? 0, when));
+  const roots = readRoots(root), used = lastUse(roots);
   const entries = store.keys().flatMap((key) => {
     const found = store.lookUp(key);
     if (found.state !== 'hit') return [];
@@ -60,13 +59,52 @@ export function collectGarbage(store: Store, maxBytes: number | null, dryRun: bo
   let freed = 0;
   for (const entry of entries) {
     if (maxBytes === null || bytes <= maxBytes) break;
+    if (pinned.has(entry.key)) continue;
     remove(store.entryDir(entry.key));
     swept.push(entry.key);
     bytes -= entry.bytes;
     freed += entry.bytes;
     kept--;
   }
-  return { entries: swept, damaged: damaged.length, bytes: freed, kept: { entries: kept, bytes } };
+  if (!dryRun) forgetRoots(roots, used, new Set(swept));
+  const staying = entries.filter(({ key }) => pinned.has(key));
+  return {
+    entries: swept, damaged: damaged.length, bytes: freed, kept: { entries: kept, bytes },
+    pinned: { entries: staying.length, bytes: staying.reduce((sum, entry) => sum + entry.bytes, 0) },
+  };
+}
+
+/** Another host's claim counts while its heart beats; both times are the file system's own. */
+function refuseWhileUsed(root: string, dryRun: boolean): void {
+  const dir = path.join(root, 'leases');
+  if (dryRun || !existsSync(dir)) return;
+  const clock = path.join(dir, `clock.${process.pid}`);
+  writeFileSync(clock, '');
+  const now = statSync(clock).mtimeMs;
+  rmSync(clock);
+  for (const name of readdirSync(dir)) {
+    const file = path.join(dir, name), owner = parseOwner(name.slice(name.indexOf('.') + 1));
+    const state = owner && ownerState(owner);
+    if (state === 'unknown' && now - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > SILENT_MS) rmSync(file, { force: true });
+    else if (owner && state !== 'dead') throw new UserFault(`a run is using ${root} (process ${owner.pid})`, 'wait for it to end');
+  }
+}
+
+function sweepLeftovers(root: string): void {
+  sweepScratch(path.join(root, 'tmp'));
+  sweepClaims(path.join(root, 'leases'), undefined);
+  for (const part of ['.', 'roots', 'code', 'environments', 'pins', 'leases']) sweepDrafts(path.join(root, part));
+}
+
+function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
+  const used = new Map<ActionKey, number>();
+  for (const { keys, used: when } of roots) for (const key of keys) used.set(key, Math.max(used.get(key) ?? 0, when));
+  return used;
+}
+
+/** A root that tells of no use that another one doesn't. */
+function forgetRoots(roots: readonly Root[], used: ReadonlyMap<ActionKey, number>, swept: ReadonlySet<ActionKey>): void {
+  for (const { file, keys, used: when } of roots) if (keys.every((key) => swept.has(key) || used.get(key)! > when)) rmSync(file, { force: true });
 }
 
 /** `500MB`, `2 GB`, `1.5GiB`. */

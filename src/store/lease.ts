@@ -5,15 +5,16 @@
  * withdraw. Two holders are impossible: the later of two claims was written before its owner listed, when the earlier
  * one stood there already. A dead owner's claim may be removed by anyone, since its owner's name never comes back.
  */
-import { readdirSync, rmSync, statSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
+import { diskFault, isDiskFault } from './faults.ts';
 import { ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Owner } from './owner.ts';
 
 /** How often held claims are touched, and how long another host's claim may stay untouched. */
 const HEARTBEAT_MS = 5_000;
-const SILENT_MS = 60_000;
+export const SILENT_MS = 30_000;
 
 export interface Lease {
   release(): void;
@@ -36,22 +37,20 @@ function remove(claim: string): void {
 export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined): Leases {
   const mine = ownerName(me);
   const held = new Map<string, ActionKey>();
-  /** Other hosts' claims: the heartbeat last seen and when, on this process's monotonic clock, so that no clock need agree. */
+  /** Other hosts' claims: the heartbeat last seen and when, on this process's monotonic clock, for a file system whose clock was put back. */
   const seen = new Map<string, { readonly beat: number; readonly at: number }>();
 
-  const timer = setInterval(() => {
-    const now = new Date();
-    for (const file of held.keys()) {
-      try { utimesSync(file, now, now); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; }
-    }
-  }, HEARTBEAT_MS);
+  const timer = setInterval(() => { for (const file of held.keys()) touch(file); }, HEARTBEAT_MS);
   timer.unref();
 
-  const stale = (file: string, owner: Owner): boolean => {
+  const stale = (file: string, owner: Owner, claim: string): boolean => {
     const state = ownerState(owner);
     if (state !== 'unknown') return state === 'dead';
     const beat = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
     if (beat === undefined) return false; // withdrawn meanwhile: the next attempt will see
+    // Both times are the file system's own, and this claim was written just now.
+    const diskNow = statSync(claim).mtimeMs;
+    if (diskNow - beat > SILENT_MS) return true;
     const before = seen.get(file), now = performance.now();
     if (before?.beat !== beat) { seen.set(file, { beat, at: now }); return false; }
     return now - before.at > SILENT_MS;
@@ -61,12 +60,12 @@ export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, 
     take(key) {
       const claim = path.join(dir, `${key}.${mine}`);
       if (held.has(claim)) return { by: me };
-      writeFileSync(claim, `${JSON.stringify({ ...me, since: new Date().toISOString() })}\n`);
+      writeFileSync(claim, BEAT);
       for (const name of readdirSync(dir)) {
         if (!name.startsWith(`${key}.`) || name === `${key}.${mine}`) continue;
         const owner = parseOwner(name.slice(key.length + 1)), file = path.join(dir, name);
         if (!owner) continue;
-        if (stale(file, owner)) {
+        if (stale(file, owner, claim)) {
           rmSync(file, { force: true });
           onTakeover(key, owner);
         } else {
@@ -83,4 +82,18 @@ export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, 
       held.clear();
     },
   };
+}
+
+/** What a claim holds; its name says everything. */
+const BEAT = 'held\n';
+
+/** Written, not set: the time is the file system's own, so that no two hosts' clocks need agree. A claim that was taken over stays gone. */
+function touch(file: string): void {
+  try {
+    const handle = openSync(file, 'r+');
+    try { writeSync(handle, BEAT, 0); } finally { closeSync(handle); }
+  } catch (error) {
+    // A heart that misses beats on a full disk costs work done twice at worst.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, file))) throw error;
+  }
 }

@@ -1,32 +1,35 @@
-/** `roots/`: which entries an experiment used when it last ran. Only `gc` reads them: what no root names was used by nothing lately. */
+/**
+ * `roots/`: which entries an experiment used when it last ran, in a file for each spec and selection of its cells. Only
+ * `gc` reads them: what no root names was used by nothing lately.
+ */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
+import { readSealed, writeSealed } from './sealed.ts';
 
 export interface Root {
+  readonly file: string;
   readonly spec: string;
   readonly keys: readonly ActionKey[];
   /** Milliseconds since 1970. */
   readonly used: number;
 }
 
+/** Used now; written only where it isn't known yet. */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
-  const dir = path.join(root, 'roots');
-  const file = path.join(dir, `${createHash('sha256').update(spec).digest('hex').slice(0, 16)}.json`);
-  const text = JSON.stringify({ spec, keys });
-  if (existsSync(file) && readFileSync(file, 'utf8') === text) { const now = new Date(); utimesSync(file, now, now); return; }
-  mkdirSync(dir, { recursive: true });
-  const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, text);
-  renameSync(draft, file);
+  const file = path.join(root, 'roots', `${createHash('sha256').update(JSON.stringify([spec, ...keys])).digest('hex').slice(0, 16)}.json`);
+  if (existsSync(file) && readSealed(file) !== 'damaged') { const now = new Date(); utimesSync(file, now, now); }
+  else writeSealed(file, { spec, keys });
 }
 
-export function readRoots(root: string, mtimeOf: (file: string) => number): Root[] {
+/** A damaged one is removed: the next run writes it again, and until then its entries count as used when they were made. */
+export function readRoots(root: string): Root[] {
   const dir = path.join(root, 'roots');
   if (!existsSync(dir)) return [];
-  return readdirSync(dir).filter((name) => name.endsWith('.json')).map((name) => {
-    const file = path.join(dir, name);
-    return { ...JSON.parse(readFileSync(file, 'utf8')) as { spec: string; keys: ActionKey[] }, used: mtimeOf(file) };
+  return readdirSync(dir).filter((name) => name.endsWith('.json')).flatMap((name) => {
+    const file = path.join(dir, name), found = readSealed<{ spec: string; keys: ActionKey[] }>(file);
+    if (found === 'damaged') rmSync(file, { force: true });
+    return found === null || found === 'damaged' ? [] : [{ file, ...found.value, used: statSync(file).mtimeMs }];
   });
 }

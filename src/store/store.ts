@@ -1,5 +1,5 @@
 /** The store: look-up, publication and repair of entries under one folder. */
-import { lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
@@ -9,8 +9,9 @@ import { sha256File, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { parseManifest, printManifest } from './manifest.ts';
-import { newOwner, ownerName, ownerState, parseOwner } from './owner.ts';
+import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
+import { readdirOr, sweepClaims, sweepScratch } from './sweep.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
 import type { Entry, Manifest } from './types.ts';
@@ -203,32 +204,4 @@ function unchanged({ dir, manifest }: Entry, youngest: number): boolean {
     }
   }
   return right;
-}
-
-function readdirOr(dir: string): string[] {
-  try {
-    return readdirSync(dir);
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
-    throw error;
-  }
-}
-
-/** Removes the scratch folders of dead owners (and of `also`). */
-function sweepScratch(dir: string, also?: Owner): void {
-  for (const name of readdirOr(dir)) {
-    const owner = parseOwner(name.slice(0, name.indexOf('.')));
-    if (owner && (ownerState(owner) === 'dead' || (also && ownerName(owner) === ownerName(also)))) rmSync(path.join(dir, name), { recursive: true, force: true });
-  }
-}
-
-/** Claims of dead owners that no one came to take over. */
-function sweepClaims(dir: string, onTakeover: StoreOptions['onTakeover']): void {
-  for (const name of readdirOr(dir)) {
-    const [key = '', by = ''] = name.split('.');
-    const owner = parseOwner(by);
-    if (!owner || ownerState(owner) !== 'dead') continue;
-    rmSync(path.join(dir, name), { force: true });
-    onTakeover?.(key as ActionKey, owner);
-  }
 }

@@ -1,6 +1,11 @@
-/** Every entry of a store, digest by digest. */
+/** Every entry of a store, digest by digest, and the small files beside them. */
+import { mkdirSync, readFileSync, renameSync } from 'node:fs';
+import path from 'node:path';
+import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
+import { readdirOr } from './sweep.ts';
 
 export interface Damage {
   readonly key: ActionKey;
@@ -9,7 +14,20 @@ export interface Damage {
   readonly moved: string;
 }
 
-export async function verifyStore(store: Store, onEntry: (done: number, total: number) => void = () => undefined): Promise<{ readonly checked: number; readonly damaged: readonly Damage[] }> {
+export interface DamagedRecord {
+  readonly file: string;
+  /** A run writes it anew; null for a pin, which stays in the way of `gc` until its owner pins again. */
+  readonly moved: string | null;
+}
+
+export interface Verified {
+  readonly checked: number;
+  readonly damaged: readonly Damage[];
+  /** Records beside the entries that are not what was written. */
+  readonly records: readonly DamagedRecord[];
+}
+
+export async function verifyStore(store: Store, onEntry: (done: number, total: number) => void = () => undefined): Promise<Verified> {
   const keys = store.keys();
   const damaged: Damage[] = [];
   let checked = 0;
@@ -19,5 +37,22 @@ export async function verifyStore(store: Store, onEntry: (done: number, total: n
     if (why !== null) damaged.push({ key, why, moved: store.moveAside(key) });
     onEntry(++checked, keys.length);
   }
-  return { checked, damaged };
+  const records = checkRecords(store.root);
+  return { checked, damaged, records };
+}
+
+function checkRecords(root: string): DamagedRecord[] {
+  const jsonIn = (part: string): string[] => readdirOr(path.join(root, part)).filter((name) => name.endsWith('.json')).map((name) => path.join(root, part, name));
+  const aside = (file: string): DamagedRecord => {
+    const moved = path.join(root, 'damaged', `${path.basename(file)}.${Date.now()}-${process.pid}`);
+    mkdirSync(path.dirname(moved), { recursive: true });
+    renameSync(file, moved);
+    return { file, moved };
+  };
+  return [
+    ...['.', 'roots', 'code'].flatMap(jsonIn).filter((file) => readSealed(file) === 'damaged').map(aside),
+    // Named by what they hold.
+    ...jsonIn('environments').filter((file) => `${sha256(readFileSync(file, 'utf8'))}.json` !== path.basename(file)).map(aside),
+    ...jsonIn('pins').filter((file) => readSealed(file) === 'damaged').map((file) => ({ file, moved: null })),
+  ];
 }

@@ -180,6 +180,23 @@ test('gc sweeps down to a size', async ({ project }) => {
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
 });
 
+test('what is pinned outlives every gc: a spec\'s results, or a run\'s', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]');
+  const { run } = await project.json<{ run: string }>('status', '--json');
+  assert.match((await project.dosimeter('pin', 'spec.yaml', '--set', 'seeds=[1]', '--name', 'paper')).stderr, 'pinned paper: 7 entries\n');
+  await project.dosimeter('run', 'spec.yaml');
+  assert.match((await project.dosimeter('pin', run)).stderr, `pinned ${run}: 7 entries\n`);
+  assert.equal((await project.json<{ name: string; entries: number }[]>('pin', '--json')).map(({ name, entries }) => [name, entries]), [[run, 7], ['paper', 7]]);
+  assert.match((await project.dosimeter('gc', '--max-size', '0')).stdout, /swept 7 entries .*; 7 left \(\S+ MB\), of them 7 pinned/);
+  const ran = project.lines('ran.log');
+  assert.is((await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]')).code, 0);
+  assert.equal(project.lines('ran.log'), ran);
+  for (const name of ['paper', run]) assert.is((await project.dosimeter('unpin', name)).code, 0);
+  assert.is((await project.json<{ entries: string[] }>('gc', '--max-size', '0', '--json')).entries.length, 7);
+  const nothing = await project.dosimeter('unpin', 'paper');
+  assert.equal([nothing.code, nothing.stderr], [2, 'error: nothing is pinned as "paper"\n  dosimeter pin, without a name, lists what is\n']);
+});
+
 for (const [what, args, message] of [
   ['a command that is none', ['rnu', 'spec.yaml'], /unknown command 'rnu'\n\(Did you mean run\?\)/],
   ['an option that is none', ['run', 'spec.yaml', '--job', '2'], /unknown option '--job'\n\(Did you mean --jobs\?\)/],

@@ -157,11 +157,16 @@ test('the lease of a dead process is taken over, said aloud', ({ root }) => {
   store.close();
 });
 
-test('a claim from another host stands while its heart beats', ({ root, store }) => {
+test('a claim from another host, or from before this one was started anew, stands while its heart beats', ({ root, store }) => {
   mkdirSync(path.join(root, 'leases'), { recursive: true });
-  writeFileSync(path.join(root, 'leases', `${key('a')}.${ownerName({ ...newOwner(), host: '0123456789ab', pid: 4_190_000 })}`), '');
+  const claim = path.join(root, 'leases', `${key('a')}.${ownerName({ ...newOwner(), host: '0123456789ab', pid: 4_190_000 })}`);
+  writeFileSync(claim, '');
   const first = store.take(key('a'));
   assert.ok('by' in first && first.by.host === '0123456789ab');
+  const silent = Date.now() / 1000 - 60;
+  utimesSync(claim, silent, silent);
+  assert.ok('held' in store.take(key('a')));
+  assert.not.ok(existsSync(claim));
 });
 
 test.run();

@@ -1,0 +1,14 @@
+/** `runs/ID/entries.json`: the keys of every entry that a run made or found, so that its results can be pinned. */
+import path from 'node:path';
+import type { ActionKey } from '../plan/types.ts';
+import { readSealed, writeSealed } from '../store/sealed.ts';
+
+const fileOf = (dir: string): string => path.join(dir, 'entries.json');
+
+export const saveRunEntries = (dir: string, keys: readonly ActionKey[]): void => writeSealed(fileOf(dir), { keys });
+
+/** Null: the run did not end, or the file was damaged. */
+export function runEntries(dir: string): readonly ActionKey[] | null {
+  const found = readSealed<{ readonly keys: readonly ActionKey[] }>(fileOf(dir));
+  return found === null || found === 'damaged' ? null : found.value.keys;
+}

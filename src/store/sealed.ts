@@ -1,0 +1,37 @@
+/** JSON that tells when it was torn or a byte of it flipped: its last field is a checksum of the text before it. */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { JsonObject } from '../api.ts';
+
+/** Hex digits of the checksum; a short one serves a line of a log. */
+type Digits = 8 | 64;
+
+const sealOf = (body: string, digits: Digits): string => `,"checksum":"${createHash('sha256').update(body).digest('hex').slice(0, digits)}"}`;
+
+/** One line, without its end. @param value not empty, and without a `checksum` */
+export function seal(value: JsonObject, digits: Digits = 64): string {
+  const body = JSON.stringify(value).slice(0, -1);
+  return body + sealOf(body, digits);
+}
+
+/** Null: it is not what was sealed. */
+export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
+  const body = text.slice(0, -sealOf('', digits).length);
+  return text === body + sealOf(body, digits) ? JSON.parse(`${body}}`) as T : null;
+}
+
+/** Replaces `file` as a whole. */
+export function writeSealed(file: string, value: JsonObject): void {
+  mkdirSync(path.dirname(file), { recursive: true });
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, `${seal(value)}\n`);
+  renameSync(draft, file);
+}
+
+/** Null: it isn't there. */
+export function readSealed<T>(file: string): { readonly value: T } | 'damaged' | null {
+  if (!existsSync(file)) return null;
+  const text = readFileSync(file, 'utf8'), value = text.endsWith('\n') ? unseal<T>(text.slice(0, -1)) : null;
+  return value === null ? 'damaged' : { value };
+}
