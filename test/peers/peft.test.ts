@@ -1,0 +1,132 @@
+/** Adapter folders and checkpoints between here and PEFT and transformers, both ways: logits, ranks and scales are equal. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { UserFault, type JsonObject } from '../../src/api.ts';
+import { moduleName } from '../../src/science/io/peft.ts';
+import { bert } from '../../src/science/nn/bert.ts';
+import { bitfit } from '../../src/science/nn/bitfit.ts';
+import { full } from '../../src/science/nn/full.ts';
+import { readConfig, readHead } from '../../src/science/nn/head.ts';
+import { headOnly } from '../../src/science/nn/head-only.ts';
+import { lora } from '../../src/science/nn/lora.ts';
+import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+import { train } from '../../src/science/train/loop.ts';
+import { saveTrained } from '../../src/science/train/save.ts';
+import { useBackend } from '../science/backend.ts';
+import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../science/tiny-bert.ts';
+import { tolerance } from '../tolerances.ts';
+import { peer } from './peft.ts';
+
+const test = suite('peers/peft');
+const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
+test.before(async () => { await useBackend('cpu'); });
+test.after(() => rmSync(dir, { recursive: true }));
+
+interface Facts { readonly logits: number[][]; readonly layers: { readonly [module: string]: readonly [rank: number, scale: number] }; readonly labels?: { readonly [id: string]: string } }
+const shown = rows.map(({ ids, typeIds }) => ({ ids: [...ids], typeIds: [...typeIds] }));
+const asked = { checkpoint, classes, rows: shown };
+const model = { path: checkpoint, digest: 'tiny-bert' };
+const labels = ['a', 'b', 'c'];
+
+/** Ranks and scales of a network's layers, by PEFT's module names. */
+const layersOf = ({ adapter, parameters }: Network): Facts['layers'] => Object.fromEntries(adapter.targets.filter((name) => adapter.factors(name) !== null).map((name) =>
+  [moduleName(bert, name), [parameters.find((spec) => spec.name === `${name}.lora_A`)!.shape[0]!, adapter.factors(name)!.scale]]));
+
+function compare(name: string, network: Network, peers: Facts): void {
+  assert.ok(farthest(logitsOf(network, rows), peers.logits.flat()) < tolerance.logits, `${name}: ${farthest(logitsOf(network, rows), peers.logits.flat())}`);
+  const ours = layersOf(network);
+  assert.equal(Object.keys(ours).sort(), Object.keys(peers.layers).sort(), name);
+  for (const [module, [rank, scale]] of Object.entries(peers.layers)) assert.ok(ours[module]![0] === rank && Math.abs(ours[module]![1] - scale) < 1e-12 * scale, `${name}: ${module}`);
+}
+
+/** As a PEFT user writes it, and the same as a spec has it. Keys in their order as text: PEFT saves them so, and can't open a folder where another order decided a rank. */
+const variants: { readonly [name: string]: { readonly peft: JsonObject; readonly spec: JsonObject } } = {
+  plain: { peft: { r: 5, lora_alpha: 7, target_modules: 'all-linear' }, spec: { rank: 5, alpha: 7 } },
+  patterns: {
+    peft: { r: 4, lora_alpha: 6, target_modules: 'all-linear', rank_pattern: { '.*layer.1.*': 3, query: 2 }, alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 } },
+    spec: { rank: 4, alpha: 6, rank_pattern: { '.*layer.1.*': 3, query: 2 }, alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 } },
+  },
+  rslora: { peft: { r: 4, lora_alpha: 6, target_modules: 'all-linear', use_rslora: true, rank_pattern: { value: 9 } }, spec: { rank: 4, alpha: 6, rslora: true, rank_pattern: { value: 9 } } },
+  'bias all': { peft: { r: 3, lora_alpha: 3, target_modules: ['query', 'pooler.dense'], bias: 'all' }, spec: { rank: 3, targets: ['query', 'pooler.dense'], bias: 'all' } },
+  'bias lora_only': { peft: { r: 3, lora_alpha: 3, target_modules: ['query', 'pooler.dense'], bias: 'lora_only' }, spec: { rank: 3, targets: ['query', 'pooler.dense'], bias: 'lora_only' } },
+  'named targets': { peft: { r: 3, lora_alpha: 12, target_modules: ['query', 'attention.output.dense', 'bert.encoder.layer.2.output.dense'] }, spec: { rank: 3, alpha: 12, targets: ['query', 'attention.output.dense', 'bert.encoder.layer.2.output.dense'] } },
+  expression: { peft: { r: 3, lora_alpha: 3, target_modules: '.*\\.(query|output\\.dense)' }, spec: { rank: 3, targets: '.*\\.(query|output\\.dense)' } },
+  layers: { peft: { r: 3, lora_alpha: 3, target_modules: ['dense', 'key'], layers_to_transform: [0, 2] }, spec: { rank: 3, targets: ['dense', 'key'], layers: [0, 2] } },
+  exclude: { peft: { r: 3, lora_alpha: 3, target_modules: 'all-linear', exclude_modules: ['pooler.dense', 'value'], lora_dropout: 0.5 }, spec: { rank: 3, exclude: ['pooler.dense', 'value'], dropout: 0.5 } },
+};
+const names = Object.keys(variants);
+const folder = (kind: string, name: string): string => join(dir, kind, name.replaceAll(' ', '-'));
+
+const dora = { r: 2, target_modules: 'all-linear' };
+const unimplemented: { readonly [name: string]: { readonly config: JsonObject; readonly message: RegExp } } = {
+  dora: { config: { ...dora, use_dora: true }, message: /use_dora true is not implemented/ },
+  lora_bias: { config: { ...dora, lora_bias: true }, message: /lora_bias true is not implemented/ },
+  pissa: { config: { ...dora, init_lora_weights: 'pissa' }, message: /init_lora_weights "pissa" is not implemented/ },
+  olora: { config: { ...dora, init_lora_weights: 'olora' }, message: /init_lora_weights "olora" is not implemented/ },
+  'a whole pooler': { config: { r: 2, target_modules: ['query'], modules_to_save: ['pooler'] }, message: /modules_to_save "pooler" is not implemented/ },
+  tokens: { config: { ...dora, trainable_token_indices: { word_embeddings: [3, 4] } }, message: /trainable_token_indices .* is not implemented/ },
+  embeddings: { config: { r: 2, target_modules: ['query', 'word_embeddings'] }, message: /tensor ".*word_embeddings\.lora_embedding_A" belongs to nothing/ },
+};
+const SEQ_CLS = { task_type: 'SEQ_CLS' };
+
+test('what PEFT writes is read here, and what is written of it again PEFT reads', async () => {
+  const made = peer<{ [name: string]: Facts }>('make', {
+    ...asked, variants: Object.fromEntries(names.map((name) => [name, [folder('theirs', name), { ...SEQ_CLS, ...variants[name]!.peft }]])),
+    unimplemented: Object.fromEntries(Object.entries(unimplemented).map(([name, { config }]) => [name, [folder('other', name), { ...SEQ_CLS, ...config }]])),
+  });
+  const config = bert.parseConfig(await readConfig(checkpoint), classes);
+  for (const name of names) {
+    const adapter = await lora.create({}, { ...shape, initFrom: folder('theirs', name) });
+    const head = await readHead(folder('theirs', name), { architecture: bert, config, classes });
+    const network = await openNetwork({ architecture: bert, model, classes, seed: 1, evaluation: true, adapter, head });
+    compare(name, network, made[name]!);
+    assert.equal(await lora.check(variants[name]!.spec, { ...shape, initFrom: folder('theirs', name) }), [], `${name}: the spec means the same`);
+    await saveTrained(network, null, folder('again', name), checkpoint, labels);
+    network.dispose();
+  }
+  const again = peer<{ [name: string]: Facts }>('read', { ...asked, adapters: Object.fromEntries(names.map((name) => [name, join(folder('again', name), 'adapter')])), models: {}, changed: {} });
+  for (const name of names) {
+    assert.equal(again[name]!.layers, made[name]!.layers, name);
+    assert.ok(farthest(again[name]!.logits.flat(), made[name]!.logits.flat()) < tolerance.logits, name);
+  }
+});
+
+test('what PEFT can and is not implemented here is the user\'s fault, by field', async () => {
+  for (const [name, { message }] of Object.entries(unimplemented)) {
+    let error: unknown = null;
+    try { await lora.create({}, { ...shape, initFrom: folder('other', name) }); } catch (thrown) { error = thrown; }
+    assert.instance(error, UserFault, name);
+    assert.match((error as UserFault).message, message, name);
+  }
+});
+
+test('what is trained here, PEFT and transformers open with equal logits', async () => {
+  const runs = { ...Object.fromEntries(names.map((name) => [name, { implementation: lora, params: variants[name]!.spec }])), 'freeze-A': { implementation: lora, params: { rank: 4, freeze_a: true } },
+    full: { implementation: full, params: {} }, 'head-only': { implementation: headOnly, params: {} }, bitfit: { implementation: bitfit, params: {} } };
+  const networks = new Map<string, { readonly logits: Float32Array; readonly layers: Facts['layers'] }>();
+  for (const [name, { implementation, params }] of Object.entries(runs)) {
+    const network = await openNetwork({ architecture: bert, model, classes, seed: 1, adapter: await implementation.create(params, shape) });
+    const trained = await train(network, rows, {
+      steps: 3, batchSize: 8, optimizer: 'adamw', learningRate: 0.03, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant', warmup: 0, shuffle: true, dropout: 0, seed: 1,
+    });
+    await saveTrained(network, trained, folder('ours', name), checkpoint, labels);
+    const before = logitsOf(network, rows), logits = network.forward(rows, trained).dataSync<'float32'>();
+    assert.ok(farthest(before, logits) > 0.05, `${name}: training moved it`);
+    networks.set(name, { logits, layers: layersOf(network) });
+    trained.forEach((tensor) => tensor.dispose());
+    network.dispose();
+  }
+  const at = (file: string, some: readonly string[]) => Object.fromEntries(some.map((name) => [name, join(folder('ours', name), file)]));
+  const peers = peer<{ [name: string]: Facts }>('read', { ...asked, adapters: at('adapter', [...names, 'freeze-A']), models: at('model', ['full']), changed: at('changed.safetensors', ['head-only', 'bitfit']) });
+  for (const [name, { logits, layers }] of networks) {
+    assert.ok(farthest(logits, peers[name]!.logits.flat()) < tolerance.logits, `${name}: ${farthest(logits, peers[name]!.logits.flat())}`);
+    for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers ?? {})) assert.ok(layers[module]![0] === rank && Math.abs(layers[module]![1] - scale) < 1e-12 * scale, `${name}: ${module}`);
+    assert.equal(Object.keys(layers).length, Object.keys(peers[name]!.layers ?? layers).length, name);
+  }
+  assert.equal(peers['full']!.labels, { 0: 'a', 1: 'b', 2: 'c' });
+});
+
+test.run();
