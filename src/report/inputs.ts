@@ -1,6 +1,6 @@
 /** What stages' files hold (engine.md, Outputs of stages) → what the report is made of. Pure: text and parsed JSON in. */
 import { binHistory } from './history.ts';
-import type { FisherFacts, FisherPoint, History, HistoryPoint, LoraFacts, LoraLayers, ReceiptFacts } from './types.ts';
+import type { FisherFacts, FisherPoint, FisherSensitivity, History, HistoryPoint, LoraFacts, LoraLayers, ReceiptFacts } from './types.ts';
 
 /** `history.jsonl`; null where it holds no step (a train stage of 0 steps). */
 export function parseHistory(text: string): History | null {
@@ -21,15 +21,17 @@ export function parseMetrics(text: string): { readonly [metric: string]: number 
 
 /** `fisher.json`, without what the report has no room for. */
 export function parseFisher(text: string): FisherPoint {
-  const point = JSON.parse(text) as { readonly [P in 'lora' | 'full']?: { readonly [M in 'true' | 'empirical']?: FisherFacts } };
+  interface Stored extends FisherFacts { readonly sensitivity?: FisherSensitivity['tolerances'] }
+  const point = JSON.parse(text) as { readonly [P in 'lora' | 'full']?: { readonly true?: Stored; readonly by_rows?: FisherSensitivity['rows'] } };
   const kept = (facts: FisherFacts): FisherFacts => ({
     spectrum: facts.spectrum, count: facts.count, tolerance: facts.tolerance,
     information_bits: facts.information_bits, information_bits_normalised: facts.information_bits_normalised,
     renyi: { raw: facts.renyi.raw, normalised: facts.renyi.normalised },
   });
   return Object.fromEntries((['full', 'lora'] as const).flatMap((of) => {
-    const facts = point[of]?.true;
-    return facts === undefined ? [] : [[of, { true: kept(facts) }]];
+    const facts = point[of]?.true, rows = point[of]?.by_rows;
+    if (facts === undefined) return [];
+    return [[of, { true: kept(facts), ...(facts.sensitivity === undefined || rows === undefined ? {} : { sensitivity: { tolerances: facts.sensitivity, rows } }) }]];
   })) as FisherPoint;
 }
 

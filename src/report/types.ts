@@ -18,7 +18,12 @@ export interface FisherFacts {
   readonly information_bits_normalised: number | null;
   readonly renyi: { readonly raw: { readonly [alpha: string]: number | null }; readonly normalised: { readonly [alpha: string]: number | null } };
 }
-export type FisherPoint = { readonly [P in Parametrisation]?: { readonly true?: FisherFacts; readonly empirical?: FisherFacts } };
+/** How a true Fisher's counted eigenvalues and information bits move: with the tolerance, and over the first rows alone. */
+export interface FisherSensitivity {
+  readonly tolerances: readonly { readonly tolerance: number; readonly count: number; readonly information_bits: number | null }[];
+  readonly rows: readonly { readonly rows: number; readonly count: number; readonly information_bits: number | null; readonly information_bits_normalised: number | null }[];
+}
+export type FisherPoint = { readonly [P in Parametrisation]?: { readonly true?: FisherFacts; readonly empirical?: FisherFacts; readonly sensitivity?: FisherSensitivity } };
 
 /** A kernel as it is on disk. */
 export interface KernelData {

@@ -28,9 +28,19 @@ export interface SpectrumSummary {
   readonly sensitivity: readonly { readonly tolerance: number; readonly count: number; readonly information_bits: number | null }[];
 }
 
+/** Of the true Fisher of the first rows alone. */
+export interface RowSensitivity {
+  readonly rows: number;
+  readonly count: number;
+  readonly information_bits: number | null;
+  readonly information_bits_normalised: number | null;
+}
+
 export interface FisherSummary {
   readonly true: SpectrumSummary;
   readonly empirical: SpectrumSummary;
+  /** How count and information bits move with N: over a quarter, half, three quarters and all of the rows. */
+  readonly by_rows: readonly RowSensitivity[];
 }
 
 /** Around the usual choice for float32: a count that holds over them doesn't hang on the tolerance. */
@@ -69,6 +79,12 @@ export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
   return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort((a, b) => b - a);
 }
 
+/** The kernel of the first rows. kernel: (N, C, N, C) → (some, C, some, C). */
+function firstRows(kernel: ArrayLike<number>, rows: number, classes: number, some: number): Float64Array {
+  const size = rows * classes, n = some * classes;
+  return Float64Array.from({ length: n * n }, (_, at) => kernel[Math.floor(at / n) * size + at % n]!);
+}
+
 /**
  * True and empirical Fisher of N rows from their kernel.
  * @param kernel K of the logits, (N, C, N, C)
@@ -81,8 +97,15 @@ export function fisher(kernel: ArrayLike<number>, logits: ArrayLike<number>, lab
   if (!Number.isInteger(classes) || kernel.length !== (rows * classes) ** 2) {
     throw new RangeError(`a kernel of ${kernel.length} entries and ${logits.length} logits don't belong to ${rows} rows`);
   }
+  const all = summariseSpectrum(spectrumOf(trueFisher(kernel, logits, rows, classes)), options);
+  const some = [...new Set([1, 2, 3].map((quarters) => Math.round(quarters * rows / 4)))].filter((count) => count > 0 && count < rows);
   return {
-    true: summariseSpectrum(spectrumOf(trueFisher(kernel, logits, rows, classes)), options),
+    true: all,
     empirical: summariseSpectrum(spectrumOf(empiricalFisher(kernel, logits, labels, rows, classes)), options),
+    by_rows: [...some, rows].map((count) => {
+      const summary = count === rows ? all
+        : summariseSpectrum(spectrumOf(trueFisher(firstRows(kernel, rows, classes, count), Array.from({ length: count * classes }, (_, k) => logits[k]!), count, classes)), options);
+      return { rows: count, count: summary.count, information_bits: summary.information_bits, information_bits_normalised: summary.information_bits_normalised };
+    }),
   };
 }

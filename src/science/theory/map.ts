@@ -1,5 +1,6 @@
 /** The map over rank × variance that the paper's Figure 3 draws: as published, exact, drawn, and measured on a model. */
-import { fisher, type FisherSummary } from '../fisher/fisher.ts';
+import { spectrumOf, summariseSpectrum, type SpectrumSummary } from '../fisher/fisher.ts';
+import { trueFisher } from '../fisher/matrices.ts';
 import { closedForm, type ClosedForm, type Shape } from './closed-form.ts';
 import type { DrawnMoments } from './drawn.ts';
 import type { RankKernels } from './rank-kernels.ts';
@@ -45,7 +46,7 @@ export interface TheoryMap {
   readonly points: readonly MapPoint[];
 }
 
-const modelValues = ({ true: { spectrum, count, information_bits, information_bits_normalised, renyi } }: FisherSummary): ModelValues => ({
+const modelValues = ({ spectrum, count, information_bits, information_bits_normalised, renyi }: SpectrumSummary): ModelValues => ({
   h1: Math.log(spectrum.reduce((a, b) => a + b, 0)), h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)), count, information_bits, information_bits_normalised,
   h2_normalised: renyi.normalised['2'] ?? null,
 });
@@ -64,13 +65,15 @@ export interface MapOptions {
   /** Kernels of the model for `modelRanks`. */
   readonly model: RankKernels;
   readonly modelRanks: readonly number[];
-  readonly labels: readonly number[];
+  /** N. */
+  readonly rows: number;
   /** Eigenvalues at or below tolerance · λmax count as zero. */
   readonly tolerance: number;
 }
 
-export function theoryMap({ width, scales, drawn, model, modelRanks, labels, tolerance }: MapOptions): TheoryMap {
-  const summary = (kernel: Float64Array): ModelValues => modelValues(fisher(kernel, model.logits, labels, { tolerance, alphas: [2] }));
+export function theoryMap({ width, scales, drawn, model, modelRanks, rows, tolerance }: MapOptions): TheoryMap {
+  const classes = model.logits.length / rows;
+  const summary = (kernel: Float64Array): ModelValues => modelValues(summariseSpectrum(spectrumOf(trueFisher(kernel, model.logits, rows, classes)), { tolerance, alphas: [2] }));
   const points = [...drawn].flatMap(([distribution, moments]) => {
     const measured = new Map(modelRanks.map((rank, k) => [rank, summary(model.lora.get(distribution)![k]!)]));
     return moments.flatMap(({ rank, sum, sum_squares: squares }) => scales.map((scale): MapPoint => {
@@ -82,5 +85,5 @@ export function theoryMap({ width, scales, drawn, model, modelRanks, labels, tol
       };
     }));
   });
-  return { width, rows: labels.length, classes: model.logits.length / labels.length, full: summary(model.full), points };
+  return { width, rows, classes, full: summary(model.full), points };
 }

@@ -30,7 +30,8 @@ test('fisher.json has the shape that other tools read, metrics.json its numbers 
     const found = await json<Record<'lora' | 'full', FisherSummary>>(file(ran, at, 'fisher.json'));
     assert.equal(Object.keys(found).sort(), ['full', 'lora']);
     for (const kind of ['lora', 'full'] as const) {
-      assert.equal(Object.keys(found[kind]).sort(), ['empirical', 'true']);
+      assert.equal(Object.keys(found[kind]).sort(), ['by_rows', 'empirical', 'true']);
+      assert.equal(found[kind].by_rows.map(({ rows: some }) => some), [1, 2, 3, 4]);
       assert.equal([found[kind].true.spectrum.length, found[kind].empirical.spectrum.length], [8, 4]); // N·C and N
       for (const which of ['true', 'empirical'] as const) {
         const { spectrum, count, tolerance, renyi, ...rest } = found[kind][which];

@@ -94,4 +94,15 @@ test('refuses a kernel of other rows', () => {
   assert.throws(() => fisher(kernel, logits, labels.slice(1), options), /don't belong to 4 rows/);
 });
 
+test('over fewer rows it is what those rows alone give', () => {
+  const { J, kernel, logits, labels } = problem(P);
+  const { by_rows: byRows, true: all } = fisher(kernel, logits, labels, options);
+  assert.equal(byRows.map(({ rows }) => rows), [1, 3, 4, N], 'quarters of five, rounded');
+  assert.equal([byRows[3]!.count, byRows[3]!.information_bits], [all.count, all.information_bits]);
+  const some = J.slice(0, 3 * C);
+  const alone = fisher(some.flatMap((a) => some.map((b) => a.reduce((sum, x, k) => sum + x * b[k]!, 0))), logits.slice(0, 3 * C), labels.slice(0, 3), options).true;
+  assert.equal([byRows[1]!.count, alone.count], [3 * (C - 1), 3 * (C - 1)]);
+  assert.ok(Math.abs(byRows[1]!.information_bits! - alone.information_bits!) < 1e-9 && Math.abs(byRows[1]!.information_bits_normalised! - alone.information_bits_normalised!) < 1e-9);
+});
+
 test.run();

@@ -95,7 +95,7 @@ test('one kernel a rank, scaled, is the kernel of LoRA at every rank, variance a
   const before = tf.memory().numTensors;
   const found = await rankKernels(model, rows, ['normal', 'uniform'], ranks, 11, { batchTokens: 40 });
   assert.is(tf.memory().numTensors, before, 'tensors');
-  const map = theoryMap({ width: 31, scales: [0.1, 2], drawn: new Map((['normal', 'uniform'] as const).map((shape) => [shape, drawnMoments(shape, [2, 3, 7], 31, 11)])), model: found, modelRanks: ranks, labels, tolerance: 1e-6 });
+  const map = theoryMap({ width: 31, scales: [0.1, 2], drawn: new Map((['normal', 'uniform'] as const).map((shape) => [shape, drawnMoments(shape, [2, 3, 7], 31, 11)])), model: found, modelRanks: ranks, rows: rows.length, tolerance: 1e-6 });
   assert.is(map.points.length, 2 * 3 * 2);
   for (const [shape, rank, scale, s] of [['normal', 3, 2, 1], ['uniform', 7, 0.1, 1], ['normal', 2, 0.1, 3]] as const) {
     const lora = withDraw(model, shape, rank, scale, s, 11);
