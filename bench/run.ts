@@ -4,6 +4,7 @@ import { printClaim, type Claim } from './claims.ts';
 
 const benches: Readonly<Record<string, () => Promise<{ bench(options: { rounds?: number }): AsyncGenerator<Claim> }>>> = {
   train: () => import('./train.ts'),
+  theory: () => import('./theory.ts'),
 };
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, rounds: { type: 'string' } } });

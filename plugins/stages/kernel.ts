@@ -4,6 +4,7 @@ import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
+import type { KernelKind } from '../../src/science/ntk/layer.ts';
 
 interface Params {
   readonly architecture: string;
@@ -11,12 +12,18 @@ interface Params {
   /** The split's first rows, as many as there are. */
   readonly rows: number;
   readonly max_length: number;
+  readonly kernels: readonly KernelKind[];
+  readonly method: 'auto' | 'explicit' | 'gram' | 'projected';
+  /** Where the method is `projected`. */
+  readonly projection?: { readonly dimension: number; readonly replicates: number; readonly seed: number };
+  readonly per_layer: boolean;
+  readonly memory_mb: number;
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernels }, { premises }, { writeNpy }] = await Promise.all([
+  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernelSet }, { describeKernels }, { premises }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/delta.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/delta.ts'),
     import('../../src/science/io/npy.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -39,23 +46,35 @@ async function run(context: RunContext): Promise<void> {
     const tokenizer = await openTokenizer(model.path);
     const encoded = rows.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
     const started = performance.now();
-    const { full, lora, logits, layers } = await kernels(adapted, encoded, { progress: context.progress, signal: context.signal });
+    const found = await kernelSet(adapted, encoded, null, {
+      // A model without LoRA has the full kernel only, whatever was asked for.
+      which: adapted.layers.some(({ lora }) => lora !== undefined) ? params.kernels : ['full'],
+      perLayer: params.per_layer, memoryMB: params.memory_mb, progress: context.progress, signal: context.signal,
+      ...(params.method === 'projected' ? { projection: params.projection! } : { method: params.method }),
+    });
     const N = rows.length, C = classes.length;
     const out = (name: string): string => join(context.outDir, name);
-    await writeNpy(out('kernel-full.npy'), { shape: [N, C, N, C], data: full });
-    if (lora !== null) await writeNpy(out('kernel-lora.npy'), { shape: [N, C, N, C], data: lora });
-    await writeNpy(out('logits.npy'), { shape: [N, C], data: logits });
-    const traces = Object.fromEntries(layers.map(({ layer, full: ofFull, lora: ofLora }) => [adapted.weightName(layer), { full: ofFull, ...(ofLora === null ? {} : { lora: ofLora }) }]));
+    for (const kind of ['full', 'lora'] as const) {
+      const kernel = found[kind];
+      if (kernel === null) continue;
+      await writeNpy(out(`kernel-${kind}.npy`), { shape: [N, C, N, C], data: kernel.data });
+      if (kernel.blocks === null) continue;
+      const stacked = new Float64Array(kernel.blocks.size * (N * C) ** 2); // (L, N, C, N, C), in layers.json's order
+      [...kernel.blocks.values()].forEach((block, l) => { stacked.set(block, l * block.length); });
+      await writeNpy(out(`kernel-${kind}-layers.npy`), { shape: [kernel.blocks.size, N, C, N, C], data: stacked });
+    }
+    await writeNpy(out('logits.npy'), { shape: [N, C], data: found.logits });
+    const traces = Object.fromEntries(found.layers.map(({ layer, full, lora }) => [adapted.weightName(layer), { ...(full === null ? {} : { full }), ...(lora === null ? {} : { lora }) }]));
     await writeFile(out('layers.json'), `${JSON.stringify(traces, null, 2)}\n`);
+    const how = describeKernels(found, params.projection ?? null);
+    await writeFile(out('methods.json'), `${JSON.stringify(how.record, null, 2)}\n`);
     const listed = rows.map(({ id, label }, i) => ({ id, label, tokens: encoded[i]!.ids.length }));
     await writeFile(out('rows.json'), `[\n${listed.map((row) => JSON.stringify(row)).join(',\n')}\n]\n`);
     const facts = await premises(adapted);
     if (facts.length > 0) await writeFile(out('premise.json'), `${JSON.stringify(facts, null, 2)}\n`);
-    const methods = layers.flatMap((layer) => layer.methods);
-    const times = (method: string): number => methods.filter((one) => one === method).length;
     if (N < params.rows) context.log(`ntk.rows asks for ${params.rows} rows; the split has ${N}`);
-    context.log(`${N} rows, ${C} classes, ${layers.length} layers in ${((performance.now() - started) / 1000).toFixed(1)} s; `
-      + `${times('explicit')} sums by gradients, ${times('gram')} by token pairs, whichever is the cheaper`);
+    how.lines.forEach((line) => { context.log(line); });
+    context.log(`${N} rows, ${C} classes, ${found.layers.length} layers in ${((performance.now() - started) / 1000).toFixed(1)} s`);
   } finally {
     adapted.dispose();
   }
@@ -72,7 +91,11 @@ export default defineStage({
     const at = narrowed['at'] ?? 'final';
     if (at !== 'init' && at !== 'final') throw new Error(`a kernel stands at init or final, not at ${JSON.stringify(at)}`);
     return {
-      params: { architecture: cell.model.architecture, adapter: cell.adapter.type, rows: cell.ntk.rows, max_length: cell.train.max_length } satisfies Params as unknown as JsonObject,
+      params: {
+        architecture: cell.model.architecture, adapter: cell.adapter.type, rows: cell.ntk.rows, max_length: cell.train.max_length,
+        kernels: cell.ntk.kernels, method: cell.ntk.method, per_layer: cell.ntk.per_layer, memory_mb: cell.ntk.memory_mb,
+        ...(cell.ntk.method === 'projected' ? { projection: { dimension: cell.ntk.projection.dimension!, replicates: cell.ntk.projection.replicates!, seed: cell.seed } } : {}),
+      } satisfies Params as unknown as JsonObject,
       inputs: {
         model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
         // Clean rows, whatever the attack: the kernel is a property of the model on the data that it is for.

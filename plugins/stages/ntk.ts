@@ -19,13 +19,11 @@ async function run(context: RunContext): Promise<void> {
       if (existsSync(join(input.dir, name))) await copyFile(join(input.dir, name), join(context.outDir, at, name));
     }
     const { rows, classes, full, lora } = await readKernels(input.dir);
-    kernels.set(at, { full, ...(lora === null ? {} : { lora }) });
+    kernels.set(at, { ...(full === null ? {} : { full }), ...(lora === null ? {} : { lora }) });
     metrics[`${at}.rows`] = rows;
-    metrics[`${at}.full.mean_trace`] = meanTrace(full, rows, classes);
-    if (lora !== null) {
-      metrics[`${at}.lora.mean_trace`] = meanTrace(lora, rows, classes);
-      metrics[`${at}.alignment`] = cosine(lora, full);
-    }
+    if (full !== null) metrics[`${at}.full.mean_trace`] = meanTrace(full, rows, classes);
+    if (lora !== null) metrics[`${at}.lora.mean_trace`] = meanTrace(lora, rows, classes);
+    if (lora !== null && full !== null) metrics[`${at}.alignment`] = cosine(lora, full);
     const premises = await readPremises(input.dir);
     if (premises.length > 0) {
       metrics[`${at}.delta.largest`] = Math.max(...premises.map(({ measured }) => measured.high));

@@ -102,7 +102,7 @@ async function openReader(inputs: RunContext['inputs']) {
       const dir = join(dirOf('ntk', index)!, at);
       if (!existsSync(dir)) continue;
       const { rows, classes, full, lora: ofLora, labels } = await readKernels(dir);
-      points[at] = { labels, kernels: { full: { rows, classes, data: full }, ...(ofLora === null ? {} : { lora: { rows, classes, data: ofLora } }) } };
+      points[at] = { labels, kernels: { ...(full === null ? {} : { full: { rows, classes, data: full } }), ...(ofLora === null ? {} : { lora: { rows, classes, data: ofLora } }) } };
     }
     return points;
   }

@@ -379,11 +379,43 @@ export interface NtkSpec {
    */
   split?: "train" | "validation";
   /**
+   * Which kernels: `lora` over A and B alone, `full` over the weights of the same layers. A full cell has the full one only.
+   *
+   * @minItems 1
+   */
+  kernels?: ("lora" | "full")[];
+  /**
+   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error.
+   */
+  method?: "auto" | "explicit" | "gram" | "projected";
+  projection?: ProjectionSpec;
+  /**
+   * Whether each layer's block is kept beside the sum over layers: as many kernels again as there are layers.
+   */
+  per_layer?: boolean;
+  /**
+   * What the layers' inputs and derivatives may take at once, in MB; less of it means more forward passes.
+   */
+  memory_mb?: number;
+  /**
    * Checkpoints.
    *
    * @minItems 1
    */
   at?: ("init" | "final")[];
+}
+/**
+ * The random projection of `ntk.method: projected`.
+ */
+export interface ProjectionSpec {
+  /**
+   * Both sides of a layer's gradient are projected to this width; narrower sides are left as they are.
+   */
+  dimension?: number;
+  /**
+   * Independent projections that are averaged; their spread gives the error.
+   */
+  replicates?: number;
 }
 /**
  * The Fisher information's spectrum and its entropies.

@@ -8,43 +8,66 @@ export interface TermBlock {
   readonly b: Tensor2D; // (S, q)
   /** Which of the block's rows each token belongs to. */
   readonly example: Int32Array; // (S)
-  /** Where each of the block's rows stands in the kernel. */
+  /** Where each of the block's rows stands among the rows given. */
   readonly rows: Int32Array;
 }
 
-/** A kernel under construction, in double precision on the host. */
+/**
+ * A kernel under construction, in double precision on the host. Its rows and columns stand in the order in which batches
+ * bring them (block, class, row of the block), so that adding to it is one run over memory; `unfold` puts them in place.
+ */
 export interface KernelSum {
-  readonly rows: number; // N
-  readonly classes: number; // C
-  readonly data: Float64Array; // (N, C, N, C)
+  readonly height: number; // N·C
+  readonly width: number; // M·C
+  readonly data: Float64Array; // (N·C, M·C)
 }
 
-export const emptyKernel = (rows: number, classes: number): KernelSum =>
-  ({ rows, classes, data: new Float64Array((rows * classes) ** 2) });
+export const emptyKernel = (height: number, width: number): KernelSum => ({ height, width, data: new Float64Array(height * width) });
 
-/** Adds coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u) of every pair of rows to `sum`. */
-export type Contraction = (blocks: readonly TermBlock[], coefficient: number, sum: KernelSum) => void;
+/**
+ * Adds coefficient · Σ_{t,u} (a^c_t · a'^d_u)(b_t · b'_u) of every pair of rows to `sum`. Without `right` the kernel is of
+ * the left rows with themselves, and only entries on and below the diagonal are filled.
+ */
+export type Contraction = (left: readonly TermBlock[], right: readonly TermBlock[] | null, coefficient: number, sum: KernelSum) => void;
 
-/** The kernel index (i, c) of a block's rows, class-major: (C · rows). */
-export function kernelIndex(block: TermBlock, classes: number): Int32Array {
-  const index = new Int32Array(classes * block.rows.length);
-  for (let c = 0; c < classes; c++) block.rows.forEach((row, k) => { index[c * block.rows.length + k] = row * classes + c; });
-  return index;
+/** Where each of a sum's rows belongs: the kernel index (i, c), i·C + c. */
+export function kernelOrder(blocks: readonly { readonly rows: Int32Array }[], classes: number): Int32Array {
+  const order: number[] = [];
+  for (const { rows } of blocks) for (let c = 0; c < classes; c++) for (const row of rows) order.push(row * classes + c);
+  return Int32Array.from(order);
 }
 
-/** (K + Kᵀ)/2 in place: matrix products are symmetric to rounding only. */
-export function symmetrise(data: Float64Array, size: number): void {
-  for (let i = 0; i < size; i++) {
-    for (let j = 0; j < i; j++) {
-      const mean = (data[i * size + j]! + data[j * size + i]!) / 2;
-      data[i * size + j] = mean;
-      data[j * size + i] = mean;
-    }
+/** Where each block's rows start in a sum. */
+export function blockStarts(blocks: readonly TermBlock[]): number[] {
+  let at = 0;
+  return blocks.map(({ a, rows }) => { const start = at; at += a.length * rows.length; return start; });
+}
+
+/** Adds coefficient · `values` (height, width) at a place of a sum. */
+export function addAt(sum: KernelSum, values: Float32Array, height: number, width: number, top: number, left: number, coefficient: number): void {
+  for (let x = 0; x < height; x++) {
+    const to = (top + x) * sum.width + left, from = x * width;
+    for (let y = 0; y < width; y++) sum.data[to + y]! += coefficient * values[from + y]!;
   }
 }
 
-export function trace(data: Float64Array, size: number): number {
+/** The kernel (N, C, M, C) that a sum holds. Without `right` the lower triangle tells all of it. */
+export function unfold(sum: KernelSum, left: Int32Array, right: Int32Array | null): Float64Array {
+  const out = new Float64Array(sum.data.length);
+  const columns = right ?? left;
+  for (let x = 0; x < sum.height; x++) {
+    for (let y = 0; y < (right === null ? x + 1 : sum.width); y++) {
+      const value = sum.data[x * sum.width + y]!;
+      out[left[x]! * sum.width + columns[y]!] = value;
+      if (right === null) out[left[y]! * sum.width + left[x]!] = value;
+    }
+  }
+  return out;
+}
+
+/** The trace of a kernel of rows with themselves. */
+export function trace({ height, width, data }: KernelSum): number {
   let sum = 0;
-  for (let i = 0; i < size; i++) sum += data[i * size + i]!;
+  for (let x = 0; x < Math.min(height, width); x++) sum += data[x * width + x]!;
   return sum;
 }

@@ -4,58 +4,67 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
-import { kernelIndex, type Contraction, type TermBlock } from './contraction.ts';
+import { addAt, type Contraction, type TermBlock } from './contraction.ts';
 
 /** Bytes of one slice of gradients. Two to three such arrays live at once. */
 const SLICE_BYTES = 64 * 2 ** 20;
 /** A single float32 sum's length: keeps its rounding near 1e-6 even where a backend adds one after another. */
 const SLICE_LENGTH = 32768;
+/** Rows of the Gram matrix that are made at once: of a symmetric one, the part right of the diagonal is left out. */
+export const GRAM_ROWS = 256;
 
 /** How many of the p columns one slice takes. */
 export function sliceWidth(p: number, q: number, gradients: number): number {
   return Math.max(1, Math.min(p, Math.floor(SLICE_BYTES / (4 * q * gradients)), Math.floor(SLICE_LENGTH / q)));
 }
 
-/** A block's tokens as a rectangle: index (R · T) of each row's tokens, S where it has no more. */
-function rectangle({ example, rows }: TermBlock): { readonly index: Int32Array; readonly width: number } {
+/** A block's tokens as a rectangle: index (R · T) of each row's tokens, S where it has no more; null where the tokens stand so already. */
+function rectangle({ example, rows }: TermBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => { counts[k]!++; });
   const width = counts.reduce((a, b) => Math.max(a, b), 1);
+  if (example.length === rows.length * width && example.every((k, t) => k === Math.floor(t / width))) return null;
   const index = new Int32Array(rows.length * width).fill(example.length);
   counts.fill(0);
   example.forEach((k, t) => { index[k * width + counts[k]!++] = t; });
-  return { index, width };
+  return index;
 }
 
 /** (S, k) → (R, T, k), zero where a row has no more tokens. */
-function spread(x: Tensor2D, index: Tensor1D, rows: number): Tensor3D {
+function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
   const k = x.shape[1];
-  return tf.reshape(tf.gather(tf.concat([x, tf.zeros([1, k])], 0), index), [rows, index.shape[0] / rows, k]) as Tensor3D;
+  const filled = index === null ? x : tf.gather(tf.concat([x, tf.zeros([1, k])], 0), index);
+  return tf.reshape(filled, [rows, filled.shape[0] / rows, k]) as Tensor3D;
 }
 
-export const explicit: Contraction = (blocks, coefficient, { rows, classes, data }) => {
-  const size = rows * classes;
-  const p = blocks[0]!.a[0]!.shape[1], q = blocks[0]!.b.shape[1];
-  const step = sliceWidth(p, q, size);
-  const index = Int32Array.from(blocks.flatMap((block) => [...kernelIndex(block, classes)])); // (N · C)
+/** What turns a slice of one set's `a` into gradients (gradients of the set, width · q). */
+function gradients(blocks: readonly TermBlock[]): (start: number, width: number) => Tensor2D {
+  const layouts = blocks.map((block) => { const index = rectangle(block); return index === null ? null : tf.tensor1d(index, 'int32'); }); // (R · T)
+  const inputs = blocks.map((block, k) => spread(block.b, layouts[k]!, block.rows.length)); // (R, T, q)
+  return (start, width) => tf.tidy(() => tf.concat(blocks.flatMap((block, k) => block.a.map((a) => {
+    const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
+    const product = tf.matMul(spread(whole, layouts[k]!, block.rows.length), inputs[k]!, true, false); // (R, width, q)
+    return tf.reshape(product, [block.rows.length, width * block.b.shape[1]]);
+  })), 0) as Tensor2D);
+}
+
+export const explicit: Contraction = (left, right, coefficient, sum) => {
+  const p = left[0]!.a[0]!.shape[1], q = left[0]!.b.shape[1];
+  const step = sliceWidth(p, q, Math.max(sum.height, sum.width));
   tf.tidy(() => {
-    const layouts = blocks.map((block) => tf.tensor1d(rectangle(block).index, 'int32')); // (R · T)
-    const inputs = blocks.map((block, k) => spread(block.b, layouts[k]!, block.rows.length)); // (R, T, q)
+    const ofLeft = gradients(left), ofRight = right === null ? null : gradients(right);
     for (let start = 0; start < p; start += step) {
-      const width = Math.min(step, p - start);
-      const gram = tf.tidy(() => {
-        const gradients = tf.concat(blocks.flatMap((block, k) => block.a.map((a) => {
-          const slice = spread(tf.slice(a, [0, start], [-1, width]), layouts[k]!, block.rows.length); // (R, T, width)
-          return tf.reshape(tf.matMul(slice, inputs[k]!, true, false), [block.rows.length, width * q]); // (R, width · q)
-        })), 0) as Tensor2D; // (N · C, width · q)
-        return tf.matMul(gradients, gradients, false, true); // (N · C, N · C)
+      tf.tidy(() => {
+        const width = Math.min(step, p - start);
+        const L = ofLeft(start, width), R = ofRight === null ? L : ofRight(start, width); // (N·C, width·q), (M·C, width·q)
+        for (let top = 0; top < sum.height; top += GRAM_ROWS) {
+          const rows = Math.min(GRAM_ROWS, sum.height - top);
+          const columns = right === null ? top + rows : sum.width;
+          const part = tf.tidy(() => tf.matMul(tf.slice(L, [top, 0], [rows, -1]), columns === sum.width ? R : tf.slice(R, [0, 0], [columns, -1]), false, true));
+          addAt(sum, part.dataSync<'float32'>(), rows, columns, top, 0, coefficient);
+          part.dispose();
+        }
       });
-      const values = gram.dataSync<'float32'>();
-      gram.dispose();
-      for (let x = 0; x < size; x++) {
-        const row = index[x]! * size;
-        for (let y = 0; y < size; y++) data[row + index[y]!]! += coefficient * values[x * size + y]!;
-      }
     }
   });
 };

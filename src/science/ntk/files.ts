@@ -6,14 +6,15 @@ import { UserFault } from '../../api.ts';
 import type { Premise } from './delta.ts';
 import { readNpy } from '../io/npy.ts';
 
-/** All of them; a full cell has neither kernel-lora.npy nor premise.json. */
-export const KERNEL_FILES = ['kernel-full.npy', 'kernel-lora.npy', 'logits.npy', 'layers.json', 'rows.json', 'premise.json'] as const;
+/** All that there can be: of the kernels those that were asked for, for full fine-tuning only the full one and no premise. */
+export const KERNEL_FILES = ['kernel-full.npy', 'kernel-lora.npy', 'kernel-full-layers.npy', 'kernel-lora-layers.npy', 'logits.npy', 'layers.json', 'methods.json', 'rows.json', 'premise.json'] as const;
 
 export interface StoredKernels {
   readonly rows: number; // N
   readonly classes: number; // C
-  readonly full: Float64Array; // (N, C, N, C)
-  /** Null for full fine-tuning. */
+  /** Null where it was not asked for. */
+  readonly full: Float64Array | null; // (N, C, N, C)
+  /** Null too for full fine-tuning. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   readonly labels: readonly number[]; // (N)
@@ -29,8 +30,9 @@ export async function readPremises(dir: string): Promise<readonly Premise[]> {
 export async function readKernels(dir: string): Promise<StoredKernels> {
   const logits = await readNpy(join(dir, 'logits.npy'));
   const [rows = 0, classes = 0] = logits.shape;
-  const kernel = async (name: string): Promise<Float64Array> => {
+  const kernel = async (name: string): Promise<Float64Array | null> => {
     const path = join(dir, name);
+    if (!existsSync(path)) return null;
     const { shape, data } = await readNpy(path);
     if (shape.join() !== [rows, classes, rows, classes].join()) throw new UserFault(`${path} has the shape [${shape.join(', ')}], its logits [${logits.shape.join(', ')}]`);
     return data instanceof Float64Array ? data : Float64Array.from(data);
@@ -38,7 +40,7 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
   const list = JSON.parse(await readFile(join(dir, 'rows.json'), 'utf8')) as readonly { readonly label: number }[];
   if (list.length !== rows) throw new UserFault(`${dir}/rows.json lists ${list.length} rows, the logits have ${rows}`);
   return {
-    rows, classes, full: await kernel('kernel-full.npy'), lora: existsSync(join(dir, 'kernel-lora.npy')) ? await kernel('kernel-lora.npy') : null,
+    rows, classes, full: await kernel('kernel-full.npy'), lora: await kernel('kernel-lora.npy'),
     logits: Float64Array.from(logits.data), labels: list.map(({ label }) => label),
   };
 }

@@ -6,7 +6,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import { kernelIndex, type Contraction, type TermBlock } from './contraction.ts';
+import { addAt, blockStarts, type Contraction, type TermBlock } from './contraction.ts';
 
 function membership({ example, rows }: TermBlock): Tensor2D {
   const ones = new Float32Array(rows.length * example.length);
@@ -14,34 +14,24 @@ function membership({ example, rows }: TermBlock): Tensor2D {
   return tf.tensor2d(ones, [rows.length, example.length]); // (R, S)
 }
 
-export const gram: Contraction = (blocks, coefficient, { rows, classes, data }) => {
-  const size = rows * classes;
-  const indexes = blocks.map((block) => kernelIndex(block, classes));
+export const gram: Contraction = (left, right, coefficient, sum) => {
+  const others = right ?? left;
+  const [tops, starts] = [blockStarts(left), blockStarts(others)];
   tf.tidy(() => {
-    const members = blocks.map(membership);
-    blocks.forEach((left, x) => blocks.slice(0, x + 1).forEach((right, y) => {
-      const [R, Q] = [left.rows.length, right.rows.length];
-      const similarity = tf.matMul(left.b, right.b, false, true); // (S, S')
-      for (let c = 0; c < classes; c++) {
-        // A block with itself: class pairs (c, d) and (d, c) mirror each other.
-        for (let d = 0; d < (x === y ? c + 1 : classes); d++) {
+    const ofLeft = left.map(membership), ofRight = right === null ? ofLeft : right.map(membership);
+    left.forEach((x, i) => others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
+      const similarity = tf.matMul(x.b, y.b, false, true); // (S, S')
+      x.a.forEach((a, c) => {
+        // A block with itself: the class pairs (c, d) and (d, c) mirror each other.
+        y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
           const pair = tf.tidy(() => {
-            const products = tf.mul(tf.matMul(left.a[c]!, right.a[d]!, false, true), similarity) as Tensor2D; // (S, S')
-            return tf.matMul(tf.matMul(members[x]!, products), members[y]!, false, true); // (R, R')
+            const products = tf.mul(tf.matMul(a, b, false, true), similarity) as Tensor2D; // (S, S')
+            return tf.matMul(tf.matMul(ofLeft[i]!, products), ofRight[j]!, false, true); // (R, R')
           });
-          const values = pair.dataSync<'float32'>();
+          addAt(sum, pair.dataSync<'float32'>(), x.rows.length, y.rows.length, tops[i]! + c * x.rows.length, starts[j]! + d * y.rows.length, coefficient);
           pair.dispose();
-          const whole = x === y && c === d; // holds both (i, j) and (j, i)
-          for (let i = 0; i < R; i++) {
-            for (let j = 0; j < Q; j++) {
-              const value = coefficient * values[i * Q + j]!;
-              const at = indexes[x]![c * R + i]!, to = indexes[y]![d * Q + j]!;
-              data[at * size + to]! += value;
-              if (!whole) data[to * size + at]! += value;
-            }
-          }
-        }
-      }
+        });
+      });
       similarity.dispose();
     }));
   });

@@ -4,35 +4,31 @@
  */
 import type { Contraction, TermBlock } from './contraction.ts';
 
-interface Gradient {
-  readonly index: number; // (i, c)
-  readonly values: Float64Array; // (p, q)
-}
-
-function gradients(block: TermBlock, classes: number): Gradient[] {
-  const q = block.b.shape[1];
-  const b = block.b.dataSync<'float32'>();
-  return block.a.flatMap((tensor, c) => {
-    const p = tensor.shape[1];
-    const a = tensor.dataSync<'float32'>();
-    return Array.from(block.rows, (row, k) => {
-      const values = new Float64Array(p * q);
-      block.example.forEach((example, t) => {
-        if (example !== k) return;
-        for (let i = 0; i < p; i++) for (let j = 0; j < q; j++) values[i * q + j]! += a[t * p + i]! * b[t * q + j]!;
+/** In a sum's order. */
+function gradients(blocks: readonly TermBlock[]): Float64Array[] {
+  return blocks.flatMap((block) => {
+    const q = block.b.shape[1];
+    const b = block.b.dataSync<'float32'>();
+    return block.a.flatMap((tensor) => {
+      const p = tensor.shape[1];
+      const a = tensor.dataSync<'float32'>();
+      return Array.from(block.rows, (_, k) => {
+        const values = new Float64Array(p * q);
+        block.example.forEach((example, t) => {
+          if (example !== k) return;
+          for (let i = 0; i < p; i++) for (let j = 0; j < q; j++) values[i * q + j]! += a[t * p + i]! * b[t * q + j]!;
+        });
+        return values;
       });
-      return { index: row * classes + c, values };
     });
   });
 }
 
-export const plain: Contraction = (blocks, coefficient, { rows, classes, data }) => {
-  const all = blocks.flatMap((block) => gradients(block, classes));
-  for (const x of all) {
-    for (const y of all) {
-      let product = 0;
-      for (let k = 0; k < x.values.length; k++) product += x.values[k]! * y.values[k]!;
-      data[x.index * rows * classes + y.index]! += coefficient * product;
-    }
-  }
+export const plain: Contraction = (left, right, coefficient, { width, data }) => {
+  const ofLeft = gradients(left), ofRight = right === null ? ofLeft : gradients(right);
+  ofLeft.forEach((x, i) => ofRight.forEach((y, j) => {
+    let product = 0;
+    for (let k = 0; k < x.length; k++) product += x[k]! * y[k]!;
+    data[i * width + j]! += coefficient * product;
+  }));
 };

@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cheaper, explicitCost, gramCost } from '../../../src/science/ntk/cost.ts';
+import { cheaper, costs, explicitCost, gramCost } from '../../../src/science/ntk/cost.ts';
 import { sliceWidth } from '../../../src/science/ntk/explicit.ts';
-import { batches, layerGroups } from '../../../src/science/ntk/kernels.ts';
+import { batches, layerGroups } from '../../../src/science/ntk/passes.ts';
 
 const test = suite('plans of a contraction');
 
@@ -24,16 +24,20 @@ test('layer groups fit the memory, each layer in one, in order', () => {
 
 test('token pairs for short rows, gradients for long ones', () => {
   const block = (rows: number, width: number): { rows: number; tokens: number; width: number } => ({ rows, tokens: rows * width, width });
-  assert.is(cheaper([block(32, 1)], 2, 384, 384), 'gram');
-  assert.is(cheaper([block(32, 128)], 2, 384, 384), 'explicit');
-  assert.is(cheaper([block(32, 64)], 2, 8, 384), 'explicit', 'LoRA\'s factors are narrow');
+  assert.is(cheaper(costs([block(32, 1)], null, 2, 384, 384)), 'gram');
+  assert.is(cheaper(costs([block(32, 128)], null, 2, 384, 384)), 'explicit');
+  assert.is(cheaper(costs([block(32, 64)], null, 2, 8, 384)), 'explicit', 'LoRA\'s factors are narrow');
 });
 
 test('costs count multiplications and additions', () => {
   // One row of 3 tokens, one class, p = 5, q = 7: gradients 2·3·5·7, Gram 2·5·7.
-  assert.is(explicitCost([{ rows: 1, tokens: 3, width: 3 }], 1, 5, 7), 2 * 3 * 35 + 2 * 35);
-  // 9 token pairs: q, then p for the one class pair, a sum and a product.
-  assert.is(gramCost([{ rows: 1, tokens: 3, width: 3 }], 1, 5, 7), 2 * 9 * (7 + 5 + 1 + 1));
+  assert.is(explicitCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7), 2 * 3 * 35 + 2 * 35);
+  // 1,000 rows with themselves: four bands of at most 256, each as far as the diagonal; with 500 others: all.
+  const many = { rows: 1000, tokens: 1000, width: 1 };
+  assert.is(explicitCost([many], null, 1, 5, 7), 2 * 1000 * 35 + 2 * (256 * 256 + 256 * 512 + 256 * 768 + 232 * 1000) * 35);
+  assert.is(explicitCost([many], [{ ...many, rows: 500 }], 1, 5, 7), 2 * 1500 * 35 + 2 * 500_000 * 35);
+  // 9 token pairs: q, then p for the one class pair and its sum over rows; two passes over the pairs.
+  assert.is(gramCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7), 2 * 9 * (7 + 5 + 1) + 40 * 9 * 2);
 });
 
 test('slices of a layer stay within memory and within one float32 sum, one column at least', () => {

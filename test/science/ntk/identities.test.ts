@@ -156,7 +156,7 @@ test('(4) every faster contraction equals the plain one', async () => {
       const fast = await kernels(lora, rows, { method, batchTokens });
       assert.ok(relative(fast.full, plain.full) < tolerance.rounding, `${method}: ${relative(fast.full, plain.full)}`);
       assert.ok(relative(fast.lora!, plain.lora!) < tolerance.rounding, `${method}: ${relative(fast.lora!, plain.lora!)}`);
-      fast.layers.forEach((layer, i) => assert.ok(Math.abs(layer.full / plain.layers[i]!.full - 1) < tolerance.rounding));
+      fast.layers.forEach((layer, i) => assert.ok(Math.abs(layer.full! / plain.layers[i]!.full! - 1) < tolerance.rounding));
     }
   }
 });

@@ -58,7 +58,7 @@ test('each layer\'s trace is that of its own block', async () => {
       const K = finiteDifferenceKernel(model.weights, rows, options, names);
       return Array.from({ length: 15 }, (_, i) => K[i * 16]!).reduce((a, b) => a + b);
     };
-    assert.ok(Math.abs(full / trace([`${layer}.W`]) - 1) < tolerance.double);
+    assert.ok(Math.abs(full! / trace([`${layer}.W`]) - 1) < tolerance.double);
     assert.ok(Math.abs(low! / trace([`${layer}.A`, `${layer}.B`]) - 1) < tolerance.double);
   }
   model.dispose();

@@ -1,0 +1,53 @@
+/** Our side of the theory bench: the same kernel as bench/peers/theory_torch.py, on TensorFlow. */
+import { text } from 'node:stream/consumers';
+import { loadBackend } from '../../src/compute/backend.ts';
+import lora from '../../plugins/adapters/lora.ts';
+import full from '../../plugins/adapters/full.ts';
+import bert from '../../plugins/models/bert.ts';
+import { fisher } from '../../src/science/fisher/fisher.ts';
+import { adaptedModel } from '../../src/science/nn/adapted-model.ts';
+import { readConfig } from '../../src/science/nn/head.ts';
+import { openNetwork } from '../../src/science/nn/network.ts';
+import type { Architecture, HostTensor } from '../../src/science/nn/types.ts';
+import { kernelSet, type KernelOptions } from '../../src/science/ntk/kernels.ts';
+import { wave, type TheoryJob, type TheoryResult } from '../theory.ts';
+
+const job = JSON.parse(await text(process.stdin)) as TheoryJob;
+const info = await loadBackend('tensorflow', { threads: job.threads });
+const architecture = await bert.load() as Architecture;
+const linears = architecture.linears(architecture.parseConfig(await readConfig(job.model), 2));
+const adapted = linears.filter(({ adaptable }) => adaptable);
+const created = await (job.kernel === 'lora' ? lora : full).load().then((implementation) => implementation.create(job.kernel === 'lora' ? { rank: job.rank, alpha: job.alpha } : {}, { architecture, linears }));
+const factors = new Map<string, HostTensor>(adapted.flatMap(({ name, in: n, out: m }, index): [string, HostTensor][] => {
+  const names = created.factors(name);
+  return names === null ? [] : [[names.A, wave(job.rank, n, 0.05, index)], [names.B, wave(m, job.rank, 0.01, index + 0.5)]];
+}));
+const adapter = { ...created, initial: () => factors };
+const head = new Map<string, HostTensor>([
+  ['classifier.weight', { shape: [2, job.head[0]!.length], data: Float32Array.from(job.head.flat()) }],
+  ['classifier.bias', { shape: [2], data: new Float32Array(2) }],
+]);
+const network = await openNetwork({ architecture, model: { path: job.model, digest: null }, adapter, classes: 2, seed: 0, head, evaluation: true });
+const model = adaptedModel(network);
+const rows = job.rows.map(({ ids }) => ({ ids: Int32Array.from(ids), typeIds: new Int32Array(ids.length) }));
+const options: KernelOptions = { which: [job.kernel], memoryMB: job.memory_mb, ...(job.projection === undefined ? {} : { projection: { ...job.projection, seed: 1 } }) };
+
+if (job.warmup > 0) await kernelSet(model, rows.slice(0, job.warmup), null, options);
+const started = performance.now();
+const found = await kernelSet(model, rows, null, options);
+const seconds = (performance.now() - started) / 1000;
+const kernel = found[job.kernel]!;
+let trace = 0, squares = 0;
+const size = rows.length * 2;
+for (let x = 0; x < size; x++) trace += kernel.data[x * size + x]!;
+for (const value of kernel.data) squares += value ** 2;
+const spectrum = performance.now();
+if (job.fisher) fisher(kernel.data, Float64Array.from(found.logits), rows.map((_, i) => i % 2), { tolerance: 1e-6, alphas: [0.5, 2] });
+const fisherSeconds = (performance.now() - spectrum) / 1000;
+const operations = found.terms.reduce((sum, { method, operations: of }) => sum + (method === 'gram' ? of.gram : of.explicit), 0);
+const result: TheoryResult = {
+  seconds, trace, norm: Math.sqrt(squares), error: kernel.error, operations, fisher_seconds: fisherSeconds, groups: found.groups.length,
+  by_pairs: found.terms.filter(({ method }) => method === 'gram').length, terms: found.terms.length,
+  peak_memory_mb: process.resourceUsage().maxRSS / 1024, versions: { backend: info.name },
+};
+process.stdout.write(`${JSON.stringify(result)}\n`);

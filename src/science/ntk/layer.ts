@@ -1,0 +1,94 @@
+/** One kernel of one layer, each of its terms contracted as it is cheapest. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { AdaptedLayer } from '../nn/types.ts';
+import type { LayerTokens } from './collect.ts';
+import type { KernelSum, TermBlock } from './contraction.ts';
+import { cheaper, contractions, costs, shapeOf, type Costs, type Method } from './cost.ts';
+import { project, type Projection } from './projection.ts';
+import { fullTerms, loraTerms, type Term } from './terms.ts';
+
+export type KernelKind = 'full' | 'lora';
+
+/** What a layer saw of one batch of a set's rows. */
+export interface Seen {
+  readonly rows: Int32Array;
+  readonly tokens: LayerTokens;
+}
+
+export interface LayerJob {
+  readonly layer: AdaptedLayer;
+  /** Non-empty. */
+  readonly left: readonly Seen[];
+  /** Null: of the left rows with themselves. */
+  readonly right: readonly Seen[] | null;
+  readonly classes: number;
+  readonly method: 'auto' | Method;
+  readonly projection: Projection | null;
+}
+
+/** Sums that a layer's kernel is added to: what is exact, and each replicate of what is projected. */
+export interface Sums {
+  readonly exact: KernelSum;
+  readonly replicates: readonly KernelSum[];
+}
+
+/** How one term was contracted. */
+export interface TermRecord {
+  readonly layer: string;
+  readonly kernel: KernelKind;
+  /** The parameter whose gradients it is over. */
+  readonly parameter: 'W' | 'A' | 'B';
+  readonly method: Method;
+  readonly projected: boolean;
+  /** What each way to contract it costs, in the cost model's operations; of the projected sizes, where it is projected. */
+  readonly operations: Costs;
+}
+
+const parameters = { full: ['W'], lora: ['B', 'A'] } as const;
+
+/** One term over the batches of both sets. */
+interface Pair {
+  readonly left: readonly Term[];
+  readonly right: readonly Term[] | null;
+}
+
+function contract({ left, right }: Pair, job: LayerJob, sum: KernelSum): Pick<TermRecord, 'method' | 'operations'> {
+  const blocks = (terms: readonly Term[], seen: readonly Seen[]): TermBlock[] =>
+    terms.map(({ a, b }, i) => ({ a, b, example: seen[i]!.tokens.example, rows: seen[i]!.rows }));
+  const x = blocks(left, job.left), y = right === null ? null : blocks(right, job.right!);
+  const operations = costs(x.map(shapeOf), y?.map(shapeOf) ?? null, job.classes, x[0]!.a[0]!.shape[1], x[0]!.b.shape[1]);
+  const method = job.method === 'auto' ? cheaper(operations) : job.method;
+  contractions[method](x, y, left[0]!.coefficient, sum);
+  return { method, operations };
+}
+
+function contractProjected({ left, right }: Pair, name: string, projection: Projection, job: LayerJob, sums: readonly KernelSum[]): Pick<TermRecord, 'method' | 'operations'> {
+  let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
+  sums.forEach((sum, replicate) => tf.tidy(() => {
+    const terms = project([...left, ...(right ?? [])], projection, name, replicate); // both sets under the same signs
+    record = contract({ left: terms.slice(0, left.length), right: right === null ? null : terms.slice(left.length) }, job, sum);
+  }));
+  return record!;
+}
+
+/** Adds a layer's kernel to the sums; nothing where no LoRA adapts the layer and K_LoRA is asked for. */
+export function addLayer(kernel: KernelKind, job: LayerJob, { exact, replicates }: Sums): TermRecord[] {
+  const { layer, left, right, projection } = job;
+  const factors = layer.lora;
+  if (kernel === 'lora' && factors === undefined) return [];
+  const termsOf = ({ tokens }: Seen): Term[] => kernel === 'full' ? fullTerms(tokens) : loraTerms(tokens, factors!);
+  const records: TermRecord[] = [];
+  tf.tidy(() => {
+    const ofLeft = left.map(termsOf), ofRight = right?.map(termsOf) ?? null;
+    ofLeft[0]!.forEach(({ a, b }, k) => {
+      const pair: Pair = { left: ofLeft.map((terms) => terms[k]!), right: ofRight?.map((terms) => terms[k]!) ?? null };
+      const parameter = parameters[kernel][k]!;
+      const projected = projection !== null && Math.max(a[0]!.shape[1], b.shape[1]) > projection.dimension;
+      records.push({
+        layer: layer.name, kernel, parameter, projected,
+        ...(projected ? contractProjected(pair, `${layer.name}.${parameter}`, projection, job, replicates) : contract(pair, job, exact)),
+      });
+    });
+  });
+  return records;
+}

@@ -1,0 +1,30 @@
+/** How many forward passes a kernel takes, and over what: batches of rows, groups of layers. */
+import type { AdaptedLayer } from '../nn/types.ts';
+
+/** Rows of like length together, at most `batchTokens` of padded tokens (one row at least). */
+export function batches(lengths: readonly number[], batchTokens: number): Int32Array[] {
+  const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
+  const out: number[][] = [];
+  for (const i of order) { // ascending: the row at hand is the longest so far
+    const last = out[out.length - 1];
+    if (last !== undefined && (last.length + 1) * lengths[i]! <= batchTokens) last.push(i);
+    else out.push([i]);
+  }
+  return out.map((rows) => Int32Array.from(rows));
+}
+
+/** Bytes of a layer's h and δ over so many tokens. */
+export const layerBytes = (layer: AdaptedLayer, tokens: number, classes: number): number => 4 * tokens * (layer.in + classes * layer.out);
+
+/** Layers whose h and δ over `tokens` tokens fit the memory, one layer at least. */
+export function layerGroups(layers: readonly AdaptedLayer[], tokens: number, classes: number, memoryMB: number): AdaptedLayer[][] {
+  const groups: AdaptedLayer[][] = [];
+  let bytes = Infinity;
+  for (const layer of layers) {
+    const own = layerBytes(layer, tokens, classes);
+    if (bytes + own > memoryMB * 2 ** 20) { groups.push([]); bytes = 0; }
+    groups[groups.length - 1]!.push(layer);
+    bytes += own;
+  }
+  return groups;
+}
