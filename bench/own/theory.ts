@@ -15,9 +15,11 @@ import { wave, type TheoryJob, type TheoryResult } from '../theory.ts';
 const job = JSON.parse(await text(process.stdin)) as TheoryJob;
 const info = await loadBackend('tensorflow', { threads: job.threads });
 const architecture = await bert.load() as Architecture;
-const linears = architecture.linears(architecture.parseConfig(await readConfig(job.model), 2));
-const adapted = linears.filter(({ adaptable }) => adaptable);
-const created = await (job.kernel === 'lora' ? lora : full).load().then((implementation) => implementation.create(job.kernel === 'lora' ? { rank: job.rank, alpha: job.alpha } : {}, { architecture, linears }));
+const config = architecture.parseConfig(await readConfig(job.model), 2);
+const shape = { architecture, linears: architecture.linears(config), parameters: architecture.parameters(config) };
+const adapted = shape.linears.filter(({ adaptable }) => adaptable);
+const implementation = await (job.kernel === 'lora' ? lora : full).load();
+const created = await implementation.create(job.kernel === 'lora' ? { rank: job.rank, alpha: job.alpha } : {}, shape);
 const factors = new Map<string, HostTensor>(adapted.flatMap(({ name, in: n, out: m }, index): [string, HostTensor][] => {
   const names = created.factors(name);
   return names === null ? [] : [[names.A, wave(job.rank, n, 0.05, index)], [names.B, wave(m, job.rank, 0.01, index + 0.5)]];

@@ -21,9 +21,9 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernelSet }, { describeKernels }, { premises }, { writeNpy }] = await Promise.all([
+  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernelSet }, { describeKernels }, { resumeIn }, { premises }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/delta.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/resume.ts'), import('../../src/science/ntk/delta.ts'),
     import('../../src/science/io/npy.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -50,6 +50,7 @@ async function run(context: RunContext): Promise<void> {
       // A model without LoRA has the full kernel only, whatever was asked for.
       which: adapted.layers.some(({ lora }) => lora !== undefined) ? params.kernels : ['full'],
       perLayer: params.per_layer, memoryMB: params.memory_mb, progress: context.progress, signal: context.signal,
+      ...(context.resumeDir === undefined ? {} : { resume: resumeIn(context.resumeDir) }),
       ...(params.method === 'projected' ? { projection: params.projection! } : { method: params.method }),
     });
     const N = rows.length, C = classes.length;

@@ -16,19 +16,19 @@ export interface TermBlock {
  * A kernel under construction, in double precision on the host. Its rows and columns stand in the order in which batches
  * bring them (block, class, row of the block), so that adding to it is one run over memory; `unfold` puts them in place.
  */
-export interface KernelSum {
+export interface Accumulator {
   readonly height: number; // N·C
   readonly width: number; // M·C
   readonly data: Float64Array; // (N·C, M·C)
 }
 
-export const emptyKernel = (height: number, width: number): KernelSum => ({ height, width, data: new Float64Array(height * width) });
+export const accumulator = (height: number, width: number): Accumulator => ({ height, width, data: new Float64Array(height * width) });
 
 /**
  * Adds coefficient · Σ_{t,u} (a^c_t · a'^d_u)(b_t · b'_u) of every pair of rows to `sum`. Without `right` the kernel is of
  * the left rows with themselves, and only entries on and below the diagonal are filled.
  */
-export type Contraction = (left: readonly TermBlock[], right: readonly TermBlock[] | null, coefficient: number, sum: KernelSum) => void;
+export type Contraction = (left: readonly TermBlock[], right: readonly TermBlock[] | null, coefficient: number, sum: Accumulator) => void;
 
 /** Where each of a sum's rows belongs: the kernel index (i, c), i·C + c. */
 export function kernelOrder(blocks: readonly { readonly rows: Int32Array }[], classes: number): Int32Array {
@@ -44,7 +44,7 @@ export function blockStarts(blocks: readonly TermBlock[]): number[] {
 }
 
 /** Adds coefficient · `values` (height, width) at a place of a sum. */
-export function addAt(sum: KernelSum, values: Float32Array, height: number, width: number, top: number, left: number, coefficient: number): void {
+export function addAt(sum: Accumulator, values: Float32Array, height: number, width: number, top: number, left: number, coefficient: number): void {
   for (let x = 0; x < height; x++) {
     const to = (top + x) * sum.width + left, from = x * width;
     for (let y = 0; y < width; y++) sum.data[to + y]! += coefficient * values[from + y]!;
@@ -52,7 +52,7 @@ export function addAt(sum: KernelSum, values: Float32Array, height: number, widt
 }
 
 /** The kernel (N, C, M, C) that a sum holds. Without `right` the lower triangle tells all of it. */
-export function unfold(sum: KernelSum, left: Int32Array, right: Int32Array | null): Float64Array {
+export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | null): Float64Array {
   const out = new Float64Array(sum.data.length);
   const columns = right ?? left;
   for (let x = 0; x < sum.height; x++) {
@@ -66,8 +66,35 @@ export function unfold(sum: KernelSum, left: Int32Array, right: Int32Array | nul
 }
 
 /** The trace of a kernel of rows with themselves. */
-export function trace({ height, width, data }: KernelSum): number {
+export function accumulatedTrace({ height, width, data }: Accumulator): number {
   let sum = 0;
   for (let x = 0; x < Math.min(height, width); x++) sum += data[x * width + x]!;
+  return sum;
+}
+
+/** A symmetric kernel in the rows' order, in double precision. */
+export interface KernelSum {
+  readonly rows: number; // N
+  readonly classes: number; // C
+  readonly data: Float64Array; // (N, C, N, C)
+}
+
+export const emptyKernel = (rows: number, classes: number): KernelSum =>
+  ({ rows, classes, data: new Float64Array((rows * classes) ** 2) });
+
+/** (K + Kᵀ)/2 in place: matrix products are symmetric to rounding only. */
+export function symmetrise(data: Float64Array, size: number): void {
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < i; j++) {
+      const mean = (data[i * size + j]! + data[j * size + i]!) / 2;
+      data[i * size + j] = mean;
+      data[j * size + i] = mean;
+    }
+  }
+}
+
+export function trace(data: Float64Array, size: number): number {
+  let sum = 0;
+  for (let i = 0; i < size; i++) sum += data[i * size + i]!;
   return sum;
 }

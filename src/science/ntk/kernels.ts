@@ -6,7 +6,7 @@
 import { UserFault } from '../../api.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../nn/types.ts';
 import { collect, type Collected } from './collect.ts';
-import { emptyKernel, kernelOrder, trace, unfold, type KernelSum } from './contraction.ts';
+import { accumulatedTrace, accumulator, kernelOrder, unfold, type Accumulator } from './contraction.ts';
 import type { Method } from './cost.ts';
 import { addLayer, type KernelKind, type LayerJob, type Seen, type Sums, type TermRecord } from './layer.ts';
 import { batches, layerBytes, layerGroups } from './passes.ts';
@@ -82,13 +82,13 @@ interface Batch {
   readonly collected: Collected;
 }
 
-const emptySums = (like: KernelSum, replicates: number): Sums => ({
-  exact: emptyKernel(like.height, like.width),
-  replicates: Array.from({ length: replicates }, () => emptyKernel(like.height, like.width)),
+const emptySums = (like: Accumulator, replicates: number): Sums => ({
+  exact: accumulator(like.height, like.width),
+  replicates: Array.from({ length: replicates }, () => accumulator(like.height, like.width)),
 });
 
 function addSums(to: Sums, from: Sums): void {
-  const add = (x: KernelSum, y: KernelSum): void => { for (let i = 0; i < x.data.length; i++) x.data[i]! += y.data[i]!; };
+  const add = (x: Accumulator, y: Accumulator): void => { for (let i = 0; i < x.data.length; i++) x.data[i]! += y.data[i]!; };
   add(to.exact, from.exact);
   to.replicates.forEach((sum, r) => add(sum, from.replicates[r]!));
 }
@@ -110,9 +110,9 @@ export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], 
   const sets = [left, ...(right === null ? [] : [right])].map(rowSet);
   const tokens = sets.reduce((sum, { rows }) => sum + rows.reduce((of, { ids }) => of + ids.length, 0), 0);
   const groups = layerGroups(model.layers, tokens, classes, memoryMB);
-  const shape = emptyKernel(left.length * classes, (right ?? left).length * classes);
+  const shape = accumulator(left.length * classes, (right ?? left).length * classes);
   const orders = sets.map(({ parts }) => kernelOrder(parts.map((rows) => ({ rows })), classes));
-  const place = (sum: KernelSum): Float64Array => unfold(sum, orders[0]!, right === null ? null : orders[1]!);
+  const place = (sum: Accumulator): Float64Array => unfold(sum, orders[0]!, right === null ? null : orders[1]!);
 
   const totals = new Map(kinds.map((kind) => [kind, emptySums(shape, projection?.replicates ?? 0)]));
   const blocks = new Map<KernelKind, Map<string, Float64Array>>(kinds.map((kind) => [kind, new Map()]));
@@ -174,7 +174,7 @@ export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], 
       addSums(totals.get(kind)!, sums);
       if (records.some((record) => record.projected)) addReplicates(sums.exact, sums.replicates, right === null);
       if (!sums.exact.data.every(Number.isFinite)) throw new UserFault(`The kernel of ${job.layer.name} is not finite.`, 'The model that was trained has diverged: look at its loss.');
-      if (right === null) found[kind] = trace(sums.exact);
+      if (right === null) found[kind] = accumulatedTrace(sums.exact);
       if (perLayer) blocks.get(kind)!.set(job.layer.name, place(sums.exact));
     }
     return { layer: job.layer.name, ...found };

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedLayer } from '../nn/types.ts';
 import type { LayerTokens } from './collect.ts';
-import type { KernelSum, TermBlock } from './contraction.ts';
+import type { Accumulator, TermBlock } from './contraction.ts';
 import { cheaper, contractions, costs, shapeOf, type Costs, type Method } from './cost.ts';
 import { project, type Projection } from './projection.ts';
 import { fullTerms, loraTerms, type Term } from './terms.ts';
@@ -28,8 +28,8 @@ export interface LayerJob {
 
 /** Sums that a layer's kernel is added to: what is exact, and each replicate of what is projected. */
 export interface Sums {
-  readonly exact: KernelSum;
-  readonly replicates: readonly KernelSum[];
+  readonly exact: Accumulator;
+  readonly replicates: readonly Accumulator[];
 }
 
 /** How one term was contracted. */
@@ -52,7 +52,7 @@ interface Pair {
   readonly right: readonly Term[] | null;
 }
 
-function contract({ left, right }: Pair, job: LayerJob, sum: KernelSum): Pick<TermRecord, 'method' | 'operations'> {
+function contract({ left, right }: Pair, job: LayerJob, sum: Accumulator): Pick<TermRecord, 'method' | 'operations'> {
   const blocks = (terms: readonly Term[], seen: readonly Seen[]): TermBlock[] =>
     terms.map(({ a, b }, i) => ({ a, b, example: seen[i]!.tokens.example, rows: seen[i]!.rows }));
   const x = blocks(left, job.left), y = right === null ? null : blocks(right, job.right!);
@@ -62,7 +62,7 @@ function contract({ left, right }: Pair, job: LayerJob, sum: KernelSum): Pick<Te
   return { method, operations };
 }
 
-function contractProjected({ left, right }: Pair, name: string, projection: Projection, job: LayerJob, sums: readonly KernelSum[]): Pick<TermRecord, 'method' | 'operations'> {
+function contractProjected({ left, right }: Pair, name: string, projection: Projection, job: LayerJob, sums: readonly Accumulator[]): Pick<TermRecord, 'method' | 'operations'> {
   let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
   sums.forEach((sum, replicate) => tf.tidy(() => {
     const terms = project([...left, ...(right ?? [])], projection, name, replicate); // both sets under the same signs

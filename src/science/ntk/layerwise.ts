@@ -4,9 +4,9 @@
  */
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../nn/types.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
-import type { KernelSum, TermBlock } from './contraction.ts';
-import { cheaper, contractions } from './cost.ts';
-import { batches, layerGroups } from './kernels.ts';
+import { accumulator, kernelOrder, unfold, type KernelSum, type TermBlock } from './contraction.ts';
+import { cheaper, contractions, costs, shapeOf } from './cost.ts';
+import { batches, layerGroups } from './passes.ts';
 import type { Term } from './terms.ts';
 
 export interface WalkOptions {
@@ -61,12 +61,10 @@ export async function walkLayers(model: AdaptedModel, rows: readonly TokenRow[],
 }
 
 /** Adds one term, given batch by batch, to `sum` by the cheaper contraction. */
-export function addTerm(seen: readonly LayerBatch[], terms: readonly Term[], sum: KernelSum): void {
+export function addTerm(seen: readonly LayerBatch[], terms: readonly Term[], { rows, classes, data }: KernelSum): void {
   const blocks = terms.map(({ a, b }, k): TermBlock => ({ a, b, example: seen[k]!.tokens.example, rows: seen[k]!.rows }));
-  const shapes = blocks.map(({ example, rows }) => {
-    const counts = new Int32Array(rows.length);
-    example.forEach((k) => { counts[k]!++; });
-    return { rows: rows.length, tokens: example.length, width: counts.reduce((a, b) => Math.max(a, b), 1) };
-  });
-  contractions[cheaper(shapes, sum.classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1])](blocks, terms[0]!.coefficient, sum);
+  const found = accumulator(rows * classes, rows * classes);
+  const method = cheaper(costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]));
+  contractions[method](blocks, null, terms[0]!.coefficient, found);
+  unfold(found, kernelOrder(blocks, classes), null).forEach((value, at) => { data[at]! += value; });
 }

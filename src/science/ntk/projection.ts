@@ -10,7 +10,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { randomStream } from '../../random/random.ts';
-import type { KernelSum } from './contraction.ts';
+import type { Accumulator } from './contraction.ts';
 import type { Term } from './terms.ts';
 
 export interface Projection {
@@ -50,7 +50,7 @@ export function project(terms: readonly Term[], { dimension: k, seed }: Projecti
  *
  * Over the entries that are filled: of a kernel of rows with themselves, the lower triangle, off-diagonal ones twice.
  */
-export function addReplicates(exact: KernelSum, replicates: readonly KernelSum[], symmetric: boolean): number {
+export function addReplicates(exact: Accumulator, replicates: readonly Accumulator[], symmetric: boolean): number {
   const R = replicates.length;
   let spread = 0, norm = 0;
   for (let x = 0; x < exact.height; x++) {

@@ -23,7 +23,7 @@ const define = (cell: Cell, at: 'init' | 'final') => kernel.define([cell], { wit
 test('it is of the split\'s clean rows at a checkpoint, and reads nothing else', () => {
   const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
   const { params, inputs, assets, uses } = define(cell, 'final');
-  assert.equal(params, { architecture: 'bert', adapter: 'lora', rows: 4, max_length: 16 });
+  assert.equal(params, { architecture: 'bert', adapter: 'lora', rows: 4, max_length: 16, kernels: ['lora', 'full'], method: 'auto', per_layer: false, memory_mb: 1024 });
   assert.equal([inputs['model']!.kind, inputs['model']!.cell], ['train', cell]);
   assert.equal([inputs['rows']!.kind, inputs['rows']!.with], ['data', { split: 'validation' }]);
   assert.equal(assets, { model: `file:${checkpoint}` });
@@ -43,12 +43,12 @@ test('at init it is shared by every attack, learning rate and number of steps', 
   assert.is(start({ evaluate: { batch_size: 1 }, fisher: {} }), plain);
   assert.is.not(start({ seed: 2 }), plain);
   assert.is.not(start({ adapter: { type: 'lora', rank: 5 } }), plain);
-  assert.is.not(start({ ntk: { rows: 5, split: 'validation', at: ['init'] } }), plain);
+  assert.is.not(start({ ntk: { ...tinyCell().ntk, rows: 5 } }), plain);
 });
 
 test('LoRA: both kernels in NumPy\'s format, logits, traces by the checkpoint\'s own names, and the first rows in order', async () => {
   const ran = await chain.kernel(tinyCell(), 'final');
-  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'kernel-lora.npy', 'layers.json', 'logits.npy', 'premise.json', 'rows.json']);
+  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'kernel-lora.npy', 'layers.json', 'logits.npy', 'methods.json', 'premise.json', 'rows.json']);
   const full = await readNpy(file(ran, 'kernel-full.npy')), lora = await readNpy(file(ran, 'kernel-lora.npy')), logits = await readNpy(file(ran, 'logits.npy'));
   assert.equal([full.shape, lora.shape, logits.shape], [[4, 2, 4, 2], [4, 2, 4, 2], [4, 2]]);
 
@@ -79,13 +79,13 @@ test('a second kernel in the same process leaves no more tensors than the first'
 
 test('full fine-tuning has the full kernel alone', async () => {
   const ran = await chain.kernel(tinyCell({ adapter: { type: 'full' } }), 'final');
-  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'layers.json', 'logits.npy', 'rows.json']);
+  assert.equal((await readdir(ran.dir)).sort(), ['kernel-full.npy', 'layers.json', 'logits.npy', 'methods.json', 'rows.json']);
   const layers = JSON.parse(await readFile(file(ran, 'layers.json'), 'utf8')) as Record<string, object>;
   assert.equal(Object.keys(layers['bert.pooler.dense.weight']!), ['full']);
 });
 
 test('a split with fewer rows gives what it has, and says so', async () => {
-  const ran = await chain.kernel(tinyCell({ ntk: { rows: 40, split: 'validation', at: ['final'] } }), 'init');
+  const ran = await chain.kernel(tinyCell({ ntk: { ...tinyCell().ntk, rows: 40 } }), 'init');
   assert.equal((await readNpy(file(ran, 'logits.npy'))).shape, [23, 2]);
   assert.match(ran.log.join('\n'), /ntk\.rows asks for 40 rows; the split has 23/);
 });
@@ -101,6 +101,29 @@ test('other classes than the training rows\', and an empty split, are the user\'
   };
   assert.match(await faultOf(await poisonedFolder(rows, undefined, [...classes].reverse())), /classes positive, negative, the training rows negative, positive/);
   assert.match(await faultOf(await poisonedFolder([])), /has no row/);
+});
+
+test('one kernel alone, layer by layer, and by projection, with what it cost and how far off it may be', async () => {
+  const plain = await chain.kernel(tinyCell(), 'init');
+  const alone = await chain.kernel(tinyCell({ ntk: { ...tinyCell().ntk, kernels: ['lora'], per_layer: true } }), 'init');
+  assert.equal((await readdir(alone.dir)).filter((name) => name.startsWith('kernel')), ['kernel-lora-layers.npy', 'kernel-lora.npy']);
+  const blocks = await readNpy(file(alone, 'kernel-lora-layers.npy')), sum = await readNpy(file(alone, 'kernel-lora.npy'));
+  const [layers = 0, ...shape] = blocks.shape;
+  assert.equal(shape, sum.shape);
+  assert.equal(Object.keys(JSON.parse(await readFile(file(alone, 'layers.json'), 'utf8')) as object).length, layers);
+  sum.data.forEach((value, at) => {
+    let total = 0;
+    for (let layer = 0; layer < layers; layer++) total += blocks.data[layer * sum.data.length + at]!;
+    assert.ok(Math.abs(total - value) <= 1e-9 * Math.abs(value) + 1e-15);
+  });
+  assert.equal(await readFile(file(alone, 'kernel-lora.npy')), await readFile(file(plain, 'kernel-lora.npy')));
+
+  const projected = await chain.kernel(tinyCell({ ntk: { ...tinyCell().ntk, method: 'projected', projection: { dimension: 3, replicates: 2 } } }), 'init');
+  const methods = JSON.parse(await readFile(file(projected, 'methods.json'), 'utf8')) as { kernels: Record<string, { error: number | null; operations: number }>; projection: object };
+  assert.equal(methods.projection, { dimension: 3, replicates: 2, seed: tinyCell().seed });
+  assert.ok(methods.kernels['full']!.error! > 0 && methods.kernels['full']!.operations > 0);
+  assert.match(projected.log.join('\n'), /K_ff is an estimate: gradients projected to 3 × 3/);
+  assert.is((JSON.parse(await readFile(file(plain, 'methods.json'), 'utf8')) as typeof methods).kernels['full']!.error, null);
 });
 
 test.run();

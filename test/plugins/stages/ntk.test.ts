@@ -28,7 +28,7 @@ test('LoRA: the kernels under their checkpoints\' names, alignment with the full
   assert.equal((await readdir(ran.dir)).sort(), ['final', 'init', 'metrics.json']);
   for (const at of ['init', 'final'] as const) {
     for (const name of await readdir(kernels[at].dir)) assert.equal(await readFile(file(ran, at, name)), await readFile(file(kernels[at], name)));
-    assert.is((await readdir(file(ran, at))).length, 6);
+    assert.is((await readdir(file(ran, at))).length, 7);
   }
   const metrics = await metricsOf(ran);
   assert.equal(Object.keys(metrics).sort(), ['final.alignment', 'final.delta.largest', 'final.delta.semidefinite_layers', 'final.full.mean_trace', 'final.lora.mean_trace', 'final.rows', 'full.drift', 'full.rotation', 'init.alignment',
