@@ -1,26 +1,35 @@
 /** Runs each side of a bench in a process of its own: a JSON job on standard input, a JSON line on standard output. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const benchDir = dirname(fileURLToPath(import.meta.url));
-const venv = join(benchDir, '..', '.cache', 'bench-venv');
+const cache = join(benchDir, '..', '.cache');
 
 /** Python with the peers of bench/requirements.txt, made once under .cache/. DOSIMETER_BENCH_PYTHON names another one. */
-export function peerPython(): string {
-  const given = process.env['DOSIMETER_BENCH_PYTHON'];
-  if (given !== undefined) return given;
-  const python = join(venv, 'bin', 'python');
-  if (!existsSync(join(venv, 'ready'))) {
-    mkdirSync(dirname(venv), { recursive: true });
-    process.stderr.write('installing the peers of bench/requirements.txt (once) …\n');
-    for (const [command, args] of [['python3', ['-m', 'venv', venv]], [python, ['-m', 'pip', 'install', '-q', '-r', join(benchDir, 'requirements.txt')]], ['touch', [join(venv, 'ready')]]] as const) {
-      const { status } = spawnSync(command, [...args], { stdio: ['ignore', 'inherit', 'inherit'] });
-      if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}`);
-    }
+export const peerPython = (): string => process.env['DOSIMETER_BENCH_PYTHON'] ?? join(installOnce('bench-venv', (venv) => venvOf(venv, 'requirements.txt')), 'bin', 'python');
+
+/** The steps that make a Python environment with what one of bench/requirements*.txt asks for. */
+export const venvOf = (venv: string, requirements: string): readonly Step[] => [
+  ['python3', ['-m', 'venv', venv]],
+  [join(venv, 'bin', 'python'), ['-m', 'pip', 'install', '-q', '-r', join(benchDir, requirements)]],
+];
+
+export type Step = readonly [command: string, args: readonly string[]];
+
+/** A folder under .cache/, made by `steps` the first time. */
+export function installOnce(name: string, steps: (dir: string) => readonly Step[]): string {
+  const dir = join(cache, name);
+  if (existsSync(join(dir, 'ready'))) return dir;
+  mkdirSync(dir, { recursive: true });
+  process.stderr.write(`installing the peers into .cache/${name} (once) …\n`);
+  for (const [command, args] of steps(dir)) {
+    const { status } = spawnSync(command, [...args], { cwd: dir, stdio: ['ignore', 'inherit', 'inherit'] });
+    if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}`);
   }
-  return python;
+  writeFileSync(join(dir, 'ready'), '');
+  return dir;
 }
 
 /** Runs `command` with `job` on its standard input; resolves to the last line that it prints, parsed. */

@@ -1,20 +1,24 @@
-/** `npm run bench -- NAME [--json] [--rounds N]`: one script a claim, each against its peer. */
+/** `npm run bench -- NAME [--json] [--rounds N] [--quick] [--slow]`: one script a bench, each side against its peers. */
 import { parseArgs } from 'node:util';
 import { printClaim, type Claim } from './claims.ts';
 
-const benches: Readonly<Record<string, () => Promise<{ bench(options: { rounds?: number }): AsyncGenerator<Claim> }>>> = {
+interface BenchOptions { readonly rounds?: number; readonly quick?: boolean; readonly slow?: boolean }
+
+const benches: Readonly<Record<string, () => Promise<{ bench(options: BenchOptions): AsyncGenerator<Claim> }>>> = {
+  engine: () => import('./engine.ts'),
   train: () => import('./train.ts'),
   theory: () => import('./theory.ts'),
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, rounds: { type: 'string' } } });
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, rounds: { type: 'string' }, slow: { type: 'boolean' } } });
 const chosen = positionals[0] === undefined ? undefined : benches[positionals[0]];
 if (chosen === undefined) {
-  process.stderr.write(`usage: npm run bench -- ${Object.keys(benches).join('|')} [--json] [--rounds N]\n`);
+  process.stderr.write(`usage: npm run bench -- ${Object.keys(benches).join('|')} [--json] [--rounds N] [--quick] [--slow]\n`);
   process.exitCode = 2;
 } else {
   const { bench } = await chosen();
-  for await (const claim of bench(values.rounds === undefined ? {} : { rounds: Number(values.rounds) })) {
+  const { rounds, quick = false, slow = false } = values;
+  for await (const claim of bench({ quick, slow, ...(rounds === undefined ? {} : { rounds: Number(rounds) }) })) {
     process.stdout.write(`${values.json === true ? JSON.stringify(claim) : printClaim(claim)}\n`);
   }
 }

@@ -1,0 +1,13 @@
+/** A trivial second stage: reads the first one's file and writes one of its own. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { defineStage } from 'dosimeter';
+
+export default defineStage({
+  name: 'bench-train', summary: 'Squares the rate.', compute: false, scope: 'cell', inline: true,
+  define: ([cell]) => ({ params: {}, inputs: { rows: { kind: 'bench-poison', cell } } }),
+  async run({ inputs, outDir }) {
+    const rate = Number(readFileSync(join(inputs.rows.dir, 'rows.txt'), 'utf8'));
+    writeFileSync(join(outDir, 'model.txt'), `${rate * rate}\n`);
+  },
+});
