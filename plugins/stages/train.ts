@@ -8,6 +8,7 @@ import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { Journal } from '../../src/science/train/journal.ts';
 import type { TrainHooks } from '../../src/science/train/loop.ts';
+import type { Meeting } from '../../src/science/train/pack-meeting.ts';
 import type { TrainSettings } from '../../src/science/train/settings.ts';
 import type { resumeBySchedule } from '../../src/science/train/resume.ts';
 
@@ -90,7 +91,8 @@ function resumable(context: RunContext, journal: Journal, complete: (step: numbe
   };
 }
 
-async function run(context: RunContext): Promise<void> {
+/** @param trainer in place of the loop: where the stage is a member of a pack */
+async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
   const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }, { trainingJournal }, { checkpointFolder, checkpointSteps }, { classWeightsOf }, resume] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/loop.ts'), import('../../src/science/train/batches.ts'),
@@ -130,7 +132,7 @@ async function run(context: RunContext): Promise<void> {
       const kept = checkpointSteps(settings.checkpoints ?? 0, total), folder = checkpointFolder(keep);
       const every = Math.ceil(total / 100);
       try {
-        trained = await loop.train(network, tokenised, loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), {
+        trained = await (trainer ?? loop.train)(network, tokenised, loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), {
           onStep: async (record, batch) => {
             journal.add(record, batch);
             if (record.step % every === 0) context.log(`step ${record.step} of ${total}: loss ${record.loss.toPrecision(5)}, learning rate ${record.learning_rate.toPrecision(4)}`);
@@ -170,6 +172,37 @@ async function run(context: RunContext): Promise<void> {
   }
 }
 
+/** What a packed training knows; a stage with any other parameter has a feature that only training alone has. */
+const PACKED_STAGE = ['architecture', 'adapter', 'seed', 'train'];
+const PACKED_TRAIN = ['steps', 'epochs', 'batch_size', 'max_length', 'optimizer', 'learning_rate', 'weight_decay', 'beta1', 'beta2', 'epsilon', 'schedule', 'warmup', 'shuffle', 'dropout'];
+const PACKED_ADAPTER = ['type', 'rank', 'alpha', 'rank_pattern', 'alpha_pattern', 'targets', 'exclude', 'layers', 'rslora', 'init', 'dropout', 'bias', 'freeze_a'];
+
+const onlyHas = (object: JsonObject, known: readonly string[]): boolean => Object.keys(object).every((name) => known.includes(name));
+
+/** Equal for stages whose trainings can share a pack; null for one that trains alone: no LoRA, nothing to train, dropout, trained biases, a frozen A, … */
+function packKey(params: JsonObject, model: string): string | null {
+  const adapter = params['adapter'] as JsonObject, train = params['train'] as JsonObject;
+  if (!onlyHas(params, PACKED_STAGE) || !onlyHas(train, PACKED_TRAIN) || !onlyHas(adapter, PACKED_ADAPTER)) return null;
+  if (adapter['type'] !== 'lora' || adapter['dropout'] || (adapter['bias'] ?? 'none') !== 'none' || adapter['freeze_a'] === true) return null;
+  if (train['steps'] === 0 || train['dropout'] !== 0) return null;
+  const { optimizer, beta1 = null, beta2 = null, epsilon = null } = train;
+  return JSON.stringify([params['architecture'], model, optimizer, beta1, beta2, epsilon]);
+}
+
+/** Each goes its own way but for the training itself, where they meet. */
+function runPacked(contexts: readonly RunContext[]): Promise<void>[] {
+  const meeting = import('../../src/science/train/pack-meeting.ts').then(({ openMeeting }) => openMeeting(contexts.length));
+  return contexts.map(async (context) => {
+    const { train, leave } = await meeting;
+    let came = false;
+    try {
+      await run(context, (...call) => { came = true; return train(...call); });
+    } finally {
+      if (!came) leave();
+    }
+  });
+}
+
 export default defineStage({
   name: 'train',
   summary: 'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where it starts.',
@@ -197,4 +230,12 @@ export default defineStage({
   resources: () => ({ cpu: 1 }),
   preflight,
   run,
+  pack: {
+    key: ({ params, assets }) => packKey(params, assets!['model']!),
+    memoryMB: async ({ params, assets }) => {
+      const [{ findModelDir }, { packMemoryMB }] = await Promise.all([import('../../src/data/model-folder.ts'), import('../../src/science/train/pack-memory.ts')]);
+      return packMemoryMB(params, await findModelDir(assets['model']!.path));
+    },
+    run: runPacked,
+  },
 });

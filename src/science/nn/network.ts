@@ -22,6 +22,8 @@ export interface Network {
   readonly architecture: Architecture;
   readonly adapter: Adapter;
   readonly classes: number;
+  /** The architecture's own, for `Architecture.forward`. */
+  readonly config: unknown;
   readonly linears: readonly LinearLayer[];
   /** Every parameter, the model's and the adapter's. */
   readonly parameters: readonly ParameterSpec[];
@@ -104,7 +106,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     });
   };
   return {
-    architecture, adapter, classes, trainable, initial, forward,
+    architecture, adapter, classes, config, trainable, initial, forward,
     linears: architecture.linears(config),
     parameters: [...modelParameters, ...adapter.parameters],
     changed: modelParameters.map(({ name }) => name).filter((name) => own.has(name)),

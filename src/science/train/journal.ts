@@ -1,12 +1,15 @@
 /** What a training has been so far: its history and what it took, in a form that outlives a kill. */
 import { memoryUsage } from 'node:process';
 import type { JsonObject } from '../../api.ts';
-import type { StepRecord } from './settings.ts';
+import type { StepBatch, StepRecord } from './settings.ts';
 
 export interface Journal {
   readonly history: readonly StepRecord[];
-  add(record: StepRecord, batch: { readonly rows: number; readonly tokens: number }): void;
-  /** steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory. */
+  add(record: StepRecord, batch: StepBatch): void;
+  /**
+   * steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory. In a pack: `packed` trainings
+   * shared the steps (the most at once), and seconds is this one's share of their time, so that the members' add up to it.
+   */
   metrics(): Record<string, number>;
   facts(): JsonObject;
   restore(facts: JsonObject): void;
@@ -15,7 +18,7 @@ export interface Journal {
 }
 
 export function trainingJournal(now: () => number = () => performance.now()): Journal {
-  let history: StepRecord[] = [], examples = 0, tokens = 0, peak = 0, began = now();
+  let history: StepRecord[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0;
   const seconds = (): number => (now() - began) / 1000;
   return {
     get history() { return history; },
@@ -23,15 +26,17 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       history.push(record);
       examples += batch.rows;
       tokens += batch.tokens;
+      packed = Math.max(packed, batch.packed ?? 0);
+      share += batch.seconds ?? 0;
       peak = Math.max(peak, memoryUsage.rss());
     },
     metrics: () => {
-      const steps = history.length, took = seconds();
+      const steps = history.length, took = packed > 0 ? share : seconds();
       return {
         steps,
         ...(steps === 0 ? {} : {
           examples, tokens, seconds: took, examples_per_second: examples / took, tokens_per_second: tokens / took,
-          final_loss: history[steps - 1]!.loss, peak_memory_mb: peak / 2 ** 20,
+          final_loss: history[steps - 1]!.loss, peak_memory_mb: peak / 2 ** 20, ...(packed > 0 ? { packed } : {}),
         }),
       };
     },

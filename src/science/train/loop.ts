@@ -1,7 +1,7 @@
 /** The training loop. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { UserFault, type JsonObject } from '../../api.ts';
+import type { JsonObject } from '../../api.ts';
 import { randomStream, resumeStream, type StreamState } from '../../random/random.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { adamw } from '../optim/adamw.ts';
@@ -11,16 +11,17 @@ import { sgd } from '../optim/sgd.ts';
 import type { Optimizer } from '../optim/types.ts';
 import { stepBatches } from './batches.ts';
 import { clipByGlobalNorm } from './clip.ts';
+import { areFinite, lossFault, weightsFault } from './divergence.ts';
 import { stepGradients } from './gradients.ts';
 import type { Resume, SavedState } from './resume.ts';
-import type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
+import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll, trainedValues } from './trained-values.ts';
 
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
 export interface TrainHooks {
   /** After each step; what it returns is awaited, so that the process can breathe. Throwing stops the training. */
-  readonly onStep?: (record: StepRecord, batch: { readonly rows: number; readonly tokens: number }) => Promise<void> | void;
+  readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
   /** Sees the parameters after the steps that it wants, in full and by their own names; `stop` ends the training there. They are disposed of when it is done. */
   readonly onWeights?: { wants(step: number): boolean; see(step: number, weights: Tensors): Promise<'stop' | void> };
   /** Saves the state, what the caller has gathered with it, and goes on from a saved one. */
@@ -43,10 +44,6 @@ function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
   const decays = settings.decay === 'weights' ? { decays: (group: string) => !group.startsWith(FREE) } : {};
   return (settings.optimizer === 'adamw' ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays }) : sgd({ weightDecay, ...decays })) as Optimizer<unknown>;
 }
-
-/** 0·x is 0 where x is finite, else NaN, and so is the sum. */
-const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
-  [...tensors.values()].every((tensor) => tf.tidy(() => tf.sum(tf.mul(tensor, 0)).dataSync()[0] === 0));
 
 const GATHERED = 'gathered/', GROUP = 'group/', STATE = 'optimizer/';
 const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] => [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
@@ -102,9 +99,7 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
       const record: StepRecord = { step: step + 1, loss, learning_rate: learningRate };
       if (!Number.isFinite(loss)) {
         disposeAll(packed);
-        throw new UserFault(
-          `the loss is ${record.loss} at step ${record.step}; ${lastFinite === null ? 'no step before had a finite one' : `the last finite one was ${lastFinite.loss} at step ${lastFinite.step}`}`,
-          lastFinite === null ? 'The checkpoint that the training starts from holds values that are not finite.' : `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
+        throw lossFault(record, lastFinite, settings.learningRate);
       }
       lastFinite = record;
       if (settings.clipNorm) {
@@ -128,12 +123,7 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
       if (hooks.resume?.due(record.step)) await save(record.step);
       hooks.signal?.throwIfAborted();
     }
-    // The last step's weights meet no further loss that would tell.
-    if (lastFinite !== null && !areFinite(trained)) {
-      throw new UserFault(
-        `the weights are not finite after step ${lastFinite.step}, the last one; its loss was ${lastFinite.loss}`,
-        `Lower train.learning_rate (${settings.learningRate}), or add warm-up steps.`);
-    }
+    if (lastFinite !== null && !areFinite(trained)) throw weightsFault(lastFinite, settings.learningRate);
     return values.whole(trained, unusedFactor);
   } finally {
     disposeAll(trained, groups, optimizer.tensors(state));

@@ -32,6 +32,15 @@ export interface StepRecord {
   readonly learning_rate: number;
 }
 
+/** What a step was of. */
+export interface StepBatch {
+  readonly rows: number;
+  readonly tokens: number;
+  /** In a pack: how many trainings share the step, and this one's share of its time, by tokens. */
+  readonly packed?: number;
+  readonly seconds?: number;
+}
+
 export interface LabelledRow extends TokenRow {
   readonly label: number;
 }
