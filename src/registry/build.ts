@@ -36,6 +36,11 @@ export function jobProgram(): readonly string[] {
   return asSource ? [process.execPath, '--import', import.meta.resolve('tsx'), join(projectDir(), 'src', 'cli.ts')] : [process.execPath, join(buildDir(), 'cli.js')];
 }
 
+/** `import … from 'dosimeter/science'`, the same instance as the built-in plugins'. */
+export function scienceModule(): string {
+  return asSource ? join(projectDir(), 'src', 'science', 'api.ts') : join(buildDir(), 'science.js');
+}
+
 /** The plugin API, as `import … from 'dosimeter'` means it in this process. */
 export function apiModule(): string {
   return asSource ? join(projectDir(), 'src', 'api.ts') : join(buildDir(), 'api.js');

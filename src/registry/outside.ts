@@ -3,14 +3,16 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import type { BuildFailure, Plugin } from 'esbuild';
+import type { BuildFailure, Metafile, Plugin } from 'esbuild';
 import { UserFault } from '../api.ts';
 import type { AnyPlugin, Digest } from '../api.ts';
 import { closureVersions, sha256 } from '../setup/closure.mjs';
 import { cacheDir } from '../setup/paths.mjs';
-import { apiModule } from './build.ts';
+import { apiModule, buildDir, scienceModule } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
-import type { LoadedPlugin } from './types.ts';
+import type { LoadedPlugin, RegistryFile } from './types.ts';
+
+const science = (): string => pathToFileURL(scienceModule()).href;
 
 /** `import … from 'dosimeter'` and tfjs must be this process's own instances, wherever the plugin lies. */
 function shared(): Plugin {
@@ -20,9 +22,18 @@ function shared(): Plugin {
     name: 'shared',
     setup(build) {
       build.onResolve({ filter: /^dosimeter$/ }, () => ({ path: api, external: true }));
+      build.onResolve({ filter: /^dosimeter\/science$/ }, () => ({ path: science(), external: true }));
       build.onResolve({ filter: /^@tensorflow\// }, ({ path }) => ({ path: pathToFileURL(require.resolve(path)).href, external: true }));
     },
   };
+}
+
+/** What runs is the plugin's own code, and of this program's science all that it may reach. */
+function withScience({ inputs }: Metafile, { code, closure }: { readonly code: string; readonly closure: ReadonlyMap<string, string> }): Pick<LoadedPlugin, 'code' | 'closure'> {
+  const parts = Object.fromEntries(closure);
+  if (!Object.values(inputs).some(({ imports }) => imports.some(({ path }) => path === science()))) return { code: code as Digest, closure: parts };
+  const { science: version } = JSON.parse(readFileSync(join(buildDir(), 'registry.json'), 'utf8')) as RegistryFile;
+  return { code: `sha256:${sha256(JSON.stringify(['dosimeter.with-science/1', code, version]))}` as Digest, closure: { ...parts, 'dosimeter/science': String(version) } };
 }
 
 async function loadOne(path: string): Promise<LoadedPlugin> {
@@ -57,8 +68,7 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
   }
   const { kind, name } = checkDescriptor(exported, path);
   return {
-    kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], code: version.code as Digest,
-    closure: Object.fromEntries(version.closure), file: path, module,
+    kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], ...withScience(build.metafile, version), file: path, module,
   };
 }
 

@@ -42,6 +42,8 @@ export interface Registry {
 /** `dist/<build>/registry.json`, written by src/setup/build.mjs. Paths are relative: to the project for sources, to the build for modules. */
 export interface RegistryFile {
   readonly format: 1;
+  /** Code version of `dosimeter/science`. */
+  readonly science?: Digest | null;
   /** Digests of all parts; a plugin's closure names some of them. */
   readonly parts: { readonly [part: string]: string };
   readonly plugins: readonly {

@@ -23,6 +23,9 @@ export class BuildFault extends Error {
  */
 const EXTERNAL = ['@tensorflow/*', '@huggingface/*', 'esbuild', 'vega', 'vega-*', 'node-gyp', 'json-schema-to-typescript', 'html-to-text'];
 
+/** What plugins from outside may use of the science; its version is part of theirs. */
+const SCIENCE = 'src/science/api.ts';
+
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
 function filesUnder(project, dir) {
   if (!existsSync(join(project, dir))) return [];
@@ -33,7 +36,7 @@ function filesUnder(project, dir) {
 
 /** @param {string} project */
 function entryPoints(project) {
-  const program = Object.fromEntries(Object.entries({ 'src/cli.ts': 'cli', 'src/execute/worker.ts': 'worker', 'src/api.ts': 'api', 'src/engine/library.ts': 'library' })
+  const program = Object.fromEntries(Object.entries({ 'src/cli.ts': 'cli', 'src/execute/worker.ts': 'worker', 'src/api.ts': 'api', [SCIENCE]: 'science', 'src/engine/library.ts': 'library' })
     .filter(([source]) => existsSync(join(project, source))));
   const plugins = filesUnder(project, 'plugins').filter((file) => /\.tsx?$/.test(file) && !file.endsWith('.d.ts'));
   return { program, plugins, all: { ...program, ...Object.fromEntries(plugins.map((file) => [file, file.replace(/\.tsx?$/, '')])) } };
@@ -118,6 +121,7 @@ async function writeRegistry(dir, versions) {
   const names = new Map();
   const plugins = [];
   for (const [source, version] of versions) {
+    if (source === SCIENCE) continue;
     const plugin = await identify(dir, source);
     const key = `${plugin.kind} "${plugin.name}"`;
     const taken = names.get(key);
@@ -127,7 +131,7 @@ async function writeRegistry(dir, versions) {
     plugins.push({ ...plugin, code: version.code, closure: [...version.closure.keys()] });
   }
   const file = join(dir, 'registry.json');
-  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify({ format: 1, parts, plugins }));
+  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify({ format: 1, science: versions.get(SCIENCE)?.code ?? null, parts, plugins }));
   renameSync(`${file}.${process.pid}.tmp`, file);
 }
 
@@ -180,15 +184,18 @@ export async function build(project, { force = false } = {}) {
       const started = Date.now();
       const { plugins, all } = entryPoints(project);
       const [{ metafile, outputFiles }] = await Promise.all([bundle(project, all), generateTypes(project)]);
-      const versions = await closureVersions(metafile, plugins, { root: project, transform: esbuild.transform });
+      const versions = await closureVersions(metafile, existsSync(join(project, SCIENCE)) ? [...plugins, SCIENCE] : plugins, { root: project, transform: esbuild.transform });
       const name = writeBuild(project, outputFiles, versions);
       if (!existsSync(join(dist, name, 'registry.json'))) await writeRegistry(join(dist, name), versions);
       const record = describeBuild(project, name, Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules/')));
       // Edited while it was read: the record would vouch for code that was not built.
       if (record.sources.some(([, mtime]) => mtime > started)) continue;
-      const shim = join(dist, 'api.js');
-      writeFileSync(`${shim}.tmp`, `export * from './${name}/api.js';\n`);
-      renameSync(`${shim}.tmp`, shim);
+      for (const entry of ['api.js', 'science.js']) {
+        if (!existsSync(join(dist, name, entry))) continue;
+        const shim = join(dist, entry);
+        writeFileSync(`${shim}.tmp`, `export * from './${name}/${entry}';\n`);
+        renameSync(`${shim}.tmp`, shim);
+      }
       writeSchema(dist, name);
       writeRecord(project, record);
       prune(dist, name);

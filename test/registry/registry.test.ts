@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { defineAttack, defineStage, UserFault } from '../../src/api.ts';
-import type { AttackDescriptor, Digest } from '../../src/api.ts';
+import type { AttackDescriptor, Digest, ModelDescriptor } from '../../src/api.ts';
 import { createRegistry, loadOutsidePlugins, loadRegistry } from '../../src/registry/registry.ts';
 
 const test = suite<{ dir: string }>('registry');
@@ -99,6 +99,15 @@ test('its code version is its content: what it imports counts, comments and its 
   // And what runs is what the version says, though the path is the same as before.
   const [plugin] = await loadOutsidePlugins([join(dir, 'a/outside.mjs')]);
   assert.is((await fault(() => (plugin!.descriptor as AttackDescriptor).poison({ rows: [], classes: [], params: {}, random: () => { throw new Error('unused'); } }))).message, 'sung');
+});
+
+test('of a plugin that uses this program\'s science, the science is part of the version', async ({ dir }) => {
+  const model = (load: string): string => `import { defineModel } from 'dosimeter';\nexport default defineModel({ name: 'm', summary: 'A model.', load: async () => ${load} });\n`;
+  const [uses] = await loadOutsidePlugins([write(dir, { 'uses.mjs': model('(await import("dosimeter/science")).bert') })]);
+  const [alone] = await loadOutsidePlugins([write(dir, { 'alone.mjs': model('null') })]);
+  assert.equal([Object.keys(uses!.closure), Object.keys(alone!.closure)], [['uses.mjs', 'dosimeter/science'], ['alone.mjs']]);
+  assert.match(uses!.closure['dosimeter/science']!, /^sha256:[0-9a-f]{64}$/);
+  assert.is(((await (uses!.descriptor as ModelDescriptor<{ modelType: string }>).load())).modelType, 'bert');
 });
 
 test('an outside plugin may be TypeScript', async ({ dir }) => {

@@ -1,0 +1,15 @@
+/**
+ * What `import … from 'dosimeter/science'` means: the parts that models and adapters are made of. Plugins import it when
+ * they are loaded (`await import` in `load`), so that planning loads no numerics.
+ */
+export type { Adapter, AdapterContext, AdapterImplementation, SaveContext } from './nn/adapter.ts';
+export { bert } from './nn/bert.ts';
+export { bertEncoder } from './nn/bert-encoder.ts';
+export { family, linearParameters, normParameters } from './nn/family.ts';
+export type { Body, HeadPart, Heads } from './nn/family.ts';
+export { full } from './nn/full.ts';
+export { layerNorm } from './nn/layer-norm.ts';
+export { linear } from './nn/linear.ts';
+export { lora } from './nn/lora.ts';
+export { partialAdapter } from './nn/partial.ts';
+export type { Architecture, ForwardContext, Head, LinearLayer, ParameterSpec, TokenRow } from './nn/types.ts';
