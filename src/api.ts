@@ -44,7 +44,7 @@ export interface Cell {
   readonly poisoning: { readonly attack: string } & JsonObject;
   /** `type` and that adapter's own parameters, defaults filled in. */
   readonly adapter: { readonly type: string } & JsonObject;
-  readonly head: HeadSpec;
+  readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer'>;
   /** Neither `epochs` nor `steps`: three epochs. */
   readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
   readonly evaluate: Filled<EvaluateSpec, 'max_length'>;
@@ -55,6 +55,21 @@ export interface Cell {
 
 /** Where a cell's training starts: a train stage of 0 steps reads neither attack nor schedule, so one serves every cell that differs in those. */
 export const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
+
+/** What a head is, as stages keep it in their parameters and in `train.json`. */
+export type HeadSettings =
+  | { readonly type: 'classifier' }
+  | {
+    readonly type: 'cloze';
+    /** With {text}, {mask} and, for pairs, {text_pair}. */
+    readonly template: string;
+    /** A word for each class, by the class's name. */
+    readonly verbalizer: { readonly [name: string]: string };
+  };
+
+/** What the head of this type reads, and no more: an unread field must not make another stage. */
+export const headSettings = ({ type, template, verbalizer }: Cell['head']): HeadSettings =>
+  type === 'classifier' ? { type } : { type, template, verbalizer: verbalizer ?? {} };
 
 /** A labelled text. `label` indexes the data set's `classes`. `id` is unique in its set and stable across cells. */
 export interface Row {

@@ -26,9 +26,9 @@ const TRIGGER_FILE = 'trigger/';
 const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: { ...cell, poisoning: { attack: 'none' } }, with: { trigger: cell.poisoning } });
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { attackStreams }, { familyOf, falselyTriggeredRows, triggeredRows }, { openTrained }, { openTokenizer }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
+  const [files, { modelOf }, { attackStreams }, { familyOf, falselyTriggeredRows, triggeredRows }, { openTrained }, { openTokenizer }, { rowEncoder }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
   ]);
   const params = context.params as unknown as Params;
   const dataDir = context.inputs['validation']!.dir;
@@ -46,8 +46,8 @@ async function run(context: RunContext): Promise<void> {
       throw new UserFault(`the validation rows have the classes ${classes.join(', ')}, the training rows ${record.classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
     }
     const count = classes.length;
-    const tokenizer = await openTokenizer(model.path);
-    const encode = (some: typeof rows) => some.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
+    const encodeRow = rowEncoder(await openTokenizer(model.path), record.head);
+    const encode = (some: typeof rows) => some.map((row) => encodeRow(row, params.max_length));
     const attack = params.trigger === null ? null : context.plugin<AttackDescriptor>('attack', params.trigger.attack);
     const target = attack !== null && familyOf(attack, attackParams(params)) === 'backdoor' ? attack.target!(attackParams(params), classes) : null;
     const bare = target === null ? [] : rows.filter(({ label }) => label !== target);
@@ -141,13 +141,12 @@ export default defineStage({
   async preflight({ params, assets, plugin }) {
     const { architecture: name, max_length: maxLength, inherited } = params as unknown as Params;
     if (inherited) return [];
-    const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
+    const [{ checkRows }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
     const architecture = await plugin<ModelDescriptor<Architecture>>('model', name).load();
     try {
-      const problems = await checkTraining({ model: await modelOf(assets['model']!), architecture, maxLength: { value: maxLength, path: ['evaluate', 'max_length'] } });
-      return problems.filter(({ path }) => path[0] === 'evaluate'); // the rest is the train stage's to report
+      return await checkRows((await modelOf(assets['model']!)).path, architecture, { value: maxLength, path: ['evaluate', 'max_length'] });
     } catch (error) {
-      if ((error as Error).name === 'UserFault') return [];
+      if ((error as Error).name === 'UserFault') return []; // the train stage's to report
       throw error;
     }
   },

@@ -21,9 +21,9 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { kernelSet }, { describeKernels }, { resumeIn }, { premises }, { writeNpy }] = await Promise.all([
+  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { rowEncoder }, { kernelSet }, { describeKernels }, { resumeIn }, { premises }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/resume.ts'), import('../../src/science/ntk/delta.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/resume.ts'), import('../../src/science/ntk/delta.ts'),
     import('../../src/science/io/npy.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -43,8 +43,8 @@ async function run(context: RunContext): Promise<void> {
     adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
   });
   try {
-    const tokenizer = await openTokenizer(model.path);
-    const encoded = rows.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
+    const encode = rowEncoder(await openTokenizer(model.path), record.head);
+    const encoded = rows.map((row) => encode(row, params.max_length));
     const started = performance.now();
     const found = await kernelSet(adapted, encoded, null, {
       // A model without LoRA has the full kernel only, whatever was asked for.

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { defineStage, headSettings, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, HeadSettings, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { ModelValues } from '../../src/science/theory/map.ts';
@@ -9,6 +9,8 @@ import type { Shape } from '../../src/science/theory/closed-form.ts';
 
 interface Params {
   readonly architecture: string;
+  readonly init: 'pretrained' | 'random';
+  readonly head: HeadSettings;
   /** Of A's draws, and of the head where the checkpoint has none. */
   readonly seed: number;
   readonly rows: number;
@@ -23,9 +25,9 @@ interface Params {
 const fileUri = (path: string): string => path.startsWith('file:') ? path : `file:${path}`;
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { openNetwork }, { adaptedModel }, { readConfig, readHead }, { openTokenizer }, { drawnMoments }, { rankKernels }, { theoryMap }] = await Promise.all([
+  const [files, { modelOf }, { openNetwork }, { adaptedModel }, { readConfig, readHead }, { openTokenizer }, { resolveHead, rowEncoder }, { drawnMoments }, { rankKernels }, { theoryMap }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/nn/head.ts'), import('../../src/science/text/tokenizer.ts'), import('../../src/science/theory/drawn.ts'),
+    import('../../src/science/nn/head.ts'), import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/theory/drawn.ts'),
     import('../../src/science/theory/rank-kernels.ts'), import('../../src/science/theory/map.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -33,8 +35,9 @@ async function run(context: RunContext): Promise<void> {
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = await files.readRows(dataDir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that the map is measured on has no row');
-  const model = await modelOf(context.assets['model']!);
-  const architecture = await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load();
+  const model = { ...await modelOf(context.assets['model']!), init: params.init };
+  const family = await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load();
+  const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const full = await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', 'full').load();
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const shape = { architecture, linears: architecture.linears(config), parameters: architecture.parameters(config) };
@@ -50,8 +53,8 @@ async function run(context: RunContext): Promise<void> {
     const modelRanks = ranks.filter((rank) => rank <= narrow);
     if (modelRanks.length < ranks.length) context.log(`ranks above ${narrow}, the model's narrowest layer, are left to the closed form`);
     if (modelRanks.length === 0) throw new UserFault(`every rank of theory.map_ranks is above ${narrow}, the model's narrowest layer`);
-    const tokenizer = await openTokenizer(model.path);
-    const encoded = rows.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
+    const encode = rowEncoder(await openTokenizer(model.path), params.head);
+    const encoded = rows.map((row) => encode(row, params.max_length));
     const started = performance.now();
     const kernels = await rankKernels(adapted, encoded, params.distributions, modelRanks, params.seed, { progress: context.progress, signal: context.signal });
     const map = theoryMap({ width: params.width, scales: params.scales, drawn, model: kernels, modelRanks, rows: rows.length, tolerance: params.tolerance });
@@ -83,7 +86,7 @@ export default defineStage({
     const { map_width: width, map_ranks: ranks, map_scales: scales, map_distributions: distributions } = cell.theory;
     return {
       params: {
-        architecture: cell.model.architecture, seed: cell.seed, rows: cell.ntk.rows, max_length: cell.train.max_length, tolerance: cell.fisher.tolerance,
+        architecture: cell.model.architecture, init: cell.model.init, head: headSettings(cell.head), seed: cell.seed, rows: cell.ntk.rows, max_length: cell.train.max_length, tolerance: cell.fisher.tolerance,
         width, ranks, scales, distributions,
       } satisfies Params as unknown as JsonObject,
       inputs: { rows: { kind: 'data', cell, with: { split: cell.ntk.split } } },

@@ -1,7 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, problemOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, Cell, JsonObject, ModelDescriptor, Problem, RunContext } from '../../src/api.ts';
+import { defineStage, headSettings, problemOf, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, Cell, HeadSettings, JsonObject, ModelDescriptor, Problem, RunContext } from '../../src/api.ts';
+import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
@@ -14,6 +15,11 @@ import type { resumeBySchedule } from '../../src/science/train/resume.ts';
 
 interface Params {
   readonly architecture: string;
+  /** Present where the weights are drawn. */
+  readonly init?: 'random';
+  readonly head: HeadSettings;
+  /** Of a cloze head, as far as the spec names them: its verbalizer must name the same. */
+  readonly classes?: readonly string[] | null;
   /** `type` and parameters, without `init_from`, which is an asset. */
   readonly adapter: { readonly type: string } & JsonObject;
   readonly seed: number;
@@ -58,7 +64,7 @@ async function preflight(context: Pick<RunContext, 'params' | 'assets' | 'plugin
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
   return checkTraining({
-    model, architecture,
+    model: { ...model, init: params.init ?? 'pretrained' }, architecture, head: params.head, headGiven: context.assets['head'] !== undefined, classes: params.classes ?? null,
     maxLength: params.train.max_length === undefined ? null : { value: params.train.max_length, path: ['train', 'max_length'] },
     adapter: { implementation, params: adapterParams, ...(initFrom === undefined ? {} : { initFrom }) },
   });
@@ -93,12 +99,12 @@ function resumable(context: RunContext, journal: Journal, complete: (step: numbe
 
 /** @param trainer in place of the loop: where the stage is a member of a pack */
 async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
-  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { saveTrained }, loop, { totalSteps }, { trainingJournal }, { checkpointFolder, checkpointSteps }, { classWeightsOf }, resume] = await Promise.all([
+  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { saveTrained }, loop, { totalSteps }, { trainingJournal }, { checkpointFolder, checkpointSteps }, { classWeightsOf }, resume] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/loop.ts'), import('../../src/science/train/batches.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/loop.ts'), import('../../src/science/train/batches.ts'),
     import('../../src/science/train/journal.ts'), import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/resume.ts'),
   ]);
-  const { params, architecture, implementation } = await load(context);
+  const { params, architecture: family, implementation } = await load(context);
   const { train } = params;
   const dataDir = context.inputs['data']!.dir;
   const { classes } = await files.readDatasetInfo(dataDir);
@@ -109,7 +115,9 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
     if (rows.length === 0) throw new UserFault('there is no row to train on');
   }
 
-  const model = await modelOf(context.assets['model']!);
+  const init = params.init ?? 'pretrained';
+  const model: ModelSource & { readonly digest: string } = { ...await modelOf(context.assets['model']!), init };
+  const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const linears = architecture.linears(config);
   const initFrom = context.assets['adapter']?.path;
@@ -127,7 +135,8 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
       const settings = train as Cell['train'];
       const tokenizer = await openTokenizer(model.path);
       checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
-      const tokenised = rows.map((row) => ({ ...tokenizer.encode(row.text, row.text_pair, settings.max_length), label: row.label }));
+      const encode = rowEncoder(tokenizer, params.head);
+      const tokenised = rows.map((row) => ({ ...encode(row, settings.max_length), label: row.label }));
       const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size, accumulate: settings.accumulate ?? 1 });
       const kept = checkpointSteps(settings.checkpoints ?? 0, total), folder = checkpointFolder(keep);
       const every = Math.ceil(total / 100);
@@ -161,7 +170,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
     const { history } = journal;
     const record: TrainRecord = {
       format: 1, architecture: params.architecture, model: model.digest, classes, seed: params.seed, steps: history.length,
-      adapter: params.adapter, head: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
+      adapter: params.adapter, head: params.head, init, head_init: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
     };
     await writeFile(join(context.outDir, 'train.json'), `${JSON.stringify(record, null, 2)}\n`);
     await writeFile(join(context.outDir, 'history.jsonl'), history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
@@ -216,7 +225,11 @@ export default defineStage({
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
     const untrained = cell.train.steps === 0;
     return {
-      params: { architecture: cell.model.architecture, adapter, seed: cell.seed, train: trainParams(cell.train) } as unknown as JsonObject,
+      params: {
+        architecture: cell.model.architecture, adapter, seed: cell.seed, train: trainParams(cell.train), head: headSettings(cell.head),
+        ...(cell.model.init === 'random' ? { init: 'random' } : {}),
+        ...(cell.head.type === 'cloze' ? { classes: (cell.data.classes ?? cell.data.train.classes)?.map(String) ?? null } : {}),
+      } as unknown as JsonObject,
       // At the start only the classes matter, so that it is shared by every attack and every learning rate.
       inputs: { data: untrained ? { kind: 'data', cell, with: { split: 'train' } } : { kind: 'poison', cell } },
       assets: {

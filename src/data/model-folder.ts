@@ -7,44 +7,47 @@ import type { Asset, Digest } from '../api.ts';
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 const DEEPEST = 6;
 
-/** The checkpoint that an asset holds: its folder, and the digest under which it is kept warm. @throws as findModelDir */
+/** The model that an asset holds: its folder, and the digest under which it is kept warm. @throws as findModelDir */
 export async function modelOf(asset: Asset): Promise<{ readonly path: string; readonly digest: Digest }> {
   return { path: await findModelDir(asset.path), digest: asset.digest };
 }
 
 /**
- * The one folder at or below `root` that holds `config.json` and safetensors weights, as an absolute path.
+ * The one folder at or below `root` that holds `config.json` and safetensors weights, as an absolute path; where none has
+ * weights, the one with `config.json`, which is all that a random model needs (whoever reads weights misses them).
  * A folder nearer to the root wins over those below it.
  * @throws UserFault where there is none, or where several lie equally deep.
  */
 export async function findModelDir(root: string): Promise<string> {
   const seen: string[] = []; // what a mistaken folder does hold, for the message
+  let bare: string[] = []; // the nearest ones without weights
   let level = [root];
   for (let depth = 0; depth <= DEEPEST && level.length > 0; depth++) {
-    const found: string[] = [], below: string[] = [];
+    const found: string[] = [], weightless: string[] = [], below: string[] = [];
     for (const dir of level) {
       const entries = await list(dir);
       const files = entries.filter(entry => !entry.folder).map(entry => entry.name);
-      if (files.includes('config.json') && WEIGHTS.some(name => files.includes(name))) found.push(dir);
+      if (files.includes('config.json')) (WEIGHTS.some(name => files.includes(name)) ? found : weightless).push(dir);
       seen.push(...files.map(name => relative(root, join(dir, name))));
       below.push(...entries.filter(entry => entry.folder && !entry.name.startsWith('.')).map(entry => join(dir, entry.name)));
     }
     if (found.length === 1) return found[0]!;
-    if (found.length > 1) {
-      throw new UserFault(
-        `${found.length} folders of this source hold a model: ${found.map(dir => relative(root, dir)).join(', ')}`,
-        'Name one of them after "#" in the source.',
-      );
-    }
+    if (found.length > 1) throw several(root, found);
+    if (bare.length === 0) bare = weightless;
     level = below;
   }
-  const old = seen.find(name => /(^|\/)(pytorch_model.*\.bin|tf_model\.h5|flax_model\.msgpack)$/.test(name));
-  if (old !== undefined) throw new UserFault(`The model's weights are in ${old}, not in model.safetensors.`, 'Convert the checkpoint to safetensors, or choose one that has it.');
+  if (bare.length === 1) return bare[0]!;
+  if (bare.length > 1) throw several(root, bare);
   throw new UserFault(
     'The source holds no folder with both config.json and model.safetensors.',
     seen.length === 0 ? 'It holds no file at all.' : `It holds ${seen.slice(0, 8).join(', ')}${seen.length > 8 ? ` and ${seen.length - 8} more` : ''}.`,
   );
 }
+
+const several = (root: string, found: readonly string[]): UserFault => new UserFault(
+  `${found.length} folders of this source hold a model: ${found.map(dir => relative(root, dir)).join(', ')}`,
+  'Name one of them after "#" in the source.',
+);
 
 async function list(dir: string): Promise<readonly { name: string; folder: boolean }[]> {
   try {

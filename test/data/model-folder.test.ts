@@ -41,10 +41,18 @@ test('a checkpoint at the root wins over those below, sharded weights count, lin
   assert.is(await findModelDir(join(root, 'snapshot/onnx')), join(root, 'snapshot/onnx'));
 });
 
-test('none, several, old formats and files are the user\'s faults, each with its way out', async ({ root }) => {
+test('a folder without weights is found where none has them: a random model needs its config.json alone', async ({ root }) => {
+  checkpoint(join(root, 'package/model'), 'pytorch_model.bin');
+  checkpoint(join(root, 'package/model/1_Pooling'), 'README.md');
+  assert.is(await findModelDir(root), join(root, 'package/model'));
+  checkpoint(join(root, 'package/other'), 'README.md');
+  assert.match((await fault(root)).message, '2 folders of this source hold a model: package/model, package/other');
+  checkpoint(join(root, 'package/model/weights'));
+  assert.is(await findModelDir(root), join(root, 'package/model/weights'));
+});
+
+test('none, several and files are the user\'s faults, each with its way out', async ({ root }) => {
   assert.match((await fault(root)).message, 'no folder with both config.json and model.safetensors');
-  checkpoint(join(root, 'a'), 'pytorch_model.bin');
-  assert.match((await fault(root)).message, 'a/pytorch_model.bin, not in model.safetensors');
   checkpoint(join(root, 'b'));
   checkpoint(join(root, 'c'));
   assert.match((await fault(root)).message, '2 folders of this source hold a model: b, c');

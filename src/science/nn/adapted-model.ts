@@ -2,12 +2,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import { UserFault, type JsonObject } from '../../api.ts';
+import { UserFault, type HeadSettings, type JsonObject } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPartial, readPartial } from '../io/partial.ts';
 import type { AdapterImplementation } from './adapter.ts';
+import { resolveHead } from '../text/encoder.ts';
 import { resolveNames } from './base.ts';
-import { readHead } from './head.ts';
+import { readConfig, readHead } from './head.ts';
 import { openNetwork, type Network } from './network.ts';
 import type { AdaptedModel, Architecture } from './types.ts';
 
@@ -23,6 +24,9 @@ export interface TrainRecord {
   readonly steps: number;
   /** `type` and parameters. */
   readonly adapter: JsonObject;
+  readonly head: HeadSettings;
+  /** Whether the base model's weights were read or drawn. */
+  readonly init: 'pretrained' | 'random';
   readonly [more: string]: unknown;
 }
 
@@ -35,7 +39,7 @@ export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
 export interface AdaptedModelOptions {
   /** The output folder of a train stage. */
   readonly trainDir: string;
-  /** The base checkpoint (an Asset will do). */
+  /** The base model (an Asset will do). */
   readonly model: { readonly path: string; readonly digest: string };
   readonly architecture: Architecture;
   /** The implementation of the adapter that train.json names. */
@@ -62,7 +66,7 @@ export function adaptedModel(network: Network): AdaptedModel {
 }
 
 /** The network that a train stage left, nothing of it trainable. */
-export async function openTrained({ trainDir, model, architecture, adapter: implementation, at }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
+export async function openTrained({ trainDir, model, architecture: family, adapter: implementation, at }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
   const record = await readTrainRecord(trainDir);
   if (record.model !== model.digest) throw new UserFault(`${trainDir} was trained from another checkpoint than ${model.path}`, 'Run the train stage again.');
   const { type: _type, init_from: _from, ...params } = record.adapter;
@@ -71,14 +75,15 @@ export async function openTrained({ trainDir, model, architecture, adapter: impl
   if (!existsSync(dir)) throw new UserFault(`${trainDir} has kept no step ${at}`, 'Ask for it in train.checkpoints.');
   const whole = join(dir, 'model'), adapterDir = join(dir, 'adapter');
   const saved = existsSync(join(whole, 'config.json')), partial = isPartial(dir);
-  const base = await openCheckpoint(model.path);
-  const config = architecture.parseConfig(base.config, classes);
-  const linears = architecture.linears(config);
-  const adapter = await implementation.create(params, { architecture, linears, parameters: architecture.parameters(config), ...(saved || partial ? {} : { initFrom: adapterDir }) });
+  const architecture = family.withHead(await resolveHead(record.head, record.classes, model.path));
+  const config = architecture.parseConfig(await readConfig(model.path), classes);
+  const linears = architecture.linears(config), parameters = architecture.parameters(config);
+  const adapter = await implementation.create(params, { architecture, linears, parameters, ...(saved || partial ? {} : { initFrom: adapterDir }) });
+  const fileNames = record.init === 'random' ? new Map<string, string>() : resolveNames(await openCheckpoint(model.path), architecture, parameters);
   const network = await openNetwork({
-    architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames: resolveNames(base, architecture, architecture.parameters(config)),
-    model: saved ? { path: whole, digest: null } : model,
-    ...(partial ? { head: await readPartial(dir, architecture, architecture.parameters(config)) } : saved ? {} : { head: await readHead(adapterDir, { architecture, config, classes }) }),
+    architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames,
+    model: saved ? { path: whole, digest: null } : { ...model, init: record.init },
+    ...(partial ? { head: await readPartial(dir, architecture, parameters) } : saved ? {} : { head: await readHead(adapterDir, { architecture, config, classes }) }),
   });
   return { network, record };
 }

@@ -12,6 +12,15 @@ import type { TokenRow } from '../nn/types.ts';
 export interface TextTokenizer {
   /** One more than the highest token id. */
   readonly vocabularySize: number;
+  /** What stands for words that it doesn't know, and what masked language models fill in. */
+  readonly unknown: string | null;
+  readonly mask: string | null;
+  /** A text's tokens, no special ones around. */
+  tokens(text: string): string[];
+  /** Throws UserFault where a token is foreign and there is none for the unknown. */
+  id(token: string): number;
+  /** Special tokens around those of one text. */
+  wrap(tokens: readonly string[]): string[];
   /** Special tokens included, maxLength tokens at most. */
   encode(text: string, pair: string | undefined, maxLength: number): TokenRow;
 }
@@ -46,6 +55,15 @@ function reconcile(text: string, normaliser: Normaliser | null): string {
   return out;
 }
 
+/** By tokenizer_config.json, else by the names that BERT and RoBERTa give it. */
+function maskToken(json: object, config: object): string | null {
+  const named = (config as { mask_token?: string | { content?: string } | null }).mask_token;
+  if (typeof named === 'string') return named;
+  if (typeof named?.content === 'string') return named.content;
+  const added = (json as { added_tokens?: readonly { content?: string }[] }).added_tokens ?? [];
+  return added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ?? null;
+}
+
 /** Makes a tokenizer from tokenizer.json's and tokenizer_config.json's parsed content; `name` stands in errors. */
 export function makeTokenizer(json: object, config: object, name: string): TextTokenizer {
   let tokenizer: Tokenizer;
@@ -54,11 +72,8 @@ export function makeTokenizer(json: object, config: object, name: string): TextT
   }
   const normaliser = (json as { normalizer?: Normaliser | null }).normalizer ?? null;
   const post = tokenizer.post_processor;
-  const pieces = (text: string): string[] => {
-    // Through the library without its post-processor: truncation comes between the two.
-    const tokens = tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false });
-    return tokens;
-  };
+  // Through the library without its post-processor: truncation comes between the two.
+  const pieces = (text: string): string[] => tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false });
   const assemble = (first: string[], second: string[] | null): { tokens: string[]; types: number[] } => {
     if (post === null) return { tokens: second === null ? first : [...first, ...second], types: new Array<number>(first.length + (second?.length ?? 0)).fill(0) };
     const { tokens, token_type_ids: types } = post.post_process(first, second, true);
@@ -76,6 +91,11 @@ export function makeTokenizer(json: object, config: object, name: string): TextT
   for (const id of tokenizer.get_vocab().values()) highest = Math.max(highest, id);
   return {
     vocabularySize: highest + 1,
+    unknown,
+    mask: maskToken(json, config),
+    tokens: pieces,
+    id: idOf,
+    wrap: (tokens) => assemble([...tokens], null).tokens,
     encode: (text, pair, maxLength) => {
       const first = pieces(text), second = pair === undefined ? null : pieces(pair);
       const room = maxLength - (second === null ? specials : pairSpecials);

@@ -1,51 +1,96 @@
 /** Faults of a model, tokenizer and adapter that can be seen before anything runs. */
-import { problemOf, type JsonObject, type Problem } from '../../api.ts';
+import { problemOf, type HeadSettings, type JsonObject, type Problem } from '../../api.ts';
 import type { AdapterImplementation } from '../nn/adapter.ts';
-import { resolveNames } from '../nn/base.ts';
+import { resolveNames, type ModelSource } from '../nn/base.ts';
+import { readConfig } from '../nn/head.ts';
 import type { Architecture, ModelShape } from '../nn/types.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { processWide } from '../tensor/process-wide.ts';
-import { checkVocabulary, openTokenizer } from '../text/tokenizer.ts';
+import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
+import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
 
 interface CheckedModel extends ModelShape {
   readonly positions: number;
+  readonly tokenizer: TextTokenizer;
 }
+
+/** Where a model comes from, its content named. */
+type KnownModel = ModelSource & { readonly digest: string };
 
 // A grid asks the same of the same checkpoint in every cell.
 const checked = processWide('train.checked', () => new Map<string, Promise<CheckedModel>>());
 
-async function inspect(dir: string, architecture: Architecture): Promise<CheckedModel> {
-  const checkpoint = await openCheckpoint(dir);
-  const config = architecture.parseConfig(checkpoint.config, 2); // how many classes there are, only the data says
+async function inspect({ path, init }: KnownModel, architecture: Architecture): Promise<CheckedModel> {
+  const config = architecture.parseConfig(await readConfig(path), 2); // how many classes there are, only the data says
   const parameters = architecture.parameters(config);
-  resolveNames(checkpoint, architecture, parameters);
-  checkVocabulary(await openTokenizer(dir), architecture.vocabularySize(config), dir);
-  return { architecture, linears: architecture.linears(config), parameters, positions: architecture.maxPositions(config) };
+  if (init !== 'random') resolveNames(await openCheckpoint(path), architecture, parameters);
+  const tokenizer = await openTokenizer(path);
+  checkVocabulary(tokenizer, architecture.vocabularySize(config), path);
+  return { architecture, linears: architecture.linears(config), parameters, positions: architecture.maxPositions(config), tokenizer };
 }
 
 /** Reads config, headers and tokenizer once a content. Throws UserFault with what is wrong of them. */
-export function inspectModel(model: { readonly path: string; readonly digest: string }, architecture: Architecture): Promise<CheckedModel> {
-  const key = JSON.stringify([architecture.modelType, model.digest, model.path]);
+export function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
+  const key = JSON.stringify([architecture.modelType, architecture.head.type, model.digest, model.path, model.init ?? 'pretrained']);
   let result = checked.get(key);
-  if (result === undefined) checked.set(key, result = inspect(model.path, architecture));
+  if (result === undefined) checked.set(key, result = inspect(model, architecture));
   return result;
 }
 
+/** What is wrong with a cloze prompt on this tokenizer. `classes`: as far as the spec names them. */
+export function checkCloze({ template, verbalizer }: HeadSettings & { readonly type: 'cloze' }, tokenizer: TextTokenizer, classes: readonly string[] | null, maxLength: number | null): Problem[] {
+  const problems = [...verbalizerTokens(verbalizer, tokenizer).problems];
+  const mismatch = classes === null ? null : verbalizerMismatch(verbalizer, classes);
+  if (Object.keys(verbalizer).length < 2) problems.push({ path: ['head', 'verbalizer'], message: 'a cloze head needs a verbalizer: a word for each class', hint: 'Write it by class name, as in verbalizer: { "0": terrible, "1": great }.' });
+  else if (mismatch !== null) problems.push(mismatch);
+  try {
+    const own = templateLength(template, tokenizer);
+    if (maxLength !== null && own >= maxLength) {
+      problems.push({ path: ['head', 'template'], message: `the template takes ${own} tokens by itself, special ones included, and max_length is ${maxLength}: no text has room`, hint: 'Shorten the template, or raise train.max_length.' });
+    }
+  } catch (error) { problems.push(problemOf(error, ['head', 'template'])); }
+  return problems;
+}
+
+/** Rows of the model's own limit at most. */
+function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
+  if (value <= positions) return [];
+  return [{ path, message: `rows of ${value} tokens do not fit the model, which has ${positions} positions`, hint: `max_length can be ${positions} at most.` }];
+}
+
+/** Whether rows of that length fit a model. Throws UserFault where its config.json is at fault. */
+export async function checkRows(modelDir: string, architecture: Architecture, asked: AskedLength): Promise<Problem[]> {
+  return checkLength(asked, architecture.maxPositions(architecture.parseConfig(await readConfig(modelDir), 2)));
+}
+
+/** The longest row asked for, and the field that says so. */
+export interface AskedLength {
+  readonly value: number;
+  readonly path: Problem['path'];
+}
+
 export interface CheckOptions {
-  readonly model: { readonly path: string; readonly digest: string };
+  readonly model: KnownModel;
   readonly architecture: Architecture;
-  /** The longest row asked for, and the field that says so; null where no row is read. */
-  readonly maxLength: { readonly value: number; readonly path: Problem['path'] } | null;
+  /** Null where no row is read. */
+  readonly maxLength: AskedLength | null;
+  readonly head: HeadSettings;
+  /** Whether the spec gives the head a folder to start from. */
+  readonly headGiven?: boolean;
+  /** As far as the spec names them. */
+  readonly classes?: readonly string[] | null;
   readonly adapter?: { readonly implementation: AdapterImplementation; readonly params: JsonObject; readonly initFrom?: string };
 }
 
-/** Every fault that the model, the adapter and the length have. */
-export async function checkTraining({ model, architecture, maxLength, adapter }: CheckOptions): Promise<Problem[]> {
-  let known: CheckedModel;
+/** Every fault that the model, the head, the adapter and the length have. */
+export async function checkTraining({ model, architecture: family, maxLength, head, headGiven = false, classes = null, adapter }: CheckOptions): Promise<Problem[]> {
+  let architecture: Architecture, known: CheckedModel;
+  try { architecture = family.withHead(head.type === 'classifier' ? head : { type: 'cloze', tokens: [] }); } catch (error) { return [problemOf(error, ['head', 'type'])]; }
   try { known = await inspectModel(model, architecture); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
-  const problems: Problem[] = [];
-  if (maxLength !== null && maxLength.value > known.positions) {
-    problems.push({ path: maxLength.path, message: `rows of ${maxLength.value} tokens do not fit the model, which has ${known.positions} positions`, hint: `max_length can be ${known.positions} at most.` });
+  const problems = maxLength === null ? [] : checkLength(maxLength, known.positions);
+  if (head.type === 'cloze') {
+    if (headGiven) problems.push({ path: ['head', 'init_from'], message: 'a cloze head is the checkpoint\'s own: it starts from no other folder', hint: 'Leave head.init_from out, or write head.type: classifier.' });
+    problems.push(...checkCloze(head, known.tokenizer, classes, maxLength?.value ?? null));
   }
   if (adapter !== undefined) {
     const { implementation, params, initFrom } = adapter;

@@ -34,11 +34,11 @@ export function tinyCell(change: { [section in keyof Cell]?: unknown } = {}): Ce
   const split = { source: 'file:/rows.tsv', format: 'auto', columns: { text: 'text', label: 'label' }, header: true, balance: false, offset: 0 };
   return {
     name: 'tiny', seed: 1,
-    model: { source: `file:${checkpoint}`, architecture: 'bert' },
+    model: { source: `file:${checkpoint}`, architecture: 'bert', init: 'pretrained' },
     data: { train: split, validation: split },
     poisoning: { attack: 'none' },
     adapter: { type: 'lora', rank: 3, alpha: 'r', init: { distribution: 'kaiming-uniform' } },
-    head: {},
+    head: { type: 'classifier', template: '{text} It was {mask} .' },
     train: {
       steps: 6, batch_size: 4, max_length: 16, optimizer: 'adamw', learning_rate: 0.01, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant',
       warmup: 0, shuffle: true, dropout: 0,

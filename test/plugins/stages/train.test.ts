@@ -58,7 +58,7 @@ test('with 0 steps neither the attack nor the training settings matter', () => {
 });
 
 test('folders to start from are assets, not parameters', () => {
-  const definition = define(tinyCell({ adapter: { type: 'lora', init: { distribution: 'normal' }, init_from: '/some/adapter' }, head: { init_from: '/some/head' } }));
+  const definition = define(tinyCell({ adapter: { type: 'lora', init: { distribution: 'normal' }, init_from: '/some/adapter' }, head: { ...tinyCell().head, init_from: '/some/head' } }));
   assert.equal(definition.assets, { model: `file:${checkpoint}`, adapter: 'file:/some/adapter', head: 'file:/some/head' });
   assert.equal(definition.params['adapter'], { type: 'lora' });
 });
@@ -192,7 +192,7 @@ test('head and adapter are taken from the folders that are given', async () => {
   const asset = (uri: string, path: string): Asset => ({ uri, path, digest: `sha256:${uri}` as Digest, provenance: {} });
   const three = await poisonedFolder(rows, undefined, ['a', 'b', 'c']);
   const assets = { adapter: asset('file:/a', adapterFolder), head: asset('file:/h', adapterFolder) };
-  const cell = withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' }, head: { init_from: '/h' } });
+  const cell = withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' }, head: { ...tinyCell().head, init_from: '/h' } });
   const { dir } = await runStage(train, cell, { data: three }, {}, assets);
   assert.equal(await readSafetensors(join(dir, 'adapter/adapter_model.safetensors')), await readSafetensors(join(adapterFolder, 'adapter_model.safetensors')));
   assert.match(await faultOf(runStage(train, cell, { data }, {}, assets)), /classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/);

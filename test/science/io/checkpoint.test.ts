@@ -68,8 +68,41 @@ test('shards are read through their index', async ({ dir, tensors }) => {
   await writeFile(join(dir, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
   const opened = await openCheckpoint(dir);
   assert.equal(await opened.read([all[3]!, all[30]!]), new Map([[all[3]!, tensors.get(all[3]!)!], [all[30]!, tensors.get(all[30]!)!]]));
-  await rm(join(dir, 'model-00002-of-00002.safetensors'));
-  await rejects(openCheckpoint(dir), /model-00002-of-00002\.safetensors can't be opened/);
+});
+
+test('a shard that is missing, or is of another checkpoint than its index, is named', async ({ dir, tensors }) => {
+  const [first, second, ...rest] = [...tensors.keys()];
+  const shard = (n: number): string => `model-0000${n}-of-00002.safetensors`, index = join(dir, 'model.safetensors.index.json');
+  const some = (names: readonly string[]): Map<string, HostTensor> => new Map(names.map((name) => [name, tensors.get(name)!]));
+  await rm(join(dir, 'model.safetensors'));
+  await writeSafetensors(join(dir, shard(1)), some([first!, second!]));
+  const map: Record<string, string> = { [first!]: shard(1), [second!]: shard(1), ...Object.fromEntries(rest.map((name) => [name, shard(2)])) };
+  await writeFile(index, JSON.stringify({ weight_map: map }));
+  await rejects(openCheckpoint(dir), /lacks the shard model-00002-of-00002\.safetensors, which model\.safetensors\.index\.json names/);
+  await writeSafetensors(join(dir, shard(2)), some(rest.slice(1)));
+  await rejects(openCheckpoint(dir), new RegExp(`model-00002-of-00002\\.safetensors has no tensor "${rest[0]!}", which model\\.safetensors\\.index\\.json puts there`));
+  await writeSafetensors(join(dir, shard(2)), some([second!, ...rest]));
+  await rejects(openCheckpoint(dir), new RegExp(`00002\\.safetensors: model\\.safetensors\\.index\\.json has tensor "${second!}" in model-00001-of-00002\\.safetensors`));
+  await writeSafetensors(join(dir, shard(2)), some(rest));
+  await writeFile(index, JSON.stringify({ weight_map: Object.fromEntries(Object.entries(map).filter(([name]) => name !== second)) }));
+  await rejects(openCheckpoint(dir), new RegExp(`00001-of-00002\\.safetensors: .* does not list tensor "${second!}"`));
+  await writeFile(index, JSON.stringify({ weight_map: { ...map, [first!]: '../elsewhere.safetensors' } }));
+  await rejects(openCheckpoint(dir), /into "\.\.\/elsewhere\.safetensors", which is no file beside it/);
+  await writeFile(index, '{}');
+  await rejects(openCheckpoint(dir), /index\.json has no weight_map/);
+});
+
+test('weights in other formats are named, with the way out', async ({ dir }) => {
+  await rm(join(dir, 'model.safetensors'));
+  for (const name of ['pytorch_model.bin', 'pytorch_model-00001-of-00002.bin', 'tf_model.h5']) {
+    await writeFile(join(dir, name), '');
+    let error: unknown = null;
+    try { await openCheckpoint(dir); } catch (thrown) { error = thrown; }
+    assert.instance(error, UserFault);
+    assert.ok((error as UserFault).message.endsWith(`holds its weights in ${name}, not in model.safetensors`), (error as UserFault).message);
+    assert.match((error as UserFault).hint!, 'save_pretrained');
+    await rm(join(dir, name));
+  }
 });
 
 test('a folder without weights or with a broken config says so', async ({ dir }) => {

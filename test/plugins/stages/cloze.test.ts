@@ -1,0 +1,100 @@
+/** Prompt-based fine-tuning through the stages: train, evaluate and kernel on the tiny masked-LM. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as tf from '@tensorflow/tfjs-core';
+import evaluate from '../../../plugins/stages/evaluate.ts';
+import kernel from '../../../plugins/stages/kernel.ts';
+import train from '../../../plugins/stages/train.ts';
+import type { Asset, Cell, Digest } from '../../../src/api.ts';
+import { writeDataset } from '../../../src/data/rows-file.ts';
+import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
+import { readNpy } from '../../../src/science/io/npy.ts';
+import { tolerance } from '../../tolerances.ts';
+import { useBackend } from '../../science/backend.ts';
+import { farthest } from '../../science/tiny-bert.ts';
+import { mlm, mlmCheckpoint, mlmClasses } from '../../science/tiny-mlm.ts';
+import { cleanUp, contextOf, modelAsset, poisonedFolder, runStage, tempFolder, tinyCell } from './rig.ts';
+
+await useBackend('cpu');
+test.after(cleanUp);
+const single = mlm.rows.filter(({ pair }) => pair === null);
+const rows = single.map(({ text, label }, i) => ({ id: `r${i}`, text, label }));
+const asset: Asset = { uri: `file:${mlmCheckpoint}`, path: mlmCheckpoint, digest: 'sha256:mlm' as Digest, provenance: {} };
+const head = { type: 'cloze', template: mlm.template, verbalizer: mlm.verbalizer };
+const cellOf = (adapter: object, steps: number, change: { [section in keyof Cell]?: unknown } = {}): Cell =>
+  tinyCell({ model: { source: asset.uri, architecture: 'bert', init: 'pretrained' }, head, adapter, train: { ...tinyCell().train, steps, learning_rate: 0.02 }, ...change });
+
+const data = await poisonedFolder(rows, undefined, mlmClasses);
+const validation = await tempFolder();
+await writeDataset(validation, rows, mlmClasses, {});
+const trained = async (cell: Cell): Promise<string> => (await runStage(train, cell, { data }, {}, { model: asset })).dir;
+const logitsOf = async (cell: Cell, model: string): Promise<number[]> => {
+  const { dir } = await runStage(evaluate, cell, { model, validation }, {}, { model: asset });
+  return (await readFile(join(dir, 'predictions.csv'), 'utf8')).trim().split('\n').slice(1).flatMap((line) => line.split(',').slice(4).map(Number));
+};
+
+test('evaluation of the untrained model is BertForMaskedLM at the mask, class by class, LoRA\'s zero B included', async () => {
+  for (const adapter of [{ type: 'full' }, { type: 'lora', rank: 2 }]) {
+    const cell = cellOf(adapter, 0);
+    assert.ok(farthest(await logitsOf(cell, await trained(cell)), mlm.full.logits.slice(0, rows.length).flat()) < tolerance.logits, adapter.type);
+  }
+});
+
+test('it learns under both adapters, and what is saved is read again', async () => {
+  const before = tf.memory().numTensors;
+  for (const adapter of [{ type: 'full' }, { type: 'lora', rank: 3 }]) {
+    const cell = cellOf(adapter, 40, { train: { ...tinyCell().train, steps: 40, learning_rate: adapter.type === 'full' ? 0.003 : 0.02 } }), dir = await trained(cell);
+    const losses = (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
+    const mean = (some: number[]): number => some.reduce((a, b) => a + b) / some.length;
+    assert.ok(mean(losses.slice(-6)) < 0.7 * mean(losses.slice(0, 6)), adapter.type);
+    const { dir: scored } = await runStage(evaluate, cell, { model: dir, validation }, {}, { model: asset });
+    const { accuracy } = JSON.parse(await readFile(join(scored, 'metrics.json'), 'utf8')) as { accuracy: number };
+    assert.ok(accuracy > 0.7, `${adapter.type}: ${accuracy}`);
+    if (adapter.type === 'full') {
+      const saved = await openCheckpoint(join(dir, 'model'));
+      assert.equal((saved.config as { architectures: string[] }).architectures, ['BertForMaskedLM']);
+      assert.equal([...saved.tensors.keys()].sort(), [...(await openCheckpoint(mlmCheckpoint)).tensors.keys()].sort());
+    }
+  }
+  assert.is(tf.memory().numTensors, before, 'the base that is kept warm was there before');
+});
+
+test('the kernel is of the verbalizer\'s logits, over the layers that LoRA adapts, the head\'s transform among them', async () => {
+  const cell = cellOf({ type: 'lora', rank: 3 }, 0);
+  const { dir } = await runStage(kernel, cell, { model: await trained(cell), rows: validation }, { at: 'init' }, { model: asset });
+  assert.ok(farthest((await readNpy(join(dir, 'logits.npy'))).data, mlm.full.logits.slice(0, 4).flat()) < tolerance.logits);
+  const layers = Object.keys(JSON.parse(await readFile(join(dir, 'layers.json'), 'utf8')) as object);
+  assert.is(layers.length, 19);
+  assert.is(layers[18], 'cls.predictions.transform.dense.weight');
+});
+
+test('faults of a prompt are found before anything runs, each at its field', async () => {
+  const check = async (change: object, given: { head?: Asset; model?: Asset } = {}, more: { [section in keyof Cell]?: unknown } = {}): Promise<string[]> => {
+    const definition = train.define([cellOf({ type: 'lora', rank: 3 }, 6, { head: { ...head, ...change }, ...more })], { with: {}, goals: [] });
+    return (await train.preflight!(contextOf(definition, { assets: { model: asset, ...given } }))).map(({ path, message }) => `${path.join('.')}: ${message}`);
+  };
+  assert.equal(await check({}), []);
+  assert.equal(await check({ verbalizer: { neg: 'bad', pos: 'great' } }), ['head.verbalizer.pos: the verbalizer\'s word "great" is 5 tokens (g ##r ##e ##a ##t), it must be one']);
+  assert.equal(await check({ verbalizer: undefined }), ['head.verbalizer: a cloze head needs a verbalizer: a word for each class']);
+  assert.equal(await check({ template: '{text} {masks}' }), ['head.template: the template "{text} {masks}" has an unknown slot {masks}']);
+  assert.match((await check({ template: `{text} ${'very '.repeat(13)}{mask}` }))[0]!, /^head\.template: the template takes 16 tokens by itself, .* max_length is 16/);
+  assert.equal(await check({}, {}, { data: { ...tinyCell().data, classes: ['neg', 'pos'] } }), ['head.verbalizer: it names "neutral", which is no class of the data']);
+  assert.match((await check({}, { head: asset }))[0]!, /^head\.init_from: a cloze head is the checkpoint's own/);
+  assert.match((await check({}, { model: modelAsset }))[0]!, /^model\.source: .* has no tensor "cls\.predictions\.transform\.dense\.weight"/);
+});
+
+test('a template for pairs on single texts stops the run with what to change', async () => {
+  let message = '';
+  try { await trained(cellOf({ type: 'full' }, 3, { head: { ...head, template: mlm.pair_template } })); } catch (error) { message = (error as Error).message; }
+  assert.match(message, /has \{text_pair\}, but the rows are single texts/);
+});
+
+test('a classifier\'s template and verbalizer are nothing that it reads', () => {
+  const params = (change: object): string => JSON.stringify(train.define([tinyCell({ head: { ...tinyCell().head, ...change } })], { with: {}, goals: [] }).params);
+  assert.is(params({ template: '{text} {mask}', verbalizer: { a: 'b' } }), params({}));
+  assert.is.not(params({ type: 'cloze', verbalizer: { a: 'b' } }), params({}));
+});
+
+test.run();
