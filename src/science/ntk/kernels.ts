@@ -4,16 +4,15 @@
  * batch with whom, nor any chunking changes an entry beyond float32 rounding.
  */
 import { UserFault } from '../../api.ts';
-import type { AdaptedLayer, AdaptedModel, TokenRow } from '../nn/types.ts';
-import { collect, type Collected } from './collect.ts';
+import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 import { accumulatedTrace, accumulator, kernelOrder, unfold, type Accumulator } from './contraction.ts';
 import type { Method } from './cost.ts';
-import { addLayer, type KernelKind, type LayerJob, type Seen, type Sums, type TermRecord } from './layer.ts';
-import { batches, layerBytes, layerGroups } from './passes.ts';
+import { addLayer, type KernelKind, type LayerJob, type Sums, type TermRecord } from './layer.ts';
+import { planWalk, walkSets, type WalkOptions } from './layerwise.ts';
 import { addReplicates, type Projection } from './projection.ts';
 import type { Resume } from './resume.ts';
 
-export interface KernelOptions {
+export interface KernelOptions extends WalkOptions {
   /** `auto` takes the cheaper of `explicit` and `gram`, term by term; `plain` is the slow reference. All are exact. */
   readonly method?: 'auto' | Method;
   /** Estimates the kernels by random projection instead, and tells the error. */
@@ -22,13 +21,7 @@ export interface KernelOptions {
   readonly which?: readonly KernelKind[];
   /** Keeps each layer's block. */
   readonly perLayer?: boolean;
-  /** Tokens of a forward pass, padding to its longest row included. */
-  readonly batchTokens?: number;
-  /** What h and δ of all rows may take at once; layers beyond it get forward passes of their own. */
-  readonly memoryMB?: number;
-  readonly progress?: (done: number, total: number, unit: string) => void;
-  readonly signal?: AbortSignal;
-  /** Keeps what is done between layers, and begins with what was kept. */
+  /** Keeps what is done between groups of layers, and begins with what was kept. */
   readonly resume?: Resume;
 }
 
@@ -67,21 +60,6 @@ export interface KernelSet {
   readonly groups: readonly { readonly layers: readonly string[]; readonly bytes: number }[];
 }
 
-/** Lets events through (a heartbeat, an abort) between two long computations. */
-const breathe = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
-
-/** One set's rows, cut into batches. */
-interface RowSet {
-  readonly rows: readonly TokenRow[];
-  readonly parts: readonly Int32Array[];
-  readonly logits: Float32Array; // (N, C)
-}
-
-interface Batch {
-  readonly rows: Int32Array;
-  readonly collected: Collected;
-}
-
 const emptySums = (like: Accumulator, replicates: number): Sums => ({
   exact: accumulator(like.height, like.width),
   replicates: Array.from({ length: replicates }, () => accumulator(like.height, like.width)),
@@ -100,57 +78,25 @@ function addSums(to: Sums, from: Sums): void {
  * Throws RangeError for no rows, UserFault where the numbers are not finite.
  */
 export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], right: readonly TokenRow[] | null, options: KernelOptions = {}): Promise<KernelSet> {
-  if (left.length === 0 || right?.length === 0) throw new RangeError('a kernel needs at least one row');
-  const { method = 'auto', batchTokens = 1024, memoryMB = 1024, projection, perLayer = false } = options;
+  const { method = 'auto', projection, perLayer = false } = options;
   const { classes } = model;
   const adapted = model.layers.some(({ lora }) => lora !== undefined);
   const kinds = (options.which ?? ['full', 'lora']).filter((kind) => kind === 'full' || adapted);
-  const rowSet = (rows: readonly TokenRow[]): RowSet =>
-    ({ rows, parts: batches(rows.map(({ ids }) => ids.length), batchTokens), logits: new Float32Array(rows.length * classes) });
-  const sets = [left, ...(right === null ? [] : [right])].map(rowSet);
-  const tokens = sets.reduce((sum, { rows }) => sum + rows.reduce((of, { ids }) => of + ids.length, 0), 0);
-  const groups = layerGroups(model.layers, tokens, classes, memoryMB);
+  const sets = right === null ? [left] : [left, right];
+  const plan = planWalk(model, sets, options);
   const shape = accumulator(left.length * classes, (right ?? left).length * classes);
-  const orders = sets.map(({ parts }) => kernelOrder(parts.map((rows) => ({ rows })), classes));
+  const orders = plan.parts.map((parts) => kernelOrder(parts.map((rows) => ({ rows })), classes));
   const place = (sum: Accumulator): Float64Array => unfold(sum, orders[0]!, right === null ? null : orders[1]!);
 
   const totals = new Map(kinds.map((kind) => [kind, emptySums(shape, projection?.replicates ?? 0)]));
   const blocks = new Map<KernelKind, Map<string, Float64Array>>(kinds.map((kind) => [kind, new Map()]));
   const layers: LayerKernel[] = [], terms: TermRecord[] = [];
-  const passes = sets.reduce((sum, { parts }) => sum + parts.length, 0);
-  const total = groups.length * passes + model.layers.length;
-  let done = 0;
-  const step = async (): Promise<void> => {
-    options.progress?.(++done, total, 'steps');
-    await breathe();
-    options.signal?.throwIfAborted();
-  };
-  const parts = { totals, blocks, layers, terms, logits: sets.map(({ logits }) => logits) };
-  const before = await options.resume?.load(parts) ?? 0;
-
-  for (const [g, group] of groups.entries()) {
-    if (g < before) { done += passes + group.length; continue; }
-    const wanted = new Set(group.map(({ name }) => name));
-    const collected: Batch[][] = sets.map(() => []);
-    try {
-      for (const [s, { rows, parts: of, logits }] of sets.entries()) {
-        for (const part of of) {
-          const batch = { rows: part, collected: collect(model, Array.from(part, (i) => rows[i]!), wanted) };
-          collected[s]!.push(batch);
-          part.forEach((row, k) => { logits.set(batch.collected.logits.subarray(k * classes, (k + 1) * classes), row * classes); });
-          await step();
-        }
-      }
-      for (const layer of group) {
-        const seen = collected.map((parts) => seenBy(layer, parts));
-        layers.push(oneLayer({ layer, left: seen[0]!, right: seen[1] ?? null, classes, method, projection: projection ?? null }));
-        await step();
-      }
-    } finally {
-      collected.flat().forEach((batch) => { batch.collected.dispose(); });
-    }
-    if (g + 1 < groups.length) await options.resume?.save(g + 1, parts);
-  }
+  const done = { totals, blocks, layers, terms };
+  const start = await options.resume?.load(done) ?? 0;
+  const logits = await walkSets(model, sets, plan, start, {
+    layer: (layer, [ofLeft, ofRight]) => { layers.push(oneLayer({ layer, left: ofLeft!, right: ofRight ?? null, classes, method, projection: projection ?? null })); },
+    group: async (groups) => { await options.resume?.save(groups, done); },
+  }, options);
 
   const kernel = (kind: KernelKind): Kernel | null => {
     const sums = totals.get(kind);
@@ -159,9 +105,9 @@ export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], 
     return { data: place(sums.exact), error, blocks: perLayer ? blocks.get(kind)! : null };
   };
   return {
-    rows: left.length, columns: (right ?? left).length, classes, logits: sets[0]!.logits, rightLogits: sets[1]?.logits ?? null,
+    rows: left.length, columns: (right ?? left).length, classes, logits: logits[0]!, rightLogits: logits[1] ?? null,
     full: kernel('full'), lora: kernel('lora'), layers, terms,
-    groups: groups.map((group) => ({ layers: group.map(({ name }) => name), bytes: group.reduce((sum, layer) => sum + layerBytes(layer, tokens, classes), 0) })),
+    groups: plan.groups.map(({ layers: of, bytes }) => ({ layers: of.map(({ name }) => name), bytes })),
   };
 
   function oneLayer(job: LayerJob): LayerKernel {
@@ -179,14 +125,6 @@ export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], 
     }
     return { layer: job.layer.name, ...found };
   }
-}
-
-function seenBy(layer: AdaptedLayer, parts: readonly Batch[]): Seen[] {
-  return parts.map(({ rows, collected }) => {
-    const tokens = collected.layers.get(layer.name);
-    if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
-    return { rows, tokens };
-  });
 }
 
 export interface Kernels {

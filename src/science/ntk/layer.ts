@@ -1,26 +1,20 @@
 /** One kernel of one layer, each of its terms contracted as it is cheapest. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedLayer } from '../nn/types.ts';
-import type { LayerTokens } from './collect.ts';
 import type { Accumulator, TermBlock } from './contraction.ts';
 import { cheaper, contractions, costs, shapeOf, type Costs, type Method } from './cost.ts';
+import type { LayerBatch } from './layerwise.ts';
 import { project, type Projection } from './projection.ts';
 import { fullTerms, loraTerms, type Term } from './terms.ts';
 
 export type KernelKind = 'full' | 'lora';
 
-/** What a layer saw of one batch of a set's rows. */
-export interface Seen {
-  readonly rows: Int32Array;
-  readonly tokens: LayerTokens;
-}
-
 export interface LayerJob {
   readonly layer: AdaptedLayer;
   /** Non-empty. */
-  readonly left: readonly Seen[];
+  readonly left: readonly LayerBatch[];
   /** Null: of the left rows with themselves. */
-  readonly right: readonly Seen[] | null;
+  readonly right: readonly LayerBatch[] | null;
   readonly classes: number;
   readonly method: 'auto' | Method;
   readonly projection: Projection | null;
@@ -53,7 +47,7 @@ interface Pair {
 }
 
 function contract({ left, right }: Pair, job: LayerJob, sum: Accumulator): Pick<TermRecord, 'method' | 'operations'> {
-  const blocks = (terms: readonly Term[], seen: readonly Seen[]): TermBlock[] =>
+  const blocks = (terms: readonly Term[], seen: readonly LayerBatch[]): TermBlock[] =>
     terms.map(({ a, b }, i) => ({ a, b, example: seen[i]!.tokens.example, rows: seen[i]!.rows }));
   const x = blocks(left, job.left), y = right === null ? null : blocks(right, job.right!);
   const operations = costs(x.map(shapeOf), y?.map(shapeOf) ?? null, job.classes, x[0]!.a[0]!.shape[1], x[0]!.b.shape[1]);
@@ -76,7 +70,7 @@ export function addLayer(kernel: KernelKind, job: LayerJob, { exact, replicates 
   const { layer, left, right, projection } = job;
   const factors = layer.lora;
   if (kernel === 'lora' && factors === undefined) return [];
-  const termsOf = ({ tokens }: Seen): Term[] => kernel === 'full' ? fullTerms(tokens) : loraTerms(tokens, factors!);
+  const termsOf = ({ tokens }: LayerBatch): Term[] => kernel === 'full' ? fullTerms(tokens) : loraTerms(tokens, factors!);
   const records: TermRecord[] = [];
   tf.tidy(() => {
     const ofLeft = left.map(termsOf), ofRight = right?.map(termsOf) ?? null;

@@ -1,63 +1,100 @@
 /**
- * Walks a model's layers, each with its h and δ over all rows: what is measured layer by layer (Δ_r, kernels over a grid
- * of ranks) shares the forward and backward passes.
+ * Walks a model's layers, each with its h and δ over all rows: whatever is measured layer by layer (kernels, Δ_r) shares
+ * the forward and backward passes, and their limits of memory.
  */
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../nn/types.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
 import { accumulator, kernelOrder, unfold, type KernelSum, type TermBlock } from './contraction.ts';
 import { cheaper, contractions, costs, shapeOf } from './cost.ts';
-import { batches, layerGroups } from './passes.ts';
+import { batches, layerBytes, layerGroups } from './passes.ts';
 import type { Term } from './terms.ts';
 
 export interface WalkOptions {
   /** Tokens of a forward pass, padding to its longest row included. */
   readonly batchTokens?: number;
-  /** What h and δ of all rows may take at once. */
+  /** What h and δ of all rows may take at once; layers beyond it get forward passes of their own. */
   readonly memoryMB?: number;
   readonly progress?: (done: number, total: number, unit: string) => void;
   readonly signal?: AbortSignal;
 }
 
-/** One batch of a layer. */
+/** What a layer saw of one batch. */
 export interface LayerBatch {
-  /** Where its rows stand among all rows. */
+  /** Where its rows stand among all rows of their set. */
   readonly rows: Int32Array;
   readonly tokens: LayerTokens;
 }
 
-/** Calls `visit` for every layer in forward order. Returns the logits, (N, C). */
-export async function walkLayers(model: AdaptedModel, rows: readonly TokenRow[], options: WalkOptions, visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void): Promise<Float32Array> {
-  if (rows.length === 0) throw new RangeError('there is no row to walk the layers with');
-  const { batchTokens = 1024, memoryMB = 1024 } = options;
+/** How rows are cut into batches and layers into groups. */
+export interface WalkPlan {
+  /** By set. */
+  readonly parts: readonly (readonly Int32Array[])[];
+  readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
+}
+
+/** @param sets of rows, as the model reads them, unpadded. Throws RangeError where one is empty. */
+export function planWalk(model: AdaptedModel, sets: readonly (readonly TokenRow[])[], { batchTokens = 1024, memoryMB = 1024 }: WalkOptions): WalkPlan {
+  if (sets.some((rows) => rows.length === 0)) throw new RangeError('there is no row to walk the layers with');
+  const lengths = sets.map((rows) => rows.map(({ ids }) => ids.length));
+  const tokens = lengths.flat().reduce((a, b) => a + b, 0);
+  return {
+    parts: lengths.map((of) => batches(of, batchTokens)),
+    groups: layerGroups(model.layers, tokens, model.classes, memoryMB).map((layers) => ({ layers, bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.classes), 0) })),
+  };
+}
+
+export interface Visits {
+  /** A layer, with what it saw of each set. In forward order. */
+  readonly layer: (layer: AdaptedLayer, seen: readonly (readonly LayerBatch[])[]) => void;
+  /** After a group of layers, unless it is the last. */
+  readonly group?: (done: number) => Promise<void>;
+}
+
+/** Visits the layers of all groups from `start` on, one at least. Returns the logits, by set (N, C). */
+export async function walkSets(model: AdaptedModel, sets: readonly (readonly TokenRow[])[], { parts, groups }: WalkPlan, start: number, visits: Visits, options: Pick<WalkOptions, 'progress' | 'signal'>): Promise<Float32Array[]> {
   const { classes } = model;
-  const lengths = rows.map((row) => row.ids.length);
-  const parts = batches(lengths, batchTokens);
-  const groups = layerGroups(model.layers, lengths.reduce((a, b) => a + b, 0), classes, memoryMB);
-  const logits = new Float32Array(rows.length * classes);
-  let done = 0;
-  for (const group of groups) {
-    const collected: { readonly rows: Int32Array; readonly of: Collected }[] = [];
+  const logits = sets.map((rows) => new Float32Array(rows.length * classes));
+  const passes = parts.flat().length;
+  const total = groups.length * passes + model.layers.length;
+  let done = groups.slice(0, start).reduce((sum, { layers }) => sum + passes + layers.length, 0);
+  const step = async (): Promise<void> => {
+    options.progress?.(++done, total, 'steps');
+    await new Promise((resolve) => { setImmediate(resolve); }); // a heartbeat and an abort are heard between steps
+    options.signal?.throwIfAborted();
+  };
+  for (const [g, { layers }] of groups.entries()) {
+    if (g < start) continue;
+    const wanted = new Set(layers.map(({ name }) => name));
+    const collected: { readonly rows: Int32Array; readonly of: Collected }[][] = sets.map(() => []);
     try {
-      const wanted = new Set(group.map(({ name }) => name));
-      for (const part of parts) {
-        const batch = { rows: part, of: collect(model, Array.from(part, (i) => rows[i]!), wanted) };
-        collected.push(batch);
-        part.forEach((row, k) => { logits.set(batch.of.logits.subarray(k * classes, (k + 1) * classes), row * classes); });
+      for (const [s, rows] of sets.entries()) {
+        for (const part of parts[s]!) {
+          const of = collect(model, Array.from(part, (i) => rows[i]!), wanted);
+          collected[s]!.push({ rows: part, of });
+          part.forEach((row, k) => { logits[s]!.set(of.logits.subarray(k * classes, (k + 1) * classes), row * classes); });
+          await step();
+        }
       }
-      for (const layer of group) {
-        visit(layer, collected.flatMap(({ rows: part, of }) => {
+      for (const layer of layers) {
+        visits.layer(layer, collected.map((batchesOf) => batchesOf.map(({ rows, of }) => {
           const tokens = of.layers.get(layer.name);
-          return tokens === undefined ? [] : [{ rows: part, tokens }];
-        }));
-        options.progress?.(++done, model.layers.length, 'layers');
-        await new Promise((resolve) => { setImmediate(resolve); }); // a heartbeat and an abort are heard between layers
-        options.signal?.throwIfAborted();
+          if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
+          return { rows, tokens };
+        })));
+        await step();
       }
     } finally {
-      collected.forEach(({ of }) => { of.dispose(); });
+      collected.flat().forEach(({ of }) => { of.dispose(); });
     }
+    if (g + 1 < groups.length) await visits.group?.(g + 1);
   }
   return logits;
+}
+
+/** Calls `visit` for every layer in forward order. Returns the logits, (N, C). */
+export async function walkLayers(model: AdaptedModel, rows: readonly TokenRow[], options: WalkOptions, visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void): Promise<Float32Array> {
+  const [logits] = await walkSets(model, [rows], planWalk(model, [rows], options), 0, { layer: (layer, [seen]) => { visit(layer, seen!); } }, options);
+  return logits!;
 }
 
 /** Adds one term, given batch by batch, to `sum` by the cheaper contraction. */

@@ -16,8 +16,6 @@ export interface Partial {
   readonly blocks: ReadonlyMap<KernelKind, Map<string, Float64Array>>;
   readonly layers: LayerKernel[];
   readonly terms: TermRecord[];
-  /** Of each set. */
-  readonly logits: readonly Float32Array[];
 }
 
 export interface Resume {
@@ -38,11 +36,9 @@ interface State {
 const blockFile = (kind: KernelKind, layer: string): string => `${kind}.${layer}.npy`;
 
 /** Every array by a file name. */
-function arrays({ totals, logits }: Partial): [string, Float64Array | Float32Array][] {
-  return [
-    ...[...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [[`${kind}.npy`, exact.data], ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data])]),
-    ...logits.map((data, s): [string, Float32Array] => [`logits-${s}.npy`, data]),
-  ];
+function arrays({ totals }: Partial): [string, Float64Array][] {
+  return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] =>
+    [[`${kind}.npy`, exact.data], ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data])]);
 }
 
 /**
