@@ -50,6 +50,9 @@ function createProgram(does: Does): Command {
     .action(does(async (spec: string, options: SpecOptions & { csv?: boolean }) => (await import('./results.ts')).resultsCommand(spec, options)));
   withSpecOptions(program.command('diff <specA> <specB>').description('compare the results of two specs, cell by cell: what B has more than A')).addOption(jsonOption())
     .action(does(async (specA: string, specB: string, options: SpecOptions) => (await import('./diff.ts')).diffCommand(specA, specB, options)));
+  onSpec('export', 'copy the trained models of a spec out of the store, for PEFT and transformers')
+    .requiredOption('--out <dir>', 'where they go: a folder each').option('--merge', 'whole checkpoints for transformers, adapters merged into the weights')
+    .action(does(async (spec: string, options: SpecOptions & { out: string; merge?: boolean }) => (await import('./export.ts')).exportCommand(spec, options)));
   onSpec('report', 'make the report of what is in the store, without running anything else')
     .action(does(async (spec: string, options: SpecOptions) => (await import('./run.ts')).reportCommand(spec, options)));
   withSpecOptions(program.command('explain <spec> [stage]').description('say why stages would run: what changed since the most similar one')).addOption(jsonOption())

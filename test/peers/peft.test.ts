@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault, type JsonObject } from '../../src/api.ts';
+import { writeCheckpoint } from '../../src/science/io/checkpoint.ts';
 import { moduleName } from '../../src/science/io/peft.ts';
 import { bert } from '../../src/science/nn/bert.ts';
 import { bitfit } from '../../src/science/nn/bitfit.ts';
@@ -15,6 +16,7 @@ import { lora } from '../../src/science/nn/lora.ts';
 import { openNetwork, type Network } from '../../src/science/nn/network.ts';
 import { train } from '../../src/science/train/loop.ts';
 import { saveTrained } from '../../src/science/train/save.ts';
+import { mergedParameters } from '../../src/science/weights/merge.ts';
 import { useBackend } from '../science/backend.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
@@ -57,8 +59,18 @@ const variants: { readonly [name: string]: { readonly peft: JsonObject; readonly
   layers: { peft: { r: 3, lora_alpha: 3, target_modules: ['dense', 'key'], layers_to_transform: [0, 2] }, spec: { rank: 3, targets: ['dense', 'key'], layers: [0, 2] } },
   exclude: { peft: { r: 3, lora_alpha: 3, target_modules: 'all-linear', exclude_modules: ['pooler.dense', 'value'], lora_dropout: 0.5 }, spec: { rank: 3, exclude: ['pooler.dense', 'value'], dropout: 0.5 } },
 };
-const names = Object.keys(variants);
+const names = Object.keys(variants), merged = [...names, 'freeze-A'];
 const folder = (kind: string, name: string): string => join(dir, kind, name.replaceAll(' ', '-'));
+
+/** The adapter that was saved, in the weights of a checkpoint. */
+async function writeMerged(name: string): Promise<void> {
+  const dir = join(folder('ours', name), 'adapter');
+  const head = await readHead(dir, { architecture: bert, config: bert.parseConfig(await readConfig(checkpoint), classes), classes });
+  const network = await openNetwork({ architecture: bert, model, classes, seed: 1, evaluation: true, adapter: await lora.create({}, { ...shape, initFrom: dir }), head });
+  const tensors = new Map([...await mergedParameters(network)].map(([parameter, tensor]) => [bert.externalName(parameter), tensor]));
+  await writeCheckpoint(folder('merged', name), checkpoint, labels, bert.transformersName, tensors);
+  network.dispose();
+}
 
 const dora = { r: 2, target_modules: 'all-linear' };
 const unimplemented: { readonly [name: string]: { readonly config: JsonObject; readonly message: RegExp } } = {
@@ -118,14 +130,16 @@ test('what is trained here, PEFT and transformers open with equal logits', async
     networks.set(name, { logits, layers: layersOf(network) });
     trained.forEach((tensor) => tensor.dispose());
     network.dispose();
+    if (implementation === lora) await writeMerged(name);
   }
   const at = (file: string, some: readonly string[]) => Object.fromEntries(some.map((name) => [name, join(folder('ours', name), file)]));
-  const peers = peer<{ [name: string]: Facts }>('read', { ...asked, adapters: at('adapter', [...names, 'freeze-A']), models: at('model', ['full']), changed: at('changed.safetensors', ['head-only', 'bitfit']) });
+  const peers = peer<{ [name: string]: Facts }>('read', { ...asked, adapters: at('adapter', [...names, 'freeze-A']), models: { ...at('model', ['full']), ...Object.fromEntries(merged.map((name) => [`${name}, merged`, folder('merged', name)])) }, changed: at('changed.safetensors', ['head-only', 'bitfit']) });
   for (const [name, { logits, layers }] of networks) {
     assert.ok(farthest(logits, peers[name]!.logits.flat()) < tolerance.logits, `${name}: ${farthest(logits, peers[name]!.logits.flat())}`);
     for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers ?? {})) assert.ok(layers[module]![0] === rank && Math.abs(layers[module]![1] - scale) < 1e-12 * scale, `${name}: ${module}`);
     assert.equal(Object.keys(layers).length, Object.keys(peers[name]!.layers ?? layers).length, name);
   }
+  for (const name of merged) assert.ok(farthest(networks.get(name)!.logits, peers[`${name}, merged`]!.logits.flat()) < tolerance.logits, `${name}, merged`);
   assert.equal(peers['full']!.labels, { 0: 'a', 1: 'b', 2: 'c' });
 });
 
