@@ -3,12 +3,14 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import type { BuildFailure, Metafile, Plugin } from 'esbuild';
+import type { BuildFailure, Plugin } from 'esbuild';
 import { UserFault } from '../api.ts';
 import type { AnyPlugin, Digest } from '../api.ts';
 import { closureVersions, sha256 } from '../setup/closure.mjs';
 import { cacheDir } from '../setup/paths.mjs';
 import { apiModule, buildDir, scienceModule } from './build.ts';
+import { findBundle, rememberBundle } from './bundle-record.ts';
+import type { Bundle } from './bundle-record.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, RegistryFile } from './types.ts';
 
@@ -29,18 +31,17 @@ function shared(): Plugin {
 }
 
 /** What runs is the plugin's own code, and of this program's science all that it may reach. */
-function withScience({ inputs }: Metafile, { code, closure }: { readonly code: string; readonly closure: ReadonlyMap<string, string> }): Pick<LoadedPlugin, 'code' | 'closure'> {
-  const parts = Object.fromEntries(closure);
-  if (!Object.values(inputs).some(({ imports }) => imports.some(({ path }) => path === science()))) return { code: code as Digest, closure: parts };
+function withScience({ code, closure, usesScience }: Bundle): Pick<LoadedPlugin, 'code' | 'closure'> {
+  if (!usesScience) return { code, closure };
   const { science: version } = JSON.parse(readFileSync(join(buildDir(), 'registry.json'), 'utf8')) as RegistryFile;
-  return { code: `sha256:${sha256(JSON.stringify(['dosimeter.with-science/1', code, version]))}` as Digest, closure: { ...parts, 'dosimeter/science': String(version) } };
+  return { code: `sha256:${sha256(JSON.stringify(['dosimeter.with-science/1', code, version]))}` as Digest, closure: { ...closure, 'dosimeter/science': String(version) } };
 }
 
-async function loadOne(path: string): Promise<LoadedPlugin> {
-  if (!existsSync(path)) throw new UserFault(`the plugin ${path} does not exist`, 'paths under `plugins` are relative to the spec that writes them');
+async function bundle(path: string, dir: string): Promise<Bundle> {
+  const started = Date.now();
   const esbuild = await import('esbuild');
   const root = dirname(path);
-  const build = await esbuild.build({
+  const { metafile, outputFiles } = await esbuild.build({
     entryPoints: [path], absWorkingDir: root, bundle: true, write: false, metafile: true, outdir: root, sourcemap: 'inline', logLevel: 'silent',
     format: 'esm', platform: 'node', target: 'node20', plugins: [shared()],
     banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },
@@ -50,26 +51,34 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
     throw new UserFault(`the plugin ${path} can't be built: ${faults.join('; ')}`);
   });
   const entry = relative(root, path);
-  const version = (await closureVersions(build.metafile, [entry], { root, transform: esbuild.transform, skip: (specifier) => specifier.startsWith('file:') })).get(entry);
-  const text = build.outputFiles[0]?.text;
+  const version = (await closureVersions(metafile, [entry], { root, transform: esbuild.transform, skip: (specifier) => specifier.startsWith('file:') })).get(entry);
+  const text = outputFiles[0]?.text;
   if (version === undefined || text === undefined) throw new Error(`esbuild built nothing from ${path}`);
-  const module = join(cacheDir(), 'plugins', `${basename(path).replace(/\.\w+$/, '')}-${sha256(text).slice(0, 16)}.mjs`);
+  const digest = sha256(text), module = join(dir, `${basename(path).replace(/\.\w+$/, '')}-${digest.slice(0, 16)}.mjs`);
   // A file of that name which holds something else was torn, or written over.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     mkdirSync(dirname(module), { recursive: true });
     writeFileSync(`${module}.${process.pid}.tmp`, text);
     renameSync(`${module}.${process.pid}.tmp`, module);
   }
+  const usesScience = Object.values(metafile.inputs).some(({ imports }) => imports.some(({ path: imported }) => imported === science()));
+  const made: Bundle = { module, digest, code: version.code as Digest, closure: Object.fromEntries(version.closure), usesScience };
+  rememberBundle(dir, path, apiModule(), made, Object.keys(metafile.inputs).map((input) => resolve(root, input)), started);
+  return made;
+}
+
+async function loadOne(path: string): Promise<LoadedPlugin> {
+  if (!existsSync(path)) throw new UserFault(`the plugin ${path} does not exist`, 'paths under `plugins` are relative to the spec that writes them');
+  const dir = join(cacheDir(), 'plugins');
+  const found = findBundle(dir, path, apiModule()) ?? await bundle(path, dir);
   let exported: unknown;
   try {
-    exported = (await import(pathToFileURL(module).href) as { default?: unknown }).default;
+    exported = (await import(pathToFileURL(found.module).href) as { default?: unknown }).default;
   } catch (error) {
     throw new UserFault(`the plugin ${path} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
   }
   const { kind, name } = checkDescriptor(exported, path);
-  return {
-    kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], ...withScience(build.metafile, version), file: path, module,
-  };
+  return { kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], ...withScience(found), file: path, module: found.module };
 }
 
 /**
