@@ -182,7 +182,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
 }
 
 /** What a packed training knows; a stage with any other parameter has a feature that only training alone has. */
-const PACKED_STAGE = ['architecture', 'adapter', 'seed', 'train'];
+const PACKED_STAGE = ['architecture', 'adapter', 'seed', 'train', 'head', 'init', 'classes'];
 const PACKED_TRAIN = ['steps', 'epochs', 'batch_size', 'max_length', 'optimizer', 'learning_rate', 'weight_decay', 'beta1', 'beta2', 'epsilon', 'schedule', 'warmup', 'shuffle', 'dropout'];
 const PACKED_ADAPTER = ['type', 'rank', 'alpha', 'rank_pattern', 'alpha_pattern', 'targets', 'exclude', 'layers', 'rslora', 'init', 'dropout', 'bias', 'freeze_a'];
 
@@ -195,7 +195,8 @@ function packKey(params: JsonObject, model: string): string | null {
   if (adapter['type'] !== 'lora' || adapter['dropout'] || (adapter['bias'] ?? 'none') !== 'none' || adapter['freeze_a'] === true) return null;
   if (train['steps'] === 0 || train['dropout'] !== 0) return null;
   const { optimizer, beta1 = null, beta2 = null, epsilon = null } = train;
-  return JSON.stringify([params['architecture'], model, optimizer, beta1, beta2, epsilon]);
+  // A random model is another one for each seed.
+  return JSON.stringify([params['architecture'], model, params['init'] === 'random' ? params['seed']! : null, params['head']!, optimizer, beta1, beta2, epsilon]);
 }
 
 /** Each goes its own way but for the training itself, where they meet. */

@@ -56,8 +56,14 @@ test('what trains alone, or with others', () => {
     tinyCell(lora({ dropout: 0.1 })), tinyCell(lora({ bias: 'all' })), tinyCell(lora({ freeze_a: true })), tinyCell(lora({ of_later: 1 })),
   ];
   assert.equal(alone.map(key), alone.map(() => null));
-  const others = [withTrain({ beta1: 0.5 }), withTrain({ optimizer: 'sgd' }), tinyCell({ model: { source: 'file:/other', architecture: 'bert' } })].map(key);
-  assert.is(new Set([key(tinyCell()), ...others]).size, 4);
+  const cloze = { type: 'cloze', template: '{text} {mask}', verbalizer: { negative: 'bad', positive: 'good' } };
+  const random = (seed: number): Cell => tinyCell({ seed, model: { ...tinyCell().model, init: 'random' } });
+  const others = [
+    withTrain({ beta1: 0.5 }), withTrain({ optimizer: 'sgd' }), tinyCell({ model: { source: 'file:/other', architecture: 'bert', init: 'pretrained' } }),
+    tinyCell({ head: cloze }), tinyCell({ head: { ...cloze, template: '{mask} {text}' } }), random(1), random(2),
+  ].map(key);
+  assert.is(new Set([key(tinyCell()), ...others]).size, 8);
+  assert.not.ok(others.includes(null));
 });
 
 test('its memory, if every row is as long as it may be', async () => {
