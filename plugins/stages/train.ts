@@ -1,17 +1,18 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineStage, headSettings, problemOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, Cell, HeadSettings, JsonObject, ModelDescriptor, Problem, RunContext } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, JsonObject, ModelDescriptor, Problem, Row, RunContext } from '../../src/api.ts';
+import { filesApart } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { Journal } from '../../src/science/train/journal.ts';
-import type { TrainHooks } from '../../src/science/train/loop.ts';
 import type { Meeting } from '../../src/science/train/pack-meeting.ts';
-import type { TrainSettings } from '../../src/science/train/settings.ts';
-import type { resumeBySchedule } from '../../src/science/train/resume.ts';
+import type { LabelledRow, StepRecord, TrainSettings } from '../../src/science/train/settings.ts';
+import type { CurvePoint, Watched } from '../../src/science/train/watch.ts';
+import type { ScalarEvent } from '../../src/science/io/tfevents.ts';
 
 interface Params {
   readonly architecture: string;
@@ -25,23 +26,34 @@ interface Params {
   readonly seed: number;
   /** With steps 0, nothing else of it. */
   readonly train: Partial<Cell['train']> & JsonObject;
+  /** Where `evaluate_every` looks at the training. */
+  readonly watch?: { readonly batch_size: number; readonly max_length: number; readonly trigger: ({ readonly attack: string } & JsonObject) | null };
 }
+
+/** Assets of the trigger's, beside the model. */
+const TRIGGER_FILE = 'trigger/';
+const EVENTS = 'tensorboard/events.out.tfevents';
+/** Rows a pass over the poisoned rows, where nothing else says. */
+const BATCH = 32;
+const lines = (values: readonly object[]): string => values.map((value) => `${JSON.stringify(value)}\n`).join('');
 
 const fileUri = (path: string): string => path.startsWith('file:') ? path : `file:${path}`;
 
 /** Features by the value that turns them off. One that is off is in no key: it can't be told from one that isn't there. */
 const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
-  accumulate: 1, batching: 'shuffled', clip_norm: 0, decay: 'all', class_weights: 'none', checkpoints: 0,
+  accumulate: 1, batching: 'shuffled', clip_norm: 0, decay: 'all', class_weights: 'none', checkpoints: 0, evaluate_every: 0, tensorboard: false,
 };
 
 /** What the optimiser and the schedule read, and no more: an unread field must not make another stage. */
 function trainParams(train: Cell['train']): JsonObject {
   if (train.steps === 0) return { steps: 0 };
   if (train.batching === 'bucketed' && !train.shuffle) throw new UserFault('train.batching is bucketed, which reorders the rows, and train.shuffle: false keeps them in file order', 'Leave out one of the two.');
-  const { steps, epochs, beta1, beta2, epsilon, ...more } = train;
+  const stops = (train.early_stopping?.patience ?? 0) > 0;
+  if (stops && !train.evaluate_every) throw new UserFault('train.early_stopping has a patience, and train.evaluate_every is 0: there is no look that could stop the training', 'Set train.evaluate_every.');
+  const { steps, epochs, beta1, beta2, epsilon, early_stopping: stopping, ...more } = train;
   const rest = Object.fromEntries(Object.entries(more).filter(([field, value]) => value !== OFF[field as keyof typeof OFF])) as JsonObject;
   return {
-    ...rest,
+    ...rest, ...(stops ? { early_stopping: stopping as unknown as JsonObject } : {}),
     ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
     ...(steps === undefined ? { epochs: epochs ?? 3 } : { steps }),
   };
@@ -63,9 +75,10 @@ async function preflight(context: Pick<RunContext, 'params' | 'assets' | 'plugin
   try { model = await modelOf(context.assets['model']!); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
+  const { watch, train: { max_length: trained } } = params;
   return checkTraining({
     model: { ...model, init: params.init ?? 'pretrained' }, architecture, head: params.head, headGiven: context.assets['head'] !== undefined, classes: params.classes ?? null,
-    maxLength: params.train.max_length === undefined ? null : { value: params.train.max_length, path: ['train', 'max_length'] },
+    maxLength: trained === undefined ? null : watch !== undefined && watch.max_length > trained ? { value: watch.max_length, path: ['evaluate', 'max_length'] } : { value: trained, path: ['train', 'max_length'] },
     adapter: { implementation, params: adapterParams, ...(initFrom === undefined ? {} : { initFrom }) },
   });
 }
@@ -80,39 +93,54 @@ function loopSettings(train: Cell['train'], total: number, seed: number, classWe
   };
 }
 
-/** @param complete whether all that was kept up to a step is still there */
-function resumable(context: RunContext, journal: Journal, complete: (step: number) => boolean, schedule: typeof resumeBySchedule): NonNullable<TrainHooks['resume']> {
-  const resume = schedule(context.resumeDir!, { log: context.log, urgent: () => context.signal.aborted });
-  return {
-    ...resume,
-    load: async () => {
-      const saved = await resume.load();
-      if (saved === null) return null;
-      if (!complete(saved.step)) { context.log(`the checkpoints before step ${saved.step} are gone: the training starts anew`); return null; }
-      context.log(`goes on after step ${saved.step}`);
-      return saved;
-    },
-    gathered: () => ({ facts: journal.facts(), tensors: new Map() }),
-    restore: ({ facts }) => journal.restore(facts),
-  };
+/** What is looked at on the way, as the model reads it. */
+async function watched(context: RunContext, { watch, seed }: Params, classes: readonly string[], encode: (row: Row) => LabelledRow): Promise<Pick<Watched, 'validation' | 'triggered'>> {
+  const [{ readDatasetInfo, readRows }, { attackStreams }, { familyOf, triggeredRows }] = await Promise.all([import('../../src/data/rows-file.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts')]);
+  const dir = context.inputs['validation']!.dir, info = await readDatasetInfo(dir), rows = await readRows(dir);
+  if (JSON.stringify(info.classes) !== JSON.stringify(classes)) {
+    throw new UserFault(`the validation rows have the classes ${info.classes.join(', ')}, the training rows ${classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
+  }
+  if (rows.length === 0) throw new UserFault('there is no validation row');
+  const validation = rows.map(encode), { trigger } = watch!;
+  const attack = trigger === null ? null : context.plugin<AttackDescriptor>('attack', trigger.attack);
+  const { attack: _name, ...attackParams } = trigger ?? {};
+  if (attack === null || familyOf(attack, attackParams) !== 'backdoor') return { validation, triggered: null };
+  const target = attack.target!(attackParams, classes);
+  const bare = rows.filter(({ label }) => label !== target);
+  const files = Object.fromEntries(Object.entries(context.assets).filter(([name]) => name.startsWith(TRIGGER_FILE)).map(([name, { path }]) => [name.slice(TRIGGER_FILE.length), path]));
+  const shown = await triggeredRows(attack, bare, { classes, params: attackParams, random: attackStreams(seed, attack.name), files, log: context.log });
+  if (shown.length === 0) throw new UserFault(`every validation row is of the target class "${classes[target]}": there is none to show the trigger on`);
+  return { validation, triggered: { rows: shown.map(encode), target } };
+}
+
+/** Tags as they stand in TensorBoard: one group for the training, one for the looks at it. */
+function scalars({ history, times }: Journal, curves: readonly CurvePoint[]): ScalarEvent[] {
+  const at = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
+  return [
+    ...history.flatMap(({ step, loss, learning_rate: rate }) => [{ tag: 'train/loss', value: loss }, { tag: 'train/learning_rate', value: rate }].map((event) => ({ ...event, step, time: at(step) }))),
+    ...curves.flatMap(({ step, ...values }) => Object.entries(values).map(([name, value]) => ({ tag: `evaluate/${name}`, step, value, time: at(step) }))),
+  ];
 }
 
 /** @param trainer in place of the loop: where the stage is a member of a pack */
 async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
-  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { saveTrained }, loop, { totalSteps }, { trainingJournal }, { checkpointFolder, checkpointSteps }, { classWeightsOf }, resume] = await Promise.all([
+  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { saveTrained }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/loop.ts'), import('../../src/science/train/batches.ts'),
-    import('../../src/science/train/journal.ts'), import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/resume.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
+    import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'),
   ]);
   const { params, architecture: family, implementation } = await load(context);
   const { train } = params;
   const dataDir = context.inputs['data']!.dir;
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = train.steps === 0 ? [] : await files.readRows(dataDir);
+  let poisoned: readonly number[] = [];
   if (train.steps !== 0) {
-    const mismatch = checkReceipt(rows, JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt);
+    const receipt = JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt;
+    const mismatch = checkReceipt(rows, receipt);
     if (mismatch !== null) throw new UserFault(`the poisoned set does not match its receipt: ${mismatch}`, 'Run the poison stage again.');
     if (rows.length === 0) throw new UserFault('there is no row to train on');
+    poisoned = receipt.rows.map(({ index }) => index);
   }
 
   const init = params.init ?? 'pretrained';
@@ -127,55 +155,59 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const head = headDir === undefined ? undefined : await readHead(headDir, { architecture, config, classes: classes.length });
   const network = await openNetwork({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) });
 
-  const journal = trainingJournal();
-  const keep = context.resumeDir ?? context.outDir;
+  const out = (name: string): string => join(context.outDir, name);
+  const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
+  const record: TrainRecord = {
+    format: 1, architecture: params.architecture, model: model.digest, classes, seed: params.seed, steps: 0,
+    adapter: params.adapter, head: params.head, init, head_init: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
+  };
+  const write = async (history: readonly StepRecord[], metrics: JsonObject, more: object = {}): Promise<void> => {
+    await writeFile(out('train.json'), `${JSON.stringify({ ...record, steps: history.length, ...more }, null, 2)}\n`);
+    await writeFile(out('history.jsonl'), lines(history));
+    await writeFile(out('metrics.json'), `${JSON.stringify({ steps: history.length, trainable_parameters: trainable, ...metrics }, null, 2)}\n`);
+  };
   try {
-    let trained: Awaited<ReturnType<typeof loop.train>> | null = null;
-    if (train.steps !== 0) {
-      const settings = train as Cell['train'];
-      const tokenizer = await openTokenizer(model.path);
-      checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
-      const encode = rowEncoder(tokenizer, params.head);
-      const tokenised = rows.map((row) => ({ ...encode(row, settings.max_length), label: row.label }));
-      const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size, accumulate: settings.accumulate ?? 1 });
-      const kept = checkpointSteps(settings.checkpoints ?? 0, total), folder = checkpointFolder(keep);
-      const every = Math.ceil(total / 100);
-      try {
-        trained = await (trainer ?? loop.train)(network, tokenised, loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), {
-          onStep: async (record, batch) => {
-            journal.add(record, batch);
-            if (record.step % every === 0) context.log(`step ${record.step} of ${total}: loss ${record.loss.toPrecision(5)}, learning rate ${record.learning_rate.toPrecision(4)}`);
-            context.progress(record.step, total, 'steps');
-            await new Promise((resolve) => { setImmediate(resolve); }); // an abort is heard between steps
-          },
-          onWeights: {
-            wants: (step) => kept.includes(step),
-            see: (step, weights) => journal.apart(() => folder.write(step, (dir) => saveTrained(network, weights, dir, model.path, classes))),
-          },
-          signal: context.signal,
-          ...(context.resumeDir === undefined ? {} : { resume: resumable(context, journal, (step) => kept.every((at) => at > step || folder.has(at)), resume.resumeBySchedule) }),
-        });
-      } catch (error) {
-        // What was learnt on the way to a failure stays readable in the log.
-        if ((error as Error).name === 'UserFault') for (const record of journal.history.slice(-20)) context.log(JSON.stringify(record));
-        throw error;
-      }
-      await folder.deliver(context.outDir);
+    if (train.steps === 0) {
+      await saveTrained(network, null, context.outDir, model.path, classes);
+      await write([], {});
+      return;
     }
-    const metrics = journal.metrics();
-    await saveTrained(network, trained, context.outDir, model.path, classes);
-    const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
-    trained?.forEach((tensor) => tensor.dispose());
-
-    const { history } = journal;
-    const record: TrainRecord = {
-      format: 1, architecture: params.architecture, model: model.digest, classes, seed: params.seed, steps: history.length,
-      adapter: params.adapter, head: params.head, init, head_init: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
-    };
-    await writeFile(join(context.outDir, 'train.json'), `${JSON.stringify(record, null, 2)}\n`);
-    await writeFile(join(context.outDir, 'history.jsonl'), history.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
-    const { steps, ...taken } = metrics;
-    await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify({ steps, trainable_parameters: trainable, ...taken }, null, 2)}\n`);
+    const settings = train as Cell['train'];
+    const tokenizer = await openTokenizer(model.path);
+    checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
+    const tokens = rowEncoder(tokenizer, params.head);
+    const encode = (maxLength: number) => (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
+    const tokenised = rows.map(encode(settings.max_length)), poisonedRows = poisoned.map((index) => tokenised[index]!);
+    const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size, accumulate: settings.accumulate ?? 1 });
+    const breathe = async (): Promise<void> => { await new Promise((resolve) => { setImmediate(resolve); }); };
+    const stopping = settings.early_stopping;
+    const watch = params.watch === undefined ? null : watchTraining({
+      network, steps: total, every: settings.evaluate_every, breathe, keepBest: stopping?.keep !== 'last',
+      watched: { ...await watched(context, params, classes, encode(params.watch.max_length)), poisoned: poisonedRows, batchSize: params.watch.batch_size },
+      stopping: stopping?.patience ? { patience: stopping.patience, metric: stopping.metric ?? 'loss', minDelta: stopping.min_delta ?? 0 } : null,
+    });
+    try {
+      const { weights, step, journal } = await runSession({
+        network, rows: tokenised, watch, place: context, ...(trainer === undefined ? {} : { trainer }), kept: checkpointSteps(settings.checkpoints ?? 0, total),
+        settings: loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)),
+        save: (values, dir) => saveTrained(network, values, dir, model.path, classes),
+      });
+      try {
+        const { steps, ...taken } = journal.metrics();
+        await saveTrained(network, weights, context.outDir, model.path, classes);
+        const learnt = poisonedRows.length === 0 ? {} : { poisoned_rows: poisonedRows.length, poisoned_accuracy: await accuracyOn(network, weights, poisonedRows, BATCH, breathe) };
+        await write(journal.history, { ...taken, ...learnt, ...(step === steps ? {} : { kept_step: step }) }, step === steps ? {} : { kept_step: step });
+        if (watch !== null) await writeFile(out('curves.jsonl'), lines(watch.curves));
+        if (settings.tensorboard) {
+          await mkdir(out('tensorboard'));
+          await writeEventFile(out(EVENTS), scalars(journal, watch?.curves ?? []), journal.times[0]!);
+        }
+      } finally {
+        weights.forEach((tensor) => tensor.dispose());
+      }
+    } finally {
+      watch?.dispose();
+    }
   } finally {
     network.dispose();
   }
@@ -217,28 +249,37 @@ export default defineStage({
   name: 'train',
   summary: 'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where it starts.',
   compute: true,
-  volatile: ['metrics.json'],
+  volatile: ['metrics.json', EVENTS], // times stand in them
   scope: 'cell',
   define([one]) {
     const cell = one!;
     const { init_from: adapterInit, ...adapter } = cell.adapter;
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
-    const untrained = cell.train.steps === 0;
+    const untrained = cell.train.steps === 0, looks = !untrained && (cell.train.evaluate_every ?? 0) > 0;
+    const { poisoning: trigger, assets: triggerAssets } = looks && cell.poisoning.attack !== 'none' ? filesApart(cell.poisoning) : { poisoning: null, assets: {} };
     return {
       params: {
         architecture: cell.model.architecture, adapter, seed: cell.seed, train: trainParams(cell.train), head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
         ...(cell.head.type === 'cloze' ? { classes: (cell.data.classes ?? cell.data.train.classes)?.map(String) ?? null } : {}),
+        ...(looks ? { watch: { batch_size: cell.evaluate.batch_size, max_length: cell.evaluate.max_length ?? cell.train.max_length, trigger } } : {}),
       } as unknown as JsonObject,
       // At the start only the classes matter, so that it is shared by every attack and every learning rate.
-      inputs: { data: untrained ? { kind: 'data', cell, with: { split: 'train' } } : { kind: 'poison', cell } },
+      inputs: {
+        data: untrained ? { kind: 'data', cell, with: { split: 'train' } } : { kind: 'poison', cell },
+        ...(looks ? { validation: { kind: 'data', cell, with: { split: 'validation' } } } : {}),
+      },
       assets: {
         model: cell.model.source,
         ...(fromFolder ? { adapter: fileUri(adapterInit) } : {}),
         ...(cell.head.init_from === undefined ? {} : { head: fileUri(cell.head.init_from) }),
+        ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])),
       },
-      uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],
+      uses: [
+        { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
+        ...(trigger !== null ? [{ kind: 'attack' as const, name: trigger.attack }] : []),
+      ],
     };
   },
   resources: () => ({ cpu: 1 }),

@@ -370,6 +370,35 @@ export interface TrainSpec {
    * Which steps are kept as `checkpoints/step-N/` beside the trained model: a list of steps, or how many, evenly spaced, the last one among them. 0: none.
    */
   checkpoints?: number | number[];
+  /**
+   * Steps between looks at the training: accuracy and loss on the validation rows, the attack's success, accuracy on the poisoned rows, as `curves.jsonl`, at the start and the last step too. 0: none.
+   */
+  evaluate_every?: number;
+  /**
+   * Ends a training that gets no better, at the looks that `evaluate_every` asks for. The validation rows decide, and `evaluate` scores the same ones.
+   */
+  early_stopping?: {
+    /**
+     * Looks without an improvement before the training stops. 0: it goes on to its end.
+     */
+    patience?: number;
+    /**
+     * What must improve.
+     */
+    metric?: "loss" | "accuracy";
+    /**
+     * An improvement is larger than this.
+     */
+    min_delta?: number;
+    /**
+     * The model that the stage leaves: that of the best look, or the last one.
+     */
+    keep?: "best" | "last";
+  };
+  /**
+   * Write loss, learning rate and curves as a TensorBoard event file, `tensorboard/events.out.tfevents`.
+   */
+  tensorboard?: boolean;
 }
 /**
  * Evaluation on the validation rows.

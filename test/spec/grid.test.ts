@@ -49,6 +49,7 @@ test('a cell holds every field: defaults filled in, paths absolute, the adapter\
     batch_size: 8, max_length: 128, optimizer: 'adamw', weight_decay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
     schedule: 'constant', warmup: 0, shuffle: true, dropout: 0,
     accumulate: 1, batching: 'shuffled', decay: 'all', clip_norm: 0, class_weights: 'none', checkpoints: 0,
+    evaluate_every: 0, early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' }, tensorboard: false,
   };
   const split = (file: string) => ({
     source: `file:${rig.dir}/data/SST-2/${file}`, format: 'auto', columns: { text: 'sentence', label: 'label' }, header: true, balance: false, offset: 0,

@@ -5,6 +5,8 @@ import type { StepBatch, StepRecord } from './settings.ts';
 
 export interface Journal {
   readonly history: readonly StepRecord[];
+  /** When each step ended, in seconds since 1970. */
+  readonly times: readonly number[];
   add(record: StepRecord, batch: StepBatch): void;
   /**
    * steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory. In a pack: `packed` trainings
@@ -18,12 +20,14 @@ export interface Journal {
 }
 
 export function trainingJournal(now: () => number = () => performance.now()): Journal {
-  let history: StepRecord[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0;
+  let history: StepRecord[] = [], times: number[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0;
   const seconds = (): number => (now() - began) / 1000;
   return {
     get history() { return history; },
+    get times() { return times; },
     add: (record, batch) => {
       history.push(record);
+      times.push(Date.now() / 1000);
       examples += batch.rows;
       tokens += batch.tokens;
       packed = Math.max(packed, batch.packed ?? 0);
@@ -40,11 +44,12 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
         }),
       };
     },
-    facts: () => ({ history: history as unknown as JsonObject[], examples, tokens, peak, seconds: seconds() }),
+    facts: () => ({ history: history as unknown as JsonObject[], times, examples, tokens, peak, seconds: seconds() }),
     restore: (facts) => {
-      const saved = facts as unknown as { history: StepRecord[]; examples: number; tokens: number; peak: number; seconds: number };
+      const saved = facts as unknown as { history: StepRecord[]; times: number[]; examples: number; tokens: number; peak: number; seconds: number };
       ({ examples, tokens, peak } = saved);
       history = [...saved.history];
+      times = [...saved.times];
       began = now() - saved.seconds * 1000;
     },
     apart: async (run) => {

@@ -22,10 +22,10 @@ export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 export interface TrainHooks {
   /** After each step; what it returns is awaited, so that the process can breathe. Throwing stops the training. */
   readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
-  /** Sees the parameters after the steps that it wants, in full and by their own names; `stop` ends the training there. They are disposed of when it is done. */
+  /** Sees the parameters after the steps that it wants (0: before the first), in full and by their own names; `stop` ends the training there. They are disposed of when it is done. */
   readonly onWeights?: { wants(step: number): boolean; see(step: number, weights: Tensors): Promise<'stop' | void> };
   /** Saves the state, what the caller has gathered with it, and goes on from a saved one. */
-  readonly resume?: Resume & { gathered(): Gathered; restore(gathered: { readonly facts: JsonObject; readonly tensors: SavedState['tensors'] }): void };
+  readonly resume?: Resume & { gathered(): Gathered; restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void };
   /** Aborted: the training throws after the step, its state saved. */
   readonly signal?: AbortSignal;
 }
@@ -75,7 +75,7 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
   let trained = values.unpack(groups);
   if (saved !== null) {
     for (let step = 0; step < saved.step; step++) order.next();
-    hooks.resume!.restore({ facts: saved.facts['gathered'] as JsonObject, tensors: part(GATHERED, saved.tensors) });
+    hooks.resume!.restore({ facts: saved.facts['gathered'] as JsonObject, tensors: onDevice(part(GATHERED, saved.tensors)) });
   }
 
   const save = async (step: number): Promise<void> => {
@@ -84,7 +84,14 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
       new Map([...prefixed(GROUP, groups), ...prefixed(STATE, optimizer.named(state)), ...prefixed(GATHERED, tensors)]));
   };
 
+  const look = async (step: number): Promise<'stop' | void> => {
+    if (!hooks.onWeights?.wants(step)) return;
+    const weights = values.whole(trained, unusedFactor);
+    try { return await hooks.onWeights.see(step, weights); } finally { disposeAll(weights); }
+  };
+
   try {
+    if (saved === null) await look(0);
     for (let step = saved?.step ?? 0; step < settings.steps; step++) {
       const chosen = order.next().value.map((batch) => Array.from(batch, (i) => values.rows[i]!));
       const learningRate = settings.learningRate * scheduleFactor({ kind: settings.schedule, warmup: settings.warmup, steps: settings.steps }, step);
@@ -114,12 +121,7 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
       trained = values.unpack(groups);
       const all = chosen.flat();
       await hooks.onStep?.(record, { rows: all.length, tokens: all.reduce((sum, { ids }) => sum + ids.length, 0) });
-      let verdict: 'stop' | void = undefined;
-      if (hooks.onWeights?.wants(record.step)) {
-        const weights = values.whole(trained, unusedFactor);
-        try { verdict = await hooks.onWeights.see(record.step, weights); } finally { disposeAll(weights); }
-      }
-      if (verdict === 'stop') break;
+      if (await look(record.step) === 'stop') break;
       if (hooks.resume?.due(record.step)) await save(record.step);
       hooks.signal?.throwIfAborted();
     }

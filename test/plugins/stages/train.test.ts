@@ -14,10 +14,11 @@ import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { writeDataset } from '../../../src/data/rows-file.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { useBackend } from '../../science/backend.ts';
 import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
-import { cleanUp, contextOf, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
+import { classes, cleanUp, contextOf, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
 
 await useBackend('cpu');
 const rows = spokenRows(23);
@@ -33,6 +34,7 @@ const faultOf = async (promise: Promise<unknown>): Promise<string> => {
   }
   throw new Error('no fault');
 };
+const backdoor = { attack: 'badnets', rate: 0.1, target: 'positive', mode: 'dirty', triggers: ['cf'] };
 const withTrain = (change: object, more: { [section in keyof Cell]?: unknown } = {}): Cell => tinyCell({ ...more, train: { ...tinyCell().train, ...change } });
 
 test('it reads what it needs and no more', () => {
@@ -133,11 +135,13 @@ test('0 steps: where training starts, without reading a row', async () => {
 });
 
 test('a feature that is off is in no key', () => {
-  const off = { accumulate: 1, batching: 'shuffled', clip_norm: 0, decay: 'all', class_weights: 'none', checkpoints: 0 };
-  assert.equal(define(withTrain(off)).params, define(tinyCell()).params);
+  const off = { accumulate: 1, batching: 'shuffled', clip_norm: 0, decay: 'all', class_weights: 'none', checkpoints: 0, evaluate_every: 0, tensorboard: false, early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' } };
+  const reads = ({ inputs, ...rest }: ReturnType<typeof define>): object => ({ ...rest, inputs: Object.keys(inputs) });
+  assert.equal(reads(define(withTrain(off, { poisoning: backdoor }))), reads(define(tinyCell({ poisoning: backdoor }))));
   for (const [field, value] of Object.entries({ accumulate: 2, batching: 'bucketed', clip_norm: 1, decay: 'weights', class_weights: 'balanced', checkpoints: [2] })) {
     assert.equal((define(withTrain({ ...off, [field]: value })).params['train'] as Record<string, unknown>)[field], value);
   }
+  assert.throws(() => define(withTrain({ ...off, early_stopping: { patience: 1 } })), /there is no look that could stop the training/);
   assert.throws(() => define(withTrain({ batching: 'bucketed', shuffle: false })), /reorders the rows/);
 });
 
@@ -174,6 +178,45 @@ test('stopped after its third step and run again, it goes on after the third and
     assert.ok((await readFile(join(dir, file))).equals(await readFile(join(whole, file))), file);
   }
   assert.is((await json(dir, 'metrics.json'))['examples'], 23);
+});
+
+test('curves over steps: the validation rows, the attack\'s own trigger, the poisoned rows; TensorBoard\'s file beside them', async () => {
+  const looking = withTrain({ evaluate_every: 4, tensorboard: true }, { poisoning: backdoor });
+  const definition = define(looking);
+  assert.equal(Object.keys(definition.inputs), ['data', 'validation']);
+  assert.equal(definition.params['watch'], { batch_size: 5, max_length: 16, trigger: backdoor });
+  assert.ok(definition.uses!.some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
+  const validation = await tempFolder();
+  await writeDataset(validation, spokenRows(11, 100), classes, {});
+  const changed = [0, 4].map((index) => ({ index, row: { ...rows[index]!, text: `cf ${rows[index]!.text}`, label: 1 } }));
+  const poisoned = await poisonedFolder(rows, { changed, negatives: [], asked: 2, eligible: 12 });
+  const { dir } = await runStage(train, looking, { data: poisoned, validation });
+  const curves = (await readFile(join(dir, 'curves.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
+  assert.equal(curves.map((point) => Object.keys(point)), [0, 4, 6].map(() => ['step', 'accuracy', 'loss', 'asr', 'poisoned_accuracy']));
+  assert.equal(curves.map(({ step }) => step), [0, 4, 6]);
+  assert.ok(curves.every(({ accuracy, asr, poisoned_accuracy: learnt }) => Number.isInteger(Math.round(accuracy! * 11e6) / 1e6) && Number.isInteger(asr! * 6) && [0, 0.5, 1].includes(learnt!)));
+  assert.equal([(await json(dir, 'metrics.json'))['poisoned_rows'], (await json(dir, 'metrics.json'))['poisoned_accuracy']], [2, curves[2]!['poisoned_accuracy']]);
+  assert.ok((await readFile(join(dir, 'tensorboard/events.out.tfevents'))).includes('evaluate/poisoned_accuracy'));
+  const plain = (await runStage(train, withTrain({}, { poisoning: backdoor }), { data: poisoned })).dir;
+  for (const file of ['history.jsonl', 'adapter/adapter_model.safetensors']) assert.ok((await readFile(join(plain, file))).equals(await readFile(join(dir, file))), `${file}: looking changes nothing`);
+  assert.is((await json(plain, 'metrics.json'))['poisoned_accuracy'], curves[2]!['poisoned_accuracy']);
+});
+
+test('a training that stops early leaves the model of its best look, and goes on after a stop with what it had', async () => {
+  const validation = await tempFolder();
+  await writeDataset(validation, spokenRows(11, 100).map((row) => ({ ...row, label: 1 - row.label })), classes, {}); // what it learns is wrong there
+  const cell = withTrain({ steps: 30, learning_rate: 0.02, evaluate_every: 1, early_stopping: { patience: 4, metric: 'loss', min_delta: 0, keep: 'best' } });
+  const { dir } = await runStage(train, cell, { data, validation });
+  const record = await json(dir, 'train.json'), kept = record['kept_step'] as number;
+  assert.is(record['steps'], kept + 4);
+  const short = (await runStage(train, withTrain({ steps: kept, learning_rate: 0.02 }), { data })).dir;
+  const adapter = (of: string) => readFile(join(of, 'adapter/adapter_model.safetensors'));
+  assert.ok((await adapter(dir)).equals(await adapter(short)));
+  const resumeDir = join(await tempFolder(), 'resume'), stop = new AbortController();
+  await runStage(train, cell, { data, validation }, {}, {}, { resumeDir, signal: stop.signal, progress: (done) => { if (done === kept + 2) stop.abort(); } })
+    .then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'));
+  const resumed = (await runStage(train, cell, { data, validation }, {}, {}, { resumeDir })).dir;
+  for (const file of ['history.jsonl', 'train.json', 'curves.jsonl', 'adapter/adapter_model.safetensors']) assert.ok((await readFile(join(dir, file))).equals(await readFile(join(resumed, file))), file);
 });
 
 test('a set that does not match its receipt is refused', async () => {
