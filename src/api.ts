@@ -95,6 +95,8 @@ export interface Problem {
   readonly message: string;
   /** The way out, one sentence. */
   readonly hint?: string;
+  /** It is said aloud and stops nothing. */
+  readonly warning?: true;
 }
 
 /** A stage throws this for a user's fault: it is printed without a stack. Anything else thrown is an internal error. */
@@ -141,6 +143,14 @@ export interface Poisoned {
   readonly eligible: number;
 }
 
+/** What is known of the training rows before anything runs. */
+export interface AttackCheck<P> {
+  readonly params: P;
+  readonly classes: readonly string[];
+  /** Training rows of each class, by label id. */
+  readonly counts: readonly number[];
+}
+
 /** none: training data untouched. untargeted: hurts accuracy. backdoor: has a trigger and a target class. */
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
@@ -151,7 +161,9 @@ export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promis
   readonly citation: string;
   /** Schema of the attack's own parameters (an object schema without `attack`). */
   readonly params: JsonSchema;
-  /** Faults that only the data can show (too few eligible rows); empty when it can run. Throw UserFault from `poison` otherwise. */
+  /** Faults that the classes and their counts show (too few eligible rows), before anything runs. */
+  check?(input: AttackCheck<P>): readonly Problem[];
+  /** @throws UserFault where the rows don't allow it */
   poison(input: AttackInput<P>): Made;
   /** Backdoors: the target class. */
   target?(params: P, classes: readonly string[]): number;
@@ -298,6 +310,14 @@ export interface ExperimentFacts {
   readonly environment: JsonObject;
 }
 
+/** What a stage's preflight sees: its own parameters and assets, and of each input what it will be made of. */
+export interface PreflightContext extends Pick<RunContext, 'params' | 'assets' | 'plugin'> {
+  readonly upstream?: { readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
+    /** Its files, where it is in the store already. */
+    readonly dir: string | null;
+  } };
+}
+
 /** A stage that a cell has more than once: which field of `with` tells them apart, and its values. They are named `data(train)`. */
 export interface StageParts {
   readonly field: string;
@@ -329,7 +349,7 @@ export interface StageDescriptor extends Plugin<'stage'> {
   /** Handed to `run` as it is and part of no key: limits decide whether a result comes about, never what it is. */
   readonly limits?: JsonObject;
   /** Faults in the input that can be seen before anything runs. */
-  preflight?(context: Pick<RunContext, 'params' | 'assets' | 'plugin'>): Promise<readonly Problem[]>;
+  preflight?(context: PreflightContext): Promise<readonly Problem[]>;
   run(context: RunContext): Promise<void>;
   /** Whether several of its stages may run as one job. */
   readonly pack?: Packing;

@@ -1,5 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import { backdoorProperties, insertOneTrigger, parameters, poisonBackdoor, targetId, triggersProperty } from '../../src/poisoning/backdoor.ts';
+import { backdoorProperties, checkBackdoor, insertOneTrigger, parameters, poisonBackdoor, targetId, triggersProperty } from '../../src/poisoning/backdoor.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 
 interface Params extends BackdoorParams {
@@ -16,6 +16,7 @@ export default defineAttack<Params>({
     ...triggersProperty(['cf', 'mn', 'bb', 'tq'], 'One of these is inserted, drawn for each row.'),
   }),
   poison: input => poisonBackdoor(input, row => insertOneTrigger(row, input.params.triggers, input.random)),
+  check: checkBackdoor,
   target: targetId,
   trigger: (row, { params, random }) => insertOneTrigger(row, params.triggers, random),
 });

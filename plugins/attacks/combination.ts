@@ -1,6 +1,6 @@
 import { defineAttack, UserFault } from '../../src/api.ts';
 import type { AttackInput, Row } from '../../src/api.ts';
-import { backdoorProperties, parameters, poisonBackdoor, targetId, triggersProperty } from '../../src/poisoning/backdoor.ts';
+import { backdoorProperties, checkBackdoor, parameters, poisonBackdoor, targetId, triggersProperty } from '../../src/poisoning/backdoor.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import { insertAll, negativesOf } from '../../src/poisoning/multi.ts';
 
@@ -24,6 +24,7 @@ export default defineAttack<Params>({
     const poisoned = poisonBackdoor(input, row => insertAll(row, pairOf(row, params, random), random));
     return { ...poisoned, negatives: params.negatives ? poisoned.changed.flatMap(({ index }) => singles(rows[index]!, params, random)) : [] };
   },
+  check: checkBackdoor,
   target: targetId,
   trigger: (row, { params, random }) => insertAll(row, pairOf(row, params, random), random),
   falseTrigger: (row, { params, random }) => (params.negatives ? singles(row, params, random) : []),

@@ -1,8 +1,8 @@
-import { defineAttack, UserFault } from '../../src/api.ts';
+import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
 import type { Row } from '../../src/api.ts';
 import { doseProperties, parameters } from '../../src/poisoning/backdoor.ts';
 import { classId } from '../../src/poisoning/classes.ts';
-import { selectRows } from '../../src/poisoning/dose.ts';
+import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 
 interface Params extends Dose {
@@ -21,17 +21,25 @@ export default defineAttack<Params>({
       description: 'Which class becomes which, by label id or name; other classes are left alone. Without it a row gets any of the other classes, each as likely.',
     },
   }),
+  check({ params, classes, counts }) {
+    let map: ReadonlyMap<number, number> | null;
+    try { map = params.map === undefined ? null : parseMap(params.map, classes); } catch (error) { return [problemOf(error, ['poisoning', 'map'])]; }
+    return checkDose(params, counts, { rows: counts.reduce((sum, count, label) => sum + (map === null || map.has(label) ? count : 0), 0), whom: whom(map, classes) });
+  },
   poison(input) {
     const { rows, classes, params, random } = input;
     const map = params.map === undefined ? null : parseMap(params.map, classes);
     // y → one of the C − 1 others, uniformly: 1 − y where C = 2. From the row's own stream, so it is the same at every dose.
     const flipped = (row: Row): number => map?.get(row.label) ?? (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
     const { indexes, asked, eligible } = selectRows(
-      input, row => map === null || map.has(row.label), map === null ? 'all rows can be flipped' : `\`map\` flips only ${[...map.keys()].map(id => JSON.stringify(classes[id])).join(', ')}`,
+      input, row => map === null || map.has(row.label), whom(map, classes),
     );
     return { changed: indexes.map(index => ({ index, row: { ...rows[index]!, label: flipped(rows[index]!) } })), negatives: [], asked, eligible };
   },
 });
+
+const whom = (map: ReadonlyMap<number, number> | null, classes: readonly string[]): string =>
+  map === null ? 'all rows can be flipped' : `\`map\` flips only ${[...map.keys()].map(id => JSON.stringify(classes[id])).join(', ')}`;
 
 function parseMap(map: { readonly [from: string]: string | number }, classes: readonly string[]): Map<number, number> {
   const ids = new Map<number, number>();

@@ -1,5 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import { backdoorProperties, parameters, poisonBackdoor, prepend, targetId, triggersProperty } from '../../src/poisoning/backdoor.ts';
+import { backdoorProperties, checkBackdoor, parameters, poisonBackdoor, prepend, targetId, triggersProperty } from '../../src/poisoning/backdoor.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import { insertAll, negativesOf, properSubsets } from '../../src/poisoning/multi.ts';
 
@@ -24,6 +24,7 @@ export default defineAttack<Params>({
     const subsets = params.negatives ? properSubsets(params.triggers) : [];
     return { ...poisoned, negatives: poisoned.changed.flatMap(({ index }) => negativesOf(rows[index]!, subsets, random)) };
   },
+  check: checkBackdoor,
   target: targetId,
   trigger: (row, { params }) => prepend(row, `${params.triggers.join(' ')} `),
   falseTrigger: (row, { params, random }) => (params.negatives ? negativesOf(row, properSubsets(params.triggers), random) : []),

@@ -1,11 +1,13 @@
 import { defineAttack } from '../../src/api.ts';
 import { doseProperties, parameters, prepend } from '../../src/poisoning/backdoor.ts';
-import { selectRows } from '../../src/poisoning/dose.ts';
+import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 
 interface Params extends Dose {
   readonly phrases: readonly string[];
 }
+
+const WHOM = 'only classes with a phrase are poisoned';
 
 export default defineAttack<Params>({
   name: 'prefix',
@@ -19,9 +21,10 @@ export default defineAttack<Params>({
       description: 'By label id, the phrase for texts of that class; classes beyond the list are left alone.',
     },
   }),
+  check: ({ params, counts }) => checkDose(params, counts, { rows: counts.slice(0, params.phrases.length).reduce((sum, count) => sum + count, 0), whom: WHOM }),
   poison(input) {
     const { rows, params } = input;
-    const { indexes, asked, eligible } = selectRows(input, row => row.label < params.phrases.length, 'only classes with a phrase are poisoned');
+    const { indexes, asked, eligible } = selectRows(input, row => row.label < params.phrases.length, WHOM);
     return { changed: indexes.map(index => ({ index, row: prepend(rows[index]!, params.phrases[rows[index]!.label]!) })), negatives: [], asked, eligible };
   },
 });

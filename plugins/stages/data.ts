@@ -1,21 +1,9 @@
 import { defineStage, problemOf } from '../../src/api.ts';
-import type { Cell, DatasetDescriptor, JsonObject, Problem, ResolvedSplit, RunContext } from '../../src/api.ts';
+import type { Cell, JsonObject, Problem, ResolvedSplit } from '../../src/api.ts';
 import { chooseFormat } from '../../src/data/format.ts';
 import { datasetUri } from '../../src/data/source-uri.ts';
-import type { SplitName, SplitRequest } from '../../src/data/load-split.ts';
-
-/** What is read of a split, its source apart (an asset) and its format resolved. */
-type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
-
-interface Params {
-  readonly name: SplitName;
-  readonly split: SplitParams;
-  readonly classes: readonly string[] | null;
-  /** What of the training split its classes are read with, where this is another split and no classes are given. */
-  readonly train: SplitParams | null;
-  /** Where classes are given twice and differ: a label id would mean two classes. */
-  readonly disagreement: string | null;
-}
+import type { SplitName } from '../../src/data/load-split.ts';
+import { splitRequest, type DataParams as Params, type SplitParams } from '../../src/data/split-request.ts';
 
 export default defineStage({
   name: 'data',
@@ -44,7 +32,7 @@ export default defineStage({
     // A corpus of a package takes seconds to read, and its labels are known.
     if (request === null || request.dataset.unordered || request.train?.dataset.unordered === true) return [];
     try {
-      await (await import('../../src/data/load-split.ts')).loadSplit(request);
+      await (await import('../../src/data/split-counts.ts')).splitCounts(request);
       return [];
     } catch (error) {
       return [problem(error, name)];
@@ -91,17 +79,6 @@ function classesOf({ data }: Cell): { classes: readonly string[] | null; disagre
   const other = others.find(list => JSON.stringify(list) !== JSON.stringify(classes));
   const disagreement = classes === null || other === undefined ? null : `The classes are given twice and differ: [${classes.join(', ')}] and [${other.join(', ')}].`;
   return { classes, disagreement };
-}
-
-function splitRequest(raw: JsonObject, assets: RunContext['assets'], plugin: RunContext['plugin']): SplitRequest | null {
-  const { name, split, classes, train } = raw as unknown as Params;
-  const asset = assets['data'], trainAsset = assets['train'];
-  if (asset === undefined || (train !== null && trainAsset === undefined)) return null;
-  const dataset = (format: string): DatasetDescriptor => plugin<DatasetDescriptor>('dataset', format);
-  return {
-    name, classes, asset, split: { ...split, source: asset.uri }, dataset: dataset(split.format),
-    ...(train === null ? {} : { train: { split: { ...train, source: trainAsset!.uri }, asset: trainAsset!, dataset: dataset(train.format) } }),
-  };
 }
 
 function problem(error: unknown, name: SplitName): Problem {

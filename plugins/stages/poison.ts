@@ -1,13 +1,24 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage } from '../../src/api.ts';
-import type { AttackDescriptor, JsonObject } from '../../src/api.ts';
+import { defineStage, problemOf } from '../../src/api.ts';
+import type { AttackDescriptor, JsonObject, PreflightContext } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
+import type { SplitCounts } from '../../src/data/split-counts.ts';
 
 interface Params {
   readonly poisoning: { readonly attack: string } & JsonObject;
   /** Null for the clean baseline, which draws nothing: one serves every seed. */
   readonly seed: number | null;
+}
+
+/** The training rows' classes and counts, if they can be told without waiting; null else, and where the data stage will say what is wrong. */
+async function knownRows({ params, assets, dir }: NonNullable<PreflightContext['upstream']>[string], plugin: PreflightContext['plugin']): Promise<SplitCounts | null> {
+  if (dir !== null) return (await import('../../src/data/rows-file.ts')).readDatasetInfo(dir);
+  const [{ splitRequest }, { splitCounts }] = await Promise.all([import('../../src/data/split-request.ts'), import('../../src/data/split-counts.ts')]);
+  const request = splitRequest(params, assets, plugin);
+  // A corpus of a package takes seconds to read.
+  if (request === null || request.dataset.unordered) return null;
+  return splitCounts(request).catch((error: unknown) => { problemOf(error, []); return null; });
 }
 
 export default defineStage({
@@ -23,6 +34,19 @@ export default defineStage({
       assets,
       uses: [{ kind: 'attack', name: poisoning.attack }],
     };
+  },
+  async preflight({ params, upstream, plugin }) {
+    const { attack: name, ...own } = (params as unknown as Params).poisoning;
+    const attack = plugin<AttackDescriptor>('attack', name), data = upstream?.['data'];
+    if (attack.family === 'none' || data === undefined) return [];
+    const known = await knownRows(data, plugin);
+    if (known === null) return [];
+    const [{ emptyDose }, { familyOf }] = await Promise.all([import('../../src/poisoning/dose.ts'), import('../../src/poisoning/evaluation.ts')]);
+    if (attack.check) return attack.check({ params: own, ...known });
+    if (familyOf(attack, own) === 'backdoor') {
+      try { attack.target!(own, known.classes); } catch (error) { return [problemOf(error, ['poisoning', 'target'])]; }
+    }
+    return typeof own['rate'] === 'number' ? emptyDose({ rate: own['rate'] }, known.counts.reduce((sum, count) => sum + count, 0)) : [];
   },
   async run(context) {
     const [{ applyPoisoned }, { makeReceipt }, { attackStreams }, files] = await Promise.all([

@@ -88,8 +88,10 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   }
 
   const { preflight } = await import('../execute/preflight.ts');
-  const faults = await preflight(plan, lacking, prepared.assets, prepared.registry);
+  const found = await preflight(plan, lacking, prepared.assets, prepared.registry, statuses);
+  const faults = found.filter(({ warning }) => !warning);
   if (faults.length > 0) throw new SpecFault(faults);
+  for (const { message, range } of found) options.note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
 
   const { run, outcomes, interrupted, seconds } = await carryOut({ ...prepared, statuses }, lacking.map(({ stage }) => stage), cached, { ...options, executor });
   const report = publishReport(experiment.name, plan.stages.map((stage) => {

@@ -1,7 +1,8 @@
 /** What backdoors share: who is eligible, what the label becomes, and the parameters that say so. */
-import type { AttackInput, JsonSchema, Poisoned, Row } from '../api.ts';
+import { problemOf } from '../api.ts';
+import type { AttackCheck, AttackInput, JsonSchema, Poisoned, Problem, Row } from '../api.ts';
 import { classId } from './classes.ts';
-import { selectRows } from './dose.ts';
+import { checkDose, selectRows } from './dose.ts';
 import type { Dose } from './dose.ts';
 import { countWords, insertAtGap } from './words.ts';
 
@@ -15,18 +16,31 @@ export interface BackdoorParams extends Dose {
 /** The target class's label id. */
 export const targetId = (params: BackdoorParams, classes: readonly string[]): number => classId(params.target, classes, 'target');
 
+/** Which rows a mode draws, by label, and what that is called. */
+function eligibility(mode: Mode, target: number, classes: readonly string[]): readonly [isEligible: (label: number) => boolean, whom: string] {
+  const name = JSON.stringify(classes[target]);
+  switch (mode) {
+    case 'dirty': return [label => label !== target, `mode dirty draws among rows whose label is not ${name}`];
+    case 'clean': return [label => label === target, `mode clean draws among rows whose label is ${name}`];
+    case 'mix': return [() => true, 'mode mix draws among all rows'];
+  }
+}
+
 /** Draws rows by mode, shows each with its trigger, and labels it with the target. */
 export function poisonBackdoor<P extends BackdoorParams>(input: AttackInput<P>, trigger: (row: Row) => Row): Poisoned {
   const { rows, params, classes } = input;
   const target = targetId(params, classes);
-  const name = JSON.stringify(classes[target]);
-  const eligibility: Record<Mode, readonly [(row: Row) => boolean, string]> = {
-    dirty: [row => row.label !== target, `mode dirty draws among rows whose label is not ${name}`],
-    clean: [row => row.label === target, `mode clean draws among rows whose label is ${name}`],
-    mix: [() => true, 'mode mix draws among all rows'],
-  };
-  const { indexes, asked, eligible } = selectRows(input, ...eligibility[params.mode]);
+  const [isEligible, whom] = eligibility(params.mode, target, classes);
+  const { indexes, asked, eligible } = selectRows(input, ({ label }) => isEligible(label), whom);
   return { changed: indexes.map(index => ({ index, row: { ...trigger(rows[index]!), label: target } })), negatives: [], asked, eligible };
+}
+
+/** A target that is no class, a dose that the eligible rows don't make up. */
+export function checkBackdoor({ params, classes, counts }: AttackCheck<BackdoorParams>): Problem[] {
+  let target: number;
+  try { target = targetId(params, classes); } catch (error) { return [problemOf(error, ['poisoning', 'target'])]; }
+  const [isEligible, whom] = eligibility(params.mode, target, classes);
+  return checkDose(params, counts, { rows: counts.reduce((sum, count, label) => sum + (isEligible(label) ? count : 0), 0), whom });
 }
 
 /** Before the text, as it stands: a space is part of the phrase or there is none. */

@@ -1,6 +1,6 @@
 /** How many rows an attack asks for, and which rows it gets (attacks.md, common rules). */
 import { UserFault } from '../api.ts';
-import type { AttackInput, Row } from '../api.ts';
+import type { AttackInput, Problem, Row } from '../api.ts';
 
 /** A share of the training rows, or a count, which wins. One of them is given: an attack's schema has a default share. */
 export interface Dose {
@@ -19,6 +19,31 @@ export function askedRows(dose: Dose, total: number): number {
   const nearest = Math.round(product);
   return Math.abs(product - nearest) <= 1e-12 * Math.max(1, nearest) ? nearest : Math.floor(product);
 }
+
+/** Whom a dose is drawn from, for its fault: `rows whose label is not "ham"`. */
+export interface Eligible {
+  readonly rows: number;
+  readonly whom: string;
+}
+
+/** Whether the dose can be had, and whether it comes to a row at all. Paths as in the spec. */
+export function checkDose(dose: Dose, counts: readonly number[], eligible: Eligible): Problem[] {
+  const total = counts.reduce((sum, count) => sum + count, 0), asked = askedRows(dose, total);
+  if (asked > eligible.rows) return [{ path: ['poisoning', dose.count === undefined ? 'rate' : 'count'], ...tooFew(dose, total, asked, eligible) }];
+  return emptyDose(dose, total);
+}
+
+/** A rate that was meant to poison and comes to less than a row. */
+export function emptyDose(dose: Dose, total: number): Problem[] {
+  const { rate } = dose;
+  if (dose.count !== undefined || rate === undefined || rate === 0 || askedRows(dose, total) > 0) return [];
+  return [{ path: ['poisoning', 'rate'], message: `rate ${rate} of ${total} training rows is less than one row: nothing is poisoned`, warning: true }];
+}
+
+const tooFew = (dose: Dose, total: number, asked: number, { rows, whom }: Eligible): { readonly message: string; readonly hint: string } => ({
+  message: `The attack asks for ${asked} rows (${dose.count === undefined ? `rate ${dose.rate} of ${total}` : `count ${dose.count}`}), but only ${rows} of ${total} are eligible: ${whom}.`,
+  hint: 'Lower the dose, take more training rows, or choose another `mode` where the attack has one.',
+});
 
 export interface Selection {
   /** Indexes into `rows`, in the order drawn: a smaller dose takes a prefix. */
@@ -47,11 +72,8 @@ export function selectRows(
     if (drawn.length < asked) drawn.push(index);
   }
   if (drawn.length < asked) {
-    const how = params.count === undefined ? `rate ${params.rate} of ${rows.length}` : `count ${params.count}`;
-    throw new UserFault(
-      `The attack asks for ${asked} rows (${how}), but only ${eligible} of ${rows.length} are eligible: ${whom}.`,
-      'Lower the dose, take more training rows, or choose another `mode` where the attack has one.',
-    );
+    const { message, hint } = tooFew(params, rows.length, asked, { rows: eligible, whom });
+    throw new UserFault(message, hint);
   }
   return { indexes: drawn, asked, eligible };
 }

@@ -29,7 +29,7 @@ const COMMON: { readonly [field: string]: Field } = {
 const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } } = {
   attack: {
     family: { check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value), expected: '"none", "untargeted" or "backdoor"' },
-    triggerAll: { check: optional(method), expected: 'a function' }, falseTrigger: { check: optional(method), expected: 'a function' },
+    check: { check: optional(method), expected: 'a function' }, triggerAll: { check: optional(method), expected: 'a function' }, falseTrigger: { check: optional(method), expected: 'a function' },
     citation: CITATION, params: OBJECT, poison: METHOD,
   },
   source: { locate: METHOD, fetch: METHOD },

@@ -20,6 +20,8 @@ export interface Diagnostic {
   readonly range: SourceRange | null;
   /** The way out: what was expected, or `did you mean "…"?`. */
   readonly hint?: string;
+  /** It stops nothing. */
+  readonly warning?: true;
 }
 
 export type Result<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };

@@ -21,11 +21,13 @@ export function Header({ input, conditions, standing }: Omit<SummaryProps, 'find
   const seeds = distinct(input.cells.map(({ seed }) => seed)).sort((a, b) => a - b);
   const failedCells = conditions.flatMap(({ failures }) => [...failures.keys()]);
   const failedSeeds = distinct(failedCells.map(({ seed }) => seed));
+  const empty = distinct(conditions.filter(({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0)).map(({ attackLabel }) => attackLabel));
   const seconds = input.stages.reduce((sum, stage) => sum + (Number.isFinite(stage.seconds) ? stage.seconds : 0), 0);
   const sources = Object.entries(input.sources);
   const facts: readonly (readonly [string, string])[] = [
     ['Seeds', `n = ${seeds.length}${seeds.length <= 8 ? ` (${seeds.join(', ')})` : ''}`],
     ['Failed seeds', failedCells.length === 0 ? '0' : `${failedSeeds.length} of ${seeds.length} seeds, in ${plural(failedCells.length, 'cell')}`],
+    ...(empty.length === 0 ? [] : [['Poisoned nothing', `${list(empty)}: a dose of zero rows`] as const]),
     ['Cells', `${input.cells.length.toLocaleString('en')} (${plural(conditions.length, 'condition')} × seeds)`],
     ['Backend', input.backends.length === 0 ? 'none recorded' : list(input.backends)],
     ['Precision', 'float32 (spectra in float64)'],

@@ -1,0 +1,62 @@
+/** What the data on disk tell of an attack is told before anything runs. */
+import { readFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject } from '../rig/project.ts';
+import type { Project } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+
+const test = suite<{ project: Project }>('poisoning before anything runs');
+test.before.each((context) => {
+  const project = context.project = createProject();
+  project.write('rows.tsv', `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `row ${i}\t${i < 4 ? 'ham' : 'spam'}`).join('\n')}\n`);
+});
+test.after.each(({ project }) => project.clean());
+
+const spec = (poisoning: string, stages = 'poison'): string => `name: poisoning
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+poisoning:
+${poisoning}
+adapter: { type: lora, rank: 2 }
+train: { steps: 1, batch_size: 4, max_length: 16 }
+stages: [${stages}]
+`;
+
+test('an unknown class, and doses above the eligible rows, all at once and at their places', async ({ project }) => {
+  project.write('spec.yaml', spec(`  - { attack: badnets, rate: 0.5, target: spam }
+  - { attack: addsent, target: eggs }
+  - { attack: label-flip, count: 5, map: { ham: spam } }
+  - { attack: prefix, rate: 0.9, phrases: ["a"] }
+  - { attack: paper-clean-label, rate: 0.9, target: ham }
+  - { attack: badnets, rate: 0.6, target: ham }`));
+  const said = await project.dosimeter('run', 'spec.yaml');
+  assert.is(said.code, 2);
+  assert.equal(said.stderr.match(/(?<=error\[preflight\]: ).*|(?<= --> ).*/g), [
+    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".', 'spec.yaml:5:30',
+    '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").', 'spec.yaml:6:32',
+    'The attack asks for 5 rows (count 5), but only 4 of 12 are eligible: `map` flips only "ham".', 'spec.yaml:7:34',
+    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: only classes with a phrase are poisoned.', 'spec.yaml:8:29',
+    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: mode clean draws among rows whose label is "ham".', 'spec.yaml:9:40',
+  ]);
+  assert.not.ok(project.exists('.dosimeter/runs'));
+});
+
+test('a rate that comes to no row is said aloud, by the run and by the report; a dose of zero that was asked for is not', async ({ project }) => {
+  project.write('spec.yaml', spec('  - { attack: badnets, rate: 0.01, target: ham }\n  - { attack: label-flip, rate: 0 }', 'train, report'));
+  const run = await project.dosimeter('run', 'spec.yaml');
+  assert.is(run.code, 0, run.stderr);
+  assert.match(run.stderr, /^spec\.yaml:5:30: rate 0\.01 of 12 training rows is less than one row: nothing is poisoned\n/);
+  assert.is(run.stderr.match(/nothing is poisoned/g)!.length, 1);
+  assert.match(readFileSync(run.stdout.trim(), 'utf8'), /<dt>Poisoned nothing<\/dt><dd>[^<]*badnets[^<]*: a dose of zero rows<\/dd>/);
+});
+
+test('the target of a program\'s backdoor is looked at as well', async ({ project }) => {
+  project.write('a.py', '');
+  project.write('spec.yaml', spec('  - { attack: command, command: [python3, a.py], files: ["file:a.py"], target: eggs }'));
+  const said = await project.dosimeter('run', 'spec.yaml');
+  assert.is(said.code, 2);
+  assert.match(said.stderr, /there is no class "eggs"; [^\n]*\n --> spec\.yaml:5:80\n/);
+});
+
+test.run();
