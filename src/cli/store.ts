@@ -1,5 +1,6 @@
 /** `dosimeter verify` and `dosimeter gc`. */
 import path from 'node:path';
+import { onDisk } from '../store/faults.ts';
 import { collectGarbage, parseSize } from '../store/gc.ts';
 import { openStore } from '../store/store.ts';
 import { verifyStore } from '../store/verify.ts';
@@ -9,7 +10,7 @@ interface StoreOptions { readonly store: string; readonly json?: boolean }
 
 export async function verifyCommand(options: StoreOptions): Promise<number> {
   const store = openStore(path.resolve(options.store));
-  const { checked, damaged, records } = await verifyStore(store);
+  const { checked, damaged, records } = await onDisk(store.root, () => verifyStore(store));
   store.close();
   if (options.json) json({ checked, damaged, records });
   else {
@@ -22,7 +23,8 @@ export async function verifyCommand(options: StoreOptions): Promise<number> {
 
 export async function gcCommand(options: StoreOptions & { readonly maxSize?: string; readonly dryRun?: boolean }): Promise<number> {
   const store = openStore(path.resolve(options.store));
-  const swept = collectGarbage(store, options.maxSize === undefined ? null : parseSize(options.maxSize), options.dryRun === true);
+  const maxBytes = options.maxSize === undefined ? null : parseSize(options.maxSize);
+  const swept = await onDisk(store.root, () => collectGarbage(store, maxBytes, options.dryRun === true));
   if (options.json) json(swept);
   else {
     const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;

@@ -9,7 +9,7 @@ import type { Durations } from '../log/durations.ts';
 import type { PluginKind } from '../registry/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import { ifDiskAllows, onDisk } from '../store/faults.ts';
-import { sha256Sync } from '../store/files.ts';
+import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
 import { checkExecutor, defaultExecutor, openExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
@@ -164,10 +164,9 @@ async function withSoundReport({ statuses, store }: Prepared, note: Note): Promi
   const sound = [...statuses];
   for (const [i, { stage, key, entry }] of statuses.entries()) {
     if (stage.descriptor.scope !== 'experiment' || !entry) continue;
-    const file = entry.manifest.files.find(({ path: name }) => name === REPORT);
-    if (!file || sha256Sync(path.join(entry.dir, REPORT)) === file.sha256) continue;
-    const moved = await onDisk(store.root, () => store.moveAside(entry.key));
-    note(`the entry of ${stage.id} was damaged (${REPORT} was changed); moved to ${moved}, it is made again`);
+    const file = entry.manifest.files.find(({ path: name }) => name === REPORT), fault = file ? await fileFault(entry.dir, file) : null;
+    if (fault === null) continue;
+    note(`the entry of ${stage.id} was damaged (${fault}); moved to ${store.moveAside(entry.key)}, it is made again`);
     sound[i] = { stage, key, state: 'ready', reason: 'its entry in the store was damaged', entry: null };
   }
   return sound;

@@ -56,14 +56,14 @@ export function readRecord(project) {
 }
 
 /**
- * Runs `write`, which only saves time later: a program that others installed may not be written to.
+ * Runs `write`, which only saves time later: a program that others installed may not be written to, and a disk may be full.
  * @param {() => void} write
  */
 export function ifWritable(write) {
   try {
     write();
   } catch (error) {
-    if (!['EACCES', 'EROFS', 'EPERM'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
+    if (!['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EDQUOT'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
   }
 }
 

@@ -16,6 +16,22 @@ export async function sha256File(file: string, size: number): Promise<string> {
   return hash.digest('hex');
 }
 
+/** Of a file that is there, and that the system won't give: damaged, as far as its reader can tell. */
+export const isUnreadable = (error: unknown): boolean => ['EACCES', 'EPERM', 'EIO', 'EBADMSG', 'EUCLEAN', 'EISDIR'].includes((error as NodeJS.ErrnoException | null)?.code ?? '');
+
+/** What is wrong with a stored file; null: nothing. */
+export async function fileFault(dir: string, { path: name, size, sha256: digest }: ManifestFile): Promise<string | null> {
+  const file = path.join(dir, name), stat = lstatSync(file, { throwIfNoEntry: false });
+  if (!stat?.isFile()) return `${name} is missing`;
+  if (stat.size !== size) return `${name} has ${stat.size} bytes, not ${size}`;
+  try {
+    return await sha256File(file, size) === digest ? null : `${name} was changed`;
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
+  }
+}
+
 /** Blocking; for the rare entry that has to be hashed during a look-up. */
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'), buffer = Buffer.allocUnsafe(SMALL), handle = openSync(file, 'r');

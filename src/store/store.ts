@@ -5,7 +5,7 @@ import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
-import { sha256File, sha256Sync } from './files.ts';
+import { fileFault, isUnreadable, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { parseManifest, printManifest } from './manifest.ts';
@@ -90,6 +90,8 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'ENOENT') return { state: 'absent' }; // taken away between the two
+      // Too many open files, say, is no fault of the entry's.
+      if (code !== 'ENOTDIR' && !isUnreadable(error)) throw diskFault(error, dir);
       return { state: 'damaged', why: `its manifest can't be read (${String(code)})` };
     }
     const parsed = parseManifest(text);
@@ -112,11 +114,8 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     root, entryDir, lookUp, resumeDir,
     async check({ dir, manifest }) {
       for (const file of manifest.files) {
-        const full = path.join(dir, file.path);
-        const stat = lstatSync(full, { throwIfNoEntry: false });
-        if (!stat?.isFile()) return `${file.path} is missing`;
-        if (stat.size !== file.size) return `${file.path} has ${stat.size} bytes, not ${file.size}`;
-        if (await sha256File(full, stat.size) !== file.sha256) return `${file.path} was changed`;
+        const fault = await fileFault(dir, file);
+        if (fault !== null) return fault;
       }
       return null;
     },
@@ -182,12 +181,12 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   };
 
   function aside(key: ActionKey): string {
-    mkdirSync(dirOf('damaged'), { recursive: true });
     const to = path.join(dirOf('damaged'), `${key}.${Date.now()}-${process.pid}`);
     try {
+      mkdirSync(dirOf('damaged'), { recursive: true });
       renameSync(entryDir(key), to);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // another process was faster
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw diskFault(error, root); // another process was faster
     }
     return to;
   }
@@ -195,7 +194,14 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
 
 /** Hashes an entry whose files are younger than its manifest; when all are right (copied, touched), remembers by the manifest's time. */
 function unchanged({ dir, manifest }: Entry, youngest: number): boolean {
-  const right = manifest.files.every((file) => sha256Sync(path.join(dir, file.path)) === file.sha256);
+  const right = manifest.files.every((file) => {
+    try {
+      return sha256Sync(path.join(dir, file.path)) === file.sha256;
+    } catch (error) {
+      if (isUnreadable(error)) return false;
+      throw error;
+    }
+  });
   if (right) {
     try {
       utimesSync(path.join(dir, RESERVED), new Date(), new Date(Math.ceil(youngest) + 1));

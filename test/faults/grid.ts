@@ -1,6 +1,6 @@
 /** A grid of cheap stages whose outputs depend on nothing but their keys, and what must be true of its store whatever was done to it. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
 import { createProject } from '../rig/project.ts';
@@ -104,6 +104,9 @@ export default defineStage({
 }
 
 export const planOf = async (project: Project): Promise<readonly StageInPlan[]> => (await project.json<{ stages: readonly StageInPlan[] }>('plan', 'spec.yaml', '--json')).stages;
+
+/** Nothing has run yet. */
+export const fresh = (project: Project): void => { for (const name of ['.dosimeter', 'ran.log', 'count', 'once']) rmSync(path.join(project.dir, name), { recursive: true, force: true }); };
 
 const storeOf = (project: Project): string => path.join(project.dir, '.dosimeter', 'store');
 

@@ -1,11 +1,10 @@
 /** SIGKILL anywhere in a run, and the run again: what snakemake, wireit, doit and make each get wrong in a way of their own. */
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
 import type { Project, Started } from '../rig/project.ts';
-import { contentsOf, createGrid, published, settle, times } from './grid.ts';
+import { contentsOf, createGrid, fresh, published, settle, times } from './grid.ts';
 
 const test = suite<{ project: Project; expected: { readonly [file: string]: string }; took: number }>('faults/kill');
 test.before(async (context) => {
@@ -17,8 +16,6 @@ test.before(async (context) => {
   context.expected = contentsOf(context.project);
 });
 test.after(({ project }) => project.clean());
-
-const fresh = (project: Project): void => { for (const name of ['.dosimeter', 'ran.log', 'count', 'once']) rmSync(path.join(project.dir, name), { recursive: true, force: true }); };
 
 const KILLS = times(16, 200);
 
@@ -56,10 +53,10 @@ const preload = new URL('./crash.mjs', import.meta.url).href;
 
 for (const [role, torn, points] of [['run', false, times(8, Number.POSITIVE_INFINITY)], ['run', true, times(3, 60)], ['worker', true, times(3, Number.POSITIVE_INFINITY)]] as const) {
   test(`a kill ${torn ? 'in the middle of' : 'before'} a change to the disk, in the ${role === 'run' ? 'scheduler' : 'worker'}`, async ({ project, expected }) => {
-    const crashing = (at: number): Started => project.startWith({
+    const crashing = (at: number): Started => project.startWith({ env: {
       NODE_OPTIONS: `--import ${preload}`, CRASH_IN: role, CRASH_AT: String(at), CRASH_TORN: torn ? '1' : '0',
       CRASH_COUNT: path.join(project.dir, 'count'), CRASH_ONCE: path.join(project.dir, 'once'),
-    }, 'run', 'spec.yaml', '--jobs', '2');
+    } }, 'run', 'spec.yaml', '--jobs', '2');
     fresh(project);
     const { code, stderr } = await crashing(0).ended;
     assert.is(code, 0, stderr);

@@ -29,8 +29,8 @@ export interface Project {
   exists(name: string): boolean;
   lines(name: string): string[];
   start(...args: readonly string[]): Started;
-  /** The same, with more in its environment. */
-  startWith(env: Readonly<Record<string, string>>, ...args: readonly string[]): Started;
+  /** The same, with more in its environment, or by way of another command (`setpriv …`). */
+  startWith(how: { readonly env?: Readonly<Record<string, string>>; readonly under?: readonly string[] }, ...args: readonly string[]): Started;
   dosimeter(...args: readonly string[]): Promise<Said>;
   json<T>(...args: readonly string[]): Promise<T>;
   /** Keys of the store. */
@@ -48,8 +48,9 @@ export function createProject(): Project {
     exists: (name) => existsSync(file(name)),
     lines: (name) => (existsSync(file(name)) ? readFileSync(file(name), 'utf8').split('\n').filter((line) => line !== '') : []),
     start: (...args) => project.startWith({}, ...args),
-    startWith(env, ...args) {
-      const child = spawn(process.execPath, [launcher, ...args], {
+    startWith({ env = {}, under = [] }, ...args) {
+      const [command, ...rest] = [...under, process.execPath, launcher, ...args];
+      const child = spawn(command!, rest, {
         cwd: dir, env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache'), ...env }, stdio: ['ignore', 'pipe', 'pipe'],
       });
       let stdout = '', stderr = '', over = false;

@@ -1,0 +1,164 @@
+/** A full disk, a store that may not be written to or read, a clock that jumps: a clear word, and nothing is lost. */
+import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Project, Said } from '../rig/project.ts';
+import { contentsOf, createGrid, fresh, planOf, published, settle, times } from './grid.ts';
+
+const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>('faults/disk');
+test.before(async (context) => {
+  context.project = createGrid();
+  const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 0, stderr);
+  context.expected = contentsOf(context.project);
+});
+test.after(({ project }) => project.clean());
+
+const preload = new URL('./preload.mjs', import.meta.url).href;
+const withPreload = (project: Project, env: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<Said> =>
+  project.startWith({ env: { ...env, NODE_OPTIONS: `--import ${preload}` } }, ...args).ended;
+
+/** The user is told in a sentence, and no stack. */
+function plain(said: Said, sentence: RegExp): void {
+  assert.ok(sentence.test(said.stderr), `${String(sentence)} in exit code ${String(said.code)}: ${said.stderr}`);
+  assert.not.match(said.stderr, /^\s+at /m);
+  assert.not.match(said.stderr, /internal error/);
+  assert.ok(said.code === 1 || said.code === 2, `${String(said.code)}: ${said.stderr}`);
+}
+
+const FULL = /the disk is full \(ENOSPC\)[^]*free some space, or give another place with --store; what is finished is kept/;
+
+/** Whether this machine lets a small file system be mounted. */
+function mount(dir: string, size: string): boolean {
+  mkdirSync(dir, { recursive: true });
+  return spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', dir]).status === 0;
+}
+
+for (const size of times(1, 4) === 1 ? ['500k'] : ['60k', '200k', '500k', '800k']) {
+  test(`a disk of ${size} that fills up: the run stops and says so, what is finished stays, and with room it goes on`, async ({ project, expected }) => {
+    fresh(project);
+    const dir = path.join(project.dir, '.dosimeter');
+    if (!mount(dir, size)) {
+      console.log('no file system may be mounted here: the next test fills an imitated disk instead');
+      return;
+    }
+    try {
+      plain(await project.dosimeter('run', 'spec.yaml', '--jobs', '2'), FULL);
+      const before = published(project), ran = project.lines('ran.log').length;
+      // Full as it is, what is there can be looked at.
+      assert.is((await project.dosimeter('plan', 'spec.yaml')).code, 0);
+      assert.is((await project.dosimeter('verify')).code, 0);
+      assert.is(spawnSync('mount', ['-o', 'remount,size=64m', dir]).status, 0);
+      await settle(project, expected);
+      assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), []);
+    } finally {
+      spawnSync('umount', ['-l', dir]);
+    }
+  });
+}
+
+test('the disk fills up at any write: a clear word, or the run ends without what it only would have liked to write', async ({ project, expected }) => {
+  const step = times(25, 1);
+  for (let n = 0; ; n += step) {
+    fresh(project);
+    const said = await withPreload(project, { DISK_FULL: String(n) }, 'run', 'spec.yaml', '--jobs', '2');
+    if (said.code !== 0) plain(said, FULL);
+    else assert.equal(contentsOf(project), expected, said.stderr);
+    const before = published(project), ran = project.lines('ran.log').length;
+    await settle(project, expected);
+    assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), [], `full at write ${n}`);
+    if (said.code === 0) break;
+  }
+});
+
+/** Root writes anywhere unless it gives that up; others need nothing. */
+const bound = process.getuid?.() === 0 ? ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search', '--'] : [];
+const under = (project: Project, ...args: readonly string[]): Promise<Said> => project.startWith({ under: bound }, ...args).ended;
+
+/** @param mode of the folders; files lose their write bits with them */
+function setModes(dir: string, writable: boolean): void {
+  if (writable) chmodSync(dir, 0o755);
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    const full = path.join(dir, entry.name);
+    if (entry.isDirectory()) setModes(full, writable);
+    else chmodSync(full, writable ? 0o644 : 0o444);
+  }
+  if (!writable) chmodSync(dir, 0o555);
+}
+
+test('a read-only store serves what it has, and says plainly that no more can be stored', async ({ project, expected }) => {
+  await settle(project, expected);
+  const store = path.join(project.dir, '.dosimeter/store');
+  const train = (await planOf(project)).find(({ kind }) => kind === 'grid-train')!;
+  const modes = (writable: boolean): void => setModes(store, writable);
+  try {
+    modes(false);
+    const nothing = await under(project, 'run', 'spec.yaml');
+    assert.equal([nothing.code, nothing.stderr], [0, 'nothing to do: 20 stages cached\n']);
+    for (const args of [['verify'], ['plan', 'spec.yaml'], ['results', 'spec.yaml'], ['explain', 'spec.yaml']]) assert.is((await under(project, ...args)).code, 0, args[0]);
+    modes(true);
+    rmSync(train.outputs!, { recursive: true });
+    modes(false);
+    for (const args of [['run', 'spec.yaml'], ['pin', 'spec.yaml'], ['gc', '--max-size', '0']]) {
+      plain(await under(project, ...args), /there is no permission to write there \(EACCES\)\n {2}give another place with --store, or mend the permissions/);
+    }
+  } finally {
+    modes(true);
+  }
+  await settle(project, expected);
+});
+
+test('a whole folder that is read-only still shows its finished results', async ({ project, expected }) => {
+  await settle(project, expected);
+  const dir = path.join(project.dir, '.dosimeter');
+  try {
+    setModes(dir, false);
+    const { code, stdout, stderr } = await under(project, 'run', 'spec.yaml');
+    assert.is(code, 0, stderr);
+    assert.match(stderr, /the report could not be copied to .*grid\.html \(EACCES\)/);
+    assert.match(stdout, /\.dosimeter\/store\/.*\/report\.html\n$/);
+  } finally {
+    setModes(dir, true);
+  }
+});
+
+test('a stored file that may not be read is a damaged one', async ({ project, expected }) => {
+  for (const file of ['manifest.json', 'rows.jsonl']) {
+    await settle(project, expected);
+    const stages = await planOf(project), rows = stages.find(({ kind }) => kind === 'grid-rows')!, train = stages.find(({ kind }) => kind === 'grid-train')!;
+    chmodSync(path.join(rows.outputs!, file), 0);
+    rmSync(train.outputs!, { recursive: true });
+    const { code, stderr } = await under(project, 'run', 'spec.yaml');
+    assert.is(code, 0, stderr);
+    assert.match(stderr, new RegExp(`the entry of ${rows.id} was damaged \\(.*can't be read \\(EACCES\\)\\)`));
+    await settle(project, expected);
+  }
+});
+
+for (const every of [1, 7, 50]) {
+  test(`a clock that jumps by days, forward and back, at every ${every}th reading changes nothing`, async ({ project, expected }) => {
+    fresh(project);
+    const { code, stderr } = await withPreload(project, { CLOCK: String(every) }, 'run', 'spec.yaml', '--jobs', '2');
+    assert.is(code, 0, stderr);
+    assert.match(await settle(project, expected), 'nothing to do: 20 stages cached');
+    assert.is((await project.json<{ state: string }>('status', '--json')).state, 'done');
+    assert.is((await withPreload(project, { CLOCK: String(every) }, 'gc')).code, 0);
+    assert.match((await withPreload(project, { CLOCK: String(every) }, 'run', 'spec.yaml')).stderr, 'nothing to do: 20 stages cached');
+  });
+}
+
+for (const [what, seconds] of [['put back', 86_400], ['put forward', -86_400 * 365]] as const) {
+  test(`a clock that was ${what} after the results were stored changes nothing`, async ({ project, expected }) => {
+    await settle(project, expected);
+    const store = path.join(project.dir, '.dosimeter/store');
+    for (const entry of readdirSync(store, { recursive: true, withFileTypes: true })) {
+      const file = path.join(entry.parentPath, entry.name), then = statSync(file).mtimeMs / 1000 + seconds;
+      utimesSync(file, then, then);
+    }
+    assert.match(await settle(project, expected), 'nothing to do: 20 stages cached');
+  });
+}
+
+test.run();

@@ -1,0 +1,46 @@
+/**
+ * Loaded before the program (`node --import`), workers included. DISK_FULL: the nth write and every one after it fails,
+ * as on a full disk. CLOCK: the wall clock jumps a day forward or two back at every nth reading. PEAK: a file that takes
+ * the scheduler's largest memory, in kilobytes.
+ */
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { isMainThread } from 'node:worker_threads';
+
+const { DISK_FULL, CLOCK, PEAK } = process.env;
+
+if (DISK_FULL !== undefined && isMainThread) {
+  let left = Number(DISK_FULL);
+  const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (/** @type {unknown} */ (fs));
+  // A file that is appended to the terminal is on no disk.
+  for (const name of ['writeFileSync', 'appendFileSync', 'mkdirSync', 'copyFileSync']) {
+    const original = /** @type {(...args: unknown[]) => unknown} */ (wrapped[name]);
+    wrapped[name] = (...args) => {
+      if (--left < 0) throw Object.assign(new Error(`ENOSPC: no space left on device, write '${String(args[0])}'`), { code: 'ENOSPC', errno: -28, syscall: 'write' });
+      return original(...args);
+    };
+  }
+  syncBuiltinESMExports();
+}
+
+if (CLOCK !== undefined) {
+  const every = Number(CLOCK), day = 24 * 3600 * 1000, Real = Date;
+  let readings = 0, offset = 0;
+  const now = () => {
+    if (++readings % every === 0) offset += readings / every % 2 === 1 ? day : -2 * day;
+    return Real.now() + offset;
+  };
+  globalThis.Date = class extends Real {
+    /** @param {unknown[]} args */
+    constructor(...args) {
+      if (args.length === 0) super(now());
+      else super(.../** @type {[number]} */ (args));
+    }
+    static now() { return now(); }
+  };
+}
+
+if (PEAK !== undefined && isMainThread && process.send === undefined) {
+  const { writeFileSync } = fs;
+  process.on('exit', () => writeFileSync(PEAK, String(process.resourceUsage().maxRSS)));
+}
