@@ -62,12 +62,15 @@ function peakMemory(): number {
   return peak;
 }
 
+/** Of a message or a stack, this many characters are told. */
+const TOLD = 20_000;
+
 /** What a stage threw, as a result. */
 export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
   const error = fullDiskFault(thrown, 'the store');
-  if (!(error instanceof Error)) return { type: 'error', message: `it threw ${String(error)}, which is no Error`, stack: '' };
-  const { name, message, stack } = error, hint = (error as { hint?: unknown }).hint;
+  if (!(error instanceof Error)) return { type: 'error', message: `it threw ${String(error).slice(0, TOLD)}, which is no Error`, stack: '' };
+  const message = String(error.message).slice(0, TOLD), hint = (error as { hint?: unknown }).hint;
   // By name: a plugin's bundle has a copy of the class of its own.
-  if (name === 'UserFault') return { type: 'fault', message, ...(typeof hint === 'string' ? { hint } : {}) };
-  return { type: 'error', message, stack: stack ?? '' };
+  if (error.name === 'UserFault') return { type: 'fault', message, ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}) };
+  return { type: 'error', message, stack: (error.stack ?? '').slice(0, TOLD) };
 }

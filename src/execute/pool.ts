@@ -1,7 +1,9 @@
 /** Warm worker processes. How many run at once is the scheduler's affair; the pool hands out one that fits, or starts it. */
 import { fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import type { ChildProcess } from 'node:child_process';
 import type { Executor } from '../api/executor.ts';
+import { MARK, endMarked } from './offspring.ts';
 import type { FromWorker, Job, JobResult, PackedJob, ToWorker } from './protocol.ts';
 
 export interface PoolOptions {
@@ -34,10 +36,13 @@ const threads = (cpu: number): Record<string, string> => ({
 export function createPool({ module, limit, graceMs = 5_000, env = process.env }: PoolOptions): Executor {
   const all = new Set<Warm>();
   const idle: Warm[] = [];
+  const marks = new Set<string>();
 
   const start = (cpu: number): Warm => {
+    const mark = randomUUID();
+    marks.add(mark);
     const child = fork(module, [], {
-      env: { TF_CPP_MIN_LOG_LEVEL: '1', ...env, ...threads(cpu) },
+      env: { TF_CPP_MIN_LOG_LEVEL: '1', ...env, ...threads(cpu), [MARK]: mark },
       // Under a TypeScript loader (tests, `tsx`) the worker needs it as well; the built one needs nothing.
       execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -152,6 +157,8 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
         warm.process.once('exit', () => resolve());
         kill(warm);
       })));
+      endMarked(marks);
+      marks.clear();
     },
   };
 }

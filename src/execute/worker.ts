@@ -5,6 +5,7 @@
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { BackendName, RunContext, StageDescriptor } from '../api.ts';
+import { MARK, endChildren, endMarked } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
 
@@ -13,6 +14,8 @@ const descriptors = new Map<string, unknown>();
 let backend: BackendName | null = null;
 /** One for each stage that runs now: one, or a pack. */
 let running: readonly AbortController[] = [];
+/** A stage left processes behind, which were ended: this one may miss them. */
+let spent = false;
 
 const send = (message: FromWorker): void => { if (process.connected) process.send!(message); };
 
@@ -67,12 +70,19 @@ function sharedClock(count: number): () => number {
 
 function run(jobs: readonly Job[], signals: readonly AbortSignal[]): readonly Promise<JobResult>[] {
   const endOne = sharedClock(jobs.length);
+  let active = jobs.length;
   const started = start(jobs, signals);
   return jobs.map(async (job, member) => {
     const returned = await started.then((promises) => promises[member]).then(
       (value) => ({ value, seconds: endOne() }),
       (error: unknown) => ({ error, seconds: endOne() }),
     );
+    // Before its files are listed: what goes on writing would change them.
+    const left = --active === 0 ? await endChildren() : 0;
+    if (left > 0) {
+      spent = true;
+      send({ type: 'log', member, message: `it left ${left === 1 ? 'a process, which was' : `${left} processes, which were`} ended` });
+    }
     return 'error' in returned ? thrownResult(returned.error) : outputOf(job, returned.value, returned.seconds).catch(thrownResult);
   });
 }
@@ -89,7 +99,7 @@ process.on('message', (message: ToWorker) => {
       running = [];
       process.chdir(home);
     }
-    send({ type: 'result', member, result: result as Exclude<JobResult, { type: 'exit' }> });
+    send({ type: 'result', member, result: result as Exclude<JobResult, { type: 'exit' }>, ...(spent ? { leaving: true } : {}) });
   }));
 });
 
@@ -106,6 +116,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 process.on('SIGINT', () => undefined);
 const leave = (): void => {
   // What a stage forked goes too: the worker leads a process group of its own.
+  endMarked(new Set([process.env[MARK] ?? '']));
   try { process.kill(-process.pid, 'SIGKILL'); } catch { process.exit(1); }
 };
 process.on('disconnect', leave);
