@@ -142,9 +142,8 @@ export interface KernelComparison extends Comparison {
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   const quantities = [...INFORMATION, ...(['raw', 'normalised'] as const).flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)))];
-  const lora = conditions.filter((condition) => condition.cells.some(({ fisher }) => fisher.init?.lora || fisher.final?.lora));
   return (['init', 'final'] as const).flatMap((checkpoint) => quantities.flatMap((quantity) => {
-    const family = lora.map((condition) => {
+    const family = withLora(conditions, checkpoint).map((condition) => {
       const bySeed = new Map(condition.cells.map((cell) => [cell.seed, cell.fisher[checkpoint]]));
       const value = (of: 'lora' | 'full') => (seed: number): number | null => {
         const facts = bySeed.get(seed)?.[of]?.true;

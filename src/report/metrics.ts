@@ -34,6 +34,9 @@ export const PROPORTION_MARGIN = 0.01;
 /** For information bits and entropies, which have no natural scale: this share of the full kernel's value. */
 export const RELATIVE_MARGIN = 0.01;
 
+/** For rank correlations, which lie in [−1, 1]. */
+export const CORRELATION_MARGIN = 0.1;
+
 /** The metrics that adapters are compared by; the others are in the table of conditions and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ metric }) => ['accuracy', 'accuracy_drop', 'asr', 'asr_minus_clean'].includes(metric));
 

@@ -12,6 +12,7 @@ export const Corrections = (): JSX.Element => (
       <li><strong>Information bits have a logarithm.</strong> IB = ½ log pdet F = ½ Σ<sub>λ&gt;0</sub> log λ; the slides omit it. Raw IB moves with the kernel’s scale (s²σ²) and with how many eigenvalues count, so ½ Σ log(λ/Σλ) is given too.</li>
       <li><strong>Raw Rényi entropy is no entropy</strong> unless Σλ = 1: scaling λ by c adds α/(1−α)·log c, so below α = 1 the larger spectrum has the larger H<sub>α</sub>, above it the smaller. The order is given per α, raw and normalised.</li>
       <li><strong>The closed-form map</strong> (the paper’s Figure 3) is drawn by the stage <code>theory-map</code>, beside what is measured. As published its H₂ sums squared diagonal entries of AᵀA and drops the sign; exactly, E Σλ² = σ⁴rd(d + r + 1) for a Gaussian A and σ⁴rd(d + r − 1/5) for a uniform one, and H₂ = −log Σλ². Its H₁ is log(σ²rd) once a factor that diverges is dropped.</li>
+      <li><strong>Runs are compared on effective weights.</strong> M is taken on ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), not on A and B, whose scale is a convention; the head stands apart. M′ sees texts alone and is blind to attacks on labels.</li>
       <li><strong>ASR counts non-target rows only.</strong> Accuracy under a trigger, as in the paper’s code, counts the target class too.</li>
     </ul>
   </Section>

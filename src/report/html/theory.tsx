@@ -7,6 +7,9 @@ import { formatInterval, formatMean, formatNumber, formatSigned, plural } from '
 import { premiseRows } from '../premise.ts';
 import type { Figure, ReportCell } from '../types.ts';
 import { TheoryMap } from './map.tsx';
+import { Predictions, Relations } from './predictions.tsx';
+import { Sensitivity } from './sensitivity.tsx';
+import { Delta, Divergence, Regime, Spectrum } from './trained.tsx';
 import { Figures, Judged, Section, Table } from './parts.tsx';
 
 const yes = (holds: boolean): JSX.Element => (holds ? <>holds</> : <span class="bad">broken</span>);
@@ -91,20 +94,27 @@ function CountTable({ conditions }: { readonly conditions: readonly Condition[] 
 
 export function Theory({ cells, conditions, kernels, figures, undrawn }: TheoryProps): JSX.Element {
   const optimisers = distinct(conditions.flatMap(({ cells }) => cells.map(({ train }) => String(train['optimizer'] ?? 'unknown'))));
-  const nothing = kernels.length === 0 && figures.spectra.length === 0 && figures.maps.length === 0 && figures.ranks.length === 0;
+  const measured = kernels.length > 0 || figures.spectra.length > 0 || figures.maps.length > 0;
   return (
     <Section id="theory" title="Fisher information and tangent kernels">
-      {nothing ? <p>This run has no kernels or Fisher spectra (the stages <code>ntk</code> and <code>fisher</code> were not asked for, or failed).</p> : (
+      {measured ? (
         <>
           <p>The claims are IB<sub>full</sub> ≥ IB<sub>LoRA</sub> and H<sub>full</sub> ≥ H<sub>LoRA</sub>. Both kernels are taken at the same weights: over A and B, and over the weights of the same layers. Trained with {optimisers.join(', ')}; the tangent kernel describes SGD, and only near its start.</p>
-          <Figures figures={figures.information} />
+          <Predictions kernels={kernels} />
           {kernels.length === 0 ? null : <details><summary>Order of LoRA and full for every quantity ({plural(kernels.length, 'row')})</summary><OrderTable kernels={kernels} /></details>}
+          <Relations conditions={conditions} />
+          <Figures figures={figures.information} />
           <CountTable conditions={conditions} />
+          <Sensitivity conditions={conditions} />
           {figures.spectra.length === 0 ? null : <><h3>Eigenvalue spectra</h3><p>After training the Fisher information is dominated by p(1 − p), that is by confidence; the kernel’s own spectrum stands beside it.</p><Figures figures={figures.spectra} /></>}
           {figures.maps.length === 0 ? null : <><h3>Tangent kernels</h3>{undrawn > 0 ? <p class="muted small">The kernels of {plural(undrawn, 'other cell')} are not drawn; their .npy files are in the store, under the keys below.</p> : null}<Figures figures={figures.maps} /></>}
-          <TheoryMap cells={cells} figures={figures.ranks} />
         </>
-      )}
+      ) : <p>This run has no kernels or Fisher spectra (the stages <code>ntk</code> and <code>fisher</code> were not asked for, or failed).</p>}
+      <Delta conditions={conditions} />
+      <Regime conditions={conditions} />
+      <Divergence conditions={conditions} />
+      <Spectrum conditions={conditions} />
+      <TheoryMap cells={cells} figures={figures.ranks} />
     </Section>
   );
 }

@@ -1,0 +1,69 @@
+/** The slides' predictions, each marked by the verdict rule, and whether they go with what attacks achieved. */
+import type { JSX } from 'preact';
+import { checkpointName, type KernelComparison } from '../compare.ts';
+import { blockLabel, type Condition } from '../conditions.ts';
+import { formatInterval, formatMean, formatNumber } from '../format.ts';
+import { CORRELATION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
+import { predictionsOf, type Prediction } from '../predictions.ts';
+import { ADAPTERS_NEEDED, relationsOf } from '../relations.ts';
+import { SEEDS_NEEDED } from '../verdict.ts';
+import { Judged, Table } from './parts.tsx';
+
+const MOST_EVIDENCE = 3;
+
+const seedsOf = ({ comparisons }: Prediction): string => {
+  const counts = comparisons.map(({ seeds }) => seeds.length);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  return least === most ? String(least) : `${least}–${most}`;
+};
+
+const evidence = ({ comparisons }: Prediction): string => {
+  const said = comparisons.slice(0, MOST_EVIDENCE).map(({ condition, checkpoint, difference }) =>
+    `${condition.adapterLabel}${checkpoint === 'init' ? '' : `, ${blockLabel(condition)}`}: ${formatMean(difference!)} ${formatInterval(difference!)}`);
+  return `${said.join('; ')}${comparisons.length > MOST_EVIDENCE ? `; ${comparisons.length - MOST_EVIDENCE} more below` : ''}`;
+};
+
+export function Predictions({ kernels }: { readonly kernels: readonly KernelComparison[] }): JSX.Element | null {
+  if (kernels.length === 0) return null;
+  const rows = predictionsOf(kernels);
+  return (
+    <>
+      <h3>What the slides predict, and what was seen</h3>
+      <Table label="Predictions" rows={rows} starts={(row, i) => row.comparisons[0]!.checkpoint !== rows[i - 1]!.comparisons[0]!.checkpoint} columns={[
+        { title: 'Prediction', kind: 'nowrap', value: ({ comparisons: [first] }) => `${first!.quantity.label}: full ≥ LoRA` },
+        { title: 'Checkpoint', kind: 'nowrap', value: ({ comparisons: [first] }) => checkpointName(first!.checkpoint) },
+        { title: 'Verdict', kind: 'nowrap', value: ({ state }) => <span class={`chip ${state}`}>{state}</span> },
+        { title: 'held', kind: 'number', value: ({ held }) => held },
+        { title: 'refuted', kind: 'number', value: ({ refuted }) => refuted },
+        { title: 'undecided', kind: 'number', value: ({ undecided }) => undecided },
+        { title: 'Seeds', kind: 'number', value: seedsOf },
+        { title: 'LoRA − full, 95% interval', value: evidence },
+      ]} />
+      <p class="muted small">A prediction is held or refuted where each of its comparisons is: its paired interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over the comparisons of that prediction, excludes zero by {RELATIVE_MARGIN * 100}% of the full kernel’s value. Raw values move with the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller spectrum has the larger entropy.</p>
+    </>
+  );
+}
+
+export function Relations({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+  const rows = relationsOf(conditions);
+  if (rows.length === 0) return null;
+  return (
+    <>
+      <h3>Do they go with what attacks achieved?</h3>
+      <p>The slides explain LoRA’s resistance to backdoors by fewer information bits, and its weakness under untargeted poisoning by a smaller entropy. If so, over the adapters of this grid (full fine-tuning among them, each with the kernel over what it trained) the attack success rate rises with information bits, and the accuracy drop falls with entropy.</p>
+      <Table label="Information and attacks" most={240} rows={rows} starts={(row, i) => row.score !== rows[i - 1]!.score || row.checkpoint !== rows[i - 1]!.checkpoint} columns={[
+        { title: 'Quantity', kind: 'nowrap', value: ({ quantity }) => quantity.label },
+        { title: 'Checkpoint', kind: 'nowrap', value: ({ checkpoint }) => checkpointName(checkpoint) },
+        { title: 'With', kind: 'nowrap', value: ({ score }) => score.label },
+        { title: 'Attack', kind: 'nowrap', value: ({ block }) => block },
+        { title: 'Adapters', kind: 'number', value: ({ adapters }) => adapters },
+        { title: 'Seeds', kind: 'number', value: ({ rhos }) => rhos.length },
+        { title: 'Spearman’s ρ, mean', kind: 'number', value: ({ difference }) => formatNumber(difference.mean, 'proportion') },
+        { title: '95% interval', kind: 'number', value: ({ difference }) => formatInterval(difference, 'proportion') },
+        { title: 'Claim', kind: 'nowrap', value: ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0') },
+        { title: 'Verdict', value: ({ verdict }) => <Judged verdict={verdict} kind="proportion" /> },
+      ]} />
+      <p class="muted small">One rank correlation a seed, over its adapters ({ADAPTERS_NEEDED} at least); the verdict rule with a margin of {CORRELATION_MARGIN}. Adapters that have learnt less of their task may also have learnt less of the poison: see clean accuracy.</p>
+    </>
+  );
+}

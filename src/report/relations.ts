@@ -1,0 +1,104 @@
+/**
+ * Do the quantities that the slides explain robustness by go with it? Rank correlations over a grid's adapters, one a
+ * seed, so that each is of models that share data, poison and order; and M with M', over cells.
+ */
+import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
+import { spearman } from '../stats/spearman.ts';
+import { INFORMATION, alphasOf, renyi, type FisherQuantity } from './compare.ts';
+import { blockLabel, distinct, metricOf, type Condition, type Quantity } from './conditions.ts';
+import { ASR, CORRELATION_MARGIN, DROP, type MetricNote } from './metrics.ts';
+import type { Checkpoint, ReportCell } from './types.ts';
+import { judge, type Verdict } from './verdict.ts';
+
+/** Fewer adapters than this have no rank correlation to speak of. */
+export const ADAPTERS_NEEDED = 3;
+
+export interface Relation {
+  readonly quantity: FisherQuantity;
+  readonly checkpoint: Checkpoint;
+  readonly score: MetricNote;
+  /** The attack at one dose and setting. */
+  readonly block: string;
+  readonly adapters: number;
+  /** Spearman's ρ of each seed. */
+  readonly rhos: readonly number[];
+  /** Their mean and interval. */
+  readonly difference: PairedDifference;
+  /** The sign that the slides' explanation gives ρ. */
+  readonly claimed: 1 | -1;
+  readonly verdict: Verdict;
+}
+
+/** Of the kernel over what was trained: A and B, or the weights in full. */
+export const ownFisher = (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity => (cell) => {
+  const point = cell.fisher[checkpoint];
+  const facts = (point?.lora ?? point?.full)?.true;
+  return facts ? quantity.get(facts) : null;
+};
+
+const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): number[] =>
+  distinct(block.flatMap(({ cells }) => cells.map(({ seed }) => seed))).flatMap((seed) => {
+    const pairs = block.flatMap(({ cells }) => cells.filter((cell) => cell.seed === seed)).flatMap((cell) => {
+      const x = a(cell), y = b(cell);
+      return x !== null && y !== null && Number.isFinite(x) && Number.isFinite(y) ? [[x, y] as const] : [];
+    });
+    const rho = pairs.length < ADAPTERS_NEEDED ? null : spearman(pairs.map(([x]) => x), pairs.map(([, y]) => y));
+    return rho === null ? [] : [rho];
+  });
+
+export const blocksBy = (conditions: readonly Condition[]): ReadonlyMap<string, readonly Condition[]> =>
+  new Map(distinct(conditions.map(blockLabel)).map((name) => [name, conditions.filter((condition) => blockLabel(condition) === name)]));
+
+/** Information bits with ASR under backdoors (claimed to rise together), entropies with the accuracy drop under untargeted poisoning (claimed to part). */
+export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
+  const cells = conditions.flatMap((condition) => condition.cells);
+  const entropies = (['raw', 'normalised'] as const).flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)));
+  const claims = [
+    { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 }, { family: 'untargeted', quantities: entropies, score: DROP, claimed: -1 },
+  ] as const;
+  return claims.flatMap(({ family, quantities, score, claimed }) => {
+    const blocks = blocksBy(conditions.filter((condition) => condition.family === family));
+    return (['init', 'final'] as const).flatMap((checkpoint) => (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
+      const found = [...blocks].flatMap(([block, of]) => {
+        const rhos = correlations(of, ownFisher(quantity, checkpoint), metricOf(score.stage, score.metric));
+        return rhos.length === 0 ? [] : [{ block, adapters: of.length, rhos }];
+      });
+      const zero = (count: number): number[] => new Array<number>(count).fill(0);
+      const verdicts = judge(found.map(({ rhos }) => ({ a: rhos, b: zero(rhos.length), margin: CORRELATION_MARGIN })), claimed);
+      return found.map((one, i) => ({ ...one, quantity, checkpoint, score, claimed, difference: pairedDifference(one.rhos, zero(one.rhos.length)), verdict: verdicts[i]! }));
+    }));
+  });
+}
+
+export interface DivergenceRelation {
+  readonly block: string;
+  readonly cells: number;
+  /** Whether every poisoned row reads as its original: M' can't see this attack. */
+  readonly blind: boolean;
+  /** ρ over cells; null where there is none. */
+  readonly absolute: number | null;
+  readonly relative: number | null;
+}
+
+const divergence = (cell: ReportCell, name: string): number | null => cell.metrics['divergence']?.[name] ?? null;
+/** M' by the kernel over what was trained. */
+export const between = (form: 'raw' | 'cosine'): Quantity => (cell) => divergence(cell, `between.lora.${form}`) ?? divergence(cell, `between.full.${form}`);
+
+/** M (L2, and relative) with M' (raw, and as a cosine) over the cells of each attack. */
+export function divergenceRelations(conditions: readonly Condition[]): readonly DivergenceRelation[] {
+  return [...blocksBy(conditions)].flatMap(([block, of]) => {
+    const cells = of.flatMap((condition) => condition.cells).filter((cell) => divergence(cell, 'total.l2') !== null && between('raw')(cell) !== null);
+    if (cells.length === 0) return [];
+    const rho = (a: (cell: ReportCell) => number | null, b: Quantity): number | null => {
+      const pairs = cells.flatMap((cell) => { const x = a(cell), y = b(cell); return x === null || y === null ? [] : [[x, y] as const]; });
+      return spearman(pairs.map(([x]) => x), pairs.map(([, y]) => y));
+    };
+    const blind = cells.every((cell) => divergence(cell, 'alike') === divergence(cell, 'pairs'));
+    return [{
+      block, cells: cells.length, blind,
+      absolute: rho((cell) => divergence(cell, 'total.l2'), between('raw')),
+      // Where texts are the same, cosines are 1 but for rounding: their ranks say nothing.
+      relative: blind ? null : rho((cell) => divergence(cell, 'total.relative'), between('cosine')),
+    }];
+  });
+}

@@ -1,0 +1,104 @@
+/** The theory chapter: predictions, their relation to attacks, and what training did, from cells reckoned by hand. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { compareKernels } from '../../src/report/compare.ts';
+import { conditionsOf } from '../../src/report/conditions.ts';
+import { predictionsOf } from '../../src/report/predictions.ts';
+import { divergenceRelations, relationsOf } from '../../src/report/relations.ts';
+import { renderReport } from '../../src/report/report.ts';
+import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
+import { LORA4, LORA8, cellOf, facts, inputOf, rowWith, visible } from './cells.ts';
+
+const test = suite('report: theory');
+const SEEDS = [1, 2, 3, 4, 5];
+const jitter = (seed: number): number => seed / 1e4;
+const point = (lora: number | null, full: number): FisherPoint => ({ full: { true: facts([full, full]) }, ...(lora === null ? {} : { lora: { true: facts([lora, lora]) } }) });
+
+/** ASR rises with the size of the spectrum, and so with raw information bits. */
+const grid = SEEDS.flatMap((seed) => ([[{ type: 'full' }, null, 8, 0.9], [LORA4, 1, 8, 0.2], [LORA8, 2, 8, 0.5]] as const).flatMap(([adapter, lora, full, asr]): ReportCell[] => {
+  const fisher = { init: point(lora === null ? null : lora + jitter(seed), full), final: point(lora === null ? null : lora * (1 + jitter(seed)), full * (1 + jitter(seed) / 2)) };
+  return [
+    cellOf({ seed, adapter, change: { fisher } }),
+    cellOf({ seed, adapter, attack: 'badnets', evaluate: { asr: asr + jitter(seed) }, change: { fisher } }),
+  ];
+}));
+
+test('predictions: held where every comparison is, and each adapter is compared once at the start', () => {
+  const conditions = conditionsOf(grid, []);
+  const kernels = compareKernels(conditions);
+  const of = (checkpoint: string, id: string) => predictionsOf(kernels.filter((kernel) => kernel.checkpoint === checkpoint && kernel.quantity.id === id))[0]!;
+  assert.equal(of('init', 'information_bits').comparisons.length, 2, 'the attack plays no part');
+  assert.equal(of('final', 'information_bits').comparisons.length, 4);
+  const bits = of('final', 'information_bits');
+  assert.equal([bits.state, bits.held, bits.refuted, bits.undecided], ['held', 4, 0, 0]);
+  // Raw H₂ of the smaller spectrum is the larger: −log Σλ².
+  assert.equal([of('final', 'renyi_raw_2').state, of('final', 'renyi_raw_2').refuted], ['refuted', 4]);
+  // Two equal eigenvalues each: normalised, both are one and the same.
+  assert.equal([of('final', 'renyi_normalised_2').state, of('final', 'renyi_normalised_2').undecided], ['undecided', 4]);
+});
+
+test('relations: one rank correlation a seed over the adapters of one attack, each with the kernel over what it trained', () => {
+  const relations = relationsOf(conditionsOf(grid, []));
+  const bits = relations.find(({ quantity, checkpoint }) => quantity.id === 'information_bits' && checkpoint === 'final')!;
+  assert.equal([bits.block, bits.adapters, bits.rhos, bits.claimed, bits.verdict.state], ['badnets', 3, [1, 1, 1, 1, 1], 1, 'held']);
+  assert.not.ok(relations.some(({ quantity, checkpoint }) => quantity.id === 'information_bits_normalised' && checkpoint === 'init'), 'all ties have no ranks');
+  assert.ok(relations.every(({ score }) => score.metric === 'asr'), 'nothing untargeted was run');
+  const fewer = relationsOf(conditionsOf(grid.filter(({ adapter, axes }) => adapter === 'full' || axes['adapter.rank'] === 4), []));
+  assert.equal(fewer, [], 'two adapters have no rank correlation');
+});
+
+const divergence = (l2: number, raw: number, cosine: number, alike: number) =>
+  ({ 'total.l2': l2, 'total.largest': 0.5, 'total.relative': l2 / 2, 'head.l2': 0.25, 'head.relative': 0.125, 'between.full.raw': 99, 'between.full.cosine': 0.5, 'between.lora.raw': raw, 'between.lora.cosine': cosine, pairs: 8, alike });
+const LORA32 = { type: 'lora', rank: 32 } as const;
+const moved = [1, 2, 3, 4].flatMap((seed) => [
+  cellOf({ seed, attack: 'badnets', adapter: LORA32, change: { metrics: { divergence: divergence(seed, 10 * seed, 1 / seed, 0) } } }),
+  cellOf({ seed, attack: 'label-flip', adapter: LORA32, change: { metrics: { divergence: divergence(seed, 50 - seed, 1, 8) } } }),
+]);
+
+test('M with M\' over cells, by the kernel over what was trained; an attack on labels alone is called blind', () => {
+  assert.equal(divergenceRelations(conditionsOf(moved, [])), [
+    { block: 'badnets', cells: 4, blind: false, absolute: 1, relative: -1 },
+    { block: 'label-flip', cells: 4, blind: true, absolute: -1, relative: null },
+  ]);
+});
+
+test('the chapter has a table for each stage that was run, and none for those that were not', async () => {
+  const cells = [
+    ...grid, ...moved,
+    ...[1, 2].map((seed) => cellOf({
+      seed, adapter: { type: 'lora', rank: 16 },
+      change: {
+        metrics: {
+          delta: { residual: 3e-7, trace_full: 12, trace_lora: 4, trace_delta: -8, relative_delta: 0.75, largest_eigenvalue: -0.5, semidefinite_layers: 1, scaled_premise_layers: 1 },
+          spectrum: { effective_rank: 2.5, effective_rank_largest: 7, stable_rank: 1.75, relative_change: 0.0625, intruder_dimensions: 11, vectors: 370 },
+          regime: { 'lora.drift': 1.5, 'full.drift': 0.5, 'lora.rotation': 0.25, 'linear.relative_error': 0.875, 'linear.cosine': 0.625, 'linear.agreement': 0.75, 'linear.agreement_start': 0.5 },
+        },
+      },
+    })),
+  ];
+  const html = await render(cells);
+  const text = visible(html);
+  for (const heading of ['What the slides predict, and what was seen', 'Do they go with what attacks achieved?', 'Δ r where training starts', 'Does the tangent kernel’s regime hold?', 'How far poisoned data carry the weights', 'What training did to the weights']) assert.match(text, heading);
+  assert.equal(rowWith(html, 'IB: full ≥ LoRA', 'after training').slice(2, 7), ['held', '4', '0', '0', '5']);
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'adamw').slice(3), ['1.500 ± 0', '0.2500 ± 0', '0.8750 ± 0', '0.6250 ± 0', '0.750 ± 0.000', '0.500 ± 0.000']);
+  assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0.000').slice(1, 6), ['12 ± 0', '4 ± 0', '−8 ± 0', '0.7500 ± 0', '−0.5000 ± 0']);
+  assert.match(text, 'M′ can’t see this attack');
+  assert.not.match(html, 'NaN');
+
+  const bare = visible(await render([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })]));
+  for (const heading of ['What the slides predict', 'Do they go with', 'where training starts M', 'regime hold', 'carry the weights', 'What training did']) assert.not.match(bare, heading);
+});
+
+test('how information bits move with the tolerance and with N', async () => {
+  const sensitivity = {
+    tolerances: [{ tolerance: 1e-4, count: 3, information_bits: -1.5 }, { tolerance: 1e-6, count: 5, information_bits: -6.25 }],
+    rows: [{ rows: 8, count: 2, information_bits: -0.5, information_bits_normalised: -2.5 }, { rows: 16, count: 5, information_bits: -6.25, information_bits_normalised: -7.5 }],
+  };
+  const html = await render([1, 2].map((seed) => cellOf({ seed, adapter: LORA4, change: { fisher: { final: { lora: { true: facts([2, 1]), sensitivity } } } } })));
+  assert.equal(rowWith(html, 'LoRA r = 4', '−1.500 (3)'), ['LoRA r = 4', 'LoRA', '−1.500 (3)', '−6.250 (5)']);
+  assert.equal(rowWith(html, 'LoRA r = 4', '−0.5000 (2)'), ['LoRA r = 4', 'LoRA', '−0.5000 (2)', '−2.500', '−6.250 (5)', '−7.500']);
+});
+
+const render = async (cells: readonly ReportCell[]): Promise<string> => (await renderReport(inputOf(cells))).html;
+
+test.run();
