@@ -36,9 +36,11 @@ function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
 export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
   const { parts, plugins } = JSON.parse(readFileSync(join(dir, 'registry.json'), 'utf8')) as RegistryFile;
+  // A build has all of them in one module: a start opens one file.
+  const built = asSource ? null : (await import(pathToFileURL(join(dir, 'plugins.js')).href) as { default: { readonly [source: string]: AnyPlugin } }).default;
   return makeRegistry(await Promise.all(plugins.map(async (entry): Promise<LoadedPlugin> => {
     const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
-    const { default: descriptor } = await import(pathToFileURL(module).href) as { default: AnyPlugin };
+    const descriptor = built ? built[entry.source]! : (await import(pathToFileURL(module).href) as { default: AnyPlugin }).default;
     checkDescriptor(descriptor, entry.source);
     const closure = Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
     return { kind: entry.kind, name: entry.name, descriptor: descriptor as LoadedPlugin['descriptor'], code: entry.code, closure, file: entry.source, module };

@@ -39,7 +39,7 @@ function entryPoints(project) {
   const program = Object.fromEntries(Object.entries({ 'src/cli.ts': 'cli', 'src/execute/worker.ts': 'worker', 'src/api.ts': 'api', [SCIENCE]: 'science', 'src/engine/library.ts': 'library' })
     .filter(([source]) => existsSync(join(project, source))));
   const plugins = filesUnder(project, 'plugins').filter((file) => /\.tsx?$/.test(file) && !file.endsWith('.d.ts'));
-  return { program, plugins, all: { ...program, ...Object.fromEntries(plugins.map((file) => [file, file.replace(/\.tsx?$/, '')])) } };
+  return { program, plugins, all: { ...program, [ALL_PLUGINS]: 'plugins' } };
 }
 
 /**
@@ -53,14 +53,38 @@ const lateImports = {
   },
 };
 
-/** @param {string} project @param {Record<string, string>} entries */
-async function bundle(project, entries) {
+/** Stands for a module that imports every plugin: one file to open at a start instead of one a plugin. */
+const ALL_PLUGINS = 'dosimeter:plugins';
+
+/** `plugins.js`: every descriptor, by its source. @param {string} project @param {readonly string[]} plugins @returns {import('esbuild').Plugin} */
+const allPlugins = (project, plugins) => ({
+  name: 'all plugins',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: new RegExp(`^${ALL_PLUGINS}$`) }, () => ({ path: ALL_PLUGINS, namespace: 'virtual' }));
+    onLoad({ filter: /.*/, namespace: 'virtual' }, () => ({
+      resolveDir: project,
+      contents: [
+        ...plugins.map((source, i) => `import * as p${i} from ${JSON.stringify(`./${source}`)};`),
+        `export default { ${plugins.map((source, i) => `${JSON.stringify(source)}: p${i}.default`).join(', ')} };`,
+      ].join('\n'),
+    }));
+  },
+});
+
+/** The file of a plugin in a build. @param {string} source */
+const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
+
+/** A plugin by itself, as a worker loads it. @param {string} source */
+const shim = (source) => `import all from '${'../'.repeat(source.split('/').length - 1)}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
+
+/** @param {string} project @param {Record<string, string>} entries @param {readonly string[]} plugins */
+async function bundle(project, entries, plugins) {
   try {
     return await esbuild.build({
       absWorkingDir: project,
       entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
       outdir: join(project, 'dist'), outbase: project, chunkNames: 'chunk-[hash]',
-      bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', external: EXTERNAL, plugins: [lateImports],
+      bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', external: EXTERNAL, plugins: [allPlugins(project, plugins), lateImports],
       sourcemap: true, sourcesContent: false, metafile: true, write: false, logLevel: 'silent',
       // Bundled CommonJS calls require() for Node's own modules.
       banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },
@@ -78,11 +102,12 @@ async function bundle(project, entries) {
 /**
  * Writes the outputs as `dist/<digest>/`; the folder appears whole or not at all. The digest is over the outputs and
  * the plugins' code versions: a new release of a package that is not bundled changes the second only.
- * @param {string} project @param {readonly import('esbuild').OutputFile[]} outputs @param {Versions} versions
+ * @param {string} project @param {readonly import('esbuild').OutputFile[]} outputs @param {Versions} versions @param {readonly string[]} plugins
  */
-function writeBuild(project, outputs, versions) {
+function writeBuild(project, outputs, versions, plugins) {
   const dist = join(project, 'dist');
-  const files = outputs.map(({ path, contents }) => ({ path: relative(dist, path), contents })).sort((a, b) => (a.path < b.path ? -1 : 1));
+  const files = outputs.map(({ path, contents }) => ({ path: relative(dist, path), contents }))
+    .concat(plugins.map((source) => ({ path: builtFile(source), contents: Buffer.from(shim(source)) }))).sort((a, b) => (a.path < b.path ? -1 : 1));
   const name = sha256(JSON.stringify([files.map(({ path, contents }) => [path, sha256(contents)]), [...versions].map(([source, { code }]) => [source, code])])).slice(0, 12);
   const target = join(dist, name);
   if (!existsSync(target)) {
@@ -97,32 +122,51 @@ function writeBuild(project, outputs, versions) {
   return name;
 }
 
-/** Imports each built plugin for its kind and name. @param {string} dir @param {string} source */
-async function identify(dir, source) {
-  const file = `${source.replace(/\.tsx?$/, '')}.js`;
+/** Every descriptor by its source. @param {string} project @param {string} dir @param {readonly string[]} sources @returns {Promise<Record<string, unknown>>} */
+async function loadPlugins(project, dir, sources) {
   try {
-    const { default: descriptor } = await import(pathToFileURL(join(dir, file)).href);
-    const { kind, name } = descriptor ?? {};
-    if (typeof kind !== 'string' || typeof name !== 'string') {
-      throw new BuildFault(`${source} exports no plugin as default: write \`export default defineAttack({ … })\` or one of its like`);
-    }
-    return { kind, name, source, file };
+    return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;
   } catch (error) {
-    if (error instanceof BuildFault) throw error;
-    throw new BuildFault(`${source} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
+    throw new BuildFault(`${await throwing(project, sources) ?? 'a plugin'} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
-/** @param {string} dir @param {Versions} versions by the plugins' sources */
-async function writeRegistry(dir, versions) {
+/** The first plugin that throws when it is loaded by itself. @param {string} project @param {readonly string[]} sources */
+async function throwing(project, sources) {
+  const dir = join(project, 'dist', `.tmp-alone-${process.pid}`);
+  try {
+    for (const [i, source] of sources.entries()) {
+      const { outputFiles } = await bundle(project, { [source]: `alone-${i}` }, []);
+      mkdirSync(dir, { recursive: true });
+      for (const { path, contents } of outputFiles) writeFileSync(join(dir, basename(path)), contents);
+      if (!await import(pathToFileURL(join(dir, `alone-${i}.js`)).href).then(() => true, () => false)) return source;
+    }
+    return null;
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** @param {unknown} descriptor @param {string} source */
+function identify(descriptor, source) {
+  const { kind, name } = /** @type {{ kind?: unknown, name?: unknown }} */ (descriptor ?? {});
+  if (typeof kind !== 'string' || typeof name !== 'string') {
+    throw new BuildFault(`${source} exports no plugin as default: write \`export default defineAttack({ … })\` or one of its like`);
+  }
+  return { kind, name, source, file: builtFile(source) };
+}
+
+/** @param {string} project @param {string} dir @param {Versions} versions by the plugins' sources */
+async function writeRegistry(project, dir, versions) {
   /** @type {Record<string, string>} */
   const parts = {};
   /** @type {Map<string, string>} */
   const names = new Map();
   const plugins = [];
+  const descriptors = await loadPlugins(project, dir, [...versions.keys()].filter((source) => source !== SCIENCE));
   for (const [source, version] of versions) {
     if (source === SCIENCE) continue;
-    const plugin = await identify(dir, source);
+    const plugin = identify(descriptors[source], source);
     const key = `${plugin.kind} "${plugin.name}"`;
     const taken = names.get(key);
     if (taken !== undefined) throw new BuildFault(`two plugins are the ${key}: ${taken} and ${source}; rename one of them`);
@@ -183,11 +227,11 @@ export async function build(project, { force = false } = {}) {
     for (;;) {
       const started = Date.now();
       const { plugins, all } = entryPoints(project);
-      const [{ metafile, outputFiles }] = await Promise.all([bundle(project, all), generateTypes(project)]);
+      const [{ metafile, outputFiles }] = await Promise.all([bundle(project, all, plugins), generateTypes(project)]);
       const versions = await closureVersions(metafile, existsSync(join(project, SCIENCE)) ? [...plugins, SCIENCE] : plugins, { root: project, transform: esbuild.transform });
-      const name = writeBuild(project, outputFiles, versions);
-      if (!existsSync(join(dist, name, 'registry.json'))) await writeRegistry(join(dist, name), versions);
-      const record = describeBuild(project, name, Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules/')));
+      const name = writeBuild(project, outputFiles, versions, plugins);
+      if (!existsSync(join(dist, name, 'registry.json'))) await writeRegistry(project, join(dist, name), versions);
+      const record = describeBuild(project, name, Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules/') && !path.startsWith('virtual:')));
       // Edited while it was read: the record would vouch for code that was not built.
       if (record.sources.some(([, mtime]) => mtime > started)) continue;
       for (const entry of ['api.js', 'science.js']) {
