@@ -114,7 +114,7 @@ async function openReader(inputs: RunContext['inputs']) {
     return optional(join(dir, 'receipt.json'), (text) => report.receiptFacts(JSON.parse(text), classes));
   }
 
-  async function cell(index: number, kinds: readonly string[], adapter: { readonly type: string } & JsonObject): Promise<Pick<ReportCell, 'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map'>> {
+  async function cell(index: number, kinds: readonly string[], adapter: { readonly type: string } & JsonObject): Promise<Pick<ReportCell, 'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map' | 'curves'>> {
     const metrics: { [stage: string]: { readonly [metric: string]: number } } = {};
     for (const kind of kinds) {
       const dir = dirOf(kind, index);
@@ -132,10 +132,10 @@ async function openReader(inputs: RunContext['inputs']) {
         if (spectra !== null) kernelSpectra[at] = spectra as NonNullable<ReportCell['kernelSpectra'][Checkpoint]>;
       }
     }
-    const train = dirOf('train', index), mapDir = dirOf('theory-map', index);
+    const train = dirOf('train', index), curves = train === null ? null : await optional(join(train, 'curves.jsonl'), report.parseCurves), mapDir = dirOf('theory-map', index);
     const map = mapDir === null ? null : await optional(join(mapDir, 'map.json'), json) as MapFacts | null;
     return {
-      ...(map === null ? {} : { map }),
+      ...(map === null ? {} : { map }), ...(curves === null ? {} : { curves }),
       metrics, fisher, kernelSpectra: kernelSpectra as ReportCell['kernelSpectra'],
       history: train === null ? null : await optional(join(train, 'history.jsonl'), report.parseHistory),
       lora: adapter.type === 'full' ? null : await lora(index, adapter),

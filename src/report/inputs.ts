@@ -1,6 +1,6 @@
 /** What stages' files hold (engine.md, Outputs of stages) → what the report is made of. Pure: text and parsed JSON in. */
 import { binHistory } from './history.ts';
-import type { FisherFacts, FisherPoint, FisherSensitivity, History, HistoryPoint, LoraFacts, LoraLayers, ReceiptFacts } from './types.ts';
+import type { CurveFacts, FisherFacts, FisherPoint, FisherSensitivity, History, HistoryPoint, LoraFacts, LoraLayers, ReceiptFacts } from './types.ts';
 
 /** `history.jsonl`; null where it holds no step (a train stage of 0 steps). */
 export function parseHistory(text: string): History | null {
@@ -11,6 +11,14 @@ export function parseHistory(text: string): History | null {
     if (typeof step === 'number' && typeof loss === 'number') steps.push({ step, loss });
   }
   return steps.length === 0 ? null : binHistory(steps);
+}
+
+/** `curves.jsonl`. */
+export function parseCurves(text: string): CurveFacts[] {
+  return text.split('\n').filter((line) => line.trim() !== '').map((line) => {
+    const { step, accuracy, asr, poisoned_accuracy: learnt } = JSON.parse(line) as CurveFacts;
+    return { step, accuracy, ...(asr === undefined ? {} : { asr }), ...(learnt === undefined ? {} : { poisoned_accuracy: learnt }) };
+  });
 }
 
 /** `metrics.json`: what in it is a finite number. */

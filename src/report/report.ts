@@ -8,6 +8,7 @@ import { lossFigures } from './figures/losses.ts';
 import { mapFigures } from './figures/map.ts';
 import { scoreFigure } from './figures/scores.ts';
 import { spectrumFigures } from './figures/spectra.ts';
+import { stepFigures } from './figures/steps.ts';
 import { stageFigure } from './figures/stages.ts';
 import { adapterPalette } from './figures/theme.ts';
 import { compareAll, findingsOf, standing } from './findings.ts';
@@ -34,6 +35,7 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     ]),
     axes: [...await doseFigures(conditions), ...await rankFigures(conditions), ...await varianceFigures(conditions)],
     losses: await lossFigures(conditions),
+    steps: await stepFigures(conditions),
     information: await informationFigures(conditions),
     spectra: await spectrumFigures(conditions),
     maps: kernelFigures(chosen, input.classes),

@@ -47,6 +47,15 @@ export interface History {
   readonly points: readonly HistoryPoint[];
 }
 
+/** One look at a training on its way (`curves.jsonl`). */
+export interface CurveFacts {
+  /** 0: before the first. */
+  readonly step: number;
+  readonly accuracy: number;
+  readonly asr?: number;
+  readonly poisoned_accuracy?: number;
+}
+
 /** Layers that share a fan-in, for the premise of the theorem. */
 export interface LoraLayers {
   /** The layers' fan-in, n. */
@@ -129,6 +138,8 @@ export interface ReportCell {
   /** Stage kind → metric → value, as in each stage's metrics.json. */
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   readonly history: History | null;
+  /** Where the spec asks for looks at the training. */
+  readonly curves?: readonly CurveFacts[];
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
   /** The kernels' own eigenvalues, descending, to stand beside the Fisher's. */
   readonly kernelSpectra: { readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] } };

@@ -6,6 +6,7 @@ import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figu
 import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { scoreFigure } from '../../src/report/figures/scores.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
+import { stepFigures } from '../../src/report/figures/steps.ts';
 import { label } from '../../src/report/figures/svg.ts';
 import { adapterPalette } from '../../src/report/figures/theme.ts';
 import { renderReport } from '../../src/report/report.ts';
@@ -32,6 +33,17 @@ test('every seed is a point, and the CSV holds what is drawn', async () => {
   const figure = await scoreFigure(ACCURACY, conditionsOf(cells, []));
   assert.is(figure!.csv, 'attack,adapter,setting,seed,accuracy\r\nno attack,full,,1,0.91\r\nno attack,full,,2,0.95\r\n');
   assert.is(figure!.svg.match(/fill="#0072b2"[^>]*stroke="#1b2430"/g)!.length, 2);
+});
+
+test('looks at a training are curves over steps: a panel a number, a figure an attack, and none where nobody looked', async () => {
+  const { cells, stages } = fixture({ attacks: QUICK_ATTACKS, adapters: QUICK_ADAPTERS, seeds: [1, 2], rows: 4 });
+  assert.equal(await stepFigures(conditionsOf(cells, stages)), []);
+  const looked = cells.map((cell) => ({ ...cell, curves: [0, 10, 20].map((step) => ({ step, accuracy: 0.5 + step / 50, ...(cell.family === 'backdoor' ? { asr: step / 20, poisoned_accuracy: step / 40 } : {}) })) }));
+  const figures = await stepFigures(conditionsOf(looked, stages));
+  const backdoor = figures.find(({ title }) => title.includes('badnets'))!, clean = figures.find(({ title }) => title.includes('no attack') || title.includes('none'))!;
+  assert.ok(['clean accuracy', 'ASR', 'accuracy on poisoned rows'].every((panel) => backdoor.svg.includes(panel)));
+  assert.ok(clean.svg.includes('clean accuracy') && !clean.svg.includes('ASR'));
+  assert.is(backdoor.csv!.trim().split('\n').length, 1 + QUICK_ADAPTERS.length * 2 * 3 * 3);
 });
 
 test('curves come with the axes of the grid and not without', async () => {

@@ -26,6 +26,7 @@ export interface PageProps {
     readonly scores: readonly Figure[];
     readonly axes: readonly Figure[];
     readonly losses: readonly Figure[];
+    readonly steps: readonly Figure[];
     readonly information: readonly Figure[];
     readonly spectra: readonly Figure[];
     readonly maps: readonly Figure[];

@@ -18,7 +18,7 @@ const MOST_CSV_ROWS = 15_000;
 interface ResultsProps {
   readonly conditions: readonly Condition[];
   readonly comparisons: readonly AdapterComparison[];
-  readonly figures: { readonly scores: readonly Figure[]; readonly axes: readonly Figure[]; readonly losses: readonly Figure[] };
+  readonly figures: { readonly scores: readonly Figure[]; readonly axes: readonly Figure[]; readonly losses: readonly Figure[]; readonly steps: readonly Figure[] };
 }
 
 /** Whether a failed condition would have had the metric: its kind of attack has it elsewhere, or nothing of its kind is left to tell. */
@@ -86,6 +86,7 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
         </>
       )}
       {figures.axes.length === 0 ? null : <><h3>Against the axes of the grid</h3><Figures figures={figures.axes} /></>}
+      {figures.steps.length === 0 ? null : <><h3>Over the steps of training</h3><p>Whether an attack is learnt late, or not at all, shows here; so does an adapter that is merely slower.</p><Figures figures={figures.steps} /></>}
       {figures.losses.length === 0 ? null : <><h3>Training loss</h3><p>An adapter that has not learnt its training rows, poisoned ones included, is not shown to resist them.</p><Figures figures={figures.losses} /></>}
     </Section>
   );
