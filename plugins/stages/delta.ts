@@ -14,9 +14,9 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { loadAdaptedModel }, { openTokenizer }, { deltaKernels }] = await Promise.all([
+  const [files, { modelOf }, { loadAdaptedModel, openRowEncoder }, { deltaKernels }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/delta-kernel.ts'),
+    import('../../src/science/ntk/delta-kernel.ts'),
   ]);
   const params = context.params as unknown as Params;
   const rows = await files.readRows(context.inputs['rows']!.dir, params.rows);
@@ -28,8 +28,8 @@ async function run(context: RunContext): Promise<void> {
     adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
   });
   try {
-    const tokenizer = await openTokenizer(model.path);
-    const encoded = rows.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
+    const encode = await openRowEncoder(context.inputs['model']!.dir, model);
+    const encoded = rows.map((row) => encode(row, params.max_length));
     const delta = await deltaKernels(adapted, encoded, { progress: context.progress, signal: context.signal });
     await writeFile(join(context.outDir, 'delta.json'), `${JSON.stringify(delta, null, 1)}\n`);
     await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(delta === null ? {} : summary(delta), null, 2)}\n`);

@@ -100,13 +100,12 @@ async function run(context: RunContext): Promise<void> {
 }
 
 async function kernelsBetween(context: RunContext, params: Params, modelPath: string, start: Parameters<typeof import('../../src/science/ntk/pairs.ts').pairKernels>[0]): Promise<Between | null> {
-  const [{ openTokenizer }, { pairKernels }] = await Promise.all([import('../../src/science/text/tokenizer.ts'), import('../../src/science/ntk/pairs.ts')]);
+  const [{ openRowEncoder }, { pairKernels }] = await Promise.all([import('../../src/science/nn/adapted-model.ts'), import('../../src/science/ntk/pairs.ts')]);
   const receipt = JSON.parse(await readFile(join(context.inputs['poison']!.dir, 'receipt.json'), 'utf8')) as Receipt;
   const rows = receipt.rows.slice(0, params.pairs);
   if (rows.length === 0) return null;
-  const tokenizer = await openTokenizer(modelPath);
-  const encode = ({ text, text_pair: pair }: { readonly text: string; readonly text_pair?: string }) => tokenizer.encode(text, pair, params.max_length);
-  const originals = rows.map(({ original }) => encode(original)), poisoned = rows.map(({ new: changed }) => encode(changed));
+  const encode = await openRowEncoder(context.inputs['start']!.dir, { path: modelPath });
+  const originals = rows.map(({ original }) => encode(original, params.max_length)), poisoned = rows.map(({ new: changed }) => encode(changed, params.max_length));
   const alike = originals.filter(({ ids }, i) => ids.length === poisoned[i]!.ids.length && ids.every((id, t) => id === poisoned[i]!.ids[t])).length;
   return { pairs: rows.length, alike, ...await pairKernels(start, originals, poisoned, { signal: context.signal }) };
 }

@@ -26,9 +26,9 @@ const TRIGGER_FILE = 'trigger/';
 const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: { ...cell, poisoning: { attack: 'none' } }, with: { trigger: cell.poisoning } });
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { attackStreams }, { familyOf, falselyTriggeredRows, triggeredRows }, { openTrained }, { openTokenizer }, { rowEncoder }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
+  const [files, { modelOf }, { attackStreams }, { familyOf, falselyTriggeredRows, triggeredRows }, { openRowEncoder, openTrained }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
+    import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
   ]);
   const params = context.params as unknown as Params;
   const dataDir = context.inputs['validation']!.dir;
@@ -46,7 +46,7 @@ async function run(context: RunContext): Promise<void> {
       throw new UserFault(`the validation rows have the classes ${classes.join(', ')}, the training rows ${record.classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
     }
     const count = classes.length;
-    const encodeRow = rowEncoder(await openTokenizer(model.path), record.head);
+    const encodeRow = await openRowEncoder(context.inputs['model']!.dir, model);
     const encode = (some: typeof rows) => some.map((row) => encodeRow(row, params.max_length));
     const attack = params.trigger === null ? null : context.plugin<AttackDescriptor>('attack', params.trigger.attack);
     const target = attack !== null && familyOf(attack, attackParams(params)) === 'backdoor' ? attack.target!(attackParams(params), classes) : null;

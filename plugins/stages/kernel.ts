@@ -21,9 +21,9 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { loadAdaptedModel, readTrainRecord }, { openTokenizer }, { rowEncoder }, { kernelSet }, { describeKernels }, { resumeIn }, { premises }, { writeNpy }] = await Promise.all([
+  const [files, { modelOf }, { loadAdaptedModel, openRowEncoder, readTrainRecord }, { kernelSet }, { describeKernels }, { resumeIn }, { premises }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/resume.ts'), import('../../src/science/ntk/delta.ts'),
+    import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/resume.ts'), import('../../src/science/ntk/delta.ts'),
     import('../../src/science/io/npy.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -43,7 +43,7 @@ async function run(context: RunContext): Promise<void> {
     adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
   });
   try {
-    const encode = rowEncoder(await openTokenizer(model.path), record.head);
+    const encode = await openRowEncoder(trainDir, model);
     const encoded = rows.map((row) => encode(row, params.max_length));
     const started = performance.now();
     const found = await kernelSet(adapted, encoded, null, {

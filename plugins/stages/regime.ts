@@ -17,8 +17,8 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { openTrained }, { openTokenizer }, { displacement, linearFit, linearise }, { predict }, { writeNpy }] = await Promise.all([
-    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'), import('../../src/science/text/tokenizer.ts'),
+  const [files, { modelOf }, { openRowEncoder, openTrained }, { displacement, linearFit, linearise }, { predict }, { writeNpy }] = await Promise.all([
+    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/ntk/linearised.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/io/npy.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -26,8 +26,8 @@ async function run(context: RunContext): Promise<void> {
   if (rows.length === 0) throw new UserFault('the split that the linearised prediction is of has no row');
   const ntk = JSON.parse(await readFile(join(context.inputs['ntk']!.dir, 'metrics.json'), 'utf8')) as Record<string, number>;
   const model = await modelOf(context.assets['model']!);
-  const tokenizer = await openTokenizer(model.path);
-  const encoded = rows.map(({ text, text_pair: pair }) => tokenizer.encode(text, pair, params.max_length));
+  const encode = await openRowEncoder(context.inputs['model']!.dir, model);
+  const encoded = rows.map((row) => encode(row, params.max_length));
   const parts = {
     model, architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
     adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),

@@ -6,7 +6,8 @@ import { UserFault, type HeadSettings, type JsonObject } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPartial, readPartial } from '../io/partial.ts';
 import type { AdapterImplementation } from './adapter.ts';
-import { resolveHead } from '../text/encoder.ts';
+import { resolveHead, rowEncoder, type RowEncoder } from '../text/encoder.ts';
+import { openTokenizer } from '../text/tokenizer.ts';
 import { resolveNames } from './base.ts';
 import { readConfig, readHead } from './head.ts';
 import { openNetwork, type Network } from './network.ts';
@@ -34,6 +35,11 @@ export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   const record = await readJson(join(trainDir, 'train.json')) as TrainRecord;
   if (record.format !== 1) throw new Error(`${trainDir}/train.json has format ${String(record.format)}`);
   return record;
+}
+
+/** How rows are read for the head that a train stage's model has. */
+export async function openRowEncoder(trainDir: string, model: { readonly path: string }): Promise<RowEncoder> {
+  return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
 }
 
 export interface AdaptedModelOptions {
