@@ -1,0 +1,35 @@
+"""Makes test/golden/weights: the tiny BERT as transformers saves it in float16 and bfloat16, sharded, and what PyTorch makes of it.
+
+    python test/golden/weights.py      (torch, transformers; CPU, one thread; after tiny_bert.py)
+
+Logits are those of the rounded weights computed in float32, which is what widening them must give.
+"""
+import json
+import os
+import shutil
+
+import torch
+from transformers import BertForSequenceClassification
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TINY, OUT = os.path.join(HERE, 'tiny-bert'), os.path.join(HERE, 'weights')
+torch.set_num_threads(1)
+with open(os.path.join(TINY, 'forward.json')) as file:
+    rows = json.load(file)['rows']
+longest = max(len(row['ids']) for row in rows)
+pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in rows])
+batch = {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'),
+         'attention_mask': torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in rows])}
+
+result = {}
+for name, dtype, shard in [('float16-sharded', torch.float16, '16KB'), ('bfloat16', torch.bfloat16, '1GB')]:
+    dir = os.path.join(OUT, name)
+    shutil.rmtree(dir, ignore_errors=True)
+    BertForSequenceClassification.from_pretrained(os.path.join(TINY, 'checkpoint'), dtype=dtype).save_pretrained(dir, max_shard_size=shard)
+    assert os.path.exists(os.path.join(dir, 'model.safetensors.index.json')) == (shard == '16KB'), name
+    with torch.no_grad():
+        logits = BertForSequenceClassification.from_pretrained(dir, dtype=torch.float32).eval()(**batch).logits
+    result[name] = {'shards': len([file for file in os.listdir(dir) if file.endswith('.safetensors')]), 'logits': logits.tolist()}
+with open(os.path.join(OUT, 'logits.json'), 'w') as file:
+    json.dump(result, file)
+    file.write('\n')
