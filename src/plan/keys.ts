@@ -29,7 +29,7 @@ export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest
 
 /** What downstream keys see of an output: its files that are not volatile, by path and digest. Sizes follow from digests. */
 export function contentDigest(files: readonly { readonly path: string; readonly sha256: string }[], volatile: readonly string[] = []): Digest {
-  const seen: { [path: string]: string } = {};
-  for (const file of files) if (!volatile.includes(file.path)) seen[file.path] = file.sha256;
+  // Not by assignment: a file may be named `__proto__`.
+  const seen = Object.fromEntries(files.filter(({ path }) => !volatile.includes(path)).map(({ path, sha256 }) => [path, sha256]));
   return digestOf('dosimeter.content/1', seen);
 }
