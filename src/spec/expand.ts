@@ -52,10 +52,15 @@ function recordFields(node: Node | undefined, schema: Schema & { readonly proper
   const rivals = schema.not?.required ?? [], isChosen = rivals.some((key) => written.has(key));
   const known = Object.entries(schema.properties)
     .filter(([key]) => !isChosen || written.has(key) || !rivals.includes(key))
-    .map(([key, field]): RecordField => [key, written.get(key)?.value, field, preset[key] ?? field.default]);
+    .map(([key, declared]): RecordField => {
+      const field = declared.unless !== undefined && written.has(declared.unless) ? withoutDefault(declared) : declared;
+      return [key, written.get(key)?.value, field, preset[key] ?? field.default];
+    });
   const open = [...written].filter(([key]) => !Object.hasOwn(schema.properties, key)).sort(([a], [b]) => a < b ? -1 : 1);
   return [...known, ...open.map(([key, entry]): RecordField => [key, entry.value, undefined, undefined])];
 }
+
+function withoutDefault({ default: _default, ...schema }: Schema): Schema { return schema; }
 
 const isObject = (value: Value): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 

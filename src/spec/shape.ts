@@ -27,6 +27,8 @@ export interface Schema {
   readonly description?: string;
   /** Ours: the field may be a grid axis. */
   readonly axis?: true;
+  /** Ours: the default does not hold where this field beside it is written. */
+  readonly unless?: string;
   /** Ours: the values are names of plugins of this kind. */
   readonly plugin?: string;
   readonly [keyword: string]: unknown;

@@ -50,7 +50,7 @@ const limit = (holds: (value: number, bound: number) => boolean): Rule => (bound
 
 /** By keyword of JSON Schema draft 7; null: it restricts nothing. */
 const RULES: { readonly [keyword: string]: Rule | null } = {
-  $schema: null, $id: null, $comment: null, title: null, description: null, default: null, examples: null, definitions: null, format: null, axis: null, plugin: null,
+  $schema: null, $id: null, $comment: null, title: null, description: null, default: null, examples: null, definitions: null, format: null, axis: null, plugin: null, unless: null,
   type: (types: string | readonly string[], value) => (typeof types === 'string' ? isOfType(types, value) : types.some((type) => isOfType(type, value))),
   const: (expected: Value, value) => isDeepStrictEqual(value, expected),
   enum: (values: readonly Value[], value) => values.some((one) => isDeepStrictEqual(value, one)),

@@ -28,7 +28,7 @@ function compile(schema: JsonSchema, options: Options): ValidateFunction {
     ...options, validateFormats: false, allowUnionTypes: true, strictTypes: false, strictRequired: false,
     validateSchema: false, inlineRefs: false, code: { optimize: false },
   });
-  ajv.addVocabulary(['axis', 'plugin']);
+  ajv.addVocabulary(['axis', 'plugin', 'unless']);
   return ajv.compile(schema);
 }
 

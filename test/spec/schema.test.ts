@@ -1,5 +1,6 @@
 /** The composed schema, with the plugins that are built in, and as editors use it. */
 import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Ajv } from 'ajv';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,7 +9,7 @@ import { loadExperiment } from '../../src/spec/load.ts';
 import { printDiagnostics } from '../../src/spec/print.ts';
 import { composeSchema } from '../../src/spec/schema.ts';
 import type { SpecRegistry } from '../../src/spec/types.ts';
-import { minimal, registry } from './rig.ts';
+import { createRig, minimal, registry } from './rig.ts';
 
 const test = suite('schema');
 
@@ -27,7 +28,7 @@ const builtIn = async (): Promise<SpecRegistry> => ({
 test('is a JSON Schema of draft 7, strictly', async () => {
   for (const plugged of [registry, await builtIn()]) {
     const ajv = new Ajv({ strict: true, allowUnionTypes: true, strictTypes: false, strictRequired: false, strictTuples: false, validateFormats: false });
-    ajv.addVocabulary(['axis', 'plugin']);
+    ajv.addVocabulary(['axis', 'plugin', 'unless']);
     assert.ok(ajv.validateSchema(composeSchema(plugged)), ajv.errorsText());
     ajv.compile(composeSchema(plugged));
   }
@@ -60,6 +61,23 @@ test('every field of every plugin is described', async () => {
   };
   for (const { name, params } of [...attacks, ...adapters]) visit(name, params);
   assert.equal(bare, []);
+});
+
+test('a default that another field puts aside: LoRA written out is LoRA left out, and an adapter folder says its own', async () => {
+  const rig = await createRig();
+  try {
+    const plugged = await builtIn();
+    await rig.write({ 'folder/adapter_config.json': '{}' });
+    const adapter = async (text: string) => (await rig.expand(`${minimal}adapter: ${text}\n`, { registry: plugged })).cells[0]!;
+    const short = await adapter('{ type: lora }'), long = await adapter('{ type: lora, rank: 8, alpha: r, targets: all-linear, rslora: false, dropout: 0, bias: none }');
+    assert.equal(short.config.adapter, long.config.adapter);
+    assert.equal([short.axes['adapter.rank'], short.axes['adapter.alpha']], [8, 'r']);
+    const { init_from: from, ...rest } = (await adapter('{ type: lora, init_from: ./folder, alpha: 4 }')).config.adapter;
+    assert.is(from, join(rig.dir, 'folder'));
+    assert.equal(['rank', 'alpha', 'targets', 'rslora', 'dropout', 'bias'].map((field) => rest[field] ?? null), [null, 4, null, null, null, null]);
+  } finally {
+    await rig.remove();
+  }
 });
 
 test('the quickstart is a spec: 3 poisonings × 3 adapters × 2 seeds', async () => {
