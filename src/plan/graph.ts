@@ -83,7 +83,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     const descriptor = entry.descriptor as StageDescriptor;
     const whole = descriptor.scope === 'experiment';
     const cellName = whole ? '*' : fingerprint(cell);
-    const name = `${kind} ${canonical(request)} ${cellName}`;
+    const name = `${kind} ${request === noWith ? '{}' : canonical(request)} ${cellName}`;
     const known = nodes.get(name);
     if (known === 'open') return fault('stage-cycle', `stages read each other in a circle: ${[...trail.slice(trail.indexOf(kind)), kind].join(' → ')}`);
     if (known !== undefined) return known;
@@ -95,6 +95,24 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     trail.pop();
     nodes.set(name, made);
     return made;
+  };
+
+  /** Equal code is one object: there are far fewer than stages. */
+  const codes = new Map<string, Draft['code']>();
+  const codeOf = (kind: string, own: Digest, uses: NonNullable<StageDefinition['uses']>): Draft['code'] | null => {
+    const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
+    const known = codes.get(name);
+    if (known) return known;
+    const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: own };
+    let complete = true;
+    for (const use of uses) {
+      const used = registry.get(use.kind, use.name);
+      if (used) code[pluginPath(use.kind, use.name)] = used.code;
+      else { complete = false; fault(`unknown-${use.kind}`, `no plugin provides the ${use.kind} "${use.name}"`, didYouMean(use.kind, use.name)); }
+    }
+    if (!complete) return null;
+    codes.set(name, code);
+    return code;
   };
 
   const make = (kind: string, descriptor: StageDescriptor, ownCode: Digest, of: readonly Cell[], request: JsonObject, cellName: string): Node | null => {
@@ -112,25 +130,20 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     if (wrong !== null) return fault('plugin-fault', `the stage plugin "${kind}" ${wrong}`, `\`define\` in ${pluginPath('plugins/stage', kind)}.ts returns { params, inputs, assets?, uses? }`);
 
     let complete = true;
-    const inputs: { [name: string]: Draft } = {};
+    const inputs: { [name: string]: Draft } = {}, inputKeys: { [name: string]: DefinitionKey } = {};
     const children: Node[] = [];
     for (const [name, wanted] of Object.entries(definition.inputs)) {
       const child = node(wanted.kind, wanted.cell, wanted.with);
       if (!child) { complete = false; continue; }
       inputs[name] = child.draft;
+      inputKeys[name] = child.draft.key;
       children.push(child);
     }
-    const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: ownCode };
-    for (const use of definition.uses ?? []) {
-      const used = registry.get(use.kind, use.name);
-      if (used) code[pluginPath(use.kind, use.name)] = used.code;
-      else { complete = false; fault(`unknown-${use.kind}`, `no plugin provides the ${use.kind} "${use.name}"`, didYouMean(use.kind, use.name)); }
-    }
-    if (!complete) return null;
+    const code = codeOf(kind, ownCode, definition.uses ?? []);
+    if (!complete || !code) return null;
 
     let key: DefinitionKey;
     try {
-      const inputKeys = Object.fromEntries(Object.entries(inputs).map(([name, draft]) => [name, draft.key]));
       key = definitionKey({ kind, code, params: definition.params, inputs: inputKeys, assets: definition.assets ?? {} });
     } catch (error) {
       return fault('plugin-fault', `the stage plugin "${kind}" returned parameters that are not JSON: ${(error as Error).message}`);

@@ -1,5 +1,5 @@
 /** Phase 2: Experiment → Plan. Pure, linear in the number of cells. */
-import type { BackendName } from '../api.ts';
+import type { BackendName, Digest } from '../api.ts';
 import type { Diagnostic, Experiment, Result } from '../spec/types.ts';
 import { agreement, cellUse } from './cells.ts';
 import { createGraph } from './graph.ts';
@@ -32,43 +32,88 @@ export function planExperiment(experiment: Experiment, registry: PlanRegistry, b
   }
 
   const drafts = graph.drafts;
-  const use = cellUse(experiment, graph, goalNodes, joining);
   const goals = new Set<Draft>([...goalNodes.flat(), ...joining].map((node) => node.draft));
   const ids = stageIds(drafts);
-  const stages = drafts.map((draft): PlannedStage => {
-    const users = use.users[draft.index]!, owners = use.owners[draft.index]!;
-    return {
-      id: ids[draft.index]!,
-      kind: draft.kind,
-      descriptor: draft.descriptor,
-      definition: draft.key,
-      codeVersion: codeVersion(draft.code),
-      code: draft.code,
-      params: draft.definition.params,
-      inputs: Object.fromEntries(Object.entries(draft.inputs).map(([name, input]) => [name, ids[input.index]!])),
-      assets: draft.definition.assets ?? {},
-      uses: draft.definition.uses ?? [],
-      resources: draft.resources,
-      pack: draft.pack,
-      cells: users,
-      ...agreement(experiment, owners.length > 0 ? owners : users),
-      goal: goals.has(draft),
-    };
+  const use = once(() => cellUse(experiment, graph, goalNodes, joining));
+  const whose: Whose = {
+    cells: ({ index }) => use().users[index]!,
+    agreement({ index }) {
+      const { users, owners } = use();
+      return agreement(experiment, owners[index]!.length > 0 ? owners[index]! : users[index]!);
+    },
+  };
+  const versions = new Map<Draft['code'], Digest>();
+  const versionOf = (code: Draft['code']): Digest => {
+    const version = versions.get(code) ?? codeVersion(code);
+    versions.set(code, version);
+    return version;
+  };
+  const stages = drafts.map((draft) => {
+    const inputs: { [name: string]: StageId } = {};
+    for (const name in draft.inputs) inputs[name] = ids[draft.inputs[name]!.index]!;
+    return new Stage(ids[draft.index]!, draft, versionOf(draft.code), inputs, goals.has(draft), whose);
   });
-  const cellStages = experiment.cells.map((cell, index) => ({
+  const cellStages = once(() => experiment.cells.map((cell, index) => ({
     cell,
-    stages: Object.fromEntries(Object.entries(use.own[index]!).map(([label, draft]) => [label, ids[draft.index]!])),
-  }));
-  return { ok: true, value: { experiment, backend, stages, cellStages } };
+    stages: Object.fromEntries(Object.entries(use().own[index]!).map(([label, draft]) => [label, ids[draft.index]!])),
+  })));
+  return { ok: true, value: { experiment, backend, stages, get cellStages() { return cellStages(); } } };
 }
+
+type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
+
+interface Whose {
+  cells(draft: Draft): PlannedStage['cells'];
+  agreement(draft: Draft): Agreement;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}
+
+/** Which cells it belongs to is asked of stages that run, are printed or are at fault: not of those that are cached, which may be all. */
+class Stage implements PlannedStage {
+  readonly kind: PlannedStage['kind'];
+  readonly descriptor: PlannedStage['descriptor'];
+  readonly definition: PlannedStage['definition'];
+  readonly code: PlannedStage['code'];
+  readonly params: PlannedStage['params'];
+  readonly assets: PlannedStage['assets'];
+  readonly uses: PlannedStage['uses'];
+  readonly resources: PlannedStage['resources'];
+  readonly pack: PlannedStage['pack'];
+  readonly #draft: Draft;
+  readonly #whose: Whose;
+  #agreed: Agreement | undefined;
+
+  constructor(readonly id: StageId, draft: Draft, readonly codeVersion: Digest, readonly inputs: PlannedStage['inputs'], readonly goal: boolean, whose: Whose) {
+    this.kind = draft.kind;
+    this.descriptor = draft.descriptor;
+    this.definition = draft.key;
+    this.code = draft.code;
+    this.params = draft.definition.params;
+    this.assets = draft.definition.assets ?? NONE;
+    this.uses = draft.definition.uses ?? [];
+    this.resources = draft.resources;
+    this.pack = draft.pack;
+    this.#draft = draft;
+    this.#whose = whose;
+  }
+
+  get cells(): PlannedStage['cells'] { return this.#whose.cells(this.#draft); }
+  get cell(): PlannedStage['cell'] { return (this.#agreed ??= this.#whose.agreement(this.#draft)).cell; }
+  get seed(): PlannedStage['seed'] { return (this.#agreed ??= this.#whose.agreement(this.#draft)).seed; }
+}
+
+const NONE: PlannedStage['assets'] = {};
 
 /** `train-3f9c2a1b7d`; longer where two keys of a kind begin alike. */
 function stageIds(drafts: readonly Draft[]): StageId[] {
   const taken = new Set<string>();
   return drafts.map(({ kind, key }) => {
-    let length = 10;
-    while (taken.has(`${kind}-${key.slice(0, length)}`)) length += 10;
-    const id = `${kind}-${key.slice(0, length)}`;
+    let length = 10, id = `${kind}-${key.slice(0, length)}`;
+    while (taken.has(id)) { length += 10; id = `${kind}-${key.slice(0, length)}`; }
     taken.add(id);
     return id as StageId;
   });

@@ -1,4 +1,5 @@
 import * as fc from 'fast-check';
+import canonicalize from 'canonicalize';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../src/api.ts';
@@ -50,6 +51,18 @@ test('what is not JSON is refused', () => {
   assert.throws(() => canonical(Number.NaN));
   assert.throws(() => canonical({ a: Number.POSITIVE_INFINITY }));
   assert.throws(() => canonical(undefined));
+});
+
+test('what is canonical is the library\'s own text, for plain data and for what only it judges', () => {
+  fc.assert(fc.property(fc.anything({ withDate: true, withNullPrototype: true, maxDepth: 4, key: fc.string({ unit: 'binary', maxLength: 3 }) }), (value) => {
+    const attempt = (make: () => unknown): unknown => { try { return make(); } catch { return 'thrown'; } };
+    const expected = attempt(() => canonicalize(value));
+    assert.is(attempt(() => canonical(value)), expected ?? 'thrown');
+  }), { numRuns: 2000 });
+  for (const value of [NaN, Infinity, [1, undefined], { a: undefined, b: 1 }, { a: [new Date(0)] }, '\ud800', -0, 1e21, 5e-324]) {
+    const attempt = (make: () => unknown): unknown => { try { return make(); } catch { return 'thrown'; } };
+    assert.is(attempt(() => canonical(value)), attempt(() => canonicalize(value)));
+  }
 });
 
 test.run();
