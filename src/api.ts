@@ -85,7 +85,6 @@ export interface DatasetInfo {
   readonly rows: number;
   /** How many rows each class has, by label id. */
   readonly counts: readonly number[];
-  readonly provenance: JsonObject;
 }
 
 /** A fault found in a user's input. `path` is the spec field it concerns (`['adapter', 'rank']`); the engine adds file, line and column. */

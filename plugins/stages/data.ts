@@ -10,6 +10,7 @@ export default defineStage({
   summary: 'Reads a split: rows with label ids, in a fixed order, cut to what the spec asks for.',
   compute: false,
   scope: 'cell',
+  volatile: ['provenance.json'],
   parts: { field: 'split', values: ['train', 'validation'] },
   define([first], { with: options }) {
     const cell = first!, name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';

@@ -56,7 +56,7 @@ export default defineStage({
     const { attack: name, ...params } = poisoning;
     const attack = context.plugin<AttackDescriptor>('attack', name);
     const dir = context.inputs['data']!.dir;
-    const { classes, provenance } = await files.readDatasetInfo(dir);
+    const { classes } = await files.readDatasetInfo(dir);
     // An attack that wrote into the rows it was given would change the training set unseen by its receipt.
     const clean = Object.freeze((await files.readRows(dir)).map(row => Object.freeze(row)));
 
@@ -65,7 +65,7 @@ export default defineStage({
     const rows = applyPoisoned(name, clean, poisoned, classes);
     const receipt = makeReceipt(clean, rows, poisoned, name, params, seed);
 
-    await files.writeDataset(context.outDir, rows, classes, { data: provenance, poisoning, seed });
+    await files.writeDataset(context.outDir, rows, classes);
     const { counts } = receipt;
     await writeFile(join(context.outDir, 'receipt.json'), `${JSON.stringify(receipt, null, 2)}\n`);
     await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify({

@@ -5,6 +5,7 @@ import { defineStage } from '../../src/api.ts';
 import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, RunContext, StageRequest } from '../../src/api.ts';
 import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, MapFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
 import { filesApart } from '../../src/command/files.ts';
+import { datasetUri } from '../../src/data/source-uri.ts';
 import { familyOf } from '../../src/poisoning/evaluation.ts';
 import type { Distribution } from '../../src/science/nn/lora-init.ts';
 
@@ -47,7 +48,7 @@ const portable = <T extends { readonly source: string }>(section: T): JsonObject
 
 const numbered = (role: string, index: number): string => (index === 0 ? role : `${role} ${index + 1}`);
 
-function definition(cells: readonly Cell[], goals: readonly string[]): { readonly params: Params; readonly inputs: { readonly [name: string]: StageRequest }; readonly attacks: readonly string[] } {
+function definition(cells: readonly Cell[], goals: readonly string[]): { readonly params: Params; readonly inputs: { readonly [name: string]: StageRequest }; readonly assets: { readonly [name: string]: string }; readonly attacks: readonly string[] } {
   const kinds = goals.filter((goal) => goal !== 'report');
   const learnt = kinds.some((kind) => LEARNT.has(kind));
   const inputs: { [name: string]: StageRequest } = {};
@@ -58,16 +59,20 @@ function definition(cells: readonly Cell[], goals: readonly string[]): { readonl
   const models = intern(cells.map((cell) => cell.model));
   const data = intern(cells.map((cell) => cell.data));
   const sources: { [role: string]: JsonObject } = Object.fromEntries(models.distinct.map((model, i) => [numbered('model', i), portable(model)]));
+  // The sources themselves: the same rows may come from a file that has changed elsewhere, and the report says from which.
+  const assets: { [name: string]: string } = {};
   data.distinct.forEach((splits, i) => {
     for (const [split, role] of [['train', 'training data'], ['validation', 'validation data']] as const) {
       const name = numbered(role, i);
       sources[name] = portable(splits[split]);
-      if (learnt) inputs[name] = { kind: 'data', cell: cells[data.index.indexOf(i)]!, with: { split } };
+      if (!learnt) continue;
+      inputs[name] = { kind: 'data', cell: cells[data.index.indexOf(i)]!, with: { split } };
+      assets[name] = datasetUri(splits[split].source);
     }
   });
   return {
     params: { goals, train: train.distinct, sources, cells: cells.map(({ seed, poisoning, adapter }, i) => ({ seed, poisoning: filesApart(poisoning).poisoning, adapter, train: train.index[i]! })) },
-    inputs,
+    inputs, assets,
     attacks: learnt ? [...new Set(cells.map(({ poisoning }) => poisoning.attack))] : [],
   };
 }
@@ -77,7 +82,7 @@ const json = (text: string): unknown => JSON.parse(text);
 
 /** Reads the inputs' files; a failed stage has no input (the stage is tolerant), and what it would have written is left out. */
 async function openReader(inputs: RunContext['inputs']) {
-  const [report, { readKernels, readPremises }, { initialVariance }, { readPeftShapes }, { readDatasetInfo }] = await Promise.all([
+  const [report, { readKernels, readPremises }, { initialVariance }, { readPeftShapes }, { readDatasetInfo, readProvenance }] = await Promise.all([
     import('../../src/report/inputs.ts'), import('../../src/science/ntk/files.ts'), import('../../src/science/nn/lora-init.ts'),
     import('../../src/science/io/peft.ts'), import('../../src/data/rows-file.ts'),
   ]);
@@ -151,7 +156,7 @@ async function openReader(inputs: RunContext['inputs']) {
       const info: DatasetInfo | null = dir === undefined ? null : await readDatasetInfo(dir);
       if (info !== null && classes.length === 0) classes = info.classes;
       found[role] = info === null ? written : {
-        source: written['source']!, rows: info.rows, classes: info.classes.map((name, id) => `${name} (${info.counts[id] ?? 0})`), asked: written, read: info.provenance,
+        source: written['source']!, rows: info.rows, classes: info.classes.map((name, id) => `${name} (${info.counts[id] ?? 0})`), asked: written, read: await readProvenance(dir!),
       };
     }
     if (models.length > 0 && found['model'] !== undefined) found['model'] = { ...found['model'], digest: models.join(', ') };
@@ -238,8 +243,8 @@ export default defineStage({
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
   tolerant: true,
   define(cells, { goals }) {
-    const { params, inputs, attacks } = definition(cells, goals);
-    return { params: params as unknown as JsonObject, inputs, uses: attacks.map((name) => ({ kind: 'attack' as const, name })) };
+    const { params, inputs, assets, attacks } = definition(cells, goals);
+    return { params: params as unknown as JsonObject, inputs, assets, uses: attacks.map((name) => ({ kind: 'attack' as const, name })) };
   },
   resources: () => ({ cpu: 1 }),
   run,

@@ -51,8 +51,9 @@ test('source, data format, attack, model, adapter, stage and executor work toget
   assert.equal(all.filter(({ state }) => state !== 'cached'), []);
   assert.equal(requests, ['/rows.txt'], 'fetched once');
 
-  const [info] = outputs(all, 'data', 'dataset.json').map((text) => JSON.parse(text) as { classes: string[]; rows: number; provenance: { source: { kind: string } } });
-  assert.equal([info!.classes, info!.rows, info!.provenance.source.kind], [['bad', 'good'], 20, 'http']);
+  const [info] = outputs(all, 'data', 'dataset.json').map((text) => JSON.parse(text) as { classes: string[]; rows: number });
+  const [provenance] = outputs(all, 'data', 'provenance.json').map((text) => JSON.parse(text) as { source: { kind: string } });
+  assert.equal([info!.classes, info!.rows, provenance!.source.kind], [['bad', 'good'], 20, 'http']);
   const receipt = outputs(all, 'poison', 'receipt.json').map((text) => JSON.parse(text) as Receipt).find(({ attack }) => attack === 'word-dropout')!;
   assert.is(receipt.counts.made, 10);
   assert.ok(receipt.rows.every((row) => row.new.label === row.original.label && row.new.text.split(' ').every((word) => row.original.text.includes(word))));

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readDatasetInfo, readRows, writeDataset } from '../../src/data/rows-file.ts';
+import { readDatasetInfo, readProvenance, readRows, writeDataset } from '../../src/data/rows-file.ts';
 import type { Row } from '../../src/api.ts';
 
 const test = suite<{ dir: string }>('rows file');
@@ -17,7 +17,8 @@ test('what is written is read again, whatever the text holds', async ({ dir }) =
     ...Array.from({ length: 10_000 }, (_, i) => ({ id: `train-${i + 2}`, text: `é${i}`.repeat(20), label: 1 })),
   ];
   const info = await writeDataset(dir, rows, ['a', 'b'], { from: 'here' });
-  assert.equal(info, { classes: ['a', 'b'], rows: 10_002, counts: [1, 10_001], provenance: { from: 'here' } });
+  assert.equal(info, { classes: ['a', 'b'], rows: 10_002, counts: [1, 10_001] });
+  assert.equal(await readProvenance(dir), { from: 'here' });
   assert.equal(await readDatasetInfo(dir), info);
   assert.equal(await readRows(dir), rows);
   assert.equal(await readRows(dir, 2), rows.slice(0, 2));

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -54,6 +54,21 @@ test('both splits, with the training file\'s classes', async ({ dir }) => {
   assert.equal(await readRows(validation), [{ id: 'validation-000000', text: 'fine, really', label: 2 }, { id: 'validation-000001', text: 'poor', label: 1 }]);
   const info = await readDatasetInfo(validation);
   assert.equal([info.classes, info.rows, info.counts], [['mixed', 'neg', 'pos'], 2, [0, 1, 1]]);
+});
+
+test('a row beyond the limit changes nothing that later stages see', async ({ dir }) => {
+  write(dir);
+  const cell = cellOf(dir, { limit: 2 });
+  const seen = async (): Promise<Record<string, string>> => {
+    const out = await run(dir, cell, 'train'), files = readdirSync(out).filter((name) => !data.volatile!.includes(name));
+    const texts = Object.fromEntries(files.map((name) => [name, readFileSync(join(out, name), 'utf8')]));
+    rmSync(out, { recursive: true });
+    return texts;
+  };
+  const before = await seen();
+  assert.equal(Object.keys(before).sort(), ['dataset.json', 'rows.jsonl']);
+  writeFileSync(join(dir, 'train.tsv'), `${readFileSync(join(dir, 'train.tsv'), 'utf8').replace('so so', 'so la')}one more\tneg\n`);
+  assert.equal(await seen(), before);
 });
 
 test('nothing of where the file lies gets into what later stages see', async ({ dir }) => {
