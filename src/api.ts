@@ -56,6 +56,25 @@ export interface Cell {
 /** Where a cell's training starts: a train stage of 0 steps reads neither attack nor schedule, so one serves every cell that differs in those. */
 export const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
 
+/** A point of a training that kernels are of, as `ntk.at` names it: the start, the end, or a step that the train stage kept (`train.checkpoints`). */
+export type KernelPoint = 'init' | 'final' | number;
+
+/** The folder and the prefix of metrics that a point's results stand under: `init`, `final`, `step-100`. */
+export const pointName = (at: KernelPoint): string => (typeof at === 'number' ? `step-${at}` : at);
+
+/** In the order of training. */
+export const inOrder = (points: readonly KernelPoint[]): KernelPoint[] => {
+  const place = (at: KernelPoint): number => (at === 'init' ? -1 : at === 'final' ? Infinity : at);
+  return [...points].sort((a, b) => place(a) - place(b));
+};
+
+/** The points among some names, in the order of training; other names are left out. */
+export const pointsIn = (names: readonly string[]): KernelPoint[] => inOrder(names.flatMap((name): KernelPoint[] => {
+  if (name === 'init' || name === 'final') return [name];
+  const step = /^step-(\d+)$/.exec(name)?.[1];
+  return step === undefined ? [] : [Number(step)];
+}));
+
 /** What a head is, as stages keep it in their parameters and in `train.json`. */
 export type HeadSettings =
   | { readonly type: 'classifier' }

@@ -1,7 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage } from '../../src/api.ts';
+import { defineStage, pointName, pointsIn } from '../../src/api.ts';
 import type { JsonObject, RunContext } from '../../src/api.ts';
 import type { Alpha } from '../../src/science/fisher/entropy.ts';
 import type { SpectrumSummary } from '../../src/science/fisher/fisher.ts';
@@ -25,8 +24,7 @@ async function run(context: RunContext): Promise<void> {
   const { tolerance, alphas } = context.params as unknown as Params;
   const ntk = context.inputs['ntk']!.dir;
   const metrics: Record<string, number> = {};
-  for (const at of ['init', 'final'] as const) {
-    if (!existsSync(join(ntk, at))) continue;
+  for (const at of pointsIn(await readdir(ntk)).map(pointName)) {
     const { rows, classes, full, lora, logits, labels } = await readKernels(join(ntk, at));
     const summaries: Record<string, unknown> = {}, spectra: Record<string, readonly number[]> = {};
     for (const [name, kernel] of Object.entries({ lora, full })) {

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import type { AdapterDescriptor, JsonObject, ModelDescriptor, PreflightContext, Problem, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { KernelKind } from '../../src/science/ntk/layer.ts';
@@ -18,6 +18,18 @@ interface Params {
   readonly projection?: { readonly dimension: number; readonly replicates: number; readonly seed: number };
   readonly per_layer: boolean;
   readonly memory_mb: number;
+  /** The kept step that it is of; left out at the start and the end. */
+  readonly step?: number;
+}
+
+/** A step that the training will not keep is found before it trains, wherever its number of steps is written. */
+async function preflight({ params, upstream }: PreflightContext): Promise<readonly Problem[]> {
+  const { step } = params as unknown as Params;
+  if (step === undefined || upstream === undefined) return [];
+  const { notKept } = await import('../../src/science/train/checkpoints.ts');
+  const { checkpoints, steps } = upstream['model']!.params['train'] as { readonly checkpoints?: number | readonly number[]; readonly steps?: number };
+  const fault = notKept(step, checkpoints ?? 0, steps ?? null);
+  return fault === null ? [] : [{ path: ['ntk', 'at'], message: fault, hint: 'Write the step into train.checkpoints, or leave it out of ntk.at.' }];
 }
 
 async function run(context: RunContext): Promise<void> {
@@ -38,7 +50,7 @@ async function run(context: RunContext): Promise<void> {
     throw new UserFault(`the kernel's rows have the classes ${classes.join(', ')}, the training rows ${record.classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
   }
   const adapted = await loadAdaptedModel({
-    trainDir, model,
+    trainDir, model, ...(params.step === undefined ? {} : { at: params.step }),
     architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
     adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
   });
@@ -90,12 +102,13 @@ export default defineStage({
   define([one], { with: narrowed }) {
     const cell = one!;
     const at = narrowed['at'] ?? 'final';
-    if (at !== 'init' && at !== 'final') throw new Error(`a kernel stands at init or final, not at ${JSON.stringify(at)}`);
+    if (at !== 'init' && at !== 'final' && typeof at !== 'number') throw new Error(`a kernel stands at init, at final or at a step, not at ${JSON.stringify(at)}`);
     return {
       params: {
         architecture: cell.model.architecture, adapter: cell.adapter.type, rows: cell.ntk.rows, max_length: cell.train.max_length,
         kernels: cell.ntk.kernels, method: cell.ntk.method, per_layer: cell.ntk.per_layer, memory_mb: cell.ntk.memory_mb,
         ...(cell.ntk.method === 'projected' ? { projection: { dimension: cell.ntk.projection.dimension!, replicates: cell.ntk.projection.replicates!, seed: cell.seed } } : {}),
+        ...(typeof at === 'number' ? { step: at } : {}),
       } satisfies Params as unknown as JsonObject,
       inputs: {
         model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
@@ -107,5 +120,6 @@ export default defineStage({
     };
   },
   resources: () => ({ cpu: 1 }),
+  preflight,
   run,
 });

@@ -1,19 +1,17 @@
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage } from '../../src/api.ts';
+import { defineStage, pointName, pointsIn } from '../../src/api.ts';
 import type { RunContext } from '../../src/api.ts';
 
-type Checkpoint = 'init' | 'final';
 type Kernels = Partial<Record<'full' | 'lora', Float64Array>>;
 
 async function run(context: RunContext): Promise<void> {
   const [{ KERNEL_FILES, readKernels, readPremises }, { cosine, drift, meanTrace }] = await Promise.all([import('../../src/science/ntk/files.ts'), import('../../src/science/ntk/compare.ts')]);
   const metrics: Record<string, number> = {};
-  const kernels = new Map<Checkpoint, Kernels>();
-  for (const at of ['init', 'final'] as const) {
-    const input = context.inputs[at];
-    if (input === undefined) continue;
+  const kernels = new Map<string, Kernels>();
+  for (const at of pointsIn(Object.keys(context.inputs)).map(pointName)) {
+    const input = context.inputs[at]!;
     await mkdir(join(context.outDir, at));
     for (const name of KERNEL_FILES) {
       if (existsSync(join(input.dir, name))) await copyFile(join(input.dir, name), join(context.outDir, at, name));
@@ -30,12 +28,16 @@ async function run(context: RunContext): Promise<void> {
       metrics[`${at}.delta.semidefinite_layers`] = premises.filter((layer) => layer.negative_semidefinite).length / premises.length;
     }
   }
-  const start = kernels.get('init'), end = kernels.get('final');
-  for (const kind of ['full', 'lora'] as const) {
-    const before = start?.[kind], after = end?.[kind];
-    if (before === undefined || after === undefined) continue;
-    metrics[`${kind}.drift`] = drift(after, before);
-    metrics[`${kind}.rotation`] = 1 - cosine(after, before);
+  const start = kernels.get('init');
+  for (const [at, now] of kernels) {
+    if (at === 'init') continue;
+    const prefix = at === 'final' ? '' : `${at}.`; // of the whole training, or up to a kept step
+    for (const kind of ['full', 'lora'] as const) {
+      const before = start?.[kind], after = now[kind];
+      if (before === undefined || after === undefined) continue;
+      metrics[`${prefix}${kind}.drift`] = drift(after, before);
+      metrics[`${prefix}${kind}.rotation`] = 1 - cosine(after, before);
+    }
   }
   await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
 }
@@ -47,7 +49,7 @@ export default defineStage({
   scope: 'cell',
   define([one]) {
     const cell = one!;
-    return { params: {}, inputs: Object.fromEntries(cell.ntk.at.map((at) => [at, { kind: 'kernel', cell, with: { at } }])) };
+    return { params: {}, inputs: Object.fromEntries(cell.ntk.at.map((at) => [pointName(at), { kind: 'kernel', cell, with: { at } }])) };
   },
   resources: () => ({ cpu: 1 }),
   run,

@@ -1,9 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
+import { beforeTraining, defineStage, inOrder, pointName, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
+import type { LinearFit } from '../../src/science/ntk/linearised.ts';
 
 interface Params {
   readonly architecture: string;
@@ -14,6 +15,16 @@ interface Params {
   readonly rows: number;
   readonly max_length: number;
   readonly batch_size: number;
+  /** Kept steps that are looked at beside the end, ascending; left out where there is none. */
+  readonly steps?: readonly number[];
+}
+
+/** One point of the training against its start. */
+interface Point {
+  readonly at: string;
+  readonly step: number;
+  readonly kernels: { readonly [K in 'lora' | 'full']?: { readonly drift: number; readonly rotation: number } };
+  readonly linear: LinearFit;
 }
 
 async function run(context: RunContext): Promise<void> {
@@ -33,38 +44,56 @@ async function run(context: RunContext): Promise<void> {
     adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
   };
   const { network: start } = await openTrained({ ...parts, trainDir: context.inputs['start']!.dir });
+  const { optimizer, learning_rate: rate } = params;
+  const points: Point[] = [];
+  const asked = [...params.steps ?? [], 'final' as const];
   try {
-    const { network: end, record } = await openTrained({ ...parts, trainDir: context.inputs['model']!.dir });
-    let final: Float32Array;
-    let v: ReturnType<typeof displacement>;
-    try {
-      final = await predict(end, encoded, params.batch_size);
-      v = displacement(start, end);
-    } finally {
-      end.dispose();
-    }
-    try {
-      const { start: initial, change } = await linearise(start, v, encoded, { progress: context.progress, signal: context.signal });
-      const fit = linearFit(initial, change, final, start.classes);
-      const shape = [rows.length, start.classes];
-      await writeNpy(join(context.outDir, 'logits-init.npy'), { shape, data: initial });
-      await writeNpy(join(context.outDir, 'logits-linear.npy'), { shape, data: initial.map((value, k) => value + change[k]!) });
-      await writeNpy(join(context.outDir, 'logits-final.npy'), { shape, data: final });
-      const kernels = Object.fromEntries(['lora', 'full'].flatMap((kind) => (ntk[`${kind}.drift`] === undefined ? [] : [[kind, { drift: ntk[`${kind}.drift`]!, rotation: ntk[`${kind}.rotation`]! }]])));
-      const { optimizer, learning_rate: rate } = params;
-      await writeFile(join(context.outDir, 'regime.json'), `${JSON.stringify({ optimizer, learning_rate: rate, steps: record.steps, rows: rows.length, kernels, linear: fit }, null, 2)}\n`);
-      const metrics = {
-        ...Object.fromEntries(Object.entries(kernels as Record<string, Record<string, number>>).flatMap(([kind, numbers]) => Object.entries(numbers).map(([name, value]) => [`${kind}.${name}`, value]))),
-        ...Object.fromEntries(Object.entries(fit).flatMap(([name, value]) => (value === null ? [] : [[`linear.${name}`, value]]))),
-      };
-      await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
-      context.log(`${optimizer}, ${record.steps} steps: the linearised prediction's relative error is ${fit.relative_error?.toFixed(3) ?? 'undefined, nothing moved'}`);
-    } finally {
-      v.forEach((tensor) => tensor.dispose());
+    for (const [index, at] of asked.entries()) {
+      const { network: end, record } = await openTrained({ ...parts, trainDir: context.inputs['model']!.dir, ...(at === 'final' ? {} : { at }) });
+      let reached: Float32Array;
+      let v: ReturnType<typeof displacement>;
+      try {
+        reached = await predict(end, encoded, params.batch_size);
+        v = displacement(start, end);
+      } finally {
+        end.dispose();
+      }
+      try {
+        const { start: initial, change } = await linearise(start, v, encoded, {
+          progress: (done, total, unit) => { context.progress(index * total + done, asked.length * total, unit); }, signal: context.signal,
+        });
+        const shape = [rows.length, start.classes];
+        const name = pointName(at);
+        if (index === 0) await writeNpy(join(context.outDir, 'logits-init.npy'), { shape, data: initial });
+        await writeNpy(join(context.outDir, at === 'final' ? 'logits-linear.npy' : `logits-linear-${name}.npy`), { shape, data: initial.map((value, k) => value + change[k]!) });
+        await writeNpy(join(context.outDir, `logits-${name}.npy`), { shape, data: reached });
+        const prefix = at === 'final' ? '' : `${name}.`;
+        const kernels = Object.fromEntries((['lora', 'full'] as const).flatMap((kind) => {
+          const drift = ntk[`${prefix}${kind}.drift`], rotation = ntk[`${prefix}${kind}.rotation`];
+          return drift === undefined || rotation === undefined ? [] : [[kind, { drift, rotation }]];
+        }));
+        const linear = linearFit(initial, change, reached, start.classes);
+        points.push({ at: name, step: at === 'final' ? record.steps : at, kernels, linear });
+        context.log(`${optimizer}, ${at === 'final' ? record.steps : at} steps: the linearised prediction's relative error is ${linear.relative_error?.toFixed(3) ?? 'undefined, nothing moved'}`);
+      } finally {
+        v.forEach((tensor) => tensor.dispose());
+      }
     }
   } finally {
     start.dispose();
   }
+  const { step: steps, kernels, linear } = points.at(-1)!;
+  await writeFile(join(context.outDir, 'regime.json'), `${JSON.stringify({ optimizer, learning_rate: rate, steps, rows: rows.length, kernels, linear, ...(points.length > 1 ? { along: points.slice(0, -1) } : {}) }, null, 2)}\n`);
+  await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(Object.fromEntries(points.flatMap(flatten)), null, 2)}\n`);
+}
+
+/** Of the end under plain names, of a kept step under its own. */
+function flatten({ at, kernels, linear }: Point): [string, number][] {
+  const prefix = at === 'final' ? '' : `${at}.`;
+  return [
+    ...Object.entries(kernels).flatMap(([kind, numbers]) => Object.entries(numbers).map(([name, value]): [string, number] => [`${prefix}${kind}.${name}`, value as number])),
+    ...Object.entries(linear).flatMap(([name, value]): [string, number][] => (value === null ? [] : [[`${prefix}linear.${name}`, value as number]])),
+  ];
 }
 
 export default defineStage({
@@ -74,14 +103,16 @@ export default defineStage({
   scope: 'cell',
   define([one]) {
     const cell = one!;
+    const steps = inOrder(cell.ntk.at).filter((at) => typeof at === 'number');
     return {
       params: {
         architecture: cell.model.architecture, adapter: cell.adapter.type, optimizer: cell.train.optimizer, learning_rate: cell.train.learning_rate,
         rows: cell.ntk.rows, max_length: cell.train.max_length, batch_size: cell.evaluate.batch_size,
+        ...(steps.length > 0 ? { steps } : {}),
       } satisfies Params as unknown as JsonObject,
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) }, model: { kind: 'train', cell },
-        ntk: { kind: 'ntk', cell: { ...cell, ntk: { ...cell.ntk, at: ['init', 'final'] } } },
+        ntk: { kind: 'ntk', cell: { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] } } },
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
       },
       assets: { model: cell.model.source },

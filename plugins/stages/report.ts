@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { defineStage } from '../../src/api.ts';
+import { defineStage, pointName, pointsIn } from '../../src/api.ts';
 import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, RunContext, StageRequest } from '../../src/api.ts';
 import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, MapFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
 import { filesApart } from '../../src/command/files.ts';
@@ -11,7 +11,8 @@ import type { Distribution } from '../../src/science/nn/lora-init.ts';
 
 /** Goals whose cells were trained on poisoned rows: beside them stand the receipts and the data sets. */
 const LEARNT = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
-const CHECKPOINTS: readonly Checkpoint[] = ['init', 'final'];
+/** The checkpoints that a stage's output has a folder of. */
+const checkpointsIn = async (dir: string): Promise<Checkpoint[]> => pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
 
 /** What the report says of the grid that the stages' files don't. */
 interface Params {
@@ -103,9 +104,9 @@ async function openReader(inputs: RunContext['inputs']) {
 
   async function kernels(index: number): Promise<{ readonly [C in Checkpoint]?: KernelPoint }> {
     const points: { [C in Checkpoint]?: KernelPoint } = {};
-    for (const at of CHECKPOINTS) {
-      const dir = join(dirOf('ntk', index)!, at);
-      if (!existsSync(dir)) continue;
+    const ntk = dirOf('ntk', index)!;
+    for (const at of await checkpointsIn(ntk)) {
+      const dir = join(ntk, at);
       const { rows, classes, full, lora: ofLora, labels } = await readKernels(dir);
       points[at] = { labels, kernels: { ...(full === null ? {} : { full: { rows, classes, data: full } }), ...(ofLora === null ? {} : { lora: { rows, classes, data: ofLora } }) } };
     }
@@ -130,7 +131,7 @@ async function openReader(inputs: RunContext['inputs']) {
     const kernelSpectra: { [C in Checkpoint]?: ReportCell['kernelSpectra'][C] } = {};
     const fisherDir = dirOf('fisher', index);
     if (fisherDir !== null) {
-      for (const at of CHECKPOINTS) {
+      for (const at of await checkpointsIn(fisherDir)) {
         const point = await optional(join(fisherDir, at, 'fisher.json'), report.parseFisher);
         if (point !== null) fisher[at] = point;
         const spectra = await optional(join(fisherDir, at, 'kernel-spectrum.json'), json);

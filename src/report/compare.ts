@@ -1,9 +1,9 @@
 /** LoRA (or any adapter) against full fine-tuning, paired by seed. */
 import type { Json } from '../api.ts';
 import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
-import { contentKey, isFull, metricOf, type Condition, type Quantity } from './conditions.ts';
+import { contentKey, distinct, isFull, metricOf, type Condition, type Quantity } from './conditions.ts';
 import { ASR, COMPARED, DROP, PROPORTION_MARGIN, RELATIVE_MARGIN, alphaOrder, entropyName, type MetricNote } from './metrics.ts';
-import type { Checkpoint, FisherFacts, Parametrisation, ReportCell } from './types.ts';
+import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
 import { judge, type Verdict } from './verdict.ts';
 
 /** a − b over the seeds that have both. */
@@ -113,8 +113,17 @@ export function alphasOf(cells: readonly ReportCell[], scale: 'raw' | 'normalise
   return [...found].sort(alphaOrder);
 }
 
-const CHECKPOINTS: Readonly<Record<Checkpoint, string>> = { init: 'at initialisation', final: 'after training' };
-export const checkpointName = (checkpoint: Checkpoint): string => CHECKPOINTS[checkpoint];
+const stepOf = (checkpoint: Checkpoint): number => (checkpoint === 'init' ? -1 : checkpoint === 'final' ? Infinity : Number(checkpoint.slice('step-'.length)));
+
+export const checkpointName = (checkpoint: Checkpoint): string =>
+  (checkpoint === 'init' ? 'at initialisation' : checkpoint === 'final' ? 'after training' : `at step ${stepOf(checkpoint)}`);
+
+/** Those that any cell's Fisher information is of, in the order of training. */
+export const checkpointsOf = (cells: readonly ReportCell[]): readonly Checkpoint[] =>
+  distinct(cells.flatMap(({ fisher }) => Object.keys(fisher) as Checkpoint[])).sort((a, b) => stepOf(a) - stepOf(b));
+
+/** The last one that a cell has. */
+export const lastFisher = (cell: ReportCell): FisherPoint | undefined => { const last = checkpointsOf([cell]).at(-1); return last && cell.fisher[last]; };
 
 export const fisherOf = (quantity: FisherQuantity, checkpoint: Checkpoint, of: Parametrisation): Quantity => (cell) => {
   const facts = cell.fisher[checkpoint]?.[of]?.true;
@@ -124,7 +133,7 @@ export const fisherOf = (quantity: FisherQuantity, checkpoint: Checkpoint, of: P
 /** Those with a LoRA kernel; at initialisation the attack plays no part, so each adapter once. */
 export function withLora(conditions: readonly Condition[], checkpoint: Checkpoint): Condition[] {
   const having = conditions.filter(({ cells }) => cells.some(({ fisher }) => fisher[checkpoint]?.lora));
-  if (checkpoint === 'final') return having;
+  if (checkpoint !== 'init') return having;
   const seen = new Set<string>();
   return having.filter(({ adapterLabel, setting }) => { const name = `${adapterLabel} ${setting}`; return !seen.has(name) && seen.add(name); });
 }
@@ -142,7 +151,7 @@ export interface KernelComparison extends Comparison {
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   const quantities = [...INFORMATION, ...(['raw', 'normalised'] as const).flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)))];
-  return (['init', 'final'] as const).flatMap((checkpoint) => quantities.flatMap((quantity) => {
+  return checkpointsOf(cells).flatMap((checkpoint) => quantities.flatMap((quantity) => {
     const family = withLora(conditions, checkpoint).map((condition) => {
       const bySeed = new Map(condition.cells.map((cell) => [cell.seed, cell.fisher[checkpoint]]));
       const value = (of: 'lora' | 'full') => (seed: number): number | null => {

@@ -4,7 +4,6 @@ import { blockLabel, distinct, isFull, metricOf, numericAxis, seriesOf, type Con
 import { formatInterval, formatMean, formatNumber, formatSigned, list, plural, type NumberKind } from './format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from './metrics.ts';
 import { premiseRows, type PremiseRow } from './premise.ts';
-import type { Checkpoint } from './types.ts';
 import { SEEDS_NEEDED, type Verdict } from './verdict.ts';
 
 const MOST_ADAPTERS = 4;
@@ -103,8 +102,8 @@ function order(of: readonly KernelComparison[]): string {
 interface KernelQuestion { readonly topic: string; readonly noun: string; readonly claim: string; readonly ids: readonly string[] }
 
 function kernelFinding({ topic, noun, claim, ids }: KernelQuestion, conditions: readonly Condition[], kernels: readonly KernelComparison[]): Finding | null {
-  const checkpoint: Checkpoint | null = kernels.some((k) => k.checkpoint === 'final') ? 'final' : kernels.length > 0 ? 'init' : null;
-  if (checkpoint === null) return null;
+  const checkpoint = kernels.at(-1)?.checkpoint; // they stand in the order of training
+  if (checkpoint === undefined) return null;
   const wanted = kernels.filter((k) => k.checkpoint === checkpoint && ids.includes(k.quantity.id));
   const first = conditions.find((condition) => wanted.some((k) => k.condition === condition));
   if (!first) return null;

@@ -4,8 +4,8 @@
  */
 import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
 import { spearman } from '../stats/spearman.ts';
-import { INFORMATION, alphasOf, renyi, type FisherQuantity } from './compare.ts';
-import { blockLabel, distinct, metricOf, type Condition, type Quantity } from './conditions.ts';
+import { INFORMATION, alphasOf, checkpointsOf, renyi, type FisherQuantity } from './compare.ts';
+import { blockLabel, distinct, isFull, metricOf, type Condition, type Quantity } from './conditions.ts';
 import { ASR, CORRELATION_MARGIN, DROP, type MetricNote } from './metrics.ts';
 import type { Checkpoint, ReportCell } from './types.ts';
 import { judge, type Verdict } from './verdict.ts';
@@ -29,10 +29,10 @@ export interface Relation {
   readonly verdict: Verdict;
 }
 
-/** Of the kernel over what was trained: A and B, or the weights in full. */
+/** Of the kernel over what was trained: A and B, or the weights in full. Adapters that train neither (BitFit, the head alone) have none. */
 export const ownFisher = (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity => (cell) => {
   const point = cell.fisher[checkpoint];
-  const facts = (point?.lora ?? point?.full)?.true;
+  const facts = (point?.lora ?? (isFull(cell) ? point?.full : undefined))?.true;
   return facts ? quantity.get(facts) : null;
 };
 
@@ -58,7 +58,7 @@ export function relationsOf(conditions: readonly Condition[]): readonly Relation
   ] as const;
   return claims.flatMap(({ family, quantities, score, claimed }) => {
     const blocks = blocksBy(conditions.filter((condition) => condition.family === family));
-    return (['init', 'final'] as const).flatMap((checkpoint) => (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
+    return checkpointsOf(cells).flatMap((checkpoint) => (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
       const found = [...blocks].flatMap(([block, of]) => {
         const rhos = correlations(of, ownFisher(quantity, checkpoint), metricOf(score.stage, score.metric));
         return rhos.length === 0 ? [] : [{ block, adapters: of.length, rhos }];
@@ -81,8 +81,8 @@ export interface DivergenceRelation {
 }
 
 const divergence = (cell: ReportCell, name: string): number | null => cell.metrics['divergence']?.[name] ?? null;
-/** M' by the kernel over what was trained. */
-export const between = (form: 'raw' | 'cosine'): Quantity => (cell) => divergence(cell, `between.lora.${form}`) ?? divergence(cell, `between.full.${form}`);
+/** M' by the kernel over what was trained; null for adapters that train neither factors nor the weights in full. */
+export const between = (form: 'raw' | 'cosine'): Quantity => (cell) => divergence(cell, `between.lora.${form}`) ?? (isFull(cell) ? divergence(cell, `between.full.${form}`) : null);
 
 /** M (L2, and relative) with M' (raw, and as a cosine) over the cells of each attack. */
 export function divergenceRelations(conditions: readonly Condition[]): readonly DivergenceRelation[] {

@@ -23,7 +23,7 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
   const conditions = conditionsOf(input.cells, input.stages);
   const comparisons = compareAll(conditions);
   const palette = adapterPalette(conditions);
-  const hasKernel = (cell: ReportInput['cells'][number]): boolean => cell.kernels.init !== undefined || cell.kernels.final !== undefined;
+  const hasKernel = (cell: ReportInput['cells'][number]): boolean => Object.keys(cell.kernels).length > 0;
   const chosen = chooseKernels(input.cells, hasKernel);
   // A cell whose ntk stage has finished has a kernel, whether it was read or not.
   const kernelCells = input.cells.filter((cell) => hasKernel(cell) || cell.metrics['ntk'] !== undefined).length;

@@ -1,7 +1,8 @@
 /** Phase 4, results → HTML: what the report is made of. Plain data; whoever reads the stages' files fills it in. */
 import type { BackendName, JsonObject, StageFacts } from '../api.ts';
 
-export type Checkpoint = 'init' | 'final';
+/** Of a training: its start, its end, or a kept step. */
+export type Checkpoint = 'init' | 'final' | `step-${number}`;
 /** Which weights a kernel is over: A and B, or the weights of the same layers in full. */
 export type Parametrisation = 'lora' | 'full';
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';

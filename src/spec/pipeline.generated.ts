@@ -445,11 +445,11 @@ export interface NtkSpec {
    */
   memory_mb?: number;
   /**
-   * Checkpoints.
+   * Points of the training: its start, its end, and steps by number that `train.checkpoints` keeps.
    *
    * @minItems 1
    */
-  at?: ("init" | "final")[];
+  at?: (("init" | "final") | number)[];
 }
 /**
  * The random projection of `ntk.method: projected`.

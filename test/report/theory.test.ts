@@ -37,6 +37,13 @@ test('predictions: held where every comparison is, and each adapter is compared 
   assert.equal([of('final', 'renyi_normalised_2').state, of('final', 'renyi_normalised_2').undecided], ['undecided', 4]);
 });
 
+test('a kept step is a checkpoint of its own, between start and end', async () => {
+  const stepped = grid.map((cell): ReportCell => ({ ...cell, fisher: { final: cell.fisher.final!, 'step-20': cell.fisher.init!, 'step-3': cell.fisher.init!, init: cell.fisher.init! } }));
+  const kernels = compareKernels(conditionsOf(stepped, []));
+  assert.equal([...new Set(kernels.map(({ checkpoint }) => checkpoint))], ['init', 'step-3', 'step-20', 'final']);
+  assert.match(visible(await render(stepped)), /IB: full ≥ LoRA\s+at step 20/);
+});
+
 test('relations: one rank correlation a seed over the adapters of one attack, each with the kernel over what it trained', () => {
   const relations = relationsOf(conditionsOf(grid, []));
   const bits = relations.find(({ quantity, checkpoint }) => quantity.id === 'information_bits' && checkpoint === 'final')!;

@@ -4,7 +4,7 @@ import { toCsv } from '../csv.ts';
 import { blockLabel, type Condition } from '../conditions.ts';
 import { formatNumber } from '../format.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
-import { checkpointName, withLora } from '../compare.ts';
+import { checkpointName, lastFisher, withLora } from '../compare.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
 import { adapterPalette, type Palette } from './theme.ts';
@@ -75,7 +75,7 @@ export async function spectrumFigures(conditions: readonly Condition[]): Promise
     const facts = cell.fisher[checkpoint]?.[of]?.true;
     return facts ? facts.spectrum.slice(0, facts.count) : null;
   };
-  const tolerance = conditions.flatMap(({ cells }) => cells).map(({ fisher }) => (fisher.final ?? fisher.init)?.full?.true?.tolerance).find((value) => value !== undefined);
+  const tolerance = conditions.flatMap(({ cells }) => cells).map((cell) => lastFisher(cell)?.full?.true?.tolerance).find((value) => value !== undefined);
   const caption = `True Fisher. Eigenvalues at or below ${tolerance === undefined ? 'the tolerance' : `${formatNumber(tolerance)}·λmax`} count as zero and are not drawn.`;
   const figures: (Figure | null)[] = [await panel({ id: 'spectrum-init', title: `Fisher spectrum, ${checkpointName('init')}`, caption, conditions: withLora(conditions, 'init'), eigenvalues: counted('init') }, palette)];
   const final = withLora(conditions, 'final');

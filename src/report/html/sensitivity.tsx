@@ -1,5 +1,6 @@
 /** How far information bits hang on what counts as zero and on how many rows were looked at. */
 import type { JSX } from 'preact';
+import { lastFisher } from '../compare.ts';
 import { blockLabel, seriesOf, type Condition } from '../conditions.ts';
 import { formatNumber } from '../format.ts';
 import type { FisherSensitivity, Parametrisation, ReportCell } from '../types.ts';
@@ -12,7 +13,7 @@ interface Row {
   readonly of: Parametrisation;
 }
 
-const sensitivity = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null => (cell.fisher.final ?? cell.fisher.init)?.[of]?.sensitivity ?? null;
+const sensitivity = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null => lastFisher(cell)?.[of]?.sensitivity ?? null;
 
 export function Sensitivity({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
   const all = conditions.flatMap((condition) => (['lora', 'full'] as const).flatMap((of): Row[] => (condition.cells.some((cell) => sensitivity(cell, of) !== null) ? [{ condition, of }] : [])));

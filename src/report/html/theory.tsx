@@ -1,7 +1,7 @@
 /** Information bits, entropies, spectra, kernels, and whether the theorem's premise holds. */
 import type { JSX } from 'preact';
 import type { KernelComparison } from '../compare.ts';
-import { checkpointName, fisherOf } from '../compare.ts';
+import { checkpointName, fisherOf, lastFisher } from '../compare.ts';
 import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { formatInterval, formatMean, formatNumber, formatSigned, plural } from '../format.ts';
 import { premiseRows } from '../premise.ts';
@@ -73,11 +73,11 @@ function OrderTable({ kernels }: { readonly kernels: readonly KernelComparison[]
 
 /** How many eigenvalues count, and how far training moved the kernels: what raw IB and the NTK regime hang on. */
 function CountTable({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
-  const rows = conditions.filter(({ cells }) => cells.some(({ fisher, metrics }) => fisher.final ?? fisher.init ?? metrics['ntk']));
+  const rows = conditions.filter(({ cells }) => cells.some((cell) => lastFisher(cell) ?? cell.metrics['ntk']));
   if (rows.length === 0) return null;
   const mean = (metric: string, stage = 'ntk') => (condition: Condition): string => formatNumber(seriesOf(condition, metricOf(stage, metric)).summary?.mean);
   const count = (which: 'lora' | 'full') => (condition: Condition): string =>
-    formatNumber(seriesOf(condition, (cell) => (cell.fisher.final ?? cell.fisher.init)?.[which]?.true?.count ?? null).summary?.mean);
+    formatNumber(seriesOf(condition, (cell) => lastFisher(cell)?.[which]?.true?.count ?? null).summary?.mean);
   return (
     <Table label="Counts and drift" rows={rows} starts={(row, i) => blockLabel(row) !== blockLabel(rows[i - 1]!)} caption="Means over seeds." columns={[
       { title: 'Attack', kind: 'nowrap', value: blockLabel },

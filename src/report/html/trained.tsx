@@ -1,6 +1,6 @@
 /** What training did to weights and kernels: divergence, spectra of ΔW, Δ_r, and whether the linear regime holds. */
 import type { JSX } from 'preact';
-import { blockLabel, metricOf, seriesOf, type Condition, type Quantity } from '../conditions.ts';
+import { blockLabel, distinct, isFull, metricOf, seriesOf, type Condition, type Quantity } from '../conditions.ts';
 import { formatNumber, formatSummary, type NumberKind } from '../format.ts';
 import { between, divergenceRelations } from '../relations.ts';
 import { Table, type Column } from './parts.tsx';
@@ -14,6 +14,7 @@ const number = (title: string, quantity: Quantity, kind: NumberKind = 'plain'): 
 const names: readonly Column<Condition>[] = [
   { title: 'Attack', kind: 'nowrap', value: blockLabel }, { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
 ];
+const CAPTION = 'Mean ± half of the 95% t-interval over seeds.';
 const newBlock = (rows: readonly Condition[]) => (row: Condition, i: number): boolean => blockLabel(row) !== blockLabel(rows[i - 1]!);
 /** At the start the attack plays no part: each adapter once. */
 const onceAnAdapter = (conditions: readonly Condition[]): Condition[] => {
@@ -30,7 +31,7 @@ export function Divergence({ conditions }: { readonly conditions: readonly Condi
     <>
       <h3>How far poisoned data carry the weights</h3>
       <p>M compares each poisoned run with its clean twin of the same seed, start and order, on effective weights, ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), for LoRA and full alike, as a mean over the kept steps and the last; the head, which every adapter trains in full, stands apart. M′ is the kernel at the start between poisoned rows and their originals. It is blind to attacks on labels alone: there both texts are the same.</p>
-      <Table label="Divergence" rows={rows} starts={newBlock(rows)} caption="Mean ± half of the 95% t-interval over seeds." columns={[
+      <Table label="Divergence" rows={rows} starts={newBlock(rows)} caption={CAPTION} columns={[
         ...names, number('M, largest entry', of('total.largest')), number('M, L2', of('total.l2')), number('M, relative to ‖ΔW clean‖', of('total.relative')),
         number('head, L2', of('head.l2')), number('head, relative', of('head.relative')), number('M′', between('raw')), number('M′ as a cosine', between('cosine')),
       ]} />
@@ -79,20 +80,37 @@ export function Delta({ conditions }: { readonly conditions: readonly Condition[
   );
 }
 
+interface RegimeLine {
+  readonly condition: Condition;
+  /** Null at the end. */
+  readonly step: number | null;
+}
+
+/** Kept steps that any of its cells was looked at, ascending. */
+const stepsOf = ({ cells }: Condition): number[] =>
+  distinct(cells.flatMap(({ metrics }) => Object.keys(metrics['regime'] ?? {}).flatMap((name) => { const step = /^step-(\d+)\.linear\.agreement$/.exec(name)?.[1]; return step === undefined ? [] : [Number(step)]; }))).sort((a, b) => a - b);
+
 export function Regime({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
   const rows = having(conditions, 'regime', 'linear.agreement');
   if (rows.length === 0) return null;
-  const of = (metric: string): Quantity => metricOf('regime', metric);
-  const own = (name: string): Quantity => (cell) => of(`lora.${name}`)(cell) ?? of(`full.${name}`)(cell);
+  // One row a kept step that was looked at, and one for the end, which has no prefix.
+  const lines = rows.flatMap((condition) => [...stepsOf(condition), null].map((step): RegimeLine => ({ condition, step })));
+  const stepped = lines.some(({ step }) => step !== null);
+  const of = (metric: string) => ({ step }: RegimeLine): Quantity => metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
+  const own = (name: string) => (line: RegimeLine): Quantity => (cell) => of(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? of(`full.${name}`)(line)(cell) : null);
+  const column = (title: string, quantity: (line: RegimeLine) => Quantity, kind: NumberKind = 'plain'): Column<RegimeLine> =>
+    ({ title, kind: 'number', value: (line) => { const { summary } = seriesOf(line.condition, quantity(line)); return summary === null ? '–' : formatSummary(summary, kind); } });
   return (
     <>
       <h3>Does the tangent kernel’s regime hold?</h3>
       <p>It holds where the kernel over what is trained stays put and f₀ + J₀(Θ<sub>T</sub> − Θ₀), J₀ that of every trained parameter, predicts the trained model: an error of 0 is a linear model, 1 is no better than that nothing moved. The kernel describes SGD; AdamW follows a sign-like kernel (Malladi et al. 2023), so its rows speak of the prediction alone.</p>
-      <Table label="Regime" rows={rows} starts={newBlock(rows)} caption="Mean ± half of the 95% t-interval over seeds." columns={[
-        ...names, { title: 'Optimiser', kind: 'nowrap', value: ({ cells }) => String(cells[0]!.train['optimizer'] ?? 'unknown') },
-        number('‖K(T)−K(0)‖/‖K(0)‖', own('drift')), number('1 − cos(K(T), K(0))', own('rotation')),
-        number('error of the linear prediction', of('linear.relative_error')), number('its cosine', of('linear.cosine')),
-        number('same class as f_T', of('linear.agreement'), 'proportion'), number('f₀: same class', of('linear.agreement_start'), 'proportion'),
+      <Table label="Regime" most={240} rows={lines} starts={(line, i) => blockLabel(line.condition) !== blockLabel(lines[i - 1]!.condition)} caption={CAPTION} columns={[
+        { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) }, { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
+        ...(stepped ? [{ title: 'At', kind: 'nowrap' as const, value: ({ step }: RegimeLine) => (step === null ? 'the end' : `step ${step}`) }] : []),
+        { title: 'Optimiser', kind: 'nowrap', value: ({ condition }) => String(condition.cells[0]!.train['optimizer'] ?? 'unknown') },
+        column('‖K(T)−K(0)‖/‖K(0)‖', own('drift')), column('1 − cos(K(T), K(0))', own('rotation')),
+        column('error of the linear prediction', of('linear.relative_error')), column('its cosine', of('linear.cosine')),
+        column('same class as f_T', of('linear.agreement'), 'proportion'), column('f₀: same class', of('linear.agreement_start'), 'proportion'),
       ]} />
     </>
   );

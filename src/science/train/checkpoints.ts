@@ -18,6 +18,14 @@ export function checkpointSteps(asked: number | readonly number[], total: number
   return [...new Set(steps)].sort((a, b) => a - b);
 }
 
+/** Why a training that keeps these will not keep `step`, or null; `total` is null where it is not known yet, and what depends on it may pass. */
+export function notKept(step: number, asked: number | readonly number[], total: number | null): string | null {
+  if (asked === 0) return `step ${step} is not kept: train.checkpoints is 0`;
+  if (typeof asked === 'number' && total === null) return null;
+  const kept = typeof asked === 'number' ? checkpointSteps(asked, total!) : asked;
+  return kept.includes(step) ? null : `step ${step} is not kept: train.checkpoints keeps ${[...kept].sort((a, b) => a - b).join(', ')}`;
+}
+
 export interface CheckpointFolder {
   /** Writes a step's folder, whole or not at all. */
   write(step: number, save: (dir: string) => Promise<void>): Promise<void>;

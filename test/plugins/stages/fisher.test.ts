@@ -54,6 +54,16 @@ test('fisher.json has the shape that other tools read, metrics.json its numbers 
   assert.ok(Object.values(metrics).every(Number.isFinite));
 });
 
+test('of a kept step as of the ends', async () => {
+  const stepped = tinyCell({ train: { ...tinyCell().train, checkpoints: [3] }, ntk: { ...tinyCell().ntk, at: ['init', 3, 'final'] }, fisher: { tolerance: 1e-6, alphas: [2] } });
+  const ran = await chain.fisher(stepped);
+  const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
+  const found = await json<Record<'lora' | 'full', FisherSummary>>(file(ran, 'step-3', 'fisher.json'));
+  assert.is(metrics['step-3.lora.true.information_bits'], found.lora.true.information_bits);
+  const bits = ['init', 'step-3', 'final'].map((at) => metrics[`${at}.lora.true.information_bits`]!);
+  assert.is(new Set(bits).size, 3);
+});
+
 test('by hand: one row, two classes, K = diag(3, 1), even odds', async () => {
   const dir = await tempFolder();
   const at = join(dir, 'ntk', 'final');

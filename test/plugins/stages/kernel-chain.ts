@@ -5,6 +5,7 @@ import fisher from '../../../plugins/stages/fisher.ts';
 import kernel from '../../../plugins/stages/kernel.ts';
 import ntk from '../../../plugins/stages/ntk.ts';
 import train from '../../../plugins/stages/train.ts';
+import { pointName, type KernelPoint } from '../../../src/api.ts';
 import type { Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
 import { contextOf, poisonedFolder, runStage, spokenRows, type Ran } from './rig.ts';
 
@@ -17,7 +18,7 @@ export interface Chain {
   run(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request?: JsonObject): Promise<Ran>;
   train(cell: Cell): Promise<Ran>;
   /** Trains where the stage's definition says, then computes. */
-  kernel(cell: Cell, at: 'init' | 'final'): Promise<Ran>;
+  kernel(cell: Cell, at: KernelPoint): Promise<Ran>;
   ntk(cell: Cell): Promise<Ran>;
   fisher(cell: Cell): Promise<Ran>;
   clean(): Promise<void>;
@@ -40,7 +41,7 @@ export async function openChain(): Promise<Chain> {
     },
     ntk: async (cell) => {
       const inputs: Record<string, string> = {};
-      for (const at of cell.ntk.at) inputs[at] = (await chain.kernel(cell, at)).dir;
+      for (const at of cell.ntk.at) inputs[pointName(at)] = (await chain.kernel(cell, at)).dir;
       return run(ntk, cell, inputs);
     },
     fisher: async (cell) => run(fisher, cell, { ntk: (await chain.ntk(cell)).dir }),

@@ -70,6 +70,29 @@ test('LoRA: both kernels in NumPy\'s format, logits, traces by the checkpoint\'s
   assert.match(ran.log.join('\n'), /4 rows, 2 classes, 19 layers in/);
 });
 
+test('at a kept step it is of that step\'s model; a step in no key where there is none', async () => {
+  const kept = tinyCell({ train: { ...tinyCell().train, checkpoints: [2, 6] } });
+  assert.equal(kernel.define([kept], { with: { at: 2 }, goals: [] }).params, { ...define(kept, 'final').params, step: 2 });
+  const [at2, at6, final, init] = [await chain.kernel(kept, 2), await chain.kernel(kept, 6), await chain.kernel(kept, 'final'), await chain.kernel(kept, 'init')];
+  const bytes = (ran: typeof at2): Promise<Buffer> => readFile(file(ran, 'kernel-lora.npy'));
+  assert.equal(await bytes(at6), await bytes(final), 'the last step is the end');
+  assert.is.not(Buffer.compare(await bytes(at2), await bytes(final)), 0);
+  assert.is.not(Buffer.compare(await bytes(at2), await bytes(init)), 0);
+});
+
+test('a step that is not kept is found before anything runs, where the training\'s length is written', async () => {
+  const problems = async (at: number, train: object) => kernel.preflight!({
+    params: kernel.define([tinyCell({ train })], { with: { at }, goals: [] }).params, assets: {}, plugin: () => { throw new Error('none'); }, upstream: { model: { params: { train: train as never }, assets: {}, dir: null } },
+  });
+  const train = tinyCell().train;
+  assert.equal(await problems(2, { ...train, checkpoints: [2, 6] }), []);
+  assert.equal(await problems(2, { ...train, checkpoints: 3 }), [], 'thirds of six steps');
+  assert.equal(await problems(5, { batch_size: 4, epochs: 2, checkpoints: 3 }), [], 'only the rows tell');
+  assert.equal(await problems(3, { ...train, checkpoints: 3 }), [{ path: ['ntk', 'at'], message: 'step 3 is not kept: train.checkpoints keeps 2, 4, 6', hint: 'Write the step into train.checkpoints, or leave it out of ntk.at.' }]);
+  assert.match((await problems(3, train))[0]!.message, /train\.checkpoints is 0/);
+  assert.match((await problems(3, { ...train, checkpoints: [6, 2] }))[0]!.message, /keeps 2, 6/);
+});
+
 test('a second kernel in the same process leaves no more tensors than the first', async () => {
   await chain.kernel(tinyCell(), 'init');
   const before = tf.memory().numTensors; // the base model stays loaded

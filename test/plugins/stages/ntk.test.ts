@@ -41,6 +41,19 @@ test('LoRA: the kernels under their checkpoints\' names, alignment with the full
   assert.ok(metrics['init.alignment']! > 0 && metrics['init.alignment']! < 1);
 });
 
+test('kept steps have folders, numbers and drift of their own, in the order of training', async () => {
+  const cell = tinyCell({ train: { ...tinyCell().train, checkpoints: [2, 6] }, ntk: { ...tinyCell().ntk, at: [6, 'init', 2] } });
+  assert.equal(Object.keys(ntk.define([cell], { with: {}, goals: [] }).inputs), ['step-6', 'init', 'step-2']);
+  const ran = await chain.ntk(cell);
+  assert.equal((await readdir(ran.dir)).sort(), ['init', 'metrics.json', 'step-2', 'step-6']);
+  const metrics = await metricsOf(ran);
+  const whole = await metricsOf(await chain.ntk(tinyCell())); // six steps
+  for (const name of ['drift', 'rotation']) assert.equal([metrics[`step-6.lora.${name}`], metrics[`step-6.full.${name}`]], [whole[`lora.${name}`], whole[`full.${name}`]]);
+  assert.ok(metrics['step-2.lora.drift']! > 0 && metrics['step-2.lora.drift'] !== metrics['step-6.lora.drift']);
+  assert.ok(metrics['step-2.full.mean_trace']! > 0);
+  assert.not.ok('lora.drift' in metrics, 'without the end there is none of the whole training');
+});
+
 test('one checkpoint has no drift; full fine-tuning no alignment', async () => {
   const one = await chain.ntk(tinyCell({ ntk: { rows: 4, split: 'validation', at: ['final'] } }));
   assert.equal((await readdir(one.dir)).sort(), ['final', 'metrics.json']);

@@ -87,6 +87,23 @@ test('regime: drift, and f₀ + J₀(Θ_T − Θ₀) against f_T, the optimiser 
   assert.is(tensors[2], tensors[1], 'tensors');
 });
 
+test('regime: a kept step beside the end, with its own drift and prediction', async () => {
+  const one = tinyCell({ train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 3, checkpoints: [1] }, ntk: { ...tinyCell().ntk, at: ['init', 1, 'final'] } });
+  assert.equal(regime.define([one], { with: {}, goals: [] }).params['steps'], [1]);
+  assert.not.ok('steps' in regime.define([tinyCell()], { with: {}, goals: [] }).params);
+  const of = async (cell: Cell): Promise<Ran> => chain.run(regime, cell, { start: (await chain.train(beforeTraining(cell))).dir, model: (await chain.train(cell)).dir, ntk: (await chain.ntk(cell)).dir, rows: chain.data });
+  const ran = await of(one);
+  const metrics = await metricsOf(ran), { along } = await json<{ readonly along: readonly { readonly at: string; readonly step: number; readonly linear: { readonly cosine: number } }[] }>(ran, 'regime.json');
+  assert.equal(along.map(({ at, step }) => [at, step]), [['step-1', 1]]);
+  assert.is(metrics['step-1.linear.cosine'], along[0]!.linear.cosine);
+  const short = tinyCell({ train: { ...one.train, steps: 1, checkpoints: 0 } });
+  const alone = await metricsOf(await of(short));
+  assert.is(Object.keys(alone).length, 8);
+  for (const [name, value] of Object.entries(alone)) assert.is(metrics[`step-1.${name}`], value, name);
+  assert.is.not(metrics['step-1.linear.relative_error'], metrics['linear.relative_error']);
+  assert.equal((await readNpy(file(ran, 'logits-linear-step-1.npy'))).shape, [4, 2]);
+});
+
 const flipped = rows.slice(0, 4).map((row, index) => ({ index, row: { ...row, label: 1 - row.label } }));
 const spoken = rows.slice(0, 4).map((row, index) => ({ index, row: { ...row, text: `actor ${row.text}`, label: 1 } }));
 
