@@ -1,54 +1,47 @@
-/** The identities of science.md, on a BERT: rows of 3 to 29 tokens, attention across them, a last layer of [CLS] rows only. */
+/**
+ * The identities of science.md, on a BERT: rows of 3 to 29 tokens, attention across them, a last layer of [CLS] rows only.
+ * On TensorFlow as a kernel is chosen, and on the plain reference.
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import { randomStream } from '../../../src/random/random.ts';
+import type { BackendName } from '../../../src/api.ts';
 import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import type { AdaptedModel, LoraFactors } from '../../../src/science/nn/types.ts';
 import { collect } from '../../../src/science/ntk/collect.ts';
-import { kernels } from '../../../src/science/ntk/kernels.ts';
+import { kernels, kernelSet, type KernelOptions } from '../../../src/science/ntk/kernels.ts';
 import { tolerance } from '../../tolerances.ts';
-import { useBackend } from '../backend.ts';
+import { backends, useBackend } from '../backend.ts';
 import { openTiny, rows as allRows } from '../tiny-bert.ts';
 import { relative } from './fixture/compare.ts';
 import { readReference } from './fixture/golden.ts';
+import { deltaMatrix, frobenius, gaussian, orthogonal } from './fixture/matrices.ts';
 
 const test = suite('identities of the kernels');
-let full: AdaptedModel, lora: AdaptedModel;
-test.before(async () => {
-  await useBackend('cpu');
+let full: AdaptedModel, lora: AdaptedModel, opened: BackendName | null = null;
+
+function close(): void {
+  if (opened === null) return;
+  full.dispose();
+  lora.dispose();
+}
+
+/** The two models on a backend, until another is asked for. */
+async function open(backend: BackendName): Promise<void> {
+  if (opened === backend) return;
+  close();
+  await useBackend(backend);
   full = adaptedModel(await openTiny('full', true));
   lora = adaptedModel(await openTiny('lora', true));
-});
-test.after(() => { full.dispose(); lora.dispose(); });
+  opened = backend;
+}
+test.after(close);
 
 const rows = allRows.slice(0, 7), C = 3, size = rows.length * C;
 
 interface Host { readonly r: number; readonly n: number; readonly A: Float64Array; readonly scale: number }
-
-const gaussian = (r: number, n: number, std: number, name: string): Float64Array => {
-  const stream = randomStream(11, 'identities', name);
-  return Float64Array.from({ length: r * n }, () => Math.fround(stream.normal() * std));
-};
-
-/** n orthonormal rows: Gram–Schmidt on a Gaussian matrix. */
-function orthogonal(n: number, name: string): Float64Array {
-  const Q = gaussian(n, n, 1, name);
-  for (let i = 0; i < n; i++) {
-    for (let pass = 0; pass < 2; pass++) {
-      for (let j = 0; j < i; j++) {
-        let product = 0;
-        for (let k = 0; k < n; k++) product += Q[i * n + k]! * Q[j * n + k]!;
-        for (let k = 0; k < n; k++) Q[i * n + k]! -= product * Q[j * n + k]!;
-      }
-    }
-    const norm = Math.sqrt(Q.subarray(i * n, (i + 1) * n).reduce((sum, x) => sum + x * x, 0));
-    for (let k = 0; k < n; k++) Q[i * n + k]! /= norm;
-  }
-  return Q;
-}
 
 /** The full model as LoRA at B = 0: the factors change nothing that the model computes. */
 function withFactors(factorsOf: (layer: string, n: number) => Host, only: (layer: string, n: number) => boolean = () => true): AdaptedModel & { free(): void } {
@@ -63,7 +56,6 @@ function withFactors(factorsOf: (layer: string, n: number) => Host, only: (layer
 }
 
 const difference = (a: Float64Array, b: Float64Array): Float64Array => a.map((value, i) => value - b[i]!);
-const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 
 /** Σ_{t,u} weight(t, u) · (δ^c_t·δ^d_u) x_tᵀ M x'_u of one layer, plainly, in double precision. M null: the identity. */
 function direct(model: AdaptedModel, layer: string, M: Float64Array | null, counts: (t: number, u: number) => boolean = () => true): Float64Array {
@@ -98,100 +90,104 @@ function direct(model: AdaptedModel, layer: string, M: Float64Array | null, coun
   return K;
 }
 
-test('(1) at B = 0, K_LoRA − K_ff = Δ_r = Σ (δ·δ\')(hᵀ M_Δ h\'), M_Δ = s²AᵀA − I', async () => {
-  const hosts = new Map<string, Host>();
-  const model = withFactors((layer, n) => {
-    const host = { r: 5, n, A: gaussian(5, n, 0.4, layer), scale: 1.7 };
-    hosts.set(layer, host);
-    return host;
-  });
-  const found = await kernels(model, rows);
-  const expected = new Float64Array(size * size);
-  for (const [layer, { r, n, A, scale }] of hosts) {
-    const M = Float64Array.from({ length: n * n }, (_, k) => {
-      const i = Math.floor(k / n), j = k % n;
-      let sum = 0;
-      for (let q = 0; q < r; q++) sum += A[q * n + i]! * A[q * n + j]!;
-      return scale ** 2 * sum - (i === j ? 1 : 0);
-    });
-    direct(full, layer, M).forEach((value, k) => { expected[k]! += value; });
-  }
-  const error = norm(difference(difference(found.lora!, found.full), expected)) / norm(found.full);
-  assert.ok(error < tolerance.rounding, String(error));
-  assert.ok(norm(expected) > 0.1 * norm(found.full), 'Δ_r is no small part of it');
-  model.free();
-});
+const ways: readonly { readonly backend: BackendName; readonly options: KernelOptions }[] = [
+  ...backends.filter((backend) => backend === 'tensorflow').map((backend) => ({ backend, options: {} })),
+  { backend: 'cpu', options: { method: 'plain' } },
+];
 
-for (const r of [1, 2, 11, 22]) {
-  test(`(2) over the ${22 / r} row blocks of A = σ√n·Q, rank ${r}, K_LoRA(B = 0) averages to s²rσ²·K_ff exactly`, async () => {
-    const n = 22, std = 0.3, scale = 2.5;
-    const Q = orthogonal(n, 'Q');
-    const mean = new Float64Array(size * size);
-    let K: Float64Array = mean;
-    for (let block = 0; block < n / r; block++) {
-      const A = Q.subarray(block * r * n, (block + 1) * r * n).map((value) => std * Math.sqrt(n) * value);
-      const model = withFactors(() => ({ r, n, A, scale }), (_, width) => width === n);
-      const found = await kernels(model, rows);
-      found.lora!.forEach((value, k) => { mean[k]! += value * r / n; });
-      K = found.full;
-      model.free();
+for (const { backend, options } of ways) {
+  const check = (what: string, run: () => Promise<void>): void => { test(`${backend}, ${options.method ?? 'as chosen'}: ${what}`, async () => { await open(backend); await run(); }); };
+
+  check('(1) at B = 0, K_LoRA − K_ff = Δ_r = Σ (δ·δ\')(hᵀ M_Δ h\'), M_Δ = s²AᵀA − I', async () => {
+    const hosts = new Map<string, Host>();
+    const model = withFactors((layer, n) => {
+      const host = { r: 5, n, A: gaussian(5, n, 0.4, layer), scale: 1.7 };
+      hosts.set(layer, host);
+      return host;
+    });
+    const found = await kernels(model, rows, options);
+    const expected = new Float64Array(size * size);
+    for (const [layer, { r, n, A, scale }] of hosts) {
+      direct(full, layer, deltaMatrix(A, r, n, scale)).forEach((value, k) => { expected[k]! += value; });
     }
-    const error = relative(mean, K.map((value) => scale ** 2 * r * std ** 2 * value));
+    const error = frobenius(difference(difference(found.lora!, found.full), expected)) / frobenius(found.full);
     assert.ok(error < tolerance.rounding, String(error));
+    assert.ok(frobenius(expected) > 0.1 * frobenius(found.full), 'Δ_r is no small part of it');
+    model.free();
+  });
+
+  for (const r of [1, 2, 11, 22]) {
+    check(`(2) over the ${22 / r} row blocks of A = σ√n·Q, rank ${r}, K_LoRA(B = 0) averages to s²rσ²·K_ff exactly`, async () => {
+      const n = 22, std = 0.3, scale = 2.5;
+      const Q = orthogonal(n, 'Q');
+      const mean = new Float64Array(size * size);
+      const alone = { ...full, layers: full.layers.filter(({ in: width }) => width === n) };
+      const K = (await kernelSet(alone, rows, null, { ...options, which: ['full'] })).full!.data;
+      for (let block = 0; block < n / r; block++) {
+        const A = Q.subarray(block * r * n, (block + 1) * r * n).map((value) => std * Math.sqrt(n) * value);
+        const model = withFactors(() => ({ r, n, A, scale }), (_, width) => width === n);
+        const found = await kernelSet(model, rows, null, { ...options, which: ['lora'] });
+        found.lora!.data.forEach((value, k) => { mean[k]! += value * r / n; });
+        model.free();
+      }
+      const error = relative(mean, K.map((value) => scale ** 2 * r * std ** 2 * value));
+      assert.ok(error < tolerance.rounding, String(error));
+    });
+  }
+
+  check('(3) both kernels are positive semi-definite', async () => {
+    const { full: K, lora: L } = await kernels(lora, rows, options);
+    for (const kernel of [K, L!]) {
+      const spectrum = symmetricEigenvalues(kernel, size);
+      assert.ok(spectrum[size - 1]! > -1e-6 * spectrum[0]!, `${spectrum[size - 1]} under ${spectrum[0]}`);
+    }
+  });
+
+  check('(4) every faster contraction equals the plain one', async () => {
+    const plain = await kernels(lora, rows, { method: 'plain' });
+    for (const method of ['explicit', 'gram', 'auto'] as const) {
+      for (const batchTokens of [32, 1024]) {
+        const fast = await kernels(lora, rows, { method, batchTokens });
+        assert.ok(relative(fast.full, plain.full) < tolerance.rounding, `${method}: ${relative(fast.full, plain.full)}`);
+        assert.ok(relative(fast.lora!, plain.lora!) < tolerance.rounding, `${method}: ${relative(fast.lora!, plain.lora!)}`);
+        fast.layers.forEach((layer, i) => assert.ok(Math.abs(layer.full! / plain.layers[i]!.full! - 1) < tolerance.rounding));
+      }
+    }
+  });
+
+  check('(5) with r = n, A orthogonal up to scale and s²rσ² = 1, K_LoRA = K_ff', async () => {
+    const model = withFactors((layer, n) => {
+      // A = σ√n·Q with s²nσ² = 1: s·A is Q itself.
+      const scale = 2, Q = orthogonal(n, layer);
+      return { r: n, n, A: Q.map((value) => value / scale), scale };
+    });
+    const found = await kernels(model, rows, options);
+    assert.ok(relative(found.lora!, found.full) < tolerance.rounding, String(relative(found.lora!, found.full)));
+    model.free();
+  });
+
+  check('padding and batch-mates do not change K: rows alone, two by two and together', async () => {
+    const together = await kernels(lora, rows);
+    for (const some of [[1], [0, 3], [2, 6], [5, 4]]) {
+      const width = some.length * C;
+      const alone = await kernels(lora, some.map((i) => rows[i]!));
+      const block = (whole: Float64Array): Float64Array => Float64Array.from({ length: width ** 2 }, (_, k) => {
+        const place = (x: number): number => some[Math.floor(x / C)]! * C + x % C;
+        return whole[place(Math.floor(k / width)) * size + place(k % width)]!;
+      });
+      assert.ok(relative(alone.full, block(together.full)) < tolerance.rounding);
+      assert.ok(relative(alone.lora!, block(together.lora!)) < tolerance.rounding);
+    }
+  });
+
+  check('tokens flattened into examples give another kernel, and the reference would catch it', async () => {
+    const reference = await readReference('ntk-tiny-full');
+    const referenceBlock = Float64Array.from({ length: size * size }, (_, k) => reference.kernels.full![Math.floor(k / size) * reference.rows.length * C + k % size]!);
+    const sum = (counts?: (t: number, u: number) => boolean): Float64Array => full.layers.reduce(
+      (total, { name }) => { direct(full, name, null, counts).forEach((value, k) => { total[k]! += value; }); return total; }, new Float64Array(size * size));
+    assert.ok(relative(sum(), referenceBlock) < tolerance.kernel, 'over all token pairs');
+    assert.ok(relative(sum((t, u) => t === u), referenceBlock) > 100 * tolerance.kernel, 'over tokens at the same place');
   });
 }
-
-test('(3) both kernels are positive semi-definite', async () => {
-  const { full: K, lora: L } = await kernels(lora, rows);
-  for (const kernel of [K, L!]) {
-    const spectrum = symmetricEigenvalues(kernel, size);
-    assert.ok(spectrum[size - 1]! > -1e-6 * spectrum[0]!, `${spectrum[size - 1]} under ${spectrum[0]}`);
-  }
-});
-
-test('(4) every faster contraction equals the plain one', async () => {
-  const plain = await kernels(lora, rows, { method: 'plain' });
-  for (const method of ['explicit', 'gram', 'auto'] as const) {
-    for (const batchTokens of [32, 1024]) {
-      const fast = await kernels(lora, rows, { method, batchTokens });
-      assert.ok(relative(fast.full, plain.full) < tolerance.rounding, `${method}: ${relative(fast.full, plain.full)}`);
-      assert.ok(relative(fast.lora!, plain.lora!) < tolerance.rounding, `${method}: ${relative(fast.lora!, plain.lora!)}`);
-      fast.layers.forEach((layer, i) => assert.ok(Math.abs(layer.full! / plain.layers[i]!.full! - 1) < tolerance.rounding));
-    }
-  }
-});
-
-test('(5) with r = n, A orthogonal up to scale and s²rσ² = 1, K_LoRA = K_ff', async () => {
-  const model = withFactors((layer, n) => {
-    // A = σ√n·Q with s²nσ² = 1: s·A is Q itself.
-    const scale = 2, Q = orthogonal(n, layer);
-    return { r: n, n, A: Q.map((value) => value / scale), scale };
-  });
-  const found = await kernels(model, rows);
-  assert.ok(relative(found.lora!, found.full) < tolerance.rounding, String(relative(found.lora!, found.full)));
-  model.free();
-});
-
-test('padding and batch-mates do not change K: rows alone, two by two and together', async () => {
-  const together = await kernels(lora, rows);
-  for (const some of [[0, 3], [2, 6], [5, 4]]) {
-    const pair = await kernels(lora, some.map((i) => rows[i]!));
-    const block = (whole: Float64Array): Float64Array => Float64Array.from({ length: (2 * C) ** 2 }, (_, k) => {
-      const place = (x: number): number => some[Math.floor(x / C)]! * C + x % C;
-      return whole[place(Math.floor(k / (2 * C))) * size + place(k % (2 * C))]!;
-    });
-    assert.ok(relative(pair.full, block(together.full)) < tolerance.rounding);
-    assert.ok(relative(pair.lora!, block(together.lora!)) < tolerance.rounding);
-  }
-});
-
-test('tokens flattened into examples give another kernel, and the reference would catch it', async () => {
-  const reference = await readReference('ntk-tiny-full');
-  const referenceBlock = Float64Array.from({ length: size * size }, (_, k) => reference.kernels.full![Math.floor(k / size) * reference.rows.length * C + k % size]!);
-  const sum = (counts?: (t: number, u: number) => boolean): Float64Array => full.layers.reduce(
-    (total, { name }) => { direct(full, name, null, counts).forEach((value, k) => { total[k]! += value; }); return total; }, new Float64Array(size * size));
-  assert.ok(relative(sum(), referenceBlock) < tolerance.kernel, 'over all token pairs');
-  assert.ok(relative(sum((t, u) => t === u), referenceBlock) > 100 * tolerance.kernel, 'over tokens at the same place');
-});
 
 test.run();
