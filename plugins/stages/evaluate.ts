@@ -55,7 +55,7 @@ async function run(context: RunContext): Promise<void> {
 
     const given = attack === null ? null : { classes, params: attackParams(params), random: attackStreams(params.seed!, attack.name), files: triggerFiles(context.assets), log: context.log };
     const shown = given === null || target === null ? [] : await triggeredRows(attack!, bare, given);
-    const partly = given === null || target === null ? [] : falselyTriggeredRows(attack!, bare, given);
+    const partly = given === null || target === null ? [] : await falselyTriggeredRows(attack!, bare, given);
     const total = rows.length + shown.length + partly.length;
     const breathe = (before: number) => async (done: number): Promise<void> => {
       context.progress(before + done, total, 'rows');

@@ -49,19 +49,18 @@ export default defineStage({
     return typeof own['rate'] === 'number' ? emptyDose({ rate: own['rate'] }, known.counts.reduce((sum, count) => sum + count, 0)) : [];
   },
   async run(context) {
-    const [{ applyPoisoned }, { makeReceipt }, { attackStreams }, files] = await Promise.all([
-      import('../../src/poisoning/apply.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/poisoning/streams.ts'), import('../../src/data/rows-file.ts'),
+    const [{ applyPoisoned }, { makeReceipt }, { attackStreams }, { asking, readOnly }, files] = await Promise.all([
+      import('../../src/poisoning/apply.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/read-only.ts'), import('../../src/data/rows-file.ts'),
     ]);
     const { poisoning, seed } = context.params as unknown as Params;
     const { attack: name, ...params } = poisoning;
     const attack = context.plugin<AttackDescriptor>('attack', name);
     const dir = context.inputs['data']!.dir;
     const { classes } = await files.readDatasetInfo(dir);
-    // An attack that wrote into the rows it was given would change the training set unseen by its receipt.
-    const clean = Object.freeze((await files.readRows(dir)).map(row => Object.freeze(row)));
+    const clean = readOnly(await files.readRows(dir));
 
     const paths = Object.fromEntries(Object.entries(context.assets).map(([file, { path }]) => [file, path]));
-    const poisoned = await attack.poison({ rows: clean, classes, params, random: attackStreams(seed ?? 0, name), files: paths, log: context.log });
+    const poisoned = await asking(name, () => attack.poison({ rows: clean, classes, params, random: attackStreams(seed ?? 0, name), files: paths, log: context.log }));
     const rows = applyPoisoned(name, clean, poisoned, classes);
     const receipt = makeReceipt(clean, rows, poisoned, name, params, seed);
 

@@ -51,7 +51,10 @@ export async function load(spec: string, options: Pick<Asked, 'set' | 'only'>): 
   let registry = await loadRegistry();
   const loaded = await loadExperiment(spec, {
     registry: async (modules) => {
-      if (modules.length > 0) registry = registry.with(await loadOutsidePlugins(modules));
+      if (modules.length > 0) {
+        const [{ onDisk }, { cacheDir }] = await Promise.all([import('../store/faults.ts'), import('../setup/paths.mjs')]);
+        registry = registry.with(await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'));
+      }
       return specRegistry(registry);
     },
     sets: options.set, only: options.only, env: process.env,

@@ -115,7 +115,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
   // Before anything runs: can the store be written?
   rmSync(store.scratch('probe'), { recursive: true });
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
-  const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }));
+  const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }), 'folder');
   const log = openRunLog(folder.dir);
   const executor = await openExecutor(registry, options.executor, { cores: options.jobs, dir: folder.dir, log: (message) => log.line(message) }).catch(async (error: unknown) => {
     await log.close();

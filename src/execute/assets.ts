@@ -3,6 +3,7 @@ import type { Asset, SourceContext, SourceDescriptor } from '../api.ts';
 import type { Plan, PlannedStage } from '../plan/types.ts';
 import type { PlanRegistry } from '../plan/graph.ts';
 import type { Diagnostic, ExperimentCell, SourceRange } from '../spec/types.ts';
+import { diskFault } from '../store/faults.ts';
 
 /** Each URI that a stage of the plan reads, with the first stage that does. */
 function wanted(plan: Plan): Map<string, PlannedStage> {
@@ -48,7 +49,7 @@ export async function findAssets(plan: Plan, registry: PlanRegistry, context: So
     try {
       assets.set(uri, await source.locate(uri, context) ?? (fetch ? await source.fetch(uri, context) : null));
     } catch (error) {
-      const { name, message, hint } = error as Error & { hint?: string };
+      const { name, message, hint } = diskFault(error, (error as NodeJS.ErrnoException | null)?.path ?? context.cacheDir, 'cache') as Error & { hint?: string };
       if (name !== 'UserFault') diagnostics.push({ code: 'plugin-fault', message: `the source plugin "${scheme}" threw on "${uri}": ${message}`, range: locateUri(cell, uri) });
       else diagnostics.push({ code: 'source', message, range: locateUri(cell, uri), ...(hint === undefined ? {} : { hint }) });
     }

@@ -1,6 +1,7 @@
 /** How a backdoor's rows look at evaluation: under its trigger, and under part of it. An attack is other people's code, so its answer is checked. */
 import { UserFault } from '../api.ts';
 import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } from '../api.ts';
+import { asking, readOnly } from './read-only.ts';
 
 /** Of an attack with these parameters. */
 export const familyOf = ({ family }: Pick<AttackDescriptor, 'family'>, params: JsonObject): AttackFamily => (typeof family === 'function' ? family(params) : family);
@@ -9,11 +10,12 @@ type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**
  * The rows under the trigger, in order. Labels are the true ones, whatever the attack says of them.
- * @param rows of other classes than the target
- * @throws UserFault where the attack returns other rows than it was given
+ * @param rows of other classes than the target; frozen from here on, since what an attack wrote into them would be evaluated as if it were clean
+ * @throws UserFault where the attack returns other rows than it was given, or writes into them
  */
 export async function triggeredRows(attack: AttackDescriptor, rows: readonly Row[], input: Input): Promise<Row[]> {
-  const shown = attack.triggerAll ? await attack.triggerAll(rows, input) : rows.map((row) => attack.trigger!(row, input));
+  const handed = readOnly(rows);
+  const shown = await asking(attack.name, () => (attack.triggerAll ? attack.triggerAll(handed, input) : handed.map((row) => attack.trigger!(row, input))));
   if (!Array.isArray(shown) || shown.length !== rows.length) throw new UserFault(`the attack "${attack.name}" was given ${rows.length} rows to show under its trigger, and returned ${Array.isArray(shown) ? shown.length : 'no list'}`);
   return rows.map((row, i) => {
     const other = shown[i]!;
@@ -22,7 +24,7 @@ export async function triggeredRows(attack: AttackDescriptor, rows: readonly Row
   });
 }
 
-/** Rows that hold part of the trigger, which must not lead to the target: none where the attack has no negatives. Each keeps its label. */
-export function falselyTriggeredRows(attack: AttackDescriptor, rows: readonly Row[], input: Input): Row[] {
-  return rows.flatMap((row) => (attack.falseTrigger?.(row, input) ?? []).map((other) => ({ ...other, label: row.label })));
+/** Rows that hold part of the trigger, which must not lead to the target: none where the attack has no negatives. Each keeps its label. @throws UserFault where the attack writes into the rows, which are frozen from here on */
+export async function falselyTriggeredRows(attack: AttackDescriptor, rows: readonly Row[], input: Input): Promise<Row[]> {
+  return asking(attack.name, () => readOnly(rows).flatMap((row) => (attack.falseTrigger?.(row, input) ?? []).map((other) => ({ ...other, label: row.label }))));
 }

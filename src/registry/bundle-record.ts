@@ -1,5 +1,5 @@
 /** What an outside plugin's bundle was made from, so that it is made again only when one of these has changed: as the launcher's record of our own sources. */
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Digest } from '../api.ts';
 import { sha256 } from '../setup/closure.mjs';
@@ -69,8 +69,13 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
 export function rememberBundle(dir: string, plugin: string, api: string, bundle: Bundle, inputs: readonly string[], started: number): void {
   const sources = [...new Set([...inputs, ...surroundings(new Set(inputs.map((path) => dirname(path))))])].map(look);
   if (sources.some(([, mtime]) => mtime > started - TICK_MS)) return;
-  mkdirSync(dir, { recursive: true });
   const file = recordFile(dir, plugin), draft = `${file}.${process.pid}.tmp`;
-  writeFileSync(draft, JSON.stringify({ format: 1, api, ...bundle, sources } satisfies BundleRecord));
-  renameSync(draft, file);
+  try {
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(draft, JSON.stringify({ format: 1, api, ...bundle, sources } satisfies BundleRecord));
+    renameSync(draft, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    rmSync(draft, { force: true }); // the disk won't have it: the bundle is made again next time
+  }
 }

@@ -1,36 +1,40 @@
 /** Disk faults that are the user's to mend, as plain sentences. */
 import { UserFault } from '../api.ts';
 
-const sentences: { readonly [code: string]: readonly [what: string, hint: string] } = {
-  ENOSPC: ['the disk is full', 'free some space, or give another place with --store; what is finished is kept'],
-  EDQUOT: ['the disk quota is used up', 'free some space, or give another place with --store; what is finished is kept'],
-  EACCES: ['there is no permission to write there', 'give another place with --store, or mend the permissions'],
-  EPERM: ['there is no permission to write there', 'give another place with --store, or mend the permissions'],
-  EROFS: ['the file system is read-only', 'give another place with --store'],
-  ENOTDIR: ['a file stands where a folder is needed', 'give another place with --store'],
-  EMFILE: ['too many files are open', 'raise the limit (ulimit -n), or lower --jobs'],
+const sentences: { readonly [code: string]: readonly [what: string, hint: (elsewhere: string) => string] } = {
+  ENOSPC: ['the disk is full', (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`],
+  EDQUOT: ['the disk quota is used up', (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`],
+  EACCES: ['there is no permission to write there', (elsewhere) => `${elsewhere}, or mend the permissions`],
+  EPERM: ['there is no permission to write there', (elsewhere) => `${elsewhere}, or mend the permissions`],
+  EROFS: ['the file system is read-only', (elsewhere) => elsewhere],
+  ENOTDIR: ['a file stands where a folder is needed', (elsewhere) => elsewhere],
+  EMFILE: ['too many files are open', () => 'raise the limit (ulimit -n), or lower --jobs'],
 };
 
+/** How each place can be another one. */
+const ELSEWHERE = { store: 'give another place with --store', folder: 'run it in another folder', cache: 'give another place with DOSIMETER_CACHE' } as const;
+export type Place = keyof typeof ELSEWHERE;
+
 /** A disk fault as a UserFault that names the path; anything else comes back as it is. */
-export function diskFault(error: unknown, path: string): unknown {
+export function diskFault(error: unknown, path: string, place: Place = 'store'): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   const sentence = code === undefined ? undefined : sentences[code];
-  return sentence ? new UserFault(`${path}: ${sentence[0]} (${code})`, sentence[1]) : error;
+  return sentence ? new UserFault(`${path}: ${sentence[0]} (${code})`, sentence[1](ELSEWHERE[place])) : error;
 }
 
 /** Runs `action`, turning disk faults into UserFaults. */
-export async function onDisk<T>(path: string, action: () => T | Promise<T>): Promise<T> {
+export async function onDisk<T>(path: string, action: () => T | Promise<T>, place: Place = 'store'): Promise<T> {
   try {
     return await action();
   } catch (error) {
-    throw diskFault(error, path);
+    throw diskFault(error, path, place);
   }
 }
 
 /** Whether every later write would fail in the same way, so that a run had better stop. Takes a UserFault or a failure's words. */
 export function isDiskFault(fault: unknown): boolean {
   const hint = (fault as { readonly hint?: unknown } | null)?.hint;
-  return hint !== undefined && Object.values(sentences).some(([, known]) => hint === known);
+  return hint !== undefined && Object.values(sentences).some(([, known]) => Object.values(ELSEWHERE).some((elsewhere) => hint === known(elsewhere)));
 }
 
 /** A stage's own writes: only a full disk is surely not its fault. */

@@ -82,7 +82,8 @@ test('an attack that writes into the rows it was given fails: no receipt would s
   try {
     await run(dir, { poisoning: { attack: 'sly' }, seed: 1 }, 'out', { sly });
   } catch (error) {
-    assert.match((error as Error).message, /read only property 'label'/);
+    assert.is((error as Error).name, 'UserFault');
+    assert.match((error as Error).message, /^the attack "sly" wrote to what it may only read \(.*read only property 'label'/);
     return;
   }
   assert.unreachable('it passed');
