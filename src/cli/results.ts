@@ -9,8 +9,9 @@ import { prepare } from '../engine/prepare.ts';
 import { count, json, out, paintErr, say, table } from './terminal.ts';
 
 export async function resultsCommand(spec: string, options: SpecOptions & { readonly csv?: boolean }): Promise<number> {
-  const { rows, missing, damaged } = resultsOf(await prepare(spec, options, { fetch: false, note: say }));
+  const { rows, missing, damaged, computedBy } = resultsOf(await prepare(spec, options, { fetch: false, note: say }));
   for (const file of damaged) say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
+  for (const what of computedBy) say(`computed by ${what}`);
   if (options.json) json(rows);
   else if (options.csv) out(csv(rows));
   else {

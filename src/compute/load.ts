@@ -3,8 +3,9 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import util from 'node:util';
+import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
-import { packageDir, packageVersion } from './installation.ts';
+import { packageDir, packageVersion, readSetupStamp } from './installation.ts';
 import type { BackendInfo } from './types.ts';
 
 export interface LoadOptions {
@@ -45,6 +46,9 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       prepareTensorflow(threads);
       await import('@tensorflow/tfjs-node-gpu');
       const { binding } = (await import('./operation.ts')).tensorflowBackend();
+      const dir = packageDir('@tensorflow/tfjs-node-gpu'), built = dir === null ? null : readSetupStamp(dir)?.tensorflow;
+      // Keys name the release that set-up saw: another one's results must not stand under it.
+      if (built !== binding.TF_Version) throw new UserFault(`TensorFlow ${binding.TF_Version} was loaded, and set-up was done for ${built ?? 'none'}`, 'run `npm run setup`');
       return {
         name, precision: 'float32', threads, tensorflow: binding.TF_Version,
         packages: { ...core, '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu') },

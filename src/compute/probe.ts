@@ -11,8 +11,8 @@ import type { BackendProbe } from './types.ts';
 
 const SETUP = 'npm run setup';
 
-const missing = (name: BackendName, detail: string, remedy: string | null = SETUP): BackendProbe => ({ name, available: false, detail, remedy });
-const found = (name: BackendName, detail: string): BackendProbe => ({ name, available: true, detail, remedy: null });
+const missing = (name: BackendName, detail: string, remedy: string | null = SETUP): BackendProbe => ({ name, available: false, detail, version: name, remedy });
+const found = (name: BackendName, detail: string, version: string = name): BackendProbe => ({ name, available: true, detail, version, remedy: null });
 
 function probeTensorflow(): BackendProbe {
   const dir = packageDir('@tensorflow/tfjs-node-gpu');
@@ -27,8 +27,8 @@ function probeTensorflow(): BackendProbe {
   if (stamp.libraries === null || !existsSync(join(stamp.libraries, 'libtensorflow_framework.so.2'))) {
     return missing('tensorflow', `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`);
   }
-  const build = stamp.variant === 'own' ? `your own in ${stamp.libraries}` : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
-  return found('tensorflow', `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`);
+  const build = stamp.variant === 'own' ? `${stamp.tensorflow}, your own in ${stamp.libraries}` : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
+  return found('tensorflow', `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`, `tensorflow ${stamp.tensorflow} (${stamp.variant})`);
 }
 
 function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
@@ -94,7 +94,7 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
  * The backend to use: the one that is asked for, or the best that is here.
  * @throws UserFault if the one that is asked for can't be had
  */
-export async function chooseBackend(requested?: BackendName): Promise<BackendName> {
+export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
   const probes = await probe();
   const chosen = requested === undefined ? probes.find((one) => one.available) : probes.find((one) => one.name === requested);
   if (chosen === undefined) {
@@ -104,5 +104,5 @@ export async function chooseBackend(requested?: BackendName): Promise<BackendNam
   if (!chosen.available) {
     throw new UserFault(`the backend "${chosen.name}" is not available: ${chosen.detail}`, chosen.remedy === null ? undefined : `run \`${chosen.remedy}\``);
   }
-  return chosen.name;
+  return chosen;
 }

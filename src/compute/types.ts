@@ -6,6 +6,8 @@ export interface BackendProbe {
   readonly available: boolean;
   /** One sentence: what it is, or why it can't be had. */
   readonly detail: string;
+  /** As keys name it: with the release and build of what no npm package versions, TensorFlow's own library. */
+  readonly version: string;
   /** The one command that would bring it; null where it is there or nothing would. */
   readonly remedy: string | null;
 }

@@ -51,9 +51,11 @@ export interface Results {
   readonly missing: number;
   /** Files that are not what was stored; their numbers are left out. */
   readonly damaged: readonly string[];
+  /** What computed them: backend, precision, releases, device; more than one where machines differ. */
+  readonly computedBy: readonly string[];
 }
 
 export function resultsOf({ plan, statuses }: Prepared): Results {
-  const { cells, missing, damaged } = readMetrics(plan, statuses);
-  return { rows: collectResults(cells), missing, damaged };
+  const { cells, ...rest } = readMetrics(plan, statuses);
+  return { rows: collectResults(cells), ...rest };
 }

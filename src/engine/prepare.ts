@@ -84,8 +84,8 @@ export async function prepare(spec: string, options: Asked, { fetch, note, goals
   const [{ chooseBackend }, { planExperiment }, { findAssets }, { survey }, { openStore }] = await Promise.all([
     import('../compute/backend.ts'), import('../plan/plan.ts'), import('../execute/assets.ts'), import('../execute/survey.ts'), import('../store/store.ts'),
   ]);
-  const backend = await chooseBackend(options.backend);
-  const planned = planExperiment(experiment, registry, backend);
+  const { name: backend, version } = await chooseBackend(options.backend);
+  const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
   const store = openStore(path.resolve(options.store), { onTakeover: (key, { pid }) => note(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });

@@ -116,7 +116,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
   rmSync(store.scratch('probe'), { recursive: true });
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }), 'folder');
-  const log = openRunLog(folder.dir);
+  const log = await onDisk(folder.dir, () => openRunLog(folder.dir), 'folder').catch((error: unknown) => { folder.close(); throw error; });
   const executor = await openExecutor(registry, options.executor, { cores: options.jobs, dir: folder.dir, log: (message) => log.line(message) }).catch(async (error: unknown) => {
     await log.close();
     folder.close();

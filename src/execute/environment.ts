@@ -54,7 +54,7 @@ async function gitState(dir: string): Promise<{ commit: string; dirty: boolean }
 export async function environment(specFile: string, backend: BackendName, jobs: number): Promise<JsonObject> {
   const { probe } = await import('../compute/backend.ts');
   const [git, probes] = await Promise.all([gitState(path.dirname(specFile)), probe()]);
-  const cpus = os.cpus();
+  const cpus = os.cpus(), used = probes.find(({ name }) => name === backend);
   return {
     dosimeter: ownVersion(),
     node: process.version,
@@ -64,7 +64,7 @@ export async function environment(specFile: string, backend: BackendName, jobs: 
     cpu: { model: cpus[0]?.model.trim() ?? 'unknown', count: cpus.length, features: cpuFeatures() },
     memory_mb: Math.round(os.totalmem() / 2 ** 20),
     jobs,
-    backend: { name: backend, detail: probes.find(({ name }) => name === backend)?.detail ?? '' },
+    backend: { name: backend, version: used?.version ?? backend, precision: 'float32', detail: used?.detail ?? '' },
     packages: packageVersions(),
     git,
   };

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
+import type { Json, JsonObject } from '../api.ts';
+import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import type { StageStatus } from './survey.ts';
 
@@ -18,6 +19,8 @@ export interface Metrics {
   readonly missing: number;
   /** Files that are not what was stored. */
   readonly damaged: readonly string[];
+  /** What computed the entries: backend, precision, releases, device; each that differs once. */
+  readonly computedBy: readonly string[];
 }
 
 const METRICS = 'metrics.json';
@@ -52,5 +55,14 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[]): Metri
     }
     return { cell: cell.axes, seed: cell.config.seed, metrics };
   });
-  return { cells, missing, damaged };
+  const computedBy = new Set(statuses.flatMap(({ entry }) => (entry ? computed(entry.manifest.facts['computed']) : [])));
+  return { cells, missing, damaged, computedBy: [...computedBy].sort() };
+}
+
+/** A worker's `BackendInfo`, as it stands in the manifest; threads change no more than the last bits, and stand there too. */
+function computed(facts: Json | undefined): string[] {
+  if (typeof facts !== 'object' || facts === null) return [];
+  const { name, tensorflow, precision, gpu, packages } = facts as unknown as BackendInfo;
+  const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
+  return [[tensorflow === null ? name : `${name} ${tensorflow}`, precision, gpu ?? 'on the CPU', ...releases].join(', ')];
 }

@@ -71,6 +71,7 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
   onEvent({ type: 'stage-started', stage, log: log.file });
   log.line(`${stage.id} key ${key}${packed === 1 ? '' : `, packed with ${packed - 1} more`}`);
   const seconds = forKind(options.patience?.timeout, stage.kind);
+  const computedOn = stage.descriptor.compute ? backend : null;
   const stop = new AbortController();
   const abort = (): void => stop.abort();
   signal.addEventListener('abort', abort, { once: true });
@@ -95,14 +96,14 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
     }
     const entry = await store.publish(outDir, {
       key, kind: stage.kind, components, files: result.files, volatile: stage.descriptor.volatile ?? [],
-      seconds: result.seconds, backend: components.backend,
+      seconds: result.seconds, backend: computedOn,
       facts: {
         ...options.facts, run: options.runId, stage: stage.id, cell: stage.cell, seed: stage.seed, cpu: stage.resources.cpu,
-        ...(packed === 1 ? {} : { packed }), peak_memory_mb: Math.round(result.peakMemoryMB),
+        ...(packed === 1 ? {} : { packed }), ...(result.computed ? { computed: result.computed } : {}), peak_memory_mb: Math.round(result.peakMemoryMB),
       },
     });
     log.line(`done in ${result.seconds.toFixed(2)} s`);
-    return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds: result.seconds, backend: components.backend };
+    return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds: result.seconds, backend: computedOn };
   };
 
   return {

@@ -22,7 +22,7 @@ export type Assets = ReadonlyMap<string, Asset | null>;
 
 /** What the stage's action key is made of; what a tolerant stage lacks stands there as `missing`. */
 export function keyComponents(stage: PlannedStage, plan: Plan, inputs: { readonly [name: string]: Digest }, assets: { readonly [name: string]: Digest }): KeyComponents {
-  return { kind: stage.kind, code: stage.code, params: stage.params, inputs, assets, backend: stage.descriptor.compute ? plan.backend : null };
+  return { kind: stage.kind, code: stage.code, params: stage.params, inputs, assets, backend: stage.descriptor.compute ? plan.computedBy : null };
 }
 
 /** In the plan's order. */

@@ -5,13 +5,15 @@
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { BackendName, RunContext, StageDescriptor } from '../api.ts';
+import type { BackendInfo } from '../compute/types.ts';
 import { MARK, endChildren, endMarked } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
 
 const home = process.cwd();
 const descriptors = new Map<string, unknown>();
-let backend: BackendName | null = null;
+/** What is loaded. */
+let backend: BackendInfo | null = null;
 /** One for each stage that runs now: one, or a pack. */
 let running: readonly AbortController[] = [];
 /** A stage left processes behind, which were ended: this one may miss them. */
@@ -29,10 +31,9 @@ async function load({ kind, name, module }: PluginModule): Promise<unknown> {
 }
 
 async function ensureBackend(name: BackendName): Promise<void> {
-  if (backend === name) return;
+  if (backend?.name === name) return;
   const { loadBackend } = await import('../compute/backend.ts');
-  await loadBackend(name, { threads: Number(process.env['DOSIMETER_THREADS'] ?? 1) });
-  backend = name;
+  backend = await loadBackend(name, { threads: Number(process.env['DOSIMETER_THREADS'] ?? 1) });
 }
 
 /** What a stage, or a pack of stages of one kind, came to: one promise each. */
@@ -83,7 +84,9 @@ function run(jobs: readonly Job[], signals: readonly AbortSignal[]): readonly Pr
       spent = true;
       send({ type: 'log', member, message: `it left ${left === 1 ? 'a process, which was' : `${left} processes, which were`} ended` });
     }
-    return 'error' in returned ? thrownResult(returned.error) : outputOf(job, returned.value, returned.seconds).catch(thrownResult);
+    if ('error' in returned) return thrownResult(returned.error);
+    const result = await outputOf(job, returned.value, returned.seconds).catch(thrownResult);
+    return result.type === 'done' && job.compute && backend !== null ? { ...result, computed: { ...backend } } : result;
   });
 }
 

@@ -9,9 +9,10 @@ import type { Plan, PlannedStage, StageId } from './types.ts';
 
 /**
  * Every stage the experiment's goals need, each distinct definition once, inputs before what reads them.
+ * @param computedBy the backend as keys name it: with the release of its library, where it has one of its own
  * Faults: unknown stage kinds and plugins, circles, plugins whose `define` throws or returns the wrong shape.
  */
-export function planExperiment(experiment: Experiment, registry: PlanRegistry, backend: BackendName): Result<Plan> {
+export function planExperiment(experiment: Experiment, registry: PlanRegistry, backend: BackendName, computedBy: string = backend): Result<Plan> {
   const diagnostics: Diagnostic[] = [];
   const configs = experiment.cells.map((cell) => cell.config);
   const first = experiment.cells[0];
@@ -57,7 +58,7 @@ export function planExperiment(experiment: Experiment, registry: PlanRegistry, b
     cell,
     stages: Object.fromEntries(Object.entries(use().own[index]!).map(([label, draft]) => [label, ids[draft.index]!])),
   })));
-  return { ok: true, value: { experiment, backend, stages, get cellStages() { return cellStages(); } } };
+  return { ok: true, value: { experiment, backend, computedBy, stages, get cellStages() { return cellStages(); } } };
 }
 
 type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;

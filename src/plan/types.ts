@@ -37,6 +37,8 @@ export interface PlannedStage {
 export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
+  /** The backend as keys name it: with the release of what no code version holds. */
+  readonly computedBy: string;
   /** Inputs before the stages that read them. */
   readonly stages: readonly PlannedStage[];
   /** For each cell, the stage of each kind that belongs to it. */
@@ -50,5 +52,6 @@ export interface KeyComponents {
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: Digest };
   readonly assets: { readonly [name: string]: Digest };
-  readonly backend: BackendName | null;
+  /** `Plan.computedBy`; null for a stage that computes nothing. */
+  readonly backend: string | null;
 }

@@ -5,7 +5,7 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { BuildFailure, Plugin } from 'esbuild';
 import { UserFault } from '../api.ts';
-import type { AnyPlugin, Digest } from '../api.ts';
+import type { AnyPlugin, Digest, StageDescriptor } from '../api.ts';
 import { closureVersions, sha256 } from '../setup/closure.mjs';
 import { cacheDir } from '../setup/paths.mjs';
 import { apiModule, buildDir, scienceModule } from './build.ts';
@@ -30,11 +30,18 @@ function shared(): Plugin {
   };
 }
 
-/** What runs is the plugin's own code, and of this program's science all that it may reach. */
-function withScience({ code, closure, usesScience }: Bundle): Pick<LoadedPlugin, 'code' | 'closure'> {
-  if (!usesScience) return { code, closure };
-  const { science: version } = JSON.parse(readFileSync(join(buildDir(), 'registry.json'), 'utf8')) as RegistryFile;
-  return { code: `sha256:${sha256(JSON.stringify(['dosimeter.with-science/1', code, version]))}` as Digest, closure: { ...closure, 'dosimeter/science': String(version) } };
+/** What runs is the plugin's own code, of this program's science all that it may reach, and what loads the backend for it. */
+function withProgram({ code, closure, usesScience }: Bundle, computes: boolean): Pick<LoadedPlugin, 'code' | 'closure'> {
+  if (!usesScience && !computes) return { code, closure };
+  const versions = JSON.parse(readFileSync(join(buildDir(), 'registry.json'), 'utf8')) as RegistryFile;
+  let version: Pick<LoadedPlugin, 'code' | 'closure'> = { code, closure };
+  for (const part of [...usesScience ? ['science'] as const : [], ...computes ? ['compute'] as const : []]) {
+    version = {
+      code: `sha256:${sha256(JSON.stringify([`dosimeter.with-${part}/1`, version.code, versions[part]]))}` as Digest,
+      closure: { ...version.closure, [`dosimeter/${part}`]: String(versions[part]) },
+    };
+  }
+  return version;
 }
 
 async function bundle(path: string, dir: string): Promise<Bundle> {
@@ -78,7 +85,8 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
     throw new UserFault(`the plugin ${path} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
   }
   const { kind, name } = checkDescriptor(exported, path);
-  return { kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], ...withScience(found), file: path, module: found.module };
+  const computes = kind === 'stage' && (exported as StageDescriptor).compute;
+  return { kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], ...withProgram(found, computes), file: path, module: found.module };
 }
 
 /**

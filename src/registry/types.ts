@@ -44,6 +44,8 @@ export interface RegistryFile {
   readonly format: 1;
   /** Code version of `dosimeter/science`. */
   readonly science?: Digest | null;
+  /** Code version of what loads a backend; a built-in stage that computes has it in its own. */
+  readonly compute?: Digest | null;
   /** Digests of all parts; a plugin's closure names some of them. */
   readonly parts: { readonly [part: string]: string };
   readonly plugins: readonly {

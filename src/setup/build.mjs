@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, write
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
-import { closureVersions, sha256 } from './closure.mjs';
+import { closureVersions, sha256, together } from './closure.mjs';
 import { withLock } from './lock.mjs';
 import { generateTypes } from './generate-types.mjs';
 import { changedSources, describeBuild, readRecord, writeRecord } from './build-record.mjs';
@@ -25,6 +25,12 @@ const EXTERNAL = ['@tensorflow/*', '@huggingface/*', 'esbuild', 'vega', 'vega-*'
 
 /** What plugins from outside may use of the science; its version is part of theirs. */
 const SCIENCE = 'src/science/api.ts';
+
+/** What a worker loads before a stage that computes, our own kernels among it: part of that stage's version, which doesn't import it. */
+const COMPUTE = 'src/compute/load.ts';
+
+/** Parts of the program that have a version beside the plugins'. */
+const PROGRAM = [SCIENCE, COMPUTE];
 
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
 function filesUnder(project, dir) {
@@ -163,10 +169,12 @@ async function writeRegistry(project, dir, versions) {
   /** @type {Map<string, string>} */
   const names = new Map();
   const plugins = [];
-  const descriptors = await loadPlugins(project, dir, [...versions.keys()].filter((source) => source !== SCIENCE));
-  for (const [source, version] of versions) {
-    if (source === SCIENCE) continue;
+  const descriptors = await loadPlugins(project, dir, [...versions.keys()].filter((source) => !PROGRAM.includes(source)));
+  const compute = versions.get(COMPUTE);
+  for (const [source, own] of versions) {
+    if (PROGRAM.includes(source)) continue;
     const plugin = identify(descriptors[source], source);
+    const version = compute && plugin.kind === 'stage' && /** @type {{ compute?: unknown }} */ (descriptors[source]).compute === true ? together(own, compute) : own;
     const key = `${plugin.kind} "${plugin.name}"`;
     const taken = names.get(key);
     if (taken !== undefined) throw new BuildFault(`two plugins are the ${key}: ${taken} and ${source}; rename one of them`);
@@ -175,7 +183,7 @@ async function writeRegistry(project, dir, versions) {
     plugins.push({ ...plugin, code: version.code, closure: [...version.closure.keys()] });
   }
   const file = join(dir, 'registry.json');
-  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify({ format: 1, science: versions.get(SCIENCE)?.code ?? null, parts, plugins }));
+  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify({ format: 1, science: versions.get(SCIENCE)?.code ?? null, compute: compute?.code ?? null, parts, plugins }));
   renameSync(`${file}.${process.pid}.tmp`, file);
 }
 
@@ -228,7 +236,7 @@ export async function build(project, { force = false } = {}) {
       const started = Date.now();
       const { plugins, all } = entryPoints(project);
       const [{ metafile, outputFiles }] = await Promise.all([bundle(project, all, plugins), generateTypes(project)]);
-      const versions = await closureVersions(metafile, existsSync(join(project, SCIENCE)) ? [...plugins, SCIENCE] : plugins, { root: project, transform: esbuild.transform });
+      const versions = await closureVersions(metafile, [...plugins, ...PROGRAM.filter((source) => metafile.inputs[source] !== undefined)], { root: project, transform: esbuild.transform });
       const name = writeBuild(project, outputFiles, versions, plugins);
       if (!existsSync(join(dist, name, 'registry.json'))) await writeRegistry(project, join(dist, name), versions);
       const record = describeBuild(project, name, Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules/') && !path.startsWith('virtual:')));

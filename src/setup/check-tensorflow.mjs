@@ -1,4 +1,4 @@
-/** Exit code 0 if TensorFlow loads here and multiplies right. Plain JavaScript: it runs before anything is built. */
+/** Exit code 0 if TensorFlow loads here and multiplies right; its release is the last line. Plain JavaScript: it runs before anything is built. */
 import util from 'node:util';
 
 // tfjs-node 4.22 calls it, and Node 24 has removed it.
@@ -8,3 +8,4 @@ const tf = await import('@tensorflow/tfjs-node-gpu');
 const [a, b] = [tf.tensor2d([[1, 2], [3, 4]]), tf.tensor2d([[5, 6], [7, 8]])];
 const product = Array.from(tf.matMul(a, b).dataSync());
 if (product.join() !== '19,22,43,50') throw new Error(`[1 2; 3 4][5 6; 7 8] came out as ${product.join(' ')}`);
+console.log(`TensorFlow ${/** @type {{ binding: { TF_Version: string } }} */ (/** @type {unknown} */ (tf.backend())).binding.TF_Version}`);

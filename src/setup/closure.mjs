@@ -79,8 +79,20 @@ export async function closureVersions(metafile, entries, { root, transform, skip
     }
     for (const path of sources) if (!digests.has(path)) digests.set(path, digestOf(path));
     const parts = await Promise.all([...sources].map(async (path) => /** @type {const} */ ([path, await digests.get(path) ?? ''])));
-    const closure = new Map([...parts, ...packages].sort(([a], [b]) => (a < b ? -1 : 1)));
-    result.set(entry, { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure });
+    result.set(entry, versionOf([...parts, ...packages]));
   }
   return result;
+}
+
+/** @param {readonly (readonly [part: string, digest: string])[]} parts each once @returns {{ code: string, closure: Map<string, string> }} */
+function versionOf(parts) {
+  const closure = new Map([...parts].sort(([a], [b]) => (a < b ? -1 : 1)));
+  return { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure };
+}
+
+/** The version of code that executes together. @param {{ closure: ReadonlyMap<string, string> }} a @param {{ closure: ReadonlyMap<string, string> }} b */
+export function together(a, b) {
+  // Each may reach other releases of one package.
+  const both = (/** @type {string} */ one, /** @type {string} */ other) => [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
+  return versionOf([...new Map([...a.closure, ...[...b.closure].map(([part, digest]) => /** @type {const} */ ([part, both(a.closure.get(part) ?? digest, digest)]))])]);
 }

@@ -91,12 +91,13 @@ function install(binary, libraries) {
   renameSync(`${LIBRARIES_LINK}.tmp`, LIBRARIES_LINK);
 }
 
-/** Loads the installed binding in a process of its own and multiplies. @param {string} log */
+/** Loads the installed binding in a process of its own and multiplies. @param {string} log @returns the release that was loaded */
 async function check(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
   if (await run(process.execPath, [script], { log, env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' } }) !== 0) {
     throw new SetupFault(`TensorFlow was built but does not run here (${log})`, 'npm run setup', tail(log));
   }
+  return /^TensorFlow (\S+)$/m.exec(tail(log))?.[1] ?? 'of an unknown release';
 }
 
 /**
@@ -112,7 +113,8 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
   const recipe = createHash('sha256').update(JSON.stringify([
     RECIPE, TFJS_PACKAGE.version, NAPI, process.platform, process.arch, want.variant, wheels?.map((wheel) => wheel.sha256), own,
   ])).digest('hex').slice(0, 16);
-  if (stamp?.recipe === recipe && stamp.tensorflow !== null && existsSync(BINDING) && existsSync(join(LIBRARIES_LINK, 'libtensorflow_framework.so.2'))) {
+  // One's own may have become another release in its place: it is asked again.
+  if (own === null && stamp?.recipe === recipe && stamp.tensorflow !== null && existsSync(BINDING) && existsSync(join(LIBRARIES_LINK, 'libtensorflow_framework.so.2'))) {
     return stamp;
   }
   const facts = /** @type {const} */ ({
@@ -143,10 +145,10 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
       }
       say('installing the binding and multiplying two matrices with it');
       install(binary, libraries);
-      await check(join(log, 'check.log'));
+      const release = await check(join(log, 'check.log'));
       /** @type {Stamp} */
       const done = {
-        ...facts, recipe, libraries, tensorflow: own === null ? TENSORFLOW : 'own', wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
+        ...facts, recipe, libraries, tensorflow: release, wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
       };
       writeStamp(done);
       return done;

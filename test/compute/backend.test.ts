@@ -40,8 +40,8 @@ test('a deep probe agrees with the shallow one on a machine that is set up', asy
 });
 
 test('the best backend is chosen, or the one that is asked for', async () => {
-  assert.is(await chooseBackend(), available[0]);
-  assert.is(await chooseBackend('cpu'), 'cpu');
+  assert.is((await chooseBackend()).name, available[0]);
+  assert.is((await chooseBackend('cpu')).name, 'cpu');
 });
 
 test('a backend that can not be had is the user\'s fault, with the way out', async () => {
@@ -109,6 +109,8 @@ if (available.includes('tensorflow')) {
   test('TensorFlow says which it is, and its threads can not be changed later', async () => {
     const info = await loadBackend('tensorflow', { threads: 1 });
     assert.match(info.tensorflow ?? '', /^\d+\.\d+\.\d+/);
+    // What keys are made of is what is loaded.
+    assert.match((await chooseBackend('tensorflow')).version, new RegExp(`^tensorflow ${info.tensorflow!.replaceAll('.', '\\.')} \\((cpu|cuda|own)\\)$`));
     try {
       await loadBackend('tensorflow', { threads: 7 });
       assert.unreachable();

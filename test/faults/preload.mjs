@@ -12,11 +12,12 @@ const { DISK_FULL, CLOCK, PEAK } = process.env;
 if (DISK_FULL !== undefined && isMainThread) {
   let left = Number(DISK_FULL);
   const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (/** @type {unknown} */ (fs));
-  // A file that is appended to the terminal is on no disk.
-  for (const name of ['writeFileSync', 'appendFileSync', 'mkdirSync', 'copyFileSync']) {
+  for (const name of ['writeFileSync', 'appendFileSync', 'writeSync', 'openSync', 'mkdirSync', 'renameSync', 'copyFileSync']) {
     const original = /** @type {(...args: unknown[]) => unknown} */ (wrapped[name]);
     wrapped[name] = (...args) => {
-      if (--left < 0) throw Object.assign(new Error(`ENOSPC: no space left on device, write '${String(args[0])}'`), { code: 'ENOSPC', errno: -28, syscall: 'write' });
+      // What is opened to be read needs no room, and the terminal is on no disk.
+      const free = (name === 'openSync' && (args[1] === undefined || /^r/.test(String(args[1])))) || (name === 'writeSync' && Number(args[0]) <= 2);
+      if (!free && --left < 0) throw Object.assign(new Error(`ENOSPC: no space left on device, write '${String(args[0])}'`), { code: 'ENOSPC', errno: -28, syscall: 'write' });
       return original(...args);
     };
   }

@@ -55,6 +55,25 @@ test('a dynamic import counts as code that is executed', ({ project }) => {
   assert.is.not(versions(project).first, before.first);
 });
 
+test('what loads a backend, packages included, is part of the version of a stage that computes, and of no other', ({ project }) => {
+  for (const [name, compute] of [['computes', true], ['counts', false]] as const) {
+    project.write(`plugins/stages/${name}.ts`, `import { defineStage } from '../../src/api.ts';\nexport default defineStage({ name: '${name}', summary: 'S.', compute: ${compute}, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => undefined });\n`);
+  }
+  const release = (version: string): void => { project.write('node_modules/vega-fake/package.json', JSON.stringify({ name: 'vega-fake', version, type: 'module', main: 'index.js' })); };
+  release('1.0.0');
+  project.write('node_modules/vega-fake/index.js', 'export const fake = 1;\n');
+  project.write('src/compute/load.ts', 'export const kernel = 1;\nexport const load = () => import(\'vega-fake\');\n');
+  project.write('src/execute/worker.ts', 'void import(\'../compute/load.ts\');\n');
+  const before = versions(project);
+  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')!.closure, ['npm:vega-fake', 'plugins/stages/computes.ts', 'src/api.ts', 'src/compute/load.ts']);
+  const unlike = (after: { readonly [name: string]: string }): string[] => Object.keys(before).filter((name) => after[name] !== before[name]);
+  release('1.0.1');
+  assert.equal(unlike(versions(project)), ['computes']);
+  release('1.0.0');
+  project.write('src/compute/load.ts', 'export const kernel = 2;\nexport const load = () => import(\'vega-fake\');\n');
+  assert.equal(unlike(versions(project)), ['computes']);
+});
+
 for (const [how, external] of [['bundled', false], ['imported at run time', true]] as const) {
   test(`a package's version, and its dependencies' versions, count: ${how}`, ({ project }) => {
     const name = external ? 'vega-fake' : 'fake';

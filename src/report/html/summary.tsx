@@ -1,6 +1,6 @@
 /** The first screen: the question, what may be said, the facts that every number depends on, and the findings. */
 import type { JSX } from 'preact';
-import type { StageFacts } from '../../api.ts';
+import type { JsonObject, StageFacts } from '../../api.ts';
 import { distinct, type Condition } from '../conditions.ts';
 import type { Finding, FindingRow, Standing } from '../findings.ts';
 import { cut, formatSeconds, list, plural } from '../format.ts';
@@ -24,13 +24,15 @@ export function Header({ input, conditions, standing }: Omit<SummaryProps, 'find
   const empty = distinct(conditions.filter(({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0)).map(({ attackLabel }) => attackLabel));
   const seconds = input.stages.reduce((sum, stage) => sum + (Number.isFinite(stage.seconds) ? stage.seconds : 0), 0);
   const sources = Object.entries(input.sources);
+  // Every result of this run was computed by one release: it is in their keys.
+  const backend = (input.environment['backend'] ?? {}) as JsonObject;
   const facts: readonly (readonly [string, string])[] = [
     ['Seeds', `n = ${seeds.length}${seeds.length <= 8 ? ` (${seeds.join(', ')})` : ''}`],
     ['Failed seeds', failedCells.length === 0 ? '0' : `${failedSeeds.length} of ${seeds.length} seeds, in ${plural(failedCells.length, 'cell')}`],
     ...(empty.length === 0 ? [] : [['Poisoned nothing', `${list(empty)}: a dose of zero rows`] as const]),
     ['Cells', `${input.cells.length.toLocaleString('en')} (${plural(conditions.length, 'condition')} × seeds)`],
-    ['Backend', input.backends.length === 0 ? 'none recorded' : list(input.backends)],
-    ['Precision', 'float32 (spectra in float64)'],
+    ['Backend', input.backends.length === 0 ? 'none recorded' : list(input.backends.map((name) => (name === backend['name'] ? String(backend['version'] ?? name) : name)))],
+    ['Precision', `${String(backend['precision'] ?? 'float32')} (spectra in float64)`],
     ...sources.filter(([role]) => role !== 'validation data').map(([role, source]): [string, string] => [role === 'model' ? 'Model' : 'Data', String(source['source'] ?? 'unknown')]),
     ['Compute time', formatSeconds(seconds)],
   ];
