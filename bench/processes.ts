@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 export const benchDir = dirname(fileURLToPath(import.meta.url));
@@ -50,4 +51,48 @@ export function measure<T>(command: string, args: readonly string[], job: unknow
 
 /** One of bench/own/*.ts, under the same loader as the benches themselves. */
 export const measureOwn = <T>(script: string, job: unknown, env: Readonly<Record<string, string>>): Promise<T> =>
-  measure<T>(process.execPath, ['--import', 'tsx', join(benchDir, 'own', script)], job, env);
+  measure<T>(process.execPath, ownScript(script), job, env);
+
+/** Arguments to Node that run one of bench/own/*.ts. */
+export const ownScript = (script: string): readonly string[] => ['--import', 'tsx', join(benchDir, 'own', script)];
+
+/** A process that has warmed up and works when it is its turn. */
+export interface Player<Turn, End> {
+  /** One turn, from now to its end. */
+  turn(): Promise<Turn>;
+  /** What it says after its last turn; the process has ended by then. */
+  readonly end: Promise<End>;
+}
+
+/**
+ * Starts `command` with `job` on the first line of its standard input, and waits until it prints its first line: it is
+ * ready. For each further line that it is sent it takes a turn and prints a line; after its last one it prints the end.
+ */
+export async function openPlayer<Turn, End>(command: string, args: readonly string[], job: unknown, env: Readonly<Record<string, string>> = {}): Promise<Player<Turn, End>> {
+  const child = spawn(command, [...args], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const ended = new Promise<void>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => { if (code === 0) resolve(); else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`)); });
+  });
+  ended.catch(() => undefined); // whoever reads the next line hears of it
+  const next = async <T>(): Promise<T> => {
+    const { value, done } = await lines.next() as IteratorResult<string, undefined>;
+    if (done !== true) return JSON.parse(value) as T;
+    await ended;
+    throw new Error(`${command} ${args.join(' ')} ended before its last turn`);
+  };
+  child.stdin.write(`${JSON.stringify(job)}\n`);
+  await next();
+  let over: () => void;
+  const end = new Promise<void>((resolve) => { over = resolve; }).then(() => next<End>()).then(async (result) => { await ended; return result; });
+  return {
+    turn: async () => {
+      child.stdin.write('turn\n');
+      const taken = await next<Turn & { readonly last: boolean }>();
+      if (taken.last) { child.stdin.end(); over(); }
+      return taken;
+    },
+    end,
+  };
+}

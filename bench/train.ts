@@ -1,43 +1,24 @@
 /**
- * Training and evaluation against PyTorch + PEFT: MiniLM, SST-2 rows in the same order, both sides warmed up, in turn.
- * The losses of both sides are compared too: a fast wrong step would be worth nothing.
+ * Training and evaluation against PyTorch + PEFT: MiniLM, SST-2 rows in the same order from the same weights, both sides
+ * warmed up, taking turns. The losses of both sides are compared, too: a fast wrong step would be worth nothing.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { randomStream } from '../src/random/random.ts';
 import { findModelDir } from '../src/data/model-folder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { makeClaim, median, type Claim } from './claims.ts';
-import { measure, measureOwn, peerPython, benchDir } from './processes.ts';
 import { benchModel, sst2 } from './inputs.ts';
-import { join } from 'node:path';
-
-export interface TrainJob {
-  readonly model: string;
-  readonly mode: 'lora' | 'full' | 'evaluate';
-  readonly rank: number;
-  readonly alpha: number;
-  readonly threads: number;
-  readonly batch_size: number;
-  readonly learning_rate: number;
-  readonly warmup: number;
-  readonly steps: number;
-  readonly rows: readonly { readonly ids: readonly number[]; readonly label: number }[];
-  readonly head: readonly (readonly number[])[];
-  readonly backend?: 'tensorflow' | 'wasm';
-}
-
-export interface TrainResult {
-  readonly losses: readonly number[];
-  readonly seconds: number;
-  readonly examples_per_second: number;
-  readonly peak_memory_mb: number;
-  readonly versions: Readonly<Record<string, string>>;
-}
+import { benchDir, openPlayer, ownScript, peerPython, type Player } from './processes.ts';
+import { cellRows, writeStart, type CellPlan, type TrainCell, type TrainJob, type TrainResult, type TrainTurn } from './train-job.ts';
 
 interface Case {
   readonly mode: TrainJob['mode'];
   readonly batch: number;
   readonly threads: number;
-  readonly goal: number;
+  readonly goal?: number;
+  readonly backend?: TrainJob['backend'];
 }
 
 const cases: readonly Case[] = [
@@ -47,42 +28,118 @@ const cases: readonly Case[] = [
   { mode: 'lora', batch: 32, threads: 2, goal: 1.0 },
   { mode: 'full', batch: 8, threads: 1, goal: 1.2 },
   { mode: 'evaluate', batch: 32, threads: 1, goal: 1.5 },
+  { mode: 'lora', batch: 8, threads: 1, backend: 'wasm' },
 ];
 
-/** Yields a claim as each case is done. */
-export async function* bench({ rounds = 3 }: { readonly rounds?: number } = {}): AsyncGenerator<Claim> {
+const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
+/** Two ranks, two variances, two poison rates, each with a seed of its own. */
+const grid: readonly CellPlan[] = [0, 0.1].flatMap((poison) => [4, 16].flatMap((rank) => ['1/(3d)', '1/d'].map((variance): CellPlan => ({ rank, alpha: rank, variance, poison, seed: 0 }))))
+  .map((plan, seed) => ({ ...plan, seed }));
+
+type Side = readonly Player<TrainTurn, TrainResult>[];
+
+const env = (threads: number): Record<string, string> => ({ TF_NUM_INTRAOP_THREADS: String(threads), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(threads) });
+const own = (jobs: readonly TrainJob[]): Promise<Side> => Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(process.execPath, ownScript('train.ts'), job, env(job.threads))));
+const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
+  const python = peerPython();
+  return Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(python, [join(benchDir, 'peers', 'train_peft.py')], job, env(job.threads))));
+};
+
+interface Outcome {
+  /** Median over the turns. */
+  readonly rate: number;
+  readonly results: readonly TrainResult[];
+}
+
+/** The sides take turns, so that a drift of the machine's speed meets all; what a side consists of works at once. */
+async function contest(sides: readonly Side[], { rounds }: TrainJob, examples: number): Promise<Outcome[]> {
+  const rates: number[][] = sides.map(() => []);
+  for (let round = 0; round < rounds; round++) {
+    for (const [i, side] of sides.entries()) {
+      const turns = await Promise.all(side.map((player) => player.turn()));
+      rates[i]!.push(examples / Math.max(...turns.map(({ seconds }) => seconds)));
+    }
+  }
+  return Promise.all(sides.map(async (side, i) => ({ rate: median(rates[i]!), results: await Promise.all(side.map(({ end }) => end)) })));
+}
+
+const STEPS_COMPARED = 50;
+
+/** Throws where the losses of the same cells differ. */
+function compare(name: string, a: Outcome, b: Outcome): void {
+  const [left, right] = [a, b].map(({ results }) => results.flatMap(({ losses }) => losses)) as [number[][], number[][]];
+  left.forEach((losses, k) => losses.slice(0, STEPS_COMPARED).forEach((loss, step) => {
+    const gap = Math.abs(loss - right[k]![step]!);
+    if (!(gap < 1e-3)) throw new Error(`${name}: the losses of cell ${k + 1} differ by ${gap} at step ${step + 1}`);
+  }));
+}
+
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+interface Inputs {
+  readonly base: Pick<TrainJob, 'model' | 'texts' | 'head' | 'warmup' | 'rounds'>;
+  /** @param shuffled by the cell's own seed; else the rows stand in file order */
+  readonly cell: (plan: CellPlan, shuffled: boolean) => Promise<TrainCell>;
+}
+
+async function soloClaims({ mode, batch, threads, goal, backend = 'tensorflow' }: Case, { base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
+  const lora = await cell(one, false);
+  const job: TrainJob = {
+    ...base, mode, backend, threads, batch_size: batch, learning_rate: mode === 'full' ? 3e-6 : 3e-5, steps: quick ? 2 : backend === 'wasm' ? 4 : batch === 8 ? 24 : 8,
+    cells: [mode === 'lora' ? lora : { ...lora, adapter: null }],
+  };
+  const [sideOwn, sidePeer] = await Promise.all([own([job]), peer([{ ...job, backend: 'tensorflow' }])]);
+  const [mine, theirs] = await contest([sideOwn, sidePeer], job, job.steps * batch) as [Outcome, Outcome];
+  const what = { lora: 'LoRA r 8', full: 'full fine-tuning', evaluate: 'evaluation' }[mode];
+  const name = `${what}, batch ${batch}, ${threads} thread${threads === 1 ? '' : 's'}${backend === 'wasm' ? ', WebAssembly' : ''}`;
+  compare(name, mine, theirs);
+  const { versions, operations, peak_memory_mb: memory } = theirs.results[0]!, [result] = mine.results, label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
+  return [
+    makeClaim('train', { claim: name, unit: 'examples/s', sense: 'rate', peer: label, value: mine.rate, peerValue: theirs.rate, ...(goal === undefined ? {} : { goal }) }),
+    ...(mode === 'evaluate' || backend === 'wasm' ? [] : [makeClaim('train', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', goal: 1 / 1.2, peer: label, value: result!.peak_memory_mb, peerValue: memory })]),
+    ...(threads > 1 || result!.operations === null ? [] : [makeClaim('train', { claim: `${name}: operations a step`, unit: 'operations', sense: 'cost', peer: label, value: result!.operations, peerValue: operations! })]),
+  ];
+}
+
+/** Eight cells on two cores: two workers of ours with a pack of four each, as `dosimeter run` places them. */
+async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
+  const cells: TrainCell[] = [];
+  for (const plan of grid) cells.push(await cell(plan, true));
+  const job: TrainJob = { ...base, mode: 'lora', backend: 'tensorflow', threads: 1, batch_size: 8, learning_rate: 3e-5, steps: quick ? 1 : 8, cells };
+  const halves = [cells.slice(0, 4), cells.slice(4)].map((half): TrainJob => ({ ...job, cells: half }));
+  const sides = await Promise.all([own(halves), peer(halves), peer([{ ...job, threads: 2 }])]);
+  const [mine, processes, threads] = await contest(sides, job, cells.length * job.steps * job.batch_size) as [Outcome, Outcome, Outcome];
+  compare('grid', mine, processes);
+  compare('grid', mine, threads);
+  const { versions } = threads.results[0]!, label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
+  const best = Math.max(processes.rate, threads.rate), claim = 'grid of 8 LoRA cells, batch 8, 2 cores';
+  const against = (way: string, { rate }: Outcome): Claim => makeClaim('train', {
+    claim: `${claim}, against ${way}`, unit: 'examples/s', sense: 'rate', peer: `${label}, ${way}`, value: mine.rate, peerValue: rate, ...(rate === best ? { goal: 2.5 } : {}),
+  });
+  const operations = (outcome: Outcome): number => sum(outcome.results.map((result) => result.operations!));
+  return [
+    against('2 processes of 1 thread', processes),
+    against('one after another on 2 threads', threads),
+    makeClaim('train', { claim: `${claim}: operations a step of all`, unit: 'operations', sense: 'cost', peer: label, value: operations(mine), peerValue: operations(processes) }),
+  ];
+}
+
+/** Yields a claim as each case is done. `quick` shows that all of it works; its numbers say nothing. */
+export async function* bench({ rounds = 3, quick = false }: { readonly rounds?: number; readonly quick?: boolean } = {}): AsyncGenerator<Claim> {
   const model = await findModelDir(await benchModel());
   const tokenizer = await openTokenizer(model);
-  const rows = (await sst2('train', 512)).map(({ text, label }) => ({ ids: [...tokenizer.encode(text, undefined, 128).ids], label }));
+  const rows = await sst2('train', 512), labels = rows.map(({ label }) => label);
   const stream = randomStream(0, 'bench', 'head');
   const head = [0, 1].map(() => Array.from({ length: 384 }, () => stream.normal() * 0.02));
-  const python = peerPython();
-  for (const { mode, batch, threads, goal } of cases) {
-    const steps = batch === 8 ? 24 : 8;
-    const job: TrainJob = { model, mode, rank: 8, alpha: 16, threads, batch_size: batch, learning_rate: mode === 'full' ? 3e-6 : 3e-5, warmup: 4, steps, rows, head };
-    const env = { TF_NUM_INTRAOP_THREADS: String(threads), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(threads) };
-    const own: TrainResult[] = [], peer: TrainResult[] = [];
-    for (let round = 0; round < rounds; round++) { // in turn, so that a drift of the machine's speed meets both
-      own.push(await measureOwn<TrainResult>('train.ts', job, env));
-      peer.push(await measure<TrainResult>(python, [join(benchDir, 'peers', 'train_peft.py')], job, env));
-    }
-    // LoRA draws its own A on each side: with B = 0 the first loss must agree; full fine-tuning and evaluation agree throughout.
-    const compared = mode === 'lora' ? 1 : own[0]!.losses.length;
-    for (let i = 0; i < compared; i++) {
-      const gap = Math.abs(own[0]!.losses[i]! - peer[0]!.losses[i]!);
-      if (!(gap < 1e-3)) throw new Error(`${mode}: the losses differ by ${gap} at step ${i + 1}`);
-    }
-    const name = `${mode === 'lora' ? 'LoRA r 8' : mode === 'full' ? 'full fine-tuning' : 'evaluation'}, batch ${batch}, ${threads} thread${threads === 1 ? '' : 's'}`;
-    const versions = peer[0]!.versions, label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
-    yield makeClaim('train', {
-      claim: name, unit: 'examples/s', sense: 'rate', goal, peer: label,
-      value: median(own.map((r) => r.examples_per_second)), peerValue: median(peer.map((r) => r.examples_per_second)),
-    });
-    if (mode !== 'evaluate') {
-      yield makeClaim('train', {
-        claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', goal: 1 / 1.2, peer: label,
-        value: Math.max(...own.map((r) => r.peak_memory_mb)), peerValue: Math.max(...peer.map((r) => r.peak_memory_mb)),
-      });
-    }
+  const folder = await mkdtemp(join(tmpdir(), 'dosimeter-bench-'));
+  const inputs: Inputs = {
+    base: { model, head, texts: rows.map(({ text }) => [...tokenizer.encode(text, undefined, 128).ids]), warmup: quick ? 2 : 4, rounds: quick ? 1 : rounds },
+    cell: async (plan, shuffled) => ({ adapter: await writeStart(join(folder, JSON.stringify(plan).replace(/[^\w.]+/g, '-')), model, plan, head), rows: cellRows(labels, plan, shuffled) }),
+  };
+  try {
+    yield* await gridClaims(inputs, quick);
+    for (const one of cases) yield* await soloClaims(one, inputs, quick);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,76 @@
+/** What each side of the training bench is told, and tells. Rows, order, labels and starting weights are the bench's: both sides have the same. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { randomStream } from '../src/random/random.ts';
+import { bert } from '../src/science/nn/bert.ts';
+import { readConfig } from '../src/science/nn/head.ts';
+import { lora } from '../src/science/nn/lora.ts';
+import type { HostTensor } from '../src/science/nn/types.ts';
+
+export interface TrainCell {
+  /** A PEFT folder that the cell starts from, its head included; null but for LoRA. */
+  readonly adapter: string | null;
+  /** In the order of training, from the start again when they are through. */
+  readonly rows: readonly { readonly index: number; readonly label: number }[];
+}
+
+export interface TrainJob {
+  readonly model: string;
+  readonly mode: 'lora' | 'full' | 'evaluate';
+  readonly backend: 'tensorflow' | 'wasm';
+  readonly threads: number;
+  readonly batch_size: number;
+  readonly learning_rate: number;
+  /** Steps of each cell before the first turn, in each turn, and how many turns. */
+  readonly warmup: number;
+  readonly steps: number;
+  readonly rounds: number;
+  /** Token ids. */
+  readonly texts: readonly (readonly number[])[];
+  /** The classifier's weight where no adapter folder holds it; its bias is 0. (2, h) */
+  readonly head: readonly (readonly number[])[];
+  readonly cells: readonly TrainCell[];
+}
+
+export interface TrainTurn {
+  readonly seconds: number;
+  readonly last: boolean;
+}
+
+export interface TrainResult {
+  /** By cell and step. */
+  readonly losses: readonly (readonly number[])[];
+  /** Tensor operations of one step, all cells together. */
+  readonly operations: number | null;
+  readonly peak_memory_mb: number;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+export interface CellPlan {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly variance: string;
+  /** Share of the rows whose label is flipped. */
+  readonly poison: number;
+  readonly seed: number;
+}
+
+const flat = (values: readonly (readonly number[])[]): HostTensor => ({ shape: [values.length, values[0]!.length], data: Float32Array.from(values.flat()) });
+
+/** Writes an adapter as `dosimeter` starts it (A drawn, B = 0) with this head, as PEFT has it. */
+export async function writeStart(dir: string, model: string, { rank, alpha, variance, seed }: CellPlan, head: TrainJob['head']): Promise<string> {
+  const config = bert.parseConfig(await readConfig(model), 2), linears = bert.linears(config), parameters = bert.parameters(config);
+  const adapter = await lora.create({ rank, alpha, targets: 'all-linear', init: { distribution: 'uniform', variance } }, { architecture: bert, linears, parameters });
+  const tensors = new Map<string, HostTensor>([...adapter.initial(seed), ['classifier.weight', flat(head)], ['classifier.bias', { shape: [2], data: new Float32Array(2) }]]);
+  await mkdir(dir, { recursive: true });
+  await adapter.save(dir, { architecture: bert, modelDir: model, classes: ['negative', 'positive'], parameters, changed: [], read: async (name) => tensors.get(name)! });
+  return join(dir, 'adapter');
+}
+
+/** A cell's rows: shuffled by its seed where `shuffled`, some labels flipped. */
+export function cellRows(labels: readonly number[], { poison, seed }: CellPlan, shuffled: boolean): TrainCell['rows'] {
+  const stream = randomStream(seed, 'bench', 'poison');
+  const flipped = labels.map((label) => stream.uniform() < poison ? 1 - label : label);
+  const order = shuffled ? [...randomStream(seed, 'bench', 'order').permutation(labels.length)] : labels.map((_, i) => i);
+  return order.map((index) => ({ index, label: flipped[index]! }));
+}
