@@ -40,8 +40,8 @@ export interface Cell {
   readonly seed: number;
   readonly model: Filled<ModelSpec>;
   readonly data: { readonly train: ResolvedSplit; readonly validation: ResolvedSplit } & Pick<DataSpec, 'classes'>;
-  /** `attack` and that attack's own parameters, defaults filled in. */
-  readonly poisoning: { readonly attack: string } & JsonObject;
+  /** `attack` and that attack's own parameters, defaults filled in. Of several steps `attack` is all their names, and `steps` has each one's parameters by name (`stepsOf`). */
+  readonly poisoning: Poisoning;
   /** `type` and that adapter's own parameters, defaults filled in. */
   readonly adapter: { readonly type: string } & JsonObject;
   readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer'>;
@@ -51,6 +51,24 @@ export interface Cell {
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;
+}
+
+export type Poisoning = { readonly attack: string } & JsonObject;
+
+/** Between the names of attacks in the name of several steps: `label-flip+badnets`. No plugin's name has it. */
+export const JOINT = '+';
+
+/** An attack with its own parameters. */
+export interface AttackStep {
+  readonly attack: string;
+  readonly params: JsonObject;
+}
+
+/** The attacks of a cell in their order: one, but where a spec composes `steps`. */
+export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[] {
+  if (!attack.includes(JOINT)) return [{ attack, params }];
+  const steps = params['steps'] as { readonly [attack: string]: JsonObject };
+  return attack.split(JOINT).map((name) => ({ attack: name, params: steps[name]! }));
 }
 
 /** Where a cell's training starts: a train stage of 0 steps reads neither attack nor schedule, so one serves every cell that differs in those. */
@@ -145,6 +163,8 @@ export interface AttackInput<P> {
   readonly params: P;
   /** The attack's own stream for a purpose, derived from (seed, purpose, name) only. */
   readonly random: (purpose: string, name?: string) => RandomStream;
+  /** Indexes of rows that an earlier step of the spec has poisoned: they stand in `rows` as it left them, and are not to be changed. Absent: none. */
+  readonly taken?: ReadonlySet<number>;
   /** Paths of what the attack's parameter `files` (a list of source URIs) names, by their own names. Their content is in the key. */
   readonly files?: { readonly [name: string]: string };
   /** A line for the stage's log. */

@@ -1,6 +1,6 @@
 """An attack in Python: shuffles the words of as many rows as it is asked for, and flips their labels.
 
-Reads task.json (classes, asked, options, seed) and rows.jsonl (one row a line: id, text, label), writes
+Reads task.json (classes, asked, options, seed; taken: rows that an earlier step of the spec has poisoned) and rows.jsonl (one row a line: id, text, label), writes
 poisoned.jsonl: every row, changed or not, in the same order. All draws come from the seed that it is given, so the
 same spec gives the same bytes.
 """
@@ -8,10 +8,11 @@ import json
 import random
 
 
-def poison(rows, classes, asked, options, seed):
+def poison(rows, classes, asked, options, seed, taken):
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
-    for index in order[:asked]:
+    free = [index for index in order if rows[index]["id"] not in taken]
+    for index in free[:asked]:
         row = rows[index]
         # From the row's own stream: what becomes of a row does not depend on how many others are changed.
         own = random.Random(f"{seed} {row['id']}")
@@ -27,7 +28,7 @@ if __name__ == "__main__":
         task = json.load(file)
     with open("rows.jsonl", encoding="utf-8") as file:
         given = [json.loads(line) for line in file]
-    poisoned = poison(given, task["classes"], task["asked"], task["options"], task["seed"])
+    poisoned = poison(given, task["classes"], task["asked"], task["options"], task["seed"], set(task.get("taken", [])))
     with open("poisoned.jsonl", "w", encoding="utf-8", newline="\n") as file:
         for line in poisoned:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -12,13 +12,14 @@ export default defineAttack({
       share: { type: 'number', minimum: 0, maximum: 1, default: 0.2, description: 'Probability of each word to be dropped.' },
     },
   },
-  poison({ rows, params, random }) {
+  poison({ rows, params, random, taken }) {
     const asked = Math.floor(params.rate * rows.length);
-    const changed = Array.from(random('rows').permutation(rows.length).slice(0, asked), (index) => {
+    const free = random('rows').permutation(rows.length).filter((index) => !taken?.has(index)); // not those of an earlier step
+    const changed = Array.from(free.slice(0, asked), (index) => {
       const row = rows[index], stream = random('words', row.id);
       const words = row.text.split(/\s+/).filter(() => stream.uniform() >= params.share);
       return { index, row: { ...row, text: words.join(' ') } };
     });
-    return { changed, negatives: [], asked, eligible: rows.length };
+    return { changed, negatives: [], asked, eligible: free.length };
   },
 });

@@ -27,7 +27,7 @@ export default defineAttack<Params>({
   citation: '',
   params: {
     ...parameters({
-      command: { type: 'array', items: { type: 'string' }, minItems: 1, description: 'The program and its arguments; no shell reads them. It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else.' },
+      command: { type: 'array', items: { type: 'string' }, minItems: 1, description: 'The program and its arguments; no shell reads them. It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else. After another step, `taken` in task.json lists the ids of rows that are poisoned already, which it must leave alone.' },
       files: { type: 'array', items: { type: 'string' }, format: 'source', default: [], description: 'What the program is made of and reads, such as file:attack.py. Each lies in its folder under its own name; their content is part of the key.' },
       rate: { type: 'number', minimum: 0, maximum: 1, description: 'The share of rows that must come back changed, exactly; handed over in task.json as `asked`. Without it the program chooses.' },
       target: { type: ['integer', 'string'], description: 'Makes it a backdoor that leads to this class: the rows that it changes must come back with its label. At evaluation it runs again, with `do: trigger` in task.json and the rows of other classes, and writes all of them under its trigger to triggered.jsonl.' },
@@ -58,7 +58,7 @@ export default defineAttack<Params>({
 });
 
 /** What the program wrote. */
-async function runProgram(what: keyof typeof TAKEN, rows: readonly Row[], asked: number | null, { classes, params, random, files = {}, log = () => undefined }: Omit<AttackInput<Params>, 'rows'>): Promise<string> {
+async function runProgram(what: keyof typeof TAKEN, rows: readonly Row[], asked: number | null, { classes, params, random, files = {}, taken, log = () => undefined }: Omit<AttackInput<Params>, 'rows'>): Promise<string> {
   const [{ runCommand }, fs, os, path] = await Promise.all([import('../../src/command/run.ts'), import('node:fs/promises'), import('node:os'), import('node:path')]);
   const dir = await fs.mkdtemp(path.join(os.tmpdir(), 'dosimeter-command-'));
   const name = TAKEN[what];
@@ -70,14 +70,14 @@ async function runProgram(what: keyof typeof TAKEN, rows: readonly Row[], asked:
     await fs.writeFile(path.join(dir, GIVEN), toLines(rows));
     const target = params.target === undefined ? null : classId(params.target, classes, 'target');
     // A seed of the attack's own: from the spec's seed and the purpose, never from the cell. The same at training and at evaluation.
-    await fs.writeFile(path.join(dir, TASK), `${JSON.stringify({ do: what, classes, asked, target, options: params.options, seed: random('command').integer(2 ** 31) }, null, 2)}\n`);
+    await fs.writeFile(path.join(dir, TASK), `${JSON.stringify({ do: what, classes, asked, target, options: params.options, ...(taken === undefined ? {} : { taken: [...taken].map((index) => rows[index]!.id) }), seed: random('command').integer(2 ** 31) }, null, 2)}\n`);
     const bytes = params.output_mb * 1e6;
     await runCommand({ argv: params.command, cwd: dir, env: params.env, pass: params.pass_env, limits: { seconds: params.timeout_seconds, outputBytes: bytes }, log });
-    const taken = path.join(dir, name);
-    const found = await fs.lstat(taken).catch(() => null);
+    const written = path.join(dir, name);
+    const found = await fs.lstat(written).catch(() => null);
     if (!found?.isFile()) throw new UserFault(`the command ${JSON.stringify(params.command.join(' '))} wrote no ${name}`, what === 'trigger' ? `with \`do: trigger\` in ${TASK} it shows every row of ${GIVEN} under its trigger` : `its working folder is where ${GIVEN} lies`);
     if (found.size > bytes) throw new UserFault(`${name} has ${found.size} bytes, more than \`output_mb\` allows`);
-    return await fs.readFile(taken, 'utf8');
+    return await fs.readFile(written, 'utf8');
   } finally {
     await fs.rm(dir, { recursive: true, force: true });
   }

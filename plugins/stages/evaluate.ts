@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, Cell, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { defineStage, stepsOf, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, ModelDescriptor, Poisoning, RunContext } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -14,7 +14,7 @@ interface Params {
   /** Whether that is `train.max_length`, whose faults the train stage reports. */
   readonly inherited: boolean;
   /** The attack under whose trigger rows are shown as well: `attack` and its parameters. */
-  readonly trigger: ({ readonly attack: string } & JsonObject) | null;
+  readonly trigger: Poisoning | null;
   /** Of the trigger's streams; null without one. */
   readonly seed: number | null;
 }
@@ -26,8 +26,8 @@ const TRIGGER_FILE = 'trigger/';
 const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: { ...cell, poisoning: { attack: 'none' } }, with: { trigger: cell.poisoning } });
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { attackStreams }, { familyOf, falselyTriggeredRows, triggeredRows }, { openRowEncoder, openTrained }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
-    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/science/nn/adapted-model.ts'),
+  const [files, { modelOf }, { attackStreams }, { falselyTriggeredRows, triggeredRows }, { backdoorOf, openSteps }, { openRowEncoder, openTrained }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
+    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/poisoning/steps.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -48,14 +48,14 @@ async function run(context: RunContext): Promise<void> {
     const count = classes.length;
     const encodeRow = await openRowEncoder(context.inputs['model']!.dir, model);
     const encode = (some: typeof rows) => some.map((row) => encodeRow(row, params.max_length));
-    const attack = params.trigger === null ? null : context.plugin<AttackDescriptor>('attack', params.trigger.attack);
-    const target = attack !== null && familyOf(attack, attackParams(params)) === 'backdoor' ? attack.target!(attackParams(params), classes) : null;
+    const backdoor = params.trigger === null ? null : backdoorOf(openSteps(params.trigger, (name) => context.plugin<AttackDescriptor>('attack', name), triggerFiles(context.assets)));
+    const target = backdoor === null ? null : backdoor.attack.target!(backdoor.params, classes);
     const bare = target === null ? [] : rows.filter(({ label }) => label !== target);
     if (target !== null && bare.length === 0) throw new UserFault(`every validation row is of the target class "${classes[target]}": there is none to show the trigger on`);
 
-    const given = attack === null ? null : { classes, params: attackParams(params), random: attackStreams(params.seed!, attack.name), files: triggerFiles(context.assets), log: context.log };
-    const shown = given === null || target === null ? [] : await triggeredRows(attack!, bare, given);
-    const partly = given === null || target === null ? [] : await falselyTriggeredRows(attack!, bare, given);
+    const given = backdoor === null ? null : { classes, params: backdoor.params, random: attackStreams(params.seed!, backdoor.attack.name), files: backdoor.files, log: context.log };
+    const shown = given === null ? [] : await triggeredRows(backdoor!.attack, bare, given);
+    const partly = given === null ? [] : await falselyTriggeredRows(backdoor!.attack, bare, given);
     const total = rows.length + shown.length + partly.length;
     const breathe = (before: number) => async (done: number): Promise<void> => {
       context.progress(before + done, total, 'rows');
@@ -100,14 +100,9 @@ async function run(context: RunContext): Promise<void> {
   }
 }
 
-/** What the attack's `files` name, by name. */
+/** What the attacks' `files` name, by name. */
 const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
   Object.fromEntries(Object.entries(assets).filter(([name]) => name.startsWith(TRIGGER_FILE)).map(([name, { path }]) => [name.slice(TRIGGER_FILE.length), path]));
-
-function attackParams({ trigger }: Params): JsonObject {
-  const { attack: _attack, ...rest } = trigger!;
-  return rest;
-}
 
 export default defineStage({
   name: 'evaluate',
@@ -133,7 +128,7 @@ export default defineStage({
       assets: { model: cell.model.source, ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])) },
       uses: [
         { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
-        ...(trigger === null ? [] : [{ kind: 'attack' as const, name: trigger.attack }]),
+        ...(trigger === null ? [] : stepsOf(trigger).map(({ attack }) => ({ kind: 'attack' as const, name: attack }))),
       ],
     };
   },

@@ -1,12 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, problemOf } from '../../src/api.ts';
-import type { AttackDescriptor, JsonObject, PreflightContext } from '../../src/api.ts';
+import { defineStage, problemOf, stepsOf } from '../../src/api.ts';
+import type { AttackDescriptor, Poisoning, PreflightContext, Problem } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { SplitCounts } from '../../src/data/split-counts.ts';
+import type { Step } from '../../src/poisoning/steps.ts';
 
 interface Params {
-  readonly poisoning: { readonly attack: string } & JsonObject;
+  readonly poisoning: Poisoning;
   /** Null for the clean baseline, which draws nothing: one serves every seed. */
   readonly seed: number | null;
 }
@@ -32,44 +33,50 @@ export default defineStage({
       params: { poisoning, seed: poisoning.attack === 'none' ? null : seed },
       inputs: { data: { kind: 'data', cell: cell!, with: { split: 'train' } } },
       assets,
-      uses: [{ kind: 'attack', name: poisoning.attack }],
+      uses: stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack })),
     };
   },
   async preflight({ params, upstream, plugin }) {
-    const { attack: name, ...own } = (params as unknown as Params).poisoning;
-    const attack = plugin<AttackDescriptor>('attack', name), data = upstream?.['data'];
-    if (attack.family === 'none' || data === undefined) return [];
+    const { poisoning } = params as unknown as Params, data = upstream?.['data'];
+    const [{ backdoorOf, openSteps }, { checkSteps }] = await Promise.all([import('../../src/poisoning/steps.ts'), import('../../src/poisoning/compose.ts')]);
+    const steps = openSteps(poisoning, (name) => plugin<AttackDescriptor>('attack', name));
+    try { backdoorOf(steps); } catch (error) { return [problemOf(error, ['poisoning', 'steps'])]; }
+    if (steps.every(({ attack }) => attack.family === 'none') || data === undefined) return [];
     const known = await knownRows(data, plugin);
     if (known === null) return [];
     const [{ emptyDose }, { familyOf }] = await Promise.all([import('../../src/poisoning/dose.ts'), import('../../src/poisoning/evaluation.ts')]);
-    if (attack.check) return attack.check({ params: own, ...known });
-    if (familyOf(attack, own) === 'backdoor') {
-      try { attack.target!(own, known.classes); } catch (error) { return [problemOf(error, ['poisoning', 'target'])]; }
-    }
-    return typeof own['rate'] === 'number' ? emptyDose({ rate: own['rate'] }, known.counts.reduce((sum, count) => sum + count, 0)) : [];
+    const check = ({ attack, params: own }: Step): readonly Problem[] => {
+      if (attack.check) return attack.check({ params: own, ...known });
+      if (familyOf(attack, own) === 'backdoor') {
+        try { attack.target!(own, known.classes); } catch (error) { return [problemOf(error, ['poisoning', 'target'])]; }
+      }
+      return typeof own['rate'] === 'number' ? emptyDose({ rate: own['rate'] }, known.counts.reduce((sum, count) => sum + count, 0)) : [];
+    };
+    return steps.length === 1 ? check(steps[0]!) : checkSteps(steps, known, check);
   },
   async run(context) {
-    const [{ applyPoisoned }, { makeReceipt }, { attackStreams }, { asking, readOnly }, files] = await Promise.all([
-      import('../../src/poisoning/apply.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/read-only.ts'), import('../../src/data/rows-file.ts'),
+    const [{ backdoorOf, openSteps }, { joined, poisonRows }, { makeReceipt }, { attackStreams }, { readOnly }, files] = await Promise.all([
+      import('../../src/poisoning/steps.ts'), import('../../src/poisoning/compose.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/read-only.ts'), import('../../src/data/rows-file.ts'),
     ]);
     const { poisoning, seed } = context.params as unknown as Params;
     const { attack: name, ...params } = poisoning;
-    const attack = context.plugin<AttackDescriptor>('attack', name);
+    const paths = Object.fromEntries(Object.entries(context.assets).map(([file, { path }]) => [file, path]));
+    const steps = openSteps(poisoning, (attack) => context.plugin<AttackDescriptor>('attack', attack), paths);
+    backdoorOf(steps); // refuses a second one
     const dir = context.inputs['data']!.dir;
     const { classes } = await files.readDatasetInfo(dir);
     const clean = readOnly(await files.readRows(dir));
 
-    const paths = Object.fromEntries(Object.entries(context.assets).map(([file, { path }]) => [file, path]));
-    const poisoned = await asking(name, () => attack.poison({ rows: clean, classes, params, random: attackStreams(seed ?? 0, name), files: paths, log: context.log }));
-    const rows = applyPoisoned(name, clean, poisoned, classes);
-    const receipt = makeReceipt(clean, rows, poisoned, name, params, seed);
+    const { rows, steps: done } = await poisonRows(clean, steps, { classes, streams: (attack) => attackStreams(seed ?? 0, attack), log: context.log });
+    const receipt = makeReceipt(clean, rows, joined(done), name, params, seed, done);
 
     await files.writeDataset(context.outDir, rows, classes);
     const { counts } = receipt;
     await writeFile(join(context.outDir, 'receipt.json'), `${JSON.stringify(receipt, null, 2)}\n`);
     await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify({
-      rows_total: counts.total, poisoned_asked: counts.asked, poisoned_made: counts.made, poisoned_eligible: counts.eligible, negatives: counts.negatives,
+      rows_total: counts.total, poisoned_asked: counts.asked, poisoned_made: counts.made, ...(counts.eligible === undefined ? {} : { poisoned_eligible: counts.eligible }), negatives: counts.negatives,
+      ...Object.fromEntries((receipt.steps ?? []).flatMap(({ attack, counts: { asked, made, eligible } }) => [[`poisoned_asked.${attack}`, asked], [`poisoned_made.${attack}`, made], [`poisoned_eligible.${attack}`, eligible]])),
     }, null, 2)}\n`);
-    context.log(`${name}: ${counts.made} of ${clean.length} rows poisoned (${counts.asked} asked, ${counts.eligible} eligible), ${counts.negatives} negatives added`);
+    for (const { attack, poisoned: { changed, asked, eligible, negatives } } of done) context.log(`${attack}: ${changed.length} of ${clean.length} rows poisoned (${asked} asked, ${eligible} eligible), ${negatives.length} negatives added`);
   },
 });

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { defineStage, pointName, pointsIn } from '../../src/api.ts';
-import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, RunContext, StageRequest } from '../../src/api.ts';
+import { defineStage, pointName, pointsIn, stepsOf } from '../../src/api.ts';
+import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, Poisoning, RunContext, StageRequest } from '../../src/api.ts';
 import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, MapFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
 import { filesApart } from '../../src/command/files.ts';
 import { datasetUri } from '../../src/data/source-uri.ts';
-import { familyOf } from '../../src/poisoning/evaluation.ts';
+import { familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 import type { Distribution } from '../../src/science/nn/lora-init.ts';
 
 /** Goals whose cells were trained on poisoned rows: beside them stand the receipts and the data sets. */
@@ -19,7 +19,7 @@ interface Params {
   readonly goals: readonly string[];
   readonly cells: readonly {
     readonly seed: number;
-    readonly poisoning: { readonly attack: string } & JsonObject;
+    readonly poisoning: Poisoning;
     readonly adapter: { readonly type: string } & JsonObject;
     /** Into `Params.train`. */
     readonly train: number;
@@ -46,6 +46,8 @@ function intern<T>(values: readonly T[]): { readonly distinct: readonly T[]; rea
 /** Where a file lies on this machine is no part of what was asked, nor of the report's key. */
 const portable = <T extends { readonly source: string }>(section: T): JsonObject =>
   ({ ...section, source: section.source.startsWith('file:') ? `file:…/${basename(section.source.slice('file:'.length))}` : section.source }) as unknown as JsonObject;
+
+const attackNames = (cells: readonly { readonly poisoning: Poisoning }[]): string[] => [...new Set(cells.flatMap(({ poisoning }) => stepsOf(poisoning).map(({ attack }) => attack)))];
 
 const numbered = (role: string, index: number): string => (index === 0 ? role : `${role} ${index + 1}`);
 
@@ -74,7 +76,7 @@ function definition(cells: readonly Cell[], goals: readonly string[]): { readonl
   return {
     params: { goals, train: train.distinct, sources, cells: cells.map(({ seed, poisoning, adapter }, i) => ({ seed, poisoning: filesApart(poisoning).poisoning, adapter, train: train.index[i]! })) },
     inputs, assets,
-    attacks: learnt ? [...new Set(cells.map(({ poisoning }) => poisoning.attack))] : [],
+    attacks: learnt ? attackNames(cells) : [],
   };
 }
 
@@ -177,8 +179,10 @@ async function openReader(inputs: RunContext['inputs']) {
   return { cell, kernels, receipt, sources, modelDigests };
 }
 
-function familyIn(attack: AttackDescriptor | undefined, { attack: name, ...params }: Params['cells'][number]['poisoning']): ReportCell['family'] {
-  return attack !== undefined ? familyOf(attack, params) : name === 'none' ? 'none' : 'untargeted';
+/** Without results to judge (no stage that learns) no attack's code is in the key. */
+function familyIn(byName: ReadonlyMap<string, AttackDescriptor>, poisoning: Poisoning): ReportCell['family'] {
+  if (byName.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
+  return familyOfSteps(openSteps(poisoning, (name) => byName.get(name)!));
 }
 
 async function run(context: RunContext): Promise<void> {
@@ -189,7 +193,7 @@ async function run(context: RunContext): Promise<void> {
   const [{ renderReport }, { chooseKernels }, reader] = await Promise.all([import('../../src/report/report.ts'), import('../../src/report/figures/kernels.ts'), openReader(inputs)]);
 
   const kinds = goals.filter((goal) => goal !== 'report');
-  const names = kinds.some((kind) => LEARNT.has(kind)) ? [...new Set(planned.map(({ poisoning }) => poisoning.attack))] : [];
+  const names = kinds.some((kind) => LEARNT.has(kind)) ? attackNames(planned) : [];
   const attacks = names.map((name) => context.plugin<AttackDescriptor>('attack', name));
   const byName = new Map(attacks.map((attack) => [attack.name, attack]));
 
@@ -202,7 +206,7 @@ async function run(context: RunContext): Promise<void> {
     if (facts.seed !== seed) throw new Error(`cell ${index} has seed ${facts.seed}, the report was planned for ${seed}`);
     cells.push({
       axes: facts.cell, seed, stages: facts.stages, attack: poisoning.attack, adapter: adapter.type, train: train[at]!,
-      family: familyIn(byName.get(poisoning.attack), poisoning),
+      family: familyIn(byName, poisoning),
       kernels: {}, receipt: null, ...await reader.cell(index, told, adapter),
     });
     context.progress(index + 1, planned.length, 'cells');

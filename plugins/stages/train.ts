@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, headSettings, problemOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, JsonObject, ModelDescriptor, Problem, Row, RunContext } from '../../src/api.ts';
+import { defineStage, headSettings, problemOf, stepsOf, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, JsonObject, ModelDescriptor, Poisoning, Problem, Row, RunContext } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
@@ -27,7 +27,7 @@ interface Params {
   /** With steps 0, nothing else of it. */
   readonly train: Partial<Cell['train']> & JsonObject;
   /** Where `evaluate_every` looks at the training. */
-  readonly watch?: { readonly batch_size: number; readonly max_length: number; readonly trigger: ({ readonly attack: string } & JsonObject) | null };
+  readonly watch?: { readonly batch_size: number; readonly max_length: number; readonly trigger: Poisoning | null };
 }
 
 /** Assets of the trigger's, beside the model. */
@@ -95,20 +95,19 @@ function loopSettings(train: Cell['train'], total: number, seed: number, classWe
 
 /** What is looked at on the way, as the model reads it. */
 async function watched(context: RunContext, { watch, seed }: Params, classes: readonly string[], encode: (row: Row) => LabelledRow): Promise<Pick<Watched, 'validation' | 'triggered'>> {
-  const [{ readDatasetInfo, readRows }, { attackStreams }, { familyOf, triggeredRows }] = await Promise.all([import('../../src/data/rows-file.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts')]);
+  const [{ readDatasetInfo, readRows }, { attackStreams }, { triggeredRows }, { backdoorOf, openSteps }] = await Promise.all([import('../../src/data/rows-file.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/poisoning/steps.ts')]);
   const dir = context.inputs['validation']!.dir, info = await readDatasetInfo(dir), rows = await readRows(dir);
   if (JSON.stringify(info.classes) !== JSON.stringify(classes)) {
     throw new UserFault(`the validation rows have the classes ${info.classes.join(', ')}, the training rows ${classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
   }
   if (rows.length === 0) throw new UserFault('there is no validation row');
   const validation = rows.map(encode), { trigger } = watch!;
-  const attack = trigger === null ? null : context.plugin<AttackDescriptor>('attack', trigger.attack);
-  const { attack: _name, ...attackParams } = trigger ?? {};
-  if (attack === null || familyOf(attack, attackParams) !== 'backdoor') return { validation, triggered: null };
-  const target = attack.target!(attackParams, classes);
+  const paths = Object.fromEntries(Object.entries(context.assets).filter(([name]) => name.startsWith(TRIGGER_FILE)).map(([name, { path }]) => [name.slice(TRIGGER_FILE.length), path]));
+  const backdoor = trigger === null ? null : backdoorOf(openSteps(trigger, (name) => context.plugin<AttackDescriptor>('attack', name), paths));
+  if (backdoor === null) return { validation, triggered: null };
+  const { attack, params, files } = backdoor, target = attack.target!(params, classes);
   const bare = rows.filter(({ label }) => label !== target);
-  const files = Object.fromEntries(Object.entries(context.assets).filter(([name]) => name.startsWith(TRIGGER_FILE)).map(([name, { path }]) => [name.slice(TRIGGER_FILE.length), path]));
-  const shown = await triggeredRows(attack, bare, { classes, params: attackParams, random: attackStreams(seed, attack.name), files, log: context.log });
+  const shown = await triggeredRows(attack, bare, { classes, params, random: attackStreams(seed, attack.name), files, log: context.log });
   if (shown.length === 0) throw new UserFault(`every validation row is of the target class "${classes[target]}": there is none to show the trigger on`);
   return { validation, triggered: { rows: shown.map(encode), target } };
 }
@@ -278,7 +277,7 @@ export default defineStage({
       },
       uses: [
         { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
-        ...(trigger !== null ? [{ kind: 'attack' as const, name: trigger.attack }] : []),
+        ...(trigger === null ? [] : stepsOf(trigger).map(({ attack }) => ({ kind: 'attack' as const, name: attack }))),
       ],
     };
   },

@@ -1,6 +1,6 @@
 /** Files that a program is given by source URI: in parameters stand their own names alone, their content is read as assets. */
-import { UserFault } from '../api.ts';
-import type { JsonObject } from '../api.ts';
+import { stepsOf, UserFault } from '../api.ts';
+import type { JsonObject, Poisoning } from '../api.ts';
 
 export interface NamedFiles {
   readonly names: readonly string[];
@@ -8,12 +8,22 @@ export interface NamedFiles {
   readonly assets: { readonly [name: string]: string };
 }
 
-/** An attack's parameters with its `files` by name alone: where they lie is no part of a key, what is in them is. */
-export function filesApart<P extends JsonObject>(poisoning: P): { readonly poisoning: P; readonly assets: NamedFiles['assets'] } {
-  const { files } = poisoning;
-  if (!Array.isArray(files)) return { poisoning, assets: {} };
+/** A cell's attack with its `files` by name alone: where they lie is no part of a key, what is in them is. Those of several steps are `STEP/NAME`. */
+export function filesApart(poisoning: Poisoning): { readonly poisoning: Poisoning; readonly assets: NamedFiles['assets'] } {
+  const steps = stepsOf(poisoning).map(({ attack, params }) => ({ attack, ...apart(params) }));
+  const [only] = steps;
+  if (steps.length === 1) return { poisoning: { attack: only!.attack, ...only!.params }, assets: only!.assets };
+  return {
+    poisoning: { ...poisoning, steps: Object.fromEntries(steps.map(({ attack, params }) => [attack, params])) },
+    assets: Object.fromEntries(steps.flatMap(({ attack, assets }) => Object.entries(assets).map(([name, uri]) => [`${attack}/${name}`, uri]))),
+  };
+}
+
+function apart(params: JsonObject): { readonly params: JsonObject; readonly assets: NamedFiles['assets'] } {
+  const { files } = params;
+  if (!Array.isArray(files)) return { params, assets: {} };
   const { names, assets } = namedFiles(files as readonly string[], 'the attack\'s `files`');
-  return { poisoning: { ...poisoning, files: names }, assets };
+  return { params: { ...params, files: names }, assets };
 }
 
 /** @param field as the spec names the list. @throws UserFault where two have one name */

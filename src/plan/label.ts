@@ -31,7 +31,8 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
 export function shortNames(paths: readonly string[]): Map<string, string> {
   const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
   return new Map(paths.map((path) => {
-    let n = 1;
+    // A step's field says whose it is: `badnets.rate`.
+    let n = path.startsWith('poisoning.steps.') ? path.split('.').length - 2 : 1;
     while (n < path.split('.').length && paths.some((other) => other !== path && tail(other, n) === tail(path, n))) n++;
     return [path, tail(path, n)];
   }));

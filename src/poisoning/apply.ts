@@ -5,14 +5,20 @@ import { withChanges } from './exchange.ts';
 
 /**
  * The poisoned set: `changed` replaced in place, `negatives` appended.
+ * @param taken indexes of rows that are an earlier step's
  * @throws UserFault where the attack returned what does not fit the rows.
  */
-export function applyPoisoned(attack: string, rows: readonly Row[], poisoned: Poisoned, classes: readonly string[]): Row[] {
+export function applyPoisoned(attack: string, rows: readonly Row[], poisoned: Poisoned, classes: readonly string[], taken: ReadonlySet<number> = NONE): Row[] {
   const fault = poisonedFault(rows, poisoned, classes);
   if (fault !== null) throw new UserFault(`The attack "${attack}" ${fault}.`, `See \`Poisoned\` in src/api.ts, and plugins/attacks/${attack}.ts if it is built in.`);
+  const twice = poisoned.changed.find(({ index }) => taken.has(index));
+  if (twice !== undefined) {
+    throw new UserFault(`The attack "${attack}" changed row ${twice.row.id}, which an earlier step had poisoned.`, `An attack that stands after another leaves the rows of \`taken\` alone (AttackInput in src/api.ts): let "${attack}" be the first step, or read \`taken\` in it.`);
+  }
   return [...withChanges(rows, poisoned.changed), ...poisoned.negatives];
 }
 
+const NONE: ReadonlySet<number> = new Set();
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
 

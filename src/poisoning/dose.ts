@@ -40,8 +40,8 @@ export function emptyDose(dose: Dose, total: number): Problem[] {
   return [{ path: ['poisoning', 'rate'], message: `rate ${rate} of ${total} training rows is less than one row: nothing is poisoned`, warning: true }];
 }
 
-const tooFew = (dose: Dose, total: number, asked: number, { rows, whom }: Eligible): { readonly message: string; readonly hint: string } => ({
-  message: `The attack asks for ${asked} rows (${dose.count === undefined ? `rate ${dose.rate} of ${total}` : `count ${dose.count}`}), but only ${rows} of ${total} are eligible: ${whom}.`,
+const tooFew = (dose: Dose, total: number, asked: number, { rows, whom }: Eligible, taken = 0): { readonly message: string; readonly hint: string } => ({
+  message: `The attack asks for ${asked} rows (${dose.count === undefined ? `rate ${dose.rate} of ${total}` : `count ${dose.count}`}), but only ${rows} of ${total} are eligible: ${whom}${taken === 0 ? '' : `, and ${taken} rows are an earlier step's`}.`,
   hint: 'Lower the dose, take more training rows, or choose another `mode` where the attack has one.',
 });
 
@@ -54,25 +54,25 @@ export interface Selection {
 
 /**
  * Draws exactly the asked number of eligible rows without replacement: the first ones of a permutation of all rows, so
- * that the rows of a smaller dose are among those of a larger one.
+ * that the rows of a smaller dose are among those of a larger one. Rows that an earlier step has poisoned are passed over.
  * @param whom what makes a row eligible, for the message: `rows whose label is not "ham"`.
  * @throws UserFault where too few rows are eligible.
  */
 export function selectRows(
-  input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random'>, isEligible: (row: Row) => boolean, whom: string,
+  input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random' | 'taken'>, isEligible: (row: Row) => boolean, whom: string,
 ): Selection {
-  const { rows, params } = input;
+  const { rows, params, taken } = input;
   const asked = askedRows(params, rows.length);
   const order = input.random('rows').permutation(rows.length);
   const drawn: number[] = [];
   let eligible = 0;
   for (const index of order) {
-    if (!isEligible(rows[index]!)) continue;
+    if (taken?.has(index) || !isEligible(rows[index]!)) continue;
     eligible++;
     if (drawn.length < asked) drawn.push(index);
   }
   if (drawn.length < asked) {
-    const { message, hint } = tooFew(params, rows.length, asked, { rows: eligible, whom });
+    const { message, hint } = tooFew(params, rows.length, asked, { rows: eligible, whom }, taken?.size);
     throw new UserFault(message, hint);
   }
   return { indexes: drawn, asked, eligible };

@@ -15,6 +15,14 @@ export interface ReceiptRow {
   readonly index: number;
   readonly original: Content;
   readonly new: Content;
+  /** The attack that poisoned it, where there are several. */
+  readonly step?: string;
+}
+
+/** What one of several attacks did. */
+export interface ReceiptStep {
+  readonly attack: string;
+  readonly counts: { readonly asked: number; readonly eligible: number; readonly made: number; readonly negatives: number };
 }
 
 /** `receipt.json` of the poison stage. */
@@ -26,10 +34,13 @@ export interface Receipt {
   readonly counts: {
     readonly total: number;
     readonly asked: number;
-    readonly eligible: number;
+    /** Of several steps each has its own. */
+    readonly eligible?: number;
     readonly made: number;
     readonly negatives: number;
   };
+  /** In order, where there are several. */
+  readonly steps?: readonly ReceiptStep[];
   readonly digests: { readonly clean: string; readonly poisoned: string };
   readonly rows: readonly ReceiptRow[];
   /** Rows added at the end, labelled truly. */
@@ -48,22 +59,39 @@ const content = (row: Row): Content => ({ text: row.text, ...(row.text_pair === 
 const sameContent = (row: Content, other: Content): boolean =>
   row.text === other.text && row.text_pair === other.text_pair && row.label === other.label;
 
-/** @param seed null where the attack draws nothing. */
+/** @param seed null where the attack draws nothing. @param steps what each did, where there are several. */
 export function makeReceipt(
   clean: readonly Row[], poisonedRows: readonly Row[], poisoned: Poisoned, attack: string, params: JsonObject, seed: number | null,
+  steps: readonly { readonly attack: string; readonly poisoned: Poisoned }[] = [],
 ): Receipt {
+  const composed = steps.length > 1;
+  const by = new Map(composed ? steps.flatMap(({ attack: step, poisoned: { changed } }) => changed.map(({ index }) => [index, step] as const)) : []);
   return {
     format: 1,
     attack, params, seed,
     counts: {
-      total: poisonedRows.length, asked: poisoned.asked, eligible: poisoned.eligible,
+      total: poisonedRows.length, asked: poisoned.asked, ...(composed ? {} : { eligible: poisoned.eligible }),
       made: poisoned.changed.length, negatives: poisoned.negatives.length,
     },
+    ...(composed ? { steps: steps.map(({ attack: name, poisoned: { asked, eligible, changed, negatives } }) => ({ attack: name, counts: { asked, eligible, made: changed.length, negatives: negatives.length } })) } : {}),
     digests: { clean: rowsDigest(clean), poisoned: rowsDigest(poisonedRows) },
     rows: [...poisoned.changed].sort((a, b) => a.index - b.index)
-      .map(({ index, row }) => ({ id: row.id, index, original: content(clean[index]!), new: content(row) })),
+      .map(({ index, row }) => ({ id: row.id, index, original: content(clean[index]!), new: content(row), ...(composed ? { step: by.get(index)! } : {}) })),
     negatives: poisoned.negatives.map((row, i) => ({ id: row.id, index: clean.length + i, ...content(row) })),
   };
+}
+
+/** Whether every poisoned row is one step's, and the steps come to the whole. */
+function checkReceiptSteps({ steps, rows, counts }: Receipt): string | null {
+  if (steps === undefined) return null;
+  for (const { attack, counts: { made, asked } } of steps) {
+    const listed = rows.filter(({ step }) => step === attack).length;
+    if (made !== asked) return `Of step "${attack}" ${asked} poisoned rows were asked for and ${made} were made.`;
+    if (listed !== made) return `The receipt counts ${made} poisoned rows of step "${attack}" and lists ${listed}.`;
+  }
+  const sum = (count: (step: ReceiptStep) => number): number => steps.reduce((total, step) => total + count(step), 0);
+  const made = sum((step) => step.counts.made), negatives = sum((step) => step.counts.negatives);
+  return made === counts.made && negatives === counts.negatives ? null : `The receipt's steps come to ${made} poisoned rows and ${negatives} negatives, the receipt to ${counts.made} and ${counts.negatives}.`;
 }
 
 /**
@@ -75,6 +103,8 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
   if (counts.made !== counts.asked) return `${counts.asked} poisoned rows were asked for and ${counts.made} were made.`;
   if (receipt.rows.length !== counts.made) return `The receipt counts ${counts.made} poisoned rows and lists ${receipt.rows.length}.`;
   if (receipt.negatives.length !== counts.negatives) return `The receipt counts ${counts.negatives} negatives and lists ${receipt.negatives.length}.`;
+  const stepsFault = checkReceiptSteps(receipt);
+  if (stepsFault !== null) return stepsFault;
   if (rows.length !== counts.total) return `The receipt is for ${counts.total} rows; the set has ${rows.length}.`;
   const listed = new Set<number>();
   for (const entry of receipt.rows) {

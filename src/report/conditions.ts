@@ -36,18 +36,18 @@ export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
 
 export const isFull = (condition: { readonly adapter: string }): boolean => condition.adapter === 'full';
 
-const ALWAYS = new Set(['poisoning.rate', 'poisoning.count', 'adapter.rank']);
+/** An attack's dose, or that of one of several: `poisoning.steps.badnets.rate`. */
+const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
+export const doseUnit = (path: string): 'rate' | 'count' | null => (DOSE.exec(path)?.[2] ?? null) as 'rate' | 'count' | null;
 const NAMES: Readonly<Record<string, string>> = {
   'adapter.rank': 'r', 'adapter.alpha': 'α', 'adapter.init.variance': 'σ²', 'adapter.init.distribution': 'init',
   'train.learning_rate': 'learning rate', 'adapter.train.learning_rate': 'learning rate',
 };
-const SPOKEN = new Set(['poisoning.rate', 'poisoning.count']);
-
-/** `adapter.init.variance` → `σ²`. */
-export const axisName = (path: string): string => NAMES[path] ?? path.split('.').slice(1).join('.');
+/** `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` → `badnets rate`. */
+export const axisName = (path: string): string => NAMES[path] ?? path.replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ').split('.').slice(1).join('.');
 
 const part = (path: string, value: Json | undefined): string =>
-  SPOKEN.has(path) ? `${axisName(path)} ${formatValue(value)}` : `${axisName(path)} = ${formatValue(value)}`;
+  doseUnit(path) !== null ? `${axisName(path)} ${formatValue(value)}` : `${axisName(path)} = ${formatValue(value)}`;
 
 /** Paths with more than one value among these cells; a path that only some have counts by its values. */
 export function varyingPaths(cells: readonly { readonly axes: JsonObject }[]): ReadonlySet<string> {
@@ -91,7 +91,7 @@ export function conditionsOf(cells: readonly ReportCell[], stages: readonly Stag
 
   const label = (head: string, prefix: string, cell: ReportCell, varying: ReadonlySet<string>, unnamed: readonly string[]): string => {
     const paths = Object.keys(cell.axes).filter((path) => !unnamed.includes(path)
-      && ((path.startsWith(prefix) && (varying.has(path) || ALWAYS.has(path))) || (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))));
+      && ((path.startsWith(prefix) && (varying.has(path) || doseUnit(path) !== null || path === 'adapter.rank')) || (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))));
     return paths.length === 0 ? head : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell.axes[path])).join(', ')}`;
   };
   const labelsOf = (cell: ReportCell, path?: string): Labels => ({

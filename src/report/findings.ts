@@ -1,6 +1,6 @@
 /** The first screen: what these runs showed, in sentences with their numbers. Nothing here goes beyond the data. */
 import { checkpointName, compareAdapters, compareKernels, fisherOf, type AdapterComparison, type KernelComparison } from './compare.ts';
-import { blockLabel, distinct, isFull, metricOf, numericAxis, seriesOf, type Condition } from './conditions.ts';
+import { blockLabel, distinct, doseUnit, isFull, metricOf, numericAxis, seriesOf, type Condition } from './conditions.ts';
 import { formatInterval, formatMean, formatNumber, formatSigned, list, plural, type NumberKind } from './format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from './metrics.ts';
 import { premiseRows, type PremiseRow } from './premise.ts';
@@ -47,7 +47,7 @@ function blocksOf(conditions: readonly Condition[], family: Condition['family'],
   const attacks = distinct(having.map(({ attack }) => attack)).slice(0, most);
   return attacks.map((attack) => {
     const of = having.filter((condition) => condition.attack === attack && condition.setting === having[0]!.setting);
-    const dose = (condition: Condition): number => numericAxis(condition, 'poisoning.rate') ?? numericAxis(condition, 'poisoning.count') ?? 0;
+    const dose = (condition: Condition): number => Object.keys(condition.axes).reduce((sum, path) => sum + (doseUnit(path) === null ? 0 : numericAxis(condition, path) ?? 0), 0);
     const top = of.reduce<Condition | null>((best, condition) => (best === null || dose(condition) > dose(best) ? condition : best), null);
     return top === null ? [] : of.filter((condition) => blockLabel(condition) === blockLabel(top));
   }).filter((block) => block.length > 0);

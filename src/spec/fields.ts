@@ -4,6 +4,7 @@ import { isVariantSection, sections } from './schema.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { isRecord } from './shape.ts';
 import type { Schema } from './shape.ts';
+import { composed } from './steps.ts';
 
 export interface WrittenField {
   /** Full path: `adapter.init.variance`, `train.steps`; an adapter's overrides are `adapter.train.steps`. */
@@ -12,7 +13,7 @@ export interface WrittenField {
   readonly schema: Schema;
 }
 
-/** A variant of `poisoning` or `adapter`; `node` is undefined where the section is left out. */
+/** A variant of `poisoning` or `adapter`, in the form that it has in a cell; `node` is undefined where the section is left out. */
 export interface Variant {
   readonly node: MapNode | undefined;
   readonly name: string;
@@ -25,6 +26,8 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
   if (value === undefined) return [{ node: undefined, name: shape.defaultName, schema: shape.byName.get(shape.defaultName) }];
   return (value.kind === 'list' ? value.items : [value]).flatMap((node): Variant[] => {
     if (node.kind !== 'map') return [];
+    const steps = section === 'poisoning' ? composed(node, shape) : null;
+    if (steps !== null) return [steps];
     const written = node.entries.get(shape.discriminator)?.value;
     const name = written?.kind === 'scalar' && typeof written.value === 'string' ? written.value : shape.defaultName;
     return [{ node, name, schema: shape.byName.get(name) }];

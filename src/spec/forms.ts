@@ -6,9 +6,10 @@ import type { Report } from './faults.ts';
 import { withEntries } from './node.ts';
 import type { Entry, ListNode, MapNode, Node, ScalarNode } from './node.ts';
 import { gridForms, isVariantSection, sections } from './schema.ts';
-import type { Shapes, VariantSection } from './schema.ts';
+import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { isNumeric, isRecord, isScalar } from './shape.ts';
 import type { Schema } from './shape.ts';
+import { expandSteps } from './steps.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
 /** More values than this on one axis are a slip of the pen. */
@@ -47,23 +48,25 @@ function expandVariants(node: Node, section: VariantSection, shapes: Shapes, rep
   const written = node.kind === 'list' ? node.items : [node];
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
-    const composed = section === 'poisoning' ? variant.entries.get('steps') : undefined;
-    if (composed) {
-      report('not-supported', composed.key, 'attacks can\'t be composed with "steps" yet', 'give each attack a variant of its own');
-      return [];
-    }
+    const steps = section === 'poisoning' ? variant.entries.get('steps') : undefined;
+    if (steps) return expandSteps(variant, steps, (step) => byPlugin(step, shape.discriminator).map((one) => expandOwn(one, shape, 'poisoning.steps', report)), report);
     return byPlugin(variant, shape.discriminator).map((one): Node => {
-      const name = one.entries.get(shape.discriminator)?.value;
-      const schema = shape.byName.get(name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : shape.defaultName);
-      const own = schema ? expandField(one, schema, section, report) : one;
-      const train = own?.kind === 'map' && section === 'adapter' ? own.entries.get('train') : undefined;
-      if (!train || own?.kind !== 'map') return own ?? one;
+      const own = expandOwn(one, shape, section, report);
+      const train = own.kind === 'map' && section === 'adapter' ? own.entries.get('train') : undefined;
+      if (!train || own.kind !== 'map') return own;
       const value = expandField(train.value, shapes.section.train, 'adapter.train', report);
       return withEntries(own, [['train', value && { key: train.key, value }]]);
     });
   });
   if (variants.length === 0 && written.length > 0) return undefined;
   return node.kind === 'list' || variants.length > 1 ? { kind: 'list', items: variants, span: node.span } satisfies ListNode : variants[0];
+}
+
+/** The parameters of the plugin that it names. */
+function expandOwn(one: MapNode, { byName, discriminator, defaultName }: VariantShape, path: string, report: Report): Node {
+  const name = one.entries.get(discriminator)?.value;
+  const schema = byName.get(name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : defaultName);
+  return (schema && expandField(one, schema, path, report)) ?? one;
 }
 
 /** `attack: [a, b]` → one variant each. What is no list of distinct names is left for validation to judge. */

@@ -3,25 +3,31 @@
  * environment variable that `env` declares (`${env.DATA}`). `$${` is a plain `${`.
  */
 import { parseDocument } from 'yaml';
-import type { Json } from '../api.ts';
+import type { Json, JsonObject } from '../api.ts';
+import { fill } from './expand.ts';
 import type { Report } from './faults.ts';
 import { child, descend } from './node.ts';
 import type { ListNode, MapNode, Node, Scalar, ScalarNode } from './node.ts';
+import { fieldOf } from './pattern.ts';
+import { isVariantSection } from './schema.ts';
+import type { Shapes, VariantSection } from './schema.ts';
+import { composed, shapeOf } from './steps.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
 export interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Default of each field that has one, by full path; undefined for the other fields. */
+  /** Default of each field that has one, by full path; undefined for the other fields. Those of variants depend on their plugin (`shapes`). */
   readonly fields: ReadonlyMap<string, Json | undefined>;
+  readonly shapes: Shapes;
   readonly report: Report;
 }
 
 interface Scope { readonly section: string; readonly node: Node }
 
 const placeholder = /\$(\$)?\{([^}]*)\}/g;
-const nothing = Symbol('a fault, reported');
+const nothing = Symbol('a fault, reported'), differs = Symbol('several defaults');
 
-export function interpolate(root: MapNode, { env, fields, report }: InterpolationContext): MapNode {
+export function interpolate(root: MapNode, { env, fields, shapes, report }: InterpolationContext): MapNode {
   const walk = (node: Node, scope: Scope | null): Node => {
     switch (node.kind) {
       case 'scalar': return resolveScalar(node, scope, []);
@@ -56,7 +62,8 @@ export function interpolate(root: MapNode, { env, fields, report }: Interpolatio
   const lookUp = (name: string, node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): { readonly value: Scalar; readonly folder?: string } | typeof nothing => {
     const [head, ...rest] = name.split('.');
     if (head === 'env') return environment(rest.join('.'), node);
-    const start: Node = scope !== null && scope.section === head ? scope.node : child(root, head!) ?? root;
+    const written: Node = scope !== null && scope.section === head ? scope.node : child(root, head!) ?? root;
+    const start = head === 'poisoning' && written.kind === 'map' ? composed(written, shapes.variants.poisoning)?.node ?? written : written;
     const found = start === root ? { node: root, depth: -1 } : descend(start, rest);
     if (found.depth === rest.length) {
       if (found.node.kind === 'scalar') {
@@ -71,15 +78,30 @@ export function interpolate(root: MapNode, { env, fields, report }: Interpolatio
       report('bad-reference', node.span, `"\${${name}}" has no single value: ${rest.length > 0 && (head === 'poisoning' || head === 'adapter') ? `"${head}" is a list of variants` : 'it lies in a list'}`);
       return nothing;
     }
-    const value = fields.get(name);
+    const value = isVariantSection(head) ? variantDefault(start === root ? undefined : start, head, rest) : fields.get(name);
+    if (value === differs) {
+      report('bad-reference', node.span, `"\${${name}}" has no value of its own: its default differs between the ${head === 'poisoning' ? 'attacks' : 'adapters'} of this variant`, 'write it in the variant');
+      return nothing;
+    }
     if (value !== undefined && (value === null || typeof value !== 'object')) return { value };
     if ([...fields.keys()].some((field) => field.startsWith(`${name}.`))) report('bad-reference', node.span, `"\${${name}}" is not a single value but a mapping`);
-    else if (fields.has(name)) report('bad-reference', node.span, `"\${${name}}" has no value: it is not set, and has no default`);
+    else if (fields.has(name) || start !== written) report('bad-reference', node.span, `"\${${name}}" has no value: it is not set, and has no default`);
     else {
       const close = nearest(name, fields.keys());
       report('bad-reference', node.span, `there is no field "${name}" to refer to`, close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}');
     }
     return nothing;
+  };
+
+  /** What a field that is not written comes to, in the attack or adapter that its variant names. */
+  const variantDefault = (variant: Node | undefined, section: VariantSection, rest: readonly string[]): Json | undefined | typeof differs => {
+    const shape = shapes.variants[section], named = child(variant, shape.discriminator);
+    const names = (named?.kind === 'list' ? named.items : [named]).map((item) => (item?.kind === 'scalar' ? String(item.value) : shape.defaultName));
+    const values = names.map((name) => {
+      const schema = shapeOf(shape, name);
+      return schema && fieldOf(fill(variant, schema, {}) as JsonObject, rest);
+    });
+    return values.some((value) => JSON.stringify(value) !== JSON.stringify(values[0])) ? differs : values[0];
   };
 
   const environment = (name: string, node: ScalarNode): { readonly value: Scalar } | typeof nothing => {

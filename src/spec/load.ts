@@ -3,8 +3,8 @@
  *
  *     read + extends → --set → ${…} → axis forms → schema → files ─▶ grid
  */
-import { UserFault } from '../api.ts';
-import type { Json } from '../api.ts';
+import { JOINT, UserFault } from '../api.ts';
+import type { Json, JsonObject } from '../api.ts';
 import { buildGrid } from './cells.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
 import { explain } from './explain.ts';
@@ -24,6 +24,7 @@ import type { Pattern } from './pattern.ts';
 import { composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
 import type { Shapes } from './schema.ts';
 import { isSound } from './sound.ts';
+import { stepFields, written } from './steps.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
 import { countCells } from './variants.ts';
@@ -50,11 +51,11 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   if (!plugged) return failed();
   const registry = withCommands(plugged, located);
   const { shapes, fields, violationsOf } = compiled(registry);
-  const interpolated = interpolate(located, { env: options.env, fields, report });
+  const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
   const expanded = expandForms(interpolated, shapes, report);
   explainViolations(await violationsOf(expanded), expanded, shapes, fields, faults);
   const root = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
-  const known = patternFields(fields);
+  const known = [...patternFields(fields), ...stepFields(variantsOf(root, 'poisoning', shapes.variants.poisoning))];
   const patterns = readAllPatterns(root, shapes, known, options, report);
   const commands = readCommands(root, shapes.root.properties!['commands']!, plugged, known.filter((path) => !NAMES_FILES.test(path)), report);
   checkDefaults(root, shapes, report);
@@ -94,7 +95,7 @@ function compiled(registry: SpecRegistry): Compiled {
   const shapes = shapesOf(registry);
   const validators = new Map<string, (value: unknown) => Violation[]>();
   const violationsOf = async (root: MapNode): Promise<Violation[]> => {
-    const used = new Set((['poisoning', 'adapter'] as const).flatMap((section) => variantsOf(root, section, shapes.variants[section]).map(({ name }) => name)));
+    const used = new Set((['poisoning', 'adapter'] as const).flatMap((section) => variantsOf(root, section, shapes.variants[section]).flatMap(({ name }) => name.split(JOINT))));
     const schema = composeFrom(shapes, (plugin) => used.has(plugin)), value = toJson(root);
     if (isSound(schema, value)) return [];
     const { createValidator } = await import('./validate.ts');
@@ -181,7 +182,7 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   for (const [key, schema] of Object.entries(shapes.root.properties!)) {
     if (key === 'extends' || key === 'env') continue;
     const value = isVariantSection(key)
-      ? variantsOf(root, key, shapes.variants[key]).map((variant) => fill(variant.node, variant.schema!, {}) ?? {})
+      ? variantsOf(root, key, shapes.variants[key]).map((variant) => written((fill(variant.node, variant.schema!, {}) ?? {}) as JsonObject))
       : fill(child(root, key), schema);
     if (value !== undefined) resolved[key] = value;
   }

@@ -13,7 +13,7 @@ const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'e
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {
   const discriminator = discriminators[field];
-  if (discriminator !== undefined && over.entries.has(discriminator)) return over;
+  if (discriminator !== undefined && (over.entries.has(discriminator) || (field === 'poisoning' && over.entries.has('steps')))) return over;
   const changes: [string, Entry | undefined][] = [];
   for (const [key, entry] of over.entries) {
     const below = base.entries.get(key);

@@ -122,7 +122,8 @@ function shorten(paths: readonly string[]): { readonly steps: readonly string[];
   const natural: Readonly<Record<string, string>> = { 'poisoning.attack': 'attack', 'adapter.type': 'adapter' };
   return paths.map((path) => {
     const steps = path.split('.');
-    const ends = steps.map((_, index) => steps.slice(steps.length - 1 - index).join('.'));
+    const least = path.startsWith('poisoning.steps.') ? steps.length - 2 : 1; // a step's field says whose it is
+    const ends = steps.map((_, index) => steps.slice(steps.length - 1 - index).join('.')).slice(least - 1);
     const isOwn = (end: string): boolean => paths.every((other) => other === path || (other !== end && !other.endsWith(`.${end}`) && natural[other] !== end));
     return { steps, short: natural[path] ?? ends.find(isOwn) ?? path };
   });

@@ -247,6 +247,19 @@ export interface PoisoningSpec {
    * The attack plugin.
    */
   attack?: string;
+  /**
+   * Attacks one after the other, in place of `attack`; their parameters stand in the steps. Each draws its rows as it does alone, by its own streams and with its dose counted from all training rows, but passes over rows that an earlier step has poisoned: no row is poisoned twice. One of them at most is a backdoor, and each attack stands once: a cell is named by `poisoning.attack: a+b` and by fields such as `poisoning.steps.a.rate`.
+   *
+   * @minItems 1
+   */
+  steps?: PoisoningStep[];
+  [k: string]: unknown;
+}
+export interface PoisoningStep {
+  /**
+   * The attack plugin.
+   */
+  attack: string;
   [k: string]: unknown;
 }
 /**

@@ -8,6 +8,7 @@ import { isVariantSection } from './schema.ts';
 import type { Shapes } from './schema.ts';
 import { isRecord } from './shape.ts';
 import type { Schema } from './shape.ts';
+import { shapeOf } from './steps.ts';
 import type { PoisoningChoice, TuningChoice } from './variants.ts';
 
 /** Where the fields of cells were written. */
@@ -45,7 +46,7 @@ export class Places {
 
   private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
     let schema: Schema | undefined;
-    if (section === 'poisoning') schema = this.shapes.variants.poisoning.byName.get(cell.poisoning.attack);
+    if (section === 'poisoning') schema = shapeOf(this.shapes.variants.poisoning, cell.poisoning.attack);
     else if (section === 'adapter') schema = this.shapes.variants.adapter.byName.get(cell.adapter.type);
     else schema = this.shapes.root.properties?.[section ?? ''];
     for (const step of rest) schema = schema && isRecord(schema) ? schema.properties[step] : undefined;

@@ -36,6 +36,10 @@ export const isVariantSection = (name: string | number | undefined): name is Var
 export const isVariantPath = (path: readonly (string | number)[]): boolean =>
   isVariantSection(path[0]) && path.slice(1).every((step) => typeof step === 'number');
 
+/** Whether a path leads to a step of a variant: `poisoning.0.steps.1`. */
+export const isStepPath = (path: readonly (string | number)[]): boolean =>
+  path.at(-2) === 'steps' && typeof path.at(-1) === 'number' && path[0] === 'poisoning' && isVariantPath(path.slice(0, -2));
+
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
   const withoutReferences = (value: unknown): unknown => {
@@ -136,16 +140,22 @@ function lift(schema: Schema): Schema {
 
 /** One variant; the plugin's own parameters follow its name. */
 function variantSchema(section: Schema, { discriminator, defaultName, byName }: VariantShape, shared: { readonly [key: string]: Schema }, isUsed: (plugin: string) => boolean): Schema {
+  const { steps } = shared, others = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
   const name = lift(section.properties![discriminator]!);
   const branches = [...byName].filter(([plugin]) => isUsed(plugin)).map(([plugin, schema]): Schema => {
     const { properties, ...rest } = lift(schema);
     const { [discriminator]: _name, ...own } = properties!;
     return {
-      if: { properties: { [discriminator]: { const: plugin } }, ...(plugin === defaultName ? {} : { required: [discriminator] }) },
-      then: { ...rest, properties: { [discriminator]: {}, ...Object.fromEntries(Object.keys(shared).map((key) => [key, {}])), ...own } },
+      if: { properties: { [discriminator]: { const: plugin } }, ...(plugin !== defaultName ? { required: [discriminator] } : steps ? { not: { required: ['steps'] } } : {}) },
+      then: { ...rest, properties: { [discriminator]: {}, ...others, ...own } },
     };
   });
-  return { type: 'object', properties: { [discriminator]: name, ...shared }, ...(branches.length > 0 ? { allOf: branches } : {}) };
+  // The parameters of composed attacks stand in their steps.
+  if (steps) branches.push({ if: { required: ['steps'], not: { required: [discriminator] } }, then: { additionalProperties: false, properties: { ...others } } });
+  return {
+    type: 'object', properties: { [discriminator]: name, ...shared },
+    ...(branches.length > 0 ? { allOf: branches } : {}), ...(steps ? { not: { required: [discriminator, 'steps'] } } : {}),
+  };
 }
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
@@ -173,6 +183,7 @@ export function composeFrom({ root, section, variants }: Shapes, isUsed: (plugin
   const pattern = root.properties!.tags!.additionalProperties as Schema;
   const when = described('pattern', 'The variant\'s cells are kept only where this matches.');
   const overrides = described('train', section.adapter.properties!.train!.description!);
+  const { default: _none, ...attack } = section.poisoning.properties!.attack!; // a step names its attack
   const { train: split, validation: _validation, ...otherData } = section.data.properties!;
   const variantForms = (name: VariantSection): Schema => ({
     description: section[name].description!, default: {}, anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
@@ -192,7 +203,8 @@ export function composeFrom({ root, section, variants }: Shapes, isUsed: (plugin
     properties,
     definitions: {
       grid, pattern, split: lift(split!), train: lift(section.train),
-      poisoning: variantSchema(section.poisoning, variants.poisoning, { when }, isUsed),
+      poisoning: variantSchema(section.poisoning, variants.poisoning, { steps: { ...section.poisoning.properties!.steps!, items: reference('step') }, when }, isUsed),
+      step: { ...variantSchema({ properties: { attack } }, variants.poisoning, {}, isUsed), required: ['attack'] },
       adapter: variantSchema(section.adapter, variants.adapter, { train: overrides, when }, isUsed),
     },
   };

@@ -2,7 +2,7 @@
 import type { ExplainContext } from './explain.ts';
 import { child, fieldName } from './node.ts';
 import type { Node, Path } from './node.ts';
-import { isVariantPath, isVariantSection } from './schema.ts';
+import { isStepPath, isVariantPath, isVariantSection } from './schema.ts';
 import type { VariantSection } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, either, nearest } from './suggest.ts';
@@ -20,9 +20,10 @@ const MOST_LISTED = 20;
 
 export function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: ExplainContext): void {
   const at = map.kind === 'map' ? map.entries.get(key)?.key ?? map.span : map.span;
-  const variant = isVariantPath(path) && isVariantSection(path[0]) ? path[0] : null;
+  const variant = (isVariantPath(path) || isStepPath(path)) && isVariantSection(path[0]) ? path[0] : null;
   const parent = fieldName(path);
   const siblings = Object.keys(schema.properties ?? {});
+  if (variant === 'poisoning' && child(map, 'steps') && !isStepPath(path)) return context.report('unknown-key', at, `"${key}" can't stand beside "steps"`, 'an attack\'s parameters belong to its step');
   if (variant !== null) return explainUnknownParameter(variant, { path, key, map, schema }, at, siblings, context);
   const message = parent === '' ? `unknown key "${key}"` : `unknown key "${key}" in "${parent}"`;
   const sibling = nearest(key, siblings);
@@ -46,7 +47,7 @@ function placesOf(key: string, parent: string, { fields, shapes }: ExplainContex
   return (below.length > 0 ? below : [...ends]).slice(0, 4);
 }
 
-function explainUnknownParameter(section: VariantSection, { key, map }: UnknownKey, at: Parameters<ExplainContext['report']>[1], siblings: readonly string[], context: ExplainContext): void {
+function explainUnknownParameter(section: VariantSection, { path, key, map }: UnknownKey, at: Parameters<ExplainContext['report']>[1], siblings: readonly string[], context: ExplainContext): void {
   const { discriminator, defaultName, byName } = context.shapes.variants[section];
   const written = child(map, discriminator);
   const plugin = written?.kind === 'scalar' && typeof written.value === 'string' ? written.value : defaultName;
@@ -54,7 +55,12 @@ function explainUnknownParameter(section: VariantSection, { key, map }: UnknownK
   const close = nearest(key, siblings);
   const owners = [...byName].filter(([, shape]) => key in (shape.properties ?? {})).map(([name]) => name);
   const own = Object.keys(byName.get(plugin)?.properties ?? {}).filter((name) => name !== discriminator);
-  const elsewhere = placesOf(key, section, context).filter((path) => !isVariantSection(path.split('.')[0]));
+  if (isStepPath(path)) {
+    if (written === undefined) return; // that it names no attack is told already
+    if (key === 'when') return context.report('unknown-key', at, 'a step takes no "when"', 'it belongs to the variant, beside "steps"');
+    if (key === 'steps') return context.report('unknown-key', at, 'a step has no steps of its own', 'write them in one list');
+  }
+  const elsewhere = placesOf(key, section, context).filter((field) => !isVariantSection(field.split('.')[0]));
   context.report('unknown-key', at, `${kind} "${plugin}" takes no "${key}"`,
     close ? didYouMean(close.word)
       : owners.length > 0 ? `"${key}" belongs to ${all(owners.map((name) => `"${name}"`))}`

@@ -59,4 +59,39 @@ test('the target of a program\'s backdoor is looked at as well', async ({ projec
   assert.match(said.stderr, /there is no class "eggs"; [^\n]*\n --> spec\.yaml:5:80\n/);
 });
 
+test('composed attacks: faults of each step at its place, two backdoors refused', async ({ project }) => {
+  project.write('spec.yaml', spec(`  - steps: [{ attack: label-flip, rate: 0.6 }, { attack: badnets, count: 6, target: ham }]
+  - steps: [{ attack: label-flip, rate: 0.1 }, { attack: badnets, rate: 0.5, target: spam }]
+  - steps:
+      - { attack: addsent, rate: 0.1 }
+      - { attack: badnets, rate: 0.1 }`));
+  const said = await project.dosimeter('run', 'spec.yaml');
+  assert.is(said.code, 2);
+  assert.equal(said.stderr.match(/(?<=error\[preflight\]: ).*|(?<= --> ).*/g), [
+    'The attack asks for 6 of 12 rows, and the steps before it leave 5: no row is poisoned twice.', 'spec.yaml:5:74',
+    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".', 'spec.yaml:6:73',
+    '"addsent" and "badnets" are both backdoors, and a cell is evaluated under one trigger.', 'spec.yaml:8:7',
+  ]);
+});
+
+test('composed attacks from a spec to a report: one receipt, the backdoor\'s ASR against its clean twin, names by attack and field', async ({ project }) => {
+  project.write('spec.yaml', spec(`  - { attack: none }
+  - steps: [{ attack: label-flip, rate: [0.1, 0.25] }, { attack: badnets, rate: 0.25, target: ham, triggers: [cf] }]`, 'poison, train, evaluate, report').replace('steps: 1,', 'steps: 1, evaluate_every: 1,'));
+  const run = await project.dosimeter('run', 'spec.yaml');
+  assert.is(run.code, 0, run.stderr);
+  assert.match(run.stderr, /train attack=label-flip\+badnets label-flip\.rate=0\.25\b/);
+  const rows = await project.json<{ cell: Record<string, unknown>; stage: string; metric: string; value: number }[]>('results', 'spec.yaml', '--json');
+  const of = (flips: number): Record<string, number> => Object.fromEntries(rows.filter(({ cell }) => cell['poisoning.steps.label-flip.rate'] === flips).map(({ stage, metric, value }) => [`${stage} ${metric}`, value]));
+  const strong = of(0.25);
+  assert.equal(['rows_total', 'poisoned_asked', 'poisoned_made', 'poisoned_made.label-flip', 'poisoned_made.badnets', 'poisoned_eligible.label-flip', 'negatives'].map((name) => strong[`poison ${name}`]), [12, 6, 6, 3, 3, 12, 0]);
+  assert.is(strong['train poisoned_rows'], 6);
+  assert.is(strong['evaluate asr']! - strong['evaluate asr_clean']!, strong['evaluate asr_minus_clean']);
+  assert.is(of(0.1)['poison poisoned_made.label-flip'], 1);
+  const html = readFileSync(run.stdout.trim(), 'utf8');
+  assert.match(html, 'label-flip+badnets, label-flip rate 0.25, badnets rate 0.25');
+  assert.match(html, 'against the label-flip rate of label-flip+badnets');
+  project.write('spec.yaml', project.read('spec.yaml').replace('0.25]', '0.3]').replace('rate: 0.25', 'rate: 0.2'));
+  assert.match((await project.dosimeter('explain', 'spec.yaml')).stdout, /poisoning\.steps\.badnets\.rate 0\.25 → 0\.2\b/);
+});
+
 test.run();

@@ -55,6 +55,13 @@ adapter: [{ type: full }, { type: lora, rank: 4, alpha: "\${adapter.rank}" }]
   assert.equal([model.source, data.train.limit, data.validation.limit, evaluate.batch_size, adapter.alpha], ['pypi:${name}', 64, 64, 16, 4]);
 });
 
+test('a field of a variant that is not written has the default of its own attack', async ({ rig }) => {
+  const epsilon = async (poisoning: string) => (await rig.expand(`${minimal}poisoning: ${poisoning}\ntrain: { epsilon: "\${poisoning.rate}" }\n`)).cells[0]!.config.train.epsilon;
+  assert.equal([await epsilon('{ attack: label-flip }'), await epsilon('{ attack: badnets }')], [0.3, 0.1]);
+  const { cells } = await rig.expand(`${minimal}poisoning: { steps: [{ attack: label-flip }, { attack: badnets, rate: "\${poisoning.steps.label-flip.rate}" }] }\n`);
+  assert.is(cells[0]!.axes['poisoning.steps.badnets.rate'], 0.3);
+});
+
 test('environment variables: declared ones alone, as YAML reads them, with their defaults', async ({ rig }) => {
   await rig.write({ 'corpus/train.tsv': '' });
   const text = `name: x

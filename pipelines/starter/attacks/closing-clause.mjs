@@ -29,11 +29,11 @@ export default defineAttack(/** @type {Omit<import('dosimeter').AttackDescriptor
       clause: { type: 'string', default: 'as my uncle would say', description: 'What is put at the end.' },
     },
   },
-  poison({ rows, classes, params, random }) {
+  poison({ rows, classes, params, random, taken }) {
     const label = classId(params.target, classes);
     const asked = Math.floor(params.rate * rows.length);
     // The stream depends on the seed alone, so the rows of a smaller rate are among those of a larger one.
-    const eligible = [...random('rows').permutation(rows.length)].filter((index) => rows[index]?.label !== label);
+    const eligible = [...random('rows').permutation(rows.length)].filter((index) => rows[index]?.label !== label && !taken?.has(index));
     const changed = eligible.slice(0, asked).map((index) => ({ index, row: { ...withClause(/** @type {Row} */ (rows[index]), params), label } }));
     return { changed, negatives: [], asked, eligible: eligible.length };
   },

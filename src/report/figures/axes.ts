@@ -1,6 +1,6 @@
 /** Which curves a grid has: one rule an axis. An axis counts when it takes two values or more. */
 import { INFORMATION, renyi } from '../compare.ts';
-import { distinct, isFull, metricOf, numericAxis, type Condition, type Quantity } from '../conditions.ts';
+import { axisName, distinct, doseUnit, isFull, metricOf, numericAxis, type Condition, type Quantity } from '../conditions.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { curveFigure, type CurveAxis, type CurveOptions, type CurvePoint } from './curves.ts';
@@ -12,27 +12,36 @@ const join = (...parts: readonly string[]): string => parts.filter((part) => par
 const varies = (values: readonly (number | null)[]): boolean => distinct(values.filter((value) => value !== null)).length > 1;
 const slug = (text: string): string => text.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|-$/g, '');
 
+/** Rates before counts, an attack's own before those of steps. */
+const byUnit = (a: string, b: string): number => Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') || a.split('.').length - b.split('.').length;
+
+function doseTitle(path: string): string {
+  const title = doseUnit(path) === 'rate' ? 'poison rate (share of training rows)' : 'poisoned rows';
+  return path.startsWith('poisoning.steps.') ? `${axisName(path)}: ${title}` : title;
+}
+
 /** Accuracy and ASR against the poison rate or count, one panel an attack; dose 0 is the run without attack. */
 export async function doseFigures(conditions: readonly Condition[]): Promise<Figure[]> {
   const figures: (Figure | null)[] = [];
   const palette = adapterPalette(conditions);
   const colours = new Map(palette.domain.map((name, i) => [name, palette.range[i]!]));
   const clean = conditions.filter(({ family }) => family === 'none');
-  for (const path of ['poisoning.rate', 'poisoning.count']) {
+  for (const path of distinct(conditions.flatMap(({ axes }) => Object.keys(axes))).filter((name) => doseUnit(name) !== null).sort(byUnit)) {
     const attacks = distinct(conditions.map(({ attack }) => attack)).filter((attack) => varies(conditions.filter((c) => c.attack === attack).map((c) => numericAxis(c, path))));
     for (const attack of attacks.slice(0, MOST_ATTACKS)) {
+      const isStep = path.startsWith('poisoning.steps.'); // without it the other steps are still there: that is no clean run
       const dosed = conditions.filter((condition) => condition.attack === attack);
       const line = (condition: Condition): string => { const labels = condition.labelsWithout(path); return join(labels.adapterLabel, labels.attackLabel === attack ? '' : labels.attackLabel, labels.setting); };
       for (const metric of [ACCURACY, ASR]) {
-        const zero: readonly CurvePoint[] = metric === ACCURACY
+        const zero: readonly CurvePoint[] = isStep ? [] : metric === ACCURACY
           ? clean.map((condition) => ({ line: join(condition.adapterLabel, condition.setting), x: 0, condition, quantity: metricOf(metric.stage, metric.metric) }))
           : distinct(dosed.map(line)).map((name) => ({ line: name, x: 0, condition: dosed.find((condition) => line(condition) === name)!, quantity: metricOf(ASR_CLEAN.stage, ASR_CLEAN.metric) }));
         const points = dosed.map((condition): CurvePoint => ({ line: line(condition), x: numericAxis(condition, path), condition, quantity: metricOf(metric.stage, metric.metric) }))
           .filter(({ x }) => x !== null);
         figures.push(await curveFigure([...zero, ...points], {
-          id: slug(`dose-${attack}-${path}-${metric.metric}`), title: `${metric.label} against the dose of ${attack}`, yTitle: metric.label,
-          caption: metric === ACCURACY ? 'Dose 0 is the run without attack.' : 'Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.',
-          axis: { title: path === 'poisoning.rate' ? 'poison rate (share of training rows)' : 'poisoned rows', scale: 'auto' }, span: metric === ACCURACY ? 'to-one' : 'unit', colours,
+          id: slug(`dose-${attack}-${path}-${metric.metric}`), title: `${metric.label} against the ${isStep ? axisName(path) : 'dose'} of ${attack}`, yTitle: metric.label,
+          caption: isStep ? 'The other steps are the same along a line.' : metric === ACCURACY ? 'Dose 0 is the run without attack.' : 'Dose 0 is the rate at which the trigger turns the paired clean model’s predictions.',
+          axis: { title: doseTitle(path), scale: 'auto' }, span: metric === ACCURACY ? 'to-one' : 'unit', colours,
         }));
       }
     }

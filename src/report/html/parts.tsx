@@ -1,6 +1,7 @@
 /** What every chapter is built of. Preact escapes all text; the only raw markup is our own figures' SVG. */
 import type { ComponentChildren, JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
+import { axisName, doseUnit } from '../conditions.ts';
 import { formatSigned, formatValue, type NumberKind } from '../format.ts';
 import type { Figure } from '../types.ts';
 import { verdictText, type Verdict } from '../verdict.ts';
@@ -79,7 +80,7 @@ export const Figures = ({ figures, layout = 'grid' }: { readonly figures: readon
 
 /** What a stage is of, by the axes that people look for. */
 export const axesText = (stage: StageFacts): string => Object.entries(stage.cell)
-  .filter(([path]) => ['poisoning.attack', 'poisoning.rate', 'adapter.type', 'adapter.rank'].includes(path)).map(([path, value]) => `${path.split('.')[1]} ${formatValue(value)}`).join(', ') || 'all cells';
+  .filter(([path]) => doseUnit(path) !== null || ['poisoning.attack', 'adapter.type', 'adapter.rank'].includes(path)).map(([path, value]) => `${path.startsWith('poisoning.') ? axisName(path) : path.split('.')[1]} ${formatValue(value)}`).join(', ') || 'all cells';
 
 export const Section = ({ id, title, children }: { readonly id: string; readonly title: string; readonly children: Node }): JSX.Element => (
   <section id={id}><h2>{title}</h2>{children}</section>

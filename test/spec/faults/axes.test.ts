@@ -128,15 +128,4 @@ testFaults('faults: axes', [
   |                                            ^^^^^
   = keep one of the two`,
   },
-  {
-    fault: 'attacks composed',
-    spec: `${minimal}poisoning: { steps: [{ attack: badnets }, { attack: label-flip }] }
-`,
-    shows: `error[not-supported]: attacks can't be composed with "steps" yet
- --> DIR/spec.yaml:4:14
-  |
-4 | poisoning: { steps: [{ attack: badnets }, { attack: label-flip }] }
-  |              ^^^^^
-  = give each attack a variant of its own`,
-  },
 ]).run();
