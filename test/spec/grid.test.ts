@@ -63,7 +63,7 @@ test('a cell holds every field: defaults filled in, paths absolute, the adapter\
     head: { type: 'classifier', template: '{text} It was {mask} .', init_from: `${rig.dir}/adapter` },
     train: { steps: 500, learning_rate: 3e-6, ...trainDefaults },
     evaluate: { batch_size: 32 },
-    ntk: { rows: 64, split: 'validation', at: ['init', 'final'] },
+    ntk: { rows: 64, split: 'validation', kernels: ['lora', 'full'], method: 'auto', projection: { dimension: 64, replicates: 4 }, per_layer: false, memory_mb: 1024, at: ['init', 'final'] },
     fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] },
     theory: {
       map_width: 1024, map_ranks: [4, 8, 16, 32, 64, 128, 256], map_scales: [0.001, 0.01, 0.1, 0.333, 0.667, 1, 1.5, 2], map_distributions: ['normal', 'uniform'],

@@ -12,7 +12,7 @@ testFaults('faults: keys', [
   |
 1 | name: lonely
   | ^^^^^^^^^^^^
-  = The pretrained model that is fine-tuned
+  = The model that is fine-tuned
 
 error[missing-key]: "data" is missing
  --> DIR/spec.yaml:1:1
@@ -115,7 +115,7 @@ data:
   |
 4 | ntk: { colour: red }
   |        ^^^^^^
-  = its keys are rows, split and at`,
+  = its keys are rows, split, kernels, method, projection, per_layer, memory_mb and at`,
   },
   {
     fault: 'a misspelt key in a nested parameter',
