@@ -1,5 +1,5 @@
 /** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { checkPatience } from '../execute/patience.ts';
@@ -10,6 +10,7 @@ import type { PluginKind } from '../registry/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import { ifDiskAllows, onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
+import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
 import { checkExecutor, defaultExecutor, openExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
@@ -112,8 +113,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
     import('../store/code.ts'), import('../store/environments.ts'),
   ]);
   const facts = await environment(experiment.file, backend, options.jobs);
-  // Before anything runs: can the store be written?
-  rmSync(store.scratch('probe'), { recursive: true });
+  await enterStore(store, options.note); // before anything runs: can the store be written?
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }), 'folder');
   const log = await onDisk(folder.dir, () => openRunLog(folder.dir), 'folder').catch((error: unknown) => { folder.close(); throw error; });

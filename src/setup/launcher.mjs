@@ -25,8 +25,10 @@ async function main() {
   try {
     dir = await currentBuild(project, (message) => console.error(`dosimeter: ${message}`));
   } catch (error) {
-    if (!(error instanceof Error) || error.name !== 'BuildFault') throw error;
-    console.error(error.message);
+    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+    const isDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM'].includes(code ?? '');
+    if (!(error instanceof Error) || (error.name !== 'BuildFault' && !isDisk)) throw error;
+    console.error(isDisk ? `dosimeter: ${join(project, 'dist')} can't be written: ${error.message}` : error.message);
     process.exitCode = 2;
     return;
   }

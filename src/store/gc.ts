@@ -1,11 +1,11 @@
 /** Sweeps what is damaged or left over, and the least recently used entries down to a size; what is pinned stays. */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { SILENT_MS } from './lease.ts';
-import { ownerState, parseOwner } from './owner.ts';
 import { readPins } from './pins.ts';
+import { beginSweeping } from './presence.ts';
+import type { Sweeping } from './presence.ts';
 import { readRoots } from './roots.ts';
 import type { Root } from './roots.ts';
 import type { Store } from './store.ts';
@@ -24,15 +24,26 @@ export interface Swept {
   readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
-/** @param maxBytes null: entries stay, only what is damaged goes */
+/** @param maxBytes null: entries stay, only what is damaged goes. @throws UserFault while a run uses the store */
 export function collectGarbage(store: Store, maxBytes: number | null, dryRun: boolean): Swept {
+  if (dryRun || !existsSync(store.root)) return sweep(store, maxBytes, null);
+  const sweeping = beginSweeping(store.root);
+  try {
+    return sweep(store, maxBytes, sweeping);
+  } finally {
+    sweeping.end();
+  }
+}
+
+/** @param sweeping null: nothing is changed */
+function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
-  refuseWhileUsed(root, dryRun);
   const pinned = new Set(readPins(root).flatMap(({ keys }) => keys));
-  if (!dryRun) sweepLeftovers(root);
+  if (sweeping) sweepLeftovers(root);
   const remove = (dir: string): void => {
-    if (dryRun) return;
+    if (!sweeping) return;
+    sweeping.beat();
     // Out of the way in one step: a kill in the middle leaves no half-removed entry.
     const aside = path.join(damagedDir, `gc-${process.pid}-${path.basename(dir)}`);
     mkdirSync(damagedDir, { recursive: true });
@@ -66,28 +77,12 @@ export function collectGarbage(store: Store, maxBytes: number | null, dryRun: bo
     freed += entry.bytes;
     kept--;
   }
-  if (!dryRun) forgetRoots(roots, used, new Set(swept));
+  if (sweeping) forgetRoots(roots, used, new Set(swept));
   const staying = entries.filter(({ key }) => pinned.has(key));
   return {
     entries: swept, damaged: damaged.length, bytes: freed, kept: { entries: kept, bytes },
     pinned: { entries: staying.length, bytes: staying.reduce((sum, entry) => sum + entry.bytes, 0) },
   };
-}
-
-/** Another host's claim counts while its heart beats; both times are the file system's own. */
-function refuseWhileUsed(root: string, dryRun: boolean): void {
-  const dir = path.join(root, 'leases');
-  if (dryRun || !existsSync(dir)) return;
-  const clock = path.join(dir, `clock.${process.pid}`);
-  writeFileSync(clock, '');
-  const now = statSync(clock).mtimeMs;
-  rmSync(clock);
-  for (const name of readdirSync(dir)) {
-    const file = path.join(dir, name), owner = parseOwner(name.slice(name.indexOf('.') + 1));
-    const state = owner && ownerState(owner);
-    if (state === 'unknown' && now - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > SILENT_MS) rmSync(file, { force: true });
-    else if (owner && state !== 'dead') throw new UserFault(`a run is using ${root} (process ${owner.pid})`, 'wait for it to end');
-  }
 }
 
 function sweepLeftovers(root: string): void {

@@ -31,14 +31,14 @@ export function sweepScratch(dir: string, also?: Owner): void {
   }
 }
 
-/** Claims of dead owners that no one came to take over. */
+/** Claims and signs of dead owners that no one came to take over. @param onTakeover told of claims */
 export function sweepClaims(dir: string, onTakeover: OnTakeover | undefined): void {
   for (const name of readdirOr(dir)) {
     const [key = '', by = ''] = name.split('.');
     const owner = parseOwner(by);
     if (!owner || ownerState(owner) !== 'dead') continue;
     rmSync(path.join(dir, name), { force: true });
-    onTakeover?.(key as ActionKey, owner);
+    if (/^[0-9a-f]{64}$/.test(key)) onTakeover?.(key as ActionKey, owner);
   }
 }
 

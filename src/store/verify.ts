@@ -32,13 +32,18 @@ export async function verifyStore(store: Store, onEntry: (done: number, total: n
   const damaged: Damage[] = [];
   let checked = 0;
   for (const key of keys) {
-    const found = store.lookUp(key);
-    const why = found.state === 'hit' ? await store.check(found.entry) : found.state === 'damaged' ? found.why : null;
+    // Twice: a run may have made it anew, or gc taken it away, between a look at its manifest and one at its files.
+    const why = await faultOf(store, key) === null ? null : await faultOf(store, key);
     if (why !== null) damaged.push({ key, why, moved: store.moveAside(key) });
     onEntry(++checked, keys.length);
   }
   const records = checkRecords(store.root);
   return { checked, damaged, records };
+}
+
+async function faultOf(store: Store, key: ActionKey): Promise<string | null> {
+  const found = store.lookUp(key);
+  return found.state === 'hit' ? store.check(found.entry) : found.state === 'damaged' ? found.why : null;
 }
 
 function checkRecords(root: string): DamagedRecord[] {

@@ -1,6 +1,9 @@
 /** Several runs on one store at once: each stage runs once, whoever is killed. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomStream } from '../../src/random/random.ts';
 import type { Project } from '../rig/project.ts';
@@ -23,11 +26,17 @@ const PAIRS = times(5, 50), KILLED = times(3, 25);
 test(`${PAIRS} times two runs at once: each stage runs once`, async ({ project, expected, took }) => {
   for (let n = 0; n < PAIRS; n++) {
     fresh(project);
-    const first = project.start('run', 'spec.yaml', '--jobs', String(1 + random.integer(2)));
+    const jobs = (): string => (n % 2 === 0 ? '2' : String(1 + random.integer(2)));
+    const first = project.start('run', 'spec.yaml', '--jobs', jobs());
     // Together, or the second when the first is on its way.
     await sleep(random.integer(2) * random.uniform() * took / 2);
-    const second = project.start('run', 'spec.yaml', '--jobs', String(1 + random.integer(2)));
-    for (const { code, stderr } of await Promise.all([first.ended, second.ended])) assert.is(code, 0, stderr);
+    const second = project.start('run', 'spec.yaml', '--jobs', jobs());
+    const said = await Promise.all([first.ended, second.ended]);
+    for (const { code, stderr } of said) assert.is(code, 0, stderr);
+    // The same report, by path and by bytes.
+    const report = path.join(project.dir, '.dosimeter/reports/grid.html');
+    assert.equal(said.map(({ stdout }) => stdout), [`${report}\n`, `${report}\n`]);
+    assert.ok(Object.values(expected).includes(createHash('sha256').update(readFileSync(report)).digest('hex')));
     const ran = project.lines('ran.log');
     assert.equal([ran.length, new Set(ran).size], [STAGES, STAGES], `round ${n}: ${ran.sort().join(', ')}`);
     await settle(project, expected);
@@ -47,6 +56,38 @@ test(`${KILLED} times one of two runs is killed: the other takes over and ends b
     await victim!.ended;
     assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), [], `round ${n}`);
     await settle(project, expected);
+  }
+});
+
+const CODES = times(2, 20);
+
+test(`${CODES} times a run goes on while a plugin is edited and another run begins: each makes what its own code makes, and what both need once`, async ({ project, expected }) => {
+  const old = project.read('grid-train.mjs'), edited = old.replace('Array(2000)', 'Array(2001)');
+  assert.is.not(edited, old);
+  try {
+    fresh(project);
+    project.write('grid-train.mjs', edited);
+    const alone = await project.dosimeter('run', 'spec.yaml', '--jobs', '2');
+    assert.is(alone.code, 0, alone.stderr);
+    const both = { ...expected, ...contentsOf(project) };
+    for (let n = 0; n < CODES; n++) {
+      fresh(project);
+      project.write('grid-train.mjs', old);
+      const first = project.start('run', 'spec.yaml', '--jobs', '2');
+      let ended = false;
+      void first.ended.then(() => { ended = true; });
+      // It has loaded its plugins, and begun.
+      for (const ran = 1 + random.integer(10); !ended && project.lines('ran.log').length < ran;) await sleep(10);
+      project.write('grid-train.mjs', edited);
+      const second = await project.dosimeter('run', 'spec.yaml', '--jobs', '2');
+      for (const { code, stderr } of [await first.ended, second]) assert.is(code, 0, stderr);
+      assert.equal(contentsOf(project), both, `round ${n}`);
+      const ran = project.lines('ran.log'), count = (name: string): number => ran.filter((one) => one === name).length;
+      assert.equal([...new Set(ran)].filter((name) => count(name) !== (name === 'rows' ? 1 : 2)), [], `round ${n}: ${ran.join(', ')}`);
+      assert.is(ran.length, 2 * STAGES - 1);
+    }
+  } finally {
+    project.write('grid-train.mjs', old);
   }
 });
 

@@ -30,6 +30,7 @@ test(`${KILLS} kills at random points: every stage that was published stays, and
     const timer = setTimeout(() => run.process.kill('SIGKILL'), random.uniform() * span);
     const { code, signal, stderr } = await run.ended;
     clearTimeout(timer);
+    assert.not.match(stderr, /another run is making it/, 'it waits for a process that is gone');
     const again = project.lines('ran.log').slice(ran).filter((name) => before.has(name));
     assert.equal(again, [], `ran again although they were published:\n${stderr}`);
     if (signal === 'SIGKILL') kills++;

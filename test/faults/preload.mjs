@@ -1,13 +1,13 @@
 /**
  * Loaded before the program (`node --import`), workers included. DISK_FULL: the nth write and every one after it fails,
  * as on a full disk. CLOCK: the wall clock jumps a day forward or two back at every nth reading. PEAK: a file that takes
- * the scheduler's largest memory, in kilobytes.
+ * the scheduler's largest memory, in kilobytes. STOP_AT_RENAME: the first rename makes this file and never returns.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 
-const { DISK_FULL, CLOCK, PEAK } = process.env;
+const { DISK_FULL, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
 
 if (DISK_FULL !== undefined && isMainThread) {
   let left = Number(DISK_FULL);
@@ -21,6 +21,14 @@ if (DISK_FULL !== undefined && isMainThread) {
       return original(...args);
     };
   }
+  syncBuiltinESMExports();
+}
+
+if (STOP_AT_RENAME !== undefined) {
+  fs.renameSync = () => {
+    fs.writeFileSync(STOP_AT_RENAME, '');
+    for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+  };
   syncBuiltinESMExports();
 }
 
