@@ -1,9 +1,9 @@
 """Makes test/golden/ntk-*: kernels and Fisher spectra as PyTorch and NumPy compute them in double precision, one example
-and one class at a time by plain autograd.
+at a time by torch.func.jacrev; plain autograd, one class at a time, must agree before anything is written.
 
     python test/golden/ntk.py [FOLDER OF all-MiniLM-L6-v2]      (torch, transformers, peft, numpy)
 
-Without the folder only the tiny model's are made. Needs test/golden/tiny-bert (tiny_bert.py).
+Without the folder only the tiny models' are made. Needs test/golden/tiny-bert and tiny-mlm (tiny_bert.py, tiny_mlm.py).
 """
 import json
 import math
@@ -13,7 +13,8 @@ import sys
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoTokenizer, BertForSequenceClassification
+from torch.func import functional_call, jacrev
+from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TINY = os.path.join(HERE, 'tiny-bert')
@@ -22,45 +23,45 @@ TOLERANCE = 1e-6
 
 
 def linears(model):
-    """Names of the linear layers that adapters target: all but the head, in forward order."""
-    return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and 'classifier' not in name]
+    """Names of the linear layers that adapters target, in forward order: all but a head of the task's own and a tied decoder."""
+    return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and 'classifier' not in name and 'decoder' not in name]
 
 
 def short(name):
     return name.replace('base_model.model.', '').replace('bert.', '', 1)
 
 
-def logits(model, row):
+def logits(model, parameters, row, read):
     ids = torch.tensor([row['ids']])
-    return model(input_ids=ids, token_type_ids=torch.tensor([row['typeIds']]), attention_mask=torch.ones_like(ids)).logits[0]
+    inputs = {'input_ids': ids, 'token_type_ids': torch.tensor([row['typeIds']]), 'attention_mask': torch.ones_like(ids)}
+    return read(functional_call(model, parameters, (), inputs).logits[0], row)
 
 
-def kernel(model, rows, parameters):
-    """K over `parameters`, a list of (layer, tensor), and the trace of each layer's block."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    for _, parameter in parameters:
-        parameter.requires_grad_(True)
-    classes = model.config.num_labels
+def kernel(model, rows, names, read):
+    """K over the parameters `names`, pairs of (layer, parameter's name), and the trace of each layer's block."""
+    held = dict(model.named_parameters())
+    parameters = {name: held[name].detach() for _, name in names}
     jacobian = {}  # layer → gradients, (i, c) after (i, c)
     values = []
     for row in rows:
-        f = logits(model, row)
+        f = logits(model, parameters, row, read)
         values.append(f.detach().numpy())
-        for c in range(classes):
-            gradients = torch.autograd.grad(f[c], [parameter for _, parameter in parameters], retain_graph=True)
-            one = {}
-            for (layer, _), gradient in zip(parameters, gradients):
-                one.setdefault(layer, []).append(gradient.flatten())
-            for layer, parts in one.items():
-                jacobian.setdefault(layer, []).append(torch.cat(parts))
+        J = jacrev(lambda some: logits(model, some, row, read))(parameters)
+        leaves = {name: value.clone().requires_grad_(True) for name, value in parameters.items()}
+        out = logits(model, leaves, row, read)
+        for c in range(len(f)):
+            gradients = torch.autograd.grad(out[c], list(leaves.values()), retain_graph=True)
+            for name, gradient in zip(leaves, gradients):
+                assert (J[name][c] - gradient).abs().max() <= 1e-12 * gradient.abs().max(), name
+        for layer in dict.fromkeys(layer for layer, _ in names):
+            jacobian.setdefault(layer, []).append(torch.cat([J[name].flatten(1) for own, name in names if own == layer], 1))
     total, traces = 0, {}
     for layer, gradients in jacobian.items():
-        J = torch.stack(gradients)
+        J = torch.cat(gradients).detach()  # (N·C, P)
         block = J @ J.T
         traces[layer] = block.trace().item()
         total = total + block
-    N = len(rows)
+    N, classes = np.array(values).shape
     return total.numpy().reshape(N, classes, N, classes), np.array(values), traces
 
 
@@ -110,18 +111,18 @@ def write(name, rows, kernels):
         file.write('\n')
 
 
-def both(adapted, rows):
+def both(adapted, rows, read=lambda f, row: f):
     """Over the factors, then over the same layers' weights at the effective W: PEFT merges it."""
-    factors = [(short(name.split('.lora_')[0]), parameter) for name, parameter in adapted.named_parameters() if '.lora_A.' in name or '.lora_B.' in name]
-    lora = kernel(adapted, rows, factors)
+    factors = [(short(name.split('.lora_')[0]), name) for name, _ in adapted.named_parameters() if '.lora_A.' in name or '.lora_B.' in name]
+    lora = kernel(adapted, rows, factors, read)
     merged = adapted.merge_and_unload().double().eval()
-    full = kernel(merged, rows, weights(merged))
+    full = kernel(merged, rows, weights(merged), read)
     assert np.abs(full[1] - lora[1]).max() < 1e-12
     return {'lora': lora, 'full': full}
 
 
 def weights(model):
-    return [(short(name), model.get_submodule(name).weight) for name in linears(model)]
+    return [(short(name), name + '.weight') for name in linears(model)]
 
 
 # ---- the tiny model: 11 rows of 3 to 29 tokens, pairs among them, 3 classes ------------------------------------------
@@ -131,7 +132,16 @@ assert len({len(row['ids']) for row in tiny_rows}) > 4 and any(1 in row['typeIds
 tiny = lambda: BertForSequenceClassification.from_pretrained(os.path.join(TINY, 'checkpoint')).double().eval()
 write('ntk-tiny-lora', tiny_rows, both(PeftModel.from_pretrained(tiny(), os.path.join(TINY, 'adapter')).double().eval(), tiny_rows))
 model = tiny()
-write('ntk-tiny-full', tiny_rows, {'full': kernel(model, tiny_rows, weights(model))})
+write('ntk-tiny-full', tiny_rows, {'full': kernel(model, tiny_rows, weights(model), lambda f, row: f)})
+
+
+# ---- a cloze prompt: the logits of the verbalizer's words at the mask, 15 rows of 7 to 16 tokens ----------------------
+MLM = os.path.join(HERE, 'tiny-mlm')
+with open(os.path.join(MLM, 'golden.json')) as file:
+    cloze = json.load(file)
+mlm_rows = [{'ids': row['ids'], 'typeIds': [0] * len(row['ids']), 'label': row['label'], 'mask': row['mask']} for row in cloze['rows']]
+masked = BertForMaskedLM.from_pretrained(os.path.join(MLM, 'checkpoint')).double().eval()
+write('ntk-tiny-mlm', mlm_rows, both(PeftModel.from_pretrained(masked, os.path.join(MLM, 'adapter')).double().eval(), mlm_rows, lambda f, row: f[row['mask']][cloze['tokens']]))
 
 
 # ---- MiniLM: the factors and the head are a formula, so that no adapter need be kept ---------------------------------
