@@ -20,8 +20,8 @@ interface Binding {
   tensorDataSync(id: number): ArrayBufferView;
 }
 
-/** Runs one operation on one row-major (m, n) matrix; `read` are the outputs that are wanted, by number. */
-function runDouble(name: string, flags: Readonly<Record<string, boolean>>, matrix: Float64Array, [m, n]: readonly [number, number], outputs: number, read: readonly number[]): Float64Array[] {
+/** Runs one operation on one row-major (m, n) matrix, given to it `times` over; `read` are the outputs that are wanted, by number. */
+function runDouble(name: string, flags: Readonly<Record<string, boolean>>, matrix: Float64Array, [m, n]: readonly [number, number], outputs: number, read: readonly number[], times = 1): Float64Array[] {
   const binding = tensorflowBackend().binding as unknown as Binding;
   const type = (key: string, value: number): { name: string; type: number; value: number } => ({ name: key, type: binding.TF_ATTR_TYPE, value });
   const held: number[] = [];
@@ -31,7 +31,7 @@ function runDouble(name: string, flags: Readonly<Record<string, boolean>>, matri
     const words = new Int32Array(matrix.buffer, matrix.byteOffset, 2 * m * n);
     const doubles = bitcast(hold(binding.createTensor([m, n, 2], binding.TF_INT32, words)), binding.TF_INT32, DT_DOUBLE); // (m, n) double
     const attributes = Object.entries(flags).map(([key, value]) => ({ name: key, type: binding.TF_ATTR_BOOL, value }));
-    const results = binding.executeOp(name, [...attributes, type('T', DT_DOUBLE)], [doubles], outputs);
+    const results = binding.executeOp(name, [...attributes, type('T', DT_DOUBLE)], new Array<number>(times).fill(doubles), outputs);
     results.forEach(({ id }) => { hold(id); });
     return read.map((k) => {
       const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32)); // (…, 2) int32
@@ -45,6 +45,20 @@ function runDouble(name: string, flags: Readonly<Record<string, boolean>>, matri
 /** SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
 export function tensorflowEigenvalues(): EigenSolver | null {
   return hasOperations() ? (matrix, n) => runDouble('SelfAdjointEigV2', { compute_v: false }, matrix, [n, n], 2, [0])[0]! : null;
+}
+
+/** Of a matrix (m, n): the eigenvalues, ascending (q), and eigenvectors as columns (q, q) of its smaller Gram matrix, W Wᵀ where m ≤ n and Wᵀ W else. */
+export type GramSolver = (matrix: Float64Array, m: number, n: number) => { readonly values: Float64Array; readonly vectors: Float64Array };
+
+/** MatMul and SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
+export function tensorflowGramVectors(): GramSolver | null {
+  if (!hasOperations()) return null;
+  return (matrix, m, n) => {
+    const q = Math.min(m, n);
+    const [gram] = runDouble('MatMul', { transpose_a: m > n, transpose_b: m <= n }, matrix, [m, n], 1, [0], 2);
+    const [values, vectors] = runDouble('SelfAdjointEigV2', { compute_v: true }, gram!, [q, q], 2, [0, 1]);
+    return { values: values!, vectors: vectors! };
+  };
 }
 
 /** Svd, or null where the current backend is not TensorFlow. */

@@ -3,7 +3,10 @@
  * singular vectors of the trained weight that the initial one has nothing like (Shuttleworth et al. 2024, LoRA vs Full
  * Fine-tuning: An Illusion of Equivalence, arXiv 2410.21228; left singular vectors, as there).
  */
+import { createHash } from 'node:crypto';
+import { leadingLeftVectors } from '../linalg/left-vectors.ts';
 import { lowRankSingularValues, singularValues, svd } from '../linalg/svd.ts';
+import { processWide } from '../tensor/process-wide.ts';
 import type { LayerChange } from './effective.ts';
 
 export interface SpectrumOptions {
@@ -46,13 +49,33 @@ export function effectiveRank(values: ArrayLike<number>, energy: number): number
   return k + 1;
 }
 
+/** Left singular vectors of initial weights: a grid's cells start from the same ones. By content, so that nothing can go stale. */
+const INITIAL_BYTES = 256 * 2 ** 20;
+const known = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
+
+function initialVectors(initial: Float64Array, m: number, n: number): Float64Array {
+  const name = createHash('sha256').update(`${m} ${n} `).update(new Uint8Array(initial.buffer, initial.byteOffset, initial.byteLength)).digest('base64');
+  const found = known.get(name) ?? svd(initial, m, n).left!; // (m, min(m, n))
+  known.delete(name);
+  known.set(name, found); // the last one used is the last to go
+  let bytes = 0;
+  for (const { byteLength } of known.values()) bytes += byteLength;
+  for (const [oldest, { byteLength }] of known) {
+    if (bytes <= INITIAL_BYTES) break;
+    known.delete(oldest);
+    bytes -= byteLength;
+  }
+  return found;
+}
+
 /** max_j |cos(u_k, u⁰_j)| for the first `vectors` of the trained weight. initial, trained: (m, n), row-major. */
 export function vectorCosines(initial: Float64Array, trained: Float64Array, m: number, n: number, vectors: number): number[] {
-  const k = Math.min(m, n);
-  const [U0, U] = [svd(initial, m, n).left!, svd(trained, m, n).left!]; // (m, k)
-  return Array.from({ length: Math.min(vectors, k) }, (_, column) => {
+  const k = Math.min(m, n), some = Math.min(vectors, k);
+  const U0 = initialVectors(initial, m, n); // (m, k)
+  const U = leadingLeftVectors(trained, m, n, some); // (m, some)
+  return Array.from({ length: some }, (_, column) => {
     const products = new Float64Array(k);
-    for (let i = 0; i < m; i++) for (let j = 0; j < k; j++) products[j]! += U[i * k + column]! * U0[i * k + j]!;
+    for (let i = 0; i < m; i++) { const u = U[i * some + column]!; for (let j = 0; j < k; j++) products[j]! += u * U0[i * k + j]!; }
     return products.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   });
 }

@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../src/random/random.ts';
+import { leadingLeftVectors } from '../../../src/science/linalg/left-vectors.ts';
 import { lowRankSingularValues, singularValues, svd } from '../../../src/science/linalg/svd.ts';
 import { backends, useBackend } from '../backend.ts';
 
@@ -44,6 +45,23 @@ for (const backend of backends) {
         if (d < 3) assert.ok(Math.abs(Math.abs(cosine) - 1) < 1e-10, `vector ${d}: ${cosine}`);
       });
       assert.equal(svd(matrix, m, n, false).left, null);
+    });
+  }
+
+  for (const [m, n] of [[13, 7], [7, 13], [11, 11]] as const) {
+    test(`${backend}: the leading left vectors of a ${m} × ${n} matrix are the decomposition's own, deep spectra included`, async () => {
+      await useBackend(backend);
+      for (const decades of [1, 4, 12]) { // within reach of a Gram matrix, and beyond
+        const k = Math.min(m, n), { matrix, L } = withSingularValues(m, n, Array.from({ length: k }, (_, i) => 10 ** (2 - decades * i / (k - 1))));
+        const found = leadingLeftVectors(matrix, m, n, 5);
+        assert.is(found.length, 5 * m);
+        for (let c = 0; c < 5; c++) {
+          const cosine = Array.from({ length: m }, (_, i) => found[i * 5 + c]! * L(i, c)).reduce((a, b) => a + b);
+          assert.ok(Math.abs(Math.abs(cosine) - 1) < 1e-9, `${decades} decades, vector ${c}: ${cosine}`);
+        }
+      }
+      const all = Math.min(m, n);
+      assert.is(leadingLeftVectors(new Float64Array(m * n).fill(1), m, n, 99).length, m * all, 'of rank one');
     });
   }
 
