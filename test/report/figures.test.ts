@@ -8,7 +8,7 @@ import { scoreFigure } from '../../src/report/figures/scores.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { stepFigures } from '../../src/report/figures/steps.ts';
 import { label } from '../../src/report/figures/svg.ts';
-import { adapterPalette } from '../../src/report/figures/theme.ts';
+import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { ACCURACY } from '../../src/report/metrics.ts';
 import { cellOf, stageOf } from './cells.ts';
@@ -54,6 +54,24 @@ test('curves come with the axes of the grid and not without', async () => {
   const one = conditions({ adapters: QUICK_ADAPTERS.slice(0, 2) });
   assert.equal([ids(await rankFigures(one)), ids(await varianceFigures(one))], [[], []]);
   assert.equal(ids(await rankFigures(quick)).slice(0, 4), ['rank-accuracy', 'rank-accuracy-drop', 'rank-asr', 'rank-information-bits']);
+});
+
+test('along an axis: adapters that stand at one place of it are left out, and full fine-tuning has a line of its own beside several', async () => {
+  const lora = (rank: number, alpha: string | number, accuracy: number) => cellOf({ seed: 1, adapter: { type: 'lora', rank, alpha }, evaluate: { accuracy } });
+  const [figure] = await rankFigures(conditionsOf([
+    cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }), lora(4, 'r', 0.5), lora(8, 'r', 0.6), lora(4, 16, 0.7), lora(8, 16, 0.8), lora(8, 64, 0.9),
+  ], []));
+  assert.is(figure!.csv, 'line,x,seed,value\r\n"no attack · LoRA, α = r",4,1,0.5\r\n"no attack · LoRA, α = r",8,1,0.6\r\n"no attack · LoRA, α = 16",4,1,0.7\r\n"no attack · LoRA, α = 16",8,1,0.8\r\nno attack · full,,1,0.95\r\n');
+});
+
+test('long names share a legend\'s rows, so that no figure shrinks under it', async () => {
+  assert.equal([legendColumns(['full', 'LoRA r = 4']), legendColumns(['LoRA r = 32, α = 16, σ² = 1/(3d)'])], [4, 1]);
+  const adapters = [4, 8, 16, 32].map((rank) => ({ type: 'lora', rank, alpha: 16, 'init.variance': '1/(3d)', 'init.distribution': rank === 4 ? 'normal' : 'uniform' }));
+  const { files } = await renderReport(fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }));
+  for (const name of ['renyi-raw-final', 'spectrum-final-0', 'loss-0']) {
+    const width = Number(/ width="([\d.]+)"/.exec(files[`figures/${name}.svg`]!)![1]);
+    assert.ok(width < 600, `${name} is ${width} wide`);
+  }
 });
 
 test('a dose-response starts at dose 0: the run without attack, and the clean model’s trigger rate', async () => {

@@ -78,7 +78,7 @@ test('the chapter has a table for each stage that was run, and none for those th
         metrics: {
           delta: { residual: 3e-7, trace_full: 12, trace_lora: 4, trace_delta: -8, relative_delta: 0.75, largest_eigenvalue: -0.5, semidefinite_layers: 1, scaled_premise_layers: 1 },
           spectrum: { effective_rank: 2.5, effective_rank_largest: 7, stable_rank: 1.75, relative_change: 0.0625, intruder_dimensions: 11, vectors: 370 },
-          regime: { 'lora.drift': 1.5, 'full.drift': 0.5, 'lora.rotation': 0.25, 'linear.relative_error': 0.875, 'linear.cosine': 0.625, 'linear.agreement': 0.75, 'linear.agreement_start': 0.5 },
+          regime: { 'step-5.lora.drift': 0.125, 'step-5.linear.relative_error': 0.0625, 'step-5.linear.agreement': 1, 'lora.drift': 1.5, 'full.drift': 0.5, 'lora.rotation': 0.25, 'linear.relative_error': 0.875, 'linear.cosine': 0.625, 'linear.agreement': 0.75, 'linear.agreement_start': 0.5 },
         },
       },
     })),
@@ -87,7 +87,12 @@ test('the chapter has a table for each stage that was run, and none for those th
   const text = visible(html);
   for (const heading of ['What the slides predict, and what was seen', 'Do they go with what attacks achieved?', 'Δ r where training starts', 'Does the tangent kernel’s regime hold?', 'How far poisoned data carry the weights', 'What training did to the weights']) assert.match(text, heading);
   assert.equal(rowWith(html, 'IB: full ≥ LoRA', 'after training').slice(2, 7), ['held', '4', '0', '0', '5']);
-  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'adamw').slice(3), ['1.500 ± 0', '0.2500 ± 0', '0.8750 ± 0', '0.6250 ± 0', '0.750 ± 0.000', '0.500 ± 0.000']);
+  const evidence = rowWith(html, 'IB: full ≥ LoRA', 'after training')[7]!;
+  assert.match(evidence, /^least .*LoRA r = 4, (no attack|badnets) ?most .*LoRA r = 8, (no attack|badnets)$/);
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'step 5').slice(4, 7), ['0.1250 ± 0', '–', '0.06250 ± 0']);
+  assert.match(text, 'its mean error is 0.8750 to 0.8750 over these conditions, and the kernel has moved by 1.500 to 1.500 of its norm');
+  assert.not.match(text, 'Stage regime');
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'the end').slice(4), ['1.500 ± 0', '0.2500 ± 0', '0.8750 ± 0', '0.6250 ± 0', '0.750 ± 0.000', '0.500 ± 0.000']);
   assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0.000').slice(1, 6), ['12 ± 0', '4 ± 0', '−8 ± 0', '0.7500 ± 0', '−0.5000 ± 0']);
   assert.match(text, 'M′ can’t see this attack');
   assert.not.match(html, 'NaN');
@@ -104,6 +109,22 @@ test('how information bits move with the tolerance and with N', async () => {
   const html = await render([1, 2].map((seed) => cellOf({ seed, adapter: LORA4, change: { fisher: { final: { lora: { true: facts([2, 1]), sensitivity } } } } })));
   assert.equal(rowWith(html, 'LoRA r = 4', '−1.500 (3)'), ['LoRA r = 4', 'LoRA', '−1.500 (3)', '−6.250 (5)']);
   assert.equal(rowWith(html, 'LoRA r = 4', '−0.5000 (2)'), ['LoRA r = 4', 'LoRA', '−0.5000 (2)', '−2.500', '−6.250 (5)', '−7.500']);
+});
+
+test('where the order of LoRA and full turns with the tolerance or N, the text counts it', async () => {
+  const reading = (bits: readonly number[]) => ({
+    tolerances: bits.map((information_bits, k) => ({ tolerance: 10 ** -(4 + k), count: 3, information_bits })),
+    rows: [{ rows: 8, count: 2, information_bits: bits[0]!, information_bits_normalised: 1 }],
+  });
+  const cell = (adapter: typeof LORA4 | typeof LORA8, lora: readonly number[]) => cellOf({ seed: 1, adapter, change: { fisher: { final: {
+    lora: { true: facts([2, 1]), sensitivity: reading(lora) }, full: { true: facts([2, 1]), sensitivity: reading([0, 0]) },
+  } } } });
+  assert.match(visible(await render([cell(LORA4, [-1, -2]), cell(LORA8, [-1, 1])])), 'one order at every value shown: over tolerance, of IB, in 1 of 2 conditions.');
+});
+
+test('BitFit has no kernel over what it trained, so nothing is related to it', () => {
+  const plain = grid.map((cell): ReportCell => (cell.adapter === 'full' ? { ...cell, adapter: 'bitfit', axes: { ...cell.axes, 'adapter.type': 'bitfit' } } : cell));
+  assert.equal(relationsOf(conditionsOf(plain, [])), [], 'two adapters are left, which have no rank correlation');
 });
 
 const render = async (cells: readonly ReportCell[]): Promise<string> => (await renderReport(inputOf(cells))).html;

@@ -49,13 +49,13 @@ export async function doseFigures(conditions: readonly Condition[]): Promise<Fig
   return present(figures);
 }
 
-interface Drawn { readonly id: string; readonly label: string; readonly quantity: Quantity; readonly span: CurveOptions['span']; readonly families: readonly string[] }
+interface Drawn { readonly id: string; readonly label: string; readonly unit?: string; readonly quantity: Quantity; readonly span: CurveOptions['span']; readonly families: readonly string[] }
 
 const score = (metric: MetricNote, span: Drawn['span'], families: readonly string[]): Drawn =>
   ({ id: metric.metric, label: metric.label, quantity: metricOf(metric.stage, metric.metric), span, families });
 
 const information: readonly Drawn[] = [...INFORMATION, renyi('raw', '0.5'), renyi('normalised', '0.5'), renyi('raw', '2'), renyi('normalised', '2')].map((quantity) => ({
-  id: quantity.id, label: `${quantity.label}, after training`, span: 'points', families: ['none', 'untargeted', 'backdoor'],
+  id: quantity.id, label: `${quantity.label} of LoRA’s kernel after training`, unit: ' (nats)', span: 'points', families: ['none', 'untargeted', 'backdoor'],
   quantity: (cell) => { const facts = cell.fisher.final?.lora?.true; return facts ? quantity.get(facts) : null; },
 }));
 
@@ -63,25 +63,26 @@ const information: readonly Drawn[] = [...INFORMATION, renyi('raw', '0.5'), reny
 async function adapterAxis(conditions: readonly Condition[], path: string, name: string, axis: CurveAxis, at: (condition: Condition) => number | null): Promise<Figure[]> {
   const along = conditions.filter((condition) => at(condition) !== null);
   if (!varies(along.map(at))) return [];
+  // An adapter that stands at one place of the axis follows nothing along it.
+  const adapterOf = (condition: Condition): string => condition.labelsWithout(path).adapterLabel;
+  const following = along.filter((condition) => varies(along.filter((other) => adapterOf(other) === adapterOf(condition)).map(at)));
+  const adapters = distinct(following.map(adapterOf)), others = distinct(along.map(adapterOf)).length > adapters.length;
   const figures: (Figure | null)[] = [];
   for (const drawn of [score(ACCURACY, 'to-one', ['none', 'untargeted', 'backdoor']), score(DROP, 'from-zero', ['untargeted']), score(ASR, 'unit', ['backdoor']), ...information]) {
-    const asked = along.filter(({ family }) => drawn.families.includes(family));
-    const adapters = distinct(along.map((condition) => condition.labelsWithout(path).adapterLabel));
+    const asked = following.filter(({ family }) => drawn.families.includes(family));
     const line = (condition: Condition): string => {
       const labels = condition.labelsWithout(path);
       return join(labels.attackLabel, labels.setting, adapters.length > 1 ? labels.adapterLabel : '');
     };
     const points: CurvePoint[] = asked.map((condition) => ({ line: line(condition), x: at(condition), condition, quantity: drawn.quantity }));
     const attacks = new Set(asked.map((condition) => join(condition.attackLabel, condition.setting)));
-    // Full fine-tuning stands beside only where one line an attack is drawn: else its colour could not say whose it is.
-    if (adapters.length === 1) {
-      for (const condition of conditions.filter(isFull)) {
-        const attack = join(condition.attackLabel, condition.setting);
-        if (attacks.has(attack)) points.push({ line: attack, x: null, condition, quantity: drawn.quantity });
-      }
+    // Where one line an attack is drawn, full fine-tuning has its colour; else it has one of its own.
+    for (const condition of conditions.filter(isFull)) {
+      const attack = join(condition.attackLabel, condition.setting);
+      if (attacks.has(attack)) points.push({ line: adapters.length > 1 ? join(attack, condition.adapterLabel) : attack, x: null, condition, quantity: drawn.quantity });
     }
     figures.push(await curveFigure(points, {
-      id: slug(`${name}-${drawn.id}`), title: `${drawn.label} against ${name}`, yTitle: drawn.label, caption: '', axis, span: drawn.span,
+      id: slug(`${name}-${drawn.id}`), title: `${drawn.label} against ${name}`, yTitle: `${drawn.label}${drawn.unit ?? ''}`, caption: others && adapters.length === 1 ? `${adapters[0]!}.` : '', axis, span: drawn.span,
     }));
   }
   return present(figures);

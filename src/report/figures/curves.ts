@@ -5,10 +5,10 @@ import { distinct, seriesOf, type Condition, type Quantity } from '../conditions
 import type { Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { INK } from './theme.ts';
+import { INK, legendColumns } from './theme.ts';
 
-const MOST_LINES = 8;
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f3c8d', '#444444'];
+const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f3c8d', '#444444', '#8a6d00'];
+const MOST_LINES = COLOURS.length;
 
 export interface CurvePoint {
   readonly line: string;
@@ -62,13 +62,13 @@ export async function curveFigure(points: readonly CurvePoint[], options: CurveO
   const x = {
     field: 'x', type: 'quantitative' as const, title: options.axis.title,
     scale: { type: log ? 'log' as const : 'linear' as const, ...(log ? { base: options.axis.scale === 'log2' ? 2 : 10 } : {}), zero: false, nice: false, padding: 12 },
-    axis: { ...(xs.length <= 9 ? { values: xs } : {}), grid: false, labelOverlap: true, format: '~r' },
+    axis: { ...(xs.length <= 9 ? { values: xs } : {}), grid: false, labelOverlap: true, format: '.3~r' },
   };
   const y = (field: string) => ({ field, type: 'quantitative' as const, title: options.yTitle, scale: { domain: yDomain, zero: false, nice: false } });
   const color = {
     field: 'line', type: 'nominal' as const, title: null,
     scale: { domain: lines, range: lines.map((line, i) => options.colours?.get(line) ?? COLOURS[i % COLOURS.length]!) },
-    legend: { columns: lines.some((line) => line.length > 24) ? 1 : 2 },
+    legend: { columns: Math.min(2, legendColumns(lines)) },
   };
   const spec: TopLevelSpec = {
     width: 350, height: 180, data: { values },

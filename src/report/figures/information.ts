@@ -7,7 +7,7 @@ import { alphaName } from '../metrics.ts';
 import type { Checkpoint, Figure, Parametrisation } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { BLOCK_HEADER, BLOCK_SPACING, FULL_COLOUR, INK, adapterPalette } from './theme.ts';
+import { BLOCK_HEADER, BLOCK_SPACING, FULL_COLOUR, INK, adapterPalette, legendColumns } from './theme.ts';
 
 const MOST_ROWS = 24;
 const MOST_ADAPTERS = 6;
@@ -69,7 +69,7 @@ async function entropies(scale: 'raw' | 'normalised', checkpoint: Checkpoint, co
   const palette = adapterPalette(conditions);
   const x = { field: 'alpha', type: 'ordinal' as const, title: 'order α', sort: alphas.map(alphaName), axis: { labelAngle: 0, grid: false } };
   const y = { field: 'value', type: 'quantitative' as const, title: `Hα, ${scale} (nats)`, scale: { zero: false } };
-  const color = { field: 'adapter', type: 'nominal' as const, title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: shown.map(({ adapterLabel }) => adapterLabel) } };
+  const color = { field: 'adapter', type: 'nominal' as const, title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: shown.map(({ adapterLabel }) => adapterLabel), columns: legendColumns(shown.map(({ adapterLabel }) => adapterLabel)) } };
   const spec: TopLevelSpec = {
     width: 330, height: 210, data: { values: rows },
     layer: [

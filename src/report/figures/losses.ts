@@ -5,7 +5,7 @@ import { blockLabel, distinct, type Condition } from '../conditions.ts';
 import type { Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { adapterPalette } from './theme.ts';
+import { adapterPalette, legendColumns } from './theme.ts';
 
 const MOST_PANELS = 4;
 const MOST_ADAPTERS = 8;
@@ -27,7 +27,7 @@ export async function lossFigures(conditions: readonly Condition[]): Promise<Fig
       encoding: {
         x: { field: 'step', type: 'quantitative', title: 'step', axis: { grid: false, tickMinStep: 1, format: 'd' }, scale: { nice: false } },
         y: { field: 'loss', type: 'quantitative', title: 'training loss (cross-entropy)', scale: { zero: true } },
-        color: { field: 'adapter', type: 'nominal', title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: adapters, symbolType: 'stroke' } },
+        color: { field: 'adapter', type: 'nominal', title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: adapters, columns: legendColumns(adapters), symbolType: 'stroke' } },
         detail: { field: 'run' },
       },
     };

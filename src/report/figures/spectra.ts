@@ -7,7 +7,7 @@ import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.t
 import { checkpointName, lastFisher, withLora } from '../compare.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { adapterPalette, type Palette } from './theme.ts';
+import { adapterPalette, legendColumns, type Palette } from './theme.ts';
 
 const MOST_ATTACKS = 3;
 const MOST_ADAPTERS = 5;
@@ -56,7 +56,7 @@ async function panel({ id, title, caption, conditions, eigenvalues }: PanelOptio
     encoding: {
       x: { field: 'index', type: 'quantitative', title: 'eigenvalue number', axis: { grid: false, tickMinStep: 1 }, scale: { zero: false, nice: false } },
       y: { field: 'eigenvalue', type: 'quantitative', title: 'λ', scale: { type: 'log' }, axis: { values: decades(values.map(({ eigenvalue }) => eigenvalue)), labelExpr: "'1e' + round(log(datum.value) / LN10)" } },
-      color: { field: 'adapter', type: 'nominal', title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: shown.map(({ adapterLabel }) => adapterLabel), symbolType: 'stroke' } },
+      color: { field: 'adapter', type: 'nominal', title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: shown.map(({ adapterLabel }) => adapterLabel), columns: legendColumns(shown.map(({ adapterLabel }) => adapterLabel)), symbolType: 'stroke' } },
       strokeDash: { field: 'kernel', type: 'nominal', legend: null, scale: { domain: ['full kernel', 'LoRA kernel'], range: [[5, 4], [1, 0]] } },
       detail: { field: 'run' },
     },

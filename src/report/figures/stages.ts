@@ -48,7 +48,7 @@ export function kindEdges(stages: readonly StageFacts[]): { readonly from: strin
   return [...edges.values()];
 }
 
-const WIDTH = 116, HEIGHT = 66;
+const WIDTH = 136, HEIGHT = 66;
 
 export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const kinds = stageKinds(stages);

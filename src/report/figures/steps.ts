@@ -5,7 +5,7 @@ import { blockLabel, distinct, type Condition } from '../conditions.ts';
 import type { CurveFacts, Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { adapterPalette } from './theme.ts';
+import { adapterPalette, legendColumns } from './theme.ts';
 
 const MOST_FIGURES = 4;
 const MOST_ADAPTERS = 8;
@@ -34,7 +34,7 @@ export async function stepFigures(conditions: readonly Condition[]): Promise<Fig
         encoding: {
           x: { field: 'step', type: 'quantitative' as const, title: 'step', axis: { grid: false, tickMinStep: 1, tickCount: 5, format: 'd' }, scale: { nice: false } },
           y: { field: 'value', type: 'quantitative' as const, title: null, scale: { domain: [0, 1] } },
-          color: { field: 'adapter', type: 'nominal' as const, title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: adapters, symbolType: 'stroke' as const } },
+          color: { field: 'adapter', type: 'nominal' as const, title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: adapters, columns: legendColumns(adapters), symbolType: 'stroke' as const } },
           detail: { field: 'run' },
         },
       })),

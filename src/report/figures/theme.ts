@@ -17,8 +17,8 @@ export const config: Config = {
   font: FONT,
   padding: 6,
   view: { stroke: null },
-  axis: { labelColor: INK, titleColor: MUTED, titleFontWeight: 'normal', labelFontSize: 12, titleFontSize: 12, gridColor: GRID, domainColor: '#9aa5b1', tickColor: '#9aa5b1', labelLimit: 210, titlePadding: 8 },
-  legend: { labelFontSize: 12, titleFontSize: 12, titleColor: MUTED, titleFontWeight: 'normal', labelColor: INK, labelLimit: 220, orient: 'top', direction: 'horizontal', symbolSize: 80, columnPadding: 14, offset: 6 },
+  axis: { labelColor: INK, titleColor: MUTED, titleFontWeight: 'normal', labelFontSize: 12, titleFontSize: 12, gridColor: GRID, domainColor: '#9aa5b1', tickColor: '#9aa5b1', labelLimit: 270, titlePadding: 8 },
+  legend: { labelFontSize: 12, titleFontSize: 12, titleColor: MUTED, titleFontWeight: 'normal', labelColor: INK, labelLimit: 340, orient: 'top', direction: 'horizontal', symbolSize: 80, columnPadding: 14, offset: 6 },
   header: { labelFontSize: 12, labelColor: INK, titleColor: MUTED, labelFontWeight: 'bold' },
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
@@ -26,6 +26,12 @@ export const config: Config = {
 /** Of the rows of a faceted figure: its name above each, at the left. */
 export const BLOCK_HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 } as const;
 export const BLOCK_SPACING = 12;
+
+/** Width that a legend may have beside others of its row, in pixels. */
+const LEGEND_WIDTH = 520;
+/** So many entries a row that the longest names fit: a legend in one line would shrink the figure under it. */
+export const legendColumns = (names: readonly string[]): number =>
+  Math.max(1, Math.floor(LEGEND_WIDTH / (34 + 7.1 * Math.max(1, ...names.map((name) => [...name].length)))));
 
 export interface Palette {
   readonly domain: readonly string[];

@@ -5,7 +5,7 @@ import { Table } from './parts.tsx';
 import { seedsCell, seriesCell } from './series.tsx';
 
 /** They have chapters of their own. */
-const KNOWN = new Set(['data', 'poison', 'train', 'evaluate', 'kernel', 'ntk', 'fisher', 'report']);
+const KNOWN = new Set(['data', 'poison', 'train', 'evaluate', 'kernel', 'ntk', 'fisher', 'delta', 'divergence', 'regime', 'spectrum', 'theory-map', 'report']);
 /** More columns than this are for the CSV. */
 const MOST_METRICS = 12;
 

@@ -9,19 +9,24 @@ import { ADAPTERS_NEEDED, relationsOf } from '../relations.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { Judged, Table } from './parts.tsx';
 
-const MOST_EVIDENCE = 3;
-
 const seedsOf = ({ comparisons }: Prediction): string => {
   const counts = comparisons.map(({ seeds }) => seeds.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
   return least === most ? String(least) : `${least}–${most}`;
 };
 
-const evidence = ({ comparisons }: Prediction): string => {
-  const said = comparisons.slice(0, MOST_EVIDENCE).map(({ condition, checkpoint, difference }) =>
-    `${condition.adapterLabel}${checkpoint === 'init' ? '' : `, ${blockLabel(condition)}`}: ${formatMean(difference!)} ${formatInterval(difference!)}`);
-  return `${said.join('; ')}${comparisons.length > MOST_EVIDENCE ? `; ${comparisons.length - MOST_EVIDENCE} more below` : ''}`;
-};
+/** The two ends of what was seen, so that no choice is made between. */
+function Evidence({ comparisons }: Prediction): JSX.Element {
+  const sorted = [...comparisons].sort((a, b) => a.difference!.mean - b.difference!.mean);
+  const ends = sorted.length > 1 ? [['least', sorted[0]!] as const, ['most', sorted.at(-1)!] as const] : [['', sorted[0]!] as const];
+  return (
+    <>
+      {ends.map(([which, { condition, checkpoint, difference }], i) => (
+        <>{i > 0 ? <br /> : null}{which} <span class="whole">{formatMean(difference!)} {formatInterval(difference!)}</span> <span class="muted">{condition.adapterLabel}{checkpoint === 'init' ? '' : `, ${blockLabel(condition)}`}</span></>
+      ))}
+    </>
+  );
+}
 
 export function Predictions({ kernels }: { readonly kernels: readonly KernelComparison[] }): JSX.Element | null {
   if (kernels.length === 0) return null;
@@ -37,9 +42,9 @@ export function Predictions({ kernels }: { readonly kernels: readonly KernelComp
         { title: 'refuted', kind: 'number', value: ({ refuted }) => refuted },
         { title: 'undecided', kind: 'number', value: ({ undecided }) => undecided },
         { title: 'Seeds', kind: 'number', value: seedsOf },
-        { title: 'LoRA − full, 95% interval', value: evidence },
+        { title: 'LoRA − full (nats), 95% interval', value: Evidence },
       ]} />
-      <p class="muted small">A prediction is held or refuted where each of its comparisons is: its paired interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over the comparisons of that prediction, excludes zero by {RELATIVE_MARGIN * 100}% of the full kernel’s value. Raw values move with the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller spectrum has the larger entropy.</p>
+      <p class="muted small">A prediction is held or refuted where each of its comparisons is: its paired interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over the comparisons of that prediction, excludes zero by {RELATIVE_MARGIN * 100}% of the full kernel’s value. Least and most: the comparisons (adapters, and after training attacks) with the smallest and the largest mean difference, with intervals before that correction; all are in the table below. Raw values move with the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller spectrum has the larger entropy.</p>
     </>
   );
 }

@@ -70,11 +70,11 @@ export function Delta({ conditions }: { readonly conditions: readonly Condition[
   return (
     <>
       <h3>Δ<sub>r</sub> where training starts</h3>
-      <p>K<sub>LoRA</sub> = K<sub>full</sub> + Δ<sub>r</sub> at B = 0, with Δ<sub>r</sub> = Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) summed from M<sub>Δ</sub>’s own eigenvectors; what the identity leaves is rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ′)(h·h′) is the rest and is taken off as well. Layer by layer in <code>delta.json</code>.</p>
+      <p>K<sub>LoRA</sub> = K<sub>full</sub> + Δ<sub>r</sub> at B = 0, with Δ<sub>r</sub> = Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) summed from M<sub>Δ</sub>’s own eigenvectors; what the identity leaves is rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ′)(h·h′) is the rest and is taken off as well. σ̂² is the mean square of a layer’s A as drawn, which lies about the σ² asked for. Layer by layer in <code>delta.json</code>.</p>
       <Table label="Delta" rows={rows} columns={[
         names[1]!, number('tr K_full', of('trace_full')), number('tr K_LoRA', of('trace_lora')), number('tr Δ_r', of('trace_delta')), number('‖Δ_r‖/‖K_full‖', of('relative_delta')),
         number('largest eigenvalue of M_Δ', of('largest_eigenvalue')), number('layers with M_Δ ⪯ 0', of('semidefinite_layers'), 'proportion'),
-        number('layers with s²σ²n < 1', of('scaled_premise_layers'), 'proportion'), number('left by the identity, ‖·‖/‖K_full‖', of('residual')),
+        number('layers with s²σ̂²n < 1', of('scaled_premise_layers'), 'proportion'), number('left by the identity, ‖·‖/‖K_full‖', of('residual')),
       ]} />
     </>
   );
@@ -90,6 +90,17 @@ interface RegimeLine {
 const stepsOf = ({ cells }: Condition): number[] =>
   distinct(cells.flatMap(({ metrics }) => Object.keys(metrics['regime'] ?? {}).flatMap((name) => { const step = /^step-(\d+)\.linear\.agreement$/.exec(name)?.[1]; return step === undefined ? [] : [Number(step)]; }))).sort((a, b) => a - b);
 
+/** What the table comes to, in a sentence: the ends of what was seen. */
+function regimeSummary(lines: readonly RegimeLine[], error: (line: RegimeLine) => Quantity, drift: (line: RegimeLine) => Quantity): string {
+  const ends = (quantity: (line: RegimeLine) => Quantity): string | null => {
+    const means = lines.filter(({ step }) => step === null).flatMap((line) => seriesOf(line.condition, quantity(line)).summary?.mean ?? []);
+    return means.length === 0 ? null : `${formatNumber(Math.min(...means))} to ${formatNumber(Math.max(...means))}`;
+  };
+  const [errors, drifts] = [ends(error), ends(drift)];
+  if (errors === null) return '';
+  return `At the end of training its mean error is ${errors} over these conditions${drifts === null ? '' : `, and the kernel has moved by ${drifts} of its norm`}: where an error is near 1, what a kernel at the start predicts is no account of the trained model.`;
+}
+
 export function Regime({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
   const rows = having(conditions, 'regime', 'linear.agreement');
   if (rows.length === 0) return null;
@@ -103,7 +114,7 @@ export function Regime({ conditions }: { readonly conditions: readonly Condition
   return (
     <>
       <h3>Does the tangent kernel’s regime hold?</h3>
-      <p>It holds where the kernel over what is trained stays put and f₀ + J₀(Θ<sub>T</sub> − Θ₀), J₀ that of every trained parameter, predicts the trained model: an error of 0 is a linear model, 1 is no better than that nothing moved. The kernel describes SGD; AdamW follows a sign-like kernel (Malladi et al. 2023), so its rows speak of the prediction alone.</p>
+      <p>It holds where the kernel over what is trained stays put and f₀ + J₀(Θ<sub>T</sub> − Θ₀), J₀ that of every trained parameter, predicts the trained model: an error of 0 is a linear model, 1 is no better than that nothing moved. The kernel describes SGD; AdamW follows a sign-like kernel (Malladi et al. 2023), so its rows speak of the prediction alone. {regimeSummary(lines, of('linear.relative_error'), own('drift'))}</p>
       <Table label="Regime" most={240} rows={lines} starts={(line, i) => blockLabel(line.condition) !== blockLabel(lines[i - 1]!.condition)} caption={CAPTION} columns={[
         { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) }, { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
         ...(stepped ? [{ title: 'At', kind: 'nowrap' as const, value: ({ step }: RegimeLine) => (step === null ? 'the end' : `step ${step}`) }] : []),
