@@ -529,6 +529,10 @@ export interface TheorySpec {
    */
   intruder_cosine?: number;
   /**
+   * spectrum: the validation split's first rows on which forgetting is measured, the masked-LM loss before and after training, where the checkpoint has a masked-LM head.
+   */
+  masked_rows?: number;
+  /**
    * divergence: poisoned rows that are paired with their originals for M', the first of the receipt.
    */
   pairs?: number;

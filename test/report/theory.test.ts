@@ -77,7 +77,7 @@ test('the chapter has a table for each stage that was run, and none for those th
       change: {
         metrics: {
           delta: { residual: 3e-7, trace_full: 12, trace_lora: 4, trace_delta: -8, relative_delta: 0.75, largest_eigenvalue: -0.5, semidefinite_layers: 1, scaled_premise_layers: 1 },
-          spectrum: { effective_rank: 2.5, effective_rank_largest: 7, stable_rank: 1.75, relative_change: 0.0625, intruder_dimensions: 11, vectors: 370 },
+          spectrum: { effective_rank: 2.5, effective_rank_largest: 7, stable_rank: 1.75, relative_change: 0.0625, intruder_dimensions: 11, vectors: 370, masked_tokens: 83, masked_lm_loss_start: 2.25, masked_lm_loss: 3.5, forgetting: 1.25 },
           regime: { 'step-5.lora.drift': 0.125, 'step-5.linear.relative_error': 0.0625, 'step-5.linear.agreement': 1, 'lora.drift': 1.5, 'full.drift': 0.5, 'lora.rotation': 0.25, 'linear.relative_error': 0.875, 'linear.cosine': 0.625, 'linear.agreement': 0.75, 'linear.agreement_start': 0.5 },
         },
       },
@@ -94,11 +94,13 @@ test('the chapter has a table for each stage that was run, and none for those th
   assert.not.match(text, 'Stage regime');
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'the end').slice(4), ['1.500 ± 0', '0.2500 ± 0', '0.8750 ± 0', '0.6250 ± 0', '0.750 ± 0.000', '0.500 ± 0.000']);
   assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0.000').slice(1, 6), ['12 ± 0', '4 ± 0', '−8 ± 0', '0.7500 ± 0', '−0.5000 ± 0']);
+  assert.equal(rowWith(html, 'LoRA r = 16', '83 ± 0').slice(2), ['2.250 ± 0', '3.500 ± 0', '1.250 ± 0', '83 ± 0']);
+  assert.match(text, 'not the corpus of pretraining');
   assert.match(text, 'M′ can’t see this attack');
   assert.not.match(html, 'NaN');
 
   const bare = visible(await render([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })]));
-  for (const heading of ['What the slides predict', 'Do they go with', 'where training starts M', 'regime hold', 'carry the weights', 'What training did']) assert.not.match(bare, heading);
+  for (const heading of ['What the slides predict', 'Do they go with', 'where training starts M', 'regime hold', 'carry the weights', 'What training did', 'Forgetting is']) assert.not.match(bare, heading);
 });
 
 test('how information bits move with the tolerance and with N', async () => {

@@ -59,6 +59,21 @@ export function Spectrum({ conditions }: { readonly conditions: readonly Conditi
         ...names, number('‖ΔW‖/‖W₀‖', of('relative_change')), number('effective rank', of('effective_rank')), number('its largest', of('effective_rank_largest')),
         number('stable rank', of('stable_rank')), number('intruder dimensions', of('intruder_dimensions')), number('of vectors', of('vectors')),
       ]} />
+      <Forgetting conditions={having(conditions, 'spectrum', 'forgetting')} />
+    </>
+  );
+}
+
+/** Where the checkpoint has a masked-LM head. */
+function Forgetting({ conditions: rows }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+  if (rows.length === 0) return null;
+  const of = (metric: string): Quantity => metricOf('spectrum', metric);
+  return (
+    <>
+      <p>Forgetting is the rise of the pretraining loss: mean −log p of masked tokens, in nats, under the checkpoint’s own masked-LM head over the body as it was trained. The texts are clean validation rows of this task, not the corpus of pretraining. 15% of a text’s tokens are to be predicted, of which 80% are shown masked, 10% as a token drawn at random and 10% as they are (Devlin et al. 2019), the same ones before and after and for every adapter of a seed.</p>
+      <Table label="Forgetting" rows={rows} starts={newBlock(rows)} caption={CAPTION} columns={[
+        ...names, number('masked-LM loss at the start', of('masked_lm_loss_start')), number('after training', of('masked_lm_loss')), number('forgetting', of('forgetting')), number('masked tokens', of('masked_tokens')),
+      ]} />
     </>
   );
 }

@@ -5,9 +5,15 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import evaluate from '../../../plugins/stages/evaluate.ts';
+import delta from '../../../plugins/stages/delta.ts';
+import fisher from '../../../plugins/stages/fisher.ts';
 import kernel from '../../../plugins/stages/kernel.ts';
+import ntk from '../../../plugins/stages/ntk.ts';
+import regime from '../../../plugins/stages/regime.ts';
+import spectrum from '../../../plugins/stages/spectrum.ts';
 import train from '../../../plugins/stages/train.ts';
-import type { Asset, Cell, Digest } from '../../../src/api.ts';
+import { beforeTraining, pointName } from '../../../src/api.ts';
+import type { Asset, Cell, Digest, JsonObject, StageDescriptor } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
@@ -80,6 +86,40 @@ test('the kernel is of the verbalizer\'s logits, over the layers that LoRA adapt
   const layers = Object.keys(JSON.parse(await readFile(join(dir, 'layers.json'), 'utf8')) as object);
   assert.is(layers.length, 19);
   assert.is(layers[18], 'cls.predictions.transform.dense.weight');
+});
+
+test('the chain of theory stages follows the verbalizer\'s logits, a kept step among its points, and forgetting is measured', async () => {
+  const run = (stage: StageDescriptor, cell: Cell, inputs: Record<string, string>, request: JsonObject = {}) => runStage(stage, cell, inputs, request, { model: asset });
+  const json = async (dir: string): Promise<Record<string, number>> => JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
+  const forgotten: number[] = [];
+  for (const adapter of [{ type: 'lora', rank: 3 }, { type: 'full' }]) {
+    const train = { ...tinyCell().train, steps: 4, learning_rate: 0.01, checkpoints: [2] };
+    const cell = cellOf(adapter, 4, { train, ntk: { ...tinyCell().ntk, at: ['init', 2, 'final'] } });
+    const start = await trained(beforeTraining(cell)), model = await trained(cell);
+    const points: Record<string, string> = {};
+    for (const at of ['init', 2, 'final'] as const) points[pointName(at)] = (await run(kernel, cell, { model: at === 'init' ? start : model, rows: validation }, { at })).dir;
+    const kernels = await run(ntk, cell, points);
+    assert.ok('step-2.full.true.information_bits' in await json((await run(fisher, cell, { ntk: kernels.dir })).dir));
+    const regimes = await json((await run(regime, cell, { start, model, ntk: kernels.dir, rows: validation })).dir);
+    assert.ok(regimes['linear.relative_error']! > 0 && regimes['step-2.linear.cosine']! > 0);
+    const of = await json((await run(delta, cell, { model: start, rows: validation })).dir);
+    assert.is('residual' in of, adapter.type === 'lora');
+    if (adapter.type === 'lora') assert.ok(of['residual']! < tolerance.rounding);
+    const spectra = await json((await run(spectrum, cell, { start, model, rows: validation })).dir);
+    assert.ok(Math.abs(spectra['forgetting']! - (spectra['masked_lm_loss']! - spectra['masked_lm_loss_start']!)) < 1e-12 && spectra['forgetting'] !== 0);
+    forgotten.push(spectra['masked_lm_loss_start']!);
+    const still = await json((await run(spectrum, beforeTraining(cell), { start, model: start, rows: validation })).dir);
+    assert.equal([still['forgetting'], still['masked_lm_loss']], [0, spectra['masked_lm_loss_start']], 'the same tokens are masked before and after');
+  }
+  assert.ok(Math.abs(forgotten[0]! - forgotten[1]!) < tolerance.loss, 'and for every adapter');
+});
+
+test('a model whose weights were drawn has nothing to forget', async () => {
+  const cell = tinyCell({ model: { source: asset.uri, architecture: 'bert', init: 'random' }, adapter: { type: 'lora', rank: 2 }, train: { ...tinyCell().train, steps: 0 } });
+  const folder = (await runStage(train, cell, { data: await poisonedFolder(rows, undefined, mlmClasses) }, {}, { model: asset })).dir;
+  const ran = await runStage(spectrum, cell, { start: folder, model: folder, rows: validation }, {}, { model: asset });
+  assert.not.match(await readFile(join(ran.dir, 'metrics.json'), 'utf8'), 'forgetting');
+  assert.match(ran.log.join('\n'), 'no forgetting');
 });
 
 test('faults of a prompt are found before anything runs, each at its field', async () => {

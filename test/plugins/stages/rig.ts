@@ -46,7 +46,7 @@ export function tinyCell(change: { [section in keyof Cell]?: unknown } = {}): Ce
     evaluate: { batch_size: 5 },
     ntk: { rows: 4, split: 'validation', at: ['init', 'final'], kernels: ['lora', 'full'], method: 'auto', projection: { dimension: 64, replicates: 4 }, per_layer: false, memory_mb: 1024 },
     fisher: { tolerance: 1e-6, alphas: [2] },
-    theory: { map_width: 31, map_ranks: [2, 3, 7], map_scales: [0.1, 2], map_distributions: ['normal', 'uniform'], energy: 0.9, intruder_vectors: 10, intruder_cosine: 0.5, pairs: 5 },
+    theory: { map_width: 31, map_ranks: [2, 3, 7], map_scales: [0.1, 2], map_distributions: ['normal', 'uniform'], energy: 0.9, intruder_vectors: 10, intruder_cosine: 0.5, pairs: 5, masked_rows: 9 },
     ...change,
   } as unknown as Cell;
 }

@@ -27,8 +27,9 @@ const full = (): Cell => tinyCell({ adapter: { type: 'full' } });
 
 test('spectrum: LoRA\'s ΔW has at most its rank, a full one more', async () => {
   for (const [cell, rank] of [[tinyCell(), 3], [full(), 22]] as const) {
-    const ran = await chain.run(spectrum, cell, { start: (await chain.train(beforeTraining(cell))).dir, model: (await chain.train(cell)).dir });
+    const ran = await chain.run(spectrum, cell, { start: (await chain.train(beforeTraining(cell))).dir, model: (await chain.train(cell)).dir, rows: chain.data });
     assert.equal((await readdir(ran.dir)).sort(), ['metrics.json', 'spectrum.json']);
+    assert.match(ran.log.join('\n'), /no pretrained masked-LM head/);
     const { layers } = await json<{ readonly layers: readonly LayerSpectrum[] }>(ran, 'spectrum.json');
     assert.is(layers.length, 19);
     assert.is(layers[0]!.layer, 'bert.encoder.layer.0.attention.self.query.weight');
@@ -41,7 +42,7 @@ test('spectrum: LoRA\'s ΔW has at most its rank, a full one more', async () => 
 
 test('spectrum: a run of no steps moved nothing', async () => {
   const still = beforeTraining(tinyCell());
-  const ran = await chain.run(spectrum, still, { start: (await chain.train(still)).dir, model: (await chain.train(still)).dir });
+  const ran = await chain.run(spectrum, still, { start: (await chain.train(still)).dir, model: (await chain.train(still)).dir, rows: chain.data });
   const { change, effective_rank: rank, intruder_dimensions: intruders } = await metricsOf(ran);
   assert.equal([change, rank, intruders], [0, 0, 0]);
 });
@@ -61,6 +62,24 @@ test('delta: at the start, layer by layer, with what the identity leaves', async
   const none = await chain.run(delta, full(), { model: (await chain.train(beforeTraining(full()))).dir, rows: chain.data });
   assert.equal([await json(none, 'delta.json'), await metricsOf(none)], [null, {}]);
   assert.match(none.log.join('\n'), /no layer has low-rank factors/);
+});
+
+test('every variant of LoRA has its Δ_r, its kernels and its linear prediction; baselines have the full kernel alone', async () => {
+  const variants = [
+    { rank: 3, alpha: 6, freeze_a: true }, { rank: 3, alpha: 6, rslora: true }, { rank: 3, rank_pattern: { query: 2 }, alpha_pattern: { value: 9 } }, { rank: 2, bias: 'all' }, { rank: 2, targets: ['query', 'value'] },
+  ].map((params) => ({ type: 'lora', init: { distribution: 'kaiming-uniform' }, ...params }));
+  for (const adapter of [...variants, { type: 'bitfit' }, { type: 'head-only' }]) {
+    const cell = tinyCell({ adapter, train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 2 } }), what = JSON.stringify(adapter);
+    const start = (await chain.train(beforeTraining(cell))).dir, model = (await chain.train(cell)).dir;
+    const of = await metricsOf(await chain.run(delta, cell, { model: start, rows: chain.data }));
+    if (adapter.type === 'lora') assert.ok(of['residual']! < 1e-5 && of['largest_layer_residual']! < 1e-5 && of['trace_from_b'] === 0, what);
+    else assert.equal(of, {}, what);
+    const kernels = await chain.ntk(cell);
+    const found = await metricsOf(kernels);
+    assert.is('init.lora.mean_trace' in found, adapter.type === 'lora', what);
+    const linear = await metricsOf(await chain.run(regime, cell, { start, model, ntk: kernels.dir, rows: chain.data }));
+    assert.ok(linear['linear.relative_error']! < 0.05 && linear['linear.cosine']! > 0.99, `${what}: what is trained is what is linearised: ${linear['linear.relative_error']}`);
+  }
 });
 
 test('regime: drift, and f₀ + J₀(Θ_T − Θ₀) against f_T, the optimiser named', async () => {
