@@ -62,7 +62,7 @@ async function run(context: RunContext): Promise<void> {
       // A model without LoRA has the full kernel only, whatever was asked for.
       which: adapted.layers.some(({ lora }) => lora !== undefined) ? params.kernels : ['full'],
       perLayer: params.per_layer, memoryMB: params.memory_mb, progress: context.progress, signal: context.signal,
-      ...(context.resumeDir === undefined ? {} : { resume: resumeIn(context.resumeDir) }),
+      ...(context.resumeDir === undefined ? {} : { resume: resumeIn(context.resumeDir, context.log) }),
       ...(params.method === 'projected' ? { projection: params.projection! } : { method: params.method }),
     });
     const N = rows.length, C = classes.length;

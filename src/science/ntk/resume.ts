@@ -2,6 +2,7 @@
  * What a long kernel has done, kept between groups of layers: a killed stage goes on from there and comes to the same
  * numbers, bit for bit, since sums are in double precision and are added in the same order.
  */
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,7 +20,7 @@ export interface Partial {
 }
 
 export interface Resume {
-  /** Fills the parts from what was kept; how many groups that is. */
+  /** Fills the parts from what was kept, where it is whole; how many groups that is. */
   load(into: Partial): Promise<number>;
   save(groups: number, parts: Partial): Promise<void>;
 }
@@ -28,6 +29,8 @@ interface State {
   readonly groups: number;
   /** The folder of the arrays. */
   readonly arrays: string;
+  /** SHA-256 of each of them, by file name. */
+  readonly digests: { readonly [name: string]: string };
   readonly blocks: readonly (readonly [KernelKind, string])[];
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
@@ -41,16 +44,35 @@ function arrays({ totals }: Partial): [string, Float64Array][] {
     [[`${kind}.npy`, exact.data], ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data])]);
 }
 
+const sha256 = (content: string | Uint8Array): string => createHash('sha256').update(content).digest('hex');
+
+/** The state as it was saved; null where there is none, or its text is not what was written. */
+async function readState(file: string): Promise<State | 'damaged' | null> {
+  if (!existsSync(file)) return null;
+  const text = await readFile(file, 'utf8'), at = text.indexOf('\n');
+  return text.slice(0, at) === sha256(text.slice(at + 1)) ? JSON.parse(text.slice(at + 1)) as State : 'damaged';
+}
+
 /**
- * Keeps the parts in a folder that only this computation uses. A state names its arrays' folder, and is renamed into
- * place after them: a kill in the middle leaves the state before.
+ * Keeps the parts in a folder that only this computation uses. A state names its arrays' folder and their digests, and is
+ * renamed into place after them, under a digest of its own: a kill in the middle leaves the state before, and a flipped
+ * byte is never gone on from.
+ * @param log hears of a damaged state, from which nothing is taken
  */
-export function resumeIn(dir: string): Resume {
+export function resumeIn(dir: string, log: (message: string) => void): Resume {
   const file = join(dir, 'kernel.json');
   return {
     async load(into) {
-      if (!existsSync(file)) return 0;
-      const state = JSON.parse(await readFile(file, 'utf8')) as State;
+      const state = await readState(file);
+      if (state === null) return 0;
+      const whole = state !== 'damaged' && (await Promise.all(Object.entries(state.digests).map(async ([name, digest]) => {
+        const path = join(dir, state.arrays, name);
+        return existsSync(path) && sha256(await readFile(path)) === digest;
+      }))).every(Boolean);
+      if (!whole) {
+        log('what was kept of this kernel is damaged and left aside');
+        return 0;
+      }
       for (const [name, data] of arrays(into)) {
         const kept = await readNpy(join(dir, state.arrays, name));
         if (kept.data.length !== data.length) throw new Error(`${join(dir, state.arrays, name)} has ${kept.data.length} values, not ${data.length}`);
@@ -62,15 +84,19 @@ export function resumeIn(dir: string): Resume {
       return state.groups;
     },
     async save(groups, parts) {
-      const before = existsSync(file) ? (JSON.parse(await readFile(file, 'utf8')) as State).arrays : null;
+      const before = await readState(file);
       const blocks = [...parts.blocks].flatMap(([kind, byLayer]) => [...byLayer].map(([layer, data]) => [kind, layer, data] as const));
-      const state: State = { groups, arrays: `groups-${groups}`, blocks: blocks.map(([kind, layer]) => [kind, layer]), layers: parts.layers, terms: parts.terms };
-      await mkdir(join(dir, state.arrays), { recursive: true });
-      for (const [kind, layer, data] of blocks) await writeNpy(join(dir, state.arrays, blockFile(kind, layer)), { shape: [data.length], data });
-      for (const [name, data] of arrays(parts)) await writeNpy(join(dir, state.arrays, name), { shape: [data.length], data });
-      await writeFile(`${file}.new`, JSON.stringify(state));
+      const folder = `groups-${groups}`, digests: { [name: string]: string } = {};
+      await mkdir(join(dir, folder), { recursive: true });
+      for (const [name, data] of [...blocks.map(([kind, layer, block]) => [blockFile(kind, layer), block] as const), ...arrays(parts)]) {
+        await writeNpy(join(dir, folder, name), { shape: [data.length], data });
+        digests[name] = sha256(await readFile(join(dir, folder, name)));
+      }
+      const state: State = { groups, arrays: folder, digests, blocks: blocks.map(([kind, layer]) => [kind, layer]), layers: parts.layers, terms: parts.terms };
+      const text = JSON.stringify(state);
+      await writeFile(`${file}.new`, `${sha256(text)}\n${text}`);
       await rename(`${file}.new`, file);
-      if (before !== null && before !== state.arrays) await rm(join(dir, before), { recursive: true, force: true });
+      if (before !== null && before !== 'damaged' && before.arrays !== folder) await rm(join(dir, before.arrays), { recursive: true, force: true });
     },
   };
 }

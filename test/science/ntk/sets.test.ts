@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { kernelSet } from '../../../src/science/ntk/kernels.ts';
@@ -62,6 +62,38 @@ for (const backend of backends) {
   });
 }
 
+const never = (message: string): void => assert.unreachable(message);
+
+test('a flipped bit in anything that was kept is found, said, and nothing of it is gone on from', async () => {
+  const model = tokenMlp({ lora });
+  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
+  try {
+    const options = { perLayer: true, memoryMB: 1e-9 }, whole = await kernelSet(model, left, right, options);
+    const stop = async (): Promise<void> => {
+      const stopping = new AbortController();
+      let steps = 0;
+      await kernelSet(model, left, right, { ...options, resume: resumeIn(dir, never), signal: stopping.signal, progress: () => { if (++steps === 4) stopping.abort(); } })
+        .then(() => assert.unreachable('it was not stopped'), (error: Error) => assert.is(error.name, 'AbortError'));
+    };
+    await stop();
+    const kept = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    assert.ok(kept.length >= 3, kept.join(' '));
+    for (const file of kept) {
+      const bytes = await readFile(file), at = bytes.length - 3;
+      bytes[at] = bytes[at]! ^ 1;
+      await writeFile(file, bytes);
+      const said: string[] = [];
+      assert.equal(await kernelSet(model, left, right, { ...options, resume: resumeIn(dir, (message) => said.push(message)) }), whole, file);
+      assert.equal(said, ['what was kept of this kernel is damaged and left aside'], file);
+      await rm(join(dir, 'kernel.json'));
+      await stop();
+    }
+  } finally {
+    await rm(dir, { recursive: true });
+    model.dispose();
+  }
+});
+
 test('stopped between passes and begun again, it comes to the same bits without the passes that it had made', async () => {
   const model = tokenMlp({ lora });
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
@@ -71,11 +103,11 @@ test('stopped between passes and begun again, it comes to the same bits without 
       for (const stopAfter of [4, 9]) { // steps: three layers, two batches (one a set) and the layer itself
         const stop = new AbortController();
         let steps = 0;
-        const first = kernelSet(model, left, right, { ...options, memoryMB: 1e-9, resume: resumeIn(dir), signal: stop.signal, progress: () => { if (++steps === stopAfter) stop.abort(); } });
+        const first = kernelSet(model, left, right, { ...options, memoryMB: 1e-9, resume: resumeIn(dir, never), signal: stop.signal, progress: () => { if (++steps === stopAfter) stop.abort(); } });
         await first.then(() => assert.unreachable('it was not stopped'), (error: Error) => assert.is(error.name, 'AbortError'));
         let passes = 0;
         const counted = { ...model, forward: (...args: Parameters<typeof model.forward>) => { passes++; return model.forward(...args); } };
-        const resumed = await kernelSet(counted, left, right, { ...options, memoryMB: 1e-9, resume: resumeIn(dir) });
+        const resumed = await kernelSet(counted, left, right, { ...options, memoryMB: 1e-9, resume: resumeIn(dir, never) });
         assert.is(passes, stopAfter === 4 ? 4 : 2);
         assert.equal(resumed, whole);
         await rm(join(dir, 'kernel.json'));
