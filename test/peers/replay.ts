@@ -1,0 +1,102 @@
+/** Trainings that PyTorch replays: where one starts is written as PEFT and transformers have it, and both sides open that. */
+import { join } from 'node:path';
+import type { JsonObject } from '../../src/api.ts';
+import { randomStream } from '../../src/random/random.ts';
+import type { Adapter, AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import { bert } from '../../src/science/nn/bert.ts';
+import { full } from '../../src/science/nn/full.ts';
+import { readConfig, readHead } from '../../src/science/nn/head.ts';
+import { lora } from '../../src/science/nn/lora.ts';
+import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+import { train, type LabelledRow, type TrainSettings } from '../../src/science/train/loop.ts';
+import { saveTrained } from '../../src/science/train/save.ts';
+
+export interface Start {
+  readonly checkpoint: string;
+  /** A PEFT folder, head included; null: the checkpoint is all. */
+  readonly adapter: string | null;
+  readonly classes: number;
+  open(): Promise<Network>;
+}
+
+export interface StartOptions {
+  readonly checkpoint: string;
+  readonly classes: number;
+  readonly implementation: AdapterImplementation;
+  readonly params?: JsonObject;
+  /** Standard deviation of B; left out: zero, where LoRA starts. */
+  readonly B?: number;
+}
+
+/** B is drawn, so that A has a gradient. */
+function withB(adapter: Adapter, deviation: number): Adapter {
+  return {
+    ...adapter,
+    initial: (seed) => new Map([...adapter.initial(seed)].map(([name, { shape, data }]) => {
+      const stream = randomStream(seed, 'B', name);
+      return [name, { shape, data: name.endsWith('.lora_B') ? Float32Array.from(data, () => deviation * stream.normal()) : data }];
+    })),
+  };
+}
+
+/** Writes a start as `steps: 0` does; it is opened as `init_from` does. */
+export async function writeStart(dir: string, { checkpoint, classes, implementation, params = {}, B }: StartOptions): Promise<Start> {
+  const config = bert.parseConfig(await readConfig(checkpoint), classes), labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
+  const shape = { architecture: bert, linears: bert.linears(config), parameters: bert.parameters(config) };
+  const model = (path: string) => ({ path, digest: `peers:${path}` });
+  const isLora = implementation === lora;
+  const drawn = await (isLora ? lora : full).create(isLora ? params : {}, shape);
+  const network = await openNetwork({ architecture: bert, model: model(checkpoint), classes, seed: 1, adapter: B === undefined ? drawn : withB(drawn, B) });
+  await saveTrained(network, null, dir, checkpoint, labels);
+  network.dispose();
+  if (isLora) {
+    const folder = join(dir, 'adapter');
+    return {
+      checkpoint, adapter: folder, classes,
+      open: async () => openNetwork({
+        architecture: bert, model: model(checkpoint), classes, seed: 2, adapter: await lora.create(params, { ...shape, initFrom: folder }),
+        head: await readHead(folder, { architecture: bert, config, classes }),
+      }),
+    };
+  }
+  const whole = join(dir, 'model');
+  return { checkpoint: whole, adapter: null, classes, open: async () => openNetwork({ architecture: bert, model: model(whole), classes, seed: 2, adapter: await implementation.create(params, shape) }) };
+}
+
+export interface Replay {
+  readonly start: Start;
+  readonly rows: readonly LabelledRow[];
+  readonly settings: TrainSettings;
+  /** What PyTorch trains: TRAINED in parity_peer.py. */
+  readonly trained: 'adapter' | 'all' | 'head' | 'biases' | 'all but A';
+}
+
+/** AdamW in file order, a linear schedule, no dropout. */
+export const settings = (learningRate: number, batchSize: number, steps = 50): TrainSettings => ({
+  steps, batchSize, learningRate, optimizer: 'adamw', weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'linear', warmup: 5, shuffle: false, dropout: 0, seed: 1,
+});
+
+export const asJson = (rows: readonly LabelledRow[]): object[] => rows.map(({ ids, typeIds, label }) => ({ ids: [...ids], typeIds: [...typeIds], label }));
+
+/** As parity_peer.losses has it. */
+export function jobOf({ start: { checkpoint, adapter, classes }, rows, settings: { steps, batchSize, learningRate, weightDecay, warmup }, trained }: Replay): object {
+  return { checkpoint, adapter, classes, trained, rows: asJson(rows), steps, batch_size: batchSize, learning_rate: learningRate, weight_decay: weightDecay, warmup };
+}
+
+/** @param change for the wrong variants */
+export async function lossesOf({ start, rows, settings: given }: Replay, change: { readonly settings?: Partial<TrainSettings>; readonly network?: (network: Network) => Network } = {}): Promise<number[]> {
+  const network = await start.open(), losses: number[] = [];
+  try {
+    const trained = await train(change.network?.(network) ?? network, rows, { ...given, ...change.settings }, { onStep: ({ loss }) => { losses.push(loss); } });
+    trained.forEach((tensor) => tensor.dispose());
+    return losses;
+  } finally {
+    network.dispose();
+  }
+}
+
+/** Under `classifier` nothing is trained. */
+export function withFrozenHead(network: Network): Network {
+  const initial = new Map([...network.initial].filter(([name]) => !name.startsWith('classifier.')));
+  return { ...network, trainable: [...initial.keys()], initial };
+}
