@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 
 export const benchDir = dirname(fileURLToPath(import.meta.url));
 const cache = join(benchDir, '..', '.cache');
@@ -53,8 +54,14 @@ export function measure<T>(command: string, args: readonly string[], job: unknow
 export const measureOwn = <T>(script: string, job: unknown, env: Readonly<Record<string, string>>): Promise<T> =>
   measure<T>(process.execPath, ownScript(script), job, env);
 
-/** Arguments to Node that run one of bench/own/*.ts. */
-export const ownScript = (script: string): readonly string[] => ['--import', 'tsx', join(benchDir, 'own', script)];
+const ownScript = (script: string): readonly string[] => ['--import', 'tsx', join(benchDir, 'own', script)];
+
+/** One of bench/own/*.ts built as `dosimeter` is, so that no loader takes memory and time; the path of the bundle. */
+export async function buildOwn(script: string): Promise<string> {
+  const outfile = join(cache, 'bench', script.replace(/\.ts$/, '.mjs'));
+  await build({ entryPoints: [join(benchDir, 'own', script)], outfile, bundle: true, platform: 'node', format: 'esm', packages: 'external', logLevel: 'warning' });
+  return outfile;
+}
 
 /** A process that has warmed up and works when it is its turn. */
 export interface Player<Turn, End> {

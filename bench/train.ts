@@ -10,7 +10,7 @@ import { findModelDir } from '../src/data/model-folder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { makeClaim, median, type Claim } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
-import { benchDir, openPlayer, ownScript, peerPython, type Player } from './processes.ts';
+import { benchDir, buildOwn, openPlayer, peerPython, type Player } from './processes.ts';
 import { cellRows, writeStart, type CellPlan, type TrainCell, type TrainJob, type TrainResult, type TrainTurn } from './train-job.ts';
 
 interface Case {
@@ -38,11 +38,15 @@ const grid: readonly CellPlan[] = [0, 0.1].flatMap((poison) => [4, 16].flatMap((
 
 type Side = readonly Player<TrainTurn, TrainResult>[];
 
-const env = (threads: number): Record<string, string> => ({ TF_NUM_INTRAOP_THREADS: String(threads), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(threads) });
-const own = (jobs: readonly TrainJob[]): Promise<Side> => Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(process.execPath, ownScript('train.ts'), job, env(job.threads))));
+/** As a worker of `dosimeter run` has it. */
+const ownEnv = (threads: number): Record<string, string> => ({ TF_NUM_INTRAOP_THREADS: String(threads), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(threads), MALLOC_ARENA_MAX: '1', TF_CPP_MIN_LOG_LEVEL: '1' });
+const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
+  const script = await buildOwn('train.ts');
+  return Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(process.execPath, [script], job, ownEnv(job.threads))));
+};
 const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
   const python = peerPython();
-  return Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(python, [join(benchDir, 'peers', 'train_peft.py')], job, env(job.threads))));
+  return Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(python, [join(benchDir, 'peers', 'train_peft.py')], job, { OMP_NUM_THREADS: String(job.threads) })));
 };
 
 interface Outcome {

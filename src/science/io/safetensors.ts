@@ -3,7 +3,7 @@
  * {name: {dtype, shape, data_offsets}}, then the tensors' bytes, little-endian, C order.
  * Floats of any width become float32, integers int32.
  */
-import { open, writeFile } from 'node:fs/promises';
+import { open, writeFile, type FileHandle } from 'node:fs/promises';
 import { UserFault } from '../../api.ts';
 import type { HostTensor } from '../nn/types.ts';
 import { widenBfloat16, widenFloat16 } from './half.ts';
@@ -86,6 +86,45 @@ function decode(path: string, name: string, { dtype, shape }: TensorEntry, raw: 
   }
 }
 
+async function fill(file: FileHandle, path: string, name: string, room: Uint8Array, position: number): Promise<void> {
+  const { bytesRead } = await file.read(room, 0, room.byteLength, position);
+  if (bytesRead !== room.byteLength) throw new UserFault(`${path}: tensor "${name}" is cut short`);
+}
+
+/**
+ * TensorFlow takes memory over without a copy where it starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and a large
+ * ArrayBuffer starts 16 bytes into a page (glibc's malloc). Where that is not so it copies, which is only more memory.
+ */
+const ALIGNMENT = 64, FIRST = 48;
+
+/** Room for tensors in one ArrayBuffer, each where TensorFlow can take it over. */
+function alignedRoom(sizes: readonly number[]): Uint8Array[] {
+  const starts: number[] = [];
+  let end = FIRST;
+  for (const size of sizes) { starts.push(end); end += Math.ceil(size / ALIGNMENT) * ALIGNMENT; }
+  const room = new ArrayBuffer(end);
+  return sizes.map((size, i) => new Uint8Array(room, starts[i], size));
+}
+
+/** float32 tensors of a file by name, in one ArrayBuffer that a backend may share: for tensors that are all kept as long. Throws UserFault as readSafetensors. */
+export async function readFloatsTogether(path: string, names: readonly string[]): Promise<Map<string, HostTensor>> {
+  const { tensors, dataStart } = await readSafetensorsHeader(path);
+  const entries = names.map((name) => tensors.get(name)!);
+  const rooms = alignedRoom(entries.map(({ offsets: [start, end] }) => end - start));
+  const file = await open(path);
+  try {
+    const out = new Map<string, HostTensor>();
+    for (const [i, name] of names.entries()) {
+      const room = rooms[i]!, { shape, offsets } = entries[i]!;
+      await fill(file, path, name, room, dataStart + offsets[0]);
+      out.set(name, { shape, data: new Float32Array(room.buffer, room.byteOffset, room.byteLength / 4) });
+    }
+    return out;
+  } finally {
+    await file.close();
+  }
+}
+
 /** Tensors of a file by name: those asked for, else all. Throws UserFault naming file and tensor. */
 export async function readSafetensors(path: string, names?: readonly string[]): Promise<Map<string, HostTensor>> {
   const { tensors, dataStart } = await readSafetensorsHeader(path);
@@ -96,8 +135,7 @@ export async function readSafetensors(path: string, names?: readonly string[]): 
       const entry = tensors.get(name);
       if (entry === undefined) throw new UserFault(`${path} has no tensor "${name}"`);
       const raw = new ArrayBuffer(entry.offsets[1] - entry.offsets[0]);
-      const { bytesRead } = await file.read(new Uint8Array(raw), 0, raw.byteLength, dataStart + entry.offsets[0]);
-      if (bytesRead !== raw.byteLength) throw new UserFault(`${path}: tensor "${name}" is cut short`);
+      await fill(file, path, name, new Uint8Array(raw), dataStart + entry.offsets[0]);
       out.set(name, decode(path, name, entry, raw));
     }
     return out;

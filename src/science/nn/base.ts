@@ -7,6 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { openCheckpoint, readJson, type Checkpoint } from '../io/checkpoint.ts';
+import { readFloatsTogether } from '../io/safetensors.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { drawParameter } from './draw.ts';
@@ -95,9 +96,16 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
   const tensors = new Map<string, Tensor>();
-  for (const [name, file] of fileNames) { // one after another: the host never holds the whole checkpoint
-    const { data, shape } = (await checkpoint.read([file])).get(file)!;
-    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
+  const hold = (name: string, { data, shape }: HostTensor): void => { tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32')))); };
+  const byShard = new Map<string, [canonical: string, own: string][]>();
+  for (const [name, own] of fileNames) {
+    const { dtype, file } = checkpoint.tensors.get(own)!;
+    if (dtype === 'F32') byShard.set(file, [...byShard.get(file) ?? [], [name, own]]);
+    else hold(name, (await checkpoint.read([own])).get(own)!); // one after another: widened, they are a copy
+  }
+  for (const [file, names] of byShard) {
+    const read = await readFloatsTogether(file, names.map(([, own]) => own));
+    for (const [name, own] of names) hold(name, read.get(own)!);
   }
   return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
 }

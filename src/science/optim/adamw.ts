@@ -1,7 +1,7 @@
 /** AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Optimizer, Tensors } from './types.ts';
+import { disposeOf, type Optimizer, type Tensors } from './types.ts';
 
 export interface AdamwSettings {
   readonly weightDecay: number;
@@ -21,7 +21,7 @@ export interface AdamwState {
 const below = (prefix: string, tensors: Tensors): Tensors =>
   new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]));
 
-const zeros = (parameters: Tensors): Map<string, Tensor> => new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zeros(p.shape))]));
+const zeros = (parameters: Tensors): Map<string, Tensor> => new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zerosLike(p))]));
 
 /**
  *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
@@ -37,10 +37,10 @@ export function adamw({ weightDecay, decays = () => true, beta1, beta2, epsilon 
       const stepSize = learningRate / (1 - beta1 ** step), rootCorrection = Math.sqrt(1 - beta2 ** step);
       const updated = new Map<string, Tensor>(), first = new Map<string, Tensor>(), second = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
-        const g = gradients.get(name)!;
+        const g = gradients.get(name)!, m0 = state.first.get(name)!, v0 = state.second.get(name)!;
         const [next, m, v] = tf.tidy(() => {
-          const m1 = tf.add(tf.mul(state.first.get(name)!, beta1), tf.mul(g, 1 - beta1));
-          const v1 = tf.add(tf.mul(state.second.get(name)!, beta2), tf.mul(tf.square(g), 1 - beta2));
+          const m1 = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
+          const v1 = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
           const denominator = tf.add(tf.div(tf.sqrt(v1), rootCorrection), epsilon);
           const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
           return [tf.sub(decayed, tf.mul(tf.div(m1, denominator), stepSize)), m1, v1] as const;
@@ -48,6 +48,7 @@ export function adamw({ weightDecay, decays = () => true, beta1, beta2, epsilon 
         updated.set(name, tf.keep(next));
         first.set(name, tf.keep(m));
         second.set(name, tf.keep(v));
+        disposeOf(p, g, m0, v0);
       }
       return { parameters: updated, state: { step, first, second } };
     },

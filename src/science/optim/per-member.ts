@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Tensors } from './types.ts';
+import { disposeOf, type Tensors } from './types.ts';
 
 /** Along which axis the members stand, and each one's extent there. */
 export interface Span {
@@ -21,7 +21,7 @@ export interface MemberRates {
 export interface PerMemberOptimizer {
   /** Names of the moments it keeps of each tensor; all start at zero. */
   readonly moments: readonly ('first' | 'second')[];
-  /** @param step from one @returns new parameters and moments, in tensors of their own, by moment and name */
+  /** As `Optimizer.update`, disposal included. @param step from one @returns by moment and name */
   update(parameters: Tensors, gradients: Tensors, moments: Readonly<Record<string, Tensors>>, step: number, spans: ReadonlyMap<string, Span>, rates: MemberRates): { parameters: Map<string, Tensor>; moments: Record<string, Map<string, Tensor>> };
 }
 
@@ -35,12 +35,13 @@ function spread(values: readonly number[], { axis, extents }: Span, rank: number
 
 const times = (x: Tensor, by: number | Tensor): Tensor => by === 1 ? x : tf.mul(x, by);
 
-function each(parameters: Tensors, moments: readonly string[], of: (name: string, p: Tensor) => readonly Tensor[]): ReturnType<PerMemberOptimizer['update']> {
+function each(parameters: Tensors, gradients: Tensors, old: Readonly<Record<string, Tensors>>, moments: readonly string[], of: (name: string, p: Tensor) => readonly Tensor[]): ReturnType<PerMemberOptimizer['update']> {
   const updated = new Map<string, Tensor>(), next: Record<string, Map<string, Tensor>> = Object.fromEntries(moments.map((moment) => [moment, new Map<string, Tensor>()]));
   for (const [name, p] of parameters) {
     const [value, ...rest] = tf.tidy(() => [...of(name, p)]);
     updated.set(name, tf.keep(value!));
     moments.forEach((moment, i) => next[moment]!.set(name, tf.keep(rest[i]!)));
+    disposeOf(p, gradients.get(name)!, ...moments.map((moment) => old[moment]!.get(name)!));
   }
   return { parameters: updated, moments: next };
 }
@@ -55,7 +56,7 @@ export function perMemberAdamw({ beta1, beta2, epsilon }: { readonly beta1: numb
     moments: names,
     update: (parameters, gradients, moments, step, spans, rates) => {
       const sizes = rates.learningRates.map((rate) => rate / (1 - beta1 ** step)), rootCorrection = Math.sqrt(1 - beta2 ** step);
-      return each(parameters, names, (name, p) => {
+      return each(parameters, gradients, moments, names, (name, p) => {
         const g = gradients.get(name)!, span = spans.get(name)!;
         const m = tf.add(tf.mul(moments['first']!.get(name)!, beta1), tf.mul(g, 1 - beta1));
         const v = tf.add(tf.mul(moments['second']!.get(name)!, beta2), tf.mul(tf.square(g), 1 - beta2));
@@ -69,7 +70,7 @@ export function perMemberAdamw({ beta1, beta2, epsilon }: { readonly beta1: numb
 /** As sgd.ts. */
 export const perMemberSgd: PerMemberOptimizer = {
   moments: [],
-  update: (parameters, gradients, _moments, _step, spans, rates) => each(parameters, [], (name, p) => {
+  update: (parameters, gradients, _moments, _step, spans, rates) => each(parameters, gradients, {}, [], (name, p) => {
     const span = spans.get(name)!;
     return [tf.sub(decayed(p, rates, span), tf.mul(gradients.get(name)!, spread(rates.learningRates, span, p.rank)))];
   }),

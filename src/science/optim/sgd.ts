@@ -1,7 +1,7 @@
 /** Plain gradient descent as torch.optim.SGD without momentum. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Optimizer } from './types.ts';
+import { disposeOf, type Optimizer } from './types.ts';
 
 /** p ← p·(1 − lr·wd) − lr·g, which is what PyTorch's coupled decay comes to without momentum. */
 export function sgd({ weightDecay, decays = () => true }: { readonly weightDecay: number; readonly decays?: (name: string) => boolean }): Optimizer<null> {
@@ -14,6 +14,7 @@ export function sgd({ weightDecay, decays = () => true }: { readonly weightDecay
           const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
           return tf.sub(decayed, tf.mul(gradients.get(name)!, learningRate));
         })));
+        disposeOf(p, gradients.get(name)!);
       }
       return { parameters: updated, state: null };
     },

@@ -10,7 +10,10 @@ export interface Updated<State> {
 
 export interface Optimizer<State> {
   init(parameters: Tensors): State;
-  /** New parameters and state, in tensors of their own; the old ones are the caller's to dispose of. */
+  /**
+   * New parameters and state, in tensors of their own. The old ones and the gradients are disposed of, each as soon as its
+   * successor is there: memory never holds two of everything.
+   */
   update(parameters: Tensors, gradients: Tensors, state: State, learningRate: number): Updated<State>;
   /** The state's tensors, for disposal. */
   tensors(state: State): readonly Tensor[];
@@ -18,3 +21,5 @@ export interface Optimizer<State> {
   named(state: State): Tensors;
   restore(tensors: Tensors, step: number): State;
 }
+
+export const disposeOf = (...tensors: readonly Tensor[]): void => tensors.forEach((tensor) => tensor.dispose());

@@ -114,9 +114,7 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
         disposeAll(packed);
         packed = clipped;
       }
-      const before = [groups, optimizer.tensors(state)] as const;
       ({ parameters: groups, state } = optimizer.update(groups, packed, state, learningRate));
-      disposeAll(...before, packed);
       unusedFactor *= 1 - learningRate * settings.weightDecay;
       trained = values.unpack(groups);
       const all = chosen.flat();

@@ -38,7 +38,7 @@ export interface PackState {
 
 /** Where training starts. */
 export function startPack(networks: readonly Network[], optimizer: PerMemberOptimizer): PackState {
-  const moments = networks.map(({ initial }) => Object.fromEntries(optimizer.moments.map((moment) => [moment, new Map([...initial].map(([name, { shape }]) => [name, tf.keep(tf.zeros(shape))]))])));
+  const moments = networks.map(({ initial }) => Object.fromEntries(optimizer.moments.map((moment) => [moment, new Map([...initial].map(([name, value]) => [name, tf.keep(tf.zerosLike(value))]))])));
   const state = makeState(networks, optimizer, networks.map(({ initial }, k) => ({ parameters: initial, moments: moments[k]! })));
   moments.forEach((kinds) => disposeAll(...Object.values(kinds)));
   return state;
@@ -82,9 +82,7 @@ function makeState(networks: readonly Network[], optimizer: PerMemberOptimizer, 
       return { losses: [...read.subarray(0, networks.length)], finite: read.every((x) => Number.isFinite(x)), gradients };
     },
     update: (gradients, step, rates) => {
-      const before = [groups, ...Object.values(moments)];
       ({ parameters: groups, moments } = optimizer.update(groups, gradients, moments, step, grouping.spans, rates));
-      disposeAll(...before, gradients);
     },
     parameters: (k) => memberOf(groups, k),
     select: (members) => {

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { widenBfloat16, widenFloat16 } from '../../../src/science/io/half.ts';
-import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import { readFloatsTogether, readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
 import type { HostTensor } from '../../../src/science/nn/types.ts';
 
 const test = suite<{ dir: string }>('safetensors');
@@ -62,6 +62,17 @@ test('what is written is read back, and the bytes depend on the content alone', 
   assert.equal(await readFile(join(dir, 'x')), await readFile(join(dir, 'y')));
   assert.equal(Object.fromEntries(await readSafetensors(join(dir, 'x'))), { a, b });
   assert.equal([...(await readSafetensors(join(dir, 'x'), ['b'])).keys()], ['b']);
+});
+
+test('floats read together are those read apart, in one buffer, none over another', async ({ dir }) => {
+  const path = join(dir, 'together');
+  const tensors = new Map([3, 0, 16, 1, 40].map((size, k): [string, HostTensor] => [`t${k}`, { shape: [size], data: Float32Array.from({ length: size }, (_, i) => 100 * k + i) }]));
+  await writeSafetensors(path, tensors);
+  const names = ['t4', 't0', 't1', 't3', 't2'], read = await readFloatsTogether(path, names);
+  assert.equal([...read.keys()], names);
+  for (const [name, { shape, data }] of read) assert.equal([shape, [...data]], [tensors.get(name)!.shape, [...tensors.get(name)!.data]]);
+  assert.is(new Set([...read.values()].map(({ data }) => data.buffer)).size, 1);
+  assert.ok([...read.values()].every(({ data }) => data.byteOffset % 64 === 48));
 });
 
 test('truncated and foreign files are refused by name and tensor', async ({ dir }) => {
