@@ -5,6 +5,7 @@ import { describeKernels } from '../../../src/science/ntk/describe.ts';
 import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../backend.ts';
 import { relative } from './fixture/compare.ts';
+import { frobenius } from './fixture/matrices.ts';
 import { mlpRows, tokenMlp } from './fixture/token-mlp.ts';
 
 const test = suite('projected kernels');
@@ -12,6 +13,7 @@ test.before(async () => { await useBackend('cpu'); });
 
 const rows = mlpRows([3, 1, 7, 5, 2]), others = mlpRows([2, 4], 2);
 const lora = { rank: 2, scale: 1.5 };
+const SEEDS = 300;
 
 test('a projection as wide as the layers changes nothing and has no error to tell', async () => {
   const model = tokenMlp({ lora });
@@ -22,25 +24,38 @@ test('a projection as wide as the layers changes nothing and has no error to tel
   model.dispose();
 });
 
-test('the mean over replicates tends to the kernel as their error says, of a set and between sets', async () => {
-  const model = tokenMlp({ lora });
-  for (const right of [null, others]) {
-    const exact = await kernelSet(model, rows, right);
+for (const [what, right] of [['of a set', null], ['between two sets', others]] as const) {
+  test(`${what}: unbiased, and the standard error that is told is right, over 300 seeds of three replicates`, async () => {
+    const model = tokenMlp({ lora });
     for (const kind of ['full', 'lora'] as const) {
-      const shares: number[] = [];
-      for (let seed = 1; seed <= 6; seed++) {
-        const found = await kernelSet(model, rows, right, { which: [kind], projection: { dimension: 3, replicates: 60, seed } });
-        const { data, error } = found[kind]!;
-        assert.ok(error! > 0.01 && error! < 0.2, `${kind}: ${error}`);
-        shares.push(relative(data, exact[kind]!.data) / error!);
+      const exact = (await kernelSet(model, rows, right, { which: [kind] }))[kind]!.data;
+      const found: { readonly data: Float64Array; readonly error: number }[] = [];
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        const { data, error } = (await kernelSet(model, rows, right, { which: [kind], projection: { dimension: 3, replicates: 3, seed } }))[kind]!;
+        found.push({ data, error: error! });
       }
-      // A mean's distance from the truth in its own standard errors: about 1, over six seeds far from 2.
-      const mean = Math.sqrt(shares.reduce((sum, share) => sum + share ** 2, 0) / shares.length);
-      assert.ok(mean > 0.5 && mean < 2, `${kind}: ${mean}`);
+      // Unbiased: the mean over seeds lies within its own standard errors of the kernel, entry by entry and as a whole.
+      const mean = exact.map((_, k) => found.reduce((sum, { data }) => sum + data[k]! / SEEDS, 0));
+      let largest = 0, whole = 0, spread = 0;
+      mean.forEach((value, k) => {
+        const variance = found.reduce((sum, { data }) => sum + (data[k]! - value) ** 2, 0) / (SEEDS * (SEEDS - 1));
+        largest = Math.max(largest, Math.abs(value - exact[k]!) / Math.sqrt(variance));
+        whole += (value - exact[k]!) ** 2;
+        spread += variance;
+      });
+      assert.ok(largest < 5, `${kind}: an entry is ${largest} standard errors off`);
+      assert.ok(whole / spread < 3, `${kind}: ${whole / spread} of the variance that chance gives`);
+      // E of the squared standard error is the expected squared distance: with three replicates, R − 1 is no small matter.
+      const told = found.reduce((sum, { data, error }) => sum + (error * frobenius(data)) ** 2, 0);
+      const made = found.reduce((sum, { data }) => sum + frobenius(data.map((value, k) => value - exact[k]!)) ** 2, 0);
+      assert.ok(Math.abs(told / made - 1) < 0.2, `${kind}: the errors told are ${told / made} of those made`);
+      // Seed by seed: most estimates lie within two of their own standard errors.
+      const covered = found.filter(({ data, error }) => frobenius(data.map((value, k) => value - exact[k]!)) <= 2 * error * frobenius(data)).length / SEEDS;
+      assert.ok(covered > 0.8, `${kind}: ${covered}`);
     }
-  }
-  model.dispose();
-});
+    model.dispose();
+  });
+}
 
 test('signs are the seed\'s: the same estimate again, another one for another seed, positive semi-definite in either', async () => {
   const model = tokenMlp();
