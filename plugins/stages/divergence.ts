@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage } from '../../src/api.ts';
+import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
@@ -35,6 +35,13 @@ interface Between {
   readonly lora: PairKernel | null;
 }
 
+/** Where a train stage's model can be looked at, by step: null where its training ended, or had its best model. */
+async function looks(trainDir: string, kept: readonly number[]): Promise<{ readonly end: number; readonly places: ReadonlyMap<number, number | null> }> {
+  const { steps, kept_step: best } = JSON.parse(await readFile(join(trainDir, 'train.json'), 'utf8')) as { readonly steps: number; readonly kept_step?: number };
+  const end = best ?? steps;
+  return { end, places: new Map<number, number | null>([...kept.map((step): [number, number] => [step, step]), [end, null]]) };
+}
+
 async function run(context: RunContext): Promise<void> {
   const clean = context.inputs['clean'];
   if (clean === undefined) {
@@ -58,15 +65,17 @@ async function run(context: RunContext): Promise<void> {
     try { return await use(network); } finally { network.dispose(); }
   };
   const poisonedDir = context.inputs['model']!.dir;
-  const ends = await Promise.all([poisonedDir, clean.dir].map(async (dir) => JSON.parse(await readFile(join(dir, 'train.json'), 'utf8')) as { readonly steps: number }));
-  const last = ends[0]!.steps;
-  const cleanSteps = new Set(await keptSteps(clean.dir));
-  const kept = (await keptSteps(poisonedDir)).filter((step) => step !== last && cleanSteps.has(step));
+  const [ofPoison, ofTwin] = [await looks(poisonedDir, await keptSteps(poisonedDir)), await looks(clean.dir, await keptSteps(clean.dir))];
+  const common = [...ofPoison.places.keys()].filter((step) => ofTwin.places.has(step)).sort((a, b) => a - b);
+  if (common.length === 0) {
+    throw new UserFault(`the poisoned run ends at step ${ofPoison.end} and its clean twin at step ${ofTwin.end}, and they kept no step in common: M compares the two at the same steps`, 'Ask for steps that both reach in train.checkpoints.');
+  }
+  if (ofPoison.end !== ofTwin.end) context.log(`the poisoned run ends at step ${ofPoison.end}, its clean twin at step ${ofTwin.end}: M is of the steps that both kept (${common.join(', ')})`);
 
   const { between, points } = await open(context.inputs['start']!.dir, null, async (start) => {
     const along: Point[] = [];
-    for (const at of [...kept, null]) {
-      along.push(await open(clean.dir, at, (ofClean) => open(poisonedDir, at, async (ofPoisoned): Promise<Point> => {
+    for (const step of common) {
+      along.push(await open(clean.dir, ofTwin.places.get(step) ?? null, (ofClean) => open(poisonedDir, ofPoison.places.get(step) ?? null, async (ofPoisoned): Promise<Point> => {
         const layers: Record<string, Distance> = {}, sums: Sums[] = [];
         for (const layer of ofPoisoned.linears.filter(({ name }) => ofPoisoned.adapter.targets.includes(name))) {
           const own = sumsOf((await layerChange(start, ofClean, layer)).change, (await layerChange(start, ofPoisoned, layer)).change);
@@ -79,9 +88,9 @@ async function run(context: RunContext): Promise<void> {
           const [from, one, other] = await Promise.all([start, ofClean, ofPoisoned].map((network) => network.frozen(name).data<'float32'>()));
           return sumsOf(one!.map((value, i) => value - from![i]!), other!.map((value, i) => value - from![i]!));
         }));
-        return { step: at ?? last, layers, total: distanceOf(together(sums)), head: distanceOf(together(heads)) };
+        return { step, layers, total: distanceOf(together(sums)), head: distanceOf(together(heads)) };
       })));
-      context.progress(along.length, kept.length + 1, 'checkpoints');
+      context.progress(along.length, common.length, 'checkpoints');
     }
     return { points: along, between: await kernelsBetween(context, params, model.path, adaptedModel(start)) };
   });
