@@ -82,6 +82,25 @@ test('by hand: one row, two classes, K = diag(3, 1), even odds', async () => {
   await rm(dir, { recursive: true });
 });
 
+test('by hand: the empirical Fisher is at each row\'s own label, the true one at none', async () => {
+  const dir = await tempFolder();
+  const at = join(dir, 'ntk', 'final');
+  await mkdir(at, { recursive: true });
+  const K = new Float64Array(16);
+  [3, 1, 10, 2].forEach((value, i) => { K[i * 5] = value; });
+  await writeNpy(join(at, 'kernel-full.npy'), { shape: [2, 2, 2, 2], data: K });
+  await writeNpy(join(at, 'logits.npy'), { shape: [2, 2], data: Float64Array.of(5, 5, Math.log(3), 0) });
+  await writeFile(join(at, 'rows.json'), '[{"id": "a", "label": 1, "tokens": 3}, {"id": "b", "label": 0, "tokens": 3}]');
+  await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out'));
+  const { full } = await json<{ full: FisherSummary }>(join(dir, 'out', 'final', 'fisher.json'));
+  const near = (found: readonly number[], expected: readonly number[]): void => { expected.forEach((value, i) => { assert.ok(Math.abs(found[i]! - value) < 1e-14, `${found[i]} for ${value}`); }); };
+  // r = (½, −½) and (−¼, ¼): (3 + 1)/4 and (10 + 2)/16, over N = 2. At the other labels the second would be 9·12/16.
+  near(full.empirical.spectrum, [1 / 2, 3 / 8]);
+  // p(1 − p) = ¼ and 3/16: 4/4 and 3·12/16, over N.
+  near(full.true.spectrum, [9 / 8, 1 / 2, 0, 0]);
+  await rm(dir, { recursive: true });
+});
+
 test('kernels and logits of different rows are refused', async () => {
   const dir = await tempFolder();
   const at = join(dir, 'ntk', 'init');

@@ -51,6 +51,13 @@ test('a scaled spectrum moves the raw values by the known amounts and the normal
   assert.equal(Object.keys(one.renyi.raw).sort(), ['0.5', '2', '3', 'inf']);
 });
 
+test('what does not count has no part in any of it', () => {
+  const options = { tolerance: 0.1, alphas: [0.5, 1, 2, 3, 'inf'] as const };
+  const { spectrum: _whole, sensitivity: _sensitivity, ...cut } = summariseSpectrum([4, 1, 0.39, 0.2, -0.1], options);
+  const { spectrum: _same, sensitivity: _too, ...alone } = summariseSpectrum([4, 1], options);
+  assert.equal(cut, alone);
+});
+
 test('a spectrum of zeros has no entropies, and says so', () => {
   const none = summariseSpectrum([0, 0], { tolerance: 1e-6, alphas: [2] });
   assert.equal([none.count, none.information_bits, none.information_bits_normalised], [0, null, null]);

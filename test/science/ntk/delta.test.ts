@@ -21,6 +21,12 @@ test('by hand: A = [[2, 0, 0], [0, 1, 0]]', () => {
   near(facts.measured.high, 0.25 * 4 - 1);
   near(facts.measured.low, 0.25 * 1 - 1);
   assert.equal([facts.stated, facts.scaled, facts.negative_semidefinite, facts.zero_b], [false, true, true, true]);
+  near(facts.predicted.low, 0.25 * 5 / 6 * 3 * (1 - Math.sqrt(2 / 3)) ** 2 - 1);
+  near(facts.predicted.high, 0.25 * 5 / 6 * 3 * (1 + Math.sqrt(2 / 3)) ** 2 - 1);
+  // One eigenvalue above zero is enough: .49·4 − 1 = .96, though .49 − 1 is below it and the scaled variance, .41, above 1/3.
+  const mixed = premise('x', { A: [2, 0, 0, 0, 1, 0], B: [0, 0], rank: 2, width: 3, scale: 0.7 });
+  assert.ok(mixed.measured.high > 0 && mixed.measured.low < 0);
+  assert.equal([mixed.negative_semidefinite, mixed.scaled], [false, false]);
 });
 
 test('the scale that the slides drop decides', () => {
