@@ -57,7 +57,7 @@ async function run(context: RunContext): Promise<void> {
     const encoded = rows.map((row) => encode(row, params.max_length));
     const started = performance.now();
     const kernels = await rankKernels(adapted, encoded, params.distributions, modelRanks, params.seed, { progress: context.progress, signal: context.signal });
-    const map = theoryMap({ width: params.width, scales: params.scales, drawn, model: kernels, modelRanks, rows: rows.length, tolerance: params.tolerance });
+    const map = { init: params.init, ...theoryMap({ width: params.width, scales: params.scales, drawn, model: kernels, modelRanks, rows: rows.length, tolerance: params.tolerance }) };
     await writeFile(join(context.outDir, 'map.json'), `${JSON.stringify(map, null, 1)}\n`);
     await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(flatten(map.full, map.points), null, 2)}\n`);
     context.log(`${params.distributions.length * modelRanks.length} kernels of ${rows.length} rows at initialisation in ${((performance.now() - started) / 1000).toFixed(1)} s`);

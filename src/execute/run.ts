@@ -1,4 +1,5 @@
 /** Runs a plan: everything that can run does, what depends on a failure is blocked, finished work is kept whatever happens. */
+import { setMaxListeners } from 'node:events';
 import type { Digest, Executor, JsonObject, StageInput } from '../api.ts';
 import type { RunLog } from '../log/run-log.ts';
 import { actionKey } from '../plan/keys.ts';
@@ -57,6 +58,7 @@ const POLL_MS = 250;
 
 export async function executePlan(plan: Plan, statuses: readonly StageStatus[], options: RunOptions): Promise<ReadonlyMap<StageId, Outcome>> {
   const { store, onEvent, signal } = options;
+  setMaxListeners(0, signal); // each running stage listens, and packs make them many: no leak, as Node would say aloud
   const queue = createCpuQueue(options.jobs);
   const packer = options.packing && options.packing.most > 1 && options.executor.runPack
     ? createPacker<Wanted & Waiting, Attempt>(queue, options.jobs, options.packing, makeTogether) : null;

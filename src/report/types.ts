@@ -114,6 +114,8 @@ export interface MapPointFacts {
   readonly model: MapModelFacts | null;
 }
 export interface MapFacts {
+  /** Whether the measured model has a checkpoint's weights, or drawn ones. */
+  readonly init: 'pretrained' | 'random';
   /** d of the closed form and the draws. */
   readonly width: number;
   readonly rows: number;

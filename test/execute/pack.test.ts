@@ -66,6 +66,21 @@ test('they are split evenly over the workers', async ({ rig }) => {
   assert.equal(jobs(rig).sort(), ['1 2 3', '4 5 6']);
 });
 
+test('many at once are no leak: Node has nothing to warn of', async ({ rig }) => {
+  await packable(rig, '');
+  const warned: string[] = [];
+  const listen = ({ name }: Error): void => { warned.push(name); };
+  process.on('warning', listen);
+  try {
+    await rig.run(seeds(...Array.from({ length: 16 }, (_, i) => i + 1)), { jobs: 2, packing: limits });
+    await new Promise((resolve) => { setImmediate(resolve); });
+  } finally {
+    process.off('warning', listen);
+  }
+  assert.equal(warned, []);
+  assert.is(jobs(rig).length, 2);
+});
+
 test('without packing, or with packs of one, each runs alone', async ({ rig }) => {
   await packable(rig, '');
   await rig.run(seeds(1, 2), { jobs: 1 });

@@ -90,7 +90,7 @@ export async function mapFigures(cells: readonly ReportCell[]): Promise<Figure[]
       };
       figures.push({
         id, title,
-        caption: `${caption} Closed form and draws: d = ${first.width}, σ² = scale/d. Fisher: ${first.rows} rows of the model where training starts (B = 0, s = 1${of === 'bits' ? ' unless α = 16' : ''}), d each layer’s own fan-in; in full it has ${formatNumber(of === 'h1' ? first.full.h1 : of === 'h2' ? first.full.h2 : first.full.information_bits)}${of === 'bits' ? ` (normalised ${formatNumber(first.full.information_bits_normalised)})` : ''}. Means over ${maps.length} ${maps.length === 1 ? 'seed' : 'seeds'}; each panel has its own colours. Nats.`,
+        caption: `${caption} Closed form and draws: d = ${first.width}, σ² = scale/d. Fisher: ${first.rows} rows of the model (${first.init === 'random' ? 'random weights' : 'pretrained weights'}) where training starts (B = 0, s = 1${of === 'bits' ? ' unless α = 16' : ''}), d each layer’s own fan-in; in full it has ${formatNumber(of === 'h1' ? first.full.h1 : of === 'h2' ? first.full.h2 : first.full.information_bits)}${of === 'bits' ? ` (normalised ${formatNumber(first.full.information_bits_normalised)})` : ''}. Means over ${maps.length} ${maps.length === 1 ? 'seed' : 'seeds'}; each panel has its own colours. Nats.`,
         svg: await draw(spec, id, title), csv: toCsv(values.map(({ panel, rank, scale, value }) => ({ distribution, panel, rank, scale, value }))),
       });
     }

@@ -30,8 +30,8 @@ test('published, exact, drawn and measured values over rank and scale', async ()
   const cell = tinyCell({ theory: { ...tinyCell().theory, map_ranks: [7, 2, 31] } });
   const ran = await runStage(theoryMap, cell, { rows: await poisonedFolder(spokenRows(9)) });
   assert.equal((await readdir(ran.dir)).sort(), ['map.json', 'metrics.json']);
-  const map = JSON.parse(await readFile(join(ran.dir, 'map.json'), 'utf8')) as TheoryMap;
-  assert.equal([map.rows, map.classes, map.width, map.points.length], [4, 2, 31, 2 * 3 * 2]);
+  const map = JSON.parse(await readFile(join(ran.dir, 'map.json'), 'utf8')) as TheoryMap & { readonly init: string };
+  assert.equal([map.init, map.rows, map.classes, map.width, map.points.length], ['pretrained', 4, 2, 31, 2 * 3 * 2]);
   assert.equal([...new Set(map.points.map(({ rank, model }) => `${rank} ${model === null}`))], ['2 false', '7 false', '31 true']);
   assert.match(ran.log.join('\n'), /ranks above 22, the model's narrowest layer/);
   const metrics = JSON.parse(await readFile(join(ran.dir, 'metrics.json'), 'utf8')) as Record<string, number>;
