@@ -2,7 +2,7 @@
 import torch
 from peft import PeftModel
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, BertForSequenceClassification, get_linear_schedule_with_warmup
+from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification, get_linear_schedule_with_warmup
 
 from peft_peer import base, batch
 
@@ -16,9 +16,9 @@ TRAINED = {
 }
 
 
-def opened(checkpoint, classes, adapter, trained='adapter'):
-    """A checkpoint without dropout, under a PEFT folder where one is given."""
-    model = base(checkpoint, classes)
+def opened(checkpoint, classes, adapter, trained='adapter', verbalizer=None):
+    """A checkpoint without dropout, under a PEFT folder where one is given; a masked language model where there is a verbalizer."""
+    model = base(checkpoint, classes) if verbalizer is None else BertForMaskedLM.from_pretrained(checkpoint, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     choose = TRAINED[trained] or TRAINED['all']
@@ -27,22 +27,25 @@ def opened(checkpoint, classes, adapter, trained='adapter'):
     return model.eval()
 
 
-def loss_of(model, rows):
-    return torch.nn.functional.cross_entropy(model(**batch(rows)).logits, torch.tensor([row['label'] for row in rows]))
+def loss_of(model, rows, verbalizer=None):
+    logits = model(**batch(rows)).logits  # (B, C), or (B, T, V)
+    if verbalizer is not None:
+        logits = logits[torch.arange(len(rows)), torch.tensor([row['mask'] for row in rows])][:, verbalizer]
+    return torch.nn.functional.cross_entropy(logits, torch.tensor([row['label'] for row in rows]))
 
 
 def losses(jobs):
     """By job, the loss at each step of AdamW under a linear schedule; rows in file order, epoch after epoch, an epoch's last batch smaller."""
     answer = {}
     for name, job in jobs.items():
-        model = opened(job['checkpoint'], job['classes'], job['adapter'], job['trained'])
+        model = opened(job['checkpoint'], job['classes'], job['adapter'], job['trained'], job['verbalizer'])
         rows, size, steps = job['rows'], job['batch_size'], job['steps']
         batches = [rows[i:i + size] for i in range(0, len(rows), size)]
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=job['learning_rate'], weight_decay=job['weight_decay'])
         schedule = get_linear_schedule_with_warmup(optimizer, job['warmup'], steps)
         answer[name] = []
         for step in range(steps):
-            loss = loss_of(model, batches[step % len(batches)])
+            loss = loss_of(model, batches[step % len(batches)], job['verbalizer'])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -8,6 +8,7 @@ import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+import type { Architecture } from '../../src/science/nn/types.ts';
 import { train, type LabelledRow, type TrainSettings } from '../../src/science/train/loop.ts';
 import { saveTrained } from '../../src/science/train/save.ts';
 
@@ -16,6 +17,7 @@ export interface Start {
   /** A PEFT folder, head included; null: the checkpoint is all. */
   readonly adapter: string | null;
   readonly classes: number;
+  readonly architecture: Architecture;
   open(): Promise<Network>;
 }
 
@@ -23,6 +25,8 @@ export interface StartOptions {
   readonly checkpoint: string;
   readonly classes: number;
   readonly implementation: AdapterImplementation;
+  /** Left out: BERT with a classifier. */
+  readonly architecture?: Architecture;
   readonly params?: JsonObject;
   /** Standard deviation of B; left out: zero, where LoRA starts. */
   readonly B?: number;
@@ -40,27 +44,27 @@ function withB(adapter: Adapter, deviation: number): Adapter {
 }
 
 /** Writes a start as `steps: 0` does; it is opened as `init_from` does. */
-export async function writeStart(dir: string, { checkpoint, classes, implementation, params = {}, B }: StartOptions): Promise<Start> {
-  const config = bert.parseConfig(await readConfig(checkpoint), classes), labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
-  const shape = { architecture: bert, linears: bert.linears(config), parameters: bert.parameters(config) };
+export async function writeStart(dir: string, { checkpoint, classes, implementation, architecture = bert, params = {}, B }: StartOptions): Promise<Start> {
+  const config = architecture.parseConfig(await readConfig(checkpoint), classes), labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
+  const shape = { architecture, linears: architecture.linears(config), parameters: architecture.parameters(config) };
   const model = (path: string) => ({ path, digest: `peers:${path}` });
   const isLora = implementation === lora;
   const drawn = await (isLora ? lora : full).create(isLora ? params : {}, shape);
-  const network = await openNetwork({ architecture: bert, model: model(checkpoint), classes, seed: 1, adapter: B === undefined ? drawn : withB(drawn, B) });
+  const network = await openNetwork({ architecture, model: model(checkpoint), classes, seed: 1, adapter: B === undefined ? drawn : withB(drawn, B) });
   await saveTrained(network, null, dir, checkpoint, labels);
   network.dispose();
   if (isLora) {
     const folder = join(dir, 'adapter');
     return {
-      checkpoint, adapter: folder, classes,
+      checkpoint, adapter: folder, classes, architecture,
       open: async () => openNetwork({
-        architecture: bert, model: model(checkpoint), classes, seed: 2, adapter: await lora.create(params, { ...shape, initFrom: folder }),
-        head: await readHead(folder, { architecture: bert, config, classes }),
+        architecture, model: model(checkpoint), classes, seed: 2, adapter: await lora.create(params, { ...shape, initFrom: folder }),
+        head: await readHead(folder, { architecture, config, classes }),
       }),
     };
   }
   const whole = join(dir, 'model');
-  return { checkpoint: whole, adapter: null, classes, open: async () => openNetwork({ architecture: bert, model: model(whole), classes, seed: 2, adapter: await implementation.create(params, shape) }) };
+  return { checkpoint: whole, adapter: null, classes, architecture, open: async () => openNetwork({ architecture, model: model(whole), classes, seed: 2, adapter: await implementation.create(params, shape) }) };
 }
 
 export interface Replay {
@@ -76,11 +80,11 @@ export const settings = (learningRate: number, batchSize: number, steps = 50): T
   steps, batchSize, learningRate, optimizer: 'adamw', weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'linear', warmup: 5, shuffle: false, dropout: 0, seed: 1,
 });
 
-export const asJson = (rows: readonly LabelledRow[]): object[] => rows.map(({ ids, typeIds, label }) => ({ ids: [...ids], typeIds: [...typeIds], label }));
+export const asJson = (rows: readonly LabelledRow[]): object[] => rows.map(({ ids, typeIds, label, mask = null }) => ({ ids: [...ids], typeIds: [...typeIds], label, mask }));
 
 /** As parity_peer.losses has it. */
-export function jobOf({ start: { checkpoint, adapter, classes }, rows, settings: { steps, batchSize, learningRate, weightDecay, warmup }, trained }: Replay): object {
-  return { checkpoint, adapter, classes, trained, rows: asJson(rows), steps, batch_size: batchSize, learning_rate: learningRate, weight_decay: weightDecay, warmup };
+export function jobOf({ start: { checkpoint, adapter, classes, architecture: { head } }, rows, settings: { steps, batchSize, learningRate, weightDecay, warmup }, trained }: Replay): object {
+  return { checkpoint, adapter, classes, verbalizer: head.type === 'cloze' ? head.tokens : null, trained, rows: asJson(rows), steps, batch_size: batchSize, learning_rate: learningRate, weight_decay: weightDecay, warmup };
 }
 
 /** @param change for the wrong variants */

@@ -1,4 +1,4 @@
-/** Each form of adapter, trained for 50 steps on the tiny checkpoint: the losses are those of PEFT, or of PyTorch with the same parameters free. */
+/** Each form of adapter, and a cloze head, trained for 50 steps on a tiny checkpoint: the losses are those of PEFT, or of PyTorch with the same parameters free. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,10 +6,12 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import { bitfit } from '../../src/science/nn/bitfit.ts';
+import { full } from '../../src/science/nn/full.ts';
 import { headOnly } from '../../src/science/nn/head-only.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import { checkpoint, classes, farthest, rows } from '../science/tiny-bert.ts';
+import { clozeBert, mlmCheckpoint, mlmClasses, mlmRows } from '../science/tiny-mlm.ts';
 import { tolerance } from '../tolerances.ts';
 import { peer } from './peer.ts';
 import { jobOf, lossesOf, settings, writeStart, type Replay } from './replay.ts';
@@ -34,9 +36,15 @@ const replays: Record<string, Replay> = {};
 const add = async (name: string, implementation: typeof lora, params: JsonObject, trained: Replay['trained']): Promise<void> => {
   replays[name] = { start: await writeStart(join(dir, name.replace(' ', '-')), { checkpoint, classes, implementation, params }), rows, settings: settings(1e-2, 5), trained };
 };
+const addCloze = async (name: string, implementation: typeof lora, trained: Replay['trained']): Promise<void> => {
+  const start = await writeStart(join(dir, name.replace(' ', '-')), { checkpoint: mlmCheckpoint, classes: mlmClasses.length, implementation, architecture: clozeBert, params: implementation === lora ? { rank: 4, bias: 'all' } : {} });
+  replays[name] = { start, rows: mlmRows, settings: settings(5e-3, 5), trained };
+};
 for (const [name, params] of Object.entries(forms)) await add(name, lora, params, name === 'freeze-A' ? 'all but A' : 'adapter');
 await add('head-only', headOnly, {}, 'head');
 await add('bitfit', bitfit, {}, 'biases');
+await addCloze('cloze full', full, 'all');
+await addCloze('cloze lora', lora, 'adapter');
 const expected = peer<{ [name: string]: number[] }>('parity_peer.losses', { jobs: Object.fromEntries(Object.entries(replays).map(([name, replay]) => [name, jobOf(replay)])) });
 
 for (const [name, replay] of Object.entries(replays)) {
