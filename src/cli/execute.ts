@@ -74,7 +74,6 @@ async function watch({ plan, backend }: Prepared, { dir, toRun, cached, duration
 function summarise({ plan }: Prepared, { outcomes, tally, seconds, interrupted }: RunSummary): void {
   const parts = Object.entries(tally).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
-  const label = stageLabels(plan);
   // In the plan's order: which of two failed first by the clock is chance, and a rerun should name the same.
   const failures = plan.stages.flatMap((stage) => {
     const outcome = outcomes.get(stage.id);
@@ -83,7 +82,7 @@ function summarise({ plan }: Prepared, { outcomes, tally, seconds, interrupted }
   const first = failures[0];
   if (!first) return;
   const { stage, outcome } = first;
-  say(paintErr.red(`${failures.length > 1 ? 'first failure' : 'failed'}: ${label(stage)}: ${outcome.error}`));
+  say(paintErr.red(`${failures.length > 1 ? 'first failure' : 'failed'}: ${stageLabels(plan)(stage)}: ${outcome.error}`));
   if (outcome.hint !== undefined) say(`  ${outcome.hint}`);
   if (outcome.log !== null) say(`  log: ${path.relative('', outcome.log)}`);
 }

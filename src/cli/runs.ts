@@ -2,7 +2,6 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import type { JsonObject } from '../api.ts';
 import { listRuns, readJournal } from '../log/run-folder.ts';
 import { runsDir } from '../engine/places.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
@@ -66,20 +65,23 @@ export async function statusCommand(run: string | undefined, options: { readonly
 
 export async function logsCommand(stage: string | undefined, options: { readonly run?: string; readonly json?: boolean }): Promise<number> {
   const { id, dir } = chooseRun(options.run);
-  const logs = path.join(dir, 'logs');
-  const names = existsSync(logs) ? readdirSync(logs).filter((name) => name.endsWith('.log')).sort() : [];
+  const logs = path.join(dir, 'logs'), runLog = path.join(dir, 'run.log');
+  const fileOf = (name: string): string => path.join(logs, `${name}.log`);
+  const names = existsSync(logs) ? readdirSync(logs).filter((name) => name.endsWith('.log')).map((name) => name.slice(0, -4)).sort() : [];
   if (stage === undefined) {
-    const list: JsonObject[] = names.map((name) => ({ stage: name.slice(0, -4), file: path.join(logs, name) }));
-    if (options.json) json({ run: id, log: path.join(dir, 'run.log'), stages: list });
+    if (options.json) json({ run: id, log: runLog, stages: names.map((name) => ({ stage: name, file: fileOf(name) })) });
     else {
-      out(path.join(dir, 'run.log'));
-      if (list.length > 0) out(table(list.map(({ stage: name, file }) => [String(name), String(file)])));
+      out(runLog);
+      if (names.length > 0) out(table(names.map((name) => [name, fileOf(name)])));
     }
     return 0;
   }
-  const found = names.filter((name) => name.startsWith(stage));
-  if (found.length === 0) throw new UserFault(`no stage "${stage}" ran in ${id}`, names.length > 0 ? `those that ran: ${names.slice(0, 8).map((name) => name.slice(0, -4)).join(', ')}${names.length > 8 ? ', …' : ''}` : 'every stage was cached');
-  if (found.length > 1) say(paintErr.dim(`${count(found.length, 'log')}: ${found.map((name) => name.slice(0, -4)).join(', ')}`));
-  for (const name of found) process.stdout.write(readFileSync(path.join(logs, name)));
+  const ran = [...new Set([...names, ...readJournal(dir).events.filter(({ event }) => event === 'stage-started').map((event) => String(event['stage']))])].sort();
+  const found = ran.filter((name) => name.startsWith(stage));
+  if (found.length === 0) throw new UserFault(`no stage "${stage}" ran in ${id}`, ran.length > 0 ? `those that ran: ${ran.slice(0, 8).join(', ')}${ran.length > 8 ? ', …' : ''}` : 'every stage was cached');
+  if (found.length > 1) say(paintErr.dim(`${count(found.length, 'stage')}: ${found.join(', ')}`));
+  const silent = found.filter((name) => !names.includes(name));
+  if (silent.length > 0) say(paintErr.dim(`${silent.length === found.length ? '' : `${silent.join(', ')}: `}said nothing; ${runLog} has when`));
+  for (const name of found) if (names.includes(name)) process.stdout.write(readFileSync(fileOf(name)));
   return 0;
 }

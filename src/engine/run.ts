@@ -1,6 +1,7 @@
 /** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
 import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
+import type { JsonObject } from '../api.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { checkPatience } from '../execute/patience.ts';
 import type { PackLimits } from '../execute/packer.ts';
@@ -88,31 +89,37 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
     return { run: null, tally: { ...tally, cached }, outcomes: new Map(), interrupted: false, seconds: 0, report };
   }
 
+  // Git is asked meanwhile.
+  const facts = import('../execute/environment.ts').then(({ environment }) => environment(experiment.file, prepared.backend, options.jobs));
+  facts.catch(() => undefined); // told where it is waited for
   const { preflight } = await import('../execute/preflight.ts');
   const found = await preflight(plan, lacking, prepared.assets, prepared.registry, statuses);
   const faults = found.filter(({ warning }) => !warning);
   if (faults.length > 0) throw new SpecFault(faults);
   for (const { message, range } of found) options.note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
 
-  const { run, outcomes, interrupted, seconds } = await carryOut({ ...prepared, statuses }, lacking.map(({ stage }) => stage), cached, { ...options, executor });
-  const report = publishReport(experiment.name, plan.stages.map((stage) => {
-    const outcome = outcomes.get(stage.id);
-    return { stage, dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null };
-  }), options.note);
-  for (const stage of plan.stages) tally[outcomes.get(stage.id)!.state]++;
-  store.close();
-  return { run, tally, outcomes, interrupted, seconds, report };
+  try {
+    const { run, outcomes, interrupted, seconds } = await carryOut({ ...prepared, statuses }, lacking.map(({ stage }) => stage), cached, facts, { ...options, executor });
+    const report = publishReport(experiment.name, plan.stages.map((stage) => {
+      const outcome = outcomes.get(stage.id);
+      return { stage, dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null };
+    }), options.note);
+    for (const stage of plan.stages) tally[outcomes.get(stage.id)!.state]++;
+    return { run, tally, outcomes, interrupted, seconds, report };
+  } finally {
+    store.close(); // when no worker writes to its scratch any more
+  }
 }
 
-async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, options: RunPreparedOptions & { readonly executor: string }): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
-  const { plan, statuses, experiment, store, registry, assets, backend } = prepared;
+async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, environment: Promise<JsonObject>, options: RunPreparedOptions & { readonly executor: string }): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
+  const { plan, statuses, experiment, store, registry, assets } = prepared;
   const { signal } = options;
-  const [{ executePlan }, { openDurations }, { environment }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { rememberEnvironment }] = await Promise.all([
-    import('../execute/run.ts'), import('../log/durations.ts'), import('../execute/environment.ts'), import('../log/run-folder.ts'),
+  const [{ executePlan }, { openDurations }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { rememberEnvironment }] = await Promise.all([
+    import('../execute/run.ts'), import('../log/durations.ts'), import('../log/run-folder.ts'),
     import('../log/run-log.ts'), import('../log/journal.ts'),
     import('../store/code.ts'), import('../store/environments.ts'),
   ]);
-  const facts = await environment(experiment.file, backend, options.jobs);
+  const facts = await environment;
   await enterStore(store, options.note); // before anything runs: can the store be written?
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }), 'folder');
@@ -127,9 +134,11 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
   const started = performance.now();
   const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, kill: () => executor.close() });
   const onEvent = (event: RunEvent): void => {
-    const entry = journalEntry(event), line = logLine(event);
-    if (entry) folder.record(entry);
-    if (line !== null) log.line(line);
+    const entry = journalEntry(event);
+    if (entry) {
+      folder.record(entry);
+      log.line(logLine(entry));
+    }
     if (event.type === 'stage-ended' && event.outcome.state === 'ran') durations.note(event.stage, event.outcome.seconds);
     watcher?.onEvent(event);
   };
@@ -139,7 +148,8 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
       store, registry, assets, executor, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
       facts: { environment: environmentDigest, executor: options.executor }, packing: options.packing ?? defaultPacking(jobs), onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
     });
-    await store.flush();
+    const durable = store.flush();
+    durable.catch(() => undefined); // told below
     const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
     const keys = plan.stages.flatMap(({ id }) => { const outcome = outcomes.get(id); return outcome?.state === 'ran' || outcome?.state === 'cached' ? [outcome.key] : []; });
     ifDiskAllows(store.root, () => {
@@ -148,6 +158,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
       saveRoot(store.root, path.resolve(experiment.file), keys);
       saveRunEntries(folder.dir, keys);
     }, (message) => onEvent({ type: 'note', message }));
+    await durable;
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };

@@ -39,13 +39,11 @@ function cpuFeatures(): string {
 
 /** The commit of the folder that the spec lies in, and whether something in it was changed; null outside a repository. */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
-  const git = promisify(execFile);
   try {
-    const [{ stdout: commit }, { stdout: status }] = await Promise.all([
-      git('git', ['-C', dir, 'rev-parse', 'HEAD']),
-      git('git', ['-C', dir, 'status', '--porcelain', '--untracked-files=no']),
-    ]);
-    return { commit: commit.trim(), dirty: status.trim() !== '' };
+    const { stdout } = await promisify(execFile)('git', ['-C', dir, 'status', '--porcelain=v2', '--branch', '--no-ahead-behind', '--untracked-files=no']);
+    const lines = stdout.trim().split('\n');
+    const commit = lines.flatMap((line) => /^# branch\.oid ([0-9a-f]+)$/.exec(line)?.[1] ?? [])[0];
+    return commit === undefined ? null : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
   } catch {
     return null; // no git, or no repository: there is nothing to record
   }

@@ -7,9 +7,21 @@ import type { RuntimeRegistry } from './types.ts';
 
 let turn: Promise<unknown> = Promise.resolve();
 
+/** Signals, heartbeats and flushes wait no longer than this for stages that do nothing but compute. */
+const EVENTS_MS = 20;
+let lastEvents = 0;
+
+async function afterEvents<T>(task: () => Promise<T>): Promise<T> {
+  if (performance.now() - lastEvents > EVENTS_MS) {
+    await new Promise((resolve) => { setImmediate(resolve); });
+    lastEvents = performance.now();
+  }
+  return task();
+}
+
 /** After those that came before: a stage's time runs from its own turn. */
 export function inTurn<T>(task: () => Promise<T>): Promise<T> {
-  const result = turn.then(task);
+  const result = turn.then(() => afterEvents(task));
   turn = result.catch(() => undefined);
   return result;
 }

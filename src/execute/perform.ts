@@ -1,5 +1,5 @@
 /** Runs a stage's own code, in whatever process: what a worker and the scheduler (for inline stages) both do. */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import type { RunContext, StageDescriptor } from '../api.ts';
 import { fullDiskFault } from '../store/faults.ts';
 import { digestFiles } from '../store/files.ts';
@@ -23,7 +23,7 @@ export async function perform(job: Job, stage: StageDescriptor, hooks: PerformHo
 
 /** What the stage is handed; its output folder is there from now on. */
 export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): RunContext {
-  mkdirSync(job.outDir, { recursive: true });
+  if (!existsSync(job.outDir)) mkdirSync(job.outDir, { recursive: true });
   let lastProgress = 0;
   return {
     params: job.params, inputs: job.inputs, assets: job.assets, outDir: job.outDir, backend: job.backend, signal,

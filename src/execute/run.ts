@@ -115,7 +115,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       if (blocked) return blocked;
       if (Object.values(stage.assets).some((uri) => !options.assets.get(uri))) return { state: 'abandoned' };
       const wanted = read(stage), { key } = wanted;
-      const found = store.lookUp(key);
+      const found = store.lookUpNew(key);
       if (found.state === 'hit') return finished('cached', found.entry);
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
       // Two definitions may come to the same content: the second takes what the first makes.
@@ -170,7 +170,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       const attempt = store.take(key);
       if ('by' in attempt) return 'busy';
       try {
-        const found = store.lookUp(key);
+        const found = store.lookUpNew(key);
         if (found.state === 'hit') return finished('cached', found.entry);
         if (found.state === 'damaged') onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again` });
         if (!await inputsIntact(stage)) return 'again';
@@ -261,7 +261,10 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
         const found = store.lookUp(cached.key);
         return found.state === 'hit' ? store.check(found.entry) : found.state === 'damaged' ? found.why : 'it is gone';
       };
-      if (await damage() === null) return true;
+      // Looked up a moment ago: only its bytes are in doubt.
+      const entry = known.get(stage.id);
+      if ((entry?.key === cached.key ? await store.check(entry) : await damage()) === null) return true;
+      known.delete(stage.id);
       await remake(stage, cached, damage);
       checks.delete(cached.key);
       return false;

@@ -69,7 +69,7 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
   onEvent({ type: 'stage-started', stage, log: log.file });
-  log.line(`${stage.id} key ${key}${packed === 1 ? '' : `, packed with ${packed - 1} more`}`);
+  log.aside(`${stage.id} key ${key}${packed === 1 ? '' : `, packed with ${packed - 1} more`}`);
   const seconds = forKind(options.patience?.timeout, stage.kind);
   const computedOn = stage.descriptor.compute ? backend : null;
   const stop = new AbortController();
@@ -102,7 +102,7 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
         ...(packed === 1 ? {} : { packed }), ...(result.computed ? { computed: result.computed } : {}), peak_memory_mb: Math.round(result.peakMemoryMB),
       },
     });
-    log.line(`done in ${result.seconds.toFixed(2)} s`);
+    log.aside(`done in ${result.seconds.toFixed(2)} s`);
     return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds: result.seconds, backend: computedOn };
   };
 

@@ -23,9 +23,9 @@ export function journalEntry(event: RunEvent): JsonObject | null {
   }
 }
 
-export function logLine(event: RunEvent): string | null {
-  const entry = journalEntry(event);
-  if (!entry) return null;
-  const { event: what, ...rest } = entry as { event: string };
-  return [what, ...Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)].join(' ');
+/** @param entry of the journal */
+export function logLine({ event, ...rest }: JsonObject): string {
+  let line = String(event);
+  for (const key in rest) { const value = rest[key]; line += ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`; }
+  return line;
 }

@@ -1,12 +1,15 @@
-/** Logs of a run, by winston: `run.log` for the whole, `logs/STAGE.log` for each stage that ran. */
+/** Logs of a run, by winston: `run.log` for the whole, `logs/STAGE.log` for each stage that said something or failed. */
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import winston from 'winston';
 
 export interface StageLog {
+  /** Made by the first line or output. */
   readonly file: string;
   line(message: string): void;
+  /** A line about the stage: kept where the stage says something, before or after. */
+  aside(message: string): void;
   /** What the process printed: kept up to a size, since a stage may print without end. */
   output(text: string): void;
   close(): Promise<void>;
@@ -31,6 +34,8 @@ interface Target {
 
 interface Info {
   readonly target: Target;
+  /** ISO 8601, UTC. */
+  readonly time: string;
   readonly last?: true;
   readonly [text: symbol]: string;
 }
@@ -66,19 +71,17 @@ export function openRunLog(dir: string): RunLog {
   mkdirSync(logs, { recursive: true });
   const stream = new Writable({ objectMode: true, write: (info: Info, _encoding, next) => { writeInfo(info); next(); } });
   const logger = winston.createLogger({
-    format: winston.format.combine(
-      winston.format.timestamp(),
-      winston.format.printf(({ timestamp, message }) => String(message).split('\n').map((line) => `${String(timestamp)} ${line}`).join('\n')),
-    ),
+    format: winston.format.printf(({ time, message }) => String(message).split('\n').map((line) => `${String(time)} ${line}`).join('\n')),
     transports: [new winston.transports.Stream({ stream })],
   });
-  const open = (file: string): { readonly line: (message: string) => void; readonly close: () => Promise<void> } => {
+  const now = (): string => new Date().toISOString();
+  const open = (file: string): { readonly line: (message: string, time?: string) => void; readonly close: () => Promise<void> } => {
     const target: Target = { handle: attempt(() => openSync(file, 'a')), closed: () => undefined };
     return {
-      line: (message) => { logger.log({ level: 'info', message, target }); },
+      line: (message, time = now()) => { logger.log({ level: 'info', message, time, target }); },
       close: () => new Promise((resolve) => {
         target.closed = resolve;
-        logger.log({ level: 'info', message: '', target, last: true });
+        logger.log({ level: 'info', message: '', time: '', target, last: true });
       }),
     };
   };
@@ -88,11 +91,21 @@ export function openRunLog(dir: string): RunLog {
     file,
     line: run.line,
     stage(id) {
-      const file = path.join(logs, `${id}.log`);
-      const { line, close } = open(file);
-      let kept = 0, rest = '';
+      const file = path.join(logs, `${id}.log`), asides: (readonly [message: string, time: string])[] = [];
+      let opened: ReturnType<typeof open> | null = null, kept = 0, rest = '';
+      const line = (message: string): void => {
+        if (opened === null) {
+          opened = open(file);
+          for (const [before, time] of asides) opened.line(before, time);
+        }
+        opened.line(message);
+      };
       return {
         file, line,
+        aside(message) {
+          if (opened === null) asides.push([message, now()]);
+          else line(message);
+        },
         output(text) {
           if (kept > OUTPUT_LIMIT) return;
           kept += Buffer.byteLength(text);
@@ -103,7 +116,7 @@ export function openRunLog(dir: string): RunLog {
         },
         async close() {
           if (rest !== '') line(`| ${rest}`);
-          await close();
+          await opened?.close();
         },
       };
     },

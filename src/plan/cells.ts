@@ -69,6 +69,7 @@ const same = (a: Json | undefined, b: Json | undefined): boolean =>
 export function agreement(experiment: Experiment, cells: readonly number[]): { cell: JsonObject; seed: number | null } {
   const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
   if (!first) return { cell: {}, seed: null };
+  if (cells.length === 1) return { cell: first.axes, seed: first.config.seed };
   const agreed = new Map<string, Json>(Object.entries(first.axes));
   let seed: number | null = first.config.seed;
   for (let i = 1; i < cells.length && (agreed.size > 0 || seed !== null); i++) {

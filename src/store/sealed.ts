@@ -1,13 +1,13 @@
 /** JSON that tells when it was torn or a byte of it flipped: its last field is a checksum of the text before it. */
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { sha256 } from '../plan/sha256.ts';
 
 /** Hex digits of the checksum; a short one serves a line of a log. */
 type Digits = 8 | 64;
 
-const sealOf = (body: string, digits: Digits): string => `,"checksum":"${createHash('sha256').update(body).digest('hex').slice(0, digits)}"}`;
+const sealOf = (body: string, digits: Digits): string => `,"checksum":"${sha256(body).slice(0, digits)}"}`;
 
 /** One line, without its end. @param value not empty, and without a `checksum` */
 export function seal(value: JsonObject, digits: Digits = 64): string {

@@ -1,5 +1,5 @@
 /** The store: look-up, publication and repair of entries under one folder. */
-import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
@@ -30,6 +30,8 @@ export interface Store {
   entryDir(key: ActionKey): string;
   /** Manifest and sizes; a file younger than its manifest was touched by hand and is hashed. Never writes. */
   lookUp(key: ActionKey): LookUp;
+  /** As `lookUp`, for a key that is likely new: one call to the system then, not two. */
+  lookUpNew(key: ActionKey): LookUp;
   /** Every file's digest; null when all are right. */
   check(entry: Entry): Promise<string | null>;
   /** An empty folder on the store's file system. */
@@ -112,6 +114,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
 
   return {
     root, entryDir, lookUp, resumeDir,
+    lookUpNew: (key) => (mayBeThere(entryDir(key)) ? lookUp(key) : { state: 'absent' }),
     async check({ dir, manifest }) {
       for (const file of manifest.files) {
         const fault = await fileFault(dir, file);
@@ -141,9 +144,8 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       const manifest: Manifest = { format: 1, ...publication, content: contentDigest(publication.files, volatile), created: new Date().toISOString() };
       const dir = entryDir(publication.key);
       writeFileSync(path.join(scratch, RESERVED), printManifest(manifest));
-      mkdirSync(path.dirname(dir), { recursive: true });
       try {
-        renameSync(scratch, dir);
+        into(scratch, dir);
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code;
         if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
@@ -153,10 +155,11 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
           return there.entry;
         }
         aside(publication.key);
-        renameSync(scratch, dir);
+        into(scratch, dir);
       }
       commit!.add(dir);
-      rmSync(resumeDir(publication.key), { recursive: true, force: true });
+      const resumed = resumeDir(publication.key);
+      if (existsSync(resumed)) rmSync(resumed, { recursive: true, force: true });
       return { key: publication.key, dir, manifest };
     }),
     moveAside: (key) => { prepare(); return aside(key); },
@@ -180,6 +183,17 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     },
   };
 
+  /** Renames; the folder above is there for most keys. */
+  function into(scratch: string, dir: string): void {
+    try {
+      renameSync(scratch, dir);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      mkdirSync(path.dirname(dir), { recursive: true });
+      renameSync(scratch, dir);
+    }
+  }
+
   function aside(key: ActionKey): string {
     const to = path.join(dirOf('damaged'), `${key}.${Date.now()}-${process.pid}`);
     try {
@@ -189,6 +203,14 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw diskFault(error, root); // another process was faster
     }
     return to;
+  }
+}
+
+function mayBeThere(dir: string): boolean {
+  try {
+    return lstatSync(dir, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true; // the look-up tells what is wrong
   }
 }
 

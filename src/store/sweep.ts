@@ -31,14 +31,13 @@ export function sweepScratch(dir: string, also?: Owner): void {
   }
 }
 
-/** Claims and signs of dead owners that no one came to take over. @param onTakeover told of claims */
+/** Claims and signs of dead owners that no one came to take over, and what these were links to. @param onTakeover told of claims */
 export function sweepClaims(dir: string, onTakeover: OnTakeover | undefined): void {
   for (const name of readdirOr(dir)) {
-    const [key = '', by = ''] = name.split('.');
-    const owner = parseOwner(by);
+    const at = name.indexOf('.'), owner = parseOwner(name.slice(at + 1));
     if (!owner || ownerState(owner) !== 'dead') continue;
     rmSync(path.join(dir, name), { force: true });
-    if (/^[0-9a-f]{64}$/.test(key)) onTakeover?.(key as ActionKey, owner);
+    if (/^[0-9a-f]{64}\./.test(name)) onTakeover?.(name.slice(0, at) as ActionKey, owner);
   }
 }
 

@@ -10,8 +10,8 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile), fsyncOf = promisify(fsync);
 
-/** How long a batch gathers entries before its flush. */
-const GATHER_MS = 50;
+/** How long a batch gathers entries before its flush, and so what a power cut may cost; starting a flush holds up the run for some milliseconds. */
+const GATHER_MS = 250;
 
 export interface GroupCommit {
   /** Marks a folder as written: a flush will follow soon. */

@@ -141,6 +141,7 @@ test('a lease is held once, and given back', ({ store, root }) => {
   if ('held' in mine) mine.held.release();
   assert.ok('held' in other.take(key('a')));
   other.close();
+  store.close();
   assert.equal(readdirSync(path.join(root, 'leases')), []);
 });
 
