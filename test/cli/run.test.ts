@@ -56,6 +56,21 @@ test('plan --json and results --json keep their shapes', async ({ project }) => 
   assert.is(csv.stdout.split('\r\n').length, 13);
 });
 
+test('logs: a stage that fails has one, a stage that says nothing makes none and is known all the same', async ({ project }) => {
+  project.write('toy.json', JSON.stringify({ 2: 'throw' }));
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 1);
+  const { log, stages } = await project.json<{ log: string; stages: readonly { stage: string; file: string }[] }>('logs', '--json');
+  assert.equal(stages.map(({ stage }) => stage.replace(/-[0-9a-f]+$/, '')), Array<string>(3).fill('toy-train'));
+  const failed = await project.dosimeter('logs', stages[0]!.stage);
+  assert.match(failed.stdout, /toy-train-[0-9a-f]+ key [0-9a-f]{64}\n.*failed: internal error: no training today\n.*\| Error: no training today\n/);
+  const silent = await project.dosimeter('logs', 'toy-report');
+  assert.equal([silent.code, silent.stdout, silent.stderr], [0, '', `said nothing; ${log} has when\n`]);
+  assert.match(readFileSync(log, 'utf8'), /stage-started stage=toy-report-[^]*stage-ended stage=toy-report-[0-9a-f]+ state=ran key=/);
+  const none = await project.dosimeter('logs', 'toy-nothing');
+  assert.is(none.code, 2);
+  assert.match(none.stderr, /no stage "toy-nothing" ran in [^]*those that ran: toy-evaluate-/);
+});
+
 test('results are those of the spec as it stands, never of another', async ({ project }) => {
   await project.dosimeter('run', 'spec.yaml');
   project.write('rows.tsv', 'text\tlabel\nlonger\t0\nb\t1\n');

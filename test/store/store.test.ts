@@ -1,4 +1,4 @@
-import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -143,6 +143,25 @@ test('a lease is held once, and given back', ({ store, root }) => {
   other.close();
   store.close();
   assert.equal(readdirSync(path.join(root, 'leases')), []);
+});
+
+test('claims are names of one file: taking and giving back leases frees no inode', ({ store, root }) => {
+  const inodeOf = (name: string): number => statSync(path.join(root, 'leases', name)).ino;
+  const inodes = ['a', 'b', 'c'].map((letter) => {
+    const attempt = store.take(key(letter));
+    const claims = readdirSync(path.join(root, 'leases'));
+    assert.is(claims.length, 2); // the claim, and the owner's own file
+    if ('held' in attempt) attempt.held.release();
+    return inodeOf(readdirSync(path.join(root, 'leases'))[0]!);
+  });
+  assert.is(new Set(inodes).size, 1);
+});
+
+test('a folder of leases that is cleared by hand is no obstacle', ({ store, root }) => {
+  store.take(key('a'));
+  for (const name of readdirSync(path.join(root, 'leases'))) rmSync(path.join(root, 'leases', name));
+  assert.ok('held' in store.take(key('b')));
+  assert.ok('by' in openStore(root).take(key('b')));
 });
 
 test('the lease of a dead process is taken over, said aloud', ({ root }) => {
