@@ -64,6 +64,12 @@ test('along an axis: adapters that stand at one place of it are left out, and fu
   assert.is(figure!.csv, 'line,x,seed,value\r\n"no attack · LoRA, α = r",4,1,0.5\r\n"no attack · LoRA, α = r",8,1,0.6\r\n"no attack · LoRA, α = 16",4,1,0.7\r\n"no attack · LoRA, α = 16",8,1,0.8\r\nno attack · full,,1,0.95\r\n');
 });
 
+test('the axis of a theory figure has a title that fits beside it', async () => {
+  const bits = (await rankFigures(conditions({}))).find(({ id }) => id === 'rank-information-bits')!;
+  assert.match(bits.title, 'IB of LoRA’s kernel after training, against rank');
+  assert.match(bits.svg, />IB \(nats\)</);
+});
+
 test('long names share a legend\'s rows, so that no figure shrinks under it', async () => {
   assert.equal([legendColumns(['full', 'LoRA r = 4']), legendColumns(['LoRA r = 32, α = 16, σ² = 1/(3d)'])], [4, 1]);
   const adapters = [4, 8, 16, 32].map((rank) => ({ type: 'lora', rank, alpha: 16, 'init.variance': '1/(3d)', 'init.distribution': rank === 4 ? 'normal' : 'uniform' }));

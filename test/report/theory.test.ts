@@ -88,7 +88,7 @@ test('the chapter has a table for each stage that was run, and none for those th
   for (const heading of ['What the slides predict, and what was seen', 'Do they go with what attacks achieved?', 'Δ r where training starts', 'Does the tangent kernel’s regime hold?', 'How far poisoned data carry the weights', 'What training did to the weights']) assert.match(text, heading);
   assert.equal(rowWith(html, 'IB: full ≥ LoRA', 'after training').slice(2, 7), ['held', '4', '0', '0', '5']);
   const evidence = rowWith(html, 'IB: full ≥ LoRA', 'after training')[7]!;
-  assert.match(evidence, /^least .*LoRA r = 4, (no attack|badnets) ?most .*LoRA r = 8, (no attack|badnets)$/);
+  assert.match(evidence, /^from .*LoRA r = 4, (no attack|badnets) ?to .*LoRA r = 8, (no attack|badnets)$/);
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'step 5').slice(4, 7), ['0.1250 ± 0', '–', '0.06250 ± 0']);
   assert.match(text, 'its mean error is 0.8750 to 0.8750 over these conditions, and the kernel has moved by 1.500 to 1.500 of its norm');
   assert.not.match(text, 'Stage regime');

@@ -49,13 +49,21 @@ export async function doseFigures(conditions: readonly Condition[]): Promise<Fig
   return present(figures);
 }
 
-interface Drawn { readonly id: string; readonly label: string; readonly unit?: string; readonly quantity: Quantity; readonly span: CurveOptions['span']; readonly families: readonly string[] }
+interface Drawn {
+  readonly id: string;
+  readonly label: string;
+  /** On the axis, where the label is too long for it. */
+  readonly short?: string;
+  readonly quantity: Quantity;
+  readonly span: CurveOptions['span'];
+  readonly families: readonly string[];
+}
 
 const score = (metric: MetricNote, span: Drawn['span'], families: readonly string[]): Drawn =>
   ({ id: metric.metric, label: metric.label, quantity: metricOf(metric.stage, metric.metric), span, families });
 
 const information: readonly Drawn[] = [...INFORMATION, renyi('raw', '0.5'), renyi('normalised', '0.5'), renyi('raw', '2'), renyi('normalised', '2')].map((quantity) => ({
-  id: quantity.id, label: `${quantity.label} of LoRA’s kernel after training`, unit: ' (nats)', span: 'points', families: ['none', 'untargeted', 'backdoor'],
+  id: quantity.id, label: `${quantity.label} of LoRA’s kernel after training`, short: `${quantity.label} (nats)`, span: 'points', families: ['none', 'untargeted', 'backdoor'],
   quantity: (cell) => { const facts = cell.fisher.final?.lora?.true; return facts ? quantity.get(facts) : null; },
 }));
 
@@ -82,7 +90,7 @@ async function adapterAxis(conditions: readonly Condition[], path: string, name:
       if (attacks.has(attack)) points.push({ line: adapters.length > 1 ? join(attack, condition.adapterLabel) : attack, x: null, condition, quantity: drawn.quantity });
     }
     figures.push(await curveFigure(points, {
-      id: slug(`${name}-${drawn.id}`), title: `${drawn.label} against ${name}`, yTitle: `${drawn.label}${drawn.unit ?? ''}`, caption: others && adapters.length === 1 ? `${adapters[0]!}.` : '', axis, span: drawn.span,
+      id: slug(`${name}-${drawn.id}`), title: `${drawn.label}, against ${name}`, yTitle: drawn.short ?? drawn.label, caption: others && adapters.length === 1 ? `${adapters[0]!}.` : '', axis, span: drawn.span,
     }));
   }
   return present(figures);

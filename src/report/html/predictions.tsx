@@ -18,7 +18,7 @@ const seedsOf = ({ comparisons }: Prediction): string => {
 /** The two ends of what was seen, so that no choice is made between. */
 function Evidence({ comparisons }: Prediction): JSX.Element {
   const sorted = [...comparisons].sort((a, b) => a.difference!.mean - b.difference!.mean);
-  const ends = sorted.length > 1 ? [['least', sorted[0]!] as const, ['most', sorted.at(-1)!] as const] : [['', sorted[0]!] as const];
+  const ends = sorted.length > 1 ? [['from', sorted[0]!] as const, ['to', sorted.at(-1)!] as const] : [['', sorted[0]!] as const];
   return (
     <>
       {ends.map(([which, { condition, checkpoint, difference }], i) => (
@@ -44,7 +44,7 @@ export function Predictions({ kernels }: { readonly kernels: readonly KernelComp
         { title: 'Seeds', kind: 'number', value: seedsOf },
         { title: 'LoRA − full (nats), 95% interval', value: Evidence },
       ]} />
-      <p class="muted small">A prediction is held or refuted where each of its comparisons is: its paired interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over the comparisons of that prediction, excludes zero by {RELATIVE_MARGIN * 100}% of the full kernel’s value. Least and most: the comparisons (adapters, and after training attacks) with the smallest and the largest mean difference, with intervals before that correction; all are in the table below. Raw values move with the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller spectrum has the larger entropy.</p>
+      <p class="muted small">A prediction is held or refuted where each of its comparisons is: its paired interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over the comparisons of that prediction, excludes zero by {RELATIVE_MARGIN * 100}% of the full kernel’s value. From and to: the comparisons (adapters, and after training attacks) with the lowest and the highest mean difference, with intervals before that correction; all are in the table below. Raw values move with the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller spectrum has the larger entropy.</p>
     </>
   );
 }
