@@ -136,7 +136,10 @@ test('planning loads no numerics: plugins import science and large packages when
 
 test('every test file runs its tests', () => {
   const tests = filesUnder('test').filter((file) => file.endsWith('.test.ts'));
+  // By itself, or as the files that it is made of.
   const runs = (file: string): boolean => parse(file).statements.some((statement) => (
+    ts.isImportDeclaration(statement) && ts.isStringLiteral(statement.moduleSpecifier) && statement.moduleSpecifier.text.endsWith('.test.ts')
+  ) || (
     ts.isExpressionStatement(statement) && ts.isCallExpression(statement.expression)
     && ts.isPropertyAccessExpression(statement.expression.expression) && statement.expression.expression.name.text === 'run'
   ));

@@ -1,4 +1,6 @@
 /** Disk faults that are the user's to mend, as plain sentences. */
+import { existsSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
 import { UserFault } from '../api.ts';
 
 const sentences: { readonly [code: string]: readonly [what: string, hint: (elsewhere: string) => string] } = {
@@ -16,10 +18,22 @@ const ELSEWHERE = { store: 'give another place with --store', folder: 'run it in
 export type Place = keyof typeof ELSEWHERE;
 
 /** A disk fault as a UserFault that names the path; anything else comes back as it is. */
-export function diskFault(error: unknown, path: string, place: Place = 'store'): unknown {
-  const code = (error as NodeJS.ErrnoException | null)?.code;
-  const sentence = code === undefined ? undefined : sentences[code];
-  return sentence ? new UserFault(`${path}: ${sentence[0]} (${code})`, sentence[1](ELSEWHERE[place])) : error;
+export function diskFault(error: unknown, file: string, place: Place = 'store'): unknown {
+  const code = codeOf(error as NodeJS.ErrnoException | null), sentence = code === undefined ? undefined : sentences[code];
+  return sentence ? new UserFault(`${file}: ${sentence[0]} (${code})`, sentence[1](ELSEWHERE[place])) : error;
+}
+
+/** Node's recursive mkdir says ENOENT where a file system is read-only; the plain one tells. */
+function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
+  if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined) return error?.code;
+  let missing = path.resolve(error.path);
+  while (!existsSync(path.dirname(missing))) missing = path.dirname(missing);
+  try {
+    mkdirSync(missing);
+    return error.code;
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code;
+  }
 }
 
 /** Runs `action`, turning disk faults into UserFaults. */

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said } from '../rig/project.ts';
-import { contentsOf, createGrid, fresh, planOf, published, settle, times } from './grid.ts';
+import { STAGES, contentsOf, createGrid, fresh, planOf, published, settle, times } from './grid.ts';
 
 const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>('faults/disk');
 test.before(async (context) => {
@@ -109,6 +109,53 @@ test('a read-only store serves what it has, and says plainly that no more can be
     modes(true);
   }
   await settle(project, expected);
+});
+
+test('a store on a file system that is read-only: the same, and another place takes what it can\'t', async ({ project, expected }) => {
+  const store = path.join(project.dir, '.dosimeter/store'), away = path.join(project.dir, 'away');
+  fresh(project);
+  if (!mount(store, '64m')) {
+    console.log('no file system may be mounted here: the test before has a store without permission instead');
+    await settle(project, expected);
+    return;
+  }
+  try {
+    await settle(project, expected);
+    rmSync((await planOf(project)).find(({ kind }) => kind === 'grid-train')!.outputs!, { recursive: true });
+    assert.is(spawnSync('mount', ['-o', 'remount,ro', store]).status, 0);
+    for (const args of [['plan', 'spec.yaml'], ['results', 'spec.yaml'], ['explain', 'spec.yaml'], ['verify']]) assert.is((await project.dosimeter(...args)).code, 0, args[0]);
+    const before = project.lines('ran.log').length;
+    for (const args of [['run', 'spec.yaml'], ['pin', 'spec.yaml'], ['gc', '--max-size', '0']]) plain(await project.dosimeter(...args), /the file system is read-only \(EROFS\)\n {2}give another place with --store/);
+    assert.is(project.lines('ran.log').length, before);
+    const elsewhere = await project.dosimeter('run', 'spec.yaml', '--store', away);
+    assert.is(elsewhere.code, 0, elsewhere.stderr);
+    assert.match(elsewhere.stderr, '20 ran');
+    assert.is(spawnSync('mount', ['-o', 'remount,rw', store]).status, 0);
+    assert.match(await settle(project, expected), '1 ran, 19 cached');
+  } finally {
+    spawnSync('umount', ['-l', store]);
+    rmSync(away, { recursive: true, force: true });
+  }
+});
+
+test('the quota is used up while the report is written: the rest is kept, and only the report is made again', async ({ project, expected }) => {
+  for (const where of ['grid-report-', 'store/durations.json', 'reports/', 'runs/']) {
+    fresh(project);
+    const said = await withPreload(project, { QUOTA: where }, 'run', 'spec.yaml', '--jobs', '2');
+    const ran = project.lines('ran.log').length;
+    if (where === 'grid-report-') {
+      plain(said, /the disk quota is used up \(EDQUOT\)[^]*free some space, or give another place with --store; what is finished is kept/);
+      assert.is(published(project).size, STAGES - 1);
+    } else if (where === 'runs/') {
+      plain(said, /runs: the disk quota is used up \(EDQUOT\)[^]*free some space, or run it in another folder/);
+      assert.is(ran, 0);
+    } else {
+      assert.is(said.code, 0, said.stderr);
+      assert.match(said.stderr, /EDQUOT/);
+      assert.equal(contentsOf(project), expected);
+    }
+    assert.match(await settle(project, expected), where === 'grid-report-' ? '1 ran, 19 cached' : where === 'runs/' ? '20 ran' : 'nothing to do');
+  }
 });
 
 test('a whole folder that is read-only still shows its finished results', async ({ project, expected }) => {

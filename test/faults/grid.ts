@@ -8,8 +8,7 @@ import { openStore } from '../../src/store/store.ts';
 import { verifyStore } from '../../src/store/verify.ts';
 import type { Project } from '../rig/project.ts';
 
-/** `npm run test:faults -- --full`, or the short count. */
-export const times = (short: number, long: number): number => (process.env['DOSIMETER_TESTS_FULL'] === '1' ? long : short);
+export { times } from '../rig/times.ts';
 
 export interface StageInPlan {
   readonly id: string;

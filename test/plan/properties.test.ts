@@ -10,6 +10,7 @@ import { planExperiment } from '../../src/plan/plan.ts';
 import type { DefinitionKey, KeyComponents, Plan } from '../../src/plan/types.ts';
 import { createRegistry } from '../../src/registry/registry.ts';
 import type { Experiment } from '../../src/spec/types.ts';
+import { times } from '../rig/times.ts';
 import { createRig } from '../spec/rig.ts';
 import type { Rig } from '../spec/rig.ts';
 
@@ -54,7 +55,7 @@ const near: fc.Arbitrary<readonly [KeyComponents, KeyComponents]> = fc.tuple(com
 /** The same names and values, in another part. */
 const moved: fc.Arbitrary<readonly [KeyComponents, KeyComponents]> = components.map((a) => [a, { ...a, inputs: a.assets, assets: a.inputs }]);
 
-const many = { numRuns: 2000 };
+const many = { numRuns: times(2000, 40_000) };
 
 test('two stages share an action key just when they read the same', () => {
   fc.assert(fc.property(fc.oneof(near, moved, fc.tuple(components, components)), ([a, b]) => (actionKey(a) === actionKey(b)) === same(a, b)), many);
@@ -74,7 +75,7 @@ test('two outputs share a content digest just when their files are the same, the
   const names = fc.constantFrom('a', 'ab', 'a/b', 'b', 'a/b/c', '__proto__', 'constructor', 'metrics.json', 'metrics.json/x', '"', 'é', 'e\u0301');
   const files = fc.uniqueArray(fc.record({ path: names, sha256: fc.constantFrom('1', '2', '12') }), { selector: ({ path }) => path, maxLength: 4 });
   const seen = (list: readonly { readonly path: string; readonly sha256: string }[]): string => JSON.stringify(list.filter(({ path }) => path !== 'metrics.json').map(({ path, sha256 }) => [path, sha256]).sort());
-  fc.assert(fc.property(files, files, (a, b) => (contentDigest(a, ['metrics.json']) === contentDigest(b, ['metrics.json'])) === (seen(a) === seen(b))), { numRuns: 5000 });
+  fc.assert(fc.property(files, files, (a, b) => (contentDigest(a, ['metrics.json']) === contentDigest(b, ['metrics.json'])) === (seen(a) === seen(b))), { numRuns: times(5000, 50_000) });
   fc.assert(fc.property(files, (a) => contentDigest(a.toReversed()) === contentDigest(a)));
 });
 
@@ -114,7 +115,7 @@ test('the order of keys, axes, variants and seeds, and comments, change no stage
     const before = keys(plan(await rig.expand(stringify(value))));
     const commented = stringify(reordered(value)).split('\n').map((line) => `${line}  # ${line.length}`).join('\n\n');
     assert.equal(keys(plan(await rig.expand(commented))), before);
-  }), { numRuns: 40 });
+  }), { numRuns: times(40, 800) });
 });
 
 test('in a plan, two stages share a key just when they read the same', async ({ rig }) => {
@@ -128,7 +129,7 @@ test('in a plan, two stages share a key just when they read the same', async ({ 
     assert.is(new Set(planned.map(({ definition }) => definition)).size, planned.length);
     const contents = planned.map(({ id }) => whole(id));
     for (const [i, a] of contents.entries()) for (const b of contents.slice(0, i)) assert.not.ok(same(a, b));
-  }), { numRuns: 20 });
+  }), { numRuns: times(20, 400) });
 });
 
 test.run();

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { stringify } from 'yaml';
 import type { Json } from '../../src/api.ts';
 import type { Experiment } from '../../src/spec/types.ts';
+import { times } from '../rig/times.ts';
 import { createRig } from './rig.ts';
 import type { Rig } from './rig.ts';
 
@@ -56,7 +57,7 @@ function reversed(value: unknown, key = ''): unknown {
   return Object.fromEntries(Object.entries(value).reverse().map(([name, item]) => [name, reversed(item, name)]));
 }
 
-const runs = { numRuns: 30 };
+const runs = { numRuns: times(30, 600) };
 
 test('the order of keys, of variants, of axes and of seeds changes no cell', async ({ rig }) => {
   await fc.assert(fc.asyncProperty(spec, async (value) => {
@@ -118,7 +119,7 @@ test('no text makes it throw', async ({ rig }) => {
   await fc.assert(fc.asyncProperty(fc.array(words, { maxLength: 25 }), async (parts) => {
     const result = await rig.load(parts.join(''));
     assert.ok(result.ok || result.diagnostics.length > 0);
-  }), { numRuns: 200 });
+  }), { numRuns: times(200, 5000) });
 });
 
 test.run();
