@@ -11,6 +11,7 @@ import type { RandomStream } from './random/random.ts';
 
 export type { SplitSpec } from './spec/pipeline.generated.ts';
 export type { RandomStream } from './random/random.ts';
+export { attackOf, baseOf, beforeTraining, cleanTwin, isAttacked, isOfBase, startInputs } from './api/cells.ts';
 export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile, PackedJob } from './api/executor.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -40,6 +41,8 @@ export interface Cell {
   readonly seed: number;
   readonly model: Filled<ModelSpec>;
   readonly data: { readonly train: ResolvedSplit; readonly validation: ResolvedSplit } & Pick<DataSpec, 'classes'>;
+  /** The training before the cell's own, whose model it starts from. Absent: it starts from the checkpoint. */
+  readonly base?: Pick<Cell, 'poisoning' | 'adapter' | 'train'>;
   /** `attack` and that attack's own parameters, defaults filled in. Of several steps `attack` is all their names, and `steps` has each one's parameters by name (`stepsOf`). */
   readonly poisoning: Poisoning;
   /** `type` and that adapter's own parameters, defaults filled in. */
@@ -70,9 +73,6 @@ export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[]
   const steps = params['steps'] as { readonly [attack: string]: JsonObject };
   return attack.split(JOINT).map((name) => ({ attack: name, params: steps[name]! }));
 }
-
-/** Where a cell's training starts: a train stage of 0 steps reads neither attack nor schedule, so one serves every cell that differs in those. */
-export const beforeTraining = (cell: Cell): Cell => ({ ...cell, poisoning: { attack: 'none' }, train: { ...cell.train, steps: 0 } });
 
 /** A point of a training that kernels are of, as `ntk.at` names it: the start, the end, or a step that the train stage kept (`train.checkpoints`). */
 export type KernelPoint = 'init' | 'final' | number;
@@ -276,6 +276,8 @@ export interface StageRequest {
   readonly kind: string;
   readonly cell: Cell;
   readonly with?: JsonObject;
+  /** The section of the requesting cell that this cell's fields come from (`base`), where it is not the cell itself: a fault of them is told there. */
+  readonly section?: string;
 }
 
 /** What a stage reads, all of it: its keys are made of this and nothing else. */
@@ -399,7 +401,7 @@ export interface StageDescriptor extends Plugin<'stage'> {
  */
 export interface Packing {
   /** Pure. Stages with equal keys may share a job; null: this one runs alone. */
-  key(stage: Pick<StageDefinition, 'params' | 'assets'>): string | null;
+  key(stage: Pick<StageDefinition, 'params' | 'assets' | 'inputs'>): string | null;
   /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. */
   memoryMB?(stage: Pick<RunContext, 'params' | 'assets'>): Promise<number>;
   /** One promise a stage, in order, that settles when that stage is done: rejected as `run` would be, whatever becomes of the others. */

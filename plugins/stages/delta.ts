@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
+import { beforeTraining, defineStage, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -14,14 +14,14 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { loadAdaptedModel, openRowEncoder }, { deltaKernels }] = await Promise.all([
+  const [files, { startingModel }, { loadAdaptedModel, openRowEncoder }, { deltaKernels }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/ntk/delta-kernel.ts'),
   ]);
   const params = context.params as unknown as Params;
   const rows = await files.readRows(context.inputs['rows']!.dir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that Δ_r is measured on has no row');
-  const model = await modelOf(context.assets['model']!);
+  const model = await startingModel(context);
   const adapted = await loadAdaptedModel({
     trainDir: context.inputs['model']!.dir, model,
     architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
@@ -59,7 +59,7 @@ export default defineStage({
     const cell = one!;
     return {
       params: { architecture: cell.model.architecture, adapter: cell.adapter.type, rows: cell.ntk.rows, max_length: cell.train.max_length } satisfies Params as unknown as JsonObject,
-      inputs: { model: { kind: 'train', cell: beforeTraining(cell) }, rows: { kind: 'data', cell, with: { split: cell.ntk.split } } },
+      inputs: { model: { kind: 'train', cell: beforeTraining(cell) }, rows: { kind: 'data', cell, with: { split: cell.ntk.split } }, ...startInputs(cell) },
       assets: { model: cell.model.source },
       uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],
     };

@@ -1,8 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { baseOf, beforeTraining, cleanTwin, defineStage, isAttacked, startInputs, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, Cell, JsonObject, ModelDescriptor, RunContext, StageInput } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
+import type { AdaptedModelOptions } from '../../src/science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Network } from '../../src/science/nn/network.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -12,6 +13,8 @@ import type { Distance, Sums } from '../../src/science/weights/divergence.ts';
 interface Params {
   readonly architecture: string;
   readonly adapter: string;
+  /** Of the training that the two runs part at, where that is their bases'. */
+  readonly base_adapter?: string;
   /** Poisoned rows that are paired with their originals for M'. */
   readonly pairs: number;
   readonly max_length: number;
@@ -50,20 +53,23 @@ async function run(context: RunContext): Promise<void> {
     context.log('no attack: the run is its own clean twin');
     return;
   }
-  const [{ modelOf }, { openTrained }, { adaptedModel }, { layerChange }, { distanceOf, meanDistance, sumsOf, together }, { keptSteps }] = await Promise.all([
+  const [{ modelOf, startingModel }, { openTrained }, { adaptedModel }, { layerChange }, { distanceOf, meanDistance, sumsOf, together }, { keptSteps }] = await Promise.all([
     import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/weights/effective.ts'), import('../../src/science/weights/divergence.ts'), import('../../src/science/weights/trajectory.ts'),
   ]);
   const params = context.params as unknown as Params;
-  const model = await modelOf(context.assets['model']!);
-  const parts = {
-    model, architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
-    adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
-  };
-  const open = async <T>(trainDir: string, at: number | null, use: (network: Network) => Promise<T>): Promise<T> => {
-    const { network } = await openTrained({ ...parts, trainDir, ...(at === null ? {} : { at }) });
+  const architecture = await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load();
+  const adapterOf = (name: string): Promise<AdapterImplementation> => context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', name).load();
+  const adapter = await adapterOf(params.adapter);
+  const open = async <T>(trainDir: string, at: number | null, use: (network: Network) => Promise<T>, own: Pick<AdaptedModelOptions, 'model' | 'adapter'>): Promise<T> => {
+    const { network } = await openTrained({ architecture, ...own, trainDir, ...(at === null ? {} : { at }) });
     try { return await use(network); } finally { network.dispose(); }
   };
+  const { base, clean_base: cleanBase = base } = context.inputs, { assets } = context;
+  const startingFrom = async (input: StageInput | undefined) => ({ adapter, model: await startingModel({ assets, inputs: input === undefined ? {} : { base: input } }) });
+  const ofPoisonedRun = await startingFrom(base), ofCleanRun = await startingFrom(cleanBase);
+  // Two bases part where they start, at the checkpoint; else the runs do.
+  const ofStart = params.base_adapter === undefined ? ofPoisonedRun : { adapter: await adapterOf(params.base_adapter), model: await modelOf(assets['model']!) };
   const poisonedDir = context.inputs['model']!.dir;
   const [ofPoison, ofTwin] = [await looks(poisonedDir, await keptSteps(poisonedDir)), await looks(clean.dir, await keptSteps(clean.dir))];
   const common = [...ofPoison.places.keys()].filter((step) => ofTwin.places.has(step)).sort((a, b) => a - b);
@@ -89,11 +95,11 @@ async function run(context: RunContext): Promise<void> {
           return sumsOf(one!.map((value, i) => value - from![i]!), other!.map((value, i) => value - from![i]!));
         }));
         return { step, layers, total: distanceOf(together(sums)), head: distanceOf(together(heads)) };
-      })));
+      }, ofPoisonedRun), ofCleanRun));
       context.progress(along.length, common.length, 'checkpoints');
     }
-    return { points: along, between: await kernelsBetween(context, params, model.path, adaptedModel(start)) };
-  });
+    return { points: along, between: await kernelsBetween(context, params, ofStart.model.path, adaptedModel(start)) };
+  }, ofStart);
   const mean = { total: meanDistance(points.map(({ total }) => total)), head: meanDistance(points.map(({ head }) => head)) };
   await writeFile(join(context.outDir, 'divergence.json'), `${JSON.stringify({ points, mean, between }, null, 1)}\n`);
   const flat = (prefix: string, distance: Distance): [string, number][] => Object.entries(distance).flatMap(([name, value]) => (value === null ? [] : [[`${prefix}.${name}`, value as number] as [string, number]]));
@@ -119,22 +125,31 @@ async function kernelsBetween(context: RunContext, params: Params, modelPath: st
   return { pairs: rows.length, alike, ...await pairKernels(start, originals, poisoned, { signal: context.signal }) };
 }
 
+/** The first training that a run and its clean twin do not share: where they part, and whose poisoned rows M' is of. */
+function partingOf(cell: Cell): Cell {
+  const base = baseOf(cell);
+  return base !== null && isAttacked(base) ? base : cell;
+}
+
 export default defineStage({
   name: 'divergence',
   summary: 'Measures M, how far poisoned data carry the weights from where the paired clean run goes, and M\', the start\'s kernel between poisoned rows and their originals.',
   compute: true,
   scope: 'cell',
   define([one]) {
-    const cell = one!;
-    const attacked = cell.poisoning.attack !== 'none';
+    const cell = one!, twin = cleanTwin(cell), parts = partingOf(cell);
+    const attacked = isAttacked(cell), within = parts === cell ? {} : { section: 'base' };
     return {
-      params: { architecture: cell.model.architecture, adapter: cell.adapter.type, pairs: cell.theory.pairs, max_length: cell.train.max_length } satisfies Params as unknown as JsonObject,
+      params: {
+        architecture: cell.model.architecture, adapter: cell.adapter.type, ...(parts === cell ? {} : { base_adapter: parts.adapter.type }), pairs: cell.theory.pairs, max_length: parts.train.max_length,
+      } satisfies Params as unknown as JsonObject,
       inputs: attacked ? {
-        start: { kind: 'train', cell: beforeTraining(cell) }, model: { kind: 'train', cell }, clean: { kind: 'train', cell: { ...cell, poisoning: { attack: 'none' } } },
-        poison: { kind: 'poison', cell },
+        start: { kind: 'train', cell: beforeTraining(parts), ...within }, model: { kind: 'train', cell }, clean: { kind: 'train', cell: twin },
+        poison: { kind: 'poison', cell: parts, ...within }, ...startInputs(cell),
+        ...(parts === cell ? {} : { clean_base: startInputs(twin).base! }),
       } : {},
       assets: attacked ? { model: cell.model.source } : {},
-      uses: attacked ? [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }] : [],
+      uses: attacked ? [{ kind: 'model', name: cell.model.architecture }, ...[...new Set([cell.adapter.type, parts.adapter.type])].map((name) => ({ kind: 'adapter' as const, name }))] : [],
     };
   },
   resources: () => ({ cpu: 1 }),

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, stepsOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, Cell, ModelDescriptor, Poisoning, RunContext } from '../../src/api.ts';
+import { attackOf, baseOf, cleanTwin, defineStage, isAttacked, isOfBase, startInputs, stepsOf, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, ModelDescriptor, Poisoning, RunContext, StageRequest } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -23,10 +23,15 @@ interface Params {
 const TRIGGER_FILE = 'trigger/';
 
 /** The cell's clean twin under the same trigger. */
-const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: { ...cell, poisoning: { attack: 'none' } }, with: { trigger: cell.poisoning } });
+const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: cleanTwin(cell), with: { trigger: attackOf(cell) } });
+
+/** The base's own evaluation, where the attack is the base's: what it had done before the cell's training. */
+function beforeOf(cell: Cell): { readonly before?: StageRequest } {
+  return isOfBase(cell) ? { before: { kind: 'evaluate', cell: baseOf(cell)!, section: 'base' } } : {};
+}
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { attackStreams }, { falselyTriggeredRows, triggeredRows }, { backdoorOf, openSteps }, { openRowEncoder, openTrained }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
+  const [files, { startingModel }, { attackStreams }, { falselyTriggeredRows, triggeredRows }, { backdoorOf, openSteps }, { openRowEncoder, openTrained }, { predict }, { argmax, classificationMetrics }, { predictionsCsv }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/poisoning/steps.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/evaluate/predict.ts'), import('../../src/science/evaluate/metrics.ts'), import('../../src/science/evaluate/predictions.ts'),
   ]);
@@ -35,7 +40,7 @@ async function run(context: RunContext): Promise<void> {
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = await files.readRows(dataDir);
   if (rows.length === 0) throw new UserFault('there is no validation row');
-  const model = await modelOf(context.assets['model']!);
+  const model = await startingModel(context);
   const { network, record } = await openTrained({
     trainDir: context.inputs['model']!.dir, model,
     architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
@@ -67,9 +72,12 @@ async function run(context: RunContext): Promise<void> {
     const metrics: Record<string, number> = classificationMetrics(logits, labels, count);
     const sets = [{ ids: rows.map(({ id }) => id), labels, logits, triggered: false }];
 
-    const twin = context.inputs['twin'];
-    const clean = twin === undefined ? null : JSON.parse(await readFile(join(twin.dir, 'metrics.json'), 'utf8')) as Record<string, number>;
+    const { twin, before } = context.inputs;
+    const metricsIn = async (dir: string) => JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
+    const clean = twin === undefined ? null : await metricsIn(twin.dir);
     if (clean !== null) metrics['accuracy_drop'] = clean['accuracy']! - metrics['accuracy']!;
+    const base = before === undefined ? null : await metricsIn(before.dir);
+    if (base !== null) metrics['accuracy_drop_before'] = base['accuracy_drop']!;
 
     if (target !== null) {
       const triggered = await predict(network, encode(shown), params.batch_size, breathe(rows.length));
@@ -83,6 +91,7 @@ async function run(context: RunContext): Promise<void> {
         metrics['asr'] = rate;
         metrics['asr_clean'] = clean['trigger_rate']!;
         metrics['asr_minus_clean'] = rate - clean['trigger_rate']!;
+        if (base !== null) metrics['asr_before'] = base['asr']!;
       }
       if (partly.length > 0) {
         const wrong = argmax(await predict(network, encode(partly), params.batch_size, breathe(rows.length + shown.length)), count).filter((prediction) => prediction === target).length / partly.length;
@@ -111,8 +120,8 @@ export default defineStage({
   scope: 'cell',
   define([one], { with: narrowed }) {
     const cell = one!;
-    const poisoned = cell.poisoning.attack !== 'none';
-    const written = (narrowed['trigger'] ?? (poisoned ? cell.poisoning : null)) as Params['trigger'];
+    const poisoned = isAttacked(cell);
+    const written = (narrowed['trigger'] ?? (poisoned ? attackOf(cell) : null)) as Params['trigger'];
     const { poisoning: trigger, assets: triggerAssets } = written === null ? { poisoning: null, assets: {} } : filesApart(written);
     return {
       params: {
@@ -123,7 +132,7 @@ export default defineStage({
       inputs: {
         model: { kind: 'train', cell },
         validation: { kind: 'data', cell, with: { split: 'validation' } },
-        ...(poisoned ? { twin: twinOf(cell) } : {}),
+        ...(poisoned ? { twin: twinOf(cell), ...beforeOf(cell) } : {}), ...startInputs(cell),
       },
       assets: { model: cell.model.source, ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])) },
       uses: [

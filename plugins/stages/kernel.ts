@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, UserFault } from '../../src/api.ts';
+import { beforeTraining, defineStage, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, PreflightContext, Problem, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -33,7 +33,7 @@ async function preflight({ params, upstream }: PreflightContext): Promise<readon
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { loadAdaptedModel, openRowEncoder, readTrainRecord }, { kernelSet }, { describeKernels }, { resumeIn }, { premises }, { writeNpy }] = await Promise.all([
+  const [files, { startingModel }, { loadAdaptedModel, openRowEncoder, readTrainRecord }, { kernelSet }, { describeKernels }, { resumeIn }, { premises }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/ntk/kernels.ts'), import('../../src/science/ntk/describe.ts'), import('../../src/science/ntk/resume.ts'), import('../../src/science/ntk/delta.ts'),
     import('../../src/science/io/npy.ts'),
@@ -43,7 +43,7 @@ async function run(context: RunContext): Promise<void> {
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = await files.readRows(dataDir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that the kernel is of has no row');
-  const model = await modelOf(context.assets['model']!);
+  const model = await startingModel(context);
   const trainDir = context.inputs['model']!.dir;
   const record = await readTrainRecord(trainDir);
   if (JSON.stringify(record.classes) !== JSON.stringify(classes)) {
@@ -113,7 +113,7 @@ export default defineStage({
       inputs: {
         model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
         // Clean rows, whatever the attack: the kernel is a property of the model on the data that it is for.
-        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } }, ...startInputs(cell),
       },
       assets: { model: cell.model.source },
       uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],

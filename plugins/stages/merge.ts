@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { defineStage } from '../../src/api.ts';
+import { defineStage, startInputs } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -10,11 +10,11 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [{ modelOf }, { openTrained }, { mergedParameters }, { writeCheckpoint }] = await Promise.all([
+  const [{ startingModel }, { openTrained }, { mergedParameters }, { writeCheckpoint }] = await Promise.all([
     import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'), import('../../src/science/weights/merge.ts'), import('../../src/science/io/checkpoint.ts'),
   ]);
   const params = context.params as unknown as Params;
-  const model = await modelOf(context.assets['model']!);
+  const model = await startingModel(context);
   const { network, record } = await openTrained({
     trainDir: context.inputs['model']!.dir, model,
     architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
@@ -39,7 +39,7 @@ export default defineStage({
     const cell = one!;
     return {
       params: { architecture: cell.model.architecture, adapter: cell.adapter.type } satisfies Params as unknown as JsonObject,
-      inputs: { model: { kind: 'train', cell } },
+      inputs: { model: { kind: 'train', cell }, ...startInputs(cell) },
       assets: { model: cell.model.source },
       uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],
     };

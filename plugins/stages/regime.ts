@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, inOrder, pointName, UserFault } from '../../src/api.ts';
+import { beforeTraining, defineStage, inOrder, pointName, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -28,7 +28,7 @@ interface Point {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { openRowEncoder, openTrained }, { displacement, linearFit, linearise }, { predict }, { writeNpy }] = await Promise.all([
+  const [files, { startingModel }, { openRowEncoder, openTrained }, { displacement, linearFit, linearise }, { predict }, { writeNpy }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/ntk/linearised.ts'), import('../../src/science/evaluate/predict.ts'), import('../../src/science/io/npy.ts'),
   ]);
@@ -36,7 +36,7 @@ async function run(context: RunContext): Promise<void> {
   const rows = await files.readRows(context.inputs['rows']!.dir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that the linearised prediction is of has no row');
   const ntk = JSON.parse(await readFile(join(context.inputs['ntk']!.dir, 'metrics.json'), 'utf8')) as Record<string, number>;
-  const model = await modelOf(context.assets['model']!);
+  const model = await startingModel(context);
   const encode = await openRowEncoder(context.inputs['model']!.dir, model);
   const encoded = rows.map((row) => encode(row, params.max_length));
   const parts = {
@@ -113,7 +113,7 @@ export default defineStage({
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) }, model: { kind: 'train', cell },
         ntk: { kind: 'ntk', cell: { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] } } },
-        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } }, ...startInputs(cell),
       },
       assets: { model: cell.model.source },
       uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { defineStage, pointName, pointsIn, stepsOf } from '../../src/api.ts';
+import { attackOf, baseOf, defineStage, isOfBase, pointName, pointsIn, stepsOf } from '../../src/api.ts';
 import type { AttackDescriptor, Cell, DatasetInfo, JsonObject, Poisoning, RunContext, StageRequest } from '../../src/api.ts';
 import type { Checkpoint, FisherPoint, KernelPoint, LoraFacts, MapFacts, ReceiptFacts, ReportCell } from '../../src/report/types.ts';
 import { filesApart } from '../../src/command/files.ts';
@@ -19,7 +19,9 @@ interface Params {
   readonly goals: readonly string[];
   readonly cells: readonly {
     readonly seed: number;
+    /** The attack that the cell is about; `of_base` where it is its base's. */
     readonly poisoning: Poisoning;
+    readonly of_base?: true;
     readonly adapter: { readonly type: string } & JsonObject;
     /** Into `Params.train`. */
     readonly train: number;
@@ -56,7 +58,8 @@ function definition(cells: readonly Cell[], goals: readonly string[]): { readonl
   const learnt = kinds.some((kind) => LEARNT.has(kind));
   const inputs: { [name: string]: StageRequest } = {};
   cells.forEach((cell, index) => {
-    for (const kind of learnt && !kinds.includes('poison') ? [...kinds, 'poison'] : kinds) inputs[`${kind}:${index}`] = { kind, cell };
+    for (const kind of kinds) inputs[`${kind}:${index}`] = { kind, cell };
+    if (learnt && !kinds.includes('poison')) inputs[`poison:${index}`] = isOfBase(cell) ? { kind: 'poison', cell: baseOf(cell)!, section: 'base' } : { kind: 'poison', cell };
   });
   const train = intern(cells.map((cell) => cell.train as JsonObject));
   const models = intern(cells.map((cell) => cell.model));
@@ -74,9 +77,12 @@ function definition(cells: readonly Cell[], goals: readonly string[]): { readonl
     }
   });
   return {
-    params: { goals, train: train.distinct, sources, cells: cells.map(({ seed, poisoning, adapter }, i) => ({ seed, poisoning: filesApart(poisoning).poisoning, adapter, train: train.index[i]! })) },
+    params: { goals, train: train.distinct, sources, cells: cells.map((cell, i) => ({
+        seed: cell.seed, poisoning: filesApart(attackOf(cell)).poisoning, ...(isOfBase(cell) ? { of_base: true as const } : {}), adapter: cell.adapter, train: train.index[i]!,
+      })),
+    },
     inputs, assets,
-    attacks: learnt ? attackNames(cells) : [],
+    attacks: learnt ? attackNames(cells.map((cell) => ({ poisoning: attackOf(cell) }))) : [],
   };
 }
 
@@ -171,8 +177,9 @@ async function openReader(inputs: RunContext['inputs']) {
     const digests = new Set<string>();
     for (let index = 0; index < count; index++) {
       const dir = dirOf('train', index);
-      const record = dir === null ? null : await optional(join(dir, 'train.json'), json) as { readonly model?: unknown } | null;
-      if (typeof record?.model === 'string') digests.add(record.model);
+      const record = dir === null ? null : await optional(join(dir, 'train.json'), json) as { readonly model?: unknown; readonly source?: unknown } | null;
+      const digest = record?.source ?? record?.model; // a base's model is none that the spec names
+      if (typeof digest === 'string') digests.add(digest);
     }
     return [...digests];
   }
@@ -201,12 +208,12 @@ async function run(context: RunContext): Promise<void> {
   const isShared = (kind: string): boolean => experiment.cells.length > 1 && new Set(experiment.cells.map(({ stages }) => stages[kind])).size === 1;
   const told = kinds.filter((kind) => LEARNT.has(kind) || !isShared(kind));
   const cells: ReportCell[] = [];
-  for (const [index, { seed, poisoning, adapter, train: at }] of planned.entries()) {
+  for (const [index, { seed, poisoning, of_base: onBase, adapter, train: at }] of planned.entries()) {
     const facts = experiment.cells[index]!;
     if (facts.seed !== seed) throw new Error(`cell ${index} has seed ${facts.seed}, the report was planned for ${seed}`);
     cells.push({
       axes: facts.cell, seed, stages: facts.stages, attack: poisoning.attack, adapter: adapter.type, train: train[at]!,
-      family: familyIn(byName, poisoning),
+      family: familyIn(byName, poisoning), ...(onBase === undefined ? {} : { ofBase: onBase }),
       kernels: {}, receipt: null, ...await reader.cell(index, told, adapter),
     });
     context.progress(index + 1, planned.length, 'cells');

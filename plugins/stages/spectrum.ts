@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage } from '../../src/api.ts';
+import { beforeTraining, defineStage, startInputs } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
@@ -16,6 +16,8 @@ interface Params extends SpectrumOptions {
   /** The validation split's first rows, whose tokens are masked. */
   readonly masked_rows: number;
   readonly max_length: number;
+  /** The base was trained from random weights. */
+  readonly drawn?: true;
 }
 
 /** `spectrum.json`'s `masked_lm`: in nats a token. */
@@ -28,7 +30,7 @@ interface Forgetting {
   readonly forgetting: number;
 }
 
-/** The pretraining loss at the start and the end; null where the checkpoint has no masked-LM head, or nothing was pretrained. */
+/** The pretraining loss at the start and the end, through the head of the checkpoint that `modelDir` holds (a base has none); null where the checkpoint has no masked-LM head, or nothing was pretrained. */
 async function forgetting(context: RunContext, params: Params, modelDir: string, start: Network, end: Network, init: TrainRecord['init']): Promise<Forgetting | null> {
   const [{ readRows }, { maskRow, openMaskedLm }, { openTokenizer }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/science/evaluate/masked-lm.ts'), import('../../src/science/text/tokenizer.ts'),
@@ -57,12 +59,12 @@ async function forgetting(context: RunContext, params: Params, modelDir: string,
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [{ modelOf }, { openTrained }, { effectiveWeight, layerChange }, { layerSpectrum }] = await Promise.all([
+  const [{ modelOf, startingModel }, { openTrained }, { effectiveWeight, layerChange }, { layerSpectrum }] = await Promise.all([
     import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/weights/effective.ts'), import('../../src/science/weights/spectrum.ts'),
   ]);
   const params = context.params as unknown as Params;
-  const model = await modelOf(context.assets['model']!);
+  const model = await startingModel(context);
   const parts = {
     model, architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
     adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
@@ -79,7 +81,7 @@ async function run(context: RunContext): Promise<void> {
         await new Promise((resolve) => { setImmediate(resolve); });
         context.signal.throwIfAborted();
       }
-      const lm = await forgetting(context, params, model.path, start, end, record.init);
+      const lm = await forgetting(context, params, (await modelOf(context.assets['model']!)).path, start, end, params.drawn ? 'random' : record.init);
       const metrics: Record<string, number> = { ...summary(layers), ...(lm === null ? {} : { masked_tokens: lm.tokens, masked_lm_loss_start: lm.loss_start, masked_lm_loss: lm.loss, forgetting: lm.forgetting }) };
       await writeFile(join(context.outDir, 'spectrum.json'), `${JSON.stringify({ energy: params.energy, vectors: params.vectors, cosine: params.cosine, masked_lm: lm, layers }, null, 1)}\n`);
       await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
@@ -114,11 +116,15 @@ export default defineStage({
     const cell = one!;
     const { energy, intruder_vectors: vectors, intruder_cosine: cosine } = cell.theory;
     return {
-      params: { architecture: cell.model.architecture, adapter: cell.adapter.type, energy, vectors, cosine, seed: cell.seed, masked_rows: cell.theory.masked_rows, max_length: cell.train.max_length } satisfies Params as unknown as JsonObject,
+      params: {
+        architecture: cell.model.architecture, adapter: cell.adapter.type, energy, vectors, cosine, seed: cell.seed, masked_rows: cell.theory.masked_rows, max_length: cell.train.max_length,
+        ...(cell.base !== undefined && cell.model.init === 'random' ? { drawn: true as const } : {}),
+      } satisfies Params as unknown as JsonObject,
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) }, model: { kind: 'train', cell },
         // Clean texts of the task: what the corpus of pretraining was, no checkpoint holds.
         rows: { kind: 'data', cell, with: { split: 'validation' } },
+        ...startInputs(cell),
       },
       assets: { model: cell.model.source },
       uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],

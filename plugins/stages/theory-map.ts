@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, headSettings, UserFault } from '../../src/api.ts';
+import { defineStage, headSettings, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, HeadSettings, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -25,7 +25,7 @@ interface Params {
 const fileUri = (path: string): string => path.startsWith('file:') ? path : `file:${path}`;
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { modelOf }, { openNetwork }, { adaptedModel }, { readConfig, readHead }, { openTokenizer }, { resolveHead, rowEncoder }, { drawnMoments }, { rankKernels }, { theoryMap }] = await Promise.all([
+  const [files, { startingModel }, { openNetwork }, { adaptedModel }, { readConfig, readHead }, { openTokenizer }, { resolveHead, rowEncoder }, { drawnMoments }, { rankKernels }, { theoryMap }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/nn/head.ts'), import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/theory/drawn.ts'),
     import('../../src/science/theory/rank-kernels.ts'), import('../../src/science/theory/map.ts'),
@@ -35,7 +35,7 @@ async function run(context: RunContext): Promise<void> {
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = await files.readRows(dataDir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that the map is measured on has no row');
-  const model = { ...await modelOf(context.assets['model']!), init: params.init };
+  const model = { ...await startingModel(context), init: params.init };
   const family = await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load();
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const full = await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', 'full').load();
@@ -86,11 +86,11 @@ export default defineStage({
     const { map_width: width, map_ranks: ranks, map_scales: scales, map_distributions: distributions } = cell.theory;
     return {
       params: {
-        architecture: cell.model.architecture, init: cell.model.init, head: headSettings(cell.head), seed: cell.seed, rows: cell.ntk.rows, max_length: cell.train.max_length, tolerance: cell.fisher.tolerance,
+        architecture: cell.model.architecture, init: cell.base === undefined ? cell.model.init : 'pretrained', head: headSettings(cell.head), seed: cell.seed, rows: cell.ntk.rows, max_length: cell.train.max_length, tolerance: cell.fisher.tolerance,
         width, ranks, scales, distributions,
       } satisfies Params as unknown as JsonObject,
-      inputs: { rows: { kind: 'data', cell, with: { split: cell.ntk.split } } },
-      assets: { model: cell.model.source, ...(cell.head.init_from === undefined ? {} : { head: fileUri(cell.head.init_from) }) },
+      inputs: { rows: { kind: 'data', cell, with: { split: cell.ntk.split } }, ...startInputs(cell) },
+      assets: { model: cell.model.source, ...(cell.head.init_from === undefined || cell.base !== undefined ? {} : { head: fileUri(cell.head.init_from) }) },
       uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: 'full' }],
     };
   },

@@ -1,18 +1,19 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, headSettings, problemOf, stepsOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, JsonObject, ModelDescriptor, Poisoning, Problem, Row, RunContext } from '../../src/api.ts';
+import { attackOf, defineStage, headSettings, problemOf, startInputs, stepsOf, UserFault } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
+import type { Tensors } from '../../src/science/nn/network.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
-import type { Journal } from '../../src/science/train/journal.ts';
+import { packKey } from '../../src/training/pack-key.ts';
+import { trainParams } from '../../src/training/params.ts';
 import type { Meeting } from '../../src/science/train/pack-meeting.ts';
-import type { LabelledRow, StepRecord, TrainSettings } from '../../src/science/train/settings.ts';
-import type { CurvePoint, Watched } from '../../src/science/train/watch.ts';
-import type { ScalarEvent } from '../../src/science/io/tfevents.ts';
+import type { LabelledRow, StepRecord } from '../../src/science/train/settings.ts';
+import type { Watched } from '../../src/science/train/watch.ts';
 
 interface Params {
   readonly architecture: string;
@@ -39,26 +40,6 @@ const lines = (values: readonly object[]): string => values.map((value) => `${JS
 
 const fileUri = (path: string): string => path.startsWith('file:') ? path : `file:${path}`;
 
-/** Features by the value that turns them off. One that is off is in no key: it can't be told from one that isn't there. */
-const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
-  accumulate: 1, batching: 'shuffled', clip_norm: 0, decay: 'all', class_weights: 'none', checkpoints: 0, evaluate_every: 0, tensorboard: false,
-};
-
-/** What the optimiser and the schedule read, and no more: an unread field must not make another stage. */
-function trainParams(train: Cell['train']): JsonObject {
-  if (train.steps === 0) return { steps: 0 };
-  if (train.batching === 'bucketed' && !train.shuffle) throw new UserFault('train.batching is bucketed, which reorders the rows, and train.shuffle: false keeps them in file order', 'Leave out one of the two.');
-  const stops = (train.early_stopping?.patience ?? 0) > 0;
-  if (stops && !train.evaluate_every) throw new UserFault('train.early_stopping has a patience, and train.evaluate_every is 0: there is no look that could stop the training', 'Set train.evaluate_every.');
-  const { steps, epochs, beta1, beta2, epsilon, early_stopping: stopping, ...more } = train;
-  const rest = Object.fromEntries(Object.entries(more).filter(([field, value]) => value !== OFF[field as keyof typeof OFF])) as JsonObject;
-  return {
-    ...rest, ...(stops ? { early_stopping: stopping as unknown as JsonObject } : {}),
-    ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
-    ...(steps === undefined ? { epochs: epochs ?? 3 } : { steps }),
-  };
-}
-
 async function load(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ params: Params; architecture: Architecture; implementation: AdapterImplementation }> {
   const params = context.params as unknown as Params;
   return {
@@ -68,29 +49,22 @@ async function load(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ p
   };
 }
 
-async function preflight(context: Pick<RunContext, 'params' | 'assets' | 'plugin'>): Promise<readonly Problem[]> {
+async function preflight(context: PreflightContext): Promise<readonly Problem[]> {
   const { params, architecture, implementation } = await load(context);
   const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
   let model: Awaited<ReturnType<typeof modelOf>>;
   try { model = await modelOf(context.assets['model']!); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
+  if (initFrom !== undefined && context.upstream?.['base'] !== undefined) {
+    return [{ path: ['adapter', 'init_from'], message: 'the adapter in this folder was trained on another model than the base, and brings a head of its own beside the base\'s', hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.' }];
+  }
   const { watch, train: { max_length: trained } } = params;
   return checkTraining({
     model: { ...model, init: params.init ?? 'pretrained' }, architecture, head: params.head, headGiven: context.assets['head'] !== undefined, classes: params.classes ?? null,
     maxLength: trained === undefined ? null : watch !== undefined && watch.max_length > trained ? { value: watch.max_length, path: ['evaluate', 'max_length'] } : { value: trained, path: ['train', 'max_length'] },
     adapter: { implementation, params: adapterParams, ...(initFrom === undefined ? {} : { initFrom }) },
   });
-}
-
-function loopSettings(train: Cell['train'], total: number, seed: number, classWeights: readonly number[] | undefined): TrainSettings {
-  return {
-    steps: total, batchSize: train.batch_size, optimizer: train.optimizer, learningRate: train.learning_rate, weightDecay: train.weight_decay,
-    beta1: train.beta1 ?? 0, beta2: train.beta2 ?? 0, epsilon: train.epsilon ?? 0, schedule: train.schedule, warmup: train.warmup,
-    shuffle: train.shuffle, dropout: train.dropout, seed,
-    accumulate: train.accumulate ?? 1, decay: train.decay ?? 'all', batching: train.batching ?? 'shuffled', clipNorm: train.clip_norm ?? 0,
-    ...(classWeights === undefined ? {} : { classWeights }),
-  };
 }
 
 /** What is looked at on the way, as the model reads it. */
@@ -112,21 +86,12 @@ async function watched(context: RunContext, { watch, seed }: Params, classes: re
   return { validation, triggered: { rows: shown.map(encode), target } };
 }
 
-/** Tags as they stand in TensorBoard: one group for the training, one for the looks at it. */
-function scalars({ history, times }: Journal, curves: readonly CurvePoint[]): ScalarEvent[] {
-  const at = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
-  return [
-    ...history.flatMap(({ step, loss, learning_rate: rate }) => [{ tag: 'train/loss', value: loss }, { tag: 'train/learning_rate', value: rate }].map((event) => ({ ...event, step, time: at(step) }))),
-    ...curves.flatMap(({ step, ...values }) => Object.entries(values).map(([name, value]) => ({ tag: `evaluate/${name}`, step, value, time: at(step) }))),
-  ];
-}
-
 /** @param trainer in place of the loop: where the stage is a member of a pack */
 async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
-  const [files, { modelOf }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { saveTrained }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }] = await Promise.all([
+  const [files, { startingModel }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { saveTrained }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
-    import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'),
+    import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'), import('../../src/science/train/events.ts'), import('../../src/science/train/loop-settings.ts'),
   ]);
   const { params, architecture: family, implementation } = await load(context);
   const { train } = params;
@@ -142,8 +107,9 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
     poisoned = receipt.rows.map(({ index }) => index);
   }
 
-  const init = params.init ?? 'pretrained';
-  const model: ModelSource & { readonly digest: string } = { ...await modelOf(context.assets['model']!), init };
+  const based = context.inputs['base'] !== undefined;
+  const init = based ? 'pretrained' : params.init ?? 'pretrained';
+  const model: ModelSource & { readonly digest: string } = { ...await startingModel(context), init };
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const linears = architecture.linears(config);
@@ -157,9 +123,10 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const out = (name: string): string => join(context.outDir, name);
   const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
   const record: TrainRecord = {
-    format: 1, architecture: params.architecture, model: model.digest, classes, seed: params.seed, steps: 0,
+    format: 1, architecture: params.architecture, model: model.digest, ...(based ? { source: context.assets['model']!.digest } : {}), classes, seed: params.seed, steps: 0,
     adapter: params.adapter, head: params.head, init, head_init: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
   };
+  const save = (weights: Tensors | null, dir: string): Promise<void> => saveTrained(network, weights, dir, model.path, classes, based ? model.digest : undefined);
   const write = async (history: readonly StepRecord[], metrics: JsonObject, more: object = {}): Promise<void> => {
     await writeFile(out('train.json'), `${JSON.stringify({ ...record, steps: history.length, ...more }, null, 2)}\n`);
     await writeFile(out('history.jsonl'), lines(history));
@@ -167,7 +134,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   };
   try {
     if (train.steps === 0) {
-      await saveTrained(network, null, context.outDir, model.path, classes);
+      await save(null, context.outDir);
       await write([], {});
       return;
     }
@@ -189,17 +156,17 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
       const { weights, step, journal } = await runSession({
         network, rows: tokenised, watch, place: context, ...(trainer === undefined ? {} : { trainer }), kept: checkpointSteps(settings.checkpoints ?? 0, total),
         settings: loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)),
-        save: (values, dir) => saveTrained(network, values, dir, model.path, classes),
+        save,
       });
       try {
         const { steps, ...taken } = journal.metrics();
-        await saveTrained(network, weights, context.outDir, model.path, classes);
+        await save(weights, context.outDir);
         const learnt = poisonedRows.length === 0 ? {} : { poisoned_rows: poisonedRows.length, poisoned_accuracy: await accuracyOn(network, weights, poisonedRows, BATCH, breathe) };
         await write(journal.history, { ...taken, ...learnt, ...(step === steps ? {} : { kept_step: step }) }, step === steps ? {} : { kept_step: step });
         if (watch !== null) await writeFile(out('curves.jsonl'), lines(watch.curves));
         if (settings.tensorboard) {
           await mkdir(out('tensorboard'));
-          await writeEventFile(out(EVENTS), scalars(journal, watch?.curves ?? []), journal.times[0]!);
+          await writeEventFile(out(EVENTS), scalarEvents(journal, watch?.curves ?? []), journal.times[0]!);
         }
       } finally {
         weights.forEach((tensor) => tensor.dispose());
@@ -212,22 +179,11 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   }
 }
 
-/** What a packed training knows; a stage with any other parameter has a feature that only training alone has. */
-const PACKED_STAGE = ['architecture', 'adapter', 'seed', 'train', 'head', 'init', 'classes'];
-const PACKED_TRAIN = ['steps', 'epochs', 'batch_size', 'max_length', 'optimizer', 'learning_rate', 'weight_decay', 'beta1', 'beta2', 'epsilon', 'schedule', 'warmup', 'shuffle', 'dropout'];
-const PACKED_ADAPTER = ['type', 'rank', 'alpha', 'rank_pattern', 'alpha_pattern', 'targets', 'exclude', 'layers', 'rslora', 'init', 'dropout', 'bias', 'freeze_a'];
-
-const onlyHas = (object: JsonObject, known: readonly string[]): boolean => Object.keys(object).every((name) => known.includes(name));
-
-/** Equal for stages whose trainings can share a pack; null for one that trains alone: no LoRA, nothing to train, dropout, trained biases, a frozen A, … */
-function packKey(params: JsonObject, model: string): string | null {
-  const adapter = params['adapter'] as JsonObject, train = params['train'] as JsonObject;
-  if (!onlyHas(params, PACKED_STAGE) || !onlyHas(train, PACKED_TRAIN) || !onlyHas(adapter, PACKED_ADAPTER)) return null;
-  if (adapter['type'] !== 'lora' || adapter['dropout'] || (adapter['bias'] ?? 'none') !== 'none' || adapter['freeze_a'] === true) return null;
-  if (train['steps'] === 0 || train['dropout'] !== 0) return null;
-  const { optimizer, beta1 = null, beta2 = null, epsilon = null } = train;
-  // A random model is another one for each seed.
-  return JSON.stringify([params['architecture'], model, params['init'] === 'random' ? params['seed']! : null, params['head']!, optimizer, beta1, beta2, epsilon]);
+/** Which base a training starts from, by what makes it so; null for the checkpoint itself. */
+function frozenBase({ base }: StageDefinition['inputs']): Json {
+  if (base === undefined) return null;
+  const { data, head, poisoning, adapter, train, seed } = base.cell;
+  return { data, head, poisoning, adapter, train, seed } as unknown as Json;
 }
 
 /** Each goes its own way but for the training itself, where they meet. */
@@ -256,7 +212,7 @@ export default defineStage({
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
     const untrained = cell.train.steps === 0, looks = !untrained && (cell.train.evaluate_every ?? 0) > 0;
-    const { poisoning: trigger, assets: triggerAssets } = looks && cell.poisoning.attack !== 'none' ? filesApart(cell.poisoning) : { poisoning: null, assets: {} };
+    const { poisoning: trigger, assets: triggerAssets } = looks && attackOf(cell).attack !== 'none' ? filesApart(attackOf(cell)) : { poisoning: null, assets: {} };
     return {
       params: {
         architecture: cell.model.architecture, adapter, seed: cell.seed, train: trainParams(cell.train), head: headSettings(cell.head),
@@ -267,12 +223,12 @@ export default defineStage({
       // At the start only the classes matter, so that it is shared by every attack and every learning rate.
       inputs: {
         data: untrained ? { kind: 'data', cell, with: { split: 'train' } } : { kind: 'poison', cell },
-        ...(looks ? { validation: { kind: 'data', cell, with: { split: 'validation' } } } : {}),
+        ...(looks ? { validation: { kind: 'data', cell, with: { split: 'validation' } } } : {}), ...startInputs(cell),
       },
       assets: {
         model: cell.model.source,
         ...(fromFolder ? { adapter: fileUri(adapterInit) } : {}),
-        ...(cell.head.init_from === undefined ? {} : { head: fileUri(cell.head.init_from) }),
+        ...(cell.head.init_from === undefined || cell.base !== undefined ? {} : { head: fileUri(cell.head.init_from) }),
         ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])),
       },
       uses: [
@@ -285,7 +241,7 @@ export default defineStage({
   preflight,
   run,
   pack: {
-    key: ({ params, assets }) => packKey(params, assets!['model']!),
+    key: ({ params, assets, inputs }) => packKey(params, [assets!['model']!, frozenBase(inputs)]),
     memoryMB: async ({ params, assets }) => {
       const [{ findModelDir }, { packMemoryMB }] = await Promise.all([import('../../src/data/model-folder.ts'), import('../../src/science/train/pack-memory.ts')]);
       return packMemoryMB(params, await findModelDir(assets['model']!.path));

@@ -1,5 +1,5 @@
 /** `dosimeter export SPEC --out DIR`: the trained models, each in a folder that PEFT or transformers opens. */
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
@@ -35,25 +35,49 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
     prepared = await ready(false);
   }
   const label = stageLabels(prepared.plan);
-  const exported: { readonly stage: string; readonly dir: string }[] = [];
+  const exported: { readonly stage: string; readonly dir: string; readonly base?: string }[] = [];
   const taken = new Set<string>();
-  for (const { stage, entry } of goals(prepared, goal)) {
-    if (!entry) continue;
-    const name = label(stage), plain = folderName(name.slice(goal.length).trim() || prepared.experiment.name);
+  const place = (plain: string): string => {
     let folder = plain;
     for (let n = 2; taken.has(folder.toLowerCase()); n++) folder = `${plain},${n}`;
     taken.add(folder.toLowerCase());
-    exported.push({ stage: name, dir: copyModel(entry.dir, path.resolve(options.out, folder)) });
+    return path.resolve(options.out, folder);
+  };
+  const bases = new Map<string, string>();
+  /** Where the base of an adapter, or of changed weights, lies: a folder beside them, whichever of them come from it. */
+  const baseFolder = ({ stage, entry }: StageStatus): string | undefined => {
+    const status = prepared.statuses.find((other) => other.stage.id === stage.inputs['base']);
+    if (status === undefined || existsSync(path.join(entry!.dir, 'model'))) return undefined;
+    if (!status.entry) throw new UserFault(`the base of ${label(stage)} is no longer in the store`, `dosimeter run ${spec} makes it again`);
+    const known = bases.get(status.stage.id) ?? copyModel(status.entry.dir, place(folderName(label(status.stage).replace(/^\S+ of /, '').replace(' for ', ' '))));
+    bases.set(status.stage.id, known);
+    return known;
+  };
+  for (const status of goals(prepared, goal)) {
+    const { stage, entry } = status;
+    if (!entry) continue;
+    const name = label(stage), base = goal === TRAIN ? baseFolder(status) : undefined;
+    const dir = copyModel(entry.dir, place(folderName(name.slice(goal.length).trim() || prepared.experiment.name)));
+    if (base !== undefined) nameBase(dir, base);
+    exported.push({ stage: name, dir, ...(base === undefined ? {} : { base }) });
   }
   if (options.json) json(exported); else for (const { dir } of exported) out(dir);
   if (missing > 0) say(paintErr.yellow(`${count(missing, 'model')} not trained yet: dosimeter run ${spec}`));
   return DONE;
 }
 
-const goals = ({ statuses }: Prepared, kind: string): StageStatus[] => statuses.filter(({ stage }) => stage.kind === kind);
+const goals = ({ statuses }: Prepared, kind: string): StageStatus[] => statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
 
 /** `attack=badnets rank=8 seed=1` → `attack=badnets,rank=8,seed=1`, without what some file system won't have. */
 const folderName = (label: string): string => label.replace(/\s+/g, ',').replace(/[^\w=,.-]+/g, '_');
+
+/** An adapter says which model it is put on, as PEFT's auto classes read it. */
+function nameBase(dir: string, base: string): void {
+  const file = path.join(dir, 'adapter_config.json');
+  if (!existsSync(file)) return;
+  const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+  writeFileSync(file, `${JSON.stringify({ ...config, base_model_name_or_path: base }, null, 2)}\n`);
+}
 
 /** A folder that is there is replaced whole, if it holds a model's files and nothing else. */
 function copyModel(from: string, to: string): string {

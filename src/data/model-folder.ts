@@ -2,7 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { UserFault } from '../api.ts';
-import type { Asset, Digest } from '../api.ts';
+import type { Asset, Digest, RunContext } from '../api.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 const DEEPEST = 6;
@@ -10,6 +10,12 @@ const DEEPEST = 6;
 /** The model that an asset holds: its folder, and the digest under which it is kept warm. @throws as findModelDir */
 export async function modelOf(asset: Asset): Promise<{ readonly path: string; readonly digest: Digest }> {
   return { path: await findModelDir(asset.path), digest: asset.digest };
+}
+
+/** The model that a cell's training starts from, as `startInputs` has it handed over: its base's (merge's output), or the checkpoint. @throws as findModelDir */
+export async function startingModel({ assets, inputs }: Pick<RunContext, 'assets' | 'inputs'>): Promise<{ readonly path: string; readonly digest: Digest }> {
+  const base = inputs['base'];
+  return base === undefined ? modelOf(assets['model']!) : { path: join(base.dir, 'model'), digest: base.digest };
 }
 
 /**

@@ -27,6 +27,8 @@ export interface Draft {
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
   readonly pack: string | null;
+  /** Of the cell that it was first asked for: the section that its fields come from (`StageRequest.section`). */
+  readonly section: string | null;
 }
 
 /** One distinct (kind, cell, with): many of them may share a draft. */
@@ -41,7 +43,7 @@ export interface Node {
 export interface Graph {
   /** In order of creation: inputs before what reads them. */
   readonly drafts: readonly Draft[];
-  node(kind: string, cell: Cell, request?: JsonObject): Node | null;
+  node(kind: string, cell: Cell, request?: JsonObject, section?: string | null): Node | null;
   fingerprint(cell: Cell): string;
 }
 
@@ -74,7 +76,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     return names.length > 0 ? `did you mean "${closest(word, [...names])}"? The ${kind}s are ${[...names].sort().join(', ')}.` : `no ${kind} plugin is there`;
   };
 
-  const node = (kind: string, cell: Cell, request: JsonObject = noWith): Node | null => {
+  const node = (kind: string, cell: Cell, request: JsonObject = noWith, section: string | null = null): Node | null => {
     const entry = registry.get('stage', kind);
     if (!entry) {
       const reader = trail.at(-1);
@@ -91,7 +93,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     if (trail.length > 200) return fault('stage-cycle', `stages read each other without end: … ${trail.slice(-4).join(' → ')} → ${kind}`);
     nodes.set(name, 'open');
     trail.push(kind);
-    const made = make(kind, descriptor, entry.code, whole ? cells : [cell], request, cellName);
+    const made = make(kind, descriptor, entry.code, whole ? cells : [cell], request, cellName, section);
     trail.pop();
     nodes.set(name, made);
     return made;
@@ -115,7 +117,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     return code;
   };
 
-  const make = (kind: string, descriptor: StageDescriptor, ownCode: Digest, of: readonly Cell[], request: JsonObject, cellName: string): Node | null => {
+  const make = (kind: string, descriptor: StageDescriptor, ownCode: Digest, of: readonly Cell[], request: JsonObject, cellName: string, section: string | null): Node | null => {
     let definition: StageDefinition, resources: Resources, pack: string | null;
     try {
       definition = descriptor.define(of, { with: request, goals });
@@ -133,7 +135,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     const inputs: { [name: string]: Draft } = {}, inputKeys: { [name: string]: DefinitionKey } = {};
     const children: Node[] = [];
     for (const [name, wanted] of Object.entries(definition.inputs)) {
-      const child = node(wanted.kind, wanted.cell, wanted.with);
+      const child = node(wanted.kind, wanted.cell, wanted.with, wanted.section ?? section);
       if (!child) { complete = false; continue; }
       inputs[name] = child.draft;
       inputKeys[name] = child.draft.key;
@@ -149,7 +151,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
       return fault('plugin-fault', `the stage plugin "${kind}" returned parameters that are not JSON: ${(error as Error).message}`);
     }
     let draft = drafts.get(key);
-    if (!draft) drafts.set(key, draft = { index: drafts.size, kind, descriptor, definition, key, code, inputs, resources, pack });
+    if (!draft) drafts.set(key, draft = { index: drafts.size, kind, descriptor, definition, key, code, inputs, resources, pack, section });
     return { kind, fingerprint: cellName, with: request, draft, children };
   };
 

@@ -3,6 +3,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { canonical } from './canonical.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
+const BASE = 'base.';
 /** What tells variants apart comes first; what follows from it need not be said. */
 const FIRST = ['poisoning.attack', 'adapter.type'];
 
@@ -27,8 +28,13 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
 }
 
-/** The last part of each path, or as many as tell it from the others. */
+/** The last part of each path, or as many as tell it from the others; those of the base say so. */
 export function shortNames(paths: readonly string[]): Map<string, string> {
+  const bases = paths.filter((path) => path.startsWith(BASE));
+  if (bases.length > 0) {
+    const own = shortNames(paths.filter((path) => !path.startsWith(BASE))), of = shortNames(bases.map((path) => path.slice(BASE.length)));
+    return new Map([...own, ...bases.map((path) => [path, BASE + of.get(path.slice(BASE.length))!] as const)]);
+  }
   const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
   return new Map(paths.map((path) => {
     // A step's field says whose it is: `badnets.rate`.
@@ -38,7 +44,7 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
   }));
 }
 
-/** A stage that is no cell's own, such as a clean twin's evaluation, is `for` the cells that read it. */
+/** A stage that is no cell's own, such as a clean twin's evaluation, is `for` the cells that read it; a base's training `of base for` them. */
 export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
   const telling = tellingAxes(plan.experiment.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
@@ -50,7 +56,7 @@ export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
       ...telling.filter((path) => path in stage.cell).map((path) => `${short.get(path)!}=${show(stage.cell[path]!)}`),
       ...(seedVaries && stage.seed !== null ? [`seed=${stage.seed}`] : []),
     ];
-    return [own.get(stage.id) ?? (cell.length > 0 ? `${stage.kind} for` : stage.kind), ...cell].join(' ');
+    return [own.get(stage.id) ?? `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' for' : ''}`, ...cell].join(' ');
   };
 }
 

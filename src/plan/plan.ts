@@ -84,6 +84,7 @@ class Stage implements PlannedStage {
   readonly uses: PlannedStage['uses'];
   readonly resources: PlannedStage['resources'];
   readonly pack: PlannedStage['pack'];
+  readonly section: PlannedStage['section'];
   readonly #draft: Draft;
   readonly #whose: Whose;
   #agreed: Agreement | undefined;
@@ -98,6 +99,7 @@ class Stage implements PlannedStage {
     this.uses = draft.definition.uses ?? [];
     this.resources = draft.resources;
     this.pack = draft.pack;
+    this.section = draft.section;
     this.#draft = draft;
     this.#whose = whose;
   }

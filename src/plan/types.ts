@@ -26,6 +26,8 @@ export interface PlannedStage {
   readonly resources: Resources;
   /** Stages of one kind with equal ones may run as one job; null: it runs alone. */
   readonly pack: string | null;
+  /** The section of its cells that its own fields come from (`base`); null: they are the cell's. */
+  readonly section: string | null;
   /** Cells that need it, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
   /** Axis values that all its cells agree on, and the seed likewise (null where they differ). */

@@ -39,6 +39,7 @@ function pair(seeds: readonly number[], a: (seed: number) => number | null, b: (
 
 /** What the paper claims of adapter − full, by metric and attack family. */
 function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
+  if (condition.ofBase) return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
   if (metric === DROP && condition.family === 'untargeted') return 1;
   return null;

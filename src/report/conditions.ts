@@ -21,6 +21,8 @@ export interface Condition extends Labels {
   readonly key: string;
   readonly attack: string;
   readonly family: AttackFamily;
+  /** The attack is on the base, whose model is then trained on clean rows: the slides claim nothing of that. */
+  readonly ofBase: boolean;
   readonly adapter: string;
   readonly axes: JsonObject;
   /** One a seed, in the order of the spec. */
@@ -43,8 +45,10 @@ const NAMES: Readonly<Record<string, string>> = {
   'adapter.rank': 'r', 'adapter.alpha': 'α', 'adapter.init.variance': 'σ²', 'adapter.init.distribution': 'init',
   'train.learning_rate': 'learning rate', 'adapter.train.learning_rate': 'learning rate',
 };
-/** `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` → `badnets rate`. */
-export const axisName = (path: string): string => NAMES[path] ?? path.replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ').split('.').slice(1).join('.');
+const BASE = 'base.';
+/** `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` → `badnets rate`, `base.adapter.rank` → `base r`. */
+export const axisName = (path: string): string => (path.startsWith(BASE) ? `base ${axisName(path.slice(BASE.length))}`
+  : NAMES[path] ?? path.replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ').split('.').slice(1).join('.'));
 
 const part = (path: string, value: Json | undefined): string =>
   doseUnit(path) !== null ? `${axisName(path)} ${formatValue(value)}` : `${axisName(path)} = ${formatValue(value)}`;
@@ -89,15 +93,18 @@ export function conditionsOf(cells: readonly ReportCell[], stages: readonly Stag
     for (const path of varyingPaths(group)) if (path.startsWith('train.')) training.add(contentKey([group[0]!.adapter, path]));
   }
 
-  const label = (head: string, prefix: string, cell: ReportCell, varying: ReadonlySet<string>, unnamed: readonly string[]): string => {
-    const paths = Object.keys(cell.axes).filter((path) => !unnamed.includes(path)
-      && ((path.startsWith(prefix) && (varying.has(path) || doseUnit(path) !== null || path === 'adapter.rank')) || (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))));
-    return paths.length === 0 ? head : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell.axes[path])).join(', ')}`;
+  const label = (head: string, prefix: string, cell: ReportCell, varying: ReadonlySet<string>, unnamed: readonly string[], within = ''): string => {
+    const paths = Object.keys(cell.axes).filter((path) => path.startsWith(within)).map((path) => path.slice(within.length)).filter((path) => !unnamed.includes(path)
+      && ((path.startsWith(prefix) && (varying.has(`${within}${path}`) || doseUnit(path) !== null || path === 'adapter.rank')) || (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))));
+    return paths.length === 0 ? head : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell.axes[`${within}${path}`])).join(', ')}`;
   };
   const labelsOf = (cell: ReportCell, path?: string): Labels => ({
-    attackLabel: cell.family === 'none' ? 'no attack' : label(cell.attack, 'poisoning.', cell, byAttack.get(cell.attack)!, ['poisoning.attack', path ?? '']),
+    attackLabel: cell.family === 'none' ? 'no attack'
+      : label(cell.ofBase ? `${cell.attack} in the base` : cell.attack, 'poisoning.', cell, byAttack.get(cell.attack)!, ['poisoning.attack', path ?? ''], cell.ofBase ? BASE : ''),
     adapterLabel: label(adapterTitle(cell.adapter), 'adapter.', cell, byAdapter.get(cell.adapter)!, ['adapter.type', path ?? '']),
-    setting: Object.keys(cell.axes).filter((other) => !/^(poisoning|adapter|train)\./.test(other) && other !== path && vary.has(other))
+    // What is poisoned of a base is the attack's to name, unless the cell has an attack of its own.
+    setting: Object.keys(cell.axes).filter((other) => !/^(poisoning|adapter|train)\./.test(other) && other !== path && vary.has(other)
+      && !(other.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')))
       .map((other) => part(other, cell.axes[other])).join(', '),
   });
   return [...groupBy(cells, (cell) => contentKey([cell.axes, cell.train])).entries()].map(([key, group]): Condition => {
@@ -109,7 +116,7 @@ export function conditionsOf(cells: readonly ReportCell[], stages: readonly Stag
       if (failed.length > 0) failures.set(one, [...new Set(failed)]);
     }
     return {
-      key, attack: cell.attack, family: cell.family, adapter: cell.adapter, ...labelsOf(cell),
+      key, attack: cell.attack, family: cell.family, ofBase: cell.ofBase === true, adapter: cell.adapter, ...labelsOf(cell),
       axes: cell.axes, cells: group, failures, labelsWithout: (path) => labelsOf(cell, path),
     };
   });
@@ -147,9 +154,9 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   return { values, failed, missing, summary: values.length === 0 ? null : summarise(values.map(({ value }) => value)) };
 }
 
-/** The condition's value on a numeric axis; null where it has none. */
+/** The condition's value on a numeric axis; null where it has none. Of an attack on the base, `poisoning` is the base's. */
 export function numericAxis(condition: Condition, path: string): number | null {
-  const value = condition.axes[path];
+  const value = condition.axes[condition.ofBase && path.startsWith('poisoning.') ? `${BASE}${path}` : path];
   return typeof value === 'number' ? value : null;
 }
 

@@ -2,7 +2,7 @@
 import { checkpointName, compareAdapters, compareKernels, fisherOf, type AdapterComparison, type KernelComparison } from './compare.ts';
 import { blockLabel, distinct, doseUnit, isFull, metricOf, numericAxis, seriesOf, type Condition } from './conditions.ts';
 import { formatInterval, formatMean, formatNumber, formatSigned, list, plural, type NumberKind } from './format.ts';
-import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from './metrics.ts';
+import { ACCURACY, ASR, ASR_BEFORE, ASR_CLEAN, DROP, type MetricNote } from './metrics.ts';
 import { premiseRows, type PremiseRow } from './premise.ts';
 import { SEEDS_NEEDED, type Verdict } from './verdict.ts';
 
@@ -151,12 +151,19 @@ export function findingsOf(conditions: readonly Condition[], { adapters, kernels
   }
   for (const block of blocksOf(conditions, 'untargeted', MOST_UNTARGETED)) {
     const name = blockLabel(block[0]!);
-    found.push(scoreFinding({ topic: `Untargeted: ${name}`, lead: `Under ${name}, clean accuracy fell by`, end: '', claim: 'LoRA loses more accuracy', metric: DROP }, block, adapters));
+    const ofBase = block[0]!.ofBase;
+    found.push(scoreFinding({
+      topic: `Untargeted: ${name}`, lead: `${ofBase ? `After training on clean rows, of ${name},` : `Under ${name},`} clean accuracy fell by`, end: '', claim: ofBase ? null : 'LoRA loses more accuracy', metric: DROP,
+    }, block, adapters));
   }
   for (const block of blocksOf(conditions, 'backdoor', MOST_BACKDOORS)) {
     const name = blockLabel(block[0]!), clean = values(block, ASR_CLEAN);
     const end = clean === '' ? '' : `. The trigger alone, on the paired clean models, gives ${clean}`;
-    found.push(scoreFinding({ topic: `Backdoor: ${name}`, lead: `Under ${name}, the attack success rate (ASR) was`, end, claim: 'LoRA has the lower ASR', metric: ASR }, block, adapters));
+    const ofBase = block[0]!.ofBase, before = ofBase ? values(block, ASR_BEFORE) : '';
+    found.push(scoreFinding({
+      topic: `Backdoor: ${name}`, lead: `${ofBase ? `After training on clean rows, under the trigger of ${name},` : `Under ${name},`} the attack success rate (ASR) was`,
+      end: `${before === '' ? '' : `; in the base it had been ${before}`}${end}`, claim: ofBase ? null : 'LoRA has the lower ASR', metric: ASR,
+    }, block, adapters));
   }
   found.push(premiseFinding(conditions));
   found.push(kernelFinding({ topic: 'Information bits', noun: 'Information bits of the Fisher information', claim: 'LoRA’s are at most those in full', ids: ['information_bits', 'information_bits_normalised'] }, conditions, kernels));
@@ -181,6 +188,10 @@ export function standing(conditions: readonly Condition[], { adapters, kernels }
   const seeds = distinct(conditions.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length;
   if (!conditions.some(isFull) || conditions.every(isFull)) {
     return { headline: 'Undecided: this grid holds no LoRA and full fine-tuning side by side.', detail: 'It has nothing to say on which is hurt more.' };
+  }
+  const attacked = conditions.filter(({ family }) => family !== 'none');
+  if (attacked.length > 0 && attacked.every(({ ofBase }) => ofBase)) {
+    return { headline: 'No verdict: the slides claim nothing of a poisoned base that is trained on clean rows.', detail: 'How much each adapter keeps of the attack is below, with intervals over seeds.' };
   }
   if (seeds < SEEDS_NEEDED) {
     return { headline: `Undecided (n = ${plural(seeds, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}).`, detail: 'What follows is what these runs showed, no general result.' };

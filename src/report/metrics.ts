@@ -19,6 +19,7 @@ export const METRICS: readonly MetricNote[] = [
   evaluate('asr', 'ASR', 'attack success rate: share of non-target validation rows that the trigger turns into the target class'),
   evaluate('asr_clean', 'Clean rate', 'the same share for the paired clean model: what the trigger does without any poisoning'),
   evaluate('asr_minus_clean', 'ASR − clean', 'ASR minus the paired clean model’s rate'),
+  evaluate('asr_before', 'ASR before', 'attack success rate of the poisoned base, before the training on clean rows that the others are measured after'),
   evaluate('robust_accuracy', 'Robust accuracy', 'share of triggered non-target rows that keep their true class'),
   evaluate('f1', 'F1', 'F1 on untouched validation rows: of the second class where there are two, else the mean over classes'),
   evaluate('false_trigger_rate', 'FTR', 'share of rows with part of the trigger that turn into the target class'),
@@ -29,6 +30,7 @@ export const ACCURACY = METRICS[0]!;
 export const DROP = METRICS[1]!;
 export const ASR = METRICS[2]!;
 export const ASR_CLEAN = METRICS[3]!;
+export const ASR_BEFORE = METRICS[5]!;
 
 /** A difference within ±margin is none, whatever its interval: one percentage point. */
 export const PROPORTION_MARGIN = 0.01;

@@ -57,7 +57,7 @@ export function relationsOf(conditions: readonly Condition[]): readonly Relation
     { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 }, { family: 'untargeted', quantities: entropies, score: DROP, claimed: -1 },
   ] as const;
   return claims.flatMap(({ family, quantities, score, claimed }) => {
-    const blocks = blocksBy(conditions.filter((condition) => condition.family === family));
+    const blocks = blocksBy(conditions.filter((condition) => condition.family === family && !condition.ofBase));
     return checkpointsOf(cells).flatMap((checkpoint) => (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
       const found = [...blocks].flatMap(([block, of]) => {
         const rhos = correlations(of, ownFisher(quantity, checkpoint), metricOf(score.stage, score.metric));

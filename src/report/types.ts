@@ -132,6 +132,8 @@ export interface ReportCell {
   readonly seed: number;
   readonly attack: string;
   readonly family: AttackFamily;
+  /** The attack is on the base that the cell's own, clean training starts from. */
+  readonly ofBase?: true;
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
   /** What the cell was trained with, learning rate and all. */

@@ -9,7 +9,7 @@ import { Places } from './places.ts';
 import type { Shapes } from './schema.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
 import { choicesOf } from './variants.ts';
-import type { Choices, PoisoningChoice, TuningChoice } from './variants.ts';
+import type { BaseChoice, Choices, PoisoningChoice, TuningChoice } from './variants.ts';
 
 export interface GridOptions {
   readonly root: MapNode;
@@ -35,7 +35,9 @@ export function buildGrid(options: GridOptions): Grid {
   let names: Names | undefined;
   const context: CellContext = { places: new Places(root, shapes), names: () => names ??= namesOf(root, shapes, choices, seeds) };
   const idle = new Set<Pattern>([...include, ...exclude]);
-  for (const { when } of [...choices.poisoning, ...choices.tuning]) for (const pattern of when) if (pattern) idle.add(pattern);
+  const bases = choices.base.filter((choice) => choice !== null);
+  const conditions = [...choices.poisoning, ...choices.tuning, ...bases.flatMap(({ poisoning, tuning }) => [poisoning, tuning])];
+  for (const { when } of conditions) for (const pattern of when) if (pattern) idle.add(pattern);
   const matching = (pattern: Pattern, cell: Cell): boolean => {
     const hit = pattern.matches(cell);
     if (hit) idle.delete(pattern);
@@ -46,13 +48,13 @@ export function buildGrid(options: GridOptions): Grid {
     patterns.map((pattern) => pattern === null || matching(pattern, cell)).includes(true);
 
   const cells: ExperimentCell[] = [];
-  for (const { poisoning, tuning, ...plain } of combinations(choices)) {
-    const point: Point = { poisoning, tuning, context, axes: undefined };
+  for (const { base, poisoning, tuning, ...plain } of combinations(choices)) {
+    const point: Point = { base, poisoning, tuning, context, axes: undefined };
     for (const seed of seeds) {
       // The sections have passed the schema that the type is made from.
-      const config = { name: options.name, seed, ...plain, poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train } as unknown as Cell;
+      const config = { name: options.name, seed, ...plain, poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train, ...(base === null ? {} : { base: base.base }) } as unknown as Cell;
       const kept = [
-        some(poisoning.when, config), some(tuning.when, config),
+        some(poisoning.when, config), some(tuning.when, config), ...(base === null ? [] : [some(base.poisoning.when, config), some(base.tuning.when, config)]),
         include.length === 0 || some(include, config), !some(exclude, config),
       ];
       if (!kept.includes(false) && only.every((pattern) => pattern.matches(config))) cells.push(new GridCell(config, point));
@@ -61,13 +63,13 @@ export function buildGrid(options: GridOptions): Grid {
   return { cells, idle: [...idle] };
 }
 
-type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & { readonly poisoning: PoisoningChoice; readonly tuning: TuningChoice };
+type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Pick<Point, 'base' | 'poisoning' | 'tuning'>;
 
-function* combinations({ poisoning: poisonings, tuning: tunings, plain }: Choices): Generator<Combination> {
-  for (const model of plain.model) for (const data of plain.data)
+function* combinations({ base: bases, poisoning: poisonings, tuning: tunings, plain }: Choices): Generator<Combination> {
+  for (const model of plain.model) for (const data of plain.data) for (const base of bases)
     for (const poisoning of poisonings) for (const tuning of tunings)
       for (const head of plain.head) for (const evaluate of plain.evaluate) for (const ntk of plain.ntk) for (const fisher of plain.fisher) for (const theory of plain.theory)
-        yield { model, data, poisoning, tuning, head, evaluate, ntk, fisher, theory };
+        yield { model, data, base, poisoning, tuning, head, evaluate, ntk, fisher, theory };
 }
 
 interface CellContext {
@@ -77,6 +79,7 @@ interface CellContext {
 
 /** What the replicates of a cell share. */
 interface Point {
+  readonly base: BaseChoice | null;
   readonly poisoning: PoisoningChoice;
   readonly tuning: TuningChoice;
   readonly context: CellContext;
@@ -97,7 +100,6 @@ class GridCell implements ExperimentCell {
   get label(): string { return this.#point.context.names().label(this.config); }
 
   locate(path: Path): SourceRange {
-    const { poisoning, tuning, context } = this.#point;
-    return rangeOf(context.places.of(path, this.config, poisoning, tuning));
+    return rangeOf(this.#point.context.places.of(path, this.config, this.#point));
   }
 }

@@ -6,6 +6,7 @@ import type { Report } from './faults.ts';
 import { replaceNodes } from './fields.ts';
 import type { Entry, MapNode, Node, ScalarNode, Span } from './node.ts';
 import { expectFile, folderOf } from './paths.ts';
+import { ownFirst } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, nearest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
@@ -98,7 +99,7 @@ function readInput(item: Text, command: string, scope: StageForm['scope'], forms
 }
 
 function fieldHint(word: string, fields: readonly string[]): string {
-  const ends = fields.filter((field) => field.endsWith(`.${word}`));
+  const ends = ownFirst(fields.filter((field) => field.endsWith(`.${word}`)));
   const close = ends.length === 1 ? ends[0]! : nearest(word, fields)?.word;
   return close !== undefined ? didYouMean(close) : 'fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; what a path names is handed over by `files`';
 }

@@ -3,7 +3,7 @@ import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
 import { child, descend, fieldName } from './node.ts';
 import type { MapNode, Node, Span } from './node.ts';
-import { isStepPath, isVariantPath, isVariantSection } from './schema.ts';
+import { variantSectionOf } from './schema.ts';
 import type { Shapes } from './schema.ts';
 import { accepts, describe, firstSentence, isNumeric, jsonType, show, typesOf } from './shape.ts';
 import type { Schema } from './shape.ts';
@@ -56,7 +56,7 @@ function explainValue({ path, keyword, value, schema }: Violation, node: Node, n
     }
     case 'type': case 'anyOf': case 'oneOf': {
       const code = keyword !== 'type' && accepts(schema, value) ? 'unknown-value' : 'wrong-type';
-      const variant = isVariantPath(path) || isStepPath(path) ? variantForm(path[0]!, value, shapes) : undefined;
+      const variant = variantForm(path, value, shapes);
       return report(code, node.span, mustBe(subject, schema, value), variant ?? nearestOf(schema, value) ?? wayOut(schema, node));
     }
     case 'minimum': case 'maximum': case 'exclusiveMinimum': case 'exclusiveMaximum':
@@ -103,8 +103,9 @@ function nearestOf(schema: Schema, value: unknown): string | undefined {
 }
 
 /** `adapter: lora` for `adapter: { type: lora }`. */
-function variantForm(section: string | number, value: unknown, { variants }: Shapes): string | undefined {
-  if (!isVariantSection(section) || typeof value !== 'string') return undefined;
+function variantForm(path: Violation['path'], value: unknown, { variants }: Shapes): string | undefined {
+  const section = variantSectionOf(path);
+  if (section === null || typeof value !== 'string') return undefined;
   const { discriminator, byName } = variants[section];
   return byName.has(value) ? `write { ${discriminator}: ${value} }` : undefined;
 }

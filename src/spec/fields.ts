@@ -1,6 +1,6 @@
 /** Walking the tree along the schema: which field of which section each node is. */
 import type { MapNode, Node } from './node.ts';
-import { isVariantSection, sections } from './schema.ts';
+import { BASE, isVariantSection, sections } from './schema.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { isRecord } from './shape.ts';
 import type { Schema } from './shape.ts';
@@ -42,15 +42,22 @@ export function fieldsBelow(node: Node | undefined, schema: Schema | undefined, 
   return Object.entries(schema.properties).flatMap(([key, field]) => fieldsBelow(node.entries.get(key)?.value, field, `${path}.${key}`));
 }
 
-/** Every written field of a cell's sections, in the schema's order. */
+/** The spec, and its `base` as a spec of its own that has the sections poisoning, adapter and train. */
+export function specsIn(root: MapNode): { readonly prefix: string; readonly root: MapNode }[] {
+  const base = root.entries.get(BASE)?.value;
+  return [{ prefix: '', root }, ...(base?.kind === 'map' ? [{ prefix: `${BASE}.`, root: base }] : [])];
+}
+
+/** Every written field of a cell's sections, in the schema's order; the base's after them. */
 export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
-  return sections.flatMap((section) => {
-    if (!isVariantSection(section)) return fieldsBelow(root.entries.get(section)?.value, shapes.section[section], section);
-    return variantsOf(root, section, shapes.variants[section]).flatMap(({ node, schema }) => [
-      ...fieldsBelow(node, schema, section),
-      ...(section === 'adapter' ? fieldsBelow(node?.entries.get('train')?.value, shapes.section.train, 'adapter.train') : []),
+  return specsIn(root).flatMap(({ prefix, root: spec }) => sections.flatMap((section) => {
+    const path = `${prefix}${section}`;
+    if (!isVariantSection(section)) return fieldsBelow(spec.entries.get(section)?.value, shapes.section[section], path);
+    return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
+      ...fieldsBelow(node, schema, path),
+      ...(section === 'adapter' ? fieldsBelow(node?.entries.get('train')?.value, shapes.section.train, `${path}.train`) : []),
     ]);
-  });
+  }));
 }
 
 /** The tree with some nodes replaced. */

@@ -5,7 +5,7 @@
 import type { Report } from './faults.ts';
 import { withEntries } from './node.ts';
 import type { Entry, ListNode, MapNode, Node, ScalarNode } from './node.ts';
-import { gridForms, isVariantSection, sections } from './schema.ts';
+import { BASE, gridForms, isVariantSection, sections } from './schema.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { isNumeric, isRecord, isScalar } from './shape.ts';
 import type { Schema } from './shape.ts';
@@ -16,14 +16,16 @@ import { didYouMean, nearest } from './suggest.ts';
 const MOST_VALUES = 100_000;
 
 /** A field whose form is at fault is reported and taken out, so that it is not reported again. */
-export function expandForms(root: MapNode, shapes: Shapes, report: Report): MapNode {
+export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   const changes: [string, Entry | undefined][] = [];
+  const base = root.entries.get(BASE);
+  if (base?.value.kind === 'map') changes.push([BASE, { key: base.key, value: expandForms(base.value, shapes, report, `${BASE}.`) }]);
   for (const section of sections) {
     const entry = root.entries.get(section);
     if (!entry) continue;
     const value = isVariantSection(section)
-      ? expandVariants(entry.value, section, shapes, report)
-      : expandField(entry.value, shapes.section[section], section, report);
+      ? expandVariants(entry.value, section, shapes, report, prefix)
+      : expandField(entry.value, shapes.section[section], `${prefix}${section}`, report);
     changes.push([section, value && { key: entry.key, value }]);
   }
   return withEntries(root, changes);
@@ -43,18 +45,18 @@ function expandField(node: Node, schema: Schema, name: string, report: Report): 
   return changes.length > 0 ? withEntries(node, changes) : node;
 }
 
-function expandVariants(node: Node, section: VariantSection, shapes: Shapes, report: Report): Node | undefined {
+function expandVariants(node: Node, section: VariantSection, shapes: Shapes, report: Report, prefix: string): Node | undefined {
   const shape = shapes.variants[section];
   const written = node.kind === 'list' ? node.items : [node];
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
     const steps = section === 'poisoning' ? variant.entries.get('steps') : undefined;
-    if (steps) return expandSteps(variant, steps, (step) => byPlugin(step, shape.discriminator).map((one) => expandOwn(one, shape, 'poisoning.steps', report)), report);
+    if (steps) return expandSteps(variant, steps, (step) => byPlugin(step, shape.discriminator).map((one) => expandOwn(one, shape, `${prefix}poisoning.steps`, report)), report);
     return byPlugin(variant, shape.discriminator).map((one): Node => {
-      const own = expandOwn(one, shape, section, report);
+      const own = expandOwn(one, shape, `${prefix}${section}`, report);
       const train = own.kind === 'map' && section === 'adapter' ? own.entries.get('train') : undefined;
       if (!train || own.kind !== 'map') return own;
-      const value = expandField(train.value, shapes.section.train, 'adapter.train', report);
+      const value = expandField(train.value, shapes.section.train, `${prefix}adapter.train`, report);
       return withEntries(own, [['train', value && { key: train.key, value }]]);
     });
   });

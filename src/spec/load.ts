@@ -11,7 +11,8 @@ import { explain } from './explain.ts';
 import { fill } from './expand.ts';
 import { gatherFaults } from './faults.ts';
 import type { Faults, Report } from './faults.ts';
-import { variantsOf } from './fields.ts';
+import { specsIn, variantsOf } from './fields.ts';
+import type { Variant } from './fields.ts';
 import { expandForms } from './forms.ts';
 import { interpolate } from './interpolate.ts';
 import { readLayers } from './layers.ts';
@@ -21,13 +22,13 @@ import { applyOverrides } from './overrides.ts';
 import { resolveModules, resolvePaths } from './paths.ts';
 import { patternFields, readOnly, readPattern, readPatterns, readTags } from './pattern.ts';
 import type { Pattern } from './pattern.ts';
-import { composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
-import type { Shapes } from './schema.ts';
+import { BASE, composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
+import type { Shapes, VariantSection } from './schema.ts';
 import { isSound } from './sound.ts';
 import { stepFields, written } from './steps.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
-import { countCells } from './variants.ts';
+import { countCells, inheritedAxes } from './variants.ts';
 
 /** Above this a grid is a slip: it could not be run, nor held in memory. */
 const MOST_CELLS = 1_000_000;
@@ -55,7 +56,7 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   const expanded = expandForms(interpolated, shapes, report);
   explainViolations(await violationsOf(expanded), expanded, shapes, fields, faults);
   const root = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
-  const known = [...patternFields(fields), ...stepFields(variantsOf(root, 'poisoning', shapes.variants.poisoning))];
+  const known = [...patternFields(fields), ...specsIn(root).flatMap(({ prefix, root: spec }) => stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map((path) => prefix + path))];
   const patterns = readAllPatterns(root, shapes, known, options, report);
   const commands = readCommands(root, shapes.root.properties!['commands']!, plugged, known.filter((path) => !NAMES_FILES.test(path)), report);
   checkDefaults(root, shapes, report);
@@ -95,7 +96,7 @@ function compiled(registry: SpecRegistry): Compiled {
   const shapes = shapesOf(registry);
   const validators = new Map<string, (value: unknown) => Violation[]>();
   const violationsOf = async (root: MapNode): Promise<Violation[]> => {
-    const used = new Set((['poisoning', 'adapter'] as const).flatMap((section) => variantsOf(root, section, shapes.variants[section]).flatMap(({ name }) => name.split(JOINT))));
+    const used = new Set(allVariants(root, shapes).flatMap(({ name }) => name.split(JOINT)));
     const schema = composeFrom(shapes, (plugin) => used.has(plugin)), value = toJson(root);
     if (isSound(schema, value)) return [];
     const { createValidator } = await import('./validate.ts');
@@ -122,11 +123,15 @@ function explainViolations(violations: readonly Violation[], root: MapNode, shap
   for (const violation of violations) explain(violation, root, context);
 }
 
+/** Of the cell's training and of its base's. */
+const allVariants = (root: MapNode, shapes: Shapes): (Variant & { readonly section: VariantSection })[] =>
+  specsIn(root).flatMap(({ root: spec }) => (['poisoning', 'adapter'] as const).flatMap((section) => variantsOf(spec, section, shapes.variants[section]).map((variant) => ({ ...variant, section }))));
+
 /** A plugin that is named is validation's to judge; one that is not must be there all the same. */
 function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
   for (const section of ['poisoning', 'adapter'] as const) {
     const shape = shapes.variants[section];
-    const isMissing = variantsOf(root, section, shape).some(({ node, schema }) => !schema && !child(node, shape.discriminator));
+    const isMissing = allVariants(root, shapes).some((variant) => variant.section === section && !variant.schema && !child(variant.node, shape.discriminator));
     if (isMissing) report('unknown-plugin', null, `there is no plugin "${shape.defaultName}", the default of "${section}"`);
   }
 }
@@ -141,11 +146,9 @@ interface Patterns {
 function readAllPatterns(root: MapNode, shapes: Shapes, known: readonly string[], options: LoadOptions, report: Report): Patterns {
   const tags = readTags(root, known, report);
   const whens = new Map<Node, Pattern>();
-  for (const section of ['poisoning', 'adapter'] as const) {
-    for (const { node } of variantsOf(root, section, shapes.variants[section])) {
-      const when = child(node, 'when'), pattern = when && readPattern(when, known, report);
-      if (when && pattern) whens.set(when, pattern);
-    }
+  for (const { node } of allVariants(root, shapes)) {
+    const when = child(node, 'when'), pattern = when && readPattern(when, known, report);
+    if (when && pattern) whens.set(when, pattern);
   }
   const whenOf = (variant: MapNode | undefined): Pattern | null => {
     const when = child(variant, 'when');
@@ -163,6 +166,9 @@ function expandExperiment(file: string, text: string, root: MapNode, shapes: Sha
   const name = String(plain('name'));
   const seeds = plain('seeds') as readonly number[], goals = plain('stages') as readonly string[];
   const start = root.entries.get('name')?.key ?? null;
+  for (const { path, span } of inheritedAxes(root, shapes)) {
+    report('inherited-axis', span, `"${path}" is an axis, and the base inherits it`, `each base is one training: give it a value of its own, as base.${path}`);
+  }
   const count = countCells(root, shapes) * seeds.length;
   if (count > MOST_CELLS) {
     report('grid-too-large', start, `the grid has ${count} cells, more than ${MOST_CELLS}`, 'shorten its axes');
@@ -181,10 +187,18 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties!)) {
     if (key === 'extends' || key === 'env') continue;
-    const value = isVariantSection(key)
-      ? variantsOf(root, key, shapes.variants[key]).map((variant) => written((fill(variant.node, variant.schema!, {}) ?? {}) as JsonObject))
-      : fill(child(root, key), schema);
+    const value = key === BASE ? resolvedBase(child(root, BASE), shapes) : isVariantSection(key) ? resolvedVariants(root, key, shapes) : fill(child(root, key), schema);
     if (value !== undefined) resolved[key] = value;
   }
   return resolved;
+}
+
+const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes): Json =>
+  variantsOf(spec, section, shapes.variants[section]).map((variant) => written((fill(variant.node, variant.schema!, {}) ?? {}) as JsonObject));
+
+/** Its `train` as it is written: what it leaves out comes from the spec's. */
+function resolvedBase(base: Node | undefined, shapes: Shapes): Json | undefined {
+  if (base?.kind !== 'map') return undefined;
+  const train = child(base, 'train');
+  return { poisoning: resolvedVariants(base, 'poisoning', shapes), adapter: resolvedVariants(base, 'adapter', shapes), ...(train === undefined ? {} : { train: toJson(train) }) };
 }

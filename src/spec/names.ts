@@ -6,10 +6,10 @@ import type { WrittenField } from './fields.ts';
 import { child } from './node.ts';
 import type { MapNode } from './node.ts';
 import { fieldOf } from './pattern.ts';
-import { sections } from './schema.ts';
+import { BASE, sections } from './schema.ts';
 import type { Shapes } from './schema.ts';
-import { plainSections, tuningsOf } from './variants.ts';
-import type { Choices } from './variants.ts';
+import { baseSpec, plainSections, tuningsOf } from './variants.ts';
+import type { Choices, PoisoningChoice, TuningChoice } from './variants.ts';
 
 export interface Names {
   axes(cell: Cell): JsonObject;
@@ -20,18 +20,15 @@ type Pairs = readonly (readonly [path: string, value: Json])[];
 
 export function namesOf(root: MapNode, shapes: Shapes, choices: Choices, seeds: readonly number[]): Names {
   const others = otherAxes(root, shapes);
-  const trainPaths = [...others.keys()].filter((path) => path.startsWith('train.')).map((path) => [path, path.split('.').slice(1)] as const);
-  const poisonings = variation(choices.poisoning.map(({ poisoning }) => poisoning), ({ attack }) => attack, (value) => flatten(value, 'poisoning'));
-  const tunings = variation(choices.tuning, ({ adapter }) => adapter.type, ({ adapter, train }) => {
-    const values = flatten(adapter, 'adapter');
-    for (const [path, steps] of trainPaths) {
-      const value = fieldOf(train, steps);
-      if (value !== undefined) values.set(path, value);
-    }
-    return values;
-  });
+  const own = trainingVariation(choices.poisoning, choices.tuning, others, '');
+  // The base's own training, named as the cell's is.
+  const spec = baseSpec(root), bases = choices.base.filter((choice) => choice !== null);
+  const baseAxes = new Map(spec === undefined ? [] : [...otherAxes(spec, shapes)].map(([path, count]) => [`${BASE}.${path}`, count]));
+  const base = trainingVariation(bases.map(({ poisoning }) => poisoning), bases.map(({ tuning }) => tuning), baseAxes, `${BASE}.`);
+  for (const [path, count] of baseAxes) others.set(path, count);
+  const varying = new Set([...own.varying, ...base.varying]);
   // Lists are named where they differ: those that all cells share are long and say nothing.
-  const isNamed = (path: string, value: Json): boolean => !Array.isArray(value) || poisonings.varying.has(path) || tunings.varying.has(path);
+  const isNamed = (path: string, value: Json): boolean => !Array.isArray(value) || varying.has(path);
 
   const known = new WeakMap<JsonObject, Pairs>();
   const ownPairs = (value: JsonObject, section: string): Pairs => {
@@ -44,6 +41,9 @@ export function namesOf(root: MapNode, shapes: Shapes, choices: Choices, seeds: 
     const named: { [path: string]: Json } = {};
     for (const [path, value] of ownPairs(cell.poisoning, 'poisoning')) named[path] = value;
     for (const [path, value] of ownPairs(cell.adapter, 'adapter')) named[path] = value;
+    for (const section of ['poisoning', 'adapter'] as const) {
+      if (cell.base) for (const [path, value] of ownPairs(cell.base[section], `${BASE}.${section}`)) named[path] = value;
+    }
     for (const [path, steps] of otherPaths) {
       const value = fieldOf(cell, steps);
       if (value !== undefined) named[path] = value;
@@ -51,18 +51,46 @@ export function namesOf(root: MapNode, shapes: Shapes, choices: Choices, seeds: 
     return named;
   };
 
-  const isVarying = (path: string): boolean => path.startsWith('train.') ? tunings.varying.has(path) : others.get(path)! > 1;
-  const paths = [
-    ...(poisonings.plugins.size > 1 ? ['poisoning.attack'] : []), ...poisonings.varying,
-    ...(tunings.plugins.size > 1 ? ['adapter.type'] : []), ...[...tunings.varying].filter((path) => path.startsWith('adapter.')),
-    ...[...others.keys()].filter(isVarying), ...(seeds.length > 1 ? ['seed'] : []),
-  ];
-  const parts = shorten(paths);
+  const isVarying = (path: string): boolean => /^(base\.)?train\./.test(path) ? varying.has(path) : others.get(path)! > 1;
+  const paths = [...own.paths, ...base.paths, ...[...others.keys()].filter(isVarying), ...(seeds.length > 1 ? ['seed'] : [])];
+  const isBases = (path: string): boolean => path.startsWith(`${BASE}.`);
+  const parts = [
+    ...shorten(paths.filter((path) => !isBases(path))),
+    ...shorten(paths.filter(isBases).map((path) => path.slice(BASE.length + 1))).map(({ steps, short }) => ({ steps: [BASE, ...steps], short: `${BASE}.${short}` })),
+  ].sort((a, b) => paths.indexOf(a.steps.join('.')) - paths.indexOf(b.steps.join('.')));
   const label = (cell: Cell): string => parts.flatMap(({ steps, short }) => {
     const value = fieldOf(cell, steps);
     return value === undefined ? [] : [`${short}=${inLabel(value)}`];
   }).join(' ') || `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`; // nothing varies, or only what this cell lacks
   return { axes, label };
+}
+
+interface TrainingVariation {
+  /** As Variation has it. */
+  readonly varying: ReadonlySet<string>;
+  /** What tells the choices apart, but for fields of `train`. */
+  readonly paths: readonly string[];
+}
+
+/** Of a training's poisonings and adapters. @param axes with the fields of `train` that differ */
+function trainingVariation(poisoning: readonly PoisoningChoice[], tuning: readonly TuningChoice[], axes: ReadonlyMap<string, number>, prefix: string): TrainingVariation {
+  const trainPaths = [...axes.keys()].filter((path) => path.startsWith(`${prefix}train.`)).map((path) => [path, path.slice(prefix.length).split('.').slice(1)] as const);
+  const poisonings = variation(poisoning.map((choice) => choice.poisoning), ({ attack }) => attack, (value) => flatten(value, `${prefix}poisoning`));
+  const tunings = variation(tuning, ({ adapter }) => adapter.type, ({ adapter, train }) => {
+    const values = flatten(adapter, `${prefix}adapter`);
+    for (const [path, steps] of trainPaths) {
+      const value = fieldOf(train, steps);
+      if (value !== undefined) values.set(path, value);
+    }
+    return values;
+  });
+  return {
+    varying: new Set([...poisonings.varying, ...tunings.varying]),
+    paths: [
+      ...(poisonings.plugins.size > 1 ? [`${prefix}poisoning.attack`] : []), ...poisonings.varying,
+      ...(tunings.plugins.size > 1 ? [`${prefix}adapter.type`] : []), ...[...tunings.varying].filter((path) => path.startsWith(`${prefix}adapter.`)),
+    ],
+  };
 }
 
 /** Scalars and lists by full path; `init: {variance: 1}` is `adapter.init.variance`. */
@@ -76,7 +104,7 @@ function flatten(value: JsonObject, prefix: string, into = new Map<string, Json>
 }
 
 /** Fields outside `poisoning` and `adapter` that are axes, or that an adapter overrides, with how many values they are given. */
-function otherAxes(root: MapNode, shapes: Shapes): ReadonlyMap<string, number> {
+function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
   const found = new Map<string, number>();
   const add = ({ path, node, schema }: WrittenField): void => {
     if (isAxis(node, schema)) found.set(path, Math.max(found.get(path) ?? 0, node.items.length));

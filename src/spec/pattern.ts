@@ -5,7 +5,7 @@ import type { Report } from './faults.ts';
 import { createSource } from './node.ts';
 import type { MapNode, Node, Scalar, Span } from './node.ts';
 import { parseYaml } from './parse.ts';
-import { sections } from './schema.ts';
+import { BASE, ownFirst, sections } from './schema.ts';
 import { didYouMean, either, nearest } from './suggest.ts';
 
 export interface Pattern {
@@ -17,7 +17,8 @@ type Test = (value: Json) => boolean;
 
 /** The fields that a pattern may name: those of a cell, and its seed. */
 export function patternFields(fields: ReadonlyMap<string, unknown>): readonly string[] {
-  return [...fields.keys()].filter((path) => (sections as readonly string[]).includes(path.split('.')[0]!)).concat('seed');
+  const named: readonly string[] = [...sections, BASE];
+  return [...fields.keys()].filter((path) => named.includes(path.split('.')[0]!)).concat('seed');
 }
 
 /** A pattern of the spec. Undefined, and reported, where it names no field; what has the wrong type is validation's to report. */
@@ -71,7 +72,7 @@ function testOf(node: Node): Test {
 }
 
 function suggestion(path: string, known: readonly string[]): string | undefined {
-  const ends = known.filter((field) => field.endsWith(`.${path}`));
+  const ends = ownFirst(known.filter((field) => field.endsWith(`.${path}`)));
   if (ends.length > 0) return `did you mean ${either(ends.map((field) => `"${field}"`))}?`;
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1)!, field]));
   const close = nearest(path, known) ?? nearest(path, byEnd.keys());
@@ -96,7 +97,7 @@ export function readOnly(argument: string, tags: ReadonlyMap<string, Pattern | u
     return undefined;
   }
   const name = argument.slice(0, cut).trim();
-  const ends = known.filter((field) => field.endsWith(`.${name}`));
+  const ends = ownFirst(known.filter((field) => field.endsWith(`.${name}`)));
   const path = known.includes(name) ? name : shortNames[name] ?? (ends.length === 1 ? ends[0] : undefined);
   if (path === undefined) {
     report('unknown-key', span(0, cut), ends.length > 1 ? `"${name}" could be several fields` : `there is no field "${name}" to match`, suggestion(name, known));

@@ -60,6 +60,7 @@ export interface Cell {
   };
   model: ModelSpec;
   data: DataSpec;
+  base?: BaseSpec;
   poisoning?: PoisoningSpec;
   adapter?: AdapterSpec;
   head?: HeadSpec;
@@ -240,6 +241,14 @@ export interface ColumnsSpec {
   label?: string | number;
 }
 /**
+ * A training before the cell's own, on the same model, data and seed: the cell's training starts from its model, the adapter merged into the weights, the head kept. Where `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. Left out: training starts from the checkpoint.
+ */
+export interface BaseSpec {
+  poisoning?: PoisoningSpec;
+  adapter?: AdapterSpec;
+  train?: TrainSpec;
+}
+/**
  * The attack on the training rows. A list is a list of variants, united in the grid. Each attack brings its own parameters.
  */
 export interface PoisoningSpec {
@@ -275,29 +284,6 @@ export interface AdapterSpec {
    */
   train?: {};
   [k: string]: unknown;
-}
-/**
- * What turns hidden states into a logit for each class.
- */
-export interface HeadSpec {
-  /**
-   * `classifier`: a linear layer of the task's own over the pooled [CLS]. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask.
-   */
-  type?: "classifier" | "cloze";
-  /**
-   * A cloze prompt with {text}, {mask} and, for pairs, {text_pair}. Each part is tokenised by itself; rows longer than `max_length` are cut in their texts, never in the template.
-   */
-  template?: string;
-  /**
-   * A cloze head's word for each class, by class name: {"0": terrible, "1": great}. Each word must be one token.
-   */
-  verbalizer?: {
-    [k: string]: string;
-  };
-  /**
-   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Left out: weights drawn from N(0, initializer_range²), bias zero. A cloze head is the checkpoint's own.
-   */
-  init_from?: string;
 }
 /**
  * Fine-tuning.
@@ -412,6 +398,29 @@ export interface TrainSpec {
    * Write loss, learning rate and curves as a TensorBoard event file, `tensorboard/events.out.tfevents`.
    */
   tensorboard?: boolean;
+}
+/**
+ * What turns hidden states into a logit for each class.
+ */
+export interface HeadSpec {
+  /**
+   * `classifier`: a linear layer of the task's own over the pooled [CLS]. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask.
+   */
+  type?: "classifier" | "cloze";
+  /**
+   * A cloze prompt with {text}, {mask} and, for pairs, {text_pair}. Each part is tokenised by itself; rows longer than `max_length` are cut in their texts, never in the template.
+   */
+  template?: string;
+  /**
+   * A cloze head's word for each class, by class name: {"0": terrible, "1": great}. Each word must be one token.
+   */
+  verbalizer?: {
+    [k: string]: string;
+  };
+  /**
+   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Left out: weights drawn from N(0, initializer_range²), bias zero. A cloze head is the checkpoint's own.
+   */
+  init_from?: string;
 }
 /**
  * Evaluation on the validation rows.

@@ -1,23 +1,34 @@
 /** From a cell's field back to the text. */
 import type { Cell } from '../api.ts';
 import { isAxis } from './expand.ts';
-import { child, descend } from './node.ts';
+import { child, descend, withEntries } from './node.ts';
 import type { MapNode, Node, Path, Span } from './node.ts';
 import { fieldOf } from './pattern.ts';
-import { isVariantSection } from './schema.ts';
+import { BASE, isVariantSection } from './schema.ts';
 import type { Shapes } from './schema.ts';
 import { isRecord } from './shape.ts';
 import type { Schema } from './shape.ts';
 import { shapeOf } from './steps.ts';
-import type { PoisoningChoice, TuningChoice } from './variants.ts';
+import type { BaseChoice, PoisoningChoice, TuningChoice } from './variants.ts';
+
+/** Which variants a cell was made of. */
+export interface Chosen {
+  readonly base: BaseChoice | null;
+  readonly poisoning: PoisoningChoice;
+  readonly tuning: TuningChoice;
+}
 
 /** Where the fields of cells were written. */
 export class Places {
   constructor(private readonly root: MapNode, private readonly shapes: Shapes) {}
 
-  of(path: Path, cell: Cell, poisoning: PoisoningChoice, tuning: TuningChoice): Span {
+  of(path: Path, cell: Cell, { base, poisoning, tuning }: Chosen): Span {
     const [head, ...rest] = path;
     const entry = this.root.entries.get(String(head === 'seed' ? 'seeds' : head));
+    // The base is a spec of its own, with the cell's fields where the base has them.
+    if (head === BASE && base !== null && cell.base !== undefined && rest.length > 0 && entry?.value.kind === 'map') {
+      return new Places(withEntries(entry.value, [['name', entry]]), this.shapes).of(rest, { ...cell, ...cell.base }, { ...base, base: null });
+    }
     switch (head) {
       case 'seed': return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
       case 'poisoning': return this.field(poisoning.node, rest, path, cell, entry?.key);

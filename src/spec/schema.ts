@@ -32,13 +32,25 @@ export interface VariantShape {
 
 export const isVariantSection = (name: string | number | undefined): name is VariantSection => name === 'poisoning' || name === 'adapter';
 
-/** Whether a path leads to a variant itself, not to one of its fields. */
-export const isVariantPath = (path: readonly (string | number)[]): boolean =>
-  isVariantSection(path[0]) && path.slice(1).every((step) => typeof step === 'number');
+/** The section that holds the poisoning, adapter and train of the training that the cell's own starts from: a spec within the spec. */
+export const BASE = 'base';
+
+/** Of fields that a word may mean, the cell's own before its base's: whoever means those says so. */
+export function ownFirst(paths: readonly string[]): readonly string[] {
+  const own = paths.filter((path) => !path.startsWith(`${BASE}.`));
+  return own.length > 0 ? own : paths;
+}
+
+/** The section whose variant, or step of one, a path leads to: that itself and not one of its fields; null else. */
+export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
+  if (isStepPath(path)) return 'poisoning';
+  const [head, ...rest] = path[0] === BASE ? path.slice(1) : path;
+  return isVariantSection(head) && rest.every((step) => typeof step === 'number') ? head : null;
+}
 
 /** Whether a path leads to a step of a variant: `poisoning.0.steps.1`. */
 export const isStepPath = (path: readonly (string | number)[]): boolean =>
-  path.at(-2) === 'steps' && typeof path.at(-1) === 'number' && path[0] === 'poisoning' && isVariantPath(path.slice(0, -2));
+  path.at(-2) === 'steps' && typeof path.at(-1) === 'number' && variantSectionOf(path.slice(0, -2)) === 'poisoning';
 
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
@@ -100,9 +112,13 @@ export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> 
     if (path.length > 0 && !isRecord(schema)) fields.set(path.join('.'), fields.get(path.join('.')) ?? schema.default);
     if (isRecord(schema)) for (const [key, field] of Object.entries(schema.properties)) visit(field, [...path, key]);
   };
-  for (const [key, field] of Object.entries(shapes.root.properties!)) {
+  const section = (key: string, field: Schema, path: readonly string[]): void => {
     const variants = isVariantSection(key) ? [...shapes.variants[key].byName.values()] : [field];
-    for (const schema of variants) visit(schema, [key]);
+    for (const schema of variants) visit(schema, path);
+  };
+  for (const [key, field] of Object.entries(shapes.root.properties!)) {
+    if (key === BASE) for (const [own, below] of Object.entries(field.properties!)) section(own, below, [key, own]);
+    else section(key, field, [key]);
   }
   return fields;
 }
@@ -194,6 +210,13 @@ export function composeFrom({ root, section, variants }: Shapes, isUsed: (plugin
     tags: { ...root.properties!.tags!, additionalProperties: reference('pattern') },
     data: { ...lift({ ...section.data, properties: otherData }), properties: { train: reference('split'), validation: reference('split'), ...lift({ properties: otherData }).properties } },
     poisoning: variantForms('poisoning'), adapter: variantForms('adapter'), train: reference('train'),
+    base: {
+      ...root.properties!.base!, properties: {
+        poisoning: { ...variantForms('poisoning'), description: 'The attack on the training rows of the base, as `poisoning` has it.' },
+        adapter: { ...variantForms('adapter'), description: 'What the base trains, as `adapter` has it. Left out: full fine-tuning, so that cells of all adapters start from the same base.' },
+        train: described('train', 'What of `train` is otherwise for the base. A field of `train` that is an axis must have a value of its own here.'),
+      },
+    },
   };
   const isSection = (key: string): boolean => (sections as readonly string[]).includes(key);
   const properties = Object.fromEntries(Object.entries(root.properties!).map(([key, field]) => [key, composed[key] ?? (isSection(key) ? lift(field) : field)]));

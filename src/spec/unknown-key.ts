@@ -2,7 +2,7 @@
 import type { ExplainContext } from './explain.ts';
 import { child, fieldName } from './node.ts';
 import type { Node, Path } from './node.ts';
-import { isStepPath, isVariantPath, isVariantSection } from './schema.ts';
+import { isStepPath, isVariantSection, ownFirst, variantSectionOf } from './schema.ts';
 import type { VariantSection } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, either, nearest } from './suggest.ts';
@@ -20,7 +20,7 @@ const MOST_LISTED = 20;
 
 export function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: ExplainContext): void {
   const at = map.kind === 'map' ? map.entries.get(key)?.key ?? map.span : map.span;
-  const variant = (isVariantPath(path) || isStepPath(path)) && isVariantSection(path[0]) ? path[0] : null;
+  const variant = variantSectionOf(path);
   const parent = fieldName(path);
   const siblings = Object.keys(schema.properties ?? {});
   if (variant === 'poisoning' && child(map, 'steps') && !isStepPath(path)) return context.report('unknown-key', at, `"${key}" can't stand beside "steps"`, 'an attack\'s parameters belong to its step');
@@ -44,7 +44,7 @@ function placesOf(key: string, parent: string, { fields, shapes }: ExplainContex
   for (const name of Object.keys(shapes.root.properties ?? {})) add(name);
   ends.delete(parent === '' ? key : `${parent}.${key}`);
   const below = [...ends].filter((path) => parent !== '' && path.startsWith(`${parent}.`));
-  return (below.length > 0 ? below : [...ends]).slice(0, 4);
+  return (below.length > 0 ? below : ownFirst([...ends])).slice(0, 4);
 }
 
 function explainUnknownParameter(section: VariantSection, { path, key, map }: UnknownKey, at: Parameters<ExplainContext['report']>[1], siblings: readonly string[], context: ExplainContext): void {

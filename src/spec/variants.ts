@@ -1,13 +1,13 @@
 /** What a grid chooses from: the values of each section, and for the two sections with variants, where each came from. */
 import type { Json, JsonObject } from '../api.ts';
-import { countExpanded, expand } from './expand.ts';
+import { countExpanded, expand, isAxis } from './expand.ts';
 import type { Variant } from './fields.ts';
-import { variantsOf } from './fields.ts';
+import { fieldsBelow, variantsOf } from './fields.ts';
 import { merge } from './merge.ts';
-import { child } from './node.ts';
+import { child, withEntries } from './node.ts';
 import type { MapNode, Node } from './node.ts';
 import type { Pattern } from './pattern.ts';
-import { isVariantSection, sections } from './schema.ts';
+import { BASE, isVariantSection, sections } from './schema.ts';
 import type { Section, Shapes } from './schema.ts';
 
 /** A value of `poisoning`; the variant's `when`, null if it has none. Of two variants that make the same value, either may let it in. */
@@ -29,7 +29,16 @@ export interface TuningChoice {
 export type PlainSection = Exclude<Section, 'poisoning' | 'adapter' | 'train'>;
 export const plainSections = sections.filter((section): section is PlainSection => !isVariantSection(section) && section !== 'train');
 
+/** A value of `base`, of a poisoning and a tuning of its own. */
+export interface BaseChoice {
+  readonly base: { readonly poisoning: JsonObject; readonly adapter: JsonObject; readonly train: JsonObject };
+  readonly poisoning: PoisoningChoice;
+  readonly tuning: TuningChoice;
+}
+
 export interface Choices {
+  /** Null alone where the spec has no base. */
+  readonly base: readonly (BaseChoice | null)[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
@@ -49,6 +58,23 @@ export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
   });
 }
 
+/** What `base` stands for as a spec of its own: `train` is the spec's under what the base says of it. Undefined without a base. */
+export function baseSpec(root: MapNode): MapNode | undefined {
+  const base = root.entries.get(BASE)?.value, train = root.entries.get('train');
+  if (base?.kind !== 'map' || train?.value.kind !== 'map') return base?.kind === 'map' ? base : undefined;
+  const own = base.entries.get('train');
+  return withEntries(base, [['train', own?.value.kind === 'map' ? { key: own.key, value: merge(train.value, own.value, 'train') } : train]]);
+}
+
+/** Fields of `train` that are axes and hold for the base too: which of their values a base had would go by the cell's. */
+export function inheritedAxes(root: MapNode, shapes: Shapes): { readonly path: string; readonly span: Node['span'] }[] {
+  const base = baseSpec(root), schema = shapes.section.train;
+  if (base === undefined) return [];
+  const axes = new Set(fieldsBelow(root.entries.get('train')?.value, schema, 'train').filter((field) => isAxis(field.node, field.schema)).map(({ node }) => node));
+  const found = tuningsOf(base, shapes).flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train')).filter(({ node }) => axes.has(node));
+  return [...new Map(found.map(({ path, node }) => [path, { path, span: node.span }])).values()];
+}
+
 const withoutSpecials = (node: MapNode | undefined): MapNode | undefined =>
   node && { ...node, entries: new Map([...node.entries].filter(([key]) => key !== 'train' && key !== 'when')) };
 
@@ -60,14 +86,33 @@ const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => 
 /** How many cells there would be at one seed, before any is left out. */
 export function countCells(root: MapNode, shapes: Shapes): number {
   const plain = plainSections.reduce((count, section) => count * countExpanded(root.entries.get(section)?.value, shapes.section[section]), 1);
+  const base = baseSpec(root);
+  return plain * countTrainings(root, shapes) * (base === undefined ? 1 : countTrainings(base, shapes));
+}
+
+function countTrainings(root: MapNode, shapes: Shapes): number {
   const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).reduce((sum, variant) => sum + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}), 0);
   const tuning = tuningsOf(root, shapes).reduce((sum, variant) => sum
     + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}) * countExpanded(variant.trainNode, shapes.section.train), 0);
-  return plain * poisoning * tuning;
+  return poisoning * tuning;
 }
 
+type WhenOf = (variant: MapNode | undefined) => Pattern | null;
+
 /** @param whenOf the pattern that a variant's `when` makes. */
-export function choicesOf(root: MapNode, shapes: Shapes, whenOf: (variant: MapNode | undefined) => Pattern | null): Choices {
+export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
+  const plain = (section: PlainSection): JsonObject[] => objects(expand(root.entries.get(section)?.value, shapes.section[section]));
+  const base = baseSpec(root);
+  return {
+    base: base === undefined ? [null] : basesOf(trainingsOf(base, shapes, whenOf)), ...trainingsOf(root, shapes, whenOf),
+    plain: { model: plain('model'), data: plain('data'), head: plain('head'), evaluate: plain('evaluate'), ntk: plain('ntk'), fisher: plain('fisher'), theory: plain('theory') },
+  };
+}
+
+const basesOf = ({ poisoning: poisonings, tuning: tunings }: Pick<Choices, 'poisoning' | 'tuning'>): BaseChoice[] => poisonings.flatMap((poisoning) => tunings.map((tuning) =>
+  ({ base: { poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train }, poisoning, tuning })));
+
+function trainingsOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Pick<Choices, 'poisoning' | 'tuning'> {
   const intern = interning();
   const poisoning = unique<PoisoningChoice>((add) => {
     for (const variant of variantsOf(root, 'poisoning', shapes.variants.poisoning)) {
@@ -84,11 +129,7 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: (variant: MapNo
       }
     }
   });
-  const plain = (section: PlainSection): JsonObject[] => objects(expand(root.entries.get(section)?.value, shapes.section[section]));
-  return {
-    poisoning, tuning,
-    plain: { model: plain('model'), data: plain('data'), head: plain('head'), evaluate: plain('evaluate'), ntk: plain('ntk'), fisher: plain('fisher'), theory: plain('theory') },
-  };
+  return { poisoning, tuning };
 }
 
 /** Every value of the plugin's own parameters, with its name. */

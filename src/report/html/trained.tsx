@@ -30,7 +30,7 @@ export function Divergence({ conditions }: { readonly conditions: readonly Condi
   return (
     <>
       <h3>How far poisoned data carry the weights</h3>
-      <p>M compares each poisoned run with its clean twin of the same seed, start and order, on effective weights, ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), for LoRA and full alike, as a mean over the kept steps and the last; the head, which every adapter trains in full, stands apart. M′ is the kernel at the start between poisoned rows and their originals. It is blind to attacks on labels alone: there both texts are the same.</p>
+      <p>M compares each poisoned run with its clean twin of the same seed, start and order, on effective weights, ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), for LoRA and full alike, as a mean over the kept steps and the last; the head, which every adapter trains in full, stands apart. Where a base is poisoned, 0 is where the base’s training starts. M′ is the kernel at the start between poisoned rows and their originals. It is blind to attacks on labels alone: there both texts are the same.</p>
       <Table label="Divergence" rows={rows} starts={newBlock(rows)} caption={CAPTION} columns={[
         ...names, number('M, largest entry', of('total.largest')), number('M, L2', of('total.l2')), number('M, relative to ‖ΔW clean‖', of('total.relative')),
         number('head, L2', of('head.l2')), number('head, relative', of('head.relative')), number('M′', between('raw')), number('M′ as a cosine', between('cosine')),

@@ -21,6 +21,8 @@ export interface PeftFactors {
 }
 
 export interface PeftAdapter {
+  /** What the adapter belongs to, by name: null where whoever opens it says so. */
+  readonly base?: string | null;
   /** Of the layers that differ in nothing; each layer's own stand with its factors. */
   readonly rank: number;
   readonly alpha: number;
@@ -194,7 +196,7 @@ export async function writePeft(dir: string, adapter: PeftAdapter, architecture:
   }
   const whole = [...new Set([...adapter.saved.keys()].map((name) => architecture.externalName(name).replace(/\.[^.]+$/, '')))];
   const config = {
-    peft_type: 'LORA', task_type: whole.length > 0 ? 'SEQ_CLS' : null, base_model_name_or_path: null, inference_mode: true,
+    peft_type: 'LORA', task_type: whole.length > 0 ? 'SEQ_CLS' : null, base_model_name_or_path: adapter.base ?? null, inference_mode: true,
     r: adapter.rank, lora_alpha: adapter.alpha, use_rslora: adapter.rslora, lora_dropout: adapter.dropout, bias: adapter.bias,
     rank_pattern: rankPattern, alpha_pattern: alphaPattern, fan_in_fan_out: false, init_lora_weights: true,
     target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),

@@ -19,6 +19,8 @@ export interface SaveContext {
   /** The folder of the base checkpoint. */
   readonly modelDir: string;
   readonly classes: readonly string[];
+  /** The base's name where it is not the checkpoint that the spec names: by its content. */
+  readonly base?: string;
   /** Every parameter of the model and of the adapter. */
   readonly read: (name: string) => Promise<HostTensor>;
   readonly parameters: readonly ParameterSpec[];

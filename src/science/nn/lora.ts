@@ -47,7 +47,7 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
     },
     factors: (layer) => factors.get(layer) ?? null,
     packable: plan.dropout === 0 && plan.bias === 'none' && !plan.freezeA,
-    save: async (outDir, { architecture, read, parameters }) => {
+    save: async (outDir, { architecture, read, parameters, base = null }) => {
       const layers = new Map<string, PeftFactors>();
       for (const { name } of adapted) layers.set(name, { A: await read(nameA(name)), B: await read(nameB(name)), alpha: plan.layers.get(name)!.alpha });
       const saved = new Map<string, HostTensor>(), trainedBiases = new Map<string, HostTensor>();
@@ -56,7 +56,7 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
         else if (biases(name)) trainedBiases.set(name, await read(name));
       }
       const { rank, alpha, rslora, dropout, bias } = plan;
-      await writePeft(join(outDir, 'adapter'), { rank, alpha, rslora, dropout, bias, layers, saved, biases: trainedBiases }, architecture);
+      await writePeft(join(outDir, 'adapter'), { base, rank, alpha, rslora, dropout, bias, layers, saved, biases: trainedBiases }, architecture);
     },
   };
 }

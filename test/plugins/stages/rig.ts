@@ -79,7 +79,7 @@ export function contextOf(definition: Pick<StageDefinition, 'params' | 'uses'>, 
   const logged: string[] = [];
   return {
     logged, params: definition.params, backend: 'cpu', signal: new AbortController().signal, progress: () => undefined, log: (message) => { logged.push(message); },
-    inputs: Object.fromEntries(Object.entries(given.inputs ?? {}).map(([name, dir]) => [name, { dir, digest: `sha256:${name}` as Digest }])),
+    inputs: Object.fromEntries(Object.entries(given.inputs ?? {}).map(([name, dir]) => [name, { dir, digest: `sha256:${dir}` as Digest }])),
     assets: { model: modelAsset, ...given.assets },
     plugin: <D>(kind: string, name: string): D => {
       if (!(definition.uses ?? []).some((use) => use.kind === kind && use.name === name)) throw new Error(`${kind} ${name} is not declared`);

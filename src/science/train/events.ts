@@ -1,0 +1,13 @@
+/** A training's history and curves as TensorBoard shows them. */
+import type { ScalarEvent } from '../io/tfevents.ts';
+import type { Journal } from './journal.ts';
+import type { CurvePoint } from './watch.ts';
+
+/** Two groups of tags: one for the training, one for the looks at it. */
+export function scalarEvents({ history, times }: Journal, curves: readonly CurvePoint[]): ScalarEvent[] {
+  const at = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
+  return [
+    ...history.flatMap(({ step, loss, learning_rate: rate }) => [{ tag: 'train/loss', value: loss }, { tag: 'train/learning_rate', value: rate }].map((event) => ({ ...event, step, time: at(step) }))),
+    ...curves.flatMap(({ step, ...values }) => Object.entries(values).map(([name, value]) => ({ tag: `evaluate/${name}`, step, value, time: at(step) }))),
+  ];
+}

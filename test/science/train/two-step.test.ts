@@ -1,0 +1,86 @@
+/** A training that starts from another's merged model, against PyTorch + PEFT: test/golden/two_step.py. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { writeCheckpoint } from '../../../src/science/io/checkpoint.ts';
+import { bert } from '../../../src/science/nn/bert.ts';
+import { full } from '../../../src/science/nn/full.ts';
+import { readConfig, readHead } from '../../../src/science/nn/head.ts';
+import { lora } from '../../../src/science/nn/lora.ts';
+import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { train, type LabelledRow, type TrainSettings } from '../../../src/science/train/loop.ts';
+import { saveTrained } from '../../../src/science/train/save.ts';
+import { mergedParameters } from '../../../src/science/weights/merge.ts';
+import { tolerance } from '../../tolerances.ts';
+import { backends, useBackend } from '../backend.ts';
+import { adapterFolder, checkpoint, classes, farthest, golden, logitsOf, openTiny, rows, shape } from '../tiny-bert.ts';
+
+type Kind = 'full' | 'lora';
+interface Settings { readonly lr: number; readonly weight_decay: number }
+interface Golden {
+  readonly steps: number;
+  readonly batch_size: number;
+  readonly settings: { readonly base: Settings; readonly own: Settings };
+  readonly runs: Readonly<Record<string, { readonly base: readonly number[]; readonly own: readonly number[]; readonly logits: readonly number[][] }>>;
+}
+const reference = JSON.parse(await readFile(`${golden}two-step.json`, 'utf8')) as Golden;
+const labels = ['a', 'b', 'c'];
+const folder = mkdtempSync(join(tmpdir(), 'two-step-'));
+test.after(() => rmSync(folder, { recursive: true }));
+
+/** Trains, saves, and gives the losses. */
+async function trained(network: Network, some: readonly LabelledRow[], { lr, weight_decay: weightDecay }: Settings, dir: string): Promise<number[]> {
+  const settings: TrainSettings = {
+    steps: reference.steps, batchSize: reference.batch_size, optimizer: 'adamw', schedule: 'constant', warmup: 0, learningRate: lr, weightDecay,
+    beta1: 0.9, beta2: 0.999, epsilon: 1e-8, shuffle: false, dropout: 0, seed: 1,
+  };
+  const losses: number[] = [];
+  const weights = await train(network, some, settings, { onStep: ({ loss }) => { losses.push(loss); } });
+  await saveTrained(network, weights, dir, checkpoint, labels);
+  weights.forEach((tensor) => tensor.dispose());
+  network.dispose();
+  return losses;
+}
+
+/** What a training left, nothing of it trainable. */
+async function reopened(kind: Kind, dir: string, base: string): Promise<Network> {
+  if (kind === 'full') return openNetwork({ architecture: bert, model: { path: join(dir, 'model'), digest: null }, classes, seed: 1, evaluation: true, adapter: await full.create({}, shape) });
+  const adapter = join(dir, 'adapter');
+  return openNetwork({
+    architecture: bert, model: { path: base, digest: null }, classes, seed: 1, evaluation: true, adapter: await lora.create({}, { ...shape, initFrom: adapter }),
+    head: await readHead(adapter, { architecture: bert, config: bert.parseConfig(await readConfig(base), classes), classes }),
+  });
+}
+
+for (const backend of backends) {
+  for (const [name, run] of Object.entries(reference.runs)) {
+    test(`${name}: the loss of each step of both trainings, and the logits after them, are PyTorch's (${backend})`, async () => {
+      await useBackend(backend);
+      const [first, second] = name.split('-') as [Kind, Kind];
+      const place = (step: string): string => join(folder, backend, name, step);
+      const flipped = rows.map((row) => ({ ...row, label: (row.label + 1) % classes }));
+      const base = await trained(await openTiny(first), flipped, reference.settings.base, place('base'));
+      assert.ok(farthest(base, run.base) < tolerance.loss, 'base');
+
+      const network = await reopened(first, place('base'), checkpoint);
+      const tensors = new Map([...await mergedParameters(network)].map(([parameter, tensor]) => [bert.externalName(parameter), tensor]));
+      await writeCheckpoint(place('merged'), checkpoint, labels, bert.transformersName, tensors);
+      network.dispose();
+
+      // The head is the base's, whatever folder A and B start from.
+      const own = await openNetwork({
+        architecture: bert, model: { path: place('merged'), digest: null }, classes, seed: 1,
+        adapter: second === 'full' ? await full.create({}, shape) : await lora.create({}, { ...shape, initFrom: adapterFolder }),
+      });
+      assert.ok(farthest(await trained(own, rows, reference.settings.own, place('own')), run.own) < tolerance.loss, 'own');
+      const end = await reopened(second, place('own'), place('merged'));
+      assert.ok(farthest(logitsOf(end, rows), run.logits.flat()) < tolerance.loss, 'logits');
+      end.dispose();
+    });
+  }
+}
+
+test.run();
