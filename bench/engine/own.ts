@@ -1,7 +1,8 @@
 /** The grid as a dosimeter spec: four stages of its own kinds, from plugins outside the repository. */
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setAside } from './aside.ts';
 import { output } from './clock.ts';
 import type { Command } from './clock.ts';
 import type { Tool } from './tool.ts';
@@ -36,7 +37,7 @@ export const own: Tool = {
   },
   run: (dir) => dosimeter(dir, 'run', 'grid.yaml', '--jobs', '2'),
   change(dir, cells, turn) { writeSpec(dir, cells, 0.6 + turn / 1000); },
-  clean(dir) { rmSync(join(dir, '.dosimeter'), { recursive: true, force: true }); },
+  clean: (dir) => setAside(dir, ['.dosimeter']),
   report(dir) {
     const { command, args } = dosimeter(dir, 'plan', 'grid.yaml', '--json');
     const { stages: planned } = JSON.parse(output(command, args, dir) ?? '{}') as { stages: { kind: string; outputs: string | null }[] };

@@ -1,6 +1,7 @@
 /** The peers' grids: a cell is a file `cells/N.txt`, a stage copies its input, the report joins the last copies. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setAside } from './aside.ts';
 import { output } from './clock.ts';
 import type { Tool } from './tool.ts';
 
@@ -22,7 +23,7 @@ interface Description {
 
 function fileTool({ name, version, files, run, prepare, memory }: Description): Tool {
   const clean = (dir: string): void => {
-    for (const part of [...STAGES, 'report.txt', ...memory]) rmSync(join(dir, part), { recursive: true, force: true });
+    setAside(dir, [...STAGES, 'report.txt', ...memory]);
     for (const stage of STAGES) mkdirSync(join(dir, stage), { recursive: true });
     prepare?.(dir);
   };
@@ -60,9 +61,9 @@ export const ninja = fileTool({
   run: () => ({ command: 'ninja', args: ['-j2', '--quiet'] }),
 });
 
-/** Python functions as actions: in the tool's own processes, as our stages are. */
-export const doit = (bin: string): Tool => fileTool({
-  name: 'doit', memory: ['.doit.db', '.doit.db.db', '.doit.db.dat', '.doit.db.dir', '.doit.db.bak', '__pycache__'],
+/** Its actions are Python functions, in the tool's own processes as our stages are, or commands, a process each. */
+export const doit = (bin: string, actions: 'functions' | 'commands'): Tool => fileTool({
+  name: actions === 'functions' ? 'doit' : 'doit (commands)', memory: ['.doit.db', '.doit.db.db', '.doit.db.dat', '.doit.db.dir', '.doit.db.bak', '__pycache__'],
   version: () => output(join(bin, 'doit'), ['--version'])?.split('\n')[0] ?? null,
   files: (cells) => ({
     'dodo.py': `def copy(dependencies, targets):
@@ -78,7 +79,7 @@ def join(names, targets):
 def task_cells():
     for stage, previous in ${JSON.stringify(STAGES.map((stage) => [stage, PREVIOUS[stage]]))}:
         for i in range(${cells}):
-            yield {'name': f'{stage}-{i}', 'file_dep': [f'{previous}/{i}.txt'], 'targets': [f'{stage}/{i}.txt'], 'actions': [copy]}
+            yield {'name': f'{stage}-{i}', 'file_dep': [f'{previous}/{i}.txt'], 'targets': [f'{stage}/{i}.txt'], 'actions': [${actions === 'functions' ? 'copy' : "f'cp {previous}/{i}.txt {stage}/{i}.txt'"}]}
 
 def task_report():
     names = [f'evaluate/{i}.txt' for i in range(${cells})]
@@ -162,7 +163,7 @@ export const turbo = (modules: string): Tool => {
       env: { TURBO_TELEMETRY_DISABLED: '1', TURBO_NO_UPDATE_NOTIFIER: '1', PATH: `${process.env['PATH'] ?? ''}` },
     }),
     change(dir, cells, turn) { writeFileSync(join(packages(dir, cells - 1), 'cell.txt'), `${1 + turn}\n`); },
-    clean(dir) { rmSync(join(dir, '.turbo'), { recursive: true, force: true }); },
+    clean: (dir) => setAside(dir, ['.turbo']),
     report: (dir) => readFileSync(join(dir, 'packages', 'report', 'report.txt'), 'utf8'),
   };
 };

@@ -19,6 +19,9 @@ export interface ProgressOptions {
   readonly now?: () => number;
 }
 
+/** The time left is worked out from every stage that is: not for each of thousands that end in a second, nor in more than a twentieth of the time. */
+const DRAW_MS = 100, DRAW_SHARE = 20;
+
 export function createProgress({ stages, label, durations, jobs, duration, print, draw, now = () => performance.now() }: ProgressOptions): { readonly onEvent: OnEvent; tick(): void } {
   const total = stages.length, started = now();
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
@@ -32,12 +35,15 @@ export function createProgress({ stages, label, durations, jobs, duration, print
     const underway = [...running.values()].reduce((sum, { stage, since }) => sum + Math.min((now() - since) / 1000, durations.expect(stage) ?? 0), 0);
     return `about ${duration(Math.max(1, seconds - underway / jobs))} left`;
   };
+  let drawNext = Number.NEGATIVE_INFINITY;
   const redraw = (): void => {
-    if (!draw) return;
+    const began = now();
+    if (!draw || began < drawNext) return;
     const minutes = (now() - started) / 60_000;
     const rate = ran > 0 && minutes > 0.05 ? `${(ran / minutes).toFixed(ran / minutes < 10 ? 1 : 0)} stages/min` : '';
     const head = [`${done}/${total} stages`, rate, remaining()].filter((text) => text !== '').join(' · ');
     draw([head, ...[...running.values()].map(({ stage, since, at }) => `  ${label(stage)}  ${at}${at === '' ? '' : '  '}${duration((now() - since) / 1000)}`)]);
+    drawNext = began + Math.max(DRAW_MS, DRAW_SHARE * (now() - began));
   };
 
   return {

@@ -51,6 +51,9 @@ test('lines off a terminal, a redrawn block with rate and time left on one', ({ 
   });
   progress.onEvent({ type: 'stage-started', stage: stages[0]!, log: '' });
   assert.equal(drawn.at(-1), ['0/3 stages', '  t1  0 s']);
+  clock = 50;
+  progress.tick(); // too soon: the time left is worked out from every stage
+  assert.is(drawn.length, 1);
   clock = 20_000;
   durations.note(stages[0]!, 20);
   progress.onEvent({ type: 'stage-ended', stage: stages[0]!, outcome: ran(20) });
