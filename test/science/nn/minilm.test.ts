@@ -9,7 +9,8 @@ import { lora } from '../../../src/science/nn/lora.ts';
 import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
 import type { HostTensor } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { train } from '../../../src/science/train/loop.ts';
+import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
+import { trainPack } from '../../../src/science/train/pack.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { miniLM } from '../minilm.ts';
@@ -85,5 +86,28 @@ for (const kind of ['full', 'lora'] as const) {
     network.dispose();
   });
 }
+
+test(`a pack of ranks 2, 8 and 16: each loss and each weight is what it is alone (${backends[0]})`, async () => {
+  await useBackend(backends[0]!);
+  const config = bert.parseConfig(await readConfig(path), 2), context = { architecture: bert, linears: bert.linears(config), parameters: bert.parameters(config) };
+  const members = [{ rank: 2, seed: 1, batchSize: 3 }, { rank: 8, seed: 2, batchSize: 4 }, { rank: 16, seed: 3, batchSize: 2 }];
+  const openMember = async ({ rank, seed }: { readonly rank: number; readonly seed: number }): Promise<Network> =>
+    openNetwork({ architecture: bert, model: { path, digest: 'minilm' }, adapter: await lora.create({ rank, alpha: rank }, context), classes: 2, seed });
+  const settingsOf = ({ seed, batchSize }: { readonly seed: number; readonly batchSize: number }): TrainSettings => ({
+    steps: 3, batchSize, optimizer: 'adamw', learningRate: golden.learning_rates.lora, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
+    schedule: 'constant', warmup: 0, shuffle: true, dropout: 0, seed,
+  });
+  const networks = await Promise.all(members.map(openMember)), losses: number[][] = members.map(() => []);
+  const packed = await Promise.all(trainPack(members.map((member, k) => ({ network: networks[k]!, rows, settings: settingsOf(member), onStep: ({ loss }) => { losses[k]!.push(loss); } }))));
+  for (const [k, member] of members.entries()) {
+    const alone: number[] = [];
+    const trained = await train(networks[k]!, rows, settingsOf(member), { onStep: ({ loss }) => { alone.push(loss); } });
+    assert.ok(farthest(losses[k]!, alone) < tolerance.logits, JSON.stringify([losses[k], alone]));
+    assert.equal([...packed[k]!.keys()].sort(), [...trained.keys()].sort());
+    for (const [name, tensor] of trained) assert.ok(farthest(packed[k]!.get(name)!.dataSync(), tensor.dataSync()) < tolerance.logits, name);
+    for (const tensor of [...trained.values(), ...packed[k]!.values()]) tensor.dispose();
+    networks[k]!.dispose();
+  }
+});
 
 test.run();
