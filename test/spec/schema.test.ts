@@ -5,6 +5,7 @@ import { Ajv } from 'ajv';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AdapterDescriptor, AttackDescriptor } from '../../src/api.ts';
+import { SEEDS_NEEDED } from '../../src/report/verdict.ts';
 import { loadExperiment } from '../../src/spec/load.ts';
 import { printDiagnostics } from '../../src/spec/print.ts';
 import { composeSchema } from '../../src/spec/schema.ts';
@@ -85,6 +86,19 @@ test('the quickstart is a spec: 3 poisonings × 3 adapters × 2 seeds', async ()
   if (!result.ok) throw new Error(printDiagnostics(result.diagnostics, { color: false }));
   assert.is(result.value.cells.length, 18);
   assert.is(result.value.cells.at(-1)!.label, 'attack=badnets adapter=lora rank=16 seed=2');
+});
+
+test('theorem.yaml asks what a verdict needs: five seeds, both conventions of α, ranks, variances, both kinds of attack, every theory stage', async () => {
+  const result = await loadExperiment('pipelines/theorem.yaml', { registry: { ...await builtIn(), stages: await names('stages') }, env: {} });
+  if (!result.ok) throw new Error(printDiagnostics(result.diagnostics, { color: false }));
+  const { cells, seeds, goals } = result.value;
+  const values = (path: string): unknown[] => [...new Set(cells.map(({ axes }) => axes[path]))].filter((value) => value !== undefined);
+  assert.ok(seeds.length >= SEEDS_NEEDED);
+  assert.equal(values('poisoning.attack'), ['none', 'label-flip', 'badnets']);
+  assert.equal(values('adapter.type'), ['full', 'lora']);
+  assert.equal(values('adapter.alpha').map(String).sort(), ['16', 'r']);
+  assert.ok(values('adapter.rank').length >= 2 && values('adapter.init.variance').length >= 3);
+  for (const stage of ['train', 'evaluate', 'ntk', 'fisher', 'delta', 'divergence', 'regime', 'spectrum', 'theory-map', 'report']) assert.ok(goals.includes(stage), stage);
 });
 
 test('an editor completes keys, plugins and parameters from it, and says what is wrong', async () => {
