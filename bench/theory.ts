@@ -1,57 +1,17 @@
 /**
  * Kernels against PyTorch, two ways: torch.func's Jacobians, and hooks that keep h and δ of one batched forward pass.
- * MiniLM, SST-2 rows, rank 8, one thread. Norms and traces of both sides are compared: a fast wrong kernel is worth nothing.
+ * MiniLM, SST-2 rows, rank 8, one thread. Both sides' kernels are compared entry by entry: a fast wrong one is worth nothing.
  */
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findModelDir } from '../src/data/model-folder.ts';
 import { randomStream } from '../src/random/random.ts';
-import type { HostTensor } from '../src/science/nn/types.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { makeClaim, median, type Claim } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
-import { benchDir, measure, measureOwn, peerPython } from './processes.ts';
-
-export interface TheoryJob {
-  readonly model: string;
-  readonly kernel: 'lora' | 'full';
-  readonly method?: 'func' | 'hooks';
-  readonly threads: number;
-  readonly rank: number;
-  readonly alpha: number;
-  readonly rows: readonly { readonly ids: readonly number[] }[];
-  readonly head: readonly (readonly number[])[];
-  /** Rows that are computed before the clock starts. */
-  readonly warmup: number;
-  readonly memory_mb: number;
-  readonly projection?: { readonly dimension: number; readonly replicates: number };
-  /** Whether the true and empirical Fisher spectra are computed from the kernel, too. */
-  readonly fisher: boolean;
-}
-
-interface PeerResult {
-  readonly seconds: number;
-  readonly peak_memory_mb: number;
-  readonly trace: number;
-  /** ‖K‖_F */
-  readonly norm: number;
-  readonly versions: Readonly<Record<string, string>>;
-}
-
-export interface TheoryResult extends PeerResult {
-  readonly fisher_seconds: number;
-  /** Of the cost model. */
-  readonly operations: number;
-  readonly error: number | null;
-  readonly groups: number;
-  readonly by_pairs: number;
-  readonly terms: number;
-}
-
-/** As `wave` in peers/theory_torch.py: factors that both sides can make. */
-export const wave = (rows: number, columns: number, scale: number, phase: number): HostTensor => ({
-  shape: [rows, columns],
-  data: Float32Array.from({ length: rows * columns }, (_, k) => scale * Math.sin(phase + 0.37 * (Math.floor(k / columns) + 1) * (k % columns + 2))),
-});
+import { benchDir, buildOwn, measure, peerPython } from './processes.ts';
+import type { PeerResult, TheoryJob, TheoryResult } from './theory-job.ts';
 
 interface Case {
   readonly kernel: TheoryJob['kernel'];
@@ -72,58 +32,84 @@ const cases: readonly Case[] = [
 
 const peers = { func: 'torch.func', hooks: 'hooks' } as const;
 
+/** Of N = 16 alone, to show that all of it works. */
+const quickCases: readonly Case[] = [
+  { kernel: 'lora', N: 16, goals: { func: 2.5, hooks: 1.3 }, memoryMB: 1024, rounds: 1 },
+  { kernel: 'full', N: 16, goals: { func: 4 }, memoryMB: 1024, rounds: 1 },
+];
+
+/** ‖K − K'‖_F/‖K'‖_F of two kernels as the sides leave them. */
+async function distance(own: string, other: string): Promise<number> {
+  const [a, b] = await Promise.all([own, other].map(async (file) => { const bytes = await readFile(file); return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)); }));
+  if (a!.length !== b!.length) throw new Error(`${a!.length} entries of a kernel against ${b!.length}`);
+  let difference = 0, size = 0;
+  for (let k = 0; k < a!.length; k++) { difference += (a![k]! - b![k]!) ** 2; size += b![k]! ** 2; }
+  return Math.sqrt(difference / size);
+}
+
 /** Yields a claim as each case is done. */
-export async function* bench({ rounds }: { readonly rounds?: number } = {}): AsyncGenerator<Claim> {
+export async function* bench({ rounds, quick = false }: { readonly rounds?: number; readonly quick?: boolean } = {}): AsyncGenerator<Claim> {
   const model = await findModelDir(await benchModel());
   const tokenizer = await openTokenizer(model);
   const rows = (await sst2('train', 1024)).map(({ text }) => ({ ids: [...tokenizer.encode(text, undefined, 128).ids] }));
   const stream = randomStream(0, 'bench', 'head');
   const head = [0, 1].map(() => Array.from({ length: 384 }, () => stream.normal() * 0.02));
   const env = { TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: '1' };
+  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-bench-')), kernelOf = (who: string): string => join(dir, who);
   const job = (kernel: TheoryJob['kernel'], N: number, memoryMB: number): TheoryJob =>
-    ({ model, kernel, threads: 1, rank: 8, alpha: 16, rows: rows.slice(0, N), head, warmup: Math.min(N, 16), memory_mb: memoryMB, fisher: false });
-  const own = (one: TheoryJob): Promise<TheoryResult> => measureOwn<TheoryResult>('theory.ts', one, env);
-  const python = peerPython();
-  const peer = (one: TheoryJob, method: 'func' | 'hooks'): Promise<PeerResult> => measure<PeerResult>(python, [join(benchDir, 'peers', 'theory_torch.py')], { ...one, method }, env);
+    ({ model, kernel, threads: 1, rank: 8, alpha: 16, rows: rows.slice(0, N), head, warmup: Math.min(N, 16), memory_mb: memoryMB, fisher: false, out: kernelOf('own') });
+  const python = peerPython(), ours = await buildOwn('theory.ts');
+  const own = (one: TheoryJob): Promise<TheoryResult> => measure<TheoryResult>(process.execPath, [ours], one, env);
+  const peer = (one: TheoryJob, method: 'func' | 'hooks'): Promise<PeerResult> =>
+    measure<PeerResult>(python, [join(benchDir, 'peers', 'theory_torch.py')], { ...one, method, out: kernelOf(method) }, env);
 
-  for (const { kernel, N, goals, memoryMB, peakMB, rounds: usual } of cases) {
-    const one = { ...job(kernel, N, memoryMB), fisher: N === 1024 };
-    const methods = Object.keys(goals) as (keyof typeof goals)[];
-    const ours: TheoryResult[] = [], theirs = new Map<keyof typeof goals, PeerResult[]>(methods.map((method) => [method, []]));
-    for (let round = 0; round < (rounds ?? usual); round++) { // in turn, so that a drift of the machine's speed meets all
-      ours.push(await own(one));
-      for (const method of methods) theirs.get(method)!.push(await peer(one, method));
-    }
-    const name = `${kernel === 'lora' ? 'LoRA kernel' : 'full kernel of the same layers'}, N = ${N}`;
-    const value = median(ours.map(({ seconds }) => seconds)), memory = Math.max(...ours.map(({ peak_memory_mb: peak }) => peak));
-    for (const [method, results] of theirs) {
-      for (const of of ['trace', 'norm'] as const) {
-        const gap = Math.abs(ours[0]![of] / results[0]![of] - 1);
-        if (!(gap < 1e-3)) throw new Error(`${name}: ${of} differs from ${peers[method]}'s by ${gap} of it`);
+  try {
+    for (const { kernel, N, goals, memoryMB, peakMB, rounds: usual } of quick ? quickCases : cases) {
+      const one = { ...job(kernel, N, memoryMB), fisher: quick || N === 1024 };
+      const methods = Object.keys(goals) as (keyof typeof goals)[];
+      const found: TheoryResult[] = [], theirs = new Map<keyof typeof goals, PeerResult[]>(methods.map((method) => [method, []]));
+      for (let round = 0; round < (rounds ?? usual); round++) { // in turn, so that a drift of the machine's speed meets all
+        found.push(await own(one));
+        for (const method of methods) theirs.get(method)!.push(await peer(one, method));
       }
-      const label = `${peers[method]}, PyTorch ${results[0]!.versions['torch']}`;
-      yield makeClaim('theory', { claim: name, unit: 's', sense: 'cost', goal: goals[method]!, peer: label, value, peerValue: median(results.map(({ seconds }) => seconds)) });
-      yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', peer: label, value: memory, peerValue: Math.max(...results.map(({ peak_memory_mb: peak }) => peak)) });
+      const name = `${kernel === 'lora' ? 'LoRA kernel' : 'full kernel of the same layers'}, N = ${N}`;
+      for (const method of methods) {
+        const gap = await distance(kernelOf('own'), kernelOf(method));
+        if (!(gap < 1e-3)) throw new Error(`${name}: it differs from ${peers[method]}'s by ${gap} of its norm`);
+      }
+      const value = median(found.map(({ seconds }) => seconds)), memory = Math.max(...found.map(({ peak_memory_mb: peak }) => peak));
+      for (const [method, results] of theirs) {
+        const label = `${peers[method]}, PyTorch ${results[0]!.versions['torch']}`;
+        yield makeClaim('theory', { claim: name, unit: 's', sense: 'cost', goal: goals[method]!, peer: label, value, peerValue: median(results.map(({ seconds }) => seconds)) });
+        yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', peer: label, value: memory, peerValue: Math.max(...results.map(({ peak_memory_mb: peak }) => peak)) });
+      }
+      if (peakMB !== undefined) yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', goal: 1, peer: 'the limit', value: memory, peerValue: peakMB });
+      if (one.fisher) yield makeClaim('theory', { claim: `Fisher spectra, true and empirical, N = ${N}`, unit: 's', sense: 'cost', goal: 1, peer: 'the kernel that they are of', value: median(found.map((r) => r.fisher_seconds)), peerValue: value });
     }
-    if (peakMB !== undefined) yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', goal: 1, peer: 'the limit', value: memory, peerValue: peakMB });
-    if (one.fisher) yield makeClaim('theory', { claim: `Fisher spectra, true and empirical, N = ${N}`, unit: 's', sense: 'cost', goal: 1, peer: 'the kernel that they are of', value: median(ours.map((r) => r.fisher_seconds)), peerValue: value });
-  }
 
-  // Growth, against the cost model that chooses the contraction: seconds a giga-operation stay in one range.
-  for (const kernel of ['lora', 'full'] as const) {
-    let first: { readonly seconds: number; readonly operations: number } | null = null;
-    for (const N of kernel === 'lora' ? [16, 64, 256, 1024] : [16, 64, 256]) {
-      const found = await own(job(kernel, N, 2048));
-      first ??= found;
-      yield makeClaim('theory', {
-        claim: `growth of the ${kernel === 'lora' ? 'LoRA' : 'full'} kernel, N = ${N}: ${(found.operations / 1e9).toPrecision(3)} G operations, ${found.by_pairs} of ${found.terms} terms by token pairs, ${found.groups} pass(es), ${found.peak_memory_mb.toFixed(0)} MB`,
-        unit: 's', sense: 'cost', peer: 'the cost model, from N = 16', value: found.seconds, peerValue: first.seconds * found.operations / first.operations,
-      });
+    // Growth, against the cost model that chooses the contraction: seconds a giga-operation, and what is not planned, stay in one range.
+    for (const kernel of ['lora', 'full'] as const) {
+      let first: TheoryResult | null = null;
+      for (const N of quick ? [16, 32] : [16, 64, 256, 1024]) {
+        const found = await own(job(kernel, N, 2048));
+        first ??= found;
+        const name = `growth of the ${kernel === 'lora' ? 'LoRA' : 'full'} kernel, N = ${N}`;
+        yield makeClaim('theory', {
+          claim: `${name}: ${(found.operations / 1e9).toPrecision(3)} G operations, ${found.by_pairs} of ${found.terms} terms by token pairs, ${found.groups} pass(es)`,
+          unit: 's', sense: 'cost', peer: 'the cost model, from N = 16', value: found.seconds, peerValue: first.seconds * found.operations / first.operations,
+        });
+        yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', peer: 'the plan, from N = 16', value: found.peak_memory_mb, peerValue: first.peak_memory_mb + found.planned_mb - first.planned_mb });
+      }
     }
+    const N = quick ? 32 : 256;
+    const estimate = await own({ ...job('full', N, 2048), projection: { dimension: 64, replicates: 4 }, out: kernelOf('estimate') }), exact = await own(job('full', N, 2048));
+    const error = estimate.error!, off = await distance(kernelOf('estimate'), kernelOf('own'));
+    if (!(off < 4 * error)) throw new Error(`the projected kernel is ${off} of its norm off, its own standard error is ${error}`);
+    yield makeClaim('theory', {
+      claim: `full kernel projected to 64 × 64, four times, N = ${N} (${(100 * off).toPrecision(2)}% of ‖K‖ off, its own standard error ${(100 * error).toPrecision(2)}%)`,
+      unit: 's', sense: 'cost', peer: 'the exact one', value: estimate.seconds, peerValue: exact.seconds,
+    });
+  } finally {
+    await rm(dir, { recursive: true });
   }
-  const exact = await own(job('full', 256, 2048)), estimate = await own({ ...job('full', 256, 2048), projection: { dimension: 64, replicates: 4 } });
-  yield makeClaim('theory', {
-    claim: `full kernel projected to 64 × 64, four times, N = 256 (its own standard error ${(100 * estimate.error!).toPrecision(2)}% of ‖K‖)`,
-    unit: 's', sense: 'cost', peer: 'the exact one', value: estimate.seconds, peerValue: exact.seconds,
-  });
 }

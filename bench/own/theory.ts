@@ -1,4 +1,5 @@
 /** Our side of the theory bench: the same kernel as bench/peers/theory_torch.py, on TensorFlow. */
+import { writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { loadBackend } from '../../src/compute/backend.ts';
 import lora from '../../plugins/adapters/lora.ts';
@@ -10,7 +11,7 @@ import { readConfig } from '../../src/science/nn/head.ts';
 import { openNetwork } from '../../src/science/nn/network.ts';
 import type { Architecture, HostTensor } from '../../src/science/nn/types.ts';
 import { kernelSet, type KernelOptions } from '../../src/science/ntk/kernels.ts';
-import { wave, type TheoryJob, type TheoryResult } from '../theory.ts';
+import { wave, type TheoryJob, type TheoryResult } from '../theory-job.ts';
 
 const job = JSON.parse(await text(process.stdin)) as TheoryJob;
 const info = await loadBackend('tensorflow', { threads: job.threads });
@@ -39,16 +40,13 @@ const started = performance.now();
 const found = await kernelSet(model, rows, null, options);
 const seconds = (performance.now() - started) / 1000;
 const kernel = found[job.kernel]!;
-let trace = 0, squares = 0;
-const size = rows.length * 2;
-for (let x = 0; x < size; x++) trace += kernel.data[x * size + x]!;
-for (const value of kernel.data) squares += value ** 2;
 const spectrum = performance.now();
 if (job.fisher) fisher(kernel.data, Float64Array.from(found.logits), rows.map((_, i) => i % 2), { tolerance: 1e-6, alphas: [0.5, 2] });
 const fisherSeconds = (performance.now() - spectrum) / 1000;
 const operations = found.terms.reduce((sum, { method, operations: of }) => sum + (method === 'gram' ? of.gram : of.explicit), 0);
+await writeFile(job.out, kernel.data);
 const result: TheoryResult = {
-  seconds, trace, norm: Math.sqrt(squares), error: kernel.error, operations, fisher_seconds: fisherSeconds, groups: found.groups.length,
+  seconds, error: kernel.error, operations, planned_mb: (Math.max(...found.groups.map(({ bytes }) => bytes)) + 2 * kernel.data.byteLength) / 2 ** 20, fisher_seconds: fisherSeconds, groups: found.groups.length,
   by_pairs: found.terms.filter(({ method }) => method === 'gram').length, terms: found.terms.length,
   peak_memory_mb: process.resourceUsage().maxRSS / 1024, versions: { backend: info.name },
 };

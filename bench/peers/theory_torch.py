@@ -2,8 +2,9 @@
 
 Reads one JSON job from standard input:
   {"model": DIR, "kernel": "lora"|"full", "method": "func"|"hooks", "threads": n, "rank": r, "alpha": a, "rows": [{"ids": [...]}, ...],
-   "head": [[...], [...]], "warmup": rows computed before the clock starts, "factors": how A and B are filled, see `wave`}
-Prints one JSON line: {"seconds": s, "peak_memory_mb": m, "trace": t, "norm": ‖K‖_F, "versions": {...}}.
+   "head": [[...], [...]], "warmup": rows computed before the clock starts, "out": FILE}; A and B are filled by `wave`.
+Leaves the kernel in `out`, (N, C, N, C) doubles.
+Prints one JSON line: {"seconds": s, "peak_memory_mb": m, "versions": {...}}.
 
 func:  torch.func.jacrev of one example at a time, then the contraction of the Jacobians, layer by layer.
 hooks: batches of examples of like length in one forward pass, one backward pass a class, hooks that keep every layer's input h
@@ -145,8 +146,9 @@ if job["warmup"] > 0:
 start = time.perf_counter()
 K = compute(rows)
 seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+K.detach().double().numpy().tofile(job["out"])
 print(json.dumps({
-    "seconds": seconds, "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    "trace": K.trace().item(), "norm": K.double().norm().item(),
+    "seconds": seconds, "peak_memory_mb": peak,
     "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
 }))

@@ -1,0 +1,45 @@
+/** What the theory bench asks of either side, and what comes back. */
+import type { HostTensor } from '../src/science/nn/types.ts';
+
+export interface TheoryJob {
+  readonly model: string;
+  readonly kernel: 'lora' | 'full';
+  readonly method?: 'func' | 'hooks';
+  readonly threads: number;
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rows: readonly { readonly ids: readonly number[] }[];
+  readonly head: readonly (readonly number[])[];
+  /** Rows that are computed before the clock starts. */
+  readonly warmup: number;
+  readonly memory_mb: number;
+  readonly projection?: { readonly dimension: number; readonly replicates: number };
+  /** Whether the true and empirical Fisher spectra are computed from the kernel, too. */
+  readonly fisher: boolean;
+  /** Where the kernel is left, (N, C, N, C) doubles without a header. */
+  readonly out: string;
+}
+
+export interface PeerResult {
+  readonly seconds: number;
+  readonly peak_memory_mb: number;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+export interface TheoryResult extends PeerResult {
+  readonly fisher_seconds: number;
+  /** Of the cost model. */
+  readonly operations: number;
+  /** What the plan holds at once: h and δ of a group of layers, and the kernel's sums. */
+  readonly planned_mb: number;
+  readonly error: number | null;
+  readonly groups: number;
+  readonly by_pairs: number;
+  readonly terms: number;
+}
+
+/** As `wave` in peers/theory_torch.py: factors that both sides can make. */
+export const wave = (rows: number, columns: number, scale: number, phase: number): HostTensor => ({
+  shape: [rows, columns],
+  data: Float32Array.from({ length: rows * columns }, (_, k) => scale * Math.sin(phase + 0.37 * (Math.floor(k / columns) + 1) * (k % columns + 2))),
+});
