@@ -10,6 +10,7 @@ import { makeClaim, type Claim, type Measurement } from './claims.ts';
 import { output, peakMemory, time } from './engine/clock.ts';
 import { dosimeter, own } from './engine/own.ts';
 import { doit, dvc, make, ninja, snakemake, turbo, wireit } from './engine/peers.ts';
+import { commitAll } from './engine/repository.ts';
 import type { Tool } from './engine/tool.ts';
 import { benchDir, installOnce, venvOf } from './processes.ts';
 
@@ -86,7 +87,10 @@ function* compare(cells: number, tools: readonly Tool[], often: number, place: s
   const cold = new Map<Tool, number[]>(), nothing = new Map<Tool, number[]>(), changed = new Map<Tool, number[]>();
   const note = (into: Map<Tool, number[]>, tool: Tool): void => { into.set(tool, [...into.get(tool) ?? [], time(tool.run(dirs.get(tool)!), dirs.get(tool)!)]); };
   const isLong = (tool: Tool): boolean => Math.min(...cold.get(tool)!) > LONG;
-  for (const tool of tools) tool.write(dirs.get(tool)!, cells);
+  for (const tool of tools) {
+    tool.write(dirs.get(tool)!, cells);
+    commitAll(dirs.get(tool)!);
+  }
   // In turn, so that a drift of the machine's speed meets all.
   for (let round = 0; round < Math.min(3, often); round++) {
     for (const tool of tools) {
