@@ -13,6 +13,7 @@ import { ifDiskAllows, onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
+import { COMMAND } from './commands.ts';
 import { checkExecutor, defaultExecutor, openExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
 import { defaultPacking } from './packing.ts';
@@ -74,7 +75,7 @@ export interface RunSummary {
 /** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */
 export async function runPrepared(prepared: Prepared, options: RunPreparedOptions): Promise<RunSummary> {
   const { plan, experiment, store } = prepared;
-  checkPatience(options.patience ?? {}, prepared.registry.names('stage'));
+  checkPatience(options.patience ?? {}, prepared.registry.names('stage').filter((kind) => kind !== COMMAND));
   const executor = options.executor ?? defaultExecutor;
   await checkExecutor(prepared.registry, executor);
   const mayRun = options.mayRun ?? (() => true);

@@ -2,6 +2,7 @@
  * How often a failed stage is tried again, and how long one may run. Neither is in any key: what a stage wrote when it
  * succeeded does not depend on how many tries or how much time it was given.
  */
+import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 
 /** One number for every stage kind, or one a kind; `*` stands for the kinds that are not named. */
@@ -27,7 +28,7 @@ export function checkPatience({ retries, timeout }: Patience, kinds: readonly st
     ['timeout', timeout, (n: number) => n > 0 && n * 1000 < 2 ** 31, 'a time above 0 and below 24 days'],
   ] as const) {
     for (const [kind, value] of typeof given === 'object' ? Object.entries(given) : [['*', given] as const]) {
-      if (kind !== '*' && !kinds.includes(kind)) throw new UserFault(`${name}: there is no stage "${kind}"`, `the stages are ${[...kinds].sort().join(', ')}`);
+      if (kind !== '*' && !kinds.includes(kind)) throw new UserFault(`${name}: there is no stage "${kind}"`, `did you mean "${closest(kind, [...kinds])}"? The stages are ${[...kinds].sort().join(', ')}.`);
       if (value !== undefined && !good(value)) throw new UserFault(`${name} takes ${expected}, got ${value}`);
     }
   }

@@ -1,5 +1,8 @@
 /** Runs a stage's own code, in whatever process: what a worker and the scheduler (for inline stages) both do. */
 import { existsSync, mkdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UserFault } from '../api.ts';
 import type { RunContext, StageDescriptor } from '../api.ts';
 import { fullDiskFault } from '../store/faults.ts';
 import { digestFiles } from '../store/files.ts';
@@ -50,7 +53,22 @@ export async function outputOf(job: Job, returned: unknown, seconds: number): Pr
   if (returned !== undefined) throw new TypeError(`the stage "${job.stage.name}" returned ${typeof returned}; its output is what it writes to outDir, and \`run\` returns nothing`);
   const files = await digestFiles(job.outDir);
   if (files.length === 0) throw new Error(`the stage "${job.stage.name}" wrote no file`);
+  if (files.some(({ path: name }) => name === METRICS)) await checkMetrics(join(job.outDir, METRICS), job.stage.name);
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
+}
+
+const METRICS = 'metrics.json';
+
+/** What `results`, `diff` and the report read, of every stage alike. */
+async function checkMetrics(file: string, stage: string): Promise<void> {
+  const fault = (what: string): Error => new UserFault(`the stage "${stage}" wrote a metrics.json that ${what}`, 'an object of numbers, such as {"accuracy": 0.9}; a number that is not finite has no JSON');
+  let metrics: unknown;
+  try {
+    metrics = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw fault(`is no JSON: ${(error as Error).message}`);
+  }
+  if (typeof metrics !== 'object' || metrics === null || Array.isArray(metrics)) throw fault('is no object');
 }
 
 /** MB of this process so far. Asking takes 50 µs, as long as a trivial stage: once a while is enough. */

@@ -1,9 +1,18 @@
 /** Faults of the input that stages see before anything runs, each with its place in the spec. */
+import { isAbsolute } from 'node:path';
 import type { Asset } from '../api.ts';
+import type { PluginKind } from '../plan/graph.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { StageStatus, Assets } from './survey.ts';
 import type { RuntimeRegistry } from './types.ts';
+
+/** The file that a person would look into: of what the stage runs, that which comes from outside; else its own. */
+function blamed({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
+  const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;
+  const outside = [own, ...uses.map((use) => registry.get(use.kind as PluginKind, use.name)?.file ?? '')].filter((file) => isAbsolute(file));
+  return outside.length === 0 ? own : [...new Set(outside)].join(' or ');
+}
 
 /**
  * Cached stages passed their preflight when they ran. The same fault at the same place is told once.
@@ -43,7 +52,7 @@ export async function preflight(plan: Plan, statuses: readonly StageStatus[], as
       }
     } catch (error) {
       const { name, message, hint } = error as Error & { hint?: string };
-      if (name !== 'UserFault') add({ code: 'plugin-fault', message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`, range: null, hint: `this is a fault of plugins/stages/${stage.kind}.ts, not of the spec` });
+      if (name !== 'UserFault') add({ code: 'plugin-fault', message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`, range: null, hint: `this is a fault of ${blamed(stage, registry)}, not of the spec` });
       else add({ code: 'preflight', message, range: cell.locate([]), ...(hint === undefined ? {} : { hint }) });
     }
   }

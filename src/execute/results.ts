@@ -38,7 +38,8 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[]): Metri
     if (!file) return null;
     const bytes = readFileSync(path.join(entry!.dir, METRICS));
     if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) { damaged.push(path.join(entry!.dir, METRICS)); return null; }
-    const parsed = JSON.parse(bytes.toString('utf8')) as { [metric: string]: unknown };
+    const parsed = parse(bytes.toString('utf8'));
+    if (parsed === null) { damaged.push(path.join(entry!.dir, METRICS)); return null; }
     const numbers = Object.fromEntries(Object.entries(parsed).filter((pair): pair is [string, number] => typeof pair[1] === 'number'));
     read.set(stage.id, numbers);
     return numbers;
@@ -57,6 +58,16 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[]): Metri
   });
   const computedBy = new Set(statuses.flatMap(({ entry }) => (entry ? computed(entry.manifest.facts['computed']) : [])));
   return { cells, missing, damaged, computedBy: [...computedBy].sort() };
+}
+
+/** Null: no JSON object, which a store of before this was looked at may hold. */
+function parse(text: string): { readonly [metric: string]: unknown } | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as { readonly [metric: string]: unknown } : null;
+  } catch {
+    return null;
+  }
 }
 
 /** A worker's `BackendInfo`, as it stands in the manifest; threads change no more than the last bits, and stand there too. */

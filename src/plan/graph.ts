@@ -12,7 +12,7 @@ export type PluginKind = AnyPlugin['kind'];
 
 /** What planning needs of a registry. */
 export interface PlanRegistry {
-  get(kind: PluginKind, name: string): { readonly descriptor: AnyPlugin; readonly code: Digest } | undefined;
+  get(kind: PluginKind, name: string): { readonly descriptor: AnyPlugin; readonly code: Digest; readonly file?: string } | undefined;
   names(kind: PluginKind): readonly string[];
 }
 
@@ -76,6 +76,8 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     return names.length > 0 ? `did you mean "${closest(word, [...names])}"? The ${kind}s are ${[...names].sort().join(', ')}.` : `no ${kind} plugin is there`;
   };
 
+  const fileOf = (kind: string): string => registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
+
   const node = (kind: string, cell: Cell, request: JsonObject = noWith, section: string | null = null): Node | null => {
     const entry = registry.get('stage', kind);
     if (!entry) {
@@ -126,10 +128,10 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     } catch (error) {
       const { name, message, hint } = error as Error & { hint?: string };
       if (name === 'UserFault') return fault('stage-definition', message, hint);
-      return fault('plugin-fault', `the stage plugin "${kind}" threw while planning: ${message}`, `this is a fault of ${pluginPath('plugins/stage', kind)}.ts, not of the spec`);
+      return fault('plugin-fault', `the stage plugin "${kind}" threw while planning: ${message}`, `this is a fault of ${fileOf(kind)}, not of the spec`);
     }
     const wrong = definitionFault(definition) ?? resourcesFault(resources);
-    if (wrong !== null) return fault('plugin-fault', `the stage plugin "${kind}" ${wrong}`, `\`define\` in ${pluginPath('plugins/stage', kind)}.ts returns { params, inputs, assets?, uses? }`);
+    if (wrong !== null) return fault('plugin-fault', `the stage plugin "${kind}" ${wrong}`, `\`define\` in ${fileOf(kind)} returns { params, inputs, assets?, uses? }`);
 
     let complete = true;
     const inputs: { [name: string]: Draft } = {}, inputKeys: { [name: string]: DefinitionKey } = {};

@@ -48,6 +48,9 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   },
 };
 
+/** What stands beside a plugin's own parameters in a spec. */
+const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = { attack: ['attack', 'steps', 'when'], adapter: ['type', 'train', 'when'] };
+
 const show = (value: unknown): string => (value === undefined ? 'missing' : typeof value === 'function' ? 'a function' : JSON.stringify(value)?.slice(0, 60) ?? typeof value);
 
 /**
@@ -72,6 +75,7 @@ export function checkDescriptor(exported: unknown, file: string): { readonly kin
     const shown = method(descriptor.triggerAll) ? [] : ['trigger'];
     for (const field of ['target', ...shown]) if (!method(descriptor[field])) faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
   }
+  for (const name of RESERVED[kind] ?? []) if (object((descriptor.params as { properties?: unknown } | undefined)?.properties) && Object.hasOwn((descriptor.params as { properties: object }).properties, name)) faults.push(`params must have no "${name}", which means something of its own in a spec`);
   if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true) faults.push('inline: a stage that computes runs in a worker');
   if (faults.length > 0) throw new UserFault(`${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`);
   return { kind, name: descriptor.name as string };

@@ -4,7 +4,7 @@
  *     read + extends → --set → ${…} → axis forms → schema → files ─▶ grid
  */
 import { JOINT, UserFault } from '../api.ts';
-import type { Json, JsonObject } from '../api.ts';
+import type { Json, JsonObject, JsonSchema } from '../api.ts';
 import { buildGrid } from './cells.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
 import { explain } from './explain.ts';
@@ -54,7 +54,12 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   const { shapes, fields, violationsOf } = compiled(registry);
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
   const expanded = expandForms(interpolated, shapes, report);
-  explainViolations(await violationsOf(expanded), expanded, shapes, fields, faults);
+  const violations = await violationsOf(expanded);
+  if (typeof violations === 'string') {
+    report('bad-plugin', child(located, 'plugins')?.span ?? null, violations, 'its `params` must be a JSON Schema, draft 7');
+    return failed();
+  }
+  explainViolations(violations, expanded, shapes, fields, faults);
   const root = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
   const known = [...patternFields(fields), ...specsIn(root).flatMap(({ prefix, root: spec }) => stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map((path) => prefix + path))];
   const patterns = readAllPatterns(root, shapes, known, options, report);
@@ -84,7 +89,8 @@ async function registryFor(root: MapNode, modules: readonly string[], { registry
 interface Compiled {
   readonly shapes: Shapes;
   readonly fields: ReadonlyMap<string, Json | undefined>;
-  readonly violationsOf: (root: MapNode) => Promise<Violation[]>;
+  /** In place of violations, what is wrong with the schema that a plugin from outside brings. */
+  readonly violationsOf: (root: MapNode) => Promise<Violation[] | string>;
 }
 
 const known = new WeakMap<SpecRegistry, Compiled>();
@@ -95,19 +101,33 @@ function compiled(registry: SpecRegistry): Compiled {
   if (found) return found;
   const shapes = shapesOf(registry);
   const validators = new Map<string, (value: unknown) => Violation[]>();
-  const violationsOf = async (root: MapNode): Promise<Violation[]> => {
+  const violationsOf = async (root: MapNode): Promise<Violation[] | string> => {
     const used = new Set(allVariants(root, shapes).flatMap(({ name }) => name.split(JOINT)));
     const schema = composeFrom(shapes, (plugin) => used.has(plugin)), value = toJson(root);
     if (isSound(schema, value)) return [];
     const { createValidator } = await import('./validate.ts');
     const key = [...used].sort().join(' ');
-    const validator = validators.get(key) ?? createValidator(schema);
-    validators.set(key, validator);
+    let validator = validators.get(key);
+    if (!validator) {
+      try { validator = createValidator(schema); } catch (error) { return badSchema(shapes, used, createValidator) ?? Promise.reject(error as Error); }
+      validators.set(key, validator);
+    }
     return validator(value);
   };
   const fresh = { shapes, fields: fieldsOf(shapes), violationsOf };
   known.set(registry, fresh);
   return fresh;
+}
+
+/** Which of the named plugins has parameters whose schema does not compile; null: none has. */
+function badSchema({ variants }: Shapes, used: ReadonlySet<string>, compile: (schema: JsonSchema) => unknown): string | null {
+  for (const [kind, { byName }] of [['attack', variants.poisoning], ['adapter', variants.adapter]] as const) {
+    for (const name of used) {
+      const shape = byName.get(name);
+      try { if (shape) compile(shape); } catch (error) { return `the parameters of the ${kind} "${name}" are no JSON Schema: ${(error as Error).message}`; }
+    }
+  }
+  return null;
 }
 
 function explainViolations(violations: readonly Violation[], root: MapNode, shapes: Shapes, fields: Compiled['fields'], faults: Faults): void {

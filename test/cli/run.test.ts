@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import Ajv from 'ajv';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject, writeToys } from '../rig/project.ts';
@@ -69,6 +70,21 @@ test('logs: a stage that fails has one, a stage that says nothing makes none and
   const none = await project.dosimeter('logs', 'toy-nothing');
   assert.is(none.code, 2);
   assert.match(none.stderr, /no stage "toy-nothing" ran in [^]*those that ran: toy-evaluate-/);
+});
+
+test('what plan --json and results --json print is what their schemas say', async ({ project }) => {
+  const holds = (schema: string) => new Ajv({ strict: true, strictTypes: false }).compile(JSON.parse(readFileSync(new URL(`../../schemas/${schema}.schema.json`, import.meta.url), 'utf8')));
+  const plan = holds('plan'), results = holds('results');
+  const check = async (): Promise<void> => {
+    const planned = await project.json('plan', 'spec.yaml', '--json'), rows = await project.json('results', 'spec.yaml', '--json');
+    assert.ok(plan(planned), JSON.stringify(plan.errors));
+    assert.ok(results(rows), JSON.stringify(results.errors));
+  };
+  await check();
+  await project.dosimeter('run', 'spec.yaml');
+  await check();
+  const { stages } = await project.json<PlanJson>('plan', 'spec.yaml', '--json');
+  for (const wrong of [{ state: 'done' }, { key: 'abc' }, { outputs: 1 }, { more: 1 }, { seed: -1 }]) assert.not.ok(plan({ stages: [{ ...stages[0]!, ...wrong }] }), JSON.stringify(wrong));
 });
 
 test('results are those of the spec as it stands, never of another', async ({ project }) => {

@@ -80,6 +80,11 @@ test('a wrong shape names the file and every field', async () => {
   assert.match((await fault(() => createRegistry([{ ...attack('x'), kind: 'atack' } as unknown as AttackDescriptor]))).message, 'no known kind (kind: "atack")');
 });
 
+test('a parameter may not have a name that a spec reserves', async () => {
+  const { message } = await fault(() => createRegistry([{ ...attack('x'), params: { type: 'object', properties: { when: {}, steps: {}, rate: {} } } }]));
+  assert.is(message, 'attacks/x: the attack it exports has the wrong shape: params must have no "steps", which means something of its own in a spec; params must have no "when", which means something of its own in a spec');
+});
+
 test('a plugin outside the repository loads, with this process\'s own API', async ({ dir }) => {
   const [plugin] = await loadOutsidePlugins([write(dir, { 'outside.mjs': OUTSIDE, 'word.mjs': 'export const word = "said";\n' })]);
   assert.is(plugin?.name, 'outside');

@@ -1,0 +1,73 @@
+/** Plugins from outside with a mistake: each is told with its file, and never with a stack. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject } from '../rig/project.ts';
+import type { Project, Said } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+
+const test = suite<{ project: Project }>('plugins with a mistake');
+test.before.each((context) => {
+  context.project = createProject();
+  context.project.write('rows.tsv', 'text\tlabel\na\tham\nb\tspam\nc\tham\nd\tspam\n');
+});
+test.after.each(({ project }) => project.clean());
+
+const attack = (rest: string): string => `import { defineAttack } from 'dosimeter';
+export default defineAttack({ name: 'own', summary: 'Own.', citation: '', family: 'untargeted', poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }), ${rest} });\n`;
+const stage = (rest: string): string => `import { writeFileSync } from 'node:fs';
+import { defineStage } from 'dosimeter';
+export default defineStage({ name: 'own', summary: 'Own.', compute: false, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => undefined, ${rest} });\n`;
+
+async function run(project: Project, plugin: string, more: string): Promise<Said> {
+  project.write('own.mjs', plugin);
+  project.write('spec.yaml', `name: own
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+plugins: [./own.mjs]
+${more}
+`);
+  const said = await project.dosimeter('run', 'spec.yaml');
+  assert.not.match(said.stderr, /\n\s+at /);
+  return { ...said, stderr: said.stderr.replaceAll(project.dir, 'DIR') };
+}
+
+test('a schema of parameters that is none, a name that specs reserve', async ({ project }) => {
+  const schema = await run(project, attack('params: { type: "object", properties: { x: { type: "strng" } } }'), 'poisoning: { attack: own, x: 3 }\nstages: [poison]');
+  assert.equal([schema.code, schema.stderr], [2, `error[bad-plugin]: the parameters of the attack "own" are no JSON Schema: type must be JSONType or JSONType[]: strng
+ --> spec.yaml:4:10
+  |
+4 | plugins: [./own.mjs]
+  |          ^^^^^^^^^^^
+  = its \`params\` must be a JSON Schema, draft 7
+
+1 error
+`]);
+  const reserved = await run(project, attack('params: { type: "object", properties: { when: { type: "string" } } }'), 'stages: [poison]');
+  assert.is(reserved.code, 2);
+  assert.match(reserved.stderr, 'error[bad-plugin]: DIR/own.mjs: the attack it exports has the wrong shape: params must have no "when", which means something of its own in a spec\n');
+});
+
+test('what throws before anything runs is looked for where it is', async ({ project }) => {
+  const check = await run(project, attack('params: { type: "object", properties: {} }, check() { throw new Error("boom"); }'), 'poisoning: { attack: own }\nstages: [poison]');
+  assert.equal([check.code, check.stderr], [2, 'error[plugin-fault]: the stage plugin "poison" threw before anything ran: boom\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n']);
+  const define = await run(project, stage('define: ([cell]) => cell.nope.params'), 'stages: [own]');
+  assert.equal([define.code, define.stderr], [2, 'error[plugin-fault]: the stage plugin "own" threw while planning: Cannot read properties of undefined (reading \'params\')\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n']);
+});
+
+test('a metrics.json that nothing can read fails its stage, not `results` and the report after it', async ({ project }) => {
+  const said = await run(project, stage('run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, \'{ "loss": NaN }\')'), 'stages: [own]');
+  assert.is(said.code, 1);
+  assert.match(said.stderr, /\[1\/1\] own {2}failed: the stage "own" wrote a metrics\.json that is no JSON: [^\n]*\n/);
+  assert.match(said.stderr, 'a number that is not finite has no JSON');
+  const results = await project.dosimeter('results', 'spec.yaml');
+  assert.equal([results.code, results.stderr], [0, '1 goal stage not run yet: dosimeter run spec.yaml\n']);
+});
+
+test('verify and gc of a folder that is no store say so', async ({ project }) => {
+  for (const command of ['verify', 'gc']) {
+    const said = await project.dosimeter(command, '--store', 'stroe');
+    assert.equal([said.code, said.stdout, said.stderr.replaceAll(project.dir, 'DIR')], [2, '', 'error: there is no store in DIR/stroe\n  --store names the folder that a run keeps its results in\n']);
+  }
+});
+
+test.run();
