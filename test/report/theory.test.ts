@@ -124,6 +124,12 @@ test('where the order of LoRA and full turns with the tolerance or N, the text c
   assert.match(visible(await render([cell(LORA4, [-1, -2]), cell(LORA8, [-1, 1])])), 'one order at every value shown: over tolerance, of IB, in 1 of 2 conditions.');
 });
 
+test('an interval of a rank correlation ends where correlations do', async () => {
+  // Two seeds that disagree: ρ = 1 and ½, whose t-interval over n = 2 runs to −2.4 and 3.9.
+  const few = grid.filter(({ seed }) => seed < 3).map((cell): ReportCell => (cell.seed === 2 && cell.axes['adapter.rank'] === 4 && cell.metrics['evaluate'] !== undefined ? { ...cell, metrics: { evaluate: { asr: 0.7 } } } : cell));
+  assert.equal(rowWith(await render(few), 'IB', 'after training', 'ASR').slice(5, 8), ['2', '0.750', '[−1.000, +1.000]']);
+});
+
 test('BitFit has no kernel over what it trained, so nothing is related to it', () => {
   const plain = grid.map((cell): ReportCell => (cell.adapter === 'full' ? { ...cell, adapter: 'bitfit', axes: { ...cell.axes, 'adapter.type': 'bitfit' } } : cell));
   assert.equal(relationsOf(conditionsOf(plain, [])), [], 'two adapters are left, which have no rank correlation');

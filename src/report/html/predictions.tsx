@@ -5,7 +5,7 @@ import { blockLabel, type Condition } from '../conditions.ts';
 import { formatInterval, formatMean, formatNumber } from '../format.ts';
 import { CORRELATION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
 import { predictionsOf, type Prediction } from '../predictions.ts';
-import { ADAPTERS_NEEDED, relationsOf } from '../relations.ts';
+import { ADAPTERS_NEEDED, relationsOf, type Relation } from '../relations.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { Judged, Table } from './parts.tsx';
 
@@ -49,6 +49,10 @@ export function Predictions({ kernels }: { readonly kernels: readonly KernelComp
   );
 }
 
+/** A t-interval knows nothing of a correlation's bounds. */
+const withinUnit = ({ n, low, high }: Relation['difference']): Pick<Relation['difference'], 'n' | 'low' | 'high'> =>
+  ({ n, low: low === null ? null : Math.max(-1, low), high: high === null ? null : Math.min(1, high) });
+
 export function Relations({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
   const rows = relationsOf(conditions);
   if (rows.length === 0) return null;
@@ -64,11 +68,11 @@ export function Relations({ conditions }: { readonly conditions: readonly Condit
         { title: 'Adapters', kind: 'number', value: ({ adapters }) => adapters },
         { title: 'Seeds', kind: 'number', value: ({ rhos }) => rhos.length },
         { title: 'Spearman’s ρ, mean', kind: 'number', value: ({ difference }) => formatNumber(difference.mean, 'proportion') },
-        { title: '95% interval', kind: 'number', value: ({ difference }) => formatInterval(difference, 'proportion') },
+        { title: '95% interval', kind: 'number', value: ({ difference }) => formatInterval(withinUnit(difference), 'proportion') },
         { title: 'Claim', kind: 'nowrap', value: ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0') },
         { title: 'Verdict', value: ({ verdict }) => <Judged verdict={verdict} kind="proportion" /> },
       ]} />
-      <p class="muted small">One rank correlation a seed, over its adapters ({ADAPTERS_NEEDED} at least); the verdict rule with a margin of {CORRELATION_MARGIN}. Adapters that have learnt less of their task may also have learnt less of the poison: see clean accuracy.</p>
+      <p class="muted small">One rank correlation a seed, over its adapters ({ADAPTERS_NEEDED} at least); t-intervals over seeds, cut at ±1, beyond which there is no ρ; the verdict rule with a margin of {CORRELATION_MARGIN}. Adapters that have learnt less of their task may also have learnt less of the poison: see clean accuracy.</p>
     </>
   );
 }
