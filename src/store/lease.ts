@@ -32,9 +32,13 @@ export interface Leases {
   close(): void;
 }
 
-/** `rmSync` with `force` takes several times as long. */
+/** `rmSync` with `force` takes several times as long. What a disk keeps counts no longer than this process lives, and is no second fault. */
 function remove(claim: string): void {
-  try { unlinkSync(claim); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; }
+  try {
+    unlinkSync(claim);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, claim))) throw error;
+  }
 }
 
 /** Whether it was made. Where it wasn't, a file in its place tells what is wrong with the disk. */

@@ -12,7 +12,7 @@ const { DISK_FULL, QUOTA, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
 if ((DISK_FULL ?? QUOTA) !== undefined && isMainThread) {
   let left = Number(DISK_FULL ?? Infinity);
   const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (/** @type {unknown} */ (fs));
-  for (const name of ['writeFileSync', 'appendFileSync', 'writeSync', 'openSync', 'mkdirSync', 'renameSync', 'copyFileSync']) {
+  for (const name of ['writeFileSync', 'appendFileSync', 'writeSync', 'openSync', 'mkdirSync', 'renameSync', 'copyFileSync', 'linkSync']) {
     const original = /** @type {(...args: unknown[]) => unknown} */ (wrapped[name]);
     wrapped[name] = (...args) => {
       // What is opened to be read needs no room, and the terminal is on no disk.
