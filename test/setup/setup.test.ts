@@ -34,11 +34,11 @@ test('without Python or a compiler WebAssembly is used, with one sentence and th
   assert.match(stdout, 'WebAssembly instead, several times slower; to have TensorFlow: apt-get install -y python3 && npm run setup\n');
   project.write('probe.ts', `
     import { chooseBackend, probe } from './src/compute/backend.ts';
-    console.log(JSON.stringify([await chooseBackend(), (await probe())[0], await chooseBackend('tensorflow').catch(({ message, hint }) => [message, hint])]));
+    console.log(JSON.stringify([(await chooseBackend()).name, (await probe())[0], await chooseBackend('tensorflow').catch(({ message, hint }) => [message, hint])]));
   `);
   assert.equal(JSON.parse(project.node(['--import', 'tsx', 'probe.ts']).stdout), [
     'wasm',
-    { name: 'tensorflow', available: false, detail: 'no Python was found (looked for python3, python)', remedy: 'apt-get install -y python3 && npm run setup' },
+    { name: 'tensorflow', available: false, detail: 'no Python was found (looked for python3, python)', version: 'tensorflow', remedy: 'apt-get install -y python3 && npm run setup' },
     ['the backend "tensorflow" is not available: no Python was found (looked for python3, python)', 'run `apt-get install -y python3 && npm run setup`'],
   ]);
 });

@@ -67,7 +67,7 @@ test('a cell holds every field: defaults filled in, paths absolute, the adapter\
     fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] },
     theory: {
       map_width: 1024, map_ranks: [4, 8, 16, 32, 64, 128, 256], map_scales: [0.001, 0.01, 0.1, 0.333, 0.667, 1, 1.5, 2], map_distributions: ['normal', 'uniform'],
-      energy: 0.9, intruder_vectors: 10, intruder_cosine: 0.5, pairs: 24,
+      energy: 0.9, intruder_vectors: 10, intruder_cosine: 0.5, pairs: 24, masked_rows: 64,
     },
   });
   const last = cells[62]!.config;
