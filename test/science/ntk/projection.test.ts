@@ -1,6 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernelSet, type KernelSet } from '../../../src/science/ntk/kernels.ts';
+import type { Accumulator } from '../../../src/science/ntk/contraction.ts';
+import { addReplicates } from '../../../src/science/ntk/projection.ts';
 import { describeKernels } from '../../../src/science/ntk/describe.ts';
 import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../backend.ts';
@@ -56,6 +58,14 @@ for (const [what, right] of [['of a set', null], ['between two sets', others]] a
     model.dispose();
   });
 }
+
+test('the standard error by hand: what a symmetric kernel leaves out counts twice', () => {
+  const sum = (...data: number[]): Accumulator => ({ height: 2, width: 2, data: Float64Array.from(data) });
+  const error = (symmetric: boolean): number => addReplicates(sum(0, 0, 0, 0), [sum(1, 0, 2, 3), sum(3, 0, 4, 3)], symmetric);
+  // Means 2, 3 (off the diagonal), 3; squared distances 2, 2, 0. √(Σ/(R(R − 1)))/‖K‖.
+  assert.ok(Math.abs(error(true) - Math.sqrt((2 + 2 * 2) / 2 / (4 + 2 * 9 + 9))) < 1e-15);
+  assert.ok(Math.abs(error(false) - Math.sqrt((2 + 2) / 2 / (4 + 9 + 9))) < 1e-15);
+});
 
 test('signs are the seed\'s: the same estimate again, another one for another seed, positive semi-definite in either', async () => {
   const model = tokenMlp();
