@@ -24,8 +24,8 @@ test('the registry lists each plugin with its source, its module and its closure
     { kind: 'attack', name: 'first', source: 'plugins/attacks/first.ts', file: 'plugins/attacks/first.js' },
     { kind: 'attack', name: 'second', source: 'plugins/attacks/second.ts', file: 'plugins/attacks/second.js' },
   ]);
-  assert.equal(registry.plugins[0]?.closure, ['plugins/attacks/first.ts', 'src/api.ts', 'src/helper.ts']);
-  assert.equal(registry.plugins[1]?.closure, ['plugins/attacks/second.ts', 'src/api.ts']);
+  assert.equal(registry.plugins[0]?.closure, ['plugins/attacks/first.ts', 'src/api.ts', 'src/api/cells.ts', 'src/helper.ts']);
+  assert.equal(registry.plugins[1]?.closure, ['plugins/attacks/second.ts', 'src/api.ts', 'src/api/cells.ts']);
 });
 
 test('editing what a plugin executes changes its code version, and no other plugin\'s', ({ project }) => {
@@ -65,7 +65,7 @@ test('what loads a backend, packages included, is part of the version of a stage
   project.write('src/compute/load.ts', 'export const kernel = 1;\nexport const load = () => import(\'vega-fake\');\n');
   project.write('src/execute/worker.ts', 'void import(\'../compute/load.ts\');\n');
   const before = versions(project);
-  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')!.closure, ['npm:vega-fake', 'plugins/stages/computes.ts', 'src/api.ts', 'src/compute/load.ts']);
+  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')!.closure, ['npm:vega-fake', 'plugins/stages/computes.ts', 'src/api.ts', 'src/api/cells.ts', 'src/compute/load.ts']);
   const unlike = (after: { readonly [name: string]: string }): string[] => Object.keys(before).filter((name) => after[name] !== before[name]);
   release('1.0.1');
   assert.equal(unlike(versions(project)), ['computes']);

@@ -48,7 +48,7 @@ export function createProject(): TestProject {
     },
     remove: () => rmSync(dir, { recursive: true, force: true }),
   };
-  for (const file of ['package.json', 'package-lock.json', 'tsconfig.json', 'src/setup', 'src/api.ts', 'src/random', 'src/spec/pipeline.generated.ts']) {
+  for (const file of ['package.json', 'package-lock.json', 'tsconfig.json', 'src/setup', 'src/api.ts', 'src/api', 'src/random', 'src/spec/pipeline.generated.ts']) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });
   }
   // Links one by one, so that a test can add a package of its own.
