@@ -14,6 +14,18 @@ function byLibrary(value: unknown): string {
   return text;
 }
 
+/** Names of fields are few and come again with every stage; beyond this many they are data (a joining stage's inputs). */
+const QUOTED = 1000;
+const quoted = new Map<string, string>();
+
+function quote(key: string): string {
+  const known = quoted.get(key);
+  if (known !== undefined) return known;
+  const text = `${JSON.stringify(key)}:`;
+  if (quoted.size < QUOTED) quoted.set(key, text);
+  return text;
+}
+
 /** Most of what a plan hashes is plain data, and there is much of it; null: something in it is for the library to judge. */
 function plain(value: unknown): string | null {
   switch (typeof value) {
@@ -38,7 +50,7 @@ function plain(value: unknown): string | null {
   for (const key of Object.keys(object).sort()) {
     const one = plain(object[key]);
     if (one === null) return null;
-    text += text === '' ? `${JSON.stringify(key)}:${one}` : `,${JSON.stringify(key)}:${one}`;
+    text += text === '' ? quote(key) + one : `,${quote(key)}${one}`;
   }
   return `{${text}}`;
 }

@@ -21,7 +21,9 @@ export interface Draft {
   readonly index: number;
   readonly kind: string;
   readonly descriptor: StageDescriptor;
-  readonly definition: StageDefinition;
+  readonly params: StageDefinition['params'];
+  readonly assets: NonNullable<StageDefinition['assets']>;
+  readonly uses: NonNullable<StageDefinition['uses']>;
   readonly key: DefinitionKey;
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
@@ -47,7 +49,8 @@ export interface Graph {
   fingerprint(cell: Cell): string;
 }
 
-const noWith: JsonObject = {};
+/** What a definition leaves out is one object for all: there may be a hundred thousand. */
+const noWith: JsonObject = {}, noAssets: Draft['assets'] = {}, noUses: Draft['uses'] = [], oneCore: Resources = { cpu: 1 };
 
 /** `attacks/badnets`: how a plugin is named in keys and in explanations. */
 export const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
@@ -123,7 +126,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     let definition: StageDefinition, resources: Resources, pack: string | null;
     try {
       definition = descriptor.define(of, { with: request, goals });
-      resources = descriptor.resources?.(definition.params) ?? { cpu: 1 };
+      resources = descriptor.resources?.(definition.params) ?? oneCore;
       pack = descriptor.pack?.key(definition) ?? null;
     } catch (error) {
       const { name, message, hint } = error as Error & { hint?: string };
@@ -143,17 +146,18 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
       inputKeys[name] = child.draft.key;
       children.push(child);
     }
-    const code = codeOf(kind, ownCode, definition.uses ?? []);
+    const { params, assets = noAssets, uses = noUses } = definition; // the requests are let go: each holds a cell
+    const code = codeOf(kind, ownCode, uses);
     if (!complete || !code) return null;
 
     let key: DefinitionKey;
     try {
-      key = definitionKey({ kind, code, params: definition.params, inputs: inputKeys, assets: definition.assets ?? {} });
+      key = definitionKey({ kind, code, params, inputs: inputKeys, assets });
     } catch (error) {
       return fault('plugin-fault', `the stage plugin "${kind}" returned parameters that are not JSON: ${(error as Error).message}`);
     }
     let draft = drafts.get(key);
-    if (!draft) drafts.set(key, draft = { index: drafts.size, kind, descriptor, definition, key, code, inputs, resources, pack, section });
+    if (!draft) drafts.set(key, draft = { index: drafts.size, kind, descriptor, params, assets, uses, key, code, inputs, resources, pack, section });
     return { kind, fingerprint: cellName, with: request, draft, children };
   };
 

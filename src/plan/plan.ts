@@ -73,43 +73,34 @@ function once<T>(make: () => T): () => T {
   return () => (made ??= { value: make() }).value;
 }
 
-/** Which cells it belongs to is asked of stages that run, are printed or are at fault: not of those that are cached, which may be all. */
+/**
+ * A draft by its id. Which cells it belongs to is asked of stages that run, are printed or are at fault: not of those that
+ * are cached, which may be all.
+ */
 class Stage implements PlannedStage {
-  readonly kind: PlannedStage['kind'];
-  readonly descriptor: PlannedStage['descriptor'];
-  readonly definition: PlannedStage['definition'];
-  readonly code: PlannedStage['code'];
-  readonly params: PlannedStage['params'];
-  readonly assets: PlannedStage['assets'];
-  readonly uses: PlannedStage['uses'];
-  readonly resources: PlannedStage['resources'];
-  readonly pack: PlannedStage['pack'];
-  readonly section: PlannedStage['section'];
   readonly #draft: Draft;
   readonly #whose: Whose;
   #agreed: Agreement | undefined;
 
   constructor(readonly id: StageId, draft: Draft, readonly codeVersion: Digest, readonly inputs: PlannedStage['inputs'], readonly goal: boolean, whose: Whose) {
-    this.kind = draft.kind;
-    this.descriptor = draft.descriptor;
-    this.definition = draft.key;
-    this.code = draft.code;
-    this.params = draft.definition.params;
-    this.assets = draft.definition.assets ?? NONE;
-    this.uses = draft.definition.uses ?? [];
-    this.resources = draft.resources;
-    this.pack = draft.pack;
-    this.section = draft.section;
     this.#draft = draft;
     this.#whose = whose;
   }
 
+  get kind(): PlannedStage['kind'] { return this.#draft.kind; }
+  get descriptor(): PlannedStage['descriptor'] { return this.#draft.descriptor; }
+  get definition(): PlannedStage['definition'] { return this.#draft.key; }
+  get code(): PlannedStage['code'] { return this.#draft.code; }
+  get params(): PlannedStage['params'] { return this.#draft.params; }
+  get assets(): PlannedStage['assets'] { return this.#draft.assets; }
+  get uses(): PlannedStage['uses'] { return this.#draft.uses; }
+  get resources(): PlannedStage['resources'] { return this.#draft.resources; }
+  get pack(): PlannedStage['pack'] { return this.#draft.pack; }
+  get section(): PlannedStage['section'] { return this.#draft.section; }
   get cells(): PlannedStage['cells'] { return this.#whose.cells(this.#draft); }
   get cell(): PlannedStage['cell'] { return (this.#agreed ??= this.#whose.agreement(this.#draft)).cell; }
   get seed(): PlannedStage['seed'] { return (this.#agreed ??= this.#whose.agreement(this.#draft)).seed; }
 }
-
-const NONE: PlannedStage['assets'] = {};
 
 /** `train-3f9c2a1b7d`; longer where two keys of a kind begin alike. */
 function stageIds(drafts: readonly Draft[]): StageId[] {
