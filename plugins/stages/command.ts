@@ -70,7 +70,7 @@ export default defineStage({
 });
 
 async function run({ params: raw, limits: given, inputs, assets, outDir, log, signal }: RunContext): Promise<void> {
-  const [{ runCommand }, { checkMetrics, openWorkFolder }] = await Promise.all([import('../../src/command/run.ts'), import('../../src/command/folder.ts')]);
+  const [{ runCommand }, { openWorkFolder }] = await Promise.all([import('../../src/command/run.ts'), import('../../src/command/folder.ts')]);
   const params = raw as unknown as Params, limits = given as unknown as Limits;
   const { name, scope, cells, joined, options, outputs } = params;
   const below = (places: { readonly [name: string]: string }) => Object.fromEntries(Object.entries(places).map(([input, place]) => [input, `inputs/${place}`]));
@@ -86,5 +86,4 @@ async function run({ params: raw, limits: given, inputs, assets, outDir, log, si
     argv: params.run, cwd: work.dir, env: params.env, pass: params.pass_env, limits: { seconds: limits.timeout_seconds, outputBytes: bytes }, log, signal,
   });
   await work.take(outputs, outDir, bytes);
-  if (outputs.includes('metrics.json')) await checkMetrics(join(outDir, 'metrics.json'));
 }

@@ -1,5 +1,5 @@
 /** The folder that a program runs in: what it is given goes in, what it declared to write comes out, and nothing else. */
-import { cp, lstat, mkdir, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 
@@ -76,18 +76,4 @@ async function sizeOf(full: string, output: string): Promise<number> {
   let size = 0;
   for (const name of await readdir(full)) size += await sizeOf(path.join(full, name), `${output}/${name}`);
   return size;
-}
-
-/** A `metrics.json` as `results` reads it. @throws UserFault where it is no flat object of finite numbers */
-export async function checkMetrics(file: string): Promise<void> {
-  const hint = 'such as {"accuracy": 0.9}; a number that is not finite has no JSON';
-  let metrics: unknown;
-  try {
-    metrics = JSON.parse(await readFile(file, 'utf8'));
-  } catch (error) {
-    throw new UserFault(`the command's metrics.json is no JSON: ${(error as Error).message}`, hint);
-  }
-  if (typeof metrics !== 'object' || metrics === null || Array.isArray(metrics)) throw new UserFault('the command\'s metrics.json is no object', hint);
-  const odd = Object.entries(metrics).find(([, value]) => typeof value !== 'number');
-  if (odd !== undefined) throw new UserFault(`the command's metrics.json: ${JSON.stringify(odd[0])} is ${JSON.stringify(odd[1])?.slice(0, 60)}, no number`, hint);
 }

@@ -59,9 +59,9 @@ export async function outputOf(job: Job, returned: unknown, seconds: number): Pr
 
 const METRICS = 'metrics.json';
 
-/** What `results`, `diff` and the report read, of every stage alike. */
+/** What `results`, `diff` and the report read, of every stage alike: a value that they would leave out unseen is a fault. */
 async function checkMetrics(file: string, stage: string): Promise<void> {
-  const fault = (what: string): Error => new UserFault(`the stage "${stage}" wrote a metrics.json that ${what}`, 'an object of numbers, such as {"accuracy": 0.9}; a number that is not finite has no JSON');
+  const fault = (what: string): Error => new UserFault(`the stage "${stage}" wrote a metrics.json that ${what}`, 'an object of numbers, such as {"accuracy": 0.9}; a number that is not finite has no JSON (JSON.stringify makes null of it)');
   let metrics: unknown;
   try {
     metrics = JSON.parse(await readFile(file, 'utf8'));
@@ -69,6 +69,8 @@ async function checkMetrics(file: string, stage: string): Promise<void> {
     throw fault(`is no JSON: ${(error as Error).message}`);
   }
   if (typeof metrics !== 'object' || metrics === null || Array.isArray(metrics)) throw fault('is no object');
+  const odd = Object.entries(metrics).find(([, value]) => typeof value !== 'number');
+  if (odd !== undefined) throw fault(`is no flat object of numbers: ${JSON.stringify(odd[0])} is ${JSON.stringify(odd[1]).slice(0, 60)}`);
 }
 
 /** MB of this process so far. Asking takes 50 µs, as long as a trivial stage: once a while is enough. */

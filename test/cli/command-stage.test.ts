@@ -109,8 +109,8 @@ for (const [what, program, more, says] of [
   ['writes nothing', '', '', 'the command wrote no metrics.json'],
   ['hangs', 'setInterval(() => {}, 1000);', 'timeout_seconds: 1', 'ran for more than 1 s and was ended'],
   ['writes too much', 'writeFileSync("metrics.json", "x".repeat(2e6));', 'output_mb: 1', 'outputs are larger than 1000000 bytes'],
-  ['writes no numbers', 'writeFileSync("metrics.json", JSON.stringify({ a: 1, b: "two" }));', '', 'metrics.json: "b" is "two", no number'],
-  ['writes no JSON', 'writeFileSync("metrics.json", "{a");', '', 'metrics.json is no JSON'],
+  ['writes no numbers', 'writeFileSync("metrics.json", JSON.stringify({ a: 1, b: "two" }));', '', 'wrote a metrics.json that is no flat object of numbers: "b" is "two"'],
+  ['writes no JSON', 'writeFileSync("metrics.json", "{a");', '', 'wrote a metrics.json that is no JSON'],
   ['writes into its input', 'appendFileSync("inputs/data(train)/rows.jsonl", "x"); writeFileSync("metrics.json", "{}");', 'inputs: ["data(train)"]', 'wrote into its input data(train)'],
 ] as const) {
   test(`a program that ${what} fails its stage alone, by name`, async ({ project }) => {

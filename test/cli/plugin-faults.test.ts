@@ -59,6 +59,9 @@ test('a metrics.json that nothing can read fails its stage, not `results` and th
   assert.is(said.code, 1);
   assert.match(said.stderr, /\[1\/1\] own {2}failed: the stage "own" wrote a metrics\.json that is no JSON: [^\n]*\n/);
   assert.match(said.stderr, 'a number that is not finite has no JSON');
+  const unseen = await run(project, stage('run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, JSON.stringify({ accuracy: 0.5, loss: NaN }))'), 'stages: [own]');
+  assert.is(unseen.code, 1);
+  assert.match(unseen.stderr, 'failed: the stage "own" wrote a metrics.json that is no flat object of numbers: "loss" is null\n');
   const results = await project.dosimeter('results', 'spec.yaml');
   assert.equal([results.code, results.stderr], [0, '1 goal stage not run yet: dosimeter run spec.yaml\n']);
 });
