@@ -1,4 +1,5 @@
 /** The composed schema, with the plugins that are built in, and as editors use it. */
+import { readdirSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
@@ -87,6 +88,13 @@ test('the quickstart is a spec: 3 poisonings × 3 adapters × 2 seeds', async ()
   assert.is(result.value.cells.length, 18);
   assert.is(result.value.cells.at(-1)!.label, 'attack=badnets adapter=lora rank=16 seed=2');
 });
+
+for (const file of readdirSync('pipelines').filter((name) => name.endsWith('.yaml'))) {
+  test(`pipelines/${file} is a sound spec`, async () => {
+    const result = await loadExperiment(`pipelines/${file}`, { registry: { ...await builtIn(), stages: await names('stages') }, env: {} });
+    assert.ok(result.ok, result.ok ? '' : printDiagnostics(result.diagnostics, { color: false }));
+  });
+}
 
 test('theorem.yaml asks what a verdict needs: five seeds, both conventions of α, ranks, variances, both kinds of attack, every theory stage', async () => {
   const result = await loadExperiment('pipelines/theorem.yaml', { registry: { ...await builtIn(), stages: await names('stages') }, env: {} });

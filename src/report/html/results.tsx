@@ -63,7 +63,7 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
           value: (condition: Condition) => seriesCell(seriesOf(condition, metricOf(note.stage, note.metric)), note.kind, condition.cells.length, expected(condition, note)),
         })),
       ]} caption="Mean ± half of the 95% t-interval over seeds; one seed has no interval." />
-      <p class="muted small">{metrics.map(({ label, meaning }) => `${label}: ${meaning}`).join('. ')}.</p>
+      {metrics.length > 0 && <p class="muted small">{metrics.map(({ label, meaning }) => `${label}: ${meaning}`).join('. ')}.</p>}
       <p class="small">{all.csv !== null ? <CsvLink name="all-metrics" csv={all.csv}>Every metric of every cell (CSV, {all.rows.toLocaleString('en')} rows)</CsvLink>
         : all.rows > 0 ? <>All {all.rows.toLocaleString('en')} numbers: <code>dosimeter results SPEC --csv</code>.</> : null}</p>
 
