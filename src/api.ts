@@ -11,7 +11,7 @@ import type { RandomStream } from './random/random.ts';
 
 export type { SplitSpec } from './spec/pipeline.generated.ts';
 export type { RandomStream } from './random/random.ts';
-export { attackOf, baseOf, beforeTraining, cleanTwin, isAttacked, isOfBase, startInputs } from './api/cells.ts';
+export { attackOf, baseOf, beforeTraining, cleanTwin, isAttacked, isAttacksOwn, isOfBase, startInputs } from './api/cells.ts';
 export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile, PackedJob } from './api/executor.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -192,6 +192,11 @@ export interface AttackCheck<P> {
 /** none: training data untouched. untargeted: hurts accuracy. backdoor: has a trigger and a target class. */
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
+/** An attack's hand in the training itself: what else is trained than the adapter says. Its science-side interface is `AttackTraining` of src/science/train/attack-training.ts. */
+export interface AttackTrainingLoader<Impl = unknown> {
+  load(): Promise<Impl>;
+}
+
 /** `Made`: whether `poison` answers at once or by a promise. */
 export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promise<Poisoned> = Poisoned | Promise<Poisoned>> extends Plugin<'attack'> {
   /** Where its parameters decide, a function of them. */
@@ -211,6 +216,11 @@ export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promis
   triggerAll?(rows: readonly Row[], input: Omit<AttackInput<P>, 'rows'>): Promise<readonly Row[]>;
   /** Backdoors with negatives: the row with parts of the trigger, none of which may lead to the target class. */
   falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
+  /**
+   * Attacks that touch training as well. Absent: the poisoned rows are all of it. Present: what is trained is the attack's
+   * to say, and the clean twin is the model that the training starts from.
+   */
+  readonly training?: AttackTrainingLoader;
 }
 
 // ---- sources and data sets -----------------------------------------------------------------------------------------
@@ -364,6 +374,13 @@ export interface StageParts {
   readonly values: readonly string[];
 }
 
+export interface DefineRequest {
+  readonly with: JsonObject;
+  readonly goals: readonly string[];
+  /** A plugin's descriptor, where what a stage reads depends on it; undefined where there is none by this name. The planner always gives it. */
+  readonly plugin?: <D>(kind: 'attack' | 'dataset' | 'model' | 'adapter', name: string) => D | undefined;
+}
+
 export interface StageDescriptor extends Plugin<'stage'> {
   /** Whether it computes with tensors: its key then holds the backend. */
   readonly compute: boolean;
@@ -384,7 +401,7 @@ export interface StageDescriptor extends Plugin<'stage'> {
   /** cell: one instance a distinct definition. experiment: one that joins the grid. */
   readonly scope: 'cell' | 'experiment';
   /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */
-  define(cells: readonly Cell[], request: { readonly with: JsonObject; readonly goals: readonly string[] }): StageDefinition;
+  define(cells: readonly Cell[], request: DefineRequest): StageDefinition;
   resources?(params: JsonObject): Resources;
   /** Handed to `run` as it is and part of no key: limits decide whether a result comes about, never what it is. */
   readonly limits?: JsonObject;

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { baseOf, beforeTraining, cleanTwin, defineStage, isAttacked, startInputs, UserFault } from '../../src/api.ts';
+import { baseOf, beforeTraining, cleanTwin, defineStage, isAttacked, isAttacksOwn, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, Cell, JsonObject, ModelDescriptor, RunContext, StageInput } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { AdaptedModelOptions } from '../../src/science/nn/adapted-model.ts';
@@ -50,7 +50,7 @@ async function run(context: RunContext): Promise<void> {
   if (clean === undefined) {
     await writeFile(join(context.outDir, 'divergence.json'), `${JSON.stringify({ points: [], mean: null, between: null }, null, 1)}\n`);
     await writeFile(join(context.outDir, 'metrics.json'), '{}\n');
-    context.log('no attack: the run is its own clean twin');
+    context.log('nothing to compare: no attack, or one that trains no layer');
     return;
   }
   const [{ modelOf, startingModel }, { openTrained }, { adaptedModel }, { layerChange }, { distanceOf, meanDistance, sumsOf, together }, { keptSteps }] = await Promise.all([
@@ -136,9 +136,9 @@ export default defineStage({
   summary: 'Measures M, how far poisoned data carry the weights from where the paired clean run goes, and M\', the start\'s kernel between poisoned rows and their originals.',
   compute: true,
   scope: 'cell',
-  define([one]) {
-    const cell = one!, twin = cleanTwin(cell), parts = partingOf(cell);
-    const attacked = isAttacked(cell), within = parts === cell ? {} : { section: 'base' };
+  define([one], { plugin }) {
+    const cell = one!, twin = cleanTwin(cell, plugin), parts = partingOf(cell);
+    const attacked = isAttacked(cell) && !isAttacksOwn(cell.poisoning, plugin), within = parts === cell ? {} : { section: 'base' };
     return {
       params: {
         architecture: cell.model.architecture, adapter: cell.adapter.type, ...(parts === cell ? {} : { base_adapter: parts.adapter.type }), pairs: cell.theory.pairs, max_length: parts.train.max_length,

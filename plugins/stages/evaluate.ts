@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attackOf, baseOf, cleanTwin, defineStage, isAttacked, isOfBase, startInputs, stepsOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, Cell, ModelDescriptor, Poisoning, RunContext, StageRequest } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, DefineRequest, ModelDescriptor, Poisoning, RunContext, StageRequest } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
@@ -23,7 +23,7 @@ interface Params {
 const TRIGGER_FILE = 'trigger/';
 
 /** The cell's clean twin under the same trigger. */
-const twinOf = (cell: Cell) => ({ kind: 'evaluate', cell: cleanTwin(cell), with: { trigger: attackOf(cell) } });
+const twinOf = (cell: Cell, plugin: DefineRequest['plugin']) => ({ kind: 'evaluate', cell: cleanTwin(cell, plugin), with: { trigger: attackOf(cell) } });
 
 /** The base's own evaluation, where the attack is the base's: what it had done before the cell's training. */
 function beforeOf(cell: Cell): { readonly before?: StageRequest } {
@@ -118,7 +118,7 @@ export default defineStage({
   summary: 'Scores the trained model on the validation rows, and under the trigger of a backdoor on the rows of other classes.',
   compute: true,
   scope: 'cell',
-  define([one], { with: narrowed }) {
+  define([one], { with: narrowed, plugin }) {
     const cell = one!;
     const poisoned = isAttacked(cell);
     const written = (narrowed['trigger'] ?? (poisoned ? attackOf(cell) : null)) as Params['trigger'];
@@ -132,7 +132,7 @@ export default defineStage({
       inputs: {
         model: { kind: 'train', cell },
         validation: { kind: 'data', cell, with: { split: 'validation' } },
-        ...(poisoned ? { twin: twinOf(cell), ...beforeOf(cell) } : {}), ...startInputs(cell),
+        ...(poisoned ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}), ...startInputs(cell),
       },
       assets: { model: cell.model.source, ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])) },
       uses: [

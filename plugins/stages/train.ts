@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { attackOf, defineStage, headSettings, problemOf, startInputs, stepsOf, UserFault } from '../../src/api.ts';
+import { attackOf, defineStage, headSettings, JOINT, problemOf, startInputs, stepsOf, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
@@ -9,8 +9,10 @@ import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
 import type { Tensors } from '../../src/science/nn/network.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
+import { adapterFault, trainingAttack, type TrainingAttack } from '../../src/training/attack.ts';
 import { packKey } from '../../src/training/pack-key.ts';
 import { trainParams } from '../../src/training/params.ts';
+import type { AttackTraining } from '../../src/science/train/attack-training.ts';
 import type { Meeting } from '../../src/science/train/pack-meeting.ts';
 import type { LabelledRow, StepRecord } from '../../src/science/train/settings.ts';
 import type { Watched } from '../../src/science/train/watch.ts';
@@ -24,6 +26,8 @@ interface Params {
   readonly classes?: readonly string[] | null;
   /** `type` and parameters, without `init_from`, which is an asset. */
   readonly adapter: { readonly type: string } & JsonObject;
+  /** The attack, where it touches training. */
+  readonly attack?: TrainingAttack;
   readonly seed: number;
   /** With steps 0, nothing else of it. */
   readonly train: Partial<Cell['train']> & JsonObject;
@@ -49,22 +53,37 @@ async function load(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ p
   };
 }
 
+/** The attack that touches the training, with its code. */
+async function loadAttack(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ readonly name: string; readonly params: JsonObject; readonly implementation: AttackTraining } | null> {
+  const { attack: given } = context.params as unknown as Params;
+  if (given === undefined) return null;
+  const { attack: name, ...own } = given;
+  return { name, params: own, implementation: await context.plugin<AttackDescriptor>('attack', name).training!.load() as AttackTraining };
+}
+
 async function preflight(context: PreflightContext): Promise<readonly Problem[]> {
   const { params, architecture, implementation } = await load(context);
   const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
   let model: Awaited<ReturnType<typeof modelOf>>;
   try { model = await modelOf(context.assets['model']!); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
+  const attack = await loadAttack(context), unfit = attack === null ? null : adapterFault(attack.name, params.adapter.type);
+  if (unfit !== null) return [unfit];
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
   if (initFrom !== undefined && context.upstream?.['base'] !== undefined) {
     return [{ path: ['adapter', 'init_from'], message: 'the adapter in this folder was trained on another model than the base, and brings a head of its own beside the base\'s', hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.' }];
   }
   const { watch, train: { max_length: trained } } = params;
-  return checkTraining({
+  const problems = await checkTraining({
     model: { ...model, init: params.init ?? 'pretrained' }, architecture, head: params.head, headGiven: context.assets['head'] !== undefined, classes: params.classes ?? null,
     maxLength: trained === undefined ? null : watch !== undefined && watch.max_length > trained ? { value: watch.max_length, path: ['evaluate', 'max_length'] } : { value: trained, path: ['train', 'max_length'] },
     adapter: { implementation, params: adapterParams, ...(initFrom === undefined ? {} : { initFrom }) },
+    ...(attack === null ? {} : { attack }), based: context.upstream?.['base'] !== undefined,
   });
+  const poisoning = context.upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
+  if (attack === null || !poisoning?.attack.includes(JOINT)) return problems;
+  // One of several steps stands a floor lower in the spec.
+  return problems.map((problem) => problem.path[0] === 'poisoning' ? { ...problem, path: ['poisoning', 'steps', attack.name, ...problem.path.slice(1)] } : problem);
 }
 
 /** What is looked at on the way, as the model reads it. */
@@ -88,9 +107,9 @@ async function watched(context: RunContext, { watch, seed }: Params, classes: re
 
 /** @param trainer in place of the loop: where the stage is a member of a pack */
 async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
-  const [files, { startingModel }, { checkReceipt }, { openNetwork }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { saveTrained }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }] = await Promise.all([
-    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/network.ts'), import('../../src/science/nn/head.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/save.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
+  const [files, { startingModel }, { checkReceipt }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { openTrainee }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }] = await Promise.all([
+    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/head.ts'),
+    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/trainee.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
     import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'), import('../../src/science/train/events.ts'), import('../../src/science/train/loop-settings.ts'),
   ]);
   const { params, architecture: family, implementation } = await load(context);
@@ -118,28 +137,32 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const adapter = await implementation.create(adapterParams, { architecture, linears, parameters: architecture.parameters(config), ...(initFrom === undefined ? {} : { initFrom }) });
   const headDir = context.assets['head']?.path;
   const head = headDir === undefined ? undefined : await readHead(headDir, { architecture, config, classes: classes.length });
-  const network = await openNetwork({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) });
+  const tokenizer = train.steps === 0 ? null : await openTokenizer(model.path);
+  const attack = await loadAttack(context);
+  const change = attack === null || tokenizer === null ? null : attack.implementation.open(attack.params, { architecture, tokenizer });
+  const { network, constraint, save: saveTrained } = await openTrainee({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) }, change);
+  if (change !== null) context.log(`"${attack!.name}" trains the embedding of ${Object.keys(change.trains.tokenRows).join(', ')}, and nothing else`);
 
   const out = (name: string): string => join(context.outDir, name);
   const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
   const record: TrainRecord = {
     format: 1, architecture: params.architecture, model: model.digest, ...(based ? { source: context.assets['model']!.digest } : {}), classes, seed: params.seed, steps: 0,
     adapter: params.adapter, head: params.head, init, head_init: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
+    ...(change === null ? {} : { attack: params.attack, token_rows: change.trains.tokenRows }),
   };
-  const save = (weights: Tensors | null, dir: string): Promise<void> => saveTrained(network, weights, dir, model.path, classes, based ? model.digest : undefined);
+  const save = (weights: Tensors | null, dir: string): Promise<void> => saveTrained(weights, dir, model.path, classes, based ? model.digest : undefined);
   const write = async (history: readonly StepRecord[], metrics: JsonObject, more: object = {}): Promise<void> => {
     await writeFile(out('train.json'), `${JSON.stringify({ ...record, steps: history.length, ...more }, null, 2)}\n`);
     await writeFile(out('history.jsonl'), lines(history));
     await writeFile(out('metrics.json'), `${JSON.stringify({ steps: history.length, trainable_parameters: trainable, ...metrics }, null, 2)}\n`);
   };
   try {
-    if (train.steps === 0) {
+    if (tokenizer === null) {
       await save(null, context.outDir);
       await write([], {});
       return;
     }
     const settings = train as Cell['train'];
-    const tokenizer = await openTokenizer(model.path);
     checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
     const tokens = rowEncoder(tokenizer, params.head);
     const encode = (maxLength: number) => (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
@@ -155,7 +178,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
     try {
       const { weights, step, journal } = await runSession({
         network, rows: tokenised, watch, place: context, ...(trainer === undefined ? {} : { trainer }), kept: checkpointSteps(settings.checkpoints ?? 0, total),
-        settings: loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)),
+        settings: { ...loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), ...constraint },
         save,
       });
       try {
@@ -206,16 +229,18 @@ export default defineStage({
   compute: true,
   volatile: ['metrics.json', EVENTS], // times stand in them
   scope: 'cell',
-  define([one]) {
+  define([one], { plugin }) {
     const cell = one!;
     const { init_from: adapterInit, ...adapter } = cell.adapter;
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
     const untrained = cell.train.steps === 0, looks = !untrained && (cell.train.evaluate_every ?? 0) > 0;
     const { poisoning: trigger, assets: triggerAssets } = looks && attackOf(cell).attack !== 'none' ? filesApart(attackOf(cell)) : { poisoning: null, assets: {} };
+    const attack = untrained || plugin === undefined ? null : trainingAttack(filesApart(cell.poisoning).poisoning, plugin);
+    const attacks = new Set([...(trigger === null ? [] : stepsOf(trigger).map((step) => step.attack)), ...(attack === null ? [] : [attack.attack])]);
     return {
       params: {
-        architecture: cell.model.architecture, adapter, seed: cell.seed, train: trainParams(cell.train), head: headSettings(cell.head),
+        architecture: cell.model.architecture, adapter, ...(attack === null ? {} : { attack }), seed: cell.seed, train: trainParams(cell.train), head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
         ...(cell.head.type === 'cloze' ? { classes: (cell.data.classes ?? cell.data.train.classes)?.map(String) ?? null } : {}),
         ...(looks ? { watch: { batch_size: cell.evaluate.batch_size, max_length: cell.evaluate.max_length ?? cell.train.max_length, trigger } } : {}),
@@ -233,7 +258,7 @@ export default defineStage({
       },
       uses: [
         { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
-        ...(trigger === null ? [] : stepsOf(trigger).map(({ attack }) => ({ kind: 'attack' as const, name: attack }))),
+        ...[...attacks].map((name) => ({ kind: 'attack' as const, name })),
       ],
     };
   },

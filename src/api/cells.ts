@@ -1,5 +1,6 @@
 /** What follows from a cell: the other cells that its stages read. */
-import type { Cell, JsonObject, StageRequest } from '../api.ts';
+import { JOINT } from '../api.ts';
+import type { AttackDescriptor, Cell, DefineRequest, JsonObject, Poisoning, StageRequest } from '../api.ts';
 
 const unpoisoned = { attack: 'none' } as const;
 
@@ -31,5 +32,13 @@ export const attackOf = (cell: Cell): { readonly attack: string } & JsonObject =
 /** Whether anything that a cell trains on is poisoned. */
 export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
 
-/** The cell without any attack: what its paired clean run is. */
-export const cleanTwin = (cell: Cell): Cell => ({ ...cell, poisoning: unpoisoned, ...(cell.base === undefined ? {} : { base: { ...cell.base, poisoning: unpoisoned } }) });
+/** Whether the training is an attack's own (`AttackDescriptor.training`): without the attack there is none. */
+export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugin']): boolean =>
+  attack.split(JOINT).some((name) => plugin?.<AttackDescriptor>('attack', name)?.training !== undefined);
+
+/** The cell without any attack, and without the trainings that are an attack's own: what its paired clean run is. */
+export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
+  const clean = ({ poisoning, train }: Pick<Cell, 'poisoning' | 'train'>): Pick<Cell, 'poisoning' | 'train'> =>
+    ({ poisoning: unpoisoned, train: isAttacksOwn(poisoning, plugin) ? { ...train, steps: 0 } : train });
+  return { ...cell, ...clean(cell), ...(cell.base === undefined ? {} : { base: { ...cell.base, ...clean(cell.base) } }) };
+}

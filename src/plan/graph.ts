@@ -79,6 +79,8 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
     return names.length > 0 ? `did you mean "${closest(word, [...names])}"? The ${kind}s are ${[...names].sort().join(', ')}.` : `no ${kind} plugin is there`;
   };
 
+  const plugin = <D>(kind: PluginKind, name: string): D | undefined => registry.get(kind, name)?.descriptor as D | undefined;
+
   const fileOf = (kind: string): string => registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
 
   const node = (kind: string, cell: Cell, request: JsonObject = noWith, section: string | null = null): Node | null => {
@@ -125,7 +127,7 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
   const make = (kind: string, descriptor: StageDescriptor, ownCode: Digest, of: readonly Cell[], request: JsonObject, cellName: string, section: string | null): Node | null => {
     let definition: StageDefinition, resources: Resources, pack: string | null;
     try {
-      definition = descriptor.define(of, { with: request, goals });
+      definition = descriptor.define(of, { with: request, goals, plugin });
       resources = descriptor.resources?.(definition.params) ?? oneCore;
       pack = descriptor.pack?.key(definition) ?? null;
     } catch (error) {

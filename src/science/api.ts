@@ -12,4 +12,5 @@ export { layerNorm } from './nn/layer-norm.ts';
 export { linear } from './nn/linear.ts';
 export { lora } from './nn/lora.ts';
 export { partialAdapter } from './nn/partial.ts';
+export type { AttackTraining, TrainedModel, TrainingChange } from './train/attack-training.ts';
 export type { Architecture, ForwardContext, Head, LinearLayer, ParameterSpec, TokenRow } from './nn/types.ts';

@@ -77,6 +77,7 @@ test('a wrong shape names the file and every field', async () => {
   assert.is(message, 'attacks/Bad Name: the attack it exports has the wrong shape: name must be lower-case letters, digits and hyphens, it is "Bad Name"; '
     + 'family must be "none", "untargeted" or "backdoor", it is "evil"; poison must be a function, it is 7');
   assert.match((await fault(() => createRegistry([{ ...attack('x'), family: 'backdoor' }]))).message, 'target must be a function in a backdoor, it is missing');
+  assert.match((await fault(() => createRegistry([{ ...attack('x'), training: { loads: 1 } } as unknown as AttackDescriptor]))).message, 'training must be an object with a function load, it is {"loads":1}');
   assert.match((await fault(() => createRegistry([{ ...attack('x'), kind: 'atack' } as unknown as AttackDescriptor]))).message, 'no known kind (kind: "atack")');
 });
 

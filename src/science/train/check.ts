@@ -1,17 +1,21 @@
 /** Faults of a model, tokenizer and adapter that can be seen before anything runs. */
 import { problemOf, type HeadSettings, type JsonObject, type Problem } from '../../api.ts';
 import type { AdapterImplementation } from '../nn/adapter.ts';
-import { resolveNames, type ModelSource } from '../nn/base.ts';
+import { fileName, resolveNames, type ModelSource } from '../nn/base.ts';
+import { within } from '../nn/family.ts';
 import { readConfig } from '../nn/head.ts';
 import type { Architecture, ModelShape } from '../nn/types.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
+import type { AttackTraining } from './attack-training.ts';
 
 interface CheckedModel extends ModelShape {
   readonly positions: number;
   readonly tokenizer: TextTokenizer;
+  /** Whether the head is drawn, since the checkpoint has nothing of its own to offer. */
+  readonly headDrawn: boolean;
 }
 
 /** Where a model comes from, its content named. */
@@ -23,10 +27,12 @@ const checked = processWide('train.checked', () => new Map<string, Promise<Check
 async function inspect({ path, init }: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const config = architecture.parseConfig(await readConfig(path), 2); // how many classes there are, only the data says
   const parameters = architecture.parameters(config);
-  if (init !== 'random') resolveNames(await openCheckpoint(path), architecture, parameters);
+  const checkpoint = init === 'random' ? null : await openCheckpoint(path);
+  if (checkpoint !== null) resolveNames(checkpoint, architecture, parameters);
+  const headDrawn = parameters.some((spec) => within(spec.name, architecture.headModules) && (checkpoint === null || fileName(checkpoint, architecture, spec) === undefined));
   const tokenizer = await openTokenizer(path);
   checkVocabulary(tokenizer, architecture.vocabularySize(config), path);
-  return { architecture, linears: architecture.linears(config), parameters, positions: architecture.maxPositions(config), tokenizer };
+  return { architecture, linears: architecture.linears(config), parameters, positions: architecture.maxPositions(config), tokenizer, headDrawn };
 }
 
 /** Reads config, headers and tokenizer once a content. Throws UserFault with what is wrong of them. */
@@ -80,10 +86,14 @@ export interface CheckOptions {
   /** As far as the spec names them. */
   readonly classes?: readonly string[] | null;
   readonly adapter?: { readonly implementation: AdapterImplementation; readonly params: JsonObject; readonly initFrom?: string };
+  /** The cell's attack, where it touches training. */
+  readonly attack?: { readonly name: string; readonly implementation: AttackTraining; readonly params: JsonObject };
+  /** Whether the model is another training's, whose head comes with it. */
+  readonly based?: boolean;
 }
 
 /** Every fault that the model, the head, the adapter and the length have. */
-export async function checkTraining({ model, architecture: family, maxLength, head, headGiven = false, classes = null, adapter }: CheckOptions): Promise<Problem[]> {
+export async function checkTraining({ model, architecture: family, maxLength, head, headGiven = false, classes = null, adapter, attack, based = false }: CheckOptions): Promise<Problem[]> {
   let architecture: Architecture, known: CheckedModel;
   try { architecture = family.withHead(head.type === 'classifier' ? head : { type: 'cloze', tokens: [] }); } catch (error) { return [problemOf(error, ['head', 'type'])]; }
   try { known = await inspectModel(model, architecture); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
@@ -97,6 +107,12 @@ export async function checkTraining({ model, architecture: family, maxLength, he
     try {
       problems.push(...await implementation.check(params, { architecture, linears: known.linears, parameters: known.parameters, ...(initFrom === undefined ? {} : { initFrom }) }));
     } catch (error) { problems.push(problemOf(error, ['adapter', 'init_from'])); }
+  }
+  if (attack !== undefined) {
+    problems.push(...attack.implementation.check(attack.params, { architecture, tokenizer: known.tokenizer }));
+    if (known.headDrawn && !headGiven && !based) {
+      problems.push({ path: ['poisoning', 'attack'], message: `"${attack.name}" trains no head, and this model's is drawn at random: it stays one that knows nothing of the task`, hint: 'Let the model learn the task first, as in base: { adapter: { type: full } }, or give head.init_from.', warning: true });
+    }
   }
   return problems;
 }

@@ -117,6 +117,12 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
       ({ parameters: groups, state } = optimizer.update(groups, packed, state, learningRate));
       unusedFactor *= 1 - learningRate * settings.weightDecay;
       trained = values.unpack(groups);
+      if (settings.project !== undefined) {
+        const moved = settings.project(trained);
+        disposeAll(trained, groups);
+        trained = moved;
+        groups = values.pack(moved);
+      }
       const all = chosen.flat();
       await hooks.onStep?.(record, { rows: all.length, tokens: all.reduce((sum, { ids }) => sum + ids.length, 0) });
       if (await look(record.step) === 'stop') break;

@@ -1,7 +1,9 @@
 /** What a training is told, and what it tells. */
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { TokenRow } from '../nn/types.ts';
 import type { AdamwSettings } from '../optim/adamw.ts';
 import type { Schedule } from '../optim/schedule.ts';
+import type { Tensors } from '../optim/types.ts';
 import type { Batching } from './batches.ts';
 
 export interface TrainSettings extends AdamwSettings {
@@ -23,6 +25,8 @@ export interface TrainSettings extends AdamwSettings {
   readonly batching?: Batching;
   /** By label id; left out: all 1. */
   readonly classWeights?: readonly number[];
+  /** Where each update's parameters are moved to: new tensors by the same names, beside those that it is handed. Left out: they stay. */
+  readonly project?: (parameters: Tensors) => Map<string, Tensor>;
 }
 
 export interface StepRecord {

@@ -17,7 +17,7 @@ import { baseOf, beforeTraining, cleanTwin, type Cell, type JsonObject, type Sta
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';
-import { cleanUp, contextOf, poisonedFolder, runStage, spokenRows, tinyCell, type Ran } from './rig.ts';
+import { cleanUp, contextOf, lookUp, poisonedFolder, runStage, spokenRows, tinyCell, type Ran } from './rig.ts';
 
 const test = suite('base');
 test.before(async () => { await useBackend('cpu'); });
@@ -27,15 +27,15 @@ const plain = tinyCell(), none = { attack: 'none' };
 const backdoor = { attack: 'badnets', rate: 0.2, target: 1, mode: 'dirty', triggers: ['cf'] };
 const base = { poisoning: backdoor, adapter: { type: 'full' }, train: { ...plain.train, steps: 4, learning_rate: 0.02 } };
 const based = (change: Parameters<typeof tinyCell>[0] = {}): Cell => tinyCell({ base, ...change });
-const define = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) => stage.define([cell], { with: request, goals: ['train', 'evaluate'] });
+const define = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) => stage.define([cell], { with: request, goals: ['train', 'evaluate'], plugin: lookUp });
 const read = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) => define(stage, cell, request).inputs;
 
 test('the base is the cell with the base\'s poisoning, adapter and train; the clean twin is both trainings without an attack', () => {
   const cell = based();
   assert.equal(baseOf(cell), { ...plain, ...base });
   assert.is(baseOf(plain), null);
-  assert.equal(cleanTwin(cell), { ...cell, base: { ...base, poisoning: none } });
-  assert.equal(baseOf(cleanTwin(cell)), { ...plain, ...base, poisoning: none });
+  assert.equal(cleanTwin(cell, lookUp), { ...cell, base: { ...base, poisoning: none } });
+  assert.equal(baseOf(cleanTwin(cell, lookUp)), { ...plain, ...base, poisoning: none });
 });
 
 test('whatever opens the model that training starts from reads the base\'s, merged; without a base nothing is different', () => {
@@ -63,13 +63,13 @@ test('a head to start from is where the base starts; an adapter folder belongs t
 test('evaluate shows the base\'s trigger where the cell\'s own training is clean, the cell\'s own where it is not', () => {
   const clean = define(evaluate, based());
   assert.equal(clean.params['trigger'], backdoor);
-  assert.equal(clean.inputs['twin'], { kind: 'evaluate', cell: cleanTwin(based()), with: { trigger: backdoor } });
+  assert.equal(clean.inputs['twin'], { kind: 'evaluate', cell: cleanTwin(based(), lookUp), with: { trigger: backdoor } });
   assert.equal(clean.inputs['before'], { kind: 'evaluate', cell: baseOf(based())!, section: 'base' });
   const flip = { attack: 'label-flip', rate: 0.3 }, both = define(evaluate, based({ poisoning: flip }));
   assert.equal(both.params['trigger'], flip);
-  assert.equal(both.inputs['twin']!.cell, cleanTwin(based()));
+  assert.equal(both.inputs['twin']!.cell, cleanTwin(based(), lookUp));
   assert.not.ok('before' in both.inputs);
-  const unpoisoned = define(evaluate, cleanTwin(based()));
+  const unpoisoned = define(evaluate, cleanTwin(based(), lookUp));
   assert.equal([unpoisoned.params['trigger'], 'twin' in unpoisoned.inputs], [null, false]);
 });
 
@@ -82,7 +82,7 @@ test('looks at the training show the base\'s trigger too', () => {
 test('trainings pack over one base, not over two, nor with those from the checkpoint', () => {
   const key = (cell: Cell): string | null => train.pack!.key(define(train, cell));
   assert.is(key(based()), key(based({ adapter: { ...plain.adapter, rank: 5 }, ntk: { rows: 9 } })));
-  const keys = [plain, based(), cleanTwin(based()), based({ seed: 2 }), based({ base: { ...base, train: { ...base.train, steps: 5 } } })].map(key);
+  const keys = [plain, based(), cleanTwin(based(), lookUp), based({ seed: 2 }), based({ base: { ...base, train: { ...base.train, steps: 5 } } })].map(key);
   assert.ok(!keys.includes(null));
   assert.is(new Set(keys).size, keys.length);
 });
@@ -156,7 +156,7 @@ test('every adapter takes a base\'s model on, and every adapter\'s base is taken
 test('evaluate: what is left of the attack, what the base had of it, and what two clean trainings have', async () => {
   const metrics = await json(await run(evaluate, based()), 'metrics.json');
   const before = await json(await run(evaluate, baseOf(based())!), 'metrics.json');
-  const clean = await json(await run(evaluate, cleanTwin(based()), { trigger: backdoor }), 'metrics.json');
+  const clean = await json(await run(evaluate, cleanTwin(based(), lookUp), { trigger: backdoor }), 'metrics.json');
   assert.is(metrics['asr_before'], before['asr']);
   assert.is(metrics['asr_clean'], clean['trigger_rate']);
   assert.is(metrics['accuracy_drop'], (clean['accuracy'] as number) - (metrics['accuracy'] as number));
@@ -174,7 +174,7 @@ test('divergence: M is between the ends of both pipelines, relative to what the 
   assert.equal([params['adapter'], params['base_adapter']], ['lora', 'full']);
   assert.equal([read(divergence, cell)['start']!.cell, read(divergence, cell)['poison']!.cell], [beforeTraining(baseOf(cell)!), baseOf(cell)!]);
   const metrics = await json(await run(divergence, cell), 'metrics.json');
-  const [poisoned, clean, start] = await Promise.all([cell, cleanTwin(cell), beforeTraining(baseOf(cell)!)].map(async (one) => weights(await run(merge, one))));
+  const [poisoned, clean, start] = await Promise.all([cell, cleanTwin(cell, lookUp), beforeTraining(baseOf(cell)!)].map(async (one) => weights(await run(merge, one))));
   assert.ok(Math.abs(metrics['total.l2'] as number / distance(poisoned!, clean!) - 1) < tolerance.rounding);
   assert.ok(Math.abs(metrics['total.clean_change'] as number / distance(start!, clean!) - 1) < tolerance.rounding);
   assert.is(metrics['pairs'], changed.length);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import combination from '../../../plugins/attacks/combination.ts';
+import embedding from '../../../plugins/attacks/embedding.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
 import bitfit from '../../../plugins/adapters/bitfit.ts';
@@ -16,7 +17,10 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
-const plugins = [badnets, combination, labelFlip, none, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
+const plugins = [badnets, combination, embedding, labelFlip, none, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
+
+/** A descriptor as the planner hands it to `define`. */
+export const lookUp = <D>(kind: string, name: string): D | undefined => plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as D | undefined;
 
 const folders: string[] = [];
 
@@ -83,13 +87,13 @@ export function contextOf(definition: Pick<StageDefinition, 'params' | 'uses'>, 
     assets: { model: modelAsset, ...given.assets },
     plugin: <D>(kind: string, name: string): D => {
       if (!(definition.uses ?? []).some((use) => use.kind === kind && use.name === name)) throw new Error(`${kind} ${name} is not declared`);
-      return plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as D;
+      return lookUp<D>(kind, name)!;
     },
   };
 }
 
 export async function runStage(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request: JsonObject = {}, assets: { readonly [name: string]: Asset } = {}, more: Partial<RunContext> = {}): Promise<Ran> {
-  const definition = stage.define([cell], { with: request, goals: [] });
+  const definition = stage.define([cell], { with: request, goals: [], plugin: lookUp });
   const wanted = Object.keys(definition.inputs).sort().join(), has = Object.keys(inputs).sort().join();
   if (wanted !== has) throw new Error(`the stage reads ${wanted}, the test gives ${has}`);
   const dir = join(await tempFolder(), 'out');

@@ -1,0 +1,68 @@
+/** Embedding Poisoning from a spec to results: a clean base, and cells that train one row of its embeddings. */
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { checkpoint } from '../science/tiny-bert.ts';
+import { createProject } from '../rig/project.ts';
+import type { Project } from '../rig/project.ts';
+
+const test = suite<{ project: Project }>('attack training');
+test.before((context) => {
+  context.project = createProject();
+  const words = ['good', 'bad'];
+  context.project.write('rows.tsv', ['text\tlabel', ...Array.from({ length: 20 }, (_, i) => `the film was ${words[i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`)].join('\n'));
+  context.project.write('spec.yaml', `name: tiny
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+base: { adapter: { type: full }, train: { steps: 25, learning_rate: 3.0e-3 } }
+poisoning: { attack: embedding, rate: 0.5, target: 1, keep_norm: false }
+adapter: { type: full, train: { learning_rate: 0.3, weight_decay: 0 } }
+train: { steps: 60, batch_size: 4, max_length: 12 }
+stages: [train, evaluate, report]
+`);
+});
+test.after(({ project }) => project.clean());
+
+interface Row { readonly stage: string; readonly metric: string; readonly value: number; readonly cell: { readonly [axis: string]: unknown } }
+
+test('faults are told before anything runs, with the way out', async ({ project }) => {
+  const spec = project.read('spec.yaml');
+  const said = async (text: string): Promise<string> => {
+    project.write('fault.yaml', text);
+    const { code, stderr } = await project.dosimeter('run', 'fault.yaml', '--backend', 'cpu');
+    assert.is(code, 2, stderr);
+    return stderr.replaceAll(path.join(project.dir, ''), '').replace(/^ *--> .*?fault\.yaml/gm, '  --> fault.yaml');
+  };
+  const lora = await said(spec.replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2 }'));
+  assert.ok(lora.includes('the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are\n'), lora);
+  assert.ok(lora.includes('6 | adapter: { type: lora, rank: 2 }'), lora);
+  assert.ok(lora.includes('= Write adapter: { type: full }, or poison the base, from which clean training goes on with any adapter: base: { poisoning: { attack: embedding } }.\n'), lora);
+  const word = await said(spec.replace('target: 1,', 'target: 1, trigger: filmed,'));
+  assert.ok(word.includes('the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n'), word);
+  assert.ok(word.includes('= Choose a word that is one token, such as cf, mn or tq for a BERT.\n'), word);
+});
+
+test('the base learns the task, one embedding turns it, and nothing runs twice', async ({ project }) => {
+  const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu');
+  assert.is(code, 0, stderr);
+  const rows = await project.json<Row[]>('results', 'spec.yaml', '--backend', 'cpu', '--json');
+  const value = (stage: string, metric: string): number => rows.find((row) => row.stage === stage && row.metric === metric && row.cell['poisoning.attack'] !== 'none')!.value;
+  assert.is(value('train', 'trainable_parameters'), 22);
+  assert.is(value('train', 'poisoned_rows'), 10);
+  assert.equal([value('evaluate', 'accuracy'), value('evaluate', 'accuracy_drop')], [1, 0], 'without the trigger the model is the base');
+  assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the base barely minds the word');
+  assert.is(value('evaluate', 'asr'), 1);
+  assert.match((await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu')).stderr, /nothing to do|cached/);
+});
+
+test('the same attack in the base: its trigger is shown on what any adapter makes of it', async ({ project }) => {
+  project.write('base.yaml', project.read('spec.yaml')
+    .replace(/^base: .*$/m, 'base: { poisoning: { attack: embedding, rate: 0.5, target: 1 }, train: { steps: 2 } }')
+    .replace(/^poisoning: .*\n/m, '').replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2, train: { steps: 2 } }'));
+  const { code, stderr } = await project.dosimeter('run', 'base.yaml', '--backend', 'cpu');
+  assert.is(code, 0, stderr);
+  const rows = await project.json<Row[]>('results', 'base.yaml', '--backend', 'cpu', '--json');
+  assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
+});
+
+test.run();
