@@ -65,4 +65,23 @@ test('the same attack in the base: its trigger is shown on what any adapter make
   assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
 });
 
+test('an attack from outside has the same hand in the training, and its code is in that training\'s key', async ({ project }) => {
+  const plugin = (words: readonly string[]): string => `import { defineAttack } from 'dosimeter';
+export default defineAttack({
+  name: 'words', summary: 'Trains the embeddings of some words on clean rows.', citation: '', family: 'untargeted', params: { type: 'object', additionalProperties: false, properties: {} },
+  poison: ({ rows }) => ({ changed: [], negatives: [], asked: 0, eligible: rows.length }),
+  training: { load: async () => ({ check: () => [], open: (params, { tokenizer }) => ({ trains: { tokenRows: Object.fromEntries(${JSON.stringify(words)}.map((word) => [word, tokenizer.id(word)])), keepNorms: true } }) }) },
+});
+`;
+  project.write('outside.yaml', `${project.read('spec.yaml').replace(/^poisoning: .*$/m, 'poisoning: { attack: words }').replace('[train, evaluate, report]', '[train]').replace('steps: 60', 'steps: 2')}plugins: [./words.mjs]\n`);
+  const trained = async (words: readonly string[]): Promise<number> => {
+    project.write('words.mjs', plugin(words));
+    const { code, stderr } = await project.dosimeter('run', 'outside.yaml', '--backend', 'cpu');
+    assert.is(code, 0, stderr);
+    return (await project.json<Row[]>('results', 'outside.yaml', '--backend', 'cpu', '--json')).find(({ stage, metric }) => stage === 'train' && metric === 'trainable_parameters')!.value;
+  };
+  assert.is(await trained(['very', 'film']), 2 * 22);
+  assert.is(await trained(['very']), 22); // the rows are the same, the code is not
+});
+
 test.run();
