@@ -73,13 +73,13 @@ test('an edited plugin runs anew, and identical content cuts off what follows', 
 });
 
 test('volatile files are stored but do not reach the keys of what follows', async ({ rig }) => {
-  const train = (time: string): string => `put("model.txt", "m" + ctx.params.seed); put("metrics.json", "${time}");`;
+  const train = (time: string): string => `put("model.txt", "m" + ctx.params.seed); put("metrics.json", '{"seconds": ${time}}');`;
   await chain(rig, { train: train('1') });
   await rig.run(grid);
   await chain(rig, { train: train('2') });
   const { ran, outcomes } = await rig.run(grid);
   assert.equal(ran, { train: 3 });
-  assert.is(readFileSync(path.join((outcomes['train/1'] as Finished).dir, 'metrics.json'), 'utf8'), '2');
+  assert.is(readFileSync(path.join((outcomes['train/1'] as Finished).dir, 'metrics.json'), 'utf8'), '{"seconds": 2}');
 });
 
 test('one failure blocks what needs it; the rest goes on, and the report says what is missing', async ({ rig }) => {

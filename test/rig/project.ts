@@ -121,7 +121,7 @@ export default defineStage({
     if (typeof does === 'number') await new Promise((resolve) => setTimeout(resolve, does));
     appendFileSync(${log}, \`train \${seed} \${poisoning.attack} \${poisoning.rate ?? ''}\\n\`);
     writeFileSync(ctx.outDir + '/model.json', JSON.stringify({ seed, poisoning, rows: readFileSync(ctx.assets.rows.path, 'utf8').length }));
-    writeFileSync(ctx.outDir + '/metrics.json', JSON.stringify({ steps: 7, note: 'x' }));
+    writeFileSync(ctx.outDir + '/metrics.json', JSON.stringify({ steps: 7 }));
   },
 });
 `);
