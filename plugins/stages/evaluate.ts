@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attackOf, baseOf, cleanTwin, defineStage, isAttacked, isOfBase, startInputs, stepsOf, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, AttackDescriptor, Cell, DefineRequest, ModelDescriptor, Poisoning, RunContext, StageRequest } from '../../src/api.ts';
-import { filesApart } from '../../src/command/files.ts';
+import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 
@@ -18,9 +18,6 @@ interface Params {
   /** Of the trigger's streams; null without one. */
   readonly seed: number | null;
 }
-
-/** Assets of the trigger's, beside the model. */
-const TRIGGER_FILE = 'trigger/';
 
 /** The cell's clean twin under the same trigger. */
 const twinOf = (cell: Cell, plugin: DefineRequest['plugin']) => ({ kind: 'evaluate', cell: cleanTwin(cell, plugin), with: { trigger: attackOf(cell) } });
@@ -109,10 +106,6 @@ async function run(context: RunContext): Promise<void> {
   }
 }
 
-/** What the attacks' `files` name, by name. */
-const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
-  Object.fromEntries(Object.entries(assets).filter(([name]) => name.startsWith(TRIGGER_FILE)).map(([name, { path }]) => [name.slice(TRIGGER_FILE.length), path]));
-
 export default defineStage({
   name: 'evaluate',
   summary: 'Scores the trained model on the validation rows, and under the trigger of a backdoor on the rows of other classes.',
@@ -122,7 +115,7 @@ export default defineStage({
     const cell = one!;
     const poisoned = isAttacked(cell);
     const written = (narrowed['trigger'] ?? (poisoned ? attackOf(cell) : null)) as Params['trigger'];
-    const { poisoning: trigger, assets: triggerAssets } = written === null ? { poisoning: null, assets: {} } : filesApart(written);
+    const { poisoning: trigger, assets: files } = written === null ? { poisoning: null, assets: {} } : filesApart(written);
     return {
       params: {
         architecture: cell.model.architecture, adapter: cell.adapter.type,
@@ -134,7 +127,7 @@ export default defineStage({
         validation: { kind: 'data', cell, with: { split: 'validation' } },
         ...(poisoned ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}), ...startInputs(cell),
       },
-      assets: { model: cell.model.source, ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])) },
+      assets: { model: cell.model.source, ...triggerAssets(files) },
       uses: [
         { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
         ...(trigger === null ? [] : stepsOf(trigger).map(({ attack }) => ({ kind: 'attack' as const, name: attack }))),

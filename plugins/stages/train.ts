@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attackOf, defineStage, headSettings, JOINT, problemOf, startInputs, stepsOf, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
-import { filesApart } from '../../src/command/files.ts';
+import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
@@ -35,8 +35,6 @@ interface Params {
   readonly watch?: { readonly batch_size: number; readonly max_length: number; readonly trigger: Poisoning | null };
 }
 
-/** Assets of the trigger's, beside the model. */
-const TRIGGER_FILE = 'trigger/';
 const EVENTS = 'tensorboard/events.out.tfevents';
 /** Rows a pass over the poisoned rows, where nothing else says. */
 const BATCH = 32;
@@ -95,8 +93,7 @@ async function watched(context: RunContext, { watch, seed }: Params, classes: re
   }
   if (rows.length === 0) throw new UserFault('there is no validation row');
   const validation = rows.map(encode), { trigger } = watch!;
-  const paths = Object.fromEntries(Object.entries(context.assets).filter(([name]) => name.startsWith(TRIGGER_FILE)).map(([name, { path }]) => [name.slice(TRIGGER_FILE.length), path]));
-  const backdoor = trigger === null ? null : backdoorOf(openSteps(trigger, (name) => context.plugin<AttackDescriptor>('attack', name), paths));
+  const backdoor = trigger === null ? null : backdoorOf(openSteps(trigger, (name) => context.plugin<AttackDescriptor>('attack', name), triggerFiles(context.assets)));
   if (backdoor === null) return { validation, triggered: null };
   const { attack, params, files } = backdoor, target = attack.target!(params, classes);
   const bare = rows.filter(({ label }) => label !== target);
@@ -235,7 +232,7 @@ export default defineStage({
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
     const untrained = cell.train.steps === 0, looks = !untrained && (cell.train.evaluate_every ?? 0) > 0;
-    const { poisoning: trigger, assets: triggerAssets } = looks && attackOf(cell).attack !== 'none' ? filesApart(attackOf(cell)) : { poisoning: null, assets: {} };
+    const { poisoning: trigger, assets: files } = looks && attackOf(cell).attack !== 'none' ? filesApart(attackOf(cell)) : { poisoning: null, assets: {} };
     const attack = untrained || plugin === undefined ? null : trainingAttack(filesApart(cell.poisoning).poisoning, plugin);
     const attacks = new Set([...(trigger === null ? [] : stepsOf(trigger).map((step) => step.attack)), ...(attack === null ? [] : [attack.attack])]);
     return {
@@ -254,7 +251,7 @@ export default defineStage({
         model: cell.model.source,
         ...(fromFolder ? { adapter: fileUri(adapterInit) } : {}),
         ...(cell.head.init_from === undefined || cell.base !== undefined ? {} : { head: fileUri(cell.head.init_from) }),
-        ...Object.fromEntries(Object.entries(triggerAssets).map(([name, uri]) => [`${TRIGGER_FILE}${name}`, uri])),
+        ...triggerAssets(files),
       },
       uses: [
         { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },

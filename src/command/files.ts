@@ -1,6 +1,6 @@
 /** Files that a program is given by source URI: in parameters stand their own names alone, their content is read as assets. */
 import { stepsOf, UserFault } from '../api.ts';
-import type { JsonObject, Poisoning } from '../api.ts';
+import type { JsonObject, Poisoning, RunContext } from '../api.ts';
 
 export interface NamedFiles {
   readonly names: readonly string[];
@@ -33,3 +33,13 @@ export function namedFiles(uris: readonly string[], field: string): NamedFiles {
   if (twice !== undefined) throw new UserFault(`two of ${field} are named ${twice}`, 'they lie in one folder when it runs: rename one');
   return { names, assets: Object.fromEntries(names.map((name, i) => [name, uris[i]!])) };
 }
+
+/** Names of a trigger's files among a stage's assets, beside its model. */
+const TRIGGER = 'trigger/';
+
+/** A trigger's files, by `filesApart`, as assets of a stage that shows it. */
+export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] => Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${TRIGGER}${name}`, uri]));
+
+/** Where they lie when it runs: paths by name. */
+export const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
+  Object.fromEntries(Object.entries(assets).filter(([name]) => name.startsWith(TRIGGER)).map(([name, { path }]) => [name.slice(TRIGGER.length), path]));
