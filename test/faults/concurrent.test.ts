@@ -1,24 +1,13 @@
 /** Several runs on one store at once: each stage runs once, whoever is killed. */
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomStream } from '../../src/random/random.ts';
-import type { Project } from '../rig/project.ts';
-import { STAGES, contentsOf, createGrid, fresh, published, settle, times } from './grid.ts';
+import { STAGES, contentsOf, fresh, gridSuite, published, settle, times } from './grid.ts';
 
-const test = suite<{ project: Project; expected: { readonly [file: string]: string }; took: number }>('faults/concurrent');
-test.before(async (context) => {
-  context.project = createGrid();
-  const started = performance.now();
-  const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml', '--jobs', '2');
-  context.took = performance.now() - started;
-  assert.is(code, 0, stderr);
-  context.expected = contentsOf(context.project);
-});
-test.after(({ project }) => project.clean());
+const test = gridSuite('faults/concurrent');
 
 const random = randomStream(1, 'faults', 'concurrent');
 const PAIRS = times(5, 50), KILLED = times(3, 25);

@@ -2,22 +2,12 @@
 import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
-import type { Project, Said, Started } from '../rig/project.ts';
-import { STAGES, contentsOf, createGrid, fresh, published, settle, times } from './grid.ts';
+import type { Said, Started } from '../rig/project.ts';
+import { STAGES, fresh, gridSuite, published, settle, times } from './grid.ts';
 
-const test = suite<{ project: Project; expected: { readonly [file: string]: string }; took: number }>('faults/gc');
-test.before(async (context) => {
-  context.project = createGrid();
-  const started = performance.now();
-  const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml', '--jobs', '2');
-  context.took = performance.now() - started;
-  assert.is(code, 0, stderr);
-  context.expected = contentsOf(context.project);
-});
-test.after(({ project }) => project.clean());
+const test = gridSuite('faults/gc');
 
 const random = randomStream(1, 'faults', 'gc');
 const SWEPT = times(2, 30), VERIFIED = times(2, 20), KILLED = times(3, 30);

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject } from '../rig/project.ts';
 import { openStore } from '../../src/store/store.ts';
@@ -108,6 +109,29 @@ export const planOf = async (project: Project): Promise<readonly StageInPlan[]> 
 export const fresh = (project: Project): void => { for (const name of ['.dosimeter', 'ran.log', 'count', 'once']) rmSync(path.join(project.dir, name), { recursive: true, force: true }); };
 
 const storeOf = (project: Project): string => path.join(project.dir, '.dosimeter', 'store');
+
+export interface Undisturbed {
+  readonly project: Project;
+  /** What a run that nothing disturbed left. */
+  readonly expected: { readonly [file: string]: string };
+  /** Milliseconds that it took. */
+  readonly took: number;
+}
+
+/** Tests on one grid, which ran to its end once before them. */
+export function gridSuite(name: string): Test<Undisturbed> {
+  const test = suite<{ -readonly [field in keyof Undisturbed]: Undisturbed[field] }>(name);
+  test.before(async (context) => {
+    context.project = createGrid();
+    const started = performance.now();
+    const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml', '--jobs', '2');
+    context.took = performance.now() - started;
+    assert.is(code, 0, stderr);
+    context.expected = contentsOf(context.project);
+  });
+  test.after(({ project }) => project.clean());
+  return test;
+}
 
 const volatile = new Set(['manifest.json', 'timing.json']);
 

@@ -1,21 +1,11 @@
 /** SIGKILL anywhere in a run, and the run again: what snakemake, wireit, doit and make each get wrong in a way of their own. */
 import path from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
-import type { Project, Started } from '../rig/project.ts';
-import { contentsOf, createGrid, fresh, published, settle, times } from './grid.ts';
+import type { Started } from '../rig/project.ts';
+import { fresh, gridSuite, published, settle, times } from './grid.ts';
 
-const test = suite<{ project: Project; expected: { readonly [file: string]: string }; took: number }>('faults/kill');
-test.before(async (context) => {
-  context.project = createGrid();
-  const started = performance.now();
-  const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml', '--jobs', '2');
-  context.took = performance.now() - started;
-  assert.is(code, 0, stderr);
-  context.expected = contentsOf(context.project);
-});
-test.after(({ project }) => project.clean());
+const test = gridSuite('faults/kill');
 
 const KILLS = times(16, 200);
 
