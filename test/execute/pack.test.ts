@@ -143,7 +143,9 @@ test('what failed in a pack is tried again alone, as often as asked', async ({ r
   const { outcomes } = await rig.run(seeds(1, 2, 3), { ...alone, patience: { retries: 1 } });
   assert.equal([outcomes['train/1']!.state, outcomes['train/2']!.state], ['ran', 'ran']);
   assert.is(error(outcomes['train/3']), 'internal error: never');
-  assert.equal(jobs(rig), ['1 2 3', '2', '3']);
+  // Which of two is told of first, and so goes first again, is chance.
+  assert.equal(jobs(rig).slice(0, 1), ['1 2 3']);
+  assert.equal(jobs(rig).slice(1).sort(), ['2', '3']);
 });
 
 test('each member has its own time limit', async ({ rig }) => {
