@@ -27,8 +27,8 @@ export async function diffCommand(specA: string, specB: string, options: SpecOpt
   return 0;
 
   async function side(spec: string, asked: SpecOptions): Promise<{ readonly cells: readonly ComparedCell[]; readonly resolved: unknown }> {
-    const { plan, statuses, experiment } = await prepare(spec, asked, { fetch: false, note: say });
-    const { cells, missing, damaged } = readMetrics(plan, statuses);
+    const { plan, statuses, store, experiment } = await prepare(spec, asked, { fetch: false, note: say });
+    const { cells, missing, damaged } = readMetrics(plan, statuses, store);
     for (const file of damaged) say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
     if (missing > 0) say(paintErr.yellow(`${spec}: ${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
     return { resolved: experiment.resolved, cells: cells.map((cell, i) => ({ ...cell, config: plan.cellStages[i]!.cell.config })) };

@@ -24,7 +24,7 @@ export async function explainCommand(spec: string, wanted: string | undefined, o
   const before = recallCode(store.root);
   const closures: ClosureOf = (code) => now.get(code) ?? before(code);
   let manifests: Manifest[] | null = null;
-  const all = (): Manifest[] => (manifests ??= store.keys().flatMap((key) => { const found = store.lookUp(key); return found.state === 'hit' ? [found.entry.manifest] : []; }));
+  const all = (): Manifest[] => (manifests ??= store.keys().flatMap((key) => store.manifest(key) ?? []));
   const why = ({ stage, state, reason }: StageStatus): string[] => {
     if (state === 'cached') return [reason];
     if (state === 'pending' || reason.includes('damaged')) return [reason];

@@ -55,7 +55,7 @@ export interface Results {
   readonly computedBy: readonly string[];
 }
 
-export function resultsOf({ plan, statuses }: Prepared): Results {
-  const { cells, ...rest } = readMetrics(plan, statuses);
+export function resultsOf({ plan, statuses, store }: Prepared): Results {
+  const { cells, ...rest } = readMetrics(plan, statuses, store);
   return { rows: collectResults(cells), ...rest };
 }

@@ -88,7 +88,7 @@ export async function prepare(spec: string, options: Asked, { fetch, note, goals
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
-  const store = openStore(path.resolve(options.store), { onTakeover: (key, { pid }) => note(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });
+  const store = openStore(path.resolve(options.store), { spec: path.resolve(experiment.file), onTakeover: (key, { pid }) => note(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });
   const { assets, diagnostics } = await findAssets(plan, registry, await sourceContext(note), fetch);
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return { experiment, registry, backend, plan, store, assets, statuses: survey(plan, assets, store) };

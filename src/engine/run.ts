@@ -86,7 +86,10 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   if (lacking.length === 0) {
     const report = publishReport(experiment.name, statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })), options.note);
     // Used now, if the store may be written to.
-    ifDiskAllows(store.root, () => saveRoot(store.root, path.resolve(experiment.file), statuses.flatMap(({ entry }) => (entry ? [entry.key] : []))), () => undefined);
+    ifDiskAllows(store.root, () => {
+      saveRoot(store.root, path.resolve(experiment.file), statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])));
+      store.saveIndex();
+    }, () => undefined);
     return { run: null, tally: { ...tally, cached }, outcomes: new Map(), interrupted: false, seconds: 0, report };
   }
 
@@ -158,6 +161,7 @@ async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cach
       for (const plugin of loaded) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
       saveRoot(store.root, path.resolve(experiment.file), keys);
       saveRunEntries(folder.dir, keys);
+      store.saveIndex();
     }, (message) => onEvent({ type: 'note', message }));
     await durable;
     const seconds = (performance.now() - started) / 1000;

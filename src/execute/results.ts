@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { Json, JsonObject } from '../api.ts';
 import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
+import type { Store } from '../store/store.ts';
 import type { StageStatus } from './survey.ts';
 
 export interface MetricsOfCell {
@@ -25,7 +26,7 @@ export interface Metrics {
 
 const METRICS = 'metrics.json';
 
-export function readMetrics(plan: Plan, statuses: readonly StageStatus[]): Metrics {
+export function readMetrics(plan: Plan, statuses: readonly StageStatus[], store: Pick<Store, 'manifest'>): Metrics {
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
   const damaged: string[] = [];
   const read = new Map<StageId, { readonly [metric: string]: number }>();
@@ -56,7 +57,7 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[]): Metri
     }
     return { cell: cell.axes, seed: cell.config.seed, metrics };
   });
-  const computedBy = new Set(statuses.flatMap(({ entry }) => (entry ? computed(entry.manifest.facts['computed']) : [])));
+  const computedBy = new Set(statuses.flatMap(({ entry }) => (entry ? computed(store.manifest(entry.key)?.facts['computed']) : [])));
   return { cells, missing, damaged, computedBy: [...computedBy].sort() };
 }
 

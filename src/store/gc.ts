@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { INDEX, indexFile } from './manifest-index.ts';
 import { readPins } from './pins.ts';
 import { beginSweeping } from './presence.ts';
 import type { Sweeping } from './presence.ts';
@@ -77,7 +78,10 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
     freed += entry.bytes;
     kept--;
   }
-  if (sweeping) forgetRoots(roots, used, new Set(swept));
+  if (sweeping) {
+    forgetRoots(roots, used, new Set(swept));
+    forgetIndexes(root);
+  }
   const staying = entries.filter(({ key }) => pinned.has(key));
   return {
     entries: swept, damaged: damaged.length, bytes: freed, kept: { entries: kept, bytes },
@@ -88,7 +92,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
 function sweepLeftovers(root: string): void {
   sweepScratch(path.join(root, 'tmp'));
   sweepClaims(path.join(root, 'leases'), undefined);
-  for (const part of ['.', 'roots', 'code', 'environments', 'pins', 'leases']) sweepDrafts(path.join(root, part));
+  for (const part of ['.', 'roots', INDEX, 'code', 'environments', 'pins', 'leases']) sweepDrafts(path.join(root, part));
 }
 
 function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
@@ -100,6 +104,12 @@ function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
 /** A root that tells of no use that another one doesn't. */
 function forgetRoots(roots: readonly Root[], used: ReadonlyMap<ActionKey, number>, swept: ReadonlySet<ActionKey>): void {
   for (const { file, keys, used: when } of roots) if (keys.every((key) => swept.has(key) || used.get(key)! > when)) rmSync(file, { force: true });
+}
+
+/** Of specs that no root names any more. */
+function forgetIndexes(root: string): void {
+  const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
+  for (const name of readdirOr(path.join(root, INDEX))) if (!kept.has(name)) rmSync(path.join(root, INDEX, name), { force: true });
 }
 
 /** `500MB`, `2 GB`, `1.5GiB`. */

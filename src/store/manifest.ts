@@ -1,5 +1,6 @@
 /** `manifest.json`: JSON whose last field is a checksum of the text before it, so that a flipped byte anywhere in it is seen. */
 import { sha256 } from '../plan/sha256.ts';
+import type { ActionKey } from '../plan/types.ts';
 import type { Manifest } from './types.ts';
 
 const CHECKSUM = ',\n  "checksum": "';
@@ -9,12 +10,13 @@ export function printManifest(manifest: Manifest): string {
   return `${body}${CHECKSUM}${sha256(body)}"\n}\n`;
 }
 
-/** The manifest, or why it is not one. */
-export function parseManifest(text: string): { readonly manifest: Manifest } | { readonly fault: string } {
+/** The manifest, or why it is not one, or not that of `key`. */
+export function parseManifest(text: string, key: ActionKey): { readonly manifest: Manifest } | { readonly fault: string } {
   const at = text.lastIndexOf(CHECKSUM);
   if (at < 0 || !text.endsWith('"\n}\n')) return { fault: 'its manifest is cut short' };
   const body = text.slice(0, at), checksum = text.slice(at + CHECKSUM.length, -4);
   if (sha256(body) !== checksum) return { fault: 'its manifest was changed' };
   const manifest = JSON.parse(`${body}\n}`) as Manifest;
-  return manifest.format === 1 ? { manifest } : { fault: `its manifest has the format ${String(manifest.format)}, this version reads 1` };
+  if (manifest.format !== 1) return { fault: `its manifest has the format ${String(manifest.format)}, this version reads 1` };
+  return manifest.key === key ? { manifest } : { fault: 'its manifest is of another entry' };
 }

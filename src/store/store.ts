@@ -9,12 +9,13 @@ import { fileFault, isUnreadable, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { parseManifest, printManifest } from './manifest.ts';
+import { openManifestIndex } from './manifest-index.ts';
 import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
 import { readdirOr, sweepClaims, sweepScratch } from './sweep.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
-import type { Entry, Manifest } from './types.ts';
+import type { Entry, Manifest, ManifestHead } from './types.ts';
 
 export type LookUp =
   | { readonly state: 'hit'; readonly entry: Entry }
@@ -32,6 +33,8 @@ export interface Store {
   lookUp(key: ActionKey): LookUp;
   /** As `lookUp`, for a key that is likely new: one call to the system then, not two. */
   lookUpNew(key: ActionKey): LookUp;
+  /** The whole of it; null: there is none that is whole. */
+  manifest(key: ActionKey): Manifest | null;
   /** Every file's digest; null when all are right. */
   check(entry: Entry): Promise<string | null>;
   /** An empty folder on the store's file system. */
@@ -47,11 +50,15 @@ export interface Store {
   keys(): ActionKey[];
   /** What was published is durable. */
   flush(): Promise<void>;
+  /** The next store that is opened for this spec need not read the manifests that this one has read. */
+  saveIndex(): void;
   close(): void;
 }
 
 export interface StoreOptions {
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
+  /** Path of the spec whose entries will be looked up; left out: every manifest is read. */
+  readonly spec?: string;
 }
 
 const KEY = /^[0-9a-f]{64}$/;
@@ -64,7 +71,8 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   let leases: Leases | null = null;
   let commit: GroupCommit | null = null;
   const dirOf = (part: 'tmp' | 'leases' | 'damaged'): string => path.join(root, part);
-  const entryDir = (key: ActionKey): string => path.join(root, key.slice(0, 2), key);
+  const index = options.spec === undefined ? null : openManifestIndex(root, options.spec);
+  const entryDir = (key: ActionKey): string => `${root}/${key.slice(0, 2)}/${key}`;
   const resumeDir = (key: ActionKey): string => path.join(root, 'resume', key);
 
   const prepare = (): void => {
@@ -82,13 +90,20 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   };
 
   const lookUp = (key: ActionKey): LookUp => {
-    const dir = entryDir(key);
-    let text: string, written: number;
+    const dir = entryDir(key), file = `${dir}/${RESERVED}`;
+    let head: ManifestHead, written: number;
     try {
-      const stat = lstatSync(`${dir}/${RESERVED}`, { throwIfNoEntry: false });
+      const stat = lstatSync(file, { throwIfNoEntry: false });
       if (!stat) return lstatSync(dir, { throwIfNoEntry: false }) ? { state: 'damaged', why: 'it has no manifest' } : { state: 'absent' };
       written = stat.mtimeMs;
-      text = readFileSync(`${dir}/${RESERVED}`, 'utf8');
+      const known = index?.get(key, stat);
+      if (known) head = known;
+      else {
+        const parsed = parseManifest(readFileSync(file, 'utf8'), key);
+        if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
+        head = parsed.manifest;
+        index?.note(key, stat, head);
+      }
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'ENOENT') return { state: 'absent' }; // taken away between the two
@@ -96,18 +111,14 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       if (code !== 'ENOTDIR' && !isUnreadable(error)) throw diskFault(error, dir);
       return { state: 'damaged', why: `its manifest can't be read (${String(code)})` };
     }
-    const parsed = parseManifest(text);
-    if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
-    const { manifest } = parsed;
-    if (manifest.key !== key) return { state: 'damaged', why: 'its manifest is of another entry' };
     let youngest = written;
-    for (const file of manifest.files) {
-      const stat = lstatSync(`${dir}/${file.path}`, { throwIfNoEntry: false });
-      if (!stat?.isFile()) return { state: 'damaged', why: `${file.path} is missing` };
-      if (stat.size !== file.size) return { state: 'damaged', why: `${file.path} has ${stat.size} bytes, not ${file.size}` };
+    for (const { path: name, size } of head.files) {
+      const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
+      if (!stat?.isFile()) return { state: 'damaged', why: `${name} is missing` };
+      if (stat.size !== size) return { state: 'damaged', why: `${name} has ${stat.size} bytes, not ${size}` };
       youngest = Math.max(youngest, stat.mtimeMs);
     }
-    const entry: Entry = { key, dir, manifest };
+    const entry: Entry = { key, dir, manifest: head };
     // The manifest is written last, so a younger file was written by someone else.
     return youngest > written && !unchanged(entry, youngest) ? { state: 'damaged', why: 'a file was changed after it was stored' } : { state: 'hit', entry };
   };
@@ -115,6 +126,15 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   return {
     root, entryDir, lookUp, resumeDir,
     lookUpNew: (key) => (mayBeThere(entryDir(key)) ? lookUp(key) : { state: 'absent' }),
+    manifest(key) {
+      try {
+        const parsed = parseManifest(readFileSync(`${entryDir(key)}/${RESERVED}`, 'utf8'), key);
+        return 'fault' in parsed ? null : parsed.manifest;
+      } catch (error) {
+        if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '') || isUnreadable(error)) return null;
+        throw diskFault(error, root);
+      }
+    },
     async check({ dir, manifest }) {
       for (const file of manifest.files) {
         const fault = await fileFault(dir, file);
@@ -177,6 +197,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       return keys;
     },
     flush: async () => { await commit?.flush(); },
+    saveIndex() { index?.save(); },
     close() {
       leases?.close();
       if (ready) sweepScratch(dirOf('tmp'), me);

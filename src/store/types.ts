@@ -20,8 +20,11 @@ export interface Manifest {
   readonly facts: JsonObject;
 }
 
+/** What a look-up tells of a manifest: it need not open one that it has seen before. */
+export type ManifestHead = Pick<Manifest, 'content' | 'files' | 'seconds' | 'created' | 'backend'>;
+
 export interface Entry {
   readonly key: ActionKey;
   readonly dir: string;
-  readonly manifest: Manifest;
+  readonly manifest: ManifestHead;
 }

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { INDEX } from './manifest-index.ts';
 import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
 import { readdirOr } from './sweep.ts';
@@ -55,7 +56,7 @@ function checkRecords(root: string): DamagedRecord[] {
     return { file, moved };
   };
   return [
-    ...['.', 'roots', 'code'].flatMap(jsonIn).filter((file) => readSealed(file) === 'damaged').map(aside),
+    ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter((file) => readSealed(file) === 'damaged').map(aside),
     // Named by what they hold.
     ...jsonIn('environments').filter((file) => `${sha256(readFileSync(file, 'utf8'))}.json` !== path.basename(file)).map(aside),
     ...jsonIn('pins').filter((file) => readSealed(file) === 'damaged').map((file) => ({ file, moved: null })),

@@ -1,0 +1,75 @@
+/**
+ * `index/SPEC.json`: what look-ups of a spec's entries read out of manifests, so that the next run need not open
+ * thousands of them. As git's index does, it counts a manifest as read while its inode, size and times are those that
+ * were seen; its files are looked at all the same. A cache and no more: without it, or with a damaged one, manifests are read.
+ */
+import { createHash } from 'node:crypto';
+import type { Stats } from 'node:fs';
+import path from 'node:path';
+import type { ActionKey } from '../plan/types.ts';
+import { readSealed, writeSealed } from './sealed.ts';
+import type { ManifestFile, ManifestHead } from './types.ts';
+
+export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
+
+export interface ManifestIndex {
+  /** Null: the manifest has to be read. */
+  get(key: ActionKey, seen: Seen): ManifestHead | null;
+  /** @param seen before the manifest was read */
+  note(key: ActionKey, seen: Seen, head: ManifestHead): void;
+  /** What was asked for since it was opened, if enough of it is new. */
+  save(): void;
+}
+
+/** Flat, as there are thousands: the manifest's head after what was seen of it. */
+type Line = readonly [
+  key: ActionKey, ino: number, size: number, mtimeMs: number, ctimeMs: number,
+  content: ManifestHead['content'], seconds: number, created: string, backend: ManifestHead['backend'], files: readonly (string | number)[],
+];
+
+export const INDEX = 'index';
+
+export const indexFile = (root: string, spec: string): string => path.join(root, INDEX, `${createHash('sha256').update(spec).digest('hex').slice(0, 16)}.json`);
+
+/** A change within a tick of the kernel's clock leaves no mark in the times: what is younger than this is read again. */
+const SETTLED_MS = 2000;
+/** Up to this share of what was asked for is rather read again than the whole written anew. */
+const READ_AGAIN = 1 / 8;
+
+/** @param spec path of the spec's file */
+export function openManifestIndex(root: string, spec: string): ManifestIndex {
+  const file = indexFile(root, spec);
+  let known: Map<ActionKey, Line> | null = null;
+  const asked = new Map<ActionKey, Line>();
+  let fresh = 0;
+  const load = (): Map<ActionKey, Line> => {
+    try {
+      const found = readSealed<{ lines: readonly Line[] }>(file);
+      return new Map(found === null || found === 'damaged' ? [] : found.value.lines.map((line) => [line[0], line]));
+    } catch {
+      return new Map(); // a disk that won't give it won't give manifests either, and they tell of it
+    }
+  };
+  return {
+    get(key, { ino, size, mtimeMs, ctimeMs }) {
+      const line = (known ??= load()).get(key);
+      if (!line || line[1] !== ino || line[2] !== size || line[3] !== mtimeMs || line[4] !== ctimeMs) return null;
+      asked.set(key, line);
+      return headOf(line);
+    },
+    note(key, { ino, size, mtimeMs, ctimeMs }, { content, files, seconds, created, backend }) {
+      if (Date.now() - ctimeMs <= SETTLED_MS) return;
+      asked.set(key, [key, ino, size, mtimeMs, ctimeMs, content, seconds, created, backend, files.flatMap((file) => [file.path, file.size, file.sha256])]);
+      fresh++;
+    },
+    save() {
+      if (fresh > READ_AGAIN * asked.size) writeSealed(file, { lines: [...asked.values()] as unknown as readonly [] });
+    },
+  };
+}
+
+function headOf([, , , , , content, seconds, created, backend, flat]: Line): ManifestHead {
+  const files: ManifestFile[] = [];
+  for (let i = 0; i < flat.length; i += 3) files.push({ path: flat[i] as string, size: flat[i + 1] as number, sha256: flat[i + 2] as string });
+  return { content, files, seconds, created, backend };
+}

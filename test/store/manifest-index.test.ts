@@ -1,0 +1,150 @@
+import { lstatSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { ActionKey } from '../../src/plan/types.ts';
+import { digestFiles } from '../../src/store/files.ts';
+import { collectGarbage } from '../../src/store/gc.ts';
+import { indexFile, openManifestIndex } from '../../src/store/manifest-index.ts';
+import { saveRoot } from '../../src/store/roots.ts';
+import { openStore } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/store.ts';
+import type { ManifestHead } from '../../src/store/types.ts';
+import { verifyStore } from '../../src/store/verify.ts';
+
+const test = suite<{ root: string }>('manifest index');
+test.before.each((context) => { context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store'); });
+test.after.each(({ root }) => rmSync(path.dirname(root), { recursive: true, force: true }));
+
+const spec = '/specs/grid.yaml';
+const key = (n: number): ActionKey => n.toString(16).padStart(64, 'a') as ActionKey;
+const seen = { ino: 7, size: 1300, mtimeMs: 1_700_000_000_000.25, ctimeMs: 1_700_000_000_001.5 };
+const head = { content: 'sha256:ab', files: [{ path: 'a/model.txt', size: 3, sha256: 'cd' }, { path: 'b', size: 0, sha256: 'ef' }], seconds: 0.25, created: '2026-01-01T00:00:00.000Z', backend: 'cpu' } as unknown as ManifestHead;
+
+/** As a run some seconds later would find it. */
+async function later<T>(work: () => T | Promise<T>): Promise<T> {
+  const { now } = Date;
+  Date.now = () => now() + 5000;
+  try {
+    return await work();
+  } finally {
+    Date.now = now;
+  }
+}
+
+function saved(root: string, keys: readonly ActionKey[]): void {
+  const index = openManifestIndex(root, spec);
+  for (const one of keys) index.note(one, seen, head);
+  index.save();
+}
+
+test('what was read of a manifest is known to the next that opens the index, of the same spec alone', ({ root }) => {
+  assert.is(openManifestIndex(root, spec).get(key(1), seen), null);
+  saved(root, [key(1), key(2)]);
+  assert.equal(openManifestIndex(root, spec).get(key(2), seen), head);
+  assert.is(openManifestIndex(root, spec).get(key(3), seen), null);
+  assert.is(openManifestIndex(root, '/specs/other.yaml').get(key(1), seen), null);
+});
+
+for (const change of ['ino', 'size', 'mtimeMs', 'ctimeMs'] as const) {
+  test(`a manifest of another ${change} is read again`, ({ root }) => {
+    saved(root, [key(1)]);
+    assert.is(openManifestIndex(root, spec).get(key(1), { ...seen, [change]: seen[change] + 0.25 }), null);
+  });
+}
+
+test('a manifest that may have been changed since, within a tick of the clock, is not vouched for', ({ root }) => {
+  const index = openManifestIndex(root, spec);
+  index.note(key(1), { ...seen, ctimeMs: Date.now() - 1000 }, head);
+  index.note(key(2), seen, head);
+  index.save();
+  assert.is(openManifestIndex(root, spec).get(key(1), { ...seen, ctimeMs: Date.now() - 1000 }), null);
+  assert.equal(openManifestIndex(root, spec).get(key(2), seen), head);
+});
+
+test('an index that is damaged, or can\'t be read, is none', ({ root }) => {
+  saved(root, [key(1)]);
+  const file = indexFile(root, spec), text = readFileSync(file, 'utf8');
+  writeFileSync(file, text.replace('1300', '1301'));
+  assert.is(openManifestIndex(root, spec).get(key(1), { ...seen, size: 1301 }), null);
+  rmSync(file);
+  mkdirSync(file);
+  assert.is(openManifestIndex(root, spec).get(key(1), seen), null);
+});
+
+test('it keeps what was asked for, and is written anew only where more than an eighth is', ({ root }) => {
+  const keys = Array.from({ length: 20 }, (_, n) => key(n));
+  saved(root, keys);
+  const written = readFileSync(indexFile(root, spec), 'utf8');
+  const reopened = (asked: readonly ActionKey[], fresh: readonly ActionKey[]): void => {
+    const index = openManifestIndex(root, spec);
+    for (const one of asked) assert.equal(index.get(one, seen), head);
+    for (const one of fresh) index.note(one, seen, head);
+    index.save();
+  };
+  reopened(keys, [key(20), key(21)]);
+  assert.is(readFileSync(indexFile(root, spec), 'utf8'), written);
+  reopened(keys.slice(10), [key(20), key(21)]);
+  assert.is(openManifestIndex(root, spec).get(key(0), seen), null);
+  reopened(keys.slice(10), []);
+  assert.equal(openManifestIndex(root, spec).get(key(21), seen), head);
+});
+
+/** A store of one entry, looked up and its index saved; opened anew. */
+async function indexed(root: string): Promise<{ readonly store: Store; readonly dir: string; readonly manifest: string }> {
+  const store = openStore(root, { spec }), scratch = store.scratch('a');
+  writeFileSync(path.join(scratch, 'model.txt'), 'abc');
+  const { dir } = await store.publish(scratch, { key: key(1), kind: 'train', components: { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: 'cpu' }, files: await digestFiles(scratch), seconds: 1, backend: 'cpu', facts: {}, volatile: [] });
+  await later(() => { store.lookUp(key(1)); store.saveIndex(); });
+  store.close();
+  return { store: openStore(root, { spec }), dir, manifest: path.join(dir, 'manifest.json') };
+}
+
+test('a look-up takes the index\'s word for the manifest, and looks at the files all the same', async ({ root }) => {
+  const { dir, manifest } = await indexed(root);
+  // An index that says something else shows whose word it was.
+  const index = openManifestIndex(root, spec);
+  await later(() => { index.note(key(1), lstatSync(manifest), { ...head, files: [{ path: 'model.txt', size: 3, sha256: 'other' }], seconds: 42 }); index.save(); });
+  const found = openStore(root, { spec }).lookUp(key(1));
+  assert.is(found.state === 'hit' && found.entry.manifest.seconds, 42);
+  const unindexed = openStore(root).lookUp(key(1));
+  assert.is(unindexed.state === 'hit' && unindexed.entry.manifest.seconds, 1);
+  writeFileSync(path.join(dir, 'model.txt'), 'abcd');
+  assert.equal(openStore(root, { spec }).lookUp(key(1)), { state: 'damaged', why: 'model.txt has 4 bytes, not 3' });
+});
+
+for (const [what, change, state] of [
+  ['written over, its times put back', (manifest: string) => { const { atime, mtime } = lstatSync(manifest), text = readFileSync(manifest, 'utf8'); writeFileSync(manifest, text.replace('"seconds": 1', '"seconds": 2')); utimesSync(manifest, atime, mtime); }, 'damaged'],
+  ['replaced by another file', (manifest: string) => { writeFileSync(`${manifest}.new`, '{}'); renameSync(`${manifest}.new`, manifest); }, 'damaged'],
+  ['gone', (manifest: string) => rmSync(manifest), 'damaged'],
+  ['gone with its entry', (manifest: string) => rmSync(path.dirname(manifest), { recursive: true }), 'absent'],
+] as const) {
+  test(`a manifest ${what} is seen in spite of the index`, async ({ root }) => {
+    const { store, manifest } = await indexed(root);
+    assert.is(store.lookUp(key(1)).state, 'hit');
+    change(manifest);
+    assert.is(openStore(root, { spec }).lookUp(key(1)).state, state);
+  });
+}
+
+test('verify reads every manifest, and finds a damaged index', async ({ root }) => {
+  const { store } = await indexed(root), file = indexFile(root, spec);
+  assert.equal((await verifyStore(openStore(root))).records, []);
+  writeFileSync(file, readFileSync(file, 'utf8').replace('cpu', 'gpu'));
+  assert.equal((await verifyStore(openStore(root))).records.map((record) => record.file), [file]);
+  assert.is(store.lookUp(key(1)).state, 'hit');
+});
+
+test('gc keeps the index of a spec that a root names, and no other', async ({ root }) => {
+  await indexed(root);
+  saveRoot(root, spec, [key(1)]);
+  const gone = openManifestIndex(root, '/specs/gone.yaml');
+  gone.note(key(1), seen, head);
+  gone.save();
+  collectGarbage(openStore(root), null, false);
+  assert.ok(lstatSync(indexFile(root, spec), { throwIfNoEntry: false }));
+  assert.not.ok(lstatSync(indexFile(root, '/specs/gone.yaml'), { throwIfNoEntry: false }));
+});
+
+test.run();
