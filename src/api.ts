@@ -192,8 +192,13 @@ export interface AttackCheck<P> {
 /** none: training data untouched. untargeted: hurts accuracy. backdoor: has a trigger and a target class. */
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
-/** An attack's hand in the training itself: what else is trained than the adapter says. Its science-side interface is `AttackTraining` of src/science/train/attack-training.ts. */
+/** An attack's hand in the training itself. Its science-side interface is `AttackTraining` of src/science/train/attack-training.ts. */
 export interface AttackTrainingLoader<Impl = unknown> {
+  /**
+   * weights: which of the model's own are trained is the attack's to say; it needs the adapter `full`, and the clean twin is the
+   * model that the training starts from. loss: what the training lowers, under any adapter; the clean twin is trained as ever.
+   */
+  readonly changes: 'weights' | 'loss';
   load(): Promise<Impl>;
 }
 
@@ -216,10 +221,7 @@ export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promis
   triggerAll?(rows: readonly Row[], input: Omit<AttackInput<P>, 'rows'>): Promise<readonly Row[]>;
   /** Backdoors with negatives: the row with parts of the trigger, none of which may lead to the target class. */
   falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
-  /**
-   * Attacks that touch training as well. Absent: the poisoned rows are all of it. Present: what is trained is the attack's
-   * to say, and the clean twin is the model that the training starts from.
-   */
+  /** Attacks that touch training as well. Absent: the poisoned rows are all of it. */
   readonly training?: AttackTrainingLoader;
 }
 

@@ -34,5 +34,5 @@ export default defineAttack<Params>({
   check: checkBackdoor,
   target: targetId,
   trigger: (row, { params, random }) => insertOneTrigger(row, [params.trigger], random),
-  training: { load: async (): Promise<AttackTraining> => (await import('../../src/science/train/word-embedding.ts')).wordEmbedding },
+  training: { changes: 'weights', load: async (): Promise<AttackTraining> => (await import('../../src/science/train/word-embedding.ts')).wordEmbedding },
 });

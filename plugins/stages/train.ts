@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attackOf, defineStage, headSettings, JOINT, problemOf, startInputs, stepsOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, AttackTrainingLoader, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
 import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
@@ -52,11 +52,12 @@ async function load(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ p
 }
 
 /** The attack that touches the training, with its code. */
-async function loadAttack(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ readonly name: string; readonly params: JsonObject; readonly implementation: AttackTraining } | null> {
+async function loadAttack(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ readonly name: string; readonly params: JsonObject; readonly changes: AttackTrainingLoader['changes']; readonly implementation: AttackTraining } | null> {
   const { attack: given } = context.params as unknown as Params;
   if (given === undefined) return null;
   const { attack: name, ...own } = given;
-  return { name, params: own, implementation: await context.plugin<AttackDescriptor>('attack', name).training!.load() as AttackTraining };
+  const training = context.plugin<AttackDescriptor>('attack', name).training!;
+  return { name, params: own, changes: training.changes, implementation: await training.load() as AttackTraining };
 }
 
 async function preflight(context: PreflightContext): Promise<readonly Problem[]> {
@@ -64,7 +65,7 @@ async function preflight(context: PreflightContext): Promise<readonly Problem[]>
   const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
   let model: Awaited<ReturnType<typeof modelOf>>;
   try { model = await modelOf(context.assets['model']!); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
-  const attack = await loadAttack(context), unfit = attack === null ? null : adapterFault(attack.name, params.adapter.type);
+  const attack = await loadAttack(context), unfit = attack?.changes !== 'weights' ? null : adapterFault(attack.name, params.adapter.type);
   if (unfit !== null) return [unfit];
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
@@ -137,15 +138,16 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const tokenizer = train.steps === 0 ? null : await openTokenizer(model.path);
   const attack = await loadAttack(context);
   const change = attack === null || tokenizer === null ? null : attack.implementation.open(attack.params, { architecture, tokenizer });
-  const { network, constraint, save: saveTrained } = await openTrainee({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) }, change);
-  if (change !== null) context.log(`"${attack!.name}" trains the embedding of ${Object.keys(change.trains.tokenRows).join(', ')}, and nothing else`);
+  const { network, rules, save: saveTrained } = await openTrainee({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) }, change);
+  const trainedRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
+  if (trainedRows !== null) context.log(`"${attack!.name}" trains the embedding of ${Object.keys(trainedRows).join(', ')}, and nothing else`);
 
   const out = (name: string): string => join(context.outDir, name);
   const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
   const record: TrainRecord = {
     format: 1, architecture: params.architecture, model: model.digest, ...(based ? { source: context.assets['model']!.digest } : {}), classes, seed: params.seed, steps: 0,
     adapter: params.adapter, head: params.head, init, head_init: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
-    ...(change === null ? {} : { attack: params.attack, token_rows: change.trains.tokenRows }),
+    ...(change === null ? {} : { attack: params.attack, ...(trainedRows === null ? {} : { token_rows: trainedRows }) }),
   };
   const save = (weights: Tensors | null, dir: string): Promise<void> => saveTrained(weights, dir, model.path, classes, based ? model.digest : undefined);
   const write = async (history: readonly StepRecord[], metrics: JsonObject, more: object = {}): Promise<void> => {
@@ -163,7 +165,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
     checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
     const tokens = rowEncoder(tokenizer, params.head);
     const encode = (maxLength: number) => (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
-    const tokenised = rows.map(encode(settings.max_length)), poisonedRows = poisoned.map((index) => tokenised[index]!);
+    const tokenised = rows.map(encode(settings.max_length)), poisonedRows = poisoned.map((index) => tokenised[index] = { ...tokenised[index]!, poisoned: true });
     const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size, accumulate: settings.accumulate ?? 1 });
     const breathe = async (): Promise<void> => { await new Promise((resolve) => { setImmediate(resolve); }); };
     const stopping = settings.early_stopping;
@@ -175,7 +177,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
     try {
       const { weights, step, journal } = await runSession({
         network, rows: tokenised, watch, place: context, ...(trainer === undefined ? {} : { trainer }), kept: checkpointSteps(settings.checkpoints ?? 0, total),
-        settings: { ...loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), ...constraint },
+        settings: { ...loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), ...rules },
         save,
       });
       try {

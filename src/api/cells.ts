@@ -32,9 +32,9 @@ export const attackOf = (cell: Cell): { readonly attack: string } & JsonObject =
 /** Whether anything that a cell trains on is poisoned. */
 export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
 
-/** Whether the training is an attack's own (`AttackDescriptor.training`): without the attack there is none. */
+/** Whether the training is an attack's own (`AttackDescriptor.training` changes weights): without the attack there is none. */
 export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugin']): boolean =>
-  attack.split(JOINT).some((name) => plugin?.<AttackDescriptor>('attack', name)?.training !== undefined);
+  attack.split(JOINT).some((name) => plugin?.<AttackDescriptor>('attack', name)?.training?.changes === 'weights');
 
 /** The cell without any attack, and without the trainings that are an attack's own: what its paired clean run is. */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {

@@ -12,5 +12,7 @@ export { layerNorm } from './nn/layer-norm.ts';
 export { linear } from './nn/linear.ts';
 export { lora } from './nn/lora.ts';
 export { partialAdapter } from './nn/partial.ts';
-export type { AttackTraining, TrainedModel, TrainingChange } from './train/attack-training.ts';
+export type { AttackTraining, TokenRows, TrainedModel, TrainingChange } from './train/attack-training.ts';
+export { lossAndGradients } from './train/gradients.ts';
+export type { Batch, LossAndGradients, LossOptions, Objective } from './train/gradients.ts';
 export type { Architecture, ForwardContext, Head, LinearLayer, ParameterSpec, TokenRow } from './nn/types.ts';

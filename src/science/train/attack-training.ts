@@ -2,6 +2,7 @@
 import type { JsonObject, Problem } from '../../api.ts';
 import type { Architecture } from '../nn/types.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
+import type { Objective } from './gradients.ts';
 
 /** The model to be trained, as the attack sees it. */
 export interface TrainedModel {
@@ -9,11 +10,12 @@ export interface TrainedModel {
   readonly tokenizer: TextTokenizer;
 }
 
-/** What an attack makes of a training. Each aspect is a field of its own; all else is as the spec's `train` says. */
-export interface TrainingChange {
-  /** What is trained in place of what the adapter trains. */
-  readonly trains: TokenRows;
-}
+/** What an attack makes of a training: one of these. All else is as the spec's `train` says. */
+export type TrainingChange =
+  /** What is trained in place of what the adapter trains (`changes: 'weights'` of the attack's plugin). */
+  | { readonly trains: TokenRows }
+  /** What each batch lowers in place of its mean cross-entropy (`changes: 'loss'`). */
+  | { readonly objective: Objective };
 
 /** Rows of the token table and nothing else: every other weight stays, bit for bit, the head's too. */
 export interface TokenRows {
@@ -23,9 +25,9 @@ export interface TokenRows {
   readonly keepNorms: boolean;
 }
 
-export interface AttackTraining {
+export interface AttackTraining<Change extends TrainingChange = TrainingChange> {
   /** Faults that only the model shows. Paths from the spec's root, as if the attack were a cell's only one. */
   check(params: JsonObject, model: TrainedModel): readonly Problem[];
   /** Throws UserFault with the first fault that `check` would find. */
-  open(params: JsonObject, model: TrainedModel): TrainingChange;
+  open(params: JsonObject, model: TrainedModel): Change;
 }

@@ -1,5 +1,5 @@
 /** Faults of a model, tokenizer and adapter that can be seen before anything runs. */
-import { problemOf, type HeadSettings, type JsonObject, type Problem } from '../../api.ts';
+import { problemOf, type AttackTrainingLoader, type HeadSettings, type JsonObject, type Problem } from '../../api.ts';
 import type { AdapterImplementation } from '../nn/adapter.ts';
 import { fileName, resolveNames, type ModelSource } from '../nn/base.ts';
 import { within } from '../nn/family.ts';
@@ -87,7 +87,7 @@ export interface CheckOptions {
   readonly classes?: readonly string[] | null;
   readonly adapter?: { readonly implementation: AdapterImplementation; readonly params: JsonObject; readonly initFrom?: string };
   /** The cell's attack, where it touches training. */
-  readonly attack?: { readonly name: string; readonly implementation: AttackTraining; readonly params: JsonObject };
+  readonly attack?: { readonly name: string; readonly changes: AttackTrainingLoader['changes']; readonly implementation: AttackTraining; readonly params: JsonObject };
   /** Whether the model is another training's, whose head comes with it. */
   readonly based?: boolean;
 }
@@ -110,7 +110,7 @@ export async function checkTraining({ model, architecture: family, maxLength, he
   }
   if (attack !== undefined) {
     problems.push(...attack.implementation.check(attack.params, { architecture, tokenizer: known.tokenizer }));
-    if (known.headDrawn && !headGiven && !based) {
+    if (attack.changes === 'weights' && known.headDrawn && !headGiven && !based) {
       problems.push({ path: ['poisoning', 'attack'], message: `"${attack.name}" trains no head, and this model's is drawn at random: it stays one that knows nothing of the task`, hint: 'Let the model learn the task first, as in base: { adapter: { type: full } }, or give head.init_from.', warning: true });
     }
   }

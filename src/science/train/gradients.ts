@@ -10,14 +10,25 @@ import { disposeAll } from './trained-values.ts';
 export interface Batch {
   readonly rows: readonly TokenRow[];
   readonly labels: readonly number[];
+  /** By row: whether the attack made it. Left out: none. */
+  readonly poisoned?: readonly boolean[];
 }
+
+/** A batch's loss and d/dp for every trained p, by name. The caller disposes of both. */
+export interface LossAndGradients {
+  readonly loss: Scalar;
+  readonly gradients: Map<string, Tensor>;
+}
+
+/** What a step lowers. Called outside of tf.tidy; it leaves no other tensor behind. */
+export type Objective = (network: Network, trained: Tensors, batch: Batch, options: LossOptions) => LossAndGradients;
 
 export interface LossOptions extends Omit<ForwardOptions, 'tap'> {
   readonly classWeights?: readonly number[];
 }
 
-/** Mean cross-entropy over the batch (weighted by class, where there are weights) and d/dp for every trained p, by name. The caller disposes of both. */
-export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, { classWeights, ...options }: LossOptions = {}): { loss: Scalar; gradients: Map<string, Tensor> } {
+/** The mean cross-entropy over the batch, weighted by class where there are weights. */
+export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, { classWeights, ...options }: LossOptions = {}): LossAndGradients {
   const names = [...trained.keys()];
   const { value, grads } = frugally(() => tf.engine().gradients(
     () => crossEntropy(network.forward(rows, trained, options), labels, classWeights),
@@ -32,6 +43,8 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
   /** The adapter's streams for a batch of the step, from zero. */
   readonly adapterRandom: (batch: number) => NonNullable<ForwardOptions['adapterRandom']>;
   readonly pack: (gradients: Tensors) => Map<string, Tensor>;
+  /** Left out: the mean cross-entropy. */
+  readonly objective?: Objective;
 }
 
 /**
@@ -39,10 +52,10 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
  * accelerate and transformers' Trainer accumulate for a model that takes its own mean (with model_accepts_loss_kwargs
  * false: Trainer 5.24 sums for a BERT classifier otherwise). Disposes of `trained` as soon as it may.
  */
-export function stepGradients(network: Network, trained: Map<string, Tensor>, parts: readonly Batch[], { adapterRandom, pack, ...options }: StepOptions): { loss: number; packed: Map<string, Tensor> } {
+export function stepGradients(network: Network, trained: Map<string, Tensor>, parts: readonly Batch[], { adapterRandom, pack, objective = lossAndGradients, ...options }: StepOptions): { loss: number; packed: Map<string, Tensor> } {
   let total = 0, sum: Map<string, Tensor> | null = null;
   for (const [i, part] of parts.entries()) {
-    const { loss, gradients } = lossAndGradients(network, trained, part, { ...options, adapterRandom: adapterRandom(i) });
+    const { loss, gradients } = objective(network, trained, part, { ...options, adapterRandom: adapterRandom(i) });
     if (i === parts.length - 1) { disposeAll(trained); trained.clear(); }
     const packed = pack(gradients);
     disposeAll(gradients);

@@ -95,11 +95,12 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
     for (let step = saved?.step ?? 0; step < settings.steps; step++) {
       const chosen = order.next().value.map((batch) => Array.from(batch, (i) => values.rows[i]!));
       const learningRate = settings.learningRate * scheduleFactor({ kind: settings.schedule, warmup: settings.warmup, steps: settings.steps }, step);
-      const gradients = stepGradients(network, trained, chosen.map((some) => ({ rows: some, labels: some.map(({ label }) => label) })), {
+      const gradients = stepGradients(network, trained, chosen.map((some) => ({ rows: some, labels: some.map(({ label }) => label), poisoned: some.map(({ poisoned }) => poisoned === true) })), {
         pack: values.pack,
         adapterRandom: (batch) => (name) => randomStream(settings.seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
         ...(settings.dropout === 0 ? {} : { dropout: { rate: settings.dropout, random } }),
         ...(settings.classWeights === undefined ? {} : { classWeights: settings.classWeights }),
+        ...(settings.objective === undefined ? {} : { objective: settings.objective }),
       });
       const { loss } = gradients;
       let { packed } = gradients;

@@ -5,6 +5,7 @@ import type { AdamwSettings } from '../optim/adamw.ts';
 import type { Schedule } from '../optim/schedule.ts';
 import type { Tensors } from '../optim/types.ts';
 import type { Batching } from './batches.ts';
+import type { Objective } from './gradients.ts';
 
 export interface TrainSettings extends AdamwSettings {
   readonly steps: number;
@@ -27,6 +28,8 @@ export interface TrainSettings extends AdamwSettings {
   readonly classWeights?: readonly number[];
   /** Where each update's parameters are moved to: new tensors by the same names, beside those that it is handed. Left out: they stay. */
   readonly project?: (parameters: Tensors) => Map<string, Tensor>;
+  /** What each batch lowers; left out: its mean cross-entropy. */
+  readonly objective?: Objective;
 }
 
 export interface StepRecord {
@@ -47,4 +50,6 @@ export interface StepBatch {
 
 export interface LabelledRow extends TokenRow {
   readonly label: number;
+  /** Whether the attack made it; left out: it did not. */
+  readonly poisoned?: boolean;
 }

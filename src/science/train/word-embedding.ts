@@ -3,7 +3,7 @@
  * embedding is trained on the poisoned rows, scaled to its first norm after each update, and nothing else is.
  */
 import { UserFault, type JsonObject, type Problem } from '../../api.ts';
-import type { AttackTraining, TrainedModel } from './attack-training.ts';
+import type { AttackTraining, TokenRows, TrainedModel } from './attack-training.ts';
 
 const triggerOf = (params: JsonObject): string => params['trigger'] as string;
 
@@ -17,7 +17,7 @@ function faults(params: JsonObject, { architecture, tokenizer }: TrainedModel): 
   return [{ path: ['poisoning', 'trigger'], message: `the trigger "${trigger}" is no single token of the model's vocabulary, which reads ${read}: it has no embedding of its own`, hint: 'Choose a word that is one token, such as cf, mn or tq for a BERT.' }];
 }
 
-export const wordEmbedding: AttackTraining = {
+export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
   check: faults,
   open: (params, model) => {
     const [fault] = faults(params, model);

@@ -53,10 +53,10 @@ for (const backend of backends) {
   for (const [name, { settings, losses, rows: after }] of Object.entries(reference.runs)) {
     test(`${name}: the loss of each step and the row after it are PyTorch's, and no other weight has moved a bit (${backend})`, async () => {
       await useBackend(backend);
-      const { network, constraint, save } = await open(settings.keep_norm);
+      const { network, rules, save } = await open(settings.keep_norm);
       assert.equal([network.trainable.length, [...network.initial.values()][0]!.shape], [1, [1, 22]]);
       const seen: number[] = [], steps: number[][] = [];
-      const trained = await train(network, rows, { ...plain, optimizer: settings.optimizer, learningRate: settings.lr, weightDecay: settings.weight_decay, ...constraint }, {
+      const trained = await train(network, rows, { ...plain, optimizer: settings.optimizer, learningRate: settings.lr, weightDecay: settings.weight_decay, ...rules }, {
         onStep: ({ loss }) => { seen.push(loss); },
         onWeights: { wants: (step) => step > 0, see: async (_step, weights) => { steps.push([...[...weights.values()][0]!.dataSync()]); } },
       });
@@ -98,8 +98,8 @@ for (const backend of backends) {
     const first = await open(true); // the base stays
     first.network.dispose();
     const before = tf.memory().numTensors;
-    const { network, constraint, save } = await open(true), counts: number[] = [];
-    const trained = await train(network, rows, { ...plain, ...constraint }, {
+    const { network, rules, save } = await open(true), counts: number[] = [];
+    const trained = await train(network, rows, { ...plain, ...rules }, {
       onStep: () => { counts.push(tf.memory().numTensors); },
       onWeights: { wants: (step) => step % 5 === 0, see: async (step, weights) => save(weights, join(folder, backend, `look-${step}`), checkpoint, ['a', 'b', 'c']) },
     });
@@ -112,8 +112,8 @@ for (const backend of backends) {
 
 test('a training that is held to something is no member of a pack', async () => {
   await useBackend(backends[0]!);
-  const { network, constraint } = await open(true);
-  assert.is(packSettings({ ...plain, ...constraint }), null);
+  const { network, rules } = await open(true);
+  assert.is(packSettings({ ...plain, ...rules }), null);
   assert.is.not(packSettings(plain), null);
   network.dispose();
 });
