@@ -88,7 +88,7 @@ export function createProject(): Project {
 }
 
 /**
- * A spec on three fixture stages: toy-train (reads `toy.json`: what a seed, or a seed at a rate, does) → toy-evaluate → toy-report. Each run adds a line to `ran.log`.
+ * A spec on three fixture stages: toy-train (reads TOY of its environment, or `toy.json`: what a seed, or a seed at a rate, does) → toy-evaluate → toy-report. Each run adds a line to `ran.log`.
  * @param axes more lines of YAML
  */
 export function writeToys(project: Project, { seeds = [1, 2], poisoning = '[{ attack: none }, { attack: label-flip, rate: [0.1, 0.3] }]' }: { readonly seeds?: readonly number[]; readonly poisoning?: string } = {}): void {
@@ -112,7 +112,7 @@ export default defineStage({
   define: ([cell]) => ({ params: { seed: cell.seed, poisoning: cell.poisoning }, inputs: {}, assets: { rows: cell.data.train.source } }),
   async run(ctx) {
     const { seed, poisoning } = ctx.params;
-    const toy = existsSync(${toy}) ? JSON.parse(readFileSync(${toy}, 'utf8')) : {};
+    const toy = process.env.TOY ? JSON.parse(process.env.TOY) : existsSync(${toy}) ? JSON.parse(readFileSync(${toy}, 'utf8')) : {};
     const does = toy[seed + '/' + poisoning.rate] ?? toy[seed];
     if (does === 'throw') throw new Error('no training today');
     if (does === 'fault') throw Object.assign(new Error('the loss is NaN at step 7; the last finite one was 0.3'), { name: 'UserFault', hint: 'lower the learning rate' });
