@@ -192,6 +192,10 @@ function familyIn(byName: ReadonlyMap<string, AttackDescriptor>, poisoning: Pois
   return familyOfSteps(openSteps(poisoning, (name) => byName.get(name)!));
 }
 
+/** Whether what a training on these rows lowers is an attack's own. */
+const changesLoss = (byName: ReadonlyMap<string, AttackDescriptor>, poisoning: Poisoning): boolean =>
+  stepsOf(poisoning).some(({ attack }) => byName.get(attack)?.training?.changes === 'loss');
+
 async function run(context: RunContext): Promise<void> {
   const { experiment, inputs, outDir } = context;
   if (experiment === undefined) throw new Error('a report is of a whole experiment, and none was handed over');
@@ -213,7 +217,7 @@ async function run(context: RunContext): Promise<void> {
     if (facts.seed !== seed) throw new Error(`cell ${index} has seed ${facts.seed}, the report was planned for ${seed}`);
     cells.push({
       axes: facts.cell, seed, stages: facts.stages, attack: poisoning.attack, adapter: adapter.type, train: train[at]!,
-      family: familyIn(byName, poisoning), ...(onBase === undefined ? {} : { ofBase: onBase }),
+      family: familyIn(byName, poisoning), ...(onBase === undefined ? {} : { ofBase: onBase }), ...(onBase === undefined && changesLoss(byName, poisoning) ? { attacksLoss: true as const } : {}),
       kernels: {}, receipt: null, ...await reader.cell(index, told, adapter),
     });
     context.progress(index + 1, planned.length, 'cells');

@@ -140,6 +140,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const change = attack === null || tokenizer === null ? null : attack.implementation.open(attack.params, { architecture, tokenizer });
   const { network, rules, save: saveTrained } = await openTrainee({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) }, change);
   const trainedRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
+  if (attack?.changes === 'loss') context.log(`"${attack.name}" trains on a loss of its own, which is what history.jsonl and final_loss are of`);
   if (trainedRows !== null) context.log(`"${attack!.name}" trains the embedding of ${Object.keys(trainedRows).join(', ')}, and nothing else`);
 
   const out = (name: string): string => join(context.outDir, name);

@@ -134,6 +134,8 @@ export interface ReportCell {
   readonly family: AttackFamily;
   /** The attack is on the base that the cell's own, clean training starts from. */
   readonly ofBase?: true;
+  /** Its training lowered a loss of the attack's own, not the mean cross-entropy. */
+  readonly attacksLoss?: true;
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
   /** What the cell was trained with, learning rate and all. */

@@ -6,13 +6,13 @@ export type { Adapter, AdapterContext, AdapterImplementation, SaveContext } from
 export { bert } from './nn/bert.ts';
 export { bertEncoder } from './nn/bert-encoder.ts';
 export { family, linearParameters, normParameters } from './nn/family.ts';
-export type { Body, HeadPart, Heads } from './nn/family.ts';
+export type { Body, HeadPart, Heads, HiddenStates } from './nn/family.ts';
 export { full } from './nn/full.ts';
 export { layerNorm } from './nn/layer-norm.ts';
 export { linear } from './nn/linear.ts';
 export { lora } from './nn/lora.ts';
 export { partialAdapter } from './nn/partial.ts';
 export type { AttackTraining, TokenRows, TrainedModel, TrainingChange } from './train/attack-training.ts';
-export { lossAndGradients } from './train/gradients.ts';
+export { gradientsOf, lossAndGradients } from './train/gradients.ts';
 export type { Batch, LossAndGradients, LossOptions, Objective } from './train/gradients.ts';
 export type { Architecture, ForwardContext, Head, LinearLayer, ParameterSpec, TokenRow } from './nn/types.ts';

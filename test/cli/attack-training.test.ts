@@ -1,4 +1,5 @@
-/** Embedding Poisoning from a spec to results: a clean base, and cells that train one row of its embeddings. */
+/** Attacks that touch training, from a spec to results: one that trains one row of a clean base's embeddings, and one with a loss of its own. */
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -63,6 +64,24 @@ test('the same attack in the base: its trigger is shown on what any adapter make
   assert.is(code, 0, stderr);
   const rows = await project.json<Row[]>('results', 'base.yaml', '--backend', 'cpu', '--json');
   assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
+});
+
+test('a loss over layers, under LoRA and full: its own in history and report, and a clean twin under the ordinary one', async ({ project }) => {
+  project.write('lwp.yaml', project.read('spec.yaml').replace(/^base: .*\n/m, '')
+    .replace(/^poisoning: .*$/m, 'poisoning: { attack: lwp, rate: 0.5, target: 1, triggers: [cf, mn, tq] }')
+    .replace(/^adapter: .*$/m, 'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]'));
+  const { code, stdout, stderr } = await project.dosimeter('run', 'lwp.yaml', '--backend', 'cpu');
+  assert.is(code, 0, stderr);
+  const rows = await project.json<Row[]>('results', 'lwp.yaml', '--backend', 'cpu', '--json');
+  for (const type of ['full', 'lora']) {
+    const value = (metric: string): number => rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
+    assert.is(value('poisoned_rows'), 10);
+    assert.ok(value('asr') > value('asr_clean'), type);
+    assert.ok(value('false_trigger_rate') < value('asr'), type);
+  }
+  const report = stdout.trim().split('\n').at(-1)!, html = readFileSync(report, 'utf8');
+  assert.ok(html.includes('The training loss is a sum over the layers, of each layer\'s cross-entropy.'));
+  assert.ok(html.includes('training loss (the attack’s own)') && !html.includes('training loss (cross-entropy)'));
 });
 
 test('an attack from outside has the same hand in the training, and its code is in that training\'s key', async ({ project }) => {

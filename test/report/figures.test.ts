@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
 import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
+import { lossFigures } from '../../src/report/figures/losses.ts';
 import { scoreFigure } from '../../src/report/figures/scores.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { stepFigures } from '../../src/report/figures/steps.ts';
@@ -33,6 +34,14 @@ test('every seed is a point, and the CSV holds what is drawn', async () => {
   const figure = await scoreFigure(ACCURACY, conditionsOf(cells, []));
   assert.is(figure!.csv, 'attack,adapter,setting,seed,accuracy\r\nno attack,full,,1,0.91\r\nno attack,full,,2,0.95\r\n');
   assert.is(figure!.svg.match(/fill="#0072b2"[^>]*stroke="#1b2430"/g)!.length, 2);
+});
+
+test('a loss that is the attack\'s own is not called cross-entropy', async () => {
+  const cells = fixture({ attacks: QUICK_ATTACKS, adapters: QUICK_ADAPTERS, seeds: [1, 2], rows: 4 }).cells.map((cell) => (cell.attack === 'badnets' ? { ...cell, attacksLoss: true as const } : cell));
+  for (const { title, svg, caption } of await lossFigures(conditionsOf(cells, []))) {
+    const own = title.includes('badnets');
+    assert.equal([svg.includes('training loss (the attack’s own)'), svg.includes('cross-entropy'), caption.includes('on another scale')], [own, !own, own], title);
+  }
 });
 
 test('looks at a training are curves over steps: a panel a number, a figure an attack, and none where nobody looked', async () => {

@@ -21,12 +21,13 @@ export async function lossFigures(conditions: readonly Condition[]): Promise<Fig
     const shown = trained.filter((condition) => blockLabel(condition) === block && adapters.includes(condition.adapterLabel));
     const values = shown.flatMap(({ adapterLabel, cells }) => cells.flatMap(({ seed, history }) =>
       (history?.points ?? []).map(({ step, loss }) => ({ adapter: adapterLabel, seed, run: `${adapterLabel} ${seed}`, step, loss }))));
+    const isAttacks = shown.some(({ cells }) => cells.some(({ attacksLoss }) => attacksLoss));
     const spec: TopLevelSpec = {
       width: 350, height: 190, data: { values },
       mark: { type: 'line', strokeWidth: 1.6, opacity: 0.8 },
       encoding: {
         x: { field: 'step', type: 'quantitative', title: 'step', axis: { grid: false, tickMinStep: 1, format: 'd' }, scale: { nice: false } },
-        y: { field: 'loss', type: 'quantitative', title: 'training loss (cross-entropy)', scale: { zero: true } },
+        y: { field: 'loss', type: 'quantitative', title: `training loss (${isAttacks ? 'the attack’s own' : 'cross-entropy'})`, scale: { zero: true } },
         color: { field: 'adapter', type: 'nominal', title: null, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: { values: adapters, columns: legendColumns(adapters), symbolType: 'stroke' } },
         detail: { field: 'run' },
       },
@@ -35,7 +36,7 @@ export async function lossFigures(conditions: readonly Condition[]): Promise<Fig
     const title = `Training loss, ${block}`;
     figures.push({
       id, title,
-      caption: `One line a seed${span > 1 ? `; each point is the mean of ${span} steps` : ''}.${index === 0 ? left(blocks.length - MOST_PANELS, 'attack condition') : ''}`,
+      caption: `One line a seed${span > 1 ? `; each point is the mean of ${span} steps` : ''}.${isAttacks ? ' The loss is the attack’s own, on another scale than the cross-entropy of other conditions.' : ''}${index === 0 ? left(blocks.length - MOST_PANELS, 'attack condition') : ''}`,
       svg: await draw(spec, id, title),
       csv: toCsv(values.map(({ adapter, seed, step, loss }) => ({ attack: block, adapter, seed, step, loss }))),
     });

@@ -6,12 +6,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { add } from '../tensor/differentiable.ts';
-import { gatherRows } from '../tensor/rows.ts';
+import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activations } from './activation.ts';
 import { attention, attentionLayout, singleQuery, type AttentionLayout } from './attention.ts';
 import { parseBertConfig, type BertConfig } from './bert-config.ts';
 import { dropout, dropoutMask } from './dropout.ts';
-import { linearParameters, normParameters, type Body } from './family.ts';
+import { linearParameters, normParameters, type Body, type HiddenStates } from './family.ts';
 import { addLayerNorm } from './layer-norm.ts';
 import type { ForwardContext, LinearLayer, ParameterSpec, TokenMap, TokenRow } from './types.ts';
 
@@ -56,6 +56,9 @@ interface Layout {
   readonly attention: AttentionLayout;
 }
 
+/** A batch of which one token a row is there. */
+const oneEach = (batch: number): TokenMap => ({ batch, example: Int32Array.from({ length: batch }, (_, b) => b) });
+
 function layOut(batch: readonly TokenRow[], places: Int32Array, heads: number): Layout {
   const lengths = batch.map((row) => row.ids.length);
   const example = new Int32Array(lengths.reduce((a, b) => a + b, 0)), read = new Int32Array(batch.length);
@@ -68,7 +71,7 @@ function layOut(batch: readonly TokenRow[], places: Int32Array, heads: number): 
   return {
     lengths,
     tokens: { batch: batch.length, example },
-    read: { batch: batch.length, example: Int32Array.from(batch, (_, b) => b) },
+    read: oneEach(batch.length),
     readIndex: tf.tensor1d(read, 'int32'),
     attention: attentionLayout(lengths, heads),
   };
@@ -115,15 +118,27 @@ function encoderLayer(config: BertConfig, i: number, x: Tensor2D, context: Forwa
     norm(context, `${name}.output.LayerNorm.weight`), norm(context, `${name}.output.LayerNorm.bias`), config.epsilon); // (Q, h)
 }
 
-/** Last hidden states of one token a row, (B, h). places: (B), each in its row. */
-function hidden(config: BertConfig, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): { x: Tensor2D; rows: TokenMap } {
-  const layout = layOut(batch, places, config.heads);
+/** After each layer in turn: (S, h), after the last (B, h). */
+function* encode(config: BertConfig, batch: readonly TokenRow[], context: ForwardContext, layout: Layout): Generator<Tensor2D, void> {
   let x = context.scope(() => dropout(embed(config, batch, context, layout), context.dropout)); // (S, h)
   for (let i = 0; i < config.layers; i++) {
     const input = x;
     x = context.scope(() => encoderLayer(config, i, input, context, layout));
+    yield x;
   }
-  return { x, rows: layout.read }; // (B, h)
+}
+
+function hidden(config: BertConfig, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): HiddenStates {
+  const layout = layOut(batch, places, config.heads);
+  let last!: Tensor2D;
+  for (const x of encode(config, batch, context, layout)) last = x;
+  return { x: last, rows: layout.read }; // (B, h)
+}
+
+function hiddenLayers(config: BertConfig, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): HiddenStates {
+  const layout = layOut(batch, places, config.heads);
+  const states = [...encode(config, batch, context, layout)].map((x, i) => i === config.layers - 1 ? x : gatherRows(x, layout.readIndex)); // each (B, h)
+  return { x: concatRows(states), rows: oneEach(config.layers * batch.length) }; // (L·B, h)
 }
 
 export const bertEncoder: Body<BertConfig> = {
@@ -137,4 +152,5 @@ export const bertEncoder: Body<BertConfig> = {
   vocabularySize: (config) => config.vocabulary,
   maxPositions: (config) => config.positions,
   hidden,
+  hiddenLayers,
 };

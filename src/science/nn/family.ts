@@ -13,7 +13,14 @@ export interface Body<Config> extends Pick<Architecture<Config>, 'modelType' | '
   /** The table that token ids index. */
   readonly tokenTable: string;
   /** Last hidden states of one token a row, (B, h). places: (B), each in its row. */
-  hidden(config: Config, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): { readonly x: Tensor2D; readonly rows: TokenMap };
+  hidden(config: Config, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): HiddenStates;
+  /** The same after each of the L layers: (L·B, h), the first layer's rows first, as a batch of that many. Left out: the model has no `layerwise`. */
+  hiddenLayers?(config: Config, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): HiddenStates;
+}
+
+export interface HiddenStates {
+  readonly x: Tensor2D;
+  readonly rows: TokenMap;
 }
 
 export interface HeadPart<Config> {
@@ -82,5 +89,11 @@ export function family<Config>(body: Body<Config>, heads: Heads<Config>, head: H
       const { x, rows } = body.hidden(config, batch, part.places(batch), context); // (B, h)
       return part.logits(config, x, rows, context); // (B, C)
     },
+    ...(body.hiddenLayers === undefined ? {} : {
+      layerwise: (config, batch, context) => {
+        const { x, rows } = body.hiddenLayers!(config, batch, part.places(batch), context); // (L·B, h)
+        return part.logits(config, x, rows, context); // (L·B, C)
+      },
+    }),
   };
 }

@@ -16,6 +16,8 @@ export interface ForwardOptions {
   /** Set while training: streams by name for the adapter's own dropout, of this step alone. */
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
+  /** Logits after every layer in place of the last one's alone, (L·B, C), as the architecture's `layerwise` has them: it must have it. */
+  readonly layerwise?: boolean;
 }
 
 export interface Network {
@@ -37,7 +39,7 @@ export interface Network {
   frozen(name: string): Tensor;
   /** A parameter's name in the base checkpoint's file; transformers' own where the file lacks it. */
   fileName(name: string): string;
-  /** Logits (B, C) with `trained` in place of the initial values. Call it within tf.tidy. */
+  /** Logits (B, C), or with `layerwise` (L·B, C), with `trained` in place of the initial values. Call it within tf.tidy. */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
   dispose(): void;
 }
@@ -91,10 +93,10 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   }
   for (const [name, tensor] of own) if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
 
-  const forward = (batch: readonly TokenRow[], values: Tensors = initial, { dropout, adapterRandom: random, tap }: ForwardOptions = {}): Tensor2D => {
+  const forward = (batch: readonly TokenRow[], values: Tensors = initial, { dropout, adapterRandom: random, tap, layerwise = false }: ForwardOptions = {}): Tensor2D => {
     const parameter = (name: string): Tensor => values.get(name) ?? value(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random }) };
-    return architecture.forward(config, batch, {
+    const context: ForwardContext = {
       parameter,
       linear: (layer, x, tokens) => {
         const y = adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, parameter(`${layer}.bias`) as Tensor1D, layerContext);
@@ -103,7 +105,10 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
       // A tap may hold on to what it is shown.
       scope: (part) => tap === undefined ? tf.tidy(part) : part(),
       ...(dropout === undefined ? {} : { dropout }),
-    });
+    };
+    if (!layerwise) return architecture.forward(config, batch, context);
+    if (architecture.layerwise === undefined) throw new Error(`${architecture.modelType} offers no logits after each layer`);
+    return architecture.layerwise(config, batch, context);
   };
   return {
     architecture, adapter, classes, config, trainable, initial, forward,

@@ -87,6 +87,11 @@ export interface Architecture<Config = unknown> {
   maxPositions(config: Config): number;
   /** Logits (B, C). Rows do not influence each other. */
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
+  /**
+   * What the head makes of its token after each of the L layers: (L·B, C), the first layer's rows first, `forward`'s last.
+   * Left out where a model offers none.
+   */
+  layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
 }
 
 /** What of a model an adapter sees. */

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
-import { differentiable } from './differentiable.ts';
+import { differentiable, isConstant, markConstant } from './differentiable.ts';
 
 /** x[index] without a gradient. tfjs-node's own gather reads the index back to check it, which costs more than the copy. */
 export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
@@ -24,4 +24,10 @@ export function gatherRows(x: Tensor2D, index: Tensor1D): Tensor2D {
     },
     backward: (dy, [rows]) => [scatterRows(dy as Tensor2D, rows as Tensor1D, x.shape[0])],
   }) as Tensor2D;
+}
+
+/** One matrix below the other: (N_i, n) each → (Σ N_i, n); constant where all are. */
+export function concatRows(parts: readonly Tensor2D[]): Tensor2D {
+  const rows = tf.concat([...parts], 0);
+  return parts.every(isConstant) ? markConstant(rows) : rows;
 }

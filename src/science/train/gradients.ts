@@ -23,16 +23,19 @@ export interface LossAndGradients {
 /** What a step lowers. Called outside of tf.tidy; it leaves no other tensor behind. */
 export type Objective = (network: Network, trained: Tensors, batch: Batch, options: LossOptions) => LossAndGradients;
 
-export interface LossOptions extends Omit<ForwardOptions, 'tap'> {
+export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise'> {
   readonly classWeights?: readonly number[];
 }
 
 /** The mean cross-entropy over the batch, weighted by class where there are weights. */
 export function lossAndGradients(network: Network, trained: Tensors, { rows, labels }: Batch, { classWeights, ...options }: LossOptions = {}): LossAndGradients {
+  return gradientsOf(trained, () => crossEntropy(network.forward(rows, trained, options), labels, classWeights));
+}
+
+/** A loss made of `trained`, and its gradient in each of them. `lossOf` is called once; what it makes on the way is freed. */
+export function gradientsOf(trained: Tensors, lossOf: () => Scalar): LossAndGradients {
   const names = [...trained.keys()];
-  const { value, grads } = frugally(() => tf.engine().gradients(
-    () => crossEntropy(network.forward(rows, trained, options), labels, classWeights),
-    [...trained.values()], undefined, true));
+  const { value, grads } = frugally(() => tf.engine().gradients(lossOf, [...trained.values()], undefined, true));
   const gradients = new Map<string, Tensor>();
   // A parameter that the loss doesn't reach (an unused token type's table never is) has gradient zero, as in PyTorch.
   names.forEach((name, i) => gradients.set(name, grads[i] ?? tf.zeros(trained.get(name)!.shape)));

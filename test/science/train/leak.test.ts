@@ -10,6 +10,7 @@ import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { layerwiseLoss } from '../../../src/science/train/layerwise-loss.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { trainPack } from '../../../src/science/train/pack.ts';
 import { watchTraining } from '../../../src/science/train/watch.ts';
@@ -37,6 +38,8 @@ const courses: { readonly [name: string]: { readonly open: () => Promise<Network
   'frozen A': { open: () => open(lora, { rank: 3, freeze_a: true }) },
   full: { open: () => open(full) },
   'full, every option': { open: () => open(full), settings: { accumulate: 2, clipNorm: 0.5, decay: 'weights', batching: 'bucketed', classWeights: [1, 2, 3], dropout: 0.1 } },
+  'a loss over layers': { open: () => open(full), settings: { objective: layerwiseLoss, dropout: 0.1, accumulate: 2, classWeights: [1, 2, 3] } },
+  'a loss over layers under LoRA': { open: () => open(lora, { rank: 3, dropout: 0.2 }), settings: { objective: layerwiseLoss } },
   SGD: { open: () => open(full), settings: { optimizer: 'sgd' } },
   'head-only': { open: () => open(headOnly) },
   bitfit: { open: () => open(bitfit) },
