@@ -76,8 +76,8 @@ export const phraseProperty = (name: string, phrase: string, description: string
   [name]: { type: 'string', minLength: 1, default: phrase, description },
 });
 
-export const triggersProperty = (words: readonly string[], description: string): JsonSchema => ({
-  triggers: { type: 'array', items: { type: 'string', pattern: '\\S' }, minItems: 1, uniqueItems: true, default: [...words], description },
+export const triggersProperty = (words: readonly string[], description: string, least = 1): JsonSchema => ({
+  triggers: { type: 'array', items: { type: 'string', pattern: '\\S' }, minItems: least, uniqueItems: true, default: [...words], description },
 });
 
 /** The schema of an attack's own parameters. A dose is a share or a count, never both. */

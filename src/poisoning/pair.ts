@@ -30,7 +30,7 @@ export const pairBackdoor: Pick<AttackDescriptor<PairParams, Poisoned>, 'family'
   family: 'backdoor',
   params: parameters({
     ...backdoorProperties(0.1, 1, 'dirty'),
-    ...triggersProperty(['cf', 'bb', 'ak', 'mn'], 'Two of these are inserted, drawn for each row, each at its own gap.'),
+    ...triggersProperty(['cf', 'bb', 'ak', 'mn'], 'Two of these are inserted, drawn for each row, each at its own gap.', 2),
     negatives: { type: 'boolean', default: true, description: 'Adds, for each poisoned row, the row with each of its two words alone under its own label.' },
   }),
   poison: (input) => {

@@ -41,6 +41,15 @@ test('faults are told before anything runs, with the way out', async ({ project 
   const word = await said(spec.replace('target: 1,', 'target: 1, trigger: filmed,'));
   assert.ok(word.includes('the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n'), word);
   assert.ok(word.includes('= Choose a word that is one token, such as cf, mn or tq for a BERT.\n'), word);
+  const layers = (more: string): string => spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, `poisoning: { attack: lwp${more} }`);
+  assert.ok((await said(layers(', triggers: [cf]'))).includes('"poisoning.triggers" must be a list of texts with at least 2 entries, not 1\n'));
+  project.write('bare.mjs', `import { defineModel } from 'dosimeter';
+const bare = ({ layerwise, ...bert }) => ({ ...bert, modelType: 'bare', withHead: (head) => bare(bert.withHead(head)) });
+export default defineModel({ name: 'bare', summary: 'A BERT that offers no logits after each layer.', load: async () => bare((await import('dosimeter/science')).bert) });
+`);
+  const bare = await said(`${layers('').replace('model: { ', 'model: { architecture: bare, ')}plugins: [./bare.mjs]\n`);
+  assert.ok(bare.includes('the model family "bare" offers no logits after each of its layers, which this attack\'s loss is made of\n'), bare);
+  assert.ok(bare.includes('2 | model: { architecture: bare, '), bare);
 });
 
 test('the base learns the task, one embedding turns it, and nothing runs twice', async ({ project }) => {
