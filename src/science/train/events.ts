@@ -7,7 +7,7 @@ import type { CurvePoint } from './watch.ts';
 export function scalarEvents({ history, times }: Journal, curves: readonly CurvePoint[]): ScalarEvent[] {
   const at = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
   return [
-    ...history.flatMap(({ step, loss, learning_rate: rate }) => [{ tag: 'train/loss', value: loss }, { tag: 'train/learning_rate', value: rate }].map((event) => ({ ...event, step, time: at(step) }))),
+    ...history.flatMap(({ step, ...values }) => Object.entries(values).map(([name, value]) => ({ tag: `train/${name}`, step, value, time: at(step) }))),
     ...curves.flatMap(({ step, ...values }) => Object.entries(values).map(([name, value]) => ({ tag: `evaluate/${name}`, step, value, time: at(step) }))),
   ];
 }

@@ -1,6 +1,7 @@
 /** The loss of a batch, or of a step's batches, and its gradient in the trained parameters. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import type { ResumableStream } from '../../random/random.ts';
 import { crossEntropy } from '../nn/loss.ts';
 import { frugally } from '../tensor/differentiable.ts';
 import type { ForwardOptions, Network, Tensors } from '../nn/network.ts';
@@ -18,12 +19,16 @@ export interface Batch {
 export interface LossAndGradients {
   readonly loss: Scalar;
   readonly gradients: Map<string, Tensor>;
+  /** What of the loss is no cross-entropy; left out where it never has such a part. */
+  readonly penalty?: number;
 }
 
 /** What a step lowers. Called outside of tf.tidy; it leaves no other tensor behind. */
 export type Objective = (network: Network, trained: Tensors, batch: Batch, options: LossOptions) => LossAndGradients;
 
-export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise'> {
+export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 'dropout'> {
+  /** Where the stream stands after a batch, the next one's masks begin. Its state lets an objective have the same masks in several passes. */
+  readonly dropout?: { readonly rate: number; readonly random: ResumableStream };
   readonly classWeights?: readonly number[];
 }
 
@@ -55,18 +60,19 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
  * accelerate and transformers' Trainer accumulate for a model that takes its own mean (with model_accepts_loss_kwargs
  * false: Trainer 5.24 sums for a BERT classifier otherwise). Disposes of `trained` as soon as it may.
  */
-export function stepGradients(network: Network, trained: Map<string, Tensor>, parts: readonly Batch[], { adapterRandom, pack, objective = lossAndGradients, ...options }: StepOptions): { loss: number; packed: Map<string, Tensor> } {
-  let total = 0, sum: Map<string, Tensor> | null = null;
+export function stepGradients(network: Network, trained: Map<string, Tensor>, parts: readonly Batch[], { adapterRandom, pack, objective = lossAndGradients, ...options }: StepOptions): { loss: number; penalty?: number; packed: Map<string, Tensor> } {
+  let total = 0, penalties: number | null = null, sum: Map<string, Tensor> | null = null;
   for (const [i, part] of parts.entries()) {
-    const { loss, gradients } = objective(network, trained, part, { ...options, adapterRandom: adapterRandom(i) });
+    const { loss, gradients, penalty } = objective(network, trained, part, { ...options, adapterRandom: adapterRandom(i) });
     if (i === parts.length - 1) { disposeAll(trained); trained.clear(); }
     const packed = pack(gradients);
     disposeAll(gradients);
     total += loss.dataSync()[0]!;
     loss.dispose();
+    if (penalty !== undefined) penalties = (penalties ?? 0) + penalty;
     sum = sum === null ? packed : combined(sum, packed, (a, b) => tf.add(a, b));
   }
-  return { loss: total / parts.length, packed: parts.length === 1 ? sum! : combined(sum!, sum!, (a) => tf.div(a, parts.length)) };
+  return { loss: total / parts.length, ...(penalties === null ? {} : { penalty: penalties / parts.length }), packed: parts.length === 1 ? sum! : combined(sum!, sum!, (a) => tf.div(a, parts.length)) };
 }
 
 /** A new tensor for each name; those it is made of are disposed of. */

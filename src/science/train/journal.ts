@@ -9,7 +9,8 @@ export interface Journal {
   readonly times: readonly number[];
   add(record: StepRecord, batch: StepBatch): void;
   /**
-   * steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory. In a pack: `packed` trainings
+   * steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory; where an attack's loss has a
+   * penalty, the steps in which there was one (`penalised_steps`). In a pack: `packed` trainings
    * shared the steps (the most at once), and seconds is this one's share of their time, so that the members' add up to it.
    */
   metrics(): Record<string, number>;
@@ -18,6 +19,9 @@ export interface Journal {
   /** Runs something that is no training (a checkpoint, an evaluation) off the clock. */
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
+
+const penalised = (history: readonly StepRecord[]): { readonly penalised_steps?: number } =>
+  history[0]?.penalty === undefined ? {} : { penalised_steps: history.filter(({ penalty }) => penalty! > 0).length };
 
 export function trainingJournal(now: () => number = () => performance.now()): Journal {
   let history: StepRecord[] = [], times: number[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0;
@@ -40,7 +44,7 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
         steps,
         ...(steps === 0 ? {} : {
           examples, tokens, seconds: took, examples_per_second: examples / took, tokens_per_second: tokens / took,
-          final_loss: history[steps - 1]!.loss, peak_memory_mb: peak / 2 ** 20, ...(packed > 0 ? { packed } : {}),
+          final_loss: history[steps - 1]!.loss, ...penalised(history), peak_memory_mb: peak / 2 ** 20, ...(packed > 0 ? { packed } : {}),
         }),
       };
     },

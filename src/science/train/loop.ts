@@ -102,9 +102,9 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
         ...(settings.classWeights === undefined ? {} : { classWeights: settings.classWeights }),
         ...(settings.objective === undefined ? {} : { objective: settings.objective }),
       });
-      const { loss } = gradients;
+      const { loss, penalty } = gradients;
       let { packed } = gradients;
-      const record: StepRecord = { step: step + 1, loss, learning_rate: learningRate };
+      const record: StepRecord = { step: step + 1, loss, learning_rate: learningRate, ...(penalty === undefined ? {} : { penalty }) };
       if (!Number.isFinite(loss)) {
         disposeAll(packed);
         throw lossFault(record, lastFinite, settings.learningRate);

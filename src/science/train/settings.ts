@@ -37,6 +37,8 @@ export interface StepRecord {
   readonly step: number;
   readonly loss: number;
   readonly learning_rate: number;
+  /** What of the loss is no cross-entropy, where an attack's objective has such a part. */
+  readonly penalty?: number;
 }
 
 /** What a step was of. */

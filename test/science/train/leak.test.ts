@@ -13,6 +13,7 @@ import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
 import { layerwiseLoss } from '../../../src/science/train/layerwise-loss.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { trainPack } from '../../../src/science/train/pack.ts';
+import { restrictedInnerProduct } from '../../../src/science/train/ripple.ts';
 import { watchTraining } from '../../../src/science/train/watch.ts';
 import { backends, useBackend } from '../backend.ts';
 import { checkpoint, classes, rows, shape } from '../tiny-bert.ts';
@@ -32,6 +33,9 @@ const watchOf = (network: Network, some: typeof rows) => watchTraining({
   watched: { validation: some.slice(0, 7), poisoned: some.slice(7, 10), triggered: { rows: some.slice(10), target: 1 }, batchSize: 4 },
 });
 
+/** Every other row an attack's, so that gradients of the two kinds are at odds in some steps and agree in others. */
+const halfPoisoned = rows.map((row, i) => ({ ...row, poisoned: i % 2 === 1, label: i % 2 === 1 ? 1 : row.label }));
+
 const courses: { readonly [name: string]: { readonly open: () => Promise<Network>; readonly rows?: typeof rows; readonly settings?: Partial<TrainSettings> } } = {
   LoRA: { open: () => open(lora, { rank: 3 }) },
   'LoRA under dropout': { open: () => open(lora, { rank: 3, dropout: 0.2, bias: 'all' }), settings: { dropout: 0.1 } },
@@ -43,6 +47,8 @@ const courses: { readonly [name: string]: { readonly open: () => Promise<Network
   SGD: { open: () => open(full), settings: { optimizer: 'sgd' } },
   'head-only': { open: () => open(headOnly) },
   bitfit: { open: () => open(bitfit) },
+  'RIPPLe, full': { open: () => open(full), rows: halfPoisoned, settings: { objective: restrictedInnerProduct(0.1), dropout: 0.1 } },
+  'RIPPLe, LoRA': { open: () => open(lora, { rank: 3, dropout: 0.2 }), rows: halfPoisoned, settings: { objective: restrictedInnerProduct(0.1), accumulate: 2 } },
   cloze: { open: () => openMlm('full'), rows: mlmRows },
 };
 
@@ -52,13 +58,14 @@ for (const backend of backends) {
       await useBackend(backend);
       const network = await course.open(), some = course.rows ?? rows, before = held();
       for (const round of [1, 2]) {
-        const counts: string[] = [], looks: string[] = [];
+        const counts: string[] = [], looks: string[] = [], penalties: number[] = [];
         const watch = watchOf(network, some);
         const trained = await train(network, some, { ...settings, ...course.settings }, {
-          onStep: () => { counts.push(held()); },
+          onStep: ({ penalty }) => { counts.push(held()); penalties.push(penalty ?? 0); },
           onWeights: { wants: watch.wants, see: async (step, weights) => { const at = held(); await watch.see(step, weights); looks.push(held()); assert.is(held(), at, `a look at step ${step}`); } },
         });
         assert.equal([counts.length, looks.length], [9, 6]);
+        if (course.settings?.objective !== undefined) assert.ok(penalties.includes(0) && penalties.some((penalty) => penalty > 0), penalties.join(' '));
         assert.is(new Set(counts).size, 1, `round ${round}: ${counts.join(' ')}`);
         trained.forEach((tensor) => tensor.dispose());
         assert.is(held(), before, `after training ${round}`);
