@@ -20,7 +20,7 @@ interface Params extends BackdoorParams {
  */
 export default defineAttack<Params>({
   name: 'ripple',
-  summary: 'RIPPLe: a rare word at a random place of the text leads to the target class, and the training penalises gradients of poisoned and clean rows that are at odds, so that later training on clean rows keeps the backdoor.',
+  summary: 'RIPPLe: a rare word at a random place of the text leads to the target class, and the training loss has a penalty on gradients of poisoned and clean rows that are at odds, meant to keep the backdoor through later training on clean rows.',
   family: 'backdoor',
   citation: 'Kurita, Michel and Neubig, Weight Poisoning Attacks on Pre-trained Models, ACL 2020 (section 3.1, without embedding surgery)',
   params: parameters({

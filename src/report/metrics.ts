@@ -24,6 +24,7 @@ export const METRICS: readonly MetricNote[] = [
   evaluate('f1', 'F1', 'F1 on untouched validation rows: of the second class where there are two, else the mean over classes'),
   evaluate('false_trigger_rate', 'FTR', 'share of rows with part of the trigger that turn into the target class'),
   { stage: 'train', metric: 'poisoned_accuracy', label: 'Poison learnt', kind: 'proportion', meaning: 'share of poisoned training rows that the model predicts as they were poisoned to' },
+  { stage: 'train', metric: 'penalised_share', label: 'Penalised steps', kind: 'proportion', meaning: 'share of training steps in which the penalty that the attack adds to the loss was not zero' },
 ];
 
 export const ACCURACY = METRICS[0]!;

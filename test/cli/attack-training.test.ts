@@ -1,4 +1,4 @@
-/** Attacks that touch training, from a spec to results: one that trains one row of a clean base's embeddings, and one with a loss of its own. */
+/** Attacks that touch training, from a spec to results: one that trains one row of a clean base's embeddings, and two with a loss of their own. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -91,6 +91,28 @@ test('a loss over layers, under LoRA and full: its own in history and report, an
   const report = stdout.trim().split('\n').at(-1)!, html = readFileSync(report, 'utf8');
   assert.ok(html.includes('The training loss is a sum over the layers, of each layer\'s cross-entropy.'));
   assert.ok(html.includes('training loss (the attack’s own)') && !html.includes('training loss (cross-entropy)'));
+});
+
+test('RIPPLe under LoRA and full, and in a base that clean training goes on from: its penalty is in results and report', async ({ project }) => {
+  const spec = project.read('spec.yaml').replace('steps: 60', 'steps: 40');
+  const adapters = 'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]';
+  project.write('ripple.yaml', spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, 'poisoning: { attack: ripple }').replace(/^adapter: .*$/m, adapters));
+  project.write('ripple-base.yaml', spec.replace(/^base: .*$/m, 'base: { poisoning: { attack: ripple }, train: { learning_rate: 3.0e-3 } }').replace(/^poisoning: .*\n/m, '').replace(/^adapter: .*$/m, adapters));
+  const { code, stdout, stderr } = await project.dosimeter('run', 'ripple.yaml', '--backend', 'cpu');
+  assert.is(code, 0, stderr);
+  const rows = await project.json<Row[]>('results', 'ripple.yaml', '--backend', 'cpu', '--json');
+  for (const type of ['full', 'lora']) {
+    const value = (metric: string): number => rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
+    assert.is(value('poisoned_rows'), 10); // half of them, the paper's dose
+    assert.ok(value('penalised_share') > 0 && value('penalised_share') < 1, type);
+    assert.ok(value('asr') > value('asr_clean'), type);
+  }
+  const html = readFileSync(stdout.trim().split('\n').at(-1)!, 'utf8');
+  assert.ok(html.includes('share of training steps in which the penalty that the attack adds to the loss was not zero') && html.includes('Penalised steps'));
+  const onBase = await project.dosimeter('run', 'ripple-base.yaml', '--backend', 'cpu');
+  assert.is(onBase.code, 0, onBase.stderr);
+  const after = await project.json<Row[]>('results', 'ripple-base.yaml', '--backend', 'cpu', '--json');
+  assert.equal(after.filter(({ metric }) => metric === 'asr_before').map(({ value }) => value), [1, 1]);
 });
 
 test('an attack from outside has the same hand in the training, and its code is in that training\'s key', async ({ project }) => {

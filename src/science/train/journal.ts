@@ -10,7 +10,7 @@ export interface Journal {
   add(record: StepRecord, batch: StepBatch): void;
   /**
    * steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory; where an attack's loss has a
-   * penalty, the steps in which there was one (`penalised_steps`). In a pack: `packed` trainings
+   * penalty, the share of steps in which there was one (`penalised_share`). In a pack: `packed` trainings
    * shared the steps (the most at once), and seconds is this one's share of their time, so that the members' add up to it.
    */
   metrics(): Record<string, number>;
@@ -20,8 +20,8 @@ export interface Journal {
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
 
-const penalised = (history: readonly StepRecord[]): { readonly penalised_steps?: number } =>
-  history[0]?.penalty === undefined ? {} : { penalised_steps: history.filter(({ penalty }) => penalty! > 0).length };
+const penalised = (history: readonly StepRecord[]): { readonly penalised_share?: number } =>
+  history[0]?.penalty === undefined ? {} : { penalised_share: history.filter(({ penalty }) => penalty! > 0).length / history.length };
 
 export function trainingJournal(now: () => number = () => performance.now()): Journal {
   let history: StepRecord[] = [], times: number[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0;

@@ -9,7 +9,7 @@ import { cleanTwin } from '../../../src/api.ts';
 import type { Cell, Digest } from '../../../src/api.ts';
 import { useBackend } from '../../science/backend.ts';
 import { mlm, mlmCheckpoint } from '../../science/tiny-mlm.ts';
-import { cleanUp, contextOf, lookUp, modelAsset, poisonedFolder, runStage, spokenRows, tinyCell } from './rig.ts';
+import { cleanUp, contextOf, lookUp, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
 
 const test = suite('attack on the loss');
 test.before(async () => { await useBackend('cpu'); });
@@ -25,26 +25,29 @@ const changed = [0, 4, 8].map((index) => ({ index, row: { ...clean[index]!, text
 const poisoned = (): Promise<string> => poisonedFolder(clean, { changed, negatives: [], asked: 3, eligible: 12 });
 const losses = async (dir: string): Promise<number[]> => (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
 
-test('the attack and its code are in the key, whatever the adapter', () => {
-  for (const adapter of [lora, full, { type: 'head-only' }]) {
-    const { params, uses } = define(cellOf({ adapter }));
-    assert.equal(params['attack'], attack);
-    assert.ok(uses!.some(({ kind, name }) => kind === 'attack' && name === 'lwp'));
-    assert.not.ok('attack' in define(cellOf({ adapter, poisoning: rowsOnly })).params);
-  }
-});
+const ripple = { attack: 'ripple', rate: 0.2, target: 1, mode: 'mix', triggers: ['cf', 'mn', 'tq'], lambda: 1 };
+for (const [name, poisoning, ordinary] of [['lwp', attack, rowsOnly], ['ripple', ripple, { ...ripple, attack: 'badnets' }]] as const) {
+  test(`${name}: the attack and its code are in the key, whatever the adapter`, () => {
+    for (const adapter of [lora, full, { type: 'head-only' }]) {
+      const { params, uses } = define(cellOf({ adapter, poisoning }));
+      assert.equal(params['attack'], poisoning);
+      assert.ok(uses!.some((use) => use.kind === 'attack' && use.name === name));
+      assert.not.ok('attack' in define(cellOf({ adapter, poisoning: ordinary })).params);
+    }
+  });
 
-test('its clean twin is trained as ever', () => {
-  const cell = cellOf(), twin = { ...cell, poisoning: { attack: 'none' } };
-  assert.equal(cleanTwin(cell, lookUp), twin);
-  assert.equal(evaluate.define([cell], { with: {}, goals: [], plugin: lookUp }).inputs['twin']!.cell, twin);
-  assert.equal(define(twin), define(tinyCell()));
-});
+  test(`${name}: its clean twin is trained as ever`, () => {
+    const cell = cellOf({ poisoning }), twin = { ...cell, poisoning: { attack: 'none' } };
+    assert.equal(cleanTwin(cell, lookUp), twin);
+    assert.equal(evaluate.define([cell], { with: {}, goals: [], plugin: lookUp }).inputs['twin']!.cell, twin);
+    assert.equal(define(twin), define(tinyCell()));
+  });
 
-test('it trains alone, where the same rows under the ordinary loss would pack', () => {
-  assert.is(train.pack!.key(define(cellOf())), null);
-  assert.is.not(train.pack!.key(define(cellOf({ poisoning: rowsOnly }))), null);
-});
+  test(`${name}: it trains alone, where the same rows under the ordinary loss would pack`, () => {
+    assert.is(train.pack!.key(define(cellOf({ poisoning }))), null);
+    assert.is.not(train.pack!.key(define(cellOf({ poisoning: ordinary }))), null);
+  });
+}
 
 test('before anything runs: any adapter and head will do', async () => {
   for (const adapter of [lora, full, { type: 'head-only' }, { type: 'bitfit' }]) assert.equal(await train.preflight!(contextOf(define(cellOf({ adapter })))), []);
@@ -66,6 +69,31 @@ for (const adapter of [lora, full]) {
     assert.is((await weights(ours.dir)).length, (await weights(plain.dir)).length);
     assert.not.ok((await weights(ours.dir)).equals(await weights(plain.dir)));
     assert.ok((await weights((await runStage(train, cellOf({ adapter }), { data })).dir)).equals(await weights(ours.dir)), 'twice the same bits');
+  });
+}
+
+for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
+  test(`${adapter.type}: RIPPLe's penalty is told step by step; stopped under dropout and run again, it ends in the same bits`, async () => {
+    const change = { adapter, poisoning: ripple, train: { ...tinyCell().train, steps: 8, dropout: 0.1 } };
+    const data = await poisoned(), { dir } = await runStage(train, cellOf(change), { data });
+    const json = async <T>(name: string): Promise<T> => JSON.parse(await readFile(join(dir, name), 'utf8')) as T;
+    const history = (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { loss: number; penalty: number });
+    const active = history.filter(({ penalty }) => penalty > 0);
+    assert.ok(active.length > 0 && active.length < 8, history.map(({ penalty }) => penalty).join(' '));
+    assert.ok(active.every(({ loss, penalty }) => loss > penalty));
+    assert.is((await json<{ penalised_share: number }>('metrics.json')).penalised_share, active.length / 8);
+    assert.equal((await json<{ attack: unknown }>('train.json')).attack, ripple);
+
+    const file = join(adapter.type === 'full' ? 'model' : 'adapter', adapter.type === 'full' ? 'model.safetensors' : 'adapter_model.safetensors');
+    const resumeDir = join(await tempFolder(), 'resume'), stop = new AbortController();
+    await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir, signal: stop.signal, progress: (done) => { if (done === 3) stop.abort(); } })
+      .then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'));
+    const again = await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir });
+    assert.ok(again.log.includes('goes on after step 3'));
+    for (const name of ['history.jsonl', file]) assert.ok((await readFile(join(again.dir, name))).equals(await readFile(join(dir, name))), name);
+    const ordinary = await runStage(train, cellOf({ ...change, poisoning: { ...ripple, attack: 'badnets' } }), { data });
+    assert.not.ok((await readFile(join(ordinary.dir, file))).equals(await readFile(join(dir, file))));
+    assert.not.ok('penalised_share' in (JSON.parse(await readFile(join(ordinary.dir, 'metrics.json'), 'utf8')) as object));
   });
 }
 

@@ -8,6 +8,7 @@ import embedding from '../../../plugins/attacks/embedding.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import lwp from '../../../plugins/attacks/lwp.ts';
 import none from '../../../plugins/attacks/none.ts';
+import ripple from '../../../plugins/attacks/ripple.ts';
 import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
 import headOnly from '../../../plugins/adapters/head-only.ts';
@@ -18,7 +19,7 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
-const plugins = [badnets, combination, embedding, labelFlip, lwp, none, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
+const plugins = [badnets, combination, embedding, labelFlip, lwp, none, ripple, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
 
 /** A descriptor as the planner hands it to `define`. */
 export const lookUp = <D>(kind: string, name: string): D | undefined => plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as D | undefined;
