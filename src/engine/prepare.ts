@@ -1,7 +1,16 @@
 /** Spec → experiment → plan → its state in the store: what most commands begin with. */
 import path from 'node:path';
 import type { BackendName, SourceContext } from '../api.ts';
+import { chooseBackend } from '../compute/backend.ts';
+import { findAssets } from '../execute/assets.ts';
+import { survey } from '../execute/survey.ts';
+import { planExperiment } from '../plan/plan.ts';
 import type { Plan } from '../plan/types.ts';
+import { loadOutsidePlugins, loadRegistry } from '../registry/registry.ts';
+import { cacheDir } from '../setup/paths.mjs';
+import { loadExperiment } from '../spec/load.ts';
+import { onDisk } from '../store/faults.ts';
+import { openStore } from '../store/store.ts';
 import type { Registry } from '../registry/types.ts';
 import type { Experiment, SpecRegistry } from '../spec/types.ts';
 import type { Assets, StageStatus } from '../execute/survey.ts';
@@ -47,12 +56,10 @@ export function specRegistry(registry: Registry): SpecRegistry {
 
 /** The experiment, and the registry with the plugins that the spec brings. */
 export async function load(spec: string, options: Pick<Asked, 'set' | 'only'>): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
-  const [{ loadRegistry, loadOutsidePlugins }, { loadExperiment }] = await Promise.all([import('../registry/registry.ts'), import('../spec/load.ts')]);
   let registry = await loadRegistry();
   const loaded = await loadExperiment(spec, {
     registry: async (modules) => {
       if (modules.length > 0) {
-        const [{ onDisk }, { cacheDir }] = await Promise.all([import('../store/faults.ts'), import('../setup/paths.mjs')]);
         registry = registry.with(await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'));
       }
       return specRegistry(registry);
@@ -65,7 +72,6 @@ export async function load(spec: string, options: Pick<Asked, 'set' | 'only'>): 
 }
 
 export async function sourceContext(log: Note): Promise<SourceContext> {
-  const { cacheDir } = await import('../setup/paths.mjs');
   return { cacheDir: cacheDir(process.env), env: process.env, log };
 }
 
@@ -81,9 +87,6 @@ export interface PrepareOptions {
 export async function prepare(spec: string, options: Asked, { fetch, note, goals }: PrepareOptions): Promise<Prepared> {
   const { experiment: asked, registry } = await load(spec, options);
   const experiment = goals ? { ...asked, goals: goals(asked.goals, registry) } : asked;
-  const [{ chooseBackend }, { planExperiment }, { findAssets }, { survey }, { openStore }] = await Promise.all([
-    import('../compute/backend.ts'), import('../plan/plan.ts'), import('../execute/assets.ts'), import('../execute/survey.ts'), import('../store/store.ts'),
-  ]);
   const { name: backend, version } = await chooseBackend(options.backend);
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);

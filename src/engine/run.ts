@@ -1,24 +1,19 @@
 /** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
 import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { checkPatience } from '../execute/patience.ts';
 import type { PackLimits } from '../execute/packer.ts';
 import type { Patience } from '../execute/patience.ts';
 import type { Durations } from '../log/durations.ts';
-import type { PluginKind } from '../registry/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
-import { ifDiskAllows, onDisk } from '../store/faults.ts';
+import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
-import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
 import { COMMAND } from './commands.ts';
-import { checkExecutor, defaultExecutor, openExecutor } from './executor.ts';
+import { checkExecutor, defaultExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
-import { defaultPacking } from './packing.ts';
-import { reportFile, runsDir } from './places.ts';
-import { saveRunEntries } from './run-entries.ts';
+import { reportFile } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
 
 const REPORT = 'report.html';
@@ -96,7 +91,7 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   // Git is asked meanwhile.
   const facts = import('../execute/environment.ts').then(({ environment }) => environment(experiment.file, prepared.backend, options.jobs));
   facts.catch(() => undefined); // told where it is waited for
-  const { preflight } = await import('../execute/preflight.ts');
+  const [{ preflight }, { carryOut }] = await Promise.all([import('../execute/preflight.ts'), import('./carry-out.ts')]);
   const found = await preflight(plan, lacking, prepared.assets, prepared.registry, statuses);
   const faults = found.filter(({ warning }) => !warning);
   if (faults.length > 0) throw new SpecFault(faults);
@@ -112,66 +107,6 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
     return { run, tally, outcomes, interrupted, seconds, report };
   } finally {
     store.close(); // when no worker writes to its scratch any more
-  }
-}
-
-async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, environment: Promise<JsonObject>, options: RunPreparedOptions & { readonly executor: string }): Promise<{ run: string; outcomes: ReadonlyMap<StageId, Outcome>; interrupted: boolean; seconds: number }> {
-  const { plan, statuses, experiment, store, registry, assets } = prepared;
-  const { signal } = options;
-  const [{ executePlan }, { openDurations }, { createRunFolder }, { openRunLog }, { journalEntry, logLine }, { rememberCode }, { rememberEnvironment }] = await Promise.all([
-    import('../execute/run.ts'), import('../log/durations.ts'), import('../log/run-folder.ts'),
-    import('../log/run-log.ts'), import('../log/journal.ts'),
-    import('../store/code.ts'), import('../store/environments.ts'),
-  ]);
-  const facts = await environment;
-  await enterStore(store, options.note); // before anything runs: can the store be written?
-  const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
-  const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }), 'folder');
-  const log = await onDisk(folder.dir, () => openRunLog(folder.dir), 'folder').catch((error: unknown) => { folder.close(); throw error; });
-  const executor = await openExecutor(registry, options.executor, { cores: options.jobs, dir: folder.dir, log: (message) => log.line(message) }).catch(async (error: unknown) => {
-    await log.close();
-    folder.close();
-    throw error;
-  });
-  const jobs = executor.cores ?? options.jobs;
-  const durations = openDurations(store.root, options.note);
-  const started = performance.now();
-  const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, kill: () => executor.close() });
-  const onEvent = (event: RunEvent): void => {
-    const entry = journalEntry(event);
-    if (entry) {
-      folder.record(entry);
-      log.line(logLine(entry));
-    }
-    if (event.type === 'stage-ended' && event.outcome.state === 'ran') durations.note(event.stage, event.outcome.seconds);
-    watcher?.onEvent(event);
-  };
-  try {
-    onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
-    const outcomes = await executePlan(plan, statuses, {
-      store, registry, assets, executor, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
-      facts: { environment: environmentDigest, executor: options.executor }, packing: options.packing ?? defaultPacking(jobs), onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
-    });
-    const durable = store.flush();
-    durable.catch(() => undefined); // told below
-    const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
-    const keys = plan.stages.flatMap(({ id }) => { const outcome = outcomes.get(id); return outcome?.state === 'ran' || outcome?.state === 'cached' ? [outcome.key] : []; });
-    ifDiskAllows(store.root, () => {
-      durations.save();
-      for (const plugin of loaded) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
-      saveRoot(store.root, path.resolve(experiment.file), keys);
-      saveRunEntries(folder.dir, keys);
-      store.saveIndex();
-    }, (message) => onEvent({ type: 'note', message }));
-    await durable;
-    const seconds = (performance.now() - started) / 1000;
-    onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
-    return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
-  } finally {
-    watcher?.close();
-    await executor.close();
-    await log.close();
-    folder.close();
   }
 }
 
