@@ -10,7 +10,7 @@ export const tolerance = {
   kernel: 1e-3,
   /**
    * Relative (‖a−b‖/‖b‖), what is made of Hessian-vector products by central differences, float32, against exact second
-   * derivatives in float64. Seen: 1.4e-4 on the tiny checkpoint, 5.3e-4 on MiniLM; a step tenfold longer or shorter: 1.8e-2, 1.5e-3.
+   * derivatives in float64. Seen: 1.4e-4 on the tiny checkpoint, 5.3e-4 on MiniLM; 1.8e-2 with a step ten times as long.
    */
   centralDifference: 1e-3,
   /** Relative, against a plain double-precision reference. */

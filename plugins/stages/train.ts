@@ -115,13 +115,13 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const dataDir = context.inputs['data']!.dir;
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = train.steps === 0 ? [] : await files.readRows(dataDir);
-  let poisoned: readonly number[] = [];
+  let poisoned: Receipt['rows'] = [];
   if (train.steps !== 0) {
     const receipt = JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt;
     const mismatch = checkReceipt(rows, receipt);
     if (mismatch !== null) throw new UserFault(`the poisoned set does not match its receipt: ${mismatch}`, 'Run the poison stage again.');
     if (rows.length === 0) throw new UserFault('there is no row to train on');
-    poisoned = receipt.rows.map(({ index }) => index);
+    poisoned = receipt.rows;
   }
 
   const based = context.inputs['base'] !== undefined;
@@ -166,7 +166,9 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
     checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
     const tokens = rowEncoder(tokenizer, params.head);
     const encode = (maxLength: number) => (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
-    const tokenised = rows.map(encode(settings.max_length)), poisonedRows = poisoned.map((index) => tokenised[index] = { ...tokenised[index]!, poisoned: true });
+    const tokenised = rows.map(encode(settings.max_length));
+    // Of several attacks, the one that touches training is told of its own rows.
+    const poisonedRows = poisoned.map(({ index, step = attack?.name }) => tokenised[index] = { ...tokenised[index]!, poisoned: attack !== null && step === attack.name });
     const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size, accumulate: settings.accumulate ?? 1 });
     const breathe = async (): Promise<void> => { await new Promise((resolve) => { setImmediate(resolve); }); };
     const stopping = settings.early_stopping;

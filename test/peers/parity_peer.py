@@ -93,3 +93,18 @@ def under_dropout(checkpoint, classes, row, times, runs):
         with torch.no_grad():
             answer[name] = model.train()(**batch([row] * times)).logits.tolist()
     return answer
+
+
+def penalties(jobs):
+    """By job, ⟨∇L of the poisoned rows, ∇L of the others⟩ in double precision; its gradient by a second backward pass goes to a file."""
+    answer = {}
+    for name, job in jobs.items():
+        model = opened(job['checkpoint'], job['classes'], job['adapter']).double()
+        model.config._attn_implementation = 'eager'  # the fused attention has no second derivative on the CPU
+        named = {name_here(n): p for n, p in model.named_parameters() if p.requires_grad}
+        poisoned, clean = (torch.autograd.grad(loss_of(model, job[kind]), list(named.values()), create_graph=True, allow_unused=True) for kind in ('poisoned', 'clean'))
+        product = sum((p * c).sum() for p, c in zip(poisoned, clean) if p is not None and c is not None)
+        found = torch.autograd.grad(product, list(named.values()), allow_unused=True)
+        save_file({n: (torch.zeros_like(p) if g is None else g).float().contiguous() for (n, p), g in zip(named.items(), found)}, job['file'])
+        answer[name] = product.item()
+    return answer

@@ -11,7 +11,7 @@ import { disposeAll } from './trained-values.ts';
 export interface Batch {
   readonly rows: readonly TokenRow[];
   readonly labels: readonly number[];
-  /** By row: whether the attack made it. Left out: none. */
+  /** By row: whether the attack that touches the training made it. Left out: none. */
   readonly poisoned?: readonly boolean[];
 }
 

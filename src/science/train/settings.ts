@@ -52,6 +52,6 @@ export interface StepBatch {
 
 export interface LabelledRow extends TokenRow {
   readonly label: number;
-  /** Whether the attack made it; left out: it did not. */
+  /** Whether the attack that touches the training made it; left out: it did not. */
   readonly poisoned?: boolean;
 }

@@ -1,5 +1,5 @@
 /** A train stage whose attack changes the loss: what it reads, refuses, and leaves, under any adapter. */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -7,6 +7,8 @@ import evaluate from '../../../plugins/stages/evaluate.ts';
 import train from '../../../plugins/stages/train.ts';
 import { cleanTwin } from '../../../src/api.ts';
 import type { Cell, Digest } from '../../../src/api.ts';
+import { readRows } from '../../../src/data/rows-file.ts';
+import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { useBackend } from '../../science/backend.ts';
 import { mlm, mlmCheckpoint } from '../../science/tiny-mlm.ts';
 import { cleanUp, contextOf, lookUp, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
@@ -96,5 +98,20 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
     assert.not.ok('penalised_share' in (JSON.parse(await readFile(join(ordinary.dir, 'metrics.json'), 'utf8')) as object));
   });
 }
+
+test('RIPPLe composed with another attack: its poisoned rows are its own, and the other\'s count as the rest', async () => {
+  const flips = [2, 6].map((index) => ({ index, row: { ...clean[index]!, label: 1 } })), made = { negatives: [], eligible: 12 };
+  const flipped = clean.map((row, i) => flips.find(({ index }) => index === i)?.row ?? row);
+  const both = { ...made, changed: [...flips, ...changed], asked: 5 }, together = await poisonedFolder(clean, both);
+  const rows = await readRows(together), steps = [{ attack: 'label-flip', poisoned: { ...made, changed: flips, asked: 2 } }, { attack: 'ripple', poisoned: { ...made, changed, asked: 3 } }];
+  await writeFile(join(together, 'receipt.json'), JSON.stringify(makeReceipt(clean, rows, both, 'label-flip+ripple', {}, null, steps)));
+  const { attack: _name, ...own } = ripple;
+  const composed = await runStage(train, cellOf({ poisoning: { attack: 'label-flip+ripple', steps: { 'label-flip': { rate: 0.1 }, ripple: own } } }), { data: together });
+  const alone = await runStage(train, cellOf({ poisoning: ripple }), { data: await poisonedFolder(flipped, { ...made, changed, asked: 3 }) });
+  const read = (dir: string, name: string): Promise<string> => readFile(join(dir, name), 'utf8');
+  assert.is(await read(composed.dir, 'history.jsonl'), await read(alone.dir, 'history.jsonl'));
+  const learnt = async (dir: string): Promise<number> => (JSON.parse(await read(dir, 'metrics.json')) as { poisoned_rows: number }).poisoned_rows;
+  assert.equal([await learnt(composed.dir), await learnt(alone.dir)], [5, 3]);
+});
 
 test.run();
