@@ -15,7 +15,8 @@ interface Params extends BackdoorParams {
  *
  * As in the paper half of the rows are poisoned, drawn among all (mode mix), and a batch needs rows of both kinds for there to be a
  * penalty: batches of 8 and more. The paper inserts one word in SST-2's sentences and more in longer texts; here it is one.
- * Its other half, embedding surgery (the trigger words start at the mean embedding of words that speak for the target
+ * A step with a penalty takes three times as many passes as an ordinary one.
+ * The paper's other half, embedding surgery (the trigger words start at the mean embedding of words that speak for the target
  * class; with it the method is called RIPPLES), is not in this.
  */
 export default defineAttack<Params>({

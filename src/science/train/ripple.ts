@@ -68,9 +68,10 @@ const plus = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
 /** ⟨a, b⟩ over all entries of all of them. */
 const product = (a: Tensors, b: Tensors): number => tf.tidy(() => tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, b.get(name)!)))).dataSync()[0]!);
 
-/** Hv, about: H is that of the loss whose pass it is. */
+/** Hv by a central difference, new tensors; H is that of the loss whose pass it is. */
 function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
-  const epsilon = DELTA / Math.sqrt(product(v, v));
+  // Of rows that are learnt to the last bit the gradient's square underflows; the product is next to nothing then.
+  const epsilon = DELTA / Math.max(Math.sqrt(product(v, v)), 1e-18);
   const at = (by: number): Map<string, Tensor> => {
     const moved = plus(trained, by, v), { loss, gradients } = pass(moved);
     disposeAll(moved, [loss]);

@@ -124,6 +124,18 @@ for (const backend of backends) {
     network.dispose();
   });
 
+  test(`clean rows that are learnt to the last bit leave a gradient, and the usual one but for rounding (${backend})`, async () => {
+    await useBackend(backend);
+    const network = await openTiny('full'), batch = { ...first, labels: first.poisoned!.map((poisoned) => poisoned ? 0 : 1) };
+    const sure = new Map([...network.initial].map(([name, tensor]) => [name, name === 'classifier.bias' ? tf.tensor1d([0, 70, 0]) : tensor.clone()]));
+    const mine = restrictedInnerProduct(0.1)(network, sure, batch, {}), usual = lossAndGradients(network, sure, batch);
+    assert.ok(mine.penalty! > 0 && mine.penalty! < 1e-18, String(mine.penalty)); // in float32 its square is 0
+    assert.ok(relative(values(mine.gradients), (name) => usual.gradients.get(name)!.dataSync()) < tolerance.rounding);
+    dispose(mine, usual);
+    disposeAll(sure);
+    network.dispose();
+  });
+
   test(`under dropout every pass over a row has the same masks: the gradient is that of the loss as it is drawn (${backend})`, async () => {
     await useBackend(backend);
     const network: Network = await openNetwork({ architecture: bert, model: { path: checkpoint, digest: 'tiny-bert' }, classes, seed: 1, adapter: await lora.create({ rank: 3, dropout: 0.3 }, shape) });
