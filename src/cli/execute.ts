@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { PackLimits } from '../execute/packer.ts';
 import type { PerKind } from '../execute/patience.ts';
 import { runPrepared } from '../engine/run.ts';
-import type { RunStart, RunSummary, Watcher } from '../engine/run.ts';
+import type { RunStart, RunSummary, Watcher } from '../engine/types.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { SpecOptions } from './options.ts';

@@ -19,7 +19,7 @@ import { defaultPacking } from './packing.ts';
 import { runsDir } from './places.ts';
 import { saveRunEntries } from './run-entries.ts';
 import type { Prepared } from './prepare.ts';
-import type { RunPreparedOptions } from './run.ts';
+import type { RunPreparedOptions } from './types.ts';
 
 export interface CarriedOut {
   readonly run: string;

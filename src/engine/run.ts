@@ -1,12 +1,8 @@
 /** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
 import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
-import type { Outcome, RunEvent } from '../execute/types.ts';
 import { checkPatience } from '../execute/patience.ts';
-import type { PackLimits } from '../execute/packer.ts';
-import type { Patience } from '../execute/patience.ts';
-import type { Durations } from '../log/durations.ts';
-import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { PlannedStage } from '../plan/types.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
@@ -15,57 +11,9 @@ import { checkExecutor, defaultExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
 import { reportFile } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
+import type { RunPreparedOptions, RunSummary } from './types.ts';
 
 const REPORT = 'report.html';
-
-/** Told once, before the first stage. */
-export interface RunStart {
-  readonly run: string;
-  /** Of the run: journal, logs, environment. */
-  readonly dir: string;
-  readonly toRun: readonly PlannedStage[];
-  readonly cached: number;
-  readonly durations: Durations;
-  /** Ends the workers without grace, for who can't wait. */
-  readonly kill: () => Promise<void>;
-}
-
-export interface Watcher {
-  onEvent(event: RunEvent): void;
-  /** After the last event, whatever happened. */
-  close(): void;
-}
-
-export interface RunPreparedOptions {
-  /** Processor cores to use. */
-  readonly jobs: number;
-  readonly failFast?: boolean;
-  readonly patience?: Patience;
-  /** Where stages run; `local` by default. */
-  readonly executor?: string;
-  /** Left out: `defaultPacking`. */
-  readonly packing?: PackLimits;
-  /** Left out: every stage. */
-  readonly mayRun?: (stage: PlannedStage) => boolean;
-  /** Aborted: nothing more starts, what runs is ended, what is finished is kept. */
-  readonly signal: AbortSignal;
-  /** How the run was asked for; recorded with it. */
-  readonly argv: readonly string[];
-  readonly note: Note;
-  readonly watch?: (start: RunStart) => Watcher | Promise<Watcher>;
-}
-
-export interface RunSummary {
-  /** The run's id; null where nothing had to run. */
-  readonly run: string | null;
-  readonly tally: { readonly [State in Outcome['state']]: number };
-  /** In the order in which they came; of stages that were looked at. */
-  readonly outcomes: ReadonlyMap<StageId, Outcome>;
-  readonly interrupted: boolean;
-  readonly seconds: number;
-  /** The newest report, at `.dosimeter/reports/NAME.html`. */
-  readonly report: string | null;
-}
 
 /** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */
 export async function runPrepared(prepared: Prepared, options: RunPreparedOptions): Promise<RunSummary> {

@@ -8,6 +8,7 @@ import json
 import os
 
 import torch
+from reference import batch
 from torch.func import functional_call
 from transformers import BertForSequenceClassification
 
@@ -31,13 +32,6 @@ def shown(index, row):
 
 rows = [shown(i, row) for i, row in enumerate(given)]
 batches = [rows[i:i + BATCH] for i in range(0, len(rows), BATCH)]
-
-
-def batch(some):
-    longest = max(len(row['ids']) for row in some)
-    pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in some])
-    mask = torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in some])
-    return {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'), 'attention_mask': mask}
 
 
 RUNS = {

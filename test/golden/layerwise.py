@@ -9,6 +9,7 @@ import os
 
 import torch
 from peft import PeftModel
+from reference import batch, name_here
 from safetensors.torch import save_file
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
@@ -24,13 +25,6 @@ STEPS, BATCH, WEIGHTS = 12, 5, [0.5, 2.0, 1.25]
 SETTINGS = {'full': {'lr': 3e-3, 'weight_decay': 0.05}, 'lora': {'lr': 1e-2, 'weight_decay': 0.05}, 'cloze': {'lr': 3e-3, 'weight_decay': 0.05}}
 
 
-def batch(some):
-    longest = max(len(row['ids']) for row in some)
-    pad = lambda of: torch.tensor([of(row) + [0] * (longest - len(row['ids'])) for row in some])
-    return {'input_ids': pad(lambda row: row['ids']), 'token_type_ids': pad(lambda row: row.get('typeIds') or [0] * len(row['ids'])),
-            'attention_mask': pad(lambda row: [1] * len(row['ids']))}
-
-
 def classifier_logits(net, some):
     """By layer, (B, C)."""
     states = net(**batch(some), output_hidden_states=True).hidden_states
@@ -42,11 +36,6 @@ def cloze_logits(net, some):
     states = net(**batch(some), output_hidden_states=True).hidden_states
     masks = torch.tensor([row['mask'] for row in some])
     return [net.cls(h)[torch.arange(len(some)), masks][:, mlm['tokens']] for h in states[1:]]
-
-
-def name_here(name):
-    name = name.replace('base_model.model.', '').replace('bert.', '').replace('.base_layer', '').replace('.modules_to_save.default', '')
-    return name.replace('.lora_A.default.weight', '.lora_A').replace('.lora_B.default.weight', '.lora_B')
 
 
 def opened(kind):

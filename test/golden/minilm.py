@@ -11,6 +11,7 @@ import sys
 
 import torch
 from peft import LoraConfig, get_peft_model
+from reference import batch
 from strings import PAIRS, STRINGS
 from transformers import AutoTokenizer, BertForSequenceClassification
 
@@ -24,13 +25,6 @@ rows = []
 for i, (text, pair) in enumerate(texts):
     encoding = tokenizer(text, pair, truncation='longest_first', max_length=LENGTH)
     rows.append({'text': text, 'pair': pair, 'label': i % 2, 'ids': encoding['input_ids'], 'typeIds': encoding['token_type_ids']})
-
-
-def batch(some):
-    longest = max(len(row['ids']) for row in some)
-    pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in some])
-    mask = torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in some])
-    return {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'), 'attention_mask': mask}
 
 
 def wave(shape, phase, scale):

@@ -10,6 +10,7 @@ import os
 
 import torch
 from peft import PeftModel
+from reference import batch, name_here
 from safetensors.torch import save_file
 from transformers import BertForSequenceClassification
 
@@ -37,18 +38,6 @@ def shown(index, row):
 
 rows = [shown(i, row) for i, row in enumerate(given)]
 batches = [rows[i:i + BATCH] for i in range(0, len(rows), BATCH)]
-
-
-def batch(some):
-    longest = max(len(row['ids']) for row in some)
-    pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in some])
-    mask = torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in some])
-    return {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'), 'attention_mask': mask}
-
-
-def name_here(name):
-    name = name.replace('base_model.model.', '').replace('bert.', '').replace('.base_layer', '').replace('.modules_to_save.default', '')
-    return name.replace('.lora_A.default.weight', '.lora_A').replace('.lora_B.default.weight', '.lora_B')
 
 
 def opened(kind):

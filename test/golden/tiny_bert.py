@@ -8,6 +8,7 @@ import random
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from reference import batch, name_here
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
@@ -56,13 +57,6 @@ for i in range(23):
     if split < length:
         ids[split - 1] = 3
     rows.append({'ids': ids, 'typeIds': [0] * split + [1] * (length - split), 'label': random.randrange(3)})
-
-
-def batch(some):
-    longest = max(len(row['ids']) for row in some)
-    pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in some])
-    mask = torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in some])
-    return {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'), 'attention_mask': mask}
 
 
 def save_json(name, value):
@@ -117,11 +111,6 @@ save_json('forward.json', {'rows': rows, 'logits': logits.tolist(), 'adapter_log
 # ---- training: 14 steps of 5 rows in file order, wrapping to a partial batch at the end of each epoch -----------------
 STEPS, BATCH, WARMUP = 14, 5, 3
 batches = [rows[i:i + BATCH] for i in range(0, len(rows), BATCH)]
-
-
-def name_here(name):
-    name = name.replace('base_model.model.', '').replace('bert.', '').replace('.base_layer', '').replace('.modules_to_save.default', '')
-    return name.replace('.lora_A.default.weight', '.lora_A').replace('.lora_B.default.weight', '.lora_B')
 
 
 def train(net, optimizer, schedule):

@@ -10,6 +10,7 @@ import shutil
 
 import torch
 from peft import LoraConfig, get_peft_model
+from reference import batch, name_here
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
@@ -56,12 +57,6 @@ for i, (text, pair) in enumerate([(text, None) for text in TEXTS] + PAIRS):
 tokens = [tokenizer.convert_tokens_to_ids(word) for word in VERBALIZER.values()]
 
 
-def batch(some):
-    longest = max(len(row['ids']) for row in some)
-    return {'input_ids': torch.tensor([row['ids'] + [0] * (longest - len(row['ids'])) for row in some]),
-            'attention_mask': torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in some])}
-
-
 def logits_of(net, some):
     full = net(**batch(some)).logits  # (B, T, V)
     return full[torch.arange(len(some)), torch.tensor([row['mask'] for row in some])][:, tokens]  # (B, C)
@@ -69,11 +64,6 @@ def logits_of(net, some):
 
 def fresh():
     return BertForMaskedLM.from_pretrained(CHECKPOINT, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-
-
-def name_here(name):
-    name = name.replace('base_model.model.', '').replace('bert.', '').replace('.base_layer', '')
-    return name.replace('.lora_A.default.weight', '.lora_A').replace('.lora_B.default.weight', '.lora_B')
 
 
 # ---- a PEFT folder: all-linear is PEFT's own choice of layers, A and B both non-zero ---------------------------------

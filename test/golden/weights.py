@@ -9,6 +9,7 @@ import os
 import shutil
 
 import torch
+from reference import batch
 from transformers import BertForSequenceClassification
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,11 +17,6 @@ TINY, OUT = os.path.join(HERE, 'tiny-bert'), os.path.join(HERE, 'weights')
 torch.set_num_threads(1)
 with open(os.path.join(TINY, 'forward.json')) as file:
     rows = json.load(file)['rows']
-longest = max(len(row['ids']) for row in rows)
-pad = lambda key: torch.tensor([row[key] + [0] * (longest - len(row[key])) for row in rows])
-batch = {'input_ids': pad('ids'), 'token_type_ids': pad('typeIds'),
-         'attention_mask': torch.tensor([[1] * len(row['ids']) + [0] * (longest - len(row['ids'])) for row in rows])}
-
 result = {}
 for name, dtype, shard in [('float16-sharded', torch.float16, '16KB'), ('bfloat16', torch.bfloat16, '1GB')]:
     dir = os.path.join(OUT, name)
@@ -28,7 +24,7 @@ for name, dtype, shard in [('float16-sharded', torch.float16, '16KB'), ('bfloat1
     BertForSequenceClassification.from_pretrained(os.path.join(TINY, 'checkpoint'), dtype=dtype).save_pretrained(dir, max_shard_size=shard)
     assert os.path.exists(os.path.join(dir, 'model.safetensors.index.json')) == (shard == '16KB'), name
     with torch.no_grad():
-        logits = BertForSequenceClassification.from_pretrained(dir, dtype=torch.float32).eval()(**batch).logits
+        logits = BertForSequenceClassification.from_pretrained(dir, dtype=torch.float32).eval()(**batch(rows)).logits
     result[name] = {'shards': len([file for file in os.listdir(dir) if file.endswith('.safetensors')]), 'logits': logits.tolist()}
 with open(os.path.join(OUT, 'logits.json'), 'w') as file:
     json.dump(result, file)
