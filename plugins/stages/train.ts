@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attackOf, defineStage, headSettings, JOINT, problemOf, startInputs, stepsOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, AttackTrainingLoader, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
+import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
 import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
@@ -12,7 +12,7 @@ import type { Architecture } from '../../src/science/nn/types.ts';
 import { adapterFault, trainingAttack, type TrainingAttack } from '../../src/training/attack.ts';
 import { packKey } from '../../src/training/pack-key.ts';
 import { trainParams } from '../../src/training/params.ts';
-import type { AttackTraining } from '../../src/science/train/attack-training.ts';
+import type { OpenedAttack } from '../../src/science/train/checked-attack.ts';
 import type { Meeting } from '../../src/science/train/pack-meeting.ts';
 import type { LabelledRow, StepRecord } from '../../src/science/train/settings.ts';
 import type { Watched } from '../../src/science/train/watch.ts';
@@ -51,13 +51,14 @@ async function load(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ p
   };
 }
 
-/** The attack that touches the training, with its code. */
-async function loadAttack(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ readonly name: string; readonly params: JsonObject; readonly changes: AttackTrainingLoader['changes']; readonly implementation: AttackTraining } | null> {
+/** The attack that touches the training, with its code. @throws UserFault where that offers no hand in it */
+async function loadAttack(context: Pick<RunContext, 'params' | 'plugin'>): Promise<OpenedAttack | null> {
   const { attack: given } = context.params as unknown as Params;
   if (given === undefined) return null;
   const { attack: name, ...own } = given;
   const training = context.plugin<AttackDescriptor>('attack', name).training!;
-  return { name, params: own, changes: training.changes, implementation: await training.load() as AttackTraining };
+  const { checkedTraining } = await import('../../src/science/train/checked-attack.ts');
+  return { name, params: own, changes: training.changes, implementation: checkedTraining(name, await training.load()) };
 }
 
 async function preflight(context: PreflightContext): Promise<readonly Problem[]> {
@@ -65,7 +66,9 @@ async function preflight(context: PreflightContext): Promise<readonly Problem[]>
   const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
   let model: Awaited<ReturnType<typeof modelOf>>;
   try { model = await modelOf(context.assets['model']!); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
-  const attack = await loadAttack(context), unfit = attack?.changes !== 'weights' ? null : adapterFault(attack.name, params.adapter.type);
+  let attack: OpenedAttack | null;
+  try { attack = await loadAttack(context); } catch (error) { return [problemOf(error, ['poisoning', 'attack'])]; }
+  const unfit = attack?.changes !== 'weights' ? null : adapterFault(attack.name, params.adapter.type);
   if (unfit !== null) return [unfit];
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
@@ -105,10 +108,10 @@ async function watched(context: RunContext, { watch, seed }: Params, classes: re
 
 /** @param trainer in place of the loop: where the stage is a member of a pack */
 async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
-  const [files, { startingModel }, { checkReceipt }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { openTrainee }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }] = await Promise.all([
+  const [files, { startingModel }, { checkReceipt }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { openTrainee }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }, { openAttack }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/trainee.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
-    import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'), import('../../src/science/train/events.ts'), import('../../src/science/train/loop-settings.ts'),
+    import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'), import('../../src/science/train/events.ts'), import('../../src/science/train/loop-settings.ts'), import('../../src/science/train/checked-attack.ts'),
   ]);
   const { params, architecture: family, implementation } = await load(context);
   const { train } = params;
@@ -137,7 +140,7 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const head = headDir === undefined ? undefined : await readHead(headDir, { architecture, config, classes: classes.length });
   const tokenizer = train.steps === 0 ? null : await openTokenizer(model.path);
   const attack = await loadAttack(context);
-  const change = attack === null || tokenizer === null ? null : attack.implementation.open(attack.params, { architecture, tokenizer });
+  const change = attack === null || tokenizer === null ? null : openAttack(attack, { architecture, tokenizer }, architecture.vocabularySize(config), context.log);
   const { network, rules, save: saveTrained } = await openTrainee({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) }, change);
   const trainedRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
   if (attack?.changes === 'loss') context.log(`"${attack.name}" trains on a loss of its own, which is what history.jsonl and final_loss are of`);

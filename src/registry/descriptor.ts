@@ -30,7 +30,10 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   attack: {
     family: { check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value), expected: '"none", "untargeted" or "backdoor"' },
     check: { check: optional(method), expected: 'a function' }, triggerAll: { check: optional(method), expected: 'a function' }, falseTrigger: { check: optional(method), expected: 'a function' },
-    training: { check: optional((value) => object(value) && method((value as { load?: unknown }).load)), expected: 'an object with a function load' },
+    training: {
+      check: optional((value) => object(value) && method((value as { load?: unknown }).load) && oneOf('weights', 'loss')((value as { changes?: unknown }).changes)),
+      expected: 'an object with changes, "weights" or "loss", and a function load',
+    },
     citation: CITATION, params: OBJECT, poison: METHOD,
   },
   source: { locate: METHOD, fetch: METHOD },

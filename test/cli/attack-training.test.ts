@@ -120,7 +120,7 @@ test('an attack from outside has the same hand in the training, and its code is 
 export default defineAttack({
   name: 'words', summary: 'Trains the embeddings of some words on clean rows.', citation: '', family: 'untargeted', params: { type: 'object', additionalProperties: false, properties: {} },
   poison: ({ rows }) => ({ changed: [], negatives: [], asked: 0, eligible: rows.length }),
-  training: { load: async () => ({ check: () => [], open: (params, { tokenizer }) => ({ trains: { tokenRows: Object.fromEntries(${JSON.stringify(words)}.map((word) => [word, tokenizer.id(word)])), keepNorms: true } }) }) },
+  training: { changes: 'weights', load: async () => ({ check: () => [], open: (params, { tokenizer }) => ({ trains: { tokenRows: Object.fromEntries(${JSON.stringify(words)}.map((word) => [word, tokenizer.id(word)])), keepNorms: true } }) }) },
 });
 `;
   project.write('outside.yaml', `${project.read('spec.yaml').replace(/^poisoning: .*$/m, 'poisoning: { attack: words }').replace('[train, evaluate, report]', '[train]').replace('steps: 60', 'steps: 2')}plugins: [./words.mjs]\n`);

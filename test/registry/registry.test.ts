@@ -77,7 +77,10 @@ test('a wrong shape names the file and every field', async () => {
   assert.is(message, 'attacks/Bad Name: the attack it exports has the wrong shape: name must be lower-case letters, digits and hyphens, it is "Bad Name"; '
     + 'family must be "none", "untargeted" or "backdoor", it is "evil"; poison must be a function, it is 7');
   assert.match((await fault(() => createRegistry([{ ...attack('x'), family: 'backdoor' }]))).message, 'target must be a function in a backdoor, it is missing');
-  assert.match((await fault(() => createRegistry([{ ...attack('x'), training: { loads: 1 } } as unknown as AttackDescriptor]))).message, 'training must be an object with a function load, it is {"loads":1}');
+  assert.match((await fault(() => createRegistry([{ ...attack('x'), training: { loads: 1 } } as unknown as AttackDescriptor]))).message, 'training must be an object with changes, "weights" or "loss", and a function load, it is {"loads":1}');
+  const training = (hand: object) => fault(() => createRegistry([{ ...attack('x'), training: { load: async () => ({}), ...hand } } as unknown as AttackDescriptor]));
+  assert.match((await training({})).message, 'training must be an object with changes, "weights" or "loss", and a function load');
+  assert.match((await training({ changes: 'lose' })).message, 'and a function load, it is {"changes":"lose"}');
   assert.match((await fault(() => createRegistry([{ ...attack('x'), kind: 'atack' } as unknown as AttackDescriptor]))).message, 'no known kind (kind: "atack")');
 });
 

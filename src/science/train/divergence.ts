@@ -3,15 +3,20 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 
-interface Step { readonly step: number; readonly loss: number }
+interface Step { readonly step: number; readonly loss: number; readonly penalty?: number }
 
 const lower = (learningRate: number): string => `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/** @param last the last step with a finite loss, if there was one */
-export function lossFault({ loss, step }: Step, last: Step | null, learningRate: number): UserFault {
+/**
+ * @param last the last step with a finite loss, if there was one
+ * @param own whether the loss is an attack's own
+ */
+export function lossFault({ loss, penalty, step }: Step, last: Step | null, learningRate: number, own = false): UserFault {
+  const what = Number.isFinite(loss) ? `the attack's penalty is ${penalty}, and the loss ${loss},` : `the loss is ${loss}`;
+  const way = last === null ? 'The checkpoint that the training starts from holds values that are not finite.' : lower(learningRate);
   return new UserFault(
-    `the loss is ${loss} at step ${step}; ${last === null ? 'no step before had a finite one' : `the last finite one was ${last.loss} at step ${last.step}`}`,
-    last === null ? 'The checkpoint that the training starts from holds values that are not finite.' : lower(learningRate));
+    `${what} at step ${step}; ${last === null ? 'no step before had a finite one' : `the last finite one was ${last.loss} at step ${last.step}`}`,
+    own ? `${way} Or it is the loss itself, an attack's own, that has no value for some batches: one may have no poisoned row, or no other.` : way);
 }
 
 /** The last step's weights meet no further loss that would tell. */

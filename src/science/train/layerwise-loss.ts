@@ -35,11 +35,11 @@ function faults({ architecture }: TrainedModel): Problem[] {
   return [{ path: ['model', 'architecture'], message: `the model family "${architecture.modelType}" offers no logits after each of its layers, which this attack's loss is made of`, hint: 'Choose another attack (combination poisons in the same way, under the ordinary loss), or give the architecture a `layerwise`.' }];
 }
 
-export const layerwiseWeightPoisoning: AttackTraining<{ readonly objective: Objective }> = {
+export const layerwiseWeightPoisoning: AttackTraining<{ readonly objective: Objective; readonly opaqueTokens: true }> = {
   check: (_params, model) => faults(model),
   open: (_params, model) => {
     const [fault] = faults(model);
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-    return { objective: layerwiseLoss };
+    return { objective: layerwiseLoss, opaqueTokens: true };
   },
 };

@@ -59,7 +59,7 @@ const onDevice = (tensors: SavedState['tensors']): Map<string, Tensor> =>
  */
 export async function train(network: Network, rows: readonly LabelledRow[], settings: TrainSettings, hooks: TrainHooks = {}): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
-  const values = trainedValues(network, rows, settings.decay === 'weights' ? (name) => isBiasOrNorm(name) ? FREE : '' : undefined);
+  const values = trainedValues(network, rows, settings.decay === 'weights' ? (name) => isBiasOrNorm(name) ? FREE : '' : undefined, settings.wholeTable !== true);
   const order = stepBatches({
     rows: rows.length, batchSize: settings.batchSize, shuffle: settings.shuffle, seed: settings.seed,
     ...(settings.batching === undefined ? {} : { batching: settings.batching, lengths: rows.map(({ ids }) => ids.length) }),
@@ -105,9 +105,9 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
       const { loss, penalty } = gradients;
       let { packed } = gradients;
       const record: StepRecord = { step: step + 1, loss, learning_rate: learningRate, ...(penalty === undefined ? {} : { penalty }) };
-      if (!Number.isFinite(loss)) {
+      if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0)) {
         disposeAll(packed);
-        throw lossFault(record, lastFinite, settings.learningRate);
+        throw lossFault(record, lastFinite, settings.learningRate, settings.objective !== undefined);
       }
       lastFinite = record;
       if (settings.clipNorm) {

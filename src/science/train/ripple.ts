@@ -108,7 +108,7 @@ export const restrictedInnerProduct = (lambda: number): Objective => (network, t
   return { loss: tf.scalar((weights[0] * lossP + weights[1] * lossC) / total + penalty), gradients, penalty };
 };
 
-export const ripple: AttackTraining<{ readonly objective: Objective }> = {
+export const ripple: AttackTraining<{ readonly objective: Objective; readonly opaqueTokens: true }> = {
   check: () => [],
-  open: (params: JsonObject) => ({ objective: restrictedInnerProduct(params['lambda'] as number) }),
+  open: (params: JsonObject) => ({ objective: restrictedInnerProduct(params['lambda'] as number), opaqueTokens: true }),
 };

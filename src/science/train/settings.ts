@@ -30,6 +30,8 @@ export interface TrainSettings extends AdamwSettings {
   readonly project?: (parameters: Tensors) => Map<string, Tensor>;
   /** What each batch lowers; left out: its mean cross-entropy. */
   readonly objective?: Objective;
+  /** The objective looks at token ids or at the token table: the table is not shrunk to the rows in use. Left out: it may be. */
+  readonly wholeTable?: true;
 }
 
 export interface StepRecord {

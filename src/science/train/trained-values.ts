@@ -21,11 +21,14 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
   whole(trained: Tensors, unusedFactor: number): Map<string, Tensor>;
 }
 
-/** @param kind parts groups further: parameters of two kinds never share one */
-export function trainedValues<R extends TokenRow>(network: Network, rows: readonly R[], kind?: (name: string) => string): TrainedValues<R> {
+/**
+ * @param kind parts groups further: parameters of two kinds never share one
+ * @param shrinks whether the token table may be shrunk
+ */
+export function trainedValues<R extends TokenRow>(network: Network, rows: readonly R[], kind?: (name: string) => string, shrinks = true): TrainedValues<R> {
   const tableName = network.architecture.tokenTable;
   const whole = tableName === null ? undefined : network.initial.get(tableName) as Tensor2D | undefined;
-  const table = whole !== undefined && worthShrinking(whole, rows) ? tokenTable(rows) : null;
+  const table = shrinks && whole !== undefined && worthShrinking(whole, rows) ? tokenTable(rows) : null;
   const first = (): Map<string, Tensor> =>
     new Map([...network.initial].map(([name, tensor]) => [name, table !== null && tensor === whole ? table.shrink(whole) : tensor.clone()]));
   const shapes = first();

@@ -11,7 +11,7 @@ export interface Trainee {
   /** What the loop trains. */
   readonly network: Network;
   /** What the loop is told beside its settings. */
-  readonly rules: Pick<TrainSettings, 'project' | 'objective'>;
+  readonly rules: Pick<TrainSettings, 'project' | 'objective' | 'wholeTable'>;
   /** As saveTrained, of the whole model. */
   readonly save: (trained: Tensors | null, outDir: string, modelDir: string, classes: readonly string[], base?: string) => Promise<void>;
 }
@@ -20,7 +20,8 @@ export interface Trainee {
 export async function openTrainee(options: NetworkOptions, change: TrainingChange | null): Promise<Trainee> {
   if (change === null || 'objective' in change) {
     const network = await openNetwork(options);
-    return { network, rules: change ?? {}, save: (...what) => saveTrained(network, ...what) };
+    const rules = change === null ? {} : { objective: change.objective, ...(change.opaqueTokens === true ? {} : { wholeTable: true as const }) };
+    return { network, rules, save: (...what) => saveTrained(network, ...what) };
   }
   const { tokenRows, keepNorms } = change.trains;
   const opened = await openNetwork({ ...options, evaluation: true });
