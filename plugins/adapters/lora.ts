@@ -53,7 +53,7 @@ export default defineAdapter<AdapterImplementation>({
           },
         },
       },
-      init_from: { type: 'string', format: 'path', description: 'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, alpha, targets, …) holds here.' },
+      init_from: { type: 'string', format: 'path', description: 'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, alpha, targets, …) holds here. So does its classifier, where it is for as many classes and `head.init_from` names no other.' },
     },
   },
   load: async () => (await import('../../src/science/nn/lora.ts')).lora,

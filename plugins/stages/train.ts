@@ -108,7 +108,7 @@ async function watched(context: RunContext, { watch, seed }: Params, classes: re
 
 /** @param trainer in place of the loop: where the stage is a member of a pack */
 async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
-  const [files, { startingModel }, { checkReceipt }, { readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { openTrainee }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }, { openAttack }] = await Promise.all([
+  const [files, { startingModel }, { checkReceipt }, { checkLabelOrder, readAdapterHead, readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { openTrainee }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }, { openAttack }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/trainee.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
     import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'), import('../../src/science/train/events.ts'), import('../../src/science/train/loop-settings.ts'), import('../../src/science/train/checked-attack.ts'),
@@ -137,7 +137,9 @@ async function run(context: RunContext, trainer?: Meeting['train']): Promise<voi
   const { type: _type, ...adapterParams } = params.adapter;
   const adapter = await implementation.create(adapterParams, { architecture, linears, parameters: architecture.parameters(config), ...(initFrom === undefined ? {} : { initFrom }) });
   const headDir = context.assets['head']?.path;
-  const head = headDir === undefined ? undefined : await readHead(headDir, { architecture, config, classes: classes.length });
+  const head = headDir !== undefined ? await readHead(headDir, { architecture, config, classes: classes.length })
+    : initFrom !== undefined ? await readAdapterHead(initFrom, { architecture, config }) : undefined;
+  if (headDir !== undefined || (head === undefined && init === 'pretrained')) await checkLabelOrder(headDir ?? model.path, { architecture, config, classes });
   const tokenizer = train.steps === 0 ? null : await openTokenizer(model.path);
   const attack = await loadAttack(context);
   const change = attack === null || tokenizer === null ? null : openAttack(attack, { architecture, tokenizer }, architecture.vocabularySize(config), context.log);

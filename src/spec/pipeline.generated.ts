@@ -418,7 +418,7 @@ export interface HeadSpec {
     [k: string]: string;
   };
   /**
-   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Left out: weights drawn from N(0, initializer_range²), bias zero. A cloze head is the checkpoint's own.
+   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Left out: that of `adapter.init_from`, else the checkpoint's, where there is one for as many classes; else weights drawn from N(0, initializer_range²), bias zero. A cloze head is the checkpoint's own.
    */
   init_from?: string;
 }

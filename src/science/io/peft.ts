@@ -147,8 +147,11 @@ function checkBiases({ architecture, parameters }: ModelShape, { bias, modulesTo
   }
 }
 
-/** The parameters saved whole (the classifier) alone, those that are there, by canonical name. */
-export async function readPeftHead(dir: string, architecture: Architecture, parameters: readonly ParameterSpec[]): Promise<Map<string, HostTensor>> {
+/**
+ * The parameters saved whole (the classifier) alone, those that are there, by canonical name. One of another shape is the
+ * user's fault, or with `fitting` is passed over.
+ */
+export async function readPeftHead(dir: string, architecture: Architecture, parameters: readonly ParameterSpec[], which: 'all' | 'fitting' = 'all'): Promise<Map<string, HostTensor>> {
   const path = join(dir, WEIGHTS);
   const { modulesToSave } = await readPeftConfig(dir);
   if (!existsSync(path)) throw new UserFault(`${dir} holds no ${WEIGHTS}`);
@@ -158,6 +161,7 @@ export async function readPeftHead(dir: string, architecture: Architecture, para
     const file = `${PREFIX}${architecture.externalName(name)}`;
     const entry = tensors.get(file);
     if (entry === undefined || !modulesToSave.some((saved) => holds(architecture.externalName(name), saved))) continue;
+    if (which === 'fitting' && JSON.stringify(entry.shape) !== JSON.stringify(shape)) continue;
     checkShape(path, file, entry.shape, shape);
     head.set(name, (await readSafetensors(path, [file])).get(file)!);
   }

@@ -1,6 +1,6 @@
 /** Faults of a model, tokenizer and adapter that can be seen before anything runs. */
 import { problemOf, type AttackTrainingLoader, type HeadSettings, type JsonObject, type Problem } from '../../api.ts';
-import type { AdapterImplementation } from '../nn/adapter.ts';
+import type { Adapter, AdapterImplementation } from '../nn/adapter.ts';
 import { fileName, resolveNames, type ModelSource } from '../nn/base.ts';
 import { within } from '../nn/family.ts';
 import { readConfig } from '../nn/head.ts';
@@ -16,6 +16,8 @@ interface CheckedModel extends ModelShape {
   readonly tokenizer: TextTokenizer;
   /** Whether the head is drawn, since the checkpoint has nothing of its own to offer. */
   readonly headDrawn: boolean;
+  /** What else the checkpoint lacks, so that it is drawn (a pooler). */
+  readonly drawn: readonly string[];
 }
 
 /** Where a model comes from, its content named. */
@@ -29,10 +31,13 @@ async function inspect({ path, init }: KnownModel, architecture: Architecture): 
   const parameters = architecture.parameters(config);
   const checkpoint = init === 'random' ? null : await openCheckpoint(path);
   if (checkpoint !== null) resolveNames(checkpoint, architecture, parameters);
-  const headDrawn = parameters.some((spec) => within(spec.name, architecture.headModules) && (checkpoint === null || fileName(checkpoint, architecture, spec) === undefined));
+  const absent = parameters.filter((spec) => checkpoint === null || fileName(checkpoint, architecture, spec) === undefined).map(({ name }) => name);
+  const headDrawn = absent.some((name) => within(name, architecture.headModules));
+  // With random weights everything is, as asked.
+  const drawn = checkpoint === null ? [] : absent.filter((name) => !within(name, architecture.headModules));
   const tokenizer = await openTokenizer(path);
   checkVocabulary(tokenizer, architecture.vocabularySize(config), path);
-  return { architecture, linears: architecture.linears(config), parameters, positions: architecture.maxPositions(config), tokenizer, headDrawn };
+  return { architecture, linears: architecture.linears(config), parameters, positions: architecture.maxPositions(config), tokenizer, headDrawn, drawn };
 }
 
 /** Reads config, headers and tokenizer once a content. Throws UserFault with what is wrong of them. */
@@ -75,6 +80,16 @@ export interface AskedLength {
   readonly path: Problem['path'];
 }
 
+/** A frozen layer of random weights is part of no adapter's folder. */
+function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
+  const frozen = drawn.filter((name) => name.endsWith('.weight') && !adapter.trains(name)).map((name) => name.replace(/\.weight$/, ''));
+  if (frozen.length === 0 || adapter.parameters.length === 0) return [];
+  return [{
+    path: ['model', 'source'], message: `the checkpoint has no ${frozen.join(', ')}: it is drawn from the seed, and stays frozen under the adapter`,
+    hint: 'Its folder does not hold what was drawn: to take the model elsewhere, export it with --merge. Or name a checkpoint that has it.', warning: true,
+  }];
+}
+
 export interface CheckOptions {
   readonly model: KnownModel;
   readonly architecture: Architecture;
@@ -104,8 +119,11 @@ export async function checkTraining({ model, architecture: family, maxLength, he
   }
   if (adapter !== undefined) {
     const { implementation, params, initFrom } = adapter;
+    const context = { architecture, linears: known.linears, parameters: known.parameters, ...(initFrom === undefined ? {} : { initFrom }) };
     try {
-      problems.push(...await implementation.check(params, { architecture, linears: known.linears, parameters: known.parameters, ...(initFrom === undefined ? {} : { initFrom }) }));
+      const found = await implementation.check(params, context);
+      problems.push(...found);
+      if (found.length === 0 && known.drawn.length > 0 && !based) problems.push(...checkDrawn(known.drawn, await implementation.create(params, context)));
     } catch (error) { problems.push(problemOf(error, ['adapter', 'init_from'])); }
   }
   if (attack !== undefined) {

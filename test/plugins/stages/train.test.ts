@@ -18,6 +18,7 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { useBackend } from '../../science/backend.ts';
 import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
+import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
 import { classes, cleanUp, contextOf, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
 
 await useBackend('cpu');
@@ -231,14 +232,45 @@ test('a loss that is no number names the step, and the log keeps the history', a
   assert.match(await faultOf(runStage(train, withTrain({ learning_rate: 1e30 }, { adapter: { type: 'full' } }), { data })), /^the loss is NaN at step 2; the last finite one was \d\.\d+ at step 1$/);
 });
 
-test('head and adapter are taken from the folders that are given', async () => {
+test('head and adapter are taken from the folders that are given, and an adapter brings its head where no other is named', async () => {
   const asset = (uri: string, path: string): Asset => ({ uri, path, digest: `sha256:${uri}` as Digest, provenance: {} });
   const three = await poisonedFolder(rows, undefined, ['a', 'b', 'c']);
   const assets = { adapter: asset('file:/a', adapterFolder), head: asset('file:/h', adapterFolder) };
   const cell = withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' }, head: { ...tinyCell().head, init_from: '/h' } });
   const { dir } = await runStage(train, cell, { data: three }, {}, assets);
   assert.equal(await readSafetensors(join(dir, 'adapter/adapter_model.safetensors')), await readSafetensors(join(adapterFolder, 'adapter_model.safetensors')));
+  const { head: _head, ...adapterAlone } = assets;
+  const alone = await runStage(train, withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' } }), { data: three }, {}, adapterAlone);
+  assert.equal(await readSafetensors(join(alone.dir, 'adapter/adapter_model.safetensors')), await readSafetensors(join(adapterFolder, 'adapter_model.safetensors')), 'an adapter brings its head');
+  const other = await runStage(train, withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' } }), { data }, {}, adapterAlone);
+  assert.equal((await readSafetensors(join(other.dir, 'adapter/adapter_model.safetensors'))).get('base_model.model.classifier.weight')!.shape, [2, 22], 'one for other classes is left');
   assert.match(await faultOf(runStage(train, cell, { data }, {}, assets)), /classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/);
+});
+
+test('a classifier of the data\'s classes in another order is refused: its logits would be read as other classes\'', async () => {
+  const named = async (labels: readonly string[]): Promise<Asset> => {
+    const dir = await tempFolder();
+    await cp(checkpoint, dir, { recursive: true });
+    const config = await json(dir, 'config.json');
+    await writeFile(join(dir, 'config.json'), JSON.stringify({ ...config, id2label: Object.fromEntries(labels.map((label, id) => [id, label])) }));
+    return { ...modelAsset, path: dir, digest: `sha256:${labels.join()}` as Digest };
+  };
+  const three = await poisonedFolder(rows, undefined, ['a', 'b', 'c']), start = withTrain({ steps: 0 }, { adapter: { type: 'full' } });
+  const turned = await named(['B', 'A', 'C']);
+  assert.match(await faultOf(runStage(train, start, { data: three }, {}, { model: turned })), /config\.json: the classifier's classes are B, A, C in this order, the data's a, b, c$/);
+  assert.match(await faultOf(runStage(train, { ...start, head: { ...start.head, init_from: '/h' } }, { data: three }, {}, { head: turned })), /B, A, C in this order/);
+  for (const labels of [['A', 'B', 'C'], ['LABEL_0', 'LABEL_1', 'LABEL_2'], ['b', 'a', 'd']]) await runStage(train, start, { data: three }, {}, { model: await named(labels) });
+  await runStage(train, start, { data }, {}, { model: await named(['positive', 'negative', 'neither']) }); // a head for other classes is none
+});
+
+test('a pooler that the checkpoint lacks is drawn, and that an adapter\'s folder will not hold it is said', async () => {
+  const poolerless: Asset = { ...modelAsset, path: mlmCheckpoint, digest: 'sha256:mlm' as Digest };
+  const check = async (adapter: object): Promise<string[]> =>
+    (await train.preflight!(contextOf(define(tinyCell({ adapter })), { assets: { model: poolerless } }))).map(({ path, message, warning }) => `${warning ? 'warning ' : ''}${path.join('.')}: ${message}`);
+  const said = 'warning model.source: the checkpoint has no pooler.dense: it is drawn from the seed, and stays frozen under the adapter';
+  assert.equal(await check({ type: 'lora', rank: 3 }), [said]);
+  assert.equal(await check({ type: 'lora', rank: 3, targets: ['query'], bias: 'all' }), [said]);
+  for (const type of ['full', 'bitfit', 'head-only']) assert.equal(await check({ type }), [], `${type} leaves a folder that holds it`);
 });
 
 test('before anything runs: rank, length, tokenizer and checkpoint are checked, each with its field', async () => {
