@@ -1,7 +1,9 @@
 /** Runs a program of other people's: an argument list without a shell, a folder of its own, an environment that is listed, limits on time and output. */
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
 
 export interface CommandLimits {
@@ -24,14 +26,16 @@ export interface Command {
   readonly signal?: AbortSignal;
 }
 
-/** Without these few programs start at all; they are no part of a key. */
-const ALWAYS_PASSED = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'SYSTEMROOT'];
+/** Without these few programs start at all; they are no part of a key. By the last a run knows what its worker left, however the worker ended. */
+const ALWAYS_PASSED = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'SYSTEMROOT', 'DOSIMETER_WORKER'];
+/** The command's own mark, in the environment of all that it starts: a daemon leaves its parent and its group, not that. */
+const MARK = 'DOSIMETER_COMMAND';
 /** Of what it printed, for the message of a failure. */
 const TAIL = 2000;
 const AFTER_EXIT_MS = 1000;
 
 /**
- * Resolves when the program has ended with exit code 0.
+ * Resolves when the program has ended with exit code 0, and what it left running with it: its outputs stay as they are.
  * @throws UserFault where it can't be started, fails, runs or prints past its limits; the message has the end of what it printed
  */
 export async function runCommand({ argv, cwd, env, pass, limits, log, signal: stop }: Command): Promise<void> {
@@ -39,7 +43,8 @@ export async function runCommand({ argv, cwd, env, pass, limits, log, signal: st
   if (program === undefined) throw new UserFault('`command` is empty', 'write the program and its arguments: [python3, attack.py]');
   const passed = Object.fromEntries([...ALWAYS_PASSED, ...pass].flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
   // No process group of its own: it ends with the worker's, whatever happens to this process.
-  const child = spawn(program, args, { cwd, env: { ...passed, ...env }, stdio: ['ignore', 'pipe', 'pipe'], shell: false });
+  const mark = randomUUID();
+  const child = spawn(program, args, { cwd, env: { ...passed, ...env, [MARK]: mark }, stdio: ['ignore', 'pipe', 'pipe'], shell: false });
   const name = JSON.stringify(argv.join(' '));
   let printed = 0, tail = '', fault: UserFault | null = null;
   const end = (message: string, hint: string): void => {
@@ -81,6 +86,19 @@ export async function runCommand({ argv, cwd, env, pass, limits, log, signal: st
     stop?.removeEventListener('abort', abort);
     child.stdout.destroy();
     child.stderr.destroy();
+    const count = await endMarked(mark);
+    if (count > 0) log(`it left ${count === 1 ? 'a process, which was' : `${count} processes, which were`} ended`);
+  }
+}
+
+/** Ends what bears the mark; resolves when it writes no more. Linux only: elsewhere what is in the worker's group ends with that. @returns how many there were */
+async function endMarked(mark: string): Promise<number> {
+  const all = new Set<number>(), sought = `\0${MARK}=${mark}\0`;
+  for (;;) { // again, since what is about to end may still start another
+    const found = processes().filter((pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !isZombie(pid));
+    if (found.length === 0) return all.size;
+    for (const pid of found) { all.add(pid); end(pid); }
+    await sleep(1);
   }
 }
 
@@ -88,31 +106,43 @@ export async function runCommand({ argv, cwd, env, pass, limits, log, signal: st
 function killTree(root: number | undefined): void {
   if (root === undefined) return;
   const children = new Map<number, number[]>();
-  try {
-    for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)).map(Number)) {
-      // `pid (name) state ppid …`: the name may hold spaces and brackets.
-      const parent = Number(statLine(pid).split(') ').at(-1)?.split(' ')[1]);
-      children.set(parent, [...children.get(parent) ?? [], pid]);
-    }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  for (const pid of processes()) {
+    const parent = Number(statOf(pid)[1]);
+    children.set(parent, [...children.get(parent) ?? [], pid]);
   }
   const doomed = [root];
   for (const pid of doomed) doomed.push(...children.get(pid) ?? []);
-  for (const pid of doomed) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch (error) {
-      // Gone meanwhile, or another user's: nothing more can be done.
-      if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-    }
+  for (const pid of doomed) end(pid);
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    // Gone meanwhile, or another user's: nothing more can be done.
+    if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
 }
 
-function statLine(pid: number): string {
+/** Process ids; none where there is no /proc. */
+function processes(): number[] {
   try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)).map(Number);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return [];
+  }
+}
+
+/** State and parent: `pid (name) state ppid …`, where the name may hold spaces and brackets. */
+const statOf = (pid: number): string[] => (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');
+
+const isZombie = (pid: number): boolean => ['Z', 'X'].includes(statOf(pid)[0] ?? '');
+
+function procFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
   } catch {
-    return ''; // it ended meanwhile
+    return ''; // it ended meanwhile, or is another user's
   }
 }

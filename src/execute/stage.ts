@@ -111,7 +111,7 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
       job: jobOf(stage, { inputs, ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir, resumeDir: store.resumeDir(key) }),
       hooks: {
         onOutput: (text) => log.output(text),
-        onLog: (message) => log.line(message),
+        onLog: (message) => log.said(message),
         onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
       },
       signal: stop.signal,

@@ -12,6 +12,8 @@ export interface StageLog {
   aside(message: string): void;
   /** What the process printed: kept up to a size, since a stage may print without end. */
   output(text: string): void;
+  /** What the stage's code says of itself: kept up to the same size, both together. */
+  said(message: string): void;
   close(): Promise<void>;
 }
 
@@ -22,7 +24,7 @@ export interface RunLog {
   close(): Promise<void>;
 }
 
-/** Bytes of a stage's own output that its log keeps. */
+/** Bytes of what a stage prints and says that its log keeps. */
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
 /** A file that one logger's lines go to; `closed` is told after the last of them. */
@@ -100,6 +102,12 @@ export function openRunLog(dir: string): RunLog {
         }
         opened.line(message);
       };
+      const keeps = (text: string): boolean => {
+        if (kept > OUTPUT_LIMIT) return false;
+        kept += Buffer.byteLength(text);
+        if (kept > OUTPUT_LIMIT) line('… what it prints beyond 10 MB is not kept');
+        return kept <= OUTPUT_LIMIT;
+      };
       return {
         file, line,
         aside(message) {
@@ -107,13 +115,12 @@ export function openRunLog(dir: string): RunLog {
           else line(message);
         },
         output(text) {
-          if (kept > OUTPUT_LIMIT) return;
-          kept += Buffer.byteLength(text);
-          if (kept > OUTPUT_LIMIT) { line('… what it prints beyond 10 MB is not kept'); return; }
+          if (!keeps(text)) return;
           const lines = (rest + text).split('\n');
           rest = lines.pop() ?? '';
           if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
         },
+        said(message) { if (keeps(message)) line(message); },
         async close() {
           if (rest !== '') line(`| ${rest}`);
           await opened?.close();

@@ -74,6 +74,14 @@ test('what it leaves running does not hold it up; a line in two writes is one li
   assert.is(lines[0], 'half ä line');
 });
 
+test('what it leaves running ends with it, a daemon of its own session too', async ({ dir }) => {
+  const daemon = 'require("fs").writeFileSync("pid", String(process.pid)); setInterval(() => {}, 1000)';
+  const { lines, done } = node(dir, `require("child_process").spawn(process.execPath, ["-e", ${JSON.stringify(daemon)}], { detached: true, stdio: "ignore" }).unref(); const wait = setInterval(() => { if (require("fs").existsSync("pid")) clearInterval(wait); }, 10)`);
+  await done;
+  assert.not.ok(alive(Number(readFileSync(path.join(dir, 'pid'), 'utf8'))));
+  assert.equal(lines, ['it left a process, which was ended']);
+});
+
 test('a gigabyte of output is not waited for', async ({ dir }) => {
   const { done } = node(dir, 'const line = "x".repeat(65536); const more = () => { while (process.stdout.write(line)); process.stdout.once("drain", more); }; more();', { outputBytes: 200_000 });
   assert.match((await faultOf(done)).message, /printed more than 200000 bytes and was ended/);

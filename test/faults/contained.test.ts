@@ -28,7 +28,7 @@ import { defineStage } from 'dosimeter';
 export default defineStage({
   name: 'odd', summary: 'Odd.', compute: false, scope: 'cell',
   define: ([cell]) => ({ params: { seed: cell.seed }, inputs: {} }),
-  async run({ params, outDir, signal }) {
+  async run({ params, outDir, signal, log }) {
     const home = ${JSON.stringify(project.dir)};
     if (params.seed === 2) { ${body} }
     writeFileSync(outDir + '/done', String(params.seed));
@@ -56,6 +56,17 @@ for (const [where, stream] of [['stdout', 1], ['stderr', 2]] as const) {
     assert.ok(stderr.length < 10_000);
   });
 }
+
+test('a stage that says as much by `log`: its log stays small as well, and has what went wrong', async ({ project }) => {
+  write(project, `const line = 'x'.repeat(1 << 16);
+    for (let left = ${BYTES}; left > 0; left -= line.length) { log(line); if (left % 64 === 0) await new Promise(setImmediate); }
+    throw new Error('at its end');`);
+  const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 1, stderr);
+  const text = project.read(/log: (\S+odd\S+)/.exec(stderr)![1]!);
+  assert.ok(text.length < 16e6, String(text.length));
+  assert.match(text, /… what it prints beyond 10 MB is not kept\n[^ ]+ failed: internal error: at its end\n/);
+});
 
 for (const [what, options] of [['in its group', ''], ['in a group of their own', ', detached: true']] as const) {
   test(`a stage that leaves processes ${what}: they end with the run`, async ({ project }) => {
