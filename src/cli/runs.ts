@@ -4,6 +4,7 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { listRuns, readJournal } from '../log/run-folder.ts';
 import { runsDir } from '../engine/places.ts';
+import { processState } from '../store/owner.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 function chooseRun(id: string | undefined): { readonly id: string; readonly dir: string } {
@@ -13,18 +14,10 @@ function chooseRun(id: string | undefined): { readonly id: string; readonly dir:
   return run;
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
 interface RunStatus {
   readonly run: string;
-  readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed';
+  /** `unknown`: it has not ended, and this machine can't say whether its process lives. */
+  readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'unknown';
   readonly spec: string;
   readonly stages: { readonly [state: string]: number };
   readonly running: readonly string[];
@@ -48,14 +41,16 @@ function statusOf({ id, dir }: { readonly id: string; readonly dir: string }): R
     stages[state] = (stages[state] ?? 0) + 1;
     if (state === 'failed') failed.push({ stage: String(event['stage']), error: String(event['error']) });
   }
-  const state = ended ? (ended['interrupted'] === true ? 'interrupted' : failed.length > 0 ? 'failed' : 'done') : isAlive(Number(created?.['pid'])) ? 'running' : 'killed';
-  return { run: id, state, spec: String(created?.['spec'] ?? ''), stages, running: state === 'running' ? [...running] : [], failed, damaged };
+  const unended = { alive: 'running', dead: 'killed', unknown: 'unknown' } as const;
+  const state = ended ? (ended['interrupted'] === true ? 'interrupted' : failed.length > 0 ? 'failed' : 'done') : unended[processState(created ?? {})];
+  return { run: id, state, spec: String(created?.['spec'] ?? ''), stages, running: state === 'running' || state === 'unknown' ? [...running] : [], failed, damaged };
 }
 
 export async function statusCommand(run: string | undefined, options: { readonly json?: boolean }): Promise<number> {
   const status = statusOf(chooseRun(run));
   if (options.json) { json(status); return 0; }
   out(`${paint.bold(status.run)} ${status.state}  ${status.spec}`);
+  if (status.state === 'unknown') say(paintErr.yellow('it has not ended; whether it goes on can be told only on the machine that it was started on'));
   out(Object.entries(status.stages).map(([state, n]) => `${n} ${state}`).join(', '));
   if (status.damaged > 0) say(paintErr.yellow(`${count(status.damaged, 'line')} of its journal ${status.damaged === 1 ? 'is' : 'are'} damaged and left out`));
   for (const stage of status.running) out(`  running ${stage}`);

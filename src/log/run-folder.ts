@@ -2,6 +2,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { thisProcess } from '../store/owner.ts';
 import { seal, unseal } from '../store/sealed.ts';
 
 export interface RunFolder {
@@ -43,7 +44,7 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
       whole = false; // the journal ends here; the store tells of the full disk
     }
   };
-  record({ event: 'created', spec: contents.specFile, argv: contents.argv, pid: process.pid });
+  record({ event: 'created', spec: contents.specFile, argv: contents.argv, pid: process.pid, ...thisProcess() });
   return { id: path.basename(dir), dir, record, close: () => closeSync(journal) };
 }
 

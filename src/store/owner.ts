@@ -24,11 +24,13 @@ function readOr(fallback: string, read: () => string): string {
   }
 }
 
+const bootId = (): string => readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+
 let host: string | undefined;
 export function thisHost(): string {
   host ??= createHash('sha256').update(JSON.stringify([
     os.hostname(),
-    readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8')),
+    bootId(),
     readOr('', () => readlinkSync('/proc/self/ns/pid')),
   ])).digest('hex').slice(0, 12);
   return host;
@@ -62,6 +64,21 @@ export const ownerName = (owner: Owner): string => `${owner.host}-${owner.pid}-$
 export function parseOwner(name: string): Owner | null {
   const match = /^([0-9a-f]{12})-(\d+)-(\d+)-(\d+)$/.exec(name);
   return match ? { host: match[1]!, pid: Number(match[2]), start: match[3]!, opening: Number(match[4]) } : null;
+}
+
+/** This process as a record names it that outlives the boot. */
+export interface Process {
+  readonly owner: string;
+  readonly hostname: string;
+  readonly boot: string;
+}
+
+export const thisProcess = (): Process => ({ owner: ownerName(newOwner()), hostname: os.hostname(), boot: bootId() });
+
+/** As `ownerState`, but what ran on this host before it was started again is dead. */
+export function processState({ owner, hostname, boot }: Partial<Process>): 'alive' | 'dead' | 'unknown' {
+  const parsed = parseOwner(String(owner)), state = parsed === null ? 'unknown' : ownerState(parsed);
+  return state === 'unknown' && hostname === os.hostname() && boot !== bootId() ? 'dead' : state;
 }
 
 /** `unknown`: it is on another host, and only its heartbeat can tell. */

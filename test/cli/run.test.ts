@@ -3,6 +3,8 @@ import path from 'node:path';
 import Ajv from 'ajv';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { JsonObject } from '../../src/api.ts';
+import { seal, unseal } from '../../src/store/sealed.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
 
@@ -142,6 +144,26 @@ test('SIGKILL in the middle, then again: what was finished is kept, nothing need
   assert.is(all.length, 12);
   assert.equal(await state(project), { cached: 13 });
   assert.is((await project.dosimeter('verify')).code, 0);
+});
+
+test('status knows a run by its process, not by a number that another process may have got', async ({ project }) => {
+  const run = project.startWith({ env: { TOY: '{"2/0.3": "hang"}' } }, 'run', 'spec.yaml', '--jobs', '1');
+  await run.saw('[5/13]');
+  const { state: running, run: id } = await project.json<{ state: string; run: string }>('status', '--json');
+  assert.is(running, 'running');
+  run.process.kill('SIGKILL');
+  await run.ended;
+  assert.is((await project.json<{ state: string }>('status', '--json')).state, 'killed');
+  const journal = `.dosimeter/runs/${id}/journal.jsonl`;
+  const becomes = async (change: (event: { owner: string }) => JsonObject): Promise<string> => {
+    const [first, ...rest] = project.read(journal).split('\n'), event = unseal<{ owner: string }>(first!, 8)!;
+    project.write(`.dosimeter/runs/${id}-x/journal.jsonl`, [seal({ ...event, ...change(event) }, 8), ...rest].join('\n'));
+    return (await project.json<{ state: string }>('status', `${id}-x`, '--json')).state;
+  };
+  // The number is this test's own process's; the start is not.
+  assert.is(await becomes(({ owner }) => ({ pid: process.pid, owner: owner.replace(/-\d+-(\d+)-(\d+)$/, `-${process.pid}-$1-$2`) })), 'killed');
+  assert.is(await becomes(({ owner }) => ({ owner: owner.replace(/^.{12}/, '0'.repeat(12)), boot: 'another' })), 'killed');
+  assert.is(await becomes(({ owner }) => ({ owner: owner.replace(/^.{12}/, '0'.repeat(12)), hostname: 'another', boot: 'another' })), 'unknown');
 });
 
 test('Ctrl-C keeps what is finished and exits with 130', async ({ project }) => {
