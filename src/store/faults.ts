@@ -57,13 +57,13 @@ export function fullDiskFault(error: unknown, path: string): unknown {
   return code === 'ENOSPC' || code === 'EDQUOT' ? diskFault(error, path) : error;
 }
 
-/** Runs what is good to have and not needed (estimates, explanations): on a disk fault it is left, and `tell` says so. */
+/** Runs what is good to have and not needed (estimates, explanations): whatever the system refuses of it is left, and `tell` says so. */
 export function ifDiskAllows(path: string, action: () => void, tell: (message: string) => void): void {
   try {
     action();
   } catch (error) {
     const fault = diskFault(error, path);
-    if (!isDiskFault(fault)) throw error;
-    tell((fault as UserFault).message);
+    if (!isDiskFault(fault) && (error as NodeJS.ErrnoException | null)?.syscall === undefined) throw error; // a bug
+    tell((fault as Error).message);
   }
 }

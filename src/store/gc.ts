@@ -109,7 +109,8 @@ function forgetRoots(roots: readonly Root[], used: ReadonlyMap<ActionKey, number
 /** Of specs that no root names any more. */
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
-  for (const name of readdirOr(path.join(root, INDEX))) if (!kept.has(name)) rmSync(path.join(root, INDEX, name), { force: true });
+  // Drafts are not touched: a run that has nothing to do puts up no sign, and may be writing one.
+  for (const name of readdirOr(path.join(root, INDEX))) if (name.endsWith('.json') && !kept.has(name)) rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
 /** `500MB`, `2 GB`, `1.5GiB`. */

@@ -1,5 +1,6 @@
 /** JSON that tells when it was torn or a byte of it flipped: its last field is a checksum of the text before it. */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
@@ -21,12 +22,18 @@ export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | n
   return text === body + sealOf(body, digits) ? JSON.parse(`${body}}`) as T : null;
 }
 
-/** Replaces `file` as a whole. */
+/** Replaces `file` as a whole, or leaves it as it is. */
 export function writeSealed(file: string, value: JsonObject): void {
   mkdirSync(path.dirname(file), { recursive: true });
-  const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, `${seal(value)}\n`);
-  renameSync(draft, file);
+  // Two containers may have one process number, and one store. The number comes last: by it leftovers are swept.
+  const draft = `${file}.${randomUUID().slice(0, 8)}.${process.pid}`;
+  try {
+    writeFileSync(draft, `${seal(value)}\n`);
+    renameSync(draft, file);
+  } catch (error) {
+    rmSync(draft, { force: true }); // on a full disk there would be one more with every run
+    throw error;
+  }
 }
 
 /** Null: it isn't there. */

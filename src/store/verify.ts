@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { isUnreadable } from './files.ts';
 import { INDEX } from './manifest-index.ts';
 import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
@@ -56,9 +57,19 @@ function checkRecords(root: string): DamagedRecord[] {
     return { file, moved };
   };
   return [
-    ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter((file) => readSealed(file) === 'damaged').map(aside),
+    ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter(isDamaged).map(aside),
     // Named by what they hold.
     ...jsonIn('environments').filter((file) => `${sha256(readFileSync(file, 'utf8'))}.json` !== path.basename(file)).map(aside),
-    ...jsonIn('pins').filter((file) => readSealed(file) === 'damaged').map((file) => ({ file, moved: null })),
+    ...jsonIn('pins').filter(isDamaged).map((file) => ({ file, moved: null })),
   ];
+}
+
+/** As with an entry, what the system won't give is not what was written. */
+function isDamaged(file: string): boolean {
+  try {
+    return readSealed(file) === 'damaged';
+  } catch (error) {
+    if (isUnreadable(error)) return true;
+    throw error;
+  }
 }
