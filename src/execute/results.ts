@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { Json, JsonObject } from '../api.ts';
 import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
+import { MANIFEST_FILE } from '../store/manifest.ts';
 import type { Store } from '../store/store.ts';
 import type { StageStatus } from './survey.ts';
 
@@ -26,21 +27,31 @@ export interface Metrics {
 
 const METRICS = 'metrics.json';
 
+/** Reads every manifest, whatever a look-up took on trust. */
 export function readMetrics(plan: Plan, statuses: readonly StageStatus[], store: Pick<Store, 'manifest'>): Metrics {
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
-  const damaged: string[] = [];
+  const damaged = new Set<string>();
+  const computedBy = new Set<string>();
+  const unsound = new Set<StageId>();
+  for (const { stage, entry } of statuses) {
+    if (!entry) continue;
+    const manifest = store.manifest(entry.key);
+    if (manifest) for (const what of computed(manifest.facts['computed'])) computedBy.add(what);
+    else { unsound.add(stage.id); damaged.add(path.join(entry.dir, MANIFEST_FILE)); }
+  }
   const read = new Map<StageId, { readonly [metric: string]: number }>();
   let missing = 0;
 
   const metricsOf = ({ stage, entry }: StageStatus): { readonly [metric: string]: number } | null => {
     const known = read.get(stage.id);
     if (known) return known;
+    if (unsound.has(stage.id)) return null;
     const file = entry!.manifest.files.find(({ path: name }) => name === METRICS);
     if (!file) return null;
     const bytes = readFileSync(path.join(entry!.dir, METRICS));
-    if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) { damaged.push(path.join(entry!.dir, METRICS)); return null; }
+    if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) { damaged.add(path.join(entry!.dir, METRICS)); return null; }
     const parsed = parse(bytes.toString('utf8'));
-    if (parsed === null) { damaged.push(path.join(entry!.dir, METRICS)); return null; }
+    if (parsed === null) { damaged.add(path.join(entry!.dir, METRICS)); return null; }
     const numbers = Object.fromEntries(Object.entries(parsed).filter((pair): pair is [string, number] => typeof pair[1] === 'number'));
     read.set(stage.id, numbers);
     return numbers;
@@ -57,8 +68,7 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[], store:
     }
     return { cell: cell.axes, seed: cell.config.seed, metrics };
   });
-  const computedBy = new Set(statuses.flatMap(({ entry }) => (entry ? computed(store.manifest(entry.key)?.facts['computed']) : [])));
-  return { cells, missing, damaged, computedBy: [...computedBy].sort() };
+  return { cells, missing, damaged: [...damaged], computedBy: [...computedBy].sort() };
 }
 
 /** Null: no JSON object, which a store of before this was looked at may hold. */

@@ -1,12 +1,15 @@
 /**
  * `index/SPEC.json`: what look-ups of a spec's entries read out of manifests, so that the next run need not open
  * thousands of them. As git's index does, it counts a manifest as read while its inode, size and times are those that
- * were seen; its files are looked at all the same. A cache and no more: without it, or with a damaged one, manifests are read.
+ * were seen; its files are looked at all the same. A cache and no more: without it, or with one that is damaged or of another
+ * format, manifests are read.
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import path from 'node:path';
+import type { JsonObject } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { MANIFEST_FORMAT } from './manifest.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 import type { ManifestFile, ManifestHead } from './types.ts';
 
@@ -21,11 +24,22 @@ export interface ManifestIndex {
   save(): void;
 }
 
-/** Flat, as there are thousands: the manifest's head after what was seen of it. */
+/** Flat, as there are thousands: the manifest's head after what was seen of it. Of `files`, each one's path, size and digest. */
 type Line = readonly [
   key: ActionKey, ino: number, size: number, mtimeMs: number, ctimeMs: number,
   content: ManifestHead['content'], seconds: number, created: string, backend: ManifestHead['backend'], files: readonly (string | number)[],
 ];
+
+/** @see FORMAT */
+interface IndexFile {
+  readonly format: number;
+  /** The format of the manifests whose heads these are: another version may read another. */
+  readonly manifests: number;
+  readonly lines: readonly Line[];
+}
+
+/** Raised with every change in what a `Line` holds or in what its fields mean. */
+const FORMAT = 1;
 
 export const INDEX = 'index';
 
@@ -44,8 +58,9 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
   let fresh = 0;
   const load = (): Map<ActionKey, Line> => {
     try {
-      const found = readSealed<{ lines: readonly Line[] }>(file);
-      return new Map(found === null || found === 'damaged' ? [] : found.value.lines.map((line) => [line[0], line]));
+      const found = readSealed<IndexFile>(file);
+      if (found === null || found === 'damaged' || found.value.format !== FORMAT || found.value.manifests !== MANIFEST_FORMAT) return new Map();
+      return new Map(found.value.lines.map((line) => [line[0], line]));
     } catch {
       return new Map(); // a disk that won't give it won't give manifests either, and they tell of it
     }
@@ -63,7 +78,9 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       fresh++;
     },
     save() {
-      if (fresh > READ_AGAIN * asked.size) writeSealed(file, { lines: [...asked.values()] as unknown as readonly [] });
+      if (fresh <= READ_AGAIN * asked.size) return;
+      const content: IndexFile = { format: FORMAT, manifests: MANIFEST_FORMAT, lines: [...asked.values()] };
+      writeSealed(file, content as unknown as JsonObject);
     },
   };
 }

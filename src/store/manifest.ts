@@ -3,6 +3,9 @@ import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
 import type { Manifest } from './types.ts';
 
+export const MANIFEST_FILE = 'manifest.json';
+export const MANIFEST_FORMAT = 1;
+
 const CHECKSUM = ',\n  "checksum": "';
 
 export function printManifest(manifest: Manifest): string {
@@ -17,6 +20,6 @@ export function parseManifest(text: string, key: ActionKey): { readonly manifest
   const body = text.slice(0, at), checksum = text.slice(at + CHECKSUM.length, -4);
   if (sha256(body) !== checksum) return { fault: 'its manifest was changed' };
   const manifest = JSON.parse(`${body}\n}`) as Manifest;
-  if (manifest.format !== 1) return { fault: `its manifest has the format ${String(manifest.format)}, this version reads 1` };
+  if (manifest.format !== MANIFEST_FORMAT) return { fault: `its manifest has the format ${String(manifest.format)}, this version reads ${MANIFEST_FORMAT}` };
   return manifest.key === key ? { manifest } : { fault: 'its manifest is of another entry' };
 }

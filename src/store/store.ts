@@ -8,7 +8,7 @@ import { diskFault, onDisk } from './faults.ts';
 import { fileFault, isUnreadable, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
-import { parseManifest, printManifest } from './manifest.ts';
+import { MANIFEST_FILE, MANIFEST_FORMAT, parseManifest, printManifest } from './manifest.ts';
 import { openManifestIndex } from './manifest-index.ts';
 import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
@@ -62,7 +62,6 @@ export interface StoreOptions {
 }
 
 const KEY = /^[0-9a-f]{64}$/;
-const RESERVED = 'manifest.json';
 
 /** Nothing is created before something must be written: a read-only store serves hits. */
 export function openStore(root: string, options: StoreOptions = {}): Store {
@@ -90,19 +89,20 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   };
 
   const lookUp = (key: ActionKey): LookUp => {
-    const dir = entryDir(key), file = `${dir}/${RESERVED}`;
+    const dir = entryDir(key), file = `${dir}/${MANIFEST_FILE}`;
     let head: ManifestHead, written: number;
     try {
       const stat = lstatSync(file, { throwIfNoEntry: false });
       if (!stat) return lstatSync(dir, { throwIfNoEntry: false }) ? { state: 'damaged', why: 'it has no manifest' } : { state: 'absent' };
       written = stat.mtimeMs;
-      const known = index?.get(key, stat);
+      const vouching = stat.isFile() ? index : null; // a link's times tell nothing of the manifest that it leads to
+      const known = vouching?.get(key, stat);
       if (known) head = known;
       else {
         const parsed = parseManifest(readFileSync(file, 'utf8'), key);
         if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
         head = parsed.manifest;
-        index?.note(key, stat, head);
+        vouching?.note(key, stat, head);
       }
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
@@ -128,7 +128,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     lookUpNew: (key) => (mayBeThere(entryDir(key)) ? lookUp(key) : { state: 'absent' }),
     manifest(key) {
       try {
-        const parsed = parseManifest(readFileSync(`${entryDir(key)}/${RESERVED}`, 'utf8'), key);
+        const parsed = parseManifest(readFileSync(`${entryDir(key)}/${MANIFEST_FILE}`, 'utf8'), key);
         return 'fault' in parsed ? null : parsed.manifest;
       } catch (error) {
         if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '') || isUnreadable(error)) return null;
@@ -160,10 +160,10 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     },
     publish: (scratch, { volatile, ...publication }) => onDisk(root, () => {
       prepare();
-      if (publication.files.some((file) => file.path === RESERVED)) throw new UserFault(`the stage wrote ${RESERVED}, a name that is the store's own`, 'write that file under another name');
-      const manifest: Manifest = { format: 1, ...publication, content: contentDigest(publication.files, volatile), created: new Date().toISOString() };
+      if (publication.files.some((file) => file.path === MANIFEST_FILE)) throw new UserFault(`the stage wrote ${MANIFEST_FILE}, a name that is the store's own`, 'write that file under another name');
+      const manifest: Manifest = { format: MANIFEST_FORMAT, ...publication, content: contentDigest(publication.files, volatile), created: new Date().toISOString() };
       const dir = entryDir(publication.key);
-      writeFileSync(path.join(scratch, RESERVED), printManifest(manifest));
+      writeFileSync(path.join(scratch, MANIFEST_FILE), printManifest(manifest));
       try {
         into(scratch, dir);
       } catch (error) {
@@ -247,7 +247,7 @@ function unchanged({ dir, manifest }: Entry, youngest: number): boolean {
   });
   if (right) {
     try {
-      utimesSync(path.join(dir, RESERVED), new Date(), new Date(Math.ceil(youngest) + 1));
+      utimesSync(path.join(dir, MANIFEST_FILE), new Date(), new Date(Math.ceil(youngest) + 1));
     } catch (error) {
       if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     }

@@ -1,10 +1,15 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import Ajv from 'ajv';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
+import type { ActionKey } from '../../src/plan/types.ts';
+import { openManifestIndex } from '../../src/store/manifest-index.ts';
+import { parseManifest } from '../../src/store/manifest.ts';
 import { seal, unseal } from '../../src/store/sealed.ts';
+import type { Manifest } from '../../src/store/types.ts';
+import { later } from '../rig/later.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
 
@@ -210,6 +215,32 @@ test('a damaged file is found by verify, and healed by the next run', async ({ p
   assert.match(found.stdout, /damaged [0-9a-f]{64}: (model\.json was changed|a file was changed after it was stored)/);
   assert.match((await project.dosimeter('run', 'spec.yaml')).stderr, /1 ran, 12 cached/);
   assert.is((await project.dosimeter('verify')).code, 0);
+});
+
+test('what a manifest that was damaged without a trace stands for is left out of results, and said', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml');
+  const { stages } = await project.json<PlanJson>('plan', 'spec.yaml', '--json');
+  const { outputs, key } = stages.find(({ kind }) => kind === 'toy-train')!;
+  const manifest = path.join(outputs!, 'manifest.json'), parsed = parseManifest(readFileSync(manifest, 'utf8'), key as ActionKey);
+  writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('"kind": ', '"kinb": '));
+  // As where a disk has turned a bit: to the index it is the file that was read.
+  const index = openManifestIndex(path.join(project.dir, '.dosimeter/store'), path.join(project.dir, 'spec.yaml'));
+  later(() => index.note(key as ActionKey, lstatSync(manifest), (parsed as { manifest: Manifest }).manifest));
+  index.save();
+  assert.equal(await state(project), { cached: 13 });
+  const { stdout, stderr } = await project.dosimeter('results', 'spec.yaml', '--json');
+  assert.is((JSON.parse(stdout) as readonly ResultRow[]).length, 3 * 2 * 2 - 1);
+  assert.match(stderr, `${manifest} is not what was stored; left out (dosimeter verify)`);
+  assert.is((await project.dosimeter('verify')).code, 1);
+  assert.match((await project.dosimeter('run', 'spec.yaml')).stderr, /1 ran, 12 cached/);
+});
+
+test('a record that can\'t be written ends no run', async ({ project }) => {
+  project.write('.dosimeter/store/roots', 'a file where a folder is needed');
+  const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /EEXIST: [^]*13 ran/);
+  assert.equal(await project.dosimeter('run', 'spec.yaml').then((again) => [again.code, again.stderr]), [0, 'nothing to do: 13 stages cached\n']);
 });
 
 test('report counts what is missing, and runs nothing else', async ({ project }) => {

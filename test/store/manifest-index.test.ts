@@ -1,17 +1,21 @@
-import { lstatSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { copyFileSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Json, JsonObject } from '../../src/api.ts';
 import type { ActionKey } from '../../src/plan/types.ts';
+import { ifDiskAllows } from '../../src/store/faults.ts';
 import { digestFiles } from '../../src/store/files.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
 import { indexFile, openManifestIndex } from '../../src/store/manifest-index.ts';
 import { saveRoot } from '../../src/store/roots.ts';
+import { readSealed, writeSealed } from '../../src/store/sealed.ts';
 import { openStore } from '../../src/store/store.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { ManifestHead } from '../../src/store/types.ts';
 import { verifyStore } from '../../src/store/verify.ts';
+import { later } from '../rig/later.ts';
 
 const test = suite<{ root: string }>('manifest index');
 test.before.each((context) => { context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store'); });
@@ -21,17 +25,6 @@ const spec = '/specs/grid.yaml';
 const key = (n: number): ActionKey => n.toString(16).padStart(64, 'a') as ActionKey;
 const seen = { ino: 7, size: 1300, mtimeMs: 1_700_000_000_000.25, ctimeMs: 1_700_000_000_001.5 };
 const head = { content: 'sha256:ab', files: [{ path: 'a/model.txt', size: 3, sha256: 'cd' }, { path: 'b', size: 0, sha256: 'ef' }], seconds: 0.25, created: '2026-01-01T00:00:00.000Z', backend: 'cpu' } as unknown as ManifestHead;
-
-/** As a run some seconds later would find it. */
-async function later<T>(work: () => T | Promise<T>): Promise<T> {
-  const { now } = Date;
-  Date.now = () => now() + 5000;
-  try {
-    return await work();
-  } finally {
-    Date.now = now;
-  }
-}
 
 function saved(root: string, keys: readonly ActionKey[]): void {
   const index = openManifestIndex(root, spec);
@@ -73,6 +66,21 @@ test('an index that is damaged, or can\'t be read, is none', ({ root }) => {
   assert.is(openManifestIndex(root, spec).get(key(1), seen), null);
 });
 
+for (const [what, changes] of [
+  ['another format', { format: 2 }],
+  ['manifests of another format', { manifests: 2 }],
+  ['before it had a format', { format: null }],
+] as const) {
+  test(`an index of ${what} is none: its lines may mean something else`, ({ root }) => {
+    saved(root, [key(1)]);
+    const file = indexFile(root, spec), { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject }).value as { [field: string]: Json };
+    writeSealed(file, { format: format!, manifests: manifests!, lines: lines! });
+    assert.equal(openManifestIndex(root, spec).get(key(1), seen), head);
+    writeSealed(file, { format: format!, manifests: manifests!, lines: lines!, ...changes });
+    assert.is(openManifestIndex(root, spec).get(key(1), seen), null);
+  });
+}
+
 test('it keeps what was asked for, and is written anew only where more than an eighth is', ({ root }) => {
   const keys = Array.from({ length: 20 }, (_, n) => key(n));
   saved(root, keys);
@@ -96,16 +104,36 @@ async function indexed(root: string): Promise<{ readonly store: Store; readonly 
   const store = openStore(root, { spec }), scratch = store.scratch('a');
   writeFileSync(path.join(scratch, 'model.txt'), 'abc');
   const { dir } = await store.publish(scratch, { key: key(1), kind: 'train', components: { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: 'cpu' }, files: await digestFiles(scratch), seconds: 1, backend: 'cpu', facts: {}, volatile: [] });
-  await later(() => { store.lookUp(key(1)); store.saveIndex(); });
+  const manifest = path.join(dir, 'manifest.json'), second = Math.ceil(Date.now() / 1000);
+  utimesSync(manifest, second, second); // a time that can be put back to the last digit
   store.close();
-  return { store: openStore(root, { spec }), dir, manifest: path.join(dir, 'manifest.json') };
+  reindex(root);
+  return { store: openStore(root, { spec }), dir, manifest };
+}
+
+function reindex(root: string): void {
+  const store = openStore(root, { spec });
+  later(() => store.lookUp(key(1)));
+  store.saveIndex();
+}
+
+/** Of one size with what was there, and of its time: only the change's own time differs, as soon as the clock has ticked. */
+function writeOver(manifest: string): void {
+  const before = lstatSync(manifest), text = readFileSync(manifest, 'utf8').replace('"seconds": 1', '"seconds": 2');
+  do {
+    writeFileSync(manifest, text);
+    utimesSync(manifest, before.atime, before.mtime);
+  } while (lstatSync(manifest).ctimeMs === before.ctimeMs);
+  const { ino, size, mtimeMs } = lstatSync(manifest);
+  assert.equal([ino, size, mtimeMs], [before.ino, before.size, before.mtimeMs]);
 }
 
 test('a look-up takes the index\'s word for the manifest, and looks at the files all the same', async ({ root }) => {
   const { dir, manifest } = await indexed(root);
   // An index that says something else shows whose word it was.
   const index = openManifestIndex(root, spec);
-  await later(() => { index.note(key(1), lstatSync(manifest), { ...head, files: [{ path: 'model.txt', size: 3, sha256: 'other' }], seconds: 42 }); index.save(); });
+  later(() => index.note(key(1), lstatSync(manifest), { ...head, files: [{ path: 'model.txt', size: 3, sha256: 'other' }], seconds: 42 }));
+  index.save();
   const found = openStore(root, { spec }).lookUp(key(1));
   assert.is(found.state === 'hit' && found.entry.manifest.seconds, 42);
   const unindexed = openStore(root).lookUp(key(1));
@@ -115,7 +143,7 @@ test('a look-up takes the index\'s word for the manifest, and looks at the files
 });
 
 for (const [what, change, state] of [
-  ['written over, its times put back', (manifest: string) => { const { atime, mtime } = lstatSync(manifest), text = readFileSync(manifest, 'utf8'); writeFileSync(manifest, text.replace('"seconds": 1', '"seconds": 2')); utimesSync(manifest, atime, mtime); }, 'damaged'],
+  ['written over, its time put back', writeOver, 'damaged'],
   ['replaced by another file', (manifest: string) => { writeFileSync(`${manifest}.new`, '{}'); renameSync(`${manifest}.new`, manifest); }, 'damaged'],
   ['gone', (manifest: string) => rmSync(manifest), 'damaged'],
   ['gone with its entry', (manifest: string) => rmSync(path.dirname(manifest), { recursive: true }), 'absent'],
@@ -127,6 +155,33 @@ for (const [what, change, state] of [
     assert.is(openStore(root, { spec }).lookUp(key(1)).state, state);
   });
 }
+
+test('a manifest that is a link is read each time: the link\'s times tell nothing of what it leads to', async ({ root }) => {
+  const { manifest } = await indexed(root), elsewhere = path.join(root, 'elsewhere.json');
+  copyFileSync(manifest, elsewhere);
+  utimesSync(elsewhere, lstatSync(manifest).atime, lstatSync(manifest).mtime);
+  rmSync(manifest);
+  symlinkSync(elsewhere, manifest);
+  rmSync(indexFile(root, spec));
+  reindex(root);
+  assert.is(openStore(root, { spec }).lookUp(key(1)).state, 'hit');
+  writeOver(elsewhere);
+  assert.is(openStore(root, { spec }).lookUp(key(1)).state, 'damaged');
+});
+
+test('a folder in the index\'s place: look-ups go on, nothing is left beside it, verify takes it away', async ({ root }) => {
+  await indexed(root);
+  const file = indexFile(root, spec), told: string[] = [];
+  rmSync(file);
+  mkdirSync(file);
+  const store = openStore(root, { spec });
+  assert.is(later(() => store.lookUp(key(1))).state, 'hit');
+  ifDiskAllows(root, () => store.saveIndex(), (message) => told.push(message));
+  assert.match(told.join(), 'EISDIR');
+  assert.equal(readdirSync(path.dirname(file)), [path.basename(file)]);
+  assert.equal((await verifyStore(openStore(root))).records.map((record) => record.file), [file]);
+  assert.equal(readdirSync(path.dirname(file)), []);
+});
 
 test('verify reads every manifest, and finds a damaged index', async ({ root }) => {
   const { store } = await indexed(root), file = indexFile(root, spec);
@@ -142,9 +197,12 @@ test('gc keeps the index of a spec that a root names, and no other', async ({ ro
   const gone = openManifestIndex(root, '/specs/gone.yaml');
   gone.note(key(1), seen, head);
   gone.save();
+  // A run that has nothing to do may be writing one.
+  const draft = `${indexFile(root, '/specs/new.yaml')}.${process.pid}`;
+  writeFileSync(draft, '{');
+  mkdirSync(indexFile(root, '/specs/folder.yaml'));
   collectGarbage(openStore(root), null, false);
-  assert.ok(lstatSync(indexFile(root, spec), { throwIfNoEntry: false }));
-  assert.not.ok(lstatSync(indexFile(root, '/specs/gone.yaml'), { throwIfNoEntry: false }));
+  assert.equal(readdirSync(path.join(root, 'index')).sort(), [indexFile(root, spec), draft].map((file) => path.basename(file)).sort());
 });
 
 test.run();
