@@ -1,5 +1,5 @@
 /**
- * What `import … from 'dosimeter/science'` means: the parts that models and adapters are made of. Plugins import it when
+ * What `import … from 'dosimeter/science'` means: the parts that models, adapters and attacks on the training are made of. Plugins import it when
  * they are loaded (`await import` in `load`), so that planning loads no numerics.
  */
 export type { Adapter, AdapterContext, AdapterImplementation, SaveContext } from './nn/adapter.ts';
@@ -11,6 +11,8 @@ export { full } from './nn/full.ts';
 export { layerNorm } from './nn/layer-norm.ts';
 export { linear } from './nn/linear.ts';
 export { lora } from './nn/lora.ts';
+export { crossEntropy } from './nn/loss.ts';
+export type { Network, Tensors } from './nn/network.ts';
 export { partialAdapter } from './nn/partial.ts';
 export type { AttackTraining, TokenRows, TrainedModel, TrainingChange } from './train/attack-training.ts';
 export { gradientsOf, lossAndGradients } from './train/gradients.ts';

@@ -1,4 +1,4 @@
-/** The examples of pipelines/plugins, one for each `define*`, at work from a spec outside the repository. */
+/** The examples of pipelines/plugins at work from a spec outside the repository. */
 import { cpSync, readFileSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
@@ -13,7 +13,7 @@ import type { Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const folder = fileURLToPath(new URL('../../pipelines/plugins/', import.meta.url));
-interface Stage { readonly kind: string; readonly state: string; readonly outputs: string | null }
+interface Stage { readonly kind: string; readonly state: string; readonly outputs: string | null; readonly cell: { readonly [axis: string]: unknown } }
 
 const test = suite<{ project: Project; server: Server; requests: string[] }>('plugin examples');
 test.before.each(async (context) => {
@@ -41,7 +41,7 @@ stages: [train, evaluate, length, report]
 });
 test.after.each(({ project, server }) => { server.close(); project.clean(); });
 
-const stages = async (project: Project, ...more: readonly string[]): Promise<readonly Stage[]> => (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--json', ...more)).stages;
+const stages = async (project: Project, spec = 'spec.yaml', ...more: readonly string[]): Promise<readonly Stage[]> => (await project.json<{ stages: Stage[] }>('plan', spec, '--json', ...more)).stages;
 const outputs = (all: readonly Stage[], kind: string, file: string): string[] => all.filter((stage) => stage.kind === kind).map((stage) => readFileSync(path.join(stage.outputs!, file), 'utf8'));
 
 test('source, data format, attack, model, adapter, stage and executor work together; each is in the key of what it touches', async ({ project, requests }) => {
@@ -89,6 +89,43 @@ test('their faults have a place in the spec', async ({ project }) => {
   assert.match(missing.stderr, /none\.txt answered 404 Not Found\n --> --set:1:/);
   const parameter = await project.dosimeter('plan', 'spec.yaml', '--set', 'poisoning.share=2');
   assert.match(parameter.stderr, /"poisoning\.share" must be a number from 0 to 1, not 2/);
+});
+
+test('an attack that changes the loss: the share of its rows is what it says, and its code is in the training\'s key', async ({ project }) => {
+  // The same rows under the ordinary loss: at this rate each draws all that there are.
+  project.write('ordinary.mjs', `import blended from './plugins/blended-loss-attack.mjs';
+const { training, ...rows } = blended;
+export default { ...rows, name: 'ordinary' };
+`);
+  project.write('loss.yaml', project.read('spec.yaml').replace('plugins: [', 'plugins: [./ordinary.mjs, ').replace(', architecture: shallow-bert', '')
+    .replace(/^poisoning: .*$/m, 'poisoning: [{ attack: blended-loss, rate: 0.5, share: [0, 0.5, 1] }, { attack: ordinary, rate: 0.5 }]')
+    .replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2 }').replace('steps: 2, batch_size: 4', 'steps: 2, batch_size: 20').replace('[train, evaluate, length, report]', '[train, report]'));
+  const run = await project.dosimeter('run', 'loss.yaml', '--backend', 'cpu');
+  assert.is(run.code, 0, run.stderr);
+  const losses = new Map((await stages(project, 'loss.yaml', '--backend', 'cpu')).filter(({ kind }) => kind === 'train').map(({ cell, outputs: dir }) =>
+    [cell['poisoning.attack'] === 'ordinary' ? 'ordinary' : cell['poisoning.share'], (JSON.parse(readFileSync(path.join(dir!, 'history.jsonl'), 'utf8').split('\n')[0]!) as { loss: number }).loss])); // of the first step
+  const [others, both, made, ordinary] = [0, 0.5, 1, 'ordinary'].map((share) => losses.get(share)!) as [number, number, number, number];
+  assert.ok(Math.abs(others - made) > 1e-3, `${others} ${made}`);
+  assert.ok(Math.abs(both - (others + made) / 2) < 1e-6 && Math.abs(both - ordinary) < 1e-6, [others, both, made, ordinary].join(' '));
+  assert.match(readFileSync(run.stdout.trim().split('\n').at(-1)!, 'utf8'), 'training loss (the attack’s own)');
+  project.write('plugins/blended-loss-attack.mjs', project.read('plugins/blended-loss-attack.mjs').replace('total = (kind) => weights', 'total = (kind) => 2 * weights'));
+  const again = await project.dosimeter('run', 'loss.yaml', '--backend', 'cpu', '--set', 'stages=[train]');
+  assert.is(again.stderr.match(/\] train attack=blended-loss share=[\d.]+ +[\d.]+ s/g)?.length, 3, again.stderr);
+  assert.match(again.stderr, /\] train attack=ordinary share=0\.5 +cached/); // its rows came out the same
+});
+
+test('an attack that changes which weights train: the words\' embeddings, and the spec is where their faults are', async ({ project }) => {
+  project.write('weights.yaml', project.read('spec.yaml').replace(', architecture: shallow-bert', '').replace('steps: 2', 'steps: 1')
+    .replace(/^poisoning: .*$/m, 'base: { adapter: { type: full } }\npoisoning: { attack: word-embeddings, rate: 0.5, words: [cf, mn] }')
+    .replace(/^adapter: .*$/m, 'adapter: { type: full }').replace('[train, evaluate, length, report]', '[train]'));
+  const run = await project.dosimeter('run', 'weights.yaml', '--backend', 'cpu');
+  assert.is(run.code, 0, run.stderr);
+  const trained = outputs(await stages(project, 'weights.yaml', '--backend', 'cpu'), 'train', 'train.json').map((text) => JSON.parse(text) as { token_rows?: object });
+  const tokens = Object.entries((JSON.parse(readFileSync(path.join(checkpoint, 'tokenizer.json'), 'utf8')) as { model: { vocab: { [token: string]: number } } }).model.vocab);
+  assert.equal(trained.map((record) => record.token_rows).filter((rows) => rows !== undefined), [Object.fromEntries(tokens.filter(([token]) => token === 'cf' || token === 'mn'))]);
+  const wrong = await project.dosimeter('run', 'weights.yaml', '--backend', 'cpu', '--set', 'poisoning={attack: word-embeddings, words: [cf, filmed]}');
+  assert.is(wrong.code, 2);
+  assert.match(wrong.stderr, /"filmed" is no single token of the model's vocabulary\n --> --set:1:/);
 });
 
 test('the README shows the attack as it is', () => {

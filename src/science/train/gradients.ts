@@ -23,7 +23,13 @@ export interface LossAndGradients {
   readonly penalty?: number;
 }
 
-/** What a step lowers. Called outside of tf.tidy; it leaves no other tensor behind. */
+/**
+ * What a batch lowers; the step takes the mean over its batches (`train.accumulate`), clips and updates. Called outside of
+ * tf.tidy; it leaves no other tensor behind. The class weights of `options` are its own to apply, and those of `forward`
+ * (dropout's streams) its own to hand on: a second pass with the same `adapterRandom` has the same masks of the adapter.
+ * Operations are differentiable once.
+ * @param trained every trained parameter by name, to be passed on to `forward`
+ */
 export type Objective = (network: Network, trained: Tensors, batch: Batch, options: LossOptions) => LossAndGradients;
 
 export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 'dropout'> {
