@@ -15,7 +15,7 @@ export async function pluginsCommand(options: { readonly json?: boolean }): Prom
 }
 
 export async function schemaCommand(): Promise<number> {
-  const { composeSchema } = await import('../spec/schema.ts');
+  const { composeSchema } = await import('../spec/editor.ts');
   json(composeSchema(specRegistry(await loadRegistry())));
   return 0;
 }

@@ -1,5 +1,5 @@
 /** The composed schema, with the plugins that are built in, and as editors use it. */
-import { readdirSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
@@ -7,9 +7,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AdapterDescriptor, AttackDescriptor } from '../../src/api.ts';
 import { SEEDS_NEEDED } from '../../src/report/verdict.ts';
+import { composeSchema } from '../../src/spec/editor.ts';
 import { loadExperiment } from '../../src/spec/load.ts';
 import { printDiagnostics } from '../../src/spec/print.ts';
-import { composeSchema } from '../../src/spec/schema.ts';
 import type { SpecRegistry } from '../../src/spec/types.ts';
 import { createRig, minimal, registry } from './rig.ts';
 
@@ -30,7 +30,7 @@ const builtIn = async (): Promise<SpecRegistry> => ({
 test('is a JSON Schema of draft 7, strictly', async () => {
   for (const plugged of [registry, await builtIn()]) {
     const ajv = new Ajv({ strict: true, allowUnionTypes: true, strictTypes: false, strictRequired: false, strictTuples: false, validateFormats: false });
-    ajv.addVocabulary(['axis', 'plugin', 'unless']);
+    ajv.addVocabulary(['axis', 'plugin', 'unless', 'doNotSuggest']);
     assert.ok(ajv.validateSchema(composeSchema(plugged)), ajv.errorsText());
     ajv.compile(composeSchema(plugged));
   }
@@ -44,10 +44,17 @@ test('accepts in an editor what the command line accepts', () => {
   for (const good of [
     {}, { adapter: { type: 'lora', rank: { linspace: [1, 4, 2] } } }, { adapter: [{ type: 'full', train: { steps: [1, 2] }, when: { seed: 1 } }] },
     { poisoning: { attack: ['label-flip', 'badnets'] } }, { exclude: [{ 'adapter.rank': { min: 8 } }] }, { extends: 'base.yaml' },
+    { plugins: ['./mine.mjs'], poisoning: [{ attack: 'mine', rate: [1, 2], when: { seed: 1 } }, { steps: [{ attack: 'mine', rate: 1 }] }], adapter: { type: 'own' }, stages: ['odd'], model: { source: 'ftp:m', architecture: 'rnn' } },
+    { commands: { score: { run: ['score'] } }, stages: ['score'] },
+    { extends: 'base.yaml', model: { init: 'random' }, data: { train: { limit: 5 } }, adapter: { rank: 8 }, poisoning: { attack: 'mine' }, commands: { score: { options: { bins: 10 } } } },
+    { env: { RATE: 0.1 }, seeds: ['${env.SEED}'], stages: ['${env.GOAL}'], adapter: { type: 'lora', rank: ['${env.RANK}', 4] }, train: { schedule: '${env.S}', shuffle: '${env.B}', learning_rate: { linspace: ['${env.LOW}', 1, 3] } } },
   ]) assert.ok(check(spec(good)), JSON.stringify([good, check.errors]));
   for (const bad of [
     { adapter: { rank: 8 } }, { adapter: { type: 'lora', rank: 'x' } }, { poisoning: [{ attack: 'none', rate: 1 }] }, { train: { epochs: 1, steps: 1 } },
     { adapter: { type: 'lora', rank: { linspace: [1, 4] } } }, { stages: ['trian'] }, { name: ['a', 'b'] },
+    { model: {} }, { data: { train: { source: 'npm:r' }, validation: {} } }, { model: { source: 'ftp:m' } }, { poisoning: { attack: 'badnet' } }, { base: { adapter: { type: 'lroa' } } },
+    { poisoning: [{ attack: 'none' }, { steps: [{ attack: 'badnet' }] }] }, { commands: { score: {} } }, { commands: { score: { run: ['score'] } }, adapter: { type: 'lroa' } },
+    { plugins: ['./mine.mjs'], poisoning: { attack: 'label-flip', rtae: 1 } }, { extends: 'base.yaml', train: { stesp: 1 } }, { train: { schedule: 'cosin' } }, { train: { shuffle: 'env.B' } },
   ]) assert.not(check(spec(bad)), JSON.stringify(bad));
 });
 
@@ -109,29 +116,53 @@ test('theorem.yaml asks what a verdict needs: five seeds, both conventions of α
   for (const stage of ['train', 'evaluate', 'ntk', 'fisher', 'delta', 'divergence', 'regime', 'spectrum', 'theory-map', 'report']) assert.ok(goals.includes(stage), stage);
 });
 
-test('an editor completes keys, plugins and parameters from it, and says what is wrong', async () => {
+/** A language server as an editor runs it. `|` in a text is where the cursor stands. */
+async function openEditor(schema: object) {
   const { getLanguageService } = await import('yaml-language-server');
   const { TextDocument } = await import('vscode-languageserver-textdocument');
-  const schema = composeSchema(registry);
   const service = getLanguageService({
     schemaRequestService: async () => JSON.stringify(schema), workspaceContext: { resolveRelativePath: (path) => path },
   });
   service.configure({ validate: true, completion: true, hover: true, schemas: [{ uri: 'spec', fileMatch: ['*.yaml'], schema }] });
   let version = 0; // the service remembers a document by it
   const open = (text: string) => TextDocument.create('file:///spec.yaml', 'yaml', ++version, text);
-  const completions = async (text: string): Promise<string[]> => {
-    const document = open(text);
-    return (await service.doComplete(document, document.positionAt(text.length), false)).items.map(({ label }) => label);
+  return {
+    completions: async (text: string): Promise<string[]> => {
+      const at = text.indexOf('|'), document = open(text.replace('|', ''));
+      return (await service.doComplete(document, document.positionAt(at), false)).items.map(({ label }) => label);
+    },
+    problems: async (text: string): Promise<string[]> => (await service.doValidation(open(text), false)).map(({ message }) => message),
   };
+}
+
+test('an editor completes keys, plugins, parameters and values from it, each once, and says what is wrong', async () => {
+  const { completions, problems } = await openEditor(composeSchema(registry));
   const within = (wanted: readonly string[], found: readonly string[]): void => {
     for (const word of wanted) assert.ok(found.includes(word), `${word} is not among ${found.join(', ')}`);
+    assert.is(found.length, new Set(found).size, found.join(', '));
   };
-  within(['batch_size', 'learning_rate', 'schedule'], await completions(`${minimal}train:\n  `));
-  within(['none', 'label-flip', 'badnets'], await completions(`${minimal}poisoning:\n  attack: `));
-  within(['rank', 'alpha', 'init'], await completions(`${minimal}adapter:\n  type: lora\n  `));
-  const problems = await service.doValidation(open(`${minimal}train:\n  bach_size: 8\n`), false);
-  assert.equal(problems.map(({ message }) => message), ['Property bach_size is not allowed.']);
-  assert.equal(await service.doValidation(open(`${minimal}adapter:\n  - type: lora\n    rank: [4, 8]\n`), false), []);
+  within(['name', 'extends', 'model', 'data', 'poisoning', 'stages'], await completions('|'));
+  within(['source', 'architecture', 'init'], await completions('name: x\nmodel:\n  |'));
+  within(['batch_size', 'learning_rate', 'schedule'], await completions(`${minimal}train:\n  |`));
+  within(['constant', 'linear', 'cosine'], await completions(`${minimal}train:\n  schedule: |`));
+  within(['constant', 'linear', 'cosine'], await completions(`${minimal}train:\n  schedule:\n    - |`));
+  within(['true', 'false'], await completions(`${minimal}train:\n  shuffle: |`));
+  within(['none', 'label-flip', 'badnets'], await completions(`${minimal}poisoning:\n  attack: |`));
+  within(['none', 'label-flip', 'badnets'], await completions(`${minimal}plugins: [./mine.mjs]\nbase:\n  poisoning:\n    - attack: |`));
+  within(['rank', 'alpha', 'init'], await completions(`${minimal}adapter:\n  type: lora\n  |`));
+  assert.equal(await problems(`${minimal}train:\n  bach_size: 8\n`), ['Property bach_size is not allowed.']);
+  assert.equal(await problems(`${minimal}train:\n  schedule: cosin\n`), ['Value is not accepted. Valid values: "constant", "linear", "cosine".']);
+  assert.match((await problems(`${minimal}poisoning:\n  - attack: badnet\n`)).join(), /^Value is not accepted\. Valid values: .*"badnets"/);
+  assert.equal(await problems('name: x\n'), ['Missing property "model".', 'Missing property "data".']);
+  assert.equal(await problems(`${minimal}adapter:\n  - type: lora\n    rank: [4, 8]\n`), []);
+  assert.equal(await problems('extends: base.yaml\ntrain:\n  steps: "${env.STEPS}"\n'), []);
+});
+
+test('an editor marks nothing in the specs that come with dosimeter, the starter\'s with its own attack among them', async () => {
+  const { problems } = await openEditor(composeSchema({ ...await builtIn(), stages: await names('stages') }));
+  const specs = readdirSync('pipelines').filter((name) => name.endsWith('.yaml')).concat('starter/experiment.yaml');
+  // Without the modeline, which would have it look for a schema on disk.
+  for (const name of specs) assert.equal(await problems(readFileSync(join('pipelines', name), 'utf8').replace(/^# yaml-language-server.*/m, '#')), [], name);
 });
 
 test.run();

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadRegistry } from '../../src/registry/registry.ts';
 import { specRegistry } from '../../src/engine/prepare.ts';
-import { composeSchema } from '../../src/spec/schema.ts';
+import { composeFrom, shapesOf } from '../../src/spec/schema.ts';
 import { isSound } from '../../src/spec/sound.ts';
 
 const test = suite('sound');
@@ -64,7 +64,7 @@ test('a spec that names every built-in attack and adapter is read to its end', a
     const fields = (schema['properties'] ?? {}) as { readonly [name: string]: { readonly default?: unknown } };
     return { [discriminator]: name, ...Object.fromEntries(Object.entries(fields).flatMap(([key, { default: preset }]) => (preset === undefined || preset === null ? [] : [[key, preset]]))) };
   };
-  const whole = composeSchema(registry);
+  const whole = composeFrom(shapesOf(registry));
   const spec = {
     name: 'all', model: { source: 'pypi:model' }, data: { train: { source: 'npm:rows' }, validation: { source: 'npm:rows' } },
     poisoning: registry.attacks.filter(({ params: of }) => params(of).length === 0).map(({ name, params: of }) => given(name, 'attack', of)),
