@@ -17,7 +17,7 @@ export async function sha256File(file: string, size: number): Promise<string> {
 }
 
 /** Of a file that is there, and that the system won't give: damaged, as far as its reader can tell. */
-export const isUnreadable = (error: unknown): boolean => ['EACCES', 'EPERM', 'EIO', 'EBADMSG', 'EUCLEAN', 'EISDIR'].includes((error as NodeJS.ErrnoException | null)?.code ?? '');
+export const isUnreadable = (error: unknown): boolean => ['EACCES', 'EPERM', 'EIO', 'EBADMSG', 'EUCLEAN', 'EISDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException | null)?.code ?? '');
 
 /** What is wrong with a stored file; null: nothing. */
 export async function fileFault(dir: string, { path: name, size, sha256: digest }: ManifestFile): Promise<string | null> {

@@ -1,4 +1,4 @@
-import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -70,6 +70,7 @@ for (const [what, damage, why] of [
   ['an empty manifest', (dir: string) => truncateSync(path.join(dir, 'manifest.json'), 0), 'its manifest is cut short'],
   ['a flipped bit in its manifest', (dir: string) => flip(path.join(dir, 'manifest.json'), 200), 'its manifest was changed'],
   ['the manifest of another entry', (dir: string) => cpSync(path.join(dir, '../../bb', key('b'), 'manifest.json'), path.join(dir, 'manifest.json')), 'its manifest is of another entry'],
+  ['a manifest that is a link to itself', (dir: string) => { rmSync(path.join(dir, 'manifest.json')); symlinkSync('manifest.json', path.join(dir, 'manifest.json')); }, 'its manifest can\'t be read (ELOOP)'],
   ['a missing file', (dir: string) => rmSync(path.join(dir, 'model.txt')), 'model.txt is missing'],
   ['a file cut short', (dir: string) => truncateSync(path.join(dir, 'model.txt'), 1), 'model.txt has 1 bytes, not 3'],
   ['a file grown', (dir: string) => appendFileSync(path.join(dir, 'model.txt'), 'd'), 'model.txt has 4 bytes, not 3'],
