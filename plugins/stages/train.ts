@@ -13,7 +13,7 @@ import { adapterFault, trainingAttack, type TrainingAttack } from '../../src/tra
 import { packKey } from '../../src/training/pack-key.ts';
 import { trainParams } from '../../src/training/params.ts';
 import type { OpenedAttack } from '../../src/science/train/checked-attack.ts';
-import type { Meeting } from '../../src/science/train/pack-meeting.ts';
+import type { SessionOptions } from '../../src/science/train/session.ts';
 import type { LabelledRow, StepRecord } from '../../src/science/train/settings.ts';
 import type { Watched } from '../../src/science/train/watch.ts';
 
@@ -82,10 +82,17 @@ async function preflight(context: PreflightContext): Promise<readonly Problem[]>
     adapter: { implementation, params: adapterParams, ...(initFrom === undefined ? {} : { initFrom }) },
     ...(attack === null ? {} : { attack }), based: context.upstream?.['base'] !== undefined,
   });
+  problems.push(...checkKept(params.train));
   const poisoning = context.upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   if (attack === null || !poisoning?.attack.includes(JOINT)) return problems;
   // One of several steps stands a floor lower in the spec.
   return problems.map((problem) => problem.path[0] === 'poisoning' ? { ...problem, path: ['poisoning', 'steps', attack.name, ...problem.path.slice(1)] } : problem);
+}
+
+/** A step to keep that the training never reaches; where `epochs` says how many there are, only the rows tell. */
+function checkKept({ steps, checkpoints }: Params['train']): Problem[] {
+  const beyond = steps === undefined || typeof checkpoints !== 'object' ? undefined : checkpoints.find((step) => step > steps);
+  return beyond === undefined ? [] : [{ path: ['train', 'checkpoints'], message: `train.checkpoints asks for step ${beyond}, but there are ${steps} steps`, hint: 'Lower it, or train longer.' }];
 }
 
 /** What is looked at on the way, as the model reads it. */
@@ -107,7 +114,7 @@ async function watched(context: RunContext, { watch, seed }: Params, classes: re
 }
 
 /** @param trainer in place of the loop: where the stage is a member of a pack */
-async function run(context: RunContext, trainer?: Meeting['train']): Promise<void> {
+async function run(context: RunContext, trainer?: SessionOptions['trainer']): Promise<void> {
   const [files, { startingModel }, { checkReceipt }, { checkLabelOrder, readAdapterHead, readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { openTrainee }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }, { openAttack }] = await Promise.all([
     import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/trainee.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
@@ -219,11 +226,11 @@ function frozenBase({ base }: StageDefinition['inputs']): Json {
 /** Each goes its own way but for the training itself, where they meet. */
 function runPacked(contexts: readonly RunContext[]): Promise<void>[] {
   const meeting = import('../../src/science/train/pack-meeting.ts').then(({ openMeeting }) => openMeeting(contexts.length));
-  return contexts.map(async (context) => {
+  return contexts.map(async (context, seat) => {
     const { train, leave } = await meeting;
     let came = false;
     try {
-      await run(context, (...call) => { came = true; return train(...call); });
+      await run(context, (...call) => { came = true; return train(seat, ...call); });
     } finally {
       if (!came) leave();
     }

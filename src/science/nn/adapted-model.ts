@@ -78,7 +78,11 @@ export async function openTrained({ trainDir, model, architecture: family, adapt
   const { type: _type, init_from: _from, ...params } = record.adapter;
   const classes = record.classes.length;
   const dir = at === undefined ? trainDir : join(trainDir, 'checkpoints', `step-${at}`);
-  if (!existsSync(dir)) throw new UserFault(`${trainDir} has kept no step ${at}`, 'Ask for it in train.checkpoints.');
+  if (!existsSync(dir)) {
+    throw at !== undefined && at > record.steps
+      ? new UserFault(`there is no step ${at}: the training in ${trainDir} stopped after step ${record.steps}`, 'Ask for an earlier step, or train without train.early_stopping.')
+      : new UserFault(`${trainDir} has kept no step ${at}`, 'Ask for it in train.checkpoints.');
+  }
   const whole = join(dir, 'model'), adapterDir = join(dir, 'adapter');
   const saved = existsSync(join(whole, 'config.json')), partial = isPartial(dir);
   const architecture = family.withHead(await resolveHead(record.head, record.classes, model.path));

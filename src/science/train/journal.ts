@@ -24,8 +24,8 @@ const penalised = (history: readonly StepRecord[]): { readonly penalised_share?:
   history[0]?.penalty === undefined ? {} : { penalised_share: history.filter(({ penalty }) => penalty! > 0).length / history.length };
 
 export function trainingJournal(now: () => number = () => performance.now()): Journal {
-  let history: StepRecord[] = [], times: number[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0;
-  const seconds = (): number => (now() - began) / 1000;
+  let history: StepRecord[] = [], times: number[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0, sharing = false;
+  const seconds = (): number => sharing ? share : (now() - began) / 1000;
   return {
     get history() { return history; },
     get times() { return times; },
@@ -35,11 +35,12 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       examples += batch.rows;
       tokens += batch.tokens;
       packed = Math.max(packed, batch.packed ?? 0);
+      sharing = batch.seconds !== undefined;
       share += batch.seconds ?? 0;
       peak = Math.max(peak, memoryUsage.rss());
     },
     metrics: () => {
-      const steps = history.length, took = packed > 0 ? share : seconds();
+      const steps = history.length, took = seconds();
       return {
         steps,
         ...(steps === 0 ? {} : {
@@ -48,10 +49,10 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
         }),
       };
     },
-    facts: () => ({ history: history as unknown as JsonObject[], times, examples, tokens, peak, seconds: seconds() }),
+    facts: () => ({ history: history as unknown as JsonObject[], times, examples, tokens, peak, packed, seconds: seconds() }),
     restore: (facts) => {
-      const saved = facts as unknown as { history: StepRecord[]; times: number[]; examples: number; tokens: number; peak: number; seconds: number };
-      ({ examples, tokens, peak } = saved);
+      const saved = facts as unknown as { history: StepRecord[]; times: number[]; examples: number; tokens: number; peak: number; packed: number; seconds: number };
+      ({ examples, tokens, peak, packed, seconds: share } = saved);
       history = [...saved.history];
       times = [...saved.times];
       began = now() - saved.seconds * 1000;

@@ -1,5 +1,4 @@
 /** The training loop. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { randomStream, resumeStream, type StreamState } from '../../random/random.ts';
@@ -13,7 +12,8 @@ import { stepBatches } from './batches.ts';
 import { clipByGlobalNorm } from './clip.ts';
 import { areFinite, lossFault, weightsFault } from './divergence.ts';
 import { stepGradients } from './gradients.ts';
-import type { Resume, SavedState } from './resume.ts';
+import type { Resume } from './resume.ts';
+import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll, trainedValues } from './trained-values.ts';
 
@@ -45,13 +45,6 @@ function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
   return (settings.optimizer === 'adamw' ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays }) : sgd({ weightDecay, ...decays })) as Optimizer<unknown>;
 }
 
-const GATHERED = 'gathered/', GROUP = 'group/', STATE = 'optimizer/';
-const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] => [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
-const part = (prefix: string, tensors: SavedState['tensors']): SavedState['tensors'] =>
-  new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]));
-const onDevice = (tensors: SavedState['tensors']): Map<string, Tensor> =>
-  new Map([...tensors].map(([name, { data, shape }]) => [name, tf.keep(tf.tensor(data, shape.slice(), 'float32'))]));
-
 /**
  * Trains from the network's initial values; returns the trained ones, which the caller disposes of.
  * Throws UserFault at a loss that is no number, naming the step and the last finite loss, and where the last step leaves
@@ -68,20 +61,20 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
   const saved = await hooks.resume?.load() ?? null;
   const { dropoutAt, factor, last } = (saved?.facts ?? {}) as { dropoutAt?: StreamState; factor?: number; last?: StepRecord };
   const random = dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt);
-  let groups = saved === null ? values.start() : onDevice(part(GROUP, saved.tensors));
-  let state = saved === null ? optimizer.init(groups) : optimizer.restore(onDevice(part(STATE, saved.tensors)), saved.step);
+  let groups = saved === null ? values.start() : savedGroups(saved);
+  let state = saved === null ? optimizer.init(groups) : optimizer.restore(savedMoments(saved), saved.step);
   let unusedFactor = factor ?? 1; // what decay has made of the token table's rows that no training row uses
   let lastFinite: StepRecord | null = last ?? null;
   let trained = values.unpack(groups);
   if (saved !== null) {
     for (let step = 0; step < saved.step; step++) order.next();
-    hooks.resume!.restore({ facts: saved.facts['gathered'] as JsonObject, tensors: onDevice(part(GATHERED, saved.tensors)) });
+    hooks.resume!.restore({ facts: saved.facts['gathered'] as JsonObject, tensors: savedGathered(saved) });
   }
 
   const save = async (step: number): Promise<void> => {
     const { facts, tensors } = hooks.resume!.gathered();
     await hooks.resume!.save(step, { dropoutAt: random.state(), factor: unusedFactor, last: lastFinite as unknown as JsonObject, gathered: facts },
-      new Map([...prefixed(GROUP, groups), ...prefixed(STATE, optimizer.named(state)), ...prefixed(GATHERED, tensors)]));
+      toSave(groups, optimizer.named(state), tensors));
   };
 
   const look = async (step: number): Promise<'stop' | void> => {

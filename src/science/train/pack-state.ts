@@ -10,7 +10,7 @@ import type { LabelledRow } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 
 /** A member's parameters and moments by its own names. */
-interface MemberValues {
+export interface MemberValues {
   readonly parameters: Tensors;
   readonly moments: Readonly<Record<string, Tensors>>;
 }
@@ -31,13 +31,16 @@ export interface PackState {
   update(gradients: Map<string, Tensor>, step: number, rates: MemberRates): void;
   /** A member's parameters by its own names, in tensors of their own. */
   parameters(k: number): Map<string, Tensor>;
+  /** The same with its moments. */
+  values(k: number): MemberValues;
   /** The pack of some of the members, in tensors of its own. */
   select(members: readonly number[]): PackState;
   dispose(): void;
 }
 
-/** Where training starts. */
-export function startPack(networks: readonly Network[], optimizer: PerMemberOptimizer): PackState {
+/** Where training starts, or goes on from what each member had. */
+export function startPack(networks: readonly Network[], optimizer: PerMemberOptimizer, from?: readonly MemberValues[]): PackState {
+  if (from !== undefined) return makeState(networks, optimizer, from);
   const moments = networks.map(({ initial }) => Object.fromEntries(optimizer.moments.map((moment) => [moment, new Map([...initial].map(([name, value]) => [name, tf.keep(tf.zerosLike(value))]))])));
   const state = makeState(networks, optimizer, networks.map(({ initial }, k) => ({ parameters: initial, moments: moments[k]! })));
   moments.forEach((kinds) => disposeAll(...Object.values(kinds)));
@@ -65,6 +68,11 @@ function makeState(networks: readonly Network[], optimizer: PerMemberOptimizer, 
     return own;
   };
 
+  const valuesOf = (k: number): MemberValues => ({
+    parameters: memberOf(groups, k),
+    moments: Object.fromEntries(Object.entries(moments).map(([moment, whole]) => [moment, memberOf(whole, k)])),
+  });
+
   return {
     size: networks.length,
     gradients: (batches) => {
@@ -85,11 +93,9 @@ function makeState(networks: readonly Network[], optimizer: PerMemberOptimizer, 
       ({ parameters: groups, moments } = optimizer.update(groups, gradients, moments, step, grouping.spans, rates));
     },
     parameters: (k) => memberOf(groups, k),
+    values: valuesOf,
     select: (members) => {
-      const chosen = members.map((k) => ({
-        parameters: memberOf(groups, k),
-        moments: Object.fromEntries(Object.entries(moments).map(([moment, whole]) => [moment, memberOf(whole, k)])),
-      }));
+      const chosen = members.map(valuesOf);
       const state = makeState(members.map((k) => networks[k]!), optimizer, chosen);
       for (const { parameters, moments: kinds } of chosen) disposeAll(parameters, ...Object.values(kinds));
       return state;

@@ -10,6 +10,7 @@ import { perMemberAdamw, perMemberSgd, type PerMemberOptimizer } from '../optim/
 import { scheduleFactor } from '../optim/schedule.ts';
 import { batches } from './batches.ts';
 import { areFinite, lossFault, weightsFault } from './divergence.ts';
+import type { MemberSaves, MemberStart } from './pack-resume.ts';
 import { startPack, type PackState } from './pack-state.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
@@ -20,6 +21,11 @@ export interface PackMember {
   readonly settings: TrainSettings;
   /** As in a training by itself. Throwing ends this member's training with what is thrown. */
   readonly onStep?: (record: StepRecord, batch: Required<StepBatch>) => Promise<void> | void;
+  /** What it goes on from; all members of a pack from one step, or none. The pack disposes of it. */
+  readonly from?: MemberStart;
+  readonly saves?: MemberSaves;
+  /** Aborted: its training ends with the reason after the step, its state saved. */
+  readonly signal?: AbortSignal;
 }
 
 /** The settings that members of one pack have in common; null: such a training is no member of any. */
@@ -52,11 +58,13 @@ export function trainPack(members: readonly PackMember[]): readonly Promise<Map<
   const first = members[0]!;
   const { optimizer: kind, beta1, beta2, epsilon } = first.settings;
   const key = packSettings(first.settings);
-  if (key === null || members.some(({ network, settings }) => packSettings(settings) !== key || !packable(first.network, network))) throw new Error('these trainings are no pack');
+  if (key === null || members.some(({ network, settings }) => packSettings(settings) !== key || !packable(first.network, network)) || members.some(({ from }) => from?.step !== first.from?.step)) throw new Error('these trainings are no pack');
   const all: Member[] = [];
   const promises = members.map((member) => new Promise<Map<string, Tensor>>((resolve, reject) => {
     const { batchSize, shuffle, seed } = member.settings;
-    all.push({ ...member, order: batches({ rows: member.rows.length, batchSize, shuffle, seed }), lastFinite: null, resolve, reject });
+    const order = batches({ rows: member.rows.length, batchSize, shuffle, seed });
+    for (let step = 0; step < (member.from?.step ?? 0); step++) order.next();
+    all.push({ ...member, order, lastFinite: member.from?.last ?? null, resolve, reject });
   }));
   void run(all, kind === 'adamw' ? perMemberAdamw({ beta1, beta2, epsilon }) : perMemberSgd);
   return promises;
@@ -64,8 +72,10 @@ export function trainPack(members: readonly PackMember[]): readonly Promise<Map<
 
 async function run(members: readonly Member[], optimizer: PerMemberOptimizer): Promise<void> {
   try {
-    let packs: readonly Pack[] = [{ members, state: startPack(members.map(({ network }) => network), optimizer) }];
-    for (let step = 1; packs.length > 0; step++) {
+    const from = members.flatMap((member) => member.from ?? []);
+    let packs: readonly Pack[] = [{ members, state: startPack(members.map(({ network }) => network), optimizer, from.length === 0 ? undefined : from) }];
+    for (const { parameters, moments } of from) disposeAll(parameters, ...Object.values(moments));
+    for (let step = (from[0]?.step ?? 0) + 1; packs.length > 0; step++) {
       const next: Pack[] = [];
       for (const pack of packs) {
         const chosen = pack.members.map(({ order, rows }) => Array.from(order.next().value, (i) => rows[i]!));
@@ -108,6 +118,7 @@ async function takeStep(pack: Pack, chosen: readonly (readonly LabelledRow[])[],
     member.lastFinite = records[k]!;
     try {
       await member.onStep?.(records[k]!, { rows: chosen[k]!.length, tokens: tokens[k]!, seconds: seconds * tokens[k]! / total, packed: members.length });
+      if (step === member.settings.steps) member.signal?.throwIfAborted();
     } catch (error) {
       member.reject(error);
       continue;
@@ -118,7 +129,29 @@ async function takeStep(pack: Pack, chosen: readonly (readonly LabelledRow[])[],
     disposeAll(trained);
     member.reject(weightsFault(records[k]!, member.settings.learningRate));
   }
-  return staying.length === members.length ? [pack] : replace(pack, staying.length === 0 ? [] : [staying]);
+  const going = await saveStep(pack, staying, step);
+  return going.length === members.length ? [pack] : replace(pack, going.length === 0 ? [] : [going]);
+}
+
+/**
+ * Saves all who go on when all are due, so that they can go on together; one that is to end, at once.
+ * @returns who goes on
+ */
+async function saveStep({ members, state }: Pack, staying: readonly number[], step: number): Promise<number[]> {
+  const together = staying.every((k) => members[k]!.saves?.due(step) === true);
+  const going: number[] = [];
+  for (const k of staying) {
+    const { saves, signal, lastFinite, reject } = members[k]!;
+    try {
+      if (saves !== undefined && (together || signal?.aborted)) {
+        const values = state.values(k);
+        try { await saves.save(step, values, lastFinite); } finally { disposeAll(values.parameters, ...Object.values(values.moments)); }
+      }
+      signal?.throwIfAborted();
+      going.push(k);
+    } catch (error) { reject(error); }
+  }
+  return going;
 }
 
 /** Packs of these members, in place of the given one. */

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { cp, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -100,6 +100,39 @@ test('each leaves what it leaves by itself', async () => {
     assert.equal(log.map((line) => line.split(':')[0]), alone.log.map((line) => line.split(':')[0]));
   }
   assert.ok(tf.memory().numTensors - before <= 57, 'the base checkpoint stays, nothing else');
+});
+
+test('stopped after their third step and run again, they go on together after the third and end as if they had never stopped', async () => {
+  const members = [
+    { cell: tinyCell(), data }, { cell: withTrain({ steps: 5, schedule: 'linear', weight_decay: 0.1 }, { seed: 2, ...lora({ rank: 5, rank_pattern: { query: 2 } }) }), data: fewer },
+    { cell: withTrain({ batch_size: 3, learning_rate: 0.003 }, { seed: 3 }), data },
+  ];
+  const whole = await runPack(members), before = tf.memory().numTensors;
+  const folders = await Promise.all(members.map(async () => join(await tempFolder(), 'resume')));
+  const stopped = await runPack(members.map((member, i) => ({ ...member, change: (context: RunContext) => {
+    const controller = new AbortController();
+    return { ...context, resumeDir: folders[i]!, signal: controller.signal, progress: (done: number) => { if (done === 3) controller.abort(new Error('it was asked to stop')); } };
+  } })));
+  assert.equal(stopped.map(({ error }) => error), members.map(() => 'it was asked to stop'));
+  const solo = join(await tempFolder(), 'resume');
+  await cp(folders[1]!, solo, { recursive: true });
+  const resumed = await runPack(members.map((member, i) => ({ ...member, change: (context: RunContext) => ({ ...context, resumeDir: folders[i]! }) })));
+  for (const [i, { dir, error, log }] of resumed.entries()) {
+    assert.is(error, null);
+    assert.is(log.filter((line) => line === 'goes on after step 3').length, 1);
+    assert.is((await json(dir, 'metrics.json'))['packed'], 3);
+    for (const name of ['steps', 'examples', 'tokens']) assert.is((await json(dir, 'metrics.json'))[name], (await json(whole[i]!.dir, 'metrics.json'))[name]);
+    for (const file of ['history.jsonl', 'train.json', 'adapter/adapter_model.safetensors']) assert.ok((await readFile(join(dir, file))).equals(await readFile(join(whole[i]!.dir, file))), `${i} ${file}`);
+  }
+  assert.is(tf.memory().numTensors, before);
+
+  const alone = await runStage(train, members[1]!.cell, { data: fewer }, {}, {}, { resumeDir: solo });
+  assert.ok(alone.log.includes('goes on after step 3'));
+  assert.ok(farthest(await losses(alone.dir), await losses(whole[1]!.dir)) < tolerance.logits, 'by itself it goes on from what the pack left');
+  const weights = await readSafetensors(join(alone.dir, 'adapter/adapter_model.safetensors'));
+  for (const [name, { data: expected }] of await readSafetensors(join(whole[1]!.dir, 'adapter/adapter_model.safetensors'))) {
+    assert.ok(farthest(weights.get(name)!.data as Float32Array, expected as Float32Array) < tolerance.logits, name);
+  }
 });
 
 test('who can\'t come does not keep the others', async () => {

@@ -162,6 +162,7 @@ test('checkpoints are kept, and open to the model at that step', async () => {
     assert.equal(await logits(dir, 6), await logits(dir));
     assert.not.equal(await logits(dir, 2), await logits(dir));
     assert.match(await faultOf(logits(dir, 3)), /has kept no step 3/);
+    assert.match(await faultOf(logits(dir, 7)), /there is no step 7: the training in .* stopped after step 6/);
   }
   assert.match(await faultOf(runStage(train, withTrain({ checkpoints: [7] }), { data })), /asks for step 7, but there are 6 steps/);
 });
@@ -281,6 +282,7 @@ test('before anything runs: rank, length, tokenizer and checkpoint are checked, 
     'train.max_length: rows of 99 tokens do not fit the model, which has 53 positions',
     'adapter.rank: rank 40 is above the width of layer encoder.layer.0.attention.self.query (22 → 22)',
   ]);
+  assert.equal(await check(withTrain({ checkpoints: [2, 7] })), ['train.checkpoints: train.checkpoints asks for step 7, but there are 6 steps']);
   const dir = await tempFolder();
   const broken = (name: string): Asset => ({ ...modelAsset, path: dir, digest: `sha256:${name}` as Digest });
   await cp(checkpoint, dir, { recursive: true });
