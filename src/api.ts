@@ -138,7 +138,8 @@ export interface Problem {
 /** A stage throws this for a user's fault: it is printed without a stack. Anything else thrown is an internal error. */
 export class UserFault extends Error {
   override readonly name = 'UserFault';
-  constructor(message: string, readonly hint?: string) { super(message); }
+  /** @param path the spec field that it concerns, as of a Problem; of `define` alone it is read */
+  constructor(message: string, readonly hint?: string, readonly path?: Problem['path']) { super(message); }
 }
 
 /** A user's fault as a Problem at a field; throws anything else on. By name, since plugins are bundled apart and each has its own class. */

@@ -5,7 +5,7 @@ import { nearest } from './nearest.ts';
 
 /** A user's fault in one field of a split, so that the engine can point at it. */
 export class SplitFault extends UserFault {
-  constructor(readonly path: readonly string[], message: string, hint?: string) { super(message, hint); }
+  constructor(override readonly path: readonly string[], message: string, hint?: string) { super(message, hint); }
 }
 
 type Role = 'text' | 'text_pair' | 'label';

@@ -2,6 +2,7 @@
 import { isAbsolute } from 'node:path';
 import type { Asset } from '../api.ts';
 import type { PluginKind } from '../plan/graph.ts';
+import { locateIn } from '../plan/places.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { StageStatus, Assets } from './survey.ts';
@@ -28,8 +29,6 @@ export async function preflight(plan: Plan, statuses: readonly StageStatus[], as
   for (const { stage, state } of statuses) {
     if (state === 'cached' || !stage.descriptor.preflight) continue;
     const cell = plan.experiment.cells[stage.cells[0] ?? 0]!;
-    const section = stage.section === null ? undefined : (cell.config as unknown as { readonly [section: string]: object | undefined })[stage.section];
-    const locate = (path: readonly (string | number)[]) => cell.locate(section !== undefined && Object.hasOwn(section, path[0] ?? '') ? [stage.section!, ...path] : path);
     const add = (diagnostic: Diagnostic): void => {
       const { range, message } = diagnostic;
       diagnostics.set(JSON.stringify([message, range && [range.file, range.line, range.column]]), diagnostic);
@@ -48,7 +47,7 @@ export async function preflight(plan: Plan, statuses: readonly StageStatus[], as
         },
       });
       for (const { path, message, hint, warning } of problems) {
-        add({ code: 'preflight', message, range: locate(path), ...(hint === undefined ? {} : { hint }), ...(warning ? { warning } : {}) });
+        add({ code: 'preflight', message, range: locateIn(cell, stage.section, path), ...(hint === undefined ? {} : { hint }), ...(warning ? { warning } : {}) });
       }
     } catch (error) {
       const { name, message, hint } = error as Error & { hint?: string };

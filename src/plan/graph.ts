@@ -1,6 +1,6 @@
 /** The recursion over `define`: from goals to every stage they need, each once. */
 import { closest } from 'fastest-levenshtein';
-import type { AnyPlugin, Cell, Digest, Json, JsonObject, Resources, StageDefinition, StageDescriptor } from '../api.ts';
+import type { AnyPlugin, Cell, Digest, Json, JsonObject, Problem, Resources, StageDefinition, StageDescriptor, UserFault } from '../api.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import { canonical } from './canonical.ts';
 import { definitionFault, resourcesFault } from './definition.ts';
@@ -56,20 +56,20 @@ const noWith: JsonObject = {}, noAssets: Draft['assets'] = {}, noUses: Draft['us
 export const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
 /**
- * A graph that grows as nodes are asked for. Faults (unknown kinds, cycles, plugins that throw) go to `onFault`, and a
- * node that can't be made is null.
+ * A graph that grows as nodes are asked for. Faults (unknown kinds, cycles, plugins that throw) go to `onFault`, with the
+ * field of the cell then asked for that they concern, if they name one; a node that can't be made is null.
  */
-export function createGraph(cells: readonly Cell[], goals: readonly string[], registry: PlanRegistry, onFault: (fault: Diagnostic) => void): Graph {
+export function createGraph(cells: readonly Cell[], goals: readonly string[], registry: PlanRegistry, onFault: (fault: Diagnostic, field?: { readonly path: Problem['path']; readonly section: string | null }) => void): Graph {
   const fingerprint = cellFingerprints();
   const drafts = new Map<DefinitionKey, Draft>();
   const nodes = new Map<string, Node | null | 'open'>();
   const reported = new Set<string>();
   const trail: string[] = [];
 
-  const fault = (code: string, message: string, hint?: string): null => {
+  const fault = (code: string, message: string, hint?: string, path?: Problem['path'], section: string | null = null): null => {
     if (!reported.has(message)) {
       reported.add(message);
-      onFault({ code, message, range: null, ...(hint === undefined ? {} : { hint }) });
+      onFault({ code, message, range: null, ...(hint === undefined ? {} : { hint }) }, path && { path, section });
     }
     return null;
   };
@@ -131,8 +131,8 @@ export function createGraph(cells: readonly Cell[], goals: readonly string[], re
       resources = descriptor.resources?.(definition.params) ?? oneCore;
       pack = descriptor.pack?.key(definition) ?? null;
     } catch (error) {
-      const { name, message, hint } = error as Error & { hint?: string };
-      if (name === 'UserFault') return fault('stage-definition', message, hint);
+      const { name, message, hint, path } = error as Error & Pick<UserFault, 'hint' | 'path'>;
+      if (name === 'UserFault') return fault('stage-definition', message, hint, path, section);
       return fault('plugin-fault', `the stage plugin "${kind}" threw while planning: ${message}`, `this is a fault of ${fileOf(kind)}, not of the spec`);
     }
     const wrong = definitionFault(definition) ?? resourcesFault(resources);

@@ -4,6 +4,7 @@ import type { Diagnostic, Experiment, Result } from '../spec/types.ts';
 import { agreement, cellUse } from './cells.ts';
 import { createGraph } from './graph.ts';
 import type { Draft, Node, PlanRegistry } from './graph.ts';
+import { locateIn } from './places.ts';
 import { codeVersion } from './keys.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
@@ -19,14 +20,19 @@ export function planExperiment(experiment: Experiment, registry: PlanRegistry, b
   if (!first) {
     return { ok: false, diagnostics: [{ code: 'empty-grid', message: 'the grid has no cell', range: null, hint: 'include, exclude, when or --only left nothing over' }] };
   }
-  const graph = createGraph(configs, experiment.goals, registry, (fault) => diagnostics.push(fault));
+  let asking = first;
+  const graph = createGraph(configs, experiment.goals, registry, (fault, field) => diagnostics.push(field === undefined ? fault : { ...fault, range: locateIn(asking, field.section, field.path) }));
   const isJoining = (kind: string): boolean => {
     const descriptor = registry.get('stage', kind)?.descriptor;
     return descriptor?.kind === 'stage' && descriptor.scope === 'experiment';
   };
   const present = (node: Node | null): node is Node => node !== null;
   const cellGoals = experiment.goals.filter((kind) => !isJoining(kind));
-  const goalNodes = configs.map((config) => cellGoals.map((kind) => graph.node(kind, config)).filter(present));
+  const goalNodes = experiment.cells.map((cell) => {
+    asking = cell;
+    return cellGoals.map((kind) => graph.node(kind, cell.config)).filter(present);
+  });
+  asking = first;
   const joining = experiment.goals.filter(isJoining).map((kind) => graph.node(kind, first.config)).filter(present);
   if (diagnostics.length > 0) {
     return { ok: false, diagnostics: diagnostics.map((fault) => ({ ...fault, range: goalRange(experiment, fault) })) };

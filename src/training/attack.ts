@@ -9,7 +9,7 @@ export type TrainingAttack = { readonly attack: string } & JsonObject;
 export function trainingAttack(poisoning: Poisoning, plugin: NonNullable<DefineRequest['plugin']>): TrainingAttack | null {
   const [first, second] = stepsOf(poisoning).filter(({ attack }) => plugin<AttackDescriptor>('attack', attack)?.training !== undefined);
   if (first === undefined) return null;
-  if (second !== undefined) throw new UserFault(`"${first.attack}" and "${second.attack}" both change the training, each in its own way`, 'Compose one of them with attacks on the rows alone, or train the model of one on that of the other (base).');
+  if (second !== undefined) throw new UserFault(`"${first.attack}" and "${second.attack}" both change the training, each in its own way`, 'Compose one of them with attacks on the rows alone, or train the model of one on that of the other (base).', ['poisoning', 'steps', second.attack]);
   return { attack: first.attack, ...first.params };
 }
 

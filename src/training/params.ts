@@ -9,9 +9,9 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
 /** What the optimiser and the schedule read, and no more: an unread field must not make another stage. @throws UserFault where two fields contradict each other */
 export function trainParams(train: Cell['train']): JsonObject {
   if (train.steps === 0) return { steps: 0 };
-  if (train.batching === 'bucketed' && !train.shuffle) throw new UserFault('train.batching is bucketed, which reorders the rows, and train.shuffle: false keeps them in file order', 'Leave out one of the two.');
+  if (train.batching === 'bucketed' && !train.shuffle) throw new UserFault('train.batching is bucketed, which reorders the rows, and train.shuffle: false keeps them in file order', 'Leave out one of the two.', ['train', 'batching']);
   const stops = (train.early_stopping?.patience ?? 0) > 0;
-  if (stops && !train.evaluate_every) throw new UserFault('train.early_stopping has a patience, and train.evaluate_every is 0: there is no look that could stop the training', 'Set train.evaluate_every.');
+  if (stops && !train.evaluate_every) throw new UserFault('train.early_stopping has a patience, and train.evaluate_every is 0: there is no look that could stop the training', 'Set train.evaluate_every.', ['train', 'early_stopping']);
   const { steps, epochs, beta1, beta2, epsilon, early_stopping: stopping, ...more } = train;
   const rest = Object.fromEntries(Object.entries(more).filter(([field, value]) => value !== OFF[field as keyof typeof OFF])) as JsonObject;
   return {

@@ -41,6 +41,11 @@ test('faults are told before anything runs, with the way out', async ({ project 
   const word = await said(spec.replace('target: 1,', 'target: 1, trigger: filmed,'));
   assert.ok(word.includes('the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n'), word);
   assert.ok(word.includes('= Choose a word that is one token, such as cf, mn or tq for a BERT.\n'), word);
+  const steps = 'steps: [{ attack: ripple }, { attack: lwp }]';
+  const both = await said(spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, `poisoning: { ${steps} }`));
+  assert.ok(both.includes('"ripple" and "lwp" both change the training, each in its own way\n  --> fault.yaml:4:42\n'), both);
+  const inBase = await said(spec.replace('base: { ', `base: { poisoning: { ${steps} }, `));
+  assert.ok(inBase.includes('"ripple" and "lwp" both change the training, each in its own way\n  --> fault.yaml:4:50\n'), inBase);
   const layers = (more: string): string => spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, `poisoning: { attack: lwp${more} }`);
   assert.ok((await said(layers(', triggers: [cf]'))).includes('"poisoning.triggers" must be a list of texts with at least 2 entries, not 1\n'));
   project.write('bare.mjs', `import { defineModel } from 'dosimeter';
