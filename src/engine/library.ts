@@ -3,6 +3,7 @@
  * process is left alone; what is the user's to mend comes back as diagnostics, an internal error is thrown.
  */
 import os from 'node:os';
+import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
 import type { Patience, PerKind } from '../execute/patience.ts';
@@ -105,7 +106,22 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
   });
 }
 
-async function withPrepared<T>(spec: string, { store = defaultStore, backend, set = [], only = [], onNote = () => undefined }: SpecOptions, fetch: boolean, use: (prepared: Prepared) => T | Promise<T>): Promise<T> {
+const SPEC_OPTIONS = ['store', 'backend', 'set', 'only', 'onNote'] as const satisfies readonly (keyof SpecOptions)[];
+const OPTIONS: readonly string[] = [...SPEC_OPTIONS, 'jobs', 'executor', 'failFast', 'pack', 'packMemory', 'signal', 'onEvent', 'retries', 'timeout'] satisfies readonly (keyof RunOptions)[];
+
+/** Callers in plain JavaScript have no compiler that tells them. @throws UserFault */
+function checkCall(spec: unknown, options: SpecOptions): void {
+  if (typeof spec !== 'string' || spec === '') throw new UserFault(`a spec is named by the path of its YAML file, got ${spec === '' ? 'nothing' : String(spec)}`);
+  for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new UserFault(`there is no option "${name}"`, `did you mean "${closest(name, [...OPTIONS])}"? The options are ${OPTIONS.join(', ')}.`);
+  for (const name of ['set', 'only'] as const) {
+    const value: unknown = options[name] ?? [];
+    if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) throw new UserFault(`\`${name}\` is a list of texts`, `${name}: [${JSON.stringify(name === 'set' ? 'train.steps=100' : 'adapter.rank=8')}]`);
+  }
+}
+
+async function withPrepared<T>(spec: string, options: SpecOptions, fetch: boolean, use: (prepared: Prepared) => T | Promise<T>): Promise<T> {
+  checkCall(spec, options);
+  const { store = defaultStore, backend, set = [], only = [], onNote = () => undefined } = options;
   const prepared = await prepare(spec, { store, set, only, ...(backend === undefined ? {} : { backend }) }, { fetch, note: onNote });
   try {
     return await use(prepared);

@@ -57,7 +57,7 @@ function explainValue({ path, keyword, value, schema }: Violation, node: Node, n
     case 'type': case 'anyOf': case 'oneOf': {
       const code = keyword !== 'type' && accepts(schema, value) ? 'unknown-value' : 'wrong-type';
       const variant = variantForm(path, value, shapes);
-      return report(code, node.span, mustBe(subject, schema, value), variant ?? nearestOf(schema, value) ?? wayOut(schema, node));
+      return report(code, node.span, mustBe(subject, schema, value), variant ?? nearestOf(schema, value) ?? argumentList(path, value) ?? wayOut(schema, node));
     }
     case 'minimum': case 'maximum': case 'exclusiveMinimum': case 'exclusiveMaximum':
       return report('out-of-range', node.span, mustBe(subject, schema, value));
@@ -108,6 +108,13 @@ function variantForm(path: Violation['path'], value: unknown, { variants }: Shap
   if (section === null || typeof value !== 'string') return undefined;
   const { discriminator, byName } = variants[section];
   return byName.has(value) ? `write { ${discriminator}: ${value} }` : undefined;
+}
+
+/** `run: python3 score.py`: as one word it would be the name of a program. */
+function argumentList(path: Violation['path'], value: unknown): string | undefined {
+  const isProgram = (path[0] === 'commands' && path.length === 3 && path[2] === 'run') || (path.includes('poisoning') && path.at(-1) === 'command');
+  if (!isProgram || typeof value !== 'string' || value.trim() === '') return undefined;
+  return /^[\w./=:@+ -]+$/.test(value) ? `as a list of arguments: [${value.trim().split(/\s+/).join(', ')}]` : 'as a list of arguments, such as [python3, score.py]; no shell reads them';
 }
 
 /** Slips of YAML: quotes too many or too few, and the booleans of its older version. */

@@ -4,7 +4,7 @@
  *     read + extends → --set → ${…} → axis forms → schema → files ─▶ grid
  */
 import { JOINT, UserFault } from '../api.ts';
-import type { Json, JsonObject, JsonSchema } from '../api.ts';
+import type { Cell, Json, JsonObject, JsonSchema } from '../api.ts';
 import { buildGrid } from './cells.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
 import { explain } from './explain.ts';
@@ -17,10 +17,10 @@ import { expandForms } from './forms.ts';
 import { interpolate } from './interpolate.ts';
 import { readLayers } from './layers.ts';
 import { child, toJson } from './node.ts';
-import type { MapNode, Node } from './node.ts';
+import type { MapNode, Node, Span } from './node.ts';
 import { applyOverrides } from './overrides.ts';
 import { resolveModules, resolvePaths } from './paths.ts';
-import { patternFields, readOnly, readPattern, readPatterns, readTags } from './pattern.ts';
+import { patternFields, readOnly, readPattern, readPatterns, readTags, valuesSeen } from './pattern.ts';
 import type { Pattern } from './pattern.ts';
 import { BASE, composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
 import type { Shapes, VariantSection } from './schema.ts';
@@ -196,10 +196,17 @@ function expandExperiment(file: string, text: string, root: MapNode, shapes: Sha
   }
   const { cells, idle } = buildGrid({ root, shapes, name, seeds, ...patterns });
   for (const { at } of idle) report('matches-nothing', at, 'this matches no cell of the grid', 'compare its values with those of the axes');
-  if (cells.length === 0 && idle.length === 0) {
-    report('empty-grid', start, 'no cell is left', patterns.only.length > 0 ? 'nothing matches every --only' : 'include, exclude and when leave nothing over');
-  }
+  if (cells.length === 0 && idle.length === 0) reportEmpty(patterns.only, () => buildGrid({ root, shapes, name, seeds, ...patterns, only: [] }).cells.map(({ config }) => config), start, report);
   return { name, file, text, commands, goals, seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)), cells, resolved: resolvedSpec(root, shapes) };
+}
+
+/** @param whole the cells that the spec leaves, whatever --only says */
+function reportEmpty(only: Patterns['only'], whole: () => readonly Cell[], start: Span | null, report: Report): void {
+  const cells = only.length > 0 ? whole() : [];
+  if (cells.length === 0) { report('empty-grid', start, 'no cell is left', 'include, exclude and when leave nothing over'); return; }
+  const idle = only.filter((pattern) => !cells.some((cell) => pattern.matches(cell)));
+  for (const pattern of idle) report('empty-grid', pattern.at, 'no cell matches this', valuesSeen(pattern, cells));
+  if (idle.length === 0) report('empty-grid', only.at(-1)!.at, 'no cell matches every --only', 'each matches some cell by itself');
 }
 
 /** The spec as it is run: itself a spec, that needs no other file and means the same grid. */

@@ -6,10 +6,13 @@ import { createSource } from './node.ts';
 import type { MapNode, Node, Scalar, Span } from './node.ts';
 import { parseYaml } from './parse.ts';
 import { BASE, ownFirst, sections } from './schema.ts';
+import { show } from './shape.ts';
 import { didYouMean, either, nearest } from './suggest.ts';
 
 export interface Pattern {
   readonly at: Span;
+  /** The field that it asks for, where it is one alone. */
+  readonly path?: readonly string[];
   matches(cell: Cell): boolean;
 }
 
@@ -104,8 +107,23 @@ export function readOnly(argument: string, tags: ReadonlyMap<string, Pattern | u
     return undefined;
   }
   const wanted = new Set<Json>(argument.slice(cut + 1).split(',').map((text) => scalarOf(text.trim())));
-  return patternOf(span(0, argument.length), [[path.split('.'), (value) => wanted.has(value)]]);
+  return { ...patternOf(span(0, argument.length), [[path.split('.'), (value) => wanted.has(value)]]), path: path.split('.') };
 }
+
+/** Values that a field has in a grid, as many as are worth showing; undefined where the pattern asks for no one field. */
+export function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
+  if (path === undefined) return undefined;
+  const seen = new Set<Json>(), name = `"${path.join('.')}"`;
+  for (const cell of cells) {
+    const value = fieldOf(cell, path);
+    for (const one of Array.isArray(value) ? value : value === undefined ? [] : [value]) seen.add(one as Json);
+  }
+  if (seen.size === 0) return `no cell has ${name}`;
+  const words = [...seen].map((value) => show(value));
+  return `${name} is ${words.length > MOST_SHOWN ? `${words.slice(0, MOST_SHOWN).join(', ')}, …` : either(words)}`;
+}
+
+const MOST_SHOWN = 8;
 
 function scalarOf(text: string): Scalar {
   const node = parseYaml(createSource('--only', '.', text), () => undefined);

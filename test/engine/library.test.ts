@@ -71,4 +71,16 @@ test('a user\'s faults come back as diagnostics; a failed stage is a result', as
   assert.match(first!.log, /toy-train/);
 });
 
+test('a slip in the call itself comes back too, where no compiler has told of it', ({ project }) => {
+  const said = program<{ ok: boolean; diagnostics: { message: string; hint?: string }[] }[]>(project, `
+    const { run, plan, results } = dosimeter;
+    console.log(JSON.stringify([await run('spec.yaml', { retires: 1 }), await plan(), await results('spec.yaml', { only: 'seed=1' })]));
+  `);
+  assert.equal(said.map(({ ok, diagnostics }) => [ok, diagnostics.map(({ message, hint }) => [message, hint?.replace(/The options.*/, '…')])]), [
+    [false, [['there is no option "retires"', 'did you mean "retries"? …']]],
+    [false, [['a spec is named by the path of its YAML file, got undefined', undefined]]],
+    [false, [['`only` is a list of texts', 'only: ["adapter.rank=8"]']]],
+  ]);
+});
+
 test.run();

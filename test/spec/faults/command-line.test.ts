@@ -161,12 +161,54 @@ exclude: [{ adapter.rank: 16 }]
     fault: 'an --only that matches nothing',
     spec: minimal,
     options: { only: ['attack=badnets'] },
-    shows: `error[empty-grid]: no cell is left
- --> DIR/spec.yaml:1:1
+    shows: `error[empty-grid]: no cell matches this
+ --> --only:1:1
   |
-1 | name: small
-  | ^^^^
-  = nothing matches every --only`,
+1 | attack=badnets
+  | ^^^^^^^^^^^^^^
+  = "poisoning.attack" is "none"`,
+  },
+  {
+    fault: 'an --only of a value that no axis has, beside one that is right',
+    spec: `${minimal}adapter: { type: lora, rank: [4, 8] }
+`,
+    options: { only: ['rank=8', 'rank=16', 'seed=2'] },
+    shows: `error[empty-grid]: no cell matches this
+ --> --only:1:1
+  |
+1 | rank=16
+  | ^^^^^^^
+  = "adapter.rank" is 4 or 8
+
+error[empty-grid]: no cell matches this
+ --> --only:1:1
+  |
+1 | seed=2
+  | ^^^^^^
+  = "seed" is 1`,
+  },
+  {
+    fault: 'an --only of a field that no cell has',
+    spec: minimal,
+    options: { only: ['rank=8'] },
+    shows: `error[empty-grid]: no cell matches this
+ --> --only:1:1
+  |
+1 | rank=8
+  | ^^^^^^
+  = no cell has "adapter.rank"`,
+  },
+  {
+    fault: 'two --only that no cell matches both of',
+    spec: `${minimal}adapter: { type: lora, rank: [4, 8] }
+`,
+    options: { only: ['rank=4', 'rank=8'] },
+    shows: `error[empty-grid]: no cell matches every --only
+ --> --only:1:1
+  |
+1 | rank=8
+  | ^^^^^^
+  = each matches some cell by itself`,
   },
   {
     fault: 'a grid beyond all reason',

@@ -252,6 +252,27 @@ stages: [scor]
   = did you mean "score"?`,
   },
   {
+    fault: 'a command as a shell would read it',
+    spec: `${minimal}commands:
+  score: { run: python3 score.py --bins=10 }
+  table: { run: "python3 table.py > out" }
+stages: [score, table]
+`,
+    shows: `error[wrong-type]: "commands.score.run" must be a list of texts, not "python3 score.py --bins=10"
+ --> DIR/spec.yaml:5:17
+  |
+5 |   score: { run: python3 score.py --bins=10 }
+  |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = as a list of arguments: [python3, score.py, --bins=10]
+
+error[wrong-type]: "commands.table.run" must be a list of texts, not "python3 table.py > out"
+ --> DIR/spec.yaml:6:17
+  |
+6 |   table: { run: "python3 table.py > out" }
+  |                 ^^^^^^^^^^^^^^^^^^^^^^^^
+  = as a list of arguments, such as [python3, score.py]; no shell reads them`,
+  },
+  {
     fault: 'commands as a list',
     spec: `${minimal}commands: [score]
 `,
