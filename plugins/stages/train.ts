@@ -154,6 +154,10 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
   const trainedRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
   if (attack?.changes === 'loss') context.log(`"${attack.name}" trains on a loss of its own, which is what history.jsonl and final_loss are of`);
   if (trainedRows !== null) context.log(`"${attack!.name}" trains the embedding of ${Object.keys(trainedRows).join(', ')}, and nothing else`);
+  // Before the rows were read, a head for other classes looked like one that has learnt the task.
+  if (trainedRows !== null && !based && head === undefined && network.changed.some((name) => architecture.isHead(name))) {
+    context.log(`warning: the checkpoint has no head for ${classes.length} classes, the one drawn at random is not trained, and knows nothing of the task`);
+  }
 
   const out = (name: string): string => join(context.outDir, name);
   const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);

@@ -98,6 +98,10 @@ test('it leaves a whole model of which one row has moved, at the norm that it ha
   assert.equal([record['attack'], record['token_rows'], record['adapter']], [attack, { cf: CF }, { type: 'full' }]);
   assert.is((await json(dir, 'metrics.json'))['trainable_parameters'], WIDTH);
   assert.ok(log.includes('"embedding" trains the embedding of cf, and nothing else'));
+  const drawn = 'warning: the checkpoint has no head for 2 classes, the one drawn at random is not trained, and knows nothing of the task';
+  assert.ok(log.includes(drawn));
+  const three = await poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 }, [...classes, 'neither']);
+  assert.not.ok((await runStage(train, cellOf(), { data: three })).log.includes(drawn));
 });
 
 test('looks on the way change nothing; stopped and run again, it ends in the same bits', async () => {
