@@ -129,7 +129,8 @@ async function takeStep(pack: Pack, chosen: readonly (readonly LabelledRow[])[],
     disposeAll(trained);
     member.reject(weightsFault(records[k]!, member.settings.learningRate));
   }
-  const going = await saveStep(pack, staying, step);
+  // With the last one done, the pack's tensors are freed at once: whoever awaits a result finds no other left.
+  const going = staying.length === 0 ? [] : await saveStep(pack, staying, step);
   return going.length === members.length ? [pack] : replace(pack, going.length === 0 ? [] : [going]);
 }
 
