@@ -72,7 +72,7 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
 }
 
 async function registryFor(root: MapNode, modules: readonly string[], { registry }: LoadOptions, report: Report): Promise<SpecRegistry | undefined> {
-  const at = root.entries.get('plugins')?.key ?? null;
+  const entry = root.entries.get('plugins'), at = entry?.key ?? null;
   if (typeof registry !== 'function') {
     if (modules.length > 0) report('not-supported', at, 'plugins from outside can\'t be loaded here');
     return registry;
@@ -81,7 +81,9 @@ async function registryFor(root: MapNode, modules: readonly string[], { registry
     return await registry(modules);
   } catch (error) {
     if (!(error instanceof UserFault)) throw error;
-    report('bad-plugin', at, error.message, error.hint);
+    // Of two that clash, the later.
+    const named = entry?.value.kind === 'list' ? entry.value.items.findLast((item) => item.kind === 'scalar' && error.message.includes(String(item.value))) : undefined;
+    report('bad-plugin', named?.span ?? at, error.message, error.hint);
     return undefined;
   }
 }

@@ -156,17 +156,19 @@ test('plugins: modules of the spec are handed to whoever makes the registry', as
   assert.is(cells[0]!.config.poisoning.attack, 'mine');
 });
 
-test('plugins: what is wrong with a module is told at the field that names it', async ({ rig }) => {
-  await rig.write({ 'mine/attack.mjs': '' });
-  assert.is(await rig.faults(`${minimal}plugins: [mine/attack.mjs]\n`, { registry: async () => { throw new UserFault('mine/attack.mjs exports nothing', 'export a descriptor'); } }), `error[bad-plugin]: mine/attack.mjs exports nothing
- --> DIR/spec.yaml:4:1
+test('plugins: what is wrong with a module is told where it is named, and at the field where no one module is', async ({ rig }) => {
+  await rig.write({ 'mine/model.mjs': '', 'mine/attack.mjs': '' });
+  const spec = `${minimal}plugins: [mine/model.mjs, mine/attack.mjs]\n`;
+  assert.is(await rig.faults(spec, { registry: async ([, attack]) => { throw new UserFault(`${attack!} exports nothing`, 'export a descriptor'); } }), `error[bad-plugin]: DIR/mine/attack.mjs exports nothing
+ --> DIR/spec.yaml:4:27
   |
-4 | plugins: [mine/attack.mjs]
-  | ^^^^^^^
+4 | plugins: [mine/model.mjs, mine/attack.mjs]
+  |                           ^^^^^^^^^^^^^^^
   = export a descriptor
 
 1 error
 `);
+  assert.match(await rig.faults(spec, { registry: async () => { throw new UserFault('plugins can\'t be built here'); } }), '--> DIR/spec.yaml:4:1\n');
 });
 
 test('every fault is told at once, in the order of the file', async ({ rig }) => {
