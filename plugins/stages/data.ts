@@ -1,4 +1,4 @@
-import { defineStage, problemOf } from '../../src/api.ts';
+import { defineStage, problemOf, UserFault } from '../../src/api.ts';
 import type { Cell, JsonObject, Problem, ResolvedSplit } from '../../src/api.ts';
 import { chooseFormat } from '../../src/data/format.ts';
 import { datasetUri } from '../../src/data/source-uri.ts';
@@ -14,6 +14,7 @@ export default defineStage({
   parts: { field: 'split', values: ['train', 'validation'] },
   define([first], { with: options }) {
     const cell = first!, name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
+    if (name === 'validation') checkPairs(cell);
     const own = cell.data[name], { classes, disagreement } = classesOf(cell);
     const readsTrain = name !== 'train' && classes === null;
     const params: Params = { name, split: splitParams(own), classes, train: readsTrain ? labelParams(cell.data.train) : null, disagreement };
@@ -41,9 +42,7 @@ export default defineStage({
   },
 
   async run(context) {
-    const [{ loadSplit }, { writeDataset }, { UserFault }] = await Promise.all([
-      import('../../src/data/load-split.ts'), import('../../src/data/rows-file.ts'), import('../../src/api.ts'),
-    ]);
+    const [{ loadSplit }, { writeDataset }] = await Promise.all([import('../../src/data/load-split.ts'), import('../../src/data/rows-file.ts')]);
     const { name, split, disagreement } = context.params as unknown as Params;
     if (disagreement !== null) throw new UserFault(disagreement, 'Give them once, as `data.classes`.');
     const request = splitRequest(context.params, context.assets, (kind, plugin) => context.plugin(kind, plugin));
@@ -80,6 +79,14 @@ function classesOf({ data }: Cell): { classes: readonly string[] | null; disagre
   const other = others.find(list => JSON.stringify(list) !== JSON.stringify(classes));
   const disagreement = classes === null || other === undefined ? null : `The classes are given twice and differ: [${classes.join(', ')}] and [${other.join(', ')}].`;
   return { classes, disagreement };
+}
+
+/** A model trained on pairs would be scored on single texts, or the other way round. */
+function checkPairs({ data: { train, validation } }: Cell): void {
+  const pairs = (split: ResolvedSplit): boolean => split.columns.text_pair !== undefined;
+  if (pairs(train) === pairs(validation)) return;
+  const [paired, single] = pairs(train) ? ['train', 'validation'] : ['validation', 'train'];
+  throw new UserFault(`data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`, `Write columns.text_pair for data.${single} too, or for neither.`, ['data', single!, 'columns']);
 }
 
 function problem(error: unknown, name: SplitName): Problem {

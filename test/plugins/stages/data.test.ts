@@ -8,7 +8,7 @@ import tsv from '../../../plugins/datasets/tsv.ts';
 import data from '../../../plugins/stages/data.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { assetAt, splitOf } from '../datasets/reading.ts';
-import type { Asset, Cell, DatasetDescriptor, ResolvedSplit, RunContext } from '../../../src/api.ts';
+import type { Asset, Cell, DatasetDescriptor, ResolvedSplit, RunContext, UserFault } from '../../../src/api.ts';
 
 const test = suite<{ dir: string }>('data stage');
 test.before.each(context => { context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-data-')); });
@@ -104,6 +104,15 @@ test('faults are found before anything runs, each at its field', async ({ dir })
   assert.equal(twice, { path: ['data'], message: 'The classes are given twice and differ: [pos, neg] and [neg, pos].', hint: 'Give them once, as `data.classes`.' });
   writeFileSync(join(dir, 'train.tsv'), '');
   assert.equal((await first(cellOf(dir), 'train')).path, ['data', 'train', 'source']);
+});
+
+test('pairs in one split and single texts in the other', ({ dir }) => {
+  const pairs: Partial<ResolvedSplit> = { columns: { ...sst, text_pair: 'premise' } };
+  const fault = (cell: Cell): unknown => { try { define(cell, 'validation'); return null; } catch (error) { const { name, message, hint, path } = error as UserFault; return { name, message, hint, path }; } };
+  assert.equal(fault(cellOf(dir, pairs)), { name: 'UserFault', message: 'data.train has pairs of texts (columns.text_pair), data.validation has single texts', hint: 'Write columns.text_pair for data.validation too, or for neither.', path: ['data', 'validation', 'columns'] });
+  assert.equal((fault(cellOf(dir, {}, pairs)) as UserFault).path, ['data', 'train', 'columns']);
+  assert.is(fault(cellOf(dir, pairs, pairs)), null);
+  assert.is(fault(cellOf(dir)), null);
 });
 
 test('a corpus of a package is not read in the preflight', async ({ dir }) => {
