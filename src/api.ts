@@ -306,7 +306,10 @@ export interface StageDefinition {
 export interface Resources {
   /** Processor cores; TensorFlow's threads in the worker are pinned to it. */
   readonly cpu: number;
+  /** What it takes at most; stages whose sum is above the machine's memory do not run at once. Left out: not counted. */
   readonly memoryMB?: number;
+  /** GPUs that are its own while it runs (CUDA_VISIBLE_DEVICES). Left out: one for a stage that computes, where TensorFlow computes on GPUs. */
+  readonly gpu?: number;
 }
 
 export interface StageInput {

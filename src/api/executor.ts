@@ -26,6 +26,8 @@ export interface Job {
   readonly compute: boolean;
   /** Processor cores. */
   readonly cpu: number;
+  /** GPUs that it may use, and no other, as CUDA_VISIBLE_DEVICES has them. Left out: as its process finds them. */
+  readonly gpus?: readonly string[];
   /** `StageDescriptor.limits`. */
   readonly limits?: JsonObject;
   readonly experiment?: ExperimentFacts;
@@ -63,6 +65,8 @@ export interface PackedJob {
 export interface Executor {
   /** How many cores its jobs may take at once. Left out: as many as the run may use here (`--jobs`). */
   readonly cores?: number;
+  /** GPUs, by identity, that its jobs may be given. Left out: this machine's; none where the cores are not this machine's. */
+  readonly gpus?: readonly string[];
   /** Never rejects on account of the job: what went wrong is in the result. On abort the job is asked to stop, then ended. */
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
   /**

@@ -42,12 +42,12 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
   return tally.failed > 0 ? FAILED : DONE;
 }
 
-async function watch({ plan, backend }: Prepared, { dir, toRun, cached, durations, kill }: RunStart, stop: AbortController, options: ExecuteOptions): Promise<Watcher> {
+async function watch({ plan, backend }: Prepared, { dir, toRun, cached, durations, places, kill }: RunStart, stop: AbortController, options: ExecuteOptions): Promise<Watcher> {
   const { createProgress } = await import('../log/progress.ts');
   const live = process.stderr.isTTY === true && !options.json ? (await import('log-update')).createLogUpdate(process.stderr) : null;
   const tones = { plain: (text: string) => text, good: (text: string) => text, bad: paintErr.red, note: paintErr.yellow };
   const progress = createProgress({
-    stages: toRun, label: stageLabels(plan), durations, jobs: options.jobs, duration,
+    stages: toRun, label: stageLabels(plan), durations, places, duration,
     print: (line, tone) => { live?.clear(); say(tones[tone](line)); },
     draw: live && ((lines) => live(lines.join('\n'))),
   });

@@ -5,6 +5,8 @@ import { stageLabels } from '../plan/label.ts';
 import { packingOf } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packsOf, plannedStages } from '../engine/facts.ts';
+import { thisMachine } from '../engine/machine.ts';
+import { placesOn } from '../execute/resources.ts';
 import { prepare } from '../engine/prepare.ts';
 import { count, duration, json, out, paint, say, table } from './terminal.ts';
 
@@ -23,7 +25,7 @@ export async function planCommand(spec: string, options: SpecOptions & PackOptio
     return 0;
   }
   const lacking = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
-  const seconds = estimate(lacking, openDurations(store.root, say), options.jobs);
+  const seconds = estimate(lacking, openDurations(store.root, say), placesOn(thisMachine(options.jobs, prepared.gpu), plan.backend));
   const time = lacking.length === 0 ? 'nothing to run' : seconds === null ? 'no estimate yet' : `about ${duration(seconds)}`;
   const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
   out(`${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')} → ${count(plan.stages.length, 'unique stage')}, ${statuses.length - lacking.length} cached, ${time} (${backend})`);
@@ -34,7 +36,7 @@ export async function planCommand(spec: string, options: SpecOptions & PackOptio
   }
   const tally = (list: readonly StageStatus[], wanted: StageStatus['state']): string => String(list.filter(({ state }) => state === wanted).length);
   out(table([['stage', 'unique', 'cached', 'ready', 'pending'], ...[...kinds].map(([kind, list]) => [kind, String(list.length), tally(list, 'cached'), tally(list, 'ready'), tally(list, 'pending')])]));
-  const packs = await packsOf(statuses, prepared.assets, options.jobs, packingOf(options));
+  const packs = await packsOf(prepared, options.jobs, packingOf(options));
   for (const kind of new Set(packs.map((pack) => pack[0]!.kind))) out(packLine(kind, packs.filter((pack) => pack[0]!.kind === kind).map((pack) => pack.length)));
   const fetched = new Set(statuses.filter(({ reason }) => reason.endsWith('is not fetched yet')).map(({ reason }) => reason));
   for (const reason of fetched) out(paint.yellow(reason));

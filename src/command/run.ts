@@ -27,7 +27,7 @@ export interface Command {
 }
 
 /** Without these few programs start at all; they are no part of a key. By the last a run knows what its worker left, however the worker ended. */
-const ALWAYS_PASSED = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'SYSTEMROOT', 'DOSIMETER_WORKER'];
+const ALWAYS_PASSED = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'SYSTEMROOT', 'CUDA_VISIBLE_DEVICES', 'DOSIMETER_WORKER'];
 /** The command's own mark, in the environment of all that it starts: a daemon leaves its parent and its group, not that. */
 const MARK = 'DOSIMETER_COMMAND';
 /** Of what it printed, for the message of a failure. */

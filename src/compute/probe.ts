@@ -11,8 +11,8 @@ import type { BackendProbe } from './types.ts';
 
 const SETUP = 'npm run setup';
 
-const missing = (name: BackendName, detail: string, remedy: string | null = SETUP): BackendProbe => ({ name, available: false, detail, version: name, remedy });
-const found = (name: BackendName, detail: string, version: string = name): BackendProbe => ({ name, available: true, detail, version, remedy: null });
+const missing = (name: BackendName, detail: string, remedy: string | null = SETUP): BackendProbe => ({ name, available: false, detail, version: name, gpu: false, remedy });
+const found = (name: BackendName, detail: string, version: string = name, gpu = false): BackendProbe => ({ name, available: true, detail, version, gpu, remedy: null });
 
 function probeTensorflow(): BackendProbe {
   const dir = packageDir('@tensorflow/tfjs-node-gpu');
@@ -28,7 +28,7 @@ function probeTensorflow(): BackendProbe {
     return missing('tensorflow', `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`);
   }
   const build = stamp.variant === 'own' ? `${stamp.tensorflow}, your own in ${stamp.libraries}` : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
-  return found('tensorflow', `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`, `tensorflow ${stamp.tensorflow} (${stamp.variant})`);
+  return found('tensorflow', `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`, `tensorflow ${stamp.tensorflow} (${stamp.variant})`, stamp.variant !== 'cpu');
 }
 
 function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {

@@ -8,6 +8,8 @@ export interface BackendProbe {
   readonly detail: string;
   /** As keys name it: with the release and build of what no npm package versions, TensorFlow's own library. */
   readonly version: string;
+  /** Whether it computes on GPUs, where there are any. */
+  readonly gpu: boolean;
   /** The one command that would bring it; null where it is there or nothing would. */
   readonly remedy: string | null;
 }

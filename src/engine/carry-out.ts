@@ -15,6 +15,8 @@ import { ifDiskAllows, onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
 import { openExecutor } from './executor.ts';
+import { placesOn } from '../execute/resources.ts';
+import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import { runsDir } from './places.ts';
 import { saveRunEntries } from './run-entries.ts';
@@ -43,9 +45,12 @@ export async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[
     throw error;
   });
   const jobs = executor.cores ?? options.jobs;
+  const here = thisMachine(jobs, prepared.gpu);
+  // Cores elsewhere: what else is there is the executor's to say.
+  const machine = executor.cores === undefined ? { ...here, gpus: executor.gpus ?? here.gpus! } : { cores: jobs, gpus: executor.gpus ?? [], computesOnGpu: prepared.gpu && executor.gpus !== undefined };
   const durations = openDurations(store.root, options.note);
   const started = performance.now();
-  const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, kill: () => executor.close() });
+  const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, places: placesOn(machine, plan.backend), kill: () => executor.close() });
   const onEvent = (event: RunEvent): void => {
     const entry = journalEntry(event);
     if (entry) {
@@ -58,7 +63,7 @@ export async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[
   try {
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
-      store, registry, assets, executor, log, jobs, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
+      store, registry, assets, executor, log, jobs, machine, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
       facts: { environment: environmentDigest, executor: options.executor }, packing: options.packing ?? defaultPacking(jobs), onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
     });
     const durable = store.flush();

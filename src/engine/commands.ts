@@ -9,13 +9,13 @@ export const COMMAND = 'command';
 export function commandStages(registry: Registry, commands: readonly CommandStage[]): LoadedPlugin[] {
   const base = registry.get('stage', COMMAND);
   if (!base) throw new Error(`no stage plugin "${COMMAND}"`);
-  return commands.map(({ name, scope, cpu, timeout_seconds, output_mb, ...asked }): LoadedPlugin<'stage'> => ({
+  return commands.map(({ name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...asked }): LoadedPlugin<'stage'> => ({
     ...base, name,
     descriptor: {
       ...base.descriptor, name, scope,
       summary: `Runs ${asked.run.join(' ')}.`,
       limits: { timeout_seconds, output_mb },
-      resources: () => ({ cpu }),
+      resources: () => ({ cpu, gpu, ...(memory_mb === undefined ? {} : { memoryMB: memory_mb }) }),
       define: (cells, { goals }) => base.descriptor.define(cells, { goals, with: { name, scope, ...asked } as unknown as JsonObject }),
     },
   }));

@@ -8,6 +8,7 @@ import type { StageStatus } from '../execute/survey.ts';
 import { collectResults } from '../report/results.ts';
 import type { ResultRow } from '../report/results.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { thisMachine } from './machine.ts';
 import type { Prepared } from './prepare.ts';
 
 export interface StageInPlan {
@@ -28,15 +29,15 @@ export interface StageInPlan {
 }
 
 /** The stages as `plan --json` prints them, in the plan's order. */
-export async function plannedStages({ statuses, assets }: Pick<Prepared, 'statuses' | 'assets'>, jobs: number, packing: PackLimits): Promise<StageInPlan[]> {
-  const packs = await packsOf(statuses, assets, jobs, packing);
+export async function plannedStages(prepared: Prepared, jobs: number, packing: PackLimits): Promise<StageInPlan[]> {
+  const packs = await packsOf(prepared, jobs, packing);
   const numbers = new Map(packs.flatMap((pack, number) => pack.map((stage) => [stage, number + 1] as const)));
-  return statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
+  return prepared.statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
 }
 
 /** What of a plan would be packed. */
-export function packsOf(statuses: readonly StageStatus[], assets: Prepared['assets'], jobs: number, packing: PackLimits): Promise<PlannedStage[][]> {
-  return foreseePacks(statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage), jobs, packing, assets);
+export function packsOf({ plan, statuses, assets, gpu }: Prepared, jobs: number, packing: PackLimits): Promise<PlannedStage[][]> {
+  return foreseePacks(statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage), plan.backend, thisMachine(jobs, gpu), packing, assets);
 }
 
 const plannedStage = ({ stage, state, key, reason, entry }: StageStatus, pack: number | null): StageInPlan => ({

@@ -35,6 +35,8 @@ export interface Prepared {
   readonly experiment: Experiment;
   readonly registry: Registry;
   readonly backend: BackendName;
+  /** Whether the backend computes on GPUs, where there are any. */
+  readonly gpu: boolean;
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
@@ -87,12 +89,12 @@ export interface PrepareOptions {
 export async function prepare(spec: string, options: Asked, { fetch, note, goals }: PrepareOptions): Promise<Prepared> {
   const { experiment: asked, registry } = await load(spec, options);
   const experiment = goals ? { ...asked, goals: goals(asked.goals, registry) } : asked;
-  const { name: backend, version } = await chooseBackend(options.backend);
+  const { name: backend, version, gpu } = await chooseBackend(options.backend);
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
   const store = openStore(path.resolve(options.store), { spec: path.resolve(experiment.file), onTakeover: (key, { pid }) => note(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });
   const { assets, diagnostics } = await findAssets(plan, registry, await sourceContext(note), fetch);
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
-  return { experiment, registry, backend, plan, store, assets, statuses: survey(plan, assets, store) };
+  return { experiment, registry, backend, gpu, plan, store, assets, statuses: survey(plan, assets, store) };
 }

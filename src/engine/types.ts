@@ -14,6 +14,8 @@ export interface RunStart {
   readonly toRun: readonly PlannedStage[];
   readonly cached: number;
   readonly durations: Durations;
+  /** How many stages like this one may run at once. */
+  readonly places: (stage: PlannedStage) => number;
   /** Ends the workers without grace, for who can't wait. */
   readonly kill: () => Promise<void>;
 }

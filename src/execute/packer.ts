@@ -2,9 +2,11 @@
  * The waiting room of stages that may run together. When a place is free for one of them it takes others along that are
  * ready by then, its even share of them; nothing waits for a stage that is not ready.
  */
-import type { Asset } from '../api.ts';
+import type { Asset, BackendName } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
-import type { CpuQueue } from './queue.ts';
+import type { StageQueue } from './queue.ts';
+import { needOf, placesFor } from './resources.ts';
+import type { Machine, Need } from './resources.ts';
 import type { Assets } from './survey.ts';
 
 /** How far packing goes. */
@@ -17,8 +19,6 @@ export interface PackLimits {
 
 /** The stages that may share a job. */
 export const packId = (kind: string, pack: string): string => JSON.stringify([kind, pack]);
-
-const workersFor = (cpu: number, jobs: number): number => Math.max(1, Math.floor(jobs / Math.max(1, cpu)));
 
 /**
  * How many stages go into the next pack: an even share of those that wait, for each worker that has no pack of theirs yet,
@@ -52,7 +52,7 @@ export async function packMemory({ descriptor, params, assets }: PlannedStage, f
  * The packs that come about if all of these stages are ready at once: for a plan. What runs alone is left out; memory that
  * can't be told yet counts as none.
  */
-export async function foreseePacks(stages: readonly PlannedStage[], jobs: number, limits: PackLimits, found: Assets): Promise<PlannedStage[][]> {
+export async function foreseePacks(stages: readonly PlannedStage[], backend: BackendName, machine: Machine, limits: PackLimits, found: Assets): Promise<PlannedStage[][]> {
   const rooms = new Map<string, { readonly stage: PlannedStage; readonly memoryMB: number }[]>();
   for (const stage of limits.most > 1 ? stages : []) {
     if (stage.pack === null) continue;
@@ -62,7 +62,7 @@ export async function foreseePacks(stages: readonly PlannedStage[], jobs: number
   }
   const packs: PlannedStage[][] = [];
   for (const room of rooms.values()) {
-    for (let free = workersFor(room[0]!.stage.resources.cpu, jobs); room.length > 0; free = Math.max(1, free - 1)) {
+    for (let free = placesFor(needOf(room[0]!.stage, backend, machine), machine); room.length > 0; free = Math.max(1, free - 1)) {
       const pack = room.splice(0, packSize(room.map(({ memoryMB }) => memoryMB), free, limits));
       if (pack.length > 1) packs.push(pack.map(({ stage }) => stage));
     }
@@ -73,7 +73,7 @@ export async function foreseePacks(stages: readonly PlannedStage[], jobs: number
 export interface Waiting {
   /** `packId`. */
   readonly id: string;
-  readonly cpu: number;
+  readonly need: Need;
   readonly priority: number;
   readonly memoryMB: Promise<number>;
 }
@@ -84,7 +84,7 @@ export interface Packer<Member extends Waiting, Result> {
 }
 
 export function createPacker<Member extends Waiting, Result>(
-  queue: CpuQueue, jobs: number, limits: PackLimits, runTogether: (members: readonly Member[]) => readonly Promise<Result>[],
+  queue: StageQueue, machine: Machine, limits: PackLimits, runTogether: (members: readonly Member[], gpus: readonly string[]) => readonly Promise<Result>[],
 ): Packer<Member, Result> {
   interface Entry { readonly member: Member; readonly settle: (result: Promise<Result>) => void }
   interface Room { waiting: readonly Entry[]; /** Packs of theirs that run. */ packs: number }
@@ -105,7 +105,7 @@ export function createPacker<Member extends Waiting, Result>(
     }
     if (!room.waiting.includes(first)) return [];
     const ordered = [first, ...room.waiting.filter((entry) => entry !== first && memory.has(entry))];
-    const free = Math.max(1, workersFor(first.member.cpu, jobs) - room.packs);
+    const free = Math.max(1, placesFor(first.member.need, machine) - room.packs);
     const taken = ordered.slice(0, packSize(ordered.map((entry) => memory.get(entry)!), free, limits));
     room.waiting = room.waiting.filter((entry) => !taken.includes(entry));
     room.packs++;
@@ -119,15 +119,15 @@ export function createPacker<Member extends Waiting, Result>(
       rooms.set(member.id, room);
       room.waiting = [...room.waiting, entry];
       member.memoryMB.catch(() => undefined); // told when its turn comes
-      queue.add(async () => {
+      queue.add(async (gpus) => {
         if (!room.waiting.includes(entry)) return; // another took it along
         const taken = await take(entry, room);
         if (taken.length === 0) return;
-        const results = runTogether(taken.map((one) => one.member));
+        const results = runTogether(taken.map((one) => one.member), gpus);
         taken.forEach(({ settle }, i) => settle(results[i]!));
         await Promise.allSettled(results);
         room.packs--;
-      }, { cpu: member.cpu, priority: member.priority }).catch(reject);
+      }, { need: member.need, priority: member.priority }).catch(reject);
     }),
   };
 }

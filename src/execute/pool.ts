@@ -18,6 +18,8 @@ export interface PoolOptions {
 interface Warm {
   readonly process: ChildProcess;
   readonly cpu: number;
+  /** `Job.gpus` that it was started with; null: left out. */
+  readonly gpus: readonly string[] | null;
   readonly ready: Promise<void>;
   /** The stage kind it ran last: its caches suit that kind best. */
   lastKind: string;
@@ -38,19 +40,20 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
   const idle: Warm[] = [];
   const marks = new Set<string>();
 
-  const start = (cpu: number): Warm => {
+  const start = (cpu: number, gpus: readonly string[] | null): Warm => {
     const mark = randomUUID();
     marks.add(mark);
     const child = fork(module, [], {
       // One arena: what one thread frees another can use, a fiftieth less memory (glibc).
-      env: { TF_CPP_MIN_LOG_LEVEL: '1', MALLOC_ARENA_MAX: '1', ...env, ...threads(cpu), [MARK]: mark },
+      // TensorFlow would take the whole of a GPU's memory at once, and leave none to whoever else is on it.
+      env: { TF_CPP_MIN_LOG_LEVEL: '1', MALLOC_ARENA_MAX: '1', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ...env, ...threads(cpu), ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }), [MARK]: mark },
       // Under a TypeScript loader (tests, `tsx`) the worker needs it as well; the built one needs nothing.
       execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });
     const ready = new Promise<void>((resolve) => { child.once('message', () => resolve()); child.once('exit', () => resolve()); child.once('error', () => resolve()); });
-    const warm: Warm = { process: child, cpu, ready, lastKind: '', compute: false, spent: false, onEnd: () => undefined, ended: null };
+    const warm: Warm = { process: child, cpu, gpus, ready, lastKind: '', compute: false, spent: false, onEnd: () => undefined, ended: null };
     const end = (code: number | null, signal: string | null): void => {
       warm.ended ??= { code, signal };
       warm.onEnd();
@@ -71,14 +74,16 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
   };
 
   const choose = (job: Job): Warm => {
-    const { cpu } = job;
-    const fits = (warm: Warm): boolean => !job.compute || warm.cpu === cpu;
+    const { cpu, gpus = null } = job;
+    const fits = (warm: Warm): boolean => (!job.compute || warm.cpu === cpu) && warm.gpus?.join() === gpus?.join();
     const best = idle.findLastIndex((warm) => fits(warm) && warm.lastKind === job.stage.name);
     const at = best >= 0 ? best : idle.findLastIndex((warm) => fits(warm) && warm.compute === job.compute);
     const any = at >= 0 ? at : idle.findLastIndex(fits);
     if (any >= 0) return idle.splice(any, 1)[0]!;
     if (all.size >= limit) { const oldest = idle.shift(); if (oldest) kill(oldest); }
-    return start(cpu);
+    // What an idle worker holds of a GPU's memory is in the way of the one that is given the GPU.
+    if (gpus !== null) for (const warm of idle.filter((one) => one.gpus?.some((gpu) => gpus.includes(gpu)))) { idle.splice(idle.indexOf(warm), 1); kill(warm); }
+    return start(cpu, gpus);
   };
 
   /** Sends the jobs and resolves each as its result comes; all of them when the process goes. */

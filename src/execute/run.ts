@@ -12,7 +12,9 @@ import { forKind } from './patience.ts';
 import type { Patience } from './patience.ts';
 import { createPacker, packId, packMemory } from './packer.ts';
 import type { PackLimits, Waiting } from './packer.ts';
-import { createCpuQueue } from './queue.ts';
+import { createQueue } from './queue.ts';
+import { needOf } from './resources.ts';
+import type { Machine, Need } from './resources.ts';
 import { runPack, runStage } from './stage.ts';
 import type { Reading } from './stage.ts';
 import { keyComponents, missing } from './survey.ts';
@@ -28,6 +30,8 @@ export interface RunOptions {
   readonly log: RunLog;
   /** Processor cores that stages may take at once. */
   readonly jobs: number;
+  /** What else of the machine is shared out. */
+  readonly machine?: Omit<Machine, 'cores'>;
   readonly failFast: boolean;
   /** Left out: every stage runs alone. */
   readonly packing?: PackLimits;
@@ -59,9 +63,10 @@ const POLL_MS = 250;
 export async function executePlan(plan: Plan, statuses: readonly StageStatus[], options: RunOptions): Promise<ReadonlyMap<StageId, Outcome>> {
   const { store, onEvent, signal } = options;
   setMaxListeners(0, signal); // each running stage listens, and packs make them many: no leak, as Node would say aloud
-  const queue = createCpuQueue(options.jobs);
+  const machine: Machine = { ...options.machine, cores: options.jobs };
+  const queue = createQueue(machine);
   const packer = options.packing && options.packing.most > 1 && options.executor.runPack
-    ? createPacker<Wanted & Waiting, Attempt>(queue, options.jobs, options.packing, makeTogether) : null;
+    ? createPacker<Wanted & Waiting, Attempt>(queue, machine, options.packing, makeTogether) : null;
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   const heights = stageHeights(plan);
   const outcomes = new Map<StageId, Outcome>();
@@ -108,7 +113,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
 
   /** The stage's entry: from the store, from another run that makes it, or by running it. */
   async function obtain(stage: PlannedStage): Promise<Outcome> {
-    const cpu = Math.min(options.jobs, Math.max(1, stage.resources.cpu));
+    const need = needOf(stage, plan.backend, machine);
     let told = false;
     for (;;) {
       const blocked = blockage(stage);
@@ -122,7 +127,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       let attempt = making.get(key);
       const mine = !attempt;
       if (!attempt) {
-        attempt = enqueue(wanted, cpu).finally(() => making.delete(key));
+        attempt = enqueue(wanted, need).finally(() => making.delete(key));
         making.set(key, attempt);
       }
       const result = await attempt;
@@ -135,12 +140,12 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     }
   }
 
-  async function enqueue(wanted: Wanted, cpu: number): Promise<Attempt> {
+  async function enqueue(wanted: Wanted, need: Need): Promise<Attempt> {
     const { stage } = wanted, priority = heights.get(stage.id)!;
-    if (packer === null || stage.pack === null) return queue.add(() => make(wanted), { cpu, priority });
+    if (packer === null || stage.pack === null) return queue.add((gpus) => make(wanted, gpus), { need, priority });
     try {
       const memoryMB = packMemory(stage, options.assets).then((known) => known ?? 0);
-      return await packer.add({ ...wanted, id: packId(stage.kind, stage.pack), cpu, priority, memoryMB });
+      return await packer.add({ ...wanted, id: packId(stage.kind, stage.pack), need, priority, memoryMB });
     } catch (error) {
       return failureOf(error); // the plugin's estimate threw
     }
@@ -160,11 +165,11 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
   }
 
   /** In the queue: takes the lease, looks again, checks what the stage will read, runs it. */
-  function make(wanted: Wanted): Promise<Attempt> {
-    return makeWith(wanted, (reading) => tryStage(wanted.stage, reading));
+  function make(wanted: Wanted, gpus?: readonly string[]): Promise<Attempt> {
+    return makeWith(wanted, gpus, (reading) => tryStage(wanted.stage, reading));
   }
 
-  async function makeWith({ stage, key, components, inputs }: Wanted, run: (reading: Reading) => Promise<Outcome>): Promise<Attempt> {
+  async function makeWith({ stage, key, components, inputs }: Wanted, gpus: readonly string[] | undefined, run: (reading: Reading) => Promise<Outcome>): Promise<Attempt> {
     if (stopped || signal.aborted) return { state: 'abandoned' };
     try {
       const attempt = store.take(key);
@@ -175,7 +180,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
         if (found.state === 'damaged') onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again` });
         if (!await inputsIntact(stage)) return 'again';
         const experiment = stage.descriptor.scope === 'experiment' ? experimentFacts(plan, outcomes, options.environment) : undefined;
-        const outcome = await run({ key, components, inputs, ...(experiment ? { experiment } : {}) });
+        const outcome = await run({ key, components, inputs, ...grant(stage, gpus), ...(experiment ? { experiment } : {}) });
         // On a full disk every other stage would fail in the same way.
         if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome))) stopped = true;
         return outcome;
@@ -186,6 +191,11 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       if (isDiskFault(error)) stopped = true;
       return failureOf(error);
     }
+  }
+
+  /** What a stage is told of GPUs: those that are its own. One that would compute on GPUs and asks for none is to see none; the others' environment is as it is. */
+  function grant({ descriptor }: PlannedStage, gpus: readonly string[] = []): Pick<Reading, 'gpus'> {
+    return gpus.length > 0 || (descriptor.compute && machine.computesOnGpu) ? { gpus } : {};
   }
 
   function failureOf(error: unknown): Failed {
@@ -199,8 +209,8 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
    * As `make`, for stages that may share a job: each takes its own lease and looks for itself, and those that must run do so
    * together. What failed is tried again alone, and so is what was lost with a process that another brought down.
    */
-  function makeTogether(members: readonly Wanted[]): readonly Promise<Attempt>[] {
-    if (members.length === 1) return [make(members[0]!)];
+  function makeTogether(members: readonly Wanted[], gpus: readonly string[]): readonly Promise<Attempt>[] {
+    if (members.length === 1) return [make(members[0]!, gpus)];
     const arrivals = members.map(() => deferred<Reading | null>());
     const together = Promise.all(arrivals.map(({ promise }) => promise)).then((readings) => {
       const going = members.flatMap(({ stage }, i) => (readings[i] ? [{ stage, reading: readings[i] }] : []));
@@ -217,7 +227,7 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     });
     return members.map(async (wanted, i) => {
       try {
-        return await makeWith(wanted, async (reading) => {
+        return await makeWith(wanted, gpus, async (reading) => {
           arrivals[i]!.resolve(reading);
           return (await together).get(wanted.stage)!;
         });

@@ -13,6 +13,8 @@ export interface Reading {
   readonly key: ActionKey;
   readonly components: KeyComponents;
   readonly inputs: { readonly [name: string]: StageInput };
+  /** `Job.gpus`. */
+  readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
 }
 
@@ -20,7 +22,7 @@ export interface Reading {
 const RESULTS: ReadonlySet<unknown> = new Set<JobResult['type']>(['done', 'fault', 'error', 'exit']);
 
 /** Everything that running the stage needs. */
-export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading, 'inputs' | 'experiment'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string; readonly resumeDir?: string }): Job {
+export function jobOf(stage: PlannedStage, { inputs, experiment, gpus }: Pick<Reading, 'inputs' | 'experiment' | 'gpus'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string; readonly resumeDir?: string }): Job {
   const plugin = (kind: PluginKind, name: string): PluginModule => {
     const entry = place.registry.get(kind, name);
     if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
@@ -31,7 +33,7 @@ export function jobOf(stage: PlannedStage, { inputs, experiment }: Pick<Reading,
     id: stage.id, stage: plugin('stage', stage.kind), uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
     params: stage.params, inputs, assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, place.assets.get(uri)!])),
     outDir: place.outDir, backend: place.backend, compute: stage.descriptor.compute, cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
-    ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }), ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
+    ...(gpus ? { gpus } : {}), ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }), ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
   };
 }
 
@@ -64,7 +66,7 @@ interface Try {
   conclude(answer: Promise<JobResult>): Promise<Outcome>;
 }
 
-function begin(stage: PlannedStage, { key, components, inputs, experiment }: Reading, backend: BackendName, options: RunOptions, packed = 1): Try {
+function begin(stage: PlannedStage, { key, components, inputs, experiment, gpus }: Reading, backend: BackendName, options: RunOptions, packed = 1): Try {
   const { store, signal, onEvent } = options;
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
@@ -99,7 +101,7 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
       seconds: result.seconds, backend: computedOn,
       facts: {
         ...options.facts, run: options.runId, stage: stage.id, cell: stage.cell, seed: stage.seed, cpu: stage.resources.cpu,
-        ...(packed === 1 ? {} : { packed }), ...(result.computed ? { computed: result.computed } : {}), peak_memory_mb: Math.round(result.peakMemoryMB),
+        ...(gpus ? { gpus } : {}), ...(packed === 1 ? {} : { packed }), ...(result.computed ? { computed: result.computed } : {}), peak_memory_mb: Math.round(result.peakMemoryMB),
       },
     });
     log.aside(`done in ${result.seconds.toFixed(2)} s`);
@@ -108,7 +110,7 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment }: Rea
 
   return {
     work: {
-      job: jobOf(stage, { inputs, ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir, resumeDir: store.resumeDir(key) }),
+      job: jobOf(stage, { inputs, ...(gpus ? { gpus } : {}), ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir, resumeDir: store.resumeDir(key) }),
       hooks: {
         onOutput: (text) => log.output(text),
         onLog: (message) => log.said(message),

@@ -42,16 +42,17 @@ export function openDurations(root: string, tell: (message: string) => void = ()
 }
 
 /**
- * Seconds for the work of `stages` on `jobs` cores.
+ * Seconds for the work of `stages`.
+ * @param places how many stages like this one may run at once
  * @param unseen what a stage takes that was never seen; null: then there is no estimate
  */
-export function estimate(stages: readonly PlannedStage[], durations: Durations, jobs: number, unseen: number | null = null): number | null {
+export function estimate(stages: readonly PlannedStage[], durations: Durations, places: (stage: PlannedStage) => number, unseen: number | null = null): number | null {
   let work = 0, longest = 0;
   for (const stage of stages) {
     const seconds = durations.expect(stage) ?? unseen;
     if (seconds === null) return null;
-    work += seconds * Math.min(jobs, Math.max(1, stage.resources.cpu));
+    work += seconds / places(stage);
     longest = Math.max(longest, seconds);
   }
-  return Math.max(work / jobs, longest);
+  return Math.max(work, longest);
 }

@@ -10,7 +10,8 @@ export interface ProgressOptions {
   readonly label: (stage: PlannedStage) => string;
   /** Taught by the run itself, before it tells of a stage's end. */
   readonly durations: Durations;
-  readonly jobs: number;
+  /** How many stages like this one may run at once. */
+  readonly places: (stage: PlannedStage) => number;
   readonly duration: (seconds: number) => string;
   /** A line that stays. */
   readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
@@ -22,7 +23,7 @@ export interface ProgressOptions {
 /** The time left is worked out from every stage that is: not for each of thousands that end in a second, nor in more than a twentieth of the time. */
 const DRAW_MS = 100, DRAW_SHARE = 20;
 
-export function createProgress({ stages, label, durations, jobs, duration, print, draw, now = () => performance.now() }: ProgressOptions): { readonly onEvent: OnEvent; tick(): void } {
+export function createProgress({ stages, label, durations, places, duration, print, draw, now = () => performance.now() }: ProgressOptions): { readonly onEvent: OnEvent; tick(): void } {
   const total = stages.length, started = now();
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
   const running = new Map<StageId, { readonly stage: PlannedStage; readonly since: number; at: string }>();
@@ -30,10 +31,10 @@ export function createProgress({ stages, label, durations, jobs, duration, print
 
   const remaining = (): string => {
     // A kind that never ran is taken to be as long as what has run so far.
-    const seconds = estimate([...left.values()], durations, jobs, ran > 0 ? spent / ran : null);
+    const seconds = estimate([...left.values()], durations, places, ran > 0 ? spent / ran : null);
     if (seconds === null) return '';
-    const underway = [...running.values()].reduce((sum, { stage, since }) => sum + Math.min((now() - since) / 1000, durations.expect(stage) ?? 0), 0);
-    return `about ${duration(Math.max(1, seconds - underway / jobs))} left`;
+    const underway = [...running.values()].reduce((sum, { stage, since }) => sum + Math.min((now() - since) / 1000, durations.expect(stage) ?? 0) / places(stage), 0);
+    return `about ${duration(Math.max(1, seconds - underway))} left`;
   };
   let drawNext = Number.NEGATIVE_INFINITY;
   const redraw = (): void => {

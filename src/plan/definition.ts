@@ -21,6 +21,9 @@ export function definitionFault(value: unknown): string | null {
 
 /** Null when `resources` are usable: a scheduler that waits for NaN cores waits for ever. */
 export function resourcesFault(value: unknown): string | null {
-  const cpu = isRecord(value) ? value['cpu'] : undefined;
-  return typeof cpu === 'number' && Number.isFinite(cpu) && cpu > 0 ? null : `returned resources without a positive \`cpu\`: ${JSON.stringify(value) ?? typeof value}`;
+  const { cpu, memoryMB, gpu } = isRecord(value) ? value : {};
+  const shown = (): string => JSON.stringify(value) ?? typeof value;
+  if (!(typeof cpu === 'number' && Number.isFinite(cpu) && cpu > 0)) return `returned resources without a positive \`cpu\`: ${shown()}`;
+  if (memoryMB !== undefined && !(typeof memoryMB === 'number' && Number.isFinite(memoryMB) && memoryMB >= 0)) return `returned resources whose \`memoryMB\` is no number of megabytes: ${shown()}`;
+  return gpu === undefined || (Number.isInteger(gpu) && (gpu as number) >= 0) ? null : `returned resources whose \`gpu\` is no whole number: ${shown()}`;
 }

@@ -121,6 +121,14 @@ export interface CommandSpec {
    */
   cpu?: number;
   /**
+   * Memory that it takes at most: stages whose sum is above the machine's do not run at once. Left out: not counted. No part of the key.
+   */
+  memory_mb?: number;
+  /**
+   * GPUs that are its own while it runs, by CUDA_VISIBLE_DEVICES. No part of the key.
+   */
+  gpu?: number;
+  /**
    * It is ended after this time. No part of the key.
    */
   timeout_seconds?: number;

@@ -178,7 +178,7 @@ test('an even share, in as few turns as may be', () => {
 test('a plan foresees them', async ({ rig }) => {
   await packable(rig, '');
   const { stages } = rig.plan(seeds(1, 2, 3, 4, 5));
-  const foreseen = async (cores: number, most: number): Promise<number[]> => (await foreseePacks(stages, cores, { most, memoryMB: 1000 }, new Map())).map((pack) => pack.length);
+  const foreseen = async (cores: number, most: number): Promise<number[]> => (await foreseePacks(stages, 'cpu', { cores }, { most, memoryMB: 1000 }, new Map())).map((pack) => pack.length);
   assert.equal(await foreseen(1, 8), [5]);
   assert.equal(await foreseen(2, 8), [3, 2]);
   assert.equal(await foreseen(2, 2), [2, 2]);

@@ -14,18 +14,20 @@ test.before.each((context) => { context.dir = mkdtempSync(path.join(os.tmpdir(),
 test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 const stage = (id: string, kind = 'train', cpu = 1, cell: PlannedStage['cell'] = {}): PlannedStage => ({ id, kind, cell, resources: { cpu } }) as unknown as PlannedStage;
+/** As many as the cores hold. */
+const cores = (jobs: number) => ({ resources: { cpu } }: PlannedStage): number => Math.max(1, Math.floor(jobs / cpu));
 const ran = (seconds: number): Finished => ({ state: 'ran', key: 'k', dir: '/d', content: 'sha256:', seconds, backend: null }) as unknown as Finished;
 
 test('an estimate is work over cores, and never less than the longest stage', ({ dir }) => {
   const durations = openDurations(dir);
   const three = [stage('a'), stage('b'), stage('c')];
-  assert.is(estimate(three, durations, 2), null);
-  assert.is(estimate(three, durations, 2, 4), 6);
+  assert.is(estimate(three, durations, cores(2)), null);
+  assert.is(estimate(three, durations, cores(2), 4), 6);
   durations.note(stage('a'), 10);
-  assert.is(estimate(three, durations, 2), 15);
-  assert.is(estimate(three, durations, 8), 10);
-  assert.is(estimate([stage('w', 'train', 2), stage('x', 'train', 2)], durations, 2), 20);
-  assert.is(estimate([], durations, 2), 0);
+  assert.is(estimate(three, durations, cores(2)), 15);
+  assert.is(estimate(three, durations, cores(8)), 10);
+  assert.is(estimate([stage('w', 'train', 2), stage('x', 'train', 2)], durations, cores(2)), 20);
+  assert.is(estimate([], durations, cores(2)), 0);
 });
 
 test('durations are kept by kind and by its choices, and outlive the process', ({ dir }) => {
@@ -46,7 +48,7 @@ test('lines off a terminal, a redrawn block with rate and time left on one', ({ 
   let clock = 0;
   const durations = openDurations(dir);
   const progress = createProgress({
-    stages, label: ({ id }) => id, durations, jobs: 1, duration: (seconds) => `${seconds} s`,
+    stages, label: ({ id }) => id, durations, places: cores(1), duration: (seconds) => `${seconds} s`,
     print: (line, tone) => printed.push(`${tone}: ${line}`), draw: (lines) => drawn.push(lines), now: () => clock,
   });
   progress.onEvent({ type: 'stage-started', stage: stages[0]!, log: '' });

@@ -9,6 +9,7 @@ import { executePlan } from '../../src/execute/run.ts';
 import type { PackLimits } from '../../src/execute/packer.ts';
 import type { Patience } from '../../src/execute/patience.ts';
 import { createPool } from '../../src/execute/pool.ts';
+import type { Machine } from '../../src/execute/resources.ts';
 import { survey } from '../../src/execute/survey.ts';
 import type { Outcome, RunEvent, RuntimeRegistry } from '../../src/execute/types.ts';
 import { openRunLog } from '../../src/log/run-log.ts';
@@ -54,6 +55,8 @@ export interface Rig {
 
 export interface RunRig {
   readonly jobs?: number;
+  /** What else of the machine is shared out. */
+  readonly machine?: Omit<Machine, 'cores'>;
   readonly failFast?: boolean;
   readonly packing?: PackLimits;
   readonly patience?: Patience;
@@ -96,14 +99,14 @@ export function createRig(): Rig {
       if (!planned.ok) throw new Error(planned.diagnostics.map(({ message }) => message).join('\n'));
       return planned.value;
     },
-    async run(of, { jobs = 2, failFast = false, signal = new AbortController().signal, assets = new Map(), mayRun, onEvent, patience, packing } = {}) {
+    async run(of, { jobs = 2, machine, failFast = false, signal = new AbortController().signal, assets = new Map(), mayRun, onEvent, patience, packing } = {}) {
       const plan = rig.plan(of);
       const store = openStore(storeDir), log = openRunLog(path.join(dir, `run-${++runs}`)), pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
       const events: RunEvent[] = [];
       try {
         const outcomes = await executePlan(plan, survey(plan, assets, store), {
           store, registry, assets, executor: pool, log, jobs, failFast, signal, runId: 'test', environment: { fixture: true }, facts: {},
-          onEvent: (event) => { events.push(event); onEvent?.(event); }, ...(mayRun ? { mayRun } : {}), ...(patience ? { patience } : {}), ...(packing ? { packing } : {}),
+          onEvent: (event) => { events.push(event); onEvent?.(event); }, ...(mayRun ? { mayRun } : {}), ...(patience ? { patience } : {}), ...(packing ? { packing } : {}), ...(machine ? { machine } : {}),
         });
         await store.flush();
         const ran: { [kind: string]: number } = {};
