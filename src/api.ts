@@ -366,7 +366,7 @@ export interface ExperimentFacts {
   readonly environment: JsonObject;
 }
 
-/** What a stage's preflight sees: its own parameters and assets, and of each input what it will be made of. */
+/** What a stage's preflight sees: its own parameters and assets, and of each input what it will be made of. `plan` fetches nothing: to ask for an asset that is not there yet ends the check, without a fault. */
 export interface PreflightContext extends Pick<RunContext, 'params' | 'assets' | 'plugin'> {
   readonly upstream?: { readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
     /** Its files, where it is in the store already. */
@@ -411,7 +411,7 @@ export interface StageDescriptor extends Plugin<'stage'> {
   resources?(params: JsonObject): Resources;
   /** Handed to `run` as it is and part of no key: limits decide whether a result comes about, never what it is. */
   readonly limits?: JsonObject;
-  /** Faults in the input that can be seen before anything runs. */
+  /** Faults in the input that can be seen before anything runs; `plan` and `run` ask for them. */
   preflight?(context: PreflightContext): Promise<readonly Problem[]>;
   run(context: RunContext): Promise<void>;
   /** Whether several of its stages may run as one job. */

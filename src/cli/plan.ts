@@ -1,18 +1,21 @@
-/** `dosimeter plan SPEC`: what would run, and why. Fetches nothing, writes nothing. */
+/** `dosimeter plan SPEC`: what would run, and why, or what is wrong with it. Fetches nothing, writes nothing. */
 import { estimate, openDurations } from '../log/durations.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
 import { packingOf } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
+import { checkStages } from '../engine/check.ts';
 import { packsOf, plannedStages } from '../engine/facts.ts';
 import { thisMachine } from '../engine/machine.ts';
 import { placesOn } from '../execute/resources.ts';
 import { prepare } from '../engine/prepare.ts';
-import { count, duration, json, out, paint, say, table } from './terminal.ts';
+import { count, duration, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 export async function planCommand(spec: string, options: SpecOptions & PackOptions & { readonly mermaid?: boolean; readonly dot?: boolean }): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const { plan, statuses, store, experiment, backend } = prepared;
+  const toRun = statuses.filter(({ state }) => state !== 'cached');
+  await checkStages(prepared, toRun, (message) => say(paintErr.yellow(message)));
   if (options.json) {
     json({ stages: await plannedStages(prepared, options.jobs, packingOf(options)) });
     return 0;
@@ -24,7 +27,7 @@ export async function planCommand(spec: string, options: SpecOptions & PackOptio
     out((options.mermaid ? mermaid(stages) : dot(experiment.name, stages)).trimEnd());
     return 0;
   }
-  const lacking = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
+  const lacking = toRun.map(({ stage }) => stage);
   const seconds = estimate(lacking, openDurations(store.root, say), placesOn(thisMachine(options.jobs, prepared.gpu), plan.backend));
   const time = lacking.length === 0 ? 'nothing to run' : seconds === null ? 'no estimate yet' : `about ${duration(seconds)}`;
   const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
@@ -38,8 +41,7 @@ export async function planCommand(spec: string, options: SpecOptions & PackOptio
   out(table([['stage', 'unique', 'cached', 'ready', 'pending'], ...[...kinds].map(([kind, list]) => [kind, String(list.length), tally(list, 'cached'), tally(list, 'ready'), tally(list, 'pending')])]));
   const packs = await packsOf(prepared, options.jobs, packingOf(options));
   for (const kind of new Set(packs.map((pack) => pack[0]!.kind))) out(packLine(kind, packs.filter((pack) => pack[0]!.kind === kind).map((pack) => pack.length)));
-  const fetched = new Set(statuses.filter(({ reason }) => reason.endsWith('is not fetched yet')).map(({ reason }) => reason));
-  for (const reason of fetched) out(paint.yellow(reason));
+  for (const [uri, asset] of prepared.assets) if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
   return 0;
 }
 

@@ -16,7 +16,7 @@ export interface DataParams {
   readonly disagreement: string | null;
 }
 
-/** What the data stage reads; null where a source is not fetched yet. */
+/** What the data stage reads; null where one of its sources was not handed over. */
 export function splitRequest(raw: JsonObject, assets: RunContext['assets'], plugin: RunContext['plugin']): SplitRequest | null {
   const { name, split, classes, train } = raw as unknown as DataParams;
   const asset = assets['data'], trainAsset = assets['train'];

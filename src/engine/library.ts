@@ -9,6 +9,7 @@ import type { BackendName } from '../api.ts';
 import type { Patience, PerKind } from '../execute/patience.ts';
 import type { RunEvent } from '../execute/types.ts';
 import type { Diagnostic, Result } from '../spec/types.ts';
+import { checkStages } from './check.ts';
 import { plannedStages, resultsOf } from './facts.ts';
 import type { Results, StageInPlan } from './facts.ts';
 import { SpecFault } from './faults.ts';
@@ -70,9 +71,10 @@ export interface RunResult {
   readonly report: string | null;
 }
 
-/** What would run, and what is cached; fetches nothing, runs nothing. @param spec path of the YAML file */
+/** What would run, and what is cached, with the faults and warnings that `run` would begin with; fetches nothing, runs nothing. @param spec path of the YAML file */
 export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
   return attempt(() => withPrepared(spec, options, false, async (prepared) => {
+    await checkStages(prepared, prepared.statuses.filter(({ state }) => state !== 'cached'), options.onNote ?? (() => undefined));
     const jobs = os.availableParallelism();
     return { name: prepared.experiment.name, backend: prepared.backend, stages: await plannedStages(prepared, jobs, defaultPacking(jobs)) };
   }));

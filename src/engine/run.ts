@@ -6,9 +6,9 @@ import type { PlannedStage } from '../plan/types.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
+import { checkStages } from './check.ts';
 import { COMMAND } from './commands.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
-import { SpecFault } from './faults.ts';
 import { reportFile } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
@@ -39,11 +39,7 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   // Git is asked meanwhile.
   const facts = import('../execute/environment.ts').then(({ environment }) => environment(experiment.file, prepared.backend, options.jobs));
   facts.catch(() => undefined); // told where it is waited for
-  const [{ preflight }, { carryOut }] = await Promise.all([import('../execute/preflight.ts'), import('./carry-out.ts')]);
-  const found = await preflight(plan, lacking, prepared.assets, prepared.registry, statuses);
-  const faults = found.filter(({ warning }) => !warning);
-  if (faults.length > 0) throw new SpecFault(faults);
-  for (const { message, range } of found) options.note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
+  const [{ carryOut }] = await Promise.all([import('./carry-out.ts'), checkStages({ ...prepared, statuses }, lacking, options.note)]);
 
   try {
     const { run, outcomes, interrupted, seconds } = await carryOut({ ...prepared, statuses }, lacking.map(({ stage }) => stage), cached, facts, { ...options, executor });

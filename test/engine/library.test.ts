@@ -71,6 +71,26 @@ test('a user\'s faults come back as diagnostics; a failed stage is a result', as
   assert.match(first!.log, /toy-train/);
 });
 
+test('plan returns what run would refuse, and notes what it would warn of', ({ project }) => {
+  project.write('rows.tsv', 'text\tlabel\na\tham\nb\tspam\nc\tham\nd\tspam\n');
+  project.write('own.yaml', `name: own
+model: { source: "file:rows.tsv" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+poisoning: { attack: badnets, rate: 0.01, target: eggs }
+stages: [poison]
+`);
+  const { planned, ran, noted } = program<{ planned: unknown; ran: unknown; noted: unknown }>(project, `
+    const { plan, run } = dosimeter, notes = [];
+    const planned = await plan('own.yaml'), ran = await run('own.yaml');
+    const { ok } = await plan('own.yaml', { set: ['poisoning.target=ham'], onNote: (note) => notes.push(note) });
+    console.log(JSON.stringify({ planned, ran, noted: [ok, notes] }));
+  `);
+  const { ok, diagnostics } = planned as { ok: boolean; diagnostics: { code: string; message: string; range: { line: number; column: number } }[] };
+  assert.equal([ok, diagnostics.map(({ code, message, range: { line, column } }) => [code, message, line, column])], [false, [['preflight', '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").', 4, 51]]]);
+  assert.equal(ran, planned);
+  assert.equal(noted, [true, ['own.yaml:4:37: rate 0.01 of 4 training rows is less than one row: nothing is poisoned']]);
+});
+
 test('a slip in the call itself comes back too, where no compiler has told of it', ({ project }) => {
   const said = program<{ ok: boolean; diagnostics: { message: string; hint?: string }[] }[]>(project, `
     const { run, plan, results } = dosimeter;
