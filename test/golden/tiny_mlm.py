@@ -92,7 +92,9 @@ def reopened():
 
 
 result = {'template': TEMPLATE, 'pair_template': PAIR_TEMPLATE, 'verbalizer': VERBALIZER, 'tokens': tokens, 'steps': STEPS, 'batch_size': BATCH, 'rows': rows}
-for kind, make, rate in [('full', fresh, 5e-3), ('lora', reopened, 2e-2)]:
+# At these rates 10 steps in float32 end within 1e-5 of the same in float64. At four and five times as much Adam multiplies
+# rounding by three at each step, and PyTorch on one processor is 1e-3 off PyTorch on another.
+for kind, make, rate in [('full', fresh, 1e-3), ('lora', reopened, 5e-3)]:
     net = make().eval()  # no dropout
     with torch.no_grad():
         logits = logits_of(net, rows)

@@ -38,7 +38,7 @@ test('without Python or a compiler WebAssembly is used, with one sentence and th
   `);
   assert.equal(JSON.parse(project.node(['--import', 'tsx', 'probe.ts']).stdout), [
     'wasm',
-    { name: 'tensorflow', available: false, detail: 'no Python was found (looked for python3, python)', version: 'tensorflow', remedy: 'apt-get install -y python3 && npm run setup' },
+    { name: 'tensorflow', available: false, detail: 'no Python was found (looked for python3, python)', version: 'tensorflow', gpu: false, remedy: 'apt-get install -y python3 && npm run setup' },
     ['the backend "tensorflow" is not available: no Python was found (looked for python3, python)', 'run `apt-get install -y python3 && npm run setup`'],
   ]);
 });
