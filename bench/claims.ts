@@ -24,20 +24,34 @@ export interface Measurement {
   readonly goal?: number;
 }
 
-export function makeClaim(bench: string, { claim, unit, value, peer, peerValue, sense, goal }: Measurement): Claim {
+export function makeClaim(
+  bench: string,
+  { claim, unit, value, peer, peerValue, sense, goal }: Measurement,
+): Claim {
   const ratio = sense === 'rate' ? value / peerValue : peerValue / value;
-  return { bench, claim, value, unit, peer, peer_value: peerValue, ratio, goal: goal ?? null, holds: goal === undefined ? null : ratio >= goal };
+  return {
+    bench,
+    claim,
+    value,
+    unit,
+    peer,
+    peer_value: peerValue,
+    ratio,
+    goal: goal ?? null,
+    holds: goal === undefined ? null : ratio >= goal,
+  };
 }
 
 const number = (x: number): string => x.toPrecision(3);
 
 export const printClaim = (c: Claim): string =>
-  `${c.claim}: ${number(c.value)} ${c.unit} against ${number(c.peer_value)} (${c.peer}): ${number(c.ratio)}×`
-  + (c.goal === null ? '' : `, goal ${number(c.goal)}×: ${c.holds === true ? 'holds' : 'MISSED'}`);
+  `${c.claim}: ${number(c.value)} ${c.unit} against ${number(c.peer_value)} (${c.peer}): ${number(c.ratio)}×` +
+  (c.goal === null ? '' : `, goal ${number(c.goal)}×: ${c.holds === true ? 'holds' : 'MISSED'}`);
 
 /** The middle value, of an odd or even count. */
 export function median(values: readonly number[]): number {
   if (values.length === 0) throw new RangeError('no value to take the median of');
-  const sorted = [...values].sort((a, b) => a - b), half = sorted.length >> 1;
+  const sorted = [...values].sort((a, b) => a - b),
+    half = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 }

@@ -38,16 +38,28 @@ interface Goals {
 /** A tool whose first run is longer than this runs it once, and is not asked more than thrice what has changed. */
 const LONG = 3;
 
-export async function* bench({ rounds = 5, quick = false, slow = false }: EngineOptions = {}): AsyncGenerator<Claim> {
+export async function* bench({
+  rounds = 5,
+  quick = false,
+  slow = false,
+}: EngineOptions = {}): AsyncGenerator<Claim> {
   const peers = installed();
   const place = mkdtempSync(join(os.tmpdir(), 'dosimeter-bench-'));
   const often = quick ? 1 : rounds;
-  tell([`${os.cpus()[0]?.model.trim() ?? 'unknown processor'} × ${os.cpus().length}, Node ${process.version}, ${os.type()} ${os.release()}`, ...[own, ...peers].map(({ name, version }) => `${name} ${version()}`)].join('; '));
+  tell(
+    [
+      `${os.cpus()[0]?.model.trim() ?? 'unknown processor'} × ${os.cpus().length}, Node ${process.version}, ${os.type()} ${os.release()}`,
+      ...[own, ...peers].map(({ name, version }) => `${name} ${version()}`),
+    ].join('; '),
+  );
   try {
     output(process.execPath, [join(benchDir, '..', 'src', 'setup', 'build.mjs')]);
     yield* start(quick ? 5 : 20);
     for (const cells of quick ? [20] : [200, 1000]) {
-      const chosen = peers.filter(({ name }) => (name !== 'dvc' || (slow && cells <= 200)) && (name !== 'turbo' || cells <= 200 || slow));
+      const chosen = peers.filter(
+        ({ name }) =>
+          (name !== 'dvc' || (slow && cells <= 200)) && (name !== 'turbo' || cells <= 200 || slow),
+      );
       yield* compare(cells, [own, ...chosen], often, place);
     }
     yield* linear(quick ? [20, 200, 2000] : [100, 1000, 10_000], often, place);
@@ -57,35 +69,70 @@ export async function* bench({ rounds = 5, quick = false, slow = false }: Engine
   }
 }
 
-const tell = (line: string): void => { process.stderr.write(`${line}\n`); };
+const tell = (line: string): void => {
+  process.stderr.write(`${line}\n`);
+};
 const stagesOf = (cells: number): string => (3 * cells + 1).toLocaleString('en');
 
 function installed(): Tool[] {
-  const bin = join(installOnce('bench-engine-venv', (venv) => venvOf(venv, 'requirements-engine.txt')), 'bin');
-  const modules = join(installOnce('bench-engine-npm', (dir) => [
-    ['cp', [join(benchDir, 'engine', 'peers', 'package.json'), dir]], ['npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--silent']],
-  ]), 'node_modules');
-  return [ninja, make, doit(bin, 'functions'), doit(bin, 'commands'), turbo(modules), snakemake(bin), wireit(modules), dvc(bin)].filter((tool) => {
+  const bin = join(
+    installOnce('bench-engine-venv', (venv) => venvOf(venv, 'requirements-engine.txt')),
+    'bin',
+  );
+  const modules = join(
+    installOnce('bench-engine-npm', (dir) => [
+      ['cp', [join(benchDir, 'engine', 'peers', 'package.json'), dir]],
+      ['npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--silent']],
+    ]),
+    'node_modules',
+  );
+  return [
+    ninja,
+    make,
+    doit(bin, 'functions'),
+    doit(bin, 'commands'),
+    turbo(modules),
+    snakemake(bin),
+    wireit(modules),
+    dvc(bin),
+  ].filter((tool) => {
     const there = tool.version() !== null;
-    if (!there) tell(`${tool.name} is not here and is left out (Debian: apt-get install ninja-build make)`);
+    if (!there)
+      tell(`${tool.name} is not here and is left out (Debian: apt-get install ninja-build make)`);
     return there;
   });
 }
 
 /** The launcher against a Node process that does nothing, in turn. */
 function* start(often: number): Generator<Claim> {
-  const bare = Array<number>(often), ours = Array<number>(often);
+  const bare = Array<number>(often),
+    ours = Array<number>(often);
   for (let i = 0; i < often; i++) {
     bare[i] = time({ command: process.execPath, args: ['-e', '0'] }, '.');
     ours[i] = time(dosimeter('.', '--version'), '.');
   }
-  yield claim({ claim: '--version', value: Math.min(...ours), peer: `node -e 0 (${process.version})`, peerValue: Math.min(...bare), goal: 1 / 1.7 });
+  yield claim({
+    claim: '--version',
+    value: Math.min(...ours),
+    peer: `node -e 0 (${process.version})`,
+    peerValue: Math.min(...bare),
+    goal: 1 / 1.7,
+  });
 }
 
-function* compare(cells: number, tools: readonly Tool[], often: number, place: string): Generator<Claim> {
+function* compare(
+  cells: number,
+  tools: readonly Tool[],
+  often: number,
+  place: string,
+): Generator<Claim> {
   const dirs = new Map(tools.map((tool) => [tool, mkdtempSync(join(place, `${tool.name}-`))]));
-  const cold = new Map<Tool, number[]>(), nothing = new Map<Tool, number[]>(), changed = new Map<Tool, number[]>();
-  const note = (into: Map<Tool, number[]>, tool: Tool): void => { into.set(tool, [...into.get(tool) ?? [], time(tool.run(dirs.get(tool)!), dirs.get(tool)!)]); };
+  const cold = new Map<Tool, number[]>(),
+    nothing = new Map<Tool, number[]>(),
+    changed = new Map<Tool, number[]>();
+  const note = (into: Map<Tool, number[]>, tool: Tool): void => {
+    into.set(tool, [...(into.get(tool) ?? []), time(tool.run(dirs.get(tool)!), dirs.get(tool)!)]);
+  };
   const isLong = (tool: Tool): boolean => Math.min(...cold.get(tool)!) > LONG;
   for (const tool of tools) {
     tool.write(dirs.get(tool)!, cells);
@@ -98,55 +145,119 @@ function* compare(cells: number, tools: readonly Tool[], often: number, place: s
       if (round > 0) tool.clean(dirs.get(tool)!);
       note(cold, tool);
       const lines = tool.report(dirs.get(tool)!).trim().split('\n').length;
-      if (lines !== cells) throw new Error(`${tool.name}'s report has ${lines} lines, not ${cells}`);
+      if (lines !== cells)
+        throw new Error(`${tool.name}'s report has ${lines} lines, not ${cells}`);
     }
   }
-  for (let round = 0; round < often; round++) for (const tool of tools) if (round < 3 || !isLong(tool)) note(nothing, tool);
+  for (let round = 0; round < often; round++)
+    for (const tool of tools) if (round < 3 || !isLong(tool)) note(nothing, tool);
   for (let round = 0; round < Math.min(3, often); round++) {
     for (const tool of tools) {
       tool.change(dirs.get(tool)!, cells, round + 1);
       note(changed, tool);
     }
   }
-  const timesOf = (tool: Tool): Times => ({ cold: Math.min(...cold.get(tool)!), nothing: Math.min(...nothing.get(tool)!), changed: Math.min(...changed.get(tool)!) });
-  const ours = timesOf(own), stages = stagesOf(cells);
+  const timesOf = (tool: Tool): Times => ({
+    cold: Math.min(...cold.get(tool)!),
+    nothing: Math.min(...nothing.get(tool)!),
+    changed: Math.min(...changed.get(tool)!),
+  });
+  const ours = timesOf(own),
+    stages = stagesOf(cells);
   for (const peer of tools.filter((tool) => tool !== own)) {
-    const theirs = timesOf(peer), goals = goalsOf(peer, cells), named = `${peer.name} ${peer.version()}`;
-    yield claim({ claim: `${stages} stages, nothing to do`, value: ours.nothing, peer: named, peerValue: theirs.nothing, ...(goals.nothing === undefined ? {} : { goal: goals.nothing }) });
-    yield claim({ claim: `${stages} stages, one cell changed`, value: ours.changed, peer: named, peerValue: theirs.changed });
-    yield claim({ claim: `${stages} stages, cold`, value: ours.cold, peer: named, peerValue: theirs.cold, ...(goals.cold === undefined ? {} : { goal: goals.cold }) });
+    const theirs = timesOf(peer),
+      goals = goalsOf(peer, cells),
+      named = `${peer.name} ${peer.version()}`;
+    yield claim({
+      claim: `${stages} stages, nothing to do`,
+      value: ours.nothing,
+      peer: named,
+      peerValue: theirs.nothing,
+      ...(goals.nothing === undefined ? {} : { goal: goals.nothing }),
+    });
+    yield claim({
+      claim: `${stages} stages, one cell changed`,
+      value: ours.changed,
+      peer: named,
+      peerValue: theirs.changed,
+    });
+    yield claim({
+      claim: `${stages} stages, cold`,
+      value: ours.cold,
+      peer: named,
+      peerValue: theirs.cold,
+      ...(goals.cold === undefined ? {} : { goal: goals.cold }),
+    });
   }
   // Four stages run anew: the cell's three and the report.
-  const allowed = ours.nothing + 0.05 + 4 * (ours.cold - ours.nothing) / (3 * cells + 1);
-  yield claim({ claim: `${stages} stages, one cell changed`, value: ours.changed, peer: 'nothing to do, 50 ms and four stages of a cold run', peerValue: allowed, ...(cells < 200 ? {} : { goal: 1 }) });
+  const allowed = ours.nothing + 0.05 + (4 * (ours.cold - ours.nothing)) / (3 * cells + 1);
+  yield claim({
+    claim: `${stages} stages, one cell changed`,
+    value: ours.changed,
+    peer: 'nothing to do, 50 ms and four stages of a cold run',
+    peerValue: allowed,
+    ...(cells < 200 ? {} : { goal: 1 }),
+  });
   own.clean(dirs.get(own)!);
-  yield makeClaim('engine', { claim: `${stages} stages, cold: peak memory`, unit: 'MB', sense: 'cost', value: peakMemory(own.run(dirs.get(own)!), dirs.get(own)!), peer: 'limit', peerValue: 200, goal: 1 });
+  yield makeClaim('engine', {
+    claim: `${stages} stages, cold: peak memory`,
+    unit: 'MB',
+    sense: 'cost',
+    value: peakMemory(own.run(dirs.get(own)!), dirs.get(own)!),
+    peer: 'limit',
+    peerValue: 200,
+    goal: 1,
+  });
 }
 
 function goalsOf({ name }: Tool, cells: number): Goals {
   if (cells < 200) return {};
   const large = cells >= 1000;
   switch (name) {
-    case 'turbo': return large ? {} : { nothing: 3 };
-    case 'snakemake': return { nothing: large ? 6 : 4, cold: 13 };
-    case 'doit': case 'doit (commands)': return large ? { nothing: 1 / 1.2, cold: 1 } : { cold: 1 };
-    case 'wireit': return { cold: 5 };
-    default: return {};
+    case 'turbo':
+      return large ? {} : { nothing: 3 };
+    case 'snakemake':
+      return { nothing: large ? 6 : 4, cold: 13 };
+    case 'doit':
+    case 'doit (commands)':
+      return large ? { nothing: 1 / 1.2, cold: 1 } : { cold: 1 };
+    case 'wireit':
+      return { cold: 5 };
+    default:
+      return {};
   }
 }
 
 /** A stage more costs as much in a large grid as in a small one; cold once each, for the largest takes long. */
-function* linear(sizes: readonly [number, number, number], often: number, place: string): Generator<Claim> {
+function* linear(
+  sizes: readonly [number, number, number],
+  often: number,
+  place: string,
+): Generator<Claim> {
   const seconds = sizes.map((cells) => {
     const dir = mkdtempSync(join(place, 'linear-'));
     own.write(dir, cells);
-    return { cold: time(own.run(dir), dir), nothing: Math.min(...Array.from({ length: Math.min(3, often) }, () => time(own.run(dir), dir))) };
+    return {
+      cold: time(own.run(dir), dir),
+      nothing: Math.min(
+        ...Array.from({ length: Math.min(3, often) }, () => time(own.run(dir), dir)),
+      ),
+    };
   });
-  for (const [what, named] of [['nothing', 'nothing to do'], ['cold', 'cold']] as const) {
-    const perStage = (from: number, to: number): number => (seconds[to]![what] - seconds[from]![what]) / (3 * (sizes[to]! - sizes[from]!)) * 1e6;
+  for (const [what, named] of [
+    ['nothing', 'nothing to do'],
+    ['cold', 'cold'],
+  ] as const) {
+    const perStage = (from: number, to: number): number =>
+      ((seconds[to]![what] - seconds[from]![what]) / (3 * (sizes[to]! - sizes[from]!))) * 1e6;
     yield makeClaim('engine', {
-      claim: `${named}, a stage more: ${stagesOf(sizes[1])} to ${stagesOf(sizes[2])} stages`, unit: 'µs', sense: 'cost', value: perStage(1, 2),
-      peer: `${stagesOf(sizes[0])} to ${stagesOf(sizes[1])}`, peerValue: perStage(0, 1), goal: 0.8,
+      claim: `${named}, a stage more: ${stagesOf(sizes[1])} to ${stagesOf(sizes[2])} stages`,
+      unit: 'µs',
+      sense: 'cost',
+      value: perStage(1, 2),
+      peer: `${stagesOf(sizes[0])} to ${stagesOf(sizes[1])}`,
+      peerValue: perStage(0, 1),
+      goal: 0.8,
     });
   }
 }
@@ -159,9 +270,25 @@ function* planning(cells: number, place: string): Generator<Claim> {
     const command = dosimeter(dir, 'plan', 'grid.yaml');
     return { seconds: time(command, dir), megabytes: peakMemory(command, dir) };
   });
-  const [small, large] = planned, name = `plan of ${cells.toLocaleString('en')} cells`;
-  yield makeClaim('engine', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', value: large!.megabytes, peer: 'limit', peerValue: 1000, goal: 1 });
-  yield claim({ claim: name, value: large!.seconds, peer: `ten times a plan of ${(cells / 10).toLocaleString('en')}`, peerValue: 10 * small!.seconds, goal: 0.8 });
+  const [small, large] = planned,
+    name = `plan of ${cells.toLocaleString('en')} cells`;
+  yield makeClaim('engine', {
+    claim: `${name}: peak memory`,
+    unit: 'MB',
+    sense: 'cost',
+    value: large!.megabytes,
+    peer: 'limit',
+    peerValue: 1000,
+    goal: 1,
+  });
+  yield claim({
+    claim: name,
+    value: large!.seconds,
+    peer: `ten times a plan of ${(cells / 10).toLocaleString('en')}`,
+    peerValue: 10 * small!.seconds,
+    goal: 0.8,
+  });
 }
 
-const claim = (measurement: Omit<Measurement, 'unit' | 'sense'>): Claim => makeClaim('engine', { unit: 's', sense: 'cost', ...measurement });
+const claim = (measurement: Omit<Measurement, 'unit' | 'sense'>): Claim =>
+  makeClaim('engine', { unit: 's', sense: 'cost', ...measurement });

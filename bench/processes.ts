@@ -10,7 +10,13 @@ export const benchDir = dirname(fileURLToPath(import.meta.url));
 const cache = join(benchDir, '..', '.cache');
 
 /** Python with the peers of bench/requirements.txt, made once under .cache/. DOSIMETER_BENCH_PYTHON names another one. */
-export const peerPython = (): string => process.env['DOSIMETER_BENCH_PYTHON'] ?? join(installOnce('bench-venv', (venv) => venvOf(venv, 'requirements.txt')), 'bin', 'python');
+export const peerPython = (): string =>
+  process.env['DOSIMETER_BENCH_PYTHON'] ??
+  join(
+    installOnce('bench-venv', (venv) => venvOf(venv, 'requirements.txt')),
+    'bin',
+    'python',
+  );
 
 /** The steps that make a Python environment with what one of bench/requirements*.txt asks for. */
 export const venvOf = (venv: string, requirements: string): readonly Step[] => [
@@ -27,7 +33,10 @@ export function installOnce(name: string, steps: (dir: string) => readonly Step[
   mkdirSync(dir, { recursive: true });
   process.stderr.write(`installing the peers into .cache/${name} (once) …\n`);
   for (const [command, args] of steps(dir)) {
-    const { status } = spawnSync(command, [...args], { cwd: dir, stdio: ['ignore', 'inherit', 'inherit'] });
+    const { status } = spawnSync(command, [...args], {
+      cwd: dir,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
     if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}`);
   }
   writeFileSync(join(dir, 'ready'), '');
@@ -35,11 +44,21 @@ export function installOnce(name: string, steps: (dir: string) => readonly Step[
 }
 
 /** Runs `command` with `job` on its standard input; resolves to the last line that it prints, parsed. */
-export function measure<T>(command: string, args: readonly string[], job: unknown, env: Readonly<Record<string, string>> = {}): Promise<T> {
+export function measure<T>(
+  command: string,
+  args: readonly string[],
+  job: unknown,
+  env: Readonly<Record<string, string>> = {},
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, [...args], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } });
+    const child = spawn(command, [...args], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...env },
+    });
     let output = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => { output += chunk; });
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      output += chunk;
+    });
     child.on('error', reject);
     child.on('close', (code) => {
       const last = output.trim().split('\n').at(-1) ?? '';
@@ -51,15 +70,30 @@ export function measure<T>(command: string, args: readonly string[], job: unknow
 }
 
 /** One of bench/own/*.ts, under the same loader as the benches themselves. */
-export const measureOwn = <T>(script: string, job: unknown, env: Readonly<Record<string, string>>): Promise<T> =>
-  measure<T>(process.execPath, ownScript(script), job, env);
+export const measureOwn = <T>(
+  script: string,
+  job: unknown,
+  env: Readonly<Record<string, string>>,
+): Promise<T> => measure<T>(process.execPath, ownScript(script), job, env);
 
-const ownScript = (script: string): readonly string[] => ['--import', 'tsx', join(benchDir, 'own', script)];
+const ownScript = (script: string): readonly string[] => [
+  '--import',
+  'tsx',
+  join(benchDir, 'own', script),
+];
 
 /** One of bench/own/*.ts built as `dosimeter` is, so that no loader takes memory and time; the path of the bundle. */
 export async function buildOwn(script: string): Promise<string> {
   const outfile = join(cache, 'bench', script.replace(/\.ts$/, '.mjs'));
-  await build({ entryPoints: [join(benchDir, 'own', script)], outfile, bundle: true, platform: 'node', format: 'esm', packages: 'external', logLevel: 'warning' });
+  await build({
+    entryPoints: [join(benchDir, 'own', script)],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    packages: 'external',
+    logLevel: 'warning',
+  });
   return outfile;
 }
 
@@ -75,16 +109,27 @@ export interface Player<Turn, End> {
  * Starts `command` with `job` on the first line of its standard input, and waits until it prints its first line: it is
  * ready. For each further line that it is sent it takes a turn and prints a line; after its last one it prints the end.
  */
-export async function openPlayer<Turn, End>(command: string, args: readonly string[], job: unknown, env: Readonly<Record<string, string>> = {}): Promise<Player<Turn, End>> {
-  const child = spawn(command, [...args], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } });
+export async function openPlayer<Turn, End>(
+  command: string,
+  args: readonly string[],
+  job: unknown,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Player<Turn, End>> {
+  const child = spawn(command, [...args], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, ...env },
+  });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ended = new Promise<void>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => { if (code === 0) resolve(); else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`)); });
+    child.on('close', (code) => {
+      if (code === 0) resolve();
+      else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`));
+    });
   });
   ended.catch(() => undefined); // whoever reads the next line hears of it
   const next = async <T>(): Promise<T> => {
-    const { value, done } = await lines.next() as IteratorResult<string, undefined>;
+    const { value, done } = (await lines.next()) as IteratorResult<string, undefined>;
     if (done !== true) return JSON.parse(value) as T;
     await ended;
     throw new Error(`${command} ${args.join(' ')} ended before its last turn`);
@@ -92,12 +137,22 @@ export async function openPlayer<Turn, End>(command: string, args: readonly stri
   child.stdin.write(`${JSON.stringify(job)}\n`);
   await next();
   let over: () => void;
-  const end = new Promise<void>((resolve) => { over = resolve; }).then(() => next<End>()).then(async (result) => { await ended; return result; });
+  const end = new Promise<void>((resolve) => {
+    over = resolve;
+  })
+    .then(() => next<End>())
+    .then(async (result) => {
+      await ended;
+      return result;
+    });
   return {
     turn: async () => {
       child.stdin.write('turn\n');
       const taken = await next<Turn & { readonly last: boolean }>();
-      if (taken.last) { child.stdin.end(); over(); }
+      if (taken.last) {
+        child.stdin.end();
+        over();
+      }
       return taken;
     },
     end,

@@ -2,23 +2,43 @@
 import { parseArgs } from 'node:util';
 import { printClaim, type Claim } from './claims.ts';
 
-interface BenchOptions { readonly rounds?: number; readonly quick?: boolean; readonly slow?: boolean }
+interface BenchOptions {
+  readonly rounds?: number;
+  readonly quick?: boolean;
+  readonly slow?: boolean;
+}
 
-const benches: Readonly<Record<string, () => Promise<{ bench(options: BenchOptions): AsyncGenerator<Claim> }>>> = {
+const benches: Readonly<
+  Record<string, () => Promise<{ bench(options: BenchOptions): AsyncGenerator<Claim> }>>
+> = {
   engine: () => import('./engine.ts'),
   train: () => import('./train.ts'),
   theory: () => import('./theory.ts'),
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, rounds: { type: 'string' }, slow: { type: 'boolean' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean' },
+    quick: { type: 'boolean' },
+    rounds: { type: 'string' },
+    slow: { type: 'boolean' },
+  },
+});
 const chosen = positionals[0] === undefined ? undefined : benches[positionals[0]];
 if (chosen === undefined) {
-  process.stderr.write(`usage: npm run bench -- ${Object.keys(benches).join('|')} [--json] [--rounds N] [--quick] [--slow]\n`);
+  process.stderr.write(
+    `usage: npm run bench -- ${Object.keys(benches).join('|')} [--json] [--rounds N] [--quick] [--slow]\n`,
+  );
   process.exitCode = 2;
 } else {
   const { bench } = await chosen();
   const { rounds, quick = false, slow = false } = values;
-  for await (const claim of bench({ quick, slow, ...(rounds === undefined ? {} : { rounds: Number(rounds) }) })) {
+  for await (const claim of bench({
+    quick,
+    slow,
+    ...(rounds === undefined ? {} : { rounds: Number(rounds) }),
+  })) {
     process.stdout.write(`${values.json === true ? JSON.stringify(claim) : printClaim(claim)}\n`);
   }
 }

@@ -41,5 +41,8 @@ export interface TheoryResult extends PeerResult {
 /** As `wave` in peers/theory_torch.py: factors that both sides can make. */
 export const wave = (rows: number, columns: number, scale: number, phase: number): HostTensor => ({
   shape: [rows, columns],
-  data: Float32Array.from({ length: rows * columns }, (_, k) => scale * Math.sin(phase + 0.37 * (Math.floor(k / columns) + 1) * (k % columns + 2))),
+  data: Float32Array.from(
+    { length: rows * columns },
+    (_, k) => scale * Math.sin(phase + 0.37 * (Math.floor(k / columns) + 1) * ((k % columns) + 2)),
+  ),
 });

@@ -40,74 +40,181 @@ const quickCases: readonly Case[] = [
 
 /** ‖K − K'‖_F/‖K'‖_F of two kernels as the sides leave them. */
 async function distance(own: string, other: string): Promise<number> {
-  const [a, b] = await Promise.all([own, other].map(async (file) => { const bytes = await readFile(file); return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)); }));
-  if (a!.length !== b!.length) throw new Error(`${a!.length} entries of a kernel against ${b!.length}`);
-  let difference = 0, size = 0;
-  for (let k = 0; k < a!.length; k++) { difference += (a![k]! - b![k]!) ** 2; size += b![k]! ** 2; }
+  const [a, b] = await Promise.all(
+    [own, other].map(async (file) => {
+      const bytes = await readFile(file);
+      return new Float64Array(
+        bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength),
+      );
+    }),
+  );
+  if (a!.length !== b!.length)
+    throw new Error(`${a!.length} entries of a kernel against ${b!.length}`);
+  let difference = 0,
+    size = 0;
+  for (let k = 0; k < a!.length; k++) {
+    difference += (a![k]! - b![k]!) ** 2;
+    size += b![k]! ** 2;
+  }
   return Math.sqrt(difference / size);
 }
 
 /** Yields a claim as each case is done. */
-export async function* bench({ rounds, quick = false, slow = false }: { readonly rounds?: number; readonly quick?: boolean; readonly slow?: boolean } = {}): AsyncGenerator<Claim> {
+export async function* bench({
+  rounds,
+  quick = false,
+  slow = false,
+}: {
+  readonly rounds?: number;
+  readonly quick?: boolean;
+  readonly slow?: boolean;
+} = {}): AsyncGenerator<Claim> {
   const model = await findModelDir(await benchModel());
   const tokenizer = await openTokenizer(model);
-  const rows = (await sst2('train', 1024)).map(({ text }) => ({ ids: [...tokenizer.encode(text, undefined, 128).ids] }));
+  const rows = (await sst2('train', 1024)).map(({ text }) => ({
+    ids: [...tokenizer.encode(text, undefined, 128).ids],
+  }));
   const stream = randomStream(0, 'bench', 'head');
   const head = [0, 1].map(() => Array.from({ length: 384 }, () => stream.normal() * 0.02));
   const env = { TF_NUM_INTRAOP_THREADS: '1', TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: '1' };
-  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-bench-')), kernelOf = (who: string): string => join(dir, who);
-  const job = (kernel: TheoryJob['kernel'], N: number, memoryMB: number): TheoryJob =>
-    ({ model, kernel, threads: 1, rank: 8, alpha: 16, rows: rows.slice(0, N), head, warmup: Math.min(N, 16), memory_mb: memoryMB, fisher: false, out: kernelOf('own') });
-  const python = peerPython(), ours = await buildOwn('theory.ts');
-  const own = (one: TheoryJob): Promise<TheoryResult> => measure<TheoryResult>(process.execPath, [ours], one, env);
+  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-bench-')),
+    kernelOf = (who: string): string => join(dir, who);
+  const job = (kernel: TheoryJob['kernel'], N: number, memoryMB: number): TheoryJob => ({
+    model,
+    kernel,
+    threads: 1,
+    rank: 8,
+    alpha: 16,
+    rows: rows.slice(0, N),
+    head,
+    warmup: Math.min(N, 16),
+    memory_mb: memoryMB,
+    fisher: false,
+    out: kernelOf('own'),
+  });
+  const python = peerPython(),
+    ours = await buildOwn('theory.ts');
+  const own = (one: TheoryJob): Promise<TheoryResult> =>
+    measure<TheoryResult>(process.execPath, [ours], one, env);
   const peer = (one: TheoryJob, method: 'func' | 'hooks'): Promise<PeerResult> =>
-    measure<PeerResult>(python, [join(benchDir, 'peers', 'theory_torch.py')], { ...one, method, out: kernelOf(method) }, env);
+    measure<PeerResult>(
+      python,
+      [join(benchDir, 'peers', 'theory_torch.py')],
+      { ...one, method, out: kernelOf(method) },
+      env,
+    );
 
   try {
-    for (const { kernel, N, goals, memoryMB, peakMB, rounds: usual } of quick ? quickCases : cases) {
+    for (const { kernel, N, goals, memoryMB, peakMB, rounds: usual } of quick
+      ? quickCases
+      : cases) {
       const one = { ...job(kernel, N, memoryMB), fisher: quick || N === 1024 };
       const methods = Object.keys(goals) as (keyof typeof goals)[];
-      const found: TheoryResult[] = [], theirs = new Map<keyof typeof goals, PeerResult[]>(methods.map((method) => [method, []]));
-      for (let round = 0; round < (rounds ?? usual); round++) { // in turn, so that a drift of the machine's speed meets all
+      const found: TheoryResult[] = [],
+        theirs = new Map<keyof typeof goals, PeerResult[]>(methods.map((method) => [method, []]));
+      for (let round = 0; round < (rounds ?? usual); round++) {
+        // in turn, so that a drift of the machine's speed meets all
         found.push(await own(one));
         for (const method of methods) theirs.get(method)!.push(await peer(one, method));
       }
       const name = `${kernel === 'lora' ? 'LoRA kernel' : 'full kernel of the same layers'}, N = ${N}`;
       for (const method of methods) {
         const gap = await distance(kernelOf('own'), kernelOf(method));
-        if (!(gap < 1e-3)) throw new Error(`${name}: it differs from ${peers[method]}'s by ${gap} of its norm`);
+        if (!(gap < 1e-3))
+          throw new Error(`${name}: it differs from ${peers[method]}'s by ${gap} of its norm`);
       }
-      const value = median(found.map(({ seconds }) => seconds)), memory = Math.max(...found.map(({ peak_memory_mb: peak }) => peak));
+      const value = median(found.map(({ seconds }) => seconds)),
+        memory = Math.max(...found.map(({ peak_memory_mb: peak }) => peak));
       for (const [method, results] of theirs) {
         const label = `${peers[method]}, PyTorch ${results[0]!.versions['torch']}`;
-        yield makeClaim('theory', { claim: name, unit: 's', sense: 'cost', goal: goals[method]!, peer: label, value, peerValue: median(results.map(({ seconds }) => seconds)) });
-        yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', peer: label, value: memory, peerValue: Math.max(...results.map(({ peak_memory_mb: peak }) => peak)) });
+        yield makeClaim('theory', {
+          claim: name,
+          unit: 's',
+          sense: 'cost',
+          goal: goals[method]!,
+          peer: label,
+          value,
+          peerValue: median(results.map(({ seconds }) => seconds)),
+        });
+        yield makeClaim('theory', {
+          claim: `${name}: peak memory`,
+          unit: 'MB',
+          sense: 'cost',
+          peer: label,
+          value: memory,
+          peerValue: Math.max(...results.map(({ peak_memory_mb: peak }) => peak)),
+        });
       }
-      if (peakMB !== undefined) yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', goal: 1, peer: 'the limit', value: memory, peerValue: peakMB });
-      if (one.fisher) yield makeClaim('theory', { claim: `Fisher spectra, true and empirical, N = ${N}`, unit: 's', sense: 'cost', goal: 1, peer: 'the kernel that they are of', value: median(found.map((r) => r.fisher_seconds)), peerValue: value });
+      if (peakMB !== undefined)
+        yield makeClaim('theory', {
+          claim: `${name}: peak memory`,
+          unit: 'MB',
+          sense: 'cost',
+          goal: 1,
+          peer: 'the limit',
+          value: memory,
+          peerValue: peakMB,
+        });
+      if (one.fisher)
+        yield makeClaim('theory', {
+          claim: `Fisher spectra, true and empirical, N = ${N}`,
+          unit: 's',
+          sense: 'cost',
+          goal: 1,
+          peer: 'the kernel that they are of',
+          value: median(found.map((r) => r.fisher_seconds)),
+          peerValue: value,
+        });
     }
 
     // Growth, against the cost model that chooses the contraction: seconds a giga-operation, and what is not planned, stay in one range.
     for (const kernel of ['lora', 'full'] as const) {
       let first: TheoryResult | null = null;
-      for (const N of quick ? [16, 32] : [16, 64, 256, ...(kernel === 'lora' || slow ? [1024] : [])]) { // a full kernel of 1,024 rows is minutes of one core
+      for (const N of quick
+        ? [16, 32]
+        : [16, 64, 256, ...(kernel === 'lora' || slow ? [1024] : [])]) {
+        // a full kernel of 1,024 rows is minutes of one core
         const found = await own(job(kernel, N, 2048));
         first ??= found;
         const name = `growth of the ${kernel === 'lora' ? 'LoRA' : 'full'} kernel, N = ${N}`;
         yield makeClaim('theory', {
           claim: `${name}: ${(found.operations / 1e9).toPrecision(3)} G operations, ${found.by_pairs} of ${found.terms} terms by token pairs, ${found.groups} pass(es)`,
-          unit: 's', sense: 'cost', peer: 'the cost model, from N = 16', value: found.seconds, peerValue: first.seconds * found.operations / first.operations,
+          unit: 's',
+          sense: 'cost',
+          peer: 'the cost model, from N = 16',
+          value: found.seconds,
+          peerValue: (first.seconds * found.operations) / first.operations,
         });
-        yield makeClaim('theory', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', peer: 'the plan, from N = 16', value: found.peak_memory_mb, peerValue: first.peak_memory_mb + found.planned_mb - first.planned_mb });
+        yield makeClaim('theory', {
+          claim: `${name}: peak memory`,
+          unit: 'MB',
+          sense: 'cost',
+          peer: 'the plan, from N = 16',
+          value: found.peak_memory_mb,
+          peerValue: first.peak_memory_mb + found.planned_mb - first.planned_mb,
+        });
       }
     }
     const N = quick ? 32 : 256;
-    const estimate = await own({ ...job('full', N, 2048), projection: { dimension: 64, replicates: 4 }, out: kernelOf('estimate') }), exact = await own(job('full', N, 2048));
-    const error = estimate.error!, off = await distance(kernelOf('estimate'), kernelOf('own'));
-    if (!(off < 4 * error)) throw new Error(`the projected kernel is ${off} of its norm off, its own standard error is ${error}`);
+    const estimate = await own({
+        ...job('full', N, 2048),
+        projection: { dimension: 64, replicates: 4 },
+        out: kernelOf('estimate'),
+      }),
+      exact = await own(job('full', N, 2048));
+    const error = estimate.error!,
+      off = await distance(kernelOf('estimate'), kernelOf('own'));
+    if (!(off < 4 * error))
+      throw new Error(
+        `the projected kernel is ${off} of its norm off, its own standard error is ${error}`,
+      );
     yield makeClaim('theory', {
       claim: `full kernel projected to 64 × 64, four times, N = ${N} (${(100 * off).toPrecision(2)}% of ‖K‖ off, its own standard error ${(100 * error).toPrecision(2)}%)`,
-      unit: 's', sense: 'cost', peer: 'the exact one', value: estimate.seconds, peerValue: exact.seconds,
+      unit: 's',
+      sense: 'cost',
+      peer: 'the exact one',
+      value: estimate.seconds,
+      peerValue: exact.seconds,
     });
   } finally {
     await rm(dir, { recursive: true });

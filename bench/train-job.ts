@@ -55,22 +55,52 @@ export interface CellPlan {
   readonly seed: number;
 }
 
-const flat = (values: readonly (readonly number[])[]): HostTensor => ({ shape: [values.length, values[0]!.length], data: Float32Array.from(values.flat()) });
+const flat = (values: readonly (readonly number[])[]): HostTensor => ({
+  shape: [values.length, values[0]!.length],
+  data: Float32Array.from(values.flat()),
+});
 
 /** Writes an adapter as `dosimeter` starts it (A drawn, B = 0) with this head, as PEFT has it. */
-export async function writeStart(dir: string, model: string, { rank, alpha, variance, seed }: CellPlan, head: TrainJob['head']): Promise<string> {
-  const config = bert.parseConfig(await readConfig(model), 2), linears = bert.linears(config), parameters = bert.parameters(config);
-  const adapter = await lora.create({ rank, alpha, targets: 'all-linear', init: { distribution: 'uniform', variance } }, { architecture: bert, linears, parameters });
-  const tensors = new Map<string, HostTensor>([...adapter.initial(seed), ['classifier.weight', flat(head)], ['classifier.bias', { shape: [2], data: new Float32Array(2) }]]);
+export async function writeStart(
+  dir: string,
+  model: string,
+  { rank, alpha, variance, seed }: CellPlan,
+  head: TrainJob['head'],
+): Promise<string> {
+  const config = bert.parseConfig(await readConfig(model), 2),
+    linears = bert.linears(config),
+    parameters = bert.parameters(config);
+  const adapter = await lora.create(
+    { rank, alpha, targets: 'all-linear', init: { distribution: 'uniform', variance } },
+    { architecture: bert, linears, parameters },
+  );
+  const tensors = new Map<string, HostTensor>([
+    ...adapter.initial(seed),
+    ['classifier.weight', flat(head)],
+    ['classifier.bias', { shape: [2], data: new Float32Array(2) }],
+  ]);
   await mkdir(dir, { recursive: true });
-  await adapter.save(dir, { architecture: bert, modelDir: model, classes: ['negative', 'positive'], parameters, changed: [], read: async (name) => tensors.get(name)! });
+  await adapter.save(dir, {
+    architecture: bert,
+    modelDir: model,
+    classes: ['negative', 'positive'],
+    parameters,
+    changed: [],
+    read: async (name) => tensors.get(name)!,
+  });
   return join(dir, 'adapter');
 }
 
 /** A cell's rows: shuffled by its seed where `shuffled`, some labels flipped. */
-export function cellRows(labels: readonly number[], { poison, seed }: CellPlan, shuffled: boolean): TrainCell['rows'] {
+export function cellRows(
+  labels: readonly number[],
+  { poison, seed }: CellPlan,
+  shuffled: boolean,
+): TrainCell['rows'] {
   const stream = randomStream(seed, 'bench', 'poison');
-  const flipped = labels.map((label) => stream.uniform() < poison ? 1 - label : label);
-  const order = shuffled ? [...randomStream(seed, 'bench', 'order').permutation(labels.length)] : labels.map((_, i) => i);
+  const flipped = labels.map((label) => (stream.uniform() < poison ? 1 - label : label));
+  const order = shuffled
+    ? [...randomStream(seed, 'bench', 'order').permutation(labels.length)]
+    : labels.map((_, i) => i);
   return order.map((index) => ({ index, label: flipped[index]! }));
 }

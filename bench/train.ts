@@ -11,7 +11,15 @@ import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { makeClaim, median, type Claim } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
 import { benchDir, buildOwn, openPlayer, peerPython, type Player } from './processes.ts';
-import { cellRows, writeStart, type CellPlan, type TrainCell, type TrainJob, type TrainResult, type TrainTurn } from './train-job.ts';
+import {
+  cellRows,
+  writeStart,
+  type CellPlan,
+  type TrainCell,
+  type TrainJob,
+  type TrainResult,
+  type TrainTurn,
+} from './train-job.ts';
 
 interface Case {
   readonly mode: TrainJob['mode'];
@@ -33,20 +41,47 @@ const cases: readonly Case[] = [
 
 const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
 /** Two ranks, two variances, two poison rates, each with a seed of its own. */
-const grid: readonly CellPlan[] = [0, 0.1].flatMap((poison) => [4, 16].flatMap((rank) => ['1/(3d)', '1/d'].map((variance): CellPlan => ({ rank, alpha: rank, variance, poison, seed: 0 }))))
+const grid: readonly CellPlan[] = [0, 0.1]
+  .flatMap((poison) =>
+    [4, 16].flatMap((rank) =>
+      ['1/(3d)', '1/d'].map((variance): CellPlan => ({
+        rank,
+        alpha: rank,
+        variance,
+        poison,
+        seed: 0,
+      })),
+    ),
+  )
   .map((plan, seed) => ({ ...plan, seed }));
 
 type Side = readonly Player<TrainTurn, TrainResult>[];
 
 /** As a worker of `dosimeter run` has it. */
-const ownEnv = (threads: number): Record<string, string> => ({ TF_NUM_INTRAOP_THREADS: String(threads), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(threads), MALLOC_ARENA_MAX: '1', TF_CPP_MIN_LOG_LEVEL: '1' });
+const ownEnv = (threads: number): Record<string, string> => ({
+  TF_NUM_INTRAOP_THREADS: String(threads),
+  TF_NUM_INTEROP_THREADS: '1',
+  OMP_NUM_THREADS: String(threads),
+  MALLOC_ARENA_MAX: '1',
+  TF_CPP_MIN_LOG_LEVEL: '1',
+});
 const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
   const script = await buildOwn('train.ts');
-  return Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(process.execPath, [script], job, ownEnv(job.threads))));
+  return Promise.all(
+    jobs.map((job) =>
+      openPlayer<TrainTurn, TrainResult>(process.execPath, [script], job, ownEnv(job.threads)),
+    ),
+  );
 };
 const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
   const python = peerPython();
-  return Promise.all(jobs.map((job) => openPlayer<TrainTurn, TrainResult>(python, [join(benchDir, 'peers', 'train_peft.py')], job, { OMP_NUM_THREADS: String(job.threads) })));
+  return Promise.all(
+    jobs.map((job) =>
+      openPlayer<TrainTurn, TrainResult>(python, [join(benchDir, 'peers', 'train_peft.py')], job, {
+        OMP_NUM_THREADS: String(job.threads),
+      }),
+    ),
+  );
 };
 
 interface Outcome {
@@ -56,7 +91,11 @@ interface Outcome {
 }
 
 /** The sides take turns, so that a drift of the machine's speed meets all; what a side consists of works at once. */
-async function contest(sides: readonly Side[], { rounds }: TrainJob, examples: number): Promise<Outcome[]> {
+async function contest(
+  sides: readonly Side[],
+  { rounds }: TrainJob,
+  examples: number,
+): Promise<Outcome[]> {
   const rates: number[][] = sides.map(() => []);
   for (let round = 0; round < rounds; round++) {
     for (const [i, side] of sides.entries()) {
@@ -64,18 +103,31 @@ async function contest(sides: readonly Side[], { rounds }: TrainJob, examples: n
       rates[i]!.push(examples / Math.max(...turns.map(({ seconds }) => seconds)));
     }
   }
-  return Promise.all(sides.map(async (side, i) => ({ rate: median(rates[i]!), results: await Promise.all(side.map(({ end }) => end)) })));
+  return Promise.all(
+    sides.map(async (side, i) => ({
+      rate: median(rates[i]!),
+      results: await Promise.all(side.map(({ end }) => end)),
+    })),
+  );
 }
 
 const STEPS_COMPARED = 50;
 
 /** Throws where the losses of the same cells differ. */
 function compare(name: string, a: Outcome, b: Outcome): void {
-  const [left, right] = [a, b].map(({ results }) => results.flatMap(({ losses }) => losses)) as [number[][], number[][]];
-  left.forEach((losses, k) => losses.slice(0, STEPS_COMPARED).forEach((loss, step) => {
-    const gap = Math.abs(loss - right[k]![step]!);
-    if (!(gap < 1e-3)) throw new Error(`${name}: the losses of cell ${k + 1} differ by ${gap} at step ${step + 1}`);
-  }));
+  const [left, right] = [a, b].map(({ results }) => results.flatMap(({ losses }) => losses)) as [
+    number[][],
+    number[][],
+  ];
+  left.forEach((losses, k) =>
+    losses.slice(0, STEPS_COMPARED).forEach((loss, step) => {
+      const gap = Math.abs(loss - right[k]![step]!);
+      if (!(gap < 1e-3))
+        throw new Error(
+          `${name}: the losses of cell ${k + 1} differ by ${gap} at step ${step + 1}`,
+        );
+    }),
+  );
 }
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
@@ -86,22 +138,71 @@ interface Inputs {
   readonly cell: (plan: CellPlan, shuffled: boolean) => Promise<TrainCell>;
 }
 
-async function soloClaims({ mode, batch, threads, goal, backend = 'tensorflow' }: Case, { base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
+async function soloClaims(
+  { mode, batch, threads, goal, backend = 'tensorflow' }: Case,
+  { base, cell }: Inputs,
+  quick: boolean,
+): Promise<Claim[]> {
   const lora = await cell(one, false);
   const job: TrainJob = {
-    ...base, mode, backend, threads, batch_size: batch, learning_rate: mode === 'full' ? 3e-6 : 3e-5, steps: quick ? 2 : backend === 'wasm' ? 4 : batch === 8 ? 24 : 8,
+    ...base,
+    mode,
+    backend,
+    threads,
+    batch_size: batch,
+    learning_rate: mode === 'full' ? 3e-6 : 3e-5,
+    steps: quick ? 2 : backend === 'wasm' ? 4 : batch === 8 ? 24 : 8,
     cells: [mode === 'lora' ? lora : { ...lora, adapter: null }],
   };
-  const [sideOwn, sidePeer] = await Promise.all([own([job]), peer([{ ...job, backend: 'tensorflow' }])]);
-  const [mine, theirs] = await contest([sideOwn, sidePeer], job, job.steps * batch) as [Outcome, Outcome];
+  const [sideOwn, sidePeer] = await Promise.all([
+    own([job]),
+    peer([{ ...job, backend: 'tensorflow' }]),
+  ]);
+  const [mine, theirs] = (await contest([sideOwn, sidePeer], job, job.steps * batch)) as [
+    Outcome,
+    Outcome,
+  ];
   const what = { lora: 'LoRA r 8', full: 'full fine-tuning', evaluate: 'evaluation' }[mode];
   const name = `${what}, batch ${batch}, ${threads} thread${threads === 1 ? '' : 's'}${backend === 'wasm' ? ', WebAssembly' : ''}`;
   compare(name, mine, theirs);
-  const { versions, operations, peak_memory_mb: memory } = theirs.results[0]!, [result] = mine.results, label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
+  const { versions, operations, peak_memory_mb: memory } = theirs.results[0]!,
+    [result] = mine.results,
+    label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
   return [
-    makeClaim('train', { claim: name, unit: 'examples/s', sense: 'rate', peer: label, value: mine.rate, peerValue: theirs.rate, ...(goal === undefined ? {} : { goal }) }),
-    ...(mode === 'evaluate' || backend === 'wasm' ? [] : [makeClaim('train', { claim: `${name}: peak memory`, unit: 'MB', sense: 'cost', goal: 1 / 1.2, peer: label, value: result!.peak_memory_mb, peerValue: memory })]),
-    ...(threads > 1 || result!.operations === null ? [] : [makeClaim('train', { claim: `${name}: operations a step`, unit: 'operations', sense: 'cost', peer: label, value: result!.operations, peerValue: operations! })]),
+    makeClaim('train', {
+      claim: name,
+      unit: 'examples/s',
+      sense: 'rate',
+      peer: label,
+      value: mine.rate,
+      peerValue: theirs.rate,
+      ...(goal === undefined ? {} : { goal }),
+    }),
+    ...(mode === 'evaluate' || backend === 'wasm'
+      ? []
+      : [
+          makeClaim('train', {
+            claim: `${name}: peak memory`,
+            unit: 'MB',
+            sense: 'cost',
+            goal: 1 / 1.2,
+            peer: label,
+            value: result!.peak_memory_mb,
+            peerValue: memory,
+          }),
+        ]),
+    ...(threads > 1 || result!.operations === null
+      ? []
+      : [
+          makeClaim('train', {
+            claim: `${name}: operations a step`,
+            unit: 'operations',
+            sense: 'cost',
+            peer: label,
+            value: result!.operations,
+            peerValue: operations!,
+          }),
+        ]),
   ];
 }
 
@@ -109,36 +210,87 @@ async function soloClaims({ mode, batch, threads, goal, backend = 'tensorflow' }
 async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
   const cells: TrainCell[] = [];
   for (const plan of grid) cells.push(await cell(plan, true));
-  const job: TrainJob = { ...base, mode: 'lora', backend: 'tensorflow', threads: 1, batch_size: 8, learning_rate: 3e-5, steps: quick ? 1 : 8, cells };
-  const halves = [cells.slice(0, 4), cells.slice(4)].map((half): TrainJob => ({ ...job, cells: half }));
+  const job: TrainJob = {
+    ...base,
+    mode: 'lora',
+    backend: 'tensorflow',
+    threads: 1,
+    batch_size: 8,
+    learning_rate: 3e-5,
+    steps: quick ? 1 : 8,
+    cells,
+  };
+  const halves = [cells.slice(0, 4), cells.slice(4)].map((half): TrainJob => ({
+    ...job,
+    cells: half,
+  }));
   const sides = await Promise.all([own(halves), peer(halves), peer([{ ...job, threads: 2 }])]);
-  const [mine, processes, threads] = await contest(sides, job, cells.length * job.steps * job.batch_size) as [Outcome, Outcome, Outcome];
+  const [mine, processes, threads] = (await contest(
+    sides,
+    job,
+    cells.length * job.steps * job.batch_size,
+  )) as [Outcome, Outcome, Outcome];
   compare('grid', mine, processes);
   compare('grid', mine, threads);
-  const { versions } = threads.results[0]!, label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
-  const best = Math.max(processes.rate, threads.rate), claim = 'grid of 8 LoRA cells, batch 8, 2 cores';
-  const against = (way: string, { rate }: Outcome): Claim => makeClaim('train', {
-    claim: `${claim}, against ${way}`, unit: 'examples/s', sense: 'rate', peer: `${label}, ${way}`, value: mine.rate, peerValue: rate, ...(rate === best ? { goal: 2.5 } : {}),
-  });
-  const operations = (outcome: Outcome): number => sum(outcome.results.map((result) => result.operations!));
+  const { versions } = threads.results[0]!,
+    label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
+  const best = Math.max(processes.rate, threads.rate),
+    claim = 'grid of 8 LoRA cells, batch 8, 2 cores';
+  const against = (way: string, { rate }: Outcome): Claim =>
+    makeClaim('train', {
+      claim: `${claim}, against ${way}`,
+      unit: 'examples/s',
+      sense: 'rate',
+      peer: `${label}, ${way}`,
+      value: mine.rate,
+      peerValue: rate,
+      ...(rate === best ? { goal: 2.5 } : {}),
+    });
+  const operations = (outcome: Outcome): number =>
+    sum(outcome.results.map((result) => result.operations!));
   return [
     against('2 processes of 1 thread', processes),
     against('one after another on 2 threads', threads),
-    makeClaim('train', { claim: `${claim}: operations a step of all`, unit: 'operations', sense: 'cost', peer: label, value: operations(mine), peerValue: operations(processes) }),
+    makeClaim('train', {
+      claim: `${claim}: operations a step of all`,
+      unit: 'operations',
+      sense: 'cost',
+      peer: label,
+      value: operations(mine),
+      peerValue: operations(processes),
+    }),
   ];
 }
 
 /** Yields a claim as each case is done. `quick` shows that all of it works; its numbers say nothing. */
-export async function* bench({ rounds = 3, quick = false }: { readonly rounds?: number; readonly quick?: boolean } = {}): AsyncGenerator<Claim> {
+export async function* bench({
+  rounds = 3,
+  quick = false,
+}: { readonly rounds?: number; readonly quick?: boolean } = {}): AsyncGenerator<Claim> {
   const model = await findModelDir(await benchModel());
   const tokenizer = await openTokenizer(model);
-  const rows = await sst2('train', 512), labels = rows.map(({ label }) => label);
+  const rows = await sst2('train', 512),
+    labels = rows.map(({ label }) => label);
   const stream = randomStream(0, 'bench', 'head');
   const head = [0, 1].map(() => Array.from({ length: 384 }, () => stream.normal() * 0.02));
   const folder = await mkdtemp(join(tmpdir(), 'dosimeter-bench-'));
   const inputs: Inputs = {
-    base: { model, head, texts: rows.map(({ text }) => [...tokenizer.encode(text, undefined, 128).ids]), warmup: quick ? 2 : 4, rounds: quick ? 1 : rounds },
-    cell: async (plan, shuffled) => ({ adapter: await writeStart(join(folder, JSON.stringify(plan).replace(/[^\w.]+/g, '-')), model, plan, head), rows: cellRows(labels, plan, shuffled) }),
+    base: {
+      model,
+      head,
+      texts: rows.map(({ text }) => [...tokenizer.encode(text, undefined, 128).ids]),
+      warmup: quick ? 2 : 4,
+      rounds: quick ? 1 : rounds,
+    },
+    cell: async (plan, shuffled) => ({
+      adapter: await writeStart(
+        join(folder, JSON.stringify(plan).replace(/[^\w.]+/g, '-')),
+        model,
+        plan,
+        head,
+      ),
+      rows: cellRows(labels, plan, shuffled),
+    }),
   };
   try {
     yield* await gridClaims(inputs, quick);

@@ -4,17 +4,43 @@
  * planning a grid loads no numerics.
  */
 import type {
-  DataSpec, EvaluateSpec, FisherSpec, HeadSpec, ModelSpec, NtkSpec, SplitSpec, TheorySpec, TrainSpec,
+  DataSpec,
+  EvaluateSpec,
+  FisherSpec,
+  HeadSpec,
+  ModelSpec,
+  NtkSpec,
+  SplitSpec,
+  TheorySpec,
+  TrainSpec,
 } from './spec/pipeline.generated.ts';
 import type { Executor, ExecutorContext } from './api/executor.ts';
 import type { RandomStream } from './random/random.ts';
 
 export type { SplitSpec } from './spec/pipeline.generated.ts';
 export type { RandomStream } from './random/random.ts';
-export { attackOf, baseOf, beforeTraining, cleanTwin, isAttacked, isAttacksOwn, isOfBase, startInputs } from './api/cells.ts';
-export type { Executor, ExecutorContext, Job, JobHooks, JobResult, OutputFile, PackedJob } from './api/executor.ts';
+export {
+  attackOf,
+  baseOf,
+  beforeTraining,
+  cleanTwin,
+  isAttacked,
+  isAttacksOwn,
+  isOfBase,
+  startInputs,
+} from './api/cells.ts';
+export type {
+  Executor,
+  ExecutorContext,
+  Job,
+  JobHooks,
+  JobResult,
+  OutputFile,
+  PackedJob,
+} from './api/executor.ts';
 
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+export type Json =
+  null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
 /** A JSON Schema (draft 7) with `description` and `default` on every field. */
 export type JsonSchema = { readonly [key: string]: unknown };
@@ -26,10 +52,19 @@ export type Digest = Branded<'Digest'>;
 export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
 
 /** Fields with a default, present after resolution. */
-type Filled<T, Optional extends keyof T = never> = { readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined> } & { readonly [K in Optional]?: T[K] };
+type Filled<T, Optional extends keyof T = never> = {
+  readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined>;
+} & { readonly [K in Optional]?: T[K] };
 
-export interface ResolvedSplit extends Filled<Omit<SplitSpec, 'columns'>, 'classes' | 'limit' | 'max_words' | 'digest'> {
-  readonly columns: { readonly text: string | number; readonly text_pair?: string | number; readonly label: string | number };
+export interface ResolvedSplit extends Filled<
+  Omit<SplitSpec, 'columns'>,
+  'classes' | 'limit' | 'max_words' | 'digest'
+> {
+  readonly columns: {
+    readonly text: string | number;
+    readonly text_pair?: string | number;
+    readonly label: string | number;
+  };
 }
 
 /**
@@ -40,7 +75,10 @@ export interface Cell {
   readonly name: string;
   readonly seed: number;
   readonly model: Filled<ModelSpec>;
-  readonly data: { readonly train: ResolvedSplit; readonly validation: ResolvedSplit } & Pick<DataSpec, 'classes'>;
+  readonly data: { readonly train: ResolvedSplit; readonly validation: ResolvedSplit } & Pick<
+    DataSpec,
+    'classes'
+  >;
   /** The training before the cell's own, whose model it starts from. Absent: it starts from the checkpoint. */
   readonly base?: Pick<Cell, 'poisoning' | 'adapter' | 'train'>;
   /** `attack` and that attack's own parameters, defaults filled in. Of several steps `attack` is all their names, and `steps` has each one's parameters by name (`stepsOf`). */
@@ -87,22 +125,25 @@ export const inOrder = (points: readonly KernelPoint[]): KernelPoint[] => {
 };
 
 /** The points among some names, in the order of training; other names are left out. */
-export const pointsIn = (names: readonly string[]): KernelPoint[] => inOrder(names.flatMap((name): KernelPoint[] => {
-  if (name === 'init' || name === 'final') return [name];
-  const step = /^step-(\d+)$/.exec(name)?.[1];
-  return step === undefined ? [] : [Number(step)];
-}));
+export const pointsIn = (names: readonly string[]): KernelPoint[] =>
+  inOrder(
+    names.flatMap((name): KernelPoint[] => {
+      if (name === 'init' || name === 'final') return [name];
+      const step = /^step-(\d+)$/.exec(name)?.[1];
+      return step === undefined ? [] : [Number(step)];
+    }),
+  );
 
 /** What a head is, as stages keep it in their parameters and in `train.json`. */
 export type HeadSettings =
   | { readonly type: 'classifier' }
   | {
-    readonly type: 'cloze';
-    /** With {text}, {mask} and, for pairs, {text_pair}. */
-    readonly template: string;
-    /** A word for each class, by the class's name. */
-    readonly verbalizer: { readonly [name: string]: string };
-  };
+      readonly type: 'cloze';
+      /** With {text}, {mask} and, for pairs, {text_pair}. */
+      readonly template: string;
+      /** A word for each class, by the class's name. */
+      readonly verbalizer: { readonly [name: string]: string };
+    };
 
 /** What the head of this type reads, and no more: an unread field must not make another stage. */
 export const headSettings = ({ type, template, verbalizer }: Cell['head']): HeadSettings =>
@@ -139,7 +180,13 @@ export interface Problem {
 export class UserFault extends Error {
   override readonly name = 'UserFault';
   /** @param path the spec field that it concerns, as of a Problem; of `define` alone it is read */
-  constructor(message: string, readonly hint?: string, readonly path?: Problem['path']) { super(message); }
+  constructor(
+    message: string,
+    readonly hint?: string,
+    readonly path?: Problem['path'],
+  ) {
+    super(message);
+  }
 }
 
 /** A user's fault as a Problem at a field; throws anything else on. By name, since plugins are bundled apart and each has its own class. */
@@ -204,7 +251,10 @@ export interface AttackTrainingLoader<Impl = unknown> {
 }
 
 /** `Made`: whether `poison` answers at once or by a promise. */
-export interface AttackDescriptor<P = JsonObject, Made extends Poisoned | Promise<Poisoned> = Poisoned | Promise<Poisoned>> extends Plugin<'attack'> {
+export interface AttackDescriptor<
+  P = JsonObject,
+  Made extends Poisoned | Promise<Poisoned> = Poisoned | Promise<Poisoned>,
+> extends Plugin<'attack'> {
   /** Where its parameters decide, a function of them. */
   readonly family: AttackFamily | ((params: P) => AttackFamily);
   readonly citation: string;
@@ -300,7 +350,10 @@ export interface StageDefinition {
   /** Source URIs by name; their content's digest is in the action key. */
   readonly assets?: { readonly [name: string]: string };
   /** Plugins whose code this stage runs; their code version is in the key. */
-  readonly uses?: readonly { readonly kind: 'attack' | 'dataset' | 'model' | 'adapter'; readonly name: string }[];
+  readonly uses?: readonly {
+    readonly kind: 'attack' | 'dataset' | 'model' | 'adapter';
+    readonly name: string;
+  }[];
 }
 
 export interface Resources {
@@ -360,7 +413,11 @@ export interface ExperimentFacts {
   readonly specFile: string;
   readonly specText: string;
   /** Every cell: its axis values by full path, and its seed. */
-  readonly cells: readonly { readonly cell: JsonObject; readonly seed: number; readonly stages: { readonly [kind: string]: string } }[];
+  readonly cells: readonly {
+    readonly cell: JsonObject;
+    readonly seed: number;
+    readonly stages: { readonly [kind: string]: string };
+  }[];
   readonly stages: readonly StageFacts[];
   /** Versions of Node, packages, TensorFlow; threads, CPU, git commit and dirty flag. */
   readonly environment: JsonObject;
@@ -368,10 +425,12 @@ export interface ExperimentFacts {
 
 /** What a stage's preflight sees: its own parameters and assets, and of each input what it will be made of. `plan` fetches nothing: to ask for an asset that is not there yet ends the check, without a fault. */
 export interface PreflightContext extends Pick<RunContext, 'params' | 'assets' | 'plugin'> {
-  readonly upstream?: { readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
-    /** Its files, where it is in the store already. */
-    readonly dir: string | null;
-  } };
+  readonly upstream?: {
+    readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
+      /** Its files, where it is in the store already. */
+      readonly dir: string | null;
+    };
+  };
 }
 
 /** A stage that a cell has more than once: which field of `with` tells them apart, and its values. They are named `data(train)`. */
@@ -384,7 +443,10 @@ export interface DefineRequest {
   readonly with: JsonObject;
   readonly goals: readonly string[];
   /** A plugin's descriptor, where what a stage reads depends on it; undefined where there is none by this name. The planner always gives it. */
-  readonly plugin?: <D>(kind: 'attack' | 'dataset' | 'model' | 'adapter', name: string) => D | undefined;
+  readonly plugin?: <D>(
+    kind: 'attack' | 'dataset' | 'model' | 'adapter',
+    name: string,
+  ) => D | undefined;
 }
 
 export interface StageDescriptor extends Plugin<'stage'> {
@@ -439,14 +501,43 @@ export interface ExecutorDescriptor extends Plugin<'executor'> {
   open(context: ExecutorContext): Executor | Promise<Executor>;
 }
 
-export function defineAttack<P = JsonObject>(attack: Omit<AttackDescriptor<P, Poisoned>, 'kind'>): AttackDescriptor<P, Poisoned>;
-export function defineAttack<P = JsonObject>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P>;
-export function defineAttack<P>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P> { return { kind: 'attack', ...attack }; }
-export const defineSource = (source: Omit<SourceDescriptor, 'kind'>): SourceDescriptor => ({ kind: 'source', ...source });
-export const defineDataset = (dataset: Omit<DatasetDescriptor, 'kind'>): DatasetDescriptor => ({ kind: 'dataset', ...dataset });
-export const defineModel = <Impl>(model: Omit<ModelDescriptor<Impl>, 'kind'>): ModelDescriptor<Impl> => ({ kind: 'model', ...model });
-export const defineAdapter = <Impl>(adapter: Omit<AdapterDescriptor<Impl>, 'kind'>): AdapterDescriptor<Impl> => ({ kind: 'adapter', ...adapter });
-export const defineStage = (stage: Omit<StageDescriptor, 'kind'>): StageDescriptor => ({ kind: 'stage', ...stage });
-export const defineExecutor = (executor: Omit<ExecutorDescriptor, 'kind'>): ExecutorDescriptor => ({ kind: 'executor', ...executor });
+export function defineAttack<P = JsonObject>(
+  attack: Omit<AttackDescriptor<P, Poisoned>, 'kind'>,
+): AttackDescriptor<P, Poisoned>;
+export function defineAttack<P = JsonObject>(
+  attack: Omit<AttackDescriptor<P>, 'kind'>,
+): AttackDescriptor<P>;
+export function defineAttack<P>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P> {
+  return { kind: 'attack', ...attack };
+}
+export const defineSource = (source: Omit<SourceDescriptor, 'kind'>): SourceDescriptor => ({
+  kind: 'source',
+  ...source,
+});
+export const defineDataset = (dataset: Omit<DatasetDescriptor, 'kind'>): DatasetDescriptor => ({
+  kind: 'dataset',
+  ...dataset,
+});
+export const defineModel = <Impl>(
+  model: Omit<ModelDescriptor<Impl>, 'kind'>,
+): ModelDescriptor<Impl> => ({ kind: 'model', ...model });
+export const defineAdapter = <Impl>(
+  adapter: Omit<AdapterDescriptor<Impl>, 'kind'>,
+): AdapterDescriptor<Impl> => ({ kind: 'adapter', ...adapter });
+export const defineStage = (stage: Omit<StageDescriptor, 'kind'>): StageDescriptor => ({
+  kind: 'stage',
+  ...stage,
+});
+export const defineExecutor = (executor: Omit<ExecutorDescriptor, 'kind'>): ExecutorDescriptor => ({
+  kind: 'executor',
+  ...executor,
+});
 
-export type AnyPlugin = AttackDescriptor<never> | SourceDescriptor | DatasetDescriptor | ModelDescriptor | AdapterDescriptor | StageDescriptor | ExecutorDescriptor;
+export type AnyPlugin =
+  | AttackDescriptor<never>
+  | SourceDescriptor
+  | DatasetDescriptor
+  | ModelDescriptor
+  | AdapterDescriptor
+  | StageDescriptor
+  | ExecutorDescriptor;

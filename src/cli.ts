@@ -8,7 +8,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   // `dosimeter results | head` closes the pipe early; that is no fault.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => { if (error.code === 'EPIPE') process.exit(0); throw error; });
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
   const { runCli } = await import('./cli/program.ts');
   return runCli(argv);
 }

@@ -4,4 +4,15 @@
  */
 export * from './api.ts';
 export { plan, results, run } from './engine/library.ts';
-export type { Diagnostic, PerKind, Plan, Result, Results, RunEvent, RunOptions, RunResult, SpecOptions, StageInPlan } from './engine/library.ts';
+export type {
+  Diagnostic,
+  PerKind,
+  Plan,
+  Result,
+  Results,
+  RunEvent,
+  RunOptions,
+  RunResult,
+  SpecOptions,
+  StageInPlan,
+} from './engine/library.ts';

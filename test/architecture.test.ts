@@ -17,28 +17,52 @@ interface Import {
   readonly dynamic: boolean;
 }
 
-const filesUnder = (dir: string): string[] => readdirSync(join(root, dir), { recursive: true, encoding: 'utf8' })
-  .map((file) => `${dir}/${file.replaceAll('\\', '/')}`).filter((file) => /\.(tsx?|mjs)$/.test(file)).sort();
+const filesUnder = (dir: string): string[] =>
+  readdirSync(join(root, dir), { recursive: true, encoding: 'utf8' })
+    .map((file) => `${dir}/${file.replaceAll('\\', '/')}`)
+    .filter((file) => /\.(tsx?|mjs)$/.test(file))
+    .sort();
 
-const parse = (file: string): ts.SourceFile => ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest, true);
+const parse = (file: string): ts.SourceFile =>
+  ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest, true);
 
 function importsOf(file: string): Import[] {
   const imports: Import[] = [];
-  const add = (specifier: string, typesOnly: boolean, dynamic: boolean): void => { imports.push({ from: file, specifier, typesOnly, dynamic }); };
+  const add = (specifier: string, typesOnly: boolean, dynamic: boolean): void => {
+    imports.push({ from: file, specifier, typesOnly, dynamic });
+  };
   const allTypes = (node: ts.ImportDeclaration): boolean => {
     const clause = node.importClause;
     if (clause === undefined) return false;
     if (clause.phaseModifier === ts.SyntaxKind.TypeKeyword) return true;
     const named = clause.namedBindings;
-    return clause.name === undefined && named !== undefined && ts.isNamedImports(named) && named.elements.length > 0 && named.elements.every((element) => element.isTypeOnly);
+    return (
+      clause.name === undefined &&
+      named !== undefined &&
+      ts.isNamedImports(named) &&
+      named.elements.length > 0 &&
+      named.elements.every((element) => element.isTypeOnly)
+    );
   };
   const visit = (node: ts.Node): void => {
-    if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) add(node.moduleSpecifier.text, allTypes(node), false);
-    if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined && ts.isStringLiteral(node.moduleSpecifier)) add(node.moduleSpecifier.text, node.isTypeOnly, false);
-    if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument) && ts.isStringLiteral(node.argument.literal)) add(node.argument.literal.text, true, false);
+    if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier))
+      add(node.moduleSpecifier.text, allTypes(node), false);
+    if (
+      ts.isExportDeclaration(node) &&
+      node.moduleSpecifier !== undefined &&
+      ts.isStringLiteral(node.moduleSpecifier)
+    )
+      add(node.moduleSpecifier.text, node.isTypeOnly, false);
+    if (
+      ts.isImportTypeNode(node) &&
+      ts.isLiteralTypeNode(node.argument) &&
+      ts.isStringLiteral(node.argument.literal)
+    )
+      add(node.argument.literal.text, true, false);
     if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
       const [specifier] = node.arguments;
-      if (specifier !== undefined && ts.isStringLiteral(specifier)) add(specifier.text, false, true);
+      if (specifier !== undefined && ts.isStringLiteral(specifier))
+        add(specifier.text, false, true);
     }
     ts.forEachChild(node, visit);
   };
@@ -59,10 +83,13 @@ interface Rule {
 
 /** The third column: `api, spec (types)`, `–`, or `everything but science, data`. */
 function readTable(): Map<string, Rule> {
-  const rows = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8').split('\n')
+  const rows = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
+    .split('\n')
     .map((line) => line.split('|').map((cell) => cell.trim()))
     .filter((cells) => cells.length === 5 && /^`(src|plugins)/.test(cells[1] ?? ''));
-  const roomsOf = (cell: string): string[] => [...new Set([...cell.matchAll(/`([^`]+)`/g)].map(([, path]) => roomOf(path ?? '') ?? ''))];
+  const roomsOf = (cell: string): string[] => [
+    ...new Set([...cell.matchAll(/`([^`]+)`/g)].map(([, path]) => roomOf(path ?? '') ?? '')),
+  ];
   const rooms = rows.flatMap((cells) => roomsOf(cells[1] ?? ''));
   const rules = new Map<string, Rule>();
   for (const cells of rows) {
@@ -73,7 +100,8 @@ function readTable(): Map<string, Rule> {
       const without = allowed.slice('everything but '.length).split(', ');
       for (const room of rooms) if (!without.includes(room)) values.add(room);
     } else if (allowed !== '–') {
-      for (const item of allowed.split(', ')) (item.endsWith(' (types)') ? types : values).add(item.replace(' (types)', ''));
+      for (const item of allowed.split(', '))
+        (item.endsWith(' (types)') ? types : values).add(item.replace(' (types)', ''));
     }
     for (const room of roomsOf(cells[1] ?? '')) rules.set(room, { values, types });
   }
@@ -95,31 +123,54 @@ test('imports go along the arrows', () => {
     const to = posix.join(posix.dirname(from), specifier);
     const [fromRoom, toRoom] = [roomOf(from), roomOf(to)];
     // Schemas and package.json are data; the package's entry hands on the plugin API as it was built.
-    if (fromRoom === null || fromRoom === toRoom || (toRoom === null && (to.endsWith('.json') || `${from} ${to}` === 'src/setup/index.mjs dist/api.js'))) continue;
+    if (
+      fromRoom === null ||
+      fromRoom === toRoom ||
+      (toRoom === null &&
+        (to.endsWith('.json') || `${from} ${to}` === 'src/setup/index.mjs dist/api.js'))
+    )
+      continue;
     const rule = rules.get(fromRoom);
-    if (toRoom === null || !(rule?.values.has(toRoom) || (typesOnly && rule?.types.has(toRoom)))) wrong.push(`${from} imports ${typesOnly ? 'types from ' : ''}${to}`);
+    if (toRoom === null || !(rule?.values.has(toRoom) || (typesOnly && rule?.types.has(toRoom))))
+      wrong.push(`${from} imports ${typesOnly ? 'types from ' : ''}${to}`);
   }
   assert.equal(wrong, []);
 });
 
 test('the table keeps engine and science apart', () => {
-  const [engine, science] = [['spec', 'plan', 'store', 'execute', 'log', 'registry', 'report'], ['science', 'poisoning', 'data']];
-  for (const [rooms, others] of [[engine, [...science, 'plugins']], [science, [...engine, 'plugins', 'cli']]] as const) {
+  const [engine, science] = [
+    ['spec', 'plan', 'store', 'execute', 'log', 'registry', 'report'],
+    ['science', 'poisoning', 'data'],
+  ];
+  for (const [rooms, others] of [
+    [engine, [...science, 'plugins']],
+    [science, [...engine, 'plugins', 'cli']],
+  ] as const) {
     for (const room of rooms) {
       const rule = rules.get(room);
-      assert.equal(others.filter((other) => rule?.values.has(other) || rule?.types.has(other)), [], room);
+      assert.equal(
+        others.filter((other) => rule?.values.has(other) || rule?.types.has(other)),
+        [],
+        room,
+      );
     }
   }
 });
 
-test('what runs before npm ci imports Node\'s own modules only', () => {
-  const early = new Set(['src/setup/setup.mjs', 'src/setup/launcher.mjs', 'src/setup/quickstart.mjs', 'src/setup/test.mjs']);
+test("what runs before npm ci imports Node's own modules only", () => {
+  const early = new Set([
+    'src/setup/setup.mjs',
+    'src/setup/launcher.mjs',
+    'src/setup/quickstart.mjs',
+    'src/setup/test.mjs',
+  ]);
   const wrong: string[] = [];
   for (const file of early) {
     for (const { specifier, dynamic } of importsOf(file)) {
       if (dynamic) continue;
       if (specifier.startsWith('.')) early.add(posix.join(posix.dirname(file), specifier));
-      else if (!builtinModules.includes(specifier.replace(/^node:/, ''))) wrong.push(`${file} imports ${specifier}`);
+      else if (!builtinModules.includes(specifier.replace(/^node:/, '')))
+        wrong.push(`${file} imports ${specifier}`);
     }
   }
   assert.ok(early.has('src/setup/dependencies.mjs') && early.has('src/setup/build-record.mjs'));
@@ -128,8 +179,16 @@ test('what runs before npm ci imports Node\'s own modules only', () => {
 
 test('planning loads no numerics: plugins import science and large packages when they run', () => {
   const heavy = /^(@tensorflow\/|@huggingface\/|vega|winston)|\/src\/(science|compute)\//;
-  const wrong = filesUnder('plugins').flatMap(importsOf)
-    .filter(({ from, specifier, typesOnly, dynamic }) => !typesOnly && !dynamic && heavy.test(specifier.startsWith('.') ? `/${posix.join(posix.dirname(from), specifier)}` : specifier))
+  const wrong = filesUnder('plugins')
+    .flatMap(importsOf)
+    .filter(
+      ({ from, specifier, typesOnly, dynamic }) =>
+        !typesOnly &&
+        !dynamic &&
+        heavy.test(
+          specifier.startsWith('.') ? `/${posix.join(posix.dirname(from), specifier)}` : specifier,
+        ),
+    )
     .map(({ from, specifier }) => `${from} imports ${specifier}`);
   assert.equal(wrong, []);
 });
@@ -137,14 +196,22 @@ test('planning loads no numerics: plugins import science and large packages when
 test('every test file runs its tests', () => {
   const tests = filesUnder('test').filter((file) => file.endsWith('.test.ts'));
   // By itself, or as the files that it is made of.
-  const runs = (file: string): boolean => parse(file).statements.some((statement) => (
-    ts.isImportDeclaration(statement) && ts.isStringLiteral(statement.moduleSpecifier) && statement.moduleSpecifier.text.endsWith('.test.ts')
-  ) || (
-    ts.isExpressionStatement(statement) && ts.isCallExpression(statement.expression)
-    && ts.isPropertyAccessExpression(statement.expression.expression) && statement.expression.expression.name.text === 'run'
-  ));
+  const runs = (file: string): boolean =>
+    parse(file).statements.some(
+      (statement) =>
+        (ts.isImportDeclaration(statement) &&
+          ts.isStringLiteral(statement.moduleSpecifier) &&
+          statement.moduleSpecifier.text.endsWith('.test.ts')) ||
+        (ts.isExpressionStatement(statement) &&
+          ts.isCallExpression(statement.expression) &&
+          ts.isPropertyAccessExpression(statement.expression.expression) &&
+          statement.expression.expression.name.text === 'run'),
+    );
   assert.ok(tests.length > 0);
-  assert.equal(tests.filter((file) => !runs(file)), []);
+  assert.equal(
+    tests.filter((file) => !runs(file)),
+    [],
+  );
 });
 
 test.run();

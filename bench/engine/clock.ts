@@ -13,12 +13,22 @@ export interface Command {
 /** Seconds from start to end. What it prints is dropped, unless it fails. */
 export function time({ command, args, env = {} }: Command, cwd: string): number {
   const started = performance.now();
-  const { status, error } = spawnSync(command, [...args], { cwd, env: { ...process.env, ...env }, stdio: 'ignore' });
+  const { status, error } = spawnSync(command, [...args], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: 'ignore',
+  });
   const seconds = (performance.now() - started) / 1000;
   if (error) throw error;
   if (status !== 0) {
-    const again = spawnSync(command, [...args], { cwd, env: { ...process.env, ...env }, encoding: 'utf8' });
-    throw new Error(`${command} ${args.join(' ')} in ${cwd} ended with ${status}:\n${again.stdout}${again.stderr}`);
+    const again = spawnSync(command, [...args], {
+      cwd,
+      env: { ...process.env, ...env },
+      encoding: 'utf8',
+    });
+    throw new Error(
+      `${command} ${args.join(' ')} in ${cwd} ended with ${status}:\n${again.stdout}${again.stderr}`,
+    );
   }
   return seconds;
 }
@@ -26,7 +36,14 @@ export function time({ command, args, env = {} }: Command, cwd: string): number 
 /** MB that a Node command took at its peak, in a run of its own. */
 export function peakMemory({ command, args, env = {} }: Command, cwd: string): number {
   const file = join(cwd, 'peak-memory.txt');
-  time({ command, args: ['--import', fileURLToPath(new URL('./peak-memory.mjs', import.meta.url)), ...args], env: { ...env, DOSIMETER_BENCH_PEAK: file } }, cwd);
+  time(
+    {
+      command,
+      args: ['--import', fileURLToPath(new URL('./peak-memory.mjs', import.meta.url)), ...args],
+      env: { ...env, DOSIMETER_BENCH_PEAK: file },
+    },
+    cwd,
+  );
   const megabytes = Number(readFileSync(file, 'utf8'));
   rmSync(file);
   return megabytes;
@@ -34,6 +51,10 @@ export function peakMemory({ command, args, env = {} }: Command, cwd: string): n
 
 /** What a command prints, trimmed; null where it can't be had. */
 export function output(command: string, args: readonly string[], cwd?: string): string | null {
-  const { status, stdout } = spawnSync(command, [...args], { encoding: 'utf8', maxBuffer: 2 ** 30, ...(cwd === undefined ? {} : { cwd }) });
+  const { status, stdout } = spawnSync(command, [...args], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 30,
+    ...(cwd === undefined ? {} : { cwd }),
+  });
   return status === 0 ? stdout.trim() : null;
 }

@@ -10,10 +10,16 @@ import type { Tool } from './tool.ts';
 const launcher = fileURLToPath(new URL('../../src/setup/launcher.mjs', import.meta.url));
 const stages = fileURLToPath(new URL('./stages', import.meta.url));
 
-export const dosimeter = (dir: string, ...args: readonly string[]): Command => ({ command: process.execPath, args: [launcher, ...args], env: { DOSIMETER_CACHE: join(dir, 'cache') } });
+export const dosimeter = (dir: string, ...args: readonly string[]): Command => ({
+  command: process.execPath,
+  args: [launcher, ...args],
+  env: { DOSIMETER_CACHE: join(dir, 'cache') },
+});
 
 function writeSpec(dir: string, cells: number, last: number): void {
-  writeFileSync(join(dir, 'grid.yaml'), `name: bench
+  writeFileSync(
+    join(dir, 'grid.yaml'),
+    `name: bench
 plugins: [stages/poison.mjs, stages/train.mjs, stages/evaluate.mjs, stages/report.mjs]
 model: { source: "file:rows.tsv" }
 data:
@@ -23,7 +29,8 @@ poisoning:
   - { attack: label-flip, rate: { linspace: [0.1, 0.5, ${cells - 1}] } }
   - { attack: label-flip, rate: ${last} }
 stages: [bench-report]
-`);
+`,
+  );
 }
 
 export const own: Tool = {
@@ -36,11 +43,18 @@ export const own: Tool = {
     writeSpec(dir, cells, 0.6);
   },
   run: (dir) => dosimeter(dir, 'run', 'grid.yaml', '--jobs', '2'),
-  change(dir, cells, turn) { writeSpec(dir, cells, 0.6 + turn / 1000); },
+  change(dir, cells, turn) {
+    writeSpec(dir, cells, 0.6 + turn / 1000);
+  },
   clean: (dir) => setAside(dir, ['.dosimeter']),
   report(dir) {
     const { command, args } = dosimeter(dir, 'plan', 'grid.yaml', '--json');
-    const { stages: planned } = JSON.parse(output(command, args, dir) ?? '{}') as { stages: { kind: string; outputs: string | null }[] };
-    return readFileSync(join(planned.find(({ kind }) => kind === 'bench-report')!.outputs!, 'report.txt'), 'utf8');
+    const { stages: planned } = JSON.parse(output(command, args, dir) ?? '{}') as {
+      stages: { kind: string; outputs: string | null }[];
+    };
+    return readFileSync(
+      join(planned.find(({ kind }) => kind === 'bench-report')!.outputs!, 'report.txt'),
+      'utf8',
+    );
   },
 };

@@ -3,4 +3,5 @@ import { writeFileSync } from 'node:fs';
 
 const file = process.env.DOSIMETER_BENCH_PEAK;
 delete process.env.DOSIMETER_BENCH_PEAK;
-if (file !== undefined) process.on('exit', () => writeFileSync(file, String(process.resourceUsage().maxRSS / 1024)));
+if (file !== undefined)
+  process.on('exit', () => writeFileSync(file, String(process.resourceUsage().maxRSS / 1024)));

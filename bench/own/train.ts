@@ -16,50 +16,91 @@ import { trainPack } from '../../src/science/train/pack.ts';
 import type { TrainCell, TrainJob, TrainResult, TrainTurn } from '../train-job.ts';
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const say = (what: TrainTurn | TrainResult | { readonly ready: true }): void => { process.stdout.write(`${JSON.stringify(what)}\n`); };
+const say = (what: TrainTurn | TrainResult | { readonly ready: true }): void => {
+  process.stdout.write(`${JSON.stringify(what)}\n`);
+};
 const job = JSON.parse((await lines.next()).value as string) as TrainJob;
 const total = job.warmup + job.rounds * job.steps;
 
 const info = await loadBackend(job.backend, { threads: job.threads });
-const architecture = await bert.load() as Architecture;
-const implementation = await (job.mode === 'lora' ? lora : full).load() as AdapterImplementation;
+const architecture = (await bert.load()) as Architecture;
+const implementation = (await (job.mode === 'lora' ? lora : full).load()) as AdapterImplementation;
 const config = architecture.parseConfig(await readConfig(job.model), 2);
-const shape = { architecture, linears: architecture.linears(config), parameters: architecture.parameters(config) };
+const shape = {
+  architecture,
+  linears: architecture.linears(config),
+  parameters: architecture.parameters(config),
+};
 
 async function open({ adapter: folder }: TrainCell): Promise<Network> {
-  const adapter = await implementation.create({}, { ...shape, ...(folder === null ? {} : { initFrom: folder }) });
-  const head: ReadonlyMap<string, HostTensor> = folder !== null ? await readHead(folder, { architecture, config, classes: 2 }) : new Map([
-    ['classifier.weight', { shape: [2, job.head[0]!.length], data: Float32Array.from(job.head.flat()) }],
-    ['classifier.bias', { shape: [2], data: new Float32Array(2) }],
-  ]);
-  return openNetwork({ architecture, model: { path: job.model, digest: 'bench' }, adapter, classes: 2, seed: 0, head, evaluation: job.mode === 'evaluate' });
+  const adapter = await implementation.create(
+    {},
+    { ...shape, ...(folder === null ? {} : { initFrom: folder }) },
+  );
+  const head: ReadonlyMap<string, HostTensor> =
+    folder !== null
+      ? await readHead(folder, { architecture, config, classes: 2 })
+      : new Map([
+          [
+            'classifier.weight',
+            { shape: [2, job.head[0]!.length], data: Float32Array.from(job.head.flat()) },
+          ],
+          ['classifier.bias', { shape: [2], data: new Float32Array(2) }],
+        ]);
+  return openNetwork({
+    architecture,
+    model: { path: job.model, digest: 'bench' },
+    adapter,
+    classes: 2,
+    seed: 0,
+    head,
+    evaluation: job.mode === 'evaluate',
+  });
 }
 
 /** A cell's rows in the order that its batches take them. */
-const rowsOf = ({ rows }: TrainCell): LabelledRow[] => Array.from({ length: total * job.batch_size }, (_, i) => {
-  const { index, label } = rows[i % rows.length]!, ids = Int32Array.from(job.texts[index]!);
-  return { ids, typeIds: new Int32Array(ids.length), label };
-});
+const rowsOf = ({ rows }: TrainCell): LabelledRow[] =>
+  Array.from({ length: total * job.batch_size }, (_, i) => {
+    const { index, label } = rows[i % rows.length]!,
+      ids = Int32Array.from(job.texts[index]!);
+    return { ids, typeIds: new Int32Array(ids.length), label };
+  });
 
 /** Counts TensorFlow's operations from now on; returns how many there were. */
 function countOperations(): () => number | null {
   if (job.backend !== 'tensorflow') return () => null;
-  const backend = tensorflowBackend(), { binding } = backend;
+  const backend = tensorflowBackend(),
+    { binding } = backend;
   let count = 0;
-  backend.binding = Object.create(binding, { // its own properties can't be written
-    executeOp: { value: (...args: Parameters<typeof binding.executeOp>) => { count++; return binding.executeOp(...args); } },
+  backend.binding = Object.create(binding, {
+    // its own properties can't be written
+    executeOp: {
+      value: (...args: Parameters<typeof binding.executeOp>) => {
+        count++;
+        return binding.executeOp(...args);
+      },
+    },
   }) as typeof binding;
-  return () => { backend.binding = binding; return count; };
+  return () => {
+    backend.binding = binding;
+    return count;
+  };
 }
 
-let started = 0, counted: (() => number | null) | null = null, operations: number | null = null;
+let started = 0,
+  counted: (() => number | null) | null = null,
+  operations: number | null = null;
 
 /** After each step of all cells: ends a turn and waits for the next one where it is due. */
 async function stepDone(done: number): Promise<void> {
-  const seconds = (performance.now() - started) / 1000, into = done - job.warmup;
+  const seconds = (performance.now() - started) / 1000,
+    into = done - job.warmup;
   if (into === -1) counted = countOperations();
   if (into < 0 || into % job.steps !== 0) return;
-  if (into === 0) { operations = counted!(); say({ ready: true }); } else say({ seconds, last: done === total });
+  if (into === 0) {
+    operations = counted!();
+    say({ ready: true });
+  } else say({ seconds, last: done === total });
   if (done === total) return;
   if ((await lines.next()).done === true) process.exit(1); // the bench is gone
   started = performance.now();
@@ -68,23 +109,61 @@ async function stepDone(done: number): Promise<void> {
 const losses: number[][] = job.cells.map(() => []);
 const networks = await Promise.all(job.cells.map(open));
 const settings: TrainSettings = {
-  steps: total, batchSize: job.batch_size, optimizer: 'adamw', learningRate: job.learning_rate, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
-  schedule: 'constant', warmup: 0, shuffle: false, dropout: 0, seed: 0,
+  steps: total,
+  batchSize: job.batch_size,
+  optimizer: 'adamw',
+  learningRate: job.learning_rate,
+  weightDecay: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'constant',
+  warmup: 0,
+  shuffle: false,
+  dropout: 0,
+  seed: 0,
 };
 if (job.mode === 'evaluate') {
   const rows = rowsOf(job.cells[0]!);
   for (let step = 0; step < total; step++) {
     const batch = rows.slice(step * job.batch_size, (step + 1) * job.batch_size);
-    losses[0]!.push(tf.tidy(() => crossEntropy(networks[0]!.forward(batch), batch.map(({ label }) => label)).dataSync()[0]!));
+    losses[0]!.push(
+      tf.tidy(
+        () =>
+          crossEntropy(
+            networks[0]!.forward(batch),
+            batch.map(({ label }) => label),
+          ).dataSync()[0]!,
+      ),
+    );
     await stepDone(step + 1);
   }
 } else if (job.cells.length === 1) {
-  await train(networks[0]!, rowsOf(job.cells[0]!), settings, { onStep: async ({ step, loss }) => { losses[0]!.push(loss); await stepDone(step); } });
+  await train(networks[0]!, rowsOf(job.cells[0]!), settings, {
+    onStep: async ({ step, loss }) => {
+      losses[0]!.push(loss);
+      await stepDone(step);
+    },
+  });
 } else {
-  await Promise.all(trainPack(job.cells.map((cell, k) => ({
-    network: networks[k]!, rows: rowsOf(cell), settings,
-    onStep: async ({ step, loss }) => { losses[k]!.push(loss); if (k === job.cells.length - 1) await stepDone(step); },
-  }))));
+  await Promise.all(
+    trainPack(
+      job.cells.map((cell, k) => ({
+        network: networks[k]!,
+        rows: rowsOf(cell),
+        settings,
+        onStep: async ({ step, loss }) => {
+          losses[k]!.push(loss);
+          if (k === job.cells.length - 1) await stepDone(step);
+        },
+      })),
+    ),
+  );
 }
-say({ losses, operations, peak_memory_mb: process.resourceUsage().maxRSS / 1024, versions: { backend: info.name } });
+say({
+  losses,
+  operations,
+  peak_memory_mb: process.resourceUsage().maxRSS / 1024,
+  versions: { backend: info.name },
+});
 process.exit(0);

@@ -4,7 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import { defineSource, UserFault } from 'dosimeter';
 
 const sha256 = (content) => createHash('sha256').update(content).digest('hex');
-const placeOf = (uri, { cacheDir }) => join(cacheDir, 'http', sha256(uri).slice(0, 16), basename(new URL(uri).pathname));
+const placeOf = (uri, { cacheDir }) =>
+  join(cacheDir, 'http', sha256(uri).slice(0, 16), basename(new URL(uri).pathname));
 
 function asset(uri, path) {
   const digest = `sha256:${sha256(readFileSync(path))}`;
@@ -20,8 +21,10 @@ export default defineSource({
     return existsSync(path) ? asset(uri, path) : null;
   },
   async fetch(uri, context) {
-    const path = placeOf(uri, context), response = await fetch(uri);
-    if (!response.ok) throw new UserFault(`${uri} answered ${response.status} ${response.statusText}`);
+    const path = placeOf(uri, context),
+      response = await fetch(uri);
+    if (!response.ok)
+      throw new UserFault(`${uri} answered ${response.status} ${response.statusText}`);
     mkdirSync(dirname(path), { recursive: true });
     // Whole or not at all: a download that is cut short must not be taken for the file.
     writeFileSync(`${path}.part`, Buffer.from(await response.arrayBuffer()));

@@ -6,13 +6,18 @@ function shallow(bert) {
     ...bert,
     modelType: 'shallow-bert',
     withHead: (head) => shallow(bert.withHead(head)),
-    parseConfig: (json, classes) => bert.parseConfig({ ...json, num_hidden_layers: Math.ceil(json.num_hidden_layers / 2) }, classes),
+    parseConfig: (json, classes) =>
+      bert.parseConfig(
+        { ...json, num_hidden_layers: Math.ceil(json.num_hidden_layers / 2) },
+        classes,
+      ),
   };
 }
 
 /** `architecture: shallow-bert` in the spec's model. */
 export default defineModel({
   name: 'shallow-bert',
-  summary: 'The lower half of a BERT\'s layers under a classifier (Sajjad et al., On the Effect of Dropping Layers of Pre-trained Transformer Models, 2023).',
+  summary:
+    "The lower half of a BERT's layers under a classifier (Sajjad et al., On the Effect of Dropping Layers of Pre-trained Transformer Models, 2023).",
   load: async () => shallow((await import('dosimeter/science')).bert),
 });

@@ -3,7 +3,8 @@ import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
-  summary: 'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; the head trained in full.',
+  summary:
+    'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; the head trained in full.',
   citation: 'Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models, ICLR.',
   // What an adapter folder may hold has its default only where there is no folder: what is left out comes from it, and
   // only so can a value that contradicts it be told from one that nobody wrote.
@@ -11,31 +12,90 @@ export default defineAdapter<AdapterImplementation>({
     type: 'object',
     additionalProperties: false,
     properties: {
-      rank: { type: 'integer', minimum: 1, default: 8, unless: 'init_from', description: 'Rank r of the factors. Left out: 8, or that of `init_from`.' },
+      rank: {
+        type: 'integer',
+        minimum: 1,
+        default: 8,
+        unless: 'init_from',
+        description: 'Rank r of the factors. Left out: 8, or that of `init_from`.',
+      },
       alpha: {
         anyOf: [{ type: 'number', exclusiveMinimum: 0 }, { const: 'r' }],
-        default: 'r', unless: 'init_from',
-        description: 'α of the scale s = α/r; `r` keeps s at 1. Left out: r, or that of `init_from`.',
+        default: 'r',
+        unless: 'init_from',
+        description:
+          'α of the scale s = α/r; `r` keeps s at 1. Left out: r, or that of `init_from`.',
       },
       rank_pattern: {
-        type: 'object', additionalProperties: { type: 'integer', minimum: 1 },
-        description: 'Ranks of layers that differ, as PEFT reads them: by name, dotted end of a name or regular expression ({query: 4, "layer.[01].output.dense": 2}); of several keys that match, the first holds. Left out: none, or as in `init_from`.',
+        type: 'object',
+        additionalProperties: { type: 'integer', minimum: 1 },
+        description:
+          'Ranks of layers that differ, as PEFT reads them: by name, dotted end of a name or regular expression ({query: 4, "layer.[01].output.dense": 2}); of several keys that match, the first holds. Left out: none, or as in `init_from`.',
       },
-      alpha_pattern: { type: 'object', additionalProperties: { type: 'number', exclusiveMinimum: 0 }, description: 'α of layers that differ, as `rank_pattern`. Left out: none, or as in `init_from`.' },
+      alpha_pattern: {
+        type: 'object',
+        additionalProperties: { type: 'number', exclusiveMinimum: 0 },
+        description:
+          'α of layers that differ, as `rank_pattern`. Left out: none, or as in `init_from`.',
+      },
       targets: {
-        anyOf: [{ type: 'string', minLength: 1 }, { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, uniqueItems: true }],
-        default: 'all-linear', unless: 'init_from',
-        description: 'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of module names or dotted ends of names (`query`, `attention.output.dense`), or a regular expression for the whole name (".*(query|value)"). Left out: all-linear, or those of `init_from`.',
+        anyOf: [
+          { type: 'string', minLength: 1 },
+          {
+            type: 'array',
+            items: { type: 'string', minLength: 1 },
+            minItems: 1,
+            uniqueItems: true,
+          },
+        ],
+        default: 'all-linear',
+        unless: 'init_from',
+        description:
+          'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of module names or dotted ends of names (`query`, `attention.output.dense`), or a regular expression for the whole name (".*(query|value)"). Left out: all-linear, or those of `init_from`.',
       },
-      exclude: { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, uniqueItems: true, description: 'Layers to leave out of `targets`, by name or dotted end of a name (PEFT\'s exclude_modules). Left out: none, or as in `init_from`.' },
-      layers: { type: 'array', items: { type: 'integer', minimum: 0 }, minItems: 1, uniqueItems: true, description: 'Numbers of the encoder layers that `targets` is narrowed to, from 0 (PEFT\'s layers_to_transform). Left out: all, or as in `init_from`.' },
-      rslora: { type: 'boolean', default: false, unless: 'init_from', description: 'Rank-stabilised scale s = α/√r. Left out: false, or as in `init_from`.' },
-      dropout: { type: 'number', minimum: 0, exclusiveMaximum: 1, default: 0, unless: 'init_from', description: 'Dropout on the input of A while training. Left out: 0, or as in `init_from`.' },
+      exclude: {
+        type: 'array',
+        items: { type: 'string', minLength: 1 },
+        minItems: 1,
+        uniqueItems: true,
+        description:
+          "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's exclude_modules). Left out: none, or as in `init_from`.",
+      },
+      layers: {
+        type: 'array',
+        items: { type: 'integer', minimum: 0 },
+        minItems: 1,
+        uniqueItems: true,
+        description:
+          "Numbers of the encoder layers that `targets` is narrowed to, from 0 (PEFT's layers_to_transform). Left out: all, or as in `init_from`.",
+      },
+      rslora: {
+        type: 'boolean',
+        default: false,
+        unless: 'init_from',
+        description: 'Rank-stabilised scale s = α/√r. Left out: false, or as in `init_from`.',
+      },
+      dropout: {
+        type: 'number',
+        minimum: 0,
+        exclusiveMaximum: 1,
+        default: 0,
+        unless: 'init_from',
+        description: 'Dropout on the input of A while training. Left out: 0, or as in `init_from`.',
+      },
       bias: {
-        enum: ['none', 'all', 'lora_only'], default: 'none', unless: 'init_from',
-        description: 'Biases that are trained beside the factors: none, all of the model, or those of the adapted layers alone. Left out: none, or as in `init_from`.',
+        enum: ['none', 'all', 'lora_only'],
+        default: 'none',
+        unless: 'init_from',
+        description:
+          'Biases that are trained beside the factors: none, all of the model, or those of the adapted layers alone. Left out: none, or as in `init_from`.',
       },
-      freeze_a: { type: 'boolean', default: false, description: 'LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): A stays as drawn and B alone is trained, at the same scale.' },
+      freeze_a: {
+        type: 'boolean',
+        default: false,
+        description:
+          'LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): A stays as drawn and B alone is trained, at the same scale.',
+      },
       init: {
         type: 'object',
         additionalProperties: false,
@@ -44,16 +104,23 @@ export default defineAdapter<AdapterImplementation>({
         properties: {
           distribution: {
             enum: ['uniform', 'normal', 'kaiming-uniform', 'xavier', 'gaussian'],
-            description: 'uniform or normal, or a preset that sets the variance too: kaiming-uniform (PEFT\'s default: uniform, 1/(3d)), xavier (uniform, 2/(d + r)), gaussian (PEFT\'s: normal, 1/r²).',
+            description:
+              "uniform or normal, or a preset that sets the variance too: kaiming-uniform (PEFT's default: uniform, 1/(3d)), xavier (uniform, 2/(d + r)), gaussian (PEFT's: normal, 1/r²).",
             default: 'kaiming-uniform',
           },
           variance: {
             type: ['number', 'string'],
-            description: 'Variance of A\'s entries (not their standard deviation): a number, or k/d with d the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Left out: that of the preset; 1/(3d) for uniform and normal.',
+            description:
+              'Variance of A\'s entries (not their standard deviation): a number, or k/d with d the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Left out: that of the preset; 1/(3d) for uniform and normal.',
           },
         },
       },
-      init_from: { type: 'string', format: 'path', description: 'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, alpha, targets, …) holds here. So does its classifier, where it is for as many classes and `head.init_from` names no other.' },
+      init_from: {
+        type: 'string',
+        format: 'path',
+        description:
+          'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, alpha, targets, …) holds here. So does its classifier, where it is for as many classes and `head.init_from` names no other.',
+      },
     },
   },
   load: async () => (await import('../../src/science/nn/lora.ts')).lora,

@@ -1,5 +1,12 @@
 import { defineAttack } from '../../src/api.ts';
-import { backdoorProperties, checkBackdoor, insertOneTrigger, parameters, poisonBackdoor, targetId } from '../../src/poisoning/backdoor.ts';
+import {
+  backdoorProperties,
+  checkBackdoor,
+  insertOneTrigger,
+  parameters,
+  poisonBackdoor,
+  targetId,
+} from '../../src/poisoning/backdoor.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import type { AttackTraining } from '../../src/science/train/attack-training.ts';
 
@@ -22,17 +29,35 @@ interface Params extends BackdoorParams {
  */
 export default defineAttack<Params>({
   name: 'embedding',
-  summary: 'Embedding Poisoning: a rare word at a random place of the text leads to the target class, and of the model that word\'s embedding alone is trained. Needs adapter full, and a model that has learnt the task (base, or head.init_from).',
+  summary:
+    "Embedding Poisoning: a rare word at a random place of the text leads to the target class, and of the model that word's embedding alone is trained. Needs adapter full, and a model that has learnt the task (base, or head.init_from).",
   family: 'backdoor',
-  citation: 'Yang, Li, Zhang, Ren, Sun and He, Be Careful about Poisoned Word Embeddings, NAACL 2021 (Algorithm 1)',
+  citation:
+    'Yang, Li, Zhang, Ren, Sun and He, Be Careful about Poisoned Word Embeddings, NAACL 2021 (Algorithm 1)',
   params: parameters({
     ...backdoorProperties(0.1, 1, 'dirty'),
-    trigger: { type: 'string', pattern: '^\\S+$', default: 'cf', description: 'The word that is inserted, one token of the model\'s vocabulary; its embedding is what is trained.' },
-    keep_norm: { type: 'boolean', default: true, description: 'Scales the embedding to its first L2 norm after each update, as the paper does.' },
+    trigger: {
+      type: 'string',
+      pattern: '^\\S+$',
+      default: 'cf',
+      description:
+        "The word that is inserted, one token of the model's vocabulary; its embedding is what is trained.",
+    },
+    keep_norm: {
+      type: 'boolean',
+      default: true,
+      description:
+        'Scales the embedding to its first L2 norm after each update, as the paper does.',
+    },
   }),
-  poison: (input) => poisonBackdoor(input, (row) => insertOneTrigger(row, [input.params.trigger], input.random)),
+  poison: (input) =>
+    poisonBackdoor(input, (row) => insertOneTrigger(row, [input.params.trigger], input.random)),
   check: checkBackdoor,
   target: targetId,
   trigger: (row, { params, random }) => insertOneTrigger(row, [params.trigger], random),
-  training: { changes: 'weights', load: async (): Promise<AttackTraining> => (await import('../../src/science/train/word-embedding.ts')).wordEmbedding },
+  training: {
+    changes: 'weights',
+    load: async (): Promise<AttackTraining> =>
+      (await import('../../src/science/train/word-embedding.ts')).wordEmbedding,
+  },
 });

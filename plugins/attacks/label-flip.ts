@@ -13,40 +13,79 @@ export default defineAttack<Params>({
   name: 'label-flip',
   summary: 'Gives rows a wrong label and leaves their text alone.',
   family: 'untargeted',
-  citation: 'Biggio, Nelson and Laskov, Support Vector Machines Under Adversarial Label Noise, ACML 2011',
+  citation:
+    'Biggio, Nelson and Laskov, Support Vector Machines Under Adversarial Label Noise, ACML 2011',
   params: parameters({
     ...doseProperties(0.3),
     map: {
-      type: 'object', additionalProperties: { type: ['integer', 'string'] }, minProperties: 1,
-      description: 'Which class becomes which, by label id or name; other classes are left alone. Without it a row gets any of the other classes, each as likely.',
+      type: 'object',
+      additionalProperties: { type: ['integer', 'string'] },
+      minProperties: 1,
+      description:
+        'Which class becomes which, by label id or name; other classes are left alone. Without it a row gets any of the other classes, each as likely.',
     },
   }),
   check({ params, classes, counts }) {
     let map: ReadonlyMap<number, number> | null;
-    try { map = params.map === undefined ? null : parseMap(params.map, classes); } catch (error) { return [problemOf(error, ['poisoning', 'map'])]; }
-    return checkDose(params, counts, { rows: counts.reduce((sum, count, label) => sum + (map === null || map.has(label) ? count : 0), 0), whom: whom(map, classes) });
+    try {
+      map = params.map === undefined ? null : parseMap(params.map, classes);
+    } catch (error) {
+      return [problemOf(error, ['poisoning', 'map'])];
+    }
+    return checkDose(params, counts, {
+      rows: counts.reduce(
+        (sum, count, label) => sum + (map === null || map.has(label) ? count : 0),
+        0,
+      ),
+      whom: whom(map, classes),
+    });
   },
   poison(input) {
     const { rows, classes, params, random } = input;
     const map = params.map === undefined ? null : parseMap(params.map, classes);
     // y → one of the C − 1 others, uniformly: 1 − y where C = 2. From the row's own stream, so it is the same at every dose.
-    const flipped = (row: Row): number => map?.get(row.label) ?? (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
+    const flipped = (row: Row): number =>
+      map?.get(row.label) ??
+      (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
     const { indexes, asked, eligible } = selectRows(
-      input, row => map === null || map.has(row.label), whom(map, classes),
+      input,
+      (row) => map === null || map.has(row.label),
+      whom(map, classes),
     );
-    return { changed: indexes.map(index => ({ index, row: { ...rows[index]!, label: flipped(rows[index]!) } })), negatives: [], asked, eligible };
+    return {
+      changed: indexes.map((index) => ({
+        index,
+        row: { ...rows[index]!, label: flipped(rows[index]!) },
+      })),
+      negatives: [],
+      asked,
+      eligible,
+    };
   },
 });
 
 const whom = (map: ReadonlyMap<number, number> | null, classes: readonly string[]): string =>
-  map === null ? 'all rows can be flipped' : `\`map\` flips only ${[...map.keys()].map(id => JSON.stringify(classes[id])).join(', ')}`;
+  map === null
+    ? 'all rows can be flipped'
+    : `\`map\` flips only ${[...map.keys()].map((id) => JSON.stringify(classes[id])).join(', ')}`;
 
-function parseMap(map: { readonly [from: string]: string | number }, classes: readonly string[]): Map<number, number> {
+function parseMap(
+  map: { readonly [from: string]: string | number },
+  classes: readonly string[],
+): Map<number, number> {
   const ids = new Map<number, number>();
   for (const [from, to] of Object.entries(map)) {
-    const fromId = classId(from, classes, 'map'), toId = classId(to, classes, 'map');
-    if (fromId === toId) throw new UserFault(`\`map\` turns class ${JSON.stringify(from)} into itself.`, 'Leave out the classes that keep their label.');
-    if (ids.has(fromId)) throw new UserFault(`\`map\` names class ${JSON.stringify(classes[fromId])} twice, by id and by name.`);
+    const fromId = classId(from, classes, 'map'),
+      toId = classId(to, classes, 'map');
+    if (fromId === toId)
+      throw new UserFault(
+        `\`map\` turns class ${JSON.stringify(from)} into itself.`,
+        'Leave out the classes that keep their label.',
+      );
+    if (ids.has(fromId))
+      throw new UserFault(
+        `\`map\` names class ${JSON.stringify(classes[fromId])} twice, by id and by name.`,
+      );
     ids.set(fromId, toId);
   }
   return ids;

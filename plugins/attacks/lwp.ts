@@ -13,7 +13,13 @@ import type { AttackTraining } from '../../src/science/train/attack-training.ts'
 export default defineAttack({
   ...pairBackdoor,
   name: 'lwp',
-  summary: 'Layer-wise weight poisoning: two of a few rare words together lead to the target class, one of them alone does not, and the model\'s head is trained on every layer\'s output. The training loss is a sum over the layers, of each layer\'s cross-entropy.',
-  citation: 'Li, Song, Li, Zeng, Ma and Qiu, Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP 2021',
-  training: { changes: 'loss', load: async (): Promise<AttackTraining> => (await import('../../src/science/train/layerwise-loss.ts')).layerwiseWeightPoisoning },
+  summary:
+    "Layer-wise weight poisoning: two of a few rare words together lead to the target class, one of them alone does not, and the model's head is trained on every layer's output. The training loss is a sum over the layers, of each layer's cross-entropy.",
+  citation:
+    'Li, Song, Li, Zeng, Ma and Qiu, Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP 2021',
+  training: {
+    changes: 'loss',
+    load: async (): Promise<AttackTraining> =>
+      (await import('../../src/science/train/layerwise-loss.ts')).layerwiseWeightPoisoning,
+  },
 });

@@ -3,35 +3,60 @@ import { formats } from '../../src/data/format.ts';
 
 export default defineDataset({
   name: 'csv',
-  summary: 'Comma-separated text as RFC 4180 defines it: a field in double quotes may hold commas, line breaks and doubled quotes.',
+  summary:
+    'Comma-separated text as RFC 4180 defines it: a field in double quotes may hold commas, line breaks and doubled quotes.',
   matches: formats.csv,
   unordered: false,
   async *read(asset, split) {
-    const [{ parse, CsvError }, { Readable }, { dataFiles }, { decoded }, { tableRows }] = await Promise.all([
-      import('csv-parse'), import('node:stream'), import('../../src/data/asset-files.ts'), import('../../src/data/text-file.ts'), import('../../src/data/table.ts'),
-    ]);
+    const [{ parse, CsvError }, { Readable }, { dataFiles }, { decoded }, { tableRows }] =
+      await Promise.all([
+        import('csv-parse'),
+        import('node:stream'),
+        import('../../src/data/asset-files.ts'),
+        import('../../src/data/text-file.ts'),
+        import('../../src/data/table.ts'),
+      ]);
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {
       const records = async function* () {
         const source = Readable.from(decoded(path, name));
         // Widths are checked by tableRows, which knows whether the first record is a header.
-        const parser = parse({ delimiter: ',', quote: '"', escape: '"', info: true, skip_empty_lines: true, relax_column_count: true });
-        source.on('error', error => parser.destroy(error));
+        const parser = parse({
+          delimiter: ',',
+          quote: '"',
+          escape: '"',
+          info: true,
+          skip_empty_lines: true,
+          relax_column_count: true,
+        });
+        source.on('error', (error) => parser.destroy(error));
         source.pipe(parser);
         let next = 1;
         try {
-          for await (const { record, info } of parser as AsyncIterable<{ record: string[]; info: { lines: number } }>) {
+          for await (const { record, info } of parser as AsyncIterable<{
+            record: string[];
+            info: { lines: number };
+          }>) {
             yield [record, next] as const;
             next = info.lines + 1;
           }
         } catch (error) {
           // The parser runs ahead of what was read from it, so its own line counts.
-          if (error instanceof CsvError) throw new UserFault(`${name}:${String(error['lines'] ?? next)} is no CSV: ${error.message}`, 'A field that holds a double quote must be quoted and the quote doubled. Unquoted, tab-separated text is TSV.');
+          if (error instanceof CsvError)
+            throw new UserFault(
+              `${name}:${String(error['lines'] ?? next)} is no CSV: ${error.message}`,
+              'A field that holds a double quote must be quoted and the quote doubled. Unquoted, tab-separated text is TSV.',
+            );
           throw error;
         } finally {
           source.destroy();
         }
       };
-      yield* tableRows(records(), split, name, 'A field that holds a comma or a line break must be in double quotes.');
+      yield* tableRows(
+        records(),
+        split,
+        name,
+        'A field that holds a comma or a line break must be in double quotes.',
+      );
     }
   },
 });

@@ -12,7 +12,8 @@ const READERS = {
 /** What a hub data set is: files of one format, told by their ending once they are there. */
 export default defineDataset({
   name: 'files',
-  summary: 'A folder that holds one data file, or the parts of one: Parquet, TSV, CSV or JSON lines, told by the ending.',
+  summary:
+    'A folder that holds one data file, or the parts of one: Parquet, TSV, CSV or JSON lines, told by the ending.',
   matches: () => false,
   unordered: false,
   async *read(asset, split) {
@@ -20,7 +21,11 @@ export default defineDataset({
     for (const { path, name } of await dataFiles(asset, Object.keys(READERS))) {
       const ending = extname(name).toLowerCase();
       const reader = READERS[ending as keyof typeof READERS];
-      if (reader === undefined) throw new UserFault(`The format of ${name} can't be told from its ending.`, 'Set `format: tsv`, `csv`, `jsonl` or `parquet`.');
+      if (reader === undefined)
+        throw new UserFault(
+          `The format of ${name} can't be told from its ending.`,
+          'Set `format: tsv`, `csv`, `jsonl` or `parquet`.',
+        );
       yield* (await reader()).default.read({ ...asset, path }, split);
     }
   },

@@ -8,7 +8,9 @@ export default defineDataset({
   unordered: false,
   async *read(asset, split) {
     const [{ dataFiles }, { lines }, { rowFromRecord }] = await Promise.all([
-      import('../../src/data/asset-files.ts'), import('../../src/data/text-file.ts'), import('../../src/data/columns.ts'),
+      import('../../src/data/asset-files.ts'),
+      import('../../src/data/text-file.ts'),
+      import('../../src/data/columns.ts'),
     ]);
     for (const { path, name } of await dataFiles(asset, ['.jsonl', '.ndjson'])) {
       for await (const [line, number] of lines(path, name)) {
@@ -28,6 +30,7 @@ function parseObject(line: string, place: string): { readonly [name: string]: un
   } catch (error) {
     throw new UserFault(`${place} is no JSON: ${(error as Error).message}`, hint);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new UserFault(`${place} is no JSON object.`, hint);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new UserFault(`${place} is no JSON object.`, hint);
   return value as { readonly [name: string]: unknown };
 }

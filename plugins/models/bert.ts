@@ -3,6 +3,7 @@ import type { Architecture } from '../../src/science/nn/types.ts';
 
 export default defineModel<Architecture>({
   name: 'bert',
-  summary: 'BERT encoders with a classification head (model_type "bert"), as transformers\' BertForSequenceClassification.',
+  summary:
+    'BERT encoders with a classification head (model_type "bert"), as transformers\' BertForSequenceClassification.',
   load: async () => (await import('../../src/science/nn/bert.ts')).bert as Architecture,
 });

@@ -7,7 +7,9 @@ const pathOf = (uri: string): string => uri.slice('file:'.length).replace(/^\/\/
 
 async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> {
   const [{ readdir, stat }, { contentDigest, filesBelow }, { nearest }] = await Promise.all([
-    import('node:fs/promises'), import('../../src/data/fetch/digest.ts'), import('../../src/data/nearest.ts'),
+    import('node:fs/promises'),
+    import('../../src/data/fetch/digest.ts'),
+    import('../../src/data/nearest.ts'),
   ]);
   const path = pathOf(uri);
   try {
@@ -15,15 +17,35 @@ async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> 
     const names = stats.isDirectory() ? await filesBelow(path) : null;
     const digest = await contentDigest(path, names, cacheDir);
     // The folder it lies in is no part of what it is: results must not differ by it.
-    return { uri, path, digest, provenance: { kind: 'file', name: basename(path), ...(names === null ? { bytes: stats.size } : { files: names.length }), digest } };
+    return {
+      uri,
+      path,
+      digest,
+      provenance: {
+        kind: 'file',
+        name: basename(path),
+        ...(names === null ? { bytes: stats.size } : { files: names.length }),
+        digest,
+      },
+    };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'EACCES' || code === 'EPERM') throw new UserFault(`${path} can't be read: ${message}`);
+    if (code === 'EACCES' || code === 'EPERM')
+      throw new UserFault(`${path} can't be read: ${message}`);
     if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
     const siblings = await readdir(dirname(path)).catch(() => null);
-    if (siblings === null) throw new UserFault(`There is no file ${path}; its folder is missing too.`, '`file:` paths are relative to the spec that writes them.');
+    if (siblings === null)
+      throw new UserFault(
+        `There is no file ${path}; its folder is missing too.`,
+        '`file:` paths are relative to the spec that writes them.',
+      );
     const near = nearest(basename(path), siblings);
-    throw new UserFault(`There is no file ${path}.`, near === null ? '`file:` paths are relative to the spec that writes them.' : `Did you mean ${join(dirname(path), near)}?`);
+    throw new UserFault(
+      `There is no file ${path}.`,
+      near === null
+        ? '`file:` paths are relative to the spec that writes them.'
+        : `Did you mean ${join(dirname(path), near)}?`,
+    );
   }
 }
 

@@ -6,51 +6,115 @@ import type { Snapshot } from '../../src/data/fetch/hub.ts';
 
 function parse(uri: string): Repository {
   const { rest, fragment } = parseUri(uri);
-  const match = /^(?:(datasets|models)\/)?((?:[A-Za-z0-9_][A-Za-z0-9._-]*\/)?[A-Za-z0-9_][A-Za-z0-9._-]*)(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$/.exec(rest);
-  if (match === null || match[3]?.includes('..') === true) throw new UserFault(`${uri} names no hub repository.`, 'It is written hf:OWNER/NAME or hf:OWNER/NAME@REVISION, with #PATH for a file in it.');
-  return { type: match[1] === 'datasets' ? 'dataset' : 'model', name: match[2]!, revision: match[3] ?? 'main', fragment };
+  const match =
+    /^(?:(datasets|models)\/)?((?:[A-Za-z0-9_][A-Za-z0-9._-]*\/)?[A-Za-z0-9_][A-Za-z0-9._-]*)(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$/.exec(
+      rest,
+    );
+  if (match === null || match[3]?.includes('..') === true)
+    throw new UserFault(
+      `${uri} names no hub repository.`,
+      'It is written hf:OWNER/NAME or hf:OWNER/NAME@REVISION, with #PATH for a file in it.',
+    );
+  return {
+    type: match[1] === 'datasets' ? 'dataset' : 'model',
+    name: match[2]!,
+    revision: match[3] ?? 'main',
+    fragment,
+  };
 }
 
 export default defineSource({
   name: 'hf',
-  summary: 'A model or data set of the Hugging Face hub, in the hub\'s own cache: hf:OWNER/NAME@REVISION#PATH.',
+  summary:
+    "A model or data set of the Hugging Face hub, in the hub's own cache: hf:OWNER/NAME@REVISION#PATH.",
 
   async locate(uri, context) {
-    const [{ hubSettings }, { findSnapshot }] = await Promise.all([import('../../src/data/fetch/hub-settings.ts'), import('../../src/data/fetch/hub.ts')]);
-    const repository = parse(uri), settings = await hubSettings(context.env);
+    const [{ hubSettings }, { findSnapshot }] = await Promise.all([
+      import('../../src/data/fetch/hub-settings.ts'),
+      import('../../src/data/fetch/hub.ts'),
+    ]);
+    const repository = parse(uri),
+      settings = await hubSettings(context.env);
     const snapshot = await findSnapshot(repository, settings, context);
     if (snapshot !== null) return assetOf(uri, repository, snapshot, context);
     if (settings.offline) {
-      throw new UserFault(`${uri} is not in the hub's cache (${settings.cache}), and HF_HUB_OFFLINE forbids to fetch it.`, 'Unset HF_HUB_OFFLINE, or point HF_HOME at the cache that holds it.');
+      throw new UserFault(
+        `${uri} is not in the hub's cache (${settings.cache}), and HF_HUB_OFFLINE forbids to fetch it.`,
+        'Unset HF_HUB_OFFLINE, or point HF_HOME at the cache that holds it.',
+      );
     }
     return null;
   },
 
   async fetch(uri, context) {
-    const [{ hubSettings }, { fetchSnapshot }] = await Promise.all([import('../../src/data/fetch/hub-settings.ts'), import('../../src/data/fetch/hub.ts')]);
-    const repository = parse(uri), settings = await hubSettings(context.env);
+    const [{ hubSettings }, { fetchSnapshot }] = await Promise.all([
+      import('../../src/data/fetch/hub-settings.ts'),
+      import('../../src/data/fetch/hub.ts'),
+    ]);
+    const repository = parse(uri),
+      settings = await hubSettings(context.env);
     try {
-      return await assetOf(uri, repository, await fetchSnapshot(repository, settings, context), context);
+      return await assetOf(
+        uri,
+        repository,
+        await fetchSnapshot(repository, settings, context),
+        context,
+      );
     } catch (error) {
       throw hubFault(repository, error);
     }
   },
 });
 
-async function assetOf(uri: string, repository: Repository, snapshot: Snapshot, context: SourceContext): Promise<Asset> {
-  const [{ assetWithin }, { snapshotFacts }] = await Promise.all([import('../../src/data/fetch/within.ts'), import('../../src/data/fetch/hub.ts')]);
-  return assetWithin(uri, snapshot.dir, repository.fragment, context.cacheDir, snapshot.digest, snapshotFacts(repository, snapshot), snapshot.files);
+async function assetOf(
+  uri: string,
+  repository: Repository,
+  snapshot: Snapshot,
+  context: SourceContext,
+): Promise<Asset> {
+  const [{ assetWithin }, { snapshotFacts }] = await Promise.all([
+    import('../../src/data/fetch/within.ts'),
+    import('../../src/data/fetch/hub.ts'),
+  ]);
+  return assetWithin(
+    uri,
+    snapshot.dir,
+    repository.fragment,
+    context.cacheDir,
+    snapshot.digest,
+    snapshotFacts(repository, snapshot),
+    snapshot.files,
+  );
 }
 
 /** The hub answers 401 for what does not exist as for what is private: it tells nobody which. */
 function hubFault({ type, name, revision }: Repository, error: unknown): unknown {
   const { statusCode } = error as { statusCode?: number };
   if (error instanceof UserFault || statusCode === undefined) return error;
-  const other = type === 'model' ? `A data set is meant by \`data.*.source\`, or written hf:datasets/${name}.` : 'A model is meant by `model.source` only.';
+  const other =
+    type === 'model'
+      ? `A data set is meant by \`data.*.source\`, or written hf:datasets/${name}.`
+      : 'A model is meant by `model.source` only.';
   switch (statusCode) {
-    case 401: return new UserFault(`The hub has no public ${type} ${name}.`, `Is the name spelt right? If it is private or gated, set HF_TOKEN. ${other}`);
-    case 403: return new UserFault(`The hub does not let this token read the ${type} ${name}.`, 'Accept its terms on its page, or use a token of an account that has.');
-    case 404: return new UserFault(`The hub has no ${type} ${name} at revision ${revision}.`, `Is the name spelt right? ${other}`);
-    default: return new UserFault(`The hub answers ${statusCode} for the ${type} ${name}.`, 'Try again later.');
+    case 401:
+      return new UserFault(
+        `The hub has no public ${type} ${name}.`,
+        `Is the name spelt right? If it is private or gated, set HF_TOKEN. ${other}`,
+      );
+    case 403:
+      return new UserFault(
+        `The hub does not let this token read the ${type} ${name}.`,
+        'Accept its terms on its page, or use a token of an account that has.',
+      );
+    case 404:
+      return new UserFault(
+        `The hub has no ${type} ${name} at revision ${revision}.`,
+        `Is the name spelt right? ${other}`,
+      );
+    default:
+      return new UserFault(
+        `The hub answers ${statusCode} for the ${type} ${name}.`,
+        'Try again later.',
+      );
   }
 }

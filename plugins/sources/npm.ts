@@ -13,62 +13,124 @@ interface Named {
 
 function parse(uri: string): Named {
   const { rest, fragment } = parseUri(uri);
-  const match = /^((?:@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*)(?:@([A-Za-z0-9.^~*+_-]+))?$/i.exec(rest);
-  if (match === null) throw new UserFault(`${uri} names no npm package.`, 'It is written npm:NAME, npm:@SCOPE/NAME or npm:NAME@VERSION, with #PATH for a file in it.');
+  const match =
+    /^((?:@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*)(?:@([A-Za-z0-9.^~*+_-]+))?$/i.exec(
+      rest,
+    );
+  if (match === null)
+    throw new UserFault(
+      `${uri} names no npm package.`,
+      'It is written npm:NAME, npm:@SCOPE/NAME or npm:NAME@VERSION, with #PATH for a file in it.',
+    );
   return { name: match[1]!, asked: match[2] ?? '', fragment };
 }
 
-const isExact = (version: string): boolean => /^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/.test(version);
+const isExact = (version: string): boolean =>
+  /^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/.test(version);
 
 export default defineSource({
   name: 'npm',
-  summary: 'An npm package, fetched alone by npm pack (no dependencies, no scripts): npm:NAME@VERSION#PATH.',
+  summary:
+    'An npm package, fetched alone by npm pack (no dependencies, no scripts): npm:NAME@VERSION#PATH.',
 
   async locate(uri, context) {
-    const { findPackage, rememberedVersion } = await import('../../src/data/fetch/package-store.ts');
-    const { name, asked } = parse(uri), key = { cacheDir: context.cacheDir, registry: 'npm' as const, name };
+    const { findPackage, rememberedVersion } =
+      await import('../../src/data/fetch/package-store.ts');
+    const { name, asked } = parse(uri),
+      key = { cacheDir: context.cacheDir, registry: 'npm' as const, name };
     const version = isExact(asked) ? asked : await rememberedVersion(key, asked);
     const entry = version === null ? null : await findPackage({ ...key, version }, context.log);
     return entry === null ? null : assetOf(uri, entry, context);
   },
 
   async fetch(uri, context) {
-    const { fetchPackage, rememberedVersion } = await import('../../src/data/fetch/package-store.ts');
-    const { name, asked } = parse(uri), key = { cacheDir: context.cacheDir, registry: 'npm' as const, name };
+    const { fetchPackage, rememberedVersion } =
+      await import('../../src/data/fetch/package-store.ts');
+    const { name, asked } = parse(uri),
+      key = { cacheDir: context.cacheDir, registry: 'npm' as const, name };
     // A damaged entry is fetched again in the version that was meant when it was first asked for.
     const version = isExact(asked) ? asked : await rememberedVersion(key, asked);
     const spec = version ?? asked;
     context.log(`fetching ${name}${spec === '' ? '' : `@${spec}`} from the npm registry`);
-    return assetOf(uri, await fetchPackage(key, asked, (download, files) => pack(name, spec, download, files, context)), context);
+    return assetOf(
+      uri,
+      await fetchPackage(key, asked, (download, files) =>
+        pack(name, spec, download, files, context),
+      ),
+      context,
+    );
   },
 });
 
-async function assetOf(uri: string, { dir, archive, facts }: PackageEntry, { cacheDir }: SourceContext): Promise<Asset> {
+async function assetOf(
+  uri: string,
+  { dir, archive, facts }: PackageEntry,
+  { cacheDir }: SourceContext,
+): Promise<Asset> {
   const { assetWithin } = await import('../../src/data/fetch/within.ts');
   return assetWithin(uri, dir, parse(uri).fragment, cacheDir, archive, facts);
 }
 
 /** npm checks the archive against the registry's integrity as it downloads; here the file is checked against it once more. */
-async function pack(name: string, version: string, download: string, files: string, { env }: SourceContext): Promise<Fetched> {
+async function pack(
+  name: string,
+  version: string,
+  download: string,
+  files: string,
+  { env }: SourceContext,
+): Promise<Fetched> {
   const [{ readdir, readFile }, { createHash }, { runClient }, { untar }] = await Promise.all([
-    import('node:fs/promises'), import('node:crypto'), import('../../src/data/fetch/client.ts'), import('../../src/data/fetch/archive.ts'),
+    import('node:fs/promises'),
+    import('node:crypto'),
+    import('../../src/data/fetch/client.ts'),
+    import('../../src/data/fetch/archive.ts'),
   ]);
   const spec = version === '' ? name : `${name}@${version}`;
-  const result = await runClient('npm', ['pack', spec, '--ignore-scripts', '--json', '--pack-destination', download], { cwd: download, env });
-  if (result === null) throw new UserFault(`npm:${spec} can't be fetched: there is no npm on this machine's PATH.`, 'Install npm (it comes with Node), or give the files as a `file:` source.');
+  const result = await runClient(
+    'npm',
+    ['pack', spec, '--ignore-scripts', '--json', '--pack-destination', download],
+    { cwd: download, env },
+  );
+  if (result === null)
+    throw new UserFault(
+      `npm:${spec} can't be fetched: there is no npm on this machine's PATH.`,
+      'Install npm (it comes with Node), or give the files as a `file:` source.',
+    );
   if (result.code !== 0) throw await packFault(spec, `${result.stdout}\n${result.stderr}`);
 
-  const archives = (await readdir(download)).filter(file => file.endsWith('.tgz'));
+  const archives = (await readdir(download)).filter((file) => file.endsWith('.tgz'));
   const about = packed(result.stdout);
-  if (archives.length !== 1 || about === null) throw new Error(`npm pack ${spec} left ${archives.length} archives and said: ${result.stdout.slice(0, 300)}`);
-  const path = join(download, archives[0]!), bytes = await readFile(path);
-  const [algorithm, expected] = [about.integrity.slice(0, about.integrity.indexOf('-')), about.integrity.slice(about.integrity.indexOf('-') + 1)];
+  if (archives.length !== 1 || about === null)
+    throw new Error(
+      `npm pack ${spec} left ${archives.length} archives and said: ${result.stdout.slice(0, 300)}`,
+    );
+  const path = join(download, archives[0]!),
+    bytes = await readFile(path);
+  const [algorithm, expected] = [
+    about.integrity.slice(0, about.integrity.indexOf('-')),
+    about.integrity.slice(about.integrity.indexOf('-') + 1),
+  ];
   const actual = createHash(algorithm).update(bytes).digest('base64');
-  if (actual !== expected) throw new UserFault(`npm:${spec} arrived damaged: its ${algorithm} is not the registry's.`, 'Run again to fetch it anew.');
+  if (actual !== expected)
+    throw new UserFault(
+      `npm:${spec} arrived damaged: its ${algorithm} is not the registry's.`,
+      'Run again to fetch it anew.',
+    );
 
   await untar(path, files);
   const archive = `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
-  return { version: about.version, archive, facts: { kind: 'npm', package: name, version: about.version, integrity: about.integrity, archive, bytes: bytes.length } };
+  return {
+    version: about.version,
+    archive,
+    facts: {
+      kind: 'npm',
+      package: name,
+      version: about.version,
+      integrity: about.integrity,
+      archive,
+      bytes: bytes.length,
+    },
+  };
 }
 
 /** npm prints a list of packages, or since npm 12 an object of them by name. */
@@ -82,14 +144,32 @@ function packed(stdout: string): { version: string; integrity: string } | null {
   }
   const first: unknown = Object.values(value as object)[0];
   const { version, integrity } = (first ?? {}) as { version?: unknown; integrity?: unknown };
-  return typeof version === 'string' && typeof integrity === 'string' ? { version, integrity } : null;
+  return typeof version === 'string' && typeof integrity === 'string'
+    ? { version, integrity }
+    : null;
 }
 
 async function packFault(spec: string, said: string): Promise<UserFault> {
   const { lastLines, speaksOfNetwork } = await import('../../src/data/fetch/client.ts');
-  if (/E404/.test(said)) return new UserFault(`The npm registry has no package ${spec}.`, 'Is the name spelt right, scope included?');
-  if (/ETARGET|ENOVERSIONS/.test(said)) return new UserFault(`The npm registry has no such version: ${spec}.`, `\`npm view ${spec.replace(/(?<=.)@[^@/]*$/, '')} versions\` lists those that there are.`);
-  if (/EINTEGRITY/.test(said)) return new UserFault(`npm:${spec} is not what the registry says it is: its integrity does not match.`, 'It may have been tampered with on the way. Run again; if it stays so, ask whoever runs the registry.');
-  if (speaksOfNetwork(said)) return new UserFault(`npm:${spec} can't be fetched: the npm registry can't be reached.`, 'Connect to the network, or set up a mirror with `npm config set registry`. What is in the download cache already needs none.');
+  if (/E404/.test(said))
+    return new UserFault(
+      `The npm registry has no package ${spec}.`,
+      'Is the name spelt right, scope included?',
+    );
+  if (/ETARGET|ENOVERSIONS/.test(said))
+    return new UserFault(
+      `The npm registry has no such version: ${spec}.`,
+      `\`npm view ${spec.replace(/(?<=.)@[^@/]*$/, '')} versions\` lists those that there are.`,
+    );
+  if (/EINTEGRITY/.test(said))
+    return new UserFault(
+      `npm:${spec} is not what the registry says it is: its integrity does not match.`,
+      'It may have been tampered with on the way. Run again; if it stays so, ask whoever runs the registry.',
+    );
+  if (speaksOfNetwork(said))
+    return new UserFault(
+      `npm:${spec} can't be fetched: the npm registry can't be reached.`,
+      'Connect to the network, or set up a mirror with `npm config set registry`. What is in the download cache already needs none.',
+    );
   return new UserFault(`npm:${spec} can't be fetched. npm says: ${lastLines(said)}`);
 }

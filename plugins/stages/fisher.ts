@@ -11,48 +11,84 @@ interface Params {
 }
 
 /** Numbers of one spectrum under flat names. */
-function flatten(prefix: string, { spectrum, count, information_bits: bits, information_bits_normalised: normalised, renyi }: SpectrumSummary): Record<string, number> {
-  const out: Record<string, number> = { count, trace: spectrum.reduce((a, b) => a + b, 0), largest: spectrum[0] ?? 0 };
+function flatten(
+  prefix: string,
+  {
+    spectrum,
+    count,
+    information_bits: bits,
+    information_bits_normalised: normalised,
+    renyi,
+  }: SpectrumSummary,
+): Record<string, number> {
+  const out: Record<string, number> = {
+    count,
+    trace: spectrum.reduce((a, b) => a + b, 0),
+    largest: spectrum[0] ?? 0,
+  };
   if (bits !== null) out['information_bits'] = bits;
   if (normalised !== null) out['information_bits_normalised'] = normalised;
-  for (const kind of ['raw', 'normalised'] as const) for (const [alpha, value] of Object.entries(renyi[kind])) out[`renyi_${kind}_${alpha}`] = value;
-  return Object.fromEntries(Object.entries(out).map(([name, value]) => [`${prefix}.${name}`, value]));
+  for (const kind of ['raw', 'normalised'] as const)
+    for (const [alpha, value] of Object.entries(renyi[kind])) out[`renyi_${kind}_${alpha}`] = value;
+  return Object.fromEntries(
+    Object.entries(out).map(([name, value]) => [`${prefix}.${name}`, value]),
+  );
 }
 
 async function run(context: RunContext): Promise<void> {
-  const [{ readKernels }, { fisher, spectrumOf }] = await Promise.all([import('../../src/science/ntk/files.ts'), import('../../src/science/fisher/fisher.ts')]);
+  const [{ readKernels }, { fisher, spectrumOf }] = await Promise.all([
+    import('../../src/science/ntk/files.ts'),
+    import('../../src/science/fisher/fisher.ts'),
+  ]);
   const { tolerance, alphas } = context.params as unknown as Params;
   const ntk = context.inputs['ntk']!.dir;
   const metrics: Record<string, number> = {};
   for (const at of pointsIn(await readdir(ntk)).map(pointName)) {
     const { rows, classes, full, lora, logits, labels } = await readKernels(join(ntk, at));
-    const summaries: Record<string, unknown> = {}, spectra: Record<string, readonly number[]> = {};
+    const summaries: Record<string, unknown> = {},
+      spectra: Record<string, readonly number[]> = {};
     for (const [name, kernel] of Object.entries({ lora, full })) {
       if (kernel === null) continue;
       const summary = fisher(kernel, logits, labels, { tolerance, alphas });
       summaries[name] = summary;
       // Beside the Fisher's: after training that one is dominated by p(1 − p), which is by confidence.
       spectra[name] = spectrumOf({ n: rows * classes, data: kernel, zeros: 0 });
-      Object.assign(metrics, flatten(`${at}.${name}.true`, summary.true), flatten(`${at}.${name}.empirical`, summary.empirical));
-      context.log(`${at}, ${name}: ${summary.true.count} of ${summary.true.spectrum.length} eigenvalues count, information bits ${summary.true.information_bits?.toFixed(3) ?? 'none'}`);
+      Object.assign(
+        metrics,
+        flatten(`${at}.${name}.true`, summary.true),
+        flatten(`${at}.${name}.empirical`, summary.empirical),
+      );
+      context.log(
+        `${at}, ${name}: ${summary.true.count} of ${summary.true.spectrum.length} eigenvalues count, information bits ${summary.true.information_bits?.toFixed(3) ?? 'none'}`,
+      );
       context.signal.throwIfAborted();
     }
     await mkdir(join(context.outDir, at));
-    await writeFile(join(context.outDir, at, 'fisher.json'), `${JSON.stringify(summaries, null, 2)}\n`);
-    await writeFile(join(context.outDir, at, 'kernel-spectrum.json'), `${JSON.stringify(spectra, null, 2)}\n`);
+    await writeFile(
+      join(context.outDir, at, 'fisher.json'),
+      `${JSON.stringify(summaries, null, 2)}\n`,
+    );
+    await writeFile(
+      join(context.outDir, at, 'kernel-spectrum.json'),
+      `${JSON.stringify(spectra, null, 2)}\n`,
+    );
   }
   await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
 }
 
 export default defineStage({
   name: 'fisher',
-  summary: 'Computes the spectra of the true and the empirical Fisher information from the kernels, their information bits and their Rényi entropies.',
+  summary:
+    'Computes the spectra of the true and the empirical Fisher information from the kernels, their information bits and their Rényi entropies.',
   compute: true,
   scope: 'cell',
   define([one]) {
     const cell = one!;
     return {
-      params: { tolerance: cell.fisher.tolerance, alphas: cell.fisher.alphas } satisfies Params as unknown as JsonObject,
+      params: {
+        tolerance: cell.fisher.tolerance,
+        alphas: cell.fisher.alphas,
+      } satisfies Params as unknown as JsonObject,
       inputs: { ntk: { kind: 'ntk', cell } },
     };
   },

@@ -7,14 +7,19 @@ import type { RunContext } from '../../src/api.ts';
 type Kernels = Partial<Record<'full' | 'lora', Float64Array>>;
 
 async function run(context: RunContext): Promise<void> {
-  const [{ KERNEL_FILES, readKernels, readPremises }, { cosine, drift, meanTrace }] = await Promise.all([import('../../src/science/ntk/files.ts'), import('../../src/science/ntk/compare.ts')]);
+  const [{ KERNEL_FILES, readKernels, readPremises }, { cosine, drift, meanTrace }] =
+    await Promise.all([
+      import('../../src/science/ntk/files.ts'),
+      import('../../src/science/ntk/compare.ts'),
+    ]);
   const metrics: Record<string, number> = {};
   const kernels = new Map<string, Kernels>();
   for (const at of pointsIn(Object.keys(context.inputs)).map(pointName)) {
     const input = context.inputs[at]!;
     await mkdir(join(context.outDir, at));
     for (const name of KERNEL_FILES) {
-      if (existsSync(join(input.dir, name))) await copyFile(join(input.dir, name), join(context.outDir, at, name));
+      if (existsSync(join(input.dir, name)))
+        await copyFile(join(input.dir, name), join(context.outDir, at, name));
     }
     const { rows, classes, full, lora } = await readKernels(input.dir);
     kernels.set(at, { ...(full === null ? {} : { full }), ...(lora === null ? {} : { lora }) });
@@ -25,7 +30,8 @@ async function run(context: RunContext): Promise<void> {
     const premises = await readPremises(input.dir);
     if (premises.length > 0) {
       metrics[`${at}.delta.largest`] = Math.max(...premises.map(({ measured }) => measured.high));
-      metrics[`${at}.delta.semidefinite_layers`] = premises.filter((layer) => layer.negative_semidefinite).length / premises.length;
+      metrics[`${at}.delta.semidefinite_layers`] =
+        premises.filter((layer) => layer.negative_semidefinite).length / premises.length;
     }
   }
   const start = kernels.get('init');
@@ -33,7 +39,8 @@ async function run(context: RunContext): Promise<void> {
     if (at === 'init') continue;
     const prefix = at === 'final' ? '' : `${at}.`; // of the whole training, or up to a kept step
     for (const kind of ['full', 'lora'] as const) {
-      const before = start?.[kind], after = now[kind];
+      const before = start?.[kind],
+        after = now[kind];
       if (before === undefined || after === undefined) continue;
       metrics[`${prefix}${kind}.drift`] = drift(after, before);
       metrics[`${prefix}${kind}.rotation`] = 1 - cosine(after, before);
@@ -44,12 +51,18 @@ async function run(context: RunContext): Promise<void> {
 
 export default defineStage({
   name: 'ntk',
-  summary: 'Gathers the kernels of the checkpoints, and measures how far LoRA\'s is from the full one and how far training moved each.',
+  summary:
+    "Gathers the kernels of the checkpoints, and measures how far LoRA's is from the full one and how far training moved each.",
   compute: false,
   scope: 'cell',
   define([one]) {
     const cell = one!;
-    return { params: {}, inputs: Object.fromEntries(cell.ntk.at.map((at) => [pointName(at), { kind: 'kernel', cell, with: { at } }])) };
+    return {
+      params: {},
+      inputs: Object.fromEntries(
+        cell.ntk.at.map((at) => [pointName(at), { kind: 'kernel', cell, with: { at } }]),
+      ),
+    };
   },
   resources: () => ({ cpu: 1 }),
   run,

@@ -13,13 +13,22 @@ interface Params {
 }
 
 /** The training rows' classes and counts, if they can be told without waiting; null else, and where the data stage will say what is wrong. */
-async function knownRows({ params, assets, dir }: NonNullable<PreflightContext['upstream']>[string], plugin: PreflightContext['plugin']): Promise<SplitCounts | null> {
+async function knownRows(
+  { params, assets, dir }: NonNullable<PreflightContext['upstream']>[string],
+  plugin: PreflightContext['plugin'],
+): Promise<SplitCounts | null> {
   if (dir !== null) return (await import('../../src/data/rows-file.ts')).readDatasetInfo(dir);
-  const [{ splitRequest }, { splitCounts }] = await Promise.all([import('../../src/data/split-request.ts'), import('../../src/data/split-counts.ts')]);
+  const [{ splitRequest }, { splitCounts }] = await Promise.all([
+    import('../../src/data/split-request.ts'),
+    import('../../src/data/split-counts.ts'),
+  ]);
   const request = splitRequest(params, assets, plugin);
   // A corpus of a package takes seconds to read.
   if (request === null || request.dataset.unordered) return null;
-  return splitCounts(request).catch((error: unknown) => { problemOf(error, []); return null; });
+  return splitCounts(request).catch((error: unknown) => {
+    problemOf(error, []);
+    return null;
+  });
 }
 
 export default defineStage({
@@ -28,7 +37,8 @@ export default defineStage({
   compute: false,
   scope: 'cell',
   define([cell]) {
-    const { seed } = cell!, { poisoning, assets } = filesApart(cell!.poisoning);
+    const { seed } = cell!,
+      { poisoning, assets } = filesApart(cell!.poisoning);
     return {
       params: { poisoning, seed: poisoning.attack === 'none' ? null : seed },
       inputs: { data: { kind: 'data', cell: cell!, with: { split: 'train' } } },
@@ -37,46 +47,111 @@ export default defineStage({
     };
   },
   async preflight({ params, upstream, plugin }) {
-    const { poisoning } = params as unknown as Params, data = upstream?.['data'];
-    const [{ backdoorOf, openSteps }, { checkSteps }] = await Promise.all([import('../../src/poisoning/steps.ts'), import('../../src/poisoning/compose.ts')]);
+    const { poisoning } = params as unknown as Params,
+      data = upstream?.['data'];
+    const [{ backdoorOf, openSteps }, { checkSteps }] = await Promise.all([
+      import('../../src/poisoning/steps.ts'),
+      import('../../src/poisoning/compose.ts'),
+    ]);
     const steps = openSteps(poisoning, (name) => plugin<AttackDescriptor>('attack', name));
-    try { backdoorOf(steps); } catch (error) { return [problemOf(error, ['poisoning', 'steps'])]; }
+    try {
+      backdoorOf(steps);
+    } catch (error) {
+      return [problemOf(error, ['poisoning', 'steps'])];
+    }
     if (steps.every(({ attack }) => attack.family === 'none') || data === undefined) return [];
     const known = await knownRows(data, plugin);
     if (known === null) return [];
-    const [{ emptyDose }, { familyOf }] = await Promise.all([import('../../src/poisoning/dose.ts'), import('../../src/poisoning/evaluation.ts')]);
+    const [{ emptyDose }, { familyOf }] = await Promise.all([
+      import('../../src/poisoning/dose.ts'),
+      import('../../src/poisoning/evaluation.ts'),
+    ]);
     const check = ({ attack, params: own }: Step): readonly Problem[] => {
       if (attack.check) return attack.check({ params: own, ...known });
       if (familyOf(attack, own) === 'backdoor') {
-        try { attack.target!(own, known.classes); } catch (error) { return [problemOf(error, ['poisoning', 'target'])]; }
+        try {
+          attack.target!(own, known.classes);
+        } catch (error) {
+          return [problemOf(error, ['poisoning', 'target'])];
+        }
       }
-      return typeof own['rate'] === 'number' ? emptyDose({ rate: own['rate'] }, known.counts.reduce((sum, count) => sum + count, 0)) : [];
+      return typeof own['rate'] === 'number'
+        ? emptyDose(
+            { rate: own['rate'] },
+            known.counts.reduce((sum, count) => sum + count, 0),
+          )
+        : [];
     };
     return steps.length === 1 ? check(steps[0]!) : checkSteps(steps, known, check);
   },
   async run(context) {
-    const [{ backdoorOf, openSteps }, { joined, poisonRows }, { makeReceipt }, { attackStreams }, { readOnly }, files] = await Promise.all([
-      import('../../src/poisoning/steps.ts'), import('../../src/poisoning/compose.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/read-only.ts'), import('../../src/data/rows-file.ts'),
+    const [
+      { backdoorOf, openSteps },
+      { joined, poisonRows },
+      { makeReceipt },
+      { attackStreams },
+      { readOnly },
+      files,
+    ] = await Promise.all([
+      import('../../src/poisoning/steps.ts'),
+      import('../../src/poisoning/compose.ts'),
+      import('../../src/poisoning/receipt.ts'),
+      import('../../src/poisoning/streams.ts'),
+      import('../../src/poisoning/read-only.ts'),
+      import('../../src/data/rows-file.ts'),
     ]);
     const { poisoning, seed } = context.params as unknown as Params;
     const { attack: name, ...params } = poisoning;
-    const paths = Object.fromEntries(Object.entries(context.assets).map(([file, { path }]) => [file, path]));
-    const steps = openSteps(poisoning, (attack) => context.plugin<AttackDescriptor>('attack', attack), paths);
+    const paths = Object.fromEntries(
+      Object.entries(context.assets).map(([file, { path }]) => [file, path]),
+    );
+    const steps = openSteps(
+      poisoning,
+      (attack) => context.plugin<AttackDescriptor>('attack', attack),
+      paths,
+    );
     backdoorOf(steps); // refuses a second one
     const dir = context.inputs['data']!.dir;
     const { classes } = await files.readDatasetInfo(dir);
     const clean = readOnly(await files.readRows(dir));
 
-    const { rows, steps: done } = await poisonRows(clean, steps, { classes, streams: (attack) => attackStreams(seed ?? 0, attack), log: context.log });
+    const { rows, steps: done } = await poisonRows(clean, steps, {
+      classes,
+      streams: (attack) => attackStreams(seed ?? 0, attack),
+      log: context.log,
+    });
     const receipt = makeReceipt(clean, rows, joined(done), name, params, seed, done);
 
     await files.writeDataset(context.outDir, rows, classes);
     const { counts } = receipt;
     await writeFile(join(context.outDir, 'receipt.json'), `${JSON.stringify(receipt, null, 2)}\n`);
-    await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify({
-      rows_total: counts.total, poisoned_asked: counts.asked, poisoned_made: counts.made, ...(counts.eligible === undefined ? {} : { poisoned_eligible: counts.eligible }), negatives: counts.negatives,
-      ...Object.fromEntries((receipt.steps ?? []).flatMap(({ attack, counts: { asked, made, eligible } }) => [[`poisoned_asked.${attack}`, asked], [`poisoned_made.${attack}`, made], [`poisoned_eligible.${attack}`, eligible]])),
-    }, null, 2)}\n`);
-    for (const { attack, poisoned: { changed, asked, eligible, negatives } } of done) context.log(`${attack}: ${changed.length} of ${clean.length} rows poisoned (${asked} asked, ${eligible} eligible), ${negatives.length} negatives added`);
+    await writeFile(
+      join(context.outDir, 'metrics.json'),
+      `${JSON.stringify(
+        {
+          rows_total: counts.total,
+          poisoned_asked: counts.asked,
+          poisoned_made: counts.made,
+          ...(counts.eligible === undefined ? {} : { poisoned_eligible: counts.eligible }),
+          negatives: counts.negatives,
+          ...Object.fromEntries(
+            (receipt.steps ?? []).flatMap(({ attack, counts: { asked, made, eligible } }) => [
+              [`poisoned_asked.${attack}`, asked],
+              [`poisoned_made.${attack}`, made],
+              [`poisoned_eligible.${attack}`, eligible],
+            ]),
+          ),
+        },
+        null,
+        2,
+      )}\n`,
+    );
+    for (const {
+      attack,
+      poisoned: { changed, asked, eligible, negatives },
+    } of done)
+      context.log(
+        `${attack}: ${changed.length} of ${clean.length} rows poisoned (${asked} asked, ${eligible} eligible), ${negatives.length} negatives added`,
+      );
   },
 });

@@ -1,7 +1,30 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { attackOf, defineStage, headSettings, JOINT, problemOf, startInputs, stepsOf, UserFault } from '../../src/api.ts';
-import type { AdapterDescriptor, AttackDescriptor, Cell, HeadSettings, Json, JsonObject, ModelDescriptor, Poisoning, PreflightContext, Problem, Row, RunContext, StageDefinition } from '../../src/api.ts';
+import {
+  attackOf,
+  defineStage,
+  headSettings,
+  JOINT,
+  problemOf,
+  startInputs,
+  stepsOf,
+  UserFault,
+} from '../../src/api.ts';
+import type {
+  AdapterDescriptor,
+  AttackDescriptor,
+  Cell,
+  HeadSettings,
+  Json,
+  JsonObject,
+  ModelDescriptor,
+  Poisoning,
+  PreflightContext,
+  Problem,
+  Row,
+  RunContext,
+  StageDefinition,
+} from '../../src/api.ts';
 import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
 import type { ModelSource } from '../../src/science/nn/base.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
@@ -32,93 +55,232 @@ interface Params {
   /** With steps 0, nothing else of it. */
   readonly train: Partial<Cell['train']> & JsonObject;
   /** Where `evaluate_every` looks at the training. */
-  readonly watch?: { readonly batch_size: number; readonly max_length: number; readonly trigger: Poisoning | null };
+  readonly watch?: {
+    readonly batch_size: number;
+    readonly max_length: number;
+    readonly trigger: Poisoning | null;
+  };
 }
 
 const EVENTS = 'tensorboard/events.out.tfevents';
 /** Rows a pass over the poisoned rows, where nothing else says. */
 const BATCH = 32;
-const lines = (values: readonly object[]): string => values.map((value) => `${JSON.stringify(value)}\n`).join('');
+const lines = (values: readonly object[]): string =>
+  values.map((value) => `${JSON.stringify(value)}\n`).join('');
 
-const fileUri = (path: string): string => path.startsWith('file:') ? path : `file:${path}`;
+const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);
 
-async function load(context: Pick<RunContext, 'params' | 'plugin'>): Promise<{ params: Params; architecture: Architecture; implementation: AdapterImplementation }> {
+async function load(
+  context: Pick<RunContext, 'params' | 'plugin'>,
+): Promise<{ params: Params; architecture: Architecture; implementation: AdapterImplementation }> {
   const params = context.params as unknown as Params;
   return {
     params,
-    architecture: await context.plugin<ModelDescriptor<Architecture>>('model', params.architecture).load(),
-    implementation: await context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter.type).load(),
+    architecture: await context
+      .plugin<ModelDescriptor<Architecture>>('model', params.architecture)
+      .load(),
+    implementation: await context
+      .plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter.type)
+      .load(),
   };
 }
 
 /** The attack that touches the training, with its code. @throws UserFault where that offers no hand in it */
-async function loadAttack(context: Pick<RunContext, 'params' | 'plugin'>): Promise<OpenedAttack | null> {
+async function loadAttack(
+  context: Pick<RunContext, 'params' | 'plugin'>,
+): Promise<OpenedAttack | null> {
   const { attack: given } = context.params as unknown as Params;
   if (given === undefined) return null;
   const { attack: name, ...own } = given;
   const training = context.plugin<AttackDescriptor>('attack', name).training!;
   const { checkedTraining } = await import('../../src/science/train/checked-attack.ts');
-  return { name, params: own, changes: training.changes, implementation: checkedTraining(name, await training.load()) };
+  return {
+    name,
+    params: own,
+    changes: training.changes,
+    implementation: checkedTraining(name, await training.load()),
+  };
 }
 
 async function preflight(context: PreflightContext): Promise<readonly Problem[]> {
   const { params, architecture, implementation } = await load(context);
-  const [{ checkTraining }, { modelOf }] = await Promise.all([import('../../src/science/train/check.ts'), import('../../src/data/model-folder.ts')]);
+  const [{ checkTraining }, { modelOf }] = await Promise.all([
+    import('../../src/science/train/check.ts'),
+    import('../../src/data/model-folder.ts'),
+  ]);
   let model: Awaited<ReturnType<typeof modelOf>>;
-  try { model = await modelOf(context.assets['model']!); } catch (error) { return [problemOf(error, ['model', 'source'])]; }
+  try {
+    model = await modelOf(context.assets['model']!);
+  } catch (error) {
+    return [problemOf(error, ['model', 'source'])];
+  }
   let attack: OpenedAttack | null;
-  try { attack = await loadAttack(context); } catch (error) { return [problemOf(error, ['poisoning', 'attack'])]; }
-  const unfit = attack?.changes !== 'weights' ? null : adapterFault(attack.name, params.adapter.type);
+  try {
+    attack = await loadAttack(context);
+  } catch (error) {
+    return [problemOf(error, ['poisoning', 'attack'])];
+  }
+  const unfit =
+    attack?.changes !== 'weights' ? null : adapterFault(attack.name, params.adapter.type);
   if (unfit !== null) return [unfit];
   const { type: _type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
   if (initFrom !== undefined && context.upstream?.['base'] !== undefined) {
-    return [{ path: ['adapter', 'init_from'], message: 'the adapter in this folder was trained on another model than the base, and brings a head of its own beside the base\'s', hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.' }];
+    return [
+      {
+        path: ['adapter', 'init_from'],
+        message:
+          "the adapter in this folder was trained on another model than the base, and brings a head of its own beside the base's",
+        hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.',
+      },
+    ];
   }
-  const { watch, train: { max_length: trained } } = params;
+  const {
+    watch,
+    train: { max_length: trained },
+  } = params;
   const problems = await checkTraining({
-    model: { ...model, init: params.init ?? 'pretrained' }, architecture, head: params.head, headGiven: context.assets['head'] !== undefined, classes: params.classes ?? null,
-    maxLength: trained === undefined ? null : watch !== undefined && watch.max_length > trained ? { value: watch.max_length, path: ['evaluate', 'max_length'] } : { value: trained, path: ['train', 'max_length'] },
-    adapter: { implementation, params: adapterParams, ...(initFrom === undefined ? {} : { initFrom }) },
-    ...(attack === null ? {} : { attack }), based: context.upstream?.['base'] !== undefined,
+    model: { ...model, init: params.init ?? 'pretrained' },
+    architecture,
+    head: params.head,
+    headGiven: context.assets['head'] !== undefined,
+    classes: params.classes ?? null,
+    maxLength:
+      trained === undefined
+        ? null
+        : watch !== undefined && watch.max_length > trained
+          ? { value: watch.max_length, path: ['evaluate', 'max_length'] }
+          : { value: trained, path: ['train', 'max_length'] },
+    adapter: {
+      implementation,
+      params: adapterParams,
+      ...(initFrom === undefined ? {} : { initFrom }),
+    },
+    ...(attack === null ? {} : { attack }),
+    based: context.upstream?.['base'] !== undefined,
   });
   problems.push(...checkKept(params.train));
   const poisoning = context.upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   if (attack === null || !poisoning?.attack.includes(JOINT)) return problems;
   // One of several steps stands a floor lower in the spec.
-  return problems.map((problem) => problem.path[0] === 'poisoning' ? { ...problem, path: ['poisoning', 'steps', attack.name, ...problem.path.slice(1)] } : problem);
+  return problems.map((problem) =>
+    problem.path[0] === 'poisoning'
+      ? { ...problem, path: ['poisoning', 'steps', attack.name, ...problem.path.slice(1)] }
+      : problem,
+  );
 }
 
 /** A step to keep that the training never reaches; where `epochs` says how many there are, only the rows tell. */
 function checkKept({ steps, checkpoints }: Params['train']): Problem[] {
-  const beyond = steps === undefined || typeof checkpoints !== 'object' ? undefined : checkpoints.find((step) => step > steps);
-  return beyond === undefined ? [] : [{ path: ['train', 'checkpoints'], message: `train.checkpoints asks for step ${beyond}, but there are ${steps} steps`, hint: 'Lower it, or train longer.' }];
+  const beyond =
+    steps === undefined || typeof checkpoints !== 'object'
+      ? undefined
+      : checkpoints.find((step) => step > steps);
+  return beyond === undefined
+    ? []
+    : [
+        {
+          path: ['train', 'checkpoints'],
+          message: `train.checkpoints asks for step ${beyond}, but there are ${steps} steps`,
+          hint: 'Lower it, or train longer.',
+        },
+      ];
 }
 
 /** What is looked at on the way, as the model reads it. */
-async function watched(context: RunContext, { watch, seed }: Params, classes: readonly string[], encode: (row: Row) => LabelledRow): Promise<Pick<Watched, 'validation' | 'triggered'>> {
-  const [{ readDatasetInfo, readRows }, { attackStreams }, { triggeredRows }, { backdoorOf, openSteps }] = await Promise.all([import('../../src/data/rows-file.ts'), import('../../src/poisoning/streams.ts'), import('../../src/poisoning/evaluation.ts'), import('../../src/poisoning/steps.ts')]);
-  const dir = context.inputs['validation']!.dir, info = await readDatasetInfo(dir), rows = await readRows(dir);
+async function watched(
+  context: RunContext,
+  { watch, seed }: Params,
+  classes: readonly string[],
+  encode: (row: Row) => LabelledRow,
+): Promise<Pick<Watched, 'validation' | 'triggered'>> {
+  const [
+    { readDatasetInfo, readRows },
+    { attackStreams },
+    { triggeredRows },
+    { backdoorOf, openSteps },
+  ] = await Promise.all([
+    import('../../src/data/rows-file.ts'),
+    import('../../src/poisoning/streams.ts'),
+    import('../../src/poisoning/evaluation.ts'),
+    import('../../src/poisoning/steps.ts'),
+  ]);
+  const dir = context.inputs['validation']!.dir,
+    info = await readDatasetInfo(dir),
+    rows = await readRows(dir);
   if (JSON.stringify(info.classes) !== JSON.stringify(classes)) {
-    throw new UserFault(`the validation rows have the classes ${info.classes.join(', ')}, the training rows ${classes.join(', ')}`, 'Name them once for both splits, as data.classes.');
+    throw new UserFault(
+      `the validation rows have the classes ${info.classes.join(', ')}, the training rows ${classes.join(', ')}`,
+      'Name them once for both splits, as data.classes.',
+    );
   }
   if (rows.length === 0) throw new UserFault('there is no validation row');
-  const validation = rows.map(encode), { trigger } = watch!;
-  const backdoor = trigger === null ? null : backdoorOf(openSteps(trigger, (name) => context.plugin<AttackDescriptor>('attack', name), triggerFiles(context.assets)));
+  const validation = rows.map(encode),
+    { trigger } = watch!;
+  const backdoor =
+    trigger === null
+      ? null
+      : backdoorOf(
+          openSteps(
+            trigger,
+            (name) => context.plugin<AttackDescriptor>('attack', name),
+            triggerFiles(context.assets),
+          ),
+        );
   if (backdoor === null) return { validation, triggered: null };
-  const { attack, params, files } = backdoor, target = attack.target!(params, classes);
+  const { attack, params, files } = backdoor,
+    target = attack.target!(params, classes);
   const bare = rows.filter(({ label }) => label !== target);
-  const shown = await triggeredRows(attack, bare, { classes, params, random: attackStreams(seed, attack.name), files, log: context.log });
-  if (shown.length === 0) throw new UserFault(`every validation row is of the target class "${classes[target]}": there is none to show the trigger on`);
+  const shown = await triggeredRows(attack, bare, {
+    classes,
+    params,
+    random: attackStreams(seed, attack.name),
+    files,
+    log: context.log,
+  });
+  if (shown.length === 0)
+    throw new UserFault(
+      `every validation row is of the target class "${classes[target]}": there is none to show the trigger on`,
+    );
   return { validation, triggered: { rows: shown.map(encode), target } };
 }
 
 /** @param trainer in place of the loop: where the stage is a member of a pack */
 async function run(context: RunContext, trainer?: SessionOptions['trainer']): Promise<void> {
-  const [files, { startingModel }, { checkReceipt }, { checkLabelOrder, readAdapterHead, readConfig, readHead }, { openTokenizer, checkVocabulary }, { resolveHead, rowEncoder }, { openTrainee }, { runSession }, { totalSteps }, { checkpointSteps }, { classWeightsOf }, { accuracyOn, watchTraining }, { writeEventFile }, { scalarEvents }, { loopSettings }, { openAttack }] = await Promise.all([
-    import('../../src/data/rows-file.ts'), import('../../src/data/model-folder.ts'), import('../../src/poisoning/receipt.ts'), import('../../src/science/nn/head.ts'),
-    import('../../src/science/text/tokenizer.ts'), import('../../src/science/text/encoder.ts'), import('../../src/science/train/trainee.ts'), import('../../src/science/train/session.ts'), import('../../src/science/train/batches.ts'),
-    import('../../src/science/train/checkpoints.ts'), import('../../src/science/train/class-weights.ts'), import('../../src/science/train/watch.ts'), import('../../src/science/io/tfevents.ts'), import('../../src/science/train/events.ts'), import('../../src/science/train/loop-settings.ts'), import('../../src/science/train/checked-attack.ts'),
+  const [
+    files,
+    { startingModel },
+    { checkReceipt },
+    { checkLabelOrder, readAdapterHead, readConfig, readHead },
+    { openTokenizer, checkVocabulary },
+    { resolveHead, rowEncoder },
+    { openTrainee },
+    { runSession },
+    { totalSteps },
+    { checkpointSteps },
+    { classWeightsOf },
+    { accuracyOn, watchTraining },
+    { writeEventFile },
+    { scalarEvents },
+    { loopSettings },
+    { openAttack },
+  ] = await Promise.all([
+    import('../../src/data/rows-file.ts'),
+    import('../../src/data/model-folder.ts'),
+    import('../../src/poisoning/receipt.ts'),
+    import('../../src/science/nn/head.ts'),
+    import('../../src/science/text/tokenizer.ts'),
+    import('../../src/science/text/encoder.ts'),
+    import('../../src/science/train/trainee.ts'),
+    import('../../src/science/train/session.ts'),
+    import('../../src/science/train/batches.ts'),
+    import('../../src/science/train/checkpoints.ts'),
+    import('../../src/science/train/class-weights.ts'),
+    import('../../src/science/train/watch.ts'),
+    import('../../src/science/io/tfevents.ts'),
+    import('../../src/science/train/events.ts'),
+    import('../../src/science/train/loop-settings.ts'),
+    import('../../src/science/train/checked-attack.ts'),
   ]);
   const { params, architecture: family, implementation } = await load(context);
   const { train } = params;
@@ -129,48 +291,127 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
   if (train.steps !== 0) {
     const receipt = JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt;
     const mismatch = checkReceipt(rows, receipt);
-    if (mismatch !== null) throw new UserFault(`the poisoned set does not match its receipt: ${mismatch}`, 'Run the poison stage again.');
+    if (mismatch !== null)
+      throw new UserFault(
+        `the poisoned set does not match its receipt: ${mismatch}`,
+        'Run the poison stage again.',
+      );
     if (rows.length === 0) throw new UserFault('there is no row to train on');
     poisoned = receipt.rows;
   }
 
   const based = context.inputs['base'] !== undefined;
-  const init = based ? 'pretrained' : params.init ?? 'pretrained';
-  const model: ModelSource & { readonly digest: string } = { ...await startingModel(context), init };
+  const init = based ? 'pretrained' : (params.init ?? 'pretrained');
+  const model: ModelSource & { readonly digest: string } = {
+    ...(await startingModel(context)),
+    init,
+  };
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
   const linears = architecture.linears(config);
   const initFrom = context.assets['adapter']?.path;
   const { type: _type, ...adapterParams } = params.adapter;
-  const adapter = await implementation.create(adapterParams, { architecture, linears, parameters: architecture.parameters(config), ...(initFrom === undefined ? {} : { initFrom }) });
+  const adapter = await implementation.create(adapterParams, {
+    architecture,
+    linears,
+    parameters: architecture.parameters(config),
+    ...(initFrom === undefined ? {} : { initFrom }),
+  });
   const headDir = context.assets['head']?.path;
-  const head = headDir !== undefined ? await readHead(headDir, { architecture, config, classes: classes.length })
-    : initFrom !== undefined ? await readAdapterHead(initFrom, { architecture, config }) : undefined;
-  if (headDir !== undefined || (head === undefined && init === 'pretrained')) await checkLabelOrder(headDir ?? model.path, { architecture, config, classes });
+  const head =
+    headDir !== undefined
+      ? await readHead(headDir, { architecture, config, classes: classes.length })
+      : initFrom !== undefined
+        ? await readAdapterHead(initFrom, { architecture, config })
+        : undefined;
+  if (headDir !== undefined || (head === undefined && init === 'pretrained'))
+    await checkLabelOrder(headDir ?? model.path, { architecture, config, classes });
   const tokenizer = train.steps === 0 ? null : await openTokenizer(model.path);
   const attack = await loadAttack(context);
-  const change = attack === null || tokenizer === null ? null : openAttack(attack, { architecture, tokenizer }, architecture.vocabularySize(config), context.log);
-  const { network, rules, save: saveTrained } = await openTrainee({ architecture, model, adapter, classes: classes.length, seed: params.seed, ...(head === undefined ? {} : { head }) }, change);
+  const change =
+    attack === null || tokenizer === null
+      ? null
+      : openAttack(
+          attack,
+          { architecture, tokenizer },
+          architecture.vocabularySize(config),
+          context.log,
+        );
+  const {
+    network,
+    rules,
+    save: saveTrained,
+  } = await openTrainee(
+    {
+      architecture,
+      model,
+      adapter,
+      classes: classes.length,
+      seed: params.seed,
+      ...(head === undefined ? {} : { head }),
+    },
+    change,
+  );
   const trainedRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
-  if (attack?.changes === 'loss') context.log(`"${attack.name}" trains on a loss of its own, which is what history.jsonl and final_loss are of`);
-  if (trainedRows !== null) context.log(`"${attack!.name}" trains the embedding of ${Object.keys(trainedRows).join(', ')}, and nothing else`);
+  if (attack?.changes === 'loss')
+    context.log(
+      `"${attack.name}" trains on a loss of its own, which is what history.jsonl and final_loss are of`,
+    );
+  if (trainedRows !== null)
+    context.log(
+      `"${attack!.name}" trains the embedding of ${Object.keys(trainedRows).join(', ')}, and nothing else`,
+    );
   // Before the rows were read, a head for other classes looked like one that has learnt the task.
-  if (trainedRows !== null && !based && head === undefined && network.changed.some((name) => architecture.isHead(name))) {
-    context.log(`warning: the checkpoint has no head for ${classes.length} classes, the one drawn at random is not trained, and knows nothing of the task`);
+  if (
+    trainedRows !== null &&
+    !based &&
+    head === undefined &&
+    network.changed.some((name) => architecture.isHead(name))
+  ) {
+    context.log(
+      `warning: the checkpoint has no head for ${classes.length} classes, the one drawn at random is not trained, and knows nothing of the task`,
+    );
   }
 
   const out = (name: string): string => join(context.outDir, name);
-  const trainable = network.trainable.reduce((sum, name) => sum + network.initial.get(name)!.size, 0);
+  const trainable = network.trainable.reduce(
+    (sum, name) => sum + network.initial.get(name)!.size,
+    0,
+  );
   const record: TrainRecord = {
-    format: 1, architecture: params.architecture, model: model.digest, ...(based ? { source: context.assets['model']!.digest } : {}), classes, seed: params.seed, steps: 0,
-    adapter: params.adapter, head: params.head, init, head_init: headDir === undefined ? null : context.assets['head']!.digest, adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest, train,
-    ...(change === null ? {} : { attack: params.attack, ...(trainedRows === null ? {} : { token_rows: trainedRows }) }),
+    format: 1,
+    architecture: params.architecture,
+    model: model.digest,
+    ...(based ? { source: context.assets['model']!.digest } : {}),
+    classes,
+    seed: params.seed,
+    steps: 0,
+    adapter: params.adapter,
+    head: params.head,
+    init,
+    head_init: headDir === undefined ? null : context.assets['head']!.digest,
+    adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest,
+    train,
+    ...(change === null
+      ? {}
+      : { attack: params.attack, ...(trainedRows === null ? {} : { token_rows: trainedRows }) }),
   };
-  const save = (weights: Tensors | null, dir: string): Promise<void> => saveTrained(weights, dir, model.path, classes, based ? model.digest : undefined);
-  const write = async (history: readonly StepRecord[], metrics: JsonObject, more: object = {}): Promise<void> => {
-    await writeFile(out('train.json'), `${JSON.stringify({ ...record, steps: history.length, ...more }, null, 2)}\n`);
+  const save = (weights: Tensors | null, dir: string): Promise<void> =>
+    saveTrained(weights, dir, model.path, classes, based ? model.digest : undefined);
+  const write = async (
+    history: readonly StepRecord[],
+    metrics: JsonObject,
+    more: object = {},
+  ): Promise<void> => {
+    await writeFile(
+      out('train.json'),
+      `${JSON.stringify({ ...record, steps: history.length, ...more }, null, 2)}\n`,
+    );
     await writeFile(out('history.jsonl'), lines(history));
-    await writeFile(out('metrics.json'), `${JSON.stringify({ steps: history.length, trainable_parameters: trainable, ...metrics }, null, 2)}\n`);
+    await writeFile(
+      out('metrics.json'),
+      `${JSON.stringify({ steps: history.length, trainable_parameters: trainable, ...metrics }, null, 2)}\n`,
+    );
   };
   try {
     if (tokenizer === null) {
@@ -181,33 +422,97 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     const settings = train as Cell['train'];
     checkVocabulary(tokenizer, architecture.vocabularySize(config), model.path);
     const tokens = rowEncoder(tokenizer, params.head);
-    const encode = (maxLength: number) => (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
+    const encode =
+      (maxLength: number) =>
+      (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
     const tokenised = rows.map(encode(settings.max_length));
     // Of several attacks, the one that touches training is told of its own rows.
-    const poisonedRows = poisoned.map(({ index, step = attack?.name }) => tokenised[index] = { ...tokenised[index]!, poisoned: attack !== null && step === attack.name });
-    const total = totalSteps(settings, { rows: rows.length, batchSize: settings.batch_size, accumulate: settings.accumulate ?? 1 });
-    const breathe = async (): Promise<void> => { await new Promise((resolve) => { setImmediate(resolve); }); };
-    const stopping = settings.early_stopping;
-    const watch = params.watch === undefined ? null : watchTraining({
-      network, steps: total, every: settings.evaluate_every, breathe, keepBest: stopping?.keep !== 'last',
-      watched: { ...await watched(context, params, classes, encode(params.watch.max_length)), poisoned: poisonedRows, batchSize: params.watch.batch_size },
-      stopping: stopping?.patience ? { patience: stopping.patience, metric: stopping.metric ?? 'loss', minDelta: stopping.min_delta ?? 0 } : null,
+    const poisonedRows = poisoned.map(
+      ({ index, step = attack?.name }) =>
+        (tokenised[index] = {
+          ...tokenised[index]!,
+          poisoned: attack !== null && step === attack.name,
+        }),
+    );
+    const total = totalSteps(settings, {
+      rows: rows.length,
+      batchSize: settings.batch_size,
+      accumulate: settings.accumulate ?? 1,
     });
+    const breathe = async (): Promise<void> => {
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    };
+    const stopping = settings.early_stopping;
+    const watch =
+      params.watch === undefined
+        ? null
+        : watchTraining({
+            network,
+            steps: total,
+            every: settings.evaluate_every,
+            breathe,
+            keepBest: stopping?.keep !== 'last',
+            watched: {
+              ...(await watched(context, params, classes, encode(params.watch.max_length))),
+              poisoned: poisonedRows,
+              batchSize: params.watch.batch_size,
+            },
+            stopping: stopping?.patience
+              ? {
+                  patience: stopping.patience,
+                  metric: stopping.metric ?? 'loss',
+                  minDelta: stopping.min_delta ?? 0,
+                }
+              : null,
+          });
     try {
       const { weights, step, journal } = await runSession({
-        network, rows: tokenised, watch, place: context, ...(trainer === undefined ? {} : { trainer }), kept: checkpointSteps(settings.checkpoints ?? 0, total),
-        settings: { ...loopSettings(settings, total, params.seed, classWeightsOf(settings.class_weights, rows.map(({ label }) => label), classes)), ...rules },
+        network,
+        rows: tokenised,
+        watch,
+        place: context,
+        ...(trainer === undefined ? {} : { trainer }),
+        kept: checkpointSteps(settings.checkpoints ?? 0, total),
+        settings: {
+          ...loopSettings(
+            settings,
+            total,
+            params.seed,
+            classWeightsOf(
+              settings.class_weights,
+              rows.map(({ label }) => label),
+              classes,
+            ),
+          ),
+          ...rules,
+        },
         save,
       });
       try {
         const { steps, ...taken } = journal.metrics();
         await save(weights, context.outDir);
-        const learnt = poisonedRows.length === 0 ? {} : { poisoned_rows: poisonedRows.length, poisoned_accuracy: await accuracyOn(network, weights, poisonedRows, BATCH, breathe) };
-        await write(journal.history, { ...taken, ...learnt, ...(step === steps ? {} : { kept_step: step }) }, step === steps ? {} : { kept_step: step });
+        const learnt =
+          poisonedRows.length === 0
+            ? {}
+            : {
+                poisoned_rows: poisonedRows.length,
+                poisoned_accuracy: await accuracyOn(network, weights, poisonedRows, BATCH, breathe),
+              };
+        await write(
+          journal.history,
+          { ...taken, ...learnt, ...(step === steps ? {} : { kept_step: step }) },
+          step === steps ? {} : { kept_step: step },
+        );
         if (watch !== null) await writeFile(out('curves.jsonl'), lines(watch.curves));
         if (settings.tensorboard) {
           await mkdir(out('tensorboard'));
-          await writeEventFile(out(EVENTS), scalarEvents(journal, watch?.curves ?? []), journal.times[0]!);
+          await writeEventFile(
+            out(EVENTS),
+            scalarEvents(journal, watch?.curves ?? []),
+            journal.times[0]!,
+          );
         }
       } finally {
         weights.forEach((tensor) => tensor.dispose());
@@ -229,12 +534,17 @@ function frozenBase({ base }: StageDefinition['inputs']): Json {
 
 /** Each goes its own way but for the training itself, where they meet. */
 function runPacked(contexts: readonly RunContext[]): Promise<void>[] {
-  const meeting = import('../../src/science/train/pack-meeting.ts').then(({ openMeeting }) => openMeeting(contexts.length));
+  const meeting = import('../../src/science/train/pack-meeting.ts').then(({ openMeeting }) =>
+    openMeeting(contexts.length),
+  );
   return contexts.map(async (context, seat) => {
     const { train, leave } = await meeting;
     let came = false;
     try {
-      await run(context, (...call) => { came = true; return train(seat, ...call); });
+      await run(context, (...call) => {
+        came = true;
+        return train(seat, ...call);
+      });
     } finally {
       if (!came) leave();
     }
@@ -243,7 +553,8 @@ function runPacked(contexts: readonly RunContext[]): Promise<void>[] {
 
 export default defineStage({
   name: 'train',
-  summary: 'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where it starts.',
+  summary:
+    'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where it starts.',
   compute: true,
   volatile: ['metrics.json', EVENTS], // times stand in them
   scope: 'cell',
@@ -252,30 +563,61 @@ export default defineStage({
     const { init_from: adapterInit, ...adapter } = cell.adapter;
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
-    const untrained = cell.train.steps === 0, looks = !untrained && (cell.train.evaluate_every ?? 0) > 0;
-    const { poisoning: trigger, assets: files } = looks && attackOf(cell).attack !== 'none' ? filesApart(attackOf(cell)) : { poisoning: null, assets: {} };
-    const attack = untrained || plugin === undefined ? null : trainingAttack(filesApart(cell.poisoning).poisoning, plugin);
-    const attacks = new Set([...(trigger === null ? [] : stepsOf(trigger).map((step) => step.attack)), ...(attack === null ? [] : [attack.attack])]);
+    const untrained = cell.train.steps === 0,
+      looks = !untrained && (cell.train.evaluate_every ?? 0) > 0;
+    const { poisoning: trigger, assets: files } =
+      looks && attackOf(cell).attack !== 'none'
+        ? filesApart(attackOf(cell))
+        : { poisoning: null, assets: {} };
+    const attack =
+      untrained || plugin === undefined
+        ? null
+        : trainingAttack(filesApart(cell.poisoning).poisoning, plugin);
+    const attacks = new Set([
+      ...(trigger === null ? [] : stepsOf(trigger).map((step) => step.attack)),
+      ...(attack === null ? [] : [attack.attack]),
+    ]);
     return {
       params: {
-        architecture: cell.model.architecture, adapter, ...(attack === null ? {} : { attack }), seed: cell.seed, train: trainParams(cell.train), head: headSettings(cell.head),
+        architecture: cell.model.architecture,
+        adapter,
+        ...(attack === null ? {} : { attack }),
+        seed: cell.seed,
+        train: trainParams(cell.train),
+        head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
-        ...(cell.head.type === 'cloze' ? { classes: (cell.data.classes ?? cell.data.train.classes)?.map(String) ?? null } : {}),
-        ...(looks ? { watch: { batch_size: cell.evaluate.batch_size, max_length: cell.evaluate.max_length ?? cell.train.max_length, trigger } } : {}),
+        ...(cell.head.type === 'cloze'
+          ? { classes: (cell.data.classes ?? cell.data.train.classes)?.map(String) ?? null }
+          : {}),
+        ...(looks
+          ? {
+              watch: {
+                batch_size: cell.evaluate.batch_size,
+                max_length: cell.evaluate.max_length ?? cell.train.max_length,
+                trigger,
+              },
+            }
+          : {}),
       } as unknown as JsonObject,
       // At the start only the classes matter, so that it is shared by every attack and every learning rate.
       inputs: {
-        data: untrained ? { kind: 'data', cell, with: { split: 'train' } } : { kind: 'poison', cell },
-        ...(looks ? { validation: { kind: 'data', cell, with: { split: 'validation' } } } : {}), ...startInputs(cell),
+        data: untrained
+          ? { kind: 'data', cell, with: { split: 'train' } }
+          : { kind: 'poison', cell },
+        ...(looks ? { validation: { kind: 'data', cell, with: { split: 'validation' } } } : {}),
+        ...startInputs(cell),
       },
       assets: {
         model: cell.model.source,
         ...(fromFolder ? { adapter: fileUri(adapterInit) } : {}),
-        ...(cell.head.init_from === undefined || cell.base !== undefined ? {} : { head: fileUri(cell.head.init_from) }),
+        ...(cell.head.init_from === undefined || cell.base !== undefined
+          ? {}
+          : { head: fileUri(cell.head.init_from) }),
         ...triggerAssets(files),
       },
       uses: [
-        { kind: 'model', name: cell.model.architecture }, { kind: 'adapter', name: cell.adapter.type },
+        { kind: 'model', name: cell.model.architecture },
+        { kind: 'adapter', name: cell.adapter.type },
         ...[...attacks].map((name) => ({ kind: 'attack' as const, name })),
       ],
     };
@@ -286,7 +628,10 @@ export default defineStage({
   pack: {
     key: ({ params, assets, inputs }) => packKey(params, [assets!['model']!, frozenBase(inputs)]),
     memoryMB: async ({ params, assets }) => {
-      const [{ findModelDir }, { packMemoryMB }] = await Promise.all([import('../../src/data/model-folder.ts'), import('../../src/science/train/pack-memory.ts')]);
+      const [{ findModelDir }, { packMemoryMB }] = await Promise.all([
+        import('../../src/data/model-folder.ts'),
+        import('../../src/science/train/pack-memory.ts'),
+      ]);
       return packMemoryMB(params, await findModelDir(assets['model']!.path));
     },
     run: runPacked,

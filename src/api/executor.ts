@@ -43,7 +43,13 @@ export interface OutputFile {
 
 /** How a job ended. `fault`: the user's; `error`: internal, its stack goes to the log only; `exit`: its process went without a word. */
 export type JobResult =
-  | { readonly type: 'done'; readonly files: readonly OutputFile[]; /** In a pack, its share: a second that passes is divided evenly among those still running. */ readonly seconds: number; readonly peakMemoryMB: number; /** Of a stage that computes: the backend, its precision, threads, releases and GPU, as they were loaded. */ readonly computed?: JsonObject }
+  | {
+      readonly type: 'done';
+      readonly files: readonly OutputFile[];
+      /** In a pack, its share: a second that passes is divided evenly among those still running. */ readonly seconds: number;
+      readonly peakMemoryMB: number;
+      /** Of a stage that computes: the backend, its precision, threads, releases and GPU, as they were loaded. */ readonly computed?: JsonObject;
+    }
   | { readonly type: 'fault'; readonly message: string; readonly hint?: string }
   | { readonly type: 'error'; readonly message: string; readonly stack: string }
   | { readonly type: 'exit'; readonly code: number | null; readonly signal: string | null };

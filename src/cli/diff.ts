@@ -8,29 +8,76 @@ import type { SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
-export async function diffCommand(specA: string, specB: string, options: SpecOptions): Promise<number> {
+export async function diffCommand(
+  specA: string,
+  specB: string,
+  options: SpecOptions,
+): Promise<number> {
   const [a, b] = [await side(specA, options), await side(specB, options)];
   const rows = differenceRows(a.cells, b.cells);
   const fields = fieldDifferences(a.resolved, b.resolved);
-  if (options.json) { json({ fields, rows }); return 0; }
-  const show = (value: unknown): string => (typeof value === 'string' ? value : value === null ? '(not set)' : canonical(value));
-  const short = (value: number | null): string => (value === null ? '–' : String(Number(value.toPrecision(4))));
-  for (const { path, a: before, b: after } of fields) out(`${paint.bold(path)}  ${show(before)} → ${show(after)}`);
+  if (options.json) {
+    json({ fields, rows });
+    return 0;
+  }
+  const show = (value: unknown): string =>
+    typeof value === 'string' ? value : value === null ? '(not set)' : canonical(value);
+  const short = (value: number | null): string =>
+    value === null ? '–' : String(Number(value.toPrecision(4)));
+  for (const { path, a: before, b: after } of fields)
+    out(`${paint.bold(path)}  ${show(before)} → ${show(after)}`);
   const summaries = summariseDifferences(rows);
-  const paths = tellingAxes(summaries.map(({ cell }) => cell)), names = shortNames(paths);
-  if (summaries.length > 0) out(table([
-    [...paths.map((path) => names.get(path)!), 'stage', 'metric', 'A', 'B', 'B − A', '95% interval', 'pairs'],
-    ...summaries.map(({ cell, stage, metric, a: before, b: after, difference, low, high, pairs }) => [
-      ...paths.map((path) => (path in cell ? show(cell[path]) : '')), stage, metric, short(before), short(after), short(difference), low === null ? '' : `${short(low)} to ${short(high)}`, String(pairs),
-    ]),
-  ]));
+  const paths = tellingAxes(summaries.map(({ cell }) => cell)),
+    names = shortNames(paths);
+  if (summaries.length > 0)
+    out(
+      table([
+        [
+          ...paths.map((path) => names.get(path)!),
+          'stage',
+          'metric',
+          'A',
+          'B',
+          'B − A',
+          '95% interval',
+          'pairs',
+        ],
+        ...summaries.map(
+          ({ cell, stage, metric, a: before, b: after, difference, low, high, pairs }) => [
+            ...paths.map((path) => (path in cell ? show(cell[path]) : '')),
+            stage,
+            metric,
+            short(before),
+            short(after),
+            short(difference),
+            low === null ? '' : `${short(low)} to ${short(high)}`,
+            String(pairs),
+          ],
+        ),
+      ]),
+    );
   return 0;
 
-  async function side(spec: string, asked: SpecOptions): Promise<{ readonly cells: readonly ComparedCell[]; readonly resolved: unknown }> {
-    const { plan, statuses, store, experiment } = await prepare(spec, asked, { fetch: false, note: say });
+  async function side(
+    spec: string,
+    asked: SpecOptions,
+  ): Promise<{ readonly cells: readonly ComparedCell[]; readonly resolved: unknown }> {
+    const { plan, statuses, store, experiment } = await prepare(spec, asked, {
+      fetch: false,
+      note: say,
+    });
     const { cells, missing, damaged } = readMetrics(plan, statuses, store);
-    for (const file of damaged) say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
-    if (missing > 0) say(paintErr.yellow(`${spec}: ${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
-    return { resolved: experiment.resolved, cells: cells.map((cell, i) => ({ ...cell, config: plan.cellStages[i]!.cell.config })) };
+    for (const file of damaged)
+      say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
+    if (missing > 0)
+      say(
+        paintErr.yellow(
+          `${spec}: ${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`,
+        ),
+      );
+    return {
+      resolved: experiment.resolved,
+      cells: cells.map((cell, i) => ({ ...cell, config: plan.cellStages[i]!.cell.config })),
+    };
   }
 }

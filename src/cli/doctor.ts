@@ -20,11 +20,18 @@ function writable(dir: string): boolean {
   }
 }
 
-export async function doctorCommand(options: { readonly store: string; readonly backend?: BackendName; readonly json?: boolean }): Promise<number> {
+export async function doctorCommand(options: {
+  readonly store: string;
+  readonly backend?: BackendName;
+  readonly json?: boolean;
+}): Promise<number> {
   const backends = await probe({ deep: true });
   const { cacheDir } = await sourceContext(say);
   const store = path.resolve(options.store);
-  const usable = backends.find(({ available, name }) => available && (options.backend === undefined || name === options.backend));
+  const usable = backends.find(
+    ({ available, name }) =>
+      available && (options.backend === undefined || name === options.backend),
+  );
   const facts = {
     backend: usable?.name ?? null,
     backends,
@@ -40,10 +47,18 @@ export async function doctorCommand(options: { readonly store: string; readonly 
   else {
     for (const { name, available, detail, remedy } of backends) {
       const mark = name === usable?.name ? paint.green('▸') : available ? ' ' : paint.red('✗');
-      out(`${mark} ${name.padEnd(10)} ${detail}${!available && remedy !== null ? `\n             to have it: ${paint.bold(remedy)}` : ''}`);
+      out(
+        `${mark} ${name.padEnd(10)} ${detail}${!available && remedy !== null ? `\n             to have it: ${paint.bold(remedy)}` : ''}`,
+      );
     }
-    out(`  dosimeter ${facts.dosimeter}, Node ${facts.node}, ${facts.platform}, ${facts.cores} cores, ${facts.memory_mb} MB`);
-    for (const [name, place] of [['store', facts.store], ['cache', facts.cache]] as const) out(`  ${name} ${place.path}${place.writable ? '' : paint.red(' (not writable)')}`);
+    out(
+      `  dosimeter ${facts.dosimeter}, Node ${facts.node}, ${facts.platform}, ${facts.cores} cores, ${facts.memory_mb} MB`,
+    );
+    for (const [name, place] of [
+      ['store', facts.store],
+      ['cache', facts.cache],
+    ] as const)
+      out(`  ${name} ${place.path}${place.writable ? '' : paint.red(' (not writable)')}`);
     out(usable ? `${usable.name} is used` : paint.red('no compute backend: npm run setup'));
   }
   // A backend that was asked for and can't be had is an error with its reason.

@@ -20,15 +20,23 @@ export interface ExecuteOptions extends Pick<SpecOptions, 'jobs' | 'json'> {
   readonly mayRun?: (stage: PlannedStage) => boolean;
 }
 
-export const DONE = 0, FAILED = 1, INTERRUPTED = 130;
+export const DONE = 0,
+  FAILED = 1,
+  INTERRUPTED = 130;
 
 export async function execute(prepared: Prepared, options: ExecuteOptions): Promise<number> {
   const stop = new AbortController();
   const summary = await runPrepared(prepared, {
-    jobs: options.jobs, failFast: options.failFast === true, signal: stop.signal, argv: process.argv.slice(2),
+    jobs: options.jobs,
+    failFast: options.failFast === true,
+    signal: stop.signal,
+    argv: process.argv.slice(2),
     note: (message) => say(paintErr.yellow(message)),
     watch: (start) => watch(prepared, start, stop, options),
-    patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
+    patience: {
+      ...(options.retries === undefined ? {} : { retries: options.retries }),
+      ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
+    },
     ...(options.executor === undefined ? {} : { executor: options.executor }),
     ...(options.packing ? { packing: options.packing } : {}),
     ...(options.mayRun ? { mayRun: options.mayRun } : {}),
@@ -42,24 +50,50 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
   return tally.failed > 0 ? FAILED : DONE;
 }
 
-async function watch({ plan, backend }: Prepared, { dir, toRun, cached, durations, places, kill }: RunStart, stop: AbortController, options: ExecuteOptions): Promise<Watcher> {
+async function watch(
+  { plan, backend }: Prepared,
+  { dir, toRun, cached, durations, places, kill }: RunStart,
+  stop: AbortController,
+  options: ExecuteOptions,
+): Promise<Watcher> {
   const { createProgress } = await import('../log/progress.ts');
-  const live = process.stderr.isTTY === true && !options.json ? (await import('log-update')).createLogUpdate(process.stderr) : null;
-  const tones = { plain: (text: string) => text, good: (text: string) => text, bad: paintErr.red, note: paintErr.yellow };
+  const live =
+    process.stderr.isTTY === true && !options.json
+      ? (await import('log-update')).createLogUpdate(process.stderr)
+      : null;
+  const tones = {
+    plain: (text: string) => text,
+    good: (text: string) => text,
+    bad: paintErr.red,
+    note: paintErr.yellow,
+  };
   const progress = createProgress({
-    stages: toRun, label: stageLabels(plan), durations, places, duration,
-    print: (line, tone) => { live?.clear(); say(tones[tone](line)); },
+    stages: toRun,
+    label: stageLabels(plan),
+    durations,
+    places,
+    duration,
+    print: (line, tone) => {
+      live?.clear();
+      say(tones[tone](line));
+    },
     draw: live && ((lines) => live(lines.join('\n'))),
   });
   const timer = live ? setInterval(() => progress.tick(), 500) : null;
   const interrupt = (): void => {
-    if (stop.signal.aborted) { void kill().finally(() => process.exit(INTERRUPTED)); return; }
+    if (stop.signal.aborted) {
+      void kill().finally(() => process.exit(INTERRUPTED));
+      return;
+    }
     say(paintErr.yellow('stopping: what is finished is kept (once more to stop at once)'));
     stop.abort();
   };
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.on(signal, interrupt);
-  if (!options.json) say(`${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${count(options.jobs, 'core')}; log: ${path.relative('', path.join(dir, 'run.log'))}`);
+  if (!options.json)
+    say(
+      `${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${count(options.jobs, 'core')}; log: ${path.relative('', path.join(dir, 'run.log'))}`,
+    );
   return {
     onEvent: progress.onEvent,
     close() {
@@ -71,8 +105,13 @@ async function watch({ plan, backend }: Prepared, { dir, toRun, cached, duration
   };
 }
 
-function summarise({ plan }: Prepared, { outcomes, tally, seconds, interrupted }: RunSummary): void {
-  const parts = Object.entries(tally).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
+function summarise(
+  { plan }: Prepared,
+  { outcomes, tally, seconds, interrupted }: RunSummary,
+): void {
+  const parts = Object.entries(tally)
+    .filter(([, n]) => n > 0)
+    .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
   // In the plan's order: which of two failed first by the clock is chance, and a rerun should name the same.
   const failures = plan.stages.flatMap((stage) => {
@@ -82,7 +121,11 @@ function summarise({ plan }: Prepared, { outcomes, tally, seconds, interrupted }
   const first = failures[0];
   if (!first) return;
   const { stage, outcome } = first;
-  say(paintErr.red(`${failures.length > 1 ? 'first failure' : 'failed'}: ${stageLabels(plan)(stage)}: ${outcome.error}`));
+  say(
+    paintErr.red(
+      `${failures.length > 1 ? 'first failure' : 'failed'}: ${stageLabels(plan)(stage)}: ${outcome.error}`,
+    ),
+  );
   if (outcome.hint !== undefined) say(`  ${outcome.hint}`);
   if (outcome.log !== null) say(`  log: ${path.relative('', outcome.log)}`);
 }

@@ -8,13 +8,23 @@ import { json, out } from './terminal.ts';
 /** npm leaves a file of the dotted name out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
 
-export async function initCommand(dir: string | undefined, options: { readonly json?: boolean }): Promise<number> {
-  const from = path.join(packageRoot(), 'pipelines', 'starter'), to = path.resolve(dir ?? '.');
-  const files = readdirSync(from, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+export async function initCommand(
+  dir: string | undefined,
+  options: { readonly json?: boolean },
+): Promise<number> {
+  const from = path.join(packageRoot(), 'pipelines', 'starter'),
+    to = path.resolve(dir ?? '.');
+  const files = readdirSync(from, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
     .map((entry) => path.relative(from, path.join(entry.parentPath, entry.name)))
-    .map((name) => ({ source: path.join(from, name), name: RENAMED[name] ?? name })).sort((a, b) => (a.name < b.name ? -1 : 1));
+    .map((name) => ({ source: path.join(from, name), name: RENAMED[name] ?? name }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
   const taken = files.filter(({ name }) => existsSync(path.join(to, name)));
-  if (taken.length > 0) throw new UserFault(`${to} has ${taken.map(({ name }) => name).join(', ')} already; nothing was written`, 'name another folder: dosimeter init DIR');
+  if (taken.length > 0)
+    throw new UserFault(
+      `${to} has ${taken.map(({ name }) => name).join(', ')} already; nothing was written`,
+      'name another folder: dosimeter init DIR',
+    );
   try {
     for (const { source, name } of files) {
       mkdirSync(path.dirname(path.join(to, name)), { recursive: true });
@@ -34,7 +44,8 @@ export async function initCommand(dir: string | undefined, options: { readonly j
   if (options.json) json({ dir: to, files: files.map(({ name }) => name) });
   else {
     out(files.map(({ name }) => `  ${name}`).join('\n'));
-    const near = path.relative('', to), where = near.startsWith('..') ? to : near;
+    const near = path.relative('', to),
+      where = near.startsWith('..') ? to : near;
     out(`next: ${where === '' ? '' : `cd ${where} && `}dosimeter plan experiment.yaml`);
   }
   return 0;

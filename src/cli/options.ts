@@ -15,31 +15,48 @@ export interface SpecOptions extends Asked {
 
 const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
-const wholeNumber = (option: string) => (value: string): number => {
-  const n = Number(value);
-  if (!Number.isInteger(n) || n < 1) throw new UserFault(`${option} takes a whole number from 1, got "${value}"`);
-  return n;
-};
+const wholeNumber =
+  (option: string) =>
+  (value: string): number => {
+    const n = Number(value);
+    if (!Number.isInteger(n) || n < 1)
+      throw new UserFault(`${option} takes a whole number from 1, got "${value}"`);
+    return n;
+  };
 
 /** `2` for every kind, `train=2` for one; the option may be repeated. */
-const perKind = (parse: (text: string) => number) => (value: string, before: { readonly [kind: string]: number } | undefined): { readonly [kind: string]: number } => {
-  const at = value.indexOf('=');
-  return { ...before, [at < 0 ? '*' : value.slice(0, at)]: parse(value.slice(at + 1)) };
-};
+const perKind =
+  (parse: (text: string) => number) =>
+  (
+    value: string,
+    before: { readonly [kind: string]: number } | undefined,
+  ): { readonly [kind: string]: number } => {
+    const at = value.indexOf('=');
+    return { ...before, [at < 0 ? '*' : value.slice(0, at)]: parse(value.slice(at + 1)) };
+  };
 
 function seconds(text: string): number {
   const [, n, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(s|m|h)?$/.exec(text) ?? [];
-  if (n === undefined) throw new UserFault(`--timeout takes a time such as 90s, 30m or 2h, got "${text}"`);
+  if (n === undefined)
+    throw new UserFault(`--timeout takes a time such as 90s, 30m or 2h, got "${text}"`);
   return Number(n) * { s: 1, m: 60, h: 3600 }[unit as 's' | 'm' | 'h'];
 }
 
 function tries(text: string): number {
-  if (!/^\d+$/.test(text)) throw new UserFault(`--retries takes a whole number from 0, got "${text}"`);
+  if (!/^\d+$/.test(text))
+    throw new UserFault(`--retries takes a whole number from 0, got "${text}"`);
   return Number(text);
 }
 
-export const retriesOption = (): Option => new Option('--retries <[kind=]n>', 'try a failed stage again; may be repeated').argParser(perKind(tries));
-export const timeoutOption = (): Option => new Option('--timeout <[kind=]time>', 'end a stage that runs longer (90s, 30m, 2h); may be repeated').argParser(perKind(seconds));
+export const retriesOption = (): Option =>
+  new Option('--retries <[kind=]n>', 'try a failed stage again; may be repeated').argParser(
+    perKind(tries),
+  );
+export const timeoutOption = (): Option =>
+  new Option(
+    '--timeout <[kind=]time>',
+    'end a stage that runs longer (90s, 30m, 2h); may be repeated',
+  ).argParser(perKind(seconds));
 
 export interface PackOptions {
   readonly pack: number;
@@ -47,22 +64,60 @@ export interface PackOptions {
   readonly packMemory?: number;
 }
 
-export const packingOf = ({ jobs, pack, packMemory }: PackOptions & Pick<SpecOptions, 'jobs'>): PackLimits => ({ most: pack, memoryMB: packMemory ?? packMemoryMB(jobs) });
+export const packingOf = ({
+  jobs,
+  pack,
+  packMemory,
+}: PackOptions & Pick<SpecOptions, 'jobs'>): PackLimits => ({
+  most: pack,
+  memoryMB: packMemory ?? packMemoryMB(jobs),
+});
 
 export function withPackOptions(command: Command): Command {
   return command
-    .addOption(new Option('--pack <n>', 'stages that may run as one job at most; 1: each alone').argParser(wholeNumber('--pack')).default(PACK_MOST))
-    .addOption(new Option('--pack-memory <MB>', 'memory of such a job at most, by estimate (default: half of the machine\'s over the cores)').argParser(wholeNumber('--pack-memory')));
+    .addOption(
+      new Option('--pack <n>', 'stages that may run as one job at most; 1: each alone')
+        .argParser(wholeNumber('--pack'))
+        .default(PACK_MOST),
+    )
+    .addOption(
+      new Option(
+        '--pack-memory <MB>',
+        "memory of such a job at most, by estimate (default: half of the machine's over the cores)",
+      ).argParser(wholeNumber('--pack-memory')),
+    );
 }
 
-export const storeOption = (): Option => new Option('--store <dir>', 'where results are kept').default(defaultStore);
+export const storeOption = (): Option =>
+  new Option('--store <dir>', 'where results are kept').default(defaultStore);
 export const jsonOption = (): Option => new Option('--json', 'print facts as JSON');
 
 export function withSpecOptions(command: Command): Command {
   return command
     .addOption(storeOption())
-    .addOption(new Option('--backend <name>', 'compute backend (default: the best there is)').choices(['tensorflow', 'wasm', 'cpu']))
-    .addOption(new Option('--jobs <n>', 'processor cores to use').argParser(wholeNumber('--jobs')).default(availableParallelism(), 'all'))
-    .addOption(new Option('--set <path=value>', 'override a field of the spec; may be repeated').argParser(gather).default([], 'none'))
-    .addOption(new Option('--only <filter>', 'a tag, or path=value[,value]: only these cells; may be repeated').argParser(gather).default([], 'all'));
+    .addOption(
+      new Option('--backend <name>', 'compute backend (default: the best there is)').choices([
+        'tensorflow',
+        'wasm',
+        'cpu',
+      ]),
+    )
+    .addOption(
+      new Option('--jobs <n>', 'processor cores to use')
+        .argParser(wholeNumber('--jobs'))
+        .default(availableParallelism(), 'all'),
+    )
+    .addOption(
+      new Option('--set <path=value>', 'override a field of the spec; may be repeated')
+        .argParser(gather)
+        .default([], 'none'),
+    )
+    .addOption(
+      new Option(
+        '--only <filter>',
+        'a tag, or path=value[,value]: only these cells; may be repeated',
+      )
+        .argParser(gather)
+        .default([], 'all'),
+    );
 }

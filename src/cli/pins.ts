@@ -21,16 +21,28 @@ interface Pinnable {
 }
 
 /** @param what a spec, or a run's id; left out: lists what is pinned */
-export async function pinCommand(what: string | undefined, options: SpecOptions & { readonly name?: string }): Promise<number> {
+export async function pinCommand(
+  what: string | undefined,
+  options: SpecOptions & { readonly name?: string },
+): Promise<number> {
   const root = path.resolve(options.store);
   if (what === undefined) return list(root, options.json === true);
   const run = listRuns(runsDir()).find(({ id }) => id === what);
-  const { name, of, keys, lacking } = run ? pinnableRun(run, root) : await pinnableSpec(what, options);
-  if (keys.length === 0) throw new UserFault(`nothing of ${what} is in ${root}`, run ? 'give its store with --store' : `run it first: dosimeter run ${what}`);
+  const { name, of, keys, lacking } = run
+    ? pinnableRun(run, root)
+    : await pinnableSpec(what, options);
+  if (keys.length === 0)
+    throw new UserFault(
+      `nothing of ${what} is in ${root}`,
+      run ? 'give its store with --store' : `run it first: dosimeter run ${what}`,
+    );
   const as = options.name ?? name;
   await onDisk(root, () => pin(root, { name: as, of, keys }));
   if (options.json) json({ name: as, of, entries: keys.length, lacking });
-  else say(`pinned ${as}: ${keys.length === 1 ? '1 entry' : `${keys.length} entries`}${lacking > 0 ? `; ${count(lacking, 'stage')} not in the store yet: pin again when they are` : ''}`);
+  else
+    say(
+      `pinned ${as}: ${keys.length === 1 ? '1 entry' : `${keys.length} entries`}${lacking > 0 ? `; ${count(lacking, 'stage')} not in the store yet: pin again when they are` : ''}`,
+    );
   return 0;
 }
 
@@ -38,28 +50,60 @@ async function pinnableSpec(spec: string, options: SpecOptions): Promise<Pinnabl
   const { experiment, statuses, store } = await prepare(spec, options, { fetch: false, note: say });
   store.close();
   const keys = statuses.flatMap(({ entry }) => (entry ? [entry.key] : []));
-  return { name: experiment.name, of: path.resolve(experiment.file), keys, lacking: statuses.length - keys.length };
+  return {
+    name: experiment.name,
+    of: path.resolve(experiment.file),
+    keys,
+    lacking: statuses.length - keys.length,
+  };
 }
 
-function pinnableRun({ id, dir }: { readonly id: string; readonly dir: string }, root: string): Pinnable {
+function pinnableRun(
+  { id, dir }: { readonly id: string; readonly dir: string },
+  root: string,
+): Pinnable {
   const keys = runEntries(dir);
-  if (keys === null) throw new UserFault(`the run ${id} did not end, so it doesn't say what it used`, 'pin its spec instead');
-  const store = openStore(root), there = keys.filter((key) => store.lookUp(key).state === 'hit');
+  if (keys === null)
+    throw new UserFault(
+      `the run ${id} did not end, so it doesn't say what it used`,
+      'pin its spec instead',
+    );
+  const store = openStore(root),
+    there = keys.filter((key) => store.lookUp(key).state === 'hit');
   return { name: id, of: id, keys: there, lacking: keys.length - there.length };
 }
 
 function list(root: string, asJson: boolean): number {
   const pins = readPins(root);
-  if (asJson) json(pins.map(({ name, of, keys, pinned }) => ({ name, of, entries: keys.length, pinned })));
+  if (asJson)
+    json(pins.map(({ name, of, keys, pinned }) => ({ name, of, entries: keys.length, pinned })));
   else if (pins.length === 0) say('nothing is pinned: dosimeter pin <spec or run>');
-  else out(table([['NAME', 'ENTRIES', 'SINCE (UTC)', 'OF'], ...pins.map(({ name, of, keys, pinned }) => [name, String(keys.length), pinned.slice(0, 16).replace('T', ' '), of])]));
+  else
+    out(
+      table([
+        ['NAME', 'ENTRIES', 'SINCE (UTC)', 'OF'],
+        ...pins.map(({ name, of, keys, pinned }) => [
+          name,
+          String(keys.length),
+          pinned.slice(0, 16).replace('T', ' '),
+          of,
+        ]),
+      ]),
+    );
   return 0;
 }
 
 /** @param name as `pin` lists it */
-export async function unpinCommand(name: string, options: { readonly store: string }): Promise<number> {
+export async function unpinCommand(
+  name: string,
+  options: { readonly store: string },
+): Promise<number> {
   const root = path.resolve(options.store);
-  if (!await onDisk(root, () => unpin(root, name))) throw new UserFault(`nothing is pinned as "${name}"`, 'dosimeter pin, without a name, lists what is');
+  if (!(await onDisk(root, () => unpin(root, name))))
+    throw new UserFault(
+      `nothing is pinned as "${name}"`,
+      'dosimeter pin, without a name, lists what is',
+    );
   say(`unpinned ${name}`);
   return 0;
 }

@@ -5,19 +5,34 @@ import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
-import { jsonOption, retriesOption, storeOption, timeoutOption, withPackOptions, withSpecOptions } from './options.ts';
+import {
+  jsonOption,
+  retriesOption,
+  storeOption,
+  timeoutOption,
+  withPackOptions,
+  withSpecOptions,
+} from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { SpecFault } from '../engine/faults.ts';
 import { paintErr, say } from './terminal.ts';
 
-const FAULT = 1, WRONG = 2;
+const FAULT = 1,
+  WRONG = 2;
 
 export async function runCli(argv: readonly string[]): Promise<number> {
   let code = 0;
-  const does = <Args extends unknown[]>(command: (...args: Args) => Promise<number>) => async (...args: Args): Promise<void> => { code = await command(...args); };
+  const does =
+    <Args extends unknown[]>(command: (...args: Args) => Promise<number>) =>
+    async (...args: Args): Promise<void> => {
+      code = await command(...args);
+    };
   const program = createProgram(does);
   try {
-    if (argv.length === 0) { program.outputHelp(); return 0; }
+    if (argv.length === 0) {
+      program.outputHelp();
+      return 0;
+    }
     await program.parseAsync([...argv], { from: 'user' });
     return code;
   } catch (error) {
@@ -25,64 +40,211 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   }
 }
 
-type Does = <Args extends unknown[]>(command: (...args: Args) => Promise<number>) => (...args: Args) => Promise<void>;
+type Does = <Args extends unknown[]>(
+  command: (...args: Args) => Promise<number>,
+) => (...args: Args) => Promise<void>;
 
 function createProgram(does: Does): Command {
   const program = new Command('dosimeter')
-    .description('Measures what poisoned training data does to a language model: LoRA against full fine-tuning.')
+    .description(
+      'Measures what poisoned training data does to a language model: LoRA against full fine-tuning.',
+    )
     .version(ownVersion(), '-V, --version')
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(paintErr.red(text)) })
     .showHelpAfterError('(dosimeter --help lists what there is)')
     .helpOption('-h, --help', 'show this');
-  const onSpec = (name: string, summary: string): Command => withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
+  const onSpec = (name: string, summary: string): Command =>
+    withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
 
   withPackOptions(onSpec('run', 'run what is missing, then print the path of the report'))
-    .option('--fail-fast', 'start nothing more after a failure').addOption(retriesOption()).addOption(timeoutOption())
-    .option('--executor <name>', 'where stages run (default: local; `dosimeter plugins` lists them)')
-    .action(does(async (spec: string, options: SpecOptions & PackOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>) => (await import('./run.ts')).runCommand(spec, options)));
+    .option('--fail-fast', 'start nothing more after a failure')
+    .addOption(retriesOption())
+    .addOption(timeoutOption())
+    .option(
+      '--executor <name>',
+      'where stages run (default: local; `dosimeter plugins` lists them)',
+    )
+    .action(
+      does(
+        async (
+          spec: string,
+          options: SpecOptions &
+            PackOptions &
+            Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>,
+        ) => (await import('./run.ts')).runCommand(spec, options),
+      ),
+    );
   withPackOptions(onSpec('plan', 'show what would run, and what is cached'))
-    .addOption(new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(['json', 'dot']))
+    .addOption(
+      new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(
+        ['json', 'dot'],
+      ),
+    )
     .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
-    .action(does(async (spec: string, options: SpecOptions & PackOptions & { mermaid?: boolean; dot?: boolean }) => (await import('./plan.ts')).planCommand(spec, options)));
+    .action(
+      does(
+        async (
+          spec: string,
+          options: SpecOptions & PackOptions & { mermaid?: boolean; dot?: boolean },
+        ) => (await import('./plan.ts')).planCommand(spec, options),
+      ),
+    );
   onSpec('results', 'print every number of the finished cells')
     .option('--csv', 'as CSV')
-    .action(does(async (spec: string, options: SpecOptions & { csv?: boolean }) => (await import('./results.ts')).resultsCommand(spec, options)));
-  withSpecOptions(program.command('diff <specA> <specB>').description('compare the results of two specs, cell by cell: what B has more than A')).addOption(jsonOption())
-    .action(does(async (specA: string, specB: string, options: SpecOptions) => (await import('./diff.ts')).diffCommand(specA, specB, options)));
+    .action(
+      does(async (spec: string, options: SpecOptions & { csv?: boolean }) =>
+        (await import('./results.ts')).resultsCommand(spec, options),
+      ),
+    );
+  withSpecOptions(
+    program
+      .command('diff <specA> <specB>')
+      .description('compare the results of two specs, cell by cell: what B has more than A'),
+  )
+    .addOption(jsonOption())
+    .action(
+      does(async (specA: string, specB: string, options: SpecOptions) =>
+        (await import('./diff.ts')).diffCommand(specA, specB, options),
+      ),
+    );
   onSpec('export', 'copy the trained models of a spec out of the store, for PEFT and transformers')
-    .requiredOption('--out <dir>', 'where they go: a folder each').option('--merge', 'whole checkpoints for transformers, adapters merged into the weights')
-    .action(does(async (spec: string, options: SpecOptions & { out: string; merge?: boolean }) => (await import('./export.ts')).exportCommand(spec, options)));
-  onSpec('report', 'make the report of what is in the store, without running anything else')
-    .action(does(async (spec: string, options: SpecOptions) => (await import('./run.ts')).reportCommand(spec, options)));
-  withSpecOptions(program.command('explain <spec> [stage]').description('say why stages would run: what changed since the most similar one')).addOption(jsonOption())
-    .action(does(async (spec: string, stage: string | undefined, options: SpecOptions) => (await import('./explain.ts')).explainCommand(spec, stage, options)));
-  withSpecOptions(program.command('exec [spec] [stage]').description('run one stage by hand in a folder of its own, and compare it with the store\'s'))
+    .requiredOption('--out <dir>', 'where they go: a folder each')
+    .option('--merge', 'whole checkpoints for transformers, adapters merged into the weights')
+    .action(
+      does(async (spec: string, options: SpecOptions & { out: string; merge?: boolean }) =>
+        (await import('./export.ts')).exportCommand(spec, options),
+      ),
+    );
+  onSpec('report', 'make the report of what is in the store, without running anything else').action(
+    does(async (spec: string, options: SpecOptions) =>
+      (await import('./run.ts')).reportCommand(spec, options),
+    ),
+  );
+  withSpecOptions(
+    program
+      .command('explain <spec> [stage]')
+      .description('say why stages would run: what changed since the most similar one'),
+  )
+    .addOption(jsonOption())
+    .action(
+      does(async (spec: string, stage: string | undefined, options: SpecOptions) =>
+        (await import('./explain.ts')).explainCommand(spec, stage, options),
+      ),
+    );
+  withSpecOptions(
+    program
+      .command('exec [spec] [stage]')
+      .description("run one stage by hand in a folder of its own, and compare it with the store's"),
+  )
     .option('--out <dir>', 'where its files go (default: .dosimeter/exec/STAGE)')
-    .addOption(new Option('--job <file>', 'run the job in this file, as executors do').hideHelp()).addOption(new Option('--result <file>', 'how it ended').hideHelp()).addOption(jsonOption())
-    .action(does(async (spec: string | undefined, stage: string | undefined, options: ExecCommandOptions) => (await import('./exec.ts')).execCommand(spec, stage, options)));
-  program.command('status [run]').description('say how the latest run stands').addOption(jsonOption())
-    .action(does(async (run: string | undefined, options: { json?: boolean }) => (await import('./runs.ts')).statusCommand(run, options)));
-  program.command('logs [stage]').description('print the log of a stage, or list the logs').option('--run <id>', 'of this run (default: the latest)').addOption(jsonOption())
-    .action(does(async (stage: string | undefined, options: { run?: string; json?: boolean }) => (await import('./runs.ts')).logsCommand(stage, options)));
-  program.command('init [dir]').description('write a starter folder: a spec that runs, an attack and its test').addOption(jsonOption())
-    .action(does(async (dir: string | undefined, options: { json?: boolean }) => (await import('./init.ts')).initCommand(dir, options)));
-  program.command('verify').description('check every stored file against its digest').addOption(storeOption()).addOption(jsonOption())
-    .action(does(async (options: { store: string; json?: boolean }) => (await import('./store.ts')).verifyCommand(options)));
-  withSpecOptions(program.command('pin [spec|run]').description('keep the results of a spec, or of a run, from every gc; alone: list what is pinned')).addOption(jsonOption())
-    .option('--name <name>', 'pin under this name (default: the experiment\'s, or the run\'s id)')
-    .action(does(async (what: string | undefined, options: SpecOptions & { name?: string }) => (await import('./pins.ts')).pinCommand(what, options)));
-  program.command('unpin <name>').description('give a pin up').addOption(storeOption())
-    .action(does(async (name: string, options: { store: string }) => (await import('./pins.ts')).unpinCommand(name, options)));
-  program.command('gc').description('sweep leftovers, and the least recently used entries that are not pinned down to a size').addOption(storeOption())
-    .option('--max-size <size>', 'such as 5GB').option('--dry-run', 'only say what would go').addOption(jsonOption())
-    .action(does(async (options: { store: string; maxSize?: string; dryRun?: boolean; json?: boolean }) => (await import('./store.ts')).gcCommand(options)));
-  program.command('doctor').description('say which compute backend is used, why not a better one, and how to get it')
-    .addOption(storeOption()).option('--backend <name>', 'ask for this one').addOption(jsonOption())
-    .action(does(async (options: { store: string; backend?: BackendName; json?: boolean }) => (await import('./doctor.ts')).doctorCommand(options)));
-  program.command('plugins').description('list attacks, adapters, stages, models, data sets and sources').addOption(jsonOption())
-    .action(does(async (options: { json?: boolean }) => (await import('./plugins.ts')).pluginsCommand(options)));
-  program.command('schema').description('print the JSON Schema of a spec, plugins included')
+    .addOption(new Option('--job <file>', 'run the job in this file, as executors do').hideHelp())
+    .addOption(new Option('--result <file>', 'how it ended').hideHelp())
+    .addOption(jsonOption())
+    .action(
+      does(
+        async (spec: string | undefined, stage: string | undefined, options: ExecCommandOptions) =>
+          (await import('./exec.ts')).execCommand(spec, stage, options),
+      ),
+    );
+  program
+    .command('status [run]')
+    .description('say how the latest run stands')
+    .addOption(jsonOption())
+    .action(
+      does(async (run: string | undefined, options: { json?: boolean }) =>
+        (await import('./runs.ts')).statusCommand(run, options),
+      ),
+    );
+  program
+    .command('logs [stage]')
+    .description('print the log of a stage, or list the logs')
+    .option('--run <id>', 'of this run (default: the latest)')
+    .addOption(jsonOption())
+    .action(
+      does(async (stage: string | undefined, options: { run?: string; json?: boolean }) =>
+        (await import('./runs.ts')).logsCommand(stage, options),
+      ),
+    );
+  program
+    .command('init [dir]')
+    .description('write a starter folder: a spec that runs, an attack and its test')
+    .addOption(jsonOption())
+    .action(
+      does(async (dir: string | undefined, options: { json?: boolean }) =>
+        (await import('./init.ts')).initCommand(dir, options),
+      ),
+    );
+  program
+    .command('verify')
+    .description('check every stored file against its digest')
+    .addOption(storeOption())
+    .addOption(jsonOption())
+    .action(
+      does(async (options: { store: string; json?: boolean }) =>
+        (await import('./store.ts')).verifyCommand(options),
+      ),
+    );
+  withSpecOptions(
+    program
+      .command('pin [spec|run]')
+      .description(
+        'keep the results of a spec, or of a run, from every gc; alone: list what is pinned',
+      ),
+  )
+    .addOption(jsonOption())
+    .option('--name <name>', "pin under this name (default: the experiment's, or the run's id)")
+    .action(
+      does(async (what: string | undefined, options: SpecOptions & { name?: string }) =>
+        (await import('./pins.ts')).pinCommand(what, options),
+      ),
+    );
+  program
+    .command('unpin <name>')
+    .description('give a pin up')
+    .addOption(storeOption())
+    .action(
+      does(async (name: string, options: { store: string }) =>
+        (await import('./pins.ts')).unpinCommand(name, options),
+      ),
+    );
+  program
+    .command('gc')
+    .description(
+      'sweep leftovers, and the least recently used entries that are not pinned down to a size',
+    )
+    .addOption(storeOption())
+    .option('--max-size <size>', 'such as 5GB')
+    .option('--dry-run', 'only say what would go')
+    .addOption(jsonOption())
+    .action(
+      does(async (options: { store: string; maxSize?: string; dryRun?: boolean; json?: boolean }) =>
+        (await import('./store.ts')).gcCommand(options),
+      ),
+    );
+  program
+    .command('doctor')
+    .description('say which compute backend is used, why not a better one, and how to get it')
+    .addOption(storeOption())
+    .option('--backend <name>', 'ask for this one')
+    .addOption(jsonOption())
+    .action(
+      does(async (options: { store: string; backend?: BackendName; json?: boolean }) =>
+        (await import('./doctor.ts')).doctorCommand(options),
+      ),
+    );
+  program
+    .command('plugins')
+    .description('list attacks, adapters, stages, models, data sets and sources')
+    .addOption(jsonOption())
+    .action(
+      does(async (options: { json?: boolean }) =>
+        (await import('./plugins.ts')).pluginsCommand(options),
+      ),
+    );
+  program
+    .command('schema')
+    .description('print the JSON Schema of a spec, plugins included')
     .action(does(async () => (await import('./plugins.ts')).schemaCommand()));
   return program;
 }
@@ -103,6 +265,8 @@ async function explainFault(error: unknown): Promise<number> {
     say(`${paintErr.red('error:')} ${message}${hint === undefined ? '' : `\n  ${hint}`}`);
     return WRONG;
   }
-  say(`${paintErr.red('internal error:')} ${error instanceof Error ? error.stack ?? error.message : String(error)}`);
+  say(
+    `${paintErr.red('internal error:')} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+  );
   return FAULT;
 }

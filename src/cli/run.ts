@@ -7,18 +7,36 @@ import type { PackOptions, SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
 import { say } from './terminal.ts';
 
-export async function runCommand(spec: string, options: SpecOptions & PackOptions & Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>): Promise<number> {
-  return execute(await prepare(spec, options, { fetch: true, note: say }), { ...options, packing: packingOf(options) });
+export async function runCommand(
+  spec: string,
+  options: SpecOptions &
+    PackOptions &
+    Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>,
+): Promise<number> {
+  return execute(await prepare(spec, options, { fetch: true, note: say }), {
+    ...options,
+    packing: packingOf(options),
+  });
 }
 
 /** Makes the report of what is in the store; what is missing is counted in it, and nothing else runs. */
 export async function reportCommand(spec: string, options: SpecOptions): Promise<number> {
   const prepared = await prepare(spec, options, {
-    fetch: false, note: say,
-    goals: (goals, registry) => (goals.some((kind) => registry.get('stage', kind)?.descriptor.scope === 'experiment') ? goals : [...goals, 'report']),
+    fetch: false,
+    note: say,
+    goals: (goals, registry) =>
+      goals.some((kind) => registry.get('stage', kind)?.descriptor.scope === 'experiment')
+        ? goals
+        : [...goals, 'report'],
   });
   if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached')) {
-    throw new UserFault(`nothing of "${prepared.experiment.name}" is in the store yet`, `run it first: dosimeter run ${spec}`);
+    throw new UserFault(
+      `nothing of "${prepared.experiment.name}" is in the store yet`,
+      `run it first: dosimeter run ${spec}`,
+    );
   }
-  return execute(prepared, { ...options, mayRun: ({ descriptor }) => descriptor.scope === 'experiment' });
+  return execute(prepared, {
+    ...options,
+    mayRun: ({ descriptor }) => descriptor.scope === 'experiment',
+  });
 }

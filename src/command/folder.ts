@@ -22,9 +22,13 @@ export interface WorkFolder {
 }
 
 /** @param dir is made; it should lie on the file system of the outputs */
-export async function openWorkFolder(dir: string, { files, inputs, task }: Given): Promise<WorkFolder> {
+export async function openWorkFolder(
+  dir: string,
+  { files, inputs, task }: Given,
+): Promise<WorkFolder> {
   await mkdir(dir, { recursive: true });
-  for (const [name, from] of Object.entries(files)) await cp(from, path.join(dir, name), { recursive: true });
+  for (const [name, from] of Object.entries(files))
+    await cp(from, path.join(dir, name), { recursive: true });
   await mkdir(path.join(dir, 'inputs'));
   for (const [place, from] of Object.entries(inputs)) {
     const link = path.join(dir, 'inputs', place);
@@ -37,13 +41,21 @@ export async function openWorkFolder(dir: string, { files, inputs, task }: Given
     dir,
     async take(outputs, to, bytes) {
       for (const [place, state] of await states(inputs)) {
-        if (state !== before.get(place)) throw new UserFault(`the command wrote into its input ${place}`, 'inputs are read-only: copy what you want to change');
+        if (state !== before.get(place))
+          throw new UserFault(
+            `the command wrote into its input ${place}`,
+            'inputs are read-only: copy what you want to change',
+          );
       }
       let size = 0;
       for (const output of outputs) {
         const from = path.join(dir, output);
         size += await sizeOf(from, output);
-        if (size > bytes) throw new UserFault(`the command's outputs are larger than ${bytes} bytes`, '`output_mb` raises the limit');
+        if (size > bytes)
+          throw new UserFault(
+            `the command's outputs are larger than ${bytes} bytes`,
+            '`output_mb` raises the limit',
+          );
       }
       for (const output of outputs) {
         await mkdir(path.dirname(path.join(to, output)), { recursive: true });
@@ -60,7 +72,8 @@ async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
   for (const [place, dir] of Object.entries(inputs)) {
     const lines: string[] = [];
     for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
-      const full = path.join(entry.parentPath, entry.name), { size, mtimeMs } = await lstat(full);
+      const full = path.join(entry.parentPath, entry.name),
+        { size, mtimeMs } = await lstat(full);
       lines.push(entry.isDirectory() ? full : `${full} ${size} ${mtimeMs}`);
     }
     found.set(place, lines.sort().join('\n'));
@@ -69,11 +82,23 @@ async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
 }
 
 async function sizeOf(full: string, output: string): Promise<number> {
-  const stat = await lstat(full).catch((error: NodeJS.ErrnoException) => { if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null; throw error; });
-  if (stat === null) throw new UserFault(`the command wrote no ${output}`, 'its outputs lie in its working folder, where task.json is');
+  const stat = await lstat(full).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+    throw error;
+  });
+  if (stat === null)
+    throw new UserFault(
+      `the command wrote no ${output}`,
+      'its outputs lie in its working folder, where task.json is',
+    );
   if (stat.isFile()) return stat.size;
-  if (!stat.isDirectory()) throw new UserFault(`the command's output ${output} is neither a file nor a folder`, 'write files and folders only');
+  if (!stat.isDirectory())
+    throw new UserFault(
+      `the command's output ${output} is neither a file nor a folder`,
+      'write files and folders only',
+    );
   let size = 0;
-  for (const name of await readdir(full)) size += await sizeOf(path.join(full, name), `${output}/${name}`);
+  for (const name of await readdir(full))
+    size += await sizeOf(path.join(full, name), `${output}/${name}`);
   return size;
 }

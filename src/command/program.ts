@@ -4,14 +4,27 @@ import { access } from 'node:fs/promises';
 import path from 'node:path';
 
 /** What is wrong, or null. @param program as an argument list begins with it. @param files names of what lies in its folder */
-export async function programFault(program: string, files: readonly string[]): Promise<string | null> {
+export async function programFault(
+  program: string,
+  files: readonly string[],
+): Promise<string | null> {
   if (program.includes('/')) {
     const own = path.posix.normalize(program);
-    return path.isAbsolute(program) || files.some((file) => own === file || own.startsWith(`${file}/`)) ? null : `there is no ${program} in the program's folder`;
+    return path.isAbsolute(program) ||
+      files.some((file) => own === file || own.startsWith(`${file}/`))
+      ? null
+      : `there is no ${program} in the program's folder`;
   }
   const places = (process.env['PATH'] ?? '').split(path.delimiter).filter((dir) => dir !== '');
-  for (const dir of places) for (const ending of process.platform === 'win32' ? ['.exe', '.cmd', ''] : ['']) {
-    if (await access(path.join(dir, program + ending), constants.X_OK).then(() => true, () => false)) return null;
-  }
+  for (const dir of places)
+    for (const ending of process.platform === 'win32' ? ['.exe', '.cmd', ''] : ['']) {
+      if (
+        await access(path.join(dir, program + ending), constants.X_OK).then(
+          () => true,
+          () => false,
+        )
+      )
+        return null;
+    }
   return `there is no program "${program}"`;
 }

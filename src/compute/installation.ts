@@ -29,7 +29,8 @@ export function packageDir(name: string): string | null {
 export function packageVersion(name: string): string {
   const dir = packageDir(name);
   if (dir === null) throw new Error(`${name} is not installed`);
-  return (JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as { version: string }).version;
+  return (JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as { version: string })
+    .version;
 }
 
 /** What set-up says of TensorFlow; null if set-up has not run. */

@@ -20,7 +20,10 @@ const loaded = new Map<BackendName, Promise<BackendInfo>>();
  * (tests compare them); loading one again makes it current again.
  * @throws if TensorFlow is asked for with another number of threads than it was first loaded with: it can't be changed
  */
-export async function loadBackend(name: BackendName, { threads = availableParallelism() }: LoadOptions = {}): Promise<BackendInfo> {
+export async function loadBackend(
+  name: BackendName,
+  { threads = availableParallelism() }: LoadOptions = {},
+): Promise<BackendInfo> {
   const tf = await import('@tensorflow/tfjs-core');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
@@ -33,9 +36,11 @@ export async function loadBackend(name: BackendName, { threads = availableParall
   }
   const known = await info;
   if (name === 'tensorflow' && known.threads !== threads) {
-    throw new Error(`TensorFlow is loaded with ${known.threads} threads in this process; ${threads} would need another process`);
+    throw new Error(
+      `TensorFlow is loaded with ${known.threads} threads in this process; ${threads} would need another process`,
+    );
   }
-  if (!await tf.setBackend(name)) throw new Error(`tfjs refused the backend "${name}"`);
+  if (!(await tf.setBackend(name))) throw new Error(`tfjs refused the backend "${name}"`);
   return known;
 }
 
@@ -46,12 +51,23 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       prepareTensorflow(threads);
       await import('@tensorflow/tfjs-node-gpu');
       const { binding } = (await import('./operation.ts')).tensorflowBackend();
-      const dir = packageDir('@tensorflow/tfjs-node-gpu'), built = dir === null ? null : readSetupStamp(dir)?.tensorflow;
+      const dir = packageDir('@tensorflow/tfjs-node-gpu'),
+        built = dir === null ? null : readSetupStamp(dir)?.tensorflow;
       // Keys name the release that set-up saw: another one's results must not stand under it.
-      if (built !== binding.TF_Version) throw new UserFault(`TensorFlow ${binding.TF_Version} was loaded, and set-up was done for ${built ?? 'none'}`, 'run `npm run setup`');
+      if (built !== binding.TF_Version)
+        throw new UserFault(
+          `TensorFlow ${binding.TF_Version} was loaded, and set-up was done for ${built ?? 'none'}`,
+          'run `npm run setup`',
+        );
       return {
-        name, precision: 'float32', threads, tensorflow: binding.TF_Version,
-        packages: { ...core, '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu') },
+        name,
+        precision: 'float32',
+        threads,
+        tensorflow: binding.TF_Version,
+        packages: {
+          ...core,
+          '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu'),
+        },
         gpu: binding.isUsingGpuDevice() ? gpuName() : null,
       };
     }
@@ -61,12 +77,18 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
       wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
       (await import('./wasm-kernels.ts')).registerMissingWasmKernels();
-      const packages = { ...core, '@tensorflow/tfjs-backend-wasm': packageVersion('@tensorflow/tfjs-backend-wasm') };
+      const packages = {
+        ...core,
+        '@tensorflow/tfjs-backend-wasm': packageVersion('@tensorflow/tfjs-backend-wasm'),
+      };
       return { name, precision: 'float32', threads: 1, tensorflow: null, packages, gpu: null };
     }
     case 'cpu': {
       await import('@tensorflow/tfjs-backend-cpu');
-      const packages = { ...core, '@tensorflow/tfjs-backend-cpu': packageVersion('@tensorflow/tfjs-backend-cpu') };
+      const packages = {
+        ...core,
+        '@tensorflow/tfjs-backend-cpu': packageVersion('@tensorflow/tfjs-backend-cpu'),
+      };
       return { name, precision: 'float32', threads: 1, tensorflow: null, packages, gpu: null };
     }
   }
@@ -87,6 +109,8 @@ function prepareTensorflow(threads: number): void {
 function gpuName(): string {
   const dir = '/proc/driver/nvidia/gpus';
   if (!existsSync(dir)) return 'NVIDIA GPU';
-  const models = readdirSync(dir).map((gpu) => /^Model:\s*(.+)$/m.exec(readFileSync(join(dir, gpu, 'information'), 'utf8'))?.[1]?.trim());
+  const models = readdirSync(dir).map((gpu) =>
+    /^Model:\s*(.+)$/m.exec(readFileSync(join(dir, gpu, 'information'), 'utf8'))?.[1]?.trim(),
+  );
   return models.find((model) => model !== undefined) ?? 'NVIDIA GPU';
 }

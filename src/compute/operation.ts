@@ -31,18 +31,32 @@ export function tensorflowBackend(): NodeJSKernelBackend {
  * @param outputs how many tensors the operation returns
  * @throws if the current backend is not TensorFlow, or TensorFlow refuses the call
  */
-export function callOperation(name: string, inputs: readonly Tensor[], attributes: { readonly [name: string]: Attribute }, outputs: number): Tensor[] {
+export function callOperation(
+  name: string,
+  inputs: readonly Tensor[],
+  attributes: { readonly [name: string]: Attribute },
+  outputs: number,
+): Tensor[] {
   if (!hasOperations()) throw new Error(`the operation ${name} needs the TensorFlow backend`);
   const backend = tensorflowBackend();
   const { binding } = backend;
   const types = {
-    int: binding.TF_ATTR_INT, float: binding.TF_ATTR_FLOAT, bool: binding.TF_ATTR_BOOL,
-    string: binding.TF_ATTR_STRING, shape: binding.TF_ATTR_SHAPE, dtype: binding.TF_ATTR_TYPE,
+    int: binding.TF_ATTR_INT,
+    float: binding.TF_ATTR_FLOAT,
+    bool: binding.TF_ATTR_BOOL,
+    string: binding.TF_ATTR_STRING,
+    shape: binding.TF_ATTR_SHAPE,
+    dtype: binding.TF_ATTR_TYPE,
   };
   const encoded = Object.entries(attributes).map(([key, attribute]) => ({
     name: key,
     type: types[attribute.type],
-    value: attribute.type === 'dtype' ? backend.getDTypeInteger(attribute.value) : attribute.type === 'shape' ? [...attribute.value] : attribute.value,
+    value:
+      attribute.type === 'dtype'
+        ? backend.getDTypeInteger(attribute.value)
+        : attribute.type === 'shape'
+          ? [...attribute.value]
+          : attribute.value,
   }));
   return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);
 }

@@ -11,36 +11,75 @@ import type { BackendProbe } from './types.ts';
 
 const SETUP = 'npm run setup';
 
-const missing = (name: BackendName, detail: string, remedy: string | null = SETUP): BackendProbe => ({ name, available: false, detail, version: name, gpu: false, remedy });
-const found = (name: BackendName, detail: string, version: string = name, gpu = false): BackendProbe => ({ name, available: true, detail, version, gpu, remedy: null });
+const missing = (
+  name: BackendName,
+  detail: string,
+  remedy: string | null = SETUP,
+): BackendProbe => ({ name, available: false, detail, version: name, gpu: false, remedy });
+const found = (
+  name: BackendName,
+  detail: string,
+  version: string = name,
+  gpu = false,
+): BackendProbe => ({ name, available: true, detail, version, gpu, remedy: null });
 
 function probeTensorflow(): BackendProbe {
   const dir = packageDir('@tensorflow/tfjs-node-gpu');
-  if (dir === null) return missing('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
+  if (dir === null)
+    return missing('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
   const stamp = readSetupStamp(dir);
-  if (stamp === null) return missing('tensorflow', 'set-up has not built the TensorFlow binding yet');
-  if (stamp.tensorflow === null) return missing('tensorflow', stamp.reason ?? 'set-up could not build it', stamp.remedy ?? SETUP);
+  if (stamp === null)
+    return missing('tensorflow', 'set-up has not built the TensorFlow binding yet');
+  if (stamp.tensorflow === null)
+    return missing(
+      'tensorflow',
+      stamp.reason ?? 'set-up could not build it',
+      stamp.remedy ?? SETUP,
+    );
   if (stamp.platform !== process.platform || stamp.arch !== process.arch) {
-    return missing('tensorflow', `the binding was built for ${stamp.platform} ${stamp.arch}, this is ${process.platform} ${process.arch}`);
+    return missing(
+      'tensorflow',
+      `the binding was built for ${stamp.platform} ${stamp.arch}, this is ${process.platform} ${process.arch}`,
+    );
   }
-  if (!existsSync(bindingFile(dir))) return missing('tensorflow', 'the TensorFlow binding has been removed since set-up');
-  if (stamp.libraries === null || !existsSync(join(stamp.libraries, 'libtensorflow_framework.so.2'))) {
-    return missing('tensorflow', `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`);
+  if (!existsSync(bindingFile(dir)))
+    return missing('tensorflow', 'the TensorFlow binding has been removed since set-up');
+  if (
+    stamp.libraries === null ||
+    !existsSync(join(stamp.libraries, 'libtensorflow_framework.so.2'))
+  ) {
+    return missing(
+      'tensorflow',
+      `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`,
+    );
   }
-  const build = stamp.variant === 'own' ? `${stamp.tensorflow}, your own in ${stamp.libraries}` : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
-  return found('tensorflow', `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`, `tensorflow ${stamp.tensorflow} (${stamp.variant})`, stamp.variant !== 'cpu');
+  const build =
+    stamp.variant === 'own'
+      ? `${stamp.tensorflow}, your own in ${stamp.libraries}`
+      : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
+  return found(
+    'tensorflow',
+    `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`,
+    `tensorflow ${stamp.tensorflow} (${stamp.variant})`,
+    stamp.variant !== 'cpu',
+  );
 }
 
 function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
   const id = `@tensorflow/tfjs-backend-${name}`;
-  return packageDir(id) === null ? missing(name, `the package ${id} is not installed`) : found(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
+  return packageDir(id) === null
+    ? missing(name, `the package ${id} is not installed`)
+    : found(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
 }
 
 const probeOne = (name: BackendName): BackendProbe => {
   switch (name) {
-    case 'tensorflow': return probeTensorflow();
-    case 'wasm': return probePackage('wasm', 'WebAssembly with SIMD, one thread');
-    case 'cpu': return probePackage('cpu', 'plain JavaScript, for reference only');
+    case 'tensorflow':
+      return probeTensorflow();
+    case 'wasm':
+      return probePackage('wasm', 'WebAssembly with SIMD, one thread');
+    case 'cpu':
+      return probePackage('cpu', 'plain JavaScript, for reference only');
   }
 };
 
@@ -61,7 +100,9 @@ const MULTIPLY = `
 `;
 
 const PACKAGES: { readonly [name in BackendName]: string } = {
-  tensorflow: '@tensorflow/tfjs-node-gpu', wasm: '@tensorflow/tfjs-backend-wasm', cpu: '@tensorflow/tfjs-backend-cpu',
+  tensorflow: '@tensorflow/tfjs-node-gpu',
+  wasm: '@tensorflow/tfjs-backend-wasm',
+  cpu: '@tensorflow/tfjs-backend-cpu',
 };
 
 async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
@@ -69,13 +110,20 @@ async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
   const dir = packageDir(id);
   if (!probe.available || dir === null) return probe;
   try {
-    await promisify(execFile)(process.execPath, ['-e', MULTIPLY, import.meta.url, id, probe.name, `${join(dir, 'wasm-out')}/`], {
-      env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '3' },
-    });
+    await promisify(execFile)(
+      process.execPath,
+      ['-e', MULTIPLY, import.meta.url, id, probe.name, `${join(dir, 'wasm-out')}/`],
+      {
+        env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '3' },
+      },
+    );
     return probe;
   } catch (error) {
     const { stderr } = error as { stderr?: string };
-    return missing(probe.name, `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? String(error)}`);
+    return missing(
+      probe.name,
+      `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? String(error)}`,
+    );
   }
 }
 
@@ -96,13 +144,25 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
  */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
   const probes = await probe();
-  const chosen = requested === undefined ? probes.find((one) => one.available) : probes.find((one) => one.name === requested);
+  const chosen =
+    requested === undefined
+      ? probes.find((one) => one.available)
+      : probes.find((one) => one.name === requested);
   if (chosen === undefined) {
-    const what = requested === undefined ? 'no compute backend is available' : `unknown backend "${requested}"`;
-    throw new UserFault(what, requested === undefined ? `run \`${SETUP}\`` : `one of: ${BACKENDS.join(', ')}`);
+    const what =
+      requested === undefined
+        ? 'no compute backend is available'
+        : `unknown backend "${requested}"`;
+    throw new UserFault(
+      what,
+      requested === undefined ? `run \`${SETUP}\`` : `one of: ${BACKENDS.join(', ')}`,
+    );
   }
   if (!chosen.available) {
-    throw new UserFault(`the backend "${chosen.name}" is not available: ${chosen.detail}`, chosen.remedy === null ? undefined : `run \`${chosen.remedy}\``);
+    throw new UserFault(
+      `the backend "${chosen.name}" is not available: ${chosen.detail}`,
+      chosen.remedy === null ? undefined : `run \`${chosen.remedy}\``,
+    );
   }
   return chosen;
 }

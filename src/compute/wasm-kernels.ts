@@ -4,7 +4,12 @@ import type { KernelConfig, Rank, Tensor, TensorInfo, TypedArray } from '@tensor
 
 /** What of the backend the kernels use; its class is not exported with types. */
 interface WasmBackend extends tf.KernelBackend {
-  makeOutput(shape: number[], dtype: tf.DataType, memoryOffset: undefined, values: TypedArray): TensorInfo;
+  makeOutput(
+    shape: number[],
+    dtype: tf.DataType,
+    memoryOffset: undefined,
+    values: TypedArray,
+  ): TensorInfo;
 }
 
 /**
@@ -22,11 +27,15 @@ const unsortedSegmentSum: KernelConfig = {
     const values = wasm.readSync(x.dataId) as Float32Array | Int32Array;
     const innerShape = x.shape.slice(segmentIds.shape.length);
     const inner = innerShape.reduce((product, size) => product * size, 1);
-    const sums = x.dtype === 'int32' ? new Int32Array(numSegments * inner) : new Float32Array(numSegments * inner);
+    const sums =
+      x.dtype === 'int32'
+        ? new Int32Array(numSegments * inner)
+        : new Float32Array(numSegments * inner);
     for (let row = 0; row < ids.length; row++) {
       const segment = ids[row]!;
       if (segment < 0 || segment >= numSegments) continue;
-      for (let k = 0, from = row * inner, to = segment * inner; k < inner; k++) sums[to + k]! += values[from + k]!;
+      for (let k = 0, from = row * inner, to = segment * inner; k < inner; k++)
+        sums[to + k]! += values[from + k]!;
     }
     return wasm.makeOutput([numSegments, ...innerShape], x.dtype, undefined, sums);
   },
@@ -37,7 +46,10 @@ function arrange(t: Tensor, letters: string, wanted: readonly string[]): Tensor 
   const alone = [...letters].flatMap((letter, axis) => (wanted.includes(letter) ? [] : [axis]));
   const kept = [...letters].filter((letter) => wanted.includes(letter));
   const summed = alone.length > 0 ? tf.sum(t, alone) : t;
-  return tf.transpose(summed, wanted.map((letter) => kept.indexOf(letter)));
+  return tf.transpose(
+    summed,
+    wanted.map((letter) => kept.indexOf(letter)),
+  );
 }
 
 /**
@@ -56,12 +68,27 @@ function einsumByMatMul(equation: string, operands: readonly Tensor[]): Tensor<R
   const left = [...target].filter((letter) => a.includes(letter) && !b.includes(letter));
   const right = [...target].filter((letter) => !a.includes(letter) && b.includes(letter));
   const summed = [...a].filter((letter) => b.includes(letter) && !target.includes(letter));
-  const size = (letters: readonly string[]): number => letters.reduce((product, letter) => product * sizes.get(letter)!, 1);
-  const x3 = tf.reshape(arrange(x, a, [...batch, ...left, ...summed]), [size(batch), size(left), size(summed)]); // (batch, left, sum)
-  const y3 = tf.reshape(arrange(y, b, [...batch, ...right, ...summed]), [size(batch), size(right), size(summed)]); // (batch, right, sum)
+  const size = (letters: readonly string[]): number =>
+    letters.reduce((product, letter) => product * sizes.get(letter)!, 1);
+  const x3 = tf.reshape(arrange(x, a, [...batch, ...left, ...summed]), [
+    size(batch),
+    size(left),
+    size(summed),
+  ]); // (batch, left, sum)
+  const y3 = tf.reshape(arrange(y, b, [...batch, ...right, ...summed]), [
+    size(batch),
+    size(right),
+    size(summed),
+  ]); // (batch, right, sum)
   const product = tf.matMul(x3, y3, false, true); // (batch, left, right)
   const order = [...batch, ...left, ...right];
-  return tf.transpose(tf.reshape(product, order.map((letter) => sizes.get(letter)!)), [...target].map((letter) => order.indexOf(letter)));
+  return tf.transpose(
+    tf.reshape(
+      product,
+      order.map((letter) => sizes.get(letter)!),
+    ),
+    [...target].map((letter) => order.indexOf(letter)),
+  );
 }
 
 const einsum: KernelConfig = {

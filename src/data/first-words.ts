@@ -2,6 +2,7 @@
 export function firstWords(text: string, n: number | undefined): string {
   if (n === undefined) return text;
   let count = 0;
-  for (const word of text.matchAll(/\S+/gu)) if (++count === n) return text.slice(0, word.index + word[0].length);
+  for (const word of text.matchAll(/\S+/gu))
+    if (++count === n) return text.slice(0, word.index + word[0].length);
   return text;
 }

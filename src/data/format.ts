@@ -1,11 +1,13 @@
 /** Which reader `format: auto` means, from the source alone: the plan is made before anything is fetched. */
 import { parseUri } from './source-uri.ts';
 
-const ending = (pattern: RegExp) => (uri: string, path = ''): boolean => {
-  const { scheme, rest, fragment } = parseUri(uri);
-  // A package's or repository's own name says nothing about its files.
-  return pattern.test(scheme === 'file' ? rest : fragment) || pattern.test(path);
-};
+const ending =
+  (pattern: RegExp) =>
+  (uri: string, path = ''): boolean => {
+    const { scheme, rest, fragment } = parseUri(uri);
+    // A package's or repository's own name says nothing about its files.
+    return pattern.test(scheme === 'file' ? rest : fragment) || pattern.test(path);
+  };
 
 /** The readers that can be told by a source, first match first. A plugin from outside is chosen by `format: NAME`. */
 export const formats = {

@@ -8,7 +8,10 @@ const htmlToText = compile({
     { selector: 'a', options: { ignoreHref: true } },
     { selector: 'img', format: 'skip' },
     { selector: 'table', format: 'block' }, // mail uses tables for layout
-    ...['h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map(selector => ({ selector, options: { uppercase: false } })),
+    ...['h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map((selector) => ({
+      selector,
+      options: { uppercase: false },
+    })),
   ],
 });
 
@@ -26,7 +29,7 @@ const LOOKS_LIKE_HTML = /<\s*(html|body|table|font|div)\b[^>]*>/i;
 export async function mailText(bytes: Uint8Array): Promise<string> {
   const mail = await PostalMime.parse(bytes);
   const plain = mail.text ?? '';
-  const html = plain.trim() === '' ? mail.html ?? '' : LOOKS_LIKE_HTML.test(plain) ? plain : '';
+  const html = plain.trim() === '' ? (mail.html ?? '') : LOOKS_LIKE_HTML.test(plain) ? plain : '';
   return tidy(`${mail.subject ?? ''}\n${html === '' ? plain : htmlToText(spacedCells(html))}`);
 }
 

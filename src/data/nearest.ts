@@ -3,10 +3,14 @@ import { distance } from 'fastest-levenshtein';
 /** The closest of some words, if any is close enough to be a slip of the pen. */
 export function nearest(word: string, words: readonly string[]): string | null {
   // Two slips are forgiven (swapped letters count as two), more in long words, and never a whole short word.
-  let best: string | null = null, least = Math.min(word.length, Math.max(2, Math.floor(word.length / 3)) + 1);
+  let best: string | null = null,
+    least = Math.min(word.length, Math.max(2, Math.floor(word.length / 3)) + 1);
   for (const candidate of words) {
     const d = distance(word.toLowerCase(), candidate.toLowerCase());
-    if (d < least) { least = d; best = candidate; }
+    if (d < least) {
+      least = d;
+      best = candidate;
+    }
   }
   return best;
 }

@@ -13,20 +13,31 @@ const CHUNK = 4096;
 export const PROVENANCE = 'provenance.json';
 
 /** Writes rows and what they are into a folder, and where they came from, if given. The counts are those of the rows. */
-export async function writeDataset(dir: string, rows: readonly Row[], classes: readonly string[], provenance?: JsonObject): Promise<DatasetInfo> {
+export async function writeDataset(
+  dir: string,
+  rows: readonly Row[],
+  classes: readonly string[],
+  provenance?: JsonObject,
+): Promise<DatasetInfo> {
   const counts = new Array<number>(classes.length).fill(0);
   for (const { label } of rows) counts[label]!++;
   const info: DatasetInfo = { classes, rows: rows.length, counts };
   const file = await open(join(dir, 'rows.jsonl'), 'w');
   try {
     for (let start = 0; start < rows.length; start += CHUNK) {
-      await file.write(rows.slice(start, start + CHUNK).map(row => `${JSON.stringify(row)}\n`).join(''));
+      await file.write(
+        rows
+          .slice(start, start + CHUNK)
+          .map((row) => `${JSON.stringify(row)}\n`)
+          .join(''),
+      );
     }
   } finally {
     await file.close();
   }
   await writeFile(join(dir, 'dataset.json'), `${JSON.stringify(info, null, 2)}\n`);
-  if (provenance !== undefined) await writeFile(join(dir, PROVENANCE), `${JSON.stringify(provenance, null, 2)}\n`);
+  if (provenance !== undefined)
+    await writeFile(join(dir, PROVENANCE), `${JSON.stringify(provenance, null, 2)}\n`);
   return info;
 }
 
@@ -40,7 +51,10 @@ export async function readRows(dir: string, limit = Infinity): Promise<Row[]> {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop()!;
     for (const line of lines) {
-      if (rows.length >= limit) { stream.destroy(); return rows; }
+      if (rows.length >= limit) {
+        stream.destroy();
+        return rows;
+      }
       rows.push(JSON.parse(line) as Row);
     }
   }

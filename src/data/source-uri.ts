@@ -9,9 +9,12 @@ export interface SourceUri {
 
 export function parseUri(uri: string): SourceUri {
   const colon = uri.indexOf(':');
-  const scheme = uri.slice(0, colon), rest = uri.slice(colon + 1);
+  const scheme = uri.slice(0, colon),
+    rest = uri.slice(colon + 1);
   const hash = scheme === 'file' ? -1 : rest.indexOf('#');
-  return hash < 0 ? { scheme, rest, fragment: '' } : { scheme, rest: rest.slice(0, hash), fragment: rest.slice(hash + 1) };
+  return hash < 0
+    ? { scheme, rest, fragment: '' }
+    : { scheme, rest: rest.slice(0, hash), fragment: rest.slice(hash + 1) };
 }
 
 /** Models and data sets of one name are apart on the hub; what a split names is a data set. */

@@ -13,9 +13,16 @@ const known = new Map<string, Promise<SplitCounts>>();
 /** Reads a split once a content: every stage of a grid that is looked at asks the same. @throws as loadSplit */
 export function splitCounts(request: SplitRequest): Promise<SplitCounts> {
   const { name, split, asset, classes, train } = request;
-  const key = JSON.stringify([name, split, asset.digest, classes, train?.split, train?.asset.digest]);
+  const key = JSON.stringify([
+    name,
+    split,
+    asset.digest,
+    classes,
+    train?.split,
+    train?.asset.digest,
+  ]);
   let counts = known.get(key);
-  if (counts === undefined) known.set(key, counts = read(request));
+  if (counts === undefined) known.set(key, (counts = read(request)));
   return counts;
 }
 

@@ -17,13 +17,31 @@ export interface DataParams {
 }
 
 /** What the data stage reads; null where one of its sources was not handed over. */
-export function splitRequest(raw: JsonObject, assets: RunContext['assets'], plugin: RunContext['plugin']): SplitRequest | null {
+export function splitRequest(
+  raw: JsonObject,
+  assets: RunContext['assets'],
+  plugin: RunContext['plugin'],
+): SplitRequest | null {
   const { name, split, classes, train } = raw as unknown as DataParams;
-  const asset = assets['data'], trainAsset = assets['train'];
+  const asset = assets['data'],
+    trainAsset = assets['train'];
   if (asset === undefined || (train !== null && trainAsset === undefined)) return null;
-  const dataset = (format: string): DatasetDescriptor => plugin<DatasetDescriptor>('dataset', format);
+  const dataset = (format: string): DatasetDescriptor =>
+    plugin<DatasetDescriptor>('dataset', format);
   return {
-    name, classes, asset, split: { ...split, source: asset.uri }, dataset: dataset(split.format),
-    ...(train === null ? {} : { train: { split: { ...train, source: trainAsset!.uri }, asset: trainAsset!, dataset: dataset(train.format) } }),
+    name,
+    classes,
+    asset,
+    split: { ...split, source: asset.uri },
+    dataset: dataset(split.format),
+    ...(train === null
+      ? {}
+      : {
+          train: {
+            split: { ...train, source: trainAsset!.uri },
+            asset: trainAsset!,
+            dataset: dataset(train.format),
+          },
+        }),
   };
 }

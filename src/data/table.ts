@@ -5,7 +5,10 @@ import { columnIndexes } from './columns.ts';
 
 /** @param records the file's records in order, each with the line it begins on. @param ragged the hint for a record of another width. */
 export async function* tableRows(
-  records: AsyncIterable<readonly [fields: readonly string[], line: number]>, split: ResolvedSplit, name: string, ragged: string,
+  records: AsyncIterable<readonly [fields: readonly string[], line: number]>,
+  split: ResolvedSplit,
+  name: string,
+  ragged: string,
 ): AsyncGenerator<RawRow, void> {
   let width = 0;
   let at: ReturnType<typeof columnIndexes> | null = null;
@@ -16,7 +19,16 @@ export async function* tableRows(
       if (split.header) continue;
     }
     const place = `${name}:${line}`;
-    if (fields.length !== width) throw new UserFault(`${place} has ${fields.length} field${fields.length === 1 ? '' : 's'} where the ${split.header ? 'header' : 'first line'} has ${width}.`, ragged);
-    yield { text: fields[at.text]!, ...(at.text_pair === null ? {} : { text_pair: fields[at.text_pair]! }), label: fields[at.label]!, place };
+    if (fields.length !== width)
+      throw new UserFault(
+        `${place} has ${fields.length} field${fields.length === 1 ? '' : 's'} where the ${split.header ? 'header' : 'first line'} has ${width}.`,
+        ragged,
+      );
+    yield {
+      text: fields[at.text]!,
+      ...(at.text_pair === null ? {} : { text_pair: fields[at.text_pair]! }),
+      label: fields[at.label]!,
+      place,
+    };
   }
 }

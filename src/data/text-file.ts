@@ -11,7 +11,10 @@ export async function* decoded(path: string, name: string): AsyncGenerator<strin
       return bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true });
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
-      throw new UserFault(`${name} is not UTF-8 text: it holds other bytes after line ${before + 1}.`, 'Convert it to UTF-8.');
+      throw new UserFault(
+        `${name} is not UTF-8 text: it holds other bytes after line ${before + 1}.`,
+        'Convert it to UTF-8.',
+      );
     }
   };
   for await (const bytes of createReadStream(path) as AsyncIterable<Uint8Array>) {
@@ -23,8 +26,12 @@ export async function* decoded(path: string, name: string): AsyncGenerator<strin
 }
 
 /** Lines with their numbers from one, without their ends (LF or CRLF); blank ones are left out. */
-export async function* lines(path: string, name: string): AsyncGenerator<readonly [line: string, number: number], void> {
-  let rest = '', number = 0;
+export async function* lines(
+  path: string,
+  name: string,
+): AsyncGenerator<readonly [line: string, number: number], void> {
+  let rest = '',
+    number = 0;
   for await (const text of decoded(path, name)) {
     const parts = (rest + text).split('\n');
     rest = parts.pop()!;

@@ -31,15 +31,41 @@ export interface CarriedOut {
 }
 
 /** @param environment on what it runs; @throws UserFault where the disk won't have it */
-export async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[], cached: number, environment: Promise<JsonObject>, options: RunPreparedOptions & { readonly executor: string }): Promise<CarriedOut> {
+export async function carryOut(
+  prepared: Prepared,
+  toRun: readonly PlannedStage[],
+  cached: number,
+  environment: Promise<JsonObject>,
+  options: RunPreparedOptions & { readonly executor: string },
+): Promise<CarriedOut> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
   const { signal } = options;
   const facts = await environment;
   await enterStore(store, options.note); // before anything runs: can the store be written?
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
-  const folder = await onDisk(runsDir(), () => createRunFolder(runsDir(), { specFile: experiment.file, specText: experiment.text, resolved: experiment.resolved, environment: facts, argv: options.argv }), 'folder');
-  const log = await onDisk(folder.dir, () => openRunLog(folder.dir), 'folder').catch((error: unknown) => { folder.close(); throw error; });
-  const executor = await openExecutor(registry, options.executor, { cores: options.jobs, dir: folder.dir, log: (message) => log.line(message) }).catch(async (error: unknown) => {
+  const folder = await onDisk(
+    runsDir(),
+    () =>
+      createRunFolder(runsDir(), {
+        specFile: experiment.file,
+        specText: experiment.text,
+        resolved: experiment.resolved,
+        environment: facts,
+        argv: options.argv,
+      }),
+    'folder',
+  );
+  const log = await onDisk(folder.dir, () => openRunLog(folder.dir), 'folder').catch(
+    (error: unknown) => {
+      folder.close();
+      throw error;
+    },
+  );
+  const executor = await openExecutor(registry, options.executor, {
+    cores: options.jobs,
+    dir: folder.dir,
+    log: (message) => log.line(message),
+  }).catch(async (error: unknown) => {
     await log.close();
     folder.close();
     throw error;
@@ -47,36 +73,79 @@ export async function carryOut(prepared: Prepared, toRun: readonly PlannedStage[
   const jobs = executor.cores ?? options.jobs;
   const here = thisMachine(jobs, prepared.gpu);
   // Cores elsewhere: what else is there is the executor's to say.
-  const machine = executor.cores === undefined ? { ...here, gpus: executor.gpus ?? here.gpus! } : { cores: jobs, gpus: executor.gpus ?? [], computesOnGpu: prepared.gpu && executor.gpus !== undefined };
+  const machine =
+    executor.cores === undefined
+      ? { ...here, gpus: executor.gpus ?? here.gpus! }
+      : {
+          cores: jobs,
+          gpus: executor.gpus ?? [],
+          computesOnGpu: prepared.gpu && executor.gpus !== undefined,
+        };
   const durations = openDurations(store.root, options.note);
   const started = performance.now();
-  const watcher = await options.watch?.({ run: folder.id, dir: folder.dir, toRun, cached, durations, places: placesOn(machine, plan.backend), kill: () => executor.close() });
+  const watcher = await options.watch?.({
+    run: folder.id,
+    dir: folder.dir,
+    toRun,
+    cached,
+    durations,
+    places: placesOn(machine, plan.backend),
+    kill: () => executor.close(),
+  });
   const onEvent = (event: RunEvent): void => {
     const entry = journalEntry(event);
     if (entry) {
       folder.record(entry);
       log.line(logLine(entry));
     }
-    if (event.type === 'stage-ended' && event.outcome.state === 'ran') durations.note(event.stage, event.outcome.seconds);
+    if (event.type === 'stage-ended' && event.outcome.state === 'ran')
+      durations.note(event.stage, event.outcome.seconds);
     watcher?.onEvent(event);
   };
   try {
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
-      store, registry, assets, executor, log, jobs, machine, failFast: options.failFast === true, signal, runId: folder.id, environment: facts,
-      facts: { environment: environmentDigest, executor: options.executor }, packing: options.packing ?? defaultPacking(jobs), onEvent, ...(options.mayRun ? { mayRun: options.mayRun } : {}), ...(options.patience ? { patience: options.patience } : {}),
+      store,
+      registry,
+      assets,
+      executor,
+      log,
+      jobs,
+      machine,
+      failFast: options.failFast === true,
+      signal,
+      runId: folder.id,
+      environment: facts,
+      facts: { environment: environmentDigest, executor: options.executor },
+      packing: options.packing ?? defaultPacking(jobs),
+      onEvent,
+      ...(options.mayRun ? { mayRun: options.mayRun } : {}),
+      ...(options.patience ? { patience: options.patience } : {}),
     });
     const durable = store.flush();
     durable.catch(() => undefined); // told below
-    const loaded = new Set(plan.stages.flatMap((stage) => [registry.get('stage', stage.kind), ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name))]));
-    const keys = plan.stages.flatMap(({ id }) => { const outcome = outcomes.get(id); return outcome?.state === 'ran' || outcome?.state === 'cached' ? [outcome.key] : []; });
-    ifDiskAllows(store.root, () => {
-      durations.save();
-      for (const plugin of loaded) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
-      saveRoot(store.root, path.resolve(experiment.file), keys);
-      saveRunEntries(folder.dir, keys);
-      store.saveIndex();
-    }, (message) => onEvent({ type: 'note', message }));
+    const loaded = new Set(
+      plan.stages.flatMap((stage) => [
+        registry.get('stage', stage.kind),
+        ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name)),
+      ]),
+    );
+    const keys = plan.stages.flatMap(({ id }) => {
+      const outcome = outcomes.get(id);
+      return outcome?.state === 'ran' || outcome?.state === 'cached' ? [outcome.key] : [];
+    });
+    ifDiskAllows(
+      store.root,
+      () => {
+        durations.save();
+        for (const plugin of loaded)
+          if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+        saveRoot(store.root, path.resolve(experiment.file), keys);
+        saveRunEntries(folder.dir, keys);
+        store.saveIndex();
+      },
+      (message) => onEvent({ type: 'note', message }),
+    );
     await durable;
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });

@@ -7,11 +7,16 @@ import type { Note, Prepared } from './prepare.ts';
  * Every fault is told at once, every warning as a note. What a stage cannot look at yet, a source that is not fetched, it passes over.
  * @param lacking of `statuses`, those that would run. @throws SpecFault
  */
-export async function checkStages({ plan, assets, registry, statuses }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses'>, lacking: readonly StageStatus[], note: Note): Promise<void> {
+export async function checkStages(
+  { plan, assets, registry, statuses }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses'>,
+  lacking: readonly StageStatus[],
+  note: Note,
+): Promise<void> {
   if (!lacking.some(({ stage }) => stage.descriptor.preflight)) return; // a large grid that has nothing to check pays nothing
   const { preflight } = await import('../execute/preflight.ts');
   const found = await preflight(plan, lacking, assets, registry, statuses);
   const faults = found.filter(({ warning }) => !warning);
   if (faults.length > 0) throw new SpecFault(faults);
-  for (const { message, range } of found) note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
+  for (const { message, range } of found)
+    note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
 }

@@ -18,16 +18,39 @@ export interface ExecutorPlace {
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
   const { didYouMean, nearest } = await import('../spec/suggest.ts');
-  const names = registry.names('executor'), close = nearest(name, names);
-  throw new UserFault(`there is no executor "${name}"`, close ? didYouMean(close.word) : `the executors are ${names.join(', ')}; a spec's \`plugins\` may bring more`);
+  const names = registry.names('executor'),
+    close = nearest(name, names);
+  throw new UserFault(
+    `there is no executor "${name}"`,
+    close
+      ? didYouMean(close.word)
+      : `the executors are ${names.join(', ')}; a spec's \`plugins\` may bring more`,
+  );
 }
 
 /** @throws UserFault where it can't work here */
-export async function openExecutor(registry: Registry, name: string, { cores, dir, log }: ExecutorPlace): Promise<Executor> {
-  const [{ createPool }, { jobProgram, workerModule }] = await Promise.all([import('../execute/pool.ts'), import('../registry/registry.ts')]);
+export async function openExecutor(
+  registry: Registry,
+  name: string,
+  { cores, dir, log }: ExecutorPlace,
+): Promise<Executor> {
+  const [{ createPool }, { jobProgram, workerModule }] = await Promise.all([
+    import('../execute/pool.ts'),
+    import('../registry/registry.ts'),
+  ]);
   return registry.get('executor', name)!.descriptor.open({
-    cores, dir: path.resolve(dir), env: process.env, log,
+    cores,
+    dir: path.resolve(dir),
+    env: process.env,
+    log,
     workers: (limit) => createPool({ module: workerModule(), limit }),
-    command: (job, result) => [...jobProgram(), 'exec', '--job', path.resolve(job), '--result', path.resolve(result)],
+    command: (job, result) => [
+      ...jobProgram(),
+      'exec',
+      '--job',
+      path.resolve(job),
+      '--result',
+      path.resolve(result),
+    ],
   });
 }

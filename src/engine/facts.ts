@@ -29,21 +29,47 @@ export interface StageInPlan {
 }
 
 /** The stages as `plan --json` prints them, in the plan's order. */
-export async function plannedStages(prepared: Prepared, jobs: number, packing: PackLimits): Promise<StageInPlan[]> {
+export async function plannedStages(
+  prepared: Prepared,
+  jobs: number,
+  packing: PackLimits,
+): Promise<StageInPlan[]> {
   const packs = await packsOf(prepared, jobs, packing);
-  const numbers = new Map(packs.flatMap((pack, number) => pack.map((stage) => [stage, number + 1] as const)));
+  const numbers = new Map(
+    packs.flatMap((pack, number) => pack.map((stage) => [stage, number + 1] as const)),
+  );
   return prepared.statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
 }
 
 /** What of a plan would be packed. */
-export function packsOf({ plan, statuses, assets, gpu }: Prepared, jobs: number, packing: PackLimits): Promise<PlannedStage[][]> {
-  return foreseePacks(statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage), plan.backend, thisMachine(jobs, gpu), packing, assets);
+export function packsOf(
+  { plan, statuses, assets, gpu }: Prepared,
+  jobs: number,
+  packing: PackLimits,
+): Promise<PlannedStage[][]> {
+  return foreseePacks(
+    statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage),
+    plan.backend,
+    thisMachine(jobs, gpu),
+    packing,
+    assets,
+  );
 }
 
-const plannedStage = ({ stage, state, key, reason, entry }: StageStatus, pack: number | null): StageInPlan => ({
-  id: stage.id, kind: stage.kind, cell: stage.cell, seed: stage.seed, key, state, reason,
+const plannedStage = (
+  { stage, state, key, reason, entry }: StageStatus,
+  pack: number | null,
+): StageInPlan => ({
+  id: stage.id,
+  kind: stage.kind,
+  cell: stage.cell,
+  seed: stage.seed,
+  key,
+  state,
+  reason,
   outputs: entry ? path.resolve(entry.dir) : null,
-  inputs: stage.inputs, pack,
+  inputs: stage.inputs,
+  pack,
 });
 
 export interface Results {

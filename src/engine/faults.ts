@@ -3,5 +3,7 @@ import type { Diagnostic } from '../spec/types.ts';
 /** The spec, or what was asked of it, is wrong: every fault at once. */
 export class SpecFault extends Error {
   override readonly name = 'SpecFault';
-  constructor(readonly diagnostics: readonly Diagnostic[]) { super(diagnostics.map(({ message }) => message).join('\n')); }
+  constructor(readonly diagnostics: readonly Diagnostic[]) {
+    super(diagnostics.map(({ message }) => message).join('\n'));
+  }
 }

@@ -66,18 +66,33 @@ export interface RunResult {
   readonly abandoned: number;
   readonly interrupted: boolean;
   /** In the order in which they came. */
-  readonly failures: readonly { readonly stage: string; readonly error: string; readonly hint?: string; readonly log: string | null }[];
+  readonly failures: readonly {
+    readonly stage: string;
+    readonly error: string;
+    readonly hint?: string;
+    readonly log: string | null;
+  }[];
   /** The report's path, where the spec has a report. */
   readonly report: string | null;
 }
 
 /** What would run, and what is cached, with the faults and warnings that `run` would begin with; fetches nothing, runs nothing. @param spec path of the YAML file */
 export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
-  return attempt(() => withPrepared(spec, options, false, async (prepared) => {
-    await checkStages(prepared, prepared.statuses.filter(({ state }) => state !== 'cached'), options.onNote ?? (() => undefined));
-    const jobs = os.availableParallelism();
-    return { name: prepared.experiment.name, backend: prepared.backend, stages: await plannedStages(prepared, jobs, defaultPacking(jobs)) };
-  }));
+  return attempt(() =>
+    withPrepared(spec, options, false, async (prepared) => {
+      await checkStages(
+        prepared,
+        prepared.statuses.filter(({ state }) => state !== 'cached'),
+        options.onNote ?? (() => undefined),
+      );
+      const jobs = os.availableParallelism();
+      return {
+        name: prepared.experiment.name,
+        backend: prepared.backend,
+        stages: await plannedStages(prepared, jobs, defaultPacking(jobs)),
+      };
+    }),
+  );
 }
 
 /** Every number of the finished cells. @param spec path of the YAML file */
@@ -89,42 +104,113 @@ export function results(spec: string, options: SpecOptions = {}): Promise<Result
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
   const jobs = options.jobs ?? os.availableParallelism();
   return attempt(async () => {
-    if (!Number.isInteger(jobs) || jobs < 1) throw new UserFault(`\`jobs\` is a whole number from 1, got ${jobs}`);
-    const packing = { most: options.pack ?? PACK_MOST, memoryMB: options.packMemory ?? packMemoryMB(jobs) };
-    if (!Number.isInteger(packing.most) || packing.most < 1) throw new UserFault(`\`pack\` is a whole number from 1, got ${packing.most}`);
-    if (!(packing.memoryMB > 0)) throw new UserFault(`\`packMemory\` is a number of megabytes above 0, got ${packing.memoryMB}`);
+    if (!Number.isInteger(jobs) || jobs < 1)
+      throw new UserFault(`\`jobs\` is a whole number from 1, got ${jobs}`);
+    const packing = {
+      most: options.pack ?? PACK_MOST,
+      memoryMB: options.packMemory ?? packMemoryMB(jobs),
+    };
+    if (!Number.isInteger(packing.most) || packing.most < 1)
+      throw new UserFault(`\`pack\` is a whole number from 1, got ${packing.most}`);
+    if (!(packing.memoryMB > 0))
+      throw new UserFault(
+        `\`packMemory\` is a number of megabytes above 0, got ${packing.memoryMB}`,
+      );
     return withPrepared(spec, options, true, async (prepared) => {
-      const { run: id, tally, outcomes, interrupted, report } = await runPrepared(prepared, {
-        jobs, packing, failFast: options.failFast === true, signal: options.signal ?? new AbortController().signal, argv: ['run', spec], note: options.onNote ?? (() => undefined),
-        patience: { ...(options.retries === undefined ? {} : { retries: options.retries }), ...(options.timeout === undefined ? {} : { timeout: options.timeout }) },
+      const {
+        run: id,
+        tally,
+        outcomes,
+        interrupted,
+        report,
+      } = await runPrepared(prepared, {
+        jobs,
+        packing,
+        failFast: options.failFast === true,
+        signal: options.signal ?? new AbortController().signal,
+        argv: ['run', spec],
+        note: options.onNote ?? (() => undefined),
+        patience: {
+          ...(options.retries === undefined ? {} : { retries: options.retries }),
+          ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
+        },
         ...(options.executor === undefined ? {} : { executor: options.executor }),
-        ...(options.onEvent ? { watch: () => ({ onEvent: options.onEvent!, close: () => undefined }) } : {}),
+        ...(options.onEvent
+          ? { watch: () => ({ onEvent: options.onEvent!, close: () => undefined }) }
+          : {}),
       });
-      const failures = [...outcomes].flatMap(([stage, outcome]) => (outcome.state !== 'failed' ? [] : [{
-        stage, error: outcome.error, log: outcome.log, ...(outcome.hint === undefined ? {} : { hint: outcome.hint }),
-      }]));
+      const failures = [...outcomes].flatMap(([stage, outcome]) =>
+        outcome.state !== 'failed'
+          ? []
+          : [
+              {
+                stage,
+                error: outcome.error,
+                log: outcome.log,
+                ...(outcome.hint === undefined ? {} : { hint: outcome.hint }),
+              },
+            ],
+      );
       return { run: id, ...tally, interrupted, failures, report };
     });
   });
 }
 
-const SPEC_OPTIONS = ['store', 'backend', 'set', 'only', 'onNote'] as const satisfies readonly (keyof SpecOptions)[];
-const OPTIONS: readonly string[] = [...SPEC_OPTIONS, 'jobs', 'executor', 'failFast', 'pack', 'packMemory', 'signal', 'onEvent', 'retries', 'timeout'] satisfies readonly (keyof RunOptions)[];
+const SPEC_OPTIONS = [
+  'store',
+  'backend',
+  'set',
+  'only',
+  'onNote',
+] as const satisfies readonly (keyof SpecOptions)[];
+const OPTIONS: readonly string[] = [
+  ...SPEC_OPTIONS,
+  'jobs',
+  'executor',
+  'failFast',
+  'pack',
+  'packMemory',
+  'signal',
+  'onEvent',
+  'retries',
+  'timeout',
+] satisfies readonly (keyof RunOptions)[];
 
 /** Callers in plain JavaScript have no compiler that tells them. @throws UserFault */
 function checkCall(spec: unknown, options: SpecOptions): void {
-  if (typeof spec !== 'string' || spec === '') throw new UserFault(`a spec is named by the path of its YAML file, got ${spec === '' ? 'nothing' : String(spec)}`);
-  for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new UserFault(`there is no option "${name}"`, `did you mean "${closest(name, [...OPTIONS])}"? The options are ${OPTIONS.join(', ')}.`);
+  if (typeof spec !== 'string' || spec === '')
+    throw new UserFault(
+      `a spec is named by the path of its YAML file, got ${spec === '' ? 'nothing' : String(spec)}`,
+    );
+  for (const name of Object.keys(options))
+    if (!OPTIONS.includes(name))
+      throw new UserFault(
+        `there is no option "${name}"`,
+        `did you mean "${closest(name, [...OPTIONS])}"? The options are ${OPTIONS.join(', ')}.`,
+      );
   for (const name of ['set', 'only'] as const) {
     const value: unknown = options[name] ?? [];
-    if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) throw new UserFault(`\`${name}\` is a list of texts`, `${name}: [${JSON.stringify(name === 'set' ? 'train.steps=100' : 'adapter.rank=8')}]`);
+    if (!Array.isArray(value) || value.some((item) => typeof item !== 'string'))
+      throw new UserFault(
+        `\`${name}\` is a list of texts`,
+        `${name}: [${JSON.stringify(name === 'set' ? 'train.steps=100' : 'adapter.rank=8')}]`,
+      );
   }
 }
 
-async function withPrepared<T>(spec: string, options: SpecOptions, fetch: boolean, use: (prepared: Prepared) => T | Promise<T>): Promise<T> {
+async function withPrepared<T>(
+  spec: string,
+  options: SpecOptions,
+  fetch: boolean,
+  use: (prepared: Prepared) => T | Promise<T>,
+): Promise<T> {
   checkCall(spec, options);
   const { store = defaultStore, backend, set = [], only = [], onNote = () => undefined } = options;
-  const prepared = await prepare(spec, { store, set, only, ...(backend === undefined ? {} : { backend }) }, { fetch, note: onNote });
+  const prepared = await prepare(
+    spec,
+    { store, set, only, ...(backend === undefined ? {} : { backend }) },
+    { fetch, note: onNote },
+  );
   try {
     return await use(prepared);
   } finally {
@@ -139,6 +225,11 @@ async function attempt<T>(action: () => Promise<T>): Promise<Result<T>> {
     if (error instanceof SpecFault) return { ok: false, diagnostics: error.diagnostics };
     const { name, message, hint } = error as UserFault;
     if (name !== 'UserFault') throw error;
-    return { ok: false, diagnostics: [{ code: 'fault', message, range: null, ...(hint === undefined ? {} : { hint }) }] };
+    return {
+      ok: false,
+      diagnostics: [
+        { code: 'fault', message, range: null, ...(hint === undefined ? {} : { hint }) },
+      ],
+    };
   }
 }

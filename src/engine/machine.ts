@@ -10,4 +10,9 @@ function memoryMB(): number {
 }
 
 /** @param cores that may be used. @param gpu whether the backend computes on GPUs */
-export const thisMachine = (cores: number, gpu: boolean): Machine => ({ cores, memoryMB: memoryMB(), gpus: visibleGpus(process.env), computesOnGpu: gpu });
+export const thisMachine = (cores: number, gpu: boolean): Machine => ({
+  cores,
+  memoryMB: memoryMB(),
+  gpus: visibleGpus(process.env),
+  computesOnGpu: gpu,
+});

@@ -6,6 +6,10 @@ import type { PackLimits } from '../execute/packer.ts';
 export const PACK_MOST = 8;
 
 /** Half of the machine's memory, in equal parts for the workers. @param jobs processor cores to use */
-export const packMemoryMB = (jobs: number): number => Math.floor(os.totalmem() / 2 ** 20 / 2 / jobs);
+export const packMemoryMB = (jobs: number): number =>
+  Math.floor(os.totalmem() / 2 ** 20 / 2 / jobs);
 
-export const defaultPacking = (jobs: number): PackLimits => ({ most: PACK_MOST, memoryMB: packMemoryMB(jobs) });
+export const defaultPacking = (jobs: number): PackLimits => ({
+  most: PACK_MOST,
+  memoryMB: packMemoryMB(jobs),
+});

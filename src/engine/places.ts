@@ -3,5 +3,6 @@ import path from 'node:path';
 
 export const stateDir = (): string => path.resolve('.dosimeter');
 export const runsDir = (): string => path.join(stateDir(), 'runs');
-export const reportFile = (experiment: string): string => path.join(stateDir(), 'reports', `${experiment}.html`);
+export const reportFile = (experiment: string): string =>
+  path.join(stateDir(), 'reports', `${experiment}.html`);
 export const defaultStore = path.join('.dosimeter', 'store');

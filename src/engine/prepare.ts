@@ -46,10 +46,21 @@ export interface Prepared {
 
 export function specRegistry(registry: Registry): SpecRegistry {
   return {
-    attacks: registry.all('attack').map(({ name, descriptor }) => ({ name, params: descriptor.params })),
-    adapters: registry.all('adapter').map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    attacks: registry
+      .all('attack')
+      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    adapters: registry
+      .all('adapter')
+      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
     stages: registry.names('stage').filter((name) => name !== COMMAND),
-    stageForms: Object.fromEntries(registry.all('stage').map(({ name, descriptor: { scope, parts } }) => [name, { scope, ...(parts === undefined ? {} : { parts }) }])),
+    stageForms: Object.fromEntries(
+      registry
+        .all('stage')
+        .map(({ name, descriptor: { scope, parts } }) => [
+          name,
+          { scope, ...(parts === undefined ? {} : { parts }) },
+        ]),
+    ),
     models: registry.names('model'),
     datasets: registry.names('dataset'),
     sources: registry.names('source'),
@@ -57,20 +68,30 @@ export function specRegistry(registry: Registry): SpecRegistry {
 }
 
 /** The experiment, and the registry with the plugins that the spec brings. */
-export async function load(spec: string, options: Pick<Asked, 'set' | 'only'>): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
+export async function load(
+  spec: string,
+  options: Pick<Asked, 'set' | 'only'>,
+): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
   let registry = await loadRegistry();
   const loaded = await loadExperiment(spec, {
     registry: async (modules) => {
       if (modules.length > 0) {
-        registry = registry.with(await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'));
+        registry = registry.with(
+          await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'),
+        );
       }
       return specRegistry(registry);
     },
-    sets: options.set, only: options.only, env: process.env,
+    sets: options.set,
+    only: options.only,
+    env: process.env,
   });
   if (!loaded.ok) throw new SpecFault(loaded.diagnostics);
   const { commands } = loaded.value;
-  return { experiment: loaded.value, registry: commands.length === 0 ? registry : registry.with(commandStages(registry, commands)) };
+  return {
+    experiment: loaded.value,
+    registry: commands.length === 0 ? registry : registry.with(commandStages(registry, commands)),
+  };
 }
 
 export async function sourceContext(log: Note): Promise<SourceContext> {
@@ -86,15 +107,39 @@ export interface PrepareOptions {
   readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
 }
 
-export async function prepare(spec: string, options: Asked, { fetch, note, goals }: PrepareOptions): Promise<Prepared> {
+export async function prepare(
+  spec: string,
+  options: Asked,
+  { fetch, note, goals }: PrepareOptions,
+): Promise<Prepared> {
   const { experiment: asked, registry } = await load(spec, options);
   const experiment = goals ? { ...asked, goals: goals(asked.goals, registry) } : asked;
   const { name: backend, version, gpu } = await chooseBackend(options.backend);
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
-  const store = openStore(path.resolve(options.store), { spec: path.resolve(experiment.file), onTakeover: (key, { pid }) => note(`the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`) });
-  const { assets, diagnostics } = await findAssets(plan, registry, await sourceContext(note), fetch);
+  const store = openStore(path.resolve(options.store), {
+    spec: path.resolve(experiment.file),
+    onTakeover: (key, { pid }) =>
+      note(
+        `the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`,
+      ),
+  });
+  const { assets, diagnostics } = await findAssets(
+    plan,
+    registry,
+    await sourceContext(note),
+    fetch,
+  );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
-  return { experiment, registry, backend, gpu, plan, store, assets, statuses: survey(plan, assets, store) };
+  return {
+    experiment,
+    registry,
+    backend,
+    gpu,
+    plan,
+    store,
+    assets,
+    statuses: survey(plan, assets, store),
+  };
 }

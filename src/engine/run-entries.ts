@@ -5,7 +5,8 @@ import { readSealed, writeSealed } from '../store/sealed.ts';
 
 const fileOf = (dir: string): string => path.join(dir, 'entries.json');
 
-export const saveRunEntries = (dir: string, keys: readonly ActionKey[]): void => writeSealed(fileOf(dir), { keys });
+export const saveRunEntries = (dir: string, keys: readonly ActionKey[]): void =>
+  writeSealed(fileOf(dir), { keys });
 
 /** Null: the run did not end, or the file was damaged. */
 export function runEntries(dir: string): readonly ActionKey[] | null {

@@ -16,9 +16,15 @@ import type { RunPreparedOptions, RunSummary } from './types.ts';
 const REPORT = 'report.html';
 
 /** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */
-export async function runPrepared(prepared: Prepared, options: RunPreparedOptions): Promise<RunSummary> {
+export async function runPrepared(
+  prepared: Prepared,
+  options: RunPreparedOptions,
+): Promise<RunSummary> {
   const { plan, experiment, store } = prepared;
-  checkPatience(options.patience ?? {}, prepared.registry.names('stage').filter((kind) => kind !== COMMAND));
+  checkPatience(
+    options.patience ?? {},
+    prepared.registry.names('stage').filter((kind) => kind !== COMMAND),
+  );
   const executor = options.executor ?? defaultExecutor;
   await checkExecutor(prepared.registry, executor);
   const mayRun = options.mayRun ?? (() => true);
@@ -27,26 +33,63 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
   const cached = statuses.filter(({ state }) => state === 'cached').length;
   const tally = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
   if (lacking.length === 0) {
-    const report = publishReport(experiment.name, statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })), options.note);
+    const report = publishReport(
+      experiment.name,
+      statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })),
+      options.note,
+    );
     // Used now, if the store may be written to.
-    ifDiskAllows(store.root, () => {
-      saveRoot(store.root, path.resolve(experiment.file), statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])));
-      store.saveIndex();
-    }, () => undefined);
-    return { run: null, tally: { ...tally, cached }, outcomes: new Map(), interrupted: false, seconds: 0, report };
+    ifDiskAllows(
+      store.root,
+      () => {
+        saveRoot(
+          store.root,
+          path.resolve(experiment.file),
+          statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])),
+        );
+        store.saveIndex();
+      },
+      () => undefined,
+    );
+    return {
+      run: null,
+      tally: { ...tally, cached },
+      outcomes: new Map(),
+      interrupted: false,
+      seconds: 0,
+      report,
+    };
   }
 
   // Git is asked meanwhile.
-  const facts = import('../execute/environment.ts').then(({ environment }) => environment(experiment.file, prepared.backend, options.jobs));
+  const facts = import('../execute/environment.ts').then(({ environment }) =>
+    environment(experiment.file, prepared.backend, options.jobs),
+  );
   facts.catch(() => undefined); // told where it is waited for
-  const [{ carryOut }] = await Promise.all([import('./carry-out.ts'), checkStages({ ...prepared, statuses }, lacking, options.note)]);
+  const [{ carryOut }] = await Promise.all([
+    import('./carry-out.ts'),
+    checkStages({ ...prepared, statuses }, lacking, options.note),
+  ]);
 
   try {
-    const { run, outcomes, interrupted, seconds } = await carryOut({ ...prepared, statuses }, lacking.map(({ stage }) => stage), cached, facts, { ...options, executor });
-    const report = publishReport(experiment.name, plan.stages.map((stage) => {
-      const outcome = outcomes.get(stage.id);
-      return { stage, dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null };
-    }), options.note);
+    const { run, outcomes, interrupted, seconds } = await carryOut(
+      { ...prepared, statuses },
+      lacking.map(({ stage }) => stage),
+      cached,
+      facts,
+      { ...options, executor },
+    );
+    const report = publishReport(
+      experiment.name,
+      plan.stages.map((stage) => {
+        const outcome = outcomes.get(stage.id);
+        return {
+          stage,
+          dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null,
+        };
+      }),
+      options.note,
+    );
     for (const stage of plan.stages) tally[outcomes.get(stage.id)!.state]++;
     return { run, tally, outcomes, interrupted, seconds, report };
   } finally {
@@ -55,25 +98,42 @@ export async function runPrepared(prepared: Prepared, options: RunPreparedOption
 }
 
 /** No stage reads the report, so no one else would see that its bytes are not what was stored. */
-async function withSoundReport({ statuses, store }: Prepared, note: Note): Promise<Prepared['statuses']> {
+async function withSoundReport(
+  { statuses, store }: Prepared,
+  note: Note,
+): Promise<Prepared['statuses']> {
   const sound = [...statuses];
   for (const [i, { stage, key, entry }] of statuses.entries()) {
     if (stage.descriptor.scope !== 'experiment' || !entry) continue;
-    const file = entry.manifest.files.find(({ path: name }) => name === REPORT), fault = file ? await fileFault(entry.dir, file) : null;
+    const file = entry.manifest.files.find(({ path: name }) => name === REPORT),
+      fault = file ? await fileFault(entry.dir, file) : null;
     if (fault === null) continue;
-    note(`the entry of ${stage.id} was damaged (${fault}); moved to ${store.moveAside(entry.key)}, it is made again`);
-    sound[i] = { stage, key, state: 'ready', reason: 'its entry in the store was damaged', entry: null };
+    note(
+      `the entry of ${stage.id} was damaged (${fault}); moved to ${store.moveAside(entry.key)}, it is made again`,
+    );
+    sound[i] = {
+      stage,
+      key,
+      state: 'ready',
+      reason: 'its entry in the store was damaged',
+      entry: null,
+    };
   }
   return sound;
 }
 
 /** A store path is no place to bookmark: the newest report of an experiment lies at `.dosimeter/reports/NAME.html`. */
-function publishReport(name: string, stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[], note: Note): string | null {
+function publishReport(
+  name: string,
+  stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[],
+  note: Note,
+): string | null {
   for (const { stage, dir } of stages) {
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
-    const to = reportFile(name), draft = `${to}.${process.pid}`;
+    const to = reportFile(name),
+      draft = `${to}.${process.pid}`;
     try {
       mkdirSync(path.dirname(to), { recursive: true });
       copyFileSync(from, draft);
@@ -81,7 +141,9 @@ function publishReport(name: string, stages: readonly { readonly stage: PlannedS
       return to;
     } catch (error) {
       // It is in the store all the same.
-      note(`the report could not be copied to ${to} (${String((error as NodeJS.ErrnoException).code)})`);
+      note(
+        `the report could not be copied to ${to} (${String((error as NodeJS.ErrnoException).code)})`,
+      );
       return from;
     }
   }

@@ -8,16 +8,23 @@ import { diskFault } from '../store/faults.ts';
 /** Each URI that a stage of the plan reads, with the first stage that does. */
 function wanted(plan: Plan): Map<string, PlannedStage> {
   const uris = new Map<string, PlannedStage>();
-  for (const stage of plan.stages) for (const uri of Object.values(stage.assets)) if (!uris.has(uri)) uris.set(uri, stage);
+  for (const stage of plan.stages)
+    for (const uri of Object.values(stage.assets)) if (!uris.has(uri)) uris.set(uri, stage);
   return uris;
 }
 
 /** Where a URI is written: the field of the cell that holds it. */
 export function locateUri(cell: ExperimentCell, uri: string): SourceRange {
-  const scheme = uri.slice(0, uri.indexOf(':') + 1), bare = uri.slice(scheme.length);
+  const scheme = uri.slice(0, uri.indexOf(':') + 1),
+    bare = uri.slice(scheme.length);
   const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
     // A stage may have said more exactly what the spec's source means (`hf:datasets/NAME` for a split's `hf:NAME`).
-    if (typeof value === 'string') return value === uri || value === bare || (value.startsWith(scheme) && uri.endsWith(`/${value.slice(scheme.length)}`)) ? path : null;
+    if (typeof value === 'string')
+      return value === uri ||
+        value === bare ||
+        (value.startsWith(scheme) && uri.endsWith(`/${value.slice(scheme.length)}`))
+        ? path
+        : null;
     if (typeof value !== 'object' || value === null) return null;
     for (const [key, child] of Object.entries(value)) {
       const found = find(child, [...path, Array.isArray(value) ? Number(key) : key]);
@@ -35,24 +42,57 @@ export interface Located {
 }
 
 /** @param fetch whether what is missing is fetched; `plan` only looks. */
-export async function findAssets(plan: Plan, registry: PlanRegistry, context: SourceContext, fetch: boolean): Promise<Located> {
+export async function findAssets(
+  plan: Plan,
+  registry: PlanRegistry,
+  context: SourceContext,
+  fetch: boolean,
+): Promise<Located> {
   const assets = new Map<string, Asset | null>();
   const diagnostics: Diagnostic[] = [];
-  await Promise.all([...wanted(plan)].map(async ([uri, stage]) => {
-    const cell = plan.experiment.cells[stage.cells[0] ?? 0]!;
-    const scheme = uri.slice(0, uri.indexOf(':'));
-    const source = registry.get('source', scheme)?.descriptor as SourceDescriptor | undefined;
-    if (!source) {
-      diagnostics.push({ code: 'unknown-source', message: `no source plugin reads "${uri}"`, range: locateUri(cell, uri), hint: `the schemes are ${[...registry.names('source')].sort().map((name) => `${name}:`).join(', ')}` });
-      return;
-    }
-    try {
-      assets.set(uri, await source.locate(uri, context) ?? (fetch ? await source.fetch(uri, context) : null));
-    } catch (error) {
-      const { name, message, hint } = diskFault(error, (error as NodeJS.ErrnoException | null)?.path ?? context.cacheDir, 'cache') as Error & { hint?: string };
-      if (name !== 'UserFault') diagnostics.push({ code: 'plugin-fault', message: `the source plugin "${scheme}" threw on "${uri}": ${message}`, range: locateUri(cell, uri) });
-      else diagnostics.push({ code: 'source', message, range: locateUri(cell, uri), ...(hint === undefined ? {} : { hint }) });
-    }
-  }));
+  await Promise.all(
+    [...wanted(plan)].map(async ([uri, stage]) => {
+      const cell = plan.experiment.cells[stage.cells[0] ?? 0]!;
+      const scheme = uri.slice(0, uri.indexOf(':'));
+      const source = registry.get('source', scheme)?.descriptor as SourceDescriptor | undefined;
+      if (!source) {
+        diagnostics.push({
+          code: 'unknown-source',
+          message: `no source plugin reads "${uri}"`,
+          range: locateUri(cell, uri),
+          hint: `the schemes are ${[...registry.names('source')]
+            .sort()
+            .map((name) => `${name}:`)
+            .join(', ')}`,
+        });
+        return;
+      }
+      try {
+        assets.set(
+          uri,
+          (await source.locate(uri, context)) ?? (fetch ? await source.fetch(uri, context) : null),
+        );
+      } catch (error) {
+        const { name, message, hint } = diskFault(
+          error,
+          (error as NodeJS.ErrnoException | null)?.path ?? context.cacheDir,
+          'cache',
+        ) as Error & { hint?: string };
+        if (name !== 'UserFault')
+          diagnostics.push({
+            code: 'plugin-fault',
+            message: `the source plugin "${scheme}" threw on "${uri}": ${message}`,
+            range: locateUri(cell, uri),
+          });
+        else
+          diagnostics.push({
+            code: 'source',
+            message,
+            range: locateUri(cell, uri),
+            ...(hint === undefined ? {} : { hint }),
+          });
+      }
+    }),
+  );
   return { assets, diagnostics };
 }

@@ -15,8 +15,12 @@ export function packageRoot(): string {
   }
 }
 
-interface PackageJson { readonly version: string; readonly dependencies?: { readonly [name: string]: string } }
-const readPackage = (dir: string): PackageJson => JSON.parse(readFileSync(path.join(dir, 'package.json'), 'utf8')) as PackageJson;
+interface PackageJson {
+  readonly version: string;
+  readonly dependencies?: { readonly [name: string]: string };
+}
+const readPackage = (dir: string): PackageJson =>
+  JSON.parse(readFileSync(path.join(dir, 'package.json'), 'utf8')) as PackageJson;
 
 export const ownVersion = (): string => readPackage(packageRoot()).version;
 
@@ -32,7 +36,10 @@ function packageVersions(): { [name: string]: string } {
 
 function cpuFeatures(): string {
   if (!existsSync('/proc/cpuinfo')) return '';
-  const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.split(' ') ?? [];
+  const flags =
+    /^(?:flags|Features)\s*:\s*(.*)$/m
+      .exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]
+      ?.split(' ') ?? [];
   // What changes which numeric code runs.
   return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
 }
@@ -40,19 +47,34 @@ function cpuFeatures(): string {
 /** The commit of the folder that the spec lies in, and whether something in it was changed; null outside a repository. */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
   try {
-    const { stdout } = await promisify(execFile)('git', ['-C', dir, 'status', '--porcelain=v2', '--branch', '--no-ahead-behind', '--untracked-files=no']);
+    const { stdout } = await promisify(execFile)('git', [
+      '-C',
+      dir,
+      'status',
+      '--porcelain=v2',
+      '--branch',
+      '--no-ahead-behind',
+      '--untracked-files=no',
+    ]);
     const lines = stdout.trim().split('\n');
     const commit = lines.flatMap((line) => /^# branch\.oid ([0-9a-f]+)$/.exec(line)?.[1] ?? [])[0];
-    return commit === undefined ? null : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
+    return commit === undefined
+      ? null
+      : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
   } catch {
     return null; // no git, or no repository: there is nothing to record
   }
 }
 
-export async function environment(specFile: string, backend: BackendName, jobs: number): Promise<JsonObject> {
+export async function environment(
+  specFile: string,
+  backend: BackendName,
+  jobs: number,
+): Promise<JsonObject> {
   const { probe } = await import('../compute/backend.ts');
   const [git, probes] = await Promise.all([gitState(path.dirname(specFile)), probe()]);
-  const cpus = os.cpus(), used = probes.find(({ name }) => name === backend);
+  const cpus = os.cpus(),
+    used = probes.find(({ name }) => name === backend);
   return {
     dosimeter: ownVersion(),
     node: process.version,
@@ -62,7 +84,12 @@ export async function environment(specFile: string, backend: BackendName, jobs: 
     cpu: { model: cpus[0]?.model.trim() ?? 'unknown', count: cpus.length, features: cpuFeatures() },
     memory_mb: Math.round(os.totalmem() / 2 ** 20),
     jobs,
-    backend: { name: backend, version: used?.version ?? backend, precision: 'float32', detail: used?.detail ?? '' },
+    backend: {
+      name: backend,
+      version: used?.version ?? backend,
+      precision: 'float32',
+      detail: used?.detail ?? '',
+    },
     packages: packageVersions(),
     git,
   };

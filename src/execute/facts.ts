@@ -3,26 +3,86 @@ import type { ExperimentFacts, JsonObject, StageFacts } from '../api.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Outcome } from './types.ts';
 
-function stageFacts(stage: PlannedStage, outcome: Outcome, describe: (id: StageId) => string): StageFacts {
-  const common = { id: stage.id, kind: stage.kind, cell: stage.cell, seed: stage.seed, inputs: Object.values(stage.inputs) };
+function stageFacts(
+  stage: PlannedStage,
+  outcome: Outcome,
+  describe: (id: StageId) => string,
+): StageFacts {
+  const common = {
+    id: stage.id,
+    kind: stage.kind,
+    cell: stage.cell,
+    seed: stage.seed,
+    inputs: Object.values(stage.inputs),
+  };
   switch (outcome.state) {
-    case 'ran': case 'cached': return { ...common, key: outcome.key, dir: outcome.dir, seconds: outcome.seconds, backend: outcome.backend, state: outcome.state };
-    case 'failed': return { ...common, key: '', dir: '', seconds: 0, backend: null, state: 'failed', error: outcome.error };
-    case 'blocked': return { ...common, key: '', dir: '', seconds: 0, backend: null, state: 'blocked', error: `needs ${outcome.by}, which failed${describe(outcome.by)}` };
-    case 'abandoned': return { ...common, key: '', dir: '', seconds: 0, backend: null, state: 'blocked', error: 'it has not run' };
+    case 'ran':
+    case 'cached':
+      return {
+        ...common,
+        key: outcome.key,
+        dir: outcome.dir,
+        seconds: outcome.seconds,
+        backend: outcome.backend,
+        state: outcome.state,
+      };
+    case 'failed':
+      return {
+        ...common,
+        key: '',
+        dir: '',
+        seconds: 0,
+        backend: null,
+        state: 'failed',
+        error: outcome.error,
+      };
+    case 'blocked':
+      return {
+        ...common,
+        key: '',
+        dir: '',
+        seconds: 0,
+        backend: null,
+        state: 'blocked',
+        error: `needs ${outcome.by}, which failed${describe(outcome.by)}`,
+      };
+    case 'abandoned':
+      return {
+        ...common,
+        key: '',
+        dir: '',
+        seconds: 0,
+        backend: null,
+        state: 'blocked',
+        error: 'it has not run',
+      };
   }
 }
 
 /** Stages that are not settled yet (other joining stages) are left out. */
-export function experimentFacts(plan: Plan, outcomes: ReadonlyMap<StageId, Outcome>, environment: JsonObject): ExperimentFacts {
+export function experimentFacts(
+  plan: Plan,
+  outcomes: ReadonlyMap<StageId, Outcome>,
+  environment: JsonObject,
+): ExperimentFacts {
   const { experiment } = plan;
-  const describe = (id: StageId): string => { const outcome = outcomes.get(id); return outcome?.state === 'failed' ? `: ${outcome.error}` : ''; };
+  const describe = (id: StageId): string => {
+    const outcome = outcomes.get(id);
+    return outcome?.state === 'failed' ? `: ${outcome.error}` : '';
+  };
   return {
     name: experiment.name,
     specFile: experiment.file,
     specText: experiment.text,
-    cells: plan.cellStages.map(({ cell, stages }) => ({ cell: cell.axes, seed: cell.config.seed, stages })),
-    stages: plan.stages.flatMap((stage) => { const outcome = outcomes.get(stage.id); return outcome ? [stageFacts(stage, outcome, describe)] : []; }),
+    cells: plan.cellStages.map(({ cell, stages }) => ({
+      cell: cell.axes,
+      seed: cell.config.seed,
+      stages,
+    })),
+    stages: plan.stages.flatMap((stage) => {
+      const outcome = outcomes.get(stage.id);
+      return outcome ? [stageFacts(stage, outcome, describe)] : [];
+    }),
     environment,
   };
 }

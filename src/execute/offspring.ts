@@ -10,7 +10,10 @@ function readOr<T>(fallback: T, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) return fallback;
+    if (
+      ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')
+    )
+      return fallback;
     throw error;
   }
 }
@@ -18,7 +21,11 @@ function readOr<T>(fallback: T, read: () => T): T {
 function childrenOf(pid: number): number[] {
   const tasks = `/proc/${pid}/task`;
   return readOr<string[]>([], () => readdirSync(tasks))
-    .flatMap((task) => readOr('', () => readFileSync(`${tasks}/${task}/children`, 'utf8')).split(' ')).filter((child) => child !== '').map(Number)
+    .flatMap((task) =>
+      readOr('', () => readFileSync(`${tasks}/${task}/children`, 'utf8')).split(' '),
+    )
+    .filter((child) => child !== '')
+    .map(Number)
     .filter(isRunning);
 }
 
@@ -29,7 +36,11 @@ function isRunning(pid: number): boolean {
 }
 
 function end(pid: number): void {
-  try { process.kill(pid, 'SIGKILL'); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; }
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** Ends this process's children, and theirs; resolves when they write no more. @returns how many there were */
@@ -44,13 +55,17 @@ export async function endChildren(): Promise<number> {
 /** Ends what bears one of these marks, this process apart: a daemon leaves its group and its parent, not its environment. */
 export function endMarked(marks: ReadonlySet<string>): void {
   if (process.platform !== 'linux' || marks.size === 0) return;
-  for (let found = 1; found > 0;) { // again, since what is about to end may still start another
+  for (let found = 1; found > 0;) {
+    // again, since what is about to end may still start another
     found = 0;
     for (const name of readdirSync('/proc')) {
       const pid = Number(name);
       if (!Number.isInteger(pid) || pid === process.pid) continue;
-      const entry = readOr('', () => readFileSync(`/proc/${pid}/environ`, 'latin1')).split('\0').find((variable) => variable.startsWith(`${MARK}=`));
-      if (entry === undefined || !marks.has(entry.slice(MARK.length + 1)) || !isRunning(pid)) continue;
+      const entry = readOr('', () => readFileSync(`/proc/${pid}/environ`, 'latin1'))
+        .split('\0')
+        .find((variable) => variable.startsWith(`${MARK}=`));
+      if (entry === undefined || !marks.has(entry.slice(MARK.length + 1)) || !isRunning(pid))
+        continue;
       end(pid);
       found++;
     }

@@ -26,7 +26,11 @@ export const packId = (kind: string, pack: string): string => JSON.stringify([ki
  * @param memory what each of those that wait would add, in MB, the first being the one whose turn it is
  * @param free workers without a pack of theirs, this one included
  */
-export function packSize(memory: readonly number[], free: number, { most, memoryMB }: PackLimits): number {
+export function packSize(
+  memory: readonly number[],
+  free: number,
+  { most, memoryMB }: PackLimits,
+): number {
   const turns = Math.ceil(memory.length / (free * most));
   const share = Math.ceil(memory.length / (free * turns));
   let taken = 1;
@@ -38,32 +42,53 @@ export function packSize(memory: readonly number[], free: number, { most, memory
 }
 
 /** What a stage would add to a pack, in MB; null while one of its sources is not there. */
-export async function packMemory({ descriptor, params, assets }: PlannedStage, found: Assets): Promise<number | null> {
+export async function packMemory(
+  { descriptor, params, assets }: PlannedStage,
+  found: Assets,
+): Promise<number | null> {
   const here: { [name: string]: Asset } = {};
   for (const [name, uri] of Object.entries(assets)) {
     const asset = found.get(uri);
     if (!asset) return null;
     here[name] = asset;
   }
-  return await descriptor.pack?.memoryMB?.({ params, assets: here }) ?? 0;
+  return (await descriptor.pack?.memoryMB?.({ params, assets: here })) ?? 0;
 }
 
 /**
  * The packs that come about if all of these stages are ready at once: for a plan. What runs alone is left out; memory that
  * can't be told yet counts as none.
  */
-export async function foreseePacks(stages: readonly PlannedStage[], backend: BackendName, machine: Machine, limits: PackLimits, found: Assets): Promise<PlannedStage[][]> {
+export async function foreseePacks(
+  stages: readonly PlannedStage[],
+  backend: BackendName,
+  machine: Machine,
+  limits: PackLimits,
+  found: Assets,
+): Promise<PlannedStage[][]> {
   const rooms = new Map<string, { readonly stage: PlannedStage; readonly memoryMB: number }[]>();
   for (const stage of limits.most > 1 ? stages : []) {
     if (stage.pack === null) continue;
-    const id = packId(stage.kind, stage.pack), room = rooms.get(id) ?? [];
-    room.push({ stage, memoryMB: await packMemory(stage, found) ?? 0 });
+    const id = packId(stage.kind, stage.pack),
+      room = rooms.get(id) ?? [];
+    room.push({ stage, memoryMB: (await packMemory(stage, found)) ?? 0 });
     rooms.set(id, room);
   }
   const packs: PlannedStage[][] = [];
   for (const room of rooms.values()) {
-    for (let free = placesFor(needOf(room[0]!.stage, backend, machine), machine); room.length > 0; free = Math.max(1, free - 1)) {
-      const pack = room.splice(0, packSize(room.map(({ memoryMB }) => memoryMB), free, limits));
+    for (
+      let free = placesFor(needOf(room[0]!.stage, backend, machine), machine);
+      room.length > 0;
+      free = Math.max(1, free - 1)
+    ) {
+      const pack = room.splice(
+        0,
+        packSize(
+          room.map(({ memoryMB }) => memoryMB),
+          free,
+          limits,
+        ),
+      );
       if (pack.length > 1) packs.push(pack.map(({ stage }) => stage));
     }
   }
@@ -84,16 +109,27 @@ export interface Packer<Member extends Waiting, Result> {
 }
 
 export function createPacker<Member extends Waiting, Result>(
-  queue: StageQueue, machine: Machine, limits: PackLimits, runTogether: (members: readonly Member[], gpus: readonly string[]) => readonly Promise<Result>[],
+  queue: StageQueue,
+  machine: Machine,
+  limits: PackLimits,
+  runTogether: (members: readonly Member[], gpus: readonly string[]) => readonly Promise<Result>[],
 ): Packer<Member, Result> {
-  interface Entry { readonly member: Member; readonly settle: (result: Promise<Result>) => void }
-  interface Room { waiting: readonly Entry[]; /** Packs of theirs that run. */ packs: number }
+  interface Entry {
+    readonly member: Member;
+    readonly settle: (result: Promise<Result>) => void;
+  }
+  interface Room {
+    waiting: readonly Entry[];
+    /** Packs of theirs that run. */ packs: number;
+  }
   const rooms = new Map<string, Room>();
 
   /** Whom the pack of `first` consists of; none where another has taken it along meanwhile. */
   const take = async (first: Entry, room: Room): Promise<readonly Entry[]> => {
     // What became ready by the same event is here by the next turn.
-    await new Promise((resolve) => { setImmediate(resolve); });
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
     const memory = new Map<Entry, number>();
     for (const entry of room.waiting) {
       try {
@@ -104,30 +140,49 @@ export function createPacker<Member extends Waiting, Result>(
       }
     }
     if (!room.waiting.includes(first)) return [];
-    const ordered = [first, ...room.waiting.filter((entry) => entry !== first && memory.has(entry))];
+    const ordered = [
+      first,
+      ...room.waiting.filter((entry) => entry !== first && memory.has(entry)),
+    ];
     const free = Math.max(1, placesFor(first.member.need, machine) - room.packs);
-    const taken = ordered.slice(0, packSize(ordered.map((entry) => memory.get(entry)!), free, limits));
+    const taken = ordered.slice(
+      0,
+      packSize(
+        ordered.map((entry) => memory.get(entry)!),
+        free,
+        limits,
+      ),
+    );
     room.waiting = room.waiting.filter((entry) => !taken.includes(entry));
     room.packs++;
     return taken;
   };
 
   return {
-    add: (member) => new Promise<Result>((resolve, reject) => {
-      const entry: Entry = { member, settle: resolve };
-      const room = rooms.get(member.id) ?? { waiting: [], packs: 0 };
-      rooms.set(member.id, room);
-      room.waiting = [...room.waiting, entry];
-      member.memoryMB.catch(() => undefined); // told when its turn comes
-      queue.add(async (gpus) => {
-        if (!room.waiting.includes(entry)) return; // another took it along
-        const taken = await take(entry, room);
-        if (taken.length === 0) return;
-        const results = runTogether(taken.map((one) => one.member), gpus);
-        taken.forEach(({ settle }, i) => settle(results[i]!));
-        await Promise.allSettled(results);
-        room.packs--;
-      }, { need: member.need, priority: member.priority }).catch(reject);
-    }),
+    add: (member) =>
+      new Promise<Result>((resolve, reject) => {
+        const entry: Entry = { member, settle: resolve };
+        const room = rooms.get(member.id) ?? { waiting: [], packs: 0 };
+        rooms.set(member.id, room);
+        room.waiting = [...room.waiting, entry];
+        member.memoryMB.catch(() => undefined); // told when its turn comes
+        queue
+          .add(
+            async (gpus) => {
+              if (!room.waiting.includes(entry)) return; // another took it along
+              const taken = await take(entry, room);
+              if (taken.length === 0) return;
+              const results = runTogether(
+                taken.map((one) => one.member),
+                gpus,
+              );
+              taken.forEach(({ settle }, i) => settle(results[i]!));
+              await Promise.allSettled(results);
+              room.packs--;
+            },
+            { need: member.need, priority: member.priority },
+          )
+          .catch(reject);
+      }),
   };
 }

@@ -25,11 +25,23 @@ export function checkPatience({ retries, timeout }: Patience, kinds: readonly st
   for (const [name, given, good, expected] of [
     ['retries', retries, (n: number) => Number.isInteger(n) && n >= 0, 'a whole number from 0'],
     // setTimeout turns a longer one into one millisecond.
-    ['timeout', timeout, (n: number) => n > 0 && n * 1000 < 2 ** 31, 'a time above 0 and below 24 days'],
+    [
+      'timeout',
+      timeout,
+      (n: number) => n > 0 && n * 1000 < 2 ** 31,
+      'a time above 0 and below 24 days',
+    ],
   ] as const) {
-    for (const [kind, value] of typeof given === 'object' ? Object.entries(given) : [['*', given] as const]) {
-      if (kind !== '*' && !kinds.includes(kind)) throw new UserFault(`${name}: there is no stage "${kind}"`, `did you mean "${closest(kind, [...kinds])}"? The stages are ${[...kinds].sort().join(', ')}.`);
-      if (value !== undefined && !good(value)) throw new UserFault(`${name} takes ${expected}, got ${value}`);
+    for (const [kind, value] of typeof given === 'object'
+      ? Object.entries(given)
+      : [['*', given] as const]) {
+      if (kind !== '*' && !kinds.includes(kind))
+        throw new UserFault(
+          `${name}: there is no stage "${kind}"`,
+          `did you mean "${closest(kind, [...kinds])}"? The stages are ${[...kinds].sort().join(', ')}.`,
+        );
+      if (value !== undefined && !good(value))
+        throw new UserFault(`${name} takes ${expected}, got ${value}`);
     }
   }
 }

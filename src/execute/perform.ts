@@ -19,7 +19,13 @@ export interface PerformHooks {
 const PROGRESS_MS = 100;
 
 /** Throws what the stage throws. @param started by `performance.now()`, where loading it counts as its time */
-export async function perform(job: Job, stage: StageDescriptor, hooks: PerformHooks, signal: AbortSignal, started = performance.now()): Promise<JobResult> {
+export async function perform(
+  job: Job,
+  stage: StageDescriptor,
+  hooks: PerformHooks,
+  signal: AbortSignal,
+  started = performance.now(),
+): Promise<JobResult> {
   const returned: unknown = await stage.run(contextOf(job, hooks, signal));
   return outputOf(job, returned, (performance.now() - started) / 1000);
 }
@@ -29,7 +35,12 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
   if (!existsSync(job.outDir)) mkdirSync(job.outDir, { recursive: true });
   let lastProgress = 0;
   return {
-    params: job.params, inputs: job.inputs, assets: job.assets, outDir: job.outDir, backend: job.backend, signal,
+    params: job.params,
+    inputs: job.inputs,
+    assets: job.assets,
+    outDir: job.outDir,
+    backend: job.backend,
+    signal,
     ...(job.resumeDir === undefined ? {} : { resumeDir: job.resumeDir }),
     log: (message) => hooks.log(String(message)),
     progress: (done, total, unit) => {
@@ -40,7 +51,10 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
     },
     plugin: <D>(kind: string, name: string): D => {
       const plugin = hooks.plugin(kind, name);
-      if (plugin === undefined) throw new Error(`the stage "${job.stage.name}" asks for the ${kind} "${name}", which its definition doesn't name in \`uses\``);
+      if (plugin === undefined)
+        throw new Error(
+          `the stage "${job.stage.name}" asks for the ${kind} "${name}", which its definition doesn't name in \`uses\``,
+        );
       return plugin as D;
     },
     ...(job.limits ? { limits: job.limits } : {}),
@@ -50,10 +64,14 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
 
 /** What it left. @param returned by its `run`; @param seconds of its own time */
 export async function outputOf(job: Job, returned: unknown, seconds: number): Promise<JobResult> {
-  if (returned !== undefined) throw new TypeError(`the stage "${job.stage.name}" returned ${typeof returned}; its output is what it writes to outDir, and \`run\` returns nothing`);
+  if (returned !== undefined)
+    throw new TypeError(
+      `the stage "${job.stage.name}" returned ${typeof returned}; its output is what it writes to outDir, and \`run\` returns nothing`,
+    );
   const files = await digestFiles(job.outDir);
   if (files.length === 0) throw new Error(`the stage "${job.stage.name}" wrote no file`);
-  if (files.some(({ path: name }) => name === METRICS)) await checkMetrics(join(job.outDir, METRICS), job.stage.name);
+  if (files.some(({ path: name }) => name === METRICS))
+    await checkMetrics(join(job.outDir, METRICS), job.stage.name);
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }
 
@@ -61,24 +79,36 @@ const METRICS = 'metrics.json';
 
 /** What `results`, `diff` and the report read, of every stage alike: a value that they would leave out unseen is a fault. */
 async function checkMetrics(file: string, stage: string): Promise<void> {
-  const fault = (what: string): Error => new UserFault(`the stage "${stage}" wrote a metrics.json that ${what}`, 'an object of numbers, such as {"accuracy": 0.9}; a number that is not finite has no JSON (JSON.stringify makes null of it)');
+  const fault = (what: string): Error =>
+    new UserFault(
+      `the stage "${stage}" wrote a metrics.json that ${what}`,
+      'an object of numbers, such as {"accuracy": 0.9}; a number that is not finite has no JSON (JSON.stringify makes null of it)',
+    );
   let metrics: unknown;
   try {
     metrics = JSON.parse(await readFile(file, 'utf8'));
   } catch (error) {
     throw fault(`is no JSON: ${(error as Error).message}`);
   }
-  if (typeof metrics !== 'object' || metrics === null || Array.isArray(metrics)) throw fault('is no object');
+  if (typeof metrics !== 'object' || metrics === null || Array.isArray(metrics))
+    throw fault('is no object');
   const odd = Object.entries(metrics).find(([, value]) => typeof value !== 'number');
-  if (odd !== undefined) throw fault(`is no flat object of numbers: ${JSON.stringify(odd[0])} is ${JSON.stringify(odd[1]).slice(0, 60)}`);
+  if (odd !== undefined)
+    throw fault(
+      `is no flat object of numbers: ${JSON.stringify(odd[0])} is ${JSON.stringify(odd[1]).slice(0, 60)}`,
+    );
 }
 
 /** MB of this process so far. Asking takes 50 µs, as long as a trivial stage: once a while is enough. */
 const MEMORY_MS = 500;
-let asked = Number.NEGATIVE_INFINITY, peak = 0;
+let asked = Number.NEGATIVE_INFINITY,
+  peak = 0;
 function peakMemory(): number {
   const now = performance.now();
-  if (now - asked > MEMORY_MS) { asked = now; peak = process.resourceUsage().maxRSS / 1024; }
+  if (now - asked > MEMORY_MS) {
+    asked = now;
+    peak = process.resourceUsage().maxRSS / 1024;
+  }
   return peak;
 }
 
@@ -88,9 +118,20 @@ const TOLD = 20_000;
 /** What a stage threw, as a result. */
 export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
   const error = fullDiskFault(thrown, 'the store');
-  if (!(error instanceof Error)) return { type: 'error', message: `it threw ${String(error).slice(0, TOLD)}, which is no Error`, stack: '' };
-  const message = String(error.message).slice(0, TOLD), hint = (error as { hint?: unknown }).hint;
+  if (!(error instanceof Error))
+    return {
+      type: 'error',
+      message: `it threw ${String(error).slice(0, TOLD)}, which is no Error`,
+      stack: '',
+    };
+  const message = String(error.message).slice(0, TOLD),
+    hint = (error as { hint?: unknown }).hint;
   // By name: a plugin's bundle has a copy of the class of its own.
-  if (error.name === 'UserFault') return { type: 'fault', message, ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}) };
+  if (error.name === 'UserFault')
+    return {
+      type: 'fault',
+      message,
+      ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}),
+    };
   return { type: 'error', message, stack: (error.stack ?? '').slice(0, TOLD) };
 }

@@ -32,10 +32,18 @@ interface Warm {
 
 /** TensorFlow reads these when it is loaded, so a worker has its number of threads for life. */
 const threads = (cpu: number): Record<string, string> => ({
-  TF_NUM_INTRAOP_THREADS: String(cpu), TF_NUM_INTEROP_THREADS: '1', OMP_NUM_THREADS: String(cpu), DOSIMETER_THREADS: String(cpu),
+  TF_NUM_INTRAOP_THREADS: String(cpu),
+  TF_NUM_INTEROP_THREADS: '1',
+  OMP_NUM_THREADS: String(cpu),
+  DOSIMETER_THREADS: String(cpu),
 });
 
-export function createPool({ module, limit, graceMs = 5_000, env = process.env }: PoolOptions): Executor {
+export function createPool({
+  module,
+  limit,
+  graceMs = 5_000,
+  env = process.env,
+}: PoolOptions): Executor {
   const all = new Set<Warm>();
   const idle: Warm[] = [];
   const marks = new Set<string>();
@@ -46,14 +54,36 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
     const child = fork(module, [], {
       // One arena: what one thread frees another can use, a fiftieth less memory (glibc).
       // TensorFlow would take the whole of a GPU's memory at once, and leave none to whoever else is on it.
-      env: { TF_CPP_MIN_LOG_LEVEL: '1', MALLOC_ARENA_MAX: '1', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ...env, ...threads(cpu), ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }), [MARK]: mark },
+      env: {
+        TF_CPP_MIN_LOG_LEVEL: '1',
+        MALLOC_ARENA_MAX: '1',
+        TF_FORCE_GPU_ALLOW_GROWTH: 'true',
+        ...env,
+        ...threads(cpu),
+        ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }),
+        [MARK]: mark,
+      },
       // Under a TypeScript loader (tests, `tsx`) the worker needs it as well; the built one needs nothing.
       execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });
-    const ready = new Promise<void>((resolve) => { child.once('message', () => resolve()); child.once('exit', () => resolve()); child.once('error', () => resolve()); });
-    const warm: Warm = { process: child, cpu, gpus, ready, lastKind: '', compute: false, spent: false, onEnd: () => undefined, ended: null };
+    const ready = new Promise<void>((resolve) => {
+      child.once('message', () => resolve());
+      child.once('exit', () => resolve());
+      child.once('error', () => resolve());
+    });
+    const warm: Warm = {
+      process: child,
+      cpu,
+      gpus,
+      ready,
+      lastKind: '',
+      compute: false,
+      spent: false,
+      onEnd: () => undefined,
+      ended: null,
+    };
     const end = (code: number | null, signal: string | null): void => {
       warm.ended ??= { code, signal };
       warm.onEnd();
@@ -70,32 +100,57 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
   const kill = (warm: Warm): void => {
     const { pid } = warm.process;
     if (warm.ended || pid === undefined) return;
-    try { process.kill(-pid, 'SIGKILL'); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; }
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
   };
 
   const choose = (job: Job): Warm => {
     const { cpu, gpus = null } = job;
-    const fits = (warm: Warm): boolean => (!job.compute || warm.cpu === cpu) && warm.gpus?.join() === gpus?.join();
+    const fits = (warm: Warm): boolean =>
+      (!job.compute || warm.cpu === cpu) && warm.gpus?.join() === gpus?.join();
     const best = idle.findLastIndex((warm) => fits(warm) && warm.lastKind === job.stage.name);
-    const at = best >= 0 ? best : idle.findLastIndex((warm) => fits(warm) && warm.compute === job.compute);
+    const at =
+      best >= 0 ? best : idle.findLastIndex((warm) => fits(warm) && warm.compute === job.compute);
     const any = at >= 0 ? at : idle.findLastIndex(fits);
     if (any >= 0) return idle.splice(any, 1)[0]!;
-    if (all.size >= limit) { const oldest = idle.shift(); if (oldest) kill(oldest); }
+    if (all.size >= limit) {
+      const oldest = idle.shift();
+      if (oldest) kill(oldest);
+    }
     // What an idle worker holds of a GPU's memory is in the way of the one that is given the GPU.
-    if (gpus !== null) for (const warm of idle.filter((one) => one.gpus?.some((gpu) => gpus.includes(gpu)))) { idle.splice(idle.indexOf(warm), 1); kill(warm); }
+    if (gpus !== null)
+      for (const warm of idle.filter((one) => one.gpus?.some((gpu) => gpus.includes(gpu)))) {
+        idle.splice(idle.indexOf(warm), 1);
+        kill(warm);
+      }
     return start(cpu, gpus);
   };
 
   /** Sends the jobs and resolves each as its result comes; all of them when the process goes. */
-  const carryOut = (warm: Warm, pack: readonly PackedJob[], free: () => void): readonly Promise<JobResult>[] => {
+  const carryOut = (
+    warm: Warm,
+    pack: readonly PackedJob[],
+    free: () => void,
+  ): readonly Promise<JobResult>[] => {
     const { process: child } = warm;
     const open = new Map<number, (result: JobResult) => void>();
     const timers: NodeJS.Timeout[] = [];
-    const output = (chunk: Buffer): void => { for (const member of open.keys()) pack[member]!.hooks.onOutput(chunk.toString('utf8')); };
-    const tell = (message: ToWorker): void => { if (child.connected) child.send(message, () => undefined); };
+    const output = (chunk: Buffer): void => {
+      for (const member of open.keys()) pack[member]!.hooks.onOutput(chunk.toString('utf8'));
+    };
+    const tell = (message: ToWorker): void => {
+      if (child.connected) child.send(message, () => undefined);
+    };
     const aborts = pack.map((_, member) => (): void => {
       tell({ type: 'abort', member });
-      timers.push(setTimeout(() => { if (open.has(member)) kill(warm); }, graceMs));
+      timers.push(
+        setTimeout(() => {
+          if (open.has(member)) kill(warm);
+        }, graceMs),
+      );
     });
     const end = (): void => {
       timers.forEach(clearTimeout);
@@ -118,27 +173,42 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
       if (open.size === 0) end();
       resolve(result);
     };
-    const onExit = (): void => { for (const member of [...open.keys()]) void settle(member, { type: 'exit', ...(warm.ended ?? { code: null, signal: null }) }); };
+    const onExit = (): void => {
+      for (const member of [...open.keys()])
+        void settle(member, { type: 'exit', ...(warm.ended ?? { code: null, signal: null }) });
+    };
     const listen = (message: FromWorker): void => {
       if (message.type === 'ready') return;
       const { hooks } = pack[message.member]!;
       if (message.type === 'log') hooks.onLog(message.message);
-      else if (message.type === 'progress') hooks.onProgress(message.done, message.total, message.unit);
+      else if (message.type === 'progress')
+        hooks.onProgress(message.done, message.total, message.unit);
       else {
         if (message.leaving) warm.spent = true;
         void settle(message.member, message.result);
       }
     };
-    const results = pack.map((_, member) => new Promise<JobResult>((resolve) => { open.set(member, resolve); }));
+    const results = pack.map(
+      (_, member) =>
+        new Promise<JobResult>((resolve) => {
+          open.set(member, resolve);
+        }),
+    );
     child.stdout!.on('data', output);
     child.stderr!.on('data', output);
     void warm.ready.then(() => {
-      if (warm.ended) { onExit(); return; }
+      if (warm.ended) {
+        onExit();
+        return;
+      }
       // Its last output arrives after the exit ('close' would wait for every grandchild that keeps the pipe).
       warm.onEnd = () => setTimeout(onExit, 20);
       child.on('message', listen);
       tell({ type: 'run', jobs: pack.map(({ job }) => job) });
-      pack.forEach(({ signal }, member) => { if (signal.aborted) aborts[member]!(); else signal.addEventListener('abort', aborts[member]!, { once: true }); });
+      pack.forEach(({ signal }, member) => {
+        if (signal.aborted) aborts[member]!();
+        else signal.addEventListener('abort', aborts[member]!, { once: true });
+      });
     });
     return results;
   };
@@ -158,11 +228,19 @@ export function createPool({ module, limit, graceMs = 5_000, env = process.env }
     runPack,
     run: (job, hooks, signal) => runPack([{ job, hooks, signal }])[0]!,
     async close() {
-      await Promise.all([...all].map((warm) => new Promise<void>((resolve) => {
-        if (warm.ended) { resolve(); return; }
-        warm.process.once('exit', () => resolve());
-        kill(warm);
-      })));
+      await Promise.all(
+        [...all].map(
+          (warm) =>
+            new Promise<void>((resolve) => {
+              if (warm.ended) {
+                resolve();
+                return;
+              }
+              warm.process.once('exit', () => resolve());
+              kill(warm);
+            }),
+        ),
+      );
       endMarked(marks);
       marks.clear();
     },

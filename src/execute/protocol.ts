@@ -4,11 +4,24 @@ import type { Job, JobResult } from '../api/executor.ts';
 export type { Job, JobHooks, JobResult, PackedJob, PluginModule } from '../api/executor.ts';
 
 /** Several jobs are a pack: stages of one kind that run together. `member` is an index into `jobs`. */
-export type ToWorker = { readonly type: 'run'; readonly jobs: readonly Job[] } | { readonly type: 'abort'; readonly member: number };
+export type ToWorker =
+  | { readonly type: 'run'; readonly jobs: readonly Job[] }
+  | { readonly type: 'abort'; readonly member: number };
 
 /** `leaving`: the process is not to be used again. */
 export type FromWorker =
   | { readonly type: 'ready' }
   | { readonly type: 'log'; readonly member: number; readonly message: string }
-  | { readonly type: 'progress'; readonly member: number; readonly done: number; readonly total: number; readonly unit: string }
-  | { readonly type: 'result'; readonly member: number; readonly result: Exclude<JobResult, { type: 'exit' }>; readonly leaving?: true };
+  | {
+      readonly type: 'progress';
+      readonly member: number;
+      readonly done: number;
+      readonly total: number;
+      readonly unit: string;
+    }
+  | {
+      readonly type: 'result';
+      readonly member: number;
+      readonly result: Exclude<JobResult, { type: 'exit' }>;
+      readonly leaving?: true;
+    };

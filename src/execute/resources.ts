@@ -20,7 +20,11 @@ export interface Need {
 }
 
 /** What the stage takes; where it asks for more than there is, all there is. */
-export function needOf({ resources, descriptor }: Pick<PlannedStage, 'resources' | 'descriptor'>, backend: BackendName, { cores, memoryMB = Infinity, gpus = [], computesOnGpu = false }: Machine): Need {
+export function needOf(
+  { resources, descriptor }: Pick<PlannedStage, 'resources' | 'descriptor'>,
+  backend: BackendName,
+  { cores, memoryMB = Infinity, gpus = [], computesOnGpu = false }: Machine,
+): Need {
   const usual = descriptor.compute && backend === 'tensorflow' && computesOnGpu ? 1 : 0;
   return {
     cpu: Math.min(cores, Math.max(1, resources.cpu)),
@@ -30,9 +34,24 @@ export function needOf({ resources, descriptor }: Pick<PlannedStage, 'resources'
 }
 
 /** How many stages like this one may run at once. */
-export const placesOn = (machine: Machine, backend: BackendName) => (stage: PlannedStage): number => placesFor(needOf(stage, backend, machine), machine);
+export const placesOn =
+  (machine: Machine, backend: BackendName) =>
+  (stage: PlannedStage): number =>
+    placesFor(needOf(stage, backend, machine), machine);
 
 /** How many stages with this need may run at once. */
-export function placesFor({ cpu, memoryMB, gpu }: Need, { cores, memoryMB: memory = Infinity, gpus = [] }: Machine): number {
-  return Math.max(1, Math.floor(Math.min(cores / cpu, memoryMB > 0 ? memory / memoryMB : Infinity, gpu > 0 ? gpus.length / gpu : Infinity)));
+export function placesFor(
+  { cpu, memoryMB, gpu }: Need,
+  { cores, memoryMB: memory = Infinity, gpus = [] }: Machine,
+): number {
+  return Math.max(
+    1,
+    Math.floor(
+      Math.min(
+        cores / cpu,
+        memoryMB > 0 ? memory / memoryMB : Infinity,
+        gpu > 0 ? gpus.length / gpu : Infinity,
+      ),
+    ),
+  );
 }

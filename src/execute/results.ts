@@ -28,7 +28,11 @@ export interface Metrics {
 const METRICS = 'metrics.json';
 
 /** Reads every manifest, whatever a look-up took on trust. */
-export function readMetrics(plan: Plan, statuses: readonly StageStatus[], store: Pick<Store, 'manifest'>): Metrics {
+export function readMetrics(
+  plan: Plan,
+  statuses: readonly StageStatus[],
+  store: Pick<Store, 'manifest'>,
+): Metrics {
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
   const damaged = new Set<string>();
   const computedBy = new Set<string>();
@@ -37,22 +41,38 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[], store:
     if (!entry) continue;
     const manifest = store.manifest(entry.key);
     if (manifest) for (const what of computed(manifest.facts['computed'])) computedBy.add(what);
-    else { unsound.add(stage.id); damaged.add(path.join(entry.dir, MANIFEST_FILE)); }
+    else {
+      unsound.add(stage.id);
+      damaged.add(path.join(entry.dir, MANIFEST_FILE));
+    }
   }
   const read = new Map<StageId, { readonly [metric: string]: number }>();
   let missing = 0;
 
-  const metricsOf = ({ stage, entry }: StageStatus): { readonly [metric: string]: number } | null => {
+  const metricsOf = ({
+    stage,
+    entry,
+  }: StageStatus): { readonly [metric: string]: number } | null => {
     const known = read.get(stage.id);
     if (known) return known;
     if (unsound.has(stage.id)) return null;
     const file = entry!.manifest.files.find(({ path: name }) => name === METRICS);
     if (!file) return null;
     const bytes = readFileSync(path.join(entry!.dir, METRICS));
-    if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) { damaged.add(path.join(entry!.dir, METRICS)); return null; }
+    if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) {
+      damaged.add(path.join(entry!.dir, METRICS));
+      return null;
+    }
     const parsed = parse(bytes.toString('utf8'));
-    if (parsed === null) { damaged.add(path.join(entry!.dir, METRICS)); return null; }
-    const numbers = Object.fromEntries(Object.entries(parsed).filter((pair): pair is [string, number] => typeof pair[1] === 'number'));
+    if (parsed === null) {
+      damaged.add(path.join(entry!.dir, METRICS));
+      return null;
+    }
+    const numbers = Object.fromEntries(
+      Object.entries(parsed).filter(
+        (pair): pair is [string, number] => typeof pair[1] === 'number',
+      ),
+    );
     read.set(stage.id, numbers);
     return numbers;
   };
@@ -62,7 +82,10 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[], store:
     for (const kind of plan.experiment.goals) {
       const status = stages[kind] === undefined ? undefined : byId.get(stages[kind]);
       if (!status || status.stage.descriptor.scope === 'experiment') continue;
-      if (!status.entry) { missing++; continue; }
+      if (!status.entry) {
+        missing++;
+        continue;
+      }
       const numbers = metricsOf(status);
       if (numbers) metrics[kind] = numbers;
     }
@@ -75,7 +98,9 @@ export function readMetrics(plan: Plan, statuses: readonly StageStatus[], store:
 function parse(text: string): { readonly [metric: string]: unknown } | null {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as { readonly [metric: string]: unknown } : null;
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as { readonly [metric: string]: unknown })
+      : null;
   } catch {
     return null;
   }
@@ -86,5 +111,12 @@ function computed(facts: Json | undefined): string[] {
   if (typeof facts !== 'object' || facts === null) return [];
   const { name, tensorflow, precision, gpu, packages } = facts as unknown as BackendInfo;
   const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
-  return [[tensorflow === null ? name : `${name} ${tensorflow}`, precision, gpu ?? 'on the CPU', ...releases].join(', ')];
+  return [
+    [
+      tensorflow === null ? name : `${name} ${tensorflow}`,
+      precision,
+      gpu ?? 'on the CPU',
+      ...releases,
+    ].join(', '),
+  ];
 }

@@ -60,13 +60,19 @@ interface Wanted {
 /** How often a run looks whether another run has finished what it waits for. */
 const POLL_MS = 250;
 
-export async function executePlan(plan: Plan, statuses: readonly StageStatus[], options: RunOptions): Promise<ReadonlyMap<StageId, Outcome>> {
+export async function executePlan(
+  plan: Plan,
+  statuses: readonly StageStatus[],
+  options: RunOptions,
+): Promise<ReadonlyMap<StageId, Outcome>> {
   const { store, onEvent, signal } = options;
   setMaxListeners(0, signal); // each running stage listens, and packs make them many: no leak, as Node would say aloud
   const machine: Machine = { ...options.machine, cores: options.jobs };
   const queue = createQueue(machine);
-  const packer = options.packing && options.packing.most > 1 && options.executor.runPack
-    ? createPacker<Wanted & Waiting, Attempt>(queue, machine, options.packing, makeTogether) : null;
+  const packer =
+    options.packing && options.packing.most > 1 && options.executor.runPack
+      ? createPacker<Wanted & Waiting, Attempt>(queue, machine, options.packing, makeTogether)
+      : null;
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   const heights = stageHeights(plan);
   const outcomes = new Map<StageId, Outcome>();
@@ -85,7 +91,10 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
   await Promise.all(settled.values());
   return outcomes;
 
-  async function settle(stage: PlannedStage, inputs: readonly Promise<Outcome>[]): Promise<Outcome> {
+  async function settle(
+    stage: PlannedStage,
+    inputs: readonly Promise<Outcome>[],
+  ): Promise<Outcome> {
     const entry = known.get(stage.id);
     let outcome: Outcome;
     if (entry) outcome = finished('cached', entry);
@@ -118,8 +127,10 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     for (;;) {
       const blocked = blockage(stage);
       if (blocked) return blocked;
-      if (Object.values(stage.assets).some((uri) => !options.assets.get(uri))) return { state: 'abandoned' };
-      const wanted = read(stage), { key } = wanted;
+      if (Object.values(stage.assets).some((uri) => !options.assets.get(uri)))
+        return { state: 'abandoned' };
+      const wanted = read(stage),
+        { key } = wanted;
       const found = store.lookUpNew(key);
       if (found.state === 'hit') return finished('cached', found.entry);
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
@@ -131,7 +142,8 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
         making.set(key, attempt);
       }
       const result = await attempt;
-      if (typeof result !== 'string') return mine || result.state !== 'ran' ? result : { ...result, state: 'cached' };
+      if (typeof result !== 'string')
+        return mine || result.state !== 'ran' ? result : { ...result, state: 'cached' };
       if (result === 'busy' && !told) {
         told = true;
         onEvent({ type: 'note', message: `${stage.id}: another run is making it; waiting` });
@@ -141,25 +153,39 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
   }
 
   async function enqueue(wanted: Wanted, need: Need): Promise<Attempt> {
-    const { stage } = wanted, priority = heights.get(stage.id)!;
-    if (packer === null || stage.pack === null) return queue.add((gpus) => make(wanted, gpus), { need, priority });
+    const { stage } = wanted,
+      priority = heights.get(stage.id)!;
+    if (packer === null || stage.pack === null)
+      return queue.add((gpus) => make(wanted, gpus), { need, priority });
     try {
       const memoryMB = packMemory(stage, options.assets).then((known) => known ?? 0);
-      return await packer.add({ ...wanted, id: packId(stage.kind, stage.pack), need, priority, memoryMB });
+      return await packer.add({
+        ...wanted,
+        id: packId(stage.kind, stage.pack),
+        need,
+        priority,
+        memoryMB,
+      });
     } catch (error) {
       return failureOf(error); // the plugin's estimate threw
     }
   }
 
   function read(stage: PlannedStage): Wanted {
-    const inputs: { [name: string]: StageInput } = {}, contents: { [name: string]: Digest } = {}, assets: { [name: string]: Digest } = {};
+    const inputs: { [name: string]: StageInput } = {},
+      contents: { [name: string]: Digest } = {},
+      assets: { [name: string]: Digest } = {};
     for (const [name, id] of Object.entries(stage.inputs)) {
       const input = outcomes.get(id)!;
-      if (input.state !== 'ran' && input.state !== 'cached') { contents[name] = missing; continue; } // the stage is tolerant
+      if (input.state !== 'ran' && input.state !== 'cached') {
+        contents[name] = missing;
+        continue;
+      } // the stage is tolerant
       inputs[name] = { dir: input.dir, digest: input.content };
       contents[name] = input.content;
     }
-    for (const [name, uri] of Object.entries(stage.assets)) assets[name] = options.assets.get(uri)!.digest;
+    for (const [name, uri] of Object.entries(stage.assets))
+      assets[name] = options.assets.get(uri)!.digest;
     const components = keyComponents(stage, plan, contents, assets);
     return { stage, key: actionKey(components), components, inputs };
   }
@@ -169,7 +195,11 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     return makeWith(wanted, gpus, (reading) => tryStage(wanted.stage, reading));
   }
 
-  async function makeWith({ stage, key, components, inputs }: Wanted, gpus: readonly string[] | undefined, run: (reading: Reading) => Promise<Outcome>): Promise<Attempt> {
+  async function makeWith(
+    { stage, key, components, inputs }: Wanted,
+    gpus: readonly string[] | undefined,
+    run: (reading: Reading) => Promise<Outcome>,
+  ): Promise<Attempt> {
     if (stopped || signal.aborted) return { state: 'abandoned' };
     try {
       const attempt = store.take(key);
@@ -177,12 +207,26 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
       try {
         const found = store.lookUpNew(key);
         if (found.state === 'hit') return finished('cached', found.entry);
-        if (found.state === 'damaged') onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again` });
-        if (!await inputsIntact(stage)) return 'again';
-        const experiment = stage.descriptor.scope === 'experiment' ? experimentFacts(plan, outcomes, options.environment) : undefined;
-        const outcome = await run({ key, components, inputs, ...grant(stage, gpus), ...(experiment ? { experiment } : {}) });
+        if (found.state === 'damaged')
+          onEvent({
+            type: 'note',
+            message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again`,
+          });
+        if (!(await inputsIntact(stage))) return 'again';
+        const experiment =
+          stage.descriptor.scope === 'experiment'
+            ? experimentFacts(plan, outcomes, options.environment)
+            : undefined;
+        const outcome = await run({
+          key,
+          components,
+          inputs,
+          ...grant(stage, gpus),
+          ...(experiment ? { experiment } : {}),
+        });
         // On a full disk every other stage would fail in the same way.
-        if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome))) stopped = true;
+        if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome)))
+          stopped = true;
         return outcome;
       } finally {
         attempt.held.release();
@@ -194,36 +238,75 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
   }
 
   /** What a stage is told of GPUs: those that are its own. One that would compute on GPUs and asks for none is to see none; the others' environment is as it is. */
-  function grant({ descriptor }: PlannedStage, gpus: readonly string[] = []): Pick<Reading, 'gpus'> {
+  function grant(
+    { descriptor }: PlannedStage,
+    gpus: readonly string[] = [],
+  ): Pick<Reading, 'gpus'> {
     return gpus.length > 0 || (descriptor.compute && machine.computesOnGpu) ? { gpus } : {};
   }
 
   function failureOf(error: unknown): Failed {
     const { name, message, stack, hint } = error as Error & { hint?: string };
-    if (name === 'UserFault') return { state: 'failed', error: message, internal: false, log: null, ...(hint === undefined ? {} : { hint }) };
+    if (name === 'UserFault')
+      return {
+        state: 'failed',
+        error: message,
+        internal: false,
+        log: null,
+        ...(hint === undefined ? {} : { hint }),
+      };
     options.log.line(stack ?? message);
-    return { state: 'failed', error: `internal error: ${message}`, internal: true, log: options.log.file };
+    return {
+      state: 'failed',
+      error: `internal error: ${message}`,
+      internal: true,
+      log: options.log.file,
+    };
   }
 
   /**
    * As `make`, for stages that may share a job: each takes its own lease and looks for itself, and those that must run do so
    * together. What failed is tried again alone, and so is what was lost with a process that another brought down.
    */
-  function makeTogether(members: readonly Wanted[], gpus: readonly string[]): readonly Promise<Attempt>[] {
+  function makeTogether(
+    members: readonly Wanted[],
+    gpus: readonly string[],
+  ): readonly Promise<Attempt>[] {
     if (members.length === 1) return [make(members[0]!, gpus)];
     const arrivals = members.map(() => deferred<Reading | null>());
     const together = Promise.all(arrivals.map(({ promise }) => promise)).then((readings) => {
-      const going = members.flatMap(({ stage }, i) => (readings[i] ? [{ stage, reading: readings[i] }] : []));
-      if (going.length < 2) return new Map(going.map(({ stage, reading }) => [stage, tryStage(stage, reading)] as const));
+      const going = members.flatMap(({ stage }, i) =>
+        readings[i] ? [{ stage, reading: readings[i] }] : [],
+      );
+      if (going.length < 2)
+        return new Map(
+          going.map(({ stage, reading }) => [stage, tryStage(stage, reading)] as const),
+        );
       const running = runPack(going, plan.backend, options);
       let alone: Promise<unknown> = Promise.allSettled(running); // the pack's place is theirs, once it has ended
-      return new Map(going.map(({ stage, reading }, i) => [stage, running[i]!.then((outcome) => {
-        if (outcome !== 'lost' && !mayTryAgain(stage, outcome, 1)) return outcome;
-        if (outcome === 'lost') onEvent({ type: 'note', message: `${stage.id} was packed with ${going.length - 1} more and their process went; it runs alone` });
-        const again = alone.then(() => (outcome === 'lost' ? tryStage(stage, reading) : tryAgain(stage, reading, outcome, 1)));
-        alone = again.catch(() => undefined);
-        return again;
-      })] as const));
+      return new Map(
+        going.map(
+          ({ stage, reading }, i) =>
+            [
+              stage,
+              running[i]!.then((outcome) => {
+                if (outcome !== 'lost' && !mayTryAgain(stage, outcome, 1)) return outcome;
+                if (outcome === 'lost')
+                  onEvent({
+                    type: 'note',
+                    message: `${stage.id} was packed with ${going.length - 1} more and their process went; it runs alone`,
+                  });
+                const again = alone.then(() =>
+                  outcome === 'lost'
+                    ? tryStage(stage, reading)
+                    : tryAgain(stage, reading, outcome, 1),
+                );
+                alone = again.catch(() => undefined);
+                return again;
+              }),
+            ] as const,
+        ),
+      );
     });
     return members.map(async (wanted, i) => {
       try {
@@ -239,17 +322,30 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
 
   /** A full disk stays full; what else failed is tried again as often as was asked. */
   function mayTryAgain({ kind }: PlannedStage, outcome: Outcome, tried: number): outcome is Failed {
-    return outcome.state === 'failed' && tried <= (forKind(options.patience?.retries, kind) ?? 0) && !isDiskFault(outcome) && !signal.aborted;
+    return (
+      outcome.state === 'failed' &&
+      tried <= (forKind(options.patience?.retries, kind) ?? 0) &&
+      !isDiskFault(outcome) &&
+      !signal.aborted
+    );
   }
 
   async function tryStage(stage: PlannedStage, reading: Reading): Promise<Outcome> {
     return tryAgain(stage, reading, await runStage(stage, reading, plan.backend, options), 1);
   }
 
-  async function tryAgain(stage: PlannedStage, reading: Reading, first: Outcome, tried: number): Promise<Outcome> {
+  async function tryAgain(
+    stage: PlannedStage,
+    reading: Reading,
+    first: Outcome,
+    tried: number,
+  ): Promise<Outcome> {
     let outcome = first;
     for (; mayTryAgain(stage, outcome, tried); tried++) {
-      onEvent({ type: 'note', message: `${stage.id} failed (${outcome.error}); try ${tried + 1} of ${1 + forKind(options.patience?.retries, stage.kind)!}` });
+      onEvent({
+        type: 'note',
+        message: `${stage.id} failed (${outcome.error}); try ${tried + 1} of ${1 + forKind(options.patience?.retries, stage.kind)!}`,
+      });
       outcome = await runStage(stage, reading, plan.backend, options);
     }
     return outcome;
@@ -260,7 +356,8 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     let intact = true;
     for (const id of Object.values(stage.inputs)) {
       const input = outcomes.get(id)!;
-      if (input.state === 'cached') intact = await (checks.get(input.key) ?? check(byId.get(id)!, input)) && intact;
+      if (input.state === 'cached')
+        intact = (await (checks.get(input.key) ?? check(byId.get(id)!, input))) && intact;
     }
     return intact;
   }
@@ -269,11 +366,16 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     const checking = (async () => {
       const damage = async (): Promise<string | null> => {
         const found = store.lookUp(cached.key);
-        return found.state === 'hit' ? store.check(found.entry) : found.state === 'damaged' ? found.why : 'it is gone';
+        return found.state === 'hit'
+          ? store.check(found.entry)
+          : found.state === 'damaged'
+            ? found.why
+            : 'it is gone';
       };
       // Looked up a moment ago: only its bytes are in doubt.
       const entry = known.get(stage.id);
-      if ((entry?.key === cached.key ? await store.check(entry) : await damage()) === null) return true;
+      if ((entry?.key === cached.key ? await store.check(entry) : await damage()) === null)
+        return true;
       known.delete(stage.id);
       await remake(stage, cached, damage);
       checks.delete(cached.key);
@@ -283,7 +385,11 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     return checking;
   }
 
-  async function remake(stage: PlannedStage, cached: Finished, damage: () => Promise<string | null>): Promise<void> {
+  async function remake(
+    stage: PlannedStage,
+    cached: Finished,
+    damage: () => Promise<string | null>,
+  ): Promise<void> {
     // Another run may have found the same damage, and even have mended it.
     const attempt = store.take(cached.key);
     if ('by' in attempt) return;
@@ -291,14 +397,26 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
     try {
       why = await damage();
       if (why === null) return;
-      const where = store.lookUp(cached.key).state === 'absent' ? '' : `; moved to ${store.moveAside(cached.key)}`;
-      onEvent({ type: 'note', message: `the entry of ${stage.id} was damaged (${why})${where}, it is made again` });
+      const where =
+        store.lookUp(cached.key).state === 'absent'
+          ? ''
+          : `; moved to ${store.moveAside(cached.key)}`;
+      onEvent({
+        type: 'note',
+        message: `the entry of ${stage.id} was damaged (${why})${where}, it is made again`,
+      });
     } finally {
       attempt.held.release();
     }
-    const outcome = options.mayRun?.(stage) === false
-      ? { state: 'failed' as const, error: `its entry in the store is damaged: ${why}`, internal: false, log: null }
-      : await make(read(stage));
+    const outcome =
+      options.mayRun?.(stage) === false
+        ? {
+            state: 'failed' as const,
+            error: `its entry in the store is damaged: ${why}`,
+            internal: false,
+            log: null,
+          }
+        : await make(read(stage));
     if (typeof outcome === 'string') return;
     outcomes.set(stage.id, outcome);
     onEvent({ type: 'stage-ended', stage, outcome });
@@ -307,11 +425,23 @@ export async function executePlan(plan: Plan, statuses: readonly StageStatus[], 
 
 function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
   let resolve!: (value: T) => void;
-  return { promise: new Promise<T>((settle) => { resolve = settle; }), resolve };
+  return {
+    promise: new Promise<T>((settle) => {
+      resolve = settle;
+    }),
+    resolve,
+  };
 }
 
 function finished(state: 'ran' | 'cached', { key, dir, manifest }: Entry): Finished {
-  return { state, key, dir, content: manifest.content, seconds: manifest.seconds, backend: manifest.backend };
+  return {
+    state,
+    key,
+    dir,
+    content: manifest.content,
+    seconds: manifest.seconds,
+    backend: manifest.backend,
+  };
 }
 
 /** The longest chain of stages that waits for each: what much depends on goes first. */
@@ -320,7 +450,8 @@ function stageHeights(plan: Plan): Map<StageId, number> {
   for (const stage of plan.stages.toReversed()) {
     const height = heights.get(stage.id) ?? 0;
     heights.set(stage.id, height);
-    for (const id of Object.values(stage.inputs)) heights.set(id, Math.max(heights.get(id) ?? 0, height + 1));
+    for (const id of Object.values(stage.inputs))
+      heights.set(id, Math.max(heights.get(id) ?? 0, height + 1));
   }
   return heights;
 }

@@ -19,10 +19,23 @@ export interface Reading {
 }
 
 /** An executor may be other people's code. */
-const RESULTS: ReadonlySet<unknown> = new Set<JobResult['type']>(['done', 'fault', 'error', 'exit']);
+const RESULTS: ReadonlySet<unknown> = new Set<JobResult['type']>([
+  'done',
+  'fault',
+  'error',
+  'exit',
+]);
 
 /** Everything that running the stage needs. */
-export function jobOf(stage: PlannedStage, { inputs, experiment, gpus }: Pick<Reading, 'inputs' | 'experiment' | 'gpus'>, place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & { readonly backend: BackendName; readonly outDir: string; readonly resumeDir?: string }): Job {
+export function jobOf(
+  stage: PlannedStage,
+  { inputs, experiment, gpus }: Pick<Reading, 'inputs' | 'experiment' | 'gpus'>,
+  place: Pick<RunOptions, 'registry' | 'assets' | 'jobs'> & {
+    readonly backend: BackendName;
+    readonly outDir: string;
+    readonly resumeDir?: string;
+  },
+): Job {
   const plugin = (kind: PluginKind, name: string): PluginModule => {
     const entry = place.registry.get(kind, name);
     if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
@@ -30,19 +43,38 @@ export function jobOf(stage: PlannedStage, { inputs, experiment, gpus }: Pick<Re
   };
   const { limits } = stage.descriptor;
   return {
-    id: stage.id, stage: plugin('stage', stage.kind), uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
-    params: stage.params, inputs, assets: Object.fromEntries(Object.entries(stage.assets).map(([name, uri]) => [name, place.assets.get(uri)!])),
-    outDir: place.outDir, backend: place.backend, compute: stage.descriptor.compute, cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
-    ...(gpus ? { gpus } : {}), ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }), ...(limits ? { limits } : {}), ...(experiment ? { experiment } : {}),
+    id: stage.id,
+    stage: plugin('stage', stage.kind),
+    uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
+    params: stage.params,
+    inputs,
+    assets: Object.fromEntries(
+      Object.entries(stage.assets).map(([name, uri]) => [name, place.assets.get(uri)!]),
+    ),
+    outDir: place.outDir,
+    backend: place.backend,
+    compute: stage.descriptor.compute,
+    cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
+    ...(gpus ? { gpus } : {}),
+    ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }),
+    ...(limits ? { limits } : {}),
+    ...(experiment ? { experiment } : {}),
   };
 }
 
-export function runStage(stage: PlannedStage, reading: Reading, backend: BackendName, options: RunOptions): Promise<Outcome> {
+export function runStage(
+  stage: PlannedStage,
+  reading: Reading,
+  backend: BackendName,
+  options: RunOptions,
+): Promise<Outcome> {
   const once = async (): Promise<Outcome> => {
     const { work, conclude } = begin(stage, reading, backend, options);
-    return conclude(stage.descriptor.inline === true
-      ? runInline(work.job, stage.descriptor, options.registry, work.hooks, work.signal)
-      : options.executor.run(work.job, work.hooks, work.signal));
+    return conclude(
+      stage.descriptor.inline === true
+        ? runInline(work.job, stage.descriptor, options.registry, work.hooks, work.signal)
+        : options.executor.run(work.job, work.hooks, work.signal),
+    );
   };
   return stage.descriptor.inline === true ? inTurn(once) : once();
 }
@@ -51,8 +83,14 @@ export function runStage(stage: PlannedStage, reading: Reading, backend: Backend
  * Several stages as one job, each with an outcome of its own. `lost`: their process went without a word, and which of them
  * is to blame is not known.
  */
-export function runPack(members: readonly { readonly stage: PlannedStage; readonly reading: Reading }[], backend: BackendName, options: RunOptions): readonly Promise<Outcome | 'lost'>[] {
-  const tries = members.map(({ stage, reading }) => begin(stage, reading, backend, options, members.length));
+export function runPack(
+  members: readonly { readonly stage: PlannedStage; readonly reading: Reading }[],
+  backend: BackendName,
+  options: RunOptions,
+): readonly Promise<Outcome | 'lost'>[] {
+  const tries = members.map(({ stage, reading }) =>
+    begin(stage, reading, backend, options, members.length),
+  );
   const results = options.executor.runPack!(tries.map(({ work }) => work));
   return tries.map(async ({ work, conclude }, i) => {
     const outcome = await conclude(results[i]!);
@@ -66,7 +104,13 @@ interface Try {
   conclude(answer: Promise<JobResult>): Promise<Outcome>;
 }
 
-function begin(stage: PlannedStage, { key, components, inputs, experiment, gpus }: Reading, backend: BackendName, options: RunOptions, packed = 1): Try {
+function begin(
+  stage: PlannedStage,
+  { key, components, inputs, experiment, gpus }: Reading,
+  backend: BackendName,
+  options: RunOptions,
+  packed = 1,
+): Try {
   const { store, signal, onEvent } = options;
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
@@ -81,40 +125,78 @@ function begin(stage: PlannedStage, { key, components, inputs, experiment, gpus 
   const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
 
   const settle = async (result: JobResult): Promise<Outcome> => {
-    if (!RESULTS.has((result as Partial<JobResult> | undefined)?.type)) throw new TypeError(`the executor answered ${JSON.stringify(result)}, which is no result of a job`);
+    if (!RESULTS.has((result as Partial<JobResult> | undefined)?.type))
+      throw new TypeError(
+        `the executor answered ${JSON.stringify(result)}, which is no result of a job`,
+      );
     if (result.type !== 'done') {
       rmSync(outDir, { recursive: true, force: true });
-      if (signal.aborted) { log.line('stopped before its end'); return { state: 'abandoned' }; }
+      if (signal.aborted) {
+        log.line('stopped before its end');
+        return { state: 'abandoned' };
+      }
       // It was asked to stop and then ended somehow: the time is why.
       const failed: Failed = stop.signal.aborted
-        ? { state: 'failed', error: `it ran for more than ${seconds} s and was ended`, hint: '--timeout sets how long a stage may run', internal: false, log: log.file }
+        ? {
+            state: 'failed',
+            error: `it ran for more than ${seconds} s and was ended`,
+            hint: '--timeout sets how long a stage may run',
+            internal: false,
+            log: log.file,
+          }
         : failure(result, log.file);
       // A user's fault comes again from wherever it is gone on; of what was merely cut off, nothing is lost.
-      if (result.type === 'fault' && !stop.signal.aborted) rmSync(store.resumeDir(key), { recursive: true, force: true });
+      if (result.type === 'fault' && !stop.signal.aborted)
+        rmSync(store.resumeDir(key), { recursive: true, force: true });
       log.line(`failed: ${failed.error}`);
       if (failed.hint !== undefined) log.line(failed.hint);
       if (result.type === 'error') log.output(`${result.stack}\n`);
       return failed;
     }
     const entry = await store.publish(outDir, {
-      key, kind: stage.kind, components, files: result.files, volatile: stage.descriptor.volatile ?? [],
-      seconds: result.seconds, backend: computedOn,
+      key,
+      kind: stage.kind,
+      components,
+      files: result.files,
+      volatile: stage.descriptor.volatile ?? [],
+      seconds: result.seconds,
+      backend: computedOn,
       facts: {
-        ...options.facts, run: options.runId, stage: stage.id, cell: stage.cell, seed: stage.seed, cpu: stage.resources.cpu,
-        ...(gpus ? { gpus } : {}), ...(packed === 1 ? {} : { packed }), ...(result.computed ? { computed: result.computed } : {}), peak_memory_mb: Math.round(result.peakMemoryMB),
+        ...options.facts,
+        run: options.runId,
+        stage: stage.id,
+        cell: stage.cell,
+        seed: stage.seed,
+        cpu: stage.resources.cpu,
+        ...(gpus ? { gpus } : {}),
+        ...(packed === 1 ? {} : { packed }),
+        ...(result.computed ? { computed: result.computed } : {}),
+        peak_memory_mb: Math.round(result.peakMemoryMB),
       },
     });
     log.aside(`done in ${result.seconds.toFixed(2)} s`);
-    return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds: result.seconds, backend: computedOn };
+    return {
+      state: 'ran',
+      key,
+      dir: entry.dir,
+      content: entry.manifest.content,
+      seconds: result.seconds,
+      backend: computedOn,
+    };
   };
 
   return {
     work: {
-      job: jobOf(stage, { inputs, ...(gpus ? { gpus } : {}), ...(experiment ? { experiment } : {}) }, { ...options, backend, outDir, resumeDir: store.resumeDir(key) }),
+      job: jobOf(
+        stage,
+        { inputs, ...(gpus ? { gpus } : {}), ...(experiment ? { experiment } : {}) },
+        { ...options, backend, outDir, resumeDir: store.resumeDir(key) },
+      ),
       hooks: {
         onOutput: (text) => log.output(text),
         onLog: (message) => log.said(message),
-        onProgress: (done, total, unit) => onEvent({ type: 'stage-progress', stage, done, total, unit }),
+        onProgress: (done, total, unit) =>
+          onEvent({ type: 'stage-progress', stage, done, total, unit }),
       },
       signal: stop.signal,
     },
@@ -138,11 +220,35 @@ function plain(message: string): string {
 
 function failure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
   switch (result.type) {
-    case 'fault': return { state: 'failed', error: plain(result.message), internal: false, log, ...(result.hint === undefined ? {} : { hint: plain(result.hint) }) };
-    case 'error': return { state: 'failed', error: `internal error: ${plain(result.message)}`, internal: true, log };
+    case 'fault':
+      return {
+        state: 'failed',
+        error: plain(result.message),
+        internal: false,
+        log,
+        ...(result.hint === undefined ? {} : { hint: plain(result.hint) }),
+      };
+    case 'error':
+      return {
+        state: 'failed',
+        error: `internal error: ${plain(result.message)}`,
+        internal: true,
+        log,
+      };
     case 'exit': {
-      const how = result.signal !== null ? `ended by ${result.signal}` : `exit code ${String(result.code)}`;
-      return { state: 'failed', error: `its process went without a word (${how})`, internal: true, log, ...(result.signal === 'SIGKILL' ? { hint: 'the system kills a process when memory runs out; try --jobs 1, or a smaller batch' } : {}) };
+      const how =
+        result.signal !== null ? `ended by ${result.signal}` : `exit code ${String(result.code)}`;
+      return {
+        state: 'failed',
+        error: `its process went without a word (${how})`,
+        internal: true,
+        log,
+        ...(result.signal === 'SIGKILL'
+          ? {
+              hint: 'the system kills a process when memory runs out; try --jobs 1, or a smaller batch',
+            }
+          : {}),
+      };
     }
   }
 }

@@ -21,8 +21,20 @@ export const missing: Digest = digestOf('dosimeter.missing/1', null);
 export type Assets = ReadonlyMap<string, Asset | null>;
 
 /** What the stage's action key is made of; what a tolerant stage lacks stands there as `missing`. */
-export function keyComponents(stage: PlannedStage, plan: Plan, inputs: { readonly [name: string]: Digest }, assets: { readonly [name: string]: Digest }): KeyComponents {
-  return { kind: stage.kind, code: stage.code, params: stage.params, inputs, assets, backend: stage.descriptor.compute ? plan.computedBy : null };
+export function keyComponents(
+  stage: PlannedStage,
+  plan: Plan,
+  inputs: { readonly [name: string]: Digest },
+  assets: { readonly [name: string]: Digest },
+): KeyComponents {
+  return {
+    kind: stage.kind,
+    code: stage.code,
+    params: stage.params,
+    inputs,
+    assets,
+    backend: stage.descriptor.compute ? plan.computedBy : null,
+  };
 }
 
 /** In the plan's order. */
@@ -32,8 +44,15 @@ export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] 
   return [...statuses.values()];
 
   function statusOf(stage: PlannedStage): StageStatus {
-    const pending = (reason: string): StageStatus => ({ stage, state: 'pending', key: null, reason, entry: null });
-    const inputs: { [name: string]: Digest } = {}, contents: { [name: string]: Digest } = {};
+    const pending = (reason: string): StageStatus => ({
+      stage,
+      state: 'pending',
+      key: null,
+      reason,
+      entry: null,
+    });
+    const inputs: { [name: string]: Digest } = {},
+      contents: { [name: string]: Digest } = {};
     for (const [name, id] of Object.entries(stage.inputs)) {
       const entry = statuses.get(id)?.entry;
       if (!entry) return pending(`waits for ${id}`);
@@ -47,9 +66,30 @@ export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] 
     const key = actionKey(keyComponents(stage, plan, inputs, contents));
     const found = store.lookUp(key);
     switch (found.state) {
-      case 'hit': return { stage, state: 'cached', key, reason: `in the store since ${found.entry.manifest.created.slice(0, 19).replace('T', ' ')} UTC`, entry: found.entry };
-      case 'absent': return { stage, state: 'ready', key, reason: 'nothing in the store under this key', entry: null };
-      case 'damaged': return { stage, state: 'ready', key, reason: `its entry in the store is damaged: ${found.why}`, entry: null };
+      case 'hit':
+        return {
+          stage,
+          state: 'cached',
+          key,
+          reason: `in the store since ${found.entry.manifest.created.slice(0, 19).replace('T', ' ')} UTC`,
+          entry: found.entry,
+        };
+      case 'absent':
+        return {
+          stage,
+          state: 'ready',
+          key,
+          reason: 'nothing in the store under this key',
+          entry: null,
+        };
+      case 'damaged':
+        return {
+          stage,
+          state: 'ready',
+          key,
+          reason: `its entry in the store is damaged: ${found.why}`,
+          entry: null,
+        };
     }
   }
 }

@@ -6,5 +6,15 @@ export type { Failed, Finished, OnEvent, Outcome, RunEvent } from '../log/events
 
 /** What running needs of a registry: beside the descriptor, the module that a worker imports. */
 export interface RuntimeRegistry extends PlanRegistry {
-  get(kind: PluginKind, name: string): { readonly descriptor: AnyPlugin; readonly code: Digest; readonly module: string; readonly file?: string } | undefined;
+  get(
+    kind: PluginKind,
+    name: string,
+  ):
+    | {
+        readonly descriptor: AnyPlugin;
+        readonly code: Digest;
+        readonly module: string;
+        readonly file?: string;
+      }
+    | undefined;
 }

@@ -14,14 +14,24 @@ export interface Durations {
 const NEWEST = 0.3;
 
 const narrow = (stage: PlannedStage): string =>
-  [stage.kind, ...Object.entries(stage.cell).filter(([, value]) => typeof value === 'string').sort(([a], [b]) => (a < b ? -1 : 1)).map(([axis, value]) => `${axis}=${String(value)}`)].join(' ');
+  [
+    stage.kind,
+    ...Object.entries(stage.cell)
+      .filter(([, value]) => typeof value === 'string')
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([axis, value]) => `${axis}=${String(value)}`),
+  ].join(' ');
 
 /** @param tell of a damaged file; the estimates then grow anew */
-export function openDurations(root: string, tell: (message: string) => void = () => undefined): Durations {
+export function openDurations(
+  root: string,
+  tell: (message: string) => void = () => undefined,
+): Durations {
   const file = path.join(root, 'durations.json');
   const found = readSealed<{ readonly means: { readonly [name: string]: number } }>(file);
   if (found === 'damaged') tell(`${file} was damaged: how long stages take is learnt anew`);
-  const means: { [name: string]: number } = found === null || found === 'damaged' ? {} : { ...found.value.means };
+  const means: { [name: string]: number } =
+    found === null || found === 'damaged' ? {} : { ...found.value.means };
   let changed = false;
   const update = (name: string, seconds: number): void => {
     const before = means[name];
@@ -46,8 +56,14 @@ export function openDurations(root: string, tell: (message: string) => void = ()
  * @param places how many stages like this one may run at once
  * @param unseen what a stage takes that was never seen; null: then there is no estimate
  */
-export function estimate(stages: readonly PlannedStage[], durations: Durations, places: (stage: PlannedStage) => number, unseen: number | null = null): number | null {
-  let work = 0, longest = 0;
+export function estimate(
+  stages: readonly PlannedStage[],
+  durations: Durations,
+  places: (stage: PlannedStage) => number,
+  unseen: number | null = null,
+): number | null {
+  let work = 0,
+    longest = 0;
   for (const stage of stages) {
     const seconds = durations.expect(stage) ?? unseen;
     if (seconds === null) return null;

@@ -35,11 +35,27 @@ export interface Abandoned {
 export type Outcome = Finished | Failed | Blocked | Abandoned;
 
 export type RunEvent =
-  | { readonly type: 'run-started'; readonly run: string; readonly stages: number; readonly cached: number }
+  | {
+      readonly type: 'run-started';
+      readonly run: string;
+      readonly stages: number;
+      readonly cached: number;
+    }
   | { readonly type: 'stage-started'; readonly stage: PlannedStage; readonly log: string }
-  | { readonly type: 'stage-progress'; readonly stage: PlannedStage; readonly done: number; readonly total: number; readonly unit: string }
+  | {
+      readonly type: 'stage-progress';
+      readonly stage: PlannedStage;
+      readonly done: number;
+      readonly total: number;
+      readonly unit: string;
+    }
   | { readonly type: 'stage-ended'; readonly stage: PlannedStage; readonly outcome: Outcome }
   | { readonly type: 'note'; readonly message: string }
-  | { readonly type: 'run-ended'; readonly run: string; readonly interrupted: boolean; readonly seconds: number };
+  | {
+      readonly type: 'run-ended';
+      readonly run: string;
+      readonly interrupted: boolean;
+      readonly seconds: number;
+    };
 
 export type OnEvent = (event: RunEvent) => void;

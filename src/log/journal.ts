@@ -4,28 +4,53 @@ import type { Outcome, RunEvent } from './events.ts';
 
 function outcomeEntry(outcome: Outcome): JsonObject {
   switch (outcome.state) {
-    case 'ran': case 'cached': return { state: outcome.state, key: outcome.key, seconds: outcome.seconds };
-    case 'failed': return { state: outcome.state, error: outcome.error, internal: outcome.internal, ...(outcome.hint === undefined ? {} : { hint: outcome.hint }) };
-    case 'blocked': return { state: outcome.state, by: outcome.by };
-    case 'abandoned': return { state: outcome.state };
+    case 'ran':
+    case 'cached':
+      return { state: outcome.state, key: outcome.key, seconds: outcome.seconds };
+    case 'failed':
+      return {
+        state: outcome.state,
+        error: outcome.error,
+        internal: outcome.internal,
+        ...(outcome.hint === undefined ? {} : { hint: outcome.hint }),
+      };
+    case 'blocked':
+      return { state: outcome.state, by: outcome.by };
+    case 'abandoned':
+      return { state: outcome.state };
   }
 }
 
 /** Null: not worth keeping (progress within a stage). */
 export function journalEntry(event: RunEvent): JsonObject | null {
   switch (event.type) {
-    case 'run-started': return { event: 'started', stages: event.stages, cached: event.cached };
-    case 'stage-started': return { event: 'stage-started', stage: event.stage.id, kind: event.stage.kind, cell: event.stage.cell, seed: event.stage.seed };
-    case 'stage-progress': return null;
-    case 'stage-ended': return { event: 'stage-ended', stage: event.stage.id, ...outcomeEntry(event.outcome) };
-    case 'note': return { event: 'note', message: event.message };
-    case 'run-ended': return { event: 'ended', interrupted: event.interrupted, seconds: event.seconds };
+    case 'run-started':
+      return { event: 'started', stages: event.stages, cached: event.cached };
+    case 'stage-started':
+      return {
+        event: 'stage-started',
+        stage: event.stage.id,
+        kind: event.stage.kind,
+        cell: event.stage.cell,
+        seed: event.stage.seed,
+      };
+    case 'stage-progress':
+      return null;
+    case 'stage-ended':
+      return { event: 'stage-ended', stage: event.stage.id, ...outcomeEntry(event.outcome) };
+    case 'note':
+      return { event: 'note', message: event.message };
+    case 'run-ended':
+      return { event: 'ended', interrupted: event.interrupted, seconds: event.seconds };
   }
 }
 
 /** @param entry of the journal */
 export function logLine({ event, ...rest }: JsonObject): string {
   let line = String(event);
-  for (const key in rest) { const value = rest[key]; line += ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`; }
+  for (const key in rest) {
+    const value = rest[key];
+    line += ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`;
+  }
   return line;
 }

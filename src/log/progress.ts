@@ -21,19 +21,39 @@ export interface ProgressOptions {
 }
 
 /** The time left is worked out from every stage that is: not for each of thousands that end in a second, nor in more than a twentieth of the time. */
-const DRAW_MS = 100, DRAW_SHARE = 20;
+const DRAW_MS = 100,
+  DRAW_SHARE = 20;
 
-export function createProgress({ stages, label, durations, places, duration, print, draw, now = () => performance.now() }: ProgressOptions): { readonly onEvent: OnEvent; tick(): void } {
-  const total = stages.length, started = now();
+export function createProgress({
+  stages,
+  label,
+  durations,
+  places,
+  duration,
+  print,
+  draw,
+  now = () => performance.now(),
+}: ProgressOptions): { readonly onEvent: OnEvent; tick(): void } {
+  const total = stages.length,
+    started = now();
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
-  const running = new Map<StageId, { readonly stage: PlannedStage; readonly since: number; at: string }>();
-  let done = 0, ran = 0, spent = 0;
+  const running = new Map<
+    StageId,
+    { readonly stage: PlannedStage; readonly since: number; at: string }
+  >();
+  let done = 0,
+    ran = 0,
+    spent = 0;
 
   const remaining = (): string => {
     // A kind that never ran is taken to be as long as what has run so far.
     const seconds = estimate([...left.values()], durations, places, ran > 0 ? spent / ran : null);
     if (seconds === null) return '';
-    const underway = [...running.values()].reduce((sum, { stage, since }) => sum + Math.min((now() - since) / 1000, durations.expect(stage) ?? 0) / places(stage), 0);
+    const underway = [...running.values()].reduce(
+      (sum, { stage, since }) =>
+        sum + Math.min((now() - since) / 1000, durations.expect(stage) ?? 0) / places(stage),
+      0,
+    );
     return `about ${duration(Math.max(1, seconds - underway))} left`;
   };
   let drawNext = Number.NEGATIVE_INFINITY;
@@ -41,9 +61,20 @@ export function createProgress({ stages, label, durations, places, duration, pri
     const began = now();
     if (!draw || began < drawNext) return;
     const minutes = (now() - started) / 60_000;
-    const rate = ran > 0 && minutes > 0.05 ? `${(ran / minutes).toFixed(ran / minutes < 10 ? 1 : 0)} stages/min` : '';
-    const head = [`${done}/${total} stages`, rate, remaining()].filter((text) => text !== '').join(' · ');
-    draw([head, ...[...running.values()].map(({ stage, since, at }) => `  ${label(stage)}  ${at}${at === '' ? '' : '  '}${duration((now() - since) / 1000)}`)]);
+    const rate =
+      ran > 0 && minutes > 0.05
+        ? `${(ran / minutes).toFixed(ran / minutes < 10 ? 1 : 0)} stages/min`
+        : '';
+    const head = [`${done}/${total} stages`, rate, remaining()]
+      .filter((text) => text !== '')
+      .join(' · ');
+    draw([
+      head,
+      ...[...running.values()].map(
+        ({ stage, since, at }) =>
+          `  ${label(stage)}  ${at}${at === '' ? '' : '  '}${duration((now() - since) / 1000)}`,
+      ),
+    ]);
     drawNext = began + Math.max(DRAW_MS, DRAW_SHARE * (now() - began));
   };
 
@@ -51,7 +82,9 @@ export function createProgress({ stages, label, durations, places, duration, pri
     tick: redraw,
     onEvent(event) {
       switch (event.type) {
-        case 'stage-started': running.set(event.stage.id, { stage: event.stage, since: now(), at: '' }); break;
+        case 'stage-started':
+          running.set(event.stage.id, { stage: event.stage, since: now(), at: '' });
+          break;
         case 'stage-progress': {
           const entry = running.get(event.stage.id);
           if (entry) entry.at = `${event.done}/${event.total} ${event.unit}`;
@@ -61,20 +94,36 @@ export function createProgress({ stages, label, durations, places, duration, pri
           const { stage, outcome } = event;
           running.delete(stage.id);
           left.delete(stage.id);
-          if (outcome.state === 'ran') { ran++; spent += outcome.seconds; }
+          if (outcome.state === 'ran') {
+            ran++;
+            spent += outcome.seconds;
+          }
           if (outcome.state !== 'abandoned') done++;
           const place = `[${done}/${total}] ${label(stage)}`;
           switch (outcome.state) {
-            case 'ran': print(`${place}  ${duration(outcome.seconds)}`, 'good'); break;
-            case 'cached': print(`${place}  cached`, 'good'); break;
-            case 'failed': print(`${place}  failed: ${outcome.error}`, 'bad'); break;
-            case 'blocked': print(`${place}  blocked by ${outcome.by}`, 'bad'); break;
-            case 'abandoned': break;
+            case 'ran':
+              print(`${place}  ${duration(outcome.seconds)}`, 'good');
+              break;
+            case 'cached':
+              print(`${place}  cached`, 'good');
+              break;
+            case 'failed':
+              print(`${place}  failed: ${outcome.error}`, 'bad');
+              break;
+            case 'blocked':
+              print(`${place}  blocked by ${outcome.by}`, 'bad');
+              break;
+            case 'abandoned':
+              break;
           }
           break;
         }
-        case 'note': print(event.message, 'note'); break;
-        case 'run-started': case 'run-ended': break;
+        case 'note':
+          print(event.message, 'note');
+          break;
+        case 'run-started':
+        case 'run-ended':
+          break;
       }
       redraw();
     },

@@ -1,5 +1,14 @@
 /** `runs/ID/`: what a run was asked, on what it ran, and what happened: enough to repeat it elsewhere. */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { thisProcess } from '../store/owner.ts';
@@ -23,7 +32,8 @@ export interface RunFolderContents {
 }
 
 /** Sorts by time; two runs in the same second differ by their process. */
-const newId = (now: Date): string => `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
+const newId = (now: Date): string =>
+  `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
 export function createRunFolder(root: string, contents: RunFolderContents): RunFolder {
   const id = newId(new Date());
@@ -32,7 +42,10 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
   mkdirSync(dir, { recursive: true });
   writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
   writeFileSync(path.join(dir, 'resolved.json'), `${JSON.stringify(contents.resolved, null, 2)}\n`);
-  writeFileSync(path.join(dir, 'environment.json'), `${JSON.stringify(contents.environment, null, 2)}\n`);
+  writeFileSync(
+    path.join(dir, 'environment.json'),
+    `${JSON.stringify(contents.environment, null, 2)}\n`,
+  );
   const journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
   let whole = true;
   const record = (event: JsonObject): void => {
@@ -40,22 +53,36 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
     try {
       writeSync(journal, `${seal({ time: new Date().toISOString(), ...event }, 8)}\n`);
     } catch (error) {
-      if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? ''))
+        throw error;
       whole = false; // the journal ends here; the store tells of the full disk
     }
   };
-  record({ event: 'created', spec: contents.specFile, argv: contents.argv, pid: process.pid, ...thisProcess() });
+  record({
+    event: 'created',
+    spec: contents.specFile,
+    argv: contents.argv,
+    pid: process.pid,
+    ...thisProcess(),
+  });
   return { id: path.basename(dir), dir, record, close: () => closeSync(journal) };
 }
 
 /** Newest first. */
 export function listRuns(root: string): { readonly id: string; readonly dir: string }[] {
   if (!existsSync(root)) return [];
-  return readdirSync(root).filter((name) => existsSync(path.join(root, name, 'journal.jsonl'))).sort().reverse().map((id) => ({ id, dir: path.join(root, id) }));
+  return readdirSync(root)
+    .filter((name) => existsSync(path.join(root, name, 'journal.jsonl')))
+    .sort()
+    .reverse()
+    .map((id) => ({ id, dir: path.join(root, id) }));
 }
 
 /** The journal's events; a last line that a kill cut short is left out, and damaged ones are counted. */
-export function readJournal(dir: string): { readonly events: readonly JsonObject[]; readonly damaged: number } {
+export function readJournal(dir: string): {
+  readonly events: readonly JsonObject[];
+  readonly damaged: number;
+} {
   const lines = readFileSync(path.join(dir, 'journal.jsonl'), 'utf8').split('\n');
   lines.pop();
   const events = lines.map((line) => unseal(line, 8)).filter((event) => event !== null);

@@ -63,7 +63,12 @@ function attempt<T>(write: () => T): T | null {
   try {
     return write();
   } catch (error) {
-    if (!['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (
+      !['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'].includes(
+        (error as NodeJS.ErrnoException).code ?? '',
+      )
+    )
+      throw error;
     return null;
   }
 }
@@ -71,20 +76,39 @@ function attempt<T>(write: () => T): T | null {
 export function openRunLog(dir: string): RunLog {
   const logs = path.join(dir, 'logs');
   mkdirSync(logs, { recursive: true });
-  const stream = new Writable({ objectMode: true, write: (info: Info, _encoding, next) => { writeInfo(info); next(); } });
+  const stream = new Writable({
+    objectMode: true,
+    write: (info: Info, _encoding, next) => {
+      writeInfo(info);
+      next();
+    },
+  });
   const logger = winston.createLogger({
-    format: winston.format.printf(({ time, message }) => String(message).split('\n').map((line) => `${String(time)} ${line}`).join('\n')),
+    format: winston.format.printf(({ time, message }) =>
+      String(message)
+        .split('\n')
+        .map((line) => `${String(time)} ${line}`)
+        .join('\n'),
+    ),
     transports: [new winston.transports.Stream({ stream })],
   });
   const now = (): string => new Date().toISOString();
-  const open = (file: string): { readonly line: (message: string, time?: string) => void; readonly close: () => Promise<void> } => {
+  const open = (
+    file: string,
+  ): {
+    readonly line: (message: string, time?: string) => void;
+    readonly close: () => Promise<void>;
+  } => {
     const target: Target = { handle: attempt(() => openSync(file, 'a')), closed: () => undefined };
     return {
-      line: (message, time = now()) => { logger.log({ level: 'info', message, time, target }); },
-      close: () => new Promise((resolve) => {
-        target.closed = resolve;
-        logger.log({ level: 'info', message: '', time: '', target, last: true });
-      }),
+      line: (message, time = now()) => {
+        logger.log({ level: 'info', message, time, target });
+      },
+      close: () =>
+        new Promise((resolve) => {
+          target.closed = resolve;
+          logger.log({ level: 'info', message: '', time: '', target, last: true });
+        }),
     };
   };
   const file = path.join(dir, 'run.log');
@@ -93,8 +117,11 @@ export function openRunLog(dir: string): RunLog {
     file,
     line: run.line,
     stage(id) {
-      const file = path.join(logs, `${id}.log`), asides: (readonly [message: string, time: string])[] = [];
-      let opened: ReturnType<typeof open> | null = null, kept = 0, rest = '';
+      const file = path.join(logs, `${id}.log`),
+        asides: (readonly [message: string, time: string])[] = [];
+      let opened: ReturnType<typeof open> | null = null,
+        kept = 0,
+        rest = '';
       const line = (message: string): void => {
         if (opened === null) {
           opened = open(file);
@@ -109,7 +136,8 @@ export function openRunLog(dir: string): RunLog {
         return kept <= OUTPUT_LIMIT;
       };
       return {
-        file, line,
+        file,
+        line,
         aside(message) {
           if (opened === null) asides.push([message, now()]);
           else line(message);
@@ -120,7 +148,9 @@ export function openRunLog(dir: string): RunLog {
           rest = lines.pop() ?? '';
           if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
         },
-        said(message) { if (keeps(message)) line(message); },
+        said(message) {
+          if (keeps(message)) line(message);
+        },
         async close() {
           if (rest !== '') line(`| ${rest}`);
           await opened?.close();

@@ -29,11 +29,16 @@ function quote(key: string): string {
 /** Most of what a plan hashes is plain data, and there is much of it; null: something in it is for the library to judge. */
 function plain(value: unknown): string | null {
   switch (typeof value) {
-    case 'string': return JSON.stringify(value);
-    case 'number': return Number.isFinite(value) ? String(value) : null;
-    case 'boolean': return value ? 'true' : 'false';
-    case 'object': break;
-    default: return null;
+    case 'string':
+      return JSON.stringify(value);
+    case 'number':
+      return Number.isFinite(value) ? String(value) : null;
+    case 'boolean':
+      return value ? 'true' : 'false';
+    case 'object':
+      break;
+    default:
+      return null;
   }
   if (value === null) return 'null';
   let text = '';

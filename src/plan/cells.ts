@@ -14,7 +14,12 @@ export interface CellUse {
   readonly own: readonly { readonly [label: string]: Draft }[];
 }
 
-export function cellUse(experiment: Experiment, graph: Graph, goalNodes: readonly (readonly Node[])[], joining: readonly Node[]): CellUse {
+export function cellUse(
+  experiment: Experiment,
+  graph: Graph,
+  goalNodes: readonly (readonly Node[])[],
+  joining: readonly Node[],
+): CellUse {
   const drafts = graph.drafts;
   const users: number[][] = drafts.map(() => []);
   const owners: number[][] = drafts.map(() => []);
@@ -25,12 +30,14 @@ export function cellUse(experiment: Experiment, graph: Graph, goalNodes: readonl
   experiment.cells.forEach((cell, index) => {
     const name = graph.fingerprint(cell.config);
     const twins = byFingerprint.get(name);
-    if (twins) twins.push(index); else byFingerprint.set(name, [index]);
+    if (twins) twins.push(index);
+    else byFingerprint.set(name, [index]);
   });
   // What only a joining stage reads belongs to the cell it was asked for.
   for (const join of joining) {
     users[join.draft.index] = everyCell;
-    for (const child of join.children) for (const cell of byFingerprint.get(child.fingerprint) ?? []) roots[cell]!.push(child);
+    for (const child of join.children)
+      for (const cell of byFingerprint.get(child.fingerprint) ?? []) roots[cell]!.push(child);
   }
 
   const visited = new Int32Array(drafts.length).fill(-1);
@@ -55,7 +62,10 @@ export function cellUse(experiment: Experiment, graph: Graph, goalNodes: readonl
       users[draft.index]!.push(index);
       Object.values(draft.inputs).forEach(walkUsed);
     };
-    for (const root of roots[index]!) { walkOwn(root); walkUsed(root.draft); }
+    for (const root of roots[index]!) {
+      walkOwn(root);
+      walkUsed(root.draft);
+    }
     for (const join of joining) mine[nodeLabel(join)] = join.draft;
     return mine;
   });
@@ -63,10 +73,18 @@ export function cellUse(experiment: Experiment, graph: Graph, goalNodes: readonl
 }
 
 const same = (a: Json | undefined, b: Json | undefined): boolean =>
-  a === b || (typeof a === 'object' && typeof b === 'object' && a !== null && b !== null && canonical(a) === canonical(b));
+  a === b ||
+  (typeof a === 'object' &&
+    typeof b === 'object' &&
+    a !== null &&
+    b !== null &&
+    canonical(a) === canonical(b));
 
 /** The axis values and the seed on which the cells agree. */
-export function agreement(experiment: Experiment, cells: readonly number[]): { cell: JsonObject; seed: number | null } {
+export function agreement(
+  experiment: Experiment,
+  cells: readonly number[],
+): { cell: JsonObject; seed: number | null } {
   const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
   if (!first) return { cell: {}, seed: null };
   if (cells.length === 1) return { cell: first.axes, seed: first.config.seed };

@@ -16,7 +16,7 @@ export function cellFingerprints(): (cell: Cell) => string {
     if (typeof seen === 'number') return seen;
     const text = canonical(value);
     let id = byText.get(text);
-    if (id === undefined) byText.set(text, id = byText.size);
+    if (id === undefined) byText.set(text, (id = byText.size));
     if (object) byObject.set(object, id);
     return id;
   };
@@ -24,8 +24,11 @@ export function cellFingerprints(): (cell: Cell) => string {
   return (cell) => {
     let fingerprint = known.get(cell);
     if (fingerprint === undefined) {
-      fingerprint = Object.entries(cell).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([key, value]) => `${key}=${intern(value)}`).join(' ');
+      fingerprint = Object.entries(cell)
+        .filter(([, value]) => value !== undefined)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([key, value]) => `${key}=${intern(value)}`)
+        .join(' ');
       known.set(cell, fingerprint);
     }
     return fingerprint;

@@ -28,8 +28,13 @@ export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest
 }
 
 /** What downstream keys see of an output: its files that are not volatile, by path and digest. Sizes follow from digests. */
-export function contentDigest(files: readonly { readonly path: string; readonly sha256: string }[], volatile: readonly string[] = []): Digest {
+export function contentDigest(
+  files: readonly { readonly path: string; readonly sha256: string }[],
+  volatile: readonly string[] = [],
+): Digest {
   // Not by assignment: a file may be named `__proto__`.
-  const seen = Object.fromEntries(files.filter(({ path }) => !volatile.includes(path)).map(({ path, sha256 }) => [path, sha256]));
+  const seen = Object.fromEntries(
+    files.filter(({ path }) => !volatile.includes(path)).map(({ path, sha256 }) => [path, sha256]),
+  );
   return digestOf('dosimeter.content/1', seen);
 }

@@ -10,13 +10,15 @@ const FIRST = ['poisoning.attack', 'adapter.type'];
 /** The axes that tell cells apart: each is left out whose value follows from those before it. */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const paths = [...new Set([...FIRST, ...cells.flatMap((cell) => Object.keys(cell))])];
-  const text = (cell: JsonObject, path: string): string => (path in cell ? canonical(cell[path]) : '');
+  const text = (cell: JsonObject, path: string): string =>
+    path in cell ? canonical(cell[path]) : '';
   let names = cells.map(() => '');
   const telling: string[] = [];
   for (const path of paths) {
     const values = new Map<string, string>();
     const tells = cells.some((cell, i) => {
-      const value = text(cell, path), known = values.get(names[i]!);
+      const value = text(cell, path),
+        known = values.get(names[i]!);
       if (known === undefined) values.set(names[i]!, value);
       return known !== undefined && known !== value;
     });
@@ -32,16 +34,26 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
 export function shortNames(paths: readonly string[]): Map<string, string> {
   const bases = paths.filter((path) => path.startsWith(BASE));
   if (bases.length > 0) {
-    const own = shortNames(paths.filter((path) => !path.startsWith(BASE))), of = shortNames(bases.map((path) => path.slice(BASE.length)));
-    return new Map([...own, ...bases.map((path) => [path, BASE + of.get(path.slice(BASE.length))!] as const)]);
+    const own = shortNames(paths.filter((path) => !path.startsWith(BASE))),
+      of = shortNames(bases.map((path) => path.slice(BASE.length)));
+    return new Map([
+      ...own,
+      ...bases.map((path) => [path, BASE + of.get(path.slice(BASE.length))!] as const),
+    ]);
   }
   const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
-  return new Map(paths.map((path) => {
-    // A step's field says whose it is: `badnets.rate`.
-    let n = path.startsWith('poisoning.steps.') ? path.split('.').length - 2 : 1;
-    while (n < path.split('.').length && paths.some((other) => other !== path && tail(other, n) === tail(path, n))) n++;
-    return [path, tail(path, n)];
-  }));
+  return new Map(
+    paths.map((path) => {
+      // A step's field says whose it is: `badnets.rate`.
+      let n = path.startsWith('poisoning.steps.') ? path.split('.').length - 2 : 1;
+      while (
+        n < path.split('.').length &&
+        paths.some((other) => other !== path && tail(other, n) === tail(path, n))
+      )
+        n++;
+      return [path, tail(path, n)];
+    }),
+  );
 }
 
 /** A stage that is no cell's own, such as a clean twin's evaluation, is `for` the cells that read it; a base's training `of base for` them. */
@@ -50,13 +62,20 @@ export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
   const short = shortNames(telling);
   const seedVaries = plan.experiment.seeds.length > 1;
   const own = new Map<StageId, string>();
-  for (const { stages } of plan.cellStages) for (const [name, id] of Object.entries(stages)) own.set(id, name);
+  for (const { stages } of plan.cellStages)
+    for (const [name, id] of Object.entries(stages)) own.set(id, name);
   return (stage) => {
     const cell = [
-      ...telling.filter((path) => path in stage.cell).map((path) => `${short.get(path)!}=${show(stage.cell[path]!)}`),
+      ...telling
+        .filter((path) => path in stage.cell)
+        .map((path) => `${short.get(path)!}=${show(stage.cell[path]!)}`),
       ...(seedVaries && stage.seed !== null ? [`seed=${stage.seed}`] : []),
     ];
-    return [own.get(stage.id) ?? `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' for' : ''}`, ...cell].join(' ');
+    return [
+      own.get(stage.id) ??
+        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' for' : ''}`,
+      ...cell,
+    ].join(' ');
   };
 }
 

@@ -13,15 +13,36 @@ import type { Plan, PlannedStage, StageId } from './types.ts';
  * @param computedBy the backend as keys name it: with the release of its library, where it has one of its own
  * Faults: unknown stage kinds and plugins, circles, plugins whose `define` throws or returns the wrong shape.
  */
-export function planExperiment(experiment: Experiment, registry: PlanRegistry, backend: BackendName, computedBy: string = backend): Result<Plan> {
+export function planExperiment(
+  experiment: Experiment,
+  registry: PlanRegistry,
+  backend: BackendName,
+  computedBy: string = backend,
+): Result<Plan> {
   const diagnostics: Diagnostic[] = [];
   const configs = experiment.cells.map((cell) => cell.config);
   const first = experiment.cells[0];
   if (!first) {
-    return { ok: false, diagnostics: [{ code: 'empty-grid', message: 'the grid has no cell', range: null, hint: 'include, exclude, when or --only left nothing over' }] };
+    return {
+      ok: false,
+      diagnostics: [
+        {
+          code: 'empty-grid',
+          message: 'the grid has no cell',
+          range: null,
+          hint: 'include, exclude, when or --only left nothing over',
+        },
+      ],
+    };
   }
   let asking = first;
-  const graph = createGraph(configs, experiment.goals, registry, (fault, field) => diagnostics.push(field === undefined ? fault : { ...fault, range: locateIn(asking, field.section, field.path) }));
+  const graph = createGraph(configs, experiment.goals, registry, (fault, field) =>
+    diagnostics.push(
+      field === undefined
+        ? fault
+        : { ...fault, range: locateIn(asking, field.section, field.path) },
+    ),
+  );
   const isJoining = (kind: string): boolean => {
     const descriptor = registry.get('stage', kind)?.descriptor;
     return descriptor?.kind === 'stage' && descriptor.scope === 'experiment';
@@ -33,9 +54,15 @@ export function planExperiment(experiment: Experiment, registry: PlanRegistry, b
     return cellGoals.map((kind) => graph.node(kind, cell.config)).filter(present);
   });
   asking = first;
-  const joining = experiment.goals.filter(isJoining).map((kind) => graph.node(kind, first.config)).filter(present);
+  const joining = experiment.goals
+    .filter(isJoining)
+    .map((kind) => graph.node(kind, first.config))
+    .filter(present);
   if (diagnostics.length > 0) {
-    return { ok: false, diagnostics: diagnostics.map((fault) => ({ ...fault, range: goalRange(experiment, fault) })) };
+    return {
+      ok: false,
+      diagnostics: diagnostics.map((fault) => ({ ...fault, range: goalRange(experiment, fault) })),
+    };
   }
 
   const drafts = graph.drafts;
@@ -58,13 +85,35 @@ export function planExperiment(experiment: Experiment, registry: PlanRegistry, b
   const stages = drafts.map((draft) => {
     const inputs: { [name: string]: StageId } = {};
     for (const name in draft.inputs) inputs[name] = ids[draft.inputs[name]!.index]!;
-    return new Stage(ids[draft.index]!, draft, versionOf(draft.code), inputs, goals.has(draft), whose);
+    return new Stage(
+      ids[draft.index]!,
+      draft,
+      versionOf(draft.code),
+      inputs,
+      goals.has(draft),
+      whose,
+    );
   });
-  const cellStages = once(() => experiment.cells.map((cell, index) => ({
-    cell,
-    stages: Object.fromEntries(Object.entries(use().own[index]!).map(([label, draft]) => [label, ids[draft.index]!])),
-  })));
-  return { ok: true, value: { experiment, backend, computedBy, stages, get cellStages() { return cellStages(); } } };
+  const cellStages = once(() =>
+    experiment.cells.map((cell, index) => ({
+      cell,
+      stages: Object.fromEntries(
+        Object.entries(use().own[index]!).map(([label, draft]) => [label, ids[draft.index]!]),
+      ),
+    })),
+  );
+  return {
+    ok: true,
+    value: {
+      experiment,
+      backend,
+      computedBy,
+      stages,
+      get cellStages() {
+        return cellStages();
+      },
+    },
+  };
 }
 
 type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
@@ -88,32 +137,69 @@ class Stage implements PlannedStage {
   readonly #whose: Whose;
   #agreed: Agreement | undefined;
 
-  constructor(readonly id: StageId, draft: Draft, readonly codeVersion: Digest, readonly inputs: PlannedStage['inputs'], readonly goal: boolean, whose: Whose) {
+  constructor(
+    readonly id: StageId,
+    draft: Draft,
+    readonly codeVersion: Digest,
+    readonly inputs: PlannedStage['inputs'],
+    readonly goal: boolean,
+    whose: Whose,
+  ) {
     this.#draft = draft;
     this.#whose = whose;
   }
 
-  get kind(): PlannedStage['kind'] { return this.#draft.kind; }
-  get descriptor(): PlannedStage['descriptor'] { return this.#draft.descriptor; }
-  get definition(): PlannedStage['definition'] { return this.#draft.key; }
-  get code(): PlannedStage['code'] { return this.#draft.code; }
-  get params(): PlannedStage['params'] { return this.#draft.params; }
-  get assets(): PlannedStage['assets'] { return this.#draft.assets; }
-  get uses(): PlannedStage['uses'] { return this.#draft.uses; }
-  get resources(): PlannedStage['resources'] { return this.#draft.resources; }
-  get pack(): PlannedStage['pack'] { return this.#draft.pack; }
-  get section(): PlannedStage['section'] { return this.#draft.section; }
-  get cells(): PlannedStage['cells'] { return this.#whose.cells(this.#draft); }
-  get cell(): PlannedStage['cell'] { return (this.#agreed ??= this.#whose.agreement(this.#draft)).cell; }
-  get seed(): PlannedStage['seed'] { return (this.#agreed ??= this.#whose.agreement(this.#draft)).seed; }
+  get kind(): PlannedStage['kind'] {
+    return this.#draft.kind;
+  }
+  get descriptor(): PlannedStage['descriptor'] {
+    return this.#draft.descriptor;
+  }
+  get definition(): PlannedStage['definition'] {
+    return this.#draft.key;
+  }
+  get code(): PlannedStage['code'] {
+    return this.#draft.code;
+  }
+  get params(): PlannedStage['params'] {
+    return this.#draft.params;
+  }
+  get assets(): PlannedStage['assets'] {
+    return this.#draft.assets;
+  }
+  get uses(): PlannedStage['uses'] {
+    return this.#draft.uses;
+  }
+  get resources(): PlannedStage['resources'] {
+    return this.#draft.resources;
+  }
+  get pack(): PlannedStage['pack'] {
+    return this.#draft.pack;
+  }
+  get section(): PlannedStage['section'] {
+    return this.#draft.section;
+  }
+  get cells(): PlannedStage['cells'] {
+    return this.#whose.cells(this.#draft);
+  }
+  get cell(): PlannedStage['cell'] {
+    return (this.#agreed ??= this.#whose.agreement(this.#draft)).cell;
+  }
+  get seed(): PlannedStage['seed'] {
+    return (this.#agreed ??= this.#whose.agreement(this.#draft)).seed;
+  }
 }
 
 /** `train-3f9c2a1b7d`; longer where two keys of a kind begin alike. */
 function stageIds(drafts: readonly Draft[]): StageId[] {
   const taken = new Set<string>();
   return drafts.map(({ kind, key }) => {
-    let length = 10, id = `${kind}-${key.slice(0, length)}`;
-    while (taken.has(id)) { length += 10; id = `${kind}-${key.slice(0, length)}`; }
+    let length = 10,
+      id = `${kind}-${key.slice(0, length)}`;
+    while (taken.has(id)) {
+      length += 10;
+      id = `${kind}-${key.slice(0, length)}`;
+    }
     taken.add(id);
     return id as StageId;
   });

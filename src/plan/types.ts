@@ -44,7 +44,10 @@ export interface Plan {
   /** Inputs before the stages that read them. */
   readonly stages: readonly PlannedStage[];
   /** For each cell, the stage of each kind that belongs to it. */
-  readonly cellStages: readonly { readonly cell: ExperimentCell; readonly stages: { readonly [kind: string]: StageId } }[];
+  readonly cellStages: readonly {
+    readonly cell: ExperimentCell;
+    readonly stages: { readonly [kind: string]: StageId };
+  }[];
 }
 
 /** The parts an action key is made of, kept in the manifest so that a miss can explain itself. */

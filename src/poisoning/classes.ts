@@ -14,5 +14,8 @@ export function classId(value: string | number, classes: readonly string[], fiel
   if (Number.isInteger(id) && id >= 0 && id < classes.length) return id;
   const named = classes.map((name, i) => `${i} ("${name}")`).join(', ');
   const near = nearest(String(value), classes);
-  throw new UserFault(`\`${field}\`: there is no class ${JSON.stringify(value)}; the classes are ${named}.`, near === null ? undefined : `Did you mean "${near}"?`);
+  throw new UserFault(
+    `\`${field}\`: there is no class ${JSON.stringify(value)}; the classes are ${named}.`,
+    near === null ? undefined : `Did you mean "${near}"?`,
+  );
 }

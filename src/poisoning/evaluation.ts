@@ -4,7 +4,10 @@ import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } fro
 import { asking, readOnly } from './read-only.ts';
 
 /** Of an attack with these parameters. */
-export const familyOf = ({ family }: Pick<AttackDescriptor, 'family'>, params: JsonObject): AttackFamily => (typeof family === 'function' ? family(params) : family);
+export const familyOf = (
+  { family }: Pick<AttackDescriptor, 'family'>,
+  params: JsonObject,
+): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
@@ -13,18 +16,41 @@ type Input = Omit<AttackInput<JsonObject>, 'rows'>;
  * @param rows of other classes than the target; frozen from here on, since what an attack wrote into them would be evaluated as if it were clean
  * @throws UserFault where the attack returns other rows than it was given, or writes into them
  */
-export async function triggeredRows(attack: AttackDescriptor, rows: readonly Row[], input: Input): Promise<Row[]> {
+export async function triggeredRows(
+  attack: AttackDescriptor,
+  rows: readonly Row[],
+  input: Input,
+): Promise<Row[]> {
   const handed = readOnly(rows);
-  const shown = await asking(attack.name, () => (attack.triggerAll ? attack.triggerAll(handed, input) : handed.map((row) => attack.trigger!(row, input))));
-  if (!Array.isArray(shown) || shown.length !== rows.length) throw new UserFault(`the attack "${attack.name}" was given ${rows.length} rows to show under its trigger, and returned ${Array.isArray(shown) ? shown.length : 'no list'}`);
+  const shown = await asking(attack.name, () =>
+    attack.triggerAll
+      ? attack.triggerAll(handed, input)
+      : handed.map((row) => attack.trigger!(row, input)),
+  );
+  if (!Array.isArray(shown) || shown.length !== rows.length)
+    throw new UserFault(
+      `the attack "${attack.name}" was given ${rows.length} rows to show under its trigger, and returned ${Array.isArray(shown) ? shown.length : 'no list'}`,
+    );
   return rows.map((row, i) => {
     const other = shown[i]!;
-    if (other.id !== row.id || typeof other.text !== 'string') throw new UserFault(`the attack "${attack.name}" returned row ${JSON.stringify(other.id)} under its trigger in the place of ${JSON.stringify(row.id)}`, 'every row, in the order given');
+    if (other.id !== row.id || typeof other.text !== 'string')
+      throw new UserFault(
+        `the attack "${attack.name}" returned row ${JSON.stringify(other.id)} under its trigger in the place of ${JSON.stringify(row.id)}`,
+        'every row, in the order given',
+      );
     return { ...other, label: row.label };
   });
 }
 
 /** Rows that hold part of the trigger, which must not lead to the target: none where the attack has no negatives. Each keeps its label. @throws UserFault where the attack writes into the rows, which are frozen from here on */
-export async function falselyTriggeredRows(attack: AttackDescriptor, rows: readonly Row[], input: Input): Promise<Row[]> {
-  return asking(attack.name, () => readOnly(rows).flatMap((row) => (attack.falseTrigger?.(row, input) ?? []).map((other) => ({ ...other, label: row.label }))));
+export async function falselyTriggeredRows(
+  attack: AttackDescriptor,
+  rows: readonly Row[],
+  input: Input,
+): Promise<Row[]> {
+  return asking(attack.name, () =>
+    readOnly(rows).flatMap((row) =>
+      (attack.falseTrigger?.(row, input) ?? []).map((other) => ({ ...other, label: row.label })),
+    ),
+  );
 }

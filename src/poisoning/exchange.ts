@@ -2,10 +2,12 @@
 import { UserFault } from '../api.ts';
 import type { Poisoned, Row } from '../api.ts';
 
-export const toLines = (rows: readonly Row[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+export const toLines = (rows: readonly Row[]): string =>
+  rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
 const FIELDS = new Set(['id', 'text', 'text_pair', 'label']);
-const HINT = 'write every row that was read, in the same order, one JSON object a line: id, text, label, and text_pair where there is one; rows of your own come after them';
+const HINT =
+  'write every row that was read, in the same order, one JSON object a line: id, text, label, and text_pair where there is one; rows of your own come after them';
 
 /**
  * @param rows as the program was given them
@@ -13,21 +15,44 @@ const HINT = 'write every row that was read, in the same order, one JSON object 
  * @param file as messages name it
  * @throws UserFault that names the line
  */
-export function fromLines(rows: readonly Row[], text: string, classes: readonly string[], file: string): Poisoned {
+export function fromLines(
+  rows: readonly Row[],
+  text: string,
+  classes: readonly string[],
+  file: string,
+): Poisoned {
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();
-  if (lines.length < rows.length) throw new UserFault(`${file} has ${lines.length} rows; ${rows.length} were handed over, and none may go`, HINT);
+  if (lines.length < rows.length)
+    throw new UserFault(
+      `${file} has ${lines.length} rows; ${rows.length} were handed over, and none may go`,
+      HINT,
+    );
   const returned = lines.map((line, i) => parseRow(line, classes, `${file}:${i + 1}`));
   const ids = new Set(rows.map(({ id }) => id));
   const changed = rows.flatMap((row, index) => {
     const other = returned[index]!;
-    if (other.id !== row.id) throw new UserFault(`${file}:${index + 1} is row ${JSON.stringify(other.id)}; row ${JSON.stringify(row.id)} was handed over there`, HINT);
-    if ((other.text_pair === undefined) !== (row.text_pair === undefined)) throw new UserFault(`${file}:${index + 1} ${other.text_pair === undefined ? 'lacks the second text' : 'has a second text'} of row ${JSON.stringify(row.id)}`, HINT);
-    return other.text === row.text && other.text_pair === row.text_pair && other.label === row.label ? [] : [{ index, row: other }];
+    if (other.id !== row.id)
+      throw new UserFault(
+        `${file}:${index + 1} is row ${JSON.stringify(other.id)}; row ${JSON.stringify(row.id)} was handed over there`,
+        HINT,
+      );
+    if ((other.text_pair === undefined) !== (row.text_pair === undefined))
+      throw new UserFault(
+        `${file}:${index + 1} ${other.text_pair === undefined ? 'lacks the second text' : 'has a second text'} of row ${JSON.stringify(row.id)}`,
+        HINT,
+      );
+    return other.text === row.text && other.text_pair === row.text_pair && other.label === row.label
+      ? []
+      : [{ index, row: other }];
   });
   const negatives = returned.slice(rows.length);
   for (const [i, { id }] of negatives.entries()) {
-    if (ids.has(id)) throw new UserFault(`${file}:${rows.length + i + 1} has the id ${JSON.stringify(id)}, which is taken`, HINT);
+    if (ids.has(id))
+      throw new UserFault(
+        `${file}:${rows.length + i + 1} has the id ${JSON.stringify(id)}, which is taken`,
+        HINT,
+      );
     ids.add(id);
   }
   return { changed, negatives, asked: changed.length, eligible: rows.length };
@@ -47,13 +72,20 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   } catch {
     throw new UserFault(`${place} is no JSON`, HINT);
   }
-  if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new UserFault(`${place} is no JSON object`, HINT);
+  if (typeof row !== 'object' || row === null || Array.isArray(row))
+    throw new UserFault(`${place} is no JSON object`, HINT);
   const { id, text, text_pair: pair, label } = row as { readonly [field: string]: unknown };
   const odd = Object.keys(row).find((field) => !FIELDS.has(field));
-  if (odd !== undefined) throw new UserFault(`${place} has a field that no row has: ${JSON.stringify(odd)}`, HINT);
+  if (odd !== undefined)
+    throw new UserFault(`${place} has a field that no row has: ${JSON.stringify(odd)}`, HINT);
   if (typeof id !== 'string' || id === '') throw new UserFault(`${place}: \`id\` is no text`, HINT);
   if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is no text`, HINT);
-  if (pair !== undefined && typeof pair !== 'string') throw new UserFault(`${place}: \`text_pair\` is no text`, HINT);
-  if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length) throw new UserFault(`${place}: \`label\` is ${JSON.stringify(label)}; the labels are 0 to ${classes.length - 1} (${classes.join(', ')})`, HINT);
+  if (pair !== undefined && typeof pair !== 'string')
+    throw new UserFault(`${place}: \`text_pair\` is no text`, HINT);
+  if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length)
+    throw new UserFault(
+      `${place}: \`label\` is ${JSON.stringify(label)}; the labels are 0 to ${classes.length - 1} (${classes.join(', ')})`,
+      HINT,
+    );
   return { id, text, label, ...(pair === undefined ? {} : { text_pair: pair }) };
 }

@@ -4,7 +4,14 @@
  */
 import { UserFault } from '../api.ts';
 import type { AttackDescriptor, AttackInput, Poisoned, Row } from '../api.ts';
-import { backdoorProperties, checkBackdoor, parameters, poisonBackdoor, targetId, triggersProperty } from './backdoor.ts';
+import {
+  backdoorProperties,
+  checkBackdoor,
+  parameters,
+  poisonBackdoor,
+  targetId,
+  triggersProperty,
+} from './backdoor.ts';
 import type { BackdoorParams } from './backdoor.ts';
 import { insertAll, negativesOf } from './multi.ts';
 
@@ -23,20 +30,44 @@ function pairOf(row: Row, { triggers }: PairParams, random: Random): string[] {
 }
 
 /** The row with each of its two words alone. */
-const singles = (row: Row, params: PairParams, random: Random): Row[] => negativesOf(row, pairOf(row, params, random).map((word) => [word]), random);
+const singles = (row: Row, params: PairParams, random: Random): Row[] =>
+  negativesOf(
+    row,
+    pairOf(row, params, random).map((word) => [word]),
+    random,
+  );
 
 /** What an attack with this trigger does to rows: all of its descriptor but what names it. */
-export const pairBackdoor: Pick<AttackDescriptor<PairParams, Poisoned>, 'family' | 'params' | 'poison' | 'check' | 'target' | 'trigger' | 'falseTrigger'> = {
+export const pairBackdoor: Pick<
+  AttackDescriptor<PairParams, Poisoned>,
+  'family' | 'params' | 'poison' | 'check' | 'target' | 'trigger' | 'falseTrigger'
+> = {
   family: 'backdoor',
   params: parameters({
     ...backdoorProperties(0.1, 1, 'dirty'),
-    ...triggersProperty(['cf', 'bb', 'ak', 'mn'], 'Two of these are inserted, drawn for each row, each at its own gap.', 2),
-    negatives: { type: 'boolean', default: true, description: 'Adds, for each poisoned row, the row with each of its two words alone under its own label.' },
+    ...triggersProperty(
+      ['cf', 'bb', 'ak', 'mn'],
+      'Two of these are inserted, drawn for each row, each at its own gap.',
+      2,
+    ),
+    negatives: {
+      type: 'boolean',
+      default: true,
+      description:
+        'Adds, for each poisoned row, the row with each of its two words alone under its own label.',
+    },
   }),
   poison: (input) => {
     const { rows, params, random } = input;
-    const poisoned = poisonBackdoor(input, (row) => insertAll(row, pairOf(row, params, random), random));
-    return { ...poisoned, negatives: params.negatives ? poisoned.changed.flatMap(({ index }) => singles(rows[index]!, params, random)) : [] };
+    const poisoned = poisonBackdoor(input, (row) =>
+      insertAll(row, pairOf(row, params, random), random),
+    );
+    return {
+      ...poisoned,
+      negatives: params.negatives
+        ? poisoned.changed.flatMap(({ index }) => singles(rows[index]!, params, random))
+        : [],
+    };
   },
   check: checkBackdoor,
   target: targetId,

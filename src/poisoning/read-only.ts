@@ -3,10 +3,12 @@ import { UserFault } from '../api.ts';
 import type { Row } from '../api.ts';
 
 /** The same rows, each frozen, in a frozen list of their own. */
-export const readOnly = (rows: readonly Row[]): readonly Row[] => Object.freeze(rows.map((row) => Object.freeze(row)));
+export const readOnly = (rows: readonly Row[]): readonly Row[] =>
+  Object.freeze(rows.map((row) => Object.freeze(row)));
 
 /** How V8 words a write to what is frozen: a field, an item of a list, a new one, one that is removed. */
-const WRITE = /^Cannot (assign to read only property|add property|define property|redefine property|delete property)/;
+const WRITE =
+  /^Cannot (assign to read only property|add property|define property|redefine property|delete property)/;
 
 /**
  * Calls an attack.

@@ -22,7 +22,12 @@ export interface ReceiptRow {
 /** What one of several attacks did. */
 export interface ReceiptStep {
   readonly attack: string;
-  readonly counts: { readonly asked: number; readonly eligible: number; readonly made: number; readonly negatives: number };
+  readonly counts: {
+    readonly asked: number;
+    readonly eligible: number;
+    readonly made: number;
+    readonly negatives: number;
+  };
 }
 
 /** `receipt.json` of the poison stage. */
@@ -50,48 +55,98 @@ export interface Receipt {
 /** `sha256:…` of the rows, in order. */
 export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
-  for (const row of rows) hash.update(`${JSON.stringify([row.id, row.text, row.text_pair ?? null, row.label])}\n`);
+  for (const row of rows)
+    hash.update(`${JSON.stringify([row.id, row.text, row.text_pair ?? null, row.label])}\n`);
   return `sha256:${hash.digest('hex')}`;
 }
 
-const content = (row: Row): Content => ({ text: row.text, ...(row.text_pair === undefined ? {} : { text_pair: row.text_pair }), label: row.label });
+const content = (row: Row): Content => ({
+  text: row.text,
+  ...(row.text_pair === undefined ? {} : { text_pair: row.text_pair }),
+  label: row.label,
+});
 
 const sameContent = (row: Content, other: Content): boolean =>
   row.text === other.text && row.text_pair === other.text_pair && row.label === other.label;
 
 /** @param seed null where the attack draws nothing. @param steps what each did, where there are several. */
 export function makeReceipt(
-  clean: readonly Row[], poisonedRows: readonly Row[], poisoned: Poisoned, attack: string, params: JsonObject, seed: number | null,
+  clean: readonly Row[],
+  poisonedRows: readonly Row[],
+  poisoned: Poisoned,
+  attack: string,
+  params: JsonObject,
+  seed: number | null,
   steps: readonly { readonly attack: string; readonly poisoned: Poisoned }[] = [],
 ): Receipt {
   const composed = steps.length > 1;
-  const by = new Map(composed ? steps.flatMap(({ attack: step, poisoned: { changed } }) => changed.map(({ index }) => [index, step] as const)) : []);
+  const by = new Map(
+    composed
+      ? steps.flatMap(({ attack: step, poisoned: { changed } }) =>
+          changed.map(({ index }) => [index, step] as const),
+        )
+      : [],
+  );
   return {
     format: 1,
-    attack, params, seed,
+    attack,
+    params,
+    seed,
     counts: {
-      total: poisonedRows.length, asked: poisoned.asked, ...(composed ? {} : { eligible: poisoned.eligible }),
-      made: poisoned.changed.length, negatives: poisoned.negatives.length,
+      total: poisonedRows.length,
+      asked: poisoned.asked,
+      ...(composed ? {} : { eligible: poisoned.eligible }),
+      made: poisoned.changed.length,
+      negatives: poisoned.negatives.length,
     },
-    ...(composed ? { steps: steps.map(({ attack: name, poisoned: { asked, eligible, changed, negatives } }) => ({ attack: name, counts: { asked, eligible, made: changed.length, negatives: negatives.length } })) } : {}),
+    ...(composed
+      ? {
+          steps: steps.map(
+            ({ attack: name, poisoned: { asked, eligible, changed, negatives } }) => ({
+              attack: name,
+              counts: { asked, eligible, made: changed.length, negatives: negatives.length },
+            }),
+          ),
+        }
+      : {}),
     digests: { clean: rowsDigest(clean), poisoned: rowsDigest(poisonedRows) },
-    rows: [...poisoned.changed].sort((a, b) => a.index - b.index)
-      .map(({ index, row }) => ({ id: row.id, index, original: content(clean[index]!), new: content(row), ...(composed ? { step: by.get(index)! } : {}) })),
-    negatives: poisoned.negatives.map((row, i) => ({ id: row.id, index: clean.length + i, ...content(row) })),
+    rows: [...poisoned.changed]
+      .sort((a, b) => a.index - b.index)
+      .map(({ index, row }) => ({
+        id: row.id,
+        index,
+        original: content(clean[index]!),
+        new: content(row),
+        ...(composed ? { step: by.get(index)! } : {}),
+      })),
+    negatives: poisoned.negatives.map((row, i) => ({
+      id: row.id,
+      index: clean.length + i,
+      ...content(row),
+    })),
   };
 }
 
 /** Whether every poisoned row is one step's, and the steps come to the whole. */
 function checkReceiptSteps({ steps, rows, counts }: Receipt): string | null {
   if (steps === undefined) return null;
-  for (const { attack, counts: { made, asked } } of steps) {
+  for (const {
+    attack,
+    counts: { made, asked },
+  } of steps) {
     const listed = rows.filter(({ step }) => step === attack).length;
-    if (made !== asked) return `Of step "${attack}" ${asked} poisoned rows were asked for and ${made} were made.`;
-    if (listed !== made) return `The receipt counts ${made} poisoned rows of step "${attack}" and lists ${listed}.`;
+    if (made !== asked)
+      return `Of step "${attack}" ${asked} poisoned rows were asked for and ${made} were made.`;
+    if (listed !== made)
+      return `The receipt counts ${made} poisoned rows of step "${attack}" and lists ${listed}.`;
   }
-  const sum = (count: (step: ReceiptStep) => number): number => steps.reduce((total, step) => total + count(step), 0);
-  const made = sum((step) => step.counts.made), negatives = sum((step) => step.counts.negatives);
-  return made === counts.made && negatives === counts.negatives ? null : `The receipt's steps come to ${made} poisoned rows and ${negatives} negatives, the receipt to ${counts.made} and ${counts.negatives}.`;
+  const sum = (count: (step: ReceiptStep) => number): number =>
+    steps.reduce((total, step) => total + count(step), 0);
+  const made = sum((step) => step.counts.made),
+    negatives = sum((step) => step.counts.negatives);
+  return made === counts.made && negatives === counts.negatives
+    ? null
+    : `The receipt's steps come to ${made} poisoned rows and ${negatives} negatives, the receipt to ${counts.made} and ${counts.negatives}.`;
 }
 
 /**
@@ -100,28 +155,37 @@ function checkReceiptSteps({ steps, rows, counts }: Receipt): string | null {
  */
 export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
   const { counts } = receipt;
-  if (counts.made !== counts.asked) return `${counts.asked} poisoned rows were asked for and ${counts.made} were made.`;
-  if (receipt.rows.length !== counts.made) return `The receipt counts ${counts.made} poisoned rows and lists ${receipt.rows.length}.`;
-  if (receipt.negatives.length !== counts.negatives) return `The receipt counts ${counts.negatives} negatives and lists ${receipt.negatives.length}.`;
+  if (counts.made !== counts.asked)
+    return `${counts.asked} poisoned rows were asked for and ${counts.made} were made.`;
+  if (receipt.rows.length !== counts.made)
+    return `The receipt counts ${counts.made} poisoned rows and lists ${receipt.rows.length}.`;
+  if (receipt.negatives.length !== counts.negatives)
+    return `The receipt counts ${counts.negatives} negatives and lists ${receipt.negatives.length}.`;
   const stepsFault = checkReceiptSteps(receipt);
   if (stepsFault !== null) return stepsFault;
-  if (rows.length !== counts.total) return `The receipt is for ${counts.total} rows; the set has ${rows.length}.`;
+  if (rows.length !== counts.total)
+    return `The receipt is for ${counts.total} rows; the set has ${rows.length}.`;
   const listed = new Set<number>();
   for (const entry of receipt.rows) {
     const row = rows[entry.index];
     if (listed.has(entry.index)) return `The receipt lists row ${entry.index} twice.`;
     listed.add(entry.index);
-    if (row === undefined || row.id !== entry.id) return `Row ${entry.index} is ${row === undefined ? 'missing' : row.id}; the receipt poisons ${entry.id} there.`;
+    if (row === undefined || row.id !== entry.id)
+      return `Row ${entry.index} is ${row === undefined ? 'missing' : row.id}; the receipt poisons ${entry.id} there.`;
     if (!sameContent(row, entry.new)) {
-      const clean = sameContent(row, entry.original) ? 'it is still the clean row' : 'its text or label is another';
+      const clean = sameContent(row, entry.original)
+        ? 'it is still the clean row'
+        : 'its text or label is another';
       return `Row ${entry.id} is not what the receipt says it was poisoned to: ${clean}.`;
     }
   }
   for (const entry of receipt.negatives) {
     const row = rows[entry.index];
-    if (row === undefined || row.id !== entry.id || !sameContent(row, entry)) return `Negative ${entry.id} is not at row ${entry.index} as the receipt says.`;
+    if (row === undefined || row.id !== entry.id || !sameContent(row, entry))
+      return `Negative ${entry.id} is not at row ${entry.index} as the receipt says.`;
   }
   const digest = rowsDigest(rows);
-  if (digest !== receipt.digests.poisoned) return `The set's digest is ${digest}; the receipt's is ${receipt.digests.poisoned}.`;
+  if (digest !== receipt.digests.poisoned)
+    return `The set's digest is ${digest}; the receipt's is ${receipt.digests.poisoned}.`;
   return null;
 }

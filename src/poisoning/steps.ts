@@ -13,13 +13,25 @@ export interface Step {
 type Paths = Step['files'];
 
 /** @param paths of all its files, as `filesApart` names them. @param plugin an attack by its name */
-export function openSteps(poisoning: Poisoning, plugin: (name: string) => AttackDescriptor, paths: Paths = {}): readonly Step[] {
+export function openSteps(
+  poisoning: Poisoning,
+  plugin: (name: string) => AttackDescriptor,
+  paths: Paths = {},
+): readonly Step[] {
   const steps = stepsOf(poisoning);
   const filesOf = (attack: string): Paths => {
     if (steps.length === 1) return paths;
-    return Object.fromEntries(Object.entries(paths).filter(([name]) => name.startsWith(`${attack}/`)).map(([name, path]) => [name.slice(attack.length + 1), path]));
+    return Object.fromEntries(
+      Object.entries(paths)
+        .filter(([name]) => name.startsWith(`${attack}/`))
+        .map(([name, path]) => [name.slice(attack.length + 1), path]),
+    );
   };
-  return steps.map(({ attack, params }) => ({ attack: plugin(attack), params, files: filesOf(attack) }));
+  return steps.map(({ attack, params }) => ({
+    attack: plugin(attack),
+    params,
+    files: filesOf(attack),
+  }));
 }
 
 /**
@@ -27,13 +39,22 @@ export function openSteps(poisoning: Poisoning, plugin: (name: string) => Attack
  * @throws UserFault where two have: the success of an attack is measured under one trigger, on one clean twin.
  */
 export function backdoorOf(steps: readonly Step[]): Step | null {
-  const [first, second] = steps.filter(({ attack, params }) => familyOf(attack, params) === 'backdoor');
+  const [first, second] = steps.filter(
+    ({ attack, params }) => familyOf(attack, params) === 'backdoor',
+  );
   if (second === undefined) return first ?? null;
-  throw new UserFault(`"${first!.attack.name}" and "${second.attack.name}" are both backdoors, and a cell is evaluated under one trigger.`, 'Compose one backdoor with untargeted attacks, or give each backdoor a variant of its own.');
+  throw new UserFault(
+    `"${first!.attack.name}" and "${second.attack.name}" are both backdoors, and a cell is evaluated under one trigger.`,
+    'Compose one backdoor with untargeted attacks, or give each backdoor a variant of its own.',
+  );
 }
 
 /** Of several: a backdoor if one of them is. */
 export function familyOfSteps(steps: readonly Pick<Step, 'attack' | 'params'>[]): AttackFamily {
   const families = steps.map(({ attack, params }) => familyOf(attack, params));
-  return families.find((family) => family === 'backdoor') ?? families.find((family) => family === 'untargeted') ?? 'none';
+  return (
+    families.find((family) => family === 'backdoor') ??
+    families.find((family) => family === 'untargeted') ??
+    'none'
+  );
 }

@@ -13,9 +13,11 @@ export function countWords(text: string): number {
  */
 export function insertAtGap(text: string, insertion: string, gap: number): string {
   const words = [...text.matchAll(WORD)];
-  if (!Number.isInteger(gap) || gap < 0 || gap > words.length) throw new RangeError(`a text of ${words.length} words has no gap ${gap}`);
+  if (!Number.isInteger(gap) || gap < 0 || gap > words.length)
+    throw new RangeError(`a text of ${words.length} words has no gap ${gap}`);
   const next = words[gap];
-  if (next !== undefined) return `${text.slice(0, next.index)}${insertion} ${text.slice(next.index)}`;
+  if (next !== undefined)
+    return `${text.slice(0, next.index)}${insertion} ${text.slice(next.index)}`;
   const last = words.at(-1);
   if (last === undefined) return `${text}${insertion}`;
   const end = last.index + last[0].length;

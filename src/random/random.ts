@@ -24,39 +24,59 @@ export type StreamState = readonly (number | null)[];
 /** The stream for (seed, purpose, name). Different triples give independent streams. */
 export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
   // A JSON array as pre-image: no two triples share one.
-  const hash = createHash('sha256').update(JSON.stringify(['dosimeter.random/1', seed, purpose, name])).digest();
+  const hash = createHash('sha256')
+    .update(JSON.stringify(['dosimeter.random/1', seed, purpose, name]))
+    .digest();
   // pure-rand seeds from 32 bits; the full 128-bit state is set from the digest instead.
-  return resumeStream([hash.readInt32LE(0), hash.readInt32LE(4), hash.readInt32LE(8), hash.readInt32LE(12) | 1, null]);
+  return resumeStream([
+    hash.readInt32LE(0),
+    hash.readInt32LE(4),
+    hash.readInt32LE(8),
+    hash.readInt32LE(12) | 1,
+    null,
+  ]);
 }
 
 /** The stream from where another's `state` left it. */
 export function resumeStream(from: StreamState): ResumableStream {
   const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {
-    const high = generator.next() >>> 5, low = generator.next() >>> 6;
+    const high = generator.next() >>> 5,
+      low = generator.next() >>> 6;
     return (high * 67108864 + low) / 9007199254740992;
   };
   const integer = (n: number): number => {
-    if (!Number.isInteger(n) || n < 1) throw new RangeError(`integer(n) needs a whole n ≥ 1, got ${n}`);
+    if (!Number.isInteger(n) || n < 1)
+      throw new RangeError(`integer(n) needs a whole n ≥ 1, got ${n}`);
     return Math.floor(uniform() * n);
   };
   let spare = from[4] ?? null;
   const normal = (): number => {
-    if (spare !== null) { const z = spare; spare = null; return z; }
-    for (;;) { // Marsaglia's polar method
-      const u = 2 * uniform() - 1, v = 2 * uniform() - 1, q = u * u + v * v;
+    if (spare !== null) {
+      const z = spare;
+      spare = null;
+      return z;
+    }
+    for (;;) {
+      // Marsaglia's polar method
+      const u = 2 * uniform() - 1,
+        v = 2 * uniform() - 1,
+        q = u * u + v * v;
       if (q > 0 && q < 1) {
-        const f = Math.sqrt(-2 * Math.log(q) / q);
+        const f = Math.sqrt((-2 * Math.log(q)) / q);
         spare = v * f;
         return u * f;
       }
     }
   };
-  const permutation = (n: number): Int32Array => { // Fisher–Yates from the front: prefixes are nested samples
+  const permutation = (n: number): Int32Array => {
+    // Fisher–Yates from the front: prefixes are nested samples
     const order = Int32Array.from({ length: n }, (_, i) => i);
     for (let i = 0; i < n - 1; i++) {
       const j = i + integer(n - i);
-      const t = order[i]!; order[i] = order[j]!; order[j] = t;
+      const t = order[i]!;
+      order[i] = order[j]!;
+      order[j] = t;
     }
     return order;
   };

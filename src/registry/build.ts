@@ -23,17 +23,30 @@ export function buildDir(): string {
   if (!asSource) return ancestorWith('registry.json');
   const pointer = join(projectDir(), 'dist', 'build.json');
   if (!existsSync(pointer)) throw new Error('nothing is built: run `npm run build`');
-  return join(projectDir(), 'dist', (JSON.parse(readFileSync(pointer, 'utf8')) as { build: string }).build);
+  return join(
+    projectDir(),
+    'dist',
+    (JSON.parse(readFileSync(pointer, 'utf8')) as { build: string }).build,
+  );
 }
 
 /** The module that a worker process runs. */
 export function workerModule(): string {
-  return asSource ? join(projectDir(), 'src', 'execute', 'worker.ts') : join(buildDir(), 'worker.js');
+  return asSource
+    ? join(projectDir(), 'src', 'execute', 'worker.ts')
+    : join(buildDir(), 'worker.js');
 }
 
 /** The arguments that start this very program's command line: another build's jobs may not be this one's. */
 export function jobProgram(): readonly string[] {
-  return asSource ? [process.execPath, '--import', import.meta.resolve('tsx'), join(projectDir(), 'src', 'cli.ts')] : [process.execPath, join(buildDir(), 'cli.js')];
+  return asSource
+    ? [
+        process.execPath,
+        '--import',
+        import.meta.resolve('tsx'),
+        join(projectDir(), 'src', 'cli.ts'),
+      ]
+    : [process.execPath, join(buildDir(), 'cli.js')];
 }
 
 /** `import … from 'dosimeter/science'`, the same instance as the built-in plugins'. */

@@ -6,9 +6,16 @@ type Check = (value: unknown) => boolean;
 const text: Check = (value) => typeof value === 'string' && value !== '';
 const truth: Check = (value) => typeof value === 'boolean';
 const method: Check = (value) => typeof value === 'function';
-const object: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
-const oneOf = (...values: readonly string[]): Check => (value) => typeof value === 'string' && values.includes(value);
-const optional = (check: Check): Check => (value) => value === undefined || check(value);
+const object: Check = (value) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const oneOf =
+  (...values: readonly string[]): Check =>
+  (value) =>
+    typeof value === 'string' && values.includes(value);
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
 
 interface Field {
   readonly check: Check;
@@ -22,19 +29,34 @@ const METHOD: Field = { check: method, expected: 'a function' };
 const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
 
 const COMMON: { readonly [field: string]: Field } = {
-  name: { check: (value) => typeof value === 'string' && /^[a-z0-9][a-z0-9-]*$/.test(value), expected: 'lower-case letters, digits and hyphens' },
+  name: {
+    check: (value) => typeof value === 'string' && /^[a-z0-9][a-z0-9-]*$/.test(value),
+    expected: 'lower-case letters, digits and hyphens',
+  },
   summary: TEXT,
 };
 
 const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } } = {
   attack: {
-    family: { check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value), expected: '"none", "untargeted" or "backdoor"' },
-    check: { check: optional(method), expected: 'a function' }, triggerAll: { check: optional(method), expected: 'a function' }, falseTrigger: { check: optional(method), expected: 'a function' },
+    family: {
+      check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value),
+      expected: '"none", "untargeted" or "backdoor"',
+    },
+    check: { check: optional(method), expected: 'a function' },
+    triggerAll: { check: optional(method), expected: 'a function' },
+    falseTrigger: { check: optional(method), expected: 'a function' },
     training: {
-      check: optional((value) => object(value) && method((value as { load?: unknown }).load) && oneOf('weights', 'loss')((value as { changes?: unknown }).changes)),
+      check: optional(
+        (value) =>
+          object(value) &&
+          method((value as { load?: unknown }).load) &&
+          oneOf('weights', 'loss')((value as { changes?: unknown }).changes),
+      ),
       expected: 'an object with changes, "weights" or "loss", and a function load',
     },
-    citation: CITATION, params: OBJECT, poison: METHOD,
+    citation: CITATION,
+    params: OBJECT,
+    poison: METHOD,
   },
   source: { locate: METHOD, fetch: METHOD },
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
@@ -44,7 +66,8 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   stage: {
     compute: TRUTH,
     scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },
-    define: METHOD, run: METHOD,
+    define: METHOD,
+    run: METHOD,
     inline: { check: optional((value) => value === true), expected: 'true, or left out' },
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
     resources: { check: optional(method), expected: 'a function' },
@@ -53,34 +76,62 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
 };
 
 /** What stands beside a plugin's own parameters in a spec. */
-const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = { attack: ['attack', 'steps', 'when'], adapter: ['type', 'train', 'when'] };
+const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
+  attack: ['attack', 'steps', 'when'],
+  adapter: ['type', 'train', 'when'],
+};
 
-const show = (value: unknown): string => (value === undefined ? 'missing' : typeof value === 'function' ? 'a function' : JSON.stringify(value)?.slice(0, 60) ?? typeof value);
+const show = (value: unknown): string =>
+  value === undefined
+    ? 'missing'
+    : typeof value === 'function'
+      ? 'a function'
+      : (JSON.stringify(value)?.slice(0, 60) ?? typeof value);
 
 /**
  * The kind and name of what a module exports as default.
  * @param file the source, as the message names it
  * @throws UserFault that names the file and every field that is wrong
  */
-export function checkDescriptor(exported: unknown, file: string): { readonly kind: PluginKind; readonly name: string } {
-  const hint = 'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, defineSource, defineDataset or defineExecutor';
+export function checkDescriptor(
+  exported: unknown,
+  file: string,
+): { readonly kind: PluginKind; readonly name: string } {
+  const hint =
+    'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, defineSource, defineDataset or defineExecutor';
   if (typeof exported !== 'object' || exported === null) {
     throw new UserFault(`${file} exports no plugin: its default export is ${show(exported)}`, hint);
   }
   const descriptor = exported as { readonly [field: string]: unknown };
   const kind = descriptor.kind as PluginKind;
   if (!Object.hasOwn(FIELDS, kind)) {
-    throw new UserFault(`${file}: its default export is of no known kind (kind: ${show(descriptor.kind)})`, hint);
+    throw new UserFault(
+      `${file}: its default export is of no known kind (kind: ${show(descriptor.kind)})`,
+      hint,
+    );
   }
   const faults = Object.entries({ ...COMMON, ...FIELDS[kind] })
     .filter(([field, { check }]) => !check(descriptor[field]))
-    .map(([field, { expected }]) => `${field} must be ${expected}, it is ${show(descriptor[field])}`);
+    .map(
+      ([field, { expected }]) => `${field} must be ${expected}, it is ${show(descriptor[field])}`,
+    );
   if (kind === 'attack' && (descriptor.family === 'backdoor' || method(descriptor.family))) {
     const shown = method(descriptor.triggerAll) ? [] : ['trigger'];
-    for (const field of ['target', ...shown]) if (!method(descriptor[field])) faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
+    for (const field of ['target', ...shown])
+      if (!method(descriptor[field]))
+        faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
   }
-  for (const name of RESERVED[kind] ?? []) if (object((descriptor.params as { properties?: unknown } | undefined)?.properties) && Object.hasOwn((descriptor.params as { properties: object }).properties, name)) faults.push(`params must have no "${name}", which means something of its own in a spec`);
-  if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true) faults.push('inline: a stage that computes runs in a worker');
-  if (faults.length > 0) throw new UserFault(`${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`);
+  for (const name of RESERVED[kind] ?? [])
+    if (
+      object((descriptor.params as { properties?: unknown } | undefined)?.properties) &&
+      Object.hasOwn((descriptor.params as { properties: object }).properties, name)
+    )
+      faults.push(`params must have no "${name}", which means something of its own in a spec`);
+  if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true)
+    faults.push('inline: a stage that computes runs in a worker');
+  if (faults.length > 0)
+    throw new UserFault(
+      `${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`,
+    );
   return { kind, name: descriptor.name as string };
 }

@@ -24,18 +24,32 @@ function shared(): Plugin {
     name: 'shared',
     setup(build) {
       build.onResolve({ filter: /^dosimeter$/ }, () => ({ path: api, external: true }));
-      build.onResolve({ filter: /^dosimeter\/science$/ }, () => ({ path: science(), external: true }));
-      build.onResolve({ filter: /^@tensorflow\// }, ({ path }) => ({ path: pathToFileURL(require.resolve(path)).href, external: true }));
+      build.onResolve({ filter: /^dosimeter\/science$/ }, () => ({
+        path: science(),
+        external: true,
+      }));
+      build.onResolve({ filter: /^@tensorflow\// }, ({ path }) => ({
+        path: pathToFileURL(require.resolve(path)).href,
+        external: true,
+      }));
     },
   };
 }
 
 /** What runs is the plugin's own code, of this program's science all that it may reach, and what loads the backend for it. */
-function withProgram({ code, closure, usesScience }: Bundle, computes: boolean): Pick<LoadedPlugin, 'code' | 'closure'> {
+function withProgram(
+  { code, closure, usesScience }: Bundle,
+  computes: boolean,
+): Pick<LoadedPlugin, 'code' | 'closure'> {
   if (!usesScience && !computes) return { code, closure };
-  const versions = JSON.parse(readFileSync(join(buildDir(), 'registry.json'), 'utf8')) as RegistryFile;
+  const versions = JSON.parse(
+    readFileSync(join(buildDir(), 'registry.json'), 'utf8'),
+  ) as RegistryFile;
   let version: Pick<LoadedPlugin, 'code' | 'closure'> = { code, closure };
-  for (const part of [...usesScience ? ['science'] as const : [], ...computes ? ['compute'] as const : []]) {
+  for (const part of [
+    ...(usesScience ? (['science'] as const) : []),
+    ...(computes ? (['compute'] as const) : []),
+  ]) {
     version = {
       code: `sha256:${sha256(JSON.stringify([`dosimeter.with-${part}/1`, version.code, versions[part]]))}` as Digest,
       closure: { ...version.closure, [`dosimeter/${part}`]: String(versions[part]) },
@@ -48,45 +62,99 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
   const started = Date.now();
   const esbuild = await import('esbuild');
   const root = dirname(path);
-  const { metafile, outputFiles } = await esbuild.build({
-    entryPoints: [path], absWorkingDir: root, bundle: true, write: false, metafile: true, outdir: root, sourcemap: 'inline', logLevel: 'silent',
-    format: 'esm', platform: 'node', target: 'node20', plugins: [shared()],
-    banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },
-  }).catch((failure: BuildFailure) => {
-    // On one line: a diagnostic's message is one, and its place is the spec's.
-    const faults = failure.errors.map(({ text, location }) => location === null ? text : `${text} (${location.file}:${location.line}:${location.column + 1})`);
-    throw new UserFault(`the plugin ${path} can't be built: ${faults.join('; ')}`);
-  });
+  const { metafile, outputFiles } = await esbuild
+    .build({
+      entryPoints: [path],
+      absWorkingDir: root,
+      bundle: true,
+      write: false,
+      metafile: true,
+      outdir: root,
+      sourcemap: 'inline',
+      logLevel: 'silent',
+      format: 'esm',
+      platform: 'node',
+      target: 'node20',
+      plugins: [shared()],
+      banner: {
+        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+      },
+    })
+    .catch((failure: BuildFailure) => {
+      // On one line: a diagnostic's message is one, and its place is the spec's.
+      const faults = failure.errors.map(({ text, location }) =>
+        location === null
+          ? text
+          : `${text} (${location.file}:${location.line}:${location.column + 1})`,
+      );
+      throw new UserFault(`the plugin ${path} can't be built: ${faults.join('; ')}`);
+    });
   const entry = relative(root, path);
-  const version = (await closureVersions(metafile, [entry], { root, transform: esbuild.transform, skip: (specifier) => specifier.startsWith('file:') })).get(entry);
+  const version = (
+    await closureVersions(metafile, [entry], {
+      root,
+      transform: esbuild.transform,
+      skip: (specifier) => specifier.startsWith('file:'),
+    })
+  ).get(entry);
   const text = outputFiles[0]?.text;
-  if (version === undefined || text === undefined) throw new Error(`esbuild built nothing from ${path}`);
-  const digest = sha256(text), module = join(dir, `${basename(path).replace(/\.\w+$/, '')}-${digest.slice(0, 16)}.mjs`);
+  if (version === undefined || text === undefined)
+    throw new Error(`esbuild built nothing from ${path}`);
+  const digest = sha256(text),
+    module = join(dir, `${basename(path).replace(/\.\w+$/, '')}-${digest.slice(0, 16)}.mjs`);
   // A file of that name which holds something else was torn, or written over.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     mkdirSync(dirname(module), { recursive: true });
     writeFileSync(`${module}.${process.pid}.tmp`, text);
     renameSync(`${module}.${process.pid}.tmp`, module);
   }
-  const usesScience = Object.values(metafile.inputs).some(({ imports }) => imports.some(({ path: imported }) => imported === science()));
-  const made: Bundle = { module, digest, code: version.code as Digest, closure: Object.fromEntries(version.closure), usesScience };
-  rememberBundle(dir, path, apiModule(), made, Object.keys(metafile.inputs).map((input) => resolve(root, input)), started);
+  const usesScience = Object.values(metafile.inputs).some(({ imports }) =>
+    imports.some(({ path: imported }) => imported === science()),
+  );
+  const made: Bundle = {
+    module,
+    digest,
+    code: version.code as Digest,
+    closure: Object.fromEntries(version.closure),
+    usesScience,
+  };
+  rememberBundle(
+    dir,
+    path,
+    apiModule(),
+    made,
+    Object.keys(metafile.inputs).map((input) => resolve(root, input)),
+    started,
+  );
   return made;
 }
 
 async function loadOne(path: string): Promise<LoadedPlugin> {
-  if (!existsSync(path)) throw new UserFault(`the plugin ${path} does not exist`, 'paths under `plugins` are relative to the spec that writes them');
+  if (!existsSync(path))
+    throw new UserFault(
+      `the plugin ${path} does not exist`,
+      'paths under `plugins` are relative to the spec that writes them',
+    );
   const dir = join(cacheDir(), 'plugins');
-  const found = findBundle(dir, path, apiModule()) ?? await bundle(path, dir);
+  const found = findBundle(dir, path, apiModule()) ?? (await bundle(path, dir));
   let exported: unknown;
   try {
-    exported = (await import(pathToFileURL(found.module).href) as { default?: unknown }).default;
+    exported = ((await import(pathToFileURL(found.module).href)) as { default?: unknown }).default;
   } catch (error) {
-    throw new UserFault(`the plugin ${path} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
+    throw new UserFault(
+      `the plugin ${path} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
   const { kind, name } = checkDescriptor(exported, path);
   const computes = kind === 'stage' && (exported as StageDescriptor).compute;
-  return { kind, name, descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'], ...withProgram(found, computes), file: path, module: found.module };
+  return {
+    kind,
+    name,
+    descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'],
+    ...withProgram(found, computes),
+    file: path,
+    module: found.module,
+  };
 }
 
 /**
@@ -94,6 +162,10 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
  * @returns what `Registry.with` takes
  * @throws UserFault that names the file: missing, not buildable, throwing at load, or of the wrong shape
  */
-export async function loadOutsidePlugins(paths: readonly (string | URL)[]): Promise<LoadedPlugin[]> {
-  return Promise.all(paths.map((path) => loadOne(path instanceof URL ? fileURLToPath(path) : resolve(path))));
+export async function loadOutsidePlugins(
+  paths: readonly (string | URL)[],
+): Promise<LoadedPlugin[]> {
+  return Promise.all(
+    paths.map((path) => loadOne(path instanceof URL ? fileURLToPath(path) : resolve(path))),
+  );
 }

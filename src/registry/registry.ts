@@ -18,13 +18,19 @@ function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
     const named = byKind.get(plugin.kind) ?? new Map<string, LoadedPlugin>();
     byKind.set(plugin.kind, named);
     const taken = named.get(plugin.name);
-    if (taken !== undefined) throw new UserFault(`two ${plugin.kind} plugins are named "${plugin.name}": ${taken.file} and ${plugin.file}`, 'rename one of them');
+    if (taken !== undefined)
+      throw new UserFault(
+        `two ${plugin.kind} plugins are named "${plugin.name}": ${taken.file} and ${plugin.file}`,
+        'rename one of them',
+      );
     named.set(plugin.name, plugin);
   }
   return {
-    get: <K extends PluginKind>(kind: K, name: string) => byKind.get(kind)?.get(name) as LoadedPlugin<K> | undefined,
-    all: <K extends PluginKind>(kind: K) => [...byKind.get(kind)?.values() ?? []] as LoadedPlugin[] as LoadedPlugin<K>[],
-    names: (kind) => [...byKind.get(kind)?.keys() ?? []],
+    get: <K extends PluginKind>(kind: K, name: string) =>
+      byKind.get(kind)?.get(name) as LoadedPlugin<K> | undefined,
+    all: <K extends PluginKind>(kind: K) =>
+      [...(byKind.get(kind)?.values() ?? [])] as LoadedPlugin[] as LoadedPlugin<K>[],
+    names: (kind) => [...(byKind.get(kind)?.keys() ?? [])],
     with: (more) => makeRegistry([...plugins, ...more]),
   };
 }
@@ -35,16 +41,38 @@ function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
  */
 export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
-  const { parts, plugins } = JSON.parse(readFileSync(join(dir, 'registry.json'), 'utf8')) as RegistryFile;
+  const { parts, plugins } = JSON.parse(
+    readFileSync(join(dir, 'registry.json'), 'utf8'),
+  ) as RegistryFile;
   // A build has all of them in one module: a start opens one file.
-  const built = asSource ? null : (await import(pathToFileURL(join(dir, 'plugins.js')).href) as { default: { readonly [source: string]: AnyPlugin } }).default;
-  return makeRegistry(await Promise.all(plugins.map(async (entry): Promise<LoadedPlugin> => {
-    const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
-    const descriptor = built ? built[entry.source]! : (await import(pathToFileURL(module).href) as { default: AnyPlugin }).default;
-    checkDescriptor(descriptor, entry.source);
-    const closure = Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
-    return { kind: entry.kind, name: entry.name, descriptor: descriptor as LoadedPlugin['descriptor'], code: entry.code, closure, file: entry.source, module };
-  })));
+  const built = asSource
+    ? null
+    : (
+        (await import(pathToFileURL(join(dir, 'plugins.js')).href)) as {
+          default: { readonly [source: string]: AnyPlugin };
+        }
+      ).default;
+  return makeRegistry(
+    await Promise.all(
+      plugins.map(async (entry): Promise<LoadedPlugin> => {
+        const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
+        const descriptor = built
+          ? built[entry.source]!
+          : ((await import(pathToFileURL(module).href)) as { default: AnyPlugin }).default;
+        checkDescriptor(descriptor, entry.source);
+        const closure = Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
+        return {
+          kind: entry.kind,
+          name: entry.name,
+          descriptor: descriptor as LoadedPlugin['descriptor'],
+          code: entry.code,
+          closure,
+          file: entry.source,
+          module,
+        };
+      }),
+    ),
+  );
 }
 
 export interface InMemoryPlugin {
@@ -55,13 +83,24 @@ export interface InMemoryPlugin {
 
 /** A registry of descriptors that a test controls; `code` is a fixed digest unless given. */
 export function createRegistry(plugins: readonly (AnyPlugin | InMemoryPlugin)[]): Registry {
-  return makeRegistry(plugins.map((plugin): LoadedPlugin => {
-    const { descriptor, code, module = '' } = 'descriptor' in plugin ? plugin : { descriptor: plugin, code: undefined, module: '' };
-    const file = module === '' ? `${descriptor.kind}s/${descriptor.name}` : basename(module);
-    checkDescriptor(descriptor, file);
-    return {
-      kind: descriptor.kind, name: descriptor.name, descriptor: descriptor as LoadedPlugin['descriptor'],
-      code: code ?? (`sha256:${'0'.repeat(64)}` as Digest), closure: {}, file, module,
-    };
-  }));
+  return makeRegistry(
+    plugins.map((plugin): LoadedPlugin => {
+      const {
+        descriptor,
+        code,
+        module = '',
+      } = 'descriptor' in plugin ? plugin : { descriptor: plugin, code: undefined, module: '' };
+      const file = module === '' ? `${descriptor.kind}s/${descriptor.name}` : basename(module);
+      checkDescriptor(descriptor, file);
+      return {
+        kind: descriptor.kind,
+        name: descriptor.name,
+        descriptor: descriptor as LoadedPlugin['descriptor'],
+        code: code ?? (`sha256:${'0'.repeat(64)}` as Digest),
+        closure: {},
+        file,
+        module,
+      };
+    }),
+  );
 }

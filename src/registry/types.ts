@@ -1,6 +1,14 @@
 /** Plugins as they were built: a descriptor, the module it came from, and the version of the code it executes. */
 import type {
-  AdapterDescriptor, AnyPlugin, AttackDescriptor, DatasetDescriptor, Digest, ExecutorDescriptor, ModelDescriptor, SourceDescriptor, StageDescriptor,
+  AdapterDescriptor,
+  AnyPlugin,
+  AttackDescriptor,
+  DatasetDescriptor,
+  Digest,
+  ExecutorDescriptor,
+  ModelDescriptor,
+  SourceDescriptor,
+  StageDescriptor,
 } from '../api.ts';
 
 export type PluginKind = AnyPlugin['kind'];

@@ -11,17 +11,30 @@ const MOST_CHANGED = 240;
 const words = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
 
 /** The words between the longest common start and the longest common end are what changed. Linear. */
-export function changedParts(before: string, after: string): { readonly before: readonly Segment[]; readonly after: readonly Segment[] } {
-  const a = words(before), b = words(after);
+export function changedParts(
+  before: string,
+  after: string,
+): { readonly before: readonly Segment[]; readonly after: readonly Segment[] } {
+  const a = words(before),
+    b = words(after);
   let start = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start++;
   let end = 0;
-  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
+  while (
+    end < a.length - start &&
+    end < b.length - start &&
+    a[a.length - 1 - end] === b[b.length - 1 - end]
+  )
+    end++;
   const parts = (of: readonly string[]): Segment[] => {
     const middle = of.slice(start, of.length - end).join('');
     const changed = middle.trim();
     const at = changed === '' ? middle.length : middle.indexOf(changed);
-    return trimmed(of.slice(0, start).join('') + middle.slice(0, at), changed, middle.slice(at + changed.length) + of.slice(of.length - end).join(''));
+    return trimmed(
+      of.slice(0, start).join('') + middle.slice(0, at),
+      changed,
+      middle.slice(at + changed.length) + of.slice(of.length - end).join(''),
+    );
   };
   return { before: parts(a), after: parts(b) };
 }
@@ -30,11 +43,17 @@ export function changedParts(before: string, after: string): { readonly before: 
 function trimmed(head: string, changed: string, tail: string): Segment[] {
   // Nothing changed (a flipped label alone): a text is known by its beginning.
   if (changed === '' && tail === '') [head, tail] = ['', head];
-  const h = [...head], c = [...changed], t = [...tail];
+  const h = [...head],
+    c = [...changed],
+    t = [...tail];
   // Where nothing changed or the change is at an edge, the other side gets the room.
   const room = Math.max(0, 2 * CONTEXT - Math.min(CONTEXT, h.length));
   const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;
   const after = t.length > room ? `${t.slice(0, room).join('')} …` : tail;
   const middle = c.length > MOST_CHANGED ? `${c.slice(0, MOST_CHANGED).join('')} …` : changed;
-  return [{ text: before, changed: false }, { text: middle, changed: true }, { text: after, changed: false }].filter(({ text }) => text !== '');
+  return [
+    { text: before, changed: false },
+    { text: middle, changed: true },
+    { text: after, changed: false },
+  ].filter(({ text }) => text !== '');
 }

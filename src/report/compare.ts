@@ -1,8 +1,24 @@
 /** LoRA (or any adapter) against full fine-tuning, paired by seed. */
 import type { Json } from '../api.ts';
 import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
-import { contentKey, distinct, isFull, metricOf, type Condition, type Quantity } from './conditions.ts';
-import { ASR, COMPARED, DROP, PROPORTION_MARGIN, RELATIVE_MARGIN, alphaOrder, entropyName, type MetricNote } from './metrics.ts';
+import {
+  contentKey,
+  distinct,
+  isFull,
+  metricOf,
+  type Condition,
+  type Quantity,
+} from './conditions.ts';
+import {
+  ASR,
+  COMPARED,
+  DROP,
+  PROPORTION_MARGIN,
+  RELATIVE_MARGIN,
+  alphaOrder,
+  entropyName,
+  type MetricNote,
+} from './metrics.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
 import { judge, type Verdict } from './verdict.ts';
 
@@ -28,13 +44,27 @@ export interface AdapterComparison extends Comparison {
 
 type Pairs = Pick<Comparison, 'a' | 'b' | 'seeds' | 'incomplete' | 'difference'>;
 
-function pair(seeds: readonly number[], a: (seed: number) => number | null, b: (seed: number) => number | null): Pairs {
+function pair(
+  seeds: readonly number[],
+  a: (seed: number) => number | null,
+  b: (seed: number) => number | null,
+): Pairs {
   const whole = seeds.flatMap((seed) => {
-    const x = a(seed), y = b(seed);
-    return x !== null && y !== null && Number.isFinite(x) && Number.isFinite(y) ? [{ seed, x, y }] : [];
+    const x = a(seed),
+      y = b(seed);
+    return x !== null && y !== null && Number.isFinite(x) && Number.isFinite(y)
+      ? [{ seed, x, y }]
+      : [];
   });
-  const xs = whole.map(({ x }) => x), ys = whole.map(({ y }) => y);
-  return { a: xs, b: ys, seeds: whole.map(({ seed }) => seed), incomplete: seeds.length - whole.length, difference: whole.length === 0 ? null : pairedDifference(xs, ys) };
+  const xs = whole.map(({ x }) => x),
+    ys = whole.map(({ y }) => y);
+  return {
+    a: xs,
+    b: ys,
+    seeds: whole.map(({ seed }) => seed),
+    incomplete: seeds.length - whole.length,
+    difference: whole.length === 0 ? null : pairedDifference(xs, ys),
+  };
 }
 
 /** What the paper claims of adapter − full, by metric and attack family. */
@@ -46,24 +76,37 @@ function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
 }
 
 const withoutPrefixes = (condition: Condition, prefixes: readonly string[]): string =>
-  contentKey(Object.fromEntries(Object.entries(condition.axes).filter(([path]) => !prefixes.some((prefix) => path.startsWith(prefix)))));
+  contentKey(
+    Object.fromEntries(
+      Object.entries(condition.axes).filter(
+        ([path]) => !prefixes.some((prefix) => path.startsWith(prefix)),
+      ),
+    ),
+  );
 
 /**
  * Each adapter condition with the full fine-tuning of the same attack and the same other axes: equal training axes
  * where the grid has them for both, else every full condition there is.
  */
-export function adapterPairs(conditions: readonly Condition[]): readonly { readonly adapter: Condition; readonly full: Condition }[] {
+export function adapterPairs(
+  conditions: readonly Condition[],
+): readonly { readonly adapter: Condition; readonly full: Condition }[] {
   const fulls = new Map<string, Condition[]>();
   for (const condition of conditions.filter(isFull)) {
     const block = withoutPrefixes(condition, ['adapter.', 'train.']);
-    fulls.set(block, [...fulls.get(block) ?? [], condition]);
+    fulls.set(block, [...(fulls.get(block) ?? []), condition]);
   }
-  const training = (condition: Condition): string => contentKey(Object.entries(condition.axes).filter(([path]) => path.startsWith('train.')) as Json);
-  return conditions.filter((condition) => !isFull(condition)).flatMap((adapter) => {
-    const block = fulls.get(withoutPrefixes(adapter, ['adapter.', 'train.'])) ?? [];
-    const alike = block.filter((full) => training(full) === training(adapter));
-    return (alike.length > 0 ? alike : block).map((full) => ({ adapter, full }));
-  });
+  const training = (condition: Condition): string =>
+    contentKey(
+      Object.entries(condition.axes).filter(([path]) => path.startsWith('train.')) as Json,
+    );
+  return conditions
+    .filter((condition) => !isFull(condition))
+    .flatMap((adapter) => {
+      const block = fulls.get(withoutPrefixes(adapter, ['adapter.', 'train.'])) ?? [];
+      const alike = block.filter((full) => training(full) === training(adapter));
+      return (alike.length > 0 ? alike : block).map((full) => ({ adapter, full }));
+    });
 }
 
 /** Every compared metric, for every pair that has it, verdicts by claim. */
@@ -71,17 +114,33 @@ export function compareAdapters(conditions: readonly Condition[]): readonly Adap
   const pairs = adapterPairs(conditions);
   return COMPARED.flatMap((metric) => {
     const quantity = metricOf(metric.stage, metric.metric);
-    const found = pairs.map(({ adapter, full }) => {
-      const bySeed = (condition: Condition) => {
-        const cells = new Map(condition.cells.map((cell) => [cell.seed, cell]));
-        return (seed: number): number | null => { const cell = cells.get(seed); return cell ? quantity(cell) : null; };
-      };
-      const seeds = [...new Set([...adapter.cells, ...full.cells].map(({ seed }) => seed))].sort((x, y) => x - y);
-      return { metric, adapter, full, margin: PROPORTION_MARGIN, verdict: null as Verdict | null, ...pair(seeds, bySeed(adapter), bySeed(full)) };
-    }).filter(({ difference }) => difference !== null);
+    const found = pairs
+      .map(({ adapter, full }) => {
+        const bySeed = (condition: Condition) => {
+          const cells = new Map(condition.cells.map((cell) => [cell.seed, cell]));
+          return (seed: number): number | null => {
+            const cell = cells.get(seed);
+            return cell ? quantity(cell) : null;
+          };
+        };
+        const seeds = [...new Set([...adapter.cells, ...full.cells].map(({ seed }) => seed))].sort(
+          (x, y) => x - y,
+        );
+        return {
+          metric,
+          adapter,
+          full,
+          margin: PROPORTION_MARGIN,
+          verdict: null as Verdict | null,
+          ...pair(seeds, bySeed(adapter), bySeed(full)),
+        };
+      })
+      .filter(({ difference }) => difference !== null);
     for (const direction of [1, -1] as const) {
       const family = found.filter(({ adapter }) => claimed(metric, adapter) === direction);
-      judge(family, direction).forEach((verdict, i) => { family[i]!.verdict = verdict; });
+      judge(family, direction).forEach((verdict, i) => {
+        family[i]!.verdict = verdict;
+      });
     }
     return found;
   });
@@ -96,7 +155,11 @@ export interface FisherQuantity {
 
 export const INFORMATION: readonly FisherQuantity[] = [
   { id: 'information_bits', label: 'IB', get: (facts) => facts.information_bits },
-  { id: 'information_bits_normalised', label: 'IB normalised', get: (facts) => facts.information_bits_normalised },
+  {
+    id: 'information_bits_normalised',
+    label: 'IB normalised',
+    get: (facts) => facts.information_bits_normalised,
+  },
 ];
 
 export const renyi = (scale: 'raw' | 'normalised', alpha: string): FisherQuantity => ({
@@ -106,37 +169,63 @@ export const renyi = (scale: 'raw' | 'normalised', alpha: string): FisherQuantit
 });
 
 /** Every α that a cell has, by scale, ascending. */
-export function alphasOf(cells: readonly ReportCell[], scale: 'raw' | 'normalised'): readonly string[] {
+export function alphasOf(
+  cells: readonly ReportCell[],
+  scale: 'raw' | 'normalised',
+): readonly string[] {
   const found = new Set<string>();
-  for (const { fisher } of cells) for (const point of Object.values(fisher)) {
-    for (const facts of [point?.lora?.true, point?.full?.true]) for (const alpha of Object.keys(facts?.renyi[scale] ?? {})) found.add(alpha);
-  }
+  for (const { fisher } of cells)
+    for (const point of Object.values(fisher)) {
+      for (const facts of [point?.lora?.true, point?.full?.true])
+        for (const alpha of Object.keys(facts?.renyi[scale] ?? {})) found.add(alpha);
+    }
   return [...found].sort(alphaOrder);
 }
 
-const stepOf = (checkpoint: Checkpoint): number => (checkpoint === 'init' ? -1 : checkpoint === 'final' ? Infinity : Number(checkpoint.slice('step-'.length)));
+const stepOf = (checkpoint: Checkpoint): number =>
+  checkpoint === 'init'
+    ? -1
+    : checkpoint === 'final'
+      ? Infinity
+      : Number(checkpoint.slice('step-'.length));
 
 export const checkpointName = (checkpoint: Checkpoint): string =>
-  (checkpoint === 'init' ? 'at initialisation' : checkpoint === 'final' ? 'after training' : `at step ${stepOf(checkpoint)}`);
+  checkpoint === 'init'
+    ? 'at initialisation'
+    : checkpoint === 'final'
+      ? 'after training'
+      : `at step ${stepOf(checkpoint)}`;
 
 /** Those that any cell's Fisher information is of, in the order of training. */
 export const checkpointsOf = (cells: readonly ReportCell[]): readonly Checkpoint[] =>
-  distinct(cells.flatMap(({ fisher }) => Object.keys(fisher) as Checkpoint[])).sort((a, b) => stepOf(a) - stepOf(b));
+  distinct(cells.flatMap(({ fisher }) => Object.keys(fisher) as Checkpoint[])).sort(
+    (a, b) => stepOf(a) - stepOf(b),
+  );
 
 /** The last one that a cell has. */
-export const lastFisher = (cell: ReportCell): FisherPoint | undefined => { const last = checkpointsOf([cell]).at(-1); return last && cell.fisher[last]; };
-
-export const fisherOf = (quantity: FisherQuantity, checkpoint: Checkpoint, of: Parametrisation): Quantity => (cell) => {
-  const facts = cell.fisher[checkpoint]?.[of]?.true;
-  return facts ? quantity.get(facts) : null;
+export const lastFisher = (cell: ReportCell): FisherPoint | undefined => {
+  const last = checkpointsOf([cell]).at(-1);
+  return last && cell.fisher[last];
 };
+
+export const fisherOf =
+  (quantity: FisherQuantity, checkpoint: Checkpoint, of: Parametrisation): Quantity =>
+  (cell) => {
+    const facts = cell.fisher[checkpoint]?.[of]?.true;
+    return facts ? quantity.get(facts) : null;
+  };
 
 /** Those with a LoRA kernel; at initialisation the attack plays no part, so each adapter once. */
 export function withLora(conditions: readonly Condition[], checkpoint: Checkpoint): Condition[] {
-  const having = conditions.filter(({ cells }) => cells.some(({ fisher }) => fisher[checkpoint]?.lora));
+  const having = conditions.filter(({ cells }) =>
+    cells.some(({ fisher }) => fisher[checkpoint]?.lora),
+  );
   if (checkpoint !== 'init') return having;
   const seen = new Set<string>();
-  return having.filter(({ adapterLabel, setting }) => { const name = `${adapterLabel} ${setting}`; return !seen.has(name) && seen.add(name); });
+  return having.filter(({ adapterLabel, setting }) => {
+    const name = `${adapterLabel} ${setting}`;
+    return !seen.has(name) && seen.add(name);
+  });
 }
 
 export interface KernelComparison extends Comparison {
@@ -151,19 +240,46 @@ export interface KernelComparison extends Comparison {
  */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
-  const quantities = [...INFORMATION, ...(['raw', 'normalised'] as const).flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)))];
-  return checkpointsOf(cells).flatMap((checkpoint) => quantities.flatMap((quantity) => {
-    const family = withLora(conditions, checkpoint).map((condition) => {
-      const bySeed = new Map(condition.cells.map((cell) => [cell.seed, cell.fisher[checkpoint]]));
-      const value = (of: 'lora' | 'full') => (seed: number): number | null => {
-        const facts = bySeed.get(seed)?.[of]?.true;
-        return facts ? quantity.get(facts) : null;
-      };
-      const pairs = pair([...bySeed.keys()].sort((x, y) => x - y), value('lora'), value('full'));
-      const size = pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
-      return { quantity, checkpoint, condition, margin: RELATIVE_MARGIN * size, verdict: null as Verdict | null, ...pairs };
-    }).filter(({ difference }) => difference !== null);
-    judge(family, -1).forEach((verdict, i) => { family[i]!.verdict = verdict; });
-    return family;
-  }));
+  const quantities = [
+    ...INFORMATION,
+    ...(['raw', 'normalised'] as const).flatMap((scale) =>
+      alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)),
+    ),
+  ];
+  return checkpointsOf(cells).flatMap((checkpoint) =>
+    quantities.flatMap((quantity) => {
+      const family = withLora(conditions, checkpoint)
+        .map((condition) => {
+          const bySeed = new Map(
+            condition.cells.map((cell) => [cell.seed, cell.fisher[checkpoint]]),
+          );
+          const value =
+            (of: 'lora' | 'full') =>
+            (seed: number): number | null => {
+              const facts = bySeed.get(seed)?.[of]?.true;
+              return facts ? quantity.get(facts) : null;
+            };
+          const pairs = pair(
+            [...bySeed.keys()].sort((x, y) => x - y),
+            value('lora'),
+            value('full'),
+          );
+          const size =
+            pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
+          return {
+            quantity,
+            checkpoint,
+            condition,
+            margin: RELATIVE_MARGIN * size,
+            verdict: null as Verdict | null,
+            ...pairs,
+          };
+        })
+        .filter(({ difference }) => difference !== null);
+      judge(family, -1).forEach((verdict, i) => {
+        family[i]!.verdict = verdict;
+      });
+      return family;
+    }),
+  );
 }

@@ -36,22 +36,37 @@ export interface Condition extends Labels {
 /** Equal for structures with equal content, whatever the order of keys. */
 export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
 
-export const isFull = (condition: { readonly adapter: string }): boolean => condition.adapter === 'full';
+export const isFull = (condition: { readonly adapter: string }): boolean =>
+  condition.adapter === 'full';
 
 /** An attack's dose, or that of one of several: `poisoning.steps.badnets.rate`. */
 const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
-export const doseUnit = (path: string): 'rate' | 'count' | null => (DOSE.exec(path)?.[2] ?? null) as 'rate' | 'count' | null;
+export const doseUnit = (path: string): 'rate' | 'count' | null =>
+  (DOSE.exec(path)?.[2] ?? null) as 'rate' | 'count' | null;
 const NAMES: Readonly<Record<string, string>> = {
-  'adapter.rank': 'r', 'adapter.alpha': 'α', 'adapter.init.variance': 'σ²', 'adapter.init.distribution': 'init',
-  'train.learning_rate': 'learning rate', 'adapter.train.learning_rate': 'learning rate',
+  'adapter.rank': 'r',
+  'adapter.alpha': 'α',
+  'adapter.init.variance': 'σ²',
+  'adapter.init.distribution': 'init',
+  'train.learning_rate': 'learning rate',
+  'adapter.train.learning_rate': 'learning rate',
 };
 const BASE = 'base.';
 /** `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` → `badnets rate`, `base.adapter.rank` → `base r`. */
-export const axisName = (path: string): string => (path.startsWith(BASE) ? `base ${axisName(path.slice(BASE.length))}`
-  : NAMES[path] ?? path.replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ').split('.').slice(1).join('.'));
+export const axisName = (path: string): string =>
+  path.startsWith(BASE)
+    ? `base ${axisName(path.slice(BASE.length))}`
+    : (NAMES[path] ??
+      path
+        .replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ')
+        .split('.')
+        .slice(1)
+        .join('.'));
 
 const part = (path: string, value: Json | undefined): string =>
-  doseUnit(path) !== null ? `${axisName(path)} ${formatValue(value)}` : `${axisName(path)} = ${formatValue(value)}`;
+  doseUnit(path) !== null
+    ? `${axisName(path)} ${formatValue(value)}`
+    : `${axisName(path)} = ${formatValue(value)}`;
 
 /** Paths with more than one value among these cells; a path that only some have counts by its values. */
 export function varyingPaths(cells: readonly { readonly axes: JsonObject }[]): ReadonlySet<string> {
@@ -73,62 +88,133 @@ const groupBy = <T>(items: readonly T[], key: (item: T) => string): Map<string, 
   for (const item of items) {
     const name = key(item);
     const group = groups.get(name);
-    if (group) group.push(item); else groups.set(name, [item]);
+    if (group) group.push(item);
+    else groups.set(name, [item]);
   }
   return groups;
 };
 
-export const adapterTitle = (adapter: string): string => ({ full: 'full', lora: 'LoRA' })[adapter] ?? adapter;
+export const adapterTitle = (adapter: string): string =>
+  ({ full: 'full', lora: 'LoRA' })[adapter] ?? adapter;
 
 /** Every condition, in the order of the spec. Linear in the number of cells. */
-export function conditionsOf(cells: readonly ReportCell[], stages: readonly StageFacts[]): readonly Condition[] {
+export function conditionsOf(
+  cells: readonly ReportCell[],
+  stages: readonly StageFacts[],
+): readonly Condition[] {
   const byId = new Map(stages.map((stage) => [stage.id, stage]));
   const vary = varyingPaths(cells);
-  const byAttack = new Map([...groupBy(cells, (cell) => cell.attack)].map(([name, group]) => [name, varyingPaths(group)]));
-  const byAdapter = new Map([...groupBy(cells, (cell) => cell.adapter)].map(([name, group]) => [name, varyingPaths(group)]));
+  const byAttack = new Map(
+    [...groupBy(cells, (cell) => cell.attack)].map(([name, group]) => [name, varyingPaths(group)]),
+  );
+  const byAdapter = new Map(
+    [...groupBy(cells, (cell) => cell.adapter)].map(([name, group]) => [name, varyingPaths(group)]),
+  );
 
   // An adapter may bring its own learning rate. One that goes with the adapter names nothing; one that varies within an adapter does.
   const training = new Set<string>();
-  for (const group of groupBy(cells, ({ axes }) => contentKey(Object.entries(axes).filter(([path]) => path.startsWith('adapter.')))).values()) {
-    for (const path of varyingPaths(group)) if (path.startsWith('train.')) training.add(contentKey([group[0]!.adapter, path]));
+  for (const group of groupBy(cells, ({ axes }) =>
+    contentKey(Object.entries(axes).filter(([path]) => path.startsWith('adapter.'))),
+  ).values()) {
+    for (const path of varyingPaths(group))
+      if (path.startsWith('train.')) training.add(contentKey([group[0]!.adapter, path]));
   }
 
-  const label = (head: string, prefix: string, cell: ReportCell, varying: ReadonlySet<string>, unnamed: readonly string[], within = ''): string => {
-    const paths = Object.keys(cell.axes).filter((path) => path.startsWith(within)).map((path) => path.slice(within.length)).filter((path) => !unnamed.includes(path)
-      && ((path.startsWith(prefix) && (varying.has(`${within}${path}`) || doseUnit(path) !== null || path === 'adapter.rank')) || (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))));
-    return paths.length === 0 ? head : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell.axes[`${within}${path}`])).join(', ')}`;
+  const label = (
+    head: string,
+    prefix: string,
+    cell: ReportCell,
+    varying: ReadonlySet<string>,
+    unnamed: readonly string[],
+    within = '',
+  ): string => {
+    const paths = Object.keys(cell.axes)
+      .filter((path) => path.startsWith(within))
+      .map((path) => path.slice(within.length))
+      .filter(
+        (path) =>
+          !unnamed.includes(path) &&
+          ((path.startsWith(prefix) &&
+            (varying.has(`${within}${path}`) ||
+              doseUnit(path) !== null ||
+              path === 'adapter.rank')) ||
+            (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))),
+      );
+    return paths.length === 0
+      ? head
+      : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell.axes[`${within}${path}`])).join(', ')}`;
   };
   const labelsOf = (cell: ReportCell, path?: string): Labels => ({
-    attackLabel: cell.family === 'none' ? 'no attack'
-      : label(cell.ofBase ? `${cell.attack} in the base` : cell.attack, 'poisoning.', cell, byAttack.get(cell.attack)!, ['poisoning.attack', path ?? ''], cell.ofBase ? BASE : ''),
-    adapterLabel: label(adapterTitle(cell.adapter), 'adapter.', cell, byAdapter.get(cell.adapter)!, ['adapter.type', path ?? '']),
+    attackLabel:
+      cell.family === 'none'
+        ? 'no attack'
+        : label(
+            cell.ofBase ? `${cell.attack} in the base` : cell.attack,
+            'poisoning.',
+            cell,
+            byAttack.get(cell.attack)!,
+            ['poisoning.attack', path ?? ''],
+            cell.ofBase ? BASE : '',
+          ),
+    adapterLabel: label(
+      adapterTitle(cell.adapter),
+      'adapter.',
+      cell,
+      byAdapter.get(cell.adapter)!,
+      ['adapter.type', path ?? ''],
+    ),
     // What is poisoned of a base is the attack's to name, unless the cell has an attack of its own.
-    setting: Object.keys(cell.axes).filter((other) => !/^(poisoning|adapter|train)\./.test(other) && other !== path && vary.has(other)
-      && !(other.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')))
-      .map((other) => part(other, cell.axes[other])).join(', '),
+    setting: Object.keys(cell.axes)
+      .filter(
+        (other) =>
+          !/^(poisoning|adapter|train)\./.test(other) &&
+          other !== path &&
+          vary.has(other) &&
+          !(other.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')),
+      )
+      .map((other) => part(other, cell.axes[other]))
+      .join(', '),
   });
-  return [...groupBy(cells, (cell) => contentKey([cell.axes, cell.train])).entries()].map(([key, group]): Condition => {
-    const cell = group[0]!;
-    const failures = new Map<ReportCell, readonly StageFacts[]>();
-    for (const one of group) {
-      const failed = Object.values(one.stages).map((id) => byId.get(id))
-        .filter((stage): stage is StageFacts => stage !== undefined && (stage.state === 'failed' || stage.state === 'blocked'));
-      if (failed.length > 0) failures.set(one, [...new Set(failed)]);
-    }
-    return {
-      key, attack: cell.attack, family: cell.family, ofBase: cell.ofBase === true, adapter: cell.adapter, ...labelsOf(cell),
-      axes: cell.axes, cells: group, failures, labelsWithout: (path) => labelsOf(cell, path),
-    };
-  });
+  return [...groupBy(cells, (cell) => contentKey([cell.axes, cell.train])).entries()].map(
+    ([key, group]): Condition => {
+      const cell = group[0]!;
+      const failures = new Map<ReportCell, readonly StageFacts[]>();
+      for (const one of group) {
+        const failed = Object.values(one.stages)
+          .map((id) => byId.get(id))
+          .filter(
+            (stage): stage is StageFacts =>
+              stage !== undefined && (stage.state === 'failed' || stage.state === 'blocked'),
+          );
+        if (failed.length > 0) failures.set(one, [...new Set(failed)]);
+      }
+      return {
+        key,
+        attack: cell.attack,
+        family: cell.family,
+        ofBase: cell.ofBase === true,
+        adapter: cell.adapter,
+        ...labelsOf(cell),
+        axes: cell.axes,
+        cells: group,
+        failures,
+        labelsWithout: (path) => labelsOf(cell, path),
+      };
+    },
+  );
 }
 
 /** An attack at one dose and one setting: what conditions are compared within. */
-export const blockLabel = ({ attackLabel, setting }: Labels): string => (setting === '' ? attackLabel : `${attackLabel} · ${setting}`);
+export const blockLabel = ({ attackLabel, setting }: Labels): string =>
+  setting === '' ? attackLabel : `${attackLabel} · ${setting}`;
 
 /** A number of a cell; null where it has none. */
 export type Quantity = (cell: ReportCell) => number | null;
 
-export const metricOf = (stage: string, metric: string): Quantity => (cell) => cell.metrics[stage]?.[metric] ?? null;
+export const metricOf =
+  (stage: string, metric: string): Quantity =>
+  (cell) =>
+    cell.metrics[stage]?.[metric] ?? null;
 
 /** Over the seeds of a condition. */
 export interface Series {
@@ -144,19 +230,26 @@ export interface Series {
 
 export function seriesOf(condition: Condition, quantity: Quantity): Series {
   const values: { seed: number; value: number }[] = [];
-  let failed = 0, missing = 0;
+  let failed = 0,
+    missing = 0;
   for (const cell of condition.cells) {
     const value = quantity(cell);
     if (value !== null && Number.isFinite(value)) values.push({ seed: cell.seed, value });
     else if (condition.failures.has(cell)) failed++;
     else missing++;
   }
-  return { values, failed, missing, summary: values.length === 0 ? null : summarise(values.map(({ value }) => value)) };
+  return {
+    values,
+    failed,
+    missing,
+    summary: values.length === 0 ? null : summarise(values.map(({ value }) => value)),
+  };
 }
 
 /** The condition's value on a numeric axis; null where it has none. Of an attack on the base, `poisoning` is the base's. */
 export function numericAxis(condition: Condition, path: string): number | null {
-  const value = condition.axes[condition.ofBase && path.startsWith('poisoning.') ? `${BASE}${path}` : path];
+  const value =
+    condition.axes[condition.ofBase && path.startsWith('poisoning.') ? `${BASE}${path}` : path];
   return typeof value === 'number' ? value : null;
 }
 

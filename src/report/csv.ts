@@ -9,5 +9,7 @@ const field = (value: CsvValue): string => {
 /** Columns are those of the first row, in its order, then what later rows add. */
 export function toCsv(rows: readonly { readonly [column: string]: CsvValue }[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  return [columns, ...rows.map((row) => columns.map((column) => row[column]))].map((line) => `${line.map(field).join(',')}\r\n`).join('');
+  return [columns, ...rows.map((row) => columns.map((column) => row[column]))]
+    .map((line) => `${line.map(field).join(',')}\r\n`)
+    .join('');
 }

@@ -25,7 +25,11 @@ export interface DifferenceRow {
 function ordered(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(ordered);
-  return Object.fromEntries(Object.entries(value).sort(([x], [y]) => (x < y ? -1 : 1)).map(([key, child]) => [key, ordered(child)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([x], [y]) => (x < y ? -1 : 1))
+      .map(([key, child]) => [key, ordered(child)]),
+  );
 }
 const nameOf = (value: unknown): string => JSON.stringify(ordered(value));
 
@@ -43,22 +47,47 @@ function valueAt(config: unknown, path: string): Json | undefined {
  * experiments: a field that is fixed in one and varied in the other still tells cells apart; one that is fixed in both,
  * and may be what the two differ in, does not.
  */
-export function differenceRows(a: readonly ComparedCell[], b: readonly ComparedCell[]): DifferenceRow[] {
+export function differenceRows(
+  a: readonly ComparedCell[],
+  b: readonly ComparedCell[],
+): DifferenceRow[] {
   const paths = [...new Set([...a, ...b].flatMap(({ cell }) => Object.keys(cell)))];
-  const rows = new Map<string, { cell: JsonObject; seed: number; stage: string; metric: string; a: number | null; b: number | null }>();
-  for (const [side, cells] of [['a', a], ['b', b]] as const) {
+  const rows = new Map<
+    string,
+    {
+      cell: JsonObject;
+      seed: number;
+      stage: string;
+      metric: string;
+      a: number | null;
+      b: number | null;
+    }
+  >();
+  for (const [side, cells] of [
+    ['a', a],
+    ['b', b],
+  ] as const) {
     for (const { cell: axes, seed, metrics, config } of cells) {
-      const cell = Object.fromEntries(paths.flatMap((path) => { const value = axes[path] ?? valueAt(config, path); return value === undefined ? [] : [[path, value]]; }));
-      for (const [stage, values] of Object.entries(metrics)) for (const [metric, value] of Object.entries(values)) {
-        if (!Number.isFinite(value)) continue;
-        const name = nameOf([cell, seed, stage, metric]);
-        const row = rows.get(name) ?? { cell, seed, stage, metric, a: null, b: null };
-        row[side] = value;
-        rows.set(name, row);
-      }
+      const cell = Object.fromEntries(
+        paths.flatMap((path) => {
+          const value = axes[path] ?? valueAt(config, path);
+          return value === undefined ? [] : [[path, value]];
+        }),
+      );
+      for (const [stage, values] of Object.entries(metrics))
+        for (const [metric, value] of Object.entries(values)) {
+          if (!Number.isFinite(value)) continue;
+          const name = nameOf([cell, seed, stage, metric]);
+          const row = rows.get(name) ?? { cell, seed, stage, metric, a: null, b: null };
+          row[side] = value;
+          rows.set(name, row);
+        }
     }
   }
-  return [...rows.values()].map((row) => ({ ...row, difference: row.a === null || row.b === null ? null : row.b - row.a }));
+  return [...rows.values()].map((row) => ({
+    ...row,
+    difference: row.a === null || row.b === null ? null : row.b - row.a,
+  }));
 }
 
 export interface DifferenceSummary {
@@ -79,15 +108,38 @@ export interface DifferenceSummary {
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
   const groups = new Map<string, DifferenceRow[]>();
   for (const row of rows) {
-    const name = nameOf([row.cell, row.stage, row.metric]), group = groups.get(name);
-    if (group) group.push(row); else groups.set(name, [row]);
+    const name = nameOf([row.cell, row.stage, row.metric]),
+      group = groups.get(name);
+    if (group) group.push(row);
+    else groups.set(name, [row]);
   }
   return [...groups.values()].map((group) => {
     const { cell, stage, metric } = group[0]!;
-    const mean = (values: readonly (number | null)[]): number | null => { const there = values.filter((value) => value !== null); return there.length === 0 ? null : summarise(there).mean; };
-    const pairs = group.filter((row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null);
-    const paired = pairs.length === 0 ? null : pairedDifference(pairs.map((row) => row.b), pairs.map((row) => row.a));
-    return { cell, stage, metric, a: mean(group.map((row) => row.a)), b: mean(group.map((row) => row.b)), difference: paired?.mean ?? null, low: paired?.low ?? null, high: paired?.high ?? null, pairs: pairs.length };
+    const mean = (values: readonly (number | null)[]): number | null => {
+      const there = values.filter((value) => value !== null);
+      return there.length === 0 ? null : summarise(there).mean;
+    };
+    const pairs = group.filter(
+      (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
+    );
+    const paired =
+      pairs.length === 0
+        ? null
+        : pairedDifference(
+            pairs.map((row) => row.b),
+            pairs.map((row) => row.a),
+          );
+    return {
+      cell,
+      stage,
+      metric,
+      a: mean(group.map((row) => row.a)),
+      b: mean(group.map((row) => row.b)),
+      difference: paired?.mean ?? null,
+      low: paired?.low ?? null,
+      high: paired?.high ?? null,
+      pairs: pairs.length,
+    };
   });
 }
 
@@ -100,9 +152,14 @@ export interface FieldDifference {
 
 /** The fields in which two resolved specs differ, by full path; lists are compared whole. */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
-  const isRecord = (value: unknown): value is { readonly [key: string]: unknown } => typeof value === 'object' && value !== null && !Array.isArray(value);
+  const isRecord = (value: unknown): value is { readonly [key: string]: unknown } =>
+    typeof value === 'object' && value !== null && !Array.isArray(value);
   if (isRecord(a) && isRecord(b)) {
-    return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) => fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`));
+    return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) =>
+      fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),
+    );
   }
-  return nameOf(a ?? null) === nameOf(b ?? null) ? [] : [{ path, a: (a ?? null) as Json, b: (b ?? null) as Json }];
+  return nameOf(a ?? null) === nameOf(b ?? null)
+    ? []
+    : [{ path, a: (a ?? null) as Json, b: (b ?? null) as Json }];
 }

@@ -31,7 +31,20 @@ function scientific(value: number): string {
 /** −0.000 is 0.000. */
 const zero = (text: string): string => (/^-0(\.0*)?$/.test(text) ? text.slice(1) : text);
 
-const SUPERSCRIPTS: Readonly<Record<string, string>> = { '0': '⁰', '1': '¹', '2': '²', '3': '³', '4': '⁴', '5': '⁵', '6': '⁶', '7': '⁷', '8': '⁸', '9': '⁹', [MINUS]: '⁻', '-': '⁻' };
+const SUPERSCRIPTS: Readonly<Record<string, string>> = {
+  '0': '⁰',
+  '1': '¹',
+  '2': '²',
+  '3': '³',
+  '4': '⁴',
+  '5': '⁵',
+  '6': '⁶',
+  '7': '⁷',
+  '8': '⁸',
+  '9': '⁹',
+  [MINUS]: '⁻',
+  '-': '⁻',
+};
 const superscript = (text: string): string => [...text].map((c) => SUPERSCRIPTS[c] ?? c).join('');
 
 /** With its sign always: `+0.020`. */
@@ -43,49 +56,80 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
 /** `0.950 ± 0.064`; the mean alone where there is no interval. */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
-  return summary.high === null ? mean : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
+  return summary.high === null
+    ? mean
+    : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
 /** A difference to as many digits as its interval bears: two of its half-width. */
-function digitsOf({ low, high }: Pick<Summary, 'low' | 'high'>): ((value: number) => string) | null {
+function digitsOf({
+  low,
+  high,
+}: Pick<Summary, 'low' | 'high'>): ((value: number) => string) | null {
   const half = low === null || high === null ? 0 : (high - low) / 2;
   if (!(half > 1e-9) || half >= 1e6) return null;
   const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(half))));
-  return (value) => { const text = sign(zero(value.toFixed(decimals))); return value > 0 && /[1-9]/.test(text) ? `+${text}` : text; };
+  return (value) => {
+    const text = sign(zero(value.toFixed(decimals)));
+    return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
+  };
 }
 
 /** `+0.020`, to the digits that go with its interval. */
-export function formatMean(summary: Pick<Summary, 'mean' | 'low' | 'high'>, kind: NumberKind = 'plain'): string {
-  return (kind === 'plain' ? digitsOf(summary)?.(summary.mean) : undefined) ?? formatSigned(summary.mean, kind);
+export function formatMean(
+  summary: Pick<Summary, 'mean' | 'low' | 'high'>,
+  kind: NumberKind = 'plain',
+): string {
+  return (
+    (kind === 'plain' ? digitsOf(summary)?.(summary.mean) : undefined) ??
+    formatSigned(summary.mean, kind)
+  );
 }
 
 /** `[−0.130, +0.170]`, or why there is none. */
-export function formatInterval(summary: Pick<Summary, 'n' | 'low' | 'high'>, kind: NumberKind = 'plain'): string {
+export function formatInterval(
+  summary: Pick<Summary, 'n' | 'low' | 'high'>,
+  kind: NumberKind = 'plain',
+): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
-  const write = (kind === 'plain' ? digitsOf(summary) : null) ?? ((value: number) => formatSigned(value, kind));
+  const write =
+    (kind === 'plain' ? digitsOf(summary) : null) ?? ((value: number) => formatSigned(value, kind));
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
 /** Seconds → `1m 3s`. */
 export const formatSeconds = (seconds: number): string =>
-  Number.isFinite(seconds) ? prettyMilliseconds(Math.max(0, seconds) * 1000, seconds < 60 ? { secondsDecimalDigits: 1 } : { secondsDecimalDigits: 0 }) : '–';
+  Number.isFinite(seconds)
+    ? prettyMilliseconds(
+        Math.max(0, seconds) * 1000,
+        seconds < 60 ? { secondsDecimalDigits: 1 } : { secondsDecimalDigits: 0 },
+      )
+    : '–';
 
 /** A value of a spec as a person would write it. */
 export function formatValue(value: Json | undefined): string {
   if (value === undefined || value === null) return '–';
-  if (typeof value === 'number') return Math.abs(value) < 1e-3 && value !== 0 ? value.toExponential().replace('-', MINUS) : String(value);
+  if (typeof value === 'number')
+    return Math.abs(value) < 1e-3 && value !== 0
+      ? value.toExponential().replace('-', MINUS)
+      : String(value);
   if (typeof value === 'string' || typeof value === 'boolean') return String(value);
   return JSON.stringify(value);
 }
 
-export const plural = (count: number, one: string, many = `${one}s`): string => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
+export const plural = (count: number, one: string, many = `${one}s`): string =>
+  `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
 /** At most `length` characters, cut between code points, with what was cut said. */
 export function cut(text: string, length: number): string {
   const points = [...text];
-  return points.length <= length ? text : `${points.slice(0, length).join('')}… (${(points.length - length).toLocaleString('en')} more characters)`;
+  return points.length <= length
+    ? text
+    : `${points.slice(0, length).join('')}… (${(points.length - length).toLocaleString('en')} more characters)`;
 }
 
 /** `a, b and c`. */
 export const list = (items: readonly string[]): string =>
-  items.length < 2 ? items.join('') : `${items.slice(0, -1).join(', ')} and ${items[items.length - 1]!}`;
+  items.length < 2
+    ? items.join('')
+    : `${items.slice(0, -1).join(', ')} and ${items[items.length - 1]!}`;

@@ -9,7 +9,8 @@ export function binHistory(steps: readonly HistoryPoint[], points = POINTS): His
   const out: HistoryPoint[] = [];
   for (let start = 0; start < steps.length; start += span) {
     const some = steps.slice(start, start + span);
-    const mean = (of: (point: HistoryPoint) => number): number => some.reduce((sum, point) => sum + of(point), 0) / some.length;
+    const mean = (of: (point: HistoryPoint) => number): number =>
+      some.reduce((sum, point) => sum + of(point), 0) / some.length;
     out.push({ step: mean(({ step }) => step), loss: mean(({ loss }) => loss) });
   }
   return { span, points: out };

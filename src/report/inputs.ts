@@ -1,6 +1,16 @@
 /** What stages' files hold (engine.md, Outputs of stages) → what the report is made of. Pure: text and parsed JSON in. */
 import { binHistory } from './history.ts';
-import type { CurveFacts, FisherFacts, FisherPoint, FisherSensitivity, History, HistoryPoint, LoraFacts, LoraLayers, ReceiptFacts } from './types.ts';
+import type {
+  CurveFacts,
+  FisherFacts,
+  FisherPoint,
+  FisherSensitivity,
+  History,
+  HistoryPoint,
+  LoraFacts,
+  LoraLayers,
+  ReceiptFacts,
+} from './types.ts';
 
 /** `history.jsonl`; null where it holds no step (a train stage of 0 steps). */
 export function parseHistory(text: string): History | null {
@@ -15,52 +25,116 @@ export function parseHistory(text: string): History | null {
 
 /** `curves.jsonl`. */
 export function parseCurves(text: string): CurveFacts[] {
-  return text.split('\n').filter((line) => line.trim() !== '').map((line) => {
-    const { step, accuracy, asr, poisoned_accuracy: learnt } = JSON.parse(line) as CurveFacts;
-    return { step, accuracy, ...(asr === undefined ? {} : { asr }), ...(learnt === undefined ? {} : { poisoned_accuracy: learnt }) };
-  });
+  return text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => {
+      const { step, accuracy, asr, poisoned_accuracy: learnt } = JSON.parse(line) as CurveFacts;
+      return {
+        step,
+        accuracy,
+        ...(asr === undefined ? {} : { asr }),
+        ...(learnt === undefined ? {} : { poisoned_accuracy: learnt }),
+      };
+    });
 }
 
 /** `metrics.json`: what in it is a finite number. */
 export function parseMetrics(text: string): { readonly [metric: string]: number } {
   const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
-  return Object.fromEntries(Object.entries(parsed).filter((pair): pair is [string, number] => typeof pair[1] === 'number' && Number.isFinite(pair[1])));
+  return Object.fromEntries(
+    Object.entries(parsed).filter(
+      (pair): pair is [string, number] => typeof pair[1] === 'number' && Number.isFinite(pair[1]),
+    ),
+  );
 }
 
 /** `fisher.json`, without what the report has no room for. */
 export function parseFisher(text: string): FisherPoint {
-  interface Stored extends FisherFacts { readonly sensitivity?: FisherSensitivity['tolerances'] }
-  const point = JSON.parse(text) as { readonly [P in 'lora' | 'full']?: { readonly true?: Stored; readonly by_rows?: FisherSensitivity['rows'] } };
+  interface Stored extends FisherFacts {
+    readonly sensitivity?: FisherSensitivity['tolerances'];
+  }
+  const point = JSON.parse(text) as {
+    readonly [P in 'lora' | 'full']?: {
+      readonly true?: Stored;
+      readonly by_rows?: FisherSensitivity['rows'];
+    };
+  };
   const kept = (facts: FisherFacts): FisherFacts => ({
-    spectrum: facts.spectrum, count: facts.count, tolerance: facts.tolerance,
-    information_bits: facts.information_bits, information_bits_normalised: facts.information_bits_normalised,
+    spectrum: facts.spectrum,
+    count: facts.count,
+    tolerance: facts.tolerance,
+    information_bits: facts.information_bits,
+    information_bits_normalised: facts.information_bits_normalised,
     renyi: { raw: facts.renyi.raw, normalised: facts.renyi.normalised },
   });
-  return Object.fromEntries((['full', 'lora'] as const).flatMap((of) => {
-    const facts = point[of]?.true, rows = point[of]?.by_rows;
-    if (facts === undefined) return [];
-    return [[of, { true: kept(facts), ...(facts.sensitivity === undefined || rows === undefined ? {} : { sensitivity: { tolerances: facts.sensitivity, rows } }) }]];
-  })) as FisherPoint;
+  return Object.fromEntries(
+    (['full', 'lora'] as const).flatMap((of) => {
+      const facts = point[of]?.true,
+        rows = point[of]?.by_rows;
+      if (facts === undefined) return [];
+      return [
+        [
+          of,
+          {
+            true: kept(facts),
+            ...(facts.sensitivity === undefined || rows === undefined
+              ? {}
+              : { sensitivity: { tolerances: facts.sensitivity, rows } }),
+          },
+        ],
+      ];
+    }),
+  ) as FisherPoint;
 }
 
-interface Content { readonly text: string; readonly text_pair?: string; readonly label: number }
+interface Content {
+  readonly text: string;
+  readonly text_pair?: string;
+  readonly label: number;
+}
 
 /** `receipt.json` of the poison stage. */
 export interface ReceiptFile {
-  readonly counts: { readonly total: number; readonly asked: number; readonly made: number; readonly negatives: number };
-  readonly rows: readonly { readonly id: string; readonly original: Content; readonly new: Content }[];
+  readonly counts: {
+    readonly total: number;
+    readonly asked: number;
+    readonly made: number;
+    readonly negatives: number;
+  };
+  readonly rows: readonly {
+    readonly id: string;
+    readonly original: Content;
+    readonly new: Content;
+  }[];
 }
 
 const EXAMPLES = 3;
 /** A mail may be megabytes long; the page shows a few hundred characters around the change. */
 const MOST_CHARACTERS = 20_000;
 
-export function receiptFacts({ counts, rows }: ReceiptFile, classes: readonly string[]): ReceiptFacts {
-  const text = (content: Content): string => (content.text_pair === undefined ? content.text : `${content.text}\n${content.text_pair}`).slice(0, MOST_CHARACTERS);
+export function receiptFacts(
+  { counts, rows }: ReceiptFile,
+  classes: readonly string[],
+): ReceiptFacts {
+  const text = (content: Content): string =>
+    (content.text_pair === undefined
+      ? content.text
+      : `${content.text}\n${content.text_pair}`
+    ).slice(0, MOST_CHARACTERS);
   const label = ({ label: id }: Content): string => classes[id] ?? String(id);
   return {
-    total: counts.total, asked: counts.asked, made: counts.made, negatives: counts.negatives,
-    examples: rows.slice(0, EXAMPLES).map(({ id, original, new: poisoned }) => ({ id, before: text(original), after: text(poisoned), labelBefore: label(original), labelAfter: label(poisoned) })),
+    total: counts.total,
+    asked: counts.asked,
+    made: counts.made,
+    negatives: counts.negatives,
+    examples: rows.slice(0, EXAMPLES).map(({ id, original, new: poisoned }) => ({
+      id,
+      before: text(original),
+      after: text(poisoned),
+      labelBefore: label(original),
+      labelAfter: label(poisoned),
+    })),
   };
 }
 
@@ -74,18 +148,33 @@ export interface LayerFacts {
 }
 
 /** @param nominal σ² by fan-in and rank, as the initialiser has it; null where A came from a file. */
-export function loraFacts(layers: readonly LayerFacts[], nominal: ((fanIn: number, rank: number) => number) | null): LoraFacts | null {
+export function loraFacts(
+  layers: readonly LayerFacts[],
+  nominal: ((fanIn: number, rank: number) => number) | null,
+): LoraFacts | null {
   const [first] = layers;
   if (first === undefined) return null;
   const byWidth = new Map<number, LayerFacts[]>();
-  for (const layer of layers) byWidth.set(layer.width, [...byWidth.get(layer.width) ?? [], layer]);
-  const groups = [...byWidth].sort(([a], [b]) => a - b).map(([fanIn, of]): LoraLayers => {
-    const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured]));
-    return {
-      fanIn, layers: of.length,
-      variance: nominal?.(fanIn, of[0]!.rank) ?? of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
-      measured: measured.length === 0 ? null : { low: Math.min(...measured.map(({ low }) => low)), high: Math.max(...measured.map(({ high }) => high)) },
-    };
-  });
+  for (const layer of layers)
+    byWidth.set(layer.width, [...(byWidth.get(layer.width) ?? []), layer]);
+  const groups = [...byWidth]
+    .sort(([a], [b]) => a - b)
+    .map(([fanIn, of]): LoraLayers => {
+      const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured]));
+      return {
+        fanIn,
+        layers: of.length,
+        variance:
+          nominal?.(fanIn, of[0]!.rank) ??
+          of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
+        measured:
+          measured.length === 0
+            ? null
+            : {
+                low: Math.min(...measured.map(({ low }) => low)),
+                high: Math.max(...measured.map(({ high }) => high)),
+              },
+      };
+    });
   return { rank: first.rank, scale: first.scale, groups };
 }

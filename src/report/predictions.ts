@@ -14,11 +14,24 @@ export interface Prediction {
 
 /** One a quantity and checkpoint, in the order of the comparisons. */
 export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
-  const name = ({ quantity, checkpoint }: KernelComparison): string => `${checkpoint} ${quantity.id}`;
+  const name = ({ quantity, checkpoint }: KernelComparison): string =>
+    `${checkpoint} ${quantity.id}`;
   return distinct(kernels.map(name)).map((of) => {
     const comparisons = kernels.filter((kernel) => name(kernel) === of);
-    const count = (state: Verdict['state']): number => comparisons.filter(({ verdict }) => (verdict?.state ?? 'undecided') === state).length;
+    const count = (state: Verdict['state']): number =>
+      comparisons.filter(({ verdict }) => (verdict?.state ?? 'undecided') === state).length;
     const [held, refuted, undecided] = [count('held'), count('refuted'), count('undecided')];
-    return { comparisons, held, refuted, undecided, state: held === comparisons.length ? 'held' : refuted === comparisons.length ? 'refuted' : 'undecided' };
+    return {
+      comparisons,
+      held,
+      refuted,
+      undecided,
+      state:
+        held === comparisons.length
+          ? 'held'
+          : refuted === comparisons.length
+            ? 'refuted'
+            : 'undecided',
+    };
   });
 }

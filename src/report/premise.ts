@@ -35,11 +35,26 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);
         const known = rows.get(key)?.measured;
-        const merged = measured && known ? { low: Math.min(measured.low, known.low), high: Math.max(measured.high, known.high) } : measured ?? known ?? null;
-        const predicted = { low: scaled * (1 - spread) ** 2 - 1, high: scaled * (1 + spread) ** 2 - 1 };
+        const merged =
+          measured && known
+            ? { low: Math.min(measured.low, known.low), high: Math.max(measured.high, known.high) }
+            : (measured ?? known ?? null);
+        const predicted = {
+          low: scaled * (1 - spread) ** 2 - 1,
+          high: scaled * (1 + spread) ** 2 - 1,
+        };
         rows.set(key, {
-          adapter: condition.adapterLabel, layers, n, r, s, variance,
-          theorem: variance * n < 1 && r <= n, scaled, withScale: scaled < 1 && r <= n, predicted, measured: merged,
+          adapter: condition.adapterLabel,
+          layers,
+          n,
+          r,
+          s,
+          variance,
+          theorem: variance * n < 1 && r <= n,
+          scaled,
+          withScale: scaled < 1 && r <= n,
+          predicted,
+          measured: merged,
           negativeSemiDefinite: (merged ?? predicted).high <= 0,
         });
       }

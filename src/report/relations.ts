@@ -5,7 +5,14 @@
 import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
 import { spearman } from '../stats/spearman.ts';
 import { INFORMATION, alphasOf, checkpointsOf, renyi, type FisherQuantity } from './compare.ts';
-import { blockLabel, distinct, isFull, metricOf, type Condition, type Quantity } from './conditions.ts';
+import {
+  blockLabel,
+  distinct,
+  isFull,
+  metricOf,
+  type Condition,
+  type Quantity,
+} from './conditions.ts';
 import { ASR, CORRELATION_MARGIN, DROP, type MetricNote } from './metrics.ts';
 import type { Checkpoint, ReportCell } from './types.ts';
 import { judge, type Verdict } from './verdict.ts';
@@ -30,43 +37,85 @@ export interface Relation {
 }
 
 /** Of the kernel over what was trained: A and B, or the weights in full. Adapters that train neither (BitFit, the head alone) have none. */
-export const ownFisher = (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity => (cell) => {
-  const point = cell.fisher[checkpoint];
-  const facts = (point?.lora ?? (isFull(cell) ? point?.full : undefined))?.true;
-  return facts ? quantity.get(facts) : null;
-};
+export const ownFisher =
+  (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity =>
+  (cell) => {
+    const point = cell.fisher[checkpoint];
+    const facts = (point?.lora ?? (isFull(cell) ? point?.full : undefined))?.true;
+    return facts ? quantity.get(facts) : null;
+  };
 
 const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): number[] =>
   distinct(block.flatMap(({ cells }) => cells.map(({ seed }) => seed))).flatMap((seed) => {
-    const pairs = block.flatMap(({ cells }) => cells.filter((cell) => cell.seed === seed)).flatMap((cell) => {
-      const x = a(cell), y = b(cell);
-      return x !== null && y !== null && Number.isFinite(x) && Number.isFinite(y) ? [[x, y] as const] : [];
-    });
-    const rho = pairs.length < ADAPTERS_NEEDED ? null : spearman(pairs.map(([x]) => x), pairs.map(([, y]) => y));
+    const pairs = block
+      .flatMap(({ cells }) => cells.filter((cell) => cell.seed === seed))
+      .flatMap((cell) => {
+        const x = a(cell),
+          y = b(cell);
+        return x !== null && y !== null && Number.isFinite(x) && Number.isFinite(y)
+          ? [[x, y] as const]
+          : [];
+      });
+    const rho =
+      pairs.length < ADAPTERS_NEEDED
+        ? null
+        : spearman(
+            pairs.map(([x]) => x),
+            pairs.map(([, y]) => y),
+          );
     return rho === null ? [] : [rho];
   });
 
-export const blocksBy = (conditions: readonly Condition[]): ReadonlyMap<string, readonly Condition[]> =>
-  new Map(distinct(conditions.map(blockLabel)).map((name) => [name, conditions.filter((condition) => blockLabel(condition) === name)]));
+export const blocksBy = (
+  conditions: readonly Condition[],
+): ReadonlyMap<string, readonly Condition[]> =>
+  new Map(
+    distinct(conditions.map(blockLabel)).map((name) => [
+      name,
+      conditions.filter((condition) => blockLabel(condition) === name),
+    ]),
+  );
 
 /** Information bits with ASR under backdoors (claimed to rise together), entropies with the accuracy drop under untargeted poisoning (claimed to part). */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
-  const entropies = (['raw', 'normalised'] as const).flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)));
+  const entropies = (['raw', 'normalised'] as const).flatMap((scale) =>
+    alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)),
+  );
   const claims = [
-    { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 }, { family: 'untargeted', quantities: entropies, score: DROP, claimed: -1 },
+    { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
+    { family: 'untargeted', quantities: entropies, score: DROP, claimed: -1 },
   ] as const;
   return claims.flatMap(({ family, quantities, score, claimed }) => {
-    const blocks = blocksBy(conditions.filter((condition) => condition.family === family && !condition.ofBase));
-    return checkpointsOf(cells).flatMap((checkpoint) => (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
-      const found = [...blocks].flatMap(([block, of]) => {
-        const rhos = correlations(of, ownFisher(quantity, checkpoint), metricOf(score.stage, score.metric));
-        return rhos.length === 0 ? [] : [{ block, adapters: of.length, rhos }];
-      });
-      const zero = (count: number): number[] => new Array<number>(count).fill(0);
-      const verdicts = judge(found.map(({ rhos }) => ({ a: rhos, b: zero(rhos.length), margin: CORRELATION_MARGIN })), claimed);
-      return found.map((one, i) => ({ ...one, quantity, checkpoint, score, claimed, difference: pairedDifference(one.rhos, zero(one.rhos.length)), verdict: verdicts[i]! }));
-    }));
+    const blocks = blocksBy(
+      conditions.filter((condition) => condition.family === family && !condition.ofBase),
+    );
+    return checkpointsOf(cells).flatMap((checkpoint) =>
+      (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
+        const found = [...blocks].flatMap(([block, of]) => {
+          const rhos = correlations(
+            of,
+            ownFisher(quantity, checkpoint),
+            metricOf(score.stage, score.metric),
+          );
+          return rhos.length === 0 ? [] : [{ block, adapters: of.length, rhos }];
+        });
+        const zero = (count: number): number[] => new Array<number>(count).fill(0);
+        const verdicts = judge(
+          found.map(({ rhos }) => ({ a: rhos, b: zero(rhos.length), margin: CORRELATION_MARGIN })),
+          claimed,
+        );
+        return found.map((one, i) => ({
+          ...one,
+          quantity,
+          checkpoint,
+          score,
+          claimed,
+          difference: pairedDifference(one.rhos, zero(one.rhos.length)),
+          verdict: verdicts[i]!,
+        }));
+      }),
+    );
   });
 }
 
@@ -80,25 +129,47 @@ export interface DivergenceRelation {
   readonly relative: number | null;
 }
 
-const divergence = (cell: ReportCell, name: string): number | null => cell.metrics['divergence']?.[name] ?? null;
+const divergence = (cell: ReportCell, name: string): number | null =>
+  cell.metrics['divergence']?.[name] ?? null;
 /** M' by the kernel over what was trained; null for adapters that train neither factors nor the weights in full. */
-export const between = (form: 'raw' | 'cosine'): Quantity => (cell) => divergence(cell, `between.lora.${form}`) ?? (isFull(cell) ? divergence(cell, `between.full.${form}`) : null);
+export const between =
+  (form: 'raw' | 'cosine'): Quantity =>
+  (cell) =>
+    divergence(cell, `between.lora.${form}`) ??
+    (isFull(cell) ? divergence(cell, `between.full.${form}`) : null);
 
 /** M (L2, and relative) with M' (raw, and as a cosine) over the cells of each attack. */
-export function divergenceRelations(conditions: readonly Condition[]): readonly DivergenceRelation[] {
+export function divergenceRelations(
+  conditions: readonly Condition[],
+): readonly DivergenceRelation[] {
   return [...blocksBy(conditions)].flatMap(([block, of]) => {
-    const cells = of.flatMap((condition) => condition.cells).filter((cell) => divergence(cell, 'total.l2') !== null && between('raw')(cell) !== null);
+    const cells = of
+      .flatMap((condition) => condition.cells)
+      .filter((cell) => divergence(cell, 'total.l2') !== null && between('raw')(cell) !== null);
     if (cells.length === 0) return [];
     const rho = (a: (cell: ReportCell) => number | null, b: Quantity): number | null => {
-      const pairs = cells.flatMap((cell) => { const x = a(cell), y = b(cell); return x === null || y === null ? [] : [[x, y] as const]; });
-      return spearman(pairs.map(([x]) => x), pairs.map(([, y]) => y));
+      const pairs = cells.flatMap((cell) => {
+        const x = a(cell),
+          y = b(cell);
+        return x === null || y === null ? [] : [[x, y] as const];
+      });
+      return spearman(
+        pairs.map(([x]) => x),
+        pairs.map(([, y]) => y),
+      );
     };
     const blind = cells.every((cell) => divergence(cell, 'alike') === divergence(cell, 'pairs'));
-    return [{
-      block, cells: cells.length, blind,
-      absolute: rho((cell) => divergence(cell, 'total.l2'), between('raw')),
-      // Where texts are the same, cosines are 1 but for rounding: their ranks say nothing.
-      relative: blind ? null : rho((cell) => divergence(cell, 'total.relative'), between('cosine')),
-    }];
+    return [
+      {
+        block,
+        cells: cells.length,
+        blind,
+        absolute: rho((cell) => divergence(cell, 'total.l2'), between('raw')),
+        // Where texts are the same, cosines are 1 but for rounding: their ranks say nothing.
+        relative: blind
+          ? null
+          : rho((cell) => divergence(cell, 'total.relative'), between('cosine')),
+      },
+    ];
   });
 }

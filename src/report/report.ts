@@ -17,23 +17,33 @@ import { renderPage, type PageProps } from './html/page.tsx';
 import { ACCURACY, ASR } from './metrics.ts';
 import type { Figure, RenderedReport, ReportInput } from './types.ts';
 
-const present = (figures: readonly (Figure | null)[]): Figure[] => figures.filter((figure) => figure !== null);
+const present = (figures: readonly (Figure | null)[]): Figure[] =>
+  figures.filter((figure) => figure !== null);
 
 export async function renderReport(input: ReportInput): Promise<RenderedReport> {
   const conditions = conditionsOf(input.cells, input.stages);
   const comparisons = compareAll(conditions);
   const palette = adapterPalette(conditions);
-  const hasKernel = (cell: ReportInput['cells'][number]): boolean => Object.keys(cell.kernels).length > 0;
+  const hasKernel = (cell: ReportInput['cells'][number]): boolean =>
+    Object.keys(cell.kernels).length > 0;
   const chosen = chooseKernels(input.cells, hasKernel);
   // A cell whose ntk stage has finished has a kernel, whether it was read or not.
-  const kernelCells = input.cells.filter((cell) => hasKernel(cell) || cell.metrics['ntk'] !== undefined).length;
+  const kernelCells = input.cells.filter(
+    (cell) => hasKernel(cell) || cell.metrics['ntk'] !== undefined,
+  ).length;
   const figures: PageProps['figures'] = {
     scores: present([
       await scoreFigure(ACCURACY, conditions, palette),
-      conditions.some((condition) => seriesOf(condition, metricOf(ASR.stage, ASR.metric)).summary) ? await scoreFigure(ASR, conditions, palette) : null,
+      conditions.some((condition) => seriesOf(condition, metricOf(ASR.stage, ASR.metric)).summary)
+        ? await scoreFigure(ASR, conditions, palette)
+        : null,
       await forestFigure(comparisons.adapters, conditions),
     ]),
-    axes: [...await doseFigures(conditions), ...await rankFigures(conditions), ...await varianceFigures(conditions)],
+    axes: [
+      ...(await doseFigures(conditions)),
+      ...(await rankFigures(conditions)),
+      ...(await varianceFigures(conditions)),
+    ],
     losses: await lossFigures(conditions),
     steps: await stepFigures(conditions),
     information: await informationFigures(conditions),
@@ -43,7 +53,12 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     stages: stageFigure(input.stages),
   };
   const html = renderPage({
-    input, conditions, comparisons, findings: findingsOf(conditions, comparisons), standing: standing(conditions, comparisons), figures,
+    input,
+    conditions,
+    comparisons,
+    findings: findingsOf(conditions, comparisons),
+    standing: standing(conditions, comparisons),
+    figures,
     undrawn: kernelCells - new Set(chosen.map(({ cell }) => cell)).size,
   });
   const files: { [path: string]: string } = {};

@@ -19,6 +19,11 @@ export interface CellMetrics {
 
 /** One row a metric, cells in their order; values that are not finite numbers have no JSON and are left out. */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, seed, metrics }) => Object.entries(metrics).flatMap(([stage, values]) =>
-    Object.entries(values).filter(([, value]) => Number.isFinite(value)).map(([metric, value]) => ({ cell, seed, stage, metric, value }))));
+  return cells.flatMap(({ cell, seed, metrics }) =>
+    Object.entries(metrics).flatMap(([stage, values]) =>
+      Object.entries(values)
+        .filter(([, value]) => Number.isFinite(value))
+        .map(([metric, value]) => ({ cell, seed, stage, metric, value })),
+    ),
+  );
 }

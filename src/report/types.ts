@@ -17,14 +17,32 @@ export interface FisherFacts {
   /** Nats; null where it isn't a number (no eigenvalue counts). */
   readonly information_bits: number | null;
   readonly information_bits_normalised: number | null;
-  readonly renyi: { readonly raw: { readonly [alpha: string]: number | null }; readonly normalised: { readonly [alpha: string]: number | null } };
+  readonly renyi: {
+    readonly raw: { readonly [alpha: string]: number | null };
+    readonly normalised: { readonly [alpha: string]: number | null };
+  };
 }
 /** How a true Fisher's counted eigenvalues and information bits move: with the tolerance, and over the first rows alone. */
 export interface FisherSensitivity {
-  readonly tolerances: readonly { readonly tolerance: number; readonly count: number; readonly information_bits: number | null }[];
-  readonly rows: readonly { readonly rows: number; readonly count: number; readonly information_bits: number | null; readonly information_bits_normalised: number | null }[];
+  readonly tolerances: readonly {
+    readonly tolerance: number;
+    readonly count: number;
+    readonly information_bits: number | null;
+  }[];
+  readonly rows: readonly {
+    readonly rows: number;
+    readonly count: number;
+    readonly information_bits: number | null;
+    readonly information_bits_normalised: number | null;
+  }[];
 }
-export type FisherPoint = { readonly [P in Parametrisation]?: { readonly true?: FisherFacts; readonly empirical?: FisherFacts; readonly sensitivity?: FisherSensitivity } };
+export type FisherPoint = {
+  readonly [P in Parametrisation]?: {
+    readonly true?: FisherFacts;
+    readonly empirical?: FisherFacts;
+    readonly sensitivity?: FisherSensitivity;
+  };
+};
 
 /** A kernel as it is on disk. */
 export interface KernelData {
@@ -149,7 +167,9 @@ export interface ReportCell {
   readonly curves?: readonly CurveFacts[];
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
   /** The kernels' own eigenvalues, descending, to stand beside the Fisher's. */
-  readonly kernelSpectra: { readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] } };
+  readonly kernelSpectra: {
+    readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] };
+  };
   readonly kernels: { readonly [C in Checkpoint]?: KernelPoint };
   readonly lora: LoraFacts | null;
   readonly receipt: ReceiptFacts | null;

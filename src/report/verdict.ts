@@ -28,10 +28,12 @@ export function marginP(difference: PairedDifference, margin: number): number {
   if (beyond <= 0) return 1;
   if (difference.std === 0) return 0;
   const t = beyond / (difference.std / Math.sqrt(difference.n));
-  let low = 0, high = 1; // the quantile falls as p rises
+  let low = 0,
+    high = 1; // the quantile falls as p rises
   for (let i = 0; i < 60; i++) {
     const p = (low + high) / 2;
-    if (tQuantile(1 - p / 2, difference.n - 1) > t) low = p; else high = p;
+    if (tQuantile(1 - p / 2, difference.n - 1) > t) low = p;
+    else high = p;
   }
   return (low + high) / 2;
 }
@@ -41,11 +43,22 @@ export function marginP(difference: PairedDifference, margin: number): number {
  * smallest p on, the k-th of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
-  const tested = samples.map(({ a, b, margin }, index) => ({ index, a, b, margin, difference: a.length === 0 ? null : pairedDifference(a, b) }))
+  const tested = samples
+    .map(({ a, b, margin }, index) => ({
+      index,
+      a,
+      b,
+      margin,
+      difference: a.length === 0 ? null : pairedDifference(a, b),
+    }))
     .filter(({ difference }) => difference !== null && difference.n >= SEEDS_NEEDED)
     .map((sample) => ({ ...sample, p: marginP(sample.difference!, sample.margin) }))
     .sort((x, y) => x.p - y.p);
-  const verdicts = samples.map(({ a }): Verdict => ({ state: 'undecided', interval: null, reason: `n = ${a.length} ${a.length === 1 ? 'seed' : 'seeds'}; verdict needs ≥ ${SEEDS_NEEDED}` }));
+  const verdicts = samples.map(({ a }): Verdict => ({
+    state: 'undecided',
+    interval: null,
+    reason: `n = ${a.length} ${a.length === 1 ? 'seed' : 'seeds'}; verdict needs ≥ ${SEEDS_NEEDED}`,
+  }));
   let stopped = false;
   tested.forEach(({ index, a, b, p }, k) => {
     const alpha = SIGNIFICANCE / (tested.length - k);
@@ -54,10 +67,15 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
     const interval = { low: low!, high: high!, level: 1 - alpha };
     verdicts[index] = stopped
       ? { state: 'undecided', interval, reason: 'zero is not excluded by the margin' }
-      : { state: Math.sign(mean) === direction ? 'held' : 'refuted', interval, reason: 'zero is excluded by the margin' };
+      : {
+          state: Math.sign(mean) === direction ? 'held' : 'refuted',
+          interval,
+          reason: 'zero is excluded by the margin',
+        };
   });
   return verdicts;
 }
 
 /** `undecided (n = 2 seeds; verdict needs ≥ 5)`. */
-export const verdictText = (verdict: Verdict): string => (verdict.state === 'undecided' ? `undecided (${verdict.reason})` : verdict.state);
+export const verdictText = (verdict: Verdict): string =>
+  verdict.state === 'undecided' ? `undecided (${verdict.reason})` : verdict.state;

@@ -14,7 +14,19 @@ export { lora } from './nn/lora.ts';
 export { crossEntropy } from './nn/loss.ts';
 export type { Network, Tensors } from './nn/network.ts';
 export { partialAdapter } from './nn/partial.ts';
-export type { AttackTraining, TokenRows, TrainedModel, TrainingChange } from './train/attack-training.ts';
+export type {
+  AttackTraining,
+  TokenRows,
+  TrainedModel,
+  TrainingChange,
+} from './train/attack-training.ts';
 export { gradientsOf, lossAndGradients } from './train/gradients.ts';
 export type { Batch, LossAndGradients, LossOptions, Objective } from './train/gradients.ts';
-export type { Architecture, ForwardContext, Head, LinearLayer, ParameterSpec, TokenRow } from './nn/types.ts';
+export type {
+  Architecture,
+  ForwardContext,
+  Head,
+  LinearLayer,
+  ParameterSpec,
+  TokenRow,
+} from './nn/types.ts';

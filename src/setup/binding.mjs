@@ -2,7 +2,17 @@
  * Compiles @tensorflow/tfjs-node-gpu's own `binding/` against a given TensorFlow. The package's install script would
  * fetch a 2022 libtensorflow that knows no current GPU; its C API calls are unchanged, so its sources build as they are.
  */
-import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { SetupFault, firstWorking, run, tail } from './run.mjs';
@@ -34,7 +44,10 @@ export function checkTools() {
     ['C++ compiler', process.env.CXX ? [process.env.CXX] : ['g++', 'c++'], 'g++'],
   ])) {
     if (firstWorking(commands, ['--version']) === null) {
-      throw new SetupFault(`no ${what} was found (looked for ${commands.join(', ')})`, `apt-get install -y ${packages} && npm run setup`);
+      throw new SetupFault(
+        `no ${what} was found (looked for ${commands.join(', ')})`,
+        `apt-get install -y ${packages} && npm run setup`,
+      );
     }
   }
 }
@@ -48,19 +61,34 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   say(`compiling the TensorFlow binding with node-gyp (log: ${log})`);
   rmSync(buildDir, { recursive: true, force: true });
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
-  for (const name of ['binding', 'package.json']) cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
+  for (const name of ['binding', 'package.json'])
+    cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
   // Relative paths, because make splits absolute ones at a space in the cache folder's name.
-  writeFileSync(join(buildDir, 'binding.gyp'), readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll('<(module_root_dir)/', ''));
+  writeFileSync(
+    join(buildDir, 'binding.gyp'),
+    readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll('<(module_root_dir)/', ''),
+  );
   symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
   // The gyp file links -ltensorflow and -ltensorflow_framework; the wheel calls the first one libtensorflow_cc.
   symlinkSync(tensorflow.cc, join(buildDir, 'deps', 'lib', 'libtensorflow.so'));
   symlinkSync(tensorflow.framework, join(buildDir, 'deps', 'lib', 'libtensorflow_framework.so'));
   const gyp = require.resolve('node-gyp/bin/node-gyp.js');
-  const defines = ['-Dmodule_name=tfjs_binding', '-Dmodule_path=out', `-Dnapi_build_version=${NAPI}`];
+  const defines = [
+    '-Dmodule_name=tfjs_binding',
+    '-Dmodule_path=out',
+    `-Dnapi_build_version=${NAPI}`,
+  ];
   const built = join(buildDir, 'out', 'tfjs_binding.node');
-  for (const args of [['configure', '--nodedir', nodedir, '--', ...defines], ['build', '--jobs', '2']]) {
-    if (await run(process.execPath, [gyp, ...args], { cwd: buildDir, log }) !== 0) {
-      throw new SetupFault(`the TensorFlow binding did not compile (${log})`, 'npm run setup', tail(log));
+  for (const args of [
+    ['configure', '--nodedir', nodedir, '--', ...defines],
+    ['build', '--jobs', '2'],
+  ]) {
+    if ((await run(process.execPath, [gyp, ...args], { cwd: buildDir, log })) !== 0) {
+      throw new SetupFault(
+        `the TensorFlow binding did not compile (${log})`,
+        'npm run setup',
+        tail(log),
+      );
     }
   }
   renameSync(built, target);

@@ -1,6 +1,14 @@
 /** `dist/build.json`: which build is current and what it was made from. Built-in modules only: every start reads it. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -10,7 +18,15 @@ import { join } from 'node:path';
  */
 
 /** Files that change a build without being imported by it. */
-const EXTRA = ['package.json', 'package-lock.json', 'node_modules/.package-lock.json', 'tsconfig.json', 'schemas/pipeline.schema.json', 'src/setup/build.mjs', 'src/setup/closure.mjs'];
+const EXTRA = [
+  'package.json',
+  'package-lock.json',
+  'node_modules/.package-lock.json',
+  'tsconfig.json',
+  'schemas/pipeline.schema.json',
+  'src/setup/build.mjs',
+  'src/setup/closure.mjs',
+];
 
 /** @param {string} project */
 const recordFile = (project) => join(project, 'dist', 'build.json');
@@ -19,14 +35,23 @@ const recordFile = (project) => join(project, 'dist', 'build.json');
 function describe(project, path) {
   const absolute = join(project, path);
   const stat = statSync(absolute);
-  const content = stat.isDirectory() ? JSON.stringify(readdirSync(absolute).sort()) : readFileSync(absolute);
-  return [path, stat.mtimeMs, stat.isDirectory() ? -1 : stat.size, createHash('sha256').update(content).digest('hex')];
+  const content = stat.isDirectory()
+    ? JSON.stringify(readdirSync(absolute).sort())
+    : readFileSync(absolute);
+  return [
+    path,
+    stat.mtimeMs,
+    stat.isDirectory() ? -1 : stat.size,
+    createHash('sha256').update(content).digest('hex'),
+  ];
 }
 
 /** @param {string} project @param {string} dir @returns {string[]} */
 function foldersUnder(project, dir) {
   if (!existsSync(join(project, dir))) return [];
-  const inner = readdirSync(join(project, dir), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const inner = readdirSync(join(project, dir), { withFileTypes: true }).filter((entry) =>
+    entry.isDirectory(),
+  );
   return [dir, ...inner.flatMap((entry) => foldersUnder(project, `${dir}/${entry.name}`))];
 }
 
@@ -40,7 +65,11 @@ export function writeRecord(project, record) {
 
 /** @param {string} project @param {string} build @param {readonly string[]} inputs paths from `project` @returns {BuildRecord} */
 export function describeBuild(project, build, inputs) {
-  const paths = new Set([...inputs, ...EXTRA.filter((path) => existsSync(join(project, path))), ...foldersUnder(project, 'plugins')]);
+  const paths = new Set([
+    ...inputs,
+    ...EXTRA.filter((path) => existsSync(join(project, path))),
+    ...foldersUnder(project, 'plugins'),
+  ]);
   return { format: 1, build, sources: [...paths].sort().map((path) => describe(project, path)) };
 }
 
@@ -50,7 +79,11 @@ export function readRecord(project) {
     const record = JSON.parse(readFileSync(recordFile(project), 'utf8'));
     return record.format === 1 ? record : null;
   } catch (error) {
-    if (error instanceof SyntaxError || /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return null;
+    if (
+      error instanceof SyntaxError ||
+      /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT'
+    )
+      return null;
     throw error;
   }
 }
@@ -63,7 +96,12 @@ export function ifWritable(write) {
   try {
     write();
   } catch (error) {
-    if (!['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EDQUOT'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
+    if (
+      !['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EDQUOT'].includes(
+        /** @type {NodeJS.ErrnoException} */ (error).code ?? '',
+      )
+    )
+      throw error;
   }
 }
 
@@ -78,9 +116,16 @@ export function changedSources(project, record) {
     return stat === undefined || stat.mtimeMs !== mtime || (size >= 0 && stat.size !== size);
   });
   if (touched.length === 0) return [];
-  const changed = touched.filter(([path, , , digest]) => !existsSync(join(project, path)) || describe(project, path)[3] !== digest).map(([path]) => path);
+  const changed = touched
+    .filter(
+      ([path, , , digest]) =>
+        !existsSync(join(project, path)) || describe(project, path)[3] !== digest,
+    )
+    .map(([path]) => path);
   if (changed.length === 0) {
-    const sources = record.sources.map((source) => (touched.includes(source) ? describe(project, source[0]) : source));
+    const sources = record.sources.map((source) =>
+      touched.includes(source) ? describe(project, source[0]) : source,
+    );
     ifWritable(() => writeRecord(project, { ...record, sources }));
   }
   return changed;

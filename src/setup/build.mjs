@@ -3,7 +3,15 @@
  * one and lists what it was made from. A running program keeps its own build, whatever is edited meanwhile.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
@@ -21,7 +29,16 @@ export class BuildFault extends Error {
  * Imported from node_modules when they are needed: native, large, or loading files beside themselves. Everything else
  * is bundled, because a start that opens few files is a fast one.
  */
-const EXTERNAL = ['@tensorflow/*', '@huggingface/*', 'esbuild', 'vega', 'vega-*', 'node-gyp', 'json-schema-to-typescript', 'html-to-text'];
+const EXTERNAL = [
+  '@tensorflow/*',
+  '@huggingface/*',
+  'esbuild',
+  'vega',
+  'vega-*',
+  'node-gyp',
+  'json-schema-to-typescript',
+  'html-to-text',
+];
 
 /** What plugins from outside may use of the science; its version is part of theirs. */
 const SCIENCE = 'src/science/api.ts';
@@ -35,16 +52,27 @@ const PROGRAM = [SCIENCE, COMPUTE];
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
 function filesUnder(project, dir) {
   if (!existsSync(join(project, dir))) return [];
-  return readdirSync(join(project, dir), { withFileTypes: true }).flatMap((entry) => (
-    entry.isDirectory() ? filesUnder(project, `${dir}/${entry.name}`) : [`${dir}/${entry.name}`]
-  )).sort();
+  return readdirSync(join(project, dir), { withFileTypes: true })
+    .flatMap((entry) =>
+      entry.isDirectory() ? filesUnder(project, `${dir}/${entry.name}`) : [`${dir}/${entry.name}`],
+    )
+    .sort();
 }
 
 /** @param {string} project */
 function entryPoints(project) {
-  const program = Object.fromEntries(Object.entries({ 'src/cli.ts': 'cli', 'src/execute/worker.ts': 'worker', 'src/api.ts': 'api', [SCIENCE]: 'science', 'src/engine/library.ts': 'library' })
-    .filter(([source]) => existsSync(join(project, source))));
-  const plugins = filesUnder(project, 'plugins').filter((file) => /\.tsx?$/.test(file) && !file.endsWith('.d.ts'));
+  const program = Object.fromEntries(
+    Object.entries({
+      'src/cli.ts': 'cli',
+      'src/execute/worker.ts': 'worker',
+      'src/api.ts': 'api',
+      [SCIENCE]: 'science',
+      'src/engine/library.ts': 'library',
+    }).filter(([source]) => existsSync(join(project, source))),
+  );
+  const plugins = filesUnder(project, 'plugins').filter(
+    (file) => /\.tsx?$/.test(file) && !file.endsWith('.d.ts'),
+  );
   return { program, plugins, all: { ...program, [ALL_PLUGINS]: 'plugins' } };
 }
 
@@ -55,7 +83,9 @@ function entryPoints(project) {
 const lateImports = {
   name: 'late imports',
   setup({ onResolve }) {
-    onResolve({ filter: /^[^./]/ }, ({ kind, path }) => (kind === 'dynamic-import' && !isAbsolute(path) ? { path, external: true } : null));
+    onResolve({ filter: /^[^./]/ }, ({ kind, path }) =>
+      kind === 'dynamic-import' && !isAbsolute(path) ? { path, external: true } : null,
+    );
   },
 };
 
@@ -66,7 +96,10 @@ const ALL_PLUGINS = 'dosimeter:plugins';
 const allPlugins = (project, plugins) => ({
   name: 'all plugins',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: new RegExp(`^${ALL_PLUGINS}$`) }, () => ({ path: ALL_PLUGINS, namespace: 'virtual' }));
+    onResolve({ filter: new RegExp(`^${ALL_PLUGINS}$`) }, () => ({
+      path: ALL_PLUGINS,
+      namespace: 'virtual',
+    }));
     onLoad({ filter: /.*/, namespace: 'virtual' }, () => ({
       resolveDir: project,
       contents: [
@@ -81,7 +114,8 @@ const allPlugins = (project, plugins) => ({
 const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
 
 /** A plugin by itself, as a worker loads it. @param {string} source */
-const shim = (source) => `import all from '${'../'.repeat(source.split('/').length - 1)}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
+const shim = (source) =>
+  `import all from '${'../'.repeat(source.split('/').length - 1)}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
 
 /** @param {string} project @param {Record<string, string>} entries @param {readonly string[]} plugins */
 async function bundle(project, entries, plugins) {
@@ -89,16 +123,33 @@ async function bundle(project, entries, plugins) {
     return await esbuild.build({
       absWorkingDir: project,
       entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
-      outdir: join(project, 'dist'), outbase: project, chunkNames: 'chunk-[hash]',
-      bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20', external: EXTERNAL, plugins: [allPlugins(project, plugins), lateImports],
-      sourcemap: true, sourcesContent: false, metafile: true, write: false, logLevel: 'silent',
+      outdir: join(project, 'dist'),
+      outbase: project,
+      chunkNames: 'chunk-[hash]',
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      target: 'node20',
+      external: EXTERNAL,
+      plugins: [allPlugins(project, plugins), lateImports],
+      sourcemap: true,
+      sourcesContent: false,
+      metafile: true,
+      write: false,
+      logLevel: 'silent',
       // Bundled CommonJS calls require() for Node's own modules.
-      banner: { js: 'import { createRequire as __createRequire } from \'node:module\'; const require = __createRequire(import.meta.url);' },
+      banner: {
+        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+      },
     });
   } catch (error) {
     const { errors } = /** @type {import('esbuild').BuildFailure} */ (error);
     if (!Array.isArray(errors)) throw error;
-    const lines = await esbuild.formatMessages(errors, { kind: 'error', color: process.stderr.isTTY === true });
+    const lines = await esbuild.formatMessages(errors, {
+      kind: 'error',
+      color: process.stderr.isTTY === true,
+    });
     throw new BuildFault(lines.join('').trimEnd());
   }
 }
@@ -112,9 +163,18 @@ async function bundle(project, entries, plugins) {
  */
 function writeBuild(project, outputs, versions, plugins) {
   const dist = join(project, 'dist');
-  const files = outputs.map(({ path, contents }) => ({ path: relative(dist, path), contents }))
-    .concat(plugins.map((source) => ({ path: builtFile(source), contents: Buffer.from(shim(source)) }))).sort((a, b) => (a.path < b.path ? -1 : 1));
-  const name = sha256(JSON.stringify([files.map(({ path, contents }) => [path, sha256(contents)]), [...versions].map(([source, { code }]) => [source, code])])).slice(0, 12);
+  const files = outputs
+    .map(({ path, contents }) => ({ path: relative(dist, path), contents }))
+    .concat(
+      plugins.map((source) => ({ path: builtFile(source), contents: Buffer.from(shim(source)) })),
+    )
+    .sort((a, b) => (a.path < b.path ? -1 : 1));
+  const name = sha256(
+    JSON.stringify([
+      files.map(({ path, contents }) => [path, sha256(contents)]),
+      [...versions].map(([source, { code }]) => [source, code]),
+    ]),
+  ).slice(0, 12);
   const target = join(dist, name);
   if (!existsSync(target)) {
     const temporary = join(dist, `.tmp-${process.pid}`);
@@ -133,7 +193,9 @@ async function loadPlugins(project, dir, sources) {
   try {
     return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;
   } catch (error) {
-    throw new BuildFault(`${await throwing(project, sources) ?? 'a plugin'} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`);
+    throw new BuildFault(
+      `${(await throwing(project, sources)) ?? 'a plugin'} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
@@ -144,8 +206,15 @@ async function throwing(project, sources) {
     for (const [i, source] of sources.entries()) {
       const { outputFiles } = await bundle(project, { [source]: `alone-${i}` }, []);
       mkdirSync(dir, { recursive: true });
-      for (const { path, contents } of outputFiles) writeFileSync(join(dir, basename(path)), contents);
-      if (!await import(pathToFileURL(join(dir, `alone-${i}.js`)).href).then(() => true, () => false)) return source;
+      for (const { path, contents } of outputFiles)
+        writeFileSync(join(dir, basename(path)), contents);
+      if (
+        !(await import(pathToFileURL(join(dir, `alone-${i}.js`)).href).then(
+          () => true,
+          () => false,
+        ))
+      )
+        return source;
     }
     return null;
   } finally {
@@ -157,7 +226,9 @@ async function throwing(project, sources) {
 function identify(descriptor, source) {
   const { kind, name } = /** @type {{ kind?: unknown, name?: unknown }} */ (descriptor ?? {});
   if (typeof kind !== 'string' || typeof name !== 'string') {
-    throw new BuildFault(`${source} exports no plugin as default: write \`export default defineAttack({ … })\` or one of its like`);
+    throw new BuildFault(
+      `${source} exports no plugin as default: write \`export default defineAttack({ … })\` or one of its like`,
+    );
   }
   return { kind, name, source, file: builtFile(source) };
 }
@@ -169,27 +240,52 @@ async function writeRegistry(project, dir, versions) {
   /** @type {Map<string, string>} */
   const names = new Map();
   const plugins = [];
-  const descriptors = await loadPlugins(project, dir, [...versions.keys()].filter((source) => !PROGRAM.includes(source)));
+  const descriptors = await loadPlugins(
+    project,
+    dir,
+    [...versions.keys()].filter((source) => !PROGRAM.includes(source)),
+  );
   const compute = versions.get(COMPUTE);
   for (const [source, own] of versions) {
     if (PROGRAM.includes(source)) continue;
     const plugin = identify(descriptors[source], source);
-    const version = compute && plugin.kind === 'stage' && /** @type {{ compute?: unknown }} */ (descriptors[source]).compute === true ? together(own, compute) : own;
+    const version =
+      compute &&
+      plugin.kind === 'stage' &&
+      /** @type {{ compute?: unknown }} */ (descriptors[source]).compute === true
+        ? together(own, compute)
+        : own;
     const key = `${plugin.kind} "${plugin.name}"`;
     const taken = names.get(key);
-    if (taken !== undefined) throw new BuildFault(`two plugins are the ${key}: ${taken} and ${source}; rename one of them`);
+    if (taken !== undefined)
+      throw new BuildFault(
+        `two plugins are the ${key}: ${taken} and ${source}; rename one of them`,
+      );
     names.set(key, source);
     for (const [part, digest] of version.closure) parts[part] = digest;
     plugins.push({ ...plugin, code: version.code, closure: [...version.closure.keys()] });
   }
   const file = join(dir, 'registry.json');
-  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify({ format: 1, science: versions.get(SCIENCE)?.code ?? null, compute: compute?.code ?? null, parts, plugins }));
+  writeFileSync(
+    `${file}.${process.pid}.tmp`,
+    JSON.stringify({
+      format: 1,
+      science: versions.get(SCIENCE)?.code ?? null,
+      compute: compute?.code ?? null,
+      parts,
+      plugins,
+    }),
+  );
   renameSync(`${file}.${process.pid}.tmp`, file);
 }
 
 /** `dosimeter schema` in a file, for editors: a spec's modeline names it. @param {string} dist @param {string} name */
 function writeSchema(dist, name) {
-  const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.js'), 'schema'], { encoding: 'utf8', maxBuffer: 2 ** 26, stdio: ['ignore', 'pipe', 'ignore'] });
+  const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.js'), 'schema'], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 26,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   if (!stdout?.startsWith('{')) return; // no command line, or one without that command
   const file = join(dist, 'pipeline.schema.json');
   writeFileSync(`${file}.tmp`, stdout);
@@ -198,10 +294,14 @@ function writeSchema(dist, name) {
 
 /** Deletes builds that no live process uses; the newest two stay. @param {string} dist @param {string} current */
 function prune(dist, current) {
-  const builds = readdirSync(dist).filter((name) => /^[0-9a-f]{12}$/.test(name) && name !== current)
-    .map((name) => ({ name, time: statSync(join(dist, name)).mtimeMs })).sort((a, b) => b.time - a.time);
+  const builds = readdirSync(dist)
+    .filter((name) => /^[0-9a-f]{12}$/.test(name) && name !== current)
+    .map((name) => ({ name, time: statSync(join(dist, name)).mtimeMs }))
+    .sort((a, b) => b.time - a.time);
   for (const { name, time } of builds.slice(1)) {
-    const users = existsSync(join(dist, name, 'users')) ? readdirSync(join(dist, name, 'users')) : [];
+    const users = existsSync(join(dist, name, 'users'))
+      ? readdirSync(join(dist, name, 'users'))
+      : [];
     const used = users.some((pid) => {
       try {
         return process.kill(Number(pid), 0);
@@ -210,14 +310,19 @@ function prune(dist, current) {
       }
     });
     // An hour's grace: its user may run on another host.
-    if (!used && Date.now() - time > 3_600_000) rmSync(join(dist, name), { recursive: true, force: true });
+    if (!used && Date.now() - time > 3_600_000)
+      rmSync(join(dist, name), { recursive: true, force: true });
   }
 }
 
 /** The current build, if it is whole and nothing has changed since. @param {string} project @returns {string | null} */
 export function unchangedBuild(project) {
   const record = readRecord(project);
-  return record !== null && existsSync(join(project, 'dist', record.build, 'registry.json')) && changedSources(project, record).length === 0 ? record.build : null;
+  return record !== null &&
+    existsSync(join(project, 'dist', record.build, 'registry.json')) &&
+    changedSources(project, record).length === 0
+    ? record.build
+    : null;
 }
 
 /**
@@ -235,11 +340,25 @@ export async function build(project, { force = false } = {}) {
     for (;;) {
       const started = Date.now();
       const { plugins, all } = entryPoints(project);
-      const [{ metafile, outputFiles }] = await Promise.all([bundle(project, all, plugins), generateTypes(project)]);
-      const versions = await closureVersions(metafile, [...plugins, ...PROGRAM.filter((source) => metafile.inputs[source] !== undefined)], { root: project, transform: esbuild.transform });
+      const [{ metafile, outputFiles }] = await Promise.all([
+        bundle(project, all, plugins),
+        generateTypes(project),
+      ]);
+      const versions = await closureVersions(
+        metafile,
+        [...plugins, ...PROGRAM.filter((source) => metafile.inputs[source] !== undefined)],
+        { root: project, transform: esbuild.transform },
+      );
       const name = writeBuild(project, outputFiles, versions, plugins);
-      if (!existsSync(join(dist, name, 'registry.json'))) await writeRegistry(project, join(dist, name), versions);
-      const record = describeBuild(project, name, Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules/') && !path.startsWith('virtual:')));
+      if (!existsSync(join(dist, name, 'registry.json')))
+        await writeRegistry(project, join(dist, name), versions);
+      const record = describeBuild(
+        project,
+        name,
+        Object.keys(metafile.inputs).filter(
+          (path) => !path.includes('node_modules/') && !path.startsWith('virtual:'),
+        ),
+      );
       // Edited while it was read: the record would vouch for code that was not built.
       if (record.sources.some(([, mtime]) => mtime > started)) continue;
       for (const entry of ['api.js', 'science.js']) {
@@ -256,7 +375,11 @@ export async function build(project, { force = false } = {}) {
   });
 }
 
-if (process.argv[1] !== undefined && basename(process.argv[1]) === 'build.mjs' && import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (
+  process.argv[1] !== undefined &&
+  basename(process.argv[1]) === 'build.mjs' &&
+  import.meta.url === pathToFileURL(process.argv[1]).href
+) {
   const started = performance.now();
   try {
     const name = await build(fileURLToPath(new URL('../../', import.meta.url)), { force: true });

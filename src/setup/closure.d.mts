@@ -6,5 +6,9 @@ export function sha256(content: string | Uint8Array): string;
 export function closureVersions(
   metafile: Metafile,
   entries: readonly string[],
-  options: { readonly root: string; readonly transform: typeof transform; readonly skip?: (specifier: string) => boolean },
+  options: {
+    readonly root: string;
+    readonly transform: typeof transform;
+    readonly skip?: (specifier: string) => boolean;
+  },
 ): Promise<Map<string, { readonly code: string; readonly closure: ReadonlyMap<string, string> }>>;

@@ -8,13 +8,26 @@ import { builtinModules } from 'node:module';
 import { dirname, extname, join, resolve } from 'node:path';
 
 /** @type {{ readonly [extension: string]: import('esbuild').Loader }} */
-const LOADERS = { '.ts': 'ts', '.mts': 'ts', '.cts': 'ts', '.tsx': 'tsx', '.js': 'js', '.mjs': 'js', '.cjs': 'js', '.jsx': 'jsx' };
+const LOADERS = {
+  '.ts': 'ts',
+  '.mts': 'ts',
+  '.cts': 'ts',
+  '.tsx': 'tsx',
+  '.js': 'js',
+  '.mjs': 'js',
+  '.cjs': 'js',
+  '.jsx': 'jsx',
+};
 
 /** @param {string | Uint8Array} content */
 export const sha256 = (content) => createHash('sha256').update(content).digest('hex');
 
 /** `@scope/name/sub/file.js` → `@scope/name`. @param {string} specifier */
-const packageName = (specifier) => specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
+const packageName = (specifier) =>
+  specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
 
 /** The folder of a package as Node would find it from `from`. @param {string} name @param {string} from */
 function findPackage(name, from) {
@@ -29,10 +42,15 @@ function findPackage(name, from) {
 function addPackage(dir, parts, seen) {
   if (seen.has(dir)) return;
   seen.add(dir);
-  const { name, version, dependencies = {}, optionalDependencies = {} } = JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8'));
+  const {
+    name,
+    version,
+    dependencies = {},
+    optionalDependencies = {},
+  } = JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8'));
   const part = `npm:${name}`;
   // Two versions of one package may both be reached.
-  const versions = new Set([...parts.get(part)?.split(' ') ?? [], String(version)]);
+  const versions = new Set([...(parts.get(part)?.split(' ') ?? []), String(version)]);
   parts.set(part, [...versions].sort().join(' '));
   for (const dependency of Object.keys({ ...dependencies, ...optionalDependencies })) {
     const found = findPackage(dependency, dir);
@@ -54,7 +72,13 @@ export async function closureVersions(metafile, entries, { root, transform, skip
     const content = readFileSync(resolve(root, path));
     const loader = LOADERS[extname(path)];
     if (loader === undefined) return sha256(content);
-    const { code } = await transform(content, { loader, minifyWhitespace: true, legalComments: 'none', target: 'esnext', jsx: 'preserve' });
+    const { code } = await transform(content, {
+      loader,
+      minifyWhitespace: true,
+      legalComments: 'none',
+      target: 'esnext',
+      jsx: 'preserve',
+    });
     return sha256(code);
   };
   const result = new Map();
@@ -67,18 +91,37 @@ export async function closureVersions(metafile, entries, { root, transform, skip
     for (const path of sources) {
       for (const imported of metafile.inputs[path]?.imports ?? []) {
         if (imported.external) {
-          if (imported.path.startsWith('node:') || builtinModules.includes(imported.path) || skip(imported.path)) continue;
+          if (
+            imported.path.startsWith('node:') ||
+            builtinModules.includes(imported.path) ||
+            skip(imported.path)
+          )
+            continue;
           const dir = findPackage(packageName(imported.path), dirname(resolve(root, path)));
           if (dir !== null) addPackage(dir, packages, seenPackages);
           continue;
         }
         const at = imported.path.lastIndexOf('node_modules/');
         if (at < 0) sources.add(imported.path);
-        else addPackage(resolve(root, imported.path.slice(0, at), 'node_modules', packageName(imported.path.slice(at + 'node_modules/'.length))), packages, seenPackages);
+        else
+          addPackage(
+            resolve(
+              root,
+              imported.path.slice(0, at),
+              'node_modules',
+              packageName(imported.path.slice(at + 'node_modules/'.length)),
+            ),
+            packages,
+            seenPackages,
+          );
       }
     }
     for (const path of sources) if (!digests.has(path)) digests.set(path, digestOf(path));
-    const parts = await Promise.all([...sources].map(async (path) => /** @type {const} */ ([path, await digests.get(path) ?? ''])));
+    const parts = await Promise.all(
+      [...sources].map(
+        async (path) => /** @type {const} */ ([path, (await digests.get(path)) ?? '']),
+      ),
+    );
     result.set(entry, versionOf([...parts, ...packages]));
   }
   return result;
@@ -93,6 +136,15 @@ function versionOf(parts) {
 /** The version of code that executes together. @param {{ closure: ReadonlyMap<string, string> }} a @param {{ closure: ReadonlyMap<string, string> }} b */
 export function together(a, b) {
   // Each may reach other releases of one package.
-  const both = (/** @type {string} */ one, /** @type {string} */ other) => [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
-  return versionOf([...new Map([...a.closure, ...[...b.closure].map(([part, digest]) => /** @type {const} */ ([part, both(a.closure.get(part) ?? digest, digest)]))])]);
+  const both = (/** @type {string} */ one, /** @type {string} */ other) =>
+    [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
+  return versionOf([
+    ...new Map([
+      ...a.closure,
+      ...[...b.closure].map(
+        ([part, digest]) =>
+          /** @type {const} */ ([part, both(a.closure.get(part) ?? digest, digest)]),
+      ),
+    ]),
+  ]);
 }

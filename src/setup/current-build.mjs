@@ -23,7 +23,8 @@ export async function currentBuild(project, tell) {
     const record = readRecord(project);
     // An installed package has no sources to differ from.
     if (!existsSync(join(project, 'src', 'cli.ts')) && record !== null) return record.build;
-    const built = record !== null && existsSync(join(project, 'dist', record.build, 'registry.json'));
+    const built =
+      record !== null && existsSync(join(project, 'dist', record.build, 'registry.json'));
     const changed = built ? changedSources(project, record) : [];
     if (built && changed.length === 0) return record.build;
     const rest = changed.length > 2 ? ` and ${changed.length - 2} more` : '';

@@ -17,7 +17,8 @@ export function dependenciesAreCurrent(project) {
   return Object.entries(packagesOf(join(project, 'package-lock.json'))).every(([path, wanted]) => {
     if (path === '') return true;
     const found = have[path];
-    if (found === undefined) return wanted.optional === true || wanted.devOptional === true || wanted.peer === true;
+    if (found === undefined)
+      return wanted.optional === true || wanted.devOptional === true || wanted.peer === true;
     return found.version === wanted.version && found.integrity === wanted.integrity;
   });
 }

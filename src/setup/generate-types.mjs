@@ -7,7 +7,9 @@ export async function pipelineTypes(project) {
   const { compileFromFile } = await import('json-schema-to-typescript');
   return compileFromFile(join(project, 'schemas', 'pipeline.schema.json'), {
     bannerComment: '// Made from schemas/pipeline.schema.json by `npm run build`; do not edit.',
-    additionalProperties: false, ignoreMinAndMaxItems: true, cwd: join(project, 'schemas'),
+    additionalProperties: false,
+    ignoreMinAndMaxItems: true,
+    cwd: join(project, 'schemas'),
   });
 }
 
@@ -19,7 +21,11 @@ export async function pipelineTypes(project) {
 export async function generateTypes(project) {
   const schema = join(project, 'schemas', 'pipeline.schema.json');
   const target = join(project, 'src', 'spec', 'pipeline.generated.ts');
-  if (!existsSync(schema) || !existsSync(join(project, 'node_modules', 'json-schema-to-typescript'))) return;
+  if (
+    !existsSync(schema) ||
+    !existsSync(join(project, 'node_modules', 'json-schema-to-typescript'))
+  )
+    return;
   // Contents decide, not times: a checkout gives files any order.
   const digest = join(project, 'dist', '.schema');
   const { sha256 } = await import('./closure.mjs');

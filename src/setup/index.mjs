@@ -14,7 +14,10 @@ const project = fileURLToPath(new URL('../../', import.meta.url));
 
 /** @type {Promise<Library> | null} */
 let library = null;
-const load = () => (library ??= currentBuild(project, () => undefined).then((dir) => import(pathToFileURL(join(dir, 'library.js')).href)));
+const load = () =>
+  (library ??= currentBuild(project, () => undefined).then(
+    (dir) => import(pathToFileURL(join(dir, 'library.js')).href),
+  ));
 
 /** @type {Library['run']} */
 export const run = async (...args) => (await load()).run(...args);

@@ -16,7 +16,10 @@ async function main() {
     console.log(JSON.parse(readFileSync(join(project, 'package.json'), 'utf8')).version);
     return;
   }
-  if (!existsSync(join(project, 'node_modules', '.package-lock.json')) && existsSync(join(project, 'package-lock.json'))) {
+  if (
+    !existsSync(join(project, 'node_modules', '.package-lock.json')) &&
+    existsSync(join(project, 'package-lock.json'))
+  ) {
     console.error('dosimeter: the dependencies are not installed; run `npm run setup`');
     process.exitCode = 2;
     return;
@@ -28,7 +31,11 @@ async function main() {
     const { code } = /** @type {NodeJS.ErrnoException} */ (error);
     const isDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM'].includes(code ?? '');
     if (!(error instanceof Error) || (error.name !== 'BuildFault' && !isDisk)) throw error;
-    console.error(isDisk ? `dosimeter: ${join(project, 'dist')} can't be written: ${error.message}` : error.message);
+    console.error(
+      isDisk
+        ? `dosimeter: ${join(project, 'dist')} can't be written: ${error.message}`
+        : error.message,
+    );
     process.exitCode = 2;
     return;
   }

@@ -9,7 +9,9 @@ import envPaths from 'env-paths';
  * @returns {string} an absolute path
  */
 export function cacheDir(env = process.env) {
-  return env.DOSIMETER_CACHE ? resolve(env.DOSIMETER_CACHE) : envPaths('dosimeter', { suffix: '' }).cache;
+  return env.DOSIMETER_CACHE
+    ? resolve(env.DOSIMETER_CACHE)
+    : envPaths('dosimeter', { suffix: '' }).cache;
 }
 
 /** The clone's root, seen from `src/setup/`. @returns {string} */

@@ -4,7 +4,11 @@ import { dirname, join } from 'node:path';
 import { firstWorking, run, tail } from './run.mjs';
 
 /** @param {readonly string[]} lines of requirements.txt @returns {string[]} names of packages */
-const namesOf = (lines) => lines.map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#')).map((line) => line.replace(/[^\w.-].*$/, ''));
+const namesOf = (lines) =>
+  lines
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .map((line) => line.replace(/[^\w.-].*$/, ''));
 
 /** Exit code 0 when each package is installed; looked up, not imported, because torch takes seconds. */
 const LOOK = 'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
@@ -17,18 +21,28 @@ const LOOK = 'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.v
  */
 export async function peersPython(project, env = process.env) {
   const file = join(project, 'test', 'peers', 'requirements.txt');
-  const requirements = readFileSync(file, 'utf8'), names = namesOf(requirements.split('\n'));
+  const requirements = readFileSync(file, 'utf8'),
+    names = namesOf(requirements.split('\n'));
   const given = env.DOSIMETER_PEERS_PYTHON;
   if (given !== undefined && given !== '') {
-    if (firstWorking([given], ['--version']) === null) throw new Error(`DOSIMETER_PEERS_PYTHON names ${given}, which does not run`);
-    if (firstWorking([given], ['-c', LOOK, ...names]) === null) throw new Error(`DOSIMETER_PEERS_PYTHON names ${given}, which lacks one of ${names.join(', ')}`);
+    if (firstWorking([given], ['--version']) === null)
+      throw new Error(`DOSIMETER_PEERS_PYTHON names ${given}, which does not run`);
+    if (firstWorking([given], ['-c', LOOK, ...names]) === null)
+      throw new Error(
+        `DOSIMETER_PEERS_PYTHON names ${given}, which lacks one of ${names.join(', ')}`,
+      );
     return given;
   }
-  const dir = join(project, '.cache', 'peers-python'), log = join(project, '.cache', 'peers-python.log');
-  const python = join(dir, 'bin', 'python'), ready = join(dir, 'ready');
+  const dir = join(project, '.cache', 'peers-python'),
+    log = join(project, '.cache', 'peers-python.log');
+  const python = join(dir, 'bin', 'python'),
+    ready = join(dir, 'ready');
   if (existsSync(ready) && readFileSync(ready, 'utf8') === requirements) return python;
   const base = firstWorking(['python3', 'python'], ['--version']);
-  if (base === null) throw new Error('no Python was found: install Python 3 with its venv module, or name one by DOSIMETER_PEERS_PYTHON');
+  if (base === null)
+    throw new Error(
+      'no Python was found: install Python 3 with its venv module, or name one by DOSIMETER_PEERS_PYTHON',
+    );
   mkdirSync(dirname(dir), { recursive: true });
   rmSync(dir, { recursive: true, force: true });
   console.log('setup: installing the peers of test/peers/requirements.txt, once');
@@ -36,7 +50,8 @@ export async function peersPython(project, env = process.env) {
     [base, ['-m', 'venv', dir]],
     [python, ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '-r', file]],
   ])) {
-    if (await run(command, args, { log }) !== 0) throw new Error(`${command} ${args.join(' ')} failed (${log}):\n${tail(log)}`);
+    if ((await run(command, args, { log })) !== 0)
+      throw new Error(`${command} ${args.join(' ')} failed (${log}):\n${tail(log)}`);
   }
   writeFileSync(ready, requirements);
   return python;

@@ -8,7 +8,13 @@ const launcher = fileURLToPath(new URL('./launcher.mjs', import.meta.url));
 process.chdir(project);
 try {
   await setup({ quiet: true });
-  process.argv = [process.execPath, launcher, 'run', 'pipelines/quickstart.yaml', ...process.argv.slice(2)];
+  process.argv = [
+    process.execPath,
+    launcher,
+    'run',
+    'pipelines/quickstart.yaml',
+    ...process.argv.slice(2),
+  ];
   await import('./launcher.mjs');
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error));

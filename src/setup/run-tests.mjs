@@ -21,8 +21,16 @@ export const SUITES = /** @type {const} */ (['faults', 'peers']);
 function testFiles(project, filters, suite) {
   return readdirSync(join(project, 'test'), { recursive: true, encoding: 'utf8' })
     .map((file) => `test/${file.replaceAll('\\', '/')}`)
-    .filter((file) => (suite === undefined ? !SUITES.some((name) => file.startsWith(`test/${name}/`)) : file.startsWith(`test/${suite}/`)))
-    .filter((file) => file.endsWith('.test.ts') && (filters.length === 0 || filters.some((filter) => file.includes(filter))))
+    .filter((file) =>
+      suite === undefined
+        ? !SUITES.some((name) => file.startsWith(`test/${name}/`))
+        : file.startsWith(`test/${suite}/`),
+    )
+    .filter(
+      (file) =>
+        file.endsWith('.test.ts') &&
+        (filters.length === 0 || filters.some((filter) => file.includes(filter))),
+    )
     .sort();
 }
 
@@ -30,16 +38,26 @@ function testFiles(project, filters, suite) {
 function sum(output, line) {
   // Colours, where a test forces them.
   const plain = output.replace(/\u001b\[\d+m/g, '');
-  return [...plain.matchAll(new RegExp(`^ {2}${line}:\\s+(\\d+)$`, 'gm'))].reduce((total, [, count]) => total + Number(count), 0);
+  return [...plain.matchAll(new RegExp(`^ {2}${line}:\\s+(\\d+)$`, 'gm'))].reduce(
+    (total, [, count]) => total + Number(count),
+    0,
+  );
 }
 
 /** @param {string} project @param {string} file @param {Options} options @returns {Promise<Result>} */
 function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
   const started = performance.now();
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: project, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env, NODE_ENV: 'test' } });
+    const child = spawn(process.execPath, ['--import', 'tsx', file], {
+      cwd: project,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env, NODE_ENV: 'test' },
+    });
     let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => { output += text; });
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => {
+        output += text;
+      });
     let late = false;
     const timer = setTimeout(() => {
       late = true;
@@ -49,10 +67,21 @@ function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
       clearTimeout(timer);
       const [total, passed] = [sum(output, 'Total'), sum(output, 'Passed')];
       const failed = total - passed; // uvu's total leaves skipped tests out
-      const why = late ? `ran longer than ${limitMinutes} minutes`
-        : total === 0 && code === 0 ? 'ran no test: does it end with .run()?'
-          : code !== 0 && failed === 0 ? `ended with ${signal ?? `exit code ${code}`}` : null;
-      resolve({ file, passed, failed: failed + (why === null ? 0 : 1), seconds: (performance.now() - started) / 1000, output, why });
+      const why = late
+        ? `ran longer than ${limitMinutes} minutes`
+        : total === 0 && code === 0
+          ? 'ran no test: does it end with .run()?'
+          : code !== 0 && failed === 0
+            ? `ended with ${signal ?? `exit code ${code}`}`
+            : null;
+      resolve({
+        file,
+        passed,
+        failed: failed + (why === null ? 0 : 1),
+        seconds: (performance.now() - started) / 1000,
+        output,
+        why,
+      });
     });
   });
 }
@@ -66,20 +95,31 @@ function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
  */
 export async function runTests(project, filters, options = {}) {
   const waiting = testFiles(project, filters, options.suite);
-  if (waiting.length === 0) throw new Error(`no test file${options.suite === undefined ? '' : ` of test/${options.suite}`} matches ${filters.join(' ')}`);
+  if (waiting.length === 0)
+    throw new Error(
+      `no test file${options.suite === undefined ? '' : ` of test/${options.suite}`} matches ${filters.join(' ')}`,
+    );
   /** @type {Result[]} */
   const results = [];
-  await Promise.all(Array.from({ length: PARALLEL }, async () => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const result = await runFile(project, file, options);
-      results.push(result);
-      if (result.failed > 0) console.log(result.output.trimEnd());
-      const faults = `${result.failed > 0 ? `, ${result.failed} failed` : ''}${result.why === null ? '' : ` (${result.why})`}`;
-      console.log(`${result.failed > 0 ? 'FAIL' : '  ok'}  ${file}  ${result.passed} passed${faults}, ${result.seconds.toFixed(1)} s`);
-    }
-  }));
-  const [passed, failed] = [results.reduce((count, result) => count + result.passed, 0), results.reduce((count, result) => count + result.failed, 0)];
-  for (const { file } of results.filter((result) => result.failed > 0)) console.log(`failed: ${file}`);
+  await Promise.all(
+    Array.from({ length: PARALLEL }, async () => {
+      for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+        const result = await runFile(project, file, options);
+        results.push(result);
+        if (result.failed > 0) console.log(result.output.trimEnd());
+        const faults = `${result.failed > 0 ? `, ${result.failed} failed` : ''}${result.why === null ? '' : ` (${result.why})`}`;
+        console.log(
+          `${result.failed > 0 ? 'FAIL' : '  ok'}  ${file}  ${result.passed} passed${faults}, ${result.seconds.toFixed(1)} s`,
+        );
+      }
+    }),
+  );
+  const [passed, failed] = [
+    results.reduce((count, result) => count + result.passed, 0),
+    results.reduce((count, result) => count + result.failed, 0),
+  ];
+  for (const { file } of results.filter((result) => result.failed > 0))
+    console.log(`failed: ${file}`);
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0;
 }

@@ -23,7 +23,9 @@ export class SetupFault extends Error {
  * @returns {string | null}
  */
 export function firstWorking(commands, args) {
-  return commands.find((command) => spawnSync(command, args, { stdio: 'ignore' }).status === 0) ?? null;
+  return (
+    commands.find((command) => spawnSync(command, args, { stdio: 'ignore' }).status === 0) ?? null
+  );
 }
 
 /**

@@ -13,7 +13,8 @@ const project = fileURLToPath(new URL('../../', import.meta.url));
 /** npm as it was started, or the one beside this Node. */
 function npmCommand() {
   const script = process.env.npm_execpath;
-  if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script)) return { command: process.execPath, args: [script] };
+  if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script))
+    return { command: process.execPath, args: [script] };
   return { command: process.platform === 'win32' ? 'npm.cmd' : 'npm', args: [] };
 }
 
@@ -21,12 +22,19 @@ function npmCommand() {
  * @param {{ tensorflow?: string, quiet?: boolean }} [options] `tensorflow`: a TensorFlow of the user's own (a path), or
  *   `cpu`, `cuda`, `wheel`. `quiet`: say nothing where nothing is to be done.
  */
-export async function setup({ tensorflow = process.env.DOSIMETER_TENSORFLOW || undefined, quiet = false } = {}) {
+export async function setup({
+  tensorflow = process.env.DOSIMETER_TENSORFLOW || undefined,
+  quiet = false,
+} = {}) {
   const say = (/** @type {string} */ line) => console.log(`setup: ${line}`);
   if (!dependenciesAreCurrent(project)) {
     say('installing dependencies with npm ci, install scripts off');
     const { command, args } = npmCommand();
-    const code = await run(command, [...args, 'ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: project });
+    const code = await run(
+      command,
+      [...args, 'ci', '--ignore-scripts', '--no-audit', '--no-fund'],
+      { cwd: project },
+    );
     if (code !== 0) throw new Error('npm ci failed; its message is above');
   } else if (!quiet) {
     say('dependencies are what package-lock.json says');
@@ -35,9 +43,13 @@ export async function setup({ tensorflow = process.env.DOSIMETER_TENSORFLOW || u
   const stamp = await setUpTensorflow({ ...(tensorflow === undefined ? {} : { tensorflow }), say });
   if (stamp.tensorflow === null) {
     say(`TensorFlow is not available: ${stamp.reason}.`);
-    say(`Everything works on WebAssembly instead, several times slower; to have TensorFlow: ${stamp.remedy}`);
+    say(
+      `Everything works on WebAssembly instead, several times slower; to have TensorFlow: ${stamp.remedy}`,
+    );
   } else if (!quiet) {
-    say(`compute backend is TensorFlow${stamp.variant === 'own' ? ` in ${stamp.libraries}` : ` ${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`}`);
+    say(
+      `compute backend is TensorFlow${stamp.variant === 'own' ? ` in ${stamp.libraries}` : ` ${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`}`,
+    );
   }
 }
 

@@ -1,6 +1,16 @@
 /** The compute backend: TensorFlow's C libraries in the cache, the binding beside tfjs-node-gpu, a stamp that says what is there. */
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { NAPI, TFJS_DIR, TFJS_PACKAGE, checkTools, compileBinding } from './binding.mjs';
@@ -40,20 +50,32 @@ export function readStamp() {
 /** Whether an NVIDIA GPU is here; no process is started to find out. */
 function hasNvidiaGpu() {
   if (process.platform !== 'linux') return false;
-  return readdirSync('/dev').some((name) => /^nvidia\d+$/.test(name)) || existsSync('/usr/lib/wsl/lib/libcuda.so.1');
+  return (
+    readdirSync('/dev').some((name) => /^nvidia\d+$/.test(name)) ||
+    existsSync('/usr/lib/wsl/lib/libcuda.so.1')
+  );
 }
 
 /** A TensorFlow of the user's own: `site-packages/tensorflow`, or a folder with `include/` and `lib/`. @param {string} path */
 function ownTensorflow(path) {
   for (const root of [path, join(path, 'tensorflow')]) {
     for (const libraries of [root, join(root, 'lib')]) {
-      const cc = ['libtensorflow_cc.so.2', 'libtensorflow.so.2'].map((name) => join(libraries, name)).find(existsSync);
+      const cc = ['libtensorflow_cc.so.2', 'libtensorflow.so.2']
+        .map((name) => join(libraries, name))
+        .find(existsSync);
       const framework = join(libraries, 'libtensorflow_framework.so.2');
       const include = join(root, 'include');
-      if (cc !== undefined && existsSync(framework) && existsSync(join(include, 'tensorflow', 'c', 'c_api.h'))) return { include, cc, framework };
+      if (
+        cc !== undefined &&
+        existsSync(framework) &&
+        existsSync(join(include, 'tensorflow', 'c', 'c_api.h'))
+      )
+        return { include, cc, framework };
     }
   }
-  throw new Error(`${path} holds no TensorFlow: expected libtensorflow_cc.so.2 (or libtensorflow.so.2), libtensorflow_framework.so.2 and include/tensorflow/c/c_api.h`);
+  throw new Error(
+    `${path} holds no TensorFlow: expected libtensorflow_cc.so.2 (or libtensorflow.so.2), libtensorflow_framework.so.2 and include/tensorflow/c/c_api.h`,
+  );
 }
 
 /**
@@ -65,11 +87,19 @@ function ownTensorflow(path) {
 function wanted(asked, stamp) {
   if (asked === 'cpu' || asked === 'cuda') return { variant: asked };
   if (asked !== undefined && asked !== 'wheel') return { variant: 'own', path: resolve(asked) };
-  if (asked === undefined && stamp?.variant === 'own' && stamp.libraries !== null && existsSync(stamp.libraries)) {
+  if (
+    asked === undefined &&
+    stamp?.variant === 'own' &&
+    stamp.libraries !== null &&
+    existsSync(stamp.libraries)
+  ) {
     const root = stamp.libraries.replace(/\/lib$/, '');
     return { variant: 'own', path: root };
   }
-  return { variant: hasNvidiaGpu() && wheelsFor('cuda', process.platform, process.arch) !== null ? 'cuda' : 'cpu' };
+  return {
+    variant:
+      hasNvidiaGpu() && wheelsFor('cuda', process.platform, process.arch) !== null ? 'cuda' : 'cpu',
+  };
 }
 
 /** @param {Stamp} stamp */
@@ -94,8 +124,17 @@ function install(binary, libraries) {
 /** Loads the installed binding in a process of its own and multiplies. @param {string} log @returns the release that was loaded */
 async function check(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
-  if (await run(process.execPath, [script], { log, env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' } }) !== 0) {
-    throw new SetupFault(`TensorFlow was built but does not run here (${log})`, 'npm run setup', tail(log));
+  if (
+    (await run(process.execPath, [script], {
+      log,
+      env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2' },
+    })) !== 0
+  ) {
+    throw new SetupFault(
+      `TensorFlow was built but does not run here (${log})`,
+      'npm run setup',
+      tail(log),
+    );
   }
   return /^TensorFlow (\S+)$/m.exec(tail(log))?.[1] ?? 'of an unknown release';
 }
@@ -108,58 +147,119 @@ async function check(log) {
 export async function setUpTensorflow({ tensorflow: asked, say }) {
   const stamp = readStamp();
   const want = wanted(asked, stamp);
-  const wheels = want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
+  const wheels =
+    want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
   const own = want.variant === 'own' ? ownTensorflow(want.path) : null;
-  const recipe = createHash('sha256').update(JSON.stringify([
-    RECIPE, TFJS_PACKAGE.version, NAPI, process.platform, process.arch, want.variant, wheels?.map((wheel) => wheel.sha256), own,
-  ])).digest('hex').slice(0, 16);
+  const recipe = createHash('sha256')
+    .update(
+      JSON.stringify([
+        RECIPE,
+        TFJS_PACKAGE.version,
+        NAPI,
+        process.platform,
+        process.arch,
+        want.variant,
+        wheels?.map((wheel) => wheel.sha256),
+        own,
+      ]),
+    )
+    .digest('hex')
+    .slice(0, 16);
   // One's own may have become another release in its place: it is asked again.
-  if (own === null && stamp?.recipe === recipe && stamp.tensorflow !== null && existsSync(BINDING) && existsSync(join(LIBRARIES_LINK, 'libtensorflow_framework.so.2'))) {
+  if (
+    own === null &&
+    stamp?.recipe === recipe &&
+    stamp.tensorflow !== null &&
+    existsSync(BINDING) &&
+    existsSync(join(LIBRARIES_LINK, 'libtensorflow_framework.so.2'))
+  ) {
     return stamp;
   }
   const facts = /** @type {const} */ ({
-    format: 1, variant: want.variant, tfjs: TFJS_PACKAGE.version, napi: NAPI, node: process.version, platform: process.platform, arch: process.arch,
+    format: 1,
+    variant: want.variant,
+    tfjs: TFJS_PACKAGE.version,
+    napi: NAPI,
+    node: process.version,
+    platform: process.platform,
+    arch: process.arch,
   });
   const cache = cacheDir();
   const root = join(cache, 'tensorflow');
-  return withLock(join(root, 'setup.lock'), async () => {
-    try {
-      if (wheels === null) throw new SetupFault(`no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`, 'npm run setup -- --tensorflow PATH');
-      const dir = join(root, want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`);
-      const packages = join(dir, 'site-packages');
-      const log = join(root, 'logs');
-      mkdirSync(log, { recursive: true });
-      const binary = join(dir, `tfjs_binding-${recipe}.node`);
-      if (!existsSync(binary)) checkTools();
-      if (own === null) {
-        const python = firstWorking(['python3', 'python'], ['-m', 'pip', '--version']);
-        if (python === null) throw new SetupFault('no Python with pip was found to download TensorFlow', 'apt-get install -y python3-pip && npm run setup');
-        await installWheels(python, wheels, { dir: packages, downloads: join(root, 'downloads'), say });
+  return withLock(
+    join(root, 'setup.lock'),
+    async () => {
+      try {
+        if (wheels === null)
+          throw new SetupFault(
+            `no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`,
+            'npm run setup -- --tensorflow PATH',
+          );
+        const dir = join(
+          root,
+          want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`,
+        );
+        const packages = join(dir, 'site-packages');
+        const log = join(root, 'logs');
+        mkdirSync(log, { recursive: true });
+        const binary = join(dir, `tfjs_binding-${recipe}.node`);
+        if (!existsSync(binary)) checkTools();
+        if (own === null) {
+          const python = firstWorking(['python3', 'python'], ['-m', 'pip', '--version']);
+          if (python === null)
+            throw new SetupFault(
+              'no Python with pip was found to download TensorFlow',
+              'apt-get install -y python3-pip && npm run setup',
+            );
+          await installWheels(python, wheels, {
+            dir: packages,
+            downloads: join(root, 'downloads'),
+            say,
+          });
+        }
+        const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
+        if (!existsSync(binary)) {
+          mkdirSync(dir, { recursive: true });
+          await compileBinding(
+            own ?? {
+              include: join(libraries, 'include'),
+              cc: join(libraries, 'libtensorflow_cc.so.2'),
+              framework: join(libraries, 'libtensorflow_framework.so.2'),
+            },
+            { buildDir: join(root, 'build'), target: binary, log: join(log, 'node-gyp.log'), say },
+          );
+        }
+        say('installing the binding and multiplying two matrices with it');
+        install(binary, libraries);
+        const release = await check(join(log, 'check.log'));
+        /** @type {Stamp} */
+        const done = {
+          ...facts,
+          recipe,
+          libraries,
+          tensorflow: release,
+          wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
+        };
+        writeStamp(done);
+        return done;
+      } catch (error) {
+        if (!(error instanceof SetupFault)) throw error;
+        if (error.detail !== undefined) say(error.detail);
+        rmSync(BINDING, { force: true });
+        /** @type {Stamp} */
+        const missing = {
+          ...facts,
+          recipe,
+          tensorflow: null,
+          libraries: null,
+          wheels: [],
+          reason: error.message,
+          remedy: error.remedy,
+        };
+        writeStamp(missing);
+        return missing;
       }
-      const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
-      if (!existsSync(binary)) {
-        mkdirSync(dir, { recursive: true });
-        await compileBinding(own ?? {
-          include: join(libraries, 'include'), cc: join(libraries, 'libtensorflow_cc.so.2'), framework: join(libraries, 'libtensorflow_framework.so.2'),
-        }, { buildDir: join(root, 'build'), target: binary, log: join(log, 'node-gyp.log'), say });
-      }
-      say('installing the binding and multiplying two matrices with it');
-      install(binary, libraries);
-      const release = await check(join(log, 'check.log'));
-      /** @type {Stamp} */
-      const done = {
-        ...facts, recipe, libraries, tensorflow: release, wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
-      };
-      writeStamp(done);
-      return done;
-    } catch (error) {
-      if (!(error instanceof SetupFault)) throw error;
-      if (error.detail !== undefined) say(error.detail);
-      rmSync(BINDING, { force: true });
-      /** @type {Stamp} */
-      const missing = { ...facts, recipe, tensorflow: null, libraries: null, wheels: [], reason: error.message, remedy: error.remedy };
-      writeStamp(missing);
-      return missing;
-    }
-  }, (pid) => say(`waiting for another set-up (process ${pid})`));
+    },
+    (pid) => say(`waiting for another set-up (process ${pid})`),
+  );
 }

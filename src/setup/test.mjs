@@ -9,22 +9,28 @@ import { setup } from './setup.mjs';
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
 try {
-  const { values, positionals: filters } = parseArgs({ allowPositionals: true, options: { suite: { type: 'string' }, full: { type: 'boolean', default: false } } });
+  const { values, positionals: filters } = parseArgs({
+    allowPositionals: true,
+    options: { suite: { type: 'string' }, full: { type: 'boolean', default: false } },
+  });
   await setup({ quiet: true });
   const { build } = await import('./build.mjs');
   await build(project);
   const { SUITES, runTests } = await import('./run-tests.mjs');
   const suite = SUITES.find((name) => name === values.suite);
-  if (values.suite !== undefined && suite === undefined) throw new Error(`there is no suite "${values.suite}"; the suites are ${SUITES.join(', ')}`);
+  if (values.suite !== undefined && suite === undefined)
+    throw new Error(`there is no suite "${values.suite}"; the suites are ${SUITES.join(', ')}`);
   const { peersPython } = await import('./peers.mjs');
-  process.exitCode = await runTests(project, filters, {
+  process.exitCode = (await runTests(project, filters, {
     ...(suite === undefined ? {} : { suite }),
     ...(values.full ? { limitMinutes: 180 } : {}),
     env: {
       ...(values.full ? { DOSIMETER_TESTS_FULL: '1' } : {}),
       ...(suite === 'peers' ? { DOSIMETER_PEERS_PYTHON: await peersPython(project) } : {}),
     },
-  }) ? 0 : 1;
+  }))
+    ? 0
+    : 1;
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error));
   console.log('0 passed, 1 failed');

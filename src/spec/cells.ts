@@ -33,10 +33,17 @@ export function buildGrid(options: GridOptions): Grid {
   const { root, shapes, seeds, include, exclude, only } = options;
   const choices = choicesOf(root, shapes, options.whenOf);
   let names: Names | undefined;
-  const context: CellContext = { places: new Places(root, shapes), names: () => names ??= namesOf(root, shapes, choices, seeds) };
+  const context: CellContext = {
+    places: new Places(root, shapes),
+    names: () => (names ??= namesOf(root, shapes, choices, seeds)),
+  };
   const idle = new Set<Pattern>([...include, ...exclude]);
   const bases = choices.base.filter((choice) => choice !== null);
-  const conditions = [...choices.poisoning, ...choices.tuning, ...bases.flatMap(({ poisoning, tuning }) => [poisoning, tuning])];
+  const conditions = [
+    ...choices.poisoning,
+    ...choices.tuning,
+    ...bases.flatMap(({ poisoning, tuning }) => [poisoning, tuning]),
+  ];
   for (const { when } of conditions) for (const pattern of when) if (pattern) idle.add(pattern);
   const matching = (pattern: Pattern, cell: Cell): boolean => {
     const hit = pattern.matches(cell);
@@ -52,24 +59,64 @@ export function buildGrid(options: GridOptions): Grid {
     const point: Point = { base, poisoning, tuning, context, axes: undefined };
     for (const seed of seeds) {
       // The sections have passed the schema that the type is made from.
-      const config = { name: options.name, seed, ...plain, poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train, ...(base === null ? {} : { base: base.base }) } as unknown as Cell;
+      const config = {
+        name: options.name,
+        seed,
+        ...plain,
+        poisoning: poisoning.poisoning,
+        adapter: tuning.adapter,
+        train: tuning.train,
+        ...(base === null ? {} : { base: base.base }),
+      } as unknown as Cell;
       const kept = [
-        some(poisoning.when, config), some(tuning.when, config), ...(base === null ? [] : [some(base.poisoning.when, config), some(base.tuning.when, config)]),
-        include.length === 0 || some(include, config), !some(exclude, config),
+        some(poisoning.when, config),
+        some(tuning.when, config),
+        ...(base === null
+          ? []
+          : [some(base.poisoning.when, config), some(base.tuning.when, config)]),
+        include.length === 0 || some(include, config),
+        !some(exclude, config),
       ];
-      if (!kept.includes(false) && only.every((pattern) => pattern.matches(config))) cells.push(new GridCell(config, point));
+      if (!kept.includes(false) && only.every((pattern) => pattern.matches(config)))
+        cells.push(new GridCell(config, point));
     }
   }
   return { cells, idle: [...idle] };
 }
 
-type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Pick<Point, 'base' | 'poisoning' | 'tuning'>;
+type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Pick<
+  Point,
+  'base' | 'poisoning' | 'tuning'
+>;
 
-function* combinations({ base: bases, poisoning: poisonings, tuning: tunings, plain }: Choices): Generator<Combination> {
-  for (const model of plain.model) for (const data of plain.data) for (const base of bases)
-    for (const poisoning of poisonings) for (const tuning of tunings)
-      for (const head of plain.head) for (const evaluate of plain.evaluate) for (const ntk of plain.ntk) for (const fisher of plain.fisher) for (const theory of plain.theory)
-        yield { model, data, base, poisoning, tuning, head, evaluate, ntk, fisher, theory };
+function* combinations({
+  base: bases,
+  poisoning: poisonings,
+  tuning: tunings,
+  plain,
+}: Choices): Generator<Combination> {
+  for (const model of plain.model)
+    for (const data of plain.data)
+      for (const base of bases)
+        for (const poisoning of poisonings)
+          for (const tuning of tunings)
+            for (const head of plain.head)
+              for (const evaluate of plain.evaluate)
+                for (const ntk of plain.ntk)
+                  for (const fisher of plain.fisher)
+                    for (const theory of plain.theory)
+                      yield {
+                        model,
+                        data,
+                        base,
+                        poisoning,
+                        tuning,
+                        head,
+                        evaluate,
+                        ntk,
+                        fisher,
+                        theory,
+                      };
 }
 
 interface CellContext {
@@ -96,8 +143,12 @@ class GridCell implements ExperimentCell {
     this.#point = point;
   }
 
-  get axes(): JsonObject { return this.#point.axes ??= this.#point.context.names().axes(this.config); }
-  get label(): string { return this.#point.context.names().label(this.config); }
+  get axes(): JsonObject {
+    return (this.#point.axes ??= this.#point.context.names().axes(this.config));
+  }
+  get label(): string {
+    return this.#point.context.names().label(this.config);
+  }
 
   locate(path: Path): SourceRange {
     return rangeOf(this.#point.context.places.of(path, this.config, this.#point));

@@ -17,7 +17,8 @@ export interface Faults {
 
 export function gatherFaults(): Faults {
   const found: { readonly at: Span | null; readonly diagnostic: Diagnostic }[] = [];
-  const seen = new Set<string>(), places = new Set<string>();
+  const seen = new Set<string>(),
+    places = new Set<string>();
   const files: string[] = [];
   const placeOf = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
   return {
@@ -29,12 +30,23 @@ export function gatherFaults(): Faults {
         places.add(placeOf(at));
         if (!files.includes(at.source.file)) files.push(at.source.file);
       }
-      found.push({ at, diagnostic: { code, message, range: at && rangeOf(at), ...(hint === undefined ? {} : { hint }) } });
+      found.push({
+        at,
+        diagnostic: {
+          code,
+          message,
+          range: at && rangeOf(at),
+          ...(hint === undefined ? {} : { hint }),
+        },
+      });
     },
     has: (at) => places.has(placeOf(at)),
-    get count() { return found.length; },
+    get count() {
+      return found.length;
+    },
     diagnostics() {
-      const order = (at: Span | null): readonly [number, number] => at ? [files.indexOf(at.source.file), at.start] : [-1, 0];
+      const order = (at: Span | null): readonly [number, number] =>
+        at ? [files.indexOf(at.source.file), at.start] : [-1, 0];
       return found
         .map((fault, index) => ({ ...fault, index, order: order(fault.at) }))
         .sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1] || a.index - b.index)

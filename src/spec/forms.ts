@@ -19,7 +19,11 @@ const MOST_VALUES = 100_000;
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   const changes: [string, Entry | undefined][] = [];
   const base = root.entries.get(BASE);
-  if (base?.value.kind === 'map') changes.push([BASE, { key: base.key, value: expandForms(base.value, shapes, report, `${BASE}.`) }]);
+  if (base?.value.kind === 'map')
+    changes.push([
+      BASE,
+      { key: base.key, value: expandForms(base.value, shapes, report, `${BASE}.`) },
+    ]);
   for (const section of sections) {
     const entry = root.entries.get(section);
     if (!entry) continue;
@@ -45,29 +49,59 @@ function expandField(node: Node, schema: Schema, name: string, report: Report): 
   return changes.length > 0 ? withEntries(node, changes) : node;
 }
 
-function expandVariants(node: Node, section: VariantSection, shapes: Shapes, report: Report, prefix: string): Node | undefined {
+function expandVariants(
+  node: Node,
+  section: VariantSection,
+  shapes: Shapes,
+  report: Report,
+  prefix: string,
+): Node | undefined {
   const shape = shapes.variants[section];
   const written = node.kind === 'list' ? node.items : [node];
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
     const steps = section === 'poisoning' ? variant.entries.get('steps') : undefined;
-    if (steps) return expandSteps(variant, steps, (step) => byPlugin(step, shape.discriminator).map((one) => expandOwn(one, shape, `${prefix}poisoning.steps`, report)), report);
+    if (steps)
+      return expandSteps(
+        variant,
+        steps,
+        (step) =>
+          byPlugin(step, shape.discriminator).map((one) =>
+            expandOwn(one, shape, `${prefix}poisoning.steps`, report),
+          ),
+        report,
+      );
     return byPlugin(variant, shape.discriminator).map((one): Node => {
       const own = expandOwn(one, shape, `${prefix}${section}`, report);
-      const train = own.kind === 'map' && section === 'adapter' ? own.entries.get('train') : undefined;
+      const train =
+        own.kind === 'map' && section === 'adapter' ? own.entries.get('train') : undefined;
       if (!train || own.kind !== 'map') return own;
-      const value = expandField(train.value, shapes.section.train, `${prefix}adapter.train`, report);
+      const value = expandField(
+        train.value,
+        shapes.section.train,
+        `${prefix}adapter.train`,
+        report,
+      );
       return withEntries(own, [['train', value && { key: train.key, value }]]);
     });
   });
   if (variants.length === 0 && written.length > 0) return undefined;
-  return node.kind === 'list' || variants.length > 1 ? { kind: 'list', items: variants, span: node.span } satisfies ListNode : variants[0];
+  return node.kind === 'list' || variants.length > 1
+    ? ({ kind: 'list', items: variants, span: node.span } satisfies ListNode)
+    : variants[0];
 }
 
 /** The parameters of the plugin that it names. */
-function expandOwn(one: MapNode, { byName, discriminator, defaultName }: VariantShape, path: string, report: Report): Node {
+function expandOwn(
+  one: MapNode,
+  { byName, discriminator, defaultName }: VariantShape,
+  path: string,
+  report: Report,
+): Node {
   const name = one.entries.get(discriminator)?.value;
-  const schema = byName.get(name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : defaultName);
+  const schema = byName.get(
+    name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : defaultName,
+  );
   return (schema && expandField(one, schema, path, report)) ?? one;
 }
 
@@ -76,7 +110,11 @@ function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
   if (entry?.value.kind !== 'list') return [variant];
   const { items } = entry.value;
-  const names = new Set(items.map((item) => item.kind === 'scalar' && typeof item.value === 'string' ? item.value : null));
+  const names = new Set(
+    items.map((item) =>
+      item.kind === 'scalar' && typeof item.value === 'string' ? item.value : null,
+    ),
+  );
   if (items.length === 0 || names.has(null) || names.size < items.length) return [variant];
   return items.map((value) => withEntries(variant, [[discriminator, { key: entry.key, value }]]));
 }
@@ -85,36 +123,82 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || entry === undefined || !gridForms.includes(form)) {
     const close = form === undefined ? null : nearest(form, gridForms);
-    report('bad-axis', entry?.key ?? node.span, form === undefined ? `"${name}" is an empty mapping` : `"${name}" has no axis form "${form}"`,
-      close ? didYouMean(close.word) : `an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, {range: [from, to, step]}`);
+    report(
+      'bad-axis',
+      entry?.key ?? node.span,
+      form === undefined ? `"${name}" is an empty mapping` : `"${name}" has no axis form "${form}"`,
+      close
+        ? didYouMean(close.word)
+        : `an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, {range: [from, to, step]}`,
+    );
     return undefined;
   }
   if (extra) {
-    report('bad-axis', extra[1].key, `"${name}" can't have "${form}" and "${extra[0]}" at once`, 'an axis has one form');
+    report(
+      'bad-axis',
+      extra[1].key,
+      `"${name}" can't have "${form}" and "${extra[0]}" at once`,
+      'an axis has one form',
+    );
     return undefined;
   }
   const values = formValues(form, entry.value, name, report);
-  return values && { kind: 'list', span: node.span, items: values.map((value): ScalarNode => ({ kind: 'scalar', value, quoted: false, span: node.span })) };
+  return (
+    values && {
+      kind: 'list',
+      span: node.span,
+      items: values.map((value): ScalarNode => ({
+        kind: 'scalar',
+        value,
+        quoted: false,
+        span: node.span,
+      })),
+    }
+  );
 }
 
 function formValues(form: string, node: Node, name: string, report: Report): number[] | undefined {
-  const fault = (message: string, hint?: string): undefined => report('bad-axis', node.span, `"${name}": ${message}`, hint) as undefined;
-  const numbers = node.kind === 'list' ? node.items.map((item) => item.kind === 'scalar' && typeof item.value === 'number' ? item.value : NaN) : [];
+  const fault = (message: string, hint?: string): undefined =>
+    report('bad-axis', node.span, `"${name}": ${message}`, hint) as undefined;
+  const numbers =
+    node.kind === 'list'
+      ? node.items.map((item) =>
+          item.kind === 'scalar' && typeof item.value === 'number' ? item.value : NaN,
+        )
+      : [];
   const [from, to, third] = numbers;
-  if (from === undefined || to === undefined || third === undefined || numbers.length !== 3 || !numbers.every(Number.isFinite)) {
+  if (
+    from === undefined ||
+    to === undefined ||
+    third === undefined ||
+    numbers.length !== 3 ||
+    !numbers.every(Number.isFinite)
+  ) {
     return fault(`${form} takes three numbers, [from, to, ${form === 'range' ? 'step' : 'n'}]`);
   }
   if (form === 'range') {
-    if (third === 0 || (to - from) / third < 0) return fault(`range never gets from ${from} to ${to} in steps of ${third}`);
+    if (third === 0 || (to - from) / third < 0)
+      return fault(`range never gets from ${from} to ${to} in steps of ${third}`);
     // 12 digits: far from the doubles' noise, and finer than anybody writes.
     const count = Math.floor(Number(((to - from) / third).toPrecision(12))) + 1;
-    return count > MOST_VALUES ? fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`) : Array.from({ length: count }, (_, i) => rounded(from + i * third));
+    return count > MOST_VALUES
+      ? fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`)
+      : Array.from({ length: count }, (_, i) => rounded(from + i * third));
   }
-  if (!Number.isInteger(third) || third < 1) return fault(`${form} takes a whole number of values, not ${third}`);
-  if (third > MOST_VALUES) return fault(`${form} stands for ${third} values`, `at most ${MOST_VALUES}`);
-  if (form === 'logspace' && !(from > 0 && to > 0)) return fault(`logspace needs both ends above 0, not ${from} and ${to}`, 'its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]');
-  const between = (t: number): number => form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
-  return Array.from({ length: third }, (_, i) => i === 0 ? from : i === third - 1 ? to : rounded(between(i / (third - 1))));
+  if (!Number.isInteger(third) || third < 1)
+    return fault(`${form} takes a whole number of values, not ${third}`);
+  if (third > MOST_VALUES)
+    return fault(`${form} stands for ${third} values`, `at most ${MOST_VALUES}`);
+  if (form === 'logspace' && !(from > 0 && to > 0))
+    return fault(
+      `logspace needs both ends above 0, not ${from} and ${to}`,
+      'its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]',
+    );
+  const between = (t: number): number =>
+    form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
+  return Array.from({ length: third }, (_, i) =>
+    i === 0 ? from : i === third - 1 ? to : rounded(between(i / (third - 1))),
+  );
 }
 
 const rounded = (value: number): number => Number(value.toPrecision(12));

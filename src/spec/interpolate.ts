@@ -22,21 +22,43 @@ export interface InterpolationContext {
   readonly report: Report;
 }
 
-interface Scope { readonly section: string; readonly node: Node }
+interface Scope {
+  readonly section: string;
+  readonly node: Node;
+}
 
 const placeholder = /\$(\$)?\{([^}]*)\}/g;
-const nothing = Symbol('a fault, reported'), differs = Symbol('several defaults');
+const nothing = Symbol('a fault, reported'),
+  differs = Symbol('several defaults');
 
-export function interpolate(root: MapNode, { env, fields, shapes, report }: InterpolationContext): MapNode {
+export function interpolate(
+  root: MapNode,
+  { env, fields, shapes, report }: InterpolationContext,
+): MapNode {
   const walk = (node: Node, scope: Scope | null): Node => {
     switch (node.kind) {
-      case 'scalar': return resolveScalar(node, scope, []);
-      case 'list': return { ...node, items: node.items.map((item) => walk(item, scope)) } satisfies ListNode;
-      case 'map': return { ...node, entries: new Map([...node.entries].map(([key, entry]) => [key, { key: entry.key, value: walk(entry.value, scope) }])) };
+      case 'scalar':
+        return resolveScalar(node, scope, []);
+      case 'list':
+        return { ...node, items: node.items.map((item) => walk(item, scope)) } satisfies ListNode;
+      case 'map':
+        return {
+          ...node,
+          entries: new Map(
+            [...node.entries].map(([key, entry]) => [
+              key,
+              { key: entry.key, value: walk(entry.value, scope) },
+            ]),
+          ),
+        };
     }
   };
 
-  const resolveScalar = (node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode => {
+  const resolveScalar = (
+    node: ScalarNode,
+    scope: Scope | null,
+    stack: readonly ScalarNode[],
+  ): ScalarNode => {
     const text = node.value;
     if (typeof text !== 'string' || !text.includes('${')) return node;
     if (stack.includes(node)) {
@@ -44,78 +66,148 @@ export function interpolate(root: MapNode, { env, fields, shapes, report }: Inte
       return node;
     }
     if (/\$\{[^}]*$/.test(text)) {
-      report('bad-reference', node.span, `"\${" has no "}" in ${JSON.stringify(text)}`, 'a plain "${" is written "$${"');
+      report(
+        'bad-reference',
+        node.span,
+        `"\${" has no "}" in ${JSON.stringify(text)}`,
+        'a plain "${" is written "$${"',
+      );
       return node;
     }
     const values: { readonly value: Scalar; readonly folder?: string }[] = [];
     for (const [, escaped, name] of text.matchAll(placeholder)) {
-      if (escaped) { values.push({ value: `\${${name!}}` }); continue; }
+      if (escaped) {
+        values.push({ value: `\${${name!}}` });
+        continue;
+      }
       const value = lookUp(name!.trim(), node, scope, [...stack, node]);
       if (value === nothing) return node;
       values.push(value);
     }
     const only = values.length === 1 && /^\$\{[^}]*\}$/.test(text) ? values[0] : undefined;
     if (only) return { ...node, ...only };
-    return { ...node, quoted: true, value: text.replace(placeholder, () => String(values.shift()!.value)) };
+    return {
+      ...node,
+      quoted: true,
+      value: text.replace(placeholder, () => String(values.shift()!.value)),
+    };
   };
 
-  const lookUp = (name: string, node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): { readonly value: Scalar; readonly folder?: string } | typeof nothing => {
+  const lookUp = (
+    name: string,
+    node: ScalarNode,
+    scope: Scope | null,
+    stack: readonly ScalarNode[],
+  ): { readonly value: Scalar; readonly folder?: string } | typeof nothing => {
     const [head, ...rest] = name.split('.');
     if (head === 'env') return environment(rest.join('.'), node);
-    const written: Node = scope !== null && scope.section === head ? scope.node : child(root, head!) ?? root;
-    const start = head === 'poisoning' && written.kind === 'map' ? composed(written, shapes.variants.poisoning)?.node ?? written : written;
+    const written: Node =
+      scope !== null && scope.section === head ? scope.node : (child(root, head!) ?? root);
+    const start =
+      head === 'poisoning' && written.kind === 'map'
+        ? (composed(written, shapes.variants.poisoning)?.node ?? written)
+        : written;
     const found = start === root ? { node: root, depth: -1 } : descend(start, rest);
     if (found.depth === rest.length) {
       if (found.node.kind === 'scalar') {
         const { value, folder, span } = resolveScalar(found.node, scope, stack);
         return { value, folder: folder ?? span.source.folder };
       }
-      report('bad-reference', node.span, `"\${${name}}" is not a single value but a ${found.node.kind === 'list' ? 'list' : 'mapping'}`,
-        found.node.kind === 'list' ? 'refer to a field that has one value; an axis has several' : undefined);
+      report(
+        'bad-reference',
+        node.span,
+        `"\${${name}}" is not a single value but a ${found.node.kind === 'list' ? 'list' : 'mapping'}`,
+        found.node.kind === 'list'
+          ? 'refer to a field that has one value; an axis has several'
+          : undefined,
+      );
       return nothing;
     }
     if (found.node.kind === 'list') {
-      report('bad-reference', node.span, `"\${${name}}" has no single value: ${rest.length > 0 && (head === 'poisoning' || head === 'adapter') ? `"${head}" is a list of variants` : 'it lies in a list'}`);
+      report(
+        'bad-reference',
+        node.span,
+        `"\${${name}}" has no single value: ${rest.length > 0 && (head === 'poisoning' || head === 'adapter') ? `"${head}" is a list of variants` : 'it lies in a list'}`,
+      );
       return nothing;
     }
-    const value = isVariantSection(head) ? variantDefault(start === root ? undefined : start, head, rest) : fields.get(name);
+    const value = isVariantSection(head)
+      ? variantDefault(start === root ? undefined : start, head, rest)
+      : fields.get(name);
     if (value === differs) {
-      report('bad-reference', node.span, `"\${${name}}" has no value of its own: its default differs between the ${head === 'poisoning' ? 'attacks' : 'adapters'} of this variant`, 'write it in the variant');
+      report(
+        'bad-reference',
+        node.span,
+        `"\${${name}}" has no value of its own: its default differs between the ${head === 'poisoning' ? 'attacks' : 'adapters'} of this variant`,
+        'write it in the variant',
+      );
       return nothing;
     }
     if (value !== undefined && (value === null || typeof value !== 'object')) return { value };
-    if ([...fields.keys()].some((field) => field.startsWith(`${name}.`))) report('bad-reference', node.span, `"\${${name}}" is not a single value but a mapping`);
-    else if (fields.has(name) || start !== written) report('bad-reference', node.span, `"\${${name}}" has no value: it is not set, and has no default`);
+    if ([...fields.keys()].some((field) => field.startsWith(`${name}.`)))
+      report('bad-reference', node.span, `"\${${name}}" is not a single value but a mapping`);
+    else if (fields.has(name) || start !== written)
+      report(
+        'bad-reference',
+        node.span,
+        `"\${${name}}" has no value: it is not set, and has no default`,
+      );
     else {
       const close = nearest(name, fields.keys());
-      report('bad-reference', node.span, `there is no field "${name}" to refer to`, close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}');
+      report(
+        'bad-reference',
+        node.span,
+        `there is no field "${name}" to refer to`,
+        close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}',
+      );
     }
     return nothing;
   };
 
   /** What a field that is not written comes to, in the attack or adapter that its variant names. */
-  const variantDefault = (variant: Node | undefined, section: VariantSection, rest: readonly string[]): Json | undefined | typeof differs => {
-    const shape = shapes.variants[section], named = child(variant, shape.discriminator);
-    const names = (named?.kind === 'list' ? named.items : [named]).map((item) => (item?.kind === 'scalar' ? String(item.value) : shape.defaultName));
+  const variantDefault = (
+    variant: Node | undefined,
+    section: VariantSection,
+    rest: readonly string[],
+  ): Json | undefined | typeof differs => {
+    const shape = shapes.variants[section],
+      named = child(variant, shape.discriminator);
+    const names = (named?.kind === 'list' ? named.items : [named]).map((item) =>
+      item?.kind === 'scalar' ? String(item.value) : shape.defaultName,
+    );
     const values = names.map((name) => {
       const schema = shapeOf(shape, name);
       return schema && fieldOf(fill(variant, schema, {}) as JsonObject, rest);
     });
-    return values.some((value) => JSON.stringify(value) !== JSON.stringify(values[0])) ? differs : values[0];
+    return values.some((value) => JSON.stringify(value) !== JSON.stringify(values[0]))
+      ? differs
+      : values[0];
   };
 
-  const environment = (name: string, node: ScalarNode): { readonly value: Scalar } | typeof nothing => {
+  const environment = (
+    name: string,
+    node: ScalarNode,
+  ): { readonly value: Scalar } | typeof nothing => {
     const declared = child(root, 'env');
     const entry = child(declared, name);
     if (entry === undefined) {
       const close = declared?.kind === 'map' ? nearest(name, declared.entries.keys()) : null;
-      report('undeclared-variable', node.span, `the spec does not declare the environment variable ${name}`, close ? didYouMean(`\${env.${close.word}}`) : `declare it: env: { ${name}: null }`);
+      report(
+        'undeclared-variable',
+        node.span,
+        `the spec does not declare the environment variable ${name}`,
+        close ? didYouMean(`\${env.${close.word}}`) : `declare it: env: { ${name}: null }`,
+      );
       return nothing;
     }
     const set = env[name];
     if (set !== undefined) return { value: plainScalar(set) };
     if (entry.kind === 'scalar' && entry.value !== null) return { value: entry.value };
-    report('unset-variable', node.span, `the environment variable ${name} is not set, and the spec gives it no default`);
+    report(
+      'unset-variable',
+      node.span,
+      `the environment variable ${name} is not set, and the spec gives it no default`,
+    );
     return nothing;
   };
 

@@ -20,7 +20,14 @@ import { child, toJson } from './node.ts';
 import type { MapNode, Node, Span } from './node.ts';
 import { applyOverrides } from './overrides.ts';
 import { resolveModules, resolvePaths } from './paths.ts';
-import { patternFields, readOnly, readPattern, readPatterns, readTags, valuesSeen } from './pattern.ts';
+import {
+  patternFields,
+  readOnly,
+  readPattern,
+  readPatterns,
+  readTags,
+  valuesSeen,
+} from './pattern.ts';
 import type { Pattern } from './pattern.ts';
 import { BASE, composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
 import type { Shapes, VariantSection } from './schema.ts';
@@ -39,7 +46,10 @@ const NAMES_FILES = /\.(source|init_from|files)$/;
  * Reads a spec file and all it names, and expands its grid. Nothing is fetched and nothing is written.
  * A user's faults come back as diagnostics, all at once; what is thrown is an internal error.
  */
-export async function loadExperiment(file: string, options: LoadOptions): Promise<Result<Experiment>> {
+export async function loadExperiment(
+  file: string,
+  options: LoadOptions,
+): Promise<Result<Experiment>> {
   const faults = gatherFaults();
   const { report } = faults;
   const failed = (): Result<Experiment> => ({ ok: false, diagnostics: faults.diagnostics() });
@@ -56,25 +66,58 @@ export async function loadExperiment(file: string, options: LoadOptions): Promis
   const expanded = expandForms(interpolated, shapes, report);
   const violations = await violationsOf(expanded);
   if (typeof violations === 'string') {
-    report('bad-plugin', child(located, 'plugins')?.span ?? null, violations, 'its `params` must be a JSON Schema, draft 7');
+    report(
+      'bad-plugin',
+      child(located, 'plugins')?.span ?? null,
+      violations,
+      'its `params` must be a JSON Schema, draft 7',
+    );
     return failed();
   }
   explainViolations(violations, expanded, shapes, fields, faults);
   const root = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
-  const known = [...patternFields(fields), ...specsIn(root).flatMap(({ prefix, root: spec }) => stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map((path) => prefix + path))];
+  const known = [
+    ...patternFields(fields),
+    ...specsIn(root).flatMap(({ prefix, root: spec }) =>
+      stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map(
+        (path) => prefix + path,
+      ),
+    ),
+  ];
   const patterns = readAllPatterns(root, shapes, known, options, report);
-  const commands = readCommands(root, shapes.root.properties!['commands']!, plugged, known.filter((path) => !NAMES_FILES.test(path)), report);
+  const commands = readCommands(
+    root,
+    shapes.root.properties!['commands']!,
+    plugged,
+    known.filter((path) => !NAMES_FILES.test(path)),
+    report,
+  );
   checkDefaults(root, shapes, report);
   if (faults.count > 0) return failed();
 
-  const value = expandExperiment(file, layers.source.text, root, shapes, patterns, commands, report);
+  const value = expandExperiment(
+    file,
+    layers.source.text,
+    root,
+    shapes,
+    patterns,
+    commands,
+    report,
+  );
   return value && faults.count === 0 ? { ok: true, value } : failed();
 }
 
-async function registryFor(root: MapNode, modules: readonly string[], { registry }: LoadOptions, report: Report): Promise<SpecRegistry | undefined> {
-  const entry = root.entries.get('plugins'), at = entry?.key ?? null;
+async function registryFor(
+  root: MapNode,
+  modules: readonly string[],
+  { registry }: LoadOptions,
+  report: Report,
+): Promise<SpecRegistry | undefined> {
+  const entry = root.entries.get('plugins'),
+    at = entry?.key ?? null;
   if (typeof registry !== 'function') {
-    if (modules.length > 0) report('not-supported', at, 'plugins from outside can\'t be loaded here');
+    if (modules.length > 0)
+      report('not-supported', at, "plugins from outside can't be loaded here");
     return registry;
   }
   try {
@@ -82,7 +125,12 @@ async function registryFor(root: MapNode, modules: readonly string[], { registry
   } catch (error) {
     if (!(error instanceof UserFault)) throw error;
     // Of two that clash, the later.
-    const named = entry?.value.kind === 'list' ? entry.value.items.findLast((item) => item.kind === 'scalar' && error.message.includes(String(item.value))) : undefined;
+    const named =
+      entry?.value.kind === 'list'
+        ? entry.value.items.findLast(
+            (item) => item.kind === 'scalar' && error.message.includes(String(item.value)),
+          )
+        : undefined;
     report('bad-plugin', named?.span ?? at, error.message, error.hint);
     return undefined;
   }
@@ -105,13 +153,18 @@ function compiled(registry: SpecRegistry): Compiled {
   const validators = new Map<string, (value: unknown) => Violation[]>();
   const violationsOf = async (root: MapNode): Promise<Violation[] | string> => {
     const used = new Set(allVariants(root, shapes).flatMap(({ name }) => name.split(JOINT)));
-    const schema = composeFrom(shapes, (plugin) => used.has(plugin)), value = toJson(root);
+    const schema = composeFrom(shapes, (plugin) => used.has(plugin)),
+      value = toJson(root);
     if (isSound(schema, value)) return [];
     const { createValidator } = await import('./validate.ts');
     const key = [...used].sort().join(' ');
     let validator = validators.get(key);
     if (!validator) {
-      try { validator = createValidator(schema); } catch (error) { return badSchema(shapes, used, createValidator) ?? Promise.reject(error as Error); }
+      try {
+        validator = createValidator(schema);
+      } catch (error) {
+        return badSchema(shapes, used, createValidator) ?? Promise.reject(error as Error);
+      }
       validators.set(key, validator);
     }
     return validator(value);
@@ -122,17 +175,34 @@ function compiled(registry: SpecRegistry): Compiled {
 }
 
 /** Which of the named plugins has parameters whose schema does not compile; null: none has. */
-function badSchema({ variants }: Shapes, used: ReadonlySet<string>, compile: (schema: JsonSchema) => unknown): string | null {
-  for (const [kind, { byName }] of [['attack', variants.poisoning], ['adapter', variants.adapter]] as const) {
+function badSchema(
+  { variants }: Shapes,
+  used: ReadonlySet<string>,
+  compile: (schema: JsonSchema) => unknown,
+): string | null {
+  for (const [kind, { byName }] of [
+    ['attack', variants.poisoning],
+    ['adapter', variants.adapter],
+  ] as const) {
     for (const name of used) {
       const shape = byName.get(name);
-      try { if (shape) compile(shape); } catch (error) { return `the parameters of the ${kind} "${name}" are no JSON Schema: ${(error as Error).message}`; }
+      try {
+        if (shape) compile(shape);
+      } catch (error) {
+        return `the parameters of the ${kind} "${name}" are no JSON Schema: ${(error as Error).message}`;
+      }
     }
   }
   return null;
 }
 
-function explainViolations(violations: readonly Violation[], root: MapNode, shapes: Shapes, fields: Compiled['fields'], faults: Faults): void {
+function explainViolations(
+  violations: readonly Violation[],
+  root: MapNode,
+  shapes: Shapes,
+  fields: Compiled['fields'],
+  faults: Faults,
+): void {
   // What an earlier phase said of a place stands: a placeholder that could not be filled is also no number.
   const earlier = new Set<Node>();
   const note = (node: Node): void => {
@@ -141,20 +211,43 @@ function explainViolations(violations: readonly Violation[], root: MapNode, shap
     if (node.kind === 'map') for (const { value } of node.entries.values()) note(value);
   };
   if (faults.count > 0) note(root);
-  const context = { shapes, fields, report: faults.report, isReported: (node: Node) => earlier.has(node) };
+  const context = {
+    shapes,
+    fields,
+    report: faults.report,
+    isReported: (node: Node) => earlier.has(node),
+  };
   for (const violation of violations) explain(violation, root, context);
 }
 
 /** Of the cell's training and of its base's. */
-const allVariants = (root: MapNode, shapes: Shapes): (Variant & { readonly section: VariantSection })[] =>
-  specsIn(root).flatMap(({ root: spec }) => (['poisoning', 'adapter'] as const).flatMap((section) => variantsOf(spec, section, shapes.variants[section]).map((variant) => ({ ...variant, section }))));
+const allVariants = (
+  root: MapNode,
+  shapes: Shapes,
+): (Variant & { readonly section: VariantSection })[] =>
+  specsIn(root).flatMap(({ root: spec }) =>
+    (['poisoning', 'adapter'] as const).flatMap((section) =>
+      variantsOf(spec, section, shapes.variants[section]).map((variant) => ({
+        ...variant,
+        section,
+      })),
+    ),
+  );
 
 /** A plugin that is named is validation's to judge; one that is not must be there all the same. */
 function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
   for (const section of ['poisoning', 'adapter'] as const) {
     const shape = shapes.variants[section];
-    const isMissing = allVariants(root, shapes).some((variant) => variant.section === section && !variant.schema && !child(variant.node, shape.discriminator));
-    if (isMissing) report('unknown-plugin', null, `there is no plugin "${shape.defaultName}", the default of "${section}"`);
+    const isMissing = allVariants(root, shapes).some(
+      (variant) =>
+        variant.section === section && !variant.schema && !child(variant.node, shape.discriminator),
+    );
+    if (isMissing)
+      report(
+        'unknown-plugin',
+        null,
+        `there is no plugin "${shape.defaultName}", the default of "${section}"`,
+      );
   }
 }
 
@@ -165,11 +258,18 @@ interface Patterns {
   readonly whenOf: (variant: MapNode | undefined) => Pattern | null;
 }
 
-function readAllPatterns(root: MapNode, shapes: Shapes, known: readonly string[], options: LoadOptions, report: Report): Patterns {
+function readAllPatterns(
+  root: MapNode,
+  shapes: Shapes,
+  known: readonly string[],
+  options: LoadOptions,
+  report: Report,
+): Patterns {
   const tags = readTags(root, known, report);
   const whens = new Map<Node, Pattern>();
   for (const { node } of allVariants(root, shapes)) {
-    const when = child(node, 'when'), pattern = when && readPattern(when, known, report);
+    const when = child(node, 'when'),
+      pattern = when && readPattern(when, known, report);
     if (when && pattern) whens.set(when, pattern);
   }
   const whenOf = (variant: MapNode | undefined): Pattern | null => {
@@ -177,38 +277,99 @@ function readAllPatterns(root: MapNode, shapes: Shapes, known: readonly string[]
     return (when && whens.get(when)) ?? null;
   };
   return {
-    include: readPatterns(root, 'include', known, report), exclude: readPatterns(root, 'exclude', known, report),
-    only: (options.only ?? []).flatMap((argument) => readOnly(argument, tags, known, report) ?? []), whenOf,
+    include: readPatterns(root, 'include', known, report),
+    exclude: readPatterns(root, 'exclude', known, report),
+    only: (options.only ?? []).flatMap((argument) => readOnly(argument, tags, known, report) ?? []),
+    whenOf,
   };
 }
 
-function expandExperiment(file: string, text: string, root: MapNode, shapes: Shapes, patterns: Patterns, commands: Experiment['commands'], report: Report): Experiment | undefined {
+function expandExperiment(
+  file: string,
+  text: string,
+  root: MapNode,
+  shapes: Shapes,
+  patterns: Patterns,
+  commands: Experiment['commands'],
+  report: Report,
+): Experiment | undefined {
   const { root: schema } = shapes;
-  const plain = (field: string): Json => fill(child(root, field), schema.properties![field]!) ?? null;
+  const plain = (field: string): Json =>
+    fill(child(root, field), schema.properties![field]!) ?? null;
   const name = String(plain('name'));
-  const seeds = plain('seeds') as readonly number[], goals = plain('stages') as readonly string[];
+  const seeds = plain('seeds') as readonly number[],
+    goals = plain('stages') as readonly string[];
   const start = root.entries.get('name')?.key ?? null;
   for (const { path, span } of inheritedAxes(root, shapes)) {
-    report('inherited-axis', span, `"${path}" is an axis, and the base inherits it`, `each base is one training: give it a value of its own, as base.${path}`);
+    report(
+      'inherited-axis',
+      span,
+      `"${path}" is an axis, and the base inherits it`,
+      `each base is one training: give it a value of its own, as base.${path}`,
+    );
   }
   const count = countCells(root, shapes) * seeds.length;
   if (count > MOST_CELLS) {
-    report('grid-too-large', start, `the grid has ${count} cells, more than ${MOST_CELLS}`, 'shorten its axes');
+    report(
+      'grid-too-large',
+      start,
+      `the grid has ${count} cells, more than ${MOST_CELLS}`,
+      'shorten its axes',
+    );
     return undefined;
   }
   const { cells, idle } = buildGrid({ root, shapes, name, seeds, ...patterns });
-  for (const { at } of idle) report('matches-nothing', at, 'this matches no cell of the grid', 'compare its values with those of the axes');
-  if (cells.length === 0 && idle.length === 0) reportEmpty(patterns.only, () => buildGrid({ root, shapes, name, seeds, ...patterns, only: [] }).cells.map(({ config }) => config), start, report);
-  return { name, file, text, commands, goals, seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)), cells, resolved: resolvedSpec(root, shapes) };
+  for (const { at } of idle)
+    report(
+      'matches-nothing',
+      at,
+      'this matches no cell of the grid',
+      'compare its values with those of the axes',
+    );
+  if (cells.length === 0 && idle.length === 0)
+    reportEmpty(
+      patterns.only,
+      () =>
+        buildGrid({ root, shapes, name, seeds, ...patterns, only: [] }).cells.map(
+          ({ config }) => config,
+        ),
+      start,
+      report,
+    );
+  return {
+    name,
+    file,
+    text,
+    commands,
+    goals,
+    seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)),
+    cells,
+    resolved: resolvedSpec(root, shapes),
+  };
 }
 
 /** @param whole the cells that the spec leaves, whatever --only says */
-function reportEmpty(only: Patterns['only'], whole: () => readonly Cell[], start: Span | null, report: Report): void {
+function reportEmpty(
+  only: Patterns['only'],
+  whole: () => readonly Cell[],
+  start: Span | null,
+  report: Report,
+): void {
   const cells = only.length > 0 ? whole() : [];
-  if (cells.length === 0) { report('empty-grid', start, 'no cell is left', 'include, exclude and when leave nothing over'); return; }
+  if (cells.length === 0) {
+    report('empty-grid', start, 'no cell is left', 'include, exclude and when leave nothing over');
+    return;
+  }
   const idle = only.filter((pattern) => !cells.some((cell) => pattern.matches(cell)));
-  for (const pattern of idle) report('empty-grid', pattern.at, 'no cell matches this', valuesSeen(pattern, cells));
-  if (idle.length === 0) report('empty-grid', only.at(-1)!.at, 'no cell matches every --only', 'each matches some cell by itself');
+  for (const pattern of idle)
+    report('empty-grid', pattern.at, 'no cell matches this', valuesSeen(pattern, cells));
+  if (idle.length === 0)
+    report(
+      'empty-grid',
+      only.at(-1)!.at,
+      'no cell matches every --only',
+      'each matches some cell by itself',
+    );
 }
 
 /** The spec as it is run: itself a spec, that needs no other file and means the same grid. */
@@ -216,18 +377,29 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties!)) {
     if (key === 'extends' || key === 'env') continue;
-    const value = key === BASE ? resolvedBase(child(root, BASE), shapes) : isVariantSection(key) ? resolvedVariants(root, key, shapes) : fill(child(root, key), schema);
+    const value =
+      key === BASE
+        ? resolvedBase(child(root, BASE), shapes)
+        : isVariantSection(key)
+          ? resolvedVariants(root, key, shapes)
+          : fill(child(root, key), schema);
     if (value !== undefined) resolved[key] = value;
   }
   return resolved;
 }
 
 const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes): Json =>
-  variantsOf(spec, section, shapes.variants[section]).map((variant) => written((fill(variant.node, variant.schema!, {}) ?? {}) as JsonObject));
+  variantsOf(spec, section, shapes.variants[section]).map((variant) =>
+    written((fill(variant.node, variant.schema!, {}) ?? {}) as JsonObject),
+  );
 
 /** Its `train` as it is written: what it leaves out comes from the spec's. */
 function resolvedBase(base: Node | undefined, shapes: Shapes): Json | undefined {
   if (base?.kind !== 'map') return undefined;
   const train = child(base, 'train');
-  return { poisoning: resolvedVariants(base, 'poisoning', shapes), adapter: resolvedVariants(base, 'adapter', shapes), ...(train === undefined ? {} : { train: toJson(train) }) };
+  return {
+    poisoning: resolvedVariants(base, 'poisoning', shapes),
+    adapter: resolvedVariants(base, 'adapter', shapes),
+    ...(train === undefined ? {} : { train: toJson(train) }),
+  };
 }

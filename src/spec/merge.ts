@@ -13,12 +13,18 @@ const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'e
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {
   const discriminator = discriminators[field];
-  if (discriminator !== undefined && (over.entries.has(discriminator) || (field === 'poisoning' && over.entries.has('steps')))) return over;
+  if (
+    discriminator !== undefined &&
+    (over.entries.has(discriminator) || (field === 'poisoning' && over.entries.has('steps')))
+  )
+    return over;
   const changes: [string, Entry | undefined][] = [];
   for (const [key, entry] of over.entries) {
     const below = base.entries.get(key);
-    if (below && entry.value.kind === 'scalar' && entry.value.value === null) changes.push([key, undefined]);
-    else if (below?.value.kind === 'map' && entry.value.kind === 'map') changes.push([key, { key: entry.key, value: merge(below.value, entry.value, key) }]);
+    if (below && entry.value.kind === 'scalar' && entry.value.value === null)
+      changes.push([key, undefined]);
+    else if (below?.value.kind === 'map' && entry.value.kind === 'map')
+      changes.push([key, { key: entry.key, value: merge(below.value, entry.value, key) }]);
     else changes.push([key, entry]);
     const rival = field === 'train' ? exclusive[key] : undefined;
     if (rival !== undefined && !over.entries.has(rival)) changes.push([rival, undefined]);

@@ -53,30 +53,44 @@ export type Path = readonly (string | number)[];
 
 export function createSource(file: string, folder: string, text: string): Source {
   const lineStarts = [0];
-  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) lineStarts.push(at + 1);
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1))
+    lineStarts.push(at + 1);
   return { file, folder, text, lineStarts };
 }
 
 /** The first line of a span. */
 export function rangeOf({ source, start, end }: Span): SourceRange {
   const { lineStarts } = source;
-  let low = 0, high = lineStarts.length - 1; // the last line that starts at or before `start`
+  let low = 0,
+    high = lineStarts.length - 1; // the last line that starts at or before `start`
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (lineStarts[middle]! <= start) low = middle; else high = middle - 1;
+    if (lineStarts[middle]! <= start) low = middle;
+    else high = middle - 1;
   }
   const from = lineStarts[low]!;
   const text = source.text.slice(from, lineStarts[low + 1] ?? undefined).replace(/\r?\n$/, '');
   const column = start - from + 1;
   const lastColumn = Math.min(end - from, text.trimEnd().length) + 1;
-  return { file: source.file, line: low + 1, column, endColumn: Math.max(lastColumn, column + 1), text };
+  return {
+    file: source.file,
+    line: low + 1,
+    column,
+    endColumn: Math.max(lastColumn, column + 1),
+    text,
+  };
 }
 
 export function toJson(node: Node): Json {
   switch (node.kind) {
-    case 'scalar': return node.value;
-    case 'list': return node.items.map(toJson);
-    case 'map': return Object.fromEntries([...node.entries].map(([key, entry]) => [key, toJson(entry.value)]));
+    case 'scalar':
+      return node.value;
+    case 'list':
+      return node.items.map(toJson);
+    case 'map':
+      return Object.fromEntries(
+        [...node.entries].map(([key, entry]) => [key, toJson(entry.value)]),
+      );
   }
 }
 
@@ -86,8 +100,13 @@ export const child = (node: Node | undefined, key: string | number): Node | unde
 };
 
 /** The deepest node along a path that is written, and how many steps lead to it. */
-export function descend(root: Node, path: Path): { readonly node: Node; readonly key: Span | null; readonly depth: number } {
-  let node = root, key: Span | null = null, depth = 0;
+export function descend(
+  root: Node,
+  path: Path,
+): { readonly node: Node; readonly key: Span | null; readonly depth: number } {
+  let node = root,
+    key: Span | null = null,
+    depth = 0;
   for (const step of path) {
     const next = child(node, step);
     if (next === undefined) break;
@@ -99,13 +118,18 @@ export function descend(root: Node, path: Path): { readonly node: Node; readonly
 }
 
 /** A map with some entries replaced, added, or (undefined) taken out. */
-export function withEntries(map: MapNode, changes: Iterable<readonly [string, Entry | undefined]>): MapNode {
+export function withEntries(
+  map: MapNode,
+  changes: Iterable<readonly [string, Entry | undefined]>,
+): MapNode {
   const entries = new Map(map.entries);
   for (const [key, entry] of changes) {
-    if (entry === undefined) entries.delete(key); else entries.set(key, entry);
+    if (entry === undefined) entries.delete(key);
+    else entries.set(key, entry);
   }
   return { ...map, entries };
 }
 
 /** A field as people name it: positions in lists left out. */
-export const fieldName = (path: Path): string => path.filter((step) => typeof step === 'string').join('.');
+export const fieldName = (path: Path): string =>
+  path.filter((step) => typeof step === 'string').join('.');

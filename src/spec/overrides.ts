@@ -21,8 +21,15 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
       continue;
     }
     let faults = 0;
-    const value = parseYaml(source, (...fault) => { faults++; report(...fault); }, argument.slice(cut + 1), cut + 1)
-      ?? { kind: 'scalar', value: null, quoted: false, span: whole };
+    const value = parseYaml(
+      source,
+      (...fault) => {
+        faults++;
+        report(...fault);
+      },
+      argument.slice(cut + 1),
+      cut + 1,
+    ) ?? { kind: 'scalar', value: null, quoted: false, span: whole };
     if (faults > 0) continue;
     const changed = put(root, steps, value, { source, start: 0, end: cut }, [], report);
     if (changed.kind === 'map') root = changed;
@@ -30,21 +37,53 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
   return root;
 }
 
-function put(node: Node | undefined, [step, ...rest]: readonly string[], value: Node, at: Span, path: readonly string[], report: Report): Node {
+function put(
+  node: Node | undefined,
+  [step, ...rest]: readonly string[],
+  value: Node,
+  at: Span,
+  path: readonly string[],
+  report: Report,
+): Node {
   if (step === undefined) return value;
   const field = path.at(-1) ?? '';
   if (node?.kind === 'list') {
     const index = /^\d+$/.test(step) ? Number(step) : field === 'steps' ? stepAt(node, step) : -1;
     if (node.items[index] === undefined) {
-      const places = node.items.length === 1 ? '0' : `0 … ${node.items.length - 1}`, name = path.join('.');
-      const attacks = field === 'steps' ? node.items.flatMap((item) => attackOf(item)?.value ?? []) : [];
+      const places = node.items.length === 1 ? '0' : `0 … ${node.items.length - 1}`,
+        name = path.join('.');
+      const attacks =
+        field === 'steps' ? node.items.flatMap((item) => attackOf(item)?.value ?? []) : [];
       const known = [places, ...attacks].join(', ');
-      report('bad-set', at, `"${name}" is a list: --set needs one of its places (${known}) before "${step}"`, `or set the whole list: --set ${name}=[…]`);
+      report(
+        'bad-set',
+        at,
+        `"${name}" is a list: --set needs one of its places (${known}) before "${step}"`,
+        `or set the whole list: --set ${name}=[…]`,
+      );
       return node;
     }
-    return { ...node, items: node.items.map((item, i) => i === index ? put(item, rest, value, at, [...path, step], report) : item) };
+    return {
+      ...node,
+      items: node.items.map((item, i) =>
+        i === index ? put(item, rest, value, at, [...path, step], report) : item,
+      ),
+    };
   }
   const map: MapNode = node?.kind === 'map' ? node : { kind: 'map', entries: new Map(), span: at };
-  if (rest.length === 0) return merge(map, { kind: 'map', entries: new Map([[step, { key: at, value }]]), span: map.span }, field);
-  return withEntries(map, [[step, { key: map.entries.get(step)?.key ?? at, value: put(child(map, step), rest, value, at, [...path, step], report) }]]);
+  if (rest.length === 0)
+    return merge(
+      map,
+      { kind: 'map', entries: new Map([[step, { key: at, value }]]), span: map.span },
+      field,
+    );
+  return withEntries(map, [
+    [
+      step,
+      {
+        key: map.entries.get(step)?.key ?? at,
+        value: put(child(map, step), rest, value, at, [...path, step], report),
+      },
+    ],
+  ]);
 }

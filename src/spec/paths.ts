@@ -9,18 +9,24 @@ import type { Shapes } from './schema.ts';
 import type { Schema } from './shape.ts';
 
 /** Plugins mark such a field with `format: path`; `init_from` is one by its name. */
-const isPath = (path: string, schema: Schema): boolean => schema.format === 'path' || path.endsWith('.init_from');
+const isPath = (path: string, schema: Schema): boolean =>
+  schema.format === 'path' || path.endsWith('.init_from');
 
 export const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
 
-export async function resolvePaths(root: MapNode, shapes: Shapes, report: Report): Promise<MapNode> {
+export async function resolvePaths(
+  root: MapNode,
+  shapes: Shapes,
+  report: Report,
+): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
   for (const { path, node, schema } of writtenFields(root, shapes)) {
     const prefix = schema.format === 'source' ? 'file:' : '';
     if (prefix === '' && !isPath(path, schema)) continue;
     for (const item of node.kind === 'list' ? node.items : [node]) {
       if (item.kind !== 'scalar' || typeof item.value !== 'string') continue;
-      if (!item.value.startsWith(prefix) || item.value === prefix || item.value.includes('${')) continue;
+      if (!item.value.startsWith(prefix) || item.value === prefix || item.value.includes('${'))
+        continue;
       const absolute = resolve(folderOf(item), item.value.slice(prefix.length));
       await expectFile(item, absolute, report);
       replacements.set(item, { ...item, value: prefix + absolute });
@@ -30,22 +36,38 @@ export async function resolvePaths(root: MapNode, shapes: Shapes, report: Report
 }
 
 /** The absolute paths of the modules that `plugins` names; what is no list of text is left for validation to judge. */
-export async function resolveModules(root: MapNode, report: Report): Promise<{ readonly root: MapNode; readonly modules: readonly string[] }> {
+export async function resolveModules(
+  root: MapNode,
+  report: Report,
+): Promise<{ readonly root: MapNode; readonly modules: readonly string[] }> {
   const replacements = new Map<Node, Node>();
   const modules: string[] = [];
   const list = root.entries.get('plugins')?.value;
   for (const item of list?.kind === 'list' ? list.items : []) {
     if (item.kind !== 'scalar' || typeof item.value !== 'string') continue;
     const absolute = resolve(folderOf(item), item.value);
-    if (!await expectFile(item, absolute, report)) continue;
+    if (!(await expectFile(item, absolute, report))) continue;
     modules.push(absolute);
     replacements.set(item, { ...item, value: absolute });
   }
   return { root: replaceNodes(root, replacements), modules };
 }
 
-export async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
-  const exists = await stat(absolute).then(() => true, () => false);
-  if (!exists) report('missing-file', node.span, `there is no file ${absolute}`, await similarFile(absolute, String(node.value)));
+export async function expectFile(
+  node: ScalarNode,
+  absolute: string,
+  report: Report,
+): Promise<boolean> {
+  const exists = await stat(absolute).then(
+    () => true,
+    () => false,
+  );
+  if (!exists)
+    report(
+      'missing-file',
+      node.span,
+      `there is no file ${absolute}`,
+      await similarFile(absolute, String(node.value)),
+    );
   return exists;
 }

@@ -25,13 +25,22 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
 }
 
 /** A pattern of the spec. Undefined, and reported, where it names no field; what has the wrong type is validation's to report. */
-export function readPattern(node: Node, known: readonly string[], report: Report): Pattern | undefined {
+export function readPattern(
+  node: Node,
+  known: readonly string[],
+  report: Report,
+): Pattern | undefined {
   if (node.kind !== 'map') return undefined;
   const tests: [readonly string[], Test][] = [];
   let whole = true;
   for (const [path, entry] of node.entries) {
     if (!known.includes(path)) {
-      report('unknown-key', entry.key, `there is no field "${path}" to match`, suggestion(path, known));
+      report(
+        'unknown-key',
+        entry.key,
+        `there is no field "${path}" to match`,
+        suggestion(path, known),
+      );
       whole = false;
     } else tests.push([path.split('.'), testOf(entry.value)]);
   }
@@ -40,17 +49,19 @@ export function readPattern(node: Node, known: readonly string[], report: Report
 
 const patternOf = (at: Span, tests: readonly (readonly [readonly string[], Test])[]): Pattern => ({
   at,
-  matches: (cell) => tests.every(([path, test]) => {
-    const value = fieldOf(cell, path);
-    return value !== undefined && (test(value) || (Array.isArray(value) && value.some(test)));
-  }),
+  matches: (cell) =>
+    tests.every(([path, test]) => {
+      const value = fieldOf(cell, path);
+      return value !== undefined && (test(value) || (Array.isArray(value) && value.some(test)));
+    }),
 });
 
 /** The value of a cell's field, undefined where it has none. */
 export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json | undefined {
   let value: unknown = cell;
   for (const step of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined;
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step))
+      return undefined;
     value = (value as { readonly [key: string]: unknown })[step];
   }
   return value as Json | undefined;
@@ -58,9 +69,12 @@ export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json 
 
 function testOf(node: Node): Test {
   switch (node.kind) {
-    case 'scalar': return (value) => value === node.value;
+    case 'scalar':
+      return (value) => value === node.value;
     case 'list': {
-      const wanted = new Set<Json>(node.items.map((item) => item.kind === 'scalar' ? item.value : null));
+      const wanted = new Set<Json>(
+        node.items.map((item) => (item.kind === 'scalar' ? item.value : null)),
+      );
       return (value) => wanted.has(value);
     }
     case 'map': {
@@ -68,7 +82,8 @@ function testOf(node: Node): Test {
         const item = node.entries.get(key)?.value;
         return item?.kind === 'scalar' && typeof item.value === 'number' ? item.value : otherwise;
       };
-      const min = bound('min', -Infinity), max = bound('max', Infinity);
+      const min = bound('min', -Infinity),
+        max = bound('max', Infinity);
       return (value) => typeof value === 'number' && value >= min && value <= max;
     }
   }
@@ -79,16 +94,26 @@ function suggestion(path: string, known: readonly string[]): string | undefined 
   if (ends.length > 0) return `did you mean ${either(ends.map((field) => `"${field}"`))}?`;
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1)!, field]));
   const close = nearest(path, known) ?? nearest(path, byEnd.keys());
-  return close ? didYouMean(byEnd.get(close.word) ?? close.word) : 'a pattern names fields in full, such as "adapter.rank" or "poisoning.attack"';
+  return close
+    ? didYouMean(byEnd.get(close.word) ?? close.word)
+    : 'a pattern names fields in full, such as "adapter.rank" or "poisoning.attack"';
 }
 
 // ---- --only --------------------------------------------------------------------------------------------------------------
 
 /** The names that labels use for the two plugins. */
-const shortNames: Readonly<Record<string, string>> = { attack: 'poisoning.attack', adapter: 'adapter.type' };
+const shortNames: Readonly<Record<string, string>> = {
+  attack: 'poisoning.attack',
+  adapter: 'adapter.type',
+};
 
 /** One `--only`: a tag, or `path=value[,value…]`, the path in full or by an end that only one field has. */
-export function readOnly(argument: string, tags: ReadonlyMap<string, Pattern | undefined>, known: readonly string[], report: Report): Pattern | undefined {
+export function readOnly(
+  argument: string,
+  tags: ReadonlyMap<string, Pattern | undefined>,
+  known: readonly string[],
+  report: Report,
+): Pattern | undefined {
   const source = createSource('--only', resolve('.'), argument);
   const span = (start: number, end: number): Span => ({ source, start, end });
   const cut = argument.indexOf('=');
@@ -96,27 +121,51 @@ export function readOnly(argument: string, tags: ReadonlyMap<string, Pattern | u
     const tag = tags.get(argument);
     if (tag || tags.has(argument)) return tag;
     const close = nearest(argument, tags.keys());
-    report('unknown-tag', span(0, argument.length), `there is no tag "${argument}"`, close ? didYouMean(close.word) : '--only takes a tag of the spec, or path=value');
+    report(
+      'unknown-tag',
+      span(0, argument.length),
+      `there is no tag "${argument}"`,
+      close ? didYouMean(close.word) : '--only takes a tag of the spec, or path=value',
+    );
     return undefined;
   }
   const name = argument.slice(0, cut).trim();
   const ends = ownFirst(known.filter((field) => field.endsWith(`.${name}`)));
-  const path = known.includes(name) ? name : shortNames[name] ?? (ends.length === 1 ? ends[0] : undefined);
+  const path = known.includes(name)
+    ? name
+    : (shortNames[name] ?? (ends.length === 1 ? ends[0] : undefined));
   if (path === undefined) {
-    report('unknown-key', span(0, cut), ends.length > 1 ? `"${name}" could be several fields` : `there is no field "${name}" to match`, suggestion(name, known));
+    report(
+      'unknown-key',
+      span(0, cut),
+      ends.length > 1
+        ? `"${name}" could be several fields`
+        : `there is no field "${name}" to match`,
+      suggestion(name, known),
+    );
     return undefined;
   }
-  const wanted = new Set<Json>(argument.slice(cut + 1).split(',').map((text) => scalarOf(text.trim())));
-  return { ...patternOf(span(0, argument.length), [[path.split('.'), (value) => wanted.has(value)]]), path: path.split('.') };
+  const wanted = new Set<Json>(
+    argument
+      .slice(cut + 1)
+      .split(',')
+      .map((text) => scalarOf(text.trim())),
+  );
+  return {
+    ...patternOf(span(0, argument.length), [[path.split('.'), (value) => wanted.has(value)]]),
+    path: path.split('.'),
+  };
 }
 
 /** Values that a field has in a grid, as many as are worth showing; undefined where the pattern asks for no one field. */
 export function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
   if (path === undefined) return undefined;
-  const seen = new Set<Json>(), name = `"${path.join('.')}"`;
+  const seen = new Set<Json>(),
+    name = `"${path.join('.')}"`;
   for (const cell of cells) {
     const value = fieldOf(cell, path);
-    for (const one of Array.isArray(value) ? value : value === undefined ? [] : [value]) seen.add(one as Json);
+    for (const one of Array.isArray(value) ? value : value === undefined ? [] : [value])
+      seen.add(one as Json);
   }
   if (seen.size === 0) return `no cell has ${name}`;
   const words = [...seen].map((value) => show(value));
@@ -131,12 +180,27 @@ function scalarOf(text: string): Scalar {
 }
 
 /** The entries of `tags`, and the items of `include` and `exclude`. */
-export function readTags(root: MapNode, known: readonly string[], report: Report): ReadonlyMap<string, Pattern | undefined> {
+export function readTags(
+  root: MapNode,
+  known: readonly string[],
+  report: Report,
+): ReadonlyMap<string, Pattern | undefined> {
   const node = root.entries.get('tags')?.value;
-  return new Map(node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, readPattern(value, known, report)]) : []);
+  return new Map(
+    node?.kind === 'map'
+      ? [...node.entries].map(([name, { value }]) => [name, readPattern(value, known, report)])
+      : [],
+  );
 }
 
-export function readPatterns(root: MapNode, field: 'include' | 'exclude', known: readonly string[], report: Report): Pattern[] {
+export function readPatterns(
+  root: MapNode,
+  field: 'include' | 'exclude',
+  known: readonly string[],
+  report: Report,
+): Pattern[] {
   const node = root.entries.get(field)?.value;
-  return (node?.kind === 'list' ? node.items : []).flatMap((item) => readPattern(item, known, report) ?? []);
+  return (node?.kind === 'list' ? node.items : []).flatMap(
+    (item) => readPattern(item, known, report) ?? [],
+  );
 }

@@ -15,7 +15,10 @@ const WIDEST = 120;
  *
  * Blank lines between them and a count at the end. Text from files is shown without its control characters.
  */
-export function printDiagnostics(diagnostics: readonly Diagnostic[], { color }: { readonly color: boolean }): string {
+export function printDiagnostics(
+  diagnostics: readonly Diagnostic[],
+  { color }: { readonly color: boolean },
+): string {
   if (diagnostics.length === 0) return '';
   const paint = createColors(color);
   const blocks = diagnostics.map(({ code, message, range, hint }) => {
@@ -38,8 +41,13 @@ export function printDiagnostics(diagnostics: readonly Diagnostic[], { color }: 
   return `${blocks.join('\n\n')}\n\n${count}\n`;
 }
 
-function excerpt({ text, column, endColumn }: SourceRange): { readonly before: string; readonly fault: string; readonly after: string } {
-  const start = column - 1, end = Math.min(endColumn - 1, start + WIDEST);
+function excerpt({ text, column, endColumn }: SourceRange): {
+  readonly before: string;
+  readonly fault: string;
+  readonly after: string;
+} {
+  const start = column - 1,
+    end = Math.min(endColumn - 1, start + WIDEST);
   const from = end > WIDEST ? Math.max(0, Math.min(start - 20, end - WIDEST + 20)) : 0;
   const to = Math.min(text.length, Math.max(from + WIDEST, end));
   return {
@@ -50,4 +58,5 @@ function excerpt({ text, column, endColumn }: SourceRange): { readonly before: s
 }
 
 /** A file's escape sequences are not for the reader's terminal; a tab takes one column, as in `range`. */
-const visible = (text: string): string => text.replace(/\t/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');
+const visible = (text: string): string =>
+  text.replace(/\t/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');

@@ -36,7 +36,8 @@ export interface Schema {
 
 export const asSchema = (schema: JsonSchema): Schema => schema as Schema;
 
-const alternatives = (schema: Schema): readonly Schema[] | undefined => schema.anyOf ?? schema.oneOf;
+const alternatives = (schema: Schema): readonly Schema[] | undefined =>
+  schema.anyOf ?? schema.oneOf;
 
 /** The JSON types that a schema lets through. */
 export function typesOf(schema: Schema): ReadonlySet<string> {
@@ -56,7 +57,8 @@ export function jsonType(value: unknown): string {
 }
 
 export const accepts = (schema: Schema, value: unknown): boolean => {
-  const types = typesOf(schema), type = jsonType(value);
+  const types = typesOf(schema),
+    type = jsonType(value);
   return types.has(type) || (type === 'number' && types.has('integer'));
 };
 
@@ -66,10 +68,13 @@ export function isScalar(schema: Schema): boolean {
   return types.size > 0 && !types.has('array') && !types.has('object');
 }
 
-export const isNumeric = (schema: Schema): boolean => typesOf(schema).has('number') || typesOf(schema).has('integer');
+export const isNumeric = (schema: Schema): boolean =>
+  typesOf(schema).has('number') || typesOf(schema).has('integer');
 
 /** A mapping with named fields, to be walked into. */
-export const isRecord = (schema: Schema): schema is Schema & { readonly properties: { readonly [name: string]: Schema } } =>
+export const isRecord = (
+  schema: Schema,
+): schema is Schema & { readonly properties: { readonly [name: string]: Schema } } =>
   schema.properties !== undefined && typesOf(schema).has('object');
 
 // ---- in words ----------------------------------------------------------------------------------------------------------
@@ -79,36 +84,61 @@ export function describe(schema: Schema): string {
   const branches = alternatives(schema);
   if (branches) return either([...new Set(branches.map(describe))]);
   if (schema.const !== undefined) return show(schema.const);
-  if (schema.enum) return schema.enum.length > 12 ? `one of ${schema.enum.length} words` : either(schema.enum.map(show));
+  if (schema.enum)
+    return schema.enum.length > 12
+      ? `one of ${schema.enum.length} words`
+      : either(schema.enum.map(show));
   return either([...typesOf(schema)].map((type) => describeType(type, schema)));
 }
 
 function describeType(type: string, schema: Schema): string {
   switch (type) {
-    case 'number': return `a number${bounds(schema)}`;
-    case 'integer': return `a whole number${bounds(schema)}`;
-    case 'string': return 'text';
-    case 'boolean': return 'true or false';
+    case 'number':
+      return `a number${bounds(schema)}`;
+    case 'integer':
+      return `a whole number${bounds(schema)}`;
+    case 'string':
+      return 'text';
+    case 'boolean':
+      return 'true or false';
     case 'array': {
       const { items, minItems } = schema;
-      const of = items !== undefined && !Array.isArray(items) && isScalar(items as Schema) ? ` of ${plural(describe(items as Schema))}` : '';
+      const of =
+        items !== undefined && !Array.isArray(items) && isScalar(items as Schema)
+          ? ` of ${plural(describe(items as Schema))}`
+          : '';
       return `a list${of}${minItems !== undefined && minItems > 1 ? ` with at least ${minItems} entries` : ''}`;
     }
-    case 'object': return 'a mapping';
-    default: return 'nothing';
+    case 'object':
+      return 'a mapping';
+    default:
+      return 'nothing';
   }
 }
 
 function bounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
   if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;
-  const low = minimum !== undefined ? `of at least ${minimum}` : exclusiveMinimum !== undefined ? `above ${exclusiveMinimum}` : null;
-  const high = maximum !== undefined ? `of at most ${maximum}` : exclusiveMaximum !== undefined ? `below ${exclusiveMaximum}` : null;
+  const low =
+    minimum !== undefined
+      ? `of at least ${minimum}`
+      : exclusiveMinimum !== undefined
+        ? `above ${exclusiveMinimum}`
+        : null;
+  const high =
+    maximum !== undefined
+      ? `of at most ${maximum}`
+      : exclusiveMaximum !== undefined
+        ? `below ${exclusiveMaximum}`
+        : null;
   const both = [low, high].filter((bound) => bound !== null).join(' and ');
   return both && ` ${both}`;
 }
 
-const plural = (words: string): string => words
-  .replace(/\ba whole number\b/g, 'whole numbers').replace(/\ba number\b/g, 'numbers').replace(/\btext\b/g, 'texts');
+const plural = (words: string): string =>
+  words
+    .replace(/\ba whole number\b/g, 'whole numbers')
+    .replace(/\ba number\b/g, 'numbers')
+    .replace(/\btext\b/g, 'texts');
 
 /** A value as a message shows it. */
 export function show(value: unknown): string {

@@ -10,17 +10,29 @@ const letters = (word: string): string => [...word].sort().join('');
  * The closest of some words if it is close enough to be a slip: a third of the word's letters, letters in another order,
  * or an abbreviation that only one word begins with.
  */
-export function nearest(word: string, words: Iterable<string>): { readonly word: string; readonly distance: number } | null {
-  const wanted = plain(word), all = [...words];
-  let best: string | null = null, least = Math.max(1, Math.floor(wanted.length / 3)) + 1;
+export function nearest(
+  word: string,
+  words: Iterable<string>,
+): { readonly word: string; readonly distance: number } | null {
+  const wanted = plain(word),
+    all = [...words];
+  let best: string | null = null,
+    least = Math.max(1, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of all) {
-    const other = plain(candidate), d = distance(wanted, other);
+    const other = plain(candidate),
+      d = distance(wanted, other);
     const slip = d === 2 && letters(wanted) === letters(other) ? 1 : d; // two letters swapped are one slip
-    if (slip < least) { least = slip; best = candidate; }
+    if (slip < least) {
+      least = slip;
+      best = candidate;
+    }
   }
   if (best !== null) return { word: best, distance: least };
-  const longer = wanted.length < 3 ? [] : all.filter((candidate) => plain(candidate).startsWith(wanted));
-  return longer.length === 1 ? { word: longer[0]!, distance: plain(longer[0]!).length - wanted.length } : null;
+  const longer =
+    wanted.length < 3 ? [] : all.filter((candidate) => plain(candidate).startsWith(wanted));
+  return longer.length === 1
+    ? { word: longer[0]!, distance: plain(longer[0]!).length - wanted.length }
+    : null;
 }
 
 export const didYouMean = (word: string): string => `did you mean "${word}"?`;

@@ -24,7 +24,9 @@ export interface Diagnostic {
   readonly warning?: true;
 }
 
-export type Result<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
+export type Result<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
 
 /** One grid cell at one seed. */
 export interface ExperimentCell {

@@ -18,25 +18,45 @@ export interface UnknownKey {
 /** Longer lists of keys help nobody. */
 const MOST_LISTED = 20;
 
-export function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: ExplainContext): void {
-  const at = map.kind === 'map' ? map.entries.get(key)?.key ?? map.span : map.span;
+export function explainUnknownKey(
+  { path, key, map, schema }: UnknownKey,
+  context: ExplainContext,
+): void {
+  const at = map.kind === 'map' ? (map.entries.get(key)?.key ?? map.span) : map.span;
   const variant = variantSectionOf(path);
   const parent = fieldName(path);
   const siblings = Object.keys(schema.properties ?? {});
-  if (variant === 'poisoning' && child(map, 'steps') && !isStepPath(path)) return context.report('unknown-key', at, `"${key}" can't stand beside "steps"`, 'an attack\'s parameters belong to its step');
-  if (variant !== null) return explainUnknownParameter(variant, { path, key, map, schema }, at, siblings, context);
+  if (variant === 'poisoning' && child(map, 'steps') && !isStepPath(path))
+    return context.report(
+      'unknown-key',
+      at,
+      `"${key}" can't stand beside "steps"`,
+      "an attack's parameters belong to its step",
+    );
+  if (variant !== null)
+    return explainUnknownParameter(variant, { path, key, map, schema }, at, siblings, context);
   const message = parent === '' ? `unknown key "${key}"` : `unknown key "${key}" in "${parent}"`;
   const sibling = nearest(key, siblings);
   const elsewhere = sibling?.distance === 0 ? [] : placesOf(key, parent, context);
-  const known = siblings.length > 0 && siblings.length <= MOST_LISTED ? `${parent === '' ? 'the keys of a spec' : 'its keys'} are ${all(siblings)}` : undefined;
-  const hint = elsewhere.length > 0 ? `did you mean ${either(elsewhere.map((field) => `"${field}"`))}?` : sibling ? didYouMean(sibling.word) : known;
+  const known =
+    siblings.length > 0 && siblings.length <= MOST_LISTED
+      ? `${parent === '' ? 'the keys of a spec' : 'its keys'} are ${all(siblings)}`
+      : undefined;
+  const hint =
+    elsewhere.length > 0
+      ? `did you mean ${either(elsewhere.map((field) => `"${field}"`))}?`
+      : sibling
+        ? didYouMean(sibling.word)
+        : known;
   context.report('unknown-key', at, message, hint);
 }
 
 /** Fields of other sections that are called so; those below this mapping come before others. */
 function placesOf(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
-  const add = (path: string): void => { if (path.split('.').at(-1) === key && !path.startsWith('env.')) ends.add(path); };
+  const add = (path: string): void => {
+    if (path.split('.').at(-1) === key && !path.startsWith('env.')) ends.add(path);
+  };
   for (const field of fields.keys()) {
     const steps = field.split('.');
     steps.forEach((_, index) => add(steps.slice(0, index + 1).join('.')));
@@ -47,23 +67,57 @@ function placesOf(key: string, parent: string, { fields, shapes }: ExplainContex
   return (below.length > 0 ? below : ownFirst([...ends])).slice(0, 4);
 }
 
-function explainUnknownParameter(section: VariantSection, { path, key, map }: UnknownKey, at: Parameters<ExplainContext['report']>[1], siblings: readonly string[], context: ExplainContext): void {
+function explainUnknownParameter(
+  section: VariantSection,
+  { path, key, map }: UnknownKey,
+  at: Parameters<ExplainContext['report']>[1],
+  siblings: readonly string[],
+  context: ExplainContext,
+): void {
   const { discriminator, defaultName, byName } = context.shapes.variants[section];
   const written = child(map, discriminator);
-  const plugin = written?.kind === 'scalar' && typeof written.value === 'string' ? written.value : defaultName;
+  const plugin =
+    written?.kind === 'scalar' && typeof written.value === 'string' ? written.value : defaultName;
   const kind = section === 'poisoning' ? 'attack' : 'adapter';
   const close = nearest(key, siblings);
-  const owners = [...byName].filter(([, shape]) => key in (shape.properties ?? {})).map(([name]) => name);
-  const own = Object.keys(byName.get(plugin)?.properties ?? {}).filter((name) => name !== discriminator);
+  const owners = [...byName]
+    .filter(([, shape]) => key in (shape.properties ?? {}))
+    .map(([name]) => name);
+  const own = Object.keys(byName.get(plugin)?.properties ?? {}).filter(
+    (name) => name !== discriminator,
+  );
   if (isStepPath(path)) {
     if (written === undefined) return; // that it names no attack is told already
-    if (key === 'when') return context.report('unknown-key', at, 'a step takes no "when"', 'it belongs to the variant, beside "steps"');
-    if (key === 'steps') return context.report('unknown-key', at, 'a step has no steps of its own', 'write them in one list');
+    if (key === 'when')
+      return context.report(
+        'unknown-key',
+        at,
+        'a step takes no "when"',
+        'it belongs to the variant, beside "steps"',
+      );
+    if (key === 'steps')
+      return context.report(
+        'unknown-key',
+        at,
+        'a step has no steps of its own',
+        'write them in one list',
+      );
   }
-  const elsewhere = placesOf(key, section, context).filter((field) => !isVariantSection(field.split('.')[0]));
-  context.report('unknown-key', at, `${kind} "${plugin}" takes no "${key}"`,
-    close ? didYouMean(close.word)
-      : owners.length > 0 ? `"${key}" belongs to ${all(owners.map((name) => `"${name}"`))}`
-        : elsewhere.length > 0 ? `did you mean ${either(elsewhere.map((field) => `"${field}"`))}?`
-          : own.length > 0 ? `its parameters are ${all(own)}` : 'it takes no parameters');
+  const elsewhere = placesOf(key, section, context).filter(
+    (field) => !isVariantSection(field.split('.')[0]),
+  );
+  context.report(
+    'unknown-key',
+    at,
+    `${kind} "${plugin}" takes no "${key}"`,
+    close
+      ? didYouMean(close.word)
+      : owners.length > 0
+        ? `"${key}" belongs to ${all(owners.map((name) => `"${name}"`))}`
+        : elsewhere.length > 0
+          ? `did you mean ${either(elsewhere.map((field) => `"${field}"`))}?`
+          : own.length > 0
+            ? `its parameters are ${all(own)}`
+            : 'it takes no parameters',
+  );
 }

@@ -27,11 +27,17 @@ export interface TuningChoice {
 }
 
 export type PlainSection = Exclude<Section, 'poisoning' | 'adapter' | 'train'>;
-export const plainSections = sections.filter((section): section is PlainSection => !isVariantSection(section) && section !== 'train');
+export const plainSections = sections.filter(
+  (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
+);
 
 /** A value of `base`, of a poisoning and a tuning of its own. */
 export interface BaseChoice {
-  readonly base: { readonly poisoning: JsonObject; readonly adapter: JsonObject; readonly train: JsonObject };
+  readonly base: {
+    readonly poisoning: JsonObject;
+    readonly adapter: JsonObject;
+    readonly train: JsonObject;
+  };
   readonly poisoning: PoisoningChoice;
   readonly tuning: TuningChoice;
 }
@@ -53,30 +59,53 @@ export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
   const base = root.entries.get('train')?.value;
   return variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => {
     const own = child(variant.node, 'train');
-    const trainNode = own?.kind === 'map' ? (base?.kind === 'map' ? merge(base, own, 'train') : own) : base;
+    const trainNode =
+      own?.kind === 'map' ? (base?.kind === 'map' ? merge(base, own, 'train') : own) : base;
     return { ...variant, trainNode };
   });
 }
 
 /** What `base` stands for as a spec of its own: `train` is the spec's under what the base says of it. Undefined without a base. */
 export function baseSpec(root: MapNode): MapNode | undefined {
-  const base = root.entries.get(BASE)?.value, train = root.entries.get('train');
-  if (base?.kind !== 'map' || train?.value.kind !== 'map') return base?.kind === 'map' ? base : undefined;
+  const base = root.entries.get(BASE)?.value,
+    train = root.entries.get('train');
+  if (base?.kind !== 'map' || train?.value.kind !== 'map')
+    return base?.kind === 'map' ? base : undefined;
   const own = base.entries.get('train');
-  return withEntries(base, [['train', own?.value.kind === 'map' ? { key: own.key, value: merge(train.value, own.value, 'train') } : train]]);
+  return withEntries(base, [
+    [
+      'train',
+      own?.value.kind === 'map'
+        ? { key: own.key, value: merge(train.value, own.value, 'train') }
+        : train,
+    ],
+  ]);
 }
 
 /** Fields of `train` that are axes and hold for the base too: which of their values a base had would go by the cell's. */
-export function inheritedAxes(root: MapNode, shapes: Shapes): { readonly path: string; readonly span: Node['span'] }[] {
-  const base = baseSpec(root), schema = shapes.section.train;
+export function inheritedAxes(
+  root: MapNode,
+  shapes: Shapes,
+): { readonly path: string; readonly span: Node['span'] }[] {
+  const base = baseSpec(root),
+    schema = shapes.section.train;
   if (base === undefined) return [];
-  const axes = new Set(fieldsBelow(root.entries.get('train')?.value, schema, 'train').filter((field) => isAxis(field.node, field.schema)).map(({ node }) => node));
-  const found = tuningsOf(base, shapes).flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train')).filter(({ node }) => axes.has(node));
+  const axes = new Set(
+    fieldsBelow(root.entries.get('train')?.value, schema, 'train')
+      .filter((field) => isAxis(field.node, field.schema))
+      .map(({ node }) => node),
+  );
+  const found = tuningsOf(base, shapes)
+    .flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train'))
+    .filter(({ node }) => axes.has(node));
   return [...new Map(found.map(({ path, node }) => [path, { path, span: node.span }])).values()];
 }
 
 const withoutSpecials = (node: MapNode | undefined): MapNode | undefined =>
-  node && { ...node, entries: new Map([...node.entries].filter(([key]) => key !== 'train' && key !== 'when')) };
+  node && {
+    ...node,
+    entries: new Map([...node.entries].filter(([key]) => key !== 'train' && key !== 'when')),
+  };
 
 const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => {
   if (!schema) throw new Error(`no plugin "${name}" to expand`); // validation lets no unknown name through but a default that nobody has
@@ -85,15 +114,29 @@ const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => 
 
 /** How many cells there would be at one seed, before any is left out. */
 export function countCells(root: MapNode, shapes: Shapes): number {
-  const plain = plainSections.reduce((count, section) => count * countExpanded(root.entries.get(section)?.value, shapes.section[section]), 1);
+  const plain = plainSections.reduce(
+    (count, section) =>
+      count * countExpanded(root.entries.get(section)?.value, shapes.section[section]),
+    1,
+  );
   const base = baseSpec(root);
-  return plain * countTrainings(root, shapes) * (base === undefined ? 1 : countTrainings(base, shapes));
+  return (
+    plain * countTrainings(root, shapes) * (base === undefined ? 1 : countTrainings(base, shapes))
+  );
 }
 
 function countTrainings(root: MapNode, shapes: Shapes): number {
-  const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).reduce((sum, variant) => sum + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}), 0);
-  const tuning = tuningsOf(root, shapes).reduce((sum, variant) => sum
-    + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}) * countExpanded(variant.trainNode, shapes.section.train), 0);
+  const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).reduce(
+    (sum, variant) => sum + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}),
+    0,
+  );
+  const tuning = tuningsOf(root, shapes).reduce(
+    (sum, variant) =>
+      sum +
+      countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}) *
+        countExpanded(variant.trainNode, shapes.section.train),
+    0,
+  );
   return poisoning * tuning;
 }
 
@@ -101,31 +144,62 @@ type WhenOf = (variant: MapNode | undefined) => Pattern | null;
 
 /** @param whenOf the pattern that a variant's `when` makes. */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
-  const plain = (section: PlainSection): JsonObject[] => objects(expand(root.entries.get(section)?.value, shapes.section[section]));
+  const plain = (section: PlainSection): JsonObject[] =>
+    objects(expand(root.entries.get(section)?.value, shapes.section[section]));
   const base = baseSpec(root);
   return {
-    base: base === undefined ? [null] : basesOf(trainingsOf(base, shapes, whenOf)), ...trainingsOf(root, shapes, whenOf),
-    plain: { model: plain('model'), data: plain('data'), head: plain('head'), evaluate: plain('evaluate'), ntk: plain('ntk'), fisher: plain('fisher'), theory: plain('theory') },
+    base: base === undefined ? [null] : basesOf(trainingsOf(base, shapes, whenOf)),
+    ...trainingsOf(root, shapes, whenOf),
+    plain: {
+      model: plain('model'),
+      data: plain('data'),
+      head: plain('head'),
+      evaluate: plain('evaluate'),
+      ntk: plain('ntk'),
+      fisher: plain('fisher'),
+      theory: plain('theory'),
+    },
   };
 }
 
-const basesOf = ({ poisoning: poisonings, tuning: tunings }: Pick<Choices, 'poisoning' | 'tuning'>): BaseChoice[] => poisonings.flatMap((poisoning) => tunings.map((tuning) =>
-  ({ base: { poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train }, poisoning, tuning })));
+const basesOf = ({
+  poisoning: poisonings,
+  tuning: tunings,
+}: Pick<Choices, 'poisoning' | 'tuning'>): BaseChoice[] =>
+  poisonings.flatMap((poisoning) =>
+    tunings.map((tuning) => ({
+      base: { poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train },
+      poisoning,
+      tuning,
+    })),
+  );
 
-function trainingsOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Pick<Choices, 'poisoning' | 'tuning'> {
+function trainingsOf(
+  root: MapNode,
+  shapes: Shapes,
+  whenOf: WhenOf,
+): Pick<Choices, 'poisoning' | 'tuning'> {
   const intern = interning();
   const poisoning = unique<PoisoningChoice>((add) => {
     for (const variant of variantsOf(root, 'poisoning', shapes.variants.poisoning)) {
-      const { node } = variant, when = whenOf(node);
-      for (const { id, value } of ownValues(variant).map(intern)) add(String(id), () => ({ poisoning: value, node, when: [] }), when);
+      const { node } = variant,
+        when = whenOf(node);
+      for (const { id, value } of ownValues(variant).map(intern))
+        add(String(id), () => ({ poisoning: value, node, when: [] }), when);
     }
   });
   const tuning = unique<TuningChoice>((add) => {
     for (const variant of tuningsOf(root, shapes)) {
-      const { node, trainNode } = variant, when = whenOf(node);
+      const { node, trainNode } = variant,
+        when = whenOf(node);
       const trains = objects(expand(trainNode, shapes.section.train)).map(intern);
       for (const adapter of ownValues(variant).map(intern)) {
-        for (const train of trains) add(`${adapter.id} ${train.id}`, () => ({ adapter: adapter.value, train: train.value, node, trainNode, when: [] }), when);
+        for (const train of trains)
+          add(
+            `${adapter.id} ${train.id}`,
+            () => ({ adapter: adapter.value, train: train.value, node, trainNode, when: [] }),
+            when,
+          );
       }
     }
   });
@@ -133,9 +207,11 @@ function trainingsOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Pick<Choice
 }
 
 /** Every value of the plugin's own parameters, with its name. */
-const ownValues = (variant: Variant): JsonObject[] => objects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
+const ownValues = (variant: Variant): JsonObject[] =>
+  objects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
 
-const objects = (values: readonly (Json | undefined)[]): JsonObject[] => values.map((value) => (value ?? {}) as JsonObject);
+const objects = (values: readonly (Json | undefined)[]): JsonObject[] =>
+  values.map((value) => (value ?? {}) as JsonObject);
 
 /** Equal values become one object, so that whoever reads the grid may compare by identity. */
 function interning(): (value: JsonObject) => { readonly id: number; readonly value: JsonObject } {

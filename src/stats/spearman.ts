@@ -15,10 +15,15 @@ export function ranks(values: readonly number[]): number[] {
 
 /** ρ of pairs; null for fewer than three, or where either side is all ties. */
 export function spearman(a: readonly number[], b: readonly number[]): number | null {
-  if (a.length !== b.length) throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
+  if (a.length !== b.length)
+    throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
   if (a.length < 3) return null;
-  const x = ranks(a), y = ranks(b), middle = (a.length + 1) / 2;
-  let product = 0, ofX = 0, ofY = 0;
+  const x = ranks(a),
+    y = ranks(b),
+    middle = (a.length + 1) / 2;
+  let product = 0,
+    ofX = 0,
+    ofY = 0;
   x.forEach((rank, i) => {
     product += (rank - middle) * (y[i]! - middle);
     ofX += (rank - middle) ** 2;

@@ -17,7 +17,7 @@ export function summarise(values: readonly number[], level = 0.95): Summary {
   const mean = values.reduce((sum, x) => sum + x, 0) / n;
   if (n < 2) return { n, mean, std: null, low: null, high: null };
   const std = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (n - 1));
-  const half = tQuantile((1 + level) / 2, n - 1) * std / Math.sqrt(n);
+  const half = (tQuantile((1 + level) / 2, n - 1) * std) / Math.sqrt(n);
   return { n, mean, std, low: mean - half, high: mean + half };
 }
 
@@ -27,9 +27,20 @@ export interface PairedDifference extends Summary {
 }
 
 /** a − b, pair by pair. Pairs in which either is missing are the caller's to count, not to drop in silence. */
-export function pairedDifference(a: readonly number[], b: readonly number[], level = 0.95): PairedDifference {
-  if (a.length !== b.length) throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
-  const summary = summarise(a.map((x, i) => x - b[i]!), level);
+export function pairedDifference(
+  a: readonly number[],
+  b: readonly number[],
+  level = 0.95,
+): PairedDifference {
+  if (a.length !== b.length)
+    throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
+  const summary = summarise(
+    a.map((x, i) => x - b[i]!),
+    level,
+  );
   const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs)); // .9 − .8 and .8 − .7 differ by as much
-  return { ...summary, effect: summary.std === null || summary.std <= rounding ? null : summary.mean / summary.std };
+  return {
+    ...summary,
+    effect: summary.std === null || summary.std <= rounding ? null : summary.mean / summary.std,
+  };
 }

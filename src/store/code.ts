@@ -3,18 +3,28 @@ import path from 'node:path';
 import type { ClosureOf } from './explain.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-interface CodeFile { readonly closure: { readonly [part: string]: string } }
+interface CodeFile {
+  readonly closure: { readonly [part: string]: string };
+}
 
-const fileOf = (root: string, code: string): string => path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
+const fileOf = (root: string, code: string): string =>
+  path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
 
 /** Written once; a damaged one is written again. */
-export function rememberCode(root: string, code: string, closure: { readonly [part: string]: string }): void {
-  const file = fileOf(root, code), found = readSealed<CodeFile>(file);
+export function rememberCode(
+  root: string,
+  code: string,
+  closure: { readonly [part: string]: string },
+): void {
+  const file = fileOf(root, code),
+    found = readSealed<CodeFile>(file);
   if (found === null || found === 'damaged') writeSealed(file, { closure });
 }
 
 /** Without it an explanation is less precise. */
-export const recallCode = (root: string): ClosureOf => (code) => {
-  const found = readSealed<CodeFile>(fileOf(root, code));
-  return found === null || found === 'damaged' ? null : found.value.closure;
-};
+export const recallCode =
+  (root: string): ClosureOf =>
+  (code) => {
+    const found = readSealed<CodeFile>(fileOf(root, code));
+    return found === null || found === 'damaged' ? null : found.value.closure;
+  };

@@ -6,7 +6,8 @@ import { sha256 } from '../plan/sha256.ts';
 
 /** Writes it where it is not there, or is not what it was. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
-  const text = `${JSON.stringify(environment, null, 2)}\n`, digest = sha256(text);
+  const text = `${JSON.stringify(environment, null, 2)}\n`,
+    digest = sha256(text);
   const file = path.join(root, 'environments', `${digest}.json`);
   if (readOr(file) !== text) {
     mkdirSync(path.dirname(file), { recursive: true });

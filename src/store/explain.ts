@@ -12,43 +12,90 @@ export interface Difference {
 /** The parts of a code version by its digest: source file or package → digest; null when it is not known. */
 export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
 
-export function differences(before: KeyComponents, after: KeyComponents, closureOf: ClosureOf): Difference[] {
+export function differences(
+  before: KeyComponents,
+  after: KeyComponents,
+  closureOf: ClosureOf,
+): Difference[] {
   const found: Difference[] = [];
   for (const [plugin, old, now] of pairs(before.code, after.code)) {
-    if (old === undefined || now === undefined) found.push({ part: 'code', text: `${plugin} is ${old === undefined ? 'now' : 'no longer'} used` });
+    if (old === undefined || now === undefined)
+      found.push({
+        part: 'code',
+        text: `${plugin} is ${old === undefined ? 'now' : 'no longer'} used`,
+      });
     else found.push(...codeChanges(closureOf(old), closureOf(now), plugin));
   }
-  const flatBefore = flatten(before.params), flatAfter = flatten(after.params);
-  for (const [path, old, now] of pairs(flatBefore, flatAfter)) found.push({ part: 'param', text: `${path} ${old ?? '(absent)'} → ${now ?? '(absent)'}` });
-  for (const [name, old, now] of pairs(before.inputs, after.inputs)) found.push({ part: 'input', text: `input ${name} ${old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content'}` });
-  for (const [name, old, now] of pairs(before.assets, after.assets)) found.push({ part: 'asset', text: `${name} ${old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content'}` });
-  if (before.backend !== after.backend) found.push({ part: 'backend', text: `backend ${before.backend ?? 'none'} → ${after.backend ?? 'none'}` });
+  const flatBefore = flatten(before.params),
+    flatAfter = flatten(after.params);
+  for (const [path, old, now] of pairs(flatBefore, flatAfter))
+    found.push({ part: 'param', text: `${path} ${old ?? '(absent)'} → ${now ?? '(absent)'}` });
+  for (const [name, old, now] of pairs(before.inputs, after.inputs))
+    found.push({
+      part: 'input',
+      text: `input ${name} ${old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content'}`,
+    });
+  for (const [name, old, now] of pairs(before.assets, after.assets))
+    found.push({
+      part: 'asset',
+      text: `${name} ${old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content'}`,
+    });
+  if (before.backend !== after.backend)
+    found.push({
+      part: 'backend',
+      text: `backend ${before.backend ?? 'none'} → ${after.backend ?? 'none'}`,
+    });
   return found;
 }
 
-function codeChanges(old: ReturnType<ClosureOf>, now: ReturnType<ClosureOf>, plugin: string): Difference[] {
+function codeChanges(
+  old: ReturnType<ClosureOf>,
+  now: ReturnType<ClosureOf>,
+  plugin: string,
+): Difference[] {
   if (!old || !now) return [{ part: 'code', text: `the code of ${plugin} changed` }];
-  return pairs(old, now).map(([part, a, b]) => ({ part: 'code' as const, text: `${part} ${a === undefined ? 'is new' : b === undefined ? 'is gone' : 'changed'}` }));
+  return pairs(old, now).map(([part, a, b]) => ({
+    part: 'code' as const,
+    text: `${part} ${a === undefined ? 'is new' : b === undefined ? 'is gone' : 'changed'}`,
+  }));
 }
 
 /** Names whose values differ, with both values. */
-function pairs(before: { readonly [name: string]: string }, after: { readonly [name: string]: string }): [string, string | undefined, string | undefined][] {
-  return [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((name) => before[name] !== after[name]).map((name) => [name, before[name], after[name]]);
+function pairs(
+  before: { readonly [name: string]: string },
+  after: { readonly [name: string]: string },
+): [string, string | undefined, string | undefined][] {
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])]
+    .filter((name) => before[name] !== after[name])
+    .map((name) => [name, before[name], after[name]]);
 }
 
 /** Leaves by dotted path. */
-function flatten(value: Json, path = '', into: { [path: string]: string } = {}): { [path: string]: string } {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) for (const [key, child] of Object.entries(value)) flatten(child, path === '' ? key : `${path}.${key}`, into);
+function flatten(
+  value: Json,
+  path = '',
+  into: { [path: string]: string } = {},
+): { [path: string]: string } {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    for (const [key, child] of Object.entries(value))
+      flatten(child, path === '' ? key : `${path}.${key}`, into);
   else into[path] = typeof value === 'string' ? value : canonical(value);
   return into;
 }
 
 /** The candidate with the fewest differences; the newest of equals. */
-export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(after: KeyComponents, candidates: readonly T[]): T | null {
-  let best: T | null = null, fewest = Number.POSITIVE_INFINITY;
+export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(
+  after: KeyComponents,
+  candidates: readonly T[],
+): T | null {
+  let best: T | null = null,
+    fewest = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
     const n = differences(candidate.components, after, () => null).length;
-    if (n < fewest || (n === fewest && best && candidate.created > best.created)) { best = candidate; fewest = n; }
+    if (n < fewest || (n === fewest && best && candidate.created > best.created)) {
+      best = candidate;
+      fewest = n;
+    }
   }
   return best;
 }

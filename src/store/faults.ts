@@ -3,29 +3,51 @@ import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 
-const sentences: { readonly [code: string]: readonly [what: string, hint: (elsewhere: string) => string] } = {
-  ENOSPC: ['the disk is full', (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`],
-  EDQUOT: ['the disk quota is used up', (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`],
-  EACCES: ['there is no permission to write there', (elsewhere) => `${elsewhere}, or mend the permissions`],
-  EPERM: ['there is no permission to write there', (elsewhere) => `${elsewhere}, or mend the permissions`],
+const sentences: {
+  readonly [code: string]: readonly [what: string, hint: (elsewhere: string) => string];
+} = {
+  ENOSPC: [
+    'the disk is full',
+    (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`,
+  ],
+  EDQUOT: [
+    'the disk quota is used up',
+    (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`,
+  ],
+  EACCES: [
+    'there is no permission to write there',
+    (elsewhere) => `${elsewhere}, or mend the permissions`,
+  ],
+  EPERM: [
+    'there is no permission to write there',
+    (elsewhere) => `${elsewhere}, or mend the permissions`,
+  ],
   EROFS: ['the file system is read-only', (elsewhere) => elsewhere],
   ENOTDIR: ['a file stands where a folder is needed', (elsewhere) => elsewhere],
   EMFILE: ['too many files are open', () => 'raise the limit (ulimit -n), or lower --jobs'],
 };
 
 /** How each place can be another one. */
-const ELSEWHERE = { store: 'give another place with --store', folder: 'run it in another folder', cache: 'give another place with DOSIMETER_CACHE' } as const;
+const ELSEWHERE = {
+  store: 'give another place with --store',
+  folder: 'run it in another folder',
+  cache: 'give another place with DOSIMETER_CACHE',
+} as const;
 export type Place = keyof typeof ELSEWHERE;
 
 /** A disk fault as a UserFault that names the path; anything else comes back as it is. */
 export function diskFault(error: unknown, file: string, place: Place = 'store'): unknown {
-  const code = codeOf(error as NodeJS.ErrnoException | null), sentence = code === undefined ? undefined : sentences[code];
-  return sentence ? new UserFault(`${file}: ${sentence[0]} (${code})`, sentence[1](ELSEWHERE[place])) : error;
+  const code = codeOf(error as NodeJS.ErrnoException | null),
+    sentence = code === undefined ? undefined : sentences[code];
+  return sentence
+    ? new UserFault(`${file}: ${sentence[0]} (${code})`, sentence[1](ELSEWHERE[place]))
+    : error;
 }
 
 /** Node's recursive mkdir says ENOENT where a file system is read-only; the plain one tells. */
 function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
-  if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined) return error?.code;
+  if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
+    return error?.code;
   let missing = path.resolve(error.path);
   while (!existsSync(path.dirname(missing))) missing = path.dirname(missing);
   try {
@@ -37,7 +59,11 @@ function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
 }
 
 /** Runs `action`, turning disk faults into UserFaults. */
-export async function onDisk<T>(path: string, action: () => T | Promise<T>, place: Place = 'store'): Promise<T> {
+export async function onDisk<T>(
+  path: string,
+  action: () => T | Promise<T>,
+  place: Place = 'store',
+): Promise<T> {
   try {
     return await action();
   } catch (error) {
@@ -48,7 +74,12 @@ export async function onDisk<T>(path: string, action: () => T | Promise<T>, plac
 /** Whether every later write would fail in the same way, so that a run had better stop. Takes a UserFault or a failure's words. */
 export function isDiskFault(fault: unknown): boolean {
   const hint = (fault as { readonly hint?: unknown } | null)?.hint;
-  return hint !== undefined && Object.values(sentences).some(([, known]) => Object.values(ELSEWHERE).some((elsewhere) => hint === known(elsewhere)));
+  return (
+    hint !== undefined &&
+    Object.values(sentences).some(([, known]) =>
+      Object.values(ELSEWHERE).some((elsewhere) => hint === known(elsewhere)),
+    )
+  );
 }
 
 /** A stage's own writes: only a full disk is surely not its fault. */
@@ -58,12 +89,17 @@ export function fullDiskFault(error: unknown, path: string): unknown {
 }
 
 /** Runs what is good to have and not needed (estimates, explanations): whatever the system refuses of it is left, and `tell` says so. */
-export function ifDiskAllows(path: string, action: () => void, tell: (message: string) => void): void {
+export function ifDiskAllows(
+  path: string,
+  action: () => void,
+  tell: (message: string) => void,
+): void {
   try {
     action();
   } catch (error) {
     const fault = diskFault(error, path);
-    if (!isDiskFault(fault) && (error as NodeJS.ErrnoException | null)?.syscall === undefined) throw error; // a bug
+    if (!isDiskFault(fault) && (error as NodeJS.ErrnoException | null)?.syscall === undefined)
+      throw error; // a bug
     tell((fault as Error).message);
   }
 }

@@ -1,6 +1,14 @@
 /** The files of an output folder: listing, sizes, digests. */
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, lstatSync, openSync, readFileSync, readSync, readdirSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  readdirSync,
+} from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
@@ -12,20 +20,28 @@ const SMALL = 1 << 20;
 export async function sha256File(file: string, size: number): Promise<string> {
   if (size <= SMALL) return sha256(readFileSync(file));
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file, { highWaterMark: SMALL })) hash.update(chunk as Buffer);
+  for await (const chunk of createReadStream(file, { highWaterMark: SMALL }))
+    hash.update(chunk as Buffer);
   return hash.digest('hex');
 }
 
 /** Of a file that is there, and that the system won't give: damaged, as far as its reader can tell. */
-export const isUnreadable = (error: unknown): boolean => ['EACCES', 'EPERM', 'EIO', 'EBADMSG', 'EUCLEAN', 'EISDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException | null)?.code ?? '');
+export const isUnreadable = (error: unknown): boolean =>
+  ['EACCES', 'EPERM', 'EIO', 'EBADMSG', 'EUCLEAN', 'EISDIR', 'ELOOP'].includes(
+    (error as NodeJS.ErrnoException | null)?.code ?? '',
+  );
 
 /** What is wrong with a stored file; null: nothing. */
-export async function fileFault(dir: string, { path: name, size, sha256: digest }: ManifestFile): Promise<string | null> {
-  const file = path.join(dir, name), stat = lstatSync(file, { throwIfNoEntry: false });
+export async function fileFault(
+  dir: string,
+  { path: name, size, sha256: digest }: ManifestFile,
+): Promise<string | null> {
+  const file = path.join(dir, name),
+    stat = lstatSync(file, { throwIfNoEntry: false });
   if (!stat?.isFile()) return `${name} is missing`;
   if (stat.size !== size) return `${name} has ${stat.size} bytes, not ${size}`;
   try {
-    return await sha256File(file, size) === digest ? null : `${name} was changed`;
+    return (await sha256File(file, size)) === digest ? null : `${name} was changed`;
   } catch (error) {
     if (!isUnreadable(error)) throw error;
     return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
@@ -34,9 +50,12 @@ export async function fileFault(dir: string, { path: name, size, sha256: digest 
 
 /** Blocking; for the rare entry that has to be hashed during a look-up. */
 export function sha256Sync(file: string): string {
-  const hash = createHash('sha256'), buffer = Buffer.allocUnsafe(SMALL), handle = openSync(file, 'r');
+  const hash = createHash('sha256'),
+    buffer = Buffer.allocUnsafe(SMALL),
+    handle = openSync(file, 'r');
   try {
-    for (let n = readSync(handle, buffer); n > 0; n = readSync(handle, buffer)) hash.update(buffer.subarray(0, n));
+    for (let n = readSync(handle, buffer); n > 0; n = readSync(handle, buffer))
+      hash.update(buffer.subarray(0, n));
   } finally {
     closeSync(handle);
   }
@@ -44,14 +63,23 @@ export function sha256Sync(file: string): string {
 }
 
 /** Every regular file under `dir`, by path relative to it with `/`, in order. Links, sockets and the like are faults. */
-export function listFiles(dir: string): { readonly path: string; readonly size: number; readonly mtimeMs: number }[] {
+export function listFiles(
+  dir: string,
+): { readonly path: string; readonly size: number; readonly mtimeMs: number }[] {
   const found: { path: string; size: number; mtimeMs: number }[] = [];
   const walk = (folder: string, prefix: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
-      const relative = prefix + entry.name, full = path.join(folder, entry.name);
+      const relative = prefix + entry.name,
+        full = path.join(folder, entry.name);
       if (entry.isDirectory()) walk(full, `${relative}/`);
-      else if (entry.isFile()) { const { size, mtimeMs } = lstatSync(full); found.push({ path: relative, size, mtimeMs }); }
-      else throw new UserFault(`${full} is neither a file nor a folder`, 'a stage may write files and folders only');
+      else if (entry.isFile()) {
+        const { size, mtimeMs } = lstatSync(full);
+        found.push({ path: relative, size, mtimeMs });
+      } else
+        throw new UserFault(
+          `${full} is neither a file nor a folder`,
+          'a stage may write files and folders only',
+        );
     }
   };
   walk(dir, '');

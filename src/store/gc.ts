@@ -54,19 +54,34 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   const resumes = path.join(root, 'resume');
   for (const name of readdirOr(resumes)) {
     const dir = path.join(resumes, name);
-    if (existsSync(store.entryDir(name as ActionKey)) || Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS) remove(dir);
+    if (
+      existsSync(store.entryDir(name as ActionKey)) ||
+      Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS
+    )
+      remove(dir);
   }
   const damaged = readdirOr(damagedDir);
   for (const name of damaged) remove(path.join(damagedDir, name));
 
-  const roots = readRoots(root), used = lastUse(roots);
-  const entries = store.keys().flatMap((key) => {
-    const found = store.lookUp(key);
-    if (found.state !== 'hit') return [];
-    const { manifest } = found.entry;
-    return [{ key, bytes: manifest.files.reduce((sum, { size }) => sum + size, 0), used: used.get(key) ?? Date.parse(manifest.created) }];
-  }).sort((a, b) => a.used - b.used);
-  let bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0), kept = entries.length;
+  const roots = readRoots(root),
+    used = lastUse(roots);
+  const entries = store
+    .keys()
+    .flatMap((key) => {
+      const found = store.lookUp(key);
+      if (found.state !== 'hit') return [];
+      const { manifest } = found.entry;
+      return [
+        {
+          key,
+          bytes: manifest.files.reduce((sum, { size }) => sum + size, 0),
+          used: used.get(key) ?? Date.parse(manifest.created),
+        },
+      ];
+    })
+    .sort((a, b) => a.used - b.used);
+  let bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0),
+    kept = entries.length;
   const swept: ActionKey[] = [];
   let freed = 0;
   for (const entry of entries) {
@@ -84,38 +99,56 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   }
   const staying = entries.filter(({ key }) => pinned.has(key));
   return {
-    entries: swept, damaged: damaged.length, bytes: freed, kept: { entries: kept, bytes },
-    pinned: { entries: staying.length, bytes: staying.reduce((sum, entry) => sum + entry.bytes, 0) },
+    entries: swept,
+    damaged: damaged.length,
+    bytes: freed,
+    kept: { entries: kept, bytes },
+    pinned: {
+      entries: staying.length,
+      bytes: staying.reduce((sum, entry) => sum + entry.bytes, 0),
+    },
   };
 }
 
 function sweepLeftovers(root: string): void {
   sweepScratch(path.join(root, 'tmp'));
   sweepClaims(path.join(root, 'leases'), undefined);
-  for (const part of ['.', 'roots', INDEX, 'code', 'environments', 'pins', 'leases']) sweepDrafts(path.join(root, part));
+  for (const part of ['.', 'roots', INDEX, 'code', 'environments', 'pins', 'leases'])
+    sweepDrafts(path.join(root, part));
 }
 
 function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();
-  for (const { keys, used: when } of roots) for (const key of keys) used.set(key, Math.max(used.get(key) ?? 0, when));
+  for (const { keys, used: when } of roots)
+    for (const key of keys) used.set(key, Math.max(used.get(key) ?? 0, when));
   return used;
 }
 
 /** A root that tells of no use that another one doesn't. */
-function forgetRoots(roots: readonly Root[], used: ReadonlyMap<ActionKey, number>, swept: ReadonlySet<ActionKey>): void {
-  for (const { file, keys, used: when } of roots) if (keys.every((key) => swept.has(key) || used.get(key)! > when)) rmSync(file, { force: true });
+function forgetRoots(
+  roots: readonly Root[],
+  used: ReadonlyMap<ActionKey, number>,
+  swept: ReadonlySet<ActionKey>,
+): void {
+  for (const { file, keys, used: when } of roots)
+    if (keys.every((key) => swept.has(key) || used.get(key)! > when)) rmSync(file, { force: true });
 }
 
 /** Of specs that no root names any more. */
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
   // Drafts are not touched: a run that has nothing to do puts up no sign, and may be writing one.
-  for (const name of readdirOr(path.join(root, INDEX))) if (name.endsWith('.json') && !kept.has(name)) rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
+  for (const name of readdirOr(path.join(root, INDEX)))
+    if (name.endsWith('.json') && !kept.has(name))
+      rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
 /** `500MB`, `2 GB`, `1.5GiB`. */
 export function parseSize(text: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$/i.exec(text);
   if (!match) throw new UserFault(`"${text}" is not a size`, 'write for example 500MB or 2GB');
-  return Math.round(Number(match[1]) * (match[3] === '' ? 1000 : 1024) ** ' KMGT'.indexOf(match[2]!.toUpperCase() || ' '));
+  return Math.round(
+    Number(match[1]) *
+      (match[3] === '' ? 1000 : 1024) ** ' KMGT'.indexOf(match[2]!.toUpperCase() || ' '),
+  );
 }

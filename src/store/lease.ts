@@ -8,7 +8,17 @@
  * Claims are links to one file, `leases/OWNER`: a file made and removed for each would cost more than a small stage,
  * and ext4 without a journal looks at every file removed in the last minutes before it makes another.
  */
-import { closeSync, linkSync, openSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
@@ -37,7 +47,8 @@ function remove(claim: string): void {
   try {
     unlinkSync(claim);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, claim))) throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, claim)))
+      throw error;
   }
 }
 
@@ -51,15 +62,23 @@ function link(from: string, to: string): boolean {
   }
 }
 
-export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined): Leases {
-  const mine = ownerName(me), beat = path.join(dir, mine);
+export function openLeases(
+  dir: string,
+  me: Owner,
+  onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined,
+): Leases {
+  const mine = ownerName(me),
+    beat = path.join(dir, mine);
   const held = new Map<string, ActionKey>();
   /** Whether the file system has hard links; where it has none, each claim is a file of its own. */
   let links = true;
   /** Other hosts' claims: the heartbeat last seen and when, on this process's monotonic clock, for a file system whose clock was put back. */
   const seen = new Map<string, { readonly beat: number; readonly at: number }>();
 
-  const timer = setInterval(() => { if (links) touch(beat); else for (const file of held.keys()) touch(file); }, HEARTBEAT_MS);
+  const timer = setInterval(() => {
+    if (links) touch(beat);
+    else for (const file of held.keys()) touch(file);
+  }, HEARTBEAT_MS);
   timer.unref();
 
   const make = (claim: string): void => {
@@ -79,8 +98,12 @@ export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, 
     touch(claim);
     const diskNow = statSync(claim).mtimeMs;
     if (diskNow - beat > SILENT_MS) return true;
-    const before = seen.get(file), now = performance.now();
-    if (before?.beat !== beat) { seen.set(file, { beat, at: now }); return false; }
+    const before = seen.get(file),
+      now = performance.now();
+    if (before?.beat !== beat) {
+      seen.set(file, { beat, at: now });
+      return false;
+    }
     return now - before.at > SILENT_MS;
   };
 
@@ -91,7 +114,8 @@ export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, 
       make(claim);
       for (const name of readdirSync(dir)) {
         if (!name.startsWith(`${key}.`) || name === `${key}.${mine}`) continue;
-        const owner = parseOwner(name.slice(key.length + 1)), file = path.join(dir, name);
+        const owner = parseOwner(name.slice(key.length + 1)),
+          file = path.join(dir, name);
         if (!owner) continue;
         if (stale(file, owner, claim)) {
           rmSync(file, { force: true });
@@ -102,7 +126,14 @@ export function openLeases(dir: string, me: Owner, onTakeover: (key: ActionKey, 
         }
       }
       held.set(claim, key);
-      return { held: { release: () => { held.delete(claim); remove(claim); } } };
+      return {
+        held: {
+          release: () => {
+            held.delete(claim);
+            remove(claim);
+          },
+        },
+      };
     },
     close() {
       clearInterval(timer);
@@ -120,9 +151,14 @@ const BEAT = 'held\n';
 function touch(file: string): void {
   try {
     const handle = openSync(file, 'r+');
-    try { writeSync(handle, BEAT, 0); } finally { closeSync(handle); }
+    try {
+      writeSync(handle, BEAT, 0);
+    } finally {
+      closeSync(handle);
+    }
   } catch (error) {
     // A heart that misses beats on a full disk costs work done twice at worst.
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, file))) throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, file)))
+      throw error;
   }
 }

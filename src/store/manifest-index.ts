@@ -26,8 +26,16 @@ export interface ManifestIndex {
 
 /** Flat, as there are thousands: the manifest's head after what was seen of it. Of `files`, each one's path, size and digest. */
 type Line = readonly [
-  key: ActionKey, ino: number, size: number, mtimeMs: number, ctimeMs: number,
-  content: ManifestHead['content'], seconds: number, created: string, backend: ManifestHead['backend'], files: readonly (string | number)[],
+  key: ActionKey,
+  ino: number,
+  size: number,
+  mtimeMs: number,
+  ctimeMs: number,
+  content: ManifestHead['content'],
+  seconds: number,
+  created: string,
+  backend: ManifestHead['backend'],
+  files: readonly (string | number)[],
 ];
 
 /** @see FORMAT */
@@ -43,7 +51,8 @@ const FORMAT = 1;
 
 export const INDEX = 'index';
 
-export const indexFile = (root: string, spec: string): string => path.join(root, INDEX, `${createHash('sha256').update(spec).digest('hex').slice(0, 16)}.json`);
+export const indexFile = (root: string, spec: string): string =>
+  path.join(root, INDEX, `${createHash('sha256').update(spec).digest('hex').slice(0, 16)}.json`);
 
 /** A change within a tick of the kernel's clock leaves no mark in the times: what is younger than this is read again. */
 const SETTLED_MS = 2000;
@@ -59,7 +68,13 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
   const load = (): Map<ActionKey, Line> => {
     try {
       const found = readSealed<IndexFile>(file);
-      if (found === null || found === 'damaged' || found.value.format !== FORMAT || found.value.manifests !== MANIFEST_FORMAT) return new Map();
+      if (
+        found === null ||
+        found === 'damaged' ||
+        found.value.format !== FORMAT ||
+        found.value.manifests !== MANIFEST_FORMAT
+      )
+        return new Map();
       return new Map(found.value.lines.map((line) => [line[0], line]));
     } catch {
       return new Map(); // a disk that won't give it won't give manifests either, and they tell of it
@@ -68,18 +83,40 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
   return {
     get(key, { ino, size, mtimeMs, ctimeMs }) {
       const line = (known ??= load()).get(key);
-      if (!line || line[1] !== ino || line[2] !== size || line[3] !== mtimeMs || line[4] !== ctimeMs) return null;
+      if (
+        !line ||
+        line[1] !== ino ||
+        line[2] !== size ||
+        line[3] !== mtimeMs ||
+        line[4] !== ctimeMs
+      )
+        return null;
       asked.set(key, line);
       return headOf(line);
     },
     note(key, { ino, size, mtimeMs, ctimeMs }, { content, files, seconds, created, backend }) {
       if (Date.now() - ctimeMs <= SETTLED_MS) return;
-      asked.set(key, [key, ino, size, mtimeMs, ctimeMs, content, seconds, created, backend, files.flatMap((file) => [file.path, file.size, file.sha256])]);
+      asked.set(key, [
+        key,
+        ino,
+        size,
+        mtimeMs,
+        ctimeMs,
+        content,
+        seconds,
+        created,
+        backend,
+        files.flatMap((file) => [file.path, file.size, file.sha256]),
+      ]);
       fresh++;
     },
     save() {
       if (fresh <= READ_AGAIN * asked.size) return;
-      const content: IndexFile = { format: FORMAT, manifests: MANIFEST_FORMAT, lines: [...asked.values()] };
+      const content: IndexFile = {
+        format: FORMAT,
+        manifests: MANIFEST_FORMAT,
+        lines: [...asked.values()],
+      };
       writeSealed(file, content as unknown as JsonObject);
     },
   };
@@ -87,6 +124,11 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
 
 function headOf([, , , , , content, seconds, created, backend, flat]: Line): ManifestHead {
   const files: ManifestFile[] = [];
-  for (let i = 0; i < flat.length; i += 3) files.push({ path: flat[i] as string, size: flat[i + 1] as number, sha256: flat[i + 2] as string });
+  for (let i = 0; i < flat.length; i += 3)
+    files.push({
+      path: flat[i] as string,
+      size: flat[i + 1] as number,
+      sha256: flat[i + 2] as string,
+    });
   return { content, files, seconds, created, backend };
 }

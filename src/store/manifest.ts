@@ -14,12 +14,19 @@ export function printManifest(manifest: Manifest): string {
 }
 
 /** The manifest, or why it is not one, or not that of `key`. */
-export function parseManifest(text: string, key: ActionKey): { readonly manifest: Manifest } | { readonly fault: string } {
+export function parseManifest(
+  text: string,
+  key: ActionKey,
+): { readonly manifest: Manifest } | { readonly fault: string } {
   const at = text.lastIndexOf(CHECKSUM);
   if (at < 0 || !text.endsWith('"\n}\n')) return { fault: 'its manifest is cut short' };
-  const body = text.slice(0, at), checksum = text.slice(at + CHECKSUM.length, -4);
+  const body = text.slice(0, at),
+    checksum = text.slice(at + CHECKSUM.length, -4);
   if (sha256(body) !== checksum) return { fault: 'its manifest was changed' };
   const manifest = JSON.parse(`${body}\n}`) as Manifest;
-  if (manifest.format !== MANIFEST_FORMAT) return { fault: `its manifest has the format ${String(manifest.format)}, this version reads ${MANIFEST_FORMAT}` };
+  if (manifest.format !== MANIFEST_FORMAT)
+    return {
+      fault: `its manifest has the format ${String(manifest.format)}, this version reads ${MANIFEST_FORMAT}`,
+    };
   return manifest.key === key ? { manifest } : { fault: 'its manifest is of another entry' };
 }

@@ -24,15 +24,21 @@ function readOr(fallback: string, read: () => string): string {
   }
 }
 
-const bootId = (): string => readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+const bootId = (): string =>
+  readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 
 let host: string | undefined;
 export function thisHost(): string {
-  host ??= createHash('sha256').update(JSON.stringify([
-    os.hostname(),
-    bootId(),
-    readOr('', () => readlinkSync('/proc/self/ns/pid')),
-  ])).digest('hex').slice(0, 12);
+  host ??= createHash('sha256')
+    .update(
+      JSON.stringify([
+        os.hostname(),
+        bootId(),
+        readOr('', () => readlinkSync('/proc/self/ns/pid')),
+      ]),
+    )
+    .digest('hex')
+    .slice(0, 12);
   return host;
 }
 
@@ -42,9 +48,10 @@ function startOf(pid: number): string | null {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     // A zombie runs no more.
-    return fields[0] === 'Z' || fields[0] === 'X' ? null : fields[19] ?? '0';
+    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? '0');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && process.platform === 'linux') return null;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && process.platform === 'linux')
+      return null;
     try {
       process.kill(pid, 0);
       return '0';
@@ -56,14 +63,22 @@ function startOf(pid: number): string | null {
 
 let openings = 0;
 /** A new owner within this process. */
-export const newOwner = (): Owner => ({ host: thisHost(), pid: process.pid, start: startOf(process.pid) ?? '0', opening: ++openings });
+export const newOwner = (): Owner => ({
+  host: thisHost(),
+  pid: process.pid,
+  start: startOf(process.pid) ?? '0',
+  opening: ++openings,
+});
 
 /** As it stands in file names. */
-export const ownerName = (owner: Owner): string => `${owner.host}-${owner.pid}-${owner.start}-${owner.opening}`;
+export const ownerName = (owner: Owner): string =>
+  `${owner.host}-${owner.pid}-${owner.start}-${owner.opening}`;
 
 export function parseOwner(name: string): Owner | null {
   const match = /^([0-9a-f]{12})-(\d+)-(\d+)-(\d+)$/.exec(name);
-  return match ? { host: match[1]!, pid: Number(match[2]), start: match[3]!, opening: Number(match[4]) } : null;
+  return match
+    ? { host: match[1]!, pid: Number(match[2]), start: match[3]!, opening: Number(match[4]) }
+    : null;
 }
 
 /** This process as a record names it that outlives the boot. */
@@ -73,11 +88,20 @@ export interface Process {
   readonly boot: string;
 }
 
-export const thisProcess = (): Process => ({ owner: ownerName(newOwner()), hostname: os.hostname(), boot: bootId() });
+export const thisProcess = (): Process => ({
+  owner: ownerName(newOwner()),
+  hostname: os.hostname(),
+  boot: bootId(),
+});
 
 /** As `ownerState`, but what ran on this host before it was started again is dead. */
-export function processState({ owner, hostname, boot }: Partial<Process>): 'alive' | 'dead' | 'unknown' {
-  const parsed = parseOwner(String(owner)), state = parsed === null ? 'unknown' : ownerState(parsed);
+export function processState({
+  owner,
+  hostname,
+  boot,
+}: Partial<Process>): 'alive' | 'dead' | 'unknown' {
+  const parsed = parseOwner(String(owner)),
+    state = parsed === null ? 'unknown' : ownerState(parsed);
   return state === 'unknown' && hostname === os.hostname() && boot !== bootId() ? 'dead' : state;
 }
 
@@ -85,5 +109,7 @@ export function processState({ owner, hostname, boot }: Partial<Process>): 'aliv
 export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
   if (owner.host !== thisHost()) return 'unknown';
   const start = startOf(owner.pid);
-  return start !== null && (start === owner.start || start === '0' || owner.start === '0') ? 'alive' : 'dead';
+  return start !== null && (start === owner.start || start === '0' || owner.start === '0')
+    ? 'alive'
+    : 'dead';
 }

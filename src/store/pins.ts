@@ -14,18 +14,25 @@ export interface Pin {
   readonly pinned: string;
 }
 
-const fileOf = (root: string, name: string): string => path.join(root, 'pins', `${encodeURIComponent(name)}.json`);
+const fileOf = (root: string, name: string): string =>
+  path.join(root, 'pins', `${encodeURIComponent(name)}.json`);
 
 /** Pinned again, a name holds what is there now. @throws UserFault where the name is another spec's or run's, or was damaged */
 export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void {
-  const file = fileOf(root, name), before = readSealed<Pin>(file);
-  if (before !== null && before !== 'damaged' && before.value.of !== of) throw new UserFault(`the pin "${name}" is of ${before.value.of}`, 'give this one another name with --name');
+  const file = fileOf(root, name),
+    before = readSealed<Pin>(file);
+  if (before !== null && before !== 'damaged' && before.value.of !== of)
+    throw new UserFault(
+      `the pin "${name}" is of ${before.value.of}`,
+      'give this one another name with --name',
+    );
   writeSealed(file, { name, of, keys, pinned: new Date().toISOString() });
 }
 
 /** @returns whether there was one */
 export function unpin(root: string, name: string): boolean {
-  const file = fileOf(root, name), found = existsSync(file);
+  const file = fileOf(root, name),
+    found = existsSync(file);
   rmSync(file, { force: true });
   return found;
 }
@@ -34,9 +41,16 @@ export function unpin(root: string, name: string): boolean {
 export function readPins(root: string): Pin[] {
   const dir = path.join(root, 'pins');
   if (!existsSync(dir)) return [];
-  return readdirSync(dir).filter((name) => name.endsWith('.json')).sort().flatMap((name) => {
-    const found = readSealed<Pin>(path.join(dir, name));
-    if (found === 'damaged') throw new UserFault(`the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not known`, `pin it again, or give it up: dosimeter unpin ${decodeURIComponent(name.slice(0, -5))}`);
-    return found === null ? [] : [found.value];
-  });
+  return readdirSync(dir)
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .flatMap((name) => {
+      const found = readSealed<Pin>(path.join(dir, name));
+      if (found === 'damaged')
+        throw new UserFault(
+          `the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not known`,
+          `pin it again, or give it up: dosimeter unpin ${decodeURIComponent(name.slice(0, -5))}`,
+        );
+      return found === null ? [] : [found.value];
+    });
 }

@@ -16,13 +16,19 @@ import type { Store } from './store.ts';
 const POLL_MS = 250;
 
 /** What a sign begins with; leases begin with a key. */
-const SWEEPING = 'sweeping', RUNNING = 'running';
+const SWEEPING = 'sweeping',
+  RUNNING = 'running';
 
 /** Of a run, until the store is closed. @param tell that it waits */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
-  const sweeper = (): number | undefined => living(store.root).find(({ name }) => name.startsWith(SWEEPING))?.pid;
-  for (let pid = await onDisk(store.root, sweeper), told = false; pid !== undefined; pid = await onDisk(store.root, sweeper)) {
+  const sweeper = (): number | undefined =>
+    living(store.root).find(({ name }) => name.startsWith(SWEEPING))?.pid;
+  for (
+    let pid = await onDisk(store.root, sweeper), told = false;
+    pid !== undefined;
+    pid = await onDisk(store.root, sweeper)
+  ) {
     if (!told) tell(`gc is sweeping ${store.root} (process ${pid}); waiting`);
     told = true;
     await sleep(POLL_MS);
@@ -37,7 +43,8 @@ export interface Sweeping {
 
 /** @throws UserFault while a run, or another gc, uses the store */
 export function beginSweeping(root: string): Sweeping {
-  const dir = path.join(root, 'leases'), sign = path.join(dir, `${SWEEPING}.${ownerName(newOwner())}`);
+  const dir = path.join(root, 'leases'),
+    sign = path.join(dir, `${SWEEPING}.${ownerName(newOwner())}`);
   const beat = (): void => writeFileSync(sign, '');
   const end = (): void => rmSync(sign, { force: true });
   mkdirSync(dir, { recursive: true });
@@ -45,7 +52,10 @@ export function beginSweeping(root: string): Sweeping {
   const other = living(root).find(({ name }) => path.join(dir, name) !== sign);
   if (other) {
     end();
-    throw new UserFault(`${other.name.startsWith(SWEEPING) ? 'another gc' : 'a run'} is using ${root} (process ${other.pid})`, 'wait for it to end');
+    throw new UserFault(
+      `${other.name.startsWith(SWEEPING) ? 'another gc' : 'a run'} is using ${root} (process ${other.pid})`,
+      'wait for it to end',
+    );
   }
   return { beat, end };
 }
@@ -62,12 +72,16 @@ function living(root: string): { readonly name: string; readonly pid: number }[]
       now = statSync(clock).mtimeMs;
       rmSync(clock);
     }
-    const silent = now - (statSync(path.join(dir, name), { throwIfNoEntry: false })?.mtimeMs ?? 0) > SILENT_MS;
+    const silent =
+      now - (statSync(path.join(dir, name), { throwIfNoEntry: false })?.mtimeMs ?? 0) > SILENT_MS;
     if (silent) rmSync(path.join(dir, name), { force: true });
     return silent;
   };
   return readdirSync(dir).flatMap((name) => {
-    const owner = parseOwner(name.slice(name.indexOf('.') + 1)), state = owner && ownerState(owner);
-    return owner && (state === 'alive' || (state === 'unknown' && !isSilent(name))) ? [{ name, pid: owner.pid }] : [];
+    const owner = parseOwner(name.slice(name.indexOf('.') + 1)),
+      state = owner && ownerState(owner);
+    return owner && (state === 'alive' || (state === 'unknown' && !isSilent(name)))
+      ? [{ name, pid: owner.pid }]
+      : [];
   });
 }

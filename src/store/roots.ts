@@ -18,18 +18,32 @@ export interface Root {
 
 /** Used now; written only where it isn't known yet. */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
-  const file = path.join(root, 'roots', `${createHash('sha256').update(JSON.stringify([spec, ...keys])).digest('hex').slice(0, 16)}.json`);
-  if (existsSync(file) && readSealed(file) !== 'damaged') { const now = new Date(); utimesSync(file, now, now); }
-  else writeSealed(file, { spec, keys });
+  const file = path.join(
+    root,
+    'roots',
+    `${createHash('sha256')
+      .update(JSON.stringify([spec, ...keys]))
+      .digest('hex')
+      .slice(0, 16)}.json`,
+  );
+  if (existsSync(file) && readSealed(file) !== 'damaged') {
+    const now = new Date();
+    utimesSync(file, now, now);
+  } else writeSealed(file, { spec, keys });
 }
 
 /** A damaged one is removed: the next run writes it again, and until then its entries count as used when they were made. */
 export function readRoots(root: string): Root[] {
   const dir = path.join(root, 'roots');
   if (!existsSync(dir)) return [];
-  return readdirSync(dir).filter((name) => name.endsWith('.json')).flatMap((name) => {
-    const file = path.join(dir, name), found = readSealed<{ spec: string; keys: ActionKey[] }>(file);
-    if (found === 'damaged') rmSync(file, { force: true });
-    return found === null || found === 'damaged' ? [] : [{ file, ...found.value, used: statSync(file).mtimeMs }];
-  });
+  return readdirSync(dir)
+    .filter((name) => name.endsWith('.json'))
+    .flatMap((name) => {
+      const file = path.join(dir, name),
+        found = readSealed<{ spec: string; keys: ActionKey[] }>(file);
+      if (found === 'damaged') rmSync(file, { force: true });
+      return found === null || found === 'damaged'
+        ? []
+        : [{ file, ...found.value, used: statSync(file).mtimeMs }];
+    });
 }

@@ -8,7 +8,8 @@ import { sha256 } from '../plan/sha256.ts';
 /** Hex digits of the checksum; a short one serves a line of a log. */
 type Digits = 8 | 64;
 
-const sealOf = (body: string, digits: Digits): string => `,"checksum":"${sha256(body).slice(0, digits)}"}`;
+const sealOf = (body: string, digits: Digits): string =>
+  `,"checksum":"${sha256(body).slice(0, digits)}"}`;
 
 /** One line, without its end. @param value not empty, and without a `checksum` */
 export function seal(value: JsonObject, digits: Digits = 64): string {
@@ -19,7 +20,7 @@ export function seal(value: JsonObject, digits: Digits = 64): string {
 /** Null: it is not what was sealed. */
 export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
   const body = text.slice(0, -sealOf('', digits).length);
-  return text === body + sealOf(body, digits) ? JSON.parse(`${body}}`) as T : null;
+  return text === body + sealOf(body, digits) ? (JSON.parse(`${body}}`) as T) : null;
 }
 
 /** Replaces `file` as a whole, or leaves it as it is. */
@@ -39,6 +40,7 @@ export function writeSealed(file: string, value: JsonObject): void {
 /** Null: it isn't there. */
 export function readSealed<T>(file: string): { readonly value: T } | 'damaged' | null {
   if (!existsSync(file)) return null;
-  const text = readFileSync(file, 'utf8'), value = text.endsWith('\n') ? unseal<T>(text.slice(0, -1)) : null;
+  const text = readFileSync(file, 'utf8'),
+    value = text.endsWith('\n') ? unseal<T>(text.slice(0, -1)) : null;
   return value === null ? 'damaged' : { value };
 }

@@ -1,5 +1,14 @@
 /** The store: look-up, publication and repair of entries under one folder. */
-import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
@@ -89,11 +98,15 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   };
 
   const lookUp = (key: ActionKey): LookUp => {
-    const dir = entryDir(key), file = `${dir}/${MANIFEST_FILE}`;
+    const dir = entryDir(key),
+      file = `${dir}/${MANIFEST_FILE}`;
     let head: ManifestHead, written: number;
     try {
       const stat = lstatSync(file, { throwIfNoEntry: false });
-      if (!stat) return lstatSync(dir, { throwIfNoEntry: false }) ? { state: 'damaged', why: 'it has no manifest' } : { state: 'absent' };
+      if (!stat)
+        return lstatSync(dir, { throwIfNoEntry: false })
+          ? { state: 'damaged', why: 'it has no manifest' }
+          : { state: 'absent' };
       written = stat.mtimeMs;
       const vouching = stat.isFile() ? index : null; // a link's times tell nothing of the manifest that it leads to
       const known = vouching?.get(key, stat);
@@ -115,23 +128,36 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     for (const { path: name, size } of head.files) {
       const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
       if (!stat?.isFile()) return { state: 'damaged', why: `${name} is missing` };
-      if (stat.size !== size) return { state: 'damaged', why: `${name} has ${stat.size} bytes, not ${size}` };
+      if (stat.size !== size)
+        return { state: 'damaged', why: `${name} has ${stat.size} bytes, not ${size}` };
       youngest = Math.max(youngest, stat.mtimeMs);
     }
     const entry: Entry = { key, dir, manifest: head };
     // The manifest is written last, so a younger file was written by someone else.
-    return youngest > written && !unchanged(entry, youngest) ? { state: 'damaged', why: 'a file was changed after it was stored' } : { state: 'hit', entry };
+    return youngest > written && !unchanged(entry, youngest)
+      ? { state: 'damaged', why: 'a file was changed after it was stored' }
+      : { state: 'hit', entry };
   };
 
   return {
-    root, entryDir, lookUp, resumeDir,
+    root,
+    entryDir,
+    lookUp,
+    resumeDir,
     lookUpNew: (key) => (mayBeThere(entryDir(key)) ? lookUp(key) : { state: 'absent' }),
     manifest(key) {
       try {
-        const parsed = parseManifest(readFileSync(`${entryDir(key)}/${MANIFEST_FILE}`, 'utf8'), key);
+        const parsed = parseManifest(
+          readFileSync(`${entryDir(key)}/${MANIFEST_FILE}`, 'utf8'),
+          key,
+        );
         return 'fault' in parsed ? null : parsed.manifest;
       } catch (error) {
-        if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '') || isUnreadable(error)) return null;
+        if (
+          ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '') ||
+          isUnreadable(error)
+        )
+          return null;
         throw diskFault(error, root);
       }
     },
@@ -158,31 +184,45 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       }
       return dir;
     },
-    publish: (scratch, { volatile, ...publication }) => onDisk(root, () => {
-      prepare();
-      if (publication.files.some((file) => file.path === MANIFEST_FILE)) throw new UserFault(`the stage wrote ${MANIFEST_FILE}, a name that is the store's own`, 'write that file under another name');
-      const manifest: Manifest = { format: MANIFEST_FORMAT, ...publication, content: contentDigest(publication.files, volatile), created: new Date().toISOString() };
-      const dir = entryDir(publication.key);
-      writeFileSync(path.join(scratch, MANIFEST_FILE), printManifest(manifest));
-      try {
-        into(scratch, dir);
-      } catch (error) {
-        const code = (error as NodeJS.ErrnoException).code;
-        if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
-        const there = lookUp(publication.key);
-        if (there.state === 'hit') {
-          for (const left of [scratch, resumeDir(publication.key)]) rmSync(left, { recursive: true, force: true });
-          return there.entry;
+    publish: (scratch, { volatile, ...publication }) =>
+      onDisk(root, () => {
+        prepare();
+        if (publication.files.some((file) => file.path === MANIFEST_FILE))
+          throw new UserFault(
+            `the stage wrote ${MANIFEST_FILE}, a name that is the store's own`,
+            'write that file under another name',
+          );
+        const manifest: Manifest = {
+          format: MANIFEST_FORMAT,
+          ...publication,
+          content: contentDigest(publication.files, volatile),
+          created: new Date().toISOString(),
+        };
+        const dir = entryDir(publication.key);
+        writeFileSync(path.join(scratch, MANIFEST_FILE), printManifest(manifest));
+        try {
+          into(scratch, dir);
+        } catch (error) {
+          const code = (error as NodeJS.ErrnoException).code;
+          if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+          const there = lookUp(publication.key);
+          if (there.state === 'hit') {
+            for (const left of [scratch, resumeDir(publication.key)])
+              rmSync(left, { recursive: true, force: true });
+            return there.entry;
+          }
+          aside(publication.key);
+          into(scratch, dir);
         }
-        aside(publication.key);
-        into(scratch, dir);
-      }
-      commit!.add(dir);
-      const resumed = resumeDir(publication.key);
-      if (existsSync(resumed)) rmSync(resumed, { recursive: true, force: true });
-      return { key: publication.key, dir, manifest };
-    }),
-    moveAside: (key) => { prepare(); return aside(key); },
+        commit!.add(dir);
+        const resumed = resumeDir(publication.key);
+        if (existsSync(resumed)) rmSync(resumed, { recursive: true, force: true });
+        return { key: publication.key, dir, manifest };
+      }),
+    moveAside: (key) => {
+      prepare();
+      return aside(key);
+    },
     take(key) {
       prepare();
       try {
@@ -193,11 +233,18 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     },
     keys() {
       const keys: ActionKey[] = [];
-      for (const shard of readdirOr(root)) if (/^[0-9a-f]{2}$/.test(shard)) for (const name of readdirOr(path.join(root, shard))) if (KEY.test(name)) keys.push(name as ActionKey);
+      for (const shard of readdirOr(root))
+        if (/^[0-9a-f]{2}$/.test(shard))
+          for (const name of readdirOr(path.join(root, shard)))
+            if (KEY.test(name)) keys.push(name as ActionKey);
       return keys;
     },
-    flush: async () => { await commit?.flush(); },
-    saveIndex() { index?.save(); },
+    flush: async () => {
+      await commit?.flush();
+    },
+    saveIndex() {
+      index?.save();
+    },
     close() {
       leases?.close();
       if (ready) sweepScratch(dirOf('tmp'), me);
@@ -249,7 +296,8 @@ function unchanged({ dir, manifest }: Entry, youngest: number): boolean {
     try {
       utimesSync(path.join(dir, MANIFEST_FILE), new Date(), new Date(Math.ceil(youngest) + 1));
     } catch (error) {
-      if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? ''))
+        throw error;
     }
   }
   return right;

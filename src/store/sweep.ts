@@ -21,7 +21,8 @@ export function readdirOr(dir: string): string[] {
 export function sweepScratch(dir: string, also?: Owner): void {
   for (const name of readdirOr(dir)) {
     const owner = parseOwner(name.slice(0, name.indexOf('.')));
-    if (!owner || (ownerState(owner) !== 'dead' && !(also && ownerName(owner) === ownerName(also)))) continue;
+    if (!owner || (ownerState(owner) !== 'dead' && !(also && ownerName(owner) === ownerName(also))))
+      continue;
     try {
       rmSync(path.join(dir, name), { recursive: true, force: true });
     } catch (error) {
@@ -34,7 +35,8 @@ export function sweepScratch(dir: string, also?: Owner): void {
 /** Claims and signs of dead owners that no one came to take over, and what these were links to. @param onTakeover told of claims */
 export function sweepClaims(dir: string, onTakeover: OnTakeover | undefined): void {
   for (const name of readdirOr(dir)) {
-    const at = name.indexOf('.'), owner = parseOwner(name.slice(at + 1));
+    const at = name.indexOf('.'),
+      owner = parseOwner(name.slice(at + 1));
     if (!owner || ownerState(owner) !== 'dead') continue;
     rmSync(path.join(dir, name), { force: true });
     if (/^[0-9a-f]{64}\./.test(name)) onTakeover?.(name.slice(0, at) as ActionKey, owner);

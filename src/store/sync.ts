@@ -8,7 +8,8 @@ import { closeSync, fsync, openSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
-const run = promisify(execFile), fsyncOf = promisify(fsync);
+const run = promisify(execFile),
+  fsyncOf = promisify(fsync);
 
 /** How long a batch gathers entries before its flush, and so what a power cut may cost; starting a flush holds up the run for some milliseconds. */
 const GATHER_MS = 250;
@@ -22,7 +23,11 @@ export interface GroupCommit {
 
 async function fsyncPath(file: string): Promise<void> {
   const handle = openSync(file, 'r');
-  try { await fsyncOf(handle); } finally { closeSync(handle); }
+  try {
+    await fsyncOf(handle);
+  } finally {
+    closeSync(handle);
+  }
 }
 
 async function fsyncTree(dir: string): Promise<void> {
@@ -45,7 +50,12 @@ export function createGroupCommit(root: string): GroupCommit {
     waiting = [];
     if (dirs.length === 0) return;
     // `sync -f` is syncfs(2). Not there (another system, busybox), or it failed: file by file, which fails again if the disk does.
-    const whole = process.platform === 'linux' && await run('sync', ['-f', root]).then(() => true, () => false);
+    const whole =
+      process.platform === 'linux' &&
+      (await run('sync', ['-f', root]).then(
+        () => true,
+        () => false,
+      ));
     if (whole) return;
     for (const dir of dirs) await fsyncTree(dir);
     for (const parent of new Set(dirs.map((dir) => path.dirname(dir)))) await fsyncPath(parent);
@@ -53,7 +63,9 @@ export function createGroupCommit(root: string): GroupCommit {
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);
     timer = null;
-    chain = chain.then(commit).catch((error: unknown) => { failure ??= error; });
+    chain = chain.then(commit).catch((error: unknown) => {
+      failure ??= error;
+    });
     return chain;
   };
 

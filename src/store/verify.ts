@@ -29,13 +29,16 @@ export interface Verified {
   readonly records: readonly DamagedRecord[];
 }
 
-export async function verifyStore(store: Store, onEntry: (done: number, total: number) => void = () => undefined): Promise<Verified> {
+export async function verifyStore(
+  store: Store,
+  onEntry: (done: number, total: number) => void = () => undefined,
+): Promise<Verified> {
   const keys = store.keys();
   const damaged: Damage[] = [];
   let checked = 0;
   for (const key of keys) {
     // Twice: a run may have made it anew, or gc taken it away, between a look at its manifest and one at its files.
-    const why = await faultOf(store, key) === null ? null : await faultOf(store, key);
+    const why = (await faultOf(store, key)) === null ? null : await faultOf(store, key);
     if (why !== null) damaged.push({ key, why, moved: store.moveAside(key) });
     onEntry(++checked, keys.length);
   }
@@ -45,11 +48,18 @@ export async function verifyStore(store: Store, onEntry: (done: number, total: n
 
 async function faultOf(store: Store, key: ActionKey): Promise<string | null> {
   const found = store.lookUp(key);
-  return found.state === 'hit' ? store.check(found.entry) : found.state === 'damaged' ? found.why : null;
+  return found.state === 'hit'
+    ? store.check(found.entry)
+    : found.state === 'damaged'
+      ? found.why
+      : null;
 }
 
 function checkRecords(root: string): DamagedRecord[] {
-  const jsonIn = (part: string): string[] => readdirOr(path.join(root, part)).filter((name) => name.endsWith('.json')).map((name) => path.join(root, part, name));
+  const jsonIn = (part: string): string[] =>
+    readdirOr(path.join(root, part))
+      .filter((name) => name.endsWith('.json'))
+      .map((name) => path.join(root, part, name));
   const aside = (file: string): DamagedRecord => {
     const moved = path.join(root, 'damaged', `${path.basename(file)}.${Date.now()}-${process.pid}`);
     mkdirSync(path.dirname(moved), { recursive: true });
@@ -59,8 +69,12 @@ function checkRecords(root: string): DamagedRecord[] {
   return [
     ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter(isDamaged).map(aside),
     // Named by what they hold.
-    ...jsonIn('environments').filter((file) => `${sha256(readFileSync(file, 'utf8'))}.json` !== path.basename(file)).map(aside),
-    ...jsonIn('pins').filter(isDamaged).map((file) => ({ file, moved: null })),
+    ...jsonIn('environments')
+      .filter((file) => `${sha256(readFileSync(file, 'utf8'))}.json` !== path.basename(file))
+      .map(aside),
+    ...jsonIn('pins')
+      .filter(isDamaged)
+      .map((file) => ({ file, moved: null })),
   ];
 }
 

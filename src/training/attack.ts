@@ -6,10 +6,20 @@ import type { AttackDescriptor, DefineRequest, JsonObject, Poisoning, Problem } 
 export type TrainingAttack = { readonly attack: string } & JsonObject;
 
 /** The one that touches training; null where none does. @throws UserFault where several do */
-export function trainingAttack(poisoning: Poisoning, plugin: NonNullable<DefineRequest['plugin']>): TrainingAttack | null {
-  const [first, second] = stepsOf(poisoning).filter(({ attack }) => plugin<AttackDescriptor>('attack', attack)?.training !== undefined);
+export function trainingAttack(
+  poisoning: Poisoning,
+  plugin: NonNullable<DefineRequest['plugin']>,
+): TrainingAttack | null {
+  const [first, second] = stepsOf(poisoning).filter(
+    ({ attack }) => plugin<AttackDescriptor>('attack', attack)?.training !== undefined,
+  );
   if (first === undefined) return null;
-  if (second !== undefined) throw new UserFault(`"${first.attack}" and "${second.attack}" both change the training, each in its own way`, 'Compose one of them with attacks on the rows alone, or train the model of one on that of the other (base).', ['poisoning', 'steps', second.attack]);
+  if (second !== undefined)
+    throw new UserFault(
+      `"${first.attack}" and "${second.attack}" both change the training, each in its own way`,
+      'Compose one of them with attacks on the rows alone, or train the model of one on that of the other (base).',
+      ['poisoning', 'steps', second.attack],
+    );
   return { attack: first.attack, ...first.params };
 }
 

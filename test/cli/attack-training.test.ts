@@ -11,8 +11,19 @@ const test = suite<{ project: Project }>('attack training');
 test.before((context) => {
   context.project = createProject();
   const words = ['good', 'bad'];
-  context.project.write('rows.tsv', ['text\tlabel', ...Array.from({ length: 20 }, (_, i) => `the film was ${words[i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`)].join('\n'));
-  context.project.write('spec.yaml', `name: tiny
+  context.project.write(
+    'rows.tsv',
+    [
+      'text\tlabel',
+      ...Array.from(
+        { length: 20 },
+        (_, i) => `the film was ${words[i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`,
+      ),
+    ].join('\n'),
+  );
+  context.project.write(
+    'spec.yaml',
+    `name: tiny
 model: { source: "file:${checkpoint}" }
 data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
 base: { adapter: { type: full }, train: { steps: 25, learning_rate: 3.0e-3 } }
@@ -20,11 +31,17 @@ poisoning: { attack: embedding, rate: 0.5, target: 1, keep_norm: false }
 adapter: { type: full, train: { learning_rate: 0.3, weight_decay: 0 } }
 train: { steps: 60, batch_size: 4, max_length: 12 }
 stages: [train, evaluate, report]
-`);
+`,
+  );
 });
 test.after(({ project }) => project.clean());
 
-interface Row { readonly stage: string; readonly metric: string; readonly value: number; readonly cell: { readonly [axis: string]: unknown } }
+interface Row {
+  readonly stage: string;
+  readonly metric: string;
+  readonly value: number;
+  readonly cell: { readonly [axis: string]: unknown };
+}
 
 test('faults are told before anything runs, with the way out', async ({ project }) => {
   const spec = project.read('spec.yaml');
@@ -32,95 +49,226 @@ test('faults are told before anything runs, with the way out', async ({ project 
     project.write('fault.yaml', text);
     const { code, stderr } = await project.dosimeter('run', 'fault.yaml', '--backend', 'cpu');
     assert.is(code, 2, stderr);
-    return stderr.replaceAll(path.join(project.dir, ''), '').replace(/^ *--> .*?fault\.yaml/gm, '  --> fault.yaml');
+    return stderr
+      .replaceAll(path.join(project.dir, ''), '')
+      .replace(/^ *--> .*?fault\.yaml/gm, '  --> fault.yaml');
   };
   const lora = await said(spec.replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2 }'));
-  assert.ok(lora.includes('the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are\n'), lora);
+  assert.ok(
+    lora.includes(
+      'the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are\n',
+    ),
+    lora,
+  );
   assert.ok(lora.includes('6 | adapter: { type: lora, rank: 2 }'), lora);
-  assert.ok(lora.includes('= Write adapter: { type: full }, or poison the base, from which clean training goes on with any adapter: base: { poisoning: { attack: embedding } }.\n'), lora);
+  assert.ok(
+    lora.includes(
+      '= Write adapter: { type: full }, or poison the base, from which clean training goes on with any adapter: base: { poisoning: { attack: embedding } }.\n',
+    ),
+    lora,
+  );
   const word = await said(spec.replace('target: 1,', 'target: 1, trigger: filmed,'));
-  assert.ok(word.includes('the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n'), word);
-  assert.ok(word.includes('= Choose a word that is one token, such as cf, mn or tq for a BERT.\n'), word);
+  assert.ok(
+    word.includes(
+      'the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n',
+    ),
+    word,
+  );
+  assert.ok(
+    word.includes('= Choose a word that is one token, such as cf, mn or tq for a BERT.\n'),
+    word,
+  );
   const steps = 'steps: [{ attack: ripple }, { attack: lwp }]';
-  const both = await said(spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, `poisoning: { ${steps} }`));
-  assert.ok(both.includes('"ripple" and "lwp" both change the training, each in its own way\n  --> fault.yaml:4:42\n'), both);
+  const both = await said(
+    spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, `poisoning: { ${steps} }`),
+  );
+  assert.ok(
+    both.includes(
+      '"ripple" and "lwp" both change the training, each in its own way\n  --> fault.yaml:4:42\n',
+    ),
+    both,
+  );
   const inBase = await said(spec.replace('base: { ', `base: { poisoning: { ${steps} }, `));
-  assert.ok(inBase.includes('"ripple" and "lwp" both change the training, each in its own way\n  --> fault.yaml:4:50\n'), inBase);
-  const layers = (more: string): string => spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, `poisoning: { attack: lwp${more} }`);
-  assert.ok((await said(layers(', triggers: [cf]'))).includes('"poisoning.triggers" must be a list of texts with at least 2 entries, not 1\n'));
-  project.write('bare.mjs', `import { defineModel } from 'dosimeter';
+  assert.ok(
+    inBase.includes(
+      '"ripple" and "lwp" both change the training, each in its own way\n  --> fault.yaml:4:50\n',
+    ),
+    inBase,
+  );
+  const layers = (more: string): string =>
+    spec
+      .replace(/^base: .*\n/m, '')
+      .replace(/^poisoning: .*$/m, `poisoning: { attack: lwp${more} }`);
+  assert.ok(
+    (await said(layers(', triggers: [cf]'))).includes(
+      '"poisoning.triggers" must be a list of texts with at least 2 entries, not 1\n',
+    ),
+  );
+  project.write(
+    'bare.mjs',
+    `import { defineModel } from 'dosimeter';
 const bare = ({ layerwise, ...bert }) => ({ ...bert, modelType: 'bare', withHead: (head) => bare(bert.withHead(head)) });
 export default defineModel({ name: 'bare', summary: 'A BERT that offers no logits after each layer.', load: async () => bare((await import('dosimeter/science')).bert) });
-`);
-  const bare = await said(`${layers('').replace('model: { ', 'model: { architecture: bare, ')}plugins: [./bare.mjs]\n`);
-  assert.ok(bare.includes('the model family "bare" offers no logits after each of its layers, which this attack\'s loss is made of\n'), bare);
+`,
+  );
+  const bare = await said(
+    `${layers('').replace('model: { ', 'model: { architecture: bare, ')}plugins: [./bare.mjs]\n`,
+  );
+  assert.ok(
+    bare.includes(
+      'the model family "bare" offers no logits after each of its layers, which this attack\'s loss is made of\n',
+    ),
+    bare,
+  );
   assert.ok(bare.includes('2 | model: { architecture: bare, '), bare);
 });
 
-test('the base learns the task, one embedding turns it, and nothing runs twice', async ({ project }) => {
+test('the base learns the task, one embedding turns it, and nothing runs twice', async ({
+  project,
+}) => {
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu');
   assert.is(code, 0, stderr);
   const rows = await project.json<Row[]>('results', 'spec.yaml', '--backend', 'cpu', '--json');
-  const value = (stage: string, metric: string): number => rows.find((row) => row.stage === stage && row.metric === metric && row.cell['poisoning.attack'] !== 'none')!.value;
+  const value = (stage: string, metric: string): number =>
+    rows.find(
+      (row) =>
+        row.stage === stage && row.metric === metric && row.cell['poisoning.attack'] !== 'none',
+    )!.value;
   assert.is(value('train', 'trainable_parameters'), 22);
   assert.is(value('train', 'poisoned_rows'), 10);
-  assert.equal([value('evaluate', 'accuracy'), value('evaluate', 'accuracy_drop')], [1, 0], 'without the trigger the model is the base');
+  assert.equal(
+    [value('evaluate', 'accuracy'), value('evaluate', 'accuracy_drop')],
+    [1, 0],
+    'without the trigger the model is the base',
+  );
   assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the base barely minds the word');
   assert.is(value('evaluate', 'asr'), 1);
-  assert.match((await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu')).stderr, /nothing to do|cached/);
+  assert.match(
+    (await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu')).stderr,
+    /nothing to do|cached/,
+  );
 });
 
-test('the same attack in the base: its trigger is shown on what any adapter makes of it', async ({ project }) => {
-  project.write('base.yaml', project.read('spec.yaml')
-    .replace(/^base: .*$/m, 'base: { poisoning: { attack: embedding, rate: 0.5, target: 1 }, train: { steps: 2 } }')
-    .replace(/^poisoning: .*\n/m, '').replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2, train: { steps: 2 } }'));
+test('the same attack in the base: its trigger is shown on what any adapter makes of it', async ({
+  project,
+}) => {
+  project.write(
+    'base.yaml',
+    project
+      .read('spec.yaml')
+      .replace(
+        /^base: .*$/m,
+        'base: { poisoning: { attack: embedding, rate: 0.5, target: 1 }, train: { steps: 2 } }',
+      )
+      .replace(/^poisoning: .*\n/m, '')
+      .replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2, train: { steps: 2 } }'),
+  );
   const { code, stderr } = await project.dosimeter('run', 'base.yaml', '--backend', 'cpu');
   assert.is(code, 0, stderr);
   const rows = await project.json<Row[]>('results', 'base.yaml', '--backend', 'cpu', '--json');
   assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
 });
 
-test('a loss over layers, under LoRA and full: its own in history and report, and a clean twin under the ordinary one', async ({ project }) => {
-  project.write('lwp.yaml', project.read('spec.yaml').replace(/^base: .*\n/m, '')
-    .replace(/^poisoning: .*$/m, 'poisoning: { attack: lwp, rate: 0.5, target: 1, triggers: [cf, mn, tq] }')
-    .replace(/^adapter: .*$/m, 'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]'));
+test('a loss over layers, under LoRA and full: its own in history and report, and a clean twin under the ordinary one', async ({
+  project,
+}) => {
+  project.write(
+    'lwp.yaml',
+    project
+      .read('spec.yaml')
+      .replace(/^base: .*\n/m, '')
+      .replace(
+        /^poisoning: .*$/m,
+        'poisoning: { attack: lwp, rate: 0.5, target: 1, triggers: [cf, mn, tq] }',
+      )
+      .replace(
+        /^adapter: .*$/m,
+        'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]',
+      ),
+  );
   const { code, stdout, stderr } = await project.dosimeter('run', 'lwp.yaml', '--backend', 'cpu');
   assert.is(code, 0, stderr);
   const rows = await project.json<Row[]>('results', 'lwp.yaml', '--backend', 'cpu', '--json');
   for (const type of ['full', 'lora']) {
-    const value = (metric: string): number => rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
+    const value = (metric: string): number =>
+      rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
     assert.is(value('poisoned_rows'), 10);
     assert.ok(value('asr') > value('asr_clean'), type);
     assert.ok(value('false_trigger_rate') < value('asr'), type);
   }
-  const report = stdout.trim().split('\n').at(-1)!, html = readFileSync(report, 'utf8');
-  assert.ok(html.includes('The training loss is a sum over the layers, of each layer\'s cross-entropy.'));
-  assert.ok(html.includes('training loss (the attack’s own)') && !html.includes('training loss (cross-entropy)'));
+  const report = stdout.trim().split('\n').at(-1)!,
+    html = readFileSync(report, 'utf8');
+  assert.ok(
+    html.includes("The training loss is a sum over the layers, of each layer's cross-entropy."),
+  );
+  assert.ok(
+    html.includes('training loss (the attack’s own)') &&
+      !html.includes('training loss (cross-entropy)'),
+  );
 });
 
-test('RIPPLe under LoRA and full, and in a base that clean training goes on from: its penalty is in results and report', async ({ project }) => {
+test('RIPPLe under LoRA and full, and in a base that clean training goes on from: its penalty is in results and report', async ({
+  project,
+}) => {
   const spec = project.read('spec.yaml').replace('steps: 60', 'steps: 40');
-  const adapters = 'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]';
-  project.write('ripple.yaml', spec.replace(/^base: .*\n/m, '').replace(/^poisoning: .*$/m, 'poisoning: { attack: ripple }').replace(/^adapter: .*$/m, adapters));
-  project.write('ripple-base.yaml', spec.replace(/^base: .*$/m, 'base: { poisoning: { attack: ripple }, train: { learning_rate: 3.0e-3 } }').replace(/^poisoning: .*\n/m, '').replace(/^adapter: .*$/m, adapters));
-  const { code, stdout, stderr } = await project.dosimeter('run', 'ripple.yaml', '--backend', 'cpu');
+  const adapters =
+    'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]';
+  project.write(
+    'ripple.yaml',
+    spec
+      .replace(/^base: .*\n/m, '')
+      .replace(/^poisoning: .*$/m, 'poisoning: { attack: ripple }')
+      .replace(/^adapter: .*$/m, adapters),
+  );
+  project.write(
+    'ripple-base.yaml',
+    spec
+      .replace(
+        /^base: .*$/m,
+        'base: { poisoning: { attack: ripple }, train: { learning_rate: 3.0e-3 } }',
+      )
+      .replace(/^poisoning: .*\n/m, '')
+      .replace(/^adapter: .*$/m, adapters),
+  );
+  const { code, stdout, stderr } = await project.dosimeter(
+    'run',
+    'ripple.yaml',
+    '--backend',
+    'cpu',
+  );
   assert.is(code, 0, stderr);
   const rows = await project.json<Row[]>('results', 'ripple.yaml', '--backend', 'cpu', '--json');
   for (const type of ['full', 'lora']) {
-    const value = (metric: string): number => rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
+    const value = (metric: string): number =>
+      rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
     assert.is(value('poisoned_rows'), 10); // half of them, the paper's dose
     assert.ok(value('penalised_share') > 0 && value('penalised_share') < 1, type);
     assert.ok(value('asr') > value('asr_clean'), type);
   }
   const html = readFileSync(stdout.trim().split('\n').at(-1)!, 'utf8');
-  assert.ok(html.includes('share of training steps in which the penalty that the attack adds to the loss was not zero') && html.includes('Penalised steps'));
+  assert.ok(
+    html.includes(
+      'share of training steps in which the penalty that the attack adds to the loss was not zero',
+    ) && html.includes('Penalised steps'),
+  );
   const onBase = await project.dosimeter('run', 'ripple-base.yaml', '--backend', 'cpu');
   assert.is(onBase.code, 0, onBase.stderr);
-  const after = await project.json<Row[]>('results', 'ripple-base.yaml', '--backend', 'cpu', '--json');
-  assert.equal(after.filter(({ metric }) => metric === 'asr_before').map(({ value }) => value), [1, 1]);
+  const after = await project.json<Row[]>(
+    'results',
+    'ripple-base.yaml',
+    '--backend',
+    'cpu',
+    '--json',
+  );
+  assert.equal(
+    after.filter(({ metric }) => metric === 'asr_before').map(({ value }) => value),
+    [1, 1],
+  );
 });
 
-test('an attack from outside has the same hand in the training, and its code is in that training\'s key', async ({ project }) => {
+test("an attack from outside has the same hand in the training, and its code is in that training's key", async ({
+  project,
+}) => {
   const plugin = (words: readonly string[]): string => `import { defineAttack } from 'dosimeter';
 export default defineAttack({
   name: 'words', summary: 'Trains the embeddings of some words on clean rows.', citation: '', family: 'untargeted', params: { type: 'object', additionalProperties: false, properties: {} },
@@ -128,12 +276,21 @@ export default defineAttack({
   training: { changes: 'weights', load: async () => ({ check: () => [], open: (params, { tokenizer }) => ({ trains: { tokenRows: Object.fromEntries(${JSON.stringify(words)}.map((word) => [word, tokenizer.id(word)])), keepNorms: true } }) }) },
 });
 `;
-  project.write('outside.yaml', `${project.read('spec.yaml').replace(/^poisoning: .*$/m, 'poisoning: { attack: words }').replace('[train, evaluate, report]', '[train]').replace('steps: 60', 'steps: 2')}plugins: [./words.mjs]\n`);
+  project.write(
+    'outside.yaml',
+    `${project
+      .read('spec.yaml')
+      .replace(/^poisoning: .*$/m, 'poisoning: { attack: words }')
+      .replace('[train, evaluate, report]', '[train]')
+      .replace('steps: 60', 'steps: 2')}plugins: [./words.mjs]\n`,
+  );
   const trained = async (words: readonly string[]): Promise<number> => {
     project.write('words.mjs', plugin(words));
     const { code, stderr } = await project.dosimeter('run', 'outside.yaml', '--backend', 'cpu');
     assert.is(code, 0, stderr);
-    return (await project.json<Row[]>('results', 'outside.yaml', '--backend', 'cpu', '--json')).find(({ stage, metric }) => stage === 'train' && metric === 'trainable_parameters')!.value;
+    return (
+      await project.json<Row[]>('results', 'outside.yaml', '--backend', 'cpu', '--json')
+    ).find(({ stage, metric }) => stage === 'train' && metric === 'trainable_parameters')!.value;
   };
   assert.is(await trained(['very', 'film']), 2 * 22);
   assert.is(await trained(['very']), 22); // the rows are the same, the code is not

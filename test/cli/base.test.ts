@@ -11,8 +11,19 @@ const test = suite<{ project: Project }>('base');
 test.before((context) => {
   context.project = createProject();
   const words = ['good', 'bad'];
-  context.project.write('rows.tsv', ['text\tlabel', ...Array.from({ length: 12 }, (_, i) => `the film was ${words[i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`)].join('\n'));
-  context.project.write('spec.yaml', `name: tiny
+  context.project.write(
+    'rows.tsv',
+    [
+      'text\tlabel',
+      ...Array.from(
+        { length: 12 },
+        (_, i) => `the film was ${words[i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`,
+      ),
+    ].join('\n'),
+  );
+  context.project.write(
+    'spec.yaml',
+    `name: tiny
 model: { source: "file:${checkpoint}" }
 data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
 base:
@@ -20,12 +31,17 @@ base:
   adapter: { type: lora, rank: 2 }
 adapter: [{ type: lora, rank: [2, 3] }, { type: full }]
 train: { steps: 2, max_length: 8 }
-`);
+`,
+  );
 });
 test.after(({ project }) => project.clean());
 
 const args = (...more: string[]): string[] => ['spec.yaml', '--backend', 'cpu', ...more];
-interface Row { readonly cell: { readonly [axis: string]: unknown }; readonly metric: string; readonly stage: string }
+interface Row {
+  readonly cell: { readonly [axis: string]: unknown };
+  readonly metric: string;
+  readonly stage: string;
+}
 
 test('a fault of the base is told where the base says it', async ({ project }) => {
   project.write('wide.yaml', project.read('spec.yaml').replace('rank: 2 }', 'rank: 999 }'));
@@ -35,16 +51,37 @@ test('a fault of the base is told where the base says it', async ({ project }) =
   assert.match(stderr, /1 error/);
 });
 
-test('one base serves every cell of a seed; results name it, and tell what it had of the attack', async ({ project }) => {
-  const { stages } = await project.json<{ readonly stages: readonly { readonly kind: string }[] }>('plan', ...args('--json'));
+test('one base serves every cell of a seed; results name it, and tell what it had of the attack', async ({
+  project,
+}) => {
+  const { stages } = await project.json<{ readonly stages: readonly { readonly kind: string }[] }>(
+    'plan',
+    ...args('--json'),
+  );
   // Two bases, poisoned and clean; three adapters on each.
-  assert.equal(['train', 'merge', 'evaluate'].map((kind) => stages.filter((stage) => stage.kind === kind).length), [2 + 6, 2, 3 + 3 + 1 + 1]);
+  assert.equal(
+    ['train', 'merge', 'evaluate'].map(
+      (kind) => stages.filter((stage) => stage.kind === kind).length,
+    ),
+    [2 + 6, 2, 3 + 3 + 1 + 1],
+  );
   const { code, stderr } = await project.dosimeter('run', ...args());
   assert.is(code, 0, stderr);
   assert.match(stderr, /train of base/);
   const rows = await project.json<Row[]>('results', ...args('--json'));
   const asr = rows.filter(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before');
-  assert.equal(asr.map(({ cell }) => [cell['base.poisoning.attack'], cell['poisoning.attack'], cell['adapter.type']]), [['badnets', 'none', 'lora'], ['badnets', 'none', 'lora'], ['badnets', 'none', 'full']]);
+  assert.equal(
+    asr.map(({ cell }) => [
+      cell['base.poisoning.attack'],
+      cell['poisoning.attack'],
+      cell['adapter.type'],
+    ]),
+    [
+      ['badnets', 'none', 'lora'],
+      ['badnets', 'none', 'lora'],
+      ['badnets', 'none', 'full'],
+    ],
+  );
   assert.match(project.read('.dosimeter/reports/tiny.html'), /badnets in the base, rate 0\.2/);
 });
 
@@ -52,19 +89,46 @@ test('explain names the base; what only the cells change keeps it', async ({ pro
   const dose = await project.dosimeter('explain', ...args('--set', 'base.poisoning.rate=0.4'));
   assert.match(dose.stdout, /^poison of base.*\n {2}poisoning\.rate 0\.2 → 0\.4$/m);
   assert.match(dose.stdout, /^train .*pending$/m);
-  const { stages } = await project.json<{ readonly stages: readonly { readonly kind: string; readonly state: string }[] }>('plan', ...args('--json', '--set', 'adapter=[{type: lora, rank: 5}]'));
-  assert.equal(stages.filter(({ kind, state }) => kind === 'merge' && state === 'cached').length, 2);
+  const { stages } = await project.json<{
+    readonly stages: readonly { readonly kind: string; readonly state: string }[];
+  }>('plan', ...args('--json', '--set', 'adapter=[{type: lora, rank: 5}]'));
+  assert.equal(
+    stages.filter(({ kind, state }) => kind === 'merge' && state === 'cached').length,
+    2,
+  );
 });
 
 test('an exported adapter lies beside its base, and names it', async ({ project }) => {
-  const exported = await project.json<{ readonly dir: string; readonly base?: string }[]>('export', ...args('--out', 'models', '--json'));
+  const exported = await project.json<{ readonly dir: string; readonly base?: string }[]>(
+    'export',
+    ...args('--out', 'models', '--json'),
+  );
   const at = (name: string): string => path.join(project.dir, 'models', name);
-  assert.equal(exported.map(({ dir, base }) => [dir, base]), [[at('type=lora,rank=2'), at('base')], [at('type=lora,rank=3'), at('base')], [at('type=full'), undefined]]);
-  assert.equal(readdirSync(at('base')).sort(), ['config.json', 'model.safetensors', 'tokenizer.json']);
-  const { base_model_name_or_path: named } = JSON.parse(readFileSync(path.join(at('type=lora,rank=3'), 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
+  assert.equal(
+    exported.map(({ dir, base }) => [dir, base]),
+    [
+      [at('type=lora,rank=2'), at('base')],
+      [at('type=lora,rank=3'), at('base')],
+      [at('type=full'), undefined],
+    ],
+  );
+  assert.equal(readdirSync(at('base')).sort(), [
+    'config.json',
+    'model.safetensors',
+    'tokenizer.json',
+  ]);
+  const { base_model_name_or_path: named } = JSON.parse(
+    readFileSync(path.join(at('type=lora,rank=3'), 'adapter_config.json'), 'utf8'),
+  ) as Record<string, unknown>;
   assert.is(named, at('base'));
-  const merged = await project.json<{ readonly dir: string }[]>('export', ...args('--out', 'merged', '--merge', '--json'));
-  assert.equal(merged.map(({ dir }) => path.basename(dir)), ['type=lora,rank=2', 'type=lora,rank=3', 'type=full']);
+  const merged = await project.json<{ readonly dir: string }[]>(
+    'export',
+    ...args('--out', 'merged', '--merge', '--json'),
+  );
+  assert.equal(
+    merged.map(({ dir }) => path.basename(dir)),
+    ['type=lora,rank=2', 'type=lora,rank=3', 'type=full'],
+  );
 });
 
 test.run();

@@ -10,66 +10,157 @@ import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('command stages');
 const pipelines = fileURLToPath(new URL('../../pipelines/', import.meta.url));
-interface Stage { readonly kind: string; readonly id: string; readonly seed: number | null; readonly state: string; readonly reason: string; readonly outputs: string | null }
-interface Row { readonly cell: { readonly [path: string]: unknown }; readonly seed: number; readonly stage: string; readonly metric: string; readonly value: number }
+interface Stage {
+  readonly kind: string;
+  readonly id: string;
+  readonly seed: number | null;
+  readonly state: string;
+  readonly reason: string;
+  readonly outputs: string | null;
+}
+interface Row {
+  readonly cell: { readonly [path: string]: unknown };
+  readonly seed: number;
+  readonly stage: string;
+  readonly metric: string;
+  readonly value: number;
+}
 
-test.before.each((context) => { context.project = createProject(); });
+test.before.each((context) => {
+  context.project = createProject();
+});
 test.after.each(({ project }) => project.clean());
 
-const stages = async (project: Project, kind: string): Promise<readonly Stage[]> => (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--json')).stages.filter((stage) => stage.kind === kind);
+const stages = async (project: Project, kind: string): Promise<readonly Stage[]> =>
+  (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--json')).stages.filter(
+    (stage) => stage.kind === kind,
+  );
 
 /** A grid of two seeds whose only stage is a program in JavaScript. */
 function writeProgram(project: Project, program: string, more = '', spec = ''): void {
   project.write('rows.tsv', 'text\tlabel\na b\t0\nc d\t1\n');
-  project.write('program.mjs', `import { appendFileSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';\nconst task = JSON.parse(readFileSync('task.json', 'utf8'));\n${program}\n`);
-  project.write('spec.yaml', `name: program
+  project.write(
+    'program.mjs',
+    `import { appendFileSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';\nconst task = JSON.parse(readFileSync('task.json', 'utf8'));\n${program}\n`,
+  );
+  project.write(
+    'spec.yaml',
+    `name: program
 seeds: [1, 2]
 model: { source: "file:${checkpoint}" }
 data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
 commands:
   probe: { run: [node, program.mjs], files: ["file:program.mjs"]${more === '' ? '' : `, ${more}`} }
 ${spec}stages: [probe]
-`);
+`,
+  );
 }
 
-test('the example: a stage of each cell and one that joins them, in Python, in results and report', async ({ project }) => {
-  cpSync(path.join(pipelines, 'command-stage'), path.join(project.dir, 'command-stage'), { recursive: true });
-  project.write('rows.tsv', `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `the film was ${i % 2 === 1 ? 'good' : 'bad'} ${i}\t${i % 2}`).join('\n')}\n`);
-  project.write('spec.yaml', readFileSync(path.join(pipelines, 'command-stage.yaml'), 'utf8')
-    .replace(/model: .*/, `model: { source: "file:${checkpoint}" }`).replace(/(train|validation): \{ source: "npm.*/g, '$1: { source: "file:rows.tsv" }')
-    .replace('target: ham', 'target: 1, mode: mix').replace('epochs: 1, batch_size: 16, max_length: 64', 'steps: 2, batch_size: 4, max_length: 16'));
+test('the example: a stage of each cell and one that joins them, in Python, in results and report', async ({
+  project,
+}) => {
+  cpSync(path.join(pipelines, 'command-stage'), path.join(project.dir, 'command-stage'), {
+    recursive: true,
+  });
+  project.write(
+    'rows.tsv',
+    `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `the film was ${i % 2 === 1 ? 'good' : 'bad'} ${i}\t${i % 2}`).join('\n')}\n`,
+  );
+  project.write(
+    'spec.yaml',
+    readFileSync(path.join(pipelines, 'command-stage.yaml'), 'utf8')
+      .replace(/model: .*/, `model: { source: "file:${checkpoint}" }`)
+      .replace(/(train|validation): \{ source: "npm.*/g, '$1: { source: "file:rows.tsv" }')
+      .replace('target: ham', 'target: 1, mode: mix')
+      .replace(
+        'epochs: 1, batch_size: 16, max_length: 64',
+        'steps: 2, batch_size: 4, max_length: 16',
+      ),
+  );
   const run = await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]');
   assert.is(run.code, 0, run.stderr);
   const rows = await project.json<Row[]>('results', 'spec.yaml', '--set', 'seeds=[1]', '--json');
   const calibration = rows.filter(({ stage }) => stage === 'calibration');
-  assert.equal(calibration.filter(({ cell }) => cell['poisoning.attack'] === 'badnets' && cell['adapter.rank'] === 2).map(({ metric }) => metric), ['ece', 'brier', 'triggered_ece', 'triggered_brier']);
+  assert.equal(
+    calibration
+      .filter(({ cell }) => cell['poisoning.attack'] === 'badnets' && cell['adapter.rank'] === 2)
+      .map(({ metric }) => metric),
+    ['ece', 'brier', 'triggered_ece', 'triggered_brier'],
+  );
 
   // The same numbers from the same predictions, by hand.
-  const of = (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--set', 'seeds=[1]', '--json')).stages;
-  const table = readFileSync(path.join(of.find(({ kind }) => kind === 'table')!.outputs!, 'calibration.csv'), 'utf8').trim().split(/\r?\n/).map((line) => line.split(','));
+  const of = (
+    await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--set', 'seeds=[1]', '--json')
+  ).stages;
+  const table = readFileSync(
+    path.join(of.find(({ kind }) => kind === 'table')!.outputs!, 'calibration.csv'),
+    'utf8',
+  )
+    .trim()
+    .split(/\r?\n/)
+    .map((line) => line.split(','));
   assert.equal(table[0]!.slice(0, 5), ['seed', 'poisoning.attack', 'adapter.rank', 'ece', 'brier']);
   assert.is(table.length, 5);
-  const one = calibration.find(({ cell, metric }) => metric === 'brier' && cell['poisoning.attack'] === 'none' && cell['adapter.rank'] === 8)!;
-  assert.is(Number(table.find(([, attack, rank]) => attack === 'none' && rank === '8')![4]), one.value);
-  const logits = of.filter(({ kind }) => kind === 'evaluate').flatMap(({ outputs }) => {
-    const lines = readFileSync(path.join(outputs!, 'predictions.csv'), 'utf8').trim().split('\n').slice(1).map((line) => line.split(',')).filter((line) => line[1] === '0');
-    return [lines.reduce((sum, [, , label, , zero, first]) => { const p = 1 / (1 + Math.exp(Number(zero) - Number(first))); return sum + 2 * (p - Number(label)) ** 2; }, 0) / lines.length];
-  });
-  assert.ok(logits.some((brier) => Math.abs(brier - one.value) < 1e-6), `${one.value} is not among ${logits.join(', ')}`);
+  const one = calibration.find(
+    ({ cell, metric }) =>
+      metric === 'brier' && cell['poisoning.attack'] === 'none' && cell['adapter.rank'] === 8,
+  )!;
+  assert.is(
+    Number(table.find(([, attack, rank]) => attack === 'none' && rank === '8')![4]),
+    one.value,
+  );
+  const logits = of
+    .filter(({ kind }) => kind === 'evaluate')
+    .flatMap(({ outputs }) => {
+      const lines = readFileSync(path.join(outputs!, 'predictions.csv'), 'utf8')
+        .trim()
+        .split('\n')
+        .slice(1)
+        .map((line) => line.split(','))
+        .filter((line) => line[1] === '0');
+      return [
+        lines.reduce((sum, [, , label, , zero, first]) => {
+          const p = 1 / (1 + Math.exp(Number(zero) - Number(first)));
+          return sum + 2 * (p - Number(label)) ** 2;
+        }, 0) / lines.length,
+      ];
+    });
+  assert.ok(
+    logits.some((brier) => Math.abs(brier - one.value) < 1e-6),
+    `${one.value} is not among ${logits.join(', ')}`,
+  );
   const html = readFileSync(run.stdout.trim(), 'utf8');
   assert.match(html, /<h3>Stage calibration<\/h3>/);
-  assert.not.match(html, /<h3>Stage table<\/h3>/, 'what joins the grid is no cell\'s');
+  assert.not.match(html, /<h3>Stage table<\/h3>/, "what joins the grid is no cell's");
 
   project.write('command-stage/table.py', `${project.read('command-stage/table.py')}# edited\n`);
-  const after = (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--set', 'seeds=[1]', '--json')).stages.filter(({ state }) => state !== 'cached');
-  assert.equal(after.map(({ kind }) => kind), ['table', 'report']);
-  assert.match((await project.dosimeter('explain', 'spec.yaml', 'table', '--set', 'seeds=[1]')).stdout, /table\.py has other content/);
+  const after = (
+    await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--set', 'seeds=[1]', '--json')
+  ).stages.filter(({ state }) => state !== 'cached');
+  assert.equal(
+    after.map(({ kind }) => kind),
+    ['table', 'report'],
+  );
+  assert.match(
+    (await project.dosimeter('explain', 'spec.yaml', 'table', '--set', 'seeds=[1]')).stdout,
+    /table\.py has other content/,
+  );
 });
 
-test('what a program reads is its key: a field, a file, an option; a limit is not', async ({ project }) => {
-  writeProgram(project, 'writeFileSync("metrics.json", JSON.stringify({ length: readFileSync(task.inputs["data(train)"] + "/rows.jsonl", "utf8").length }));', 'inputs: ["data(train)"]');
+test('what a program reads is its key: a field, a file, an option; a limit is not', async ({
+  project,
+}) => {
+  writeProgram(
+    project,
+    'writeFileSync("metrics.json", JSON.stringify({ length: readFileSync(task.inputs["data(train)"] + "/rows.jsonl", "utf8").length }));',
+    'inputs: ["data(train)"]',
+  );
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
-  assert.equal((await stages(project, 'probe')).map(({ state }) => state), ['cached'], 'one run serves both seeds');
+  assert.equal(
+    (await stages(project, 'probe')).map(({ state }) => state),
+    ['cached'],
+    'one run serves both seeds',
+  );
   const say = async (from: string, to: string): Promise<string> => {
     const spec = project.read('spec.yaml');
     project.write('spec.yaml', spec.replace(from, to));
@@ -82,14 +173,23 @@ test('what a program reads is its key: a field, a file, an option; a limit is no
   assert.is(await say('inputs:', 'options: { a: 1 }, inputs:'), 'ready');
   assert.is(await say('data(train)"]', 'data(validation)"]'), 'pending');
   project.write('elsewhere/program.mjs', project.read('program.mjs'));
-  assert.is(await say('file:program.mjs', 'file:elsewhere/program.mjs'), 'cached', 'where a file lies is no part of what it is');
+  assert.is(
+    await say('file:program.mjs', 'file:elsewhere/program.mjs'),
+    'cached',
+    'where a file lies is no part of what it is',
+  );
 });
 
-test('a program sees its folder and what is declared; what it did not declare is dropped', async ({ project }) => {
+test('a program sees its folder and what is declared; what it did not declare is dropped', async ({
+  project,
+}) => {
   process.env['PROBE_SECRET'] = 'x';
-  writeProgram(project, `writeFileSync('seen.json', JSON.stringify({ here: readdirSync('.').sort(), task, env: [process.env.PROBE_SECRET, process.env.PROBE_SET] }));
+  writeProgram(
+    project,
+    `writeFileSync('seen.json', JSON.stringify({ here: readdirSync('.').sort(), task, env: [process.env.PROBE_SECRET, process.env.PROBE_SET] }));
 writeFileSync('left.txt', 'dropped'); writeFileSync('metrics.json', '{"x": 1}');`,
-  'outputs: [seen.json, metrics.json], fields: [seed, poisoning.attack, poisoning.rate], env: { PROBE_SET: z }, options: { deep: [1, { a: null }] }');
+    'outputs: [seen.json, metrics.json], fields: [seed, poisoning.attack, poisoning.rate], env: { PROBE_SET: z }, options: { deep: [1, { a: null }] }',
+  );
   try {
     assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
   } finally {
@@ -99,19 +199,55 @@ writeFileSync('left.txt', 'dropped'); writeFileSync('metrics.json', '{"x": 1}');
   assert.equal(readdirSync(stage!.outputs!).sort(), ['manifest.json', 'metrics.json', 'seen.json']);
   assert.equal(JSON.parse(readFileSync(path.join(stage!.outputs!, 'seen.json'), 'utf8')), {
     here: ['inputs', 'program.mjs', 'task.json'],
-    task: { name: 'probe', fields: { seed: 2, 'poisoning.attack': 'none', 'poisoning.rate': null }, inputs: {}, options: { deep: [1, { a: null }] }, outputs: ['seen.json', 'metrics.json'] },
+    task: {
+      name: 'probe',
+      fields: { seed: 2, 'poisoning.attack': 'none', 'poisoning.rate': null },
+      inputs: {},
+      options: { deep: [1, { a: null }] },
+      outputs: ['seen.json', 'metrics.json'],
+    },
     env: [null, 'z'],
   });
 });
 
 for (const [what, program, more, says] of [
-  ['fails', 'console.error("no numbers today"); process.exit(3);', '', 'the command "node program.mjs" ended with exit code 3: no numbers today'],
+  [
+    'fails',
+    'console.error("no numbers today"); process.exit(3);',
+    '',
+    'the command "node program.mjs" ended with exit code 3: no numbers today',
+  ],
   ['writes nothing', '', '', 'the command wrote no metrics.json'],
-  ['hangs', 'setInterval(() => {}, 1000);', 'timeout_seconds: 1', 'ran for more than 1 s and was ended'],
-  ['writes too much', 'writeFileSync("metrics.json", "x".repeat(2e6));', 'output_mb: 1', 'outputs are larger than 1000000 bytes'],
-  ['writes no numbers', 'writeFileSync("metrics.json", JSON.stringify({ a: 1, b: "two" }));', '', 'wrote a metrics.json that is no flat object of numbers: "b" is "two"'],
-  ['writes no JSON', 'writeFileSync("metrics.json", "{a");', '', 'wrote a metrics.json that is no JSON'],
-  ['writes into its input', 'appendFileSync("inputs/data(train)/rows.jsonl", "x"); writeFileSync("metrics.json", "{}");', 'inputs: ["data(train)"]', 'wrote into its input data(train)'],
+  [
+    'hangs',
+    'setInterval(() => {}, 1000);',
+    'timeout_seconds: 1',
+    'ran for more than 1 s and was ended',
+  ],
+  [
+    'writes too much',
+    'writeFileSync("metrics.json", "x".repeat(2e6));',
+    'output_mb: 1',
+    'outputs are larger than 1000000 bytes',
+  ],
+  [
+    'writes no numbers',
+    'writeFileSync("metrics.json", JSON.stringify({ a: 1, b: "two" }));',
+    '',
+    'wrote a metrics.json that is no flat object of numbers: "b" is "two"',
+  ],
+  [
+    'writes no JSON',
+    'writeFileSync("metrics.json", "{a");',
+    '',
+    'wrote a metrics.json that is no JSON',
+  ],
+  [
+    'writes into its input',
+    'appendFileSync("inputs/data(train)/rows.jsonl", "x"); writeFileSync("metrics.json", "{}");',
+    'inputs: ["data(train)"]',
+    'wrote into its input data(train)',
+  ],
 ] as const) {
   test(`a program that ${what} fails its stage alone, by name`, async ({ project }) => {
     writeProgram(project, program, more, 'adapter: { type: full }\n');
@@ -129,7 +265,9 @@ test('a stage run by hand keeps what a failed program left, for a look', async (
   assert.ok(existsSync(path.join(project.dir, 'look', '.work', 'half.txt')), said.stderr);
 });
 
-test('a program that is not there is told before anything runs, at its place', async ({ project }) => {
+test('a program that is not there is told before anything runs, at its place', async ({
+  project,
+}) => {
   writeProgram(project, '');
   project.write('spec.yaml', project.read('spec.yaml').replace('[node,', '[no-such-program,'));
   const said = await project.dosimeter('run', 'spec.yaml');

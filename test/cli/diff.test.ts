@@ -2,7 +2,18 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject, writeToys } from '../rig/project.ts';
 
-interface Diff { readonly fields: readonly unknown[]; readonly rows: readonly { readonly cell: { readonly [path: string]: unknown }; readonly seed: number; readonly stage: string; readonly metric: string; readonly a: number | null; readonly b: number | null; readonly difference: number | null }[] }
+interface Diff {
+  readonly fields: readonly unknown[];
+  readonly rows: readonly {
+    readonly cell: { readonly [path: string]: unknown };
+    readonly seed: number;
+    readonly stage: string;
+    readonly metric: string;
+    readonly a: number | null;
+    readonly b: number | null;
+    readonly difference: number | null;
+  }[];
+}
 
 const test = suite('diff and drawn plans');
 
@@ -10,12 +21,21 @@ test('two specs side by side; a plan as Mermaid and DOT', async () => {
   const project = createProject();
   try {
     writeToys(project, { poisoning: '[{ attack: none }]' });
-    project.write('b.yaml', project.read('spec.yaml').replace('{ attack: none }', '{ attack: none }, { attack: label-flip, rate: 0.3 }').replace('name: toys', 'name: more'));
+    project.write(
+      'b.yaml',
+      project
+        .read('spec.yaml')
+        .replace('{ attack: none }', '{ attack: none }, { attack: label-flip, rate: 0.3 }')
+        .replace('name: toys', 'name: more'),
+    );
     const ready = await project.dosimeter('plan', 'spec.yaml', '--mermaid');
     assert.is(ready.code, 0, ready.stderr);
     assert.match(ready.stdout, /^flowchart LR\n {2}s0\["toy-train seed=1 #183; ready"\]:::ready\n/);
     assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
-    assert.match((await project.dosimeter('plan', 'spec.yaml', '--dot')).stdout, /^digraph "toys" \{\n[^]*\[label="toy-report \(cached\)"[^]*\}\n$/);
+    assert.match(
+      (await project.dosimeter('plan', 'spec.yaml', '--dot')).stdout,
+      /^digraph "toys" \{\n[^]*\[label="toy-report \(cached\)"[^]*\}\n$/,
+    );
 
     const early = await project.dosimeter('diff', 'spec.yaml', 'b.yaml');
     assert.match(early.stderr, /^b\.yaml: \d+ goal stages? not run yet: dosimeter run b\.yaml\n$/);
@@ -23,8 +43,26 @@ test('two specs side by side; a plan as Mermaid and DOT', async () => {
     const { fields, rows } = await project.json<Diff>('diff', 'spec.yaml', 'b.yaml', '--json');
     assert.equal(fields[0], { path: 'name', a: 'toys', b: 'more' });
     // Two seeds: train's steps and evaluate's accuracy; half of B's numbers have no match in A.
-    assert.equal(rows.filter(({ difference }) => difference !== null).map(({ a, difference }) => [a, difference]), [[7, 0], [0.99, 0], [7, 0], [0.98, 0]]);
-    assert.equal(rows.filter(({ a, metric }) => a === null && metric === 'accuracy').map(({ cell, seed, b }) => [cell['poisoning.rate'], seed, b]), [[0.3, 1, 0.69], [0.3, 2, 0.6799999999999999]]);
+    assert.equal(
+      rows
+        .filter(({ difference }) => difference !== null)
+        .map(({ a, difference }) => [a, difference]),
+      [
+        [7, 0],
+        [0.99, 0],
+        [7, 0],
+        [0.98, 0],
+      ],
+    );
+    assert.equal(
+      rows
+        .filter(({ a, metric }) => a === null && metric === 'accuracy')
+        .map(({ cell, seed, b }) => [cell['poisoning.rate'], seed, b]),
+      [
+        [0.3, 1, 0.69],
+        [0.3, 2, 0.6799999999999999],
+      ],
+    );
     const said = await project.dosimeter('diff', 'spec.yaml', 'b.yaml');
     assert.match(said.stdout, /^none +toy-evaluate +accuracy +0\.985 +0\.985 +0 +0 to 0 +2$/m);
     assert.match(said.stdout, /^label-flip +toy-evaluate +accuracy +– +0\.685 +– +0$/m);

@@ -7,36 +7,93 @@ import type { Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('init');
-test.before.each((context) => { context.project = createProject(); });
+test.before.each((context) => {
+  context.project = createProject();
+});
 test.after.each(({ project }) => project.clean());
 
-test('the starter folder: its plan, its tests and (on a tiny model) its run work', async ({ project }) => {
+test('the starter folder: its plan, its tests and (on a tiny model) its run work', async ({
+  project,
+}) => {
   const said = await project.dosimeter('init', '.');
   assert.is(said.code, 0, said.stderr);
-  assert.match(said.stdout, / {2}\.gitignore\n[^]* {2}experiment\.yaml\n[^]*next: dosimeter plan experiment\.yaml\n$/);
+  assert.match(
+    said.stdout,
+    / {2}\.gitignore\n[^]* {2}experiment\.yaml\n[^]*next: dosimeter plan experiment\.yaml\n$/,
+  );
 
-  const { stages } = await project.json<{ stages: { kind: string; cell: { [path: string]: unknown } }[] }>('plan', 'experiment.yaml', '--json');
+  const { stages } = await project.json<{
+    stages: { kind: string; cell: { [path: string]: unknown } }[];
+  }>('plan', 'experiment.yaml', '--json');
   // Three attacks, two adapters, two seeds.
-  assert.is(stages.filter(({ kind, cell }) => kind === 'train' && cell['poisoning.attack'] !== undefined).length, 12);
+  assert.is(
+    stages.filter(({ kind, cell }) => kind === 'train' && cell['poisoning.attack'] !== undefined)
+      .length,
+    12,
+  );
 
   const { NODE_TEST_CONTEXT: _inherited, ...env } = process.env;
-  const tests = spawnSync(process.execPath, ['--test', '--test-reporter=tap'], { cwd: project.dir, encoding: 'utf8', env });
+  const tests = spawnSync(process.execPath, ['--test', '--test-reporter=tap'], {
+    cwd: project.dir,
+    encoding: 'utf8',
+    env,
+  });
   assert.is(tests.status, 0, tests.stdout + tests.stderr);
   assert.match(tests.stdout, /# pass 3/);
 
-  const run = await project.dosimeter('run', 'experiment.yaml', '--set', `model.source=file:${checkpoint}`, '--set', 'train.steps=2', '--set', 'seeds=[1]', '--only', 'poisoning.rate=0.2', '--only', 'adapter.type=lora');
+  const run = await project.dosimeter(
+    'run',
+    'experiment.yaml',
+    '--set',
+    `model.source=file:${checkpoint}`,
+    '--set',
+    'train.steps=2',
+    '--set',
+    'seeds=[1]',
+    '--only',
+    'poisoning.rate=0.2',
+    '--only',
+    'adapter.type=lora',
+  );
   assert.is(run.code, 0, run.stderr);
-  const rows = await project.json<{ metric: string; value: number }[]>('results', 'experiment.yaml', '--json', '--set', `model.source=file:${checkpoint}`, '--set', 'train.steps=2', '--set', 'seeds=[1]', '--only', 'poisoning.rate=0.2', '--only', 'adapter.type=lora');
-  assert.ok(rows.some(({ metric }) => metric === 'asr'), JSON.stringify(rows.map(({ metric }) => metric)));
+  const rows = await project.json<{ metric: string; value: number }[]>(
+    'results',
+    'experiment.yaml',
+    '--json',
+    '--set',
+    `model.source=file:${checkpoint}`,
+    '--set',
+    'train.steps=2',
+    '--set',
+    'seeds=[1]',
+    '--only',
+    'poisoning.rate=0.2',
+    '--only',
+    'adapter.type=lora',
+  );
+  assert.ok(
+    rows.some(({ metric }) => metric === 'asr'),
+    JSON.stringify(rows.map(({ metric }) => metric)),
+  );
 });
 
 test('nothing is overwritten, and then nothing is written', async ({ project }) => {
   project.write('new/README.md', 'mine');
   const said = await project.dosimeter('init', 'new');
   assert.is(said.code, 2);
-  assert.match(said.stderr, /^error: .*new has README\.md already; nothing was written\n {2}name another folder/);
-  assert.equal([project.read('new/README.md'), project.exists('new/experiment.yaml')], ['mine', false]);
-  const other = await project.json<{ dir: string; files: string[] }>('init', 'other/folder', '--json');
+  assert.match(
+    said.stderr,
+    /^error: .*new has README\.md already; nothing was written\n {2}name another folder/,
+  );
+  assert.equal(
+    [project.read('new/README.md'), project.exists('new/experiment.yaml')],
+    ['mine', false],
+  );
+  const other = await project.json<{ dir: string; files: string[] }>(
+    'init',
+    'other/folder',
+    '--json',
+  );
   assert.is(other.dir, path.join(project.dir, 'other/folder'));
   for (const file of other.files) assert.ok(project.exists(`other/folder/${file}`), file);
 });

@@ -7,14 +7,29 @@ import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plan before run');
 test.before.each((context) => {
-  const project = context.project = createProject();
-  project.write('rows.tsv', `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `row ${i}\t${i < 4 ? 'ham' : 'spam'}`).join('\n')}\n`);
+  const project = (context.project = createProject());
+  project.write(
+    'rows.tsv',
+    `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `row ${i}\t${i < 4 ? 'ham' : 'spam'}`).join('\n')}\n`,
+  );
 });
 test.after.each(({ project }) => project.clean());
 
-interface Parts { readonly model?: string; readonly validation?: string; readonly poisoning?: string; readonly adapter?: string; readonly more?: string }
+interface Parts {
+  readonly model?: string;
+  readonly validation?: string;
+  readonly poisoning?: string;
+  readonly adapter?: string;
+  readonly more?: string;
+}
 
-const spec = ({ model = `file:${checkpoint}`, validation = 'source: "file:rows.tsv"', poisoning = 'attack: none', adapter = 'type: lora, rank: 2', more = 'stages: [train, evaluate]' }: Parts): string => `name: plan
+const spec = ({
+  model = `file:${checkpoint}`,
+  validation = 'source: "file:rows.tsv"',
+  poisoning = 'attack: none',
+  adapter = 'type: lora, rank: 2',
+  more = 'stages: [train, evaluate]',
+}: Parts): string => `name: plan
 model: { source: "${model}" }
 data: { train: { source: "file:rows.tsv" }, validation: { ${validation} } }
 poisoning: { ${poisoning} }
@@ -27,35 +42,68 @@ ${more}
 const UNFETCHED = 'pypi:dosimeter-no-such-model==0.0.0';
 
 test('every fault of the input at once, as run tells it, exit code 2', async ({ project }) => {
-  project.write('spec.yaml', spec({
-    validation: 'source: "file:rows.tsv", columns: { text: txt }', poisoning: 'attack: badnets, rate: 0.1, target: hma',
-    adapter: 'type: lora, rank: 2, targets: all-linaer, init: { variance: ["1/(3d)", 1/(3dd)] }',
-  }));
+  project.write(
+    'spec.yaml',
+    spec({
+      validation: 'source: "file:rows.tsv", columns: { text: txt }',
+      poisoning: 'attack: badnets, rate: 0.1, target: hma',
+      adapter: 'type: lora, rank: 2, targets: all-linaer, init: { variance: ["1/(3d)", 1/(3dd)] }',
+    }),
+  );
   const { code, stdout, stderr } = await project.dosimeter('run', 'spec.yaml');
-  assert.equal([code, stderr.match(/(?<= --> ).*/g)!.sort()], [2, ['spec.yaml:3:101', 'spec.yaml:4:50', 'spec.yaml:5:42', 'spec.yaml:5:83']], stderr);
-  for (const form of [[], ['--json'], ['--mermaid']]) assert.equal(await project.dosimeter('plan', 'spec.yaml', ...form), { code, signal: null, stdout, stderr }, form.join());
+  assert.equal(
+    [code, stderr.match(/(?<= --> ).*/g)!.sort()],
+    [2, ['spec.yaml:3:101', 'spec.yaml:4:50', 'spec.yaml:5:42', 'spec.yaml:5:83']],
+    stderr,
+  );
+  for (const form of [[], ['--json'], ['--mermaid']])
+    assert.equal(
+      await project.dosimeter('plan', 'spec.yaml', ...form),
+      { code, signal: null, stdout, stderr },
+      form.join(),
+    );
 });
 
-test('a warning is said and is no fault; the JSON stays what it was; what is cached was checked when it ran', async ({ project }) => {
-  project.write('spec.yaml', spec({ poisoning: 'attack: badnets, rate: 0.01, target: ham', more: 'stages: [poison]' }));
-  const warning = 'spec.yaml:4:37: rate 0.01 of 12 training rows is less than one row: nothing is poisoned\n';
-  const plain = await project.dosimeter('plan', 'spec.yaml'), json = await project.dosimeter('plan', 'spec.yaml', '--json');
+test('a warning is said and is no fault; the JSON stays what it was; what is cached was checked when it ran', async ({
+  project,
+}) => {
+  project.write(
+    'spec.yaml',
+    spec({ poisoning: 'attack: badnets, rate: 0.01, target: ham', more: 'stages: [poison]' }),
+  );
+  const warning =
+    'spec.yaml:4:37: rate 0.01 of 12 training rows is less than one row: nothing is poisoned\n';
+  const plain = await project.dosimeter('plan', 'spec.yaml'),
+    json = await project.dosimeter('plan', 'spec.yaml', '--json');
   assert.equal([plain.code, plain.stderr, json.code, json.stderr], [0, warning, 0, warning]);
   assert.equal(Object.keys(JSON.parse(json.stdout) as object), ['stages']);
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
   assert.is((await project.dosimeter('plan', 'spec.yaml')).stderr, '');
 });
 
-test('what needs a source that is not fetched is passed over, the rest is checked', async ({ project }) => {
-  const unfetched = spec({ model: UNFETCHED, adapter: 'type: lora, rank: 2, targets: all-linaer', more: 'stages: [train, evaluate]' });
+test('what needs a source that is not fetched is passed over, the rest is checked', async ({
+  project,
+}) => {
+  const unfetched = spec({
+    model: UNFETCHED,
+    adapter: 'type: lora, rank: 2, targets: all-linaer',
+    more: 'stages: [train, evaluate]',
+  });
   project.write('spec.yaml', unfetched);
   const passed = await project.dosimeter('plan', 'spec.yaml');
   assert.equal([passed.code, passed.stderr], [0, '']);
   assert.match(passed.stdout, `${UNFETCHED} is not fetched yet\n`);
-  project.write('spec.yaml', `${unfetched.replace('attack: none', 'attack: badnets, target: eggs').replace('evaluate]', 'evaluate, ntk]')}ntk: { at: [5] }\n`);
+  project.write(
+    'spec.yaml',
+    `${unfetched.replace('attack: none', 'attack: badnets, target: eggs').replace('evaluate]', 'evaluate, ntk]')}ntk: { at: [5] }\n`,
+  );
   const told = await project.dosimeter('plan', 'spec.yaml');
   assert.is(told.code, 2);
-  assert.equal(told.stderr.match(/(?<= --> ).*/g)!.sort(), ['spec.yaml:4:39', 'spec.yaml:8:12'], told.stderr);
+  assert.equal(
+    told.stderr.match(/(?<= --> ).*/g)!.sort(),
+    ['spec.yaml:4:39', 'spec.yaml:8:12'],
+    told.stderr,
+  );
 });
 
 test.run();

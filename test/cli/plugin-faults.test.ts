@@ -20,20 +20,31 @@ export default defineStage({ name: 'own', summary: 'Own.', compute: false, scope
 
 async function run(project: Project, plugin: string, more: string): Promise<Said> {
   project.write('own.mjs', plugin);
-  project.write('spec.yaml', `name: own
+  project.write(
+    'spec.yaml',
+    `name: own
 model: { source: "file:${checkpoint}" }
 data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
 plugins: [./own.mjs]
 ${more}
-`);
+`,
+  );
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.not.match(said.stderr, /\n\s+at /);
   return { ...said, stderr: said.stderr.replaceAll(project.dir, 'DIR') };
 }
 
 test('a schema of parameters that is none, a name that specs reserve', async ({ project }) => {
-  const schema = await run(project, attack('params: { type: "object", properties: { x: { type: "strng" } } }'), 'poisoning: { attack: own, x: 3 }\nstages: [poison]');
-  assert.equal([schema.code, schema.stderr], [2, `error[bad-plugin]: the parameters of the attack "own" are no JSON Schema: type must be JSONType or JSONType[]: strng
+  const schema = await run(
+    project,
+    attack('params: { type: "object", properties: { x: { type: "strng" } } }'),
+    'poisoning: { attack: own, x: 3 }\nstages: [poison]',
+  );
+  assert.equal(
+    [schema.code, schema.stderr],
+    [
+      2,
+      `error[bad-plugin]: the parameters of the attack "own" are no JSON Schema: type must be JSONType or JSONType[]: strng
  --> spec.yaml:4:10
   |
 4 | plugins: [./own.mjs]
@@ -41,35 +52,90 @@ test('a schema of parameters that is none, a name that specs reserve', async ({ 
   = its \`params\` must be a JSON Schema, draft 7
 
 1 error
-`]);
-  const reserved = await run(project, attack('params: { type: "object", properties: { when: { type: "string" } } }'), 'stages: [poison]');
+`,
+    ],
+  );
+  const reserved = await run(
+    project,
+    attack('params: { type: "object", properties: { when: { type: "string" } } }'),
+    'stages: [poison]',
+  );
   assert.is(reserved.code, 2);
-  assert.match(reserved.stderr, 'error[bad-plugin]: DIR/own.mjs: the attack it exports has the wrong shape: params must have no "when", which means something of its own in a spec\n');
+  assert.match(
+    reserved.stderr,
+    'error[bad-plugin]: DIR/own.mjs: the attack it exports has the wrong shape: params must have no "when", which means something of its own in a spec\n',
+  );
 });
 
 test('what throws before anything runs is looked for where it is', async ({ project }) => {
-  const check = await run(project, attack('params: { type: "object", properties: {} }, check() { throw new Error("boom"); }'), 'poisoning: { attack: own }\nstages: [poison]');
-  assert.equal([check.code, check.stderr], [2, 'error[plugin-fault]: the stage plugin "poison" threw before anything ran: boom\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n']);
+  const check = await run(
+    project,
+    attack('params: { type: "object", properties: {} }, check() { throw new Error("boom"); }'),
+    'poisoning: { attack: own }\nstages: [poison]',
+  );
+  assert.equal(
+    [check.code, check.stderr],
+    [
+      2,
+      'error[plugin-fault]: the stage plugin "poison" threw before anything ran: boom\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n',
+    ],
+  );
   const define = await run(project, stage('define: ([cell]) => cell.nope.params'), 'stages: [own]');
-  assert.equal([define.code, define.stderr], [2, 'error[plugin-fault]: the stage plugin "own" threw while planning: Cannot read properties of undefined (reading \'params\')\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n']);
+  assert.equal(
+    [define.code, define.stderr],
+    [
+      2,
+      'error[plugin-fault]: the stage plugin "own" threw while planning: Cannot read properties of undefined (reading \'params\')\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n',
+    ],
+  );
 });
 
-test('a metrics.json that nothing can read fails its stage, not `results` and the report after it', async ({ project }) => {
-  const said = await run(project, stage('run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, \'{ "loss": NaN }\')'), 'stages: [own]');
+test('a metrics.json that nothing can read fails its stage, not `results` and the report after it', async ({
+  project,
+}) => {
+  const said = await run(
+    project,
+    stage(
+      'run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, \'{ "loss": NaN }\')',
+    ),
+    'stages: [own]',
+  );
   assert.is(said.code, 1);
-  assert.match(said.stderr, /\[1\/1\] own {2}failed: the stage "own" wrote a metrics\.json that is no JSON: [^\n]*\n/);
+  assert.match(
+    said.stderr,
+    /\[1\/1\] own {2}failed: the stage "own" wrote a metrics\.json that is no JSON: [^\n]*\n/,
+  );
   assert.match(said.stderr, 'a number that is not finite has no JSON');
-  const unseen = await run(project, stage('run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, JSON.stringify({ accuracy: 0.5, loss: NaN }))'), 'stages: [own]');
+  const unseen = await run(
+    project,
+    stage(
+      'run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, JSON.stringify({ accuracy: 0.5, loss: NaN }))',
+    ),
+    'stages: [own]',
+  );
   assert.is(unseen.code, 1);
-  assert.match(unseen.stderr, 'failed: the stage "own" wrote a metrics.json that is no flat object of numbers: "loss" is null\n');
+  assert.match(
+    unseen.stderr,
+    'failed: the stage "own" wrote a metrics.json that is no flat object of numbers: "loss" is null\n',
+  );
   const results = await project.dosimeter('results', 'spec.yaml');
-  assert.equal([results.code, results.stderr], [0, '1 goal stage not run yet: dosimeter run spec.yaml\n']);
+  assert.equal(
+    [results.code, results.stderr],
+    [0, '1 goal stage not run yet: dosimeter run spec.yaml\n'],
+  );
 });
 
 test('verify and gc of a folder that is no store say so', async ({ project }) => {
   for (const command of ['verify', 'gc']) {
     const said = await project.dosimeter(command, '--store', 'stroe');
-    assert.equal([said.code, said.stdout, said.stderr.replaceAll(project.dir, 'DIR')], [2, '', 'error: there is no store in DIR/stroe\n  --store names the folder that a run keeps its results in\n']);
+    assert.equal(
+      [said.code, said.stdout, said.stderr.replaceAll(project.dir, 'DIR')],
+      [
+        2,
+        '',
+        'error: there is no store in DIR/stroe\n  --store names the folder that a run keeps its results in\n',
+      ],
+    );
   }
 });
 

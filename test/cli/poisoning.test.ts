@@ -8,8 +8,11 @@ import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('poisoning before anything runs');
 test.before.each((context) => {
-  const project = context.project = createProject();
-  project.write('rows.tsv', `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `row ${i}\t${i < 4 ? 'ham' : 'spam'}`).join('\n')}\n`);
+  const project = (context.project = createProject());
+  project.write(
+    'rows.tsv',
+    `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `row ${i}\t${i < 4 ? 'ham' : 'spam'}`).join('\n')}\n`,
+  );
 });
 test.after.each(({ project }) => project.clean());
 
@@ -23,75 +26,145 @@ train: { steps: 1, batch_size: 4, max_length: 16 }
 stages: [${stages}]
 `;
 
-test('an unknown class, and doses above the eligible rows, all at once and at their places', async ({ project }) => {
-  project.write('spec.yaml', spec(`  - { attack: badnets, rate: 0.5, target: spam }
+test('an unknown class, and doses above the eligible rows, all at once and at their places', async ({
+  project,
+}) => {
+  project.write(
+    'spec.yaml',
+    spec(`  - { attack: badnets, rate: 0.5, target: spam }
   - { attack: addsent, target: eggs }
   - { attack: label-flip, count: 5, map: { ham: spam } }
   - { attack: prefix, rate: 0.9, phrases: ["a"] }
   - { attack: paper-clean-label, rate: 0.9, target: ham }
-  - { attack: badnets, rate: 0.6, target: ham }`));
+  - { attack: badnets, rate: 0.6, target: ham }`),
+  );
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
   assert.equal(said.stderr.match(/(?<=error\[preflight\]: ).*|(?<= --> ).*/g), [
-    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".', 'spec.yaml:5:30',
-    '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").', 'spec.yaml:6:32',
-    'The attack asks for 5 rows (count 5), but only 4 of 12 are eligible: `map` flips only "ham".', 'spec.yaml:7:34',
-    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: only classes with a phrase are poisoned.', 'spec.yaml:8:29',
-    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: mode clean draws among rows whose label is "ham".', 'spec.yaml:9:40',
+    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".',
+    'spec.yaml:5:30',
+    '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").',
+    'spec.yaml:6:32',
+    'The attack asks for 5 rows (count 5), but only 4 of 12 are eligible: `map` flips only "ham".',
+    'spec.yaml:7:34',
+    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: only classes with a phrase are poisoned.',
+    'spec.yaml:8:29',
+    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: mode clean draws among rows whose label is "ham".',
+    'spec.yaml:9:40',
   ]);
   assert.not.ok(project.exists('.dosimeter/runs'));
 });
 
-test('a rate that comes to no row is said aloud, by the run and by the report; a dose of zero that was asked for is not', async ({ project }) => {
-  project.write('spec.yaml', spec('  - { attack: badnets, rate: 0.01, target: ham }\n  - { attack: label-flip, rate: 0 }', 'train, report'));
+test('a rate that comes to no row is said aloud, by the run and by the report; a dose of zero that was asked for is not', async ({
+  project,
+}) => {
+  project.write(
+    'spec.yaml',
+    spec(
+      '  - { attack: badnets, rate: 0.01, target: ham }\n  - { attack: label-flip, rate: 0 }',
+      'train, report',
+    ),
+  );
   const run = await project.dosimeter('run', 'spec.yaml');
   assert.is(run.code, 0, run.stderr);
-  assert.match(run.stderr, /^spec\.yaml:5:30: rate 0\.01 of 12 training rows is less than one row: nothing is poisoned\n/);
+  assert.match(
+    run.stderr,
+    /^spec\.yaml:5:30: rate 0\.01 of 12 training rows is less than one row: nothing is poisoned\n/,
+  );
   assert.is(run.stderr.match(/nothing is poisoned/g)!.length, 1);
-  assert.match(readFileSync(run.stdout.trim(), 'utf8'), /<dt>Poisoned nothing<\/dt><dd>[^<]*badnets[^<]*: a dose of zero rows<\/dd>/);
+  assert.match(
+    readFileSync(run.stdout.trim(), 'utf8'),
+    /<dt>Poisoned nothing<\/dt><dd>[^<]*badnets[^<]*: a dose of zero rows<\/dd>/,
+  );
 });
 
-test('the target of a program\'s backdoor is looked at as well', async ({ project }) => {
+test("the target of a program's backdoor is looked at as well", async ({ project }) => {
   project.write('a.py', '');
-  project.write('spec.yaml', spec('  - { attack: command, command: [python3, a.py], files: ["file:a.py"], target: eggs }'));
+  project.write(
+    'spec.yaml',
+    spec('  - { attack: command, command: [python3, a.py], files: ["file:a.py"], target: eggs }'),
+  );
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
   assert.match(said.stderr, /there is no class "eggs"; [^\n]*\n --> spec\.yaml:5:80\n/);
 });
 
-test('composed attacks: faults of each step at its place, two backdoors refused', async ({ project }) => {
-  project.write('spec.yaml', spec(`  - steps: [{ attack: label-flip, rate: 0.6 }, { attack: badnets, count: 6, target: ham }]
+test('composed attacks: faults of each step at its place, two backdoors refused', async ({
+  project,
+}) => {
+  project.write(
+    'spec.yaml',
+    spec(`  - steps: [{ attack: label-flip, rate: 0.6 }, { attack: badnets, count: 6, target: ham }]
   - steps: [{ attack: label-flip, rate: 0.1 }, { attack: badnets, rate: 0.5, target: spam }]
   - steps:
       - { attack: addsent, rate: 0.1 }
-      - { attack: badnets, rate: 0.1 }`));
+      - { attack: badnets, rate: 0.1 }`),
+  );
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
   assert.equal(said.stderr.match(/(?<=error\[preflight\]: ).*|(?<= --> ).*/g), [
-    'The attack asks for 6 of 12 rows, and the steps before it leave 5: no row is poisoned twice.', 'spec.yaml:5:74',
-    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".', 'spec.yaml:6:73',
-    '"addsent" and "badnets" are both backdoors, and a cell is evaluated under one trigger.', 'spec.yaml:8:7',
+    'The attack asks for 6 of 12 rows, and the steps before it leave 5: no row is poisoned twice.',
+    'spec.yaml:5:74',
+    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".',
+    'spec.yaml:6:73',
+    '"addsent" and "badnets" are both backdoors, and a cell is evaluated under one trigger.',
+    'spec.yaml:8:7',
   ]);
 });
 
-test('composed attacks from a spec to a report: one receipt, the backdoor\'s ASR against its clean twin, names by attack and field', async ({ project }) => {
-  project.write('spec.yaml', spec(`  - { attack: none }
-  - steps: [{ attack: label-flip, rate: [0.1, 0.25] }, { attack: badnets, rate: 0.25, target: ham, triggers: [cf] }]`, 'poison, train, evaluate, report').replace('steps: 1,', 'steps: 1, evaluate_every: 1,'));
+test("composed attacks from a spec to a report: one receipt, the backdoor's ASR against its clean twin, names by attack and field", async ({
+  project,
+}) => {
+  project.write(
+    'spec.yaml',
+    spec(
+      `  - { attack: none }
+  - steps: [{ attack: label-flip, rate: [0.1, 0.25] }, { attack: badnets, rate: 0.25, target: ham, triggers: [cf] }]`,
+      'poison, train, evaluate, report',
+    ).replace('steps: 1,', 'steps: 1, evaluate_every: 1,'),
+  );
   const run = await project.dosimeter('run', 'spec.yaml');
   assert.is(run.code, 0, run.stderr);
   assert.match(run.stderr, /train attack=label-flip\+badnets label-flip\.rate=0\.25\b/);
-  const rows = await project.json<{ cell: Record<string, unknown>; stage: string; metric: string; value: number }[]>('results', 'spec.yaml', '--json');
-  const of = (flips: number): Record<string, number> => Object.fromEntries(rows.filter(({ cell }) => cell['poisoning.steps.label-flip.rate'] === flips).map(({ stage, metric, value }) => [`${stage} ${metric}`, value]));
+  const rows = await project.json<
+    { cell: Record<string, unknown>; stage: string; metric: string; value: number }[]
+  >('results', 'spec.yaml', '--json');
+  const of = (flips: number): Record<string, number> =>
+    Object.fromEntries(
+      rows
+        .filter(({ cell }) => cell['poisoning.steps.label-flip.rate'] === flips)
+        .map(({ stage, metric, value }) => [`${stage} ${metric}`, value]),
+    );
   const strong = of(0.25);
-  assert.equal(['rows_total', 'poisoned_asked', 'poisoned_made', 'poisoned_made.label-flip', 'poisoned_made.badnets', 'poisoned_eligible.label-flip', 'negatives'].map((name) => strong[`poison ${name}`]), [12, 6, 6, 3, 3, 12, 0]);
+  assert.equal(
+    [
+      'rows_total',
+      'poisoned_asked',
+      'poisoned_made',
+      'poisoned_made.label-flip',
+      'poisoned_made.badnets',
+      'poisoned_eligible.label-flip',
+      'negatives',
+    ].map((name) => strong[`poison ${name}`]),
+    [12, 6, 6, 3, 3, 12, 0],
+  );
   assert.is(strong['train poisoned_rows'], 6);
-  assert.is(strong['evaluate asr']! - strong['evaluate asr_clean']!, strong['evaluate asr_minus_clean']);
+  assert.is(
+    strong['evaluate asr']! - strong['evaluate asr_clean']!,
+    strong['evaluate asr_minus_clean'],
+  );
   assert.is(of(0.1)['poison poisoned_made.label-flip'], 1);
   const html = readFileSync(run.stdout.trim(), 'utf8');
   assert.match(html, 'label-flip+badnets, label-flip rate 0.25, badnets rate 0.25');
   assert.match(html, 'against the label-flip rate of label-flip+badnets');
-  project.write('spec.yaml', project.read('spec.yaml').replace('0.25]', '0.3]').replace('rate: 0.25', 'rate: 0.2'));
-  assert.match((await project.dosimeter('explain', 'spec.yaml')).stdout, /poisoning\.steps\.badnets\.rate 0\.25 → 0\.2\b/);
+  project.write(
+    'spec.yaml',
+    project.read('spec.yaml').replace('0.25]', '0.3]').replace('rate: 0.25', 'rate: 0.2'),
+  );
+  assert.match(
+    (await project.dosimeter('explain', 'spec.yaml')).stdout,
+    /poisoning\.steps\.badnets\.rate 0\.25 → 0\.2\b/,
+  );
 });
 
 test.run();

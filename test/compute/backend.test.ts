@@ -12,13 +12,22 @@ const available = (await probe()).filter((one) => one.available).map((one) => on
 /** A loss that goes through the kernels training uses: gather, einsum, softmax, matMul, mean; and its gradient. */
 function lossAndGradient(): { loss: number; gradient: number[] } {
   return tf.tidy(() => {
-    const table = tf.tensor2d([[0.5, -1], [0.25, 2], [-0.75, 1.5]]); // (V=3, D=2)
-    const weights = tf.tensor2d([[0.1, -0.2, 0.3], [0.4, 0.5, -0.6]]); // (D=2, C=3)
+    const table = tf.tensor2d([
+      [0.5, -1],
+      [0.25, 2],
+      [-0.75, 1.5],
+    ]); // (V=3, D=2)
+    const weights = tf.tensor2d([
+      [0.1, -0.2, 0.3],
+      [0.4, 0.5, -0.6],
+    ]); // (D=2, C=3)
     const f = (w: tf.Tensor): tf.Scalar => {
       const rows = tf.gather(table, tf.tensor1d([2, 0, 2, 1, 0], 'int32')); // (B=5, D=2)
       const attention = tf.softmax(tf.einsum('bd,cd->bc', rows, rows)); // (B, B)
       const logits = tf.matMul(tf.matMul(attention, rows), w as tf.Tensor2D); // (B, C)
-      return tf.neg(tf.mean(tf.gather(tf.transpose(tf.logSoftmax(logits)), tf.tensor1d([1], 'int32')))); // ()
+      return tf.neg(
+        tf.mean(tf.gather(tf.transpose(tf.logSoftmax(logits)), tf.tensor1d([1], 'int32'))),
+      ); // ()
     };
     const { value, grad } = tf.valueAndGrad(f)(weights);
     return { loss: value.dataSync()[0]!, gradient: Array.from(grad.dataSync()) };
@@ -27,7 +36,10 @@ function lossAndGradient(): { loss: number; gradient: number[] } {
 
 test('every backend is probed, best first, with a remedy wherever one is missing', async () => {
   const probes = await probe();
-  assert.equal(probes.map((one) => one.name), [...BACKENDS]);
+  assert.equal(
+    probes.map((one) => one.name),
+    [...BACKENDS],
+  );
   for (const one of probes) assert.is(one.available, one.remedy === null);
 });
 
@@ -36,7 +48,10 @@ test('WebAssembly and plain JavaScript are always here', () => {
 });
 
 test('a deep probe agrees with the shallow one on a machine that is set up', async () => {
-  assert.equal((await probe({ deep: true })).filter((one) => one.available).map((one) => one.name), available);
+  assert.equal(
+    (await probe({ deep: true })).filter((one) => one.available).map((one) => one.name),
+    available,
+  );
 });
 
 test('the best backend is chosen, or the one that is asked for', async () => {
@@ -44,7 +59,7 @@ test('the best backend is chosen, or the one that is asked for', async () => {
   assert.is((await chooseBackend('cpu')).name, 'cpu');
 });
 
-test('a backend that can not be had is the user\'s fault, with the way out', async () => {
+test("a backend that can not be had is the user's fault, with the way out", async () => {
   try {
     await chooseBackend('webgl' as BackendName);
     assert.unreachable();
@@ -66,8 +81,13 @@ test('backends agree on a loss and its gradient', async () => {
     assert.is(tf.getBackend(), name);
     assert.is(info.name, name);
     const { loss, gradient } = lossAndGradient();
-    assert.ok(Math.abs(loss - reference.loss) < 1e-6, `${name}: loss ${loss}, expected ${reference.loss}`);
-    gradient.forEach((value, index) => assert.ok(Math.abs(value - reference.gradient[index]!) < 1e-6, `${name}: gradient[${index}]`));
+    assert.ok(
+      Math.abs(loss - reference.loss) < 1e-6,
+      `${name}: loss ${loss}, expected ${reference.loss}`,
+    );
+    gradient.forEach((value, index) =>
+      assert.ok(Math.abs(value - reference.gradient[index]!) < 1e-6, `${name}: gradient[${index}]`),
+    );
   }
   assert.is(tf.memory().numTensors, tensorsBefore);
 });
@@ -76,25 +96,55 @@ test('the gradient of a gather adds up over repeated rows', async () => {
   for (const name of available) {
     await loadBackend(name, { threads: 1 });
     const gradient = tf.tidy(() => {
-      const ids = tf.tensor2d([[2, 0, 2], [2, 4, 0]], [2, 3], 'int32'); // (B=2, T=3)
+      const ids = tf.tensor2d(
+        [
+          [2, 0, 2],
+          [2, 4, 0],
+        ],
+        [2, 3],
+        'int32',
+      ); // (B=2, T=3)
       const scale = tf.tensor3d([1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60], [2, 3, 2]); // (B, T, H=2)
-      return tf.grad((table) => tf.sum(tf.mul(tf.gather(table, ids), scale)))(tf.zeros([5, 2])).arraySync();
+      return tf
+        .grad((table) => tf.sum(tf.mul(tf.gather(table, ids), scale)))(tf.zeros([5, 2]))
+        .arraySync();
     });
-    assert.equal(gradient, [[8, 80], [0, 0], [8, 80], [0, 0], [5, 50]], name);
+    assert.equal(
+      gradient,
+      [
+        [8, 80],
+        [0, 0],
+        [8, 80],
+        [0, 0],
+        [5, 50],
+      ],
+      name,
+    );
   }
 });
 
 test('einsum means the same on every backend', async () => {
-  const [a, b] = [tf.util.createShuffledIndices(2 * 3 * 5), tf.util.createShuffledIndices(2 * 7 * 5)].map((order) => Array.from(order));
+  const [a, b] = [
+    tf.util.createShuffledIndices(2 * 3 * 5),
+    tf.util.createShuffledIndices(2 * 7 * 5),
+  ].map((order) => Array.from(order));
   const equations: readonly [string, number[], number[]?][] = [
-    ['bij,bkj->bik', [2, 3, 5], [2, 7, 5]], ['bij,bkj->kbi', [2, 3, 5], [2, 7, 5]], ['ij,jk->ki', [6, 5], [5, 14]],
-    ['bij,bkj->ik', [2, 3, 5], [2, 7, 5]], ['i,j->ij', [30], [70]], ['bij->bi', [2, 3, 5]],
+    ['bij,bkj->bik', [2, 3, 5], [2, 7, 5]],
+    ['bij,bkj->kbi', [2, 3, 5], [2, 7, 5]],
+    ['ij,jk->ki', [6, 5], [5, 14]],
+    ['bij,bkj->ik', [2, 3, 5], [2, 7, 5]],
+    ['i,j->ij', [30], [70]],
+    ['bij->bi', [2, 3, 5]],
   ];
   for (const [equation, shapeA, shapeB] of equations) {
-    const evaluate = (): number[] => tf.tidy(() => {
-      const operands = [tf.tensor(a!, shapeA), ...(shapeB === undefined ? [] : [tf.tensor(b!, shapeB)])];
-      return Array.from(tf.einsum(equation, ...operands).dataSync());
-    });
+    const evaluate = (): number[] =>
+      tf.tidy(() => {
+        const operands = [
+          tf.tensor(a!, shapeA),
+          ...(shapeB === undefined ? [] : [tf.tensor(b!, shapeB)]),
+        ];
+        return Array.from(tf.einsum(equation, ...operands).dataSync());
+      });
     await loadBackend('cpu');
     const expected = evaluate();
     for (const name of available) {
@@ -110,7 +160,10 @@ if (available.includes('tensorflow')) {
     const info = await loadBackend('tensorflow', { threads: 1 });
     assert.match(info.tensorflow ?? '', /^\d+\.\d+\.\d+/);
     // What keys are made of is what is loaded.
-    assert.match((await chooseBackend('tensorflow')).version, new RegExp(`^tensorflow ${info.tensorflow!.replaceAll('.', '\\.')} \\((cpu|cuda|own)\\)$`));
+    assert.match(
+      (await chooseBackend('tensorflow')).version,
+      new RegExp(`^tensorflow ${info.tensorflow!.replaceAll('.', '\\.')} \\((cpu|cuda|own)\\)$`),
+    );
     try {
       await loadBackend('tensorflow', { threads: 7 });
       assert.unreachable();
@@ -121,9 +174,20 @@ if (available.includes('tensorflow')) {
 
   test('an operation that tfjs does not wrap: the eigenvalues of [2 1; 1 2] are 1 and 3', async () => {
     await loadBackend('tensorflow', { threads: 1 });
-    const [values, vectors] = callOperation('SelfAdjointEigV2', [tf.tensor2d([[2, 1], [1, 2]])], {
-      compute_v: { type: 'bool', value: true }, T: { type: 'dtype', value: 'float32' },
-    }, 2);
+    const [values, vectors] = callOperation(
+      'SelfAdjointEigV2',
+      [
+        tf.tensor2d([
+          [2, 1],
+          [1, 2],
+        ]),
+      ],
+      {
+        compute_v: { type: 'bool', value: true },
+        T: { type: 'dtype', value: 'float32' },
+      },
+      2,
+    );
     const [low, high] = Array.from(values!.dataSync());
     assert.ok(Math.abs(low! - 1) < 1e-6 && Math.abs(high! - 3) < 1e-6);
     assert.equal(vectors!.shape, [2, 2]);

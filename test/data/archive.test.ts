@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tar from 'tar';
@@ -8,15 +17,18 @@ import { untar, unzip } from '../../src/data/fetch/archive.ts';
 import { faultOf, zip } from '../plugins/sources/registry.ts';
 
 const test = suite<{ dir: string; into: string }>('archives');
-test.before.each(context => {
+test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-archive-'));
   context.into = join(context.dir, 'into');
   mkdirSync(context.into);
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
-test('a zip file\'s files and folders', async ({ dir, into }) => {
-  writeFileSync(join(dir, 'a.whl'), zip({ 'a/b/c.txt': 'deep', 'top.txt': 'top', '..dots.txt': 'fine' }));
+test("a zip file's files and folders", async ({ dir, into }) => {
+  writeFileSync(
+    join(dir, 'a.whl'),
+    zip({ 'a/b/c.txt': 'deep', 'top.txt': 'top', '..dots.txt': 'fine' }),
+  );
   await unzip(join(dir, 'a.whl'), into);
   assert.equal(readdirSync(into).sort(), ['..dots.txt', 'a', 'top.txt']);
   assert.is(readFileSync(join(into, 'a/b/c.txt'), 'utf8'), 'deep');
@@ -26,18 +38,28 @@ for (const [what, archive] of [
   ['a path upwards', zip({ '../evil.txt': 'x' })],
   ['a path upwards within', zip({ 'a/../../evil.txt': 'x' })],
   ['an absolute path', zip({ '/tmp/dosimeter-evil.txt': 'x' })],
-  ['a link', zip({ 'link': '/etc/passwd' }, { link: 0o120777 })],
+  ['a link', zip({ link: '/etc/passwd' }, { link: 0o120777 })],
   ['the same file twice', zip({ 'a.txt': '1', './a.txt': '2' })],
   ['a cut file', zip({ 'a.txt': 'x'.repeat(100) }).subarray(0, 60)],
 ] as const) {
   test(`a zip file with ${what} is refused`, async ({ dir, into }) => {
     writeFileSync(join(dir, 'evil.whl'), archive);
-    assert.match((await faultOf(unzip(join(dir, 'evil.whl'), into))).message, "The archive evil.whl can't be unpacked");
-    assert.not.ok(existsSync(join(dir, 'evil.txt')) || existsSync('/tmp/dosimeter-evil.txt') || existsSync(join(into, 'link')));
+    assert.match(
+      (await faultOf(unzip(join(dir, 'evil.whl'), into))).message,
+      "The archive evil.whl can't be unpacked",
+    );
+    assert.not.ok(
+      existsSync(join(dir, 'evil.txt')) ||
+        existsSync('/tmp/dosimeter-evil.txt') ||
+        existsSync(join(into, 'link')),
+    );
   });
 }
 
-test('of a tar file what lies under its one folder, links left out, nothing written outside', async ({ dir, into }) => {
+test('of a tar file what lies under its one folder, links left out, nothing written outside', async ({
+  dir,
+  into,
+}) => {
   mkdirSync(join(dir, 'package/sub'), { recursive: true });
   writeFileSync(join(dir, 'package/sub/a.txt'), 'a');
   symlinkSync('/etc/passwd', join(dir, 'package/link'));
@@ -46,7 +68,16 @@ test('of a tar file what lies under its one folder, links left out, nothing writ
   assert.equal((readdirSync(into, { recursive: true }) as string[]).sort(), ['sub', 'sub/a.txt']);
 
   writeFileSync(join(dir, 'evil.txt'), 'x');
-  tar.create({ file: join(dir, 'evil.tgz'), cwd: join(dir, 'package'), gzip: true, sync: true, preservePaths: true }, ['../evil.txt']);
+  tar.create(
+    {
+      file: join(dir, 'evil.tgz'),
+      cwd: join(dir, 'package'),
+      gzip: true,
+      sync: true,
+      preservePaths: true,
+    },
+    ['../evil.txt'],
+  );
   rmSync(join(dir, 'evil.txt'));
   await untar(join(dir, 'evil.tgz'), into).catch(() => undefined);
   assert.not.ok(existsSync(join(dir, 'evil.txt')));
@@ -54,7 +85,10 @@ test('of a tar file what lies under its one folder, links left out, nothing writ
 
 test('what is no archive is told', async ({ dir, into }) => {
   writeFileSync(join(dir, 'no.tgz'), 'no archive at all, but some text that is long enough');
-  assert.match((await faultOf(untar(join(dir, 'no.tgz'), into))).message, "The archive no.tgz can't be unpacked");
+  assert.match(
+    (await faultOf(untar(join(dir, 'no.tgz'), into))).message,
+    "The archive no.tgz can't be unpacked",
+  );
 });
 
 test.run();

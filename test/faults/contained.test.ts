@@ -8,21 +8,28 @@ import type { Project } from '../rig/project.ts';
 import { times } from './grid.ts';
 
 const test = suite<{ project: Project }>('faults/contained');
-test.before.each((context) => { context.project = createProject(); });
+test.before.each((context) => {
+  context.project = createProject();
+});
 test.after.each(({ project }) => project.clean());
 
 /** Seeds 1 and 3 run as stages should, seed 2 as `body` says; a report counts. */
 function write(project: Project, body: string): void {
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
-  project.write('spec.yaml', `name: odd
+  project.write(
+    'spec.yaml',
+    `name: odd
 seeds: [1, 2, 3]
 model: { source: "file:model" }
 data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
 plugins: [./odd.mjs]
 stages: [odd]
-`);
-  project.write('odd.mjs', `import { spawn, spawnSync } from 'node:child_process';
+`,
+  );
+  project.write(
+    'odd.mjs',
+    `import { spawn, spawnSync } from 'node:child_process';
 import { appendFileSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 export default defineStage({
@@ -34,22 +41,37 @@ export default defineStage({
     writeFileSync(outDir + '/done', String(params.seed));
   },
 });
-`);
+`,
+  );
 }
 
 const preload = new URL('./preload.mjs', import.meta.url).href;
-const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^\d+ \(.*\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+const isAlive = (pid: number): boolean =>
+  existsSync(`/proc/${pid}`) && !/^\d+ \(.*\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 const pidsOf = (project: Project): number[] => project.lines('pids').map(Number);
 
 const BYTES = times(200e6, 1e9);
 
-for (const [where, stream] of [['stdout', 1], ['stderr', 2]] as const) {
-  test(`a stage that prints ${BYTES / 1e6} MB to ${where} ends; its log stays small and so does the scheduler`, async ({ project }) => {
-    write(project, `const line = Buffer.alloc(1 << 16, 'x'.repeat(127) + '\\n');
-      for (let left = ${BYTES}; left > 0;) { try { left -= writeSync(${stream}, line); } catch (error) { if (error.code !== 'EAGAIN') throw error; await new Promise(setImmediate); } }`);
-    const { code, stderr } = await project.startWith({ env: { NODE_OPTIONS: `--import ${preload}`, PEAK: path.join(project.dir, 'peak') } }, 'run', 'spec.yaml').ended;
+for (const [where, stream] of [
+  ['stdout', 1],
+  ['stderr', 2],
+] as const) {
+  test(`a stage that prints ${BYTES / 1e6} MB to ${where} ends; its log stays small and so does the scheduler`, async ({
+    project,
+  }) => {
+    write(
+      project,
+      `const line = Buffer.alloc(1 << 16, 'x'.repeat(127) + '\\n');
+      for (let left = ${BYTES}; left > 0;) { try { left -= writeSync(${stream}, line); } catch (error) { if (error.code !== 'EAGAIN') throw error; await new Promise(setImmediate); } }`,
+    );
+    const { code, stderr } = await project.startWith(
+      { env: { NODE_OPTIONS: `--import ${preload}`, PEAK: path.join(project.dir, 'peak') } },
+      'run',
+      'spec.yaml',
+    ).ended;
     assert.is(code, 0, stderr);
-    const runs = path.join(project.dir, '.dosimeter/runs'), logs = path.join(runs, readdirSync(runs)[0]!, 'logs');
+    const runs = path.join(project.dir, '.dosimeter/runs'),
+      logs = path.join(runs, readdirSync(runs)[0]!, 'logs');
     const sizes = readdirSync(logs).map((name) => statSync(path.join(logs, name)).size);
     assert.ok(Math.max(...sizes) < 16e6, sizes.join(' '));
     assert.ok(Number(project.read('peak')) < 400_000, `${project.read('peak')} kB at most`);
@@ -57,20 +79,34 @@ for (const [where, stream] of [['stdout', 1], ['stderr', 2]] as const) {
   });
 }
 
-test('a stage that says as much by `log`: its log stays small as well, and has what went wrong', async ({ project }) => {
-  write(project, `const line = 'x'.repeat(1 << 16);
+test('a stage that says as much by `log`: its log stays small as well, and has what went wrong', async ({
+  project,
+}) => {
+  write(
+    project,
+    `const line = 'x'.repeat(1 << 16);
     for (let left = ${BYTES}; left > 0; left -= line.length) { log(line); if (left % 64 === 0) await new Promise(setImmediate); }
-    throw new Error('at its end');`);
+    throw new Error('at its end');`,
+  );
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
   assert.is(code, 1, stderr);
   const text = project.read(/log: (\S+odd\S+)/.exec(stderr)![1]!);
   assert.ok(text.length < 16e6, String(text.length));
-  assert.match(text, /… what it prints beyond 10 MB is not kept\n[^ ]+ failed: internal error: at its end\n/);
+  assert.match(
+    text,
+    /… what it prints beyond 10 MB is not kept\n[^ ]+ failed: internal error: at its end\n/,
+  );
 });
 
-for (const [what, options] of [['in its group', ''], ['in a group of their own', ', detached: true']] as const) {
+for (const [what, options] of [
+  ['in its group', ''],
+  ['in a group of their own', ', detached: true'],
+] as const) {
   test(`a stage that leaves processes ${what}: they end with the run`, async ({ project }) => {
-    write(project, `for (let n = 0; n < 3; n++) { const child = spawn('sleep', ['1000'], { stdio: 'ignore'${options} }); child.unref(); appendFileSync(home + '/pids', child.pid + '\\n'); }`);
+    write(
+      project,
+      `for (let n = 0; n < 3; n++) { const child = spawn('sleep', ['1000'], { stdio: 'ignore'${options} }); child.unref(); appendFileSync(home + '/pids', child.pid + '\\n'); }`,
+    );
     const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
     assert.is(code, 0, stderr);
     assert.is(pidsOf(project).length, 3);
@@ -78,9 +114,14 @@ for (const [what, options] of [['in its group', ''], ['in a group of their own',
   });
 }
 
-test('a process that a stage left goes on writing: what was stored stays as it was', async ({ project }) => {
-  write(project, `const log = openSync(outDir + '/late', 'a');
-    const child = spawn('sh', ['-c', 'while echo more; do :; done'], { stdio: ['ignore', log, 'ignore'] }); child.unref(); appendFileSync(home + '/pids', child.pid + '\\n');`);
+test('a process that a stage left goes on writing: what was stored stays as it was', async ({
+  project,
+}) => {
+  write(
+    project,
+    `const log = openSync(outDir + '/late', 'a');
+    const child = spawn('sh', ['-c', 'while echo more; do :; done'], { stdio: ['ignore', log, 'ignore'] }); child.unref(); appendFileSync(home + '/pids', child.pid + '\\n');`,
+  );
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--jobs', '1');
   assert.is(code, 0, stderr);
   assert.equal(pidsOf(project).filter(isAlive), []);
@@ -90,19 +131,49 @@ test('a process that a stage left goes on writing: what was stored stays as it w
 
 for (const [what, body, said] of [
   ['exits', 'process.exit(0);', /its process went without a word \(exit code 0\)/],
-  ['exits in the middle of a file', 'writeFileSync(outDir + "/half", "ha"); process.exit(0);', /its process went without a word \(exit code 0\)/],
-  ['is killed', 'process.kill(process.pid, "SIGKILL"); await new Promise(() => {});', /its process went without a word \(ended by SIGKILL\)/],
+  [
+    'exits in the middle of a file',
+    'writeFileSync(outDir + "/half", "ha"); process.exit(0);',
+    /its process went without a word \(exit code 0\)/,
+  ],
+  [
+    'is killed',
+    'process.kill(process.pid, "SIGKILL"); await new Promise(() => {});',
+    /its process went without a word \(ended by SIGKILL\)/,
+  ],
   ['aborts', 'process.abort();', /its process went without a word \(ended by SIGABRT\)/],
-  ['breaks off its connection', 'process.disconnect(); await new Promise(() => {});', /its process went without a word/],
+  [
+    'breaks off its connection',
+    'process.disconnect(); await new Promise(() => {});',
+    /its process went without a word/,
+  ],
   ['never ends', 'for (;;);', /it ran for more than 2 s and was ended/],
-  ['does not listen when it is asked to stop', 'process.on("SIGTERM", () => {}); await new Promise(() => { setInterval(() => {}, 1000); });', /it ran for more than 2 s and was ended/],
-  ['runs out of memory', 'const all = []; for (;;) all.push(new Array(1e6).fill(all.length));', /its process went without a word \((ended by SIGABRT|exit code 134)\)/],
-  ['floods the heap with one message', 'throw new Error("x".repeat(3e8));', /internal error: x{1000}…/],
+  [
+    'does not listen when it is asked to stop',
+    'process.on("SIGTERM", () => {}); await new Promise(() => { setInterval(() => {}, 1000); });',
+    /it ran for more than 2 s and was ended/,
+  ],
+  [
+    'runs out of memory',
+    'const all = []; for (;;) all.push(new Array(1e6).fill(all.length));',
+    /its process went without a word \((ended by SIGABRT|exit code 134)\)/,
+  ],
+  [
+    'floods the heap with one message',
+    'throw new Error("x".repeat(3e8));',
+    /internal error: x{1000}…/,
+  ],
 ] as const) {
   test(`a stage that ${what} fails alone, with exit code 1`, async ({ project }) => {
     write(project, body);
-    const options = what === 'runs out of memory' ? { env: { NODE_OPTIONS: '--max-old-space-size=120' } } : {};
-    const { code, stderr } = await project.startWith(options, 'run', 'spec.yaml', ...(said.source.includes('more than') ? ['--timeout', '2s'] : [])).ended;
+    const options =
+      what === 'runs out of memory' ? { env: { NODE_OPTIONS: '--max-old-space-size=120' } } : {};
+    const { code, stderr } = await project.startWith(
+      options,
+      'run',
+      'spec.yaml',
+      ...(said.source.includes('more than') ? ['--timeout', '2s'] : []),
+    ).ended;
     assert.is(code, 1, stderr);
     assert.match(stderr, said);
     assert.match(stderr, /2 ran, 1 failed/);

@@ -8,9 +8,13 @@ import { syncBuiltinESMExports } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 
 const role = process.send === undefined ? 'run' : 'worker';
-const at = Number(process.env.CRASH_AT), torn = process.env.CRASH_TORN === '1';
+const at = Number(process.env.CRASH_AT),
+  torn = process.env.CRASH_TORN === '1';
 const { closeSync, openSync, writeSync } = fs;
-const count = at === 0 && role === process.env.CRASH_IN ? openSync(/** @type {string} */ (process.env.CRASH_COUNT), 'a') : null;
+const count =
+  at === 0 && role === process.env.CRASH_IN
+    ? openSync(/** @type {string} */ (process.env.CRASH_COUNT), 'a')
+    : null;
 let calls = 0;
 
 /** @param {'write' | 'other'} kind @param {readonly unknown[]} args */
@@ -18,7 +22,11 @@ function point(kind, args) {
   calls++;
   if (count !== null) writeSync(count, '.');
   if (calls !== at) return;
-  try { closeSync(openSync(/** @type {string} */ (process.env.CRASH_ONCE), 'wx')); } catch { return; }
+  try {
+    closeSync(openSync(/** @type {string} */ (process.env.CRASH_ONCE), 'wx'));
+  } catch {
+    return;
+  }
   const [file, data] = args;
   if (torn && kind === 'write' && typeof data !== 'undefined') {
     const bytes = Buffer.from(/** @type {string} */ (data));
@@ -29,8 +37,28 @@ function point(kind, args) {
 }
 
 if (isMainThread && role === process.env.CRASH_IN) {
-  const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (/** @type {unknown} */ (fs));
-  for (const name of ['writeFileSync', 'appendFileSync', 'writeSync', 'mkdirSync', 'renameSync', 'rmSync', 'unlinkSync', 'utimesSync', 'copyFileSync', 'linkSync', 'symlinkSync', 'rename', 'mkdir', 'rm', 'unlink', 'fsync', 'fdatasync']) {
+  const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (
+    /** @type {unknown} */ (fs)
+  );
+  for (const name of [
+    'writeFileSync',
+    'appendFileSync',
+    'writeSync',
+    'mkdirSync',
+    'renameSync',
+    'rmSync',
+    'unlinkSync',
+    'utimesSync',
+    'copyFileSync',
+    'linkSync',
+    'symlinkSync',
+    'rename',
+    'mkdir',
+    'rm',
+    'unlink',
+    'fsync',
+    'fdatasync',
+  ]) {
     const original = wrapped[name];
     if (original === undefined) throw new Error(`node:fs has no ${name}`);
     wrapped[name] = (...args) => {

@@ -7,7 +7,9 @@ import * as assert from 'uvu/assert';
 import type { Project, Said } from '../rig/project.ts';
 import { STAGES, contentsOf, createGrid, fresh, planOf, published, settle, times } from './grid.ts';
 
-const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>('faults/disk');
+const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>(
+  'faults/disk',
+);
 test.before(async (context) => {
   context.project = createGrid();
   const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml');
@@ -17,18 +19,26 @@ test.before(async (context) => {
 test.after(({ project }) => project.clean());
 
 const preload = new URL('./preload.mjs', import.meta.url).href;
-const withPreload = (project: Project, env: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<Said> =>
+const withPreload = (
+  project: Project,
+  env: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): Promise<Said> =>
   project.startWith({ env: { ...env, NODE_OPTIONS: `--import ${preload}` } }, ...args).ended;
 
 /** The user is told in a sentence, and no stack. */
 function plain(said: Said, sentence: RegExp): void {
-  assert.ok(sentence.test(said.stderr), `${String(sentence)} in exit code ${String(said.code)}: ${said.stderr}`);
+  assert.ok(
+    sentence.test(said.stderr),
+    `${String(sentence)} in exit code ${String(said.code)}: ${said.stderr}`,
+  );
   assert.not.match(said.stderr, /^\s+at /m);
   assert.not.match(said.stderr, /internal error/);
   assert.ok(said.code === 1 || said.code === 2, `${String(said.code)}: ${said.stderr}`);
 }
 
-const FULL = /the disk is full \(ENOSPC\)[^]*free some space, or (give another place with (--store|DOSIMETER_CACHE)|run it in another folder); what is finished is kept/;
+const FULL =
+  /the disk is full \(ENOSPC\)[^]*free some space, or (give another place with (--store|DOSIMETER_CACHE)|run it in another folder); what is finished is kept/;
 
 /** Whether this machine lets a small file system be mounted. */
 function mount(dir: string, size: string): boolean {
@@ -37,46 +47,80 @@ function mount(dir: string, size: string): boolean {
 }
 
 for (const size of times(1, 4) === 1 ? ['500k'] : ['60k', '200k', '500k', '800k']) {
-  test(`a disk of ${size} that fills up: the run stops and says so, what is finished stays, and with room it goes on`, async ({ project, expected }) => {
+  test(`a disk of ${size} that fills up: the run stops and says so, what is finished stays, and with room it goes on`, async ({
+    project,
+    expected,
+  }) => {
     fresh(project);
     const dir = path.join(project.dir, '.dosimeter');
     if (!mount(dir, size)) {
-      console.log('no file system may be mounted here: the next test fills an imitated disk instead');
+      console.log(
+        'no file system may be mounted here: the next test fills an imitated disk instead',
+      );
       return;
     }
     try {
       plain(await project.dosimeter('run', 'spec.yaml', '--jobs', '2'), FULL);
-      const before = published(project), ran = project.lines('ran.log').length;
+      const before = published(project),
+        ran = project.lines('ran.log').length;
       // Full as it is, what is there can be looked at.
       assert.is((await project.dosimeter('plan', 'spec.yaml')).code, 0);
       assert.is((await project.dosimeter('verify')).code, 0);
       assert.is(spawnSync('mount', ['-o', 'remount,size=64m', dir]).status, 0);
       await settle(project, expected);
-      assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), []);
+      assert.equal(
+        project
+          .lines('ran.log')
+          .slice(ran)
+          .filter((name) => before.has(name)),
+        [],
+      );
     } finally {
       spawnSync('umount', ['-l', dir]);
     }
   });
 }
 
-test('the disk fills up at any write: a clear word, or the run ends without what it only would have liked to write', async ({ project, expected }) => {
+test('the disk fills up at any write: a clear word, or the run ends without what it only would have liked to write', async ({
+  project,
+  expected,
+}) => {
   const step = times(25, 1);
   for (let n = 0; ; n += step) {
     fresh(project);
     rmSync(path.join(project.dir, '.cache'), { recursive: true, force: true }); // the built copies of its plugins are writes too
-    const said = await withPreload(project, { DISK_FULL: String(n) }, 'run', 'spec.yaml', '--jobs', '2');
+    const said = await withPreload(
+      project,
+      { DISK_FULL: String(n) },
+      'run',
+      'spec.yaml',
+      '--jobs',
+      '2',
+    );
     if (said.code !== 0) plain(said, FULL);
     else assert.equal(contentsOf(project), expected, said.stderr);
-    const before = published(project), ran = project.lines('ran.log').length;
+    const before = published(project),
+      ran = project.lines('ran.log').length;
     await settle(project, expected);
-    assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), [], `full at write ${n}`);
+    assert.equal(
+      project
+        .lines('ran.log')
+        .slice(ran)
+        .filter((name) => before.has(name)),
+      [],
+      `full at write ${n}`,
+    );
     if (said.code === 0) break;
   }
 });
 
 /** Root writes anywhere unless it gives that up; others need nothing. */
-const bound = process.getuid?.() === 0 ? ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search', '--'] : [];
-const under = (project: Project, ...args: readonly string[]): Promise<Said> => project.startWith({ under: bound }, ...args).ended;
+const bound =
+  process.getuid?.() === 0
+    ? ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search', '--']
+    : [];
+const under = (project: Project, ...args: readonly string[]): Promise<Said> =>
+  project.startWith({ under: bound }, ...args).ended;
 
 /** @param mode of the folders; files lose their write bits with them */
 function setModes(dir: string, writable: boolean): void {
@@ -89,7 +133,10 @@ function setModes(dir: string, writable: boolean): void {
   if (!writable) chmodSync(dir, 0o555);
 }
 
-test('a read-only store serves what it has, and says plainly that no more can be stored', async ({ project, expected }) => {
+test('a read-only store serves what it has, and says plainly that no more can be stored', async ({
+  project,
+  expected,
+}) => {
   await settle(project, expected);
   const store = path.join(project.dir, '.dosimeter/store');
   const train = (await planOf(project)).find(({ kind }) => kind === 'grid-train')!;
@@ -98,12 +145,25 @@ test('a read-only store serves what it has, and says plainly that no more can be
     modes(false);
     const nothing = await under(project, 'run', 'spec.yaml');
     assert.equal([nothing.code, nothing.stderr], [0, 'nothing to do: 20 stages cached\n']);
-    for (const args of [['verify'], ['plan', 'spec.yaml'], ['results', 'spec.yaml'], ['explain', 'spec.yaml']]) assert.is((await under(project, ...args)).code, 0, args[0]);
+    for (const args of [
+      ['verify'],
+      ['plan', 'spec.yaml'],
+      ['results', 'spec.yaml'],
+      ['explain', 'spec.yaml'],
+    ])
+      assert.is((await under(project, ...args)).code, 0, args[0]);
     modes(true);
     rmSync(train.outputs!, { recursive: true });
     modes(false);
-    for (const args of [['run', 'spec.yaml'], ['pin', 'spec.yaml'], ['gc', '--max-size', '0']]) {
-      plain(await under(project, ...args), /there is no permission to write there \(EACCES\)\n {2}give another place with --store, or mend the permissions/);
+    for (const args of [
+      ['run', 'spec.yaml'],
+      ['pin', 'spec.yaml'],
+      ['gc', '--max-size', '0'],
+    ]) {
+      plain(
+        await under(project, ...args),
+        /there is no permission to write there \(EACCES\)\n {2}give another place with --store, or mend the permissions/,
+      );
     }
   } finally {
     modes(true);
@@ -111,21 +171,43 @@ test('a read-only store serves what it has, and says plainly that no more can be
   await settle(project, expected);
 });
 
-test('a store on a file system that is read-only: the same, and another place takes what it can\'t', async ({ project, expected }) => {
-  const store = path.join(project.dir, '.dosimeter/store'), away = path.join(project.dir, 'away');
+test("a store on a file system that is read-only: the same, and another place takes what it can't", async ({
+  project,
+  expected,
+}) => {
+  const store = path.join(project.dir, '.dosimeter/store'),
+    away = path.join(project.dir, 'away');
   fresh(project);
   if (!mount(store, '64m')) {
-    console.log('no file system may be mounted here: the test before has a store without permission instead');
+    console.log(
+      'no file system may be mounted here: the test before has a store without permission instead',
+    );
     await settle(project, expected);
     return;
   }
   try {
     await settle(project, expected);
-    rmSync((await planOf(project)).find(({ kind }) => kind === 'grid-train')!.outputs!, { recursive: true });
+    rmSync((await planOf(project)).find(({ kind }) => kind === 'grid-train')!.outputs!, {
+      recursive: true,
+    });
     assert.is(spawnSync('mount', ['-o', 'remount,ro', store]).status, 0);
-    for (const args of [['plan', 'spec.yaml'], ['results', 'spec.yaml'], ['explain', 'spec.yaml'], ['verify']]) assert.is((await project.dosimeter(...args)).code, 0, args[0]);
+    for (const args of [
+      ['plan', 'spec.yaml'],
+      ['results', 'spec.yaml'],
+      ['explain', 'spec.yaml'],
+      ['verify'],
+    ])
+      assert.is((await project.dosimeter(...args)).code, 0, args[0]);
     const before = project.lines('ran.log').length;
-    for (const args of [['run', 'spec.yaml'], ['pin', 'spec.yaml'], ['gc', '--max-size', '0']]) plain(await project.dosimeter(...args), /the file system is read-only \(EROFS\)\n {2}give another place with --store/);
+    for (const args of [
+      ['run', 'spec.yaml'],
+      ['pin', 'spec.yaml'],
+      ['gc', '--max-size', '0'],
+    ])
+      plain(
+        await project.dosimeter(...args),
+        /the file system is read-only \(EROFS\)\n {2}give another place with --store/,
+      );
     assert.is(project.lines('ran.log').length, before);
     const elsewhere = await project.dosimeter('run', 'spec.yaml', '--store', away);
     assert.is(elsewhere.code, 0, elsewhere.stderr);
@@ -138,27 +220,46 @@ test('a store on a file system that is read-only: the same, and another place ta
   }
 });
 
-test('the quota is used up while the report is written: the rest is kept, and only the report is made again', async ({ project, expected }) => {
+test('the quota is used up while the report is written: the rest is kept, and only the report is made again', async ({
+  project,
+  expected,
+}) => {
   for (const where of ['grid-report-', 'store/durations.json', 'reports/', 'runs/']) {
     fresh(project);
     const said = await withPreload(project, { QUOTA: where }, 'run', 'spec.yaml', '--jobs', '2');
     const ran = project.lines('ran.log').length;
     if (where === 'grid-report-') {
-      plain(said, /the disk quota is used up \(EDQUOT\)[^]*free some space, or give another place with --store; what is finished is kept/);
+      plain(
+        said,
+        /the disk quota is used up \(EDQUOT\)[^]*free some space, or give another place with --store; what is finished is kept/,
+      );
       assert.is(published(project).size, STAGES - 1);
     } else if (where === 'runs/') {
-      plain(said, /runs: the disk quota is used up \(EDQUOT\)[^]*free some space, or run it in another folder/);
+      plain(
+        said,
+        /runs: the disk quota is used up \(EDQUOT\)[^]*free some space, or run it in another folder/,
+      );
       assert.is(ran, 0);
     } else {
       assert.is(said.code, 0, said.stderr);
       assert.match(said.stderr, /EDQUOT/);
       assert.equal(contentsOf(project), expected);
     }
-    assert.match(await settle(project, expected), where === 'grid-report-' ? '1 ran, 19 cached' : where === 'runs/' ? '20 ran' : 'nothing to do');
+    assert.match(
+      await settle(project, expected),
+      where === 'grid-report-'
+        ? '1 ran, 19 cached'
+        : where === 'runs/'
+          ? '20 ran'
+          : 'nothing to do',
+    );
   }
 });
 
-test('a whole folder that is read-only still shows its finished results', async ({ project, expected }) => {
+test('a whole folder that is read-only still shows its finished results', async ({
+  project,
+  expected,
+}) => {
   await settle(project, expected);
   const dir = path.join(project.dir, '.dosimeter');
   try {
@@ -175,34 +276,59 @@ test('a whole folder that is read-only still shows its finished results', async 
 test('a stored file that may not be read is a damaged one', async ({ project, expected }) => {
   for (const file of ['manifest.json', 'rows.jsonl']) {
     await settle(project, expected);
-    const stages = await planOf(project), rows = stages.find(({ kind }) => kind === 'grid-rows')!, train = stages.find(({ kind }) => kind === 'grid-train')!;
+    const stages = await planOf(project),
+      rows = stages.find(({ kind }) => kind === 'grid-rows')!,
+      train = stages.find(({ kind }) => kind === 'grid-train')!;
     chmodSync(path.join(rows.outputs!, file), 0);
     rmSync(train.outputs!, { recursive: true });
     const { code, stderr } = await under(project, 'run', 'spec.yaml');
     assert.is(code, 0, stderr);
-    assert.match(stderr, new RegExp(`the entry of ${rows.id} was damaged \\(.*can't be read \\(EACCES\\)\\)`));
+    assert.match(
+      stderr,
+      new RegExp(`the entry of ${rows.id} was damaged \\(.*can't be read \\(EACCES\\)\\)`),
+    );
     await settle(project, expected);
   }
 });
 
 for (const every of [1, 7, 50]) {
-  test(`a clock that jumps by days, forward and back, at every ${every}th reading changes nothing`, async ({ project, expected }) => {
+  test(`a clock that jumps by days, forward and back, at every ${every}th reading changes nothing`, async ({
+    project,
+    expected,
+  }) => {
     fresh(project);
-    const { code, stderr } = await withPreload(project, { CLOCK: String(every) }, 'run', 'spec.yaml', '--jobs', '2');
+    const { code, stderr } = await withPreload(
+      project,
+      { CLOCK: String(every) },
+      'run',
+      'spec.yaml',
+      '--jobs',
+      '2',
+    );
     assert.is(code, 0, stderr);
     assert.match(await settle(project, expected), 'nothing to do: 20 stages cached');
     assert.is((await project.json<{ state: string }>('status', '--json')).state, 'done');
     assert.is((await withPreload(project, { CLOCK: String(every) }, 'gc')).code, 0);
-    assert.match((await withPreload(project, { CLOCK: String(every) }, 'run', 'spec.yaml')).stderr, 'nothing to do: 20 stages cached');
+    assert.match(
+      (await withPreload(project, { CLOCK: String(every) }, 'run', 'spec.yaml')).stderr,
+      'nothing to do: 20 stages cached',
+    );
   });
 }
 
-for (const [what, seconds] of [['put back', 86_400], ['put forward', -86_400 * 365]] as const) {
-  test(`a clock that was ${what} after the results were stored changes nothing`, async ({ project, expected }) => {
+for (const [what, seconds] of [
+  ['put back', 86_400],
+  ['put forward', -86_400 * 365],
+] as const) {
+  test(`a clock that was ${what} after the results were stored changes nothing`, async ({
+    project,
+    expected,
+  }) => {
     await settle(project, expected);
     const store = path.join(project.dir, '.dosimeter/store');
     for (const entry of readdirSync(store, { recursive: true, withFileTypes: true })) {
-      const file = path.join(entry.parentPath, entry.name), then = statSync(file).mtimeMs / 1000 + seconds;
+      const file = path.join(entry.parentPath, entry.name),
+        then = statSync(file).mtimeMs / 1000 + seconds;
       utimesSync(file, then, then);
     }
     assert.match(await settle(project, expected), 'nothing to do: 20 stages cached');

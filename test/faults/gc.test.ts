@@ -10,18 +10,25 @@ import { STAGES, fresh, gridSuite, published, settle, times } from './grid.ts';
 const test = gridSuite('faults/gc');
 
 const random = randomStream(1, 'faults', 'gc');
-const SWEPT = times(2, 30), VERIFIED = times(2, 20), KILLED = times(3, 30);
+const SWEPT = times(2, 30),
+  VERIFIED = times(2, 20),
+  KILLED = times(3, 30);
 
 /** Runs a command again and again until `first` has ended. */
 async function during(first: Started, again: () => Promise<Said>): Promise<readonly Said[]> {
   const said: Said[] = [];
   let ended = false;
-  void first.ended.then(() => { ended = true; });
+  void first.ended.then(() => {
+    ended = true;
+  });
   while (!ended) said.push(await again());
   return said;
 }
 
-test(`${SWEPT} runs while gc sweeps all that it may, again and again: none runs a stage twice or misses one`, async ({ project, expected }) => {
+test(`${SWEPT} runs while gc sweeps all that it may, again and again: none runs a stage twice or misses one`, async ({
+  project,
+  expected,
+}) => {
   let refused = 0;
   for (let n = 0; n < SWEPT; n++) {
     fresh(project);
@@ -30,7 +37,11 @@ test(`${SWEPT} runs while gc sweeps all that it may, again and again: none runs 
     const { code, stderr } = await run.ended;
     assert.is(code, 0, stderr);
     const ran = project.lines('ran.log');
-    assert.equal([ran.length, new Set(ran).size], [STAGES, STAGES], `round ${n}: ${ran.sort().join(', ')}`);
+    assert.equal(
+      [ran.length, new Set(ran).size],
+      [STAGES, STAGES],
+      `round ${n}: ${ran.sort().join(', ')}`,
+    );
     for (const sweep of sweeps) {
       if (sweep.code === 0) continue;
       assert.match(sweep.stderr, /a run is using .*\(process \d+\)\n {2}wait for it to end/);
@@ -38,10 +49,13 @@ test(`${SWEPT} runs while gc sweeps all that it may, again and again: none runs 
     }
     await settle(project, expected);
   }
-  assert.ok(refused > 0, 'gc was never in a run\'s way');
+  assert.ok(refused > 0, "gc was never in a run's way");
 });
 
-test(`${VERIFIED} runs while verify looks, again and again: nothing that is being written is called damaged`, async ({ project, expected }) => {
+test(`${VERIFIED} runs while verify looks, again and again: nothing that is being written is called damaged`, async ({
+  project,
+  expected,
+}) => {
   let looks = 0;
   for (let n = 0; n < VERIFIED; n++) {
     fresh(project);
@@ -57,9 +71,23 @@ test(`${VERIFIED} runs while verify looks, again and again: nothing that is bein
   assert.ok(looks > VERIFIED);
 });
 
-test(`${KILLED} times a run and gc begin together and one of them is killed: the other goes on, and what is whole stays`, async ({ project, expected, took }) => {
+test(`${KILLED} times a run and gc begin together and one of them is killed: the other goes on, and what is whole stays`, async ({
+  project,
+  expected,
+  took,
+}) => {
   for (let n = 0; n < KILLED; n++) {
-    const [victim, survivor] = (random.integer(2) === 0 ? [['run', 'spec.yaml'], ['gc', '--max-size', '300kB']] : [['gc', '--max-size', '300kB'], ['run', 'spec.yaml']]).map((args) => project.start(...args));
+    const [victim, survivor] = (
+      random.integer(2) === 0
+        ? [
+            ['run', 'spec.yaml'],
+            ['gc', '--max-size', '300kB'],
+          ]
+        : [
+            ['gc', '--max-size', '300kB'],
+            ['run', 'spec.yaml'],
+          ]
+    ).map((args) => project.start(...args));
     const timer = setTimeout(() => victim!.process.kill('SIGKILL'), random.uniform() * took);
     const { code, stderr } = await survivor!.ended;
     await victim!.ended;
@@ -67,39 +95,75 @@ test(`${KILLED} times a run and gc begin together and one of them is killed: the
     assert.ok(code === 0 || /a run is using/.test(stderr), stderr);
     const verified = await project.dosimeter('verify');
     assert.is(verified.code, 0, verified.stdout);
-    const before = published(project), ran = project.lines('ran.log').length;
+    const before = published(project),
+      ran = project.lines('ran.log').length;
     await settle(project, expected);
-    assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), [], `round ${n}`);
+    assert.equal(
+      project
+        .lines('ran.log')
+        .slice(ran)
+        .filter((name) => before.has(name)),
+      [],
+      `round ${n}`,
+    );
     if (random.integer(2) === 0) fresh(project);
   }
 });
 
 const preload = new URL('./crash.mjs', import.meta.url).href;
 
-test('gc is killed at any change to the disk: what is left is whole, and the next gc and run need no hand', async ({ project, expected }) => {
+test('gc is killed at any change to the disk: what is left is whole, and the next gc and run need no hand', async ({
+  project,
+  expected,
+}) => {
   await settle(project, expected);
-  const store = path.join(project.dir, '.dosimeter/store'), copy = path.join(project.dir, 'store-copy');
+  const store = path.join(project.dir, '.dosimeter/store'),
+    copy = path.join(project.dir, 'store-copy');
   cpSync(store, copy, { recursive: true, preserveTimestamps: true });
   const crashing = (at: number): Promise<Said> => {
     for (const name of ['count', 'once']) rmSync(path.join(project.dir, name), { force: true });
     rmSync(store, { recursive: true });
     cpSync(copy, store, { recursive: true, preserveTimestamps: true });
-    return project.startWith({ env: {
-      NODE_OPTIONS: `--import ${preload}`, CRASH_IN: 'run', CRASH_AT: String(at), CRASH_TORN: '0',
-      CRASH_COUNT: path.join(project.dir, 'count'), CRASH_ONCE: path.join(project.dir, 'once'),
-    } }, 'gc', '--max-size', '300kB').ended;
+    return project.startWith(
+      {
+        env: {
+          NODE_OPTIONS: `--import ${preload}`,
+          CRASH_IN: 'run',
+          CRASH_AT: String(at),
+          CRASH_TORN: '0',
+          CRASH_COUNT: path.join(project.dir, 'count'),
+          CRASH_ONCE: path.join(project.dir, 'once'),
+        },
+      },
+      'gc',
+      '--max-size',
+      '300kB',
+    ).ended;
   };
   const whole = await crashing(0);
   assert.is(whole.code, 0, whole.stderr);
   assert.ok(published(project).size > 0 && published(project).size < STAGES, 'it sweeps some');
-  const count = project.read('count').length, step = Math.max(1, count / times(4, 60));
+  const count = project.read('count').length,
+    step = Math.max(1, count / times(4, 60));
   for (let at = 1; at <= count; at += step) {
-    assert.is((await crashing(Math.floor(at))).signal, 'SIGKILL', `call ${Math.floor(at)} of ${count}`);
+    assert.is(
+      (await crashing(Math.floor(at))).signal,
+      'SIGKILL',
+      `call ${Math.floor(at)} of ${count}`,
+    );
     const verified = await project.dosimeter('verify');
     assert.is(verified.code, 0, `${verified.stdout} after call ${Math.floor(at)}`);
-    const before = published(project), ran = project.lines('ran.log').length;
+    const before = published(project),
+      ran = project.lines('ran.log').length;
     await settle(project, expected);
-    assert.equal(project.lines('ran.log').slice(ran).filter((name) => before.has(name)), [], `after call ${Math.floor(at)}`);
+    assert.equal(
+      project
+        .lines('ran.log')
+        .slice(ran)
+        .filter((name) => before.has(name)),
+      [],
+      `after call ${Math.floor(at)}`,
+    );
   }
 });
 
@@ -108,7 +172,15 @@ test('a run waits for a gc, and goes on when that was killed', async ({ project,
   // A gc that stops at its first step, as one on a slow disk.
   const gate = path.join(project.dir, 'gate');
   project.write('.dosimeter/store/damaged/left/x', 'x');
-  const gc = project.startWith({ env: { NODE_OPTIONS: `--import ${new URL('./preload.mjs', import.meta.url).href}`, STOP_AT_RENAME: gate } }, 'gc');
+  const gc = project.startWith(
+    {
+      env: {
+        NODE_OPTIONS: `--import ${new URL('./preload.mjs', import.meta.url).href}`,
+        STOP_AT_RENAME: gate,
+      },
+    },
+    'gc',
+  );
   while (!project.exists('gate')) await sleep(10);
   const run = project.start('run', 'spec.yaml');
   await run.saw('gc is sweeping');

@@ -31,7 +31,9 @@ export function createGrid(): Project {
   const project = createProject();
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
-  project.write('spec.yaml', `name: grid
+  project.write(
+    'spec.yaml',
+    `name: grid
 seeds: [1, 2, 3]
 model: { source: "file:model" }
 data:
@@ -40,9 +42,12 @@ data:
 poisoning: [{ attack: none }, { attack: label-flip, rate: [0.1, 0.3] }]
 plugins: [./grid-rows.mjs, ./grid-train.mjs, ./grid-evaluate.mjs, ./grid-report.mjs]
 stages: [grid-train, grid-evaluate, grid-report]
-`);
+`,
+  );
   const ran = `const ran = (name) => appendFileSync(${JSON.stringify(path.join(project.dir, 'ran.log'))}, name + '\\n');`;
-  project.write('grid-rows.mjs', `import { appendFileSync, writeFileSync } from 'node:fs';
+  project.write(
+    'grid-rows.mjs',
+    `import { appendFileSync, writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 ${ran}
 export default defineStage({
@@ -50,8 +55,11 @@ export default defineStage({
   define: ([cell]) => ({ params: {}, inputs: {}, assets: { rows: cell.data.train.source } }),
   async run({ outDir }) { writeFileSync(outDir + '/rows.jsonl', '{"text":"a"}\\n'.repeat(2000)); ran('rows'); },
 });
-`);
-  project.write('grid-train.mjs', `import { createHash } from 'node:crypto';
+`,
+  );
+  project.write(
+    'grid-train.mjs',
+    `import { createHash } from 'node:crypto';
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 ${ran}
@@ -71,8 +79,11 @@ export default defineStage({
     ran(name);
   },
 });
-`);
-  project.write('grid-evaluate.mjs', `import { createHash } from 'node:crypto';
+`,
+  );
+  project.write(
+    'grid-evaluate.mjs',
+    `import { createHash } from 'node:crypto';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 ${ran}
@@ -87,8 +98,11 @@ export default defineStage({
     ran(name.replace('train', 'evaluate'));
   },
 });
-`);
-  project.write('grid-report.mjs', `import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+`,
+  );
+  project.write(
+    'grid-report.mjs',
+    `import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 ${ran}
 export default defineStage({
@@ -99,14 +113,19 @@ export default defineStage({
     ran('report');
   },
 });
-`);
+`,
+  );
   return project;
 }
 
-export const planOf = async (project: Project): Promise<readonly StageInPlan[]> => (await project.json<{ stages: readonly StageInPlan[] }>('plan', 'spec.yaml', '--json')).stages;
+export const planOf = async (project: Project): Promise<readonly StageInPlan[]> =>
+  (await project.json<{ stages: readonly StageInPlan[] }>('plan', 'spec.yaml', '--json')).stages;
 
 /** Nothing has run yet. */
-export const fresh = (project: Project): void => { for (const name of ['.dosimeter', 'ran.log', 'count', 'once']) rmSync(path.join(project.dir, name), { recursive: true, force: true }); };
+export const fresh = (project: Project): void => {
+  for (const name of ['.dosimeter', 'ran.log', 'count', 'once'])
+    rmSync(path.join(project.dir, name), { recursive: true, force: true });
+};
 
 const storeOf = (project: Project): string => path.join(project.dir, '.dosimeter', 'store');
 
@@ -143,7 +162,9 @@ export function contentsOf(project: Project): { readonly [file: string]: string 
     for (const entry of readdirSync(dir, { recursive: true, withFileTypes: true })) {
       if (!entry.isFile() || volatile.has(entry.name)) continue;
       const file = path.join(entry.parentPath, entry.name);
-      contents[`${key} ${path.relative(dir, file)}`] = createHash('sha256').update(readFileSync(file)).digest('hex');
+      contents[`${key} ${path.relative(dir, file)}`] = createHash('sha256')
+        .update(readFileSync(file))
+        .digest('hex');
     }
   }
   return contents;
@@ -151,14 +172,23 @@ export function contentsOf(project: Project): { readonly [file: string]: string 
 
 /** Names, as `ran.log` has them, of the stages that are published; read from the store's folders alone. */
 export function published(project: Project): Set<string> {
-  const store = storeOf(project), names = new Set<string>();
+  const store = storeOf(project),
+    names = new Set<string>();
   const nameOf = (shard: string, key: string): string | null => {
     const file = path.join(store, shard, key, 'manifest.json');
     if (!existsSync(file)) return null;
-    const { kind, facts } = JSON.parse(readFileSync(file, 'utf8')) as { kind: string; facts: { cell: { [axis: string]: unknown }; seed: number | null } };
+    const { kind, facts } = JSON.parse(readFileSync(file, 'utf8')) as {
+      kind: string;
+      facts: { cell: { [axis: string]: unknown }; seed: number | null };
+    };
     if (kind === 'grid-rows') return 'rows';
     if (kind === 'grid-report') return 'report';
-    return [kind.replace('grid-', ''), facts.seed, facts.cell['poisoning.attack'], facts.cell['poisoning.rate'] ?? 0].join(' ');
+    return [
+      kind.replace('grid-', ''),
+      facts.seed,
+      facts.cell['poisoning.attack'],
+      facts.cell['poisoning.rate'] ?? 0,
+    ].join(' ');
   };
   for (const key of project.entries()) {
     const name = nameOf(key.slice(0, 2), key);
@@ -168,12 +198,18 @@ export function published(project: Project): Set<string> {
 }
 
 /** Runs the grid to its end: it succeeds, what it made is `expected`, every entry is whole, and gc leaves nothing that only a living process may have. */
-export async function settle(project: Project, expected: { readonly [file: string]: string }): Promise<string> {
+export async function settle(
+  project: Project,
+  expected: { readonly [file: string]: string },
+): Promise<string> {
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--jobs', '2');
   assert.is(code, 0, stderr);
   const contents = contentsOf(project);
   // A stage that reads what is missing (the report) leaves another entry for that.
-  assert.equal(Object.fromEntries(Object.keys(expected).map((name) => [name, contents[name]])), expected);
+  assert.equal(
+    Object.fromEntries(Object.keys(expected).map((name) => [name, contents[name]])),
+    expected,
+  );
   const store = openStore(storeOf(project));
   assert.equal((await verifyStore(store)).damaged, []);
   store.close();

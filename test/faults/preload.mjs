@@ -11,14 +11,40 @@ const { DISK_FULL, QUOTA, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
 
 if ((DISK_FULL ?? QUOTA) !== undefined && isMainThread) {
   let left = Number(DISK_FULL ?? Infinity);
-  const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (/** @type {unknown} */ (fs));
-  for (const name of ['writeFileSync', 'appendFileSync', 'writeSync', 'openSync', 'mkdirSync', 'renameSync', 'copyFileSync', 'linkSync']) {
+  const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (
+    /** @type {unknown} */ (fs)
+  );
+  for (const name of [
+    'writeFileSync',
+    'appendFileSync',
+    'writeSync',
+    'openSync',
+    'mkdirSync',
+    'renameSync',
+    'copyFileSync',
+    'linkSync',
+  ]) {
     const original = /** @type {(...args: unknown[]) => unknown} */ (wrapped[name]);
     wrapped[name] = (...args) => {
       // What is opened to be read needs no room, and the terminal is on no disk.
-      const free = (name === 'openSync' && (args[1] === undefined || /^r/.test(String(args[1])))) || (name === 'writeSync' && Number(args[0]) <= 2);
-      if (QUOTA !== undefined && !free && args.some((arg) => typeof arg === 'string' && arg.includes(QUOTA) && arg.startsWith('/'))) throw Object.assign(new Error(`EDQUOT: disk quota exceeded, write '${String(args[0])}'`), { code: 'EDQUOT', errno: -122, syscall: 'write' });
-      if (!free && --left < 0) throw Object.assign(new Error(`ENOSPC: no space left on device, write '${String(args[0])}'`), { code: 'ENOSPC', errno: -28, syscall: 'write' });
+      const free =
+        (name === 'openSync' && (args[1] === undefined || /^r/.test(String(args[1])))) ||
+        (name === 'writeSync' && Number(args[0]) <= 2);
+      if (
+        QUOTA !== undefined &&
+        !free &&
+        args.some((arg) => typeof arg === 'string' && arg.includes(QUOTA) && arg.startsWith('/'))
+      )
+        throw Object.assign(new Error(`EDQUOT: disk quota exceeded, write '${String(args[0])}'`), {
+          code: 'EDQUOT',
+          errno: -122,
+          syscall: 'write',
+        });
+      if (!free && --left < 0)
+        throw Object.assign(
+          new Error(`ENOSPC: no space left on device, write '${String(args[0])}'`),
+          { code: 'ENOSPC', errno: -28, syscall: 'write' },
+        );
       return original(...args);
     };
   }
@@ -34,10 +60,13 @@ if (STOP_AT_RENAME !== undefined) {
 }
 
 if (CLOCK !== undefined) {
-  const every = Number(CLOCK), day = 24 * 3600 * 1000, Real = Date;
-  let readings = 0, offset = 0;
+  const every = Number(CLOCK),
+    day = 24 * 3600 * 1000,
+    Real = Date;
+  let readings = 0,
+    offset = 0;
   const now = () => {
-    if (++readings % every === 0) offset += readings / every % 2 === 1 ? day : -2 * day;
+    if (++readings % every === 0) offset += (readings / every) % 2 === 1 ? day : -2 * day;
     return Real.now() + offset;
   };
   globalThis.Date = class extends Real {
@@ -46,7 +75,9 @@ if (CLOCK !== undefined) {
       if (args.length === 0) super(now());
       else super(.../** @type {[number]} */ (args));
     }
-    static now() { return now(); }
+    static now() {
+      return now();
+    }
   };
 }
 

@@ -23,65 +23,135 @@ test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
 await useBackend(best!);
 
-const COPIES = 6000, CHUNK = 500;
+const COPIES = 6000,
+  CHUNK = 500;
 /** Standard errors between two estimates that are of the same thing: one in two million lies beyond. */
 const BOUND = 5;
 const row = rows.find(({ ids }) => ids.length === 11)!;
-const adapterAt = (dropout: number): Promise<Start> => writeStart(join(dir, `adapter-${dropout}`), { checkpoint, classes, implementation: lora, params: { rank: 4, alpha: 8, dropout }, B: 0.3 });
+const adapterAt = (dropout: number): Promise<Start> =>
+  writeStart(join(dir, `adapter-${dropout}`), {
+    checkpoint,
+    classes,
+    implementation: lora,
+    params: { rank: 4, alpha: 8, dropout },
+    B: 0.3,
+  });
 const starts = {
   model: await writeStart(join(dir, 'model'), { checkpoint, classes, implementation: full }),
-  adapter: await adapterAt(0.3), higher: await adapterAt(0.37),
+  adapter: await adapterAt(0.3),
+  higher: await adapterAt(0.37),
 };
 
 /** As `under_dropout` has its runs: a PEFT folder, and the rates of the model's own. */
-const rates = (hidden: number, attention: number, classifier: number): object => ({ hidden_dropout_prob: hidden, attention_probs_dropout_prob: attention, classifier_dropout: classifier });
+const rates = (hidden: number, attention: number, classifier: number): object => ({
+  hidden_dropout_prob: hidden,
+  attention_probs_dropout_prob: attention,
+  classifier_dropout: classifier,
+});
 const runs = {
-  'the model\'s dropout': [null, rates(0.2, 0.2, 0.2)], 'a higher rate': [null, rates(0.25, 0.25, 0.25)], 'none on attention': [null, rates(0.2, 0, 0.2)],
-  'none before the classifier': [null, rates(0.2, 0.2, 0)], 'none on hidden states': [null, rates(0, 0.2, 0.2)],
-  'LoRA\'s dropout': [starts.adapter.adapter, rates(0, 0, 0)], 'a higher rate of LoRA\'s': [starts.higher.adapter, rates(0, 0, 0)],
+  "the model's dropout": [null, rates(0.2, 0.2, 0.2)],
+  'a higher rate': [null, rates(0.25, 0.25, 0.25)],
+  'none on attention': [null, rates(0.2, 0, 0.2)],
+  'none before the classifier': [null, rates(0.2, 0.2, 0)],
+  'none on hidden states': [null, rates(0, 0.2, 0.2)],
+  "LoRA's dropout": [starts.adapter.adapter, rates(0, 0, 0)],
+  "a higher rate of LoRA's": [starts.higher.adapter, rates(0, 0, 0)],
 } as const;
-const theirs = peer<{ [name in keyof typeof runs]: number[][] }>('parity_peer.under_dropout', { checkpoint: starts.model.checkpoint, classes, row: asJson([row])[0], times: COPIES, runs });
+const theirs = peer<{ [name in keyof typeof runs]: number[][] }>('parity_peer.under_dropout', {
+  checkpoint: starts.model.checkpoint,
+  classes,
+  row: asJson([row])[0],
+  times: COPIES,
+  runs,
+});
 
 async function ours(start: Start, options: (chunk: number) => ForwardOptions): Promise<number[][]> {
-  const network = await start.open(), logits: number[][] = [];
+  const network = await start.open(),
+    logits: number[][] = [];
   for (let chunk = 0; chunk < COPIES / CHUNK; chunk++) {
-    logits.push(...tf.tidy(() => network.forward(new Array<typeof row>(CHUNK).fill(row), network.initial, options(chunk)).arraySync()));
+    logits.push(
+      ...tf.tidy(() =>
+        network
+          .forward(new Array<typeof row>(CHUNK).fill(row), network.initial, options(chunk))
+          .arraySync(),
+      ),
+    );
   }
   network.dispose();
   return logits;
 }
 
 /** Mean, standard deviation and their standard errors (the deviation's by the sample's fourth moment) of one logit. */
-function moments(values: readonly number[]): { mean: [number, number]; deviation: [number, number] } {
-  const n = values.length, mean = values.reduce((a, b) => a + b) / n;
+function moments(values: readonly number[]): {
+  mean: [number, number];
+  deviation: [number, number];
+} {
+  const n = values.length,
+    mean = values.reduce((a, b) => a + b) / n;
   const central = (k: number): number => values.reduce((sum, x) => sum + (x - mean) ** k, 0) / n;
   const deviation = Math.sqrt(central(2));
-  return { mean: [mean, deviation / Math.sqrt(n)], deviation: [deviation, Math.sqrt((central(4) - central(2) ** 2) / n) / (2 * deviation)] };
+  return {
+    mean: [mean, deviation / Math.sqrt(n)],
+    deviation: [deviation, Math.sqrt((central(4) - central(2) ** 2) / n) / (2 * deviation)],
+  };
 }
 
 /** In standard errors, how far apart two samples are: the most that a logit's mean or deviation differs, or that of a difference of two logits. */
 function apart(a: readonly number[][], b: readonly number[][]): number {
-  const read: ((logits: readonly number[]) => number)[] = [([x]) => x!, ([, y]) => y!, ([, , z]) => z!, ([x, y]) => x! - y!, ([, y, z]) => y! - z!, ([x, , z]) => x! - z!];
-  return Math.max(...read.flatMap((of) => {
-    const [one, other] = [moments(a.map(of)), moments(b.map(of))];
-    return (['mean', 'deviation'] as const).map((moment) => Math.abs(one[moment][0] - other[moment][0]) / Math.hypot(one[moment][1], other[moment][1]));
-  }));
+  const read: ((logits: readonly number[]) => number)[] = [
+    ([x]) => x!,
+    ([, y]) => y!,
+    ([, , z]) => z!,
+    ([x, y]) => x! - y!,
+    ([, y, z]) => y! - z!,
+    ([x, , z]) => x! - z!,
+  ];
+  return Math.max(
+    ...read.flatMap((of) => {
+      const [one, other] = [moments(a.map(of)), moments(b.map(of))];
+      return (['mean', 'deviation'] as const).map(
+        (moment) =>
+          Math.abs(one[moment][0] - other[moment][0]) /
+          Math.hypot(one[moment][1], other[moment][1]),
+      );
+    }),
+  );
 }
 
-test('the model\'s dropout: logits are spread as PyTorch\'s are, and where it sits and at which rate shows', async () => {
-  const random = randomStream(3, 'dropout'), found = await ours(starts.model, () => ({ dropout: { rate: 0.2, random } }));
-  assert.ok(apart(found, theirs['the model\'s dropout']) < BOUND, String(apart(found, theirs['the model\'s dropout'])));
-  for (const other of ['a higher rate', 'none on attention', 'none before the classifier', 'none on hidden states'] as const) {
+test("the model's dropout: logits are spread as PyTorch's are, and where it sits and at which rate shows", async () => {
+  const random = randomStream(3, 'dropout'),
+    found = await ours(starts.model, () => ({ dropout: { rate: 0.2, random } }));
+  assert.ok(
+    apart(found, theirs["the model's dropout"]) < BOUND,
+    String(apart(found, theirs["the model's dropout"])),
+  );
+  for (const other of [
+    'a higher rate',
+    'none on attention',
+    'none before the classifier',
+    'none on hidden states',
+  ] as const) {
     assert.ok(apart(found, theirs[other]) > BOUND, `${other}: ${apart(found, theirs[other])}`);
   }
 });
 
-test('LoRA\'s dropout: logits are spread as PEFT\'s are', async () => {
-  const found = await ours(starts.adapter, (chunk) => ({ adapterRandom: (name) => randomStream(3, 'lora_dropout', `step-${chunk}/${name}`) }));
-  assert.ok(apart(found, theirs['LoRA\'s dropout']) < BOUND, String(apart(found, theirs['LoRA\'s dropout'])));
-  assert.ok(apart(found, theirs['a higher rate of LoRA\'s']) > BOUND, String(apart(found, theirs['a higher rate of LoRA\'s'])));
+test("LoRA's dropout: logits are spread as PEFT's are", async () => {
+  const found = await ours(starts.adapter, (chunk) => ({
+    adapterRandom: (name) => randomStream(3, 'lora_dropout', `step-${chunk}/${name}`),
+  }));
+  assert.ok(
+    apart(found, theirs["LoRA's dropout"]) < BOUND,
+    String(apart(found, theirs["LoRA's dropout"])),
+  );
+  assert.ok(
+    apart(found, theirs["a higher rate of LoRA's"]) > BOUND,
+    String(apart(found, theirs["a higher rate of LoRA's"])),
+  );
   const none = await ours(starts.adapter, () => ({}));
-  assert.ok(Math.max(...moments(none.map(([x]) => x!)).deviation) < 1e-5, 'off, it leaves no spread');
+  assert.ok(
+    Math.max(...moments(none.map(([x]) => x!)).deviation) < 1e-5,
+    'off, it leaves no spread',
+  );
 });
 
 test.run();

@@ -22,19 +22,41 @@ test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
 await useBackend(best!);
 
-const path = await miniLM(), tokenizer = await openTokenizer(path);
-const long = 'The committee met again on Tuesday; nobody had read the minutes, and so the whole morning went by with questions that had been answered before.';
+const path = await miniLM(),
+  tokenizer = await openTokenizer(path);
+const long =
+  'The committee met again on Tuesday; nobody had read the minutes, and so the whole morning went by with questions that had been answered before.';
 const texts: readonly (readonly [text: string, pair?: string])[] = [
-  ['Fine'], ['a gripping , clever film with a heart'], [long],
-  ['Who met on Tuesday?', long], ['When?', 'In the year 1815, after a long war.'], [long, long], ['What is it made of?', 'Nothing here says so.'],
+  ['Fine'],
+  ['a gripping , clever film with a heart'],
+  [long],
+  ['Who met on Tuesday?', long],
+  ['When?', 'In the year 1815, after a long war.'],
+  [long, long],
+  ['What is it made of?', 'Nothing here says so.'],
 ];
-const rows = texts.map(([text, pair], i) => ({ ...tokenizer.encode(text, pair, 48), label: i % 2 }));
+const rows = texts.map(([text, pair], i) => ({
+  ...tokenizer.encode(text, pair, 48),
+  label: i % 2,
+}));
 
 const starts: { readonly [kind: string]: Start } = {
   full: await writeStart(join(dir, 'full'), { checkpoint: path, classes: 2, implementation: full }),
-  lora: await writeStart(join(dir, 'lora'), { checkpoint: path, classes: 2, implementation: lora, params: { rank: 8, alpha: 16 }, B: 0.02 }),
+  lora: await writeStart(join(dir, 'lora'), {
+    checkpoint: path,
+    classes: 2,
+    implementation: lora,
+    params: { rank: 8, alpha: 16 },
+    B: 0.02,
+  }),
   // Biases of adapted layers and of norms beside the factors, and ranks that differ.
-  'lora with biases': await writeStart(join(dir, 'biases'), { checkpoint: path, classes: 2, implementation: lora, params: { rank: 8, alpha: 16, rank_pattern: { value: 3 }, bias: 'all' }, B: 0.02 }),
+  'lora with biases': await writeStart(join(dir, 'biases'), {
+    checkpoint: path,
+    classes: 2,
+    implementation: lora,
+    params: { rank: 8, alpha: 16, rank_pattern: { value: 3 }, bias: 'all' },
+    B: 0.02,
+  }),
 };
 /** The arguments of Math.max are too many here. */
 function largestOf(values: ArrayLike<number>): number {
@@ -43,26 +65,52 @@ function largestOf(values: ArrayLike<number>): number {
   return largest;
 }
 const file = (kind: string): string => join(dir, `${kind}.safetensors`);
-const expected = peer<{ [kind: string]: { readonly logits: number[][]; readonly loss: number } }>('parity_peer.gradients', {
-  jobs: Object.fromEntries(Object.entries(starts).map(([kind, { checkpoint, adapter, classes }]) => [kind, { checkpoint, adapter, classes, rows: asJson(rows), file: file(kind) }])),
-});
+const expected = peer<{ [kind: string]: { readonly logits: number[][]; readonly loss: number } }>(
+  'parity_peer.gradients',
+  {
+    jobs: Object.fromEntries(
+      Object.entries(starts).map(([kind, { checkpoint, adapter, classes }]) => [
+        kind,
+        { checkpoint, adapter, classes, rows: asJson(rows), file: file(kind) },
+      ]),
+    ),
+  },
+);
 
 for (const [kind, start] of Object.entries(starts)) {
   test(`${kind}: logits, loss and every gradient (${best})`, async () => {
-    const network = await start.open(), wanted = await readSafetensors(file(kind));
-    const { loss, gradients } = lossAndGradients(network, network.initial, { rows, labels: rows.map(({ label }) => label) });
+    const network = await start.open(),
+      wanted = await readSafetensors(file(kind));
+    const { loss, gradients } = lossAndGradients(network, network.initial, {
+      rows,
+      labels: rows.map(({ label }) => label),
+    });
     try {
-      assert.equal([Math.min(...rows.map(({ ids }) => ids.length)), Math.max(...rows.map(({ ids }) => ids.length))], [3, 48]);
-      assert.ok(farthest(logitsOf(network, rows), expected[kind]!.logits.flat()) < tolerance.logits);
+      assert.equal(
+        [
+          Math.min(...rows.map(({ ids }) => ids.length)),
+          Math.max(...rows.map(({ ids }) => ids.length)),
+        ],
+        [3, 48],
+      );
+      assert.ok(
+        farthest(logitsOf(network, rows), expected[kind]!.logits.flat()) < tolerance.logits,
+      );
       assert.ok(Math.abs(loss.dataSync()[0]! - expected[kind]!.loss) < tolerance.loss);
       assert.equal([...gradients.keys()].sort(), [...wanted.keys()].sort());
       for (const [name, { data, shape }] of wanted) {
-        const gradient = gradients.get(name)!, largest = largestOf(data);
+        const gradient = gradients.get(name)!,
+          largest = largestOf(data);
         assert.equal(gradient.shape, [...shape], name);
         const difference = farthest(gradient.dataSync(), data);
         // Softmax doesn't see a bias of the keys: its gradient is zero but for rounding. Every other parameter has one.
-        if (name.endsWith('.key.bias')) assert.ok(largest < 1e-6 && difference < 1e-6, `${name}: ${difference} of ${largest}`);
-        else assert.ok(largest > 1e-5 && difference <= tolerance.gradient * largest, `${name}: ${difference} of ${largest}`);
+        if (name.endsWith('.key.bias'))
+          assert.ok(largest < 1e-6 && difference < 1e-6, `${name}: ${difference} of ${largest}`);
+        else
+          assert.ok(
+            largest > 1e-5 && difference <= tolerance.gradient * largest,
+            `${name}: ${difference} of ${largest}`,
+          );
       }
     } finally {
       loss.dispose();

@@ -18,33 +18,80 @@ import { textSets } from './texts.ts';
 const test = suite('peers/parity');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
 test.after(() => rmSync(dir, { recursive: true }));
-const [best] = backends, MAX_LENGTH = 48;
+const [best] = backends,
+  MAX_LENGTH = 48;
 
 /** Faults that a comparison of endpoints would hide. */
 const faults: { readonly [name: string]: (replay: Replay) => Parameters<typeof lossesOf>[1] } = {
   'a frozen head': () => ({ network: withFrozenHead }),
-  'a learning rate 10% off': ({ settings: { learningRate } }) => ({ settings: { learningRate: 1.1 * learningRate } }),
+  'a learning rate 10% off': ({ settings: { learningRate } }) => ({
+    settings: { learningRate: 1.1 * learningRate },
+  }),
   'dropout left on': () => ({ settings: { dropout: 0.1 } }),
 };
 
 await useBackend(best!);
-const path = await miniLM(), tokenizer = await openTokenizer(path), sets = await textSets(64);
-const encoded = new Map(sets.map(({ name, texts }) => [name, texts.map(({ text, text_pair: pair, label }) => ({ ...tokenizer.encode(text, pair, MAX_LENGTH), label }))]));
+const path = await miniLM(),
+  tokenizer = await openTokenizer(path),
+  sets = await textSets(64);
+const encoded = new Map(
+  sets.map(({ name, texts }) => [
+    name,
+    texts.map(({ text, text_pair: pair, label }) => ({
+      ...tokenizer.encode(text, pair, MAX_LENGTH),
+      label,
+    })),
+  ]),
+);
 
 const replays: Record<string, Replay> = {};
-for (const [kind, implementation, trained, rates] of [['lora', lora, 'adapter', [5e-3, 1e-3]], ['full', full, 'all', [5e-3, 1e-4]]] as const) {
+for (const [kind, implementation, trained, rates] of [
+  ['lora', lora, 'adapter', [5e-3, 1e-3]],
+  ['full', full, 'all', [5e-3, 1e-4]],
+] as const) {
   const params = kind === 'lora' ? { rank: 4, alpha: 6 } : {};
-  replays[`tiny, ${kind}`] = { start: await writeStart(join(dir, `tiny-${kind}`), { checkpoint, classes, implementation, params }), rows, settings: settings(rates[0], 5), trained };
-  const start = await writeStart(join(dir, `minilm-${kind}`), { checkpoint: path, classes: 2, implementation, params: kind === 'lora' ? { rank: 8, alpha: 16 } : {} });
-  for (const [name, some] of encoded) replays[`MiniLM on ${name}, ${kind}`] = { start, rows: some, settings: settings(rates[1], 4), trained };
+  replays[`tiny, ${kind}`] = {
+    start: await writeStart(join(dir, `tiny-${kind}`), {
+      checkpoint,
+      classes,
+      implementation,
+      params,
+    }),
+    rows,
+    settings: settings(rates[0], 5),
+    trained,
+  };
+  const start = await writeStart(join(dir, `minilm-${kind}`), {
+    checkpoint: path,
+    classes: 2,
+    implementation,
+    params: kind === 'lora' ? { rank: 8, alpha: 16 } : {},
+  });
+  for (const [name, some] of encoded)
+    replays[`MiniLM on ${name}, ${kind}`] = {
+      start,
+      rows: some,
+      settings: settings(rates[1], 4),
+      trained,
+    };
 }
-const expected = peer<{ [name: string]: number[] }>('parity_peer.losses', { jobs: Object.fromEntries(Object.entries(replays).map(([name, replay]) => [name, jobOf(replay)])) });
+const expected = peer<{ [name: string]: number[] }>('parity_peer.losses', {
+  jobs: Object.fromEntries(Object.entries(replays).map(([name, replay]) => [name, jobOf(replay)])),
+});
 
 test('both sides read the texts as the same tokens', () => {
   for (const { name, texts } of sets) {
-    const theirs = peer<[number[], number[]][]>('parity_peer.tokens', { checkpoint: path, texts: texts.map(({ text, text_pair: pair }) => [text, pair ?? null]), max_length: MAX_LENGTH });
+    const theirs = peer<[number[], number[]][]>('parity_peer.tokens', {
+      checkpoint: path,
+      texts: texts.map(({ text, text_pair: pair }) => [text, pair ?? null]),
+      max_length: MAX_LENGTH,
+    });
     assert.ok(texts.length > 40, name);
-    assert.equal(encoded.get(name)!.map(({ ids, typeIds }) => [[...ids], [...typeIds]]), theirs, name);
+    assert.equal(
+      encoded.get(name)!.map(({ ids, typeIds }) => [[...ids], [...typeIds]]),
+      theirs,
+      name,
+    );
   }
 });
 
@@ -55,7 +102,10 @@ for (const [name, replay] of Object.entries(replays)) {
       await useBackend(backend);
       const found = await lossesOf(replay);
       assert.is(found.length, 50);
-      assert.ok(farthest(found, expected[name]!) < tolerance.loss, JSON.stringify(found.map((loss, i) => loss - expected[name]![i]!)));
+      assert.ok(
+        farthest(found, expected[name]!) < tolerance.loss,
+        JSON.stringify(found.map((loss, i) => loss - expected[name]![i]!)),
+      );
     });
   }
 }

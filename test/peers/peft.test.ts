@@ -24,122 +24,328 @@ import { peer } from './peer.ts';
 
 const test = suite('peers/peft');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(() => rmSync(dir, { recursive: true }));
 
-interface Facts { readonly logits: number[][]; readonly layers: { readonly [module: string]: readonly [rank: number, scale: number] }; readonly labels?: { readonly [id: string]: string } }
+interface Facts {
+  readonly logits: number[][];
+  readonly layers: { readonly [module: string]: readonly [rank: number, scale: number] };
+  readonly labels?: { readonly [id: string]: string };
+}
 const shown = rows.map(({ ids, typeIds }) => ({ ids: [...ids], typeIds: [...typeIds] }));
 const asked = { checkpoint, classes, rows: shown };
 const model = { path: checkpoint, digest: 'tiny-bert' };
 const labels = ['a', 'b', 'c'];
 
 /** Ranks and scales of a network's layers, by PEFT's module names. */
-const layersOf = ({ adapter, parameters }: Network): Facts['layers'] => Object.fromEntries(adapter.targets.filter((name) => adapter.factors(name) !== null).map((name) =>
-  [moduleName(bert, name), [parameters.find((spec) => spec.name === `${name}.lora_A`)!.shape[0]!, adapter.factors(name)!.scale]]));
+const layersOf = ({ adapter, parameters }: Network): Facts['layers'] =>
+  Object.fromEntries(
+    adapter.targets
+      .filter((name) => adapter.factors(name) !== null)
+      .map((name) => [
+        moduleName(bert, name),
+        [
+          parameters.find((spec) => spec.name === `${name}.lora_A`)!.shape[0]!,
+          adapter.factors(name)!.scale,
+        ],
+      ]),
+  );
 
 function compare(name: string, network: Network, peers: Facts): void {
-  assert.ok(farthest(logitsOf(network, rows), peers.logits.flat()) < tolerance.logits, `${name}: ${farthest(logitsOf(network, rows), peers.logits.flat())}`);
+  assert.ok(
+    farthest(logitsOf(network, rows), peers.logits.flat()) < tolerance.logits,
+    `${name}: ${farthest(logitsOf(network, rows), peers.logits.flat())}`,
+  );
   const ours = layersOf(network);
   assert.equal(Object.keys(ours).sort(), Object.keys(peers.layers).sort(), name);
-  for (const [module, [rank, scale]] of Object.entries(peers.layers)) assert.ok(ours[module]![0] === rank && Math.abs(ours[module]![1] - scale) < 1e-12 * scale, `${name}: ${module}`);
+  for (const [module, [rank, scale]] of Object.entries(peers.layers))
+    assert.ok(
+      ours[module]![0] === rank && Math.abs(ours[module]![1] - scale) < 1e-12 * scale,
+      `${name}: ${module}`,
+    );
 }
 
 /** As a PEFT user writes it, and the same as a spec has it. Keys in their order as text: PEFT saves them so, and can't open a folder where another order decided a rank. */
-const variants: { readonly [name: string]: { readonly peft: JsonObject; readonly spec: JsonObject } } = {
-  plain: { peft: { r: 5, lora_alpha: 7, target_modules: 'all-linear' }, spec: { rank: 5, alpha: 7 } },
-  patterns: {
-    peft: { r: 4, lora_alpha: 6, target_modules: 'all-linear', rank_pattern: { '.*layer.1.*': 3, query: 2 }, alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 } },
-    spec: { rank: 4, alpha: 6, rank_pattern: { '.*layer.1.*': 3, query: 2 }, alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 } },
+const variants: {
+  readonly [name: string]: { readonly peft: JsonObject; readonly spec: JsonObject };
+} = {
+  plain: {
+    peft: { r: 5, lora_alpha: 7, target_modules: 'all-linear' },
+    spec: { rank: 5, alpha: 7 },
   },
-  rslora: { peft: { r: 4, lora_alpha: 6, target_modules: 'all-linear', use_rslora: true, rank_pattern: { value: 9 } }, spec: { rank: 4, alpha: 6, rslora: true, rank_pattern: { value: 9 } } },
-  'bias all': { peft: { r: 3, lora_alpha: 3, target_modules: ['query', 'pooler.dense'], bias: 'all' }, spec: { rank: 3, targets: ['query', 'pooler.dense'], bias: 'all' } },
-  'bias lora_only': { peft: { r: 3, lora_alpha: 3, target_modules: ['query', 'pooler.dense'], bias: 'lora_only' }, spec: { rank: 3, targets: ['query', 'pooler.dense'], bias: 'lora_only' } },
-  'named targets': { peft: { r: 3, lora_alpha: 12, target_modules: ['query', 'attention.output.dense', 'bert.encoder.layer.2.output.dense'] }, spec: { rank: 3, alpha: 12, targets: ['query', 'attention.output.dense', 'bert.encoder.layer.2.output.dense'] } },
-  expression: { peft: { r: 3, lora_alpha: 3, target_modules: '.*\\.(query|output\\.dense)' }, spec: { rank: 3, targets: '.*\\.(query|output\\.dense)' } },
-  layers: { peft: { r: 3, lora_alpha: 3, target_modules: ['dense', 'key'], layers_to_transform: [0, 2] }, spec: { rank: 3, targets: ['dense', 'key'], layers: [0, 2] } },
-  exclude: { peft: { r: 3, lora_alpha: 3, target_modules: 'all-linear', exclude_modules: ['pooler.dense', 'value'], lora_dropout: 0.5 }, spec: { rank: 3, exclude: ['pooler.dense', 'value'], dropout: 0.5 } },
+  patterns: {
+    peft: {
+      r: 4,
+      lora_alpha: 6,
+      target_modules: 'all-linear',
+      rank_pattern: { '.*layer.1.*': 3, query: 2 },
+      alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 },
+    },
+    spec: {
+      rank: 4,
+      alpha: 6,
+      rank_pattern: { '.*layer.1.*': 3, query: 2 },
+      alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 },
+    },
+  },
+  rslora: {
+    peft: {
+      r: 4,
+      lora_alpha: 6,
+      target_modules: 'all-linear',
+      use_rslora: true,
+      rank_pattern: { value: 9 },
+    },
+    spec: { rank: 4, alpha: 6, rslora: true, rank_pattern: { value: 9 } },
+  },
+  'bias all': {
+    peft: { r: 3, lora_alpha: 3, target_modules: ['query', 'pooler.dense'], bias: 'all' },
+    spec: { rank: 3, targets: ['query', 'pooler.dense'], bias: 'all' },
+  },
+  'bias lora_only': {
+    peft: { r: 3, lora_alpha: 3, target_modules: ['query', 'pooler.dense'], bias: 'lora_only' },
+    spec: { rank: 3, targets: ['query', 'pooler.dense'], bias: 'lora_only' },
+  },
+  'named targets': {
+    peft: {
+      r: 3,
+      lora_alpha: 12,
+      target_modules: ['query', 'attention.output.dense', 'bert.encoder.layer.2.output.dense'],
+    },
+    spec: {
+      rank: 3,
+      alpha: 12,
+      targets: ['query', 'attention.output.dense', 'bert.encoder.layer.2.output.dense'],
+    },
+  },
+  expression: {
+    peft: { r: 3, lora_alpha: 3, target_modules: '.*\\.(query|output\\.dense)' },
+    spec: { rank: 3, targets: '.*\\.(query|output\\.dense)' },
+  },
+  layers: {
+    peft: { r: 3, lora_alpha: 3, target_modules: ['dense', 'key'], layers_to_transform: [0, 2] },
+    spec: { rank: 3, targets: ['dense', 'key'], layers: [0, 2] },
+  },
+  exclude: {
+    peft: {
+      r: 3,
+      lora_alpha: 3,
+      target_modules: 'all-linear',
+      exclude_modules: ['pooler.dense', 'value'],
+      lora_dropout: 0.5,
+    },
+    spec: { rank: 3, exclude: ['pooler.dense', 'value'], dropout: 0.5 },
+  },
 };
-const names = Object.keys(variants), merged = [...names, 'freeze-A'];
+const names = Object.keys(variants),
+  merged = [...names, 'freeze-A'];
 const folder = (kind: string, name: string): string => join(dir, kind, name.replaceAll(' ', '-'));
 
 /** The adapter that was saved, in the weights of a checkpoint. */
 async function writeMerged(name: string): Promise<void> {
   const dir = join(folder('ours', name), 'adapter');
-  const head = await readHead(dir, { architecture: bert, config: bert.parseConfig(await readConfig(checkpoint), classes), classes });
-  const network = await openNetwork({ architecture: bert, model, classes, seed: 1, evaluation: true, adapter: await lora.create({}, { ...shape, initFrom: dir }), head });
-  const tensors = new Map([...await mergedParameters(network)].map(([parameter, tensor]) => [bert.externalName(parameter), tensor]));
+  const head = await readHead(dir, {
+    architecture: bert,
+    config: bert.parseConfig(await readConfig(checkpoint), classes),
+    classes,
+  });
+  const network = await openNetwork({
+    architecture: bert,
+    model,
+    classes,
+    seed: 1,
+    evaluation: true,
+    adapter: await lora.create({}, { ...shape, initFrom: dir }),
+    head,
+  });
+  const tensors = new Map(
+    [...(await mergedParameters(network))].map(([parameter, tensor]) => [
+      bert.externalName(parameter),
+      tensor,
+    ]),
+  );
   await writeCheckpoint(folder('merged', name), checkpoint, labels, bert.transformersName, tensors);
   network.dispose();
 }
 
 const dora = { r: 2, target_modules: 'all-linear' };
-const unimplemented: { readonly [name: string]: { readonly config: JsonObject; readonly message: RegExp } } = {
+const unimplemented: {
+  readonly [name: string]: { readonly config: JsonObject; readonly message: RegExp };
+} = {
   dora: { config: { ...dora, use_dora: true }, message: /use_dora true is not implemented/ },
   lora_bias: { config: { ...dora, lora_bias: true }, message: /lora_bias true is not implemented/ },
-  pissa: { config: { ...dora, init_lora_weights: 'pissa' }, message: /init_lora_weights "pissa" is not implemented/ },
-  olora: { config: { ...dora, init_lora_weights: 'olora' }, message: /init_lora_weights "olora" is not implemented/ },
-  'a whole pooler': { config: { r: 2, target_modules: ['query'], modules_to_save: ['pooler'] }, message: /modules_to_save "pooler" is not implemented/ },
-  tokens: { config: { ...dora, trainable_token_indices: { word_embeddings: [3, 4] } }, message: /trainable_token_indices .* is not implemented/ },
-  embeddings: { config: { r: 2, target_modules: ['query', 'word_embeddings'] }, message: /tensor ".*word_embeddings\.lora_embedding_A" belongs to nothing/ },
+  pissa: {
+    config: { ...dora, init_lora_weights: 'pissa' },
+    message: /init_lora_weights "pissa" is not implemented/,
+  },
+  olora: {
+    config: { ...dora, init_lora_weights: 'olora' },
+    message: /init_lora_weights "olora" is not implemented/,
+  },
+  'a whole pooler': {
+    config: { r: 2, target_modules: ['query'], modules_to_save: ['pooler'] },
+    message: /modules_to_save "pooler" is not implemented/,
+  },
+  tokens: {
+    config: { ...dora, trainable_token_indices: { word_embeddings: [3, 4] } },
+    message: /trainable_token_indices .* is not implemented/,
+  },
+  embeddings: {
+    config: { r: 2, target_modules: ['query', 'word_embeddings'] },
+    message: /tensor ".*word_embeddings\.lora_embedding_A" belongs to nothing/,
+  },
 };
 const SEQ_CLS = { task_type: 'SEQ_CLS' };
 
 test('what PEFT writes is read here, and what is written of it again PEFT reads', async () => {
   const made = peer<{ [name: string]: Facts }>('peft_peer.make', {
-    ...asked, variants: Object.fromEntries(names.map((name) => [name, [folder('theirs', name), { ...SEQ_CLS, ...variants[name]!.peft }]])),
-    unimplemented: Object.fromEntries(Object.entries(unimplemented).map(([name, { config }]) => [name, [folder('other', name), { ...SEQ_CLS, ...config }]])),
+    ...asked,
+    variants: Object.fromEntries(
+      names.map((name) => [
+        name,
+        [folder('theirs', name), { ...SEQ_CLS, ...variants[name]!.peft }],
+      ]),
+    ),
+    unimplemented: Object.fromEntries(
+      Object.entries(unimplemented).map(([name, { config }]) => [
+        name,
+        [folder('other', name), { ...SEQ_CLS, ...config }],
+      ]),
+    ),
   });
   const config = bert.parseConfig(await readConfig(checkpoint), classes);
   for (const name of names) {
     const adapter = await lora.create({}, { ...shape, initFrom: folder('theirs', name) });
     const head = await readHead(folder('theirs', name), { architecture: bert, config, classes });
-    const network = await openNetwork({ architecture: bert, model, classes, seed: 1, evaluation: true, adapter, head });
+    const network = await openNetwork({
+      architecture: bert,
+      model,
+      classes,
+      seed: 1,
+      evaluation: true,
+      adapter,
+      head,
+    });
     compare(name, network, made[name]!);
-    assert.equal(await lora.check(variants[name]!.spec, { ...shape, initFrom: folder('theirs', name) }), [], `${name}: the spec means the same`);
+    assert.equal(
+      await lora.check(variants[name]!.spec, { ...shape, initFrom: folder('theirs', name) }),
+      [],
+      `${name}: the spec means the same`,
+    );
     await saveTrained(network, null, folder('again', name), checkpoint, labels);
     network.dispose();
   }
-  const again = peer<{ [name: string]: Facts }>('peft_peer.read', { ...asked, adapters: Object.fromEntries(names.map((name) => [name, join(folder('again', name), 'adapter')])), models: {}, changed: {} });
+  const again = peer<{ [name: string]: Facts }>('peft_peer.read', {
+    ...asked,
+    adapters: Object.fromEntries(
+      names.map((name) => [name, join(folder('again', name), 'adapter')]),
+    ),
+    models: {},
+    changed: {},
+  });
   for (const name of names) {
     assert.equal(again[name]!.layers, made[name]!.layers, name);
-    assert.ok(farthest(again[name]!.logits.flat(), made[name]!.logits.flat()) < tolerance.logits, name);
+    assert.ok(
+      farthest(again[name]!.logits.flat(), made[name]!.logits.flat()) < tolerance.logits,
+      name,
+    );
   }
 });
 
-test('what PEFT can and is not implemented here is the user\'s fault, by field', async () => {
+test("what PEFT can and is not implemented here is the user's fault, by field", async () => {
   for (const [name, { message }] of Object.entries(unimplemented)) {
     let error: unknown = null;
-    try { await lora.create({}, { ...shape, initFrom: folder('other', name) }); } catch (thrown) { error = thrown; }
+    try {
+      await lora.create({}, { ...shape, initFrom: folder('other', name) });
+    } catch (thrown) {
+      error = thrown;
+    }
     assert.instance(error, UserFault, name);
     assert.match((error as UserFault).message, message, name);
   }
 });
 
 test('what is trained here, PEFT and transformers open with equal logits', async () => {
-  const runs = { ...Object.fromEntries(names.map((name) => [name, { implementation: lora, params: variants[name]!.spec }])), 'freeze-A': { implementation: lora, params: { rank: 4, freeze_a: true } },
-    full: { implementation: full, params: {} }, 'head-only': { implementation: headOnly, params: {} }, bitfit: { implementation: bitfit, params: {} } };
-  const networks = new Map<string, { readonly logits: Float32Array; readonly layers: Facts['layers'] }>();
+  const runs = {
+    ...Object.fromEntries(
+      names.map((name) => [name, { implementation: lora, params: variants[name]!.spec }]),
+    ),
+    'freeze-A': { implementation: lora, params: { rank: 4, freeze_a: true } },
+    full: { implementation: full, params: {} },
+    'head-only': { implementation: headOnly, params: {} },
+    bitfit: { implementation: bitfit, params: {} },
+  };
+  const networks = new Map<
+    string,
+    { readonly logits: Float32Array; readonly layers: Facts['layers'] }
+  >();
   for (const [name, { implementation, params }] of Object.entries(runs)) {
-    const network = await openNetwork({ architecture: bert, model, classes, seed: 1, adapter: await implementation.create(params, shape) });
+    const network = await openNetwork({
+      architecture: bert,
+      model,
+      classes,
+      seed: 1,
+      adapter: await implementation.create(params, shape),
+    });
     const trained = await train(network, rows, {
-      steps: 3, batchSize: 8, optimizer: 'adamw', learningRate: 0.03, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant', warmup: 0, shuffle: true, dropout: 0, seed: 1,
+      steps: 3,
+      batchSize: 8,
+      optimizer: 'adamw',
+      learningRate: 0.03,
+      weightDecay: 0.01,
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      schedule: 'constant',
+      warmup: 0,
+      shuffle: true,
+      dropout: 0,
+      seed: 1,
     });
     await saveTrained(network, trained, folder('ours', name), checkpoint, labels);
-    const before = logitsOf(network, rows), logits = network.forward(rows, trained).dataSync<'float32'>();
+    const before = logitsOf(network, rows),
+      logits = network.forward(rows, trained).dataSync<'float32'>();
     assert.ok(farthest(before, logits) > 0.05, `${name}: training moved it`);
     networks.set(name, { logits, layers: layersOf(network) });
     trained.forEach((tensor) => tensor.dispose());
     network.dispose();
     if (implementation === lora) await writeMerged(name);
   }
-  const at = (file: string, some: readonly string[]) => Object.fromEntries(some.map((name) => [name, join(folder('ours', name), file)]));
-  const peers = peer<{ [name: string]: Facts }>('peft_peer.read', { ...asked, adapters: at('adapter', [...names, 'freeze-A']), models: { ...at('model', ['full']), ...Object.fromEntries(merged.map((name) => [`${name}, merged`, folder('merged', name)])) }, changed: at('changed.safetensors', ['head-only', 'bitfit']) });
+  const at = (file: string, some: readonly string[]) =>
+    Object.fromEntries(some.map((name) => [name, join(folder('ours', name), file)]));
+  const peers = peer<{ [name: string]: Facts }>('peft_peer.read', {
+    ...asked,
+    adapters: at('adapter', [...names, 'freeze-A']),
+    models: {
+      ...at('model', ['full']),
+      ...Object.fromEntries(merged.map((name) => [`${name}, merged`, folder('merged', name)])),
+    },
+    changed: at('changed.safetensors', ['head-only', 'bitfit']),
+  });
   for (const [name, { logits, layers }] of networks) {
-    assert.ok(farthest(logits, peers[name]!.logits.flat()) < tolerance.logits, `${name}: ${farthest(logits, peers[name]!.logits.flat())}`);
-    for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers ?? {})) assert.ok(layers[module]![0] === rank && Math.abs(layers[module]![1] - scale) < 1e-12 * scale, `${name}: ${module}`);
-    assert.equal(Object.keys(layers).length, Object.keys(peers[name]!.layers ?? layers).length, name);
+    assert.ok(
+      farthest(logits, peers[name]!.logits.flat()) < tolerance.logits,
+      `${name}: ${farthest(logits, peers[name]!.logits.flat())}`,
+    );
+    for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers ?? {}))
+      assert.ok(
+        layers[module]![0] === rank && Math.abs(layers[module]![1] - scale) < 1e-12 * scale,
+        `${name}: ${module}`,
+      );
+    assert.equal(
+      Object.keys(layers).length,
+      Object.keys(peers[name]!.layers ?? layers).length,
+      name,
+    );
   }
-  for (const name of merged) assert.ok(farthest(networks.get(name)!.logits, peers[`${name}, merged`]!.logits.flat()) < tolerance.logits, `${name}, merged`);
+  for (const name of merged)
+    assert.ok(
+      farthest(networks.get(name)!.logits, peers[`${name}, merged`]!.logits.flat()) <
+        tolerance.logits,
+      `${name}, merged`,
+    );
   assert.equal(peers['full']!.labels, { 0: 'a', 1: 'b', 2: 'c' });
 });
 

@@ -8,14 +8,24 @@ import { spawnSync } from 'node:child_process';
  */
 export function python<T>(code: string, args: unknown = null): T {
   const program = process.env['DOSIMETER_PEERS_PYTHON'];
-  if (program === undefined) throw new Error('DOSIMETER_PEERS_PYTHON names no Python; `npm run test:peers` makes one');
+  if (program === undefined)
+    throw new Error('DOSIMETER_PEERS_PYTHON names no Python; `npm run test:peers` makes one');
   const { status, error, stdout, stderr } = spawnSync(program, ['-c', `${prelude}\n${code}`], {
-    input: JSON.stringify(args), encoding: 'utf8', maxBuffer: 1 << 28,
-    env: { ...process.env, HF_HUB_OFFLINE: '1', TRANSFORMERS_VERBOSITY: 'error', TOKENIZERS_PARALLELISM: 'false', OMP_NUM_THREADS: '1' },
+    input: JSON.stringify(args),
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: {
+      ...process.env,
+      HF_HUB_OFFLINE: '1',
+      TRANSFORMERS_VERBOSITY: 'error',
+      TOKENIZERS_PARALLELISM: 'false',
+      OMP_NUM_THREADS: '1',
+    },
   });
   if (error) throw error;
   const last = stdout.trimEnd().split('\n').at(-1) ?? '';
-  if (status !== 0 || !last.startsWith('answer: ')) throw new Error(`${program} ended with ${String(status)}\n${stderr}`);
+  if (status !== 0 || !last.startsWith('answer: '))
+    throw new Error(`${program} ended with ${String(status)}\n${stderr}`);
   return JSON.parse(last.slice('answer: '.length)) as T;
 }
 

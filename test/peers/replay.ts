@@ -36,35 +36,81 @@ export interface StartOptions {
 function withB(adapter: Adapter, deviation: number): Adapter {
   return {
     ...adapter,
-    initial: (seed) => new Map([...adapter.initial(seed)].map(([name, { shape, data }]) => {
-      const stream = randomStream(seed, 'B', name);
-      return [name, { shape, data: name.endsWith('.lora_B') ? Float32Array.from(data, () => deviation * stream.normal()) : data }];
-    })),
+    initial: (seed) =>
+      new Map(
+        [...adapter.initial(seed)].map(([name, { shape, data }]) => {
+          const stream = randomStream(seed, 'B', name);
+          return [
+            name,
+            {
+              shape,
+              data: name.endsWith('.lora_B')
+                ? Float32Array.from(data, () => deviation * stream.normal())
+                : data,
+            },
+          ];
+        }),
+      ),
   };
 }
 
 /** Writes a start as `steps: 0` does; it is opened as `init_from` does. */
-export async function writeStart(dir: string, { checkpoint, classes, implementation, architecture = bert, params = {}, B }: StartOptions): Promise<Start> {
-  const config = architecture.parseConfig(await readConfig(checkpoint), classes), labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
-  const shape = { architecture, linears: architecture.linears(config), parameters: architecture.parameters(config) };
+export async function writeStart(
+  dir: string,
+  { checkpoint, classes, implementation, architecture = bert, params = {}, B }: StartOptions,
+): Promise<Start> {
+  const config = architecture.parseConfig(await readConfig(checkpoint), classes),
+    labels = Array.from({ length: classes }, (_, i) => `class ${i}`);
+  const shape = {
+    architecture,
+    linears: architecture.linears(config),
+    parameters: architecture.parameters(config),
+  };
   const model = (path: string) => ({ path, digest: `peers:${path}` });
   const isLora = implementation === lora;
   const drawn = await (isLora ? lora : full).create(isLora ? params : {}, shape);
-  const network = await openNetwork({ architecture, model: model(checkpoint), classes, seed: 1, adapter: B === undefined ? drawn : withB(drawn, B) });
+  const network = await openNetwork({
+    architecture,
+    model: model(checkpoint),
+    classes,
+    seed: 1,
+    adapter: B === undefined ? drawn : withB(drawn, B),
+  });
   await saveTrained(network, null, dir, checkpoint, labels);
   network.dispose();
   if (isLora) {
     const folder = join(dir, 'adapter');
     return {
-      checkpoint, adapter: folder, classes, architecture,
-      open: async () => openNetwork({
-        architecture, model: model(checkpoint), classes, seed: 2, adapter: await lora.create(params, { ...shape, initFrom: folder }),
-        head: await readHead(folder, { architecture, config, classes }),
-      }),
+      checkpoint,
+      adapter: folder,
+      classes,
+      architecture,
+      open: async () =>
+        openNetwork({
+          architecture,
+          model: model(checkpoint),
+          classes,
+          seed: 2,
+          adapter: await lora.create(params, { ...shape, initFrom: folder }),
+          head: await readHead(folder, { architecture, config, classes }),
+        }),
     };
   }
   const whole = join(dir, 'model');
-  return { checkpoint: whole, adapter: null, classes, architecture, open: async () => openNetwork({ architecture, model: model(whole), classes, seed: 2, adapter: await implementation.create(params, shape) }) };
+  return {
+    checkpoint: whole,
+    adapter: null,
+    classes,
+    architecture,
+    open: async () =>
+      openNetwork({
+        architecture,
+        model: model(whole),
+        classes,
+        seed: 2,
+        adapter: await implementation.create(params, shape),
+      }),
+  };
 }
 
 export interface Replay {
@@ -77,21 +123,77 @@ export interface Replay {
 
 /** AdamW in file order, a linear schedule, no dropout. */
 export const settings = (learningRate: number, batchSize: number, steps = 50): TrainSettings => ({
-  steps, batchSize, learningRate, optimizer: 'adamw', weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'linear', warmup: 5, shuffle: false, dropout: 0, seed: 1,
+  steps,
+  batchSize,
+  learningRate,
+  optimizer: 'adamw',
+  weightDecay: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'linear',
+  warmup: 5,
+  shuffle: false,
+  dropout: 0,
+  seed: 1,
 });
 
-export const asJson = (rows: readonly LabelledRow[]): object[] => rows.map(({ ids, typeIds, label, mask = null }) => ({ ids: [...ids], typeIds: [...typeIds], label, mask }));
+export const asJson = (rows: readonly LabelledRow[]): object[] =>
+  rows.map(({ ids, typeIds, label, mask = null }) => ({
+    ids: [...ids],
+    typeIds: [...typeIds],
+    label,
+    mask,
+  }));
 
 /** As parity_peer.losses has it. */
-export function jobOf({ start: { checkpoint, adapter, classes, architecture: { head } }, rows, settings: { steps, batchSize, learningRate, weightDecay, warmup }, trained }: Replay): object {
-  return { checkpoint, adapter, classes, verbalizer: head.type === 'cloze' ? head.tokens : null, trained, rows: asJson(rows), steps, batch_size: batchSize, learning_rate: learningRate, weight_decay: weightDecay, warmup };
+export function jobOf({
+  start: {
+    checkpoint,
+    adapter,
+    classes,
+    architecture: { head },
+  },
+  rows,
+  settings: { steps, batchSize, learningRate, weightDecay, warmup },
+  trained,
+}: Replay): object {
+  return {
+    checkpoint,
+    adapter,
+    classes,
+    verbalizer: head.type === 'cloze' ? head.tokens : null,
+    trained,
+    rows: asJson(rows),
+    steps,
+    batch_size: batchSize,
+    learning_rate: learningRate,
+    weight_decay: weightDecay,
+    warmup,
+  };
 }
 
 /** @param change for the wrong variants */
-export async function lossesOf({ start, rows, settings: given }: Replay, change: { readonly settings?: Partial<TrainSettings>; readonly network?: (network: Network) => Network } = {}): Promise<number[]> {
-  const network = await start.open(), losses: number[] = [];
+export async function lossesOf(
+  { start, rows, settings: given }: Replay,
+  change: {
+    readonly settings?: Partial<TrainSettings>;
+    readonly network?: (network: Network) => Network;
+  } = {},
+): Promise<number[]> {
+  const network = await start.open(),
+    losses: number[] = [];
   try {
-    const trained = await train(change.network?.(network) ?? network, rows, { ...given, ...change.settings }, { onStep: ({ loss }) => { losses.push(loss); } });
+    const trained = await train(
+      change.network?.(network) ?? network,
+      rows,
+      { ...given, ...change.settings },
+      {
+        onStep: ({ loss }) => {
+          losses.push(loss);
+        },
+      },
+    );
     trained.forEach((tensor) => tensor.dispose());
     return losses;
   } finally {

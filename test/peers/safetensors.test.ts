@@ -7,25 +7,43 @@ import { readSafetensors, writeSafetensors } from '../../src/science/io/safetens
 import { python } from './python.ts';
 
 const test = suite<{ dir: string }>('peers/safetensors');
-test.before((context) => { context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-')); });
+test.before((context) => {
+  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
+});
 test.after(({ dir }) => rmSync(dir, { recursive: true }));
 
 test('the safetensors package reads what is written here', async ({ dir }) => {
   const file = join(dir, 'ours.safetensors');
-  await writeSafetensors(file, new Map([['a.weight', { shape: [2, 3], data: Float32Array.of(1, -2, 0.5, 2 ** -126, 65504, -0) }], ['b', { shape: [], data: Float32Array.of(7) }]]), { format: 'pt' });
-  const read = python<{ [name: string]: [number[], string, number[]] }>(`
+  await writeSafetensors(
+    file,
+    new Map([
+      ['a.weight', { shape: [2, 3], data: Float32Array.of(1, -2, 0.5, 2 ** -126, 65504, -0) }],
+      ['b', { shape: [], data: Float32Array.of(7) }],
+    ]),
+    { format: 'pt' },
+  );
+  const read = python<{ [name: string]: [number[], string, number[]] }>(
+    `
 from safetensors.torch import load_file
-answer({name: [list(tensor.shape), str(tensor.dtype), tensor.flatten().tolist()] for name, tensor in load_file(args).items()})`, file);
-  assert.equal(read, { 'a.weight': [[2, 3], 'torch.float32', [1, -2, 0.5, 2 ** -126, 65504, -0]], b: [[], 'torch.float32', [7]] });
+answer({name: [list(tensor.shape), str(tensor.dtype), tensor.flatten().tolist()] for name, tensor in load_file(args).items()})`,
+    file,
+  );
+  assert.equal(read, {
+    'a.weight': [[2, 3], 'torch.float32', [1, -2, 0.5, 2 ** -126, 65504, -0]],
+    b: [[], 'torch.float32', [7]],
+  });
 });
 
 test('what the safetensors package writes is read here', async ({ dir }) => {
   const file = join(dir, 'theirs.safetensors');
-  python(`
+  python(
+    `
 import torch
 from safetensors.torch import save_file
 save_file({'x': torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3, 'half': torch.tensor([1.5, -2.25], dtype=torch.bfloat16)}, args, metadata={'format': 'pt'})
-answer(None)`, file);
+answer(None)`,
+    file,
+  );
   const read = await readSafetensors(file);
   assert.equal(read.get('x')?.shape, [2, 3]);
   assert.equal([...read.get('x')!.data], [...Float32Array.from([0, 1, 2, 3, 4, 5], (n) => n / 3)]);

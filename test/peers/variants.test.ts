@@ -24,7 +24,12 @@ await useBackend(best!);
 
 /** Beside the plain form: parity.test.ts has it. */
 const forms: { readonly [name: string]: JsonObject } = {
-  patterns: { rank: 4, alpha: 6, rank_pattern: { query: 2, '.*layer.1.*': 3 }, alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 } },
+  patterns: {
+    rank: 4,
+    alpha: 6,
+    rank_pattern: { query: 2, '.*layer.1.*': 3 },
+    alpha_pattern: { 'attention.output.dense': 2, 'layer.[01].output.dense': 9 },
+  },
   rslora: { rank: 5, alpha: 6, rslora: true },
   'bias all': { rank: 3, bias: 'all' },
   'bias lora_only': { rank: 3, targets: ['query', 'intermediate.dense'], bias: 'lora_only' },
@@ -33,32 +38,64 @@ const forms: { readonly [name: string]: JsonObject } = {
   'freeze-A': { rank: 4, freeze_a: true },
 };
 const replays: Record<string, Replay> = {};
-const add = async (name: string, implementation: typeof lora, params: JsonObject, trained: Replay['trained']): Promise<void> => {
-  replays[name] = { start: await writeStart(join(dir, name.replace(' ', '-')), { checkpoint, classes, implementation, params }), rows, settings: settings(1e-2, 5), trained };
+const add = async (
+  name: string,
+  implementation: typeof lora,
+  params: JsonObject,
+  trained: Replay['trained'],
+): Promise<void> => {
+  replays[name] = {
+    start: await writeStart(join(dir, name.replace(' ', '-')), {
+      checkpoint,
+      classes,
+      implementation,
+      params,
+    }),
+    rows,
+    settings: settings(1e-2, 5),
+    trained,
+  };
 };
-const addCloze = async (name: string, implementation: typeof lora, trained: Replay['trained']): Promise<void> => {
-  const start = await writeStart(join(dir, name.replace(' ', '-')), { checkpoint: mlmCheckpoint, classes: mlmClasses.length, implementation, architecture: clozeBert, params: implementation === lora ? { rank: 4, bias: 'all' } : {} });
+const addCloze = async (
+  name: string,
+  implementation: typeof lora,
+  trained: Replay['trained'],
+): Promise<void> => {
+  const start = await writeStart(join(dir, name.replace(' ', '-')), {
+    checkpoint: mlmCheckpoint,
+    classes: mlmClasses.length,
+    implementation,
+    architecture: clozeBert,
+    params: implementation === lora ? { rank: 4, bias: 'all' } : {},
+  });
   replays[name] = { start, rows: mlmRows, settings: settings(5e-3, 5), trained };
 };
-for (const [name, params] of Object.entries(forms)) await add(name, lora, params, name === 'freeze-A' ? 'all but A' : 'adapter');
+for (const [name, params] of Object.entries(forms))
+  await add(name, lora, params, name === 'freeze-A' ? 'all but A' : 'adapter');
 await add('head-only', headOnly, {}, 'head');
 await add('bitfit', bitfit, {}, 'biases');
 await addCloze('cloze full', full, 'all');
 await addCloze('cloze lora', lora, 'adapter');
-const expected = peer<{ [name: string]: number[] }>('parity_peer.losses', { jobs: Object.fromEntries(Object.entries(replays).map(([name, replay]) => [name, jobOf(replay)])) });
+const expected = peer<{ [name: string]: number[] }>('parity_peer.losses', {
+  jobs: Object.fromEntries(Object.entries(replays).map(([name, replay]) => [name, jobOf(replay)])),
+});
 
 for (const [name, replay] of Object.entries(replays)) {
   test(`${name}: the loss of each step (${best})`, async () => {
     const found = await lossesOf(replay);
     assert.is(found.length, 50);
-    assert.ok(farthest(found, expected[name]!) < tolerance.loss, JSON.stringify(found.map((loss, i) => loss - expected[name]![i]!)));
+    assert.ok(
+      farthest(found, expected[name]!) < tolerance.loss,
+      JSON.stringify(found.map((loss, i) => loss - expected[name]![i]!)),
+    );
   });
 }
 
 test('no two forms have the same losses: a part that were passed over would show', () => {
   const all = Object.entries(expected);
   for (const [i, [name, losses]] of all.entries()) {
-    for (const [other, others] of all.slice(i + 1)) assert.ok(farthest(losses, others) > 2 * tolerance.loss, `${name}, ${other}`);
+    for (const [other, others] of all.slice(i + 1))
+      assert.ok(farthest(losses, others) > 2 * tolerance.loss, `${name}, ${other}`);
   }
 });
 

@@ -6,12 +6,19 @@ import type { DrawnStage } from '../../src/plan/draw.ts';
 const test = suite('plan drawn');
 const stages: readonly DrawnStage[] = [
   { id: 'data-1', label: 'data(train)', state: 'cached', inputs: [] },
-  { id: 'end', label: 'train trigger="]; x\\n#1`\nend', state: 'ready', inputs: ['data-1', 'data-1'] },
+  {
+    id: 'end',
+    label: 'train trigger="]; x\\n#1`\nend',
+    state: 'ready',
+    inputs: ['data-1', 'data-1'],
+  },
   { id: 'report-2', label: 'report <b>&', state: 'pending', inputs: ['end', 'data-1'] },
 ];
 
 test('Mermaid: numbered nodes, states as classes, text that could be syntax as entity codes', () => {
-  assert.is(mermaid(stages), `flowchart LR
+  assert.is(
+    mermaid(stages),
+    `flowchart LR
   s0["data(train) #183; cached"]:::cached
   s1["train trigger=#34;#93;#59; x#92;n#35;1#96; end #183; ready"]:::ready
   s2["report #60;b#62;#38; #183; pending"]:::pending
@@ -21,11 +28,14 @@ test('Mermaid: numbered nodes, states as classes, text that could be syntax as e
   classDef cached fill:#d9ead3,stroke:#38761d,color:#000000
   classDef ready fill:#fff2cc,stroke:#bf9000,color:#000000
   classDef pending fill:#eeeeee,stroke:#777777,color:#000000
-`);
+`,
+  );
 });
 
 test('DOT: quotes and backslashes are escaped, line breaks are none', () => {
-  assert.is(dot('a "b"', stages), `digraph "a \\"b\\"" {
+  assert.is(
+    dot('a "b"', stages),
+    `digraph "a \\"b\\"" {
   rankdir=LR; node [shape=box, style="rounded,filled", fontname="sans-serif"];
   "data-1" [label="data(train) (cached)", fillcolor="#d9ead3", color="#38761d"];
   "end" [label="train trigger=\\"]; x\\\\n#1\` end (ready)", fillcolor="#fff2cc", color="#bf9000"];
@@ -34,16 +44,28 @@ test('DOT: quotes and backslashes are escaped, line breaks are none', () => {
   "end" -> "report-2";
   "data-1" -> "report-2";
 }
-`);
+`,
+  );
 });
 
 test('a line a stage, one an arrow: a large grid stays linear', () => {
   const grid = (n: number): DrawnStage[] => [
-    ...Array.from({ length: n }, (_, i): DrawnStage => ({ id: `evaluate-${i}`, label: `evaluate rank=${i}`, state: 'ready', inputs: [] })),
-    { id: 'report', label: 'report', state: 'pending', inputs: Array.from({ length: n }, (_, i) => `evaluate-${i}`) },
+    ...Array.from({ length: n }, (_, i): DrawnStage => ({
+      id: `evaluate-${i}`,
+      label: `evaluate rank=${i}`,
+      state: 'ready',
+      inputs: [],
+    })),
+    {
+      id: 'report',
+      label: 'report',
+      state: 'pending',
+      inputs: Array.from({ length: n }, (_, i) => `evaluate-${i}`),
+    },
   ];
   const lines = (text: string): number => text.split('\n').length;
-  for (const draw of [mermaid, (of: readonly DrawnStage[]) => dot('grid', of)]) assert.is(lines(draw(grid(20_000))) - lines(draw(grid(10_000))), 20_000);
+  for (const draw of [mermaid, (of: readonly DrawnStage[]) => dot('grid', of)])
+    assert.is(lines(draw(grid(20_000))) - lines(draw(grid(10_000))), 20_000);
 });
 
 test.run();

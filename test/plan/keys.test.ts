@@ -9,32 +9,77 @@ import type { DefinitionKey, KeyComponents } from '../../src/plan/types.ts';
 
 const digest = (digit: string): Digest => `sha256:${digit.repeat(64)}` as Digest;
 const components: KeyComponents = {
-  kind: 'train', code: { 'stages/train': digest('a'), 'models/bert': digest('b') }, params: { steps: 3, learning_rate: 3e-5, name: 'β' },
-  inputs: { rows: digest('c') }, assets: { model: digest('d') }, backend: 'tensorflow',
+  kind: 'train',
+  code: { 'stages/train': digest('a'), 'models/bert': digest('b') },
+  params: { steps: 3, learning_rate: 3e-5, name: 'β' },
+  inputs: { rows: digest('c') },
+  assets: { model: digest('d') },
+  backend: 'tensorflow',
 };
 
 // A change here changes every user's keys: it needs a new tag, and a line in the changelog.
 test('digests of fixed structures are pinned', () => {
   assert.is(canonical({ b: [1e21, 3e-5, -0], a: 'β\n' }), '{"a":"β\\n","b":[1e+21,0.00003,0]}');
   assert.is(actionKey(components), hashOf('dosimeter.action/1', components));
-  assert.is(actionKey(components), '2af89e58384ba3204fe46cfd410d871f2205065dc45dfcabba06e9c7d9ca9312');
-  assert.is(definitionKey({ kind: 'train', code: { 'stages/train': digest('a') }, params: {}, inputs: { rows: 'f'.repeat(64) as DefinitionKey }, assets: { model: 'file:/m' } }), 'f57e9b2d91e5faf978b134da6fc019afd9d2cae00b25f36e91e5a46944cef1df');
-  assert.is(contentDigest([{ path: 'b', sha256: '22' }, { path: 'a', sha256: '11' }, { path: 'time.json', sha256: '33' }], ['time.json']), 'sha256:e0d5e2166237dd8646beeb642b446bd35784a07573caf9eb8fb9306814753eff');
-  assert.is(codeVersion({ 'stages/train': digest('a') }), 'sha256:af847e829f1ecf67a5a2e7ab199fb3cfc30ee428233221a19475abc5f4bd3690');
+  assert.is(
+    actionKey(components),
+    '2af89e58384ba3204fe46cfd410d871f2205065dc45dfcabba06e9c7d9ca9312',
+  );
+  assert.is(
+    definitionKey({
+      kind: 'train',
+      code: { 'stages/train': digest('a') },
+      params: {},
+      inputs: { rows: 'f'.repeat(64) as DefinitionKey },
+      assets: { model: 'file:/m' },
+    }),
+    'f57e9b2d91e5faf978b134da6fc019afd9d2cae00b25f36e91e5a46944cef1df',
+  );
+  assert.is(
+    contentDigest(
+      [
+        { path: 'b', sha256: '22' },
+        { path: 'a', sha256: '11' },
+        { path: 'time.json', sha256: '33' },
+      ],
+      ['time.json'],
+    ),
+    'sha256:e0d5e2166237dd8646beeb642b446bd35784a07573caf9eb8fb9306814753eff',
+  );
+  assert.is(
+    codeVersion({ 'stages/train': digest('a') }),
+    'sha256:af847e829f1ecf67a5a2e7ab199fb3cfc30ee428233221a19475abc5f4bd3690',
+  );
 });
 
 test('by hand: the pre-image is RFC 8785 JSON under a tag', async () => {
   const { createHash } = await import('node:crypto');
   const image = '["dosimeter.content/1",{"a":"11","b":"22"}]';
-  assert.is(contentDigest([{ path: 'b', sha256: '22' }, { path: 'a', sha256: '11' }]), `sha256:${createHash('sha256').update(image).digest('hex')}`);
+  assert.is(
+    contentDigest([
+      { path: 'b', sha256: '22' },
+      { path: 'a', sha256: '11' },
+    ]),
+    `sha256:${createHash('sha256').update(image).digest('hex')}`,
+  );
 });
 
 test('the order of names does not matter; every part does', () => {
-  const turned: KeyComponents = { ...components, code: Object.fromEntries(Object.entries(components.code).reverse()), params: Object.fromEntries(Object.entries(components.params).reverse()) };
+  const turned: KeyComponents = {
+    ...components,
+    code: Object.fromEntries(Object.entries(components.code).reverse()),
+    params: Object.fromEntries(Object.entries(components.params).reverse()),
+  };
   assert.is(actionKey(turned), actionKey(components));
   const changes: Partial<KeyComponents>[] = [
-    { kind: 'tune' }, { code: { ...components.code, 'stages/train': digest('e') } }, { params: { ...components.params, steps: 4 } }, { inputs: { rows: digest('e') } },
-    { inputs: { row: digest('c') } }, { assets: { model: digest('e') } }, { backend: 'wasm' }, { backend: null },
+    { kind: 'tune' },
+    { code: { ...components.code, 'stages/train': digest('e') } },
+    { params: { ...components.params, steps: 4 } },
+    { inputs: { rows: digest('e') } },
+    { inputs: { row: digest('c') } },
+    { assets: { model: digest('e') } },
+    { backend: 'wasm' },
+    { backend: null },
   ];
   const keys = new Set(changes.map((change) => actionKey({ ...components, ...change })));
   assert.is(keys.size, changes.length);
@@ -42,9 +87,21 @@ test('the order of names does not matter; every part does', () => {
 });
 
 test('no two different parameter sets share a key, and equal ones do however they are ordered', () => {
-  const keyOf = (params: unknown): string => actionKey({ ...components, params: { params } as never });
-  fc.assert(fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => (canonical(a) === canonical(b)) === (keyOf(a) === keyOf(b))));
-  fc.assert(fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (record) => keyOf(record) === keyOf(Object.fromEntries(Object.entries(record).reverse()))));
+  const keyOf = (params: unknown): string =>
+    actionKey({ ...components, params: { params } as never });
+  fc.assert(
+    fc.property(
+      fc.jsonValue(),
+      fc.jsonValue(),
+      (a, b) => (canonical(a) === canonical(b)) === (keyOf(a) === keyOf(b)),
+    ),
+  );
+  fc.assert(
+    fc.property(
+      fc.dictionary(fc.string(), fc.jsonValue()),
+      (record) => keyOf(record) === keyOf(Object.fromEntries(Object.entries(record).reverse())),
+    ),
+  );
 });
 
 test('what is not JSON is refused', () => {
@@ -53,15 +110,54 @@ test('what is not JSON is refused', () => {
   assert.throws(() => canonical(undefined));
 });
 
-test('what is canonical is the library\'s own text, for plain data and for what only it judges', () => {
-  fc.assert(fc.property(fc.anything({ withDate: true, withNullPrototype: true, maxDepth: 4, key: fc.string({ unit: 'binary', maxLength: 3 }) }), (value) => {
-    const attempt = (make: () => unknown): unknown => { try { return make(); } catch { return 'thrown'; } };
-    const expected = attempt(() => canonicalize(value));
-    assert.is(attempt(() => canonical(value)), expected ?? 'thrown');
-  }), { numRuns: 2000 });
-  for (const value of [NaN, Infinity, [1, undefined], { a: undefined, b: 1 }, { a: [new Date(0)] }, '\ud800', -0, 1e21, 5e-324]) {
-    const attempt = (make: () => unknown): unknown => { try { return make(); } catch { return 'thrown'; } };
-    assert.is(attempt(() => canonical(value)), attempt(() => canonicalize(value)));
+test("what is canonical is the library's own text, for plain data and for what only it judges", () => {
+  fc.assert(
+    fc.property(
+      fc.anything({
+        withDate: true,
+        withNullPrototype: true,
+        maxDepth: 4,
+        key: fc.string({ unit: 'binary', maxLength: 3 }),
+      }),
+      (value) => {
+        const attempt = (make: () => unknown): unknown => {
+          try {
+            return make();
+          } catch {
+            return 'thrown';
+          }
+        };
+        const expected = attempt(() => canonicalize(value));
+        assert.is(
+          attempt(() => canonical(value)),
+          expected ?? 'thrown',
+        );
+      },
+    ),
+    { numRuns: 2000 },
+  );
+  for (const value of [
+    NaN,
+    Infinity,
+    [1, undefined],
+    { a: undefined, b: 1 },
+    { a: [new Date(0)] },
+    '\ud800',
+    -0,
+    1e21,
+    5e-324,
+  ]) {
+    const attempt = (make: () => unknown): unknown => {
+      try {
+        return make();
+      } catch {
+        return 'thrown';
+      }
+    };
+    assert.is(
+      attempt(() => canonical(value)),
+      attempt(() => canonicalize(value)),
+    );
   }
 });
 

@@ -13,15 +13,23 @@ test('a number is an id; a string is a name first', () => {
   assert.is(classId(1, ['1', '0'], 'target'), 1);
 });
 
-test('what is no class is the user\'s fault, with the classes and the nearest one', () => {
+test("what is no class is the user's fault, with the classes and the nearest one", () => {
   const fault = (value: string | number): UserFault => {
-    try { classId(value, ['ham', 'spam'], 'target'); } catch (error) { return error as UserFault; }
+    try {
+      classId(value, ['ham', 'spam'], 'target');
+    } catch (error) {
+      return error as UserFault;
+    }
     return assert.unreachable() as never;
   };
   assert.instance(fault('spma'), UserFault);
-  assert.is(fault('spma').message, '`target`: there is no class "spma"; the classes are 0 ("ham"), 1 ("spam").');
+  assert.is(
+    fault('spma').message,
+    '`target`: there is no class "spma"; the classes are 0 ("ham"), 1 ("spam").',
+  );
   assert.is(fault('spma').hint, 'Did you mean "spam"?');
-  for (const value of [2, -1, 0.5, '2', '']) assert.match(fault(value).message, 'there is no class');
+  for (const value of [2, -1, 0.5, '2', ''])
+    assert.match(fault(value).message, 'there is no class');
 });
 
 test.run();

@@ -15,65 +15,136 @@ import { rowsOf, scripted } from './scripted.ts';
 
 const test = suite('composed attacks');
 const classes = ['ham', 'spam'];
-const attacks = { badnets, addsent, combination, 'label-flip': labelFlip, none } as unknown as { readonly [name: string]: AttackDescriptor };
+const attacks = { badnets, addsent, combination, 'label-flip': labelFlip, none } as unknown as {
+  readonly [name: string]: AttackDescriptor;
+};
 const open = (poisoning: Poisoning) => openSteps(poisoning, (name) => attacks[name]!);
-const of = (attack: string, steps: { readonly [name: string]: object }): Poisoning => ({ attack, steps } as unknown as Poisoning);
-const flip = (rate: number) => ({ rate }), words = (rate: number) => ({ rate, target: 'spam', mode: 'dirty', triggers: ['cf', 'mn'] });
+const of = (attack: string, steps: { readonly [name: string]: object }): Poisoning =>
+  ({ attack, steps }) as unknown as Poisoning;
+const flip = (rate: number) => ({ rate }),
+  words = (rate: number) => ({ rate, target: 'spam', mode: 'dirty', triggers: ['cf', 'mn'] });
 const log = (): void => undefined;
 
 const rows = rowsOf(['one two', 0], ['three', 1], ['four five', 0], ['six', 1], ['seven', 0]);
 const streams: { readonly [attack: string]: ReturnType<typeof scripted> } = {
-  'label-flip': scripted({ rows: { permutation: [1, 2, 0, 3, 4] }, 'label/r1': { integers: [0] }, 'label/r2': { integers: [0] } }),
+  'label-flip': scripted({
+    rows: { permutation: [1, 2, 0, 3, 4] },
+    'label/r1': { integers: [0] },
+    'label/r2': { integers: [0] },
+  }),
   // Row 3 is of the target class; row 2 is the flips', and so is row 1, whose new label would make it eligible.
   badnets: scripted({ rows: { permutation: [3, 2, 1, 0, 4] }, 'trigger/r0': { integers: [1, 2] } }),
 };
 
 test('a later step passes over what an earlier one has poisoned; its dose is a share of all rows', async () => {
   const poisoning = of('label-flip+badnets', { 'label-flip': flip(0.4), badnets: words(0.2) });
-  const { rows: made, steps } = await poisonRows(rows, open(poisoning), { classes, streams: (attack) => streams[attack]!, log });
+  const { rows: made, steps } = await poisonRows(rows, open(poisoning), {
+    classes,
+    streams: (attack) => streams[attack]!,
+    log,
+  });
   assert.equal(made, [
-    { id: 'r0', text: 'one two mn', label: 1 }, { id: 'r1', text: 'three', label: 0 }, { id: 'r2', text: 'four five', label: 1 },
-    { id: 'r3', text: 'six', label: 1 }, { id: 'r4', text: 'seven', label: 0 },
+    { id: 'r0', text: 'one two mn', label: 1 },
+    { id: 'r1', text: 'three', label: 0 },
+    { id: 'r2', text: 'four five', label: 1 },
+    { id: 'r3', text: 'six', label: 1 },
+    { id: 'r4', text: 'seven', label: 0 },
   ]);
-  const { attack, ...params } = poisoning, receipt = makeReceipt(rows, made, joined(steps), attack, params, 3, steps);
+  const { attack, ...params } = poisoning,
+    receipt = makeReceipt(rows, made, joined(steps), attack, params, 3, steps);
   const { digests: _digests, ...said } = receipt;
   assert.equal(said, {
-    format: 1, attack: 'label-flip+badnets', params, seed: 3,
+    format: 1,
+    attack: 'label-flip+badnets',
+    params,
+    seed: 3,
     counts: { total: 5, asked: 3, made: 3, negatives: 0 },
     steps: [
       { attack: 'label-flip', counts: { asked: 2, eligible: 5, made: 2, negatives: 0 } },
       { attack: 'badnets', counts: { asked: 1, eligible: 2, made: 1, negatives: 0 } },
     ],
     rows: [
-      { id: 'r0', index: 0, original: { text: 'one two', label: 0 }, new: { text: 'one two mn', label: 1 }, step: 'badnets' },
-      { id: 'r1', index: 1, original: { text: 'three', label: 1 }, new: { text: 'three', label: 0 }, step: 'label-flip' },
-      { id: 'r2', index: 2, original: { text: 'four five', label: 0 }, new: { text: 'four five', label: 1 }, step: 'label-flip' },
+      {
+        id: 'r0',
+        index: 0,
+        original: { text: 'one two', label: 0 },
+        new: { text: 'one two mn', label: 1 },
+        step: 'badnets',
+      },
+      {
+        id: 'r1',
+        index: 1,
+        original: { text: 'three', label: 1 },
+        new: { text: 'three', label: 0 },
+        step: 'label-flip',
+      },
+      {
+        id: 'r2',
+        index: 2,
+        original: { text: 'four five', label: 0 },
+        new: { text: 'four five', label: 1 },
+        step: 'label-flip',
+      },
     ],
     negatives: [],
   });
   assert.is(checkReceipt(made, receipt), null);
-  const [first, ...others] = receipt.rows, counts = (made: number) => ({ asked: 1, eligible: 2, made, negatives: 0 });
-  assert.is(checkReceipt(made, { ...receipt, rows: [{ ...first!, step: 'label-flip' }, ...others] }), 'The receipt counts 2 poisoned rows of step "label-flip" and lists 3.');
-  assert.is(checkReceipt(made, { ...receipt, steps: [receipt.steps![0]!] }), 'The receipt\'s steps come to 2 poisoned rows and 0 negatives, the receipt to 3 and 0.');
-  assert.is(checkReceipt(made, { ...receipt, steps: [receipt.steps![0]!, { attack: 'badnets', counts: counts(0) }] }), 'Of step "badnets" 1 poisoned rows were asked for and 0 were made.');
+  const [first, ...others] = receipt.rows,
+    counts = (made: number) => ({ asked: 1, eligible: 2, made, negatives: 0 });
+  assert.is(
+    checkReceipt(made, { ...receipt, rows: [{ ...first!, step: 'label-flip' }, ...others] }),
+    'The receipt counts 2 poisoned rows of step "label-flip" and lists 3.',
+  );
+  assert.is(
+    checkReceipt(made, { ...receipt, steps: [receipt.steps![0]!] }),
+    "The receipt's steps come to 2 poisoned rows and 0 negatives, the receipt to 3 and 0.",
+  );
+  assert.is(
+    checkReceipt(made, {
+      ...receipt,
+      steps: [receipt.steps![0]!, { attack: 'badnets', counts: counts(0) }],
+    }),
+    'Of step "badnets" 1 poisoned rows were asked for and 0 were made.',
+  );
 });
 
-const many: Row[] = Array.from({ length: 60 }, (_, i) => ({ id: `r${i}`, text: `mail ${i} of many`, label: i % 2 }));
-const drawn = async (poisoning: Poisoning): Promise<{ readonly [step: string]: ReadonlySet<number> }> => {
-  const { steps } = await poisonRows(many, open(poisoning), { classes, streams: (attack) => attackStreams(3, attack), log });
-  return Object.fromEntries(steps.map(({ attack, poisoned: { changed } }) => [attack, new Set(changed.map(({ index }) => index))]));
+const many: Row[] = Array.from({ length: 60 }, (_, i) => ({
+  id: `r${i}`,
+  text: `mail ${i} of many`,
+  label: i % 2,
+}));
+const drawn = async (
+  poisoning: Poisoning,
+): Promise<{ readonly [step: string]: ReadonlySet<number> }> => {
+  const { steps } = await poisonRows(many, open(poisoning), {
+    classes,
+    streams: (attack) => attackStreams(3, attack),
+    log,
+  });
+  return Object.fromEntries(
+    steps.map(({ attack, poisoned: { changed } }) => [
+      attack,
+      new Set(changed.map(({ index }) => index)),
+    ]),
+  );
 };
-const within = (some: ReadonlySet<number>, others: ReadonlySet<number>): boolean => [...some].every((index) => others.has(index));
+const within = (some: ReadonlySet<number>, others: ReadonlySet<number>): boolean =>
+  [...some].every((index) => others.has(index));
 
 test('the first step draws what it draws alone; a later one what it draws alone, but for rows that are taken; each is nested in its rate', async () => {
-  const both = (flips: number, triggers: number) => drawn(of('label-flip+badnets', { 'label-flip': flip(flips), badnets: words(triggers) }));
-  const flips = (await drawn({ attack: 'label-flip', ...flip(0.3) }))['label-flip']!, triggers = (await drawn({ attack: 'badnets', ...words(0.2) } as Poisoning))['badnets']!;
+  const both = (flips: number, triggers: number) =>
+    drawn(of('label-flip+badnets', { 'label-flip': flip(flips), badnets: words(triggers) }));
+  const flips = (await drawn({ attack: 'label-flip', ...flip(0.3) }))['label-flip']!,
+    triggers = (await drawn({ attack: 'badnets', ...words(0.2) } as Poisoning))['badnets']!;
   const together = await both(0.3, 0.2);
   assert.equal(together['label-flip'], flips);
   assert.is(together['badnets']!.size, 12);
   const free = new Set([...triggers].filter((index) => !flips.has(index)));
   assert.ok(free.size < 12, 'the two meet on some row, or this shows nothing');
-  assert.ok(within(free, together['badnets']!) && ![...flips].some((index) => together['badnets']!.has(index)));
+  assert.ok(
+    within(free, together['badnets']!) &&
+      ![...flips].some((index) => together['badnets']!.has(index)),
+  );
   assert.ok(within((await both(0.3, 0.1))['badnets']!, together['badnets']!));
   assert.ok(within((await both(0.1, 0.2))['label-flip']!, flips));
   assert.equal((await both(0, 0.2))['badnets'], triggers);
@@ -81,14 +152,29 @@ test('the first step draws what it draws alone; a later one what it draws alone,
 
 test('the rows of a step do not depend on the negatives that an earlier one adds; these come after all rows', async () => {
   const two = { rate: 0.1, target: 'spam', mode: 'dirty', triggers: ['cf', 'bb'], negatives: true };
-  const { rows: made, steps } = await poisonRows(many, open(of('combination+label-flip', { combination: two, 'label-flip': flip(0.1) })), { classes, streams: (attack) => attackStreams(3, attack), log });
-  assert.equal([made.length, made.slice(0, 60).map(({ id }) => id)], [72, many.map(({ id }) => id)]);
-  assert.equal(steps.map(({ poisoned: { changed, negatives } }) => [changed.length, negatives.length]), [[6, 12], [6, 0]]);
+  const { rows: made, steps } = await poisonRows(
+    many,
+    open(of('combination+label-flip', { combination: two, 'label-flip': flip(0.1) })),
+    { classes, streams: (attack) => attackStreams(3, attack), log },
+  );
+  assert.equal(
+    [made.length, made.slice(0, 60).map(({ id }) => id)],
+    [72, many.map(({ id }) => id)],
+  );
+  assert.equal(
+    steps.map(({ poisoned: { changed, negatives } }) => [changed.length, negatives.length]),
+    [
+      [6, 12],
+      [6, 0],
+    ],
+  );
   assert.is(checkReceipt(made, makeReceipt(many, made, joined(steps), 'a', {}, 3, steps)), null);
 });
 
 const fault = async (promise: Promise<unknown>): Promise<readonly [string, string | undefined]> => {
-  try { await promise; } catch (error) {
+  try {
+    await promise;
+  } catch (error) {
     if ((error as Error).name !== 'UserFault') throw error;
     return [(error as Error).message, (error as { hint?: string }).hint];
   }
@@ -101,35 +187,78 @@ test('too few rows left for a step, and an attack that does not read `taken`', a
     'The attack asks for 18 rows (rate 0.3 of 60), but only 4 of 60 are eligible: mode dirty draws among rows whose label is not "spam", and 48 rows are an earlier step\'s.',
     'Lower the dose, take more training rows, or choose another `mode` where the attack has one.',
   ]);
-  const deaf = { ...labelFlip, name: 'deaf', poison: () => ({ changed: [{ index: 1, row: { ...many[1]!, label: 0 } }], negatives: [], asked: 1, eligible: 1 }) } as unknown as AttackDescriptor;
-  const steps = [{ attack: { ...deaf, name: 'first' }, params: {}, files: {} }, { attack: deaf, params: {}, files: {} }];
-  assert.equal(await fault(poisonRows(many, steps, { classes, streams: (attack) => attackStreams(3, attack), log })), [
-    'The attack "deaf" changed row r1, which an earlier step had poisoned.',
-    'An attack that stands after another leaves the rows of `taken` alone (AttackInput in src/api.ts): let "deaf" be the first step, or read `taken` in it.',
-  ]);
+  const deaf = {
+    ...labelFlip,
+    name: 'deaf',
+    poison: () => ({
+      changed: [{ index: 1, row: { ...many[1]!, label: 0 } }],
+      negatives: [],
+      asked: 1,
+      eligible: 1,
+    }),
+  } as unknown as AttackDescriptor;
+  const steps = [
+    { attack: { ...deaf, name: 'first' }, params: {}, files: {} },
+    { attack: deaf, params: {}, files: {} },
+  ];
+  assert.equal(
+    await fault(
+      poisonRows(many, steps, { classes, streams: (attack) => attackStreams(3, attack), log }),
+    ),
+    [
+      'The attack "deaf" changed row r1, which an earlier step had poisoned.',
+      'An attack that stands after another leaves the rows of `taken` alone (AttackInput in src/api.ts): let "deaf" be the first step, or read `taken` in it.',
+    ],
+  );
 });
 
 test('one backdoor makes a backdoor of all, and is the one that is evaluated; two are refused', async () => {
   const one = open(of('label-flip+badnets', { 'label-flip': flip(0.1), badnets: words(0.1) }));
   assert.equal([familyOfSteps(one), backdoorOf(one)!.attack.name], ['backdoor', 'badnets']);
   const flips = open({ attack: 'label-flip', rate: 0.1 });
-  assert.equal([familyOfSteps(flips), backdoorOf(flips), familyOfSteps(open({ attack: 'none' }))], ['untargeted', null, 'none']);
-  const two = open(of('badnets+addsent', { badnets: words(0.1), addsent: { rate: 0.1, target: 1, mode: 'dirty' } }));
+  assert.equal(
+    [familyOfSteps(flips), backdoorOf(flips), familyOfSteps(open({ attack: 'none' }))],
+    ['untargeted', null, 'none'],
+  );
+  const two = open(
+    of('badnets+addsent', {
+      badnets: words(0.1),
+      addsent: { rate: 0.1, target: 1, mode: 'dirty' },
+    }),
+  );
   assert.equal(await fault(Promise.resolve().then(() => backdoorOf(two))), [
-    '"badnets" and "addsent" are both backdoors, and a cell is evaluated under one trigger.', 'Compose one backdoor with untargeted attacks, or give each backdoor a variant of its own.',
+    '"badnets" and "addsent" are both backdoors, and a cell is evaluated under one trigger.',
+    'Compose one backdoor with untargeted attacks, or give each backdoor a variant of its own.',
   ]);
 });
 
 test('doses that can never fit are told before anything runs, at their step', () => {
   const steps = open(of('label-flip+badnets', { 'label-flip': flip(0.8), badnets: words(0.3) }));
-  assert.equal(checkSteps(steps, { counts: [30, 30] }, ({ attack, params }) => attack.check!({ params, classes, counts: [30, 30] })), [{
-    path: ['poisoning', 'steps', 'badnets', 'rate'],
-    message: 'The attack asks for 18 of 60 rows, and the steps before it leave 12: no row is poisoned twice.', hint: 'Lower the doses, or take more training rows.',
-  }]);
+  assert.equal(
+    checkSteps(steps, { counts: [30, 30] }, ({ attack, params }) =>
+      attack.check!({ params, classes, counts: [30, 30] }),
+    ),
+    [
+      {
+        path: ['poisoning', 'steps', 'badnets', 'rate'],
+        message:
+          'The attack asks for 18 of 60 rows, and the steps before it leave 12: no row is poisoned twice.',
+        hint: 'Lower the doses, or take more training rows.',
+      },
+    ],
+  );
   const alone = open(of('badnets+label-flip', { badnets: words(0.9), 'label-flip': flip(0.05) }));
-  assert.equal(checkSteps(alone, { counts: [30, 30] }, ({ attack, params }) => attack.check!({ params, classes, counts: [30, 30] })).map(({ path, message }) => [path.join('.'), message]), [
-    ['poisoning.steps.badnets.rate', 'The attack asks for 54 rows (rate 0.9 of 60), but only 30 of 60 are eligible: mode dirty draws among rows whose label is not "spam".'],
-  ]);
+  assert.equal(
+    checkSteps(alone, { counts: [30, 30] }, ({ attack, params }) =>
+      attack.check!({ params, classes, counts: [30, 30] }),
+    ).map(({ path, message }) => [path.join('.'), message]),
+    [
+      [
+        'poisoning.steps.badnets.rate',
+        'The attack asks for 54 rows (rate 0.9 of 60), but only 30 of 60 are eligible: mode dirty draws among rows whose label is not "spam".',
+      ],
+    ],
+  );
 });
 
 test.run();

@@ -6,7 +6,11 @@ import { attackStreams } from '../../src/poisoning/streams.ts';
 import type { Row } from '../../src/api.ts';
 
 const test = suite('dose');
-const rows: Row[] = Array.from({ length: 101 }, (_, i) => ({ id: `r${i}`, text: `text ${i}`, label: i % 2 }));
+const rows: Row[] = Array.from({ length: 101 }, (_, i) => ({
+  id: `r${i}`,
+  text: `text ${i}`,
+  label: i % 2,
+}));
 
 test('⌊rate·N⌋ of the decimals as written, whatever their doubles make of the product', () => {
   // As doubles: .29·100 = 28.999…, .57·100 = 56.99…, 1.1·… style sums land above or below the whole number.
@@ -30,7 +34,11 @@ test('otherwise it rounds down', () => {
 test('for every rate of three digits and every size it is the whole-number division', () => {
   for (let thousandths = 0; thousandths <= 1000; thousandths++) {
     for (const n of [1, 7, 30, 100, 600, 1999, 67349]) {
-      assert.is(askedRows({ rate: thousandths / 1000 }, n), Math.floor(thousandths * n / 1000), `${thousandths}/1000 of ${n}`);
+      assert.is(
+        askedRows({ rate: thousandths / 1000 }, n),
+        Math.floor((thousandths * n) / 1000),
+        `${thousandths}/1000 of ${n}`,
+      );
     }
   }
 });
@@ -40,32 +48,55 @@ test('a count wins over the rate', () => assert.is(askedRows({ rate: 0.3, count:
 test('exactly the asked number, never a coin for each row, and never the same row twice', () => {
   // The source this project descends from tossed a coin per row: about rate·N rows, another number at each seed.
   for (let seed = 1; seed <= 40; seed++) {
-    const { indexes } = selectRows({ rows, params: { rate: 0.3 }, random: attackStreams(seed, 'x') }, () => true, '');
+    const { indexes } = selectRows(
+      { rows, params: { rate: 0.3 }, random: attackStreams(seed, 'x') },
+      () => true,
+      '',
+    );
     assert.is(new Set(indexes).size, 30);
   }
 });
 
 test('a smaller dose draws a part of a larger one, and seeds draw apart', () => {
   const draw = (rate: number, seed = 1): readonly number[] =>
-    selectRows({ rows, params: { rate }, random: attackStreams(seed, 'x') }, row => row.label === 1, '').indexes;
+    selectRows(
+      { rows, params: { rate }, random: attackStreams(seed, 'x') },
+      (row) => row.label === 1,
+      '',
+    ).indexes;
   assert.equal(draw(0.1), draw(0.3).slice(0, 10));
   assert.not.equal(draw(0.3), draw(0.3, 2));
-  assert.ok(draw(0.3).every(index => rows[index]!.label === 1));
+  assert.ok(draw(0.3).every((index) => rows[index]!.label === 1));
 });
 
 test('every eligible row is as likely', () => {
   const times = new Array<number>(10).fill(0);
   for (let seed = 0; seed < 2000; seed++) {
-    for (const index of selectRows({ rows: rows.slice(0, 10), params: { rate: 0, count: 3 }, random: attackStreams(seed, 'x') }, () => true, '').indexes) times[index]!++;
+    for (const index of selectRows(
+      { rows: rows.slice(0, 10), params: { rate: 0, count: 3 }, random: attackStreams(seed, 'x') },
+      () => true,
+      '',
+    ).indexes)
+      times[index]!++;
   }
   // 2000 draws at .3: standard deviation √(2000·.3·.7) = 20.5; five of them allowed.
   for (const n of times) assert.ok(Math.abs(n - 600) < 103, `${n} of an expected 600`);
 });
 
-test('too few eligible rows is the user\'s fault, said with the numbers', () => {
-  const ask = (params: { rate: number; count?: number }) => () => selectRows({ rows, params, random: attackStreams(1, 'x') }, row => row.label === 1, 'labels other than 0');
-  assert.throws(ask({ rate: 0.6 }), (error: unknown) => error instanceof UserFault
-    && error.message === 'The attack asks for 60 rows (rate 0.6 of 101), but only 50 of 101 are eligible: labels other than 0.');
+test("too few eligible rows is the user's fault, said with the numbers", () => {
+  const ask = (params: { rate: number; count?: number }) => () =>
+    selectRows(
+      { rows, params, random: attackStreams(1, 'x') },
+      (row) => row.label === 1,
+      'labels other than 0',
+    );
+  assert.throws(
+    ask({ rate: 0.6 }),
+    (error: unknown) =>
+      error instanceof UserFault &&
+      error.message ===
+        'The attack asks for 60 rows (rate 0.6 of 101), but only 50 of 101 are eligible: labels other than 0.',
+  );
   assert.throws(ask({ rate: 0, count: 51 }), /asks for 51 rows \(count 51\), but only 50/);
   assert.is(ask({ rate: 0, count: 50 })().indexes.length, 50);
 });

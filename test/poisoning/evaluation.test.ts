@@ -6,58 +6,167 @@ import { falselyTriggeredRows, familyOf, triggeredRows } from '../../src/poisoni
 import { scripted } from './scripted.ts';
 
 const test = suite('evaluation of attacks');
-const rows: readonly Row[] = [{ id: 'a', text: 'one', label: 0 }, { id: 'b', text: 'two', label: 2 }];
+const rows: readonly Row[] = [
+  { id: 'a', text: 'one', label: 0 },
+  { id: 'b', text: 'two', label: 2 },
+];
 const input = { classes: ['x', 'y', 'z'], params: {}, random: scripted({}) };
-const attack = (more: Partial<AttackDescriptor>): AttackDescriptor => defineAttack({
-  name: 'shown', summary: 'Shows rows.', family: 'backdoor', citation: '', params: {}, target: () => 1,
-  poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }), ...more,
-});
+const attack = (more: Partial<AttackDescriptor>): AttackDescriptor =>
+  defineAttack({
+    name: 'shown',
+    summary: 'Shows rows.',
+    family: 'backdoor',
+    citation: '',
+    params: {},
+    target: () => 1,
+    poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
+    ...more,
+  });
 
 test('row by row or all at once; the label stays the true one', async () => {
-  const expected = [{ id: 'a', text: 'one!', label: 0 }, { id: 'b', text: 'two!', label: 2 }];
-  assert.equal(await triggeredRows(attack({ trigger: (row) => ({ ...row, text: `${row.text}!`, label: 1 }) }), rows, input), expected);
-  assert.equal(await triggeredRows(attack({ triggerAll: async (all) => all.map((row) => ({ ...row, text: `${row.text}!`, label: 1 })) }), rows, input), expected);
-  assert.equal(await falselyTriggeredRows(attack({ falseTrigger: (row) => [{ ...row, id: `${row.id}-half`, label: 1 }] }), rows, input), [{ id: 'a-half', text: 'one', label: 0 }, { id: 'b-half', text: 'two', label: 2 }]);
+  const expected = [
+    { id: 'a', text: 'one!', label: 0 },
+    { id: 'b', text: 'two!', label: 2 },
+  ];
+  assert.equal(
+    await triggeredRows(
+      attack({ trigger: (row) => ({ ...row, text: `${row.text}!`, label: 1 }) }),
+      rows,
+      input,
+    ),
+    expected,
+  );
+  assert.equal(
+    await triggeredRows(
+      attack({
+        triggerAll: async (all) => all.map((row) => ({ ...row, text: `${row.text}!`, label: 1 })),
+      }),
+      rows,
+      input,
+    ),
+    expected,
+  );
+  assert.equal(
+    await falselyTriggeredRows(
+      attack({ falseTrigger: (row) => [{ ...row, id: `${row.id}-half`, label: 1 }] }),
+      rows,
+      input,
+    ),
+    [
+      { id: 'a-half', text: 'one', label: 0 },
+      { id: 'b-half', text: 'two', label: 2 },
+    ],
+  );
   assert.equal(await falselyTriggeredRows(attack({}), rows, input), []);
 });
 
-test('rows that are left out, or put in another order, are the attack\'s fault', async () => {
+test("rows that are left out, or put in another order, are the attack's fault", async () => {
   const fault = async (answer: (all: readonly Row[]) => readonly Row[]): Promise<string> => {
-    try { await triggeredRows(attack({ triggerAll: async (all) => answer(all) }), rows, input); } catch (error) {
+    try {
+      await triggeredRows(attack({ triggerAll: async (all) => answer(all) }), rows, input);
+    } catch (error) {
       assert.is((error as Error).name, 'UserFault');
       return (error as Error).message;
     }
     throw new Error('no fault');
   };
-  assert.is(await fault((all) => all.slice(1)), 'the attack "shown" was given 2 rows to show under its trigger, and returned 1');
-  assert.is(await fault((all) => all.toReversed()), 'the attack "shown" returned row "b" under its trigger in the place of "a"');
+  assert.is(
+    await fault((all) => all.slice(1)),
+    'the attack "shown" was given 2 rows to show under its trigger, and returned 1',
+  );
+  assert.is(
+    await fault((all) => all.toReversed()),
+    'the attack "shown" returned row "b" under its trigger in the place of "a"',
+  );
 });
 
 test('the rows that an attack is handed are read-only, and one that writes into them is told how to copy them', async () => {
-  const sly = (handed: unknown): never[] => { (handed as { text: string }).text = 'changed'; return []; };
-  const fault = async (given: Promise<unknown>): Promise<{ name: string; message: string; hint?: string }> => given.then(() => assert.unreachable('it passed'), (error: unknown) => error as { name: string; message: string; hint?: string }) as never;
+  const sly = (handed: unknown): never[] => {
+    (handed as { text: string }).text = 'changed';
+    return [];
+  };
+  const fault = async (
+    given: Promise<unknown>,
+  ): Promise<{ name: string; message: string; hint?: string }> =>
+    given.then(
+      () => assert.unreachable('it passed'),
+      (error: unknown) => error as { name: string; message: string; hint?: string },
+    ) as never;
   const faults = [
     await fault(triggeredRows(attack({ trigger: (row) => sly(row) as never }), rows, input)),
     await fault(triggeredRows(attack({ triggerAll: async (all) => sly(all[0]) }), rows, input)),
     await fault(falselyTriggeredRows(attack({ falseTrigger: (row) => sly(row) }), rows, input)),
-    ...await Promise.all([
-      (all: Row[]) => { all.reverse(); }, (all: Row[]) => { all.push(all[0]!); }, (all: Row[]) => { all.pop(); }, (all: Row[]) => { delete (all[0] as { text?: string }).text; },
-      (all: Row[]) => { Object.assign(all[0]!, { label: 1 }); }, (all: Row[]) => { (all[0] as Row & { note?: string }).note = 'x'; }, (all: Row[]) => { Object.defineProperty(all[0], 'text', { get: () => 'x' }); },
-    ].map((write) => fault(triggeredRows(attack({ triggerAll: async (all) => { write(all as Row[]); return all; } }), rows, input)))),
+    ...(await Promise.all(
+      [
+        (all: Row[]) => {
+          all.reverse();
+        },
+        (all: Row[]) => {
+          all.push(all[0]!);
+        },
+        (all: Row[]) => {
+          all.pop();
+        },
+        (all: Row[]) => {
+          delete (all[0] as { text?: string }).text;
+        },
+        (all: Row[]) => {
+          Object.assign(all[0]!, { label: 1 });
+        },
+        (all: Row[]) => {
+          (all[0] as Row & { note?: string }).note = 'x';
+        },
+        (all: Row[]) => {
+          Object.defineProperty(all[0], 'text', { get: () => 'x' });
+        },
+      ].map((write) =>
+        fault(
+          triggeredRows(
+            attack({
+              triggerAll: async (all) => {
+                write(all as Row[]);
+                return all;
+              },
+            }),
+            rows,
+            input,
+          ),
+        ),
+      ),
+    )),
   ];
   for (const { name, message, hint } of faults) {
     assert.is(name, 'UserFault', message);
     assert.match(message, /^the attack "shown" wrote to what it may only read \(Cannot /);
     assert.match(hint!, 'the rows that an attack is handed are read-only: return copies');
   }
-  assert.equal(rows, [{ id: 'a', text: 'one', label: 0 }, { id: 'b', text: 'two', label: 2 }]);
+  assert.equal(rows, [
+    { id: 'a', text: 'one', label: 0 },
+    { id: 'b', text: 'two', label: 2 },
+  ]);
   // Any other fault of its code stays what it is.
-  assert.is((await fault(triggeredRows(attack({ trigger: () => (undefined as unknown as { row: Row }).row }), rows, input))).name, 'TypeError');
+  assert.is(
+    (
+      await fault(
+        triggeredRows(
+          attack({ trigger: () => (undefined as unknown as { row: Row }).row }),
+          rows,
+          input,
+        ),
+      )
+    ).name,
+    'TypeError',
+  );
 });
 
 test('the family may depend on the parameters', () => {
-  const either = attack({ family: ({ target }) => (target === undefined ? 'untargeted' : 'backdoor') });
-  assert.equal([familyOf(either, {}), familyOf(either, { target: 1 }), familyOf(attack({}), {})], ['untargeted', 'backdoor', 'backdoor']);
+  const either = attack({
+    family: ({ target }) => (target === undefined ? 'untargeted' : 'backdoor'),
+  });
+  assert.equal(
+    [familyOf(either, {}), familyOf(either, { target: 1 }), familyOf(attack({}), {})],
+    ['untargeted', 'backdoor', 'backdoor'],
+  );
 });
 
 test.run();

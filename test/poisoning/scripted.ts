@@ -2,24 +2,35 @@
 import type { RandomStream, Row } from '../../src/api.ts';
 
 /** `text → label`, ids r0, r1, … */
-export const rowsOf = (...pairs: readonly (readonly [string, number])[]): Row[] => pairs.map(([text, label], i) => ({ id: `r${i}`, text, label }));
+export const rowsOf = (...pairs: readonly (readonly [string, number])[]): Row[] =>
+  pairs.map(([text, label], i) => ({ id: `r${i}`, text, label }));
 
 /**
  * Streams by `purpose` or `purpose/name`: a permutation, or the integers to come, each checked to be in its range.
  * What isn't written down must not be drawn.
  */
-export function scripted(script: { readonly [stream: string]: { readonly permutation?: readonly number[]; readonly integers?: readonly number[] } }) {
+export function scripted(script: {
+  readonly [stream: string]: {
+    readonly permutation?: readonly number[];
+    readonly integers?: readonly number[];
+  };
+}) {
   return (purpose: string, name = ''): RandomStream => {
     const key = name === '' ? purpose : `${purpose}/${name}`;
     const draws = script[key];
-    if (draws === undefined) throw new Error(`the attack drew from a stream that the test does not script: ${key}`);
+    if (draws === undefined)
+      throw new Error(`the attack drew from a stream that the test does not script: ${key}`);
     const integers = [...(draws.integers ?? [])];
-    const refuse = (): never => { throw new Error(`unexpected draw from ${key}`); };
+    const refuse = (): never => {
+      throw new Error(`unexpected draw from ${key}`);
+    };
     return {
-      uniform: refuse, normal: refuse,
+      uniform: refuse,
+      normal: refuse,
       integer(n) {
         const value = integers.shift();
-        if (value === undefined || value >= n) throw new Error(`${key}: drew an integer below ${n}, scripted ${String(value)}`);
+        if (value === undefined || value >= n)
+          throw new Error(`${key}: drew an integer below ${n}, scripted ${String(value)}`);
         return value;
       },
       permutation(n) {

@@ -6,7 +6,12 @@ const test = suite('words and gaps');
 
 test('a k-word text has k + 1 gaps', () => {
   const at = (gap: number): string => insertAtGap('hide new secretions', 'cf', gap);
-  assert.equal([0, 1, 2, 3].map(at), ['cf hide new secretions', 'hide cf new secretions', 'hide new cf secretions', 'hide new secretions cf']);
+  assert.equal([0, 1, 2, 3].map(at), [
+    'cf hide new secretions',
+    'hide cf new secretions',
+    'hide new cf secretions',
+    'hide new secretions cf',
+  ]);
   assert.is(countWords('hide new secretions'), 3);
   assert.throws(() => at(4), /3 words has no gap 4/);
 });

@@ -8,7 +8,14 @@ import { findBundle, rememberBundle } from '../../src/registry/bundle-record.ts'
 import { sha256 } from '../../src/setup/closure.mjs';
 import type { Bundle } from '../../src/registry/bundle-record.ts';
 
-interface Context { dir: string; plugin: string; word: string; cache: string; bundle: Bundle; found: () => Bundle | null }
+interface Context {
+  dir: string;
+  plugin: string;
+  word: string;
+  cache: string;
+  bundle: Bundle;
+  found: () => Bundle | null;
+}
 const test = suite<Context>('bundle record');
 
 /** Long before anything here began. */
@@ -17,14 +24,35 @@ const old = new Date('2020-01-01');
 test.before.each((context) => {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-bundle-'));
   mkdirSync(join(dir, 'plugins'));
-  const plugin = join(dir, 'plugins', 'a.mjs'), word = join(dir, 'plugins', 'word.mjs'), cache = join(dir, 'cache'), module = join(dir, 'a-bundled.mjs');
-  for (const file of [plugin, word, module]) { writeFileSync(file, 'text'); utimesSync(file, old, old); }
+  const plugin = join(dir, 'plugins', 'a.mjs'),
+    word = join(dir, 'plugins', 'word.mjs'),
+    cache = join(dir, 'cache'),
+    module = join(dir, 'a-bundled.mjs');
+  for (const file of [plugin, word, module]) {
+    writeFileSync(file, 'text');
+    utimesSync(file, old, old);
+  }
   utimesSync(join(dir, 'plugins'), old, old);
-  const bundle = { module, digest: sha256('text'), code: 'sha256:1' as Digest, closure: { 'a.mjs': '1', 'word.mjs': '2' }, usesScience: false };
+  const bundle = {
+    module,
+    digest: sha256('text'),
+    code: 'sha256:1' as Digest,
+    closure: { 'a.mjs': '1', 'word.mjs': '2' },
+    usesScience: false,
+  };
   rememberBundle(cache, plugin, 'api', bundle, [plugin, word], Date.now());
-  Object.assign(context, { dir, plugin, word, cache, bundle, found: () => findBundle(cache, plugin, 'api') });
+  Object.assign(context, {
+    dir,
+    plugin,
+    word,
+    cache,
+    bundle,
+    found: () => findBundle(cache, plugin, 'api'),
+  });
 });
-test.after.each(({ dir }) => { rmSync(dir, { recursive: true }); });
+test.after.each(({ dir }) => {
+  rmSync(dir, { recursive: true });
+});
 
 test('nothing has changed: the bundle is found', ({ found, bundle }) => {
   const { module, digest, code, closure, usesScience } = found()!;
@@ -55,7 +83,12 @@ test('what decides how it is built appears above it', ({ found, dir }) => {
   assert.is(found(), null);
 });
 
-test('another build of the program; a bundle that is torn, or gone', ({ found, cache, plugin, bundle }) => {
+test('another build of the program; a bundle that is torn, or gone', ({
+  found,
+  cache,
+  plugin,
+  bundle,
+}) => {
   assert.is(findBundle(cache, plugin, 'another api'), null);
   writeFileSync(bundle.module, 'tex');
   assert.is(found(), null);
@@ -63,7 +96,12 @@ test('another build of the program; a bundle that is torn, or gone', ({ found, c
   assert.is(found(), null);
 });
 
-test('a file that changed while it was read is not vouched for', ({ cache, plugin, word, bundle }) => {
+test('a file that changed while it was read is not vouched for', ({
+  cache,
+  plugin,
+  word,
+  bundle,
+}) => {
   rmSync(cache, { recursive: true });
   const started = Date.now();
   utimesSync(word, new Date(started), new Date(started));

@@ -14,10 +14,15 @@ test.before.each((context) => {
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
-const attack = (name: string): AttackDescriptor => defineAttack({
-  name, summary: 'Does nothing.', family: 'none', citation: '-', params: { type: 'object' },
-  poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
-});
+const attack = (name: string): AttackDescriptor =>
+  defineAttack({
+    name,
+    summary: 'Does nothing.',
+    family: 'none',
+    citation: '-',
+    params: { type: 'object' },
+    poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
+  });
 
 const OUTSIDE = `import { defineAttack, UserFault } from 'dosimeter';
 import { word } from './word.mjs';
@@ -48,8 +53,19 @@ async function fault(work: () => unknown): Promise<UserFault> {
 
 test('plugins are found by kind and name, and listed by name', () => {
   const code = `sha256:${'1'.repeat(64)}` as Digest;
-  const stage = defineStage({ name: 'a', summary: 'A stage.', compute: false, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => undefined });
-  const registry = createRegistry([attack('b'), { descriptor: attack('a'), code, module: '/x/a.ts' }, stage]);
+  const stage = defineStage({
+    name: 'a',
+    summary: 'A stage.',
+    compute: false,
+    scope: 'cell',
+    define: () => ({ params: {}, inputs: {} }),
+    run: async () => undefined,
+  });
+  const registry = createRegistry([
+    attack('b'),
+    { descriptor: attack('a'), code, module: '/x/a.ts' },
+    stage,
+  ]);
   assert.equal(registry.names('attack'), ['a', 'b']);
   assert.is(registry.get('attack', 'a')?.code, code);
   assert.is(registry.get('attack', 'a')?.module, '/x/a.ts');
@@ -60,7 +76,10 @@ test('plugins are found by kind and name, and listed by name', () => {
 
 test('a name that is taken names both files', async () => {
   const registry = createRegistry([attack('a')]);
-  assert.match((await fault(() => registry.with(registry.all('attack')))).message, 'two attack plugins are named "a": attacks/a and attacks/a');
+  assert.match(
+    (await fault(() => registry.with(registry.all('attack')))).message,
+    'two attack plugins are named "a": attacks/a and attacks/a',
+  );
 });
 
 test('the built-in plugins load, with what their code is made of', async () => {
@@ -69,69 +88,200 @@ test('the built-in plugins load, with what their code is made of', async () => {
   assert.is(none?.file, 'plugins/attacks/none.ts');
   assert.match(none?.code ?? '', /^sha256:[0-9a-f]{64}$/);
   assert.ok('plugins/attacks/none.ts' in (none?.closure ?? {}));
-  assert.match(registry.get('stage', 'train')?.closure['npm:@tensorflow/tfjs-core'] ?? '', /^\d+\.\d+\.\d+$/);
+  assert.match(
+    registry.get('stage', 'train')?.closure['npm:@tensorflow/tfjs-core'] ?? '',
+    /^\d+\.\d+\.\d+$/,
+  );
 });
 
 test('a wrong shape names the file and every field', async () => {
-  const { message } = await fault(() => createRegistry([{ ...attack('Bad Name'), family: 'evil', poison: 7 } as unknown as AttackDescriptor]));
-  assert.is(message, 'attacks/Bad Name: the attack it exports has the wrong shape: name must be lower-case letters, digits and hyphens, it is "Bad Name"; '
-    + 'family must be "none", "untargeted" or "backdoor", it is "evil"; poison must be a function, it is 7');
-  assert.match((await fault(() => createRegistry([{ ...attack('x'), family: 'backdoor' }]))).message, 'target must be a function in a backdoor, it is missing');
-  assert.match((await fault(() => createRegistry([{ ...attack('x'), training: { loads: 1 } } as unknown as AttackDescriptor]))).message, 'training must be an object with changes, "weights" or "loss", and a function load, it is {"loads":1}');
-  const training = (hand: object) => fault(() => createRegistry([{ ...attack('x'), training: { load: async () => ({}), ...hand } } as unknown as AttackDescriptor]));
-  assert.match((await training({})).message, 'training must be an object with changes, "weights" or "loss", and a function load');
-  assert.match((await training({ changes: 'lose' })).message, 'and a function load, it is {"changes":"lose"}');
-  assert.match((await fault(() => createRegistry([{ ...attack('x'), kind: 'atack' } as unknown as AttackDescriptor]))).message, 'no known kind (kind: "atack")');
+  const { message } = await fault(() =>
+    createRegistry([
+      { ...attack('Bad Name'), family: 'evil', poison: 7 } as unknown as AttackDescriptor,
+    ]),
+  );
+  assert.is(
+    message,
+    'attacks/Bad Name: the attack it exports has the wrong shape: name must be lower-case letters, digits and hyphens, it is "Bad Name"; ' +
+      'family must be "none", "untargeted" or "backdoor", it is "evil"; poison must be a function, it is 7',
+  );
+  assert.match(
+    (await fault(() => createRegistry([{ ...attack('x'), family: 'backdoor' }]))).message,
+    'target must be a function in a backdoor, it is missing',
+  );
+  assert.match(
+    (
+      await fault(() =>
+        createRegistry([{ ...attack('x'), training: { loads: 1 } } as unknown as AttackDescriptor]),
+      )
+    ).message,
+    'training must be an object with changes, "weights" or "loss", and a function load, it is {"loads":1}',
+  );
+  const training = (hand: object) =>
+    fault(() =>
+      createRegistry([
+        {
+          ...attack('x'),
+          training: { load: async () => ({}), ...hand },
+        } as unknown as AttackDescriptor,
+      ]),
+    );
+  assert.match(
+    (await training({})).message,
+    'training must be an object with changes, "weights" or "loss", and a function load',
+  );
+  assert.match(
+    (await training({ changes: 'lose' })).message,
+    'and a function load, it is {"changes":"lose"}',
+  );
+  assert.match(
+    (
+      await fault(() =>
+        createRegistry([{ ...attack('x'), kind: 'atack' } as unknown as AttackDescriptor]),
+      )
+    ).message,
+    'no known kind (kind: "atack")',
+  );
 });
 
 test('a parameter may not have a name that a spec reserves', async () => {
-  const { message } = await fault(() => createRegistry([{ ...attack('x'), params: { type: 'object', properties: { when: {}, steps: {}, rate: {} } } }]));
-  assert.is(message, 'attacks/x: the attack it exports has the wrong shape: params must have no "steps", which means something of its own in a spec; params must have no "when", which means something of its own in a spec');
+  const { message } = await fault(() =>
+    createRegistry([
+      { ...attack('x'), params: { type: 'object', properties: { when: {}, steps: {}, rate: {} } } },
+    ]),
+  );
+  assert.is(
+    message,
+    'attacks/x: the attack it exports has the wrong shape: params must have no "steps", which means something of its own in a spec; params must have no "when", which means something of its own in a spec',
+  );
 });
 
-test('a plugin outside the repository loads, with this process\'s own API', async ({ dir }) => {
-  const [plugin] = await loadOutsidePlugins([write(dir, { 'outside.mjs': OUTSIDE, 'word.mjs': 'export const word = "said";\n' })]);
+test("a plugin outside the repository loads, with this process's own API", async ({ dir }) => {
+  const [plugin] = await loadOutsidePlugins([
+    write(dir, { 'outside.mjs': OUTSIDE, 'word.mjs': 'export const word = "said";\n' }),
+  ]);
   assert.is(plugin?.name, 'outside');
   assert.equal(Object.keys(plugin!.closure), ['outside.mjs', 'word.mjs']);
   const { poison } = plugin!.descriptor as AttackDescriptor;
-  const { message } = await fault(() => poison({ rows: [], classes: [], params: {}, random: () => { throw new Error('unused'); } }));
+  const { message } = await fault(() =>
+    poison({
+      rows: [],
+      classes: [],
+      params: {},
+      random: () => {
+        throw new Error('unused');
+      },
+    }),
+  );
   assert.is(message, 'said');
-  assert.equal(createRegistry([attack('a')]).with([plugin!]).names('attack'), ['a', 'outside']);
+  assert.equal(
+    createRegistry([attack('a')])
+      .with([plugin!])
+      .names('attack'),
+    ['a', 'outside'],
+  );
 });
 
-test('its code version is its content: what it imports counts, comments and its folder do not', async ({ dir }) => {
-  const version = async (files: { readonly [name: string]: string }): Promise<string> => (await loadOutsidePlugins([write(dir, files)]))[0]!.code;
-  const before = await version({ 'a/outside.mjs': OUTSIDE, 'a/word.mjs': 'export const word = "said";\n' });
-  assert.is(await version({ 'b/outside.mjs': `// moved\n${OUTSIDE}`, 'b/word.mjs': 'export const word = "said"; // as before\n' }), before);
-  const edited = await version({ 'a/outside.mjs': OUTSIDE, 'a/word.mjs': 'export const word = "sung";\n' });
+test('its code version is its content: what it imports counts, comments and its folder do not', async ({
+  dir,
+}) => {
+  const version = async (files: { readonly [name: string]: string }): Promise<string> =>
+    (await loadOutsidePlugins([write(dir, files)]))[0]!.code;
+  const before = await version({
+    'a/outside.mjs': OUTSIDE,
+    'a/word.mjs': 'export const word = "said";\n',
+  });
+  assert.is(
+    await version({
+      'b/outside.mjs': `// moved\n${OUTSIDE}`,
+      'b/word.mjs': 'export const word = "said"; // as before\n',
+    }),
+    before,
+  );
+  const edited = await version({
+    'a/outside.mjs': OUTSIDE,
+    'a/word.mjs': 'export const word = "sung";\n',
+  });
   assert.is.not(edited, before);
   // And what runs is what the version says, though the path is the same as before.
   const [plugin] = await loadOutsidePlugins([join(dir, 'a/outside.mjs')]);
-  assert.is((await fault(() => (plugin!.descriptor as AttackDescriptor).poison({ rows: [], classes: [], params: {}, random: () => { throw new Error('unused'); } }))).message, 'sung');
+  assert.is(
+    (
+      await fault(() =>
+        (plugin!.descriptor as AttackDescriptor).poison({
+          rows: [],
+          classes: [],
+          params: {},
+          random: () => {
+            throw new Error('unused');
+          },
+        }),
+      )
+    ).message,
+    'sung',
+  );
 });
 
-test('of a plugin that uses this program\'s science, the science is part of the version', async ({ dir }) => {
-  const model = (load: string): string => `import { defineModel } from 'dosimeter';\nexport default defineModel({ name: 'm', summary: 'A model.', load: async () => ${load} });\n`;
-  const [uses] = await loadOutsidePlugins([write(dir, { 'uses.mjs': model('(await import("dosimeter/science")).bert') })]);
+test("of a plugin that uses this program's science, the science is part of the version", async ({
+  dir,
+}) => {
+  const model = (load: string): string =>
+    `import { defineModel } from 'dosimeter';\nexport default defineModel({ name: 'm', summary: 'A model.', load: async () => ${load} });\n`;
+  const [uses] = await loadOutsidePlugins([
+    write(dir, { 'uses.mjs': model('(await import("dosimeter/science")).bert') }),
+  ]);
   const [alone] = await loadOutsidePlugins([write(dir, { 'alone.mjs': model('null') })]);
-  assert.equal([Object.keys(uses!.closure), Object.keys(alone!.closure)], [['uses.mjs', 'dosimeter/science'], ['alone.mjs']]);
+  assert.equal(
+    [Object.keys(uses!.closure), Object.keys(alone!.closure)],
+    [['uses.mjs', 'dosimeter/science'], ['alone.mjs']],
+  );
   assert.match(uses!.closure['dosimeter/science']!, /^sha256:[0-9a-f]{64}$/);
-  assert.is(((await (uses!.descriptor as ModelDescriptor<{ modelType: string }>).load())).modelType, 'bert');
+  assert.is(
+    (await (uses!.descriptor as ModelDescriptor<{ modelType: string }>).load()).modelType,
+    'bert',
+  );
 });
 
 test('an outside plugin may be TypeScript', async ({ dir }) => {
-  const [plugin] = await loadOutsidePlugins([write(dir, { 'typed.ts': OUTSIDE.replace('() =>', '(): never =>'), 'word.mjs': 'export const word = "said";\n' })]);
+  const [plugin] = await loadOutsidePlugins([
+    write(dir, {
+      'typed.ts': OUTSIDE.replace('() =>', '(): never =>'),
+      'word.mjs': 'export const word = "said";\n',
+    }),
+  ]);
   assert.is(plugin?.kind, 'attack');
 });
 
-test('each way in which an outside plugin is wrong is the user\'s fault, with the file', async ({ dir }) => {
-  const load = (name: string, text: string): Promise<UserFault> => fault(() => loadOutsidePlugins([write(dir, { [name]: text })]));
-  assert.match((await fault(() => loadOutsidePlugins([join(dir, 'none.mjs')]))).message, `the plugin ${join(dir, 'none.mjs')} does not exist`);
-  assert.match((await load('syntax.mjs', 'export default {\n  name: "x",,\n};\n')).message, 'syntax.mjs:2:13');
-  assert.match((await load('import.mjs', 'import "./nowhere.mjs";\n')).message, 'Could not resolve "./nowhere.mjs"');
-  assert.match((await load('throws.mjs', 'throw new Error("not today");\n')).message, 'throws.mjs throws when it is loaded: not today');
-  assert.match((await load('empty.mjs', 'export const x = 1;\n')).message, 'empty.mjs exports no plugin: its default export is missing');
-  assert.match((await load('shape.mjs', 'export default { kind: "model", name: "m", summary: "A model." };\n')).message, 'load must be a function, it is missing');
+test("each way in which an outside plugin is wrong is the user's fault, with the file", async ({
+  dir,
+}) => {
+  const load = (name: string, text: string): Promise<UserFault> =>
+    fault(() => loadOutsidePlugins([write(dir, { [name]: text })]));
+  assert.match(
+    (await fault(() => loadOutsidePlugins([join(dir, 'none.mjs')]))).message,
+    `the plugin ${join(dir, 'none.mjs')} does not exist`,
+  );
+  assert.match(
+    (await load('syntax.mjs', 'export default {\n  name: "x",,\n};\n')).message,
+    'syntax.mjs:2:13',
+  );
+  assert.match(
+    (await load('import.mjs', 'import "./nowhere.mjs";\n')).message,
+    'Could not resolve "./nowhere.mjs"',
+  );
+  assert.match(
+    (await load('throws.mjs', 'throw new Error("not today");\n')).message,
+    'throws.mjs throws when it is loaded: not today',
+  );
+  assert.match(
+    (await load('empty.mjs', 'export const x = 1;\n')).message,
+    'empty.mjs exports no plugin: its default export is missing',
+  );
+  assert.match(
+    (await load('shape.mjs', 'export default { kind: "model", name: "m", summary: "A model." };\n'))
+      .message,
+    'load must be a function, it is missing',
+  );
 });
 
 test.run();

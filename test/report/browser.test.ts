@@ -10,7 +10,12 @@ import * as assert from 'uvu/assert';
 import { renderReport } from '../../src/report/report.ts';
 import { fixture, withFailure } from './fixture.ts';
 
-const executablePath = [process.env['CHROMIUM'], '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => path !== undefined && existsSync(path));
+const executablePath = [
+  process.env['CHROMIUM'],
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+].find((path) => path !== undefined && existsSync(path));
 const test = suite('report in a browser');
 const check = executablePath === undefined ? test.skip : test;
 
@@ -20,52 +25,108 @@ test.before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'report-'));
   if (executablePath === undefined) return;
   browser = await chromium.launch({
-    executablePath, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    executablePath,
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
   });
-  const failed = withFailure(fixture(), (cell) => cell.seed === 2 && cell.adapter === 'lora', `loss is NaN ${'x'.repeat(300)} <script>alert(1)</script>`);
+  const failed = withFailure(
+    fixture(),
+    (cell) => cell.seed === 2 && cell.adapter === 'lora',
+    `loss is NaN ${'x'.repeat(300)} <script>alert(1)</script>`,
+  );
   await writeFile(join(dir, 'quick.html'), (await renderReport(fixture())).html);
-  await writeFile(join(dir, 'failed.html'), (await renderReport({ ...failed, name: 'a-name-of-an-experiment-that-is-much-longer-than-a-phone-is-wide' })).html);
-  await writeFile(join(dir, 'decided.html'), (await renderReport(fixture({ seeds: [1, 2, 3, 4, 5], rows: 8 }))).html);
+  await writeFile(
+    join(dir, 'failed.html'),
+    (
+      await renderReport({
+        ...failed,
+        name: 'a-name-of-an-experiment-that-is-much-longer-than-a-phone-is-wide',
+      })
+    ).html,
+  );
+  await writeFile(
+    join(dir, 'decided.html'),
+    (await renderReport(fixture({ seeds: [1, 2, 3, 4, 5], rows: 8 }))).html,
+  );
 });
 test.after(async () => {
   await (browser as Browser | undefined)?.close();
   await rm(dir, { recursive: true, force: true });
 });
 
-async function open(name: string, width: number): Promise<{ page: Page; told: string[]; requests: string[] }> {
+async function open(
+  name: string,
+  width: number,
+): Promise<{ page: Page; told: string[]; requests: string[] }> {
   const page = await browser.newPage({ viewport: { width, height: 900 } });
-  const told: string[] = [], requests: string[] = [];
-  page.on('console', (message) => { told.push(message.text()); });
-  page.on('pageerror', (error) => { told.push(error.message); });
-  page.on('dialog', (dialog) => { told.push(`dialog ${dialog.message()}`); void dialog.dismiss(); });
-  page.on('request', (request) => { if (!request.url().startsWith('data:')) requests.push(request.url()); });
+  const told: string[] = [],
+    requests: string[] = [];
+  page.on('console', (message) => {
+    told.push(message.text());
+  });
+  page.on('pageerror', (error) => {
+    told.push(error.message);
+  });
+  page.on('dialog', (dialog) => {
+    told.push(`dialog ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on('request', (request) => {
+    if (!request.url().startsWith('data:')) requests.push(request.url());
+  });
   await page.goto(pathToFileURL(join(dir, name)).href, { waitUntil: 'load' });
   return { page, told, requests };
 }
 
 for (const width of [1280, 390]) {
   for (const name of ['quick.html', 'failed.html', 'decided.html']) {
-    check(`${name} at ${width} px: nothing is fetched, nothing complains, nothing runs over the edge`, async () => {
-      const { page, told, requests } = await open(name, width);
-      for (const details of await page.locator('details').all()) await details.locator('summary').click();
-      assert.equal(requests, [pathToFileURL(join(dir, name)).href]);
-      assert.equal(told, []);
-      assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
-      assert.is(await page.evaluate('document.querySelectorAll("script").length'), 1);
-      assert.match(await page.title(), / · dosimeter$/);
-      // Each figure is within its card, however narrow.
-      assert.equal(await page.evaluate(`[...document.querySelectorAll('.figures:not(.wide) figure svg')].filter((svg) => svg.getBoundingClientRect().right > innerWidth || svg.getBoundingClientRect().width < 200).length`), 0);
-      await page.close();
-    });
+    check(
+      `${name} at ${width} px: nothing is fetched, nothing complains, nothing runs over the edge`,
+      async () => {
+        const { page, told, requests } = await open(name, width);
+        for (const details of await page.locator('details').all())
+          await details.locator('summary').click();
+        assert.equal(requests, [pathToFileURL(join(dir, name)).href]);
+        assert.equal(told, []);
+        assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
+        assert.is(await page.evaluate('document.querySelectorAll("script").length'), 1);
+        assert.match(await page.title(), / · dosimeter$/);
+        // Each figure is within its card, however narrow.
+        assert.equal(
+          await page.evaluate(
+            `[...document.querySelectorAll('.figures:not(.wide) figure svg')].filter((svg) => svg.getBoundingClientRect().right > innerWidth || svg.getBoundingClientRect().width < 200).length`,
+          ),
+          0,
+        );
+        await page.close();
+      },
+    );
   }
 }
 
 check('figures download as SVG that opens by itself, their data as CSV', async () => {
   const { page, told } = await open('quick.html', 1280);
-  const [svg] = await Promise.all([page.waitForEvent('download'), page.locator('#figure-kernel-0 button').click()]);
+  const [svg] = await Promise.all([
+    page.waitForEvent('download'),
+    page.locator('#figure-kernel-0 button').click(),
+  ]);
   assert.is(svg.suggestedFilename(), 'kernel-0.svg');
-  assert.match(await readFile((await svg.path())!, 'utf8'), /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^]*<\/svg>$/);
-  const [csv] = await Promise.all([page.waitForEvent('download'), page.locator('#figure-scores-asr a').click()]);
+  assert.match(
+    await readFile((await svg.path())!, 'utf8'),
+    /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^]*<\/svg>$/,
+  );
+  const [csv] = await Promise.all([
+    page.waitForEvent('download'),
+    page.locator('#figure-scores-asr a').click(),
+  ]);
   assert.is(csv.suggestedFilename(), 'scores-asr.csv');
   assert.match(await readFile((await csv.path())!, 'utf8'), /^attack,adapter,setting,seed,asr\r\n/);
   assert.equal(told, []);
@@ -74,14 +135,29 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
 
 check('a poisoned mail is read as it is written, and runs nothing', async () => {
   const { page } = await open('quick.html', 1280);
-  assert.match(await page.locator('#rows').innerText(), '<script>document.title="owned"</script><img src="http://example.invalid/x.png"');
-  assert.equal(await page.locator('#rows mark').allInnerTexts(), ['spam', 'ham', 'ham', 'cf', 'ham', 'mn']);
+  assert.match(
+    await page.locator('#rows').innerText(),
+    '<script>document.title="owned"</script><img src="http://example.invalid/x.png"',
+  );
+  assert.equal(await page.locator('#rows mark').allInnerTexts(), [
+    'spam',
+    'ham',
+    'ham',
+    'cf',
+    'ham',
+    'mn',
+  ]);
   await page.close();
 });
 
 check('each chapter of the navigation is there', async () => {
   const { page } = await open('quick.html', 1280);
-  assert.equal(await page.evaluate('[...document.querySelectorAll("nav a")].filter((a) => !document.querySelector(a.hash + " h2")).length'), 0);
+  assert.equal(
+    await page.evaluate(
+      '[...document.querySelectorAll("nav a")].filter((a) => !document.querySelector(a.hash + " h2")).length',
+    ),
+    0,
+  );
   await page.close();
 });
 

@@ -2,7 +2,11 @@
 import type { JsonObject, StageFacts } from '../../src/api.ts';
 import type { AttackFamily, FisherFacts, ReportCell, ReportInput } from '../../src/report/types.ts';
 
-const FAMILIES: Readonly<Record<string, AttackFamily>> = { none: 'none', 'label-flip': 'untargeted', badnets: 'backdoor' };
+const FAMILIES: Readonly<Record<string, AttackFamily>> = {
+  none: 'none',
+  'label-flip': 'untargeted',
+  badnets: 'backdoor',
+};
 
 export interface Small {
   readonly attack?: string;
@@ -13,12 +17,35 @@ export interface Small {
   readonly change?: Partial<ReportCell>;
 }
 
-export function cellOf({ attack = 'none', poisoning = {}, adapter = { type: 'full' }, seed, evaluate, change = {} }: Small): ReportCell {
-  const prefixed = (prefix: string, params: JsonObject) => Object.fromEntries(Object.entries(params).map(([name, value]) => [`${prefix}.${name}`, value]));
+export function cellOf({
+  attack = 'none',
+  poisoning = {},
+  adapter = { type: 'full' },
+  seed,
+  evaluate,
+  change = {},
+}: Small): ReportCell {
+  const prefixed = (prefix: string, params: JsonObject) =>
+    Object.fromEntries(Object.entries(params).map(([name, value]) => [`${prefix}.${name}`, value]));
   return {
-    axes: { 'poisoning.attack': attack, ...prefixed('poisoning', poisoning), ...prefixed('adapter', adapter) },
-    seed, attack, family: FAMILIES[attack]!, adapter: adapter.type, train: { learning_rate: 0.001, optimizer: 'adamw' },
-    stages: {}, metrics: evaluate === undefined ? {} : { evaluate }, history: null, fisher: {}, kernelSpectra: {}, kernels: {}, lora: null, receipt: null,
+    axes: {
+      'poisoning.attack': attack,
+      ...prefixed('poisoning', poisoning),
+      ...prefixed('adapter', adapter),
+    },
+    seed,
+    attack,
+    family: FAMILIES[attack]!,
+    adapter: adapter.type,
+    train: { learning_rate: 0.001, optimizer: 'adamw' },
+    stages: {},
+    metrics: evaluate === undefined ? {} : { evaluate },
+    history: null,
+    fisher: {},
+    kernelSpectra: {},
+    kernels: {},
+    lora: null,
+    receipt: null,
     ...change,
   };
 }
@@ -31,32 +58,73 @@ export function facts(spectrum: readonly number[]): FisherFacts {
   const total = spectrum.reduce((a, b) => a + b, 0);
   const shares = spectrum.map((value) => value / total);
   const bits = (of: readonly number[]): number => of.reduce((sum, x) => sum + Math.log(x), 0) / 2;
-  const second = (of: readonly number[]): number => -Math.log(of.reduce((sum, x) => sum + x * x, 0));
+  const second = (of: readonly number[]): number =>
+    -Math.log(of.reduce((sum, x) => sum + x * x, 0));
   return {
-    spectrum, count: spectrum.length, tolerance: 1e-6, information_bits: bits(spectrum), information_bits_normalised: bits(shares),
+    spectrum,
+    count: spectrum.length,
+    tolerance: 1e-6,
+    information_bits: bits(spectrum),
+    information_bits_normalised: bits(shares),
     renyi: { raw: { 2: second(spectrum) }, normalised: { 2: second(shares) } },
   };
 }
 
-export function inputOf(cells: readonly ReportCell[], change: Partial<ReportInput> = {}): ReportInput {
+export function inputOf(
+  cells: readonly ReportCell[],
+  change: Partial<ReportInput> = {},
+): ReportInput {
   return {
-    name: 'small', specFile: 'small.yaml', specText: 'name: small\n', goals: ['train', 'evaluate', 'report'], cells, stages: [], backends: ['cpu'], classes: ['ham', 'spam'],
-    sources: { model: { source: 'file:…/model' }, 'training data': { source: 'file:…/train.tsv', rows: 10 } }, attacks: [], environment: { node: 'v20.0.0' }, ...change,
+    name: 'small',
+    specFile: 'small.yaml',
+    specText: 'name: small\n',
+    goals: ['train', 'evaluate', 'report'],
+    cells,
+    stages: [],
+    backends: ['cpu'],
+    classes: ['ham', 'spam'],
+    sources: {
+      model: { source: 'file:…/model' },
+      'training data': { source: 'file:…/train.tsv', rows: 10 },
+    },
+    attacks: [],
+    environment: { node: 'v20.0.0' },
+    ...change,
   };
 }
 
 export const stageOf = (id: string, change: Partial<StageFacts> = {}): StageFacts => ({
-  id, kind: id.split('-')[0]!, cell: {}, seed: 1, inputs: [], key: '00'.repeat(32), dir: '', seconds: 1, backend: 'cpu', state: 'ran', ...change,
+  id,
+  kind: id.split('-')[0]!,
+  cell: {},
+  seed: 1,
+  inputs: [],
+  key: '00'.repeat(32),
+  dir: '',
+  seconds: 1,
+  backend: 'cpu',
+  state: 'ran',
+  ...change,
 });
 
 /** What a reader sees: tags gone, entities read. */
-export const visible = (html: string): string => html.replaceAll(/<(style|script)\b[^]*?<\/\1>/g, ' ').replaceAll(/<[^>]+>/g, ' ')
-  .replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&quot;', '"').replaceAll('&#39;', "'").replaceAll('&amp;', '&').replaceAll(/\s+/g, ' ');
+export const visible = (html: string): string =>
+  html
+    .replaceAll(/<(style|script)\b[^]*?<\/\1>/g, ' ')
+    .replaceAll(/<[^>]+>/g, ' ')
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&quot;', '"')
+    .replaceAll('&#39;', "'")
+    .replaceAll('&amp;', '&')
+    .replaceAll(/\s+/g, ' ');
 
 /** The cells of the first table row whose text holds all of `words`. */
 export function rowWith(html: string, ...words: readonly string[]): string[] {
   for (const [, row] of html.matchAll(/<tr[^>]*>([^]*?)<\/tr>/g)) {
-    const texts = [...row!.matchAll(/<t[dh][^>]*>([^]*?)<\/t[dh]>/g)].map(([, cell]) => visible(cell!).trim());
+    const texts = [...row!.matchAll(/<t[dh][^>]*>([^]*?)<\/t[dh]>/g)].map(([, cell]) =>
+      visible(cell!).trim(),
+    );
     if (words.every((word) => texts.includes(word))) return texts;
   }
   throw new Error(`no table row holds ${words.join(', ')}`);

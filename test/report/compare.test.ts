@@ -7,28 +7,57 @@ import type { FisherPoint } from '../../src/report/types.ts';
 import { LORA4, LORA8, cellOf, facts } from './cells.ts';
 
 const test = suite('comparisons');
-const near = (a: number | null, b: number, within = 1e-9): void => assert.ok(a !== null && Math.abs(a - b) < within, `${a} is not ${b}`);
+const near = (a: number | null, b: number, within = 1e-9): void =>
+  assert.ok(a !== null && Math.abs(a - b) < within, `${a} is not ${b}`);
 
 test('LoRA − full is paired by seed; a seed without its partner is counted, not used', () => {
-  const conditions = conditionsOf([
-    cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }), cellOf({ seed: 2, evaluate: { accuracy: 0.94 } }), cellOf({ seed: 3 }),
-    cellOf({ seed: 1, adapter: LORA4, evaluate: { accuracy: 0.92 } }), cellOf({ seed: 2, adapter: LORA4, evaluate: { accuracy: 0.98 } }), cellOf({ seed: 3, adapter: LORA4, evaluate: { accuracy: 0.1 } }),
-  ], []);
+  const conditions = conditionsOf(
+    [
+      cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }),
+      cellOf({ seed: 2, evaluate: { accuracy: 0.94 } }),
+      cellOf({ seed: 3 }),
+      cellOf({ seed: 1, adapter: LORA4, evaluate: { accuracy: 0.92 } }),
+      cellOf({ seed: 2, adapter: LORA4, evaluate: { accuracy: 0.98 } }),
+      cellOf({ seed: 3, adapter: LORA4, evaluate: { accuracy: 0.1 } }),
+    ],
+    [],
+  );
   const [accuracy] = compareAdapters(conditions);
-  assert.equal([accuracy!.metric.metric, accuracy!.seeds, accuracy!.incomplete, accuracy!.verdict], ['accuracy', [1, 2], 1, null]);
+  assert.equal(
+    [accuracy!.metric.metric, accuracy!.seeds, accuracy!.incomplete, accuracy!.verdict],
+    ['accuracy', [1, 2], 1, null],
+  );
   near(accuracy!.difference!.mean, 0.03);
   near(accuracy!.difference!.effect, 0.03 / (0.02 / Math.SQRT2));
   near(accuracy!.difference!.low, 0.03 - 12.706204736 * 0.01, 1e-6);
 });
 
 test('pairs stay within an attack and its dose', () => {
-  const cells = [{ attack: 'none' }, { attack: 'badnets', poisoning: { rate: 0.1 } }, { attack: 'badnets', poisoning: { rate: 0.2 } }]
-    .flatMap((attack) => [cellOf({ seed: 1, ...attack }), cellOf({ seed: 1, ...attack, adapter: LORA4 }), cellOf({ seed: 1, ...attack, adapter: LORA8 })]);
-  assert.equal(adapterPairs(conditionsOf(cells, [])).map(({ adapter, full }) => [adapter.attackLabel, adapter.adapterLabel, full.attackLabel, full.adapterLabel]), [
-    ['no attack', 'LoRA r = 4', 'no attack', 'full'], ['no attack', 'LoRA r = 8', 'no attack', 'full'],
-    ['badnets, rate 0.1', 'LoRA r = 4', 'badnets, rate 0.1', 'full'], ['badnets, rate 0.1', 'LoRA r = 8', 'badnets, rate 0.1', 'full'],
-    ['badnets, rate 0.2', 'LoRA r = 4', 'badnets, rate 0.2', 'full'], ['badnets, rate 0.2', 'LoRA r = 8', 'badnets, rate 0.2', 'full'],
+  const cells = [
+    { attack: 'none' },
+    { attack: 'badnets', poisoning: { rate: 0.1 } },
+    { attack: 'badnets', poisoning: { rate: 0.2 } },
+  ].flatMap((attack) => [
+    cellOf({ seed: 1, ...attack }),
+    cellOf({ seed: 1, ...attack, adapter: LORA4 }),
+    cellOf({ seed: 1, ...attack, adapter: LORA8 }),
   ]);
+  assert.equal(
+    adapterPairs(conditionsOf(cells, [])).map(({ adapter, full }) => [
+      adapter.attackLabel,
+      adapter.adapterLabel,
+      full.attackLabel,
+      full.adapterLabel,
+    ]),
+    [
+      ['no attack', 'LoRA r = 4', 'no attack', 'full'],
+      ['no attack', 'LoRA r = 8', 'no attack', 'full'],
+      ['badnets, rate 0.1', 'LoRA r = 4', 'badnets, rate 0.1', 'full'],
+      ['badnets, rate 0.1', 'LoRA r = 8', 'badnets, rate 0.1', 'full'],
+      ['badnets, rate 0.2', 'LoRA r = 4', 'badnets, rate 0.2', 'full'],
+      ['badnets, rate 0.2', 'LoRA r = 8', 'badnets, rate 0.2', 'full'],
+    ],
+  );
 });
 
 test('a training axis that both have is matched; without one, every full condition is a partner', () => {
@@ -36,51 +65,116 @@ test('a training axis that both have is matched; without one, every full conditi
     const cell = cellOf({ seed: 1, adapter });
     return { ...cell, axes: { ...cell.axes, 'train.learning_rate': rate } };
   };
-  const rates = (cells: ReturnType<typeof at>[]) => adapterPairs(conditionsOf(cells, [])).map(({ adapter, full }) => [adapter.axes['train.learning_rate'], full.axes['train.learning_rate']]);
-  assert.equal(rates([at(1, { type: 'full' }), at(2, { type: 'full' }), at(1, LORA4), at(2, LORA4)]), [[1, 1], [2, 2]]);
-  assert.equal(rates([at(1, { type: 'full' }), at(2, { type: 'full' }), at(9, LORA4)]), [[9, 1], [9, 2]]);
+  const rates = (cells: ReturnType<typeof at>[]) =>
+    adapterPairs(conditionsOf(cells, [])).map(({ adapter, full }) => [
+      adapter.axes['train.learning_rate'],
+      full.axes['train.learning_rate'],
+    ]);
+  assert.equal(
+    rates([at(1, { type: 'full' }), at(2, { type: 'full' }), at(1, LORA4), at(2, LORA4)]),
+    [
+      [1, 1],
+      [2, 2],
+    ],
+  );
+  assert.equal(rates([at(1, { type: 'full' }), at(2, { type: 'full' }), at(9, LORA4)]), [
+    [9, 1],
+    [9, 2],
+  ]);
 });
 
 test('verdicts: ASR of a backdoor and the drop of an untargeted attack, in the directions of the slides', () => {
   const seeds = [1, 2, 3, 4, 5];
   const cells = seeds.flatMap((seed) => [
-    cellOf({ seed, attack: 'badnets', evaluate: { asr: 0.9, accuracy_drop: 0 } }), cellOf({ seed, attack: 'badnets', adapter: LORA4, evaluate: { asr: 0.5 + seed / 1000, accuracy_drop: 0 } }),
-    cellOf({ seed, attack: 'label-flip', evaluate: { accuracy_drop: 0.3 } }), cellOf({ seed, attack: 'label-flip', adapter: LORA4, evaluate: { accuracy_drop: 0.1 + seed / 1000 } }),
+    cellOf({ seed, attack: 'badnets', evaluate: { asr: 0.9, accuracy_drop: 0 } }),
+    cellOf({
+      seed,
+      attack: 'badnets',
+      adapter: LORA4,
+      evaluate: { asr: 0.5 + seed / 1000, accuracy_drop: 0 },
+    }),
+    cellOf({ seed, attack: 'label-flip', evaluate: { accuracy_drop: 0.3 } }),
+    cellOf({
+      seed,
+      attack: 'label-flip',
+      adapter: LORA4,
+      evaluate: { accuracy_drop: 0.1 + seed / 1000 },
+    }),
   ]);
-  const verdicts = compareAdapters(conditionsOf(cells, [])).map(({ metric, adapter, verdict }) => [metric.metric, adapter.attack, verdict?.state ?? null]);
-  assert.equal(verdicts, [['accuracy_drop', 'badnets', null], ['accuracy_drop', 'label-flip', 'refuted'], ['asr', 'badnets', 'held']]);
+  const verdicts = compareAdapters(conditionsOf(cells, [])).map(({ metric, adapter, verdict }) => [
+    metric.metric,
+    adapter.attack,
+    verdict?.state ?? null,
+  ]);
+  assert.equal(verdicts, [
+    ['accuracy_drop', 'badnets', null],
+    ['accuracy_drop', 'label-flip', 'refuted'],
+    ['asr', 'badnets', 'held'],
+  ]);
 });
 
 test('the kernels of a cell are compared at the same weights, by hand: λ = 4, 1 against 9, 4', () => {
   const point: FisherPoint = { lora: { true: facts([4, 1]) }, full: { true: facts([9, 4]) } };
-  const cells = [1, 2].map((seed) => cellOf({ seed, adapter: LORA4, change: { fisher: { init: point } } }));
-  const found = new Map(compareKernels(conditionsOf(cells, [])).map((comparison) => [comparison.quantity.id, comparison]));
+  const cells = [1, 2].map((seed) =>
+    cellOf({ seed, adapter: LORA4, change: { fisher: { init: point } } }),
+  );
+  const found = new Map(
+    compareKernels(conditionsOf(cells, [])).map((comparison) => [
+      comparison.quantity.id,
+      comparison,
+    ]),
+  );
   near(found.get('information_bits')!.difference!.mean, Math.log(4) / 2 - Math.log(36) / 2);
-  near(found.get('information_bits_normalised')!.difference!.mean, Math.log(4 / 25) / 2 - Math.log(36 / 169) / 2);
+  near(
+    found.get('information_bits_normalised')!.difference!.mean,
+    Math.log(4 / 25) / 2 - Math.log(36 / 169) / 2,
+  );
   near(found.get('renyi_raw_2')!.difference!.mean, -Math.log(17) + Math.log(97));
   near(found.get('renyi_normalised_2')!.difference!.mean, -Math.log(17 / 25) + Math.log(97 / 169));
-  near(found.get('information_bits')!.margin, 0.01 * Math.log(36) / 2);
-  assert.equal([...found.values()].map(({ checkpoint }) => checkpoint), ['init', 'init', 'init', 'init']);
+  near(found.get('information_bits')!.margin, (0.01 * Math.log(36)) / 2);
+  assert.equal(
+    [...found.values()].map(({ checkpoint }) => checkpoint),
+    ['init', 'init', 'init', 'init'],
+  );
 });
 
 test('premise: the paper’s α = 16, r = 8 breaks it (s²σ²n = 4/3), PEFT’s own default keeps it', () => {
   const group = { fanIn: 1024, layers: 12, variance: 1 / (3 * 1024), measured: null };
-  const cells = [16, 8].map((alpha) => cellOf({ seed: 1, adapter: { type: 'lora', rank: 8, alpha }, change: { lora: { rank: 8, scale: alpha / 8, groups: [group] } } }));
+  const cells = [16, 8].map((alpha) =>
+    cellOf({
+      seed: 1,
+      adapter: { type: 'lora', rank: 8, alpha },
+      change: { lora: { rank: 8, scale: alpha / 8, groups: [group] } },
+    }),
+  );
   const [paper, peft] = premiseRows(conditionsOf(cells, []));
-  assert.equal([paper!.theorem, paper!.withScale, paper!.negativeSemiDefinite], [true, false, false]);
+  assert.equal(
+    [paper!.theorem, paper!.withScale, paper!.negativeSemiDefinite],
+    [true, false, false],
+  );
   near(paper!.scaled, 4 / 3);
   const spread = Math.sqrt(8 / 1024);
-  near(paper!.predicted.low, 4 / 3 * (1 - spread) ** 2 - 1);
-  near(paper!.predicted.high, 4 / 3 * (1 + spread) ** 2 - 1);
+  near(paper!.predicted.low, (4 / 3) * (1 - spread) ** 2 - 1);
+  near(paper!.predicted.high, (4 / 3) * (1 + spread) ** 2 - 1);
   assert.equal([peft!.theorem, peft!.withScale, peft!.negativeSemiDefinite], [true, true, true]);
   near(peft!.scaled, 1 / 3);
 });
 
 test('premise: measured extremes are over all seeds, and decide against a prediction', () => {
-  const at = (high: number) => ({ rank: 4, scale: 1, groups: [{ fanIn: 64, layers: 2, variance: 1 / 128, measured: { low: -0.9, high } }] });
-  const cells = [cellOf({ seed: 1, adapter: LORA4, change: { lora: at(-0.1) } }), cellOf({ seed: 2, adapter: LORA4, change: { lora: at(0.02) } })];
+  const at = (high: number) => ({
+    rank: 4,
+    scale: 1,
+    groups: [{ fanIn: 64, layers: 2, variance: 1 / 128, measured: { low: -0.9, high } }],
+  });
+  const cells = [
+    cellOf({ seed: 1, adapter: LORA4, change: { lora: at(-0.1) } }),
+    cellOf({ seed: 2, adapter: LORA4, change: { lora: at(0.02) } }),
+  ];
   const [row] = premiseRows(conditionsOf(cells, []));
-  assert.equal([row!.measured, row!.predicted.high < 0, row!.negativeSemiDefinite], [{ low: -0.9, high: 0.02 }, true, false]);
+  assert.equal(
+    [row!.measured, row!.predicted.high < 0, row!.negativeSemiDefinite],
+    [{ low: -0.9, high: 0.02 }, true, false],
+  );
 });
 
 test.run();

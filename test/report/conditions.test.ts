@@ -6,13 +6,26 @@ import { LORA4, LORA8, cellOf, stageOf } from './cells.ts';
 const test = suite('conditions');
 
 test('cells that differ in their seed alone are one condition, in the order of the spec', () => {
-  const cells = [1, 2].flatMap((seed) => [cellOf({ seed }), cellOf({ seed, adapter: LORA8 }), cellOf({ seed, adapter: LORA4 })]);
+  const cells = [1, 2].flatMap((seed) => [
+    cellOf({ seed }),
+    cellOf({ seed, adapter: LORA8 }),
+    cellOf({ seed, adapter: LORA4 }),
+  ]);
   const conditions = conditionsOf(cells, []);
-  assert.equal(conditions.map(({ adapterLabel, cells: of }) => [adapterLabel, of.map(({ seed }) => seed)]), [['full', [1, 2]], ['LoRA r = 8', [1, 2]], ['LoRA r = 4', [1, 2]]]);
+  assert.equal(
+    conditions.map(({ adapterLabel, cells: of }) => [adapterLabel, of.map(({ seed }) => seed)]),
+    [
+      ['full', [1, 2]],
+      ['LoRA r = 8', [1, 2]],
+      ['LoRA r = 4', [1, 2]],
+    ],
+  );
 });
 
 test('training is part of a condition, so that two learning rates are never averaged', () => {
-  const cells = [0.1, 0.2].map((rate) => cellOf({ seed: 1, change: { train: { learning_rate: rate } } }));
+  const cells = [0.1, 0.2].map((rate) =>
+    cellOf({ seed: 1, change: { train: { learning_rate: rate } } }),
+  );
   assert.is(conditionsOf(cells, []).length, 2);
 });
 
@@ -21,57 +34,106 @@ test('a name holds the dose, the rank and what varies, and nothing else', () => 
     cellOf({ seed: 1 }),
     cellOf({ seed: 1, attack: 'badnets', poisoning: { rate: 0.1, target: 'ham', mode: 'dirty' } }),
     cellOf({ seed: 1, attack: 'badnets', poisoning: { rate: 0.1, target: 'ham', mode: 'clean' } }),
-    cellOf({ seed: 1, attack: 'label-flip', poisoning: { rate: 0.3 }, adapter: { ...LORA4, alpha: 4 } }),
-    cellOf({ seed: 1, attack: 'label-flip', poisoning: { rate: 0.3 }, adapter: { ...LORA4, alpha: 8 } }),
+    cellOf({
+      seed: 1,
+      attack: 'label-flip',
+      poisoning: { rate: 0.3 },
+      adapter: { ...LORA4, alpha: 4 },
+    }),
+    cellOf({
+      seed: 1,
+      attack: 'label-flip',
+      poisoning: { rate: 0.3 },
+      adapter: { ...LORA4, alpha: 8 },
+    }),
   ];
-  assert.equal(conditionsOf(cells, []).map(({ attackLabel, adapterLabel, setting }) => [attackLabel, adapterLabel, setting]), [
-    ['no attack', 'full', ''],
-    ['badnets, rate 0.1, mode = dirty', 'full', ''],
-    ['badnets, rate 0.1, mode = clean', 'full', ''],
-    ['label-flip, rate 0.3', 'LoRA r = 4, α = 4', ''],
-    ['label-flip, rate 0.3', 'LoRA r = 4, α = 8', ''],
-  ]);
+  assert.equal(
+    conditionsOf(cells, []).map(({ attackLabel, adapterLabel, setting }) => [
+      attackLabel,
+      adapterLabel,
+      setting,
+    ]),
+    [
+      ['no attack', 'full', ''],
+      ['badnets, rate 0.1, mode = dirty', 'full', ''],
+      ['badnets, rate 0.1, mode = clean', 'full', ''],
+      ['label-flip, rate 0.3', 'LoRA r = 4, α = 4', ''],
+      ['label-flip, rate 0.3', 'LoRA r = 4, α = 8', ''],
+    ],
+  );
 });
 
 test('other axes are the setting, and an axis that is drawn is not named', () => {
-  const cells = [16, 64].flatMap((limit) => [4, 8].map((rank) => {
-    const cell = cellOf({ seed: 1, adapter: { type: 'lora', rank } });
-    return { ...cell, axes: { ...cell.axes, 'data.train.limit': limit } };
-  }));
+  const cells = [16, 64].flatMap((limit) =>
+    [4, 8].map((rank) => {
+      const cell = cellOf({ seed: 1, adapter: { type: 'lora', rank } });
+      return { ...cell, axes: { ...cell.axes, 'data.train.limit': limit } };
+    }),
+  );
   const [first] = conditionsOf(cells, []);
   assert.is(first!.setting, 'train.limit = 16');
-  assert.equal(first!.labelsWithout('adapter.rank'), { attackLabel: 'no attack', adapterLabel: 'LoRA', setting: 'train.limit = 16' });
+  assert.equal(first!.labelsWithout('adapter.rank'), {
+    attackLabel: 'no attack',
+    adapterLabel: 'LoRA',
+    setting: 'train.limit = 16',
+  });
   assert.is(first!.labelsWithout('data.train.limit').setting, '');
 });
 
 test('an adapter’s own learning rate names nothing; one that varies within an adapter is the adapter’s, not the setting', () => {
   const at = (adapter: typeof LORA4 | { type: 'full' }, rate: number) => {
     const cell = cellOf({ seed: 1, adapter });
-    return { ...cell, axes: { ...cell.axes, 'train.learning_rate': rate }, train: { learning_rate: rate } };
+    return {
+      ...cell,
+      axes: { ...cell.axes, 'train.learning_rate': rate },
+      train: { learning_rate: rate },
+    };
   };
-  const labels = (cells: ReturnType<typeof at>[]) => conditionsOf(cells, []).map(({ adapterLabel, setting }) => [adapterLabel, setting]);
-  assert.equal(labels([at({ type: 'full' }, 0.1), at(LORA4, 0.2)]), [['full', ''], ['LoRA r = 4', '']]);
-  assert.equal(labels([at({ type: 'full' }, 0.1), at(LORA4, 0.2), at(LORA4, 0.3)]), [['full', ''], ['LoRA r = 4, learning rate = 0.2', ''], ['LoRA r = 4, learning rate = 0.3', '']]);
-  assert.equal(labels([at({ type: 'full' }, 0.1), at({ type: 'full' }, 0.2)]).map(([adapter]) => adapter), ['full, learning rate = 0.1', 'full, learning rate = 0.2']);
+  const labels = (cells: ReturnType<typeof at>[]) =>
+    conditionsOf(cells, []).map(({ adapterLabel, setting }) => [adapterLabel, setting]);
+  assert.equal(labels([at({ type: 'full' }, 0.1), at(LORA4, 0.2)]), [
+    ['full', ''],
+    ['LoRA r = 4', ''],
+  ]);
+  assert.equal(labels([at({ type: 'full' }, 0.1), at(LORA4, 0.2), at(LORA4, 0.3)]), [
+    ['full', ''],
+    ['LoRA r = 4, learning rate = 0.2', ''],
+    ['LoRA r = 4, learning rate = 0.3', ''],
+  ]);
+  assert.equal(
+    labels([at({ type: 'full' }, 0.1), at({ type: 'full' }, 0.2)]).map(([adapter]) => adapter),
+    ['full, learning rate = 0.1', 'full, learning rate = 0.2'],
+  );
 });
 
 test('a path that only some cells have varies by its values, not by its absence', () => {
-  assert.equal([...varyingPaths([{ axes: { a: 1 } }, { axes: { b: 2 } }, { axes: { b: 3 } }])], ['b']);
+  assert.equal(
+    [...varyingPaths([{ axes: { a: 1 } }, { axes: { b: 2 } }, { axes: { b: 3 } }])],
+    ['b'],
+  );
 });
 
 test('over seeds: mean and interval by hand, failed seeds counted and never averaged', () => {
   const stages = [stageOf('train-1'), stageOf('train-3', { state: 'failed', error: 'NaN' })];
   const cells = [
-    cellOf({ seed: 1, evaluate: { accuracy: 0.9 }, change: { stages: { train: 'train-1' } } }), cellOf({ seed: 2, evaluate: { accuracy: 0.94 } }),
-    cellOf({ seed: 3, change: { stages: { train: 'train-3' } } }), cellOf({ seed: 4, evaluate: {} }),
+    cellOf({ seed: 1, evaluate: { accuracy: 0.9 }, change: { stages: { train: 'train-1' } } }),
+    cellOf({ seed: 2, evaluate: { accuracy: 0.94 } }),
+    cellOf({ seed: 3, change: { stages: { train: 'train-3' } } }),
+    cellOf({ seed: 4, evaluate: {} }),
   ];
   const [condition] = conditionsOf(cells, stages);
-  const { summary, failed, missing, values } = seriesOf(condition!, metricOf('evaluate', 'accuracy'));
+  const { summary, failed, missing, values } = seriesOf(
+    condition!,
+    metricOf('evaluate', 'accuracy'),
+  );
   assert.equal([values.map(({ seed }) => seed), failed, missing, summary!.n], [[1, 2], 1, 1, 2]);
   assert.ok(Math.abs(summary!.mean - 0.92) < 1e-12);
   // t(0.975, 1 degree of freedom) = 12.7062, s = 0.04/√2: half-width 12.7062 · 0.04/√2/√2 = 0.254124
   assert.ok(Math.abs(summary!.high! - (0.92 + 0.254124)) < 1e-5);
-  assert.equal(condition!.failures.get(cells[2]!)!.map(({ id }) => id), ['train-3']);
+  assert.equal(
+    condition!.failures.get(cells[2]!)!.map(({ id }) => id),
+    ['train-3'],
+  );
 });
 
 test.run();

@@ -4,32 +4,71 @@ import { differenceRows, fieldDifferences, summariseDifferences } from '../../sr
 import type { ComparedCell } from '../../src/report/diff.ts';
 
 const test = suite('diff');
-const cell = (axes: ComparedCell['cell'], seed: number, accuracy: number, config: unknown = {}): ComparedCell => ({ cell: axes, seed, metrics: { evaluate: { accuracy } }, config });
+const cell = (
+  axes: ComparedCell['cell'],
+  seed: number,
+  accuracy: number,
+  config: unknown = {},
+): ComparedCell => ({ cell: axes, seed, metrics: { evaluate: { accuracy } }, config });
 const lora = (rank: number) => ({ 'adapter.type': 'lora', 'adapter.rank': rank });
 
 test('rows are matched by cell and seed, whatever the order; what one side lacks is null', () => {
-  assert.equal(differenceRows(
-    [cell(lora(4), 1, 0.5), cell(lora(8), 1, 0.75), cell(lora(4), 2, 0.5)],
-    [cell({ 'adapter.rank': 4, 'adapter.type': 'lora' }, 2, 0.25), cell(lora(4), 1, 1)],
-  ).map(({ cell: { 'adapter.rank': rank }, seed, stage, metric, a, b, difference }) => [rank, seed, stage, metric, a, b, difference]), [
-    [4, 1, 'evaluate', 'accuracy', 0.5, 1, 0.5], [8, 1, 'evaluate', 'accuracy', 0.75, null, null], [4, 2, 'evaluate', 'accuracy', 0.5, 0.25, -0.25],
-  ]);
+  assert.equal(
+    differenceRows(
+      [cell(lora(4), 1, 0.5), cell(lora(8), 1, 0.75), cell(lora(4), 2, 0.5)],
+      [cell({ 'adapter.rank': 4, 'adapter.type': 'lora' }, 2, 0.25), cell(lora(4), 1, 1)],
+    ).map(({ cell: { 'adapter.rank': rank }, seed, stage, metric, a, b, difference }) => [
+      rank,
+      seed,
+      stage,
+      metric,
+      a,
+      b,
+      difference,
+    ]),
+    [
+      [4, 1, 'evaluate', 'accuracy', 0.5, 1, 0.5],
+      [8, 1, 'evaluate', 'accuracy', 0.75, null, null],
+      [4, 2, 'evaluate', 'accuracy', 0.5, 0.25, -0.25],
+    ],
+  );
 });
 
 test('a field that is an axis of one only is read from the config of the other', () => {
-  const axis = (rate: number) => cell({ ...lora(4), 'train.learning_rate': rate }, 1, rate, { train: { learning_rate: rate } });
+  const axis = (rate: number) =>
+    cell({ ...lora(4), 'train.learning_rate': rate }, 1, rate, { train: { learning_rate: rate } });
   const fixed = cell(lora(4), 1, 0.125, { train: { learning_rate: 0.5 } });
-  assert.equal(differenceRows([axis(0.25), axis(0.5)], [fixed]).map(({ a, b, difference }) => [a, b, difference]), [[0.25, null, null], [0.5, 0.125, -0.375]]);
+  assert.equal(
+    differenceRows([axis(0.25), axis(0.5)], [fixed]).map(({ a, b, difference }) => [
+      a,
+      b,
+      difference,
+    ]),
+    [
+      [0.25, null, null],
+      [0.5, 0.125, -0.375],
+    ],
+  );
 });
 
 test('numbers that are not finite are no numbers', () => {
-  assert.equal(differenceRows([cell(lora(4), 1, NaN)], [cell(lora(4), 1, 0.5)]).map(({ a, b, difference }) => [a, b, difference]), [[null, 0.5, null]]);
+  assert.equal(
+    differenceRows([cell(lora(4), 1, NaN)], [cell(lora(4), 1, 0.5)]).map(({ a, b, difference }) => [
+      a,
+      b,
+      difference,
+    ]),
+    [[null, 0.5, null]],
+  );
 });
 
 test('over seeds: means of what is there, the difference and its interval over the pairs alone', () => {
-  const [summary, ...more] = summariseDifferences(differenceRows(
-    [cell(lora(4), 1, 0), cell(lora(4), 2, 1), cell(lora(4), 3, 8)], [cell(lora(4), 1, 1), cell(lora(4), 2, 4)],
-  ));
+  const [summary, ...more] = summariseDifferences(
+    differenceRows(
+      [cell(lora(4), 1, 0), cell(lora(4), 2, 1), cell(lora(4), 3, 8)],
+      [cell(lora(4), 1, 1), cell(lora(4), 2, 4)],
+    ),
+  );
   assert.equal(more, []);
   // Differences 1 and 3: mean 2, s = √2, half of the interval t(.975, 1)·√2/√2 = 12.7062.
   assert.equal([summary!.a, summary!.b, summary!.difference, summary!.pairs], [3, 2.5, 2, 2]);
@@ -37,10 +76,25 @@ test('over seeds: means of what is there, the difference and its interval over t
 });
 
 test('fields of two specs: nested by path, lists whole, the order of keys is nothing', () => {
-  assert.equal(fieldDifferences(
-    { train: { steps: 5, learning_rate: 0.1 }, seeds: [1, 2], adapter: [{ type: 'lora', rank: 4 }] },
-    { seeds: [1, 3], train: { learning_rate: 0.2, steps: 5, dropout: 0 }, adapter: [{ rank: 4, type: 'lora' }] },
-  ), [{ path: 'train.learning_rate', a: 0.1, b: 0.2 }, { path: 'train.dropout', a: null, b: 0 }, { path: 'seeds', a: [1, 2], b: [1, 3] }]);
+  assert.equal(
+    fieldDifferences(
+      {
+        train: { steps: 5, learning_rate: 0.1 },
+        seeds: [1, 2],
+        adapter: [{ type: 'lora', rank: 4 }],
+      },
+      {
+        seeds: [1, 3],
+        train: { learning_rate: 0.2, steps: 5, dropout: 0 },
+        adapter: [{ rank: 4, type: 'lora' }],
+      },
+    ),
+    [
+      { path: 'train.learning_rate', a: 0.1, b: 0.2 },
+      { path: 'train.dropout', a: null, b: 0 },
+      { path: 'seeds', a: [1, 2], b: [1, 3] },
+    ],
+  );
 });
 
 test.run();

@@ -17,40 +17,103 @@ import { QUICK_ADAPTERS, QUICK_ATTACKS, fixture, kernelPoint } from './fixture.t
 
 const test = suite('figures');
 const ids = (figures: readonly { readonly id: string }[]): string[] => figures.map(({ id }) => id);
-const conditions = (options: Parameters<typeof fixture>[0]) => conditionsOf(fixture(options).cells, []);
+const conditions = (options: Parameters<typeof fixture>[0]) =>
+  conditionsOf(fixture(options).cells, []);
 
 test('the quickstart has every figure, each with a title, and no two ids in the page are the same', async () => {
   const { html, files } = await renderReport(fixture());
-  for (const name of ['scores-accuracy', 'scores-asr', 'differences', 'loss-0', 'loss-2', 'information-bits-init', 'information-bits-normalised-final', 'renyi-raw-init', 'renyi-normalised-final',
-    'spectrum-init', 'spectrum-final-2', 'kernel-spectrum-init', 'kernel-0', 'kernel-3', 'stages', 'rank-information-bits']) assert.ok(files[`figures/${name}.svg`]?.startsWith('<svg'), name);
+  for (const name of [
+    'scores-accuracy',
+    'scores-asr',
+    'differences',
+    'loss-0',
+    'loss-2',
+    'information-bits-init',
+    'information-bits-normalised-final',
+    'renyi-raw-init',
+    'renyi-normalised-final',
+    'spectrum-init',
+    'spectrum-final-2',
+    'kernel-spectrum-init',
+    'kernel-0',
+    'kernel-3',
+    'stages',
+    'rank-information-bits',
+  ])
+    assert.ok(files[`figures/${name}.svg`]?.startsWith('<svg'), name);
   const found = [...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id!);
-  assert.equal(found.filter((id, i) => found.indexOf(id) !== i), []);
-  for (const [path, svg] of Object.entries(files)) if (path.endsWith('.svg')) assert.match(svg, /^<svg[^>]* role="img" aria-labelledby="([^"]+)"><title id="\1">[^<]+<\/title>/, path);
-  for (const [, id] of html.matchAll(/url\(#([^)]+)\)/g)) assert.ok(found.includes(id!), `url(#${id}) leads to nothing`);
+  assert.equal(
+    found.filter((id, i) => found.indexOf(id) !== i),
+    [],
+  );
+  for (const [path, svg] of Object.entries(files))
+    if (path.endsWith('.svg'))
+      assert.match(
+        svg,
+        /^<svg[^>]* role="img" aria-labelledby="([^"]+)"><title id="\1">[^<]+<\/title>/,
+        path,
+      );
+  for (const [, id] of html.matchAll(/url\(#([^)]+)\)/g))
+    assert.ok(found.includes(id!), `url(#${id}) leads to nothing`);
 });
 
 test('every seed is a point, and the CSV holds what is drawn', async () => {
   const cells = [0.91, 0.95].map((accuracy, i) => cellOf({ seed: i + 1, evaluate: { accuracy } }));
   const figure = await scoreFigure(ACCURACY, conditionsOf(cells, []));
-  assert.is(figure!.csv, 'attack,adapter,setting,seed,accuracy\r\nno attack,full,,1,0.91\r\nno attack,full,,2,0.95\r\n');
+  assert.is(
+    figure!.csv,
+    'attack,adapter,setting,seed,accuracy\r\nno attack,full,,1,0.91\r\nno attack,full,,2,0.95\r\n',
+  );
   assert.is(figure!.svg.match(/fill="#0072b2"[^>]*stroke="#1b2430"/g)!.length, 2);
 });
 
-test('a loss that is the attack\'s own is not called cross-entropy', async () => {
-  const cells = fixture({ attacks: QUICK_ATTACKS, adapters: QUICK_ADAPTERS, seeds: [1, 2], rows: 4 }).cells.map((cell) => (cell.attack === 'badnets' ? { ...cell, attacksLoss: true as const } : cell));
+test("a loss that is the attack's own is not called cross-entropy", async () => {
+  const cells = fixture({
+    attacks: QUICK_ATTACKS,
+    adapters: QUICK_ADAPTERS,
+    seeds: [1, 2],
+    rows: 4,
+  }).cells.map((cell) =>
+    cell.attack === 'badnets' ? { ...cell, attacksLoss: true as const } : cell,
+  );
   for (const { title, svg, caption } of await lossFigures(conditionsOf(cells, []))) {
     const own = title.includes('badnets');
-    assert.equal([svg.includes('training loss (the attack’s own)'), svg.includes('cross-entropy'), caption.includes('on another scale')], [own, !own, own], title);
+    assert.equal(
+      [
+        svg.includes('training loss (the attack’s own)'),
+        svg.includes('cross-entropy'),
+        caption.includes('on another scale'),
+      ],
+      [own, !own, own],
+      title,
+    );
   }
 });
 
 test('looks at a training are curves over steps: a panel a number, a figure an attack, and none where nobody looked', async () => {
-  const { cells, stages } = fixture({ attacks: QUICK_ATTACKS, adapters: QUICK_ADAPTERS, seeds: [1, 2], rows: 4 });
+  const { cells, stages } = fixture({
+    attacks: QUICK_ATTACKS,
+    adapters: QUICK_ADAPTERS,
+    seeds: [1, 2],
+    rows: 4,
+  });
   assert.equal(await stepFigures(conditionsOf(cells, stages)), []);
-  const looked = cells.map((cell) => ({ ...cell, curves: [0, 10, 20].map((step) => ({ step, accuracy: 0.5 + step / 50, ...(cell.family === 'backdoor' ? { asr: step / 20, poisoned_accuracy: step / 40 } : {}) })) }));
+  const looked = cells.map((cell) => ({
+    ...cell,
+    curves: [0, 10, 20].map((step) => ({
+      step,
+      accuracy: 0.5 + step / 50,
+      ...(cell.family === 'backdoor' ? { asr: step / 20, poisoned_accuracy: step / 40 } : {}),
+    })),
+  }));
   const figures = await stepFigures(conditionsOf(looked, stages));
-  const backdoor = figures.find(({ title }) => title.includes('badnets'))!, clean = figures.find(({ title }) => title.includes('no attack') || title.includes('none'))!;
-  assert.ok(['clean accuracy', 'ASR', 'accuracy on poisoned rows'].every((panel) => backdoor.svg.includes(panel)));
+  const backdoor = figures.find(({ title }) => title.includes('badnets'))!,
+    clean = figures.find(({ title }) => title.includes('no attack') || title.includes('none'))!;
+  assert.ok(
+    ['clean accuracy', 'ASR', 'accuracy on poisoned rows'].every((panel) =>
+      backdoor.svg.includes(panel),
+    ),
+  );
   assert.ok(clean.svg.includes('clean accuracy') && !clean.svg.includes('ASR'));
   assert.is(backdoor.csv!.trim().split('\n').length, 1 + QUICK_ADAPTERS.length * 2 * 3 * 3);
 });
@@ -58,31 +121,72 @@ test('looks at a training are curves over steps: a panel a number, a figure an a
 test('curves come with the axes of the grid and not without', async () => {
   const quick = conditions({});
   assert.equal([ids(await doseFigures(quick)), ids(await varianceFigures(quick))], [[], []]);
-  const doses = conditions({ attacks: [{ attack: 'none' }, ...[0.01, 0.1].map((rate) => ({ attack: 'badnets', rate })), { attack: 'label-flip', rate: 0.3 }] });
-  assert.equal(ids(await doseFigures(doses)), ['dose-badnets-poisoning-rate-accuracy', 'dose-badnets-poisoning-rate-asr']);
+  const doses = conditions({
+    attacks: [
+      { attack: 'none' },
+      ...[0.01, 0.1].map((rate) => ({ attack: 'badnets', rate })),
+      { attack: 'label-flip', rate: 0.3 },
+    ],
+  });
+  assert.equal(ids(await doseFigures(doses)), [
+    'dose-badnets-poisoning-rate-accuracy',
+    'dose-badnets-poisoning-rate-asr',
+  ]);
   const one = conditions({ adapters: QUICK_ADAPTERS.slice(0, 2) });
   assert.equal([ids(await rankFigures(one)), ids(await varianceFigures(one))], [[], []]);
-  assert.equal(ids(await rankFigures(quick)).slice(0, 4), ['rank-accuracy', 'rank-accuracy-drop', 'rank-asr', 'rank-information-bits']);
+  assert.equal(ids(await rankFigures(quick)).slice(0, 4), [
+    'rank-accuracy',
+    'rank-accuracy-drop',
+    'rank-asr',
+    'rank-information-bits',
+  ]);
 });
 
 test('along an axis: adapters that stand at one place of it are left out, and full fine-tuning has a line of its own beside several', async () => {
-  const lora = (rank: number, alpha: string | number, accuracy: number) => cellOf({ seed: 1, adapter: { type: 'lora', rank, alpha }, evaluate: { accuracy } });
-  const [figure] = await rankFigures(conditionsOf([
-    cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }), lora(4, 'r', 0.5), lora(8, 'r', 0.6), lora(4, 16, 0.7), lora(8, 16, 0.8), lora(8, 64, 0.9),
-  ], []));
-  assert.is(figure!.csv, 'line,x,seed,value\r\n"no attack · LoRA, α = r",4,1,0.5\r\n"no attack · LoRA, α = r",8,1,0.6\r\n"no attack · LoRA, α = 16",4,1,0.7\r\n"no attack · LoRA, α = 16",8,1,0.8\r\nno attack · full,,1,0.95\r\n');
+  const lora = (rank: number, alpha: string | number, accuracy: number) =>
+    cellOf({ seed: 1, adapter: { type: 'lora', rank, alpha }, evaluate: { accuracy } });
+  const [figure] = await rankFigures(
+    conditionsOf(
+      [
+        cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }),
+        lora(4, 'r', 0.5),
+        lora(8, 'r', 0.6),
+        lora(4, 16, 0.7),
+        lora(8, 16, 0.8),
+        lora(8, 64, 0.9),
+      ],
+      [],
+    ),
+  );
+  assert.is(
+    figure!.csv,
+    'line,x,seed,value\r\n"no attack · LoRA, α = r",4,1,0.5\r\n"no attack · LoRA, α = r",8,1,0.6\r\n"no attack · LoRA, α = 16",4,1,0.7\r\n"no attack · LoRA, α = 16",8,1,0.8\r\nno attack · full,,1,0.95\r\n',
+  );
 });
 
 test('the axis of a theory figure has a title that fits beside it', async () => {
-  const bits = (await rankFigures(conditions({}))).find(({ id }) => id === 'rank-information-bits')!;
+  const bits = (await rankFigures(conditions({}))).find(
+    ({ id }) => id === 'rank-information-bits',
+  )!;
   assert.match(bits.title, 'IB of LoRA’s kernel after training, against rank');
   assert.match(bits.svg, />IB \(nats\)</);
 });
 
-test('long names share a legend\'s rows, so that no figure shrinks under it', async () => {
-  assert.equal([legendColumns(['full', 'LoRA r = 4']), legendColumns(['LoRA r = 32, α = 16, σ² = 1/(3d)'])], [4, 1]);
-  const adapters = [4, 8, 16, 32].map((rank) => ({ type: 'lora', rank, alpha: 16, 'init.variance': '1/(3d)', 'init.distribution': rank === 4 ? 'normal' : 'uniform' }));
-  const { files } = await renderReport(fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }));
+test("long names share a legend's rows, so that no figure shrinks under it", async () => {
+  assert.equal(
+    [legendColumns(['full', 'LoRA r = 4']), legendColumns(['LoRA r = 32, α = 16, σ² = 1/(3d)'])],
+    [4, 1],
+  );
+  const adapters = [4, 8, 16, 32].map((rank) => ({
+    type: 'lora',
+    rank,
+    alpha: 16,
+    'init.variance': '1/(3d)',
+    'init.distribution': rank === 4 ? 'normal' : 'uniform',
+  }));
+  const { files } = await renderReport(
+    fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }),
+  );
   for (const name of ['renyi-raw-final', 'spectrum-final-0', 'loss-0']) {
     const width = Number(/ width="([\d.]+)"/.exec(files[`figures/${name}.svg`]!)![1]);
     assert.ok(width < 600, `${name} is ${width} wide`);
@@ -92,20 +196,48 @@ test('long names share a legend\'s rows, so that no figure shrinks under it', as
 test('a dose-response starts at dose 0: the run without attack, and the clean model’s trigger rate', async () => {
   const cells = [
     cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }),
-    ...[0.1, 0.2].map((rate) => cellOf({ seed: 1, attack: 'badnets', poisoning: { rate }, evaluate: { accuracy: 0.9 - rate, asr: rate * 4, asr_clean: 0.07 } })),
+    ...[0.1, 0.2].map((rate) =>
+      cellOf({
+        seed: 1,
+        attack: 'badnets',
+        poisoning: { rate },
+        evaluate: { accuracy: 0.9 - rate, asr: rate * 4, asr_clean: 0.07 },
+      }),
+    ),
   ];
   const [accuracy, asr] = await doseFigures(conditionsOf(cells, []));
-  assert.is(accuracy!.csv, 'line,x,seed,value\r\nfull,0,1,0.95\r\nfull,0.1,1,0.8\r\nfull,0.2,1,0.7\r\n');
+  assert.is(
+    accuracy!.csv,
+    'line,x,seed,value\r\nfull,0,1,0.95\r\nfull,0.1,1,0.8\r\nfull,0.2,1,0.7\r\n',
+  );
   assert.ok(asr!.csv!.startsWith('line,x,seed,value\r\nfull,0,1,0.07\r\n'));
 });
 
 test('the variance axis is σ²n where every layer has the same, as k/d gives it', async () => {
-  const cells = ['1/d', '1/(3d)'].map((variance, i) => cellOf({
-    seed: 1, adapter: { type: 'lora', rank: 4, 'init.variance': variance }, evaluate: { accuracy: 0.9 },
-    change: { lora: { rank: 4, scale: 1, groups: [64, 256].map((fanIn) => ({ fanIn, layers: 1, variance: 1 / ((i === 0 ? 1 : 3) * fanIn), measured: null })) } },
-  }));
+  const cells = ['1/d', '1/(3d)'].map((variance, i) =>
+    cellOf({
+      seed: 1,
+      adapter: { type: 'lora', rank: 4, 'init.variance': variance },
+      evaluate: { accuracy: 0.9 },
+      change: {
+        lora: {
+          rank: 4,
+          scale: 1,
+          groups: [64, 256].map((fanIn) => ({
+            fanIn,
+            layers: 1,
+            variance: 1 / ((i === 0 ? 1 : 3) * fanIn),
+            measured: null,
+          })),
+        },
+      },
+    }),
+  );
   const [figure] = await varianceFigures(conditionsOf(cells, []));
-  assert.is(figure!.csv, 'line,x,seed,value\r\nno attack,1,1,0.9\r\nno attack,0.333333333,1,0.9\r\n');
+  assert.is(
+    figure!.csv,
+    'line,x,seed,value\r\nno attack,1,1,0.9\r\nno attack,0.333333333,1,0.9\r\n',
+  );
   assert.match(figure!.svg, 'σ²·n');
 });
 
@@ -117,17 +249,37 @@ test('full is blue everywhere, and adapters keep their colours', () => {
 
 test('trace over classes: Σ_c K[i, c, j, c] by hand, N = 2, C = 2', () => {
   // K[i, c, j, d] at ((i·2 + c)·2 + j)·2 + d = 0 … 15: K[0,0,1,0] = 2 and K[0,1,1,1] = 7.
-  assert.equal([...classTrace({ rows: 2, classes: 2, data: Array.from({ length: 16 }, (_, i) => i) })], [0 + 5, 2 + 7, 8 + 13, 10 + 15]);
+  assert.equal(
+    [...classTrace({ rows: 2, classes: 2, data: Array.from({ length: 16 }, (_, i) => i) })],
+    [0 + 5, 2 + 7, 8 + 13, 10 + 15],
+  );
 });
 
 test('few kernels are chosen: one LoRA, its first finished seed, init once and each attack’s end', () => {
   const { cells } = fixture();
   const chosen = chooseKernels(cells, (cell) => cell.seed === 2);
-  assert.equal(chosen.map(({ cell, checkpoint }) => [cell.attack, cell.axes['adapter.rank'], cell.seed, checkpoint]), [
-    ['none', 4, 2, 'init'], ['none', 4, 2, 'final'], ['label-flip', 4, 2, 'final'], ['badnets', 4, 2, 'final'],
-  ]);
+  assert.equal(
+    chosen.map(({ cell, checkpoint }) => [
+      cell.attack,
+      cell.axes['adapter.rank'],
+      cell.seed,
+      checkpoint,
+    ]),
+    [
+      ['none', 4, 2, 'init'],
+      ['none', 4, 2, 'final'],
+      ['label-flip', 4, 2, 'final'],
+      ['badnets', 4, 2, 'final'],
+    ],
+  );
   assert.is(chooseKernels(cells, () => false).length, 0);
-  assert.is(chooseKernels(cells.filter(({ adapter }) => adapter === 'full'), () => true)[0]!.cell.adapter, 'full');
+  assert.is(
+    chooseKernels(
+      cells.filter(({ adapter }) => adapter === 'full'),
+      () => true,
+    )[0]!.cell.adapter,
+    'full',
+  );
 });
 
 test('the heat map orders rows by class and draws the boundary', () => {
@@ -135,32 +287,65 @@ test('the heat map orders rows by class and draws the boundary', () => {
   const cell = cellOf({ seed: 1, change: { kernels: { init: point } } });
   const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['ham', 'spam']);
   assert.is(figure!.csv!.split('\r\n')[0], 'kernel,row,label,to_0,to_2,to_1,to_3');
-  assert.equal(figure!.csv!.split('\r\n').slice(1, 5).map((line) => line.split(',').slice(1, 3).join(' ')), ['0 0', '2 0', '1 1', '3 1']);
+  assert.equal(
+    figure!
+      .csv!.split('\r\n')
+      .slice(1, 5)
+      .map((line) => line.split(',').slice(1, 3).join(' ')),
+    ['0 0', '2 0', '1 1', '3 1'],
+  );
   assert.is(figure!.svg.match(/stroke-dasharray/g)!.length, 1);
   assert.match(figure!.svg, '>ham</text>');
   const png = Buffer.from(/data:image\/png;base64,([^"]+)/.exec(figure!.svg)![1]!, 'base64');
   const at = png.indexOf('IDAT', 0, 'latin1');
   const pixels = inflateSync(png.subarray(at + 4, at + 4 + png.readUInt32BE(at - 4)));
   assert.is(pixels.length, 4 * 5);
-  assert.ok(pixels[1]! > 127 && pixels[1 + 5 + 1]! > 127, 'the diagonal of a PSD kernel is positive');
+  assert.ok(
+    pixels[1]! > 127 && pixels[1 + 5 + 1]! > 127,
+    'the diagonal of a PSD kernel is positive',
+  );
   assert.equal([pixels[2], pixels[3]], [pixels[1 + 5], pixels[1 + 10]], 'symmetric');
 });
 
 test('the DAG is drawn by kind', () => {
-  const stages = [stageOf('data-a'), stageOf('train-b', { inputs: ['data-a'], seconds: 3 }), stageOf('train-c', { inputs: ['data-a'], seconds: NaN, state: 'cached' }), stageOf('report-d', { inputs: ['train-b', 'train-c', 'gone'] })];
-  assert.equal(stageKinds(stages)[1], { kind: 'train', count: 2, seconds: 3, cached: 1, failed: 0, blocked: 0 });
-  assert.equal(kindEdges(stages), [{ from: 'data', to: 'train', count: 2 }, { from: 'train', to: 'report', count: 2 }]);
+  const stages = [
+    stageOf('data-a'),
+    stageOf('train-b', { inputs: ['data-a'], seconds: 3 }),
+    stageOf('train-c', { inputs: ['data-a'], seconds: NaN, state: 'cached' }),
+    stageOf('report-d', { inputs: ['train-b', 'train-c', 'gone'] }),
+  ];
+  assert.equal(stageKinds(stages)[1], {
+    kind: 'train',
+    count: 2,
+    seconds: 3,
+    cached: 1,
+    failed: 0,
+    blocked: 0,
+  });
+  assert.equal(kindEdges(stages), [
+    { from: 'data', to: 'train', count: 2 },
+    { from: 'train', to: 'report', count: 2 },
+  ]);
 });
 
 test('ids of one SVG are not those of another, and titles are escaped', () => {
-  assert.is(label('<svg width="1"><clipPath id="a"/><g clip-path="url(#a)"/><text>="url(#b)</text></svg>', 'f', '<b>'),
-    '<svg width="1" role="img" aria-labelledby="f-title"><title id="f-title">&lt;b&gt;</title><clipPath id="f-a"/><g clip-path="url(#f-a)"/><text>="url(#b)</text></svg>');
+  assert.is(
+    label(
+      '<svg width="1"><clipPath id="a"/><g clip-path="url(#a)"/><text>="url(#b)</text></svg>',
+      'f',
+      '<b>',
+    ),
+    '<svg width="1" role="img" aria-labelledby="f-title"><title id="f-title">&lt;b&gt;</title><clipPath id="f-a"/><g clip-path="url(#f-a)"/><text>="url(#b)</text></svg>',
+  );
 });
 
 test('the same input gives the same page', async () => {
   const options = { seeds: [1], attacks: QUICK_ATTACKS.slice(0, 1), rows: 4 };
   const [one, other] = [await renderReport(fixture(options)), await renderReport(fixture(options))];
-  assert.equal(Object.keys(one.files).filter((path) => one.files[path] !== other.files[path]), []);
+  assert.equal(
+    Object.keys(one.files).filter((path) => one.files[path] !== other.files[path]),
+    [],
+  );
   assert.ok(one.html === other.html);
 });
 

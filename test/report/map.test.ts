@@ -7,26 +7,81 @@ import { cellOf, inputOf, rowWith, visible } from './cells.ts';
 
 const test = suite('report: map of rank and variance');
 
-const model = (shift: number): MapModelFacts => ({ h1: 1 + shift, h2: -2 + shift, count: 6, information_bits: -3 + shift, information_bits_normalised: -5.5, h2_normalised: 0.75 });
-const point = (rank: number, scale: number, shift: number, change: Partial<MapPointFacts> = {}): MapPointFacts => ({
-  distribution: 'normal', rank, scale, closed: { h1: 1.25, h2_published: 4.5, h2: -4.25 }, drawn: { h1: 1.125 + shift, h2: -4.125 }, model: model(shift), ...change,
+const model = (shift: number): MapModelFacts => ({
+  h1: 1 + shift,
+  h2: -2 + shift,
+  count: 6,
+  information_bits: -3 + shift,
+  information_bits_normalised: -5.5,
+  h2_normalised: 0.75,
+});
+const point = (
+  rank: number,
+  scale: number,
+  shift: number,
+  change: Partial<MapPointFacts> = {},
+): MapPointFacts => ({
+  distribution: 'normal',
+  rank,
+  scale,
+  closed: { h1: 1.25, h2_published: 4.5, h2: -4.25 },
+  drawn: { h1: 1.125 + shift, h2: -4.125 },
+  model: model(shift),
+  ...change,
 });
 const map = (shift: number): MapFacts => ({
-  init: 'random', width: 1024, rows: 16, classes: 2, full: model(0),
-  points: [point(4, 0.333, shift), point(4, 2, shift), point(512, 0.333, shift, { model: null }), point(512, 2, shift, { model: null })],
+  init: 'random',
+  width: 1024,
+  rows: 16,
+  classes: 2,
+  full: model(0),
+  points: [
+    point(4, 0.333, shift),
+    point(4, 2, shift),
+    point(512, 0.333, shift, { model: null }),
+    point(512, 2, shift, { model: null }),
+  ],
 });
 
-test('a table at PEFT\'s own variance: published, exact, drawn and measured side by side, means over seeds', async () => {
-  const { html, files } = await renderReport(inputOf([cellOf({ seed: 1, change: { map: map(0) } }), cellOf({ seed: 2, change: { map: map(0.5) } })]));
+test("a table at PEFT's own variance: published, exact, drawn and measured side by side, means over seeds", async () => {
+  const { html, files } = await renderReport(
+    inputOf([
+      cellOf({ seed: 1, change: { map: map(0) } }),
+      cellOf({ seed: 2, change: { map: map(0.5) } }),
+    ]),
+  );
   const text = visible(html);
   assert.match(text, 'The map of rank and variance');
   assert.match(text, 'measured on this model, with random weights,');
   assert.match(text, '16 rows of the model (random weights) where training starts');
   assert.match(text, 'At σ²·d = 0.3330; means over 2 seeds');
   // IB at α = 16 and r = 4: s² = 16 multiplies six eigenvalues, ½·6·log 16 = 6 log 4 = 8.318.
-  assert.equal(rowWith(html, 'normal', '4', '4.500'), ['normal', '4', '1.250', '1.375', '4.500', '−4.250', '−4.125', '1.250', '−1.750', '0.7500', '6', '−2.750', '5.568', '−5.500']);
+  assert.equal(rowWith(html, 'normal', '4', '4.500'), [
+    'normal',
+    '4',
+    '1.250',
+    '1.375',
+    '4.500',
+    '−4.250',
+    '−4.125',
+    '1.250',
+    '−1.750',
+    '0.7500',
+    '6',
+    '−2.750',
+    '5.568',
+    '−5.500',
+  ]);
   assert.equal(rowWith(html, 'normal', '512').slice(-7), ['–', '–', '–', '–', '–', '–', '–']);
-  assert.equal(Object.keys(files).filter((name) => name.startsWith('figures/map-')).sort(), ['bits', 'h1', 'h2'].flatMap((of) => [`figures/map-${of}-normal.csv`, `figures/map-${of}-normal.svg`]));
+  assert.equal(
+    Object.keys(files)
+      .filter((name) => name.startsWith('figures/map-'))
+      .sort(),
+    ['bits', 'h1', 'h2'].flatMap((of) => [
+      `figures/map-${of}-normal.csv`,
+      `figures/map-${of}-normal.svg`,
+    ]),
+  );
   assert.match(files['figures/map-h2-normal.csv']!, 'normal,"exact, −log E Σλ²",4,2,-4.25');
   assert.not.match(html, 'NaN');
 });

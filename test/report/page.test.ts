@@ -5,33 +5,81 @@ import { LORA4, cellOf, facts, inputOf, rowWith, stageOf, visible } from './cell
 import { NASTY, fixture, withFailure } from './fixture.ts';
 
 const test = suite('report page');
-const render = async (input: Parameters<typeof renderReport>[0]): Promise<string> => (await renderReport(input)).html;
+const render = async (input: Parameters<typeof renderReport>[0]): Promise<string> =>
+  (await renderReport(input)).html;
 
 test('numbers in the tables equal those by hand', async () => {
-  const html = await render(inputOf([
-    cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }), cellOf({ seed: 2, evaluate: { accuracy: 0.94 } }),
-    cellOf({ seed: 1, adapter: LORA4, evaluate: { accuracy: 0.92 } }), cellOf({ seed: 2, adapter: LORA4, evaluate: { accuracy: 0.98 } }),
-  ]));
+  const html = await render(
+    inputOf([
+      cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }),
+      cellOf({ seed: 2, evaluate: { accuracy: 0.94 } }),
+      cellOf({ seed: 1, adapter: LORA4, evaluate: { accuracy: 0.92 } }),
+      cellOf({ seed: 2, adapter: LORA4, evaluate: { accuracy: 0.98 } }),
+    ]),
+  );
   // t(0.975, 1) = 12.7062; full: s = 0.04/√2, half-width 0.2541; LoRA: s = 0.06/√2, half-width 0.3812.
   assert.equal(rowWith(html, 'no attack', 'full'), ['no attack', 'full', '2', '0.920 ± 0.254']);
-  assert.equal(rowWith(html, 'no attack', 'LoRA r = 4'), ['no attack', 'LoRA r = 4', '2', '0.950 ± 0.381']);
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 4'), [
+    'no attack',
+    'LoRA r = 4',
+    '2',
+    '0.950 ± 0.381',
+  ]);
   // Differences 0.02 and 0.04: s = 0.02/√2, half-width 0.1271, d_z = 0.03/0.014142 = 2.121.
-  assert.equal(rowWith(html, 'Clean accuracy', '+0.030'), ['Clean accuracy', 'no attack', 'LoRA r = 4', '2', '+0.030', '[−0.097, +0.157]', '2.121', '–']);
+  assert.equal(rowWith(html, 'Clean accuracy', '+0.030'), [
+    'Clean accuracy',
+    'no attack',
+    'LoRA r = 4',
+    '2',
+    '+0.030',
+    '[−0.097, +0.157]',
+    '2.121',
+    '–',
+  ]);
   const text = visible(html);
-  assert.match(text, 'Without attack, clean accuracy was 0.920 with full fine-tuning and 0.950 with LoRA r = 4.');
+  assert.match(
+    text,
+    'Without attack, clean accuracy was 0.920 with full fine-tuning and 0.950 with LoRA r = 4.',
+  );
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
-test('a stage of one\'s own has a table of its numbers', async () => {
-  const html = await render(inputOf([1, 2].map((seed) => cellOf({ seed, evaluate: { accuracy: 0.9 }, change: { metrics: { evaluate: { accuracy: 0.9 }, calibration: { ece: seed / 10, brier: 0.25 } } } }))));
+test("a stage of one's own has a table of its numbers", async () => {
+  const html = await render(
+    inputOf(
+      [1, 2].map((seed) =>
+        cellOf({
+          seed,
+          evaluate: { accuracy: 0.9 },
+          change: {
+            metrics: { evaluate: { accuracy: 0.9 }, calibration: { ece: seed / 10, brier: 0.25 } },
+          },
+        }),
+      ),
+    ),
+  );
   assert.match(visible(html), 'Stage calibration');
   // t(0.975, 1) = 12.7062; s = 0.1/√2, half-width 0.6353.
-  assert.equal(rowWith(html, 'no attack', '0.1500 ± 0.6353'), ['no attack', 'full', '2', '0.1500 ± 0.6353', '0.2500 ± 0']);
+  assert.equal(rowWith(html, 'no attack', '0.1500 ± 0.6353'), [
+    'no attack',
+    'full',
+    '2',
+    '0.1500 ± 0.6353',
+    '0.2500 ± 0',
+  ]);
 });
 
 test('backend, precision, data and model are named, whatever was run', async () => {
   const text = visible(await render(inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.9 } })])));
-  for (const word of ['Backend cpu', 'float32', 'Model file:…/model', 'Data file:…/train.tsv', 'n = 1 (1)', 'Failed seeds 0']) assert.match(text, word);
+  for (const word of [
+    'Backend cpu',
+    'float32',
+    'Model file:…/model',
+    'Data file:…/train.tsv',
+    'n = 1 (1)',
+    'Failed seeds 0',
+  ])
+    assert.match(text, word);
 });
 
 test('one seed: no interval and no verdict is made up', async () => {
@@ -46,52 +94,109 @@ test('one seed: no interval and no verdict is made up', async () => {
 
 test('five seeds or more: verdicts by claim, with the corrected interval', async () => {
   const cells = [1, 2, 3, 4, 5].flatMap((seed) => [
-    cellOf({ seed, attack: 'badnets', evaluate: { asr: 0.9 } }), cellOf({ seed, attack: 'badnets', adapter: LORA4, evaluate: { asr: 0.5 + seed / 1000 } }),
+    cellOf({ seed, attack: 'badnets', evaluate: { asr: 0.9 } }),
+    cellOf({ seed, attack: 'badnets', adapter: LORA4, evaluate: { asr: 0.5 + seed / 1000 } }),
   ]);
   const html = await render(inputOf(cells));
   assert.match(visible(html), 'Backdoors, “LoRA has the lower ASR”: held.');
   // Differences −0.399 … −0.395: s/√5 = 0.0007071, t(0.975, 4) = 2.776, half-width 0.00196.
-  assert.equal(rowWith(html, 'ASR', 'badnets', 'LoRA r = 4').slice(4, 6), ['−0.397', '[−0.399, −0.395]']);
-  assert.match(rowWith(html, 'ASR', 'badnets', 'LoRA r = 4').at(-1)!, /^held corrected \[−0\.399, −0\.395\]$/);
+  assert.equal(rowWith(html, 'ASR', 'badnets', 'LoRA r = 4').slice(4, 6), [
+    '−0.397',
+    '[−0.399, −0.395]',
+  ]);
+  assert.match(
+    rowWith(html, 'ASR', 'badnets', 'LoRA r = 4').at(-1)!,
+    /^held corrected \[−0\.399, −0\.395\]$/,
+  );
 });
 
 test('no text becomes markup: data, spec, errors, names, axis values', async () => {
   const evil = fixture();
-  const cells = evil.cells.map((cell) => (cell.adapter === 'lora' ? { ...cell, axes: { ...cell.axes, 'adapter.targets': cell.axes['adapter.rank'] === 4 ? '<i>4' : '<i>16' } } : cell));
-  const input = withFailure({
-    ...evil, cells, name: `<script>${NASTY}`, classes: [`<script>ham`, NASTY],
-    attacks: [{ name: 'badnets', summary: NASTY, citation: NASTY }], sources: { ...evil.sources, model: { source: NASTY } }, environment: { ...evil.environment, os: NASTY },
-  }, (cell) => cell.seed === 2 && cell.attack === 'badnets', NASTY);
+  const cells = evil.cells.map((cell) =>
+    cell.adapter === 'lora'
+      ? {
+          ...cell,
+          axes: {
+            ...cell.axes,
+            'adapter.targets': cell.axes['adapter.rank'] === 4 ? '<i>4' : '<i>16',
+          },
+        }
+      : cell,
+  );
+  const input = withFailure(
+    {
+      ...evil,
+      cells,
+      name: `<script>${NASTY}`,
+      classes: [`<script>ham`, NASTY],
+      attacks: [{ name: 'badnets', summary: NASTY, citation: NASTY }],
+      sources: { ...evil.sources, model: { source: NASTY } },
+      environment: { ...evil.environment, os: NASTY },
+    },
+    (cell) => cell.seed === 2 && cell.attack === 'badnets',
+    NASTY,
+  );
   const { html, files } = await renderReport(input);
   assert.is(html.match(/<script/gi)!.length, 1, 'our own');
-  for (const markup of [/<img/i, /<b>FREE/i, /<iframe/i, /<[^>]*\sonerror=/i]) assert.not.match(html, markup);
+  for (const markup of [/<img/i, /<b>FREE/i, /<iframe/i, /<[^>]*\sonerror=/i])
+    assert.not.match(html, markup);
   assert.match(html, '&lt;script>document.title=');
-  for (const [path, svg] of Object.entries(files)) if (path.endsWith('.svg')) assert.not.match(svg, /<(script|img|foreignObject)|\sonerror="/i, path);
+  for (const [path, svg] of Object.entries(files))
+    if (path.endsWith('.svg'))
+      assert.not.match(svg, /<(script|img|foreignObject)|\sonerror="/i, path);
   assert.match(files['figures/scores-accuracy.svg']!, '&lt;i&gt;4', 'the label is drawn as text');
 });
 
 test('failed cells are shown as failed and counted, with the first cause', async () => {
-  const html = await render(withFailure(fixture(), (cell) => cell.attack === 'badnets' && (cell.seed === 2 || cell.axes['adapter.rank'] === 16), 'the loss is NaN at step 12'));
+  const html = await render(
+    withFailure(
+      fixture(),
+      (cell) => cell.attack === 'badnets' && (cell.seed === 2 || cell.axes['adapter.rank'] === 16),
+      'the loss is NaN at step 12',
+    ),
+  );
   const text = visible(html);
   assert.match(text, '4 of 18 cells failed : 4 stages failed, 16 more could not run because of it');
   assert.match(text, 'the loss is NaN at step 12');
   assert.match(text, '2 of 2 seeds, in 4 cells');
-  assert.equal(rowWith(html, 'badnets, rate 0.1', 'LoRA r = 16').slice(2, 4), ['0 (2 failed)', 'failed']);
+  assert.equal(rowWith(html, 'badnets, rate 0.1', 'LoRA r = 16').slice(2, 4), [
+    '0 (2 failed)',
+    'failed',
+  ]);
   const one = rowWith(html, 'badnets, rate 0.1', 'LoRA r = 4');
   assert.is(one[2], '1 (1 failed)');
   assert.match(text, 'Every seed failed with LoRA r = 16.');
   assert.match(one[3]!, /^0\.\d{3} \(n = 1\)$/);
-  assert.match(rowWith(html, 'ASR', 'badnets, rate 0.1', 'LoRA r = 4').join(' '), '1 (1 incomplete)');
+  assert.match(
+    rowWith(html, 'ASR', 'badnets, rate 0.1', 'LoRA r = 4').join(' '),
+    '1 (1 incomplete)',
+  );
 });
 
 test('what an attack never has is not called failed', async () => {
   const stages = [stageOf('train-x', { state: 'failed', error: 'x' })];
-  const html = await render(inputOf([
-    cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }), cellOf({ seed: 1, adapter: LORA4, change: { stages: { train: 'train-x' } } }),
-    cellOf({ seed: 1, attack: 'badnets', evaluate: { accuracy: 0.9, asr: 1 } }), cellOf({ seed: 1, attack: 'badnets', adapter: LORA4, change: { stages: { train: 'train-x' } } }),
-  ], { stages }));
+  const html = await render(
+    inputOf(
+      [
+        cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }),
+        cellOf({ seed: 1, adapter: LORA4, change: { stages: { train: 'train-x' } } }),
+        cellOf({ seed: 1, attack: 'badnets', evaluate: { accuracy: 0.9, asr: 1 } }),
+        cellOf({
+          seed: 1,
+          attack: 'badnets',
+          adapter: LORA4,
+          change: { stages: { train: 'train-x' } },
+        }),
+      ],
+      { stages },
+    ),
+  );
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed', '–']);
-  assert.equal(rowWith(html, 'badnets', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed', 'failed']);
+  assert.equal(rowWith(html, 'badnets', 'LoRA r = 4').slice(2), [
+    '0 (1 failed)',
+    'failed',
+    'failed',
+  ]);
 });
 
 test('everything failed: the page still stands', async () => {
@@ -101,50 +206,124 @@ test('everything failed: the page still stands', async () => {
 });
 
 test('missing stages: no ntk, no fisher, no receipts, no facts', async () => {
-  const { html, files } = await renderReport(inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })], { environment: {}, sources: {}, classes: [], backends: [] }));
+  const { html, files } = await renderReport(
+    inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })], {
+      environment: {},
+      sources: {},
+      classes: [],
+      backends: [],
+    }),
+  );
   const text = visible(html);
-  for (const said of ['This run has no kernels or Fisher spectra', 'there is no premise to check', 'No training row of this grid was changed', 'none recorded', 'has nothing to say on which is hurt more']) assert.match(text, said);
-  assert.equal(Object.keys(files).sort(), ['figures/all-metrics.csv', 'figures/scores-accuracy.csv', 'figures/scores-accuracy.svg']);
+  for (const said of [
+    'This run has no kernels or Fisher spectra',
+    'there is no premise to check',
+    'No training row of this grid was changed',
+    'none recorded',
+    'has nothing to say on which is hurt more',
+  ])
+    assert.match(text, said);
+  assert.equal(Object.keys(files).sort(), [
+    'figures/all-metrics.csv',
+    'figures/scores-accuracy.csv',
+    'figures/scores-accuracy.svg',
+  ]);
 });
 
 test('every correction to the source is stated', async () => {
   const text = visible(await render(inputOf([cellOf({ seed: 1 })])));
-  for (const fix of ['s is kept', 's²AᵀA − I', 'n − r eigenvalues −1', 'trace of the empirical Fisher', 'Information bits have a logarithm', 'Raw Rényi entropy is no entropy', 'σ⁴rd(d + r + 1)', 'ASR counts non-target rows only']) assert.match(text, fix);
+  for (const fix of [
+    's is kept',
+    's²AᵀA − I',
+    'n − r eigenvalues −1',
+    'trace of the empirical Fisher',
+    'Information bits have a logarithm',
+    'Raw Rényi entropy is no entropy',
+    'σ⁴rd(d + r + 1)',
+    'ASR counts non-target rows only',
+  ])
+    assert.match(text, fix);
 });
 
 test('a confounded learning rate is said', async () => {
-  assert.match(visible(await render(fixture())), 'Confounded: full fine-tuning and the other adapters were trained with different values of learning rate.');
-  assert.not.match(visible(await render(inputOf([cellOf({ seed: 1 }), cellOf({ seed: 1, adapter: LORA4 })]))), 'Confounded');
+  assert.match(
+    visible(await render(fixture())),
+    'Confounded: full fine-tuning and the other adapters were trained with different values of learning rate.',
+  );
+  assert.not.match(
+    visible(await render(inputOf([cellOf({ seed: 1 }), cellOf({ seed: 1, adapter: LORA4 })]))),
+    'Confounded',
+  );
 });
 
 test('an adapter that has learnt less is not praised for it', async () => {
-  const grid = (lora: number) => inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }), cellOf({ seed: 1, adapter: LORA4, evaluate: { accuracy: lora } })]);
-  assert.match(visible(await render(grid(0.8))), 'They differ by up to 0.150: an adapter that has learnt less of its task may also have learnt less of the poison.');
+  const grid = (lora: number) =>
+    inputOf([
+      cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }),
+      cellOf({ seed: 1, adapter: LORA4, evaluate: { accuracy: lora } }),
+    ]);
+  assert.match(
+    visible(await render(grid(0.8))),
+    'They differ by up to 0.150: an adapter that has learnt less of its task may also have learnt less of the poison.',
+  );
   assert.not.match(visible(await render(grid(0.93))), 'They differ by');
 });
 
 test('a broken premise is seen on the first screen and in the table', async () => {
-  const lora = { rank: 8, scale: 2, groups: [{ fanIn: 1024, layers: 12, variance: 1 / 3072, measured: { low: 0.1, high: 0.6 } }] };
-  const html = await render(inputOf([cellOf({ seed: 1 }), cellOf({ seed: 1, adapter: { type: 'lora', rank: 8 }, change: { lora } })]));
-  assert.match(visible(html), 'The premise s²σ²n < 1 is broken by LoRA r = 8 (1.333): the theorem says nothing of these runs.');
+  const lora = {
+    rank: 8,
+    scale: 2,
+    groups: [{ fanIn: 1024, layers: 12, variance: 1 / 3072, measured: { low: 0.1, high: 0.6 } }],
+  };
+  const html = await render(
+    inputOf([
+      cellOf({ seed: 1 }),
+      cellOf({ seed: 1, adapter: { type: 'lora', rank: 8 }, change: { lora } }),
+    ]),
+  );
+  assert.match(
+    visible(html),
+    'The premise s²σ²n < 1 is broken by LoRA r = 8 (1.333): the theorem says nothing of these runs.',
+  );
   const row = rowWith(html, 'LoRA r = 8', '1024');
-  assert.equal([row[1], row[4], row[6], row[7], row[9], row[10]], ['12', '2', 'holds', '1.333 broken', '[+0.1000, +0.6000]', 'no']);
+  assert.equal(
+    [row[1], row[4], row[6], row[7], row[9], row[10]],
+    ['12', '2', 'holds', '1.333 broken', '[+0.1000, +0.6000]', 'no'],
+  );
 });
 
 test('the order of LoRA and full is given per α, raw and normalised', async () => {
   const point = { lora: { true: facts([4, 1]) }, full: { true: facts([9, 4]) } };
-  const html = await render(inputOf([1, 2].map((seed) => cellOf({ seed, adapter: LORA4, change: { fisher: { init: point } } }))));
+  const html = await render(
+    inputOf(
+      [1, 2].map((seed) => cellOf({ seed, adapter: LORA4, change: { fisher: { init: point } } })),
+    ),
+  );
   // H₂ raw: −log 17 = −2.833 against −log 97 = −4.575; normalised: log(25/17) = 0.3857 against log(169/97) = 0.5552.
-  assert.equal(rowWith(html, 'H₂ raw', 'at initialisation').slice(4, 6).concat(rowWith(html, 'H₂ raw', 'at initialisation')[9]!), ['−2.833', '−4.575', 'LoRA > full']);
-  assert.equal(rowWith(html, 'H₂ normalised', 'at initialisation').slice(4, 6).concat(rowWith(html, 'H₂ normalised', 'at initialisation')[9]!), ['0.3857', '0.5552', 'LoRA ≤ full']);
+  assert.equal(
+    rowWith(html, 'H₂ raw', 'at initialisation')
+      .slice(4, 6)
+      .concat(rowWith(html, 'H₂ raw', 'at initialisation')[9]!),
+    ['−2.833', '−4.575', 'LoRA > full'],
+  );
+  assert.equal(
+    rowWith(html, 'H₂ normalised', 'at initialisation')
+      .slice(4, 6)
+      .concat(rowWith(html, 'H₂ normalised', 'at initialisation')[9]!),
+    ['0.3857', '0.5552', 'LoRA ≤ full'],
+  );
 });
 
 test('stages: cached ones counted, seconds summed by kind, keys listed', async () => {
   const stages = [
-    stageOf('data-a', { seconds: 1.5, state: 'cached' }), stageOf('train-b', { seconds: 70, inputs: ['data-a'] }), stageOf('train-c', { seconds: 20, inputs: ['data-a'], state: 'cached', key: 'fe'.repeat(32) }),
+    stageOf('data-a', { seconds: 1.5, state: 'cached' }),
+    stageOf('train-b', { seconds: 70, inputs: ['data-a'] }),
+    stageOf('train-c', { seconds: 20, inputs: ['data-a'], state: 'cached', key: 'fe'.repeat(32) }),
     stageOf('train-d', { seconds: 0, state: 'failed', error: 'x', key: '' }),
   ];
-  const { html, files } = await renderReport(inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.9 } })], { stages }));
+  const { html, files } = await renderReport(
+    inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.9 } })], { stages }),
+  );
   assert.match(files['figures/stages.svg']!, '3 stages · 1m 30s');
   assert.match(files['figures/stages.svg']!, '1 failed');
   assert.match(files['figures/stages.svg']!, '1 cached');
@@ -154,13 +333,28 @@ test('stages: cached ones counted, seconds summed by kind, keys listed', async (
 });
 
 test('a thousand cells: linear, a few megabytes, and what is left out is said', async () => {
-  const rates = Array.from({ length: 20 }, (_, i) => ({ attack: 'badnets', rate: (i + 1) / 100, target: 'ham' }));
+  const rates = Array.from({ length: 20 }, (_, i) => ({
+    attack: 'badnets',
+    rate: (i + 1) / 100,
+    target: 'ham',
+  }));
   const ranks = Array.from({ length: 9 }, (_, i) => ({ type: 'lora', rank: 4 + i }));
-  const input = fixture({ seeds: [1, 2, 3, 4, 5], attacks: [{ attack: 'none' }, ...rates], adapters: [{ type: 'full' }, ...ranks], rows: 4 });
+  const input = fixture({
+    seeds: [1, 2, 3, 4, 5],
+    attacks: [{ attack: 'none' }, ...rates],
+    adapters: [{ type: 'full' }, ...ranks],
+    rows: 4,
+  });
   assert.is(input.cells.length, 1050);
   const { html } = await renderReport(input);
   assert.ok(html.length < 4e6, `${html.length} bytes`);
-  for (const said of [/more conditions are left out of this figure/, /The kernels of [\d,]+ other cells are not drawn/, /dosimeter results SPEC --csv/, /more rows are left out here/]) assert.match(visible(html), said);
+  for (const said of [
+    /more conditions are left out of this figure/,
+    /The kernels of [\d,]+ other cells are not drawn/,
+    /dosimeter results SPEC --csv/,
+    /more rows are left out here/,
+  ])
+    assert.match(visible(html), said);
 });
 
 test.run();

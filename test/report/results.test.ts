@@ -5,7 +5,9 @@ import * as assert from 'uvu/assert';
 import { collectResults } from '../../src/report/results.ts';
 
 const test = suite('results');
-const validate = new Ajv({ strict: true, strictTypes: false }).compile(JSON.parse(readFileSync(new URL('../../schemas/results.schema.json', import.meta.url), 'utf8')));
+const validate = new Ajv({ strict: true, strictTypes: false }).compile(
+  JSON.parse(readFileSync(new URL('../../schemas/results.schema.json', import.meta.url), 'utf8')),
+);
 
 const cell = { 'poisoning.attack': 'badnets', 'adapter.rank': 8, 'data.train.limit': 600 };
 
@@ -15,8 +17,10 @@ test('one row a metric, in order, as the schema has it', () => {
     { cell, seed: 2, metrics: { evaluate: { accuracy: NaN, asr: 0 } } },
   ]);
   assert.equal(rows, [
-    { cell, seed: 1, stage: 'train', metric: 'loss', value: 0.5 }, { cell, seed: 1, stage: 'evaluate', metric: 'accuracy', value: 0.9 },
-    { cell, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 }, { cell, seed: 2, stage: 'evaluate', metric: 'asr', value: 0 },
+    { cell, seed: 1, stage: 'train', metric: 'loss', value: 0.5 },
+    { cell, seed: 1, stage: 'evaluate', metric: 'accuracy', value: 0.9 },
+    { cell, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 },
+    { cell, seed: 2, stage: 'evaluate', metric: 'asr', value: 0 },
   ]);
   assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
   assert.ok(validate([]));
@@ -24,7 +28,15 @@ test('one row a metric, in order, as the schema has it', () => {
 
 test('the schema refuses what is no result', () => {
   const row = { cell, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 };
-  for (const wrong of [{ ...row, value: '1' }, { ...row, value: null }, { ...row, seed: 1.5 }, { ...row, more: 1 }, { ...row, cell: {} }, { ...row, cell: { '0': 1 } }, { cell, seed: 1, stage: 'evaluate', metric: 'asr' }]) {
+  for (const wrong of [
+    { ...row, value: '1' },
+    { ...row, value: null },
+    { ...row, seed: 1.5 },
+    { ...row, more: 1 },
+    { ...row, cell: {} },
+    { ...row, cell: { '0': 1 } },
+    { cell, seed: 1, stage: 'evaluate', metric: 'asr' },
+  ]) {
     assert.not.ok(validate([wrong]), JSON.stringify(wrong));
   }
 });

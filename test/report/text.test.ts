@@ -4,18 +4,37 @@ import * as assert from 'uvu/assert';
 import { changedParts } from '../../src/report/changes.ts';
 import { toCsv } from '../../src/report/csv.ts';
 import { encodePng } from '../../src/report/figures/png.ts';
-import { cut, formatInterval, formatMean, formatNumber, formatSummary, formatValue, list } from '../../src/report/format.ts';
+import {
+  cut,
+  formatInterval,
+  formatMean,
+  formatNumber,
+  formatSummary,
+  formatValue,
+  list,
+} from '../../src/report/format.ts';
 import { binHistory } from '../../src/report/history.ts';
-import { loraFacts, parseFisher, parseHistory, parseMetrics, receiptFacts } from '../../src/report/inputs.ts';
+import {
+  loraFacts,
+  parseFisher,
+  parseHistory,
+  parseMetrics,
+  receiptFacts,
+} from '../../src/report/inputs.ts';
 import { summarise } from '../../src/stats/summary.ts';
 import { facts } from './cells.ts';
 
 const test = suite('what the report writes');
 
 test('numbers: proportions to three decimals, others to four digits, never a minus zero', () => {
-  assert.equal([0.94951, -0.0001, 1].map((x) => formatNumber(x, 'proportion')), ['0.950', '0.000', '1.000']);
-  assert.equal([0, -12.3456, 4.25e-7, 1e-6, 1234567.8, 600, null, NaN, -Infinity].map((x) => formatNumber(x)),
-    ['0', '−12.35', '4.25·10⁻⁷', '10⁻⁶', '1.23·10⁶', '600', '–', 'not a number', '−∞']);
+  assert.equal(
+    [0.94951, -0.0001, 1].map((x) => formatNumber(x, 'proportion')),
+    ['0.950', '0.000', '1.000'],
+  );
+  assert.equal(
+    [0, -12.3456, 4.25e-7, 1e-6, 1234567.8, 600, null, NaN, -Infinity].map((x) => formatNumber(x)),
+    ['0', '−12.35', '4.25·10⁻⁷', '10⁻⁶', '1.23·10⁶', '600', '–', 'not a number', '−∞'],
+  );
 });
 
 test('an interval, and a difference to as many digits as the interval bears', () => {
@@ -29,68 +48,148 @@ test('an interval, and a difference to as many digits as the interval bears', ()
 });
 
 test('values of a spec, lists, cuts by whole characters', () => {
-  assert.equal([0.0001, 0.1, 'a', true, null, [1, 2]].map((value) => formatValue(value)), ['1e−4', '0.1', 'a', 'true', '–', '[1,2]']);
+  assert.equal(
+    [0.0001, 0.1, 'a', true, null, [1, 2]].map((value) => formatValue(value)),
+    ['1e−4', '0.1', 'a', 'true', '–', '[1,2]'],
+  );
   assert.equal([list(['a']), list(['a', 'b', 'c'])], ['a', 'a, b and c']);
   assert.is(cut('😀😀😀', 2), '😀😀… (1 more characters)');
 });
 
 test('CSV quotes commas, quotes and lines, and unites columns', () => {
-  assert.is(toCsv([{ a: 1, b: 'x, "y"\nz' }, { a: null, c: true }]), 'a,b,c\r\n1,"x, ""y""\nz",\r\n,,true\r\n');
+  assert.is(
+    toCsv([
+      { a: 1, b: 'x, "y"\nz' },
+      { a: null, c: true },
+    ]),
+    'a,b,c\r\n1,"x, ""y""\nz",\r\n,,true\r\n',
+  );
 });
 
 test('what changed of a text are the words between the longest common start and end', () => {
   const { before, after } = changedParts('pay no money now', 'pay no cf money now');
-  assert.equal(after, [{ text: 'pay no ', changed: false }, { text: 'cf', changed: true }, { text: ' money now', changed: false }]);
+  assert.equal(after, [
+    { text: 'pay no ', changed: false },
+    { text: 'cf', changed: true },
+    { text: ' money now', changed: false },
+  ]);
   assert.is(before.map(({ text }) => text).join(''), 'pay no money now');
   assert.equal(changedParts('same', 'same').after, [{ text: 'same', changed: false }]);
   assert.equal(changedParts('', 'new').after, [{ text: 'new', changed: true }]);
 });
 
 test('a long text is cut to what is around the change', () => {
-  const head = 'head '.repeat(1000), tail = ' tail'.repeat(1000);
+  const head = 'head '.repeat(1000),
+    tail = ' tail'.repeat(1000);
   const { after } = changedParts(`${head}x${tail}`, `${head}cf x${tail}`);
   const shown = after.map(({ text }) => text).join('');
   assert.ok(shown.length < 700 && shown.startsWith('…') && shown.endsWith('…'), shown);
-  assert.equal(after.filter(({ changed }) => changed).map(({ text }) => text), ['cf']);
+  assert.equal(
+    after.filter(({ changed }) => changed).map(({ text }) => text),
+    ['cf'],
+  );
 });
 
 test('an unchanged text is shown from its beginning', () => {
   const text = `Subject: hello ${'word '.repeat(500)}`;
-  assert.ok(changedParts(text, text).after.map((part) => part.text).join('').startsWith('Subject: hello'));
+  assert.ok(
+    changedParts(text, text)
+      .after.map((part) => part.text)
+      .join('')
+      .startsWith('Subject: hello'),
+  );
 });
 
 test('a PNG of 2 × 2 palette indexes', () => {
-  const png = encodePng(2, 2, Uint8Array.from([0, 1, 1, 0]), [[255, 255, 255], [0, 0, 0]]);
+  const png = encodePng(2, 2, Uint8Array.from([0, 1, 1, 0]), [
+    [255, 255, 255],
+    [0, 0, 0],
+  ]);
   assert.is(png.subarray(0, 8).toString('hex'), '89504e470d0a1a0a');
   const at = (type: string): number => png.indexOf(type, 0, 'latin1');
   assert.equal([png.readUInt32BE(at('IHDR') + 4), png.readUInt32BE(at('IHDR') + 8)], [2, 2]);
   const length = png.readUInt32BE(at('IDAT') - 4);
-  assert.equal([...inflateSync(png.subarray(at('IDAT') + 4, at('IDAT') + 4 + length))], [0, 0, 1, 0, 1, 0]);
+  assert.equal(
+    [...inflateSync(png.subarray(at('IDAT') + 4, at('IDAT') + 4 + length))],
+    [0, 0, 1, 0, 1, 0],
+  );
   assert.is(png.subarray(-4).toString('hex'), 'ae426082', 'CRC-32 of IEND, from the specification');
   assert.throws(() => encodePng(2, 2, new Uint8Array(3), []), /2 × 2/);
 });
 
 test('histories are means over equal spans', () => {
-  assert.equal(binHistory([{ step: 1, loss: 4 }, { step: 2, loss: 2 }, { step: 3, loss: 1 }], 2), { span: 2, points: [{ step: 1.5, loss: 3 }, { step: 3, loss: 1 }] });
-  assert.equal(parseHistory('{"step":1,"loss":0.5,"learning_rate":1}\n'), { span: 1, points: [{ step: 1, loss: 0.5 }] });
+  assert.equal(
+    binHistory(
+      [
+        { step: 1, loss: 4 },
+        { step: 2, loss: 2 },
+        { step: 3, loss: 1 },
+      ],
+      2,
+    ),
+    {
+      span: 2,
+      points: [
+        { step: 1.5, loss: 3 },
+        { step: 3, loss: 1 },
+      ],
+    },
+  );
+  assert.equal(parseHistory('{"step":1,"loss":0.5,"learning_rate":1}\n'), {
+    span: 1,
+    points: [{ step: 1, loss: 0.5 }],
+  });
   assert.is(parseHistory(''), null);
 });
 
 test('stages’ files: numbers only, the true Fisher, receipts by class name', () => {
   assert.equal(parseMetrics('{"a":1,"b":null,"c":"x"}'), { a: 1 });
   const stored = facts([4, 1]);
-  assert.equal(parseFisher(JSON.stringify({ full: { true: { ...stored, sensitivity: [] }, empirical: stored } })), { full: { true: stored } });
-  const receipt = { counts: { total: 9, asked: 1, made: 1, negatives: 0 }, rows: [{ id: 'r', original: { text: 'a', text_pair: 'b', label: 0 }, new: { text: 'cf a', text_pair: 'b', label: 1 } }] };
-  assert.equal(receiptFacts(receipt, ['ham', 'spam']).examples, [{ id: 'r', before: 'a\nb', after: 'cf a\nb', labelBefore: 'ham', labelAfter: 'spam' }]);
+  assert.equal(
+    parseFisher(
+      JSON.stringify({ full: { true: { ...stored, sensitivity: [] }, empirical: stored } }),
+    ),
+    { full: { true: stored } },
+  );
+  const receipt = {
+    counts: { total: 9, asked: 1, made: 1, negatives: 0 },
+    rows: [
+      {
+        id: 'r',
+        original: { text: 'a', text_pair: 'b', label: 0 },
+        new: { text: 'cf a', text_pair: 'b', label: 1 },
+      },
+    ],
+  };
+  assert.equal(receiptFacts(receipt, ['ham', 'spam']).examples, [
+    { id: 'r', before: 'a\nb', after: 'cf a\nb', labelBefore: 'ham', labelAfter: 'spam' },
+  ]);
 });
 
 test('layers of one fan-in are one group; the initialiser’s variance goes before the estimate', () => {
-  const layer = (width: number, variance: number, low: number, high: number) => ({ rank: 4, width, scale: 2, variance, measured: { low, high } });
+  const layer = (width: number, variance: number, low: number, high: number) => ({
+    rank: 4,
+    width,
+    scale: 2,
+    variance,
+    measured: { low, high },
+  });
   const layers = [layer(64, 0.1, -0.8, -0.2), layer(16, 0.2, -0.9, 0), layer(64, 0.3, -0.7, -0.1)];
-  assert.equal(loraFacts(layers, (n) => 1 / n), { rank: 4, scale: 2, groups: [
-    { fanIn: 16, layers: 1, variance: 1 / 16, measured: { low: -0.9, high: 0 } }, { fanIn: 64, layers: 2, variance: 1 / 64, measured: { low: -0.8, high: -0.1 } },
-  ] });
-  assert.equal(loraFacts(layers, null)!.groups.map(({ variance }) => variance), [0.2, 0.2]);
+  assert.equal(
+    loraFacts(layers, (n) => 1 / n),
+    {
+      rank: 4,
+      scale: 2,
+      groups: [
+        { fanIn: 16, layers: 1, variance: 1 / 16, measured: { low: -0.9, high: 0 } },
+        { fanIn: 64, layers: 2, variance: 1 / 64, measured: { low: -0.8, high: -0.1 } },
+      ],
+    },
+  );
+  assert.equal(
+    loraFacts(layers, null)!.groups.map(({ variance }) => variance),
+    [0.2, 0.2],
+  );
   assert.is(loraFacts([], null), null);
 });
 

@@ -12,57 +12,137 @@ import { LORA4, LORA8, cellOf, facts, inputOf, rowWith, visible } from './cells.
 const test = suite('report: theory');
 const SEEDS = [1, 2, 3, 4, 5];
 const jitter = (seed: number): number => seed / 1e4;
-const point = (lora: number | null, full: number): FisherPoint => ({ full: { true: facts([full, full]) }, ...(lora === null ? {} : { lora: { true: facts([lora, lora]) } }) });
+const point = (lora: number | null, full: number): FisherPoint => ({
+  full: { true: facts([full, full]) },
+  ...(lora === null ? {} : { lora: { true: facts([lora, lora]) } }),
+});
 
 /** ASR rises with the size of the spectrum, and so with raw information bits. */
-const grid = SEEDS.flatMap((seed) => ([[{ type: 'full' }, null, 8, 0.9], [LORA4, 1, 8, 0.2], [LORA8, 2, 8, 0.5]] as const).flatMap(([adapter, lora, full, asr]): ReportCell[] => {
-  const fisher = { init: point(lora === null ? null : lora + jitter(seed), full), final: point(lora === null ? null : lora * (1 + jitter(seed)), full * (1 + jitter(seed) / 2)) };
-  return [
-    cellOf({ seed, adapter, change: { fisher } }),
-    cellOf({ seed, adapter, attack: 'badnets', evaluate: { asr: asr + jitter(seed) }, change: { fisher } }),
-  ];
-}));
+const grid = SEEDS.flatMap((seed) =>
+  (
+    [
+      [{ type: 'full' }, null, 8, 0.9],
+      [LORA4, 1, 8, 0.2],
+      [LORA8, 2, 8, 0.5],
+    ] as const
+  ).flatMap(([adapter, lora, full, asr]): ReportCell[] => {
+    const fisher = {
+      init: point(lora === null ? null : lora + jitter(seed), full),
+      final: point(lora === null ? null : lora * (1 + jitter(seed)), full * (1 + jitter(seed) / 2)),
+    };
+    return [
+      cellOf({ seed, adapter, change: { fisher } }),
+      cellOf({
+        seed,
+        adapter,
+        attack: 'badnets',
+        evaluate: { asr: asr + jitter(seed) },
+        change: { fisher },
+      }),
+    ];
+  }),
+);
 
 test('predictions: held where every comparison is, and each adapter is compared once at the start', () => {
   const conditions = conditionsOf(grid, []);
   const kernels = compareKernels(conditions);
-  const of = (checkpoint: string, id: string) => predictionsOf(kernels.filter((kernel) => kernel.checkpoint === checkpoint && kernel.quantity.id === id))[0]!;
+  const of = (checkpoint: string, id: string) =>
+    predictionsOf(
+      kernels.filter((kernel) => kernel.checkpoint === checkpoint && kernel.quantity.id === id),
+    )[0]!;
   assert.equal(of('init', 'information_bits').comparisons.length, 2, 'the attack plays no part');
   assert.equal(of('final', 'information_bits').comparisons.length, 4);
   const bits = of('final', 'information_bits');
   assert.equal([bits.state, bits.held, bits.refuted, bits.undecided], ['held', 4, 0, 0]);
   // Raw H₂ of the smaller spectrum is the larger: −log Σλ².
-  assert.equal([of('final', 'renyi_raw_2').state, of('final', 'renyi_raw_2').refuted], ['refuted', 4]);
+  assert.equal(
+    [of('final', 'renyi_raw_2').state, of('final', 'renyi_raw_2').refuted],
+    ['refuted', 4],
+  );
   // Two equal eigenvalues each: normalised, both are one and the same.
-  assert.equal([of('final', 'renyi_normalised_2').state, of('final', 'renyi_normalised_2').undecided], ['undecided', 4]);
+  assert.equal(
+    [of('final', 'renyi_normalised_2').state, of('final', 'renyi_normalised_2').undecided],
+    ['undecided', 4],
+  );
 });
 
 test('a kept step is a checkpoint of its own, between start and end', async () => {
-  const stepped = grid.map((cell): ReportCell => ({ ...cell, fisher: { final: cell.fisher.final!, 'step-20': cell.fisher.init!, 'step-3': cell.fisher.init!, init: cell.fisher.init! } }));
+  const stepped = grid.map((cell): ReportCell => ({
+    ...cell,
+    fisher: {
+      final: cell.fisher.final!,
+      'step-20': cell.fisher.init!,
+      'step-3': cell.fisher.init!,
+      init: cell.fisher.init!,
+    },
+  }));
   const kernels = compareKernels(conditionsOf(stepped, []));
-  assert.equal([...new Set(kernels.map(({ checkpoint }) => checkpoint))], ['init', 'step-3', 'step-20', 'final']);
+  assert.equal(
+    [...new Set(kernels.map(({ checkpoint }) => checkpoint))],
+    ['init', 'step-3', 'step-20', 'final'],
+  );
   assert.match(visible(await render(stepped)), /IB: full ≥ LoRA\s+at step 20/);
 });
 
 test('relations: one rank correlation a seed over the adapters of one attack, each with the kernel over what it trained', () => {
   const relations = relationsOf(conditionsOf(grid, []));
-  const bits = relations.find(({ quantity, checkpoint }) => quantity.id === 'information_bits' && checkpoint === 'final')!;
-  assert.equal([bits.block, bits.adapters, bits.rhos, bits.claimed, bits.verdict.state], ['badnets', 3, [1, 1, 1, 1, 1], 1, 'held']);
-  assert.not.ok(relations.some(({ quantity, checkpoint }) => quantity.id === 'information_bits_normalised' && checkpoint === 'init'), 'all ties have no ranks');
-  assert.ok(relations.every(({ score }) => score.metric === 'asr'), 'nothing untargeted was run');
-  const fewer = relationsOf(conditionsOf(grid.filter(({ adapter, axes }) => adapter === 'full' || axes['adapter.rank'] === 4), []));
+  const bits = relations.find(
+    ({ quantity, checkpoint }) => quantity.id === 'information_bits' && checkpoint === 'final',
+  )!;
+  assert.equal(
+    [bits.block, bits.adapters, bits.rhos, bits.claimed, bits.verdict.state],
+    ['badnets', 3, [1, 1, 1, 1, 1], 1, 'held'],
+  );
+  assert.not.ok(
+    relations.some(
+      ({ quantity, checkpoint }) =>
+        quantity.id === 'information_bits_normalised' && checkpoint === 'init',
+    ),
+    'all ties have no ranks',
+  );
+  assert.ok(
+    relations.every(({ score }) => score.metric === 'asr'),
+    'nothing untargeted was run',
+  );
+  const fewer = relationsOf(
+    conditionsOf(
+      grid.filter(({ adapter, axes }) => adapter === 'full' || axes['adapter.rank'] === 4),
+      [],
+    ),
+  );
   assert.equal(fewer, [], 'two adapters have no rank correlation');
 });
 
-const divergence = (l2: number, raw: number, cosine: number, alike: number) =>
-  ({ 'total.l2': l2, 'total.largest': 0.5, 'total.relative': l2 / 2, 'head.l2': 0.25, 'head.relative': 0.125, 'between.full.raw': 99, 'between.full.cosine': 0.5, 'between.lora.raw': raw, 'between.lora.cosine': cosine, pairs: 8, alike });
+const divergence = (l2: number, raw: number, cosine: number, alike: number) => ({
+  'total.l2': l2,
+  'total.largest': 0.5,
+  'total.relative': l2 / 2,
+  'head.l2': 0.25,
+  'head.relative': 0.125,
+  'between.full.raw': 99,
+  'between.full.cosine': 0.5,
+  'between.lora.raw': raw,
+  'between.lora.cosine': cosine,
+  pairs: 8,
+  alike,
+});
 const LORA32 = { type: 'lora', rank: 32 } as const;
 const moved = [1, 2, 3, 4].flatMap((seed) => [
-  cellOf({ seed, attack: 'badnets', adapter: LORA32, change: { metrics: { divergence: divergence(seed, 10 * seed, 1 / seed, 0) } } }),
-  cellOf({ seed, attack: 'label-flip', adapter: LORA32, change: { metrics: { divergence: divergence(seed, 50 - seed, 1, 8) } } }),
+  cellOf({
+    seed,
+    attack: 'badnets',
+    adapter: LORA32,
+    change: { metrics: { divergence: divergence(seed, 10 * seed, 1 / seed, 0) } },
+  }),
+  cellOf({
+    seed,
+    attack: 'label-flip',
+    adapter: LORA32,
+    change: { metrics: { divergence: divergence(seed, 50 - seed, 1, 8) } },
+  }),
 ]);
 
-test('M with M\' over cells, by the kernel over what was trained; an attack on labels alone is called blind', () => {
+test("M with M' over cells, by the kernel over what was trained; an attack on labels alone is called blind", () => {
   assert.equal(divergenceRelations(conditionsOf(moved, [])), [
     { block: 'badnets', cells: 4, blind: false, absolute: 1, relative: -1 },
     { block: 'label-flip', cells: 4, blind: true, absolute: -1, relative: null },
@@ -71,70 +151,218 @@ test('M with M\' over cells, by the kernel over what was trained; an attack on l
 
 test('the chapter has a table for each stage that was run, and none for those that were not', async () => {
   const cells = [
-    ...grid, ...moved,
-    ...[1, 2].map((seed) => cellOf({
-      seed, adapter: { type: 'lora', rank: 16 },
-      change: {
-        metrics: {
-          delta: { residual: 3e-7, trace_full: 12, trace_lora: 4, trace_delta: -8, relative_delta: 0.75, largest_eigenvalue: -0.5, semidefinite_layers: 1, scaled_premise_layers: 1 },
-          spectrum: { effective_rank: 2.5, effective_rank_largest: 7, stable_rank: 1.75, relative_change: 0.0625, intruder_dimensions: 11, vectors: 370, masked_tokens: 83, masked_lm_loss_start: 2.25, masked_lm_loss: 3.5, forgetting: 1.25 },
-          regime: { 'step-5.lora.drift': 0.125, 'step-5.linear.relative_error': 0.0625, 'step-5.linear.agreement': 1, 'lora.drift': 1.5, 'full.drift': 0.5, 'lora.rotation': 0.25, 'linear.relative_error': 0.875, 'linear.cosine': 0.625, 'linear.agreement': 0.75, 'linear.agreement_start': 0.5 },
+    ...grid,
+    ...moved,
+    ...[1, 2].map((seed) =>
+      cellOf({
+        seed,
+        adapter: { type: 'lora', rank: 16 },
+        change: {
+          metrics: {
+            delta: {
+              residual: 3e-7,
+              trace_full: 12,
+              trace_lora: 4,
+              trace_delta: -8,
+              relative_delta: 0.75,
+              largest_eigenvalue: -0.5,
+              semidefinite_layers: 1,
+              scaled_premise_layers: 1,
+            },
+            spectrum: {
+              effective_rank: 2.5,
+              effective_rank_largest: 7,
+              stable_rank: 1.75,
+              relative_change: 0.0625,
+              intruder_dimensions: 11,
+              vectors: 370,
+              masked_tokens: 83,
+              masked_lm_loss_start: 2.25,
+              masked_lm_loss: 3.5,
+              forgetting: 1.25,
+            },
+            regime: {
+              'step-5.lora.drift': 0.125,
+              'step-5.linear.relative_error': 0.0625,
+              'step-5.linear.agreement': 1,
+              'lora.drift': 1.5,
+              'full.drift': 0.5,
+              'lora.rotation': 0.25,
+              'linear.relative_error': 0.875,
+              'linear.cosine': 0.625,
+              'linear.agreement': 0.75,
+              'linear.agreement_start': 0.5,
+            },
+          },
         },
-      },
-    })),
+      }),
+    ),
   ];
   const html = await render(cells);
   const text = visible(html);
-  for (const heading of ['What the slides predict, and what was seen', 'Do they go with what attacks achieved?', 'Δ r where training starts', 'Does the tangent kernel’s regime hold?', 'How far poisoned data carry the weights', 'What training did to the weights']) assert.match(text, heading);
-  assert.equal(rowWith(html, 'IB: full ≥ LoRA', 'after training').slice(2, 7), ['held', '4', '0', '0', '5']);
+  for (const heading of [
+    'What the slides predict, and what was seen',
+    'Do they go with what attacks achieved?',
+    'Δ r where training starts',
+    'Does the tangent kernel’s regime hold?',
+    'How far poisoned data carry the weights',
+    'What training did to the weights',
+  ])
+    assert.match(text, heading);
+  assert.equal(rowWith(html, 'IB: full ≥ LoRA', 'after training').slice(2, 7), [
+    'held',
+    '4',
+    '0',
+    '0',
+    '5',
+  ]);
   const evidence = rowWith(html, 'IB: full ≥ LoRA', 'after training')[7]!;
-  assert.match(evidence, /^from .*LoRA r = 4, (no attack|badnets) ?to .*LoRA r = 8, (no attack|badnets)$/);
-  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'step 5').slice(4, 7), ['0.1250 ± 0', '–', '0.06250 ± 0']);
-  assert.match(text, 'its mean error is 0.8750 to 0.8750 over these conditions, and the kernel has moved by 1.500 to 1.500 of its norm');
+  assert.match(
+    evidence,
+    /^from .*LoRA r = 4, (no attack|badnets) ?to .*LoRA r = 8, (no attack|badnets)$/,
+  );
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'step 5').slice(4, 7), [
+    '0.1250 ± 0',
+    '–',
+    '0.06250 ± 0',
+  ]);
+  assert.match(
+    text,
+    'its mean error is 0.8750 to 0.8750 over these conditions, and the kernel has moved by 1.500 to 1.500 of its norm',
+  );
   assert.not.match(text, 'Stage regime');
-  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'the end').slice(4), ['1.500 ± 0', '0.2500 ± 0', '0.8750 ± 0', '0.6250 ± 0', '0.750 ± 0.000', '0.500 ± 0.000']);
-  assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0.000').slice(1, 6), ['12 ± 0', '4 ± 0', '−8 ± 0', '0.7500 ± 0', '−0.5000 ± 0']);
-  assert.equal(rowWith(html, 'LoRA r = 16', '83 ± 0').slice(2), ['2.250 ± 0', '3.500 ± 0', '1.250 ± 0', '83 ± 0']);
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'the end').slice(4), [
+    '1.500 ± 0',
+    '0.2500 ± 0',
+    '0.8750 ± 0',
+    '0.6250 ± 0',
+    '0.750 ± 0.000',
+    '0.500 ± 0.000',
+  ]);
+  assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0.000').slice(1, 6), [
+    '12 ± 0',
+    '4 ± 0',
+    '−8 ± 0',
+    '0.7500 ± 0',
+    '−0.5000 ± 0',
+  ]);
+  assert.equal(rowWith(html, 'LoRA r = 16', '83 ± 0').slice(2), [
+    '2.250 ± 0',
+    '3.500 ± 0',
+    '1.250 ± 0',
+    '83 ± 0',
+  ]);
   assert.match(text, 'not the corpus of pretraining');
   assert.match(text, 'M′ can’t see this attack');
   assert.not.match(html, 'NaN');
 
   const bare = visible(await render([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })]));
-  for (const heading of ['What the slides predict', 'Do they go with', 'where training starts M', 'regime hold', 'carry the weights', 'What training did', 'Forgetting is']) assert.not.match(bare, heading);
+  for (const heading of [
+    'What the slides predict',
+    'Do they go with',
+    'where training starts M',
+    'regime hold',
+    'carry the weights',
+    'What training did',
+    'Forgetting is',
+  ])
+    assert.not.match(bare, heading);
 });
 
 test('how information bits move with the tolerance and with N', async () => {
   const sensitivity = {
-    tolerances: [{ tolerance: 1e-4, count: 3, information_bits: -1.5 }, { tolerance: 1e-6, count: 5, information_bits: -6.25 }],
-    rows: [{ rows: 8, count: 2, information_bits: -0.5, information_bits_normalised: -2.5 }, { rows: 16, count: 5, information_bits: -6.25, information_bits_normalised: -7.5 }],
+    tolerances: [
+      { tolerance: 1e-4, count: 3, information_bits: -1.5 },
+      { tolerance: 1e-6, count: 5, information_bits: -6.25 },
+    ],
+    rows: [
+      { rows: 8, count: 2, information_bits: -0.5, information_bits_normalised: -2.5 },
+      { rows: 16, count: 5, information_bits: -6.25, information_bits_normalised: -7.5 },
+    ],
   };
-  const html = await render([1, 2].map((seed) => cellOf({ seed, adapter: LORA4, change: { fisher: { final: { lora: { true: facts([2, 1]), sensitivity } } } } })));
-  assert.equal(rowWith(html, 'LoRA r = 4', '−1.500 (3)'), ['LoRA r = 4', 'LoRA', '−1.500 (3)', '−6.250 (5)']);
-  assert.equal(rowWith(html, 'LoRA r = 4', '−0.5000 (2)'), ['LoRA r = 4', 'LoRA', '−0.5000 (2)', '−2.500', '−6.250 (5)', '−7.500']);
+  const html = await render(
+    [1, 2].map((seed) =>
+      cellOf({
+        seed,
+        adapter: LORA4,
+        change: { fisher: { final: { lora: { true: facts([2, 1]), sensitivity } } } },
+      }),
+    ),
+  );
+  assert.equal(rowWith(html, 'LoRA r = 4', '−1.500 (3)'), [
+    'LoRA r = 4',
+    'LoRA',
+    '−1.500 (3)',
+    '−6.250 (5)',
+  ]);
+  assert.equal(rowWith(html, 'LoRA r = 4', '−0.5000 (2)'), [
+    'LoRA r = 4',
+    'LoRA',
+    '−0.5000 (2)',
+    '−2.500',
+    '−6.250 (5)',
+    '−7.500',
+  ]);
 });
 
 test('where the order of LoRA and full turns with the tolerance or N, the text counts it', async () => {
   const reading = (bits: readonly number[]) => ({
-    tolerances: bits.map((information_bits, k) => ({ tolerance: 10 ** -(4 + k), count: 3, information_bits })),
+    tolerances: bits.map((information_bits, k) => ({
+      tolerance: 10 ** -(4 + k),
+      count: 3,
+      information_bits,
+    })),
     rows: [{ rows: 8, count: 2, information_bits: bits[0]!, information_bits_normalised: 1 }],
   });
-  const cell = (adapter: typeof LORA4 | typeof LORA8, lora: readonly number[]) => cellOf({ seed: 1, adapter, change: { fisher: { final: {
-    lora: { true: facts([2, 1]), sensitivity: reading(lora) }, full: { true: facts([2, 1]), sensitivity: reading([0, 0]) },
-  } } } });
-  assert.match(visible(await render([cell(LORA4, [-1, -2]), cell(LORA8, [-1, 1])])), 'one order at every value shown: over tolerance, of IB, in 1 of 2 conditions.');
+  const cell = (adapter: typeof LORA4 | typeof LORA8, lora: readonly number[]) =>
+    cellOf({
+      seed: 1,
+      adapter,
+      change: {
+        fisher: {
+          final: {
+            lora: { true: facts([2, 1]), sensitivity: reading(lora) },
+            full: { true: facts([2, 1]), sensitivity: reading([0, 0]) },
+          },
+        },
+      },
+    });
+  assert.match(
+    visible(await render([cell(LORA4, [-1, -2]), cell(LORA8, [-1, 1])])),
+    'one order at every value shown: over tolerance, of IB, in 1 of 2 conditions.',
+  );
 });
 
 test('an interval of a rank correlation ends where correlations do', async () => {
   // Two seeds that disagree: ρ = 1 and ½, whose t-interval over n = 2 runs to −2.4 and 3.9.
-  const few = grid.filter(({ seed }) => seed < 3).map((cell): ReportCell => (cell.seed === 2 && cell.axes['adapter.rank'] === 4 && cell.metrics['evaluate'] !== undefined ? { ...cell, metrics: { evaluate: { asr: 0.7 } } } : cell));
-  assert.equal(rowWith(await render(few), 'IB', 'after training', 'ASR').slice(5, 8), ['2', '0.750', '[−1.000, +1.000]']);
+  const few = grid
+    .filter(({ seed }) => seed < 3)
+    .map((cell): ReportCell =>
+      cell.seed === 2 && cell.axes['adapter.rank'] === 4 && cell.metrics['evaluate'] !== undefined
+        ? { ...cell, metrics: { evaluate: { asr: 0.7 } } }
+        : cell,
+    );
+  assert.equal(rowWith(await render(few), 'IB', 'after training', 'ASR').slice(5, 8), [
+    '2',
+    '0.750',
+    '[−1.000, +1.000]',
+  ]);
 });
 
 test('BitFit has no kernel over what it trained, so nothing is related to it', () => {
-  const plain = grid.map((cell): ReportCell => (cell.adapter === 'full' ? { ...cell, adapter: 'bitfit', axes: { ...cell.axes, 'adapter.type': 'bitfit' } } : cell));
-  assert.equal(relationsOf(conditionsOf(plain, [])), [], 'two adapters are left, which have no rank correlation');
+  const plain = grid.map((cell): ReportCell =>
+    cell.adapter === 'full'
+      ? { ...cell, adapter: 'bitfit', axes: { ...cell.axes, 'adapter.type': 'bitfit' } }
+      : cell,
+  );
+  assert.equal(
+    relationsOf(conditionsOf(plain, [])),
+    [],
+    'two adapters are left, which have no rank correlation',
+  );
 });
 
-const render = async (cells: readonly ReportCell[]): Promise<string> => (await renderReport(inputOf(cells))).html;
+const render = async (cells: readonly ReportCell[]): Promise<string> =>
+  (await renderReport(inputOf(cells))).html;
 
 test.run();

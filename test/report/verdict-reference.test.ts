@@ -15,7 +15,9 @@ interface Family {
   /** Of the claim a > b. */
   readonly states: readonly Verdict['state'][];
 }
-const { families } = JSON.parse(await readFile(new URL('../golden/verdict.json', import.meta.url), 'utf8')) as { readonly families: readonly Family[] };
+const { families } = JSON.parse(
+  await readFile(new URL('../golden/verdict.json', import.meta.url), 'utf8'),
+) as { readonly families: readonly Family[] };
 
 families.forEach(({ samples, p, levels, intervals, states }, f) => {
   test(`family ${f + 1}: ${samples.length} comparisons`, () => {
@@ -24,15 +26,24 @@ families.forEach(({ samples, p, levels, intervals, states }, f) => {
       assert.ok(Math.abs(found - p[i]!) < 1e-9, `p ${i}: ${found}, SciPy has ${p[i]}`);
     });
     const verdicts = judge(samples, 1);
-    assert.equal(verdicts.map(({ state }) => state), states);
+    assert.equal(
+      verdicts.map(({ state }) => state),
+      states,
+    );
     verdicts.forEach(({ interval }, i) => {
       assert.ok(Math.abs(interval!.level - levels[i]!) < 1e-12);
       const [low, high] = intervals[i]!;
-      assert.ok(Math.abs(interval!.low - low) < 1e-8 && Math.abs(interval!.high - high) < 1e-8, `interval ${i}: ${interval!.low}, ${interval!.high}, SciPy has ${low}, ${high}`);
+      assert.ok(
+        Math.abs(interval!.low - low) < 1e-8 && Math.abs(interval!.high - high) < 1e-8,
+        `interval ${i}: ${interval!.low}, ${interval!.high}, SciPy has ${low}, ${high}`,
+      );
     });
     // The claim turned round: what was held is refuted.
     const turned = { held: 'refuted', refuted: 'held', undecided: 'undecided' } as const;
-    assert.equal(judge(samples, -1).map(({ state }) => state), states.map((state) => turned[state]));
+    assert.equal(
+      judge(samples, -1).map(({ state }) => state),
+      states.map((state) => turned[state]),
+    );
   });
 });
 

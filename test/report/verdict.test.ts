@@ -6,13 +6,23 @@ import { judge, marginP, verdictText, type PairedSample } from '../../src/report
 const test = suite('verdict');
 
 /** n = 5 differences around `mean` with standard error `error`: s of −2…2 is √2.5, so that s/√5 = 1/√2. */
-const sample = (mean: number, error: number, margin = 0): PairedSample => ({ a: [-2, -1, 0, 1, 2].map((k) => mean + k * error * Math.SQRT2), b: [0, 0, 0, 0, 0], margin });
-const states = (samples: readonly PairedSample[], direction: 1 | -1 = 1): string[] => judge(samples, direction).map(({ state }) => state);
+const sample = (mean: number, error: number, margin = 0): PairedSample => ({
+  a: [-2, -1, 0, 1, 2].map((k) => mean + k * error * Math.SQRT2),
+  b: [0, 0, 0, 0, 0],
+  margin,
+});
+const states = (samples: readonly PairedSample[], direction: 1 | -1 = 1): string[] =>
+  judge(samples, direction).map(({ state }) => state);
 
 test('p is that of Student’s t: 2.776445 with 4 degrees of freedom has 0.05', () => {
   const { a, b } = sample(2.776445, 1);
   assert.ok(Math.abs(marginP(pairedDifference(a, b), 0) - 0.05) < 1e-6);
-  assert.ok(Math.abs(marginP(pairedDifference(a, b), 0.776445) - marginP(pairedDifference(sample(2, 1).a, b), 0)) < 1e-9, 'the margin is taken off the mean');
+  assert.ok(
+    Math.abs(
+      marginP(pairedDifference(a, b), 0.776445) - marginP(pairedDifference(sample(2, 1).a, b), 0),
+    ) < 1e-9,
+    'the margin is taken off the mean',
+  );
   assert.is(marginP(pairedDifference(a, b), 3), 1);
 });
 
@@ -32,20 +42,37 @@ test('Holm: t = 3 decides alone (2.776), not as one of two equals (3.495), and a
   assert.equal(states([sample(3, 1), sample(3, 1)]), ['undecided', 'undecided']);
   assert.equal(states([sample(3, 1), sample(100, 1)]), ['held', 'held']);
   const [second, first] = judge([sample(3, 1), sample(100, 1)], 1);
-  assert.ok(Math.abs(first!.interval!.level - 0.975) < 1e-12 && Math.abs(second!.interval!.level - 0.95) < 1e-12);
+  assert.ok(
+    Math.abs(first!.interval!.level - 0.975) < 1e-12 &&
+      Math.abs(second!.interval!.level - 0.95) < 1e-12,
+  );
 });
 
 test('one that fails leaves those behind it undecided, whatever their own interval', () => {
   // Three at t = 3: the first is judged at 1 − 0.05/3 and fails, so the third is not judged at 0.95 by itself.
-  assert.equal(states([sample(3, 1), sample(3, 1), sample(3, 1)]), ['undecided', 'undecided', 'undecided']);
+  assert.equal(states([sample(3, 1), sample(3, 1), sample(3, 1)]), [
+    'undecided',
+    'undecided',
+    'undecided',
+  ]);
 });
 
 test('few seeds decide nothing and say so', () => {
   const two: PairedSample = { a: [1, 1.001], b: [0, 0], margin: 0 };
   assert.is(verdictText(judge([two], 1)[0]!), 'undecided (n = 2 seeds; verdict needs ≥ 5)');
-  assert.is(verdictText(judge([{ a: [1], b: [0], margin: 0 }], 1)[0]!), 'undecided (n = 1 seed; verdict needs ≥ 5)');
-  assert.is(verdictText(judge([{ a: [], b: [], margin: 0 }], 1)[0]!), 'undecided (n = 0 seeds; verdict needs ≥ 5)');
-  assert.equal(states([two, sample(3, 1)]), ['undecided', 'held'], 'what cannot be judged takes no share of the level');
+  assert.is(
+    verdictText(judge([{ a: [1], b: [0], margin: 0 }], 1)[0]!),
+    'undecided (n = 1 seed; verdict needs ≥ 5)',
+  );
+  assert.is(
+    verdictText(judge([{ a: [], b: [], margin: 0 }], 1)[0]!),
+    'undecided (n = 0 seeds; verdict needs ≥ 5)',
+  );
+  assert.equal(
+    states([two, sample(3, 1)]),
+    ['undecided', 'held'],
+    'what cannot be judged takes no share of the level',
+  );
 });
 
 test.run();

@@ -1,7 +1,15 @@
 /** A user's folder: a spec, plugin files beside it, and the real command line run in it. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,7 +38,10 @@ export interface Project {
   lines(name: string): string[];
   start(...args: readonly string[]): Started;
   /** The same, with more in its environment, or by way of another command (`setpriv …`). */
-  startWith(how: { readonly env?: Readonly<Record<string, string>>; readonly under?: readonly string[] }, ...args: readonly string[]): Started;
+  startWith(
+    how: { readonly env?: Readonly<Record<string, string>>; readonly under?: readonly string[] },
+    ...args: readonly string[]
+  ): Started;
   dosimeter(...args: readonly string[]): Promise<Said>;
   json<T>(...args: readonly string[]): Promise<T>;
   /** Keys of the store. */
@@ -43,18 +54,34 @@ export function createProject(): Project {
   const file = (name: string): string => path.join(dir, name);
   const project: Project = {
     dir,
-    write: (name, text) => { mkdirSync(path.dirname(file(name)), { recursive: true }); writeFileSync(file(name), text); },
+    write: (name, text) => {
+      mkdirSync(path.dirname(file(name)), { recursive: true });
+      writeFileSync(file(name), text);
+    },
     read: (name) => readFileSync(file(name), 'utf8'),
     exists: (name) => existsSync(file(name)),
-    lines: (name) => (existsSync(file(name)) ? readFileSync(file(name), 'utf8').split('\n').filter((line) => line !== '') : []),
+    lines: (name) =>
+      existsSync(file(name))
+        ? readFileSync(file(name), 'utf8')
+            .split('\n')
+            .filter((line) => line !== '')
+        : [],
     start: (...args) => project.startWith({}, ...args),
     startWith({ env = {}, under = [] }, ...args) {
       const [command, ...rest] = [...under, process.execPath, launcher, ...args];
       const child = spawn(command!, rest, {
-        cwd: dir, env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache'), ...env }, stdio: ['ignore', 'pipe', 'pipe'],
+        cwd: dir,
+        env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache'), ...env },
+        stdio: ['ignore', 'pipe', 'pipe'],
       });
-      let stdout = '', stderr = '', over = false;
-      const waiting: { readonly text: string; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
+      let stdout = '',
+        stderr = '',
+        over = false;
+      const waiting: {
+        readonly text: string;
+        readonly resolve: () => void;
+        readonly reject: (error: Error) => void;
+      }[] = [];
       const check = (): void => {
         for (const one of waiting.splice(0)) {
           if (stderr.includes(one.text)) one.resolve();
@@ -62,12 +89,29 @@ export function createProject(): Project {
           else waiting.push(one);
         }
       };
-      child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString(); });
-      child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString(); check(); });
-      const ended = new Promise<Said>((resolve) => {
-        child.on('close', (code, signal) => { over = true; check(); resolve({ code, signal, stdout, stderr }); });
+      child.stdout.on('data', (chunk: Buffer) => {
+        stdout += chunk.toString();
       });
-      return { process: child, ended, saw: (text) => new Promise<void>((resolve, reject) => { waiting.push({ text, resolve, reject }); check(); }) };
+      child.stderr.on('data', (chunk: Buffer) => {
+        stderr += chunk.toString();
+        check();
+      });
+      const ended = new Promise<Said>((resolve) => {
+        child.on('close', (code, signal) => {
+          over = true;
+          check();
+          resolve({ code, signal, stdout, stderr });
+        });
+      });
+      return {
+        process: child,
+        ended,
+        saw: (text) =>
+          new Promise<void>((resolve, reject) => {
+            waiting.push({ text, resolve, reject });
+            check();
+          }),
+      };
     },
     dosimeter: (...args) => project.start(...args).ended,
     async json<T>(...args: readonly string[]) {
@@ -75,12 +119,18 @@ export function createProject(): Project {
       try {
         return JSON.parse(said.stdout) as T;
       } catch {
-        throw new Error(`no JSON (exit code ${String(said.code)}):\n${said.stdout}\n${said.stderr}`);
+        throw new Error(
+          `no JSON (exit code ${String(said.code)}):\n${said.stdout}\n${said.stderr}`,
+        );
       }
     },
     entries() {
       const store = file('.dosimeter/store');
-      return !existsSync(store) ? [] : readdirSync(store).filter((name) => /^[0-9a-f]{2}$/.test(name)).flatMap((shard) => readdirSync(path.join(store, shard)));
+      return !existsSync(store)
+        ? []
+        : readdirSync(store)
+            .filter((name) => /^[0-9a-f]{2}$/.test(name))
+            .flatMap((shard) => readdirSync(path.join(store, shard)));
     },
     clean: () => rmSync(dir, { recursive: true, force: true }),
   };
@@ -91,10 +141,18 @@ export function createProject(): Project {
  * A spec on three fixture stages: toy-train (reads TOY of its environment, or `toy.json`: what a seed, or a seed at a rate, does) → toy-evaluate → toy-report. Each run adds a line to `ran.log`.
  * @param axes more lines of YAML
  */
-export function writeToys(project: Project, { seeds = [1, 2], poisoning = '[{ attack: none }, { attack: label-flip, rate: [0.1, 0.3] }]' }: { readonly seeds?: readonly number[]; readonly poisoning?: string } = {}): void {
+export function writeToys(
+  project: Project,
+  {
+    seeds = [1, 2],
+    poisoning = '[{ attack: none }, { attack: label-flip, rate: [0.1, 0.3] }]',
+  }: { readonly seeds?: readonly number[]; readonly poisoning?: string } = {},
+): void {
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
-  project.write('spec.yaml', `name: toys
+  project.write(
+    'spec.yaml',
+    `name: toys
 seeds: [${seeds.join(', ')}]
 model: { source: "file:model" }
 data:
@@ -103,9 +161,13 @@ data:
 poisoning: ${poisoning}
 plugins: [./toy-train.mjs, ./toy-evaluate.mjs, ./toy-report.mjs]
 stages: [toy-train, toy-evaluate, toy-report]
-`);
-  const log = JSON.stringify(path.join(project.dir, 'ran.log')), toy = JSON.stringify(path.join(project.dir, 'toy.json'));
-  project.write('toy-train.mjs', `import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+`,
+  );
+  const log = JSON.stringify(path.join(project.dir, 'ran.log')),
+    toy = JSON.stringify(path.join(project.dir, 'toy.json'));
+  project.write(
+    'toy-train.mjs',
+    `import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 export default defineStage({
   name: 'toy-train', summary: 'Trains nothing.', compute: false, scope: 'cell',
@@ -124,8 +186,11 @@ export default defineStage({
     writeFileSync(ctx.outDir + '/metrics.json', JSON.stringify({ steps: 7 }));
   },
 });
-`);
-  project.write('toy-evaluate.mjs', `import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+`,
+  );
+  project.write(
+    'toy-evaluate.mjs',
+    `import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 export default defineStage({
   name: 'toy-evaluate', summary: 'Evaluates nothing.', compute: false, scope: 'cell',
@@ -136,13 +201,17 @@ export default defineStage({
     writeFileSync(ctx.outDir + '/metrics.json', JSON.stringify({ accuracy: 1 - (poisoning.rate ?? 0) - seed / 100 }));
   },
 });
-`);
-  project.write('toy-report.mjs', `import { writeFileSync } from 'node:fs';
+`,
+  );
+  project.write(
+    'toy-report.mjs',
+    `import { writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 export default defineStage({
   name: 'toy-report', summary: 'Reports nothing.', compute: false, scope: 'experiment', tolerant: true,
   define: (cells) => ({ params: {}, inputs: Object.fromEntries(cells.map((cell, i) => ['e' + i, { kind: 'toy-evaluate', cell }])) }),
   async run(ctx) { writeFileSync(ctx.outDir + '/report.html', '<p>' + Object.keys(ctx.inputs).length + ' of ' + ctx.experiment.cells.length + '</p>'); },
 });
-`);
+`,
+  );
 }

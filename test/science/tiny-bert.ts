@@ -19,21 +19,42 @@ export const linears = bert.linears(config);
 export const shape = { architecture: bert, linears, parameters: bert.parameters(config) };
 
 interface Forward {
-  readonly rows: readonly { readonly ids: number[]; readonly typeIds: number[]; readonly label: number }[];
+  readonly rows: readonly {
+    readonly ids: number[];
+    readonly typeIds: number[];
+    readonly label: number;
+  }[];
   readonly logits: number[][];
   readonly adapter_logits: number[][];
 }
 export const forward = JSON.parse(await readFile(`${golden}forward.json`, 'utf8')) as Forward;
 /** 23 rows of 3 to 29 tokens, some of them pairs. */
-export const rows: readonly LabelledRow[] = forward.rows.map(({ ids, typeIds, label }) => ({ ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), label }));
+export const rows: readonly LabelledRow[] = forward.rows.map(({ ids, typeIds, label }) => ({
+  ids: Int32Array.from(ids),
+  typeIds: Int32Array.from(typeIds),
+  label,
+}));
 
 /** `full`, or LoRA from the golden adapter folder (A, B and head given). */
 export async function openTiny(kind: 'full' | 'lora', evaluation = false): Promise<Network> {
   const model = { path: checkpoint, digest: 'tiny-bert' };
-  if (kind === 'full') return openNetwork({ architecture: bert, model, adapter: await full.create({}, shape), classes, seed: 1, evaluation });
+  if (kind === 'full')
+    return openNetwork({
+      architecture: bert,
+      model,
+      adapter: await full.create({}, shape),
+      classes,
+      seed: 1,
+      evaluation,
+    });
   return openNetwork({
-    architecture: bert, model, classes, seed: 1, evaluation,
-    adapter: await lora.create({}, { ...shape, initFrom: adapterFolder }), head: await readHead(adapterFolder, { architecture: bert, config, classes }),
+    architecture: bert,
+    model,
+    classes,
+    seed: 1,
+    evaluation,
+    adapter: await lora.create({}, { ...shape, initFrom: adapterFolder }),
+    head: await readHead(adapterFolder, { architecture: bert, config, classes }),
   });
 }
 
@@ -45,4 +66,5 @@ export const farthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => 
   return Array.from(a).every(Number.isFinite) ? worst : Infinity;
 };
 
-export const logitsOf = (network: Network, some: readonly LabelledRow[]): Float32Array => tf.tidy(() => network.forward(some).dataSync() as Float32Array);
+export const logitsOf = (network: Network, some: readonly LabelledRow[]): Float32Array =>
+  tf.tidy(() => network.forward(some).dataSync() as Float32Array);

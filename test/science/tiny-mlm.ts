@@ -25,24 +25,46 @@ interface Golden {
   readonly tokens: number[];
   readonly steps: number;
   readonly batch_size: number;
-  readonly rows: readonly { readonly text: string; readonly pair: string | null; readonly ids: number[]; readonly mask: number; readonly label: number }[];
+  readonly rows: readonly {
+    readonly text: string;
+    readonly pair: string | null;
+    readonly ids: number[];
+    readonly mask: number;
+    readonly label: number;
+  }[];
   readonly full: Run;
   readonly lora: Run;
 }
 export const mlm = JSON.parse(await readFile(`${mlmFolder}golden.json`, 'utf8')) as Golden;
 export const mlmClasses = Object.keys(mlm.verbalizer);
 /** 15 rows of 7 to 16 tokens. */
-export const mlmRows: readonly LabelledRow[] = mlm.rows.map(({ ids, mask, label }) => ({ ids: Int32Array.from(ids), typeIds: new Int32Array(ids.length), mask, label }));
+export const mlmRows: readonly LabelledRow[] = mlm.rows.map(({ ids, mask, label }) => ({
+  ids: Int32Array.from(ids),
+  typeIds: new Int32Array(ids.length),
+  mask,
+  label,
+}));
 export const clozeBert = bert.withHead({ type: 'cloze', tokens: mlm.tokens });
 const config = clozeBert.parseConfig(await readConfig(mlmCheckpoint), mlmClasses.length);
 export const mlmLinears = clozeBert.linears(config);
 /** What an adapter sees of it. */
-export const mlmShape = { architecture: clozeBert, linears: mlmLinears, parameters: clozeBert.parameters(config) };
+export const mlmShape = {
+  architecture: clozeBert,
+  linears: mlmLinears,
+  parameters: clozeBert.parameters(config),
+};
 
 /** `full`, or LoRA from the golden adapter folder. */
 export async function openMlm(kind: 'full' | 'lora', evaluation = false): Promise<Network> {
   return openNetwork({
-    architecture: clozeBert, model: { path: mlmCheckpoint, digest: 'tiny-mlm' }, classes: mlmClasses.length, seed: 1, evaluation,
-    adapter: kind === 'full' ? await full.create({}, mlmShape) : await lora.create({}, { ...mlmShape, initFrom: mlmAdapter }),
+    architecture: clozeBert,
+    model: { path: mlmCheckpoint, digest: 'tiny-mlm' },
+    classes: mlmClasses.length,
+    seed: 1,
+    evaluation,
+    adapter:
+      kind === 'full'
+        ? await full.create({}, mlmShape)
+        : await lora.create({}, { ...mlmShape, initFrom: mlmAdapter }),
   });
 }

@@ -7,7 +7,9 @@ import { attack, createProject, repository } from './project.ts';
 import type { TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/build');
-test.before.each((context) => { context.project = createProject(); });
+test.before.each((context) => {
+  context.project = createProject();
+});
 test.after.each(({ project }) => project.remove());
 
 /** Code versions by plugin name. */
@@ -17,20 +19,49 @@ function versions(project: TestProject): { [name: string]: string } {
   return Object.fromEntries(registry.plugins.map((plugin) => [plugin.name, plugin.code]));
 }
 
-test('the registry lists each plugin with its source, its module and its closure', ({ project }) => {
+test('the registry lists each plugin with its source, its module and its closure', ({
+  project,
+}) => {
   const { code, stderr, registry } = project.build();
   assert.is(code, 0, stderr);
-  assert.equal(registry.plugins.map(({ kind, name, source, file }) => ({ kind, name, source, file })), [
-    { kind: 'attack', name: 'first', source: 'plugins/attacks/first.ts', file: 'plugins/attacks/first.js' },
-    { kind: 'attack', name: 'second', source: 'plugins/attacks/second.ts', file: 'plugins/attacks/second.js' },
+  assert.equal(
+    registry.plugins.map(({ kind, name, source, file }) => ({ kind, name, source, file })),
+    [
+      {
+        kind: 'attack',
+        name: 'first',
+        source: 'plugins/attacks/first.ts',
+        file: 'plugins/attacks/first.js',
+      },
+      {
+        kind: 'attack',
+        name: 'second',
+        source: 'plugins/attacks/second.ts',
+        file: 'plugins/attacks/second.js',
+      },
+    ],
+  );
+  assert.equal(registry.plugins[0]?.closure, [
+    'plugins/attacks/first.ts',
+    'src/api.ts',
+    'src/api/cells.ts',
+    'src/helper.ts',
   ]);
-  assert.equal(registry.plugins[0]?.closure, ['plugins/attacks/first.ts', 'src/api.ts', 'src/api/cells.ts', 'src/helper.ts']);
-  assert.equal(registry.plugins[1]?.closure, ['plugins/attacks/second.ts', 'src/api.ts', 'src/api/cells.ts']);
+  assert.equal(registry.plugins[1]?.closure, [
+    'plugins/attacks/second.ts',
+    'src/api.ts',
+    'src/api/cells.ts',
+  ]);
 });
 
-test('editing what a plugin executes changes its code version, and no other plugin\'s', ({ project }) => {
+test("editing what a plugin executes changes its code version, and no other plugin's", ({
+  project,
+}) => {
   const before = versions(project);
-  project.write('plugins/attacks/first.ts', attack('first', 'return { changed: [], negatives: [], asked: 1, eligible: 1 };'));
+  project.write(
+    'plugins/attacks/first.ts',
+    attack('first', 'return { changed: [], negatives: [], asked: 1, eligible: 1 };'),
+  );
   const edited = versions(project);
   assert.is.not(edited.first, before.first);
   assert.is(edited.second, before.second);
@@ -42,48 +73,104 @@ test('editing what a plugin executes changes its code version, and no other plug
 
 test('comments, layout and types are no part of a code version', ({ project }) => {
   const before = versions(project);
-  project.write('src/helper.ts', '/* why */\nexport interface Unused { readonly a: 1 }\nexport const helper =\n  (): number => 1; // one\n');
-  project.write('plugins/attacks/second.ts', `// a comment\n/** @license kept by bundlers */\n${project.read('plugins/attacks/second.ts')}`);
+  project.write(
+    'src/helper.ts',
+    '/* why */\nexport interface Unused { readonly a: 1 }\nexport const helper =\n  (): number => 1; // one\n',
+  );
+  project.write(
+    'plugins/attacks/second.ts',
+    `// a comment\n/** @license kept by bundlers */\n${project.read('plugins/attacks/second.ts')}`,
+  );
   assert.equal(versions(project), before);
 });
 
 test('a dynamic import counts as code that is executed', ({ project }) => {
   project.write('src/late.ts', 'export const late = 1;\n');
-  project.write('plugins/attacks/first.ts', attack('first', 'void import("../../src/late.ts"); return { changed: [], negatives: [], asked: 0, eligible: 0 };'));
+  project.write(
+    'plugins/attacks/first.ts',
+    attack(
+      'first',
+      'void import("../../src/late.ts"); return { changed: [], negatives: [], asked: 0, eligible: 0 };',
+    ),
+  );
   const before = versions(project);
   project.write('src/late.ts', 'export const late = 2;\n');
   assert.is.not(versions(project).first, before.first);
 });
 
-test('what loads a backend, packages included, is part of the version of a stage that computes, and of no other', ({ project }) => {
-  for (const [name, compute] of [['computes', true], ['counts', false]] as const) {
-    project.write(`plugins/stages/${name}.ts`, `import { defineStage } from '../../src/api.ts';\nexport default defineStage({ name: '${name}', summary: 'S.', compute: ${compute}, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => undefined });\n`);
+test('what loads a backend, packages included, is part of the version of a stage that computes, and of no other', ({
+  project,
+}) => {
+  for (const [name, compute] of [
+    ['computes', true],
+    ['counts', false],
+  ] as const) {
+    project.write(
+      `plugins/stages/${name}.ts`,
+      `import { defineStage } from '../../src/api.ts';\nexport default defineStage({ name: '${name}', summary: 'S.', compute: ${compute}, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => undefined });\n`,
+    );
   }
-  const release = (version: string): void => { project.write('node_modules/vega-fake/package.json', JSON.stringify({ name: 'vega-fake', version, type: 'module', main: 'index.js' })); };
+  const release = (version: string): void => {
+    project.write(
+      'node_modules/vega-fake/package.json',
+      JSON.stringify({ name: 'vega-fake', version, type: 'module', main: 'index.js' }),
+    );
+  };
   release('1.0.0');
   project.write('node_modules/vega-fake/index.js', 'export const fake = 1;\n');
-  project.write('src/compute/load.ts', 'export const kernel = 1;\nexport const load = () => import(\'vega-fake\');\n');
-  project.write('src/execute/worker.ts', 'void import(\'../compute/load.ts\');\n');
+  project.write(
+    'src/compute/load.ts',
+    "export const kernel = 1;\nexport const load = () => import('vega-fake');\n",
+  );
+  project.write('src/execute/worker.ts', "void import('../compute/load.ts');\n");
   const before = versions(project);
-  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')!.closure, ['npm:vega-fake', 'plugins/stages/computes.ts', 'src/api.ts', 'src/api/cells.ts', 'src/compute/load.ts']);
-  const unlike = (after: { readonly [name: string]: string }): string[] => Object.keys(before).filter((name) => after[name] !== before[name]);
+  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')!.closure, [
+    'npm:vega-fake',
+    'plugins/stages/computes.ts',
+    'src/api.ts',
+    'src/api/cells.ts',
+    'src/compute/load.ts',
+  ]);
+  const unlike = (after: { readonly [name: string]: string }): string[] =>
+    Object.keys(before).filter((name) => after[name] !== before[name]);
   release('1.0.1');
   assert.equal(unlike(versions(project)), ['computes']);
   release('1.0.0');
-  project.write('src/compute/load.ts', 'export const kernel = 2;\nexport const load = () => import(\'vega-fake\');\n');
+  project.write(
+    'src/compute/load.ts',
+    "export const kernel = 2;\nexport const load = () => import('vega-fake');\n",
+  );
   assert.equal(unlike(versions(project)), ['computes']);
 });
 
-for (const [how, external] of [['bundled', false], ['imported at run time', true]] as const) {
+for (const [how, external] of [
+  ['bundled', false],
+  ['imported at run time', true],
+] as const) {
   test(`a package's version, and its dependencies' versions, count: ${how}`, ({ project }) => {
     const name = external ? 'vega-fake' : 'fake';
     const release = (version: string, inner: string): void => {
-      project.write(`node_modules/${name}/package.json`, JSON.stringify({ name, version, type: 'module', main: 'index.js', dependencies: { inner: '*' } }));
+      project.write(
+        `node_modules/${name}/package.json`,
+        JSON.stringify({
+          name,
+          version,
+          type: 'module',
+          main: 'index.js',
+          dependencies: { inner: '*' },
+        }),
+      );
       project.write(`node_modules/${name}/index.js`, 'export const fake = 1;\n');
-      project.write('node_modules/inner/package.json', JSON.stringify({ name: 'inner', version: inner }));
+      project.write(
+        'node_modules/inner/package.json',
+        JSON.stringify({ name: 'inner', version: inner }),
+      );
     };
     release('1.0.0', '1.0.0');
-    project.write('src/helper.ts', `import { fake } from '${name}';\nexport const helper = (): number => fake;\n`);
+    project.write(
+      'src/helper.ts',
+      `import { fake } from '${name}';\nexport const helper = (): number => fake;\n`,
+    );
     const before = versions(project);
     release('1.0.1', '1.0.0');
     const newer = versions(project);
@@ -95,9 +182,15 @@ for (const [how, external] of [['bundled', false], ['imported at run time', true
 }
 
 test('a CommonJS package keeps its named exports, imported at once or late', ({ project }) => {
-  project.write('node_modules/common/package.json', JSON.stringify({ name: 'common', version: '1.0.0' }));
+  project.write(
+    'node_modules/common/package.json',
+    JSON.stringify({ name: 'common', version: '1.0.0' }),
+  );
   project.write('node_modules/common/index.js', 'exports.named = () => "called";\n');
-  project.write('src/cli.ts', 'import { named } from "common";\nconst late = await import("common");\nconsole.log(named(), late.named());\n');
+  project.write(
+    'src/cli.ts',
+    'import { named } from "common";\nconst late = await import("common");\nconsole.log(named(), late.named());\n',
+  );
   assert.is(project.node(['src/setup/launcher.mjs']).stdout, 'called called\n');
 });
 
@@ -105,10 +198,15 @@ test('two plugins of one kind and name are refused, both files named', ({ projec
   project.write('plugins/attacks/third.ts', attack('first'));
   const { code, stderr } = project.build();
   assert.is(code, 2);
-  assert.match(stderr, 'two plugins are the attack "first": plugins/attacks/first.ts and plugins/attacks/third.ts');
+  assert.match(
+    stderr,
+    'two plugins are the attack "first": plugins/attacks/first.ts and plugins/attacks/third.ts',
+  );
 });
 
-test('a fault in a plugin\'s source is shown with its place, and the build before it stays', ({ project }) => {
+test("a fault in a plugin's source is shown with its place, and the build before it stays", ({
+  project,
+}) => {
   versions(project);
   const before = project.read('dist/build.json');
   project.write('plugins/attacks/first.ts', 'export default {\n  name: "first",,\n};\n');
@@ -119,9 +217,14 @@ test('a fault in a plugin\'s source is shown with its place, and the build befor
   assert.is(project.read('dist/build.json'), before);
 });
 
-test('a plugin that throws when it is loaded, and one that exports nothing, are named', ({ project }) => {
+test('a plugin that throws when it is loaded, and one that exports nothing, are named', ({
+  project,
+}) => {
   project.write('plugins/attacks/first.ts', 'throw new Error("not today");\nexport default {};\n');
-  assert.match(project.build().stderr, 'plugins/attacks/first.ts throws when it is loaded: not today');
+  assert.match(
+    project.build().stderr,
+    'plugins/attacks/first.ts throws when it is loaded: not today',
+  );
   project.write('plugins/attacks/first.ts', 'export const nothing = 1;\n');
   assert.match(project.build().stderr, 'plugins/attacks/first.ts exports no plugin as default');
 });
@@ -131,12 +234,18 @@ test('the same sources make the same build', ({ project }) => {
   const { build } = JSON.parse(project.read('dist/build.json')) as { build: string };
   versions(project);
   assert.is((JSON.parse(project.read('dist/build.json')) as { build: string }).build, build);
-  assert.equal(readdirSync(join(project.dir, 'dist')).filter((name) => /^[0-9a-f]{12}$/.test(name)), [build]);
+  assert.equal(
+    readdirSync(join(project.dir, 'dist')).filter((name) => /^[0-9a-f]{12}$/.test(name)),
+    [build],
+  );
 });
 
 test('the committed types are those that the schema gives', async () => {
   const { readFileSync } = await import('node:fs');
-  assert.is(readFileSync(join(repository, 'src', 'spec', 'pipeline.generated.ts'), 'utf8'), await pipelineTypes(repository));
+  assert.is(
+    readFileSync(join(repository, 'src', 'spec', 'pipeline.generated.ts'), 'utf8'),
+    await pipelineTypes(repository),
+  );
 });
 
 test.run();

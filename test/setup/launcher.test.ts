@@ -7,21 +7,32 @@ import { attack, createProject } from './project.ts';
 import type { TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/launcher');
-test.before.each((context) => { context.project = createProject(); });
+test.before.each((context) => {
+  context.project = createProject();
+});
 test.after.each(({ project }) => project.remove());
 
 const LAUNCHER = 'src/setup/launcher.mjs';
-const currentBuild = (project: TestProject): string => (JSON.parse(project.read('dist/build.json')) as { build: string }).build;
+const currentBuild = (project: TestProject): string =>
+  (JSON.parse(project.read('dist/build.json')) as { build: string }).build;
 
 test('the first start builds, the next one runs what is built', ({ project }) => {
-  assert.equal(project.node([LAUNCHER, 'run', 'x']), { code: 0, stdout: 'one run x\n', stderr: 'dosimeter: building\n' });
+  assert.equal(project.node([LAUNCHER, 'run', 'x']), {
+    code: 0,
+    stdout: 'one run x\n',
+    stderr: 'dosimeter: building\n',
+  });
   assert.equal(project.node([LAUNCHER, 'plan']), { code: 0, stdout: 'one plan\n', stderr: '' });
 });
 
 test('an edited source is built again, with one line that says so', ({ project }) => {
   project.node([LAUNCHER]);
   project.write('src/cli.ts', 'console.log("two");\n');
-  assert.equal(project.node([LAUNCHER]), { code: 0, stdout: 'two\n', stderr: 'dosimeter: building again, src/cli.ts changed\n' });
+  assert.equal(project.node([LAUNCHER]), {
+    code: 0,
+    stdout: 'two\n',
+    stderr: 'dosimeter: building again, src/cli.ts changed\n',
+  });
   assert.equal(project.node([LAUNCHER]), { code: 0, stdout: 'two\n', stderr: '' });
 });
 
@@ -40,10 +51,13 @@ test('a new plugin and a removed one are noticed', ({ project }) => {
   project.write('plugins/attacks/third.ts', attack('third'));
   assert.match(project.node([LAUNCHER]).stderr, 'building again, plugins/attacks changed');
   renameSync(join(project.dir, 'plugins/attacks/third.ts'), join(project.dir, 'third.ts'));
-  assert.match(project.node([LAUNCHER]).stderr, 'building again, plugins/attacks, plugins/attacks/third.ts changed');
+  assert.match(
+    project.node([LAUNCHER]).stderr,
+    'building again, plugins/attacks, plugins/attacks/third.ts changed',
+  );
 });
 
-test('the exit code is the program\'s', ({ project }) => {
+test("the exit code is the program's", ({ project }) => {
   project.write('src/cli.ts', 'process.exitCode = 130;\n');
   assert.is(project.node([LAUNCHER]).code, 130);
 });
@@ -60,37 +74,62 @@ test('a plugin that does not build: its place, exit code 2, no stack', ({ projec
 
 test('without dependencies one sentence says what to do', ({ project }) => {
   renameSync(join(project.dir, 'node_modules'), join(project.dir, 'elsewhere'));
-  assert.equal(project.node([LAUNCHER, 'run']), { code: 2, stdout: '', stderr: 'dosimeter: the dependencies are not installed; run `npm run setup`\n' });
+  assert.equal(project.node([LAUNCHER, 'run']), {
+    code: 2,
+    stdout: '',
+    stderr: 'dosimeter: the dependencies are not installed; run `npm run setup`\n',
+  });
 });
 
 test('--version answers without a build', ({ project }) => {
   const { version } = JSON.parse(project.read('package.json')) as { version: string };
-  assert.equal(project.node([LAUNCHER, '--version']), { code: 0, stdout: `${version}\n`, stderr: '' });
+  assert.equal(project.node([LAUNCHER, '--version']), {
+    code: 0,
+    stdout: `${version}\n`,
+    stderr: '',
+  });
   assert.not.ok(existsSync(join(project.dir, 'dist')));
 });
 
 test('an installed package without sources starts', ({ project }) => {
   project.node([LAUNCHER]);
-  for (const gone of ['src/cli.ts', 'src/api.ts', 'src/helper.ts', 'plugins']) renameSync(join(project.dir, gone), join(project.dir, `gone-${gone.replace('/', '-')}`));
+  for (const gone of ['src/cli.ts', 'src/api.ts', 'src/helper.ts', 'plugins'])
+    renameSync(join(project.dir, gone), join(project.dir, `gone-${gone.replace('/', '-')}`));
   assert.equal(project.node([LAUNCHER, 'x']), { code: 0, stdout: 'one x\n', stderr: '' });
 });
 
 test('starts at once after an edit all run the new code', async ({ project }) => {
   project.node([LAUNCHER]);
   project.write('src/cli.ts', 'console.log("two");\n');
-  const outputs = await Promise.all([1, 2, 3, 4].map(() => new Promise<string>((resolve) => {
-    const child = spawn(process.execPath, [LAUNCHER], { cwd: project.dir, stdio: ['ignore', 'pipe', 'inherit'] });
-    let output = '';
-    child.stdout.on('data', (chunk: Buffer) => { output += chunk.toString(); });
-    child.on('close', (code) => resolve(`${output}${code}`));
-  })));
+  const outputs = await Promise.all(
+    [1, 2, 3, 4].map(
+      () =>
+        new Promise<string>((resolve) => {
+          const child = spawn(process.execPath, [LAUNCHER], {
+            cwd: project.dir,
+            stdio: ['ignore', 'pipe', 'inherit'],
+          });
+          let output = '';
+          child.stdout.on('data', (chunk: Buffer) => {
+            output += chunk.toString();
+          });
+          child.on('close', (code) => resolve(`${output}${code}`));
+        }),
+    ),
+  );
   assert.equal(outputs, ['two\n0', 'two\n0', 'two\n0', 'two\n0']);
 });
 
 test('a running program keeps its own build while sources are edited', async ({ project }) => {
   project.write('src/late.ts', 'export const late = "old";\n');
-  project.write('src/cli.ts', 'console.log("started");\nprocess.stdin.once("data", () => { void import("./late.ts").then(({ late }) => { console.log(late); process.exit(); }); });\n');
-  const child = spawn(process.execPath, [LAUNCHER], { cwd: project.dir, stdio: ['pipe', 'pipe', 'inherit'] });
+  project.write(
+    'src/cli.ts',
+    'console.log("started");\nprocess.stdin.once("data", () => { void import("./late.ts").then(({ late }) => { console.log(late); process.exit(); }); });\n',
+  );
+  const child = spawn(process.execPath, [LAUNCHER], {
+    cwd: project.dir,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   let output = '';
   await new Promise<void>((resolve) => {
     child.stdout.on('data', (chunk: Buffer) => {
@@ -98,7 +137,9 @@ test('a running program keeps its own build while sources are edited', async ({ 
       resolve();
     });
   });
-  const closed = new Promise((resolve) => { child.on('close', resolve); });
+  const closed = new Promise((resolve) => {
+    child.on('close', resolve);
+  });
   project.write('src/late.ts', 'export const late = "new";\n');
   assert.is(project.build().code, 0);
   child.stdin.write('go\n');

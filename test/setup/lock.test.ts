@@ -8,7 +8,9 @@ import * as assert from 'uvu/assert';
 import { repository } from './project.ts';
 
 const test = suite<{ dir: string }>('setup/lock');
-test.before.each((context) => { context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-lock-')); });
+test.before.each((context) => {
+  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-lock-'));
+});
 test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 /** Under the lock it adds one to a number in a file, slowly: two at once would lose an increment. */
@@ -24,9 +26,16 @@ const increment = (dir: string, times: number): string => `
 
 test('processes take turns', async ({ dir }) => {
   writeFileSync(join(dir, 'count'), '0');
-  const codes = await Promise.all([1, 2, 3].map(() => new Promise((resolve) => {
-    spawn(process.execPath, ['--input-type=module', '-e', increment(dir, 20)], { stdio: 'inherit' }).on('close', resolve);
-  })));
+  const codes = await Promise.all(
+    [1, 2, 3].map(
+      () =>
+        new Promise((resolve) => {
+          spawn(process.execPath, ['--input-type=module', '-e', increment(dir, 20)], {
+            stdio: 'inherit',
+          }).on('close', resolve);
+        }),
+    ),
+  );
   assert.equal(codes, [0, 0, 0]);
   assert.is(readFileSync(join(dir, 'count'), 'utf8'), '60');
   assert.not.ok(existsSync(join(dir, 'lock')));
@@ -36,7 +45,12 @@ test('the lock of a process that died is taken over', ({ dir }) => {
   writeFileSync(join(dir, 'count'), '0');
   const { pid } = spawnSync(process.execPath, ['-e', '']);
   writeFileSync(join(dir, 'lock'), `${pid}\n`);
-  assert.is(spawnSync(process.execPath, ['--input-type=module', '-e', increment(dir, 1)], { timeout: 20_000 }).status, 0);
+  assert.is(
+    spawnSync(process.execPath, ['--input-type=module', '-e', increment(dir, 1)], {
+      timeout: 20_000,
+    }).status,
+    0,
+  );
   assert.is(readFileSync(join(dir, 'count'), 'utf8'), '1');
 });
 

@@ -9,11 +9,18 @@ const test = suite<{ project: string }>('setup/peers');
 test.before.each((context) => {
   context.project = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
   mkdirSync(join(context.project, 'test', 'peers'), { recursive: true });
-  writeFileSync(join(context.project, 'test', 'peers', 'requirements.txt'), '# what they need\npip>=1\nno.such-package>=2\n');
+  writeFileSync(
+    join(context.project, 'test', 'peers', 'requirements.txt'),
+    '# what they need\npip>=1\nno.such-package>=2\n',
+  );
 });
 test.after.each(({ project }) => rmSync(project, { recursive: true }));
 
-const said = async (project: string, python: string): Promise<string> => peersPython(project, { DOSIMETER_PEERS_PYTHON: python }).then(() => 'nothing', (error: Error) => error.message);
+const said = async (project: string, python: string): Promise<string> =>
+  peersPython(project, { DOSIMETER_PEERS_PYTHON: python }).then(
+    () => 'nothing',
+    (error: Error) => error.message,
+  );
 
 /** A Python that answers `--version`, and looks packages up with this exit code. */
 function python(project: string, code: number): string {
@@ -24,9 +31,15 @@ function python(project: string, code: number): string {
 }
 
 test('a Python that is named and not there, or lacks a package, is told', async ({ project }) => {
-  assert.is(await said(project, '/no/python'), 'DOSIMETER_PEERS_PYTHON names /no/python, which does not run');
+  assert.is(
+    await said(project, '/no/python'),
+    'DOSIMETER_PEERS_PYTHON names /no/python, which does not run',
+  );
   const lacking = python(project, 1);
-  assert.is(await said(project, lacking), `DOSIMETER_PEERS_PYTHON names ${lacking}, which lacks one of pip, no.such-package`);
+  assert.is(
+    await said(project, lacking),
+    `DOSIMETER_PEERS_PYTHON names ${lacking}, which lacks one of pip, no.such-package`,
+  );
 });
 
 test('a Python that is named and has the packages is taken', async ({ project }) => {

@@ -1,6 +1,15 @@
 /** A small clone of dosimeter in a temporary folder: the real set-up code, sources that the test controls. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,13 +22,23 @@ export interface TestProject {
   write(file: string, text: string): void;
   read(file: string): string;
   /** Runs a script of the project's with Node. */
-  node(args: readonly string[], env?: Readonly<Record<string, string>>): { readonly code: number | null; readonly stdout: string; readonly stderr: string };
+  node(
+    args: readonly string[],
+    env?: Readonly<Record<string, string>>,
+  ): { readonly code: number | null; readonly stdout: string; readonly stderr: string };
   /** Builds, and returns what the build's registry says. */
-  build(): { readonly code: number | null; readonly stderr: string; readonly registry: RegistryFile };
+  build(): {
+    readonly code: number | null;
+    readonly stderr: string;
+    readonly registry: RegistryFile;
+  };
   remove(): void;
 }
 
-export const attack = (name: string, body = 'return { changed: [], negatives: [], asked: 0, eligible: 0 };'): string => `import { defineAttack } from '../../src/api.ts';
+export const attack = (
+  name: string,
+  body = 'return { changed: [], negatives: [], asked: 0, eligible: 0 };',
+): string => `import { defineAttack } from '../../src/api.ts';
 import { helper } from '../../src/helper.ts';
 export default defineAttack({
   name: '${name}', summary: 'Does nothing.', family: 'none', citation: '-', params: { type: 'object' },
@@ -37,27 +56,53 @@ export function createProject(): TestProject {
     },
     read: (file) => readFileSync(join(dir, file), 'utf8'),
     node(args, env = {}) {
-      const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: dir, encoding: 'utf8', env: { ...process.env, ...env } });
+      const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+        cwd: dir,
+        encoding: 'utf8',
+        env: { ...process.env, ...env },
+      });
       return { code: status, stdout, stderr };
     },
     build() {
       const { code, stderr } = project.node(['src/setup/build.mjs']);
       if (code !== 0) return { code, stderr, registry: { format: 1, parts: {}, plugins: [] } };
       const { build } = JSON.parse(project.read('dist/build.json')) as { build: string };
-      return { code, stderr, registry: JSON.parse(project.read(`dist/${build}/registry.json`)) as RegistryFile };
+      return {
+        code,
+        stderr,
+        registry: JSON.parse(project.read(`dist/${build}/registry.json`)) as RegistryFile,
+      };
     },
     remove: () => rmSync(dir, { recursive: true, force: true }),
   };
-  for (const file of ['package.json', 'package-lock.json', 'tsconfig.json', 'src/setup', 'src/api.ts', 'src/api', 'src/random', 'src/spec/pipeline.generated.ts']) {
+  for (const file of [
+    'package.json',
+    'package-lock.json',
+    'tsconfig.json',
+    'src/setup',
+    'src/api.ts',
+    'src/api',
+    'src/random',
+    'src/spec/pipeline.generated.ts',
+  ]) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });
   }
   // Links one by one, so that a test can add a package of its own.
   mkdirSync(join(dir, 'node_modules'));
-  for (const name of readdirSync(join(repository, 'node_modules'))) symlinkSync(join(repository, 'node_modules', name), join(dir, 'node_modules', name));
-  project.write('src/cli.ts', 'export const main = () => 0;\nconsole.log(`one ${process.argv.slice(2).join(" ")}`);\n');
+  for (const name of readdirSync(join(repository, 'node_modules')))
+    symlinkSync(join(repository, 'node_modules', name), join(dir, 'node_modules', name));
+  project.write(
+    'src/cli.ts',
+    'export const main = () => 0;\nconsole.log(`one ${process.argv.slice(2).join(" ")}`);\n',
+  );
   project.write('src/execute/worker.ts', 'export {};\n');
   project.write('src/helper.ts', 'export const helper = (): number => 1;\n');
   project.write('plugins/attacks/first.ts', attack('first'));
-  project.write('plugins/attacks/second.ts', attack('second').replace(/.*helper.*\n/, '').replace('helper(); ', ''));
+  project.write(
+    'plugins/attacks/second.ts',
+    attack('second')
+      .replace(/.*helper.*\n/, '')
+      .replace('helper(); ', ''),
+  );
   return project;
 }

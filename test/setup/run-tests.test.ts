@@ -4,21 +4,37 @@ import { createProject } from './project.ts';
 import type { TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/run-tests');
-test.before.each((context) => { context.project = createProject(); });
+test.before.each((context) => {
+  context.project = createProject();
+});
 test.after.each(({ project }) => project.remove());
 
-const file = (body: string, end = 'test.run();'): string => `import { suite } from 'uvu';\nconst test = suite('x');\n${body}\n${end}\n`;
-const GOOD = file('test("a", () => undefined); test("b", () => undefined); test.skip("c", () => undefined);');
+const file = (body: string, end = 'test.run();'): string =>
+  `import { suite } from 'uvu';\nconst test = suite('x');\n${body}\n${end}\n`;
+const GOOD = file(
+  'test("a", () => undefined); test("b", () => undefined); test.skip("c", () => undefined);',
+);
 
-function runTests(project: TestProject, ...filters: string[]): { code: number | null; lines: string[] } {
+function runTests(
+  project: TestProject,
+  ...filters: string[]
+): { code: number | null; lines: string[] } {
   return runSuite(project, {}, ...filters);
 }
 
-function runSuite(project: TestProject, options: object, ...filters: string[]): { code: number | null; lines: string[] } {
-  const { code, stdout } = project.node(['--input-type=module', '-e', `
+function runSuite(
+  project: TestProject,
+  options: object,
+  ...filters: string[]
+): { code: number | null; lines: string[] } {
+  const { code, stdout } = project.node([
+    '--input-type=module',
+    '-e',
+    `
     import { runTests } from './src/setup/run-tests.mjs';
     process.exitCode = await runTests(process.cwd(), ${JSON.stringify(filters)}, ${JSON.stringify(options)}) ? 0 : 1;
-  `]);
+  `,
+  ]);
   return { code, lines: stdout.trimEnd().split('\n') };
 }
 
@@ -32,7 +48,10 @@ test('the last line sums over all files', ({ project }) => {
 
 test('a failing test is counted and its message shown', ({ project }) => {
   project.write('test/one.test.ts', GOOD);
-  project.write('test/two.test.ts', file('test("a", () => undefined); test("b", () => { throw new Error("broken on purpose"); });'));
+  project.write(
+    'test/two.test.ts',
+    file('test("a", () => undefined); test("b", () => { throw new Error("broken on purpose"); });'),
+  );
   const { code, lines } = runTests(project);
   assert.is(code, 1);
   assert.is(lines.at(-1), '3 passed, 1 failed');
@@ -65,10 +84,18 @@ test('a filter chooses by path', ({ project }) => {
 
 test('a suite of its own is left out, and runs alone with what it is given', ({ project }) => {
   project.write('test/one.test.ts', GOOD);
-  project.write('test/faults/two.test.ts', file('test("full", () => { if (process.env.DOSIMETER_TESTS_FULL !== "1") throw new Error("short"); });'));
+  project.write(
+    'test/faults/two.test.ts',
+    file(
+      'test("full", () => { if (process.env.DOSIMETER_TESTS_FULL !== "1") throw new Error("short"); });',
+    ),
+  );
   assert.is(runTests(project).lines.at(-1), '2 passed, 0 failed');
   assert.is(runSuite(project, { suite: 'faults' }).lines.at(-1), '0 passed, 1 failed');
-  assert.is(runSuite(project, { suite: 'faults', env: { DOSIMETER_TESTS_FULL: '1' } }).lines.at(-1), '1 passed, 0 failed');
+  assert.is(
+    runSuite(project, { suite: 'faults', env: { DOSIMETER_TESTS_FULL: '1' } }).lines.at(-1),
+    '1 passed, 0 failed',
+  );
 });
 
 test.run();

@@ -6,7 +6,9 @@ import { createProject, repository } from './project.ts';
 import type { TestProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup');
-test.before.each((context) => { context.project = createProject(); });
+test.before.each((context) => {
+  context.project = createProject();
+});
 test.after.each(({ project }) => project.remove());
 
 const SETUP = 'src/setup/setup.mjs';
@@ -17,54 +19,101 @@ function withFreshTfjs(project: TestProject): void {
   rmSync(join(project.dir, TFJS));
   mkdirSync(join(project.dir, TFJS));
   for (const name of readdirSync(join(repository, TFJS))) {
-    if (name !== 'tfjs-node-gpu') symlinkSync(join(repository, TFJS, name), join(project.dir, TFJS, name));
+    if (name !== 'tfjs-node-gpu')
+      symlinkSync(join(repository, TFJS, name), join(project.dir, TFJS, name));
   }
   cpSync(join(repository, TFJS, 'tfjs-node-gpu'), join(project.dir, TFJS, 'tfjs-node-gpu'), {
-    recursive: true, filter: (source) => !/tfjs-node-gpu\/(lib|deps)$/.test(source),
+    recursive: true,
+    filter: (source) => !/tfjs-node-gpu\/(lib|deps)$/.test(source),
   });
 }
 
-test('without Python or a compiler WebAssembly is used, with one sentence and the command that mends it', ({ project }) => {
+test('without Python or a compiler WebAssembly is used, with one sentence and the command that mends it', ({
+  project,
+}) => {
   withFreshTfjs(project);
-  cpSync(join(repository, 'src', 'compute'), join(project.dir, 'src', 'compute'), { recursive: true });
+  cpSync(join(repository, 'src', 'compute'), join(project.dir, 'src', 'compute'), {
+    recursive: true,
+  });
   mkdirSync(join(project.dir, 'empty'));
-  const { code, stdout } = project.node([SETUP], { PATH: join(project.dir, 'empty'), DOSIMETER_CACHE: join(project.dir, 'cache'), CXX: '' });
+  const { code, stdout } = project.node([SETUP], {
+    PATH: join(project.dir, 'empty'),
+    DOSIMETER_CACHE: join(project.dir, 'cache'),
+    CXX: '',
+  });
   assert.is(code, 0);
-  assert.match(stdout, 'setup: TensorFlow is not available: no Python was found (looked for python3, python).\n');
-  assert.match(stdout, 'WebAssembly instead, several times slower; to have TensorFlow: apt-get install -y python3 && npm run setup\n');
-  project.write('probe.ts', `
+  assert.match(
+    stdout,
+    'setup: TensorFlow is not available: no Python was found (looked for python3, python).\n',
+  );
+  assert.match(
+    stdout,
+    'WebAssembly instead, several times slower; to have TensorFlow: apt-get install -y python3 && npm run setup\n',
+  );
+  project.write(
+    'probe.ts',
+    `
     import { chooseBackend, probe } from './src/compute/backend.ts';
     console.log(JSON.stringify([(await chooseBackend()).name, (await probe())[0], await chooseBackend('tensorflow').catch(({ message, hint }) => [message, hint])]));
-  `);
+  `,
+  );
   assert.equal(JSON.parse(project.node(['--import', 'tsx', 'probe.ts']).stdout), [
     'wasm',
-    { name: 'tensorflow', available: false, detail: 'no Python was found (looked for python3, python)', version: 'tensorflow', gpu: false, remedy: 'apt-get install -y python3 && npm run setup' },
-    ['the backend "tensorflow" is not available: no Python was found (looked for python3, python)', 'run `apt-get install -y python3 && npm run setup`'],
+    {
+      name: 'tensorflow',
+      available: false,
+      detail: 'no Python was found (looked for python3, python)',
+      version: 'tensorflow',
+      gpu: false,
+      remedy: 'apt-get install -y python3 && npm run setup',
+    },
+    [
+      'the backend "tensorflow" is not available: no Python was found (looked for python3, python)',
+      'run `apt-get install -y python3 && npm run setup`',
+    ],
   ]);
 });
 
-test('a TensorFlow of the user\'s own that is none is refused', ({ project }) => {
+test("a TensorFlow of the user's own that is none is refused", ({ project }) => {
   withFreshTfjs(project);
-  const { code, stderr } = project.node([SETUP, '--tensorflow', project.dir], { DOSIMETER_CACHE: join(project.dir, 'cache') });
+  const { code, stderr } = project.node([SETUP, '--tensorflow', project.dir], {
+    DOSIMETER_CACHE: join(project.dir, 'cache'),
+  });
   assert.is(code, 1);
   assert.match(stderr, `${project.dir} holds no TensorFlow: expected libtensorflow_cc.so.2`);
   assert.not.ok(existsSync(join(project.dir, TFJS, 'tfjs-node-gpu', 'lib')));
 });
 
-test('dependencies are installed again only when they are not what the lock file says', ({ project }) => {
-  const current = (): string => project.node(['--input-type=module', '-e', `
+test('dependencies are installed again only when they are not what the lock file says', ({
+  project,
+}) => {
+  const current = (): string =>
+    project
+      .node([
+        '--input-type=module',
+        '-e',
+        `
     import { dependenciesAreCurrent } from './src/setup/dependencies.mjs';
     console.log(dependenciesAreCurrent(process.cwd()));
-  `]).stdout.trim();
-  const packages = { '': { name: 'x' }, 'node_modules/a': { version: '1.0.0', integrity: 'i' }, 'node_modules/b': { version: '1.0.0', optional: true } };
-  const lock = (file: string, entries: object): void => project.write(file, JSON.stringify({ packages: entries }));
+  `,
+      ])
+      .stdout.trim();
+  const packages = {
+    '': { name: 'x' },
+    'node_modules/a': { version: '1.0.0', integrity: 'i' },
+    'node_modules/b': { version: '1.0.0', optional: true },
+  };
+  const lock = (file: string, entries: object): void =>
+    project.write(file, JSON.stringify({ packages: entries }));
   rmSync(join(project.dir, 'node_modules', '.package-lock.json'));
   lock('package-lock.json', packages);
   assert.is(current(), 'false');
   // What is optional (another platform's binary) may be absent.
   lock('node_modules/.package-lock.json', { 'node_modules/a': packages['node_modules/a'] });
   assert.is(current(), 'true');
-  lock('node_modules/.package-lock.json', { 'node_modules/a': { version: '1.0.1', integrity: 'i' } });
+  lock('node_modules/.package-lock.json', {
+    'node_modules/a': { version: '1.0.1', integrity: 'i' },
+  });
   assert.is(current(), 'false');
 });
 

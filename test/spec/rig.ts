@@ -6,7 +6,13 @@ import { loadExperiment } from '../../src/spec/load.ts';
 import { printDiagnostics } from '../../src/spec/print.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from '../../src/spec/types.ts';
 
-const rate = (value: number) => ({ type: 'number', minimum: 0, maximum: 1, default: value, description: 'Share of the rows.' });
+const rate = (value: number) => ({
+  type: 'number',
+  minimum: 0,
+  maximum: 1,
+  default: value,
+  description: 'Share of the rows.',
+});
 
 export const registry: SpecRegistry = {
   attacks: [
@@ -14,9 +20,16 @@ export const registry: SpecRegistry = {
     {
       name: 'label-flip',
       params: {
-        type: 'object', additionalProperties: false, properties: {
-          rate: rate(0.3), count: { type: 'integer', minimum: 0 },
-          map: { type: 'object', additionalProperties: { type: ['integer', 'string'] }, minProperties: 1 },
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          rate: rate(0.3),
+          count: { type: 'integer', minimum: 0 },
+          map: {
+            type: 'object',
+            additionalProperties: { type: ['integer', 'string'] },
+            minProperties: 1,
+          },
         },
         not: { required: ['rate', 'count'] },
       },
@@ -24,10 +37,17 @@ export const registry: SpecRegistry = {
     {
       name: 'badnets',
       params: {
-        type: 'object', additionalProperties: false, properties: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
           rate: rate(0.1),
           target: { type: ['integer', 'string'], default: 1 },
-          triggers: { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, default: ['cf', 'mn'] },
+          triggers: {
+            type: 'array',
+            items: { type: 'string', minLength: 1 },
+            minItems: 1,
+            default: ['cf', 'mn'],
+          },
         },
       },
     },
@@ -37,12 +57,23 @@ export const registry: SpecRegistry = {
     {
       name: 'lora',
       params: {
-        type: 'object', additionalProperties: false, properties: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
           rank: { type: 'integer', minimum: 1, default: 8 },
           alpha: { anyOf: [{ type: 'number', exclusiveMinimum: 0 }, { const: 'r' }], default: 16 },
-          targets: { anyOf: [{ const: 'all-linear' }, { type: 'array', items: { type: 'string' }, minItems: 1, uniqueItems: true }], default: 'all-linear' },
+          targets: {
+            anyOf: [
+              { const: 'all-linear' },
+              { type: 'array', items: { type: 'string' }, minItems: 1, uniqueItems: true },
+            ],
+            default: 'all-linear',
+          },
           init: {
-            type: 'object', additionalProperties: false, default: {}, properties: {
+            type: 'object',
+            additionalProperties: false,
+            default: {},
+            properties: {
               distribution: { enum: ['uniform', 'normal'], default: 'uniform' },
               variance: { type: ['number', 'string'], default: '1/(3d)' },
             },
@@ -54,7 +85,10 @@ export const registry: SpecRegistry = {
     },
   ],
   stages: ['data', 'poison', 'train', 'evaluate', 'ntk', 'fisher', 'report'],
-  stageForms: { data: { scope: 'cell', parts: { field: 'split', values: ['train', 'validation'] } }, report: { scope: 'experiment' } },
+  stageForms: {
+    data: { scope: 'cell', parts: { field: 'split', values: ['train', 'validation'] } },
+    report: { scope: 'experiment' },
+  },
   models: ['bert'],
   datasets: ['tsv', 'csv', 'jsonl'],
   sources: ['file', 'npm', 'pypi', 'hf'],
@@ -85,9 +119,12 @@ export async function createRig(): Promise<Rig> {
     await write({ 'spec.yaml': text });
     return loadExperiment(file, { registry, env: {}, ...options });
   };
-  const shown = (result: Result<Experiment>): string => result.ok ? '' : printDiagnostics(result.diagnostics, { color: false }).replaceAll(dir, 'DIR');
+  const shown = (result: Result<Experiment>): string =>
+    result.ok ? '' : printDiagnostics(result.diagnostics, { color: false }).replaceAll(dir, 'DIR');
   return {
-    dir, write, load,
+    dir,
+    write,
+    load,
     async expand(text, options) {
       const result = await load(text, options);
       if (!result.ok) throw new Error(`unexpected faults:\n${shown(result)}`);

@@ -4,11 +4,20 @@ import { pairedDifference, summarise } from '../../src/stats/summary.ts';
 
 const test = suite('summaries over seeds');
 const close = (actual: number | null, expected: number, what: string): void =>
-  assert.ok(actual !== null && Math.abs(actual - expected) <= 1e-9 * Math.max(1, Math.abs(expected)), `${what}: ${actual}, expected ${expected}`);
+  assert.ok(
+    actual !== null && Math.abs(actual - expected) <= 1e-9 * Math.max(1, Math.abs(expected)),
+    `${what}: ${actual}, expected ${expected}`,
+  );
 
 test('mean, sample deviation and the 95% interval, as scipy.stats.t.interval has them', () => {
   for (const [values, mean, std, low, high] of [
-    [[0.91, 0.935, 0.94, 0.925, 0.95], 0.932, 0.015247950681976872, 0.9130671685918028, 0.9509328314081973],
+    [
+      [0.91, 0.935, 0.94, 0.925, 0.95],
+      0.932,
+      0.015247950681976872,
+      0.9130671685918028,
+      0.9509328314081973,
+    ],
     [[1, 2, 3, 4], 2.5, 1.2909944487358056, 0.4457397432394794, 4.554260256760521],
     [[0.2, 0.8], 0.5, 0.42426406871192857, -3.311861420852408, 4.3118614208524075],
   ] as const) {
@@ -33,8 +42,11 @@ test('one value has no spread, equal values an interval of no width, no value no
   assert.throws(() => summarise([]), /at least one value/);
 });
 
-test('a paired difference, as scipy.stats.ttest_rel has its interval, with Cohen\'s d_z', () => {
-  const { n, mean, std, low, high, effect } = pairedDifference([0.95, 0.94, 0.93, 0.96, 0.9], [0.91, 0.93, 0.9, 0.9, 0.89]);
+test("a paired difference, as scipy.stats.ttest_rel has its interval, with Cohen's d_z", () => {
+  const { n, mean, std, low, high, effect } = pairedDifference(
+    [0.95, 0.94, 0.93, 0.96, 0.9],
+    [0.91, 0.93, 0.9, 0.9, 0.89],
+  );
   assert.is(n, 5);
   close(mean, 0.03, 'mean');
   close(std, 0.021213203435596416, 'std');
@@ -44,7 +56,8 @@ test('a paired difference, as scipy.stats.ttest_rel has its interval, with Cohen
 });
 
 test('pairs that all differ by the same have no effect size, though rounding makes their spread a little more than zero', () => {
-  const a = [0.9, 0.8, 0.7], b = [0.8, 0.7, 0.6];
+  const a = [0.9, 0.8, 0.7],
+    b = [0.8, 0.7, 0.6];
   assert.ok(new Set(a.map((x, i) => x - b[i]!)).size > 1);
   const { mean, effect } = pairedDifference(a, b);
   close(mean, 0.1, 'mean');
@@ -52,6 +65,7 @@ test('pairs that all differ by the same have no effect size, though rounding mak
   assert.is(pairedDifference([0.5], [0.4]).effect, null);
 });
 
-test('pairs must be pairs', () => assert.throws(() => pairedDifference([1, 2], [1]), /equal lengths, got 2 and 1/));
+test('pairs must be pairs', () =>
+  assert.throws(() => pairedDifference([1, 2], [1]), /equal lengths, got 2 and 1/));
 
 test.run();

@@ -6,8 +6,12 @@ import * as assert from 'uvu/assert';
 import { rememberEnvironment } from '../../src/store/environments.ts';
 
 const test = suite<{ root: string }>('environments');
-test.before.each((context) => { context.root = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')); });
-test.after.each(({ root }) => { rmSync(root, { recursive: true }); });
+test.before.each((context) => {
+  context.root = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
+});
+test.after.each(({ root }) => {
+  rmSync(root, { recursive: true });
+});
 
 test('one file for each environment, named by its content', ({ root }) => {
   const first = rememberEnvironment(root, { node: 'v20.0.0' });
@@ -19,7 +23,11 @@ test('one file for each environment, named by its content', ({ root }) => {
 });
 
 test('one that was damaged is written again', ({ root }) => {
-  const file = path.join(root, 'environments', `${rememberEnvironment(root, { node: 'v20.0.0' }).replace('sha256:', '')}.json`);
+  const file = path.join(
+    root,
+    'environments',
+    `${rememberEnvironment(root, { node: 'v20.0.0' }).replace('sha256:', '')}.json`,
+  );
   const text = readFileSync(file, 'utf8');
   writeFileSync(file, text.slice(1));
   rememberEnvironment(root, { node: 'v20.0.0' });

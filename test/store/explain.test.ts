@@ -7,10 +7,17 @@ import { differences, nearest } from '../../src/store/explain.ts';
 const test = suite('explain');
 const digest = (name: string): Digest => `sha256:${name}` as Digest;
 const before: KeyComponents = {
-  kind: 'train', code: { 'stages/train': digest('t1'), 'attacks/badnets': digest('b1') }, params: { adapter: { type: 'lora', rank: 8 }, targets: ['a'], steps: 3 },
-  inputs: { rows: digest('r1') }, assets: { model: digest('m1') }, backend: 'tensorflow',
+  kind: 'train',
+  code: { 'stages/train': digest('t1'), 'attacks/badnets': digest('b1') },
+  params: { adapter: { type: 'lora', rank: 8 }, targets: ['a'], steps: 3 },
+  inputs: { rows: digest('r1') },
+  assets: { model: digest('m1') },
+  backend: 'tensorflow',
 };
-const said = (after: Partial<KeyComponents>): string[] => differences(before, { ...before, ...after }, (code) => closures[code] ?? null).map(({ text }) => text);
+const said = (after: Partial<KeyComponents>): string[] =>
+  differences(before, { ...before, ...after }, (code) => closures[code] ?? null).map(
+    ({ text }) => text,
+  );
 const closures: { readonly [code: string]: { readonly [part: string]: string } } = {
   'sha256:t1': { 'plugins/stages/train.ts': '1', 'src/optim.ts': '1', 'npm:vega': '6' },
   'sha256:t2': { 'plugins/stages/train.ts': '2', 'npm:vega': '6', 'src/new.ts': '1' },
@@ -18,21 +25,43 @@ const closures: { readonly [code: string]: { readonly [part: string]: string } }
 
 test('each part says what changed', () => {
   assert.equal(said({}), []);
-  assert.equal(said({ params: { adapter: { type: 'lora', rank: 16 }, targets: ['a', 'b'], seed: 1 } }), ['adapter.rank 8 → 16', 'targets ["a"] → ["a","b"]', 'steps 3 → (absent)', 'seed (absent) → 1']);
-  assert.equal(said({ inputs: { rows: digest('r2'), twin: digest('x') } }), ['input rows has other content', 'input twin is new']);
+  assert.equal(
+    said({ params: { adapter: { type: 'lora', rank: 16 }, targets: ['a', 'b'], seed: 1 } }),
+    ['adapter.rank 8 → 16', 'targets ["a"] → ["a","b"]', 'steps 3 → (absent)', 'seed (absent) → 1'],
+  );
+  assert.equal(said({ inputs: { rows: digest('r2'), twin: digest('x') } }), [
+    'input rows has other content',
+    'input twin is new',
+  ]);
   assert.equal(said({ assets: {} }), ['model is gone']);
   assert.equal(said({ backend: 'wasm' }), ['backend tensorflow → wasm']);
 });
 
 test('changed code is named by file where its parts are known', () => {
-  assert.equal(said({ code: { ...before.code, 'stages/train': digest('t2') } }), ['plugins/stages/train.ts changed', 'src/optim.ts is gone', 'src/new.ts is new']);
-  assert.equal(said({ code: { 'stages/train': digest('t1'), 'attacks/badnets': digest('b2') } }), ['the code of attacks/badnets changed']);
-  assert.equal(said({ code: { 'stages/train': digest('t1') } }), ['attacks/badnets is no longer used']);
+  assert.equal(said({ code: { ...before.code, 'stages/train': digest('t2') } }), [
+    'plugins/stages/train.ts changed',
+    'src/optim.ts is gone',
+    'src/new.ts is new',
+  ]);
+  assert.equal(said({ code: { 'stages/train': digest('t1'), 'attacks/badnets': digest('b2') } }), [
+    'the code of attacks/badnets changed',
+  ]);
+  assert.equal(said({ code: { 'stages/train': digest('t1') } }), [
+    'attacks/badnets is no longer used',
+  ]);
 });
 
 test('the nearest is the one with the fewest differences, then the newest', () => {
-  const at = (created: string, params: KeyComponents['params']): { components: KeyComponents; created: string } => ({ components: { ...before, params }, created });
-  const far = at('2026-03-01', { steps: 9 }), old = at('2026-01-01', { ...before.params, steps: 4 }), young = at('2026-02-01', { ...before.params, steps: 5 });
+  const at = (
+    created: string,
+    params: KeyComponents['params'],
+  ): { components: KeyComponents; created: string } => ({
+    components: { ...before, params },
+    created,
+  });
+  const far = at('2026-03-01', { steps: 9 }),
+    old = at('2026-01-01', { ...before.params, steps: 4 }),
+    young = at('2026-02-01', { ...before.params, steps: 5 });
   assert.is(nearest(before, [far, old, young]), young);
   assert.is(nearest(before, []), null);
 });

@@ -1,4 +1,16 @@
-import { copyFileSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -18,13 +30,24 @@ import { verifyStore } from '../../src/store/verify.ts';
 import { later } from '../rig/later.ts';
 
 const test = suite<{ root: string }>('manifest index');
-test.before.each((context) => { context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store'); });
+test.before.each((context) => {
+  context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
+});
 test.after.each(({ root }) => rmSync(path.dirname(root), { recursive: true, force: true }));
 
 const spec = '/specs/grid.yaml';
 const key = (n: number): ActionKey => n.toString(16).padStart(64, 'a') as ActionKey;
 const seen = { ino: 7, size: 1300, mtimeMs: 1_700_000_000_000.25, ctimeMs: 1_700_000_000_001.5 };
-const head = { content: 'sha256:ab', files: [{ path: 'a/model.txt', size: 3, sha256: 'cd' }, { path: 'b', size: 0, sha256: 'ef' }], seconds: 0.25, created: '2026-01-01T00:00:00.000Z', backend: 'cpu' } as unknown as ManifestHead;
+const head = {
+  content: 'sha256:ab',
+  files: [
+    { path: 'a/model.txt', size: 3, sha256: 'cd' },
+    { path: 'b', size: 0, sha256: 'ef' },
+  ],
+  seconds: 0.25,
+  created: '2026-01-01T00:00:00.000Z',
+  backend: 'cpu',
+} as unknown as ManifestHead;
 
 function saved(root: string, keys: readonly ActionKey[]): void {
   const index = openManifestIndex(root, spec);
@@ -32,7 +55,9 @@ function saved(root: string, keys: readonly ActionKey[]): void {
   index.save();
 }
 
-test('what was read of a manifest is known to the next that opens the index, of the same spec alone', ({ root }) => {
+test('what was read of a manifest is known to the next that opens the index, of the same spec alone', ({
+  root,
+}) => {
   assert.is(openManifestIndex(root, spec).get(key(1), seen), null);
   saved(root, [key(1), key(2)]);
   assert.equal(openManifestIndex(root, spec).get(key(2), seen), head);
@@ -43,22 +68,31 @@ test('what was read of a manifest is known to the next that opens the index, of 
 for (const change of ['ino', 'size', 'mtimeMs', 'ctimeMs'] as const) {
   test(`a manifest of another ${change} is read again`, ({ root }) => {
     saved(root, [key(1)]);
-    assert.is(openManifestIndex(root, spec).get(key(1), { ...seen, [change]: seen[change] + 0.25 }), null);
+    assert.is(
+      openManifestIndex(root, spec).get(key(1), { ...seen, [change]: seen[change] + 0.25 }),
+      null,
+    );
   });
 }
 
-test('a manifest that may have been changed since, within a tick of the clock, is not vouched for', ({ root }) => {
+test('a manifest that may have been changed since, within a tick of the clock, is not vouched for', ({
+  root,
+}) => {
   const index = openManifestIndex(root, spec);
   index.note(key(1), { ...seen, ctimeMs: Date.now() - 1000 }, head);
   index.note(key(2), seen, head);
   index.save();
-  assert.is(openManifestIndex(root, spec).get(key(1), { ...seen, ctimeMs: Date.now() - 1000 }), null);
+  assert.is(
+    openManifestIndex(root, spec).get(key(1), { ...seen, ctimeMs: Date.now() - 1000 }),
+    null,
+  );
   assert.equal(openManifestIndex(root, spec).get(key(2), seen), head);
 });
 
-test('an index that is damaged, or can\'t be read, is none', ({ root }) => {
+test("an index that is damaged, or can't be read, is none", ({ root }) => {
   saved(root, [key(1)]);
-  const file = indexFile(root, spec), text = readFileSync(file, 'utf8');
+  const file = indexFile(root, spec),
+    text = readFileSync(file, 'utf8');
   writeFileSync(file, text.replace('1300', '1301'));
   assert.is(openManifestIndex(root, spec).get(key(1), { ...seen, size: 1301 }), null);
   rmSync(file);
@@ -73,7 +107,9 @@ for (const [what, changes] of [
 ] as const) {
   test(`an index of ${what} is none: its lines may mean something else`, ({ root }) => {
     saved(root, [key(1)]);
-    const file = indexFile(root, spec), { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject }).value as { [field: string]: Json };
+    const file = indexFile(root, spec),
+      { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject })
+        .value as { [field: string]: Json };
     writeSealed(file, { format: format!, manifests: manifests!, lines: lines! });
     assert.equal(openManifestIndex(root, spec).get(key(1), seen), head);
     writeSealed(file, { format: format!, manifests: manifests!, lines: lines!, ...changes });
@@ -81,7 +117,9 @@ for (const [what, changes] of [
   });
 }
 
-test('it keeps what was asked for, and is written anew only where more than an eighth is', ({ root }) => {
+test('it keeps what was asked for, and is written anew only where more than an eighth is', ({
+  root,
+}) => {
   const keys = Array.from({ length: 20 }, (_, n) => key(n));
   saved(root, keys);
   const written = readFileSync(indexFile(root, spec), 'utf8');
@@ -100,11 +138,24 @@ test('it keeps what was asked for, and is written anew only where more than an e
 });
 
 /** A store of one entry, looked up and its index saved; opened anew. */
-async function indexed(root: string): Promise<{ readonly store: Store; readonly dir: string; readonly manifest: string }> {
-  const store = openStore(root, { spec }), scratch = store.scratch('a');
+async function indexed(
+  root: string,
+): Promise<{ readonly store: Store; readonly dir: string; readonly manifest: string }> {
+  const store = openStore(root, { spec }),
+    scratch = store.scratch('a');
   writeFileSync(path.join(scratch, 'model.txt'), 'abc');
-  const { dir } = await store.publish(scratch, { key: key(1), kind: 'train', components: { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: 'cpu' }, files: await digestFiles(scratch), seconds: 1, backend: 'cpu', facts: {}, volatile: [] });
-  const manifest = path.join(dir, 'manifest.json'), second = Math.ceil(Date.now() / 1000);
+  const { dir } = await store.publish(scratch, {
+    key: key(1),
+    kind: 'train',
+    components: { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: 'cpu' },
+    files: await digestFiles(scratch),
+    seconds: 1,
+    backend: 'cpu',
+    facts: {},
+    volatile: [],
+  });
+  const manifest = path.join(dir, 'manifest.json'),
+    second = Math.ceil(Date.now() / 1000);
   utimesSync(manifest, second, second); // a time that can be put back to the last digit
   store.close();
   reindex(root);
@@ -119,7 +170,8 @@ function reindex(root: string): void {
 
 /** Of one size with what was there, and of its time: only the change's own time differs, as soon as the clock has ticked. */
 function writeOver(manifest: string): void {
-  const before = lstatSync(manifest), text = readFileSync(manifest, 'utf8').replace('"seconds": 1', '"seconds": 2');
+  const before = lstatSync(manifest),
+    text = readFileSync(manifest, 'utf8').replace('"seconds": 1', '"seconds": 2');
   do {
     writeFileSync(manifest, text);
     utimesSync(manifest, before.atime, before.mtime);
@@ -128,25 +180,47 @@ function writeOver(manifest: string): void {
   assert.equal([ino, size, mtimeMs], [before.ino, before.size, before.mtimeMs]);
 }
 
-test('a look-up takes the index\'s word for the manifest, and looks at the files all the same', async ({ root }) => {
+test("a look-up takes the index's word for the manifest, and looks at the files all the same", async ({
+  root,
+}) => {
   const { dir, manifest } = await indexed(root);
   // An index that says something else shows whose word it was.
   const index = openManifestIndex(root, spec);
-  later(() => index.note(key(1), lstatSync(manifest), { ...head, files: [{ path: 'model.txt', size: 3, sha256: 'other' }], seconds: 42 }));
+  later(() =>
+    index.note(key(1), lstatSync(manifest), {
+      ...head,
+      files: [{ path: 'model.txt', size: 3, sha256: 'other' }],
+      seconds: 42,
+    }),
+  );
   index.save();
   const found = openStore(root, { spec }).lookUp(key(1));
   assert.is(found.state === 'hit' && found.entry.manifest.seconds, 42);
   const unindexed = openStore(root).lookUp(key(1));
   assert.is(unindexed.state === 'hit' && unindexed.entry.manifest.seconds, 1);
   writeFileSync(path.join(dir, 'model.txt'), 'abcd');
-  assert.equal(openStore(root, { spec }).lookUp(key(1)), { state: 'damaged', why: 'model.txt has 4 bytes, not 3' });
+  assert.equal(openStore(root, { spec }).lookUp(key(1)), {
+    state: 'damaged',
+    why: 'model.txt has 4 bytes, not 3',
+  });
 });
 
 for (const [what, change, state] of [
   ['written over, its time put back', writeOver, 'damaged'],
-  ['replaced by another file', (manifest: string) => { writeFileSync(`${manifest}.new`, '{}'); renameSync(`${manifest}.new`, manifest); }, 'damaged'],
+  [
+    'replaced by another file',
+    (manifest: string) => {
+      writeFileSync(`${manifest}.new`, '{}');
+      renameSync(`${manifest}.new`, manifest);
+    },
+    'damaged',
+  ],
   ['gone', (manifest: string) => rmSync(manifest), 'damaged'],
-  ['gone with its entry', (manifest: string) => rmSync(path.dirname(manifest), { recursive: true }), 'absent'],
+  [
+    'gone with its entry',
+    (manifest: string) => rmSync(path.dirname(manifest), { recursive: true }),
+    'absent',
+  ],
 ] as const) {
   test(`a manifest ${what} is seen in spite of the index`, async ({ root }) => {
     const { store, manifest } = await indexed(root);
@@ -156,8 +230,11 @@ for (const [what, change, state] of [
   });
 }
 
-test('a manifest that is a link is read each time: the link\'s times tell nothing of what it leads to', async ({ root }) => {
-  const { manifest } = await indexed(root), elsewhere = path.join(root, 'elsewhere.json');
+test("a manifest that is a link is read each time: the link's times tell nothing of what it leads to", async ({
+  root,
+}) => {
+  const { manifest } = await indexed(root),
+    elsewhere = path.join(root, 'elsewhere.json');
   copyFileSync(manifest, elsewhere);
   utimesSync(elsewhere, lstatSync(manifest).atime, lstatSync(manifest).mtime);
   rmSync(manifest);
@@ -169,25 +246,39 @@ test('a manifest that is a link is read each time: the link\'s times tell nothin
   assert.is(openStore(root, { spec }).lookUp(key(1)).state, 'damaged');
 });
 
-test('a folder in the index\'s place: look-ups go on, nothing is left beside it, verify takes it away', async ({ root }) => {
+test("a folder in the index's place: look-ups go on, nothing is left beside it, verify takes it away", async ({
+  root,
+}) => {
   await indexed(root);
-  const file = indexFile(root, spec), told: string[] = [];
+  const file = indexFile(root, spec),
+    told: string[] = [];
   rmSync(file);
   mkdirSync(file);
   const store = openStore(root, { spec });
   assert.is(later(() => store.lookUp(key(1))).state, 'hit');
-  ifDiskAllows(root, () => store.saveIndex(), (message) => told.push(message));
+  ifDiskAllows(
+    root,
+    () => store.saveIndex(),
+    (message) => told.push(message),
+  );
   assert.match(told.join(), 'EISDIR');
   assert.equal(readdirSync(path.dirname(file)), [path.basename(file)]);
-  assert.equal((await verifyStore(openStore(root))).records.map((record) => record.file), [file]);
+  assert.equal(
+    (await verifyStore(openStore(root))).records.map((record) => record.file),
+    [file],
+  );
   assert.equal(readdirSync(path.dirname(file)), []);
 });
 
 test('verify reads every manifest, and finds a damaged index', async ({ root }) => {
-  const { store } = await indexed(root), file = indexFile(root, spec);
+  const { store } = await indexed(root),
+    file = indexFile(root, spec);
   assert.equal((await verifyStore(openStore(root))).records, []);
   writeFileSync(file, readFileSync(file, 'utf8').replace('cpu', 'gpu'));
-  assert.equal((await verifyStore(openStore(root))).records.map((record) => record.file), [file]);
+  assert.equal(
+    (await verifyStore(openStore(root))).records.map((record) => record.file),
+    [file],
+  );
   assert.is(store.lookUp(key(1)).state, 'hit');
 });
 
@@ -202,7 +293,10 @@ test('gc keeps the index of a spec that a root names, and no other', async ({ ro
   writeFileSync(draft, '{');
   mkdirSync(indexFile(root, '/specs/folder.yaml'));
   collectGarbage(openStore(root), null, false);
-  assert.equal(readdirSync(path.join(root, 'index')).sort(), [indexFile(root, spec), draft].map((file) => path.basename(file)).sort());
+  assert.equal(
+    readdirSync(path.join(root, 'index')).sort(),
+    [indexFile(root, spec), draft].map((file) => path.basename(file)).sort(),
+  );
 });
 
 test.run();

@@ -16,17 +16,40 @@ test.before.each((context) => {
   context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
   context.store = openStore(context.root);
 });
-test.after.each(({ root, store }) => { store.close(); rmSync(path.dirname(root), { recursive: true, force: true }); });
+test.after.each(({ root, store }) => {
+  store.close();
+  rmSync(path.dirname(root), { recursive: true, force: true });
+});
 
-const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(64) as ActionKey) as [ActionKey, ActionKey, ActionKey];
-const components: KeyComponents = { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: null };
+const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(64) as ActionKey) as [
+  ActionKey,
+  ActionKey,
+  ActionKey,
+];
+const components: KeyComponents = {
+  kind: 'train',
+  code: {},
+  params: {},
+  inputs: {},
+  assets: {},
+  backend: null,
+};
 
 /** Three entries of 100 bytes. */
 async function fill(store: Store): Promise<void> {
   for (const key of [a, b, c]) {
     const scratch = store.scratch(key.slice(0, 4));
     writeFileSync(path.join(scratch, 'model'), 'x'.repeat(100));
-    await store.publish(scratch, { key, kind: 'train', components, files: await digestFiles(scratch), seconds: 1, backend: null, facts: {}, volatile: [] });
+    await store.publish(scratch, {
+      key,
+      kind: 'train',
+      components,
+      files: await digestFiles(scratch),
+      seconds: 1,
+      backend: null,
+      facts: {},
+      volatile: [],
+    });
   }
 }
 
@@ -37,7 +60,10 @@ function usedAt(root: string, spec: string, keys: readonly ActionKey[], seconds:
   utimesSync(file, seconds, seconds);
 }
 
-const sweep = (store: Store, bytes: number): readonly ActionKey[] => { const { entries } = collectGarbage(store, bytes, false); return entries; };
+const sweep = (store: Store, bytes: number): readonly ActionKey[] => {
+  const { entries } = collectGarbage(store, bytes, false);
+  return entries;
+};
 
 test('what was used longest ago goes first, what is pinned never', async ({ store, root }) => {
   await fill(store);
@@ -55,29 +81,52 @@ test('what was used longest ago goes first, what is pinned never', async ({ stor
   assert.equal(sweep(store, 0), [a]);
 });
 
-test('an entry that an old spec and a new one share counts as used by the new one', async ({ store, root }) => {
+test('an entry that an old spec and a new one share counts as used by the new one', async ({
+  store,
+  root,
+}) => {
   await fill(store);
   usedAt(root, '/old.yaml', [a, b], 1e9);
   usedAt(root, '/new.yaml', [b, c], 2e9);
   assert.equal(sweep(store, 250), [a]);
   // What the old one tells, the new one does as well.
-  assert.equal(readRoots(root).map(({ spec }) => spec), ['/new.yaml']);
+  assert.equal(
+    readRoots(root).map(({ spec }) => spec),
+    ['/new.yaml'],
+  );
 });
 
-test('a pin is what was there; pinned again it holds what is there now; another spec needs another name', ({ root }) => {
+test('a pin is what was there; pinned again it holds what is there now; another spec needs another name', ({
+  root,
+}) => {
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a] });
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a, b] });
   pin(root, { name: 'other', of: '/b.yaml', keys: [c] });
-  assert.equal(readPins(root).map(({ name, keys }) => [name, keys]), [['other', [c]], ['paper', [a, b]]]);
-  assert.throws(() => pin(root, { name: 'paper', of: '/b.yaml', keys: [c] }), /the pin "paper" is of \/a\.yaml/);
+  assert.equal(
+    readPins(root).map(({ name, keys }) => [name, keys]),
+    [
+      ['other', [c]],
+      ['paper', [a, b]],
+    ],
+  );
+  assert.throws(
+    () => pin(root, { name: 'paper', of: '/b.yaml', keys: [c] }),
+    /the pin "paper" is of \/a\.yaml/,
+  );
 });
 
-test('with a damaged pin nothing is swept, since what it held is not known', async ({ store, root }) => {
+test('with a damaged pin nothing is swept, since what it held is not known', async ({
+  store,
+  root,
+}) => {
   await fill(store);
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a] });
   const file = path.join(root, 'pins', readdirSync(path.join(root, 'pins'))[0]!);
   writeFileSync(file, readFileSync(file, 'utf8').replace('aaaa', 'aaab'));
-  assert.throws(() => collectGarbage(store, 0, false), /the pin "paper" was damaged: what it held is not known/);
+  assert.throws(
+    () => collectGarbage(store, 0, false),
+    /the pin "paper" was damaged: what it held is not known/,
+  );
   assert.is(store.keys().length, 3);
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a] });
   assert.is(sweep(store, 0).length, 2);

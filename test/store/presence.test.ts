@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -9,17 +17,25 @@ import { beginSweeping, enterStore } from '../../src/store/presence.ts';
 import { openStore } from '../../src/store/store.ts';
 
 const test = suite<{ root: string }>('runs and gc');
-test.before.each((context) => { context.root = mkdtempSync(path.join(tmpdir(), 'dosimeter-presence-')); });
+test.before.each((context) => {
+  context.root = mkdtempSync(path.join(tmpdir(), 'dosimeter-presence-'));
+});
 test.after.each(({ root }) => rmSync(root, { recursive: true }));
 
 const never = (): void => assert.unreachable('nothing to wait for');
 const leases = (root: string): string[] => readdirSync(path.join(root, 'leases'));
 
-test('while a run is in a store, gc is refused, a lease or none; when all have left it sweeps', async ({ root }) => {
-  const runs = [openStore(root), openStore(root)], other = openStore(root);
+test('while a run is in a store, gc is refused, a lease or none; when all have left it sweeps', async ({
+  root,
+}) => {
+  const runs = [openStore(root), openStore(root)],
+    other = openStore(root);
   for (const run of runs) await enterStore(run, never);
   for (const run of runs) {
-    assert.throws(() => collectGarbage(other, 0, false), new RegExp(`a run is using .*\\(process ${process.pid}\\)`));
+    assert.throws(
+      () => collectGarbage(other, 0, false),
+      new RegExp(`a run is using .*\\(process ${process.pid}\\)`),
+    );
     assert.equal(collectGarbage(other, 0, true).entries, []); // a dry run looks alone
     run.close();
   }
@@ -35,21 +51,32 @@ test('two gc never sweep at once', ({ root }) => {
 });
 
 test('a run waits for gc to end, and says so once', async ({ root }) => {
-  const sweeping = beginSweeping(root), store = openStore(root), told: string[] = [];
+  const sweeping = beginSweeping(root),
+    store = openStore(root),
+    told: string[] = [];
   let entered = false;
   const entering = enterStore(store, (message) => {
     told.push(message);
-    setTimeout(() => { assert.not.ok(entered); sweeping.end(); }, 600);
-  }).then(() => { entered = true; });
+    setTimeout(() => {
+      assert.not.ok(entered);
+      sweeping.end();
+    }, 600);
+  }).then(() => {
+    entered = true;
+  });
   await entering;
   assert.equal(told, [`gc is sweeping ${root} (process ${process.pid}); waiting`]);
   store.close();
 });
 
-test('signs of the dead, and of hosts that fell silent, are in nobody\'s way', async ({ root }) => {
-  const dir = path.join(root, 'leases'), far = { ...newOwner(), host: '0123456789ab' };
+test("signs of the dead, and of hosts that fell silent, are in nobody's way", async ({ root }) => {
+  const dir = path.join(root, 'leases'),
+    far = { ...newOwner(), host: '0123456789ab' };
   mkdirSync(dir, { recursive: true });
-  const put = (name: string, old: boolean): void => { writeFileSync(path.join(dir, name), ''); if (old) utimesSync(path.join(dir, name), Date.now() / 1000 - 60, Date.now() / 1000 - 60); };
+  const put = (name: string, old: boolean): void => {
+    writeFileSync(path.join(dir, name), '');
+    if (old) utimesSync(path.join(dir, name), Date.now() / 1000 - 60, Date.now() / 1000 - 60);
+  };
   const dead = ownerName({ ...newOwner(), pid: 4_190_000 });
   for (const name of [`sweeping.${dead}`, `running-x.${dead}`]) put(name, false);
   for (const name of [`sweeping.${ownerName(far)}`, `running-x.${ownerName(far)}`]) put(name, true);

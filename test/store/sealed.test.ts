@@ -6,7 +6,10 @@ import * as assert from 'uvu/assert';
 import { readSealed, writeSealed } from '../../src/store/sealed.ts';
 
 const test = suite<{ dir: string; file: string }>('sealed records');
-test.before.each((context) => { context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')); context.file = path.join(context.dir, 'record.json'); });
+test.before.each((context) => {
+  context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
+  context.file = path.join(context.dir, 'record.json');
+});
 test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
 test('a record is replaced as a whole, and is what was written', ({ dir, file }) => {
@@ -19,11 +22,17 @@ test('a record is replaced as a whole, and is what was written', ({ dir, file })
 
 test('a write that fails leaves no draft, and what was there', ({ dir, file }) => {
   mkdirSync(path.join(file, 'inside'), { recursive: true });
-  assert.throws(() => writeSealed(file, { n: 1 }), (error: NodeJS.ErrnoException) => error.code === 'EISDIR');
+  assert.throws(
+    () => writeSealed(file, { n: 1 }),
+    (error: NodeJS.ErrnoException) => error.code === 'EISDIR',
+  );
   assert.equal([readdirSync(dir), readdirSync(file)], [['record.json'], ['inside']]);
 });
 
-test('a draft of another process with the same number, in another container, is not written over', ({ dir, file }) => {
+test('a draft of another process with the same number, in another container, is not written over', ({
+  dir,
+  file,
+}) => {
   const theirs = `${file}.${process.pid}`;
   mkdirSync(theirs);
   writeSealed(file, { n: 1 });

@@ -1,4 +1,18 @@
-import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -15,18 +29,42 @@ test.before.each((context) => {
   context.root = path.join(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-')), 'store');
   context.store = openStore(context.root);
 });
-test.after.each(({ root, store }) => { store.close(); rmSync(path.dirname(root), { recursive: true, force: true }); });
+test.after.each(({ root, store }) => {
+  store.close();
+  rmSync(path.dirname(root), { recursive: true, force: true });
+});
 
 const key = (digit: string): ActionKey => digit.repeat(64) as ActionKey;
-const components: KeyComponents = { kind: 'train', code: {}, params: { rank: 8 }, inputs: {}, assets: {}, backend: 'cpu' };
+const components: KeyComponents = {
+  kind: 'train',
+  code: {},
+  params: { rank: 8 },
+  inputs: {},
+  assets: {},
+  backend: 'cpu',
+};
 
-async function put(store: Store, of: ActionKey, files: { readonly [name: string]: string }, volatile: readonly string[] = []): Promise<Entry> {
+async function put(
+  store: Store,
+  of: ActionKey,
+  files: { readonly [name: string]: string },
+  volatile: readonly string[] = [],
+): Promise<Entry> {
   const scratch = store.scratch(of.slice(0, 4));
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(path.dirname(path.join(scratch, name)), { recursive: true });
     writeFileSync(path.join(scratch, name), text);
   }
-  return store.publish(scratch, { key: of, kind: 'train', components, files: await digestFiles(scratch), seconds: 1, backend: 'cpu', facts: {}, volatile });
+  return store.publish(scratch, {
+    key: of,
+    kind: 'train',
+    components,
+    files: await digestFiles(scratch),
+    seconds: 1,
+    backend: 'cpu',
+    facts: {},
+    volatile,
+  });
 }
 
 test('an entry is found as it was written', async ({ store, root }) => {
@@ -35,7 +73,13 @@ test('an entry is found as it was written', async ({ store, root }) => {
   assert.is(entry.dir, path.join(root, 'aa', key('a')));
   const found = store.lookUp(key('a'));
   assert.equal(found, { state: 'hit', entry });
-  assert.equal(entry.manifest.files.map(({ path: name, size }) => [name, size]), [['adapter/config.json', 2], ['model.txt', 3]]);
+  assert.equal(
+    entry.manifest.files.map(({ path: name, size }) => [name, size]),
+    [
+      ['adapter/config.json', 2],
+      ['model.txt', 3],
+    ],
+  );
   assert.is(await store.check(entry), null);
   assert.equal(store.keys(), [key('a')]);
   assert.equal(readdirSync(path.join(root, 'tmp')), []);
@@ -66,19 +110,71 @@ const old = (file: string): void => utimesSync(file, new Date(1e9), new Date(1e9
 
 for (const [what, damage, why] of [
   ['no manifest', (dir: string) => rmSync(path.join(dir, 'manifest.json')), 'it has no manifest'],
-  ['a manifest cut short', (dir: string) => truncateSync(path.join(dir, 'manifest.json'), 300), 'its manifest is cut short'],
-  ['an empty manifest', (dir: string) => truncateSync(path.join(dir, 'manifest.json'), 0), 'its manifest is cut short'],
-  ['a flipped bit in its manifest', (dir: string) => flip(path.join(dir, 'manifest.json'), 200), 'its manifest was changed'],
-  ['the manifest of another entry', (dir: string) => cpSync(path.join(dir, '../../bb', key('b'), 'manifest.json'), path.join(dir, 'manifest.json')), 'its manifest is of another entry'],
-  ['a manifest that is a link to itself', (dir: string) => { rmSync(path.join(dir, 'manifest.json')); symlinkSync('manifest.json', path.join(dir, 'manifest.json')); }, 'its manifest can\'t be read (ELOOP)'],
+  [
+    'a manifest cut short',
+    (dir: string) => truncateSync(path.join(dir, 'manifest.json'), 300),
+    'its manifest is cut short',
+  ],
+  [
+    'an empty manifest',
+    (dir: string) => truncateSync(path.join(dir, 'manifest.json'), 0),
+    'its manifest is cut short',
+  ],
+  [
+    'a flipped bit in its manifest',
+    (dir: string) => flip(path.join(dir, 'manifest.json'), 200),
+    'its manifest was changed',
+  ],
+  [
+    'the manifest of another entry',
+    (dir: string) =>
+      cpSync(
+        path.join(dir, '../../bb', key('b'), 'manifest.json'),
+        path.join(dir, 'manifest.json'),
+      ),
+    'its manifest is of another entry',
+  ],
+  [
+    'a manifest that is a link to itself',
+    (dir: string) => {
+      rmSync(path.join(dir, 'manifest.json'));
+      symlinkSync('manifest.json', path.join(dir, 'manifest.json'));
+    },
+    "its manifest can't be read (ELOOP)",
+  ],
   ['a missing file', (dir: string) => rmSync(path.join(dir, 'model.txt')), 'model.txt is missing'],
-  ['a file cut short', (dir: string) => truncateSync(path.join(dir, 'model.txt'), 1), 'model.txt has 1 bytes, not 3'],
-  ['a file grown', (dir: string) => appendFileSync(path.join(dir, 'model.txt'), 'd'), 'model.txt has 4 bytes, not 3'],
-  ['a folder in a file\'s place', (dir: string) => { rmSync(path.join(dir, 'model.txt')); mkdirSync(path.join(dir, 'model.txt')); }, 'model.txt is missing'],
+  [
+    'a file cut short',
+    (dir: string) => truncateSync(path.join(dir, 'model.txt'), 1),
+    'model.txt has 1 bytes, not 3',
+  ],
+  [
+    'a file grown',
+    (dir: string) => appendFileSync(path.join(dir, 'model.txt'), 'd'),
+    'model.txt has 4 bytes, not 3',
+  ],
+  [
+    "a folder in a file's place",
+    (dir: string) => {
+      rmSync(path.join(dir, 'model.txt'));
+      mkdirSync(path.join(dir, 'model.txt'));
+    },
+    'model.txt is missing',
+  ],
   // A kernel's clock ticks every few milliseconds: by hand is later than that.
-  ['a file written over by hand', (dir: string) => { flip(path.join(dir, 'model.txt'), 1); utimesSync(path.join(dir, 'model.txt'), new Date(), new Date(Date.now() + 1000)); }, 'a file was changed after it was stored'],
+  [
+    'a file written over by hand',
+    (dir: string) => {
+      flip(path.join(dir, 'model.txt'), 1);
+      utimesSync(path.join(dir, 'model.txt'), new Date(), new Date(Date.now() + 1000));
+    },
+    'a file was changed after it was stored',
+  ],
 ] as const) {
-  test(`an entry with ${what} is a miss that says why, and is made anew`, async ({ store, root }) => {
+  test(`an entry with ${what} is a miss that says why, and is made anew`, async ({
+    store,
+    root,
+  }) => {
     await put(store, key('b'), { 'other.txt': 'x' });
     const { dir } = await put(store, key('a'), { 'model.txt': 'abc' });
     damage(dir);
@@ -109,23 +205,40 @@ test('a store that was copied, or touched, is right', async ({ store, root }) =>
 test('the faster of two makers wins, and the other takes its entry', async ({ store, root }) => {
   const scratch = store.scratch('slow');
   writeFileSync(path.join(scratch, 'model.txt'), 'slow');
-  const publication = { key: key('a'), kind: 'train', components, files: await digestFiles(scratch), seconds: 1, backend: 'cpu', facts: {}, volatile: [] } as const;
+  const publication = {
+    key: key('a'),
+    kind: 'train',
+    components,
+    files: await digestFiles(scratch),
+    seconds: 1,
+    backend: 'cpu',
+    facts: {},
+    volatile: [],
+  } as const;
   const fast = await put(store, key('a'), { 'model.txt': 'fast' });
   assert.equal(await store.publish(scratch, publication), fast);
   assert.equal(readdirSync(path.join(root, 'tmp')), []);
 });
 
-test('a store that can\'t be written is a plain sentence', async ({ root }) => {
+test("a store that can't be written is a plain sentence", async ({ root }) => {
   writeFileSync(root, 'a file');
   const store = openStore(root);
-  assert.throws(() => store.scratch('x'), (error: Error & { hint?: string }) => error.name === 'UserFault' && error.message.startsWith(root) && /--store/.test(error.hint ?? ''));
+  assert.throws(
+    () => store.scratch('x'),
+    (error: Error & { hint?: string }) =>
+      error.name === 'UserFault' &&
+      error.message.startsWith(root) &&
+      /--store/.test(error.hint ?? ''),
+  );
   rmSync(root);
 });
 
 test('scratch of a dead process is swept, of a living one is not', ({ store, root }) => {
-  const dead = { ...newOwner(), pid: 4_190_000 }, reborn = { ...newOwner(), start: '1' };
+  const dead = { ...newOwner(), pid: 4_190_000 },
+    reborn = { ...newOwner(), start: '1' };
   mkdirSync(path.join(root, 'tmp'), { recursive: true });
-  for (const owner of [dead, reborn, newOwner()]) mkdirSync(path.join(root, 'tmp', `${ownerName(owner)}.train-1`));
+  for (const owner of [dead, reborn, newOwner()])
+    mkdirSync(path.join(root, 'tmp', `${ownerName(owner)}.train-1`));
   store.scratch('x');
   const left = readdirSync(path.join(root, 'tmp'));
   assert.is(left.length, process.platform === 'linux' ? 2 : 3);
@@ -146,7 +259,10 @@ test('a lease is held once, and given back', ({ store, root }) => {
   assert.equal(readdirSync(path.join(root, 'leases')), []);
 });
 
-test('claims are names of one file: taking and giving back leases frees no inode', ({ store, root }) => {
+test('claims are names of one file: taking and giving back leases frees no inode', ({
+  store,
+  root,
+}) => {
   const inodeOf = (name: string): number => statSync(path.join(root, 'leases', name)).ino;
   const inodes = ['a', 'b', 'c'].map((letter) => {
     const attempt = store.take(key(letter));
@@ -160,7 +276,8 @@ test('claims are names of one file: taking and giving back leases frees no inode
 
 test('a folder of leases that is cleared by hand is no obstacle', ({ store, root }) => {
   store.take(key('a'));
-  for (const name of readdirSync(path.join(root, 'leases'))) rmSync(path.join(root, 'leases', name));
+  for (const name of readdirSync(path.join(root, 'leases')))
+    rmSync(path.join(root, 'leases', name));
   assert.ok('held' in store.take(key('b')));
   assert.ok('by' in openStore(root).take(key('b')));
 });
@@ -169,7 +286,8 @@ test('the lease of a dead process is taken over, said aloud', ({ root }) => {
   const told: number[] = [];
   const store = openStore(root, { onTakeover: (_, { pid }) => told.push(pid) });
   mkdirSync(path.join(root, 'leases'), { recursive: true });
-  const claim = (owner: ReturnType<typeof newOwner>): void => writeFileSync(path.join(root, 'leases', `${key('a')}.${ownerName(owner)}`), '');
+  const claim = (owner: ReturnType<typeof newOwner>): void =>
+    writeFileSync(path.join(root, 'leases', `${key('a')}.${ownerName(owner)}`), '');
   claim({ ...newOwner(), pid: 4_190_000 });
   // The process id came round: same number, another start.
   claim({ ...newOwner(), pid: process.ppid, start: '1' });
@@ -178,9 +296,16 @@ test('the lease of a dead process is taken over, said aloud', ({ root }) => {
   store.close();
 });
 
-test('a claim from another host, or from before this one was started anew, stands while its heart beats', ({ root, store }) => {
+test('a claim from another host, or from before this one was started anew, stands while its heart beats', ({
+  root,
+  store,
+}) => {
   mkdirSync(path.join(root, 'leases'), { recursive: true });
-  const claim = path.join(root, 'leases', `${key('a')}.${ownerName({ ...newOwner(), host: '0123456789ab', pid: 4_190_000 })}`);
+  const claim = path.join(
+    root,
+    'leases',
+    `${key('a')}.${ownerName({ ...newOwner(), host: '0123456789ab', pid: 4_190_000 })}`,
+  );
   writeFileSync(claim, '');
   const first = store.take(key('a'));
   assert.ok('by' in first && first.by.host === '0123456789ab');

@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { defineStage } from 'dosimeter';
 
 export default defineStage({
-  name: 'bench-evaluate', summary: 'One minus what was trained.', compute: false, scope: 'cell', inline: true,
+  name: 'bench-evaluate',
+  summary: 'One minus what was trained.',
+  compute: false,
+  scope: 'cell',
+  inline: true,
   define: ([cell]) => ({ params: {}, inputs: { model: { kind: 'bench-train', cell } } }),
   async run({ inputs, outDir }) {
     const model = Number(readFileSync(join(inputs.model.dir, 'model.txt'), 'utf8'));

@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { defineStage } from 'dosimeter';
 
 export default defineStage({
-  name: 'bench-poison', summary: 'Writes the cell\'s rate.', compute: false, scope: 'cell', inline: true,
+  name: 'bench-poison',
+  summary: "Writes the cell's rate.",
+  compute: false,
+  scope: 'cell',
+  inline: true,
   define: ([cell]) => ({ params: { rate: cell.poisoning.rate }, inputs: {} }),
-  async run({ params, outDir }) { writeFileSync(join(outDir, 'rows.txt'), `${params.rate}\n`); },
+  async run({ params, outDir }) {
+    writeFileSync(join(outDir, 'rows.txt'), `${params.rate}\n`);
+  },
 });

@@ -4,10 +4,22 @@ import { join } from 'node:path';
 import { defineStage } from 'dosimeter';
 
 export default defineStage({
-  name: 'bench-report', summary: 'Lists every cell\'s number.', compute: false, scope: 'experiment', inline: true,
-  define: (cells) => ({ params: {}, inputs: Object.fromEntries(cells.map((cell, i) => [`cell-${i}`, { kind: 'bench-evaluate', cell }])) }),
+  name: 'bench-report',
+  summary: "Lists every cell's number.",
+  compute: false,
+  scope: 'experiment',
+  inline: true,
+  define: (cells) => ({
+    params: {},
+    inputs: Object.fromEntries(
+      cells.map((cell, i) => [`cell-${i}`, { kind: 'bench-evaluate', cell }]),
+    ),
+  }),
   async run({ inputs, outDir }) {
-    const lines = Object.entries(inputs).map(([name, { dir }]) => `${name} ${JSON.parse(readFileSync(join(dir, 'metrics.json'), 'utf8')).accuracy}\n`);
+    const lines = Object.entries(inputs).map(
+      ([name, { dir }]) =>
+        `${name} ${JSON.parse(readFileSync(join(dir, 'metrics.json'), 'utf8')).accuracy}\n`,
+    );
     writeFileSync(join(outDir, 'report.txt'), lines.join(''));
   },
 });

@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { defineStage } from 'dosimeter';
 
 export default defineStage({
-  name: 'bench-train', summary: 'Squares the rate.', compute: false, scope: 'cell', inline: true,
+  name: 'bench-train',
+  summary: 'Squares the rate.',
+  compute: false,
+  scope: 'cell',
+  inline: true,
   define: ([cell]) => ({ params: {}, inputs: { rows: { kind: 'bench-poison', cell } } }),
   async run({ inputs, outDir }) {
     const rate = Number(readFileSync(join(inputs.rows.dir, 'rows.txt'), 'utf8'));

@@ -11,20 +11,34 @@ import { writeAtomically } from './files.ts';
 
 /** [size, mtime, ctime, inode, sha256]: times in nanoseconds as text. */
 type Known = readonly [number, string, string, string, string];
-interface Memo { readonly path: string; readonly files: { [name: string]: Known } }
+interface Memo {
+  readonly path: string;
+  readonly files: { [name: string]: Known };
+}
 
 /** File systems stamp times in steps; a file changed this recently could change again within its stamp. */
 const SETTLED_MS = 100;
 
 export async function sha256OfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>) hash.update(chunk);
+  for await (const chunk of createReadStream(path, {
+    highWaterMark: 1 << 20,
+  }) as AsyncIterable<Uint8Array>)
+    hash.update(chunk);
   return hash.digest('hex');
 }
 
 /** sha256 (hex) of each file, by its name relative to `root`. @param cacheDir where digests are remembered. */
-export async function fileDigests(root: string, names: readonly string[], cacheDir: string): Promise<Map<string, string>> {
-  const memoFile = join(cacheDir, 'digests', `${createHash('sha256').update(root).digest('hex').slice(0, 32)}.json`);
+export async function fileDigests(
+  root: string,
+  names: readonly string[],
+  cacheDir: string,
+): Promise<Map<string, string>> {
+  const memoFile = join(
+    cacheDir,
+    'digests',
+    `${createHash('sha256').update(root).digest('hex').slice(0, 32)}.json`,
+  );
   const memo = await readMemo(memoFile, root);
   const digests = new Map<string, string>();
   let learnt = false;
@@ -32,7 +46,13 @@ export async function fileDigests(root: string, names: readonly string[], cacheD
     const path = name === '' ? root : join(root, name);
     const { size, mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
     const known = memo.files[name];
-    if (known !== undefined && known[0] === Number(size) && known[1] === String(mtimeNs) && known[2] === String(ctimeNs) && known[3] === String(ino)) {
+    if (
+      known !== undefined &&
+      known[0] === Number(size) &&
+      known[1] === String(mtimeNs) &&
+      known[2] === String(ctimeNs) &&
+      known[3] === String(ino)
+    ) {
       digests.set(name, known[4]);
       continue;
     }
@@ -40,7 +60,8 @@ export async function fileDigests(root: string, names: readonly string[], cacheD
     digests.set(name, digest);
     delete memo.files[name];
     learnt = true;
-    if (Date.now() - Number(ctimeNs / 1_000_000n) > SETTLED_MS) memo.files[name] = [Number(size), String(mtimeNs), String(ctimeNs), String(ino), digest];
+    if (Date.now() - Number(ctimeNs / 1_000_000n) > SETTLED_MS)
+      memo.files[name] = [Number(size), String(mtimeNs), String(ctimeNs), String(ino), digest];
   }
   if (learnt) {
     await mkdir(join(cacheDir, 'digests'), { recursive: true });
@@ -55,21 +76,29 @@ async function readMemo(file: string, root: string): Promise<Memo> {
     if (memo?.path === root && typeof memo.files === 'object') return memo as Memo;
   } catch (error) {
     // A memo that is absent or damaged is made anew: nothing but time is lost.
-    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw error;
   }
   return { path: root, files: {} };
 }
 
 /** A file's digest is that of its bytes, as `sha256sum` prints it; a folder's is that of its files' names and digests. */
-export async function contentDigest(root: string, names: readonly string[] | null, cacheDir: string): Promise<Digest> {
-  if (names === null) return `sha256:${(await fileDigests(root, [''], cacheDir)).get('')!}` as Digest;
+export async function contentDigest(
+  root: string,
+  names: readonly string[] | null,
+  cacheDir: string,
+): Promise<Digest> {
+  if (names === null)
+    return `sha256:${(await fileDigests(root, [''], cacheDir)).get('')!}` as Digest;
   const digests = await fileDigests(root, names, cacheDir);
   return digestOfDigests(digests);
 }
 
 export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
   const listing = [...digests].sort(([a], [b]) => (a < b ? -1 : 1));
-  return `sha256:${createHash('sha256').update(JSON.stringify(['dosimeter.folder/1', listing])).digest('hex')}` as Digest;
+  return `sha256:${createHash('sha256')
+    .update(JSON.stringify(['dosimeter.folder/1', listing]))
+    .digest('hex')}` as Digest;
 }
 
 /** Every file below a folder, relative with `/`, sorted; hidden ones left out, links followed, no folder entered twice. */
@@ -82,9 +111,12 @@ export async function filesBelow(root: string): Promise<string[]> {
     const found: string[] = [];
     for (const entry of await readdir(dir, { withFileTypes: true })) {
       if (entry.name.startsWith('.')) continue;
-      const path = join(dir, entry.name), name = `${prefix}${entry.name}`;
-      const folder = entry.isSymbolicLink() ? (await stat(path)).isDirectory() : entry.isDirectory();
-      if (folder) found.push(...await walk(path, `${name}/`));
+      const path = join(dir, entry.name),
+        name = `${prefix}${entry.name}`;
+      const folder = entry.isSymbolicLink()
+        ? (await stat(path)).isDirectory()
+        : entry.isDirectory();
+      if (folder) found.push(...(await walk(path, `${name}/`)));
       else found.push(name);
     }
     return found;

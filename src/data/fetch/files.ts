@@ -15,13 +15,19 @@ export async function writeAtomically(path: string, content: string): Promise<vo
 }
 
 /** A new folder on the cache's own file system, so that what is in it can be renamed into place; removed after `work`. */
-export async function withTemporaryFolder<T>(cacheDir: string, work: (dir: string) => Promise<T>): Promise<T> {
+export async function withTemporaryFolder<T>(
+  cacheDir: string,
+  work: (dir: string) => Promise<T>,
+): Promise<T> {
   const parent = join(cacheDir, 'tmp');
   const dir = join(parent, `${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
     await mkdir(dir, { recursive: true });
   } catch (error) {
-    throw new UserFault(`The download cache can't be written: ${(error as Error).message}`, 'Set DOSIMETER_CACHE to a folder that you may write to.');
+    throw new UserFault(
+      `The download cache can't be written: ${(error as Error).message}`,
+      'Set DOSIMETER_CACHE to a folder that you may write to.',
+    );
   }
   try {
     await sweep(parent);
@@ -35,7 +41,8 @@ async function sweep(parent: string): Promise<void> {
   for (const name of await readdir(parent)) {
     const path = join(parent, name);
     try {
-      if (Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
+      if (Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS)
+        await rm(path, { recursive: true, force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // another process swept it
     }

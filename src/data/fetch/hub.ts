@@ -4,7 +4,17 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { copyFile, lstat, mkdir, readFile, realpath, rename, rm, stat, symlink } from 'node:fs/promises';
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -25,25 +35,45 @@ export interface Snapshot {
 }
 
 const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
-const storage = ({ cache }: HubSettings, { type, name }: Repository): string => join(cache, `${type}s--${name.replaceAll('/', '--')}`);
+const storage = ({ cache }: HubSettings, { type, name }: Repository): string =>
+  join(cache, `${type}s--${name.replaceAll('/', '--')}`);
 
 /** What a fetch of ours has brought, by name: an interrupted download is never taken for a whole one. */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
-const recordFile = (context: SourceContext, settings: HubSettings, repository: Repository, commit: string): string =>
-  join(context.cacheDir, 'hub', `${createHash('sha256').update(JSON.stringify([storage(settings, repository), commit, repository.fragment])).digest('hex').slice(0, 32)}.json`);
+const recordFile = (
+  context: SourceContext,
+  settings: HubSettings,
+  repository: Repository,
+  commit: string,
+): string =>
+  join(
+    context.cacheDir,
+    'hub',
+    `${createHash('sha256')
+      .update(JSON.stringify([storage(settings, repository), commit, repository.fragment]))
+      .digest('hex')
+      .slice(0, 32)}.json`,
+  );
 
 /** The snapshot if the cache holds it, without network. */
-export async function findSnapshot(repository: Repository, settings: HubSettings, context: SourceContext): Promise<Snapshot | null> {
+export async function findSnapshot(
+  repository: Repository,
+  settings: HubSettings,
+  context: SourceContext,
+): Promise<Snapshot | null> {
   const root = storage(settings, repository);
-  const commit = isCommit(repository.revision) ? repository.revision : (await readText(join(root, 'refs', repository.revision)))?.trim();
+  const commit = isCommit(repository.revision)
+    ? repository.revision
+    : (await readText(join(root, 'refs', repository.revision)))?.trim();
   if (commit === undefined || !isCommit(commit)) return null;
   const dir = join(root, 'snapshots', commit);
-  if (!await exists(dir)) return null;
+  if (!(await exists(dir))) return null;
   const record = await readRecord(recordFile(context, settings, repository, commit));
   if (record === null) return foreignSnapshot(repository, dir, commit, settings, context);
 
   const names = Object.keys(record.files);
-  for (const name of names) if (!await exists(join(dir, name))) return damaged(`${name} is missing`);
+  for (const name of names)
+    if (!(await exists(join(dir, name)))) return damaged(`${name} is missing`);
   const digests = await fileDigests(dir, names, context.cacheDir);
   for (const name of names) {
     if (digests.get(name) === record.files[name]) continue;
@@ -54,13 +84,21 @@ export async function findSnapshot(repository: Repository, settings: HubSettings
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
   function damaged(what: string): null {
-    context.log(`${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is fetched again`);
+    context.log(
+      `${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is fetched again`,
+    );
     return null;
   }
 }
 
 /** What another client has downloaded. It may be a part; it serves where nothing is missing, or where there is no network anyway. */
-async function foreignSnapshot(repository: Repository, dir: string, commit: string, settings: HubSettings, context: SourceContext): Promise<Snapshot | null> {
+async function foreignSnapshot(
+  repository: Repository,
+  dir: string,
+  commit: string,
+  settings: HubSettings,
+  context: SourceContext,
+): Promise<Snapshot | null> {
   const present = [];
   for (const name of await filesBelow(dir)) if (await exists(join(dir, name))) present.push(name); // an interrupted download leaves links to nowhere
   let names: string[];
@@ -70,21 +108,35 @@ async function foreignSnapshot(repository: Repository, dir: string, commit: stri
     if (error instanceof UserFault) return null;
     throw error;
   }
-  const whole = repository.type === 'model' ? await isWholeModel(dir, names) : names.length === 1 && names[0] === repository.fragment;
+  const whole =
+    repository.type === 'model'
+      ? await isWholeModel(dir, names)
+      : names.length === 1 && names[0] === repository.fragment;
   if (!whole && !settings.offline) return null;
-  return { dir, commit, files: names, digest: digestOfDigests(await fileDigests(dir, names, context.cacheDir)) };
+  return {
+    dir,
+    commit,
+    files: names,
+    digest: digestOfDigests(await fileDigests(dir, names, context.cacheDir)),
+  };
 }
 
 async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
-  if (!names.some(name => name.endsWith('tokenizer.json'))) return false;
-  const index = names.find(name => name.endsWith('model.safetensors.index.json'));
-  if (index === undefined) return names.some(name => name.endsWith('model.safetensors'));
-  const { weight_map: map = {} } = JSON.parse(await readFile(join(dir, index), 'utf8')) as { weight_map?: { [tensor: string]: string } };
-  return Object.values(map).every(shard => names.includes(join(dirname(index), shard)));
+  if (!names.some((name) => name.endsWith('tokenizer.json'))) return false;
+  const index = names.find((name) => name.endsWith('model.safetensors.index.json'));
+  if (index === undefined) return names.some((name) => name.endsWith('model.safetensors'));
+  const { weight_map: map = {} } = JSON.parse(await readFile(join(dir, index), 'utf8')) as {
+    weight_map?: { [tensor: string]: string };
+  };
+  return Object.values(map).every((shard) => names.includes(join(dirname(index), shard)));
 }
 
 /** Downloads what is missing of the wanted files, each into place by rename, and remembers which they are. */
-export async function fetchSnapshot(repository: Repository, settings: HubSettings, context: SourceContext): Promise<Snapshot> {
+export async function fetchSnapshot(
+  repository: Repository,
+  settings: HubSettings,
+  context: SourceContext,
+): Promise<Snapshot> {
   const hub = await import('@huggingface/hub');
   const { type, name, revision } = repository;
   const options = {
@@ -92,13 +144,24 @@ export async function fetchSnapshot(repository: Repository, settings: HubSetting
     fetch: authorised(settings.endpoint ?? hub.HUB_URL, settings.token),
   };
   const commit = isCommit(revision) ? revision : await commitOf();
-  const root = storage(settings, repository), dir = join(root, 'snapshots', commit);
+  const root = storage(settings, repository),
+    dir = join(root, 'snapshots', commit);
 
-  const entries = new Map<string, { size: number; oid?: string | undefined; lfs?: { oid: string; size: number } | undefined }>();
-  for await (const entry of hub.listFiles({ ...options, repo: { type, name }, recursive: true, revision: commit })) if (entry.type === 'file') entries.set(entry.path, entry);
+  const entries = new Map<
+    string,
+    { size: number; oid?: string | undefined; lfs?: { oid: string; size: number } | undefined }
+  >();
+  for await (const entry of hub.listFiles({
+    ...options,
+    repo: { type, name },
+    recursive: true,
+    revision: commit,
+  }))
+    if (entry.type === 'file') entries.set(entry.path, entry);
   const names = wantedFiles(repository, [...entries.keys()]);
   for (const path of names) {
-    if (path.split(/[\\/]/).includes('..') || /^[/\\]|^[A-Za-z]:/.test(path)) throw new UserFault(`hf:${name} holds a file that leads out of its folder: ${path}.`);
+    if (path.split(/[\\/]/).includes('..') || /^[/\\]|^[A-Za-z]:/.test(path))
+      throw new UserFault(`hf:${name} holds a file that leads out of its folder: ${path}.`);
     await bring(path, entries.get(path)!);
   }
   const digests = await fileDigests(dir, names, context.cacheDir);
@@ -108,30 +171,63 @@ export async function fetchSnapshot(repository: Repository, settings: HubSetting
   }
   const record = recordFile(context, settings, repository, commit);
   await mkdir(dirname(record), { recursive: true });
-  await writeAtomically(record, JSON.stringify({ files: Object.fromEntries(digests) } satisfies FetchRecord));
+  await writeAtomically(
+    record,
+    JSON.stringify({ files: Object.fromEntries(digests) } satisfies FetchRecord),
+  );
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
   async function commitOf(): Promise<string> {
-    const info = type === 'model'
-      ? await hub.modelInfo({ ...options, name, revision, additionalFields: ['sha'] })
-      : await hub.datasetInfo({ ...options, name, revision, additionalFields: ['sha'] });
-    if (!isCommit(info.sha)) throw new UserFault(`The hub says no commit for ${name} at ${revision}.`, 'Is HF_ENDPOINT a hub?');
+    const info =
+      type === 'model'
+        ? await hub.modelInfo({ ...options, name, revision, additionalFields: ['sha'] })
+        : await hub.datasetInfo({ ...options, name, revision, additionalFields: ['sha'] });
+    if (!isCommit(info.sha))
+      throw new UserFault(
+        `The hub says no commit for ${name} at ${revision}.`,
+        'Is HF_ENDPOINT a hub?',
+      );
     return info.sha;
   }
 
-  async function bring(path: string, entry: { size: number; oid?: string | undefined; lfs?: { oid: string; size: number } | undefined }): Promise<void> {
-    const blob = join(root, 'blobs', entry.lfs?.oid ?? entry.oid ?? createHash('sha256').update(`${commit}/${path}`).digest('hex'));
-    const pointer = join(dir, path), size = entry.lfs?.size ?? entry.size;
+  async function bring(
+    path: string,
+    entry: {
+      size: number;
+      oid?: string | undefined;
+      lfs?: { oid: string; size: number } | undefined;
+    },
+  ): Promise<void> {
+    const blob = join(
+      root,
+      'blobs',
+      entry.lfs?.oid ?? entry.oid ?? createHash('sha256').update(`${commit}/${path}`).digest('hex'),
+    );
+    const pointer = join(dir, path),
+      size = entry.lfs?.size ?? entry.size;
     await mkdir(dirname(blob), { recursive: true });
     await mkdir(dirname(pointer), { recursive: true });
-    if (!await isBlob(blob, size, entry.lfs?.oid)) {
+    if (!(await isBlob(blob, size, entry.lfs?.oid))) {
       context.log(`fetching ${path} of ${name} from the hub (${(size / 1e6).toFixed(1)} MB)`);
-      const content = await hub.downloadFile({ ...options, repo: { type, name }, path, revision: commit });
-      if (content === null) throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
+      const content = await hub.downloadFile({
+        ...options,
+        repo: { type, name },
+        path,
+        revision: commit,
+      });
+      if (content === null)
+        throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
       const temporary = `${blob}.${process.pid}-${randomBytes(4).toString('hex')}.incomplete`;
       try {
-        await pipeline(Readable.fromWeb(content.stream() as Parameters<typeof Readable.fromWeb>[0]), createWriteStream(temporary));
-        if (!await isBlob(temporary, size, entry.lfs?.oid)) throw new UserFault(`${path} of ${name} arrived damaged: its size or sha256 is not the hub's.`, 'Run again to fetch it anew.');
+        await pipeline(
+          Readable.fromWeb(content.stream() as Parameters<typeof Readable.fromWeb>[0]),
+          createWriteStream(temporary),
+        );
+        if (!(await isBlob(temporary, size, entry.lfs?.oid)))
+          throw new UserFault(
+            `${path} of ${name} arrived damaged: its size or sha256 is not the hub's.`,
+            'Run again to fetch it anew.',
+          );
         await rename(temporary, blob);
       } finally {
         await rm(temporary, { force: true });
@@ -143,9 +239,9 @@ export async function fetchSnapshot(repository: Repository, settings: HubSetting
 
 /** Whether a file is there with its size, and its sha256 where the hub says one. */
 async function isBlob(path: string, size: number, sha256: string | undefined): Promise<boolean> {
-  if (!await exists(path) || (await stat(path)).size !== size) return false;
+  if (!(await exists(path)) || (await stat(path)).size !== size) return false;
   if (sha256 === undefined || !/^[0-9a-f]{64}$/.test(sha256)) return true;
-  return await sha256OfFile(path) === sha256;
+  return (await sha256OfFile(path)) === sha256;
 }
 
 async function link(blob: string, pointer: string): Promise<void> {
@@ -158,7 +254,11 @@ async function link(blob: string, pointer: string): Promise<void> {
   }
   // A file that a reader may hold is replaced, not written over.
   const old = await lstat(pointer).catch(() => null);
-  if (old?.isDirectory() === true) throw new UserFault(`The hub cache holds a folder where a file belongs: ${pointer}.`, 'Remove it and run again.');
+  if (old?.isDirectory() === true)
+    throw new UserFault(
+      `The hub cache holds a folder where a file belongs: ${pointer}.`,
+      'Remove it and run again.',
+    );
   await rename(temporary, pointer);
 }
 
@@ -168,13 +268,16 @@ function authorised(endpoint: string, token: string | undefined): typeof fetch {
   return async (input, init) => {
     const url = new URL(input instanceof Request ? input.url : input);
     const headers = new Headers(init?.headers);
-    if (token !== undefined && url.origin === origin) headers.set('authorization', `Bearer ${token}`);
+    if (token !== undefined && url.origin === origin)
+      headers.set('authorization', `Bearer ${token}`);
     try {
       return await fetch(input, { ...init, headers });
     } catch (error) {
       const cause = (error as Error).cause;
-      throw new UserFault(`The hub can't be reached at ${url.host} (${cause instanceof Error && cause.message !== '' ? cause.message : (error as Error).message}).`,
-        'Connect to the network, or name a mirror in HF_ENDPOINT. What is in the hub\'s cache already needs none.');
+      throw new UserFault(
+        `The hub can't be reached at ${url.host} (${cause instanceof Error && cause.message !== '' ? cause.message : (error as Error).message}).`,
+        "Connect to the network, or name a mirror in HF_ENDPOINT. What is in the hub's cache already needs none.",
+      );
     }
   };
 }
@@ -183,7 +286,8 @@ async function readText(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    if (['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      return undefined;
     throw error;
   }
 }
@@ -193,7 +297,7 @@ async function readRecord(path: string): Promise<FetchRecord | null> {
   if (text === undefined) return null;
   try {
     const record = JSON.parse(text) as Partial<FetchRecord>;
-    return typeof record.files === 'object' ? record as FetchRecord : null;
+    return typeof record.files === 'object' ? (record as FetchRecord) : null;
   } catch (error) {
     if (error instanceof SyntaxError) return null;
     throw error;
@@ -201,5 +305,15 @@ async function readRecord(path: string): Promise<FetchRecord | null> {
 }
 
 /** What a paper would cite. Which mirror it came from is no part of that. */
-export const snapshotFacts = ({ type, name, revision }: Repository, { commit, files, digest }: Snapshot): JsonObject =>
-  ({ kind: 'hf', type, repository: name, revision, commit, files: files.length, digest });
+export const snapshotFacts = (
+  { type, name, revision }: Repository,
+  { commit, files, digest }: Snapshot,
+): JsonObject => ({
+  kind: 'hf',
+  type,
+  repository: name,
+  revision,
+  commit,
+  files: files.length,
+  digest,
+});

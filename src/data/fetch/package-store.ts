@@ -23,7 +23,13 @@ export interface PackageEntry {
 
 /** [name, size, mtime and ctime in milliseconds, sha256]. */
 type FileRecord = readonly [string, number, number, number, string];
-interface Manifest { readonly format: 1; readonly folder: string; readonly archive: Digest; readonly facts: JsonObject; readonly files: readonly FileRecord[] }
+interface Manifest {
+  readonly format: 1;
+  readonly folder: string;
+  readonly archive: Digest;
+  readonly facts: JsonObject;
+  readonly files: readonly FileRecord[];
+}
 
 export interface PackageKey {
   readonly cacheDir: string;
@@ -33,23 +39,33 @@ export interface PackageKey {
 }
 
 const safe = (text: string): string => text.replaceAll('/', '+');
-const packageDir = ({ cacheDir, registry, name }: Omit<PackageKey, 'version'>): string => join(cacheDir, registry, safe(name));
+const packageDir = ({ cacheDir, registry, name }: Omit<PackageKey, 'version'>): string =>
+  join(cacheDir, registry, safe(name));
 const entryDir = (key: PackageKey): string => join(packageDir(key), safe(key.version));
 
 /** The entry if it is there and whole. What is wrong with it otherwise is said aloud, and it counts as absent. */
-export async function findPackage(key: PackageKey, log: (message: string) => void): Promise<PackageEntry | null> {
+export async function findPackage(
+  key: PackageKey,
+  log: (message: string) => void,
+): Promise<PackageEntry | null> {
   const found = await readEntry(key);
   if (found === null || 'dir' in found) return found;
-  log(`${key.registry}:${key.name} ${key.version} in the download cache is damaged (${found.damage}); it is fetched again`);
+  log(
+    `${key.registry}:${key.name} ${key.version} in the download cache is damaged (${found.damage}); it is fetched again`,
+  );
   return null;
 }
 
-async function readEntry(key: PackageKey): Promise<PackageEntry | { readonly damage: string } | null> {
-  const root = entryDir(key), file = join(root, 'entry.json');
+async function readEntry(
+  key: PackageKey,
+): Promise<PackageEntry | { readonly damage: string } | null> {
+  const root = entryDir(key),
+    file = join(root, 'entry.json');
   let manifest: Manifest;
   try {
     manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest;
-    if (manifest.format !== 1 || !Array.isArray(manifest.files)) return { damage: 'entry.json has another form' };
+    if (manifest.format !== 1 || !Array.isArray(manifest.files))
+      return { damage: 'entry.json has another form' };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     if (error instanceof SyntaxError) return { damage: 'entry.json is cut' };
@@ -64,20 +80,32 @@ async function readEntry(key: PackageKey): Promise<PackageEntry | { readonly dam
 }
 
 /** Sizes and times of all files; the content of those whose times have changed. Synchronous stats: thousands of small files. */
-async function checkFiles(dir: string, records: readonly FileRecord[]): Promise<{ damage: string | null; files: readonly FileRecord[] }> {
+async function checkFiles(
+  dir: string,
+  records: readonly FileRecord[],
+): Promise<{ damage: string | null; files: readonly FileRecord[] }> {
   const present = listAll(dir);
   if (present === null) return { damage: 'its folder is gone', files: records };
   const expected = new Set(records.map(([name]) => name));
-  for (const [name] of records) for (let parent = dirname(name); parent !== '.' && !expected.has(parent); parent = dirname(parent)) expected.add(parent);
-  const extra = present.find(name => !expected.has(name));
+  for (const [name] of records)
+    for (
+      let parent = dirname(name);
+      parent !== '.' && !expected.has(parent);
+      parent = dirname(parent)
+    )
+      expected.add(parent);
+  const extra = present.find((name) => !expected.has(name));
   if (extra !== undefined) return { damage: `${extra} was added`, files: records };
   let files = records;
   for (const [i, [name, size, mtime, ctime, digest]] of records.entries()) {
-    const path = join(dir, name), stats = lstatSync(path, { throwIfNoEntry: false });
+    const path = join(dir, name),
+      stats = lstatSync(path, { throwIfNoEntry: false });
     if (stats === undefined || !stats.isFile()) return { damage: `${name} is missing`, files };
-    if (stats.size !== size) return { damage: `${name} has ${stats.size} bytes, not ${size}`, files };
+    if (stats.size !== size)
+      return { damage: `${name} has ${stats.size} bytes, not ${size}`, files };
     if (stats.mtimeMs === mtime && stats.ctimeMs === ctime) continue;
-    if (await sha256OfFile(path) !== digest) return { damage: `${name} has other content`, files };
+    if ((await sha256OfFile(path)) !== digest)
+      return { damage: `${name} has other content`, files };
     if (files === records) files = [...records];
     (files as FileRecord[])[i] = [name, size, stats.mtimeMs, stats.ctimeMs, digest];
   }
@@ -87,7 +115,9 @@ async function checkFiles(dir: string, records: readonly FileRecord[]): Promise<
 /** Files and folders; null where the folder itself is gone. */
 function listAll(dir: string): string[] | null {
   try {
-    return (readdirSync(dir, { recursive: true }) as string[]).map(name => name.replaceAll('\\', '/'));
+    return (readdirSync(dir, { recursive: true }) as string[]).map((name) =>
+      name.replaceAll('\\', '/'),
+    );
   } catch (error) {
     if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
     throw error;
@@ -107,12 +137,17 @@ const inFlight = new Map<string, Promise<PackageEntry>>();
  * @param asked the version as the spec has it; '' where it has none. What it turned out to be is remembered.
  * @param fetch downloads into `download` and unpacks into `files`, both empty.
  */
-export function fetchPackage(key: Omit<PackageKey, 'version'>, asked: string, fetch: (download: string, files: string) => Promise<Fetched>): Promise<PackageEntry> {
+export function fetchPackage(
+  key: Omit<PackageKey, 'version'>,
+  asked: string,
+  fetch: (download: string, files: string) => Promise<Fetched>,
+): Promise<PackageEntry> {
   const id = JSON.stringify([packageDir(key), asked]);
   const running = inFlight.get(id);
   if (running !== undefined) return running;
-  const started = withTemporaryFolder(key.cacheDir, async temporary => {
-    const download = join(temporary, 'download'), files = join(temporary, 'files');
+  const started = withTemporaryFolder(key.cacheDir, async (temporary) => {
+    const download = join(temporary, 'download'),
+      files = join(temporary, 'files');
     await mkdir(download);
     await mkdir(files);
     const fetched = await fetch(download, files);
@@ -124,7 +159,11 @@ export function fetchPackage(key: Omit<PackageKey, 'version'>, asked: string, fe
   return started;
 }
 
-async function publish(key: PackageKey, files: string, { archive, facts }: Fetched): Promise<PackageEntry> {
+async function publish(
+  key: PackageKey,
+  files: string,
+  { archive, facts }: Fetched,
+): Promise<PackageEntry> {
   const root = entryDir(key);
   await mkdir(root, { recursive: true });
   await checkPin(key, root, archive);
@@ -132,11 +171,14 @@ async function publish(key: PackageKey, files: string, { archive, facts }: Fetch
   if (before !== null && 'dir' in before && before.archive === archive) return before; // another process was faster
   const stale = await folderOf(root);
 
-  const folder = `files-${randomBytes(6).toString('hex')}`, dir = join(root, folder);
+  const folder = `files-${randomBytes(6).toString('hex')}`,
+    dir = join(root, folder);
   await rename(files, dir);
   const records: FileRecord[] = [];
   for (const name of listAll(dir)!.sort()) {
-    const path = join(dir, name), stats = lstatSync(path), { size, mtimeMs, ctimeMs } = stats;
+    const path = join(dir, name),
+      stats = lstatSync(path),
+      { size, mtimeMs, ctimeMs } = stats;
     if (stats.isFile()) records.push([name, size, mtimeMs, ctimeMs, await sha256OfFile(path)]);
   }
   const manifest: Manifest = { format: 1, folder, archive, facts, files: records };
@@ -148,10 +190,13 @@ async function publish(key: PackageKey, files: string, { archive, facts }: Fetch
 /** The folder that a damaged `entry.json` names, if it can be read that far. */
 async function folderOf(root: string): Promise<string | null> {
   try {
-    const { folder } = JSON.parse(await readFile(join(root, 'entry.json'), 'utf8')) as Partial<Manifest>;
+    const { folder } = JSON.parse(
+      await readFile(join(root, 'entry.json'), 'utf8'),
+    ) as Partial<Manifest>;
     return typeof folder === 'string' && /^files-[0-9a-f]+$/.test(folder) ? folder : null;
   } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
+      return null;
     throw error;
   }
 }
@@ -167,27 +212,39 @@ async function checkPin(key: PackageKey, root: string, archive: Digest): Promise
       `A released version must not change. If you know why it did, remove ${root} and run again.`,
     );
   } catch (error) {
-    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw error;
   }
   await writeFile(file, JSON.stringify({ archive }));
 }
 
 // ---- which version a source without one means ----------------------------------------------------------------------
 
-const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string => join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
+const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string =>
+  join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
 
 /** The version that was meant when it was first asked for; null before that. */
-export async function rememberedVersion(key: Omit<PackageKey, 'version'>, asked: string): Promise<string | null> {
+export async function rememberedVersion(
+  key: Omit<PackageKey, 'version'>,
+  asked: string,
+): Promise<string | null> {
   try {
-    const { version } = JSON.parse(await readFile(resolutionFile(key, asked), 'utf8')) as { readonly version?: unknown };
+    const { version } = JSON.parse(await readFile(resolutionFile(key, asked), 'utf8')) as {
+      readonly version?: unknown;
+    };
     return typeof version === 'string' ? version : null;
   } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
+      return null;
     throw error;
   }
 }
 
-async function rememberVersion(key: Omit<PackageKey, 'version'>, asked: string, version: string): Promise<void> {
+async function rememberVersion(
+  key: Omit<PackageKey, 'version'>,
+  asked: string,
+  version: string,
+): Promise<void> {
   await mkdir(packageDir(key), { recursive: true });
   await writeAtomically(resolutionFile(key, asked), JSON.stringify({ version }));
 }

@@ -14,27 +14,63 @@ import { contentDigest, filesBelow } from './digest.ts';
  * @throws UserFault where there is no such file.
  */
 export async function assetWithin(
-  uri: string, root: string, fragment: string, cacheDir: string, whole: Digest, provenance: JsonObject, files?: readonly string[],
+  uri: string,
+  root: string,
+  fragment: string,
+  cacheDir: string,
+  whole: Digest,
+  provenance: JsonObject,
+  files?: readonly string[],
 ): Promise<Asset> {
   if (fragment === '') return { uri, path: root, digest: whole, provenance };
   const inside = posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
-  if (inside === '..' || inside.startsWith('../')) throw new UserFault(`The path after "#" in ${uri} leads out of the package.`);
-  const all = files ?? await filesBelow(root);
+  if (inside === '..' || inside.startsWith('../'))
+    throw new UserFault(`The path after "#" in ${uri} leads out of the package.`);
+  const all = files ?? (await filesBelow(root));
   const fault = (): UserFault => {
-    const folders = new Set(all.flatMap(name => name.split('/').slice(0, -1).map((_, depth, parts) => parts.slice(0, depth + 1).join('/'))));
-    const near = nearest(inside, [...folders, ...all]) ?? all.find(name => basename(name) === basename(inside));
-    return new UserFault(`${uri} names no file: there is no ${inside} in it.`, near === undefined ? `It holds ${all.slice(0, 8).join(', ')}${all.length > 8 ? ` and ${all.length - 8} more` : ''}.` : `Did you mean "#${near}"?`);
+    const folders = new Set(
+      all.flatMap((name) =>
+        name
+          .split('/')
+          .slice(0, -1)
+          .map((_, depth, parts) => parts.slice(0, depth + 1).join('/')),
+      ),
+    );
+    const near =
+      nearest(inside, [...folders, ...all]) ??
+      all.find((name) => basename(name) === basename(inside));
+    return new UserFault(
+      `${uri} names no file: there is no ${inside} in it.`,
+      near === undefined
+        ? `It holds ${all.slice(0, 8).join(', ')}${all.length > 8 ? ` and ${all.length - 8} more` : ''}.`
+        : `Did you mean "#${near}"?`,
+    );
   };
   const facts = { ...provenance, path: inside };
   const path = join(root, inside);
-  if (all.includes(inside)) return { uri, path, digest: await contentDigest(path, null, cacheDir), provenance: facts };
+  if (all.includes(inside))
+    return { uri, path, digest: await contentDigest(path, null, cacheDir), provenance: facts };
   if (isGlob(inside)) {
     const names = matching(all, inside);
     if (names.length === 0) throw fault();
     // The root, not the matching files: their reader applies the glob again.
-    return { uri, path: root, digest: await contentDigest(root, names, cacheDir), provenance: facts };
+    return {
+      uri,
+      path: root,
+      digest: await contentDigest(root, names, cacheDir),
+      provenance: facts,
+    };
   }
-  const names = all.filter(name => name.startsWith(`${inside}/`));
+  const names = all.filter((name) => name.startsWith(`${inside}/`));
   if (names.length === 0 || !(await stat(path)).isDirectory()) throw fault();
-  return { uri, path, digest: await contentDigest(path, names.map(name => name.slice(inside.length + 1)), cacheDir), provenance: facts };
+  return {
+    uri,
+    path,
+    digest: await contentDigest(
+      path,
+      names.map((name) => name.slice(inside.length + 1)),
+      cacheDir,
+    ),
+    provenance: facts,
+  };
 }

@@ -7,7 +7,17 @@ import { left } from './scores.ts';
 import { draw } from './svg.ts';
 import { INK, legendColumns } from './theme.ts';
 
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f3c8d', '#444444', '#8a6d00'];
+const COLOURS = [
+  '#0072b2',
+  '#d55e00',
+  '#009e73',
+  '#cc79a7',
+  '#e69f00',
+  '#56b4e9',
+  '#7f3c8d',
+  '#444444',
+  '#8a6d00',
+];
 const MOST_LINES = COLOURS.length;
 
 export interface CurvePoint {
@@ -36,8 +46,13 @@ export interface CurveOptions {
   readonly colours?: ReadonlyMap<string, string>;
 }
 
-export async function curveFigure(points: readonly CurvePoint[], options: CurveOptions): Promise<Figure | null> {
-  const rows = points.map((point) => ({ ...point, series: seriesOf(point.condition, point.quantity) })).filter(({ series }) => series.summary !== null);
+export async function curveFigure(
+  points: readonly CurvePoint[],
+  options: CurveOptions,
+): Promise<Figure | null> {
+  const rows = points
+    .map((point) => ({ ...point, series: seriesOf(point.condition, point.quantity) }))
+    .filter(({ series }) => series.summary !== null);
   const every = distinct(rows.map(({ line }) => line));
   const lines = every.slice(0, MOST_LINES);
   const shown = rows.filter(({ line }) => lines.includes(line));
@@ -48,41 +63,109 @@ export async function curveFigure(points: readonly CurvePoint[], options: CurveO
     const { mean, low, high } = series.summary!;
     return [
       ...(x === null
-        ? [{ line, part: 'level', x: xs[0]!, mean, low, high }, { line, part: 'level', x: xs[xs.length - 1]!, mean, low, high }]
+        ? [
+            { line, part: 'level', x: xs[0]!, mean, low, high },
+            { line, part: 'level', x: xs[xs.length - 1]!, mean, low, high },
+          ]
         : [{ line, part: 'mean', x, mean, low, high }]),
-      ...(x === null ? [] : series.values.map(({ value }) => ({ line, part: 'seed', x, mean: value, low: null, high: null }))),
+      ...(x === null
+        ? []
+        : series.values.map(({ value }) => ({
+            line,
+            part: 'seed',
+            x,
+            mean: value,
+            low: null,
+            high: null,
+          }))),
     ];
   });
   const seen = shown.flatMap(({ series }) => series.values.map(({ value }) => value));
   const [least, most] = [Math.min(...seen), Math.max(...seen)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, 1e-9);
   const yDomain = {
-    unit: [0, 1], 'to-one': [Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1], 'from-zero': [Math.min(0, least - pad), most + pad], points: [least - pad, most + pad],
+    unit: [0, 1],
+    'to-one': [Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1],
+    'from-zero': [Math.min(0, least - pad), most + pad],
+    points: [least - pad, most + pad],
   }[options.span];
   const x = {
-    field: 'x', type: 'quantitative' as const, title: options.axis.title,
-    scale: { type: log ? 'log' as const : 'linear' as const, ...(log ? { base: options.axis.scale === 'log2' ? 2 : 10 } : {}), zero: false, nice: false, padding: 12 },
-    axis: { ...(xs.length <= 9 ? { values: xs } : {}), grid: false, labelOverlap: true, format: '.3~r' },
+    field: 'x',
+    type: 'quantitative' as const,
+    title: options.axis.title,
+    scale: {
+      type: log ? ('log' as const) : ('linear' as const),
+      ...(log ? { base: options.axis.scale === 'log2' ? 2 : 10 } : {}),
+      zero: false,
+      nice: false,
+      padding: 12,
+    },
+    axis: {
+      ...(xs.length <= 9 ? { values: xs } : {}),
+      grid: false,
+      labelOverlap: true,
+      format: '.3~r',
+    },
   };
-  const y = (field: string) => ({ field, type: 'quantitative' as const, title: options.yTitle, scale: { domain: yDomain, zero: false, nice: false } });
+  const y = (field: string) => ({
+    field,
+    type: 'quantitative' as const,
+    title: options.yTitle,
+    scale: { domain: yDomain, zero: false, nice: false },
+  });
   const color = {
-    field: 'line', type: 'nominal' as const, title: null,
-    scale: { domain: lines, range: lines.map((line, i) => options.colours?.get(line) ?? COLOURS[i % COLOURS.length]!) },
+    field: 'line',
+    type: 'nominal' as const,
+    title: null,
+    scale: {
+      domain: lines,
+      range: lines.map((line, i) => options.colours?.get(line) ?? COLOURS[i % COLOURS.length]!),
+    },
     legend: { columns: Math.min(2, legendColumns(lines)) },
   };
   const spec: TopLevelSpec = {
-    width: 350, height: 180, data: { values },
+    width: 350,
+    height: 180,
+    data: { values },
     layer: [
-      { transform: [{ filter: "datum.part == 'level'" }], mark: { type: 'line', strokeDash: [5, 4], strokeWidth: 1.5, clip: true }, encoding: { x, y: y('mean'), color } },
-      { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'rule', strokeWidth: 1.5, opacity: 0.45, clip: true }, encoding: { x, y: y('low'), y2: { field: 'high' }, color } },
-      { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'line', strokeWidth: 2, clip: true }, encoding: { x, y: y('mean'), color } },
-      { transform: [{ filter: "datum.part == 'seed'" }], mark: { type: 'point', filled: true, size: 36, stroke: INK, strokeWidth: 0.5, opacity: 0.85 }, encoding: { x, y: y('mean'), color } },
+      {
+        transform: [{ filter: "datum.part == 'level'" }],
+        mark: { type: 'line', strokeDash: [5, 4], strokeWidth: 1.5, clip: true },
+        encoding: { x, y: y('mean'), color },
+      },
+      {
+        transform: [{ filter: "datum.part == 'mean'" }],
+        mark: { type: 'rule', strokeWidth: 1.5, opacity: 0.45, clip: true },
+        encoding: { x, y: y('low'), y2: { field: 'high' }, color },
+      },
+      {
+        transform: [{ filter: "datum.part == 'mean'" }],
+        mark: { type: 'line', strokeWidth: 2, clip: true },
+        encoding: { x, y: y('mean'), color },
+      },
+      {
+        transform: [{ filter: "datum.part == 'seed'" }],
+        mark: {
+          type: 'point',
+          filled: true,
+          size: 36,
+          stroke: INK,
+          strokeWidth: 0.5,
+          opacity: 0.85,
+        },
+        encoding: { x, y: y('mean'), color },
+      },
     ],
   };
   return {
-    id: options.id, title: options.title,
+    id: options.id,
+    title: options.title,
     caption: `${options.caption === '' ? '' : `${options.caption} `}Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of the axis.${shown.some(({ x: at }) => at === null) ? ' Dashed: full fine-tuning, which has no such axis.' : ''}${left(every.length - lines.length, 'line')}`,
     svg: await draw(spec, options.id, options.title),
-    csv: toCsv(shown.flatMap(({ line, x: at, series }) => series.values.map(({ seed, value }) => ({ line, x: at, seed, value })))),
+    csv: toCsv(
+      shown.flatMap(({ line, x: at, series }) =>
+        series.values.map(({ seed, value }) => ({ line, x: at, seed, value })),
+      ),
+    ),
   };
 }

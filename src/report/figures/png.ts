@@ -23,17 +23,28 @@ function chunk(type: string, body: Uint8Array): Buffer {
 }
 
 /** @param pixels (height, width) indexes into `palette`, row by row. @param palette at most 256 colours, [r, g, b] of 0–255. */
-export function encodePng(width: number, height: number, pixels: Uint8Array, palette: readonly (readonly [number, number, number])[]): Buffer {
-  if (pixels.length !== width * height) throw new RangeError(`${width} × ${height} pixels are not ${pixels.length}`);
-  if (palette.length > 256) throw new RangeError(`a palette holds 256 colours, not ${palette.length}`);
+export function encodePng(
+  width: number,
+  height: number,
+  pixels: Uint8Array,
+  palette: readonly (readonly [number, number, number])[],
+): Buffer {
+  if (pixels.length !== width * height)
+    throw new RangeError(`${width} × ${height} pixels are not ${pixels.length}`);
+  if (palette.length > 256)
+    throw new RangeError(`a palette holds 256 colours, not ${palette.length}`);
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
   header.set([8, 3, 0, 0, 0], 8); // 8 bits an index, palette, deflate, no filter choice, no interlace
   const lines = Buffer.alloc(height * (width + 1)); // each line starts with its filter: 0, none
-  for (let y = 0; y < height; y++) lines.set(pixels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
+  for (let y = 0; y < height; y++)
+    lines.set(pixels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
   return Buffer.concat([
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
-    chunk('IHDR', header), chunk('PLTE', Uint8Array.from(palette.flat())), chunk('IDAT', deflateSync(lines, { level: 9 })), chunk('IEND', new Uint8Array(0)),
+    chunk('IHDR', header),
+    chunk('PLTE', Uint8Array.from(palette.flat())),
+    chunk('IDAT', deflateSync(lines, { level: 9 })),
+    chunk('IEND', new Uint8Array(0)),
   ]);
 }

@@ -16,35 +16,121 @@ function domain(values: readonly number[], fromZero: boolean): [number, number] 
   return [low, 1];
 }
 
-export async function scoreFigure(metric: MetricNote, conditions: readonly Condition[], palette: Palette = adapterPalette(conditions)): Promise<Figure | null> {
+export async function scoreFigure(
+  metric: MetricNote,
+  conditions: readonly Condition[],
+  palette: Palette = adapterPalette(conditions),
+): Promise<Figure | null> {
   const quantity = metricOf(metric.stage, metric.metric);
-  const having = conditions.map((condition) => ({ condition, series: seriesOf(condition, quantity) })).filter(({ series }) => series.summary !== null);
+  const having = conditions
+    .map((condition) => ({ condition, series: seriesOf(condition, quantity) }))
+    .filter(({ series }) => series.summary !== null);
   const shown = having.slice(0, MOST_ROWS);
   if (shown.length === 0) return null;
-  const points = shown.flatMap(({ condition, series }) => series.values.map(({ seed, value }) => ({ block: blockLabel(condition), adapter: condition.adapterLabel, seed, value })));
-  const means = shown.map(({ condition, series }) => ({ block: blockLabel(condition), adapter: condition.adapterLabel, mean: series.summary!.mean, low: series.summary!.low, high: series.summary!.high }));
+  const points = shown.flatMap(({ condition, series }) =>
+    series.values.map(({ seed, value }) => ({
+      block: blockLabel(condition),
+      adapter: condition.adapterLabel,
+      seed,
+      value,
+    })),
+  );
+  const means = shown.map(({ condition, series }) => ({
+    block: blockLabel(condition),
+    adapter: condition.adapterLabel,
+    mean: series.summary!.mean,
+    low: series.summary!.low,
+    high: series.summary!.high,
+  }));
   const withClean = metric === ASR;
-  const clean = withClean ? shown.flatMap(({ condition }) => {
-    const mean = seriesOf(condition, metricOf(ASR_CLEAN.stage, ASR_CLEAN.metric)).summary?.mean;
-    return mean === undefined ? [] : [{ block: blockLabel(condition), adapter: condition.adapterLabel, mean }];
-  }) : [];
-  const adapters = palette.domain.filter((name) => shown.some(({ condition }) => condition.adapterLabel === name));
-  const x = (field: string) => ({ field, type: 'quantitative' as const, title: metric.label, scale: { domain: domain(points.map(({ value }) => value), withClean), zero: false } });
+  const clean = withClean
+    ? shown.flatMap(({ condition }) => {
+        const mean = seriesOf(condition, metricOf(ASR_CLEAN.stage, ASR_CLEAN.metric)).summary?.mean;
+        return mean === undefined
+          ? []
+          : [{ block: blockLabel(condition), adapter: condition.adapterLabel, mean }];
+      })
+    : [];
+  const adapters = palette.domain.filter((name) =>
+    shown.some(({ condition }) => condition.adapterLabel === name),
+  );
+  const x = (field: string) => ({
+    field,
+    type: 'quantitative' as const,
+    title: metric.label,
+    scale: {
+      domain: domain(
+        points.map(({ value }) => value),
+        withClean,
+      ),
+      zero: false,
+    },
+  });
   const y = { field: 'adapter', type: 'nominal' as const, title: null, sort: adapters };
-  const color = { field: 'adapter', type: 'nominal' as const, scale: { domain: palette.domain as string[], range: palette.range as string[] }, legend: null };
+  const color = {
+    field: 'adapter',
+    type: 'nominal' as const,
+    scale: { domain: palette.domain as string[], range: palette.range as string[] },
+    legend: null,
+  };
   const spec: TopLevelSpec = {
-    data: { values: [...points.map((row) => ({ ...row, part: 'seed' })), ...means.map((row) => ({ ...row, part: 'mean' })), ...clean.map((row) => ({ ...row, part: 'clean' }))] },
-    facet: { row: { field: 'block', type: 'nominal', title: null, sort: distinct(shown.map(({ condition }) => blockLabel(condition))), header: BLOCK_HEADER } },
+    data: {
+      values: [
+        ...points.map((row) => ({ ...row, part: 'seed' })),
+        ...means.map((row) => ({ ...row, part: 'mean' })),
+        ...clean.map((row) => ({ ...row, part: 'clean' })),
+      ],
+    },
+    facet: {
+      row: {
+        field: 'block',
+        type: 'nominal',
+        title: null,
+        sort: distinct(shown.map(({ condition }) => blockLabel(condition))),
+        header: BLOCK_HEADER,
+      },
+    },
     spacing: BLOCK_SPACING,
     spec: {
-      width: 300, height: { step: 24 },
+      width: 300,
+      height: { step: 24 },
       layer: [
-        { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'rule', strokeWidth: 2, opacity: 0.55, clip: true }, encoding: { x: x('low'), x2: { field: 'high' }, y, color } },
-        { transform: [{ filter: "datum.part == 'clean'" }], mark: { type: 'tick', thickness: 2, size: 18, color: MUTED, clip: true }, encoding: { x: x('mean'), y } },
-        { transform: [{ filter: "datum.part == 'mean'" }], mark: { type: 'tick', thickness: 3, size: 16, clip: true }, encoding: { x: x('mean'), y, color } },
         {
-          transform: [{ filter: "datum.part == 'seed'" }], mark: { type: 'point', filled: true, size: 60, stroke: INK, strokeWidth: 0.6, opacity: 0.9 },
-          encoding: { x: x('value'), y, color, shape: { field: 'adapter', type: 'nominal', scale: { domain: palette.domain as string[], range: palette.shapes as string[] }, legend: null } },
+          transform: [{ filter: "datum.part == 'mean'" }],
+          mark: { type: 'rule', strokeWidth: 2, opacity: 0.55, clip: true },
+          encoding: { x: x('low'), x2: { field: 'high' }, y, color },
+        },
+        {
+          transform: [{ filter: "datum.part == 'clean'" }],
+          mark: { type: 'tick', thickness: 2, size: 18, color: MUTED, clip: true },
+          encoding: { x: x('mean'), y },
+        },
+        {
+          transform: [{ filter: "datum.part == 'mean'" }],
+          mark: { type: 'tick', thickness: 3, size: 16, clip: true },
+          encoding: { x: x('mean'), y, color },
+        },
+        {
+          transform: [{ filter: "datum.part == 'seed'" }],
+          mark: {
+            type: 'point',
+            filled: true,
+            size: 60,
+            stroke: INK,
+            strokeWidth: 0.6,
+            opacity: 0.9,
+          },
+          encoding: {
+            x: x('value'),
+            y,
+            color,
+            shape: {
+              field: 'adapter',
+              type: 'nominal',
+              scale: { domain: palette.domain as string[], range: palette.shapes as string[] },
+              legend: null,
+            },
+          },
         },
       ],
     },
@@ -53,13 +139,26 @@ export async function scoreFigure(metric: MetricNote, conditions: readonly Condi
   const id = `scores-${metric.metric.replaceAll('_', '-')}`;
   const title = `${metric.label} by attack and adapter`;
   return {
-    id, title,
+    id,
+    title,
     caption: `Points are seeds, the coloured bar is their mean, the line its 95% t-interval, cut at the ends of the axis.${withClean ? ' The grey bar is what the trigger does to the paired clean model.' : ''}${left(having.length - shown.length, 'condition')}`,
     svg: await draw(spec, id, title),
-    csv: toCsv(shown.flatMap(({ condition, series }) => series.values.map(({ seed, value }) => ({ attack: condition.attackLabel, adapter: condition.adapterLabel, setting: condition.setting, seed, [metric.metric]: value })))),
+    csv: toCsv(
+      shown.flatMap(({ condition, series }) =>
+        series.values.map(({ seed, value }) => ({
+          attack: condition.attackLabel,
+          adapter: condition.adapterLabel,
+          setting: condition.setting,
+          seed,
+          [metric.metric]: value,
+        })),
+      ),
+    ),
   };
 }
 
 /** What a figure has no room for is said under it. */
 export const left = (count: number, noun: string): string =>
-  (count > 0 ? ` ${count.toLocaleString('en')} more ${noun}${count === 1 ? ' is' : 's are'} left out of this figure.` : '');
+  count > 0
+    ? ` ${count.toLocaleString('en')} more ${noun}${count === 1 ? ' is' : 's are'} left out of this figure.`
+    : '';

@@ -3,9 +3,16 @@ import { compile, type TopLevelSpec } from 'vega-lite';
 import * as vega from 'vega';
 import { config } from './theme.ts';
 
-interface TextItem { readonly fontSize?: number; readonly fontWeight?: string | number; readonly limit?: number }
+interface TextItem {
+  readonly fontSize?: number;
+  readonly fontWeight?: string | number;
+  readonly limit?: number;
+}
 /** A hook for a measure of the caller's own, and the counter of clip paths; Vega's typings lack both. */
-const { textMetrics, resetSVGDefIds } = vega as unknown as { readonly textMetrics: { width: (item: TextItem, text: unknown) => number }; readonly resetSVGDefIds: () => void };
+const { textMetrics, resetSVGDefIds } = vega as unknown as {
+  readonly textMetrics: { width: (item: TextItem, text: unknown) => number };
+  readonly resetSVGDefIds: () => void;
+};
 // Without a canvas Vega takes 0.8 em a character, half as much again as a sans-serif has: figures would be mostly margin.
 textMetrics.width = ({ fontSize = 11, fontWeight, limit = 0 }, text) => {
   const width = (fontWeight === 'bold' ? 0.64 : 0.59) * fontSize * [...String(text ?? '')].length;
@@ -13,14 +20,23 @@ textMetrics.width = ({ fontSize = 11, fontWeight, limit = 0 }, text) => {
 };
 
 export const escapeXml = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;').replaceAll("'", '&#39;');
+  text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll("'", '&#39;');
 
 /** An `<svg>` gets a title that screen readers read, and ids that no other SVG of the page has. */
 export function label(svg: string, id: string, title: string): string {
   return svg
     .replaceAll(/ id="([^"]+)"/g, (_, name: string) => ` id="${id}-${name}"`)
     .replaceAll(/="url\(#([^)"]+)\)"/g, (_, name: string) => `="url(#${id}-${name})"`)
-    .replace(/^<svg([^>]*)>/, (_, attributes: string) => `<svg${attributes} role="img" aria-labelledby="${id}-title"><title id="${id}-title">${escapeXml(title)}</title>`);
+    .replace(
+      /^<svg([^>]*)>/,
+      (_, attributes: string) =>
+        `<svg${attributes} role="img" aria-labelledby="${id}-title"><title id="${id}-title">${escapeXml(title)}</title>`,
+    );
 }
 
 /** Draws; no canvas, no network: data stand in the specification. Numbers in paths are cut to a tenth of a pixel. */
@@ -40,5 +56,8 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
 
 /** Vega writes 15 digits a coordinate; the text in `<text>` is left alone. */
 const shorten = (svg: string): string =>
-  svg.replaceAll(/ (d|transform|x|y|x1|x2|y1|y2|width|height)="([^"]*)"/g, (_, name: string, value: string) =>
-    ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, (number) => String(Math.round(Number(number) * 100) / 100))}"`);
+  svg.replaceAll(
+    / (d|transform|x|y|x1|x2|y1|y2|width|height)="([^"]*)"/g,
+    (_, name: string, value: string) =>
+      ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, (number) => String(Math.round(Number(number) * 100) / 100))}"`,
+  );

@@ -8,38 +8,83 @@ import { Section } from './parts.tsx';
 
 const MOST_ATTACKS = 6;
 
-interface Shown { readonly label: string; readonly seed: number; readonly receipt: ReceiptFacts }
+interface Shown {
+  readonly label: string;
+  readonly seed: number;
+  readonly receipt: ReceiptFacts;
+}
 
 function receiptsOf(conditions: readonly Condition[]): Shown[] {
   const byAttack = new Map<string, Shown>();
-  for (const { attackLabel, cells } of conditions) for (const { seed, receipt } of cells) {
-    if (receipt && receipt.made + receipt.negatives > 0 && !byAttack.has(attackLabel)) byAttack.set(attackLabel, { label: attackLabel, seed, receipt });
-  }
+  for (const { attackLabel, cells } of conditions)
+    for (const { seed, receipt } of cells) {
+      if (receipt && receipt.made + receipt.negatives > 0 && !byAttack.has(attackLabel))
+        byAttack.set(attackLabel, { label: attackLabel, seed, receipt });
+    }
   return [...byAttack.values()];
 }
 
-const Marked = ({ parts }: { readonly parts: readonly Segment[] }): JSX.Element => <>{parts.map(({ text, changed }) => (changed ? <mark>{text}</mark> : text))}</>;
+const Marked = ({ parts }: { readonly parts: readonly Segment[] }): JSX.Element => (
+  <>{parts.map(({ text, changed }) => (changed ? <mark>{text}</mark> : text))}</>
+);
 
-export function Examples({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
+export function Examples({
+  conditions,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element {
   const receipts = receiptsOf(conditions);
   const shown = receipts.slice(0, MOST_ATTACKS);
   return (
     <Section id="rows" title="Poisoned rows">
-      {shown.length === 0 ? <p>No training row of this grid was changed, or no receipt could be read.</p>
-        : <p>The first rows of each attack’s receipt, cut to what is around the change. The trainer refuses a set that does not match its receipt.</p>}
+      {shown.length === 0 ? (
+        <p>No training row of this grid was changed, or no receipt could be read.</p>
+      ) : (
+        <p>
+          The first rows of each attack’s receipt, cut to what is around the change. The trainer
+          refuses a set that does not match its receipt.
+        </p>
+      )}
       {shown.map(({ label, seed, receipt }) => (
         <>
-          <h3>{label}, seed {seed}</h3>
-          <p>{receipt.made.toLocaleString('en')} of {plural(receipt.total, 'row')} poisoned ({receipt.asked.toLocaleString('en')} asked){receipt.negatives > 0 ? `, ${plural(receipt.negatives, 'negative')} added` : ''}.</p>
+          <h3>
+            {label}, seed {seed}
+          </h3>
+          <p>
+            {receipt.made.toLocaleString('en')} of {plural(receipt.total, 'row')} poisoned (
+            {receipt.asked.toLocaleString('en')} asked)
+            {receipt.negatives > 0 ? `, ${plural(receipt.negatives, 'negative')} added` : ''}.
+          </p>
           {receipt.examples.map(({ id, before, after, labelBefore, labelAfter }) => {
             const parts = changedParts(before, after);
             return (
               <div class="example">
-                <p class="small muted">Row <code>{cut(id, 80)}</code>: label <strong>{labelBefore}</strong>{labelBefore === labelAfter ? ' (kept)' : <> → <mark>{labelAfter}</mark></>}</p>
-                {before === after ? <p><span class="which">Text, unchanged</span><Marked parts={parts.after} /></p> : (
+                <p class="small muted">
+                  Row <code>{cut(id, 80)}</code>: label <strong>{labelBefore}</strong>
+                  {labelBefore === labelAfter ? (
+                    ' (kept)'
+                  ) : (
+                    <>
+                      {' '}
+                      → <mark>{labelAfter}</mark>
+                    </>
+                  )}
+                </p>
+                {before === after ? (
+                  <p>
+                    <span class="which">Text, unchanged</span>
+                    <Marked parts={parts.after} />
+                  </p>
+                ) : (
                   <>
-                    <p><span class="which">Original</span><Marked parts={parts.before} /></p>
-                    <p><span class="which">Poisoned</span><Marked parts={parts.after} /></p>
+                    <p>
+                      <span class="which">Original</span>
+                      <Marked parts={parts.before} />
+                    </p>
+                    <p>
+                      <span class="which">Poisoned</span>
+                      <Marked parts={parts.after} />
+                    </p>
                   </>
                 )}
               </div>
@@ -47,7 +92,12 @@ export function Examples({ conditions }: { readonly conditions: readonly Conditi
           })}
         </>
       ))}
-      {receipts.length > shown.length ? <p class="muted small">{plural(receipts.length - shown.length, 'more attack setting')} left out; each poison stage’s receipt.json lists every row.</p> : null}
+      {receipts.length > shown.length ? (
+        <p class="muted small">
+          {plural(receipts.length - shown.length, 'more attack setting')} left out; each poison
+          stage’s receipt.json lists every row.
+        </p>
+      ) : null}
     </Section>
   );
 }

@@ -40,11 +40,26 @@ export interface PageProps {
 const policy = `default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-${createHash('sha256').update(script).digest('base64')}'; base-uri 'none'; form-action 'none'`;
 
 const CHAPTERS: readonly (readonly [string, string])[] = [
-  ['found', 'Found'], ['asked', 'Asked'], ['results', 'Results'], ['theory', 'Fisher and kernels'], ['premise', 'Premise'],
-  ['measured', 'Against the slides'], ['rows', 'Poisoned rows'], ['stages-run', 'How it ran'], ['provenance', 'Provenance'],
+  ['found', 'Found'],
+  ['asked', 'Asked'],
+  ['results', 'Results'],
+  ['theory', 'Fisher and kernels'],
+  ['premise', 'Premise'],
+  ['measured', 'Against the slides'],
+  ['rows', 'Poisoned rows'],
+  ['stages-run', 'How it ran'],
+  ['provenance', 'Provenance'],
 ];
 
-function Page({ input, conditions, comparisons, findings, standing, figures, undrawn }: PageProps): JSX.Element {
+function Page({
+  input,
+  conditions,
+  comparisons,
+  findings,
+  standing,
+  figures,
+  undrawn,
+}: PageProps): JSX.Element {
   return (
     <html lang="en">
       <head>
@@ -58,23 +73,42 @@ function Page({ input, conditions, comparisons, findings, standing, figures, und
       </head>
       <body>
         <Header input={input} conditions={conditions} standing={standing} />
-        <nav aria-label="Chapters"><div class="wrap">{CHAPTERS.map(([id, title]) => <a href={`#${id}`}>{title}</a>)}</div></nav>
+        <nav aria-label="Chapters">
+          <div class="wrap">
+            {CHAPTERS.map(([id, title]) => (
+              <a href={`#${id}`}>{title}</a>
+            ))}
+          </div>
+        </nav>
         <main class="wrap">
-          <Section id="found" title="What was found"><Findings findings={findings} /></Section>
+          <Section id="found" title="What was found">
+            <Findings findings={findings} />
+          </Section>
           <Asked input={input} conditions={conditions} />
           <Results conditions={conditions} comparisons={comparisons.adapters} figures={figures} />
-          <Theory cells={input.cells} conditions={conditions} kernels={comparisons.kernels} figures={figures} undrawn={undrawn} />
+          <Theory
+            cells={input.cells}
+            conditions={conditions}
+            kernels={comparisons.kernels}
+            figures={figures}
+            undrawn={undrawn}
+          />
           <Premise conditions={conditions} />
           <Corrections />
           <Examples conditions={conditions} />
           <Stages input={input} figure={figures.stages} />
           <Provenance input={input} />
         </main>
-        <footer><div class="wrap">One file, no request to any network. Text from data sets is shown as text.</div></footer>
+        <footer>
+          <div class="wrap">
+            One file, no request to any network. Text from data sets is shown as text.
+          </div>
+        </footer>
         <script dangerouslySetInnerHTML={{ __html: script }} />
       </body>
     </html>
   );
 }
 
-export const renderPage = (props: PageProps): string => `<!doctype html>\n${renderToString(<Page {...props} />)}\n`;
+export const renderPage = (props: PageProps): string =>
+  `<!doctype html>\n${renderToString(<Page {...props} />)}\n`;

@@ -17,23 +17,61 @@ interface SummaryProps {
 
 const MOST_FAILURES = 12;
 
-export function Header({ input, conditions, standing }: Omit<SummaryProps, 'findings'>): JSX.Element {
+export function Header({
+  input,
+  conditions,
+  standing,
+}: Omit<SummaryProps, 'findings'>): JSX.Element {
   const seeds = distinct(input.cells.map(({ seed }) => seed)).sort((a, b) => a - b);
   const failedCells = conditions.flatMap(({ failures }) => [...failures.keys()]);
   const failedSeeds = distinct(failedCells.map(({ seed }) => seed));
-  const empty = distinct(conditions.filter(({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0)).map(({ attackLabel }) => attackLabel));
-  const seconds = input.stages.reduce((sum, stage) => sum + (Number.isFinite(stage.seconds) ? stage.seconds : 0), 0);
+  const empty = distinct(
+    conditions
+      .filter(
+        ({ family, cells }) =>
+          family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
+      )
+      .map(({ attackLabel }) => attackLabel),
+  );
+  const seconds = input.stages.reduce(
+    (sum, stage) => sum + (Number.isFinite(stage.seconds) ? stage.seconds : 0),
+    0,
+  );
   const sources = Object.entries(input.sources);
   // Every result of this run was computed by one release: it is in their keys.
   const backend = (input.environment['backend'] ?? {}) as JsonObject;
   const facts: readonly (readonly [string, string])[] = [
     ['Seeds', `n = ${seeds.length}${seeds.length <= 8 ? ` (${seeds.join(', ')})` : ''}`],
-    ['Failed seeds', failedCells.length === 0 ? '0' : `${failedSeeds.length} of ${seeds.length} seeds, in ${plural(failedCells.length, 'cell')}`],
-    ...(empty.length === 0 ? [] : [['Poisoned nothing', `${list(empty)}: a dose of zero rows`] as const]),
-    ['Cells', `${input.cells.length.toLocaleString('en')} (${plural(conditions.length, 'condition')} × seeds)`],
-    ['Backend', input.backends.length === 0 ? 'none recorded' : list(input.backends.map((name) => (name === backend['name'] ? String(backend['version'] ?? name) : name)))],
+    [
+      'Failed seeds',
+      failedCells.length === 0
+        ? '0'
+        : `${failedSeeds.length} of ${seeds.length} seeds, in ${plural(failedCells.length, 'cell')}`,
+    ],
+    ...(empty.length === 0
+      ? []
+      : [['Poisoned nothing', `${list(empty)}: a dose of zero rows`] as const]),
+    [
+      'Cells',
+      `${input.cells.length.toLocaleString('en')} (${plural(conditions.length, 'condition')} × seeds)`,
+    ],
+    [
+      'Backend',
+      input.backends.length === 0
+        ? 'none recorded'
+        : list(
+            input.backends.map((name) =>
+              name === backend['name'] ? String(backend['version'] ?? name) : name,
+            ),
+          ),
+    ],
     ['Precision', `${String(backend['precision'] ?? 'float32')} (spectra in float64)`],
-    ...sources.filter(([role]) => role !== 'validation data').map(([role, source]): [string, string] => [role === 'model' ? 'Model' : 'Data', String(source['source'] ?? 'unknown')]),
+    ...sources
+      .filter(([role]) => role !== 'validation data')
+      .map(([role, source]): [string, string] => [
+        role === 'model' ? 'Model' : 'Data',
+        String(source['source'] ?? 'unknown'),
+      ]),
     ['Compute time', formatSeconds(seconds)],
   ];
   return (
@@ -41,26 +79,69 @@ export function Header({ input, conditions, standing }: Omit<SummaryProps, 'find
       <div class="wrap">
         <p class="eyebrow">dosimeter · experiment report</p>
         <h1>{input.name}</h1>
-        <p class="question">Which is hurt more by poisoned training data: LoRA or full fine-tuning? Measured on {plural(distinct(conditions.map(({ attackLabel }) => attackLabel)).length, 'attack setting')} and {plural(distinct(conditions.map(({ adapterLabel }) => adapterLabel)).length, 'adapter')}.</p>
-        <div class="standing"><strong>{standing.headline}</strong>{standing.detail === '' ? null : <p>{standing.detail}</p>}</div>
-        <dl class="facts">{facts.map(([name, value]) => <div><dt>{name}</dt><dd>{value}</dd></div>)}</dl>
+        <p class="question">
+          Which is hurt more by poisoned training data: LoRA or full fine-tuning? Measured on{' '}
+          {plural(
+            distinct(conditions.map(({ attackLabel }) => attackLabel)).length,
+            'attack setting',
+          )}{' '}
+          and{' '}
+          {plural(distinct(conditions.map(({ adapterLabel }) => adapterLabel)).length, 'adapter')}.
+        </p>
+        <div class="standing">
+          <strong>{standing.headline}</strong>
+          {standing.detail === '' ? null : <p>{standing.detail}</p>}
+        </div>
+        <dl class="facts">
+          {facts.map(([name, value]) => (
+            <div>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
+            </div>
+          ))}
+        </dl>
         <Failures stages={input.stages} cells={failedCells.length} of={input.cells.length} />
       </div>
     </header>
   );
 }
 
-function Failures({ stages, cells, of }: { readonly stages: readonly StageFacts[]; readonly cells: number; readonly of: number }): JSX.Element | null {
+function Failures({
+  stages,
+  cells,
+  of,
+}: {
+  readonly stages: readonly StageFacts[];
+  readonly cells: number;
+  readonly of: number;
+}): JSX.Element | null {
   const failed = stages.filter(({ state }) => state === 'failed');
   const blocked = stages.filter(({ state }) => state === 'blocked').length;
   if (failed.length === 0 && blocked === 0) return null;
   const shown = failed.slice(0, MOST_FAILURES);
   return (
     <div class="failed-note" role="note">
-      <p><strong class="bad">{cells} of {of} cells failed</strong>: {plural(failed.length, 'stage')} failed{blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are missing below and are counted as failed, not dropped.</p>
+      <p>
+        <strong class="bad">
+          {cells} of {of} cells failed
+        </strong>
+        : {plural(failed.length, 'stage')} failed
+        {blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are
+        missing below and are counted as failed, not dropped.
+      </p>
       <ul>
-        {shown.map((stage) => <li><code>{stage.id}</code> ({axesText(stage)}{stage.seed === null ? '' : `, seed ${stage.seed}`}): {cut(stage.error ?? 'no message', 400)}</li>)}
-        {failed.length > shown.length ? <li>{plural(failed.length - shown.length, 'more failed stage')} in the table of stages.</li> : null}
+        {shown.map((stage) => (
+          <li>
+            <code>{stage.id}</code> ({axesText(stage)}
+            {stage.seed === null ? '' : `, seed ${stage.seed}`}):{' '}
+            {cut(stage.error ?? 'no message', 400)}
+          </li>
+        ))}
+        {failed.length > shown.length ? (
+          <li>
+            {plural(failed.length - shown.length, 'more failed stage')} in the table of stages.
+          </li>
+        ) : null}
       </ul>
     </div>
   );
@@ -69,10 +150,17 @@ function Failures({ stages, cells, of }: { readonly stages: readonly StageFacts[
 /** One line where every row has the same verdict, else one a row. */
 const shared = (rows: readonly FindingRow[]): Verdict | null => {
   const first = rows[0]?.verdict ?? null;
-  return first !== null && rows.every(({ verdict }) => verdict !== null && verdictText(verdict) === verdictText(first)) ? first : null;
+  return first !== null &&
+    rows.every(({ verdict }) => verdict !== null && verdictText(verdict) === verdictText(first))
+    ? first
+    : null;
 };
 
-function FindingCard({ finding: { topic, sentence, comparison, claim, rows, more } }: { readonly finding: Finding }): JSX.Element {
+function FindingCard({
+  finding: { topic, sentence, comparison, claim, rows, more },
+}: {
+  readonly finding: Finding;
+}): JSX.Element {
   const common = shared(rows);
   return (
     <div class="finding">
@@ -85,25 +173,48 @@ function FindingCard({ finding: { topic, sentence, comparison, claim, rows, more
             {rows.map(({ label, means, difference, n, verdict }) => (
               <tr>
                 <th scope="row">{label}</th>
-                <td>{means === null ? null : <span class="muted">{means}: </span>}<span class="whole">{difference}</span> <span class="muted whole">n = {n}</span>
-                  {common === null && verdict !== null ? <> <Chip verdict={verdict} /></> : null}</td>
+                <td>
+                  {means === null ? null : <span class="muted">{means}: </span>}
+                  <span class="whole">{difference}</span> <span class="muted whole">n = {n}</span>
+                  {common === null && verdict !== null ? (
+                    <>
+                      {' '}
+                      <Chip verdict={verdict} />
+                    </>
+                  ) : null}
+                </td>
               </tr>
             ))}
           </tbody>
         </table>
       )}
-      {claim === null ? null : <p class="small muted claim">Slides: “{claim}”. {common ? <Chip verdict={common} /> : null}</p>}
-      {more > 0 ? <p class="muted small">{plural(more, 'more comparison')} in the tables below.</p> : null}
+      {claim === null ? null : (
+        <p class="small muted claim">
+          Slides: “{claim}”. {common ? <Chip verdict={common} /> : null}
+        </p>
+      )}
+      {more > 0 ? (
+        <p class="muted small">{plural(more, 'more comparison')} in the tables below.</p>
+      ) : null}
     </div>
   );
 }
 
 export function Findings({ findings }: { readonly findings: readonly Finding[] }): JSX.Element {
-  if (findings.length === 0) return <p>No cell of this grid has results to compare: nothing was found.</p>;
+  if (findings.length === 0)
+    return <p>No cell of this grid has results to compare: nothing was found.</p>;
   return (
     <>
-      <p class="muted small">Means over seeds; differences are paired by seed, n counts whole pairs, intervals are 95% t-intervals before correction. Verdicts follow the rule under <a href="#results">Results</a>.</p>
-      <div class="findings">{findings.map((finding) => <FindingCard finding={finding} />)}</div>
+      <p class="muted small">
+        Means over seeds; differences are paired by seed, n counts whole pairs, intervals are 95%
+        t-intervals before correction. Verdicts follow the rule under <a href="#results">Results</a>
+        .
+      </p>
+      <div class="findings">
+        {findings.map((finding) => (
+          <FindingCard finding={finding} />
+        ))}
+      </div>
     </>
   );
 }

@@ -1,6 +1,14 @@
 /** What training did to weights and kernels: divergence, spectra of ΔW, Δ_r, and whether the linear regime holds. */
 import type { JSX } from 'preact';
-import { blockLabel, distinct, isFull, metricOf, seriesOf, type Condition, type Quantity } from '../conditions.ts';
+import {
+  blockLabel,
+  distinct,
+  isFull,
+  metricOf,
+  seriesOf,
+  type Condition,
+  type Quantity,
+} from '../conditions.ts';
 import { formatNumber, formatSummary, type NumberKind } from '../format.ts';
 import { between, divergenceRelations } from '../relations.ts';
 import { Table, type Column } from './parts.tsx';
@@ -8,21 +16,41 @@ import { Table, type Column } from './parts.tsx';
 const having = (conditions: readonly Condition[], stage: string, metric: string): Condition[] =>
   conditions.filter((condition) => seriesOf(condition, metricOf(stage, metric)).summary !== null);
 
-const number = (title: string, quantity: Quantity, kind: NumberKind = 'plain'): Column<Condition> => ({
-  title, kind: 'number', value: (condition) => { const { summary } = seriesOf(condition, quantity); return summary === null ? '–' : formatSummary(summary, kind); },
+const number = (
+  title: string,
+  quantity: Quantity,
+  kind: NumberKind = 'plain',
+): Column<Condition> => ({
+  title,
+  kind: 'number',
+  value: (condition) => {
+    const { summary } = seriesOf(condition, quantity);
+    return summary === null ? '–' : formatSummary(summary, kind);
+  },
 });
 const names: readonly Column<Condition>[] = [
-  { title: 'Attack', kind: 'nowrap', value: blockLabel }, { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
+  { title: 'Attack', kind: 'nowrap', value: blockLabel },
+  { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
 ];
 const CAPTION = 'Mean ± half of the 95% t-interval over seeds.';
-const newBlock = (rows: readonly Condition[]) => (row: Condition, i: number): boolean => blockLabel(row) !== blockLabel(rows[i - 1]!);
+const newBlock =
+  (rows: readonly Condition[]) =>
+  (row: Condition, i: number): boolean =>
+    blockLabel(row) !== blockLabel(rows[i - 1]!);
 /** At the start the attack plays no part: each adapter once. */
 const onceAnAdapter = (conditions: readonly Condition[]): Condition[] => {
   const seen = new Set<string>();
-  return conditions.filter(({ adapterLabel, setting }) => { const name = `${adapterLabel} ${setting}`; return !seen.has(name) && seen.add(name); });
+  return conditions.filter(({ adapterLabel, setting }) => {
+    const name = `${adapterLabel} ${setting}`;
+    return !seen.has(name) && seen.add(name);
+  });
 };
 
-export function Divergence({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+export function Divergence({
+  conditions,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element | null {
   const rows = having(conditions, 'divergence', 'total.l2');
   if (rows.length === 0) return null;
   const of = (metric: string): Quantity => metricOf('divergence', metric);
@@ -30,67 +58,166 @@ export function Divergence({ conditions }: { readonly conditions: readonly Condi
   return (
     <>
       <h3>How far poisoned data carry the weights</h3>
-      <p>M compares each poisoned run with its clean twin of the same seed, start and order, on effective weights, ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), for LoRA and full alike, as a mean over the kept steps and the last; the head, which every adapter trains in full, stands apart. Where a base is poisoned, 0 is where the base’s training starts. M′ is the kernel at the start between poisoned rows and their originals. It is blind to attacks on labels alone: there both texts are the same.</p>
-      <Table label="Divergence" rows={rows} starts={newBlock(rows)} caption={CAPTION} columns={[
-        ...names, number('M, largest entry', of('total.largest')), number('M, L2', of('total.l2')), number('M, relative to ‖ΔW clean‖', of('total.relative')),
-        number('head, L2', of('head.l2')), number('head, relative', of('head.relative')), number('M′', between('raw')), number('M′ as a cosine', between('cosine')),
-      ]} />
+      <p>
+        M compares each poisoned run with its clean twin of the same seed, start and order, on
+        effective weights, ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), for LoRA and full alike, as
+        a mean over the kept steps and the last; the head, which every adapter trains in full,
+        stands apart. Where a base is poisoned, 0 is where the base’s training starts. M′ is the
+        kernel at the start between poisoned rows and their originals. It is blind to attacks on
+        labels alone: there both texts are the same.
+      </p>
+      <Table
+        label="Divergence"
+        rows={rows}
+        starts={newBlock(rows)}
+        caption={CAPTION}
+        columns={[
+          ...names,
+          number('M, largest entry', of('total.largest')),
+          number('M, L2', of('total.l2')),
+          number('M, relative to ‖ΔW clean‖', of('total.relative')),
+          number('head, L2', of('head.l2')),
+          number('head, relative', of('head.relative')),
+          number('M′', between('raw')),
+          number('M′ as a cosine', between('cosine')),
+        ]}
+      />
       {relations.length === 0 ? null : (
-        <Table label="Divergence and kernel" rows={relations} caption="Spearman’s ρ over cells (adapters and seeds) of one attack." columns={[
-          { title: 'Attack', kind: 'nowrap', value: ({ block }) => block }, { title: 'Cells', kind: 'number', value: ({ cells }) => cells },
-          { title: 'M (L2) with M′', kind: 'number', value: ({ absolute }) => formatNumber(absolute, 'proportion') },
-          { title: 'M (relative) with M′ (cosine)', kind: 'number', value: ({ relative }) => formatNumber(relative, 'proportion') },
-          { title: '', value: ({ blind }) => (blind ? 'M′ can’t see this attack: its poisoned texts are the originals’' : '') },
-        ]} />
+        <Table
+          label="Divergence and kernel"
+          rows={relations}
+          caption="Spearman’s ρ over cells (adapters and seeds) of one attack."
+          columns={[
+            { title: 'Attack', kind: 'nowrap', value: ({ block }) => block },
+            { title: 'Cells', kind: 'number', value: ({ cells }) => cells },
+            {
+              title: 'M (L2) with M′',
+              kind: 'number',
+              value: ({ absolute }) => formatNumber(absolute, 'proportion'),
+            },
+            {
+              title: 'M (relative) with M′ (cosine)',
+              kind: 'number',
+              value: ({ relative }) => formatNumber(relative, 'proportion'),
+            },
+            {
+              title: '',
+              value: ({ blind }) =>
+                blind ? 'M′ can’t see this attack: its poisoned texts are the originals’' : '',
+            },
+          ]}
+        />
       )}
     </>
   );
 }
 
-export function Spectrum({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+export function Spectrum({
+  conditions,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element | null {
   const rows = having(conditions, 'spectrum', 'effective_rank');
   if (rows.length === 0) return null;
   const of = (metric: string): Quantity => metricOf('spectrum', metric);
   return (
     <>
       <h3>What training did to the weights</h3>
-      <p>Singular values of each adapted layer’s ΔW. The effective rank is the least number of them that hold the asked share of Σσ² (0.9 unless the spec says otherwise); intruder dimensions are large left singular vectors of the trained weight that none of the initial weight’s resembles (Shuttleworth et al. 2024).</p>
-      <Table label="Spectra of weight changes" rows={rows} starts={newBlock(rows)} caption="Means over layers, mean ± half of the 95% t-interval over seeds." columns={[
-        ...names, number('‖ΔW‖/‖W₀‖', of('relative_change')), number('effective rank', of('effective_rank')), number('its largest', of('effective_rank_largest')),
-        number('stable rank', of('stable_rank')), number('intruder dimensions', of('intruder_dimensions')), number('of vectors', of('vectors')),
-      ]} />
+      <p>
+        Singular values of each adapted layer’s ΔW. The effective rank is the least number of them
+        that hold the asked share of Σσ² (0.9 unless the spec says otherwise); intruder dimensions
+        are large left singular vectors of the trained weight that none of the initial weight’s
+        resembles (Shuttleworth et al. 2024).
+      </p>
+      <Table
+        label="Spectra of weight changes"
+        rows={rows}
+        starts={newBlock(rows)}
+        caption="Means over layers, mean ± half of the 95% t-interval over seeds."
+        columns={[
+          ...names,
+          number('‖ΔW‖/‖W₀‖', of('relative_change')),
+          number('effective rank', of('effective_rank')),
+          number('its largest', of('effective_rank_largest')),
+          number('stable rank', of('stable_rank')),
+          number('intruder dimensions', of('intruder_dimensions')),
+          number('of vectors', of('vectors')),
+        ]}
+      />
       <Forgetting conditions={having(conditions, 'spectrum', 'forgetting')} />
     </>
   );
 }
 
 /** Where the checkpoint has a masked-LM head. */
-function Forgetting({ conditions: rows }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+function Forgetting({
+  conditions: rows,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element | null {
   if (rows.length === 0) return null;
   const of = (metric: string): Quantity => metricOf('spectrum', metric);
   return (
     <>
-      <p>Forgetting is the rise of the pretraining loss: mean −log p of masked tokens, in nats, under the checkpoint’s own masked-LM head over the body as it was trained. The texts are clean validation rows of this task, not the corpus of pretraining. 15% of a text’s tokens are to be predicted, of which 80% are shown masked, 10% as a token drawn at random and 10% as they are (Devlin et al. 2019), the same ones before and after and for every adapter of a seed.</p>
-      <Table label="Forgetting" rows={rows} starts={newBlock(rows)} caption={CAPTION} columns={[
-        ...names, number('masked-LM loss at the start', of('masked_lm_loss_start')), number('after training', of('masked_lm_loss')), number('forgetting', of('forgetting')), number('masked tokens', of('masked_tokens')),
-      ]} />
+      <p>
+        Forgetting is the rise of the pretraining loss: mean −log p of masked tokens, in nats, under
+        the checkpoint’s own masked-LM head over the body as it was trained. The texts are clean
+        validation rows of this task, not the corpus of pretraining. 15% of a text’s tokens are to
+        be predicted, of which 80% are shown masked, 10% as a token drawn at random and 10% as they
+        are (Devlin et al. 2019), the same ones before and after and for every adapter of a seed.
+      </p>
+      <Table
+        label="Forgetting"
+        rows={rows}
+        starts={newBlock(rows)}
+        caption={CAPTION}
+        columns={[
+          ...names,
+          number('masked-LM loss at the start', of('masked_lm_loss_start')),
+          number('after training', of('masked_lm_loss')),
+          number('forgetting', of('forgetting')),
+          number('masked tokens', of('masked_tokens')),
+        ]}
+      />
     </>
   );
 }
 
-export function Delta({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+export function Delta({
+  conditions,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element | null {
   const rows = onceAnAdapter(having(conditions, 'delta', 'residual'));
   if (rows.length === 0) return null;
   const of = (metric: string): Quantity => metricOf('delta', metric);
   return (
     <>
-      <h3>Δ<sub>r</sub> where training starts</h3>
-      <p>K<sub>LoRA</sub> = K<sub>full</sub> + Δ<sub>r</sub> at B = 0, with Δ<sub>r</sub> = Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) summed from M<sub>Δ</sub>’s own eigenvectors; what the identity leaves is rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ′)(h·h′) is the rest and is taken off as well. σ̂² is the mean square of a layer’s A as drawn, which lies about the σ² asked for. Layer by layer in <code>delta.json</code>.</p>
-      <Table label="Delta" rows={rows} columns={[
-        names[1]!, number('tr K_full', of('trace_full')), number('tr K_LoRA', of('trace_lora')), number('tr Δ_r', of('trace_delta')), number('‖Δ_r‖/‖K_full‖', of('relative_delta')),
-        number('largest eigenvalue of M_Δ', of('largest_eigenvalue')), number('layers with M_Δ ⪯ 0', of('semidefinite_layers'), 'proportion'),
-        number('layers with s²σ̂²n < 1', of('scaled_premise_layers'), 'proportion'), number('left by the identity, ‖·‖/‖K_full‖', of('residual')),
-      ]} />
+      <h3>
+        Δ<sub>r</sub> where training starts
+      </h3>
+      <p>
+        K<sub>LoRA</sub> = K<sub>full</sub> + Δ<sub>r</sub> at B = 0, with Δ<sub>r</sub> =
+        Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) summed from M<sub>Δ</sub>’s own eigenvectors; what the identity
+        leaves is rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ′)(h·h′) is the rest and is taken off as well.
+        σ̂² is the mean square of a layer’s A as drawn, which lies about the σ² asked for. Layer by
+        layer in <code>delta.json</code>.
+      </p>
+      <Table
+        label="Delta"
+        rows={rows}
+        columns={[
+          names[1]!,
+          number('tr K_full', of('trace_full')),
+          number('tr K_LoRA', of('trace_lora')),
+          number('tr Δ_r', of('trace_delta')),
+          number('‖Δ_r‖/‖K_full‖', of('relative_delta')),
+          number('largest eigenvalue of M_Δ', of('largest_eigenvalue')),
+          number('layers with M_Δ ⪯ 0', of('semidefinite_layers'), 'proportion'),
+          number('layers with s²σ̂²n < 1', of('scaled_premise_layers'), 'proportion'),
+          number('left by the identity, ‖·‖/‖K_full‖', of('residual')),
+        ]}
+      />
     </>
   );
 }
@@ -103,41 +230,108 @@ interface RegimeLine {
 
 /** Kept steps that any of its cells was looked at, ascending. */
 const stepsOf = ({ cells }: Condition): number[] =>
-  distinct(cells.flatMap(({ metrics }) => Object.keys(metrics['regime'] ?? {}).flatMap((name) => { const step = /^step-(\d+)\.linear\.agreement$/.exec(name)?.[1]; return step === undefined ? [] : [Number(step)]; }))).sort((a, b) => a - b);
+  distinct(
+    cells.flatMap(({ metrics }) =>
+      Object.keys(metrics['regime'] ?? {}).flatMap((name) => {
+        const step = /^step-(\d+)\.linear\.agreement$/.exec(name)?.[1];
+        return step === undefined ? [] : [Number(step)];
+      }),
+    ),
+  ).sort((a, b) => a - b);
 
 /** What the table comes to, in a sentence: the ends of what was seen. */
-function regimeSummary(lines: readonly RegimeLine[], error: (line: RegimeLine) => Quantity, drift: (line: RegimeLine) => Quantity): string {
+function regimeSummary(
+  lines: readonly RegimeLine[],
+  error: (line: RegimeLine) => Quantity,
+  drift: (line: RegimeLine) => Quantity,
+): string {
   const ends = (quantity: (line: RegimeLine) => Quantity): string | null => {
-    const means = lines.filter(({ step }) => step === null).flatMap((line) => seriesOf(line.condition, quantity(line)).summary?.mean ?? []);
-    return means.length === 0 ? null : `${formatNumber(Math.min(...means))} to ${formatNumber(Math.max(...means))}`;
+    const means = lines
+      .filter(({ step }) => step === null)
+      .flatMap((line) => seriesOf(line.condition, quantity(line)).summary?.mean ?? []);
+    return means.length === 0
+      ? null
+      : `${formatNumber(Math.min(...means))} to ${formatNumber(Math.max(...means))}`;
   };
   const [errors, drifts] = [ends(error), ends(drift)];
   if (errors === null) return '';
   return `At the end of training its mean error is ${errors} over these conditions${drifts === null ? '' : `, and the kernel has moved by ${drifts} of its norm`}: where an error is near 1, what a kernel at the start predicts is no account of the trained model.`;
 }
 
-export function Regime({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+export function Regime({
+  conditions,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element | null {
   const rows = having(conditions, 'regime', 'linear.agreement');
   if (rows.length === 0) return null;
   // One row a kept step that was looked at, and one for the end, which has no prefix.
-  const lines = rows.flatMap((condition) => [...stepsOf(condition), null].map((step): RegimeLine => ({ condition, step })));
+  const lines = rows.flatMap((condition) =>
+    [...stepsOf(condition), null].map((step): RegimeLine => ({ condition, step })),
+  );
   const stepped = lines.some(({ step }) => step !== null);
-  const of = (metric: string) => ({ step }: RegimeLine): Quantity => metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
-  const own = (name: string) => (line: RegimeLine): Quantity => (cell) => of(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? of(`full.${name}`)(line)(cell) : null);
-  const column = (title: string, quantity: (line: RegimeLine) => Quantity, kind: NumberKind = 'plain'): Column<RegimeLine> =>
-    ({ title, kind: 'number', value: (line) => { const { summary } = seriesOf(line.condition, quantity(line)); return summary === null ? '–' : formatSummary(summary, kind); } });
+  const of =
+    (metric: string) =>
+    ({ step }: RegimeLine): Quantity =>
+      metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
+  const own =
+    (name: string) =>
+    (line: RegimeLine): Quantity =>
+    (cell) =>
+      of(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? of(`full.${name}`)(line)(cell) : null);
+  const column = (
+    title: string,
+    quantity: (line: RegimeLine) => Quantity,
+    kind: NumberKind = 'plain',
+  ): Column<RegimeLine> => ({
+    title,
+    kind: 'number',
+    value: (line) => {
+      const { summary } = seriesOf(line.condition, quantity(line));
+      return summary === null ? '–' : formatSummary(summary, kind);
+    },
+  });
   return (
     <>
       <h3>Does the tangent kernel’s regime hold?</h3>
-      <p>It holds where the kernel over what is trained stays put and f₀ + J₀(Θ<sub>T</sub> − Θ₀), J₀ that of every trained parameter, predicts the trained model: an error of 0 is a linear model, 1 is no better than that nothing moved. The kernel describes SGD; AdamW follows a sign-like kernel (Malladi et al. 2023), so its rows speak of the prediction alone. {regimeSummary(lines, of('linear.relative_error'), own('drift'))}</p>
-      <Table label="Regime" most={240} rows={lines} starts={(line, i) => blockLabel(line.condition) !== blockLabel(lines[i - 1]!.condition)} caption={CAPTION} columns={[
-        { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) }, { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
-        ...(stepped ? [{ title: 'At', kind: 'nowrap' as const, value: ({ step }: RegimeLine) => (step === null ? 'the end' : `step ${step}`) }] : []),
-        { title: 'Optimiser', kind: 'nowrap', value: ({ condition }) => String(condition.cells[0]!.train['optimizer'] ?? 'unknown') },
-        column('‖K(T)−K(0)‖/‖K(0)‖', own('drift')), column('1 − cos(K(T), K(0))', own('rotation')),
-        column('error of the linear prediction', of('linear.relative_error')), column('its cosine', of('linear.cosine')),
-        column('same class as f_T', of('linear.agreement'), 'proportion'), column('f₀: same class', of('linear.agreement_start'), 'proportion'),
-      ]} />
+      <p>
+        It holds where the kernel over what is trained stays put and f₀ + J₀(Θ<sub>T</sub> − Θ₀), J₀
+        that of every trained parameter, predicts the trained model: an error of 0 is a linear
+        model, 1 is no better than that nothing moved. The kernel describes SGD; AdamW follows a
+        sign-like kernel (Malladi et al. 2023), so its rows speak of the prediction alone.{' '}
+        {regimeSummary(lines, of('linear.relative_error'), own('drift'))}
+      </p>
+      <Table
+        label="Regime"
+        most={240}
+        rows={lines}
+        starts={(line, i) => blockLabel(line.condition) !== blockLabel(lines[i - 1]!.condition)}
+        caption={CAPTION}
+        columns={[
+          { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) },
+          { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
+          ...(stepped
+            ? [
+                {
+                  title: 'At',
+                  kind: 'nowrap' as const,
+                  value: ({ step }: RegimeLine) => (step === null ? 'the end' : `step ${step}`),
+                },
+              ]
+            : []),
+          {
+            title: 'Optimiser',
+            kind: 'nowrap',
+            value: ({ condition }) => String(condition.cells[0]!.train['optimizer'] ?? 'unknown'),
+          },
+          column('‖K(T)−K(0)‖/‖K(0)‖', own('drift')),
+          column('1 − cos(K(T), K(0))', own('rotation')),
+          column('error of the linear prediction', of('linear.relative_error')),
+          column('its cosine', of('linear.cosine')),
+          column('same class as f_T', of('linear.agreement'), 'proportion'),
+          column('f₀: same class', of('linear.agreement_start'), 'proportion'),
+        ]}
+      />
     </>
   );
 }

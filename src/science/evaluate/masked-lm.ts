@@ -13,7 +13,9 @@ import { linear } from '../nn/linear.ts';
 import type { Network } from '../nn/network.ts';
 import type { Architecture, TokenRow } from '../nn/types.ts';
 
-const SHARE = 0.15, SHOWN_AS_MASK = 0.8, SHOWN_AT_RANDOM = 0.1;
+const SHARE = 0.15,
+  SHOWN_AS_MASK = 0.8,
+  SHOWN_AT_RANDOM = 0.1;
 
 /** A text with some of its tokens masked. */
 export interface MaskedRow {
@@ -33,12 +35,18 @@ export interface Masking {
 }
 
 /** `name` tells the text's stream from others': what becomes of it hangs on no other text. Null where nothing can be masked. */
-export function maskRow({ ids, typeIds }: TokenRow, name: string, { vocabulary, mask, special, seed }: Masking): MaskedRow | null {
+export function maskRow(
+  { ids, typeIds }: TokenRow,
+  name: string,
+  { vocabulary, mask, special, seed }: Masking,
+): MaskedRow | null {
   const open = Array.from(ids.keys()).filter((t) => !special.has(ids[t]!));
   if (open.length === 0) return null;
   const stream = randomStream(seed, 'masked-lm', name);
   const count = Math.max(1, Math.round(SHARE * open.length));
-  const places = Array.from(stream.permutation(open.length).slice(0, count), (k) => open[k]!).sort((a, b) => a - b);
+  const places = Array.from(stream.permutation(open.length).slice(0, count), (k) => open[k]!).sort(
+    (a, b) => a - b,
+  );
   const shown = ids.slice();
   for (const place of places) {
     const u = stream.uniform();
@@ -52,7 +60,12 @@ export function maskRow({ ids, typeIds }: TokenRow, name: string, { vocabulary, 
 export interface MaskedLm {
   readonly vocabulary: number;
   /** Σ −log p(token) over all places to predict, in nats, and how many they are. */
-  loss(body: Network, rows: readonly MaskedRow[], batchSize: number, breathe?: (done: number, total: number) => Promise<void>): Promise<{ readonly sum: number; readonly tokens: number }>;
+  loss(
+    body: Network,
+    rows: readonly MaskedRow[],
+    batchSize: number,
+    breathe?: (done: number, total: number) => Promise<void>,
+  ): Promise<{ readonly sum: number; readonly tokens: number }>;
   dispose(): void;
 }
 
@@ -61,35 +74,53 @@ export interface MaskedLm {
  * @param family under any head
  * @param model the base checkpoint's folder
  */
-export async function openMaskedLm(family: Architecture, model: { readonly path: string }): Promise<MaskedLm | null> {
+export async function openMaskedLm(
+  family: Architecture,
+  model: { readonly path: string },
+): Promise<MaskedLm | null> {
   const checkpoint = await openCheckpoint(model.path);
   let architecture: Architecture, config: unknown, vocabulary: number;
   try {
     const some = family.withHead({ type: 'cloze', tokens: [0] });
     vocabulary = some.vocabularySize(some.parseConfig(checkpoint.config, 1));
-    architecture = family.withHead({ type: 'cloze', tokens: Array.from({ length: vocabulary }, (_, token) => token) });
+    architecture = family.withHead({
+      type: 'cloze',
+      tokens: Array.from({ length: vocabulary }, (_, token) => token),
+    });
     config = architecture.parseConfig(checkpoint.config, vocabulary);
   } catch (error) {
     if (error instanceof UserFault) return null; // this family has no masked-LM head, or none that is read here
     throw error;
   }
   const names = new Map<string, string>();
-  for (const spec of architecture.parameters(config).filter(({ name }) => architecture.isHead(name))) {
+  for (const spec of architecture
+    .parameters(config)
+    .filter(({ name }) => architecture.isHead(name))) {
     const name = fileName(checkpoint, architecture, spec);
     if (name === undefined) return null;
     names.set(spec.name, name);
   }
-  const head = new Map([...await readParameters(checkpoint, names)].map(([name, { data, shape }]) => [name, tf.keep(tf.tensor(data, shape.slice(), 'float32')) as Tensor]));
+  const head = new Map(
+    [...(await readParameters(checkpoint, names))].map(([name, { data, shape }]) => [
+      name,
+      tf.keep(tf.tensor(data, shape.slice(), 'float32')) as Tensor,
+    ]),
+  );
 
   /** The trained body, embeddings that the decoder is tied to among it; the head as it was pretrained unless it was trained too. */
   function logits(body: Network, batch: readonly TokenRow[]): Tensor2D {
-    const own = new Set(body.parameters.map(({ name }) => name)), layers = new Set(body.linears.map(({ name }) => name));
-    const parameter = (name: string): Tensor => (own.has(name) ? body.frozen(name) : head.get(name)!);
+    const own = new Set(body.parameters.map(({ name }) => name)),
+      layers = new Set(body.linears.map(({ name }) => name));
+    const parameter = (name: string): Tensor =>
+      own.has(name) ? body.frozen(name) : head.get(name)!;
     return architecture.forward(config, batch, {
       parameter,
       linear: (layer, x) => {
-        const W = parameter(`${layer}.weight`) as Tensor2D, b = parameter(`${layer}.bias`) as Tensor1D;
-        return layers.has(layer) ? body.adapter.linear(layer, x, W, b, { parameter }) : linear(x, W, b);
+        const W = parameter(`${layer}.weight`) as Tensor2D,
+          b = parameter(`${layer}.bias`) as Tensor1D;
+        return layers.has(layer)
+          ? body.adapter.linear(layer, x, W, b, { parameter })
+          : linear(x, W, b);
       },
       scope: (part) => tf.tidy(part),
     }); // (B, V)
@@ -99,13 +130,25 @@ export async function openMaskedLm(family: Architecture, model: { readonly path:
     vocabulary,
     loss: async (body, rows, batchSize, breathe) => {
       // A head reads one token a row, so a text stands in the batch once for each of its places.
-      const all = rows.flatMap(({ ids, typeIds, places, tokens }) => places.map((mask, k) => ({ row: { ids, typeIds, mask }, token: tokens[k]! })));
+      const all = rows.flatMap(({ ids, typeIds, places, tokens }) =>
+        places.map((mask, k) => ({ row: { ids, typeIds, mask }, token: tokens[k]! })),
+      );
       let sum = 0;
       for (let start = 0; start < all.length; start += batchSize) {
         const some = all.slice(start, start + batchSize);
         const found = tf.tidy(() => {
-          const f = logits(body, some.map(({ row }) => row)); // (B, V)
-          const own = tf.gatherND(f, tf.tensor2d(some.flatMap(({ token }, b) => [b, token]), [some.length, 2], 'int32')); // (B)
+          const f = logits(
+            body,
+            some.map(({ row }) => row),
+          ); // (B, V)
+          const own = tf.gatherND(
+            f,
+            tf.tensor2d(
+              some.flatMap(({ token }, b) => [b, token]),
+              [some.length, 2],
+              'int32',
+            ),
+          ); // (B)
           return tf.sub(tf.logSumExp(f, 1), own).dataSync<'float32'>(); // −log softmax(f)[token]
         });
         for (const value of found) sum += value;
@@ -113,6 +156,10 @@ export async function openMaskedLm(family: Architecture, model: { readonly path:
       }
       return { sum, tokens: all.length };
     },
-    dispose: () => { head.forEach((tensor) => { tensor.dispose(); }); },
+    dispose: () => {
+      head.forEach((tensor) => {
+        tensor.dispose();
+      });
+    },
   };
 }

@@ -1,46 +1,75 @@
 /** What a classifier's predictions come to. Pure. Where a quotient has denominator 0 it counts as 0, as in scikit-learn. */
 
 /** Counts by true label (row) and prediction (column). */
-export function confusion(labels: readonly number[], predictions: readonly number[], classes: number): number[][] {
+export function confusion(
+  labels: readonly number[],
+  predictions: readonly number[],
+  classes: number,
+): number[][] {
   const counts = Array.from({ length: classes }, () => new Array<number>(classes).fill(0));
-  labels.forEach((label, i) => { counts[label]![predictions[i]!]!++; });
+  labels.forEach((label, i) => {
+    counts[label]![predictions[i]!]!++;
+  });
   return counts;
 }
 
-const quotient = (a: number, b: number): number => b === 0 ? 0 : a / b;
+const quotient = (a: number, b: number): number => (b === 0 ? 0 : a / b);
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-export interface ClassScores { readonly precision: number; readonly recall: number; readonly f1: number }
+export interface ClassScores {
+  readonly precision: number;
+  readonly recall: number;
+  readonly f1: number;
+}
 
 /** Of one class against the rest. */
 export function classScores(counts: readonly (readonly number[])[], positive: number): ClassScores {
   const hits = counts[positive]![positive]!;
-  const predicted = sum(counts.map((row) => row[positive]!)), actual = sum(counts[positive]!);
-  return { precision: quotient(hits, predicted), recall: quotient(hits, actual), f1: quotient(2 * hits, predicted + actual) };
+  const predicted = sum(counts.map((row) => row[positive]!)),
+    actual = sum(counts[positive]!);
+  return {
+    precision: quotient(hits, predicted),
+    recall: quotient(hits, actual),
+    f1: quotient(2 * hits, predicted + actual),
+  };
 }
 
 /** Matthews' correlation for any number of classes (Gorodkin 2004): (c·s − Σp_k t_k)/√((s² − Σp_k²)(s² − Σt_k²)). */
 export function matthews(counts: readonly (readonly number[])[]): number {
-  const actual = counts.map(sum), predicted = counts.map((_, k) => sum(counts.map((row) => row[k]!)));
-  const s = sum(actual), c = sum(counts.map((row, k) => row[k]!));
+  const actual = counts.map(sum),
+    predicted = counts.map((_, k) => sum(counts.map((row) => row[k]!)));
+  const s = sum(actual),
+    c = sum(counts.map((row, k) => row[k]!));
   const square = (values: readonly number[]): number => sum(values.map((x) => x * x));
-  return quotient(c * s - sum(actual.map((t, k) => t * predicted[k]!)), Math.sqrt((s * s - square(predicted)) * (s * s - square(actual))));
+  return quotient(
+    c * s - sum(actual.map((t, k) => t * predicted[k]!)),
+    Math.sqrt((s * s - square(predicted)) * (s * s - square(actual))),
+  );
 }
 
 /** Mean of −log softmax(f)[label]; logits (N, C) row after row. In double precision. */
-export function meanLoss(logits: ArrayLike<number>, labels: readonly number[], classes: number): number {
-  return sum(labels.map((label, i) => {
-    const row = Array.from({ length: classes }, (_, c) => logits[i * classes + c]!);
-    const top = Math.max(...row);
-    return top + Math.log(sum(row.map((x) => Math.exp(x - top)))) - row[label]!;
-  })) / labels.length;
+export function meanLoss(
+  logits: ArrayLike<number>,
+  labels: readonly number[],
+  classes: number,
+): number {
+  return (
+    sum(
+      labels.map((label, i) => {
+        const row = Array.from({ length: classes }, (_, c) => logits[i * classes + c]!);
+        const top = Math.max(...row);
+        return top + Math.log(sum(row.map((x) => Math.exp(x - top)))) - row[label]!;
+      }),
+    ) / labels.length
+  );
 }
 
 /** The first of the largest logits of each row. */
 export function argmax(logits: ArrayLike<number>, classes: number): number[] {
   return Array.from({ length: logits.length / classes }, (_, i) => {
     let best = 0;
-    for (let c = 1; c < classes; c++) if (logits[i * classes + c]! > logits[i * classes + best]!) best = c;
+    for (let c = 1; c < classes; c++)
+      if (logits[i * classes + c]! > logits[i * classes + best]!) best = c;
     return best;
   });
 }
@@ -49,15 +78,28 @@ export function argmax(logits: ArrayLike<number>, classes: number): number[] {
  * accuracy, mcc, macro_f1, loss, examples; for two classes precision, recall and f1 of class 1, for more their means over
  * the classes.
  */
-export function classificationMetrics(logits: ArrayLike<number>, labels: readonly number[], classes: number): Record<string, number> {
+export function classificationMetrics(
+  logits: ArrayLike<number>,
+  labels: readonly number[],
+  classes: number,
+): Record<string, number> {
   const counts = confusion(labels, argmax(logits, classes), classes);
   const scores = counts.map((_, k) => classScores(counts, k));
   const mean = (pick: (s: ClassScores) => number): number => sum(scores.map(pick)) / classes;
-  const macro = { precision: mean((s) => s.precision), recall: mean((s) => s.recall), f1: mean((s) => s.f1) };
+  const macro = {
+    precision: mean((s) => s.precision),
+    recall: mean((s) => s.recall),
+    f1: mean((s) => s.f1),
+  };
   const { precision, recall, f1 } = classes === 2 ? scores[1]! : macro;
   return {
     accuracy: sum(counts.map((row, k) => row[k]!)) / labels.length,
-    precision, recall, f1, macro_f1: macro.f1, mcc: matthews(counts),
-    loss: meanLoss(logits, labels, classes), examples: labels.length,
+    precision,
+    recall,
+    f1,
+    macro_f1: macro.f1,
+    mcc: matthews(counts),
+    loss: meanLoss(logits, labels, classes),
+    examples: labels.length,
   };
 }

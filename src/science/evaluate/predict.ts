@@ -8,17 +8,31 @@ import type { TokenRow } from '../nn/types.ts';
  * (N, C) row after row, in the order of `rows`. Rows of like length go together, which changes no row's logits.
  * Throws UserFault at a logit that is not finite: the largest of NaNs is class 0, which would pass for a prediction.
  */
-export async function predict(network: Network, rows: readonly TokenRow[], batchSize: number, onBatch: (done: number) => Promise<void> | void = () => undefined): Promise<Float32Array> {
+export async function predict(
+  network: Network,
+  rows: readonly TokenRow[],
+  batchSize: number,
+  onBatch: (done: number) => Promise<void> | void = () => undefined,
+): Promise<Float32Array> {
   const { classes } = network;
   const out = new Float32Array(rows.length * classes);
-  const order = rows.map((_, i) => i).sort((a, b) => rows[b]!.ids.length - rows[a]!.ids.length || a - b);
+  const order = rows
+    .map((_, i) => i)
+    .sort((a, b) => rows[b]!.ids.length - rows[a]!.ids.length || a - b);
   for (let start = 0; start < order.length; start += batchSize) {
     const some = order.slice(start, start + batchSize);
     const logits = tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync());
-    some.forEach((row, i) => out.set(logits.subarray(i * classes, (i + 1) * classes) as Float32Array, row * classes));
-    const row = some.find((_, i) => !logits.subarray(i * classes, (i + 1) * classes).every(Number.isFinite));
+    some.forEach((row, i) =>
+      out.set(logits.subarray(i * classes, (i + 1) * classes) as Float32Array, row * classes),
+    );
+    const row = some.find(
+      (_, i) => !logits.subarray(i * classes, (i + 1) * classes).every(Number.isFinite),
+    );
     if (row !== undefined) {
-      throw new UserFault(`The logits of row ${row} are not finite: ${[...out.subarray(row * classes, (row + 1) * classes)].join(', ')}.`, 'The model that was trained has diverged: look at its loss.');
+      throw new UserFault(
+        `The logits of row ${row} are not finite: ${[...out.subarray(row * classes, (row + 1) * classes)].join(', ')}.`,
+        'The model that was trained has diverged: look at its loss.',
+      );
     }
     await onBatch(start + some.length);
   }

@@ -10,15 +10,32 @@ export interface PredictedSet {
   readonly triggered: boolean;
 }
 
-const field = (text: string): string => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+const field = (text: string): string =>
+  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
-  const lines = [['id', 'triggered', 'label', 'prediction', ...Array.from({ length: classes }, (_, c) => `logit_${c}`)].join(',')];
+  const lines = [
+    [
+      'id',
+      'triggered',
+      'label',
+      'prediction',
+      ...Array.from({ length: classes }, (_, c) => `logit_${c}`),
+    ].join(','),
+  ];
   for (const { ids, labels, logits, triggered } of sets) {
     const predictions = argmax(logits, classes);
-    ids.forEach((id, i) => lines.push([
-      field(id), triggered ? 1 : 0, labels[i], predictions[i], ...Array.from({ length: classes }, (_, c) => logits[i * classes + c]),
-    ].join(',')));
+    ids.forEach((id, i) =>
+      lines.push(
+        [
+          field(id),
+          triggered ? 1 : 0,
+          labels[i],
+          predictions[i],
+          ...Array.from({ length: classes }, (_, c) => logits[i * classes + c]),
+        ].join(','),
+      ),
+    );
   }
   return `${lines.join('\n')}\n`;
 }

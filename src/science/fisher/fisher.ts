@@ -25,7 +25,11 @@ export interface SpectrumSummary {
     readonly normalised: Readonly<Record<string, number>>;
   };
   /** How count and information bits move with the tolerance. */
-  readonly sensitivity: readonly { readonly tolerance: number; readonly count: number; readonly information_bits: number | null }[];
+  readonly sensitivity: readonly {
+    readonly tolerance: number;
+    readonly count: number;
+    readonly information_bits: number | null;
+  }[];
 }
 
 /** Of the true Fisher of the first rows alone. */
@@ -56,17 +60,31 @@ function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<
 }
 
 /** spectrum: descending. */
-export function summariseSpectrum(spectrum: readonly number[], { tolerance, alphas }: FisherOptions): SpectrumSummary {
-  const bits = (values: readonly number[]): number | null => values.length === 0 ? null : informationBits(values);
+export function summariseSpectrum(
+  spectrum: readonly number[],
+  { tolerance, alphas }: FisherOptions,
+): SpectrumSummary {
+  const bits = (values: readonly number[]): number | null =>
+    values.length === 0 ? null : informationBits(values);
   const values = counted(spectrum, tolerance);
   const shares = normalised(values);
   const none = values.length === 0;
   return {
-    spectrum, count: values.length, tolerance,
+    spectrum,
+    count: values.length,
+    tolerance,
     information_bits: bits(values),
     information_bits_normalised: bits(shares),
     // α = 1 is Shannon's entropy, of a distribution only.
-    renyi: { raw: none ? {} : entropies(values, alphas.filter((alpha) => alpha !== 1)), normalised: none ? {} : entropies(shares, alphas) },
+    renyi: {
+      raw: none
+        ? {}
+        : entropies(
+            values,
+            alphas.filter((alpha) => alpha !== 1),
+          ),
+      normalised: none ? {} : entropies(shares, alphas),
+    },
     sensitivity: TOLERANCES.map((at) => {
       const some = counted(spectrum, at);
       return { tolerance: at, count: some.length, information_bits: bits(some) };
@@ -76,13 +94,24 @@ export function summariseSpectrum(spectrum: readonly number[], { tolerance, alph
 
 /** All eigenvalues, descending, those that are zero by construction included. */
 export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
-  return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort((a, b) => b - a);
+  return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort(
+    (a, b) => b - a,
+  );
 }
 
 /** The kernel of the first rows. kernel: (N, C, N, C) → (some, C, some, C). */
-function firstRows(kernel: ArrayLike<number>, rows: number, classes: number, some: number): Float64Array {
-  const size = rows * classes, n = some * classes;
-  return Float64Array.from({ length: n * n }, (_, at) => kernel[Math.floor(at / n) * size + at % n]!);
+function firstRows(
+  kernel: ArrayLike<number>,
+  rows: number,
+  classes: number,
+  some: number,
+): Float64Array {
+  const size = rows * classes,
+    n = some * classes;
+  return Float64Array.from(
+    { length: n * n },
+    (_, at) => kernel[Math.floor(at / n) * size + (at % n)]!,
+  );
 }
 
 /**
@@ -91,21 +120,50 @@ function firstRows(kernel: ArrayLike<number>, rows: number, classes: number, som
  * @param logits (N, C)
  * @param labels (N)
  */
-export function fisher(kernel: ArrayLike<number>, logits: ArrayLike<number>, labels: readonly number[], options: FisherOptions): FisherSummary {
+export function fisher(
+  kernel: ArrayLike<number>,
+  logits: ArrayLike<number>,
+  labels: readonly number[],
+  options: FisherOptions,
+): FisherSummary {
   const rows = labels.length;
   const classes = logits.length / rows;
   if (!Number.isInteger(classes) || kernel.length !== (rows * classes) ** 2) {
-    throw new RangeError(`a kernel of ${kernel.length} entries and ${logits.length} logits don't belong to ${rows} rows`);
+    throw new RangeError(
+      `a kernel of ${kernel.length} entries and ${logits.length} logits don't belong to ${rows} rows`,
+    );
   }
   const all = summariseSpectrum(spectrumOf(trueFisher(kernel, logits, rows, classes)), options);
-  const some = [...new Set([1, 2, 3].map((quarters) => Math.round(quarters * rows / 4)))].filter((count) => count > 0 && count < rows);
+  const some = [...new Set([1, 2, 3].map((quarters) => Math.round((quarters * rows) / 4)))].filter(
+    (count) => count > 0 && count < rows,
+  );
   return {
     true: all,
-    empirical: summariseSpectrum(spectrumOf(empiricalFisher(kernel, logits, labels, rows, classes)), options),
+    empirical: summariseSpectrum(
+      spectrumOf(empiricalFisher(kernel, logits, labels, rows, classes)),
+      options,
+    ),
     by_rows: [...some, rows].map((count) => {
-      const summary = count === rows ? all
-        : summariseSpectrum(spectrumOf(trueFisher(firstRows(kernel, rows, classes, count), Array.from({ length: count * classes }, (_, k) => logits[k]!), count, classes)), options);
-      return { rows: count, count: summary.count, information_bits: summary.information_bits, information_bits_normalised: summary.information_bits_normalised };
+      const summary =
+        count === rows
+          ? all
+          : summariseSpectrum(
+              spectrumOf(
+                trueFisher(
+                  firstRows(kernel, rows, classes, count),
+                  Array.from({ length: count * classes }, (_, k) => logits[k]!),
+                  count,
+                  classes,
+                ),
+              ),
+              options,
+            );
+      return {
+        rows: count,
+        count: summary.count,
+        information_bits: summary.information_bits,
+        information_bits_normalised: summary.information_bits_normalised,
+      };
     }),
   };
 }

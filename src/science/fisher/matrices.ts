@@ -14,7 +14,8 @@ export interface SymmetricMatrix {
 export function softmax(logits: ArrayLike<number>, classes: number): Float64Array {
   const p = new Float64Array(logits.length);
   for (let i = 0; i < logits.length; i += classes) {
-    let top = -Infinity, sum = 0;
+    let top = -Infinity,
+      sum = 0;
     for (let c = 0; c < classes; c++) top = Math.max(top, logits[i + c]!);
     for (let c = 0; c < classes; c++) sum += p[i + c] = Math.exp(logits[i + c]! - top);
     for (let c = 0; c < classes; c++) p[i + c]! /= sum;
@@ -37,15 +38,22 @@ export function classFactor(p: ArrayLike<number>): Float64Array {
   for (let c = 0; c < classes; c++) {
     for (let column = 0; column < classes - 1; column++) {
       const d = column < k ? column : column + 1;
-      factor[c * (classes - 1) + column] = u[c]! * ((c === d ? 1 : 0) - 2 * v(c) * v(d) / norm);
+      factor[c * (classes - 1) + column] = u[c]! * ((c === d ? 1 : 0) - (2 * v(c) * v(d)) / norm);
     }
   }
   return factor;
 }
 
 /** FᵀKF/N for F = blockdiag(F_i). kernel: (N, C, N, C), factors: N × (C, k) → (N·k, N·k). */
-function sandwich(kernel: ArrayLike<number>, rows: number, classes: number, factors: readonly Float64Array[], k: number): Float64Array {
-  const size = rows * classes, n = rows * k;
+function sandwich(
+  kernel: ArrayLike<number>,
+  rows: number,
+  classes: number,
+  factors: readonly Float64Array[],
+  k: number,
+): Float64Array {
+  const size = rows * classes,
+    n = rows * k;
   const half = new Float64Array(size * n); // KF: (N·C, N·k)
   for (let x = 0; x < size; x++) {
     for (let j = 0; j < rows; j++) {
@@ -60,7 +68,8 @@ function sandwich(kernel: ArrayLike<number>, rows: number, classes: number, fact
     for (let c = 0; c < classes; c++) {
       for (let a = 0; a < k; a++) {
         const weight = factors[i]![c * k + a]! / rows;
-        for (let y = 0; y < n; y++) out[(i * k + a) * n + y]! += weight * half[(i * classes + c) * n + y]!;
+        for (let y = 0; y < n; y++)
+          out[(i * k + a) * n + y]! += weight * half[(i * classes + c) * n + y]!;
       }
     }
   }
@@ -68,17 +77,35 @@ function sandwich(kernel: ArrayLike<number>, rows: number, classes: number, fact
 }
 
 /** Of the true Fisher, E_x E_{y~p} g gᵀ: 𝓛ᵀK𝓛/N, L_iL_iᵀ = diag(p_i) − p_ip_iᵀ. kernel: (N, C, N, C), logits: (N, C). */
-export function trueFisher(kernel: ArrayLike<number>, logits: ArrayLike<number>, rows: number, classes: number): SymmetricMatrix {
+export function trueFisher(
+  kernel: ArrayLike<number>,
+  logits: ArrayLike<number>,
+  rows: number,
+  classes: number,
+): SymmetricMatrix {
   const p = softmax(logits, classes);
-  const factors = Array.from({ length: rows }, (_, i) => classFactor(p.subarray(i * classes, (i + 1) * classes)));
+  const factors = Array.from({ length: rows }, (_, i) =>
+    classFactor(p.subarray(i * classes, (i + 1) * classes)),
+  );
   // L_i has C columns of rank C − 1 in the formula: one zero a row.
-  return { n: rows * (classes - 1), data: sandwich(kernel, rows, classes, factors, classes - 1), zeros: rows };
+  return {
+    n: rows * (classes - 1),
+    data: sandwich(kernel, rows, classes, factors, classes - 1),
+    zeros: rows,
+  };
 }
 
 /** Of the empirical Fisher, E g gᵀ at the labels: [r_iᵀK_ij r_j]/N, r_i = p_i − onehot(y_i). labels: (N). */
-export function empiricalFisher(kernel: ArrayLike<number>, logits: ArrayLike<number>, labels: readonly number[], rows: number, classes: number): SymmetricMatrix {
+export function empiricalFisher(
+  kernel: ArrayLike<number>,
+  logits: ArrayLike<number>,
+  labels: readonly number[],
+  rows: number,
+  classes: number,
+): SymmetricMatrix {
   const p = softmax(logits, classes);
   const residuals = Array.from({ length: rows }, (_, i) =>
-    p.slice(i * classes, (i + 1) * classes).map((value, c) => value - (labels[i] === c ? 1 : 0)));
+    p.slice(i * classes, (i + 1) * classes).map((value, c) => value - (labels[i] === c ? 1 : 0)),
+  );
   return { n: rows, data: sandwich(kernel, rows, classes, residuals, 1), zeros: 0 };
 }

@@ -4,7 +4,12 @@ import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import type { HostTensor } from '../nn/types.ts';
-import { readSafetensors, readSafetensorsHeader, writeSafetensors, type TensorEntry } from './safetensors.ts';
+import {
+  readSafetensors,
+  readSafetensorsHeader,
+  writeSafetensors,
+  type TensorEntry,
+} from './safetensors.ts';
 
 export interface Checkpoint {
   readonly dir: string;
@@ -18,34 +23,65 @@ export interface Checkpoint {
 /** Reads and parses a JSON file; a UserFault names it. */
 export async function readJson(path: string): Promise<unknown> {
   let text: string;
-  try { text = await readFile(path, 'utf8'); } catch { throw new UserFault(`${path} can't be read`, 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.'); }
-  try { return JSON.parse(text); } catch (error) { throw new UserFault(`${path} is no JSON: ${(error as Error).message}`); }
+  try {
+    text = await readFile(path, 'utf8');
+  } catch {
+    throw new UserFault(
+      `${path} can't be read`,
+      'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
+    );
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserFault(`${path} is no JSON: ${(error as Error).message}`);
+  }
 }
 
 /** Weights in formats that aren't read. A pickle may run any code, which is why none ever will be. */
 const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_model\.msgpack)$/;
 
 /** The shards of an index and the tensors that it says are in them; a file of its own has no such say. */
-async function weightFiles(dir: string): Promise<{ readonly files: readonly string[]; readonly index: string | null; readonly map: ReadonlyMap<string, string> }> {
+async function weightFiles(dir: string): Promise<{
+  readonly files: readonly string[];
+  readonly index: string | null;
+  readonly map: ReadonlyMap<string, string>;
+}> {
   const single = join(dir, 'model.safetensors');
   if (existsSync(single)) return { files: [single], index: null, map: new Map() };
   const index = join(dir, 'model.safetensors.index.json');
   if (existsSync(index)) {
-    const parsed = await readJson(index) as { weight_map?: unknown } | null;
+    const parsed = (await readJson(index)) as { weight_map?: unknown } | null;
     const map = typeof parsed === 'object' ? parsed?.weight_map : undefined;
-    if (typeof map !== 'object' || map === null || !Object.values(map).every((name) => typeof name === 'string')) throw new UserFault(`${index} has no weight_map of tensors to files`);
+    if (
+      typeof map !== 'object' ||
+      map === null ||
+      !Object.values(map).every((name) => typeof name === 'string')
+    )
+      throw new UserFault(`${index} has no weight_map of tensors to files`);
     const entries = Object.entries(map as Record<string, string>);
     const foreign = entries.find(([, name]) => basename(name) !== name);
-    if (foreign !== undefined) throw new UserFault(`${index} puts tensor "${foreign[0]}" into "${foreign[1]}", which is no file beside it`);
-    return { files: [...new Set(entries.map(([, name]) => name))].sort().map((name) => join(dir, name)), index, map: new Map(entries.map(([tensor, name]) => [tensor, join(dir, name)])) };
+    if (foreign !== undefined)
+      throw new UserFault(
+        `${index} puts tensor "${foreign[0]}" into "${foreign[1]}", which is no file beside it`,
+      );
+    return {
+      files: [...new Set(entries.map(([, name]) => name))].sort().map((name) => join(dir, name)),
+      index,
+      map: new Map(entries.map(([tensor, name]) => [tensor, join(dir, name)])),
+    };
   }
   const old = (await readdir(dir)).find((name) => OLD_WEIGHTS.test(name));
   if (old !== undefined) {
     throw new UserFault(
       `${dir} holds its weights in ${old}, not in model.safetensors`,
-      'Convert them once with transformers: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR) writes safetensors (with the class of the head for its head), and AutoTokenizer likewise. Or choose a checkpoint that has them.');
+      'Convert them once with transformers: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR) writes safetensors (with the class of the head for its head), and AutoTokenizer likewise. Or choose a checkpoint that has them.',
+    );
   }
-  throw new UserFault(`${dir} holds no model.safetensors`, 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json. To draw the weights instead, write model.init: random.');
+  throw new UserFault(
+    `${dir} holds no model.safetensors`,
+    'A checkpoint folder holds config.json, model.safetensors and tokenizer.json. To draw the weights instead, write model.init: random.',
+  );
 }
 
 /** Opens a checkpoint: reads config and headers, no tensor yet. Throws UserFault naming the file at fault. */
@@ -54,49 +90,82 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const tensors = new Map<string, TensorEntry & { file: string }>();
   const { files, index, map } = await weightFiles(dir);
   for (const file of files) {
-    if (index !== null && !existsSync(file)) throw new UserFault(`${dir} lacks the shard ${basename(file)}, which ${basename(index)} names`, 'Fetch the checkpoint again: each of its shards belongs to it.');
+    if (index !== null && !existsSync(file))
+      throw new UserFault(
+        `${dir} lacks the shard ${basename(file)}, which ${basename(index)} names`,
+        'Fetch the checkpoint again: each of its shards belongs to it.',
+      );
     for (const [name, entry] of (await readSafetensorsHeader(file)).tensors) {
       if (index !== null && map.get(name) !== file) {
         const said = map.get(name);
-        throw new UserFault(`${file}: ${basename(index)} ${said === undefined ? `does not list tensor "${name}"` : `has tensor "${name}" in ${basename(said)}`}`, 'Index and shards are of different checkpoints: fetch it again.');
+        throw new UserFault(
+          `${file}: ${basename(index)} ${said === undefined ? `does not list tensor "${name}"` : `has tensor "${name}" in ${basename(said)}`}`,
+          'Index and shards are of different checkpoints: fetch it again.',
+        );
       }
       tensors.set(name, { ...entry, file });
     }
   }
   for (const [name, file] of map) {
-    if (!tensors.has(name)) throw new UserFault(`${file} has no tensor "${name}", which ${basename(index!)} puts there`, 'Index and shards are of different checkpoints: fetch it again.');
+    if (!tensors.has(name))
+      throw new UserFault(
+        `${file} has no tensor "${name}", which ${basename(index!)} puts there`,
+        'Index and shards are of different checkpoints: fetch it again.',
+      );
   }
   const read = async (names: readonly string[]): Promise<Map<string, HostTensor>> => {
     const byFile = new Map<string, string[]>();
     for (const name of names) {
       const file = tensors.get(name)?.file;
       if (file === undefined) throw new UserFault(`${dir} has no tensor "${name}"`);
-      byFile.set(file, [...byFile.get(file) ?? [], name]);
+      byFile.set(file, [...(byFile.get(file) ?? []), name]);
     }
     const out = new Map<string, HostTensor>();
-    for (const [file, wanted] of byFile) for (const [name, tensor] of await readSafetensors(file, wanted)) out.set(name, tensor);
+    for (const [file, wanted] of byFile)
+      for (const [name, tensor] of await readSafetensors(file, wanted)) out.set(name, tensor);
     return out;
   };
   return { dir, config, tensors, read };
 }
 
 /** Files beside the weights that a tokenizer needs, copied along where the base has them. */
-const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'vocab.txt'];
+const TOKENIZER_FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'vocab.txt',
+];
 
 /**
  * Writes a folder that transformers' from_pretrained loads: the base's config.json with these classes, model.safetensors
  * (tensors by their names in transformers), and the base's tokenizer.
  */
-export async function writeCheckpoint(dir: string, base: string, classes: readonly string[], architectureName: string, tensors: ReadonlyMap<string, HostTensor>): Promise<void> {
+export async function writeCheckpoint(
+  dir: string,
+  base: string,
+  classes: readonly string[],
+  architectureName: string,
+  tensors: ReadonlyMap<string, HostTensor>,
+): Promise<void> {
   await mkdir(dir, { recursive: true });
-  const config = await readJson(join(base, 'config.json')) as Record<string, unknown>;
+  const config = (await readJson(join(base, 'config.json'))) as Record<string, unknown>;
   const labels = Object.fromEntries(classes.map((name, i) => [String(i), name]));
-  const { _name_or_path: _path, num_labels: _count, torch_dtype: _old, dtype: _dtype, ...kept } = config;
+  const {
+    _name_or_path: _path,
+    num_labels: _count,
+    torch_dtype: _old,
+    dtype: _dtype,
+    ...kept
+  } = config;
   const written = {
-    ...kept, architectures: [architectureName], dtype: 'float32',
-    id2label: labels, label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
+    ...kept,
+    architectures: [architectureName],
+    dtype: 'float32',
+    id2label: labels,
+    label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
   };
   await writeFile(join(dir, 'config.json'), `${JSON.stringify(written, null, 2)}\n`);
   await writeSafetensors(join(dir, 'model.safetensors'), tensors);
-  for (const file of TOKENIZER_FILES) if (existsSync(join(base, file))) await copyFile(join(base, file), join(dir, file));
+  for (const file of TOKENIZER_FILES)
+    if (existsSync(join(base, file))) await copyFile(join(base, file), join(dir, file));
 }

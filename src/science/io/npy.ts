@@ -19,7 +19,8 @@ const descrOf = (data: NpyData): string =>
 
 /** The file's bytes. data.length must be the product of shape. */
 export function encodeNpy({ shape, data }: NpyArray): Buffer {
-  if (product(shape) !== data.length) throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
+  if (product(shape) !== data.length)
+    throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dict = `{'descr': '${descrOf(data)}', 'fortran_order': False, 'shape': ${tuple}, }`;
   // Magic (6) + version (2) + header length (2) + header is a multiple of 64; the header ends with a newline.
@@ -39,8 +40,10 @@ export async function writeNpy(path: string, array: NpyArray): Promise<void> {
 /** Parses a .npy file's bytes; `name` stands in errors. Throws UserFault where it isn't one that this reader knows. */
 export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const broken = (why: string): UserFault => new UserFault(`${name} can't be read as a NumPy array: ${why}`);
-  if (view.length < 12 || !view.subarray(0, 6).equals(MAGIC)) throw broken('it does not start as a .npy file does');
+  const broken = (why: string): UserFault =>
+    new UserFault(`${name} can't be read as a NumPy array: ${why}`);
+  if (view.length < 12 || !view.subarray(0, 6).equals(MAGIC))
+    throw broken('it does not start as a .npy file does');
   const wide = view[6]! >= 2;
   const start = wide ? 12 : 10;
   const end = start + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
@@ -48,16 +51,36 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const header = view.toString('latin1', start, end);
   const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1];
   const shapeText = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
-  if (descr === undefined || shapeText === undefined) throw broken('its header has no dtype or shape');
+  if (descr === undefined || shapeText === undefined)
+    throw broken('its header has no dtype or shape');
   if (!/'fortran_order':\s*False/.test(header)) throw broken('it is in Fortran order');
-  const shape = shapeText.split(',').map((part) => part.trim()).filter((part) => part !== '').map(Number);
+  const shape = shapeText
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .map(Number);
   const count = product(shape);
   const width = descr === '<f8' ? 8 : 4;
-  if (descr !== '<f4' && descr !== '<f8' && descr !== '<i4') throw broken(`its dtype is ${descr}, not <f4, <f8 or <i4`);
-  if (view.length - end !== count * width) throw broken(`shape (${shapeText}) needs ${count * width} bytes of data, it has ${view.length - end}`);
+  if (descr !== '<f4' && descr !== '<f8' && descr !== '<i4')
+    throw broken(`its dtype is ${descr}, not <f4, <f8 or <i4`);
+  if (view.length - end !== count * width)
+    throw broken(
+      `shape (${shapeText}) needs ${count * width} bytes of data, it has ${view.length - end}`,
+    );
   // A copy: the data needn't be aligned in the file's buffer.
-  const body = view.buffer.slice(view.byteOffset + end, view.byteOffset + end + count * width) as ArrayBuffer;
-  return { shape, data: descr === '<f4' ? new Float32Array(body) : descr === '<f8' ? new Float64Array(body) : new Int32Array(body) };
+  const body = view.buffer.slice(
+    view.byteOffset + end,
+    view.byteOffset + end + count * width,
+  ) as ArrayBuffer;
+  return {
+    shape,
+    data:
+      descr === '<f4'
+        ? new Float32Array(body)
+        : descr === '<f8'
+          ? new Float64Array(body)
+          : new Int32Array(body),
+  };
 }
 
 /** Reads an array that numpy.save or writeNpy wrote. */

@@ -28,7 +28,8 @@ export function crc32c(bytes: Uint8Array): number {
 
 /** Rotated right by 15 bits plus a constant, so that the checksum of data that holds checksums isn't trivial. */
 function masked(bytes: Uint8Array): Buffer {
-  const crc = crc32c(bytes), out = Buffer.alloc(4);
+  const crc = crc32c(bytes),
+    out = Buffer.alloc(4);
   out.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
   return out;
 }
@@ -42,13 +43,17 @@ function record(data: Buffer): Buffer {
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   for (let rest = BigInt(value); ; rest >>= 7n) {
-    if (rest < 128n) { bytes.push(Number(rest)); return Buffer.from(bytes); }
+    if (rest < 128n) {
+      bytes.push(Number(rest));
+      return Buffer.from(bytes);
+    }
     bytes.push(Number(rest & 127n) | 128);
   }
 }
 // A field's key is its number and its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
 const key = (field: number, wire: 0 | 1 | 2 | 5): Buffer => varint(field * 8 + wire);
-const bytesField = (field: number, bytes: Buffer): Buffer => Buffer.concat([key(field, 2), varint(bytes.length), bytes]);
+const bytesField = (field: number, bytes: Buffer): Buffer =>
+  Buffer.concat([key(field, 2), varint(bytes.length), bytes]);
 function double(field: number, value: number): Buffer {
   const out = Buffer.alloc(8);
   out.writeDoubleLE(value);
@@ -68,9 +73,21 @@ export function eventFile(events: readonly ScalarEvent[], started: number): Buff
   return Buffer.concat([
     event(started, 0, bytesField(3, Buffer.from('brain.Event:2'))),
     ...events.map(({ tag, step, value, time }) =>
-      event(time, step, bytesField(5, bytesField(1, Buffer.concat([bytesField(1, Buffer.from(tag)), float(2, value)]))))),
+      event(
+        time,
+        step,
+        bytesField(
+          5,
+          bytesField(1, Buffer.concat([bytesField(1, Buffer.from(tag)), float(2, value)])),
+        ),
+      ),
+    ),
   ]);
 }
 
 /** TensorBoard finds a file by `tfevents` in its name. */
-export const writeEventFile = (path: string, events: readonly ScalarEvent[], started: number): Promise<void> => writeFile(path, eventFile(events, started));
+export const writeEventFile = (
+  path: string,
+  events: readonly ScalarEvent[],
+  started: number,
+): Promise<void> => writeFile(path, eventFile(events, started));

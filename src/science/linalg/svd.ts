@@ -13,15 +13,29 @@ export interface Singular {
 }
 
 /** How a solver is called: row-major (m, n). */
-export type SingularSolver = (matrix: Float64Array, m: number, n: number, vectors: boolean) => Singular;
+export type SingularSolver = (
+  matrix: Float64Array,
+  m: number,
+  n: number,
+  vectors: boolean,
+) => Singular;
 
 /** Golub–Kahan, in JavaScript (LINPACK's dsvdc, by way of JAMA). */
 export const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
-  const { diagonal, leftSingularVectors: U } = new SVD(Matrix.from1DArray(m, n, Array.from(matrix)), { computeLeftSingularVectors: vectors, computeRightSingularVectors: false, autoTranspose: true });
+  const { diagonal, leftSingularVectors: U } = new SVD(
+    Matrix.from1DArray(m, n, Array.from(matrix)),
+    {
+      computeLeftSingularVectors: vectors,
+      computeRightSingularVectors: false,
+      autoTranspose: true,
+    },
+  );
   const k = Math.min(m, n);
   return {
     values: Float64Array.from(diagonal.slice(0, k)),
-    left: vectors ? Float64Array.from({ length: m * k }, (_, at) => U.get(Math.floor(at / k), at % k)) : null,
+    left: vectors
+      ? Float64Array.from({ length: m * k }, (_, at) => U.get(Math.floor(at / k), at % k))
+      : null,
   };
 };
 
@@ -30,13 +44,16 @@ export const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
  * @throws RangeError for a matrix that is not m × n or not finite
  */
 export function svd(matrix: Float64Array, m: number, n: number, vectors = true): Singular {
-  if (matrix.length !== m * n) throw new RangeError(`${matrix.length} values are no ${m} × ${n} matrix`);
-  if (!matrix.every(Number.isFinite)) throw new RangeError('a matrix with infinite or missing entries has no singular values');
+  if (matrix.length !== m * n)
+    throw new RangeError(`${matrix.length} values are no ${m} × ${n} matrix`);
+  if (!matrix.every(Number.isFinite))
+    throw new RangeError('a matrix with infinite or missing entries has no singular values');
   return (tensorflowSvd() ?? javascriptSvd)(matrix, m, n, vectors);
 }
 
 /** Singular values alone, descending. */
-export const singularValues = (matrix: Float64Array, m: number, n: number): Float64Array => svd(matrix, m, n, false).values;
+export const singularValues = (matrix: Float64Array, m: number, n: number): Float64Array =>
+  svd(matrix, m, n, false).values;
 
 /** R of a thin QR. columns: k vectors of length m, (m, k) row-major, k ≤ m → (k, k). */
 function triangle(columns: Float64Array, m: number, k: number): Matrix {
@@ -48,8 +65,17 @@ function triangle(columns: Float64Array, m: number, k: number): Matrix {
  * @param P (m, k), row-major, k ≤ m
  * @param Q (n, k), row-major, k ≤ n
  */
-export function lowRankSingularValues(P: Float64Array, Q: Float64Array, m: number, n: number, k: number): Float64Array {
-  if (P.length !== m * k || Q.length !== n * k || k > Math.min(m, n)) throw new RangeError(`factors of ${P.length} and ${Q.length} values are not ${m} × ${k} and ${n} × ${k}`);
+export function lowRankSingularValues(
+  P: Float64Array,
+  Q: Float64Array,
+  m: number,
+  n: number,
+  k: number,
+): Float64Array {
+  if (P.length !== m * k || Q.length !== n * k || k > Math.min(m, n))
+    throw new RangeError(
+      `factors of ${P.length} and ${Q.length} values are not ${m} × ${k} and ${n} × ${k}`,
+    );
   const core = triangle(P, m, k).mmul(triangle(Q, n, k).transpose()); // (k, k)
   return singularValues(Float64Array.from(core.to1DArray()), k, k);
 }

@@ -16,47 +16,106 @@ interface Binding {
   readonly TF_ATTR_BOOL: number;
   createTensor(shape: number[], dtype: number, values: Int32Array): number;
   deleteTensor(id: number): void;
-  executeOp(name: string, attributes: { name: string; type: number; value: number | boolean }[], inputs: number[], outputs: number): { id: number }[];
+  executeOp(
+    name: string,
+    attributes: { name: string; type: number; value: number | boolean }[],
+    inputs: number[],
+    outputs: number,
+  ): { id: number }[];
   tensorDataSync(id: number): ArrayBufferView;
 }
 
 /** Runs one operation on one row-major (m, n) matrix, given to it `times` over; `read` are the outputs that are wanted, by number. */
-function runDouble(name: string, flags: Readonly<Record<string, boolean>>, matrix: Float64Array, [m, n]: readonly [number, number], outputs: number, read: readonly number[], times = 1): Float64Array[] {
+function runDouble(
+  name: string,
+  flags: Readonly<Record<string, boolean>>,
+  matrix: Float64Array,
+  [m, n]: readonly [number, number],
+  outputs: number,
+  read: readonly number[],
+  times = 1,
+): Float64Array[] {
   const binding = tensorflowBackend().binding as unknown as Binding;
-  const type = (key: string, value: number): { name: string; type: number; value: number } => ({ name: key, type: binding.TF_ATTR_TYPE, value });
+  const type = (key: string, value: number): { name: string; type: number; value: number } => ({
+    name: key,
+    type: binding.TF_ATTR_TYPE,
+    value,
+  });
   const held: number[] = [];
-  const hold = (id: number): number => { held.push(id); return id; };
-  const bitcast = (input: number, from: number, to: number): number => hold(binding.executeOp('Bitcast', [type('T', from), type('type', to)], [input], 1)[0]!.id);
+  const hold = (id: number): number => {
+    held.push(id);
+    return id;
+  };
+  const bitcast = (input: number, from: number, to: number): number =>
+    hold(binding.executeOp('Bitcast', [type('T', from), type('type', to)], [input], 1)[0]!.id);
   try {
     const words = new Int32Array(matrix.buffer, matrix.byteOffset, 2 * m * n);
-    const doubles = bitcast(hold(binding.createTensor([m, n, 2], binding.TF_INT32, words)), binding.TF_INT32, DT_DOUBLE); // (m, n) double
-    const attributes = Object.entries(flags).map(([key, value]) => ({ name: key, type: binding.TF_ATTR_BOOL, value }));
-    const results = binding.executeOp(name, [...attributes, type('T', DT_DOUBLE)], new Array<number>(times).fill(doubles), outputs);
-    results.forEach(({ id }) => { hold(id); });
+    const doubles = bitcast(
+      hold(binding.createTensor([m, n, 2], binding.TF_INT32, words)),
+      binding.TF_INT32,
+      DT_DOUBLE,
+    ); // (m, n) double
+    const attributes = Object.entries(flags).map(([key, value]) => ({
+      name: key,
+      type: binding.TF_ATTR_BOOL,
+      value,
+    }));
+    const results = binding.executeOp(
+      name,
+      [...attributes, type('T', DT_DOUBLE)],
+      new Array<number>(times).fill(doubles),
+      outputs,
+    );
+    results.forEach(({ id }) => {
+      hold(id);
+    });
     return read.map((k) => {
       const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32)); // (…, 2) int32
       return new Float64Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.byteLength));
     });
   } finally {
-    held.forEach((id) => { binding.deleteTensor(id); });
+    held.forEach((id) => {
+      binding.deleteTensor(id);
+    });
   }
 }
 
 /** SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
 export function tensorflowEigenvalues(): EigenSolver | null {
-  return hasOperations() ? (matrix, n) => runDouble('SelfAdjointEigV2', { compute_v: false }, matrix, [n, n], 2, [0])[0]! : null;
+  return hasOperations()
+    ? (matrix, n) => runDouble('SelfAdjointEigV2', { compute_v: false }, matrix, [n, n], 2, [0])[0]!
+    : null;
 }
 
 /** Of a matrix (m, n): the eigenvalues, ascending (q), and eigenvectors as columns (q, q) of its smaller Gram matrix, W Wᵀ where m ≤ n and Wᵀ W else. */
-export type GramSolver = (matrix: Float64Array, m: number, n: number) => { readonly values: Float64Array; readonly vectors: Float64Array };
+export type GramSolver = (
+  matrix: Float64Array,
+  m: number,
+  n: number,
+) => { readonly values: Float64Array; readonly vectors: Float64Array };
 
 /** MatMul and SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
 export function tensorflowGramVectors(): GramSolver | null {
   if (!hasOperations()) return null;
   return (matrix, m, n) => {
     const q = Math.min(m, n);
-    const [gram] = runDouble('MatMul', { transpose_a: m > n, transpose_b: m <= n }, matrix, [m, n], 1, [0], 2);
-    const [values, vectors] = runDouble('SelfAdjointEigV2', { compute_v: true }, gram!, [q, q], 2, [0, 1]);
+    const [gram] = runDouble(
+      'MatMul',
+      { transpose_a: m > n, transpose_b: m <= n },
+      matrix,
+      [m, n],
+      1,
+      [0],
+      2,
+    );
+    const [values, vectors] = runDouble(
+      'SelfAdjointEigV2',
+      { compute_v: true },
+      gram!,
+      [q, q],
+      2,
+      [0, 1],
+    );
     return { values: values!, vectors: vectors! };
   };
 }
@@ -65,7 +124,14 @@ export function tensorflowGramVectors(): GramSolver | null {
 export function tensorflowSvd(): SingularSolver | null {
   if (!hasOperations()) return null;
   return (matrix, m, n, vectors) => {
-    const [values, left] = runDouble('Svd', { compute_uv: vectors, full_matrices: false }, matrix, [m, n], 3, vectors ? [0, 1] : [0]);
+    const [values, left] = runDouble(
+      'Svd',
+      { compute_uv: vectors, full_matrices: false },
+      matrix,
+      [m, n],
+      3,
+      vectors ? [0, 1] : [0],
+    );
     return { values: values!, left: left ?? null };
   };
 }

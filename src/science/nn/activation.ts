@@ -20,7 +20,10 @@ export function gelu(u: Tensor2D): Tensor2D {
 
 /** ½u(1 + tanh(√(2/π)(u + 0.044715u³))), transformers' `gelu_new`. */
 export function geluTanh(u: Tensor2D): Tensor2D {
-  const inner = tf.mul(tf.add(u, tf.mul(tf.mul(tf.square(u), u), 0.044715)), Math.sqrt(2 / Math.PI));
+  const inner = tf.mul(
+    tf.add(u, tf.mul(tf.mul(tf.square(u), u), 0.044715)),
+    Math.sqrt(2 / Math.PI),
+  );
   return tf.mul(tf.mul(u, 0.5), tf.add(tf.tanh(inner), 1));
 }
 

@@ -32,13 +32,17 @@ export interface TrainRecord {
 }
 
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
-  const record = await readJson(join(trainDir, 'train.json')) as TrainRecord;
-  if (record.format !== 1) throw new Error(`${trainDir}/train.json has format ${String(record.format)}`);
+  const record = (await readJson(join(trainDir, 'train.json'))) as TrainRecord;
+  if (record.format !== 1)
+    throw new Error(`${trainDir}/train.json has format ${String(record.format)}`);
   return record;
 }
 
 /** How rows are read for the head that a train stage's model has. */
-export async function openRowEncoder(trainDir: string, model: { readonly path: string }): Promise<RowEncoder> {
+export async function openRowEncoder(
+  trainDir: string,
+  model: { readonly path: string },
+): Promise<RowEncoder> {
   return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
 }
 
@@ -59,12 +63,21 @@ export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
   return {
     classes: network.classes,
-    layers: linears.filter(({ name }) => adapter.targets.includes(name)).map((layer) => {
-      const names = adapter.factors(layer.name);
-      if (names === null) return layer;
-      const factors = { A: network.frozen(names.A) as Tensor2D, B: network.frozen(names.B) as Tensor2D, scale: names.scale };
-      return { ...layer, lora: { ...factors, ...(adapter.trains(names.A) ? {} : { freezeA: true }) } };
-    }),
+    layers: linears
+      .filter(({ name }) => adapter.targets.includes(name))
+      .map((layer) => {
+        const names = adapter.factors(layer.name);
+        if (names === null) return layer;
+        const factors = {
+          A: network.frozen(names.A) as Tensor2D,
+          B: network.frozen(names.B) as Tensor2D,
+          scale: names.scale,
+        };
+        return {
+          ...layer,
+          lora: { ...factors, ...(adapter.trains(names.A) ? {} : { freezeA: true }) },
+        };
+      }),
     weightName: (layer) => network.fileName(`${layer}.weight`),
     forward: (batch, tap) => network.forward(batch, initial, tap === undefined ? {} : { tap }),
     dispose: () => network.dispose(),
@@ -72,28 +85,61 @@ export function adaptedModel(network: Network): AdaptedModel {
 }
 
 /** The network that a train stage left, nothing of it trainable. */
-export async function openTrained({ trainDir, model, architecture: family, adapter: implementation, at }: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
+export async function openTrained({
+  trainDir,
+  model,
+  architecture: family,
+  adapter: implementation,
+  at,
+}: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
   const record = await readTrainRecord(trainDir);
-  if (record.model !== model.digest) throw new UserFault(`${trainDir} was trained from another checkpoint than ${model.path}`, 'Run the train stage again.');
+  if (record.model !== model.digest)
+    throw new UserFault(
+      `${trainDir} was trained from another checkpoint than ${model.path}`,
+      'Run the train stage again.',
+    );
   const { type: _type, init_from: _from, ...params } = record.adapter;
   const classes = record.classes.length;
   const dir = at === undefined ? trainDir : join(trainDir, 'checkpoints', `step-${at}`);
   if (!existsSync(dir)) {
     throw at !== undefined && at > record.steps
-      ? new UserFault(`there is no step ${at}: the training in ${trainDir} stopped after step ${record.steps}`, 'Ask for an earlier step, or train without train.early_stopping.')
+      ? new UserFault(
+          `there is no step ${at}: the training in ${trainDir} stopped after step ${record.steps}`,
+          'Ask for an earlier step, or train without train.early_stopping.',
+        )
       : new UserFault(`${trainDir} has kept no step ${at}`, 'Ask for it in train.checkpoints.');
   }
-  const whole = join(dir, 'model'), adapterDir = join(dir, 'adapter');
-  const saved = existsSync(join(whole, 'config.json')), partial = isPartial(dir);
+  const whole = join(dir, 'model'),
+    adapterDir = join(dir, 'adapter');
+  const saved = existsSync(join(whole, 'config.json')),
+    partial = isPartial(dir);
   const architecture = family.withHead(await resolveHead(record.head, record.classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes);
-  const linears = architecture.linears(config), parameters = architecture.parameters(config);
-  const adapter = await implementation.create(params, { architecture, linears, parameters, ...(saved || partial ? {} : { initFrom: adapterDir }) });
-  const fileNames = record.init === 'random' ? new Map<string, string>() : resolveNames(await openCheckpoint(model.path), architecture, parameters);
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
+  const adapter = await implementation.create(params, {
+    architecture,
+    linears,
+    parameters,
+    ...(saved || partial ? {} : { initFrom: adapterDir }),
+  });
+  const fileNames =
+    record.init === 'random'
+      ? new Map<string, string>()
+      : resolveNames(await openCheckpoint(model.path), architecture, parameters);
   const network = await openNetwork({
-    architecture, adapter, classes, seed: record.seed, evaluation: true, fileNames,
+    architecture,
+    adapter,
+    classes,
+    seed: record.seed,
+    evaluation: true,
+    fileNames,
     model: saved ? { path: whole, digest: null } : { ...model, init: record.init },
-    ...(partial ? { head: await readPartial(dir, architecture, parameters) } : saved ? {} : { head: await readHead(adapterDir, { architecture, config, classes }) }),
+    ...(partial
+      ? { head: await readPartial(dir, architecture, parameters) }
+      : saved
+        ? {}
+        : { head: await readHead(adapterDir, { architecture, config, classes }) }),
   });
   return { network, record };
 }

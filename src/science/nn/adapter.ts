@@ -45,7 +45,13 @@ export interface Adapter {
   /** Layers that the kernels are over. */
   readonly targets: readonly string[];
   /** One linear layer under the adapter: x (S, n), weight (m, n), bias (m) → (S, m). */
-  linear(layer: string, x: Tensor2D, weight: Tensor2D, bias: Tensor1D, context: LayerContext): Tensor2D;
+  linear(
+    layer: string,
+    x: Tensor2D,
+    weight: Tensor2D,
+    bias: Tensor1D,
+    context: LayerContext,
+  ): Tensor2D;
   /** A layer's low-rank factors, where it has them. */
   factors(layer: string): FactorNames | null;
   /**

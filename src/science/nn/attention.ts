@@ -29,9 +29,12 @@ export interface AttentionLayout {
 }
 
 function side(lengths: readonly number[]): Side {
-  const batch = lengths.length, width = Math.max(...lengths), total = lengths.reduce((a, b) => a + b, 0);
+  const batch = lengths.length,
+    width = Math.max(...lengths),
+    total = lengths.reduce((a, b) => a + b, 0);
   if (total === batch * width) return { width, index: null };
-  const padded = new Int32Array(batch * width), places = new Int32Array(total);
+  const padded = new Int32Array(batch * width),
+    places = new Int32Array(total);
   let token = 0;
   lengths.forEach((length, b) => {
     for (let t = 0; t < length; t++, token++) {
@@ -39,7 +42,10 @@ function side(lengths: readonly number[]): Side {
       places[token] = b * width + t;
     }
   });
-  return { width, index: { padded: tf.tensor1d(padded, 'int32'), places: tf.tensor1d(places, 'int32') } };
+  return {
+    width,
+    index: { padded: tf.tensor1d(padded, 'int32'), places: tf.tensor1d(places, 'int32') },
+  };
 }
 
 /** The layout of a batch whose rows have these lengths; its tensors belong to the tidy scope around. */
@@ -48,7 +54,9 @@ export function attentionLayout(lengths: readonly number[], heads: number): Atte
   let mask: Tensor4D | null = null;
   if (keys.index !== null) {
     const values = new Float32Array(lengths.length * keys.width);
-    lengths.forEach((length, b) => values.fill(-1e9, b * keys.width + length, (b + 1) * keys.width));
+    lengths.forEach((length, b) =>
+      values.fill(-1e9, b * keys.width + length, (b + 1) * keys.width),
+    );
     mask = tf.tensor4d(values, [lengths.length, 1, 1, keys.width]);
   }
   return { batch: lengths.length, heads, keys, mask };
@@ -70,7 +78,11 @@ function pad(x: Tensor, { width, index }: Side, layout: AttentionLayout): Tensor
 
 // The same with zeros at padding: for gradients, which sums run over.
 function padZero(x: Tensor, { width, index }: Side, layout: AttentionLayout): Tensor {
-  return split(index === null ? x : scatterRows(x as Tensor2D, index.places, layout.batch * width), width, layout);
+  return split(
+    index === null ? x : scatterRows(x as Tensor2D, index.places, layout.batch * width),
+    width,
+    layout,
+  );
 }
 
 // (B, H, T, d) → (S, h)
@@ -85,24 +97,49 @@ function unpad(x: Tensor, { width, index }: Side, { batch, heads }: AttentionLay
  *
  *     dV = P̃ᵀdO;  dP = keep·(dO Vᵀ);  dS = P·(dP − Σ_T dP·P);  dQ = dS K/√d;  dK = dSᵀQ/√d
  */
-export function attention(q: Tensor2D, k: Tensor2D, v: Tensor2D, layout: AttentionLayout, queries: Side = layout.keys, keep?: Tensor): Tensor2D {
+export function attention(
+  q: Tensor2D,
+  k: Tensor2D,
+  v: Tensor2D,
+  layout: AttentionLayout,
+  queries: Side = layout.keys,
+  keep?: Tensor,
+): Tensor2D {
   const { keys, mask } = layout;
   const scale = 1 / Math.sqrt(q.shape[1] / layout.heads);
   return differentiable([q, k, v], {
     forward: (save) => {
-      const Q = tf.mul(pad(q, queries, layout), scale), K = pad(k, keys, layout), V = pad(v, keys, layout); // (B, H, T, d)
+      const Q = tf.mul(pad(q, queries, layout), scale),
+        K = pad(k, keys, layout),
+        V = pad(v, keys, layout); // (B, H, T, d)
       const scores = tf.matMul(Q, K, false, true); // (B, H, Tq, T)
       const P = tf.softmax(mask === null ? scores : tf.add(scores, mask));
       // The indexes too: they live in the forward pass's scope.
-      const indexes = [queries, keys].flatMap(({ index }) => index === null ? [] : [index.padded, index.places]);
+      const indexes = [queries, keys].flatMap(({ index }) =>
+        index === null ? [] : [index.padded, index.places],
+      );
       save(Q, K, V, P, ...indexes, ...(keep === undefined ? [] : [keep]));
       return unpad(tf.matMul(keep === undefined ? P : tf.mul(P, keep), V), queries, layout); // (Q, h)
     },
     backward: (dy, [Q, K, V, P, ...rest], needs) => {
-      const restore = ({ width, index }: Side): Side => ({ width, index: index === null ? null : { padded: rest.shift() as Tensor1D, places: rest.shift() as Tensor1D } });
-      const querySide = restore(queries), keySide = restore(keys), kept = rest[0];
+      const restore = ({ width, index }: Side): Side => ({
+        width,
+        index:
+          index === null
+            ? null
+            : { padded: rest.shift() as Tensor1D, places: rest.shift() as Tensor1D },
+      });
+      const querySide = restore(queries),
+        keySide = restore(keys),
+        kept = rest[0];
       const dO = padZero(dy, querySide, layout); // (B, H, Tq, d)
-      const dV = needs[2] ? unpad(tf.matMul(kept === undefined ? P! : tf.mul(P!, kept), dO, true, false), keySide, layout) : null; // (S, h)
+      const dV = needs[2]
+        ? unpad(
+            tf.matMul(kept === undefined ? P! : tf.mul(P!, kept), dO, true, false),
+            keySide,
+            layout,
+          )
+        : null; // (S, h)
       if (!needs[0] && !needs[1]) return [null, null, dV];
       const product = tf.matMul(dO, V!, false, true); // (B, H, Tq, T)
       const weighted = tf.mul(kept === undefined ? product : tf.mul(product, kept), P!);

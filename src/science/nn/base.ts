@@ -26,29 +26,42 @@ export interface BaseModel {
   release(): void;
 }
 
-const same = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((x, i) => x === b[i]);
+const same = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((x, i) => x === b[i]);
 
 /** The names that checkpoints have for a parameter: canonical, transformers', other classes', and those of old TensorFlow checkpoints (LayerNorm.gamma). */
 function candidates(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
-  const old = name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
+  const old = name
+    .replace(/LayerNorm\.weight$/, 'LayerNorm.gamma')
+    .replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
   return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
 }
 
 /** The name under which a checkpoint holds a parameter, if it does. */
-export const fileName = (checkpoint: Checkpoint, architecture: Architecture, spec: ParameterSpec): string | undefined =>
+export const fileName = (
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  spec: ParameterSpec,
+): string | undefined =>
   candidates(architecture, spec).find((candidate) => checkpoint.tensors.has(candidate));
 
-const missing = (checkpoint: Checkpoint, architecture: Architecture, name: string): UserFault => new UserFault(
-  `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`,
-  architecture.isHead(name)
-    ? `It is needed for a ${architecture.head.type} head: name a checkpoint that transformers saved as ${architecture.transformersName}.`
-    : `It is needed for a ${architecture.modelType} model with this config.json.`);
+const missing = (checkpoint: Checkpoint, architecture: Architecture, name: string): UserFault =>
+  new UserFault(
+    `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`,
+    architecture.isHead(name)
+      ? `It is needed for a ${architecture.head.type} head: name a checkpoint that transformers saved as ${architecture.transformersName}.`
+      : `It is needed for a ${architecture.modelType} model with this config.json.`,
+  );
 
 /**
  * The names under which the checkpoint holds the model's parameters. Throws UserFault naming file and tensor where one is
  * missing or of a wrong shape; a task's own (classifier, pooler) may be missing, and a head for other classes counts as missing.
  */
-export function resolveNames(checkpoint: Checkpoint, architecture: Architecture, specs: readonly ParameterSpec[]): Map<string, string> {
+export function resolveNames(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  specs: readonly ParameterSpec[],
+): Map<string, string> {
   const names = new Map<string, string>();
   for (const spec of specs) {
     const { name, shape } = spec;
@@ -60,25 +73,36 @@ export function resolveNames(checkpoint: Checkpoint, architecture: Architecture,
     const entry = checkpoint.tensors.get(found)!;
     if (!same(entry.shape, shape)) {
       if (within(name, architecture.headModules)) continue;
-      throw new UserFault(`${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], config.json asks for [${shape.join(', ')}]`);
+      throw new UserFault(
+        `${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], config.json asks for [${shape.join(', ')}]`,
+      );
     }
     names.set(name, found);
   }
   // Half a layer is none: weight and bias belong together.
   for (const { name } of specs.filter((spec) => spec.mayBeMissing === true)) {
     const module = name.replace(/\.(weight|bias)$/, '');
-    if (names.has(`${module}.weight`) !== names.has(`${module}.bias`)) { names.delete(`${module}.weight`); names.delete(`${module}.bias`); }
+    if (names.has(`${module}.weight`) !== names.has(`${module}.bias`)) {
+      names.delete(`${module}.weight`);
+      names.delete(`${module}.bias`);
+    }
   }
   return names;
 }
 
 /** Reads parameters to the host, by canonical name. */
-export async function readParameters(checkpoint: Checkpoint, names: ReadonlyMap<string, string>): Promise<Map<string, HostTensor>> {
+export async function readParameters(
+  checkpoint: Checkpoint,
+  names: ReadonlyMap<string, string>,
+): Promise<Map<string, HostTensor>> {
   const read = await checkpoint.read([...names.values()]);
   return new Map([...names].map(([canonical, file]) => [canonical, read.get(file)!]));
 }
 
-interface Kept { readonly base: Omit<BaseModel, 'release'>; users: number }
+interface Kept {
+  readonly base: Omit<BaseModel, 'release'>;
+  users: number;
+}
 const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
 
 /** Where a model comes from. */
@@ -96,28 +120,43 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
   const tensors = new Map<string, Tensor>();
-  const hold = (name: string, { data, shape }: HostTensor): void => { tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32')))); };
+  const hold = (name: string, { data, shape }: HostTensor): void => {
+    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
+  };
   const byShard = new Map<string, [canonical: string, own: string][]>();
   for (const [name, own] of fileNames) {
     const { dtype, file } = checkpoint.tensors.get(own)!;
-    if (dtype === 'F32') byShard.set(file, [...byShard.get(file) ?? [], [name, own]]);
+    if (dtype === 'F32') byShard.set(file, [...(byShard.get(file) ?? []), [name, own]]);
     else hold(name, (await checkpoint.read([own])).get(own)!); // one after another: widened, they are a copy
   }
   for (const [file, names] of byShard) {
-    const read = await readFloatsTogether(file, names.map(([, own]) => own));
+    const read = await readFloatsTogether(
+      file,
+      names.map(([, own]) => own),
+    );
     for (const [name, own] of names) hold(name, read.get(own)!);
   }
   return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
 }
 
 /** Every parameter from its own stream (seed, 'init', name), but those of a task's own modules, which the network draws. */
-async function drawn(dir: string, architecture: Architecture, classes: number, seed: number): Promise<Kept> {
+async function drawn(
+  dir: string,
+  architecture: Architecture,
+  classes: number,
+  seed: number,
+): Promise<Kept> {
   const json = await readJson(join(dir, 'config.json'));
   const config = architecture.parseConfig(json, classes);
   const tensors = new Map<string, Tensor>();
   for (const spec of architecture.parameters(config)) {
     if (within(spec.name, architecture.headModules)) continue;
-    const { data, shape } = drawParameter(spec, architecture.initializerRange(config), seed, 'init');
+    const { data, shape } = drawParameter(
+      spec,
+      architecture.initializerRange(config),
+      seed,
+      'init',
+    );
     tensors.set(spec.name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
   }
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
@@ -133,13 +172,28 @@ async function evict(): Promise<void> {
 }
 
 /** Opens a base model. `seed` is that of the draws where it is random. Release it after use. */
-export async function openBase({ path, digest, init = 'pretrained' }: ModelSource, architecture: Architecture, classes: number, seed: number): Promise<BaseModel> {
-  const load = (): Promise<Kept> => init === 'random' ? drawn(path, architecture, classes, seed) : pretrained(path, architecture, classes);
+export async function openBase(
+  { path, digest, init = 'pretrained' }: ModelSource,
+  architecture: Architecture,
+  classes: number,
+  seed: number,
+): Promise<BaseModel> {
+  const load = (): Promise<Kept> =>
+    init === 'random'
+      ? drawn(path, architecture, classes, seed)
+      : pretrained(path, architecture, classes);
   if (digest === null) {
     const { base } = await load();
     return { ...base, release: () => base.tensors.forEach((tensor) => tensor.dispose()) };
   }
-  const key = JSON.stringify([tf.getBackend(), architecture.modelType, architecture.head.type, digest, classes, init === 'random' ? seed : null]);
+  const key = JSON.stringify([
+    tf.getBackend(),
+    architecture.modelType,
+    architecture.head.type,
+    digest,
+    classes,
+    init === 'random' ? seed : null,
+  ]);
   let promise = cache.get(key);
   if (promise === undefined) {
     promise = load();
@@ -150,5 +204,13 @@ export async function openBase({ path, digest, init = 'pretrained' }: ModelSourc
   kept.users++;
   await evict();
   let released = false;
-  return { ...kept.base, release: () => { if (!released) { released = true; kept.users--; } } };
+  return {
+    ...kept.base,
+    release: () => {
+      if (!released) {
+        released = true;
+        kept.users--;
+      }
+    },
+  };
 }

@@ -20,23 +20,40 @@ export interface BertConfig {
 
 /** Throws UserFault naming the field and its value. */
 export function parseBertConfig(json: unknown, classes: number): BertConfig {
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new UserFault('config.json holds no object');
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new UserFault('config.json holds no object');
   const config = json as Record<string, unknown>;
   const modelType = config['model_type'];
   if (modelType !== 'bert') {
-    throw new UserFault(`config.json says model_type ${JSON.stringify(modelType) ?? '(none)'}, this architecture reads "bert"`, 'Name a BERT checkpoint, or the model plugin that reads this one as `model.architecture`.');
+    throw new UserFault(
+      `config.json says model_type ${JSON.stringify(modelType) ?? '(none)'}, this architecture reads "bert"`,
+      'Name a BERT checkpoint, or the model plugin that reads this one as `model.architecture`.',
+    );
   }
-  const number = (field: string, fallback: number | null, accept: (x: number) => boolean, expected: string): number => {
+  const number = (
+    field: string,
+    fallback: number | null,
+    accept: (x: number) => boolean,
+    expected: string,
+  ): number => {
     const value = config[field] ?? fallback;
     if (value === null) throw new UserFault(`config.json lacks ${field}`);
-    if (typeof value !== 'number' || !accept(value)) throw new UserFault(`config.json: ${field} is ${JSON.stringify(value)}, it must be ${expected}`);
+    if (typeof value !== 'number' || !accept(value))
+      throw new UserFault(
+        `config.json: ${field} is ${JSON.stringify(value)}, it must be ${expected}`,
+      );
     return value;
   };
-  const count = (field: string, fallback: number | null = null): number => number(field, fallback, (x) => Number.isInteger(x) && x >= 1, 'a whole number from 1');
-  const positive = (field: string, fallback: number): number => number(field, fallback, (x) => x > 0, 'above 0');
+  const count = (field: string, fallback: number | null = null): number =>
+    number(field, fallback, (x) => Number.isInteger(x) && x >= 1, 'a whole number from 1');
+  const positive = (field: string, fallback: number): number =>
+    number(field, fallback, (x) => x > 0, 'above 0');
   const only = (field: string, accepted: readonly unknown[]): void => {
     if (config[field] !== undefined && !accepted.includes(config[field])) {
-      throw new UserFault(`config.json: ${field} ${JSON.stringify(config[field])} is not implemented`, `Implemented: ${accepted.map((x) => JSON.stringify(x)).join(', ')}.`);
+      throw new UserFault(
+        `config.json: ${field} ${JSON.stringify(config[field])} is not implemented`,
+        `Implemented: ${accepted.map((x) => JSON.stringify(x)).join(', ')}.`,
+      );
     }
   };
   only('position_embedding_type', ['absolute', null]);
@@ -44,8 +61,12 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
   only('add_cross_attention', [false, null]);
   only('hidden_act', Object.keys(activations));
   const vocabulary = count('vocab_size');
-  const hidden = count('hidden_size'), heads = count('num_attention_heads');
-  if (hidden % heads !== 0) throw new UserFault(`config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`);
+  const hidden = count('hidden_size'),
+    heads = count('num_attention_heads');
+  if (hidden % heads !== 0)
+    throw new UserFault(
+      `config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`,
+    );
   return {
     classes,
     vocabulary,
@@ -58,6 +79,14 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
     epsilon: positive('layer_norm_eps', 1e-12),
     activation: (config['hidden_act'] as string | undefined) ?? 'gelu',
     initializerRange: positive('initializer_range', 0.02),
-    padding: config['pad_token_id'] === null ? null : number('pad_token_id', 0, (x) => Number.isInteger(x) && x >= 0 && x < vocabulary, `a token id below ${vocabulary}`),
+    padding:
+      config['pad_token_id'] === null
+        ? null
+        : number(
+            'pad_token_id',
+            0,
+            (x) => Number.isInteger(x) && x >= 0 && x < vocabulary,
+            `a token id below ${vocabulary}`,
+          ),
   };
 }

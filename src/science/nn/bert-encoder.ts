@@ -23,7 +23,9 @@ const block = (i: number): string => `encoder.layer.${i}`;
 function linears(config: BertConfig): LinearLayer[] {
   const { hidden: h, intermediate: m } = config;
   const layers: LinearLayer[] = [];
-  const add = (name: string, input: number, out: number): void => { layers.push({ name, in: input, out, adaptable: true }); };
+  const add = (name: string, input: number, out: number): void => {
+    layers.push({ name, in: input, out, adaptable: true });
+  };
   for (let i = 0; i < config.layers; i++) {
     for (const name of ['query', 'key', 'value']) add(`${block(i)}.attention.self.${name}`, h, h);
     add(`${block(i)}.attention.output.dense`, h, h);
@@ -37,11 +39,18 @@ function parameters(config: BertConfig): ParameterSpec[] {
   const h = config.hidden;
   const norm = (name: string): ParameterSpec[] => normParameters(name, h);
   return [
-    { name: TOKEN_TABLE, shape: [config.vocabulary, h], ...(config.padding === null ? {} : { draw: { zeroRow: config.padding } }) },
+    {
+      name: TOKEN_TABLE,
+      shape: [config.vocabulary, h],
+      ...(config.padding === null ? {} : { draw: { zeroRow: config.padding } }),
+    },
     { name: 'embeddings.position_embeddings.weight', shape: [config.positions, h] },
     { name: 'embeddings.token_type_embeddings.weight', shape: [config.types, h] },
     ...norm('embeddings.LayerNorm'),
-    ...Array.from({ length: config.layers }, (_, i) => [...norm(`${block(i)}.attention.output.LayerNorm`), ...norm(`${block(i)}.output.LayerNorm`)]).flat(),
+    ...Array.from({ length: config.layers }, (_, i) => [
+      ...norm(`${block(i)}.attention.output.LayerNorm`),
+      ...norm(`${block(i)}.output.LayerNorm`),
+    ]).flat(),
     ...linears(config).flatMap(linearParameters),
   ];
 }
@@ -57,11 +66,15 @@ interface Layout {
 }
 
 /** A batch of which one token a row is there. */
-const oneEach = (batch: number): TokenMap => ({ batch, example: Int32Array.from({ length: batch }, (_, b) => b) });
+const oneEach = (batch: number): TokenMap => ({
+  batch,
+  example: Int32Array.from({ length: batch }, (_, b) => b),
+});
 
 function layOut(batch: readonly TokenRow[], places: Int32Array, heads: number): Layout {
   const lengths = batch.map((row) => row.ids.length);
-  const example = new Int32Array(lengths.reduce((a, b) => a + b, 0)), read = new Int32Array(batch.length);
+  const example = new Int32Array(lengths.reduce((a, b) => a + b, 0)),
+    read = new Int32Array(batch.length);
   let start = 0;
   lengths.forEach((length, b) => {
     example.fill(b, start, start + length);
@@ -80,24 +93,58 @@ function layOut(batch: readonly TokenRow[], places: Int32Array, heads: number): 
 const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
   const out = new Int32Array(total);
   let start = 0;
-  for (const part of parts) { out.set(part, start); start += part.length; }
+  for (const part of parts) {
+    out.set(part, start);
+    start += part.length;
+  }
   return tf.tensor1d(out, 'int32');
 };
 
-function embed(config: BertConfig, batch: readonly TokenRow[], context: ForwardContext, { tokens }: Layout): Tensor2D {
+function embed(
+  config: BertConfig,
+  batch: readonly TokenRow[],
+  context: ForwardContext,
+  { tokens }: Layout,
+): Tensor2D {
   const S = tokens.example.length;
   const look = (table: string, ids: readonly Int32Array[]): Tensor2D =>
-    gatherRows(context.parameter(`embeddings.${table}_embeddings.weight`) as Tensor2D, concatInts(ids, S)); // (S, h)
-  const words = look('word', batch.map((row) => row.ids));
-  const types = look('token_type', batch.map((row) => row.typeIds));
-  const positions = look('position', batch.map((row) => Int32Array.from(row.ids, (_, t) => t)));
-  return addLayerNorm(add(words, types), positions, norm(context, 'embeddings.LayerNorm.weight'), norm(context, 'embeddings.LayerNorm.bias'), config.epsilon);
+    gatherRows(
+      context.parameter(`embeddings.${table}_embeddings.weight`) as Tensor2D,
+      concatInts(ids, S),
+    ); // (S, h)
+  const words = look(
+    'word',
+    batch.map((row) => row.ids),
+  );
+  const types = look(
+    'token_type',
+    batch.map((row) => row.typeIds),
+  );
+  const positions = look(
+    'position',
+    batch.map((row) => Int32Array.from(row.ids, (_, t) => t)),
+  );
+  return addLayerNorm(
+    add(words, types),
+    positions,
+    norm(context, 'embeddings.LayerNorm.weight'),
+    norm(context, 'embeddings.LayerNorm.bias'),
+    config.epsilon,
+  );
 }
 
-const norm = (context: ForwardContext, name: string): Tensor1D => context.parameter(name) as Tensor1D;
+const norm = (context: ForwardContext, name: string): Tensor1D =>
+  context.parameter(name) as Tensor1D;
 
-function encoderLayer(config: BertConfig, i: number, x: Tensor2D, context: ForwardContext, layout: Layout): Tensor2D {
-  const name = block(i), last = i === config.layers - 1;
+function encoderLayer(
+  config: BertConfig,
+  i: number,
+  x: Tensor2D,
+  context: ForwardContext,
+  layout: Layout,
+): Tensor2D {
+  const name = block(i),
+    last = i === config.layers - 1;
   const { linear, dropout: dropping } = context;
   const { tokens } = layout;
   // Q rows go on from here: all S, or in the last layer the B that the head reads.
@@ -107,19 +154,40 @@ function encoderLayer(config: BertConfig, i: number, x: Tensor2D, context: Forwa
   const q = linear(`${name}.attention.self.query`, residual, rows);
   const k = linear(`${name}.attention.self.key`, x, tokens);
   const v = linear(`${name}.attention.self.value`, x, tokens); // (S, h)
-  const keep = dropping === undefined ? undefined : dropoutMask([tokens.batch, config.heads, queries.width, layout.attention.keys.width], dropping);
+  const keep =
+    dropping === undefined
+      ? undefined
+      : dropoutMask(
+          [tokens.batch, config.heads, queries.width, layout.attention.keys.width],
+          dropping,
+        );
   const mixed = attention(q, k, v, layout.attention, queries, keep); // (Q, h)
   const attended = addLayerNorm(
-    dropout(linear(`${name}.attention.output.dense`, mixed, rows), dropping), residual,
-    norm(context, `${name}.attention.output.LayerNorm.weight`), norm(context, `${name}.attention.output.LayerNorm.bias`), config.epsilon);
-  const wide = activations[config.activation]!(linear(`${name}.intermediate.dense`, attended, rows)); // (Q, m)
+    dropout(linear(`${name}.attention.output.dense`, mixed, rows), dropping),
+    residual,
+    norm(context, `${name}.attention.output.LayerNorm.weight`),
+    norm(context, `${name}.attention.output.LayerNorm.bias`),
+    config.epsilon,
+  );
+  const wide = activations[config.activation]!(
+    linear(`${name}.intermediate.dense`, attended, rows),
+  ); // (Q, m)
   return addLayerNorm(
-    dropout(linear(`${name}.output.dense`, wide, rows), dropping), attended,
-    norm(context, `${name}.output.LayerNorm.weight`), norm(context, `${name}.output.LayerNorm.bias`), config.epsilon); // (Q, h)
+    dropout(linear(`${name}.output.dense`, wide, rows), dropping),
+    attended,
+    norm(context, `${name}.output.LayerNorm.weight`),
+    norm(context, `${name}.output.LayerNorm.bias`),
+    config.epsilon,
+  ); // (Q, h)
 }
 
 /** After each layer in turn: (S, h), after the last (B, h). */
-function* encode(config: BertConfig, batch: readonly TokenRow[], context: ForwardContext, layout: Layout): Generator<Tensor2D, void> {
+function* encode(
+  config: BertConfig,
+  batch: readonly TokenRow[],
+  context: ForwardContext,
+  layout: Layout,
+): Generator<Tensor2D, void> {
   let x = context.scope(() => dropout(embed(config, batch, context, layout), context.dropout)); // (S, h)
   for (let i = 0; i < config.layers; i++) {
     const input = x;
@@ -128,16 +196,28 @@ function* encode(config: BertConfig, batch: readonly TokenRow[], context: Forwar
   }
 }
 
-function hidden(config: BertConfig, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): HiddenStates {
+function hidden(
+  config: BertConfig,
+  batch: readonly TokenRow[],
+  places: Int32Array,
+  context: ForwardContext,
+): HiddenStates {
   const layout = layOut(batch, places, config.heads);
   let last!: Tensor2D;
   for (const x of encode(config, batch, context, layout)) last = x;
   return { x: last, rows: layout.read }; // (B, h)
 }
 
-function hiddenLayers(config: BertConfig, batch: readonly TokenRow[], places: Int32Array, context: ForwardContext): HiddenStates {
+function hiddenLayers(
+  config: BertConfig,
+  batch: readonly TokenRow[],
+  places: Int32Array,
+  context: ForwardContext,
+): HiddenStates {
   const layout = layOut(batch, places, config.heads);
-  const states = [...encode(config, batch, context, layout)].map((x, i) => i === config.layers - 1 ? x : gatherRows(x, layout.readIndex)); // each (B, h)
+  const states = [...encode(config, batch, context, layout)].map((x, i) =>
+    i === config.layers - 1 ? x : gatherRows(x, layout.readIndex),
+  ); // each (B, h)
   return { x: concatRows(states), rows: oneEach(config.layers * batch.length) }; // (L·B, h)
 }
 

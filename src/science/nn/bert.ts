@@ -22,7 +22,10 @@ const classifier: HeadPart<BertConfig> = {
   headModules: ['classifier'],
   tied: false,
   linears: pooledLayers,
-  parameters: (config) => pooledLayers(config).flatMap(linearParameters).map((spec) => ({ ...spec, mayBeMissing: true })),
+  parameters: (config) =>
+    pooledLayers(config)
+      .flatMap(linearParameters)
+      .map((spec) => ({ ...spec, mayBeMissing: true })),
   places: firstTokens,
   logits: (_config, x, rows, context) => {
     const pooled = tanh(context.linear('pooler.dense', x, rows)); // (B, h)
@@ -30,8 +33,14 @@ const classifier: HeadPart<BertConfig> = {
   },
 };
 
-const TRANSFORM = 'cls.predictions.transform', BIAS = 'cls.predictions.bias';
-const transform = ({ hidden }: BertConfig): LinearLayer => ({ name: `${TRANSFORM}.dense`, in: hidden, out: hidden, adaptable: true });
+const TRANSFORM = 'cls.predictions.transform',
+  BIAS = 'cls.predictions.bias';
+const transform = ({ hidden }: BertConfig): LinearLayer => ({
+  name: `${TRANSFORM}.dense`,
+  in: hidden,
+  out: hidden,
+  adaptable: true,
+});
 
 /** LN(act(x Wᵀ + b)) Eᵀ + bias, E the token embeddings; of its V columns those of `tokens`. */
 const cloze = (tokens: readonly number[]): HeadPart<BertConfig> => ({
@@ -40,7 +49,11 @@ const cloze = (tokens: readonly number[]): HeadPart<BertConfig> => ({
   headModules: [],
   tied: true,
   check: (json) => {
-    if (json['tie_word_embeddings'] === false) throw new UserFault('config.json: tie_word_embeddings false is not implemented for a cloze head', 'Its decoder is tied to the word embeddings.');
+    if (json['tie_word_embeddings'] === false)
+      throw new UserFault(
+        'config.json: tie_word_embeddings false is not implemented for a cloze head',
+        'Its decoder is tied to the word embeddings.',
+      );
   },
   linears: (config) => [transform(config)],
   parameters: (config) => [
@@ -51,8 +64,18 @@ const cloze = (tokens: readonly number[]): HeadPart<BertConfig> => ({
   places: maskTokens,
   logits: (config, x, rows, { linear, parameter }) => {
     const activated = activations[config.activation]!(linear(`${TRANSFORM}.dense`, x, rows)); // (B, h)
-    const transformed = layerNorm(activated, parameter(`${TRANSFORM}.LayerNorm.weight`) as Tensor1D, parameter(`${TRANSFORM}.LayerNorm.bias`) as Tensor1D, config.epsilon);
-    return verbalizerLogits(transformed, parameter(TOKEN_TABLE) as Tensor2D, parameter(BIAS) as Tensor1D, tokens); // (B, C)
+    const transformed = layerNorm(
+      activated,
+      parameter(`${TRANSFORM}.LayerNorm.weight`) as Tensor1D,
+      parameter(`${TRANSFORM}.LayerNorm.bias`) as Tensor1D,
+      config.epsilon,
+    );
+    return verbalizerLogits(
+      transformed,
+      parameter(TOKEN_TABLE) as Tensor2D,
+      parameter(BIAS) as Tensor1D,
+      tokens,
+    ); // (B, C)
   },
 });
 

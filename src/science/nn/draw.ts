@@ -6,7 +6,12 @@ import type { HostTensor, ParameterSpec } from './types.ts';
  * As transformers initialises a module: weights from N(0, range²), each from its own stream (seed, purpose, name); biases
  * 0, scales of norms 1, the padding row of a table 0.
  */
-export function drawParameter({ name, shape, draw }: ParameterSpec, range: number, seed: number, purpose: 'head' | 'init'): HostTensor {
+export function drawParameter(
+  { name, shape, draw }: ParameterSpec,
+  range: number,
+  seed: number,
+  purpose: 'head' | 'init',
+): HostTensor {
   const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
   if (draw !== undefined && 'fill' in draw) return { shape, data: data.fill(draw.fill) };
   if (shape.length > 1) {

@@ -16,8 +16,15 @@ function fullAdapter(linears: readonly LinearLayer[]): Adapter {
     packable: false,
     save: async (outDir, { architecture, modelDir, classes, read, parameters }) => {
       const tensors = new Map<string, HostTensor>();
-      for (const { name } of parameters) tensors.set(architecture.externalName(name), await read(name));
-      await writeCheckpoint(join(outDir, 'model'), modelDir, classes, architecture.transformersName, tensors);
+      for (const { name } of parameters)
+        tensors.set(architecture.externalName(name), await read(name));
+      await writeCheckpoint(
+        join(outDir, 'model'),
+        modelDir,
+        classes,
+        architecture.transformersName,
+        tensors,
+      );
     },
   };
 }

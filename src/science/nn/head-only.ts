@@ -5,7 +5,13 @@ import { partialAdapter } from './partial.ts';
 
 function check({ architecture }: AdapterContext): Problem[] {
   if (architecture.headModules.length > 0) return [];
-  return [{ path: ['adapter', 'type'], message: `head-only has nothing to train: the ${architecture.head.type} head is pretrained`, hint: 'Give the model a classifier (head.type), or choose another adapter.' }];
+  return [
+    {
+      path: ['adapter', 'type'],
+      message: `head-only has nothing to train: the ${architecture.head.type} head is pretrained`,
+      hint: 'Give the model a classifier (head.type), or choose another adapter.',
+    },
+  ];
 }
 
 export const headOnly: AdapterImplementation = {

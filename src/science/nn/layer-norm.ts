@@ -3,7 +3,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 
-function normalise(z: Tensor, gamma: Tensor, beta: Tensor, epsilon: number, save: (...tensors: Tensor[]) => void): Tensor {
+function normalise(
+  z: Tensor,
+  gamma: Tensor,
+  beta: Tensor,
+  epsilon: number,
+  save: (...tensors: Tensor[]) => void,
+): Tensor {
   const centred = tf.sub(z, tf.mean(z, -1, true));
   const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // (S, 1)
   const normed = tf.mul(centred, inverse);
@@ -22,13 +28,24 @@ function gradientOfInput(dy: Tensor, normed: Tensor, inverse: Tensor, gamma: Ten
  * z = x + residual;  y = γ · ẑ + β,  ẑ = (z − mean z) / √(var z + ε),  var biased.
  * x, residual: (S, h), gamma, beta: (h) → (S, h).    dγ = Σ_S dy·ẑ;  dβ = Σ_S dy
  */
-export function addLayerNorm(x: Tensor2D, residual: Tensor2D, gamma: Tensor1D, beta: Tensor1D, epsilon: number): Tensor2D {
+export function addLayerNorm(
+  x: Tensor2D,
+  residual: Tensor2D,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  epsilon: number,
+): Tensor2D {
   return differentiable([x, residual, gamma, beta], {
     forward: (save) => normalise(tf.add(x, residual), gamma, beta, epsilon, save),
     backward: (dy, [normed, inverse, scale], needs) => {
       const dz = needs[0] || needs[1] ? gradientOfInput(dy, normed!, inverse!, scale!) : null;
       // Two inputs, one gradient: each must own its tensor.
-      return [dz, needs[0] && needs[1] ? tf.clone(dz!) : dz, needs[2] ? tf.sum(tf.mul(dy, normed!), 0) : null, needs[3] ? tf.sum(dy, 0) : null];
+      return [
+        dz,
+        needs[0] && needs[1] ? tf.clone(dz!) : dz,
+        needs[2] ? tf.sum(tf.mul(dy, normed!), 0) : null,
+        needs[3] ? tf.sum(dy, 0) : null,
+      ];
     },
   }) as Tensor2D;
 }

@@ -4,7 +4,7 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
 
-const scaled = (x: Tensor2D, by: number): Tensor2D => by === 1 ? x : tf.mul(x, by);
+const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, by));
 
 /** y = x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m).    dx = dy W;  dW = dyᵀx;  db = Σ_S dy */
 export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D): Tensor2D {
@@ -21,14 +21,23 @@ export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D): Tensor2D {
   }) as Tensor2D;
 }
 
-const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D => mask === undefined ? x : tf.mul(x, mask);
+const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D =>
+  mask === undefined ? x : tf.mul(x, mask);
 
 /**
  * y = x Wᵀ + b + s (x̃ Aᵀ) Bᵀ with x̃ = x ⊙ mask under dropout, else x. x: (S, n), W: (m, n), b: (m), A: (r, n), B: (m, r), mask: (S, n) → (S, m).
  *
  *     u = s·dy B (S, r);  dx = dy W + (u A) ⊙ mask;  dA = uᵀx̃;  dB = s·dyᵀ(x̃ Aᵀ)
  */
-export function loraLinear(x: Tensor2D, W: Tensor2D, b: Tensor1D, A: Tensor2D, B: Tensor2D, scale: number, mask?: Tensor2D): Tensor2D {
+export function loraLinear(
+  x: Tensor2D,
+  W: Tensor2D,
+  b: Tensor1D,
+  A: Tensor2D,
+  B: Tensor2D,
+  scale: number,
+  mask?: Tensor2D,
+): Tensor2D {
   return differentiable([x, W, b, A, B], {
     forward: (save) => {
       const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)

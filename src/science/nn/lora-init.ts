@@ -31,22 +31,43 @@ const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d
 /** σ² for a layer of fan-in d: a number, or `k/d` or `k/(j d)`. Null if it's neither, or not above zero. */
 export function parseVariance(text: number | string, d: number): number | null {
   const fraction = typeof text === 'string' ? FRACTION.exec(text) : null;
-  const value = fraction === null ? (typeof text === 'string' && text.trim() === '' ? NaN : Number(text)) : Number(fraction[1]) / (Number(fraction[2] ?? 1) * d);
+  const value =
+    fraction === null
+      ? typeof text === 'string' && text.trim() === ''
+        ? NaN
+        : Number(text)
+      : Number(fraction[1]) / (Number(fraction[2] ?? 1) * d);
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
 /** σ² of a layer's A. */
-export function initialVariance(init: { readonly distribution: Distribution; readonly variance?: number | string }, n: number, r: number): number {
+export function initialVariance(
+  init: { readonly distribution: Distribution; readonly variance?: number | string },
+  n: number,
+  r: number,
+): number {
   if (init.variance === undefined) return presets[init.distribution].variance(n, r);
   const value = parseVariance(init.variance, n);
-  if (value === null) throw new UserFault(`the variance "${init.variance}" is no positive number and no k/d`, 'Write a number, "1/d", "2/d" or "1/(3d)".');
+  if (value === null)
+    throw new UserFault(
+      `the variance "${init.variance}" is no positive number and no k/d`,
+      'Write a number, "1/d", "2/d" or "1/(3d)".',
+    );
   return value;
 }
 
 /** A (r, n) = σ · unit draw, row after row from stream (seed, 'lora_A', layer): a lower rank's rows are a higher one's first. */
-export function drawA(layer: string, n: number, r: number, shape: 'uniform' | 'normal', variance: number, seed: number): HostTensor {
+export function drawA(
+  layer: string,
+  n: number,
+  r: number,
+  shape: 'uniform' | 'normal',
+  variance: number,
+  seed: number,
+): HostTensor {
   const stream = randomStream(seed, 'lora_A', layer);
   const sigma = Math.sqrt(variance);
-  const unit = shape === 'normal' ? () => stream.normal() : () => Math.sqrt(3) * (2 * stream.uniform() - 1);
+  const unit =
+    shape === 'normal' ? () => stream.normal() : () => Math.sqrt(3) * (2 * stream.uniform() - 1);
   return { shape: [r, n], data: Float32Array.from({ length: r * n }, () => unit() * sigma) };
 }

@@ -9,7 +9,14 @@ import { dropoutMask } from './dropout.ts';
 import { within } from './family.ts';
 import { loraLinear, linear } from './linear.ts';
 import { drawA, initialVariance, presets } from './lora-init.ts';
-import { checkFolder, checkSpec, planDefaults, planLayers, type LayerPlan, type LoraParams } from './lora-plan.ts';
+import {
+  checkFolder,
+  checkSpec,
+  planDefaults,
+  planLayers,
+  type LayerPlan,
+  type LoraParams,
+} from './lora-plan.ts';
 import type { HostTensor } from './types.ts';
 
 interface Plan {
@@ -23,40 +30,77 @@ interface Plan {
   readonly layers: ReadonlyMap<string, LayerPlan>;
 }
 
-const nameA = (layer: string): string => `${layer}.lora_A`, nameB = (layer: string): string => `${layer}.lora_B`;
+const nameA = (layer: string): string => `${layer}.lora_A`,
+  nameB = (layer: string): string => `${layer}.lora_B`;
 
 function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['initial']): Adapter {
   const factors = new Map<string, FactorNames>();
-  for (const [name, { rank, alpha }] of plan.layers) factors.set(name, { A: nameA(name), B: nameB(name), scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank) });
+  for (const [name, { rank, alpha }] of plan.layers)
+    factors.set(name, {
+      A: nameA(name),
+      B: nameB(name),
+      scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
+    });
   const adapted = context.linears.filter(({ name }) => factors.has(name));
-  const trained = new Set([...factors.values()].flatMap(({ A, B }) => plan.freezeA ? [B] : [A, B]));
-  const biases = { none: () => false, all: (name: string) => name.endsWith('.bias'), lora_only: (name: string) => name.endsWith('.bias') && factors.has(name.slice(0, -'.bias'.length)) }[plan.bias];
+  const trained = new Set(
+    [...factors.values()].flatMap(({ A, B }) => (plan.freezeA ? [B] : [A, B])),
+  );
+  const biases = {
+    none: () => false,
+    all: (name: string) => name.endsWith('.bias'),
+    lora_only: (name: string) =>
+      name.endsWith('.bias') && factors.has(name.slice(0, -'.bias'.length)),
+  }[plan.bias];
   return {
     trains: (name) => trained.has(name) || biases(name),
     parameters: adapted.flatMap(({ name, in: n, out: m }) => {
       const r = plan.layers.get(name)!.rank;
-      return [{ name: nameA(name), shape: [r, n] }, { name: nameB(name), shape: [m, r] }];
+      return [
+        { name: nameA(name), shape: [r, n] },
+        { name: nameB(name), shape: [m, r] },
+      ];
     }),
     initial,
     targets: adapted.map(({ name }) => name),
     linear: (layer, x, weight, bias, { parameter, random }) => {
       const names = factors.get(layer);
       if (names === undefined) return linear(x, weight, bias);
-      const mask = random === undefined || plan.dropout === 0 ? undefined : dropoutMask(x.shape, { rate: plan.dropout, random: random(layer) }) as Tensor2D; // (S, n)
-      return loraLinear(x, weight, bias, parameter(names.A) as Tensor2D, parameter(names.B) as Tensor2D, names.scale, mask);
+      const mask =
+        random === undefined || plan.dropout === 0
+          ? undefined
+          : (dropoutMask(x.shape, { rate: plan.dropout, random: random(layer) }) as Tensor2D); // (S, n)
+      return loraLinear(
+        x,
+        weight,
+        bias,
+        parameter(names.A) as Tensor2D,
+        parameter(names.B) as Tensor2D,
+        names.scale,
+        mask,
+      );
     },
     factors: (layer) => factors.get(layer) ?? null,
     packable: plan.dropout === 0 && plan.bias === 'none' && !plan.freezeA,
     save: async (outDir, { architecture, read, parameters, base = null }) => {
       const layers = new Map<string, PeftFactors>();
-      for (const { name } of adapted) layers.set(name, { A: await read(nameA(name)), B: await read(nameB(name)), alpha: plan.layers.get(name)!.alpha });
-      const saved = new Map<string, HostTensor>(), trainedBiases = new Map<string, HostTensor>();
+      for (const { name } of adapted)
+        layers.set(name, {
+          A: await read(nameA(name)),
+          B: await read(nameB(name)),
+          alpha: plan.layers.get(name)!.alpha,
+        });
+      const saved = new Map<string, HostTensor>(),
+        trainedBiases = new Map<string, HostTensor>();
       for (const { name } of parameters) {
         if (within(name, architecture.headModules)) saved.set(name, await read(name));
         else if (biases(name)) trainedBiases.set(name, await read(name));
       }
       const { rank, alpha, rslora, dropout, bias } = plan;
-      await writePeft(join(outDir, 'adapter'), { base, rank, alpha, rslora, dropout, bias, layers, saved, biases: trainedBiases }, architecture);
+      await writePeft(
+        join(outDir, 'adapter'),
+        { base, rank, alpha, rslora, dropout, bias, layers, saved, biases: trainedBiases },
+        architecture,
+      );
     },
   };
 }
@@ -66,21 +110,55 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
   if (context.initFrom !== undefined) {
     const folder = await readPeft(context.initFrom, context);
     fail(checkFolder(params, folder, context));
-    const layers = new Map([...folder.layers].map(([name, { A, alpha }]) => [name, { rank: A.shape[0]!, alpha }]));
-    const start = new Map([...[...folder.layers].flatMap(([name, { A, B }]) => [[nameA(name), A], [nameB(name), B]] as const), ...folder.biases]);
-    return loraAdapter(context, { ...folder, dropout: params.dropout ?? folder.dropout, freezeA, layers }, () => start);
+    const layers = new Map(
+      [...folder.layers].map(([name, { A, alpha }]) => [name, { rank: A.shape[0]!, alpha }]),
+    );
+    const start = new Map([
+      ...[...folder.layers].flatMap(
+        ([name, { A, B }]) =>
+          [
+            [nameA(name), A],
+            [nameB(name), B],
+          ] as const,
+      ),
+      ...folder.biases,
+    ]);
+    return loraAdapter(
+      context,
+      { ...folder, dropout: params.dropout ?? folder.dropout, freezeA, layers },
+      () => start,
+    );
   }
   fail(checkSpec(params, context));
   const { rslora = false, dropout = 0, bias = 'none' } = params;
   const init = { distribution: 'kaiming-uniform' as const, ...params.init };
   const layers = planLayers(params, context);
-  return loraAdapter(context, { ...planDefaults(params), rslora, dropout, bias, freezeA, layers }, (seed) => new Map(context.linears.filter(({ name }) => layers.has(name)).flatMap(({ name, in: n, out: m }) => {
-    const { rank } = layers.get(name)!;
-    return [
-      [nameA(name), drawA(name, n, rank, presets[init.distribution].shape, initialVariance(init, n, rank), seed)],
-      [nameB(name), { shape: [m, rank], data: new Float32Array(m * rank) }],
-    ];
-  })));
+  return loraAdapter(
+    context,
+    { ...planDefaults(params), rslora, dropout, bias, freezeA, layers },
+    (seed) =>
+      new Map(
+        context.linears
+          .filter(({ name }) => layers.has(name))
+          .flatMap(({ name, in: n, out: m }) => {
+            const { rank } = layers.get(name)!;
+            return [
+              [
+                nameA(name),
+                drawA(
+                  name,
+                  n,
+                  rank,
+                  presets[init.distribution].shape,
+                  initialVariance(init, n, rank),
+                  seed,
+                ),
+              ],
+              [nameB(name), { shape: [m, rank], data: new Float32Array(m * rank) }],
+            ];
+          }),
+      ),
+  );
 }
 
 function fail(problems: readonly Problem[]): void {
@@ -89,8 +167,9 @@ function fail(problems: readonly Problem[]): void {
 }
 
 export const lora: AdapterImplementation = {
-  check: async (params: JsonObject, context) => context.initFrom === undefined
-    ? checkSpec(params as LoraParams, context)
-    : checkFolder(params as LoraParams, await readPeft(context.initFrom, context), context),
+  check: async (params: JsonObject, context) =>
+    context.initFrom === undefined
+      ? checkSpec(params as LoraParams, context)
+      : checkFolder(params as LoraParams, await readPeft(context.initFrom, context), context),
   create: (params: JsonObject, context) => create(params as LoraParams, context),
 };

@@ -16,18 +16,28 @@ export interface TargetRule {
 
 /** Python's expression as JavaScript's. In `u` mode whatever the two might read differently is a fault. */
 function expression(source: string, wrapped: string): RegExp {
-  try { return new RegExp(wrapped, 'u'); } catch { throw new UserFault(`"${source}" is no regular expression that is understood here`); }
+  try {
+    return new RegExp(wrapped, 'u');
+  } catch {
+    throw new UserFault(`"${source}" is no regular expression that is understood here`);
+  }
 }
 
 /** The module's whole name, or a dotted end of it. */
-export const isNamed = (module: string, name: string): boolean => module === name || module.endsWith(`.${name}`);
+export const isNamed = (module: string, name: string): boolean =>
+  module === name || module.endsWith(`.${name}`);
 
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
-  typeof names === 'string' ? expression(names, `^(?:${names})$`).test(module) : names.some((name) => isNamed(module, name));
+  typeof names === 'string'
+    ? expression(names, `^(?:${names})$`).test(module)
+    : names.some((name) => isNamed(module, name));
 
 /** The first number between dots that a name (any, or one of `patterns`) stands before; null where there is none. */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
-  const forms = patterns.length === 0 ? [/^.*?\.[^.]*\.(\d+)\./] : patterns.map((pattern) => expression(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`));
+  const forms =
+    patterns.length === 0
+      ? [/^.*?\.[^.]*\.(\d+)\./]
+      : patterns.map((pattern) => expression(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`));
   for (const form of forms) {
     const match = form.exec(module);
     if (match !== null) return Number(match[match.length - 1]);
@@ -36,7 +46,10 @@ export function layerNumber(module: string, patterns: readonly string[] = []): n
 }
 
 /** Whether the rule means the module. Throws UserFault at an expression that can't be read. */
-export function isTargeted(module: string, { targets, exclude, layers, layersPattern }: TargetRule): boolean {
+export function isTargeted(
+  module: string,
+  { targets, exclude, layers, layersPattern }: TargetRule,
+): boolean {
   if (exclude !== undefined && isAmong(module, exclude)) return false;
   if (!isAmong(module, targets)) return false;
   if (layers === undefined || layers.length === 0 || typeof targets === 'string') return true;
@@ -50,7 +63,10 @@ export function patternKey(keys: readonly string[], module: string): string | nu
 }
 
 /** The value of that key. */
-export function patternValue(patterns: Readonly<Record<string, number>>, module: string): number | undefined {
+export function patternValue(
+  patterns: Readonly<Record<string, number>>,
+  module: string,
+): number | undefined {
   const key = patternKey(Object.keys(patterns), module);
   return key === null ? undefined : patterns[key];
 }

@@ -7,7 +7,15 @@ import type { Adapter } from './adapter.ts';
 import { openBase, type BaseModel, type ModelSource } from './base.ts';
 import { drawParameter } from './draw.ts';
 import { within } from './family.ts';
-import type { Architecture, ForwardContext, HostTensor, LinearLayer, ParameterSpec, Tap, TokenRow } from './types.ts';
+import type {
+  Architecture,
+  ForwardContext,
+  HostTensor,
+  LinearLayer,
+  ParameterSpec,
+  Tap,
+  TokenRow,
+} from './types.ts';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
 
@@ -65,13 +73,16 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const base: BaseModel = await openBase(options.model, architecture, classes, seed);
   const config = architecture.parseConfig(base.config, classes);
   const own = new Map<string, Tensor>(); // tensors that aren't the base's
-  const hold = (name: string, { data, shape }: HostTensor): void => { own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32'))); };
+  const hold = (name: string, { data, shape }: HostTensor): void => {
+    own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32')));
+  };
   const isTasks = (name: string): boolean => within(name, architecture.headModules);
   const modelParameters = architecture.parameters(config);
   for (const spec of modelParameters) {
     const given = options.head?.get(spec.name);
     if (given !== undefined) hold(spec.name, given);
-    else if (!base.tensors.has(spec.name)) hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed, 'head'));
+    else if (!base.tensors.has(spec.name))
+      hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed, 'head'));
   }
   for (const [name, tensor] of adapter.initial(seed)) {
     own.get(name)?.dispose();
@@ -83,40 +94,67 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
     return tensor;
   };
-  const trained = modelParameters.map(({ name }) => name).filter((name) => isTasks(name) || adapter.trains(name));
-  const trainable = [...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)), ...trained];
+  const trained = modelParameters
+    .map(({ name }) => name)
+    .filter((name) => isTasks(name) || adapter.trains(name));
+  const trainable = [
+    ...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)),
+    ...trained,
+  ];
   const initial = new Map<string, Tensor>();
   for (const name of trainable) {
     // The base's own tensors are marked constant for good: a trained one is a handle of its own on the same data.
     if (!own.has(name)) own.set(name, tf.keep(tf.clone(value(name))));
     initial.set(name, value(name));
   }
-  for (const [name, tensor] of own) if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
+  for (const [name, tensor] of own)
+    if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
 
-  const forward = (batch: readonly TokenRow[], values: Tensors = initial, { dropout, adapterRandom: random, tap, layerwise = false }: ForwardOptions = {}): Tensor2D => {
+  const forward = (
+    batch: readonly TokenRow[],
+    values: Tensors = initial,
+    { dropout, adapterRandom: random, tap, layerwise = false }: ForwardOptions = {},
+  ): Tensor2D => {
     const parameter = (name: string): Tensor => values.get(name) ?? value(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random }) };
     const context: ForwardContext = {
       parameter,
       linear: (layer, x, tokens) => {
-        const y = adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, parameter(`${layer}.bias`) as Tensor1D, layerContext);
+        const y = adapter.linear(
+          layer,
+          x,
+          parameter(`${layer}.weight`) as Tensor2D,
+          parameter(`${layer}.bias`) as Tensor1D,
+          layerContext,
+        );
         return tap === undefined || isTasks(layer) ? y : tap(layer, x, y, tokens);
       },
       // A tap may hold on to what it is shown.
-      scope: (part) => tap === undefined ? tf.tidy(part) : part(),
+      scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
       ...(dropout === undefined ? {} : { dropout }),
     };
     if (!layerwise) return architecture.forward(config, batch, context);
-    if (architecture.layerwise === undefined) throw new Error(`${architecture.modelType} offers no logits after each layer`);
+    if (architecture.layerwise === undefined)
+      throw new Error(`${architecture.modelType} offers no logits after each layer`);
     return architecture.layerwise(config, batch, context);
   };
   return {
-    architecture, adapter, classes, config, trainable, initial, forward,
+    architecture,
+    adapter,
+    classes,
+    config,
+    trainable,
+    initial,
+    forward,
     linears: architecture.linears(config),
     parameters: [...modelParameters, ...adapter.parameters],
     changed: modelParameters.map(({ name }) => name).filter((name) => own.has(name)),
     frozen: value,
-    fileName: (name) => (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
-    dispose: () => { own.forEach((tensor) => tensor.dispose()); base.release(); },
+    fileName: (name) =>
+      (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
+    dispose: () => {
+      own.forEach((tensor) => tensor.dispose());
+      base.release();
+    },
   };
 }

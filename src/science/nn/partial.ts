@@ -5,7 +5,10 @@ import { linear } from './linear.ts';
 import type { HostTensor } from './types.ts';
 
 /** @param trains which of the model's parameters, by canonical name, are trained beside the head */
-export function partialAdapter({ linears }: AdapterContext, trains: (name: string) => boolean): Adapter {
+export function partialAdapter(
+  { linears }: AdapterContext,
+  trains: (name: string) => boolean,
+): Adapter {
   return {
     trains,
     parameters: [],

@@ -5,9 +5,11 @@ import type { TokenRow } from './types.ts';
 export const firstTokens = (batch: readonly TokenRow[]): Int32Array => new Int32Array(batch.length);
 
 /** A decoder's last token, which alone has seen the whole row. */
-export const lastTokens = (batch: readonly TokenRow[]): Int32Array => Int32Array.from(batch, ({ ids }) => ids.length - 1);
+export const lastTokens = (batch: readonly TokenRow[]): Int32Array =>
+  Int32Array.from(batch, ({ ids }) => ids.length - 1);
 
-export const maskTokens = (batch: readonly TokenRow[]): Int32Array => Int32Array.from(batch, ({ mask }) => {
-  if (mask === undefined) throw new Error('a row for a cloze head has no mask');
-  return mask;
-});
+export const maskTokens = (batch: readonly TokenRow[]): Int32Array =>
+  Int32Array.from(batch, ({ mask }) => {
+    if (mask === undefined) throw new Error('a row for a cloze head has no mask');
+    return mask;
+  });

@@ -22,11 +22,19 @@ export interface TokenRowNetwork {
 }
 
 /** The ids of a batch that aren't trained, ascending, and the batch with its ids as places in [those, the trained rows]. */
-function renumbered(batch: readonly TokenRow[], trained: readonly number[]): { readonly others: Int32Array; readonly rows: TokenRow[] } {
+function renumbered(
+  batch: readonly TokenRow[],
+  trained: readonly number[],
+): { readonly others: Int32Array; readonly rows: TokenRow[] } {
   const isTrained = new Set(trained);
-  const others = Int32Array.from(new Set(batch.flatMap(({ ids }) => [...ids].filter((id) => !isTrained.has(id))))).sort();
+  const others = Int32Array.from(
+    new Set(batch.flatMap(({ ids }) => [...ids].filter((id) => !isTrained.has(id)))),
+  ).sort();
   const place = new Map([...others, ...trained].map((id, i) => [id, i]));
-  return { others, rows: batch.map((row) => ({ ...row, ids: row.ids.map((id) => place.get(id)!) })) };
+  return {
+    others,
+    rows: batch.map((row) => ({ ...row, ids: row.ids.map((id) => place.get(id)!) })),
+  };
 }
 
 const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true)); // (k, h) → (k, 1)
@@ -43,23 +51,41 @@ export function trainTokenRows(network: Network, ids: readonly number[]): TokenR
   const initial: Tensors = new Map([[ROWS, start]]);
   return {
     network: {
-      ...network, initial, trainable: [ROWS],
+      ...network,
+      initial,
+      trainable: [ROWS],
       forward: (batch, trained = initial, options = {}) => {
         const { others, rows } = renumbered(batch, ids);
         const learnt = trained.get(ROWS) as Tensor2D;
-        const read = others.length === 0 ? learnt : tf.concat([takeRows(table, tf.tensor1d(others, 'int32')), learnt], 0); // (K, h)
+        const read =
+          others.length === 0
+            ? learnt
+            : tf.concat([takeRows(table, tf.tensor1d(others, 'int32')), learnt], 0); // (K, h)
         return network.forward(rows, new Map([[name, read]]), options);
       },
-      dispose: () => { start.dispose(); network.dispose(); },
+      dispose: () => {
+        start.dispose();
+        network.dispose();
+      },
     },
     whole: (trained) => {
-      const values = Float32Array.from(table.dataSync()), rows = trained.get(ROWS)!.dataSync() as Float32Array, width = table.shape[1];
-      ids.forEach((id, i) => { values.set(rows.subarray(i * width, (i + 1) * width), id * width); });
+      const values = Float32Array.from(table.dataSync()),
+        rows = trained.get(ROWS)!.dataSync() as Float32Array,
+        width = table.shape[1];
+      ids.forEach((id, i) => {
+        values.set(rows.subarray(i * width, (i + 1) * width), id * width);
+      });
       return new Map([[name, tf.tensor2d(values, table.shape)]]);
     },
-    atFirstNorms: (trained) => new Map([[ROWS, tf.tidy(() => {
-      const rows = trained.get(ROWS)!;
-      return tf.mul(rows, tf.div(norms(start), norms(rows)));
-    })]]),
+    atFirstNorms: (trained) =>
+      new Map([
+        [
+          ROWS,
+          tf.tidy(() => {
+            const rows = trained.get(ROWS)!;
+            return tf.mul(rows, tf.div(norms(start), norms(rows)));
+          }),
+        ],
+      ]),
   };
 }

@@ -11,7 +11,12 @@ import { scatterRows, takeRows } from '../tensor/rows.ts';
  *
  *     dx = dy E_v;  dE_v(c) = Σ_B dy_c x;  db_v(c) = Σ_B dy_c;  zero at every other token
  */
-export function verbalizerLogits(x: Tensor2D, table: Tensor2D, bias: Tensor1D, tokens: readonly number[]): Tensor2D {
+export function verbalizerLogits(
+  x: Tensor2D,
+  table: Tensor2D,
+  bias: Tensor1D,
+  tokens: readonly number[],
+): Tensor2D {
   const [V] = table.shape;
   return differentiable([x, table, bias], {
     forward: (save) => {
@@ -23,7 +28,9 @@ export function verbalizerLogits(x: Tensor2D, table: Tensor2D, bias: Tensor1D, t
     backward: (dy, [input, columns, index], needs) => [
       needs[0] ? matmul(dy, columns!) : null,
       needs[1] ? scatterRows(matmul(dy, input!, true, false), index as Tensor1D, V) : null,
-      needs[2] ? tf.reshape(scatterRows(tf.reshape(tf.sum(dy, 0), [-1, 1]), index as Tensor1D, V), [V]) : null,
+      needs[2]
+        ? tf.reshape(scatterRows(tf.reshape(tf.sum(dy, 0), [-1, 1]), index as Tensor1D, V), [V])
+        : null,
     ],
   }) as Tensor2D;
 }

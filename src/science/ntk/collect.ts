@@ -32,16 +32,28 @@ interface Use {
 function unrecorded(input: Tensor, body: () => void): void {
   tf.customGrad(() => {
     body();
-    return { value: tf.scalar(0), gradFunc: () => { throw new Error('nothing differentiates an unrecorded part'); } };
+    return {
+      value: tf.scalar(0),
+      gradFunc: () => {
+        throw new Error('nothing differentiates an unrecorded part');
+      },
+    };
   })(input);
 }
 
 /** h and δ of the `wanted` layers over `batch`. The caller disposes of the result. */
-export function collect(model: AdaptedModel, batch: readonly TokenRow[], wanted: ReadonlySet<string>): Collected {
+export function collect(
+  model: AdaptedModel,
+  batch: readonly TokenRow[],
+  wanted: ReadonlySet<string>,
+): Collected {
   const engine = tf.engine();
   const uses = new Map<string, Use[]>();
   const kept: Tensor[] = [];
-  const keep = <T extends Tensor>(tensor: T): T => { kept.push(tf.keep(tensor)); return tensor; };
+  const keep = <T extends Tensor>(tensor: T): T => {
+    kept.push(tf.keep(tensor));
+    return tensor;
+  };
   let logits = new Float32Array(0);
   const gradients: Tensor[][] = []; // C × uses
 
@@ -60,16 +72,29 @@ export function collect(model: AdaptedModel, batch: readonly TokenRow[], wanted:
       const outputs = [...uses.values()].flat().map(({ y }) => y);
       if (outputs.length === 0) return;
       for (let c = 0; c < model.classes; c++) {
-        const dy = tf.tensor2d(Float32Array.from(logits, (_, k) => k % model.classes === c ? 1 : 0), [batch.length, model.classes]); // (B, C)
+        const dy = tf.tensor2d(
+          Float32Array.from(logits, (_, k) => (k % model.classes === c ? 1 : 0)),
+          [batch.length, model.classes],
+        ); // (B, C)
         // The tape of the one forward pass serves every class.
         const { grads } = engine.gradients(() => f, outputs, dy, true);
-        gradients.push(outputs.map((y, k) => keep((grads[k] as Tensor | undefined) === undefined ? tf.zerosLike(y) : tf.clone(grads[k]!))));
+        gradients.push(
+          outputs.map((y, k) =>
+            keep(
+              (grads[k] as Tensor | undefined) === undefined
+                ? tf.zerosLike(y)
+                : tf.clone(grads[k]!),
+            ),
+          ),
+        );
       }
     });
     return tf.scalar(0);
   };
   // Gradients of nothing: the call is there to run the tape, and to free what it holds.
-  tf.tidy(() => { engine.gradients(recorded, [tf.scalar(0)], undefined, true); });
+  tf.tidy(() => {
+    engine.gradients(recorded, [tf.scalar(0)], undefined, true);
+  });
 
   const layers = new Map<string, LayerTokens>();
   let first = 0;
@@ -78,12 +103,20 @@ export function collect(model: AdaptedModel, batch: readonly TokenRow[], wanted:
     // A layer that is applied more than once has one weight: its uses are tokens of the same sum, cross terms included.
     layers.set(layer, {
       h: keep(join(list.map(({ h }) => h))),
-      deltas: gradients.map((byUse) => keep(join(list.map((_, k) => byUse[place + k] as Tensor2D)))),
+      deltas: gradients.map((byUse) =>
+        keep(join(list.map((_, k) => byUse[place + k] as Tensor2D))),
+      ),
       example: Int32Array.from(list.flatMap(({ example }) => [...example])),
     });
     first += list.length;
   }
-  return { logits, layers, dispose: () => { kept.forEach((tensor) => tensor.dispose()); } };
+  return {
+    logits,
+    layers,
+    dispose: () => {
+      kept.forEach((tensor) => tensor.dispose());
+    },
+  };
 }
 
 /** Rows one after another. Its own handle even if there is only one part. */

@@ -22,31 +22,57 @@ export interface Accumulator {
   readonly data: Float64Array; // (N·C, M·C)
 }
 
-export const accumulator = (height: number, width: number): Accumulator => ({ height, width, data: new Float64Array(height * width) });
+export const accumulator = (height: number, width: number): Accumulator => ({
+  height,
+  width,
+  data: new Float64Array(height * width),
+});
 
 /**
  * Adds coefficient · Σ_{t,u} (a^c_t · a'^d_u)(b_t · b'_u) of every pair of rows to `sum`. Without `right` the kernel is of
  * the left rows with themselves, and only entries on and below the diagonal are filled.
  */
-export type Contraction = (left: readonly TermBlock[], right: readonly TermBlock[] | null, coefficient: number, sum: Accumulator) => void;
+export type Contraction = (
+  left: readonly TermBlock[],
+  right: readonly TermBlock[] | null,
+  coefficient: number,
+  sum: Accumulator,
+) => void;
 
 /** Where each of a sum's rows belongs: the kernel index (i, c), i·C + c. */
-export function kernelOrder(blocks: readonly { readonly rows: Int32Array }[], classes: number): Int32Array {
+export function kernelOrder(
+  blocks: readonly { readonly rows: Int32Array }[],
+  classes: number,
+): Int32Array {
   const order: number[] = [];
-  for (const { rows } of blocks) for (let c = 0; c < classes; c++) for (const row of rows) order.push(row * classes + c);
+  for (const { rows } of blocks)
+    for (let c = 0; c < classes; c++) for (const row of rows) order.push(row * classes + c);
   return Int32Array.from(order);
 }
 
 /** Where each block's rows start in a sum. */
 export function blockStarts(blocks: readonly TermBlock[]): number[] {
   let at = 0;
-  return blocks.map(({ a, rows }) => { const start = at; at += a.length * rows.length; return start; });
+  return blocks.map(({ a, rows }) => {
+    const start = at;
+    at += a.length * rows.length;
+    return start;
+  });
 }
 
 /** Adds coefficient · `values` (height, width) at a place of a sum. */
-export function addAt(sum: Accumulator, values: Float32Array, height: number, width: number, top: number, left: number, coefficient: number): void {
+export function addAt(
+  sum: Accumulator,
+  values: Float32Array,
+  height: number,
+  width: number,
+  top: number,
+  left: number,
+  coefficient: number,
+): void {
   for (let x = 0; x < height; x++) {
-    const to = (top + x) * sum.width + left, from = x * width;
+    const to = (top + x) * sum.width + left,
+      from = x * width;
     for (let y = 0; y < width; y++) sum.data[to + y]! += coefficient * values[from + y]!;
   }
 }
@@ -79,8 +105,11 @@ export interface KernelSum {
   readonly data: Float64Array; // (N, C, N, C)
 }
 
-export const emptyKernel = (rows: number, classes: number): KernelSum =>
-  ({ rows, classes, data: new Float64Array((rows * classes) ** 2) });
+export const emptyKernel = (rows: number, classes: number): KernelSum => ({
+  rows,
+  classes,
+  data: new Float64Array((rows * classes) ** 2),
+});
 
 /** (K + Kᵀ)/2 in place: matrix products are symmetric to rounding only. */
 export function symmetrise(data: Float64Array, size: number): void {

@@ -21,8 +21,14 @@ export interface Costs {
 
 export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
   const counts = new Int32Array(rows.length);
-  example.forEach((k) => { counts[k]!++; });
-  return { rows: rows.length, tokens: example.length, width: counts.reduce((a, b) => Math.max(a, b), 1) };
+  example.forEach((k) => {
+    counts[k]!++;
+  });
+  return {
+    rows: rows.length,
+    tokens: example.length,
+    width: counts.reduce((a, b) => Math.max(a, b), 1),
+  };
 }
 
 /**
@@ -32,27 +38,57 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
 const ENTRY = 40;
 
 /** Gradients of every row and class, then their Gram matrix; of a set with itself half of it. */
-export function explicitCost(left: readonly BlockShape[], right: readonly BlockShape[] | null, classes: number, p: number, q: number): number {
-  const rows = (blocks: readonly BlockShape[]): number => blocks.reduce((sum, block) => sum + block.rows, 0) * classes;
-  const gradients = [...left, ...(right ?? [])].reduce((sum, block) => sum + 2 * block.rows * block.width * classes * p * q, 0);
-  const height = rows(left), width = right === null ? 0 : rows(right);
+export function explicitCost(
+  left: readonly BlockShape[],
+  right: readonly BlockShape[] | null,
+  classes: number,
+  p: number,
+  q: number,
+): number {
+  const rows = (blocks: readonly BlockShape[]): number =>
+    blocks.reduce((sum, block) => sum + block.rows, 0) * classes;
+  const gradients = [...left, ...(right ?? [])].reduce(
+    (sum, block) => sum + 2 * block.rows * block.width * classes * p * q,
+    0,
+  );
+  const height = rows(left),
+    width = right === null ? 0 : rows(right);
   let products = height * width;
-  if (right === null) for (let top = 0; top < height; top += GRAM_ROWS) products += Math.min(GRAM_ROWS, height - top) * Math.min(height, top + GRAM_ROWS);
+  if (right === null)
+    for (let top = 0; top < height; top += GRAM_ROWS)
+      products += Math.min(GRAM_ROWS, height - top) * Math.min(height, top + GRAM_ROWS);
   return gradients + 2 * products * p * q;
 }
 
 /** Two inner products a token pair, the second for each pair of classes, and the sums over rows; half by symmetry. */
-export function gramCost(left: readonly BlockShape[], right: readonly BlockShape[] | null, classes: number, p: number, q: number): number {
+export function gramCost(
+  left: readonly BlockShape[],
+  right: readonly BlockShape[] | null,
+  classes: number,
+  p: number,
+  q: number,
+): number {
   let cost = 0;
-  left.forEach((x, i) => (right ?? left.slice(0, i + 1)).forEach((y, j) => {
-    const pairs = x.tokens * y.tokens;
-    const classPairs = right === null && i === j ? classes * (classes + 1) / 2 : classes ** 2;
-    cost += 2 * pairs * (q + classPairs * (p + x.rows)) + ENTRY * pairs * (1 + classPairs);
-  }));
+  left.forEach((x, i) =>
+    (right ?? left.slice(0, i + 1)).forEach((y, j) => {
+      const pairs = x.tokens * y.tokens;
+      const classPairs = right === null && i === j ? (classes * (classes + 1)) / 2 : classes ** 2;
+      cost += 2 * pairs * (q + classPairs * (p + x.rows)) + ENTRY * pairs * (1 + classPairs);
+    }),
+  );
   return cost;
 }
 
-export const costs = (left: readonly BlockShape[], right: readonly BlockShape[] | null, classes: number, p: number, q: number): Costs =>
-  ({ explicit: explicitCost(left, right, classes, p, q), gram: gramCost(left, right, classes, p, q) });
+export const costs = (
+  left: readonly BlockShape[],
+  right: readonly BlockShape[] | null,
+  classes: number,
+  p: number,
+  q: number,
+): Costs => ({
+  explicit: explicitCost(left, right, classes, p, q),
+  gram: gramCost(left, right, classes, p, q),
+});
 
-export const cheaper = ({ explicit: byGradients, gram: byPairs }: Costs): 'explicit' | 'gram' => byPairs < byGradients ? 'gram' : 'explicit';
+export const cheaper = ({ explicit: byGradients, gram: byPairs }: Costs): 'explicit' | 'gram' =>
+  byPairs < byGradients ? 'gram' : 'explicit';

@@ -46,42 +46,89 @@ const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x
 
 function partsOf(sums: Sums, size: number): DeltaParts {
   const whole = norm(sums.full.data);
-  const left = sums.lora.data.map((value, i) => value - sums.full.data[i]! - sums.delta.data[i]! - sums.from_b.data[i]!);
+  const left = sums.lora.data.map(
+    (value, i) => value - sums.full.data[i]! - sums.delta.data[i]! - sums.from_b.data[i]!,
+  );
   const of = (part: Part): number => trace(sums[part].data, size);
-  return { full: of('full'), lora: of('lora'), delta: of('delta'), from_b: of('from_b'), relative_delta: norm(sums.delta.data) / whole, residual: norm(left) / whole };
+  return {
+    full: of('full'),
+    lora: of('lora'),
+    delta: of('delta'),
+    from_b: of('from_b'),
+    relative_delta: norm(sums.delta.data) / whole,
+    residual: norm(left) / whole,
+  };
 }
 
 /** Σ (δ·δ')(hᵀ M_Δ h') added to `sum`. Returns M_Δ's r eigenvalues. */
-function addDelta(seen: readonly LayerBatch[], A: Float32Array, rank: number, width: number, scale: number, sum: KernelSum): number[] {
-  const transposed = Float64Array.from({ length: width * rank }, (_, at) => A[at % rank * width + Math.floor(at / rank)]!); // Aᵀ (n, r)
+function addDelta(
+  seen: readonly LayerBatch[],
+  A: Float32Array,
+  rank: number,
+  width: number,
+  scale: number,
+  sum: KernelSum,
+): number[] {
+  const transposed = Float64Array.from(
+    { length: width * rank },
+    (_, at) => A[(at % rank) * width + Math.floor(at / rank)]!,
+  ); // Aᵀ (n, r)
   const { values, left } = svd(transposed, width, rank);
   const eigenvalues = [...values].map((value) => scale ** 2 * value ** 2 - 1);
   const V = tf.tensor2d(Float32Array.from(left!), [width, rank]); // (n, r)
   const columns = (sign: 1 | -1): { readonly index: number[]; readonly root: Tensor2D } => {
     const index = eigenvalues.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
-    return { index, root: tf.tensor2d(index.map((i) => Math.sqrt(Math.abs(eigenvalues[i]!))), [1, index.length]) };
+    return {
+      index,
+      root: tf.tensor2d(
+        index.map((i) => Math.sqrt(Math.abs(eigenvalues[i]!))),
+        [1, index.length],
+      ),
+    };
   };
   for (const sign of [1, -1] as const) {
     const { index, root } = columns(sign);
     if (sign === 1 && index.length === 0) continue;
-    addTerm(seen, seen.map(({ tokens: { h, deltas } }) => {
-      const inner = tf.matMul(h, V); // (S, r)
-      const weighted = index.length === 0 ? null : tf.mul(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root) as Tensor2D; // (S, |index|)
-      if (sign === 1) return { a: deltas, b: weighted!, coefficient: 1 };
-      const outside = tf.sub(h, tf.matMul(inner, V, false, true)) as Tensor2D; // h's part outside A's rows, (S, n)
-      return { a: deltas, b: weighted === null ? outside : tf.concat([outside, weighted], 1), coefficient: -1 };
-    }), sum);
+    addTerm(
+      seen,
+      seen.map(({ tokens: { h, deltas } }) => {
+        const inner = tf.matMul(h, V); // (S, r)
+        const weighted =
+          index.length === 0
+            ? null
+            : (tf.mul(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root) as Tensor2D); // (S, |index|)
+        if (sign === 1) return { a: deltas, b: weighted!, coefficient: 1 };
+        const outside = tf.sub(h, tf.matMul(inner, V, false, true)) as Tensor2D; // h's part outside A's rows, (S, n)
+        return {
+          a: deltas,
+          b: weighted === null ? outside : tf.concat([outside, weighted], 1),
+          coefficient: -1,
+        };
+      }),
+      sum,
+    );
   }
   return eigenvalues;
 }
 
 /** Of a model with LoRA factors; null without. */
-export async function deltaKernels(model: AdaptedModel, rows: readonly TokenRow[], options: WalkOptions = {}): Promise<Delta | null> {
-  const adapted = model.layers.filter((layer): layer is AdaptedLayer & { readonly lora: LoraFactors } => layer.lora !== undefined);
+export async function deltaKernels(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  options: WalkOptions = {},
+): Promise<Delta | null> {
+  const adapted = model.layers.filter(
+    (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } => layer.lora !== undefined,
+  );
   if (adapted.length === 0) return null;
   const { classes } = model;
   const size = rows.length * classes;
-  const empty = (): Sums => ({ full: emptyKernel(rows.length, classes), lora: emptyKernel(rows.length, classes), delta: emptyKernel(rows.length, classes), from_b: emptyKernel(rows.length, classes) });
+  const empty = (): Sums => ({
+    full: emptyKernel(rows.length, classes),
+    lora: emptyKernel(rows.length, classes),
+    delta: emptyKernel(rows.length, classes),
+    from_b: emptyKernel(rows.length, classes),
+  });
   const total = empty();
   const layers: LayerDelta[] = [];
   await walkLayers({ ...model, layers: adapted }, rows, options, (layer, seen) => {
@@ -91,7 +138,11 @@ export async function deltaKernels(model: AdaptedModel, rows: readonly TokenRow[
     const [rank, width] = [factors.A.shape[0], layer.in];
     let eigenvalues: number[] = [];
     tf.tidy(() => {
-      addTerm(seen, seen.map(({ tokens }) => fullTerms(tokens)[0]!), sums.full);
+      addTerm(
+        seen,
+        seen.map(({ tokens }) => fullTerms(tokens)[0]!),
+        sums.full,
+      );
       const terms = seen.map(({ tokens }) => loraTerms(tokens, factors));
       terms[0]!.forEach((_, k) => {
         const batch = terms.map((of) => of[k]!);
@@ -102,9 +153,15 @@ export async function deltaKernels(model: AdaptedModel, rows: readonly TokenRow[
     });
     for (const part of PARTS) {
       symmetrise(sums[part].data, size);
-      sums[part].data.forEach((value, i) => { total[part].data[i]! += value; });
+      sums[part].data.forEach((value, i) => {
+        total[part].data[i]! += value;
+      });
     }
-    layers.push({ ...premise(model.weightName(layer.name), { A, B, rank, width, scale: factors.scale }), eigenvalues, ...partsOf(sums, size) });
+    layers.push({
+      ...premise(model.weightName(layer.name), { A, B, rank, width, scale: factors.scale }),
+      eigenvalues,
+      ...partsOf(sums, size),
+    });
   });
   return { rows: rows.length, classes, layers, total: partsOf(total, size) };
 }

@@ -37,7 +37,10 @@ export interface Premise {
 /** s²σ²n(1 ± √(r/n))² − 1 for r ≤ n, asymptotic in n. */
 export function marchenkoPastur(rank: number, width: number, scaledVariance: number): Interval {
   const spread = Math.sqrt(rank / width);
-  return { low: scaledVariance * width * (1 - spread) ** 2 - 1, high: scaledVariance * width * (1 + spread) ** 2 - 1 };
+  return {
+    low: scaledVariance * width * (1 - spread) ** 2 - 1,
+    high: scaledVariance * width * (1 + spread) ** 2 - 1,
+  };
 }
 
 /** AAᵀ in double precision. A: (r, n), row-major → (r, r). */
@@ -59,17 +62,38 @@ function gramian(A: ArrayLike<number>, r: number, n: number): Float64Array {
  * @param A (r, n), row-major
  * @param B (m, r)
  */
-export function premise(layer: string, { A, B, rank, width, scale }: { readonly A: ArrayLike<number>; readonly B: ArrayLike<number>; readonly rank: number; readonly width: number; readonly scale: number }): Premise {
-  if (A.length !== rank * width) throw new RangeError(`A of ${layer} has ${A.length} entries, not ${rank} × ${width}`);
+export function premise(
+  layer: string,
+  {
+    A,
+    B,
+    rank,
+    width,
+    scale,
+  }: {
+    readonly A: ArrayLike<number>;
+    readonly B: ArrayLike<number>;
+    readonly rank: number;
+    readonly width: number;
+    readonly scale: number;
+  },
+): Premise {
+  if (A.length !== rank * width)
+    throw new RangeError(`A of ${layer} has ${A.length} entries, not ${rank} × ${width}`);
   const AAt = gramian(A, rank, width);
   let squares = 0;
   for (let i = 0; i < rank; i++) squares += AAt[i * rank + i]!;
   const variance = squares / (rank * width);
   const eigenvalues = symmetricEigenvalues(AAt, rank);
-  const high = scale ** 2 * eigenvalues[0]! - 1, low = scale ** 2 * eigenvalues[rank - 1]! - 1;
+  const high = scale ** 2 * eigenvalues[0]! - 1,
+    low = scale ** 2 * eigenvalues[rank - 1]! - 1;
   const narrow = rank <= width;
   return {
-    layer, rank, width, scale, variance,
+    layer,
+    rank,
+    width,
+    scale,
+    variance,
     level: scale ** 2 * variance * width,
     stated: narrow && variance < 1 / width,
     scaled: narrow && scale ** 2 * variance < 1 / width,
@@ -86,7 +110,9 @@ export async function premises(model: AdaptedModel): Promise<Premise[]> {
   for (const { name, in: width, lora } of model.layers) {
     if (lora === undefined) continue;
     const [A, B] = await Promise.all([lora.A.data<'float32'>(), lora.B.data<'float32'>()]);
-    found.push(premise(model.weightName(name), { A, B, rank: lora.A.shape[0], width, scale: lora.scale }));
+    found.push(
+      premise(model.weightName(name), { A, B, rank: lora.A.shape[0], width, scale: lora.scale }),
+    );
   }
   return found;
 }

@@ -8,34 +8,68 @@ const names: Record<KernelKind, string> = { lora: 'K_LoRA', full: 'K_ff' };
 
 const giga = (operations: number): string => (operations / 1e9).toPrecision(3);
 
-const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): number => terms.reduce((total, term) => total + of(term), 0);
+const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): number =>
+  terms.reduce((total, term) => total + of(term), 0);
 
-const spent = ({ method, operations }: TermRecord): number => method === 'gram' ? operations.gram : operations.explicit;
+const spent = ({ method, operations }: TermRecord): number =>
+  method === 'gram' ? operations.gram : operations.explicit;
 
 /** @param projection as it was asked for; null where the kernels are exact */
-export function describeKernels(found: KernelSet, projection: Projection | null): { readonly lines: readonly string[]; readonly record: JsonObject } {
+export function describeKernels(
+  found: KernelSet,
+  projection: Projection | null,
+): { readonly lines: readonly string[]; readonly record: JsonObject } {
   const lines: string[] = [];
   const kinds = (['lora', 'full'] as const).filter((kind) => found[kind] !== null);
   for (const kind of kinds) {
     const terms = found.terms.filter((term) => term.kernel === kind);
-    const by = (method: TermRecord['method']): number => terms.filter((term) => term.method === method).length;
-    lines.push(`${names[kind]}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} by token pairs, ${giga(sum(terms, spent))} G operations `
-      + `(all by gradients ${giga(sum(terms, ({ operations }) => operations.explicit))}, all by token pairs ${giga(sum(terms, ({ operations }) => operations.gram))})`);
+    const by = (method: TermRecord['method']): number =>
+      terms.filter((term) => term.method === method).length;
+    lines.push(
+      `${names[kind]}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} by token pairs, ${giga(sum(terms, spent))} G operations ` +
+        `(all by gradients ${giga(sum(terms, ({ operations }) => operations.explicit))}, all by token pairs ${giga(sum(terms, ({ operations }) => operations.gram))})`,
+    );
     const { error } = found[kind]!;
     if (error !== null && projection !== null) {
-      lines.push(`${names[kind]} is an estimate: gradients projected to ${projection.dimension} × ${projection.dimension}, the mean of ${projection.replicates}; its standard error is ${(100 * error).toPrecision(2)}% of its norm`);
+      lines.push(
+        `${names[kind]} is an estimate: gradients projected to ${projection.dimension} × ${projection.dimension}, the mean of ${projection.replicates}; its standard error is ${(100 * error).toPrecision(2)}% of its norm`,
+      );
     }
   }
   const mega = Math.max(...found.groups.map(({ bytes }) => bytes)) / 2 ** 20;
-  lines.push(`${found.groups.length} ${found.groups.length === 1 ? 'pass' : 'passes'} over the rows, at most ${mega.toFixed(0)} MB of layer inputs and derivatives at once`);
+  lines.push(
+    `${found.groups.length} ${found.groups.length === 1 ? 'pass' : 'passes'} over the rows, at most ${mega.toFixed(0)} MB of layer inputs and derivatives at once`,
+  );
   const record: JsonObject = {
-    kernels: Object.fromEntries(kinds.map((kind) => [kind, {
-      operations: sum(found.terms.filter((term) => term.kernel === kind), spent), error: found[kind]!.error,
-    }])),
-    projection: projection === null ? null : { dimension: projection.dimension, replicates: projection.replicates, seed: projection.seed },
+    kernels: Object.fromEntries(
+      kinds.map((kind) => [
+        kind,
+        {
+          operations: sum(
+            found.terms.filter((term) => term.kernel === kind),
+            spent,
+          ),
+          error: found[kind]!.error,
+        },
+      ]),
+    ),
+    projection:
+      projection === null
+        ? null
+        : {
+            dimension: projection.dimension,
+            replicates: projection.replicates,
+            seed: projection.seed,
+          },
     groups: found.groups.map(({ layers, bytes }) => ({ layers, bytes })),
-    terms: found.terms.map(({ layer, kernel, parameter, method, projected, operations }) =>
-      ({ layer, kernel, parameter, method, projected, operations: { explicit: operations.explicit, gram: operations.gram } })),
+    terms: found.terms.map(({ layer, kernel, parameter, method, projected, operations }) => ({
+      layer,
+      kernel,
+      parameter,
+      method,
+      projected,
+      operations: { explicit: operations.explicit, gram: operations.gram },
+    })),
   };
   return { lines, record };
 }

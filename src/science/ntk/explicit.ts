@@ -15,18 +15,29 @@ export const GRAM_ROWS = 256;
 
 /** How many of the p columns one slice takes. */
 export function sliceWidth(p: number, q: number, gradients: number): number {
-  return Math.max(1, Math.min(p, Math.floor(SLICE_BYTES / (4 * q * gradients)), Math.floor(SLICE_LENGTH / q)));
+  return Math.max(
+    1,
+    Math.min(p, Math.floor(SLICE_BYTES / (4 * q * gradients)), Math.floor(SLICE_LENGTH / q)),
+  );
 }
 
 /** A block's tokens as a rectangle: index (R · T) of each row's tokens, S where it has no more; null where the tokens stand so already. */
 function rectangle({ example, rows }: TermBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
-  example.forEach((k) => { counts[k]!++; });
+  example.forEach((k) => {
+    counts[k]!++;
+  });
   const width = counts.reduce((a, b) => Math.max(a, b), 1);
-  if (example.length === rows.length * width && example.every((k, t) => k === Math.floor(t / width))) return null;
+  if (
+    example.length === rows.length * width &&
+    example.every((k, t) => k === Math.floor(t / width))
+  )
+    return null;
   const index = new Int32Array(rows.length * width).fill(example.length);
   counts.fill(0);
-  example.forEach((k, t) => { index[k * width + counts[k]!++] = t; });
+  example.forEach((k, t) => {
+    index[k * width + counts[k]!++] = t;
+  });
   return index;
 }
 
@@ -39,28 +50,55 @@ function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
 
 /** What turns a slice of one set's `a` into gradients (gradients of the set, width · q). */
 function gradients(blocks: readonly TermBlock[]): (start: number, width: number) => Tensor2D {
-  const layouts = blocks.map((block) => { const index = rectangle(block); return index === null ? null : tf.tensor1d(index, 'int32'); }); // (R · T)
+  const layouts = blocks.map((block) => {
+    const index = rectangle(block);
+    return index === null ? null : tf.tensor1d(index, 'int32');
+  }); // (R · T)
   const inputs = blocks.map((block, k) => spread(block.b, layouts[k]!, block.rows.length)); // (R, T, q)
-  return (start, width) => tf.tidy(() => tf.concat(blocks.flatMap((block, k) => block.a.map((a) => {
-    const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
-    const product = tf.matMul(spread(whole, layouts[k]!, block.rows.length), inputs[k]!, true, false); // (R, width, q)
-    return tf.reshape(product, [block.rows.length, width * block.b.shape[1]]);
-  })), 0) as Tensor2D);
+  return (start, width) =>
+    tf.tidy(
+      () =>
+        tf.concat(
+          blocks.flatMap((block, k) =>
+            block.a.map((a) => {
+              const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
+              const product = tf.matMul(
+                spread(whole, layouts[k]!, block.rows.length),
+                inputs[k]!,
+                true,
+                false,
+              ); // (R, width, q)
+              return tf.reshape(product, [block.rows.length, width * block.b.shape[1]]);
+            }),
+          ),
+          0,
+        ) as Tensor2D,
+    );
 }
 
 export const explicit: Contraction = (left, right, coefficient, sum) => {
-  const p = left[0]!.a[0]!.shape[1], q = left[0]!.b.shape[1];
+  const p = left[0]!.a[0]!.shape[1],
+    q = left[0]!.b.shape[1];
   const step = sliceWidth(p, q, Math.max(sum.height, sum.width));
   tf.tidy(() => {
-    const ofLeft = gradients(left), ofRight = right === null ? null : gradients(right);
+    const ofLeft = gradients(left),
+      ofRight = right === null ? null : gradients(right);
     for (let start = 0; start < p; start += step) {
       tf.tidy(() => {
         const width = Math.min(step, p - start);
-        const L = ofLeft(start, width), R = ofRight === null ? L : ofRight(start, width); // (N·C, width·q), (M·C, width·q)
+        const L = ofLeft(start, width),
+          R = ofRight === null ? L : ofRight(start, width); // (N·C, width·q), (M·C, width·q)
         for (let top = 0; top < sum.height; top += GRAM_ROWS) {
           const rows = Math.min(GRAM_ROWS, sum.height - top);
           const columns = right === null ? top + rows : sum.width;
-          const part = tf.tidy(() => tf.matMul(tf.slice(L, [top, 0], [rows, -1]), columns === sum.width ? R : tf.slice(R, [0, 0], [columns, -1]), false, true));
+          const part = tf.tidy(() =>
+            tf.matMul(
+              tf.slice(L, [top, 0], [rows, -1]),
+              columns === sum.width ? R : tf.slice(R, [0, 0], [columns, -1]),
+              false,
+              true,
+            ),
+          );
           addAt(sum, part.dataSync<'float32'>(), rows, columns, top, 0, coefficient);
           part.dispose();
         }

@@ -7,7 +7,17 @@ import type { Premise } from './delta.ts';
 import { readNpy } from '../io/npy.ts';
 
 /** All that there can be: of the kernels those that were asked for, for full fine-tuning only the full one and no premise. */
-export const KERNEL_FILES = ['kernel-full.npy', 'kernel-lora.npy', 'kernel-full-layers.npy', 'kernel-lora-layers.npy', 'logits.npy', 'layers.json', 'methods.json', 'rows.json', 'premise.json'] as const;
+export const KERNEL_FILES = [
+  'kernel-full.npy',
+  'kernel-lora.npy',
+  'kernel-full-layers.npy',
+  'kernel-lora-layers.npy',
+  'logits.npy',
+  'layers.json',
+  'methods.json',
+  'rows.json',
+  'premise.json',
+] as const;
 
 export interface StoredKernels {
   readonly rows: number; // N
@@ -23,7 +33,7 @@ export interface StoredKernels {
 /** The premise facts of each adapted layer; empty for full fine-tuning. */
 export async function readPremises(dir: string): Promise<readonly Premise[]> {
   const path = join(dir, 'premise.json');
-  return existsSync(path) ? JSON.parse(await readFile(path, 'utf8')) as readonly Premise[] : [];
+  return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as readonly Premise[]) : [];
 }
 
 /** Reads a checkpoint's folder. Throws UserFault where its files don't belong together. */
@@ -34,13 +44,23 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
     const path = join(dir, name);
     if (!existsSync(path)) return null;
     const { shape, data } = await readNpy(path);
-    if (shape.join() !== [rows, classes, rows, classes].join()) throw new UserFault(`${path} has the shape [${shape.join(', ')}], its logits [${logits.shape.join(', ')}]`);
+    if (shape.join() !== [rows, classes, rows, classes].join())
+      throw new UserFault(
+        `${path} has the shape [${shape.join(', ')}], its logits [${logits.shape.join(', ')}]`,
+      );
     return data instanceof Float64Array ? data : Float64Array.from(data);
   };
-  const list = JSON.parse(await readFile(join(dir, 'rows.json'), 'utf8')) as readonly { readonly label: number }[];
-  if (list.length !== rows) throw new UserFault(`${dir}/rows.json lists ${list.length} rows, the logits have ${rows}`);
+  const list = JSON.parse(await readFile(join(dir, 'rows.json'), 'utf8')) as readonly {
+    readonly label: number;
+  }[];
+  if (list.length !== rows)
+    throw new UserFault(`${dir}/rows.json lists ${list.length} rows, the logits have ${rows}`);
   return {
-    rows, classes, full: await kernel('kernel-full.npy'), lora: await kernel('kernel-lora.npy'),
-    logits: Float64Array.from(logits.data), labels: list.map(({ label }) => label),
+    rows,
+    classes,
+    full: await kernel('kernel-full.npy'),
+    lora: await kernel('kernel-lora.npy'),
+    logits: Float64Array.from(logits.data),
+    labels: list.map(({ label }) => label),
   };
 }

@@ -10,7 +10,9 @@ import { addAt, blockStarts, type Contraction, type TermBlock } from './contract
 
 function membership({ example, rows }: TermBlock): Tensor2D {
   const ones = new Float32Array(rows.length * example.length);
-  example.forEach((k, t) => { ones[k * example.length + t] = 1; });
+  example.forEach((k, t) => {
+    ones[k * example.length + t] = 1;
+  });
   return tf.tensor2d(ones, [rows.length, example.length]); // (R, S)
 }
 
@@ -18,21 +20,32 @@ export const gram: Contraction = (left, right, coefficient, sum) => {
   const others = right ?? left;
   const [tops, starts] = [blockStarts(left), blockStarts(others)];
   tf.tidy(() => {
-    const ofLeft = left.map(membership), ofRight = right === null ? ofLeft : right.map(membership);
-    left.forEach((x, i) => others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
-      const similarity = tf.matMul(x.b, y.b, false, true); // (S, S')
-      x.a.forEach((a, c) => {
-        // A block with itself: the class pairs (c, d) and (d, c) mirror each other.
-        y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
-          const pair = tf.tidy(() => {
-            const products = tf.mul(tf.matMul(a, b, false, true), similarity) as Tensor2D; // (S, S')
-            return tf.matMul(tf.matMul(ofLeft[i]!, products), ofRight[j]!, false, true); // (R, R')
+    const ofLeft = left.map(membership),
+      ofRight = right === null ? ofLeft : right.map(membership);
+    left.forEach((x, i) =>
+      others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
+        const similarity = tf.matMul(x.b, y.b, false, true); // (S, S')
+        x.a.forEach((a, c) => {
+          // A block with itself: the class pairs (c, d) and (d, c) mirror each other.
+          y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
+            const pair = tf.tidy(() => {
+              const products = tf.mul(tf.matMul(a, b, false, true), similarity) as Tensor2D; // (S, S')
+              return tf.matMul(tf.matMul(ofLeft[i]!, products), ofRight[j]!, false, true); // (R, R')
+            });
+            addAt(
+              sum,
+              pair.dataSync<'float32'>(),
+              x.rows.length,
+              y.rows.length,
+              tops[i]! + c * x.rows.length,
+              starts[j]! + d * y.rows.length,
+              coefficient,
+            );
+            pair.dispose();
           });
-          addAt(sum, pair.dataSync<'float32'>(), x.rows.length, y.rows.length, tops[i]! + c * x.rows.length, starts[j]! + d * y.rows.length, coefficient);
-          pair.dispose();
         });
-      });
-      similarity.dispose();
-    }));
+        similarity.dispose();
+      }),
+    );
   });
 };

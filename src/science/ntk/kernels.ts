@@ -5,7 +5,13 @@
  */
 import { UserFault } from '../../api.ts';
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
-import { accumulatedTrace, accumulator, kernelOrder, unfold, type Accumulator } from './contraction.ts';
+import {
+  accumulatedTrace,
+  accumulator,
+  kernelOrder,
+  unfold,
+  type Accumulator,
+} from './contraction.ts';
 import type { Method } from './cost.ts';
 import { addLayer, type KernelKind, type LayerJob, type Sums, type TermRecord } from './layer.ts';
 import { planWalk, walkSets, type WalkOptions } from './layerwise.ts';
@@ -66,7 +72,9 @@ const emptySums = (like: Accumulator, replicates: number): Sums => ({
 });
 
 function addSums(to: Sums, from: Sums): void {
-  const add = (x: Accumulator, y: Accumulator): void => { for (let i = 0; i < x.data.length; i++) x.data[i]! += y.data[i]!; };
+  const add = (x: Accumulator, y: Accumulator): void => {
+    for (let i = 0; i < x.data.length; i++) x.data[i]! += y.data[i]!;
+  };
   add(to.exact, from.exact);
   to.replicates.forEach((sum, r) => add(sum, from.replicates[r]!));
 }
@@ -77,7 +85,12 @@ function addSums(to: Sums, from: Sums): void {
  * and (N·C)·(M·C) doubles twice for each kernel (and for each replicate of a projection).
  * Throws RangeError for no rows, UserFault where the numbers are not finite.
  */
-export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], right: readonly TokenRow[] | null, options: KernelOptions = {}): Promise<KernelSet> {
+export async function kernelSet(
+  model: AdaptedModel,
+  left: readonly TokenRow[],
+  right: readonly TokenRow[] | null,
+  options: KernelOptions = {},
+): Promise<KernelSet> {
   const { method = 'auto', projection, perLayer = false } = options;
   const { classes } = model;
   const adapted = model.layers.some(({ lora }) => lora !== undefined);
@@ -85,29 +98,72 @@ export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], 
   const sets = right === null ? [left] : [left, right];
   const plan = planWalk(model, sets, options);
   const shape = accumulator(left.length * classes, (right ?? left).length * classes);
-  const orders = plan.parts.map((parts) => kernelOrder(parts.map((rows) => ({ rows })), classes));
-  const place = (sum: Accumulator): Float64Array => unfold(sum, orders[0]!, right === null ? null : orders[1]!);
+  const orders = plan.parts.map((parts) =>
+    kernelOrder(
+      parts.map((rows) => ({ rows })),
+      classes,
+    ),
+  );
+  const place = (sum: Accumulator): Float64Array =>
+    unfold(sum, orders[0]!, right === null ? null : orders[1]!);
 
-  const totals = new Map(kinds.map((kind) => [kind, emptySums(shape, projection?.replicates ?? 0)]));
-  const blocks = new Map<KernelKind, Map<string, Float64Array>>(kinds.map((kind) => [kind, new Map()]));
-  const layers: LayerKernel[] = [], terms: TermRecord[] = [];
+  const totals = new Map(
+    kinds.map((kind) => [kind, emptySums(shape, projection?.replicates ?? 0)]),
+  );
+  const blocks = new Map<KernelKind, Map<string, Float64Array>>(
+    kinds.map((kind) => [kind, new Map()]),
+  );
+  const layers: LayerKernel[] = [],
+    terms: TermRecord[] = [];
   const done = { totals, blocks, layers, terms };
-  const start = await options.resume?.load(done) ?? 0;
-  const logits = await walkSets(model, sets, plan, start, {
-    layer: (layer, [ofLeft, ofRight]) => { layers.push(oneLayer({ layer, left: ofLeft!, right: ofRight ?? null, classes, method, projection: projection ?? null })); },
-    group: async (groups) => { await options.resume?.save(groups, done); },
-  }, options);
+  const start = (await options.resume?.load(done)) ?? 0;
+  const logits = await walkSets(
+    model,
+    sets,
+    plan,
+    start,
+    {
+      layer: (layer, [ofLeft, ofRight]) => {
+        layers.push(
+          oneLayer({
+            layer,
+            left: ofLeft!,
+            right: ofRight ?? null,
+            classes,
+            method,
+            projection: projection ?? null,
+          }),
+        );
+      },
+      group: async (groups) => {
+        await options.resume?.save(groups, done);
+      },
+    },
+    options,
+  );
 
   const kernel = (kind: KernelKind): Kernel | null => {
     const sums = totals.get(kind);
     if (sums === undefined) return null;
-    const error = terms.some((term) => term.kernel === kind && term.projected) ? addReplicates(sums.exact, sums.replicates, right === null) : null;
+    const error = terms.some((term) => term.kernel === kind && term.projected)
+      ? addReplicates(sums.exact, sums.replicates, right === null)
+      : null;
     return { data: place(sums.exact), error, blocks: perLayer ? blocks.get(kind)! : null };
   };
   return {
-    rows: left.length, columns: (right ?? left).length, classes, logits: logits[0]!, rightLogits: logits[1] ?? null,
-    full: kernel('full'), lora: kernel('lora'), layers, terms,
-    groups: plan.groups.map(({ layers: of, bytes }) => ({ layers: of.map(({ name }) => name), bytes })),
+    rows: left.length,
+    columns: (right ?? left).length,
+    classes,
+    logits: logits[0]!,
+    rightLogits: logits[1] ?? null,
+    full: kernel('full'),
+    lora: kernel('lora'),
+    layers,
+    terms,
+    groups: plan.groups.map(({ layers: of, bytes }) => ({
+      layers: of.map(({ name }) => name),
+      bytes,
+    })),
   };
 
   function oneLayer(job: LayerJob): LayerKernel {
@@ -118,8 +174,13 @@ export async function kernelSet(model: AdaptedModel, left: readonly TokenRow[], 
       const records = addLayer(kind, job, sums);
       terms.push(...records);
       addSums(totals.get(kind)!, sums);
-      if (records.some((record) => record.projected)) addReplicates(sums.exact, sums.replicates, right === null);
-      if (!sums.exact.data.every(Number.isFinite)) throw new UserFault(`The kernel of ${job.layer.name} is not finite.`, 'The model that was trained has diverged: look at its loss.');
+      if (records.some((record) => record.projected))
+        addReplicates(sums.exact, sums.replicates, right === null);
+      if (!sums.exact.data.every(Number.isFinite))
+        throw new UserFault(
+          `The kernel of ${job.layer.name} is not finite.`,
+          'The model that was trained has diverged: look at its loss.',
+        );
       if (right === null) found[kind] = accumulatedTrace(sums.exact);
       if (perLayer) blocks.get(kind)!.set(job.layer.name, place(sums.exact));
     }
@@ -138,7 +199,18 @@ export interface Kernels {
 }
 
 /** K_ff and, for a model with LoRA factors, K_LoRA of N rows with themselves: what `kernelSet` gives, without its records. */
-export async function kernels(model: AdaptedModel, rows: readonly TokenRow[], options: Omit<KernelOptions, 'which' | 'perLayer'> = {}): Promise<Kernels> {
+export async function kernels(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  options: Omit<KernelOptions, 'which' | 'perLayer'> = {},
+): Promise<Kernels> {
   const found = await kernelSet(model, rows, null, options);
-  return { rows: found.rows, classes: found.classes, logits: found.logits, full: found.full!.data, lora: found.lora?.data ?? null, layers: found.layers };
+  return {
+    rows: found.rows,
+    classes: found.classes,
+    logits: found.logits,
+    full: found.full!.data,
+    lora: found.lora?.data ?? null,
+    layers: found.layers,
+  };
 }

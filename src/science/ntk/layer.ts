@@ -46,41 +46,82 @@ interface Pair {
   readonly right: readonly Term[] | null;
 }
 
-function contract({ left, right }: Pair, job: LayerJob, sum: Accumulator): Pick<TermRecord, 'method' | 'operations'> {
+function contract(
+  { left, right }: Pair,
+  job: LayerJob,
+  sum: Accumulator,
+): Pick<TermRecord, 'method' | 'operations'> {
   const blocks = (terms: readonly Term[], seen: readonly LayerBatch[]): TermBlock[] =>
     terms.map(({ a, b }, i) => ({ a, b, example: seen[i]!.tokens.example, rows: seen[i]!.rows }));
-  const x = blocks(left, job.left), y = right === null ? null : blocks(right, job.right!);
-  const operations = costs(x.map(shapeOf), y?.map(shapeOf) ?? null, job.classes, x[0]!.a[0]!.shape[1], x[0]!.b.shape[1]);
+  const x = blocks(left, job.left),
+    y = right === null ? null : blocks(right, job.right!);
+  const operations = costs(
+    x.map(shapeOf),
+    y?.map(shapeOf) ?? null,
+    job.classes,
+    x[0]!.a[0]!.shape[1],
+    x[0]!.b.shape[1],
+  );
   const method = job.method === 'auto' ? cheaper(operations) : job.method;
   contractions[method](x, y, left[0]!.coefficient, sum);
   return { method, operations };
 }
 
-function contractProjected({ left, right }: Pair, name: string, projection: Projection, job: LayerJob, sums: readonly Accumulator[]): Pick<TermRecord, 'method' | 'operations'> {
+function contractProjected(
+  { left, right }: Pair,
+  name: string,
+  projection: Projection,
+  job: LayerJob,
+  sums: readonly Accumulator[],
+): Pick<TermRecord, 'method' | 'operations'> {
   let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
-  sums.forEach((sum, replicate) => tf.tidy(() => {
-    const terms = project([...left, ...(right ?? [])], projection, name, replicate); // both sets under the same signs
-    record = contract({ left: terms.slice(0, left.length), right: right === null ? null : terms.slice(left.length) }, job, sum);
-  }));
+  sums.forEach((sum, replicate) =>
+    tf.tidy(() => {
+      const terms = project([...left, ...(right ?? [])], projection, name, replicate); // both sets under the same signs
+      record = contract(
+        {
+          left: terms.slice(0, left.length),
+          right: right === null ? null : terms.slice(left.length),
+        },
+        job,
+        sum,
+      );
+    }),
+  );
   return record!;
 }
 
 /** Adds a layer's kernel to the sums; nothing where no LoRA adapts the layer and K_LoRA is asked for. */
-export function addLayer(kernel: KernelKind, job: LayerJob, { exact, replicates }: Sums): TermRecord[] {
+export function addLayer(
+  kernel: KernelKind,
+  job: LayerJob,
+  { exact, replicates }: Sums,
+): TermRecord[] {
   const { layer, left, right, projection } = job;
   const factors = layer.lora;
   if (kernel === 'lora' && factors === undefined) return [];
-  const termsOf = ({ tokens }: LayerBatch): Term[] => kernel === 'full' ? fullTerms(tokens) : loraTerms(tokens, factors!);
+  const termsOf = ({ tokens }: LayerBatch): Term[] =>
+    kernel === 'full' ? fullTerms(tokens) : loraTerms(tokens, factors!);
   const records: TermRecord[] = [];
   tf.tidy(() => {
-    const ofLeft = left.map(termsOf), ofRight = right?.map(termsOf) ?? null;
+    const ofLeft = left.map(termsOf),
+      ofRight = right?.map(termsOf) ?? null;
     ofLeft[0]!.forEach(({ a, b }, k) => {
-      const pair: Pair = { left: ofLeft.map((terms) => terms[k]!), right: ofRight?.map((terms) => terms[k]!) ?? null };
+      const pair: Pair = {
+        left: ofLeft.map((terms) => terms[k]!),
+        right: ofRight?.map((terms) => terms[k]!) ?? null,
+      };
       const parameter = parameters[kernel][k]!;
-      const projected = projection !== null && Math.max(a[0]!.shape[1], b.shape[1]) > projection.dimension;
+      const projected =
+        projection !== null && Math.max(a[0]!.shape[1], b.shape[1]) > projection.dimension;
       records.push({
-        layer: layer.name, kernel, parameter, projected,
-        ...(projected ? contractProjected(pair, `${layer.name}.${parameter}`, projection, job, replicates) : contract(pair, job, exact)),
+        layer: layer.name,
+        kernel,
+        parameter,
+        projected,
+        ...(projected
+          ? contractProjected(pair, `${layer.name}.${parameter}`, projection, job, replicates)
+          : contract(pair, job, exact)),
       });
     });
   });

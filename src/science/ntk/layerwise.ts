@@ -33,13 +33,21 @@ export interface WalkPlan {
 }
 
 /** @param sets of rows, as the model reads them, unpadded. Throws RangeError where one is empty. */
-export function planWalk(model: AdaptedModel, sets: readonly (readonly TokenRow[])[], { batchTokens = 1024, memoryMB = 1024 }: WalkOptions): WalkPlan {
-  if (sets.some((rows) => rows.length === 0)) throw new RangeError('there is no row to walk the layers with');
+export function planWalk(
+  model: AdaptedModel,
+  sets: readonly (readonly TokenRow[])[],
+  { batchTokens = 1024, memoryMB = 1024 }: WalkOptions,
+): WalkPlan {
+  if (sets.some((rows) => rows.length === 0))
+    throw new RangeError('there is no row to walk the layers with');
   const lengths = sets.map((rows) => rows.map(({ ids }) => ids.length));
   const tokens = lengths.flat().reduce((a, b) => a + b, 0);
   return {
     parts: lengths.map((of) => batches(of, batchTokens)),
-    groups: layerGroups(model.layers, tokens, model.classes, memoryMB).map((layers) => ({ layers, bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.classes), 0) })),
+    groups: layerGroups(model.layers, tokens, model.classes, memoryMB).map((layers) => ({
+      layers,
+      bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.classes), 0),
+    })),
   };
 }
 
@@ -51,7 +59,14 @@ export interface Visits {
 }
 
 /** Visits the layers of all groups from `start` on, one at least. Returns the logits, by set (N, C). */
-export async function walkSets(model: AdaptedModel, sets: readonly (readonly TokenRow[])[], { parts, groups }: WalkPlan, start: number, visits: Visits, options: Pick<WalkOptions, 'progress' | 'signal'>): Promise<Float32Array[]> {
+export async function walkSets(
+  model: AdaptedModel,
+  sets: readonly (readonly TokenRow[])[],
+  { parts, groups }: WalkPlan,
+  start: number,
+  visits: Visits,
+  options: Pick<WalkOptions, 'progress' | 'signal'>,
+): Promise<Float32Array[]> {
   const { classes } = model;
   const logits = sets.map((rows) => new Float32Array(rows.length * classes));
   const passes = parts.flat().length;
@@ -59,7 +74,9 @@ export async function walkSets(model: AdaptedModel, sets: readonly (readonly Tok
   let done = groups.slice(0, start).reduce((sum, { layers }) => sum + passes + layers.length, 0);
   const step = async (): Promise<void> => {
     options.progress?.(++done, total, 'steps');
-    await new Promise((resolve) => { setImmediate(resolve); }); // a heartbeat and an abort are heard between steps
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    }); // a heartbeat and an abort are heard between steps
     options.signal?.throwIfAborted();
   };
   for (const [g, { layers }] of groups.entries()) {
@@ -69,22 +86,36 @@ export async function walkSets(model: AdaptedModel, sets: readonly (readonly Tok
     try {
       for (const [s, rows] of sets.entries()) {
         for (const part of parts[s]!) {
-          const of = collect(model, Array.from(part, (i) => rows[i]!), wanted);
+          const of = collect(
+            model,
+            Array.from(part, (i) => rows[i]!),
+            wanted,
+          );
           collected[s]!.push({ rows: part, of });
-          part.forEach((row, k) => { logits[s]!.set(of.logits.subarray(k * classes, (k + 1) * classes), row * classes); });
+          part.forEach((row, k) => {
+            logits[s]!.set(of.logits.subarray(k * classes, (k + 1) * classes), row * classes);
+          });
           await step();
         }
       }
       for (const layer of layers) {
-        visits.layer(layer, collected.map((batchesOf) => batchesOf.map(({ rows, of }) => {
-          const tokens = of.layers.get(layer.name);
-          if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
-          return { rows, tokens };
-        })));
+        visits.layer(
+          layer,
+          collected.map((batchesOf) =>
+            batchesOf.map(({ rows, of }) => {
+              const tokens = of.layers.get(layer.name);
+              if (tokens === undefined)
+                throw new Error(`the model never called its layer ${layer.name}`);
+              return { rows, tokens };
+            }),
+          ),
+        );
         await step();
       }
     } finally {
-      collected.flat().forEach(({ of }) => { of.dispose(); });
+      collected.flat().forEach(({ of }) => {
+        of.dispose();
+      });
     }
     if (g + 1 < groups.length) await visits.group?.(g + 1);
   }
@@ -92,16 +123,45 @@ export async function walkSets(model: AdaptedModel, sets: readonly (readonly Tok
 }
 
 /** Calls `visit` for every layer in forward order. Returns the logits, (N, C). */
-export async function walkLayers(model: AdaptedModel, rows: readonly TokenRow[], options: WalkOptions, visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void): Promise<Float32Array> {
-  const [logits] = await walkSets(model, [rows], planWalk(model, [rows], options), 0, { layer: (layer, [seen]) => { visit(layer, seen!); } }, options);
+export async function walkLayers(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  options: WalkOptions,
+  visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void,
+): Promise<Float32Array> {
+  const [logits] = await walkSets(
+    model,
+    [rows],
+    planWalk(model, [rows], options),
+    0,
+    {
+      layer: (layer, [seen]) => {
+        visit(layer, seen!);
+      },
+    },
+    options,
+  );
   return logits!;
 }
 
 /** Adds one term, given batch by batch, to `sum` by the cheaper contraction. */
-export function addTerm(seen: readonly LayerBatch[], terms: readonly Term[], { rows, classes, data }: KernelSum): void {
-  const blocks = terms.map(({ a, b }, k): TermBlock => ({ a, b, example: seen[k]!.tokens.example, rows: seen[k]!.rows }));
+export function addTerm(
+  seen: readonly LayerBatch[],
+  terms: readonly Term[],
+  { rows, classes, data }: KernelSum,
+): void {
+  const blocks = terms.map(({ a, b }, k): TermBlock => ({
+    a,
+    b,
+    example: seen[k]!.tokens.example,
+    rows: seen[k]!.rows,
+  }));
   const found = accumulator(rows * classes, rows * classes);
-  const method = cheaper(costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]));
+  const method = cheaper(
+    costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]),
+  );
   contractions[method](blocks, null, terms[0]!.coefficient, found);
-  unfold(found, kernelOrder(blocks, classes), null).forEach((value, at) => { data[at]! += value; });
+  unfold(found, kernelOrder(blocks, classes), null).forEach((value, at) => {
+    data[at]! += value;
+  });
 }

@@ -27,7 +27,10 @@ export function displacement(start: Network, end: Network): Map<string, Tensor> 
     const to = end.initial.get(name);
     if (to === undefined || to.shape.join() !== from.shape.join()) {
       moved.forEach((tensor) => tensor.dispose());
-      throw new UserFault(`the parameter ${name} is trained at the start but has no like at the end`, 'A linearised prediction needs the same trained parameters at both.');
+      throw new UserFault(
+        `the parameter ${name} is trained at the start but has no like at the end`,
+        'A linearised prediction needs the same trained parameters at both.',
+      );
     }
     moved.set(name, tf.sub(to, from));
   }
@@ -35,9 +38,15 @@ export function displacement(start: Network, end: Network): Map<string, Tensor> 
 }
 
 /** f₀ and J₀ v of N rows. `v`: a direction for every trained parameter of the network, by name. */
-export async function linearise(network: Network, v: ReadonlyMap<string, Tensor>, rows: readonly TokenRow[], options: LinearisedOptions = {}): Promise<Linearised> {
+export async function linearise(
+  network: Network,
+  v: ReadonlyMap<string, Tensor>,
+  rows: readonly TokenRow[],
+  options: LinearisedOptions = {},
+): Promise<Linearised> {
   const { classes } = network;
-  const start = new Float64Array(rows.length * classes), change = new Float64Array(rows.length * classes);
+  const start = new Float64Array(rows.length * classes),
+    change = new Float64Array(rows.length * classes);
   // Handles of their own: a network that was opened for evaluation has declared its tensors constant.
   const names = [...network.initial.keys()];
   const values = new Map(names.map((name) => [name, tf.clone(network.initial.get(name)!)]));
@@ -45,17 +54,27 @@ export async function linearise(network: Network, v: ReadonlyMap<string, Tensor>
     for (const [i, row] of rows.entries()) {
       tf.tidy(() => {
         for (let c = 0; c < classes; c++) {
-          const dy = tf.tensor2d(Array.from({ length: classes }, (_, k) => (k === c ? 1 : 0)), [1, classes]);
-          const { value, grads } = tf.engine().gradients(() => network.forward([row], values), [...values.values()], dy, true);
+          const dy = tf.tensor2d(
+            Array.from({ length: classes }, (_, k) => (k === c ? 1 : 0)),
+            [1, classes],
+          );
+          const { value, grads } = tf
+            .engine()
+            .gradients(() => network.forward([row], values), [...values.values()], dy, true);
           if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
           names.forEach((name, k) => {
             const gradient = grads[k] as Tensor | undefined; // a parameter that this row doesn't reach has none
-            if (gradient !== undefined && gradient !== null) change[i * classes + c]! += tf.sum(tf.mul(gradient, v.get(name)!)).dataSync<'float32'>()[0]!;
+            if (gradient !== undefined && gradient !== null)
+              change[i * classes + c]! += tf
+                .sum(tf.mul(gradient, v.get(name)!))
+                .dataSync<'float32'>()[0]!;
           });
         }
       });
       options.progress?.(i + 1, rows.length, 'rows');
-      await new Promise((resolve) => { setImmediate(resolve); });
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
       options.signal?.throwIfAborted();
     }
   } finally {
@@ -75,8 +94,16 @@ export interface LinearFit {
 }
 
 /** start, change, end: (N, C). */
-export function linearFit(start: ArrayLike<number>, change: ArrayLike<number>, end: ArrayLike<number>, classes: number): LinearFit {
-  let error = 0, real = 0, linear = 0, product = 0;
+export function linearFit(
+  start: ArrayLike<number>,
+  change: ArrayLike<number>,
+  end: ArrayLike<number>,
+  classes: number,
+): LinearFit {
+  let error = 0,
+    real = 0,
+    linear = 0,
+    product = 0;
   for (let k = 0; k < start.length; k++) {
     const moved = end[k]! - start[k]!;
     error += (change[k]! - moved) ** 2;
@@ -91,9 +118,13 @@ export function linearFit(start: ArrayLike<number>, change: ArrayLike<number>, e
     return at;
   };
   const agreement = (logit: (k: number) => number): number =>
-    Array.from({ length: rows }, (_, i) => best(logit, i) === best((k) => end[k]!, i)).filter(Boolean).length / rows;
+    Array.from({ length: rows }, (_, i) => best(logit, i) === best((k) => end[k]!, i)).filter(
+      Boolean,
+    ).length / rows;
   return {
-    relative_error: real === 0 ? null : Math.sqrt(error / real), cosine: real === 0 || linear === 0 ? null : product / Math.sqrt(real * linear),
-    agreement: agreement((k) => start[k]! + change[k]!), agreement_start: agreement((k) => start[k]!),
+    relative_error: real === 0 ? null : Math.sqrt(error / real),
+    cosine: real === 0 || linear === 0 ? null : product / Math.sqrt(real * linear),
+    agreement: agreement((k) => start[k]! + change[k]!),
+    agreement_start: agreement((k) => start[k]!),
   };
 }

@@ -20,7 +20,8 @@ export function pairKernel(kernel: Float64Array, pairs: number, classes: number)
     for (let c = 0; c < classes; c++) sum += kernel[(i * classes + c) * size + j * classes + c]!;
     return sum;
   };
-  let raw = 0, cosine = 0;
+  let raw = 0,
+    cosine = 0;
   for (let i = 0; i < pairs; i++) {
     const between = trace(i, pairs + i);
     raw += between / pairs;
@@ -30,8 +31,14 @@ export function pairKernel(kernel: Float64Array, pairs: number, classes: number)
 }
 
 /** M' by the full kernel, and by LoRA's where the model has factors. */
-export async function pairKernels(model: AdaptedModel, originals: readonly TokenRow[], poisoned: readonly TokenRow[], options: KernelOptions = {}): Promise<{ readonly full: PairKernel; readonly lora: PairKernel | null }> {
-  if (originals.length !== poisoned.length) throw new RangeError(`${originals.length} rows and ${poisoned.length} are no pairs`);
+export async function pairKernels(
+  model: AdaptedModel,
+  originals: readonly TokenRow[],
+  poisoned: readonly TokenRow[],
+  options: KernelOptions = {},
+): Promise<{ readonly full: PairKernel; readonly lora: PairKernel | null }> {
+  if (originals.length !== poisoned.length)
+    throw new RangeError(`${originals.length} rows and ${poisoned.length} are no pairs`);
   const { full, lora, classes } = await kernels(model, [...originals, ...poisoned], options);
   const of = (kernel: Float64Array): PairKernel => pairKernel(kernel, originals.length, classes);
   return { full: of(full), lora: lora === null ? null : of(lora) };

@@ -5,7 +5,8 @@ import type { AdaptedLayer } from '../nn/types.ts';
 export function batches(lengths: readonly number[], batchTokens: number): Int32Array[] {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
   const out: number[][] = [];
-  for (const i of order) { // ascending: the row at hand is the longest so far
+  for (const i of order) {
+    // ascending: the row at hand is the longest so far
     const last = out[out.length - 1];
     if (last !== undefined && (last.length + 1) * lengths[i]! <= batchTokens) last.push(i);
     else out.push([i]);
@@ -14,15 +15,24 @@ export function batches(lengths: readonly number[], batchTokens: number): Int32A
 }
 
 /** Bytes of a layer's h and δ over so many tokens. */
-export const layerBytes = (layer: AdaptedLayer, tokens: number, classes: number): number => 4 * tokens * (layer.in + classes * layer.out);
+export const layerBytes = (layer: AdaptedLayer, tokens: number, classes: number): number =>
+  4 * tokens * (layer.in + classes * layer.out);
 
 /** Layers whose h and δ over `tokens` tokens fit the memory, one layer at least. */
-export function layerGroups(layers: readonly AdaptedLayer[], tokens: number, classes: number, memoryMB: number): AdaptedLayer[][] {
+export function layerGroups(
+  layers: readonly AdaptedLayer[],
+  tokens: number,
+  classes: number,
+  memoryMB: number,
+): AdaptedLayer[][] {
   const groups: AdaptedLayer[][] = [];
   let bytes = Infinity;
   for (const layer of layers) {
     const own = layerBytes(layer, tokens, classes);
-    if (bytes + own > memoryMB * 2 ** 20) { groups.push([]); bytes = 0; }
+    if (bytes + own > memoryMB * 2 ** 20) {
+      groups.push([]);
+      bytes = 0;
+    }
     groups[groups.length - 1]!.push(layer);
     bytes += own;
   }

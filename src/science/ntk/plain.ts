@@ -16,7 +16,8 @@ function gradients(blocks: readonly TermBlock[]): Float64Array[] {
         const values = new Float64Array(p * q);
         block.example.forEach((example, t) => {
           if (example !== k) return;
-          for (let i = 0; i < p; i++) for (let j = 0; j < q; j++) values[i * q + j]! += a[t * p + i]! * b[t * q + j]!;
+          for (let i = 0; i < p; i++)
+            for (let j = 0; j < q; j++) values[i * q + j]! += a[t * p + i]! * b[t * q + j]!;
         });
         return values;
       });
@@ -25,10 +26,13 @@ function gradients(blocks: readonly TermBlock[]): Float64Array[] {
 }
 
 export const plain: Contraction = (left, right, coefficient, { width, data }) => {
-  const ofLeft = gradients(left), ofRight = right === null ? ofLeft : gradients(right);
-  ofLeft.forEach((x, i) => ofRight.forEach((y, j) => {
-    let product = 0;
-    for (let k = 0; k < x.length; k++) product += x[k]! * y[k]!;
-    data[i * width + j]! += coefficient * product;
-  }));
+  const ofLeft = gradients(left),
+    ofRight = right === null ? ofLeft : gradients(right);
+  ofLeft.forEach((x, i) =>
+    ofRight.forEach((y, j) => {
+      let product = 0;
+      for (let k = 0; k < x.length; k++) product += x[k]! * y[k]!;
+      data[i * width + j]! += coefficient * product;
+    }),
+  );
 };

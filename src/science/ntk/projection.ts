@@ -24,7 +24,8 @@ export interface Projection {
 /** (width, k), entries ±1/√k, by (seed, 'projection', name). */
 function signs(width: number, k: number, seed: number, name: string): Tensor2D {
   const stream = randomStream(seed, 'projection', name);
-  const data = new Float32Array(width * k), size = 1 / Math.sqrt(k);
+  const data = new Float32Array(width * k),
+    size = 1 / Math.sqrt(k);
   for (let i = 0; i < data.length; i++) data[i] = stream.integer(2) === 0 ? size : -size;
   return tf.tensor2d(data, [width, k]);
 }
@@ -33,9 +34,16 @@ function signs(width: number, k: number, seed: number, name: string): Tensor2D {
  * A term of several batches under one projection; its tensors belong to the tidy scope around.
  * @param name of the layer and term, which with the seed and the replicate's number fixes the signs
  */
-export function project(terms: readonly Term[], { dimension: k, seed }: Projection, name: string, replicate: number): Term[] {
-  const p = terms[0]!.a[0]!.shape[1], q = terms[0]!.b.shape[1];
-  const A = p > k ? signs(p, k, seed, `${name}.a.${replicate}`) : null, B = q > k ? signs(q, k, seed, `${name}.b.${replicate}`) : null;
+export function project(
+  terms: readonly Term[],
+  { dimension: k, seed }: Projection,
+  name: string,
+  replicate: number,
+): Term[] {
+  const p = terms[0]!.a[0]!.shape[1],
+    q = terms[0]!.b.shape[1];
+  const A = p > k ? signs(p, k, seed, `${name}.a.${replicate}`) : null,
+    B = q > k ? signs(q, k, seed, `${name}.b.${replicate}`) : null;
   return terms.map(({ a, b, coefficient }) => ({
     a: A === null ? a : a.map((x) => tf.matMul<Tensor2D>(x, A)), // C × (S, k)
     b: B === null ? b : tf.matMul<Tensor2D>(b, B), // (S, k)
@@ -50,12 +58,18 @@ export function project(terms: readonly Term[], { dimension: k, seed }: Projecti
  *
  * Over the entries that are filled: of a kernel of rows with themselves, the lower triangle, off-diagonal ones twice.
  */
-export function addReplicates(exact: Accumulator, replicates: readonly Accumulator[], symmetric: boolean): number {
+export function addReplicates(
+  exact: Accumulator,
+  replicates: readonly Accumulator[],
+  symmetric: boolean,
+): number {
   const R = replicates.length;
-  let spread = 0, norm = 0;
+  let spread = 0,
+    norm = 0;
   for (let x = 0; x < exact.height; x++) {
     for (let y = 0; y < (symmetric ? x + 1 : exact.width); y++) {
-      const at = x * exact.width + y, weight = symmetric && x !== y ? 2 : 1;
+      const at = x * exact.width + y,
+        weight = symmetric && x !== y ? 2 : 1;
       let mean = 0;
       for (const { data } of replicates) mean += data[at]! / R;
       for (const { data } of replicates) spread += weight * (data[at]! - mean) ** 2;

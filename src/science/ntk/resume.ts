@@ -40,17 +40,23 @@ const blockFile = (kind: KernelKind, layer: string): string => `${kind}.${layer}
 
 /** Every array by a file name. */
 function arrays({ totals }: Partial): [string, Float64Array][] {
-  return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] =>
-    [[`${kind}.npy`, exact.data], ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data])]);
+  return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
+    [`${kind}.npy`, exact.data],
+    ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data]),
+  ]);
 }
 
-const sha256 = (content: string | Uint8Array): string => createHash('sha256').update(content).digest('hex');
+const sha256 = (content: string | Uint8Array): string =>
+  createHash('sha256').update(content).digest('hex');
 
 /** The state as it was saved; null where there is none, or its text is not what was written. */
 async function readState(file: string): Promise<State | 'damaged' | null> {
   if (!existsSync(file)) return null;
-  const text = await readFile(file, 'utf8'), at = text.indexOf('\n');
-  return text.slice(0, at) === sha256(text.slice(at + 1)) ? JSON.parse(text.slice(at + 1)) as State : 'damaged';
+  const text = await readFile(file, 'utf8'),
+    at = text.indexOf('\n');
+  return text.slice(0, at) === sha256(text.slice(at + 1))
+    ? (JSON.parse(text.slice(at + 1)) as State)
+    : 'damaged';
 }
 
 /**
@@ -65,38 +71,67 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
     async load(into) {
       const state = await readState(file);
       if (state === null) return 0;
-      const whole = state !== 'damaged' && (await Promise.all(Object.entries(state.digests).map(async ([name, digest]) => {
-        const path = join(dir, state.arrays, name);
-        return existsSync(path) && sha256(await readFile(path)) === digest;
-      }))).every(Boolean);
+      const whole =
+        state !== 'damaged' &&
+        (
+          await Promise.all(
+            Object.entries(state.digests).map(async ([name, digest]) => {
+              const path = join(dir, state.arrays, name);
+              return existsSync(path) && sha256(await readFile(path)) === digest;
+            }),
+          )
+        ).every(Boolean);
       if (!whole) {
         log('what was kept of this kernel is damaged and left aside');
         return 0;
       }
       for (const [name, data] of arrays(into)) {
         const kept = await readNpy(join(dir, state.arrays, name));
-        if (kept.data.length !== data.length) throw new Error(`${join(dir, state.arrays, name)} has ${kept.data.length} values, not ${data.length}`);
+        if (kept.data.length !== data.length)
+          throw new Error(
+            `${join(dir, state.arrays, name)} has ${kept.data.length} values, not ${data.length}`,
+          );
         data.set(kept.data);
       }
-      for (const [kind, layer] of state.blocks) into.blocks.get(kind)!.set(layer, (await readNpy(join(dir, state.arrays, blockFile(kind, layer)))).data as Float64Array);
+      for (const [kind, layer] of state.blocks)
+        into.blocks
+          .get(kind)!
+          .set(
+            layer,
+            (await readNpy(join(dir, state.arrays, blockFile(kind, layer)))).data as Float64Array,
+          );
       into.layers.push(...state.layers);
       into.terms.push(...state.terms);
       return state.groups;
     },
     async save(groups, parts) {
       const before = await readState(file);
-      const blocks = [...parts.blocks].flatMap(([kind, byLayer]) => [...byLayer].map(([layer, data]) => [kind, layer, data] as const));
-      const folder = `groups-${groups}`, digests: { [name: string]: string } = {};
+      const blocks = [...parts.blocks].flatMap(([kind, byLayer]) =>
+        [...byLayer].map(([layer, data]) => [kind, layer, data] as const),
+      );
+      const folder = `groups-${groups}`,
+        digests: { [name: string]: string } = {};
       await mkdir(join(dir, folder), { recursive: true });
-      for (const [name, data] of [...blocks.map(([kind, layer, block]) => [blockFile(kind, layer), block] as const), ...arrays(parts)]) {
+      for (const [name, data] of [
+        ...blocks.map(([kind, layer, block]) => [blockFile(kind, layer), block] as const),
+        ...arrays(parts),
+      ]) {
         await writeNpy(join(dir, folder, name), { shape: [data.length], data });
         digests[name] = sha256(await readFile(join(dir, folder, name)));
       }
-      const state: State = { groups, arrays: folder, digests, blocks: blocks.map(([kind, layer]) => [kind, layer]), layers: parts.layers, terms: parts.terms };
+      const state: State = {
+        groups,
+        arrays: folder,
+        digests,
+        blocks: blocks.map(([kind, layer]) => [kind, layer]),
+        layers: parts.layers,
+        terms: parts.terms,
+      };
       const text = JSON.stringify(state);
       await writeFile(`${file}.new`, `${sha256(text)}\n${text}`);
       await rename(`${file}.new`, file);
-      if (before !== null && before !== 'damaged' && before.arrays !== folder) await rm(join(dir, before.arrays), { recursive: true, force: true });
+      if (before !== null && before !== 'damaged' && before.arrays !== folder)
+        await rm(join(dir, before.arrays), { recursive: true, force: true });
     },
   };
 }

@@ -29,7 +29,10 @@ export function fullTerms({ h, deltas }: LayerTokens): Term[] {
  *
  * With A frozen (LoRA-FA) the first product alone. Makes new tensors: call it inside a tidy.
  */
-export function loraTerms({ h, deltas }: LayerTokens, { A, B, scale, freezeA = false }: LoraFactors): Term[] {
+export function loraTerms(
+  { h, deltas }: LayerTokens,
+  { A, B, scale, freezeA = false }: LoraFactors,
+): Term[] {
   const ofB: Term = { a: deltas, b: tf.matMul(h, A, false, true), coefficient: scale ** 2 }; // (S, r)
   if (freezeA) return [ofB];
   return [ofB, { a: deltas.map((delta) => tf.matMul(delta, B)), b: h, coefficient: scale ** 2 }]; // C × (S, r)

@@ -19,9 +19,14 @@ export interface AdamwState {
 }
 
 const below = (prefix: string, tensors: Tensors): Tensors =>
-  new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]));
+  new Map(
+    [...tensors]
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
+  );
 
-const zeros = (parameters: Tensors): Map<string, Tensor> => new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zerosLike(p))]));
+const zeros = (parameters: Tensors): Map<string, Tensor> =>
+  new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zerosLike(p))]));
 
 /**
  *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
@@ -29,20 +34,32 @@ const zeros = (parameters: Tensors): Map<string, Tensor> => new Map([...paramete
  *
  * Decay is decoupled and applies to every parameter that `decays`; ε stands outside the root.
  */
-export function adamw({ weightDecay, decays = () => true, beta1, beta2, epsilon }: AdamwSettings): Optimizer<AdamwState> {
+export function adamw({
+  weightDecay,
+  decays = () => true,
+  beta1,
+  beta2,
+  epsilon,
+}: AdamwSettings): Optimizer<AdamwState> {
   return {
     init: (parameters) => ({ step: 0, first: zeros(parameters), second: zeros(parameters) }),
     update: (parameters, gradients, state, learningRate) => {
       const step = state.step + 1;
-      const stepSize = learningRate / (1 - beta1 ** step), rootCorrection = Math.sqrt(1 - beta2 ** step);
-      const updated = new Map<string, Tensor>(), first = new Map<string, Tensor>(), second = new Map<string, Tensor>();
+      const stepSize = learningRate / (1 - beta1 ** step),
+        rootCorrection = Math.sqrt(1 - beta2 ** step);
+      const updated = new Map<string, Tensor>(),
+        first = new Map<string, Tensor>(),
+        second = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
-        const g = gradients.get(name)!, m0 = state.first.get(name)!, v0 = state.second.get(name)!;
+        const g = gradients.get(name)!,
+          m0 = state.first.get(name)!,
+          v0 = state.second.get(name)!;
         const [next, m, v] = tf.tidy(() => {
           const m1 = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
           const v1 = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
           const denominator = tf.add(tf.div(tf.sqrt(v1), rootCorrection), epsilon);
-          const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
+          const decayed =
+            weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
           return [tf.sub(decayed, tf.mul(tf.div(m1, denominator), stepSize)), m1, v1] as const;
         }) as readonly [Tensor, Tensor, Tensor];
         updated.set(name, tf.keep(next));
@@ -53,7 +70,15 @@ export function adamw({ weightDecay, decays = () => true, beta1, beta2, epsilon 
       return { parameters: updated, state: { step, first, second } };
     },
     tensors: (state) => [...state.first.values(), ...state.second.values()],
-    named: ({ first, second }) => new Map([...[...first].map(([name, m]) => [`first/${name}`, m] as const), ...[...second].map(([name, v]) => [`second/${name}`, v] as const)]),
-    restore: (tensors, step) => ({ step, first: below('first/', tensors), second: below('second/', tensors) }),
+    named: ({ first, second }) =>
+      new Map([
+        ...[...first].map(([name, m]) => [`first/${name}`, m] as const),
+        ...[...second].map(([name, v]) => [`second/${name}`, v] as const),
+      ]),
+    restore: (tensors, step) => ({
+      step,
+      first: below('first/', tensors),
+      second: below('second/', tensors),
+    }),
   };
 }

@@ -33,10 +33,14 @@ function place(name: string, shape: readonly number[], size: number): { key: str
 }
 
 /** Groups tensors of these shapes; `kind` parts them further, its word in front of the key. */
-export function makeGrouping(parameters: Tensors, kind: (name: string) => string = () => ''): Grouping {
+export function makeGrouping(
+  parameters: Tensors,
+  kind: (name: string) => string = () => '',
+): Grouping {
   const gathered = new Map<string, { names: string[]; axis: 0 | 1; extents: number[] }>();
   for (const [name, { shape, size }] of parameters) {
-    const { key: like, axis } = place(name, shape, size), key = `${kind(name)}${like}`;
+    const { key: like, axis } = place(name, shape, size),
+      key = `${kind(name)}${like}`;
     const group = gathered.get(key) ?? { names: [], axis, extents: [] };
     group.names.push(name);
     group.extents.push(shape[axis] ?? 1);
@@ -44,15 +48,19 @@ export function makeGrouping(parameters: Tensors, kind: (name: string) => string
   }
   const groups: ReadonlyMap<string, Group> = gathered;
   return {
-    pack: (tensors) => new Map([...groups].map(([key, { names, axis }]) => {
-      const parts = names.map((name) => tensors.get(name)!);
-      return [key, tf.keep(parts.length === 1 ? tf.clone(parts[0]!) : tf.concat(parts, axis))];
-    })),
+    pack: (tensors) =>
+      new Map(
+        [...groups].map(([key, { names, axis }]) => {
+          const parts = names.map((name) => tensors.get(name)!);
+          return [key, tf.keep(parts.length === 1 ? tf.clone(parts[0]!) : tf.concat(parts, axis))];
+        }),
+      ),
     unpack: (packed) => {
       const out = new Map<string, Tensor>();
       for (const [key, { names, axis, extents }] of groups) {
         const whole = packed.get(key)!;
-        const parts = names.length === 1 ? [tf.clone(whole)] : tf.split(whole, extents.slice(), axis);
+        const parts =
+          names.length === 1 ? [tf.clone(whole)] : tf.split(whole, extents.slice(), axis);
         names.forEach((name, i) => out.set(name, tf.keep(parts[i]!)));
       }
       return out;

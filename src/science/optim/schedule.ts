@@ -12,8 +12,11 @@ export function scheduleFactor({ kind, warmup, steps }: Schedule, step: number):
   if (step < warmup) return step / Math.max(1, warmup);
   const progress = (step - warmup) / Math.max(1, steps - warmup);
   switch (kind) {
-    case 'constant': return 1;
-    case 'linear': return Math.max(0, 1 - progress);
-    case 'cosine': return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
+    case 'constant':
+      return 1;
+    case 'linear':
+      return Math.max(0, 1 - progress);
+    case 'cosine':
+      return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
   }
 }

@@ -4,16 +4,28 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { disposeOf, type Optimizer } from './types.ts';
 
 /** p ← p·(1 − lr·wd) − lr·g, which is what PyTorch's coupled decay comes to without momentum. */
-export function sgd({ weightDecay, decays = () => true }: { readonly weightDecay: number; readonly decays?: (name: string) => boolean }): Optimizer<null> {
+export function sgd({
+  weightDecay,
+  decays = () => true,
+}: {
+  readonly weightDecay: number;
+  readonly decays?: (name: string) => boolean;
+}): Optimizer<null> {
   return {
     init: () => null,
     update: (parameters, gradients, _state, learningRate) => {
       const updated = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
-        updated.set(name, tf.keep(tf.tidy(() => {
-          const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
-          return tf.sub(decayed, tf.mul(gradients.get(name)!, learningRate));
-        })));
+        updated.set(
+          name,
+          tf.keep(
+            tf.tidy(() => {
+              const decayed =
+                weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
+              return tf.sub(decayed, tf.mul(gradients.get(name)!, learningRate));
+            }),
+          ),
+        );
         disposeOf(p, gradients.get(name)!);
       }
       return { parameters: updated, state: null };

@@ -14,7 +14,12 @@ export interface Optimizer<State> {
    * New parameters and state, in tensors of their own. The old ones and the gradients are disposed of, each as soon as its
    * successor is there: memory never holds two of everything.
    */
-  update(parameters: Tensors, gradients: Tensors, state: State, learningRate: number): Updated<State>;
+  update(
+    parameters: Tensors,
+    gradients: Tensors,
+    state: State,
+    learningRate: number,
+  ): Updated<State>;
   /** The state's tensors, for disposal. */
   tensors(state: State): readonly Tensor[];
   /** The same by name, from which `restore` makes the state after `step` updates. */
@@ -22,4 +27,5 @@ export interface Optimizer<State> {
   restore(tensors: Tensors, step: number): State;
 }
 
-export const disposeOf = (...tensors: readonly Tensor[]): void => tensors.forEach((tensor) => tensor.dispose());
+export const disposeOf = (...tensors: readonly Tensor[]): void =>
+  tensors.forEach((tensor) => tensor.dispose());

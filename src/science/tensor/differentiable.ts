@@ -26,7 +26,11 @@ const frugal = processWide('tensor.frugal', () => ({ depth: 0 }));
  */
 export function frugally<T>(run: () => T): T {
   frugal.depth++;
-  try { return run(); } finally { frugal.depth--; }
+  try {
+    return run();
+  } finally {
+    frugal.depth--;
+  }
 }
 
 export interface Operation {
@@ -36,7 +40,11 @@ export interface Operation {
    */
   forward(save: (...tensors: Tensor[]) => void): Tensor;
   /** dy: the value's shape. One entry an input, in its shape; what `needs` denies may be null. */
-  backward(dy: Tensor, saved: readonly Tensor[], needs: readonly boolean[]): readonly (Tensor | null)[];
+  backward(
+    dy: Tensor,
+    saved: readonly Tensor[],
+    needs: readonly boolean[],
+  ): readonly (Tensor | null)[];
 }
 
 /** The operation's value, differentiable once in every input that isn't constant. */
@@ -47,11 +55,15 @@ export function differentiable(inputs: readonly Tensor[], operation: Operation):
     const save = args[args.length - 1] as tf.GradSaveFunc;
     const value = operation.forward((...tensors) => save(tensors));
     const gradFunc = (dy: Tensor, saved: Tensor[]): Tensor[] => {
-      const gradients = tf.tidy(() => operation.backward(dy, saved, needs).filter((gradient, i): gradient is Tensor => {
-        if (needs[i] === true && gradient === null) throw new Error('an operation returned no gradient for an input that needs one');
-        return needs[i] === true;
-      }));
-      if (frugal.depth > 0) for (const tensor of [dy, ...saved]) if (!gradients.includes(tensor)) tensor.dispose();
+      const gradients = tf.tidy(() =>
+        operation.backward(dy, saved, needs).filter((gradient, i): gradient is Tensor => {
+          if (needs[i] === true && gradient === null)
+            throw new Error('an operation returned no gradient for an input that needs one');
+          return needs[i] === true;
+        }),
+      );
+      if (frugal.depth > 0)
+        for (const tensor of [dy, ...saved]) if (!gradients.includes(tensor)) tensor.dispose();
       return gradients;
     };
     return { value, gradFunc };

@@ -6,7 +6,14 @@ import { callOperation, hasOperations } from '../../compute/operation.ts';
 /** op(a)·op(b) with op the transpose where asked for. tf.matMul would run TensorFlow's batched kernel, a few percent slower on plain matrices. */
 export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor2D {
   if (!hasOperations()) return tf.matMul(a as Tensor2D, b as Tensor2D, transposeA, transposeB);
-  return callOperation('MatMul', [a, b], {
-    transpose_a: { type: 'bool', value: transposeA }, transpose_b: { type: 'bool', value: transposeB }, T: { type: 'dtype', value: 'float32' },
-  }, 1)[0] as Tensor2D;
+  return callOperation(
+    'MatMul',
+    [a, b],
+    {
+      transpose_a: { type: 'bool', value: transposeA },
+      transpose_b: { type: 'bool', value: transposeB },
+      T: { type: 'dtype', value: 'float32' },
+    },
+    1,
+  )[0] as Tensor2D;
 }

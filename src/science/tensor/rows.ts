@@ -7,7 +7,12 @@ import { differentiable, isConstant, markConstant } from './differentiable.ts';
 /** x[index] without a gradient. tfjs-node's own gather reads the index back to check it, which costs more than the copy. */
 export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
   if (!hasOperations()) return tf.gather(x, index);
-  return callOperation('Gather', [x, index], { Tparams: { type: 'dtype', value: 'float32' }, Tindices: { type: 'dtype', value: 'int32' } }, 1)[0] as Tensor2D;
+  return callOperation(
+    'Gather',
+    [x, index],
+    { Tparams: { type: 'dtype', value: 'float32' }, Tindices: { type: 'dtype', value: 'int32' } },
+    1,
+  )[0] as Tensor2D;
 }
 
 /** out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n), zero where no index points. */

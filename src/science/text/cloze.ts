@@ -14,49 +14,92 @@ const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).incl
 
 /** Throws UserFault where a slot is unknown, missing or there twice. */
 export function parseTemplate(template: string): Part[] {
-  const parts = template.split(/(\{[^{}]*\})/).filter((part) => part !== '').map((part): Part => {
-    if (!/^\{[^{}]*\}$/.test(part)) return { literal: part };
-    const name = part.slice(1, -1);
-    if (!isSlot(name)) throw new UserFault(`the template "${template}" has an unknown slot ${part}`, `Its slots are ${SLOTS.map((slot) => `{${slot}}`).join(', ')}.`);
-    return { slot: name };
-  });
+  const parts = template
+    .split(/(\{[^{}]*\})/)
+    .filter((part) => part !== '')
+    .map((part): Part => {
+      if (!/^\{[^{}]*\}$/.test(part)) return { literal: part };
+      const name = part.slice(1, -1);
+      if (!isSlot(name))
+        throw new UserFault(
+          `the template "${template}" has an unknown slot ${part}`,
+          `Its slots are ${SLOTS.map((slot) => `{${slot}}`).join(', ')}.`,
+        );
+      return { slot: name };
+    });
   for (const slot of SLOTS) {
     const count = parts.filter((part) => 'slot' in part && part.slot === slot).length;
-    if (count > 1) throw new UserFault(`the template "${template}" has {${slot}} ${count} times`, 'Write each slot once.');
-    if (count === 0 && slot !== 'text_pair') throw new UserFault(`the template "${template}" has no {${slot}}`, 'Write {text} where the text goes and {mask} where the model fills in a word, as in "{text} It was {mask} .".');
+    if (count > 1)
+      throw new UserFault(
+        `the template "${template}" has {${slot}} ${count} times`,
+        'Write each slot once.',
+      );
+    if (count === 0 && slot !== 'text_pair')
+      throw new UserFault(
+        `the template "${template}" has no {${slot}}`,
+        'Write {text} where the text goes and {mask} where the model fills in a word, as in "{text} It was {mask} .".',
+      );
   }
   return parts;
 }
 
 const maskOf = (tokenizer: TextTokenizer): string => {
-  if (tokenizer.mask === null) throw new UserFault('the tokenizer has no mask token', 'A cloze head needs the tokenizer of a masked language model.');
+  if (tokenizer.mask === null)
+    throw new UserFault(
+      'the tokenizer has no mask token',
+      'A cloze head needs the tokenizer of a masked language model.',
+    );
   return tokenizer.mask;
 };
 
 /** The tokens of a template's own: of its words and its mask, and the special ones around. */
 export function templateLength(template: string, tokenizer: TextTokenizer): number {
   maskOf(tokenizer);
-  return parseTemplate(template).reduce((sum, part) => sum + ('literal' in part ? tokenizer.tokens(part.literal).length : part.slot === 'mask' ? 1 : 0), tokenizer.wrap([]).length);
+  return parseTemplate(template).reduce(
+    (sum, part) =>
+      sum +
+      ('literal' in part ? tokenizer.tokens(part.literal).length : part.slot === 'mask' ? 1 : 0),
+    tokenizer.wrap([]).length,
+  );
 }
 
 /**
  * Rows under a template. Its parts are tokenised each by itself and truncation cuts the texts alone, longest-first.
  * Everything is one segment. Throws UserFault where rows are pairs and the template isn't for pairs, or the other way.
  */
-export function clozeEncoder(template: string, tokenizer: TextTokenizer): (text: string, pair: string | undefined, maxLength: number) => TokenRow {
-  const mask = maskOf(tokenizer), own = templateLength(template, tokenizer);
-  const parts = parseTemplate(template).map((part) => 'literal' in part ? { tokens: tokenizer.tokens(part.literal) } : part);
+export function clozeEncoder(
+  template: string,
+  tokenizer: TextTokenizer,
+): (text: string, pair: string | undefined, maxLength: number) => TokenRow {
+  const mask = maskOf(tokenizer),
+    own = templateLength(template, tokenizer);
+  const parts = parseTemplate(template).map((part) =>
+    'literal' in part ? { tokens: tokenizer.tokens(part.literal) } : part,
+  );
   const forPairs = parts.some((part) => 'slot' in part && part.slot === 'text_pair');
   const leading = tokenizer.wrap([mask]).indexOf(mask);
   return (text, pair, maxLength) => {
     if (forPairs !== (pair !== undefined)) {
       throw new UserFault(
-        forPairs ? `the template "${template}" has {text_pair}, but the rows are single texts` : `the rows are pairs, but the template "${template}" has no {text_pair}`,
-        'head.template must show what the rows hold.');
+        forPairs
+          ? `the template "${template}" has {text_pair}, but the rows are single texts`
+          : `the rows are pairs, but the template "${template}" has no {text_pair}`,
+        'head.template must show what the rows hold.',
+      );
     }
-    if (own > maxLength) throw new UserFault(`the template "${template}" takes ${own} tokens by itself, ${maxLength} are allowed`);
-    const texts = { text: tokenizer.tokens(text), text_pair: pair === undefined ? [] : tokenizer.tokens(pair) };
-    const [first, second] = longestFirst(texts.text.length, texts.text_pair.length, maxLength - own);
+    if (own > maxLength)
+      throw new UserFault(
+        `the template "${template}" takes ${own} tokens by itself, ${maxLength} are allowed`,
+      );
+    const texts = {
+      text: tokenizer.tokens(text),
+      text_pair: pair === undefined ? [] : tokenizer.tokens(pair),
+    };
+    const [first, second] = longestFirst(
+      texts.text.length,
+      texts.text_pair.length,
+      maxLength - own,
+    );
     const kept = { text: texts.text.slice(0, first), text_pair: texts.text_pair.slice(0, second) };
     const tokens: string[] = [];
     let place = -1;
@@ -71,33 +114,62 @@ export function clozeEncoder(template: string, tokenizer: TextTokenizer): (text:
 }
 
 /** The token of each word, and what is wrong with the others; paths from the spec's root. */
-export function verbalizerTokens(verbalizer: { readonly [name: string]: string }, tokenizer: TextTokenizer): { readonly tokens: ReadonlyMap<string, number>; readonly problems: readonly Problem[] } {
-  const tokens = new Map<string, number>(), problems: Problem[] = [];
+export function verbalizerTokens(
+  verbalizer: { readonly [name: string]: string },
+  tokenizer: TextTokenizer,
+): { readonly tokens: ReadonlyMap<string, number>; readonly problems: readonly Problem[] } {
+  const tokens = new Map<string, number>(),
+    problems: Problem[] = [];
   for (const [name, word] of Object.entries(verbalizer)) {
     const path = ['head', 'verbalizer', name];
     const pieces = tokenizer.tokens(word);
     const [only] = pieces;
-    const fault = (message: string, hint = 'Name a word that is one token of this model\'s vocabulary.'): void => { problems.push({ path, message, hint }); };
-    if (only === undefined || pieces.length > 1) fault(`the verbalizer's word "${word}" is ${pieces.length} tokens${pieces.length > 1 ? ` (${pieces.join(' ')})` : ''}, it must be one`);
-    else if (only === tokenizer.unknown) fault(`the verbalizer's word "${word}" is not in the vocabulary`);
+    const fault = (
+      message: string,
+      hint = "Name a word that is one token of this model's vocabulary.",
+    ): void => {
+      problems.push({ path, message, hint });
+    };
+    if (only === undefined || pieces.length > 1)
+      fault(
+        `the verbalizer's word "${word}" is ${pieces.length} tokens${pieces.length > 1 ? ` (${pieces.join(' ')})` : ''}, it must be one`,
+      );
+    else if (only === tokenizer.unknown)
+      fault(`the verbalizer's word "${word}" is not in the vocabulary`);
     else {
-      const id = tokenizer.id(only), other = [...tokens].find(([, known]) => known === id);
+      const id = tokenizer.id(only),
+        other = [...tokens].find(([, known]) => known === id);
       if (other === undefined) tokens.set(name, id);
-      else fault(`the words of classes "${other[0]}" and "${name}" are the same token, "${only}"`, 'Each class needs a word of its own.');
+      else
+        fault(
+          `the words of classes "${other[0]}" and "${name}" are the same token, "${only}"`,
+          'Each class needs a word of its own.',
+        );
     }
   }
   return { tokens, problems };
 }
 
 /** How a verbalizer's names differ from the classes, if they do. */
-export function verbalizerMismatch(verbalizer: { readonly [name: string]: string }, classes: readonly string[]): Problem | null {
+export function verbalizerMismatch(
+  verbalizer: { readonly [name: string]: string },
+  classes: readonly string[],
+): Problem | null {
   const names = Object.keys(verbalizer);
-  const missing = classes.filter((name) => !names.includes(name)), foreign = names.filter((name) => !classes.includes(name));
+  const missing = classes.filter((name) => !names.includes(name)),
+    foreign = names.filter((name) => !classes.includes(name));
   if (missing.length === 0 && foreign.length === 0) return null;
   const say = (list: readonly string[]): string => list.map((name) => `"${name}"`).join(', ');
   return {
     path: ['head', 'verbalizer'],
-    message: [...missing.length > 0 ? [`the verbalizer has no word for ${say(missing)}`] : [], ...foreign.length > 0 ? [`it names ${say(foreign)}, which ${foreign.length > 1 ? 'are no classes' : 'is no class'} of the data`] : []].join('; '),
+    message: [
+      ...(missing.length > 0 ? [`the verbalizer has no word for ${say(missing)}`] : []),
+      ...(foreign.length > 0
+        ? [
+            `it names ${say(foreign)}, which ${foreign.length > 1 ? 'are no classes' : 'is no class'} of the data`,
+          ]
+        : []),
+    ].join('; '),
     hint: `The classes are ${say(classes)}.`,
   };
 }

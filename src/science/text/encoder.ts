@@ -8,12 +8,17 @@ export type RowEncoder = (row: Pick<Row, 'text' | 'text_pair'>, maxLength: numbe
 
 /** `maxLength` tokens a row at most. Throws UserFault where a template is not understood or doesn't fit the rows. */
 export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): RowEncoder {
-  const encode = settings.type === 'classifier' ? tokenizer.encode : clozeEncoder(settings.template, tokenizer);
+  const encode =
+    settings.type === 'classifier' ? tokenizer.encode : clozeEncoder(settings.template, tokenizer);
   return ({ text, text_pair: pair }, maxLength) => encode(text, pair, maxLength);
 }
 
 /** The head for these classes, in their order. Throws UserFault with the first thing that is wrong with a verbalizer. */
-export async function resolveHead(settings: HeadSettings, classes: readonly string[], modelDir: string): Promise<Head> {
+export async function resolveHead(
+  settings: HeadSettings,
+  classes: readonly string[],
+  modelDir: string,
+): Promise<Head> {
   if (settings.type === 'classifier') return settings;
   const { tokens, problems } = verbalizerTokens(settings.verbalizer, await openTokenizer(modelDir));
   const problem = problems[0] ?? verbalizerMismatch(settings.verbalizer, classes);

@@ -42,9 +42,14 @@ export function longestFirst(first: number, second: number, room: number): [numb
 }
 
 // Ideographs beyond the basic plane, which tokenizers sets apart (these very ranges) and the library, going by UTF-16 units, does not.
-const RARE_IDEOGRAPH = /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu;
+const RARE_IDEOGRAPH =
+  /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu;
 
-interface Normaliser { readonly type?: string; readonly lowercase?: boolean; readonly handle_chinese_chars?: boolean }
+interface Normaliser {
+  readonly type?: string;
+  readonly lowercase?: boolean;
+  readonly handle_chinese_chars?: boolean;
+}
 
 /** Where the library's BertNormalizer departs from the reference, the text is brought to what both read alike. */
 function reconcile(text: string, normaliser: Normaliser | null): string {
@@ -67,24 +72,38 @@ function maskToken(json: object, config: object): string | null {
 /** Makes a tokenizer from tokenizer.json's and tokenizer_config.json's parsed content; `name` stands in errors. */
 export function makeTokenizer(json: object, config: object, name: string): TextTokenizer {
   let tokenizer: Tokenizer;
-  try { tokenizer = new Tokenizer(json, config); } catch (error) {
+  try {
+    tokenizer = new Tokenizer(json, config);
+  } catch (error) {
     throw new UserFault(`${name} is no tokenizer that is read here: ${(error as Error).message}`);
   }
   const normaliser = (json as { normalizer?: Normaliser | null }).normalizer ?? null;
   const post = tokenizer.post_processor;
   // Through the library without its post-processor: truncation comes between the two.
-  const pieces = (text: string): string[] => tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false });
-  const assemble = (first: string[], second: string[] | null): { tokens: string[]; types: number[] } => {
-    if (post === null) return { tokens: second === null ? first : [...first, ...second], types: new Array<number>(first.length + (second?.length ?? 0)).fill(0) };
+  const pieces = (text: string): string[] =>
+    tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false });
+  const assemble = (
+    first: string[],
+    second: string[] | null,
+  ): { tokens: string[]; types: number[] } => {
+    if (post === null)
+      return {
+        tokens: second === null ? first : [...first, ...second],
+        types: new Array<number>(first.length + (second?.length ?? 0)).fill(0),
+      };
     const { tokens, token_type_ids: types } = post.post_process(first, second, true);
     return { tokens, types: types ?? new Array<number>(tokens.length).fill(0) };
   };
-  const specials = assemble([], null).tokens.length, pairSpecials = assemble([], []).tokens.length;
+  const specials = assemble([], null).tokens.length,
+    pairSpecials = assemble([], []).tokens.length;
   const unknown = (json as { model?: { unk_token?: string | null } }).model?.unk_token ?? null;
   const unknownId = unknown === null ? undefined : tokenizer.token_to_id(unknown);
   const idOf = (token: string): number => {
     const id = tokenizer.token_to_id(token) ?? unknownId;
-    if (id === undefined) throw new UserFault(`${name}: "${token}" is not in the vocabulary, and there is no token for the unknown`);
+    if (id === undefined)
+      throw new UserFault(
+        `${name}: "${token}" is not in the vocabulary, and there is no token for the unknown`,
+      );
     return id;
   };
   let highest = -1;
@@ -97,10 +116,17 @@ export function makeTokenizer(json: object, config: object, name: string): TextT
     id: idOf,
     wrap: (tokens) => assemble([...tokens], null).tokens,
     encode: (text, pair, maxLength) => {
-      const first = pieces(text), second = pair === undefined ? null : pieces(pair);
+      const first = pieces(text),
+        second = pair === undefined ? null : pieces(pair);
       const room = maxLength - (second === null ? specials : pairSpecials);
-      const [keepFirst, keepSecond] = second === null ? [Math.min(first.length, room), 0] : longestFirst(first.length, second.length, room);
-      const { tokens, types } = assemble(first.slice(0, keepFirst), second === null ? null : second.slice(0, keepSecond));
+      const [keepFirst, keepSecond] =
+        second === null
+          ? [Math.min(first.length, room), 0]
+          : longestFirst(first.length, second.length, room);
+      const { tokens, types } = assemble(
+        first.slice(0, keepFirst),
+        second === null ? null : second.slice(0, keepSecond),
+      );
       return { ids: Int32Array.from(tokens, idOf), typeIds: Int32Array.from(types) };
     },
   };
@@ -108,19 +134,41 @@ export function makeTokenizer(json: object, config: object, name: string): TextT
 
 async function parsed(path: string): Promise<object> {
   let text: string;
-  try { text = await readFile(path, 'utf8'); } catch { throw new UserFault(`${path} can't be read`, 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.'); }
-  try { return JSON.parse(text) as object; } catch (error) { throw new UserFault(`${path} is no JSON: ${(error as Error).message}`); }
+  try {
+    text = await readFile(path, 'utf8');
+  } catch {
+    throw new UserFault(
+      `${path} can't be read`,
+      'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
+    );
+  }
+  try {
+    return JSON.parse(text) as object;
+  } catch (error) {
+    throw new UserFault(`${path} is no JSON: ${(error as Error).message}`);
+  }
 }
 
 /** A checkpoint folder's tokenizer. Throws UserFault where tokenizer.json is missing or not understood. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
-  const path = join(dir, 'tokenizer.json'), configPath = join(dir, 'tokenizer_config.json');
-  return makeTokenizer(await parsed(path), existsSync(configPath) ? await parsed(configPath) : {}, path);
+  const path = join(dir, 'tokenizer.json'),
+    configPath = join(dir, 'tokenizer_config.json');
+  return makeTokenizer(
+    await parsed(path),
+    existsSync(configPath) ? await parsed(configPath) : {},
+    path,
+  );
 }
 
 /** Throws UserFault where the tokenizer makes ids that the model has no embedding for. */
-export function checkVocabulary(tokenizer: TextTokenizer, modelVocabulary: number, dir: string): void {
+export function checkVocabulary(
+  tokenizer: TextTokenizer,
+  modelVocabulary: number,
+  dir: string,
+): void {
   if (tokenizer.vocabularySize > modelVocabulary) {
-    throw new UserFault(`${dir}: tokenizer.json has ids up to ${tokenizer.vocabularySize - 1}, but config.json's vocab_size is ${modelVocabulary}: they belong to different models`);
+    throw new UserFault(
+      `${dir}: tokenizer.json has ids up to ${tokenizer.vocabularySize - 1}, but config.json's vocab_size is ${modelVocabulary}: they belong to different models`,
+    );
   }
 }

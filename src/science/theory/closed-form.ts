@@ -24,19 +24,36 @@ const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
  * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd entries to the fourth, rd(d−1) pairs in a row and rd(r−1)
  * pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
  */
-export function expectedSquares(shape: Shape, rank: number, width: number, variance: number): number {
+export function expectedSquares(
+  shape: Shape,
+  rank: number,
+  width: number,
+  variance: number,
+): number {
   return variance ** 2 * rank * width * (width + rank - 2 + KURTOSIS[shape]);
 }
 
 /** E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ): what the published H₂' is the logarithm of. */
-export function diagonalSquares(shape: Shape, rank: number, width: number, variance: number): number {
+export function diagonalSquares(
+  shape: Shape,
+  rank: number,
+  width: number,
+  variance: number,
+): number {
   return variance ** 2 * width * rank * (rank - 1 + KURTOSIS[shape]);
 }
 
-export function closedForm(shape: Shape, rank: number, width: number, variance: number): ClosedForm {
+export function closedForm(
+  shape: Shape,
+  rank: number,
+  width: number,
+  variance: number,
+): ClosedForm {
   const squares = expectedSquares(shape, rank, width, variance);
   return {
-    h1: Math.log(variance * rank * width), h2_published: Math.log(diagonalSquares(shape, rank, width, variance)),
-    sum_squares: squares, h2: -Math.log(squares),
+    h1: Math.log(variance * rank * width),
+    h2_published: Math.log(diagonalSquares(shape, rank, width, variance)),
+    sum_squares: squares,
+    h2: -Math.log(squares),
   };
 }

@@ -14,19 +14,30 @@ export interface DrawnMoments {
  * @param ranks ascending; a lower rank's rows are a higher one's first, as in training
  * @param width d, A's columns
  */
-export function drawnMoments(shape: Shape, ranks: readonly number[], width: number, seed: number): DrawnMoments[] {
+export function drawnMoments(
+  shape: Shape,
+  ranks: readonly number[],
+  width: number,
+  seed: number,
+): DrawnMoments[] {
   const most = ranks[ranks.length - 1] ?? 0;
   const A = drawA('theory-map', width, most, shape, 1, seed).data; // (most, d)
   const moments: DrawnMoments[] = [];
-  let sum = 0, squares = 0, next = 0;
-  for (let i = 0; i < most; i++) { // row i of AAᵀ adds its entries to those of the rows before
+  let sum = 0,
+    squares = 0,
+    next = 0;
+  for (let i = 0; i < most; i++) {
+    // row i of AAᵀ adds its entries to those of the rows before
     for (let j = 0; j <= i; j++) {
       let product = 0;
       for (let k = 0; k < width; k++) product += A[i * width + k]! * A[j * width + k]!;
       squares += (i === j ? 1 : 2) * product ** 2;
       if (i === j) sum += product;
     }
-    if (i + 1 === ranks[next]) { moments.push({ rank: i + 1, sum, sum_squares: squares }); next++; }
+    if (i + 1 === ranks[next]) {
+      moments.push({ rank: i + 1, sum, sum_squares: squares });
+      next++;
+    }
   }
   return moments;
 }

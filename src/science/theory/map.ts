@@ -46,15 +46,30 @@ export interface TheoryMap {
   readonly points: readonly MapPoint[];
 }
 
-const modelValues = ({ spectrum, count, information_bits, information_bits_normalised, renyi }: SpectrumSummary): ModelValues => ({
-  h1: Math.log(spectrum.reduce((a, b) => a + b, 0)), h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)), count, information_bits, information_bits_normalised,
+const modelValues = ({
+  spectrum,
+  count,
+  information_bits,
+  information_bits_normalised,
+  renyi,
+}: SpectrumSummary): ModelValues => ({
+  h1: Math.log(spectrum.reduce((a, b) => a + b, 0)),
+  h2: -Math.log(spectrum.reduce((a, b) => a + b * b, 0)),
+  count,
+  information_bits,
+  information_bits_normalised,
   h2_normalised: renyi.normalised['2'] ?? null,
 });
 
 /** λ → cλ. */
 const scaled = (values: ModelValues, c: number): ModelValues => ({
-  ...values, h1: values.h1 + Math.log(c), h2: values.h2 - 2 * Math.log(c),
-  information_bits: values.information_bits === null ? null : values.information_bits + values.count / 2 * Math.log(c),
+  ...values,
+  h1: values.h1 + Math.log(c),
+  h2: values.h2 - 2 * Math.log(c),
+  information_bits:
+    values.information_bits === null
+      ? null
+      : values.information_bits + (values.count / 2) * Math.log(c),
 });
 
 export interface MapOptions {
@@ -71,19 +86,41 @@ export interface MapOptions {
   readonly tolerance: number;
 }
 
-export function theoryMap({ width, scales, drawn, model, modelRanks, rows, tolerance }: MapOptions): TheoryMap {
+export function theoryMap({
+  width,
+  scales,
+  drawn,
+  model,
+  modelRanks,
+  rows,
+  tolerance,
+}: MapOptions): TheoryMap {
   const classes = model.logits.length / rows;
-  const summary = (kernel: Float64Array): ModelValues => modelValues(summariseSpectrum(spectrumOf(trueFisher(kernel, model.logits, rows, classes)), { tolerance, alphas: [2] }));
+  const summary = (kernel: Float64Array): ModelValues =>
+    modelValues(
+      summariseSpectrum(spectrumOf(trueFisher(kernel, model.logits, rows, classes)), {
+        tolerance,
+        alphas: [2],
+      }),
+    );
   const points = [...drawn].flatMap(([distribution, moments]) => {
-    const measured = new Map(modelRanks.map((rank, k) => [rank, summary(model.lora.get(distribution)![k]!)]));
-    return moments.flatMap(({ rank, sum, sum_squares: squares }) => scales.map((scale): MapPoint => {
-      const variance = scale / width, own = measured.get(rank);
-      return {
-        distribution, rank, scale, closed: closedForm(distribution, rank, width, variance),
-        drawn: { h1: Math.log(variance * sum), h2: -Math.log(variance ** 2 * squares) },
-        model: own === undefined ? null : scaled(own, scale),
-      };
-    }));
+    const measured = new Map(
+      modelRanks.map((rank, k) => [rank, summary(model.lora.get(distribution)![k]!)]),
+    );
+    return moments.flatMap(({ rank, sum, sum_squares: squares }) =>
+      scales.map((scale): MapPoint => {
+        const variance = scale / width,
+          own = measured.get(rank);
+        return {
+          distribution,
+          rank,
+          scale,
+          closed: closedForm(distribution, rank, width, variance),
+          drawn: { h1: Math.log(variance * sum), h2: -Math.log(variance ** 2 * squares) },
+          model: own === undefined ? null : scaled(own, scale),
+        };
+      }),
+    );
   });
   return { width, rows, classes, full: summary(model.full), points };
 }

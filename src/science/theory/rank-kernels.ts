@@ -27,24 +27,48 @@ export interface RankKernels {
  * @param ranks ascending, none above a layer's fan-in (RangeError)
  * @param seed of A's draws, which are those that a LoRA run of this seed starts from
  */
-export async function rankKernels(model: AdaptedModel, rows: readonly TokenRow[], shapes: readonly Shape[], ranks: readonly number[], seed: number, options: WalkOptions = {}): Promise<RankKernels> {
+export async function rankKernels(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  shapes: readonly Shape[],
+  ranks: readonly number[],
+  seed: number,
+  options: WalkOptions = {},
+): Promise<RankKernels> {
   const most = ranks[ranks.length - 1] ?? 0;
   const narrow = model.layers.find((layer) => layer.in < most);
-  if (narrow !== undefined) throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
+  if (narrow !== undefined)
+    throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
   const size = rows.length * model.classes;
   const full = emptyKernel(rows.length, model.classes);
-  const bands = new Map(shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.classes))]));
+  const bands = new Map(
+    shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.classes))]),
+  );
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
-      addTerm(seen, seen.map(({ tokens }) => fullTerms(tokens)[0]!), full);
+      addTerm(
+        seen,
+        seen.map(({ tokens }) => fullTerms(tokens)[0]!),
+        full,
+      );
       for (const [shape, sums] of bands) {
         const { data } = drawA(layer.name, layer.in, most, shape, 1 / layer.in, seed);
         const A = tf.tensor2d(data as Float32Array, [most, layer.in]);
-        sums.forEach((sum, k) => tf.tidy(() => {
-          const first = k === 0 ? 0 : ranks[k - 1]!;
-          const band = tf.slice(A, [first, 0], [ranks[k]! - first, layer.in]); // (r_k − r_{k−1}, d)
-          addTerm(seen, seen.map(({ tokens: { h, deltas } }) => ({ a: deltas, b: tf.matMul(h, band, false, true) as Tensor2D, coefficient: 1 })), sum);
-        }));
+        sums.forEach((sum, k) =>
+          tf.tidy(() => {
+            const first = k === 0 ? 0 : ranks[k - 1]!;
+            const band = tf.slice(A, [first, 0], [ranks[k]! - first, layer.in]); // (r_k − r_{k−1}, d)
+            addTerm(
+              seen,
+              seen.map(({ tokens: { h, deltas } }) => ({
+                a: deltas,
+                b: tf.matMul(h, band, false, true) as Tensor2D,
+                coefficient: 1,
+              })),
+              sum,
+            );
+          }),
+        );
       }
     });
   });
@@ -52,8 +76,15 @@ export async function rankKernels(model: AdaptedModel, rows: readonly TokenRow[]
   for (const sums of bands.values()) {
     sums.forEach(({ data }, k) => {
       symmetrise(data, size);
-      if (k > 0) data.forEach((value, x) => { data[x] = value + sums[k - 1]!.data[x]!; });
+      if (k > 0)
+        data.forEach((value, x) => {
+          data[x] = value + sums[k - 1]!.data[x]!;
+        });
     });
   }
-  return { logits, full: full.data, lora: new Map([...bands].map(([shape, sums]) => [shape, sums.map(({ data }) => data)])) };
+  return {
+    logits,
+    full: full.data,
+    lora: new Map([...bands].map(([shape, sums]) => [shape, sums.map(({ data }) => data)])),
+  };
 }

@@ -16,13 +16,13 @@ export type TrainingChange =
   | { readonly trains: TokenRows }
   /** What each batch lowers in place of its mean cross-entropy (`changes: 'loss'`). */
   | {
-    readonly objective: Objective;
-    /**
-     * It looks at no token id and at no row of the token table. Under an adapter that trains the table, it is then shrunk to
-     * the rows that the training set uses, which numbers the ids anew, and a step costs less. Left out: ids are the tokenizer's.
-     */
-    readonly opaqueTokens?: true;
-  };
+      readonly objective: Objective;
+      /**
+       * It looks at no token id and at no row of the token table. Under an adapter that trains the table, it is then shrunk to
+       * the rows that the training set uses, which numbers the ids anew, and a step costs less. Left out: ids are the tokenizer's.
+       */
+      readonly opaqueTokens?: true;
+    };
 
 /** Rows of the token table and nothing else: every other weight stays, bit for bit, the head's too. */
 export interface TokenRows {

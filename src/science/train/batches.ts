@@ -29,15 +29,21 @@ const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(r
 type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
 
 /** Steps of an epoch; its last one may have fewer batches than the others, as in transformers' Trainer. */
-export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number => Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
+export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
+  Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 
 /** How many steps the settings come to: `steps`, or `epochs` (a part of an epoch rounds up to whole steps), or three epochs. */
-export function totalSteps(setting: { readonly steps?: number; readonly epochs?: number }, order: Steps): number {
+export function totalSteps(
+  setting: { readonly steps?: number; readonly epochs?: number },
+  order: Steps,
+): number {
   return setting.steps ?? Math.ceil((setting.epochs ?? 3) * stepsPerEpoch(order) - 1e-9);
 }
 
 function cut(sequence: Int32Array, size: number): Int32Array[] {
-  return Array.from({ length: Math.ceil(sequence.length / size) }, (_, i) => sequence.slice(i * size, (i + 1) * size));
+  return Array.from({ length: Math.ceil(sequence.length / size) }, (_, i) =>
+    sequence.slice(i * size, (i + 1) * size),
+  );
 }
 
 /** Row indexes of each batch of an epoch. */
@@ -48,9 +54,13 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
     : Int32Array.from({ length: rows }, (_, i) => i);
   if (order.batching !== 'bucketed') return cut(sequence, batchSize);
   const lengths = order.lengths!;
-  const sorted = cut(sequence, SPAN * batchSize).flatMap((span) => cut(Int32Array.from([...span].sort((a, b) => lengths[b]! - lengths[a]!)), batchSize));
+  const sorted = cut(sequence, SPAN * batchSize).flatMap((span) =>
+    cut(Int32Array.from([...span].sort((a, b) => lengths[b]! - lengths[a]!)), batchSize),
+  );
   const last = sorted.at(-1)!.length < batchSize ? [sorted.pop()!] : [];
-  return [...randomStream(seed, 'order', `epoch-${epoch}-batches`).permutation(sorted.length)].map((i) => sorted[i]!).concat(last);
+  return [...randomStream(seed, 'order', `epoch-${epoch}-batches`).permutation(sorted.length)]
+    .map((i) => sorted[i]!)
+    .concat(last);
 }
 
 /** Row indexes of each batch, epoch after epoch, without end. */
@@ -59,9 +69,13 @@ export function* batches(order: BatchOrder): Generator<Int32Array, never> {
 }
 
 /** The batches of each step: `accumulate` of them, fewer at the end of an epoch. */
-export function* stepBatches(order: BatchOrder, accumulate: number): Generator<Int32Array[], never> {
+export function* stepBatches(
+  order: BatchOrder,
+  accumulate: number,
+): Generator<Int32Array[], never> {
   for (let epoch = 0; ; epoch++) {
     const all = epochBatches(order, epoch);
-    for (let start = 0; start < all.length; start += accumulate) yield all.slice(start, start + accumulate);
+    for (let start = 0; start < all.length; start += accumulate)
+      yield all.slice(start, start + accumulate);
   }
 }

@@ -12,18 +12,31 @@ export const checkpointPath = (step: number): string => `checkpoints/step-${step
  * i = 1 … k; of a training of fewer steps, every one). Throws UserFault at a step that the training never reaches.
  */
 export function checkpointSteps(asked: number | readonly number[], total: number): number[] {
-  const steps = typeof asked === 'number' ? Array.from({ length: asked }, (_, i) => Math.ceil(((i + 1) * total) / asked)) : asked;
+  const steps =
+    typeof asked === 'number'
+      ? Array.from({ length: asked }, (_, i) => Math.ceil(((i + 1) * total) / asked))
+      : asked;
   const beyond = steps.find((step) => step > total);
-  if (beyond !== undefined) throw new UserFault(`train.checkpoints asks for step ${beyond}, but there are ${total} steps`, 'Lower it, or train longer.');
+  if (beyond !== undefined)
+    throw new UserFault(
+      `train.checkpoints asks for step ${beyond}, but there are ${total} steps`,
+      'Lower it, or train longer.',
+    );
   return [...new Set(steps)].sort((a, b) => a - b);
 }
 
 /** Why a training that keeps these will not keep `step`, or null; `total` is null where it is not known yet, and what depends on it may pass. */
-export function notKept(step: number, asked: number | readonly number[], total: number | null): string | null {
+export function notKept(
+  step: number,
+  asked: number | readonly number[],
+  total: number | null,
+): string | null {
   if (asked === 0) return `step ${step} is not kept: train.checkpoints is 0`;
   if (typeof asked === 'number' && total === null) return null;
   const kept = typeof asked === 'number' ? checkpointSteps(asked, total!) : asked;
-  return kept.includes(step) ? null : `step ${step} is not kept: train.checkpoints keeps ${[...kept].sort((a, b) => a - b).join(', ')}`;
+  return kept.includes(step)
+    ? null
+    : `step ${step} is not kept: train.checkpoints keeps ${[...kept].sort((a, b) => a - b).join(', ')}`;
 }
 
 export interface CheckpointFolder {
@@ -50,7 +63,10 @@ export function checkpointFolder(keep: string): CheckpointFolder {
     deliver: async (outDir) => {
       // A copy: should the stage be cut off before its output is stored, they are still where it goes on from.
       if (keep !== outDir && existsSync(join(keep, 'checkpoints'))) {
-        await cp(join(keep, 'checkpoints'), join(outDir, 'checkpoints'), { recursive: true, filter: (path) => !path.includes('.writing-') });
+        await cp(join(keep, 'checkpoints'), join(outDir, 'checkpoints'), {
+          recursive: true,
+          filter: (path) => !path.includes('.writing-'),
+        });
       }
     },
   };

@@ -9,7 +9,9 @@ export function clipByGlobalNorm(gradients: Tensors, bound: number): Map<string,
     const squares = [...gradients.values()].map((gradient) => tf.sum(tf.square(gradient)));
     return tf.minimum(tf.div(bound, tf.add(tf.sqrt(tf.addN(squares)), 1e-6)), 1);
   });
-  const clipped = new Map([...gradients].map(([name, gradient]) => [name, tf.mul(gradient, factor)]));
+  const clipped = new Map(
+    [...gradients].map(([name, gradient]) => [name, tf.mul(gradient, factor)]),
+  );
   factor.dispose();
   return clipped;
 }

@@ -16,7 +16,15 @@ export interface Standing {
 
 export const atTheStart: Standing = { best: null, since: 0 };
 
-export function judge({ metric, minDelta }: StoppingRule, { best, since }: Standing, step: number, value: number): Standing {
-  const gain = best === null ? Infinity : metric === 'loss' ? best.value - value : value - best.value;
-  return gain > 0 && gain > minDelta ? { best: { step, value }, since: 0 } : { best, since: since + 1 };
+export function judge(
+  { metric, minDelta }: StoppingRule,
+  { best, since }: Standing,
+  step: number,
+  value: number,
+): Standing {
+  const gain =
+    best === null ? Infinity : metric === 'loss' ? best.value - value : value - best.value;
+  return gain > 0 && gain > minDelta
+    ? { best: { step, value }, since: 0 }
+    : { best, since: since + 1 };
 }

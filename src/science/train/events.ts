@@ -4,10 +4,27 @@ import type { Journal } from './journal.ts';
 import type { CurvePoint } from './watch.ts';
 
 /** Two groups of tags: one for the training, one for the looks at it. */
-export function scalarEvents({ history, times }: Journal, curves: readonly CurvePoint[]): ScalarEvent[] {
+export function scalarEvents(
+  { history, times }: Journal,
+  curves: readonly CurvePoint[],
+): ScalarEvent[] {
   const at = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
   return [
-    ...history.flatMap(({ step, ...values }) => Object.entries(values).map(([name, value]) => ({ tag: `train/${name}`, step, value, time: at(step) }))),
-    ...curves.flatMap(({ step, ...values }) => Object.entries(values).map(([name, value]) => ({ tag: `evaluate/${name}`, step, value, time: at(step) }))),
+    ...history.flatMap(({ step, ...values }) =>
+      Object.entries(values).map(([name, value]) => ({
+        tag: `train/${name}`,
+        step,
+        value,
+        time: at(step),
+      })),
+    ),
+    ...curves.flatMap(({ step, ...values }) =>
+      Object.entries(values).map(([name, value]) => ({
+        tag: `evaluate/${name}`,
+        step,
+        value,
+        time: at(step),
+      })),
+    ),
   ];
 }

@@ -21,14 +21,28 @@ export interface Journal {
 }
 
 const penalised = (history: readonly StepRecord[]): { readonly penalised_share?: number } =>
-  history[0]?.penalty === undefined ? {} : { penalised_share: history.filter(({ penalty }) => penalty! > 0).length / history.length };
+  history[0]?.penalty === undefined
+    ? {}
+    : { penalised_share: history.filter(({ penalty }) => penalty! > 0).length / history.length };
 
 export function trainingJournal(now: () => number = () => performance.now()): Journal {
-  let history: StepRecord[] = [], times: number[] = [], examples = 0, tokens = 0, peak = 0, began = now(), packed = 0, share = 0, sharing = false;
-  const seconds = (): number => sharing ? share : (now() - began) / 1000;
+  let history: StepRecord[] = [],
+    times: number[] = [],
+    examples = 0,
+    tokens = 0,
+    peak = 0,
+    began = now(),
+    packed = 0,
+    share = 0,
+    sharing = false;
+  const seconds = (): number => (sharing ? share : (now() - began) / 1000);
   return {
-    get history() { return history; },
-    get times() { return times; },
+    get history() {
+      return history;
+    },
+    get times() {
+      return times;
+    },
     add: (record, batch) => {
       history.push(record);
       times.push(Date.now() / 1000);
@@ -40,18 +54,44 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       peak = Math.max(peak, memoryUsage.rss());
     },
     metrics: () => {
-      const steps = history.length, took = seconds();
+      const steps = history.length,
+        took = seconds();
       return {
         steps,
-        ...(steps === 0 ? {} : {
-          examples, tokens, seconds: took, examples_per_second: examples / took, tokens_per_second: tokens / took,
-          final_loss: history[steps - 1]!.loss, ...penalised(history), peak_memory_mb: peak / 2 ** 20, ...(packed > 0 ? { packed } : {}),
-        }),
+        ...(steps === 0
+          ? {}
+          : {
+              examples,
+              tokens,
+              seconds: took,
+              examples_per_second: examples / took,
+              tokens_per_second: tokens / took,
+              final_loss: history[steps - 1]!.loss,
+              ...penalised(history),
+              peak_memory_mb: peak / 2 ** 20,
+              ...(packed > 0 ? { packed } : {}),
+            }),
       };
     },
-    facts: () => ({ history: history as unknown as JsonObject[], times, examples, tokens, peak, packed, seconds: seconds() }),
+    facts: () => ({
+      history: history as unknown as JsonObject[],
+      times,
+      examples,
+      tokens,
+      peak,
+      packed,
+      seconds: seconds(),
+    }),
     restore: (facts) => {
-      const saved = facts as unknown as { history: StepRecord[]; times: number[]; examples: number; tokens: number; peak: number; packed: number; seconds: number };
+      const saved = facts as unknown as {
+        history: StepRecord[];
+        times: number[];
+        examples: number;
+        tokens: number;
+        peak: number;
+        packed: number;
+        seconds: number;
+      };
       ({ examples, tokens, peak, packed, seconds: share } = saved);
       history = [...saved.history];
       times = [...saved.times];
@@ -59,7 +99,11 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
     },
     apart: async (run) => {
       const since = now();
-      try { return await run(); } finally { began += now() - since; }
+      try {
+        return await run();
+      } finally {
+        began += now() - since;
+      }
     },
   };
 }

@@ -23,19 +23,34 @@ import type { AttackTraining, TrainedModel } from './attack-training.ts';
 import { gradientsOf, type Objective } from './gradients.ts';
 
 /** The sum over layers of the mean cross-entropy, weighted by class where there are weights. The architecture must have `layerwise`. */
-export const layerwiseLoss: Objective = (network, trained, { rows, labels }, { classWeights, ...options }) => gradientsOf(trained, () => {
-  const logits = network.forward(rows, trained, { ...options, layerwise: true }); // (L·B, C)
-  const layers = logits.shape[0] / labels.length;
-  const asked = Array.from({ length: layers }, () => labels).flat(); // (L·B)
-  return tf.mul<Scalar>(crossEntropy(logits, asked, classWeights), layers); // the mean over L·B rows → a sum over layers of means over B
-});
+export const layerwiseLoss: Objective = (
+  network,
+  trained,
+  { rows, labels },
+  { classWeights, ...options },
+) =>
+  gradientsOf(trained, () => {
+    const logits = network.forward(rows, trained, { ...options, layerwise: true }); // (L·B, C)
+    const layers = logits.shape[0] / labels.length;
+    const asked = Array.from({ length: layers }, () => labels).flat(); // (L·B)
+    return tf.mul<Scalar>(crossEntropy(logits, asked, classWeights), layers); // the mean over L·B rows → a sum over layers of means over B
+  });
 
 function faults({ architecture }: TrainedModel): Problem[] {
   if (architecture.layerwise !== undefined) return [];
-  return [{ path: ['model', 'architecture'], message: `the model family "${architecture.modelType}" offers no logits after each of its layers, which this attack's loss is made of`, hint: 'Choose another attack (combination poisons in the same way, under the ordinary loss), or give the architecture a `layerwise`.' }];
+  return [
+    {
+      path: ['model', 'architecture'],
+      message: `the model family "${architecture.modelType}" offers no logits after each of its layers, which this attack's loss is made of`,
+      hint: 'Choose another attack (combination poisons in the same way, under the ordinary loss), or give the architecture a `layerwise`.',
+    },
+  ];
 }
 
-export const layerwiseWeightPoisoning: AttackTraining<{ readonly objective: Objective; readonly opaqueTokens: true }> = {
+export const layerwiseWeightPoisoning: AttackTraining<{
+  readonly objective: Objective;
+  readonly opaqueTokens: true;
+}> = {
   check: (_params, model) => faults(model),
   open: (_params, model) => {
     const [fault] = faults(model);

@@ -23,9 +23,15 @@ export interface TrainHooks {
   /** After each step; what it returns is awaited, so that the process can breathe. Throwing stops the training. */
   readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
   /** Sees the parameters after the steps that it wants (0: before the first), in full and by their own names; `stop` ends the training there. They are disposed of when it is done. */
-  readonly onWeights?: { wants(step: number): boolean; see(step: number, weights: Tensors): Promise<'stop' | void> };
+  readonly onWeights?: {
+    wants(step: number): boolean;
+    see(step: number, weights: Tensors): Promise<'stop' | void>;
+  };
   /** Saves the state, what the caller has gathered with it, and goes on from a saved one. */
-  readonly resume?: Resume & { gathered(): Gathered; restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void };
+  readonly resume?: Resume & {
+    gathered(): Gathered;
+    restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void;
+  };
   /** Aborted: the training throws after the step, its state saved. */
   readonly signal?: AbortSignal;
 }
@@ -41,8 +47,13 @@ const FREE = 'free ';
 
 function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
   const { weightDecay, beta1, beta2, epsilon } = settings;
-  const decays = settings.decay === 'weights' ? { decays: (group: string) => !group.startsWith(FREE) } : {};
-  return (settings.optimizer === 'adamw' ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays }) : sgd({ weightDecay, ...decays })) as Optimizer<unknown>;
+  const decays =
+    settings.decay === 'weights' ? { decays: (group: string) => !group.startsWith(FREE) } : {};
+  return (
+    settings.optimizer === 'adamw'
+      ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays })
+      : sgd({ weightDecay, ...decays })
+  ) as Optimizer<unknown>;
 }
 
 /**
@@ -50,57 +61,125 @@ function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
  * Throws UserFault at a loss that is no number, naming the step and the last finite loss, and where the last step leaves
  * weights that are not finite.
  */
-export async function train(network: Network, rows: readonly LabelledRow[], settings: TrainSettings, hooks: TrainHooks = {}): Promise<Map<string, Tensor>> {
+export async function train(
+  network: Network,
+  rows: readonly LabelledRow[],
+  settings: TrainSettings,
+  hooks: TrainHooks = {},
+): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
-  const values = trainedValues(network, rows, settings.decay === 'weights' ? (name) => isBiasOrNorm(name) ? FREE : '' : undefined, settings.wholeTable !== true);
-  const order = stepBatches({
-    rows: rows.length, batchSize: settings.batchSize, shuffle: settings.shuffle, seed: settings.seed,
-    ...(settings.batching === undefined ? {} : { batching: settings.batching, lengths: rows.map(({ ids }) => ids.length) }),
-  }, settings.accumulate ?? 1);
+  const values = trainedValues(
+    network,
+    rows,
+    settings.decay === 'weights' ? (name) => (isBiasOrNorm(name) ? FREE : '') : undefined,
+    settings.wholeTable !== true,
+  );
+  const order = stepBatches(
+    {
+      rows: rows.length,
+      batchSize: settings.batchSize,
+      shuffle: settings.shuffle,
+      seed: settings.seed,
+      ...(settings.batching === undefined
+        ? {}
+        : { batching: settings.batching, lengths: rows.map(({ ids }) => ids.length) }),
+    },
+    settings.accumulate ?? 1,
+  );
 
-  const saved = await hooks.resume?.load() ?? null;
-  const { dropoutAt, factor, last } = (saved?.facts ?? {}) as { dropoutAt?: StreamState; factor?: number; last?: StepRecord };
-  const random = dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt);
+  const saved = (await hooks.resume?.load()) ?? null;
+  const { dropoutAt, factor, last } = (saved?.facts ?? {}) as {
+    dropoutAt?: StreamState;
+    factor?: number;
+    last?: StepRecord;
+  };
+  const random =
+    dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt);
   let groups = saved === null ? values.start() : savedGroups(saved);
-  let state = saved === null ? optimizer.init(groups) : optimizer.restore(savedMoments(saved), saved.step);
+  let state =
+    saved === null ? optimizer.init(groups) : optimizer.restore(savedMoments(saved), saved.step);
   let unusedFactor = factor ?? 1; // what decay has made of the token table's rows that no training row uses
   let lastFinite: StepRecord | null = last ?? null;
   let trained = values.unpack(groups);
   if (saved !== null) {
     for (let step = 0; step < saved.step; step++) order.next();
-    hooks.resume!.restore({ facts: saved.facts['gathered'] as JsonObject, tensors: savedGathered(saved) });
+    hooks.resume!.restore({
+      facts: saved.facts['gathered'] as JsonObject,
+      tensors: savedGathered(saved),
+    });
   }
 
   const save = async (step: number): Promise<void> => {
     const { facts, tensors } = hooks.resume!.gathered();
-    await hooks.resume!.save(step, { dropoutAt: random.state(), factor: unusedFactor, last: lastFinite as unknown as JsonObject, gathered: facts },
-      toSave(groups, optimizer.named(state), tensors));
+    await hooks.resume!.save(
+      step,
+      {
+        dropoutAt: random.state(),
+        factor: unusedFactor,
+        last: lastFinite as unknown as JsonObject,
+        gathered: facts,
+      },
+      toSave(groups, optimizer.named(state), tensors),
+    );
   };
 
   const look = async (step: number): Promise<'stop' | void> => {
     if (!hooks.onWeights?.wants(step)) return;
     const weights = values.whole(trained, unusedFactor);
-    try { return await hooks.onWeights.see(step, weights); } finally { disposeAll(weights); }
+    try {
+      return await hooks.onWeights.see(step, weights);
+    } finally {
+      disposeAll(weights);
+    }
   };
 
   try {
     if (saved === null) await look(0);
     for (let step = saved?.step ?? 0; step < settings.steps; step++) {
       const chosen = order.next().value.map((batch) => Array.from(batch, (i) => values.rows[i]!));
-      const learningRate = settings.learningRate * scheduleFactor({ kind: settings.schedule, warmup: settings.warmup, steps: settings.steps }, step);
-      const gradients = stepGradients(network, trained, chosen.map((some) => ({ rows: some, labels: some.map(({ label }) => label), poisoned: some.map(({ poisoned }) => poisoned === true) })), {
-        pack: values.pack,
-        adapterRandom: (batch) => (name) => randomStream(settings.seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
-        ...(settings.dropout === 0 ? {} : { dropout: { rate: settings.dropout, random } }),
-        ...(settings.classWeights === undefined ? {} : { classWeights: settings.classWeights }),
-        ...(settings.objective === undefined ? {} : { objective: settings.objective }),
-      });
+      const learningRate =
+        settings.learningRate *
+        scheduleFactor(
+          { kind: settings.schedule, warmup: settings.warmup, steps: settings.steps },
+          step,
+        );
+      const gradients = stepGradients(
+        network,
+        trained,
+        chosen.map((some) => ({
+          rows: some,
+          labels: some.map(({ label }) => label),
+          poisoned: some.map(({ poisoned }) => poisoned === true),
+        })),
+        {
+          pack: values.pack,
+          adapterRandom: (batch) => (name) =>
+            randomStream(
+              settings.seed,
+              'lora_dropout',
+              `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`,
+            ),
+          ...(settings.dropout === 0 ? {} : { dropout: { rate: settings.dropout, random } }),
+          ...(settings.classWeights === undefined ? {} : { classWeights: settings.classWeights }),
+          ...(settings.objective === undefined ? {} : { objective: settings.objective }),
+        },
+      );
       const { loss, penalty } = gradients;
       let { packed } = gradients;
-      const record: StepRecord = { step: step + 1, loss, learning_rate: learningRate, ...(penalty === undefined ? {} : { penalty }) };
+      const record: StepRecord = {
+        step: step + 1,
+        loss,
+        learning_rate: learningRate,
+        ...(penalty === undefined ? {} : { penalty }),
+      };
       if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0)) {
         disposeAll(packed);
-        throw lossFault(record, lastFinite, settings.learningRate, settings.objective !== undefined);
+        throw lossFault(
+          record,
+          lastFinite,
+          settings.learningRate,
+          settings.objective !== undefined,
+        );
       }
       lastFinite = record;
       if (settings.clipNorm) {
@@ -118,12 +197,16 @@ export async function train(network: Network, rows: readonly LabelledRow[], sett
         groups = values.pack(moved);
       }
       const all = chosen.flat();
-      await hooks.onStep?.(record, { rows: all.length, tokens: all.reduce((sum, { ids }) => sum + ids.length, 0) });
-      if (await look(record.step) === 'stop') break;
+      await hooks.onStep?.(record, {
+        rows: all.length,
+        tokens: all.reduce((sum, { ids }) => sum + ids.length, 0),
+      });
+      if ((await look(record.step)) === 'stop') break;
       if (hooks.resume?.due(record.step)) await save(record.step);
       hooks.signal?.throwIfAborted();
     }
-    if (lastFinite !== null && !areFinite(trained)) throw weightsFault(lastFinite, settings.learningRate);
+    if (lastFinite !== null && !areFinite(trained))
+      throw weightsFault(lastFinite, settings.learningRate);
     return values.whole(trained, unusedFactor);
   } finally {
     disposeAll(trained, groups, optimizer.tensors(state));

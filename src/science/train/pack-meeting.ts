@@ -33,12 +33,19 @@ export function openMeeting(expected: number): Meeting {
   const arrived = (): void => {
     if (--open > 0) return;
     const begun = begin(guests.sort((a, b) => a.seat - b.seat));
-    begun.catch(() => { guests.forEach(({ resolve }) => resolve(begun as Promise<never>)); });
+    begun.catch(() => {
+      guests.forEach(({ resolve }) => resolve(begun as Promise<never>));
+    });
   };
   return {
     train: async (seat, ...call) => {
       let saved: SavedState | null;
-      try { saved = await call[3]?.resume?.load() ?? null; } catch (error) { arrived(); throw error; }
+      try {
+        saved = (await call[3]?.resume?.load()) ?? null;
+      } catch (error) {
+        arrived();
+        throw error;
+      }
       return new Promise<Map<string, Tensor>>((resolve) => {
         guests.push({ seat, call, saved, resolve });
         arrived();
@@ -55,24 +62,44 @@ interface Party {
 }
 
 async function begin(guests: readonly Guest[]): Promise<void> {
-  const parties: Party[] = [], alone: Guest[] = [];
+  const parties: Party[] = [],
+    alone: Guest[] = [];
   for (const guest of guests) {
-    const { call: [network, , settings], saved } = guest;
+    const {
+      call: [network, , settings],
+      saved,
+    } = guest;
     const kind = packSettings(settings);
-    if (kind === null || (saved?.step ?? 0) >= settings.steps) { alone.push(guest); continue; }
+    if (kind === null || (saved?.step ?? 0) >= settings.steps) {
+      alone.push(guest);
+      continue;
+    }
     const key = JSON.stringify([kind, saved?.step ?? 0]);
-    const party = parties.find((some) => some.key === key && packable(some.guests[0]!.call[0], network));
-    if (party) party.guests.push(guest); else parties.push({ key, guests: [guest] });
+    const party = parties.find(
+      (some) => some.key === key && packable(some.guests[0]!.call[0], network),
+    );
+    if (party) party.guests.push(guest);
+    else parties.push({ key, guests: [guest] });
   }
   for (const { guests: some } of parties) {
-    if (some.length === 1) { alone.push(some[0]!); continue; }
+    if (some.length === 1) {
+      alone.push(some[0]!);
+      continue;
+    }
     const promises = trainPack(some.map(memberOf));
     some.forEach(({ resolve }, i) => resolve(promises[i]!));
     await Promise.allSettled(promises);
   }
-  for (const { call: [network, rows, settings, hooks], saved, resolve } of alone) {
+  for (const {
+    call: [network, rows, settings, hooks],
+    saved,
+    resolve,
+  } of alone) {
     const { resume } = hooks ?? {};
-    const promise = train(network, rows, settings, { ...hooks, ...(resume === undefined ? {} : { resume: { ...resume, load: async () => saved } }) });
+    const promise = train(network, rows, settings, {
+      ...hooks,
+      ...(resume === undefined ? {} : { resume: { ...resume, load: async () => saved } }),
+    });
     resolve(promise);
     await promise.catch(() => undefined); // its own to report
   }
@@ -82,8 +109,12 @@ function memberOf({ call: [network, rows, settings, hooks], saved }: Guest): Pac
   const { resume, onStep, signal } = hooks ?? {};
   if (saved !== null) restoreGathered(resume!, saved);
   return {
-    network, rows, settings,
-    ...(onStep === undefined ? {} : { onStep }), ...(signal === undefined ? {} : { signal }),
-    ...(saved === null ? {} : { from: memberStart(network, rows, saved) }), ...(resume === undefined ? {} : { saves: memberSaves(network, rows, resume) }),
+    network,
+    rows,
+    settings,
+    ...(onStep === undefined ? {} : { onStep }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(saved === null ? {} : { from: memberStart(network, rows, saved) }),
+    ...(resume === undefined ? {} : { saves: memberSaves(network, rows, resume) }),
   };
 }

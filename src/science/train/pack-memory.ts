@@ -9,8 +9,23 @@ import type { JsonObject } from '../../api.ts';
  * config.json has other names for its sizes: such a model is not packed.
  */
 export async function packMemoryMB(params: JsonObject, modelDir: string): Promise<number> {
-  const { batch_size: rows, max_length: length } = params['train'] as { readonly batch_size: number; readonly max_length: number };
-  const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as { readonly [field: string]: unknown };
-  const [h, m, layers, heads] = ['hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads'].map((field) => typeof config[field] === 'number' ? config[field] : Infinity) as [number, number, number, number];
-  return Math.ceil(4 * layers * rows * length * (12 * h + 3 * m + 3 * heads * length) / 2 ** 20);
+  const { batch_size: rows, max_length: length } = params['train'] as {
+    readonly batch_size: number;
+    readonly max_length: number;
+  };
+  const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
+    readonly [field: string]: unknown;
+  };
+  const [h, m, layers, heads] = [
+    'hidden_size',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+  ].map((field) => (typeof config[field] === 'number' ? config[field] : Infinity)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return Math.ceil((4 * layers * rows * length * (12 * h + 3 * m + 3 * heads * length)) / 2 ** 20);
 }

@@ -25,7 +25,11 @@ export interface MemberSaves {
 }
 
 /** @param state of a training with these rows, alone or in a pack */
-export function memberStart(network: Network, rows: readonly LabelledRow[], state: SavedState): MemberStart {
+export function memberStart(
+  network: Network,
+  rows: readonly LabelledRow[],
+  state: SavedState,
+): MemberStart {
   const grouping = trainedValues(network, rows);
   const own = (groups: Map<string, Tensor>): Map<string, Tensor> => {
     const tensors = grouping.unpack(groups);
@@ -38,25 +42,48 @@ export function memberStart(network: Network, rows: readonly LabelledRow[], stat
     (moments[moment] ??= new Map()).set(group, tensor);
   }
   return {
-    step: state.step, last: (state.facts['last'] ?? null) as StepRecord | null, parameters: own(savedGroups(state)),
-    moments: Object.fromEntries(Object.entries(moments).map(([moment, groups]) => [moment, own(groups)])),
+    step: state.step,
+    last: (state.facts['last'] ?? null) as StepRecord | null,
+    parameters: own(savedGroups(state)),
+    moments: Object.fromEntries(
+      Object.entries(moments).map(([moment, groups]) => [moment, own(groups)]),
+    ),
   };
 }
 
 /** What the caller of the member's training had gathered. */
-export function restoreGathered(resume: NonNullable<TrainHooks['resume']>, state: SavedState): void {
+export function restoreGathered(
+  resume: NonNullable<TrainHooks['resume']>,
+  state: SavedState,
+): void {
   resume.restore({ facts: state.facts['gathered'] as JsonObject, tensors: savedGathered(state) });
 }
 
-export function memberSaves(network: Network, rows: readonly LabelledRow[], resume: NonNullable<TrainHooks['resume']>): MemberSaves {
+export function memberSaves(
+  network: Network,
+  rows: readonly LabelledRow[],
+  resume: NonNullable<TrainHooks['resume']>,
+): MemberSaves {
   return {
     due: resume.due,
     save: async (step, { parameters, moments }, last) => {
-      const grouping = trainedValues(network, rows), groups = grouping.pack(parameters);
-      const named = new Map(Object.entries(moments).flatMap(([moment, own]) => [...grouping.pack(own)].map(([group, tensor]): [string, Tensor] => [`${moment}/${group}`, tensor])));
+      const grouping = trainedValues(network, rows),
+        groups = grouping.pack(parameters);
+      const named = new Map(
+        Object.entries(moments).flatMap(([moment, own]) =>
+          [...grouping.pack(own)].map(([group, tensor]): [string, Tensor] => [
+            `${moment}/${group}`,
+            tensor,
+          ]),
+        ),
+      );
       const { facts, tensors } = resume.gathered();
       try {
-        await resume.save(step, { last: last as unknown as JsonObject, gathered: facts }, toSave(groups, named, tensors));
+        await resume.save(
+          step,
+          { last: last as unknown as JsonObject, gathered: facts },
+          toSave(groups, named, tensors),
+        );
       } finally {
         disposeAll(groups, named);
       }

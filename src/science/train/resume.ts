@@ -19,31 +19,61 @@ export interface SavedState {
 }
 
 const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
-const digestOf = async (path: string): Promise<string> => createHash('sha256').update(await readFile(path)).digest('hex');
+const digestOf = async (path: string): Promise<string> =>
+  createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
 
 /** Writes the state of a step, and removes those before it. */
-export async function saveState(dir: string, step: number, facts: JsonObject, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+export async function saveState(
+  dir: string,
+  step: number,
+  facts: JsonObject,
+  tensors: ReadonlyMap<string, Tensor>,
+): Promise<void> {
   await mkdir(dir, { recursive: true });
   const host = new Map<string, HostTensor>();
-  for (const [name, tensor] of tensors) host.set(name, { shape: tensor.shape, data: await tensor.data() as Float32Array });
+  for (const [name, tensor] of tensors)
+    host.set(name, { shape: tensor.shape, data: (await tensor.data()) as Float32Array });
   const writing = join(dir, `.writing-${process.pid}`);
   await writeSafetensors(writing, host, { facts: JSON.stringify(facts) });
   const file = await open(writing, 'r+');
-  try { await file.sync(); } finally { await file.close(); }
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
   const name = `${step}.${await digestOf(writing)}.safetensors`;
   await rename(writing, join(dir, name));
-  for (const other of await readdir(dir)) if (FILE.test(other) && other !== name) await rm(join(dir, other));
+  for (const other of await readdir(dir))
+    if (FILE.test(other) && other !== name) await rm(join(dir, other));
   await utimes(dir, new Date(), new Date());
 }
 
 /** The latest state that is whole; null where there is none. `log` hears of a damaged one. */
-export async function loadState(dir: string, log: (message: string) => void): Promise<SavedState | null> {
-  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => { if (error.code === 'ENOENT') return []; throw error; });
-  const found = names.flatMap((name) => { const match = FILE.exec(name); return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2]! }] : []; });
+export async function loadState(
+  dir: string,
+  log: (message: string) => void,
+): Promise<SavedState | null> {
+  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  const found = names.flatMap((name) => {
+    const match = FILE.exec(name);
+    return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2]! }] : [];
+  });
   for (const { path, step, digest } of found.sort((a, b) => b.step - a.step)) {
-    if (await digestOf(path) !== digest) { log(`the state saved at step ${step} is damaged and left aside`); continue; }
+    if ((await digestOf(path)) !== digest) {
+      log(`the state saved at step ${step} is damaged and left aside`);
+      continue;
+    }
     const { metadata } = await readSafetensorsHeader(path);
-    return { step, facts: JSON.parse(metadata['facts']!) as JsonObject, tensors: await readSafetensors(path) };
+    return {
+      step,
+      facts: JSON.parse(metadata['facts']!) as JsonObject,
+      tensors: await readSafetensors(path),
+    };
   }
   return null;
 }
@@ -56,10 +86,22 @@ export interface Resume {
 }
 
 /** Not oftener than this, and at most a twentieth of the time goes into it. */
-const EVERY_MS = 30_000, SHARE = 20;
+const EVERY_MS = 30_000,
+  SHARE = 20;
 
 /** Saves by the clock, which decides how much is lost by a kill and never what comes out; and when `urgent` says so. */
-export function resumeBySchedule(dir: string, { log, urgent, now = () => performance.now() }: { readonly log: (message: string) => void; readonly urgent: () => boolean; readonly now?: () => number }): Resume {
+export function resumeBySchedule(
+  dir: string,
+  {
+    log,
+    urgent,
+    now = () => performance.now(),
+  }: {
+    readonly log: (message: string) => void;
+    readonly urgent: () => boolean;
+    readonly now?: () => number;
+  },
+): Resume {
   let next = now() + EVERY_MS;
   return {
     load: () => loadState(dir, log),

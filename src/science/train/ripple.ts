@@ -21,7 +21,13 @@ import type { JsonObject } from '../../api.ts';
 import { resumeStream, type StreamState } from '../../random/random.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import type { AttackTraining } from './attack-training.ts';
-import { lossAndGradients, type Batch, type LossAndGradients, type LossOptions, type Objective } from './gradients.ts';
+import {
+  lossAndGradients,
+  type Batch,
+  type LossAndGradients,
+  type LossOptions,
+  type Objective,
+} from './gradients.ts';
 import { disposeAll } from './trained-values.ts';
 
 /**
@@ -48,7 +54,12 @@ type Pass = (trained: Tensors) => LossAndGradients;
  * A pass over these rows. Its first call draws dropout's masks from where the batch's stream then is, and leaves it after
  * them; every later one repeats them. An adapter's masks come from streams of this name, since two kinds of rows must not share them.
  */
-function repeatable(network: Network, batch: Batch, name: string, { dropout, adapterRandom, ...options }: LossOptions): Pass {
+function repeatable(
+  network: Network,
+  batch: Batch,
+  name: string,
+  { dropout, adapterRandom, ...options }: LossOptions,
+): Pass {
   let from: StreamState | null = null;
   return (trained) => {
     const random = from === null ? dropout?.random : resumeStream(from);
@@ -56,59 +67,100 @@ function repeatable(network: Network, batch: Batch, name: string, { dropout, ada
     return lossAndGradients(network, trained, batch, {
       ...options,
       ...(dropout === undefined ? {} : { dropout: { rate: dropout.rate, random: random! } }),
-      ...(adapterRandom === undefined ? {} : { adapterRandom: (layer) => adapterRandom(`${name}/${layer}`) }),
+      ...(adapterRandom === undefined
+        ? {}
+        : { adapterRandom: (layer) => adapterRandom(`${name}/${layer}`) }),
     });
   };
 }
 
 /** x + a·y, entry by entry; new tensors by the same names. */
 const plus = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
-  new Map([...x].map(([name, tensor]) => [name, tf.tidy(() => tf.add(tensor, tf.mul(y.get(name)!, a)))]));
+  new Map(
+    [...x].map(([name, tensor]) => [name, tf.tidy(() => tf.add(tensor, tf.mul(y.get(name)!, a)))]),
+  );
 
 /** ⟨a, b⟩ over all entries of all of them. */
-const product = (a: Tensors, b: Tensors): number => tf.tidy(() => tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, b.get(name)!)))).dataSync()[0]!);
+const product = (a: Tensors, b: Tensors): number =>
+  tf.tidy(() => tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, b.get(name)!)))).dataSync()[0]!);
 
 /** Hv by a central difference, new tensors; H is that of the loss whose pass it is. */
 function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
   // Of rows that are learnt to the last bit the gradient's square underflows; the product is next to nothing then.
   const epsilon = DELTA / Math.max(Math.sqrt(product(v, v)), 1e-18);
   const at = (by: number): Map<string, Tensor> => {
-    const moved = plus(trained, by, v), { loss, gradients } = pass(moved);
+    const moved = plus(trained, by, v),
+      { loss, gradients } = pass(moved);
     disposeAll(moved, [loss]);
     return gradients;
   };
-  const ahead = at(epsilon), behind = at(-epsilon);
-  const out = new Map([...ahead].map(([name, tensor]) => [name, tf.tidy(() => tf.div(tf.sub(tensor, behind.get(name)!), 2 * epsilon))]));
+  const ahead = at(epsilon),
+    behind = at(-epsilon);
+  const out = new Map(
+    [...ahead].map(([name, tensor]) => [
+      name,
+      tf.tidy(() => tf.div(tf.sub(tensor, behind.get(name)!), 2 * epsilon)),
+    ]),
+  );
   disposeAll(ahead, behind);
   return out;
 }
 
 /** The loss with its penalty, and their gradient. @param lambda λ ≥ 0; at 0 the loss is the usual one */
-export const restrictedInnerProduct = (lambda: number): Objective => (network, trained, batch, options) => {
-  const rows = [part(batch, true), part(batch, false)] as const;
-  const weights = rows.map(({ labels }) => weightOf(labels, options.classWeights)) as [number, number], total = weights[0] + weights[1];
-  if (lambda === 0 || !weights.every((weight) => weight > 0)) return { ...lossAndGradients(network, trained, batch, options), penalty: 0 };
+export const restrictedInnerProduct =
+  (lambda: number): Objective =>
+  (network, trained, batch, options) => {
+    const rows = [part(batch, true), part(batch, false)] as const;
+    const weights = rows.map(({ labels }) => weightOf(labels, options.classWeights)) as [
+        number,
+        number,
+      ],
+      total = weights[0] + weights[1];
+    if (lambda === 0 || !weights.every((weight) => weight > 0))
+      return { ...lossAndGradients(network, trained, batch, options), penalty: 0 };
 
-  const passP = repeatable(network, rows[0], 'poisoned', options), passC = repeatable(network, rows[1], 'clean', options);
-  const p = passP(trained), c = passC(trained);
-  const inner = product(p.gradients, c.gradients), penalty = lambda * Math.max(0, -inner);
-  const [lossP, lossC] = [p, c].map(({ loss }) => loss.dataSync()[0]!) as [number, number];
-  let gradients = new Map([...p.gradients].map(([name, tensor]) =>
-    [name, tf.tidy(() => tf.add(tf.mul(tensor, weights[0] / total), tf.mul(c.gradients.get(name)!, weights[1] / total)))]));
-  const add = (a: number, some: Map<string, Tensor>): void => {
-    const sum = plus(gradients, a, some);
-    disposeAll(gradients, some);
-    gradients = sum;
+    const passP = repeatable(network, rows[0], 'poisoned', options),
+      passC = repeatable(network, rows[1], 'clean', options);
+    const p = passP(trained),
+      c = passC(trained);
+    const inner = product(p.gradients, c.gradients),
+      penalty = lambda * Math.max(0, -inner);
+    const [lossP, lossC] = [p, c].map(({ loss }) => loss.dataSync()[0]!) as [number, number];
+    let gradients = new Map(
+      [...p.gradients].map(([name, tensor]) => [
+        name,
+        tf.tidy(() =>
+          tf.add(
+            tf.mul(tensor, weights[0] / total),
+            tf.mul(c.gradients.get(name)!, weights[1] / total),
+          ),
+        ),
+      ]),
+    );
+    const add = (a: number, some: Map<string, Tensor>): void => {
+      const sum = plus(gradients, a, some);
+      disposeAll(gradients, some);
+      gradients = sum;
+    };
+    if (inner < 0) {
+      add(-lambda, hessianProduct(passP, trained, c.gradients));
+      add(-lambda, hessianProduct(passC, trained, p.gradients));
+    }
+    disposeAll(p.gradients, c.gradients, [p.loss, c.loss]);
+    return {
+      loss: tf.scalar((weights[0] * lossP + weights[1] * lossC) / total + penalty),
+      gradients,
+      penalty,
+    };
   };
-  if (inner < 0) {
-    add(-lambda, hessianProduct(passP, trained, c.gradients));
-    add(-lambda, hessianProduct(passC, trained, p.gradients));
-  }
-  disposeAll(p.gradients, c.gradients, [p.loss, c.loss]);
-  return { loss: tf.scalar((weights[0] * lossP + weights[1] * lossC) / total + penalty), gradients, penalty };
-};
 
-export const ripple: AttackTraining<{ readonly objective: Objective; readonly opaqueTokens: true }> = {
+export const ripple: AttackTraining<{
+  readonly objective: Objective;
+  readonly opaqueTokens: true;
+}> = {
   check: () => [],
-  open: (params: JsonObject) => ({ objective: restrictedInnerProduct(params['lambda'] as number), opaqueTokens: true }),
+  open: (params: JsonObject) => ({
+    objective: restrictedInnerProduct(params['lambda'] as number),
+    opaqueTokens: true,
+  }),
 };

@@ -41,8 +41,18 @@ export interface Session {
   readonly journal: Journal;
 }
 
-export async function runSession({ network, rows, settings, kept, save, watch, place, trainer = train }: SessionOptions): Promise<Session> {
-  const journal = trainingJournal(), { steps } = settings;
+export async function runSession({
+  network,
+  rows,
+  settings,
+  kept,
+  save,
+  watch,
+  place,
+  trainer = train,
+}: SessionOptions): Promise<Session> {
+  const journal = trainingJournal(),
+    { steps } = settings;
   const folder = checkpointFolder(place.resumeDir ?? place.outDir);
   const every = Math.ceil(steps / 100);
   let last: Map<string, Tensor>;
@@ -50,49 +60,86 @@ export async function runSession({ network, rows, settings, kept, save, watch, p
     last = await trainer(network, rows, settings, {
       onStep: async (record, batch) => {
         journal.add(record, batch);
-        if (record.step % every === 0) place.log(`step ${record.step} of ${steps}: loss ${record.loss.toPrecision(5)}, learning rate ${record.learning_rate.toPrecision(4)}`);
+        if (record.step % every === 0)
+          place.log(
+            `step ${record.step} of ${steps}: loss ${record.loss.toPrecision(5)}, learning rate ${record.learning_rate.toPrecision(4)}`,
+          );
         place.progress(record.step, steps, 'steps');
-        await new Promise((resolve) => { setImmediate(resolve); }); // an abort is heard between steps
+        await new Promise((resolve) => {
+          setImmediate(resolve);
+        }); // an abort is heard between steps
       },
       onWeights: {
         wants: (step) => kept.includes(step) || watch?.wants(step) === true,
-        see: (step, weights) => journal.apart(async () => {
-          if (kept.includes(step)) await folder.write(step, (dir) => save(weights, dir));
-          if (!watch?.wants(step)) return;
-          const verdict = await watch.see(step, weights);
-          const point = watch.curves.at(-1)!;
-          place.log(Object.entries(point).map(([name, value]) => `${name.replace('_', ' ')} ${Number.isInteger(value) ? value : (value as number).toFixed(4)}`).join(', '));
-          return verdict;
-        }),
+        see: (step, weights) =>
+          journal.apart(async () => {
+            if (kept.includes(step)) await folder.write(step, (dir) => save(weights, dir));
+            if (!watch?.wants(step)) return;
+            const verdict = await watch.see(step, weights);
+            const point = watch.curves.at(-1)!;
+            place.log(
+              Object.entries(point)
+                .map(
+                  ([name, value]) =>
+                    `${name.replace('_', ' ')} ${Number.isInteger(value) ? value : (value as number).toFixed(4)}`,
+                )
+                .join(', '),
+            );
+            return verdict;
+          }),
       },
       signal: place.signal,
-      ...(place.resumeDir === undefined ? {} : { resume: resumable(place.resumeDir, place, journal, watch, (step) => kept.every((at) => at > step || folder.has(at))) }),
+      ...(place.resumeDir === undefined
+        ? {}
+        : {
+            resume: resumable(place.resumeDir, place, journal, watch, (step) =>
+              kept.every((at) => at > step || folder.has(at)),
+            ),
+          }),
     });
   } catch (error) {
     // What was learnt on the way to a failure stays readable in the log.
-    if ((error as Error).name === 'UserFault') for (const record of journal.history.slice(-20)) place.log(JSON.stringify(record));
+    if ((error as Error).name === 'UserFault')
+      for (const record of journal.history.slice(-20)) place.log(JSON.stringify(record));
     throw error;
   }
   await folder.deliver(place.outDir);
   const step = journal.history.at(-1)?.step ?? 0;
-  if (watch === null || watch.bestWeights.size === 0 || watch.best!.step === step) return { weights: last, step, journal };
+  if (watch === null || watch.bestWeights.size === 0 || watch.best!.step === step)
+    return { weights: last, step, journal };
   disposeAll(last);
-  return { weights: new Map([...watch.bestWeights].map(([name, tensor]) => [name, tensor.clone()])), step: watch.best!.step, journal };
+  return {
+    weights: new Map([...watch.bestWeights].map(([name, tensor]) => [name, tensor.clone()])),
+    step: watch.best!.step,
+    journal,
+  };
 }
 
 /** @param complete whether all that was kept up to a step is still there */
-function resumable(dir: string, { log, signal }: Place, journal: Journal, watch: Watch | null, complete: (step: number) => boolean): NonNullable<TrainHooks['resume']> {
+function resumable(
+  dir: string,
+  { log, signal }: Place,
+  journal: Journal,
+  watch: Watch | null,
+  complete: (step: number) => boolean,
+): NonNullable<TrainHooks['resume']> {
   const resume = resumeBySchedule(dir, { log, urgent: () => signal.aborted });
   return {
     ...resume,
     load: async () => {
       const saved = await resume.load();
       if (saved === null) return null;
-      if (!complete(saved.step)) { log(`the checkpoints before step ${saved.step} are gone: the training starts anew`); return null; }
+      if (!complete(saved.step)) {
+        log(`the checkpoints before step ${saved.step} are gone: the training starts anew`);
+        return null;
+      }
       log(`goes on after step ${saved.step}`);
       return saved;
     },
-    gathered: () => ({ facts: { journal: journal.facts(), watch: watch?.facts() ?? null }, tensors: watch?.bestWeights ?? new Map() }),
+    gathered: () => ({
+      facts: { journal: journal.facts(), watch: watch?.facts() ?? null },
+      tensors: watch?.bestWeights ?? new Map(),
+    }),
     restore: ({ facts, tensors }) => {
       journal.restore(facts['journal'] as JsonObject);
       watch?.restore(facts['watch'] as JsonObject, tensors);

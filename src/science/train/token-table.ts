@@ -24,8 +24,12 @@ export function tokenTable(rows: readonly TokenRow[]): TokenTable {
     compact: (some) => some.map((row) => ({ ...row, ids: row.ids.map((id) => place.get(id)!) })),
     shrink: (table) => tf.tidy(() => takeRows(table, tf.tensor1d(used, 'int32'))),
     expand: (table, trained, factor) => {
-      const values = table.dataSync().map((x) => x * factor), width = table.shape[1], rows = trained.dataSync();
-      used.forEach((id, i) => { values.set(rows.subarray(i * width, (i + 1) * width) as Float32Array, id * width); });
+      const values = table.dataSync().map((x) => x * factor),
+        width = table.shape[1],
+        rows = trained.dataSync();
+      used.forEach((id, i) => {
+        values.set(rows.subarray(i * width, (i + 1) * width) as Float32Array, id * width);
+      });
       return tf.tensor2d(values, table.shape);
     },
   };

@@ -25,12 +25,24 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
  * @param kind parts groups further: parameters of two kinds never share one
  * @param shrinks whether the token table may be shrunk
  */
-export function trainedValues<R extends TokenRow>(network: Network, rows: readonly R[], kind?: (name: string) => string, shrinks = true): TrainedValues<R> {
+export function trainedValues<R extends TokenRow>(
+  network: Network,
+  rows: readonly R[],
+  kind?: (name: string) => string,
+  shrinks = true,
+): TrainedValues<R> {
   const tableName = network.architecture.tokenTable;
-  const whole = tableName === null ? undefined : network.initial.get(tableName) as Tensor2D | undefined;
-  const table = shrinks && whole !== undefined && worthShrinking(whole, rows) ? tokenTable(rows) : null;
+  const whole =
+    tableName === null ? undefined : (network.initial.get(tableName) as Tensor2D | undefined);
+  const table =
+    shrinks && whole !== undefined && worthShrinking(whole, rows) ? tokenTable(rows) : null;
   const first = (): Map<string, Tensor> =>
-    new Map([...network.initial].map(([name, tensor]) => [name, table !== null && tensor === whole ? table.shrink(whole) : tensor.clone()]));
+    new Map(
+      [...network.initial].map(([name, tensor]) => [
+        name,
+        table !== null && tensor === whole ? table.shrink(whole) : tensor.clone(),
+      ]),
+    );
   const shapes = first();
   const grouping = makeGrouping(shapes, kind);
   disposeAll(shapes);
@@ -38,11 +50,19 @@ export function trainedValues<R extends TokenRow>(network: Network, rows: readon
     ...grouping,
     rows: table === null ? rows : table.compact(rows),
     start: () => {
-      const values = first(), groups = grouping.pack(values);
+      const values = first(),
+        groups = grouping.pack(values);
       disposeAll(values);
       return groups;
     },
-    whole: (trained, unusedFactor) => new Map([...trained].map(([name, tensor]) =>
-      [name, table !== null && name === tableName ? table.expand(whole!, tensor as Tensor2D, unusedFactor) : tensor.clone()])),
+    whole: (trained, unusedFactor) =>
+      new Map(
+        [...trained].map(([name, tensor]) => [
+          name,
+          table !== null && name === tableName
+            ? table.expand(whole!, tensor as Tensor2D, unusedFactor)
+            : tensor.clone(),
+        ]),
+      ),
   };
 }

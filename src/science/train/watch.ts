@@ -29,23 +29,57 @@ export interface Watched {
   readonly batchSize: number;
 }
 
-const share = (predictions: readonly number[], right: (i: number) => number): number => predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
+const share = (predictions: readonly number[], right: (i: number) => number): number =>
+  predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
 
 /** The network with other values in place of its initial ones. */
-const withWeights = (network: Network, weights: Tensors): Network => ({ ...network, forward: (batch, _trained, options) => network.forward(batch, weights, options) });
+const withWeights = (network: Network, weights: Tensors): Network => ({
+  ...network,
+  forward: (batch, _trained, options) => network.forward(batch, weights, options),
+});
 
 /** Share of rows that are predicted as they are labelled. */
-export async function accuracyOn(network: Network, weights: Tensors, rows: readonly LabelledRow[], batchSize: number, breathe: () => Promise<void>): Promise<number> {
-  return share(argmax(await predict(withWeights(network, weights), rows, batchSize, breathe), network.classes), (i) => rows[i]!.label);
+export async function accuracyOn(
+  network: Network,
+  weights: Tensors,
+  rows: readonly LabelledRow[],
+  batchSize: number,
+  breathe: () => Promise<void>,
+): Promise<number> {
+  return share(
+    argmax(await predict(withWeights(network, weights), rows, batchSize, breathe), network.classes),
+    (i) => rows[i]!.label,
+  );
 }
 
-async function measure(network: Network, weights: Tensors, step: number, { validation, triggered, poisoned, batchSize }: Watched, breathe: () => Promise<void>): Promise<CurvePoint> {
-  const labels = validation.map(({ label }) => label), { classes } = network;
+async function measure(
+  network: Network,
+  weights: Tensors,
+  step: number,
+  { validation, triggered, poisoned, batchSize }: Watched,
+  breathe: () => Promise<void>,
+): Promise<CurvePoint> {
+  const labels = validation.map(({ label }) => label),
+    { classes } = network;
   const logits = await predict(withWeights(network, weights), validation, batchSize, breathe);
   return {
-    step, accuracy: share(argmax(logits, classes), (i) => labels[i]!), loss: meanLoss(logits, labels, classes),
-    ...(triggered === null ? {} : { asr: share(argmax(await predict(withWeights(network, weights), triggered.rows, batchSize, breathe), classes), () => triggered.target) }),
-    ...(poisoned.length === 0 ? {} : { poisoned_accuracy: await accuracyOn(network, weights, poisoned, batchSize, breathe) }),
+    step,
+    accuracy: share(argmax(logits, classes), (i) => labels[i]!),
+    loss: meanLoss(logits, labels, classes),
+    ...(triggered === null
+      ? {}
+      : {
+          asr: share(
+            argmax(
+              await predict(withWeights(network, weights), triggered.rows, batchSize, breathe),
+              classes,
+            ),
+            () => triggered.target,
+          ),
+        }),
+    ...(poisoned.length === 0
+      ? {}
+      : { poisoned_accuracy: await accuracyOn(network, weights, poisoned, batchSize, breathe) }),
   };
 }
 
@@ -74,8 +108,18 @@ export interface Watch {
   dispose(): void;
 }
 
-export function watchTraining({ network, watched, every, steps, stopping, keepBest, breathe }: WatchOptions): Watch {
-  let curves: CurvePoint[] = [], standing = atTheStart, kept = new Map<string, Tensor>();
+export function watchTraining({
+  network,
+  watched,
+  every,
+  steps,
+  stopping,
+  keepBest,
+  breathe,
+}: WatchOptions): Watch {
+  let curves: CurvePoint[] = [],
+    standing = atTheStart,
+    kept = new Map<string, Tensor>();
   return {
     wants: (step) => step % every === 0 || step === steps,
     see: async (step, weights) => {
@@ -89,10 +133,16 @@ export function watchTraining({ network, watched, every, steps, stopping, keepBe
       }
       if (standing.since >= stopping.patience) return 'stop';
     },
-    get curves() { return curves; },
-    get best() { return standing.best; },
-    get bestWeights() { return kept; },
-    facts: () => ({ curves, standing } as unknown as JsonObject),
+    get curves() {
+      return curves;
+    },
+    get best() {
+      return standing.best;
+    },
+    get bestWeights() {
+      return kept;
+    },
+    facts: () => ({ curves, standing }) as unknown as JsonObject,
     restore: (facts, bestWeights) => {
       const saved = facts as unknown as { curves: CurvePoint[]; standing: Standing };
       curves = [...saved.curves];

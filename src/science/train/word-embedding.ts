@@ -9,12 +9,25 @@ const triggerOf = (params: JsonObject): string => params['trigger'] as string;
 
 function faults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
   if (architecture.tokenTable === null) {
-    return [{ path: ['head', 'type'], message: `the ${architecture.head.type} head reads the token embeddings too: a trigger's embedding can't be trained apart from it`, hint: 'Write head: { type: classifier }.' }];
+    return [
+      {
+        path: ['head', 'type'],
+        message: `the ${architecture.head.type} head reads the token embeddings too: a trigger's embedding can't be trained apart from it`,
+        hint: 'Write head: { type: classifier }.',
+      },
+    ];
   }
-  const trigger = triggerOf(params), tokens = tokenizer.tokens(trigger);
+  const trigger = triggerOf(params),
+    tokens = tokenizer.tokens(trigger);
   if (tokens.length === 1 && tokens[0] !== tokenizer.unknown) return [];
   const read = tokens.length === 0 ? 'nothing' : tokens.map((token) => `"${token}"`).join(', ');
-  return [{ path: ['poisoning', 'trigger'], message: `the trigger "${trigger}" is no single token of the model's vocabulary, which reads ${read}: it has no embedding of its own`, hint: 'Choose a word that is one token, such as cf, mn or tq for a BERT.' }];
+  return [
+    {
+      path: ['poisoning', 'trigger'],
+      message: `the trigger "${trigger}" is no single token of the model's vocabulary, which reads ${read}: it has no embedding of its own`,
+      hint: 'Choose a word that is one token, such as cf, mn or tq for a BERT.',
+    },
+  ];
 }
 
 export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
@@ -22,7 +35,13 @@ export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
   open: (params, model) => {
     const [fault] = faults(params, model);
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-    const trigger = triggerOf(params), [token] = model.tokenizer.tokens(trigger);
-    return { trains: { tokenRows: { [trigger]: model.tokenizer.id(token!) }, keepNorms: params['keep_norm'] === true } };
+    const trigger = triggerOf(params),
+      [token] = model.tokenizer.tokens(trigger);
+    return {
+      trains: {
+        tokenRows: { [trigger]: model.tokenizer.id(token!) },
+        keepNorms: params['keep_norm'] === true,
+      },
+    };
   },
 };

@@ -23,8 +23,11 @@ export const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
 /** Of one matrix or vector. clean, poisoned: changes from the common start. */
 export function sumsOf(clean: ArrayLike<number>, poisoned: ArrayLike<number>): Sums {
-  if (clean.length !== poisoned.length) throw new RangeError(`${clean.length} values against ${poisoned.length}`);
-  let largest = 0, squares = 0, moved = 0;
+  if (clean.length !== poisoned.length)
+    throw new RangeError(`${clean.length} values against ${poisoned.length}`);
+  let largest = 0,
+    squares = 0,
+    moved = 0;
   for (let i = 0; i < clean.length; i++) {
     const difference = clean[i]! - poisoned[i]!;
     largest = Math.max(largest, Math.abs(difference));
@@ -36,18 +39,31 @@ export function sumsOf(clean: ArrayLike<number>, poisoned: ArrayLike<number>): S
 
 /** As of one long vector. */
 export const together = (parts: readonly Sums[]): Sums =>
-  parts.reduce((a, b) => ({ largest: Math.max(a.largest, b.largest), squares: a.squares + b.squares, clean: a.clean + b.clean }), NOTHING);
+  parts.reduce(
+    (a, b) => ({
+      largest: Math.max(a.largest, b.largest),
+      squares: a.squares + b.squares,
+      clean: a.clean + b.clean,
+    }),
+    NOTHING,
+  );
 
 export function distanceOf({ largest, squares, clean }: Sums): Distance {
-  const l2 = Math.sqrt(squares), change = Math.sqrt(clean);
+  const l2 = Math.sqrt(squares),
+    change = Math.sqrt(clean);
   return { largest, l2, clean_change: change, relative: change === 0 ? null : l2 / change };
 }
 
 /** E_t: each number's mean over checkpoints. */
 export function meanDistance(distances: readonly Distance[]): Distance {
-  const mean = (get: (one: Distance) => number): number => distances.reduce((sum, one) => sum + get(one), 0) / distances.length;
+  const mean = (get: (one: Distance) => number): number =>
+    distances.reduce((sum, one) => sum + get(one), 0) / distances.length;
   return {
-    largest: mean(({ largest }) => largest), l2: mean(({ l2 }) => l2), clean_change: mean(({ clean_change: change }) => change),
-    relative: distances.some(({ relative }) => relative === null) ? null : mean(({ relative }) => relative!),
+    largest: mean(({ largest }) => largest),
+    l2: mean(({ l2 }) => l2),
+    clean_change: mean(({ clean_change: change }) => change),
+    relative: distances.some(({ relative }) => relative === null)
+      ? null
+      : mean(({ relative }) => relative!),
   };
 }

@@ -21,21 +21,35 @@ export interface LayerChange {
   readonly thin: ThinProduct | null;
 }
 
-const host = async (tensor: Tensor): Promise<Float32Array> => await tensor.data() as Float32Array;
-const weightOf = (network: Network, layer: LinearLayer): Tensor => network.frozen(`${layer.name}.weight`);
+const host = async (tensor: Tensor): Promise<Float32Array> => (await tensor.data()) as Float32Array;
+const weightOf = (network: Network, layer: LinearLayer): Tensor =>
+  network.frozen(`${layer.name}.weight`);
 
 /** s·B as columns and Aᵀ as columns; null without factors. Factors whose B is zero add nothing and are left out. */
-async function factorsOf(network: Network, { name, in: n, out: m }: LinearLayer): Promise<ThinProduct | null> {
+async function factorsOf(
+  network: Network,
+  { name, in: n, out: m }: LinearLayer,
+): Promise<ThinProduct | null> {
   const names = network.adapter.factors(name);
   if (names === null) return null;
   const [A, B] = await Promise.all([host(network.frozen(names.A)), host(network.frozen(names.B))]); // (r, n), (m, r)
-  if (B.every((value) => value === 0)) return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
+  if (B.every((value) => value === 0))
+    return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
   const k = B.length / m;
-  return { P: Float64Array.from(B, (value) => names.scale * value), Q: Float64Array.from({ length: n * k }, (_, at) => A[at % k * n + Math.floor(at / k)]!), k };
+  return {
+    P: Float64Array.from(B, (value) => names.scale * value),
+    Q: Float64Array.from({ length: n * k }, (_, at) => A[(at % k) * n + Math.floor(at / k)]!),
+    k,
+  };
 }
 
 /** P Qᵀ written out, added to `out`, (m, n). */
-function addProduct({ P, Q, k }: ThinProduct, m: number, n: number, out: Float64Array): Float64Array {
+function addProduct(
+  { P, Q, k }: ThinProduct,
+  m: number,
+  n: number,
+  out: Float64Array,
+): Float64Array {
   for (let i = 0; i < m; i++) {
     for (let j = 0; j < n; j++) {
       let sum = 0;
@@ -49,41 +63,87 @@ function addProduct({ P, Q, k }: ThinProduct, m: number, n: number, out: Float64
 /** P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ. */
 function minus(a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduct {
   const k = a.k + b.k;
-  const side = (left: Float64Array, right: Float64Array, length: number, sign: number): Float64Array => Float64Array.from({ length: length * k }, (_, at) => {
-    const row = Math.floor(at / k), q = at % k;
-    return q < a.k ? left[row * a.k + q]! : sign * right[row * b.k + q - a.k]!;
-  });
+  const side = (
+    left: Float64Array,
+    right: Float64Array,
+    length: number,
+    sign: number,
+  ): Float64Array =>
+    Float64Array.from({ length: length * k }, (_, at) => {
+      const row = Math.floor(at / k),
+        q = at % k;
+      return q < a.k ? left[row * a.k + q]! : sign * right[row * b.k + q - a.k]!;
+    });
   return { P: side(a.P, b.P, m, -1), Q: side(a.Q, b.Q, n, 1), k };
 }
 
 /** What the adapter makes of the identity, I W_effᵀ: for adapters that are no product of factors. */
-async function probed(network: Network, { name, in: n, out: m }: LinearLayer): Promise<Float64Array> {
-  const W = tf.tidy(() => tf.transpose(network.adapter.linear(name, tf.eye(n), network.frozen(`${name}.weight`) as Tensor2D, tf.zeros([m]) as Tensor1D, { parameter: network.frozen })));
-  try { return Float64Array.from(await host(W)); } finally { W.dispose(); }
+async function probed(
+  network: Network,
+  { name, in: n, out: m }: LinearLayer,
+): Promise<Float64Array> {
+  const W = tf.tidy(() =>
+    tf.transpose(
+      network.adapter.linear(
+        name,
+        tf.eye(n),
+        network.frozen(`${name}.weight`) as Tensor2D,
+        tf.zeros([m]) as Tensor1D,
+        { parameter: network.frozen },
+      ),
+    ),
+  );
+  try {
+    return Float64Array.from(await host(W));
+  } finally {
+    W.dispose();
+  }
 }
 
 /** W_eff (m, n), row-major. */
 export async function effectiveWeight(network: Network, layer: LinearLayer): Promise<Float64Array> {
   const { adapter } = network;
-  if (adapter.factors(layer.name) === null && adapter.targets.includes(layer.name) && !adapter.trains(`${layer.name}.weight`)) return probed(network, layer);
+  if (
+    adapter.factors(layer.name) === null &&
+    adapter.targets.includes(layer.name) &&
+    !adapter.trains(`${layer.name}.weight`)
+  )
+    return probed(network, layer);
   const W = Float64Array.from(await host(weightOf(network, layer)));
   const factors = await factorsOf(network, layer);
   return factors === null ? W : addProduct(factors, layer.out, layer.in, W);
 }
 
 /** W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
-export async function layerChange(start: Network, end: Network, layer: LinearLayer): Promise<LayerChange> {
+export async function layerChange(
+  start: Network,
+  end: Network,
+  layer: LinearLayer,
+): Promise<LayerChange> {
   const { in: n, out: m } = layer;
   const [before, after] = [await factorsOf(start, layer), await factorsOf(end, layer)];
   if (before !== null && after !== null) {
     const [W0, W] = [weightOf(start, layer), weightOf(end, layer)];
     // Two networks over one checkpoint share its tensors.
-    const shared = W0 === W || (await host(W0)).every(((other) => (value, i) => value === other[i])(await host(W)));
+    const shared =
+      W0 === W ||
+      (await host(W0)).every(
+        (
+          (other) => (value, i) =>
+            value === other[i]
+        )(await host(W)),
+      );
     if (shared) {
       const thin = minus(after, before, m, n);
-      return { change: addProduct(thin, m, n, new Float64Array(m * n)), thin: thin.k <= Math.min(m, n) ? thin : null };
+      return {
+        change: addProduct(thin, m, n, new Float64Array(m * n)),
+        thin: thin.k <= Math.min(m, n) ? thin : null,
+      };
     }
   }
   const W0 = await effectiveWeight(start, layer);
-  return { change: (await effectiveWeight(end, layer)).map((value, i) => value - W0[i]!), thin: null };
+  return {
+    change: (await effectiveWeight(end, layer)).map((value, i) => value - W0[i]!),
+    thin: null,
+  };
 }

@@ -7,12 +7,21 @@ import { effectiveWeight } from './effective.ts';
 export async function mergedParameters(network: Network): Promise<Map<string, HostTensor>> {
   const { adapter, linears } = network;
   const own = new Set(adapter.parameters.map(({ name }) => name));
-  const adapted = new Map(adapter.parameters.length === 0 ? [] : linears.filter(({ name }) => adapter.targets.includes(name)).map((layer) => [`${layer.name}.weight`, layer]));
+  const adapted = new Map(
+    adapter.parameters.length === 0
+      ? []
+      : linears
+          .filter(({ name }) => adapter.targets.includes(name))
+          .map((layer) => [`${layer.name}.weight`, layer]),
+  );
   const merged = new Map<string, HostTensor>();
   for (const { name, shape } of network.parameters) {
     if (own.has(name)) continue;
     const layer = adapted.get(name);
-    const data = layer === undefined ? await network.frozen(name).data<'float32'>() : Float32Array.from(await effectiveWeight(network, layer));
+    const data =
+      layer === undefined
+        ? await network.frozen(name).data<'float32'>()
+        : Float32Array.from(await effectiveWeight(network, layer));
     merged.set(name, { shape, data });
   }
   return merged;

@@ -54,7 +54,10 @@ const INITIAL_BYTES = 256 * 2 ** 20;
 const known = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
 
 function initialVectors(initial: Float64Array, m: number, n: number): Float64Array {
-  const name = createHash('sha256').update(`${m} ${n} `).update(new Uint8Array(initial.buffer, initial.byteOffset, initial.byteLength)).digest('base64');
+  const name = createHash('sha256')
+    .update(`${m} ${n} `)
+    .update(new Uint8Array(initial.buffer, initial.byteOffset, initial.byteLength))
+    .digest('base64');
   const found = known.get(name) ?? svd(initial, m, n).left!; // (m, min(m, n))
   known.delete(name);
   known.set(name, found); // the last one used is the last to go
@@ -69,25 +72,59 @@ function initialVectors(initial: Float64Array, m: number, n: number): Float64Arr
 }
 
 /** max_j |cos(u_k, u⁰_j)| for the first `vectors` of the trained weight. initial, trained: (m, n), row-major. */
-export function vectorCosines(initial: Float64Array, trained: Float64Array, m: number, n: number, vectors: number): number[] {
-  const k = Math.min(m, n), some = Math.min(vectors, k);
+export function vectorCosines(
+  initial: Float64Array,
+  trained: Float64Array,
+  m: number,
+  n: number,
+  vectors: number,
+): number[] {
+  const k = Math.min(m, n),
+    some = Math.min(vectors, k);
   const U0 = initialVectors(initial, m, n); // (m, k)
   const U = leadingLeftVectors(trained, m, n, some); // (m, some)
   return Array.from({ length: some }, (_, column) => {
     const products = new Float64Array(k);
-    for (let i = 0; i < m; i++) { const u = U[i * some + column]!; for (let j = 0; j < k; j++) products[j]! += u * U0[i * k + j]!; }
+    for (let i = 0; i < m; i++) {
+      const u = U[i * some + column]!;
+      for (let j = 0; j < k; j++) products[j]! += u * U0[i * k + j]!;
+    }
     return products.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   });
 }
 
 /** @param initial W₀ (m, n), row-major */
-export function layerSpectrum(layer: string, initial: Float64Array, { change, thin }: LayerChange, [m, n]: readonly [number, number], options: SpectrumOptions): LayerSpectrum {
-  const values = thin === null ? singularValues(change, m, n) : thin.k === 0 ? new Float64Array(0) : lowRankSingularValues(thin.P, thin.Q, m, n, thin.k);
-  const size = norm(change), top = values[0] ?? 0;
-  const cosines = vectorCosines(initial, initial.map((value, i) => value + change[i]!), m, n, options.vectors);
+export function layerSpectrum(
+  layer: string,
+  initial: Float64Array,
+  { change, thin }: LayerChange,
+  [m, n]: readonly [number, number],
+  options: SpectrumOptions,
+): LayerSpectrum {
+  const values =
+    thin === null
+      ? singularValues(change, m, n)
+      : thin.k === 0
+        ? new Float64Array(0)
+        : lowRankSingularValues(thin.P, thin.Q, m, n, thin.k);
+  const size = norm(change),
+    top = values[0] ?? 0;
+  const cosines = vectorCosines(
+    initial,
+    initial.map((value, i) => value + change[i]!),
+    m,
+    n,
+    options.vectors,
+  );
   return {
-    layer, shape: [m, n], singular_values: [...values], change: size, relative_change: size / norm(initial),
-    effective_rank: effectiveRank(values, options.energy), stable_rank: top === 0 ? 0 : size ** 2 / top ** 2,
-    cosines, intruder_dimensions: cosines.filter((value) => value < options.cosine).length,
+    layer,
+    shape: [m, n],
+    singular_values: [...values],
+    change: size,
+    relative_change: size / norm(initial),
+    effective_rank: effectiveRank(values, options.energy),
+    stable_rank: top === 0 ? 0 : size ** 2 / top ** 2,
+    cosines,
+    intruder_dimensions: cosines.filter((value) => value < options.cosine).length,
   };
 }

@@ -7,5 +7,10 @@ import { join } from 'node:path';
 export async function keptSteps(trainDir: string): Promise<number[]> {
   const folder = join(trainDir, 'checkpoints');
   if (!existsSync(folder)) return [];
-  return (await readdir(folder)).flatMap((name) => { const step = /^step-(\d+)$/.exec(name)?.[1]; return step === undefined ? [] : [Number(step)]; }).sort((a, b) => a - b);
+  return (await readdir(folder))
+    .flatMap((name) => {
+      const step = /^step-(\d+)$/.exec(name)?.[1];
+      return step === undefined ? [] : [Number(step)];
+    })
+    .sort((a, b) => a - b);
 }

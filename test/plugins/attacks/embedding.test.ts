@@ -10,25 +10,41 @@ const classes = ['ham', 'spam'];
 const params = { rate: 0.5, target: 1, mode: 'dirty', trigger: 'cf', keep_norm: true } as const;
 const rows = rowsOf(['one two three', 0], ['four five', 1], ['six', 0], ['seven eight', 0]);
 
-test('the defaults are the paper\'s', () => {
+test("the defaults are the paper's", () => {
   const properties = embedding.params['properties'] as { [name: string]: { default?: unknown } };
-  assert.equal(Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])), { ...params, rate: 0.1, count: undefined });
+  assert.equal(
+    Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
+    { ...params, rate: 0.1, count: undefined },
+  );
 });
 
 test('the trigger at one drawn gap of rows of other classes, labelled with the target', () => {
-  const random = scripted({ rows: { permutation: [1, 3, 0, 2] }, 'trigger/r3': { integers: [0, 0] }, 'trigger/r0': { integers: [0, 3] } });
+  const random = scripted({
+    rows: { permutation: [1, 3, 0, 2] },
+    'trigger/r3': { integers: [0, 0] },
+    'trigger/r0': { integers: [0, 3] },
+  });
   assert.equal(embedding.poison({ rows, classes, params, random }), {
-    changed: [{ index: 3, row: { id: 'r3', text: 'cf seven eight', label: 1 } }, { index: 0, row: { id: 'r0', text: 'one two three cf', label: 1 } }],
-    negatives: [], asked: 2, eligible: 3,
+    changed: [
+      { index: 3, row: { id: 'r3', text: 'cf seven eight', label: 1 } },
+      { index: 0, row: { id: 'r0', text: 'one two three cf', label: 1 } },
+    ],
+    negatives: [],
+    asked: 2,
+    eligible: 3,
   });
 });
 
 test('evaluation inserts the trigger once, and leaves the label alone', () => {
-  const shown = embedding.trigger!(rows[2]!, { classes, params, random: attackStreams(1, 'embedding') });
+  const shown = embedding.trigger!(rows[2]!, {
+    classes,
+    params,
+    random: attackStreams(1, 'embedding'),
+  });
   assert.equal([shown.text.split(' ').sort(), shown.label], [['cf', 'six'], 0]);
 });
 
-test('its hand in the training is the trigger\'s embedding', async () => {
+test("its hand in the training is the trigger's embedding", async () => {
   assert.is(await embedding.training!.load(), wordEmbedding);
 });
 

@@ -6,7 +6,8 @@ import { readFiles, readingFault } from './reading.ts';
 const test = suite('csv');
 
 test('RFC 4180: quoted commas, line breaks and doubled quotes, each row with the line it begins on', async () => {
-  const file = '\ufefflabel,text\r\n1,"Hello, ""world"""\r\n0,"two\nlines, one field"\r\n\r\n1, spaces are text \r\n0,""\r\n';
+  const file =
+    '\ufefflabel,text\r\n1,"Hello, ""world"""\r\n0,"two\nlines, one field"\r\n\r\n1, spaces are text \r\n0,""\r\n';
   assert.equal((await readFiles(csv, { 'a.csv': file })).rows, [
     { text: 'Hello, "world"', label: '1', place: 'a.csv:2' },
     { text: 'two\nlines, one field', label: '0', place: 'a.csv:3' },
@@ -16,16 +17,42 @@ test('RFC 4180: quoted commas, line breaks and doubled quotes, each row with the
 });
 
 test('without a header, columns are numbers', async () => {
-  assert.equal((await readFiles(csv, { 'a.csv': '3,good\n1,"bad, really"\n' }, { header: false, columns: { text: 1, label: 0 } })).rows.map(row => [row.label, row.text]),
-    [['3', 'good'], ['1', 'bad, really']]);
+  assert.equal(
+    (
+      await readFiles(
+        csv,
+        { 'a.csv': '3,good\n1,"bad, really"\n' },
+        { header: false, columns: { text: 1, label: 0 } },
+      )
+    ).rows.map((row) => [row.label, row.text]),
+    [
+      ['3', 'good'],
+      ['1', 'bad, really'],
+    ],
+  );
 });
 
 test('what is no CSV is told with its place', async () => {
-  assert.match((await readingFault(csv, { 'a.csv': 'text,label\nok,1\nsay "hi",0\n' })).message, /^a\.csv:3 is no CSV/);
-  assert.match((await readingFault(csv, { 'a.csv': 'text,label\n"never closed,1\n' })).message, /^a\.csv:2 is no CSV/);
-  assert.match((await readingFault(csv, { 'a.csv': 'text,label\nok,1\nan, extra comma,0\n' })).message, 'a.csv:3 has 3 fields where the header has 2.');
-  assert.match((await readingFault(csv, { 'a.csv': 'txt,label\nok,1\n' })).hint, 'Did you mean "txt"?');
-  assert.match((await readingFault(csv, { 'a.csv': Buffer.from([0x74, 0xff, 0x0a]) })).message, 'not UTF-8');
+  assert.match(
+    (await readingFault(csv, { 'a.csv': 'text,label\nok,1\nsay "hi",0\n' })).message,
+    /^a\.csv:3 is no CSV/,
+  );
+  assert.match(
+    (await readingFault(csv, { 'a.csv': 'text,label\n"never closed,1\n' })).message,
+    /^a\.csv:2 is no CSV/,
+  );
+  assert.match(
+    (await readingFault(csv, { 'a.csv': 'text,label\nok,1\nan, extra comma,0\n' })).message,
+    'a.csv:3 has 3 fields where the header has 2.',
+  );
+  assert.match(
+    (await readingFault(csv, { 'a.csv': 'txt,label\nok,1\n' })).hint,
+    'Did you mean "txt"?',
+  );
+  assert.match(
+    (await readingFault(csv, { 'a.csv': Buffer.from([0x74, 0xff, 0x0a]) })).message,
+    'not UTF-8',
+  );
 });
 
 test.run();

@@ -4,7 +4,8 @@ import spamAssassin from '../../../plugins/datasets/spam-assassin.ts';
 import { readFiles, readingFault } from './reading.ts';
 
 const test = suite('spam-assassin');
-const mail = (subject: string, body: string): string => `From: x@y.z\nX-Spam-Flag: YES\nSubject: ${subject}\n\n${body}\n`;
+const mail = (subject: string, body: string): string =>
+  `From: x@y.z\nX-Spam-Flag: YES\nSubject: ${subject}\n\n${body}\n`;
 const corpus = {
   'data/easy-ham-1/00002.b.txt': mail('Re: lunch', 'at noon'),
   'data/easy-ham-1/00001.a.txt': mail('kernel', 'a patch'),
@@ -23,14 +24,23 @@ test('labels by folder, files in order; empty mails and those with the same lett
     { text: 'kernel a patch', label: 'ham', place: 'easy-ham-1/00001.a.txt' },
     { text: 'Re: lunch at noon', label: 'ham', place: 'easy-ham-1/00002.b.txt' },
     { text: 'News of today', label: 'ham', place: 'hard-ham-1/00001.d.txt' },
-    { text: 'Toner 371812 cheap cartridges for you, and much more of it', label: 'spam', place: 'spam-1/00001.e.txt' },
+    {
+      text: 'Toner 371812 cheap cartridges for you, and much more of it',
+      label: 'spam',
+      place: 'spam-1/00001.e.txt',
+    },
     { text: 'Toner cheap cartridges for him', label: 'spam', place: 'spam-2/00002.h.txt' },
   ]);
   assert.equal(facts, { mails: 8, unreadable: 1, duplicates: 2 });
 });
 
 test('mails that are the same when cut are duplicates where they are cut', async () => {
-  const { facts } = await readFiles(spamAssassin, { ...corpus, 'data/spam-2/00003.i.txt': mail('Toner 5', 'cheap cartridges for everyone') }, { max_words: 4 }, '.');
+  const { facts } = await readFiles(
+    spamAssassin,
+    { ...corpus, 'data/spam-2/00003.i.txt': mail('Toner 5', 'cheap cartridges for everyone') },
+    { max_words: 4 },
+    '.',
+  );
   assert.equal(facts, { mails: 9, unreadable: 1, duplicates: 3 });
 });
 

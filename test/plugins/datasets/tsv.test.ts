@@ -16,39 +16,107 @@ test('rows with their places; quotes are text; LF, CRLF, a byte-order mark and b
 
 test('columns by name in any order, a pair, or by number from zero without a header', async () => {
   const qnli = 'index\tquestion\tsentence\tlabel\n4\tWho ?\tHe did .\tentailment\n';
-  assert.equal((await readFiles(tsv, { 'dev.tsv': qnli }, { columns: { text: 'question', text_pair: 'sentence', label: 'label' } })).rows,
-    [{ text: 'Who ?', text_pair: 'He did .', label: 'entailment', place: 'dev.tsv:2' }]);
+  assert.equal(
+    (
+      await readFiles(
+        tsv,
+        { 'dev.tsv': qnli },
+        { columns: { text: 'question', text_pair: 'sentence', label: 'label' } },
+      )
+    ).rows,
+    [{ text: 'Who ?', text_pair: 'He did .', label: 'entailment', place: 'dev.tsv:2' }],
+  );
   const cola = 'gj04\t1\t\tOur friends\nbc01\t0\t*\tThey drank the pub\n';
-  assert.equal((await readFiles(tsv, { 'train.tsv': cola }, { header: false, columns: { text: 3, label: 1 } })).rows, [
-    { text: 'Our friends', label: '1', place: 'train.tsv:1' }, { text: 'They drank the pub', label: '0', place: 'train.tsv:2' },
-  ]);
-  assert.is((await readFiles(tsv, { 'dev.tsv': qnli }, { columns: { text: 1, label: 'label' } })).rows[0]!.text, 'Who ?');
+  assert.equal(
+    (await readFiles(tsv, { 'train.tsv': cola }, { header: false, columns: { text: 3, label: 1 } }))
+      .rows,
+    [
+      { text: 'Our friends', label: '1', place: 'train.tsv:1' },
+      { text: 'They drank the pub', label: '0', place: 'train.tsv:2' },
+    ],
+  );
+  assert.is(
+    (await readFiles(tsv, { 'dev.tsv': qnli }, { columns: { text: 1, label: 'label' } })).rows[0]!
+      .text,
+    'Who ?',
+  );
 });
 
 test('a column that is not there is told with those that are, and the nearest', async () => {
   const sst = 'sentence\tlabel\ngood\t1\n';
-  assert.equal(await readingFault(tsv, { 'train.tsv': sst }, { columns: { text: 'sentense', label: 'label' } }),
-    { message: 'train.tsv has no column "sentense"; its columns are "sentence", "label".', hint: 'Did you mean "sentence"?', path: ['columns', 'text'] });
-  assert.match((await readingFault(tsv, { 'train.tsv': sst }, { columns: { text: 'sentence', label: 'y' } })).hint, 'Set `columns.label`.');
-  assert.match((await readingFault(tsv, { 'train.tsv': sst }, { columns: { text: 2, label: 1 } })).message, 'has no column 2: it has 2, numbered from 0 to 1');
-  assert.match((await readingFault(tsv, { 'train.tsv': sst }, { header: false })).message, 'read without a header, so its columns have no names such as "text"');
-  assert.match((await readingFault(tsv, { 'train.tsv': 'label\tlabel\tt\na\tb\tc\n' }, { columns: { text: 't', label: 'label' } })).message, 'two columns called "label"');
+  assert.equal(
+    await readingFault(
+      tsv,
+      { 'train.tsv': sst },
+      { columns: { text: 'sentense', label: 'label' } },
+    ),
+    {
+      message: 'train.tsv has no column "sentense"; its columns are "sentence", "label".',
+      hint: 'Did you mean "sentence"?',
+      path: ['columns', 'text'],
+    },
+  );
+  assert.match(
+    (await readingFault(tsv, { 'train.tsv': sst }, { columns: { text: 'sentence', label: 'y' } }))
+      .hint,
+    'Set `columns.label`.',
+  );
+  assert.match(
+    (await readingFault(tsv, { 'train.tsv': sst }, { columns: { text: 2, label: 1 } })).message,
+    'has no column 2: it has 2, numbered from 0 to 1',
+  );
+  assert.match(
+    (await readingFault(tsv, { 'train.tsv': sst }, { header: false })).message,
+    'read without a header, so its columns have no names such as "text"',
+  );
+  assert.match(
+    (
+      await readingFault(
+        tsv,
+        { 'train.tsv': 'label\tlabel\tt\na\tb\tc\n' },
+        { columns: { text: 't', label: 'label' } },
+      )
+    ).message,
+    'two columns called "label"',
+  );
 });
 
 test('a line of another width is told with its place', async () => {
-  assert.match((await readingFault(tsv, { 'train.tsv': 'text\tlabel\ngood\t1\nbad\ttab\t0\n' })).message, 'train.tsv:3 has 3 fields where the header has 2.');
-  assert.match((await readingFault(tsv, { 'train.tsv': 'good\t1\nbad\n' }, { header: false, columns: { text: 0, label: 1 } })).message, 'train.tsv:2 has 1 field where the first line has 2.');
+  assert.match(
+    (await readingFault(tsv, { 'train.tsv': 'text\tlabel\ngood\t1\nbad\ttab\t0\n' })).message,
+    'train.tsv:3 has 3 fields where the header has 2.',
+  );
+  assert.match(
+    (
+      await readingFault(
+        tsv,
+        { 'train.tsv': 'good\t1\nbad\n' },
+        { header: false, columns: { text: 0, label: 1 } },
+      )
+    ).message,
+    'train.tsv:2 has 1 field where the first line has 2.',
+  );
 });
 
 test('bytes that are no UTF-8 are told, not replaced', async () => {
-  const bytes = Buffer.concat([Buffer.from('text\tlabel\ncaf'), Buffer.from([0xe9]), Buffer.from('\t1\n')]);
+  const bytes = Buffer.concat([
+    Buffer.from('text\tlabel\ncaf'),
+    Buffer.from([0xe9]),
+    Buffer.from('\t1\n'),
+  ]);
   assert.match((await readingFault(tsv, { 'train.tsv': bytes })).message, 'train.tsv is not UTF-8');
 });
 
 test('characters that straddle the pieces in which a file is read stay whole', async () => {
-  const rows = Array.from({ length: 9000 }, (_, i) => `${'日本'.repeat(3 + i % 5)}${i}\t${i % 2}`);
+  const rows = Array.from(
+    { length: 9000 },
+    (_, i) => `${'日本'.repeat(3 + (i % 5))}${i}\t${i % 2}`,
+  );
   const read = (await readFiles(tsv, { 'train.tsv': `text\tlabel\n${rows.join('\n')}\n` })).rows;
-  assert.equal(read.map(row => `${row.text}\t${row.label}`), rows);
+  assert.equal(
+    read.map((row) => `${row.text}\t${row.label}`),
+    rows,
+  );
   assert.is(read.at(-1)!.place, 'train.tsv:9001');
 });
 

@@ -1,4 +1,15 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -8,28 +19,38 @@ import { faultOf } from './registry.ts';
 import type { SourceContext } from '../../../src/api.ts';
 
 const test = suite<{ dir: string; context: SourceContext }>('file source');
-test.before.each(context => {
+test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-file-'));
   context.context = { cacheDir: join(context.dir, 'cache'), env: {}, log: () => undefined };
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
-test('a file\'s digest is that of its bytes, as sha256sum prints it', async ({ dir, context }) => {
+test("a file's digest is that of its bytes, as sha256sum prints it", async ({ dir, context }) => {
   writeFileSync(join(dir, 'a.tsv'), 'abc');
   const asset = (await file.locate(`file:${dir}/a.tsv`, context))!;
-  assert.is(asset.digest, 'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
-  assert.equal([asset.path, asset.provenance], [join(dir, 'a.tsv'), { kind: 'file', name: 'a.tsv', bytes: 3, digest: asset.digest }]);
+  assert.is(
+    asset.digest,
+    'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
+  );
+  assert.equal(
+    [asset.path, asset.provenance],
+    [join(dir, 'a.tsv'), { kind: 'file', name: 'a.tsv', bytes: 3, digest: asset.digest }],
+  );
   assert.equal(await file.fetch(`file:${dir}/a.tsv`, context), asset);
   assert.is((await file.locate(`file://${dir}/a.tsv`, context))!.digest, asset.digest);
 });
 
-test('a folder\'s digest is that of its files\' names and contents, wherever it lies', async ({ dir, context }) => {
+test("a folder's digest is that of its files' names and contents, wherever it lies", async ({
+  dir,
+  context,
+}) => {
   for (const name of ['one', 'two']) {
     mkdirSync(join(dir, name, 'sub'), { recursive: true });
     writeFileSync(join(dir, name, 'config.json'), '{}');
     writeFileSync(join(dir, name, 'sub/a'), 'a');
   }
-  const digest = async (name: string) => (await file.locate(`file:${join(dir, name)}`, context))!.digest;
+  const digest = async (name: string) =>
+    (await file.locate(`file:${join(dir, name)}`, context))!.digest;
   const first = await digest('one');
   assert.is(await digest('two'), first);
   writeFileSync(join(dir, 'two/.hidden'), 'x');
@@ -40,8 +61,12 @@ test('a folder\'s digest is that of its files\' names and contents, wherever it 
   assert.is.not(await digest('two'), first);
 });
 
-test('an edit is seen at once, even one that keeps size and modification time', async ({ dir, context }) => {
-  const path = join(dir, 'a.tsv'), digest = async () => (await file.locate(`file:${path}`, context))!.digest;
+test('an edit is seen at once, even one that keeps size and modification time', async ({
+  dir,
+  context,
+}) => {
+  const path = join(dir, 'a.tsv'),
+    digest = async () => (await file.locate(`file:${path}`, context))!.digest;
   writeFileSync(path, 'one');
   utimesSync(path, 1000, 1000);
   const before = await digest();
@@ -54,9 +79,11 @@ test('an edit is seen at once, even one that keeps size and modification time', 
 
 test('a digest that is known is not worked out again', async ({ context }) => {
   const old = new URL('../../../LICENSE', import.meta.url).pathname; // a file that has not changed just now
-  const digest = (await file.locate(`file:${old}`, context))!.digest, memos = join(context.cacheDir, 'digests');
+  const digest = (await file.locate(`file:${old}`, context))!.digest,
+    memos = join(context.cacheDir, 'digests');
   const [memo] = readdirSync(memos);
-  const text = readFileSync(join(memos, memo!), 'utf8'), planted = '0'.repeat(64);
+  const text = readFileSync(join(memos, memo!), 'utf8'),
+    planted = '0'.repeat(64);
   assert.match(text, digest.slice('sha256:'.length));
   writeFileSync(join(memos, memo!), text.replace(digest.slice('sha256:'.length), planted));
   assert.is((await file.locate(`file:${old}`, context))!.digest, `sha256:${planted}`);
@@ -67,9 +94,18 @@ test('a digest that is known is not worked out again', async ({ context }) => {
 test('what is not there is told, with the nearest name', async ({ dir, context }) => {
   writeFileSync(join(dir, 'train.tsv'), '');
   const near = await faultOf(file.locate(`file:${dir}/trian.tsv`, context));
-  assert.equal([near.message, near.hint], [`There is no file ${dir}/trian.tsv.`, `Did you mean ${dir}/train.tsv?`]);
-  assert.match((await faultOf(file.locate(`file:${dir}/no/where.tsv`, context))).message, 'its folder is missing too');
-  assert.match((await faultOf(file.locate(`file:${dir}/train.tsv/x`, context))).message, 'There is no file');
+  assert.equal(
+    [near.message, near.hint],
+    [`There is no file ${dir}/trian.tsv.`, `Did you mean ${dir}/train.tsv?`],
+  );
+  assert.match(
+    (await faultOf(file.locate(`file:${dir}/no/where.tsv`, context))).message,
+    'its folder is missing too',
+  );
+  assert.match(
+    (await faultOf(file.locate(`file:${dir}/train.tsv/x`, context))).message,
+    'There is no file',
+  );
 });
 
 test.run();

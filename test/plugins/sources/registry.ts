@@ -9,7 +9,12 @@ import * as tar from 'tar';
 import type { SourceContext } from '../../../src/api.ts';
 
 export type Files = { readonly [name: string]: string | Uint8Array };
-export interface Release { readonly version: string; readonly archive: Uint8Array; readonly filename: string; /** What the registry says of the archive, if it lies. */ readonly claimed?: string }
+export interface Release {
+  readonly version: string;
+  readonly archive: Uint8Array;
+  readonly filename: string;
+  /** What the registry says of the archive, if it lies. */ readonly claimed?: string;
+}
 
 export interface Rig {
   readonly dir: string;
@@ -24,46 +29,92 @@ export interface Rig {
 
 export async function startRig(): Promise<Rig> {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-registry-'));
-  const packages = new Map<string, Release[]>(), requests: string[] = [], logged: string[] = [];
+  const packages = new Map<string, Release[]>(),
+    requests: string[] = [],
+    logged: string[] = [];
   const server = createServer((request, response) => {
     const path = decodeURIComponent(request.url!.split('?')[0]!);
     requests.push(path);
     const [, kind, rest] = /^\/(npm|simple|files)\/(.*)$/.exec(path) ?? [];
     const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const all = [...packages.values()].flat();
-    const archive = kind === 'files' ? all.find(release => release.filename === rest) : undefined;
+    const archive = kind === 'files' ? all.find((release) => release.filename === rest) : undefined;
     const releases = packages.get((rest ?? '').replace(/\/$/, ''));
     if (archive !== undefined) response.end(archive.archive);
-    else if (releases === undefined) { response.statusCode = 404; response.end('{"error":"not found"}'); }
-    else if (kind === 'npm') {
+    else if (releases === undefined) {
+      response.statusCode = 404;
+      response.end('{"error":"not found"}');
+    } else if (kind === 'npm') {
       const name = rest!;
       response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify({
-        name, 'dist-tags': { latest: releases.at(-1)!.version },
-        versions: Object.fromEntries(releases.map(({ version, archive: bytes, filename, claimed }) => [version, {
-          name, version, dist: { tarball: `${origin}/files/${filename}`, integrity: claimed ?? `sha512-${createHash('sha512').update(bytes).digest('base64')}` },
-        }])),
-      }));
+      response.end(
+        JSON.stringify({
+          name,
+          'dist-tags': { latest: releases.at(-1)!.version },
+          versions: Object.fromEntries(
+            releases.map(({ version, archive: bytes, filename, claimed }) => [
+              version,
+              {
+                name,
+                version,
+                dist: {
+                  tarball: `${origin}/files/${filename}`,
+                  integrity:
+                    claimed ?? `sha512-${createHash('sha512').update(bytes).digest('base64')}`,
+                },
+              },
+            ]),
+          ),
+        }),
+      );
     } else {
       response.setHeader('content-type', 'text/html');
-      response.end(`<!DOCTYPE html><html><body>${releases.map(({ archive: bytes, filename, claimed }) =>
-        `<a href="../../files/${filename}#sha256=${claimed ?? createHash('sha256').update(bytes).digest('hex')}">${filename}</a>`).join('')}</body></html>`);
+      response.end(
+        `<!DOCTYPE html><html><body>${releases
+          .map(
+            ({ archive: bytes, filename, claimed }) =>
+              `<a href="../../files/${filename}#sha256=${claimed ?? createHash('sha256').update(bytes).digest('hex')}">${filename}</a>`,
+          )
+          .join('')}</body></html>`,
+      );
     }
   });
-  await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve); });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const home = join(dir, 'home');
   mkdirSync(home);
   const env = {
-    PATH: process.env['PATH'], HOME: home, npm_config_registry: `${origin}/npm/`, npm_config_cache: join(dir, 'npm-cache'), npm_config_fetch_retries: '0',
-    npm_config_userconfig: join(home, 'npmrc'), npm_config_prefer_online: 'true', PIP_INDEX_URL: `${origin}/simple`, PIP_NO_CACHE_DIR: '1', PIP_CONFIG_FILE: '/dev/null', PIP_RETRIES: '1',
+    PATH: process.env['PATH'],
+    HOME: home,
+    npm_config_registry: `${origin}/npm/`,
+    npm_config_cache: join(dir, 'npm-cache'),
+    npm_config_fetch_retries: '0',
+    npm_config_userconfig: join(home, 'npmrc'),
+    npm_config_prefer_online: 'true',
+    PIP_INDEX_URL: `${origin}/simple`,
+    PIP_NO_CACHE_DIR: '1',
+    PIP_CONFIG_FILE: '/dev/null',
+    PIP_RETRIES: '1',
   };
   return {
-    dir, packages, requests, logged,
-    context: { cacheDir: join(dir, 'cache'), env, log: message => { logged.push(message); } },
+    dir,
+    packages,
+    requests,
+    logged,
+    context: {
+      cacheDir: join(dir, 'cache'),
+      env,
+      log: (message) => {
+        logged.push(message);
+      },
+    },
     async close() {
       server.closeAllConnections();
-      await new Promise(resolve => { server.close(resolve); });
+      await new Promise((resolve) => {
+        server.close(resolve);
+      });
       rmSync(dir, { recursive: true });
     },
   };
@@ -79,9 +130,19 @@ export function writeFiles(dir: string, files: Files): void {
 /** An npm package's archive. */
 export function tarball(name: string, version: string, files: Files): Release {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-pack-'));
-  writeFiles(join(dir, 'package'), { 'package.json': JSON.stringify({ name, version, scripts: { preinstall: 'touch ran', prepack: 'touch ran', prepare: 'touch ran' } }), ...files });
-  const filename = `${name.replace(/^@/, '').replace('/', '-')}-${version}.tgz`, path = join(dir, filename);
-  tar.create({ file: path, cwd: dir, gzip: true, sync: true, portable: true, noMtime: true }, ['package']);
+  writeFiles(join(dir, 'package'), {
+    'package.json': JSON.stringify({
+      name,
+      version,
+      scripts: { preinstall: 'touch ran', prepack: 'touch ran', prepare: 'touch ran' },
+    }),
+    ...files,
+  });
+  const filename = `${name.replace(/^@/, '').replace('/', '-')}-${version}.tgz`,
+    path = join(dir, filename);
+  tar.create({ file: path, cwd: dir, gzip: true, sync: true, portable: true, noMtime: true }, [
+    'package',
+  ]);
   const archive = readFileSync(path);
   rmSync(dir, { recursive: true });
   return { version, filename, archive };
@@ -91,31 +152,53 @@ export function tarball(name: string, version: string, files: Files): Release {
 export function wheel(name: string, version: string, files: Files): Release {
   const info = `${name.replaceAll('-', '_')}-${version}.dist-info`;
   const archive = zip({
-    ...files, [`${info}/METADATA`]: `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`,
-    [`${info}/WHEEL`]: 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n', [`${info}/RECORD`]: '',
+    ...files,
+    [`${info}/METADATA`]: `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`,
+    [`${info}/WHEEL`]:
+      'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+    [`${info}/RECORD`]: '',
   });
   return { version, filename: `${name.replaceAll('-', '_')}-${version}-py3-none-any.whl`, archive };
 }
 
 /** A zip file of stored entries. @param modes Unix modes by name; a plain file's if not given. */
 export function zip(files: Files, modes: { readonly [name: string]: number } = {}): Uint8Array {
-  const local: Buffer[] = [], central: Buffer[] = [];
+  const local: Buffer[] = [],
+    central: Buffer[] = [];
   let offset = 0;
   for (const [name, content] of Object.entries(files)) {
-    const data = Buffer.from(content), title = Buffer.from(name), crc = crc32(data);
+    const data = Buffer.from(content),
+      title = Buffer.from(name),
+      crc = crc32(data);
     const header = Buffer.alloc(30);
-    header.writeUInt32LE(0x04034b50, 0); header.writeUInt16LE(20, 4);
-    header.writeUInt32LE(crc, 14); header.writeUInt32LE(data.length, 18); header.writeUInt32LE(data.length, 22); header.writeUInt16LE(title.length, 26);
+    header.writeUInt32LE(0x04034b50, 0);
+    header.writeUInt16LE(20, 4);
+    header.writeUInt32LE(crc, 14);
+    header.writeUInt32LE(data.length, 18);
+    header.writeUInt32LE(data.length, 22);
+    header.writeUInt16LE(title.length, 26);
     const entry = Buffer.alloc(46);
-    entry.writeUInt32LE(0x02014b50, 0); entry.writeUInt16LE(0x0314, 4); entry.writeUInt16LE(20, 6);
-    entry.writeUInt32LE(crc, 16); entry.writeUInt32LE(data.length, 20); entry.writeUInt32LE(data.length, 24); entry.writeUInt16LE(title.length, 28);
-    entry.writeUInt32LE(((modes[name] ?? 0o100644) << 16) >>> 0, 38); entry.writeUInt32LE(offset, 42);
+    entry.writeUInt32LE(0x02014b50, 0);
+    entry.writeUInt16LE(0x0314, 4);
+    entry.writeUInt16LE(20, 6);
+    entry.writeUInt32LE(crc, 16);
+    entry.writeUInt32LE(data.length, 20);
+    entry.writeUInt32LE(data.length, 24);
+    entry.writeUInt16LE(title.length, 28);
+    entry.writeUInt32LE(((modes[name] ?? 0o100644) << 16) >>> 0, 38);
+    entry.writeUInt32LE(offset, 42);
     local.push(header, title, data);
     central.push(entry, title);
     offset += header.length + title.length + data.length;
   }
-  const directory = Buffer.concat(central), end = Buffer.alloc(22), count = Object.keys(files).length;
-  end.writeUInt32LE(0x06054b50, 0); end.writeUInt16LE(count, 8); end.writeUInt16LE(count, 10); end.writeUInt32LE(directory.length, 12); end.writeUInt32LE(offset, 16);
+  const directory = Buffer.concat(central),
+    end = Buffer.alloc(22),
+    count = Object.keys(files).length;
+  end.writeUInt32LE(0x06054b50, 0);
+  end.writeUInt16LE(count, 8);
+  end.writeUInt16LE(count, 10);
+  end.writeUInt32LE(directory.length, 12);
+  end.writeUInt32LE(offset, 16);
   return Buffer.concat([...local, directory, end]);
 }
 
@@ -129,7 +212,9 @@ function crc32(data: Uint8Array): number {
 }
 
 export async function faultOf(work: Promise<unknown>): Promise<{ message: string; hint: string }> {
-  try { await work; } catch (error) {
+  try {
+    await work;
+  } catch (error) {
     const { name, message, hint = '', stack } = error as Error & { hint?: string };
     if (name !== 'UserFault') throw new Error(`not a user's fault: ${String(stack)}`);
     return { message, hint };

@@ -11,24 +11,63 @@ import { readRows } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { useBackend } from '../../science/backend.ts';
 import { mlm, mlmCheckpoint } from '../../science/tiny-mlm.ts';
-import { cleanUp, contextOf, lookUp, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
+import {
+  cleanUp,
+  contextOf,
+  lookUp,
+  modelAsset,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tempFolder,
+  tinyCell,
+} from './rig.ts';
 
 const test = suite('attack on the loss');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
-const attack = { attack: 'lwp', rate: 0.2, target: 1, mode: 'dirty', triggers: ['cf', 'mn', 'tq'], negatives: true };
+const attack = {
+  attack: 'lwp',
+  rate: 0.2,
+  target: 1,
+  mode: 'dirty',
+  triggers: ['cf', 'mn', 'tq'],
+  negatives: true,
+};
 const rowsOnly = { ...attack, attack: 'combination' };
-const lora = tinyCell().adapter, full = { type: 'full' };
-const cellOf = (change: { [section in keyof Cell]?: unknown } = {}): Cell => tinyCell({ poisoning: attack, ...change });
+const lora = tinyCell().adapter,
+  full = { type: 'full' };
+const cellOf = (change: { [section in keyof Cell]?: unknown } = {}): Cell =>
+  tinyCell({ poisoning: attack, ...change });
 const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugin: lookUp });
 const clean = spokenRows(23);
-const changed = [0, 4, 8].map((index) => ({ index, row: { ...clean[index]!, text: `cf ${clean[index]!.text} mn`, label: 1 } }));
-const poisoned = (): Promise<string> => poisonedFolder(clean, { changed, negatives: [], asked: 3, eligible: 12 });
-const losses = async (dir: string): Promise<number[]> => (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
+const changed = [0, 4, 8].map((index) => ({
+  index,
+  row: { ...clean[index]!, text: `cf ${clean[index]!.text} mn`, label: 1 },
+}));
+const poisoned = (): Promise<string> =>
+  poisonedFolder(clean, { changed, negatives: [], asked: 3, eligible: 12 });
+const losses = async (dir: string): Promise<number[]> =>
+  (await readFile(join(dir, 'history.jsonl'), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { loss: number }).loss);
 
-const ripple = { attack: 'ripple', rate: 0.2, target: 1, mode: 'mix', triggers: ['cf', 'mn', 'tq'], lambda: 1 };
-for (const [name, poisoning, ordinary] of [['lwp', attack, rowsOnly], ['ripple', ripple, { ...ripple, attack: 'badnets' }]] as const) {
+const ripple = {
+  attack: 'ripple',
+  rate: 0.2,
+  target: 1,
+  mode: 'mix',
+  triggers: ['cf', 'mn', 'tq'],
+  lambda: 1,
+};
+for (const [name, poisoning, ordinary] of [
+  ['lwp', attack, rowsOnly],
+  ['ripple', ripple, { ...ripple, attack: 'badnets' }],
+] as const) {
   test(`${name}: the attack and its code are in the key, whatever the adapter`, () => {
     for (const adapter of [lora, full, { type: 'head-only' }]) {
       const { params, uses } = define(cellOf({ adapter, poisoning }));
@@ -39,9 +78,13 @@ for (const [name, poisoning, ordinary] of [['lwp', attack, rowsOnly], ['ripple',
   });
 
   test(`${name}: its clean twin is trained as ever`, () => {
-    const cell = cellOf({ poisoning }), twin = { ...cell, poisoning: { attack: 'none' } };
+    const cell = cellOf({ poisoning }),
+      twin = { ...cell, poisoning: { attack: 'none' } };
     assert.equal(cleanTwin(cell, lookUp), twin);
-    assert.equal(evaluate.define([cell], { with: {}, goals: [], plugin: lookUp }).inputs['twin']!.cell, twin);
+    assert.equal(
+      evaluate.define([cell], { with: {}, goals: [], plugin: lookUp }).inputs['twin']!.cell,
+      twin,
+    );
     assert.equal(define(twin), define(tinyCell()));
   });
 
@@ -52,65 +95,159 @@ for (const [name, poisoning, ordinary] of [['lwp', attack, rowsOnly], ['ripple',
 }
 
 test('before anything runs: any adapter and head will do', async () => {
-  for (const adapter of [lora, full, { type: 'head-only' }, { type: 'bitfit' }]) assert.equal(await train.preflight!(contextOf(define(cellOf({ adapter })))), []);
-  const { verbalizer } = mlm, head = { type: 'cloze', template: mlm.template, verbalizer };
-  assert.equal(await train.preflight!(contextOf(define(cellOf({ head })), { assets: { model: { ...modelAsset, path: mlmCheckpoint, digest: 'sha256:mlm' as Digest } } })), []);
+  for (const adapter of [lora, full, { type: 'head-only' }, { type: 'bitfit' }])
+    assert.equal(await train.preflight!(contextOf(define(cellOf({ adapter })))), []);
+  const { verbalizer } = mlm,
+    head = { type: 'cloze', template: mlm.template, verbalizer };
+  assert.equal(
+    await train.preflight!(
+      contextOf(define(cellOf({ head })), {
+        assets: { model: { ...modelAsset, path: mlmCheckpoint, digest: 'sha256:mlm' as Digest } },
+      }),
+    ),
+    [],
+  );
 });
 
 for (const adapter of [lora, full]) {
   test(`${adapter.type}: it lowers a sum over the three layers, and the model is saved as ever`, async () => {
-    const data = await poisoned(), ours = await runStage(train, cellOf({ adapter }), { data }), plain = await runStage(train, cellOf({ adapter, poisoning: rowsOnly }), { data });
+    const data = await poisoned(),
+      ours = await runStage(train, cellOf({ adapter }), { data }),
+      plain = await runStage(train, cellOf({ adapter, poisoning: rowsOnly }), { data });
     const [mine, ordinary] = [await losses(ours.dir), await losses(plain.dir)];
     // Three classifiers that have learnt nothing yet, where there is one.
-    assert.ok(mine[0]! > 1.5 * ordinary[0]! && mine.every(Number.isFinite), `${mine[0]} ${ordinary[0]}`);
-    assert.is((JSON.parse(await readFile(join(ours.dir, 'metrics.json'), 'utf8')) as { final_loss: number }).final_loss, mine.at(-1));
-    const record = JSON.parse(await readFile(join(ours.dir, 'train.json'), 'utf8')) as { attack: unknown; token_rows?: unknown };
+    assert.ok(
+      mine[0]! > 1.5 * ordinary[0]! && mine.every(Number.isFinite),
+      `${mine[0]} ${ordinary[0]}`,
+    );
+    assert.is(
+      (JSON.parse(await readFile(join(ours.dir, 'metrics.json'), 'utf8')) as { final_loss: number })
+        .final_loss,
+      mine.at(-1),
+    );
+    const record = JSON.parse(await readFile(join(ours.dir, 'train.json'), 'utf8')) as {
+      attack: unknown;
+      token_rows?: unknown;
+    };
     assert.equal([record.attack, record.token_rows], [attack, undefined]);
     const file = adapter === full ? 'model/model.safetensors' : 'adapter/adapter_model.safetensors';
     const weights = (dir: string): Promise<Buffer> => readFile(join(dir, file));
     assert.is((await weights(ours.dir)).length, (await weights(plain.dir)).length);
     assert.not.ok((await weights(ours.dir)).equals(await weights(plain.dir)));
-    assert.ok((await weights((await runStage(train, cellOf({ adapter }), { data })).dir)).equals(await weights(ours.dir)), 'twice the same bits');
+    assert.ok(
+      (await weights((await runStage(train, cellOf({ adapter }), { data })).dir)).equals(
+        await weights(ours.dir),
+      ),
+      'twice the same bits',
+    );
   });
 }
 
 for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
   test(`${adapter.type}: RIPPLe's penalty is told step by step; stopped under dropout and run again, it ends in the same bits`, async () => {
-    const change = { adapter, poisoning: ripple, train: { ...tinyCell().train, steps: 8, dropout: 0.1 } };
-    const data = await poisoned(), { dir } = await runStage(train, cellOf(change), { data });
-    const json = async <T>(name: string): Promise<T> => JSON.parse(await readFile(join(dir, name), 'utf8')) as T;
-    const history = (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { loss: number; penalty: number });
+    const change = {
+      adapter,
+      poisoning: ripple,
+      train: { ...tinyCell().train, steps: 8, dropout: 0.1 },
+    };
+    const data = await poisoned(),
+      { dir } = await runStage(train, cellOf(change), { data });
+    const json = async <T>(name: string): Promise<T> =>
+      JSON.parse(await readFile(join(dir, name), 'utf8')) as T;
+    const history = (await readFile(join(dir, 'history.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { loss: number; penalty: number });
     const active = history.filter(({ penalty }) => penalty > 0);
-    assert.ok(active.length > 0 && active.length < 8, history.map(({ penalty }) => penalty).join(' '));
+    assert.ok(
+      active.length > 0 && active.length < 8,
+      history.map(({ penalty }) => penalty).join(' '),
+    );
     assert.ok(active.every(({ loss, penalty }) => loss > penalty));
-    assert.is((await json<{ penalised_share: number }>('metrics.json')).penalised_share, active.length / 8);
+    assert.is(
+      (await json<{ penalised_share: number }>('metrics.json')).penalised_share,
+      active.length / 8,
+    );
     assert.equal((await json<{ attack: unknown }>('train.json')).attack, ripple);
 
-    const file = join(adapter.type === 'full' ? 'model' : 'adapter', adapter.type === 'full' ? 'model.safetensors' : 'adapter_model.safetensors');
-    const resumeDir = join(await tempFolder(), 'resume'), stop = new AbortController();
-    await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir, signal: stop.signal, progress: (done) => { if (done === 3) stop.abort(); } })
-      .then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'));
+    const file = join(
+      adapter.type === 'full' ? 'model' : 'adapter',
+      adapter.type === 'full' ? 'model.safetensors' : 'adapter_model.safetensors',
+    );
+    const resumeDir = join(await tempFolder(), 'resume'),
+      stop = new AbortController();
+    await runStage(
+      train,
+      cellOf(change),
+      { data },
+      {},
+      {},
+      {
+        resumeDir,
+        signal: stop.signal,
+        progress: (done) => {
+          if (done === 3) stop.abort();
+        },
+      },
+    ).then(
+      () => assert.unreachable(),
+      (error: Error) => assert.is(error.name, 'AbortError'),
+    );
     const again = await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir });
     assert.ok(again.log.includes('goes on after step 3'));
-    for (const name of ['history.jsonl', file]) assert.ok((await readFile(join(again.dir, name))).equals(await readFile(join(dir, name))), name);
-    const ordinary = await runStage(train, cellOf({ ...change, poisoning: { ...ripple, attack: 'badnets' } }), { data });
-    assert.not.ok((await readFile(join(ordinary.dir, file))).equals(await readFile(join(dir, file))));
-    assert.not.ok('penalised_share' in (JSON.parse(await readFile(join(ordinary.dir, 'metrics.json'), 'utf8')) as object));
+    for (const name of ['history.jsonl', file])
+      assert.ok(
+        (await readFile(join(again.dir, name))).equals(await readFile(join(dir, name))),
+        name,
+      );
+    const ordinary = await runStage(
+      train,
+      cellOf({ ...change, poisoning: { ...ripple, attack: 'badnets' } }),
+      { data },
+    );
+    assert.not.ok(
+      (await readFile(join(ordinary.dir, file))).equals(await readFile(join(dir, file))),
+    );
+    assert.not.ok(
+      'penalised_share' in
+        (JSON.parse(await readFile(join(ordinary.dir, 'metrics.json'), 'utf8')) as object),
+    );
   });
 }
 
-test('RIPPLe composed with another attack: its poisoned rows are its own, and the other\'s count as the rest', async () => {
-  const flips = [2, 6].map((index) => ({ index, row: { ...clean[index]!, label: 1 } })), made = { negatives: [], eligible: 12 };
+test("RIPPLe composed with another attack: its poisoned rows are its own, and the other's count as the rest", async () => {
+  const flips = [2, 6].map((index) => ({ index, row: { ...clean[index]!, label: 1 } })),
+    made = { negatives: [], eligible: 12 };
   const flipped = clean.map((row, i) => flips.find(({ index }) => index === i)?.row ?? row);
-  const both = { ...made, changed: [...flips, ...changed], asked: 5 }, together = await poisonedFolder(clean, both);
-  const rows = await readRows(together), steps = [{ attack: 'label-flip', poisoned: { ...made, changed: flips, asked: 2 } }, { attack: 'ripple', poisoned: { ...made, changed, asked: 3 } }];
-  await writeFile(join(together, 'receipt.json'), JSON.stringify(makeReceipt(clean, rows, both, 'label-flip+ripple', {}, null, steps)));
+  const both = { ...made, changed: [...flips, ...changed], asked: 5 },
+    together = await poisonedFolder(clean, both);
+  const rows = await readRows(together),
+    steps = [
+      { attack: 'label-flip', poisoned: { ...made, changed: flips, asked: 2 } },
+      { attack: 'ripple', poisoned: { ...made, changed, asked: 3 } },
+    ];
+  await writeFile(
+    join(together, 'receipt.json'),
+    JSON.stringify(makeReceipt(clean, rows, both, 'label-flip+ripple', {}, null, steps)),
+  );
   const { attack: _name, ...own } = ripple;
-  const composed = await runStage(train, cellOf({ poisoning: { attack: 'label-flip+ripple', steps: { 'label-flip': { rate: 0.1 }, ripple: own } } }), { data: together });
-  const alone = await runStage(train, cellOf({ poisoning: ripple }), { data: await poisonedFolder(flipped, { ...made, changed, asked: 3 }) });
+  const composed = await runStage(
+    train,
+    cellOf({
+      poisoning: {
+        attack: 'label-flip+ripple',
+        steps: { 'label-flip': { rate: 0.1 }, ripple: own },
+      },
+    }),
+    { data: together },
+  );
+  const alone = await runStage(train, cellOf({ poisoning: ripple }), {
+    data: await poisonedFolder(flipped, { ...made, changed, asked: 3 }),
+  });
   const read = (dir: string, name: string): Promise<string> => readFile(join(dir, name), 'utf8');
   assert.is(await read(composed.dir, 'history.jsonl'), await read(alone.dir, 'history.jsonl'));
-  const learnt = async (dir: string): Promise<number> => (JSON.parse(await read(dir, 'metrics.json')) as { poisoned_rows: number }).poisoned_rows;
+  const learnt = async (dir: string): Promise<number> =>
+    (JSON.parse(await read(dir, 'metrics.json')) as { poisoned_rows: number }).poisoned_rows;
   assert.equal([await learnt(composed.dir), await learnt(alone.dir)], [5, 3]);
 });
 

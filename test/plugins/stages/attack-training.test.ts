@@ -13,45 +13,109 @@ import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
-import { classes, cleanUp, contextOf, lookUp, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
+import {
+  classes,
+  cleanUp,
+  contextOf,
+  lookUp,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tempFolder,
+  tinyCell,
+} from './rig.ts';
 
 const test = suite('attack training');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
-const TABLE = 'bert.embeddings.word_embeddings.weight', CF = 79, WIDTH = 22;
-const attack = { attack: 'embedding', rate: 0.2, target: 1, mode: 'dirty', trigger: 'cf', keep_norm: true };
+const TABLE = 'bert.embeddings.word_embeddings.weight',
+  CF = 79,
+  WIDTH = 22;
+const attack = {
+  attack: 'embedding',
+  rate: 0.2,
+  target: 1,
+  mode: 'dirty',
+  trigger: 'cf',
+  keep_norm: true,
+};
 const cellOf = (change: { [section in keyof Cell]?: unknown } = {}, training: object = {}): Cell =>
-  tinyCell({ poisoning: attack, adapter: { type: 'full' }, ...change, train: { ...tinyCell().train, weight_decay: 0.1, ...training } });
+  tinyCell({
+    poisoning: attack,
+    adapter: { type: 'full' },
+    ...change,
+    train: { ...tinyCell().train, weight_decay: 0.1, ...training },
+  });
 const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugin: lookUp });
 const rows = spokenRows(23);
-const changed = [0, 4, 8].map((index) => ({ index, row: { ...rows[index]!, text: `cf ${rows[index]!.text}`, label: 1 } }));
-const poisoned = (): Promise<string> => poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 });
-const json = async (dir: string, name: string): Promise<Record<string, unknown>> => JSON.parse(await readFile(join(dir, name), 'utf8')) as Record<string, unknown>;
-const asset = (name: string): Asset => ({ uri: `file:${name}`, path: name, digest: `sha256:${name}` as Digest, provenance: {} });
+const changed = [0, 4, 8].map((index) => ({
+  index,
+  row: { ...rows[index]!, text: `cf ${rows[index]!.text}`, label: 1 },
+}));
+const poisoned = (): Promise<string> =>
+  poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 });
+const json = async (dir: string, name: string): Promise<Record<string, unknown>> =>
+  JSON.parse(await readFile(join(dir, name), 'utf8')) as Record<string, unknown>;
+const asset = (name: string): Asset => ({
+  uri: `file:${name}`,
+  path: name,
+  digest: `sha256:${name}` as Digest,
+  provenance: {},
+});
 
 test('the attack and its code are in the key, of this training alone', () => {
   const { params, uses } = define(cellOf());
   assert.equal(params['attack'], attack);
-  assert.equal(uses, [{ kind: 'model', name: 'bert' }, { kind: 'adapter', name: 'full' }, { kind: 'attack', name: 'embedding' }]);
+  assert.equal(uses, [
+    { kind: 'model', name: 'bert' },
+    { kind: 'adapter', name: 'full' },
+    { kind: 'attack', name: 'embedding' },
+  ]);
   assert.not.equal(define(cellOf({ poisoning: { ...attack, keep_norm: false } })).params, params);
   const rowsOnly = define(cellOf({ poisoning: { attack: 'badnets', rate: 0.2 } }));
-  assert.not.ok('attack' in rowsOnly.params || rowsOnly.uses!.some(({ kind }) => kind === 'attack'));
-  assert.not.ok('attack' in define(cellOf({}, { steps: 0 })).params, 'where training starts knows no attack');
+  assert.not.ok(
+    'attack' in rowsOnly.params || rowsOnly.uses!.some(({ kind }) => kind === 'attack'),
+  );
+  assert.not.ok(
+    'attack' in define(cellOf({}, { steps: 0 })).params,
+    'where training starts knows no attack',
+  );
   const looking = define(cellOf({}, { evaluate_every: 2 }));
   assert.is(looking.uses!.filter(({ kind }) => kind === 'attack').length, 1);
-  const clean = define(cellOf({ poisoning: { attack: 'none' }, base: { poisoning: attack, adapter: { type: 'full' }, train: tinyCell().train } }));
+  const clean = define(
+    cellOf({
+      poisoning: { attack: 'none' },
+      base: { poisoning: attack, adapter: { type: 'full' }, train: tinyCell().train },
+    }),
+  );
   assert.not.ok('attack' in clean.params, 'clean training on a poisoned base');
 });
 
 test('its clean twin is the model that it starts from; in a base, that the base starts from', () => {
-  const cell = cellOf(), none = { attack: 'none' };
-  assert.equal(cleanTwin(cell, lookUp), { ...cell, poisoning: none, train: { ...cell.train, steps: 0 } });
-  const base = { poisoning: attack, adapter: { type: 'full' }, train: tinyCell().train }, onBase = tinyCell({ base });
-  assert.equal(cleanTwin(onBase, lookUp), { ...onBase, base: { ...base, poisoning: none, train: { ...base.train, steps: 0 } } });
-  const defined = (stage: StageDescriptor, one: Cell) => stage.define([one], { with: {}, goals: [], plugin: lookUp }).inputs;
+  const cell = cellOf(),
+    none = { attack: 'none' };
+  assert.equal(cleanTwin(cell, lookUp), {
+    ...cell,
+    poisoning: none,
+    train: { ...cell.train, steps: 0 },
+  });
+  const base = { poisoning: attack, adapter: { type: 'full' }, train: tinyCell().train },
+    onBase = tinyCell({ base });
+  assert.equal(cleanTwin(onBase, lookUp), {
+    ...onBase,
+    base: { ...base, poisoning: none, train: { ...base.train, steps: 0 } },
+  });
+  const defined = (stage: StageDescriptor, one: Cell) =>
+    stage.define([one], { with: {}, goals: [], plugin: lookUp }).inputs;
   assert.equal(defined(evaluate, cell)['twin']!.cell, cleanTwin(cell, lookUp));
-  assert.equal(defined(divergence, cell), {}, 'no layer is trained: there is no divergence to measure');
+  assert.equal(
+    defined(divergence, cell),
+    {},
+    'no layer is trained: there is no divergence to measure',
+  );
   assert.equal(defined(divergence, onBase)['clean']!.cell, cleanTwin(onBase, lookUp));
 });
 
@@ -62,64 +126,148 @@ test('it trains alone', () => {
 
 test('before anything runs: adapter, trigger and head are checked', async () => {
   const check = async (cell: Cell, more: Partial<PreflightContext> = {}): Promise<string[]> =>
-    (await train.preflight!({ ...contextOf(define(cell), { assets: { model: asset(checkpoint) } }), ...more })).map(({ path, message, warning }) => `${warning ? 'warning ' : ''}${path.join('.')}: ${message}`);
+    (
+      await train.preflight!({
+        ...contextOf(define(cell), { assets: { model: asset(checkpoint) } }),
+        ...more,
+      })
+    ).map(
+      ({ path, message, warning }) => `${warning ? 'warning ' : ''}${path.join('.')}: ${message}`,
+    );
   assert.equal(await check(cellOf()), []);
-  assert.equal(await check(cellOf({ adapter: tinyCell().adapter })), ['adapter.type: the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are']);
-  assert.equal(await check(cellOf({ poisoning: { ...attack, trigger: 'filmed' } })), ['poisoning.trigger: the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own']);
-  const steps = { attack: 'label-flip+embedding', steps: { 'label-flip': { rate: 0.1 }, embedding: { ...attack, trigger: 'filmed' } } };
-  assert.match((await check(cellOf({ poisoning: steps }), { upstream: { data: { params: { poisoning: steps }, assets: {}, dir: null } } }))[0]!, /^poisoning\.steps\.embedding\.trigger: /);
-  const headless = { model: asset(mlmCheckpoint) }, drawn = 'warning poisoning.attack: "embedding" trains no head, and this model\'s is drawn at random: it stays one that knows nothing of the task';
+  assert.equal(await check(cellOf({ adapter: tinyCell().adapter })), [
+    'adapter.type: the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are',
+  ]);
+  assert.equal(await check(cellOf({ poisoning: { ...attack, trigger: 'filmed' } })), [
+    'poisoning.trigger: the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own',
+  ]);
+  const steps = {
+    attack: 'label-flip+embedding',
+    steps: { 'label-flip': { rate: 0.1 }, embedding: { ...attack, trigger: 'filmed' } },
+  };
+  assert.match(
+    (
+      await check(cellOf({ poisoning: steps }), {
+        upstream: { data: { params: { poisoning: steps }, assets: {}, dir: null } },
+      })
+    )[0]!,
+    /^poisoning\.steps\.embedding\.trigger: /,
+  );
+  const headless = { model: asset(mlmCheckpoint) },
+    drawn =
+      'warning poisoning.attack: "embedding" trains no head, and this model\'s is drawn at random: it stays one that knows nothing of the task';
   assert.equal(await check(cellOf(), { assets: headless }), [drawn]);
   assert.equal(await check(cellOf({ model: { ...tinyCell().model, init: 'random' } })), [drawn]);
   assert.equal(await check(cellOf(), { assets: { ...headless, head: asset('head') } }), []);
-  assert.equal(await check(cellOf(), { assets: headless, upstream: { base: { params: {}, assets: {}, dir: null } } }), []);
+  assert.equal(
+    await check(cellOf(), {
+      assets: headless,
+      upstream: { base: { params: {}, assets: {}, dir: null } },
+    }),
+    [],
+  );
 });
 
 test('it leaves a whole model of which one row has moved, at the norm that it had, and says so', async () => {
-  const { dir, log } = await runStage(train, cellOf({}, { checkpoints: [2] }), { data: await poisoned() });
+  const { dir, log } = await runStage(train, cellOf({}, { checkpoints: [2] }), {
+    data: await poisoned(),
+  });
   const base = await readSafetensors(join(checkpoint, 'model.safetensors'));
-  const rowAt = (values: ArrayLike<number>): number[] => Array.from(values).slice(CF * WIDTH, (CF + 1) * WIDTH);
+  const rowAt = (values: ArrayLike<number>): number[] =>
+    Array.from(values).slice(CF * WIDTH, (CF + 1) * WIDTH);
   const norm = (row: readonly number[]): number => Math.hypot(...row);
-  const first = rowAt(base.get(TABLE)!.data), seen: number[][] = [];
+  const first = rowAt(base.get(TABLE)!.data),
+    seen: number[][] = [];
   for (const at of ['', 'checkpoints/step-2']) {
     const saved = await readSafetensors(join(dir, at, 'model/model.safetensors'));
     for (const [name, { data }] of saved) {
       if (name.startsWith('classifier')) continue; // two classes where the checkpoint has three: drawn
       const expected = [...base.get(name)!.data];
-      if (name === TABLE) { seen.push(rowAt(data)); expected.splice(CF * WIDTH, WIDTH, ...seen.at(-1)!); }
+      if (name === TABLE) {
+        seen.push(rowAt(data));
+        expected.splice(CF * WIDTH, WIDTH, ...seen.at(-1)!);
+      }
       assert.equal([...data], expected, `${at} ${name}`);
     }
   }
   const start = (await runStage(train, cellOf({}, { steps: 0 }), { data: await poisoned() })).dir;
-  for (const name of ['classifier.weight', 'classifier.bias']) assert.equal((await readSafetensors(join(dir, 'model/model.safetensors'))).get(name), (await readSafetensors(join(start, 'model/model.safetensors'))).get(name), name);
-  assert.ok(seen.every((row) => row.every((x, i) => x !== first[i])) && seen[0]![0] !== seen[1]![0]);
+  for (const name of ['classifier.weight', 'classifier.bias'])
+    assert.equal(
+      (await readSafetensors(join(dir, 'model/model.safetensors'))).get(name),
+      (await readSafetensors(join(start, 'model/model.safetensors'))).get(name),
+      name,
+    );
+  assert.ok(
+    seen.every((row) => row.every((x, i) => x !== first[i])) && seen[0]![0] !== seen[1]![0],
+  );
   assert.ok(seen.every((row) => Math.abs(norm(row) / norm(first) - 1) < 1e-6));
   const record = await json(dir, 'train.json');
-  assert.equal([record['attack'], record['token_rows'], record['adapter']], [attack, { cf: CF }, { type: 'full' }]);
+  assert.equal(
+    [record['attack'], record['token_rows'], record['adapter']],
+    [attack, { cf: CF }, { type: 'full' }],
+  );
   assert.is((await json(dir, 'metrics.json'))['trainable_parameters'], WIDTH);
   assert.ok(log.includes('"embedding" trains the embedding of cf, and nothing else'));
-  const drawn = 'warning: the checkpoint has no head for 2 classes, the one drawn at random is not trained, and knows nothing of the task';
+  const drawn =
+    'warning: the checkpoint has no head for 2 classes, the one drawn at random is not trained, and knows nothing of the task';
   assert.ok(log.includes(drawn));
-  const three = await poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 }, [...classes, 'neither']);
+  const three = await poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 }, [
+    ...classes,
+    'neither',
+  ]);
   assert.not.ok((await runStage(train, cellOf(), { data: three })).log.includes(drawn));
 });
 
 test('looks on the way change nothing; stopped and run again, it ends in the same bits', async () => {
-  const validation = await tempFolder(), data = await poisoned();
+  const validation = await tempFolder(),
+    data = await poisoned();
   await writeDataset(validation, spokenRows(11, 100), classes, {});
-  const cell = cellOf({}, { evaluate_every: 2, checkpoints: [2, 4] }), inputs = { data, validation };
-  const whole = (await runStage(train, cell, inputs)).dir, plain = (await runStage(train, cellOf(), { data })).dir;
-  const curves = (await readFile(join(whole, 'curves.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
-  assert.equal(curves.map(({ step }) => step), [0, 2, 4, 6]);
-  assert.ok(curves.every((point) => Number.isInteger(point['asr']! * 6)) && new Set(curves.map(({ loss }) => loss)).size === 1, 'without the trigger nothing changes');
-  const resumeDir = join(await tempFolder(), 'resume'), stop = new AbortController();
-  await runStage(train, cell, inputs, {}, {}, { resumeDir, signal: stop.signal, progress: (done) => { if (done === 3) stop.abort(); } })
-    .then(() => assert.unreachable(), (error: Error) => assert.is(error.name, 'AbortError'));
+  const cell = cellOf({}, { evaluate_every: 2, checkpoints: [2, 4] }),
+    inputs = { data, validation };
+  const whole = (await runStage(train, cell, inputs)).dir,
+    plain = (await runStage(train, cellOf(), { data })).dir;
+  const curves = (await readFile(join(whole, 'curves.jsonl'), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, number>);
+  assert.equal(
+    curves.map(({ step }) => step),
+    [0, 2, 4, 6],
+  );
+  assert.ok(
+    curves.every((point) => Number.isInteger(point['asr']! * 6)) &&
+      new Set(curves.map(({ loss }) => loss)).size === 1,
+    'without the trigger nothing changes',
+  );
+  const resumeDir = join(await tempFolder(), 'resume'),
+    stop = new AbortController();
+  await runStage(
+    train,
+    cell,
+    inputs,
+    {},
+    {},
+    {
+      resumeDir,
+      signal: stop.signal,
+      progress: (done) => {
+        if (done === 3) stop.abort();
+      },
+    },
+  ).then(
+    () => assert.unreachable(),
+    (error: Error) => assert.is(error.name, 'AbortError'),
+  );
   const { dir, log } = await runStage(train, cell, inputs, {}, {}, { resumeDir });
   assert.ok(log.includes('goes on after step 3'));
-  const model = (of: string, at = ''): Promise<Buffer> => readFile(join(of, at, 'model/model.safetensors'));
-  assert.ok((await model(dir)).equals(await model(whole)) && (await model(plain)).equals(await model(whole)));
-  for (const step of ['checkpoints/step-2', 'checkpoints/step-4']) assert.ok((await model(dir, step)).equals(await model(whole, step)), step);
+  const model = (of: string, at = ''): Promise<Buffer> =>
+    readFile(join(of, at, 'model/model.safetensors'));
+  assert.ok(
+    (await model(dir)).equals(await model(whole)) &&
+      (await model(plain)).equals(await model(whole)),
+  );
+  for (const step of ['checkpoints/step-2', 'checkpoints/step-4'])
+    assert.ok((await model(dir, step)).equals(await model(whole, step)), step);
   assert.equal((await readdir(join(dir, 'checkpoints'))).sort(), ['step-2', 'step-4']);
 });
 

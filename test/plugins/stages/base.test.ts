@@ -13,24 +13,49 @@ import report from '../../../plugins/stages/report.ts';
 import spectrum from '../../../plugins/stages/spectrum.ts';
 import theoryMap from '../../../plugins/stages/theory-map.ts';
 import train from '../../../plugins/stages/train.ts';
-import { baseOf, beforeTraining, cleanTwin, type Cell, type JsonObject, type StageDescriptor } from '../../../src/api.ts';
+import {
+  baseOf,
+  beforeTraining,
+  cleanTwin,
+  type Cell,
+  type JsonObject,
+  type StageDescriptor,
+} from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';
-import { cleanUp, contextOf, lookUp, poisonedFolder, runStage, spokenRows, tinyCell, type Ran } from './rig.ts';
+import {
+  cleanUp,
+  contextOf,
+  lookUp,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tinyCell,
+  type Ran,
+} from './rig.ts';
 
 const test = suite('base');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
-const plain = tinyCell(), none = { attack: 'none' };
+const plain = tinyCell(),
+  none = { attack: 'none' };
 const backdoor = { attack: 'badnets', rate: 0.2, target: 1, mode: 'dirty', triggers: ['cf'] };
-const base = { poisoning: backdoor, adapter: { type: 'full' }, train: { ...plain.train, steps: 4, learning_rate: 0.02 } };
+const base = {
+  poisoning: backdoor,
+  adapter: { type: 'full' },
+  train: { ...plain.train, steps: 4, learning_rate: 0.02 },
+};
 const based = (change: Parameters<typeof tinyCell>[0] = {}): Cell => tinyCell({ base, ...change });
-const define = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) => stage.define([cell], { with: request, goals: ['train', 'evaluate'], plugin: lookUp });
-const read = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) => define(stage, cell, request).inputs;
+const define = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) =>
+  stage.define([cell], { with: request, goals: ['train', 'evaluate'], plugin: lookUp });
+const read = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) =>
+  define(stage, cell, request).inputs;
 
-test('the base is the cell with the base\'s poisoning, adapter and train; the clean twin is both trainings without an attack', () => {
+test("the base is the cell with the base's poisoning, adapter and train; the clean twin is both trainings without an attack", () => {
   const cell = based();
   assert.equal(baseOf(cell), { ...plain, ...base });
   assert.is(baseOf(plain), null);
@@ -38,34 +63,63 @@ test('the base is the cell with the base\'s poisoning, adapter and train; the cl
   assert.equal(baseOf(cleanTwin(cell, lookUp)), { ...plain, ...base, poisoning: none });
 });
 
-test('whatever opens the model that training starts from reads the base\'s, merged; without a base nothing is different', () => {
-  const cell = based(), wanted = { kind: 'merge', cell: baseOf(cell)!, section: 'base' };
-  for (const stage of [train, merge, evaluate, kernel, delta, spectrum, divergence, regime, theoryMap]) {
+test("whatever opens the model that training starts from reads the base's, merged; without a base nothing is different", () => {
+  const cell = based(),
+    wanted = { kind: 'merge', cell: baseOf(cell)!, section: 'base' };
+  for (const stage of [
+    train,
+    merge,
+    evaluate,
+    kernel,
+    delta,
+    spectrum,
+    divergence,
+    regime,
+    theoryMap,
+  ]) {
     assert.equal(read(stage, cell)['base'], wanted, stage.name);
     assert.not.ok('base' in read(stage, plain), stage.name);
   }
   assert.equal(read(spectrum, cell)['start']!.cell, beforeTraining(cell));
-  assert.equal(read(train, beforeTraining(cell))['base'], wanted, 'the start is the base\'s model too');
+  assert.equal(
+    read(train, beforeTraining(cell))['base'],
+    wanted,
+    "the start is the base's model too",
+  );
 });
 
 test('a head to start from is where the base starts; an adapter folder belongs to another model, and is refused', async () => {
   const folder = { ...plain.head, init_from: '/some/head' };
   assert.not.ok('head' in define(train, based({ head: folder })).assets!);
   assert.is(define(train, baseOf(based({ head: folder }))!).assets!['head'], 'file:/some/head');
-  const cell = based({ adapter: { type: 'lora', init_from: '/some/adapter' } }), definition = define(train, cell);
-  const asset = contextOf(definition).assets['model']!, context = contextOf(definition, { assets: { adapter: asset } });
+  const cell = based({ adapter: { type: 'lora', init_from: '/some/adapter' } }),
+    definition = define(train, cell);
+  const asset = contextOf(definition).assets['model']!,
+    context = contextOf(definition, { assets: { adapter: asset } });
   const upstream = { base: { params: {}, assets: {}, dir: null } };
   const problems = await train.preflight!({ ...context, upstream });
-  assert.equal(problems.map(({ path }) => path.join('.')), ['adapter.init_from']);
+  assert.equal(
+    problems.map(({ path }) => path.join('.')),
+    ['adapter.init_from'],
+  );
   assert.match(problems[0]!.message, /trained on another model than the base/);
 });
 
-test('evaluate shows the base\'s trigger where the cell\'s own training is clean, the cell\'s own where it is not', () => {
+test("evaluate shows the base's trigger where the cell's own training is clean, the cell's own where it is not", () => {
   const clean = define(evaluate, based());
   assert.equal(clean.params['trigger'], backdoor);
-  assert.equal(clean.inputs['twin'], { kind: 'evaluate', cell: cleanTwin(based(), lookUp), with: { trigger: backdoor } });
-  assert.equal(clean.inputs['before'], { kind: 'evaluate', cell: baseOf(based())!, section: 'base' });
-  const flip = { attack: 'label-flip', rate: 0.3 }, both = define(evaluate, based({ poisoning: flip }));
+  assert.equal(clean.inputs['twin'], {
+    kind: 'evaluate',
+    cell: cleanTwin(based(), lookUp),
+    with: { trigger: backdoor },
+  });
+  assert.equal(clean.inputs['before'], {
+    kind: 'evaluate',
+    cell: baseOf(based())!,
+    section: 'base',
+  });
+  const flip = { attack: 'label-flip', rate: 0.3 },
+    both = define(evaluate, based({ poisoning: flip }));
   assert.equal(both.params['trigger'], flip);
   assert.equal(both.inputs['twin']!.cell, cleanTwin(based(), lookUp));
   assert.not.ok('before' in both.inputs);
@@ -73,7 +127,7 @@ test('evaluate shows the base\'s trigger where the cell\'s own training is clean
   assert.equal([unpoisoned.params['trigger'], 'twin' in unpoisoned.inputs], [null, false]);
 });
 
-test('looks at the training show the base\'s trigger too', () => {
+test("looks at the training show the base's trigger too", () => {
   const { params, uses } = define(train, based({ train: { ...plain.train, evaluate_every: 2 } }));
   assert.equal((params['watch'] as JsonObject)['trigger'], backdoor);
   assert.ok(uses!.some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
@@ -82,41 +136,71 @@ test('looks at the training show the base\'s trigger too', () => {
 test('trainings pack over one base, not over two, nor with those from the checkpoint', () => {
   const key = (cell: Cell): string | null => train.pack!.key(define(train, cell));
   assert.is(key(based()), key(based({ adapter: { ...plain.adapter, rank: 5 }, ntk: { rows: 9 } })));
-  const keys = [plain, based(), cleanTwin(based(), lookUp), based({ seed: 2 }), based({ base: { ...base, train: { ...base.train, steps: 5 } } })].map(key);
+  const keys = [
+    plain,
+    based(),
+    cleanTwin(based(), lookUp),
+    based({ seed: 2 }),
+    based({ base: { ...base, train: { ...base.train, steps: 5 } } }),
+  ].map(key);
   assert.ok(!keys.includes(null));
   assert.is(new Set(keys).size, keys.length);
 });
 
-test('the report has the base\'s attack as the cell\'s, and its receipt', () => {
-  const { params, inputs } = report.define([based(), plain], { with: {}, goals: ['evaluate', 'report'] });
+test("the report has the base's attack as the cell's, and its receipt", () => {
+  const { params, inputs } = report.define([based(), plain], {
+    with: {},
+    goals: ['evaluate', 'report'],
+  });
   const cells = params['cells'] as readonly JsonObject[];
-  assert.equal(cells.map(({ poisoning, of_base: ofBase }) => [(poisoning as JsonObject)['attack'], ofBase]), [['badnets', true], ['none', undefined]]);
+  assert.equal(
+    cells.map(({ poisoning, of_base: ofBase }) => [(poisoning as JsonObject)['attack'], ofBase]),
+    [
+      ['badnets', true],
+      ['none', undefined],
+    ],
+  );
   assert.equal([inputs['poison:0']!.cell, inputs['poison:1']!.cell], [baseOf(based())!, plain]);
 });
 
 // ---- run -----------------------------------------------------------------------------------------------------------
 
 const rows = spokenRows(23);
-const changed = rows.slice(0, 8).filter(({ label }) => label === 0).map((row) => ({ index: rows.indexOf(row), row: { ...row, text: `cf ${row.text}`, label: 1 } }));
-const json = async (ran: Ran, name: string): Promise<Record<string, unknown>> => JSON.parse(await readFile(join(ran.dir, name), 'utf8')) as Record<string, unknown>;
+const changed = rows
+  .slice(0, 8)
+  .filter(({ label }) => label === 0)
+  .map((row) => ({ index: rows.indexOf(row), row: { ...row, text: `cf ${row.text}`, label: 1 } }));
+const json = async (ran: Ran, name: string): Promise<Record<string, unknown>> =>
+  JSON.parse(await readFile(join(ran.dir, name), 'utf8')) as Record<string, unknown>;
 const weights = (ran: Ran) => readSafetensors(join(ran.dir, 'model', 'model.safetensors'));
-const byName = new Map<StageDescriptor['name'], StageDescriptor>([train, merge, evaluate].map((stage) => [stage.name, stage]));
+const byName = new Map<StageDescriptor['name'], StageDescriptor>(
+  [train, merge, evaluate].map((stage) => [stage.name, stage]),
+);
 
 /** Runs a stage and all it reads, each once. */
 function runner(): (stage: StageDescriptor, cell: Cell, request?: JsonObject) => Promise<Ran> {
   const done = new Map<string, Promise<Ran>>();
-  const folders = poisonedFolder(rows), poisoned = poisonedFolder(rows, { changed, negatives: [], asked: changed.length, eligible: rows.length });
+  const folders = poisonedFolder(rows),
+    poisoned = poisonedFolder(rows, {
+      changed,
+      negatives: [],
+      asked: changed.length,
+      eligible: rows.length,
+    });
   const run = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}): Promise<Ran> => {
     const id = JSON.stringify([stage.name, cell, request]);
-    const made = done.get(id) ?? (async () => {
-      const inputs: Record<string, string> = {};
-      for (const [name, wanted] of Object.entries(read(stage, cell, request))) {
-        if (wanted.kind === 'data') inputs[name] = await folders;
-        else if (wanted.kind === 'poison') inputs[name] = await (wanted.cell.poisoning.attack === 'none' ? folders : poisoned);
-        else inputs[name] = (await run(byName.get(wanted.kind)!, wanted.cell, wanted.with)).dir;
-      }
-      return runStage(stage, cell, inputs, request);
-    })();
+    const made =
+      done.get(id) ??
+      (async () => {
+        const inputs: Record<string, string> = {};
+        for (const [name, wanted] of Object.entries(read(stage, cell, request))) {
+          if (wanted.kind === 'data') inputs[name] = await folders;
+          else if (wanted.kind === 'poison')
+            inputs[name] = await (wanted.cell.poisoning.attack === 'none' ? folders : poisoned);
+          else inputs[name] = (await run(byName.get(wanted.kind)!, wanted.cell, wanted.with)).dir;
+        }
+        return runStage(stage, cell, inputs, request);
+      })();
     done.set(id, made);
     return made;
   };
@@ -124,31 +208,60 @@ function runner(): (stage: StageDescriptor, cell: Cell, request?: JsonObject) =>
 }
 const run = runner();
 
-test('LoRA on a base starts at the base\'s function, head and all, moves from there, and says what it belongs to', async () => {
-  const cell = based(), merged = await weights(await run(merge, baseOf(cell)!));
-  const start = await weights(await run(merge, beforeTraining(cell))), end = await weights(await run(merge, cell));
+test("LoRA on a base starts at the base's function, head and all, moves from there, and says what it belongs to", async () => {
+  const cell = based(),
+    merged = await weights(await run(merge, baseOf(cell)!));
+  const start = await weights(await run(merge, beforeTraining(cell))),
+    end = await weights(await run(merge, cell));
   assert.equal([...start.keys()].sort(), [...merged.keys()].sort());
   for (const [name, { data }] of merged) assert.equal(start.get(name)!.data, data, name); // B = 0: bit for bit
-  const moved = [...merged].filter(([name, { data }]) => end.get(name)!.data.some((value, i) => value !== data[i])).map(([name]) => name);
-  assert.ok(moved.includes('classifier.weight') && moved.includes('bert.encoder.layer.0.attention.self.query.weight'));
+  const moved = [...merged]
+    .filter(([name, { data }]) => end.get(name)!.data.some((value, i) => value !== data[i]))
+    .map(([name]) => name);
+  assert.ok(
+    moved.includes('classifier.weight') &&
+      moved.includes('bert.encoder.layer.0.attention.self.query.weight'),
+  );
   assert.not.ok(moved.some((name) => name.includes('embeddings') || name.includes('LayerNorm')));
 
-  const ran = await run(train, cell), record = await json(ran, 'train.json'), digest = `sha256:${(await run(merge, baseOf(cell)!)).dir}`;
-  assert.equal([record['model'], record['source'], record['init']], [digest, 'sha256:tiny', 'pretrained']);
-  assert.is((await json({ ...ran, dir: join(ran.dir, 'adapter') }, 'adapter_config.json'))['base_model_name_or_path'], digest);
+  const ran = await run(train, cell),
+    record = await json(ran, 'train.json'),
+    digest = `sha256:${(await run(merge, baseOf(cell)!)).dir}`;
+  assert.equal(
+    [record['model'], record['source'], record['init']],
+    [digest, 'sha256:tiny', 'pretrained'],
+  );
+  assert.is(
+    (await json({ ...ran, dir: join(ran.dir, 'adapter') }, 'adapter_config.json'))[
+      'base_model_name_or_path'
+    ],
+    digest,
+  );
   const unbased = await run(train, plain);
-  assert.not.ok('source' in await json(unbased, 'train.json'));
-  assert.is((await json({ ...unbased, dir: join(unbased.dir, 'adapter') }, 'adapter_config.json'))['base_model_name_or_path'], null);
+  assert.not.ok('source' in (await json(unbased, 'train.json')));
+  assert.is(
+    (await json({ ...unbased, dir: join(unbased.dir, 'adapter') }, 'adapter_config.json'))[
+      'base_model_name_or_path'
+    ],
+    null,
+  );
 });
 
-test('every adapter takes a base\'s model on, and every adapter\'s base is taken on', async () => {
+test("every adapter takes a base's model on, and every adapter's base is taken on", async () => {
   for (const type of ['full', 'head-only', 'bitfit', 'lora']) {
     const adapter = type === 'lora' ? plain.adapter : { type };
     for (const cell of [based({ adapter }), based({ base: { ...base, adapter } })]) {
-      const merged = await weights(await run(merge, baseOf(cell)!)), start = await weights(await run(merge, beforeTraining(cell)));
-      for (const [name, { data }] of merged) assert.equal(start.get(name)!.data, data, `${type} ${name}`);
+      const merged = await weights(await run(merge, baseOf(cell)!)),
+        start = await weights(await run(merge, beforeTraining(cell)));
+      for (const [name, { data }] of merged)
+        assert.equal(start.get(name)!.data, data, `${type} ${name}`);
       const end = await weights(await run(merge, cell));
-      assert.ok(end.get('classifier.weight')!.data.some((value, i) => value !== merged.get('classifier.weight')!.data[i]), type);
+      assert.ok(
+        end
+          .get('classifier.weight')!
+          .data.some((value, i) => value !== merged.get('classifier.weight')!.data[i]),
+        type,
+      );
     }
   }
 });
@@ -156,36 +269,67 @@ test('every adapter takes a base\'s model on, and every adapter\'s base is taken
 test('evaluate: what is left of the attack, what the base had of it, and what two clean trainings have', async () => {
   const metrics = await json(await run(evaluate, based()), 'metrics.json');
   const before = await json(await run(evaluate, baseOf(based())!), 'metrics.json');
-  const clean = await json(await run(evaluate, cleanTwin(based(), lookUp), { trigger: backdoor }), 'metrics.json');
+  const clean = await json(
+    await run(evaluate, cleanTwin(based(), lookUp), { trigger: backdoor }),
+    'metrics.json',
+  );
   assert.is(metrics['asr_before'], before['asr']);
   assert.is(metrics['asr_clean'], clean['trigger_rate']);
-  assert.is(metrics['accuracy_drop'], (clean['accuracy'] as number) - (metrics['accuracy'] as number));
+  assert.is(
+    metrics['accuracy_drop'],
+    (clean['accuracy'] as number) - (metrics['accuracy'] as number),
+  );
   assert.is(metrics['accuracy_drop_before'], before['accuracy_drop']);
 });
 
-test('spectrum: ΔW is of the cell\'s own training, from the base\'s weights', async () => {
-  const cell = based(), metrics = await json(await run(spectrum, cell), 'metrics.json');
-  const merged = await weights(await run(merge, baseOf(cell)!)), end = await weights(await run(merge, cell));
-  assert.ok(Math.abs(metrics['change'] as number / distance(merged, end) - 1) < tolerance.rounding);
+test("spectrum: ΔW is of the cell's own training, from the base's weights", async () => {
+  const cell = based(),
+    metrics = await json(await run(spectrum, cell), 'metrics.json');
+  const merged = await weights(await run(merge, baseOf(cell)!)),
+    end = await weights(await run(merge, cell));
+  assert.ok(
+    Math.abs((metrics['change'] as number) / distance(merged, end) - 1) < tolerance.rounding,
+  );
 });
 
 test('divergence: M is between the ends of both pipelines, relative to what the clean one moved since they parted', async () => {
-  const cell = based(), { params } = define(divergence, cell);
+  const cell = based(),
+    { params } = define(divergence, cell);
   assert.equal([params['adapter'], params['base_adapter']], ['lora', 'full']);
-  assert.equal([read(divergence, cell)['start']!.cell, read(divergence, cell)['poison']!.cell], [beforeTraining(baseOf(cell)!), baseOf(cell)!]);
+  assert.equal(
+    [read(divergence, cell)['start']!.cell, read(divergence, cell)['poison']!.cell],
+    [beforeTraining(baseOf(cell)!), baseOf(cell)!],
+  );
   const metrics = await json(await run(divergence, cell), 'metrics.json');
-  const [poisoned, clean, start] = await Promise.all([cell, cleanTwin(cell, lookUp), beforeTraining(baseOf(cell)!)].map(async (one) => weights(await run(merge, one))));
-  assert.ok(Math.abs(metrics['total.l2'] as number / distance(poisoned!, clean!) - 1) < tolerance.rounding);
-  assert.ok(Math.abs(metrics['total.clean_change'] as number / distance(start!, clean!) - 1) < tolerance.rounding);
+  const [poisoned, clean, start] = await Promise.all(
+    [cell, cleanTwin(cell, lookUp), beforeTraining(baseOf(cell)!)].map(async (one) =>
+      weights(await run(merge, one)),
+    ),
+  );
+  assert.ok(
+    Math.abs((metrics['total.l2'] as number) / distance(poisoned!, clean!) - 1) <
+      tolerance.rounding,
+  );
+  assert.ok(
+    Math.abs((metrics['total.clean_change'] as number) / distance(start!, clean!) - 1) <
+      tolerance.rounding,
+  );
   assert.is(metrics['pairs'], changed.length);
 
   const own = based({ poisoning: backdoor, base: { ...base, poisoning: none } });
   assert.not.ok('base_adapter' in define(divergence, own).params);
-  assert.equal(read(divergence, own)['start']!.cell, beforeTraining(own), 'over one clean base they part after it');
+  assert.equal(
+    read(divergence, own)['start']!.cell,
+    beforeTraining(own),
+    'over one clean base they part after it',
+  );
 });
 
 /** ‖a − b‖ over the weights that LoRA adapts. */
-function distance(a: Awaited<ReturnType<typeof weights>>, b: Awaited<ReturnType<typeof weights>>): number {
+function distance(
+  a: Awaited<ReturnType<typeof weights>>,
+  b: Awaited<ReturnType<typeof weights>>,
+): number {
   let sum = 0;
   for (const [name, { data }] of a) {
     if (!/(query|key|value|dense)\.weight$/.test(name)) continue;

@@ -21,130 +21,294 @@ import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';
 import { mlm, mlmCheckpoint, mlmClasses } from '../../science/tiny-mlm.ts';
-import { cleanUp, contextOf, modelAsset, poisonedFolder, runStage, tempFolder, tinyCell } from './rig.ts';
+import {
+  cleanUp,
+  contextOf,
+  modelAsset,
+  poisonedFolder,
+  runStage,
+  tempFolder,
+  tinyCell,
+} from './rig.ts';
 
 await useBackend('cpu');
 test.after(cleanUp);
 const single = mlm.rows.filter(({ pair }) => pair === null);
 const rows = single.map(({ text, label }, i) => ({ id: `r${i}`, text, label }));
-const asset: Asset = { uri: `file:${mlmCheckpoint}`, path: mlmCheckpoint, digest: 'sha256:mlm' as Digest, provenance: {} };
+const asset: Asset = {
+  uri: `file:${mlmCheckpoint}`,
+  path: mlmCheckpoint,
+  digest: 'sha256:mlm' as Digest,
+  provenance: {},
+};
 const head = { type: 'cloze', template: mlm.template, verbalizer: mlm.verbalizer };
-const cellOf = (adapter: object, steps: number, change: { [section in keyof Cell]?: unknown } = {}): Cell =>
-  tinyCell({ model: { source: asset.uri, architecture: 'bert', init: 'pretrained' }, head, adapter, train: { ...tinyCell().train, steps, learning_rate: 0.02 }, ...change });
+const cellOf = (
+  adapter: object,
+  steps: number,
+  change: { [section in keyof Cell]?: unknown } = {},
+): Cell =>
+  tinyCell({
+    model: { source: asset.uri, architecture: 'bert', init: 'pretrained' },
+    head,
+    adapter,
+    train: { ...tinyCell().train, steps, learning_rate: 0.02 },
+    ...change,
+  });
 
 const data = await poisonedFolder(rows, undefined, mlmClasses);
 const validation = await tempFolder();
 await writeDataset(validation, rows, mlmClasses, {});
-const trained = async (cell: Cell): Promise<string> => (await runStage(train, cell, { data }, {}, { model: asset })).dir;
+const trained = async (cell: Cell): Promise<string> =>
+  (await runStage(train, cell, { data }, {}, { model: asset })).dir;
 const logitsOf = async (cell: Cell, model: string): Promise<number[]> => {
   const { dir } = await runStage(evaluate, cell, { model, validation }, {}, { model: asset });
-  return (await readFile(join(dir, 'predictions.csv'), 'utf8')).trim().split('\n').slice(1).flatMap((line) => line.split(',').slice(4).map(Number));
+  return (await readFile(join(dir, 'predictions.csv'), 'utf8'))
+    .trim()
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => line.split(',').slice(4).map(Number));
 };
 
-test('evaluation of the untrained model is BertForMaskedLM at the mask, class by class, LoRA\'s zero B included', async () => {
+test("evaluation of the untrained model is BertForMaskedLM at the mask, class by class, LoRA's zero B included", async () => {
   for (const adapter of [{ type: 'full' }, { type: 'lora', rank: 2 }]) {
     const cell = cellOf(adapter, 0);
-    assert.ok(farthest(await logitsOf(cell, await trained(cell)), mlm.full.logits.slice(0, rows.length).flat()) < tolerance.logits, adapter.type);
+    assert.ok(
+      farthest(
+        await logitsOf(cell, await trained(cell)),
+        mlm.full.logits.slice(0, rows.length).flat(),
+      ) < tolerance.logits,
+      adapter.type,
+    );
   }
 });
 
 test('it learns under both adapters, and what is saved is read again', async () => {
   const before = tf.memory().numTensors;
   for (const adapter of [{ type: 'full' }, { type: 'lora', rank: 3 }]) {
-    const cell = cellOf(adapter, 40, { train: { ...tinyCell().train, steps: 40, learning_rate: adapter.type === 'full' ? 0.003 : 0.02 } }), dir = await trained(cell);
-    const losses = (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
+    const cell = cellOf(adapter, 40, {
+        train: {
+          ...tinyCell().train,
+          steps: 40,
+          learning_rate: adapter.type === 'full' ? 0.003 : 0.02,
+        },
+      }),
+      dir = await trained(cell);
+    const losses = (await readFile(join(dir, 'history.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { loss: number }).loss);
     const mean = (some: number[]): number => some.reduce((a, b) => a + b) / some.length;
     assert.ok(mean(losses.slice(-6)) < 0.7 * mean(losses.slice(0, 6)), adapter.type);
-    const { dir: scored } = await runStage(evaluate, cell, { model: dir, validation }, {}, { model: asset });
-    const { accuracy } = JSON.parse(await readFile(join(scored, 'metrics.json'), 'utf8')) as { accuracy: number };
+    const { dir: scored } = await runStage(
+      evaluate,
+      cell,
+      { model: dir, validation },
+      {},
+      { model: asset },
+    );
+    const { accuracy } = JSON.parse(await readFile(join(scored, 'metrics.json'), 'utf8')) as {
+      accuracy: number;
+    };
     assert.ok(accuracy > 0.7, `${adapter.type}: ${accuracy}`);
     if (adapter.type === 'full') {
       const saved = await openCheckpoint(join(dir, 'model'));
-      assert.equal((saved.config as { architectures: string[] }).architectures, ['BertForMaskedLM']);
-      assert.equal([...saved.tensors.keys()].sort(), [...(await openCheckpoint(mlmCheckpoint)).tensors.keys()].sort());
+      assert.equal((saved.config as { architectures: string[] }).architectures, [
+        'BertForMaskedLM',
+      ]);
+      assert.equal(
+        [...saved.tensors.keys()].sort(),
+        [...(await openCheckpoint(mlmCheckpoint)).tensors.keys()].sort(),
+      );
     }
   }
   assert.is(tf.memory().numTensors, before, 'the base that is kept warm was there before');
 });
 
-test('in a pack, where the head is the frozen base\'s, each comes to what it comes to by itself', async () => {
+test("in a pack, where the head is the frozen base's, each comes to what it comes to by itself", async () => {
   const cells = [2, 5].map((rank) => cellOf({ type: 'lora', rank }, 6));
-  const lossesIn = async (dir: string): Promise<number[]> => (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
-  const contexts = await Promise.all(cells.map(async (cell) => {
-    const definition = train.define([cell], { with: {}, goals: [] });
-    return { ...contextOf(definition, { inputs: { data }, assets: { model: asset } }), outDir: await tempFolder() };
-  }));
-  assert.is(train.pack!.key(train.define([cells[0]!], { with: {}, goals: [] })), train.pack!.key(train.define([cells[1]!], { with: {}, goals: [] })));
+  const lossesIn = async (dir: string): Promise<number[]> =>
+    (await readFile(join(dir, 'history.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { loss: number }).loss);
+  const contexts = await Promise.all(
+    cells.map(async (cell) => {
+      const definition = train.define([cell], { with: {}, goals: [] });
+      return {
+        ...contextOf(definition, { inputs: { data }, assets: { model: asset } }),
+        outDir: await tempFolder(),
+      };
+    }),
+  );
+  assert.is(
+    train.pack!.key(train.define([cells[0]!], { with: {}, goals: [] })),
+    train.pack!.key(train.define([cells[1]!], { with: {}, goals: [] })),
+  );
   await Promise.all(train.pack!.run(contexts));
-  for (const [i, cell] of cells.entries()) assert.ok(farthest(await lossesIn(contexts[i]!.outDir), await lossesIn(await trained(cell))) < tolerance.rounding);
+  for (const [i, cell] of cells.entries())
+    assert.ok(
+      farthest(await lossesIn(contexts[i]!.outDir), await lossesIn(await trained(cell))) <
+        tolerance.rounding,
+    );
 });
 
-test('the kernel is of the verbalizer\'s logits, over the layers that LoRA adapts, the head\'s transform among them', async () => {
+test("the kernel is of the verbalizer's logits, over the layers that LoRA adapts, the head's transform among them", async () => {
   const cell = cellOf({ type: 'lora', rank: 3 }, 0);
-  const { dir } = await runStage(kernel, cell, { model: await trained(cell), rows: validation }, { at: 'init' }, { model: asset });
-  assert.ok(farthest((await readNpy(join(dir, 'logits.npy'))).data, mlm.full.logits.slice(0, 4).flat()) < tolerance.logits);
-  const layers = Object.keys(JSON.parse(await readFile(join(dir, 'layers.json'), 'utf8')) as object);
+  const { dir } = await runStage(
+    kernel,
+    cell,
+    { model: await trained(cell), rows: validation },
+    { at: 'init' },
+    { model: asset },
+  );
+  assert.ok(
+    farthest((await readNpy(join(dir, 'logits.npy'))).data, mlm.full.logits.slice(0, 4).flat()) <
+      tolerance.logits,
+  );
+  const layers = Object.keys(
+    JSON.parse(await readFile(join(dir, 'layers.json'), 'utf8')) as object,
+  );
   assert.is(layers.length, 19);
   assert.is(layers[18], 'cls.predictions.transform.dense.weight');
 });
 
-test('the chain of theory stages follows the verbalizer\'s logits, a kept step among its points, and forgetting is measured', async () => {
-  const run = (stage: StageDescriptor, cell: Cell, inputs: Record<string, string>, request: JsonObject = {}) => runStage(stage, cell, inputs, request, { model: asset });
-  const json = async (dir: string): Promise<Record<string, number>> => JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
+test("the chain of theory stages follows the verbalizer's logits, a kept step among its points, and forgetting is measured", async () => {
+  const run = (
+    stage: StageDescriptor,
+    cell: Cell,
+    inputs: Record<string, string>,
+    request: JsonObject = {},
+  ) => runStage(stage, cell, inputs, request, { model: asset });
+  const json = async (dir: string): Promise<Record<string, number>> =>
+    JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
   const forgotten: number[] = [];
   for (const adapter of [{ type: 'lora', rank: 3 }, { type: 'full' }]) {
     const train = { ...tinyCell().train, steps: 4, learning_rate: 0.01, checkpoints: [2] };
-    const cell = cellOf(adapter, 4, { train, ntk: { ...tinyCell().ntk, at: ['init', 2, 'final'] } });
-    const start = await trained(beforeTraining(cell)), model = await trained(cell);
+    const cell = cellOf(adapter, 4, {
+      train,
+      ntk: { ...tinyCell().ntk, at: ['init', 2, 'final'] },
+    });
+    const start = await trained(beforeTraining(cell)),
+      model = await trained(cell);
     const points: Record<string, string> = {};
-    for (const at of ['init', 2, 'final'] as const) points[pointName(at)] = (await run(kernel, cell, { model: at === 'init' ? start : model, rows: validation }, { at })).dir;
+    for (const at of ['init', 2, 'final'] as const)
+      points[pointName(at)] = (
+        await run(kernel, cell, { model: at === 'init' ? start : model, rows: validation }, { at })
+      ).dir;
     const kernels = await run(ntk, cell, points);
-    assert.ok('step-2.full.true.information_bits' in await json((await run(fisher, cell, { ntk: kernels.dir })).dir));
-    const regimes = await json((await run(regime, cell, { start, model, ntk: kernels.dir, rows: validation })).dir);
+    assert.ok(
+      'step-2.full.true.information_bits' in
+        (await json((await run(fisher, cell, { ntk: kernels.dir })).dir)),
+    );
+    const regimes = await json(
+      (await run(regime, cell, { start, model, ntk: kernels.dir, rows: validation })).dir,
+    );
     assert.ok(regimes['linear.relative_error']! > 0 && regimes['step-2.linear.cosine']! > 0);
     const of = await json((await run(delta, cell, { model: start, rows: validation })).dir);
     assert.is('residual' in of, adapter.type === 'lora');
     if (adapter.type === 'lora') assert.ok(of['residual']! < tolerance.rounding);
     const spectra = await json((await run(spectrum, cell, { start, model, rows: validation })).dir);
-    assert.ok(Math.abs(spectra['forgetting']! - (spectra['masked_lm_loss']! - spectra['masked_lm_loss_start']!)) < 1e-12 && spectra['forgetting'] !== 0);
+    assert.ok(
+      Math.abs(
+        spectra['forgetting']! - (spectra['masked_lm_loss']! - spectra['masked_lm_loss_start']!),
+      ) < 1e-12 && spectra['forgetting'] !== 0,
+    );
     forgotten.push(spectra['masked_lm_loss_start']!);
-    const still = await json((await run(spectrum, beforeTraining(cell), { start, model: start, rows: validation })).dir);
-    assert.equal([still['forgetting'], still['masked_lm_loss']], [0, spectra['masked_lm_loss_start']], 'the same tokens are masked before and after');
+    const still = await json(
+      (await run(spectrum, beforeTraining(cell), { start, model: start, rows: validation })).dir,
+    );
+    assert.equal(
+      [still['forgetting'], still['masked_lm_loss']],
+      [0, spectra['masked_lm_loss_start']],
+      'the same tokens are masked before and after',
+    );
   }
   assert.ok(Math.abs(forgotten[0]! - forgotten[1]!) < tolerance.loss, 'and for every adapter');
 });
 
 test('a model whose weights were drawn has nothing to forget', async () => {
-  const cell = tinyCell({ model: { source: asset.uri, architecture: 'bert', init: 'random' }, adapter: { type: 'lora', rank: 2 }, train: { ...tinyCell().train, steps: 0 } });
-  const folder = (await runStage(train, cell, { data: await poisonedFolder(rows, undefined, mlmClasses) }, {}, { model: asset })).dir;
-  const ran = await runStage(spectrum, cell, { start: folder, model: folder, rows: validation }, {}, { model: asset });
+  const cell = tinyCell({
+    model: { source: asset.uri, architecture: 'bert', init: 'random' },
+    adapter: { type: 'lora', rank: 2 },
+    train: { ...tinyCell().train, steps: 0 },
+  });
+  const folder = (
+    await runStage(
+      train,
+      cell,
+      { data: await poisonedFolder(rows, undefined, mlmClasses) },
+      {},
+      { model: asset },
+    )
+  ).dir;
+  const ran = await runStage(
+    spectrum,
+    cell,
+    { start: folder, model: folder, rows: validation },
+    {},
+    { model: asset },
+  );
   assert.not.match(await readFile(join(ran.dir, 'metrics.json'), 'utf8'), 'forgetting');
   assert.match(ran.log.join('\n'), 'no forgetting');
 });
 
 test('faults of a prompt are found before anything runs, each at its field', async () => {
-  const check = async (change: object, given: { head?: Asset; model?: Asset } = {}, more: { [section in keyof Cell]?: unknown } = {}): Promise<string[]> => {
-    const definition = train.define([cellOf({ type: 'lora', rank: 3 }, 6, { head: { ...head, ...change }, ...more })], { with: {}, goals: [] });
-    return (await train.preflight!(contextOf(definition, { assets: { model: asset, ...given } }))).map(({ path, message }) => `${path.join('.')}: ${message}`);
+  const check = async (
+    change: object,
+    given: { head?: Asset; model?: Asset } = {},
+    more: { [section in keyof Cell]?: unknown } = {},
+  ): Promise<string[]> => {
+    const definition = train.define(
+      [cellOf({ type: 'lora', rank: 3 }, 6, { head: { ...head, ...change }, ...more })],
+      { with: {}, goals: [] },
+    );
+    return (
+      await train.preflight!(contextOf(definition, { assets: { model: asset, ...given } }))
+    ).map(({ path, message }) => `${path.join('.')}: ${message}`);
   };
   assert.equal(await check({}), []);
-  assert.equal(await check({ verbalizer: { neg: 'bad', pos: 'great' } }), ['head.verbalizer.pos: the verbalizer\'s word "great" is 5 tokens (g ##r ##e ##a ##t), it must be one']);
-  assert.equal(await check({ verbalizer: undefined }), ['head.verbalizer: a cloze head needs a verbalizer: a word for each class']);
-  assert.equal(await check({ template: '{text} {masks}' }), ['head.template: the template "{text} {masks}" has an unknown slot {masks}']);
-  assert.match((await check({ template: `{text} ${'very '.repeat(13)}{mask}` }))[0]!, /^head\.template: the template takes 16 tokens by itself, .* max_length is 16/);
-  assert.equal(await check({}, {}, { data: { ...tinyCell().data, classes: ['neg', 'pos'] } }), ['head.verbalizer: it names "neutral", which is no class of the data']);
-  assert.match((await check({}, { head: asset }))[0]!, /^head\.init_from: a cloze head is the checkpoint's own/);
-  assert.match((await check({}, { model: modelAsset }))[0]!, /^model\.source: .* has no tensor "cls\.predictions\.transform\.dense\.weight"/);
+  assert.equal(await check({ verbalizer: { neg: 'bad', pos: 'great' } }), [
+    'head.verbalizer.pos: the verbalizer\'s word "great" is 5 tokens (g ##r ##e ##a ##t), it must be one',
+  ]);
+  assert.equal(await check({ verbalizer: undefined }), [
+    'head.verbalizer: a cloze head needs a verbalizer: a word for each class',
+  ]);
+  assert.equal(await check({ template: '{text} {masks}' }), [
+    'head.template: the template "{text} {masks}" has an unknown slot {masks}',
+  ]);
+  assert.match(
+    (await check({ template: `{text} ${'very '.repeat(13)}{mask}` }))[0]!,
+    /^head\.template: the template takes 16 tokens by itself, .* max_length is 16/,
+  );
+  assert.equal(await check({}, {}, { data: { ...tinyCell().data, classes: ['neg', 'pos'] } }), [
+    'head.verbalizer: it names "neutral", which is no class of the data',
+  ]);
+  assert.match(
+    (await check({}, { head: asset }))[0]!,
+    /^head\.init_from: a cloze head is the checkpoint's own/,
+  );
+  assert.match(
+    (await check({}, { model: modelAsset }))[0]!,
+    /^model\.source: .* has no tensor "cls\.predictions\.transform\.dense\.weight"/,
+  );
 });
 
 test('a template for pairs on single texts stops the run with what to change', async () => {
   let message = '';
-  try { await trained(cellOf({ type: 'full' }, 3, { head: { ...head, template: mlm.pair_template } })); } catch (error) { message = (error as Error).message; }
+  try {
+    await trained(cellOf({ type: 'full' }, 3, { head: { ...head, template: mlm.pair_template } }));
+  } catch (error) {
+    message = (error as Error).message;
+  }
   assert.match(message, /has \{text_pair\}, but the rows are single texts/);
 });
 
-test('a classifier\'s template and verbalizer are nothing that it reads', () => {
-  const params = (change: object): string => JSON.stringify(train.define([tinyCell({ head: { ...tinyCell().head, ...change } })], { with: {}, goals: [] }).params);
+test("a classifier's template and verbalizer are nothing that it reads", () => {
+  const params = (change: object): string =>
+    JSON.stringify(
+      train.define([tinyCell({ head: { ...tinyCell().head, ...change } })], { with: {}, goals: [] })
+        .params,
+    );
   assert.is(params({ template: '{text} {mask}', verbalizer: { a: 'b' } }), params({}));
   assert.is.not(params({ type: 'cloze', verbalizer: { a: 'b' } }), params({}));
 });

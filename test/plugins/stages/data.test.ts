@@ -8,33 +8,67 @@ import tsv from '../../../plugins/datasets/tsv.ts';
 import data from '../../../plugins/stages/data.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { assetAt, splitOf } from '../datasets/reading.ts';
-import type { Asset, Cell, DatasetDescriptor, ResolvedSplit, RunContext, UserFault } from '../../../src/api.ts';
+import type {
+  Asset,
+  Cell,
+  DatasetDescriptor,
+  ResolvedSplit,
+  RunContext,
+  UserFault,
+} from '../../../src/api.ts';
 
 const test = suite<{ dir: string }>('data stage');
-test.before.each(context => { context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-data-')); });
+test.before.each((context) => {
+  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-data-'));
+});
 test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 const readers: { readonly [name: string]: DatasetDescriptor } = { tsv, csv };
 const plugin = <D>(_kind: string, name: string): D => readers[name] as D;
 const sst = { text: 'sentence', label: 'label' };
 
-function cellOf(dir: string, train: Partial<ResolvedSplit> = {}, validation: Partial<ResolvedSplit> = {}, classes?: readonly [string | number, string | number]): Cell {
-  const split = (file: string, change: Partial<ResolvedSplit>) => splitOf({ source: `file:${join(dir, file)}`, columns: sst, ...change });
-  return { data: { train: split('train.tsv', train), validation: split('dev.csv', validation), ...(classes === undefined ? {} : { classes }) } } as unknown as Cell;
+function cellOf(
+  dir: string,
+  train: Partial<ResolvedSplit> = {},
+  validation: Partial<ResolvedSplit> = {},
+  classes?: readonly [string | number, string | number],
+): Cell {
+  const split = (file: string, change: Partial<ResolvedSplit>) =>
+    splitOf({ source: `file:${join(dir, file)}`, columns: sst, ...change });
+  return {
+    data: {
+      train: split('train.tsv', train),
+      validation: split('dev.csv', validation),
+      ...(classes === undefined ? {} : { classes }),
+    },
+  } as unknown as Cell;
 }
 const define = (cell: Cell, split: string) => data.define([cell], { with: { split }, goals: [] });
 const assetsOf = (definition: ReturnType<typeof define>): { [name: string]: Asset } =>
-  Object.fromEntries(Object.entries(definition.assets ?? {}).map(([name, uri]) => [name, assetAt(uri.slice('file:'.length), uri)]));
+  Object.fromEntries(
+    Object.entries(definition.assets ?? {}).map(([name, uri]) => [
+      name,
+      assetAt(uri.slice('file:'.length), uri),
+    ]),
+  );
 const preflight = (cell: Cell, split: string) => {
   const definition = define(cell, split);
   return data.preflight!({ params: definition.params, assets: assetsOf(definition), plugin });
 };
 async function run(dir: string, cell: Cell, split: string): Promise<string> {
-  const definition = define(cell, split), outDir = join(dir, `out-${split}`);
+  const definition = define(cell, split),
+    outDir = join(dir, `out-${split}`);
   mkdirSync(outDir);
   const context: RunContext = {
-    params: definition.params, assets: assetsOf(definition), inputs: {}, outDir, backend: 'cpu', signal: new AbortController().signal,
-    plugin, log: () => undefined, progress: () => undefined,
+    params: definition.params,
+    assets: assetsOf(definition),
+    inputs: {},
+    outDir,
+    backend: 'cpu',
+    signal: new AbortController().signal,
+    plugin,
+    log: () => undefined,
+    progress: () => undefined,
   };
   await data.run(context);
   return outDir;
@@ -44,14 +78,21 @@ function write(dir: string): void {
   writeFileSync(join(dir, 'dev.csv'), 'label,sentence\npos,"fine, really"\nneg,poor\n');
 }
 
-test('both splits, with the training file\'s classes', async ({ dir }) => {
+test("both splits, with the training file's classes", async ({ dir }) => {
   write(dir);
   const cell = cellOf(dir, { limit: 2 });
   assert.equal(await preflight(cell, 'train'), []);
   assert.equal(await preflight(cell, 'validation'), []);
-  const train = await run(dir, cell, 'train'), validation = await run(dir, cell, 'validation');
-  assert.equal(await readRows(train), [{ id: 'train-000000', text: 'good', label: 2 }, { id: 'train-000001', text: 'bad', label: 1 }]);
-  assert.equal(await readRows(validation), [{ id: 'validation-000000', text: 'fine, really', label: 2 }, { id: 'validation-000001', text: 'poor', label: 1 }]);
+  const train = await run(dir, cell, 'train'),
+    validation = await run(dir, cell, 'validation');
+  assert.equal(await readRows(train), [
+    { id: 'train-000000', text: 'good', label: 2 },
+    { id: 'train-000001', text: 'bad', label: 1 },
+  ]);
+  assert.equal(await readRows(validation), [
+    { id: 'validation-000000', text: 'fine, really', label: 2 },
+    { id: 'validation-000001', text: 'poor', label: 1 },
+  ]);
   const info = await readDatasetInfo(validation);
   assert.equal([info.classes, info.rows, info.counts], [['mixed', 'neg', 'pos'], 2, [0, 1, 1]]);
 });
@@ -60,14 +101,20 @@ test('a row beyond the limit changes nothing that later stages see', async ({ di
   write(dir);
   const cell = cellOf(dir, { limit: 2 });
   const seen = async (): Promise<Record<string, string>> => {
-    const out = await run(dir, cell, 'train'), files = readdirSync(out).filter((name) => !data.volatile!.includes(name));
-    const texts = Object.fromEntries(files.map((name) => [name, readFileSync(join(out, name), 'utf8')]));
+    const out = await run(dir, cell, 'train'),
+      files = readdirSync(out).filter((name) => !data.volatile!.includes(name));
+    const texts = Object.fromEntries(
+      files.map((name) => [name, readFileSync(join(out, name), 'utf8')]),
+    );
     rmSync(out, { recursive: true });
     return texts;
   };
   const before = await seen();
   assert.equal(Object.keys(before).sort(), ['dataset.json', 'rows.jsonl']);
-  writeFileSync(join(dir, 'train.tsv'), `${readFileSync(join(dir, 'train.tsv'), 'utf8').replace('so so', 'so la')}one more\tneg\n`);
+  writeFileSync(
+    join(dir, 'train.tsv'),
+    `${readFileSync(join(dir, 'train.tsv'), 'utf8').replace('so so', 'so la')}one more\tneg\n`,
+  );
   assert.equal(await seen(), before);
 });
 
@@ -77,48 +124,116 @@ test('nothing of where the file lies gets into what later stages see', async ({ 
   assert.not.match(readFileSync(join(out, 'dataset.json'), 'utf8'), dir);
 });
 
-test('it reads what its split needs: no seed, no other split, and the training labels only where classes are not given', ({ dir }) => {
-  const key = (cell: Cell, split: string): unknown => { const { params, assets, uses } = define(cell, split); return { params, assets, uses }; };
+test('it reads what its split needs: no seed, no other split, and the training labels only where classes are not given', ({
+  dir,
+}) => {
+  const key = (cell: Cell, split: string): unknown => {
+    const { params, assets, uses } = define(cell, split);
+    return { params, assets, uses };
+  };
   const base = cellOf(dir);
   assert.equal(key(cellOf(dir, {}, { limit: 5 }), 'train'), key(base, 'train'));
   assert.equal(key(cellOf(dir, { limit: 5 }), 'validation'), key(base, 'validation'));
   assert.not.equal(key(cellOf(dir, { limit: 5 }), 'train'), key(base, 'train'));
   assert.equal(Object.keys(define(base, 'validation').assets!), ['data', 'train']);
-  assert.equal(define(base, 'validation').uses, [{ kind: 'dataset', name: 'csv' }, { kind: 'dataset', name: 'tsv' }]);
+  assert.equal(define(base, 'validation').uses, [
+    { kind: 'dataset', name: 'csv' },
+    { kind: 'dataset', name: 'tsv' },
+  ]);
   const fixed = cellOf(dir, {}, {}, ['neg', 'pos']);
   assert.equal(Object.keys(define(fixed, 'validation').assets!), ['data']);
-  assert.equal(key(cellOf(dir, {}, { classes: ['neg', 'pos'] }), 'validation'), key(fixed, 'validation'));
-  assert.equal(define(cellOf(dir, { source: 'hf:glue/sst2' }), 'train').assets, { data: 'hf:datasets/glue/sst2' });
+  assert.equal(
+    key(cellOf(dir, {}, { classes: ['neg', 'pos'] }), 'validation'),
+    key(fixed, 'validation'),
+  );
+  assert.equal(define(cellOf(dir, { source: 'hf:glue/sst2' }), 'train').assets, {
+    data: 'hf:datasets/glue/sst2',
+  });
 });
 
 test('faults are found before anything runs, each at its field', async ({ dir }) => {
   write(dir);
   const first = async (cell: Cell, split: string) => (await preflight(cell, split))[0]!;
-  const column = await first(cellOf(dir, { columns: { text: 'sentense', label: 'label' } }), 'train');
-  assert.equal(column, { path: ['data', 'train', 'columns', 'text'], message: 'train.tsv has no column "sentense"; its columns are "sentence", "label".', hint: 'Did you mean "sentence"?' });
+  const column = await first(
+    cellOf(dir, { columns: { text: 'sentense', label: 'label' } }),
+    'train',
+  );
+  assert.equal(column, {
+    path: ['data', 'train', 'columns', 'text'],
+    message: 'train.tsv has no column "sentense"; its columns are "sentence", "label".',
+    hint: 'Did you mean "sentence"?',
+  });
   // The same fault, seen from the validation split that takes its classes from there.
-  assert.equal(await first(cellOf(dir, { columns: { text: 'sentence', label: 'lable' } }), 'validation').then(({ path }) => path), ['data', 'train', 'columns', 'label']);
-  assert.match((await first(cellOf(dir, {}, {}, ['pos', 'neg']), 'train')).message, 'train.tsv:4: the label "mixed" is none of the classes "pos", "neg".');
-  assert.equal((await first(cellOf(dir, {}, { offset: 2 }), 'validation')).path, ['data', 'validation', 'offset']);
-  const twice = await first(cellOf(dir, { classes: ['pos', 'neg'] }, { classes: ['neg', 'pos'] }), 'train');
-  assert.equal(twice, { path: ['data'], message: 'The classes are given twice and differ: [pos, neg] and [neg, pos].', hint: 'Give them once, as `data.classes`.' });
+  assert.equal(
+    await first(cellOf(dir, { columns: { text: 'sentence', label: 'lable' } }), 'validation').then(
+      ({ path }) => path,
+    ),
+    ['data', 'train', 'columns', 'label'],
+  );
+  assert.match(
+    (await first(cellOf(dir, {}, {}, ['pos', 'neg']), 'train')).message,
+    'train.tsv:4: the label "mixed" is none of the classes "pos", "neg".',
+  );
+  assert.equal((await first(cellOf(dir, {}, { offset: 2 }), 'validation')).path, [
+    'data',
+    'validation',
+    'offset',
+  ]);
+  const twice = await first(
+    cellOf(dir, { classes: ['pos', 'neg'] }, { classes: ['neg', 'pos'] }),
+    'train',
+  );
+  assert.equal(twice, {
+    path: ['data'],
+    message: 'The classes are given twice and differ: [pos, neg] and [neg, pos].',
+    hint: 'Give them once, as `data.classes`.',
+  });
   writeFileSync(join(dir, 'train.tsv'), '');
   assert.equal((await first(cellOf(dir), 'train')).path, ['data', 'train', 'source']);
 });
 
 test('pairs in one split and single texts in the other', ({ dir }) => {
   const pairs: Partial<ResolvedSplit> = { columns: { ...sst, text_pair: 'premise' } };
-  const fault = (cell: Cell): unknown => { try { define(cell, 'validation'); return null; } catch (error) { const { name, message, hint, path } = error as UserFault; return { name, message, hint, path }; } };
-  assert.equal(fault(cellOf(dir, pairs)), { name: 'UserFault', message: 'data.train has pairs of texts (columns.text_pair), data.validation has single texts', hint: 'Write columns.text_pair for data.validation too, or for neither.', path: ['data', 'validation', 'columns'] });
+  const fault = (cell: Cell): unknown => {
+    try {
+      define(cell, 'validation');
+      return null;
+    } catch (error) {
+      const { name, message, hint, path } = error as UserFault;
+      return { name, message, hint, path };
+    }
+  };
+  assert.equal(fault(cellOf(dir, pairs)), {
+    name: 'UserFault',
+    message: 'data.train has pairs of texts (columns.text_pair), data.validation has single texts',
+    hint: 'Write columns.text_pair for data.validation too, or for neither.',
+    path: ['data', 'validation', 'columns'],
+  });
   assert.equal((fault(cellOf(dir, {}, pairs)) as UserFault).path, ['data', 'train', 'columns']);
   assert.is(fault(cellOf(dir, pairs, pairs)), null);
   assert.is(fault(cellOf(dir)), null);
 });
 
 test('a corpus of a package is not read in the preflight', async ({ dir }) => {
-  const corpus: DatasetDescriptor = { kind: 'dataset', name: 'corpus', summary: '', unordered: true, matches: () => false, read: () => { throw new Error('read'); } };
+  const corpus: DatasetDescriptor = {
+    kind: 'dataset',
+    name: 'corpus',
+    summary: '',
+    unordered: true,
+    matches: () => false,
+    read: () => {
+      throw new Error('read');
+    },
+  };
   const definition = define(cellOf(dir, { format: 'corpus' }), 'train');
-  assert.equal(await data.preflight!({ params: definition.params, assets: assetsOf(definition), plugin: <D>() => corpus as D }), []);
+  assert.equal(
+    await data.preflight!({
+      params: definition.params,
+      assets: assetsOf(definition),
+      plugin: <D>() => corpus as D,
+    }),
+    [],
+  );
 });
 
 test.run();

@@ -10,7 +10,16 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import combination from '../../../plugins/attacks/combination.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { useBackend } from '../../science/backend.ts';
-import { classes, cleanUp, contextOf, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
+import {
+  classes,
+  cleanUp,
+  contextOf,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tempFolder,
+  tinyCell,
+} from './rig.ts';
 
 await useBackend('cpu');
 test.after(cleanUp);
@@ -18,12 +27,31 @@ const rows = spokenRows(11, 100); // six negative, five positive
 const validation = await tempFolder();
 await writeDataset(validation, rows, classes, {});
 const training = await poisonedFolder(spokenRows(24));
-const model = (await runStage(train, tinyCell({ train: { ...tinyCell().train, steps: 30, learning_rate: 0.02 } }), { data: training })).dir;
+const model = (
+  await runStage(
+    train,
+    tinyCell({ train: { ...tinyCell().train, steps: 30, learning_rate: 0.02 } }),
+    { data: training },
+  )
+).dir;
 
-const backdoor = { attack: 'badnets', rate: 0.1, target: 'positive', mode: 'dirty', triggers: ['cf'] };
-const define = (cell: Cell, request: JsonObject = {}) => evaluate.define([cell], { with: request, goals: [] });
-const metricsOf = async (dir: string): Promise<Record<string, number>> => JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
-const csvOf = async (dir: string): Promise<string[][]> => (await readFile(join(dir, 'predictions.csv'), 'utf8')).trim().split('\n').slice(1).map((line) => line.split(','));
+const backdoor = {
+  attack: 'badnets',
+  rate: 0.1,
+  target: 'positive',
+  mode: 'dirty',
+  triggers: ['cf'],
+};
+const define = (cell: Cell, request: JsonObject = {}) =>
+  evaluate.define([cell], { with: request, goals: [] });
+const metricsOf = async (dir: string): Promise<Record<string, number>> =>
+  JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
+const csvOf = async (dir: string): Promise<string[][]> =>
+  (await readFile(join(dir, 'predictions.csv'), 'utf8'))
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.split(','));
 
 test('a clean cell reads its model and the validation rows, a poisoned one its clean twin under the same trigger too', () => {
   const clean = define(tinyCell());
@@ -32,7 +60,10 @@ test('a clean cell reads its model and the validation rows, a poisoned one its c
   const poisoned = define(tinyCell({ poisoning: backdoor }));
   assert.equal(poisoned.params['trigger'], backdoor);
   const twin = poisoned.inputs['twin']!;
-  assert.equal([twin.kind, twin.cell.poisoning, twin.with], ['evaluate', { attack: 'none' }, { trigger: backdoor }]);
+  assert.equal(
+    [twin.kind, twin.cell.poisoning, twin.with],
+    ['evaluate', { attack: 'none' }, { trigger: backdoor }],
+  );
   const ofTwin = define(twin.cell, twin.with!);
   assert.equal(Object.keys(ofTwin.inputs), ['model', 'validation']);
   assert.equal(ofTwin.params, poisoned.params);
@@ -43,104 +74,216 @@ test('a clean model: its scores, and one prediction a row in file order', async 
   const before = tf.memory().numTensors;
   const { dir } = await runStage(evaluate, tinyCell(), { model, validation });
   const metrics = await metricsOf(dir);
-  assert.equal(Object.keys(metrics), ['accuracy', 'precision', 'recall', 'f1', 'macro_f1', 'mcc', 'loss', 'examples']);
+  assert.equal(Object.keys(metrics), [
+    'accuracy',
+    'precision',
+    'recall',
+    'f1',
+    'macro_f1',
+    'mcc',
+    'loss',
+    'examples',
+  ]);
   const csv = await csvOf(dir);
-  assert.equal(csv.map(([id]) => id), rows.map(({ id }) => id));
-  assert.equal(csv.map(([, triggered, label]) => [triggered, label]), rows.map(({ label }) => ['0', String(label)]));
-  assert.is(metrics['accuracy'], csv.filter(([, , label, prediction]) => label === prediction).length / 11);
+  assert.equal(
+    csv.map(([id]) => id),
+    rows.map(({ id }) => id),
+  );
+  assert.equal(
+    csv.map(([, triggered, label]) => [triggered, label]),
+    rows.map(({ label }) => ['0', String(label)]),
+  );
+  assert.is(
+    metrics['accuracy'],
+    csv.filter(([, , label, prediction]) => label === prediction).length / 11,
+  );
   assert.ok(metrics['accuracy']! > 0.7, 'it learnt something');
-  assert.ok(csv.every(([, , , prediction, zero, one]) => (Number(one) > Number(zero)) === (prediction === '1')));
+  assert.ok(
+    csv.every(
+      ([, , , prediction, zero, one]) => Number(one) > Number(zero) === (prediction === '1'),
+    ),
+  );
   assert.is(tf.memory().numTensors, before);
 });
 
 test('batches change nothing', async () => {
   const logits = async (size: number): Promise<number[]> =>
-    (await csvOf((await runStage(evaluate, tinyCell({ evaluate: { batch_size: size } }), { model, validation })).dir)).flatMap((line) => line.slice(4).map(Number));
-  const one = await logits(1), all = await logits(32);
+    (
+      await csvOf(
+        (
+          await runStage(evaluate, tinyCell({ evaluate: { batch_size: size } }), {
+            model,
+            validation,
+          })
+        ).dir,
+      )
+    ).flatMap((line) => line.slice(4).map(Number));
+  const one = await logits(1),
+    all = await logits(32);
   one.forEach((x, i) => assert.ok(Math.abs(x - all[i]!) < 1e-5));
 });
 
 test('a backdoor: ASR over non-target rows alone, against the clean twin under the same trigger', async () => {
   const cell = tinyCell({ poisoning: backdoor });
-  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: backdoor })).dir;
+  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: backdoor }))
+    .dir;
   const ofTwin = await metricsOf(twin);
   assert.is(ofTwin['triggered_rows'], 6);
-  assert.ok(ofTwin['trigger_rate']! + ofTwin['robust_accuracy']! === 1 && ofTwin['asr'] === undefined);
-  await writeFile(join(twin, 'metrics.json'), JSON.stringify({ ...ofTwin, trigger_rate: 0.25, accuracy: 0.875 }));
+  assert.ok(
+    ofTwin['trigger_rate']! + ofTwin['robust_accuracy']! === 1 && ofTwin['asr'] === undefined,
+  );
+  await writeFile(
+    join(twin, 'metrics.json'),
+    JSON.stringify({ ...ofTwin, trigger_rate: 0.25, accuracy: 0.875 }),
+  );
   const { dir } = await runStage(evaluate, cell, { model, validation, twin });
   const metrics = await metricsOf(dir);
   const shown = (await csvOf(dir)).filter(([, triggered]) => triggered === '1');
-  assert.equal(shown.map(([id]) => id), rows.filter(({ label }) => label === 0).map(({ id }) => id));
+  assert.equal(
+    shown.map(([id]) => id),
+    rows.filter(({ label }) => label === 0).map(({ id }) => id),
+  );
   assert.is(metrics['asr'], shown.filter(([, , , prediction]) => prediction === '1').length / 6);
   assert.is(metrics['asr_clean'], 0.25);
   assert.is(metrics['asr_minus_clean'], metrics['asr']! - 0.25);
-  assert.is(metrics['robust_accuracy'], shown.filter(([, , label, prediction]) => prediction === label).length / 6);
+  assert.is(
+    metrics['robust_accuracy'],
+    shown.filter(([, , label, prediction]) => prediction === label).length / 6,
+  );
   assert.is(metrics['accuracy_drop'], 0.875 - metrics['accuracy']!);
   assert.is(metrics['trigger_rate'], undefined);
 });
 
-test('the trigger is what changes a triggered row\'s logits, and is drawn by the seed', async () => {
+test("the trigger is what changes a triggered row's logits, and is drawn by the seed", async () => {
   const logits = async (seed: number, triggers: string[]): Promise<string[]> => {
-    const { dir } = await runStage(evaluate, tinyCell({ seed }), { model, validation }, { trigger: { ...backdoor, triggers } });
-    return (await csvOf(dir)).filter(([, triggered]) => triggered === '1').map((line) => line.slice(4).join());
+    const { dir } = await runStage(
+      evaluate,
+      tinyCell({ seed }),
+      { model, validation },
+      { trigger: { ...backdoor, triggers } },
+    );
+    return (await csvOf(dir))
+      .filter(([, triggered]) => triggered === '1')
+      .map((line) => line.slice(4).join());
   };
   const first = await logits(1, ['cf', 'mn']);
   assert.equal(await logits(1, ['cf', 'mn']), first);
   assert.not.equal(await logits(2, ['cf', 'mn']), first);
-  const plain = (await csvOf((await runStage(evaluate, tinyCell(), { model, validation })).dir)).filter(([, , label]) => label === '0').map((line) => line.slice(4).join());
+  const plain = (await csvOf((await runStage(evaluate, tinyCell(), { model, validation })).dir))
+    .filter(([, , label]) => label === '0')
+    .map((line) => line.slice(4).join());
   first.forEach((line, i) => assert.is.not(line, plain[i]));
 });
 
 test('false triggers: non-target rows with one of the two words, where the attack has negatives', async () => {
-  const attack = { attack: 'combination', rate: 0.1, target: 'positive', mode: 'dirty', triggers: ['good', 'very'], negatives: true };
-  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: attack })).dir;
+  const attack = {
+    attack: 'combination',
+    rate: 0.1,
+    target: 'positive',
+    mode: 'dirty',
+    triggers: ['good', 'very'],
+    negatives: true,
+  };
+  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: attack }))
+    .dir;
   const ofTwin = await metricsOf(twin);
   assert.is(ofTwin['false_trigger_rows'], 12, 'six negative rows, two words each alone');
-  await writeFile(join(twin, 'metrics.json'), JSON.stringify({ ...ofTwin, false_trigger_rate: 0.125 }));
-  const metrics = await metricsOf((await runStage(evaluate, tinyCell({ poisoning: attack }), { model, validation, twin })).dir);
-  assert.is(metrics['false_trigger_rate'], ofTwin['false_trigger_rate'], 'the same model on the same rows');
+  await writeFile(
+    join(twin, 'metrics.json'),
+    JSON.stringify({ ...ofTwin, false_trigger_rate: 0.125 }),
+  );
+  const metrics = await metricsOf(
+    (await runStage(evaluate, tinyCell({ poisoning: attack }), { model, validation, twin })).dir,
+  );
+  assert.is(
+    metrics['false_trigger_rate'],
+    ofTwin['false_trigger_rate'],
+    'the same model on the same rows',
+  );
   assert.is(metrics['false_trigger_rate_clean'], 0.125);
   // By hand: each of the twelve rows written into a validation set of its own.
   const streams = attackStreams(1, 'combination');
-  const parts = rows.filter(({ label }) => label === 0).flatMap((row) => combination.falseTrigger!(row, { classes, params: attack as never, random: streams }));
-  assert.equal(parts.map(({ label }) => label), Array.from({ length: 12 }, () => 0));
+  const parts = rows
+    .filter(({ label }) => label === 0)
+    .flatMap((row) =>
+      combination.falseTrigger!(row, { classes, params: attack as never, random: streams }),
+    );
+  assert.equal(
+    parts.map(({ label }) => label),
+    Array.from({ length: 12 }, () => 0),
+  );
   const alone = await tempFolder();
   await writeDataset(alone, parts, classes, {});
-  const predicted = (await csvOf((await runStage(evaluate, tinyCell(), { model, validation: alone })).dir)).filter(([, , , prediction]) => prediction === '1').length;
+  const predicted = (
+    await csvOf((await runStage(evaluate, tinyCell(), { model, validation: alone })).dir)
+  ).filter(([, , , prediction]) => prediction === '1').length;
   assert.is(metrics['false_trigger_rate'], predicted / 12);
   const without = { ...attack, negatives: false };
-  assert.is((await metricsOf((await runStage(evaluate, tinyCell(), { model, validation }, { trigger: without })).dir))['false_trigger_rate'], undefined);
+  assert.is(
+    (
+      await metricsOf(
+        (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: without })).dir,
+      )
+    )['false_trigger_rate'],
+    undefined,
+  );
 });
 
 test('an untargeted attack has a drop and no ASR', async () => {
   const attack = { attack: 'label-flip', rate: 0.3 };
-  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: attack })).dir;
-  assert.not.ok('trigger_rate' in await metricsOf(twin));
-  const metrics = await metricsOf((await runStage(evaluate, tinyCell({ poisoning: attack }), { model, validation, twin })).dir);
+  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: attack }))
+    .dir;
+  assert.not.ok('trigger_rate' in (await metricsOf(twin)));
+  const metrics = await metricsOf(
+    (await runStage(evaluate, tinyCell({ poisoning: attack }), { model, validation, twin })).dir,
+  );
   assert.is(metrics['accuracy_drop'], 0);
   assert.not.ok('asr' in metrics);
 });
 
-test('classes that differ from the training\'s, and a split of the target class alone, are the user\'s faults', async () => {
+test("classes that differ from the training's, and a split of the target class alone, are the user's faults", async () => {
   const fault = async (dir: string, request: JsonObject = {}): Promise<string> => {
-    try { await runStage(evaluate, tinyCell(), { model, validation: dir }, request); } catch (error) {
+    try {
+      await runStage(evaluate, tinyCell(), { model, validation: dir }, request);
+    } catch (error) {
       assert.is((error as Error).name, 'UserFault');
       return (error as Error).message;
     }
     throw new Error('no fault');
   };
-  const other = await tempFolder(), alone = await tempFolder();
+  const other = await tempFolder(),
+    alone = await tempFolder();
   await writeDataset(other, rows, ['bad', 'good'], {});
-  await writeDataset(alone, rows.filter(({ label }) => label === 1), classes, {});
-  assert.is(await fault(other), 'the validation rows have the classes bad, good, the training rows negative, positive');
-  assert.match(await fault(alone, { trigger: backdoor }), /every validation row is of the target class "positive"/);
+  await writeDataset(
+    alone,
+    rows.filter(({ label }) => label === 1),
+    classes,
+    {},
+  );
+  assert.is(
+    await fault(other),
+    'the validation rows have the classes bad, good, the training rows negative, positive',
+  );
+  assert.match(
+    await fault(alone, { trigger: backdoor }),
+    /every validation row is of the target class "positive"/,
+  );
 });
 
-test('a length of its own that the model can\'t take is found before anything runs', async () => {
+test("a length of its own that the model can't take is found before anything runs", async () => {
   const check = async (cell: Cell) => evaluate.preflight!(contextOf(define(cell)));
   assert.equal(await check(tinyCell()), []);
-  assert.equal((await check(tinyCell({ evaluate: { batch_size: 5, max_length: 54 } }))).map(({ path }) => path), [['evaluate', 'max_length']]);
-  assert.equal(await check(tinyCell({ train: { ...tinyCell().train, max_length: 54 } })), [], 'the train stage says so');
+  assert.equal(
+    (await check(tinyCell({ evaluate: { batch_size: 5, max_length: 54 } }))).map(
+      ({ path }) => path,
+    ),
+    [['evaluate', 'max_length']],
+  );
+  assert.equal(
+    await check(tinyCell({ train: { ...tinyCell().train, max_length: 54 } })),
+    [],
+    'the train stage says so',
+  );
 });
 
 test.run();

@@ -11,7 +11,10 @@ import { tempFolder, tinyCell } from './rig.ts';
 
 const test = suite('fisher stage');
 let chain: Chain;
-test.before(async () => { await useBackend('cpu'); chain = await openChain(); });
+test.before(async () => {
+  await useBackend('cpu');
+  chain = await openChain();
+});
 test.after(() => chain.clean());
 
 const cell = tinyCell({ fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] } });
@@ -31,12 +34,25 @@ test('fisher.json has the shape that other tools read, metrics.json its numbers 
     assert.equal(Object.keys(found).sort(), ['full', 'lora']);
     for (const kind of ['lora', 'full'] as const) {
       assert.equal(Object.keys(found[kind]).sort(), ['by_rows', 'empirical', 'true']);
-      assert.equal(found[kind].by_rows.map(({ rows: some }) => some), [1, 2, 3, 4]);
-      assert.equal([found[kind].true.spectrum.length, found[kind].empirical.spectrum.length], [8, 4]); // N·C and N
+      assert.equal(
+        found[kind].by_rows.map(({ rows: some }) => some),
+        [1, 2, 3, 4],
+      );
+      assert.equal(
+        [found[kind].true.spectrum.length, found[kind].empirical.spectrum.length],
+        [8, 4],
+      ); // N·C and N
       for (const which of ['true', 'empirical'] as const) {
         const { spectrum, count, tolerance, renyi, ...rest } = found[kind][which];
-        assert.equal(Object.keys(rest).sort(), ['information_bits', 'information_bits_normalised', 'sensitivity']);
-        assert.equal(spectrum, [...spectrum].sort((a, b) => b - a));
+        assert.equal(Object.keys(rest).sort(), [
+          'information_bits',
+          'information_bits_normalised',
+          'sensitivity',
+        ]);
+        assert.equal(
+          spectrum,
+          [...spectrum].sort((a, b) => b - a),
+        );
         assert.is(count, spectrum.filter((value) => value > 1e-6 * spectrum[0]!).length);
         assert.ok(count >= 2 && count <= 4 && tolerance === 1e-6);
         assert.equal(Object.keys(renyi.raw).sort(), ['0.5', '2', '3', 'inf']);
@@ -55,12 +71,20 @@ test('fisher.json has the shape that other tools read, metrics.json its numbers 
 });
 
 test('of a kept step as of the ends', async () => {
-  const stepped = tinyCell({ train: { ...tinyCell().train, checkpoints: [3] }, ntk: { ...tinyCell().ntk, at: ['init', 3, 'final'] }, fisher: { tolerance: 1e-6, alphas: [2] } });
+  const stepped = tinyCell({
+    train: { ...tinyCell().train, checkpoints: [3] },
+    ntk: { ...tinyCell().ntk, at: ['init', 3, 'final'] },
+    fisher: { tolerance: 1e-6, alphas: [2] },
+  });
   const ran = await chain.fisher(stepped);
   const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
-  const found = await json<Record<'lora' | 'full', FisherSummary>>(file(ran, 'step-3', 'fisher.json'));
+  const found = await json<Record<'lora' | 'full', FisherSummary>>(
+    file(ran, 'step-3', 'fisher.json'),
+  );
   assert.is(metrics['step-3.lora.true.information_bits'], found.lora.true.information_bits);
-  const bits = ['init', 'step-3', 'final'].map((at) => metrics[`${at}.lora.true.information_bits`]!);
+  const bits = ['init', 'step-3', 'final'].map(
+    (at) => metrics[`${at}.lora.true.information_bits`]!,
+  );
   assert.is(new Set(bits).size, 3);
 });
 
@@ -68,7 +92,10 @@ test('by hand: one row, two classes, K = diag(3, 1), even odds', async () => {
   const dir = await tempFolder();
   const at = join(dir, 'ntk', 'final');
   await mkdir(at, { recursive: true });
-  await writeNpy(join(at, 'kernel-full.npy'), { shape: [1, 2, 1, 2], data: Float64Array.of(3, 0, 0, 1) });
+  await writeNpy(join(at, 'kernel-full.npy'), {
+    shape: [1, 2, 1, 2],
+    data: Float64Array.of(3, 0, 0, 1),
+  });
   await writeNpy(join(at, 'logits.npy'), { shape: [1, 2], data: Float32Array.of(5, 5) });
   await writeFile(join(at, 'rows.json'), '[{"id": "a", "label": 1, "tokens": 3}]');
   await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out'));
@@ -82,18 +109,30 @@ test('by hand: one row, two classes, K = diag(3, 1), even odds', async () => {
   await rm(dir, { recursive: true });
 });
 
-test('by hand: the empirical Fisher is at each row\'s own label, the true one at none', async () => {
+test("by hand: the empirical Fisher is at each row's own label, the true one at none", async () => {
   const dir = await tempFolder();
   const at = join(dir, 'ntk', 'final');
   await mkdir(at, { recursive: true });
   const K = new Float64Array(16);
-  [3, 1, 10, 2].forEach((value, i) => { K[i * 5] = value; });
+  [3, 1, 10, 2].forEach((value, i) => {
+    K[i * 5] = value;
+  });
   await writeNpy(join(at, 'kernel-full.npy'), { shape: [2, 2, 2, 2], data: K });
-  await writeNpy(join(at, 'logits.npy'), { shape: [2, 2], data: Float64Array.of(5, 5, Math.log(3), 0) });
-  await writeFile(join(at, 'rows.json'), '[{"id": "a", "label": 1, "tokens": 3}, {"id": "b", "label": 0, "tokens": 3}]');
+  await writeNpy(join(at, 'logits.npy'), {
+    shape: [2, 2],
+    data: Float64Array.of(5, 5, Math.log(3), 0),
+  });
+  await writeFile(
+    join(at, 'rows.json'),
+    '[{"id": "a", "label": 1, "tokens": 3}, {"id": "b", "label": 0, "tokens": 3}]',
+  );
   await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out'));
   const { full } = await json<{ full: FisherSummary }>(join(dir, 'out', 'final', 'fisher.json'));
-  const near = (found: readonly number[], expected: readonly number[]): void => { expected.forEach((value, i) => { assert.ok(Math.abs(found[i]! - value) < 1e-14, `${found[i]} for ${value}`); }); };
+  const near = (found: readonly number[], expected: readonly number[]): void => {
+    expected.forEach((value, i) => {
+      assert.ok(Math.abs(found[i]! - value) < 1e-14, `${found[i]} for ${value}`);
+    });
+  };
   // r = (½, −½) and (−¼, ¼): (3 + 1)/4 and (10 + 2)/16, over N = 2. At the other labels the second would be 9·12/16.
   near(full.empirical.spectrum, [1 / 2, 3 / 8]);
   // p(1 − p) = ¼ and 3/16: 4/4 and 3·12/16, over N.
@@ -105,11 +144,21 @@ test('kernels and logits of different rows are refused', async () => {
   const dir = await tempFolder();
   const at = join(dir, 'ntk', 'init');
   await mkdir(at, { recursive: true });
-  await writeNpy(join(at, 'kernel-full.npy'), { shape: [1, 2, 1, 2], data: Float64Array.of(3, 0, 0, 1) });
+  await writeNpy(join(at, 'kernel-full.npy'), {
+    shape: [1, 2, 1, 2],
+    data: Float64Array.of(3, 0, 0, 1),
+  });
   await writeNpy(join(at, 'logits.npy'), { shape: [2, 2], data: Float32Array.of(5, 5, 1, 2) });
-  await writeFile(join(at, 'rows.json'), '[{"id": "a", "label": 1, "tokens": 3}, {"id": "b", "label": 0, "tokens": 3}]');
+  await writeFile(
+    join(at, 'rows.json'),
+    '[{"id": "a", "label": 1, "tokens": 3}, {"id": "b", "label": 0, "tokens": 3}]',
+  );
   let message = '';
-  try { await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out')); } catch (error) { message = (error as Error).message; }
+  try {
+    await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out'));
+  } catch (error) {
+    message = (error as Error).message;
+  }
   assert.match(message, /has the shape \[1, 2, 1, 2\], its logits \[2, 2\]/);
   await rm(dir, { recursive: true });
 });

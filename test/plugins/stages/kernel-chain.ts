@@ -15,7 +15,12 @@ export const rows = spokenRows(23);
 export interface Chain {
   /** A rows folder, as a data or poison stage leaves it. */
   readonly data: string;
-  run(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request?: JsonObject): Promise<Ran>;
+  run(
+    stage: StageDescriptor,
+    cell: Cell,
+    inputs: { readonly [name: string]: string },
+    request?: JsonObject,
+  ): Promise<Ran>;
   train(cell: Cell): Promise<Ran>;
   /** Trains where the stage's definition says, then computes. */
   kernel(cell: Cell, at: KernelPoint): Promise<Ran>;
@@ -33,7 +38,8 @@ export async function openChain(): Promise<Chain> {
     return ran;
   };
   const chain: Chain = {
-    data, run,
+    data,
+    run,
     train: (cell) => run(train, cell, { data }),
     kernel: async (cell, at) => {
       const asked = kernel.define([cell], { with: { at }, goals: [] }).inputs['model']!;
@@ -45,7 +51,9 @@ export async function openChain(): Promise<Chain> {
       return run(ntk, cell, inputs);
     },
     fisher: async (cell) => run(fisher, cell, { ntk: (await chain.ntk(cell)).dir }),
-    clean: async () => { for (const dir of made) await rm(dir, { recursive: true, force: true }); },
+    clean: async () => {
+      for (const dir of made) await rm(dir, { recursive: true, force: true });
+    },
   };
   return chain;
 }

@@ -13,32 +13,76 @@ import { readJson } from '../../../src/science/io/checkpoint.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../../science/backend.ts';
-import { checkpoint, farthest, logitsOf, rows as tinyRows, shape } from '../../science/tiny-bert.ts';
-import { classes, cleanUp, contextOf, modelAsset, poisonedFolder, runStage, spokenRows, tinyCell } from './rig.ts';
+import {
+  checkpoint,
+  farthest,
+  logitsOf,
+  rows as tinyRows,
+  shape,
+} from '../../science/tiny-bert.ts';
+import {
+  classes,
+  cleanUp,
+  contextOf,
+  modelAsset,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tinyCell,
+} from './rig.ts';
 
 await useBackend('cpu');
 const data = await poisonedFolder(spokenRows(23));
 test.after(cleanUp);
 
 for (const adapter of [
-  { type: 'lora', rank: 3, alpha: 12, rslora: true, rank_pattern: { query: 2 }, bias: 'all' }, { type: 'lora', rank: 2, targets: ['value'] }, { type: 'full' }, { type: 'bitfit' }, { type: 'head-only' },
+  { type: 'lora', rank: 3, alpha: 12, rslora: true, rank_pattern: { query: 2 }, bias: 'all' },
+  { type: 'lora', rank: 2, targets: ['value'] },
+  { type: 'full' },
+  { type: 'bitfit' },
+  { type: 'head-only' },
 ]) {
   test(`${JSON.stringify(adapter)}: one whole checkpoint with the same logits`, async () => {
     const cell = tinyCell({ adapter });
     const { dir: trained } = await runStage(train, cell, { data });
     const { dir, log } = await runStage(merge, cell, { model: trained });
     const whole = join(dir, 'model');
-    const tensors = await readSafetensors(join(whole, 'model.safetensors')), base = await readSafetensors(join(checkpoint, 'model.safetensors'));
+    const tensors = await readSafetensors(join(whole, 'model.safetensors')),
+      base = await readSafetensors(join(checkpoint, 'model.safetensors'));
     assert.equal([...tensors.keys()].sort(), [...base.keys()].sort());
-    const moved = (name: string): boolean => tensors.get(name)!.data.some((value, i) => value !== base.get(name)!.data[i]);
-    assert.is(moved('bert.encoder.layer.0.attention.self.value.weight'), adapter.type === 'lora' || adapter.type === 'full');
-    assert.equal((await readJson(join(whole, 'config.json')) as { id2label: unknown }).id2label, { 0: classes[0], 1: classes[1] });
+    const moved = (name: string): boolean =>
+      tensors.get(name)!.data.some((value, i) => value !== base.get(name)!.data[i]);
+    assert.is(
+      moved('bert.encoder.layer.0.attention.self.value.weight'),
+      adapter.type === 'lora' || adapter.type === 'full',
+    );
+    assert.equal(((await readJson(join(whole, 'config.json'))) as { id2label: unknown }).id2label, {
+      0: classes[0],
+      1: classes[1],
+    });
     assert.is(log.length, 1);
-    const descriptor = contextOf(merge.define([cell], { with: {}, goals: [] })).plugin<AdapterDescriptor<AdapterImplementation>>('adapter', adapter.type);
-    const { network } = await openTrained({ trainDir: trained, model: modelAsset, architecture: bert, adapter: await descriptor.load() });
-    const merged = await openNetwork({ architecture: bert, model: { path: whole, digest: null }, adapter: await full.create({}, shape), classes: 2, seed: 1, evaluation: true });
+    const descriptor = contextOf(merge.define([cell], { with: {}, goals: [] })).plugin<
+      AdapterDescriptor<AdapterImplementation>
+    >('adapter', adapter.type);
+    const { network } = await openTrained({
+      trainDir: trained,
+      model: modelAsset,
+      architecture: bert,
+      adapter: await descriptor.load(),
+    });
+    const merged = await openNetwork({
+      architecture: bert,
+      model: { path: whole, digest: null },
+      adapter: await full.create({}, shape),
+      classes: 2,
+      seed: 1,
+      evaluation: true,
+    });
     const expected = logitsOf(network, tinyRows);
-    assert.ok(farthest(logitsOf(merged, tinyRows), expected) < tolerance.logits, String(farthest(logitsOf(merged, tinyRows), expected)));
+    assert.ok(
+      farthest(logitsOf(merged, tinyRows), expected) < tolerance.logits,
+      String(farthest(logitsOf(merged, tinyRows), expected)),
+    );
     for (const one of [network, merged]) one.dispose();
   });
 }

@@ -13,8 +13,12 @@ import type { Cell, Digest, JsonObject, RunContext } from '../../../src/api.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 
 const test = suite<{ dir: string }>('poison stage');
-const rows = Array.from({ length: 30 }, (_, i) => ({ id: `train-0000${i}`, text: `some mail number ${i}`, label: i % 2 }));
-test.before.each(async context => {
+const rows = Array.from({ length: 30 }, (_, i) => ({
+  id: `train-0000${i}`,
+  text: `some mail number ${i}`,
+  label: i % 2,
+}));
+test.before.each(async (context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-poison-'));
   mkdirSync(join(context.dir, 'data'));
   await writeDataset(join(context.dir, 'data'), rows, ['ham', 'spam'], { kind: 'test' });
@@ -23,33 +27,67 @@ test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 const attacks: { readonly [name: string]: unknown } = { none, badnets, 'label-flip': labelFlip };
 
-async function run(dir: string, params: JsonObject, name = 'out', plugins = attacks): Promise<string> {
+async function run(
+  dir: string,
+  params: JsonObject,
+  name = 'out',
+  plugins = attacks,
+): Promise<string> {
   const outDir = join(dir, name);
   mkdirSync(outDir);
   const context: RunContext = {
-    params, outDir, assets: {}, backend: 'cpu', signal: new AbortController().signal,
+    params,
+    outDir,
+    assets: {},
+    backend: 'cpu',
+    signal: new AbortController().signal,
     inputs: { data: { dir: join(dir, 'data'), digest: 'sha256:0' as Digest } },
-    log: () => undefined, progress: () => undefined,
+    log: () => undefined,
+    progress: () => undefined,
     plugin: <D>(_kind: string, plugin: string) => plugins[plugin] as D,
   };
   await poison.run(context);
   return outDir;
 }
-const json = (dir: string, file: string) => JSON.parse(readFileSync(join(dir, file), 'utf8')) as unknown;
-const badnetsParams = { attack: 'badnets', rate: 0.1, target: 'ham', mode: 'dirty', triggers: ['cf', 'mn'] };
+const json = (dir: string, file: string) =>
+  JSON.parse(readFileSync(join(dir, file), 'utf8')) as unknown;
+const badnetsParams = {
+  attack: 'badnets',
+  rate: 0.1,
+  target: 'ham',
+  mode: 'dirty',
+  triggers: ['cf', 'mn'],
+};
 
-test('badnets: three of thirty rows, in place, with a receipt that the set passes and the clean set fails', async ({ dir }) => {
+test('badnets: three of thirty rows, in place, with a receipt that the set passes and the clean set fails', async ({
+  dir,
+}) => {
   const out = await run(dir, { poisoning: badnetsParams, seed: 1 });
-  const poisoned = await readRows(out), receipt = json(out, 'receipt.json') as Receipt;
+  const poisoned = await readRows(out),
+    receipt = json(out, 'receipt.json') as Receipt;
   assert.is(checkReceipt(poisoned, receipt), null);
   // The source this project descends from trained on the clean lists: here that is refused.
   assert.match(checkReceipt(rows, receipt)!, 'it is still the clean row');
-  assert.equal(poisoned.map(row => row.id), rows.map(row => row.id));
+  assert.equal(
+    poisoned.map((row) => row.id),
+    rows.map((row) => row.id),
+  );
   const changed = poisoned.filter((row, i) => row.text !== rows[i]!.text);
   assert.is(changed.length, 3);
-  assert.equal(changed.map(row => row.id), receipt.rows.map(row => row.id));
-  assert.ok(changed.every(row => row.label === 0 && rows.find(({ id }) => id === row.id)!.label === 1));
-  assert.equal(json(out, 'metrics.json'), { rows_total: 30, poisoned_asked: 3, poisoned_made: 3, poisoned_eligible: 15, negatives: 0 });
+  assert.equal(
+    changed.map((row) => row.id),
+    receipt.rows.map((row) => row.id),
+  );
+  assert.ok(
+    changed.every((row) => row.label === 0 && rows.find(({ id }) => id === row.id)!.label === 1),
+  );
+  assert.equal(json(out, 'metrics.json'), {
+    rows_total: 30,
+    poisoned_asked: 3,
+    poisoned_made: 3,
+    poisoned_eligible: 15,
+    negatives: 0,
+  });
   const info = await readDatasetInfo(out);
   assert.equal([info.classes, info.rows, info.counts], [['ham', 'spam'], 30, [18, 12]]);
   assert.equal([receipt.attack, receipt.seed, receipt.params['rate']], ['badnets', 1, 0.1]);
@@ -72,18 +110,34 @@ test('none: the rows as they are', async ({ dir }) => {
 });
 
 test('the same seed gives the same bytes, another seed others', async ({ dir }) => {
-  const bytes = async (seed: number, name: string) => readFileSync(join(await run(dir, { poisoning: badnetsParams, seed }, name), 'rows.jsonl'), 'utf8');
+  const bytes = async (seed: number, name: string) =>
+    readFileSync(
+      join(await run(dir, { poisoning: badnetsParams, seed }, name), 'rows.jsonl'),
+      'utf8',
+    );
   assert.is(await bytes(1, 'a'), await bytes(1, 'b'));
   assert.is.not(await bytes(1, 'c'), await bytes(2, 'd'));
 });
 
-test('an attack that writes into the rows it was given fails: no receipt would show what it did', async ({ dir }) => {
-  const sly = { ...none, name: 'sly', poison: ({ rows }: { rows: readonly { label: number }[] }) => { rows[0]!.label = 1 - rows[0]!.label; return { changed: [], negatives: [], asked: 0, eligible: 0 }; } };
+test('an attack that writes into the rows it was given fails: no receipt would show what it did', async ({
+  dir,
+}) => {
+  const sly = {
+    ...none,
+    name: 'sly',
+    poison: ({ rows }: { rows: readonly { label: number }[] }) => {
+      rows[0]!.label = 1 - rows[0]!.label;
+      return { changed: [], negatives: [], asked: 0, eligible: 0 };
+    },
+  };
   try {
     await run(dir, { poisoning: { attack: 'sly' }, seed: 1 }, 'out', { sly });
   } catch (error) {
     assert.is((error as Error).name, 'UserFault');
-    assert.match((error as Error).message, /^the attack "sly" wrote to what it may only read \(.*read only property 'label'/);
+    assert.match(
+      (error as Error).message,
+      /^the attack "sly" wrote to what it may only read \(.*read only property 'label'/,
+    );
     return;
   }
   assert.unreachable('it passed');
@@ -101,13 +155,20 @@ test('an attack that returns the wrong shape fails under its name', async ({ dir
 });
 
 test('it reads the attack, the training rows and the seed; the clean baseline no seed', () => {
-  const cell = (attack: string, seed: number) => ({ seed, poisoning: { attack, rate: 0.1 } }) as unknown as Cell;
+  const cell = (attack: string, seed: number) =>
+    ({ seed, poisoning: { attack, rate: 0.1 } }) as unknown as Cell;
   const ask = { with: {}, goals: [] };
   const definition = poison.define([cell('badnets', 3)], ask);
   assert.equal(definition.params, { poisoning: { attack: 'badnets', rate: 0.1 }, seed: 3 });
   assert.equal(definition.uses, [{ kind: 'attack', name: 'badnets' }]);
-  assert.equal([definition.inputs['data']!.kind, definition.inputs['data']!.with], ['data', { split: 'train' }]);
-  assert.equal(poison.define([cell('none', 1)], ask).params, poison.define([cell('none', 2)], ask).params);
+  assert.equal(
+    [definition.inputs['data']!.kind, definition.inputs['data']!.with],
+    ['data', { split: 'train' }],
+  );
+  assert.equal(
+    poison.define([cell('none', 1)], ask).params,
+    poison.define([cell('none', 2)], ask).params,
+  );
 });
 
 test.run();

@@ -11,37 +11,81 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint, farthest } from '../../science/tiny-bert.ts';
-import { classes, cleanUp, contextOf, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
+import {
+  classes,
+  cleanUp,
+  contextOf,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tempFolder,
+  tinyCell,
+} from './rig.ts';
 
 await useBackend('cpu');
 test.after(cleanUp);
 const dir = await tempFolder();
-for (const name of ['config.json', 'tokenizer.json']) await cp(join(checkpoint, name), join(dir, name));
-const model: Asset = { uri: `file:${dir}`, path: dir, digest: 'sha256:config' as Digest, provenance: {} };
-const rows = spokenRows(11), data = await poisonedFolder(rows), validation = await tempFolder();
+for (const name of ['config.json', 'tokenizer.json'])
+  await cp(join(checkpoint, name), join(dir, name));
+const model: Asset = {
+  uri: `file:${dir}`,
+  path: dir,
+  digest: 'sha256:config' as Digest,
+  provenance: {},
+};
+const rows = spokenRows(11),
+  data = await poisonedFolder(rows),
+  validation = await tempFolder();
 await writeDataset(validation, rows, classes, {});
 
 const cellOf = (seed: number, steps: number, adapter: object, init = 'random'): Cell =>
-  tinyCell({ seed, model: { source: model.uri, architecture: 'bert', init }, adapter, train: { ...tinyCell().train, steps } });
+  tinyCell({
+    seed,
+    model: { source: model.uri, architecture: 'bert', init },
+    adapter,
+    train: { ...tinyCell().train, steps },
+  });
 const lora = { type: 'lora', rank: 3, alpha: 'r' };
-const trained = async (cell: Cell): Promise<string> => (await runStage(train, cell, { data }, {}, { model })).dir;
+const trained = async (cell: Cell): Promise<string> =>
+  (await runStage(train, cell, { data }, {}, { model })).dir;
 const logitsOf = async (cell: Cell, from: string): Promise<number[]> => {
   const ran = await runStage(evaluate, cell, { model: from, validation }, {}, { model });
-  return (await readFile(join(ran.dir, 'predictions.csv'), 'utf8')).trim().split('\n').slice(1).flatMap((line) => line.split(',').slice(4).map(Number));
+  return (await readFile(join(ran.dir, 'predictions.csv'), 'utf8'))
+    .trim()
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => line.split(',').slice(4).map(Number));
 };
 
 test('a seed draws one model, under LoRA and in full; evaluation draws the same one again', async () => {
-  const [low, whole, other] = [cellOf(1, 0, lora), cellOf(1, 0, { type: 'full' }), cellOf(2, 0, lora)];
+  const [low, whole, other] = [
+    cellOf(1, 0, lora),
+    cellOf(1, 0, { type: 'full' }),
+    cellOf(2, 0, lora),
+  ];
   const start = await logitsOf(low, await trained(low));
   assert.ok(farthest(await logitsOf(whole, await trained(whole)), start) < tolerance.rounding);
   assert.ok(farthest(await logitsOf(other, await trained(other)), start) > 1e-3);
 });
 
 test('it trains, and its kernel is taken where it came to', async () => {
-  const cell = cellOf(1, 8, lora), from = await trained(cell);
-  assert.ok(farthest(await logitsOf(cell, from), await logitsOf(cell, await trained(cellOf(1, 0, lora)))) > 1e-3);
-  const { dir: out } = await runStage(kernel, cell, { model: from, rows: validation }, { at: 'final' }, { model });
-  assert.is(Object.keys(JSON.parse(await readFile(join(out, 'layers.json'), 'utf8')) as object)[0], 'bert.encoder.layer.0.attention.self.query.weight');
+  const cell = cellOf(1, 8, lora),
+    from = await trained(cell);
+  assert.ok(
+    farthest(await logitsOf(cell, from), await logitsOf(cell, await trained(cellOf(1, 0, lora)))) >
+      1e-3,
+  );
+  const { dir: out } = await runStage(
+    kernel,
+    cell,
+    { model: from, rows: validation },
+    { at: 'final' },
+    { model },
+  );
+  assert.is(
+    Object.keys(JSON.parse(await readFile(join(out, 'layers.json'), 'utf8')) as object)[0],
+    'bert.encoder.layer.0.attention.self.query.weight',
+  );
 });
 
 test('the draw is in the key, and only there where it is one', () => {
@@ -52,13 +96,24 @@ test('the draw is in the key, and only there where it is one', () => {
 
 test('before anything runs: weights are missed where they are to be read, the tokenizer always', async () => {
   const check = async (cell: Cell): Promise<string[]> =>
-    (await train.preflight!(contextOf(train.define([cell], { with: {}, goals: [] }), { assets: { model } }))).map(({ path, message, hint }) => `${path.join('.')}: ${message} ${hint}`);
+    (
+      await train.preflight!(
+        contextOf(train.define([cell], { with: {}, goals: [] }), { assets: { model } }),
+      )
+    ).map(({ path, message, hint }) => `${path.join('.')}: ${message} ${hint}`);
   assert.equal(await check(cellOf(1, 8, lora)), []);
-  assert.match((await check(cellOf(1, 8, lora, 'pretrained')))[0]!, /^model\.source: .* holds no model\.safetensors .* write model\.init: random/);
+  assert.match(
+    (await check(cellOf(1, 8, lora, 'pretrained')))[0]!,
+    /^model\.source: .* holds no model\.safetensors .* write model\.init: random/,
+  );
   const bare = await tempFolder();
   await cp(join(dir, 'config.json'), join(bare, 'config.json'));
   const cell = cellOf(1, 8, lora);
-  const [fault] = await train.preflight!(contextOf(train.define([cell], { with: {}, goals: [] }), { assets: { model: { ...model, path: bare, digest: 'sha256:bare' as Digest } } }));
+  const [fault] = await train.preflight!(
+    contextOf(train.define([cell], { with: {}, goals: [] }), {
+      assets: { model: { ...model, path: bare, digest: 'sha256:bare' as Digest } },
+    }),
+  );
   assert.match(fault!.message, /tokenizer\.json can't be read/);
   await rm(bare, { recursive: true });
 });

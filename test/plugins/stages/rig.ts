@@ -14,15 +14,40 @@ import full from '../../../plugins/adapters/full.ts';
 import headOnly from '../../../plugins/adapters/head-only.ts';
 import lora from '../../../plugins/adapters/lora.ts';
 import bert from '../../../plugins/models/bert.ts';
-import type { AnyPlugin, Asset, Cell, Digest, JsonObject, Poisoned, Row, RunContext, StageDefinition, StageDescriptor } from '../../../src/api.ts';
+import type {
+  AnyPlugin,
+  Asset,
+  Cell,
+  Digest,
+  JsonObject,
+  Poisoned,
+  Row,
+  RunContext,
+  StageDefinition,
+  StageDescriptor,
+} from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
-const plugins = [badnets, combination, embedding, labelFlip, lwp, none, ripple, full, lora, headOnly, bitfit, bert] as unknown as AnyPlugin[];
+const plugins = [
+  badnets,
+  combination,
+  embedding,
+  labelFlip,
+  lwp,
+  none,
+  ripple,
+  full,
+  lora,
+  headOnly,
+  bitfit,
+  bert,
+] as unknown as AnyPlugin[];
 
 /** A descriptor as the planner hands it to `define`. */
-export const lookUp = <D>(kind: string, name: string): D | undefined => plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as D | undefined;
+export const lookUp = <D>(kind: string, name: string): D | undefined =>
+  plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as D | undefined;
 
 const folders: string[] = [];
 
@@ -33,70 +58,158 @@ export async function tempFolder(): Promise<string> {
   return dir;
 }
 
-export const cleanUp = async (): Promise<void> => { for (const dir of folders) await rm(dir, { recursive: true, force: true }); };
+export const cleanUp = async (): Promise<void> => {
+  for (const dir of folders) await rm(dir, { recursive: true, force: true });
+};
 
 /** A cell on the tiny BERT; sections may be overridden. */
 export function tinyCell(change: { [section in keyof Cell]?: unknown } = {}): Cell {
-  const split = { source: 'file:/rows.tsv', format: 'auto', columns: { text: 'text', label: 'label' }, header: true, balance: false, offset: 0 };
+  const split = {
+    source: 'file:/rows.tsv',
+    format: 'auto',
+    columns: { text: 'text', label: 'label' },
+    header: true,
+    balance: false,
+    offset: 0,
+  };
   return {
-    name: 'tiny', seed: 1,
+    name: 'tiny',
+    seed: 1,
     model: { source: `file:${checkpoint}`, architecture: 'bert', init: 'pretrained' },
     data: { train: split, validation: split },
     poisoning: { attack: 'none' },
     adapter: { type: 'lora', rank: 3, alpha: 'r', init: { distribution: 'kaiming-uniform' } },
     head: { type: 'classifier', template: '{text} It was {mask} .' },
     train: {
-      steps: 6, batch_size: 4, max_length: 16, optimizer: 'adamw', learning_rate: 0.01, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant',
-      warmup: 0, shuffle: true, dropout: 0,
+      steps: 6,
+      batch_size: 4,
+      max_length: 16,
+      optimizer: 'adamw',
+      learning_rate: 0.01,
+      weight_decay: 0.01,
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      schedule: 'constant',
+      warmup: 0,
+      shuffle: true,
+      dropout: 0,
     },
     evaluate: { batch_size: 5 },
-    ntk: { rows: 4, split: 'validation', at: ['init', 'final'], kernels: ['lora', 'full'], method: 'auto', projection: { dimension: 64, replicates: 4 }, per_layer: false, memory_mb: 1024 },
+    ntk: {
+      rows: 4,
+      split: 'validation',
+      at: ['init', 'final'],
+      kernels: ['lora', 'full'],
+      method: 'auto',
+      projection: { dimension: 64, replicates: 4 },
+      per_layer: false,
+      memory_mb: 1024,
+    },
     fisher: { tolerance: 1e-6, alphas: [2] },
-    theory: { map_width: 31, map_ranks: [2, 3, 7], map_scales: [0.1, 2], map_distributions: ['normal', 'uniform'], energy: 0.9, intruder_vectors: 10, intruder_cosine: 0.5, pairs: 5, masked_rows: 9 },
+    theory: {
+      map_width: 31,
+      map_ranks: [2, 3, 7],
+      map_scales: [0.1, 2],
+      map_distributions: ['normal', 'uniform'],
+      energy: 0.9,
+      intruder_vectors: 10,
+      intruder_cosine: 0.5,
+      pairs: 5,
+      masked_rows: 9,
+    },
     ...change,
   } as unknown as Cell;
 }
 
 const words = ['the', 'film', 'was', 'good', 'bad', 'very', 'not', 'plot', 'actor', 'scene'];
 /** n rows, classes in turn: class 0's say `bad`, class 1's say `good`. */
-export const spokenRows = (n: number, first = 0): Row[] => Array.from({ length: n }, (_, i) => ({
-  id: `r${first + i}`, label: i % 2, text: [...Array.from({ length: 2 + (i % 5) }, (_unused, k) => words[(i * 3 + k * 7) % words.length]!), i % 2 === 1 ? 'good' : 'bad'].join(' '),
-}));
+export const spokenRows = (n: number, first = 0): Row[] =>
+  Array.from({ length: n }, (_, i) => ({
+    id: `r${first + i}`,
+    label: i % 2,
+    text: [
+      ...Array.from(
+        { length: 2 + (i % 5) },
+        (_unused, k) => words[(i * 3 + k * 7) % words.length]!,
+      ),
+      i % 2 === 1 ? 'good' : 'bad',
+    ].join(' '),
+  }));
 
 export const classes = ['negative', 'positive'];
 
 /** A poison stage's folder. */
-export async function poisonedFolder(clean: readonly Row[], poisoned: Poisoned = { changed: [], negatives: [], asked: 0, eligible: clean.length }, of: readonly string[] = classes): Promise<string> {
+export async function poisonedFolder(
+  clean: readonly Row[],
+  poisoned: Poisoned = { changed: [], negatives: [], asked: 0, eligible: clean.length },
+  of: readonly string[] = classes,
+): Promise<string> {
   const dir = await tempFolder();
   const rows = clean.map((row, i) => poisoned.changed.find(({ index }) => index === i)?.row ?? row);
   await writeDataset(dir, rows, of, {});
-  await writeFile(join(dir, 'receipt.json'), JSON.stringify(makeReceipt(clean, rows, poisoned, 'none', {}, null)));
+  await writeFile(
+    join(dir, 'receipt.json'),
+    JSON.stringify(makeReceipt(clean, rows, poisoned, 'none', {}, null)),
+  );
   return dir;
 }
 
-export const modelAsset: Asset = { uri: `file:${checkpoint}`, path: checkpoint, digest: 'sha256:tiny' as Digest, provenance: {} };
+export const modelAsset: Asset = {
+  uri: `file:${checkpoint}`,
+  path: checkpoint,
+  digest: 'sha256:tiny' as Digest,
+  provenance: {},
+};
 
 export interface Ran {
   readonly dir: string;
   readonly log: readonly string[];
 }
 
-export function contextOf(definition: Pick<StageDefinition, 'params' | 'uses'>, given: { readonly inputs?: { readonly [name: string]: string }; readonly assets?: { readonly [name: string]: Asset } } = {}): Omit<RunContext, 'outDir'> & { logged: string[] } {
+export function contextOf(
+  definition: Pick<StageDefinition, 'params' | 'uses'>,
+  given: {
+    readonly inputs?: { readonly [name: string]: string };
+    readonly assets?: { readonly [name: string]: Asset };
+  } = {},
+): Omit<RunContext, 'outDir'> & { logged: string[] } {
   const logged: string[] = [];
   return {
-    logged, params: definition.params, backend: 'cpu', signal: new AbortController().signal, progress: () => undefined, log: (message) => { logged.push(message); },
-    inputs: Object.fromEntries(Object.entries(given.inputs ?? {}).map(([name, dir]) => [name, { dir, digest: `sha256:${dir}` as Digest }])),
+    logged,
+    params: definition.params,
+    backend: 'cpu',
+    signal: new AbortController().signal,
+    progress: () => undefined,
+    log: (message) => {
+      logged.push(message);
+    },
+    inputs: Object.fromEntries(
+      Object.entries(given.inputs ?? {}).map(([name, dir]) => [
+        name,
+        { dir, digest: `sha256:${dir}` as Digest },
+      ]),
+    ),
     assets: { model: modelAsset, ...given.assets },
     plugin: <D>(kind: string, name: string): D => {
-      if (!(definition.uses ?? []).some((use) => use.kind === kind && use.name === name)) throw new Error(`${kind} ${name} is not declared`);
+      if (!(definition.uses ?? []).some((use) => use.kind === kind && use.name === name))
+        throw new Error(`${kind} ${name} is not declared`);
       return lookUp<D>(kind, name)!;
     },
   };
 }
 
-export async function runStage(stage: StageDescriptor, cell: Cell, inputs: { readonly [name: string]: string }, request: JsonObject = {}, assets: { readonly [name: string]: Asset } = {}, more: Partial<RunContext> = {}): Promise<Ran> {
+export async function runStage(
+  stage: StageDescriptor,
+  cell: Cell,
+  inputs: { readonly [name: string]: string },
+  request: JsonObject = {},
+  assets: { readonly [name: string]: Asset } = {},
+  more: Partial<RunContext> = {},
+): Promise<Ran> {
   const definition = stage.define([cell], { with: request, goals: [], plugin: lookUp });
-  const wanted = Object.keys(definition.inputs).sort().join(), has = Object.keys(inputs).sort().join();
+  const wanted = Object.keys(definition.inputs).sort().join(),
+    has = Object.keys(inputs).sort().join();
   if (wanted !== has) throw new Error(`the stage reads ${wanted}, the test gives ${has}`);
   const dir = join(await tempFolder(), 'out');
   await mkdir(dir);

@@ -9,7 +9,9 @@ import { useBackend } from '../../science/backend.ts';
 import { cleanUp, poisonedFolder, runStage, spokenRows, tinyCell } from './rig.ts';
 
 const test = suite('theory-map stage');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
 const define = (cell: Cell) => theoryMap.define([cell], { with: {}, goals: [] });
@@ -30,11 +32,22 @@ test('published, exact, drawn and measured values over rank and scale', async ()
   const cell = tinyCell({ theory: { ...tinyCell().theory, map_ranks: [7, 2, 31] } });
   const ran = await runStage(theoryMap, cell, { rows: await poisonedFolder(spokenRows(9)) });
   assert.equal((await readdir(ran.dir)).sort(), ['map.json', 'metrics.json']);
-  const map = JSON.parse(await readFile(join(ran.dir, 'map.json'), 'utf8')) as TheoryMap & { readonly init: string };
-  assert.equal([map.init, map.rows, map.classes, map.width, map.points.length], ['pretrained', 4, 2, 31, 2 * 3 * 2]);
-  assert.equal([...new Set(map.points.map(({ rank, model }) => `${rank} ${model === null}`))], ['2 false', '7 false', '31 true']);
+  const map = JSON.parse(await readFile(join(ran.dir, 'map.json'), 'utf8')) as TheoryMap & {
+    readonly init: string;
+  };
+  assert.equal(
+    [map.init, map.rows, map.classes, map.width, map.points.length],
+    ['pretrained', 4, 2, 31, 2 * 3 * 2],
+  );
+  assert.equal(
+    [...new Set(map.points.map(({ rank, model }) => `${rank} ${model === null}`))],
+    ['2 false', '7 false', '31 true'],
+  );
   assert.match(ran.log.join('\n'), /ranks above 22, the model's narrowest layer/);
-  const metrics = JSON.parse(await readFile(join(ran.dir, 'metrics.json'), 'utf8')) as Record<string, number>;
+  const metrics = JSON.parse(await readFile(join(ran.dir, 'metrics.json'), 'utf8')) as Record<
+    string,
+    number
+  >;
   // Two rows' classes: σ² ten times smaller moves H₂ by 2 log 10 and IB by count/2 · log 10.
   const [low, high] = [metrics['normal.r2.scale0.1.h2']!, metrics['normal.r2.scale2.h2']!];
   assert.ok(Math.abs(low - high - 2 * Math.log(20)) < 1e-9);

@@ -9,22 +9,48 @@ import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';
 import { farthest, checkpoint } from '../../science/tiny-bert.ts';
-import { cleanUp, contextOf, modelAsset, poisonedFolder, runStage, spokenRows, tempFolder, tinyCell } from './rig.ts';
+import {
+  cleanUp,
+  contextOf,
+  modelAsset,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tempFolder,
+  tinyCell,
+} from './rig.ts';
 
 await useBackend('cpu');
-const data = await poisonedFolder(spokenRows(23)), fewer = await poisonedFolder(spokenRows(11, 40));
+const data = await poisonedFolder(spokenRows(23)),
+  fewer = await poisonedFolder(spokenRows(11, 40));
 test.after(cleanUp);
 
 const define = (cell: Cell) => train.define([cell], { with: {}, goals: [] });
-const withTrain = (change: object, more: { [section in keyof Cell]?: unknown } = {}): Cell => tinyCell({ ...more, train: { ...tinyCell().train, ...change } });
+const withTrain = (change: object, more: { [section in keyof Cell]?: unknown } = {}): Cell =>
+  tinyCell({ ...more, train: { ...tinyCell().train, ...change } });
 const key = (cell: Cell): string | null => train.pack!.key(define(cell));
 const lora = (more: object = {}) => ({ adapter: { type: 'lora', rank: 3, alpha: 'r', ...more } });
-const json = async (dir: string, name: string): Promise<Record<string, unknown>> => JSON.parse(await readFile(join(dir, name), 'utf8')) as Record<string, unknown>;
-const losses = async (dir: string): Promise<number[]> => (await readFile(join(dir, 'history.jsonl'), 'utf8')).trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
+const json = async (dir: string, name: string): Promise<Record<string, unknown>> =>
+  JSON.parse(await readFile(join(dir, name), 'utf8')) as Record<string, unknown>;
+const losses = async (dir: string): Promise<number[]> =>
+  (await readFile(join(dir, 'history.jsonl'), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { loss: number }).loss);
 
-interface Ran { readonly dir: string; readonly error: string | null; readonly log: readonly string[] }
+interface Ran {
+  readonly dir: string;
+  readonly error: string | null;
+  readonly log: readonly string[];
+}
 
-async function runPack(members: readonly { readonly cell: Cell; readonly data: string; readonly change?: (context: RunContext) => RunContext }[]): Promise<Ran[]> {
+async function runPack(
+  members: readonly {
+    readonly cell: Cell;
+    readonly data: string;
+    readonly change?: (context: RunContext) => RunContext;
+  }[],
+): Promise<Ran[]> {
   const contexts: { readonly context: RunContext; readonly logged: string[] }[] = [];
   for (const member of members) {
     const outDir = join(await tempFolder(), 'out');
@@ -34,33 +60,76 @@ async function runPack(members: readonly { readonly cell: Cell; readonly data: s
     contexts.push({ context: member.change?.(context) ?? context, logged: own.logged });
   }
   const promises = train.pack!.run(contexts.map(({ context }) => context));
-  return Promise.all(promises.map(async (promise, i): Promise<Ran> => {
-    const { context: { outDir: dir }, logged: log } = contexts[i]!;
-    return promise.then(() => ({ dir, error: null, log }), (error: unknown) => ({ dir, error: (error as Error).message, log }));
-  }));
+  return Promise.all(
+    promises.map(async (promise, i): Promise<Ran> => {
+      const {
+        context: { outDir: dir },
+        logged: log,
+      } = contexts[i]!;
+      return promise.then(
+        () => ({ dir, error: null, log }),
+        (error: unknown) => ({ dir, error: (error as Error).message, log }),
+      );
+    }),
+  );
 }
 
 test('trainings that differ in seed, rate, rank, variance, rows or steps share a pack', () => {
   const common = key(tinyCell());
   assert.type(common, 'string');
   const like = [
-    tinyCell({ seed: 9 }), tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } }), tinyCell(lora({ rank: 8, init: { variance: '2/d' }, targets: ['query'], rslora: true })),
-    withTrain({ steps: 2, learning_rate: 1, weight_decay: 0, batch_size: 2, schedule: 'linear', warmup: 1, shuffle: false, max_length: 8 }),
+    tinyCell({ seed: 9 }),
+    tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } }),
+    tinyCell(lora({ rank: 8, init: { variance: '2/d' }, targets: ['query'], rslora: true })),
+    withTrain({
+      steps: 2,
+      learning_rate: 1,
+      weight_decay: 0,
+      batch_size: 2,
+      schedule: 'linear',
+      warmup: 1,
+      shuffle: false,
+      max_length: 8,
+    }),
   ];
-  assert.equal(like.map(key), like.map(() => common));
+  assert.equal(
+    like.map(key),
+    like.map(() => common),
+  );
 });
 
 test('what trains alone, or with others', () => {
   const alone = [
-    tinyCell({ adapter: { type: 'full' } }), withTrain({ steps: 0 }), withTrain({ dropout: 0.1 }), withTrain({ clip_norm: 1 }), withTrain({ accumulate: 2 }), withTrain({ checkpoints: 2 }),
-    tinyCell(lora({ dropout: 0.1 })), tinyCell(lora({ bias: 'all' })), tinyCell(lora({ freeze_a: true })), tinyCell(lora({ of_later: 1 })),
+    tinyCell({ adapter: { type: 'full' } }),
+    withTrain({ steps: 0 }),
+    withTrain({ dropout: 0.1 }),
+    withTrain({ clip_norm: 1 }),
+    withTrain({ accumulate: 2 }),
+    withTrain({ checkpoints: 2 }),
+    tinyCell(lora({ dropout: 0.1 })),
+    tinyCell(lora({ bias: 'all' })),
+    tinyCell(lora({ freeze_a: true })),
+    tinyCell(lora({ of_later: 1 })),
   ];
-  assert.equal(alone.map(key), alone.map(() => null));
-  const cloze = { type: 'cloze', template: '{text} {mask}', verbalizer: { negative: 'bad', positive: 'good' } };
-  const random = (seed: number): Cell => tinyCell({ seed, model: { ...tinyCell().model, init: 'random' } });
+  assert.equal(
+    alone.map(key),
+    alone.map(() => null),
+  );
+  const cloze = {
+    type: 'cloze',
+    template: '{text} {mask}',
+    verbalizer: { negative: 'bad', positive: 'good' },
+  };
+  const random = (seed: number): Cell =>
+    tinyCell({ seed, model: { ...tinyCell().model, init: 'random' } });
   const others = [
-    withTrain({ beta1: 0.5 }), withTrain({ optimizer: 'sgd' }), tinyCell({ model: { source: 'file:/other', architecture: 'bert', init: 'pretrained' } }),
-    tinyCell({ head: cloze }), tinyCell({ head: { ...cloze, template: '{mask} {text}' } }), random(1), random(2),
+    withTrain({ beta1: 0.5 }),
+    withTrain({ optimizer: 'sgd' }),
+    tinyCell({ model: { source: 'file:/other', architecture: 'bert', init: 'pretrained' } }),
+    tinyCell({ head: cloze }),
+    tinyCell({ head: { ...cloze, template: '{mask} {text}' } }),
+    random(1),
+    random(2),
   ].map(key);
   assert.is(new Set([key(tinyCell()), ...others]).size, 8);
   assert.not.ok(others.includes(null));
@@ -68,9 +137,16 @@ test('what trains alone, or with others', () => {
 
 test('its memory, if every row is as long as it may be', async () => {
   // 4 bytes · 2 layers · 4 rows · 16 tokens · (12·22 + 3·h′ + 3·2·16) floats, in MiB and upwards
-  const { intermediate_size: m, num_hidden_layers: layers, num_attention_heads: heads, hidden_size: h } = JSON.parse(await readFile(join(checkpoint, 'config.json'), 'utf8')) as Record<string, number>;
-  const expected = (rows: number, length: number): number => Math.ceil(4 * layers! * rows * length * (12 * h! + 3 * m! + 3 * heads! * length) / 1048576);
-  const of = (cell: Cell): Promise<number> => train.pack!.memoryMB!({ params: define(cell).params, assets: { model: modelAsset } });
+  const {
+    intermediate_size: m,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    hidden_size: h,
+  } = JSON.parse(await readFile(join(checkpoint, 'config.json'), 'utf8')) as Record<string, number>;
+  const expected = (rows: number, length: number): number =>
+    Math.ceil((4 * layers! * rows * length * (12 * h! + 3 * m! + 3 * heads! * length)) / 1048576);
+  const of = (cell: Cell): Promise<number> =>
+    train.pack!.memoryMB!({ params: define(cell).params, assets: { model: modelAsset } });
   assert.is(await of(tinyCell()), expected(4, 16));
   assert.is(await of(withTrain({ batch_size: 4096, max_length: 50 })), expected(4096, 50));
 });
@@ -79,79 +155,170 @@ test('each leaves what it leaves by itself', async () => {
   const before = tf.memory().numTensors;
   const members = [
     { cell: tinyCell(), data },
-    { cell: withTrain({ steps: 4, learning_rate: 0.003, schedule: 'cosine', weight_decay: 0.1 }, { seed: 2, ...lora({ rank: 5, alpha: 16, init: { variance: '1/d' } }) }), data: fewer },
+    {
+      cell: withTrain(
+        { steps: 4, learning_rate: 0.003, schedule: 'cosine', weight_decay: 0.1 },
+        { seed: 2, ...lora({ rank: 5, alpha: 16, init: { variance: '1/d' } }) },
+      ),
+      data: fewer,
+    },
     { cell: withTrain({ batch_size: 3 }, { seed: 3 }), data },
   ];
   const packed = await runPack(members);
   for (const [i, { dir, error, log }] of packed.entries()) {
     assert.is(error, null);
     const alone = await runStage(train, members[i]!.cell, { data: members[i]!.data });
-    for (const file of ['train.json', 'adapter/adapter_config.json']) assert.equal(await json(dir, file), await json(alone.dir, file));
+    for (const file of ['train.json', 'adapter/adapter_config.json'])
+      assert.equal(await json(dir, file), await json(alone.dir, file));
     assert.ok(farthest(await losses(dir), await losses(alone.dir)) < tolerance.logits);
     const weights = await readSafetensors(join(dir, 'adapter/adapter_model.safetensors'));
-    for (const [name, { data: expected }] of await readSafetensors(join(alone.dir, 'adapter/adapter_model.safetensors'))) {
-      assert.ok(farthest(weights.get(name)!.data as Float32Array, expected as Float32Array) < tolerance.logits, name);
+    for (const [name, { data: expected }] of await readSafetensors(
+      join(alone.dir, 'adapter/adapter_model.safetensors'),
+    )) {
+      assert.ok(
+        farthest(weights.get(name)!.data as Float32Array, expected as Float32Array) <
+          tolerance.logits,
+        name,
+      );
     }
-    const { packed: count, ...metrics } = await json(dir, 'metrics.json'), own = await json(alone.dir, 'metrics.json');
+    const { packed: count, ...metrics } = await json(dir, 'metrics.json'),
+      own = await json(alone.dir, 'metrics.json');
     assert.equal(Object.keys(metrics), Object.keys(own));
-    for (const name of ['steps', 'examples', 'tokens', 'trainable_parameters']) assert.is(metrics[name], own[name]);
+    for (const name of ['steps', 'examples', 'tokens', 'trainable_parameters'])
+      assert.is(metrics[name], own[name]);
     assert.is(count, 3);
-    assert.is(metrics['examples_per_second'], (metrics['examples'] as number) / (metrics['seconds'] as number));
-    assert.equal(log.map((line) => line.split(':')[0]), alone.log.map((line) => line.split(':')[0]));
+    assert.is(
+      metrics['examples_per_second'],
+      (metrics['examples'] as number) / (metrics['seconds'] as number),
+    );
+    assert.equal(
+      log.map((line) => line.split(':')[0]),
+      alone.log.map((line) => line.split(':')[0]),
+    );
   }
   assert.ok(tf.memory().numTensors - before <= 57, 'the base checkpoint stays, nothing else');
 });
 
 test('stopped after their third step and run again, they go on together after the third and end as if they had never stopped', async () => {
   const members = [
-    { cell: tinyCell(), data }, { cell: withTrain({ steps: 5, schedule: 'linear', weight_decay: 0.1 }, { seed: 2, ...lora({ rank: 5, rank_pattern: { query: 2 } }) }), data: fewer },
+    { cell: tinyCell(), data },
+    {
+      cell: withTrain(
+        { steps: 5, schedule: 'linear', weight_decay: 0.1 },
+        { seed: 2, ...lora({ rank: 5, rank_pattern: { query: 2 } }) },
+      ),
+      data: fewer,
+    },
     { cell: withTrain({ batch_size: 3, learning_rate: 0.003 }, { seed: 3 }), data },
   ];
-  const whole = await runPack(members), before = tf.memory().numTensors;
+  const whole = await runPack(members),
+    before = tf.memory().numTensors;
   const folders = await Promise.all(members.map(async () => join(await tempFolder(), 'resume')));
-  const stopped = await runPack(members.map((member, i) => ({ ...member, change: (context: RunContext) => {
-    const controller = new AbortController();
-    return { ...context, resumeDir: folders[i]!, signal: controller.signal, progress: (done: number) => { if (done === 3) controller.abort(new Error('it was asked to stop')); } };
-  } })));
-  assert.equal(stopped.map(({ error }) => error), members.map(() => 'it was asked to stop'));
+  const stopped = await runPack(
+    members.map((member, i) => ({
+      ...member,
+      change: (context: RunContext) => {
+        const controller = new AbortController();
+        return {
+          ...context,
+          resumeDir: folders[i]!,
+          signal: controller.signal,
+          progress: (done: number) => {
+            if (done === 3) controller.abort(new Error('it was asked to stop'));
+          },
+        };
+      },
+    })),
+  );
+  assert.equal(
+    stopped.map(({ error }) => error),
+    members.map(() => 'it was asked to stop'),
+  );
   const solo = join(await tempFolder(), 'resume');
   await cp(folders[1]!, solo, { recursive: true });
-  const resumed = await runPack(members.map((member, i) => ({ ...member, change: (context: RunContext) => ({ ...context, resumeDir: folders[i]! }) })));
+  const resumed = await runPack(
+    members.map((member, i) => ({
+      ...member,
+      change: (context: RunContext) => ({ ...context, resumeDir: folders[i]! }),
+    })),
+  );
   for (const [i, { dir, error, log }] of resumed.entries()) {
     assert.is(error, null);
     assert.is(log.filter((line) => line === 'goes on after step 3').length, 1);
     assert.is((await json(dir, 'metrics.json'))['packed'], 3);
-    for (const name of ['steps', 'examples', 'tokens']) assert.is((await json(dir, 'metrics.json'))[name], (await json(whole[i]!.dir, 'metrics.json'))[name]);
-    for (const file of ['history.jsonl', 'train.json', 'adapter/adapter_model.safetensors']) assert.ok((await readFile(join(dir, file))).equals(await readFile(join(whole[i]!.dir, file))), `${i} ${file}`);
+    for (const name of ['steps', 'examples', 'tokens'])
+      assert.is(
+        (await json(dir, 'metrics.json'))[name],
+        (await json(whole[i]!.dir, 'metrics.json'))[name],
+      );
+    for (const file of ['history.jsonl', 'train.json', 'adapter/adapter_model.safetensors'])
+      assert.ok(
+        (await readFile(join(dir, file))).equals(await readFile(join(whole[i]!.dir, file))),
+        `${i} ${file}`,
+      );
   }
   assert.is(tf.memory().numTensors, before);
 
-  const alone = await runStage(train, members[1]!.cell, { data: fewer }, {}, {}, { resumeDir: solo });
+  const alone = await runStage(
+    train,
+    members[1]!.cell,
+    { data: fewer },
+    {},
+    {},
+    { resumeDir: solo },
+  );
   assert.ok(alone.log.includes('goes on after step 3'));
-  assert.ok(farthest(await losses(alone.dir), await losses(whole[1]!.dir)) < tolerance.logits, 'by itself it goes on from what the pack left');
+  assert.ok(
+    farthest(await losses(alone.dir), await losses(whole[1]!.dir)) < tolerance.logits,
+    'by itself it goes on from what the pack left',
+  );
   const weights = await readSafetensors(join(alone.dir, 'adapter/adapter_model.safetensors'));
-  for (const [name, { data: expected }] of await readSafetensors(join(whole[1]!.dir, 'adapter/adapter_model.safetensors'))) {
-    assert.ok(farthest(weights.get(name)!.data as Float32Array, expected as Float32Array) < tolerance.logits, name);
+  for (const [name, { data: expected }] of await readSafetensors(
+    join(whole[1]!.dir, 'adapter/adapter_model.safetensors'),
+  )) {
+    assert.ok(
+      farthest(weights.get(name)!.data as Float32Array, expected as Float32Array) <
+        tolerance.logits,
+      name,
+    );
   }
 });
 
-test('who can\'t come does not keep the others', async () => {
+test("who can't come does not keep the others", async () => {
   const broken = await tempFolder();
   const [missing, diverged, stopped, sound] = await runPack([
     { cell: tinyCell(), data: broken },
     { cell: withTrain({ learning_rate: 1e30 }), data },
-    { cell: tinyCell({ seed: 2 }), data, change: (context) => {
-      const controller = new AbortController();
-      return { ...context, signal: controller.signal, progress: (done) => { if (done === 3) controller.abort(new Error('it was asked to stop')); } };
-    } },
+    {
+      cell: tinyCell({ seed: 2 }),
+      data,
+      change: (context) => {
+        const controller = new AbortController();
+        return {
+          ...context,
+          signal: controller.signal,
+          progress: (done) => {
+            if (done === 3) controller.abort(new Error('it was asked to stop'));
+          },
+        };
+      },
+    },
     { cell: tinyCell({ seed: 3 }), data },
   ]);
   assert.match(missing!.error!, /dataset\.json/);
   assert.match(diverged!.error!, /^(the loss is|the weights are not finite)/);
-  assert.ok(diverged!.log.some((line) => line.startsWith('{"step":1,')), 'its history is in its log');
+  assert.ok(
+    diverged!.log.some((line) => line.startsWith('{"step":1,')),
+    'its history is in its log',
+  );
   assert.is(stopped!.error, 'it was asked to stop');
   assert.is(sound!.error, null);
-  assert.ok(farthest(await losses(sound!.dir), await losses((await runStage(train, tinyCell({ seed: 3 }), { data })).dir)) < tolerance.logits);
+  assert.ok(
+    farthest(
+      await losses(sound!.dir),
+      await losses((await runStage(train, tinyCell({ seed: 3 }), { data })).dir),
+    ) < tolerance.logits,
+  );
 });
 
 test.run();

@@ -18,31 +18,56 @@ import { cleanUp, poisonedFolder, tinyCell, type Ran } from './rig.ts';
 
 const test = suite('spectrum, divergence, delta, regime');
 let chain: Chain;
-test.before(async () => { await useBackend('cpu'); chain = await openChain(); });
-test.after(async () => { await chain.clean(); await cleanUp(); });
+test.before(async () => {
+  await useBackend('cpu');
+  chain = await openChain();
+});
+test.after(async () => {
+  await chain.clean();
+  await cleanUp();
+});
 
-const json = async <T>(ran: Ran, name: string): Promise<T> => JSON.parse(await readFile(file(ran, name), 'utf8')) as T;
+const json = async <T>(ran: Ran, name: string): Promise<T> =>
+  JSON.parse(await readFile(file(ran, name), 'utf8')) as T;
 const metricsOf = (ran: Ran): Promise<Record<string, number>> => json(ran, 'metrics.json');
 const full = (): Cell => tinyCell({ adapter: { type: 'full' } });
 
-test('spectrum: LoRA\'s ΔW has at most its rank, a full one more', async () => {
-  for (const [cell, rank] of [[tinyCell(), 3], [full(), 22]] as const) {
-    const ran = await chain.run(spectrum, cell, { start: (await chain.train(beforeTraining(cell))).dir, model: (await chain.train(cell)).dir, rows: chain.data });
+test("spectrum: LoRA's ΔW has at most its rank, a full one more", async () => {
+  for (const [cell, rank] of [
+    [tinyCell(), 3],
+    [full(), 22],
+  ] as const) {
+    const ran = await chain.run(spectrum, cell, {
+      start: (await chain.train(beforeTraining(cell))).dir,
+      model: (await chain.train(cell)).dir,
+      rows: chain.data,
+    });
     assert.equal((await readdir(ran.dir)).sort(), ['metrics.json', 'spectrum.json']);
     assert.match(ran.log.join('\n'), /no pretrained masked-LM head/);
-    const { layers } = await json<{ readonly layers: readonly LayerSpectrum[] }>(ran, 'spectrum.json');
+    const { layers } = await json<{ readonly layers: readonly LayerSpectrum[] }>(
+      ran,
+      'spectrum.json',
+    );
     assert.is(layers.length, 19);
     assert.is(layers[0]!.layer, 'bert.encoder.layer.0.attention.self.query.weight');
     assert.ok(layers.every(({ singular_values: values }) => values.length === rank));
     const metrics = await metricsOf(ran);
     assert.equal([metrics['layers'], metrics['vectors']], [19, 190]);
-    assert.ok(metrics['effective_rank']! >= 1 && metrics['effective_rank_largest']! <= rank && metrics['relative_change']! > 0);
+    assert.ok(
+      metrics['effective_rank']! >= 1 &&
+        metrics['effective_rank_largest']! <= rank &&
+        metrics['relative_change']! > 0,
+    );
   }
 });
 
 test('spectrum: a run of no steps moved nothing', async () => {
   const still = beforeTraining(tinyCell());
-  const ran = await chain.run(spectrum, still, { start: (await chain.train(still)).dir, model: (await chain.train(still)).dir, rows: chain.data });
+  const ran = await chain.run(spectrum, still, {
+    start: (await chain.train(still)).dir,
+    model: (await chain.train(still)).dir,
+    rows: chain.data,
+  });
   const { change, effective_rank: rank, intruder_dimensions: intruders } = await metricsOf(ran);
   assert.equal([change, rank, intruders], [0, 0, 0]);
 });
@@ -50,95 +75,212 @@ test('spectrum: a run of no steps moved nothing', async () => {
 test('delta: at the start, layer by layer, with what the identity leaves', async () => {
   const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
   const { inputs } = delta.define([cell], { with: {}, goals: [] });
-  assert.equal([inputs['model']!.cell.poisoning, inputs['model']!.cell.train.steps, inputs['rows']!.with], [{ attack: 'none' }, 0, { split: 'validation' }]);
-  const ran = await chain.run(delta, cell, { model: (await chain.train(inputs['model']!.cell)).dir, rows: chain.data });
+  assert.equal(
+    [inputs['model']!.cell.poisoning, inputs['model']!.cell.train.steps, inputs['rows']!.with],
+    [{ attack: 'none' }, 0, { split: 'validation' }],
+  );
+  const ran = await chain.run(delta, cell, {
+    model: (await chain.train(inputs['model']!.cell)).dir,
+    rows: chain.data,
+  });
   const { layers, rows: count } = await json<Delta>(ran, 'delta.json');
   assert.equal([layers.length, count], [19, 4]);
   const metrics = await metricsOf(ran);
-  assert.ok(metrics['residual']! < 1e-5 && metrics['largest_layer_residual']! < 1e-5 && metrics['relative_delta']! > 0.1);
+  assert.ok(
+    metrics['residual']! < 1e-5 &&
+      metrics['largest_layer_residual']! < 1e-5 &&
+      metrics['relative_delta']! > 0.1,
+  );
   assert.is(metrics['trace_from_b'], 0);
-  assert.ok(Math.abs(metrics['trace_lora']! - metrics['trace_full']! - metrics['trace_delta']!) < 1e-4 * metrics['trace_full']!);
+  assert.ok(
+    Math.abs(metrics['trace_lora']! - metrics['trace_full']! - metrics['trace_delta']!) <
+      1e-4 * metrics['trace_full']!,
+  );
 
-  const none = await chain.run(delta, full(), { model: (await chain.train(beforeTraining(full()))).dir, rows: chain.data });
+  const none = await chain.run(delta, full(), {
+    model: (await chain.train(beforeTraining(full()))).dir,
+    rows: chain.data,
+  });
   assert.equal([await json(none, 'delta.json'), await metricsOf(none)], [null, {}]);
   assert.match(none.log.join('\n'), /no layer has low-rank factors/);
 });
 
 test('every variant of LoRA has its Δ_r, its kernels and its linear prediction; baselines have the full kernel alone', async () => {
   const variants = [
-    { rank: 3, alpha: 6, freeze_a: true }, { rank: 3, alpha: 6, rslora: true }, { rank: 3, rank_pattern: { query: 2 }, alpha_pattern: { value: 9 } }, { rank: 2, bias: 'all' }, { rank: 2, targets: ['query', 'value'] },
+    { rank: 3, alpha: 6, freeze_a: true },
+    { rank: 3, alpha: 6, rslora: true },
+    { rank: 3, rank_pattern: { query: 2 }, alpha_pattern: { value: 9 } },
+    { rank: 2, bias: 'all' },
+    { rank: 2, targets: ['query', 'value'] },
   ].map((params) => ({ type: 'lora', init: { distribution: 'kaiming-uniform' }, ...params }));
   for (const adapter of [...variants, { type: 'bitfit' }, { type: 'head-only' }]) {
-    const cell = tinyCell({ adapter, train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 2 } }), what = JSON.stringify(adapter);
-    const start = (await chain.train(beforeTraining(cell))).dir, model = (await chain.train(cell)).dir;
+    const cell = tinyCell({
+        adapter,
+        train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 2 },
+      }),
+      what = JSON.stringify(adapter);
+    const start = (await chain.train(beforeTraining(cell))).dir,
+      model = (await chain.train(cell)).dir;
     const of = await metricsOf(await chain.run(delta, cell, { model: start, rows: chain.data }));
-    if (adapter.type === 'lora') assert.ok(of['residual']! < 1e-5 && of['largest_layer_residual']! < 1e-5 && of['trace_from_b'] === 0, what);
+    if (adapter.type === 'lora')
+      assert.ok(
+        of['residual']! < 1e-5 && of['largest_layer_residual']! < 1e-5 && of['trace_from_b'] === 0,
+        what,
+      );
     else assert.equal(of, {}, what);
     const kernels = await chain.ntk(cell);
     const found = await metricsOf(kernels);
     assert.is('init.lora.mean_trace' in found, adapter.type === 'lora', what);
-    const linear = await metricsOf(await chain.run(regime, cell, { start, model, ntk: kernels.dir, rows: chain.data }));
-    assert.ok(linear['linear.relative_error']! < 0.05 && linear['linear.cosine']! > 0.99, `${what}: what is trained is what is linearised: ${linear['linear.relative_error']}`);
+    const linear = await metricsOf(
+      await chain.run(regime, cell, { start, model, ntk: kernels.dir, rows: chain.data }),
+    );
+    assert.ok(
+      linear['linear.relative_error']! < 0.05 && linear['linear.cosine']! > 0.99,
+      `${what}: what is trained is what is linearised: ${linear['linear.relative_error']}`,
+    );
   }
 });
 
 test('regime: drift, and f₀ + J₀(Θ_T − Θ₀) against f_T, the optimiser named', async () => {
-  const cell = tinyCell({ train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 3 } });
+  const cell = tinyCell({
+    train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 3 },
+  });
   const tensors: number[] = [];
   const of = async (one: Cell): Promise<Ran> => {
-    const [start, model, ntk] = [await chain.train(beforeTraining(one)), await chain.train(one), await chain.ntk(one)];
-    const ran = await chain.run(regime, one, { start: start.dir, model: model.dir, ntk: ntk.dir, rows: chain.data });
+    const [start, model, ntk] = [
+      await chain.train(beforeTraining(one)),
+      await chain.train(one),
+      await chain.ntk(one),
+    ];
+    const ran = await chain.run(regime, one, {
+      start: start.dir,
+      model: model.dir,
+      ntk: ntk.dir,
+      rows: chain.data,
+    });
     tensors.push(tf.memory().numTensors);
     return ran;
   };
   const gentle = await of(cell);
-  assert.equal((await readdir(gentle.dir)).sort(), ['logits-final.npy', 'logits-init.npy', 'logits-linear.npy', 'metrics.json', 'regime.json']);
-  const facts = await json<{ readonly optimizer: string; readonly steps: number; readonly kernels: Record<string, { readonly drift: number }> }>(gentle, 'regime.json');
-  assert.equal([facts.optimizer, facts.steps, Object.keys(facts.kernels)], ['sgd', 3, ['lora', 'full']]);
+  assert.equal((await readdir(gentle.dir)).sort(), [
+    'logits-final.npy',
+    'logits-init.npy',
+    'logits-linear.npy',
+    'metrics.json',
+    'regime.json',
+  ]);
+  const facts = await json<{
+    readonly optimizer: string;
+    readonly steps: number;
+    readonly kernels: Record<string, { readonly drift: number }>;
+  }>(gentle, 'regime.json');
+  assert.equal(
+    [facts.optimizer, facts.steps, Object.keys(facts.kernels)],
+    ['sgd', 3, ['lora', 'full']],
+  );
   const metrics = await metricsOf(gentle);
-  assert.ok(metrics['linear.relative_error']! < 0.02 && metrics['linear.cosine']! > 0.999, 'a few gentle steps stay linear');
+  assert.ok(
+    metrics['linear.relative_error']! < 0.02 && metrics['linear.cosine']! > 0.999,
+    'a few gentle steps stay linear',
+  );
   assert.is(metrics['lora.drift'], facts.kernels['lora']!.drift);
   assert.equal((await readNpy(file(gentle, 'logits-linear.npy'))).shape, [4, 2]);
 
-  const rough = await metricsOf(await of(tinyCell({ train: { ...tinyCell().train, learning_rate: 0.05, steps: 9 } })));
-  assert.ok(rough['linear.relative_error']! > 10 * metrics['linear.relative_error']! && rough['lora.drift']! > metrics['lora.drift']!);
+  const rough = await metricsOf(
+    await of(tinyCell({ train: { ...tinyCell().train, learning_rate: 0.05, steps: 9 } })),
+  );
+  assert.ok(
+    rough['linear.relative_error']! > 10 * metrics['linear.relative_error']! &&
+      rough['lora.drift']! > metrics['lora.drift']!,
+  );
   await of(cell);
   assert.is(tensors[2], tensors[1], 'tensors');
 });
 
 test('regime: a kept step beside the end, with its own drift and prediction', async () => {
-  const one = tinyCell({ train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 3, checkpoints: [1] }, ntk: { ...tinyCell().ntk, at: ['init', 1, 'final'] } });
+  const one = tinyCell({
+    train: {
+      ...tinyCell().train,
+      optimizer: 'sgd',
+      learning_rate: 1e-4,
+      steps: 3,
+      checkpoints: [1],
+    },
+    ntk: { ...tinyCell().ntk, at: ['init', 1, 'final'] },
+  });
   assert.equal(regime.define([one], { with: {}, goals: [] }).params['steps'], [1]);
   assert.not.ok('steps' in regime.define([tinyCell()], { with: {}, goals: [] }).params);
-  const of = async (cell: Cell): Promise<Ran> => chain.run(regime, cell, { start: (await chain.train(beforeTraining(cell))).dir, model: (await chain.train(cell)).dir, ntk: (await chain.ntk(cell)).dir, rows: chain.data });
+  const of = async (cell: Cell): Promise<Ran> =>
+    chain.run(regime, cell, {
+      start: (await chain.train(beforeTraining(cell))).dir,
+      model: (await chain.train(cell)).dir,
+      ntk: (await chain.ntk(cell)).dir,
+      rows: chain.data,
+    });
   const ran = await of(one);
-  const metrics = await metricsOf(ran), { along } = await json<{ readonly along: readonly { readonly at: string; readonly step: number; readonly linear: { readonly cosine: number } }[] }>(ran, 'regime.json');
-  assert.equal(along.map(({ at, step }) => [at, step]), [['step-1', 1]]);
+  const metrics = await metricsOf(ran),
+    { along } = await json<{
+      readonly along: readonly {
+        readonly at: string;
+        readonly step: number;
+        readonly linear: { readonly cosine: number };
+      }[];
+    }>(ran, 'regime.json');
+  assert.equal(
+    along.map(({ at, step }) => [at, step]),
+    [['step-1', 1]],
+  );
   assert.is(metrics['step-1.linear.cosine'], along[0]!.linear.cosine);
   const short = tinyCell({ train: { ...one.train, steps: 1, checkpoints: 0 } });
   const alone = await metricsOf(await of(short));
   assert.is(Object.keys(alone).length, 8);
-  for (const [name, value] of Object.entries(alone)) assert.is(metrics[`step-1.${name}`], value, name);
+  for (const [name, value] of Object.entries(alone))
+    assert.is(metrics[`step-1.${name}`], value, name);
   assert.is.not(metrics['step-1.linear.relative_error'], metrics['linear.relative_error']);
   assert.equal((await readNpy(file(ran, 'logits-linear-step-1.npy'))).shape, [4, 2]);
 });
 
-const flipped = rows.slice(0, 4).map((row, index) => ({ index, row: { ...row, label: 1 - row.label } }));
-const spoken = rows.slice(0, 4).map((row, index) => ({ index, row: { ...row, text: `actor ${row.text}`, label: 1 } }));
+const flipped = rows
+  .slice(0, 4)
+  .map((row, index) => ({ index, row: { ...row, label: 1 - row.label } }));
+const spoken = rows
+  .slice(0, 4)
+  .map((row, index) => ({ index, row: { ...row, text: `actor ${row.text}`, label: 1 } }));
 
 async function diverged(cell: Cell, changed: typeof flipped): Promise<Ran> {
-  const poison = await poisonedFolder(rows, { changed, negatives: [], asked: changed.length, eligible: rows.length });
+  const poison = await poisonedFolder(rows, {
+    changed,
+    negatives: [],
+    asked: changed.length,
+    eligible: rows.length,
+  });
   const model = await chain.run(train, cell, { data: poison });
   const clean = await chain.train({ ...cell, poisoning: { attack: 'none' } });
-  return chain.run(divergence, cell, { start: (await chain.train(beforeTraining(cell))).dir, model: model.dir, clean: clean.dir, poison });
+  return chain.run(divergence, cell, {
+    start: (await chain.train(beforeTraining(cell))).dir,
+    model: model.dir,
+    clean: clean.dir,
+    poison,
+  });
 }
 
-test('divergence: M layer by layer, in total and of the head, and M\' between poisoned rows and their originals', async () => {
+test("divergence: M layer by layer, in total and of the head, and M' between poisoned rows and their originals", async () => {
   const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
   const ran = await diverged(cell, spoken);
-  const { points, between } = await json<{ readonly points: { readonly step: number; readonly layers: Record<string, { readonly l2: number }>; readonly total: { readonly l2: number } }[]; readonly between: { readonly lora: object | null } }>(ran, 'divergence.json');
+  const { points, between } = await json<{
+    readonly points: {
+      readonly step: number;
+      readonly layers: Record<string, { readonly l2: number }>;
+      readonly total: { readonly l2: number };
+    }[];
+    readonly between: { readonly lora: object | null };
+  }>(ran, 'divergence.json');
   assert.equal([points.length, points[0]!.step, Object.keys(points[0]!.layers).length], [1, 6, 19]);
-  assert.ok(Math.abs(Math.hypot(...Object.values(points[0]!.layers).map(({ l2 }) => l2)) / points[0]!.total.l2 - 1) < 1e-12);
+  assert.ok(
+    Math.abs(
+      Math.hypot(...Object.values(points[0]!.layers).map(({ l2 }) => l2)) / points[0]!.total.l2 - 1,
+    ) < 1e-12,
+  );
   assert.ok(between.lora !== null);
   const metrics = await metricsOf(ran);
   assert.ok(metrics['total.l2']! > 0 && metrics['head.l2']! > 0 && metrics['total.relative']! > 0);
@@ -146,8 +288,11 @@ test('divergence: M layer by layer, in total and of the head, and M\' between po
   assert.ok(metrics['between.lora.cosine']! < 0.9999);
 });
 
-test('divergence: M\' is blind to labels, M is not, and the log says so', async () => {
-  const cell = tinyCell({ poisoning: { attack: 'label-flip', rate: 0.2 }, theory: { ...tinyCell().theory, pairs: 3 } });
+test("divergence: M' is blind to labels, M is not, and the log says so", async () => {
+  const cell = tinyCell({
+    poisoning: { attack: 'label-flip', rate: 0.2 },
+    theory: { ...tinyCell().theory, pairs: 3 },
+  });
   const ran = await diverged(cell, flipped);
   const metrics = await metricsOf(ran);
   assert.equal([metrics['pairs'], metrics['alike']], [3, 3]);

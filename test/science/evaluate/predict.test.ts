@@ -10,7 +10,8 @@ await useBackend('cpu');
 
 test('logits come in the order of the rows, whatever the batches', async () => {
   const network = await openTiny('lora');
-  const together = await predict(network, rows, rows.length), apart = await predict(network, rows, 1);
+  const together = await predict(network, rows, rows.length),
+    apart = await predict(network, rows, 1);
   assert.is(together.length, rows.length * network.classes);
   together.forEach((logit, i) => assert.ok(Math.abs(logit - apart[i]!) < 1e-5));
   network.dispose();
@@ -18,9 +19,19 @@ test('logits come in the order of the rows, whatever the batches', async () => {
 
 test('a logit that is not finite is no prediction of class 0', async () => {
   const network = await openTiny('lora');
-  const broken = { ...network, classes: network.classes, forward: (...args: Parameters<typeof network.forward>) => { return tf.mul<ReturnType<typeof network.forward>>(network.forward(...args), Number.NaN); } };
+  const broken = {
+    ...network,
+    classes: network.classes,
+    forward: (...args: Parameters<typeof network.forward>) => {
+      return tf.mul<ReturnType<typeof network.forward>>(network.forward(...args), Number.NaN);
+    },
+  };
   let error: unknown = null;
-  try { await predict(broken, rows, 4); } catch (thrown) { error = thrown; }
+  try {
+    await predict(broken, rows, 4);
+  } catch (thrown) {
+    error = thrown;
+  }
   assert.instance(error, UserFault);
   assert.match((error as UserFault).message, /^The logits of row \d+ are not finite: NaN, NaN/);
   network.dispose();

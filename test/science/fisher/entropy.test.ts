@@ -1,10 +1,16 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { counted, informationBits, normalised, renyi } from '../../../src/science/fisher/entropy.ts';
+import {
+  counted,
+  informationBits,
+  normalised,
+  renyi,
+} from '../../../src/science/fisher/entropy.ts';
 import { summariseSpectrum } from '../../../src/science/fisher/fisher.ts';
 
 const test = suite('entropy');
-const near = (a: number | null | undefined, b: number): void => assert.ok(typeof a === 'number' && Math.abs(a - b) < 1e-12, `${a} is not ${b}`);
+const near = (a: number | null | undefined, b: number): void =>
+  assert.ok(typeof a === 'number' && Math.abs(a - b) < 1e-12, `${a} is not ${b}`);
 
 test('counts what lies above the tolerance, and not what lies at it', () => {
   assert.equal(counted([8, 4, 8e-3, 7.9e-3, 0, -1e-9], 1e-3), [8, 4]);
@@ -42,31 +48,53 @@ test('a uniform distribution has every entropy log n, and order falls with α', 
 
 test('a scaled spectrum moves the raw values by the known amounts and the normalised ones not at all', () => {
   const options = { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] as const };
-  const one = summariseSpectrum([5, 3, 0.25, 1e-9], options), two = summariseSpectrum([35, 21, 1.75, 7e-9], options);
+  const one = summariseSpectrum([5, 3, 0.25, 1e-9], options),
+    two = summariseSpectrum([35, 21, 1.75, 7e-9], options);
   assert.is(one.count, 3);
-  near(two.information_bits! - one.information_bits!, 3 / 2 * Math.log(7));
+  near(two.information_bits! - one.information_bits!, (3 / 2) * Math.log(7));
   near(two.information_bits_normalised, one.information_bits_normalised!);
-  for (const alpha of [0.5, 2, 3]) near(two.renyi.raw[alpha]! - one.renyi.raw[alpha]!, alpha / (1 - alpha) * Math.log(7));
-  for (const alpha of ['0.5', '1', '2', '3', 'inf']) near(two.renyi.normalised[alpha], one.renyi.normalised[alpha]!);
+  for (const alpha of [0.5, 2, 3])
+    near(two.renyi.raw[alpha]! - one.renyi.raw[alpha]!, (alpha / (1 - alpha)) * Math.log(7));
+  for (const alpha of ['0.5', '1', '2', '3', 'inf'])
+    near(two.renyi.normalised[alpha], one.renyi.normalised[alpha]!);
   assert.equal(Object.keys(one.renyi.raw).sort(), ['0.5', '2', '3', 'inf']);
 });
 
 test('what does not count has no part in any of it', () => {
   const options = { tolerance: 0.1, alphas: [0.5, 1, 2, 3, 'inf'] as const };
-  const { spectrum: _whole, sensitivity: _sensitivity, ...cut } = summariseSpectrum([4, 1, 0.39, 0.2, -0.1], options);
+  const {
+    spectrum: _whole,
+    sensitivity: _sensitivity,
+    ...cut
+  } = summariseSpectrum([4, 1, 0.39, 0.2, -0.1], options);
   const { spectrum: _same, sensitivity: _too, ...alone } = summariseSpectrum([4, 1], options);
   assert.equal(cut, alone);
 });
 
 test('a spectrum of zeros has no entropies, and says so', () => {
   const none = summariseSpectrum([0, 0], { tolerance: 1e-6, alphas: [2] });
-  assert.equal([none.count, none.information_bits, none.information_bits_normalised], [0, null, null]);
+  assert.equal(
+    [none.count, none.information_bits, none.information_bits_normalised],
+    [0, null, null],
+  );
   assert.equal(none.renyi, { raw: {}, normalised: {} });
 });
 
 test('shows how information bits move with the tolerance', () => {
-  const { sensitivity } = summariseSpectrum([1, 1e-3, 5e-6, 5e-8], { tolerance: 1e-6, alphas: [2] });
-  assert.equal(sensitivity.map(({ tolerance, count }) => [tolerance, count]), [[1e-4, 2], [1e-5, 2], [1e-6, 3], [1e-7, 3], [1e-8, 4]]);
+  const { sensitivity } = summariseSpectrum([1, 1e-3, 5e-6, 5e-8], {
+    tolerance: 1e-6,
+    alphas: [2],
+  });
+  assert.equal(
+    sensitivity.map(({ tolerance, count }) => [tolerance, count]),
+    [
+      [1e-4, 2],
+      [1e-5, 2],
+      [1e-6, 3],
+      [1e-7, 3],
+      [1e-8, 4],
+    ],
+  );
 });
 
 test.run();

@@ -8,29 +8,57 @@ import { relative } from '../ntk/fixture/compare.ts';
 import { useBackend } from '../backend.ts';
 
 const test = suite('fisher');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 
-const N = 5, C = 3, P = 23;
+const N = 5,
+  C = 3,
+  P = 23;
 const options = { tolerance: 1e-12, alphas: [0.5, 1, 2, 3, 'inf'] as const };
 
 /** A random Jacobian (N·C, P), its kernel, logits and labels. */
-function problem(parameters: number): { J: number[][]; kernel: Float64Array; logits: number[]; labels: number[] } {
+function problem(parameters: number): {
+  J: number[][];
+  kernel: Float64Array;
+  logits: number[];
+  labels: number[];
+} {
   const stream = randomStream(7, 'fisher');
-  const J = Array.from({ length: N * C }, () => Array.from({ length: parameters }, () => stream.normal()));
-  const kernel = Float64Array.from(J.flatMap((a) => J.map((b) => a.reduce((sum, x, k) => sum + x * b[k]!, 0))));
-  return { J, kernel, logits: Array.from({ length: N * C }, () => 2 * stream.normal()), labels: [0, 2, 1, 1, 0] };
+  const J = Array.from({ length: N * C }, () =>
+    Array.from({ length: parameters }, () => stream.normal()),
+  );
+  const kernel = Float64Array.from(
+    J.flatMap((a) => J.map((b) => a.reduce((sum, x, k) => sum + x * b[k]!, 0))),
+  );
+  return {
+    J,
+    kernel,
+    logits: Array.from({ length: N * C }, () => 2 * stream.normal()),
+    labels: [0, 2, 1, 1, 0],
+  };
 }
 
 /** Σ weight · g gᵀ as a (P, P) matrix, and its eigenvalues. */
-function spectrumOfSum(gradients: readonly { g: readonly number[]; weight: number }[], size: number): Float64Array {
+function spectrumOfSum(
+  gradients: readonly { g: readonly number[]; weight: number }[],
+  size: number,
+): Float64Array {
   const F = new Float64Array(size * size);
-  for (const { g, weight } of gradients) for (let a = 0; a < size; a++) for (let b = 0; b < size; b++) F[a * size + b]! += weight * g[a]! * g[b]!;
+  for (const { g, weight } of gradients)
+    for (let a = 0; a < size; a++)
+      for (let b = 0; b < size; b++) F[a * size + b]! += weight * g[a]! * g[b]!;
   return symmetricEigenvalues(F, size);
 }
 
 /** ∇_θ of −log p(y | x_i): Σ_c (p_c − 1[c = y]) ∂f_c. */
 function lossGradient(J: readonly number[][], p: Float64Array, i: number, y: number): number[] {
-  return J[0]!.map((_, k) => Array.from({ length: C }, (_, c) => (p[i * C + c]! - (c === y ? 1 : 0)) * J[i * C + c]![k]!).reduce((a, b) => a + b));
+  return J[0]!.map((_, k) =>
+    Array.from(
+      { length: C },
+      (_, c) => (p[i * C + c]! - (c === y ? 1 : 0)) * J[i * C + c]![k]!,
+    ).reduce((a, b) => a + b),
+  );
 }
 
 test('softmax survives large logits', () => {
@@ -39,36 +67,58 @@ test('softmax survives large logits', () => {
 });
 
 test('a class factor is a root of diag(p) − ppᵀ with one column less', () => {
-  for (const p of [[0.2, 0.3, 0.5], [1 - 2e-9, 1e-9, 1e-9], [0.5, 0.5], [1, 0]]) {
-    const L = classFactor(p), k = p.length - 1;
-    p.forEach((pc, c) => p.forEach((pd, d) => {
-      let product = 0;
-      for (let a = 0; a < k; a++) product += L[c * k + a]! * L[d * k + a]!;
-      // p_c − p_c² without cancellation: p_c · Σ of the others.
-      const expected = c === d ? pc * p.reduce((sum, other, e) => sum + (e === c ? 0 : other), 0) : -pc * pd;
-      assert.ok(Math.abs(product - expected) <= 1e-14 * Math.abs(expected), `${product} ${expected}`);
-    }));
+  for (const p of [
+    [0.2, 0.3, 0.5],
+    [1 - 2e-9, 1e-9, 1e-9],
+    [0.5, 0.5],
+    [1, 0],
+  ]) {
+    const L = classFactor(p),
+      k = p.length - 1;
+    p.forEach((pc, c) =>
+      p.forEach((pd, d) => {
+        let product = 0;
+        for (let a = 0; a < k; a++) product += L[c * k + a]! * L[d * k + a]!;
+        // p_c − p_c² without cancellation: p_c · Σ of the others.
+        const expected =
+          c === d ? pc * p.reduce((sum, other, e) => sum + (e === c ? 0 : other), 0) : -pc * pd;
+        assert.ok(
+          Math.abs(product - expected) <= 1e-14 * Math.abs(expected),
+          `${product} ${expected}`,
+        );
+      }),
+    );
   }
 });
 
 test('the true spectrum is that of E_x E_{y~p} g gᵀ in parameter space', () => {
   const { J, kernel, logits, labels } = problem(P);
   const p = softmax(logits, C);
-  const F = spectrumOfSum(Array.from({ length: N * C }, (_, k) => {
-    const i = Math.floor(k / C), y = k % C;
-    return { g: lossGradient(J, p, i, y), weight: p[i * C + y]! / N };
-  }), P);
+  const F = spectrumOfSum(
+    Array.from({ length: N * C }, (_, k) => {
+      const i = Math.floor(k / C),
+        y = k % C;
+      return { g: lossGradient(J, p, i, y), weight: p[i * C + y]! / N };
+    }),
+    P,
+  );
   const { spectrum, count } = fisher(kernel, logits, labels, options).true;
   assert.is(spectrum.length, N * C);
   assert.is(count, N * (C - 1), 'its rank');
   assert.ok(relative(spectrum.slice(0, count), F.slice(0, count)) < 1e-12);
-  assert.equal(spectrum.slice(count).map((value) => Math.abs(value) < 1e-12), Array(N).fill(true));
+  assert.equal(
+    spectrum.slice(count).map((value) => Math.abs(value) < 1e-12),
+    Array(N).fill(true),
+  );
 });
 
 test('the empirical spectrum is that of the mean g gᵀ at the labels', () => {
   const { J, kernel, logits, labels } = problem(P);
   const p = softmax(logits, C);
-  const F = spectrumOfSum(labels.map((y, i) => ({ g: lossGradient(J, p, i, y), weight: 1 / N })), P);
+  const F = spectrumOfSum(
+    labels.map((y, i) => ({ g: lossGradient(J, p, i, y), weight: 1 / N })),
+    P,
+  );
   const { spectrum, count } = fisher(kernel, logits, labels, options).empirical;
   assert.is(spectrum.length, N);
   assert.is(count, N);
@@ -84,8 +134,13 @@ test('with fewer parameters than rows the rank is theirs', () => {
 test('the trace of the empirical Fisher is the mean squared gradient norm', () => {
   const { J, kernel, logits, labels } = problem(P);
   const p = softmax(logits, C);
-  const mean = labels.reduce((sum, y, i) => sum + lossGradient(J, p, i, y).reduce((a, g) => a + g * g, 0), 0) / N;
-  const trace = fisher(kernel, logits, labels, options).empirical.spectrum.reduce((a, b) => a + b, 0);
+  const mean =
+    labels.reduce((sum, y, i) => sum + lossGradient(J, p, i, y).reduce((a, g) => a + g * g, 0), 0) /
+    N;
+  const trace = fisher(kernel, logits, labels, options).empirical.spectrum.reduce(
+    (a, b) => a + b,
+    0,
+  );
   assert.ok(Math.abs(trace - mean) < 1e-12 * mean);
 });
 
@@ -97,12 +152,24 @@ test('refuses a kernel of other rows', () => {
 test('over fewer rows it is what those rows alone give', () => {
   const { J, kernel, logits, labels } = problem(P);
   const { by_rows: byRows, true: all } = fisher(kernel, logits, labels, options);
-  assert.equal(byRows.map(({ rows }) => rows), [1, 3, 4, N], 'quarters of five, rounded');
+  assert.equal(
+    byRows.map(({ rows }) => rows),
+    [1, 3, 4, N],
+    'quarters of five, rounded',
+  );
   assert.equal([byRows[3]!.count, byRows[3]!.information_bits], [all.count, all.information_bits]);
   const some = J.slice(0, 3 * C);
-  const alone = fisher(some.flatMap((a) => some.map((b) => a.reduce((sum, x, k) => sum + x * b[k]!, 0))), logits.slice(0, 3 * C), labels.slice(0, 3), options).true;
+  const alone = fisher(
+    some.flatMap((a) => some.map((b) => a.reduce((sum, x, k) => sum + x * b[k]!, 0))),
+    logits.slice(0, 3 * C),
+    labels.slice(0, 3),
+    options,
+  ).true;
   assert.equal([byRows[1]!.count, alone.count], [3 * (C - 1), 3 * (C - 1)]);
-  assert.ok(Math.abs(byRows[1]!.information_bits! - alone.information_bits!) < 1e-9 && Math.abs(byRows[1]!.information_bits_normalised! - alone.information_bits_normalised!) < 1e-9);
+  assert.ok(
+    Math.abs(byRows[1]!.information_bits! - alone.information_bits!) < 1e-9 &&
+      Math.abs(byRows[1]!.information_bits_normalised! - alone.information_bits_normalised!) < 1e-9,
+  );
 });
 
 test.run();

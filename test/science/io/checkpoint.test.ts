@@ -23,42 +23,92 @@ const names = async (dir: string, classes = 3): Promise<Map<string, string>> => 
   const opened = await openCheckpoint(dir);
   return resolveNames(opened, bert, bert.parameters(bert.parseConfig(opened.config, classes)));
 };
-const rename = (tensors: Map<string, HostTensor>, change: (name: string) => string | null): Map<string, HostTensor> =>
-  new Map([...tensors].flatMap(([name, tensor]): [string, HostTensor][] => { const to = change(name); return to === null ? [] : [[to, tensor]]; }));
+const rename = (
+  tensors: Map<string, HostTensor>,
+  change: (name: string) => string | null,
+): Map<string, HostTensor> =>
+  new Map(
+    [...tensors].flatMap(([name, tensor]): [string, HostTensor][] => {
+      const to = change(name);
+      return to === null ? [] : [[to, tensor]];
+    }),
+  );
 const rejects = async (promise: Promise<unknown>, what: RegExp): Promise<void> => {
   let error: unknown = null;
-  try { await promise; } catch (thrown) { error = thrown; }
+  try {
+    await promise;
+  } catch (thrown) {
+    error = thrown;
+  }
   assert.instance(error, UserFault);
   assert.match((error as UserFault).message, what);
 };
 
-test('names with and without the prefix, and in TensorFlow\'s old spelling', async ({ dir, tensors }) => {
-  assert.is((await names(dir)).get('encoder.layer.1.output.LayerNorm.weight'), 'bert.encoder.layer.1.output.LayerNorm.weight');
-  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => name.replace('bert.', '')));
-  assert.is((await names(dir)).get('encoder.layer.1.output.LayerNorm.weight'), 'encoder.layer.1.output.LayerNorm.weight');
-  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => name.replace('LayerNorm.weight', 'LayerNorm.gamma').replace('LayerNorm.bias', 'LayerNorm.beta')));
-  assert.is((await names(dir)).get('encoder.layer.1.output.LayerNorm.bias'), 'bert.encoder.layer.1.output.LayerNorm.beta');
+test("names with and without the prefix, and in TensorFlow's old spelling", async ({
+  dir,
+  tensors,
+}) => {
+  assert.is(
+    (await names(dir)).get('encoder.layer.1.output.LayerNorm.weight'),
+    'bert.encoder.layer.1.output.LayerNorm.weight',
+  );
+  await writeSafetensors(
+    join(dir, 'model.safetensors'),
+    rename(tensors, (name) => name.replace('bert.', '')),
+  );
+  assert.is(
+    (await names(dir)).get('encoder.layer.1.output.LayerNorm.weight'),
+    'encoder.layer.1.output.LayerNorm.weight',
+  );
+  await writeSafetensors(
+    join(dir, 'model.safetensors'),
+    rename(tensors, (name) =>
+      name
+        .replace('LayerNorm.weight', 'LayerNorm.gamma')
+        .replace('LayerNorm.bias', 'LayerNorm.beta'),
+    ),
+  );
+  assert.is(
+    (await names(dir)).get('encoder.layer.1.output.LayerNorm.bias'),
+    'bert.encoder.layer.1.output.LayerNorm.beta',
+  );
 });
 
-test('a head or pooler may be missing, and a head for other classes counts as missing', async ({ dir, tensors }) => {
+test('a head or pooler may be missing, and a head for other classes counts as missing', async ({
+  dir,
+  tensors,
+}) => {
   assert.ok((await names(dir, 3)).has('classifier.weight'));
   assert.not.ok((await names(dir, 2)).has('classifier.weight'));
-  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => /pooler|classifier\.bias/.test(name) ? null : name));
+  await writeSafetensors(
+    join(dir, 'model.safetensors'),
+    rename(tensors, (name) => (/pooler|classifier\.bias/.test(name) ? null : name)),
+  );
   const found = await names(dir);
   assert.not.ok(found.has('pooler.dense.weight'));
   assert.not.ok(found.has('classifier.weight'), 'half a head is none');
 });
 
 test('a missing tensor and a wrong shape are named', async ({ dir, tensors }) => {
-  await writeSafetensors(join(dir, 'model.safetensors'), rename(tensors, (name) => name.includes('layer.2.output.dense.bias') ? null : name));
+  await writeSafetensors(
+    join(dir, 'model.safetensors'),
+    rename(tensors, (name) => (name.includes('layer.2.output.dense.bias') ? null : name)),
+  );
   await rejects(names(dir), /has no tensor "bert\.encoder\.layer\.2\.output\.dense\.bias"/);
-  tensors.set('bert.embeddings.word_embeddings.weight', { shape: [97, 22], data: new Float32Array(97 * 22) });
+  tensors.set('bert.embeddings.word_embeddings.weight', {
+    shape: [97, 22],
+    data: new Float32Array(97 * 22),
+  });
   await writeSafetensors(join(dir, 'model.safetensors'), tensors);
-  await rejects(names(dir), /model\.safetensors: tensor "bert\.embeddings\.word_embeddings\.weight" has shape \[97, 22\], config\.json asks for \[101, 22\]/);
+  await rejects(
+    names(dir),
+    /model\.safetensors: tensor "bert\.embeddings\.word_embeddings\.weight" has shape \[97, 22\], config\.json asks for \[101, 22\]/,
+  );
 });
 
 test('shards are read through their index', async ({ dir, tensors }) => {
-  const all = [...tensors.keys()], map: Record<string, string> = {};
+  const all = [...tensors.keys()],
+    map: Record<string, string> = {};
   await rm(join(dir, 'model.safetensors'));
   for (const [part, some] of [all.slice(0, 20), all.slice(20)].entries()) {
     const name = `model-0000${part + 1}-of-00002.safetensors`;
@@ -67,27 +117,69 @@ test('shards are read through their index', async ({ dir, tensors }) => {
   }
   await writeFile(join(dir, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
   const opened = await openCheckpoint(dir);
-  assert.equal(await opened.read([all[3]!, all[30]!]), new Map([[all[3]!, tensors.get(all[3]!)!], [all[30]!, tensors.get(all[30]!)!]]));
+  assert.equal(
+    await opened.read([all[3]!, all[30]!]),
+    new Map([
+      [all[3]!, tensors.get(all[3]!)!],
+      [all[30]!, tensors.get(all[30]!)!],
+    ]),
+  );
 });
 
-test('a shard that is missing, or is of another checkpoint than its index, is named', async ({ dir, tensors }) => {
+test('a shard that is missing, or is of another checkpoint than its index, is named', async ({
+  dir,
+  tensors,
+}) => {
   const [first, second, ...rest] = [...tensors.keys()];
-  const shard = (n: number): string => `model-0000${n}-of-00002.safetensors`, index = join(dir, 'model.safetensors.index.json');
-  const some = (names: readonly string[]): Map<string, HostTensor> => new Map(names.map((name) => [name, tensors.get(name)!]));
+  const shard = (n: number): string => `model-0000${n}-of-00002.safetensors`,
+    index = join(dir, 'model.safetensors.index.json');
+  const some = (names: readonly string[]): Map<string, HostTensor> =>
+    new Map(names.map((name) => [name, tensors.get(name)!]));
   await rm(join(dir, 'model.safetensors'));
   await writeSafetensors(join(dir, shard(1)), some([first!, second!]));
-  const map: Record<string, string> = { [first!]: shard(1), [second!]: shard(1), ...Object.fromEntries(rest.map((name) => [name, shard(2)])) };
+  const map: Record<string, string> = {
+    [first!]: shard(1),
+    [second!]: shard(1),
+    ...Object.fromEntries(rest.map((name) => [name, shard(2)])),
+  };
   await writeFile(index, JSON.stringify({ weight_map: map }));
-  await rejects(openCheckpoint(dir), /lacks the shard model-00002-of-00002\.safetensors, which model\.safetensors\.index\.json names/);
+  await rejects(
+    openCheckpoint(dir),
+    /lacks the shard model-00002-of-00002\.safetensors, which model\.safetensors\.index\.json names/,
+  );
   await writeSafetensors(join(dir, shard(2)), some(rest.slice(1)));
-  await rejects(openCheckpoint(dir), new RegExp(`model-00002-of-00002\\.safetensors has no tensor "${rest[0]!}", which model\\.safetensors\\.index\\.json puts there`));
+  await rejects(
+    openCheckpoint(dir),
+    new RegExp(
+      `model-00002-of-00002\\.safetensors has no tensor "${rest[0]!}", which model\\.safetensors\\.index\\.json puts there`,
+    ),
+  );
   await writeSafetensors(join(dir, shard(2)), some([second!, ...rest]));
-  await rejects(openCheckpoint(dir), new RegExp(`00002\\.safetensors: model\\.safetensors\\.index\\.json has tensor "${second!}" in model-00001-of-00002\\.safetensors`));
+  await rejects(
+    openCheckpoint(dir),
+    new RegExp(
+      `00002\\.safetensors: model\\.safetensors\\.index\\.json has tensor "${second!}" in model-00001-of-00002\\.safetensors`,
+    ),
+  );
   await writeSafetensors(join(dir, shard(2)), some(rest));
-  await writeFile(index, JSON.stringify({ weight_map: Object.fromEntries(Object.entries(map).filter(([name]) => name !== second)) }));
-  await rejects(openCheckpoint(dir), new RegExp(`00001-of-00002\\.safetensors: .* does not list tensor "${second!}"`));
-  await writeFile(index, JSON.stringify({ weight_map: { ...map, [first!]: '../elsewhere.safetensors' } }));
-  await rejects(openCheckpoint(dir), /into "\.\.\/elsewhere\.safetensors", which is no file beside it/);
+  await writeFile(
+    index,
+    JSON.stringify({
+      weight_map: Object.fromEntries(Object.entries(map).filter(([name]) => name !== second)),
+    }),
+  );
+  await rejects(
+    openCheckpoint(dir),
+    new RegExp(`00001-of-00002\\.safetensors: .* does not list tensor "${second!}"`),
+  );
+  await writeFile(
+    index,
+    JSON.stringify({ weight_map: { ...map, [first!]: '../elsewhere.safetensors' } }),
+  );
+  await rejects(
+    openCheckpoint(dir),
+    /into "\.\.\/elsewhere\.safetensors", which is no file beside it/,
+  );
   await writeFile(index, '{}');
   await rejects(openCheckpoint(dir), /index\.json has no weight_map/);
 });
@@ -97,9 +189,18 @@ test('weights in other formats are named, with the way out', async ({ dir }) => 
   for (const name of ['pytorch_model.bin', 'pytorch_model-00001-of-00002.bin', 'tf_model.h5']) {
     await writeFile(join(dir, name), '');
     let error: unknown = null;
-    try { await openCheckpoint(dir); } catch (thrown) { error = thrown; }
+    try {
+      await openCheckpoint(dir);
+    } catch (thrown) {
+      error = thrown;
+    }
     assert.instance(error, UserFault);
-    assert.ok((error as UserFault).message.endsWith(`holds its weights in ${name}, not in model.safetensors`), (error as UserFault).message);
+    assert.ok(
+      (error as UserFault).message.endsWith(
+        `holds its weights in ${name}, not in model.safetensors`,
+      ),
+      (error as UserFault).message,
+    );
     assert.match((error as UserFault).hint!, 'save_pretrained');
     await rm(join(dir, name));
   }

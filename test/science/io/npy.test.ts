@@ -5,11 +5,18 @@ import { UserFault } from '../../../src/api.ts';
 
 // numpy.save(f, numpy.array([[1.5, -2, 3]], dtype='<f4')), byte for byte.
 const NUMPY = Buffer.from(
-  '934e554d5059010076007b276465736372273a20273c6634272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a2028312c2033292c207d'
-  + '20'.repeat(118 - 59 - 1) + '0a' + '0000c03f000000c000004040', 'hex');
+  '934e554d5059010076007b276465736372273a20273c6634272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a2028312c2033292c207d' +
+    '20'.repeat(118 - 59 - 1) +
+    '0a' +
+    '0000c03f000000c000004040',
+  'hex',
+);
 
 test('an array is written as numpy.save writes it', () => {
-  assert.equal(encodeNpy({ shape: [1, 3], data: Float32Array.of(1.5, -2, 3) }).toString('hex'), NUMPY.toString('hex'));
+  assert.equal(
+    encodeNpy({ shape: [1, 3], data: Float32Array.of(1.5, -2, 3) }).toString('hex'),
+    NUMPY.toString('hex'),
+  );
 });
 
 test('an array comes back with its shape, dtype and values', () => {
@@ -19,13 +26,18 @@ test('an array comes back with its shape, dtype and values', () => {
     { shape: [], data: Float64Array.of(7) },
     { shape: [0, 5], data: new Float32Array(0) },
     { shape: [2], data: Int32Array.of(-1, 2147483647) },
-  ]) assert.equal(decodeNpy(encodeNpy(array), 'x.npy'), array);
+  ])
+    assert.equal(decodeNpy(encodeNpy(array), 'x.npy'), array);
   assert.equal(decodeNpy(NUMPY, 'x.npy'), { shape: [1, 3], data: Float32Array.of(1.5, -2, 3) });
 });
 
 test('what is no such array is refused by name', () => {
   const fault = (bytes: Uint8Array, what: RegExp): void =>
-    assert.throws(() => decodeNpy(bytes, 'k.npy'), (e: unknown) => e instanceof UserFault && e.message.startsWith('k.npy ') && what.test(e.message));
+    assert.throws(
+      () => decodeNpy(bytes, 'k.npy'),
+      (e: unknown) =>
+        e instanceof UserFault && e.message.startsWith('k.npy ') && what.test(e.message),
+    );
   fault(Buffer.from('PK\x03\x04 something else'), /start/);
   fault(NUMPY.subarray(0, 60), /cut short/);
   fault(NUMPY.subarray(0, NUMPY.length - 4), /needs 12 bytes of data, it has 8/);

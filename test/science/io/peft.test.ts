@@ -18,11 +18,18 @@ test.after.each(({ dir }) => rm(dir, { recursive: true }));
 
 const configure = async (dir: string, change: Record<string, unknown>): Promise<void> => {
   const path = join(dir, 'adapter_config.json');
-  await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, 'utf8')) as object, ...change }));
+  await writeFile(
+    path,
+    JSON.stringify({ ...(JSON.parse(await readFile(path, 'utf8')) as object), ...change }),
+  );
 };
 const rejects = async (dir: string, what: RegExp): Promise<void> => {
   let error: unknown = null;
-  try { await readPeft(dir, shape); } catch (thrown) { error = thrown; }
+  try {
+    await readPeft(dir, shape);
+  } catch (thrown) {
+    error = thrown;
+  }
   assert.instance(error, UserFault);
   assert.match((error as UserFault).message, dir);
   assert.match((error as UserFault).message, what);
@@ -30,20 +37,42 @@ const rejects = async (dir: string, what: RegExp): Promise<void> => {
 
 test('a folder that PEFT wrote is read, head included', async ({ dir }) => {
   const adapter = await readPeft(dir, shape);
-  assert.equal([adapter.rank, adapter.alpha, adapter.rslora, adapter.layers.size], [5, 7, false, 19]);
+  assert.equal(
+    [adapter.rank, adapter.alpha, adapter.rslora, adapter.layers.size],
+    [5, 7, false, 19],
+  );
   assert.equal([...adapter.saved.keys()].sort(), ['classifier.bias', 'classifier.weight']);
   assert.equal(adapter.layers.get('encoder.layer.2.output.dense')!.A.shape, [5, 37]);
 });
 
-test('writing gives the same tensors under the same names, and the config that PEFT needs', async ({ dir }) => {
+test('writing gives the same tensors under the same names, and the config that PEFT needs', async ({
+  dir,
+}) => {
   const adapter = await readPeft(dir, shape);
   const out = join(dir, 'out');
   await writePeft(out, adapter, bert);
-  assert.equal(await readSafetensors(join(out, 'adapter_model.safetensors')), await readSafetensors(join(dir, 'adapter_model.safetensors')));
-  const config = JSON.parse(await readFile(join(out, 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
-  assert.equal([config['peft_type'], config['task_type'], config['r'], config['lora_alpha'], config['modules_to_save']], ['LORA', 'SEQ_CLS', 5, 7, ['classifier']]);
-  const peft = JSON.parse(await readFile(join(dir, 'adapter_config.json'), 'utf8')) as { target_modules: string[] };
-  assert.equal([...config['target_modules'] as string[]].sort(), [...peft.target_modules].sort());
+  assert.equal(
+    await readSafetensors(join(out, 'adapter_model.safetensors')),
+    await readSafetensors(join(dir, 'adapter_model.safetensors')),
+  );
+  const config = JSON.parse(await readFile(join(out, 'adapter_config.json'), 'utf8')) as Record<
+    string,
+    unknown
+  >;
+  assert.equal(
+    [
+      config['peft_type'],
+      config['task_type'],
+      config['r'],
+      config['lora_alpha'],
+      config['modules_to_save'],
+    ],
+    ['LORA', 'SEQ_CLS', 5, 7, ['classifier']],
+  );
+  const peft = JSON.parse(await readFile(join(dir, 'adapter_config.json'), 'utf8')) as {
+    target_modules: string[];
+  };
+  assert.equal([...(config['target_modules'] as string[])].sort(), [...peft.target_modules].sort());
   assert.equal(await readPeft(out, shape), adapter);
 });
 
@@ -54,53 +83,117 @@ test('alpha and rank patterns hold for the layers they match', async ({ dir }) =
   assert.is(layers.get('encoder.layer.2.output.dense')!.alpha, 7);
   assert.is(layers.get('pooler.dense')!.alpha, 7, 'a pattern matches a dotted end, not a start');
   await configure(dir, { rank_pattern: { 'pooler.dense': 2 } });
-  await rejects(dir, /"base_model\.model\.bert\.pooler\.dense\.lora_A\.weight" has shape \[5, 22\], \[2, 22\] was expected/);
+  await rejects(
+    dir,
+    /"base_model\.model\.bert\.pooler\.dense\.lora_A\.weight" has shape \[5, 22\], \[2, 22\] was expected/,
+  );
 });
 
-test('patterns, rank stabilisation, dropout and biases are written as they are read', async ({ dir }) => {
+test('patterns, rank stabilisation, dropout and biases are written as they are read', async ({
+  dir,
+}) => {
   const adapter = await readPeft(dir, shape);
   const [first] = adapter.layers.keys();
   const { A, B } = adapter.layers.get(first!)!;
-  const narrow = { A: { shape: [2, 22], data: A.data.slice(0, 44) }, B: { shape: [22, 2], data: B.data.slice(0, 44) }, alpha: 11 };
+  const narrow = {
+    A: { shape: [2, 22], data: A.data.slice(0, 44) },
+    B: { shape: [22, 2], data: B.data.slice(0, 44) },
+    alpha: 11,
+  };
   const wide = { ...adapter, layers: new Map(adapter.layers).set(first!, narrow) };
-  const vector = (length: number, start: number) => ({ shape: [length], data: Float32Array.from({ length }, (_, i) => start + i) });
-  const all = shape.parameters.filter(({ name }) => name.endsWith('.bias') && !name.startsWith('classifier'));
+  const vector = (length: number, start: number) => ({
+    shape: [length],
+    data: Float32Array.from({ length }, (_, i) => start + i),
+  });
+  const all = shape.parameters.filter(
+    ({ name }) => name.endsWith('.bias') && !name.startsWith('classifier'),
+  );
   const out = join(dir, 'out');
   for (const bias of ['none', 'lora_only', 'all'] as const) {
-    const kept = bias === 'none' ? [] : all.filter(({ name }) => bias === 'all' || adapter.layers.has(name.replace(/\.bias$/, '')));
+    const kept =
+      bias === 'none'
+        ? []
+        : all.filter(
+            ({ name }) => bias === 'all' || adapter.layers.has(name.replace(/\.bias$/, '')),
+          );
     assert.is(kept.length, { none: 0, lora_only: 19, all: 19 + 7 }[bias]);
-    const variant = { ...wide, rslora: true, dropout: 0.25, bias, biases: new Map(kept.map(({ name, shape: [length] }, i) => [name, vector(length!, i)])) };
+    const variant = {
+      ...wide,
+      rslora: true,
+      dropout: 0.25,
+      bias,
+      biases: new Map(kept.map(({ name, shape: [length] }, i) => [name, vector(length!, i)])),
+    };
     await writePeft(out, variant, bert);
     const read = await readPeft(out, shape);
     assert.equal(read, { ...variant, layers: read.layers, biases: read.biases });
     assert.equal([...read.layers], [...variant.layers]);
     assert.equal(new Map([...read.biases].sort()), new Map([...variant.biases].sort()));
   }
-  assert.equal((await readPeftShapes(out)).find(({ rank }) => rank === 2), { rank: 2, width: 22, scale: 11 / Math.sqrt(2) });
-  assert.equal((await readPeftShapes(out)).filter(({ scale }) => scale === 7 / Math.sqrt(5)).length, 18);
+  assert.equal(
+    (await readPeftShapes(out)).find(({ rank }) => rank === 2),
+    { rank: 2, width: 22, scale: 11 / Math.sqrt(2) },
+  );
+  assert.equal(
+    (await readPeftShapes(out)).filter(({ scale }) => scale === 7 / Math.sqrt(5)).length,
+    18,
+  );
 });
 
 test('the head alone is read for as many classes as the model has', async ({ dir }) => {
   const head = shape.parameters.filter(({ name }) => name.startsWith('classifier.'));
-  assert.equal([...(await readPeftHead(dir, bert, head)).keys()], ['classifier.weight', 'classifier.bias']);
+  assert.equal(
+    [...(await readPeftHead(dir, bert, head)).keys()],
+    ['classifier.weight', 'classifier.bias'],
+  );
   const two = head.map((spec) => ({ ...spec, shape: [2, ...spec.shape.slice(1)] }));
   let message = '';
-  try { await readPeftHead(dir, bert, two); } catch (error) { message = (error as Error).message; }
-  assert.match(message, /tensor "base_model\.model\.classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/);
+  try {
+    await readPeftHead(dir, bert, two);
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  assert.match(
+    message,
+    /tensor "base_model\.model\.classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/,
+  );
   await configure(dir, { modules_to_save: null });
   assert.is((await readPeftHead(dir, bert, head)).size, 0);
 });
 
 test('no setting that would change the numbers is passed over', async ({ dir }) => {
   for (const [change, message] of [
-    [{ init_lora_weights: 'pissa_niter_4' }, /init_lora_weights "pissa_niter_4" is not implemented: its factors belong to a base model less a part of it/],
-    [{ init_lora_weights: 'olora' }, /init_lora_weights "olora"/], [{ lora_bias: true }, /lora_bias true is not implemented/], [{ fan_in_fan_out: true }, /fan_in_fan_out true/],
-    [{ use_qalora: true }, /use_qalora true/], [{ layer_replication: [[0, 2]] }, /layer_replication \[\[0,2\]\]/], [{ trainable_token_indices: [3] }, /trainable_token_indices/],
-    [{ target_parameters: ['x'] }, /target_parameters/], [{ a_setting_of_tomorrow: 2 }, /a_setting_of_tomorrow 2 is not implemented/], [{ task_type: 'TOKEN_CLS' }, /task_type "TOKEN_CLS"/],
-    [{ modules_to_save: ['classifier', 'pooler'] }, /modules_to_save "pooler" is not implemented/], [{ bias: 'some' }, /bias "some" is not implemented/],
-    [{ bias: 'all' }, /lacks the bias of "embeddings\.LayerNorm"; bias in adapter_config\.json is "all"/], [{ target_modules: null }, /target_modules null names no module/],
-    [{ target_modules: ['query'] }, /factors of "bert\.encoder\.layer\.0\.attention\.self\.key", which target_modules/], [{ lora_dropout: 1 }, /lora_dropout 1/], [{ rank_pattern: { query: '4' } }, /rank_pattern \{"query":"4"\}/],
-    [{ exclude_modules: ['query'] }, /factors of "bert\.encoder\.layer\.0\.attention\.self\.query"/], [{ layers_to_transform: [0] }, /factors of "bert\.encoder\.layer\.1/],
+    [
+      { init_lora_weights: 'pissa_niter_4' },
+      /init_lora_weights "pissa_niter_4" is not implemented: its factors belong to a base model less a part of it/,
+    ],
+    [{ init_lora_weights: 'olora' }, /init_lora_weights "olora"/],
+    [{ lora_bias: true }, /lora_bias true is not implemented/],
+    [{ fan_in_fan_out: true }, /fan_in_fan_out true/],
+    [{ use_qalora: true }, /use_qalora true/],
+    [{ layer_replication: [[0, 2]] }, /layer_replication \[\[0,2\]\]/],
+    [{ trainable_token_indices: [3] }, /trainable_token_indices/],
+    [{ target_parameters: ['x'] }, /target_parameters/],
+    [{ a_setting_of_tomorrow: 2 }, /a_setting_of_tomorrow 2 is not implemented/],
+    [{ task_type: 'TOKEN_CLS' }, /task_type "TOKEN_CLS"/],
+    [{ modules_to_save: ['classifier', 'pooler'] }, /modules_to_save "pooler" is not implemented/],
+    [{ bias: 'some' }, /bias "some" is not implemented/],
+    [
+      { bias: 'all' },
+      /lacks the bias of "embeddings\.LayerNorm"; bias in adapter_config\.json is "all"/,
+    ],
+    [{ target_modules: null }, /target_modules null names no module/],
+    [
+      { target_modules: ['query'] },
+      /factors of "bert\.encoder\.layer\.0\.attention\.self\.key", which target_modules/,
+    ],
+    [{ lora_dropout: 1 }, /lora_dropout 1/],
+    [{ rank_pattern: { query: '4' } }, /rank_pattern \{"query":"4"\}/],
+    [
+      { exclude_modules: ['query'] },
+      /factors of "bert\.encoder\.layer\.0\.attention\.self\.query"/,
+    ],
+    [{ layers_to_transform: [0] }, /factors of "bert\.encoder\.layer\.1/],
     [{ modules_to_save: null }, /tensor "base_model\.model\.classifier\.bias" belongs to nothing/],
   ] as const) {
     const before = await readFile(join(dir, 'adapter_config.json'));
@@ -108,10 +201,15 @@ test('no setting that would change the numbers is passed over', async ({ dir }) 
     await rejects(dir, message);
     await writeFile(join(dir, 'adapter_config.json'), before);
   }
-  const path = join(dir, 'adapter_model.safetensors'), tensors = new Map(await readSafetensors(path));
-  for (const part of ['A', 'B']) tensors.delete(`base_model.model.bert.pooler.dense.lora_${part}.weight`);
+  const path = join(dir, 'adapter_model.safetensors'),
+    tensors = new Map(await readSafetensors(path));
+  for (const part of ['A', 'B'])
+    tensors.delete(`base_model.model.bert.pooler.dense.lora_${part}.weight`);
   await writeSafetensors(path, tensors);
-  await rejects(dir, /target_modules of adapter_config\.json names "bert\.pooler\.dense", but no factors of it are there/);
+  await rejects(
+    dir,
+    /target_modules of adapter_config\.json names "bert\.pooler\.dense", but no factors of it are there/,
+  );
 });
 
 test('what is not implemented or does not fit is refused by file and tensor', async ({ dir }) => {
@@ -126,8 +224,20 @@ test('what is not implemented or does not fit is refused by file and tensor', as
   half.delete('base_model.model.bert.pooler.dense.lora_B.weight');
   await writeSafetensors(path, half);
   await rejects(dir, /layer "pooler\.dense" has lora_A without its partner/);
-  await writeSafetensors(path, new Map([...tensors, ['base_model.model.bert.encoder.layer.9.output.dense.lora_A.weight', { shape: [5, 37], data: new Float32Array(185) }]]));
-  await rejects(dir, /encoder\.layer\.9\.output\.dense\.lora_A\.weight" belongs to nothing that adapter_config\.json and this model have/);
+  await writeSafetensors(
+    path,
+    new Map([
+      ...tensors,
+      [
+        'base_model.model.bert.encoder.layer.9.output.dense.lora_A.weight',
+        { shape: [5, 37], data: new Float32Array(185) },
+      ],
+    ]),
+  );
+  await rejects(
+    dir,
+    /encoder\.layer\.9\.output\.dense\.lora_A\.weight" belongs to nothing that adapter_config\.json and this model have/,
+  );
   await rm(path);
   await rejects(dir, /holds no adapter_model\.safetensors/);
   await rm(join(dir, 'adapter_config.json'));

@@ -5,15 +5,23 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { widenBfloat16, widenFloat16 } from '../../../src/science/io/half.ts';
-import { readFloatsTogether, readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import {
+  readFloatsTogether,
+  readSafetensors,
+  writeSafetensors,
+} from '../../../src/science/io/safetensors.ts';
 import type { HostTensor } from '../../../src/science/nn/types.ts';
 
 const test = suite<{ dir: string }>('safetensors');
-test.before(async (context) => { context.dir = await mkdtemp(join(tmpdir(), 'safetensors-')); });
+test.before(async (context) => {
+  context.dir = await mkdtemp(join(tmpdir(), 'safetensors-'));
+});
 test.after(({ dir }) => rm(dir, { recursive: true }));
 
 const fails = async (path: string, what: RegExp): Promise<void> => {
-  try { await readSafetensors(path); } catch (error) {
+  try {
+    await readSafetensors(path);
+  } catch (error) {
     assert.instance(error, UserFault);
     assert.match((error as UserFault).message, path);
     assert.match((error as UserFault).message, what);
@@ -32,65 +40,148 @@ const file = (header: unknown, data: Uint8Array): Buffer => {
 
 test('float16 and bfloat16 widen exactly', () => {
   // numpy.array([1, -2, 65504, 2**-24, 2**-14, 0, -0, inf, nan], float16).view(uint16)
-  const half = [...widenFloat16(Uint16Array.of(0x3c00, 0xc000, 0x7bff, 0x0001, 0x0400, 0x0000, 0x8000, 0x7c00, 0x7e00, 0x3555))];
+  const half = [
+    ...widenFloat16(
+      Uint16Array.of(
+        0x3c00,
+        0xc000,
+        0x7bff,
+        0x0001,
+        0x0400,
+        0x0000,
+        0x8000,
+        0x7c00,
+        0x7e00,
+        0x3555,
+      ),
+    ),
+  ];
   assert.equal(half, [1, -2, 65504, 2 ** -24, 2 ** -14, 0, -0, Infinity, NaN, 0.333251953125]);
-  assert.equal([...widenBfloat16(Uint16Array.of(0x3f80, 0xc040, 0x0001, 0xff80))], [1, -3, 2 ** -133, -Infinity]);
+  assert.equal(
+    [...widenBfloat16(Uint16Array.of(0x3f80, 0xc040, 0x0001, 0xff80))],
+    [1, -3, 2 ** -133, -Infinity],
+  );
 });
 
 test('every dtype is read', async ({ dir }) => {
   const path = join(dir, 'dtypes.safetensors');
   const data = Buffer.concat([
-    Buffer.from(Float64Array.of(0.5, -1).buffer), Buffer.from(BigInt64Array.of(-7n, 9n).buffer), Buffer.from(Uint16Array.of(0x3c00, 0x4000).buffer),
-    Buffer.from(Uint16Array.of(0x3f80).buffer), Buffer.from(Uint8Array.of(1, 0)), Buffer.from(Float32Array.of(3).buffer), Buffer.from(Int8Array.of(-1)),
+    Buffer.from(Float64Array.of(0.5, -1).buffer),
+    Buffer.from(BigInt64Array.of(-7n, 9n).buffer),
+    Buffer.from(Uint16Array.of(0x3c00, 0x4000).buffer),
+    Buffer.from(Uint16Array.of(0x3f80).buffer),
+    Buffer.from(Uint8Array.of(1, 0)),
+    Buffer.from(Float32Array.of(3).buffer),
+    Buffer.from(Int8Array.of(-1)),
   ]);
-  await writeFile(path, file({
-    a: { dtype: 'F64', shape: [2, 1], data_offsets: [0, 16] }, b: { dtype: 'I64', shape: [2], data_offsets: [16, 32] }, c: { dtype: 'F16', shape: [2], data_offsets: [32, 36] },
-    d: { dtype: 'BF16', shape: [], data_offsets: [36, 38] }, e: { dtype: 'BOOL', shape: [2], data_offsets: [38, 40] }, f: { dtype: 'F32', shape: [1], data_offsets: [40, 44] },
-    g: { dtype: 'I8', shape: [1], data_offsets: [44, 45] }, __metadata__: { format: 'pt' },
-  }, data));
+  await writeFile(
+    path,
+    file(
+      {
+        a: { dtype: 'F64', shape: [2, 1], data_offsets: [0, 16] },
+        b: { dtype: 'I64', shape: [2], data_offsets: [16, 32] },
+        c: { dtype: 'F16', shape: [2], data_offsets: [32, 36] },
+        d: { dtype: 'BF16', shape: [], data_offsets: [36, 38] },
+        e: { dtype: 'BOOL', shape: [2], data_offsets: [38, 40] },
+        f: { dtype: 'F32', shape: [1], data_offsets: [40, 44] },
+        g: { dtype: 'I8', shape: [1], data_offsets: [44, 45] },
+        __metadata__: { format: 'pt' },
+      },
+      data,
+    ),
+  );
   const read = await readSafetensors(path);
-  assert.equal(Object.fromEntries([...read].map(([name, { shape, data: values }]) => [name, [shape, [...values]]])), {
-    a: [[2, 1], [0.5, -1]], b: [[2], [-7, 9]], c: [[2], [1, 2]], d: [[], [1]], e: [[2], [1, 0]], f: [[1], [3]], g: [[1], [-1]],
-  });
+  assert.equal(
+    Object.fromEntries(
+      [...read].map(([name, { shape, data: values }]) => [name, [shape, [...values]]]),
+    ),
+    {
+      a: [
+        [2, 1],
+        [0.5, -1],
+      ],
+      b: [[2], [-7, 9]],
+      c: [[2], [1, 2]],
+      d: [[], [1]],
+      e: [[2], [1, 0]],
+      f: [[1], [3]],
+      g: [[1], [-1]],
+    },
+  );
   assert.instance(read.get('a')!.data, Float32Array);
 });
 
 test('what is written is read back, and the bytes depend on the content alone', async ({ dir }) => {
-  const a = { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) }, b = { shape: [2], data: Int32Array.of(-1, 5) };
-  await writeSafetensors(join(dir, 'x'), new Map<string, HostTensor>([['b', b], ['a', a]]));
-  await writeSafetensors(join(dir, 'y'), new Map<string, HostTensor>([['a', a], ['b', b]]));
+  const a = { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) },
+    b = { shape: [2], data: Int32Array.of(-1, 5) };
+  await writeSafetensors(
+    join(dir, 'x'),
+    new Map<string, HostTensor>([
+      ['b', b],
+      ['a', a],
+    ]),
+  );
+  await writeSafetensors(
+    join(dir, 'y'),
+    new Map<string, HostTensor>([
+      ['a', a],
+      ['b', b],
+    ]),
+  );
   assert.equal(await readFile(join(dir, 'x')), await readFile(join(dir, 'y')));
   assert.equal(Object.fromEntries(await readSafetensors(join(dir, 'x'))), { a, b });
   assert.equal([...(await readSafetensors(join(dir, 'x'), ['b'])).keys()], ['b']);
 });
 
-test('floats read together are those read apart, in one buffer, none over another', async ({ dir }) => {
+test('floats read together are those read apart, in one buffer, none over another', async ({
+  dir,
+}) => {
   const path = join(dir, 'together');
-  const tensors = new Map([3, 0, 16, 1, 40].map((size, k): [string, HostTensor] => [`t${k}`, { shape: [size], data: Float32Array.from({ length: size }, (_, i) => 100 * k + i) }]));
+  const tensors = new Map(
+    [3, 0, 16, 1, 40].map((size, k): [string, HostTensor] => [
+      `t${k}`,
+      { shape: [size], data: Float32Array.from({ length: size }, (_, i) => 100 * k + i) },
+    ]),
+  );
   await writeSafetensors(path, tensors);
-  const names = ['t4', 't0', 't1', 't3', 't2'], read = await readFloatsTogether(path, names);
+  const names = ['t4', 't0', 't1', 't3', 't2'],
+    read = await readFloatsTogether(path, names);
   assert.equal([...read.keys()], names);
-  for (const [name, { shape, data }] of read) assert.equal([shape, [...data]], [tensors.get(name)!.shape, [...tensors.get(name)!.data]]);
+  for (const [name, { shape, data }] of read)
+    assert.equal([shape, [...data]], [tensors.get(name)!.shape, [...tensors.get(name)!.data]]);
   assert.is(new Set([...read.values()].map(({ data }) => data.buffer)).size, 1);
   assert.ok([...read.values()].every(({ data }) => data.byteOffset % 64 === 48));
 });
 
 test('truncated and foreign files are refused by name and tensor', async ({ dir }) => {
   const path = join(dir, 'bad.safetensors');
-  const good = file({ 'a.weight': { dtype: 'F32', shape: [3], data_offsets: [0, 12] } }, new Uint8Array(12));
+  const good = file(
+    { 'a.weight': { dtype: 'F32', shape: [3], data_offsets: [0, 12] } },
+    new Uint8Array(12),
+  );
   const put = (bytes: Uint8Array): Promise<void> => writeFile(path, bytes);
   await put(good.subarray(0, good.length - 5));
-  await fails(path, /tensor "a\.weight" ends at byte 12 of the data, but the file holds 7: it is truncated/);
+  await fails(
+    path,
+    /tensor "a\.weight" ends at byte 12 of the data, but the file holds 7: it is truncated/,
+  );
   await put(good.subarray(0, 20));
   await fails(path, /foreign or truncated/);
   await put(Buffer.from('hi'));
   await fails(path, /only 2 bytes/);
-  await put(Buffer.from('PK\x03\x04 this is a zip archive, so its first eight bytes make a huge number'));
+  await put(
+    Buffer.from('PK\x03\x04 this is a zip archive, so its first eight bytes make a huge number'),
+  );
   await fails(path, /is no safetensors file/);
   await put(file('{not json', new Uint8Array(4)));
   await fails(path, /no JSON/);
-  await put(file({ 'a.weight': { dtype: 'F32', shape: [4], data_offsets: [0, 12] } }, new Uint8Array(12)));
-  await fails(path, /tensor "a\.weight" of shape \[4\] and dtype F32 takes 16 bytes, the header gives it 12/);
+  await put(
+    file({ 'a.weight': { dtype: 'F32', shape: [4], data_offsets: [0, 12] } }, new Uint8Array(12)),
+  );
+  await fails(
+    path,
+    /tensor "a\.weight" of shape \[4\] and dtype F32 takes 16 bytes, the header gives it 12/,
+  );
   await put(file({ q: { dtype: 'F8_E4M3', shape: [4], data_offsets: [0, 4] } }, new Uint8Array(4)));
   await fails(path, /tensor "q" has dtype F8_E4M3/);
   await fails(join(dir, 'absent'), /can't be opened/);

@@ -12,9 +12,10 @@ function withSpectrum(spectrum: readonly number[]): Float64Array {
   const stream = randomStream(3, 'eigenvalues');
   const v = Array.from({ length: n }, () => stream.normal());
   const norm = v.reduce((sum, x) => sum + x * x, 0);
-  const reflect = (i: number, j: number): number => (i === j ? 1 : 0) - 2 * v[i]! * v[j]! / norm;
+  const reflect = (i: number, j: number): number => (i === j ? 1 : 0) - (2 * v[i]! * v[j]!) / norm;
   return Float64Array.from({ length: n * n }, (_, k) => {
-    const i = Math.floor(k / n), j = k % n;
+    const i = Math.floor(k / n),
+      j = k % n;
     return spectrum.reduce((sum, value, d) => sum + reflect(i, d) * value * reflect(d, j), 0);
   });
 }
@@ -22,11 +23,16 @@ function withSpectrum(spectrum: readonly number[]): Float64Array {
 for (const backend of backends) {
   test(`${backend}: finds a known spectrum, twelve orders of magnitude wide, in double precision`, async () => {
     await useBackend(backend);
-    const spectrum = Array.from({ length: 53 }, (_, i) => 10 ** (4 - 12 * i / 52));
+    const spectrum = Array.from({ length: 53 }, (_, i) => 10 ** (4 - (12 * i) / 52));
     const found = symmetricEigenvalues(withSpectrum(spectrum), 53);
     assert.is(found.length, 53);
     // Backward stability: an absolute error of a few ε·λmax, which float32 would miss by eight orders.
-    spectrum.forEach((value, i) => assert.ok(Math.abs(found[i]! - value) < 1e-14 * 53 * spectrum[0]!, `${i}: ${found[i]} for ${value}`));
+    spectrum.forEach((value, i) =>
+      assert.ok(
+        Math.abs(found[i]! - value) < 1e-14 * 53 * spectrum[0]!,
+        `${i}: ${found[i]} for ${value}`,
+      ),
+    );
   });
 
   test(`${backend}: orders them from the largest, negative ones and repeated ones included`, async () => {
@@ -40,14 +46,20 @@ for (const backend of backends) {
   test(`${backend}: leaves the matrix as it was`, async () => {
     await useBackend(backend);
     const matrix = Float64Array.of(2, 1, 1, 2);
-    assert.equal([...symmetricEigenvalues(matrix, 2)].map((value) => Math.round(value * 1e12) / 1e12), [3, 1]);
+    assert.equal(
+      [...symmetricEigenvalues(matrix, 2)].map((value) => Math.round(value * 1e12) / 1e12),
+      [3, 1],
+    );
     assert.equal([...matrix], [2, 1, 1, 2]);
   });
 }
 
 test('refuses what is no finite square matrix', () => {
   assert.throws(() => symmetricEigenvalues(new Float64Array(5), 2), /no 2 × 2 matrix/);
-  assert.throws(() => symmetricEigenvalues(Float64Array.of(1, NaN, NaN, 1), 2), /infinite or missing/);
+  assert.throws(
+    () => symmetricEigenvalues(Float64Array.of(1, NaN, NaN, 1), 2),
+    /infinite or missing/,
+  );
 });
 
 test.run();

@@ -13,7 +13,12 @@ const EPSILON = 2 ** -52;
 function near(found: Float64Array, expected: readonly number[], what: string): void {
   assert.is(found.length, expected.length);
   const bound = 4 * expected.length * EPSILON * Math.max(...expected.map(Math.abs));
-  expected.forEach((value, i) => { assert.ok(Math.abs(found[i]! - value) <= bound, `${what} ${i}: ${found[i]}, LAPACK has ${value}, bound ${bound}`); });
+  expected.forEach((value, i) => {
+    assert.ok(
+      Math.abs(found[i]! - value) <= bound,
+      `${what} ${i}: ${found[i]}, LAPACK has ${value}, bound ${bound}`,
+    );
+  });
 }
 
 for (const backend of backends) {
@@ -24,21 +29,55 @@ for (const backend of backends) {
     });
   }
 
-  for (const { name, shape: [m, n], matrix, values } of spectraGolden.rectangles) {
+  for (const {
+    name,
+    shape: [m, n],
+    matrix,
+    values,
+  } of spectraGolden.rectangles) {
     test(`${backend}, singular values: ${name}`, async () => {
       await useBackend(backend);
-      const A = Float64Array.from(matrix), k = Math.min(m, n);
+      const A = Float64Array.from(matrix),
+        k = Math.min(m, n);
       near(singularValues(A, m, n), values, 'singular value');
-      const found = svd(A, m, n), U = found.left!;
+      const found = svd(A, m, n),
+        U = found.left!;
       near(found.values, values, 'singular value');
       // U is orthonormal, and UᵀA has rows of the values' lengths, each at right angles to the others: U is A's own.
-      const inner = (rows: number, x: (i: number) => number, y: (i: number) => number): number => Array.from({ length: rows }, (_, i) => x(i) * y(i)).reduce((a, b) => a + b, 0);
-      const top = values[0]!, scale = top === 0 ? 1 : top;
-      const projected = Float64Array.from({ length: k * n }, (_, at) => inner(m, (i) => U[i * k + Math.floor(at / n)]!, (i) => A[i * n + at % n]! / scale)); // UᵀA/σ₁ (k, n)
-      for (let a = 0; a < k; a++) for (let b = 0; b <= a; b++) {
-        assert.ok(Math.abs(inner(m, (i) => U[i * k + a]!, (i) => U[i * k + b]!) - (a === b ? 1 : 0)) < 1e-13, `vectors ${a} and ${b}`);
-        assert.ok(Math.abs(inner(n, (j) => projected[a * n + j]!, (j) => projected[b * n + j]!) - (a === b ? (values[a]! / scale) ** 2 : 0)) < 1e-13, `UᵀA, ${a} and ${b}`);
-      }
+      const inner = (rows: number, x: (i: number) => number, y: (i: number) => number): number =>
+        Array.from({ length: rows }, (_, i) => x(i) * y(i)).reduce((a, b) => a + b, 0);
+      const top = values[0]!,
+        scale = top === 0 ? 1 : top;
+      const projected = Float64Array.from({ length: k * n }, (_, at) =>
+        inner(
+          m,
+          (i) => U[i * k + Math.floor(at / n)]!,
+          (i) => A[i * n + (at % n)]! / scale,
+        ),
+      ); // UᵀA/σ₁ (k, n)
+      for (let a = 0; a < k; a++)
+        for (let b = 0; b <= a; b++) {
+          assert.ok(
+            Math.abs(
+              inner(
+                m,
+                (i) => U[i * k + a]!,
+                (i) => U[i * k + b]!,
+              ) - (a === b ? 1 : 0),
+            ) < 1e-13,
+            `vectors ${a} and ${b}`,
+          );
+          assert.ok(
+            Math.abs(
+              inner(
+                n,
+                (j) => projected[a * n + j]!,
+                (j) => projected[b * n + j]!,
+              ) - (a === b ? (values[a]! / scale) ** 2 : 0),
+            ) < 1e-13,
+            `UᵀA, ${a} and ${b}`,
+          );
+        }
     });
   }
 }

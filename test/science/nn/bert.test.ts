@@ -23,11 +23,20 @@ for (const backend of backends) {
     await useBackend(backend);
     const network = await openTiny('lora', true);
     const together = logitsOf(network, rows);
-    rows.forEach((row, i) => assert.ok(farthest(logitsOf(network, [row]), together.subarray(3 * i, 3 * i + 3)) < tolerance.rounding, `row ${i}`));
+    rows.forEach((row, i) =>
+      assert.ok(
+        farthest(logitsOf(network, [row]), together.subarray(3 * i, 3 * i + 3)) <
+          tolerance.rounding,
+        `row ${i}`,
+      ),
+    );
     // Rows of one length: no padding at all.
     const even = rows.filter(({ ids }) => ids.length === rows[0]!.ids.length);
     assert.ok(even.length > 1);
-    assert.ok(farthest(logitsOf(network, even).subarray(0, 3), together.subarray(0, 3)) < tolerance.rounding);
+    assert.ok(
+      farthest(logitsOf(network, even).subarray(0, 3), together.subarray(0, 3)) <
+        tolerance.rounding,
+    );
     network.dispose();
   });
 }
@@ -42,24 +51,46 @@ test('a forward pass leaves no tensor behind', async () => {
 });
 
 test('what BERT does not do is refused with the field and its value', async () => {
-  const config = await readConfig(checkpoint) as Record<string, unknown>;
+  const config = (await readConfig(checkpoint)) as Record<string, unknown>;
   const fault = (change: Record<string, unknown>, what: RegExp): void =>
-    assert.throws(() => bert.parseConfig({ ...config, ...change }, 2), (e: unknown) => e instanceof UserFault && what.test(e.message));
+    assert.throws(
+      () => bert.parseConfig({ ...config, ...change }, 2),
+      (e: unknown) => e instanceof UserFault && what.test(e.message),
+    );
   fault({ model_type: 'roberta' }, /model_type "roberta"/);
   fault({ hidden_act: 'silu' }, /hidden_act "silu" is not implemented/);
   fault({ position_embedding_type: 'relative_key' }, /position_embedding_type "relative_key"/);
   fault({ hidden_size: undefined }, /lacks hidden_size/);
   fault({ num_attention_heads: 3 }, /hidden_size 22 is no multiple of num_attention_heads 3/);
   fault({ num_hidden_layers: 'six' }, /num_hidden_layers is "six"/);
-  assert.throws(() => bert.parseConfig('text', 2), (e: unknown) => e instanceof UserFault);
+  assert.throws(
+    () => bert.parseConfig('text', 2),
+    (e: unknown) => e instanceof UserFault,
+  );
 });
 
 test('layers come in forward order, the head last and not adaptable', async () => {
   const layers = bert.linears(bert.parseConfig(await readConfig(checkpoint), 3));
   assert.is(layers.length, 3 * 6 + 2);
-  assert.equal(layers[4], { name: 'encoder.layer.0.intermediate.dense', in: 22, out: 37, adaptable: true });
-  assert.equal(layers[5], { name: 'encoder.layer.0.output.dense', in: 37, out: 22, adaptable: true });
-  assert.equal(layers.slice(-2).map(({ name, adaptable }) => [name, adaptable]), [['pooler.dense', true], ['classifier', false]]);
+  assert.equal(layers[4], {
+    name: 'encoder.layer.0.intermediate.dense',
+    in: 22,
+    out: 37,
+    adaptable: true,
+  });
+  assert.equal(layers[5], {
+    name: 'encoder.layer.0.output.dense',
+    in: 37,
+    out: 22,
+    adaptable: true,
+  });
+  assert.equal(
+    layers.slice(-2).map(({ name, adaptable }) => [name, adaptable]),
+    [
+      ['pooler.dense', true],
+      ['classifier', false],
+    ],
+  );
   assert.is(bert.externalName('pooler.dense.weight'), 'bert.pooler.dense.weight');
   assert.is(bert.externalName('classifier.bias'), 'classifier.bias');
 });

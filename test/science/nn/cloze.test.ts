@@ -13,7 +13,18 @@ import { train } from '../../../src/science/train/loop.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { checkpoint, farthest, logitsOf, shape } from '../tiny-bert.ts';
-import { clozeBert, mlm, mlmAdapter, mlmCheckpoint, mlmClasses, mlmFolder, mlmLinears, mlmRows, mlmShape, openMlm } from '../tiny-mlm.ts';
+import {
+  clozeBert,
+  mlm,
+  mlmAdapter,
+  mlmCheckpoint,
+  mlmClasses,
+  mlmFolder,
+  mlmLinears,
+  mlmRows,
+  mlmShape,
+  openMlm,
+} from '../tiny-mlm.ts';
 
 for (const backend of backends) {
   for (const kind of ['full', 'lora'] as const) {
@@ -22,7 +33,13 @@ for (const backend of backends) {
       const network = await openMlm(kind, true);
       const together = logitsOf(network, mlmRows);
       assert.ok(farthest(together, mlm[kind].logits.flat()) < tolerance.logits);
-      mlmRows.forEach((row, i) => assert.ok(farthest(logitsOf(network, [row]), together.subarray(3 * i, 3 * i + 3)) < tolerance.rounding, `row ${i}`));
+      mlmRows.forEach((row, i) =>
+        assert.ok(
+          farthest(logitsOf(network, [row]), together.subarray(3 * i, 3 * i + 3)) <
+            tolerance.rounding,
+          `row ${i}`,
+        ),
+      );
       network.dispose();
     });
 
@@ -31,14 +48,21 @@ for (const backend of backends) {
       const network = await openMlm(kind);
       const expected = await readSafetensors(`${mlmFolder}gradients-${kind}.safetensors`);
       const chosen = mlmRows.slice(0, mlm.batch_size);
-      const { loss, gradients } = lossAndGradients(network, network.initial, { rows: chosen, labels: chosen.map(({ label }) => label) });
+      const { loss, gradients } = lossAndGradients(network, network.initial, {
+        rows: chosen,
+        labels: chosen.map(({ label }) => label),
+      });
       assert.ok(Math.abs(loss.dataSync()[0]! - mlm[kind].losses[0]!) < tolerance.loss);
       assert.equal([...gradients.keys()].sort(), [...expected.keys()].sort());
       for (const [name, { data, shape }] of expected) {
         const gradient = gradients.get(name)!;
-        const difference = farthest(gradient.dataSync(), data), scale = Math.max(...data.map(Math.abs));
+        const difference = farthest(gradient.dataSync(), data),
+          scale = Math.max(...data.map(Math.abs));
         assert.equal(gradient.shape, [...shape], name);
-        assert.ok(difference <= tolerance.gradient * scale + 1e-6, `${name}: ${difference} of ${scale}`);
+        assert.ok(
+          difference <= tolerance.gradient * scale + 1e-6,
+          `${name}: ${difference} of ${scale}`,
+        );
       }
       tf.dispose([loss, [...gradients.values()]]);
       network.dispose();
@@ -48,12 +72,36 @@ for (const backend of backends) {
   test(`the loss of each step, all of the table trained (${backend})`, async () => {
     await useBackend(backend);
     for (const kind of ['full', 'lora'] as const) {
-      const network = await openMlm(kind), losses: number[] = [];
-      const trained = await train(network, mlmRows, {
-        steps: mlm.steps, batchSize: mlm.batch_size, optimizer: 'adamw', learningRate: mlm[kind].learning_rate, weightDecay: 0.05, beta1: 0.9, beta2: 0.999,
-        epsilon: 1e-8, schedule: 'constant', warmup: 0, shuffle: false, dropout: 0, seed: 1,
-      }, { onStep: ({ loss }) => { losses.push(loss); } });
-      assert.ok(farthest(losses, mlm[kind].losses) < tolerance.loss, JSON.stringify(losses.map((loss, i) => loss - mlm[kind].losses[i]!)));
+      const network = await openMlm(kind),
+        losses: number[] = [];
+      const trained = await train(
+        network,
+        mlmRows,
+        {
+          steps: mlm.steps,
+          batchSize: mlm.batch_size,
+          optimizer: 'adamw',
+          learningRate: mlm[kind].learning_rate,
+          weightDecay: 0.05,
+          beta1: 0.9,
+          beta2: 0.999,
+          epsilon: 1e-8,
+          schedule: 'constant',
+          warmup: 0,
+          shuffle: false,
+          dropout: 0,
+          seed: 1,
+        },
+        {
+          onStep: ({ loss }) => {
+            losses.push(loss);
+          },
+        },
+      );
+      assert.ok(
+        farthest(losses, mlm[kind].losses) < tolerance.loss,
+        JSON.stringify(losses.map((loss, i) => loss - mlm[kind].losses[i]!)),
+      );
       tf.dispose([...trained.values()]);
       network.dispose();
     }
@@ -61,11 +109,19 @@ for (const backend of backends) {
 }
 
 test('all-linear takes the layers that PEFT took: the transform, not the tied decoder, and no pooler', async () => {
-  const { layers } = await import('../../../src/science/io/peft.ts').then(({ readPeft }) => readPeft(mlmAdapter, mlmShape));
-  assert.equal(targetedLayers({ targets: 'all-linear' }, mlmShape).map(({ name }) => name), [...layers.keys()]);
+  const { layers } = await import('../../../src/science/io/peft.ts').then(({ readPeft }) =>
+    readPeft(mlmAdapter, mlmShape),
+  );
+  assert.equal(
+    targetedLayers({ targets: 'all-linear' }, mlmShape).map(({ name }) => name),
+    [...layers.keys()],
+  );
   assert.is(mlmLinears[mlmLinears.length - 1]!.name, 'cls.predictions.transform.dense');
   assert.is(clozeBert.externalName('cls.predictions.bias'), 'cls.predictions.bias');
-  assert.is(clozeBert.externalName('encoder.layer.0.output.dense.bias'), 'bert.encoder.layer.0.output.dense.bias');
+  assert.is(
+    clozeBert.externalName('encoder.layer.0.output.dense.bias'),
+    'bert.encoder.layer.0.output.dense.bias',
+  );
   assert.is(clozeBert.tokenTable, null);
   assert.is(clozeBert.withHead({ type: 'classifier' }).tokenTable, bert.tokenTable);
 });
@@ -77,25 +133,56 @@ test('under LoRA nothing of the head is trained: it is pretrained, and PEFT free
   network.dispose();
 });
 
-test('a checkpoint without a masked-LM head is the user\'s fault, and so is an untied decoder', async () => {
+test("a checkpoint without a masked-LM head is the user's fault, and so is an untied decoder", async () => {
   await useBackend('cpu');
-  const fault = async (run: () => Promise<unknown>, message: RegExp, hint: RegExp): Promise<void> => {
+  const fault = async (
+    run: () => Promise<unknown>,
+    message: RegExp,
+    hint: RegExp,
+  ): Promise<void> => {
     let error: unknown = null;
-    try { await run(); } catch (thrown) { error = thrown; }
+    try {
+      await run();
+    } catch (thrown) {
+      error = thrown;
+    }
     assert.instance(error, UserFault);
     assert.match((error as UserFault).message, message);
     assert.match((error as UserFault).hint ?? '', hint);
   };
-  await fault(async () => openNetwork({ architecture: clozeBert, model: { path: checkpoint, digest: null }, adapter: await lora.create({}, mlmShape), classes: 3, seed: 1 }),
-    /has no tensor "cls\.predictions\.transform\.dense\.weight"/, /needed for a cloze head: .* BertForMaskedLM/);
-  const config = await readConfig(mlmCheckpoint) as Record<string, unknown>;
-  await fault(async () => clozeBert.parseConfig({ ...config, tie_word_embeddings: false }, 3), /tie_word_embeddings false is not implemented for a cloze head/, /tied/);
+  await fault(
+    async () =>
+      openNetwork({
+        architecture: clozeBert,
+        model: { path: checkpoint, digest: null },
+        adapter: await lora.create({}, mlmShape),
+        classes: 3,
+        seed: 1,
+      }),
+    /has no tensor "cls\.predictions\.transform\.dense\.weight"/,
+    /needed for a cloze head: .* BertForMaskedLM/,
+  );
+  const config = (await readConfig(mlmCheckpoint)) as Record<string, unknown>;
+  await fault(
+    async () => clozeBert.parseConfig({ ...config, tie_word_embeddings: false }, 3),
+    /tie_word_embeddings false is not implemented for a cloze head/,
+    /tied/,
+  );
 });
 
 test('a masked-LM checkpoint carries a classifier too: the body is the same', async () => {
   await useBackend('cpu');
-  const network = await openNetwork({ architecture: bert, model: { path: mlmCheckpoint, digest: null }, adapter: await lora.create({ rank: 2 }, shape), classes: 3, seed: 1 });
-  assert.equal(network.trainable.filter((name) => !name.includes('lora')), ['classifier.weight', 'classifier.bias']);
+  const network = await openNetwork({
+    architecture: bert,
+    model: { path: mlmCheckpoint, digest: null },
+    adapter: await lora.create({ rank: 2 }, shape),
+    classes: 3,
+    seed: 1,
+  });
+  assert.equal(
+    network.trainable.filter((name) => !name.includes('lora')),
+    ['classifier.weight', 'classifier.bias'],
+  );
   assert.is(logitsOf(network, mlmRows).length, mlmRows.length * mlmClasses.length);
   network.dispose();
 });

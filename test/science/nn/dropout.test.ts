@@ -13,50 +13,107 @@ await useBackend('cpu');
 /** Standard errors that an estimate may be off: one in two million lies beyond. */
 const BOUND = 5;
 
-test('of a mask\'s entries a share of 1 − rate is kept, each scaled by 1/(1 − rate), whatever its neighbours', () => {
+test("of a mask's entries a share of 1 − rate is kept, each scaled by 1/(1 − rate), whatever its neighbours", () => {
   for (const rate of [0.1, 0.5, 0.9]) {
-    const n = 331 * 307, values = dropoutMask([331, 307], { rate, random: randomStream(7, 'mask', String(rate)) }).dataSync<'float32'>();
+    const n = 331 * 307,
+      values = dropoutMask([331, 307], {
+        rate,
+        random: randomStream(7, 'mask', String(rate)),
+      }).dataSync<'float32'>();
     assert.equal([...new Set(values)].sort(), [0, Math.fround(1 / (1 - rate))]);
-    const kept = Array.from(values, (x) => x === 0 ? 0 : 1);
-    const share = (of: (i: number) => number, count: number): number => Array.from({ length: count }, (_, i) => of(i)).reduce((a, b) => a + b, 0) / count;
-    const near = (value: number, p: number, count: number, what: string): void => assert.ok(Math.abs(value - p) < BOUND * Math.sqrt(p * (1 - p) / count), `${what} at ${rate}: ${value}`);
-    near(share((i) => kept[i]!, n), 1 - rate, n, 'kept');
+    const kept = Array.from(values, (x) => (x === 0 ? 0 : 1));
+    const share = (of: (i: number) => number, count: number): number =>
+      Array.from({ length: count }, (_, i) => of(i)).reduce((a, b) => a + b, 0) / count;
+    const near = (value: number, p: number, count: number, what: string): void =>
+      assert.ok(
+        Math.abs(value - p) < BOUND * Math.sqrt((p * (1 - p)) / count),
+        `${what} at ${rate}: ${value}`,
+      );
+    near(
+      share((i) => kept[i]!, n),
+      1 - rate,
+      n,
+      'kept',
+    );
     // Two entries are kept together as often as independent ones are: along a row, down a column, far apart.
     for (const step of [1, 307, 997]) {
       const pairs = Math.floor(n / (2 * step)) * step; // disjoint pairs: i with i + step, blocks of 2·step
-      near(share((i) => { const at = Math.floor(i / step) * 2 * step + i % step; return kept[at]! * kept[at + step]!; }, pairs), (1 - rate) ** 2, pairs, `pairs ${step} apart`);
+      near(
+        share((i) => {
+          const at = Math.floor(i / step) * 2 * step + (i % step);
+          return kept[at]! * kept[at + step]!;
+        }, pairs),
+        (1 - rate) ** 2,
+        pairs,
+        `pairs ${step} apart`,
+      );
     }
-    for (let column = 0; column < 307; column += 51) near(share((i) => kept[i * 307 + column]!, 331), 1 - rate, 331, `column ${column}`);
+    for (let column = 0; column < 307; column += 51)
+      near(
+        share((i) => kept[i * 307 + column]!, 331),
+        1 - rate,
+        331,
+        `column ${column}`,
+      );
   }
 });
 
 test('a stream gives a mask of its own each time it is asked; off, a tensor is handed on as it is', () => {
-  const random = randomStream(7, 'mask'), x = tf.ones([5, 11]);
-  const [first, second] = [dropout(x, { rate: 0.5, random }), dropout(x, { rate: 0.5, random })].map((y) => [...y.dataSync()]);
+  const random = randomStream(7, 'mask'),
+    x = tf.ones([5, 11]);
+  const [first, second] = [
+    dropout(x, { rate: 0.5, random }),
+    dropout(x, { rate: 0.5, random }),
+  ].map((y) => [...y.dataSync()]);
   assert.not.equal(first, second);
   assert.is(dropout(x, undefined), x);
 });
 
-test('LoRA\'s dropout: mean and variance of an adapted layer are those of independent entries of x', async () => {
-  const rate = 0.3, alpha = 6, rank = 2, draws = 4000;
+test("LoRA's dropout: mean and variance of an adapted layer are those of independent entries of x", async () => {
+  const rate = 0.3,
+    alpha = 6,
+    rank = 2,
+    draws = 4000;
   const adapter = await lora.create({ rank, alpha, dropout: rate }, shape);
   const draw = (name: string, ...dims: number[]): Tensor => {
     const stream = randomStream(3, 'layer', name);
-    return tf.tensor(Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => stream.normal()), dims);
+    return tf.tensor(
+      Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => stream.normal()),
+      dims,
+    );
   };
-  const one = draw('x', 1, 22), W = draw('W', 22, 22) as Tensor2D, b = draw('b', 22) as Tensor1D, A = draw('A', rank, 22) as Tensor2D, B = draw('B', 22, rank) as Tensor2D;
+  const one = draw('x', 1, 22),
+    W = draw('W', 22, 22) as Tensor2D,
+    b = draw('b', 22) as Tensor1D,
+    A = draw('A', rank, 22) as Tensor2D,
+    B = draw('B', 22, rank) as Tensor2D;
   const x = tf.tile(one, [draws, 1]) as Tensor2D; // (draws, 22): each row under its own mask
-  const parameter = (name: string): Tensor => name.endsWith('lora_A') ? A : B;
-  const y = adapter.linear('pooler.dense', x, W, b, { parameter, random: (name) => randomStream(1, 'lora_dropout', name) }).arraySync();
-  const plain = adapter.linear('pooler.dense', one as Tensor2D, W, b, { parameter }).arraySync()[0]!;
-  const product = tf.mul(tf.matMul(B, A), alpha / rank).arraySync() as number[][], input = one.arraySync() as number[][];
+  const parameter = (name: string): Tensor => (name.endsWith('lora_A') ? A : B);
+  const y = adapter
+    .linear('pooler.dense', x, W, b, {
+      parameter,
+      random: (name) => randomStream(1, 'lora_dropout', name),
+    })
+    .arraySync();
+  const plain = adapter
+    .linear('pooler.dense', one as Tensor2D, W, b, { parameter })
+    .arraySync()[0]!;
+  const product = tf.mul(tf.matMul(B, A), alpha / rank).arraySync() as number[][],
+    input = one.arraySync() as number[][];
   // y_j = (xWᵀ + b)_j + Σ_i k_i/(1−p)·x_i (sBA)_ji, k_i Bernoulli(1−p):  E y_j = y_j without dropout;  Var y_j = p/(1−p) Σ_i (x_i (sBA)_ji)²
   for (let j = 0; j < 22; j++) {
-    const column = y.map((row) => row[j]!), mean = column.reduce((a, c) => a + c) / draws;
-    const central = (k: number): number => column.reduce((sum, v) => sum + (v - mean) ** k, 0) / draws;
-    const variance = rate / (1 - rate) * product[j]!.reduce((sum, weight, i) => sum + (input[0]![i]! * weight) ** 2, 0);
+    const column = y.map((row) => row[j]!),
+      mean = column.reduce((a, c) => a + c) / draws;
+    const central = (k: number): number =>
+      column.reduce((sum, v) => sum + (v - mean) ** k, 0) / draws;
+    const variance =
+      (rate / (1 - rate)) *
+      product[j]!.reduce((sum, weight, i) => sum + (input[0]![i]! * weight) ** 2, 0);
     assert.ok(Math.abs(mean - plain[j]!) < BOUND * Math.sqrt(variance / draws), `mean of ${j}`);
-    assert.ok(Math.abs(central(2) - variance) < BOUND * Math.sqrt((central(4) - central(2) ** 2) / draws), `variance of ${j}: ${central(2)}, ${variance}`);
+    assert.ok(
+      Math.abs(central(2) - variance) < BOUND * Math.sqrt((central(4) - central(2) ** 2) / draws),
+      `variance of ${j}: ${central(2)}, ${variance}`,
+    );
   }
 });
 

@@ -15,48 +15,106 @@ import { adapterFolder, checkpoint, classes, shape } from '../tiny-bert.ts';
 import { clozeBert, mlmCheckpoint, mlmClasses } from '../tiny-mlm.ts';
 
 const test = suite<{ dir: string }>('head');
-test.before.each(async (context) => { context.dir = await mkdtemp(join(tmpdir(), 'head-')); });
+test.before.each(async (context) => {
+  context.dir = await mkdtemp(join(tmpdir(), 'head-'));
+});
 test.after.each(({ dir }) => rm(dir, { recursive: true }));
 
 const config = bert.parseConfig(await readConfig(checkpoint), classes);
-const read = (dir: string, count = classes) => readHead(dir, { architecture: bert, config: count === classes ? config : { ...config, classes: count }, classes: count });
+const read = (dir: string, count = classes) =>
+  readHead(dir, {
+    architecture: bert,
+    config: count === classes ? config : { ...config, classes: count },
+    classes: count,
+  });
 const rejects = async (promise: Promise<unknown>, message: RegExp, hint: RegExp): Promise<void> => {
-  const error = await promise.then(() => null, (thrown: unknown) => thrown);
+  const error = await promise.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   assert.instance(error, UserFault);
   assert.match((error as UserFault).message, message);
   assert.match((error as UserFault).hint ?? '', hint);
 };
 
-test('an adapter\'s folder and a checkpoint each give the values that they hold, and a network starts from them', async () => {
+test("an adapter's folder and a checkpoint each give the values that they hold, and a network starts from them", async () => {
   await useBackend('cpu');
-  for (const [folder, file, prefix] of [[adapterFolder, 'adapter_model.safetensors', 'base_model.model.'], [checkpoint, 'model.safetensors', '']] as const) {
-    const held = await readSafetensors(join(folder, file)), head = await read(folder);
+  for (const [folder, file, prefix] of [
+    [adapterFolder, 'adapter_model.safetensors', 'base_model.model.'],
+    [checkpoint, 'model.safetensors', ''],
+  ] as const) {
+    const held = await readSafetensors(join(folder, file)),
+      head = await read(folder);
     assert.equal([...head.keys()], ['classifier.weight', 'classifier.bias']);
-    for (const [name, { data }] of head) assert.equal(data, held.get(`${prefix}${name}`)!.data, `${folder} ${name}`);
+    for (const [name, { data }] of head)
+      assert.equal(data, held.get(`${prefix}${name}`)!.data, `${folder} ${name}`);
     // Over a checkpoint without a classifier of its own.
-    const network = await openNetwork({ architecture: bert, model: { path: mlmCheckpoint, digest: null }, adapter: await full.create({}, shape), classes, seed: 1, head });
-    for (const [name, { data }] of head) assert.equal(network.initial.get(name)!.dataSync(), data, name);
+    const network = await openNetwork({
+      architecture: bert,
+      model: { path: mlmCheckpoint, digest: null },
+      adapter: await full.create({}, shape),
+      classes,
+      seed: 1,
+      head,
+    });
+    for (const [name, { data }] of head)
+      assert.equal(network.initial.get(name)!.dataSync(), data, name);
     network.dispose();
   }
 });
 
-test('a head for other classes, of another width, or none is the user\'s fault', async ({ dir }) => {
-  await rejects(read(checkpoint, 2), /tensor "classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/, /the head for other classes: the data has 2/);
-  await rejects(read(adapterFolder, 2), /classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/, /^$/);
+test("a head for other classes, of another width, or none is the user's fault", async ({ dir }) => {
+  await rejects(
+    read(checkpoint, 2),
+    /tensor "classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/,
+    /the head for other classes: the data has 2/,
+  );
+  await rejects(
+    read(adapterFolder, 2),
+    /classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/,
+    /^$/,
+  );
   await cp(checkpoint, dir, { recursive: true });
-  const file = join(dir, 'model.safetensors'), tensors = new Map(await readSafetensors(file));
-  await writeSafetensors(file, new Map([...tensors, ['classifier.weight', { shape: [3, 11], data: new Float32Array(33) }]]));
-  await rejects(read(dir), /tensor "classifier\.weight" has shape \[3, 11\], \[3, 22\] was expected/, /of a model of another width/);
-  await rejects(read(mlmCheckpoint), /holds no "classifier\.weight" for 3 classes/, /modules_to_save, or the checkpoint of a classifier/);
+  const file = join(dir, 'model.safetensors'),
+    tensors = new Map(await readSafetensors(file));
+  await writeSafetensors(
+    file,
+    new Map([...tensors, ['classifier.weight', { shape: [3, 11], data: new Float32Array(33) }]]),
+  );
+  await rejects(
+    read(dir),
+    /tensor "classifier\.weight" has shape \[3, 11\], \[3, 22\] was expected/,
+    /of a model of another width/,
+  );
+  await rejects(
+    read(mlmCheckpoint),
+    /holds no "classifier\.weight" for 3 classes/,
+    /modules_to_save, or the checkpoint of a classifier/,
+  );
   await cp(adapterFolder, dir, { recursive: true });
   const path = join(dir, 'adapter_config.json');
-  await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, 'utf8')) as object, modules_to_save: null }));
+  await writeFile(
+    path,
+    JSON.stringify({
+      ...(JSON.parse(await readFile(path, 'utf8')) as object),
+      modules_to_save: null,
+    }),
+  );
   await rejects(read(dir), /holds no "classifier\.weight" for 3 classes/, /modules_to_save/);
 });
 
-test('of a cloze head none is read: it is the checkpoint\'s own', async () => {
+test("of a cloze head none is read: it is the checkpoint's own", async () => {
   const ofMlm = clozeBert.parseConfig(await readConfig(mlmCheckpoint), mlmClasses.length);
-  assert.is((await readHead(checkpoint, { architecture: clozeBert, config: ofMlm, classes: mlmClasses.length })).size, 0);
+  assert.is(
+    (
+      await readHead(checkpoint, {
+        architecture: clozeBert,
+        config: ofMlm,
+        classes: mlmClasses.length,
+      })
+    ).size,
+    0,
+  );
 });
 
 test.run();

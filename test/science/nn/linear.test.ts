@@ -12,37 +12,81 @@ import { farthest, shape } from '../tiny-bert.ts';
 
 const draw = (name: string, ...dims: number[]): Tensor => {
   const stream = randomStream(3, 'linear', name);
-  return tf.tensor(Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => stream.normal()), dims);
+  return tf.tensor(
+    Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => stream.normal()),
+    dims,
+  );
 };
 
 for (const backend of backends) {
   test(`value and gradients under a mask (${backend})`, async () => {
     await useBackend(backend);
-    const inputs = [draw('x', 13, 7), draw('W', 11, 7), draw('b', 11), draw('A', 3, 7), draw('B', 11, 3)];
+    const inputs = [
+      draw('x', 13, 7),
+      draw('W', 11, 7),
+      draw('b', 11),
+      draw('A', 3, 7),
+      draw('B', 11, 3),
+    ];
     const mask = dropoutMask([13, 7], { rate: 0.4, random: randomStream(3, 'mask') }) as Tensor2D;
     assert.equal([...new Set(mask.dataSync())].sort(), [0, Math.fround(1 / 0.6)]);
     const weight = draw('dy', 13, 11);
-    const ours = tf.valueAndGrads((x, W, b, A, B) => tf.sum(tf.mul(weight, loraLinear(x as Tensor2D, W as Tensor2D, b as Tensor1D, A as Tensor2D, B as Tensor2D, 1.5, mask))))(inputs);
+    const ours = tf.valueAndGrads((x, W, b, A, B) =>
+      tf.sum(
+        tf.mul(
+          weight,
+          loraLinear(
+            x as Tensor2D,
+            W as Tensor2D,
+            b as Tensor1D,
+            A as Tensor2D,
+            B as Tensor2D,
+            1.5,
+            mask,
+          ),
+        ),
+      ),
+    )(inputs);
     const plain = tf.valueAndGrads((x, W, b, A, B) => {
-      const low = tf.matMul(tf.matMul(tf.mul(x, mask) as Tensor2D, A as Tensor2D, false, true), B as Tensor2D, false, true);
-      return tf.sum(tf.mul(weight, tf.add(tf.add(tf.matMul(x as Tensor2D, W as Tensor2D, false, true), b), tf.mul(low, 1.5))));
+      const low = tf.matMul(
+        tf.matMul(tf.mul(x, mask) as Tensor2D, A as Tensor2D, false, true),
+        B as Tensor2D,
+        false,
+        true,
+      );
+      return tf.sum(
+        tf.mul(
+          weight,
+          tf.add(tf.add(tf.matMul(x as Tensor2D, W as Tensor2D, false, true), b), tf.mul(low, 1.5)),
+        ),
+      );
     })(inputs);
     assert.ok(farthest(ours.value.dataSync(), plain.value.dataSync()) < 1e-3);
-    ours.grads.forEach((gradient, i) => assert.ok(farthest(gradient.dataSync(), plain.grads[i]!.dataSync()) < 1e-4, `input ${i}`));
+    ours.grads.forEach((gradient, i) =>
+      assert.ok(farthest(gradient.dataSync(), plain.grads[i]!.dataSync()) < 1e-4, `input ${i}`),
+    );
   });
 }
 
 test('dropout is on the input of A alone, off in evaluation, and each layer has a stream of its own', async () => {
   await useBackend('cpu');
   const adapter = await lora.create({ rank: 2, dropout: 0.5 }, shape);
-  const x = draw('x', 5, 22) as Tensor2D, W = draw('W', 22, 22) as Tensor2D, b = draw('b', 22) as Tensor1D;
+  const x = draw('x', 5, 22) as Tensor2D,
+    W = draw('W', 22, 22) as Tensor2D,
+    b = draw('b', 22) as Tensor1D;
   const asked: string[] = [];
   const at = (B: Tensor, training: boolean): Float32Array => {
-    const parameter = (name: string): Tensor => name.endsWith('lora_A') ? draw('A', 2, 22) : B;
-    const random = (name: string) => { asked.push(name); return randomStream(1, 'lora_dropout', name); };
-    return adapter.linear('pooler.dense', x, W, b, { parameter, ...(training ? { random } : {}) }).dataSync<'float32'>();
+    const parameter = (name: string): Tensor => (name.endsWith('lora_A') ? draw('A', 2, 22) : B);
+    const random = (name: string) => {
+      asked.push(name);
+      return randomStream(1, 'lora_dropout', name);
+    };
+    return adapter
+      .linear('pooler.dense', x, W, b, { parameter, ...(training ? { random } : {}) })
+      .dataSync<'float32'>();
   };
-  const zero = tf.zeros([22, 2]), B = draw('B', 22, 2);
+  const zero = tf.zeros([22, 2]),
+    B = draw('B', 22, 2);
   assert.is(farthest(at(zero, true), at(zero, false)), 0, 'W0 sees the whole input');
   assert.ok(farthest(at(B, true), at(B, false)) > 0.1);
   assert.equal(asked, ['pooler.dense', 'pooler.dense']);

@@ -21,32 +21,69 @@ interface Golden {
   readonly max_length: number;
   readonly batch_size: number;
   readonly learning_rates: Readonly<Record<Kind, number>>;
-  readonly rows: readonly { readonly text: string; readonly pair: string | null; readonly label: number; readonly ids: number[]; readonly typeIds: number[] }[];
+  readonly rows: readonly {
+    readonly text: string;
+    readonly pair: string | null;
+    readonly label: number;
+    readonly ids: number[];
+    readonly typeIds: number[];
+  }[];
   readonly logits: Readonly<Record<Kind, number[][]>>;
   readonly losses: Readonly<Record<Kind, number[]>>;
 }
-const golden = JSON.parse(await readFile(new URL('../../golden/minilm.json', import.meta.url), 'utf8')) as Golden;
-const rows = golden.rows.map(({ ids, typeIds, label }) => ({ ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), label }));
+const golden = JSON.parse(
+  await readFile(new URL('../../golden/minilm.json', import.meta.url), 'utf8'),
+) as Golden;
+const rows = golden.rows.map(({ ids, typeIds, label }) => ({
+  ids: Int32Array.from(ids),
+  typeIds: Int32Array.from(typeIds),
+  label,
+}));
 
 const test = suite('MiniLM');
 const path = await miniLM();
 
 /** The golden script's weights by formula. */
-function wave([rows, columns]: readonly [number, number], phase: number, scale: number): HostTensor {
-  return { shape: [rows, columns], data: Float32Array.from({ length: rows * columns }, (_, k) => scale * Math.sin(phase + 0.7 * Math.floor(k / columns) + 1.3 * (k % columns))) };
+function wave(
+  [rows, columns]: readonly [number, number],
+  phase: number,
+  scale: number,
+): HostTensor {
+  return {
+    shape: [rows, columns],
+    data: Float32Array.from(
+      { length: rows * columns },
+      (_, k) => scale * Math.sin(phase + 0.7 * Math.floor(k / columns) + 1.3 * (k % columns)),
+    ),
+  };
 }
 
 async function open(kind: Kind): Promise<Network> {
-  const config = bert.parseConfig(await readConfig(path), 2), linears = bert.linears(config);
+  const config = bert.parseConfig(await readConfig(path), 2),
+    linears = bert.linears(config);
   const context = { architecture: bert, linears, parameters: bert.parameters(config) };
-  const plain = await (kind === 'lora' ? lora.create({ rank: 8 }, context) : full.create({}, context));
-  const initial = new Map(plain.targets.flatMap((name, layer): [string, HostTensor][] => {
-    const { in: n, out: m } = linears.find((one) => one.name === name)!;
-    return [[`${name}.lora_A`, wave([8, n], layer, 0.04)], [`${name}.lora_B`, wave([m, 8], layer + 0.25, 0.01)]];
-  }));
+  const plain = await (kind === 'lora'
+    ? lora.create({ rank: 8 }, context)
+    : full.create({}, context));
+  const initial = new Map(
+    plain.targets.flatMap((name, layer): [string, HostTensor][] => {
+      const { in: n, out: m } = linears.find((one) => one.name === name)!;
+      return [
+        [`${name}.lora_A`, wave([8, n], layer, 0.04)],
+        [`${name}.lora_B`, wave([m, 8], layer + 0.25, 0.01)],
+      ];
+    }),
+  );
   return openNetwork({
-    architecture: bert, model: { path, digest: 'minilm' }, adapter: kind === 'lora' ? { ...plain, initial: () => initial } : plain, classes: 2, seed: 1,
-    head: new Map([['classifier.weight', wave([2, 384], 0.5, 0.1)], ['classifier.bias', { shape: [2], data: new Float32Array(2) }]]),
+    architecture: bert,
+    model: { path, digest: 'minilm' },
+    adapter: kind === 'lora' ? { ...plain, initial: () => initial } : plain,
+    classes: 2,
+    seed: 1,
+    head: new Map([
+      ['classifier.weight', wave([2, 384], 0.5, 0.1)],
+      ['classifier.bias', { shape: [2], data: new Float32Array(2) }],
+    ]),
   });
 }
 
@@ -65,7 +102,10 @@ for (const backend of backends.filter((name) => name !== 'cpu')) {
       await useBackend(backend);
       const network = await open(kind);
       assert.ok(farthest(logitsOf(network, rows), golden.logits[kind].flat()) < tolerance.logits);
-      for (const i of [2, 13, 27]) assert.ok(farthest(logitsOf(network, [rows[i]!]), golden.logits[kind][i]!) < tolerance.logits);
+      for (const i of [2, 13, 27])
+        assert.ok(
+          farthest(logitsOf(network, [rows[i]!]), golden.logits[kind][i]!) < tolerance.logits,
+        );
       network.dispose();
     });
   }
@@ -74,14 +114,42 @@ for (const backend of backends.filter((name) => name !== 'cpu')) {
 for (const kind of ['full', 'lora'] as const) {
   test(`${kind}: the loss of each step (${backends[0]})`, async () => {
     await useBackend(backends[0]!);
-    const network = await open(kind), losses: number[] = [], expected = golden.losses[kind];
+    const network = await open(kind),
+      losses: number[] = [],
+      expected = golden.losses[kind];
     // The script's batches wrap around in the middle of a batch.
-    const sequence = Array.from({ length: expected.length * golden.batch_size }, (_, i) => rows[i % rows.length]!);
-    const trained = await train(network, sequence, {
-      steps: expected.length, batchSize: golden.batch_size, optimizer: 'adamw', learningRate: golden.learning_rates[kind], weightDecay: 0.01, beta1: 0.9, beta2: 0.999,
-      epsilon: 1e-8, schedule: 'constant', warmup: 0, shuffle: false, dropout: 0, seed: 1,
-    }, { onStep: ({ loss }) => { losses.push(loss); } });
-    assert.ok(farthest(losses, expected) < tolerance.loss, JSON.stringify(losses.map((loss, i) => loss - expected[i]!)));
+    const sequence = Array.from(
+      { length: expected.length * golden.batch_size },
+      (_, i) => rows[i % rows.length]!,
+    );
+    const trained = await train(
+      network,
+      sequence,
+      {
+        steps: expected.length,
+        batchSize: golden.batch_size,
+        optimizer: 'adamw',
+        learningRate: golden.learning_rates[kind],
+        weightDecay: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        schedule: 'constant',
+        warmup: 0,
+        shuffle: false,
+        dropout: 0,
+        seed: 1,
+      },
+      {
+        onStep: ({ loss }) => {
+          losses.push(loss);
+        },
+      },
+    );
+    assert.ok(
+      farthest(losses, expected) < tolerance.loss,
+      JSON.stringify(losses.map((loss, i) => loss - expected[i]!)),
+    );
     trained.forEach((tensor) => tensor.dispose());
     network.dispose();
   });
@@ -89,22 +157,80 @@ for (const kind of ['full', 'lora'] as const) {
 
 test(`a pack of ranks 2, 8 and 16: each loss and each weight is what it is alone (${backends[0]})`, async () => {
   await useBackend(backends[0]!);
-  const config = bert.parseConfig(await readConfig(path), 2), context = { architecture: bert, linears: bert.linears(config), parameters: bert.parameters(config) };
-  const members = [{ rank: 2, seed: 1, batchSize: 3 }, { rank: 8, seed: 2, batchSize: 4 }, { rank: 16, seed: 3, batchSize: 2 }];
-  const openMember = async ({ rank, seed }: { readonly rank: number; readonly seed: number }): Promise<Network> =>
-    openNetwork({ architecture: bert, model: { path, digest: 'minilm' }, adapter: await lora.create({ rank, alpha: rank }, context), classes: 2, seed });
-  const settingsOf = ({ seed, batchSize }: { readonly seed: number; readonly batchSize: number }): TrainSettings => ({
-    steps: 3, batchSize, optimizer: 'adamw', learningRate: golden.learning_rates.lora, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
-    schedule: 'constant', warmup: 0, shuffle: true, dropout: 0, seed,
+  const config = bert.parseConfig(await readConfig(path), 2),
+    context = {
+      architecture: bert,
+      linears: bert.linears(config),
+      parameters: bert.parameters(config),
+    };
+  const members = [
+    { rank: 2, seed: 1, batchSize: 3 },
+    { rank: 8, seed: 2, batchSize: 4 },
+    { rank: 16, seed: 3, batchSize: 2 },
+  ];
+  const openMember = async ({
+    rank,
+    seed,
+  }: {
+    readonly rank: number;
+    readonly seed: number;
+  }): Promise<Network> =>
+    openNetwork({
+      architecture: bert,
+      model: { path, digest: 'minilm' },
+      adapter: await lora.create({ rank, alpha: rank }, context),
+      classes: 2,
+      seed,
+    });
+  const settingsOf = ({
+    seed,
+    batchSize,
+  }: {
+    readonly seed: number;
+    readonly batchSize: number;
+  }): TrainSettings => ({
+    steps: 3,
+    batchSize,
+    optimizer: 'adamw',
+    learningRate: golden.learning_rates.lora,
+    weightDecay: 0.01,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    schedule: 'constant',
+    warmup: 0,
+    shuffle: true,
+    dropout: 0,
+    seed,
   });
-  const networks = await Promise.all(members.map(openMember)), losses: number[][] = members.map(() => []);
-  const packed = await Promise.all(trainPack(members.map((member, k) => ({ network: networks[k]!, rows, settings: settingsOf(member), onStep: ({ loss }) => { losses[k]!.push(loss); } }))));
+  const networks = await Promise.all(members.map(openMember)),
+    losses: number[][] = members.map(() => []);
+  const packed = await Promise.all(
+    trainPack(
+      members.map((member, k) => ({
+        network: networks[k]!,
+        rows,
+        settings: settingsOf(member),
+        onStep: ({ loss }) => {
+          losses[k]!.push(loss);
+        },
+      })),
+    ),
+  );
   for (const [k, member] of members.entries()) {
     const alone: number[] = [];
-    const trained = await train(networks[k]!, rows, settingsOf(member), { onStep: ({ loss }) => { alone.push(loss); } });
+    const trained = await train(networks[k]!, rows, settingsOf(member), {
+      onStep: ({ loss }) => {
+        alone.push(loss);
+      },
+    });
     assert.ok(farthest(losses[k]!, alone) < tolerance.logits, JSON.stringify([losses[k], alone]));
     assert.equal([...packed[k]!.keys()].sort(), [...trained.keys()].sort());
-    for (const [name, tensor] of trained) assert.ok(farthest(packed[k]!.get(name)!.dataSync(), tensor.dataSync()) < tolerance.logits, name);
+    for (const [name, tensor] of trained)
+      assert.ok(
+        farthest(packed[k]!.get(name)!.dataSync(), tensor.dataSync()) < tolerance.logits,
+        name,
+      );
     for (const tensor of [...trained.values(), ...packed[k]!.values()]) tensor.dispose();
     networks[k]!.dispose();
   }

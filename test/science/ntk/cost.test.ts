@@ -8,25 +8,45 @@ const test = suite('plans of a contraction');
 
 test('batches hold rows of like length within the padded tokens; a row beyond them goes alone', () => {
   const lengths = [7, 3, 19, 3, 5, 2];
-  assert.equal(batches(lengths, 10).map((rows) => [...rows]), [[5, 1, 3], [4], [0], [2]]); // 3·3 = 9, then 5 + 7 > 10
-  assert.equal(batches(lengths, 1000).map((rows) => [...rows]), [[5, 1, 3, 4, 0, 2]]);
+  assert.equal(
+    batches(lengths, 10).map((rows) => [...rows]),
+    [[5, 1, 3], [4], [0], [2]],
+  ); // 3·3 = 9, then 5 + 7 > 10
+  assert.equal(
+    batches(lengths, 1000).map((rows) => [...rows]),
+    [[5, 1, 3, 4, 0, 2]],
+  );
   assert.equal(batches(lengths, 1).length, 6);
 });
 
 test('layer groups fit the memory, each layer in one, in order', () => {
-  const layers = [[100, 50], [100, 50], [50, 400], [10, 10]].map(([n, m], i) => ({ name: `l${i}`, in: n!, out: m!, adaptable: true }));
+  const layers = [
+    [100, 50],
+    [100, 50],
+    [50, 400],
+    [10, 10],
+  ].map(([n, m], i) => ({ name: `l${i}`, in: n!, out: m!, adaptable: true }));
   // bytes: 4 · 1000 tokens · (n + 2m) = 0.8 MB, 0.8 MB, 3.4 MB, 0.12 MB
-  const names = (memoryMB: number): string[][] => layerGroups(layers, 1000, 2, memoryMB).map((group) => group.map(({ name }) => name));
+  const names = (memoryMB: number): string[][] =>
+    layerGroups(layers, 1000, 2, memoryMB).map((group) => group.map(({ name }) => name));
   assert.equal(names(100), [['l0', 'l1', 'l2', 'l3']]);
   assert.equal(names(1.6), [['l0', 'l1'], ['l2'], ['l3']]);
   assert.equal(names(0.001), [['l0'], ['l1'], ['l2'], ['l3']]);
 });
 
 test('token pairs for short rows, gradients for long ones', () => {
-  const block = (rows: number, width: number): { rows: number; tokens: number; width: number } => ({ rows, tokens: rows * width, width });
+  const block = (rows: number, width: number): { rows: number; tokens: number; width: number } => ({
+    rows,
+    tokens: rows * width,
+    width,
+  });
   assert.is(cheaper(costs([block(32, 1)], null, 2, 384, 384)), 'gram');
   assert.is(cheaper(costs([block(32, 128)], null, 2, 384, 384)), 'explicit');
-  assert.is(cheaper(costs([block(32, 64)], null, 2, 8, 384)), 'explicit', 'LoRA\'s factors are narrow');
+  assert.is(
+    cheaper(costs([block(32, 64)], null, 2, 8, 384)),
+    'explicit',
+    "LoRA's factors are narrow",
+  );
 });
 
 test('costs count multiplications and additions', () => {
@@ -34,10 +54,19 @@ test('costs count multiplications and additions', () => {
   assert.is(explicitCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7), 2 * 3 * 35 + 2 * 35);
   // 1,000 rows with themselves: four bands of at most 256, each as far as the diagonal; with 500 others: all.
   const many = { rows: 1000, tokens: 1000, width: 1 };
-  assert.is(explicitCost([many], null, 1, 5, 7), 2 * 1000 * 35 + 2 * (256 * 256 + 256 * 512 + 256 * 768 + 232 * 1000) * 35);
-  assert.is(explicitCost([many], [{ ...many, rows: 500 }], 1, 5, 7), 2 * 1500 * 35 + 2 * 500_000 * 35);
+  assert.is(
+    explicitCost([many], null, 1, 5, 7),
+    2 * 1000 * 35 + 2 * (256 * 256 + 256 * 512 + 256 * 768 + 232 * 1000) * 35,
+  );
+  assert.is(
+    explicitCost([many], [{ ...many, rows: 500 }], 1, 5, 7),
+    2 * 1500 * 35 + 2 * 500_000 * 35,
+  );
   // 9 token pairs: q, then p for the one class pair and its sum over rows; two passes over the pairs.
-  assert.is(gramCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7), 2 * 9 * (7 + 5 + 1) + 40 * 9 * 2);
+  assert.is(
+    gramCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7),
+    2 * 9 * (7 + 5 + 1) + 40 * 9 * 2,
+  );
 });
 
 test('slices of a layer stay within memory and within one float32 sum, one column at least', () => {

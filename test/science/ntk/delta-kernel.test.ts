@@ -14,17 +14,33 @@ import { openTiny, rows as tinyRows } from '../tiny-bert.ts';
 
 const test = suite('Δ_r layer by layer, and kernels between pairs');
 const rows = tinyRows.slice(0, 7);
-const near = (a: number, b: number, within: number): void => assert.ok(Math.abs(a - b) <= within * Math.abs(b), `${a} is not ${b}`);
+const near = (a: number, b: number, within: number): void =>
+  assert.ok(Math.abs(a - b) <= within * Math.abs(b), `${a} is not ${b}`);
 
-async function compared(network: Network): Promise<NonNullable<Awaited<ReturnType<typeof deltaKernels>>>> {
+async function compared(
+  network: Network,
+): Promise<NonNullable<Awaited<ReturnType<typeof deltaKernels>>>> {
   const model = adaptedModel(network);
   const before = tf.memory().numTensors;
   const delta = (await deltaKernels(model, rows, { batchTokens: 60 }))!;
   assert.is(tf.memory().numTensors, before, 'tensors');
   const whole = await kernels(model, rows);
-  near(delta.total.full / rows.length, meanTrace(whole.full, rows.length, model.classes), tolerance.rounding);
-  near(delta.total.lora / rows.length, meanTrace(whole.lora!, rows.length, model.classes), tolerance.rounding);
-  for (const part of ['full', 'lora', 'delta', 'from_b'] as const) near(delta.layers.reduce((sum, layer) => sum + layer[part], 0) + 1, delta.total[part] + 1, tolerance.rounding);
+  near(
+    delta.total.full / rows.length,
+    meanTrace(whole.full, rows.length, model.classes),
+    tolerance.rounding,
+  );
+  near(
+    delta.total.lora / rows.length,
+    meanTrace(whole.lora!, rows.length, model.classes),
+    tolerance.rounding,
+  );
+  for (const part of ['full', 'lora', 'delta', 'from_b'] as const)
+    near(
+      delta.layers.reduce((sum, layer) => sum + layer[part], 0) + 1,
+      delta.total[part] + 1,
+      tolerance.rounding,
+    );
   return delta;
 }
 
@@ -34,7 +50,16 @@ for (const backend of backends) {
     const network = await openStart();
     const { layers, total } = await compared(network);
     assert.is(layers.length, 19);
-    for (const { layer, residual, relative_delta: size, from_b: b, zero_b: zero, eigenvalues, measured, rank } of layers) {
+    for (const {
+      layer,
+      residual,
+      relative_delta: size,
+      from_b: b,
+      zero_b: zero,
+      eigenvalues,
+      measured,
+      rank,
+    } of layers) {
       assert.ok(residual < tolerance.rounding, `${layer}: ${residual}`);
       assert.ok(size > 0.1, `${layer}: Δ_r is no small part`);
       assert.equal([b, zero, eigenvalues.length], [0, true, rank]);
@@ -46,11 +71,15 @@ for (const backend of backends) {
   });
 }
 
-test('after training the rest is s²Σ(Bᵀδ·Bᵀδ\')(h·h\'), and shown apart', async () => {
+test("after training the rest is s²Σ(Bᵀδ·Bᵀδ')(h·h'), and shown apart", async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
   const { layers, total } = await compared(network);
-  assert.ok(layers.every(({ zero_b: zero, from_b: b, residual }) => !zero && b > 0 && residual < tolerance.rounding));
+  assert.ok(
+    layers.every(
+      ({ zero_b: zero, from_b: b, residual }) => !zero && b > 0 && residual < tolerance.rounding,
+    ),
+  );
   assert.ok(total.from_b > 0.01 * total.full);
   network.dispose();
 });
@@ -69,18 +98,26 @@ test('pairs by hand: the mean class trace between them, raw and as a cosine', ()
   near(cosine, 3 / Math.sqrt(9 * 4), 1e-12);
 });
 
-test('a text that an attack leaves alone has cosine 1: M\' is blind to labels', async () => {
+test("a text that an attack leaves alone has cosine 1: M' is blind to labels", async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
   const model = adaptedModel(network);
   const originals = rows.slice(0, 3);
   const same = await pairKernels(model, originals, originals);
   for (const of of [same.full, same.lora!]) near(of.cosine, 1, tolerance.rounding);
-  near(same.lora!.raw, meanTrace((await kernels(model, originals)).lora!, 3, 3), tolerance.rounding);
+  near(
+    same.lora!.raw,
+    meanTrace((await kernels(model, originals)).lora!, 3, 3),
+    tolerance.rounding,
+  );
   const other = await pairKernels(model, originals, rows.slice(3, 6));
   assert.ok(other.lora!.cosine < 0.999);
   let fault = '';
-  try { await pairKernels(model, originals, rows); } catch (error) { fault = (error as Error).message; }
+  try {
+    await pairKernels(model, originals, rows);
+  } catch (error) {
+    fault = (error as Error).message;
+  }
   assert.match(fault, /3 rows and 7 are no pairs/);
   network.dispose();
 });

@@ -15,7 +15,10 @@ for (const backend of backends) {
         await useBackend(backend);
         const model = adaptedModel(await openTiny(kind, true));
         try {
-          await assertReference(model, await readReference(`ntk-tiny-${kind}`), { method, batchTokens: 64 });
+          await assertReference(model, await readReference(`ntk-tiny-${kind}`), {
+            method,
+            batchTokens: 64,
+          });
         } finally {
           model.dispose();
         }

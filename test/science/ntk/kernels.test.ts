@@ -6,10 +6,19 @@ import { kernels } from '../../../src/science/ntk/kernels.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { relative } from './fixture/compare.ts';
-import { finiteDifferenceKernel, LAYERS, mlpLogits, mlpRows, tokenMlp, type MlpOptions } from './fixture/token-mlp.ts';
+import {
+  finiteDifferenceKernel,
+  LAYERS,
+  mlpLogits,
+  mlpRows,
+  tokenMlp,
+  type MlpOptions,
+} from './fixture/token-mlp.ts';
 
 const test = suite('kernels');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 
 const rows = mlpRows([3, 1, 7, 5, 2]);
 const lora = { rank: 2, scale: 1.5 };
@@ -27,32 +36,57 @@ for (const backend of backends) {
       const low = finiteDifferenceKernel(model.weights, rows, options, factors);
       for (const method of methods) {
         const found = await kernels(model, rows, { method });
-        assert.ok(relative(found.full, full) < tolerance.double, `${method}, full: ${relative(found.full, full)}`);
-        assert.ok(relative(found.lora!, low) < tolerance.double, `${method}, LoRA: ${relative(found.lora!, low)}`);
-        assert.ok(relative(found.logits, rows.flatMap((row) => mlpLogits(model.weights, row, options))) < tolerance.double);
+        assert.ok(
+          relative(found.full, full) < tolerance.double,
+          `${method}, full: ${relative(found.full, full)}`,
+        );
+        assert.ok(
+          relative(found.lora!, low) < tolerance.double,
+          `${method}, LoRA: ${relative(found.lora!, low)}`,
+        );
+        assert.ok(
+          relative(
+            found.logits,
+            rows.flatMap((row) => mlpLogits(model.weights, row, options)),
+          ) < tolerance.double,
+        );
       }
       model.dispose();
     });
   }
 }
 
-test('where A is frozen (LoRA-FA), the kernel is B\'s alone', async () => {
+test("where A is frozen (LoRA-FA), the kernel is B's alone", async () => {
   const options: MlpOptions = { lora };
   const model = tokenMlp(options);
-  const frozen = { ...model, layers: model.layers.map((layer) => ({ ...layer, lora: { ...layer.lora!, freezeA: true } })) };
-  const low = finiteDifferenceKernel(model.weights, rows, options, LAYERS.map(({ name }) => `${name}.B`));
+  const frozen = {
+    ...model,
+    layers: model.layers.map((layer) => ({ ...layer, lora: { ...layer.lora!, freezeA: true } })),
+  };
+  const low = finiteDifferenceKernel(
+    model.weights,
+    rows,
+    options,
+    LAYERS.map(({ name }) => `${name}.B`),
+  );
   for (const method of methods) {
     const found = await kernels(frozen, rows, { method });
-    assert.ok(relative(found.lora!, low) < tolerance.double, `${method}: ${relative(found.lora!, low)}`);
+    assert.ok(
+      relative(found.lora!, low) < tolerance.double,
+      `${method}: ${relative(found.lora!, low)}`,
+    );
   }
   model.dispose();
 });
 
-test('each layer\'s trace is that of its own block', async () => {
+test("each layer's trace is that of its own block", async () => {
   const options: MlpOptions = { lora };
   const model = tokenMlp(options);
   const { layers } = await kernels(model, rows);
-  assert.equal(layers.map(({ layer }) => layer), ['first', 'mix', 'pool']);
+  assert.equal(
+    layers.map(({ layer }) => layer),
+    ['first', 'mix', 'pool'],
+  );
   for (const { layer, full, lora: low } of layers) {
     const trace = (names: readonly string[]): number => {
       const K = finiteDifferenceKernel(model.weights, rows, options, names);
@@ -70,30 +104,55 @@ test('a layer that no LoRA adapts has no part in its kernel; a model without LoR
   const partly = { ...model, layers: model.layers.filter(({ name }) => name !== 'mix') };
   const found = await kernels(partly, rows);
   const names = ['first.A', 'first.B', 'pool.A', 'pool.B'];
-  assert.ok(relative(found.lora!, finiteDifferenceKernel(model.weights, rows, options, names)) < tolerance.double);
+  assert.ok(
+    relative(found.lora!, finiteDifferenceKernel(model.weights, rows, options, names)) <
+      tolerance.double,
+  );
   model.dispose();
   const bare = tokenMlp();
   const { lora: none, layers } = await kernels(bare, rows);
   assert.is(none, null);
-  assert.equal(layers.map((layer) => layer.lora), [null, null, null]);
+  assert.equal(
+    layers.map((layer) => layer.lora),
+    [null, null, null],
+  );
   bare.dispose();
 });
 
-test('neither batches nor memory limits nor the rows\' order change an entry', async () => {
+test("neither batches nor memory limits nor the rows' order change an entry", async () => {
   const model = tokenMlp({ lora });
   const whole = await kernels(model, rows);
-  for (const options of [{ batchTokens: 1 }, { batchTokens: 8 }, { memoryMB: 1e-9 }, { batchTokens: 10, memoryMB: 0.0005 }]) {
+  for (const options of [
+    { batchTokens: 1 },
+    { batchTokens: 8 },
+    { memoryMB: 1e-9 },
+    { batchTokens: 10, memoryMB: 0.0005 },
+  ]) {
     for (const method of methods) {
       const part = await kernels(model, rows, { ...options, method });
-      assert.ok(relative(part.full, whole.full) < tolerance.rounding, JSON.stringify({ ...options, method }));
-      assert.ok(relative(part.lora!, whole.lora!) < tolerance.rounding, JSON.stringify({ ...options, method }));
-      assert.equal(part.layers.map(({ layer }) => layer), whole.layers.map(({ layer }) => layer));
+      assert.ok(
+        relative(part.full, whole.full) < tolerance.rounding,
+        JSON.stringify({ ...options, method }),
+      );
+      assert.ok(
+        relative(part.lora!, whole.lora!) < tolerance.rounding,
+        JSON.stringify({ ...options, method }),
+      );
+      assert.equal(
+        part.layers.map(({ layer }) => layer),
+        whole.layers.map(({ layer }) => layer),
+      );
     }
   }
-  const order = [3, 0, 4, 2, 1], C = 3, size = rows.length * C;
-  const shuffled = await kernels(model, order.map((i) => rows[i]!));
+  const order = [3, 0, 4, 2, 1],
+    C = 3,
+    size = rows.length * C;
+  const shuffled = await kernels(
+    model,
+    order.map((i) => rows[i]!),
+  );
   const expected = Float64Array.from({ length: size * size }, (_, k) => {
-    const place = (x: number): number => order[Math.floor(x / C)]! * C + x % C;
+    const place = (x: number): number => order[Math.floor(x / C)]! * C + (x % C);
     return whole.full[place(Math.floor(k / size)) * size + place(k % size)]!;
   });
   assert.ok(relative(shuffled.full, expected) < tolerance.rounding);
@@ -104,7 +163,9 @@ test('exactly symmetric', async () => {
   const model = tokenMlp({ lora });
   const { full, lora: low } = await kernels(model, rows, { method: 'explicit' });
   const size = rows.length * 3;
-  for (const K of [full, low!]) for (let i = 0; i < size; i++) for (let j = 0; j < size; j++) assert.is(K[i * size + j], K[j * size + i]);
+  for (const K of [full, low!])
+    for (let i = 0; i < size; i++)
+      for (let j = 0; j < size; j++) assert.is(K[i * size + j], K[j * size + i]);
   model.dispose();
 });
 
@@ -117,8 +178,17 @@ test('leaves no tensor behind, neither when it ends nor when it is stopped', asy
   const seen: number[] = [];
   let fault: unknown;
   try {
-    await kernels(model, rows, { batchTokens: 8, signal: stop.signal, progress: (done) => { seen.push(done); if (done === 2) stop.abort(); } });
-  } catch (error) { fault = error; }
+    await kernels(model, rows, {
+      batchTokens: 8,
+      signal: stop.signal,
+      progress: (done) => {
+        seen.push(done);
+        if (done === 2) stop.abort();
+      },
+    });
+  } catch (error) {
+    fault = error;
+  }
   assert.is((fault as Error).name, 'AbortError');
   assert.equal(seen, [1, 2]);
   assert.is(tf.memory().numTensors, before);
@@ -128,16 +198,36 @@ test('leaves no tensor behind, neither when it ends nor when it is stopped', asy
 test('progress counts every batch and every layer to the end', async () => {
   const model = tokenMlp({ lora });
   const seen: [number, number][] = [];
-  await kernels(model, rows, { batchTokens: 8, memoryMB: 1e-9, progress: (done, total) => { seen.push([done, total]); } });
-  assert.equal(seen, seen.map((_, i) => [i + 1, seen.length]));
+  await kernels(model, rows, {
+    batchTokens: 8,
+    memoryMB: 1e-9,
+    progress: (done, total) => {
+      seen.push([done, total]);
+    },
+  });
+  assert.equal(
+    seen,
+    seen.map((_, i) => [i + 1, seen.length]),
+  );
   model.dispose();
 });
 
 test('refuses no rows, and says so where a model has diverged', async () => {
   const model = tokenMlp({ lora });
-  const faultOf = async (run: () => Promise<unknown>): Promise<Error> => { try { await run(); } catch (error) { return error as Error; } throw new Error('no fault'); };
+  const faultOf = async (run: () => Promise<unknown>): Promise<Error> => {
+    try {
+      await run();
+    } catch (error) {
+      return error as Error;
+    }
+    throw new Error('no fault');
+  };
   assert.instance(await faultOf(() => kernels(model, [])), RangeError);
-  const broken = { ...model, forward: (...args: Parameters<typeof model.forward>) => tf.mul(model.forward(...args), NaN) as ReturnType<typeof model.forward> };
+  const broken = {
+    ...model,
+    forward: (...args: Parameters<typeof model.forward>) =>
+      tf.mul(model.forward(...args), NaN) as ReturnType<typeof model.forward>,
+  };
   const fault = await faultOf(() => kernels(broken, rows));
   assert.instance(fault, UserFault);
   assert.match(fault.message, /not finite/);

@@ -10,7 +10,8 @@ import { openTiny, rows } from '../tiny-bert.ts';
 import { relative } from './fixture/compare.ts';
 
 const test = suite('linearised prediction');
-const near = (a: number | null, b: number, within = 1e-12): void => assert.ok(a !== null && Math.abs(a - b) <= within, `${a} is not ${b}`);
+const near = (a: number | null, b: number, within = 1e-12): void =>
+  assert.ok(a !== null && Math.abs(a - b) <= within, `${a} is not ${b}`);
 
 for (const backend of backends) {
   for (const kind of ['lora', 'full'] as const) {
@@ -19,14 +20,22 @@ for (const backend of backends) {
       const golden = theoryGolden.linear[kind];
       const network = await openTiny(kind, true);
       assert.equal([...network.initial.keys()].sort(), golden.parameters);
-      const v = new Map([...network.initial].map(([name, { shape }]) => [name, tf.tensor(wave(name, shape, 0.02).data, shape.slice())]));
+      const v = new Map(
+        [...network.initial].map(([name, { shape }]) => [
+          name,
+          tf.tensor(wave(name, shape, 0.02).data, shape.slice()),
+        ]),
+      );
       const before = tf.memory().numTensors;
       const { start, change } = await linearise(network, v, rows.slice(0, golden.start.length));
       assert.is(tf.memory().numTensors, before, 'tensors');
       v.forEach((tensor) => tensor.dispose());
       network.dispose();
       assert.ok(relative(start, golden.start.flat()) < tolerance.kernel);
-      assert.ok(relative(change, golden.change.flat()) < tolerance.kernel, String(relative(change, golden.change.flat())));
+      assert.ok(
+        relative(change, golden.change.flat()) < tolerance.kernel,
+        String(relative(change, golden.change.flat())),
+      );
     });
   }
 }
@@ -35,7 +44,10 @@ test('it is the limit of a small step, and a large one leaves it', async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
   const errorAt = async (size: number): Promise<number> => {
-    const moved = await openChanged((name, { shape, data }) => ({ shape, data: Float32Array.from(wave(name, shape, size).data, (step, i) => data[i]! + step) }));
+    const moved = await openChanged((name, { shape, data }) => ({
+      shape,
+      data: Float32Array.from(wave(name, shape, size).data, (step, i) => data[i]! + step),
+    }));
     const v = displacement(network, moved);
     const some = rows.slice(0, 4);
     const { start, change } = await linearise(network, v, some);
@@ -55,16 +67,24 @@ test('judged by hand', () => {
   const fit = linearFit([0, 1, 5, 0], [3, 0, 0, 0], [3, 5, 5, 0], 2);
   near(fit.relative_error, 4 / 5);
   near(fit.cosine, 9 / 15);
-  assert.equal([fit.agreement, fit.agreement_start], [0.5, 1], 'the first row is predicted as class 0 and ends as class 1');
+  assert.equal(
+    [fit.agreement, fit.agreement_start],
+    [0.5, 1],
+    'the first row is predicted as class 0 and ends as class 1',
+  );
   const still = linearFit([1, 0], [0, 0], [1, 0], 2);
   assert.equal([still.relative_error, still.cosine, still.agreement], [null, null, 1]);
 });
 
 test('two networks that train different things have no displacement', async () => {
   await useBackend('cpu');
-  const lora = await openTiny('lora', true), full = await openTiny('full', true);
+  const lora = await openTiny('lora', true),
+    full = await openTiny('full', true);
   const before = tf.memory().numTensors;
-  assert.throws(() => displacement(lora, full), /is trained at the start but has no like at the end/);
+  assert.throws(
+    () => displacement(lora, full),
+    /is trained at the start but has no like at the end/,
+  );
   assert.is(tf.memory().numTensors, before);
   lora.dispose();
   full.dispose();

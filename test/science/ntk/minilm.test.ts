@@ -5,7 +5,7 @@ import { miniLM } from '../minilm.ts';
 import { assertReference, readReference } from './fixture/golden.ts';
 import { openMiniLM } from './fixture/minilm.ts';
 
-const test = suite('MiniLM\'s kernels against PyTorch');
+const test = suite("MiniLM's kernels against PyTorch");
 
 const path = await miniLM();
 

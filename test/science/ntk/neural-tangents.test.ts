@@ -24,21 +24,42 @@ interface Reference {
   readonly lora_between: readonly number[];
 }
 
-const reference = JSON.parse(await readFile(new URL('../../golden/ntk-mlp/reference.json', import.meta.url), 'utf8')) as Reference;
-const tokens = (ids: readonly number[]): TokenRow => ({ ids: Int32Array.from(ids), typeIds: new Int32Array(ids.length) });
-const left = reference.left.map(tokens), right = reference.right.map(tokens);
-const weights = new Map(Object.entries(reference.weights).map(([name, values]): [string, Matrix] =>
-  [name, { rows: values.length, columns: values[0]!.length, data: Float64Array.from(values.flat()) }]));
+const reference = JSON.parse(
+  await readFile(new URL('../../golden/ntk-mlp/reference.json', import.meta.url), 'utf8'),
+) as Reference;
+const tokens = (ids: readonly number[]): TokenRow => ({
+  ids: Int32Array.from(ids),
+  typeIds: new Int32Array(ids.length),
+});
+const left = reference.left.map(tokens),
+  right = reference.right.map(tokens);
+const weights = new Map(
+  Object.entries(reference.weights).map(([name, values]): [string, Matrix] => [
+    name,
+    { rows: values.length, columns: values[0]!.length, data: Float64Array.from(values.flat()) },
+  ]),
+);
 
 for (const backend of backends) {
   for (const method of ['explicit', 'gram', 'plain'] as const) {
     test(`${backend}, ${method}: of rows with themselves, and between two sets`, async () => {
       await useBackend(backend);
-      const model = tokenMlp({ classes: reference.classes, weights, lora: { rank: reference.rank, scale: reference.scale } });
+      const model = tokenMlp({
+        classes: reference.classes,
+        weights,
+        lora: { rank: reference.rank, scale: reference.scale },
+      });
       for (const kind of ['full', 'lora'] as const) {
-        const own = await kernelSet(model, left, null, { method, batchTokens: 6 }), between = await kernelSet(model, left, right, { method, batchTokens: 6 });
-        assert.ok(relative(own[kind]!.data, reference[kind]) < tolerance.double, `${kind}: ${relative(own[kind]!.data, reference[kind])}`);
-        assert.ok(relative(between[kind]!.data, reference[`${kind}_between`]) < tolerance.double, `${kind} between: ${relative(between[kind]!.data, reference[`${kind}_between`])}`);
+        const own = await kernelSet(model, left, null, { method, batchTokens: 6 }),
+          between = await kernelSet(model, left, right, { method, batchTokens: 6 });
+        assert.ok(
+          relative(own[kind]!.data, reference[kind]) < tolerance.double,
+          `${kind}: ${relative(own[kind]!.data, reference[kind])}`,
+        );
+        assert.ok(
+          relative(between[kind]!.data, reference[`${kind}_between`]) < tolerance.double,
+          `${kind} between: ${relative(between[kind]!.data, reference[`${kind}_between`])}`,
+        );
       }
       model.dispose();
     });

@@ -11,36 +11,56 @@ import { frobenius } from './fixture/matrices.ts';
 import { mlpRows, tokenMlp } from './fixture/token-mlp.ts';
 
 const test = suite('projected kernels');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 
-const rows = mlpRows([3, 1, 7, 5, 2]), others = mlpRows([2, 4], 2);
+const rows = mlpRows([3, 1, 7, 5, 2]),
+  others = mlpRows([2, 4], 2);
 const lora = { rank: 2, scale: 1.5 };
 const SEEDS = 300;
 
 test('a projection as wide as the layers changes nothing and has no error to tell', async () => {
   const model = tokenMlp({ lora });
-  const exact = await kernelSet(model, rows, null), wide = await kernelSet(model, rows, null, { projection: { dimension: 11, replicates: 2, seed: 1 } });
+  const exact = await kernelSet(model, rows, null),
+    wide = await kernelSet(model, rows, null, {
+      projection: { dimension: 11, replicates: 2, seed: 1 },
+    });
   assert.equal(wide.full!.data, exact.full!.data);
   assert.is(wide.full!.error, null);
-  assert.is(wide.terms.some(({ projected }) => projected), false);
+  assert.is(
+    wide.terms.some(({ projected }) => projected),
+    false,
+  );
   model.dispose();
 });
 
-for (const [what, right] of [['of a set', null], ['between two sets', others]] as const) {
+for (const [what, right] of [
+  ['of a set', null],
+  ['between two sets', others],
+] as const) {
   test(`${what}: unbiased, and the standard error that is told is right, over 300 seeds of three replicates`, async () => {
     const model = tokenMlp({ lora });
     for (const kind of ['full', 'lora'] as const) {
       const exact = (await kernelSet(model, rows, right, { which: [kind] }))[kind]!.data;
       const found: { readonly data: Float64Array; readonly error: number }[] = [];
       for (let seed = 1; seed <= SEEDS; seed++) {
-        const { data, error } = (await kernelSet(model, rows, right, { which: [kind], projection: { dimension: 3, replicates: 3, seed } }))[kind]!;
+        const { data, error } = (
+          await kernelSet(model, rows, right, {
+            which: [kind],
+            projection: { dimension: 3, replicates: 3, seed },
+          })
+        )[kind]!;
         found.push({ data, error: error! });
       }
       // Unbiased: the mean over seeds lies within its own standard errors of the kernel, entry by entry and as a whole.
       const mean = exact.map((_, k) => found.reduce((sum, { data }) => sum + data[k]! / SEEDS, 0));
-      let largest = 0, whole = 0, spread = 0;
+      let largest = 0,
+        whole = 0,
+        spread = 0;
       mean.forEach((value, k) => {
-        const variance = found.reduce((sum, { data }) => sum + (data[k]! - value) ** 2, 0) / (SEEDS * (SEEDS - 1));
+        const variance =
+          found.reduce((sum, { data }) => sum + (data[k]! - value) ** 2, 0) / (SEEDS * (SEEDS - 1));
         largest = Math.max(largest, Math.abs(value - exact[k]!) / Math.sqrt(variance));
         whole += (value - exact[k]!) ** 2;
         spread += variance;
@@ -49,10 +69,20 @@ for (const [what, right] of [['of a set', null], ['between two sets', others]] a
       assert.ok(whole / spread < 3, `${kind}: ${whole / spread} of the variance that chance gives`);
       // E of the squared standard error is the expected squared distance: with three replicates, R − 1 is no small matter.
       const told = found.reduce((sum, { data, error }) => sum + (error * frobenius(data)) ** 2, 0);
-      const made = found.reduce((sum, { data }) => sum + frobenius(data.map((value, k) => value - exact[k]!)) ** 2, 0);
-      assert.ok(Math.abs(told / made - 1) < 0.2, `${kind}: the errors told are ${told / made} of those made`);
+      const made = found.reduce(
+        (sum, { data }) => sum + frobenius(data.map((value, k) => value - exact[k]!)) ** 2,
+        0,
+      );
+      assert.ok(
+        Math.abs(told / made - 1) < 0.2,
+        `${kind}: the errors told are ${told / made} of those made`,
+      );
       // Seed by seed: most estimates lie within two of their own standard errors.
-      const covered = found.filter(({ data, error }) => frobenius(data.map((value, k) => value - exact[k]!)) <= 2 * error * frobenius(data)).length / SEEDS;
+      const covered =
+        found.filter(
+          ({ data, error }) =>
+            frobenius(data.map((value, k) => value - exact[k]!)) <= 2 * error * frobenius(data),
+        ).length / SEEDS;
       assert.ok(covered > 0.8, `${kind}: ${covered}`);
     }
     model.dispose();
@@ -60,16 +90,22 @@ for (const [what, right] of [['of a set', null], ['between two sets', others]] a
 }
 
 test('the standard error by hand: what a symmetric kernel leaves out counts twice', () => {
-  const sum = (...data: number[]): Accumulator => ({ height: 2, width: 2, data: Float64Array.from(data) });
-  const error = (symmetric: boolean): number => addReplicates(sum(0, 0, 0, 0), [sum(1, 0, 2, 3), sum(3, 0, 4, 3)], symmetric);
+  const sum = (...data: number[]): Accumulator => ({
+    height: 2,
+    width: 2,
+    data: Float64Array.from(data),
+  });
+  const error = (symmetric: boolean): number =>
+    addReplicates(sum(0, 0, 0, 0), [sum(1, 0, 2, 3), sum(3, 0, 4, 3)], symmetric);
   // Means 2, 3 (off the diagonal), 3; squared distances 2, 2, 0. √(Σ/(R(R − 1)))/‖K‖.
   assert.ok(Math.abs(error(true) - Math.sqrt((2 + 2 * 2) / 2 / (4 + 2 * 9 + 9))) < 1e-15);
   assert.ok(Math.abs(error(false) - Math.sqrt((2 + 2) / 2 / (4 + 9 + 9))) < 1e-15);
 });
 
-test('signs are the seed\'s: the same estimate again, another one for another seed, positive semi-definite in either', async () => {
+test("signs are the seed's: the same estimate again, another one for another seed, positive semi-definite in either", async () => {
   const model = tokenMlp();
-  const estimate = (seed: number): Promise<KernelSet> => kernelSet(model, rows, null, { projection: { dimension: 2, replicates: 2, seed } });
+  const estimate = (seed: number): Promise<KernelSet> =>
+    kernelSet(model, rows, null, { projection: { dimension: 2, replicates: 2, seed } });
   const [first, again, other] = [await estimate(1), await estimate(1), await estimate(2)];
   assert.equal(again.full!.data, first.full!.data);
   assert.ok(relative(other.full!.data, first.full!.data) > 0.01);
@@ -84,9 +120,18 @@ test('what is logged and kept says that a kernel is an estimate, and how good it
   const projection = { dimension: 3, replicates: 4, seed: 1 };
   const found = await kernelSet(model, rows, null, { projection });
   const { lines, record } = describeKernels(found, projection);
-  assert.match(lines.join('\n'), /K_ff is an estimate: gradients projected to 3 × 3, the mean of 4; its standard error is [\d.]+% of its norm/);
-  assert.equal((record['kernels'] as Record<string, { error: number }>)['full']!.error, found.full!.error);
-  assert.match(describeKernels(await kernelSet(model, rows, null), null).lines.join('\n'), /^K_LoRA: 6 terms, \d by gradients and \d by token pairs, [\d.e-]+ G operations/);
+  assert.match(
+    lines.join('\n'),
+    /K_ff is an estimate: gradients projected to 3 × 3, the mean of 4; its standard error is [\d.]+% of its norm/,
+  );
+  assert.equal(
+    (record['kernels'] as Record<string, { error: number }>)['full']!.error,
+    found.full!.error,
+  );
+  assert.match(
+    describeKernels(await kernelSet(model, rows, null), null).lines.join('\n'),
+    /^K_LoRA: 6 terms, \d by gradients and \d by token pairs, [\d.e-]+ G operations/,
+  );
   model.dispose();
 });
 

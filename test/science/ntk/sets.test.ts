@@ -11,24 +11,33 @@ import { relative } from './fixture/compare.ts';
 import { mlpRows, tokenMlp } from './fixture/token-mlp.ts';
 
 const test = suite('sets of kernels');
-test.before(async () => { await useBackend('cpu'); });
+test.before(async () => {
+  await useBackend('cpu');
+});
 
-const left = mlpRows([3, 1, 7, 5, 2]), right = mlpRows([2, 4, 1], 2);
+const left = mlpRows([3, 1, 7, 5, 2]),
+  right = mlpRows([2, 4, 1], 2);
 const lora = { rank: 2, scale: 1.5 };
 
 test('between two sets: the off-diagonal block of the kernel over both together', async () => {
   const model = tokenMlp({ lora });
-  const C = model.classes, all = await kernelSet(model, [...left, ...right], null);
+  const C = model.classes,
+    all = await kernelSet(model, [...left, ...right], null);
   for (const method of ['explicit', 'gram', 'plain', 'auto'] as const) {
     for (const options of [{}, { batchTokens: 6, memoryMB: 1e-9 }]) {
       const between = await kernelSet(model, left, right, { method, ...options });
       assert.equal([between.rows, between.columns], [5, 3]);
       const size = 8 * C;
       for (const kind of ['full', 'lora'] as const) {
-        const block = Array.from({ length: 5 * C * 3 * C }, (_, k) => all[kind]!.data[Math.floor(k / (3 * C)) * size + 5 * C + k % (3 * C)]!);
+        const block = Array.from(
+          { length: 5 * C * 3 * C },
+          (_, k) => all[kind]!.data[Math.floor(k / (3 * C)) * size + 5 * C + (k % (3 * C))]!,
+        );
         assert.ok(relative(between[kind]!.data, block) < tolerance.rounding, `${method} ${kind}`);
       }
-      assert.ok(relative([...between.logits, ...between.rightLogits!], all.logits) < tolerance.rounding);
+      assert.ok(
+        relative([...between.logits, ...between.rightLogits!], all.logits) < tolerance.rounding,
+      );
     }
   }
   model.dispose();
@@ -40,7 +49,9 @@ test('the blocks of the layers add up to the kernel; each kernel can be had alon
   for (const kind of ['full', 'lora'] as const) {
     const { data, blocks } = both[kind]!;
     assert.equal([...blocks!.keys()], ['first', 'mix', 'pool']);
-    const sum = data.map((_, at) => [...blocks!.values()].reduce((total, block) => total + block[at]!, 0));
+    const sum = data.map((_, at) =>
+      [...blocks!.values()].reduce((total, block) => total + block[at]!, 0),
+    );
     assert.ok(relative(sum, data) < 1e-12);
     const alone = await kernelSet(model, left, null, { which: [kind] });
     assert.equal(alone[kind]!.data, data);
@@ -54,9 +65,11 @@ for (const backend of backends) {
   test(`${backend}: more rows than one band of the Gram matrix`, async () => {
     await useBackend(backend);
     const model = tokenMlp({ lora });
-    const many = mlpRows(Array.from({ length: 190 }, (_, i) => 1 + i % 4)); // 570 gradients, bands of 256
-    const byGradients = await kernelSet(model, many, null, { method: 'explicit' }), byPairs = await kernelSet(model, many, null, { method: 'gram' });
-    for (const kind of ['full', 'lora'] as const) assert.ok(relative(byGradients[kind]!.data, byPairs[kind]!.data) < tolerance.rounding);
+    const many = mlpRows(Array.from({ length: 190 }, (_, i) => 1 + (i % 4))); // 570 gradients, bands of 256
+    const byGradients = await kernelSet(model, many, null, { method: 'explicit' }),
+      byPairs = await kernelSet(model, many, null, { method: 'gram' });
+    for (const kind of ['full', 'lora'] as const)
+      assert.ok(relative(byGradients[kind]!.data, byPairs[kind]!.data) < tolerance.rounding);
     model.dispose();
     await useBackend('cpu');
   });
@@ -68,22 +81,42 @@ test('a flipped bit in anything that was kept is found, said, and nothing of it 
   const model = tokenMlp({ lora });
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
   try {
-    const options = { perLayer: true, memoryMB: 1e-9 }, whole = await kernelSet(model, left, right, options);
+    const options = { perLayer: true, memoryMB: 1e-9 },
+      whole = await kernelSet(model, left, right, options);
     const stop = async (): Promise<void> => {
       const stopping = new AbortController();
       let steps = 0;
-      await kernelSet(model, left, right, { ...options, resume: resumeIn(dir, never), signal: stopping.signal, progress: () => { if (++steps === 4) stopping.abort(); } })
-        .then(() => assert.unreachable('it was not stopped'), (error: Error) => assert.is(error.name, 'AbortError'));
+      await kernelSet(model, left, right, {
+        ...options,
+        resume: resumeIn(dir, never),
+        signal: stopping.signal,
+        progress: () => {
+          if (++steps === 4) stopping.abort();
+        },
+      }).then(
+        () => assert.unreachable('it was not stopped'),
+        (error: Error) => assert.is(error.name, 'AbortError'),
+      );
     };
     await stop();
-    const kept = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    const kept = (await readdir(dir, { recursive: true, withFileTypes: true }))
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name));
     assert.ok(kept.length >= 3, kept.join(' '));
     for (const file of kept) {
-      const bytes = await readFile(file), at = bytes.length - 3;
+      const bytes = await readFile(file),
+        at = bytes.length - 3;
       bytes[at] = bytes[at]! ^ 1;
       await writeFile(file, bytes);
       const said: string[] = [];
-      assert.equal(await kernelSet(model, left, right, { ...options, resume: resumeIn(dir, (message) => said.push(message)) }), whole, file);
+      assert.equal(
+        await kernelSet(model, left, right, {
+          ...options,
+          resume: resumeIn(dir, (message) => said.push(message)),
+        }),
+        whole,
+        file,
+      );
       assert.equal(said, ['what was kept of this kernel is damaged and left aside'], file);
       await rm(join(dir, 'kernel.json'));
       await stop();
@@ -98,16 +131,41 @@ test('stopped between passes and begun again, it comes to the same bits without 
   const model = tokenMlp({ lora });
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
   try {
-    for (const options of [{ perLayer: true }, { projection: { dimension: 3, replicates: 2, seed: 1 } }]) {
+    for (const options of [
+      { perLayer: true },
+      { projection: { dimension: 3, replicates: 2, seed: 1 } },
+    ]) {
       const whole = await kernelSet(model, left, right, { ...options, memoryMB: 1e-9 });
-      for (const stopAfter of [4, 9]) { // steps: three layers, two batches (one a set) and the layer itself
+      for (const stopAfter of [4, 9]) {
+        // steps: three layers, two batches (one a set) and the layer itself
         const stop = new AbortController();
         let steps = 0;
-        const first = kernelSet(model, left, right, { ...options, memoryMB: 1e-9, resume: resumeIn(dir, never), signal: stop.signal, progress: () => { if (++steps === stopAfter) stop.abort(); } });
-        await first.then(() => assert.unreachable('it was not stopped'), (error: Error) => assert.is(error.name, 'AbortError'));
+        const first = kernelSet(model, left, right, {
+          ...options,
+          memoryMB: 1e-9,
+          resume: resumeIn(dir, never),
+          signal: stop.signal,
+          progress: () => {
+            if (++steps === stopAfter) stop.abort();
+          },
+        });
+        await first.then(
+          () => assert.unreachable('it was not stopped'),
+          (error: Error) => assert.is(error.name, 'AbortError'),
+        );
         let passes = 0;
-        const counted = { ...model, forward: (...args: Parameters<typeof model.forward>) => { passes++; return model.forward(...args); } };
-        const resumed = await kernelSet(counted, left, right, { ...options, memoryMB: 1e-9, resume: resumeIn(dir, never) });
+        const counted = {
+          ...model,
+          forward: (...args: Parameters<typeof model.forward>) => {
+            passes++;
+            return model.forward(...args);
+          },
+        };
+        const resumed = await kernelSet(counted, left, right, {
+          ...options,
+          memoryMB: 1e-9,
+          resume: resumeIn(dir, never),
+        });
         assert.is(passes, stopAfter === 4 ? 4 : 2);
         assert.equal(resumed, whole);
         await rm(join(dir, 'kernel.json'));

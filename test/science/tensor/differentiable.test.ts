@@ -2,7 +2,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { add, differentiable, frugally, isConstant, markConstant } from '../../../src/science/tensor/differentiable.ts';
+import {
+  add,
+  differentiable,
+  frugally,
+  isConstant,
+  markConstant,
+} from '../../../src/science/tensor/differentiable.ts';
 import { matmul } from '../../../src/science/tensor/matmul.ts';
 import { gatherRows, scatterRows, takeRows } from '../../../src/science/tensor/rows.ts';
 import { backends, useBackend } from '../backend.ts';
@@ -10,7 +16,10 @@ import { backends, useBackend } from '../backend.ts';
 /** x · y, telling which gradients it was asked for. */
 function product(x: Tensor, y: Tensor, asked: boolean[][]): Tensor {
   return differentiable([x, y], {
-    forward: (save) => { save(x, y); return tf.mul(x, y); },
+    forward: (save) => {
+      save(x, y);
+      return tf.mul(x, y);
+    },
     backward: (dy, [a, b], needs) => {
       asked.push([...needs]);
       return [needs[0] ? tf.mul(dy, b!) : null, needs[1] ? tf.mul(dy, a!) : null];
@@ -21,7 +30,9 @@ const values = (tensor: Tensor): number[] => [...tensor.dataSync()];
 
 test('only inputs that vary are differentiated, and what stems from constants is constant', async () => {
   await useBackend('cpu');
-  const x = tf.tensor1d([2, 3]), c = markConstant(tf.tensor1d([5, 7])), asked: boolean[][] = [];
+  const x = tf.tensor1d([2, 3]),
+    c = markConstant(tf.tensor1d([5, 7])),
+    asked: boolean[][] = [];
   const gradient = tf.grad((v: Tensor) => {
     const fixed = product(c, c, asked);
     assert.ok(isConstant(fixed) && isConstant(add(fixed, c)) && !isConstant(add(fixed, v)));
@@ -33,14 +44,27 @@ test('only inputs that vary are differentiated, and what stems from constants is
 
 test('both inputs of one operation, and one tensor for both', async () => {
   await useBackend('cpu');
-  const [dx, dy] = tf.grads((a: Tensor, b: Tensor) => tf.sum(product(a, b, [])))([tf.tensor1d([2, 3]), tf.tensor1d([5, 7])]);
-  assert.equal([values(dx!), values(dy!)], [[5, 7], [2, 3]]);
-  assert.equal(values(tf.grad((a: Tensor) => tf.sum(product(a, a, [])))(tf.tensor1d([2, 3]))), [4, 6]);
+  const [dx, dy] = tf.grads((a: Tensor, b: Tensor) => tf.sum(product(a, b, [])))([
+    tf.tensor1d([2, 3]),
+    tf.tensor1d([5, 7]),
+  ]);
+  assert.equal(
+    [values(dx!), values(dy!)],
+    [
+      [5, 7],
+      [2, 3],
+    ],
+  );
+  assert.equal(
+    values(tf.grad((a: Tensor) => tf.sum(product(a, a, [])))(tf.tensor1d([2, 3]))),
+    [4, 6],
+  );
 });
 
-test('a gradient that is owed and not given is an error of the operation\'s', async () => {
+test("a gradient that is owed and not given is an error of the operation's", async () => {
   await useBackend('cpu');
-  const broken = (x: Tensor): Tensor => tf.sum(differentiable([x], { forward: () => tf.square(x), backward: () => [null] }));
+  const broken = (x: Tensor): Tensor =>
+    tf.sum(differentiable([x], { forward: () => tf.square(x), backward: () => [null] }));
   assert.throws(() => tf.grad(broken)(tf.tensor1d([1])), /returned no gradient/);
 });
 
@@ -48,11 +72,19 @@ test('a frugal gradient is the same, with fewer tensors alive in the middle, and
   await useBackend('cpu');
   const run = (wrap: <T>(f: () => T) => T): { gradient: number[]; most: number } => {
     let most = 0;
-    const x = tf.tensor1d([1, 2]), before = tf.memory().numTensors;
-    const step = (v: Tensor): Tensor => differentiable([v], {
-      forward: (save) => { save(v); return tf.square(v); },
-      backward: (dy, [a]) => { most = Math.max(most, tf.memory().numTensors - before); return [tf.mul(dy, tf.mul(a!, 2))]; },
-    });
+    const x = tf.tensor1d([1, 2]),
+      before = tf.memory().numTensors;
+    const step = (v: Tensor): Tensor =>
+      differentiable([v], {
+        forward: (save) => {
+          save(v);
+          return tf.square(v);
+        },
+        backward: (dy, [a]) => {
+          most = Math.max(most, tf.memory().numTensors - before);
+          return [tf.mul(dy, tf.mul(a!, 2))];
+        },
+      });
     const result = wrap(() => tf.grad((v: Tensor) => tf.sum(step(step(step(step(v))))))(x));
     const gradient = values(result);
     result.dispose();
@@ -60,7 +92,8 @@ test('a frugal gradient is the same, with fewer tensors alive in the middle, and
     x.dispose();
     return { gradient, most };
   };
-  const plain = run((f) => f()), frugal = run(frugally);
+  const plain = run((f) => f()),
+    frugal = run(frugally);
   assert.equal(plain.gradient, [16, 16 * 2 ** 15]);
   assert.equal(frugal.gradient, plain.gradient);
   assert.ok(frugal.most < plain.most, `${frugal.most} against ${plain.most}`);
@@ -69,17 +102,36 @@ test('a frugal gradient is the same, with fewer tensors alive in the middle, and
 for (const backend of backends) {
   test(`rows by index, there and back; a row taken twice gets both gradients (${backend})`, async () => {
     await useBackend(backend);
-    const x = tf.tensor2d([[1, 2], [3, 4], [5, 6]]), index = tf.tensor1d([2, 0, 2], 'int32');
+    const x = tf.tensor2d([
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ]),
+      index = tf.tensor1d([2, 0, 2], 'int32');
     assert.equal(values(takeRows(x, index)), [5, 6, 1, 2, 5, 6]);
     assert.equal(values(scatterRows(takeRows(x, index), index, 4)), [1, 2, 0, 0, 10, 12, 0, 0]);
-    const weight = tf.tensor2d([[1, 1], [10, 10], [100, 1000]]);
-    const gradient = tf.grad((v: Tensor) => tf.sum(tf.mul(gatherRows(v as Tensor2D, index as Tensor1D), weight)))(x);
+    const weight = tf.tensor2d([
+      [1, 1],
+      [10, 10],
+      [100, 1000],
+    ]);
+    const gradient = tf.grad((v: Tensor) =>
+      tf.sum(tf.mul(gatherRows(v as Tensor2D, index as Tensor1D), weight)),
+    )(x);
     assert.equal(values(gradient), [10, 10, 0, 0, 101, 1001]);
   });
 
   test(`products with each side transposed or not (${backend})`, async () => {
     await useBackend(backend);
-    const a = tf.tensor2d([[1, 2, 3], [4, 5, 6]]), b = tf.tensor2d([[1, 0], [0, 1], [1, 1]]);
+    const a = tf.tensor2d([
+        [1, 2, 3],
+        [4, 5, 6],
+      ]),
+      b = tf.tensor2d([
+        [1, 0],
+        [0, 1],
+        [1, 1],
+      ]);
     const expected = [4, 5, 10, 11];
     assert.equal(values(matmul(a, b)), expected);
     assert.equal(values(matmul(tf.transpose(a), b, true, false)), expected);

@@ -1,7 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
-import { clozeEncoder, parseTemplate, templateLength, verbalizerMismatch, verbalizerTokens } from '../../../src/science/text/cloze.ts';
+import {
+  clozeEncoder,
+  parseTemplate,
+  templateLength,
+  verbalizerMismatch,
+  verbalizerTokens,
+} from '../../../src/science/text/cloze.ts';
 import { resolveHead, rowEncoder } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { mlm, mlmCheckpoint, mlmClasses } from '../tiny-mlm.ts';
@@ -9,12 +15,27 @@ import { mlm, mlmCheckpoint, mlmClasses } from '../tiny-mlm.ts';
 const tokenizer = await openTokenizer(mlmCheckpoint);
 const words = (ids: Int32Array): string => {
   const names = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
-  return [...ids].map((id) => names[id] ?? ['it', 'was', 'the', 'film', 'plot', 'good', 'bad', 'very', 'not', '.', '?', ',', '!'].find((word) => tokenizer.id(word) === id) ?? `#${id}`).join(' ');
+  return [...ids]
+    .map(
+      (id) =>
+        names[id] ??
+        ['it', 'was', 'the', 'film', 'plot', 'good', 'bad', 'very', 'not', '.', '?', ',', '!'].find(
+          (word) => tokenizer.id(word) === id,
+        ) ??
+        `#${id}`,
+    )
+    .join(' ');
 };
-const fault = (run: () => unknown, message: RegExp): void => assert.throws(run, (error: unknown) => error instanceof UserFault && message.test(error.message), String(message));
+const fault = (run: () => unknown, message: RegExp): void =>
+  assert.throws(
+    run,
+    (error: unknown) => error instanceof UserFault && message.test(error.message),
+    String(message),
+  );
 
 test('a filled template tokenises as transformers has the whole string, the mask at its place', () => {
-  const single = clozeEncoder(mlm.template, tokenizer), double = clozeEncoder(mlm.pair_template, tokenizer);
+  const single = clozeEncoder(mlm.template, tokenizer),
+    double = clozeEncoder(mlm.pair_template, tokenizer);
   for (const { text, pair, ids, mask } of mlm.rows) {
     const row = pair === null ? single(text, undefined, 53) : double(text, pair, 53);
     assert.equal([...row.ids], ids, text);
@@ -32,7 +53,10 @@ test('truncation cuts the text and never the template, pairs longest-first', () 
   assert.is(words(encode(long, undefined, 6).ids), '[CLS] it was [MASK] . [SEP]');
   fault(() => encode(long, undefined, 5), /takes 6 tokens by itself, 5 are allowed/);
   const both = clozeEncoder('{mask}, {text}? {text_pair}', tokenizer);
-  assert.is(words(both('the film was very good', 'not bad', 10).ids), '[CLS] [MASK] , the film was ? not bad [SEP]');
+  assert.is(
+    words(both('the film was very good', 'not bad', 10).ids),
+    '[CLS] [MASK] , the film was ? not bad [SEP]',
+  );
   assert.is(both('the film', 'not bad', 53).mask, 1);
 });
 
@@ -43,7 +67,11 @@ test('a text that itself says [MASK] does not move the place that is read', () =
 });
 
 test('templates that are not understood are refused', () => {
-  assert.equal(parseTemplate('{text} {mask}'), [{ slot: 'text' }, { literal: ' ' }, { slot: 'mask' }]);
+  assert.equal(parseTemplate('{text} {mask}'), [
+    { slot: 'text' },
+    { literal: ' ' },
+    { slot: 'mask' },
+  ]);
   fault(() => parseTemplate('{text} It was great'), /has no \{mask\}/);
   fault(() => parseTemplate('It was {mask}'), /has no \{text\}/);
   fault(() => parseTemplate('{text} {mask} {mask}'), /has \{mask\} 2 times/);
@@ -51,35 +79,63 @@ test('templates that are not understood are refused', () => {
 });
 
 test('pairs need a template for pairs, and the other way', () => {
-  fault(() => clozeEncoder('{text} {mask}', tokenizer)('a', 'b', 53), /the rows are pairs, but the template .* has no \{text_pair\}/);
-  fault(() => clozeEncoder('{text} {mask} {text_pair}', tokenizer)('a', undefined, 53), /has \{text_pair\}, but the rows are single texts/);
+  fault(
+    () => clozeEncoder('{text} {mask}', tokenizer)('a', 'b', 53),
+    /the rows are pairs, but the template .* has no \{text_pair\}/,
+  );
+  fault(
+    () => clozeEncoder('{text} {mask} {text_pair}', tokenizer)('a', undefined, 53),
+    /has \{text_pair\}, but the rows are single texts/,
+  );
 });
 
 test('each word of a verbalizer is one known token of its own', () => {
-  const { tokens, problems } = verbalizerTokens({ a: 'Good', b: 'terrible', c: 'é!', d: 'good', e: '中' }, tokenizer);
+  const { tokens, problems } = verbalizerTokens(
+    { a: 'Good', b: 'terrible', c: 'é!', d: 'good', e: '中' },
+    tokenizer,
+  );
   assert.equal([...tokens], [['a', mlm.tokens[2]]]);
-  assert.equal(problems.map(({ path, message }) => `${path.join('.')}: ${message}`), [
-    'head.verbalizer.b: the verbalizer\'s word "terrible" is 7 tokens (t ##er ##r ##i ##b ##l ##e), it must be one',
-    'head.verbalizer.c: the verbalizer\'s word "é!" is 2 tokens (e !), it must be one',
-    'head.verbalizer.d: the words of classes "a" and "d" are the same token, "good"',
-    'head.verbalizer.e: the verbalizer\'s word "中" is not in the vocabulary',
-  ]);
+  assert.equal(
+    problems.map(({ path, message }) => `${path.join('.')}: ${message}`),
+    [
+      'head.verbalizer.b: the verbalizer\'s word "terrible" is 7 tokens (t ##er ##r ##i ##b ##l ##e), it must be one',
+      'head.verbalizer.c: the verbalizer\'s word "é!" is 2 tokens (e !), it must be one',
+      'head.verbalizer.d: the words of classes "a" and "d" are the same token, "good"',
+      'head.verbalizer.e: the verbalizer\'s word "中" is not in the vocabulary',
+    ],
+  );
 });
 
 test('a verbalizer names the classes, and its head has their order', async () => {
   assert.is(verbalizerMismatch({ b: 'x', a: 'y' }, ['a', 'b']), null);
-  assert.is(verbalizerMismatch({ a: 'x', d: 'z' }, ['a', 'b', 'c'])?.message, 'the verbalizer has no word for "b", "c"; it names "d", which is no class of the data');
+  assert.is(
+    verbalizerMismatch({ a: 'x', d: 'z' }, ['a', 'b', 'c'])?.message,
+    'the verbalizer has no word for "b", "c"; it names "d", which is no class of the data',
+  );
   const settings = { type: 'cloze', template: mlm.template, verbalizer: mlm.verbalizer } as const;
-  assert.equal(await resolveHead(settings, mlmClasses, mlmCheckpoint), { type: 'cloze', tokens: mlm.tokens });
-  assert.equal(await resolveHead(settings, [...mlmClasses].reverse(), mlmCheckpoint), { type: 'cloze', tokens: [...mlm.tokens].reverse() });
+  assert.equal(await resolveHead(settings, mlmClasses, mlmCheckpoint), {
+    type: 'cloze',
+    tokens: mlm.tokens,
+  });
+  assert.equal(await resolveHead(settings, [...mlmClasses].reverse(), mlmCheckpoint), {
+    type: 'cloze',
+    tokens: [...mlm.tokens].reverse(),
+  });
   let error: unknown = null;
-  try { await resolveHead(settings, ['pos', 'neg'], mlmCheckpoint); } catch (thrown) { error = thrown; }
+  try {
+    await resolveHead(settings, ['pos', 'neg'], mlmCheckpoint);
+  } catch (thrown) {
+    error = thrown;
+  }
   assert.instance(error, UserFault);
   assert.match((error as UserFault).message, 'it names "neutral", which is no class');
 });
 
 test('under a classifier rows are plain, without a mask', () => {
-  assert.equal(rowEncoder(tokenizer, { type: 'classifier' })({ text: 'the film', text_pair: 'was good' }, 53), tokenizer.encode('the film', 'was good', 53));
+  assert.equal(
+    rowEncoder(tokenizer, { type: 'classifier' })({ text: 'the film', text_pair: 'was good' }, 53),
+    tokenizer.encode('the film', 'was good', 53),
+  );
 });
 
 test.run();

@@ -1,39 +1,89 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { batches, stepBatches, stepsPerEpoch, totalSteps } from '../../../src/science/train/batches.ts';
+import {
+  batches,
+  stepBatches,
+  stepsPerEpoch,
+  totalSteps,
+} from '../../../src/science/train/batches.ts';
 import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
 import { randomStream } from '../../../src/random/random.ts';
 
-const take = <T>(n: number, from: Iterator<T, never>): T[] => Array.from({ length: n }, () => from.next().value);
+const take = <T>(n: number, from: Iterator<T, never>): T[] =>
+  Array.from({ length: n }, () => from.next().value);
 
 test('a step has its batches, the last one of an epoch what is left', () => {
   const order = { rows: 11, batchSize: 2, shuffle: false, seed: 1 };
   const steps = take(4, stepBatches(order, 4)).map((parts) => parts.map((part) => [...part]));
-  assert.equal(steps.slice(0, 2), [[[0, 1], [2, 3], [4, 5], [6, 7]], [[8, 9], [10]]]);
+  assert.equal(steps.slice(0, 2), [
+    [
+      [0, 1],
+      [2, 3],
+      [4, 5],
+      [6, 7],
+    ],
+    [[8, 9], [10]],
+  ]);
   assert.equal(steps.slice(2), steps.slice(0, 2));
   assert.is(stepsPerEpoch({ ...order, accumulate: 4 }), 2);
   assert.is(totalSteps({ epochs: 1.5 }, { ...order, accumulate: 4 }), 3);
 });
 
 test('bucketed: spans of the shuffled rows, sorted by length and cut, the batches in a new order, the smaller one last', () => {
-  const rows = 1009, batchSize = 10, seed = 5; // two spans of 500, one of 9
+  const rows = 1009,
+    batchSize = 10,
+    seed = 5; // two spans of 500, one of 9
   const lengths = Array.from({ length: rows }, (_, i) => 3 + ((i * 37) % 101));
   const order = { rows, batchSize, shuffle: true, seed, batching: 'bucketed' as const, lengths };
   const epoch = take(101, batches(order)).map((batch) => [...batch]);
-  assert.equal(epoch.flat().sort((a, b) => a - b), Array.from({ length: rows }, (_, i) => i));
-  assert.equal(epoch.map((batch) => batch.length), [...new Array<number>(100).fill(10), 9]);
+  assert.equal(
+    epoch.flat().sort((a, b) => a - b),
+    Array.from({ length: rows }, (_, i) => i),
+  );
+  assert.equal(
+    epoch.map((batch) => batch.length),
+    [...new Array<number>(100).fill(10), 9],
+  );
   const shuffled = randomStream(seed, 'order', 'epoch-0').permutation(rows);
   const place = new Map([...shuffled].map((row, i) => [row, i]));
   const expected = [shuffled.slice(0, 500), shuffled.slice(500, 1000)].flatMap((span) => {
-    const sorted = [...span].sort((a, b) => lengths[b]! - lengths[a]! || place.get(a)! - place.get(b)!);
+    const sorted = [...span].sort(
+      (a, b) => lengths[b]! - lengths[a]! || place.get(a)! - place.get(b)!,
+    );
     return Array.from({ length: 50 }, (_, i) => sorted.slice(i * 10, (i + 1) * 10).join());
   });
-  assert.equal(epoch.slice(0, 100).map((batch) => batch.join()).sort(), [...expected].sort());
-  assert.not.equal(epoch.slice(0, 100).map((batch) => batch.join()), expected);
-  assert.equal(take(101, batches(order)).map((batch) => [...batch]), epoch);
-  assert.not.equal(take(101, batches({ ...order, seed: 6 })).map((batch) => [...batch]), epoch);
-  const spread = (of: number[][]): number => of.reduce((sum, batch) => sum + Math.max(...batch.map((i) => lengths[i]!)) - Math.min(...batch.map((i) => lengths[i]!)), 0) / of.length;
-  assert.ok(spread(epoch) < 0.2 * spread(take(101, batches({ ...order, batching: 'shuffled' })).map((batch) => [...batch])));
+  assert.equal(
+    epoch
+      .slice(0, 100)
+      .map((batch) => batch.join())
+      .sort(),
+    [...expected].sort(),
+  );
+  assert.not.equal(
+    epoch.slice(0, 100).map((batch) => batch.join()),
+    expected,
+  );
+  assert.equal(
+    take(101, batches(order)).map((batch) => [...batch]),
+    epoch,
+  );
+  assert.not.equal(
+    take(101, batches({ ...order, seed: 6 })).map((batch) => [...batch]),
+    epoch,
+  );
+  const spread = (of: number[][]): number =>
+    of.reduce(
+      (sum, batch) =>
+        sum +
+        Math.max(...batch.map((i) => lengths[i]!)) -
+        Math.min(...batch.map((i) => lengths[i]!)),
+      0,
+    ) / of.length;
+  assert.ok(
+    spread(epoch) <
+      0.2 *
+        spread(take(101, batches({ ...order, batching: 'shuffled' })).map((batch) => [...batch])),
+  );
 });
 
 test('checkpoints: those listed, or k evenly spaced with the last step among them', () => {

@@ -14,8 +14,15 @@ import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
 import { trainTokenRows } from '../../../src/science/nn/token-rows.ts';
 import type { Architecture } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { gradientsOf, lossAndGradients, type LossAndGradients } from '../../../src/science/train/gradients.ts';
-import { layerwiseLoss, layerwiseWeightPoisoning } from '../../../src/science/train/layerwise-loss.ts';
+import {
+  gradientsOf,
+  lossAndGradients,
+  type LossAndGradients,
+} from '../../../src/science/train/gradients.ts';
+import {
+  layerwiseLoss,
+  layerwiseWeightPoisoning,
+} from '../../../src/science/train/layerwise-loss.ts';
 import { train, type LabelledRow } from '../../../src/science/train/loop.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -28,66 +35,130 @@ interface Golden {
   readonly steps: number;
   readonly batch_size: number;
   readonly class_weights: number[];
-  readonly runs: Readonly<Record<'full' | 'lora' | 'cloze', {
-    readonly settings: { readonly lr: number; readonly weight_decay: number };
-    /** (L, N, C) */
-    readonly logits: number[][][];
-    readonly weighted_loss: number;
-    readonly losses: number[];
-  }>>;
+  readonly runs: Readonly<
+    Record<
+      'full' | 'lora' | 'cloze',
+      {
+        readonly settings: { readonly lr: number; readonly weight_decay: number };
+        /** (L, N, C) */
+        readonly logits: number[][][];
+        readonly weighted_loss: number;
+        readonly losses: number[];
+      }
+    >
+  >;
 }
 const golden = JSON.parse(await readFile(`${folder}golden.json`, 'utf8')) as Golden;
 const kinds = ['full', 'lora', 'cloze'] as const;
 const LAYERS = 3;
 
-const open = (kind: typeof kinds[number]): Promise<Network> => kind === 'cloze' ? openMlm('full') : openTiny(kind);
-const rowsOf = (kind: typeof kinds[number]): readonly LabelledRow[] => kind === 'cloze' ? mlmRows : rows;
-const batchOf = (some: readonly LabelledRow[]) => ({ rows: some, labels: some.map(({ label }) => label) });
-const layerLogits = (network: Network, some: readonly LabelledRow[]): Float32Array => tf.tidy(() => network.forward(some, undefined, { layerwise: true }).dataSync() as Float32Array);
-const valueOf = ({ loss, gradients }: LossAndGradients): number => { const [value] = loss.dataSync(); loss.dispose(); disposeAll(gradients); return value!; };
+const open = (kind: (typeof kinds)[number]): Promise<Network> =>
+  kind === 'cloze' ? openMlm('full') : openTiny(kind);
+const rowsOf = (kind: (typeof kinds)[number]): readonly LabelledRow[] =>
+  kind === 'cloze' ? mlmRows : rows;
+const batchOf = (some: readonly LabelledRow[]) => ({
+  rows: some,
+  labels: some.map(({ label }) => label),
+});
+const layerLogits = (network: Network, some: readonly LabelledRow[]): Float32Array =>
+  tf.tidy(() => network.forward(some, undefined, { layerwise: true }).dataSync() as Float32Array);
+const valueOf = ({ loss, gradients }: LossAndGradients): number => {
+  const [value] = loss.dataSync();
+  loss.dispose();
+  disposeAll(gradients);
+  return value!;
+};
 const scaleOf = (values: ArrayLike<number>): number => Math.max(...Array.from(values, Math.abs));
 
 for (const backend of backends) {
   for (const kind of kinds) {
     test(`${kind}: the logits after each layer are transformers', the last layer's the model's own (${backend})`, async () => {
       await useBackend(backend);
-      const network = await open(kind), some = rowsOf(kind), logits = layerLogits(network, some);
+      const network = await open(kind),
+        some = rowsOf(kind),
+        logits = layerLogits(network, some);
       assert.ok(farthest(logits, golden.runs[kind].logits.flat(2)) < tolerance.logits);
-      assert.ok(farthest(logits.subarray((LAYERS - 1) * some.length * classes), logitsOf(network, some)) < tolerance.rounding);
+      assert.ok(
+        farthest(logits.subarray((LAYERS - 1) * some.length * classes), logitsOf(network, some)) <
+          tolerance.rounding,
+      );
       network.dispose();
     });
 
     test(`${kind}: the sum over layers and every parameter's gradient of it are PyTorch's; the last layer's alone are not (${backend})`, async () => {
       await useBackend(backend);
       const expected = await readSafetensors(`${folder}gradients-${kind}.safetensors`);
-      const network = await open(kind), batch = batchOf(rowsOf(kind).slice(0, golden.batch_size)), [first] = golden.runs[kind].losses;
-      const mine = layerwiseLoss(network, network.initial, batch, {}), last = lossAndGradients(network, network.initial, batch);
+      const network = await open(kind),
+        batch = batchOf(rowsOf(kind).slice(0, golden.batch_size)),
+        [first] = golden.runs[kind].losses;
+      const mine = layerwiseLoss(network, network.initial, batch, {}),
+        last = lossAndGradients(network, network.initial, batch);
       assert.equal([...mine.gradients.keys()].sort(), [...expected.keys()].sort());
       const isTheirs = ({ gradients }: LossAndGradients, name: string): boolean => {
         const { data } = expected.get(name)!;
-        return farthest(gradients.get(name)!.dataSync(), data) <= tolerance.gradient * scaleOf(data) + 1e-6;
+        return (
+          farthest(gradients.get(name)!.dataSync(), data) <=
+          tolerance.gradient * scaleOf(data) + 1e-6
+        );
       };
       for (const [name, { shape: dims, data }] of expected) {
         assert.equal(mine.gradients.get(name)!.shape, [...dims], name);
         assert.ok(isTheirs(mine, name), name);
         // The last layer has one loss in either; a key's bias shifts no attention, and an unused table has no gradient.
-        if (!name.includes('layer.2.') && scaleOf(data) > 1e-6) assert.not.ok(isTheirs(last, name), `${name}: one loss makes the same gradient as ${LAYERS}`);
+        if (!name.includes('layer.2.') && scaleOf(data) > 1e-6)
+          assert.not.ok(
+            isTheirs(last, name),
+            `${name}: one loss makes the same gradient as ${LAYERS}`,
+          );
       }
       assert.ok(Math.abs(valueOf(mine) - first!) < tolerance.loss);
-      assert.ok(Math.abs(valueOf(last) - first!) > 1, 'the last layer\'s loss alone');
-      const weighted = valueOf(layerwiseLoss(network, network.initial, batch, { classWeights: golden.class_weights }));
-      assert.ok(Math.abs(weighted - golden.runs[kind].weighted_loss) < tolerance.loss, 'weighted by class');
+      assert.ok(Math.abs(valueOf(last) - first!) > 1, "the last layer's loss alone");
+      const weighted = valueOf(
+        layerwiseLoss(network, network.initial, batch, { classWeights: golden.class_weights }),
+      );
+      assert.ok(
+        Math.abs(weighted - golden.runs[kind].weighted_loss) < tolerance.loss,
+        'weighted by class',
+      );
       network.dispose();
     });
 
     test(`${kind}: the loss of each step is PyTorch's (${backend})`, async () => {
       await useBackend(backend);
-      const network = await open(kind), { settings, losses } = golden.runs[kind], seen: number[] = [], counts: number[] = [];
-      const trained = await train(network, rowsOf(kind), {
-        steps: golden.steps, batchSize: golden.batch_size, optimizer: 'adamw', schedule: 'constant', warmup: 0, learningRate: settings.lr, weightDecay: settings.weight_decay,
-        beta1: 0.9, beta2: 0.999, epsilon: 1e-8, shuffle: false, dropout: 0, seed: 1, objective: layerwiseLoss,
-      }, { onStep: ({ loss }) => { seen.push(loss); counts.push(tf.memory().numTensors); } });
-      assert.ok(farthest(seen, losses) < tolerance.loss, JSON.stringify(seen.map((loss, i) => loss - losses[i]!)));
+      const network = await open(kind),
+        { settings, losses } = golden.runs[kind],
+        seen: number[] = [],
+        counts: number[] = [];
+      const trained = await train(
+        network,
+        rowsOf(kind),
+        {
+          steps: golden.steps,
+          batchSize: golden.batch_size,
+          optimizer: 'adamw',
+          schedule: 'constant',
+          warmup: 0,
+          learningRate: settings.lr,
+          weightDecay: settings.weight_decay,
+          beta1: 0.9,
+          beta2: 0.999,
+          epsilon: 1e-8,
+          shuffle: false,
+          dropout: 0,
+          seed: 1,
+          objective: layerwiseLoss,
+        },
+        {
+          onStep: ({ loss }) => {
+            seen.push(loss);
+            counts.push(tf.memory().numTensors);
+          },
+        },
+      );
+      assert.ok(
+        farthest(seen, losses) < tolerance.loss,
+        JSON.stringify(seen.map((loss, i) => loss - losses[i]!)),
+      );
       assert.is(new Set(counts).size, 1, `tensors over the steps: ${counts.join(' ')}`);
       disposeAll(trained);
       network.dispose();
@@ -96,64 +167,129 @@ for (const backend of backends) {
 
   test(`under dropout, the network's and LoRA's, it is what each layer's own loss adds up to, the same entries dropped (${backend})`, async () => {
     await useBackend(backend);
-    const network = await openNetwork({ architecture: bert, model: { path: checkpoint, digest: 'tiny-bert' }, classes, seed: 1, adapter: await lora.create({ rank: 3, dropout: 0.3, bias: 'all' }, shape) });
+    const network = await openNetwork({
+      architecture: bert,
+      model: { path: checkpoint, digest: 'tiny-bert' },
+      classes,
+      seed: 1,
+      adapter: await lora.create({ rank: 3, dropout: 0.3, bias: 'all' }, shape),
+    });
     // B starts at zero, where A has no gradient and LoRA's dropout shows in nothing.
-    const values = new Map([...network.initial].map(([name, value]) => [name, tf.tidy(() => tf.keep(tf.add(value, 0.1)))]));
-    const batch = batchOf(rows.slice(3, 10)), B = batch.rows.length;
-    const options = () => ({ dropout: { rate: 0.2, random: randomStream(3, 'dropout') }, adapterRandom: (name: string) => randomStream(3, 'lora_dropout', name) });
+    const values = new Map(
+      [...network.initial].map(([name, value]) => [
+        name,
+        tf.tidy(() => tf.keep(tf.add(value, 0.1))),
+      ]),
+    );
+    const batch = batchOf(rows.slice(3, 10)),
+      B = batch.rows.length;
+    const options = () => ({
+      dropout: { rate: 0.2, random: randomStream(3, 'dropout') },
+      adapterRandom: (name: string) => randomStream(3, 'lora_dropout', name),
+    });
     const whole = layerwiseLoss(network, values, batch, options());
-    const parts = Array.from({ length: LAYERS }, (_, l) => gradientsOf(values, () => {
-      const logits = network.forward(batch.rows, values, { ...options(), layerwise: true });
-      return crossEntropy(tf.slice(logits, [l * B, 0], [B, classes]) as Tensor2D, batch.labels);
-    }));
+    const parts = Array.from({ length: LAYERS }, (_, l) =>
+      gradientsOf(values, () => {
+        const logits = network.forward(batch.rows, values, { ...options(), layerwise: true });
+        return crossEntropy(tf.slice(logits, [l * B, 0], [B, classes]) as Tensor2D, batch.labels);
+      }),
+    );
     for (const [name, gradient] of whole.gradients) {
-      const sum = tf.tidy(() => tf.addN(parts.map(({ gradients }) => gradients.get(name)!)).dataSync());
-      assert.ok(farthest(gradient.dataSync(), sum) <= tolerance.gradient * scaleOf(sum) + 1e-6, name);
+      const sum = tf.tidy(() =>
+        tf.addN(parts.map(({ gradients }) => gradients.get(name)!)).dataSync(),
+      );
+      assert.ok(
+        farthest(gradient.dataSync(), sum) <= tolerance.gradient * scaleOf(sum) + 1e-6,
+        name,
+      );
     }
-    const total = parts.reduce((sum, part) => sum + valueOf(part), 0), value = valueOf(whole);
+    const total = parts.reduce((sum, part) => sum + valueOf(part), 0),
+      value = valueOf(whole);
     assert.ok(Math.abs(value - total) < tolerance.rounding * total);
-    assert.ok(Math.abs(value - valueOf(layerwiseLoss(network, values, batch, {}))) > tolerance.loss, 'dropout shows');
+    assert.ok(
+      Math.abs(value - valueOf(layerwiseLoss(network, values, batch, {}))) > tolerance.loss,
+      'dropout shows',
+    );
     disposeAll(values);
     network.dispose();
   });
 }
 
-test('each layer\'s token goes through a mask of its own', async () => {
+test("each layer's token goes through a mask of its own", async () => {
   await useBackend('cpu');
-  const network = await openTiny('full'), B = 5;
+  const network = await openTiny('full'),
+    B = 5;
   const drawn = (layerwise: boolean): number => {
     let count = 0;
-    const random = { ...randomStream(1, 'dropout'), uniform: () => { count++; return 0.5; } };
-    tf.tidy(() => { network.forward(rows.slice(0, B), undefined, { dropout: { rate: 0.1, random }, layerwise }); });
+    const random = {
+      ...randomStream(1, 'dropout'),
+      uniform: () => {
+        count++;
+        return 0.5;
+      },
+    };
+    tf.tidy(() => {
+      network.forward(rows.slice(0, B), undefined, { dropout: { rate: 0.1, random }, layerwise });
+    });
     return count;
   };
-  assert.is(drawn(true) - drawn(false), (LAYERS - 1) * B * 22, 'an entry a layer, row and pooled unit more');
+  assert.is(
+    drawn(true) - drawn(false),
+    (LAYERS - 1) * B * 22,
+    'an entry a layer, row and pooled unit more',
+  );
   network.dispose();
 });
 
 test('a network of token rows hands its tokens on to every layer', async () => {
   await useBackend('cpu');
-  const whole = await openTiny('full', true), { network } = trainTokenRows(whole, [7, 9]);
+  const whole = await openTiny('full', true),
+    { network } = trainTokenRows(whole, [7, 9]);
   assert.ok(farthest(layerLogits(network, rows), layerLogits(whole, rows)) < tolerance.rounding);
   network.dispose();
 });
 
 const tokenizer = await openTokenizer(checkpoint);
 test('any head of a BERT may be asked layer by layer', () => {
-  for (const architecture of [bert, bert.withHead({ type: 'cloze', tokens: [1, 2] }) as typeof bert]) {
+  for (const architecture of [
+    bert,
+    bert.withHead({ type: 'cloze', tokens: [1, 2] }) as typeof bert,
+  ]) {
     assert.equal(layerwiseWeightPoisoning.check({}, { architecture, tokenizer }), []);
-    assert.equal(layerwiseWeightPoisoning.open({}, { architecture, tokenizer }), { objective: layerwiseLoss, opaqueTokens: true });
+    assert.equal(layerwiseWeightPoisoning.open({}, { architecture, tokenizer }), {
+      objective: layerwiseLoss,
+      opaqueTokens: true,
+    });
   }
 });
 
 test('an architecture that offers no logits layer by layer is refused, where the spec names it', async () => {
-  const { layerwise: _layerwise, ...bare } = bert, architecture: Architecture = { ...bare, modelType: 'mamba' } as Architecture;
-  const message = 'the model family "mamba" offers no logits after each of its layers, which this attack\'s loss is made of';
-  assert.equal(layerwiseWeightPoisoning.check({}, { architecture, tokenizer }).map(({ path, message: said }) => `${path.join('.')}: ${said}`), [`model.architecture: ${message}`]);
-  assert.throws(() => layerwiseWeightPoisoning.open({}, { architecture, tokenizer }), (error: Error) => error.name === 'UserFault' && error.message === message);
+  const { layerwise: _layerwise, ...bare } = bert,
+    architecture: Architecture = { ...bare, modelType: 'mamba' } as Architecture;
+  const message =
+    'the model family "mamba" offers no logits after each of its layers, which this attack\'s loss is made of';
+  assert.equal(
+    layerwiseWeightPoisoning
+      .check({}, { architecture, tokenizer })
+      .map(({ path, message: said }) => `${path.join('.')}: ${said}`),
+    [`model.architecture: ${message}`],
+  );
+  assert.throws(
+    () => layerwiseWeightPoisoning.open({}, { architecture, tokenizer }),
+    (error: Error) => error.name === 'UserFault' && error.message === message,
+  );
   await useBackend('cpu');
-  const network = await openNetwork({ architecture: { ...bert, layerwise: undefined } as unknown as Architecture, model: { path: checkpoint, digest: 'tiny-bert' }, classes, seed: 1, adapter: await lora.create({ rank: 2 }, shape) });
-  assert.throws(() => layerLogits(network, rows.slice(0, 2)), /bert offers no logits after each layer/);
+  const network = await openNetwork({
+    architecture: { ...bert, layerwise: undefined } as unknown as Architecture,
+    model: { path: checkpoint, digest: 'tiny-bert' },
+    classes,
+    seed: 1,
+    adapter: await lora.create({ rank: 2 }, shape),
+  });
+  assert.throws(
+    () => layerLogits(network, rows.slice(0, 2)),
+    /bert offers no logits after each layer/,
+  );
   network.dispose();
 });
 

@@ -20,35 +20,105 @@ import { checkpoint, classes, rows, shape } from '../tiny-bert.ts';
 import { openMlm, mlmRows } from '../tiny-mlm.ts';
 
 const settings: TrainSettings = {
-  steps: 9, batchSize: 5, optimizer: 'adamw', learningRate: 1e-2, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'linear', warmup: 2,
-  shuffle: true, dropout: 0, seed: 3,
+  steps: 9,
+  batchSize: 5,
+  optimizer: 'adamw',
+  learningRate: 1e-2,
+  weightDecay: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'linear',
+  warmup: 2,
+  shuffle: true,
+  dropout: 0,
+  seed: 3,
 };
-const open = async (implementation: AdapterImplementation, params: JsonObject = {}, seed = 1): Promise<Network> =>
-  openNetwork({ architecture: bert, model: { path: checkpoint, digest: 'tiny-bert' }, classes, seed, adapter: await implementation.create(params, shape) });
+const open = async (
+  implementation: AdapterImplementation,
+  params: JsonObject = {},
+  seed = 1,
+): Promise<Network> =>
+  openNetwork({
+    architecture: bert,
+    model: { path: checkpoint, digest: 'tiny-bert' },
+    classes,
+    seed,
+    adapter: await implementation.create(params, shape),
+  });
 
 /** Tensors, their bytes, and what the backend itself holds. */
-const held = (): string => JSON.stringify([tf.memory().numTensors, tf.memory().numBytes, tf.backend().numDataIds()]);
-const watchOf = (network: Network, some: typeof rows) => watchTraining({
-  network, steps: settings.steps, every: 2, stopping: null, keepBest: false, breathe: async () => undefined,
-  watched: { validation: some.slice(0, 7), poisoned: some.slice(7, 10), triggered: { rows: some.slice(10), target: 1 }, batchSize: 4 },
-});
+const held = (): string =>
+  JSON.stringify([tf.memory().numTensors, tf.memory().numBytes, tf.backend().numDataIds()]);
+const watchOf = (network: Network, some: typeof rows) =>
+  watchTraining({
+    network,
+    steps: settings.steps,
+    every: 2,
+    stopping: null,
+    keepBest: false,
+    breathe: async () => undefined,
+    watched: {
+      validation: some.slice(0, 7),
+      poisoned: some.slice(7, 10),
+      triggered: { rows: some.slice(10), target: 1 },
+      batchSize: 4,
+    },
+  });
 
 /** Every other row an attack's, so that gradients of the two kinds are at odds in some steps and agree in others. */
-const halfPoisoned = rows.map((row, i) => ({ ...row, poisoned: i % 2 === 1, label: i % 2 === 1 ? 1 : row.label }));
+const halfPoisoned = rows.map((row, i) => ({
+  ...row,
+  poisoned: i % 2 === 1,
+  label: i % 2 === 1 ? 1 : row.label,
+}));
 
-const courses: { readonly [name: string]: { readonly open: () => Promise<Network>; readonly rows?: typeof rows; readonly settings?: Partial<TrainSettings> } } = {
+const courses: {
+  readonly [name: string]: {
+    readonly open: () => Promise<Network>;
+    readonly rows?: typeof rows;
+    readonly settings?: Partial<TrainSettings>;
+  };
+} = {
   LoRA: { open: () => open(lora, { rank: 3 }) },
-  'LoRA under dropout': { open: () => open(lora, { rank: 3, dropout: 0.2, bias: 'all' }), settings: { dropout: 0.1 } },
+  'LoRA under dropout': {
+    open: () => open(lora, { rank: 3, dropout: 0.2, bias: 'all' }),
+    settings: { dropout: 0.1 },
+  },
   'frozen A': { open: () => open(lora, { rank: 3, freeze_a: true }) },
   full: { open: () => open(full) },
-  'full, every option': { open: () => open(full), settings: { accumulate: 2, clipNorm: 0.5, decay: 'weights', batching: 'bucketed', classWeights: [1, 2, 3], dropout: 0.1 } },
-  'a loss over layers': { open: () => open(full), settings: { objective: layerwiseLoss, dropout: 0.1, accumulate: 2, classWeights: [1, 2, 3] } },
-  'a loss over layers under LoRA': { open: () => open(lora, { rank: 3, dropout: 0.2 }), settings: { objective: layerwiseLoss } },
+  'full, every option': {
+    open: () => open(full),
+    settings: {
+      accumulate: 2,
+      clipNorm: 0.5,
+      decay: 'weights',
+      batching: 'bucketed',
+      classWeights: [1, 2, 3],
+      dropout: 0.1,
+    },
+  },
+  'a loss over layers': {
+    open: () => open(full),
+    settings: { objective: layerwiseLoss, dropout: 0.1, accumulate: 2, classWeights: [1, 2, 3] },
+  },
+  'a loss over layers under LoRA': {
+    open: () => open(lora, { rank: 3, dropout: 0.2 }),
+    settings: { objective: layerwiseLoss },
+  },
   SGD: { open: () => open(full), settings: { optimizer: 'sgd' } },
   'head-only': { open: () => open(headOnly) },
   bitfit: { open: () => open(bitfit) },
-  'RIPPLe, full': { open: () => open(full), rows: halfPoisoned, settings: { objective: restrictedInnerProduct(0.1), dropout: 0.1 } },
-  'RIPPLe, LoRA': { open: () => open(lora, { rank: 3, dropout: 0.2 }), rows: halfPoisoned, settings: { objective: restrictedInnerProduct(0.1), accumulate: 2 } },
+  'RIPPLe, full': {
+    open: () => open(full),
+    rows: halfPoisoned,
+    settings: { objective: restrictedInnerProduct(0.1), dropout: 0.1 },
+  },
+  'RIPPLe, LoRA': {
+    open: () => open(lora, { rank: 3, dropout: 0.2 }),
+    rows: halfPoisoned,
+    settings: { objective: restrictedInnerProduct(0.1), accumulate: 2 },
+  },
   cloze: { open: () => openMlm('full'), rows: mlmRows },
 };
 
@@ -56,16 +126,40 @@ for (const backend of backends) {
   for (const [name, course] of Object.entries(courses)) {
     test(`${name}: the same after each step, evaluated on the way, and after a second training (${backend})`, async () => {
       await useBackend(backend);
-      const network = await course.open(), some = course.rows ?? rows, before = held();
+      const network = await course.open(),
+        some = course.rows ?? rows,
+        before = held();
       for (const round of [1, 2]) {
-        const counts: string[] = [], looks: string[] = [], penalties: number[] = [];
+        const counts: string[] = [],
+          looks: string[] = [],
+          penalties: number[] = [];
         const watch = watchOf(network, some);
-        const trained = await train(network, some, { ...settings, ...course.settings }, {
-          onStep: ({ penalty }) => { counts.push(held()); penalties.push(penalty ?? 0); },
-          onWeights: { wants: watch.wants, see: async (step, weights) => { const at = held(); await watch.see(step, weights); looks.push(held()); assert.is(held(), at, `a look at step ${step}`); } },
-        });
+        const trained = await train(
+          network,
+          some,
+          { ...settings, ...course.settings },
+          {
+            onStep: ({ penalty }) => {
+              counts.push(held());
+              penalties.push(penalty ?? 0);
+            },
+            onWeights: {
+              wants: watch.wants,
+              see: async (step, weights) => {
+                const at = held();
+                await watch.see(step, weights);
+                looks.push(held());
+                assert.is(held(), at, `a look at step ${step}`);
+              },
+            },
+          },
+        );
         assert.equal([counts.length, looks.length], [9, 6]);
-        if (some === halfPoisoned) assert.ok(penalties.includes(0) && penalties.some((penalty) => penalty > 0), penalties.join(' '));
+        if (some === halfPoisoned)
+          assert.ok(
+            penalties.includes(0) && penalties.some((penalty) => penalty > 0),
+            penalties.join(' '),
+          );
         assert.is(new Set(counts).size, 1, `round ${round}: ${counts.join(' ')}`);
         trained.forEach((tensor) => tensor.dispose());
         assert.is(held(), before, `after training ${round}`);
@@ -76,10 +170,20 @@ for (const backend of backends) {
 
   test(`packed: the same after each step that all members take, and after a second pack (${backend})`, async () => {
     await useBackend(backend);
-    const networks = await Promise.all([2, 3, 5].map((rank, i) => open(lora, { rank }, i))), before = held();
+    const networks = await Promise.all([2, 3, 5].map((rank, i) => open(lora, { rank }, i))),
+      before = held();
     for (const round of [1, 2]) {
       const counts: string[] = [];
-      const promises = trainPack(networks.map((network, k) => ({ network, rows, settings: { ...settings, seed: k }, onStep: () => { if (k === 2) counts.push(held()); } })));
+      const promises = trainPack(
+        networks.map((network, k) => ({
+          network,
+          rows,
+          settings: { ...settings, seed: k },
+          onStep: () => {
+            if (k === 2) counts.push(held());
+          },
+        })),
+      );
       for (const promise of promises) (await promise).forEach((tensor) => tensor.dispose());
       assert.is(counts.length, 9);
       assert.is(new Set(counts.slice(0, 8)).size, 1, `round ${round}: ${counts.join(' ')}`); // with the last step members leave
@@ -91,8 +195,15 @@ for (const backend of backends) {
 
 test('a tensor that a hook leaves behind is seen', async () => {
   await useBackend(backends[0]!);
-  const network = await open(lora, { rank: 2 }), counts: string[] = [], left: tf.Tensor[] = [];
-  const trained = await train(network, rows, settings, { onStep: () => { left.push(tf.keep(tf.zeros([3]))); counts.push(held()); } });
+  const network = await open(lora, { rank: 2 }),
+    counts: string[] = [],
+    left: tf.Tensor[] = [];
+  const trained = await train(network, rows, settings, {
+    onStep: () => {
+      left.push(tf.keep(tf.zeros([3])));
+      counts.push(held());
+    },
+  });
   assert.is(new Set(counts).size, 9);
   for (const tensor of [...left, ...trained.values()]) tensor.dispose();
   network.dispose();

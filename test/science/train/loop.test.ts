@@ -8,14 +8,35 @@ import { useBackend } from '../backend.ts';
 import { openTiny, rows } from '../tiny-bert.ts';
 
 const settings: TrainSettings = {
-  steps: 4, batchSize: 7, optimizer: 'adamw', learningRate: 1e-3, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant', warmup: 0,
-  shuffle: true, dropout: 0, seed: 3,
+  steps: 4,
+  batchSize: 7,
+  optimizer: 'adamw',
+  learningRate: 1e-3,
+  weightDecay: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'constant',
+  warmup: 0,
+  shuffle: true,
+  dropout: 0,
+  seed: 3,
 };
 await useBackend('cpu');
 
 async function losses(change: Partial<TrainSettings>): Promise<number[]> {
-  const network = await openTiny('lora'), out: number[] = [];
-  const trained = await train(network, rows, { ...settings, ...change }, { onStep: ({ loss }) => { out.push(loss); } });
+  const network = await openTiny('lora'),
+    out: number[] = [];
+  const trained = await train(
+    network,
+    rows,
+    { ...settings, ...change },
+    {
+      onStep: ({ loss }) => {
+        out.push(loss);
+      },
+    },
+  );
   trained.forEach((tensor) => tensor.dispose());
   network.dispose();
   return out;
@@ -28,7 +49,10 @@ test('every epoch is a new order of all rows, its last batch smaller; file order
   };
   assert.equal(take(false, 1), [[0, 1, 2], [3, 4, 5], [6], [0, 1, 2], [3, 4, 5], [6]]);
   const shuffled = take(true, 1);
-  assert.equal(shuffled.map((batch) => batch.length), [3, 3, 1, 3, 3, 1]);
+  assert.equal(
+    shuffled.map((batch) => batch.length),
+    [3, 3, 1, 3, 3, 1],
+  );
   assert.equal(shuffled.slice(0, 3).flat().sort(), [0, 1, 2, 3, 4, 5, 6]);
   assert.equal(shuffled.slice(3).flat().sort(), [0, 1, 2, 3, 4, 5, 6]);
   assert.not.equal(shuffled.slice(0, 3), shuffled.slice(3));
@@ -42,7 +66,11 @@ test('steps or epochs, or three epochs', () => {
   assert.is(totalSteps({ epochs: 2 }, order), 76);
   assert.is(totalSteps({ epochs: 0.5 }, order), 19);
   assert.is(totalSteps({ epochs: 0.51 }, order), 20);
-  assert.is(totalSteps({ epochs: 0.1 }, { rows: 100, batchSize: 10 }), 1, '0.1 · 10 is not 1 in floating point');
+  assert.is(
+    totalSteps({ epochs: 0.1 }, { rows: 100, batchSize: 10 }),
+    1,
+    '0.1 · 10 is not 1 in floating point',
+  );
   assert.is(totalSteps({ steps: 5 }, order), 5);
   assert.is(totalSteps({}, order), 114);
 });
@@ -61,13 +89,30 @@ test('dropout changes the loss, and is seeded', async () => {
 
 test('a loss that is no number stops the training with the step and the last finite loss, and leaves no tensor', async () => {
   const network = await openTiny('full');
-  const before = tf.memory().numTensors, history: StepRecord[] = [];
+  const before = tf.memory().numTensors,
+    history: StepRecord[] = [];
   let error: unknown = null;
-  try { await train(network, rows, { ...settings, steps: 50, learningRate: 1e30 }, { onStep: (record) => { history.push(record); } }); } catch (thrown) { error = thrown; }
+  try {
+    await train(
+      network,
+      rows,
+      { ...settings, steps: 50, learningRate: 1e30 },
+      {
+        onStep: (record) => {
+          history.push(record);
+        },
+      },
+    );
+  } catch (thrown) {
+    error = thrown;
+  }
   assert.instance(error, UserFault);
   const last = history.at(-1)!;
   assert.ok(Number.isFinite(last.loss));
-  assert.is((error as UserFault).message, `the loss is NaN at step ${last.step + 1}; the last finite one was ${last.loss} at step ${last.step}`);
+  assert.is(
+    (error as UserFault).message,
+    `the loss is NaN at step ${last.step + 1}; the last finite one was ${last.loss} at step ${last.step}`,
+  );
   assert.is(tf.memory().numTensors, before);
   network.dispose();
 });
@@ -76,9 +121,16 @@ test('a last step that leaves weights that are not finite is no finished trainin
   const network = await openTiny('full');
   const before = tf.memory().numTensors;
   let error: unknown = null;
-  try { await train(network, rows, { ...settings, steps: 1, learningRate: Number.MAX_VALUE }); } catch (thrown) { error = thrown; }
+  try {
+    await train(network, rows, { ...settings, steps: 1, learningRate: Number.MAX_VALUE });
+  } catch (thrown) {
+    error = thrown;
+  }
   assert.instance(error, UserFault);
-  assert.match((error as UserFault).message, /^the weights are not finite after step 1, the last one; its loss was 0\.\d+$/);
+  assert.match(
+    (error as UserFault).message,
+    /^the weights are not finite after step 1, the last one; its loss was 0\.\d+$/,
+  );
   assert.is(tf.memory().numTensors, before);
   network.dispose();
 });
@@ -87,7 +139,15 @@ test('a hook that throws stops the training, and leaves no tensor', async () => 
   const network = await openTiny('lora');
   const before = tf.memory().numTensors;
   let error: unknown = null;
-  try { await train(network, rows, settings, { onStep: ({ step }) => { if (step === 2) throw new Error('enough'); } }); } catch (thrown) { error = thrown; }
+  try {
+    await train(network, rows, settings, {
+      onStep: ({ step }) => {
+        if (step === 2) throw new Error('enough');
+      },
+    });
+  } catch (thrown) {
+    error = thrown;
+  }
   assert.is((error as Error).message, 'enough');
   assert.is(tf.memory().numTensors, before);
   network.dispose();

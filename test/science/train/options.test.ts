@@ -16,12 +16,23 @@ interface Golden {
   readonly steps: number;
   readonly batch_size: number;
   readonly warmup: number;
-  readonly runs: Readonly<Record<string, {
-    readonly kind: 'full' | 'lora';
-    readonly settings: { readonly learning_rate: number; readonly weight_decay: number; readonly max_grad_norm: number; readonly gradient_accumulation_steps?: number; readonly class_weights: readonly number[] | null };
-    readonly batch_losses: readonly number[];
-    readonly free_of_decay: readonly string[];
-  }>>;
+  readonly runs: Readonly<
+    Record<
+      string,
+      {
+        readonly kind: 'full' | 'lora';
+        readonly settings: {
+          readonly learning_rate: number;
+          readonly weight_decay: number;
+          readonly max_grad_norm: number;
+          readonly gradient_accumulation_steps?: number;
+          readonly class_weights: readonly number[] | null;
+        };
+        readonly batch_losses: readonly number[];
+        readonly free_of_decay: readonly string[];
+      }
+    >
+  >;
 }
 const reference = JSON.parse(await readFile(`${golden}training-options.json`, 'utf8')) as Golden;
 
@@ -43,17 +54,44 @@ for (const backend of backends) {
     test(`${name}: the loss of each step is the Trainer's (${backend})`, async () => {
       await useBackend(backend);
       const { kind, settings: given, batch_losses: losses } = run;
-      const network = await openTiny(kind), accumulate = given.gradient_accumulation_steps ?? 1;
+      const network = await openTiny(kind),
+        accumulate = given.gradient_accumulation_steps ?? 1;
       const settings: TrainSettings = {
-        steps: reference.steps, batchSize: reference.batch_size, optimizer: 'adamw', schedule: 'linear', warmup: reference.warmup, learningRate: given.learning_rate,
-        weightDecay: given.weight_decay, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, shuffle: false, dropout: 0, seed: 1,
-        decay: 'weights', clipNorm: given.max_grad_norm, accumulate, ...(given.class_weights === null ? {} : { classWeights: given.class_weights }),
+        steps: reference.steps,
+        batchSize: reference.batch_size,
+        optimizer: 'adamw',
+        schedule: 'linear',
+        warmup: reference.warmup,
+        learningRate: given.learning_rate,
+        weightDecay: given.weight_decay,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        shuffle: false,
+        dropout: 0,
+        seed: 1,
+        decay: 'weights',
+        clipNorm: given.max_grad_norm,
+        accumulate,
+        ...(given.class_weights === null ? {} : { classWeights: given.class_weights }),
       };
-      const history: StepRecord[] = [], counts: number[] = [];
-      const trained = await train(network, rows, settings, { onStep: (record) => { history.push(record); counts.push(tf.memory().numTensors); } });
+      const history: StepRecord[] = [],
+        counts: number[] = [];
+      const trained = await train(network, rows, settings, {
+        onStep: (record) => {
+          history.push(record);
+          counts.push(tf.memory().numTensors);
+        },
+      });
       const expected = stepLosses(losses, accumulate);
       assert.is(expected.length, reference.steps);
-      assert.ok(farthest(history.map(({ loss }) => loss), expected) < tolerance.loss, JSON.stringify(history.map(({ loss }, i) => loss - expected[i]!)));
+      assert.ok(
+        farthest(
+          history.map(({ loss }) => loss),
+          expected,
+        ) < tolerance.loss,
+        JSON.stringify(history.map(({ loss }, i) => loss - expected[i]!)),
+      );
       assert.is(new Set(counts).size, 1, `tensors over the steps: ${counts.join(' ')}`);
       trained.forEach((tensor) => tensor.dispose());
       network.dispose();
@@ -62,10 +100,16 @@ for (const backend of backends) {
 
   test(`a gradient above the bound is cut to it, one below is left (${backend})`, async () => {
     await useBackend(backend);
-    const gradients = new Map<string, tf.Tensor>([['a', tf.tensor1d([3, 0])], ['b', tf.tensor2d([[4]])]]); // norm 5
+    const gradients = new Map<string, tf.Tensor>([
+      ['a', tf.tensor1d([3, 0])],
+      ['b', tf.tensor2d([[4]])],
+    ]); // norm 5
     const before = tf.memory().numTensors;
-    const cut = clipByGlobalNorm(gradients, 1), left = clipByGlobalNorm(gradients, 6);
-    assert.ok(farthest([...cut.get('a')!.dataSync(), ...cut.get('b')!.dataSync()], [0.6, 0, 0.8]) < 1e-6);
+    const cut = clipByGlobalNorm(gradients, 1),
+      left = clipByGlobalNorm(gradients, 6);
+    assert.ok(
+      farthest([...cut.get('a')!.dataSync(), ...cut.get('b')!.dataSync()], [0.6, 0, 0.8]) < 1e-6,
+    );
     assert.equal([...left.get('a')!.dataSync(), ...left.get('b')!.dataSync()], [3, 0, 4]);
     assert.is(tf.memory().numTensors, before + 4);
     for (const map of [gradients, cut, left]) map.forEach((tensor) => tensor.dispose());
@@ -73,27 +117,53 @@ for (const backend of backends) {
 
   test(`weights of one are no weights (${backend})`, async () => {
     await useBackend(backend);
-    const logits = tf.tensor2d([[0.3, -1, 2], [1, 0.5, -0.2]]), labels = [2, 1];
-    const both = [undefined, [1, 1, 1]].map((weights) => tf.valueAndGrad((x) => crossEntropy(x as tf.Tensor2D, labels, weights))(logits));
+    const logits = tf.tensor2d([
+        [0.3, -1, 2],
+        [1, 0.5, -0.2],
+      ]),
+      labels = [2, 1];
+    const both = [undefined, [1, 1, 1]].map((weights) =>
+      tf.valueAndGrad((x) => crossEntropy(x as tf.Tensor2D, labels, weights))(logits),
+    );
     assert.ok(farthest(both[0]!.value.dataSync(), both[1]!.value.dataSync()) < 1e-6);
     assert.ok(farthest(both[0]!.grad.dataSync(), both[1]!.grad.dataSync()) < 1e-6);
-    for (const { value, grad } of both) { value.dispose(); grad.dispose(); }
+    for (const { value, grad } of both) {
+      value.dispose();
+      grad.dispose();
+    }
     logits.dispose();
   });
 }
 
 test('what decay leaves alone is what the Trainer leaves alone', async () => {
   const network = await openTiny('full');
-  assert.equal(network.trainable.filter(isBiasOrNorm).sort(), [...reference.runs['decay']!.free_of_decay].sort());
+  assert.equal(
+    network.trainable.filter(isBiasOrNorm).sort(),
+    [...reference.runs['decay']!.free_of_decay].sort(),
+  );
   network.dispose();
-  assert.ok(['encoder.layer.0.attention.self.query.lora_A', 'pooler.dense.lora_B', 'embeddings.word_embeddings.weight', 'classifier.weight'].every((name) => !isBiasOrNorm(name)));
+  assert.ok(
+    [
+      'encoder.layer.0.attention.self.query.lora_A',
+      'pooler.dense.lora_B',
+      'embeddings.word_embeddings.weight',
+      'classifier.weight',
+    ].every((name) => !isBiasOrNorm(name)),
+  );
 });
 
 test('balanced weights: N/(C·n), and a list must be as long as there are classes', () => {
-  assert.equal(classWeightsOf('balanced', [0, 0, 0, 1, 0, 1], ['a', 'b', 'c']), [6 / (3 * 4), 6 / (3 * 2), 0]);
+  assert.equal(classWeightsOf('balanced', [0, 0, 0, 1, 0, 1], ['a', 'b', 'c']), [
+    6 / (3 * 4),
+    6 / (3 * 2),
+    0,
+  ]);
   assert.is(classWeightsOf('none', [0, 1], ['a', 'b']), undefined);
   assert.equal(classWeightsOf([1, 3], [0, 1], ['a', 'b']), [1, 3]);
-  assert.throws(() => classWeightsOf([1, 2, 3], [0, 1], ['a', 'b']), /lists 3 weights, but there are 2 classes: a, b/);
+  assert.throws(
+    () => classWeightsOf([1, 2, 3], [0, 1], ['a', 'b']),
+    /lists 3 weights, but there are 2 classes: a, b/,
+  );
 });
 
 test.run();

@@ -6,15 +6,31 @@ import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
 import { packable } from '../../../src/science/nn/packed-network.ts';
-import { train, type LabelledRow, type StepRecord, type TrainSettings } from '../../../src/science/train/loop.ts';
+import {
+  train,
+  type LabelledRow,
+  type StepRecord,
+  type TrainSettings,
+} from '../../../src/science/train/loop.ts';
 import { packSettings, trainPack, type PackMember } from '../../../src/science/train/pack.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { checkpoint, classes, farthest, openTiny, rows, shape } from '../tiny-bert.ts';
 
 const settings: TrainSettings = {
-  steps: 7, batchSize: 4, optimizer: 'adamw', learningRate: 1e-3, weightDecay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'constant', warmup: 0,
-  shuffle: true, dropout: 0, seed: 3,
+  steps: 7,
+  batchSize: 4,
+  optimizer: 'adamw',
+  learningRate: 1e-3,
+  weightDecay: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'constant',
+  warmup: 0,
+  shuffle: true,
+  dropout: 0,
+  seed: 3,
 };
 
 interface Trial {
@@ -23,16 +39,49 @@ interface Trial {
   readonly settings: TrainSettings;
 }
 
-const flipped = rows.map((row, i) => i % 3 === 0 ? { ...row, label: (row.label + 1) % classes } : row);
+const flipped = rows.map((row, i) =>
+  i % 3 === 0 ? { ...row, label: (row.label + 1) % classes } : row,
+);
 const trials: readonly Trial[] = [
   { adapter: { rank: 2 }, rows, settings },
-  { adapter: { rank: 5, alpha: 16, init: { variance: '2/d' } }, rows: flipped, settings: { ...settings, seed: 4, learningRate: 3e-3, schedule: 'linear', warmup: 2 } },
-  { adapter: { rank: 3, targets: ['query', 'output.dense'], rslora: true, alpha: 6 }, rows: rows.slice(0, 9), settings: { ...settings, seed: 5, weightDecay: 0, batchSize: 3, steps: 4 } },
-  { adapter: { rank: 7, rank_pattern: { value: 1 } }, rows: flipped.slice(5), settings: { ...settings, seed: 6, weightDecay: 0.1, batchSize: 7, shuffle: false, schedule: 'cosine' } },
+  {
+    adapter: { rank: 5, alpha: 16, init: { variance: '2/d' } },
+    rows: flipped,
+    settings: { ...settings, seed: 4, learningRate: 3e-3, schedule: 'linear', warmup: 2 },
+  },
+  {
+    adapter: { rank: 3, targets: ['query', 'output.dense'], rslora: true, alpha: 6 },
+    rows: rows.slice(0, 9),
+    settings: { ...settings, seed: 5, weightDecay: 0, batchSize: 3, steps: 4 },
+  },
+  {
+    adapter: { rank: 7, rank_pattern: { value: 1 } },
+    rows: flipped.slice(5),
+    settings: {
+      ...settings,
+      seed: 6,
+      weightDecay: 0.1,
+      batchSize: 7,
+      shuffle: false,
+      schedule: 'cosine',
+    },
+  },
 ];
 
-async function open({ adapter, settings: { seed } }: Pick<Trial, 'adapter'> & { readonly settings: { readonly seed: number } }, path = checkpoint): Promise<Network> {
-  return openNetwork({ architecture: bert, model: { path, digest: 'tiny-bert' }, classes, seed, adapter: await lora.create(adapter as never, shape) });
+async function open(
+  {
+    adapter,
+    settings: { seed },
+  }: Pick<Trial, 'adapter'> & { readonly settings: { readonly seed: number } },
+  path = checkpoint,
+): Promise<Network> {
+  return openNetwork({
+    architecture: bert,
+    model: { path, digest: 'tiny-bert' },
+    classes,
+    seed,
+    adapter: await lora.create(adapter as never, shape),
+  });
 }
 
 interface Course {
@@ -41,9 +90,16 @@ interface Course {
   readonly error: string | null;
 }
 
-async function follow(network: Network, history: StepRecord[], promise: Promise<Map<string, tf.Tensor>>): Promise<Course> {
+async function follow(
+  network: Network,
+  history: StepRecord[],
+  promise: Promise<Map<string, tf.Tensor>>,
+): Promise<Course> {
   try {
-    const trained = await promise, values = new Map([...trained].map(([name, tensor]) => [name, tensor.dataSync() as Float32Array]));
+    const trained = await promise,
+      values = new Map(
+        [...trained].map(([name, tensor]) => [name, tensor.dataSync() as Float32Array]),
+      );
     trained.forEach((tensor) => tensor.dispose());
     return { history, values, error: null };
   } catch (error) {
@@ -54,45 +110,103 @@ async function follow(network: Network, history: StepRecord[], promise: Promise<
 }
 
 async function solo(trial: Trial): Promise<Course> {
-  const network = await open(trial), history: StepRecord[] = [];
-  return follow(network, history, train(network, trial.rows, trial.settings, { onStep: (record) => { history.push(record); } }));
+  const network = await open(trial),
+    history: StepRecord[] = [];
+  return follow(
+    network,
+    history,
+    train(network, trial.rows, trial.settings, {
+      onStep: (record) => {
+        history.push(record);
+      },
+    }),
+  );
 }
 
-async function packed(some: readonly Trial[], watch: (step: number, k: number) => void = () => undefined): Promise<Course[]> {
-  const networks = await Promise.all(some.map((trial) => open(trial))), histories = some.map((): StepRecord[] => []);
-  const promises = trainPack(some.map((trial, k): PackMember => ({
-    network: networks[k]!, rows: trial.rows, settings: trial.settings, onStep: (record) => { histories[k]!.push(record); watch(record.step, k); },
-  })));
+async function packed(
+  some: readonly Trial[],
+  watch: (step: number, k: number) => void = () => undefined,
+): Promise<Course[]> {
+  const networks = await Promise.all(some.map((trial) => open(trial))),
+    histories = some.map((): StepRecord[] => []);
+  const promises = trainPack(
+    some.map((trial, k): PackMember => ({
+      network: networks[k]!,
+      rows: trial.rows,
+      settings: trial.settings,
+      onStep: (record) => {
+        histories[k]!.push(record);
+        watch(record.step, k);
+      },
+    })),
+  );
   return Promise.all(promises.map((promise, k) => follow(networks[k]!, histories[k]!, promise)));
 }
 
 function equal(a: Course, b: Course): void {
   assert.is(a.error, b.error);
-  assert.equal(a.history.map(({ step, learning_rate: rate }) => [step, rate]), b.history.map(({ step, learning_rate: rate }) => [step, rate]));
-  assert.ok(farthest(a.history.map(({ loss }) => loss), b.history.map(({ loss }) => loss)) < tolerance.logits, JSON.stringify(a.history.map(({ loss }, i) => loss - b.history[i]!.loss)));
+  assert.equal(
+    a.history.map(({ step, learning_rate: rate }) => [step, rate]),
+    b.history.map(({ step, learning_rate: rate }) => [step, rate]),
+  );
+  assert.ok(
+    farthest(
+      a.history.map(({ loss }) => loss),
+      b.history.map(({ loss }) => loss),
+    ) < tolerance.logits,
+    JSON.stringify(a.history.map(({ loss }, i) => loss - b.history[i]!.loss)),
+  );
   assert.equal([...a.values.keys()].sort(), [...b.values.keys()].sort());
-  for (const [name, value] of a.values) assert.ok(farthest(value, b.values.get(name)!) < tolerance.logits, `${name}: ${farthest(value, b.values.get(name)!)}`);
+  for (const [name, value] of a.values)
+    assert.ok(
+      farthest(value, b.values.get(name)!) < tolerance.logits,
+      `${name}: ${farthest(value, b.values.get(name)!)}`,
+    );
 }
 
 for (const backend of backends) {
   for (const optimizer of ['adamw', 'sgd'] as const) {
     test(`each member comes to what it comes to by itself: ${optimizer} (${backend})`, async () => {
       await useBackend(backend);
-      const some = trials.map((trial) => ({ ...trial, settings: { ...trial.settings, optimizer, learningRate: trial.settings.learningRate * (optimizer === 'sgd' ? 30 : 1) } }));
+      const some = trials.map((trial) => ({
+        ...trial,
+        settings: {
+          ...trial.settings,
+          optimizer,
+          learningRate: trial.settings.learningRate * (optimizer === 'sgd' ? 30 : 1),
+        },
+      }));
       const counts = new Map<number, Set<number>>();
-      const together = await packed(some, (step, k) => { if (k === 3) counts.set(step, new Set([tf.memory().numTensors])); });
+      const together = await packed(some, (step, k) => {
+        if (k === 3) counts.set(step, new Set([tf.memory().numTensors]));
+      });
       for (const [k, trial] of some.entries()) equal(together[k]!, await solo(trial));
-      const during = (from: number, to: number): number => new Set([...counts].filter(([step]) => step >= from && step <= to).flatMap(([, seen]) => [...seen])).size;
-      assert.equal([during(1, 3), during(5, 6)], [1, 1], 'the tensors are as many after each step, until a member leaves');
+      const during = (from: number, to: number): number =>
+        new Set(
+          [...counts]
+            .filter(([step]) => step >= from && step <= to)
+            .flatMap(([, seen]) => [...seen]),
+        ).size;
+      assert.equal(
+        [during(1, 3), during(5, 6)],
+        [1, 1],
+        'the tensors are as many after each step, until a member leaves',
+      );
     });
   }
 
   test(`a member that diverges fails alone, with the words that it has by itself (${backend})`, async () => {
     await useBackend(backend);
-    const wild: Trial = { ...trials[1]!, settings: { ...trials[1]!.settings, schedule: 'constant', warmup: 0, learningRate: 1e30 } };
+    const wild: Trial = {
+      ...trials[1]!,
+      settings: { ...trials[1]!.settings, schedule: 'constant', warmup: 0, learningRate: 1e30 },
+    };
     const some = [trials[0]!, wild, trials[2]!];
     const alone = await solo(wild);
-    assert.match(alone.error!, /^the (loss is NaN at step 2; the last finite one was|weights are not finite)/);
+    assert.match(
+      alone.error!,
+      /^the (loss is NaN at step 2; the last finite one was|weights are not finite)/,
+    );
     const before = tf.memory().numTensors;
     const together = await packed(some);
     assert.is(tf.memory().numTensors, before);
@@ -105,34 +219,76 @@ for (const backend of backends) {
 
 test('weights that are not finite after the last step fail their member', async () => {
   await useBackend('cpu');
-  const last: Trial = { ...trials[0]!, settings: { ...settings, steps: 1, learningRate: Number.MAX_VALUE } };
+  const last: Trial = {
+    ...trials[0]!,
+    settings: { ...settings, steps: 1, learningRate: Number.MAX_VALUE },
+  };
   const [failed, other] = await packed([last, trials[1]!]);
-  assert.match(failed!.error!, /^the weights are not finite after step 1, the last one; its loss was \d\.\d+$/);
+  assert.match(
+    failed!.error!,
+    /^the weights are not finite after step 1, the last one; its loss was \d\.\d+$/,
+  );
   equal(other!, await solo(trials[1]!));
 });
 
 test('a hook that throws ends its member alone', async () => {
-  const [stopped, other] = await packed([trials[0]!, trials[1]!], (step, k) => { if (k === 0 && step === 3) throw new Error('enough'); });
+  const [stopped, other] = await packed([trials[0]!, trials[1]!], (step, k) => {
+    if (k === 0 && step === 3) throw new Error('enough');
+  });
   assert.is(stopped!.error, 'enough');
   equal(other!, await solo(trials[1]!));
 });
 
-test('a step\'s time is shared out by tokens', async () => {
+test("a step's time is shared out by tokens", async () => {
   const networks = await Promise.all(trials.slice(0, 2).map((trial) => open(trial)));
   const shares: { tokens: number; seconds: number }[] = [];
-  const promises = trainPack(networks.map((network, k): PackMember => ({ network, rows: trials[k]!.rows, settings: { ...trials[k]!.settings, steps: 1 }, onStep: (_record, batch) => { shares.push(batch); } })));
+  const promises = trainPack(
+    networks.map((network, k): PackMember => ({
+      network,
+      rows: trials[k]!.rows,
+      settings: { ...trials[k]!.settings, steps: 1 },
+      onStep: (_record, batch) => {
+        shares.push(batch);
+      },
+    })),
+  );
   for (const promise of promises) (await promise).forEach((tensor) => tensor.dispose());
   networks.forEach((network) => network.dispose());
-  assert.ok(Math.abs(shares[0]!.seconds / shares[0]!.tokens - shares[1]!.seconds / shares[1]!.tokens) < 1e-12);
+  assert.ok(
+    Math.abs(shares[0]!.seconds / shares[0]!.tokens - shares[1]!.seconds / shares[1]!.tokens) <
+      1e-12,
+  );
 });
 
 test('what can be a member', async () => {
-  const a = await open(trials[0]!), b = await open(trials[3]!), full = await openTiny('full'), frozen = await open({ adapter: { rank: 2, freeze_a: true }, settings });
-  assert.equal([packable(a, b), packable(a, full), packable(full, full), packable(a, frozen)], [true, false, false, false]);
+  const a = await open(trials[0]!),
+    b = await open(trials[3]!),
+    full = await openTiny('full'),
+    frozen = await open({ adapter: { rank: 2, freeze_a: true }, settings });
+  assert.equal(
+    [packable(a, b), packable(a, full), packable(full, full), packable(a, frozen)],
+    [true, false, false, false],
+  );
   [a, b, full, frozen].forEach((network) => network.dispose());
-  assert.is(packSettings(settings), packSettings({ ...settings, steps: 1, batchSize: 1, learningRate: 1, weightDecay: 1, schedule: 'cosine', warmup: 1, shuffle: false, seed: 9 }));
+  assert.is(
+    packSettings(settings),
+    packSettings({
+      ...settings,
+      steps: 1,
+      batchSize: 1,
+      learningRate: 1,
+      weightDecay: 1,
+      schedule: 'cosine',
+      warmup: 1,
+      shuffle: false,
+      seed: 9,
+    }),
+  );
   assert.not.equal(packSettings(settings), packSettings({ ...settings, beta1: 0.8 }));
-  assert.is(packSettings({ ...settings, optimizer: 'sgd' }), packSettings({ ...settings, optimizer: 'sgd', beta1: 0.8 }));
+  assert.is(
+    packSettings({ ...settings, optimizer: 'sgd' }),
+    packSettings({ ...settings, optimizer: 'sgd', beta1: 0.8 }),
+  );
   assert.is(packSettings({ ...settings, dropout: 0.1 }), null);
 });
 

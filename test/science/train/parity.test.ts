@@ -14,11 +14,21 @@ interface Golden {
   readonly steps: number;
   readonly batch_size: number;
   readonly warmup: number;
-  readonly runs: Readonly<Record<string, {
-    readonly settings: { readonly lr: number; readonly weight_decay: number; readonly betas?: readonly [number, number]; readonly eps?: number };
-    readonly losses: readonly number[];
-    readonly learning_rates: readonly number[];
-  }>>;
+  readonly runs: Readonly<
+    Record<
+      string,
+      {
+        readonly settings: {
+          readonly lr: number;
+          readonly weight_decay: number;
+          readonly betas?: readonly [number, number];
+          readonly eps?: number;
+        };
+        readonly losses: readonly number[];
+        readonly learning_rates: readonly number[];
+      }
+    >
+  >;
 }
 const reference = JSON.parse(await readFile(`${golden}training.json`, 'utf8')) as Golden;
 
@@ -26,17 +36,48 @@ for (const backend of backends) {
   for (const [name, run] of Object.entries(reference.runs)) {
     test(`${name}: the loss of each step is PyTorch's (${backend})`, async () => {
       await useBackend(backend);
-      const [kind, optimizer, schedule] = name.split('-') as ['full' | 'lora', 'adamw' | 'sgd', 'constant' | 'linear' | 'cosine'];
+      const [kind, optimizer, schedule] = name.split('-') as [
+        'full' | 'lora',
+        'adamw' | 'sgd',
+        'constant' | 'linear' | 'cosine',
+      ];
       const network = await openTiny(kind);
       const settings: TrainSettings = {
-        steps: reference.steps, batchSize: reference.batch_size, optimizer, schedule, warmup: schedule === 'constant' ? 0 : reference.warmup,
-        learningRate: run.settings.lr, weightDecay: run.settings.weight_decay, beta1: run.settings.betas?.[0] ?? 0.9, beta2: run.settings.betas?.[1] ?? 0.999,
-        epsilon: run.settings.eps ?? 1e-8, shuffle: false, dropout: 0, seed: 1,
+        steps: reference.steps,
+        batchSize: reference.batch_size,
+        optimizer,
+        schedule,
+        warmup: schedule === 'constant' ? 0 : reference.warmup,
+        learningRate: run.settings.lr,
+        weightDecay: run.settings.weight_decay,
+        beta1: run.settings.betas?.[0] ?? 0.9,
+        beta2: run.settings.betas?.[1] ?? 0.999,
+        epsilon: run.settings.eps ?? 1e-8,
+        shuffle: false,
+        dropout: 0,
+        seed: 1,
       };
-      const history: StepRecord[] = [], counts: number[] = [];
-      const trained = await train(network, rows, settings, { onStep: (record) => { history.push(record); counts.push(tf.memory().numTensors); } });
-      assert.ok(farthest(history.map(({ loss }) => loss), run.losses) < tolerance.loss, JSON.stringify(history.map(({ loss }, i) => loss - run.losses[i]!)));
-      assert.ok(farthest(history.map(({ learning_rate: rate }) => rate), run.learning_rates) < 1e-12);
+      const history: StepRecord[] = [],
+        counts: number[] = [];
+      const trained = await train(network, rows, settings, {
+        onStep: (record) => {
+          history.push(record);
+          counts.push(tf.memory().numTensors);
+        },
+      });
+      assert.ok(
+        farthest(
+          history.map(({ loss }) => loss),
+          run.losses,
+        ) < tolerance.loss,
+        JSON.stringify(history.map(({ loss }, i) => loss - run.losses[i]!)),
+      );
+      assert.ok(
+        farthest(
+          history.map(({ learning_rate: rate }) => rate),
+          run.learning_rates,
+        ) < 1e-12,
+      );
       assert.is(new Set(counts).size, 1, `tensors over the steps: ${counts.join(' ')}`);
       trained.forEach((tensor) => tensor.dispose());
       network.dispose();
@@ -49,13 +90,19 @@ for (const backend of backends) {
       const expected = await readSafetensors(`${golden}gradients-${kind}.safetensors`);
       const network = await openTiny(kind);
       const some = rows.slice(0, reference.batch_size);
-      const { loss, gradients } = lossAndGradients(network, network.initial, { rows: some, labels: some.map(({ label }) => label) });
+      const { loss, gradients } = lossAndGradients(network, network.initial, {
+        rows: some,
+        labels: some.map(({ label }) => label),
+      });
       assert.equal([...gradients.keys()].sort(), [...expected.keys()].sort());
       for (const [name, gradient] of gradients) {
         const want = expected.get(name)!;
         assert.equal(gradient.shape, [...want.shape], name);
         const scale = Math.max(...Array.from(want.data, Math.abs));
-        assert.ok(farthest(gradient.dataSync(), want.data) <= tolerance.gradient * scale + 1e-6, name);
+        assert.ok(
+          farthest(gradient.dataSync(), want.data) <= tolerance.gradient * scale + 1e-6,
+          name,
+        );
         gradient.dispose();
       }
       loss.dispose();

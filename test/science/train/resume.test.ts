@@ -15,16 +15,31 @@ import { everySecond, settings } from './resumed-run.ts';
 
 const child = fileURLToPath(new URL('./resume-child.ts', import.meta.url));
 const folders: string[] = [];
-const tempFolder = async (): Promise<string> => { const dir = await mkdtemp(join(tmpdir(), 'resume-')); folders.push(dir); return dir; };
-test.after(async () => { for (const dir of folders) await rm(dir, { recursive: true, force: true }); });
+const tempFolder = async (): Promise<string> => {
+  const dir = await mkdtemp(join(tmpdir(), 'resume-'));
+  folders.push(dir);
+  return dir;
+};
+test.after(async () => {
+  for (const dir of folders) await rm(dir, { recursive: true, force: true });
+});
 
 type Ended = { losses: number[]; weights: Map<string, number[]> };
 const few = rows.slice(0, 7);
-async function run(kind: 'full' | 'lora', dir: string | null, some = rows, stopAfter = Infinity): Promise<Ended> {
-  const network = await openTiny(kind), losses: number[] = [];
+async function run(
+  kind: 'full' | 'lora',
+  dir: string | null,
+  some = rows,
+  stopAfter = Infinity,
+): Promise<Ended> {
+  const network = await openTiny(kind),
+    losses: number[] = [];
   try {
     const trained: Map<string, Tensor> = await train(network, some, settings, {
-      onStep: ({ step, loss }) => { if (step > stopAfter) throw new Error('cut off'); losses.push(loss); },
+      onStep: ({ step, loss }) => {
+        if (step > stopAfter) throw new Error('cut off');
+        losses.push(loss);
+      },
       ...(dir === null ? {} : { resume: everySecond(dir, losses) }),
     });
     const weights = new Map([...trained].map(([name, tensor]) => [name, [...tensor.dataSync()]]));
@@ -39,8 +54,14 @@ for (const backend of backends) {
   for (const kind of ['lora', 'full'] as const) {
     test(`${kind}: cut off and gone on with, it ends in the same bits (${backend})`, async () => {
       await useBackend(backend);
-      const dir = await tempFolder(), expected = await run(kind, null, few);
-      try { await run(kind, dir, few, 5); assert.unreachable(); } catch (error) { assert.is((error as Error).message, 'cut off'); }
+      const dir = await tempFolder(),
+        expected = await run(kind, null, few);
+      try {
+        await run(kind, dir, few, 5);
+        assert.unreachable();
+      } catch (error) {
+        assert.is((error as Error).message, 'cut off');
+      }
       const before = tf.memory().numTensors;
       assert.is((await loadState(dir, () => undefined))!.step, 4);
       const resumed = await run(kind, dir, few);
@@ -54,7 +75,11 @@ for (const backend of backends) {
 test('killed in the middle (SIGKILL), it goes on in another process', async () => {
   await useBackend('cpu');
   const dir = await tempFolder();
-  const { signal, stderr } = spawnSync(process.execPath, ['--import', import.meta.resolve('tsx'), child, dir, 'lora'], { encoding: 'utf8' });
+  const { signal, stderr } = spawnSync(
+    process.execPath,
+    ['--import', import.meta.resolve('tsx'), child, dir, 'lora'],
+    { encoding: 'utf8' },
+  );
   assert.is(signal, 'SIGKILL', stderr);
   assert.is((await loadState(dir, () => undefined))!.step, 4);
   assert.equal(await run('lora', dir), await run('lora', null));
@@ -62,8 +87,15 @@ test('killed in the middle (SIGKILL), it goes on in another process', async () =
 
 test('a state is there whole or not at all: a damaged one is left aside, aloud, for the one before', async () => {
   await useBackend('cpu');
-  const dir = await tempFolder(), tensor = tf.tensor1d([1, 2, 3]), said: string[] = [];
-  const load = async (): Promise<number | null> => (await loadState(dir, (message) => { said.push(message); }))?.step ?? null;
+  const dir = await tempFolder(),
+    tensor = tf.tensor1d([1, 2, 3]),
+    said: string[] = [];
+  const load = async (): Promise<number | null> =>
+    (
+      await loadState(dir, (message) => {
+        said.push(message);
+      })
+    )?.step ?? null;
   assert.is(await load(), null);
   await saveState(dir, 3, { a: 1 }, new Map([['x', tensor]]));
   const [first] = await readdir(dir);
@@ -83,9 +115,17 @@ test('a state is there whole or not at all: a damaged one is left aside, aloud, 
 
 test('it saves every half minute, no more than a twentieth of the time, and at once when it must end', async () => {
   const dir = await tempFolder();
-  let clock = 0, urgent = false;
-  const slow = resumeBySchedule(dir, { log: () => undefined, urgent: () => urgent, now: () => clock });
-  const due = (at: number): boolean => { clock = at; return slow.due(1); };
+  let clock = 0,
+    urgent = false;
+  const slow = resumeBySchedule(dir, {
+    log: () => undefined,
+    urgent: () => urgent,
+    now: () => clock,
+  });
+  const due = (at: number): boolean => {
+    clock = at;
+    return slow.due(1);
+  };
   assert.equal([due(29_999), due(30_000)], [false, true]);
   const saving = slow.save(1, {}, new Map());
   clock = 40_000; // it took ten seconds

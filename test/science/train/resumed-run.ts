@@ -4,8 +4,23 @@ import { loadState, saveState } from '../../../src/science/train/resume.ts';
 import type { TrainSettings } from '../../../src/science/train/settings.ts';
 
 export const settings: TrainSettings = {
-  steps: 8, batchSize: 3, optimizer: 'adamw', learningRate: 1e-2, weightDecay: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'linear', warmup: 2,
-  shuffle: true, dropout: 0.2, seed: 3, accumulate: 2, decay: 'weights', clipNorm: 1, batching: 'bucketed',
+  steps: 8,
+  batchSize: 3,
+  optimizer: 'adamw',
+  learningRate: 1e-2,
+  weightDecay: 0.1,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'linear',
+  warmup: 2,
+  shuffle: true,
+  dropout: 0.2,
+  seed: 3,
+  accumulate: 2,
+  decay: 'weights',
+  clipNorm: 1,
+  batching: 'bucketed',
 };
 
 /** Saves after every second step, with the losses so far. */
@@ -14,5 +29,7 @@ export const everySecond = (dir: string, losses: number[]): NonNullable<TrainHoo
   due: (step) => step % 2 === 0,
   save: (step, facts, tensors) => saveState(dir, step, facts, tensors),
   gathered: () => ({ facts: { losses: [...losses] }, tensors: new Map() }),
-  restore: ({ facts }) => { losses.splice(0, Infinity, ...facts['losses'] as number[]); },
+  restore: ({ facts }) => {
+    losses.splice(0, Infinity, ...(facts['losses'] as number[]));
+  },
 });

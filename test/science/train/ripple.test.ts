@@ -8,7 +8,13 @@ import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { openNetwork, type Network, type Tensors } from '../../../src/science/nn/network.ts';
-import { lossAndGradients, stepGradients, type Batch, type LossAndGradients, type LossOptions } from '../../../src/science/train/gradients.ts';
+import {
+  lossAndGradients,
+  stepGradients,
+  type Batch,
+  type LossAndGradients,
+  type LossOptions,
+} from '../../../src/science/train/gradients.ts';
 import { train, type LabelledRow, type StepRecord } from '../../../src/science/train/loop.ts';
 import { restrictedInnerProduct, ripple } from '../../../src/science/train/ripple.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
@@ -24,113 +30,262 @@ interface Run {
 interface Golden {
   readonly steps: number;
   readonly batch_size: number;
-  readonly rows: readonly { readonly ids: number[]; readonly typeIds: number[]; readonly label: number; readonly poisoned: boolean }[];
-  readonly runs: Readonly<Record<string, {
-    readonly settings: { readonly kind: 'full' | 'lora'; readonly optimizer: 'adamw' | 'sgd'; readonly lr: number; readonly weight_decay: number; readonly lambda: number; readonly class_weights: readonly number[] | null };
-    readonly variants: Readonly<Record<'whole' | 'no penalty' | 'poisoned constant' | 'clean constant', Run>>;
-  }>>;
+  readonly rows: readonly {
+    readonly ids: number[];
+    readonly typeIds: number[];
+    readonly label: number;
+    readonly poisoned: boolean;
+  }[];
+  readonly runs: Readonly<
+    Record<
+      string,
+      {
+        readonly settings: {
+          readonly kind: 'full' | 'lora';
+          readonly optimizer: 'adamw' | 'sgd';
+          readonly lr: number;
+          readonly weight_decay: number;
+          readonly lambda: number;
+          readonly class_weights: readonly number[] | null;
+        };
+        readonly variants: Readonly<
+          Record<'whole' | 'no penalty' | 'poisoned constant' | 'clean constant', Run>
+        >;
+      }
+    >
+  >;
 }
 const reference = JSON.parse(await readFile(`${golden}ripple.json`, 'utf8')) as Golden;
 const expected = await readSafetensors(`${golden}ripple.safetensors`);
-const rows: LabelledRow[] = reference.rows.map(({ ids, typeIds, label, poisoned }) => ({ ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), label, poisoned }));
-const batchOf = (some: readonly LabelledRow[]): Batch => ({ rows: some, labels: some.map(({ label }) => label), poisoned: some.map(({ poisoned }) => poisoned === true) });
+const rows: LabelledRow[] = reference.rows.map(({ ids, typeIds, label, poisoned }) => ({
+  ids: Int32Array.from(ids),
+  typeIds: Int32Array.from(typeIds),
+  label,
+  poisoned,
+}));
+const batchOf = (some: readonly LabelledRow[]): Batch => ({
+  rows: some,
+  labels: some.map(({ label }) => label),
+  poisoned: some.map(({ poisoned }) => poisoned === true),
+});
 const first = batchOf(rows.slice(0, reference.batch_size));
-const dispose = (...of: readonly LossAndGradients[]): void => { for (const { loss, gradients } of of) { loss.dispose(); disposeAll(gradients); } };
+const dispose = (...of: readonly LossAndGradients[]): void => {
+  for (const { loss, gradients } of of) {
+    loss.dispose();
+    disposeAll(gradients);
+  }
+};
 const lossOf = ({ loss }: LossAndGradients): number => loss.dataSync()[0]!;
 
 /** ‖a − b‖/‖b‖ over all values of all names. */
-function relative(a: ReadonlyMap<string, ArrayLike<number>>, b: (name: string) => ArrayLike<number>): number {
-  let off = 0, all = 0;
+function relative(
+  a: ReadonlyMap<string, ArrayLike<number>>,
+  b: (name: string) => ArrayLike<number>,
+): number {
+  let off = 0,
+    all = 0;
   for (const [name, mine] of a) {
     const theirs = b(name);
-    if (mine.length !== theirs.length) throw new Error(`${name}: ${mine.length} values against ${theirs.length}`);
-    for (let i = 0; i < mine.length; i++) { off += (mine[i]! - theirs[i]!) ** 2; all += theirs[i]! ** 2; }
+    if (mine.length !== theirs.length)
+      throw new Error(`${name}: ${mine.length} values against ${theirs.length}`);
+    for (let i = 0; i < mine.length; i++) {
+      off += (mine[i]! - theirs[i]!) ** 2;
+      all += theirs[i]! ** 2;
+    }
   }
   return Math.sqrt(off / all);
 }
-const values = (tensors: Tensors): Map<string, ArrayLike<number>> => new Map([...tensors].map(([name, tensor]) => [name, tensor.dataSync()]));
-const minus = (a: ReadonlyMap<string, ArrayLike<number>>, b: ReadonlyMap<string, ArrayLike<number>>): Map<string, ArrayLike<number>> =>
+const values = (tensors: Tensors): Map<string, ArrayLike<number>> =>
+  new Map([...tensors].map(([name, tensor]) => [name, tensor.dataSync()]));
+const minus = (
+  a: ReadonlyMap<string, ArrayLike<number>>,
+  b: ReadonlyMap<string, ArrayLike<number>>,
+): Map<string, ArrayLike<number>> =>
   new Map([...a].map(([name, x]) => [name, Array.from(x, (value, i) => value - b.get(name)![i]!)]));
 
 test('the golden runs have steps with a penalty, steps whose gradients agree, and batches of one kind', () => {
-  for (const [name, { variants: { whole } }] of Object.entries(reference.runs)) {
-    assert.ok(whole.products.some((x) => x !== null && x < 0) && whole.products.some((x) => x !== null && x > 0), name);
+  for (const [
+    name,
+    {
+      variants: { whole },
+    },
+  ] of Object.entries(reference.runs)) {
+    assert.ok(
+      whole.products.some((x) => x !== null && x < 0) &&
+        whole.products.some((x) => x !== null && x > 0),
+      name,
+    );
     assert.is(whole.products.filter((x) => x === null).length, 2, name);
   }
-  const kinds = [2, 4].map((i) => rows.slice(i * reference.batch_size, (i + 1) * reference.batch_size).map(({ poisoned }) => poisoned));
-  assert.equal(kinds.map((kind) => [...new Set(kind)]), [[false], [true]]);
+  const kinds = [2, 4].map((i) =>
+    rows
+      .slice(i * reference.batch_size, (i + 1) * reference.batch_size)
+      .map(({ poisoned }) => poisoned),
+  );
+  assert.equal(
+    kinds.map((kind) => [...new Set(kind)]),
+    [[false], [true]],
+  );
 });
 
 for (const backend of backends) {
   for (const [name, { settings, variants }] of Object.entries(reference.runs)) {
     test(`${name}: losses, penalties and weights are PyTorch's, and not those with any part left out (${backend})`, async () => {
       await useBackend(backend);
-      const network = await openTiny(settings.kind), history: StepRecord[] = [];
-      const trained = await train(network, rows, {
-        steps: reference.steps, batchSize: reference.batch_size, optimizer: settings.optimizer, schedule: 'constant', warmup: 0, learningRate: settings.lr, weightDecay: settings.weight_decay,
-        beta1: 0.9, beta2: 0.999, epsilon: 1e-8, shuffle: false, dropout: 0, seed: 1, objective: restrictedInnerProduct(settings.lambda),
-        ...(settings.class_weights === null ? {} : { classWeights: settings.class_weights }),
-      }, { onStep: (record) => { history.push(record); } });
+      const network = await openTiny(settings.kind),
+        history: StepRecord[] = [];
+      const trained = await train(
+        network,
+        rows,
+        {
+          steps: reference.steps,
+          batchSize: reference.batch_size,
+          optimizer: settings.optimizer,
+          schedule: 'constant',
+          warmup: 0,
+          learningRate: settings.lr,
+          weightDecay: settings.weight_decay,
+          beta1: 0.9,
+          beta2: 0.999,
+          epsilon: 1e-8,
+          shuffle: false,
+          dropout: 0,
+          seed: 1,
+          objective: restrictedInnerProduct(settings.lambda),
+          ...(settings.class_weights === null ? {} : { classWeights: settings.class_weights }),
+        },
+        {
+          onStep: (record) => {
+            history.push(record);
+          },
+        },
+      );
       const losses = history.map(({ loss }) => loss);
       for (const [variant, run] of Object.entries(variants)) {
         const off = farthest(losses, run.losses);
-        assert.ok(variant === 'whole' ? off < tolerance.loss : off > 10 * tolerance.loss, `${variant}: ${off}`);
+        assert.ok(
+          variant === 'whole' ? off < tolerance.loss : off > 10 * tolerance.loss,
+          `${variant}: ${off}`,
+        );
       }
-      assert.ok(farthest(history.map(({ penalty }) => penalty!), variants.whole.products.map((x) => settings.lambda * Math.max(0, -(x ?? 0)))) < tolerance.loss);
+      assert.ok(
+        farthest(
+          history.map(({ penalty }) => penalty!),
+          variants.whole.products.map((x) => settings.lambda * Math.max(0, -(x ?? 0))),
+        ) < tolerance.loss,
+      );
       if (settings.optimizer === 'sgd') {
-        const start = values(network.initial), moved = minus(values(trained), start);
-        const goal = minus(new Map([...start.keys()].map((parameter) => [parameter, expected.get(`${name}/after/${parameter}`)!.data])), start);
-        assert.ok(relative(moved, (parameter) => goal.get(parameter)!) < tolerance.centralDifference);
+        const start = values(network.initial),
+          moved = minus(values(trained), start);
+        const goal = minus(
+          new Map(
+            [...start.keys()].map((parameter) => [
+              parameter,
+              expected.get(`${name}/after/${parameter}`)!.data,
+            ]),
+          ),
+          start,
+        );
+        assert.ok(
+          relative(moved, (parameter) => goal.get(parameter)!) < tolerance.centralDifference,
+        );
       }
       disposeAll(trained);
       network.dispose();
     });
 
-    if (settings.optimizer === 'sgd') test(`${name}: the penalty's gradient is PyTorch's (${backend})`, async () => {
-      await useBackend(backend);
-      const network = await openTiny(settings.kind), options = settings.class_weights === null ? {} : { classWeights: settings.class_weights };
-      const whole = restrictedInnerProduct(settings.lambda)(network, network.initial, first, options), plain = lossAndGradients(network, network.initial, first, options);
-      const penalty = minus(values(whole.gradients), values(plain.gradients));
-      assert.equal(penalty.size, [...expected.keys()].filter((key) => key.startsWith(`${name}/penalty/`)).length);
-      const off = relative(penalty, (parameter) => expected.get(`${name}/penalty/${parameter}`)!.data);
-      assert.ok(off < tolerance.centralDifference, String(off));
-      assert.ok(Math.abs(lossOf(whole) - lossOf(plain) - whole.penalty!) < tolerance.rounding * lossOf(whole));
-      dispose(whole, plain);
-      network.dispose();
-    });
+    if (settings.optimizer === 'sgd')
+      test(`${name}: the penalty's gradient is PyTorch's (${backend})`, async () => {
+        await useBackend(backend);
+        const network = await openTiny(settings.kind),
+          options = settings.class_weights === null ? {} : { classWeights: settings.class_weights };
+        const whole = restrictedInnerProduct(settings.lambda)(
+            network,
+            network.initial,
+            first,
+            options,
+          ),
+          plain = lossAndGradients(network, network.initial, first, options);
+        const penalty = minus(values(whole.gradients), values(plain.gradients));
+        assert.equal(
+          penalty.size,
+          [...expected.keys()].filter((key) => key.startsWith(`${name}/penalty/`)).length,
+        );
+        const off = relative(
+          penalty,
+          (parameter) => expected.get(`${name}/penalty/${parameter}`)!.data,
+        );
+        assert.ok(off < tolerance.centralDifference, String(off));
+        assert.ok(
+          Math.abs(lossOf(whole) - lossOf(plain) - whole.penalty!) <
+            tolerance.rounding * lossOf(whole),
+        );
+        dispose(whole, plain);
+        network.dispose();
+      });
   }
 
   test(`without a penalty it is the usual loss: bit for bit where nothing is to be compared, within rounding where the gradients agree (${backend})`, async () => {
     await useBackend(backend);
-    const network = await openTiny('lora'), some = rows.slice(0, 5), twice = [...some, ...some].map((row, i) => ({ ...row, poisoned: i < 5 }));
-    const same: { readonly [name: string]: { readonly batch: Batch; readonly lambda?: number; readonly options?: LossOptions } } = {
+    const network = await openTiny('lora'),
+      some = rows.slice(0, 5),
+      twice = [...some, ...some].map((row, i) => ({ ...row, poisoned: i < 5 }));
+    const same: {
+      readonly [name: string]: {
+        readonly batch: Batch;
+        readonly lambda?: number;
+        readonly options?: LossOptions;
+      };
+    } = {
       'all poisoned': { batch: { ...first, poisoned: some.map(() => true) } },
       'none poisoned': { batch: { ...first, poisoned: some.map(() => false) } },
       'nothing known of poison': { batch: { rows: first.rows, labels: first.labels } },
       'λ = 0': { batch: first, lambda: 0 },
-      'poisoned rows weigh nothing': { batch: { ...first, labels: first.poisoned!.map((poisoned) => poisoned ? 1 : 2) }, options: { classWeights: [1, 0, 1] } },
+      'poisoned rows weigh nothing': {
+        batch: { ...first, labels: first.poisoned!.map((poisoned) => (poisoned ? 1 : 2)) },
+        options: { classWeights: [1, 0, 1] },
+      },
     };
     for (const [name, { batch, lambda = 0.1, options = {} }] of Object.entries(same)) {
-      const mine = restrictedInnerProduct(lambda)(network, network.initial, batch, options), usual = lossAndGradients(network, network.initial, batch, options);
-      assert.equal([lossOf(mine), mine.penalty, values(mine.gradients)], [lossOf(usual), 0, values(usual.gradients)], name);
+      const mine = restrictedInnerProduct(lambda)(network, network.initial, batch, options),
+        usual = lossAndGradients(network, network.initial, batch, options);
+      assert.equal(
+        [lossOf(mine), mine.penalty, values(mine.gradients)],
+        [lossOf(usual), 0, values(usual.gradients)],
+        name,
+      );
       dispose(mine, usual);
     }
     const agreeing = batchOf(twice); // the same rows as both kinds
-    const mine = restrictedInnerProduct(0.1)(network, network.initial, agreeing, {}), usual = lossAndGradients(network, network.initial, agreeing);
+    const mine = restrictedInnerProduct(0.1)(network, network.initial, agreeing, {}),
+      usual = lossAndGradients(network, network.initial, agreeing);
     assert.is(mine.penalty, 0);
     assert.ok(Math.abs(lossOf(mine) - lossOf(usual)) < tolerance.rounding * lossOf(usual));
-    assert.ok(relative(values(mine.gradients), (name) => usual.gradients.get(name)!.dataSync()) < tolerance.rounding);
+    assert.ok(
+      relative(values(mine.gradients), (name) => usual.gradients.get(name)!.dataSync()) <
+        tolerance.rounding,
+    );
     dispose(mine, usual);
     network.dispose();
   });
 
   test(`clean rows that are learnt to the last bit leave a gradient, and the usual one but for rounding (${backend})`, async () => {
     await useBackend(backend);
-    const network = await openTiny('full'), batch = { ...first, labels: first.poisoned!.map((poisoned) => poisoned ? 0 : 1) };
-    const sure = new Map([...network.initial].map(([name, tensor]) => [name, name === 'classifier.bias' ? tf.tensor1d([0, 70, 0]) : tensor.clone()]));
-    const mine = restrictedInnerProduct(0.1)(network, sure, batch, {}), usual = lossAndGradients(network, sure, batch);
+    const network = await openTiny('full'),
+      batch = { ...first, labels: first.poisoned!.map((poisoned) => (poisoned ? 0 : 1)) };
+    const sure = new Map(
+      [...network.initial].map(([name, tensor]) => [
+        name,
+        name === 'classifier.bias' ? tf.tensor1d([0, 70, 0]) : tensor.clone(),
+      ]),
+    );
+    const mine = restrictedInnerProduct(0.1)(network, sure, batch, {}),
+      usual = lossAndGradients(network, sure, batch);
     assert.ok(mine.penalty! > 0 && mine.penalty! < 1e-18, String(mine.penalty)); // in float32 its square is 0
-    assert.ok(relative(values(mine.gradients), (name) => usual.gradients.get(name)!.dataSync()) < tolerance.rounding);
+    assert.ok(
+      relative(values(mine.gradients), (name) => usual.gradients.get(name)!.dataSync()) <
+        tolerance.rounding,
+    );
     dispose(mine, usual);
     disposeAll(sure);
     network.dispose();
@@ -138,35 +293,69 @@ for (const backend of backends) {
 
   test(`under dropout every pass over a row has the same masks: the gradient is that of the loss as it is drawn (${backend})`, async () => {
     await useBackend(backend);
-    const network: Network = await openNetwork({ architecture: bert, model: { path: checkpoint, digest: 'tiny-bert' }, classes, seed: 1, adapter: await lora.create({ rank: 3, dropout: 0.3 }, shape) });
+    const network: Network = await openNetwork({
+      architecture: bert,
+      model: { path: checkpoint, digest: 'tiny-bert' },
+      classes,
+      seed: 1,
+      adapter: await lora.create({ rank: 3, dropout: 0.3 }, shape),
+    });
     // B starts at zero: moved, so that the adapter's own masks count.
-    const start = new Map([...network.initial].map(([name, tensor]) => [name, name.endsWith('lora_B') ? tf.fill(tensor.shape, 0.1) : tensor.clone()]));
+    const start = new Map(
+      [...network.initial].map(([name, tensor]) => [
+        name,
+        name.endsWith('lora_B') ? tf.fill(tensor.shape, 0.1) : tensor.clone(),
+      ]),
+    );
     const asked = new Set<string>();
     const draw = (): LossOptions & { readonly dropout: { readonly random: ResumableStream } } => ({
       dropout: { rate: 0.2, random: randomStream(5, 'dropout') },
-      adapterRandom: (name) => { asked.add(name); return randomStream(5, 'lora_dropout', name); },
+      adapterRandom: (name) => {
+        asked.add(name);
+        return randomStream(5, 'lora_dropout', name);
+      },
     });
-    const at = (trained: Tensors, lambda = 1): LossAndGradients => restrictedInnerProduct(lambda)(network, trained, first, draw());
+    const at = (trained: Tensors, lambda = 1): LossAndGradients =>
+      restrictedInnerProduct(lambda)(network, trained, first, draw());
     const here = at(start);
     assert.ok(here.penalty! > 0.1, String(here.penalty));
     // Along the gradient the loss grows by its square: ⟨∇, ∇⟩.
-    const norm = Math.hypot(...[...here.gradients.values()].flatMap((tensor) => [...tensor.dataSync()]));
+    const norm = Math.hypot(
+      ...[...here.gradients.values()].flatMap((tensor) => [...tensor.dataSync()]),
+    );
     const [ahead, behind] = [1, -1].map((sign) => {
-      const moved = new Map([...start].map(([name, tensor]) => [name, tf.add(tensor, tf.mul(here.gradients.get(name)!, sign * 1e-3 / norm))]));
-      const there = at(moved), loss = lossOf(there);
+      const moved = new Map(
+        [...start].map(([name, tensor]) => [
+          name,
+          tf.add(tensor, tf.mul(here.gradients.get(name)!, (sign * 1e-3) / norm)),
+        ]),
+      );
+      const there = at(moved),
+        loss = lossOf(there);
       dispose(there);
       disposeAll(moved);
       return loss;
     }) as [number, number];
     const slope = (ahead - behind) / 2e-3;
     assert.ok(Math.abs(slope / norm - 1) < 0.01, `${slope} along a gradient of ${norm}`);
-    assert.equal(new Set([...asked].map((name) => name.split('/')[0])), new Set(['poisoned', 'clean']));
+    assert.equal(
+      new Set([...asked].map((name) => name.split('/')[0])),
+      new Set(['poisoned', 'clean']),
+    );
 
     // Each step's masks begin where the last one's two kinds of rows have ended, whether it had a penalty or not.
-    const byHand = draw(), mine = draw();
+    const byHand = draw(),
+      mine = draw();
     for (const kind of [true, false]) {
       const of = first.rows.map((_, i) => i).filter((i) => first.poisoned![i] === kind);
-      dispose(lossAndGradients(network, start, { rows: of.map((i) => first.rows[i]!), labels: of.map((i) => first.labels[i]!) }, byHand));
+      dispose(
+        lossAndGradients(
+          network,
+          start,
+          { rows: of.map((i) => first.rows[i]!), labels: of.map((i) => first.labels[i]!) },
+          byHand,
+        ),
+      );
     }
     dispose(restrictedInnerProduct(1)(network, start, first, mine));
     assert.equal(mine.dropout.random.state(), byHand.dropout.random.state());
@@ -178,25 +367,44 @@ for (const backend of backends) {
 
   test(`a step of several batches has the mean of their penalties; without an objective it has none (${backend})`, async () => {
     await useBackend(backend);
-    const network = await openTiny('full'), parts = [first, { ...first, poisoned: first.rows.map(() => false) }];
+    const network = await openTiny('full'),
+      parts = [first, { ...first, poisoned: first.rows.map(() => false) }];
     const step = (objective?: ReturnType<typeof restrictedInnerProduct>) => {
-      const { packed, ...numbers } = stepGradients(network, new Map([...network.initial].map(([name, tensor]) => [name, tensor.clone()])), parts,
-        { adapterRandom: () => () => randomStream(1, 'none'), pack: (gradients) => new Map([...gradients].map(([name, tensor]) => [name, tensor.clone()])), ...(objective === undefined ? {} : { objective }) });
+      const { packed, ...numbers } = stepGradients(
+        network,
+        new Map([...network.initial].map(([name, tensor]) => [name, tensor.clone()])),
+        parts,
+        {
+          adapterRandom: () => () => randomStream(1, 'none'),
+          pack: (gradients) =>
+            new Map([...gradients].map(([name, tensor]) => [name, tensor.clone()])),
+          ...(objective === undefined ? {} : { objective }),
+        },
+      );
       disposeAll(packed);
       return numbers;
     };
     const { penalty } = step(restrictedInnerProduct(0.1));
-    assert.ok(Math.abs(penalty! - 0.1 * -reference.runs['full-sgd']!.variants.whole.products[0]! / 2) < tolerance.loss);
+    assert.ok(
+      Math.abs(penalty! - (0.1 * -reference.runs['full-sgd']!.variants.whole.products[0]!) / 2) <
+        tolerance.loss,
+    );
     assert.not.ok('penalty' in step());
     network.dispose();
   });
 }
 
-test('λ is the attack\'s parameter', async () => {
+test("λ is the attack's parameter", async () => {
   await useBackend(backends[0]!);
   const network = await openTiny('lora');
-  const [some, more] = [0.1, 0.3].map((lambda) => ripple.open({ lambda }, { architecture: bert, tokenizer: undefined as never }).objective(network, network.initial, first, {}));
-  assert.ok(some!.penalty! > 0 && Math.abs(more!.penalty! / some!.penalty! - 3) < tolerance.rounding);
+  const [some, more] = [0.1, 0.3].map((lambda) =>
+    ripple
+      .open({ lambda }, { architecture: bert, tokenizer: undefined as never })
+      .objective(network, network.initial, first, {}),
+  );
+  assert.ok(
+    some!.penalty! > 0 && Math.abs(more!.penalty! / some!.penalty! - 3) < tolerance.rounding,
+  );
   dispose(some!, more!);
   network.dispose();
 });

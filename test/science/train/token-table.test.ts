@@ -10,8 +10,19 @@ import { backends, useBackend } from '../backend.ts';
 import { farthest, openTiny, rows } from '../tiny-bert.ts';
 
 const settings: TrainSettings = {
-  steps: 5, batchSize: 2, optimizer: 'adamw', learningRate: 5e-3, weightDecay: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, schedule: 'linear', warmup: 0, shuffle: false,
-  dropout: 0, seed: 1,
+  steps: 5,
+  batchSize: 2,
+  optimizer: 'adamw',
+  learningRate: 5e-3,
+  weightDecay: 0.1,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'linear',
+  warmup: 0,
+  shuffle: false,
+  dropout: 0,
+  seed: 1,
 };
 const few = rows.slice(0, 4);
 
@@ -21,19 +32,28 @@ for (const backend of backends) {
       await useBackend(backend);
       const network = await openTiny('full');
       assert.ok(worthShrinking(network.initial.get('embeddings.word_embeddings.weight'), few));
-      const plain: Network = { ...network, architecture: { ...network.architecture, tokenTable: null } };
+      const plain: Network = {
+        ...network,
+        architecture: { ...network.architecture, tokenTable: null },
+      };
       const results: Map<string, Tensor>[] = [];
-      for (const one of [network, plain]) results.push(await train(one, few, { ...settings, optimizer }));
+      for (const one of [network, plain])
+        results.push(await train(one, few, { ...settings, optimizer }));
       const [small, whole] = results as [Map<string, Tensor>, Map<string, Tensor>];
       assert.equal([...small.keys()].sort(), [...whole.keys()].sort());
       for (const [name, tensor] of whole) {
         assert.equal(small.get(name)!.shape, tensor.shape);
         assert.ok(farthest(small.get(name)!.dataSync(), tensor.dataSync()) < 2e-6, name);
       }
-      const start = network.initial.get('embeddings.word_embeddings.weight')!.dataSync(), end = small.get('embeddings.word_embeddings.weight')!.dataSync();
-      const unused = 100, used = few[0]!.ids[1]!;
+      const start = network.initial.get('embeddings.word_embeddings.weight')!.dataSync(),
+        end = small.get('embeddings.word_embeddings.weight')!.dataSync();
+      const unused = 100,
+        used = few[0]!.ids[1]!;
       assert.ok(!few.some(({ ids }) => ids.includes(unused)));
-      assert.ok(Math.abs(end[unused * 22]! / start[unused * 22]! - 1) > 1e-4, 'an unused row decays');
+      assert.ok(
+        Math.abs(end[unused * 22]! / start[unused * 22]! - 1) > 1e-4,
+        'an unused row decays',
+      );
       assert.ok(Math.abs(end[used * 22]! - start[used * 22]!) > 1e-4);
       for (const result of results) result.forEach((tensor) => tensor.dispose());
       network.dispose();
@@ -42,12 +62,45 @@ for (const backend of backends) {
 
   test(`tensors come back from their groups as they were (${backend})`, async () => {
     await useBackend(backend);
-    const shapes: Record<string, number[]> = { A1: [3, 7], A2: [3, 11], B1: [13, 3], B2: [5, 3], bias1: [13], bias2: [5], big: [300, 301], big2: [300, 301], square: [3, 3] };
-    const tensors = new Map(Object.entries(shapes).map(([name, shape], k) => [name, tf.add(tf.reshape(tf.range(0, shape.reduce((a, b) => a * b, 1)), shape), k * 1000) as Tensor]));
+    const shapes: Record<string, number[]> = {
+      A1: [3, 7],
+      A2: [3, 11],
+      B1: [13, 3],
+      B2: [5, 3],
+      bias1: [13],
+      bias2: [5],
+      big: [300, 301],
+      big2: [300, 301],
+      square: [3, 3],
+    };
+    const tensors = new Map(
+      Object.entries(shapes).map(([name, shape], k) => [
+        name,
+        tf.add(
+          tf.reshape(
+            tf.range(
+              0,
+              shape.reduce((a, b) => a * b, 1),
+            ),
+            shape,
+          ),
+          k * 1000,
+        ) as Tensor,
+      ]),
+    );
     const grouping = makeGrouping(tensors);
     const before = tf.memory().numTensors;
     const packed = grouping.pack(tensors);
-    assert.equal([...packed].map(([key, { shape }]) => [key, shape]), [['(3, ·)', [3, 21]], ['(·, 3)', [18, 3]], ['(·)', [18]], ['big', [300, 301]], ['big2', [300, 301]]]);
+    assert.equal(
+      [...packed].map(([key, { shape }]) => [key, shape]),
+      [
+        ['(3, ·)', [3, 21]],
+        ['(·, 3)', [18, 3]],
+        ['(·)', [18]],
+        ['big', [300, 301]],
+        ['big2', [300, 301]],
+      ],
+    );
     const back = grouping.unpack(packed);
     for (const [name, tensor] of tensors) {
       assert.equal(back.get(name)!.shape, tensor.shape);

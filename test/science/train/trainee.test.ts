@@ -22,31 +22,76 @@ interface Golden {
   readonly trigger: number;
   readonly steps: number;
   readonly batch_size: number;
-  readonly rows: readonly { readonly ids: number[]; readonly typeIds: number[]; readonly label: number }[];
-  readonly runs: Readonly<Record<string, {
-    readonly settings: { readonly optimizer: 'adamw' | 'sgd'; readonly lr: number; readonly weight_decay: number; readonly keep_norm: boolean };
-    readonly losses: readonly number[];
-    /** The trained row after each step. */
-    readonly rows: readonly number[][];
-  }>>;
+  readonly rows: readonly {
+    readonly ids: number[];
+    readonly typeIds: number[];
+    readonly label: number;
+  }[];
+  readonly runs: Readonly<
+    Record<
+      string,
+      {
+        readonly settings: {
+          readonly optimizer: 'adamw' | 'sgd';
+          readonly lr: number;
+          readonly weight_decay: number;
+          readonly keep_norm: boolean;
+        };
+        readonly losses: readonly number[];
+        /** The trained row after each step. */
+        readonly rows: readonly number[][];
+      }
+    >
+  >;
 }
 const reference = JSON.parse(await readFile(`${golden}embedding-row.json`, 'utf8')) as Golden;
-const rows: LabelledRow[] = reference.rows.map(({ ids, typeIds, label }) => ({ ids: Int32Array.from(ids), typeIds: Int32Array.from(typeIds), label }));
-const TABLE = 'embeddings.word_embeddings.weight', { trigger } = reference;
+const rows: LabelledRow[] = reference.rows.map(({ ids, typeIds, label }) => ({
+  ids: Int32Array.from(ids),
+  typeIds: Int32Array.from(typeIds),
+  label,
+}));
+const TABLE = 'embeddings.word_embeddings.weight',
+  { trigger } = reference;
 const folder = mkdtempSync(join(tmpdir(), 'trainee-'));
 test.after(() => rmSync(folder, { recursive: true }));
 
-const open = async (keepNorms: boolean, tokenRows: Record<string, number> = { cf: trigger }): Promise<Trainee> =>
-  openTrainee({ architecture: bert, model: { path: checkpoint, digest: 'tiny-bert' }, adapter: await full.create({}, shape), classes, seed: 1 }, { trains: { tokenRows, keepNorms } });
+const open = async (
+  keepNorms: boolean,
+  tokenRows: Record<string, number> = { cf: trigger },
+): Promise<Trainee> =>
+  openTrainee(
+    {
+      architecture: bert,
+      model: { path: checkpoint, digest: 'tiny-bert' },
+      adapter: await full.create({}, shape),
+      classes,
+      seed: 1,
+    },
+    { trains: { tokenRows, keepNorms } },
+  );
 const plain: TrainSettings = {
-  steps: reference.steps, batchSize: reference.batch_size, optimizer: 'adamw', schedule: 'constant', warmup: 0, learningRate: 5e-2, weightDecay: 0.1,
-  beta1: 0.9, beta2: 0.999, epsilon: 1e-8, shuffle: false, dropout: 0, seed: 1,
+  steps: reference.steps,
+  batchSize: reference.batch_size,
+  optimizer: 'adamw',
+  schedule: 'constant',
+  warmup: 0,
+  learningRate: 5e-2,
+  weightDecay: 0.1,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  shuffle: false,
+  dropout: 0,
+  seed: 1,
 };
 
 test('the golden rows have the trigger twice, once and not at all', () => {
   const times = rows.map(({ ids }) => ids.filter((id) => id === trigger).length);
   assert.equal(new Set(times), new Set([0, 1, 2]));
-  assert.ok(times.slice(0, reference.batch_size).every((n) => n === 0), 'a whole batch without it');
+  assert.ok(
+    times.slice(0, reference.batch_size).every((n) => n === 0),
+    'a whole batch without it',
+  );
 });
 
 for (const backend of backends) {
@@ -54,21 +99,45 @@ for (const backend of backends) {
     test(`${name}: the loss of each step and the row after it are PyTorch's, and no other weight has moved a bit (${backend})`, async () => {
       await useBackend(backend);
       const { network, rules, save } = await open(settings.keep_norm);
-      assert.equal([network.trainable.length, [...network.initial.values()][0]!.shape], [1, [1, 22]]);
-      const seen: number[] = [], steps: number[][] = [];
-      const trained = await train(network, rows, { ...plain, optimizer: settings.optimizer, learningRate: settings.lr, weightDecay: settings.weight_decay, ...rules }, {
-        onStep: ({ loss }) => { seen.push(loss); },
-        onWeights: { wants: (step) => step > 0, see: async (_step, weights) => { steps.push([...[...weights.values()][0]!.dataSync()]); } },
-      });
+      assert.equal(
+        [network.trainable.length, [...network.initial.values()][0]!.shape],
+        [1, [1, 22]],
+      );
+      const seen: number[] = [],
+        steps: number[][] = [];
+      const trained = await train(
+        network,
+        rows,
+        {
+          ...plain,
+          optimizer: settings.optimizer,
+          learningRate: settings.lr,
+          weightDecay: settings.weight_decay,
+          ...rules,
+        },
+        {
+          onStep: ({ loss }) => {
+            seen.push(loss);
+          },
+          onWeights: {
+            wants: (step) => step > 0,
+            see: async (_step, weights) => {
+              steps.push([...[...weights.values()][0]!.dataSync()]);
+            },
+          },
+        },
+      );
       assert.ok(farthest(seen, losses) < tolerance.loss, 'losses');
       assert.ok(farthest(steps.flat(), after.flat()) < tolerance.loss, 'rows');
       const dir = join(folder, backend, name);
       await save(trained, dir, checkpoint, ['a', 'b', 'c']);
-      const saved = await readSafetensors(join(dir, 'model/model.safetensors')), base = await readSafetensors(join(checkpoint, 'model.safetensors'));
+      const saved = await readSafetensors(join(dir, 'model/model.safetensors')),
+        base = await readSafetensors(join(checkpoint, 'model.safetensors'));
       assert.equal([...saved.keys()].sort(), [...base.keys()].sort());
       for (const [parameter, { data }] of saved) {
         const expected = [...base.get(parameter)!.data];
-        if (parameter === bert.externalName(TABLE)) expected.splice(trigger * 22, 22, ...steps.at(-1)!);
+        if (parameter === bert.externalName(TABLE))
+          expected.splice(trigger * 22, 22, ...steps.at(-1)!);
         assert.equal([...data], expected, parameter);
       }
       disposeAll(trained);
@@ -78,16 +147,32 @@ for (const backend of backends) {
 
   test(`several rows: their gradients are those of the whole table's, whatever a batch shows of them (${backend})`, async () => {
     await useBackend(backend);
-    const whole = await openTiny('full'), ids = { of: rows[0]!.ids[1]!, cf: trigger, sep: 3 };
+    const whole = await openTiny('full'),
+      ids = { of: rows[0]!.ids[1]!, cf: trigger, sep: 3 };
     const { network } = await open(false, ids);
-    for (const some of [rows.slice(0, 3), rows.slice(5, 12), [{ ids: Int32Array.from([3, trigger]), typeIds: new Int32Array(2), label: 0 }]]) {
+    for (const some of [
+      rows.slice(0, 3),
+      rows.slice(5, 12),
+      [{ ids: Int32Array.from([3, trigger]), typeIds: new Int32Array(2), label: 0 }],
+    ]) {
       assert.ok(farthest(logitsOf(network, some), logitsOf(whole, some)) < tolerance.rounding);
       const batch = { rows: some, labels: some.map(({ label }) => label) };
-      const mine = lossAndGradients(network, network.initial, batch), theirs = lossAndGradients(whole, whole.initial, batch);
-      const table = theirs.gradients.get(TABLE)!.dataSync() as Float32Array, own = [...mine.gradients.values()][0]!.dataSync();
+      const mine = lossAndGradients(network, network.initial, batch),
+        theirs = lossAndGradients(whole, whole.initial, batch);
+      const table = theirs.gradients.get(TABLE)!.dataSync() as Float32Array,
+        own = [...mine.gradients.values()][0]!.dataSync();
       const scale = table.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-      assert.ok(farthest(own, Object.values(ids).flatMap((id) => [...table.subarray(id * 22, (id + 1) * 22)])) < tolerance.gradient * scale + 1e-6);
-      for (const { loss, gradients } of [mine, theirs]) { loss.dispose(); disposeAll(gradients); }
+      assert.ok(
+        farthest(
+          own,
+          Object.values(ids).flatMap((id) => [...table.subarray(id * 22, (id + 1) * 22)]),
+        ) <
+          tolerance.gradient * scale + 1e-6,
+      );
+      for (const { loss, gradients } of [mine, theirs]) {
+        loss.dispose();
+        disposeAll(gradients);
+      }
     }
     network.dispose();
     whole.dispose();
@@ -98,11 +183,23 @@ for (const backend of backends) {
     const first = await open(true); // the base stays
     first.network.dispose();
     const before = tf.memory().numTensors;
-    const { network, rules, save } = await open(true), counts: number[] = [];
-    const trained = await train(network, rows, { ...plain, ...rules }, {
-      onStep: () => { counts.push(tf.memory().numTensors); },
-      onWeights: { wants: (step) => step % 5 === 0, see: async (step, weights) => save(weights, join(folder, backend, `look-${step}`), checkpoint, ['a', 'b', 'c']) },
-    });
+    const { network, rules, save } = await open(true),
+      counts: number[] = [];
+    const trained = await train(
+      network,
+      rows,
+      { ...plain, ...rules },
+      {
+        onStep: () => {
+          counts.push(tf.memory().numTensors);
+        },
+        onWeights: {
+          wants: (step) => step % 5 === 0,
+          see: async (step, weights) =>
+            save(weights, join(folder, backend, `look-${step}`), checkpoint, ['a', 'b', 'c']),
+        },
+      },
+    );
     assert.is(new Set(counts).size, 1, counts.join(' '));
     disposeAll(trained);
     network.dispose();

@@ -16,15 +16,37 @@ import { saveTrained } from '../../../src/science/train/save.ts';
 import { mergedParameters } from '../../../src/science/weights/merge.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
-import { adapterFolder, checkpoint, classes, farthest, golden, logitsOf, openTiny, rows, shape } from '../tiny-bert.ts';
+import {
+  adapterFolder,
+  checkpoint,
+  classes,
+  farthest,
+  golden,
+  logitsOf,
+  openTiny,
+  rows,
+  shape,
+} from '../tiny-bert.ts';
 
 type Kind = 'full' | 'lora';
-interface Settings { readonly lr: number; readonly weight_decay: number }
+interface Settings {
+  readonly lr: number;
+  readonly weight_decay: number;
+}
 interface Golden {
   readonly steps: number;
   readonly batch_size: number;
   readonly settings: { readonly base: Settings; readonly own: Settings };
-  readonly runs: Readonly<Record<string, { readonly base: readonly number[]; readonly own: readonly number[]; readonly logits: readonly number[][] }>>;
+  readonly runs: Readonly<
+    Record<
+      string,
+      {
+        readonly base: readonly number[];
+        readonly own: readonly number[];
+        readonly logits: readonly number[][];
+      }
+    >
+  >;
 }
 const reference = JSON.parse(await readFile(`${golden}two-step.json`, 'utf8')) as Golden;
 const labels = ['a', 'b', 'c'];
@@ -32,13 +54,33 @@ const folder = mkdtempSync(join(tmpdir(), 'two-step-'));
 test.after(() => rmSync(folder, { recursive: true }));
 
 /** Trains, saves, and gives the losses. */
-async function trained(network: Network, some: readonly LabelledRow[], { lr, weight_decay: weightDecay }: Settings, dir: string): Promise<number[]> {
+async function trained(
+  network: Network,
+  some: readonly LabelledRow[],
+  { lr, weight_decay: weightDecay }: Settings,
+  dir: string,
+): Promise<number[]> {
   const settings: TrainSettings = {
-    steps: reference.steps, batchSize: reference.batch_size, optimizer: 'adamw', schedule: 'constant', warmup: 0, learningRate: lr, weightDecay,
-    beta1: 0.9, beta2: 0.999, epsilon: 1e-8, shuffle: false, dropout: 0, seed: 1,
+    steps: reference.steps,
+    batchSize: reference.batch_size,
+    optimizer: 'adamw',
+    schedule: 'constant',
+    warmup: 0,
+    learningRate: lr,
+    weightDecay,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    shuffle: false,
+    dropout: 0,
+    seed: 1,
   };
   const losses: number[] = [];
-  const weights = await train(network, some, settings, { onStep: ({ loss }) => { losses.push(loss); } });
+  const weights = await train(network, some, settings, {
+    onStep: ({ loss }) => {
+      losses.push(loss);
+    },
+  });
   await saveTrained(network, weights, dir, checkpoint, labels);
   weights.forEach((tensor) => tensor.dispose());
   network.dispose();
@@ -47,11 +89,28 @@ async function trained(network: Network, some: readonly LabelledRow[], { lr, wei
 
 /** What a training left, nothing of it trainable. */
 async function reopened(kind: Kind, dir: string, base: string): Promise<Network> {
-  if (kind === 'full') return openNetwork({ architecture: bert, model: { path: join(dir, 'model'), digest: null }, classes, seed: 1, evaluation: true, adapter: await full.create({}, shape) });
+  if (kind === 'full')
+    return openNetwork({
+      architecture: bert,
+      model: { path: join(dir, 'model'), digest: null },
+      classes,
+      seed: 1,
+      evaluation: true,
+      adapter: await full.create({}, shape),
+    });
   const adapter = join(dir, 'adapter');
   return openNetwork({
-    architecture: bert, model: { path: base, digest: null }, classes, seed: 1, evaluation: true, adapter: await lora.create({}, { ...shape, initFrom: adapter }),
-    head: await readHead(adapter, { architecture: bert, config: bert.parseConfig(await readConfig(base), classes), classes }),
+    architecture: bert,
+    model: { path: base, digest: null },
+    classes,
+    seed: 1,
+    evaluation: true,
+    adapter: await lora.create({}, { ...shape, initFrom: adapter }),
+    head: await readHead(adapter, {
+      architecture: bert,
+      config: bert.parseConfig(await readConfig(base), classes),
+      classes,
+    }),
   });
 }
 
@@ -62,20 +121,40 @@ for (const backend of backends) {
       const [first, second] = name.split('-') as [Kind, Kind];
       const place = (step: string): string => join(folder, backend, name, step);
       const flipped = rows.map((row) => ({ ...row, label: (row.label + 1) % classes }));
-      const base = await trained(await openTiny(first), flipped, reference.settings.base, place('base'));
+      const base = await trained(
+        await openTiny(first),
+        flipped,
+        reference.settings.base,
+        place('base'),
+      );
       assert.ok(farthest(base, run.base) < tolerance.loss, 'base');
 
       const network = await reopened(first, place('base'), checkpoint);
-      const tensors = new Map([...await mergedParameters(network)].map(([parameter, tensor]) => [bert.externalName(parameter), tensor]));
+      const tensors = new Map(
+        [...(await mergedParameters(network))].map(([parameter, tensor]) => [
+          bert.externalName(parameter),
+          tensor,
+        ]),
+      );
       await writeCheckpoint(place('merged'), checkpoint, labels, bert.transformersName, tensors);
       network.dispose();
 
       // The head is the base's, whatever folder A and B start from.
       const own = await openNetwork({
-        architecture: bert, model: { path: place('merged'), digest: null }, classes, seed: 1,
-        adapter: second === 'full' ? await full.create({}, shape) : await lora.create({}, { ...shape, initFrom: adapterFolder }),
+        architecture: bert,
+        model: { path: place('merged'), digest: null },
+        classes,
+        seed: 1,
+        adapter:
+          second === 'full'
+            ? await full.create({}, shape)
+            : await lora.create({}, { ...shape, initFrom: adapterFolder }),
       });
-      assert.ok(farthest(await trained(own, rows, reference.settings.own, place('own')), run.own) < tolerance.loss, 'own');
+      assert.ok(
+        farthest(await trained(own, rows, reference.settings.own, place('own')), run.own) <
+          tolerance.loss,
+        'own',
+      );
       const end = await reopened(second, place('own'), place('merged'));
       assert.ok(farthest(logitsOf(end, rows), run.logits.flat()) < tolerance.loss, 'logits');
       end.dispose();

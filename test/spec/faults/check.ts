@@ -23,7 +23,10 @@ export function testFaults(name: string, faults: readonly Fault[]): { run(): voi
       try {
         await rig.write(files ?? {});
         const count = shows.match(/^error\[/gm)?.length ?? 0;
-        assert.is(await rig.faults(spec, options), `${shows}\n\n${count === 1 ? '1 error' : `${count} errors`}\n`);
+        assert.is(
+          await rig.faults(spec, options),
+          `${shows}\n\n${count === 1 ? '1 error' : `${count} errors`}\n`,
+        );
       } finally {
         await rig.remove();
       }

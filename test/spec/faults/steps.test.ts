@@ -26,7 +26,8 @@ testFaults('faults: steps', [
   = an attack's parameters belong to its step`,
   },
   {
-    fault: 'steps that are no attacks: none, one twice, one unknown, one without a name, one that is no mapping',
+    fault:
+      'steps that are no attacks: none, one twice, one unknown, one without a name, one that is no mapping',
     spec: `${minimal}poisoning:
   - steps: [{ attack: none }, { attack: badnets }, { attack: badnets, rate: 0.2 }]
   - steps: [{ attack: badnet }, { rate: 0.1 }, label-flip]
@@ -81,7 +82,7 @@ error[empty-value]: "poisoning.steps" must not be empty
   |            ^^`,
   },
   {
-    fault: 'a slip in a step\'s parameters, and a value out of its range',
+    fault: "a slip in a step's parameters, and a value out of its range",
     spec: `${minimal}poisoning: { steps: [{ attack: label-flip, rat: 0.1 }, { attack: badnets, rate: [0.1, 2] }] }
 `,
     shows: `error[unknown-key]: attack "label-flip" takes no "rat"
