@@ -487,8 +487,10 @@ export interface StageDescriptor extends Plugin<'stage'> {
 export interface Packing {
   /** Pure. Stages with equal keys may share a job; null: this one runs alone. */
   key(stage: Pick<StageDefinition, 'params' | 'assets' | 'inputs'>): string | null;
-  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. */
-  memoryMB?(stage: Pick<RunContext, 'params' | 'assets'>): Promise<number>;
+  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. `inputs` once they are made; a plan has none. */
+  memoryMB?(
+    stage: Pick<RunContext, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,
+  ): Promise<number>;
   /** One promise a stage, in order, that settles when that stage is done: rejected as `run` would be, whatever becomes of the others. */
   run(contexts: readonly RunContext[]): readonly Promise<void>[];
 }
