@@ -197,7 +197,7 @@ async function watched(
   const [
     { readDatasetInfo, readRows },
     { attackStreams },
-    { triggeredRows },
+    { targetOf, triggeredRows },
     { backdoorOf, openSteps },
   ] = await Promise.all([
     import('../../src/data/rows-file.ts'),
@@ -229,7 +229,7 @@ async function watched(
         );
   if (backdoor === null) return { validation, triggered: null };
   const { attack, params, files } = backdoor,
-    target = attack.target!(params, classes);
+    target = targetOf(attack, params, classes);
   const bare = rows.filter(({ label }) => label !== target);
   const shown = await triggeredRows(attack, bare, {
     classes,

@@ -64,6 +64,43 @@ test('every fault of the input at once, as run tells it, exit code 2', async ({ 
     );
 });
 
+test("an outside attack's target that is not a class is told before anything runs, at the attack", async ({
+  project,
+}) => {
+  for (const [check, target, place] of [
+    ['', '() => -1', '4:22'],
+    ['check: () => [],', '() => 2', '4:22'],
+    ['', '({ target }) => target', '4:36'],
+  ] as const) {
+    project.write(
+      'mine.mjs',
+      `import { defineAttack } from 'dosimeter';
+export default defineAttack({
+  name: 'mine', summary: 'Mine.', citation: '', family: 'backdoor', ${check}
+  params: { type: 'object', additionalProperties: false, properties: { target: { type: 'integer', description: 'The target.' } } },
+  poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
+  target: ${target},
+  trigger: (row) => row,
+});
+`,
+    );
+    project.write(
+      'spec.yaml',
+      spec({
+        poisoning: place === '4:36' ? 'attack: mine, target: 7' : 'attack: mine',
+        more: 'stages: [train, evaluate]\nplugins: [./mine.mjs]',
+      }),
+    );
+    const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
+    assert.is(code, 2, stderr);
+    assert.match(
+      stderr,
+      /the attack "mine" has the target (-1|2|7), which is not the label id of a class: they are 0 \("ham"\), 1 \("spam"\)/,
+    );
+    assert.equal(stderr.match(/(?<= --> ).*/g), [`spec.yaml:${place}`], stderr);
+  }
+});
+
 test('a warning is said and is no fault; the JSON stays what it was; what is cached was checked when it ran', async ({
   project,
 }) => {
