@@ -64,6 +64,26 @@ test('every fault of the input at once, as run tells it, exit code 2', async ({ 
     );
 });
 
+test('columns by number, and nothing that says whether the first line is a row: told at the columns, and once', async ({
+  project,
+}) => {
+  const numbers = (header: string): string =>
+    spec({
+      validation: `source: "file:rows.tsv", columns: { text: 0, label: 1 }${header}`,
+      more: 'stages: [evaluate]',
+    });
+  project.write('spec.yaml', numbers(''));
+  const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
+  assert.equal([code, stderr.match(/(?<= --> ).*/g)], [2, ['spec.yaml:3:93']], stderr);
+  assert.match(
+    stderr,
+    /data\.validation\.columns are numbers, and nothing says whether the first line of the file names its columns or is a row/,
+  );
+  assert.match(stderr, /Write header: false in data\.validation if it is a row, or header: true/);
+  project.write('spec.yaml', numbers(', header: true'));
+  assert.is((await project.dosimeter('plan', 'spec.yaml')).code, 0);
+});
+
 test("an outside attack's target that is not a class is told before anything runs, at the attack", async ({
   project,
 }) => {
