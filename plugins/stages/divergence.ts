@@ -59,10 +59,8 @@ async function looks(
   trainDir: string,
   kept: readonly number[],
 ): Promise<{ readonly end: number; readonly places: ReadonlyMap<number, number | null> }> {
-  const { steps, kept_step: best } = JSON.parse(
-    await readFile(join(trainDir, 'train.json'), 'utf8'),
-  ) as { readonly steps: number; readonly kept_step?: number };
-  const end = best ?? steps;
+  const { endStep, readTrainRecord } = await import('../../src/science/nn/adapted-model.ts');
+  const end = endStep(await readTrainRecord(trainDir));
   return {
     end,
     places: new Map<number, number | null>([

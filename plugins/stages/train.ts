@@ -197,7 +197,7 @@ async function watched(
   const [
     { readDatasetInfo, readRows },
     { attackStreams },
-    { triggeredRows },
+    { targetOf, triggeredRows },
     { backdoorOf, openSteps },
   ] = await Promise.all([
     import('../../src/data/rows-file.ts'),
@@ -229,7 +229,7 @@ async function watched(
         );
   if (backdoor === null) return { validation, triggered: null };
   const { attack, params, files } = backdoor,
-    target = attack.target!(params, classes);
+    target = targetOf(attack, params, classes);
   const bare = rows.filter(({ label }) => label !== target);
   const shown = await triggeredRows(attack, bare, {
     classes,
@@ -256,7 +256,8 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     { resolveHead, rowEncoder },
     { openTrainee },
     { runSession },
-    { totalSteps },
+    { largestBatch, totalSteps },
+    { batchOrder, trainingRows },
     { checkpointSteps },
     { classWeightsOf },
     { accuracyOn, watchTraining },
@@ -274,6 +275,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     import('../../src/science/train/trainee.ts'),
     import('../../src/science/train/session.ts'),
     import('../../src/science/train/batches.ts'),
+    import('../../src/science/train/training-rows.ts'),
     import('../../src/science/train/checkpoints.ts'),
     import('../../src/science/train/class-weights.ts'),
     import('../../src/science/train/watch.ts'),
@@ -287,9 +289,9 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
   const dataDir = context.inputs['data']!.dir;
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = train.steps === 0 ? [] : await files.readRows(dataDir);
-  let poisoned: Receipt['rows'] = [];
+  let receipt: Receipt | null = null;
   if (train.steps !== 0) {
-    const receipt = JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt;
+    receipt = JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt;
     const mismatch = checkReceipt(rows, receipt);
     if (mismatch !== null)
       throw new UserFault(
@@ -297,7 +299,6 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
         'Run the poison stage again.',
       );
     if (rows.length === 0) throw new UserFault('there is no row to train on');
-    poisoned = receipt.rows;
   }
 
   const based = context.inputs['base'] !== undefined;
@@ -425,20 +426,28 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     const encode =
       (maxLength: number) =>
       (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
-    const tokenised = rows.map(encode(settings.max_length));
-    // Of several attacks, the one that touches training is told of its own rows.
-    const poisonedRows = poisoned.map(
-      ({ index, step = attack?.name }) =>
-        (tokenised[index] = {
-          ...tokenised[index]!,
-          poisoned: attack !== null && step === attack.name,
-        }),
+    const { rows: tokenised, poisoned: poisonedRows } = trainingRows(
+      rows,
+      receipt!,
+      encode(settings.max_length),
+      attack?.name ?? null,
     );
-    const total = totalSteps(settings, {
-      rows: rows.length,
+    const order = batchOrder(tokenised, {
       batchSize: settings.batch_size,
-      accumulate: settings.accumulate ?? 1,
+      shuffle: settings.shuffle,
+      seed: params.seed,
     });
+    const total = totalSteps(settings, { ...order, accumulate: settings.accumulate ?? 1 });
+    const appended =
+      order.appended === undefined
+        ? {}
+        : {
+            appended: { rows: rows.length - order.rows, largest_batch: largestBatch(order) },
+          };
+    if (order.appended !== undefined)
+      context.log(
+        `the attack appends ${rows.length - order.rows} rows to ${order.rows}: they extend the clean twin's batches, to ${largestBatch(order)} rows at most`,
+      );
     const breathe = async (): Promise<void> => {
       await new Promise((resolve) => {
         setImmediate(resolve);
@@ -503,7 +512,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
         await write(
           journal.history,
           { ...taken, ...learnt, ...(step === steps ? {} : { kept_step: step }) },
-          step === steps ? {} : { kept_step: step },
+          { ...appended, ...(step === steps ? {} : { kept_step: step }) },
         );
         if (watch !== null) await writeFile(out('curves.jsonl'), lines(watch.curves));
         if (settings.tensorboard) {
@@ -530,6 +539,14 @@ function frozenBase({ base }: StageDefinition['inputs']): Json {
   if (base === undefined) return null;
   const { data, head, poisoning, adapter, train, seed } = base.cell;
   return { data, head, poisoning, adapter, train, seed } as unknown as Json;
+}
+
+/** How many rows a poison stage's set has: clean ones, and those that the attack appends. */
+async function setCounts(dir: string): Promise<{ rows: number; appended: number }> {
+  const { rows_total: total, negatives } = JSON.parse(
+    await readFile(join(dir, 'metrics.json'), 'utf8'),
+  ) as { readonly rows_total: number; readonly negatives: number };
+  return { rows: total - negatives, appended: negatives };
 }
 
 /** Each goes its own way but for the training itself, where they meet. */
@@ -627,12 +644,16 @@ export default defineStage({
   run,
   pack: {
     key: ({ params, assets, inputs }) => packKey(params, [assets!['model']!, frozenBase(inputs)]),
-    memoryMB: async ({ params, assets }) => {
+    memoryMB: async ({ params, assets, inputs }) => {
       const [{ findModelDir }, { packMemoryMB }] = await Promise.all([
         import('../../src/data/model-folder.ts'),
         import('../../src/science/train/pack-memory.ts'),
       ]);
-      return packMemoryMB(params, await findModelDir(assets['model']!.path));
+      return packMemoryMB(
+        params,
+        await findModelDir(assets['model']!.path),
+        inputs?.['data'] === undefined ? undefined : await setCounts(inputs['data'].dir),
+      );
     },
     run: runPacked,
   },

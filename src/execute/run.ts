@@ -158,7 +158,7 @@ export async function executePlan(
     if (packer === null || stage.pack === null)
       return queue.add((gpus) => make(wanted, gpus), { need, priority });
     try {
-      const memoryMB = packMemory(stage, options.assets).then((known) => known ?? 0);
+      const memoryMB = packMemory(stage, options.assets, wanted.inputs).then((known) => known ?? 0);
       return await packer.add({
         ...wanted,
         id: packId(stage.kind, stage.pack),

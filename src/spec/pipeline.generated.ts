@@ -205,7 +205,7 @@ export interface SplitSpec {
   digest?: string;
   columns?: ColumnsSpec;
   /**
-   * Whether the first line of a TSV or CSV file names its columns. Without it, columns are numbers, from zero.
+   * Whether the first line of a TSV or CSV file names its columns, and so is not a row. Left out: true where `columns` has names; where all its columns are numbers, from zero, it must be said.
    */
   header?: boolean;
   /**

@@ -87,7 +87,6 @@ test("a cell holds every field: defaults filled in, paths absolute, the adapter'
     source: `file:${rig.dir}/data/SST-2/${file}`,
     format: 'auto',
     columns: { text: 'sentence', label: 'label' },
-    header: true,
     balance: false,
     offset: 0,
   });

@@ -23,6 +23,8 @@ export interface TrainRecord {
   readonly seed: number;
   /** Optimiser steps taken. */
   readonly steps: number;
+  /** The step that the model is of, where early stopping kept that of an earlier one (`endStep`). */
+  readonly kept_step?: number;
   /** `type` and parameters. */
   readonly adapter: JsonObject;
   readonly head: HeadSettings;
@@ -30,6 +32,9 @@ export interface TrainRecord {
   readonly init: 'pretrained' | 'random';
   readonly [more: string]: unknown;
 }
+
+/** The step that a train stage's model is of: its last one, or that of its best look. */
+export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   const record = (await readJson(join(trainDir, 'train.json'))) as TrainRecord;

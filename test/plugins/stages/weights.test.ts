@@ -1,10 +1,13 @@
 /** spectrum, divergence, delta and regime on the tiny BERT, each over what train leaves. */
 import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import delta from '../../../plugins/stages/delta.ts';
 import divergence from '../../../plugins/stages/divergence.ts';
+import kernel from '../../../plugins/stages/kernel.ts';
+import ntk from '../../../plugins/stages/ntk.ts';
 import regime from '../../../plugins/stages/regime.ts';
 import spectrum from '../../../plugins/stages/spectrum.ts';
 import train from '../../../plugins/stages/train.ts';
@@ -238,6 +241,39 @@ test('regime: a kept step beside the end, with its own drift and prediction', as
     assert.is(metrics[`step-1.${name}`], value, name);
   assert.is.not(metrics['step-1.linear.relative_error'], metrics['linear.relative_error']);
   assert.equal((await readNpy(file(ran, 'logits-linear-step-1.npy'))).shape, [4, 2]);
+});
+
+test('regime: where early stopping kept the best model, its step is named, not the last one', async () => {
+  const cell = tinyCell({
+    train: {
+      ...tinyCell().train,
+      steps: 30,
+      learning_rate: 0.02,
+      evaluate_every: 1,
+      early_stopping: { patience: 4, metric: 'loss', min_delta: 0, keep: 'best' },
+    },
+  });
+  // What it learns is wrong there, so that it stops early.
+  const validation = await poisonedFolder(rows.map((row) => ({ ...row, label: 1 - row.label })));
+  const model = (await chain.run(train, cell, { data: chain.data, validation })).dir,
+    start = (await chain.train(beforeTraining(cell))).dir;
+  const kernels = await Promise.all(
+    (['init', 'final'] as const).map((at) =>
+      chain.run(kernel, cell, { model: at === 'init' ? start : model, rows: chain.data }, { at }),
+    ),
+  );
+  const measured = await chain.run(ntk, cell, {
+    init: kernels[0]!.dir,
+    final: kernels[1]!.dir,
+  });
+  const ran = await chain.run(regime, cell, { start, model, ntk: measured.dir, rows: chain.data });
+  const record = JSON.parse(await readFile(join(model, 'train.json'), 'utf8')) as {
+    readonly steps: number;
+    readonly kept_step: number;
+  };
+  assert.is(record.steps, record.kept_step + 4);
+  assert.is((await json<{ readonly steps: number }>(ran, 'regime.json')).steps, record.kept_step);
+  assert.match(ran.log.join('\n'), new RegExp(`adamw, ${record.kept_step} steps:`));
 });
 
 const flipped = rows
