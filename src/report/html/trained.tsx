@@ -200,8 +200,9 @@ export function Delta({
         K<sub>LoRA</sub> = K<sub>full</sub> + Δ<sub>r</sub> at B = 0, with Δ<sub>r</sub> =
         Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) summed from M<sub>Δ</sub>’s own eigenvectors; what the identity
         leaves is rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ′)(h·h′) is the rest and is taken off as well.
-        σ̂² is the mean square of a layer’s A as drawn, which lies about the σ² asked for. Layer by
-        layer in <code>delta.json</code>.
+        σ̂² is the mean square of a layer’s A as drawn, which lies about the σ² that the spec states:
+        where s²σ²n is 1, whether a layer’s s²σ̂²n is below 1 is chance. Layer by layer in{' '}
+        <code>delta.json</code>.
       </p>
       <Table
         label="Delta"
@@ -214,7 +215,9 @@ export function Delta({
           number('‖Δ_r‖/‖K_full‖', of('relative_delta')),
           number('largest eigenvalue of M_Δ', of('largest_eigenvalue')),
           number('layers with M_Δ ⪯ 0', of('semidefinite_layers'), 'proportion'),
-          number('layers with s²σ̂²n < 1', of('scaled_premise_layers'), 'proportion'),
+          number('layers with σ² < 1/n', of('stated_premise_layers'), 'proportion'),
+          number('with s²σ²n < 1', of('scaled_premise_layers'), 'proportion'),
+          number('with s²σ̂²n < 1', of('sample_scaled_premise_layers'), 'proportion'),
           number('left by the identity, ‖·‖/‖K_full‖', of('residual')),
         ]}
       />
