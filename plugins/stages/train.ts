@@ -54,6 +54,8 @@ interface Params {
   readonly seed: number;
   /** With steps 0, nothing else of it. */
   readonly train: Partial<Cell['train']> & JsonObject;
+  /** The rows of each batch are read back to front: what rounding alone makes of this training (divergence's noise floor). */
+  readonly batch_rows?: 'reversed';
   /** Where `evaluate_every` looks at the training. */
   readonly watch?: {
     readonly batch_size: number;
@@ -265,6 +267,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     { scalarEvents },
     { loopSettings },
     { openAttack },
+    { readReversed },
   ] = await Promise.all([
     import('../../src/data/rows-file.ts'),
     import('../../src/data/model-folder.ts'),
@@ -283,6 +286,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     import('../../src/science/train/events.ts'),
     import('../../src/science/train/loop-settings.ts'),
     import('../../src/science/train/checked-attack.ts'),
+    import('../../src/science/nn/reversed.ts'),
   ]);
   const { params, architecture: family, implementation } = await load(context);
   const { train } = params;
@@ -393,6 +397,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     head_init: headDir === undefined ? null : context.assets['head']!.digest,
     adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest,
     train,
+    ...(params.batch_rows === undefined ? {} : { batch_rows: params.batch_rows }),
     ...(change === null
       ? {}
       : { attack: params.attack, ...(trainedRows === null ? {} : { token_rows: trainedRows }) }),
@@ -478,7 +483,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
           });
     try {
       const { weights, step, journal } = await runSession({
-        network,
+        network: params.batch_rows === undefined ? network : readReversed(network),
         rows: tokenised,
         watch,
         place: context,
@@ -575,8 +580,10 @@ export default defineStage({
   compute: true,
   volatile: ['metrics.json', EVENTS], // times stand in them
   scope: 'cell',
-  define([one], { plugin }) {
+  define([one], { plugin, with: { batch_rows: batchRows } }) {
     const cell = one!;
+    if (batchRows !== undefined && batchRows !== 'reversed')
+      throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     const { init_from: adapterInit, ...adapter } = cell.adapter;
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
@@ -599,6 +606,7 @@ export default defineStage({
         architecture: cell.model.architecture,
         adapter,
         ...(attack === null ? {} : { attack }),
+        ...(batchRows === undefined ? {} : { batch_rows: batchRows }),
         seed: cell.seed,
         train: trainParams(cell.train),
         head: headSettings(cell.head),

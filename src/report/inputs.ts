@@ -144,6 +144,7 @@ export interface LayerFacts {
   readonly width: number;
   readonly scale: number;
   readonly variance: number;
+  readonly sample_variance?: number;
   readonly measured: { readonly low: number; readonly high: number } | null;
 }
 
@@ -160,13 +161,17 @@ export function loraFacts(
   const groups = [...byWidth]
     .sort(([a], [b]) => a - b)
     .map(([fanIn, of]): LoraLayers => {
-      const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured]));
+      const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured])),
+        samples = of.flatMap(({ sample_variance: sample }) => sample ?? []);
       return {
         fanIn,
         layers: of.length,
         variance:
           nominal?.(fanIn, of[0]!.rank) ??
           of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
+        ...(samples.length === 0
+          ? {}
+          : { sample: { low: Math.min(...samples), high: Math.max(...samples) } }),
         measured:
           measured.length === 0
             ? null

@@ -553,4 +553,8 @@ export interface TheorySpec {
    * divergence: poisoned rows that are paired with their originals for M', the first of the receipt.
    */
   pairs?: number;
+  /**
+   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone, the rows of each batch read in reverse order, and its distance from the clean run stands beside M: what rounding alone makes of one training. One further training a clean run, shared by every attack and dose that is compared with it. Not measured, and said so, with dropout, with batches of one row, and where the base is poisoned.
+   */
+  noise_floor?: boolean;
 }

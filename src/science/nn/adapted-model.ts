@@ -77,6 +77,7 @@ export function adaptedModel(network: Network): AdaptedModel {
           A: network.frozen(names.A) as Tensor2D,
           B: network.frozen(names.B) as Tensor2D,
           scale: names.scale,
+          ...(names.variance === undefined ? {} : { variance: names.variance }),
         };
         return {
           ...layer,

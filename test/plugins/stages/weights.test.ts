@@ -13,11 +13,12 @@ import spectrum from '../../../plugins/stages/spectrum.ts';
 import train from '../../../plugins/stages/train.ts';
 import { beforeTraining, type Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
+import type { Premise } from '../../../src/science/ntk/delta.ts';
 import type { Delta } from '../../../src/science/ntk/delta-kernel.ts';
 import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
 import { useBackend } from '../../science/backend.ts';
 import { file, openChain, rows, type Chain } from './kernel-chain.ts';
-import { cleanUp, poisonedFolder, tinyCell, type Ran } from './rig.ts';
+import { cleanUp, modelAsset, poisonedFolder, runStage, tinyCell, type Ran } from './rig.ts';
 
 const test = suite('spectrum, divergence, delta, regime');
 let chain: Chain;
@@ -106,6 +107,59 @@ test('delta: at the start, layer by layer, with what the identity leaves', async
   });
   assert.equal([await json(none, 'delta.json'), await metricsOf(none)], [null, {}]);
   assert.match(none.log.join('\n'), /no layer has low-rank factors/);
+});
+
+test('delta and kernel test the σ² that the spec states; a trained A, or one from a folder, has its sample alone', async () => {
+  const cell = tinyCell({
+    adapter: {
+      type: 'lora',
+      rank: 3,
+      alpha: 'r',
+      init: { distribution: 'uniform', variance: '1/d' },
+    },
+  });
+  const start = (await chain.train(beforeTraining(cell))).dir;
+  const ran = await chain.run(delta, cell, { model: start, rows: chain.data });
+  const { layers } = await json<Delta>(ran, 'delta.json');
+  assert.ok(
+    layers.every((layer) => layer.variance === 1 / layer.width && layer.variance_of === 'spec'),
+  );
+  const below = layers.filter((layer) => layer.sample_variance < 1 / layer.width).length;
+  assert.ok(below > 0 && below < layers.length, `${below} samples of ${layers.length} are below`);
+  const metrics = await metricsOf(ran);
+  assert.equal(
+    [
+      metrics['stated_premise_layers'],
+      metrics['scaled_premise_layers'],
+      metrics['sample_stated_premise_layers'],
+    ],
+    [0, 0, below / layers.length],
+  );
+
+  const facts = async (at: 'init' | 'final'): Promise<Premise[]> =>
+    json<Premise[]>(await chain.kernel(cell, at), 'premise.json');
+  assert.ok((await facts('init')).every((layer) => !layer.stated && layer.variance_of === 'spec'));
+  assert.ok((await facts('final')).every((layer) => layer.variance_of === 'sample'));
+
+  const folder = tinyCell({ adapter: { type: 'lora', init_from: `${start}/adapter` } });
+  const loaded = await runStage(
+    train,
+    beforeTraining(folder),
+    { data: chain.data },
+    {},
+    { adapter: { ...modelAsset, path: `${start}/adapter` } },
+  );
+  const found = await json<Delta>(
+    await chain.run(delta, folder, { model: loaded.dir, rows: chain.data }),
+    'delta.json',
+  );
+  found.layers.forEach((layer, i) => {
+    assert.equal(
+      [layer.variance_of, layer.variance],
+      ['sample', layers[i]!.sample_variance],
+      layer.layer,
+    );
+  });
 });
 
 test('every variant of LoRA has its Δ_r, its kernels and its linear prediction; baselines have the full kernel alone', async () => {
