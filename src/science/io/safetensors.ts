@@ -226,14 +226,14 @@ function alignedRoom(sizes: readonly number[]): Uint8Array[] {
   return sizes.map((size, i) => new Uint8Array(room, starts[i], size));
 }
 
-/** float32 tensors of a file by name, in one ArrayBuffer that a backend may share: for tensors that are all kept as long. Throws UserFault as readSafetensors. */
-export async function readFloatsTogether(
+async function readFloats(
   path: string,
+  { tensors, dataStart }: SafetensorsHeader,
   names: readonly string[],
+  makeRooms: (sizes: readonly number[]) => Uint8Array[],
 ): Promise<Map<string, HostTensor>> {
-  const { tensors, dataStart } = await readSafetensorsHeader(path);
   const entries = names.map((name) => tensors.get(name)!);
-  const rooms = alignedRoom(entries.map(({ offsets: [start, end] }) => end - start));
+  const rooms = makeRooms(entries.map(({ offsets: [start, end] }) => end - start));
   const file = await open(path);
   try {
     const out = new Map<string, HostTensor>();
@@ -250,6 +250,21 @@ export async function readFloatsTogether(
   } finally {
     await file.close();
   }
+}
+
+/** float32 tensors of a file by name, in one ArrayBuffer that a backend may share: for tensors that are all kept as long. Throws UserFault as readSafetensors. */
+export const readFloatsTogether = async (
+  path: string,
+  names: readonly string[],
+): Promise<Map<string, HostTensor>> =>
+  readFloats(path, await readSafetensorsHeader(path), names, alignedRoom);
+
+/** All tensors of a file that holds float32 alone, each in an ArrayBuffer of its own that a backend may share. Throws UserFault as readSafetensors. */
+export async function readFloatsApart(path: string): Promise<Map<string, HostTensor>> {
+  const header = await readSafetensorsHeader(path);
+  return readFloats(path, header, [...header.tensors.keys()], (sizes) =>
+    sizes.flatMap((size) => alignedRoom([size])),
+  );
 }
 
 /** Tensors of a file by name: those asked for, else all. Throws UserFault naming file and tensor. */

@@ -9,7 +9,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { sha256OfFile } from '../io/large.ts';
 import {
-  readSafetensors,
+  readFloatsApart,
   readSafetensorsHeader,
   writePending,
   type PendingTensor,
@@ -20,7 +20,8 @@ export interface SavedState {
   /** Optimiser steps taken. */
   readonly step: number;
   readonly facts: JsonObject;
-  readonly tensors: ReadonlyMap<string, HostTensor>;
+  /** Each goes when it is taken onto the device (saved-training.ts). */
+  readonly tensors: Map<string, HostTensor>;
 }
 
 const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
@@ -78,7 +79,7 @@ export async function loadState(
     return {
       step,
       facts: JSON.parse(metadata['facts']!) as JsonObject,
-      tensors: await readSafetensors(path),
+      tensors: await readFloatsApart(path),
     };
   }
   return null;
