@@ -1,6 +1,7 @@
 /** A run that has something to do: its folder, log and journal, its executor, and what the store remembers of it. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { locator } from '../execute/assets.ts';
 import { executePlan } from '../execute/run.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { openDurations } from '../log/durations.ts';
@@ -20,6 +21,7 @@ import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import { runsDir } from './places.ts';
 import { saveRunEntries } from './run-entries.ts';
+import { sourceContext } from './prepare.ts';
 import type { Prepared } from './prepare.ts';
 import type { RunPreparedOptions } from './types.ts';
 
@@ -108,6 +110,7 @@ export async function carryOut(
       store,
       registry,
       assets,
+      locate: locator(registry, await sourceContext(options.note)),
       executor,
       log,
       jobs,

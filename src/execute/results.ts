@@ -7,6 +7,7 @@ import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import { MANIFEST_FILE } from '../store/manifest.ts';
 import type { Store } from '../store/store.ts';
+import { METRICS, parseMetrics } from './metrics.ts';
 import type { StageStatus } from './survey.ts';
 
 export interface MetricsOfCell {
@@ -24,8 +25,6 @@ export interface Metrics {
   /** What computed the entries: backend, precision, releases, device; each that differs once. */
   readonly computedBy: readonly string[];
 }
-
-const METRICS = 'metrics.json';
 
 /** Reads every manifest, whatever a look-up took on trust. */
 export function readMetrics(
@@ -63,18 +62,14 @@ export function readMetrics(
       damaged.add(path.join(entry!.dir, METRICS));
       return null;
     }
-    const parsed = parse(bytes.toString('utf8'));
-    if (parsed === null) {
+    // A store of an earlier version may hold what is refused now.
+    const parsed = parseMetrics(bytes.toString('utf8'));
+    if ('fault' in parsed) {
       damaged.add(path.join(entry!.dir, METRICS));
       return null;
     }
-    const numbers = Object.fromEntries(
-      Object.entries(parsed).filter(
-        (pair): pair is [string, number] => typeof pair[1] === 'number',
-      ),
-    );
-    read.set(stage.id, numbers);
-    return numbers;
+    read.set(stage.id, parsed.metrics);
+    return parsed.metrics;
   };
 
   const cells = plan.cellStages.map(({ cell, stages }): MetricsOfCell => {
@@ -92,18 +87,6 @@ export function readMetrics(
     return { cell: cell.axes, seed: cell.config.seed, metrics };
   });
   return { cells, missing, damaged: [...damaged], computedBy: [...computedBy].sort() };
-}
-
-/** Null: no JSON object, which a store of before this was looked at may hold. */
-function parse(text: string): { readonly [metric: string]: unknown } | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as { readonly [metric: string]: unknown })
-      : null;
-  } catch {
-    return null;
-  }
 }
 
 /** A worker's `BackendInfo`, as it stands in the manifest; threads change no more than the last bits, and stand there too. */

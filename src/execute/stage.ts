@@ -2,6 +2,8 @@
 import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
 import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
+import type { Entry } from '../store/types.ts';
+import type { Reads } from './guard.ts';
 import { forKind } from './patience.ts';
 import { inTurn, runInline } from './inline.ts';
 import type { Job, JobResult, PackedJob, PluginModule } from './protocol.ts';
@@ -13,6 +15,9 @@ export interface Reading {
   readonly key: ActionKey;
   readonly components: KeyComponents;
   readonly inputs: { readonly [name: string]: StageInput };
+  readonly reads: Reads;
+  /** Told of what it has made. */
+  readonly onStored: (entry: Entry) => void;
   /** `Job.gpus`. */
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
@@ -106,12 +111,13 @@ interface Try {
 
 function begin(
   stage: PlannedStage,
-  { key, components, inputs, experiment, gpus }: Reading,
+  { key, components, inputs, reads, onStored, experiment, gpus }: Reading,
   backend: BackendName,
   options: RunOptions,
   packed = 1,
 ): Try {
   const { store, signal, onEvent } = options;
+  const resumeDir = store.resumeDir(key, reads.state);
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
   onEvent({ type: 'stage-started', stage, log: log.file });
@@ -129,7 +135,12 @@ function begin(
       throw new TypeError(
         `the executor answered ${JSON.stringify(result)}, which is no result of a job`,
       );
-    if (result.type !== 'done') {
+    const change = await reads.fault();
+    if (change !== null) {
+      options.executor.forget?.();
+      rmSync(resumeDir, { recursive: true, force: true });
+    }
+    if (result.type !== 'done' || change !== null) {
       rmSync(outDir, { recursive: true, force: true });
       if (signal.aborted) {
         log.line('stopped before its end');
@@ -144,10 +155,11 @@ function begin(
             internal: false,
             log: log.file,
           }
-        : failure(result, log.file);
+        : failure(result, change, log.file);
       // A user's fault comes again from wherever it is gone on; of what was merely cut off, nothing is lost.
       if (result.type === 'fault' && !stop.signal.aborted)
-        rmSync(store.resumeDir(key), { recursive: true, force: true });
+        rmSync(resumeDir, { recursive: true, force: true });
+      if (change !== null && result.type !== 'done') log.line(change);
       log.line(`failed: ${failed.error}`);
       if (failed.hint !== undefined) log.line(failed.hint);
       if (result.type === 'error') log.output(`${result.stack}\n`);
@@ -175,6 +187,7 @@ function begin(
       },
     });
     log.aside(`done in ${result.seconds.toFixed(2)} s`);
+    onStored(entry);
     return {
       state: 'ran',
       key,
@@ -190,7 +203,7 @@ function begin(
       job: jobOf(
         stage,
         { inputs, ...(gpus ? { gpus } : {}), ...(experiment ? { experiment } : {}) },
-        { ...options, backend, outDir, resumeDir: store.resumeDir(key) },
+        { ...options, backend, outDir, resumeDir },
       ),
       hooks: {
         onOutput: (text) => log.output(text),
@@ -218,8 +231,20 @@ function plain(message: string): string {
   return text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
 }
 
-function failure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
+const READ_ONLY =
+  'what a stage reads is to stay as it is until the stage ends: copy what you want to change, and run again; nothing was kept';
+
+/** @param change what of the stage's reads did not stay as it was, if anything */
+function failure(result: JobResult, change: string | null, log: string): Failed {
   switch (result.type) {
+    case 'done':
+      return {
+        state: 'failed',
+        error: plain(change!),
+        hint: READ_ONLY,
+        internal: false,
+        log,
+      };
     case 'fault':
       return {
         state: 'failed',

@@ -1,4 +1,5 @@
 /** What stages' files hold (engine.md, Outputs of stages) → what the report is made of. Pure: text and parsed JSON in. */
+import { UserFault } from '../api.ts';
 import { binHistory } from './history.ts';
 import type {
   CurveFacts,
@@ -39,14 +40,19 @@ export function parseCurves(text: string): CurveFacts[] {
     });
 }
 
-/** `metrics.json`: what in it is a finite number. */
+/** `metrics.json`: what in it is a number. Throws UserFault where one is infinite: a run refuses to store such a file, a store of an earlier version may hold one. */
 export function parseMetrics(text: string): { readonly [metric: string]: number } {
   const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
-  return Object.fromEntries(
-    Object.entries(parsed).filter(
-      (pair): pair is [string, number] => typeof pair[1] === 'number' && Number.isFinite(pair[1]),
-    ),
+  const numbers = Object.entries(parsed).filter(
+    (pair): pair is [string, number] => typeof pair[1] === 'number',
   );
+  const infinite = numbers.find(([, value]) => !Number.isFinite(value));
+  if (infinite !== undefined)
+    throw new UserFault(
+      `a metrics.json holds ${JSON.stringify(infinite[0])}, a number that is not finite`,
+      'its stage must leave it out, or write what it knows',
+    );
+  return Object.fromEntries(numbers);
 }
 
 /** `fisher.json`, without what the report has no room for. */

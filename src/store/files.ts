@@ -12,6 +12,7 @@ import {
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
+import { MANIFEST_FILE } from './manifest.ts';
 import type { ManifestFile } from './types.ts';
 
 /** Up to this size a file is hashed at one go. */
@@ -84,6 +85,22 @@ export function listFiles(
   };
   walk(dir, '');
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+}
+
+/** A file below an entry's folder that is not of the entry; null: there is none. Hidden ones are passed over: file managers and network file systems leave them. */
+export function strayFile(dir: string, files: readonly ManifestFile[]): string | null {
+  const own = new Set([MANIFEST_FILE, ...files.map(({ path: name }) => name)]);
+  const walk = (folder: string, prefix: string): string | null => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const name = prefix + entry.name;
+      if (entry.name.startsWith('.') || own.has(name)) continue;
+      if (!entry.isDirectory()) return name;
+      const stray = walk(`${folder}/${entry.name}`, `${name}/`);
+      if (stray !== null) return stray;
+    }
+    return null;
+  };
+  return walk(dir, '');
 }
 
 /** The manifest's list for an output folder. */

@@ -55,7 +55,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   for (const name of readdirOr(resumes)) {
     const dir = path.join(resumes, name);
     if (
-      existsSync(store.entryDir(name as ActionKey)) ||
+      existsSync(store.entryDir(name.slice(0, 64) as ActionKey)) ||
       Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS
     )
       remove(dir);

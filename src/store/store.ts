@@ -48,8 +48,12 @@ export interface Store {
   check(entry: Entry): Promise<string | null>;
   /** An empty folder on the store's file system. */
   scratch(name: string): string;
-  /** Where an unfinished stage keeps what it goes on from after a kill; made by whoever writes there, removed once the entry is there. */
-  resumeDir(key: ActionKey): string;
+  /**
+   * Where an unfinished stage keeps what it goes on from after a kill; made by whoever writes there, removed once the entry is
+   * there. `reads`: digest of what the stage reads as it lies on the disk, so that nothing goes on from what was read of a file
+   * that has been written to since.
+   */
+  resumeDir(key: ActionKey, reads?: string): string;
   /** Turns a scratch folder into an entry, whole or not at all. When another process was faster, its entry stands. */
   publish(scratch: string, publication: Publication): Promise<Entry>;
   /** Takes a damaged entry out of the way; returns where it went. */
@@ -81,7 +85,14 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   const dirOf = (part: 'tmp' | 'leases' | 'damaged'): string => path.join(root, part);
   const index = options.spec === undefined ? null : openManifestIndex(root, options.spec);
   const entryDir = (key: ActionKey): string => `${root}/${key.slice(0, 2)}/${key}`;
-  const resumeDir = (key: ActionKey): string => path.join(root, 'resume', key);
+  const resumes = path.join(root, 'resume');
+  const resumeDir = (key: ActionKey, reads = ''): string =>
+    path.join(resumes, reads === '' ? key : `${key}-${reads.slice(0, 16)}`);
+  const sweepResumes = (key: ActionKey): void => {
+    if (!existsSync(resumes)) return;
+    for (const name of readdirOr(resumes))
+      if (name.startsWith(key)) rmSync(path.join(resumes, name), { recursive: true, force: true });
+  };
 
   const prepare = (): void => {
     if (ready) return;
@@ -207,16 +218,15 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
           if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
           const there = lookUp(publication.key);
           if (there.state === 'hit') {
-            for (const left of [scratch, resumeDir(publication.key)])
-              rmSync(left, { recursive: true, force: true });
+            rmSync(scratch, { recursive: true, force: true });
+            sweepResumes(publication.key);
             return there.entry;
           }
           aside(publication.key);
           into(scratch, dir);
         }
         commit!.add(dir);
-        const resumed = resumeDir(publication.key);
-        if (existsSync(resumed)) rmSync(resumed, { recursive: true, force: true });
+        sweepResumes(publication.key);
         return { key: publication.key, dir, manifest };
       }),
     moveAside: (key) => {
