@@ -15,6 +15,7 @@ import {
 } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { SpecFault } from '../engine/faults.ts';
+import { systemFault } from '../store/faults.ts';
 import { paintErr, say } from './terminal.ts';
 
 const FAULT = 1,
@@ -260,8 +261,9 @@ async function explainFault(error: unknown): Promise<number> {
     process.stderr.write(printDiagnostics(error.diagnostics, { color: paintErr.isColorSupported }));
     return WRONG;
   }
-  if ((error as Error | null)?.name === 'UserFault') {
-    const { message, hint } = error as UserFault;
+  const fault = (error as Error | null)?.name === 'UserFault' ? error : systemFault(error);
+  if (fault !== null) {
+    const { message, hint } = fault as UserFault;
     say(`${paintErr.red('error:')} ${message}${hint === undefined ? '' : `\n  ${hint}`}`);
     return WRONG;
   }

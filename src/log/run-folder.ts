@@ -4,15 +4,16 @@ import {
   existsSync,
   mkdirSync,
   openSync,
-  readFileSync,
-  readdirSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { UserFault } from '../api.ts';
 import type { JsonObject } from '../api.ts';
 import { thisProcess } from '../store/owner.ts';
+import { isUnreadable, readRegularText } from '../store/regular.ts';
 import { seal, unseal } from '../store/sealed.ts';
+import { readdirOr } from '../store/sweep.ts';
 
 export interface RunFolder {
   readonly id: string;
@@ -70,21 +71,32 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
 
 /** Newest first. */
 export function listRuns(root: string): { readonly id: string; readonly dir: string }[] {
-  if (!existsSync(root)) return [];
-  return readdirSync(root)
+  return readdirOr(root)
     .filter((name) => existsSync(path.join(root, name, 'journal.jsonl')))
     .sort()
     .reverse()
     .map((id) => ({ id, dir: path.join(root, id) }));
 }
 
-/** The journal's events; a last line that a kill cut short is left out, and damaged ones are counted. */
+/** The journal's events; a last line that a kill cut short is left out, and damaged ones are counted. @throws UserFault where it cannot be read */
 export function readJournal(dir: string): {
   readonly events: readonly JsonObject[];
   readonly damaged: number;
 } {
-  const lines = readFileSync(path.join(dir, 'journal.jsonl'), 'utf8').split('\n');
+  const lines = textOf(path.join(dir, 'journal.jsonl')).split('\n');
   lines.pop();
   const events = lines.map((line) => unseal(line, 8)).filter((event) => event !== null);
   return { events, damaged: lines.length - events.length };
+}
+
+function textOf(file: string): string {
+  try {
+    return readRegularText(file);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    throw new UserFault(
+      `the journal ${file} can't be read (${String((error as NodeJS.ErrnoException).code)})`,
+      'look at what stands there, or name another run',
+    );
+  }
 }

@@ -3,7 +3,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   utimesSync,
@@ -14,13 +13,14 @@ import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
-import { fileFault, isUnreadable, sha256Sync } from './files.ts';
+import { fileFault, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { MANIFEST_FILE, MANIFEST_FORMAT, parseManifest, printManifest } from './manifest.ts';
 import { openManifestIndex } from './manifest-index.ts';
 import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
+import { isUnreadable, readRegularText } from './regular.ts';
 import { readdirOr, sweepClaims, sweepScratch } from './sweep.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
@@ -112,7 +112,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       const known = vouching?.get(key, stat);
       if (known) head = known;
       else {
-        const parsed = parseManifest(readFileSync(file, 'utf8'), key);
+        const parsed = parseManifest(readRegularText(file), key);
         if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
         head = parsed.manifest;
         vouching?.note(key, stat, head);
@@ -147,10 +147,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     lookUpNew: (key) => (mayBeThere(entryDir(key)) ? lookUp(key) : { state: 'absent' }),
     manifest(key) {
       try {
-        const parsed = parseManifest(
-          readFileSync(`${entryDir(key)}/${MANIFEST_FILE}`, 'utf8'),
-          key,
-        );
+        const parsed = parseManifest(readRegularText(`${entryDir(key)}/${MANIFEST_FILE}`), key);
         return 'fault' in parsed ? null : parsed.manifest;
       } catch (error) {
         if (
