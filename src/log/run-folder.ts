@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   openSync,
+  rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -36,18 +37,32 @@ export interface RunFolderContents {
 const newId = (now: Date): string =>
   `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
-export function createRunFolder(root: string, contents: RunFolderContents): RunFolder {
+/** @param tell of a journal that ends before the run does: the disk is full. @throws ErrnoException; nothing is left then */
+export function createRunFolder(
+  root: string,
+  tell: (message: string) => void,
+  contents: RunFolderContents,
+): RunFolder {
   const id = newId(new Date());
   let dir = path.join(root, id);
   for (let n = 2; existsSync(dir); n++) dir = path.join(root, `${id}-${n}`);
   mkdirSync(dir, { recursive: true });
-  writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
-  writeFileSync(path.join(dir, 'resolved.json'), `${JSON.stringify(contents.resolved, null, 2)}\n`);
-  writeFileSync(
-    path.join(dir, 'environment.json'),
-    `${JSON.stringify(contents.environment, null, 2)}\n`,
-  );
-  const journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
+  let journal: number;
+  try {
+    writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
+    writeFileSync(
+      path.join(dir, 'resolved.json'),
+      `${JSON.stringify(contents.resolved, null, 2)}\n`,
+    );
+    writeFileSync(
+      path.join(dir, 'environment.json'),
+      `${JSON.stringify(contents.environment, null, 2)}\n`,
+    );
+    journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
+  } catch (error) {
+    rmSync(dir, { recursive: true, force: true }); // without a journal no command would ever show it
+    throw error;
+  }
   let whole = true;
   const record = (event: JsonObject): void => {
     if (!whole) return;
@@ -56,7 +71,10 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
     } catch (error) {
       if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? ''))
         throw error;
-      whole = false; // the journal ends here; the store tells of the full disk
+      whole = false;
+      tell(
+        `${dir}: the journal ends here, it can't be written (${String((error as NodeJS.ErrnoException).code)}); the run goes on`,
+      );
     }
   };
   record({

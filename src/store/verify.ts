@@ -68,9 +68,7 @@ function checkRecords(root: string): DamagedRecord[] {
   return [
     ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter(isDamaged).map(aside),
     // Named by what they hold.
-    ...jsonIn('environments')
-      .filter(isDamagedEnvironment)
-      .map(aside),
+    ...jsonIn('environments').filter(isDamagedEnvironment).map(aside),
     ...jsonIn('pins')
       .filter(isDamaged)
       .map((file) => ({ file, moved: null })),
