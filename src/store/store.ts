@@ -21,7 +21,7 @@ import { openManifestIndex } from './manifest-index.ts';
 import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
-import { readdirOr, sweepClaims, sweepScratch } from './sweep.ts';
+import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
 import type { Entry, Manifest, ManifestHead } from './types.ts';
@@ -61,6 +61,8 @@ export interface Store {
   flush(): Promise<void>;
   /** The next store that is opened for this spec need not read the manifests that this one has read. */
   saveIndex(): void;
+  /** Sweeps what processes that are gone have left; a run that makes nothing does it too. */
+  tidy(): void;
   close(): void;
 }
 
@@ -87,8 +89,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     if (ready) return;
     try {
       for (const part of ['tmp', 'leases'] as const) mkdirSync(dirOf(part), { recursive: true });
-      sweepScratch(dirOf('tmp'));
-      sweepClaims(dirOf('leases'), options.onTakeover);
+      sweepGone(root, options.onTakeover);
     } catch (error) {
       throw diskFault(error, root);
     }
@@ -242,9 +243,12 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     saveIndex() {
       index?.save();
     },
+    tidy() {
+      if (!ready && existsSync(dirOf('leases'))) sweepGone(root, options.onTakeover);
+    },
     close() {
       leases?.close();
-      if (ready) sweepScratch(dirOf('tmp'), me);
+      if (ready) sweepOwn(root, me);
     },
   };
 
