@@ -15,12 +15,12 @@ export interface SpecOptions extends Asked {
 
 const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
-const wholeNumber =
-  (option: string) =>
+export const wholeNumber =
+  (option: string, least = 1) =>
   (value: string): number => {
-    const n = Number(value);
-    if (!Number.isInteger(n) || n < 1)
-      throw new UserFault(`${option} takes a whole number from 1, got "${value}"`);
+    const n = value.trim() === '' ? Number.NaN : Number(value);
+    if (!Number.isInteger(n) || n < least)
+      throw new UserFault(`${option} takes a whole number from ${least}, got "${value}"`);
     return n;
   };
 

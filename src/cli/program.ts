@@ -5,16 +5,20 @@ import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
+import type { GcOptions } from './store.ts';
 import {
   jsonOption,
   retriesOption,
   storeOption,
   timeoutOption,
+  wholeNumber,
   withPackOptions,
   withSpecOptions,
 } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { SpecFault } from '../engine/faults.ts';
+import { RUNS_KEPT } from '../engine/places.ts';
+import { systemFault } from '../store/faults.ts';
 import { paintErr, say } from './terminal.ts';
 
 const FAULT = 1,
@@ -215,13 +219,25 @@ function createProgram(does: Does): Command {
     )
     .addOption(storeOption())
     .option('--max-size <size>', 'such as 5GB')
+    .option(
+      '--runs',
+      'also sweep the records of old runs (journal and logs): none that is pinned, or that goes on',
+    )
+    .addOption(
+      new Option(
+        '--keep-runs <n>',
+        `with --runs: keep the latest n (default: ${RUNS_KEPT.latest})`,
+      ).argParser(wholeNumber('--keep-runs', 0)),
+    )
+    .addOption(
+      new Option(
+        '--keep-days <n>',
+        `with --runs: keep what is younger (default: ${RUNS_KEPT.days})`,
+      ).argParser(wholeNumber('--keep-days', 0)),
+    )
     .option('--dry-run', 'only say what would go')
     .addOption(jsonOption())
-    .action(
-      does(async (options: { store: string; maxSize?: string; dryRun?: boolean; json?: boolean }) =>
-        (await import('./store.ts')).gcCommand(options),
-      ),
-    );
+    .action(does(async (options: GcOptions) => (await import('./store.ts')).gcCommand(options)));
   program
     .command('doctor')
     .description('say which compute backend is used, why not a better one, and how to get it')
@@ -260,8 +276,9 @@ async function explainFault(error: unknown): Promise<number> {
     process.stderr.write(printDiagnostics(error.diagnostics, { color: paintErr.isColorSupported }));
     return WRONG;
   }
-  if ((error as Error | null)?.name === 'UserFault') {
-    const { message, hint } = error as UserFault;
+  const fault = (error as Error | null)?.name === 'UserFault' ? error : systemFault(error);
+  if (fault !== null) {
+    const { message, hint } = fault as UserFault;
     say(`${paintErr.red('error:')} ${message}${hint === undefined ? '' : `\n  ${hint}`}`);
     return WRONG;
   }

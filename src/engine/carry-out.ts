@@ -48,7 +48,7 @@ export async function carryOut(
   const folder = await onDisk(
     runsDir(),
     () =>
-      createRunFolder(runsDir(), {
+      createRunFolder(runsDir(), options.note, {
         specFile: experiment.file,
         specText: experiment.text,
         resolved: experiment.resolved,
@@ -94,6 +94,7 @@ export async function carryOut(
     places: placesOn(machine, plan.backend),
     kill: () => executor.close(),
   });
+  const note = (message: string): void => onEvent({ type: 'note', message });
   const onEvent = (event: RunEvent): void => {
     const entry = journalEntry(event);
     if (entry) {
@@ -144,11 +145,12 @@ export async function carryOut(
         for (const plugin of loaded)
           if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
         saveRoot(store.root, path.resolve(experiment.file), keys);
-        saveRunEntries(folder.dir, keys);
         store.saveIndex();
       },
-      (message) => onEvent({ type: 'note', message }),
+      note,
     );
+    // The runs may lie on another disk than the store.
+    ifDiskAllows(folder.dir, () => saveRunEntries(folder.dir, keys), note);
     await durable;
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });

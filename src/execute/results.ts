@@ -1,11 +1,11 @@
 /** `metrics.json` of every cell's goal stages, as the store has them now. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Json, JsonObject } from '../api.ts';
 import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import { MANIFEST_FILE } from '../store/manifest.ts';
+import { isUnreadable, readRegular } from '../store/regular.ts';
 import type { Store } from '../store/store.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 import type { StageStatus } from './survey.ts';
@@ -57,8 +57,8 @@ export function readMetrics(
     if (unsound.has(stage.id)) return null;
     const file = entry!.manifest.files.find(({ path: name }) => name === METRICS);
     if (!file) return null;
-    const bytes = readFileSync(path.join(entry!.dir, METRICS));
-    if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) {
+    const bytes = readOr(path.join(entry!.dir, METRICS));
+    if (bytes === null || createHash('sha256').update(bytes).digest('hex') !== file.sha256) {
       damaged.add(path.join(entry!.dir, METRICS));
       return null;
     }
@@ -87,6 +87,16 @@ export function readMetrics(
     return { cell: cell.axes, seed: cell.config.seed, metrics };
   });
   return { cells, missing, damaged: [...damaged], computedBy: [...computedBy].sort() };
+}
+
+/** Null: it went away, or the system will not give it. */
+function readOr(file: string): Buffer | null {
+  try {
+    return readRegular(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
+    throw error;
+  }
 }
 
 /** A worker's `BackendInfo`, as it stands in the manifest; threads change no more than the last bits, and stand there too. */

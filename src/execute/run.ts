@@ -51,7 +51,7 @@ export interface RunOptions {
   readonly onEvent: OnEvent;
 }
 
-/** What became of an attempt. `busy`: another run has the lease; `again`: an input was made anew. */
+/** What became of an attempt. `busy`: another run has the lease, or has taken it over; `again`: an input was made anew. */
 type Attempt = Outcome | 'busy' | 'again';
 
 interface Wanted {
@@ -206,7 +206,7 @@ export async function executePlan(
   async function makeWith(
     { stage, key, components, inputs }: Wanted,
     gpus: readonly string[] | undefined,
-    run: (reading: Reading) => Promise<Outcome>,
+    run: (reading: Reading) => Promise<Outcome | 'busy'>,
   ): Promise<Attempt> {
     if (stopped || signal.aborted) return { state: 'abandoned' };
     try {
@@ -236,9 +236,11 @@ export async function executePlan(
             stored.set(entry.key, entry);
             made.add(entry.key);
           },
+          leaseStands: attempt.held.stands,
           ...grant(stage, gpus),
           ...(experiment ? { experiment } : {}),
         });
+        if (outcome === 'busy') return outcome;
         // On a full disk every other stage would fail in the same way.
         if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome)))
           stopped = true;
@@ -305,6 +307,7 @@ export async function executePlan(
             [
               stage,
               running[i]!.then((outcome) => {
+                if (outcome === 'busy') return outcome;
                 if (outcome !== 'lost' && !mayTryAgain(stage, outcome, 1)) return outcome;
                 if (outcome === 'lost')
                   onEvent({
@@ -345,18 +348,18 @@ export async function executePlan(
     );
   }
 
-  async function tryStage(stage: PlannedStage, reading: Reading): Promise<Outcome> {
+  async function tryStage(stage: PlannedStage, reading: Reading): Promise<Outcome | 'busy'> {
     return tryAgain(stage, reading, await runStage(stage, reading, plan.backend, options), 1);
   }
 
   async function tryAgain(
     stage: PlannedStage,
     reading: Reading,
-    first: Outcome,
+    first: Outcome | 'busy',
     tried: number,
-  ): Promise<Outcome> {
+  ): Promise<Outcome | 'busy'> {
     let outcome = first;
-    for (; mayTryAgain(stage, outcome, tried); tried++) {
+    for (; outcome !== 'busy' && mayTryAgain(stage, outcome, tried); tried++) {
       onEvent({
         type: 'note',
         message: `${stage.id} failed (${outcome.error}); try ${tried + 1} of ${1 + forKind(options.patience?.retries, stage.kind)!}`,

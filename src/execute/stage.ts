@@ -21,6 +21,8 @@ export interface Reading {
   /** `Job.gpus`. */
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
+  /** Whether this run still has the lease. */
+  readonly leaseStands: () => boolean;
 }
 
 /** An executor may be other people's code. */
@@ -72,8 +74,8 @@ export function runStage(
   reading: Reading,
   backend: BackendName,
   options: RunOptions,
-): Promise<Outcome> {
-  const once = async (): Promise<Outcome> => {
+): Promise<Outcome | 'busy'> {
+  const once = async (): Promise<Outcome | 'busy'> => {
     const { work, conclude } = begin(stage, reading, backend, options);
     return conclude(
       stage.descriptor.inline === true
@@ -92,7 +94,7 @@ export function runPack(
   members: readonly { readonly stage: PlannedStage; readonly reading: Reading }[],
   backend: BackendName,
   options: RunOptions,
-): readonly Promise<Outcome | 'lost'>[] {
+): readonly Promise<Outcome | 'busy' | 'lost'>[] {
   const tries = members.map(({ stage, reading }) =>
     begin(stage, reading, backend, options, members.length),
   );
@@ -106,12 +108,13 @@ export function runPack(
 /** One try at a stage: what the executor is handed, and what becomes of its answer. */
 interface Try {
   readonly work: PackedJob;
-  conclude(answer: Promise<JobResult>): Promise<Outcome>;
+  /** `busy`: another run has taken the lease over. */
+  conclude(answer: Promise<JobResult>): Promise<Outcome | 'busy'>;
 }
 
 function begin(
   stage: PlannedStage,
-  { key, components, inputs, reads, onStored, experiment, gpus }: Reading,
+  { key, components, inputs, reads, onStored, experiment, gpus, leaseStands }: Reading,
   backend: BackendName,
   options: RunOptions,
   packed = 1,
@@ -130,11 +133,19 @@ function begin(
   if (signal.aborted) abort();
   const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
 
-  const settle = async (result: JobResult): Promise<Outcome> => {
+  const settle = async (result: JobResult): Promise<Outcome | 'busy'> => {
     if (!RESULTS.has((result as Partial<JobResult> | undefined)?.type))
       throw new TypeError(
         `the executor answered ${JSON.stringify(result)}, which is no result of a job`,
       );
+    if (!leaseStands() && !signal.aborted) {
+      rmSync(outDir, { recursive: true, force: true });
+      const lost =
+        'another run took its lease over while this one was stopped: what it made here is discarded';
+      log.line(lost);
+      onEvent({ type: 'note', message: `${stage.id}: ${lost}` });
+      return 'busy';
+    }
     const change = await reads.fault();
     if (change !== null) {
       options.executor.forget?.();

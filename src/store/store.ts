@@ -3,7 +3,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   utimesSync,
@@ -14,14 +13,15 @@ import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
-import { fileFault, isUnreadable, sha256Sync } from './files.ts';
+import { fileFault, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { MANIFEST_FILE, MANIFEST_FORMAT, parseManifest, printManifest } from './manifest.ts';
 import { openManifestIndex } from './manifest-index.ts';
 import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
-import { readdirOr, sweepClaims, sweepScratch } from './sweep.ts';
+import { isUnreadable, readRegularText } from './regular.ts';
+import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
 import type { Entry, Manifest, ManifestHead } from './types.ts';
@@ -65,6 +65,8 @@ export interface Store {
   flush(): Promise<void>;
   /** The next store that is opened for this spec need not read the manifests that this one has read. */
   saveIndex(): void;
+  /** Sweeps what processes that are gone have left; a run that makes nothing does it too. */
+  tidy(): void;
   close(): void;
 }
 
@@ -98,8 +100,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     if (ready) return;
     try {
       for (const part of ['tmp', 'leases'] as const) mkdirSync(dirOf(part), { recursive: true });
-      sweepScratch(dirOf('tmp'));
-      sweepClaims(dirOf('leases'), options.onTakeover);
+      sweepGone(root, options.onTakeover);
     } catch (error) {
       throw diskFault(error, root);
     }
@@ -123,7 +124,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       const known = vouching?.get(key, stat);
       if (known) head = known;
       else {
-        const parsed = parseManifest(readFileSync(file, 'utf8'), key);
+        const parsed = parseManifest(readRegularText(file), key);
         if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
         head = parsed.manifest;
         vouching?.note(key, stat, head);
@@ -158,10 +159,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     lookUpNew: (key) => (mayBeThere(entryDir(key)) ? lookUp(key) : { state: 'absent' }),
     manifest(key) {
       try {
-        const parsed = parseManifest(
-          readFileSync(`${entryDir(key)}/${MANIFEST_FILE}`, 'utf8'),
-          key,
-        );
+        const parsed = parseManifest(readRegularText(`${entryDir(key)}/${MANIFEST_FILE}`), key);
         return 'fault' in parsed ? null : parsed.manifest;
       } catch (error) {
         if (
@@ -255,9 +253,12 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     saveIndex() {
       index?.save();
     },
+    tidy() {
+      if (!ready && existsSync(dirOf('leases'))) sweepGone(root, options.onTakeover);
+    },
     close() {
       leases?.close();
-      if (ready) sweepScratch(dirOf('tmp'), me);
+      if (ready) sweepOwn(root, me);
     },
   };
 
