@@ -12,6 +12,8 @@ export interface NpyArray<D extends NpyData = NpyData> {
 }
 
 const MAGIC = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]); // \x93NUMPY
+/** Room for the shape of any array; numpy.load reads no more of a header that it does not trust. */
+const HEADER_LIMIT = 10_000;
 const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 const descrOf = (data: NpyData): string =>
@@ -47,7 +49,7 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const wide = view[6]! >= 2;
   const start = wide ? 12 : 10;
   const end = start + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
-  if (end > view.length) throw broken('its header is cut short');
+  if (end > view.length || end - start > HEADER_LIMIT) throw broken('its header is cut short');
   const header = view.toString('latin1', start, end);
   const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1];
   const shapeText = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
@@ -59,13 +61,15 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
     .map((part) => part.trim())
     .filter((part) => part !== '')
     .map(Number);
+  if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0))
+    throw broken(`its shape is (${shapeText.slice(0, 80)})`);
   const count = product(shape);
   const width = descr === '<f8' ? 8 : 4;
   if (descr !== '<f4' && descr !== '<f8' && descr !== '<i4')
-    throw broken(`its dtype is ${descr}, not <f4, <f8 or <i4`);
+    throw broken(`its dtype is ${descr.slice(0, 40)}, not <f4, <f8 or <i4`);
   if (view.length - end !== count * width)
     throw broken(
-      `shape (${shapeText}) needs ${count * width} bytes of data, it has ${view.length - end}`,
+      `shape (${shapeText.slice(0, 80)}) needs ${count * width} bytes of data, it has ${view.length - end}`,
     );
   // A copy: the data needn't be aligned in the file's buffer.
   const body = view.buffer.slice(
