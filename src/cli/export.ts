@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { fileInside } from '../untrusted/path.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
@@ -67,7 +68,7 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
     let folder = plain;
     for (let n = 2; taken.has(folder.toLowerCase()); n++) folder = `${plain},${n}`;
     taken.add(folder.toLowerCase());
-    return path.resolve(options.out, folder);
+    return fileInside(path.resolve(options.out), folder, 'A model');
   };
   const bases = new Map<string, string>();
   /** Where the base of an adapter, or of changed weights, lies: a folder beside them, whichever of them come from it. */

@@ -50,8 +50,8 @@ export async function writeNpy(path: string, array: NpyArray): Promise<void> {
 
 const TYPES = { '<f4': Float32Array, '<f8': Float64Array, '<i4': Int32Array } as const;
 
-/** A header may be as long as this; numpy's own are hundreds of bytes. */
-const HEADER_LIMIT = 1 << 16;
+/** Room for the shape of any array; numpy.load reads no more of a header that it does not trust. */
+const HEADER_LIMIT = 10_000;
 
 interface Layout {
   readonly type: (typeof TYPES)[keyof typeof TYPES];
@@ -71,7 +71,7 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
   const wide = view[6]! >= 2;
   const first = wide ? 12 : 10;
   const start = first + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
-  if (start > view.length) throw broken('its header is cut short');
+  if (start > view.length || start - first > HEADER_LIMIT) throw broken('its header is cut short');
   const header = view.toString('latin1', first, start);
   const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1];
   const shapeText = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
@@ -83,13 +83,17 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
     .map((part) => part.trim())
     .filter((part) => part !== '')
     .map(Number);
+  if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0))
+    throw broken(`its shape is (${shapeText.slice(0, 80)})`);
   const count = product(shape);
   if (descr !== '<f4' && descr !== '<f8' && descr !== '<i4')
-    throw broken(`its dtype is ${descr}, not <f4, <f8 or <i4`);
+    throw broken(`its dtype is ${descr.slice(0, 40)}, not <f4, <f8 or <i4`);
   const type = TYPES[descr],
     needed = count * type.BYTES_PER_ELEMENT;
   if (size - start !== needed)
-    throw broken(`shape (${shapeText}) needs ${needed} bytes of data, it has ${size - start}`);
+    throw broken(
+      `shape (${shapeText.slice(0, 80)}) needs ${needed} bytes of data, it has ${size - start}`,
+    );
   return { type, shape, count, start };
 }
 

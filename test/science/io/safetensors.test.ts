@@ -174,7 +174,7 @@ test('truncated and foreign files are refused by name and tensor', async ({ dir 
   );
   await fails(path, /is no safetensors file/);
   await put(file('{not json', new Uint8Array(4)));
-  await fails(path, /no JSON/);
+  await fails(path, /is not JSON/);
   await put(
     file({ 'a.weight': { dtype: 'F32', shape: [4], data_offsets: [0, 12] } }, new Uint8Array(12)),
   );
