@@ -234,6 +234,15 @@ function createProgram(does: Does): Command {
       ),
     );
   program
+    .command('setup')
+    .description('build the TensorFlow backend, once an installation; without it all runs slower')
+    .option('--tensorflow <which>', 'cpu, cuda, or the path of a TensorFlow of your own')
+    .action(
+      does(async (options: { tensorflow?: string }) =>
+        (await import('./setup.ts')).setupCommand(options),
+      ),
+    );
+  program
     .command('plugins')
     .description('list attacks, adapters, stages, models, data sets and sources')
     .addOption(jsonOption())
