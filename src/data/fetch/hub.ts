@@ -121,6 +121,41 @@ async function foreignSnapshot(
   };
 }
 
+/** Above this a file is no configuration. */
+const MOST_PEEKED = 2 ** 20;
+
+/**
+ * The text of one small file: from the cache, which may hold a part of the repository, or with `fetch` from the hub.
+ * Null where neither has it; why the hub does not answer is told when the repository is fetched.
+ */
+export async function peekFile(
+  repository: Repository,
+  file: string,
+  settings: HubSettings,
+  fetch: boolean,
+): Promise<string | null> {
+  const { type, name, revision, fragment } = repository;
+  const path = fragment ? `${fragment}/${file}` : file;
+  const root = storage(settings, repository);
+  const commit = isCommit(revision)
+    ? revision
+    : (await readText(join(root, 'refs', revision)))?.trim();
+  if (commit !== undefined && isCommit(commit)) {
+    const text = await readText(join(root, 'snapshots', commit, path));
+    if (text !== undefined) return text;
+  }
+  if (!fetch || settings.offline) return null;
+  const hub = await import('@huggingface/hub');
+  const blob = await hub.downloadFile({
+    ...(settings.endpoint === undefined ? {} : { hubUrl: settings.endpoint }),
+    fetch: authorised(settings.endpoint ?? hub.HUB_URL, settings.token),
+    repo: { type, name },
+    revision,
+    path,
+  });
+  return blob === null || blob.size > MOST_PEEKED ? null : blob.text();
+}
+
 async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
   if (!names.some((name) => name.endsWith('tokenizer.json'))) return false;
   const index = names.find((name) => name.endsWith('model.safetensors.index.json'));
