@@ -111,9 +111,13 @@ function createProgram(does: Does): Command {
   onSpec('export', 'copy the trained models of a spec out of the store, for PEFT and transformers')
     .requiredOption('--out <dir>', 'where they go: a folder each')
     .option('--merge', 'whole checkpoints for transformers, adapters merged into the weights')
+    .option('--force', 'replace other models that are there')
     .action(
-      does(async (spec: string, options: SpecOptions & { out: string; merge?: boolean }) =>
-        (await import('./export.ts')).exportCommand(spec, options),
+      does(
+        async (
+          spec: string,
+          options: SpecOptions & { out: string; merge?: boolean; force?: boolean },
+        ) => (await import('./export.ts')).exportCommand(spec, options),
       ),
     );
   onSpec('report', 'make the report of what is in the store, without running anything else').action(
