@@ -3,6 +3,5 @@ import path from 'node:path';
 
 export const stateDir = (): string => path.resolve('.dosimeter');
 export const runsDir = (): string => path.join(stateDir(), 'runs');
-export const reportFile = (experiment: string): string =>
-  path.join(stateDir(), 'reports', `${experiment}.html`);
+export const reportsDir = (): string => path.join(stateDir(), 'reports');
 export const defaultStore = path.join('.dosimeter', 'store');

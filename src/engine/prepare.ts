@@ -33,6 +33,8 @@ export interface Asked {
 export type Note = (message: string) => void;
 
 export interface Prepared {
+  /** What was asked of the spec beside what it says. */
+  readonly asked: Pick<Asked, 'set' | 'only'>;
   readonly experiment: Experiment;
   readonly registry: Registry;
   readonly backend: BackendName;
@@ -144,6 +146,7 @@ export async function prepare(
   );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return {
+    asked: { set: options.set, only: options.only },
     experiment,
     registry,
     backend,

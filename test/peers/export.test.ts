@@ -51,7 +51,7 @@ stages: [train, evaluate]
   const run = await project.dosimeter('run', ...args);
   assert.is(run.code, 0, run.stderr);
   const { stages } = await project.json<{
-    stages: { kind: string; label: string; cell: { 'adapter.type'?: string }; dir: string }[];
+    stages: { kind: string; cell: { 'adapter.type'?: string }; outputs: string }[];
   }>('plan', ...args);
   const models = (out: string, ...more: string[]): Promise<{ dir: string; stage: string }[]> =>
     project.json('export', ...args, '--out', out, ...more);
@@ -64,7 +64,7 @@ stages: [train, evaluate]
     const evaluated = stages.find(
       ({ kind, cell }) => kind === 'evaluate' && cell['adapter.type'] === type,
     )!;
-    const [head, ...lines] = readFileSync(path.join(evaluated.dir, 'predictions.csv'), 'utf8')
+    const [head, ...lines] = readFileSync(path.join(evaluated.outputs, 'predictions.csv'), 'utf8')
       .trim()
       .split('\n');
     const column = head!.split(',').indexOf('predicted');
