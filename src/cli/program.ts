@@ -247,18 +247,27 @@ function createProgram(does: Does): Command {
       ),
     );
   program
-    .command('plugins')
-    .description('list attacks, adapters, stages, models, data sets and sources')
+    .command('plugins [name]')
+    .description(
+      'list attacks, adapters, stages, models, data sets and sources, or describe one with its parameters',
+    )
     .addOption(jsonOption())
     .action(
-      does(async (options: { json?: boolean }) =>
-        (await import('./plugins.ts')).pluginsCommand(options),
+      does(async (name: string | undefined, options: { json?: boolean }) =>
+        (await import('./plugins.ts')).pluginsCommand(name, options),
       ),
     );
   program
-    .command('schema')
-    .description('print the JSON Schema of a spec, plugins included')
-    .action(does(async () => (await import('./plugins.ts')).schemaCommand()));
+    .command('schema [part]')
+    .description(
+      'describe a part of a spec in words (data.train, train.schedule; "spec" for its sections); alone: the JSON Schema of all of it, plugins included',
+    )
+    .addOption(jsonOption())
+    .action(
+      does(async (part: string | undefined, options: { json?: boolean }) =>
+        (await import('./plugins.ts')).schemaCommand(part, options),
+      ),
+    );
   return program;
 }
 
