@@ -305,6 +305,11 @@ export interface SourceDescriptor extends Plugin<'source'> {
   /** The asset if it is on this machine already, without network; null if it must be fetched. Throws UserFault when it can't exist (a missing file). */
   locate(uri: string, context: SourceContext): Promise<Asset | null>;
   fetch(uri: string, context: SourceContext): Promise<Asset>;
+  /**
+   * The text of one small file of it (a model's config.json) before the whole is fetched: from this machine, or with
+   * `fetch` from where it comes. Null where it can't be had so. Left out: it never can.
+   */
+  peek?(uri: string, file: string, context: SourceContext, fetch: boolean): Promise<string | null>;
 }
 
 export interface RawRow {
@@ -328,6 +333,8 @@ export interface DatasetDescriptor extends Plugin<'dataset'> {
 // ---- models and adapters: their science-side interfaces are in src/science/nn/types.ts ----------------------------------
 
 export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
+  /** What config.json may have as model_type; another is refused before the weights are fetched. Left out: only `load`'s implementation tells. */
+  readonly modelTypes?: readonly string[];
   load(): Promise<Impl>;
 }
 

@@ -115,9 +115,13 @@ function createProgram(does: Does): Command {
   onSpec('export', 'copy the trained models of a spec out of the store, for PEFT and transformers')
     .requiredOption('--out <dir>', 'where they go: a folder each')
     .option('--merge', 'whole checkpoints for transformers, adapters merged into the weights')
+    .option('--force', 'replace other models that are there')
     .action(
-      does(async (spec: string, options: SpecOptions & { out: string; merge?: boolean }) =>
-        (await import('./export.ts')).exportCommand(spec, options),
+      does(
+        async (
+          spec: string,
+          options: SpecOptions & { out: string; merge?: boolean; force?: boolean },
+        ) => (await import('./export.ts')).exportCommand(spec, options),
       ),
     );
   onSpec('report', 'make the report of what is in the store, without running anything else').action(
@@ -250,18 +254,36 @@ function createProgram(does: Does): Command {
       ),
     );
   program
-    .command('plugins')
-    .description('list attacks, adapters, stages, models, data sets and sources')
-    .addOption(jsonOption())
+    .command('setup')
+    .description('build the TensorFlow backend, once an installation; without it all runs slower')
+    .option('--tensorflow <which>', 'cpu, cuda, or the path of a TensorFlow of your own')
     .action(
-      does(async (options: { json?: boolean }) =>
-        (await import('./plugins.ts')).pluginsCommand(options),
+      does(async (options: { tensorflow?: string }) =>
+        (await import('./setup.ts')).setupCommand(options),
       ),
     );
   program
-    .command('schema')
-    .description('print the JSON Schema of a spec, plugins included')
-    .action(does(async () => (await import('./plugins.ts')).schemaCommand()));
+    .command('plugins [name]')
+    .description(
+      'list attacks, adapters, stages, models, data sets and sources, or describe one with its parameters',
+    )
+    .addOption(jsonOption())
+    .action(
+      does(async (name: string | undefined, options: { json?: boolean }) =>
+        (await import('./plugins.ts')).pluginsCommand(name, options),
+      ),
+    );
+  program
+    .command('schema [part]')
+    .description(
+      'describe a part of a spec in words (data.train, train.schedule; "spec" for its sections); alone: the JSON Schema of all of it, plugins included',
+    )
+    .addOption(jsonOption())
+    .action(
+      does(async (part: string | undefined, options: { json?: boolean }) =>
+        (await import('./plugins.ts')).schemaCommand(part, options),
+      ),
+    );
   return program;
 }
 

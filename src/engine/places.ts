@@ -1,11 +1,9 @@
 /** The folder of a project's runs, reports and (unless told otherwise) entries: `.dosimeter` where the program was called. */
 import path from 'node:path';
-import { fileInside } from '../untrusted/path.ts';
 
 export const stateDir = (): string => path.resolve('.dosimeter');
 export const runsDir = (): string => path.join(stateDir(), 'runs');
-export const reportFile = (experiment: string): string =>
-  fileInside(path.join(stateDir(), 'reports'), `${experiment}.html`, 'The report');
+export const reportsDir = (): string => path.join(stateDir(), 'reports');
 export const defaultStore = path.join('.dosimeter', 'store');
 
 export interface RunsToKeep {

@@ -51,12 +51,16 @@ export interface Located {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** @param fetch whether what is missing is fetched; `plan` only looks. */
+/**
+ * @param fetch whether what is missing is fetched; `plan` only looks
+ * @param before asked of what is missing: faults for which it is not fetched
+ */
 export async function findAssets(
   plan: Plan,
   registry: PlanRegistry,
   context: SourceContext,
   fetch: boolean,
+  before: (uri: string, source: SourceDescriptor) => Promise<readonly Diagnostic[]>,
 ): Promise<Located> {
   const assets = new Map<string, Asset | null>();
   const diagnostics: Diagnostic[] = [];
@@ -78,10 +82,13 @@ export async function findAssets(
         return;
       }
       try {
-        assets.set(
-          uri,
-          (await source.locate(uri, context)) ?? (fetch ? await source.fetch(uri, context) : null),
-        );
+        let asset = await source.locate(uri, context);
+        if (asset === null) {
+          const faults = await before(uri, source);
+          diagnostics.push(...faults);
+          if (fetch && faults.length === 0) asset = await source.fetch(uri, context);
+        }
+        assets.set(uri, asset);
       } catch (error) {
         const { name, message, hint } = diskFault(
           error,

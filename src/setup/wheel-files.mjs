@@ -78,7 +78,7 @@ async function download(python, wheel, dir) {
   if (code !== 0 || name === undefined)
     throw new SetupFault(
       `pip could not download ${wheel.name} ${wheel.version} (its message is above)`,
-      'npm run setup',
+      'npx dosimeter setup',
     );
   return join(dir, name);
 }

@@ -138,7 +138,7 @@ export interface CommandSpec {
   output_mb?: number;
 }
 /**
- * Matches cells by field: {adapter.rank: 8, poisoning.attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
+ * Matches cells by field, named in full or by an end of the name that only one field has: {adapter.rank: 8, attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
  */
 export interface Pattern {
   [k: string]:

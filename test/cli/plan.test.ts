@@ -3,6 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { startHub } from '../plugins/sources/hub.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plan before run');
@@ -161,6 +162,54 @@ test('what needs a source that is not fetched is passed over, the rest is checke
     ['spec.yaml:4:39', 'spec.yaml:8:12'],
     told.stderr,
   );
+});
+
+test('a model of another family: plan says what it knows, run refuses it before the weights are fetched', async ({
+  project,
+}) => {
+  const hub = await startHub(),
+    commit = 'a'.repeat(40);
+  try {
+    const env = Object.fromEntries(
+      Object.entries(hub.context.env).map(([name, value]) => [name, value ?? '']),
+    );
+    const config = '{"model_type":"roberta"}';
+    hub.repositories.set('models/lab/robust', {
+      commit,
+      files: { 'config.json': config, 'model.safetensors': 'w', 'tokenizer.json': '{}' },
+    });
+    project.write('spec.yaml', spec({ model: 'hf:lab/robust' }));
+    const refused =
+      /error\[model-family\]: hf:lab\/robust is a "roberta" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the families that are read are bert; a model plugin of your own may read another/;
+
+    const before = await project.startWith({ env }, 'plan', 'spec.yaml').ended;
+    assert.is(before.code, 0, before.stderr);
+    assert.match(
+      before.stderr,
+      /hf:lab\/robust is not on this machine yet: whether it is of a family that is read \(bert\) is not known/,
+    );
+    assert.equal(hub.requests, [], 'plan fetches nothing');
+
+    const run = await project.startWith({ env }, 'run', 'spec.yaml').ended;
+    assert.is(run.code, 2);
+    assert.match(run.stderr, refused);
+    assert.equal(
+      hub.requests.filter((path) => !path.endsWith('config.json')),
+      [],
+      'nothing but config.json was asked for',
+    );
+
+    // As transformers' AutoConfig leaves it.
+    const cached = `hf/hub/models--lab--robust`;
+    project.write(`${cached}/refs/main`, commit);
+    project.write(`${cached}/snapshots/${commit}/config.json`, config);
+    const home = { ...env, HF_HOME: `${project.dir}/hf` };
+    const after = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
+    assert.is(after.code, 2);
+    assert.match(after.stderr, refused);
+  } finally {
+    await hub.close();
+  }
 });
 
 test.run();

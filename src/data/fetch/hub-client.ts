@@ -9,10 +9,12 @@ import { limitOf } from '../../untrusted/limits.ts';
 import { nameFault } from '../../untrusted/path.ts';
 import type { Repository } from './hub-files.ts';
 import type { HubSettings } from './hub-settings.ts';
-import { ask, jsonOf, save } from './http.ts';
+import { ask, jsonOf, save, textOf } from './http.ts';
 import type { Answer } from './http.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
+/** Above this a file is not a configuration. */
+const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
 /** A page has up to 1000 files. */
 const PAGES = 1000;
 
@@ -38,6 +40,8 @@ export interface Hub {
   commit(): Promise<string>;
   /** Every file of a commit, by path. */
   files(commit: string): Promise<Map<string, HubFile>>;
+  /** The text of a small file of a commit or other revision; null where there is none. */
+  peek(at: string, path: string): Promise<string | null>;
   /** Writes a file's bytes, no more than it is listed with. @returns how many came */
   download(
     commit: string,
@@ -75,6 +79,14 @@ export function openHub(
     const value = await jsonOf(answer, limitOf('list', env), `The hub's answer for ${name}`);
     return { value, headers: answer.headers };
   };
+  const addressOf = (at: string, path: string): string =>
+    [
+      endpoint,
+      ...(type === 'model' ? [] : [`${type}s`]),
+      name,
+      'resolve',
+      ...[at, ...path.split('/')].map(encodeURIComponent),
+    ].join('/');
   const foreign = (why: string): UserFault =>
     new UserFault(
       `The hub's answer for ${name} is not understood: ${why}.`,
@@ -110,10 +122,16 @@ export function openHub(
       }
       return files;
     },
+    async peek(at, path) {
+      try {
+        return await textOf(await get(addressOf(at, path), '*/*'), SMALL, `${path} of ${name}`);
+      } catch (error) {
+        if (error instanceof HubStatus && error.statusCode === 404) return null;
+        throw error;
+      }
+    },
     async download(commit, { path, size }, to, passed) {
-      const place = `${type === 'model' ? '' : `${type}s/`}${name}/resolve/${commit}`;
-      const address = `${endpoint}/${place}/${path.split('/').map(encodeURIComponent).join('/')}`;
-      const answer = await get(address, '*/*').catch((error: unknown) => {
+      const answer = await get(addressOf(commit, path), '*/*').catch((error: unknown) => {
         if (error instanceof HubStatus && error.statusCode === 404)
           throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
         throw error;

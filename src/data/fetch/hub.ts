@@ -128,6 +128,32 @@ async function foreignSnapshot(
   };
 }
 
+/**
+ * The text of one small file: from the cache, which may hold a part of the repository, or with `fetch` from the hub.
+ * Null where neither has it; why the hub does not answer is told when the repository is fetched.
+ */
+export async function peekFile(
+  repository: Repository,
+  file: string,
+  settings: HubSettings,
+  context: SourceContext,
+  fetch: boolean,
+): Promise<string | null> {
+  const { revision, fragment } = repository;
+  const path = fragment ? `${fragment}/${file}` : file;
+  const root = storage(settings, repository);
+  const commit = isCommit(revision)
+    ? revision
+    : (await readText(pathInside(join(root, 'refs'), revision, 'A revision')))?.trim();
+  if (commit !== undefined && isCommit(commit)) {
+    const text = await readText(pathInside(join(root, 'snapshots', commit), path, 'A file'));
+    if (text !== undefined) return text;
+  }
+  return fetch && !settings.offline
+    ? openHub(repository, settings, context).peek(commit ?? revision, path)
+    : null;
+}
+
 async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
   if (!names.some((name) => name.endsWith('tokenizer.json'))) return false;
   const index = names.find((name) => name.endsWith('model.safetensors.index.json'));

@@ -42,7 +42,7 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
   if (modelType !== 'bert') {
     throw new UserFault(
       `config.json says model_type ${modelType === undefined ? '(none)' : shown(modelType)}, this architecture reads "bert"`,
-      'Name a BERT checkpoint, or the model plugin that reads this one as `model.architecture`.',
+      'The families that are read are bert. Name such a checkpoint, or as `model.architecture` a model plugin that reads this one.',
     );
   }
   const number = (
