@@ -2,6 +2,7 @@
 import type { JsonObject } from '../api.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
+import { cautionsOf } from '../report/cautions.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, METRICS } from '../report/metrics.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
@@ -12,7 +13,13 @@ import { table } from './terminal.ts';
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
 /** What is asked first of an experiment. */
-const FIRST: readonly Metric[] = [ACCURACY, DROP, ASR, ASR_CLEAN];
+const FIRST: readonly Metric[] = [
+  ACCURACY,
+  DROP,
+  ASR,
+  { stage: 'evaluate', metric: 'asr_untriggered' },
+  ASR_CLEAN,
+];
 /** A table has a column each of so many metrics at most; of more, each has a line. */
 export const MOST_COLUMNS = 8;
 
@@ -65,14 +72,16 @@ const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map((note) => metricName(note)),
 );
 
-/** A line for each cell, a column for each metric. */
+/** A line for each cell, a column for each metric; `†` where a model of the cell predicts one class only. */
 export function beside(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
   width: number,
 ): string {
   const paths = tellingAxes(rows.map(({ cell }) => cell)),
-    short = shortNames(paths);
+    short = shortNames(paths),
+    { oneClass } = cautionsOf(rows);
+  const evaluated = metrics.find(({ stage }) => stage === 'evaluate');
   const label = (one: Metric): string =>
     metrics.some((other) => other !== one && other.metric === one.metric)
       ? metricName(one)
@@ -87,7 +96,8 @@ export function beside(
           const found = values.get(metricName(metric));
           if (found === undefined) return '–';
           const summary = formatSummary(summarise(found), proportions.has(metricName(metric)));
-          return found.length === seeds.size ? summary : `${summary} (n = ${found.length})`;
+          const mark = metric === evaluated && oneClass(cell) > 0 ? ' †' : '';
+          return `${summary}${mark}${found.length === seeds.size ? '' : ` (n = ${found.length})`}`;
         }),
       ]),
     ],

@@ -3,6 +3,7 @@ import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
 import { prepare } from '../engine/prepare.ts';
+import { cautionsOf } from '../report/cautions.ts';
 import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
@@ -71,6 +72,8 @@ function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: 
       ? lines(rowsOf(rows, metrics), columns())
       : beside(rows, metrics, columns()),
   );
+  for (const sentence of cautionsOf(rows).sentences)
+    say(paintErr.yellow(wrap(sentence, Math.min(columns(), 100))));
   const seeds = new Set(rows.map(({ seed }) => seed)).size;
   const shown = new Set(metrics.map(metricName)),
     rest = every.filter((one) => !shown.has(metricName(one)));

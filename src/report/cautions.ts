@@ -26,12 +26,12 @@ export function cautionsOf(rows: readonly ResultRow[]): Cautions {
       ...(collapsed.length === 0
         ? []
         : [
-            `${collapsed.length} of ${predicted.length} models predict one class only: their numbers are no evidence of what an attack does.`,
+            `† ${collapsed.length} of ${predicted.length} models predict one class only: their numbers are no evidence of what an attack does.`,
           ]),
       ...(unseen.length === 0
         ? []
         : [
-            `Under ${unseen.length} of ${of(rows, 'trigger_seen').length} attacks part of the triggers lies beyond the tokens that the model reads (in the worst case ${((1 - Math.min(...unseen.map(({ value }) => value))) * 100).toFixed(1)}%).`,
+            `In ${unseen.length} of ${of(rows, 'trigger_seen').length} evaluations under an attack part of the triggers lies beyond the tokens that the model reads (in the worst case ${((1 - Math.min(...unseen.map(({ value }) => value))) * 100).toFixed(1)}%).`,
           ]),
     ],
   };

@@ -3,6 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { causesOf } from '../../src/cli/causes.ts';
 import type { Explained } from '../../src/cli/causes.ts';
+import { cautionsOf } from '../../src/report/cautions.ts';
 import { formatSummary, formatValue } from '../../src/report/numbers.ts';
 import { beside, firstMetrics, lines } from '../../src/cli/result-tables.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
@@ -122,6 +123,28 @@ test('results shows first what is asked first, a column each metric; a seed that
     `rate  n  accuracy       asr
 0.1   2  0.885 ± 0.064  0.150 ± 0.635
 0.3   2  0.685 ± 0.064  0.300 (n = 1)`,
+  );
+  const collapsed = resultRows.flatMap((row) => [
+    row,
+    ...(row.metric === 'accuracy'
+      ? [{ ...row, metric: 'predicted_share', value: row.value > 0.8 ? 1 : 0.7 }]
+      : []),
+  ]);
+  assert.match(
+    beside(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY),
+    /^0\.1 +2 +0\.885 ± 0\.064 † +0\.150 ± 0\.635\n0\.3 +2 +0\.685 ± 0\.064 +0\.300/m,
+  );
+  assert.match(
+    cautionsOf(collapsed).sentences.join(),
+    /^† 2 of 4 models predict one class only: their numbers are no evidence/,
+  );
+  assert.equal(cautionsOf(resultRows).sentences, []);
+  const unseen = resultRows.map((row) =>
+    row.metric === 'asr' ? { ...row, metric: 'trigger_seen', value: 0.75 } : row,
+  );
+  assert.match(
+    cautionsOf(unseen).sentences.join(),
+    /^In 3 of 3 evaluations .*\(in the worst case 25\.0%\)/,
   );
   const named = selectMetrics(resultRows, ['trainable_parameters', 'seconds']);
   assert.is(

@@ -38,7 +38,7 @@ test('characters with a meaning of their own are written by name', () => {
 
 test('whatever the text, nothing in it is left for TeX to act on', () => {
   const names =
-    /\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|textasciigrave|char34|char39|dots|S)\{\}|\\[{}$&#_%]|\{[[\]*]\}|-\{\}|\$(?:\\[a-zA-Z]+(?:\{\d\}\{\d\})?|[-^_](?:\{\d\})?)\$/g;
+    /\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|textasciigrave|char34|char39|dots|S)\{\}|\\[{}$&#_%]|\{[[\]*]\}|-\{\}|\$(?:\\[a-zA-Z]+(?:\{\d\}\{\d\})?|[-^_](?:\{(?:\d|\\dagger)\})?)\$/g;
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), fc.string(), (a, b) => {
       const rest = escapeLatex(a + b).replaceAll(names, '');
@@ -199,7 +199,7 @@ test('a table in the manner of booktabs: every line has as many columns, the cap
     'from full fine-tuning under the same attack, paired by seed',
     'Model: hf:a/b\\_c.',
     'Computed by cpu, float32.',
-    '$^{\\dagger}$: some or all of these models predict one class only. 1 of 17 models predict one class only',
+    '$^{\\dagger}$ 1 of 17 models predict one class only',
   ])
     assert.ok(caption.includes(said), `${said}\n${caption}`);
 });

@@ -48,6 +48,7 @@ const GREEK: readonly (readonly [string, string])[] = [
   ['Σ', 'Sigma'],
 ];
 const MATHS: Readonly<Record<string, string>> = {
+  '†': '^{\\dagger}',
   ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
   '−': '-',
   '±': '\\pm',

@@ -165,7 +165,6 @@ function caption({ name, grid, against, cautions, facts }: LatexRequest, n: numb
     (metric) => NOTES.get(metric) ?? [],
   );
   const compared = grid.columns.some(({ differs }) => differs);
-  const marked = entries.filter(({ cell }) => cautions.oneClass(cell) > 0).length > 0;
   return [
     several
       ? `${escapeLatex(name)}: mean over ${seeds} $\\pm$ half of the mean's 95\\% Student $t$ interval.`
@@ -177,7 +176,6 @@ function caption({ name, grid, against, cautions, facts }: LatexRequest, n: numb
         ]
       : []),
     ...facts.map(escapeLatex),
-    ...(marked ? [`${DAGGER}: some or all of these models predict one class only.`] : []),
     ...cautions.sentences.map(escapeLatex),
   ].join(' ');
 }
