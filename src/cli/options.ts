@@ -15,6 +15,15 @@ export interface SpecOptions extends Asked {
 
 const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
+/** `asr,accuracy`; the option may be repeated. */
+export const gatherNames = (value: string, before: readonly string[]): readonly string[] => [
+  ...before,
+  ...value
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== ''),
+];
+
 export const wholeNumber =
   (option: string, least = 1) =>
   (value: string): number => {

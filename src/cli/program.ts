@@ -7,6 +7,7 @@ import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
 import type { GcOptions } from './store.ts';
 import {
+  gatherNames,
   jsonOption,
   retriesOption,
   storeOption,
@@ -16,6 +17,8 @@ import {
   withSpecOptions,
 } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
+import type { ExplainOptions } from './explain.ts';
+import type { ResultsOptions } from './results.ts';
 import { SpecFault } from '../engine/faults.ts';
 import { RUNS_KEPT } from '../engine/places.ts';
 import { systemFault } from '../store/faults.ts';
@@ -94,10 +97,31 @@ function createProgram(does: Does): Command {
         ) => (await import('./plan.ts')).planCommand(spec, options),
       ),
     );
-  onSpec('results', 'print every number of the finished cells')
-    .option('--csv', 'as CSV')
+  const names = (value: string): readonly string[] => gatherNames(value, []);
+  onSpec('results', 'print the numbers of the finished cells, over the seeds')
+    .addOption(
+      new Option(
+        '--metric <names>',
+        'these only, such as asr,accuracy or fisher.*; may be repeated',
+      )
+        .argParser(gatherNames)
+        .default([], 'accuracy and attack success'),
+    )
+    .option('--all', 'every metric, a line each')
+    .addOption(new Option('--csv', 'as CSV, a line each number').conflicts(['json', 'latex']))
+    .addOption(new Option('--latex', 'as a LaTeX table (booktabs)').conflicts(['json', 'all']))
+    .addOption(new Option('--rows <axes>', 'of that table, such as adapter,rank').argParser(names))
+    .addOption(
+      new Option('--columns <axes>', 'likewise, such as poisoning.attack').argParser(names),
+    )
+    .addOption(
+      new Option(
+        '--against <what>',
+        'what its numbers are compared with, seed by seed: full fine-tuning, the paired clean run',
+      ).choices(['full', 'clean', 'none']),
+    )
     .action(
-      does(async (spec: string, options: SpecOptions & { csv?: boolean }) =>
+      does(async (spec: string, options: ResultsOptions) =>
         (await import('./results.ts')).resultsCommand(spec, options),
       ),
     );
@@ -134,9 +158,10 @@ function createProgram(does: Does): Command {
       .command('explain <spec> [stage]')
       .description('say why stages would run: what changed since the most similar one'),
   )
+    .option('--all', 'of each stage, not each cause')
     .addOption(jsonOption())
     .action(
-      does(async (spec: string, stage: string | undefined, options: SpecOptions) =>
+      does(async (spec: string, stage: string | undefined, options: ExplainOptions) =>
         (await import('./explain.ts')).explainCommand(spec, stage, options),
       ),
     );
@@ -157,10 +182,11 @@ function createProgram(does: Does): Command {
     );
   program
     .command('status [run]')
-    .description('say how the latest run stands')
+    .description('list the latest runs, or say how one stands')
+    .option('--all', 'list every run')
     .addOption(jsonOption())
     .action(
-      does(async (run: string | undefined, options: { json?: boolean }) =>
+      does(async (run: string | undefined, options: { json?: boolean; all?: boolean }) =>
         (await import('./runs.ts')).statusCommand(run, options),
       ),
     );

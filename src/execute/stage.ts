@@ -1,7 +1,7 @@
 /** One stage, or a pack of them, once: from inputs to an entry in the store, or to the words for what went wrong. */
 import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
-import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
+import type { ActionKey, KeyComponents, PlannedStage, StageId } from '../plan/types.ts';
 import type { Entry } from '../store/types.ts';
 import type { Reads } from './guard.ts';
 import { forKind } from './patience.ts';
@@ -95,9 +95,8 @@ export function runPack(
   backend: BackendName,
   options: RunOptions,
 ): readonly Promise<Outcome | 'busy' | 'lost'>[] {
-  const tries = members.map(({ stage, reading }) =>
-    begin(stage, reading, backend, options, members.length),
-  );
+  const pack = members.map(({ stage }) => stage.id);
+  const tries = members.map(({ stage, reading }) => begin(stage, reading, backend, options, pack));
   const results = options.executor.runPack!(tries.map(({ work }) => work));
   return tries.map(async ({ work, conclude }, i) => {
     const outcome = await conclude(results[i]!);
@@ -117,13 +116,14 @@ function begin(
   { key, components, inputs, reads, onStored, experiment, gpus, leaseStands }: Reading,
   backend: BackendName,
   options: RunOptions,
-  packed = 1,
+  pack?: readonly StageId[],
 ): Try {
+  const packed = pack?.length ?? 1;
   const { store, signal, onEvent } = options;
   const resumeDir = store.resumeDir(key, reads.state);
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
-  onEvent({ type: 'stage-started', stage, log: log.file });
+  onEvent({ type: 'stage-started', stage, log: log.file, ...(pack ? { pack } : {}) });
   log.aside(`${stage.id} key ${key}${packed === 1 ? '' : `, packed with ${packed - 1} more`}`);
   const seconds = forKind(options.patience?.timeout, stage.kind);
   const computedOn = stage.descriptor.compute ? backend : null;
