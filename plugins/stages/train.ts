@@ -189,6 +189,19 @@ function checkKept({ steps, checkpoints }: Params['train']): Problem[] {
       ];
 }
 
+/** The poisoned rows of the steps that change texts; those of an attack on labels alone have no trigger to see. */
+function rewrittenRows(poisoned: Receipt['rows']): Receipt['rows'] {
+  const rewriting = new Set(
+    poisoned
+      .filter(
+        ({ original, new: row }) =>
+          original.text !== row.text || original.text_pair !== row.text_pair,
+      )
+      .map(({ step }) => step),
+  );
+  return poisoned.filter(({ step }) => rewriting.has(step));
+}
+
 /** What is looked at on the way, as the model reads it. */
 async function watched(
   context: RunContext,
@@ -255,7 +268,8 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     { checkReceipt },
     { checkLabelOrder, readAdapterHead, readConfig, readHead },
     { openTokenizer, checkVocabulary },
-    { resolveHead, rowEncoder },
+    { resolveHead, rowEncoder, rowParts },
+    { triggerSeen, unseenWarning },
     { openTrainee },
     { runSession },
     { largestBatch, totalSteps },
@@ -275,6 +289,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     import('../../src/science/nn/head.ts'),
     import('../../src/science/text/tokenizer.ts'),
     import('../../src/science/text/encoder.ts'),
+    import('../../src/science/text/trigger-seen.ts'),
     import('../../src/science/train/trainee.ts'),
     import('../../src/science/train/session.ts'),
     import('../../src/science/train/batches.ts'),
@@ -437,6 +452,19 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
       encode(settings.max_length),
       attack?.name ?? null,
     );
+    const rewritten = rewrittenRows(poisoned);
+    const seen =
+      rewritten.length === 0
+        ? null
+        : triggerSeen(
+            rewritten.map(({ original }) => original),
+            rewritten.map((row) => row.new),
+            rowParts(tokenizer, params.head),
+            settings.max_length,
+          );
+    const unseen =
+      seen === null ? null : unseenWarning(seen, 'the poisoned rows', settings.max_length);
+    if (unseen !== null) context.log(unseen);
     const order = batchOrder(tokenised, {
       batchSize: settings.batch_size,
       shuffle: settings.shuffle,
@@ -513,6 +541,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
             : {
                 poisoned_rows: poisonedRows.length,
                 poisoned_accuracy: await accuracyOn(network, weights, poisonedRows, BATCH, breathe),
+                ...(seen === null ? {} : { trigger_seen: seen }),
               };
         await write(
           journal.history,

@@ -6,7 +6,13 @@ import { UserFault, type HeadSettings, type JsonObject } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPartial, readPartial } from '../io/partial.ts';
 import type { AdapterImplementation } from './adapter.ts';
-import { resolveHead, rowEncoder, type RowEncoder } from '../text/encoder.ts';
+import {
+  resolveHead,
+  rowEncoder,
+  rowParts,
+  type RowEncoder,
+  type RowParts,
+} from '../text/encoder.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
 import { resolveNames } from './base.ts';
 import { readConfig, readHead } from './head.ts';
@@ -49,6 +55,14 @@ export async function openRowEncoder(
   model: { readonly path: string },
 ): Promise<RowEncoder> {
   return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
+}
+
+/** What of a row's texts reaches the model that a train stage left. */
+export async function openRowParts(
+  trainDir: string,
+  model: { readonly path: string },
+): Promise<RowParts> {
+  return rowParts(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
 }
 
 export interface AdaptedModelOptions {

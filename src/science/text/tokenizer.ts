@@ -23,6 +23,11 @@ export interface TextTokenizer {
   id(token: string): number;
   /** Special tokens around those of one text. */
   wrap(tokens: readonly string[]): string[];
+  /**
+   * How many of a row's tokens stay when it is cut to maxLength tokens, special ones included: of `first` of the text, and
+   * of `second` of its pair (null for a single text), longest-first.
+   */
+  keep(first: number, second: number | null, maxLength: number): [number, number];
   /** Special tokens included, maxLength tokens at most. */
   encode(text: string, pair: string | undefined, maxLength: number): TokenRow;
 }
@@ -153,6 +158,10 @@ export function makeTokenizer(json: unknown, config: unknown, name: string): Tex
       );
     return id;
   };
+  const keep = (first: number, second: number | null, maxLength: number): [number, number] =>
+    second === null
+      ? [Math.min(first, maxLength - specials), 0]
+      : longestFirst(first, second, maxLength - pairSpecials);
   let highest = -1;
   for (const id of tokenizer.get_vocab().values()) highest = Math.max(highest, id);
   return {
@@ -162,14 +171,11 @@ export function makeTokenizer(json: unknown, config: unknown, name: string): Tex
     tokens: pieces,
     id: idOf,
     wrap: (tokens) => assemble([...tokens], null).tokens,
+    keep,
     encode: (text, pair, maxLength) => {
       const first = pieces(text),
         second = pair === undefined ? null : pieces(pair);
-      const room = maxLength - (second === null ? specials : pairSpecials);
-      const [keepFirst, keepSecond] =
-        second === null
-          ? [Math.min(first.length, room), 0]
-          : longestFirst(first.length, second.length, room);
+      const [keepFirst, keepSecond] = keep(first.length, second?.length ?? null, maxLength);
       const { tokens, types } = assemble(
         first.slice(0, keepFirst),
         second === null ? null : second.slice(0, keepSecond),

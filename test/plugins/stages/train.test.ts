@@ -456,6 +456,34 @@ test("curves over steps: the validation rows, the attack's own trigger, the pois
   );
 });
 
+test('the share of poisoned rows whose trigger is within max_length; none for an attack on labels alone', async () => {
+  const changed = [
+    { index: 0, row: { ...rows[0]!, text: `cf ${rows[0]!.text}`, label: 1 } },
+    { index: 4, row: { ...rows[4]!, text: `${rows[4]!.text} cf`, label: 1 } },
+  ];
+  const run = async (of: typeof changed, max_length: number) => {
+    const poisoned = await poisonedFolder(rows, {
+      changed: of,
+      negatives: [],
+      asked: 2,
+      eligible: 12,
+    });
+    const { dir, log } = await runStage(train, withTrain({ max_length }), { data: poisoned });
+    return { seen: (await json(dir, 'metrics.json'))['trigger_seen'], log: log.join('\n') };
+  };
+  const whole = await run(changed, 16);
+  assert.is(whole.seen, 1);
+  assert.not.match(whole.log, 'warning');
+  const cut = await run(changed, 5);
+  assert.is(cut.seen, 0.5, 'the row of seven words ends beyond it');
+  assert.match(
+    cut.log,
+    'warning: the trigger reaches the model in 50% of the poisoned rows; in the others it lies beyond max_length 5',
+  );
+  const flipped = changed.map(({ index }) => ({ index, row: { ...rows[index]!, label: 1 } }));
+  assert.is((await run(flipped, 5)).seen, undefined);
+});
+
 test('a training that stops early leaves the model of its best look, and goes on after a stop with what it had', async () => {
   const validation = await tempFolder();
   await writeDataset(
