@@ -452,7 +452,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
       encode(settings.max_length),
       attack?.name ?? null,
     );
-    const rewritten = rewrittenRows(poisoned);
+    const rewritten = rewrittenRows(receipt!.rows);
     const seen =
       rewritten.length === 0
         ? null
