@@ -335,6 +335,11 @@ export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
   readonly citation: string;
   /** Schema of the adapter's own parameters (an object schema without `type` and `train`). */
   readonly params: JsonSchema;
+  /**
+   * Parameters in the one form that all ways to write them share (α as a number, where a spec has `alpha: r`). What comes
+   * to the same form is one training under several names. Absent: each has one name. Pure; the form is itself a valid one.
+   */
+  canonical?(params: JsonObject): JsonObject;
   load(): Promise<Impl>;
 }
 
@@ -421,6 +426,8 @@ export interface ExperimentFacts {
   /** Every cell: its axis values by full path, and its seed. */
   readonly cells: readonly {
     readonly cell: JsonObject;
+    /** Its other names: axis values that come to the same cell. Absent: none. */
+    readonly also?: readonly JsonObject[];
     readonly seed: number;
     readonly stages: { readonly [kind: string]: string };
   }[];

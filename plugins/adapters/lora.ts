@@ -1,5 +1,6 @@
 import { defineAdapter } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import { canonicalInit } from '../../src/science/nn/lora-init.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
@@ -122,6 +123,17 @@ export default defineAdapter<AdapterImplementation>({
           'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, alpha, targets, …) holds here. So does its classifier, where it is for as many classes and `head.init_from` names no other.',
       },
     },
+  },
+  canonical: (params) => {
+    const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;
+    return {
+      ...params,
+      // With `rank_pattern` a layer's α is its own rank.
+      ...(alpha === 'r' && typeof rank === 'number' && ranks === undefined ? { alpha: rank } : {}),
+      ...(folder === undefined && init !== undefined
+        ? { init: canonicalInit(init as Parameters<typeof canonicalInit>[0]) }
+        : {}),
+    };
   },
   load: async () => (await import('../../src/science/nn/lora.ts')).lora,
 });

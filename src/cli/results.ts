@@ -28,11 +28,21 @@ export async function resultsCommand(
   return 0;
 }
 
+type Named = Pick<ResultRow, 'cell' | 'also'>;
+
+/** Axis values of all names of each cell. */
+const namesOf = (rows: readonly Named[]): JsonObject[] =>
+  rows.flatMap(({ cell, also = [] }) => [cell, ...also]);
 const axisPaths = (rows: readonly ResultRow[]): string[] => [
-  ...new Set(rows.flatMap(({ cell }) => Object.keys(cell))),
+  ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
 ];
 const text = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
+/** `r = 16` where the names of one cell differ. */
+const valueOf = (row: Named, path: string): string =>
+  [...new Set(namesOf([row]).map((cell) => text(cell[path])))]
+    .filter((value) => value !== '')
+    .join(' = ');
 
 /** RFC 4180. */
 function csv(rows: readonly ResultRow[]): string {
@@ -41,12 +51,12 @@ function csv(rows: readonly ResultRow[]): string {
     /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
   const lines = [
     [...paths, 'seed', 'stage', 'metric', 'value'],
-    ...rows.map(({ cell, seed, stage, metric, value }) => [
-      ...paths.map((path) => text(cell[path])),
-      String(seed),
-      stage,
-      metric,
-      String(value),
+    ...rows.map((row) => [
+      ...paths.map((path) => valueOf(row, path)),
+      String(row.seed),
+      row.stage,
+      row.metric,
+      String(row.value),
     ]),
   ];
   return lines.map((fields) => fields.map(quote).join(',')).join('\r\n');
@@ -55,32 +65,24 @@ function csv(rows: readonly ResultRow[]): string {
 /** A line for each cell and metric: mean and standard deviation over the seeds. */
 async function people(rows: readonly ResultRow[]): Promise<string> {
   const { summarise } = await import('../stats/summary.ts');
-  const paths = tellingAxes(rows.map(({ cell }) => cell));
+  const paths = tellingAxes(namesOf(rows));
   const short = shortNames(paths);
-  const groups = new Map<
-    string,
-    {
-      readonly cell: JsonObject;
-      readonly stage: string;
-      readonly metric: string;
-      readonly values: number[];
-    }
-  >();
-  for (const { cell, stage, metric, value } of rows) {
-    const name = canonical([cell, stage, metric]);
+  const groups = new Map<string, { readonly row: ResultRow; readonly values: number[] }>();
+  for (const row of rows) {
+    const name = canonical([row.cell, row.stage, row.metric]);
     const group = groups.get(name);
-    if (group) group.values.push(value);
-    else groups.set(name, { cell, stage, metric, values: [value] });
+    if (group) group.values.push(row.value);
+    else groups.set(name, { row, values: [row.value] });
   }
   const round = (value: number): string => String(Number(value.toPrecision(4)));
   return table([
     [...paths.map((path) => short.get(path)!), 'stage', 'metric', 'mean', 'std', 'seeds'],
-    ...[...groups.values()].map(({ cell, stage, metric, values }) => {
+    ...[...groups.values()].map(({ row, values }) => {
       const { mean, std, n } = summarise(values);
       return [
-        ...paths.map((path) => text(cell[path])),
-        stage,
-        metric,
+        ...paths.map((path) => valueOf(row, path)),
+        row.stage,
+        row.metric,
         round(mean),
         std === null ? '' : round(std),
         String(n),

@@ -61,7 +61,12 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   source: { locate: METHOD, fetch: METHOD },
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
   model: { load: METHOD },
-  adapter: { citation: CITATION, params: OBJECT, load: METHOD },
+  adapter: {
+    citation: CITATION,
+    params: OBJECT,
+    load: METHOD,
+    canonical: { check: optional(method), expected: 'a function' },
+  },
   executor: { open: METHOD },
   stage: {
     compute: TRUTH,
