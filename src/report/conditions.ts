@@ -3,7 +3,7 @@
  * varies over the grid and nothing else.
  */
 import canonicalize from 'canonicalize';
-import type { Json, JsonObject, StageFacts } from '../api.ts';
+import type { JsonObject, StageFacts } from '../api.ts';
 import { summarise, type Summary } from '../stats/summary.ts';
 import { formatValue } from './format.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
