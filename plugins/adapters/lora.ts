@@ -1,6 +1,6 @@
 import { defineAdapter } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import { canonicalInit } from '../../src/science/nn/lora-init.ts';
+import { loraForm } from '../../src/training/lora-form.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
@@ -124,16 +124,6 @@ export default defineAdapter<AdapterImplementation>({
       },
     },
   },
-  canonical: (params) => {
-    const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;
-    return {
-      ...params,
-      // With `rank_pattern` a layer's α is its own rank.
-      ...(alpha === 'r' && typeof rank === 'number' && ranks === undefined ? { alpha: rank } : {}),
-      ...(folder === undefined && init !== undefined
-        ? { init: canonicalInit(init as Parameters<typeof canonicalInit>[0]) }
-        : {}),
-    };
-  },
+  canonical: loraForm,
   load: async () => (await import('../../src/science/nn/lora.ts')).lora,
 });

@@ -40,35 +40,6 @@ export function parseVariance(text: number | string, d: number): number | null {
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
-/**
- * How A starts in the one form that all ways to write it share: `uniform` or `normal` with a variance, wherever that is a
- * number or k/d. The same draws to the last bit.
- */
-export function canonicalInit(init: {
-  readonly distribution?: Distribution;
-  readonly variance?: number | string;
-}): { readonly distribution: Distribution; readonly variance?: number | string } {
-  const { distribution = 'kaiming-uniform', variance } = init;
-  const ownVariance = distribution === 'xavier' || distribution === 'gaussian';
-  if (variance === undefined && ownVariance) return { distribution }; // they depend on the rank
-  const text = variance ?? '1/(3d)';
-  const fraction = typeof text === 'string' ? FRACTION.exec(text) : null;
-  const k = Number(fraction?.[1]),
-    j = Number(fraction?.[2] ?? 1);
-  const number = typeof text === 'string' && text.trim() === '' ? NaN : Number(text);
-  return {
-    distribution: presets[distribution].shape,
-    variance:
-      fraction !== null
-        ? j === 1
-          ? `${k}/d`
-          : `${k}/(${j}d)`
-        : Number.isFinite(number)
-          ? number
-          : text,
-  };
-}
-
 /** σ² of a layer's A. */
 export function initialVariance(
   init: { readonly distribution: Distribution; readonly variance?: number | string },
