@@ -178,12 +178,19 @@ async function adapterAxis(
         adapters.length > 1 ? labels.adapterLabel : '',
       );
     };
-    const points: CurvePoint[] = asked.map((condition) => ({
-      line: line(condition),
-      x: at(condition),
-      condition,
-      quantity: drawn.quantity,
-    }));
+    const seen = new Set<string>();
+    const points: CurvePoint[] = asked
+      .map((condition) => ({
+        line: line(condition),
+        x: at(condition),
+        condition,
+        quantity: drawn.quantity,
+      }))
+      // Two names that differ along this axis alone (1/d and 1/(1d)) have one place on it.
+      .filter(({ line: own, x, condition }) => {
+        const place = JSON.stringify([own, x, condition.key]);
+        return !seen.has(place) && seen.add(place);
+      });
     const attacks = new Set(
       asked.map((condition) => join(condition.attackLabel, condition.setting)),
     );
