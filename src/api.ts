@@ -228,7 +228,10 @@ export interface AttackInput<P> {
 export interface Poisoned {
   /** Replacements in place, by index into `rows`. */
   readonly changed: readonly { readonly index: number; readonly row: Row }[];
-  /** Rows added at the end: an attack's true negatives. */
+  /**
+   * Rows added at the end: an attack's true negatives. In training they extend the batches of the clean twin. Where those of
+   * a smaller dose are the first of a larger one's, each lies in the same batch at every dose.
+   */
   readonly negatives: readonly Row[];
   /** How many rows were asked for and how many were eligible. `changed.length` is how many were made. */
   readonly asked: number;
