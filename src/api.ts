@@ -228,7 +228,10 @@ export interface AttackInput<P> {
 export interface Poisoned {
   /** Replacements in place, by index into `rows`. */
   readonly changed: readonly { readonly index: number; readonly row: Row }[];
-  /** Rows added at the end: an attack's true negatives. */
+  /**
+   * Rows added at the end: an attack's true negatives. In training they extend the batches of the clean twin. Where those of
+   * a smaller dose are the first of a larger one's, each lies in the same batch at every dose.
+   */
   readonly negatives: readonly Row[];
   /** How many rows were asked for and how many were eligible. `changed.length` is how many were made. */
   readonly asked: number;
@@ -342,6 +345,11 @@ export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
   readonly citation: string;
   /** Schema of the adapter's own parameters (an object schema without `type` and `train`). */
   readonly params: JsonSchema;
+  /**
+   * Parameters in the one form that all ways to write them share (α as a number, where a spec has `alpha: r`). What comes
+   * to the same form is one training under several names. Absent: each has one name. Pure; the form is itself a valid one.
+   */
+  canonical?(params: JsonObject): JsonObject;
   load(): Promise<Impl>;
 }
 
@@ -428,6 +436,8 @@ export interface ExperimentFacts {
   /** Every cell: its axis values by full path, and its seed. */
   readonly cells: readonly {
     readonly cell: JsonObject;
+    /** Its other names: axis values that come to the same cell. Absent: none. */
+    readonly also?: readonly JsonObject[];
     readonly seed: number;
     readonly stages: { readonly [kind: string]: string };
   }[];

@@ -12,6 +12,8 @@ import type { StageStatus } from './survey.ts';
 
 export interface MetricsOfCell {
   readonly cell: JsonObject;
+  /** Its other names: axis values that come to the same cell. */
+  readonly also: readonly JsonObject[];
   readonly seed: number;
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
 }
@@ -84,7 +86,12 @@ export function readMetrics(
       const numbers = metricsOf(status);
       if (numbers) metrics[kind] = numbers;
     }
-    return { cell: cell.axes, seed: cell.config.seed, metrics };
+    return {
+      cell: cell.axes,
+      also: cell.also.map(({ axes }) => axes),
+      seed: cell.config.seed,
+      metrics,
+    };
   });
   return { cells, missing, damaged: [...damaged], computedBy: [...computedBy].sort() };
 }

@@ -2,6 +2,8 @@ import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import type { JsonObject } from '../../src/api.ts';
+import type { ReportCell } from '../../src/report/types.ts';
 import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
 import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { lossFigures } from '../../src/report/figures/losses.ts';
@@ -162,6 +164,39 @@ test('along an axis: adapters that stand at one place of it are left out, and fu
     figure!.csv,
     'line,x,seed,value\r\n"no attack · LoRA, α = r",4,1,0.5\r\n"no attack · LoRA, α = r",8,1,0.6\r\n"no attack · LoRA, α = 16",4,1,0.7\r\n"no attack · LoRA, α = 16",8,1,0.8\r\nno attack · full,,1,0.95\r\n',
   );
+});
+
+test('along an axis a condition of two names is a point of each name’s line, and one where they differ along it alone', async () => {
+  const cellsOf = (rank: number, alpha: number | string, also?: JsonObject): ReportCell[] =>
+    [1, 2].map((seed) => {
+      const cell = cellOf({
+        seed,
+        adapter: { type: 'lora', rank, alpha },
+        evaluate: { accuracy: 0.9 + rank / 1000 },
+      });
+      return also === undefined ? cell : { ...cell, also: [{ ...cell.axes, ...also }] };
+    });
+  const [figure] = await rankFigures(
+    conditionsOf(
+      [
+        ...cellsOf(8, 'r'),
+        ...cellsOf(8, 16),
+        ...cellsOf(16, 'r', { 'adapter.alpha': 16 }),
+        ...cellsOf(32, 'r', { 'adapter.rank': 32 }),
+      ],
+      [],
+    ),
+  );
+  const points = [
+    ['r', 8, 0.908],
+    ['16', 8, 0.908],
+    ['r', 16, 0.916],
+    ['16', 16, 0.916],
+    ['r', 32, 0.932],
+  ].flatMap(([alpha, rank, value]) =>
+    [1, 2].map((seed) => `"no attack · LoRA, α = ${alpha}",${rank},${seed},${value}`),
+  );
+  assert.equal(figure!.csv!.trim().split('\r\n'), ['line,x,seed,value', ...points]);
 });
 
 test('the axis of a theory figure has a title that fits beside it', async () => {
