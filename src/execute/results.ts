@@ -109,13 +109,15 @@ function readOr(file: string): Buffer | null {
 /** A worker's `BackendInfo`, as it stands in the manifest; threads change no more than the last bits, and stand there too. */
 function computed(facts: Json | undefined): string[] {
   if (typeof facts !== 'object' || facts === null) return [];
-  const { name, tensorflow, precision, gpu, packages } = facts as unknown as BackendInfo;
+  const { name, tensorflow, precision, gpu, packages, deterministic } =
+    facts as unknown as BackendInfo;
   const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
   return [
     [
       tensorflow === null ? name : `${name} ${tensorflow}`,
       precision,
       gpu ?? 'on the CPU',
+      ...(deterministic === false ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),
       ...releases,
     ].join(', '),
   ];

@@ -462,7 +462,7 @@ export interface NtkSpec {
    */
   kernels?: ("lora" | "full")[];
   /**
-   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error.
+   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error; no Fisher information is made of it, since noise biases log-determinants and entropies.
    */
   method?: "auto" | "explicit" | "gram" | "projected";
   projection?: ProjectionSpec;

@@ -14,7 +14,7 @@ import { label } from '../../src/report/figures/svg.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { ACCURACY } from '../../src/report/metrics.ts';
-import { cellOf, stageOf } from './cells.ts';
+import { LORA4, cellOf, stageOf } from './cells.ts';
 import { QUICK_ADAPTERS, QUICK_ATTACKS, fixture, kernelPoint } from './fixture.ts';
 
 const test = suite('figures');
@@ -288,6 +288,28 @@ test('trace over classes: Σ_c K[i, c, j, c] by hand, N = 2, C = 2', () => {
     [...classTrace({ rows: 2, classes: 2, data: Array.from({ length: 16 }, (_, i) => i) })],
     [0 + 5, 2 + 7, 8 + 13, 10 + 15],
   );
+});
+
+test('a projected kernel is drawn as the estimate that it is', () => {
+  const kernel = { rows: 1, classes: 2, data: [2, 0, 0, 1] };
+  const cell = cellOf({
+    seed: 1,
+    adapter: LORA4,
+    change: {
+      metrics: { ntk: { 'init.lora.error': 0.125 } },
+      kernels: { init: { labels: [0], kernels: { lora: kernel, full: kernel } } },
+    },
+  });
+  const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['a']);
+  assert.match(
+    figure!.caption,
+    'Estimates from projected gradients, with a standard error of 12.50% of its norm (LoRA).',
+  );
+  assert.match(figure!.svg, 'LoRA (A and B), estimate');
+  assert.not.match(figure!.svg, 'full (same layers), estimate');
+  const exact = { ...cell, metrics: {} };
+  const [plain] = kernelFigures([{ cell: exact, checkpoint: 'init', title: 'x' }], ['a']);
+  assert.not.match(plain!.caption + plain!.svg, /[Ee]stimate/);
 });
 
 test('few kernels are chosen: one LoRA, its first finished seed, init once and each attack’s end', () => {
