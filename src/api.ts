@@ -393,13 +393,14 @@ export interface StageInput {
 
 export interface RunContext {
   readonly params: JsonObject;
+  /** Read-only, as `assets` are: what is not as it was once the stage has ended fails it, whoever wrote there. */
   readonly inputs: { readonly [name: string]: StageInput };
   readonly assets: { readonly [name: string]: Asset };
   /** An empty folder; what is in it when `run` resolves is the stage's output. */
   readonly outDir: string;
   /**
    * A folder of this stage's own (by its action key; it need not exist yet) that outlives a kill: what is written there is
-   * found again when the stage is run anew. It goes once the stage has succeeded. Absent: nothing outlives.
+   * found again when the stage is run anew, unless a file that the stage reads was written to meanwhile. It goes once the stage has succeeded. Absent: nothing outlives.
    */
   readonly resumeDir?: string;
   readonly backend: BackendName;
