@@ -1,13 +1,5 @@
 /** `dosimeter export SPEC --out DIR`: the trained models, each in a folder that PEFT or transformers opens. */
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
@@ -17,6 +9,7 @@ import { stageLabels } from '../plan/label.ts';
 import { DONE, execute } from './execute.ts';
 import type { SpecOptions } from './options.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
+import { makeFolder } from '../store/folders.ts';
 
 /** What a stage leaves of a model, and it alone: a train stage one of the first three, `merge` a whole checkpoint. */
 const MODELS = ['adapter', 'model', 'changed.safetensors'];
@@ -139,7 +132,7 @@ function copyModel(from: string, to: string): string {
     );
   }
   rmSync(to, { recursive: true, force: true });
-  mkdirSync(to, { recursive: true });
+  makeFolder(to);
   const source = path.join(from, found);
   cpSync(source, found.includes('.') ? path.join(to, found) : to, { recursive: true });
   return to;

@@ -1,9 +1,10 @@
 /** `dosimeter init [DIR]`: writes a starter folder: a spec that runs, an attack with its test, data. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { packageRoot } from '../execute/environment.ts';
 import { json, out } from './terminal.ts';
+import { makeFolder } from '../store/folders.ts';
 
 /** npm leaves a file of the dotted name out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
@@ -27,13 +28,13 @@ export async function initCommand(
     );
   try {
     for (const { source, name } of files) {
-      mkdirSync(path.dirname(path.join(to, name)), { recursive: true });
+      makeFolder(path.dirname(path.join(to, name)));
       copyFileSync(source, path.join(to, name));
     }
     // As `npm link` does: the plugin's `import … from 'dosimeter'` then works in its test and in an editor.
     const link = path.join(to, 'node_modules', 'dosimeter');
     if (!existsSync(link)) {
-      mkdirSync(path.dirname(link), { recursive: true });
+      makeFolder(path.dirname(link));
       symlinkSync(packageRoot(), link, 'junction');
     }
   } catch (error) {

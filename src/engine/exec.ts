@@ -1,13 +1,5 @@
 /** One stage by hand, in a folder of its own: to debug a plugin, or to see whether a result comes out again. The store is only read. */
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { Digest, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
@@ -17,6 +9,7 @@ import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import { stateDir } from './places.ts';
 import type { Prepared } from './prepare.ts';
+import { makeFolder } from '../store/folders.ts';
 
 export interface ExecOptions {
   /** Where its files go, a folder that is empty or not there; `.dosimeter/exec/STAGE`, emptied first, by default. */
@@ -181,7 +174,7 @@ function emptyFolder(out: string | undefined, id: string): string {
     if (out === undefined) rmSync(dir, { recursive: true, force: true });
     else if (existsSync(dir) && readdirSync(dir).length > 0)
       throw new UserFault(`${dir} is not empty; nothing was run`, 'name another folder');
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;

@@ -1,5 +1,5 @@
 /** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
-import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import { checkPatience } from '../execute/patience.ts';
 import type { PlannedStage } from '../plan/types.ts';
@@ -12,6 +12,7 @@ import { checkExecutor, defaultExecutor } from './executor.ts';
 import { reportFile } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
+import { makeFolder } from '../store/folders.ts';
 
 const REPORT = 'report.html';
 
@@ -136,7 +137,7 @@ function publishReport(
     const to = reportFile(name),
       draft = `${to}.${process.pid}`;
     try {
-      mkdirSync(path.dirname(to), { recursive: true });
+      makeFolder(path.dirname(to));
       copyFileSync(from, draft);
       renameSync(draft, to);
       return to;

@@ -1,8 +1,9 @@
 /** Logs of a run, by winston: `run.log` for the whole, `logs/STAGE.log` for each stage that said something or failed. */
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import winston from 'winston';
+import { makeFolder } from '../store/folders.ts';
 
 export interface StageLog {
   /** Made by the first line or output. */
@@ -75,7 +76,7 @@ function attempt<T>(write: () => T): T | null {
 
 export function openRunLog(dir: string): RunLog {
   const logs = path.join(dir, 'logs');
-  mkdirSync(logs, { recursive: true });
+  makeFolder(logs);
   const stream = new Writable({
     objectMode: true,
     write: (info: Info, _encoding, next) => {
