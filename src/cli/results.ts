@@ -3,6 +3,7 @@ import type { JsonObject } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
+import { csvLine } from '../report/csv.ts';
 import type { ResultRow } from '../report/results.ts';
 import type { SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
@@ -34,22 +35,20 @@ const axisPaths = (rows: readonly ResultRow[]): string[] => [
 const text = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
-/** RFC 4180. */
+/** RFC 4180; texts that a spreadsheet would take for formulas are marked. */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
-  const quote = (field: string): string =>
-    /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
   const lines = [
     [...paths, 'seed', 'stage', 'metric', 'value'],
     ...rows.map(({ cell, seed, stage, metric, value }) => [
       ...paths.map((path) => text(cell[path])),
-      String(seed),
+      seed,
       stage,
       metric,
-      String(value),
+      value,
     ]),
   ];
-  return lines.map((fields) => fields.map(quote).join(',')).join('\r\n');
+  return lines.map(csvLine).join('\r\n');
 }
 
 /** A line for each cell and metric: mean and standard deviation over the seeds. */
