@@ -3,6 +3,7 @@ import { existsSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSyn
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { Digest, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
+import { redactor } from '../log/redact.ts';
 import type { Finished, Outcome } from '../execute/types.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -37,14 +38,19 @@ export async function execStage(
   const { plan, registry, assets, backend, experiment } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
-  const [{ jobOf }, { createPool }, { workerModule }, { experimentFacts }, { environment }] =
-    await Promise.all([
-      import('../execute/stage.ts'),
-      import('../execute/pool.ts'),
-      import('../registry/registry.ts'),
-      import('../execute/facts.ts'),
-      import('../execute/environment.ts'),
-    ]);
+  const [
+    { jobOf, redacted },
+    { createPool },
+    { workerModule },
+    { experimentFacts },
+    { environment },
+  ] = await Promise.all([
+    import('../execute/stage.ts'),
+    import('../execute/pool.ts'),
+    import('../registry/registry.ts'),
+    import('../execute/facts.ts'),
+    import('../execute/environment.ts'),
+  ]);
   const missing = Object.values(stage.assets).find((uri) => !assets.get(uri));
   if (missing !== undefined)
     throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');
@@ -70,7 +76,19 @@ export async function execStage(
   );
   const pool = createPool({ module: workerModule(), limit: 1 });
   try {
-    const result = await pool.run(job, hooks, signal);
+    const redact = redactor(experiment.secrets, process.env);
+    const result = redacted(
+      await pool.run(
+        job,
+        {
+          ...hooks,
+          onLog: (message) => hooks.onLog(redact(message)),
+          onOutput: (text) => hooks.onOutput(redact(text)),
+        },
+        signal,
+      ),
+      redact,
+    );
     return {
       stage: stage.id,
       outputs: outDir,

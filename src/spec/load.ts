@@ -14,7 +14,7 @@ import type { Faults, Report } from './faults.ts';
 import { specsIn, variantsOf } from './fields.ts';
 import type { Variant } from './fields.ts';
 import { expandForms } from './forms.ts';
-import { interpolate } from './interpolate.ts';
+import { interpolate, secretsOf } from './interpolate.ts';
 import { readLayers } from './layers.ts';
 import { child, toJson } from './node.ts';
 import type { MapNode, Node, Span } from './node.ts';
@@ -31,6 +31,7 @@ import {
 import type { Pattern } from './pattern.ts';
 import { BASE, composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
 import type { Shapes, VariantSection } from './schema.ts';
+import { checkSecrets } from './secrets.ts';
 import { isSound } from './sound.ts';
 import { stepFields, written } from './steps.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
@@ -63,6 +64,7 @@ export async function loadExperiment(
   const registry = withCommands(plugged, located);
   const { shapes, fields, violationsOf } = compiled(registry);
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
+  checkSecrets(interpolated, report);
   const expanded = expandForms(interpolated, shapes, report);
   const violations = await violationsOf(expanded);
   if (typeof violations === 'string') {
@@ -344,6 +346,7 @@ function expandExperiment(
     file,
     text,
     commands,
+    secrets: secretsOf(root),
     goals,
     seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)),
     cells,
