@@ -23,6 +23,10 @@ export interface Cell {
     [k: string]: string | number | boolean | null;
   };
   /**
+   * Names of environment variables that hold a credential. `${env.NAME}` of one may stand under `commands.NAME.env` only, as the whole value. The program is given its value; no record and no key holds it, so it must not change the result.
+   */
+  secrets?: string[];
+  /**
    * Replicates. Every random stream is derived from (seed, purpose, name) alone.
    *
    * @minItems 1
