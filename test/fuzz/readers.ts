@@ -10,6 +10,8 @@ import { zip } from '../plugins/sources/registry.ts';
 
 export interface Reader {
   readonly name: string;
+  /** One input takes it as long as ten of others take, or twenty: it reads so many fewer. */
+  readonly slow?: number;
   readonly seeds: readonly Uint8Array[];
   /** Values and user's faults alike end it; anything else that it throws is a defect. @param dir holds nothing else of the reader's */
   read(input: Uint8Array, dir: string): unknown;
@@ -226,7 +228,13 @@ export async function allReaders(): Promise<Reader[]> {
     import('../../src/log/run-folder.ts'),
     import('../../src/log/journal.ts'),
   ]);
-  void makeReceipt;
+  const changed = {
+    changed: [{ index: 0, row: { ...rows[0]!, label: 1 } }],
+    negatives: [],
+    asked: 1,
+    eligible: 2,
+  };
+  const poisonedRows = [changed.changed[0]!.row, rows[1]!];
   const datasets = await Promise.all(
     ['tsv', 'csv', 'jsonl', 'parquet'].map(
       async (name) =>
@@ -262,6 +270,7 @@ export async function allReaders(): Promise<Reader[]> {
   return [
     {
       name: 'spec',
+      slow: 20,
       seeds: text(
         SPEC,
         SPEC.replace('seeds: [1, 2]', 'tags: { big: { rank: 8 } }\nexclude: [{ attack: none }]'),
@@ -270,11 +279,13 @@ export async function allReaders(): Promise<Reader[]> {
     },
     {
       name: 'override',
+      slow: 20,
       seeds: text('train.steps=20', 'seeds=[1, 2, 3]', 'adapter.1.rank=[4, 8]', 'name=other'),
       read: (input, dir) => load(dir, SPEC, { sets: [asText(input)] }),
     },
     {
       name: 'pattern',
+      slow: 20,
       seeds: text('rank=4', 'attack=badnets,none', 'adapter.type=lora', 'seed=1'),
       read: (input, dir) => load(dir, SPEC, { only: [asText(input)] }),
     },
@@ -480,22 +491,10 @@ export async function allReaders(): Promise<Reader[]> {
     },
     {
       name: 'receipt',
-      seeds: text(
-        json({
-          attack: 'badnets',
-          family: 'backdoor',
-          rows: [
-            { id: 'a', before: { text: 'one', label: 0 }, after: { text: 'cf one', label: 1 } },
-          ],
-          negatives: [],
-          asked: 1,
-          eligible: 2,
-          digest: 'x',
-        }),
-      ),
+      seeds: text(json(makeReceipt(rows, poisonedRows, changed, 'label-flip', {}, 1))),
       read: (input) =>
         checkReceipt(
-          rows,
+          poisonedRows,
           parseJson(asText(input), 'receipt.json') as Parameters<typeof checkReceipt>[1],
         ),
     },

@@ -1,5 +1,6 @@
 /**
- * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: every reader over N inputs each, made from valid ones.
+ * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: every reader over N inputs each
+ * (slow ones over fewer), made from valid ones.
  * Each input must give a value or a user's fault, in bounded time and memory, and write nothing outside its folder. The
  * same seed makes the same inputs. A failing input is shrunk and saved, and its path printed.
  */
@@ -9,6 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { allReaders } from './readers.ts';
+import type { Reader } from './readers.ts';
 import type { Done, Job, Settings } from './worker.ts';
 
 /** An input that takes longer than the first fails; one that does not end by the second is ended with its thread. */
@@ -57,7 +59,7 @@ function idleThread(): Thread {
   return { worker, current };
 }
 
-function fuzz(reader: string): Promise<Outcome> {
+function fuzz({ name: reader, slow = 1 }: Reader): Promise<Outcome> {
   const thread = idleThread(),
     { worker, current } = thread,
     state = new Int32Array(current, 0, 2);
@@ -90,7 +92,7 @@ function fuzz(reader: string): Promise<Outcome> {
     };
     const broken = (error: Error): void => end(String(error.stack ?? error));
     worker.on('message', answered).on('error', broken);
-    worker.postMessage({ reader, runs, seed } satisfies Job);
+    worker.postMessage({ reader, runs: Math.ceil(runs / slow), seed } satisfies Job);
   });
 }
 
@@ -112,7 +114,7 @@ const waiting = [...readers];
 await Promise.all(
   Array.from({ length: Math.min(jobs, waiting.length) }, async () => {
     for (let reader = waiting.shift(); reader !== undefined; reader = waiting.shift()) {
-      const { runs: made, seconds, failure } = await fuzz(reader.name);
+      const { runs: made, seconds, failure } = await fuzz(reader);
       inputs += made;
       const line = `${reader.name}: ${made} inputs, ${seconds.toFixed(1)} s`;
       if (failure === null) {
