@@ -1,9 +1,13 @@
 /** A split's rows, out of its source's bytes: classes, order, balance, offset and limit. */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { randomStream } from '../random/random.ts';
+import { inWords, limitOf } from '../untrusted/limits.ts';
 import { columnNames, SplitFault } from './columns.ts';
 import { firstWords } from './first-words.ts';
 import { nearest } from './nearest.ts';
+
+/** What a row takes in memory beside its texts. */
+const ROW_BYTES = 200;
 
 export type SplitName = 'train' | 'validation';
 
@@ -106,10 +110,20 @@ async function readAll(
   split: ResolvedSplit,
 ): Promise<{ rows: RawRow[]; facts: JsonObject }> {
   const rows: RawRow[] = [];
+  const most = limitOf('text');
+  let held = 0;
   const iterator = dataset.read(asset, split)[Symbol.asyncIterator]();
   for (;;) {
     const next = await iterator.next();
     if (next.done === true) return { rows, facts: next.value ?? {} };
+    const { text, text_pair: pair = '' } = next.value;
+    held += 2 * (text.length + pair.length) + ROW_BYTES;
+    if (held > most.value)
+      throw new SplitFault(
+        ['source'],
+        `${split.source} holds more than ${inWords(most.value)} of rows, which are held in memory.`,
+        most.raise,
+      );
     rows.push(next.value);
   }
 }
