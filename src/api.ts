@@ -57,9 +57,10 @@ type Filled<T, Optional extends keyof T = never> = {
 } & { readonly [K in Optional]?: T[K] };
 
 export interface ResolvedSplit extends Filled<
-  Omit<SplitSpec, 'columns'>,
+  Omit<SplitSpec, 'columns' | 'hold_out'>,
   'classes' | 'limit' | 'max_words' | 'digest'
 > {
+  readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   readonly columns: {
     readonly text: string | number;
     readonly text_pair?: string | number;

@@ -96,7 +96,7 @@ export default defineStage({
 
 /** Optional fields that are not given are left out, so that they are in no key. */
 function splitParams(split: ResolvedSplit): SplitParams {
-  const { columns, header, max_words, balance, offset, limit, digest } = split;
+  const { columns, header, max_words, balance, offset, limit, hold_out, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
   return {
     format,
@@ -106,6 +106,7 @@ function splitParams(split: ResolvedSplit): SplitParams {
     offset,
     ...(max_words === undefined ? {} : { max_words }),
     ...(limit === undefined ? {} : { limit }),
+    ...(hold_out === undefined ? {} : { hold_out }),
     ...(digest === undefined ? {} : { digest }),
   };
 }

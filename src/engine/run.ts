@@ -1,7 +1,6 @@
 /** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
 import path from 'node:path';
 import { checkPatience } from '../execute/patience.ts';
-import type { PlannedStage } from '../plan/types.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
