@@ -56,17 +56,23 @@ type Filled<T, Optional extends keyof T = never> = {
   readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined>;
 } & { readonly [K in Optional]?: T[K] };
 
+/** A split as a data set's reader is handed it. */
 export interface ResolvedSplit extends Filled<
   Omit<SplitSpec, 'columns' | 'hold_out'>,
-  'classes' | 'limit' | 'max_words' | 'digest'
+  'classes' | 'limit' | 'max_words' | 'digest' | 'header'
 > {
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
+  /** Whether the first line of a table names its columns. */
+  readonly header: boolean;
   readonly columns: {
     readonly text: string | number;
     readonly text_pair?: string | number;
     readonly label: string | number;
   };
 }
+
+/** A split of a cell. `header` is absent where the spec does not say. */
+export type CellSplit = Omit<ResolvedSplit, 'header'> & Pick<SplitSpec, 'header'>;
 
 /**
  * One cell: the spec with every axis resolved to one value, every default filled in, every `file:` path absolute, and
@@ -76,7 +82,7 @@ export interface Cell {
   readonly name: string;
   readonly seed: number;
   readonly model: Filled<ModelSpec>;
-  readonly data: { readonly train: ResolvedSplit; readonly validation: ResolvedSplit } & Pick<
+  readonly data: { readonly train: CellSplit; readonly validation: CellSplit } & Pick<
     DataSpec,
     'classes'
   >;
@@ -495,8 +501,10 @@ export interface StageDescriptor extends Plugin<'stage'> {
 export interface Packing {
   /** Pure. Stages with equal keys may share a job; null: this one runs alone. */
   key(stage: Pick<StageDefinition, 'params' | 'assets' | 'inputs'>): string | null;
-  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. */
-  memoryMB?(stage: Pick<RunContext, 'params' | 'assets'>): Promise<number>;
+  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. `inputs` once they are made; a plan has none. */
+  memoryMB?(
+    stage: Pick<RunContext, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,
+  ): Promise<number>;
   /** One promise a stage, in order, that settles when that stage is done: rejected as `run` would be, whatever becomes of the others. */
   run(contexts: readonly RunContext[]): readonly Promise<void>[];
 }

@@ -14,6 +14,7 @@ import type { BaseModel, CardFacts } from './model-card.ts';
 import { filesOf, writeFolders } from './model-folder.ts';
 import type { ModelFolder, Part } from './model-folder.ts';
 import type { SpecOptions } from './options.ts';
+import { fileInside } from '../untrusted/path.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
 
 const TRAIN = 'train',
@@ -96,7 +97,7 @@ async function gather(
     let folder = plain;
     for (let n = 2; taken.has(folder.toLowerCase()); n++) folder = `${plain},${n}`;
     taken.add(folder.toLowerCase());
-    return path.resolve(options.out, folder);
+    return fileInside(path.resolve(options.out), folder, 'A model');
   };
   const folders: ModelFolder[] = [],
     exported: Exported[] = [],

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
+import { fileInside } from '../untrusted/path.ts';
 import { reportsDir } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
 
@@ -81,7 +82,7 @@ function placeOf(prepared: Asked): {
   const named = (name: string): string => {
     const parts = [name, ...asked.only, ...asked.set].map(fileName).join(',');
     const short = parts.length > LONGEST_NAME ? `${fileName(name)}-${digest(parts)}` : parts;
-    return path.join(reportsDir(), `${short}.html`);
+    return fileInside(reportsDir(), `${short}.html`, 'The report');
   };
   const plain = named(experiment.name),
     owner = otherOwner(plain, spec);

@@ -44,6 +44,7 @@ export async function runPrepared(
           statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])),
         );
         store.saveIndex();
+        store.tidy();
       },
       () => undefined,
     );

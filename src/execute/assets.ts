@@ -4,6 +4,7 @@ import type { Plan, PlannedStage } from '../plan/types.ts';
 import type { PlanRegistry } from '../plan/graph.ts';
 import type { Diagnostic, ExperimentCell, SourceRange } from '../spec/types.ts';
 import { diskFault } from '../store/faults.ts';
+import type { Locate } from './guard.ts';
 
 /** Each URI that a stage of the plan reads, with the first stage that does. */
 function wanted(plan: Plan): Map<string, PlannedStage> {
@@ -34,6 +35,15 @@ export function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   };
   return cell.locate(find(cell.config, []) ?? []);
 }
+
+/** Looks at sources as `findAssets` did, without fetching. */
+export const locator =
+  (registry: PlanRegistry, context: SourceContext): Locate =>
+  async (uri) =>
+    (registry.get('source', uri.slice(0, uri.indexOf(':')))!.descriptor as SourceDescriptor).locate(
+      uri,
+      context,
+    );
 
 export interface Located {
   /** Null: it must be fetched. */

@@ -65,6 +65,63 @@ test('every fault of the input at once, as run tells it, exit code 2', async ({ 
     );
 });
 
+test('columns by number, and nothing that says whether the first line is a row: told at the columns, and once', async ({
+  project,
+}) => {
+  const numbers = (header: string): string =>
+    spec({
+      validation: `source: "file:rows.tsv", columns: { text: 0, label: 1 }${header}`,
+      more: 'stages: [evaluate]',
+    });
+  project.write('spec.yaml', numbers(''));
+  const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
+  assert.equal([code, stderr.match(/(?<= --> ).*/g)], [2, ['spec.yaml:3:93']], stderr);
+  assert.match(
+    stderr,
+    /data\.validation\.columns are numbers, and nothing says whether the first line of the file names its columns or is a row/,
+  );
+  assert.match(stderr, /Write header: false in data\.validation if it is a row, or header: true/);
+  project.write('spec.yaml', numbers(', header: true'));
+  assert.is((await project.dosimeter('plan', 'spec.yaml')).code, 0);
+});
+
+test("an outside attack's target that is not a class is told before anything runs, at the attack", async ({
+  project,
+}) => {
+  for (const [check, target, place] of [
+    ['', '() => -1', '4:22'],
+    ['check: () => [],', '() => 2', '4:22'],
+    ['', '({ target }) => target', '4:36'],
+  ] as const) {
+    project.write(
+      'mine.mjs',
+      `import { defineAttack } from 'dosimeter';
+export default defineAttack({
+  name: 'mine', summary: 'Mine.', citation: '', family: 'backdoor', ${check}
+  params: { type: 'object', additionalProperties: false, properties: { target: { type: 'integer', description: 'The target.' } } },
+  poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
+  target: ${target},
+  trigger: (row) => row,
+});
+`,
+    );
+    project.write(
+      'spec.yaml',
+      spec({
+        poisoning: place === '4:36' ? 'attack: mine, target: 7' : 'attack: mine',
+        more: 'stages: [train, evaluate]\nplugins: [./mine.mjs]',
+      }),
+    );
+    const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
+    assert.is(code, 2, stderr);
+    assert.match(
+      stderr,
+      /the attack "mine" has the target (-1|2|7), which is not the label id of a class: they are 0 \("ham"\), 1 \("spam"\)/,
+    );
+    assert.equal(stderr.match(/(?<= --> ).*/g), [`spec.yaml:${place}`], stderr);
+  }
+});
+
 test('a warning is said and is no fault; the JSON stays what it was; what is cached was checked when it ran', async ({
   project,
 }) => {

@@ -328,8 +328,12 @@ test('an edited plugin runs anew, and explain names the file', async ({ project 
     'toy-evaluate.mjs',
     project.read('toy-evaluate.mjs').replace('accuracy: 1 -', 'accuracy: 2 -'),
   );
-  assert.match(
+  assert.is(
     (await project.dosimeter('explain', 'spec.yaml')).stdout,
+    'toy-evaluate.mjs changed\n  toy-evaluate ×6; 1 more waits for them (toy-report)\n',
+  );
+  assert.match(
+    (await project.dosimeter('explain', 'spec.yaml', '--all')).stdout,
     /toy-evaluate attack=none seed=1 \S+ ready\n {2}toy-evaluate\.mjs changed/,
   );
   const { stderr } = await project.dosimeter('run', 'spec.yaml');
@@ -338,15 +342,15 @@ test('an edited plugin runs anew, and explain names the file', async ({ project 
 
 test('explain tells which parameter changed', async ({ project }) => {
   await project.dosimeter('run', 'spec.yaml');
-  const { stdout } = await project.dosimeter(
-    'explain',
-    'spec.yaml',
-    '--set',
-    'seeds=[1, 3]',
-    '--set',
-    'poisoning={attack: none}',
+  const asked = ['spec.yaml', '--set', 'seeds=[1, 3]', '--set', 'poisoning={attack: none}'];
+  assert.match(
+    (await project.dosimeter('explain', ...asked, '--all')).stdout,
+    /toy-train seed=3 \S+ ready\n {2}seed [12] → 3\n/,
   );
-  assert.match(stdout, /toy-train seed=3 \S+ ready\n {2}seed [12] → 3\n/);
+  assert.match(
+    (await project.dosimeter('explain', ...asked)).stdout,
+    /^seed [12] → 3\n {2}toy-train; 2 more wait for it \(toy-evaluate, toy-report\)\n$/,
+  );
 });
 
 test('a damaged file is found by verify, and healed by the next run', async ({ project }) => {
