@@ -55,9 +55,12 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
 
   const ordered = labelled(name, inOrder(raw, dataset), classes, split);
   const balanced = split.balance ? inTurn(ordered, classes.length) : ordered;
-  const rows = balanced.slice(
-    split.offset,
-    split.limit === undefined ? undefined : split.offset + split.limit,
+  const rows = partOf(
+    balanced.slice(
+      split.offset,
+      split.limit === undefined ? undefined : split.offset + split.limit,
+    ),
+    split.hold_out,
   );
   if (rows.length === 0) {
     throw new SplitFault(
@@ -83,6 +86,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       balance: split.balance,
       offset: split.offset,
       limit: split.limit ?? null,
+      ...(split.hold_out === undefined ? {} : { hold_out: split.hold_out }),
       ...(split.max_words === undefined ? {} : { max_words: split.max_words }),
       ...(empty === 0 ? {} : { empty_texts: empty }),
     },
@@ -197,6 +201,16 @@ function labelled(
       label: id,
     };
   });
+}
+
+/** The rows that are held out, or the others, in their order. The same rows whichever part asks: the stream sees their number alone. */
+function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
+  if (holdOut === undefined) return rows;
+  const count = Math.max(1, Math.floor(holdOut.share * rows.length));
+  const held = new Set(
+    randomStream(0, 'data.hold-out', '').permutation(rows.length).slice(0, count),
+  );
+  return rows.filter((_, index) => held.has(index) === (holdOut.take === 'held'));
 }
 
 /** One row of each class in turn, by label id, until a class has run out; classes without any row have no turn. */
