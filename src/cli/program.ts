@@ -16,6 +16,7 @@ import {
 } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import type { ExplainOptions } from './explain.ts';
+import type { ReportOptions } from './run.ts';
 import type { ResultsOptions } from './results.ts';
 import { SpecFault } from '../engine/faults.ts';
 import { paintErr, say } from './terminal.ts';
@@ -140,11 +141,16 @@ function createProgram(does: Does): Command {
         (await import('./export.ts')).exportCommand(spec, options),
       ),
     );
-  onSpec('report', 'make the report of what is in the store, without running anything else').action(
-    does(async (spec: string, options: SpecOptions) =>
-      (await import('./run.ts')).reportCommand(spec, options),
-    ),
-  );
+  onSpec('report', 'make the report of what is in the store, without running anything else')
+    .option(
+      '--pdf [dir]',
+      'its figures too, as PDF, SVG and CSV (default: .dosimeter/reports/NAME-figures)',
+    )
+    .action(
+      does(async (spec: string, options: ReportOptions) =>
+        (await import('./run.ts')).reportCommand(spec, options),
+      ),
+    );
   withSpecOptions(
     program
       .command('explain <spec> [stage]')

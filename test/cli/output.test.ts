@@ -1,4 +1,6 @@
 /** What results, explain, plan and status print for people: short, and of what is asked first. */
+import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { causesOf } from '../../src/cli/causes.ts';
@@ -210,6 +212,67 @@ label-flip  0.3   2  0.685 ± 0.064
       await project.json('results', 'spec.yaml', '--json', '--metric', 'toy-evaluate.accuracy'),
       rows.filter(({ metric }) => metric === 'accuracy'),
     );
+  } finally {
+    project.clean();
+  }
+});
+
+test('report --pdf writes the figures beside the report, or where it is told, and leaves out what was damaged', async () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    project.write(
+      'toy-report.mjs',
+      project
+        .read('toy-report.mjs')
+        .replace(
+          'async run(ctx) {',
+          `async run(ctx) {
+    mkdirSync(ctx.outDir + '/figures');
+    for (const name of ['a', 'b']) writeFileSync(ctx.outDir + '/figures/' + name + '.svg', '<svg viewBox="0 0 20 10"><title>' + name + '</title><path d="M0,0h1v1Z" fill="red"/></svg>');
+    writeFileSync(ctx.outDir + '/figures/a.csv', 'x\\r\\n');`,
+        )
+        .replace('import { writeFileSync }', 'import { mkdirSync, writeFileSync }'),
+    );
+    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+    assert.not.ok(project.exists('.dosimeter/reports/toys-figures'));
+    project.write('.dosimeter/reports/toys-figures/old.pdf', 'of an earlier report');
+    const said = await project.dosimeter('report', 'spec.yaml', '--pdf');
+    assert.equal([said.code, said.stdout.trim().split('\n').length], [0, 1], said.stderr);
+    assert.match(said.stderr, '2 figures as PDF, SVG and CSV: .dosimeter/reports/toys-figures\n');
+    const at = (dir: string): string[] => readdirSync(path.join(project.dir, dir)).sort();
+    assert.equal(at('.dosimeter/reports/toys-figures'), [
+      'a.csv',
+      'a.pdf',
+      'a.svg',
+      'b.pdf',
+      'b.svg',
+    ]);
+
+    const { stages } = await project.json<{
+      readonly stages: readonly { readonly kind: string; readonly outputs: string }[];
+    }>('plan', 'spec.yaml', '--json');
+    const figure = path.join(
+      stages.find(({ kind }) => kind === 'toy-report')!.outputs,
+      'figures/b.svg',
+    );
+    chmodSync(figure, 0o644);
+    writeFileSync(figure, readFileSync(figure, 'utf8').replace('red', 'tan'));
+    project.write('paper/mine.tex', '');
+    const { figures } = await project.json<{ readonly figures: string }>(
+      'report',
+      'spec.yaml',
+      '--pdf',
+      'paper',
+      '--json',
+    );
+    assert.is(figures, path.join(project.dir, 'paper'));
+    assert.equal(
+      at('paper').filter((name) => !name.startsWith('b.')),
+      ['a.csv', 'a.pdf', 'a.svg', 'mine.tex'],
+    );
+    for (const name of at('paper').filter((one) => one === 'b.svg'))
+      assert.match(project.read(`paper/${name}`), 'red');
   } finally {
     project.clean();
   }
