@@ -102,7 +102,7 @@ async function watch(
   for (const signal of signals) process.on(signal, interrupt);
   if (!options.json)
     say(
-      `${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${count(options.jobs, 'core')}; log: ${path.relative('', path.join(dir, 'run.log'))}`,
+      `${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${count(options.jobs, 'core')}\n  log: ${path.relative('', path.join(dir, 'run.log'))}`,
     );
   return {
     onEvent: progress.onEvent,

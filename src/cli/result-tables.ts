@@ -72,6 +72,8 @@ const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map((note) => metricName(note)),
 );
 
+const NOTHING = '–';
+
 /** A line for each cell, a column for each metric; `†` where a model of the cell predicts one class only. */
 export function beside(
   rows: readonly ResultRow[],
@@ -94,14 +96,14 @@ export function beside(
         String(seeds.size),
         ...metrics.map((metric) => {
           const found = values.get(metricName(metric));
-          if (found === undefined) return '–';
+          if (found === undefined) return NOTHING;
           const summary = formatSummary(summarise(found), proportions.has(metricName(metric)));
           const mark = metric === evaluated && oneClass(cell) > 0 ? ' †' : '';
           return `${summary}${mark}${found.length === seeds.size ? '' : ` (n = ${found.length})`}`;
         }),
       ]),
     ],
-    { width, names: paths.length },
+    { width, names: paths.length + 1, nothing: NOTHING },
   );
 }
 

@@ -31,7 +31,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
     throw new UserFault('--rows, --columns and --against are of the table that --latex prints');
   for (const file of damaged)
     say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
-  for (const what of computedBy) say(`computed by ${what}`);
+  for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);
   if (options.json) json(asked === null ? rows : rowsOf(rows, asked));
   else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));

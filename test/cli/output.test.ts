@@ -49,6 +49,12 @@ test('a table that is too wide is cut into several, the columns that name a row 
     table(rows, { width: 26, names: 1 }),
     'attack   n  accuracy\nbadnets  3  0.950 ± 0.010\n\nattack   asr\nbadnets  1.000 ± 0',
   );
+  assert.is(
+    table([...rows, ['none', '3', '0.950', '–']], { width: 26, names: 1, nothing: '–' }).split(
+      '\n\n',
+    )[1],
+    'attack   asr\nbadnets  1.000 ± 0',
+  );
   assert.is(table(rows).split('\n').length, 2);
   assert.is(wrap('one two three four', 9, '  '), 'one two\n  three\n  four');
 });
@@ -155,9 +161,9 @@ test('results shows first what is asked first, a column each metric; a seed that
 0.1   2  22713986
 0.3   2  22713986
 
-rate  train.seconds  evaluate.seconds
-0.1   4.5 ± 6.4      1
-0.3   4.5 ± 6.4      1`,
+rate  n  train.seconds  evaluate.seconds
+0.1   2  4.5 ± 6.4      1
+0.3   2  4.5 ± 6.4      1`,
   );
   assert.is(lines(resultRows, Number.POSITIVE_INFINITY).split('\n').length, 1 + 2 * 5);
   assert.match(
@@ -295,7 +301,7 @@ test('status lists the latest runs; plan says what its words mean', async () => 
     const { stdout, stderr } = await project.dosimeter('status');
     assert.match(
       stdout,
-      /^run +state +began \(UTC\) +took +done +failed +spec\n\S+ +done +\d{4}-\d\d-\d\d \d\d:\d\d +[\d.]+ s +3\/3 +0 +spec\.yaml\n\S+ +failed +\S+ \S+ +[\d.]+ s +11\/13 +2 +spec\.yaml\n$/,
+      /^run +state +began \(UTC\) +done +failed +spec\n\S+ +done +\d\d-\d\d \d\d:\d\d +3\/3 +0 +spec\.yaml\n\S+ +failed +\S+ \S+ +11\/13 +2 +spec\.yaml\n$/,
     );
     const [latest, before] = await project.json<
       readonly { readonly run: string; readonly state: string }[]
