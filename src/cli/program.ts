@@ -106,6 +106,12 @@ function createProgram(does: Does): Command {
     )
     .option('--all', 'every metric, a line each')
     .addOption(new Option('--csv', 'as CSV, a line each number').conflicts(['json', 'latex']))
+    .addOption(
+      new Option(
+        '--steps',
+        'along each training instead, where the spec has train.evaluate_every',
+      ).conflicts(['csv', 'latex', 'all']),
+    )
     .addOption(new Option('--latex', 'as a LaTeX table (booktabs)').conflicts(['json', 'all']))
     .addOption(new Option('--rows <axes>', 'of that table, such as adapter,rank').argParser(names))
     .addOption(

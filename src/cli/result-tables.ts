@@ -68,8 +68,9 @@ function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
   return [...groups.values()];
 }
 
+/** By name alone: the looks at a training share the names of its evaluation. */
 const proportions = new Set(
-  METRICS.filter(({ kind }) => kind === 'proportion').map((note) => metricName(note)),
+  METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
 
 const NOTHING = '–';
@@ -97,7 +98,7 @@ export function beside(
         ...metrics.map((metric) => {
           const found = values.get(metricName(metric));
           if (found === undefined) return NOTHING;
-          const summary = formatSummary(summarise(found), proportions.has(metricName(metric)));
+          const summary = formatSummary(summarise(found), proportions.has(metric.metric));
           const mark = metric === evaluated && oneClass(cell) > 0 ? ' †' : '';
           return `${summary}${mark}${found.length === seeds.size ? '' : ` (n = ${found.length})`}`;
         }),

@@ -3,6 +3,7 @@ import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
 import { prepare } from '../engine/prepare.ts';
+import type { Prepared } from '../engine/prepare.ts';
 import { cautionsOf } from '../report/cautions.ts';
 import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
@@ -17,6 +18,8 @@ export interface ResultsOptions extends SpecOptions {
   readonly all?: boolean;
   /** Names or patterns; empty: the few that are asked for first. */
   readonly metric: readonly string[];
+  /** Along each training. */
+  readonly steps?: boolean;
   readonly latex?: boolean;
   readonly rows?: readonly string[];
   readonly columns?: readonly string[];
@@ -26,6 +29,7 @@ export interface ResultsOptions extends SpecOptions {
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say }),
     results = resultsOf(prepared);
+  if (options.steps) return showSteps(prepared, options);
   const { rows, missing, damaged, computedBy } = results;
   if (!options.latex && [options.rows, options.columns, options.against].some(Boolean))
     throw new UserFault('--rows, --columns and --against are of the table that --latex prints');
@@ -44,6 +48,24 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
     if (missing > 0)
       say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
   }
+  return 0;
+}
+
+async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<number> {
+  const { asResults, stepRows } = await import('./steps.ts');
+  const steps = await stepRows(prepared),
+    rows = asResults(steps);
+  const asked = askedMetrics(rows, options.metric);
+  const metrics = asked ?? metricsIn(rows),
+    names = new Set(metrics.map(({ metric }) => metric));
+  if (options.json) json(steps.filter(({ metric }) => names.has(metric)));
+  else if (rows.length === 0)
+    say(
+      paintErr.yellow(
+        'no finished training has looks at its steps: `train: { evaluate_every: N }` asks for them',
+      ),
+    );
+  else out(beside(rows, metrics, columns()));
   return 0;
 }
 

@@ -8,10 +8,13 @@ import type { Explained } from '../../src/cli/causes.ts';
 import { cautionsOf } from '../../src/report/cautions.ts';
 import { formatSummary, formatValue } from '../../src/report/numbers.ts';
 import { beside, firstMetrics, lines } from '../../src/cli/result-tables.ts';
+import { asResults, stepRows } from '../../src/cli/steps.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
+import type { Prepared } from '../../src/engine/prepare.ts';
+import { sha256 } from '../../src/plan/sha256.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import type { ResultRow } from '../../src/report/results.ts';
-import { selectMetrics } from '../../src/report/select.ts';
+import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import { summarise } from '../../src/stats/summary.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 
@@ -279,6 +282,61 @@ test('report --pdf writes the figures beside the report, or where it is told, an
     );
     for (const name of at('paper').filter((one) => one === 'b.svg'))
       assert.match(project.read(`paper/${name}`), 'red');
+  } finally {
+    project.clean();
+  }
+});
+
+test('results along the training: a row each step, over the seeds; what is not as it was stored is left out', async () => {
+  const project = createProject();
+  try {
+    const entries = new Map(
+      [1, 2].map((seed) => {
+        const text = [0, 10]
+          .map(
+            (step) =>
+              `${JSON.stringify({ step, accuracy: 0.5 + step / 100 + seed / 500, loss: 1 })}\n`,
+          )
+          .join('');
+        project.write(`${seed}/curves.jsonl`, text);
+        const file = { path: 'curves.jsonl', size: text.length, sha256: sha256(text) };
+        return [
+          `train-${seed}`,
+          { key: `k${seed}`, dir: path.join(project.dir, String(seed)), file },
+        ];
+      }),
+    );
+    const prepared = {
+      plan: {
+        cellStages: [1, 2].map((seed) => ({
+          cell: { axes: { 'adapter.type': 'full' }, config: { seed } },
+          stages: { train: `train-${seed}` },
+        })),
+      },
+      statuses: [...entries].map(([id, entry]) => ({ stage: { id }, entry })),
+      store: {
+        manifest: (key: string) => ({
+          files: [...entries.values()].flatMap((entry) => (entry.key === key ? [entry.file] : [])),
+        }),
+      },
+    } as unknown as Prepared;
+    const rows = await stepRows(prepared);
+    assert.equal(rows[2], {
+      cell: { 'adapter.type': 'full' },
+      seed: 1,
+      step: 10,
+      metric: 'accuracy',
+      value: 0.602,
+    });
+    const results = asResults(rows);
+    assert.is(
+      beside(results, metricsIn(results), 80),
+      `step  n  accuracy       loss
+0     2  0.503 ± 0.013  1
+10    2  0.603 ± 0.013  1`,
+    );
+    project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
+    assert.equal([...new Set((await stepRows(prepared)).map(({ seed }) => seed))], [1]);
   } finally {
     project.clean();
   }
