@@ -24,6 +24,7 @@ import type {
 import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
+import { familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 
 interface Params {
   readonly architecture: string;
@@ -38,12 +39,30 @@ interface Params {
   readonly seed: number | null;
 }
 
-/** The cell's clean twin under the same trigger. */
-const twinOf = (cell: Cell, plugin: DefineRequest['plugin']) => ({
-  kind: 'evaluate',
-  cell: cleanTwin(cell, plugin),
-  with: { trigger: attackOf(cell) },
-});
+/** The attack with its parameters, where it has a trigger: no other is evaluated under one. */
+function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
+  if (!isAttacked(cell)) return null;
+  const poisoning = attackOf(cell);
+  const descriptors = stepsOf(poisoning).map(({ attack }) =>
+    plugin?.<AttackDescriptor>('attack', attack),
+  );
+  // An attack that isn't there is the planner's to tell.
+  if (!descriptors.every((descriptor) => descriptor !== undefined)) return poisoning;
+  const family = familyOfSteps(
+    openSteps(poisoning, (name) => descriptors.find((descriptor) => descriptor.name === name)!),
+  );
+  return family === 'backdoor' ? poisoning : null;
+}
+
+/** The cell's clean twin, under the same trigger where there is one: else it is the clean cell's own evaluation. */
+function twinOf(cell: Cell, plugin: DefineRequest['plugin']): StageRequest {
+  const trigger = triggerOf(cell, plugin);
+  return {
+    kind: 'evaluate',
+    cell: cleanTwin(cell, plugin),
+    ...(trigger === null ? {} : { with: { trigger } }),
+  };
+}
 
 /** The base's own evaluation, where the attack is the base's: what it had done before the cell's training. */
 function beforeOf(cell: Cell): { readonly before?: StageRequest } {
@@ -57,12 +76,14 @@ async function run(context: RunContext): Promise<void> {
     files,
     { startingModel },
     { attackStreams },
-    { falselyTriggeredRows, triggeredRows },
+    { falselyTriggeredRows, targetOf, triggeredRows },
     { backdoorOf, openSteps },
-    { openRowEncoder, openTrained },
+    { openRowEncoder, openRowParts, openTrained },
     { predict },
     { argmax, classificationMetrics },
     { predictionsCsv },
+    { againstMajority, againstUntriggered },
+    { triggerSeen, unseenWarning },
   ] = await Promise.all([
     import('../../src/data/rows-file.ts'),
     import('../../src/data/model-folder.ts'),
@@ -73,6 +94,8 @@ async function run(context: RunContext): Promise<void> {
     import('../../src/science/evaluate/predict.ts'),
     import('../../src/science/evaluate/metrics.ts'),
     import('../../src/science/evaluate/predictions.ts'),
+    import('../../src/science/evaluate/baselines.ts'),
+    import('../../src/science/text/trigger-seen.ts'),
   ]);
   const params = context.params as unknown as Params;
   const dataDir = context.inputs['validation']!.dir;
@@ -110,7 +133,7 @@ async function run(context: RunContext): Promise<void> {
               triggerFiles(context.assets),
             ),
           );
-    const target = backdoor === null ? null : backdoor.attack.target!(backdoor.params, classes);
+    const target = backdoor === null ? null : targetOf(backdoor.attack, backdoor.params, classes);
     const bare = target === null ? [] : rows.filter(({ label }) => label !== target);
     if (target !== null && bare.length === 0)
       throw new UserFault(
@@ -141,14 +164,22 @@ async function run(context: RunContext): Promise<void> {
       };
     const labels = rows.map(({ label }) => label);
     const logits = await predict(network, encode(rows), params.batch_size, breathe(0));
-    const metrics: Record<string, number> = classificationMetrics(logits, labels, count);
+    const untriggered = argmax(logits, count);
+    const metrics: Record<string, number> = {
+      ...classificationMetrics(logits, labels, count),
+      ...againstMajority(labels, untriggered, count),
+    };
     const sets = [{ ids: rows.map(({ id }) => id), labels, logits, triggered: false }];
 
     const { twin, before } = context.inputs;
     const metricsIn = async (dir: string) =>
       JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
     const clean = twin === undefined ? null : await metricsIn(twin.dir);
-    if (clean !== null) metrics['accuracy_drop'] = clean['accuracy']! - metrics['accuracy']!;
+    if (clean !== null) {
+      metrics['accuracy_drop'] = clean['accuracy']! - metrics['accuracy']!;
+      metrics['predicted_share_clean'] = clean['predicted_share']!;
+      metrics['majority_p_clean'] = clean['majority_p']!;
+    }
     const base = before === undefined ? null : await metricsIn(before.dir);
     if (base !== null) metrics['accuracy_drop_before'] = base['accuracy_drop']!;
 
@@ -172,7 +203,24 @@ async function run(context: RunContext): Promise<void> {
         metrics['asr_clean'] = clean['trigger_rate']!;
         metrics['asr_minus_clean'] = rate - clean['trigger_rate']!;
         if (base !== null) metrics['asr_before'] = base['asr']!;
+        Object.assign(
+          metrics,
+          againstUntriggered(
+            untriggered.filter((_, i) => labels[i] !== target),
+            predictions,
+            target,
+          ),
+        );
       }
+      const seen = triggerSeen(
+        bare,
+        shown,
+        await openRowParts(context.inputs['model']!.dir, model),
+        params.max_length,
+      );
+      metrics['trigger_seen'] = seen;
+      const unseen = unseenWarning(seen, 'the triggered validation rows', params.max_length);
+      if (unseen !== null) context.log(unseen);
       if (partly.length > 0) {
         const wrong =
           argmax(
@@ -216,8 +264,7 @@ export default defineStage({
   define([one], { with: narrowed, plugin }) {
     const cell = one!;
     const poisoned = isAttacked(cell);
-    const written = (narrowed['trigger'] ??
-      (poisoned ? attackOf(cell) : null)) as Params['trigger'];
+    const written = (narrowed['trigger'] ?? triggerOf(cell, plugin)) as Params['trigger'];
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(written);
     return {

@@ -31,7 +31,12 @@ interface Point {
   readonly at: string;
   readonly step: number;
   readonly kernels: {
-    readonly [K in 'lora' | 'full']?: { readonly drift: number; readonly rotation: number };
+    readonly [K in 'lora' | 'full']?: {
+      readonly drift: number;
+      readonly rotation: number;
+      /** The larger standard error of the two kernels, a share of their norms, where they are projected. */
+      readonly error?: number;
+    };
   };
   readonly linear: LinearFit;
 }
@@ -40,7 +45,7 @@ async function run(context: RunContext): Promise<void> {
   const [
     files,
     { startingModel },
-    { openRowEncoder, openTrained },
+    { endStep, openRowEncoder, openTrained },
     { displacement, linearFit, linearise },
     { predict },
     { writeNpy },
@@ -101,7 +106,8 @@ async function run(context: RunContext): Promise<void> {
           signal: context.signal,
         });
         const shape = [rows.length, start.classes];
-        const name = pointName(at);
+        const name = pointName(at),
+          step = at === 'final' ? endStep(record) : at;
         if (index === 0)
           await writeNpy(join(context.outDir, 'logits-init.npy'), { shape, data: initial });
         await writeNpy(
@@ -113,16 +119,17 @@ async function run(context: RunContext): Promise<void> {
         const kernels = Object.fromEntries(
           (['lora', 'full'] as const).flatMap((kind) => {
             const drift = ntk[`${prefix}${kind}.drift`],
-              rotation = ntk[`${prefix}${kind}.rotation`];
+              rotation = ntk[`${prefix}${kind}.rotation`],
+              error = ntk[`${prefix}${kind}.error`];
             return drift === undefined || rotation === undefined
               ? []
-              : [[kind, { drift, rotation }]];
+              : [[kind, { drift, rotation, ...(error === undefined ? {} : { error }) }]];
           }),
         );
         const linear = linearFit(initial, change, reached, start.classes);
-        points.push({ at: name, step: at === 'final' ? record.steps : at, kernels, linear });
+        points.push({ at: name, step, kernels, linear });
         context.log(
-          `${optimizer}, ${at === 'final' ? record.steps : at} steps: the linearised prediction's relative error is ${linear.relative_error?.toFixed(3) ?? 'undefined, nothing moved'}`,
+          `${optimizer}, ${step} steps: the linearised prediction's relative error is ${linear.relative_error?.toFixed(3) ?? 'undefined, nothing moved'}`,
         );
       } finally {
         v.forEach((tensor) => tensor.dispose());

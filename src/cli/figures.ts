@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Prepared } from '../engine/prepare.ts';
-import { figuresDir } from '../engine/places.ts';
+import { reportsDir } from '../engine/places.ts';
 import type { RunSummary } from '../engine/types.ts';
 import { pdfOf } from '../report/figures/pdf.ts';
 import { onDisk } from '../store/faults.ts';
@@ -20,7 +20,7 @@ const FIGURES = 'figures/';
  */
 export async function writeFigures(
   prepared: Prepared,
-  { outcomes }: RunSummary,
+  { outcomes, report: page }: RunSummary,
   asked: string | true,
 ): Promise<string | null> {
   const { experiment, statuses, store } = prepared;
@@ -37,7 +37,9 @@ export async function writeFigures(
     say(paintErr.yellow('there are no figures: no stage of it has made a report'));
     return null;
   }
-  const dir = asked === true ? figuresDir(experiment.name) : path.resolve(asked);
+  // Beside the page, and named after it: that tells specs, and parts of one, apart.
+  const name = page === null ? experiment.name : path.basename(page, '.html');
+  const dir = asked === true ? path.join(reportsDir(), `${name}-figures`) : path.resolve(asked);
   const files = report.manifest.files.filter(({ path: name }) => name.startsWith(FIGURES));
   const write = (name: string, content: string | Buffer): Promise<void> =>
     onDisk(dir, () => writeFileSync(path.join(dir, name), content), 'folder');

@@ -24,12 +24,12 @@ export const gatherNames = (value: string, before: readonly string[]): readonly 
     .filter((name) => name !== ''),
 ];
 
-const wholeNumber =
-  (option: string) =>
+export const wholeNumber =
+  (option: string, least = 1) =>
   (value: string): number => {
-    const n = Number(value);
-    if (!Number.isInteger(n) || n < 1)
-      throw new UserFault(`${option} takes a whole number from 1, got "${value}"`);
+    const n = value.trim() === '' ? Number.NaN : Number(value);
+    if (!Number.isInteger(n) || n < least)
+      throw new UserFault(`${option} takes a whole number from ${least}, got "${value}"`);
     return n;
   };
 

@@ -1,10 +1,11 @@
 /** `dosimeter status` and `dosimeter logs`: runs, from their folders alone. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { listRuns, readJournal } from '../log/run-folder.ts';
 import { runsDir } from '../engine/places.ts';
 import { processState } from '../store/owner.ts';
+import { readRegular } from '../store/regular.ts';
+import { readdirOr } from '../store/sweep.ts';
 import {
   columns,
   count,
@@ -173,12 +174,10 @@ export async function logsCommand(
   const logs = path.join(dir, 'logs'),
     runLog = path.join(dir, 'run.log');
   const fileOf = (name: string): string => path.join(logs, `${name}.log`);
-  const names = existsSync(logs)
-    ? readdirSync(logs)
-        .filter((name) => name.endsWith('.log'))
-        .map((name) => name.slice(0, -4))
-        .sort()
-    : [];
+  const names = readdirOr(logs)
+    .filter((name) => name.endsWith('.log'))
+    .map((name) => name.slice(0, -4))
+    .sort();
   if (stage === undefined) {
     if (options.json)
       json({
@@ -217,6 +216,6 @@ export async function logsCommand(
       ),
     );
   for (const name of found)
-    if (names.includes(name)) process.stdout.write(readFileSync(fileOf(name)));
+    if (names.includes(name)) process.stdout.write(readRegular(fileOf(name)));
   return 0;
 }

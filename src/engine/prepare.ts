@@ -16,6 +16,7 @@ import type { Experiment, SpecRegistry } from '../spec/types.ts';
 import type { Assets, StageStatus } from '../execute/survey.ts';
 import type { Store } from '../store/store.ts';
 import { COMMAND, commandStages } from './commands.ts';
+import { familyOf } from './families.ts';
 import { SpecFault } from './faults.ts';
 
 /** What is asked of a spec, by an option or by a caller. */
@@ -32,6 +33,8 @@ export interface Asked {
 export type Note = (message: string) => void;
 
 export interface Prepared {
+  /** What was asked of the spec beside what it says. */
+  readonly asked: Pick<Asked, 'set' | 'only'>;
   readonly experiment: Experiment;
   readonly registry: Registry;
   readonly backend: BackendName;
@@ -40,6 +43,8 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
+  /** Models that are not on this machine yet, of whose family nothing is known before they are fetched. */
+  readonly unknownFamilies: readonly string[];
   /** In the plan's order. */
   readonly statuses: readonly StageStatus[];
 }
@@ -49,9 +54,11 @@ export function specRegistry(registry: Registry): SpecRegistry {
     attacks: registry
       .all('attack')
       .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
-    adapters: registry
-      .all('adapter')
-      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    adapters: registry.all('adapter').map(({ name, descriptor: { params, canonical } }) => ({
+      name,
+      params,
+      ...(canonical === undefined ? {} : { canonical }),
+    })),
     stages: registry.names('stage').filter((name) => name !== COMMAND),
     stageForms: Object.fromEntries(
       registry
@@ -98,6 +105,24 @@ export async function sourceContext(log: Note): Promise<SourceContext> {
   return { cacheDir: cacheDir(process.env), env: process.env, log };
 }
 
+/** More lines than this of one kind are a wall. */
+const MOST_NAMES = 5;
+
+/** Which cells of the grid are one cell under several names, a line each; every seed has the same. */
+export function severalNames({ cells, seeds }: Experiment): string[] {
+  const labelOf = ({ label }: { readonly label: string }): string =>
+    label.replace(/ ?seed=\d+$/, '');
+  const lines = cells
+    .filter(({ also, config }) => also.length > 0 && config.seed === seeds[0])
+    .map(
+      (cell) =>
+        `${labelOf(cell)} is also ${cell.also.map(labelOf).join(' and ')}: one condition, trained and counted once`,
+    );
+  return lines.length <= MOST_NAMES
+    ? lines
+    : [...lines.slice(0, MOST_NAMES), `and ${lines.length - MOST_NAMES} more such conditions`];
+}
+
 export interface PrepareOptions {
   /** Whether sources that are not on this machine yet are fetched. */
   readonly fetch: boolean;
@@ -118,6 +143,7 @@ export async function prepare(
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
+  severalNames(experiment).forEach(note);
   const store = openStore(path.resolve(options.store), {
     spec: path.resolve(experiment.file),
     onTakeover: (key, { pid }) =>
@@ -125,14 +151,23 @@ export async function prepare(
         `the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`,
       ),
   });
+  const context = await sourceContext(note),
+    unknownFamilies: string[] = [];
   const { assets, diagnostics } = await findAssets(
     plan,
     registry,
-    await sourceContext(note),
+    context,
     fetch,
+    async (uri, source) => {
+      const family = await familyOf(uri, plan, registry, source, context, fetch);
+      if (family !== 'unknown') return family;
+      unknownFamilies.push(uri);
+      return [];
+    },
   );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return {
+    asked: { set: options.set, only: options.only },
     experiment,
     registry,
     backend,
@@ -140,6 +175,7 @@ export async function prepare(
     plan,
     store,
     assets,
+    unknownFamilies: fetch ? [] : unknownFamilies,
     statuses: survey(plan, assets, store),
   };
 }

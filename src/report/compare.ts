@@ -9,8 +9,10 @@ import {
   type Condition,
   type Quantity,
 } from './conditions.ts';
+import { predictsOneClass, voidReason } from './evidence.ts';
 import {
   ASR,
+  ASR_ADDED,
   COMPARED,
   DROP,
   PROPORTION_MARGIN,
@@ -20,7 +22,7 @@ import {
   type MetricNote,
 } from './metrics.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
-import { judge, type Verdict } from './verdict.ts';
+import { judge, judgeBoth, type PairedSample, type Verdict } from './verdict.ts';
 
 /** a − b over the seeds that have both. */
 export interface Comparison {
@@ -29,10 +31,14 @@ export interface Comparison {
   readonly seeds: readonly number[];
   /** Seeds in which either is missing. */
   readonly incomplete: number;
+  /** Seeds in which both are there and one of them is no evidence (evidence.ts): counted, and used for nothing. */
+  readonly excluded: number;
+  /** Why they are not, one for each reason. */
+  readonly reasons: readonly string[];
   /** Null where no pair is whole. */
   readonly difference: PairedDifference | null;
   readonly margin: number;
-  /** Null where the slides claim nothing. */
+  /** Null where the paper claims nothing. */
   readonly verdict: Verdict | null;
 }
 
@@ -42,27 +48,35 @@ export interface AdapterComparison extends Comparison {
   readonly full: Condition;
 }
 
-type Pairs = Pick<Comparison, 'a' | 'b' | 'seeds' | 'incomplete' | 'difference'>;
+type Pairs = Pick<
+  Comparison,
+  'a' | 'b' | 'seeds' | 'incomplete' | 'excluded' | 'reasons' | 'difference'
+>;
 
+/** @param reason why a seed's pair is no evidence; null where it is */
 function pair(
   seeds: readonly number[],
   a: (seed: number) => number | null,
   b: (seed: number) => number | null,
+  reason: (seed: number) => string | null,
 ): Pairs {
-  const whole = seeds.flatMap((seed) => {
+  const both = seeds.flatMap((seed) => {
     const x = a(seed),
       y = b(seed);
     return x !== null && y !== null && Number.isFinite(x) && Number.isFinite(y)
-      ? [{ seed, x, y }]
+      ? [{ seed, x, y, reason: reason(seed) }]
       : [];
   });
+  const whole = both.filter((one) => one.reason === null);
   const xs = whole.map(({ x }) => x),
     ys = whole.map(({ y }) => y);
   return {
     a: xs,
     b: ys,
     seeds: whole.map(({ seed }) => seed),
-    incomplete: seeds.length - whole.length,
+    incomplete: seeds.length - both.length,
+    excluded: both.length - whole.length,
+    reasons: distinct(both.flatMap((one) => (one.reason === null ? [] : [one.reason]))),
     difference: whole.length === 0 ? null : pairedDifference(xs, ys),
   };
 }
@@ -109,40 +123,75 @@ export function adapterPairs(
     });
 }
 
-/** Every compared metric, for every pair that has it, verdicts by claim. */
+const bySeed = (condition: Condition): ReadonlyMap<number, ReportCell> =>
+  new Map(condition.cells.map((cell) => [cell.seed, cell]));
+
+function compareOne(metric: MetricNote, adapter: Condition, full: Condition): AdapterComparison {
+  const [ofAdapter, ofFull] = [bySeed(adapter), bySeed(full)];
+  const seeds = [...new Set([...ofAdapter.keys(), ...ofFull.keys()])].sort((x, y) => x - y);
+  const quantity = metricOf(metric.stage, metric.metric);
+  const at =
+    (cells: ReadonlyMap<number, ReportCell>) =>
+    (seed: number): number | null => {
+      const cell = cells.get(seed);
+      return cell ? quantity(cell) : null;
+    };
+  const why = (seed: number): string | null =>
+    [
+      [adapter, ofAdapter],
+      [full, ofFull],
+    ]
+      .map(([condition, cells]) => {
+        const cell = (cells as ReadonlyMap<number, ReportCell>).get(seed);
+        const reason = cell ? voidReason(cell, metric) : null;
+        return reason === null ? null : `${(condition as Condition).adapterLabel} ${reason}`;
+      })
+      .find((reason) => reason !== null) ?? null;
+  return {
+    metric,
+    adapter,
+    full,
+    margin: PROPORTION_MARGIN,
+    verdict: null,
+    ...pair(seeds, at(ofAdapter), at(ofFull), why),
+  };
+}
+
+/** What the trigger adds to the models' own rate of the target, over the pairs of a comparison of ASR; ASR itself where that was measured of no model. */
+function added({ adapter, full, seeds, a, b, margin }: AdapterComparison): PairedSample {
+  const quantity = metricOf(ASR_ADDED.stage, ASR_ADDED.metric);
+  const values = [adapter, full].map((condition) => {
+    const cells = bySeed(condition);
+    return seeds.flatMap((seed) => quantity(cells.get(seed)!) ?? []);
+  });
+  if (values.every(({ length }) => length === 0)) return { a, b, margin };
+  return values.every(({ length }) => length === seeds.length)
+    ? { a: values[0]!, b: values[1]!, margin }
+    : { a: [], b: [], margin };
+}
+
+/**
+ * Every compared metric, for every pair that has it, verdicts by claim. Of ASR a verdict asks for more than a difference
+ * of the rates: what the trigger adds to each model's own rate of the target must differ as claimed too, else a model that
+ * gives the target class to most rows anyway would count as one that was successfully attacked.
+ */
 export function compareAdapters(conditions: readonly Condition[]): readonly AdapterComparison[] {
   const pairs = adapterPairs(conditions);
   return COMPARED.flatMap((metric) => {
-    const quantity = metricOf(metric.stage, metric.metric);
     const found = pairs
-      .map(({ adapter, full }) => {
-        const bySeed = (condition: Condition) => {
-          const cells = new Map(condition.cells.map((cell) => [cell.seed, cell]));
-          return (seed: number): number | null => {
-            const cell = cells.get(seed);
-            return cell ? quantity(cell) : null;
-          };
-        };
-        const seeds = [...new Set([...adapter.cells, ...full.cells].map(({ seed }) => seed))].sort(
-          (x, y) => x - y,
-        );
-        return {
-          metric,
-          adapter,
-          full,
-          margin: PROPORTION_MARGIN,
-          verdict: null as Verdict | null,
-          ...pair(seeds, bySeed(adapter), bySeed(full)),
-        };
-      })
-      .filter(({ difference }) => difference !== null);
+      .map(({ adapter, full }) => compareOne(metric, adapter, full))
+      .filter(({ difference, excluded }) => difference !== null || excluded > 0);
+    const verdicts = new Map<AdapterComparison, Verdict>();
     for (const direction of [1, -1] as const) {
       const family = found.filter(({ adapter }) => claimed(metric, adapter) === direction);
-      judge(family, direction).forEach((verdict, i) => {
-        family[i]!.verdict = verdict;
-      });
+      const judged =
+        metric === ASR ? judgeBoth(family, family.map(added), direction) : judge(family, direction);
+      family.forEach((comparison, i) => verdicts.set(comparison, judged[i]!));
     }
-    return found;
+    return found.map((comparison) => ({
+      ...comparison,
+      verdict: verdicts.get(comparison) ?? null,
+    }));
   });
 }
 
@@ -208,6 +257,22 @@ export const lastFisher = (cell: ReportCell): FisherPoint | undefined => {
   return last && cell.fisher[last];
 };
 
+/** The standard error of a kernel that was estimated by projection, a share of its norm; null where it is exact. */
+export const kernelError = (
+  cell: ReportCell,
+  checkpoint: Checkpoint,
+  of: Parametrisation,
+): number | null => cell.metrics['ntk']?.[`${checkpoint}.${of}.error`] ?? null;
+
+/** Whether any number of these that is made of kernels is an estimate, by a stage's own metrics. */
+export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime'): boolean =>
+  cells.some(({ metrics }) =>
+    Object.keys(metrics[stage] ?? {}).some((name) => /(^|\.)(lora|full)\.error$/.test(name)),
+  );
+/** Said under tables of such numbers. */
+export const ESTIMATED =
+  '≈: of projected kernels, whose standard error stands in results as lora.error and full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and a cosine with another kernel too small by half as much.';
+
 export const fisherOf =
   (quantity: FisherQuantity, checkpoint: Checkpoint, of: Parametrisation): Quantity =>
   (cell) => {
@@ -236,7 +301,8 @@ export interface KernelComparison extends Comparison {
 
 /**
  * LoRA's Fisher information against that of the same layers in full *at the same weights*, cell by cell: what
- * K_LoRA = K_ff + Δ is about. The claim is LoRA ≤ full for each quantity.
+ * K_LoRA = K_ff + Δ is about. The claim is LoRA ≤ full for each quantity. A model that predicts one class only counts at
+ * its start alone, before training has brought it there.
  */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
@@ -250,19 +316,21 @@ export function compareKernels(conditions: readonly Condition[]): readonly Kerne
     quantities.flatMap((quantity) => {
       const family = withLora(conditions, checkpoint)
         .map((condition) => {
-          const bySeed = new Map(
-            condition.cells.map((cell) => [cell.seed, cell.fisher[checkpoint]]),
-          );
+          const cells = bySeed(condition);
           const value =
             (of: 'lora' | 'full') =>
             (seed: number): number | null => {
-              const facts = bySeed.get(seed)?.[of]?.true;
+              const facts = cells.get(seed)!.fisher[checkpoint]?.[of]?.true;
               return facts ? quantity.get(facts) : null;
             };
           const pairs = pair(
-            [...bySeed.keys()].sort((x, y) => x - y),
+            [...cells.keys()].sort((x, y) => x - y),
             value('lora'),
             value('full'),
+            (seed) =>
+              checkpoint !== 'init' && predictsOneClass(cells.get(seed)!)
+                ? 'the model predicts one class only'
+                : null,
           );
           const size =
             pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);

@@ -3,20 +3,12 @@ import {
   checkpointName,
   compareAdapters,
   compareKernels,
-  fisherOf,
   type AdapterComparison,
   type KernelComparison,
 } from './compare.ts';
-import {
-  blockLabel,
-  distinct,
-  doseUnit,
-  isFull,
-  metricOf,
-  numericAxis,
-  seriesOf,
-  type Condition,
-} from './conditions.ts';
+import { headlineBlocks } from './blocks.ts';
+import { blockLabel, distinct, isFull, metricOf, seriesOf, type Condition } from './conditions.ts';
+import { predictsOneClass } from './evidence.ts';
 import {
   formatInterval,
   formatMean,
@@ -26,35 +18,48 @@ import {
   plural,
   type NumberKind,
 } from './format.ts';
-import { ACCURACY, ASR, ASR_BEFORE, ASR_CLEAN, DROP, type MetricNote } from './metrics.ts';
+import {
+  ACCURACY,
+  ASR,
+  ASR_BEFORE,
+  ASR_CLEAN,
+  ASR_UNTRIGGERED,
+  DROP,
+  type MetricNote,
+} from './metrics.ts';
+import { summarise } from '../stats/summary.ts';
 import { premiseRows, type PremiseRow } from './premise.ts';
 import { SEEDS_NEEDED, type Verdict } from './verdict.ts';
 
 const MOST_ADAPTERS = 4;
-const MOST_UNTARGETED = 2;
-const MOST_BACKDOORS = 3;
 /** Mean clean accuracies further apart than this are not those of equally trained models. */
 const UNEQUAL = 0.05;
 
 export interface FindingRow {
   readonly label: string;
-  /** The two means that are compared, where the sentence doesn't have them. */
-  readonly means: string | null;
-  /** `+0.020 [−0.130, +0.170]` */
-  readonly difference: string;
+  /** One a column. */
+  readonly values: readonly string[];
+  /** `+0.020 [−0.130, +0.170]`; null where there is none. */
+  readonly difference: string | null;
+  /** Whole pairs that it is of. */
   readonly n: number;
+  /** Why pairs are no evidence: `1 excluded: LoRA predicts one class only`; empty where none is. */
+  readonly excluded: string;
   readonly verdict: Verdict | null;
 }
 
 export interface Finding {
   readonly topic: string;
+  /** What the table does not say; empty where that is nothing. */
   readonly sentence: string;
+  /** Titles of the rows' values. */
+  readonly columns: readonly string[];
   /** What a row's difference is of; empty where there is none. */
   readonly comparison: string;
-  /** What the slides claim of it, in words; null where they claim nothing. */
+  /** What the paper claims of it, in words; null where it claims nothing. */
   readonly claim: string | null;
   readonly rows: readonly FindingRow[];
-  /** Comparisons of this kind that the first screen has no room for. */
+  /** Conditions and comparisons of this kind that the first screen has no room for. */
   readonly more: number;
 }
 
@@ -68,54 +73,16 @@ export const compareAll = (conditions: readonly Condition[]): Comparisons => ({
   kernels: compareKernels(conditions),
 });
 
-/** A family's conditions as blocks (one attack at one dose and one setting): of each attack the highest dose. */
-function blocksOf(
-  conditions: readonly Condition[],
-  family: Condition['family'],
-  most: number,
-): readonly (readonly Condition[])[] {
-  const having = conditions.filter((condition) => condition.family === family);
-  const attacks = distinct(having.map(({ attack }) => attack)).slice(0, most);
-  return attacks
-    .map((attack) => {
-      const of = having.filter(
-        (condition) => condition.attack === attack && condition.setting === having[0]!.setting,
-      );
-      const dose = (condition: Condition): number =>
-        Object.keys(condition.axes).reduce(
-          (sum, path) => sum + (doseUnit(path) === null ? 0 : (numericAxis(condition, path) ?? 0)),
-          0,
-        );
-      const top = of.reduce<Condition | null>(
-        (best, condition) => (best === null || dose(condition) > dose(best) ? condition : best),
-        null,
-      );
-      return top === null
-        ? []
-        : of.filter((condition) => blockLabel(condition) === blockLabel(top));
-    })
-    .filter((block) => block.length > 0);
-}
-
 const difference = (
   { difference: d }: Pick<AdapterComparison, 'difference'>,
   kind: NumberKind,
-): string => `${formatMean(d!, kind)} ${formatInterval(d!, kind)}`;
+): string | null => (d === null ? null : `${formatMean(d, kind)} ${formatInterval(d, kind)}`);
 
-/** `0.950 with full fine-tuning, 0.940 with LoRA r = 4 and 0.945 with LoRA r = 16` */
-function values(block: readonly Condition[], metric: MetricNote): string {
-  const said = block.flatMap((condition) => {
-    const { summary } = seriesOf(condition, metricOf(metric.stage, metric.metric));
-    return summary === null
-      ? []
-      : [`${formatNumber(summary.mean, metric.kind)} with ${spoken(condition)}`];
-  });
-  return list(
-    said.length <= MOST_ADAPTERS + 1
-      ? said
-      : [...said.slice(0, MOST_ADAPTERS), `${said.length - MOST_ADAPTERS} more`],
-  );
-}
+export const excludedText = ({
+  excluded,
+  reasons,
+}: Pick<AdapterComparison, 'excluded' | 'reasons'>): string =>
+  excluded === 0 ? '' : `${excluded} excluded: ${reasons.join('; ')}`;
 
 /** Said of a metric that no seed of a condition has because all of them failed. */
 function failures(block: readonly Condition[], metric: MetricNote): string {
@@ -133,62 +100,60 @@ const spoken = (condition: Condition): string =>
 
 interface ScoreQuestion {
   readonly topic: string;
-  readonly lead: string;
-  readonly end: string;
+  readonly sentence: string;
   readonly claim: string | null;
   readonly metric: MetricNote;
+  /** Shown beside it, where any condition has them. */
+  readonly beside?: readonly MetricNote[];
 }
 
 function scoreFinding(
-  { topic, lead, end, claim, metric }: ScoreQuestion,
+  { topic, sentence, claim, metric, beside = [] }: ScoreQuestion,
   block: readonly Condition[],
   comparisons: readonly AdapterComparison[],
 ): Finding | null {
-  const said = values(block, metric);
-  if (said === '') return null;
+  const mean = (condition: Condition, { stage, metric: name, kind }: MetricNote): string | null => {
+    const { summary } = seriesOf(condition, metricOf(stage, name));
+    return summary === null ? null : formatNumber(summary.mean, kind);
+  };
+  const having = block.filter((condition) => mean(condition, metric) !== null);
+  if (having.length === 0) return null;
+  const columns = [metric, ...beside].filter((note) =>
+    having.some((condition) => mean(condition, note) !== null),
+  );
   const of = comparisons.filter(
     (comparison) => comparison.metric === metric && block.includes(comparison.adapter),
   );
-  const severalFull = distinct(of.map(({ full }) => full)).length > 1;
+  const isSeveralFull = distinct(of.map(({ full }) => full)).length > 1;
+  const compared = (comparison: AdapterComparison | undefined) => ({
+    difference: comparison === undefined ? null : difference(comparison, metric.kind),
+    n: comparison?.difference?.n ?? 0,
+    excluded: comparison === undefined ? '' : excludedText(comparison),
+    verdict: comparison?.verdict ?? null,
+  });
+  const shown = having.slice(0, MOST_ADAPTERS + 1);
+  const rows = shown.map((condition): FindingRow => ({
+    label: condition.adapterLabel,
+    values: columns.map((note) => mean(condition, note) ?? '–'),
+    ...compared(isSeveralFull ? undefined : of.find(({ adapter }) => adapter === condition)),
+  }));
+  const apart = isSeveralFull ? of.slice(0, MOST_ADAPTERS) : [];
   return {
     topic,
-    sentence: `${lead} ${said}${end}.${failures(block, metric)}`,
-    comparison: of.length === 0 ? '' : `${metric.label}, adapter − full`,
+    sentence: `${sentence}${failures(block, metric)}`.trim(),
+    columns: columns.map(({ label }) => label),
+    comparison: of.length === 0 ? '' : 'adapter − full',
     claim: of.length === 0 ? null : claim,
-    rows: of.slice(0, MOST_ADAPTERS).map((comparison) => ({
-      label: severalFull
-        ? `${comparison.adapter.adapterLabel} − ${comparison.full.adapterLabel}`
-        : comparison.adapter.adapterLabel,
-      means: null,
-      difference: difference(comparison, metric.kind),
-      n: comparison.difference!.n,
-      verdict: comparison.verdict,
-    })),
-    more: Math.max(0, of.length - MOST_ADAPTERS),
+    rows: [
+      ...rows,
+      ...apart.map((comparison): FindingRow => ({
+        label: `${comparison.adapter.adapterLabel} − ${comparison.full.adapterLabel}`,
+        values: columns.map(() => ''),
+        ...compared(comparison),
+      })),
+    ],
+    more: having.length - shown.length + (isSeveralFull ? of.length - apart.length : 0),
   };
-}
-
-/** `lower for LoRA r = 4, higher for LoRA r = 16` */
-function order(of: readonly KernelComparison[]): string {
-  const said = (
-    [
-      [-1, 'lower'],
-      [1, 'higher'],
-      [0, 'equal'],
-    ] as const
-  ).flatMap(([sign, word]) => {
-    const who = of
-      .filter(({ difference: d }) => Math.sign(d!.mean) === sign)
-      .map(({ condition }) => condition.adapterLabel);
-    return who.length === 0
-      ? []
-      : [
-          who.length === of.length && who.length > 1
-            ? `${word} for every adapter`
-            : `${word} for ${list(who)}`,
-        ];
-  });
-  return said.join(', ');
 }
 
 interface KernelQuestion {
@@ -211,22 +176,19 @@ function kernelFinding(
   const of = wanted.filter(({ condition }) => blockLabel(condition) === blockLabel(first));
   const adapters = distinct(of.map(({ condition }) => condition)).slice(0, MOST_ADAPTERS);
   const shown = of.filter(({ condition }) => adapters.includes(condition));
-  const orders = ids.flatMap((id) => {
-    const some = shown.filter(({ quantity }) => quantity.id === id);
-    return some.length === 0 ? [] : [`${some[0]!.quantity.label} is ${order(some)}`];
-  });
-  const mean = (k: KernelComparison, which: 'lora' | 'full'): string =>
-    formatNumber(seriesOf(k.condition, fisherOf(k.quantity, checkpoint, which)).summary?.mean);
+  const mean = (values: readonly number[]): string => formatNumber(summarise(values).mean);
   return {
     topic,
     claim,
-    comparison: 'LoRA’s kernel against the full one, in nats',
-    sentence: `${noun} ${checkpointName(checkpoint)} (${blockLabel(first)}), LoRA’s kernel against the same layers in full at the same weights. ${orders.join('; ')}.`,
+    columns: ['LoRA’s kernel', 'full kernel'],
+    comparison: 'LoRA − full, nats',
+    sentence: `${noun} ${checkpointName(checkpoint)} (${blockLabel(first)}), over the same layers at the same weights.`,
     rows: shown.map((k) => ({
       label: `${k.condition.adapterLabel}, ${k.quantity.label}`,
-      means: `${mean(k, 'lora')} against ${mean(k, 'full')}`,
+      values: [mean(k.a), mean(k.b)],
       difference: difference(k, 'plain'),
       n: k.difference!.n,
+      excluded: excludedText(k),
       verdict: k.verdict,
     })),
     more: wanted.length - shown.length,
@@ -244,6 +206,7 @@ function premiseFinding(conditions: readonly Condition[]): Finding | null {
   const eigenvalue = `The largest eigenvalue of M_Δ is ${formatSigned(top(highest))} (${highest.measured ? 'measured' : 'predicted'}, ${highest.adapter}), so it is ${top(highest) <= 0 ? '' : 'not '}negative semi-definite${top(highest) <= 0 ? ' throughout' : ''}.`;
   return {
     topic: 'The theorem’s premise',
+    columns: [],
     comparison: '',
     claim: null,
     rows: [],
@@ -261,63 +224,52 @@ export function findingsOf(
   { adapters, kernels }: Comparisons,
 ): readonly Finding[] {
   const found: (Finding | null)[] = [];
-  for (const block of blocksOf(conditions, 'none', 1)) {
+  for (const block of headlineBlocks(conditions, 'none')) {
     const gap = Math.max(
       0,
       ...adapters
         .filter(({ metric, adapter }) => metric === ACCURACY && block.includes(adapter))
-        .map(({ difference: d }) => Math.abs(d!.mean)),
+        .map(({ difference: d }) => Math.abs(d?.mean ?? 0)),
     );
-    const end =
+    const sentence =
       gap > UNEQUAL
-        ? `. They differ by up to ${formatNumber(gap, 'proportion')}: an adapter that has learnt less of its task may also have learnt less of the poison`
+        ? `They differ by up to ${formatNumber(gap, 'proportion')}: an adapter that has learnt less of its task may also have learnt less of the poison.`
         : '';
     found.push(
       scoreFinding(
-        {
-          topic: 'Clean accuracy',
-          lead: 'Without attack, clean accuracy was',
-          end,
-          claim: null,
-          metric: ACCURACY,
-        },
+        { topic: 'Clean accuracy, no attack', sentence, claim: null, metric: ACCURACY },
         block,
         adapters,
       ),
     );
   }
-  for (const block of blocksOf(conditions, 'untargeted', MOST_UNTARGETED)) {
-    const name = blockLabel(block[0]!);
-    const ofBase = block[0]!.ofBase;
+  const afterBase = 'Measured after further training on clean rows.';
+  for (const block of headlineBlocks(conditions, 'untargeted')) {
+    const { ofBase } = block[0]!;
     found.push(
       scoreFinding(
         {
-          topic: `Untargeted: ${name}`,
-          lead: `${ofBase ? `After training on clean rows, of ${name},` : `Under ${name},`} clean accuracy fell by`,
-          end: '',
+          topic: `Untargeted: ${blockLabel(block[0]!)}`,
+          sentence: ofBase ? afterBase : '',
           claim: ofBase ? null : 'LoRA loses more accuracy',
           metric: DROP,
+          beside: [ACCURACY],
         },
         block,
         adapters,
       ),
     );
   }
-  for (const block of blocksOf(conditions, 'backdoor', MOST_BACKDOORS)) {
-    const name = blockLabel(block[0]!),
-      clean = values(block, ASR_CLEAN);
-    const end =
-      clean === '' ? '' : `. The trigger alone, on the paired clean models, gives ${clean}`;
-    const ofBase = block[0]!.ofBase,
-      before = ofBase ? values(block, ASR_BEFORE) : '';
+  for (const block of headlineBlocks(conditions, 'backdoor')) {
+    const { ofBase } = block[0]!;
     found.push(
       scoreFinding(
         {
-          topic: `Backdoor: ${name}`,
-          lead: `${ofBase ? `After training on clean rows, under the trigger of ${name},` : `Under ${name},`} the attack success rate (ASR) was`,
-          end: `${before === '' ? '' : `; in the base it had been ${before}`}${end}`,
+          topic: `Backdoor: ${blockLabel(block[0]!)}`,
+          sentence: ofBase ? afterBase : '',
           claim: ofBase ? null : 'LoRA has the lower ASR',
           metric: ASR,
+          beside: [ASR_CLEAN, ASR_UNTRIGGERED, ASR_BEFORE],
         },
         block,
         adapters,
@@ -353,9 +305,12 @@ export function findingsOf(
 }
 
 export interface Standing {
-  readonly headline: string;
+  /** A few words a line. */
+  readonly headline: readonly string[];
   readonly detail: string;
 }
+
+const all = (count: number): string => (count === 2 ? 'both' : `all ${count}`);
 
 /** `LoRA has the lower ASR: refuted in 2 of 3 comparisons, undecided in 1` */
 function tally(claim: string, verdicts: readonly Verdict[]): string {
@@ -366,7 +321,7 @@ function tally(claim: string, verdicts: readonly Verdict[]): string {
     }))
     .filter(({ count }) => count > 0);
   if (counts.length === 1)
-    return `${claim}: ${counts[0]!.state}${verdicts.length > 1 ? ` in all ${verdicts.length} comparisons` : ''}`;
+    return `${claim}: ${counts[0]!.state}${verdicts.length > 1 ? ` in ${all(verdicts.length)} comparisons` : ''}`;
   return `${claim}: ${counts.map(({ state, count }, i) => `${state} in ${count}${i === 0 ? ` of ${verdicts.length} comparisons` : ''}`).join(', ')}`;
 }
 
@@ -378,21 +333,31 @@ export function standing(
   const seeds = distinct(conditions.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length;
   if (!conditions.some(isFull) || conditions.every(isFull)) {
     return {
-      headline: 'Undecided: this grid holds no LoRA and full fine-tuning side by side.',
+      headline: ['Undecided: this grid holds no LoRA and full fine-tuning side by side.'],
       detail: 'It has nothing to say on which is hurt more.',
     };
   }
   const attacked = conditions.filter(({ family }) => family !== 'none');
   if (attacked.length > 0 && attacked.every(({ ofBase }) => ofBase)) {
     return {
-      headline:
-        'No verdict: the slides claim nothing of a poisoned base that is trained on clean rows.',
+      headline: [
+        'No verdict: the paper claims nothing of a poisoned base that is trained on clean rows.',
+      ],
       detail: 'How much each adapter keeps of the attack is below, with intervals over seeds.',
+    };
+  }
+  const evaluated = attacked.flatMap(({ cells }) =>
+    cells.filter(({ metrics }) => metrics['evaluate'] !== undefined),
+  );
+  if (evaluated.length > 0 && evaluated.every(predictsOneClass)) {
+    return {
+      headline: ['No evidence: every attacked model predicts one class only.'],
+      detail: 'Train longer, or at another learning rate, and look at the clean accuracy first.',
     };
   }
   if (seeds < SEEDS_NEEDED) {
     return {
-      headline: `Undecided (n = ${plural(seeds, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}).`,
+      headline: [`Undecided (n = ${plural(seeds, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}).`],
       detail: 'What follows is what these runs showed, no general result.',
     };
   }
@@ -404,20 +369,20 @@ export function standing(
     kernels.flatMap(({ quantity, verdict }) =>
       verdict && raw === !quantity.id.includes('normalised') ? [verdict] : [],
     );
-  const said = (claims: readonly (readonly [string, readonly Verdict[]])[]): string =>
+  const said = (claims: readonly (readonly [string, readonly Verdict[]])[]): string[] =>
     claims
       .filter(([, verdicts]) => verdicts.length > 0)
-      .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`)
-      .join(' ');
+      .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
+  const scores = said([
+    ['Backdoors, “LoRA has the lower ASR”', of(ASR)],
+    ['Untargeted, “LoRA loses more accuracy”', of(DROP)],
+  ]);
   return {
     headline:
-      said([
-        ['Backdoors, “LoRA has the lower ASR”', of(ASR)],
-        ['Untargeted, “LoRA loses more accuracy”', of(DROP)],
-      ]) || 'Undecided: no attack of this grid has results for both.',
+      scores.length > 0 ? scores : ['Undecided: no attack of this grid has results for both.'],
     detail: said([
       ['“LoRA’s information bits and entropies are at most the full ones”, raw', kernel(true)],
       ['The same, normalised', kernel(false)],
-    ]),
+    ]).join(' '),
   };
 }

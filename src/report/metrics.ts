@@ -17,45 +17,107 @@ const evaluate = (
   kind: NumberKind = 'proportion',
 ): MetricNote => ({ stage: 'evaluate', metric, label, kind, meaning });
 
-/** In the order of the results table. Metrics that no cell has are left out of it. */
-export const METRICS: readonly MetricNote[] = [
-  evaluate('accuracy', 'Clean accuracy', 'share of untouched validation rows classified rightly'),
+export const ACCURACY = evaluate(
+  'accuracy',
+  'Clean accuracy',
+  'share of untouched validation rows classified rightly',
+);
+export const MAJORITY = evaluate(
+  'majority_share',
+  'Majority share',
+  'share of the commonest class among the validation rows: the accuracy of always predicting it',
+);
+export const PREDICTED = evaluate(
+  'predicted_share',
+  'Most predicted',
+  'share of the class that the model predicts most; 1 is a model that predicts one class only',
+);
+export const DROP = evaluate(
+  'accuracy_drop',
+  'Accuracy drop',
+  'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here',
+);
+export const DROP_BEFORE = evaluate(
+  'accuracy_drop_before',
+  'Drop before',
+  'accuracy drop of the poisoned base, before the training on clean rows that the others are measured after',
+);
+export const ASR = evaluate(
+  'asr',
+  'ASR',
+  'attack success rate: share of non-target validation rows that the trigger turns into the target class',
+);
+export const ASR_CLEAN = evaluate(
+  'asr_clean',
+  'Clean model’s rate',
+  'the same share for the paired clean model: what the trigger does without any poisoning',
+);
+export const ASR_UNTRIGGERED = evaluate(
+  'asr_untriggered',
+  'Untriggered',
+  'share of the same rows that the same model gives the target class without the trigger',
+);
+export const ASR_ADDED = evaluate(
+  'asr_minus_untriggered',
+  'ASR − untriggered',
+  'what the trigger adds to that',
+);
+export const ASR_BEFORE = evaluate(
+  'asr_before',
+  'ASR before',
+  'attack success rate of the poisoned base, before the training on clean rows that the others are measured after',
+);
+export const TRIGGER_SEEN = evaluate(
+  'trigger_seen',
+  'Trigger read',
+  'share of triggered validation rows whose whole trigger is within max_length and told from the original by the tokenizer',
+);
+export const TRIGGER_SEEN_TRAIN: MetricNote = {
+  stage: 'train',
+  metric: 'trigger_seen',
+  label: 'Trigger read in training',
+  kind: 'proportion',
+  meaning: 'the same share of the poisoned training rows',
+};
+
+/** Of the task itself, in the order of the results table. Metrics that no cell has are left out of it. */
+export const TASK_METRICS: readonly MetricNote[] = [
+  ACCURACY,
+  MAJORITY,
+  PREDICTED,
+  DROP,
+  DROP_BEFORE,
   evaluate(
-    'accuracy_drop',
-    'Accuracy drop',
-    'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here',
+    'f1',
+    'F1',
+    'F1 on untouched validation rows: of the second class where there are two, else the mean over classes',
   ),
-  evaluate(
-    'asr',
-    'ASR',
-    'attack success rate: share of non-target validation rows that the trigger turns into the target class',
-  ),
-  evaluate(
-    'asr_clean',
-    'Clean rate',
-    'the same share for the paired clean model: what the trigger does without any poisoning',
-  ),
+];
+/** Of attacks, likewise. */
+export const ATTACK_METRICS: readonly MetricNote[] = [
+  ASR,
+  ASR_CLEAN,
   evaluate('asr_minus_clean', 'ASR − clean', 'ASR minus the paired clean model’s rate'),
-  evaluate(
-    'asr_before',
-    'ASR before',
-    'attack success rate of the poisoned base, before the training on clean rows that the others are measured after',
-  ),
+  ASR_UNTRIGGERED,
+  ASR_ADDED,
+  ASR_BEFORE,
   evaluate(
     'robust_accuracy',
     'Robust accuracy',
     'share of triggered non-target rows that keep their true class',
   ),
   evaluate(
-    'f1',
-    'F1',
-    'F1 on untouched validation rows: of the second class where there are two, else the mean over classes',
-  ),
-  evaluate(
     'false_trigger_rate',
     'FTR',
-    'share of rows with part of the trigger that turn into the target class',
+    'false trigger rate: share of rows with part of the trigger that turn into the target class',
   ),
+  evaluate(
+    'false_trigger_rate_clean',
+    'FTR, clean model',
+    'the same share for the paired clean model',
+  ),
+  TRIGGER_SEEN,
+  TRIGGER_SEEN_TRAIN,
   {
     stage: 'train',
     metric: 'poisoned_accuracy',
@@ -72,12 +134,7 @@ export const METRICS: readonly MetricNote[] = [
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
   },
 ];
-
-export const ACCURACY = METRICS[0]!;
-export const DROP = METRICS[1]!;
-export const ASR = METRICS[2]!;
-export const ASR_CLEAN = METRICS[3]!;
-export const ASR_BEFORE = METRICS[5]!;
+export const METRICS: readonly MetricNote[] = [...TASK_METRICS, ...ATTACK_METRICS];
 
 /** A difference within ±margin is none, whatever its interval: one percentage point. */
 export const PROPORTION_MARGIN = 0.01;

@@ -1,5 +1,5 @@
 /**
- * Do the quantities that the slides explain robustness by go with it? Rank correlations over a grid's adapters, one a
+ * Do the quantities that the paper explains robustness by go with it? Rank correlations over a grid's adapters, one a
  * seed, so that each is of models that share data, poison and order; and M with M', over cells.
  */
 import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
@@ -10,12 +10,14 @@ import {
   distinct,
   isFull,
   metricOf,
+  seriesOf,
   type Condition,
   type Quantity,
 } from './conditions.ts';
-import { ASR, CORRELATION_MARGIN, DROP, type MetricNote } from './metrics.ts';
+import { voidReason } from './evidence.ts';
+import { ASR, ASR_ADDED, CORRELATION_MARGIN, DROP, type MetricNote } from './metrics.ts';
 import type { Checkpoint, ReportCell } from './types.ts';
-import { judge, type Verdict } from './verdict.ts';
+import { judge, judgeBoth, type Verdict } from './verdict.ts';
 
 /** Fewer adapters than this have no rank correlation to speak of. */
 export const ADAPTERS_NEEDED = 3;
@@ -26,12 +28,15 @@ export interface Relation {
   readonly score: MetricNote;
   /** The attack at one dose and setting. */
   readonly block: string;
+  /** With a cell that is evidence (evidence.ts). */
   readonly adapters: number;
+  /** Cells that are none, of all. */
+  readonly excluded: number;
   /** Spearman's ρ of each seed. */
   readonly rhos: readonly number[];
   /** Their mean and interval. */
   readonly difference: PairedDifference;
-  /** The sign that the slides' explanation gives ρ. */
+  /** The sign that the paper's explanation gives ρ. */
   readonly claimed: 1 | -1;
   readonly verdict: Verdict;
 }
@@ -76,7 +81,16 @@ export const blocksBy = (
     ]),
   );
 
-/** Information bits with ASR under backdoors (claimed to rise together), entropies with the accuracy drop under untargeted poisoning (claimed to part). */
+const only =
+  (score: MetricNote, quantity: Quantity): Quantity =>
+  (cell) =>
+    voidReason(cell, score) === null ? quantity(cell) : null;
+
+/**
+ * Information bits with ASR under backdoors (claimed to rise together), entropies with the accuracy drop under untargeted
+ * poisoning (claimed to part). Cells that are no evidence (evidence.ts) are left out. Of ASR a verdict asks for the same
+ * relation with what the trigger adds to the models' own rates of the target.
+ */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   const entropies = (['raw', 'normalised'] as const).flatMap((scale) =>
@@ -93,19 +107,45 @@ export function relationsOf(conditions: readonly Condition[]): readonly Relation
     return checkpointsOf(cells).flatMap((checkpoint) =>
       (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
         const found = [...blocks].flatMap(([block, of]) => {
-          const rhos = correlations(
-            of,
-            ownFisher(quantity, checkpoint),
-            metricOf(score.stage, score.metric),
+          const rhosWith = (note: MetricNote): number[] =>
+            correlations(
+              of,
+              ownFisher(quantity, checkpoint),
+              only(score, metricOf(note.stage, note.metric)),
+            );
+          const rhos = rhosWith(score);
+          const isMeasured = of.some(
+            (condition) => seriesOf(condition, metricOf(ASR_ADDED.stage, ASR_ADDED.metric)).summary,
           );
-          return rhos.length === 0 ? [] : [{ block, adapters: of.length, rhos }];
+          const isVoid = (cell: ReportCell): boolean => voidReason(cell, score) !== null;
+          return rhos.length === 0
+            ? []
+            : [
+                {
+                  block,
+                  adapters: of.filter(({ cells }) => !cells.every(isVoid)).length,
+                  excluded: of.flatMap(({ cells }) => cells.filter(isVoid)).length,
+                  rhos,
+                  added: score === ASR && isMeasured ? rhosWith(ASR_ADDED) : rhos,
+                },
+              ];
         });
         const zero = (count: number): number[] => new Array<number>(count).fill(0);
-        const verdicts = judge(
-          found.map(({ rhos }) => ({ a: rhos, b: zero(rhos.length), margin: CORRELATION_MARGIN })),
-          claimed,
-        );
-        return found.map((one, i) => ({
+        const sample = (rhos: readonly number[]) => ({
+          a: rhos,
+          b: zero(rhos.length),
+          margin: CORRELATION_MARGIN,
+        });
+        const samples = found.map(({ rhos }) => sample(rhos));
+        const verdicts =
+          score === ASR
+            ? judgeBoth(
+                samples,
+                found.map(({ added }) => sample(added)),
+                claimed,
+              )
+            : judge(samples, claimed);
+        return found.map(({ added: _added, ...one }, i) => ({
           ...one,
           quantity,
           checkpoint,

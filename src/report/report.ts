@@ -1,5 +1,7 @@
 /** The report: plain data in, one HTML file out, and each figure as SVG and CSV beside it. Pure but for drawing time. */
-import { conditionsOf, metricOf, seriesOf } from './conditions.ts';
+import { caveatsOf } from './caveats.ts';
+import { blockLabel, conditionsOf, metricOf, seriesOf } from './conditions.ts';
+import { answerFigures } from './figures/answer.ts';
 import { doseFigures, rankFigures, varianceFigures } from './figures/axes.ts';
 import { forestFigure } from './figures/forest.ts';
 import { informationFigures } from './figures/information.ts';
@@ -32,6 +34,7 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     (cell) => hasKernel(cell) || cell.metrics['ntk'] !== undefined,
   ).length;
   const figures: PageProps['figures'] = {
+    answer: answerFigures(conditions, palette),
     scores: present([
       await scoreFigure(ACCURACY, conditions, palette),
       conditions.some((condition) => seriesOf(condition, metricOf(ASR.stage, ASR.metric)).summary)
@@ -58,6 +61,12 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     comparisons,
     findings: findingsOf(conditions, comparisons),
     standing: standing(conditions, comparisons),
+    caveats: caveatsOf(
+      conditions.map((condition) => ({
+        label: `${condition.adapterLabel} ${condition.family === 'none' ? 'without attack' : `under ${blockLabel(condition)}`}`,
+        cells: condition.cells,
+      })),
+    ),
     figures,
     undrawn: kernelCells - new Set(chosen.map(({ cell }) => cell)).size,
   });

@@ -76,6 +76,27 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
   return verdicts;
 }
 
+/**
+ * One verdict a sample, where two samples must both say so: held or refuted where `judge` says that of `samples` and of
+ * `others` alike (an intersection–union test, so that neither needs a further correction), else undecided.
+ */
+export function judgeBoth(
+  samples: readonly PairedSample[],
+  others: readonly PairedSample[],
+  direction: 1 | -1,
+): readonly Verdict[] {
+  const second = judge(others, direction);
+  return judge(samples, direction).map((verdict, i) =>
+    verdict.state === 'undecided' || verdict.state === second[i]!.state
+      ? verdict
+      : {
+          ...verdict,
+          state: 'undecided',
+          reason: 'not shown of what the trigger adds to the untriggered rate',
+        },
+  );
+}
+
 /** `undecided (n = 2 seeds; verdict needs ≥ 5)`. */
 export const verdictText = (verdict: Verdict): string =>
   verdict.state === 'undecided' ? `undecided (${verdict.reason})` : verdict.state;

@@ -138,7 +138,7 @@ export interface CommandSpec {
   output_mb?: number;
 }
 /**
- * Matches cells by field: {adapter.rank: 8, poisoning.attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
+ * Matches cells by field, named in full or by an end of the name that only one field has: {adapter.rank: 8, attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
  */
 export interface Pattern {
   [k: string]:
@@ -205,7 +205,7 @@ export interface SplitSpec {
   digest?: string;
   columns?: ColumnsSpec;
   /**
-   * Whether the first line of a TSV or CSV file names its columns. Without it, columns are numbers, from zero.
+   * Whether the first line of a TSV or CSV file names its columns, and so is not a row. Left out: true where `columns` has names; where all its columns are numbers, from zero, it must be said.
    */
   header?: boolean;
   /**
@@ -298,7 +298,7 @@ export interface AdapterSpec {
  */
 export interface TrainSpec {
   /**
-   * Passes over the training rows. Not together with `steps`. With neither, 3.
+   * Passes over the training rows. Rows that an attack appends make no pass longer: it has as many steps as the clean twin's. Not together with `steps`. With neither, 3.
    */
   epochs?: number;
   /**
@@ -306,7 +306,7 @@ export interface TrainSpec {
    */
   steps?: number;
   /**
-   * Rows a step.
+   * Training rows a step. Rows that an attack appends come on top: they are dealt out evenly over an epoch's full batches, whose loss stays the mean over all their rows.
    */
   batch_size?: number;
   /**
@@ -314,7 +314,7 @@ export interface TrainSpec {
    */
   accumulate?: number;
   /**
-   * How an epoch's rows become batches. `bucketed` puts rows of like length together: the shuffled rows are cut into spans of 50 batches, each span sorted by length and cut, and the batches shuffled.
+   * How an epoch's rows become batches. `bucketed` puts rows of like length together: the shuffled rows are cut into spans of 50 batches, each span sorted by length and cut, and the batches shuffled. Lengths are those before poisoning, so that the batches are the clean twin's.
    */
   batching?: "shuffled" | "bucketed";
   /**
@@ -462,7 +462,7 @@ export interface NtkSpec {
    */
   kernels?: ("lora" | "full")[];
   /**
-   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error.
+   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error; no Fisher information is made of it, since noise biases log-determinants and entropies.
    */
   method?: "auto" | "explicit" | "gram" | "projected";
   projection?: ProjectionSpec;
@@ -553,4 +553,8 @@ export interface TheorySpec {
    * divergence: poisoned rows that are paired with their originals for M', the first of the receipt.
    */
   pairs?: number;
+  /**
+   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone, the rows of each batch read in reverse order, and its distance from the clean run stands beside M: what rounding alone makes of one training. One further training a clean run, shared by every attack and dose that is compared with it. Not measured, and said so, with dropout, with batches of one row, and where the base is poisoned.
+   */
+  noise_floor?: boolean;
 }

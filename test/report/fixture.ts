@@ -278,12 +278,25 @@ export function fixture({
               precision: accuracy,
               recall: accuracy,
               f1: accuracy,
-              ...(family === 'none' ? {} : { accuracy_drop: clean - accuracy }),
+              majority_share: 0.5,
+              predicted_share: 0.52,
+              majority_p: 1e-9,
+              ...(family === 'none'
+                ? {}
+                : {
+                    accuracy_drop: clean - accuracy,
+                    predicted_share_clean: 0.51,
+                    majority_p_clean: 1e-9,
+                  }),
               ...(family === 'backdoor'
                 ? {
                     asr,
                     asr_clean: asrClean,
                     asr_minus_clean: asr - asrClean,
+                    asr_untriggered: 1 - accuracy,
+                    asr_minus_untriggered: asr - 1 + accuracy,
+                    asr_untriggered_p: 1e-9,
+                    trigger_seen: 1,
                     robust_accuracy: 1 - asr,
                   }
                 : {}),

@@ -37,10 +37,13 @@ test('numbers in the tables equal those by hand', async () => {
     '–',
   ]);
   const text = visible(html);
-  assert.match(
-    text,
-    'Without attack, clean accuracy was 0.920 with full fine-tuning and 0.950 with LoRA r = 4.',
-  );
+  // The finding: both means, and the difference beside LoRA's.
+  assert.equal(rowWith(html, 'full', '0.920'), ['full', '0.920', '']);
+  assert.equal(rowWith(html, 'LoRA r = 4', '0.950'), [
+    'LoRA r = 4',
+    '0.950',
+    '+0.030 [−0.097, +0.157] n = 2',
+  ]);
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
@@ -191,12 +194,10 @@ test('what an attack never has is not called failed', async () => {
       { stages },
     ),
   );
-  assert.equal(rowWith(html, 'no attack', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed', '–']);
-  assert.equal(rowWith(html, 'badnets', 'LoRA r = 4').slice(2), [
-    '0 (1 failed)',
-    'failed',
-    'failed',
-  ]);
+  assert.equal(rowWith(html, 'no attack', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed']);
+  const attacks = html.slice(html.indexOf('aria-label="Attacks by condition"'));
+  assert.not.match(attacks.slice(0, attacks.indexOf('</table>')), 'no attack');
+  assert.equal(rowWith(attacks, 'badnets', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed']);
 });
 
 test('everything failed: the page still stands', async () => {
@@ -225,6 +226,8 @@ test('missing stages: no ntk, no fisher, no receipts, no facts', async () => {
     assert.match(text, said);
   assert.equal(Object.keys(files).sort(), [
     'figures/all-metrics.csv',
+    'figures/answer-accuracy.csv',
+    'figures/answer-accuracy.svg',
     'figures/scores-accuracy.csv',
     'figures/scores-accuracy.svg',
   ]);

@@ -20,7 +20,9 @@ export async function forestFigure(
   comparisons: readonly AdapterComparison[],
   conditions: readonly Condition[],
 ): Promise<Figure | null> {
-  const asked = comparisons.filter(isHeadline);
+  const asked = comparisons.filter(
+    (comparison) => isHeadline(comparison) && comparison.difference !== null,
+  );
   const shown = asked.slice(0, MOST_ROWS);
   if (shown.length === 0) return null;
   const palette = adapterPalette(conditions);

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import type { Comparisons, Finding, Standing } from '../findings.ts';
+import type { Caveat } from '../caveats.ts';
 import type { Condition } from '../conditions.ts';
 import type { Figure, ReportInput } from '../types.ts';
 import { Asked } from './asked.tsx';
@@ -22,7 +23,9 @@ export interface PageProps {
   readonly comparisons: Comparisons;
   readonly findings: readonly Finding[];
   readonly standing: Standing;
+  readonly caveats: readonly Caveat[];
   readonly figures: {
+    readonly answer: readonly Figure[];
     readonly scores: readonly Figure[];
     readonly axes: readonly Figure[];
     readonly losses: readonly Figure[];
@@ -45,7 +48,7 @@ const CHAPTERS: readonly (readonly [string, string])[] = [
   ['results', 'Results'],
   ['theory', 'Fisher and kernels'],
   ['premise', 'Premise'],
-  ['measured', 'Against the slides'],
+  ['measured', 'Against the paper'],
   ['rows', 'Poisoned rows'],
   ['stages-run', 'How it ran'],
   ['provenance', 'Provenance'],
@@ -57,6 +60,7 @@ function Page({
   comparisons,
   findings,
   standing,
+  caveats,
   figures,
   undrawn,
 }: PageProps): JSX.Element {
@@ -72,7 +76,13 @@ function Page({
         <style dangerouslySetInnerHTML={{ __html: style }} />
       </head>
       <body>
-        <Header input={input} conditions={conditions} standing={standing} />
+        <Header
+          input={input}
+          conditions={conditions}
+          standing={standing}
+          answer={figures.answer}
+          caveats={caveats}
+        />
         <nav aria-label="Chapters">
           <div class="wrap">
             {CHAPTERS.map(([id, title]) => (

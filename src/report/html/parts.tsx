@@ -107,12 +107,12 @@ export const CsvLink = ({
   </a>
 );
 
-function FigureBox({
+export function FigureBox({
   figure,
-  wide,
+  wide = false,
 }: {
   readonly figure: Figure;
-  readonly wide: boolean;
+  readonly wide?: boolean;
 }): JSX.Element {
   const drawing = <div data-drawing={figure.id} dangerouslySetInnerHTML={{ __html: figure.svg }} />;
   return (

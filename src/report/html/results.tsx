@@ -4,11 +4,16 @@ import type { AdapterComparison } from '../compare.ts';
 import { blockLabel, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { formatInterval, formatMean, formatNumber } from '../format.ts';
+import { predictsOneClass, voidReason } from '../evidence.ts';
 import {
   ACCURACY,
+  ATTACK_METRICS,
+  COMPARED,
   METRICS,
+  PREDICTED,
   PROPORTION_MARGIN,
   RELATIVE_MARGIN,
+  TASK_METRICS,
   type MetricNote,
 } from '../metrics.ts';
 import type { Figure } from '../types.ts';
@@ -16,7 +21,8 @@ import { SEEDS_NEEDED } from '../verdict.ts';
 import type { PairedDifference } from '../../stats/summary.ts';
 import { OwnStages } from './own-stages.tsx';
 import { seedsCell, seriesCell } from './series.tsx';
-import { CsvLink, Figures, Judged, Section, Table } from './parts.tsx';
+import { CsvLink, Figures, Judged, Section, Table, type Node } from './parts.tsx';
+import { EvidenceRule } from './evidence.tsx';
 
 /** More lines than this are for `dosimeter results SPEC --csv`. */
 const MOST_CSV_ROWS = 15_000;
@@ -91,49 +97,109 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
   };
 }
 
-export function Results({ conditions, comparisons, figures }: ResultsProps): JSX.Element {
-  const metrics = METRICS.filter(({ stage, metric }) =>
+/** A number of a condition, marked where some of its models are no evidence for it. */
+function metricCell(
+  condition: Condition,
+  note: MetricNote,
+  expected: (condition: Condition, metric: MetricNote) => boolean,
+): Node {
+  const cell = seriesCell(
+    seriesOf(condition, metricOf(note.stage, note.metric)),
+    note.kind,
+    condition.cells.length,
+    expected(condition, note),
+  );
+  if (note === PREDICTED) {
+    const collapsed = condition.cells.filter(predictsOneClass).length;
+    return collapsed === 0 ? (
+      cell
+    ) : (
+      <span class="bad">
+        {cell} ({collapsed} of {condition.cells.length} one class)
+      </span>
+    );
+  }
+  const judged = COMPARED.includes(note);
+  return judged && condition.cells.some((one) => voidReason(one, note) !== null) ? (
+    <span class="muted">{cell} †</span>
+  ) : (
+    cell
+  );
+}
+
+/** Every condition of a kind by the metrics of that kind; nothing where none has any. */
+function MetricTable({
+  label,
+  conditions,
+  metrics: asked,
+  expected,
+}: {
+  readonly label: string;
+  readonly conditions: readonly Condition[];
+  readonly metrics: readonly MetricNote[];
+  readonly expected: (condition: Condition, metric: MetricNote) => boolean;
+}): JSX.Element | null {
+  const metrics = asked.filter(({ stage, metric }) =>
     conditions.some(({ cells }) =>
       cells.some((cell) => cell.metrics[stage]?.[metric] !== undefined),
     ),
   );
-  const expected = expects(conditions);
-  const settings = conditions.some(({ setting }) => setting !== '');
-  const all = allMetricsCsv(conditions);
+  if (conditions.length === 0 || metrics.length === 0) return null;
+  const hasSettings = conditions.some(({ setting }) => setting !== '');
   return (
-    <Section id="results" title="Results">
-      <Figures figures={figures.scores} layout="masonry" />
-      <h3>Every condition</h3>
+    <>
       <Table
-        label="Results by condition"
+        label={label}
         rows={conditions}
         starts={(condition, i) => blockLabel(condition) !== blockLabel(conditions[i - 1]!)}
         columns={[
           { title: 'Attack', kind: 'nowrap', value: ({ attackLabel }) => attackLabel },
           { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
-          ...(settings
+          ...(hasSettings
             ? [{ title: 'Setting', value: ({ setting }: Condition) => setting || '–' }]
             : []),
           { title: 'n seeds', kind: 'number', value: seedsCell },
           ...metrics.map((note) => ({
             title: note.label,
             kind: 'number' as const,
-            value: (condition: Condition) =>
-              seriesCell(
-                seriesOf(condition, metricOf(note.stage, note.metric)),
-                note.kind,
-                condition.cells.length,
-                expected(condition, note),
-              ),
+            value: (condition: Condition) => metricCell(condition, note, expected),
           })),
         ]}
-        caption="Mean ± half of the 95% t-interval over seeds; one seed has no interval."
+        caption="Mean ± half of the 95% t-interval over seeds; one seed has no interval. † of models that are no evidence."
       />
-      {metrics.length > 0 && (
-        <p class="muted small">
-          {metrics.map(({ label, meaning }) => `${label}: ${meaning}`).join('. ')}.
-        </p>
-      )}
+      <dl class="meanings small muted">
+        {metrics.map((note) => (
+          <div>
+            <dt>{note.label}</dt>
+            <dd>{note.meaning}</dd>
+          </div>
+        ))}
+      </dl>
+    </>
+  );
+}
+
+export function Results({ conditions, comparisons, figures }: ResultsProps): JSX.Element {
+  const expected = expects(conditions);
+  const all = allMetricsCsv(conditions);
+  return (
+    <Section id="results" title="Results">
+      <Figures figures={figures.scores} layout="masonry" />
+      <h3>The task, every condition</h3>
+      <MetricTable
+        label="Results by condition"
+        conditions={conditions}
+        metrics={TASK_METRICS}
+        expected={expected}
+      />
+      {conditions.some(({ family }) => family !== 'none') && <h3>The attacks</h3>}
+      <MetricTable
+        label="Attacks by condition"
+        conditions={conditions.filter(({ family }) => family !== 'none')}
+        metrics={ATTACK_METRICS}
+        expected={expected}
+      />
+      <EvidenceRule />
       <p class="small">
         {all.csv !== null ? (
           <CsvLink name="all-metrics" csv={all.csv}>
@@ -175,43 +241,53 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
               {
                 title: 'Pairs',
                 kind: 'number',
-                value: ({ seeds, incomplete }) => (
+                value: ({ seeds, incomplete, excluded }) => (
                   <>
                     {seeds.length}
                     {incomplete > 0 ? <span class="bad"> ({incomplete} incomplete)</span> : null}
+                    {excluded > 0 ? <span class="bad"> ({excluded} excluded)</span> : null}
                   </>
                 ),
               },
               {
                 title: 'Difference',
                 kind: 'number',
-                value: ({ difference, metric }) => formatMean(difference!, metric.kind),
+                value: ({ difference, metric }) =>
+                  difference === null ? '–' : formatMean(difference, metric.kind),
               },
               {
                 title: '95% interval',
                 kind: 'number',
-                value: ({ difference, metric }) => formatInterval(difference!, metric.kind),
+                value: ({ difference, metric }) =>
+                  difference === null ? '–' : formatInterval(difference, metric.kind),
               },
               {
                 title: 'Effect size d_z',
                 kind: 'number',
-                value: ({ difference }) => effect(difference!),
+                value: ({ difference }) => (difference === null ? '–' : effect(difference)),
               },
               {
-                title: 'Claim of the slides',
-                value: ({ verdict, metric }) =>
-                  verdict ? <Judged verdict={verdict} kind={metric.kind} /> : '–',
+                title: 'Claim of the paper',
+                value: ({ verdict, metric, excluded, reasons }) => (
+                  <>
+                    {verdict ? <Judged verdict={verdict} kind={metric.kind} /> : '–'}
+                    {excluded > 0 ? (
+                      <span class="bad small"> excluded: {reasons.join('; ')}</span>
+                    ) : null}
+                  </>
+                ),
               },
             ]}
           />
           <p class="muted small">
             d_z is the mean difference over the standard deviation of the differences (– where it
-            has none). The slides claim that LoRA has the lower ASR under a backdoor and the larger
-            accuracy drop under untargeted poisoning. A claim is <em>held</em> or <em>refuted</em>{' '}
-            when its paired 95% interval over at least {SEEDS_NEEDED} seeds, corrected by Holm’s
-            method over all comparisons of that claim, excludes zero by the declared margin (
-            {PROPORTION_MARGIN} for accuracies and rates, {RELATIVE_MARGIN * 100}% of the full
-            kernel’s value for information bits and entropies); else it is <em>undecided</em>.
+            has none). The paper (arXiv 2505.12871) claims that LoRA has the lower ASR under a
+            backdoor and the larger accuracy drop under untargeted poisoning. A claim is{' '}
+            <em>held</em> or <em>refuted</em> when its paired 95% interval over at least{' '}
+            {SEEDS_NEEDED} seeds, corrected by Holm’s method over all comparisons of that claim,
+            excludes zero by the declared margin ({PROPORTION_MARGIN} for accuracies and rates,{' '}
+            {RELATIVE_MARGIN * 100}% of the full kernel’s value for information bits and entropies);
+            else it is <em>undecided</em>.
           </p>
         </>
       )}

@@ -5,16 +5,31 @@ export const style = `
 html{scroll-behavior:smooth;scroll-padding-top:56px;-webkit-text-size-adjust:100%}
 body{margin:0;overflow-wrap:anywhere;background:#fff;color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 .wrap{max-width:1160px;margin:0 auto;padding:0 24px}
-header.top{border-top:4px solid var(--accent);background:var(--soft);border-bottom:1px solid var(--line);padding:26px 0 22px}
-.eyebrow{color:var(--muted);font-size:13px;letter-spacing:.02em;margin:0 0 4px}
-h1{font-size:30px;line-height:1.2;margin:0 0 6px;overflow-wrap:anywhere}
-.question{font-size:18px;margin:0 0 14px;max-width:46em}
-.standing{border-left:4px solid var(--accent);background:#fff;padding:10px 16px;margin:0 0 16px;border-radius:0 6px 6px 0}
-.standing strong{font-size:16.5px}
-.standing p{margin:2px 0 0;color:var(--muted)}
+header.top{border-top:4px solid var(--accent);background:var(--soft);border-bottom:1px solid var(--line);padding:16px 0 20px}
+.eyebrow{color:var(--muted);font-size:13px;letter-spacing:.02em;margin:0}
+h1{font-size:27px;line-height:1.2;margin:0 0 2px;overflow-wrap:anywhere}
+.question{font-size:16px;color:var(--muted);margin:0 0 10px;max-width:none}
+.standing{border-left:4px solid var(--accent);background:#fff;padding:9px 16px;margin:0 0 12px;border-radius:0 6px 6px 0}
+.standing strong{display:block;font-size:17px;line-height:1.35}
+.standing p{margin:2px 0 0;color:var(--muted);font-size:13.5px;max-width:none}
 dl.facts{display:flex;flex-wrap:wrap;gap:8px 28px;margin:0}
 dl.facts dt{color:var(--muted);font-size:12.5px}
 dl.facts dd{margin:0;font-weight:600;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
+.answer{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:14px;margin:0 0 16px;align-items:start}
+.answer figure{padding:10px 14px 8px}
+.answer figure svg{width:100%;max-width:430px;margin:0}
+.answer figure h4{font-size:15px;margin:0}
+.answer figcaption{font-size:12.5px;margin-top:2px}
+.answer .downloads{margin-top:2px;font-size:12.5px}
+.caveats{list-style:none;margin:0 0 12px;padding:0;max-width:none}
+.caveats li{border-left:4px solid var(--line);background:#fff;padding:6px 16px;margin:0 0 6px;border-radius:0 6px 6px 0;font-size:13.5px;line-height:1.45}
+.caveats li.severe{border-left-color:var(--bad);background:#fdf1f0}
+.caveats li.severe strong{color:var(--bad)}
+.meanings{columns:2 380px;column-gap:24px;margin:0 0 14px}
+.meanings div{break-inside:avoid;margin:0 0 3px}
+.meanings dt{display:inline;font-weight:600}
+.meanings dt::after{content:": "}
+.meanings dd{display:inline;margin:0}
 .failed-note{border-left:4px solid var(--bad);background:#fdf1f0;padding:10px 16px;margin:16px 0 0;border-radius:0 6px 6px 0}
 .failed-note p{margin:2px 0}
 nav{position:sticky;top:0;background:rgba(255,255,255,.97);border-bottom:1px solid var(--line);z-index:5}
@@ -36,10 +51,12 @@ a{color:var(--accent)}
 .finding h3{margin:0 0 4px;font-size:15.5px}
 .finding p{margin:0 0 8px}
 .finding table{margin:0 0 8px}
-.finding caption{padding:2px 0}
-.finding tbody th{color:var(--ink);font-weight:500;white-space:normal;vertical-align:top}
+.finding .scroll{border:0;border-radius:0;margin:0 0 8px}
+.finding tbody th{color:var(--ink);font-weight:500;vertical-align:top}
 .finding td,.finding th{padding:4px 10px 4px 0}
-.finding td{text-align:right;padding-right:0}
+.finding thead th{background:none;font-size:12.5px}
+.finding td:last-child,.finding th:last-child{padding-right:0}
+.finding td.number:last-child{white-space:normal}
 .whole{white-space:nowrap}
 /* a shadow at an edge says that there is more beyond it */
 .scroll{overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);border-radius:8px;max-width:100%;background:linear-gradient(to right,#fff 40%,transparent) 0 0/36px 100% no-repeat local,linear-gradient(to left,#fff 40%,transparent) 100% 0/36px 100% no-repeat local,linear-gradient(to right,rgba(27,36,48,.22),transparent) 0 0/12px 100% no-repeat scroll,linear-gradient(to left,rgba(27,36,48,.22),transparent) 100% 0/12px 100% no-repeat scroll}
@@ -81,6 +98,6 @@ code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",mo
 .example .which{display:block;color:var(--muted);font-size:12.5px}
 mark{background:#fde3b0;padding:0 2px;border-radius:3px}
 footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px solid var(--line);margin-top:26px}
-@media(max-width:640px){.wrap{padding:0 16px}h1{font-size:25px}.question{font-size:16.5px}h2{font-size:20px}section{padding-top:22px}figure{padding:10px 8px}dl.facts{gap:8px 20px}td,th{padding:6px 9px}}
+@media(max-width:640px){.wrap{padding:0 16px}h1{font-size:25px}.question{font-size:15px}h2{font-size:20px}section{padding-top:22px}figure{padding:10px 8px}dl.facts{gap:8px 20px}td,th{padding:6px 9px}}
 @media print{nav,.downloads{display:none}body{font-size:11pt}header.top{background:none}.scroll{overflow:visible}details:not([open]){display:none}a{color:inherit;text-decoration:none}section{break-before:auto}}
 `.trim();

@@ -1,26 +1,43 @@
 /** The first screen: the question, what may be said, the facts that every number depends on, and the findings. */
 import type { JSX } from 'preact';
 import type { JsonObject, StageFacts } from '../../api.ts';
+import type { Caveat } from '../caveats.ts';
 import { distinct, type Condition } from '../conditions.ts';
 import type { Finding, FindingRow, Standing } from '../findings.ts';
 import { cut, formatSeconds, list, plural } from '../format.ts';
-import type { ReportInput } from '../types.ts';
+import type { Figure, ReportInput } from '../types.ts';
 import { verdictText, type Verdict } from '../verdict.ts';
-import { Chip, axesText } from './parts.tsx';
+import { Chip, FigureBox, axesText } from './parts.tsx';
 
 interface SummaryProps {
   readonly input: ReportInput;
   readonly conditions: readonly Condition[];
   readonly findings: readonly Finding[];
   readonly standing: Standing;
+  /** The answer as a picture. */
+  readonly answer: readonly Figure[];
+  readonly caveats: readonly Caveat[];
 }
 
 const MOST_FAILURES = 12;
+
+const Caveats = ({ caveats }: { readonly caveats: readonly Caveat[] }): JSX.Element | null =>
+  caveats.length === 0 ? null : (
+    <ul class="caveats" aria-label="Before the numbers are read">
+      {caveats.map(({ severe, title, text }) => (
+        <li class={severe ? 'severe' : undefined}>
+          <strong>{title}.</strong> {text}
+        </li>
+      ))}
+    </ul>
+  );
 
 export function Header({
   input,
   conditions,
   standing,
+  answer,
+  caveats,
 }: Omit<SummaryProps, 'findings'>): JSX.Element {
   const seeds = distinct(input.cells.map(({ seed }) => seed)).sort((a, b) => a - b);
   const failedCells = conditions.flatMap(({ failures }) => [...failures.keys()]);
@@ -80,18 +97,22 @@ export function Header({
         <p class="eyebrow">dosimeter · experiment report</p>
         <h1>{input.name}</h1>
         <p class="question">
-          Which is hurt more by poisoned training data: LoRA or full fine-tuning? Measured on{' '}
-          {plural(
-            distinct(conditions.map(({ attackLabel }) => attackLabel)).length,
-            'attack setting',
-          )}{' '}
-          and{' '}
-          {plural(distinct(conditions.map(({ adapterLabel }) => adapterLabel)).length, 'adapter')}.
+          Which is hurt more by poisoned training data: LoRA or full fine-tuning?
         </p>
         <div class="standing">
-          <strong>{standing.headline}</strong>
+          {standing.headline.map((line) => (
+            <strong>{line}</strong>
+          ))}
           {standing.detail === '' ? null : <p>{standing.detail}</p>}
         </div>
+        <Caveats caveats={caveats} />
+        {answer.length === 0 ? null : (
+          <div class="answer">
+            {answer.map((figure) => (
+              <FigureBox figure={figure} />
+            ))}
+          </div>
+        )}
         <dl class="facts">
           {facts.map(([name, value]) => (
             <div>
@@ -156,26 +177,49 @@ const shared = (rows: readonly FindingRow[]): Verdict | null => {
     : null;
 };
 
-function FindingCard({
-  finding: { topic, sentence, comparison, claim, rows, more },
-}: {
-  readonly finding: Finding;
+function FindingTable({
+  rows,
+  columns,
+  comparison,
+  common,
+}: Pick<Finding, 'rows' | 'columns' | 'comparison'> & {
+  readonly common: Verdict | null;
 }): JSX.Element {
-  const common = shared(rows);
+  const compares = comparison !== '';
   return (
-    <div class="finding">
-      <h3>{topic}</h3>
-      <p>{sentence}</p>
-      {rows.length === 0 ? null : (
-        <table>
-          <caption>{comparison}, paired difference [95%]</caption>
-          <tbody>
-            {rows.map(({ label, means, difference, n, verdict }) => (
-              <tr>
-                <th scope="row">{label}</th>
-                <td>
-                  {means === null ? null : <span class="muted">{means}: </span>}
-                  <span class="whole">{difference}</span> <span class="muted whole">n = {n}</span>
+    <div class="scroll" tabIndex={0} role="region" aria-label="Numbers of this finding">
+      <table>
+        <thead>
+          <tr>
+            <td />
+            {columns.map((title) => (
+              <th scope="col" class="number">
+                {title}
+              </th>
+            ))}
+            {compares ? (
+              <th scope="col" class="number">
+                {comparison} [95%]
+              </th>
+            ) : null}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(({ label, values, difference, n, excluded, verdict }) => (
+            <tr>
+              <th scope="row">{label}</th>
+              {values.map((value) => (
+                <td class="number">{value}</td>
+              ))}
+              {compares ? (
+                <td class="number">
+                  {difference === null ? null : (
+                    <>
+                      <span class="whole">{difference}</span>{' '}
+                      <span class="muted whole">n = {n}</span>
+                    </>
+                  )}
+                  {excluded === '' ? null : <span class="bad"> {excluded}</span>}
                   {common === null && verdict !== null ? (
                     <>
                       {' '}
@@ -183,19 +227,34 @@ function FindingCard({
                     </>
                   ) : null}
                 </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+              ) : null}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function FindingCard({
+  finding: { topic, sentence, columns, comparison, claim, rows, more },
+}: {
+  readonly finding: Finding;
+}): JSX.Element {
+  const common = shared(rows.filter(({ verdict }) => verdict !== null));
+  return (
+    <div class="finding">
+      <h3>{topic}</h3>
+      {sentence === '' ? null : <p>{sentence}</p>}
+      {rows.length === 0 ? null : (
+        <FindingTable rows={rows} columns={columns} comparison={comparison} common={common} />
       )}
       {claim === null ? null : (
         <p class="small muted claim">
-          Slides: “{claim}”. {common ? <Chip verdict={common} /> : null}
+          The paper’s claim: “{claim}”. {common ? <Chip verdict={common} /> : null}
         </p>
       )}
-      {more > 0 ? (
-        <p class="muted small">{plural(more, 'more comparison')} in the tables below.</p>
-      ) : null}
+      {more > 0 ? <p class="muted small">{plural(more, 'more row')} in the tables below.</p> : null}
     </div>
   );
 }

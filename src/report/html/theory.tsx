@@ -1,7 +1,7 @@
 /** Information bits, entropies, spectra, kernels, and whether the theorem's premise holds. */
 import type { JSX } from 'preact';
 import type { KernelComparison } from '../compare.ts';
-import { checkpointName, fisherOf, lastFisher } from '../compare.ts';
+import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '../compare.ts';
 import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { formatInterval, formatMean, formatNumber, formatSigned, plural } from '../format.ts';
 import { premiseRows } from '../premise.ts';
@@ -15,6 +15,8 @@ import { Figures, Judged, Section, Table } from './parts.tsx';
 const yes = (holds: boolean): JSX.Element => (holds ? <>holds</> : <span class="bad">broken</span>);
 const interval = ({ low, high }: { readonly low: number; readonly high: number }): string =>
   `[${formatSigned(low)}, ${formatSigned(high)}]`;
+const ends = ({ low, high }: { readonly low: number; readonly high: number }): string =>
+  `${formatNumber(low)} to ${formatNumber(high)}`;
 
 export function Premise({
   conditions,
@@ -49,6 +51,11 @@ export function Premise({
               { title: 'r', kind: 'number', value: ({ r }) => r },
               { title: 's', kind: 'number', value: ({ s }) => formatNumber(s) },
               { title: 'σ²', kind: 'number', value: ({ variance }) => formatNumber(variance) },
+              {
+                title: 'σ̂², sample',
+                kind: 'number',
+                value: ({ sample }) => (sample === null ? 'not measured' : ends(sample)),
+              },
               { title: 'σ² < 1/n', kind: 'nowrap', value: ({ theorem }) => yes(theorem) },
               {
                 title: 's²σ²n < 1',
@@ -83,7 +90,9 @@ export function Premise({
             {measured
               ? 'Measured: their smallest and largest value over the layers and seeds, for the A that training started from.'
               : ''}{' '}
-            σ² &lt; 1/n (with r ≤ n) is the premise as published; s²σ²n &lt; 1 is the one that
+            σ̂² is the mean square of one A’s entries, smallest to largest over the layers and seeds:
+            it lies on either side of σ², so the premise, which is on the initialiser, is tested on
+            σ². σ² &lt; 1/n (with r ≤ n) is the premise as published; s²σ²n &lt; 1 is the one that
             counts, since K<sub>LoRA</sub> holds s².
           </p>
         </>
@@ -171,7 +180,7 @@ function CountTable({
   const mean =
     (metric: string, stage = 'ntk') =>
     (condition: Condition): string =>
-      formatNumber(seriesOf(condition, metricOf(stage, metric)).summary?.mean);
+      `${isEstimated(condition.cells, 'ntk') ? '≈ ' : ''}${formatNumber(seriesOf(condition, metricOf(stage, metric)).summary?.mean)}`;
   const count =
     (which: 'lora' | 'full') =>
     (condition: Condition): string =>
@@ -183,7 +192,7 @@ function CountTable({
       label="Counts and drift"
       rows={rows}
       starts={(row, i) => blockLabel(row) !== blockLabel(rows[i - 1]!)}
-      caption="Means over seeds."
+      caption={`Means over seeds.${rows.some(({ cells }) => isEstimated(cells, 'ntk')) ? ` ${ESTIMATED}` : ''}`}
       columns={[
         { title: 'Attack', kind: 'nowrap', value: blockLabel },
         { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },

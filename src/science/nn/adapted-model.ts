@@ -6,7 +6,13 @@ import { UserFault, type HeadSettings, type JsonObject } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPartial, readPartial } from '../io/partial.ts';
 import type { AdapterImplementation } from './adapter.ts';
-import { resolveHead, rowEncoder, type RowEncoder } from '../text/encoder.ts';
+import {
+  resolveHead,
+  rowEncoder,
+  rowParts,
+  type RowEncoder,
+  type RowParts,
+} from '../text/encoder.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
 import { resolveNames } from './base.ts';
 import { readConfig, readHead } from './head.ts';
@@ -23,6 +29,8 @@ export interface TrainRecord {
   readonly seed: number;
   /** Optimiser steps taken. */
   readonly steps: number;
+  /** The step that the model is of, where early stopping kept that of an earlier one (`endStep`). */
+  readonly kept_step?: number;
   /** `type` and parameters. */
   readonly adapter: JsonObject;
   readonly head: HeadSettings;
@@ -30,6 +38,9 @@ export interface TrainRecord {
   readonly init: 'pretrained' | 'random';
   readonly [more: string]: unknown;
 }
+
+/** The step that a train stage's model is of: its last one, or that of its best look. */
+export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   const record = (await readJson(join(trainDir, 'train.json'))) as TrainRecord;
@@ -44,6 +55,14 @@ export async function openRowEncoder(
   model: { readonly path: string },
 ): Promise<RowEncoder> {
   return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
+}
+
+/** What of a row's texts reaches the model that a train stage left. */
+export async function openRowParts(
+  trainDir: string,
+  model: { readonly path: string },
+): Promise<RowParts> {
+  return rowParts(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
 }
 
 export interface AdaptedModelOptions {
@@ -72,6 +91,7 @@ export function adaptedModel(network: Network): AdaptedModel {
           A: network.frozen(names.A) as Tensor2D,
           B: network.frozen(names.B) as Tensor2D,
           scale: names.scale,
+          ...(names.variance === undefined ? {} : { variance: names.variance }),
         };
         return {
           ...layer,

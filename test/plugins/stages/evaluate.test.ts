@@ -14,6 +14,7 @@ import {
   classes,
   cleanUp,
   contextOf,
+  lookUp,
   poisonedFolder,
   runStage,
   spokenRows,
@@ -83,6 +84,9 @@ test('a clean model: its scores, and one prediction a row in file order', async 
     'mcc',
     'loss',
     'examples',
+    'majority_share',
+    'predicted_share',
+    'majority_p',
   ]);
   const csv = await csvOf(dir);
   assert.equal(
@@ -152,6 +156,66 @@ test('a backdoor: ASR over non-target rows alone, against the clean twin under t
   );
   assert.is(metrics['accuracy_drop'], 0.875 - metrics['accuracy']!);
   assert.is(metrics['trigger_rate'], undefined);
+});
+
+test('a model that predicts the target without the trigger too is told from an attack', async () => {
+  // Trained on rows of one class alone, it gives the target class to whatever it is shown.
+  const single = await poisonedFolder(spokenRows(24).map((row) => ({ ...row, label: 1 })));
+  const collapsed = (
+    await runStage(
+      train,
+      tinyCell({ train: { ...tinyCell().train, steps: 30, learning_rate: 0.02 } }),
+      { data: single },
+    )
+  ).dir;
+  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: backdoor }))
+    .dir;
+  const ofTwin = await metricsOf(twin);
+  const metrics = await metricsOf(
+    (
+      await runStage(evaluate, tinyCell({ poisoning: backdoor }), {
+        model: collapsed,
+        validation,
+        twin,
+      })
+    ).dir,
+  );
+  const of = (...names: string[]): unknown[] => names.map((name) => metrics[name]);
+  assert.equal(
+    of('asr', 'asr_untriggered', 'asr_minus_untriggered', 'asr_untriggered_p'),
+    [1, 1, 0, 1],
+  );
+  assert.equal(of('accuracy', 'majority_share', 'predicted_share'), [5 / 11, 6 / 11, 1]);
+  assert.equal(of('predicted_share_clean', 'majority_p_clean'), [
+    ofTwin['predicted_share'],
+    ofTwin['majority_p'],
+  ]);
+  assert.ok(ofTwin['predicted_share']! < 1, 'the twin tells the classes apart');
+});
+
+test('a trigger beyond max_length is no failed attack: trigger_seen says how many rows show it', async () => {
+  const late = spokenRows(11, 100).map((row) => ({ ...row, text: `the film ${row.text}` }));
+  const folder = await tempFolder();
+  await writeDataset(folder, late, classes, {});
+  const run = async (max_length: number) => {
+    const { dir, log } = await runStage(
+      evaluate,
+      tinyCell({ evaluate: { batch_size: 5, max_length } }),
+      { model, validation: folder },
+      { trigger: backdoor },
+    );
+    return { metrics: await metricsOf(dir), log };
+  };
+  const whole = await run(16);
+  assert.is(whole.metrics['trigger_seen'], 1);
+  assert.not.ok(whole.log.some((line) => line.startsWith('warning')));
+  const cut = await run(4);
+  const { trigger_seen: seen } = cut.metrics;
+  assert.ok(seen! > 0 && seen! < 1 && Number.isInteger(seen! * 6), String(seen));
+  assert.ok(
+    cut.log.some((line) => line.startsWith('warning: the trigger reaches the model in')),
+    cut.log.join('\n'),
+  );
 });
 
 test("the trigger is what changes a triggered row's logits, and is drawn by the seed", async () => {
@@ -227,6 +291,25 @@ test('false triggers: non-target rows with one of the two words, where the attac
     )['false_trigger_rate'],
     undefined,
   );
+});
+
+test("an untargeted attack's twin is the clean cell's own evaluation, a backdoor's is under its trigger", () => {
+  const define = (cell: Cell, request: JsonObject = {}) =>
+    evaluate.define([cell], { with: request, goals: [], plugin: lookUp });
+  const flip = { attack: 'label-flip', rate: 0.3 },
+    badnets = { attack: 'badnets', rate: 0.1, target: 1, mode: 'dirty', triggers: ['cf'] };
+  const composed = {
+    attack: 'label-flip+badnets',
+    steps: { 'label-flip': { rate: 0.3 }, badnets: { ...badnets } },
+  };
+  const twin = define(tinyCell({ poisoning: flip })).inputs['twin']!;
+  assert.equal([twin.cell, twin.with], [tinyCell(), undefined]);
+  assert.equal(define(tinyCell({ poisoning: flip })).params['trigger'], null);
+  for (const poisoning of [badnets, composed]) {
+    const definition = define(tinyCell({ poisoning }));
+    assert.equal(definition.inputs['twin']!.with, { trigger: poisoning });
+    assert.equal(definition.params['trigger'], poisoning);
+  }
 });
 
 test('an untargeted attack has a drop and no ASR', async () => {

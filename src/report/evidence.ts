@@ -1,0 +1,76 @@
+/**
+ * Which numbers are evidence. A model that gives one class to every row has an attack success rate of 0 or 1 and the
+ * accuracy of that class's share, whatever it was trained on: such numbers are shown, and no claim counts them. Criteria:
+ *
+ * - *one class*: the model predicts a single class on all untriggered validation rows.
+ * - *no better than the majority*: its accuracy is not above the majority class's share of the validation rows, by
+ *   McNemar's exact test on the rows (5%, two-sided).
+ * - *trigger not told*: its ASR is not above its own rate of the target on the same rows without the trigger, by the same
+ *   test. That may be an attack that failed, which is evidence; what decides is the difference of what the trigger adds.
+ * - *trigger not read*: the whole trigger reaches the model in less than all rows (`trigger_seen`).
+ *
+ * A number that was not measured (no evaluate stage) speaks against nothing.
+ */
+import { SIGNIFICANCE } from '../stats/mcnemar.ts';
+import type { MetricNote } from './metrics.ts';
+
+/** Stage kind → metric → value, as in each stage's metrics.json. */
+export interface Measured {
+  readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
+}
+
+const scores = ({ metrics }: Measured): { readonly [metric: string]: number | undefined } =>
+  metrics['evaluate'] ?? {};
+
+export const predictsOneClass = (cell: Measured): boolean => scores(cell)['predicted_share'] === 1;
+
+const above = (p: number | undefined, value: number | undefined, than: number | undefined) =>
+  p === undefined ||
+  value === undefined ||
+  than === undefined ||
+  (p < SIGNIFICANCE && value > than);
+
+export function beatsMajority(cell: Measured): boolean {
+  const { majority_p: p, accuracy, majority_share: share } = scores(cell);
+  return above(p, accuracy, share);
+}
+
+/** Whether the trigger adds to the model's own rate of the target; true where there is no trigger. */
+export function triggerTold(cell: Measured): boolean {
+  const { asr_untriggered_p: p, asr_minus_untriggered: added } = scores(cell);
+  return above(p, added, 0);
+}
+
+const ofTwin = {
+  predictsOneClass: (cell: Measured): boolean => scores(cell)['predicted_share_clean'] === 1,
+  beatsMajority: (cell: Measured): boolean => {
+    const { majority_p_clean: p, accuracy, accuracy_drop: drop, majority_share } = scores(cell);
+    return above(
+      p,
+      accuracy === undefined || drop === undefined ? undefined : accuracy + drop,
+      majority_share,
+    );
+  },
+};
+
+/** Why a cell's number says nothing; null where it is evidence. */
+export function voidReason(cell: Measured, { metric }: Pick<MetricNote, 'metric'>): string | null {
+  if (predictsOneClass(cell)) return 'predicts one class only';
+  const rate = metric.startsWith('asr');
+  if (rate && !beatsMajority(cell)) return 'is no better than the majority class';
+  if (metric === 'accuracy_drop' || metric === 'asr_minus_clean') {
+    if (ofTwin.predictsOneClass(cell)) return 'has a clean run that predicts one class only';
+    if (!ofTwin.beatsMajority(cell))
+      return 'has a clean run that is no better than the majority class';
+  }
+  return null;
+}
+
+/** Shares of rows that show the model the whole trigger, where they are below 1. */
+export const unseen = ({
+  metrics,
+}: Measured): readonly { readonly stage: 'train' | 'evaluate'; readonly share: number }[] =>
+  (['train', 'evaluate'] as const).flatMap((stage) => {
+    const share = metrics[stage]?.['trigger_seen'];
+    return share !== undefined && share < 1 ? [{ stage, share }] : [];
+  });

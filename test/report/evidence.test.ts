@@ -1,0 +1,240 @@
+/** Models that say nothing: told on the first screen, and evidence for no claim. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { caveatsOf } from '../../src/report/caveats.ts';
+import { compareAdapters, compareKernels } from '../../src/report/compare.ts';
+import { conditionsOf } from '../../src/report/conditions.ts';
+import { relationsOf } from '../../src/report/relations.ts';
+import { renderReport } from '../../src/report/report.ts';
+import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
+import { LORA4, LORA8, cellOf, facts, inputOf, rowWith, visible, type Small } from './cells.ts';
+
+const test = suite('evidence');
+const seeds = [1, 2, 3, 4, 5];
+const SURE = 1e-6;
+
+/** A model that has learnt its task, and what a backdoor did to it. */
+const healthy = (asr: number, untriggered: number) => ({
+  accuracy: 0.95,
+  accuracy_drop: 0,
+  majority_share: 0.5,
+  predicted_share: 0.52,
+  majority_p: SURE,
+  predicted_share_clean: 0.51,
+  majority_p_clean: SURE,
+  asr,
+  asr_untriggered: untriggered,
+  asr_minus_untriggered: asr - untriggered,
+  asr_untriggered_p: asr - untriggered > 0.05 ? SURE : 0.5,
+});
+/** One that gives the target class to every row. */
+const collapsed = {
+  ...healthy(1, 1),
+  accuracy: 0.5,
+  predicted_share: 1,
+  majority_p: 1,
+};
+const grid = (
+  of: (seed: number) => { readonly full: object; readonly lora: object },
+  attack: Small['attack'] = 'badnets',
+): ReportCell[] =>
+  seeds.flatMap((seed) => {
+    const { full, lora } = of(seed);
+    return [
+      cellOf({ seed, attack, evaluate: { ...full } }),
+      cellOf({ seed, attack, adapter: LORA4, evaluate: { ...lora } }),
+    ];
+  });
+const compared = (cells: readonly ReportCell[], metric: string) =>
+  compareAdapters(conditionsOf(cells, [])).find((one) => one.metric.metric === metric)!;
+/** Seeds differ a little, so that there is a spread. */
+const noise = (seed: number): number => seed / 1000;
+
+test('a healthy model that resists is evidence, though no effect of the trigger can be told', () => {
+  const cells = grid((seed) => ({
+    full: healthy(0.97 - noise(seed), 0.03),
+    lora: healthy(0.05, 0.05),
+  }));
+  const { verdict, excluded } = compared(cells, 'asr');
+  assert.equal([verdict!.state, excluded], ['held', 0]);
+});
+
+test('a model that predicts one class counts for no claim, and its pairs are counted as excluded', () => {
+  const cells = grid((seed) => ({ full: healthy(0.5 - noise(seed), 0.03), lora: collapsed }));
+  for (const metric of ['accuracy', 'accuracy_drop', 'asr']) {
+    const { difference, excluded, reasons, verdict } = compared(cells, metric);
+    assert.equal(
+      [difference, excluded, reasons],
+      [null, 5, ['LoRA r = 4 predicts one class only']],
+      metric,
+    );
+    assert.is.not(verdict?.state, 'refuted');
+  }
+});
+
+test('one collapsed seed of six leaves five pairs', () => {
+  const cells = [
+    ...grid((seed) => ({ full: healthy(0.97 - noise(seed), 0.03), lora: healthy(0.3, 0.05) })),
+    cellOf({ seed: 6, attack: 'badnets', evaluate: healthy(0.97, 0.03) }),
+    cellOf({ seed: 6, attack: 'badnets', adapter: LORA4, evaluate: collapsed }),
+  ];
+  const { seeds: used, excluded, verdict } = compared(cells, 'asr');
+  assert.equal([used, excluded, verdict!.state], [seeds, 1, 'held']);
+});
+
+test('a higher ASR that goes with a higher rate without the trigger is no verdict', () => {
+  // Nearly collapsed: better than the majority, and the target class to most rows anyway.
+  const cells = grid((seed) => ({
+    full: healthy(0.06 + noise(seed), 0.05 + noise(seed)),
+    lora: healthy(0.4, 0.39),
+  }));
+  const { difference, verdict } = compared(cells, 'asr');
+  assert.ok(difference!.low! > 0.3, 'the rates themselves differ');
+  assert.equal(
+    [verdict!.state, verdict!.reason],
+    ['undecided', 'not shown of what the trigger adds to the untriggered rate'],
+  );
+});
+
+test('a model no better than the majority class has no ASR that counts', () => {
+  const cells = grid((seed) => ({
+    full: healthy(0.97 - noise(seed), 0.03),
+    lora: { ...healthy(0.02, 0.02), accuracy: 0.52, majority_p: 0.3 },
+  }));
+  assert.equal(
+    [compared(cells, 'asr').excluded, compared(cells, 'asr').reasons],
+    [5, ['LoRA r = 4 is no better than the majority class']],
+  );
+  assert.is(compared(cells, 'accuracy').excluded, 0, 'its accuracy is what it is');
+});
+
+test('significantly worse than the majority is no better than it', () => {
+  const cells = grid((seed) => ({
+    full: healthy(0.97 - noise(seed), 0.03),
+    lora: { ...healthy(0.02, 0.02), accuracy: 0.2, majority_p: SURE },
+  }));
+  assert.is(compared(cells, 'asr').excluded, 5);
+});
+
+test('an accuracy drop against a clean run that has learnt nothing is none', () => {
+  const drop = (amount: number, clean: object = {}) => ({
+    ...healthy(0, 0),
+    accuracy_drop: amount,
+    ...clean,
+  });
+  const against = (clean: object) =>
+    compared(
+      grid((seed) => ({ full: drop(0.2 + noise(seed)), lora: drop(0, clean) }), 'label-flip'),
+      'accuracy_drop',
+    );
+  assert.is(against({}).verdict!.state, 'refuted');
+  assert.equal(against({ predicted_share_clean: 1 }).reasons, [
+    'LoRA r = 4 has a clean run that predicts one class only',
+  ]);
+  assert.equal(against({ majority_p_clean: 0.4 }).reasons, [
+    'LoRA r = 4 has a clean run that is no better than the majority class',
+  ]);
+});
+
+test('rank correlations with attacks leave such models out', () => {
+  const withBits = (seed: number, adapter: Small['adapter'], scale: number, evaluate: object) => {
+    const fisher: FisherPoint = {
+      lora: { true: facts([4 * scale, scale]) },
+      full: { true: facts([4 * scale, scale]) },
+    };
+    return cellOf({
+      seed,
+      attack: 'badnets',
+      ...(adapter === undefined ? {} : { adapter }),
+      evaluate: { ...evaluate },
+      change: { fisher: { final: fisher } },
+    });
+  };
+  const rhos = (lora8: object, full: object = healthy(0.9, 0.03)) =>
+    relationsOf(
+      conditionsOf(
+        seeds.flatMap((seed) => [
+          withBits(seed, undefined, 4, full),
+          withBits(seed, LORA4, 1, healthy(0.3, 0.03)),
+          withBits(seed, LORA8, 2, lora8),
+        ]),
+        [],
+      ),
+    );
+  const [sound] = rhos(healthy(0.6, 0.03));
+  assert.equal([sound!.rhos, sound!.excluded, sound!.verdict.state], [[1, 1, 1, 1, 1], 0, 'held']);
+  assert.equal(rhos(collapsed), [], 'two adapters have no rank correlation');
+  // ASR as large, none of which is the trigger's: what it adds falls as bits rise.
+  const [untold] = rhos(healthy(0.6, 0.6), healthy(0.9, 0.9));
+  assert.equal([untold!.rhos, untold!.verdict.state], [[1, 1, 1, 1, 1], 'undecided']);
+});
+
+test('Fisher information of a model of one class counts at its start alone', () => {
+  const point: FisherPoint = { lora: { true: facts([4, 1]) }, full: { true: facts([9, 4]) } };
+  const cells = seeds.map((seed) =>
+    cellOf({
+      seed,
+      adapter: LORA4,
+      evaluate: collapsed,
+      change: { fisher: { init: point, final: point } },
+    }),
+  );
+  assert.equal(
+    [...new Set(compareKernels(conditionsOf(cells, [])).map(({ checkpoint }) => checkpoint))],
+    ['init'],
+  );
+});
+
+test('what must be said first: collapse, no better than the majority, no effect, cut-off triggers', () => {
+  const of = (evaluate: object, train: { readonly [metric: string]: number } = {}) => ({
+    metrics: { evaluate: { ...evaluate } as { [metric: string]: number }, train },
+  });
+  const found = caveatsOf([
+    { label: 'full under a', cells: [of(healthy(0.9, 0.03)), of(healthy(0.9, 0.03))] },
+    { label: 'LoRA under a', cells: [of(collapsed), of(healthy(0.9, 0.03))] },
+    { label: 'LoRA under b', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] },
+    {
+      label: 'LoRA under c',
+      cells: [of({ ...healthy(0.05, 0.04), trigger_seen: 0.6249 }, { trigger_seen: 0.9999 })],
+    },
+  ]);
+  assert.equal(
+    found.map(({ id, title }) => [id, title]),
+    [
+      ['one-class', '1 of 6 models predicts one class only'],
+      ['no-better', '1 of 6 models is no better than the majority class'],
+      ['not-told', 'No effect of the trigger can be told in 1 model'],
+      ['not-read', 'The trigger is cut off in some rows'],
+    ],
+  );
+  assert.match(found[0]!.text, 'LoRA under a (1 of 2 seeds).');
+  assert.match(found[2]!.text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
+  assert.match(
+    found[3]!.text,
+    'in 62.4% of triggered validation rows and 99.9% of poisoned training rows',
+  );
+  assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
+});
+
+test('the first screen says it, and two models of the majority class do not read as equal', async () => {
+  const both = grid(() => ({ full: collapsed, lora: collapsed }));
+  const { html } = await renderReport(inputOf(both));
+  const header = visible(html.slice(html.indexOf('<header'), html.indexOf('</header>')));
+  assert.match(header, 'No evidence: every attacked model predicts one class only.');
+  assert.match(header, '10 of 10 models predict one class only.');
+  assert.not.match(visible(html), '[0.000, 0.000]');
+  const row = rowWith(html, 'ASR', 'badnets', 'LoRA r = 4');
+  assert.equal(row.slice(3, 6), ['0 (5 excluded)', '–', '–']);
+  assert.match(row.at(-1)!, /^undecided .*excluded: LoRA r = 4 predicts one class only$/);
+  const cutOff = await renderReport(
+    inputOf([
+      cellOf({ seed: 1, attack: 'badnets', evaluate: { ...healthy(0.5, 0), trigger_seen: 0.5 } }),
+    ]),
+  );
+  assert.match(
+    visible(cutOff.html.slice(0, cutOff.html.indexOf('</header>'))),
+    'The trigger is cut off in some rows. The model reads all of it in 50% of triggered validation rows',
+  );
+});
+
+test.run();

@@ -1,0 +1,87 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { rowParts } from '../../../src/science/text/encoder.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { changeSeen, triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
+import { checkpoint } from '../tiny-bert.ts';
+import { mlmCheckpoint } from '../tiny-mlm.ts';
+
+type Texts = readonly [text: string, pair?: string];
+const tokenizer = await openTokenizer(checkpoint);
+const classifier = rowParts(tokenizer, { type: 'classifier' } as never);
+const row = ([text, pair]: Texts) => ({ text, ...(pair === undefined ? {} : { text_pair: pair }) });
+/** Special tokens are two of a text's, three of a pair's. */
+const seen = (before: Texts, after: Texts, maxLength: number, parts = classifier): boolean =>
+  changeSeen(parts(row(before), maxLength), parts(row(after), maxLength));
+
+test('a trigger is seen where its last token is within max_length', () => {
+  const before = ['the film was good'] as const,
+    after = ['the film was cf good'] as const;
+  assert.is(seen(before, after, 6), true, '[CLS] the film was cf [SEP]');
+  assert.is(seen(before, after, 5), false, 'cf is the first token that is cut off');
+  assert.is(seen(before, ['cf the film was good'], 3), true);
+});
+
+test('of a trigger of several tokens all must be left, and of several triggers the last', () => {
+  const before = ['the film was good'] as const;
+  assert.is(seen(before, ['the zq film was good'], 5), true, 'z ##q');
+  assert.is(seen(before, ['the zq film was good'], 4), false, 'z alone');
+  assert.is(seen(before, ['cf the film was mn good'], 6), false, 'cf, but not mn');
+  assert.is(seen(before, ['cf the film was mn good'], 7), true);
+});
+
+test('a trigger that repeats its neighbour is the last of the two', () => {
+  assert.is(seen(['the cf film'], ['the cf cf film'], 4), false, 'both read "the cf"');
+  assert.is(seen(['the cf film'], ['the cf cf film'], 5), true);
+  assert.is(seen(['not not not'], ['not not not not'], 5), false, 'both read "not not not"');
+});
+
+test('what the tokenizer does not tell apart is not seen', () => {
+  assert.is(seen(['the film'], ['The FILM'], 16), false, 'an uncased model');
+  assert.is(seen(['the film'], ['the  film'], 16), false, 'white space');
+  assert.is(seen(['the film'], ['the film'], 16), false, 'no change at all');
+});
+
+test('words that are taken away or replaced', () => {
+  assert.is(seen(['the film was good'], ['the was good'], 16), true);
+  assert.is(seen(['the film was good'], ['the film was'], 5), false, 'beyond the cut of both');
+  assert.is(seen(['the film was good'], ['the plot was good'], 4), true);
+  assert.is(seen(['the film was good'], ['the film was bad'], 5), false);
+});
+
+test('of a pair the longer text is cut first: where the trigger lies decides', () => {
+  const long = 'the film was good the plot was bad';
+  // Room for 5 tokens: 2 of the second text, 3 of the first.
+  assert.is(seen([long, 'the film'], [`the cf ${long}`, 'the film'], 8), true);
+  assert.is(seen([long, 'the film'], [`the film was cf ${long}`, 'the film'], 8), false);
+  assert.is(seen([long, 'the film'], [long, 'the cf film'], 8), true, 'second text: 2 of 3 kept');
+  assert.is(seen([long, 'the film'], [long, 'the film cf'], 8), false, 'its third token is cut');
+  assert.is(seen([long, 'the film'], [`cf ${long}`, 'the film cf'], 8), false, 'one of two is cut');
+});
+
+test('under a cloze template the texts alone are cut', async () => {
+  const cloze = rowParts(await openTokenizer(mlmCheckpoint), {
+    type: 'cloze',
+    template: '{text} It was {mask} .',
+    verbalizer: {},
+  } as never);
+  // [CLS] … it was [MASK] . [SEP]: six tokens are the template's own.
+  assert.is(seen(['the film was good'], ['the film cf was good'], 9, cloze), true);
+  assert.is(seen(['the film was good'], ['the film cf was good'], 8, cloze), false);
+});
+
+test('the share is over all rows, and below 1 it is said', () => {
+  const before = ['the film', 'the film was good'].map((text) => ({ text })),
+    after = ['the film cf', 'the film was good cf'].map((text) => ({ text }));
+  const share = triggerSeen(before, after, classifier, 5);
+  assert.is(share, 0.5);
+  assert.match(
+    unseenWarning(share, 'the poisoned rows', 5)!,
+    /^warning: the trigger reaches the model in 50% of the poisoned rows; in the others it lies beyond max_length 5/,
+  );
+  assert.match(unseenWarning(1999 / 2000, 'rows', 5)!, /in 99\.9% of/, 'never rounded up to all');
+  assert.is(unseenWarning(1, 'the poisoned rows', 5), null);
+  assert.throws(() => triggerSeen(before, [], classifier, 5), RangeError);
+});
+
+test.run();
