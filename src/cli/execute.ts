@@ -18,6 +18,8 @@ export interface ExecuteOptions extends Pick<SpecOptions, 'jobs' | 'json'> {
   readonly executor?: string;
   /** Left out: every stage. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
+  /** Once all has ended, before the report's path is printed; returns what `--json` says more. */
+  readonly finish?: (summary: RunSummary) => Promise<Readonly<Record<string, unknown>>>;
 }
 
 export const DONE = 0,
@@ -42,9 +44,12 @@ export async function execute(prepared: Prepared, options: ExecuteOptions): Prom
     ...(options.mayRun ? { mayRun: options.mayRun } : {}),
   });
   const { run, tally, report, interrupted } = summary;
-  if (options.json) json({ run, ...tally, report });
-  else if (run === null) say(`nothing to do: ${count(tally.cached, 'stage')} cached`);
-  else summarise(prepared, summary);
+  if (!options.json) {
+    if (run === null) say(`nothing to do: ${count(tally.cached, 'stage')} cached`);
+    else summarise(prepared, summary);
+  }
+  const more = (await options.finish?.(summary)) ?? {};
+  if (options.json) json({ run, ...tally, report, ...more });
   if (report !== null && !options.json) out(report);
   if (interrupted) return INTERRUPTED;
   return tally.failed > 0 ? FAILED : DONE;
@@ -97,7 +102,7 @@ async function watch(
   for (const signal of signals) process.on(signal, interrupt);
   if (!options.json)
     say(
-      `${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${count(options.jobs, 'core')}; log: ${path.relative('', path.join(dir, 'run.log'))}`,
+      `${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${count(options.jobs, 'core')}\n  log: ${path.relative('', path.join(dir, 'run.log'))}`,
     );
   return {
     onEvent: progress.onEvent,

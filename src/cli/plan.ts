@@ -53,17 +53,17 @@ export async function planCommand(
     openDurations(store.root, say),
     placesOn(thisMachine(options.jobs, prepared.gpu), plan.backend),
   );
-  const time =
-    lacking.length === 0
-      ? 'nothing to run'
-      : seconds === null
-        ? 'no estimate yet'
-        : `about ${duration(seconds)}`;
+  const time = seconds === null ? 'no estimate yet' : `about ${duration(seconds)}`;
   const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
   out(
     `${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} (what cells share is one)`,
   );
-  out(`${statuses.length - lacking.length} cached, ${lacking.length} to run: ${time} (${backend})`);
+  const cached = `${statuses.length - lacking.length} cached`;
+  out(
+    lacking.length === 0
+      ? `${cached}, nothing to run (${backend})`
+      : `${cached}, ${lacking.length} to run: ${time} (${backend})`,
+  );
   const kinds = new Map<string, StageStatus[]>();
   for (const status of statuses) {
     const list = kinds.get(status.stage.kind);

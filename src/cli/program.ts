@@ -22,6 +22,7 @@ import {
 } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import type { ExplainOptions } from './explain.ts';
+import type { ReportOptions } from './run.ts';
 import type { ResultsOptions } from './results.ts';
 import { SpecFault } from '../engine/faults.ts';
 import { RUNS_KEPT } from '../engine/places.ts';
@@ -113,6 +114,12 @@ function createProgram(does: Does): Command {
     )
     .option('--all', 'every metric, a line each')
     .addOption(new Option('--csv', 'as CSV, a line each number').conflicts(['json', 'latex']))
+    .addOption(
+      new Option(
+        '--steps',
+        'along each training instead, where the spec has train.evaluate_every',
+      ).conflicts(['csv', 'latex', 'all']),
+    )
     .addOption(new Option('--latex', 'as a LaTeX table (booktabs)').conflicts(['json', 'all']))
     .addOption(new Option('--rows <axes>', 'of that table, such as adapter,rank').argParser(names))
     .addOption(
@@ -166,11 +173,16 @@ function createProgram(does: Does): Command {
         (await import('./learning-rates.ts')).learningRatesCommand(spec, options),
       ),
     );
-  onSpec('report', 'make the report of what is in the store, without running anything else').action(
-    does(async (spec: string, options: SpecOptions) =>
-      (await import('./run.ts')).reportCommand(spec, options),
-    ),
-  );
+  onSpec('report', 'make the report of what is in the store, without running anything else')
+    .option(
+      '--pdf [dir]',
+      'its figures too, as PDF, SVG and CSV (default: .dosimeter/reports/NAME-figures)',
+    )
+    .action(
+      does(async (spec: string, options: ReportOptions) =>
+        (await import('./run.ts')).reportCommand(spec, options),
+      ),
+    );
   withSpecOptions(
     program
       .command('explain <spec> [stage]')

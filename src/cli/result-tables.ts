@@ -80,9 +80,12 @@ function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
   return [...groups.values()];
 }
 
+/** By name alone: the looks at a training share the names of its evaluation. */
 const proportions = new Set(
-  METRICS.filter(({ kind }) => kind === 'proportion').map((note) => metricName(note)),
+  METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
+
+const NOTHING = '–';
 
 /** A line for each cell, a column for each metric; `†` where a model of the cell predicts one class only. */
 export function beside(
@@ -106,14 +109,14 @@ export function beside(
         String(group.seeds.size),
         ...metrics.map((metric) => {
           const found = group.values.get(metricName(metric));
-          if (found === undefined) return '–';
-          const summary = formatSummary(summarise(found), proportions.has(metricName(metric)));
+          if (found === undefined) return NOTHING;
+          const summary = formatSummary(summarise(found), proportions.has(metric.metric));
           const mark = metric === evaluated && oneClass(group.cell) > 0 ? ' †' : '';
           return `${summary}${mark}${found.length === group.seeds.size ? '' : ` (n = ${found.length})`}`;
         }),
       ]),
     ],
-    { width, names: paths.length },
+    { width, names: paths.length + 1, nothing: NOTHING },
   );
 }
 

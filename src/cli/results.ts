@@ -4,6 +4,7 @@ import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
 import { csvLine } from '../report/csv.ts';
 import { prepare } from '../engine/prepare.ts';
+import type { Prepared } from '../engine/prepare.ts';
 import { cautionsOf } from '../report/cautions.ts';
 import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
@@ -26,6 +27,8 @@ export interface ResultsOptions extends SpecOptions {
   readonly all?: boolean;
   /** Names or patterns; empty: the few that are asked for first. */
   readonly metric: readonly string[];
+  /** Along each training. */
+  readonly steps?: boolean;
   readonly latex?: boolean;
   readonly rows?: readonly string[];
   readonly columns?: readonly string[];
@@ -35,12 +38,13 @@ export interface ResultsOptions extends SpecOptions {
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say }),
     results = resultsOf(prepared);
+  if (options.steps) return showSteps(prepared, options);
   const { rows, missing, damaged, computedBy } = results;
   if (!options.latex && [options.rows, options.columns, options.against].some(Boolean))
     throw new UserFault('--rows, --columns and --against are of the table that --latex prints');
   for (const file of damaged)
     say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
-  for (const what of computedBy) say(`computed by ${what}`);
+  for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);
   if (options.json) json(asked === null ? rows : rowsOf(rows, asked));
   else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));
@@ -53,6 +57,24 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
     if (missing > 0)
       say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
   }
+  return 0;
+}
+
+async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<number> {
+  const { asResults, stepRows } = await import('./steps.ts');
+  const steps = await stepRows(prepared),
+    rows = asResults(steps);
+  const asked = askedMetrics(rows, options.metric);
+  const metrics = asked ?? metricsIn(rows),
+    names = new Set(metrics.map(({ metric }) => metric));
+  if (options.json) json(steps.filter(({ metric }) => names.has(metric)));
+  else if (rows.length === 0)
+    say(
+      paintErr.yellow(
+        'no finished training has looks at its steps: `train: { evaluate_every: N }` asks for them',
+      ),
+    );
+  else out(beside(rows, metrics, columns()));
   return 0;
 }
 

@@ -19,8 +19,16 @@ export async function runCommand(
   });
 }
 
+export interface ReportOptions extends SpecOptions {
+  /** Its figures as PDF too, in this folder; true: in the default one. */
+  readonly pdf?: string | true;
+}
+
 /** Makes the report of what is in the store; what is missing is counted in it, and nothing else runs. */
-export async function reportCommand(spec: string, options: SpecOptions): Promise<number> {
+export async function reportCommand(
+  spec: string,
+  { pdf, ...options }: ReportOptions,
+): Promise<number> {
   const prepared = await prepare(spec, options, {
     fetch: false,
     note: say,
@@ -38,5 +46,13 @@ export async function reportCommand(spec: string, options: SpecOptions): Promise
   return execute(prepared, {
     ...options,
     mayRun: ({ descriptor }) => descriptor.scope === 'experiment',
+    ...(pdf === undefined
+      ? {}
+      : {
+          finish: async (summary) => {
+            const { writeFigures } = await import('./figures.ts');
+            return { figures: await writeFigures(prepared, summary, pdf) };
+          },
+        }),
   });
 }

@@ -6,7 +6,18 @@ import { runsDir } from '../engine/places.ts';
 import { processState } from '../store/owner.ts';
 import { readRegular } from '../store/regular.ts';
 import { readdirOr } from '../store/sweep.ts';
-import { count, duration, json, out, paint, paintErr, say, table } from './terminal.ts';
+import {
+  columns,
+  count,
+  duration,
+  json,
+  out,
+  paint,
+  paintErr,
+  say,
+  table,
+  tail,
+} from './terminal.ts';
 
 function chooseRun(id: string | undefined): { readonly id: string; readonly dir: string } {
   const runs = listRuns(runsDir());
@@ -103,22 +114,24 @@ export async function statusCommand(
   return 0;
 }
 
+/** What the columns before the spec take at most. */
+const BEFORE_SPEC = 68;
+
 /** Newest first. What was cached before a run began is not counted. */
 function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
-    text === null ? '' : text.slice(0, 16).replace('T', ' ');
+    text === null ? '' : text.slice(5, 16).replace('T', ' ');
   return table([
-    ['run', 'state', 'began (UTC)', 'took', 'done', 'failed', 'spec'],
-    ...runs.map(({ run, state, started, seconds, stages, spec }) => {
+    ['run', 'state', 'began (UTC)', 'done', 'failed', 'spec'],
+    ...runs.map(({ run, state, started, stages, spec }) => {
       const done = (stages['ran'] ?? 0) + (stages['cached'] ?? 0);
       return [
         run,
         state,
         time(started),
-        seconds === null ? '' : duration(seconds),
         `${done}/${stages['to run'] ?? '?'}`,
         String((stages['failed'] ?? 0) + (stages['blocked'] ?? 0)),
-        spec === '' ? '' : path.relative('', path.resolve(spec)),
+        spec === '' ? '' : tail(path.relative('', path.resolve(spec)), columns() - BEFORE_SPEC),
       ];
     }),
   ]);

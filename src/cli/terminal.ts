@@ -36,12 +36,14 @@ export interface TableLayout {
   readonly width?: number;
   /** How many columns name a row, and stand in each part again. */
   readonly names?: number;
+  /** What a cell without anything holds: a row of such cells alone is left out of its part. */
+  readonly nothing?: string;
 }
 
 /** Columns padded to their widest cell; the first row is the head. */
 export function table(
   rows: readonly (readonly string[])[],
-  { width = Number.POSITIVE_INFINITY, names = 0 }: TableLayout = {},
+  { width = Number.POSITIVE_INFINITY, names = 0, nothing }: TableLayout = {},
 ): string {
   const widths = rows.reduce<number[]>(
     (most, row) => row.map((text, i) => Math.max(most[i] ?? 0, text.length)),
@@ -53,7 +55,14 @@ export function table(
       .join(GAP)
       .trimEnd();
   return parts(widths, width, names)
-    .map((shown) => rows.map((row) => line(row, shown)).join('\n'))
+    .map((shown) =>
+      rows
+        .filter(
+          (row) => nothing === undefined || shown.some((i) => i >= names && row[i] !== nothing),
+        )
+        .map((row) => line(row, shown))
+        .join('\n'),
+    )
     .join('\n\n');
 }
 
@@ -81,6 +90,10 @@ function parts(widths: readonly number[], width: number, names: number): number[
   }
   return [...found, part];
 }
+
+/** The end of a text, where the whole is too long for `width` characters. */
+export const tail = (text: string, width: number): string =>
+  text.length <= width ? text : `…${text.slice(text.length - Math.max(8, width) + 1)}`;
 
 /** Words in lines of at most `width` characters; a longer word has its own. Lines after the first are indented. */
 export function wrap(text: string, width: number, indent = ''): string {

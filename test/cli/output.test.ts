@@ -1,4 +1,6 @@
 /** What results, explain, plan and status print for people: short, and of what is asked first. */
+import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { causesOf } from '../../src/cli/causes.ts';
@@ -6,10 +8,13 @@ import type { Explained } from '../../src/cli/causes.ts';
 import { cautionsOf } from '../../src/report/cautions.ts';
 import { formatSummary, formatValue } from '../../src/report/numbers.ts';
 import { beside, firstMetrics, lines } from '../../src/cli/result-tables.ts';
+import { asResults, stepRows } from '../../src/cli/steps.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
+import type { Prepared } from '../../src/engine/prepare.ts';
+import { sha256 } from '../../src/plan/sha256.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import type { ResultRow } from '../../src/report/results.ts';
-import { selectMetrics } from '../../src/report/select.ts';
+import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import { summarise } from '../../src/stats/summary.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 
@@ -46,6 +51,12 @@ test('a table that is too wide is cut into several, the columns that name a row 
   assert.is(
     table(rows, { width: 26, names: 1 }),
     'attack   n  accuracy\nbadnets  3  0.950 ± 0.010\n\nattack   asr\nbadnets  1.000 ± 0',
+  );
+  assert.is(
+    table([...rows, ['none', '3', '0.950', '–']], { width: 26, names: 1, nothing: '–' }).split(
+      '\n\n',
+    )[1],
+    'attack   asr\nbadnets  1.000 ± 0',
   );
   assert.is(table(rows).split('\n').length, 2);
   assert.is(wrap('one two three four', 9, '  '), 'one two\n  three\n  four');
@@ -153,9 +164,9 @@ test('results shows first what is asked first, a column each metric; a seed that
 0.1   2  22713986
 0.3   2  22713986
 
-rate  train.seconds  evaluate.seconds
-0.1   4.5 ± 6.4      1
-0.3   4.5 ± 6.4      1`,
+rate  n  train.seconds  evaluate.seconds
+0.1   2  4.5 ± 6.4      1
+0.3   2  4.5 ± 6.4      1`,
   );
   assert.is(lines(resultRows, Number.POSITIVE_INFINITY).split('\n').length, 1 + 2 * 5);
   assert.match(
@@ -215,6 +226,122 @@ label-flip  0.3   2  0.685 ± 0.064
   }
 });
 
+test('report --pdf writes the figures beside the report, or where it is told, and leaves out what was damaged', async () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    project.write(
+      'toy-report.mjs',
+      project
+        .read('toy-report.mjs')
+        .replace(
+          'async run(ctx) {',
+          `async run(ctx) {
+    mkdirSync(ctx.outDir + '/figures');
+    for (const name of ['a', 'b']) writeFileSync(ctx.outDir + '/figures/' + name + '.svg', '<svg viewBox="0 0 20 10"><title>' + name + '</title><path d="M0,0h1v1Z" fill="red"/></svg>');
+    writeFileSync(ctx.outDir + '/figures/a.csv', 'x\\r\\n');`,
+        )
+        .replace('import { writeFileSync }', 'import { mkdirSync, writeFileSync }'),
+    );
+    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+    assert.not.ok(project.exists('.dosimeter/reports/toys-figures'));
+    project.write('.dosimeter/reports/toys-figures/old.pdf', 'of an earlier report');
+    const said = await project.dosimeter('report', 'spec.yaml', '--pdf');
+    assert.equal([said.code, said.stdout.trim().split('\n').length], [0, 1], said.stderr);
+    assert.match(said.stderr, '2 figures as PDF, SVG and CSV: .dosimeter/reports/toys-figures\n');
+    const at = (dir: string): string[] => readdirSync(path.join(project.dir, dir)).sort();
+    assert.equal(at('.dosimeter/reports/toys-figures'), [
+      'a.csv',
+      'a.pdf',
+      'a.svg',
+      'b.pdf',
+      'b.svg',
+    ]);
+
+    const { stages } = await project.json<{
+      readonly stages: readonly { readonly kind: string; readonly outputs: string }[];
+    }>('plan', 'spec.yaml', '--json');
+    const figure = path.join(
+      stages.find(({ kind }) => kind === 'toy-report')!.outputs,
+      'figures/b.svg',
+    );
+    chmodSync(figure, 0o644);
+    writeFileSync(figure, readFileSync(figure, 'utf8').replace('red', 'tan'));
+    project.write('paper/mine.tex', '');
+    const { figures } = await project.json<{ readonly figures: string }>(
+      'report',
+      'spec.yaml',
+      '--pdf',
+      'paper',
+      '--json',
+    );
+    assert.is(figures, path.join(project.dir, 'paper'));
+    assert.equal(
+      at('paper').filter((name) => !name.startsWith('b.')),
+      ['a.csv', 'a.pdf', 'a.svg', 'mine.tex'],
+    );
+    for (const name of at('paper').filter((one) => one === 'b.svg'))
+      assert.match(project.read(`paper/${name}`), 'red');
+  } finally {
+    project.clean();
+  }
+});
+
+test('results along the training: a row each step, over the seeds; what is not as it was stored is left out', async () => {
+  const project = createProject();
+  try {
+    const entries = new Map(
+      [1, 2].map((seed) => {
+        const text = [0, 10]
+          .map(
+            (step) =>
+              `${JSON.stringify({ step, accuracy: 0.5 + step / 100 + seed / 500, loss: 1 })}\n`,
+          )
+          .join('');
+        project.write(`${seed}/curves.jsonl`, text);
+        const file = { path: 'curves.jsonl', size: text.length, sha256: sha256(text) };
+        return [
+          `train-${seed}`,
+          { key: `k${seed}`, dir: path.join(project.dir, String(seed)), file },
+        ];
+      }),
+    );
+    const prepared = {
+      plan: {
+        cellStages: [1, 2].map((seed) => ({
+          cell: { axes: { 'adapter.type': 'full' }, config: { seed } },
+          stages: { train: `train-${seed}` },
+        })),
+      },
+      statuses: [...entries].map(([id, entry]) => ({ stage: { id }, entry })),
+      store: {
+        manifest: (key: string) => ({
+          files: [...entries.values()].flatMap((entry) => (entry.key === key ? [entry.file] : [])),
+        }),
+      },
+    } as unknown as Prepared;
+    const rows = await stepRows(prepared);
+    assert.equal(rows[2], {
+      cell: { 'adapter.type': 'full' },
+      seed: 1,
+      step: 10,
+      metric: 'accuracy',
+      value: 0.602,
+    });
+    const results = asResults(rows);
+    assert.is(
+      beside(results, metricsIn(results), 80),
+      `step  n  accuracy       loss
+0     2  0.503 ± 0.013  1
+10    2  0.603 ± 0.013  1`,
+    );
+    project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
+    assert.equal([...new Set((await stepRows(prepared)).map(({ seed }) => seed))], [1]);
+  } finally {
+    project.clean();
+  }
+});
+
 test('status lists the latest runs; plan says what its words mean', async () => {
   const project = createProject();
   try {
@@ -232,7 +359,7 @@ test('status lists the latest runs; plan says what its words mean', async () => 
     const { stdout, stderr } = await project.dosimeter('status');
     assert.match(
       stdout,
-      /^run +state +began \(UTC\) +took +done +failed +spec\n\S+ +done +\d{4}-\d\d-\d\d \d\d:\d\d +[\d.]+ s +3\/3 +0 +spec\.yaml\n\S+ +failed +\S+ \S+ +[\d.]+ s +11\/13 +2 +spec\.yaml\n$/,
+      /^run +state +began \(UTC\) +done +failed +spec\n\S+ +done +\d\d-\d\d \d\d:\d\d +3\/3 +0 +spec\.yaml\n\S+ +failed +\S+ \S+ +11\/13 +2 +spec\.yaml\n$/,
     );
     const [latest, before] = await project.json<
       readonly { readonly run: string; readonly state: string }[]
