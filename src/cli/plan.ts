@@ -49,7 +49,7 @@ export async function planCommand(
         : `about ${duration(seconds)}`;
   const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
   out(
-    `${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')} → ${count(plan.stages.length, 'unique stage')}, ${statuses.length - lacking.length} cached, ${time} (${backend})`,
+    `${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')} → ${count(plan.stages.length, 'stage')}, ${statuses.length - lacking.length} cached, ${time} (${backend})`,
   );
   const kinds = new Map<string, StageStatus[]>();
   for (const status of statuses) {
@@ -61,7 +61,7 @@ export async function planCommand(
     String(list.filter(({ state }) => state === wanted).length);
   out(
     table([
-      ['stage', 'unique', 'cached', 'ready', 'pending'],
+      ['stage', 'all', 'cached', 'ready', 'pending'],
       ...[...kinds].map(([kind, list]) => [
         kind,
         String(list.length),
@@ -71,6 +71,10 @@ export async function planCommand(
       ]),
     ]),
   );
+  if (lacking.length > 0)
+    out(
+      'A stage that several cells share is counted once. cached: in the store; ready: its inputs are there, so it can run; pending: it waits for stages that have yet to run.',
+    );
   const packs = await packsOf(prepared, options.jobs, packingOf(options));
   for (const kind of new Set(packs.map((pack) => pack[0]!.kind)))
     out(

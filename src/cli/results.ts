@@ -3,6 +3,7 @@ import type { JsonObject } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
+import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import type { ResultRow } from '../report/results.ts';
 import type { SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
@@ -22,6 +23,7 @@ export async function resultsCommand(
   else if (options.csv) out(csv(rows));
   else {
     if (rows.length > 0) out(await people(rows));
+    for (const line of caveatLines(rows)) say(paintErr.yellow(line));
     if (missing > 0)
       say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
   }
@@ -50,6 +52,18 @@ function csv(rows: readonly ResultRow[]): string {
     ]),
   ];
   return lines.map((fields) => fields.map(quote).join(',')).join('\r\n');
+}
+
+/** What must be said before the numbers are read. */
+function caveatLines(rows: readonly ResultRow[]): string[] {
+  const paths = tellingAxes(rows.map(({ cell }) => cell));
+  const short = shortNames(paths);
+  const label = (cell: JsonObject): string =>
+    paths
+      .filter((path) => path in cell)
+      .map((path) => `${short.get(path)!}=${text(cell[path])}`)
+      .join(' ') || 'every cell';
+  return caveatsOf(caveatGroups(rows, label)).map(({ title, text: more }) => `${title}. ${more}`);
 }
 
 /** A line for each cell and metric: mean and standard deviation over the seeds. */
