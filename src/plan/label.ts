@@ -56,7 +56,7 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
   );
 }
 
-/** A stage that is no cell's own, such as a clean twin's evaluation, is `for` the cells that read it; a base's training `of base for` them. */
+/** A stage that is not a cell's own, such as a clean twin's evaluation, is `needed by` the cells that read it; a base's training is one `of base needed by` them. */
 export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
   const telling = tellingAxes(plan.experiment.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
@@ -73,7 +73,7 @@ export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
     ];
     return [
       own.get(stage.id) ??
-        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' for' : ''}`,
+        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' needed by' : ''}`,
       ...cell,
     ].join(' ');
   };
