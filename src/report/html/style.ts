@@ -73,7 +73,7 @@ td.number,td.nowrap,th.nowrap{white-space:nowrap}
 .scroll td .chip{white-space:nowrap}
 table.dense{font-size:12.5px}
 .dense td,.dense th{padding:5px 8px}
-td.claim{min-width:150px}
+td.claim{min-width:136px}
 .scroll td.claim .chip{white-space:normal}
 td.cut{max-width:420px;overflow-wrap:anywhere}
 tr.first td{border-top:2px solid #c6ced7}
