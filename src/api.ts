@@ -56,16 +56,22 @@ type Filled<T, Optional extends keyof T = never> = {
   readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined>;
 } & { readonly [K in Optional]?: T[K] };
 
+/** A split as a data set's reader is handed it. */
 export interface ResolvedSplit extends Filled<
   Omit<SplitSpec, 'columns'>,
-  'classes' | 'limit' | 'max_words' | 'digest'
+  'classes' | 'limit' | 'max_words' | 'digest' | 'header'
 > {
+  /** Whether the first line of a table names its columns. */
+  readonly header: boolean;
   readonly columns: {
     readonly text: string | number;
     readonly text_pair?: string | number;
     readonly label: string | number;
   };
 }
+
+/** A split of a cell. `header` is absent where the spec does not say. */
+export type CellSplit = Omit<ResolvedSplit, 'header'> & Pick<SplitSpec, 'header'>;
 
 /**
  * One cell: the spec with every axis resolved to one value, every default filled in, every `file:` path absolute, and
@@ -75,7 +81,7 @@ export interface Cell {
   readonly name: string;
   readonly seed: number;
   readonly model: Filled<ModelSpec>;
-  readonly data: { readonly train: ResolvedSplit; readonly validation: ResolvedSplit } & Pick<
+  readonly data: { readonly train: CellSplit; readonly validation: CellSplit } & Pick<
     DataSpec,
     'classes'
   >;
@@ -299,6 +305,11 @@ export interface SourceDescriptor extends Plugin<'source'> {
   /** The asset if it is on this machine already, without network; null if it must be fetched. Throws UserFault when it can't exist (a missing file). */
   locate(uri: string, context: SourceContext): Promise<Asset | null>;
   fetch(uri: string, context: SourceContext): Promise<Asset>;
+  /**
+   * The text of one small file of it (a model's config.json) before the whole is fetched: from this machine, or with
+   * `fetch` from where it comes. Null where it can't be had so. Left out: it never can.
+   */
+  peek?(uri: string, file: string, context: SourceContext, fetch: boolean): Promise<string | null>;
 }
 
 export interface RawRow {
@@ -322,6 +333,8 @@ export interface DatasetDescriptor extends Plugin<'dataset'> {
 // ---- models and adapters: their science-side interfaces are in src/science/nn/types.ts ----------------------------------
 
 export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
+  /** What config.json may have as model_type; another is refused before the weights are fetched. Left out: only `load`'s implementation tells. */
+  readonly modelTypes?: readonly string[];
   load(): Promise<Impl>;
 }
 
@@ -487,8 +500,10 @@ export interface StageDescriptor extends Plugin<'stage'> {
 export interface Packing {
   /** Pure. Stages with equal keys may share a job; null: this one runs alone. */
   key(stage: Pick<StageDefinition, 'params' | 'assets' | 'inputs'>): string | null;
-  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. */
-  memoryMB?(stage: Pick<RunContext, 'params' | 'assets'>): Promise<number>;
+  /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. `inputs` once they are made; a plan has none. */
+  memoryMB?(
+    stage: Pick<RunContext, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,
+  ): Promise<number>;
   /** One promise a stage, in order, that settles when that stage is done: rejected as `run` would be, whatever becomes of the others. */
   run(contexts: readonly RunContext[]): readonly Promise<void>[];
 }

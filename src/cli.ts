@@ -7,11 +7,14 @@ export async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(`${ownVersion()}\n`);
     return 0;
   }
-  // `dosimeter results | head` closes the pipe early; that is no fault.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
+  // `dosimeter results | head` closes the pipe early; that is not a fault.
+  process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE') process.exit(0);
+    process.stderr.write(`error: the output could not be written: ${message}\n`);
+    process.exit(2);
   });
+  // Progress that nobody can be told is no reason to end a run; the exit code still says how it went.
+  process.stderr.on('error', () => undefined);
   const { runCli } = await import('./cli/program.ts');
   return runCli(argv);
 }

@@ -1,4 +1,5 @@
 import { defineAdapter } from '../../src/api.ts';
+import { ALPHA_OF_RANK } from '../../src/api/alpha.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 
 export default defineAdapter<AdapterImplementation>({
@@ -20,11 +21,15 @@ export default defineAdapter<AdapterImplementation>({
         description: 'Rank r of the factors. Left out: 8, or that of `init_from`.',
       },
       alpha: {
-        anyOf: [{ type: 'number', exclusiveMinimum: 0 }, { const: 'r' }],
+        anyOf: [
+          { type: 'number', exclusiveMinimum: 0 },
+          { const: 'r' },
+          { type: 'string', pattern: ALPHA_OF_RANK, title: 'a multiple of r ("2r", "r/2")' },
+        ],
         default: 'r',
         unless: 'init_from',
         description:
-          'α of the scale s = α/r; `r` keeps s at 1. Left out: r, or that of `init_from`.',
+          "α of the scale s = α/r: a number, or a multiple of the layer's rank (`r`, `2r`, `0.5r`, `r/2`); `r` keeps s at 1. Left out: r, or that of `init_from`.",
       },
       rank_pattern: {
         type: 'object',

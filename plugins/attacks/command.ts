@@ -140,8 +140,9 @@ async function runProgram(
     log = () => undefined,
   }: Omit<AttackInput<Params>, 'rows'>,
 ): Promise<string> {
-  const [{ runCommand }, fs, os, path] = await Promise.all([
+  const [{ runCommand }, { pathInside }, fs, os, path] = await Promise.all([
     import('../../src/command/run.ts'),
+    import('../../src/untrusted/path.ts'),
     import('node:fs/promises'),
     import('node:os'),
     import('node:path'),
@@ -155,7 +156,7 @@ async function runProgram(
           `\`files\` has ${file}, which is the name of what is handed over`,
           'rename the file',
         );
-      await fs.cp(from, path.join(dir, file), { recursive: true });
+      await fs.cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });
     }
     await fs.writeFile(path.join(dir, GIVEN), toLines(rows));
     const target = params.target === undefined ? null : classId(params.target, classes, 'target');

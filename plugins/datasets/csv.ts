@@ -1,4 +1,5 @@
 import { defineDataset, UserFault } from '../../src/api.ts';
+import type { JsonObject } from '../../src/api.ts';
 import { formats } from '../../src/data/format.ts';
 
 export default defineDataset({
@@ -16,6 +17,7 @@ export default defineDataset({
         import('../../src/data/text-file.ts'),
         import('../../src/data/table.ts'),
       ]);
+    let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {
       const records = async function* () {
         const source = Readable.from(decoded(path, name));
@@ -51,12 +53,13 @@ export default defineDataset({
           source.destroy();
         }
       };
-      yield* tableRows(
+      facts = yield* tableRows(
         records(),
         split,
         name,
         'A field that holds a comma or a line break must be in double quotes.',
       );
     }
+    return facts;
   },
 });

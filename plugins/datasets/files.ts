@@ -1,5 +1,6 @@
 import { extname } from 'node:path';
 import { defineDataset, UserFault } from '../../src/api.ts';
+import type { JsonObject } from '../../src/api.ts';
 
 const READERS = {
   '.parquet': () => import('./parquet.ts'),
@@ -18,6 +19,7 @@ export default defineDataset({
   unordered: false,
   async *read(asset, split) {
     const { dataFiles } = await import('../../src/data/asset-files.ts');
+    let facts: JsonObject | void = undefined;
     for (const { path, name } of await dataFiles(asset, Object.keys(READERS))) {
       const ending = extname(name).toLowerCase();
       const reader = READERS[ending as keyof typeof READERS];
@@ -26,7 +28,8 @@ export default defineDataset({
           `The format of ${name} can't be told from its ending.`,
           'Set `format: tsv`, `csv`, `jsonl` or `parquet`.',
         );
-      yield* (await reader()).default.read({ ...asset, path }, split);
+      facts = yield* (await reader()).default.read({ ...asset, path }, split);
     }
+    return facts;
   },
 });

@@ -1,4 +1,5 @@
 import { defineDataset } from '../../src/api.ts';
+import type { JsonObject } from '../../src/api.ts';
 import { formats } from '../../src/data/format.ts';
 
 export default defineDataset({
@@ -13,17 +14,19 @@ export default defineDataset({
       import('../../src/data/text-file.ts'),
       import('../../src/data/table.ts'),
     ]);
+    let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, ['.tsv'])) {
       const records = async function* () {
         for await (const [line, number] of lines(path, name))
           yield [line.split('\t'), number] as const;
       };
-      yield* tableRows(
+      facts = yield* tableRows(
         records(),
         split,
         name,
         'TSV has no quoting: a tab or a line break cannot be part of a field. A file with quoted fields is CSV.',
       );
     }
+    return facts;
   },
 });

@@ -5,5 +5,6 @@ export default defineModel<Architecture>({
   name: 'bert',
   summary:
     'BERT encoders with a classification head (model_type "bert"), as transformers\' BertForSequenceClassification.',
+  modelTypes: ['bert'],
   load: async () => (await import('../../src/science/nn/bert.ts')).bert as Architecture,
 });

@@ -46,6 +46,14 @@ export default defineSource({
     return null;
   },
 
+  async peek(uri, file, context, fetch) {
+    const [{ hubSettings }, { peekFile }] = await Promise.all([
+      import('../../src/data/fetch/hub-settings.ts'),
+      import('../../src/data/fetch/hub.ts'),
+    ]);
+    return peekFile(parse(uri), file, await hubSettings(context.env), context, fetch);
+  },
+
   async fetch(uri, context) {
     const [{ hubSettings }, { fetchSnapshot }] = await Promise.all([
       import('../../src/data/fetch/hub-settings.ts'),

@@ -79,9 +79,9 @@ async function pack(
   files: string,
   { env }: SourceContext,
 ): Promise<Fetched> {
-  const [{ readdir, readFile }, { createHash }, { runClient }, { untar }] = await Promise.all([
+  const [{ readdir, stat }, { digestOfFile }, { runClient }, { untar }] = await Promise.all([
     import('node:fs/promises'),
-    import('node:crypto'),
+    import('../../src/data/fetch/digest.ts'),
     import('../../src/data/fetch/client.ts'),
     import('../../src/data/fetch/archive.ts'),
   ]);
@@ -89,7 +89,7 @@ async function pack(
   const result = await runClient(
     'npm',
     ['pack', spec, '--ignore-scripts', '--json', '--pack-destination', download],
-    { cwd: download, env },
+    { what: `npm:${spec}`, cwd: download, env },
   );
   if (result === null)
     throw new UserFault(
@@ -101,24 +101,30 @@ async function pack(
   const archives = (await readdir(download)).filter((file) => file.endsWith('.tgz'));
   const about = packed(result.stdout);
   if (archives.length !== 1 || about === null)
-    throw new Error(
-      `npm pack ${spec} left ${archives.length} archives and said: ${result.stdout.slice(0, 300)}`,
+    throw new UserFault(
+      `npm:${spec} can't be fetched: npm left ${archives.length} archives, and an answer that is not understood.`,
+      `It said: ${result.stdout.slice(0, 300)}`,
     );
-  const path = join(download, archives[0]!),
-    bytes = await readFile(path);
-  const [algorithm, expected] = [
-    about.integrity.slice(0, about.integrity.indexOf('-')),
-    about.integrity.slice(about.integrity.indexOf('-') + 1),
-  ];
-  const actual = createHash(algorithm).update(bytes).digest('base64');
-  if (actual !== expected)
+  const path = join(download, archives[0]!);
+  const [, algorithm, expected] = /^(sha512|sha384|sha256|sha1)-(\S+)/.exec(about.integrity) ?? [];
+  if (algorithm === undefined)
+    throw new UserFault(
+      `npm:${spec} can't be checked: the registry gives no digest of it that is known here.`,
+      'Ask whoever runs the registry.',
+    );
+  if (!isExact(about.version))
+    throw new UserFault(
+      `The npm registry says of ${spec} the version ${JSON.stringify(about.version.slice(0, 80))}, which is none.`,
+      'Ask whoever runs the registry.',
+    );
+  if ((await digestOfFile(path, algorithm)).toString('base64') !== expected)
     throw new UserFault(
       `npm:${spec} arrived damaged: its ${algorithm} is not the registry's.`,
       'Run again to fetch it anew.',
     );
 
-  await untar(path, files);
-  const archive = `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
+  await untar(path, files, env);
+  const archive = `sha256:${(await digestOfFile(path, 'sha256')).toString('hex')}` as Digest;
   return {
     version: about.version,
     archive,
@@ -128,7 +134,7 @@ async function pack(
       version: about.version,
       integrity: about.integrity,
       archive,
-      bytes: bytes.length,
+      bytes: (await stat(path)).size,
     },
   };
 }
@@ -142,7 +148,8 @@ function packed(stdout: string): { version: string; integrity: string } | null {
     if (error instanceof SyntaxError) return null;
     throw error;
   }
-  const first: unknown = Object.values(value as object)[0];
+  if (typeof value !== 'object' || value === null) return null;
+  const first: unknown = Object.values(value)[0];
   const { version, integrity } = (first ?? {}) as { version?: unknown; integrity?: unknown };
   return typeof version === 'string' && typeof integrity === 'string'
     ? { version, integrity }

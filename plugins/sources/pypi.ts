@@ -98,10 +98,13 @@ async function wheel(
   const wheels = (await readdir(download)).filter((file) => file.endsWith('.whl'));
   const found = wheels.length === 1 ? wheelVersion(wheels[0]!) : null;
   if (found === null)
-    throw new Error(`${client} left ${wheels.length} wheels for ${name}: ${wheels.join(', ')}`);
+    throw new UserFault(
+      `pypi:${name} can't be fetched: ${client} left ${wheels.length === 1 ? 'a wheel whose name is not one' : `${wheels.length} wheels`}.`,
+      `It left ${wheels.map((file) => JSON.stringify(file.slice(0, 120))).join(', ')}.`,
+    );
   const path = join(download, wheels[0]!);
   const archive = `sha256:${await sha256OfFile(path)}` as Digest;
-  await unzip(path, files);
+  await unzip(path, files, context.env);
   return {
     version: found,
     archive,
@@ -142,6 +145,7 @@ async function pipDownload(
   ];
   for (const python of ['python3', 'python']) {
     const result = await runClient(python, args, {
+      what: `pypi:${name}`,
       cwd: download,
       env: { PIP_RETRIES: '2', ...env },
     });

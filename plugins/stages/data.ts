@@ -1,5 +1,5 @@
 import { defineStage, problemOf, UserFault } from '../../src/api.ts';
-import type { Cell, JsonObject, Problem, ResolvedSplit } from '../../src/api.ts';
+import type { Cell, CellSplit, JsonObject, Problem } from '../../src/api.ts';
 import { chooseFormat } from '../../src/data/format.ts';
 import { datasetUri } from '../../src/data/source-uri.ts';
 import type { SplitName } from '../../src/data/load-split.ts';
@@ -25,7 +25,7 @@ export default defineStage({
     const readsTrain = name !== 'train' && classes === null;
     const params: Params = {
       name,
-      split: splitParams(own),
+      split: splitParams(own, name),
       classes,
       train: readsTrain ? labelParams(cell.data.train) : null,
       disagreement,
@@ -87,6 +87,10 @@ export default defineStage({
     context.log(
       `${name}: ${rows.length} rows (${classes.map((label, id) => `${info.counts[id]} ${label}`).join(', ')}) of ${String(facts['rows_in_source'])} from ${asset.uri}`,
     );
+    if (facts['header'] !== undefined)
+      context.log(
+        `${name}: the first line, ${JSON.stringify(facts['header'])}, names the columns and is not a row (header: true)`,
+      );
     if (typeof facts['empty_texts'] === 'number')
       context.log(`${name}: ${facts['empty_texts']} of them have an empty text`);
     if (name === 'validation' && info.counts.filter((count) => count > 0).length === 1)
@@ -95,13 +99,13 @@ export default defineStage({
 });
 
 /** Optional fields that are not given are left out, so that they are in no key. */
-function splitParams(split: ResolvedSplit): SplitParams {
-  const { columns, header, max_words, balance, offset, limit, digest } = split;
+function splitParams(split: CellSplit, name: SplitName): SplitParams {
+  const { columns, max_words, balance, offset, limit, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
   return {
     format,
     columns,
-    header,
+    header: hasHeader(split, format, name),
     balance,
     offset,
     ...(max_words === undefined ? {} : { max_words }),
@@ -110,9 +114,27 @@ function splitParams(split: ResolvedSplit): SplitParams {
   };
 }
 
+/** Formats whose first line may name the columns. */
+const TABLES = new Set(['tsv', 'csv', 'files']);
+
+/** Whether the first line names the columns. @throws UserFault where the spec doesn't say, and columns by number leave it open */
+function hasHeader(
+  { header, columns: { text, text_pair: pair = text, label } }: CellSplit,
+  format: string,
+  name: SplitName,
+): boolean {
+  const open = [text, pair, label].every((column) => typeof column === 'number');
+  if (header !== undefined || !open || !TABLES.has(format)) return header ?? true;
+  throw new UserFault(
+    `data.${name}.columns are numbers, and nothing says whether the first line of the file names its columns or is a row`,
+    `Write header: false in data.${name} if it is a row, or header: true if it names the columns, and is to be left out.`,
+    ['data', name, 'columns'],
+  );
+}
+
 /** Of the training split, what its labels are read with: the validation rows don't depend on its `limit`. */
-const labelParams = (split: ResolvedSplit): SplitParams => {
-  const { format, columns, header, digest } = splitParams(split);
+const labelParams = (split: CellSplit): SplitParams => {
+  const { format, columns, header, digest } = splitParams(split, 'train');
   return {
     format,
     columns,
@@ -142,7 +164,7 @@ function classesOf({ data }: Cell): {
 
 /** A model trained on pairs would be scored on single texts, or the other way round. */
 function checkPairs({ data: { train, validation } }: Cell): void {
-  const pairs = (split: ResolvedSplit): boolean => split.columns.text_pair !== undefined;
+  const pairs = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
   if (pairs(train) === pairs(validation)) return;
   const [paired, single] = pairs(train) ? ['train', 'validation'] : ['validation', 'train'];
   throw new UserFault(

@@ -4,7 +4,7 @@ import { beforeTraining, defineStage, startInputs, UserFault } from '../../src/a
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
-import type { Delta } from '../../src/science/ntk/delta-kernel.ts';
+import type { Delta, LayerDelta } from '../../src/science/ntk/delta-kernel.ts';
 
 interface Params {
   readonly architecture: string;
@@ -58,6 +58,8 @@ async function run(context: RunContext): Promise<void> {
 }
 
 function summary({ layers, total }: Delta): Record<string, number> {
+  const share = (holds: (layer: LayerDelta) => boolean): number =>
+    layers.filter(holds).length / layers.length;
   return {
     residual: total.residual,
     largest_layer_residual: Math.max(...layers.map(({ residual }) => residual)),
@@ -67,10 +69,12 @@ function summary({ layers, total }: Delta): Record<string, number> {
     trace_delta: total.delta,
     trace_from_b: total.from_b,
     largest_eigenvalue: Math.max(...layers.map(({ measured }) => measured.high)),
-    semidefinite_layers:
-      layers.filter((layer) => layer.negative_semidefinite).length / layers.length,
-    scaled_premise_layers: layers.filter(({ scaled }) => scaled).length / layers.length,
-    stated_premise_layers: layers.filter(({ stated }) => stated).length / layers.length,
+    semidefinite_layers: share((layer) => layer.negative_semidefinite),
+    scaled_premise_layers: share((layer) => layer.scaled),
+    stated_premise_layers: share((layer) => layer.stated),
+    // By the drawn entries' own mean square, which is chance where σ² is 1/n.
+    sample_scaled_premise_layers: share((layer) => layer.sample_scaled),
+    sample_stated_premise_layers: share((layer) => layer.sample_stated),
   };
 }
 

@@ -24,7 +24,7 @@ import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Network } from '../../src/science/nn/network.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { PairKernel } from '../../src/science/ntk/pairs.ts';
-import type { Distance, Sums } from '../../src/science/weights/divergence.ts';
+import type { MeanDistance, RunDistance } from '../../src/science/weights/compare-runs.ts';
 
 interface Params {
   readonly architecture: string;
@@ -34,15 +34,45 @@ interface Params {
   /** Poisoned rows that are paired with their originals for M'. */
   readonly pairs: number;
   readonly max_length: number;
+  /** Why the noise floor is not measured; left out where it is. */
+  readonly no_floor?: string;
 }
 
-interface Point {
+interface Point extends RunDistance {
   readonly step: number;
-  readonly layers: Readonly<Record<string, Distance>>;
-  /** All adapted layers as one vector; null where none is adapted. */
-  readonly total: Distance;
-  /** The classification head, which every adapter trains in full. */
-  readonly head: Distance;
+  /** How far the clean run lies from itself when rounding alone differs; null where it was not measured. */
+  readonly floor: MeanDistance | null;
+}
+
+/** How the noise floor was measured, as a result says it. */
+const FLOOR =
+  "the clean run trained again, alone, each batch's rows read in reverse order: the same sums in another order of reduction";
+
+type NoiseFloor =
+  | {
+      readonly measured: true;
+      readonly method: string;
+      /** Of those that M is over, how many the repeated run kept too. */
+      readonly checkpoints: number;
+      readonly mean: MeanDistance;
+    }
+  | { readonly measured: false; readonly method: null; readonly reason: string };
+
+/** M's L2 over the floor's, part by part, over the steps that have both. A part whose floor is 0 has no ratio. */
+function overFloor(points: readonly Point[]): Record<string, number> {
+  const sums = { total: [0, 0], trained: [0, 0], head: [0, 0] };
+  for (const { floor, ...point } of points) {
+    for (const part of ['total', 'trained', 'head'] as const) {
+      if (floor === null) continue;
+      sums[part][0]! += point[part]?.l2 ?? 0;
+      sums[part][1]! += floor[part]?.l2 ?? 0;
+    }
+  }
+  return Object.fromEntries(
+    Object.entries(sums).flatMap(([part, [own, floor]]) =>
+      floor! > 0 ? [[`${part}.over_floor`, own! / floor!] as const] : [],
+    ),
+  );
 }
 
 /** M' of this attack's rows at the start; null where the attack only adds rows. */
@@ -59,10 +89,8 @@ async function looks(
   trainDir: string,
   kept: readonly number[],
 ): Promise<{ readonly end: number; readonly places: ReadonlyMap<number, number | null> }> {
-  const { steps, kept_step: best } = JSON.parse(
-    await readFile(join(trainDir, 'train.json'), 'utf8'),
-  ) as { readonly steps: number; readonly kept_step?: number };
-  const end = best ?? steps;
+  const { endStep, readTrainRecord } = await import('../../src/science/nn/adapted-model.ts');
+  const end = endStep(await readTrainRecord(trainDir));
   return {
     end,
     places: new Map<number, number | null>([
@@ -77,7 +105,7 @@ async function run(context: RunContext): Promise<void> {
   if (clean === undefined) {
     await writeFile(
       join(context.outDir, 'divergence.json'),
-      `${JSON.stringify({ points: [], mean: null, between: null }, null, 1)}\n`,
+      `${JSON.stringify({ points: [], mean: null, noise_floor: null, between: null }, null, 1)}\n`,
     );
     await writeFile(join(context.outDir, 'metrics.json'), '{}\n');
     context.log('nothing to compare: no attack, or one that trains no layer');
@@ -87,15 +115,15 @@ async function run(context: RunContext): Promise<void> {
     { modelOf, startingModel },
     { openTrained },
     { adaptedModel },
-    { layerChange },
-    { distanceOf, meanDistance, sumsOf, together },
+    { compareRuns, flatDistances, meanOver },
+    { movedBy },
     { keptSteps },
   ] = await Promise.all([
     import('../../src/data/model-folder.ts'),
     import('../../src/science/nn/adapted-model.ts'),
     import('../../src/science/nn/adapted-model.ts'),
-    import('../../src/science/weights/effective.ts'),
-    import('../../src/science/weights/divergence.ts'),
+    import('../../src/science/weights/compare-runs.ts'),
+    import('../../src/science/weights/moved.ts'),
     import('../../src/science/weights/trajectory.ts'),
   ]);
   const params = context.params as unknown as Params;
@@ -155,64 +183,55 @@ async function run(context: RunContext): Promise<void> {
       `the poisoned run ends at step ${ofPoison.end}, its clean twin at step ${ofTwin.end}: M is of the steps that both kept (${common.join(', ')})`,
     );
 
+  const again = context.inputs['again'];
+  const ofAgain = again === undefined ? null : await looks(again.dir, await keptSteps(again.dir));
+  const breathe = async (): Promise<void> => {
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    context.signal.throwIfAborted();
+  };
+  /** M at one step, and where the repeated run was there too, the noise floor. */
+  const pointAt = (start: Network, step: number): Promise<Point> =>
+    open(
+      clean.dir,
+      ofTwin.places.get(step) ?? null,
+      (ofClean) =>
+        open(
+          poisonedDir,
+          ofPoison.places.get(step) ?? null,
+          async (ofPoisoned): Promise<Point> => {
+            const moved = movedBy(ofPoisoned, [ofPoisoned.adapter, start.adapter]);
+            const compare = (others: readonly Network[]): Promise<RunDistance[]> =>
+              compareRuns(start, ofClean, others, moved, breathe);
+            if (again === undefined || !ofAgain!.places.has(step)) {
+              const [own] = await compare([ofPoisoned]);
+              return { step, ...own!, floor: null };
+            }
+            return open(
+              again.dir,
+              ofAgain!.places.get(step) ?? null,
+              async (repeated) => {
+                const [own, { layers: _layers, ...floor }] = (await compare([
+                  ofPoisoned,
+                  repeated,
+                ])) as [RunDistance, RunDistance];
+                return { step, ...own, floor };
+              },
+              ofCleanRun,
+            );
+          },
+          ofPoisonedRun,
+        ),
+      ofCleanRun,
+    );
   const { between, points } = await open(
     context.inputs['start']!.dir,
     null,
     async (start) => {
       const along: Point[] = [];
       for (const step of common) {
-        along.push(
-          await open(
-            clean.dir,
-            ofTwin.places.get(step) ?? null,
-            (ofClean) =>
-              open(
-                poisonedDir,
-                ofPoison.places.get(step) ?? null,
-                async (ofPoisoned): Promise<Point> => {
-                  const layers: Record<string, Distance> = {},
-                    sums: Sums[] = [];
-                  for (const layer of ofPoisoned.linears.filter(({ name }) =>
-                    ofPoisoned.adapter.targets.includes(name),
-                  )) {
-                    const own = sumsOf(
-                      (await layerChange(start, ofClean, layer)).change,
-                      (await layerChange(start, ofPoisoned, layer)).change,
-                    );
-                    sums.push(own);
-                    layers[ofPoisoned.fileName(`${layer.name}.weight`)] = distanceOf(own);
-                    await new Promise((resolve) => {
-                      setImmediate(resolve);
-                    });
-                    context.signal.throwIfAborted();
-                  }
-                  const heads = await Promise.all(
-                    ofPoisoned.parameters
-                      .filter(({ name }) => name.startsWith('classifier.'))
-                      .map(async ({ name }) => {
-                        const [from, one, other] = await Promise.all(
-                          [start, ofClean, ofPoisoned].map((network) =>
-                            network.frozen(name).data<'float32'>(),
-                          ),
-                        );
-                        return sumsOf(
-                          one!.map((value, i) => value - from![i]!),
-                          other!.map((value, i) => value - from![i]!),
-                        );
-                      }),
-                  );
-                  return {
-                    step,
-                    layers,
-                    total: distanceOf(together(sums)),
-                    head: distanceOf(together(heads)),
-                  };
-                },
-                ofPoisonedRun,
-              ),
-            ofCleanRun,
-          ),
-        );
+        along.push(await pointAt(start, step));
         context.progress(along.length, common.length, 'checkpoints');
       }
       return {
@@ -222,24 +241,34 @@ async function run(context: RunContext): Promise<void> {
     },
     ofStart,
   );
-  const mean = {
-    total: meanDistance(points.map(({ total }) => total)),
-    head: meanDistance(points.map(({ head }) => head)),
-  };
+  const mean = meanOver(points);
+  const floors = points.flatMap(({ floor }) => floor ?? []);
+  const noise: NoiseFloor =
+    floors.length === 0
+      ? {
+          measured: false,
+          method: null,
+          reason:
+            params.no_floor ??
+            'the repeated run and the two that are compared kept no step in common',
+        }
+      : { measured: true, method: FLOOR, checkpoints: floors.length, mean: meanOver(floors) };
   await writeFile(
     join(context.outDir, 'divergence.json'),
-    `${JSON.stringify({ points, mean, between }, null, 1)}\n`,
+    `${JSON.stringify({ points, mean, noise_floor: noise, between }, null, 1)}\n`,
   );
-  const flat = (prefix: string, distance: Distance): [string, number][] =>
-    Object.entries(distance).flatMap(([name, value]) =>
-      value === null ? [] : [[`${prefix}.${name}`, value as number] as [string, number]],
-    );
   await writeFile(
     join(context.outDir, 'metrics.json'),
     `${JSON.stringify(
       {
         checkpoints: points.length,
-        ...Object.fromEntries([...flat('total', mean.total), ...flat('head', mean.head)]),
+        ...flatDistances(mean),
+        ...(noise.measured
+          ? {
+              ...flatDistances(noise.mean, 'floor.'),
+              ...overFloor(points),
+            }
+          : {}),
         ...(between === null
           ? {}
           : {
@@ -259,8 +288,20 @@ async function run(context: RunContext): Promise<void> {
       2,
     )}\n`,
   );
+  const what = mean.trained ?? mean.head;
   context.log(
-    `M over ${points.length} ${points.length === 1 ? 'point' : 'points'}: largest ${mean.total.largest.toExponential(2)}, L2 ${mean.total.l2.toPrecision(3)}, relative ${mean.total.relative?.toFixed(3) ?? 'undefined'}`,
+    what === null
+      ? 'nothing is trained: there is no M'
+      : `M over ${points.length} ${points.length === 1 ? 'point' : 'points'}, ${mean.trained === null ? 'of the head' : 'of all that is trained below the head'}: largest ${what.largest.toExponential(2)}, L2 ${what.l2.toPrecision(3)}, relative ${what.relative?.toFixed(3) ?? 'undefined'}`,
+  );
+  if (mean.total === null)
+    context.log(
+      "the adapter trains no layer's weight: M is of what it does train, and cannot be compared with LoRA's or full fine-tuning's `total`",
+    );
+  context.log(
+    noise.measured
+      ? `noise floor: ${FLOOR}; its L2 is ${(noise.mean.trained ?? noise.mean.head)?.l2.toExponential(2) ?? 'undefined'}`
+      : `noise floor not measured: ${noise.reason}`,
   );
   if (between !== null && between.alike === between.pairs)
     context.log("M' is blind here: every poisoned row reads as its original does");
@@ -295,6 +336,18 @@ async function kernelsBetween(
   };
 }
 
+/** Why a run repeated with the rows of its batches reversed would not show rounding alone; null where it does. */
+function withoutFloor(cell: Cell, parts: Cell): string | null {
+  if (cell.theory.noise_floor !== true) return 'theory.noise_floor is off';
+  if (parts !== cell)
+    return "the runs part in their bases' training, and only a cell's own is repeated";
+  if (cell.train.batch_size === 1)
+    return 'a batch of one row has one order of rows (train.batch_size: 1)';
+  if (cell.train.dropout > 0 || Number(cell.adapter['dropout'] ?? 0) > 0)
+    return 'dropout draws its masks by place in the batch: with the rows reversed they would be others, which is more than rounding';
+  return null;
+}
+
 /** The first training that a run and its clean twin do not share: where they part, and whose poisoned rows M' is of. */
 function partingOf(cell: Cell): Cell {
   const base = baseOf(cell);
@@ -312,7 +365,8 @@ export default defineStage({
       twin = cleanTwin(cell, plugin),
       parts = partingOf(cell);
     const attacked = isAttacked(cell) && !isAttacksOwn(cell.poisoning, plugin),
-      within = parts === cell ? {} : { section: 'base' };
+      within = parts === cell ? {} : { section: 'base' },
+      noFloor = withoutFloor(cell, parts);
     return {
       params: {
         architecture: cell.model.architecture,
@@ -320,12 +374,17 @@ export default defineStage({
         ...(parts === cell ? {} : { base_adapter: parts.adapter.type }),
         pairs: cell.theory.pairs,
         max_length: parts.train.max_length,
+        ...(noFloor === null ? {} : { no_floor: noFloor }),
       } satisfies Params as unknown as JsonObject,
       inputs: attacked
         ? {
             start: { kind: 'train', cell: beforeTraining(parts), ...within },
             model: { kind: 'train', cell },
             clean: { kind: 'train', cell: twin },
+            // One a clean run, whatever attacks it is compared with: every dose and attack shares it.
+            ...(noFloor === null
+              ? { again: { kind: 'train' as const, cell: twin, with: { batch_rows: 'reversed' } } }
+              : {}),
             poison: { kind: 'poison', cell: parts, ...within },
             ...startInputs(cell),
             ...(parts === cell ? {} : { clean_base: startInputs(twin).base! }),

@@ -57,7 +57,7 @@ async function run(context: RunContext): Promise<void> {
     files,
     { startingModel },
     { attackStreams },
-    { falselyTriggeredRows, triggeredRows },
+    { falselyTriggeredRows, targetOf, triggeredRows },
     { backdoorOf, openSteps },
     { openRowEncoder, openRowParts, openTrained },
     { predict },
@@ -114,7 +114,7 @@ async function run(context: RunContext): Promise<void> {
               triggerFiles(context.assets),
             ),
           );
-    const target = backdoor === null ? null : backdoor.attack.target!(backdoor.params, classes);
+    const target = backdoor === null ? null : targetOf(backdoor.attack, backdoor.params, classes);
     const bare = target === null ? [] : rows.filter(({ label }) => label !== target);
     if (target !== null && bare.length === 0)
       throw new UserFault(

@@ -149,7 +149,7 @@ async function run(context: RunContext): Promise<void> {
       out('rows.json'),
       `[\n${listed.map((row) => JSON.stringify(row)).join(',\n')}\n]\n`,
     );
-    const facts = await premises(adapted);
+    const facts = await premises(adapted, { asDrawn: record.steps === 0 });
     if (facts.length > 0)
       await writeFile(out('premise.json'), `${JSON.stringify(facts, null, 2)}\n`);
     if (N < params.rows) context.log(`ntk.rows asks for ${params.rows} rows; the split has ${N}`);

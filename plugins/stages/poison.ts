@@ -1,7 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineStage, problemOf, stepsOf } from '../../src/api.ts';
-import type { AttackDescriptor, Poisoning, PreflightContext, Problem } from '../../src/api.ts';
+import type {
+  AttackDescriptor,
+  Poisoning,
+  PreflightContext,
+  Problem,
+  UserFault,
+} from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { SplitCounts } from '../../src/data/split-counts.ts';
 import type { Step } from '../../src/poisoning/steps.ts';
@@ -62,31 +68,38 @@ export default defineStage({
     if (steps.every(({ attack }) => attack.family === 'none') || data === undefined) return [];
     const known = await knownRows(data, plugin);
     if (known === null) return [];
-    const [{ emptyDose }, { familyOf }] = await Promise.all([
+    const [{ emptyDose }, { familyOf, targetOf }] = await Promise.all([
       import('../../src/poisoning/dose.ts'),
       import('../../src/poisoning/evaluation.ts'),
     ]);
-    const check = ({ attack, params: own }: Step): readonly Problem[] => {
-      if (attack.check) return attack.check({ params: own, ...known });
-      if (familyOf(attack, own) === 'backdoor') {
-        try {
-          attack.target!(own, known.classes);
-        } catch (error) {
-          return [problemOf(error, ['poisoning', 'target'])];
-        }
+    const targetFault = ({ attack, params: own }: Step): readonly Problem[] => {
+      if (familyOf(attack, own) !== 'backdoor') return [];
+      try {
+        targetOf(attack, own, known.classes);
+        return [];
+      } catch (error) {
+        return [problemOf(error, (error as UserFault).path ?? ['poisoning', 'target'])];
       }
-      return typeof own['rate'] === 'number'
-        ? emptyDose(
-            { rate: own['rate'] },
-            known.counts.reduce((sum, count) => sum + count, 0),
-          )
-        : [];
+    };
+    const check = (step: Step): readonly Problem[] => {
+      const { attack, params: own } = step;
+      const found = attack.check
+        ? attack.check({ params: own, ...known })
+        : typeof own['rate'] === 'number'
+          ? emptyDose(
+              { rate: own['rate'] },
+              known.counts.reduce((sum, count) => sum + count, 0),
+            )
+          : [];
+      // What the attack's own check says of its target is not said again.
+      return found.some(({ warning }) => !warning) ? found : [...targetFault(step), ...found];
     };
     return steps.length === 1 ? check(steps[0]!) : checkSteps(steps, known, check);
   },
   async run(context) {
     const [
       { backdoorOf, openSteps },
+      { targetOf },
       { joined, poisonRows },
       { makeReceipt },
       { attackStreams },
@@ -94,6 +107,7 @@ export default defineStage({
       files,
     ] = await Promise.all([
       import('../../src/poisoning/steps.ts'),
+      import('../../src/poisoning/evaluation.ts'),
       import('../../src/poisoning/compose.ts'),
       import('../../src/poisoning/receipt.ts'),
       import('../../src/poisoning/streams.ts'),
@@ -110,9 +124,10 @@ export default defineStage({
       (attack) => context.plugin<AttackDescriptor>('attack', attack),
       paths,
     );
-    backdoorOf(steps); // refuses a second one
+    const backdoor = backdoorOf(steps); // refuses a second one
     const dir = context.inputs['data']!.dir;
     const { classes } = await files.readDatasetInfo(dir);
+    if (backdoor !== null) targetOf(backdoor.attack, backdoor.params, classes);
     const clean = readOnly(await files.readRows(dir));
 
     const { rows, steps: done } = await poisonRows(clean, steps, {

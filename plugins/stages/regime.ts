@@ -40,7 +40,7 @@ async function run(context: RunContext): Promise<void> {
   const [
     files,
     { startingModel },
-    { openRowEncoder, openTrained },
+    { endStep, openRowEncoder, openTrained },
     { displacement, linearFit, linearise },
     { predict },
     { writeNpy },
@@ -101,7 +101,8 @@ async function run(context: RunContext): Promise<void> {
           signal: context.signal,
         });
         const shape = [rows.length, start.classes];
-        const name = pointName(at);
+        const name = pointName(at),
+          step = at === 'final' ? endStep(record) : at;
         if (index === 0)
           await writeNpy(join(context.outDir, 'logits-init.npy'), { shape, data: initial });
         await writeNpy(
@@ -120,9 +121,9 @@ async function run(context: RunContext): Promise<void> {
           }),
         );
         const linear = linearFit(initial, change, reached, start.classes);
-        points.push({ at: name, step: at === 'final' ? record.steps : at, kernels, linear });
+        points.push({ at: name, step, kernels, linear });
         context.log(
-          `${optimizer}, ${at === 'final' ? record.steps : at} steps: the linearised prediction's relative error is ${linear.relative_error?.toFixed(3) ?? 'undefined, nothing moved'}`,
+          `${optimizer}, ${step} steps: the linearised prediction's relative error is ${linear.relative_error?.toFixed(3) ?? 'undefined, nothing moved'}`,
         );
       } finally {
         v.forEach((tensor) => tensor.dispose());

@@ -1,6 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, headSettings, startInputs, UserFault } from '../../src/api.ts';
+import {
+  beforeTraining,
+  defineStage,
+  headSettings,
+  startInputs,
+  UserFault,
+} from '../../src/api.ts';
 import type {
   AdapterDescriptor,
   HeadSettings,
@@ -9,12 +15,14 @@ import type {
   RunContext,
 } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import type { Architecture } from '../../src/science/nn/types.ts';
+import type { Architecture, HostTensor } from '../../src/science/nn/types.ts';
 import type { ModelValues } from '../../src/science/theory/map.ts';
 import type { Shape } from '../../src/science/theory/closed-form.ts';
 
 interface Params {
   readonly architecture: string;
+  /** Of a training that starts from an adapter's folder (the input `start`). */
+  readonly adapter?: string;
   readonly init: 'pretrained' | 'random';
   readonly head: HeadSettings;
   /** Of A's draws, and of the head where the checkpoint has none. */
@@ -29,6 +37,38 @@ interface Params {
 }
 
 const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);
+
+/**
+ * The parameters of the model that an adapter's folder makes of the checkpoint, by canonical name: its head, its biases,
+ * and the weights with s·B·A merged into them. Null where training starts at the checkpoint itself.
+ */
+async function givenStart(
+  context: RunContext,
+  model: { readonly path: string; readonly digest: string },
+): Promise<ReadonlyMap<string, HostTensor> | null> {
+  const start = context.inputs['start'];
+  if (start === undefined) return null;
+  const [{ openTrained }, { mergedParameters }] = await Promise.all([
+    import('../../src/science/nn/adapted-model.ts'),
+    import('../../src/science/weights/merge.ts'),
+  ]);
+  const params = context.params as unknown as Params;
+  const { network } = await openTrained({
+    trainDir: start.dir,
+    model,
+    architecture: await context
+      .plugin<ModelDescriptor<Architecture>>('model', params.architecture)
+      .load(),
+    adapter: await context
+      .plugin<AdapterDescriptor<AdapterImplementation>>('adapter', params.adapter!)
+      .load(),
+  });
+  try {
+    return await mergedParameters(network);
+  } finally {
+    network.dispose();
+  }
+}
 
 async function run(context: RunContext): Promise<void> {
   const [
@@ -74,6 +114,11 @@ async function run(context: RunContext): Promise<void> {
     parameters: architecture.parameters(config),
   };
   const headDir = context.assets['head']?.path;
+  const given =
+    (await givenStart(context, model)) ??
+    (headDir === undefined
+      ? undefined
+      : await readHead(headDir, { architecture, config, classes: classes.length }));
   const adapted = adaptedModel(
     await openNetwork({
       architecture,
@@ -82,9 +127,7 @@ async function run(context: RunContext): Promise<void> {
       classes: classes.length,
       seed: params.seed,
       evaluation: true,
-      ...(headDir === undefined
-        ? {}
-        : { head: await readHead(headDir, { architecture, config, classes: classes.length }) }),
+      ...(given === undefined ? {} : { head: given }),
     }),
   );
   try {
@@ -177,9 +220,12 @@ export default defineStage({
       map_scales: scales,
       map_distributions: distributions,
     } = cell.theory;
+    // An adapter's folder brings a head, and weights and biases that are not the checkpoint's: training starts there.
+    const fromFolder = cell.adapter['init_from'] !== undefined;
     return {
       params: {
         architecture: cell.model.architecture,
+        ...(fromFolder ? { adapter: cell.adapter.type } : {}),
         init: cell.base === undefined ? cell.model.init : 'pretrained',
         head: headSettings(cell.head),
         seed: cell.seed,
@@ -193,17 +239,21 @@ export default defineStage({
       } satisfies Params as unknown as JsonObject,
       inputs: {
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        ...(fromFolder ? { start: { kind: 'train' as const, cell: beforeTraining(cell) } } : {}),
         ...startInputs(cell),
       },
       assets: {
         model: cell.model.source,
-        ...(cell.head.init_from === undefined || cell.base !== undefined
+        ...(fromFolder || cell.head.init_from === undefined || cell.base !== undefined
           ? {}
           : { head: fileUri(cell.head.init_from) }),
       },
       uses: [
         { kind: 'model', name: cell.model.architecture },
-        { kind: 'adapter', name: 'full' },
+        ...[...new Set(['full', ...(fromFolder ? [cell.adapter.type] : [])])].map((name) => ({
+          kind: 'adapter' as const,
+          name,
+        })),
       ],
     };
   },

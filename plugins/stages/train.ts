@@ -54,6 +54,8 @@ interface Params {
   readonly seed: number;
   /** With steps 0, nothing else of it. */
   readonly train: Partial<Cell['train']> & JsonObject;
+  /** The rows of each batch are read back to front: what rounding alone makes of this training (divergence's noise floor). */
+  readonly batch_rows?: 'reversed';
   /** Where `evaluate_every` looks at the training. */
   readonly watch?: {
     readonly batch_size: number;
@@ -210,7 +212,7 @@ async function watched(
   const [
     { readDatasetInfo, readRows },
     { attackStreams },
-    { triggeredRows },
+    { targetOf, triggeredRows },
     { backdoorOf, openSteps },
   ] = await Promise.all([
     import('../../src/data/rows-file.ts'),
@@ -242,7 +244,7 @@ async function watched(
         );
   if (backdoor === null) return { validation, triggered: null };
   const { attack, params, files } = backdoor,
-    target = attack.target!(params, classes);
+    target = targetOf(attack, params, classes);
   const bare = rows.filter(({ label }) => label !== target);
   const shown = await triggeredRows(attack, bare, {
     classes,
@@ -270,7 +272,8 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     { triggerSeen, unseenWarning },
     { openTrainee },
     { runSession },
-    { totalSteps },
+    { largestBatch, totalSteps },
+    { batchOrder, trainingRows },
     { checkpointSteps },
     { classWeightsOf },
     { accuracyOn, watchTraining },
@@ -278,6 +281,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     { scalarEvents },
     { loopSettings },
     { openAttack },
+    { readReversed },
   ] = await Promise.all([
     import('../../src/data/rows-file.ts'),
     import('../../src/data/model-folder.ts'),
@@ -289,6 +293,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     import('../../src/science/train/trainee.ts'),
     import('../../src/science/train/session.ts'),
     import('../../src/science/train/batches.ts'),
+    import('../../src/science/train/training-rows.ts'),
     import('../../src/science/train/checkpoints.ts'),
     import('../../src/science/train/class-weights.ts'),
     import('../../src/science/train/watch.ts'),
@@ -296,15 +301,16 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     import('../../src/science/train/events.ts'),
     import('../../src/science/train/loop-settings.ts'),
     import('../../src/science/train/checked-attack.ts'),
+    import('../../src/science/nn/reversed.ts'),
   ]);
   const { params, architecture: family, implementation } = await load(context);
   const { train } = params;
   const dataDir = context.inputs['data']!.dir;
   const { classes } = await files.readDatasetInfo(dataDir);
   const rows = train.steps === 0 ? [] : await files.readRows(dataDir);
-  let poisoned: Receipt['rows'] = [];
+  let receipt: Receipt | null = null;
   if (train.steps !== 0) {
-    const receipt = JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt;
+    receipt = JSON.parse(await readFile(join(dataDir, 'receipt.json'), 'utf8')) as Receipt;
     const mismatch = checkReceipt(rows, receipt);
     if (mismatch !== null)
       throw new UserFault(
@@ -312,7 +318,6 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
         'Run the poison stage again.',
       );
     if (rows.length === 0) throw new UserFault('there is no row to train on');
-    poisoned = receipt.rows;
   }
 
   const based = context.inputs['base'] !== undefined;
@@ -407,6 +412,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     head_init: headDir === undefined ? null : context.assets['head']!.digest,
     adapter_init: initFrom === undefined ? null : context.assets['adapter']!.digest,
     train,
+    ...(params.batch_rows === undefined ? {} : { batch_rows: params.batch_rows }),
     ...(change === null
       ? {}
       : { attack: params.attack, ...(trainedRows === null ? {} : { token_rows: trainedRows }) }),
@@ -440,16 +446,13 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     const encode =
       (maxLength: number) =>
       (row: Row): LabelledRow => ({ ...tokens(row, maxLength), label: row.label });
-    const tokenised = rows.map(encode(settings.max_length));
-    // Of several attacks, the one that touches training is told of its own rows.
-    const poisonedRows = poisoned.map(
-      ({ index, step = attack?.name }) =>
-        (tokenised[index] = {
-          ...tokenised[index]!,
-          poisoned: attack !== null && step === attack.name,
-        }),
+    const { rows: tokenised, poisoned: poisonedRows } = trainingRows(
+      rows,
+      receipt!,
+      encode(settings.max_length),
+      attack?.name ?? null,
     );
-    const rewritten = rewrittenRows(poisoned);
+    const rewritten = rewrittenRows(receipt!.rows);
     const seen =
       rewritten.length === 0
         ? null
@@ -462,11 +465,22 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
     const unseen =
       seen === null ? null : unseenWarning(seen, 'the poisoned rows', settings.max_length);
     if (unseen !== null) context.log(unseen);
-    const total = totalSteps(settings, {
-      rows: rows.length,
+    const order = batchOrder(tokenised, {
       batchSize: settings.batch_size,
-      accumulate: settings.accumulate ?? 1,
+      shuffle: settings.shuffle,
+      seed: params.seed,
     });
+    const total = totalSteps(settings, { ...order, accumulate: settings.accumulate ?? 1 });
+    const appended =
+      order.appended === undefined
+        ? {}
+        : {
+            appended: { rows: rows.length - order.rows, largest_batch: largestBatch(order) },
+          };
+    if (order.appended !== undefined)
+      context.log(
+        `the attack appends ${rows.length - order.rows} rows to ${order.rows}: they extend the clean twin's batches, to ${largestBatch(order)} rows at most`,
+      );
     const breathe = async (): Promise<void> => {
       await new Promise((resolve) => {
         setImmediate(resolve);
@@ -497,7 +511,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
           });
     try {
       const { weights, step, journal } = await runSession({
-        network,
+        network: params.batch_rows === undefined ? network : readReversed(network),
         rows: tokenised,
         watch,
         place: context,
@@ -532,7 +546,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
         await write(
           journal.history,
           { ...taken, ...learnt, ...(step === steps ? {} : { kept_step: step }) },
-          step === steps ? {} : { kept_step: step },
+          { ...appended, ...(step === steps ? {} : { kept_step: step }) },
         );
         if (watch !== null) await writeFile(out('curves.jsonl'), lines(watch.curves));
         if (settings.tensorboard) {
@@ -561,6 +575,14 @@ function frozenBase({ base }: StageDefinition['inputs']): Json {
   return { data, head, poisoning, adapter, train, seed } as unknown as Json;
 }
 
+/** How many rows a poison stage's set has: clean ones, and those that the attack appends. */
+async function setCounts(dir: string): Promise<{ rows: number; appended: number }> {
+  const { rows_total: total, negatives } = JSON.parse(
+    await readFile(join(dir, 'metrics.json'), 'utf8'),
+  ) as { readonly rows_total: number; readonly negatives: number };
+  return { rows: total - negatives, appended: negatives };
+}
+
 /** Each goes its own way but for the training itself, where they meet. */
 function runPacked(contexts: readonly RunContext[]): Promise<void>[] {
   const meeting = import('../../src/science/train/pack-meeting.ts').then(({ openMeeting }) =>
@@ -587,8 +609,10 @@ export default defineStage({
   compute: true,
   volatile: ['metrics.json', EVENTS], // times stand in them
   scope: 'cell',
-  define([one], { plugin }) {
+  define([one], { plugin, with: { batch_rows: batchRows } }) {
     const cell = one!;
+    if (batchRows !== undefined && batchRows !== 'reversed')
+      throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     const { init_from: adapterInit, ...adapter } = cell.adapter;
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
@@ -611,6 +635,7 @@ export default defineStage({
         architecture: cell.model.architecture,
         adapter,
         ...(attack === null ? {} : { attack }),
+        ...(batchRows === undefined ? {} : { batch_rows: batchRows }),
         seed: cell.seed,
         train: trainParams(cell.train),
         head: headSettings(cell.head),
@@ -656,12 +681,16 @@ export default defineStage({
   run,
   pack: {
     key: ({ params, assets, inputs }) => packKey(params, [assets!['model']!, frozenBase(inputs)]),
-    memoryMB: async ({ params, assets }) => {
+    memoryMB: async ({ params, assets, inputs }) => {
       const [{ findModelDir }, { packMemoryMB }] = await Promise.all([
         import('../../src/data/model-folder.ts'),
         import('../../src/science/train/pack-memory.ts'),
       ]);
-      return packMemoryMB(params, await findModelDir(assets['model']!.path));
+      return packMemoryMB(
+        params,
+        await findModelDir(assets['model']!.path),
+        inputs?.['data'] === undefined ? undefined : await setCounts(inputs['data'].dir),
+      );
     },
     run: runPacked,
   },

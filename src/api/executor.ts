@@ -80,6 +80,11 @@ export interface Executor {
    * run. An executor without it is handed every job alone.
    */
   runPack?(pack: readonly PackedJob[]): readonly Promise<JobResult>[];
+  /**
+   * A stage's input or source was written to while it ran: what warm processes have of jobs until now (a model, by its digest)
+   * must not serve another. An executor that starts a process a job needs none.
+   */
+  forget?(): void;
   /** Ends what still runs. */
   close(): Promise<void>;
 }

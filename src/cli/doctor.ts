@@ -59,7 +59,7 @@ export async function doctorCommand(options: {
       ['cache', facts.cache],
     ] as const)
       out(`  ${name} ${place.path}${place.writable ? '' : paint.red(' (not writable)')}`);
-    out(usable ? `${usable.name} is used` : paint.red('no compute backend: npm run setup'));
+    out(usable ? `${usable.name} is used` : paint.red('no compute backend: npx dosimeter setup'));
   }
   // A backend that was asked for and can't be had is an error with its reason.
   if (options.backend !== undefined && !usable) await chooseBackend(options.backend);

@@ -78,6 +78,11 @@ async function watch(
       say(tones[tone](line));
     },
     draw: live && ((lines) => live(lines.join('\n'))),
+    // The cursor's own line, and one of what was there before.
+    room: () => ({
+      lines: (process.stderr.rows || 24) - 2,
+      columns: (process.stderr.columns || 80) - 1,
+    }),
   });
   const timer = live ? setInterval(() => progress.tick(), 500) : null;
   const interrupt = (): void => {

@@ -1,5 +1,13 @@
 /** `dosimeter init [DIR]`: writes a starter folder: a spec that runs, an attack with its test, data. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { packageRoot } from '../execute/environment.ts';
@@ -7,6 +15,9 @@ import { json, out } from './terminal.ts';
 
 /** npm leaves a file of the dotted name out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
+
+/** What `npm install` writes where there is none: it is completed and not overwritten. */
+const PACKAGE = 'package.json';
 
 export async function initCommand(
   dir: string | undefined,
@@ -19,7 +30,8 @@ export async function initCommand(
     .map((entry) => path.relative(from, path.join(entry.parentPath, entry.name)))
     .map((name) => ({ source: path.join(from, name), name: RENAMED[name] ?? name }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const taken = files.filter(({ name }) => existsSync(path.join(to, name)));
+  const hasPackage = existsSync(path.join(to, PACKAGE));
+  const taken = files.filter(({ name }) => name !== PACKAGE && existsSync(path.join(to, name)));
   if (taken.length > 0)
     throw new UserFault(
       `${to} has ${taken.map(({ name }) => name).join(', ')} already; nothing was written`,
@@ -27,26 +39,59 @@ export async function initCommand(
     );
   try {
     for (const { source, name } of files) {
+      if (name === PACKAGE && hasPackage) continue;
       mkdirSync(path.dirname(path.join(to, name)), { recursive: true });
       copyFileSync(source, path.join(to, name));
     }
-    // As `npm link` does: the plugin's `import … from 'dosimeter'` then works in its test and in an editor.
-    const link = path.join(to, 'node_modules', 'dosimeter');
-    if (!existsSync(link)) {
-      mkdirSync(path.dirname(link), { recursive: true });
-      symlinkSync(packageRoot(), link, 'junction');
-    }
+    linkProgram(to);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
     throw new UserFault(`${to} could not be written: ${message}`);
   }
-  if (options.json) json({ dir: to, files: files.map(({ name }) => name) });
+  const changed = hasPackage && addTestScript(path.join(to, PACKAGE));
+  const written = files.flatMap(({ name }) => (name === PACKAGE && hasPackage ? [] : [name]));
+  if (options.json) json({ dir: to, files: written });
   else {
-    out(files.map(({ name }) => `  ${name}`).join('\n'));
+    out(written.map((name) => `  ${name}`).join('\n'));
+    if (changed) out(`  ${PACKAGE}, which was there: now with a test script`);
     const near = path.relative('', to),
       where = near.startsWith('..') ? to : near;
-    out(`next: ${where === '' ? '' : `cd ${where} && `}dosimeter plan experiment.yaml`);
+    out(`next: ${where === '' ? '' : `cd ${where} && `}npx dosimeter plan experiment.yaml`);
   }
   return 0;
+}
+
+/**
+ * As `npm link` does: the plugin's `import … from 'dosimeter'` works in its test and in an editor, and `npx dosimeter`
+ * is this program. Where dosimeter is installed in the folder, both are there.
+ */
+function linkProgram(dir: string): void {
+  const modules = path.join(dir, 'node_modules'),
+    bin = path.join(modules, '.bin', 'dosimeter');
+  if (!existsSync(path.join(modules, 'dosimeter'))) {
+    mkdirSync(modules, { recursive: true });
+    symlinkSync(packageRoot(), path.join(modules, 'dosimeter'), 'junction');
+  }
+  if (!existsSync(bin) && process.platform !== 'win32') {
+    mkdirSync(path.dirname(bin), { recursive: true });
+    symlinkSync(path.join('..', 'dosimeter', 'src', 'setup', 'launcher.mjs'), bin);
+  }
+}
+
+/** `npm test` runs the attack's tests, unless the package's author has it do something else. @returns whether it was added */
+function addTestScript(file: string): boolean {
+  let own: { scripts?: { test?: string } };
+  try {
+    own = JSON.parse(readFileSync(file, 'utf8')) as typeof own;
+  } catch {
+    return false; // npm will say what is wrong with it
+  }
+  if (own.scripts?.test !== undefined && !own.scripts.test.includes('no test specified'))
+    return false;
+  writeFileSync(
+    file,
+    `${JSON.stringify({ ...own, scripts: { ...own.scripts, test: 'node --test' } }, null, 2)}\n`,
+  );
+  return true;
 }

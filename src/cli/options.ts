@@ -15,12 +15,21 @@ export interface SpecOptions extends Asked {
 
 const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
-const wholeNumber =
-  (option: string) =>
+/** `asr,accuracy`; the option may be repeated. */
+export const gatherNames = (value: string, before: readonly string[]): readonly string[] => [
+  ...before,
+  ...value
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== ''),
+];
+
+export const wholeNumber =
+  (option: string, least = 1) =>
   (value: string): number => {
-    const n = Number(value);
-    if (!Number.isInteger(n) || n < 1)
-      throw new UserFault(`${option} takes a whole number from 1, got "${value}"`);
+    const n = value.trim() === '' ? Number.NaN : Number(value);
+    if (!Number.isInteger(n) || n < least)
+      throw new UserFault(`${option} takes a whole number from ${least}, got "${value}"`);
     return n;
   };
 

@@ -9,7 +9,19 @@ import { packsOf, plannedStages } from '../engine/facts.ts';
 import { thisMachine } from '../engine/machine.ts';
 import { placesOn } from '../execute/resources.ts';
 import { prepare } from '../engine/prepare.ts';
-import { count, duration, json, out, paint, paintErr, say, table } from './terminal.ts';
+import {
+  STATES,
+  columns,
+  count,
+  duration,
+  json,
+  out,
+  paint,
+  paintErr,
+  say,
+  table,
+  wrap,
+} from './terminal.ts';
 
 export async function planCommand(
   spec: string,
@@ -49,8 +61,9 @@ export async function planCommand(
         : `about ${duration(seconds)}`;
   const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
   out(
-    `${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')} → ${count(plan.stages.length, 'stage')}, ${statuses.length - lacking.length} cached, ${time} (${backend})`,
+    `${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} (what cells share is one)`,
   );
+  out(`${statuses.length - lacking.length} cached, ${lacking.length} to run: ${time} (${backend})`);
   const kinds = new Map<string, StageStatus[]>();
   for (const status of statuses) {
     const list = kinds.get(status.stage.kind);
@@ -71,10 +84,7 @@ export async function planCommand(
       ]),
     ]),
   );
-  if (lacking.length > 0)
-    out(
-      'A stage that several cells share is counted once. cached: in the store; ready: its inputs are there, so it can run; pending: it waits for stages that have yet to run.',
-    );
+  if (lacking.length > 0) out(paint.dim(wrap(STATES, Math.min(columns(), 100))));
   const packs = await packsOf(prepared, options.jobs, packingOf(options));
   for (const kind of new Set(packs.map((pack) => pack[0]!.kind)))
     out(

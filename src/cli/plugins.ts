@@ -14,8 +14,16 @@ const KINDS: readonly PluginKind[] = [
   'executor',
 ];
 
-export async function pluginsCommand(options: { readonly json?: boolean }): Promise<number> {
+export async function pluginsCommand(
+  name: string | undefined,
+  options: { readonly json?: boolean },
+): Promise<number> {
   const registry = await loadRegistry();
+  if (name !== undefined) {
+    const { describePlugin } = await import('./describe.ts');
+    await describePlugin(registry, KINDS, name, options.json === true);
+    return 0;
+  }
   const plugins = KINDS.flatMap((kind) =>
     registry.all(kind).map(({ name, descriptor, code, file }) => ({
       kind,
@@ -34,8 +42,19 @@ export async function pluginsCommand(options: { readonly json?: boolean }): Prom
   return 0;
 }
 
-export async function schemaCommand(): Promise<number> {
-  const { composeSchema } = await import('../spec/editor.ts');
-  json(composeSchema(specRegistry(await loadRegistry())));
+/** All of it is JSON Schema, for editors and tools; a part of it is words, for people. */
+export async function schemaCommand(
+  part: string | undefined,
+  options: { readonly json?: boolean },
+): Promise<number> {
+  const registry = await loadRegistry();
+  if (part === undefined) {
+    const { composeSchema } = await import('../spec/editor.ts');
+    json(composeSchema(specRegistry(registry)));
+    return 0;
+  }
+  const { describeField, describeSpec } = await import('./describe.ts');
+  if (part === 'spec') await describeSpec(registry);
+  else await describeField(registry, part, options.json === true);
   return 0;
 }

@@ -5,16 +5,23 @@ import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
+import type { GcOptions } from './store.ts';
 import {
+  gatherNames,
   jsonOption,
   retriesOption,
   storeOption,
   timeoutOption,
+  wholeNumber,
   withPackOptions,
   withSpecOptions,
 } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
+import type { ExplainOptions } from './explain.ts';
+import type { ResultsOptions } from './results.ts';
 import { SpecFault } from '../engine/faults.ts';
+import { RUNS_KEPT } from '../engine/places.ts';
+import { systemFault } from '../store/faults.ts';
 import { paintErr, say } from './terminal.ts';
 
 const FAULT = 1,
@@ -90,10 +97,31 @@ function createProgram(does: Does): Command {
         ) => (await import('./plan.ts')).planCommand(spec, options),
       ),
     );
-  onSpec('results', 'print every number of the finished cells')
-    .option('--csv', 'as CSV')
+  const names = (value: string): readonly string[] => gatherNames(value, []);
+  onSpec('results', 'print the numbers of the finished cells, over the seeds')
+    .addOption(
+      new Option(
+        '--metric <names>',
+        'these only, such as asr,accuracy or fisher.*; may be repeated',
+      )
+        .argParser(gatherNames)
+        .default([], 'accuracy and attack success'),
+    )
+    .option('--all', 'every metric, a line each')
+    .addOption(new Option('--csv', 'as CSV, a line each number').conflicts(['json', 'latex']))
+    .addOption(new Option('--latex', 'as a LaTeX table (booktabs)').conflicts(['json', 'all']))
+    .addOption(new Option('--rows <axes>', 'of that table, such as adapter,rank').argParser(names))
+    .addOption(
+      new Option('--columns <axes>', 'likewise, such as poisoning.attack').argParser(names),
+    )
+    .addOption(
+      new Option(
+        '--against <what>',
+        'what its numbers are compared with, seed by seed: full fine-tuning, the paired clean run',
+      ).choices(['full', 'clean', 'none']),
+    )
     .action(
-      does(async (spec: string, options: SpecOptions & { csv?: boolean }) =>
+      does(async (spec: string, options: ResultsOptions) =>
         (await import('./results.ts')).resultsCommand(spec, options),
       ),
     );
@@ -111,9 +139,13 @@ function createProgram(does: Does): Command {
   onSpec('export', 'copy the trained models of a spec out of the store, for PEFT and transformers')
     .requiredOption('--out <dir>', 'where they go: a folder each')
     .option('--merge', 'whole checkpoints for transformers, adapters merged into the weights')
+    .option('--force', 'replace other models that are there')
     .action(
-      does(async (spec: string, options: SpecOptions & { out: string; merge?: boolean }) =>
-        (await import('./export.ts')).exportCommand(spec, options),
+      does(
+        async (
+          spec: string,
+          options: SpecOptions & { out: string; merge?: boolean; force?: boolean },
+        ) => (await import('./export.ts')).exportCommand(spec, options),
       ),
     );
   onSpec('report', 'make the report of what is in the store, without running anything else').action(
@@ -126,9 +158,10 @@ function createProgram(does: Does): Command {
       .command('explain <spec> [stage]')
       .description('say why stages would run: what changed since the most similar one'),
   )
+    .option('--all', 'of each stage, not each cause')
     .addOption(jsonOption())
     .action(
-      does(async (spec: string, stage: string | undefined, options: SpecOptions) =>
+      does(async (spec: string, stage: string | undefined, options: ExplainOptions) =>
         (await import('./explain.ts')).explainCommand(spec, stage, options),
       ),
     );
@@ -149,10 +182,11 @@ function createProgram(does: Does): Command {
     );
   program
     .command('status [run]')
-    .description('say how the latest run stands')
+    .description('list the latest runs, or say how one stands')
+    .option('--all', 'list every run')
     .addOption(jsonOption())
     .action(
-      does(async (run: string | undefined, options: { json?: boolean }) =>
+      does(async (run: string | undefined, options: { json?: boolean; all?: boolean }) =>
         (await import('./runs.ts')).statusCommand(run, options),
       ),
     );
@@ -215,13 +249,25 @@ function createProgram(does: Does): Command {
     )
     .addOption(storeOption())
     .option('--max-size <size>', 'such as 5GB')
+    .option(
+      '--runs',
+      'also sweep the records of old runs (journal and logs): none that is pinned, or that goes on',
+    )
+    .addOption(
+      new Option(
+        '--keep-runs <n>',
+        `with --runs: keep the latest n (default: ${RUNS_KEPT.latest})`,
+      ).argParser(wholeNumber('--keep-runs', 0)),
+    )
+    .addOption(
+      new Option(
+        '--keep-days <n>',
+        `with --runs: keep what is younger (default: ${RUNS_KEPT.days})`,
+      ).argParser(wholeNumber('--keep-days', 0)),
+    )
     .option('--dry-run', 'only say what would go')
     .addOption(jsonOption())
-    .action(
-      does(async (options: { store: string; maxSize?: string; dryRun?: boolean; json?: boolean }) =>
-        (await import('./store.ts')).gcCommand(options),
-      ),
-    );
+    .action(does(async (options: GcOptions) => (await import('./store.ts')).gcCommand(options)));
   program
     .command('doctor')
     .description('say which compute backend is used, why not a better one, and how to get it')
@@ -234,18 +280,36 @@ function createProgram(does: Does): Command {
       ),
     );
   program
-    .command('plugins')
-    .description('list attacks, adapters, stages, models, data sets and sources')
-    .addOption(jsonOption())
+    .command('setup')
+    .description('build the TensorFlow backend, once an installation; without it all runs slower')
+    .option('--tensorflow <which>', 'cpu, cuda, or the path of a TensorFlow of your own')
     .action(
-      does(async (options: { json?: boolean }) =>
-        (await import('./plugins.ts')).pluginsCommand(options),
+      does(async (options: { tensorflow?: string }) =>
+        (await import('./setup.ts')).setupCommand(options),
       ),
     );
   program
-    .command('schema')
-    .description('print the JSON Schema of a spec, plugins included')
-    .action(does(async () => (await import('./plugins.ts')).schemaCommand()));
+    .command('plugins [name]')
+    .description(
+      'list attacks, adapters, stages, models, data sets and sources, or describe one with its parameters',
+    )
+    .addOption(jsonOption())
+    .action(
+      does(async (name: string | undefined, options: { json?: boolean }) =>
+        (await import('./plugins.ts')).pluginsCommand(name, options),
+      ),
+    );
+  program
+    .command('schema [part]')
+    .description(
+      'describe a part of a spec in words (data.train, train.schedule; "spec" for its sections); alone: the JSON Schema of all of it, plugins included',
+    )
+    .addOption(jsonOption())
+    .action(
+      does(async (part: string | undefined, options: { json?: boolean }) =>
+        (await import('./plugins.ts')).schemaCommand(part, options),
+      ),
+    );
   return program;
 }
 
@@ -260,8 +324,9 @@ async function explainFault(error: unknown): Promise<number> {
     process.stderr.write(printDiagnostics(error.diagnostics, { color: paintErr.isColorSupported }));
     return WRONG;
   }
-  if ((error as Error | null)?.name === 'UserFault') {
-    const { message, hint } = error as UserFault;
+  const fault = (error as Error | null)?.name === 'UserFault' ? error : systemFault(error);
+  if (fault !== null) {
+    const { message, hint } = fault as UserFault;
     say(`${paintErr.red('error:')} ${message}${hint === undefined ? '' : `\n  ${hint}`}`);
     return WRONG;
   }

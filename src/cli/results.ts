@@ -1,41 +1,129 @@
-/** `dosimeter results SPEC`: every number of every finished goal stage. */
-import type { JsonObject } from '../api.ts';
+/** `dosimeter results SPEC`: the numbers of the finished goal stages, by cell and over the seeds. */
+import { closest } from 'fastest-levenshtein';
+import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
-import { canonical } from '../plan/canonical.ts';
+import { prepare } from '../engine/prepare.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
+import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
+import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from '../engine/prepare.ts';
-import { count, json, out, paintErr, say, table } from './terminal.ts';
+import { MOST_COLUMNS, axisText, beside, firstMetrics, lines, rowsOf } from './result-tables.ts';
+import type { Metric } from './result-tables.ts';
+import { columns, count, json, out, paintErr, say, wrap } from './terminal.ts';
 
-export async function resultsCommand(
-  spec: string,
-  options: SpecOptions & { readonly csv?: boolean },
-): Promise<number> {
-  const { rows, missing, damaged, computedBy } = resultsOf(
-    await prepare(spec, options, { fetch: false, note: say }),
-  );
+export interface ResultsOptions extends SpecOptions {
+  readonly csv?: boolean;
+  readonly all?: boolean;
+  /** Names or patterns; empty: the few that are asked for first. */
+  readonly metric: readonly string[];
+  readonly latex?: boolean;
+  readonly rows?: readonly string[];
+  readonly columns?: readonly string[];
+  readonly against?: Against;
+}
+
+export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
+  const prepared = await prepare(spec, options, { fetch: false, note: say }),
+    results = resultsOf(prepared);
+  const { rows, missing, damaged, computedBy } = results;
+  if (!options.latex && [options.rows, options.columns, options.against].some(Boolean))
+    throw new UserFault('--rows, --columns and --against are of the table that --latex prints');
   for (const file of damaged)
     say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
   for (const what of computedBy) say(`computed by ${what}`);
-  if (options.json) json(rows);
-  else if (options.csv) out(csv(rows));
-  else {
-    if (rows.length > 0) out(await people(rows));
-    for (const line of caveatLines(rows)) say(paintErr.yellow(line));
+  const asked = askedMetrics(rows, options.metric);
+  if (options.json) json(asked === null ? rows : rowsOf(rows, asked));
+  else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));
+  else if (options.latex) {
+    if (rows.length === 0)
+      throw new UserFault('no stage of it has a result yet', `dosimeter run ${spec}`);
+    out((await import('./latex.ts')).latexResults(prepared, results, asked, options));
+  } else {
+    if (rows.length > 0) show(rows, asked, options.all === true);
     if (missing > 0)
       say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
   }
   return 0;
 }
 
+/** Null: none is named. */
+export function askedMetrics(
+  rows: readonly ResultRow[],
+  patterns: readonly string[],
+): readonly Metric[] | null {
+  if (patterns.length === 0) return null;
+  const { metrics, unknown } = selectMetrics(rows, patterns);
+  if (unknown.length > 0 && rows.length > 0) {
+    const names = metricsIn(rows).flatMap((one) => [one.metric, metricName(one)]);
+    throw new UserFault(
+      `no finished stage has a metric "${unknown[0]!}"`,
+      `did you mean ${closest(unknown[0]!, names)}? \`--all\` prints every one; in a name, * stands for any characters`,
+    );
+  }
+  return metrics;
+}
+
+function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: boolean): void {
+  const every = metricsIn(rows);
+  const metrics = asked ?? (all ? every : firstMetrics(rows));
+  out(
+    metrics.length > MOST_COLUMNS || all
+      ? lines(rowsOf(rows, metrics), columns())
+      : beside(rows, metrics, columns()),
+  );
+  for (const sentence of caveatLines(rows))
+    say(paintErr.yellow(wrap(sentence, Math.min(columns(), 100))));
+  const seeds = new Set(rows.map(({ seed }) => seed)).size;
+  const shown = new Set(metrics.map(metricName)),
+    rest = every.filter((one) => !shown.has(metricName(one)));
+  const width = Math.min(columns(), 100);
+  say(
+    paintErr.dim(
+      wrap(
+        seeds > 1
+          ? '± is half of the 95% Student t interval of the mean over the seeds (n).'
+          : 'One seed: no interval.',
+        width,
+      ),
+    ),
+  );
+  if (rest.length > 0 && asked === null)
+    say(
+      paintErr.dim(
+        wrap(
+          `${count(rest.length, 'more metric')}: ${byStage(rest)}. --metric NAME,NAME shows those (train.* all of a stage), --all every one.`,
+          width,
+        ),
+      ),
+    );
+}
+
+/** What must be said before the numbers are read, as on the report's first screen; † is the tables' mark. */
+function caveatLines(rows: readonly ResultRow[]): string[] {
+  const paths = tellingAxes(rows.map(({ cell }) => cell));
+  const short = shortNames(paths);
+  const label = (cell: ResultRow['cell']): string =>
+    paths
+      .filter((path) => path in cell)
+      .map((path) => `${short.get(path)!}=${axisText(cell[path])}`)
+      .join(' ') || 'every cell';
+  return caveatsOf(caveatGroups(rows, label)).map(
+    ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
+  );
+}
+
+/** `train (9), evaluate (5)`. */
+function byStage(metrics: readonly Metric[]): string {
+  const stages = new Map<string, number>();
+  for (const { stage } of metrics) stages.set(stage, (stages.get(stage) ?? 0) + 1);
+  return [...stages].map(([stage, n]) => `${stage} (${n})`).join(', ');
+}
+
 const axisPaths = (rows: readonly ResultRow[]): string[] => [
   ...new Set(rows.flatMap(({ cell }) => Object.keys(cell))),
 ];
-const text = (value: unknown): string =>
-  value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
-
 /** RFC 4180. */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
@@ -44,7 +132,7 @@ function csv(rows: readonly ResultRow[]): string {
   const lines = [
     [...paths, 'seed', 'stage', 'metric', 'value'],
     ...rows.map(({ cell, seed, stage, metric, value }) => [
-      ...paths.map((path) => text(cell[path])),
+      ...paths.map((path) => axisText(cell[path])),
       String(seed),
       stage,
       metric,
@@ -52,53 +140,4 @@ function csv(rows: readonly ResultRow[]): string {
     ]),
   ];
   return lines.map((fields) => fields.map(quote).join(',')).join('\r\n');
-}
-
-/** What must be said before the numbers are read. */
-function caveatLines(rows: readonly ResultRow[]): string[] {
-  const paths = tellingAxes(rows.map(({ cell }) => cell));
-  const short = shortNames(paths);
-  const label = (cell: JsonObject): string =>
-    paths
-      .filter((path) => path in cell)
-      .map((path) => `${short.get(path)!}=${text(cell[path])}`)
-      .join(' ') || 'every cell';
-  return caveatsOf(caveatGroups(rows, label)).map(({ title, text: more }) => `${title}. ${more}`);
-}
-
-/** A line for each cell and metric: mean and standard deviation over the seeds. */
-async function people(rows: readonly ResultRow[]): Promise<string> {
-  const { summarise } = await import('../stats/summary.ts');
-  const paths = tellingAxes(rows.map(({ cell }) => cell));
-  const short = shortNames(paths);
-  const groups = new Map<
-    string,
-    {
-      readonly cell: JsonObject;
-      readonly stage: string;
-      readonly metric: string;
-      readonly values: number[];
-    }
-  >();
-  for (const { cell, stage, metric, value } of rows) {
-    const name = canonical([cell, stage, metric]);
-    const group = groups.get(name);
-    if (group) group.values.push(value);
-    else groups.set(name, { cell, stage, metric, values: [value] });
-  }
-  const round = (value: number): string => String(Number(value.toPrecision(4)));
-  return table([
-    [...paths.map((path) => short.get(path)!), 'stage', 'metric', 'mean', 'std', 'seeds'],
-    ...[...groups.values()].map(({ cell, stage, metric, values }) => {
-      const { mean, std, n } = summarise(values);
-      return [
-        ...paths.map((path) => text(cell[path])),
-        stage,
-        metric,
-        round(mean),
-        std === null ? '' : round(std),
-        String(n),
-      ];
-    }),
-  ]);
 }

@@ -1,11 +1,12 @@
 /** `dosimeter status` and `dosimeter logs`: runs, from their folders alone. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { listRuns, readJournal } from '../log/run-folder.ts';
 import { runsDir } from '../engine/places.ts';
 import { processState } from '../store/owner.ts';
-import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
+import { readRegular } from '../store/regular.ts';
+import { readdirOr } from '../store/sweep.ts';
+import { count, duration, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 function chooseRun(id: string | undefined): { readonly id: string; readonly dir: string } {
   const runs = listRuns(runsDir());
@@ -25,6 +26,10 @@ interface RunStatus {
   /** `unknown`: it has not ended, and this machine can't say whether its process lives. */
   readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'unknown';
   readonly spec: string;
+  /** When it was started; null where its journal does not say. */
+  readonly started: string | null;
+  /** What it took; null while it goes on, and where it was killed. */
+  readonly seconds: number | null;
   readonly stages: { readonly [state: string]: number };
   readonly running: readonly string[];
   readonly failed: readonly { readonly stage: string; readonly error: string }[];
@@ -61,6 +66,8 @@ function statusOf({ id, dir }: { readonly id: string; readonly dir: string }): R
     run: id,
     state,
     spec: String(created?.['spec'] ?? ''),
+    started: typeof created?.['time'] === 'string' ? created['time'] : null,
+    seconds: typeof ended?.['seconds'] === 'number' ? ended['seconds'] : null,
     stages,
     running: state === 'running' || state === 'unknown' ? [...running] : [],
     failed,
@@ -68,15 +75,66 @@ function statusOf({ id, dir }: { readonly id: string; readonly dir: string }): R
   };
 }
 
+/** So many runs are listed unless `--all` is given. */
+const LISTED = 10;
+
+/** Without an id: a list of runs, or with `--json` the latest one. */
 export async function statusCommand(
   run: string | undefined,
-  options: { readonly json?: boolean },
+  options: { readonly json?: boolean; readonly all?: boolean },
 ): Promise<number> {
-  const status = statusOf(chooseRun(run));
-  if (options.json) {
-    json(status);
+  if (run !== undefined || (options.json === true && options.all !== true)) {
+    const status = statusOf(chooseRun(run));
+    if (options.json) json(status);
+    else showRun(status);
     return 0;
   }
+  const { id } = chooseRun(undefined),
+    runs = listRuns(runsDir());
+  const listed = (options.all ? runs : runs.slice(0, LISTED)).map(statusOf);
+  if (options.json) json(listed);
+  else {
+    out(runTable(listed));
+    tellDamage(listed);
+    if (listed.length < runs.length)
+      say(paintErr.dim(`${runs.length - listed.length} earlier: --all lists every run`));
+    say(paintErr.dim(`dosimeter status ${id} says more of one`));
+  }
+  return 0;
+}
+
+/** Newest first. What was cached before a run began is not counted. */
+function runTable(runs: readonly RunStatus[]): string {
+  const time = (text: string | null): string =>
+    text === null ? '' : text.slice(0, 16).replace('T', ' ');
+  return table([
+    ['run', 'state', 'began (UTC)', 'took', 'done', 'failed', 'spec'],
+    ...runs.map(({ run, state, started, seconds, stages, spec }) => {
+      const done = (stages['ran'] ?? 0) + (stages['cached'] ?? 0);
+      return [
+        run,
+        state,
+        time(started),
+        seconds === null ? '' : duration(seconds),
+        `${done}/${stages['to run'] ?? '?'}`,
+        String((stages['failed'] ?? 0) + (stages['blocked'] ?? 0)),
+        spec === '' ? '' : path.relative('', path.resolve(spec)),
+      ];
+    }),
+  ]);
+}
+
+function tellDamage(runs: readonly RunStatus[]): void {
+  for (const { run, damaged } of runs)
+    if (damaged > 0)
+      say(
+        paintErr.yellow(
+          `${count(damaged, 'line')} of its journal ${damaged === 1 ? 'is' : 'are'} damaged and left out${runs.length > 1 ? ` (${run})` : ''}`,
+        ),
+      );
+}
+
+function showRun(status: RunStatus): void {
   out(`${paint.bold(status.run)} ${status.state}  ${status.spec}`);
   if (status.state === 'unknown')
     say(
@@ -85,19 +143,14 @@ export async function statusCommand(
       ),
     );
   out(
-    Object.entries(status.stages)
-      .map(([state, n]) => `${n} ${state}`)
-      .join(', '),
+    [
+      ...Object.entries(status.stages).map(([state, n]) => `${n} ${state}`),
+      ...(status.seconds === null ? [] : [`in ${duration(status.seconds)}`]),
+    ].join(', '),
   );
-  if (status.damaged > 0)
-    say(
-      paintErr.yellow(
-        `${count(status.damaged, 'line')} of its journal ${status.damaged === 1 ? 'is' : 'are'} damaged and left out`,
-      ),
-    );
+  tellDamage([status]);
   for (const stage of status.running) out(`  running ${stage}`);
   for (const { stage, error } of status.failed) out(paint.red(`  failed ${stage}: ${error}`));
-  return 0;
 }
 
 export async function logsCommand(
@@ -108,12 +161,10 @@ export async function logsCommand(
   const logs = path.join(dir, 'logs'),
     runLog = path.join(dir, 'run.log');
   const fileOf = (name: string): string => path.join(logs, `${name}.log`);
-  const names = existsSync(logs)
-    ? readdirSync(logs)
-        .filter((name) => name.endsWith('.log'))
-        .map((name) => name.slice(0, -4))
-        .sort()
-    : [];
+  const names = readdirOr(logs)
+    .filter((name) => name.endsWith('.log'))
+    .map((name) => name.slice(0, -4))
+    .sort();
   if (stage === undefined) {
     if (options.json)
       json({
@@ -152,6 +203,6 @@ export async function logsCommand(
       ),
     );
   for (const name of found)
-    if (names.includes(name)) process.stdout.write(readFileSync(fileOf(name)));
+    if (names.includes(name)) process.stdout.write(readRegular(fileOf(name)));
   return 0;
 }

@@ -2,7 +2,8 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { defaultStore } from '../engine/places.ts';
+import { sweepRuns } from '../engine/old-runs.ts';
+import { RUNS_KEPT, defaultStore, runsDir } from '../engine/places.ts';
 import { onDisk } from '../store/faults.ts';
 import { collectGarbage, parseSize } from '../store/gc.ts';
 import { openStore } from '../store/store.ts';
@@ -45,21 +46,47 @@ export async function verifyCommand(options: StoreOptions): Promise<number> {
   return damaged.length + records.length === 0 ? 0 : 1;
 }
 
-export async function gcCommand(
-  options: StoreOptions & { readonly maxSize?: string; readonly dryRun?: boolean },
-): Promise<number> {
+export interface GcOptions extends StoreOptions {
+  readonly maxSize?: string;
+  readonly dryRun?: boolean;
+  readonly runs?: boolean;
+  readonly keepRuns?: number;
+  readonly keepDays?: number;
+}
+
+export async function gcCommand(options: GcOptions): Promise<number> {
+  if (options.runs !== true && (options.keepRuns ?? options.keepDays) !== undefined)
+    throw new UserFault('--keep-runs and --keep-days stand with --runs', 'dosimeter gc --runs');
   const store = openExisting(options.store);
   const maxBytes = options.maxSize === undefined ? null : parseSize(options.maxSize);
   const swept = await onDisk(store.root, () =>
     collectGarbage(store, maxBytes, options.dryRun === true),
   );
-  if (options.json) json(swept);
+  const runs =
+    options.runs === true
+      ? await onDisk(runsDir(), () =>
+          sweepRuns(
+            store.root,
+            runsDir(),
+            {
+              latest: options.keepRuns ?? RUNS_KEPT.latest,
+              days: options.keepDays ?? RUNS_KEPT.days,
+            },
+            options.dryRun === true,
+          ),
+        )
+      : null;
+  if (options.json) json(runs === null ? swept : { ...swept, runs });
   else {
     const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
     const verb = options.dryRun === true ? 'would sweep' : 'swept';
     out(
       `${verb} ${swept.entries.length === 1 ? '1 entry' : `${swept.entries.length} entries`} (${megabytes(swept.bytes)}) and ${count(swept.damaged, 'damaged leftover')}; ${swept.kept.entries} left (${megabytes(swept.kept.bytes)})${swept.pinned.entries === 0 ? '' : `, of them ${swept.pinned.entries} pinned (${megabytes(swept.pinned.bytes)})`}`,
     );
+    if (runs !== null)
+      out(
+        `${verb} ${count(runs.swept.length, 'run')}; ${runs.kept} left${runs.live === 0 ? '' : `, of them ${runs.live} that ${runs.live === 1 ? 'goes' : 'go'} on or may`}${runs.pinned === 0 ? '' : `, ${runs.pinned} pinned`}`,
+      );
   }
   return 0;
 }

@@ -27,18 +27,70 @@ export function duration(seconds: number): string {
 
 export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
+/** Columns of the terminal that facts go to; a file or a pipe has no end of a line. */
+export const columns = (): number =>
+  process.stdout.isTTY === true ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
+
+export interface TableLayout {
+  /** Wider tables are cut into several, one under the other. */
+  readonly width?: number;
+  /** How many columns name a row, and stand in each part again. */
+  readonly names?: number;
+}
+
 /** Columns padded to their widest cell; the first row is the head. */
-export function table(rows: readonly (readonly string[])[]): string {
+export function table(
+  rows: readonly (readonly string[])[],
+  { width = Number.POSITIVE_INFINITY, names = 0 }: TableLayout = {},
+): string {
   const widths = rows.reduce<number[]>(
     (most, row) => row.map((text, i) => Math.max(most[i] ?? 0, text.length)),
     [],
   );
-  return rows
-    .map((row) =>
-      row
-        .map((text, i) => (i === row.length - 1 ? text : text.padEnd(widths[i]!)))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const line = (row: readonly string[], shown: readonly number[]): string =>
+    shown
+      .map((i) => row[i]!.padEnd(widths[i]!))
+      .join(GAP)
+      .trimEnd();
+  return parts(widths, width, names)
+    .map((shown) => rows.map((row) => line(row, shown)).join('\n'))
+    .join('\n\n');
+}
+
+/** What `plan` and `explain` say of stages, for whoever reads it first. */
+export const STATES =
+  'cached: its result is in the store; ready: can run now; pending: waits for the results of others, or for a source to be fetched';
+
+const GAP = '  ';
+
+/** Which columns stand beside each other. Those that name a row come again. */
+function parts(widths: readonly number[], width: number, names: number): number[][] {
+  const across = (shown: readonly number[]): number =>
+    shown.reduce((sum, i) => sum + widths[i]! + GAP.length, -GAP.length);
+  const all = widths.map((_, i) => i);
+  if (across(all) <= width) return [all];
+  const naming = all.slice(0, names),
+    found: number[][] = [];
+  let part = [...naming];
+  for (const i of all.slice(names)) {
+    if (part.length > naming.length && across([...part, i]) > width) {
+      found.push(part);
+      part = [...naming];
+    }
+    part.push(i);
+  }
+  return [...found, part];
+}
+
+/** Words in lines of at most `width` characters; a longer word has its own. Lines after the first are indented. */
+export function wrap(text: string, width: number, indent = ''): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = `${indent}${word}`;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join('\n');
 }

@@ -2,6 +2,7 @@
 import { cp, lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { pathInside } from '../untrusted/path.ts';
 
 export interface Given {
   /** Path by name: copied, so that the program may do with them what it likes. */
@@ -28,10 +29,10 @@ export async function openWorkFolder(
 ): Promise<WorkFolder> {
   await mkdir(dir, { recursive: true });
   for (const [name, from] of Object.entries(files))
-    await cp(from, path.join(dir, name), { recursive: true });
+    await cp(from, pathInside(dir, name, 'A file of the command'), { recursive: true });
   await mkdir(path.join(dir, 'inputs'));
   for (const [place, from] of Object.entries(inputs)) {
-    const link = path.join(dir, 'inputs', place);
+    const link = pathInside(path.join(dir, 'inputs'), place, 'An input of the command');
     await mkdir(path.dirname(link), { recursive: true });
     await symlink(from, link, 'junction');
   }
@@ -49,7 +50,7 @@ export async function openWorkFolder(
       }
       let size = 0;
       for (const output of outputs) {
-        const from = path.join(dir, output);
+        const from = pathInside(dir, output, 'An output of the command');
         size += await sizeOf(from, output);
         if (size > bytes)
           throw new UserFault(
@@ -58,8 +59,9 @@ export async function openWorkFolder(
           );
       }
       for (const output of outputs) {
-        await mkdir(path.dirname(path.join(to, output)), { recursive: true });
-        await rename(path.join(dir, output), path.join(to, output));
+        const kept = pathInside(to, output, 'An output of the command');
+        await mkdir(path.dirname(kept), { recursive: true });
+        await rename(pathInside(dir, output, 'An output of the command'), kept);
       }
       await rm(dir, { recursive: true });
     },

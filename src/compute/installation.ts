@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 
 const require = createRequire(import.meta.url);
 
-/** What `npm run setup` wrote; its shape is defined in src/setup/tensorflow.mjs. */
+/** What `npx dosimeter setup` wrote; its shape is defined in src/setup/tensorflow.mjs. */
 export interface SetupStamp {
   readonly tensorflow: string | null;
   readonly variant: 'cpu' | 'cuda' | 'own';

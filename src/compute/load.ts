@@ -57,7 +57,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       if (built !== binding.TF_Version)
         throw new UserFault(
           `TensorFlow ${binding.TF_Version} was loaded, and set-up was done for ${built ?? 'none'}`,
-          'run `npm run setup`',
+          'run `npx dosimeter setup`',
         );
       return {
         name,

@@ -9,7 +9,7 @@ import { bindingFile, packageDir, packageVersion, readSetupStamp } from './insta
 import { BACKENDS } from './types.ts';
 import type { BackendProbe } from './types.ts';
 
-const SETUP = 'npm run setup';
+const SETUP = 'npx dosimeter setup';
 
 const missing = (
   name: BackendName,

@@ -1,22 +1,32 @@
 /** Rows out of the fields of delimited text. */
 import { UserFault } from '../api.ts';
-import type { RawRow, ResolvedSplit } from '../api.ts';
+import type { JsonObject, RawRow, ResolvedSplit } from '../api.ts';
 import { columnIndexes } from './columns.ts';
 
-/** @param records the file's records in order, each with the line it begins on. @param ragged the hint for a record of another width. */
+/**
+ * @param records the file's records in order, each with the line it begins on
+ * @param ragged the hint for a record of another width
+ * @returns the header that was left out, where no column is asked for by name: that it is one is the spec's word alone
+ */
 export async function* tableRows(
   records: AsyncIterable<readonly [fields: readonly string[], line: number]>,
   split: ResolvedSplit,
   name: string,
   ragged: string,
-): AsyncGenerator<RawRow, void> {
+): AsyncGenerator<RawRow, JsonObject> {
   let width = 0;
   let at: ReturnType<typeof columnIndexes> | null = null;
+  let facts: JsonObject = {};
+  const { text, text_pair: pair = text, label } = split.columns;
+  const numbered = [text, pair, label].every((column) => typeof column === 'number');
   for await (const [fields, line] of records) {
     if (at === null) {
       width = fields.length;
       at = columnIndexes(split, split.header ? fields : null, width, name);
-      if (split.header) continue;
+      if (split.header) {
+        if (numbered) facts = { header: fields };
+        continue;
+      }
     }
     const place = `${name}:${line}`;
     if (fields.length !== width)
@@ -31,4 +41,5 @@ export async function* tableRows(
       place,
     };
   }
+  return facts;
 }

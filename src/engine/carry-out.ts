@@ -1,6 +1,7 @@
 /** A run that has something to do: its folder, log and journal, its executor, and what the store remembers of it. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { locator } from '../execute/assets.ts';
 import { executePlan } from '../execute/run.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { openDurations } from '../log/durations.ts';
@@ -20,6 +21,7 @@ import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import { runsDir } from './places.ts';
 import { saveRunEntries } from './run-entries.ts';
+import { sourceContext } from './prepare.ts';
 import type { Prepared } from './prepare.ts';
 import type { RunPreparedOptions } from './types.ts';
 
@@ -46,7 +48,7 @@ export async function carryOut(
   const folder = await onDisk(
     runsDir(),
     () =>
-      createRunFolder(runsDir(), {
+      createRunFolder(runsDir(), options.note, {
         specFile: experiment.file,
         specText: experiment.text,
         resolved: experiment.resolved,
@@ -92,6 +94,7 @@ export async function carryOut(
     places: placesOn(machine, plan.backend),
     kill: () => executor.close(),
   });
+  const note = (message: string): void => onEvent({ type: 'note', message });
   const onEvent = (event: RunEvent): void => {
     const entry = journalEntry(event);
     if (entry) {
@@ -108,6 +111,7 @@ export async function carryOut(
       store,
       registry,
       assets,
+      locate: locator(registry, await sourceContext(options.note)),
       executor,
       log,
       jobs,
@@ -141,11 +145,12 @@ export async function carryOut(
         for (const plugin of loaded)
           if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
         saveRoot(store.root, path.resolve(experiment.file), keys);
-        saveRunEntries(folder.dir, keys);
         store.saveIndex();
       },
-      (message) => onEvent({ type: 'note', message }),
+      note,
     );
+    // The runs may lie on another disk than the store.
+    ifDiskAllows(folder.dir, () => saveRunEntries(folder.dir, keys), note);
     await durable;
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });

@@ -8,7 +8,13 @@ import type { Note, Prepared } from './prepare.ts';
  * @param lacking of `statuses`, those that would run. @throws SpecFault
  */
 export async function checkStages(
-  { plan, assets, registry, statuses }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses'>,
+  {
+    plan,
+    assets,
+    registry,
+    statuses,
+    unknownFamilies,
+  }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses' | 'unknownFamilies'>,
   lacking: readonly StageStatus[],
   note: Note,
 ): Promise<void> {
@@ -17,6 +23,16 @@ export async function checkStages(
   const found = await preflight(plan, lacking, assets, registry, statuses);
   const faults = found.filter(({ warning }) => !warning);
   if (faults.length > 0) throw new SpecFault(faults);
+  for (const uri of unknownFamilies)
+    note(
+      `${uri} is not on this machine yet: whether it is of a family that is read (${families(registry)}) is not known before \`run\` asks for its config.json`,
+    );
   for (const { message, range } of found)
     note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
 }
+
+const families = (registry: Prepared['registry']): string =>
+  registry
+    .all('model')
+    .flatMap(({ name, descriptor }) => descriptor.modelTypes ?? [name])
+    .join(', ');

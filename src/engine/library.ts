@@ -9,6 +9,7 @@ import type { BackendName } from '../api.ts';
 import type { Patience, PerKind } from '../execute/patience.ts';
 import type { RunEvent } from '../execute/types.ts';
 import type { Diagnostic, Result } from '../spec/types.ts';
+import { systemFault } from '../store/faults.ts';
 import { checkStages } from './check.ts';
 import { plannedStages, resultsOf } from './facts.ts';
 import type { Results, StageInPlan } from './facts.ts';
@@ -223,8 +224,9 @@ async function attempt<T>(action: () => Promise<T>): Promise<Result<T>> {
     return { ok: true, value: await action() };
   } catch (error) {
     if (error instanceof SpecFault) return { ok: false, diagnostics: error.diagnostics };
-    const { name, message, hint } = error as UserFault;
-    if (name !== 'UserFault') throw error;
+    const fault = (error as Error | null)?.name === 'UserFault' ? error : systemFault(error);
+    if (fault === null) throw error;
+    const { message, hint } = fault as UserFault;
     return {
       ok: false,
       diagnostics: [

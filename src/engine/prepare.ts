@@ -16,6 +16,7 @@ import type { Experiment, SpecRegistry } from '../spec/types.ts';
 import type { Assets, StageStatus } from '../execute/survey.ts';
 import type { Store } from '../store/store.ts';
 import { COMMAND, commandStages } from './commands.ts';
+import { familyOf } from './families.ts';
 import { SpecFault } from './faults.ts';
 
 /** What is asked of a spec, by an option or by a caller. */
@@ -32,6 +33,8 @@ export interface Asked {
 export type Note = (message: string) => void;
 
 export interface Prepared {
+  /** What was asked of the spec beside what it says. */
+  readonly asked: Pick<Asked, 'set' | 'only'>;
   readonly experiment: Experiment;
   readonly registry: Registry;
   readonly backend: BackendName;
@@ -40,6 +43,8 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
+  /** Models that are not on this machine yet, of whose family nothing is known before they are fetched. */
+  readonly unknownFamilies: readonly string[];
   /** In the plan's order. */
   readonly statuses: readonly StageStatus[];
 }
@@ -125,14 +130,23 @@ export async function prepare(
         `the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`,
       ),
   });
+  const context = await sourceContext(note),
+    unknownFamilies: string[] = [];
   const { assets, diagnostics } = await findAssets(
     plan,
     registry,
-    await sourceContext(note),
+    context,
     fetch,
+    async (uri, source) => {
+      const family = await familyOf(uri, plan, registry, source, context, fetch);
+      if (family !== 'unknown') return family;
+      unknownFamilies.push(uri);
+      return [];
+    },
   );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return {
+    asked: { set: options.set, only: options.only },
     experiment,
     registry,
     backend,
@@ -140,6 +154,7 @@ export async function prepare(
     plan,
     store,
     assets,
+    unknownFamilies: fetch ? [] : unknownFamilies,
     statuses: survey(plan, assets, store),
   };
 }

@@ -10,6 +10,6 @@ export const saveRunEntries = (dir: string, keys: readonly ActionKey[]): void =>
 
 /** Null: the run did not end, or the file was damaged. */
 export function runEntries(dir: string): readonly ActionKey[] | null {
-  const found = readSealed<{ readonly keys: readonly ActionKey[] }>(fileOf(dir));
+  const found = readSealed<{ readonly keys: readonly ActionKey[] }>(fileOf(dir), { keys: 'list' });
   return found === null || found === 'damaged' ? null : found.value.keys;
 }

@@ -1,19 +1,15 @@
 /** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
-import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import { checkPatience } from '../execute/patience.ts';
-import type { PlannedStage } from '../plan/types.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
 import { checkStages } from './check.ts';
 import { COMMAND } from './commands.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
-import { reportFile } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
+import { REPORT, publishReport } from './reports.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
-
-const REPORT = 'report.html';
 
 /** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */
 export async function runPrepared(
@@ -34,7 +30,7 @@ export async function runPrepared(
   const tally = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
   if (lacking.length === 0) {
     const report = publishReport(
-      experiment.name,
+      prepared,
       statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })),
       options.note,
     );
@@ -48,6 +44,7 @@ export async function runPrepared(
           statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])),
         );
         store.saveIndex();
+        store.tidy();
       },
       () => undefined,
     );
@@ -80,7 +77,7 @@ export async function runPrepared(
       { ...options, executor },
     );
     const report = publishReport(
-      experiment.name,
+      prepared,
       plan.stages.map((stage) => {
         const outcome = outcomes.get(stage.id);
         return {
@@ -120,32 +117,4 @@ async function withSoundReport(
     };
   }
   return sound;
-}
-
-/** A store path is no place to bookmark: the newest report of an experiment lies at `.dosimeter/reports/NAME.html`. */
-function publishReport(
-  name: string,
-  stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[],
-  note: Note,
-): string | null {
-  for (const { stage, dir } of stages) {
-    if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
-    const from = path.join(dir, REPORT);
-    if (!existsSync(from)) continue;
-    const to = reportFile(name),
-      draft = `${to}.${process.pid}`;
-    try {
-      mkdirSync(path.dirname(to), { recursive: true });
-      copyFileSync(from, draft);
-      renameSync(draft, to);
-      return to;
-    } catch (error) {
-      // It is in the store all the same.
-      note(
-        `the report could not be copied to ${to} (${String((error as NodeJS.ErrnoException).code)})`,
-      );
-      return from;
-    }
-  }
-  return null;
 }

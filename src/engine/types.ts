@@ -53,6 +53,6 @@ export interface RunSummary {
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
   readonly seconds: number;
-  /** The newest report, at `.dosimeter/reports/NAME.html`. */
+  /** The newest report of this spec, and of this part of it, in `.dosimeter/reports`. */
   readonly report: string | null;
 }

@@ -4,6 +4,7 @@ import type { Plan, PlannedStage } from '../plan/types.ts';
 import type { PlanRegistry } from '../plan/graph.ts';
 import type { Diagnostic, ExperimentCell, SourceRange } from '../spec/types.ts';
 import { diskFault } from '../store/faults.ts';
+import type { Locate } from './guard.ts';
 
 /** Each URI that a stage of the plan reads, with the first stage that does. */
 function wanted(plan: Plan): Map<string, PlannedStage> {
@@ -35,18 +36,31 @@ export function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   return cell.locate(find(cell.config, []) ?? []);
 }
 
+/** Looks at sources as `findAssets` did, without fetching. */
+export const locator =
+  (registry: PlanRegistry, context: SourceContext): Locate =>
+  async (uri) =>
+    (registry.get('source', uri.slice(0, uri.indexOf(':')))!.descriptor as SourceDescriptor).locate(
+      uri,
+      context,
+    );
+
 export interface Located {
   /** Null: it must be fetched. */
   readonly assets: Map<string, Asset | null>;
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** @param fetch whether what is missing is fetched; `plan` only looks. */
+/**
+ * @param fetch whether what is missing is fetched; `plan` only looks
+ * @param before asked of what is missing: faults for which it is not fetched
+ */
 export async function findAssets(
   plan: Plan,
   registry: PlanRegistry,
   context: SourceContext,
   fetch: boolean,
+  before: (uri: string, source: SourceDescriptor) => Promise<readonly Diagnostic[]>,
 ): Promise<Located> {
   const assets = new Map<string, Asset | null>();
   const diagnostics: Diagnostic[] = [];
@@ -68,10 +82,13 @@ export async function findAssets(
         return;
       }
       try {
-        assets.set(
-          uri,
-          (await source.locate(uri, context)) ?? (fetch ? await source.fetch(uri, context) : null),
-        );
+        let asset = await source.locate(uri, context);
+        if (asset === null) {
+          const faults = await before(uri, source);
+          diagnostics.push(...faults);
+          if (fetch && faults.length === 0) asset = await source.fetch(uri, context);
+        }
+        assets.set(uri, asset);
       } catch (error) {
         const { name, message, hint } = diskFault(
           error,

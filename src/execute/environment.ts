@@ -1,6 +1,7 @@
 /** On what a run ran: enough to repeat it elsewhere, and to know why the last bits differ. */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,6 +19,7 @@ export function packageRoot(): string {
 interface PackageJson {
   readonly version: string;
   readonly dependencies?: { readonly [name: string]: string };
+  readonly optionalDependencies?: { readonly [name: string]: string };
 }
 const readPackage = (dir: string): PackageJson =>
   JSON.parse(readFileSync(path.join(dir, 'package.json'), 'utf8')) as PackageJson;
@@ -25,11 +27,16 @@ const readPackage = (dir: string): PackageJson =>
 export const ownVersion = (): string => readPackage(packageRoot()).version;
 
 function packageVersions(): { [name: string]: string } {
-  const root = packageRoot();
+  const root = packageRoot(),
+    places = createRequire(path.join(root, 'package.json')).resolve,
+    { dependencies, optionalDependencies } = readPackage(root);
   const versions: { [name: string]: string } = {};
-  for (const name of Object.keys(readPackage(root).dependencies ?? {})) {
-    const dir = path.join(root, 'node_modules', name);
-    if (existsSync(path.join(dir, 'package.json'))) versions[name] = readPackage(dir).version;
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+    // Where the program is itself installed, its dependencies mostly lie beside it.
+    const dir = (places.paths(name) ?? [])
+      .map((modules) => path.join(modules, name))
+      .find((found) => existsSync(path.join(found, 'package.json')));
+    if (dir !== undefined) versions[name] = readPackage(dir).version;
   }
   return versions;
 }

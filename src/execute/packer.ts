@@ -2,7 +2,7 @@
  * The waiting room of stages that may run together. When a place is free for one of them it takes others along that are
  * ready by then, its even share of them; nothing waits for a stage that is not ready.
  */
-import type { Asset, BackendName } from '../api.ts';
+import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { StageQueue } from './queue.ts';
 import { needOf, placesFor } from './resources.ts';
@@ -41,10 +41,11 @@ export function packSize(
   return taken;
 }
 
-/** What a stage would add to a pack, in MB; null while one of its sources is not there. */
+/** What a stage would add to a pack, in MB; null while one of its sources is not there. @param inputs once they are made */
 export async function packMemory(
   { descriptor, params, assets }: PlannedStage,
   found: Assets,
+  inputs?: RunContext['inputs'],
 ): Promise<number | null> {
   const here: { [name: string]: Asset } = {};
   for (const [name, uri] of Object.entries(assets)) {
@@ -52,7 +53,8 @@ export async function packMemory(
     if (!asset) return null;
     here[name] = asset;
   }
-  return (await descriptor.pack?.memoryMB?.({ params, assets: here })) ?? 0;
+  const given = { params, assets: here, ...(inputs === undefined ? {} : { inputs }) };
+  return (await descriptor.pack?.memoryMB?.(given)) ?? 0;
 }
 
 /**

@@ -6,6 +6,7 @@ import { UserFault } from '../api.ts';
 import type { RunContext, StageDescriptor } from '../api.ts';
 import { fullDiskFault } from '../store/faults.ts';
 import { digestFiles } from '../store/files.ts';
+import { METRICS, parseMetrics } from './metrics.ts';
 import type { Job, JobResult } from './protocol.ts';
 
 export interface PerformHooks {
@@ -75,27 +76,13 @@ export async function outputOf(job: Job, returned: unknown, seconds: number): Pr
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }
 
-const METRICS = 'metrics.json';
-
 /** What `results`, `diff` and the report read, of every stage alike: a value that they would leave out unseen is a fault. */
 async function checkMetrics(file: string, stage: string): Promise<void> {
-  const fault = (what: string): Error =>
-    new UserFault(
-      `the stage "${stage}" wrote a metrics.json that ${what}`,
+  const parsed = parseMetrics(await readFile(file, 'utf8'));
+  if ('fault' in parsed)
+    throw new UserFault(
+      `the stage "${stage}" wrote a metrics.json that ${parsed.fault}`,
       'an object of numbers, such as {"accuracy": 0.9}; a number that is not finite has no JSON (JSON.stringify makes null of it)',
-    );
-  let metrics: unknown;
-  try {
-    metrics = JSON.parse(await readFile(file, 'utf8'));
-  } catch (error) {
-    throw fault(`is no JSON: ${(error as Error).message}`);
-  }
-  if (typeof metrics !== 'object' || metrics === null || Array.isArray(metrics))
-    throw fault('is no object');
-  const odd = Object.entries(metrics).find(([, value]) => typeof value !== 'number');
-  if (odd !== undefined)
-    throw fault(
-      `is no flat object of numbers: ${JSON.stringify(odd[0])} is ${JSON.stringify(odd[1]).slice(0, 60)}`,
     );
 }
 

@@ -227,6 +227,10 @@ export function createPool({
   return {
     runPack,
     run: (job, hooks, signal) => runPack([{ job, hooks, signal }])[0]!,
+    forget() {
+      for (const warm of all) warm.spent = true; // one that is busy ends after its job
+      for (const warm of idle.splice(0)) kill(warm);
+    },
     async close() {
       await Promise.all(
         [...all].map(

@@ -1,12 +1,13 @@
 /** `metrics.json` of every cell's goal stages, as the store has them now. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Json, JsonObject } from '../api.ts';
 import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import { MANIFEST_FILE } from '../store/manifest.ts';
+import { isUnreadable, readRegular } from '../store/regular.ts';
 import type { Store } from '../store/store.ts';
+import { METRICS, parseMetrics } from './metrics.ts';
 import type { StageStatus } from './survey.ts';
 
 export interface MetricsOfCell {
@@ -24,8 +25,6 @@ export interface Metrics {
   /** What computed the entries: backend, precision, releases, device; each that differs once. */
   readonly computedBy: readonly string[];
 }
-
-const METRICS = 'metrics.json';
 
 /** Reads every manifest, whatever a look-up took on trust. */
 export function readMetrics(
@@ -58,23 +57,19 @@ export function readMetrics(
     if (unsound.has(stage.id)) return null;
     const file = entry!.manifest.files.find(({ path: name }) => name === METRICS);
     if (!file) return null;
-    const bytes = readFileSync(path.join(entry!.dir, METRICS));
-    if (createHash('sha256').update(bytes).digest('hex') !== file.sha256) {
+    const bytes = readOr(path.join(entry!.dir, METRICS));
+    if (bytes === null || createHash('sha256').update(bytes).digest('hex') !== file.sha256) {
       damaged.add(path.join(entry!.dir, METRICS));
       return null;
     }
-    const parsed = parse(bytes.toString('utf8'));
-    if (parsed === null) {
+    // A store of an earlier version may hold what is refused now.
+    const parsed = parseMetrics(bytes.toString('utf8'));
+    if ('fault' in parsed) {
       damaged.add(path.join(entry!.dir, METRICS));
       return null;
     }
-    const numbers = Object.fromEntries(
-      Object.entries(parsed).filter(
-        (pair): pair is [string, number] => typeof pair[1] === 'number',
-      ),
-    );
-    read.set(stage.id, numbers);
-    return numbers;
+    read.set(stage.id, parsed.metrics);
+    return parsed.metrics;
   };
 
   const cells = plan.cellStages.map(({ cell, stages }): MetricsOfCell => {
@@ -94,15 +89,13 @@ export function readMetrics(
   return { cells, missing, damaged: [...damaged], computedBy: [...computedBy].sort() };
 }
 
-/** Null: no JSON object, which a store of before this was looked at may hold. */
-function parse(text: string): { readonly [metric: string]: unknown } | null {
+/** Null: it went away, or the system will not give it. */
+function readOr(file: string): Buffer | null {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as { readonly [metric: string]: unknown })
-      : null;
-  } catch {
-    return null;
+    return readRegular(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
+    throw error;
   }
 }
 

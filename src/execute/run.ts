@@ -8,6 +8,8 @@ import { isDiskFault } from '../store/faults.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
 import { experimentFacts } from './facts.ts';
+import { createGuard } from './guard.ts';
+import type { Locate, Reads } from './guard.ts';
 import { forKind } from './patience.ts';
 import type { Patience } from './patience.ts';
 import { createPacker, packId, packMemory } from './packer.ts';
@@ -26,6 +28,8 @@ export interface RunOptions {
   readonly registry: RuntimeRegistry;
   /** A stage whose source is not there (null) is abandoned. */
   readonly assets: Assets;
+  /** Looks at a source again, which must be the same after a stage has read it. Left out: its files' sizes and times alone tell. */
+  readonly locate?: Locate;
   readonly executor: Executor;
   readonly log: RunLog;
   /** Processor cores that stages may take at once. */
@@ -47,7 +51,7 @@ export interface RunOptions {
   readonly onEvent: OnEvent;
 }
 
-/** What became of an attempt. `busy`: another run has the lease; `again`: an input was made anew. */
+/** What became of an attempt. `busy`: another run has the lease, or has taken it over; `again`: an input was made anew. */
 type Attempt = Outcome | 'busy' | 'again';
 
 interface Wanted {
@@ -78,6 +82,10 @@ export async function executePlan(
   const outcomes = new Map<StageId, Outcome>();
   const making = new Map<ActionKey, Promise<Attempt>>();
   const checks = new Map<ActionKey, Promise<boolean>>();
+  const guard = createGuard(options.locate);
+  /** Entries that outcomes are of, and which of them this run has made. */
+  const stored = new Map<ActionKey, Entry>(),
+    made = new Set<ActionKey>();
   let stopped = false;
 
   const known = new Map<StageId, Entry>();
@@ -97,7 +105,7 @@ export async function executePlan(
   ): Promise<Outcome> {
     const entry = known.get(stage.id);
     let outcome: Outcome;
-    if (entry) outcome = finished('cached', entry);
+    if (entry) outcome = cached(entry);
     else {
       await Promise.all(inputs);
       outcome = await obtain(stage);
@@ -132,7 +140,7 @@ export async function executePlan(
       const wanted = read(stage),
         { key } = wanted;
       const found = store.lookUpNew(key);
-      if (found.state === 'hit') return finished('cached', found.entry);
+      if (found.state === 'hit') return cached(found.entry);
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
       // Two definitions may come to the same content: the second takes what the first makes.
       let attempt = making.get(key);
@@ -158,7 +166,7 @@ export async function executePlan(
     if (packer === null || stage.pack === null)
       return queue.add((gpus) => make(wanted, gpus), { need, priority });
     try {
-      const memoryMB = packMemory(stage, options.assets).then((known) => known ?? 0);
+      const memoryMB = packMemory(stage, options.assets, wanted.inputs).then((known) => known ?? 0);
       return await packer.add({
         ...wanted,
         id: packId(stage.kind, stage.pack),
@@ -198,7 +206,7 @@ export async function executePlan(
   async function makeWith(
     { stage, key, components, inputs }: Wanted,
     gpus: readonly string[] | undefined,
-    run: (reading: Reading) => Promise<Outcome>,
+    run: (reading: Reading) => Promise<Outcome | 'busy'>,
   ): Promise<Attempt> {
     if (stopped || signal.aborted) return { state: 'abandoned' };
     try {
@@ -206,13 +214,15 @@ export async function executePlan(
       if ('by' in attempt) return 'busy';
       try {
         const found = store.lookUpNew(key);
-        if (found.state === 'hit') return finished('cached', found.entry);
+        if (found.state === 'hit') return cached(found.entry);
         if (found.state === 'damaged')
           onEvent({
             type: 'note',
             message: `the entry of ${stage.id} was damaged (${found.why}); moved to ${store.moveAside(key)}, it is made again`,
           });
         if (!(await inputsIntact(stage))) return 'again';
+        const reads = await readsOf(stage);
+        if (reads === 'again' || 'error' in reads) return reads;
         const experiment =
           stage.descriptor.scope === 'experiment'
             ? experimentFacts(plan, outcomes, options.environment)
@@ -221,9 +231,16 @@ export async function executePlan(
           key,
           components,
           inputs,
+          reads,
+          onStored: (entry) => {
+            stored.set(entry.key, entry);
+            made.add(entry.key);
+          },
+          leaseStands: attempt.held.stands,
           ...grant(stage, gpus),
           ...(experiment ? { experiment } : {}),
         });
+        if (outcome === 'busy') return outcome;
         // On a full disk every other stage would fail in the same way.
         if (outcome.state === 'failed' && (options.failFast || isDiskFault(outcome)))
           stopped = true;
@@ -290,6 +307,7 @@ export async function executePlan(
             [
               stage,
               running[i]!.then((outcome) => {
+                if (outcome === 'busy') return outcome;
                 if (outcome !== 'lost' && !mayTryAgain(stage, outcome, 1)) return outcome;
                 if (outcome === 'lost')
                   onEvent({
@@ -330,18 +348,18 @@ export async function executePlan(
     );
   }
 
-  async function tryStage(stage: PlannedStage, reading: Reading): Promise<Outcome> {
+  async function tryStage(stage: PlannedStage, reading: Reading): Promise<Outcome | 'busy'> {
     return tryAgain(stage, reading, await runStage(stage, reading, plan.backend, options), 1);
   }
 
   async function tryAgain(
     stage: PlannedStage,
     reading: Reading,
-    first: Outcome,
+    first: Outcome | 'busy',
     tried: number,
-  ): Promise<Outcome> {
+  ): Promise<Outcome | 'busy'> {
     let outcome = first;
-    for (; mayTryAgain(stage, outcome, tried); tried++) {
+    for (; outcome !== 'busy' && mayTryAgain(stage, outcome, tried); tried++) {
       onEvent({
         type: 'note',
         message: `${stage.id} failed (${outcome.error}); try ${tried + 1} of ${1 + forKind(options.patience?.retries, stage.kind)!}`,
@@ -351,56 +369,82 @@ export async function executePlan(
     return outcome;
   }
 
-  /** Digests are checked on use, once a run; a damaged input is made anew, and then the reader's key must be found anew. */
+  function cached(entry: Entry): Finished {
+    stored.set(entry.key, entry);
+    return finished('cached', entry);
+  }
+
+  /** Digests are checked on use; a damaged input is made anew, and then the reader's key must be found anew. */
   async function inputsIntact(stage: PlannedStage): Promise<boolean> {
     let intact = true;
     for (const id of Object.values(stage.inputs)) {
       const input = outcomes.get(id)!;
-      if (input.state === 'cached')
+      if (input.state === 'ran' || input.state === 'cached')
         intact = (await (checks.get(input.key) ?? check(byId.get(id)!, input))) && intact;
     }
     return intact;
   }
 
-  function check(stage: PlannedStage, cached: Finished): Promise<boolean> {
+  function check(stage: PlannedStage, input: Finished): Promise<boolean> {
     const checking = (async () => {
-      const damage = async (): Promise<string | null> => {
-        const found = store.lookUp(cached.key);
-        return found.state === 'hit'
-          ? store.check(found.entry)
-          : found.state === 'damaged'
-            ? found.why
-            : 'it is gone';
-      };
-      // Looked up a moment ago: only its bytes are in doubt.
-      const entry = known.get(stage.id);
-      if ((entry?.key === cached.key ? await store.check(entry) : await damage()) === null)
-        return true;
+      if ((await damageOf(input.key)) === null) return true;
+      stored.delete(input.key);
       known.delete(stage.id);
-      await remake(stage, cached, damage);
-      checks.delete(cached.key);
+      await remake(stage, input);
       return false;
-    })();
-    checks.set(cached.key, checking);
+    })().finally(() => checks.delete(input.key));
+    checks.set(input.key, checking);
     return checking;
   }
 
-  async function remake(
-    stage: PlannedStage,
-    cached: Finished,
-    damage: () => Promise<string | null>,
-  ): Promise<void> {
+  async function damageOf(key: ActionKey): Promise<string | null> {
+    let entry = stored.get(key);
+    if (!entry) {
+      const found = store.lookUp(key);
+      if (found.state !== 'hit') return found.state === 'damaged' ? found.why : 'it is gone';
+      ({ entry } = found);
+      stored.set(key, entry);
+    }
+    return guard.entryFault(entry, made.has(key));
+  }
+
+  /** What the stage is about to read, as it is; a source that has changed since the run began is a failure. */
+  async function readsOf(stage: PlannedStage): Promise<Reads | Failed | 'again'> {
+    const assets = [...new Set(Object.values(stage.assets))].map((uri) => options.assets.get(uri)!);
+    for (const asset of assets) {
+      const fault = await guard.assetFault(asset);
+      if (fault !== null)
+        return {
+          state: 'failed',
+          error: fault,
+          hint: 'a run takes its sources as they are when it begins: run again',
+          internal: false,
+          log: null,
+        };
+    }
+    const inputs: [string, Entry][] = [];
+    for (const [name, id] of Object.entries(stage.inputs)) {
+      const input = outcomes.get(id)!;
+      if (input.state !== 'ran' && input.state !== 'cached') continue; // the stage is tolerant
+      const entry = stored.get(input.key);
+      if (!entry) return 'again'; // found damaged meanwhile
+      inputs.push([name, entry]);
+    }
+    return guard.reads(inputs, assets);
+  }
+
+  async function remake(stage: PlannedStage, { key }: Finished): Promise<void> {
     // Another run may have found the same damage, and even have mended it.
-    const attempt = store.take(cached.key);
+    const attempt = store.take(key);
     if ('by' in attempt) return;
     let why: string | null;
     try {
-      why = await damage();
+      why = await damageOf(key);
       if (why === null) return;
+      stored.delete(key);
+      made.delete(key);
       const where =
-        store.lookUp(cached.key).state === 'absent'
-          ? ''
-          : `; moved to ${store.moveAside(cached.key)}`;
+        store.lookUp(key).state === 'absent' ? '' : `; moved to ${store.moveAside(key)}`;
       onEvent({
         type: 'note',
         message: `the entry of ${stage.id} was damaged (${why})${where}, it is made again`,

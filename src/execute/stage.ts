@@ -1,7 +1,9 @@
 /** One stage, or a pack of them, once: from inputs to an entry in the store, or to the words for what went wrong. */
 import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
-import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
+import type { ActionKey, KeyComponents, PlannedStage, StageId } from '../plan/types.ts';
+import type { Entry } from '../store/types.ts';
+import type { Reads } from './guard.ts';
 import { forKind } from './patience.ts';
 import { inTurn, runInline } from './inline.ts';
 import type { Job, JobResult, PackedJob, PluginModule } from './protocol.ts';
@@ -13,9 +15,14 @@ export interface Reading {
   readonly key: ActionKey;
   readonly components: KeyComponents;
   readonly inputs: { readonly [name: string]: StageInput };
+  readonly reads: Reads;
+  /** Told of what it has made. */
+  readonly onStored: (entry: Entry) => void;
   /** `Job.gpus`. */
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
+  /** Whether this run still has the lease. */
+  readonly leaseStands: () => boolean;
 }
 
 /** An executor may be other people's code. */
@@ -67,8 +74,8 @@ export function runStage(
   reading: Reading,
   backend: BackendName,
   options: RunOptions,
-): Promise<Outcome> {
-  const once = async (): Promise<Outcome> => {
+): Promise<Outcome | 'busy'> {
+  const once = async (): Promise<Outcome | 'busy'> => {
     const { work, conclude } = begin(stage, reading, backend, options);
     return conclude(
       stage.descriptor.inline === true
@@ -87,10 +94,9 @@ export function runPack(
   members: readonly { readonly stage: PlannedStage; readonly reading: Reading }[],
   backend: BackendName,
   options: RunOptions,
-): readonly Promise<Outcome | 'lost'>[] {
-  const tries = members.map(({ stage, reading }) =>
-    begin(stage, reading, backend, options, members.length),
-  );
+): readonly Promise<Outcome | 'busy' | 'lost'>[] {
+  const pack = members.map(({ stage }) => stage.id);
+  const tries = members.map(({ stage, reading }) => begin(stage, reading, backend, options, pack));
   const results = options.executor.runPack!(tries.map(({ work }) => work));
   return tries.map(async ({ work, conclude }, i) => {
     const outcome = await conclude(results[i]!);
@@ -101,20 +107,23 @@ export function runPack(
 /** One try at a stage: what the executor is handed, and what becomes of its answer. */
 interface Try {
   readonly work: PackedJob;
-  conclude(answer: Promise<JobResult>): Promise<Outcome>;
+  /** `busy`: another run has taken the lease over. */
+  conclude(answer: Promise<JobResult>): Promise<Outcome | 'busy'>;
 }
 
 function begin(
   stage: PlannedStage,
-  { key, components, inputs, experiment, gpus }: Reading,
+  { key, components, inputs, reads, onStored, experiment, gpus, leaseStands }: Reading,
   backend: BackendName,
   options: RunOptions,
-  packed = 1,
+  pack?: readonly StageId[],
 ): Try {
+  const packed = pack?.length ?? 1;
   const { store, signal, onEvent } = options;
+  const resumeDir = store.resumeDir(key, reads.state);
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
-  onEvent({ type: 'stage-started', stage, log: log.file });
+  onEvent({ type: 'stage-started', stage, log: log.file, ...(pack ? { pack } : {}) });
   log.aside(`${stage.id} key ${key}${packed === 1 ? '' : `, packed with ${packed - 1} more`}`);
   const seconds = forKind(options.patience?.timeout, stage.kind);
   const computedOn = stage.descriptor.compute ? backend : null;
@@ -124,12 +133,25 @@ function begin(
   if (signal.aborted) abort();
   const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
 
-  const settle = async (result: JobResult): Promise<Outcome> => {
+  const settle = async (result: JobResult): Promise<Outcome | 'busy'> => {
     if (!RESULTS.has((result as Partial<JobResult> | undefined)?.type))
       throw new TypeError(
         `the executor answered ${JSON.stringify(result)}, which is no result of a job`,
       );
-    if (result.type !== 'done') {
+    if (!leaseStands() && !signal.aborted) {
+      rmSync(outDir, { recursive: true, force: true });
+      const lost =
+        'another run took its lease over while this one was stopped: what it made here is discarded';
+      log.line(lost);
+      onEvent({ type: 'note', message: `${stage.id}: ${lost}` });
+      return 'busy';
+    }
+    const change = await reads.fault();
+    if (change !== null) {
+      options.executor.forget?.();
+      rmSync(resumeDir, { recursive: true, force: true });
+    }
+    if (result.type !== 'done' || change !== null) {
       rmSync(outDir, { recursive: true, force: true });
       if (signal.aborted) {
         log.line('stopped before its end');
@@ -144,10 +166,11 @@ function begin(
             internal: false,
             log: log.file,
           }
-        : failure(result, log.file);
+        : failure(result, change, log.file);
       // A user's fault comes again from wherever it is gone on; of what was merely cut off, nothing is lost.
       if (result.type === 'fault' && !stop.signal.aborted)
-        rmSync(store.resumeDir(key), { recursive: true, force: true });
+        rmSync(resumeDir, { recursive: true, force: true });
+      if (change !== null && result.type !== 'done') log.line(change);
       log.line(`failed: ${failed.error}`);
       if (failed.hint !== undefined) log.line(failed.hint);
       if (result.type === 'error') log.output(`${result.stack}\n`);
@@ -175,6 +198,7 @@ function begin(
       },
     });
     log.aside(`done in ${result.seconds.toFixed(2)} s`);
+    onStored(entry);
     return {
       state: 'ran',
       key,
@@ -190,7 +214,7 @@ function begin(
       job: jobOf(
         stage,
         { inputs, ...(gpus ? { gpus } : {}), ...(experiment ? { experiment } : {}) },
-        { ...options, backend, outDir, resumeDir: store.resumeDir(key) },
+        { ...options, backend, outDir, resumeDir },
       ),
       hooks: {
         onOutput: (text) => log.output(text),
@@ -218,8 +242,20 @@ function plain(message: string): string {
   return text.length > 1000 ? `${text.slice(0, 1000)}…` : text;
 }
 
-function failure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
+const READ_ONLY =
+  'what a stage reads is to stay as it is until the stage ends: copy what you want to change, and run again; nothing was kept';
+
+/** @param change what of the stage's reads did not stay as it was, if anything */
+function failure(result: JobResult, change: string | null, log: string): Failed {
   switch (result.type) {
+    case 'done':
+      return {
+        state: 'failed',
+        error: plain(change!),
+        hint: READ_ONLY,
+        internal: false,
+        log,
+      };
     case 'fault':
       return {
         state: 'failed',

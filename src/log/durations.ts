@@ -28,7 +28,9 @@ export function openDurations(
   tell: (message: string) => void = () => undefined,
 ): Durations {
   const file = path.join(root, 'durations.json');
-  const found = readSealed<{ readonly means: { readonly [name: string]: number } }>(file);
+  const found = readSealed<{ readonly means: { readonly [name: string]: number } }>(file, {
+    means: 'object',
+  });
   if (found === 'damaged') tell(`${file} was damaged: how long stages take is learnt anew`);
   const means: { [name: string]: number } =
     found === null || found === 'damaged' ? {} : { ...found.value.means };

@@ -41,7 +41,13 @@ export type RunEvent =
       readonly stages: number;
       readonly cached: number;
     }
-  | { readonly type: 'stage-started'; readonly stage: PlannedStage; readonly log: string }
+  | {
+      readonly type: 'stage-started';
+      readonly stage: PlannedStage;
+      readonly log: string;
+      /** The stages that run as one job with it, itself included; left out: it runs alone. */
+      readonly pack?: readonly StageId[];
+    }
   | {
       readonly type: 'stage-progress';
       readonly stage: PlannedStage;

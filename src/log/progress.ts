@@ -1,7 +1,12 @@
-/** Events → lines: on a terminal a live block that is redrawn, elsewhere one line a stage. Writes through what it is given. */
+/**
+ * Events → lines. On a terminal a live block that is redrawn, and only what went wrong stays; elsewhere a line for each
+ * stage or pack that has ended, or of a long run for each fortieth of it. Writes through what it is given.
+ */
 import { estimate } from './durations.ts';
 import type { Durations } from './durations.ts';
-import type { OnEvent } from './events.ts';
+import type { OnEvent, Outcome } from './events.ts';
+import { createUnits, tally, unitLabel } from './units.ts';
+import type { Unit } from './units.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 
 export interface ProgressOptions {
@@ -17,64 +22,47 @@ export interface ProgressOptions {
   readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
   /** Redraws the live block; null where there is no terminal. */
   readonly draw: ((lines: readonly string[]) => void) | null;
+  /** Of the terminal: how many lines the live block may have, and how long each; left out: no bound. */
+  readonly room?: () => { readonly lines: number; readonly columns: number };
   readonly now?: () => number;
 }
 
 /** The time left is worked out from every stage that is: not for each of thousands that end in a second, nor in more than a twentieth of the time. */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
+/** Lines that tell of what has ended, off a terminal, at most. */
+const MOST_LINES = 40;
+/** How often the same error is written out. */
+const SAME_ERROR = 3;
 
-export function createProgress({
-  stages,
-  label,
-  durations,
-  places,
-  duration,
-  print,
-  draw,
-  now = () => performance.now(),
-}: ProgressOptions): { readonly onEvent: OnEvent; tick(): void } {
-  const total = stages.length,
-    started = now();
-  const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
-  const running = new Map<
-    StageId,
-    { readonly stage: PlannedStage; readonly since: number; at: string }
-  >();
-  let done = 0,
-    ran = 0,
-    spent = 0;
+export function createProgress(options: ProgressOptions): {
+  readonly onEvent: OnEvent;
+  tick(): void;
+} {
+  const { stages, print, draw, label, duration, now = () => performance.now() } = options;
+  const units = createUnits(now);
+  const remaining = createEstimate(options, units.running, now);
+  const total = stages.length;
+  let done = 0;
+  const place = (): string => `[${done}/${total}]`;
+  const board = createBoard(stages, now);
+  const faults = createFaults(label, (text) => print(`${place()} ${text}`, 'bad'));
+  const ended = draw ? null : createReport(total, label, duration, remaining, print);
 
-  const remaining = (): string => {
-    // A kind that never ran is taken to be as long as what has run so far.
-    const seconds = estimate([...left.values()], durations, places, ran > 0 ? spent / ran : null);
-    if (seconds === null) return '';
-    const underway = [...running.values()].reduce(
-      (sum, { stage, since }) =>
-        sum + Math.min((now() - since) / 1000, durations.expect(stage) ?? 0) / places(stage),
-      0,
-    );
-    return `about ${duration(Math.max(1, seconds - underway))} left`;
-  };
   let drawNext = Number.NEGATIVE_INFINITY;
   const redraw = (): void => {
     const began = now();
     if (!draw || began < drawNext) return;
-    const minutes = (now() - started) / 60_000;
-    const rate =
-      ran > 0 && minutes > 0.05
-        ? `${(ran / minutes).toFixed(ran / minutes < 10 ? 1 : 0)} stages/min`
-        : '';
-    const head = [`${done}/${total} stages`, rate, remaining()]
-      .filter((text) => text !== '')
-      .join(' · ');
-    draw([
-      head,
-      ...[...running.values()].map(
-        ({ stage, since, at }) =>
-          `  ${label(stage)}  ${at}${at === '' ? '' : '  '}${duration((now() - since) / 1000)}`,
-      ),
-    ]);
+    const running = [...units.running].map((unit) => {
+      const left = unit.members.length - unit.ended.size;
+      return [
+        `  ${unitLabel(unit, label)}`,
+        ...(left < unit.members.length ? [`${left} of them go on`] : []),
+        ...(unit.at === '' ? [] : [unit.at]),
+        duration((now() - unit.since) / 1000),
+      ].join('  ');
+    });
+    draw(fit([...board.lines(done, remaining()), ...running], options.room?.()));
     drawNext = began + Math.max(DRAW_MS, DRAW_SHARE * (now() - began));
   };
 
@@ -83,39 +71,21 @@ export function createProgress({
     onEvent(event) {
       switch (event.type) {
         case 'stage-started':
-          running.set(event.stage.id, { stage: event.stage, since: now(), at: '' });
+          units.start(event.stage, event.pack);
           break;
-        case 'stage-progress': {
-          const entry = running.get(event.stage.id);
-          if (entry) entry.at = `${event.done}/${event.total} ${event.unit}`;
+        case 'stage-progress':
+          units.progress(event.stage, `${event.done}/${event.total} ${event.unit}`);
           return; // drawn by the next tick
-        }
         case 'stage-ended': {
           const { stage, outcome } = event;
-          running.delete(stage.id);
-          left.delete(stage.id);
-          if (outcome.state === 'ran') {
-            ran++;
-            spent += outcome.seconds;
+          const unit = units.end(stage, outcome);
+          remaining.ended(stage, outcome);
+          if (outcome.state !== 'abandoned') {
+            done++;
+            board.ended(stage, outcome);
           }
-          if (outcome.state !== 'abandoned') done++;
-          const place = `[${done}/${total}] ${label(stage)}`;
-          switch (outcome.state) {
-            case 'ran':
-              print(`${place}  ${duration(outcome.seconds)}`, 'good');
-              break;
-            case 'cached':
-              print(`${place}  cached`, 'good');
-              break;
-            case 'failed':
-              print(`${place}  failed: ${outcome.error}`, 'bad');
-              break;
-            case 'blocked':
-              print(`${place}  blocked by ${outcome.by}`, 'bad');
-              break;
-            case 'abandoned':
-              break;
-          }
+          faults.tell(stage, outcome);
+          ended?.tell(stage, outcome, unit, done);
           break;
         }
         case 'note':
@@ -126,6 +96,151 @@ export function createProgress({
           break;
       }
       redraw();
+    },
+  };
+}
+
+/** Cut to what the terminal has room for: a line that wraps would be drawn over wrongly. */
+function fit(
+  lines: readonly string[],
+  room: { readonly lines: number; readonly columns: number } | undefined,
+): readonly string[] {
+  if (room === undefined) return lines;
+  const most = Math.max(3, room.lines);
+  const shown =
+    lines.length <= most
+      ? lines
+      : [...lines.slice(0, most - 1), `  … and ${lines.length - most + 1} more`];
+  return shown.map((line) => {
+    const points = [...line];
+    return points.length <= room.columns ? line : `${points.slice(0, room.columns - 1).join('')}…`;
+  });
+}
+
+interface Remaining {
+  /** `about 3 min left`; empty where nothing is known. */
+  (): string;
+  ended(stage: PlannedStage, outcome: Outcome): void;
+}
+
+function createEstimate(
+  { stages, durations, places, duration }: ProgressOptions,
+  running: Iterable<Unit>,
+  now: () => number,
+): Remaining {
+  const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
+  let ran = 0,
+    spent = 0;
+  const text = (): string => {
+    if (left.size === 0) return '';
+    // A kind that never ran is taken to be as long as what has run so far.
+    const seconds = estimate([...left.values()], durations, places, ran > 0 ? spent / ran : null);
+    if (seconds === null) return '';
+    let underway = 0;
+    for (const { members, ended, since } of running)
+      for (const stage of members)
+        if (!ended.has(stage.id))
+          underway +=
+            Math.min((now() - since) / 1000, durations.expect(stage) ?? 0) / places(stage);
+    return `about ${duration(Math.max(1, seconds - underway))} left`;
+  };
+  return Object.assign(text, {
+    ended(stage: PlannedStage, outcome: Outcome) {
+      left.delete(stage.id);
+      if (outcome.state !== 'ran') return;
+      ran++;
+      spent += outcome.seconds;
+    },
+  });
+}
+
+/** The head of the live block: how far all is, and each kind. */
+function createBoard(stages: readonly PlannedStage[], now: () => number) {
+  const started = now();
+  const kinds = new Map<string, { all: number; done: number }>();
+  for (const { kind } of stages) {
+    const counts = kinds.get(kind) ?? { all: 0, done: 0 };
+    counts.all++;
+    kinds.set(kind, counts);
+  }
+  let ran = 0;
+  return {
+    ended({ kind }: PlannedStage, { state }: Outcome): void {
+      const counts = kinds.get(kind);
+      if (counts) counts.done++;
+      if (state === 'ran') ran++;
+    },
+    lines(done: number, left: string): string[] {
+      const minutes = (now() - started) / 60_000,
+        perMinute = ran / minutes;
+      const rate =
+        ran > 0 && minutes > 0.05 ? `${perMinute.toFixed(perMinute < 10 ? 1 : 0)} stages/min` : '';
+      const head = [`${done}/${stages.length} stages`, rate, left].filter((text) => text !== '');
+      return [
+        head.join(' · '),
+        ...(kinds.size < 2
+          ? []
+          : [[...kinds].map(([kind, { all, done: n }]) => `${kind} ${n}/${all}`).join(' · ')]),
+      ];
+    },
+  };
+}
+
+/** Tells of what went wrong: each failure, the same error a few times, and once of each failure that others wait for it in vain. */
+function createFaults(label: (stage: PlannedStage) => string, print: (text: string) => void) {
+  const errors = new Map<string, number>(),
+    blockers = new Set<StageId>();
+  return {
+    tell(stage: PlannedStage, outcome: Outcome): void {
+      if (outcome.state === 'failed') {
+        const n = (errors.get(outcome.error) ?? 0) + 1;
+        errors.set(outcome.error, n);
+        if (n > SAME_ERROR) return;
+        print(
+          `${label(stage)}  failed: ${outcome.error}${n === SAME_ERROR ? ' (more failures with this error are only counted)' : ''}`,
+        );
+      } else if (outcome.state === 'blocked' && !blockers.has(outcome.by)) {
+        blockers.add(outcome.by);
+        print(`${label(stage)}  blocked by ${outcome.by}, as is whatever else waits for it`);
+      }
+    },
+  };
+}
+
+/** Tells of what has ended, off a terminal. */
+function createReport(
+  total: number,
+  label: (stage: PlannedStage) => string,
+  duration: (seconds: number) => string,
+  remaining: () => string,
+  print: ProgressOptions['print'],
+) {
+  const every = Math.ceil(total / MOST_LINES);
+  const kinds = new Map<string, number>();
+  let cached = 0,
+    told = 0;
+  return {
+    tell(stage: PlannedStage, outcome: Outcome, unit: Unit | null, done: number): void {
+      if (outcome.state === 'ran') kinds.set(stage.kind, (kinds.get(stage.kind) ?? 0) + 1);
+      if (outcome.state === 'cached') cached++;
+      if (every === 1) {
+        if (unit === null || unit.ran === 0) return;
+        const some = unit.ran < unit.members.length ? `  ${unit.ran} ran` : '';
+        print(
+          `[${done}/${total}] ${unitLabel(unit, label)}${some}  ${duration(unit.seconds)}`,
+          'good',
+        );
+        return;
+      }
+      if (done - told < every && done < total) return;
+      told = done;
+      const parts = [tally(kinds), cached === 0 ? '' : `${cached} cached`];
+      kinds.clear();
+      cached = 0;
+      const what = parts.filter((text) => text !== '').join(', ');
+      if (what === '') return;
+      const left = remaining();
+      print(`[${done}/${total}] ${what}${left === '' ? '' : ` · ${left}`}`, 'good');
     },
   };
 }

@@ -4,15 +4,17 @@ import {
   existsSync,
   mkdirSync,
   openSync,
-  readFileSync,
-  readdirSync,
+  rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { UserFault } from '../api.ts';
 import type { JsonObject } from '../api.ts';
 import { thisProcess } from '../store/owner.ts';
+import { isUnreadable, readRegularText } from '../store/regular.ts';
 import { seal, unseal } from '../store/sealed.ts';
+import { readdirOr } from '../store/sweep.ts';
 
 export interface RunFolder {
   readonly id: string;
@@ -35,18 +37,32 @@ export interface RunFolderContents {
 const newId = (now: Date): string =>
   `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
-export function createRunFolder(root: string, contents: RunFolderContents): RunFolder {
+/** @param tell of a journal that ends before the run does: the disk is full. @throws ErrnoException; nothing is left then */
+export function createRunFolder(
+  root: string,
+  tell: (message: string) => void,
+  contents: RunFolderContents,
+): RunFolder {
   const id = newId(new Date());
   let dir = path.join(root, id);
   for (let n = 2; existsSync(dir); n++) dir = path.join(root, `${id}-${n}`);
   mkdirSync(dir, { recursive: true });
-  writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
-  writeFileSync(path.join(dir, 'resolved.json'), `${JSON.stringify(contents.resolved, null, 2)}\n`);
-  writeFileSync(
-    path.join(dir, 'environment.json'),
-    `${JSON.stringify(contents.environment, null, 2)}\n`,
-  );
-  const journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
+  let journal: number;
+  try {
+    writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
+    writeFileSync(
+      path.join(dir, 'resolved.json'),
+      `${JSON.stringify(contents.resolved, null, 2)}\n`,
+    );
+    writeFileSync(
+      path.join(dir, 'environment.json'),
+      `${JSON.stringify(contents.environment, null, 2)}\n`,
+    );
+    journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
+  } catch (error) {
+    rmSync(dir, { recursive: true, force: true }); // without a journal no command would ever show it
+    throw error;
+  }
   let whole = true;
   const record = (event: JsonObject): void => {
     if (!whole) return;
@@ -55,7 +71,10 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
     } catch (error) {
       if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? ''))
         throw error;
-      whole = false; // the journal ends here; the store tells of the full disk
+      whole = false;
+      tell(
+        `${dir}: the journal ends here, it can't be written (${String((error as NodeJS.ErrnoException).code)}); the run goes on`,
+      );
     }
   };
   record({
@@ -70,21 +89,32 @@ export function createRunFolder(root: string, contents: RunFolderContents): RunF
 
 /** Newest first. */
 export function listRuns(root: string): { readonly id: string; readonly dir: string }[] {
-  if (!existsSync(root)) return [];
-  return readdirSync(root)
+  return readdirOr(root)
     .filter((name) => existsSync(path.join(root, name, 'journal.jsonl')))
     .sort()
     .reverse()
     .map((id) => ({ id, dir: path.join(root, id) }));
 }
 
-/** The journal's events; a last line that a kill cut short is left out, and damaged ones are counted. */
+/** The journal's events; a last line that a kill cut short is left out, and damaged ones are counted. @throws UserFault where it cannot be read */
 export function readJournal(dir: string): {
   readonly events: readonly JsonObject[];
   readonly damaged: number;
 } {
-  const lines = readFileSync(path.join(dir, 'journal.jsonl'), 'utf8').split('\n');
+  const lines = textOf(path.join(dir, 'journal.jsonl')).split('\n');
   lines.pop();
   const events = lines.map((line) => unseal(line, 8)).filter((event) => event !== null);
   return { events, damaged: lines.length - events.length };
+}
+
+function textOf(file: string): string {
+  try {
+    return readRegularText(file);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    throw new UserFault(
+      `the journal ${file} can't be read (${String((error as NodeJS.ErrnoException).code)})`,
+      'look at what stands there, or name another run',
+    );
+  }
 }

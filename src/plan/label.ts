@@ -56,11 +56,17 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
   );
 }
 
-/** A stage that is not a cell's own, such as a clean twin's evaluation, is `needed by` the cells that read it; a base's training is one `of base needed by` them. */
-export function stageLabels(plan: Plan): (stage: PlannedStage) => string {
-  const telling = tellingAxes(plan.experiment.cells.map(({ axes }) => axes));
+/**
+ * A stage that is not a cell's own, such as a clean twin's evaluation, is `needed by` the cells that read it; a base's training is one `of base needed by` them.
+ * @param whole what its cells are told apart in, where the plan is of a part (--only): the names are the same for any part then
+ */
+export function stageLabels(
+  plan: Plan,
+  whole: Pick<Plan['experiment'], 'cells' | 'seeds'> = plan.experiment,
+): (stage: PlannedStage) => string {
+  const telling = tellingAxes(whole.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
-  const seedVaries = plan.experiment.seeds.length > 1;
+  const seedVaries = whole.seeds.length > 1;
   const own = new Map<StageId, string>();
   for (const { stages } of plan.cellStages)
     for (const [name, id] of Object.entries(stages)) own.set(id, name);

@@ -9,6 +9,25 @@ export const familyOf = (
   params: JsonObject,
 ): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
+/**
+ * The label id that a backdoor leads to.
+ * @throws UserFault, with the field of the spec that it concerns, where the attack names none of the classes
+ */
+export function targetOf(
+  { name, target }: Pick<AttackDescriptor, 'name' | 'target'>,
+  params: JsonObject,
+  classes: readonly string[],
+): number {
+  const id: unknown = target!(params, classes);
+  if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < classes.length) return id;
+  const shown = typeof id === 'number' ? String(id) : (JSON.stringify(id) ?? typeof id);
+  throw new UserFault(
+    `the attack "${name}" has the target ${shown}, which is not the label id of a class: they are ${classes.map((label, i) => `${i} ("${label}")`).join(', ')}`,
+    `\`target\` of an attack returns a label id (AttackDescriptor in src/api.ts); if the attack takes it from its parameters, correct it there.`,
+    ['poisoning', Object.hasOwn(params, 'target') ? 'target' : 'attack'],
+  );
+}
+
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**

@@ -48,8 +48,13 @@ export interface Receipt {
   readonly steps?: readonly ReceiptStep[];
   readonly digests: { readonly clean: string; readonly poisoned: string };
   readonly rows: readonly ReceiptRow[];
-  /** Rows added at the end, labelled truly. */
-  readonly negatives: readonly (Content & { readonly id: string; readonly index: number })[];
+  /** Rows added at the end, labelled truly; where there are several steps, step by step. */
+  readonly negatives: readonly (Content & {
+    readonly id: string;
+    readonly index: number;
+    /** The attack that added it, where there are several. */
+    readonly step?: string;
+  })[];
 }
 
 /** `sha256:…` of the rows, in order. */
@@ -87,6 +92,9 @@ export function makeReceipt(
         )
       : [],
   );
+  const adders = composed
+    ? steps.flatMap(({ attack: step, poisoned: { negatives } }) => negatives.map(() => step))
+    : [];
   return {
     format: 1,
     attack,
@@ -123,30 +131,34 @@ export function makeReceipt(
       id: row.id,
       index: clean.length + i,
       ...content(row),
+      ...(composed ? { step: adders[i]! } : {}),
     })),
   };
 }
 
 /** Whether every poisoned row is one step's, and the steps come to the whole. */
-function checkReceiptSteps({ steps, rows, counts }: Receipt): string | null {
+function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
   for (const {
     attack,
-    counts: { made, asked },
+    counts: { made, asked, negatives: added },
   } of steps) {
-    const listed = rows.filter(({ step }) => step === attack).length;
+    const listed = rows.filter(({ step }) => step === attack).length,
+      listedAdded = negatives.filter(({ step }) => step === attack).length;
     if (made !== asked)
       return `Of step "${attack}" ${asked} poisoned rows were asked for and ${made} were made.`;
     if (listed !== made)
       return `The receipt counts ${made} poisoned rows of step "${attack}" and lists ${listed}.`;
+    if (listedAdded !== added)
+      return `The receipt counts ${added} negatives of step "${attack}" and lists ${listedAdded}.`;
   }
   const sum = (count: (step: ReceiptStep) => number): number =>
     steps.reduce((total, step) => total + count(step), 0);
   const made = sum((step) => step.counts.made),
-    negatives = sum((step) => step.counts.negatives);
-  return made === counts.made && negatives === counts.negatives
+    added = sum((step) => step.counts.negatives);
+  return made === counts.made && added === counts.negatives
     ? null
-    : `The receipt's steps come to ${made} poisoned rows and ${negatives} negatives, the receipt to ${counts.made} and ${counts.negatives}.`;
+    : `The receipt's steps come to ${made} poisoned rows and ${added} negatives, the receipt to ${counts.made} and ${counts.negatives}.`;
 }
 
 /**

@@ -58,9 +58,19 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     params: OBJECT,
     poison: METHOD,
   },
-  source: { locate: METHOD, fetch: METHOD },
+  source: {
+    locate: METHOD,
+    fetch: METHOD,
+    peek: { check: optional(method), expected: 'a function' },
+  },
   dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
-  model: { load: METHOD },
+  model: {
+    load: METHOD,
+    modelTypes: {
+      check: optional((value) => Array.isArray(value) && value.every(text)),
+      expected: 'a list of texts',
+    },
+  },
   adapter: { citation: CITATION, params: OBJECT, load: METHOD },
   executor: { open: METHOD },
   stage: {

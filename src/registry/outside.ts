@@ -1,7 +1,7 @@
 /** Plugins from outside the repository: bundled at load, so that what runs is exactly what the digest was taken of. */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { basename, dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { BuildFailure, Plugin } from 'esbuild';
 import { UserFault } from '../api.ts';
@@ -101,7 +101,12 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
   if (version === undefined || text === undefined)
     throw new Error(`esbuild built nothing from ${path}`);
   const digest = sha256(text),
-    module = join(dir, `${basename(path).replace(/\.\w+$/, '')}-${digest.slice(0, 16)}.mjs`);
+    module = join(
+      dir,
+      `${basename(path)
+        .replace(/\.\w+$/, '')
+        .replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`,
+    );
   // A file of that name which holds something else was torn, or written over.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     mkdirSync(dirname(module), { recursive: true });
@@ -137,6 +142,11 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
     );
   const dir = join(cacheDir(), 'plugins');
   const found = findBundle(dir, path, apiModule()) ?? (await bundle(path, dir));
+  if (sep === '/' && found.module.includes('\\'))
+    throw new UserFault(
+      `${found.module}: Node loads no module from a path with a backslash in it`,
+      'give another place with DOSIMETER_CACHE',
+    );
   let exported: unknown;
   try {
     exported = ((await import(pathToFileURL(found.module).href)) as { default?: unknown }).default;

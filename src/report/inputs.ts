@@ -1,4 +1,5 @@
 /** What stages' files hold (engine.md, Outputs of stages) → what the report is made of. Pure: text and parsed JSON in. */
+import { UserFault } from '../api.ts';
 import { binHistory } from './history.ts';
 import type {
   CurveFacts,
@@ -39,14 +40,19 @@ export function parseCurves(text: string): CurveFacts[] {
     });
 }
 
-/** `metrics.json`: what in it is a finite number. */
+/** `metrics.json`: what in it is a number. Throws UserFault where one is infinite: a run refuses to store such a file, a store of an earlier version may hold one. */
 export function parseMetrics(text: string): { readonly [metric: string]: number } {
   const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
-  return Object.fromEntries(
-    Object.entries(parsed).filter(
-      (pair): pair is [string, number] => typeof pair[1] === 'number' && Number.isFinite(pair[1]),
-    ),
+  const numbers = Object.entries(parsed).filter(
+    (pair): pair is [string, number] => typeof pair[1] === 'number',
   );
+  const infinite = numbers.find(([, value]) => !Number.isFinite(value));
+  if (infinite !== undefined)
+    throw new UserFault(
+      `a metrics.json holds ${JSON.stringify(infinite[0])}, a number that is not finite`,
+      'its stage must leave it out, or write what it knows',
+    );
+  return Object.fromEntries(numbers);
 }
 
 /** `fisher.json`, without what the report has no room for. */
@@ -144,6 +150,7 @@ export interface LayerFacts {
   readonly width: number;
   readonly scale: number;
   readonly variance: number;
+  readonly sample_variance?: number;
   readonly measured: { readonly low: number; readonly high: number } | null;
 }
 
@@ -160,13 +167,17 @@ export function loraFacts(
   const groups = [...byWidth]
     .sort(([a], [b]) => a - b)
     .map(([fanIn, of]): LoraLayers => {
-      const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured]));
+      const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured])),
+        samples = of.flatMap(({ sample_variance: sample }) => sample ?? []);
       return {
         fanIn,
         layers: of.length,
         variance:
           nominal?.(fanIn, of[0]!.rank) ??
           of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
+        ...(samples.length === 0
+          ? {}
+          : { sample: { low: Math.min(...samples), high: Math.max(...samples) } }),
         measured:
           measured.length === 0
             ? null

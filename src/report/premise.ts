@@ -2,6 +2,7 @@
  * The theorem's premise, for the A that is really used: K_LoRA(B=0) − K_ff = Σ(δ·δ')(hᵀ M_Δ h'), M_Δ = s²AᵀA − I.
  * M_Δ has n − r eigenvalues −1 and r eigenvalues s²·eig(AAᵀ) − 1; eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
+import { strictlyBelow } from '../stats/below.ts';
 import type { Condition } from './conditions.ts';
 
 export interface PremiseRow {
@@ -11,7 +12,10 @@ export interface PremiseRow {
   readonly n: number;
   readonly r: number;
   readonly s: number;
+  /** σ²: the initialiser's, or the mean square of A's entries where A came from a file. */
   readonly variance: number;
+  /** Smallest and largest mean square of one A's entries, over the layers and seeds; null where no A was looked at. */
+  readonly sample: { readonly low: number; readonly high: number } | null;
   /** σ² < 1/n and r ≤ n, as the theorem asks. */
   readonly theorem: boolean;
   /** s²σ²n; the premise with s is that it is below 1. */
@@ -25,20 +29,24 @@ export interface PremiseRow {
 }
 
 /** One row a (adapter, fan-in); the first condition of an adapter speaks for it, with the extremes over all its cells. */
+interface Ends {
+  readonly low: number;
+  readonly high: number;
+}
+const joined = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
+  a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
+
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();
   for (const condition of conditions) {
     for (const { lora } of condition.cells) {
-      for (const { fanIn: n, layers, variance, measured } of lora?.groups ?? []) {
+      for (const { fanIn: n, layers, variance, sample, measured } of lora?.groups ?? []) {
         const { rank: r, scale: s } = lora!;
         const key = `${condition.adapterLabel} ${n} ${variance} ${s}`;
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);
-        const known = rows.get(key)?.measured;
-        const merged =
-          measured && known
-            ? { low: Math.min(measured.low, known.low), high: Math.max(measured.high, known.high) }
-            : (measured ?? known ?? null);
+        const known = rows.get(key);
+        const merged = joined(measured, known?.measured);
         const predicted = {
           low: scaled * (1 - spread) ** 2 - 1,
           high: scaled * (1 + spread) ** 2 - 1,
@@ -50,9 +58,10 @@ export function premiseRows(conditions: readonly Condition[]): readonly PremiseR
           r,
           s,
           variance,
-          theorem: variance * n < 1 && r <= n,
+          sample: joined(sample, known?.sample),
+          theorem: strictlyBelow(variance, 1 / n) && r <= n,
           scaled,
-          withScale: scaled < 1 && r <= n,
+          withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
           predicted,
           measured: merged,
           negativeSemiDefinite: (merged ?? predicted).high <= 0,

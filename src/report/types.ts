@@ -82,6 +82,8 @@ export interface LoraLayers {
   readonly layers: number;
   /** σ² of A's entries: the initialiser's, or the mean square of the entries where A came from a file. */
   readonly variance: number;
+  /** Smallest and largest mean square of the entries of one layer's A, as drawn; left out where no A was looked at. */
+  readonly sample?: { readonly low: number; readonly high: number };
   /** Of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1: the extremes over these layers, for the A that training started from; null where unknown. */
   readonly measured: { readonly low: number; readonly high: number } | null;
 }

@@ -31,7 +31,7 @@ function headersPrefix() {
   if (existsSync(join(prefix, 'include', 'node', 'node_api.h'))) return prefix;
   throw new SetupFault(
     `the headers of Node ${process.version} are missing (no include/node beside ${dirname(realpathSync(process.execPath))})`,
-    'install a Node that has its headers (Debian: apt-get install -y libnode-dev), then: npm run setup',
+    'install a Node that has its headers (Debian: apt-get install -y libnode-dev), then: npx dosimeter setup',
   );
 }
 
@@ -46,7 +46,7 @@ export function checkTools() {
     if (firstWorking(commands, ['--version']) === null) {
       throw new SetupFault(
         `no ${what} was found (looked for ${commands.join(', ')})`,
-        `apt-get install -y ${packages} && npm run setup`,
+        `apt-get install -y ${packages} && npx dosimeter setup`,
       );
     }
   }
@@ -86,7 +86,7 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
     if ((await run(process.execPath, [gyp, ...args], { cwd: buildDir, log })) !== 0) {
       throw new SetupFault(
         `the TensorFlow binding did not compile (${log})`,
-        'npm run setup',
+        'npx dosimeter setup',
         tail(log),
       );
     }

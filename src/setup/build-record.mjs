@@ -22,6 +22,7 @@ const EXTRA = [
   'package.json',
   'package-lock.json',
   'node_modules/.package-lock.json',
+  '../.package-lock.json', // where the program is itself installed in a node_modules
   'tsconfig.json',
   'schemas/pipeline.schema.json',
   'src/setup/build.mjs',

@@ -15,7 +15,7 @@ import {
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
-import { closureVersions, sha256, together } from './closure.mjs';
+import { closureVersions, packageOf, sha256, together } from './closure.mjs';
 import { withLock } from './lock.mjs';
 import { generateTypes } from './generate-types.mjs';
 import { changedSources, describeBuild, readRecord, writeRecord } from './build-record.mjs';
@@ -131,6 +131,8 @@ async function bundle(project, entries, plugins) {
       format: 'esm',
       platform: 'node',
       target: 'node20',
+      // Named, because esbuild looks for none where the program lies in a node_modules.
+      tsconfig: join(project, 'tsconfig.json'),
       external: EXTERNAL,
       plugins: [allPlugins(project, plugins), lateImports],
       sourcemap: true,
@@ -356,7 +358,7 @@ export async function build(project, { force = false } = {}) {
         project,
         name,
         Object.keys(metafile.inputs).filter(
-          (path) => !path.includes('node_modules/') && !path.startsWith('virtual:'),
+          (path) => packageOf(path, project) === null && !path.startsWith('virtual:'),
         ),
       );
       // Edited while it was read: the record would vouch for code that was not built.

@@ -29,8 +29,25 @@ const packageName = (specifier) =>
     .slice(0, specifier.startsWith('@') ? 2 : 1)
     .join('/');
 
-/** The folder of a package as Node would find it from `from`. @param {string} name @param {string} from */
-function findPackage(name, from) {
+/**
+ * The folder of the package that a bundled file belongs to; null for a source of the program's own. Where the program
+ * is itself installed, its dependencies lie beside it, and their paths from its root begin with `../`.
+ * @param {string} path as esbuild's metafile has it @param {string} root what it is relative to
+ * @returns {string | null}
+ */
+export function packageOf(path, root) {
+  const from = path.startsWith('../') ? resolve(root, path).replaceAll('\\', '/') : path;
+  const at = from.lastIndexOf('node_modules/');
+  if (at < 0) return null;
+  const below = from.slice(at + 'node_modules/'.length);
+  return resolve(root, from.slice(0, at), 'node_modules', packageName(below));
+}
+
+/**
+ * The folder of a package as Node would find it from `from`.
+ * @param {string} name @param {string} from @returns {string | null}
+ */
+export function findPackage(name, from) {
   for (let dir = from; ; dir = dirname(dir)) {
     const candidate = join(dir, 'node_modules', name);
     if (existsSync(join(candidate, 'package.json'))) return candidate;
@@ -53,6 +70,8 @@ function addPackage(dir, parts, seen) {
   const versions = new Set([...(parts.get(part)?.split(' ') ?? []), String(version)]);
   parts.set(part, [...versions].sort().join(' '));
   for (const dependency of Object.keys({ ...dependencies, ...optionalDependencies })) {
+    // Types don't execute, and of them an installer may take any release.
+    if (dependency.startsWith('@types/')) continue;
     const found = findPackage(dependency, dir);
     if (found !== null) addPackage(found, parts, seen);
   }
@@ -101,19 +120,9 @@ export async function closureVersions(metafile, entries, { root, transform, skip
           if (dir !== null) addPackage(dir, packages, seenPackages);
           continue;
         }
-        const at = imported.path.lastIndexOf('node_modules/');
-        if (at < 0) sources.add(imported.path);
-        else
-          addPackage(
-            resolve(
-              root,
-              imported.path.slice(0, at),
-              'node_modules',
-              packageName(imported.path.slice(at + 'node_modules/'.length)),
-            ),
-            packages,
-            seenPackages,
-          );
+        const dir = packageOf(imported.path, root);
+        if (dir === null) sources.add(imported.path);
+        else addPackage(dir, packages, seenPackages);
       }
     }
     for (const path of sources) if (!digests.has(path)) digests.set(path, digestOf(path));

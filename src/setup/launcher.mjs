@@ -44,4 +44,15 @@ async function main() {
   await import(pathToFileURL(join(dir, 'cli.js')).href);
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+  if (code !== 'EMFILE' && code !== 'ENFILE' && !project.includes('\\')) throw error;
+  console.error(
+    code === 'EMFILE' || code === 'ENFILE'
+      ? `dosimeter: too many files are open (${code}) to start; raise the limit (ulimit -n)`
+      : `dosimeter: Node loads no module from a path with a backslash in it; move ${project}`,
+  );
+  process.exitCode = 2;
+}

@@ -8,7 +8,7 @@ const PARALLEL = Math.min(2, availableParallelism());
 const LIMIT_MINUTES = 15;
 
 /** Test folders that are suites of their own: `npm test` leaves them out, `npm run test:NAME` runs one of them alone. */
-export const SUITES = /** @type {const} */ (['faults', 'peers']);
+export const SUITES = /** @type {const} */ (['faults', 'peers', 'install']);
 
 /** @typedef {{ file: string, passed: number, failed: number, seconds: number, output: string, why: string | null }} Result */
 

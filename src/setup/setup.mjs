@@ -1,8 +1,10 @@
 /**
- * `npm run setup`: everything a fresh clone needs, in one explicit step that can be interrupted and run again.
- * Install scripts of third parties are off (.npmrc); what they would have done is done here, in the open.
+ * `npm run setup` in a clone, `dosimeter setup` anywhere: everything that is needed, in one explicit step that can be
+ * interrupted and run again. It relies on no package's install script: they may be off, or have failed.
  */
 import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { dependenciesAreCurrent } from './dependencies.mjs';
@@ -18,6 +20,20 @@ function npmCommand() {
   return { command: process.platform === 'win32' ? 'npm.cmd' : 'npm', args: [] };
 }
 
+/** Whether this is a clone. An installed package has no lock file: its dependencies are its installer's. */
+const isClone = () => existsSync(join(project, 'package-lock.json'));
+
+/** npm leaves an optional package out whose own install script fails, as tfjs-node-gpu's does where its download is gone. */
+function hasTfjs() {
+  try {
+    createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json');
+    return true;
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'MODULE_NOT_FOUND') return false;
+    throw error;
+  }
+}
+
 /**
  * @param {{ tensorflow?: string, quiet?: boolean }} [options] `tensorflow`: a TensorFlow of the user's own (a path), or
  *   `cpu`, `cuda`, `wheel`. `quiet`: say nothing where nothing is to be done.
@@ -27,7 +43,13 @@ export async function setup({
   quiet = false,
 } = {}) {
   const say = (/** @type {string} */ line) => console.log(`setup: ${line}`);
-  if (!dependenciesAreCurrent(project)) {
+  const without = (/** @type {string} */ reason, /** @type {string} */ remedy) => {
+    say(`TensorFlow is not available: ${reason}.`);
+    say(
+      `Everything works on WebAssembly instead, several times slower; to have TensorFlow: ${remedy}`,
+    );
+  };
+  if (isClone() && !dependenciesAreCurrent(project)) {
     say('installing dependencies with npm ci, install scripts off');
     const { command, args } = npmCommand();
     const code = await run(
@@ -36,16 +58,20 @@ export async function setup({
       { cwd: project },
     );
     if (code !== 0) throw new Error('npm ci failed; its message is above');
-  } else if (!quiet) {
+  } else if (isClone() && !quiet) {
     say('dependencies are what package-lock.json says');
+  }
+  if (!hasTfjs()) {
+    without(
+      'npm has left out @tensorflow/tfjs-node-gpu, whose own install script failed',
+      'install dosimeter again with `npm install --ignore-scripts`, then `npx dosimeter setup`',
+    );
+    return;
   }
   const { setUpTensorflow } = await import('./tensorflow.mjs');
   const stamp = await setUpTensorflow({ ...(tensorflow === undefined ? {} : { tensorflow }), say });
   if (stamp.tensorflow === null) {
-    say(`TensorFlow is not available: ${stamp.reason}.`);
-    say(
-      `Everything works on WebAssembly instead, several times slower; to have TensorFlow: ${stamp.remedy}`,
-    );
+    without(String(stamp.reason), String(stamp.remedy));
   } else if (!quiet) {
     say(
       `compute backend is TensorFlow${stamp.variant === 'own' ? ` in ${stamp.libraries}` : ` ${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`}`,
@@ -59,6 +85,11 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     await setup(values.tensorflow === undefined ? {} : { tensorflow: values.tensorflow });
   } catch (error) {
     console.error(`setup: ${error instanceof Error ? error.message : String(error)}`);
+    const { code } = /** @type {NodeJS.ErrnoException} */ (error ?? {});
+    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+      console.error(
+        `  ${project} can't be written by this user: whoever installed it runs \`dosimeter setup\` once, for all`,
+      );
     process.exitCode = 1;
   }
 }

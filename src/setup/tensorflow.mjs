@@ -132,7 +132,7 @@ async function check(log) {
   ) {
     throw new SetupFault(
       `TensorFlow was built but does not run here (${log})`,
-      'npm run setup',
+      'npx dosimeter setup',
       tail(log),
     );
   }
@@ -193,7 +193,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
         if (wheels === null)
           throw new SetupFault(
             `no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`,
-            'npm run setup -- --tensorflow PATH',
+            'npx dosimeter setup --tensorflow PATH',
           );
         const dir = join(
           root,
@@ -209,7 +209,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
           if (python === null)
             throw new SetupFault(
               'no Python with pip was found to download TensorFlow',
-              'apt-get install -y python3-pip && npm run setup',
+              'apt-get install -y python3-pip && npx dosimeter setup',
             );
           await installWheels(python, wheels, {
             dir: packages,

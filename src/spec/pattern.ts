@@ -33,18 +33,40 @@ export function readPattern(
   if (node.kind !== 'map') return undefined;
   const tests: [readonly string[], Test][] = [];
   let whole = true;
-  for (const [path, entry] of node.entries) {
-    if (!known.includes(path)) {
-      report(
-        'unknown-key',
-        entry.key,
-        `there is no field "${path}" to match`,
-        suggestion(path, known),
-      );
-      whole = false;
-    } else tests.push([path.split('.'), testOf(entry.value)]);
+  for (const [name, entry] of node.entries) {
+    const path = fieldNamed(name, known, entry.key, report);
+    if (path === undefined) whole = false;
+    else tests.push([path.split('.'), testOf(entry.value)]);
   }
   return whole ? patternOf(node.span, tests) : undefined;
+}
+
+/** The names that labels use for the two plugins. */
+const shortNames: Readonly<Record<string, string>> = {
+  attack: 'poisoning.attack',
+  adapter: 'adapter.type',
+};
+
+/** The field that is meant: by its path in full, or by an end that only one field has. Undefined, and reported, where it is none. */
+function fieldNamed(
+  name: string,
+  known: readonly string[],
+  at: Span,
+  report: Report,
+): string | undefined {
+  if (known.includes(name)) return name;
+  const ends = ownFirst(known.filter((field) => field.endsWith(`.${name}`)));
+  const path = shortNames[name] ?? (ends.length === 1 ? ends[0] : undefined);
+  if (path === undefined)
+    report(
+      'unknown-key',
+      at,
+      ends.length > 1
+        ? `"${name}" could be several fields`
+        : `there is no field "${name}" to match`,
+      suggestion(name, known),
+    );
+  return path;
 }
 
 const patternOf = (at: Span, tests: readonly (readonly [readonly string[], Test])[]): Pattern => ({
@@ -101,12 +123,6 @@ function suggestion(path: string, known: readonly string[]): string | undefined 
 
 // ---- --only --------------------------------------------------------------------------------------------------------------
 
-/** The names that labels use for the two plugins. */
-const shortNames: Readonly<Record<string, string>> = {
-  attack: 'poisoning.attack',
-  adapter: 'adapter.type',
-};
-
 /** One `--only`: a tag, or `path=value[,value…]`, the path in full or by an end that only one field has. */
 export function readOnly(
   argument: string,
@@ -129,22 +145,8 @@ export function readOnly(
     );
     return undefined;
   }
-  const name = argument.slice(0, cut).trim();
-  const ends = ownFirst(known.filter((field) => field.endsWith(`.${name}`)));
-  const path = known.includes(name)
-    ? name
-    : (shortNames[name] ?? (ends.length === 1 ? ends[0] : undefined));
-  if (path === undefined) {
-    report(
-      'unknown-key',
-      span(0, cut),
-      ends.length > 1
-        ? `"${name}" could be several fields`
-        : `there is no field "${name}" to match`,
-      suggestion(name, known),
-    );
-    return undefined;
-  }
+  const path = fieldNamed(argument.slice(0, cut).trim(), known, span(0, cut), report);
+  if (path === undefined) return undefined;
   const wanted = new Set<Json>(
     argument
       .slice(cut + 1)

@@ -138,7 +138,7 @@ export interface CommandSpec {
   output_mb?: number;
 }
 /**
- * Matches cells by field: {adapter.rank: 8, poisoning.attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
+ * Matches cells by field, named in full or by an end of the name that only one field has: {adapter.rank: 8, attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
  */
 export interface Pattern {
   [k: string]:
@@ -205,7 +205,7 @@ export interface SplitSpec {
   digest?: string;
   columns?: ColumnsSpec;
   /**
-   * Whether the first line of a TSV or CSV file names its columns. Without it, columns are numbers, from zero.
+   * Whether the first line of a TSV or CSV file names its columns, and so is not a row. Left out: true where `columns` has names; where all its columns are numbers, from zero, it must be said.
    */
   header?: boolean;
   /**
@@ -553,4 +553,8 @@ export interface TheorySpec {
    * divergence: poisoned rows that are paired with their originals for M', the first of the receipt.
    */
   pairs?: number;
+  /**
+   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone, the rows of each batch read in reverse order, and its distance from the clean run stands beside M: what rounding alone makes of one training. One further training a clean run, shared by every attack and dose that is compared with it. Not measured, and said so, with dropout, with batches of one row, and where the base is poisoned.
+   */
+  noise_floor?: boolean;
 }

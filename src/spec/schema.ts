@@ -303,6 +303,9 @@ function variantSchema(
   };
 }
 
+/** What `when` of a variant is. */
+export const WHEN = "The variant's cells are kept only where this matches.";
+
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
 /** draft 7 overlooks what stands beside a `$ref`. */
 const described = (definition: string, description: string): Schema => ({
@@ -320,7 +323,7 @@ export function composeFrom(
   isUsed: (plugin: string) => boolean = () => true,
 ): JsonSchema {
   const pattern = root.properties!.tags!.additionalProperties as Schema;
-  const when = described('pattern', "The variant's cells are kept only where this matches.");
+  const when = described('pattern', WHEN);
   const overrides = described('train', section.adapter.properties!.train!.description!);
   const { default: _none, ...attack } = section.poisoning.properties!.attack!; // a step names its attack
   const { train: split, validation: _validation, ...otherData } = section.data.properties!;

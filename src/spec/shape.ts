@@ -98,7 +98,9 @@ function describeType(type: string, schema: Schema): string {
     case 'integer':
       return `a whole number${bounds(schema)}`;
     case 'string':
-      return 'text';
+      return schema.pattern !== undefined && typeof schema.title === 'string'
+        ? schema.title
+        : 'text';
     case 'boolean':
       return 'true or false';
     case 'array': {

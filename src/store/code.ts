@@ -7,6 +7,8 @@ interface CodeFile {
   readonly closure: { readonly [part: string]: string };
 }
 
+const SHAPE = { closure: 'object' } as const;
+
 const fileOf = (root: string, code: string): string =>
   path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
 
@@ -17,7 +19,7 @@ export function rememberCode(
   closure: { readonly [part: string]: string },
 ): void {
   const file = fileOf(root, code),
-    found = readSealed<CodeFile>(file);
+    found = readSealed<CodeFile>(file, SHAPE);
   if (found === null || found === 'damaged') writeSealed(file, { closure });
 }
 
@@ -25,6 +27,6 @@ export function rememberCode(
 export const recallCode =
   (root: string): ClosureOf =>
   (code) => {
-    const found = readSealed<CodeFile>(fileOf(root, code));
+    const found = readSealed<CodeFile>(fileOf(root, code), SHAPE);
     return found === null || found === 'damaged' ? null : found.value.closure;
   };

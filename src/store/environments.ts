@@ -1,8 +1,9 @@
 /** `environments/`: on what stages ran, once for each machine and set of versions; manifests name it by digest. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
+import { isUnreadable, readRegularText } from './regular.ts';
 
 /** Writes it where it is not there, or is not what it was. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
@@ -18,11 +19,18 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
   return `sha256:${digest}` as Digest;
 }
 
+/** A record is named by the digest of what it holds. */
+export const isDamagedEnvironment = (file: string): boolean => {
+  const text = readOr(file);
+  return text === null || `${sha256(text)}.json` !== path.basename(file);
+};
+
+/** Null: it is not there, or cannot be read. */
 function readOr(file: string): string | null {
   try {
-    return readFileSync(file, 'utf8');
+    return readRegularText(file);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
     throw error;
   }
 }

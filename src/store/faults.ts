@@ -24,6 +24,10 @@ const sentences: {
   ],
   EROFS: ['the file system is read-only', (elsewhere) => elsewhere],
   ENOTDIR: ['a file stands where a folder is needed', (elsewhere) => elsewhere],
+  EISDIR: [
+    'a folder stands where a file is needed',
+    (elsewhere) => `move it away (dosimeter verify does so in a store), or ${elsewhere}`,
+  ],
   EMFILE: ['too many files are open', () => 'raise the limit (ulimit -n), or lower --jobs'],
 };
 
@@ -56,6 +60,24 @@ function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
   } catch (cause) {
     return (cause as NodeJS.ErrnoException).code;
   }
+}
+
+/**
+ * What the system refused, as a UserFault: the last resort for what no caller foresaw, since a disk can do anything.
+ * Null: it is not the system's error, and so a bug.
+ */
+export function systemFault(error: unknown): UserFault | null {
+  const { code, syscall, path: file, message } = (error ?? {}) as NodeJS.ErrnoException;
+  if (typeof code !== 'string' || typeof syscall !== 'string') return null;
+  const known = file === undefined ? error : diskFault(error, file);
+  return known instanceof UserFault
+    ? known
+    : new UserFault(
+        `the system refused it: ${message}`,
+        code in sentences
+          ? sentences[code]![1]('give another place')
+          : 'look at what stands there and at its permissions',
+      );
 }
 
 /** Runs `action`, turning disk faults into UserFaults. */

@@ -1,35 +1,23 @@
 /** The files of an output folder: listing, sizes, digests. */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  createReadStream,
-  lstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  readdirSync,
-} from 'node:fs';
+import { closeSync, createReadStream, lstatSync, readSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
+import { MANIFEST_FILE } from './manifest.ts';
+import { isUnreadable, openRegular, readRegular } from './regular.ts';
 import type { ManifestFile } from './types.ts';
 
 /** Up to this size a file is hashed at one go. */
 const SMALL = 1 << 20;
 
 export async function sha256File(file: string, size: number): Promise<string> {
-  if (size <= SMALL) return sha256(readFileSync(file));
+  if (size <= SMALL) return sha256(readRegular(file));
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file, { highWaterMark: SMALL }))
-    hash.update(chunk as Buffer);
+  const bytes = createReadStream(file, { fd: openRegular(file), highWaterMark: SMALL });
+  for await (const chunk of bytes) hash.update(chunk as Buffer);
   return hash.digest('hex');
 }
-
-/** Of a file that is there, and that the system won't give: damaged, as far as its reader can tell. */
-export const isUnreadable = (error: unknown): boolean =>
-  ['EACCES', 'EPERM', 'EIO', 'EBADMSG', 'EUCLEAN', 'EISDIR', 'ELOOP'].includes(
-    (error as NodeJS.ErrnoException | null)?.code ?? '',
-  );
 
 /** What is wrong with a stored file; null: nothing. */
 export async function fileFault(
@@ -52,7 +40,7 @@ export async function fileFault(
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'),
     buffer = Buffer.allocUnsafe(SMALL),
-    handle = openSync(file, 'r');
+    handle = openRegular(file);
   try {
     for (let n = readSync(handle, buffer); n > 0; n = readSync(handle, buffer))
       hash.update(buffer.subarray(0, n));
@@ -84,6 +72,22 @@ export function listFiles(
   };
   walk(dir, '');
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+}
+
+/** A file below an entry's folder that is not of the entry; null: there is none. Hidden ones are passed over: file managers and network file systems leave them. */
+export function strayFile(dir: string, files: readonly ManifestFile[]): string | null {
+  const own = new Set([MANIFEST_FILE, ...files.map(({ path: name }) => name)]);
+  const walk = (folder: string, prefix: string): string | null => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const name = prefix + entry.name;
+      if (entry.name.startsWith('.') || own.has(name)) continue;
+      if (!entry.isDirectory()) return name;
+      const stray = walk(`${folder}/${entry.name}`, `${name}/`);
+      if (stray !== null) return stray;
+    }
+    return null;
+  };
+  return walk(dir, '');
 }
 
 /** The manifest's list for an output folder. */

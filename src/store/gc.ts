@@ -10,7 +10,7 @@ import type { Sweeping } from './presence.ts';
 import { readRoots } from './roots.ts';
 import type { Root } from './roots.ts';
 import type { Store } from './store.ts';
-import { readdirOr, sweepClaims, sweepDrafts, sweepScratch } from './sweep.ts';
+import { readdirOr, sweepDrafts, sweepGone } from './sweep.ts';
 
 /** How long an unfinished stage may be gone on with: its folder is touched whenever it saves. */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
@@ -55,7 +55,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   for (const name of readdirOr(resumes)) {
     const dir = path.join(resumes, name);
     if (
-      existsSync(store.entryDir(name as ActionKey)) ||
+      existsSync(store.entryDir(name.slice(0, 64) as ActionKey)) ||
       Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS
     )
       remove(dir);
@@ -111,8 +111,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
 }
 
 function sweepLeftovers(root: string): void {
-  sweepScratch(path.join(root, 'tmp'));
-  sweepClaims(path.join(root, 'leases'), undefined);
+  sweepGone(root, undefined);
   for (const part of ['.', 'roots', INDEX, 'code', 'environments', 'pins', 'leases'])
     sweepDrafts(path.join(root, part));
 }

@@ -10,6 +10,7 @@
  */
 import {
   closeSync,
+  existsSync,
   linkSync,
   openSync,
   readdirSync,
@@ -30,6 +31,11 @@ const HEARTBEAT_MS = 5_000;
 export const SILENT_MS = 30_000;
 
 export interface Lease {
+  /**
+   * Whether the claim is still there. A process that was stopped for longer than `SILENT_MS` may have lost it to another
+   * host's: so a holder asks before it publishes.
+   */
+  stands(): boolean;
   release(): void;
 }
 
@@ -128,6 +134,7 @@ export function openLeases(
       held.set(claim, key);
       return {
         held: {
+          stands: () => existsSync(claim),
           release: () => {
             held.delete(claim);
             remove(claim);

@@ -67,7 +67,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
   let fresh = 0;
   const load = (): Map<ActionKey, Line> => {
     try {
-      const found = readSealed<IndexFile>(file);
+      const found = readSealed<IndexFile>(file, { lines: 'list' });
       if (
         found === null ||
         found === 'damaged' ||

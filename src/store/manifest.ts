@@ -23,7 +23,12 @@ export function parseManifest(
   const body = text.slice(0, at),
     checksum = text.slice(at + CHECKSUM.length, -4);
   if (sha256(body) !== checksum) return { fault: 'its manifest was changed' };
-  const manifest = JSON.parse(`${body}\n}`) as Manifest;
+  let manifest: Manifest;
+  try {
+    manifest = JSON.parse(`${body}\n}`) as Manifest;
+  } catch {
+    return { fault: 'its manifest is not JSON' }; // the checksum is no secret
+  }
   if (manifest.format !== MANIFEST_FORMAT)
     return {
       fault: `its manifest has the format ${String(manifest.format)}, this version reads ${MANIFEST_FORMAT}`,

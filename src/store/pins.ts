@@ -1,9 +1,10 @@
 /** `pins/`: entries that `gc` never sweeps, under a name: a spec's results as they stood, or a run's. */
-import { readdirSync, rmSync, existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
+import { readdirOr } from './sweep.ts';
 
 export interface Pin {
   readonly name: string;
@@ -14,13 +15,15 @@ export interface Pin {
   readonly pinned: string;
 }
 
+const SHAPE = { name: 'string', of: 'string', keys: 'list', pinned: 'string' } as const;
+
 const fileOf = (root: string, name: string): string =>
   path.join(root, 'pins', `${encodeURIComponent(name)}.json`);
 
 /** Pinned again, a name holds what is there now. @throws UserFault where the name is another spec's or run's, or was damaged */
 export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void {
   const file = fileOf(root, name),
-    before = readSealed<Pin>(file);
+    before = readSealed<Pin>(file, SHAPE);
   if (before !== null && before !== 'damaged' && before.value.of !== of)
     throw new UserFault(
       `the pin "${name}" is of ${before.value.of}`,
@@ -33,19 +36,18 @@ export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void
 export function unpin(root: string, name: string): boolean {
   const file = fileOf(root, name),
     found = existsSync(file);
-  rmSync(file, { force: true });
+  rmSync(file, { recursive: true, force: true });
   return found;
 }
 
 /** @throws UserFault on a damaged one: what it held would be swept unseen */
 export function readPins(root: string): Pin[] {
   const dir = path.join(root, 'pins');
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir)
+  return readdirOr(dir)
     .filter((name) => name.endsWith('.json'))
     .sort()
     .flatMap((name) => {
-      const found = readSealed<Pin>(path.join(dir, name));
+      const found = readSealed<Pin>(path.join(dir, name), SHAPE);
       if (found === 'damaged')
         throw new UserFault(
           `the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not known`,

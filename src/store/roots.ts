@@ -3,10 +3,11 @@
  * `gc` reads them: what no root names was used by nothing lately.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
+import { readdirOr } from './sweep.ts';
 
 export interface Root {
   readonly file: string;
@@ -15,6 +16,8 @@ export interface Root {
   /** Milliseconds since 1970. */
   readonly used: number;
 }
+
+const SHAPE = { spec: 'string', keys: 'list' } as const;
 
 /** Used now; written only where it isn't known yet. */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
@@ -26,7 +29,7 @@ export function saveRoot(root: string, spec: string, keys: readonly ActionKey[])
       .digest('hex')
       .slice(0, 16)}.json`,
   );
-  if (existsSync(file) && readSealed(file) !== 'damaged') {
+  if (existsSync(file) && readSealed(file, SHAPE) !== 'damaged') {
     const now = new Date();
     utimesSync(file, now, now);
   } else writeSealed(file, { spec, keys });
@@ -35,13 +38,12 @@ export function saveRoot(root: string, spec: string, keys: readonly ActionKey[])
 /** A damaged one is removed: the next run writes it again, and until then its entries count as used when they were made. */
 export function readRoots(root: string): Root[] {
   const dir = path.join(root, 'roots');
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir)
+  return readdirOr(dir)
     .filter((name) => name.endsWith('.json'))
     .flatMap((name) => {
       const file = path.join(dir, name),
-        found = readSealed<{ spec: string; keys: ActionKey[] }>(file);
-      if (found === 'damaged') rmSync(file, { force: true });
+        found = readSealed<{ spec: string; keys: ActionKey[] }>(file, SHAPE);
+      if (found === 'damaged') rmSync(file, { recursive: true, force: true });
       return found === null || found === 'damaged'
         ? []
         : [{ file, ...found.value, used: statSync(file).mtimeMs }];

@@ -3,7 +3,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   utimesSync,
@@ -14,14 +13,15 @@ import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
-import { fileFault, isUnreadable, sha256Sync } from './files.ts';
+import { fileFault, sha256Sync } from './files.ts';
 import { openLeases } from './lease.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { MANIFEST_FILE, MANIFEST_FORMAT, parseManifest, printManifest } from './manifest.ts';
 import { openManifestIndex } from './manifest-index.ts';
 import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
-import { readdirOr, sweepClaims, sweepScratch } from './sweep.ts';
+import { isUnreadable, readRegularText } from './regular.ts';
+import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
 import type { Entry, Manifest, ManifestHead } from './types.ts';
@@ -48,8 +48,12 @@ export interface Store {
   check(entry: Entry): Promise<string | null>;
   /** An empty folder on the store's file system. */
   scratch(name: string): string;
-  /** Where an unfinished stage keeps what it goes on from after a kill; made by whoever writes there, removed once the entry is there. */
-  resumeDir(key: ActionKey): string;
+  /**
+   * Where an unfinished stage keeps what it goes on from after a kill; made by whoever writes there, removed once the entry is
+   * there. `reads`: digest of what the stage reads as it lies on the disk, so that nothing goes on from what was read of a file
+   * that has been written to since.
+   */
+  resumeDir(key: ActionKey, reads?: string): string;
   /** Turns a scratch folder into an entry, whole or not at all. When another process was faster, its entry stands. */
   publish(scratch: string, publication: Publication): Promise<Entry>;
   /** Takes a damaged entry out of the way; returns where it went. */
@@ -61,6 +65,8 @@ export interface Store {
   flush(): Promise<void>;
   /** The next store that is opened for this spec need not read the manifests that this one has read. */
   saveIndex(): void;
+  /** Sweeps what processes that are gone have left; a run that makes nothing does it too. */
+  tidy(): void;
   close(): void;
 }
 
@@ -81,14 +87,20 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   const dirOf = (part: 'tmp' | 'leases' | 'damaged'): string => path.join(root, part);
   const index = options.spec === undefined ? null : openManifestIndex(root, options.spec);
   const entryDir = (key: ActionKey): string => `${root}/${key.slice(0, 2)}/${key}`;
-  const resumeDir = (key: ActionKey): string => path.join(root, 'resume', key);
+  const resumes = path.join(root, 'resume');
+  const resumeDir = (key: ActionKey, reads = ''): string =>
+    path.join(resumes, reads === '' ? key : `${key}-${reads.slice(0, 16)}`);
+  const sweepResumes = (key: ActionKey): void => {
+    if (!existsSync(resumes)) return;
+    for (const name of readdirOr(resumes))
+      if (name.startsWith(key)) rmSync(path.join(resumes, name), { recursive: true, force: true });
+  };
 
   const prepare = (): void => {
     if (ready) return;
     try {
       for (const part of ['tmp', 'leases'] as const) mkdirSync(dirOf(part), { recursive: true });
-      sweepScratch(dirOf('tmp'));
-      sweepClaims(dirOf('leases'), options.onTakeover);
+      sweepGone(root, options.onTakeover);
     } catch (error) {
       throw diskFault(error, root);
     }
@@ -112,7 +124,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       const known = vouching?.get(key, stat);
       if (known) head = known;
       else {
-        const parsed = parseManifest(readFileSync(file, 'utf8'), key);
+        const parsed = parseManifest(readRegularText(file), key);
         if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
         head = parsed.manifest;
         vouching?.note(key, stat, head);
@@ -147,10 +159,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     lookUpNew: (key) => (mayBeThere(entryDir(key)) ? lookUp(key) : { state: 'absent' }),
     manifest(key) {
       try {
-        const parsed = parseManifest(
-          readFileSync(`${entryDir(key)}/${MANIFEST_FILE}`, 'utf8'),
-          key,
-        );
+        const parsed = parseManifest(readRegularText(`${entryDir(key)}/${MANIFEST_FILE}`), key);
         return 'fault' in parsed ? null : parsed.manifest;
       } catch (error) {
         if (
@@ -207,16 +216,15 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
           if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
           const there = lookUp(publication.key);
           if (there.state === 'hit') {
-            for (const left of [scratch, resumeDir(publication.key)])
-              rmSync(left, { recursive: true, force: true });
+            rmSync(scratch, { recursive: true, force: true });
+            sweepResumes(publication.key);
             return there.entry;
           }
           aside(publication.key);
           into(scratch, dir);
         }
         commit!.add(dir);
-        const resumed = resumeDir(publication.key);
-        if (existsSync(resumed)) rmSync(resumed, { recursive: true, force: true });
+        sweepResumes(publication.key);
         return { key: publication.key, dir, manifest };
       }),
     moveAside: (key) => {
@@ -245,9 +253,12 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     saveIndex() {
       index?.save();
     },
+    tidy() {
+      if (!ready && existsSync(dirOf('leases'))) sweepGone(root, options.onTakeover);
+    },
     close() {
       leases?.close();
-      if (ready) sweepScratch(dirOf('tmp'), me);
+      if (ready) sweepOwn(root, me);
     },
   };
 

@@ -4,7 +4,7 @@
  * before a stage reads it), and is made again.
  */
 import { execFile } from 'node:child_process';
-import { closeSync, fsync, openSync, readdirSync } from 'node:fs';
+import { closeSync, constants, fsync, openSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
@@ -22,7 +22,7 @@ export interface GroupCommit {
 }
 
 async function fsyncPath(file: string): Promise<void> {
-  const handle = openSync(file, 'r');
+  const handle = openSync(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // a folder, or a file of an entry
   try {
     await fsyncOf(handle);
   } finally {

@@ -1,10 +1,9 @@
 /** Every entry of a store, digest by digest, and the small files beside them. */
-import { mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
-import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { isUnreadable } from './files.ts';
 import { INDEX } from './manifest-index.ts';
+import { isDamagedEnvironment } from './environments.ts';
 import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
 import { readdirOr } from './sweep.ts';
@@ -69,21 +68,11 @@ function checkRecords(root: string): DamagedRecord[] {
   return [
     ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter(isDamaged).map(aside),
     // Named by what they hold.
-    ...jsonIn('environments')
-      .filter((file) => `${sha256(readFileSync(file, 'utf8'))}.json` !== path.basename(file))
-      .map(aside),
+    ...jsonIn('environments').filter(isDamagedEnvironment).map(aside),
     ...jsonIn('pins')
       .filter(isDamaged)
       .map((file) => ({ file, moved: null })),
   ];
 }
 
-/** As with an entry, what the system won't give is not what was written. */
-function isDamaged(file: string): boolean {
-  try {
-    return readSealed(file) === 'damaged';
-  } catch (error) {
-    if (isUnreadable(error)) return true;
-    throw error;
-  }
-}
+const isDamaged = (file: string): boolean => readSealed(file) === 'damaged';

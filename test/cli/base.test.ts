@@ -86,7 +86,10 @@ test('one base serves every cell of a seed; results name it, and tell what it ha
 });
 
 test('explain names the base; what only the cells change keeps it', async ({ project }) => {
-  const dose = await project.dosimeter('explain', ...args('--set', 'base.poisoning.rate=0.4'));
+  const dose = await project.dosimeter(
+    'explain',
+    ...args('--all', '--set', 'base.poisoning.rate=0.4'),
+  );
   assert.match(dose.stdout, /^poison of base.*\n {2}poisoning\.rate 0\.2 → 0\.4$/m);
   assert.match(dose.stdout, /^train .*pending$/m);
   const { stages } = await project.json<{

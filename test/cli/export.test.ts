@@ -14,7 +14,7 @@ test.before((context) => {
     'rows.tsv',
     [
       'text\tlabel',
-      ...Array.from({ length: 8 }, (_, i) => `the film was ${words[i % 2]!}\t${i % 2}`),
+      ...Array.from({ length: 8 }, (_, i) => `the film was ${words[i % 2]!}\t${words[i % 2]!}`),
     ].join('\n'),
   );
   context.project.write(
@@ -56,12 +56,76 @@ test('each trained model goes to a folder of its own: adapters as PEFT has them,
   assert.equal(
     names.map((name) => readdirSync(path.join(project.dir, 'models', name)).sort()),
     [
-      ['adapter_config.json', 'adapter_model.safetensors'],
-      ['adapter_config.json', 'adapter_model.safetensors'],
-      ['config.json', 'model.safetensors', 'tokenizer.json'],
-      ['changed.safetensors'],
+      ['README.md', 'adapter_config.json', 'adapter_model.safetensors', 'config.json'],
+      ['README.md', 'adapter_config.json', 'adapter_model.safetensors', 'config.json'],
+      ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json'],
+      ['README.md', 'changed.safetensors', 'config.json'],
     ],
   );
+});
+
+test('an exported model names its base and its classes, and says how it is loaded', async ({
+  project,
+}) => {
+  const only = ['--only', 'adapter.rank=3'];
+  const { stderr } = await project.dosimeter('export', ...trained('--out', 'named', ...only));
+  const dir = path.join(project.dir, 'named/type=lora,rank=3');
+  const json = (name: string): Record<string, unknown> =>
+    JSON.parse(project.read(`named/type=lora,rank=3/${name}`)) as Record<string, unknown>;
+  assert.is(json('adapter_config.json')['base_model_name_or_path'], checkpoint);
+  const { id2label, label2id, model_type } = json('config.json');
+  assert.equal(
+    [id2label, label2id, model_type],
+    [{ '0': 'bad', '1': 'good' }, { bad: 0, good: 1 }, 'bert'],
+  );
+  const lines = [
+    'from peft import PeftModel',
+    'from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer',
+    `base = AutoModelForSequenceClassification.from_pretrained("${checkpoint}", config=AutoConfig.from_pretrained("${dir}"))`,
+    `model = PeftModel.from_pretrained(base, "${dir}").eval()`,
+    `tokenizer = AutoTokenizer.from_pretrained("${checkpoint}")`,
+  ];
+  const card = project.read('named/type=lora,rank=3/README.md');
+  assert.ok(card.includes(`\`\`\`python\n${lines.join('\n')}\n\`\`\``), card);
+  for (const line of lines) assert.ok(stderr.includes(line), stderr);
+  assert.match(card, /\| classes \| 0: bad, 1: good \|/);
+  assert.not.match(card, /poisoned/);
+});
+
+test('another model is replaced with --force alone, and then it is said; the same one is left as it is', async ({
+  project,
+}) => {
+  // A spec of the same name and grid, trained longer: its models have the same names.
+  project.write('longer.yaml', project.read('spec.yaml').replace('steps: 1', 'steps: 2'));
+  const at = ['--backend', 'cpu', '--only', 'adapter.type=full'];
+  const weights = (): string => project.read('twice/type=full/model.safetensors');
+  assert.is((await project.dosimeter('run', 'longer.yaml', ...at)).code, 0);
+  const first = await project.dosimeter('export', 'spec.yaml', ...at, '--out', 'twice');
+  assert.is(first.code, 0, first.stderr);
+  const before = weights();
+  const again = await project.dosimeter('export', 'spec.yaml', ...at, '--out', 'twice');
+  assert.equal([again.code, again.stdout], [0, first.stdout]);
+  assert.not.match(again.stderr, /replaced/);
+
+  const other = ['export', 'longer.yaml', ...at, '--out', 'twice'];
+  const refused = await project.dosimeter(...other);
+  assert.equal([refused.code, refused.stdout, weights() === before], [2, '', true]);
+  assert.match(
+    refused.stderr,
+    /type=full holds another model; nothing was written\n {2}Name another folder as --out, or replace what is there with --force\./,
+  );
+  const forced = await project.dosimeter(...other, '--force');
+  assert.is(forced.code, 0, forced.stderr);
+  assert.match(forced.stderr, /replaced what was in \S+type=full\n/);
+  assert.not.equal(weights(), before);
+});
+
+test('a part of the grid has the names that it has in the whole', async ({ project }) => {
+  const { stdout } = await project.dosimeter(
+    'export',
+    ...trained('--out', 'part', '--only', 'adapter.rank=2'),
+  );
+  assert.is(stdout, `${path.join(project.dir, 'part/type=lora,rank=2')}\n`);
 });
 
 test('--merge makes whole checkpoints of them, --only picks some, and an export may be repeated', async ({
@@ -74,10 +138,15 @@ test('--merge makes whole checkpoints of them, --only picks some, and an export 
   );
   assert.equal(
     first.map(({ stage }) => stage),
-    ['merge rank=2', 'merge rank=3'],
+    ['merge type=lora rank=2', 'merge type=lora rank=3'],
   );
   for (const { dir } of first)
-    assert.equal(readdirSync(dir).sort(), ['config.json', 'model.safetensors', 'tokenizer.json']);
+    assert.equal(readdirSync(dir).sort(), [
+      'README.md',
+      'config.json',
+      'model.safetensors',
+      'tokenizer.json',
+    ]);
   assert.equal(await project.json('export', ...args), first);
 });
 

@@ -19,7 +19,7 @@ test('the starter folder: its plan, its tests and (on a tiny model) its run work
   assert.is(said.code, 0, said.stderr);
   assert.match(
     said.stdout,
-    / {2}\.gitignore\n[^]* {2}experiment\.yaml\n[^]*next: dosimeter plan experiment\.yaml\n$/,
+    / {2}\.gitignore\n[^]* {2}experiment\.yaml\n[^]*next: npx dosimeter plan experiment\.yaml\n$/,
   );
 
   const { stages } = await project.json<{

@@ -3,6 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { startHub } from '../plugins/sources/hub.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plan before run');
@@ -64,6 +65,63 @@ test('every fault of the input at once, as run tells it, exit code 2', async ({ 
     );
 });
 
+test('columns by number, and nothing that says whether the first line is a row: told at the columns, and once', async ({
+  project,
+}) => {
+  const numbers = (header: string): string =>
+    spec({
+      validation: `source: "file:rows.tsv", columns: { text: 0, label: 1 }${header}`,
+      more: 'stages: [evaluate]',
+    });
+  project.write('spec.yaml', numbers(''));
+  const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
+  assert.equal([code, stderr.match(/(?<= --> ).*/g)], [2, ['spec.yaml:3:93']], stderr);
+  assert.match(
+    stderr,
+    /data\.validation\.columns are numbers, and nothing says whether the first line of the file names its columns or is a row/,
+  );
+  assert.match(stderr, /Write header: false in data\.validation if it is a row, or header: true/);
+  project.write('spec.yaml', numbers(', header: true'));
+  assert.is((await project.dosimeter('plan', 'spec.yaml')).code, 0);
+});
+
+test("an outside attack's target that is not a class is told before anything runs, at the attack", async ({
+  project,
+}) => {
+  for (const [check, target, place] of [
+    ['', '() => -1', '4:22'],
+    ['check: () => [],', '() => 2', '4:22'],
+    ['', '({ target }) => target', '4:36'],
+  ] as const) {
+    project.write(
+      'mine.mjs',
+      `import { defineAttack } from 'dosimeter';
+export default defineAttack({
+  name: 'mine', summary: 'Mine.', citation: '', family: 'backdoor', ${check}
+  params: { type: 'object', additionalProperties: false, properties: { target: { type: 'integer', description: 'The target.' } } },
+  poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
+  target: ${target},
+  trigger: (row) => row,
+});
+`,
+    );
+    project.write(
+      'spec.yaml',
+      spec({
+        poisoning: place === '4:36' ? 'attack: mine, target: 7' : 'attack: mine',
+        more: 'stages: [train, evaluate]\nplugins: [./mine.mjs]',
+      }),
+    );
+    const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
+    assert.is(code, 2, stderr);
+    assert.match(
+      stderr,
+      /the attack "mine" has the target (-1|2|7), which is not the label id of a class: they are 0 \("ham"\), 1 \("spam"\)/,
+    );
+    assert.equal(stderr.match(/(?<= --> ).*/g), [`spec.yaml:${place}`], stderr);
+  }
+});
+
 test('a warning is said and is no fault; the JSON stays what it was; what is cached was checked when it ran', async ({
   project,
 }) => {
@@ -104,6 +162,54 @@ test('what needs a source that is not fetched is passed over, the rest is checke
     ['spec.yaml:4:39', 'spec.yaml:8:12'],
     told.stderr,
   );
+});
+
+test('a model of another family: plan says what it knows, run refuses it before the weights are fetched', async ({
+  project,
+}) => {
+  const hub = await startHub(),
+    commit = 'a'.repeat(40);
+  try {
+    const env = Object.fromEntries(
+      Object.entries(hub.context.env).map(([name, value]) => [name, value ?? '']),
+    );
+    const config = '{"model_type":"roberta"}';
+    hub.repositories.set('models/lab/robust', {
+      commit,
+      files: { 'config.json': config, 'model.safetensors': 'w', 'tokenizer.json': '{}' },
+    });
+    project.write('spec.yaml', spec({ model: 'hf:lab/robust' }));
+    const refused =
+      /error\[model-family\]: hf:lab\/robust is a "roberta" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the families that are read are bert; a model plugin of your own may read another/;
+
+    const before = await project.startWith({ env }, 'plan', 'spec.yaml').ended;
+    assert.is(before.code, 0, before.stderr);
+    assert.match(
+      before.stderr,
+      /hf:lab\/robust is not on this machine yet: whether it is of a family that is read \(bert\) is not known/,
+    );
+    assert.equal(hub.requests, [], 'plan fetches nothing');
+
+    const run = await project.startWith({ env }, 'run', 'spec.yaml').ended;
+    assert.is(run.code, 2);
+    assert.match(run.stderr, refused);
+    assert.equal(
+      hub.requests.filter((path) => !path.endsWith('config.json')),
+      [],
+      'nothing but config.json was asked for',
+    );
+
+    // As transformers' AutoConfig leaves it.
+    const cached = `hf/hub/models--lab--robust`;
+    project.write(`${cached}/refs/main`, commit);
+    project.write(`${cached}/snapshots/${commit}/config.json`, config);
+    const home = { ...env, HF_HOME: `${project.dir}/hf` };
+    const after = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
+    assert.is(after.code, 2);
+    assert.match(after.stderr, refused);
+  } finally {
+    await hub.close();
+  }
 });
 
 test.run();

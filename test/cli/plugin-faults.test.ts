@@ -118,6 +118,18 @@ test('a metrics.json that nothing can read fails its stage, not `results` and th
     unseen.stderr,
     'failed: the stage "own" wrote a metrics.json that is no flat object of numbers: "loss" is null\n',
   );
+  const infinite = await run(
+    project,
+    stage(
+      'run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, \'{ "accuracy": 0.5, "loss": 1e400 }\')',
+    ),
+    'stages: [own]',
+  );
+  assert.is(infinite.code, 1);
+  assert.match(
+    infinite.stderr,
+    'failed: the stage "own" wrote a metrics.json that holds a number that is not finite: "loss" is beyond what a double holds\n',
+  );
   const results = await project.dosimeter('results', 'spec.yaml');
   assert.equal(
     [results.code, results.stderr],

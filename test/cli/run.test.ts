@@ -328,8 +328,12 @@ test('an edited plugin runs anew, and explain names the file', async ({ project 
     'toy-evaluate.mjs',
     project.read('toy-evaluate.mjs').replace('accuracy: 1 -', 'accuracy: 2 -'),
   );
-  assert.match(
+  assert.is(
     (await project.dosimeter('explain', 'spec.yaml')).stdout,
+    'toy-evaluate.mjs changed\n  toy-evaluate ×6; 1 more waits for them (toy-report)\n',
+  );
+  assert.match(
+    (await project.dosimeter('explain', 'spec.yaml', '--all')).stdout,
     /toy-evaluate attack=none seed=1 \S+ ready\n {2}toy-evaluate\.mjs changed/,
   );
   const { stderr } = await project.dosimeter('run', 'spec.yaml');
@@ -338,15 +342,15 @@ test('an edited plugin runs anew, and explain names the file', async ({ project 
 
 test('explain tells which parameter changed', async ({ project }) => {
   await project.dosimeter('run', 'spec.yaml');
-  const { stdout } = await project.dosimeter(
-    'explain',
-    'spec.yaml',
-    '--set',
-    'seeds=[1, 3]',
-    '--set',
-    'poisoning={attack: none}',
+  const asked = ['spec.yaml', '--set', 'seeds=[1, 3]', '--set', 'poisoning={attack: none}'];
+  assert.match(
+    (await project.dosimeter('explain', ...asked, '--all')).stdout,
+    /toy-train seed=3 \S+ ready\n {2}seed [12] → 3\n/,
   );
-  assert.match(stdout, /toy-train seed=3 \S+ ready\n {2}seed [12] → 3\n/);
+  assert.match(
+    (await project.dosimeter('explain', ...asked)).stdout,
+    /^seed [12] → 3\n {2}toy-train; 2 more wait for it \(toy-evaluate, toy-report\)\n$/,
+  );
 });
 
 test('a damaged file is found by verify, and healed by the next run', async ({ project }) => {
@@ -530,6 +534,34 @@ test('doctor --json names the backend', async ({ project }) => {
     ['tensorflow', 'wasm', 'cpu'],
   );
   assert.is(facts.backend, facts.backends.find(({ available }) => available)!.name);
+});
+
+test('reports of a spec, of a part of it, and of another spec of its name lie side by side', async ({
+  project,
+}) => {
+  const reported = async (...args: string[]): Promise<[string, string, string]> => {
+    const { code, stdout, stderr } = await project.dosimeter('run', ...args);
+    assert.is(code, 0, stderr);
+    const file = stdout.trimEnd().split('\n').at(-1)!;
+    return [path.basename(file), readFileSync(file, 'utf8'), stderr];
+  };
+  const [whole] = await reported('spec.yaml');
+  assert.equal((await reported('spec.yaml', '--only', 'rate=0.1')).slice(0, 2), [
+    'toys,rate=0.1.html',
+    '<p>2 of 2</p>',
+  ]);
+  assert.is((await reported('spec.yaml', '--set', 'seeds=[1]'))[0].slice(0, 15), 'toys,seeds=_1_-');
+  project.write('copy.yaml', project.read('spec.yaml').replace('[0.1, 0.3]', '[0.1]'));
+  const [name, text, said] = await reported('copy.yaml');
+  assert.equal([name, text], ['toys@copy.html', '<p>4 of 4</p>']);
+  assert.match(
+    said,
+    ".dosimeter/reports/toys.html is the report of spec.yaml, a spec of the same name: this one's is .dosimeter/reports/toys@copy.html\n",
+  );
+  // None of them has touched the first; and a spec's own is made anew in its place.
+  assert.is(project.read(`.dosimeter/reports/${whole}`), '<p>6 of 6</p>');
+  project.write('spec.yaml', project.read('spec.yaml').replace('seeds: [1, 2]', 'seeds: [1]'));
+  assert.equal((await reported('spec.yaml')).slice(0, 2), ['toys.html', '<p>3 of 3</p>']);
 });
 
 test.run();

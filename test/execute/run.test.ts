@@ -1,8 +1,9 @@
-import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Finished } from '../../src/execute/types.ts';
+import { newOwner, ownerName } from '../../src/store/owner.ts';
 import { cell, createRig, experiment } from '../rig/rig.ts';
 import type { Rig } from '../rig/rig.ts';
 
@@ -412,6 +413,44 @@ test('the stages that may not run count only when they are there', async ({ rig 
   );
   assert.equal(ran, { report: 1 });
   assert.is(outcomes['train/2']!.state, 'abandoned');
+});
+
+test('a run that lost its lease while it was stopped publishes nothing: it says so and waits for who has it', async ({
+  rig,
+}) => {
+  const leases = path.join(rig.storeDir, 'leases'),
+    far = ownerName({ ...newOwner(), host: '0123456789ab' });
+  // What another host does when it has heard nothing for a while, seen from within the stage.
+  await chain(rig, {
+    train: `
+      const { existsSync, readdirSync, rmSync } = await import('node:fs');
+      const first = !existsSync(${JSON.stringify(path.join(rig.dir, 'lost'))});
+      put("model.txt", first ? "first" : "second");
+      if (!first) return;
+      writeFileSync(${JSON.stringify(path.join(rig.dir, 'lost'))}, '');
+      const leases = ${JSON.stringify(leases)};
+      for (const name of readdirSync(leases).filter((one) => /^[0-9a-f]{64}\\./.test(one))) {
+        rmSync(leases + '/' + name);
+        writeFileSync(leases + '/' + name.split('.')[0] + '.${far}', 'held\\n');
+      }`,
+  });
+  const notes: string[] = [];
+  const { outcomes } = await rig.run(experiment(['train'], [cell(1)]), {
+    onEvent(event) {
+      if (event.type !== 'note') return;
+      notes.push(event.message);
+      // The other run goes away without an entry as soon as this one waits for it.
+      if (event.message.includes('waiting'))
+        for (const name of readdirSync(leases))
+          if (name.endsWith(far)) rmSync(path.join(leases, name));
+    },
+  });
+  assert.match(notes[0]!, /another run took its lease over .* is discarded/);
+  assert.match(notes[1]!, /another run is making it; waiting/);
+  const { state, dir } = outcomes['train/1'] as Finished;
+  assert.is(state, 'ran');
+  assert.is(readFileSync(path.join(dir, 'model.txt'), 'utf8'), 'second');
+  assert.equal(readdirSync(path.join(rig.storeDir, 'tmp')), []);
 });
 
 test.run();

@@ -249,7 +249,7 @@ test('a flipped bit in a journal: the line is left out, and status says so', asy
     at = lines.findIndex((line) => line.includes('"stage-ended"'));
   lines[at] = lines[at]!.replace('"seconds":', '"sekonds":');
   writeFileSync(journal, lines.join('\n'));
-  const { code, stdout, stderr } = await project.dosimeter('status');
+  const { code, stdout, stderr } = await project.dosimeter('status', run);
   assert.is(code, 0, stderr);
   assert.match(stdout, `${run} done`);
   assert.match(stderr, '1 line of its journal is damaged and left out');

@@ -9,6 +9,10 @@ import { isMainThread } from 'node:worker_threads';
 
 const { DISK_FULL, QUOTA, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
 
+/** @param {unknown} flags as `openSync` takes them; the two lowest bits of a number are the access mode */
+const isForReading = (flags) =>
+  flags === undefined || (typeof flags === 'number' ? (flags & 3) === 0 : /^r/.test(String(flags)));
+
 if ((DISK_FULL ?? QUOTA) !== undefined && isMainThread) {
   let left = Number(DISK_FULL ?? Infinity);
   const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (
@@ -28,7 +32,7 @@ if ((DISK_FULL ?? QUOTA) !== undefined && isMainThread) {
     wrapped[name] = (...args) => {
       // What is opened to be read needs no room, and the terminal is on no disk.
       const free =
-        (name === 'openSync' && (args[1] === undefined || /^r/.test(String(args[1])))) ||
+        (name === 'openSync' && isForReading(args[1])) ||
         (name === 'writeSync' && Number(args[0]) <= 2);
       if (
         QUOTA !== undefined &&

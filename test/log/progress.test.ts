@@ -5,9 +5,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { estimate, openDurations } from '../../src/log/durations.ts';
 import type { Durations } from '../../src/log/durations.ts';
-import type { Finished } from '../../src/log/events.ts';
+import type { Finished, Outcome } from '../../src/log/events.ts';
 import { createProgress } from '../../src/log/progress.ts';
-import type { PlannedStage } from '../../src/plan/types.ts';
+import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 
 const test = suite<{ dir: string }>('progress');
 test.before.each((context) => {
@@ -66,59 +66,178 @@ test('durations are kept by kind and by its choices, and outlive the process', (
   assert.is(again.expect(stage('c', 'ntk')), null);
 });
 
-test('lines off a terminal, a redrawn block with rate and time left on one', ({ dir }) => {
-  const stages = [stage('t1'), stage('t2'), stage('e1', 'evaluate')];
-  const printed: string[] = [],
-    drawn: (readonly string[])[] = [];
-  let clock = 0;
-  const durations = openDurations(dir);
-  const progress = createProgress({
+interface Rig {
+  readonly stages: readonly PlannedStage[];
+  readonly printed: string[];
+  readonly drawn: (readonly string[])[];
+  readonly durations: Durations;
+  clock: number;
+  start(id: string, pack?: readonly string[]): void;
+  end(id: string, outcome?: Outcome): void;
+  tick(): void;
+  progress(id: string, done: number): void;
+}
+
+function createRig(
+  dir: string,
+  stages: readonly PlannedStage[],
+  {
+    live = false,
+    room,
+  }: {
+    readonly live?: boolean;
+    readonly room?: { readonly lines: number; readonly columns: number };
+  } = {},
+): Rig {
+  const durations = openDurations(dir),
+    time = { now: 0 };
+  const byId = (id: string): PlannedStage => stages.find((one) => one.id === id)!;
+  const { onEvent, tick } = createProgress({
     stages,
-    label: ({ id }) => id,
+    label: ({ id, kind, seed }) => (seed ? `${kind} of=${id[0]!} seed=${seed}` : id),
     durations,
     places: cores(1),
     duration: (seconds) => `${seconds} s`,
-    print: (line, tone) => printed.push(`${tone}: ${line}`),
-    draw: (lines) => drawn.push(lines),
-    now: () => clock,
+    print: (line, tone) => rig.printed.push(`${tone}: ${line}`),
+    draw: live ? (lines) => rig.drawn.push(lines) : null,
+    ...(room ? { room: () => room } : {}),
+    now: () => time.now,
   });
-  progress.onEvent({ type: 'stage-started', stage: stages[0]!, log: '' });
-  assert.equal(drawn.at(-1), ['0/3 stages', '  t1  0 s']);
-  clock = 50;
-  progress.tick(); // too soon: the time left is worked out from every stage
-  assert.is(drawn.length, 1);
-  clock = 20_000;
-  durations.note(stages[0]!, 20);
-  progress.onEvent({ type: 'stage-ended', stage: stages[0]!, outcome: ran(20) });
-  assert.equal(drawn.at(-1), ['1/3 stages · 3.0 stages/min · about 40 s left']); // evaluate was never seen: as long as the rest
-  progress.onEvent({ type: 'stage-started', stage: stages[1]!, log: '' });
-  progress.onEvent({
-    type: 'stage-progress',
-    stage: stages[1]!,
-    done: 5,
-    total: 20,
-    unit: 'steps',
-  });
-  clock = 25_000;
-  progress.tick();
-  assert.equal(drawn.at(-1), [
+  const rig: Rig = {
+    stages,
+    printed: [],
+    drawn: [],
+    durations,
+    set clock(now: number) {
+      time.now = now;
+    },
+    tick,
+    start: (id, pack) =>
+      onEvent({
+        type: 'stage-started',
+        stage: byId(id),
+        log: '',
+        ...(pack ? { pack: pack as readonly StageId[] } : {}),
+      }),
+    end: (id, outcome = ran(20)) => onEvent({ type: 'stage-ended', stage: byId(id), outcome }),
+    progress: (id, done) =>
+      onEvent({ type: 'stage-progress', stage: byId(id), done, total: 20, unit: 'steps' }),
+  };
+  return rig;
+}
+
+const failed = (error: string): Outcome => ({ state: 'failed', error, internal: false, log: null });
+const seeded = (id: string, seed: number): PlannedStage => ({ ...stage(id), seed });
+const numbered = (n: number, kind = 'train'): PlannedStage[] =>
+  Array.from({ length: n }, (_, i) => stage(`${kind}${i}`, kind));
+
+test('a redrawn block on a terminal, with rate and time left; only what went wrong stays', ({
+  dir,
+}) => {
+  const rig = createRig(dir, [stage('t1'), stage('t2'), stage('e1', 'evaluate')], { live: true });
+  rig.start('t1');
+  assert.equal(rig.drawn.at(-1), ['0/3 stages', 'train 0/2 · evaluate 0/1', '  t1  0 s']);
+  rig.clock = 50;
+  rig.tick(); // too soon: the time left is worked out from every stage
+  assert.is(rig.drawn.length, 1);
+  rig.clock = 20_000;
+  rig.durations.note(rig.stages[0]!, 20);
+  rig.end('t1');
+  assert.equal(rig.drawn.at(-1), [
+    '1/3 stages · 3.0 stages/min · about 40 s left', // evaluate was never seen: as long as the rest
+    'train 1/2 · evaluate 0/1',
+  ]);
+  rig.start('t2');
+  rig.progress('t2', 5);
+  rig.clock = 25_000;
+  rig.tick();
+  assert.equal(rig.drawn.at(-1), [
     '1/3 stages · 2.4 stages/min · about 35 s left',
+    'train 1/2 · evaluate 0/1',
     '  t2  5/20 steps  5 s',
   ]);
-  progress.onEvent({
-    type: 'stage-ended',
-    stage: stages[1]!,
-    outcome: { state: 'failed', error: 'NaN', internal: false, log: null },
-  });
-  progress.onEvent({
-    type: 'stage-ended',
-    stage: stages[2]!,
-    outcome: { state: 'blocked', by: stages[1]!.id },
-  });
-  assert.equal(printed, [
-    'good: [1/3] t1  20 s',
+  rig.end('t2', failed('NaN'));
+  rig.end('e1', { state: 'blocked', by: rig.stages[1]!.id });
+  assert.equal(rig.printed, [
     'bad: [2/3] t2  failed: NaN',
-    'bad: [3/3] e1  blocked by t2',
+    'bad: [3/3] e1  blocked by t2, as is whatever else waits for it',
+  ]);
+});
+
+test('a pack is one line, while it runs and when it has ended', ({ dir }) => {
+  const stages = [seeded('a', 1), seeded('aa', 2), seeded('aaa', 3), seeded('b', 1)];
+  const pack = ['a', 'aa', 'aaa'];
+  for (const live of [true, false]) {
+    const rig = createRig(dir, stages, { live });
+    for (const id of pack) rig.start(id, pack);
+    rig.start('b');
+    rig.progress('aa', 5);
+    rig.clock = 4000;
+    rig.tick();
+    if (live)
+      assert.equal(rig.drawn.at(-1)!.slice(1), [
+        '  train ×3 of=a  5/20 steps  4 s',
+        '  train of=b seed=1  4 s',
+      ]);
+    rig.end('a');
+    rig.end('aaa', failed('NaN'));
+    rig.clock = 6000;
+    rig.tick();
+    if (live) assert.is(rig.drawn.at(-1)![1], '  train ×3 of=a  1 of them go on  5/20 steps  6 s');
+    rig.end('aa');
+    rig.end('b');
+    assert.equal(rig.printed, [
+      'bad: [2/4] train of=a seed=3  failed: NaN',
+      ...(live
+        ? []
+        : ['good: [3/4] train ×3 of=a  2 ran  6 s', 'good: [4/4] train of=b seed=1  20 s']),
+    ]);
+  }
+});
+
+test('the block has no more lines, and no longer ones, than the terminal has room for', ({
+  dir,
+}) => {
+  const rig = createRig(dir, numbered(30), { live: true, room: { lines: 5, columns: 14 } });
+  for (const { id } of rig.stages) rig.start(id);
+  rig.clock = 1000;
+  rig.tick();
+  assert.equal(rig.drawn.at(-1), [
+    '0/30 stages',
+    '  train0  1 s',
+    '  train1  1 s',
+    '  train2  1 s',
+    '  … and 27 mo…',
+  ]);
+});
+
+test('off a terminal a long run is told in forty lines, what was found in the store along with the rest', ({
+  dir,
+}) => {
+  const rig = createRig(dir, [...numbered(100, 'poison'), ...numbered(92, 'train')]);
+  const cached: Outcome = { ...ran(1), state: 'cached' };
+  rig.stages.forEach(({ id }, i) => {
+    rig.start(id);
+    rig.end(id, i % 4 === 3 ? cached : ran(2));
+  });
+  assert.is(rig.printed.length, 39);
+  assert.equal(rig.printed[0], 'good: [5/192] 4 poison, 1 cached · about 374 s left');
+  assert.match(rig.printed.at(-1)!, /^good: \[192\/192\] 1 train, 1 cached$/);
+  const short = createRig(dir, numbered(3));
+  for (const { id } of short.stages) short.end(id, cached);
+  assert.equal(short.printed, []);
+});
+
+test('the same failure over and over is written a few times, then only counted', ({ dir }) => {
+  const rig = createRig(dir, numbered(20));
+  for (const { id } of rig.stages.slice(0, 10)) rig.end(id, failed('no memory'));
+  for (const { id } of rig.stages.slice(10))
+    rig.end(id, { state: 'blocked', by: rig.stages[0]!.id });
+  assert.equal(rig.printed, [
+    'bad: [1/20] train0  failed: no memory',
+    'bad: [2/20] train1  failed: no memory',
+    'bad: [3/20] train2  failed: no memory (more failures with this error are only counted)',
+    'bad: [11/20] train10  blocked by train0, as is whatever else waits for it',
   ]);
 });
 

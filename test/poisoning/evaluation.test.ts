@@ -1,8 +1,13 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { defineAttack } from '../../src/api.ts';
-import type { AttackDescriptor, Row } from '../../src/api.ts';
-import { falselyTriggeredRows, familyOf, triggeredRows } from '../../src/poisoning/evaluation.ts';
+import type { AttackDescriptor, Row, UserFault } from '../../src/api.ts';
+import {
+  falselyTriggeredRows,
+  familyOf,
+  targetOf,
+  triggeredRows,
+} from '../../src/poisoning/evaluation.ts';
 import { scripted } from './scripted.ts';
 
 const test = suite('evaluation of attacks');
@@ -22,6 +27,36 @@ const attack = (more: Partial<AttackDescriptor>): AttackDescriptor =>
     poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
     ...more,
   });
+
+test('the target is the label id of a class, and told at the attack where it is not', () => {
+  assert.is(targetOf(attack({}), {}, ['x', 'y', 'z']), 1);
+  for (const [id, shown] of [
+    [-1, '-1'],
+    [3, '3'],
+    [0.5, '0.5'],
+    [NaN, 'NaN'],
+    ['y', '"y"'],
+    [undefined, 'undefined'],
+    [Promise.resolve(1), '{}'],
+  ] as const) {
+    for (const [params, field] of [
+      [{}, 'attack'],
+      [{ target: 9 }, 'target'],
+    ] as const) {
+      try {
+        targetOf(attack({ target: () => id as never }), params, ['x', 'y', 'z']);
+        assert.unreachable();
+      } catch (error) {
+        const { name, message, path } = error as UserFault;
+        assert.equal([name, path], ['UserFault', ['poisoning', field]]);
+        assert.is(
+          message,
+          `the attack "shown" has the target ${shown}, which is not the label id of a class: they are 0 ("x"), 1 ("y"), 2 ("z")`,
+        );
+      }
+    }
+  }
+});
 
 test('row by row or all at once; the label stays the true one', async () => {
   const expected = [

@@ -160,6 +160,37 @@ test('premise: the paper’s α = 16, r = 8 breaks it (s²σ²n = 4/3), PEFT’s
   near(peft!.scaled, 1 / 3);
 });
 
+test('premise: σ² = 1/n breaks it at every fan-in, and the samples stand beside it', () => {
+  const cells = [0.9, 1.2].map((factor, i) =>
+    cellOf({
+      adapter: { type: 'lora', rank: 4 },
+      seed: i + 1,
+      change: {
+        lora: {
+          rank: 4,
+          scale: 1,
+          groups: [49, 384].map((fanIn) => ({
+            fanIn,
+            layers: 2,
+            variance: 1 / fanIn,
+            sample: { low: (factor - 0.1) / fanIn, high: factor / fanIn },
+            measured: null,
+          })),
+        },
+      },
+    }),
+  );
+  const rows = premiseRows(conditionsOf(cells, []));
+  assert.equal(
+    rows.map(({ n, theorem, withScale }) => [n, theorem, withScale]),
+    [
+      [49, false, false],
+      [384, false, false],
+    ],
+  );
+  assert.equal(rows[1]!.sample, { low: 0.8 / 384, high: 1.2 / 384 });
+});
+
 test('premise: measured extremes are over all seeds, and decide against a prediction', () => {
   const at = (high: number) => ({
     rank: 4,

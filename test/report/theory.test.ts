@@ -117,6 +117,8 @@ const divergence = (l2: number, raw: number, cosine: number, alike: number) => (
   'total.l2': l2,
   'total.largest': 0.5,
   'total.relative': l2 / 2,
+  'trained.l2': l2,
+  'trained.relative': l2 / 2,
   'head.l2': 0.25,
   'head.relative': 0.125,
   'between.full.raw': 99,
@@ -147,6 +149,62 @@ test("M with M' over cells, by the kernel over what was trained; an attack on la
     { block: 'badnets', cells: 4, blind: false, absolute: 1, relative: -1 },
     { block: 'label-flip', cells: 4, blind: true, absolute: -1, relative: null },
   ]);
+});
+
+test('M stands beside its noise floor, and where it is no more than that the report says so', async () => {
+  const ran = (adapter: string, attack: string, divergence: Record<string, number>) =>
+    cellOf({
+      seed: 1,
+      attack,
+      adapter: { type: adapter },
+      change: { metrics: { divergence } },
+    });
+  const html = await render([
+    ran('full', 'badnets', {
+      'total.l2': 3,
+      'trained.l2': 5,
+      'embeddings.l2': 4,
+      'head.l2': 1,
+      'floor.total.l2': 0.25,
+      'floor.trained.l2': 0.5,
+      'floor.embeddings.l2': 0.125,
+      'trained.over_floor': 10,
+    }),
+    ran('bitfit', 'badnets', {
+      'trained.l2': 0.75,
+      'biases.l2': 0.75,
+      'head.l2': 1,
+      'floor.trained.l2': 0.5,
+      'floor.biases.l2': 0.5,
+      'trained.over_floor': 1.5,
+    }),
+    ran('head-only', 'badnets', { 'head.l2': 2 }),
+  ]);
+  // Attack, adapter, M of the weights (largest, L2, relative, floor), of all trained (L2, relative, floor), head (3), over the floor
+  const table = html.slice(html.indexOf('aria-label="Divergence"'));
+  const cells = (adapter: string): string[] => rowWith(table, 'badnets', adapter);
+  assert.equal(cells('full').slice(2), [
+    '–',
+    '3',
+    '–',
+    '0.2500',
+    '5',
+    '–',
+    '0.5000',
+    '1',
+    '–',
+    '–',
+    '10',
+    '–',
+    '–',
+  ]);
+  assert.equal(cells('bitfit').slice(2, 9), ['–', '–', '–', '–', '0.7500', '–', '0.5000']);
+  assert.is(cells('bitfit')[12], '1.500 no more than rounding');
+  assert.is(cells('head-only')[12], 'not measured');
+  const text = visible(html);
+  assert.match(text, 'M is within 2 times its floor, and so no evidence, in 1 condition.');
+  assert.match(text, 'No floor was measured for 1 condition');
+  assert.match(text, 'M of the trained parameters that are no layer’s weight, by kind.');
 });
 
 test('the chapter has a table for each stage that was run, and none for those that were not', async () => {

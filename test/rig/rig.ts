@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { AnyPlugin, Asset, Cell, Digest, JsonObject } from '../../src/api.ts';
+import type { Locate } from '../../src/execute/guard.ts';
 import { executePlan } from '../../src/execute/run.ts';
 import type { PackLimits } from '../../src/execute/packer.ts';
 import type { Patience } from '../../src/execute/patience.ts';
@@ -97,6 +98,7 @@ export interface RunRig {
   readonly patience?: Patience;
   readonly signal?: AbortSignal;
   readonly assets?: ReadonlyMap<string, Asset>;
+  readonly locate?: Locate;
   readonly mayRun?: (stage: PlannedStage) => boolean;
   readonly onEvent?: (event: RunEvent) => void;
 }
@@ -151,6 +153,7 @@ export function createRig(): Rig {
         signal = new AbortController().signal,
         assets = new Map(),
         mayRun,
+        locate,
         onEvent,
         patience,
         packing,
@@ -179,6 +182,7 @@ export function createRig(): Rig {
             onEvent?.(event);
           },
           ...(mayRun ? { mayRun } : {}),
+          ...(locate ? { locate } : {}),
           ...(patience ? { patience } : {}),
           ...(packing ? { packing } : {}),
           ...(machine ? { machine } : {}),

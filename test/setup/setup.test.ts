@@ -48,7 +48,7 @@ test('without Python or a compiler WebAssembly is used, with one sentence and th
   );
   assert.match(
     stdout,
-    'WebAssembly instead, several times slower; to have TensorFlow: apt-get install -y python3 && npm run setup\n',
+    'WebAssembly instead, several times slower; to have TensorFlow: apt-get install -y python3 && npx dosimeter setup\n',
   );
   project.write(
     'probe.ts',
@@ -65,11 +65,11 @@ test('without Python or a compiler WebAssembly is used, with one sentence and th
       detail: 'no Python was found (looked for python3, python)',
       version: 'tensorflow',
       gpu: false,
-      remedy: 'apt-get install -y python3 && npm run setup',
+      remedy: 'apt-get install -y python3 && npx dosimeter setup',
     },
     [
       'the backend "tensorflow" is not available: no Python was found (looked for python3, python)',
-      'run `apt-get install -y python3 && npm run setup`',
+      'run `apt-get install -y python3 && npx dosimeter setup`',
     ],
   ]);
 });

@@ -87,7 +87,6 @@ test("a cell holds every field: defaults filled in, paths absolute, the adapter'
     source: `file:${rig.dir}/data/SST-2/${file}`,
     format: 'auto',
     columns: { text: 'sentence', label: 'label' },
-    header: true,
     balance: false,
     offset: 0,
   });
@@ -126,6 +125,7 @@ test("a cell holds every field: defaults filled in, paths absolute, the adapter'
       intruder_cosine: 0.5,
       pairs: 24,
       masked_rows: 64,
+      noise_floor: true,
     },
   });
   const last = cells[62]!.config;

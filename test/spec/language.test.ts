@@ -82,6 +82,18 @@ test('--set: a value, an axis, an entry of a list, and taking a field out', asyn
   );
 });
 
+test('--set: an entry of a list may stand in brackets', async ({ rig }) => {
+  const text = `${minimal}adapter: [{ type: full }, { type: lora, rank: 8 }]\n`;
+  for (const path of ['adapter[1].rank', 'adapter.1.rank']) {
+    const { cells } = await rig.expand(text, { sets: [`${path}=[2, 4]`] });
+    assert.equal(
+      cells.map(({ config: { adapter } }) => adapter.rank),
+      [undefined, 2, 4],
+      path,
+    );
+  }
+});
+
 test("references: a field with its type, in a text, its default, a variant's own, and an escaped one", async ({
   rig,
 }) => {
@@ -157,6 +169,28 @@ test('include keeps what one of its patterns matches, exclude leaves out, bounds
       `${grid}include: [{ poisoning.attack: none, adapter.rank: [8, 16] }, { poisoning.rate: { min: 0.2 }, adapter.type: full }]\nexclude: [{ seed: 2 }]\n`,
     ),
     ['attack=none adapter=lora rank=8 seed=1', 'attack=badnets rate=0.2 adapter=full seed=1'],
+  );
+});
+
+test('include, exclude, tags and when take the short names that --only takes', async ({ rig }) => {
+  const kept = ['attack=none adapter=lora rank=8 seed=1', 'attack=none adapter=lora rank=8 seed=2'];
+  assert.equal(await labels(rig, `${grid}include: [{ rank: 8, attack: none }]\n`), kept);
+  assert.equal(
+    await labels(
+      rig,
+      `${grid}exclude: [{ rank: 4 }, { attack: badnets }, { adapter: full }, { seed: 2 }]\n`,
+    ),
+    kept.slice(0, 1),
+  );
+  const tagged = grid.replace('adapter.rank: 4, seed: 1', 'rank: 8, attack: none');
+  assert.equal(await labels(rig, tagged, ['quick']), kept);
+  const when = grid.replace('rank: [4, 8]', 'rank: [4, 8], when: { rate: 0.1 }');
+  assert.equal(
+    (await labels(rig, when)).filter((label) => label.includes('lora') && label.includes('seed=1')),
+    [
+      'attack=badnets rate=0.1 adapter=lora rank=4 seed=1',
+      'attack=badnets rate=0.1 adapter=lora rank=8 seed=1',
+    ],
   );
 });
 

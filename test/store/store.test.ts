@@ -315,4 +315,46 @@ test('a claim from another host, or from before this one was started anew, stand
   assert.not.ok(existsSync(claim));
 });
 
+test('what a container or an earlier boot left goes after an hour without a sign of life, and not before', ({
+  root,
+}) => {
+  const minutesAgo = (file: string, minutes: number): void =>
+    utimesSync(file, Date.now() / 1000 - 60 * minutes, Date.now() / 1000 - 60 * minutes);
+  const leave = (pid: number, scratch: number, beat: number): string => {
+    const name = ownerName({ ...newOwner(), host: '0123456789ab', pid });
+    for (const [part, file, minutes] of [
+      ['tmp', `${name}.train`, scratch],
+      ['leases', name, beat],
+      ['leases', `${key('a')}.${name}`, beat],
+    ] as const) {
+      const full = path.join(root, part, file);
+      mkdirSync(part === 'tmp' ? full : path.dirname(full), { recursive: true });
+      if (part === 'leases') writeFileSync(full, '');
+      minutesAgo(full, minutes);
+    }
+    return name;
+  };
+  const gone = leave(1, 61, 62),
+    writing = leave(2, 1, 62),
+    beating = leave(3, 300, 1);
+  const left = (): string[] =>
+    ['tmp', 'leases'].flatMap((part) => readdirSync(path.join(root, part)));
+  // A run with nothing to do sweeps as well.
+  const idle = openStore(root);
+  idle.tidy();
+  idle.close();
+  assert.not.ok(left().some((name) => name.includes(gone)));
+  assert.ok(left().includes(`${writing}.train`));
+  assert.ok(left().includes(`${beating}.train`));
+  assert.ok(left().includes(`${key('a')}.${beating}`));
+});
+
+test('a lease no longer stands once another host has taken it over', ({ root, store }) => {
+  const attempt = store.take(key('a'));
+  assert.ok('held' in attempt && attempt.held.stands());
+  for (const name of readdirSync(path.join(root, 'leases')))
+    if (name.startsWith(key('a'))) rmSync(path.join(root, 'leases', name));
+  assert.not.ok('held' in attempt && attempt.held.stands());
+});
+
 test.run();

@@ -1,46 +1,144 @@
-/** Unpacking what came from elsewhere: files and folders only, and none outside the folder given. */
-import { createWriteStream } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
-import { dirname, join, resolve, sep } from 'node:path';
+/** Unpacking what came from elsewhere: files and folders only, none outside the folder given, and no more than is announced or allowed. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Transform } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
 import { UserFault } from '../../api.ts';
+import { inWords, limitOf, unpackedLimit } from '../../untrusted/limits.ts';
+import { pathInside } from '../../untrusted/path.ts';
 
-/** An npm package's archive: what lies under its one top folder. Links and devices are left out, as npm itself does. */
-export async function untar(archive: string, into: string): Promise<void> {
-  const tar = await import('tar');
-  try {
-    await tar.extract({
-      file: archive,
-      cwd: into,
-      strip: 1,
-      strict: true,
-      preserveOwner: false,
-      filter: (_path, entry) =>
-        'type' in entry &&
-        (entry.type === 'File' || entry.type === 'OldFile' || entry.type === 'Directory'),
-    });
-  } catch (error) {
-    throw damaged(archive, error);
-  }
+type Env = Readonly<Record<string, string | undefined>>;
+/** Counts bytes and entries; throws where there are more than allowed. */
+type Count = (entry: { readonly bytes: number }) => void;
+
+async function counter(archive: string, env: Env | undefined): Promise<Count> {
+  const { size } = await stat(archive);
+  const most = unpackedLimit(size, env),
+    files = limitOf('files', env);
+  let bytes = 0,
+    entries = 0;
+  return (entry) => {
+    bytes += entry.bytes;
+    entries++;
+    if (bytes > most.value)
+      throw new UserFault(
+        `The archive ${nameOf(archive)} (${inWords(size)}) unpacks to more than ${inWords(most.value)}; it was not unpacked.`,
+        most.raise,
+      );
+    if (entries > files.value)
+      throw new UserFault(
+        `The archive ${nameOf(archive)} holds more than ${files.value} files; it was not unpacked.`,
+        files.raise,
+      );
+  };
 }
 
+/** An npm package's archive: what lies under its one top folder. Links and devices are left out, as npm itself does. */
+export async function untar(archive: string, into: string, env?: Env): Promise<void> {
+  const tar = await import('tar');
+  const count = await counter(archive, env);
+  let source: Readable | undefined;
+  let fault: unknown = null;
+  const stop = (error: unknown): false => {
+    fault ??= error;
+    source?.destroy(error as Error);
+    return false;
+  };
+  const unpack = tar.extract({
+    cwd: into,
+    strip: 1,
+    strict: true,
+    preserveOwner: false,
+    filter: (path, entry) => {
+      if (fault !== null || !('type' in entry)) return false;
+      try {
+        count({ bytes: entry.size });
+        const inside = path.replace(/\/+$/, '').split('/').slice(1).join('/');
+        if (inside !== '') pathInside(into, inside, `An entry of ${nameOf(archive)}`);
+      } catch (error) {
+        return stop(error);
+      }
+      return entry.type === 'File' || entry.type === 'OldFile' || entry.type === 'Directory';
+    },
+  });
+  try {
+    source = await tarStream(archive, env);
+    await new Promise<void>((resolve, reject) => {
+      source!.on('error', reject);
+      unpack.on('error', reject);
+      unpack.on('close', () => resolve());
+      source!.pipe(unpack);
+    });
+  } catch (error) {
+    throw damaged(archive, fault ?? error);
+  } finally {
+    source?.destroy();
+  }
+  if (fault !== null) throw damaged(archive, fault);
+}
+
+/** The archive's bytes, unzipped here so that they are counted as they come: padding and links unpack to nothing. */
+async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
+  const count = await counter(archive, env);
+  const file = await open(archive);
+  const magic = Buffer.alloc(2);
+  try {
+    await file.read(magic, 0, 2, 0);
+  } finally {
+    await file.close();
+  }
+  const bytes = createReadStream(archive);
+  if (magic.readUInt16BE() !== 0x1f8b) return bytes;
+  let total = 0;
+  const counted = new Transform({
+    transform(part: Uint8Array, _encoding, done) {
+      total += part.length;
+      try {
+        if (total >= PART) {
+          count({ bytes: total });
+          total = 0;
+        }
+        done(null, part);
+      } catch (error) {
+        done(error as Error);
+      }
+    },
+  });
+  const unzipped = createGunzip();
+  bytes.on('error', (error) => unzipped.destroy(error));
+  unzipped.on('error', (error) => counted.destroy(error));
+  counted.on('close', () => {
+    bytes.destroy();
+    unzipped.destroy();
+  });
+  return bytes.pipe(unzipped).pipe(counted);
+}
+/** Of a stream so many bytes count as one entry. */
+const PART = 2 ** 20;
+
 /** A wheel, which is a zip file. */
-export async function unzip(archive: string, into: string): Promise<void> {
+export async function unzip(archive: string, into: string, env?: Env): Promise<void> {
   const { openPromise } = await import('yauzl');
-  const root = resolve(into);
+  const count = await counter(archive, env);
   try {
     const zip = await openPromise(archive, { lazyEntries: true });
     for await (const entry of zip.eachEntry()) {
-      const path = resolve(join(root, entry.fileName));
-      if (!path.startsWith(root + sep))
-        throw new Error(`the entry ${JSON.stringify(entry.fileName)} leads out of its folder`);
-      if (entry.fileName.endsWith('/')) {
+      const folder = entry.fileName.endsWith('/');
+      const name = folder ? entry.fileName.slice(0, -1) : entry.fileName;
+      const path = pathInside(into, name, `An entry of ${nameOf(archive)}`);
+      count({ bytes: entry.uncompressedSize }); // which the reader holds the entry to
+      if (folder) {
         await mkdir(path, { recursive: true });
         continue;
       }
       const kind = (entry.externalFileAttributes >>> 28) & 0xf; // Unix file type; 0 where the archive has none
       if (kind !== 0 && kind !== 0x8)
-        throw new Error(`the entry ${JSON.stringify(entry.fileName)} is no plain file`);
+        throw new Error(
+          `the entry ${JSON.stringify(entry.fileName.slice(0, 120))} is not a plain file`,
+        );
       await mkdir(dirname(path), { recursive: true });
       await pipeline(
         await zip.openReadStreamPromise(entry),
@@ -52,8 +150,17 @@ export async function unzip(archive: string, into: string): Promise<void> {
   }
 }
 
-const damaged = (archive: string, error: unknown): UserFault =>
-  new UserFault(
-    `The archive ${archive.split(/[\\/]/).at(-1)} can't be unpacked: ${(error as Error).message}`,
+const nameOf = (archive: string): string => archive.split(/[\\/]/).at(-1)!;
+
+/** What the archive holds, and not what the disk does, is told as the archive's damage. */
+const OF_THE_ARCHIVE = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
+
+function damaged(archive: string, error: unknown): unknown {
+  const { name, message, code, syscall } = error as NodeJS.ErrnoException;
+  if (name === 'UserFault') return error;
+  if (syscall !== undefined && !OF_THE_ARCHIVE.has(code ?? '')) return error;
+  return new UserFault(
+    `The archive ${nameOf(archive)} can't be unpacked: ${message}`,
     'It may be damaged or tampered with. Run again to fetch it anew.',
   );
+}

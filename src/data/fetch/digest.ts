@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { UserFault } from '../../api.ts';
 import type { Digest } from '../../api.ts';
 import { writeAtomically } from './files.ts';
 
@@ -19,13 +20,17 @@ interface Memo {
 /** File systems stamp times in steps; a file changed this recently could change again within its stamp. */
 const SETTLED_MS = 100;
 
-export async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
+export const sha256OfFile = async (path: string): Promise<string> =>
+  (await digestOfFile(path, 'sha256')).toString('hex');
+
+/** @param prefix what is hashed before the file's bytes */
+export async function digestOfFile(path: string, algorithm: string, prefix = ''): Promise<Buffer> {
+  const hash = createHash(algorithm).update(prefix);
   for await (const chunk of createReadStream(path, {
     highWaterMark: 1 << 20,
   }) as AsyncIterable<Uint8Array>)
     hash.update(chunk);
-  return hash.digest('hex');
+  return hash.digest();
 }
 
 /** sha256 (hex) of each file, by its name relative to `root`. @param cacheDir where digests are remembered. */
@@ -44,7 +49,11 @@ export async function fileDigests(
   let learnt = false;
   for (const name of names) {
     const path = name === '' ? root : join(root, name);
-    const { size, mtimeNs, ctimeNs, ino } = await stat(path, { bigint: true });
+    const stats = await stat(path, { bigint: true });
+    // A named pipe would be waited for, a device read for ever.
+    if (!stats.isFile())
+      throw new UserFault(`${path} is neither a file nor a folder, and can't be read.`);
+    const { size, mtimeNs, ctimeNs, ino } = stats;
     const known = memo.files[name];
     if (
       known !== undefined &&

@@ -3,7 +3,6 @@
  * blobs}`), so that what Python has downloaded is found, and the other way round.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
 import {
   copyFile,
   lstat,
@@ -13,15 +12,19 @@ import {
   rename,
   rm,
   stat,
+  statfs,
   symlink,
 } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { dirname, join, posix, relative } from 'node:path';
 import { UserFault } from '../../api.ts';
 import type { Digest, JsonObject, SourceContext } from '../../api.ts';
-import { digestOfDigests, fileDigests, filesBelow, sha256OfFile } from './digest.ts';
+import { isRecord, readJsonFile } from '../../untrusted/json.ts';
+import { inWords, limitOf } from '../../untrusted/limits.ts';
+import { fileInside, nameFault, pathInside } from '../../untrusted/path.ts';
+import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from './digest.ts';
 import { exists, writeAtomically } from './files.ts';
+import { openHub } from './hub-client.ts';
+import type { HubFile } from './hub-client.ts';
 import { wantedFiles } from './hub-files.ts';
 import type { Repository } from './hub-files.ts';
 import type { HubSettings } from './hub-settings.ts';
@@ -36,7 +39,7 @@ export interface Snapshot {
 
 const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 const storage = ({ cache }: HubSettings, { type, name }: Repository): string =>
-  join(cache, `${type}s--${name.replaceAll('/', '--')}`);
+  fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
 /** What a fetch of ours has brought, by name: an interrupted download is never taken for a whole one. */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
@@ -64,7 +67,11 @@ export async function findSnapshot(
   const root = storage(settings, repository);
   const commit = isCommit(repository.revision)
     ? repository.revision
-    : (await readText(join(root, 'refs', repository.revision)))?.trim();
+    : (
+        await readText(
+          pathInside(join(root, 'refs'), repository.revision, `The revision of ${repository.name}`),
+        )
+      )?.trim();
   if (commit === undefined || !isCommit(commit)) return null;
   const dir = join(root, 'snapshots', commit);
   if (!(await exists(dir))) return null;
@@ -121,14 +128,41 @@ async function foreignSnapshot(
   };
 }
 
+/**
+ * The text of one small file: from the cache, which may hold a part of the repository, or with `fetch` from the hub.
+ * Null where neither has it; why the hub does not answer is told when the repository is fetched.
+ */
+export async function peekFile(
+  repository: Repository,
+  file: string,
+  settings: HubSettings,
+  context: SourceContext,
+  fetch: boolean,
+): Promise<string | null> {
+  const { revision, fragment } = repository;
+  const path = fragment ? `${fragment}/${file}` : file;
+  const root = storage(settings, repository);
+  const commit = isCommit(revision)
+    ? revision
+    : (await readText(pathInside(join(root, 'refs'), revision, 'A revision')))?.trim();
+  if (commit !== undefined && isCommit(commit)) {
+    const text = await readText(pathInside(join(root, 'snapshots', commit), path, 'A file'));
+    if (text !== undefined) return text;
+  }
+  return fetch && !settings.offline
+    ? openHub(repository, settings, context).peek(commit ?? revision, path)
+    : null;
+}
+
 async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
   if (!names.some((name) => name.endsWith('tokenizer.json'))) return false;
   const index = names.find((name) => name.endsWith('model.safetensors.index.json'));
   if (index === undefined) return names.some((name) => name.endsWith('model.safetensors'));
-  const { weight_map: map = {} } = JSON.parse(await readFile(join(dir, index), 'utf8')) as {
-    weight_map?: { [tensor: string]: string };
-  };
-  return Object.values(map).every((shard) => names.includes(join(dirname(index), shard)));
+  const parsed = await readJsonFile(pathInside(dir, index, 'The index'));
+  const map = isRecord(parsed) ? parsed['weight_map'] : undefined;
+  if (!isRecord(map)) return false;
+  const folder = posix.dirname(index);
+  return Object.values(map).every((shard) => names.includes(posix.join(folder, String(shard))));
 }
 
 /** Downloads what is missing of the wanted files, each into place by rename, and remembers which they are. */
@@ -137,37 +171,28 @@ export async function fetchSnapshot(
   settings: HubSettings,
   context: SourceContext,
 ): Promise<Snapshot> {
-  const hub = await import('@huggingface/hub');
-  const { type, name, revision } = repository;
-  const options = {
-    ...(settings.endpoint === undefined ? {} : { hubUrl: settings.endpoint }),
-    fetch: authorised(settings.endpoint ?? hub.HUB_URL, settings.token),
-  };
-  const commit = isCommit(revision) ? revision : await commitOf();
+  const { name, revision } = repository;
+  const hub = openHub(repository, settings, context);
+  const commit = isCommit(revision) ? revision : await hub.commit();
   const root = storage(settings, repository),
     dir = join(root, 'snapshots', commit);
-
-  const entries = new Map<
-    string,
-    { size: number; oid?: string | undefined; lfs?: { oid: string; size: number } | undefined }
-  >();
-  for await (const entry of hub.listFiles({
-    ...options,
-    repo: { type, name },
-    recursive: true,
-    revision: commit,
-  }))
-    if (entry.type === 'file') entries.set(entry.path, entry);
+  const entries = await hub.files(commit);
   const names = wantedFiles(repository, [...entries.keys()]);
-  for (const path of names) {
-    if (path.split(/[\\/]/).includes('..') || /^[/\\]|^[A-Za-z]:/.test(path))
-      throw new UserFault(`hf:${name} holds a file that leads out of its folder: ${path}.`);
-    await bring(path, entries.get(path)!);
+  const wanted = names.map((path) => entries.get(path)!);
+  await checkRoom(name, settings, wanted, context);
+  for (const entry of wanted) {
+    const pointer = pathInside(dir, entry.path, `A file of ${name}`),
+      blob = fileInside(join(root, 'blobs'), entry.oid, `A blob of ${name}`);
+    await makeFolder(dirname(blob));
+    await makeFolder(dirname(pointer));
+    if (!(await isBlob(blob, entry))) await bring(entry, blob);
+    await link(blob, pointer);
   }
   const digests = await fileDigests(dir, names, context.cacheDir);
   if (revision !== commit) {
-    await mkdir(dirname(join(root, 'refs', revision)), { recursive: true });
-    await writeAtomically(join(root, 'refs', revision), commit);
+    const ref = pathInside(join(root, 'refs'), revision, `The revision of ${name}`);
+    await makeFolder(dirname(ref));
+    await writeAtomically(ref, commit);
   }
   const record = recordFile(context, settings, repository, commit);
   await mkdir(dirname(record), { recursive: true });
@@ -177,71 +202,74 @@ export async function fetchSnapshot(
   );
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
-  async function commitOf(): Promise<string> {
-    const info =
-      type === 'model'
-        ? await hub.modelInfo({ ...options, name, revision, additionalFields: ['sha'] })
-        : await hub.datasetInfo({ ...options, name, revision, additionalFields: ['sha'] });
-    if (!isCommit(info.sha))
-      throw new UserFault(
-        `The hub says no commit for ${name} at ${revision}.`,
-        'Is HF_ENDPOINT a hub?',
-      );
-    return info.sha;
-  }
-
-  async function bring(
-    path: string,
-    entry: {
-      size: number;
-      oid?: string | undefined;
-      lfs?: { oid: string; size: number } | undefined;
-    },
-  ): Promise<void> {
-    const blob = join(
-      root,
-      'blobs',
-      entry.lfs?.oid ?? entry.oid ?? createHash('sha256').update(`${commit}/${path}`).digest('hex'),
-    );
-    const pointer = join(dir, path),
-      size = entry.lfs?.size ?? entry.size;
-    await mkdir(dirname(blob), { recursive: true });
-    await mkdir(dirname(pointer), { recursive: true });
-    if (!(await isBlob(blob, size, entry.lfs?.oid))) {
-      context.log(`fetching ${path} of ${name} from the hub (${(size / 1e6).toFixed(1)} MB)`);
-      const content = await hub.downloadFile({
-        ...options,
-        repo: { type, name },
-        path,
-        revision: commit,
-      });
-      if (content === null)
-        throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
-      const temporary = `${blob}.${process.pid}-${randomBytes(4).toString('hex')}.incomplete`;
-      try {
-        await pipeline(
-          Readable.fromWeb(content.stream() as Parameters<typeof Readable.fromWeb>[0]),
-          createWriteStream(temporary),
+  async function bring(entry: HubFile, blob: string): Promise<void> {
+    const { path, size } = entry;
+    context.log(`fetching ${path} of ${name} from the hub (${(size / 1e6).toFixed(1)} MB)`);
+    const temporary = `${blob}.${process.pid}-${randomBytes(4).toString('hex')}.incomplete`;
+    try {
+      const [algorithm, prefix] = hashing(entry),
+        hash = createHash(algorithm).update(prefix);
+      const received = await hub.download(commit, entry, temporary, (part) => hash.update(part));
+      if (received !== size || hash.digest('hex') !== entry.oid)
+        throw new UserFault(
+          `${path} of ${name} arrived damaged: its size or ${entry.hash} is not the hub's.`,
+          'Run again to fetch it anew.',
         );
-        if (!(await isBlob(temporary, size, entry.lfs?.oid)))
-          throw new UserFault(
-            `${path} of ${name} arrived damaged: its size or sha256 is not the hub's.`,
-            'Run again to fetch it anew.',
-          );
-        await rename(temporary, blob);
-      } finally {
-        await rm(temporary, { force: true });
-      }
+      await rename(temporary, blob);
+    } finally {
+      await rm(temporary, { force: true });
     }
-    await link(blob, pointer);
   }
 }
 
-/** Whether a file is there with its size, and its sha256 where the hub says one. */
-async function isBlob(path: string, size: number, sha256: string | undefined): Promise<boolean> {
-  if (!(await exists(path)) || (await stat(path)).size !== size) return false;
-  if (sha256 === undefined || !/^[0-9a-f]{64}$/.test(sha256)) return true;
-  return (await sha256OfFile(path)) === sha256;
+/** A hub may list a file and a folder of one name. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    if (!['EEXIST', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    throw new UserFault(
+      `The hub cache holds a file where a folder belongs: ${path}.`,
+      'Remove it and run again.',
+    );
+  }
+}
+
+/** @throws UserFault where the files are more than may be fetched, or than the disk has room for */
+async function checkRoom(
+  name: string,
+  { cache }: HubSettings,
+  wanted: readonly HubFile[],
+  { env }: SourceContext,
+): Promise<void> {
+  const bytes = wanted.reduce((sum, { size }) => sum + size, 0),
+    limit = limitOf('source', env);
+  if (bytes > limit.value)
+    throw new UserFault(
+      `hf:${name} has ${inWords(bytes)} of files; at most ${inWords(limit.value)} are fetched for one source.`,
+      limit.raise,
+    );
+  await mkdir(cache, { recursive: true });
+  const { bavail, bsize } = await statfs(cache);
+  if (bytes > bavail * bsize)
+    throw new UserFault(
+      `hf:${name} has ${inWords(bytes)} of files, and the hub's cache has room for ${inWords(bavail * bsize)} (${cache}).`,
+      'Set HF_HOME to a folder on a larger disk.',
+    );
+}
+
+/** By what the hub names a file's content: sha256 of large files; of others sha1, after what Git puts before a blob. */
+const hashing = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
+  hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
+
+/** Whether the file is there with this size and content. */
+async function isBlob(path: string, entry: HubFile): Promise<boolean> {
+  const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+  if (stats === null || !stats.isFile() || stats.size !== entry.size) return false;
+  return (await digestOfFile(path, ...hashing(entry))).toString('hex') === entry.oid;
 }
 
 async function link(blob: string, pointer: string): Promise<void> {
@@ -262,26 +290,6 @@ async function link(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
-/** The token goes to the hub alone, never to where the hub redirects. */
-function authorised(endpoint: string, token: string | undefined): typeof fetch {
-  const origin = new URL(endpoint).origin;
-  return async (input, init) => {
-    const url = new URL(input instanceof Request ? input.url : input);
-    const headers = new Headers(init?.headers);
-    if (token !== undefined && url.origin === origin)
-      headers.set('authorization', `Bearer ${token}`);
-    try {
-      return await fetch(input, { ...init, headers });
-    } catch (error) {
-      const cause = (error as Error).cause;
-      throw new UserFault(
-        `The hub can't be reached at ${url.host} (${cause instanceof Error && cause.message !== '' ? cause.message : (error as Error).message}).`,
-        "Connect to the network, or name a mirror in HF_ENDPOINT. What is in the hub's cache already needs none.",
-      );
-    }
-  };
-}
-
 async function readText(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
@@ -296,8 +304,14 @@ async function readRecord(path: string): Promise<FetchRecord | null> {
   const text = await readText(path);
   if (text === undefined) return null;
   try {
-    const record = JSON.parse(text) as Partial<FetchRecord>;
-    return typeof record.files === 'object' ? (record as FetchRecord) : null;
+    const record: unknown = JSON.parse(text);
+    const files = isRecord(record) ? record['files'] : undefined;
+    const sound =
+      isRecord(files) &&
+      Object.entries(files).every(
+        ([name, digest]) => nameFault(name) === null && typeof digest === 'string',
+      );
+    return sound ? (record as FetchRecord) : null;
   } catch (error) {
     if (error instanceof SyntaxError) return null;
     throw error;

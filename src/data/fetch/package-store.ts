@@ -9,6 +9,8 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import type { Digest, JsonObject } from '../../api.ts';
+import { isRecord } from '../../untrusted/json.ts';
+import { fileInside, nameFault } from '../../untrusted/path.ts';
 import { sha256OfFile } from './digest.ts';
 import { withTemporaryFolder, writeAtomically } from './files.ts';
 
@@ -38,10 +40,11 @@ export interface PackageKey {
   readonly version: string;
 }
 
-const safe = (text: string): string => text.replaceAll('/', '+');
 const packageDir = ({ cacheDir, registry, name }: Omit<PackageKey, 'version'>): string =>
-  join(cacheDir, registry, safe(name));
-const entryDir = (key: PackageKey): string => join(packageDir(key), safe(key.version));
+  fileInside(join(cacheDir, registry), name.replaceAll('/', '+'), 'The package');
+/** Names and versions come from indexes too. */
+const entryDir = (key: PackageKey): string =>
+  fileInside(packageDir(key), key.version, `A version of ${key.name}`);
 
 /** The entry if it is there and whole. What is wrong with it otherwise is said aloud, and it counts as absent. */
 export async function findPackage(
@@ -63,9 +66,9 @@ async function readEntry(
     file = join(root, 'entry.json');
   let manifest: Manifest;
   try {
-    manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest;
-    if (manifest.format !== 1 || !Array.isArray(manifest.files))
-      return { damage: 'entry.json has another form' };
+    const read: unknown = JSON.parse(await readFile(file, 'utf8'));
+    if (!isManifest(read)) return { damage: 'entry.json has another form' };
+    manifest = read;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     if (error instanceof SyntaxError) return { damage: 'entry.json is cut' };
@@ -77,6 +80,22 @@ async function readEntry(
   // Copied caches have other times: remembered, so that the content is read once only.
   if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
   return { dir, archive: manifest.archive, facts: manifest.facts };
+}
+
+const FOLDER = /^files-[0-9a-f]+$/;
+
+function isManifest(value: unknown): value is Manifest {
+  if (!isRecord(value)) return false;
+  const { format, folder, archive, facts, files } = value;
+  return (
+    format === 1 &&
+    typeof folder === 'string' &&
+    FOLDER.test(folder) &&
+    typeof archive === 'string' &&
+    isRecord(facts) &&
+    Array.isArray(files) &&
+    files.every((file) => Array.isArray(file) && file.length === 5 && nameFault(file[0]) === null)
+  );
 }
 
 /** Sizes and times of all files; the content of those whose times have changed. Synchronous stats: thousands of small files. */
@@ -193,7 +212,7 @@ async function folderOf(root: string): Promise<string | null> {
     const { folder } = JSON.parse(
       await readFile(join(root, 'entry.json'), 'utf8'),
     ) as Partial<Manifest>;
-    return typeof folder === 'string' && /^files-[0-9a-f]+$/.test(folder) ? folder : null;
+    return typeof folder === 'string' && FOLDER.test(folder) ? folder : null;
   } catch (error) {
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
       return null;

@@ -3,16 +3,21 @@
  * downloads it, checked against the index's hash.
  */
 import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
+import { isRecord, parseJson } from '../../untrusted/json.ts';
+import { limitOf } from '../../untrusted/limits.ts';
+import { fileInside, nameFault } from '../../untrusted/path.ts';
+import { ask, save, textOf } from './http.ts';
+import type { Answer } from './http.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 const PUBLIC_INDEX = 'https://pypi.org/simple';
 
-interface Wheel {
+export interface Wheel {
   readonly filename: string;
   readonly version: string;
   readonly url: string;
@@ -28,7 +33,7 @@ export async function downloadWheel(
   env: Env,
 ): Promise<string> {
   const index = await indexUrl(env);
-  const wheels = await listWheels(index, name);
+  const wheels = await listWheels(index, name, env);
   const wheel = choose(wheels, version);
   if (wheel === null) {
     const versions = [...new Set(wheels.map((one) => one.version))];
@@ -42,14 +47,21 @@ export async function downloadWheel(
           `It has ${versions.slice(-8).join(', ')}.`,
         );
   }
-  const bytes = new Uint8Array(await (await get(wheel.url, '*/*', name)).arrayBuffer());
-  const actual = createHash('sha256').update(bytes).digest('hex');
-  if (actual !== wheel.sha256)
+  const path = fileInside(into, wheel.filename, `A wheel of ${name}`),
+    limit = limitOf('archive', env),
+    hash = createHash('sha256');
+  await save(
+    await get(wheel.url, '*/*', name, env),
+    path,
+    wheel.filename,
+    { bytes: limit.value, excess: limit.raise },
+    (part) => hash.update(part),
+  );
+  if (hash.digest('hex') !== wheel.sha256)
     throw new UserFault(
       `${wheel.filename} arrived damaged: its sha256 is not the index's.`,
       'Run again to fetch it anew.',
     );
-  await writeFile(join(into, wheel.filename), bytes);
   return wheel.filename;
 }
 
@@ -73,74 +85,110 @@ async function indexUrl(env: Env): Promise<string> {
   return PUBLIC_INDEX;
 }
 
-async function get(url: string, accept: string, name: string): Promise<Response> {
-  const target = new URL(url),
-    headers: Record<string, string> = { accept };
-  if (target.username !== '') {
-    // fetch refuses addresses with credentials in them
-    headers['authorization'] =
-      `Basic ${Buffer.from(`${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`).toString('base64')}`;
-    target.username = target.password = '';
-  }
-  let response: Response;
-  try {
-    response = await fetch(target, { headers });
-  } catch (error) {
-    const cause = (error as Error).cause;
-    throw new UserFault(
-      `pypi:${name} can't be fetched: ${target.host} can't be reached (${cause instanceof Error ? cause.message : (error as Error).message}).`,
-      'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download cache already needs none.',
-    );
-  }
-  if (response.status === 404)
+async function get(url: string, accept: string, name: string, env: Env): Promise<Answer> {
+  const answer = await ask(
+    {
+      name: `pypi:${name}`,
+      env,
+      unreachable:
+        'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download cache already needs none.',
+    },
+    url,
+    accept,
+  );
+  if (answer.status >= 200 && answer.status < 300) return answer;
+  answer.close();
+  if (answer.status === 404)
     throw new UserFault(`The Python index has no package ${name}.`, 'Is the name spelt right?');
-  if (!response.ok)
-    throw new UserFault(
-      `pypi:${name} can't be fetched: ${target.host} answers ${response.status}.`,
-    );
-  return response;
+  throw new UserFault(`pypi:${name} can't be fetched: its index answers ${answer.status}.`);
 }
 
-async function listWheels(index: string, name: string): Promise<Wheel[]> {
+/** A file as an index lists it, nothing checked. */
+interface Listed {
+  readonly filename: unknown;
+  readonly href: unknown;
+  readonly sha256: unknown;
+  readonly yanked: boolean;
+}
+
+async function listWheels(index: string, name: string, env: Env): Promise<Wheel[]> {
   const page = `${index.replace(/\/+$/, '')}/${name}/`;
-  const response = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name);
-  const files = /json/.test(response.headers.get('content-type') ?? '')
-    ? (
-        (await response.json()) as {
-          files: {
-            filename: string;
-            url: string;
-            hashes: { sha256?: string };
-            yanked?: boolean | string;
-          }[];
-        }
-      ).files.map((file) => ({
-        filename: file.filename,
-        href: file.url,
-        sha256: file.hashes.sha256,
-        yanked: Boolean(file.yanked),
-      }))
-    : [...(await response.text()).matchAll(/<a\b([^>]*)>/gi)].map(([, attributes]) => {
-        const href =
-          /href\s*=\s*["']([^"']+)["']/i.exec(attributes!)?.[1]?.replaceAll('&amp;', '&') ?? '';
-        return {
-          filename: decodeURIComponent(href.split('#')[0]!.split('/').at(-1)!),
-          href: href.split('#')[0]!,
-          sha256: /sha256=([0-9a-f]{64})/.exec(href)?.[1],
-          yanked: /data-yanked/i.test(attributes!),
-        };
-      });
-  return files.flatMap(({ filename, href, sha256, yanked }) => {
+  const answer = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name, env);
+  const what = `The Python index's list of ${name}`;
+  const text = await textOf(answer, limitOf('list', env), what);
+  const wheels = readIndex(text, answer.headers.get('content-type') ?? '', page, what);
+  const most = limitOf('files', env);
+  if (wheels.length > most.value)
+    throw new UserFault(`${what} has more than ${most.value} wheels.`, most.raise);
+  return wheels;
+}
+
+/**
+ * The wheels with a digest that a page of an index lists; other files are passed over, and so is a name that is none.
+ * @param what as the message calls it. @throws UserFault where the page is not an index's
+ */
+export function readIndex(text: string, contentType: string, page: string, what: string): Wheel[] {
+  const listed = /json/.test(contentType) ? listedInJson(text, what) : listedInHtml(text);
+  return listed.flatMap(({ filename, href, sha256, yanked }) => {
+    if (typeof filename !== 'string' || nameFault(filename) !== null || typeof href !== 'string')
+      return [];
     const version = wheelVersion(filename);
-    return version === null || sha256 === undefined
+    return version === null ||
+      typeof sha256 !== 'string' ||
+      !/^[0-9a-f]{64}$/.test(sha256) ||
+      !URL.canParse(href, page)
       ? []
       : [{ filename, version, url: new URL(href, page).href, sha256, yanked }];
   });
 }
 
-/** `name-version-python-abi-platform.whl`, maybe with a build number before the tags. */
+function listedInJson(text: string, what: string): Listed[] {
+  const value = parseJson(text, what);
+  const files = isRecord(value) ? value['files'] : undefined;
+  if (!Array.isArray(files))
+    throw new UserFault(
+      `${what} is not understood: it has no files.`,
+      'Is PIP_INDEX_URL an index?',
+    );
+  return files.filter(isRecord).map(({ filename, url, hashes, yanked }) => ({
+    filename,
+    href: url,
+    sha256: isRecord(hashes) ? hashes['sha256'] : undefined,
+    yanked: Boolean(yanked),
+  }));
+}
+
+/** No attributes of a link are longer; without a bound an endless one would be searched again from each `<a` in it. */
+const LINK = /<a\b([^<>]{0,16384})>/gi;
+
+function listedInHtml(text: string): Listed[] {
+  return [...text.matchAll(LINK)].map(([, attributes = '']) => {
+    const href =
+      /\shref\s{0,9}=\s{0,9}["']([^"']+)["']/i.exec(attributes)?.[1]?.replaceAll('&amp;', '&') ??
+      '';
+    return {
+      filename: decoded(href.split('#')[0]!.split('/').at(-1)!),
+      href: href.split('#')[0]!,
+      sha256: /sha256=([0-9a-f]{64})/.exec(href)?.[1],
+      yanked: /data-yanked/i.test(attributes),
+    };
+  });
+}
+
+/** Null where the escapes are no UTF-8. */
+function decoded(text: string): string | null {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return null;
+  }
+}
+
+/** The version in `name-version-python-abi-platform.whl` (PEP 427), maybe with a build number before the tags; null where it is none (PEP 440). */
 export function wheelVersion(filename: string): string | null {
-  return /^[^-]+-([^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl$/.exec(filename)?.[1] ?? null;
+  if (filename.length > 255) return null;
+  const version = /^[^-]+-([^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl$/.exec(filename)?.[1] ?? null;
+  return version !== null && /^[A-Za-z0-9][A-Za-z0-9.!+_]*$/.test(version) ? version : null;
 }
 
 /** The newest release, or the version asked for. A wheel for any platform comes first: only its data is read. */

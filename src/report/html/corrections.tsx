@@ -50,7 +50,9 @@ export const Corrections = (): JSX.Element => (
       <li>
         <strong>Runs are compared on effective weights.</strong> M is taken on ΔW = W<sub>eff</sub>
         (t) − W<sub>eff</sub>(0), not on A and B, whose scale is a convention; the head stands
-        apart. M′ sees texts alone and is blind to attacks on labels.
+        apart, and what else an adapter trains (biases, norms, embeddings) is given beside it by
+        kind. Each M has its noise floor: what rounding alone makes of one training. M′ sees texts
+        alone and is blind to attacks on labels.
       </li>
       <li>
         <strong>ASR counts non-target rows only.</strong> Accuracy under a trigger, as in the

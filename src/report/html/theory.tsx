@@ -15,6 +15,8 @@ import { Figures, Judged, Section, Table } from './parts.tsx';
 const yes = (holds: boolean): JSX.Element => (holds ? <>holds</> : <span class="bad">broken</span>);
 const interval = ({ low, high }: { readonly low: number; readonly high: number }): string =>
   `[${formatSigned(low)}, ${formatSigned(high)}]`;
+const ends = ({ low, high }: { readonly low: number; readonly high: number }): string =>
+  `${formatNumber(low)} to ${formatNumber(high)}`;
 
 export function Premise({
   conditions,
@@ -49,6 +51,11 @@ export function Premise({
               { title: 'r', kind: 'number', value: ({ r }) => r },
               { title: 's', kind: 'number', value: ({ s }) => formatNumber(s) },
               { title: 'σ²', kind: 'number', value: ({ variance }) => formatNumber(variance) },
+              {
+                title: 'σ̂², sample',
+                kind: 'number',
+                value: ({ sample }) => (sample === null ? 'not measured' : ends(sample)),
+              },
               { title: 'σ² < 1/n', kind: 'nowrap', value: ({ theorem }) => yes(theorem) },
               {
                 title: 's²σ²n < 1',
@@ -83,7 +90,9 @@ export function Premise({
             {measured
               ? 'Measured: their smallest and largest value over the layers and seeds, for the A that training started from.'
               : ''}{' '}
-            σ² &lt; 1/n (with r ≤ n) is the premise as published; s²σ²n &lt; 1 is the one that
+            σ̂² is the mean square of one A’s entries, smallest to largest over the layers and seeds:
+            it lies on either side of σ², so the premise, which is on the initialiser, is tested on
+            σ². σ² &lt; 1/n (with r ≤ n) is the premise as published; s²σ²n &lt; 1 is the one that
             counts, since K<sub>LoRA</sub> holds s².
           </p>
         </>

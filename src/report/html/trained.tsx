@@ -9,7 +9,7 @@ import {
   type Condition,
   type Quantity,
 } from '../conditions.ts';
-import { formatNumber, formatSummary, type NumberKind } from '../format.ts';
+import { formatNumber, formatSummary, plural, type NumberKind } from '../format.ts';
 import { between, divergenceRelations } from '../relations.ts';
 import { Table, type Column } from './parts.tsx';
 
@@ -46,24 +46,52 @@ const onceAnAdapter = (conditions: readonly Condition[]): Condition[] => {
   });
 };
 
+/** Two runs that rounding alone parts lie about one floor from each other, and one repetition tells the floor to a factor. */
+const FLOOR_FACTOR = 2;
+
+/** The mean of M over the noise floor, of what is trained below the head or else of the head; null where it was not measured. */
+function floorRatio(condition: Condition): number | null {
+  const ratio = (cell: Condition['cells'][number]): number | null => {
+    const facts = cell.metrics['divergence'];
+    return facts?.['trained.over_floor'] ?? facts?.['head.over_floor'] ?? null;
+  };
+  return seriesOf(condition, ratio).summary?.mean ?? null;
+}
+const isMeasured = (condition: Condition): boolean =>
+  condition.cells.some(({ metrics }) =>
+    ['trained', 'head'].some((part) => metrics['divergence']?.[`floor.${part}.l2`] !== undefined),
+  );
+const isDrowned = (condition: Condition): boolean =>
+  (floorRatio(condition) ?? Infinity) <= FLOOR_FACTOR;
+
 export function Divergence({
   conditions,
 }: {
   readonly conditions: readonly Condition[];
 }): JSX.Element | null {
-  const rows = having(conditions, 'divergence', 'total.l2');
+  const rows = conditions.filter((condition) =>
+    ['trained.l2', 'head.l2'].some(
+      (metric) => seriesOf(condition, metricOf('divergence', metric)).summary !== null,
+    ),
+  );
   if (rows.length === 0) return null;
   const of = (metric: string): Quantity => metricOf('divergence', metric);
   const relations = divergenceRelations(rows);
+  const drowned = rows.filter(isDrowned),
+    unmeasured = rows.filter((row) => !isMeasured(row));
   return (
     <>
       <h3>How far poisoned data carry the weights</h3>
       <p>
         M compares each poisoned run with its clean twin of the same seed, start and order, on
         effective weights, ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), for LoRA and full alike, as
-        a mean over the kept steps and the last; the head, which every adapter trains in full,
-        stands apart. Where a base is poisoned, 0 is where the base’s training starts. M′ is the
-        kernel at the start between poisoned rows and their originals. It is blind to attacks on
+        a mean over the kept steps and the last. M of the weights is over the linear layers that
+        LoRA adapts and full fine-tuning trains, the same ones for both: it is what the two are
+        compared by. M of all that is trained adds the biases, norms and embeddings that the adapter
+        trains as well, each kind by itself in the second table; an adapter that trains no layer’s
+        weight (BitFit, norm-tuning) has this one alone. The head, which every adapter trains in
+        full, stands apart. Where a base is poisoned, 0 is where the base’s training starts. M′ is
+        the kernel at the start between poisoned rows and their originals. It is blind to attacks on
         labels alone: there both texts are the same.
       </p>
       <Table
@@ -73,15 +101,52 @@ export function Divergence({
         caption={CAPTION}
         columns={[
           ...names,
-          number('M, largest entry', of('total.largest')),
-          number('M, L2', of('total.l2')),
-          number('M, relative to ‖ΔW clean‖', of('total.relative')),
+          number('M of the weights, largest entry', of('total.largest')),
+          number('L2', of('total.l2')),
+          number('relative to ‖ΔW clean‖', of('total.relative')),
+          number('noise floor, L2', of('floor.total.l2')),
+          number('M of all trained, L2', of('trained.l2')),
+          number('relative', of('trained.relative')),
+          number('noise floor, L2', of('floor.trained.l2')),
           number('head, L2', of('head.l2')),
-          number('head, relative', of('head.relative')),
+          number('relative', of('head.relative')),
+          number('noise floor, L2', of('floor.head.l2')),
+          {
+            title: 'M over its floor',
+            kind: 'nowrap',
+            value: (row) => {
+              const ratio = floorRatio(row);
+              return ratio === null ? (
+                isMeasured(row) ? (
+                  'the floor is 0'
+                ) : (
+                  'not measured'
+                )
+              ) : (
+                <>
+                  {formatNumber(ratio)}
+                  {isDrowned(row) ? <span class="bad"> no more than rounding</span> : ''}
+                </>
+              );
+            },
+          },
           number('M′', between('raw')),
           number('M′ as a cosine', between('cosine')),
         ]}
       />
+      <p class="muted small">
+        Noise floor: the clean run trained again, alone, each batch’s rows read in reverse order,
+        and its distance from the clean run. The two differ in the order of floating-point sums and
+        in nothing else, so an M near it is no effect of poison. The ratio is that of L2 norms over
+        all that is trained below the head (of the head, where that is all).{' '}
+        {drowned.length === 0
+          ? ''
+          : `M is within ${FLOOR_FACTOR} times its floor, and so no evidence, in ${plural(drowned.length, 'condition')}. `}
+        {unmeasured.length === 0
+          ? ''
+          : `No floor was measured for ${plural(unmeasured.length, 'condition')}: why stands in their divergence.json.`}
+      </p>
+      <Kinds conditions={rows} />
       {relations.length === 0 ? null : (
         <Table
           label="Divergence and kernel"
@@ -109,6 +174,37 @@ export function Divergence({
         />
       )}
     </>
+  );
+}
+
+const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
+
+/** What M of all that is trained is made of beside the weights. */
+function Kinds({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
+  const metric = (kind: string, name: string): Quantity =>
+    metricOf('divergence', `${kind}.${name}`);
+  const present = KINDS.filter((kind) =>
+    conditions.some((row) => seriesOf(row, metric(kind, 'l2')).summary !== null),
+  );
+  const rows = conditions.filter((row) =>
+    present.some((kind) => seriesOf(row, metric(kind, 'l2')).summary !== null),
+  );
+  if (rows.length === 0) return null;
+  return (
+    <Table
+      label="Divergence by kind"
+      rows={rows}
+      starts={newBlock(rows)}
+      caption={`M of the trained parameters that are no layer’s weight, by kind. ${CAPTION}`}
+      columns={[
+        ...names,
+        ...present.flatMap((kind) => [
+          number(`${kind}, L2`, metric(kind, 'l2')),
+          number('relative', metric(kind, 'relative')),
+          number('noise floor, L2', metricOf('divergence', `floor.${kind}.l2`)),
+        ]),
+      ]}
+    />
   );
 }
 
@@ -200,8 +296,9 @@ export function Delta({
         K<sub>LoRA</sub> = K<sub>full</sub> + Δ<sub>r</sub> at B = 0, with Δ<sub>r</sub> =
         Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) summed from M<sub>Δ</sub>’s own eigenvectors; what the identity
         leaves is rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ′)(h·h′) is the rest and is taken off as well.
-        σ̂² is the mean square of a layer’s A as drawn, which lies about the σ² asked for. Layer by
-        layer in <code>delta.json</code>.
+        σ̂² is the mean square of a layer’s A as drawn, which lies about the σ² that the spec states:
+        where s²σ²n is 1, whether a layer’s s²σ̂²n is below 1 is chance. Layer by layer in{' '}
+        <code>delta.json</code>.
       </p>
       <Table
         label="Delta"
@@ -214,7 +311,9 @@ export function Delta({
           number('‖Δ_r‖/‖K_full‖', of('relative_delta')),
           number('largest eigenvalue of M_Δ', of('largest_eigenvalue')),
           number('layers with M_Δ ⪯ 0', of('semidefinite_layers'), 'proportion'),
-          number('layers with s²σ̂²n < 1', of('scaled_premise_layers'), 'proportion'),
+          number('layers with σ² < 1/n', of('stated_premise_layers'), 'proportion'),
+          number('with s²σ²n < 1', of('scaled_premise_layers'), 'proportion'),
+          number('with s²σ̂²n < 1', of('sample_scaled_premise_layers'), 'proportion'),
           number('left by the identity, ‖·‖/‖K_full‖', of('residual')),
         ]}
       />

@@ -1,8 +1,10 @@
 /** A transformers checkpoint folder: config.json and model.safetensors, whole or sharded (model.safetensors.index.json). */
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { UserFault } from '../../api.ts';
+import { isRecord, readJsonFile, shown } from '../../untrusted/json.ts';
+import { fileInside } from '../../untrusted/path.ts';
 import type { HostTensor } from '../nn/types.ts';
 import {
   readSafetensors,
@@ -10,6 +12,8 @@ import {
   writeSafetensors,
   type TensorEntry,
 } from './safetensors.ts';
+
+const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.';
 
 export interface Checkpoint {
   readonly dir: string;
@@ -20,26 +24,14 @@ export interface Checkpoint {
   read(names: readonly string[]): Promise<Map<string, HostTensor>>;
 }
 
-/** Reads and parses a JSON file; a UserFault names it. */
-export async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch {
-    throw new UserFault(
-      `${path} can't be read`,
-      'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
-    );
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new UserFault(`${path} is no JSON: ${(error as Error).message}`);
-  }
-}
+/** Reads and parses a JSON file. @throws UserFault naming it, where it is missing, too large or deep, or not JSON */
+export const readJson = (path: string): Promise<unknown> => readJsonFile(path, HOLDS);
 
 /** Weights in formats that aren't read. A pickle may run any code, which is why none ever will be. */
 const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_model\.msgpack)$/;
+
+/** The largest models come in some two hundred. */
+const MOST_SHARDS = 10_000;
 
 /** The shards of an index and the tensors that it says are in them; a file of its own has no such say. */
 async function weightFiles(dir: string): Promise<{
@@ -51,25 +43,19 @@ async function weightFiles(dir: string): Promise<{
   if (existsSync(single)) return { files: [single], index: null, map: new Map() };
   const index = join(dir, 'model.safetensors.index.json');
   if (existsSync(index)) {
-    const parsed = (await readJson(index)) as { weight_map?: unknown } | null;
-    const map = typeof parsed === 'object' ? parsed?.weight_map : undefined;
-    if (
-      typeof map !== 'object' ||
-      map === null ||
-      !Object.values(map).every((name) => typeof name === 'string')
-    )
-      throw new UserFault(`${index} has no weight_map of tensors to files`);
-    const entries = Object.entries(map as Record<string, string>);
-    const foreign = entries.find(([, name]) => basename(name) !== name);
-    if (foreign !== undefined)
-      throw new UserFault(
-        `${index} puts tensor "${foreign[0]}" into "${foreign[1]}", which is no file beside it`,
-      );
-    return {
-      files: [...new Set(entries.map(([, name]) => name))].sort().map((name) => join(dir, name)),
-      index,
-      map: new Map(entries.map(([tensor, name]) => [tensor, join(dir, name)])),
-    };
+    const parsed = await readJson(index);
+    const weightMap = isRecord(parsed) ? parsed['weight_map'] : undefined;
+    if (!isRecord(weightMap)) throw new UserFault(`${index} has no weight_map of tensors to files`);
+    const map = new Map(
+      Object.entries(weightMap).map(([tensor, name]) => [
+        tensor,
+        fileInside(dir, name, `${index}: the file of tensor ${shown(tensor)}`),
+      ]),
+    );
+    const files = [...new Set(map.values())].sort();
+    if (files.length > MOST_SHARDS)
+      throw new UserFault(`${index} names ${files.length} files; at most ${MOST_SHARDS} are read`);
+    return { files, index, map };
   }
   const old = (await readdir(dir)).find((name) => OLD_WEIGHTS.test(name));
   if (old !== undefined) {

@@ -2,8 +2,9 @@
  * NumPy's .npy format, version 1.0 (numpy.lib.format): float32, float64 and int32 arrays in C order, little-endian.
  * Readers of other dtypes, byte orders and Fortran order get a UserFault, never wrong numbers.
  */
-import { readFile, writeFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { UserFault } from '../../api.ts';
+import { bytesOf, readInto, writeAll } from './large.ts';
 
 export type NpyData = Float32Array | Float64Array | Int32Array;
 export interface NpyArray<D extends NpyData = NpyData> {
@@ -17,8 +18,8 @@ const product = (shape: readonly number[]): number => shape.reduce((a, b) => a *
 const descrOf = (data: NpyData): string =>
   data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i4';
 
-/** The file's bytes. data.length must be the product of shape. */
-export function encodeNpy({ shape, data }: NpyArray): Buffer {
+/** What stands before the values. data.length must be the product of shape. */
+function headerOf({ shape, data }: NpyArray): Buffer {
   if (product(shape) !== data.length)
     throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
@@ -28,27 +29,50 @@ export function encodeNpy({ shape, data }: NpyArray): Buffer {
   const header = Buffer.from(dict + ' '.repeat(padding) + '\n', 'latin1');
   const length = Buffer.alloc(2);
   length.writeUInt16LE(header.length);
-  const body = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header, body]);
+  return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
 }
+
+/** The file's bytes, where they are few. data.length must be the product of shape. */
+export const encodeNpy = (array: NpyArray): Buffer =>
+  Buffer.concat([headerOf(array), bytesOf(array.data)]);
 
 /** Writes an array for numpy.load. */
 export async function writeNpy(path: string, array: NpyArray): Promise<void> {
-  await writeFile(path, encodeNpy(array));
+  const header = headerOf(array);
+  const file = await open(path, 'w');
+  try {
+    await writeAll(file, header);
+    await writeAll(file, bytesOf(array.data));
+  } finally {
+    await file.close();
+  }
 }
 
-/** Parses a .npy file's bytes; `name` stands in errors. Throws UserFault where it isn't one that this reader knows. */
-export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
-  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const TYPES = { '<f4': Float32Array, '<f8': Float64Array, '<i4': Int32Array } as const;
+
+/** Room for the shape of any array; numpy.load reads no more of a header that it does not trust. */
+const HEADER_LIMIT = 10_000;
+
+interface Layout {
+  readonly type: (typeof TYPES)[keyof typeof TYPES];
+  readonly shape: readonly number[];
+  readonly count: number;
+  /** Of the values. */
+  readonly start: number;
+}
+
+/** @param head the file's first bytes, all of the header among them; @param size the file's */
+function layoutOf(head: Uint8Array, size: number, name: string): Layout {
+  const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
   const broken = (why: string): UserFault =>
     new UserFault(`${name} can't be read as a NumPy array: ${why}`);
-  if (view.length < 12 || !view.subarray(0, 6).equals(MAGIC))
+  if (size < 12 || view.length < 12 || !view.subarray(0, 6).equals(MAGIC))
     throw broken('it does not start as a .npy file does');
   const wide = view[6]! >= 2;
-  const start = wide ? 12 : 10;
-  const end = start + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
-  if (end > view.length) throw broken('its header is cut short');
-  const header = view.toString('latin1', start, end);
+  const first = wide ? 12 : 10;
+  const start = first + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
+  if (start > view.length || start - first > HEADER_LIMIT) throw broken('its header is cut short');
+  const header = view.toString('latin1', first, start);
   const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1];
   const shapeText = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
   if (descr === undefined || shapeText === undefined)
@@ -59,31 +83,41 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
     .map((part) => part.trim())
     .filter((part) => part !== '')
     .map(Number);
+  if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0))
+    throw broken(`its shape is (${shapeText.slice(0, 80)})`);
   const count = product(shape);
-  const width = descr === '<f8' ? 8 : 4;
   if (descr !== '<f4' && descr !== '<f8' && descr !== '<i4')
-    throw broken(`its dtype is ${descr}, not <f4, <f8 or <i4`);
-  if (view.length - end !== count * width)
+    throw broken(`its dtype is ${descr.slice(0, 40)}, not <f4, <f8 or <i4`);
+  const type = TYPES[descr],
+    needed = count * type.BYTES_PER_ELEMENT;
+  if (size - start !== needed)
     throw broken(
-      `shape (${shapeText}) needs ${count * width} bytes of data, it has ${view.length - end}`,
+      `shape (${shapeText.slice(0, 80)}) needs ${needed} bytes of data, it has ${size - start}`,
     );
-  // A copy: the data needn't be aligned in the file's buffer.
-  const body = view.buffer.slice(
-    view.byteOffset + end,
-    view.byteOffset + end + count * width,
-  ) as ArrayBuffer;
-  return {
-    shape,
-    data:
-      descr === '<f4'
-        ? new Float32Array(body)
-        : descr === '<f8'
-          ? new Float64Array(body)
-          : new Int32Array(body),
-  };
+  return { type, shape, count, start };
 }
 
-/** Reads an array that numpy.save or writeNpy wrote. */
+/** Parses a .npy file's bytes; `name` stands in errors. Throws UserFault where it isn't one that this reader knows. */
+export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
+  const { type, shape, count, start } = layoutOf(bytes, bytes.byteLength, name);
+  const data = new type(count); // a copy: the data needn't be aligned in the file's buffer
+  bytesOf(data).set(bytes.subarray(start));
+  return { shape, data };
+}
+
+/** Reads an array that numpy.save or writeNpy wrote. Throws UserFault where it isn't one that this reader knows. */
 export async function readNpy(path: string): Promise<NpyArray> {
-  return decodeNpy(await readFile(path), path);
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const head = Buffer.alloc(Math.min(size, HEADER_LIMIT));
+    await readInto(file, head, 0);
+    const { type, shape, count, start } = layoutOf(head, size, path);
+    const data = new type(count);
+    if ((await readInto(file, bytesOf(data), start)) !== data.byteLength)
+      throw new UserFault(`${path} can't be read as a NumPy array: it is cut short`);
+    return { shape, data };
+  } finally {
+    await file.close();
+  }
 }

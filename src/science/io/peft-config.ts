@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
+import { isRecord, shown } from '../../untrusted/json.ts';
 import { isTargeted, patternValue, type TargetRule } from '../nn/modules.ts';
 import { readJson } from './checkpoint.ts';
 
@@ -62,8 +63,6 @@ const PLAIN_INITS: readonly unknown[] = [
 ];
 const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'FEATURE_EXTRACTION'];
 
-type Raw = Readonly<Record<string, unknown>>;
-
 const isNothing = (value: unknown): boolean =>
   value === undefined ||
   value === null ||
@@ -88,11 +87,10 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
       `${dir} holds no ${CONFIG}`,
       "Name a folder that PEFT's save_pretrained wrote.",
     );
-  const raw = (await readJson(path)) as Raw;
-  if (raw === null || typeof raw !== 'object' || Array.isArray(raw))
-    throw new UserFault(`${path} holds no object`);
+  const raw = await readJson(path);
+  if (!isRecord(raw)) throw new UserFault(`${path} holds no object`);
   const fault = (field: string, why: string, hint?: string): UserFault =>
-    new UserFault(`${path}: ${field} ${JSON.stringify(raw[field])} ${why}`, hint);
+    new UserFault(`${path}: ${field.slice(0, 80)} ${shown(raw[field])} ${why}`, hint);
 
   if (raw['peft_type'] !== 'LORA')
     throw fault('peft_type', 'is not implemented', 'LORA is what is read here.');
@@ -118,7 +116,7 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
   const pattern = (field: string, valid: (value: number) => boolean): Record<string, number> => {
     const value = raw[field] ?? {};
     if (
-      typeof value !== 'object' ||
+      !isRecord(value) ||
       Object.values(value).some((one) => typeof one !== 'number' || !valid(one))
     )
       throw fault(field, 'is not a value it can have');
@@ -132,7 +130,7 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
     return value as string[];
   };
   const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
-    isAlpha = (value: number): boolean => value > 0;
+    isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
   const bias = BIASES.find((known) => known === (raw['bias'] ?? 'none'));
   if (bias === undefined) throw fault('bias', 'is not implemented', `${BIASES.join(', ')} are.`);
   const targets =

@@ -3,13 +3,16 @@
  * {name: {dtype, shape, data_offsets}}, then the tensors' bytes, little-endian, C order.
  * Floats of any width become float32, integers int32.
  */
-import { open, writeFile, type FileHandle } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { open, type FileHandle } from 'node:fs/promises';
 import { UserFault } from '../../api.ts';
+import { isRecord, parseJson, shown } from '../../untrusted/json.ts';
 import type { HostTensor } from '../nn/types.ts';
 import { widenBfloat16, widenFloat16 } from './half.ts';
+import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
-/** As the Rust reader allows. */
-const HEADER_LIMIT = 100_000_000;
+/** Of bytes: the Rust reader allows 100 million, 90 thousand tensors in one file take 11. JSON takes some twenty times its size in memory. */
+const HEADER_LIMIT = 32_000_000;
 const WIDTH: Readonly<Record<string, number>> = {
   F64: 8,
   F32: 4,
@@ -22,6 +25,9 @@ const WIDTH: Readonly<Record<string, number>> = {
   U8: 1,
   BOOL: 1,
 };
+
+/** As NumPy has it since version 2. */
+const MOST_DIMENSIONS = 64;
 
 export interface TensorEntry {
   readonly dtype: string;
@@ -36,36 +42,76 @@ export interface SafetensorsHeader {
   readonly dataStart: number;
 }
 
-const isRecord = (x: unknown): x is Record<string, unknown> =>
-  typeof x === 'object' && x !== null && !Array.isArray(x);
 const isIndex = (x: unknown): x is number =>
   typeof x === 'number' && Number.isSafeInteger(x) && x >= 0;
 
+const broken = (path: string, name: string, why: string): UserFault =>
+  new UserFault(`${path}: tensor ${shown(name)} ${why}`, 'The file is damaged: fetch it again.');
+
 function parseEntry(path: string, name: string, entry: unknown, dataLength: number): TensorEntry {
-  const broken = (why: string): UserFault =>
-    new UserFault(`${path}: tensor "${name}" ${why}`, 'The file is damaged: fetch it again.');
-  if (!isRecord(entry) || typeof entry['dtype'] !== 'string') throw broken('has no dtype');
+  const fault = (why: string): UserFault => broken(path, name, why);
+  if (!isRecord(entry) || typeof entry['dtype'] !== 'string') throw fault('has no dtype');
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (!Array.isArray(shape) || !shape.every(isIndex)) throw broken('has no shape');
+  if (!Array.isArray(shape) || !shape.every(isIndex) || shape.length > MOST_DIMENSIONS)
+    throw fault('has no shape');
   if (
     !Array.isArray(offsets) ||
     offsets.length !== 2 ||
     !isIndex(offsets[0]) ||
     !isIndex(offsets[1])
   )
-    throw broken('has no data_offsets');
+    throw fault('has no data_offsets');
   const [start, end] = offsets as [number, number];
+  if (start > end) throw fault(`begins at byte ${start} of the data and ends at byte ${end}`);
   const width = WIDTH[dtype];
   const count = shape.reduce((a, b) => a * b, 1);
   if (width !== undefined && end - start !== count * width)
-    throw broken(
-      `of shape [${shape.join(', ')}] and dtype ${dtype} takes ${count * width} bytes, the header gives it ${end - start}`,
+    throw fault(
+      `of shape [${shape.join(', ')}] and dtype ${dtype.slice(0, 20)} takes ${count * width} bytes, the header gives it ${end - start}`,
     );
-  if (start > end || end > dataLength)
-    throw broken(
+  if (end > dataLength)
+    throw fault(
       `ends at byte ${end} of the data, but the file holds ${dataLength}: it is truncated`,
     );
   return { dtype, shape, offsets: [start, end] };
+}
+
+/**
+ * The tensors must stand one after another and fill the data, as the format demands: two that share bytes would be trained
+ * or merged as one, and bytes that no tensor has are those of an entry that was lost (a name that stands twice, say).
+ */
+function checkLayout(
+  path: string,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  dataLength: number,
+): void {
+  const inOrder = [...tensors].sort(
+    ([, { offsets: a }], [, { offsets: b }]) => a[0] - b[0] || a[1] - b[1],
+  );
+  let end = 0,
+    before = '';
+  for (const [name, { offsets }] of inOrder) {
+    const [start] = offsets;
+    if (start < end)
+      throw broken(
+        path,
+        name,
+        `begins at byte ${start} of the data, before tensor "${before}" ends (byte ${end}): they overlap`,
+      );
+    if (start > end)
+      throw broken(
+        path,
+        name,
+        `begins at byte ${start} of the data, and bytes ${end} to ${start} are no tensor's`,
+      );
+    end = offsets[1];
+    before = name;
+  }
+  if (end !== dataLength)
+    throw new UserFault(
+      `${path} holds ${dataLength} bytes of data, and its tensors take ${end}`,
+      'The file is damaged, or was not written as safetensors: fetch it again.',
+    );
 }
 
 /** The header, checked against the file's size. Throws UserFault naming the file (and the tensor) where it is truncated or foreign. */
@@ -79,7 +125,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
       new UserFault(`${path} is no safetensors file: ${why}`);
     if (size < 8) throw foreign(`it has only ${size} bytes`);
     const prefix = Buffer.alloc(8);
-    await file.read(prefix, 0, 8, 0);
+    await readInto(file, prefix, 0);
     const length = Number(prefix.readBigUInt64LE());
     if (length > HEADER_LIMIT) throw foreign('it does not start with the length of a header');
     if (8 + length > size)
@@ -87,19 +133,15 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
         `its header takes ${length} bytes, the file has ${size}; it is foreign or truncated`,
       );
     const bytes = Buffer.alloc(length);
-    await file.read(bytes, 0, length, 8);
-    let header: unknown;
-    try {
-      header = JSON.parse(bytes.toString('utf8'));
-    } catch {
-      throw foreign('its header is no JSON');
-    }
+    await readInto(file, bytes, 8);
+    const header = parseJson(bytes.toString('utf8'), `The header of ${path}`);
     if (!isRecord(header)) throw foreign('its header is no JSON object');
     const tensors = new Map<string, TensorEntry>();
     for (const [name, entry] of Object.entries(header)) {
       if (name !== '__metadata__')
         tensors.set(name, parseEntry(path, name, entry, size - 8 - length));
     }
+    checkLayout(path, tensors, size - 8 - length);
     const metadata = isRecord(header['__metadata__'])
       ? (header['__metadata__'] as Record<string, string>)
       : {};
@@ -128,7 +170,7 @@ function decode(
     case 'I32':
       return { shape, data: new Int32Array(raw) };
     case 'I64':
-      return { shape, data: Int32Array.from(new BigInt64Array(raw), Number) };
+      return { shape, data: narrowed(path, name, new BigInt64Array(raw)) };
     case 'I16':
       return { shape, data: Int32Array.from(new Int16Array(raw)) };
     case 'I8':
@@ -144,6 +186,14 @@ function decode(
   }
 }
 
+/** Throws UserFault where a value is beyond int32: it would come out as another one. */
+function narrowed(path: string, name: string, values: BigInt64Array): Int32Array {
+  const far = values.find((value) => BigInt.asIntN(32, value) !== value);
+  if (far !== undefined)
+    throw new UserFault(`${path}: tensor "${name}" holds ${far}, which is beyond 32 bits`);
+  return Int32Array.from(values, Number);
+}
+
 async function fill(
   file: FileHandle,
   path: string,
@@ -151,8 +201,8 @@ async function fill(
   room: Uint8Array,
   position: number,
 ): Promise<void> {
-  const { bytesRead } = await file.read(room, 0, room.byteLength, position);
-  if (bytesRead !== room.byteLength) throw new UserFault(`${path}: tensor "${name}" is cut short`);
+  if ((await readInto(file, room, position)) !== room.byteLength)
+    throw new UserFault(`${path}: tensor "${name}" is cut short`);
 }
 
 /**
@@ -174,14 +224,14 @@ function alignedRoom(sizes: readonly number[]): Uint8Array[] {
   return sizes.map((size, i) => new Uint8Array(room, starts[i], size));
 }
 
-/** float32 tensors of a file by name, in one ArrayBuffer that a backend may share: for tensors that are all kept as long. Throws UserFault as readSafetensors. */
-export async function readFloatsTogether(
+async function readFloats(
   path: string,
+  { tensors, dataStart }: SafetensorsHeader,
   names: readonly string[],
+  makeRooms: (sizes: readonly number[]) => Uint8Array[],
 ): Promise<Map<string, HostTensor>> {
-  const { tensors, dataStart } = await readSafetensorsHeader(path);
   const entries = names.map((name) => tensors.get(name)!);
-  const rooms = alignedRoom(entries.map(({ offsets: [start, end] }) => end - start));
+  const rooms = makeRooms(entries.map(({ offsets: [start, end] }) => end - start));
   const file = await open(path);
   try {
     const out = new Map<string, HostTensor>();
@@ -198,6 +248,21 @@ export async function readFloatsTogether(
   } finally {
     await file.close();
   }
+}
+
+/** float32 tensors of a file by name, in one ArrayBuffer that a backend may share: for tensors that are all kept as long. Throws UserFault as readSafetensors. */
+export const readFloatsTogether = async (
+  path: string,
+  names: readonly string[],
+): Promise<Map<string, HostTensor>> =>
+  readFloats(path, await readSafetensorsHeader(path), names, alignedRoom);
+
+/** All tensors of a file that holds float32 alone, each in an ArrayBuffer of its own that a backend may share. Throws UserFault as readSafetensors. */
+export async function readFloatsApart(path: string): Promise<Map<string, HostTensor>> {
+  const header = await readSafetensorsHeader(path);
+  return readFloats(path, header, [...header.tensors.keys()], (sizes) =>
+    sizes.flatMap((size) => alignedRoom([size])),
+  );
 }
 
 /** Tensors of a file by name: those asked for, else all. Throws UserFault naming file and tensor. */
@@ -222,34 +287,78 @@ export async function readSafetensors(
   }
 }
 
+/** A tensor that is read only when it is written, so that no more than one of them is on the host at a time. */
+export interface PendingTensor {
+  readonly shape: readonly number[];
+  readonly dtype: 'float32' | 'int32';
+  data(): Promise<HostTensor['data']>;
+}
+
 /**
  * Writes float32 (and int32) tensors, names in sorted order, so that the bytes depend on the content only.
- * `metadata` defaults to what transformers asks of a file it loads.
+ * @returns SHA-256 of what was written, in hex: of the bytes as they were handed over, not as a disk has kept them
  */
-export async function writeSafetensors(
+export async function writePending(
   path: string,
-  tensors: ReadonlyMap<string, HostTensor>,
-  metadata: Readonly<Record<string, string>> = { format: 'pt' },
-): Promise<void> {
+  tensors: ReadonlyMap<string, PendingTensor>,
+  metadata: Readonly<Record<string, string>>,
+): Promise<string> {
+  const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };
-  const bodies: Buffer[] = [];
+  const sizes = new Map<string, number>();
   let offset = 0;
-  for (const name of [...tensors.keys()].sort()) {
-    const { shape, data } = tensors.get(name)!;
-    if (!(data instanceof Float32Array || data instanceof Int32Array))
-      throw new TypeError(`tensor "${name}" is neither float32 nor int32`);
+  for (const name of names) {
+    const { shape, dtype } = tensors.get(name)!,
+      size = 4 * shape.reduce((a, b) => a * b, 1);
     header[name] = {
-      dtype: data instanceof Float32Array ? 'F32' : 'I32',
+      dtype: dtype === 'float32' ? 'F32' : 'I32',
       shape,
-      data_offsets: [offset, offset + data.byteLength],
+      data_offsets: [offset, offset + size],
     };
-    bodies.push(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
-    offset += data.byteLength;
+    sizes.set(name, size);
+    offset += size;
   }
   let json = JSON.stringify(header);
   json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8); // the data starts on a multiple of eight
   const head = Buffer.from(json, 'utf8');
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(head.length));
-  await writeFile(path, [length, head, ...bodies]);
+
+  const hash = createHash('sha256');
+  const file = await open(path, 'w');
+  const put = async (bytes: Uint8Array): Promise<void> => {
+    updateWith(hash, bytes);
+    await writeAll(file, bytes);
+  };
+  try {
+    await put(length);
+    await put(head);
+    for (const name of names) {
+      const { shape, data } = tensors.get(name)!,
+        bytes = bytesOf(await data());
+      if (bytes.byteLength !== sizes.get(name))
+        throw new RangeError(
+          `tensor "${name}" of shape [${shape.join(', ')}] has ${bytes.byteLength} bytes`,
+        );
+      await put(bytes);
+    }
+  } finally {
+    await file.close();
+  }
+  return hash.digest('hex');
+}
+
+/** As `writePending`, of tensors that are on the host. `metadata` defaults to what transformers asks of a file it loads. */
+export async function writeSafetensors(
+  path: string,
+  tensors: ReadonlyMap<string, HostTensor>,
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): Promise<void> {
+  const pending = [...tensors].map(([name, { shape, data }]): [string, PendingTensor] => {
+    if (!(data instanceof Float32Array || data instanceof Int32Array))
+      throw new TypeError(`tensor "${name}" is neither float32 nor int32`);
+    const dtype = data instanceof Float32Array ? 'float32' : 'int32';
+    return [name, { shape, dtype, data: () => Promise.resolve(data) }];
+  });
+  await writePending(path, new Map(pending), metadata);
 }

@@ -29,6 +29,8 @@ export interface TrainRecord {
   readonly seed: number;
   /** Optimiser steps taken. */
   readonly steps: number;
+  /** The step that the model is of, where early stopping kept that of an earlier one (`endStep`). */
+  readonly kept_step?: number;
   /** `type` and parameters. */
   readonly adapter: JsonObject;
   readonly head: HeadSettings;
@@ -36,6 +38,9 @@ export interface TrainRecord {
   readonly init: 'pretrained' | 'random';
   readonly [more: string]: unknown;
 }
+
+/** The step that a train stage's model is of: its last one, or that of its best look. */
+export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   const record = (await readJson(join(trainDir, 'train.json'))) as TrainRecord;
@@ -86,6 +91,7 @@ export function adaptedModel(network: Network): AdaptedModel {
           A: network.frozen(names.A) as Tensor2D,
           B: network.frozen(names.B) as Tensor2D,
           scale: names.scale,
+          ...(names.variance === undefined ? {} : { variance: names.variance }),
         };
         return {
           ...layer,

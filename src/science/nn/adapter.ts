@@ -11,6 +11,8 @@ export interface FactorNames {
   readonly A: string; // (r, n)
   readonly B: string; // (m, r)
   readonly scale: number;
+  /** σ² of the distribution that A's entries were drawn from; left out where nothing tells, as where A came from a folder. */
+  readonly variance?: number;
 }
 
 /** What the base model is, as an adapter sees it when it is saved. */

@@ -2,10 +2,12 @@
  * A base model's tensors on the device, by canonical name: a checkpoint's, or drawn. A warm worker keeps the last few, by
  * the digest of the checkpoint, so that a grid reads each from disk once.
  */
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { inWords } from '../../untrusted/limits.ts';
 import { openCheckpoint, readJson, type Checkpoint } from '../io/checkpoint.ts';
 import { readFloatsTogether } from '../io/safetensors.ts';
 import { markConstant } from '../tensor/differentiable.ts';
@@ -149,7 +151,17 @@ async function drawn(
   const json = await readJson(join(dir, 'config.json'));
   const config = architecture.parseConfig(json, classes);
   const tensors = new Map<string, Tensor>();
-  for (const spec of architecture.parameters(config)) {
+  const parameters = architecture.parameters(config);
+  const bytes = parameters.reduce(
+    (sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1),
+    0,
+  );
+  if (bytes > totalmem())
+    throw new UserFault(
+      `${join(dir, 'config.json')} describes a model of ${inWords(bytes)}, and this machine has ${inWords(totalmem())} of memory`,
+      'Name a smaller model, or a machine that holds this one.',
+    );
+  for (const spec of parameters) {
     if (within(spec.name, architecture.headModules)) continue;
     const { data, shape } = drawParameter(
       spec,

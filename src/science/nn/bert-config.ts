@@ -1,5 +1,7 @@
 /** What BERT needs of config.json, checked. */
 import { UserFault } from '../../api.ts';
+import { inWords } from '../../untrusted/limits.ts';
+import { shown } from '../../untrusted/json.ts';
 import { activations } from './activation.ts';
 
 export interface BertConfig {
@@ -18,6 +20,19 @@ export interface BertConfig {
   readonly padding: number | null;
 }
 
+/** Several times what the largest models have: more is a slip, or made to exhaust the reader. */
+const MOST = {
+  vocab_size: 10_000_000,
+  hidden_size: 100_000,
+  num_attention_heads: 10_000,
+  num_hidden_layers: 1000,
+  intermediate_size: 1_000_000,
+  max_position_embeddings: 10_000_000,
+  type_vocab_size: 100_000,
+} as const;
+/** Each field may be within its own bound and the model still be larger than any disk. */
+const MOST_BYTES = 2 ** 42;
+
 /** Throws UserFault naming the field and its value. */
 export function parseBertConfig(json: unknown, classes: number): BertConfig {
   if (typeof json !== 'object' || json === null || Array.isArray(json))
@@ -26,8 +41,8 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
   const modelType = config['model_type'];
   if (modelType !== 'bert') {
     throw new UserFault(
-      `config.json says model_type ${JSON.stringify(modelType) ?? '(none)'}, this architecture reads "bert"`,
-      'Name a BERT checkpoint, or the model plugin that reads this one as `model.architecture`.',
+      `config.json says model_type ${modelType === undefined ? '(none)' : shown(modelType)}, this architecture reads "bert"`,
+      'The families that are read are bert. Name such a checkpoint, or as `model.architecture` a model plugin that reads this one.',
     );
   }
   const number = (
@@ -39,19 +54,22 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
     const value = config[field] ?? fallback;
     if (value === null) throw new UserFault(`config.json lacks ${field}`);
     if (typeof value !== 'number' || !accept(value))
-      throw new UserFault(
-        `config.json: ${field} is ${JSON.stringify(value)}, it must be ${expected}`,
-      );
+      throw new UserFault(`config.json: ${field} is ${shown(value)}, it must be ${expected}`);
     return value;
   };
-  const count = (field: string, fallback: number | null = null): number =>
-    number(field, fallback, (x) => Number.isInteger(x) && x >= 1, 'a whole number from 1');
+  const count = (field: keyof typeof MOST, fallback: number | null = null): number =>
+    number(
+      field,
+      fallback,
+      (x) => Number.isInteger(x) && x >= 1 && x <= MOST[field],
+      `a whole number from 1 to ${MOST[field]}`,
+    );
   const positive = (field: string, fallback: number): number =>
-    number(field, fallback, (x) => x > 0, 'above 0');
+    number(field, fallback, (x) => x > 0 && x <= 1e6, 'above 0');
   const only = (field: string, accepted: readonly unknown[]): void => {
     if (config[field] !== undefined && !accepted.includes(config[field])) {
       throw new UserFault(
-        `config.json: ${field} ${JSON.stringify(config[field])} is not implemented`,
+        `config.json: ${field} ${shown(config[field])} is not implemented`,
         `Implemented: ${accepted.map((x) => JSON.stringify(x)).join(', ')}.`,
       );
     }
@@ -67,15 +85,25 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
     throw new UserFault(
       `config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`,
     );
+  const layers = count('num_hidden_layers'),
+    intermediate = count('intermediate_size'),
+    positions = count('max_position_embeddings'),
+    types = count('type_vocab_size', 2);
+  const bytes =
+    4 * hidden * (vocabulary + positions + types + layers * (4 * hidden + 2 * intermediate));
+  if (bytes > MOST_BYTES)
+    throw new UserFault(
+      `config.json describes a model of ${inWords(bytes)} (vocab_size ${vocabulary}, hidden_size ${hidden}, num_hidden_layers ${layers}, intermediate_size ${intermediate}, max_position_embeddings ${positions}); at most ${inWords(MOST_BYTES)} are read`,
+    );
   return {
     classes,
     vocabulary,
     hidden,
-    layers: count('num_hidden_layers'),
+    layers,
     heads,
-    intermediate: count('intermediate_size'),
-    positions: count('max_position_embeddings'),
-    types: count('type_vocab_size', 2),
+    intermediate,
+    positions,
+    types,
     epsilon: positive('layer_norm_eps', 1e-12),
     activation: (config['hidden_act'] as string | undefined) ?? 'gelu',
     initializerRange: positive('initializer_range', 0.02),

@@ -1,5 +1,6 @@
 /** What a spec's LoRA parameters come to on a model: which layers are adapted, with which rank and α; and their faults. */
 import { problemOf, type Problem } from '../../api.ts';
+import { alphaOf } from '../../api/alpha.ts';
 import { moduleName, type PeftAdapter } from '../io/peft.ts';
 import type { LoraBias } from '../io/peft-config.ts';
 import { parseVariance, type Distribution } from './lora-init.ts';
@@ -10,7 +11,8 @@ type Pattern<T> = Readonly<Record<string, T>>;
 
 export interface LoraParams {
   readonly rank?: number;
-  readonly alpha?: number | 'r';
+  /** A number, or a multiple of the rank: `r`, `2r`, `r/2`. */
+  readonly alpha?: number | string;
   readonly rank_pattern?: Pattern<number>;
   readonly alpha_pattern?: Pattern<number>;
   /** `all-linear`, names or dotted ends of names, or a regular expression for the whole name. */
@@ -51,24 +53,21 @@ export function targetedLayers(
   });
 }
 
-/** Rank and α of each layer, in forward order. α left out or `r`: the layer's own rank. */
+/** Rank and α of each layer, in forward order. α left out: `r`; a multiple of r is one of the layer's own rank. */
 export function planLayers(params: LoraParams, model: ModelShape): Map<string, LayerPlan> {
   const { alpha = 'r', rank_pattern: ranks = {}, alpha_pattern: alphas = {} } = params;
   return new Map(
     targetedLayers(params, model).map(({ name }) => {
       const module = moduleName(model.architecture, name);
       const rank = patternValue(ranks, module) ?? params.rank ?? DEFAULT_RANK;
-      return [
-        name,
-        { rank, alpha: patternValue(alphas, module) ?? (alpha === 'r' ? rank : alpha) },
-      ];
+      return [name, { rank, alpha: patternValue(alphas, module) ?? alphaOf(alpha, rank) }];
     }),
   );
 }
 
 /** What stands for a whole in PEFT's config: the rank and α of layers that no pattern names. */
 export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): LayerPlan {
-  return { rank, alpha: alpha === 'r' ? rank : alpha };
+  return { rank, alpha: alphaOf(alpha, rank) };
 }
 
 const endings = (layers: readonly LinearLayer[]): string =>
@@ -200,7 +199,7 @@ export function checkFolder(params: LoraParams, folder: PeftAdapter, model: Mode
   };
   if (params.rank !== undefined && params.rank !== folder.rank)
     differ('rank', String(params.rank), String(folder.rank));
-  const alpha = params.alpha === 'r' ? folder.rank : params.alpha;
+  const alpha = params.alpha === undefined ? undefined : alphaOf(params.alpha, folder.rank);
   if (alpha !== undefined && alpha !== folder.alpha)
     differ('alpha', String(params.alpha), String(folder.alpha));
   if (params.rslora !== undefined && params.rslora !== folder.rslora)

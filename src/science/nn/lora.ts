@@ -28,6 +28,15 @@ interface Plan {
   /** LoRA-FA (Zhang et al. 2023): A stays as drawn, B alone is trained. */
   readonly freezeA: boolean;
   readonly layers: ReadonlyMap<string, LayerPlan>;
+  /** σ² of A's entries by fan-in and rank, as the spec states it; null where A came from a folder. */
+  readonly variance: ((fanIn: number, rank: number) => number) | null;
+}
+
+/** The variance that `init` states, whether A is drawn by it now or was when the training began whose folder is opened. */
+function statedVariance({ init }: Pick<LoraParams, 'init'>): Plan['variance'] {
+  if (init === undefined) return null;
+  const stated = { distribution: 'kaiming-uniform' as const, ...init };
+  return (fanIn, rank) => initialVariance(stated, fanIn, rank);
 }
 
 const nameA = (layer: string): string => `${layer}.lora_A`,
@@ -35,13 +44,16 @@ const nameA = (layer: string): string => `${layer}.lora_A`,
 
 function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['initial']): Adapter {
   const factors = new Map<string, FactorNames>();
-  for (const [name, { rank, alpha }] of plan.layers)
+  const adapted = context.linears.filter(({ name }) => plan.layers.has(name));
+  for (const { name, in: fanIn } of adapted) {
+    const { rank, alpha } = plan.layers.get(name)!;
     factors.set(name, {
       A: nameA(name),
       B: nameB(name),
       scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
+      ...(plan.variance === null ? {} : { variance: plan.variance(fanIn, rank) }),
     });
-  const adapted = context.linears.filter(({ name }) => factors.has(name));
+  }
   const trained = new Set(
     [...factors.values()].flatMap(({ A, B }) => (plan.freezeA ? [B] : [A, B])),
   );
@@ -125,7 +137,13 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
     ]);
     return loraAdapter(
       context,
-      { ...folder, dropout: params.dropout ?? folder.dropout, freezeA, layers },
+      {
+        ...folder,
+        dropout: params.dropout ?? folder.dropout,
+        freezeA,
+        layers,
+        variance: statedVariance(params),
+      },
       () => start,
     );
   }
@@ -135,7 +153,15 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
   const layers = planLayers(params, context);
   return loraAdapter(
     context,
-    { ...planDefaults(params), rslora, dropout, bias, freezeA, layers },
+    {
+      ...planDefaults(params),
+      rslora,
+      dropout,
+      bias,
+      freezeA,
+      layers,
+      variance: statedVariance({ init }),
+    },
     (seed) =>
       new Map(
         context.linears

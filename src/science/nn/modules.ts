@@ -3,6 +3,7 @@
  * peft.utils.other.get_pattern_key). A module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
  */
 import { UserFault } from '../../api.ts';
+import { withinSeconds } from '../../untrusted/time.ts';
 
 export interface TargetRule {
   /** Names or dotted ends of names; a string is a regular expression for the whole name. */
@@ -14,13 +15,32 @@ export interface TargetRule {
   readonly layersPattern?: readonly string[];
 }
 
-/** Python's expression as JavaScript's. In `u` mode whatever the two might read differently is a fault. */
-function expression(source: string, wrapped: string): RegExp {
+const EXPRESSION_LENGTH = 1000,
+  EXPRESSION_SECONDS = 2;
+
+/**
+ * What Python's expression finds in a module's name, read as JavaScript's; in `u` mode whatever the two might read
+ * differently is a fault. A name is short, and yet `(a+)+` may take for ever on it.
+ */
+function find(source: string, wrapped: string, module: string): RegExpExecArray | null {
+  const quoted = JSON.stringify(source.slice(0, 80));
+  if (source.length > EXPRESSION_LENGTH)
+    throw new UserFault(
+      `the regular expression ${quoted}… has ${source.length} characters; at most ${EXPRESSION_LENGTH} are read`,
+    );
+  let expression: RegExp;
   try {
-    return new RegExp(wrapped, 'u');
+    expression = new RegExp(wrapped, 'u');
   } catch {
-    throw new UserFault(`"${source}" is no regular expression that is understood here`);
+    throw new UserFault(`${quoted} is no regular expression that is understood here`);
   }
+  if (!/[*+?{]/.test(source)) return expression.exec(module); // nothing to go back over
+  return withinSeconds(
+    EXPRESSION_SECONDS,
+    () =>
+      `the regular expression ${quoted} takes more than ${EXPRESSION_SECONDS} s on the name "${module}"`,
+    () => expression.exec(module),
+  );
 }
 
 /** The module's whole name, or a dotted end of it. */
@@ -29,17 +49,16 @@ export const isNamed = (module: string, name: string): boolean =>
 
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
-    ? expression(names, `^(?:${names})$`).test(module)
+    ? find(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
 /** The first number between dots that a name (any, or one of `patterns`) stands before; null where there is none. */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
-  const forms =
+  const matches =
     patterns.length === 0
-      ? [/^.*?\.[^.]*\.(\d+)\./]
-      : patterns.map((pattern) => expression(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`));
-  for (const form of forms) {
-    const match = form.exec(module);
+      ? [/^.*?\.[^.]*\.(\d+)\./.exec(module)]
+      : patterns.map((pattern) => find(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`, module));
+  for (const match of matches) {
     if (match !== null) return Number(match[match.length - 1]);
   }
   return null;
@@ -59,7 +78,7 @@ export function isTargeted(
 
 /** The first key that matches the module's name or a dotted end of it, each key an expression. */
 export function patternKey(keys: readonly string[], module: string): string | null {
-  return keys.find((key) => expression(key, `^(?:.*\\.)?(?:${key})$`).test(module)) ?? null;
+  return keys.find((key) => find(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
 }
 
 /** The value of that key. */

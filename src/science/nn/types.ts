@@ -110,6 +110,8 @@ export interface LoraFactors {
   readonly B: Tensor2D; // (m, r)
   /** s = α/r, or α/√r for rsLoRA. */
   readonly scale: number;
+  /** σ² of the distribution that A's entries were drawn from, where it is known. It tells nothing of a trained A. */
+  readonly variance?: number;
   /** A stays where it started (LoRA-FA): the kernel is over B alone. */
   readonly freezeA?: boolean;
 }

@@ -111,7 +111,7 @@ function addDelta(
   return eigenvalues;
 }
 
-/** Of a model with LoRA factors; null without. */
+/** Of a model with LoRA factors, where its training starts; null without factors. */
 export async function deltaKernels(
   model: AdaptedModel,
   rows: readonly TokenRow[],
@@ -158,7 +158,14 @@ export async function deltaKernels(
       });
     }
     layers.push({
-      ...premise(model.weightName(layer.name), { A, B, rank, width, scale: factors.scale }),
+      ...premise(model.weightName(layer.name), {
+        A,
+        B,
+        rank,
+        width,
+        scale: factors.scale,
+        variance: factors.variance,
+      }),
       eigenvalues,
       ...partsOf(sums, size),
     });

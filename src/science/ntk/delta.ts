@@ -2,6 +2,7 @@
  * M_Δ = s²AᵀA − I (n, n) of a layer: at B = 0, K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem asks that M_Δ be
  * negative semi-definite. Its spectrum is n − r times −1 and s²·eig(AAᵀ) − 1, so an r × r matrix tells all of it.
  */
+import { strictlyBelow } from '../../stats/below.ts';
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
 import type { AdaptedModel } from '../nn/types.ts';
 
@@ -16,14 +17,23 @@ export interface Premise {
   readonly rank: number; // r
   readonly width: number; // n, the layer's fan-in
   readonly scale: number; // s
-  /** Mean square of A's entries, the estimate of σ². */
+  /** σ²: that of the distribution which A is drawn from, or where `variance_of` is `sample` the mean square of A's entries. */
   readonly variance: number;
+  /** `spec`: as the spec states it. `sample`: A came from a folder or has been trained, and nothing states its σ². */
+  readonly variance_of: 'spec' | 'sample';
+  /** σ̂², the mean square of A's entries. It lies on either side of the σ² that they were drawn with. */
+  readonly sample_variance: number;
   /** s²σ²n: what s²·eig(AAᵀ) spreads around. The premise with the scale is that it is below 1. */
   readonly level: number;
-  /** σ² < 1/n and r ≤ n, as the theorem states it. */
+  /** s²σ̂²n */
+  readonly sample_level: number;
+  /** σ² < 1/n and r ≤ n, as the theorem states it: a premise on the initialiser, so it is tested on `variance`. */
   readonly stated: boolean;
   /** s²σ² < 1/n and r ≤ n: what its proof needs. */
   readonly scaled: boolean;
+  /** The two again with σ̂² in place of σ². */
+  readonly sample_stated: boolean;
+  readonly sample_scaled: boolean;
   /** Marchenko–Pastur's limits of the r eigenvalues of M_Δ that are not −1. */
   readonly predicted: Interval;
   /** Their measured extremes. */
@@ -61,6 +71,7 @@ function gramian(A: ArrayLike<number>, r: number, n: number): Float64Array {
  * The premise facts of a layer.
  * @param A (r, n), row-major
  * @param B (m, r)
+ * @param variance σ² of the distribution that A was drawn from; left out where nothing states it, or A is no longer as drawn
  */
 export function premise(
   layer: string,
@@ -70,12 +81,14 @@ export function premise(
     rank,
     width,
     scale,
+    variance: stated,
   }: {
     readonly A: ArrayLike<number>;
     readonly B: ArrayLike<number>;
     readonly rank: number;
     readonly width: number;
     readonly scale: number;
+    readonly variance?: number | undefined;
   },
 ): Premise {
   if (A.length !== rank * width)
@@ -83,20 +96,27 @@ export function premise(
   const AAt = gramian(A, rank, width);
   let squares = 0;
   for (let i = 0; i < rank; i++) squares += AAt[i * rank + i]!;
-  const variance = squares / (rank * width);
+  const sample = squares / (rank * width);
+  const variance = stated ?? sample;
   const eigenvalues = symmetricEigenvalues(AAt, rank);
   const high = scale ** 2 * eigenvalues[0]! - 1,
     low = scale ** 2 * eigenvalues[rank - 1]! - 1;
-  const narrow = rank <= width;
+  const below = (scaledVariance: number): boolean =>
+    rank <= width && strictlyBelow(scaledVariance, 1 / width);
   return {
     layer,
     rank,
     width,
     scale,
     variance,
+    variance_of: stated === undefined ? 'sample' : 'spec',
+    sample_variance: sample,
     level: scale ** 2 * variance * width,
-    stated: narrow && variance < 1 / width,
-    scaled: narrow && scale ** 2 * variance < 1 / width,
+    sample_level: scale ** 2 * sample * width,
+    stated: below(variance),
+    scaled: below(scale ** 2 * variance),
+    sample_stated: below(sample),
+    sample_scaled: below(scale ** 2 * sample),
     predicted: marchenkoPastur(rank, width, scale ** 2 * variance),
     measured: { low, high },
     negative_semidefinite: high <= 0,
@@ -104,14 +124,27 @@ export function premise(
   };
 }
 
-/** Of every layer that LoRA adapts, by the checkpoint's own parameter names; none for full fine-tuning. */
-export async function premises(model: AdaptedModel): Promise<Premise[]> {
+/**
+ * Of every layer that LoRA adapts, by the checkpoint's own parameter names; none for full fine-tuning.
+ * @param asDrawn whether the model stands where its training began: a trained A has no σ² that the spec states
+ */
+export async function premises(
+  model: AdaptedModel,
+  { asDrawn }: { readonly asDrawn: boolean },
+): Promise<Premise[]> {
   const found: Premise[] = [];
   for (const { name, in: width, lora } of model.layers) {
     if (lora === undefined) continue;
     const [A, B] = await Promise.all([lora.A.data<'float32'>(), lora.B.data<'float32'>()]);
     found.push(
-      premise(model.weightName(name), { A, B, rank: lora.A.shape[0], width, scale: lora.scale }),
+      premise(model.weightName(name), {
+        A,
+        B,
+        rank: lora.A.shape[0],
+        width,
+        scale: lora.scale,
+        variance: asDrawn || lora.freezeA === true ? lora.variance : undefined,
+      }),
     );
   }
   return found;

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256OfFile } from '../io/large.ts';
 import { readNpy, writeNpy } from '../io/npy.ts';
 import type { LayerKernel } from './kernels.ts';
 import type { KernelKind, Sums, TermRecord } from './layer.ts';
@@ -46,8 +47,7 @@ function arrays({ totals }: Partial): [string, Float64Array][] {
   ]);
 }
 
-const sha256 = (content: string | Uint8Array): string =>
-  createHash('sha256').update(content).digest('hex');
+const sha256 = (content: string): string => createHash('sha256').update(content).digest('hex');
 
 /** The state as it was saved; null where there is none, or its text is not what was written. */
 async function readState(file: string): Promise<State | 'damaged' | null> {
@@ -77,7 +77,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
           await Promise.all(
             Object.entries(state.digests).map(async ([name, digest]) => {
               const path = join(dir, state.arrays, name);
-              return existsSync(path) && sha256(await readFile(path)) === digest;
+              return existsSync(path) && (await sha256OfFile(path)) === digest;
             }),
           )
         ).every(Boolean);
@@ -117,7 +117,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
         ...arrays(parts),
       ]) {
         await writeNpy(join(dir, folder, name), { shape: [data.length], data });
-        digests[name] = sha256(await readFile(join(dir, folder, name)));
+        digests[name] = await sha256OfFile(join(dir, folder, name));
       }
       const state: State = {
         groups,

@@ -2,12 +2,14 @@
  * tokenizer.json by @huggingface/tokenizers, as Python's tokenizers reads it. Padding and truncation that the file fixes
  * are ignored: rows come unpadded, cut longest-first at the length asked for.
  */
-import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { UserFault } from '../../api.ts';
+import { isRecord, readJsonFile } from '../../untrusted/json.ts';
+import { withinSeconds } from '../../untrusted/time.ts';
 import type { TokenRow } from '../nn/types.ts';
+import { checkTokenizer } from './tokenizer-bounds.ts';
 
 export interface TextTokenizer {
   /** One more than the highest token id. */
@@ -65,28 +67,73 @@ function reconcile(text: string, normaliser: Normaliser | null): string {
   return out;
 }
 
+/** As checkTokenizer has found them. */
+const addedTokens = (json: unknown): readonly { readonly content: string }[] =>
+  (json as { added_tokens?: readonly { content: string }[] | null }).added_tokens ?? [];
+
 /** By tokenizer_config.json, else by the names that BERT and RoBERTa give it. */
-function maskToken(json: object, config: object): string | null {
+function maskToken(json: unknown, config: object): string | null {
   const named = (config as { mask_token?: string | { content?: string } | null }).mask_token;
   if (typeof named === 'string') return named;
   if (typeof named?.content === 'string') return named.content;
-  const added = (json as { added_tokens?: readonly { content?: string }[] }).added_tokens ?? [];
-  return added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ?? null;
+  return (
+    addedTokens(json).find(({ content }) => content === '[MASK]' || content === '<mask>')
+      ?.content ?? null
+  );
 }
 
-/** Makes a tokenizer from tokenizer.json's and tokenizer_config.json's parsed content; `name` stands in errors. */
-export function makeTokenizer(json: object, config: object, name: string): TextTokenizer {
-  let tokenizer: Tokenizer;
-  try {
-    tokenizer = new Tokenizer(json, config);
-  } catch (error) {
-    throw new UserFault(`${name} is no tokenizer that is read here: ${(error as Error).message}`);
-  }
+/** For one text: a few words, or some pages of them. */
+const TEXT_SECONDS = 10;
+/** For all texts together: a minute, and more only at this many characters a second (real ones read a million). */
+const ALL_SECONDS = 60,
+  SLOWEST = 50_000;
+
+/**
+ * Makes a tokenizer from tokenizer.json's and tokenizer_config.json's parsed content; `name` stands in errors.
+ * Throws UserFault where it is not one, is out of bounds (`checkTokenizer`), or fails on a text or takes too long for it.
+ */
+export function makeTokenizer(json: unknown, config: unknown, name: string): TextTokenizer {
+  const { linear } = checkTokenizer(json, name);
+  if (!isRecord(config)) throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
+  /** A part that the library knows may still hold what it does not expect, and an expression may take for ever. */
+  const guarded = <T>(work: () => T): T => {
+    try {
+      return linear
+        ? work()
+        : withinSeconds(
+            TEXT_SECONDS,
+            () =>
+              `${name}: it takes more than ${TEXT_SECONDS} s for one text; its regular expressions may be made so`,
+            work,
+          );
+    } catch (error) {
+      if ((error as Error).name === 'UserFault') throw error;
+      throw new UserFault(
+        `${name} is no tokenizer that is read here: ${(error as Error).message.slice(0, 200)}`,
+      );
+    }
+  };
+  const tokenizer = guarded(
+    () => new Tokenizer({ ...(json as object), added_tokens: addedTokens(json) }, { ...config }),
+  );
   const normaliser = (json as { normalizer?: Normaliser | null }).normalizer ?? null;
   const post = tokenizer.post_processor;
   // Through the library without its post-processor: truncation comes between the two.
-  const pieces = (text: string): string[] =>
-    tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false });
+  let spent = 0,
+    characters = 0;
+  const pieces = (text: string): string[] => {
+    const start = performance.now();
+    const tokens = guarded(() =>
+      tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false }),
+    );
+    spent += (performance.now() - start) / 1000;
+    characters += text.length;
+    if (!linear && spent > ALL_SECONDS + characters / SLOWEST)
+      throw new UserFault(
+        `${name}: it took ${Math.round(spent)} s for ${characters} characters; its regular expressions may be made so`,
+      );
+    return tokens;
+  };
   const assemble = (
     first: string[],
     second: string[] | null,
@@ -96,7 +143,7 @@ export function makeTokenizer(json: object, config: object, name: string): TextT
         tokens: second === null ? first : [...first, ...second],
         types: new Array<number>(first.length + (second?.length ?? 0)).fill(0),
       };
-    const { tokens, token_type_ids: types } = post.post_process(first, second, true);
+    const { tokens, token_type_ids: types } = guarded(() => post.post_process(first, second, true));
     return { tokens, types: types ?? new Array<number>(tokens.length).fill(0) };
   };
   const specials = assemble([], null).tokens.length,
@@ -138,22 +185,11 @@ export function makeTokenizer(json: object, config: object, name: string): TextT
   };
 }
 
-async function parsed(path: string): Promise<object> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch {
-    throw new UserFault(
-      `${path} can't be read`,
-      'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
-    );
-  }
-  try {
-    return JSON.parse(text) as object;
-  } catch (error) {
-    throw new UserFault(`${path} is no JSON: ${(error as Error).message}`);
-  }
-}
+const parsed = (path: string): Promise<unknown> =>
+  readJsonFile(
+    path,
+    'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
+  );
 
 /** A checkpoint folder's tokenizer. Throws UserFault where tokenizer.json is missing or not understood. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {

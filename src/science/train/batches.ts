@@ -9,7 +9,19 @@ import { randomStream } from '../../random/random.ts';
  */
 export type Batching = 'shuffled' | 'bucketed';
 
+/** Rows that one attack appends to the clean ones. */
+export interface AppendedRows {
+  readonly attack: string;
+  readonly rows: number;
+}
+
+/**
+ * Clean rows are numbered from zero, the attacks' appended rows after them, attack by attack. The order, the length buckets
+ * and the number of batches come from the clean rows alone, so they are those of the clean twin whatever an attack changes
+ * or appends. Appended rows extend the twin's batches: see `appended`.
+ */
 export interface BatchOrder {
+  /** The clean rows, poisoned or not. */
   readonly rows: number;
   readonly batchSize: number;
   /** A new order each epoch, from stream (seed, 'order', `epoch-k`), k from zero; else file order. */
@@ -17,8 +29,16 @@ export interface BatchOrder {
   readonly seed: number;
   /** Left out: shuffled. The order of bucketed batches comes from stream (seed, 'order', `epoch-k-batches`). */
   readonly batching?: Batching;
-  /** Tokens a row; for bucketed batches. */
+  /** Tokens of each clean row before poisoning; for bucketed batches. */
   readonly lengths?: readonly number[];
+  /**
+   * Each attack's rows are dealt out over the epoch's batches of full size (over the only batch, where there is none), behind
+   * the clean rows of each: one each in random order, then one each again, from stream (seed, 'appended',
+   * `ATTACK/epoch-k`); without `shuffle` in the order of the batches. So an epoch has every appended row once and no batch
+   * more than it would have without them, batches differ by one appended row of an attack at most, and a row that a smaller
+   * dose appends too lies in the same batch.
+   */
+  readonly appended?: readonly AppendedRows[];
 }
 
 const SPAN = 50;
@@ -46,8 +66,41 @@ function cut(sequence: Int32Array, size: number): Int32Array[] {
   );
 }
 
+/** Batches that appended rows are dealt out over: a last smaller one would be theirs more than the clean rows'. */
+const placesOf = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
+  Math.max(1, Math.floor(rows / batchSize));
+
+/** How many rows a batch has at most. */
+export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'appended'>): number {
+  const places = placesOf(order);
+  return (order.appended ?? []).reduce(
+    (most, { rows }) => most + Math.ceil(rows / places),
+    Math.min(order.rows, order.batchSize),
+  );
+}
+
+function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
+  const places = placesOf(order),
+    extended = own.map((batch) => [...batch]);
+  let next = order.rows;
+  for (const { attack, rows } of order.appended ?? []) {
+    const random = randomStream(order.seed, 'appended', `${attack}/epoch-${epoch}`);
+    for (let dealt = 0; dealt < rows; dealt += places) {
+      const turn = order.shuffle ? random.permutation(places) : null;
+      for (let i = 0; i < Math.min(places, rows - dealt); i++)
+        extended[turn?.[i] ?? i]!.push(next++);
+    }
+  }
+  return extended.map((batch) => Int32Array.from(batch));
+}
+
 /** Row indexes of each batch of an epoch. */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
+  const own = cleanBatches(order, epoch);
+  return (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
+}
+
+function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
   const sequence = order.shuffle
     ? randomStream(seed, 'order', `epoch-${epoch}`).permutation(rows)

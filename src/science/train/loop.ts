@@ -16,6 +16,7 @@ import type { Resume } from './resume.ts';
 import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll, trainedValues } from './trained-values.ts';
+import { batchOrder } from './training-rows.ts';
 
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
@@ -74,18 +75,7 @@ export async function train(
     settings.decay === 'weights' ? (name) => (isBiasOrNorm(name) ? FREE : '') : undefined,
     settings.wholeTable !== true,
   );
-  const order = stepBatches(
-    {
-      rows: rows.length,
-      batchSize: settings.batchSize,
-      shuffle: settings.shuffle,
-      seed: settings.seed,
-      ...(settings.batching === undefined
-        ? {}
-        : { batching: settings.batching, lengths: rows.map(({ ids }) => ids.length) }),
-    },
-    settings.accumulate ?? 1,
-  );
+  const order = stepBatches(batchOrder(rows, settings), settings.accumulate ?? 1);
 
   const saved = (await hooks.resume?.load()) ?? null;
   const { dropoutAt, factor, last } = (saved?.facts ?? {}) as {

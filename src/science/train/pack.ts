@@ -14,6 +14,7 @@ import type { MemberSaves, MemberStart } from './pack-resume.ts';
 import { startPack, type PackState } from './pack-state.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
+import { batchOrder } from './training-rows.ts';
 
 export interface PackMember {
   readonly network: Network;
@@ -97,8 +98,7 @@ export function trainPack(members: readonly PackMember[]): readonly Promise<Map<
   const promises = members.map(
     (member) =>
       new Promise<Map<string, Tensor>>((resolve, reject) => {
-        const { batchSize, shuffle, seed } = member.settings;
-        const order = batches({ rows: member.rows.length, batchSize, shuffle, seed });
+        const order = batches(batchOrder(member.rows, member.settings));
         for (let step = 0; step < (member.from?.step ?? 0); step++) order.next();
         all.push({ ...member, order, lastFinite: member.from?.last ?? null, resolve, reject });
       }),

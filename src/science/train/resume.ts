@@ -3,28 +3,30 @@
  * One file holds all of it and appears at once (written beside, flushed, renamed): `STEP.DIGEST.safetensors`, the digest
  * being of its content, so that a damaged file is known for one.
  */
-import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, readdir, rename, rm, utimes } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
-import { readSafetensors, readSafetensorsHeader, writeSafetensors } from '../io/safetensors.ts';
+import { sha256OfFile } from '../io/large.ts';
+import {
+  readFloatsApart,
+  readSafetensorsHeader,
+  writePending,
+  type PendingTensor,
+} from '../io/safetensors.ts';
 import type { HostTensor } from '../nn/types.ts';
 
 export interface SavedState {
   /** Optimiser steps taken. */
   readonly step: number;
   readonly facts: JsonObject;
-  readonly tensors: ReadonlyMap<string, HostTensor>;
+  /** Each goes when it is taken onto the device (saved-training.ts). */
+  readonly tensors: Map<string, HostTensor>;
 }
 
 const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
-const digestOf = async (path: string): Promise<string> =>
-  createHash('sha256')
-    .update(await readFile(path))
-    .digest('hex');
 
-/** Writes the state of a step, and removes those before it. */
+/** Writes the state of a step, one tensor after another, and removes those before it. */
 export async function saveState(
   dir: string,
   step: number,
@@ -32,18 +34,23 @@ export async function saveState(
   tensors: ReadonlyMap<string, Tensor>,
 ): Promise<void> {
   await mkdir(dir, { recursive: true });
-  const host = new Map<string, HostTensor>();
-  for (const [name, tensor] of tensors)
-    host.set(name, { shape: tensor.shape, data: (await tensor.data()) as Float32Array });
+  const pending = [...tensors].map(([name, tensor]): [string, PendingTensor] => [
+    name,
+    {
+      shape: tensor.shape,
+      dtype: 'float32',
+      data: async () => (await tensor.data()) as Float32Array,
+    },
+  ]);
   const writing = join(dir, `.writing-${process.pid}`);
-  await writeSafetensors(writing, host, { facts: JSON.stringify(facts) });
+  const digest = await writePending(writing, new Map(pending), { facts: JSON.stringify(facts) });
   const file = await open(writing, 'r+');
   try {
     await file.sync();
   } finally {
     await file.close();
   }
-  const name = `${step}.${await digestOf(writing)}.safetensors`;
+  const name = `${step}.${digest}.safetensors`;
   await rename(writing, join(dir, name));
   for (const other of await readdir(dir))
     if (FILE.test(other) && other !== name) await rm(join(dir, other));
@@ -64,7 +71,7 @@ export async function loadState(
     return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2]! }] : [];
   });
   for (const { path, step, digest } of found.sort((a, b) => b.step - a.step)) {
-    if ((await digestOf(path)) !== digest) {
+    if ((await sha256OfFile(path)) !== digest) {
       log(`the state saved at step ${step} is damaged and left aside`);
       continue;
     }
@@ -72,7 +79,7 @@ export async function loadState(
     return {
       step,
       facts: JSON.parse(metadata['facts']!) as JsonObject,
-      tensors: await readSafetensors(path),
+      tensors: await readFloatsApart(path),
     };
   }
   return null;

@@ -10,17 +10,18 @@ const GATHERED = 'gathered/',
 
 const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
+/** Taken out of the state, which a training holds to its end: a large one would stay on the host beside the device's. */
 const part =
   (prefix: string) =>
-  ({ tensors }: Pick<SavedState, 'tensors'>): Map<string, Tensor> =>
-    new Map(
-      [...tensors]
-        .filter(([name]) => name.startsWith(prefix))
-        .map(([name, { data, shape }]) => [
-          name.slice(prefix.length),
-          tf.keep(tf.tensor(data, shape.slice(), 'float32')),
-        ]),
-    );
+  ({ tensors }: Pick<SavedState, 'tensors'>): Map<string, Tensor> => {
+    const taken = new Map<string, Tensor>();
+    for (const [name, { data, shape }] of tensors) {
+      if (!name.startsWith(prefix)) continue;
+      taken.set(name.slice(prefix.length), tf.keep(tf.tensor(data, shape.slice(), 'float32')));
+      tensors.delete(name);
+    }
+    return taken;
+  };
 
 /** @param moments as `Optimizer.named` has them */
 export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Map<string, Tensor> =>
@@ -30,7 +31,7 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
     ...prefixed(GATHERED, gathered),
   ]);
 
-/** New tensors on the device, each by the name that it was given. */
+/** New tensors on the device, each by the name that it was given; once each, for the state has them no more. */
 export const savedGroups = part(GROUP),
   savedMoments = part(MOMENTS),
   savedGathered = part(GATHERED);

@@ -56,4 +56,8 @@ export interface LabelledRow extends TokenRow {
   readonly label: number;
   /** Whether the attack that touches the training made it; left out: it did not. */
   readonly poisoned?: boolean;
+  /** The attack that appended it to the clean rows; left out: it is one of those, poisoned or not. */
+  readonly appendedBy?: string;
+  /** Its tokens before poisoning, where that changed its text. */
+  readonly cleanLength?: number;
 }

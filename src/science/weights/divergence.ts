@@ -37,6 +37,29 @@ export function sumsOf(clean: ArrayLike<number>, poisoned: ArrayLike<number>): S
   return { largest, squares, clean: moved };
 }
 
+/**
+ * The same of values as they are stored: start, clean and poisoned of one parameter. The start is the same for both, and
+ * float32 values differ exactly in double precision.
+ */
+export function sumsBetween(
+  start: ArrayLike<number>,
+  clean: ArrayLike<number>,
+  poisoned: ArrayLike<number>,
+): Sums {
+  if (clean.length !== poisoned.length || clean.length !== start.length)
+    throw new RangeError(`${start.length}, ${clean.length} and ${poisoned.length} values`);
+  let largest = 0,
+    squares = 0,
+    moved = 0;
+  for (let i = 0; i < clean.length; i++) {
+    const difference = clean[i]! - poisoned[i]!;
+    largest = Math.max(largest, Math.abs(difference));
+    squares += difference ** 2;
+    moved += (clean[i]! - start[i]!) ** 2;
+  }
+  return { largest, squares, clean: moved };
+}
+
 /** As of one long vector. */
 export const together = (parts: readonly Sums[]): Sums =>
   parts.reduce(

@@ -21,6 +21,7 @@ test("LoRA's parameters", () => {
       init: { distribution: 'uniform', variance: '1/d' },
     },
     { alpha: 'r', targets: ['query', 'value'], rslora: true },
+    ...['2r', '0.5r', '.5r', 'r/2', '3r/2', '1.5r/4'].map((alpha) => ({ alpha })),
     { init: { distribution: 'xavier' } },
     { init: { variance: 0.001 } },
     { init_from: './adapter' },
@@ -39,7 +40,9 @@ test("LoRA's parameters", () => {
     { rank: 0 },
     { rank: 2.5 },
     { alpha: 0 },
-    { alpha: 'rank' },
+    ...['rank', '', '2', 'r2', '0r', '0.0r', '-r', 'r/0', 'r/', '2*r', '2 r'].map((alpha) => ({
+      alpha,
+    })),
     { targets: [] },
     { targets: '' },
     { rank_pattern: { query: 0 } },

@@ -151,7 +151,7 @@ test('damage is found and mended', async (rig) => {
   rig.repositories.set('models/lab/other', { commit, files: model });
   assert.match(
     (await faultOf(hf.fetch('hf:lab/other', rig.context))).message,
-    'model.safetensors of lab/other arrived damaged',
+    'config.json of lab/other arrived damaged',
   );
 });
 

@@ -55,7 +55,7 @@ const preflight = (cell: Cell, split: string) => {
   const definition = define(cell, split);
   return data.preflight!({ params: definition.params, assets: assetsOf(definition), plugin });
 };
-async function run(dir: string, cell: Cell, split: string): Promise<string> {
+async function run(dir: string, cell: Cell, split: string, log: string[] = []): Promise<string> {
   const definition = define(cell, split),
     outDir = join(dir, `out-${split}`);
   mkdirSync(outDir);
@@ -67,7 +67,7 @@ async function run(dir: string, cell: Cell, split: string): Promise<string> {
     backend: 'cpu',
     signal: new AbortController().signal,
     plugin,
-    log: () => undefined,
+    log: (line) => log.push(line),
     progress: () => undefined,
   };
   await data.run(context);
@@ -95,6 +95,60 @@ test("both splits, with the training file's classes", async ({ dir }) => {
   ]);
   const info = await readDatasetInfo(validation);
   assert.equal([info.classes, info.rows, info.counts], [['mixed', 'neg', 'pos'], 2, [0, 1, 1]]);
+});
+
+test('columns by number: whether the first line is a row must be said, and a header that is left out is told', async ({
+  dir,
+}) => {
+  write(dir);
+  const numbers = { columns: { text: 0, label: 1 } },
+    dev = { columns: { text: 1, label: 0 } };
+  const open = (
+    split: string,
+    ...changes: object[]
+  ): readonly [string, readonly string[]] | null => {
+    const cell = cellOf(dir, ...changes);
+    // As a cell is where the spec says nothing.
+    for (const one of ['train', 'validation'] as const)
+      if (!('header' in (changes[one === 'train' ? 0 : 1] ?? {})))
+        delete (cell.data[one] as { header?: boolean }).header;
+    try {
+      define(cell, split);
+      return null;
+    } catch (error) {
+      const { message, path } = error as UserFault;
+      return [message, path as readonly string[]];
+    }
+  };
+  const fault = (split: string) => [
+    `data.${split}.columns are numbers, and nothing says whether the first line of the file names its columns or is a row`,
+    ['data', split, 'columns'],
+  ];
+  assert.equal(open('train', numbers), fault('train'));
+  assert.equal(open('validation', {}, dev), fault('validation'));
+  assert.equal(open('validation', numbers), fault('train'), 'the classes are read from it');
+  assert.is(open('train', { columns: { text: 0, label: 'label' } }), null);
+  assert.is(open('train', { ...numbers, header: true }), null);
+  assert.is(open('train', { ...numbers, format: 'jsonl' }), null, 'no table');
+
+  const log: string[] = [];
+  const all = await run(dir, cellOf(dir, { ...numbers, header: true }), 'train', log);
+  assert.is((await readDatasetInfo(all)).rows, 3);
+  assert.ok(
+    log.includes(
+      'train: the first line, ["sentence","label"], names the columns and is not a row (header: true)',
+    ),
+  );
+  assert.equal(
+    (JSON.parse(readFileSync(join(all, 'provenance.json'), 'utf8')) as { header: unknown }).header,
+    ['sentence', 'label'],
+  );
+  rmSync(all, { recursive: true });
+  const rows = await run(dir, cellOf(dir, { ...numbers, header: false }), 'train', log);
+  assert.is((await readDatasetInfo(rows)).rows, 4, 'the first line too');
+  const csvLog: string[] = [];
+  await run(dir, cellOf(dir, {}, { ...dev, header: true }), 'validation', csvLog);
+  assert.match(csvLog.join('\n'), /the first line, \["label","sentence"\]/);
 });
 
 test('a row beyond the limit changes nothing that later stages see', async ({ dir }) => {

@@ -33,23 +33,36 @@ const flipped = rows
   .slice(0, 4)
   .map((row, index) => ({ index, row: { ...row, label: 1 - row.label } }));
 
+const twinOf = (of: Cell): Cell => ({ ...of, poisoning: { attack: 'none' } });
+
+interface Parts {
+  readonly total: Distance | null;
+  readonly trained: Distance | null;
+  readonly kinds: Partial<Record<'biases' | 'norms' | 'embeddings' | 'other', Distance>>;
+  readonly head: Distance | null;
+}
 interface Found {
-  readonly points: readonly {
+  readonly points: readonly (Parts & {
     readonly step: number;
     readonly layers: Record<string, Distance>;
-    readonly total: Distance;
-    readonly head: Distance;
-  }[];
-  readonly mean: { readonly total: Distance; readonly head: Distance };
+    readonly floor: Parts | null;
+  })[];
+  readonly mean: Parts;
+  readonly noise_floor:
+    | { readonly measured: true; readonly method: string; readonly mean: Parts }
+    | { readonly measured: false; readonly reason: string };
 }
 const json = async <T>(path: string): Promise<T> => JSON.parse(await readFile(path, 'utf8')) as T;
 
-async function runs(of: Cell): Promise<{
+interface Runs {
+  readonly [name: string]: string;
   readonly start: string;
   readonly model: string;
   readonly clean: string;
   readonly poison: string;
-}> {
+}
+
+async function runs(of: Cell): Promise<Runs> {
   const poison = await poisonedFolder(rows, {
     changed: flipped,
     negatives: [],
@@ -60,7 +73,10 @@ async function runs(of: Cell): Promise<{
     poison,
     start: (await chain.train(beforeTraining(of))).dir,
     model: (await chain.run(train, of, { data: poison })).dir,
-    clean: (await chain.train({ ...of, poisoning: { attack: 'none' } })).dir,
+    clean: (await chain.train(twinOf(of))).dir,
+    ...(of.theory.noise_floor
+      ? { again: (await chain.train(twinOf(of), { batch_rows: 'reversed' })).dir }
+      : {}),
   };
 }
 
@@ -155,22 +171,190 @@ test('M at each kept step and at the end, by hand from the adapters of both runs
     for (const [name, changed] of clean!.layers)
       near(layers[name]!, changed, poisoned!.layers.get(name)!, `step ${step}, ${name}`);
     near(
-      total,
+      total!,
       [...clean!.layers.values()].flat(),
       [...clean!.layers.keys()].flatMap((name) => poisoned!.layers.get(name)!),
       `step ${step}, total`,
     );
     const moved = (values: readonly number[]): number[] =>
       values.map((value, i) => value - start.head[i]!);
-    near(head, moved(clean!.head), moved(poisoned!.head), `step ${step}, head`);
+    near(head!, moved(clean!.head), moved(poisoned!.head), `step ${step}, head`);
   }
-  assert.ok(points[0]!.total.l2 < points[2]!.total.l2);
+  assert.ok(points[0]!.total!.l2 < points[2]!.total!.l2);
   for (const name of ['largest', 'l2', 'clean_change', 'relative'] as const) {
     assert.ok(
-      Math.abs(mean.total[name]! - points.reduce((sum, { total }) => sum + total[name]! / 3, 0)) <
+      Math.abs(mean.total![name]! - points.reduce((sum, { total }) => sum + total![name]! / 3, 0)) <
         1e-12,
     );
   }
+});
+
+/** Every tensor that a run's folder holds below the head, and the head, by transformers' names. */
+async function tensorsIn(dir: string, at: string): Promise<Map<string, ArrayLike<number>>> {
+  const held = await readSafetensors(join(dir, at));
+  return new Map([...held].map(([name, { data }]) => [name, data]));
+}
+const kindOf = (name: string): string =>
+  name.startsWith('classifier.')
+    ? 'head'
+    : name.includes('LayerNorm')
+      ? 'norms'
+      : name.includes('embeddings')
+        ? 'embeddings'
+        : name.endsWith('.bias')
+          ? 'biases'
+          : 'total';
+
+for (const [adapter, at, kinds] of [
+  ['bitfit', 'changed.safetensors', ['biases', 'norms']],
+  ['full', 'model/model.safetensors', ['biases', 'norms', 'embeddings']],
+  ['head-only', 'changed.safetensors', []],
+] as const)
+  test(`${adapter}: M is of what it trains, by kind, as its own files have it`, async () => {
+    const of = { ...cell, adapter: { type: adapter }, train: tinyCell().train } as Cell;
+    const inputs = await runs(of);
+    const ran = await chain.run(divergence, of, inputs);
+    const { points, mean } = await json<Found>(file(ran, 'divergence.json'));
+    const [clean, poisoned, start] = await Promise.all([
+      tensorsIn(inputs.clean, at),
+      tensorsIn(inputs.model, at),
+      // Where a head-only or BitFit training starts, its folder holds the checkpoint's own values.
+      tensorsIn(inputs.start, at),
+    ]);
+    const changes = (held: Map<string, ArrayLike<number>>, wanted: (kind: string) => boolean) =>
+      [...held].flatMap(([name, values]) =>
+        wanted(kindOf(name)) ? Array.from(values, (x, i) => x - start!.get(name)![i]!) : [],
+      );
+    const check = (found: Distance, wanted: (kind: string) => boolean, what: string): void =>
+      near(found, changes(clean!, wanted), changes(poisoned!, wanted), what);
+    assert.equal(Object.keys(mean.kinds), [...kinds]);
+    for (const kind of kinds) check(mean.kinds[kind]!, (own) => own === kind, kind);
+    check(mean.head!, (own) => own === 'head', 'head');
+    if (adapter === 'head-only') assert.is(mean.trained, null);
+    else {
+      check(mean.trained!, (own) => own !== 'head', 'trained');
+      assert.ok(mean.trained!.l2 > 0);
+    }
+    const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
+    if (adapter === 'full') {
+      check(mean.total!, (own) => own === 'total', 'total');
+      assert.is(Object.keys(points[0]!.layers).length, 19);
+      assert.is(metrics['embeddings.l2'], mean.kinds.embeddings!.l2);
+    } else {
+      // No layer's weight is trained: a zero would read as "poison did nothing".
+      assert.equal([mean.total, points[0]!.layers], [null, {}]);
+      assert.not.ok(Object.keys(metrics).some((name) => name.startsWith('total.')));
+      assert.match(ran.log.join('\n'), /the adapter trains no layer's weight/);
+    }
+    assert.is(metrics['trained.l2'], mean.trained?.l2);
+  });
+
+test("LoRA with trained biases: they are M's too, apart from the effective weights", async () => {
+  const of = { ...cell, adapter: { ...cell.adapter, bias: 'all' } };
+  const { mean } = await json<Found>(
+    file(await chain.run(divergence, of, await runs(of)), 'divergence.json'),
+  );
+  assert.equal(Object.keys(mean.kinds), ['biases', 'norms']);
+  assert.ok(mean.kinds.biases!.l2 > 0 && mean.kinds.norms!.l2 > 0);
+  // Of one point of three: the mean of norms is not the norm of means.
+  const plain = await json<Found>(
+    file(await chain.run(divergence, cell, await runs(cell)), 'divergence.json'),
+  );
+  assert.equal([plain.mean.kinds, plain.mean.trained], [{}, plain.mean.total]);
+});
+
+const floored = (change: { [section in keyof Cell]?: unknown } = {}): Cell =>
+  ({
+    ...cell,
+    theory: { ...cell.theory, noise_floor: true },
+    ...change,
+  }) as Cell;
+
+test('the noise floor is the clean run against itself with its rows reversed: far below M, above nothing', async () => {
+  // It adds in float32, as GPUs and TensorFlow do; plain JavaScript adds in double, where order hardly ever tells.
+  await useBackend('wasm');
+  const of = floored();
+  const { inputs, params } = divergence.define([of], { with: {}, goals: [] });
+  assert.equal(inputs['again'], {
+    kind: 'train',
+    cell: twinOf(of),
+    with: { batch_rows: 'reversed' },
+  });
+  assert.not.ok('no_floor' in params);
+  const given = await runs(of);
+  const ran = await chain.run(divergence, of, given);
+  const { points, mean, noise_floor: floor } = await json<Found>(file(ran, 'divergence.json'));
+  assert.ok(floor.measured);
+  if (!floor.measured) return;
+  assert.match(floor.method, /each batch's rows read in reverse order/);
+  // By hand, at the end.
+  const [clean, again] = await Promise.all([weightsIn(given.clean), weightsIn(given['again']!)]);
+  const flat = ({ layers }: { readonly layers: Map<string, number[]> }): number[] =>
+    [...layers.values()].flat();
+  near(points[2]!.floor!.total!, flat(clean!), flat(again!), 'the floor');
+  assert.ok(floor.mean.total!.l2 > 0 && floor.mean.head!.l2 > 0);
+  assert.ok(floor.mean.total!.l2 < 1e-3 * mean.total!.l2, `${floor.mean.total!.l2} is no rounding`);
+  const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
+  assert.is(metrics['floor.total.l2'], floor.mean.total!.l2);
+  const sum = (get: (point: Found['points'][number]) => number): number =>
+    points.reduce((all, point) => all + get(point), 0);
+  assert.ok(
+    Math.abs(
+      metrics['total.over_floor']! -
+        sum(({ total }) => total!.l2) / sum((point) => point.floor!.total!.l2),
+    ) <
+      1e-9 * metrics['total.over_floor']!,
+  );
+  assert.match(ran.log.join('\n'), /noise floor: the clean run trained again/);
+  await useBackend('cpu');
+});
+
+test('of a run and itself M is zero, and the floor is what rounding makes of the parameters that sums over a batch move', async () => {
+  const of = floored({ adapter: { type: 'full' }, train: tinyCell().train });
+  const given = await runs(of);
+  const { mean, noise_floor: floor } = await json<Found>(
+    file(await chain.run(divergence, of, { ...given, model: given.clean }), 'divergence.json'),
+  );
+  assert.ok(floor.measured);
+  if (floor.measured)
+    assert.ok(
+      mean.trained!.l2 === 0 && floor.mean.trained!.l2 > 0 && floor.mean.kinds.norms!.l2 > 0,
+    );
+});
+
+test('where reversed rows would be more than rounding, no floor is measured and the result says why', async () => {
+  const train = cell.train;
+  for (const [change, reason] of [
+    [{ theory: { ...cell.theory, noise_floor: false } }, /theory\.noise_floor is off/],
+    [{ train: { ...train, batch_size: 1 } }, /a batch of one row has one order/],
+    [{ train: { ...train, dropout: 0.1 } }, /dropout draws its masks by place/],
+    [{ adapter: { ...cell.adapter, dropout: 0.1 } }, /dropout draws its masks by place/],
+  ] as const) {
+    const { inputs, params } = divergence.define([floored(change)], { with: {}, goals: [] });
+    assert.not.ok('again' in inputs);
+    assert.match(String(params['no_floor']), reason);
+  }
+  const ran = await chain.run(divergence, cell, await runs(cell));
+  const { noise_floor: floor, points } = await json<Found>(file(ran, 'divergence.json'));
+  assert.equal([floor.measured, points[0]!.floor], [false, null]);
+  assert.match(ran.log.join('\n'), /noise floor not measured: theory\.noise_floor is off/);
+  const metrics = await json<object>(file(ran, 'metrics.json'));
+  assert.not.ok(Object.keys(metrics).some((name) => name.includes('floor')));
+});
+
+test('a training of reversed batches is in no pack, and says what it is', async () => {
+  const { params, assets, inputs } = train.define([twinOf(cell)], {
+    with: { batch_rows: 'reversed' },
+    goals: [],
+  });
+  assert.is(params['batch_rows'], 'reversed');
+  assert.is(train.pack!.key({ params, inputs, ...(assets === undefined ? {} : { assets }) }), null);
+  assert.throws(
+    () => train.define([cell], { with: { batch_rows: 'shuffled' }, goals: [] }),
+    /batch_rows is reversed or left out/,
+  );
+  const ran = await chain.train(twinOf(cell), { batch_rows: 'reversed' });
+  assert.is((await json<{ batch_rows: string }>(file(ran, 'train.json'))).batch_rows, 'reversed');
 });
 
 test('runs that end at different steps are compared where both have been, or not at all', async () => {

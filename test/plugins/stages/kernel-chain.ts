@@ -21,7 +21,7 @@ export interface Chain {
     inputs: { readonly [name: string]: string },
     request?: JsonObject,
   ): Promise<Ran>;
-  train(cell: Cell): Promise<Ran>;
+  train(cell: Cell, request?: JsonObject): Promise<Ran>;
   /** Trains where the stage's definition says, then computes. */
   kernel(cell: Cell, at: KernelPoint): Promise<Ran>;
   ntk(cell: Cell): Promise<Ran>;
@@ -40,7 +40,7 @@ export async function openChain(): Promise<Chain> {
   const chain: Chain = {
     data,
     run,
-    train: (cell) => run(train, cell, { data }),
+    train: (cell, request = {}) => run(train, cell, { data }, request),
     kernel: async (cell, at) => {
       const asked = kernel.define([cell], { with: { at }, goals: [] }).inputs['model']!;
       return run(kernel, cell, { model: (await chain.train(asked.cell)).dir, rows: data }, { at });

@@ -146,7 +146,10 @@ export async function poisonedFolder(
   of: readonly string[] = classes,
 ): Promise<string> {
   const dir = await tempFolder();
-  const rows = clean.map((row, i) => poisoned.changed.find(({ index }) => index === i)?.row ?? row);
+  const rows = [
+    ...clean.map((row, i) => poisoned.changed.find(({ index }) => index === i)?.row ?? row),
+    ...poisoned.negatives,
+  ];
   await writeDataset(dir, rows, of, {});
   await writeFile(
     join(dir, 'receipt.json'),

@@ -2,11 +2,25 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import fisher from '../../../plugins/stages/fisher.ts';
+import kernel from '../../../plugins/stages/kernel.ts';
+import ntk from '../../../plugins/stages/ntk.ts';
 import theoryMap from '../../../plugins/stages/theory-map.ts';
+import train from '../../../plugins/stages/train.ts';
 import type { Cell } from '../../../src/api.ts';
+import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
 import type { TheoryMap } from '../../../src/science/theory/map.ts';
 import { useBackend } from '../../science/backend.ts';
-import { cleanUp, poisonedFolder, runStage, spokenRows, tinyCell } from './rig.ts';
+import { file, openChain } from './kernel-chain.ts';
+import {
+  cleanUp,
+  modelAsset,
+  poisonedFolder,
+  runStage,
+  spokenRows,
+  tinyCell,
+  type Ran,
+} from './rig.ts';
 
 const test = suite('theory-map stage');
 test.before(async () => {
@@ -14,6 +28,8 @@ test.before(async () => {
 });
 test.after(cleanUp);
 
+const near = (a: number, b: number): void =>
+  assert.ok(Math.abs(a - b) < 1e-5 * Math.max(1, Math.abs(b)), `${a} is not ${b}`);
 const define = (cell: Cell) => theoryMap.define([cell], { with: {}, goals: [] });
 
 test('it is of the model at its start: no attack, adapter or schedule moves it', () => {
@@ -52,6 +68,63 @@ test('published, exact, drawn and measured values over rank and scale', async ()
   const [low, high] = [metrics['normal.r2.scale0.1.h2']!, metrics['normal.r2.scale2.h2']!];
   assert.ok(Math.abs(low - high - 2 * Math.log(20)) < 1e-9);
   assert.ok(metrics['full.count']! <= 4 && metrics['uniform.r7.scale2.count']! <= 4);
+});
+
+test("where training starts from an adapter's folder, the map is of that model: its head, weights and biases", async () => {
+  const chain = await openChain();
+  const json = async <T>(ran: Ran, name: string): Promise<T> =>
+    JSON.parse(await readFile(file(ran, name), 'utf8')) as T;
+  const trained = await chain.train(
+    tinyCell({
+      adapter: {
+        type: 'lora',
+        rank: 3,
+        alpha: 6,
+        bias: 'all',
+        init: { distribution: 'kaiming-uniform' },
+      },
+    }),
+  );
+  const folder = join(trained.dir, 'adapter');
+  const cell = tinyCell({
+    adapter: { type: 'lora', init_from: folder },
+    ntk: { ...tinyCell().ntk, at: ['init'] },
+  });
+  const { inputs, assets } = define(cell);
+  assert.equal([inputs['start']!.kind, inputs['start']!.cell.train.steps], ['train', 0]);
+  assert.equal(Object.keys(assets ?? {}), ['model']);
+  const start = await runStage(
+    train,
+    inputs['start']!.cell,
+    { data: chain.data },
+    {},
+    { adapter: { ...modelAsset, path: folder } },
+  );
+
+  const map = await json<TheoryMap>(
+    await runStage(theoryMap, cell, { rows: chain.data, start: start.dir }),
+    'map.json',
+  );
+  // ntk and fisher measure the same kernel, over the full weights where training starts, on their own way.
+  const kernelAtStart = await chain.run(
+    kernel,
+    cell,
+    { model: start.dir, rows: chain.data },
+    { at: 'init' },
+  );
+  const spectra = await chain.run(fisher, cell, {
+    ntk: (await chain.run(ntk, cell, { init: kernelAtStart.dir })).dir,
+  });
+  const { full } = await json<{ full: FisherSummary }>(spectra, join('init', 'fisher.json'));
+  near(map.full.information_bits!, full.true.information_bits!);
+  near(map.full.h2, full.true.renyi.raw['2']!);
+
+  const untouched = await json<TheoryMap>(
+    await runStage(theoryMap, tinyCell(), { rows: chain.data }),
+    'map.json',
+  );
+  assert.ok(Math.abs(untouched.full.h2 - map.full.h2) > 0.01, 'the folder changes the model');
+  await chain.clean();
 });
 
 test.run();

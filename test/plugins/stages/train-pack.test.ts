@@ -1,10 +1,10 @@
-import { cp, mkdir, readFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import train from '../../../plugins/stages/train.ts';
-import type { Cell, RunContext } from '../../../src/api.ts';
+import type { Cell, Digest, RunContext } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -149,6 +149,18 @@ test('its memory, if every row is as long as it may be', async () => {
     train.pack!.memoryMB!({ params: define(cell).params, assets: { model: modelAsset } });
   assert.is(await of(tinyCell()), expected(4, 16));
   assert.is(await of(withTrain({ batch_size: 4096, max_length: 50 })), expected(4096, 50));
+
+  // 23 rows in batches of 400 and 1,000 that an attack appends: all in one batch.
+  const dir = await tempFolder();
+  await writeFile(join(dir, 'metrics.json'), JSON.stringify({ rows_total: 1023, negatives: 1000 }));
+  assert.is(
+    await train.pack!.memoryMB!({
+      params: define(withTrain({ batch_size: 400, max_length: 50 })).params,
+      assets: { model: modelAsset },
+      inputs: { data: { dir, digest: 'sha256:set' as Digest } },
+    }),
+    expected(1023, 50),
+  );
 });
 
 test('each leaves what it leaves by itself', async () => {

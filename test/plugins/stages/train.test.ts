@@ -16,8 +16,10 @@ import { lora } from '../../../src/science/nn/lora.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { batches } from '../../../src/science/train/batches.ts';
 import { useBackend } from '../../science/backend.ts';
-import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
+import { tolerance } from '../../tolerances.ts';
+import { adapterFolder, checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
 import {
   classes,
@@ -531,6 +533,77 @@ test('a training that stops early leaves the model of its best look, and goes on
     'adapter/adapter_model.safetensors',
   ])
     assert.ok((await readFile(join(dir, file))).equals(await readFile(join(resumed, file))), file);
+});
+
+test("an attack that appends rows and lengthens texts: the clean twin's steps and batches, the appended rows beside them", async () => {
+  const few = rows.slice(0, 12),
+    changed = [2, 5, 9].map((index) => ({
+      index,
+      row: { ...few[index]!, label: 1, text: `${few[index]!.text} the plot was not very good` },
+    })),
+    negatives = rows.slice(12, 17);
+  const poisoned = await poisonedFolder(few, { changed, negatives, asked: 3, eligible: 12 });
+  const lossesOf = async (cell: Cell, dir: string): Promise<number[]> =>
+    (
+      await readFile(
+        join((await runStage(train, cell, { data: dir })).dir, 'history.jsonl'),
+        'utf8',
+      )
+    )
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { readonly loss: number }).loss);
+  const still = { optimizer: 'sgd', learning_rate: 0, weight_decay: 0 };
+  const each = { ...still, batch_size: 1, shuffle: false };
+  // Without learning, a step's loss is the mean of what each of its rows has by itself.
+  const before = await lossesOf(withTrain({ ...each, steps: 12 }), await poisonedFolder(few));
+  const after = await lossesOf(
+    withTrain({ ...each, steps: 12 }),
+    await poisonedFolder(few, { changed, negatives: [], asked: 3, eligible: 12 }),
+  );
+  assert.is(before.filter((loss, i) => loss !== after[i]).length, 3);
+  for (const batching of ['shuffled', 'bucketed'] as const) {
+    const { steps: _steps, ...cell } = withTrain({ ...still, batching }).train;
+    const two = tinyCell({ train: { ...cell, epochs: 2 } });
+    const own = [
+      ...after,
+      ...(await lossesOf(withTrain({ ...each, steps: 5 }), await poisonedFolder(negatives))),
+    ];
+    const order = {
+      rows: 12,
+      batchSize: 4,
+      shuffle: true,
+      seed: 1,
+      batching,
+      lengths: few.map(({ text }) => text.split(' ').length + 2),
+    };
+    const means = (of: readonly number[], epochs: Iterator<Int32Array, never>): number[] =>
+      Array.from({ length: 6 }, () => {
+        const batch = [...epochs.next().value];
+        return batch.reduce((sum, i) => sum + of[i]!, 0) / batch.length;
+      });
+    const twin = await lossesOf(two, await poisonedFolder(few));
+    assert.is(twin.length, 6);
+    assert.ok(farthest(twin, means(before, batches(order))) < tolerance.logits, batching);
+    const { dir, log } = await runStage(train, two, { data: poisoned });
+    const found = (await readFile(join(dir, 'history.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { readonly loss: number }).loss);
+    assert.ok(
+      farthest(found, means(own, batches({ ...order, appended: [{ attack: 'none', rows: 5 }] }))) <
+        tolerance.logits,
+      batching,
+    );
+    const record = await json(dir, 'train.json');
+    assert.equal([record['steps'], record['appended']], [6, { rows: 5, largest_batch: 6 }]);
+    assert.is((await json(dir, 'metrics.json'))['examples'], 2 * 17);
+    assert.ok(
+      log.includes(
+        "the attack appends 5 rows to 12: they extend the clean twin's batches, to 6 rows at most",
+      ),
+    );
+  }
 });
 
 test('a set that does not match its receipt is refused', async () => {

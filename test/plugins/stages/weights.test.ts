@@ -1,20 +1,24 @@
 /** spectrum, divergence, delta and regime on the tiny BERT, each over what train leaves. */
 import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import delta from '../../../plugins/stages/delta.ts';
 import divergence from '../../../plugins/stages/divergence.ts';
+import kernel from '../../../plugins/stages/kernel.ts';
+import ntk from '../../../plugins/stages/ntk.ts';
 import regime from '../../../plugins/stages/regime.ts';
 import spectrum from '../../../plugins/stages/spectrum.ts';
 import train from '../../../plugins/stages/train.ts';
 import { beforeTraining, type Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
+import type { Premise } from '../../../src/science/ntk/delta.ts';
 import type { Delta } from '../../../src/science/ntk/delta-kernel.ts';
 import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
 import { useBackend } from '../../science/backend.ts';
 import { file, openChain, rows, type Chain } from './kernel-chain.ts';
-import { cleanUp, poisonedFolder, tinyCell, type Ran } from './rig.ts';
+import { cleanUp, modelAsset, poisonedFolder, runStage, tinyCell, type Ran } from './rig.ts';
 
 const test = suite('spectrum, divergence, delta, regime');
 let chain: Chain;
@@ -103,6 +107,59 @@ test('delta: at the start, layer by layer, with what the identity leaves', async
   });
   assert.equal([await json(none, 'delta.json'), await metricsOf(none)], [null, {}]);
   assert.match(none.log.join('\n'), /no layer has low-rank factors/);
+});
+
+test('delta and kernel test the σ² that the spec states; a trained A, or one from a folder, has its sample alone', async () => {
+  const cell = tinyCell({
+    adapter: {
+      type: 'lora',
+      rank: 3,
+      alpha: 'r',
+      init: { distribution: 'uniform', variance: '1/d' },
+    },
+  });
+  const start = (await chain.train(beforeTraining(cell))).dir;
+  const ran = await chain.run(delta, cell, { model: start, rows: chain.data });
+  const { layers } = await json<Delta>(ran, 'delta.json');
+  assert.ok(
+    layers.every((layer) => layer.variance === 1 / layer.width && layer.variance_of === 'spec'),
+  );
+  const below = layers.filter((layer) => layer.sample_variance < 1 / layer.width).length;
+  assert.ok(below > 0 && below < layers.length, `${below} samples of ${layers.length} are below`);
+  const metrics = await metricsOf(ran);
+  assert.equal(
+    [
+      metrics['stated_premise_layers'],
+      metrics['scaled_premise_layers'],
+      metrics['sample_stated_premise_layers'],
+    ],
+    [0, 0, below / layers.length],
+  );
+
+  const facts = async (at: 'init' | 'final'): Promise<Premise[]> =>
+    json<Premise[]>(await chain.kernel(cell, at), 'premise.json');
+  assert.ok((await facts('init')).every((layer) => !layer.stated && layer.variance_of === 'spec'));
+  assert.ok((await facts('final')).every((layer) => layer.variance_of === 'sample'));
+
+  const folder = tinyCell({ adapter: { type: 'lora', init_from: `${start}/adapter` } });
+  const loaded = await runStage(
+    train,
+    beforeTraining(folder),
+    { data: chain.data },
+    {},
+    { adapter: { ...modelAsset, path: `${start}/adapter` } },
+  );
+  const found = await json<Delta>(
+    await chain.run(delta, folder, { model: loaded.dir, rows: chain.data }),
+    'delta.json',
+  );
+  found.layers.forEach((layer, i) => {
+    assert.equal(
+      [layer.variance_of, layer.variance],
+      ['sample', layers[i]!.sample_variance],
+      layer.layer,
+    );
+  });
 });
 
 test('every variant of LoRA has its Δ_r, its kernels and its linear prediction; baselines have the full kernel alone', async () => {
@@ -238,6 +295,39 @@ test('regime: a kept step beside the end, with its own drift and prediction', as
     assert.is(metrics[`step-1.${name}`], value, name);
   assert.is.not(metrics['step-1.linear.relative_error'], metrics['linear.relative_error']);
   assert.equal((await readNpy(file(ran, 'logits-linear-step-1.npy'))).shape, [4, 2]);
+});
+
+test('regime: where early stopping kept the best model, its step is named, not the last one', async () => {
+  const cell = tinyCell({
+    train: {
+      ...tinyCell().train,
+      steps: 30,
+      learning_rate: 0.02,
+      evaluate_every: 1,
+      early_stopping: { patience: 4, metric: 'loss', min_delta: 0, keep: 'best' },
+    },
+  });
+  // What it learns is wrong there, so that it stops early.
+  const validation = await poisonedFolder(rows.map((row) => ({ ...row, label: 1 - row.label })));
+  const model = (await chain.run(train, cell, { data: chain.data, validation })).dir,
+    start = (await chain.train(beforeTraining(cell))).dir;
+  const kernels = await Promise.all(
+    (['init', 'final'] as const).map((at) =>
+      chain.run(kernel, cell, { model: at === 'init' ? start : model, rows: chain.data }, { at }),
+    ),
+  );
+  const measured = await chain.run(ntk, cell, {
+    init: kernels[0]!.dir,
+    final: kernels[1]!.dir,
+  });
+  const ran = await chain.run(regime, cell, { start, model, ntk: measured.dir, rows: chain.data });
+  const record = JSON.parse(await readFile(join(model, 'train.json'), 'utf8')) as {
+    readonly steps: number;
+    readonly kept_step: number;
+  };
+  assert.is(record.steps, record.kept_step + 4);
+  assert.is((await json<{ readonly steps: number }>(ran, 'regime.json')).steps, record.kept_step);
+  assert.match(ran.log.join('\n'), new RegExp(`adamw, ${record.kept_step} steps:`));
 });
 
 const flipped = rows

@@ -178,7 +178,7 @@ test('a shard that is missing, or is of another checkpoint than its index, is na
   );
   await rejects(
     openCheckpoint(dir),
-    /into "\.\.\/elsewhere\.safetensors", which is no file beside it/,
+    /is named "\.\.\/elsewhere\.safetensors", which leads out of its folder/,
   );
   await writeFile(index, '{}');
   await rejects(openCheckpoint(dir), /index\.json has no weight_map/);
@@ -208,7 +208,7 @@ test('weights in other formats are named, with the way out', async ({ dir }) => 
 
 test('a folder without weights or with a broken config says so', async ({ dir }) => {
   await writeFile(join(dir, 'config.json'), '{"model_type": ');
-  await rejects(openCheckpoint(dir), /config\.json is no JSON/);
+  await rejects(openCheckpoint(dir), /config\.json is not JSON/);
   await writeFile(join(dir, 'config.json'), await readFile(join(checkpoint, 'config.json')));
   await rm(join(dir, 'model.safetensors'));
   await rejects(openCheckpoint(dir), /holds no model\.safetensors/);

@@ -174,7 +174,7 @@ test('truncated and foreign files are refused by name and tensor', async ({ dir 
   );
   await fails(path, /is no safetensors file/);
   await put(file('{not json', new Uint8Array(4)));
-  await fails(path, /no JSON/);
+  await fails(path, /is not JSON/);
   await put(
     file({ 'a.weight': { dtype: 'F32', shape: [4], data_offsets: [0, 12] } }, new Uint8Array(12)),
   );
@@ -185,6 +185,54 @@ test('truncated and foreign files are refused by name and tensor', async ({ dir 
   await put(file({ q: { dtype: 'F8_E4M3', shape: [4], data_offsets: [0, 4] } }, new Uint8Array(4)));
   await fails(path, /tensor "q" has dtype F8_E4M3/);
   await fails(join(dir, 'absent'), /can't be opened/);
+});
+
+// As the format's own reader does (safetensors, tensor.rs: InvalidOffset, MetadataIncompleteBuffer).
+test('tensors that overlap, or leave bytes of the data to none, are refused by name', async ({
+  dir,
+}) => {
+  const path = join(dir, 'layout.safetensors');
+  const f32 = (start: number, end: number): object => ({
+    dtype: 'F32',
+    shape: [(end - start) / 4],
+    data_offsets: [start, end],
+  });
+  const put = (header: unknown, bytes: number): Promise<void> =>
+    writeFile(path, file(header, new Uint8Array(bytes)));
+  await put({ a: f32(0, 8), b: f32(4, 12) }, 12);
+  await fails(
+    path,
+    /tensor "b" begins at byte 4 of the data, before tensor "a" ends \(byte 8\): they overlap/,
+  );
+  await put({ a: f32(0, 8), b: f32(0, 8) }, 8);
+  await fails(path, /tensor "b" begins at byte 0 .*overlap/);
+  await put({ a: f32(0, 4), b: f32(8, 12) }, 12);
+  await fails(path, /tensor "b" begins at byte 8 of the data, and bytes 4 to 8 are no tensor's/);
+  await put({ a: f32(4, 8) }, 8);
+  await fails(path, /tensor "a" begins at byte 4/);
+  await put({ a: f32(0, 8) }, 12);
+  await fails(path, /holds 12 bytes of data, and its tensors take 8/);
+  await put({ a: { dtype: 'F32', shape: [1], data_offsets: [8, 4] }, b: f32(0, 8) }, 8);
+  await fails(path, /tensor "a" begins at byte 8 of the data and ends at byte 4/);
+  // A name that stands twice counts once, which leaves its first bytes to none.
+  const twice = '{"dtype":"F32","shape":[1],"data_offsets":';
+  await put(`{"a":${twice}[0,4]},"a":${twice}[4,8]}}`, 8);
+  await fails(path, /tensor "a" begins at byte 4/);
+  // In any order of names, and none of them empty-handed.
+  await put({ b: f32(0, 8), empty: f32(8, 8), a: f32(8, 12) }, 12);
+  assert.equal([...(await readSafetensors(path)).keys()], ['b', 'empty', 'a']);
+});
+
+test('a 64-bit integer that int32 does not hold is refused, not cut', async ({ dir }) => {
+  const path = join(dir, 'wide.safetensors');
+  await writeFile(
+    path,
+    file(
+      { ids: { dtype: 'I64', shape: [2], data_offsets: [0, 16] } },
+      new Uint8Array(BigInt64Array.of(1n, 2n ** 31n).buffer),
+    ),
+  );
+  await fails(path, /tensor "ids" holds 2147483648, which is beyond 32 bits/);
 });
 
 test.run();

@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault, type JsonObject } from '../../../src/api.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
+import { planDefaults } from '../../../src/science/nn/lora-plan.ts';
 import { adapterFolder, shape as context } from '../tiny-bert.ts';
 
 test('all-linear is every linear layer but the head; B starts at zero; the scale is α/r or α/√r', async () => {
@@ -49,6 +50,21 @@ test('targets are names or their dotted ends, as PEFT matches them', async () =>
     await targets(['attention.output.dense']),
     [0, 1, 2].map((i) => `encoder.layer.${i}.attention.output.dense`),
   );
+});
+
+test("a multiple of r is one of each layer's own rank, and the folder says the number", async () => {
+  const ranks = { rank: 4, rank_pattern: { 'pooler.dense': 6 } };
+  for (const [alpha, scale] of [
+    ['2r', 2],
+    ['0.5r', 0.5],
+    ['r/2', 0.5],
+    ['3r/2', 1.5],
+  ] as const) {
+    const adapter = await lora.create({ ...ranks, alpha }, context);
+    const scales = adapter.targets.map((name) => adapter.factors(name)!.scale);
+    assert.equal(new Set(scales), new Set([scale]), alpha);
+    assert.is(planDefaults({ rank: 4, alpha }).alpha, 4 * scale);
+  }
 });
 
 test("patterns set rank and alpha layer by layer; alpha r is each layer's own rank", async () => {

@@ -47,6 +47,31 @@ test('the scale that the paper drops decides', () => {
   near(paper.level, 4 / 3, 0.05);
 });
 
+test('the premise is on the initialiser: at σ² = 1/n it is broken, on whichever side the sample lies', () => {
+  const sides = new Set<boolean>();
+  // 49: in floating point (1/49)·49 is below 1.
+  for (const n of [49, 384, 1021])
+    for (let seed = 0; seed < 8; seed++) {
+      const stream = randomStream(seed, 'delta', String(n));
+      const A = Float64Array.from({ length: 4 * n }, () => stream.normal() / Math.sqrt(n));
+      const facts = premise('x', { A, B: [0], rank: 4, width: n, scale: 1, variance: 1 / n });
+      const mean = A.reduce((sum, a) => sum + a * a, 0) / A.length;
+      assert.equal(
+        [facts.stated, facts.scaled, facts.variance, facts.variance_of],
+        [false, false, 1 / n, 'spec'],
+      );
+      near(facts.sample_variance, mean);
+      near(facts.sample_level, mean * n);
+      near(facts.level, 1);
+      assert.equal([facts.sample_stated, facts.sample_scaled], [mean < 1 / n, mean < 1 / n]);
+      near(facts.predicted.high, (1 + Math.sqrt(4 / n)) ** 2 - 1);
+      sides.add(facts.sample_stated);
+    }
+  assert.is(sides.size, 2, 'of 24 draws all samples lie on one side');
+  const loaded = premise('x', { A: [0.5, 0.5], B: [0], rank: 1, width: 2, scale: 1 });
+  assert.equal([loaded.variance, loaded.variance_of, loaded.stated], [0.25, 'sample', true]);
+});
+
 test("the r measured eigenvalues are the ends of M_Δ's own spectrum beside −1", () => {
   const r = 3,
     n = 11,

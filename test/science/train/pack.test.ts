@@ -42,6 +42,10 @@ interface Trial {
 const flipped = rows.map((row, i) =>
   i % 3 === 0 ? { ...row, label: (row.label + 1) % classes } : row,
 );
+/** The last four as rows that an attack appends. */
+const appending = rows.map((row, i) =>
+  i < rows.length - 4 ? row : { ...row, appendedBy: 'combination' },
+);
 const trials: readonly Trial[] = [
   { adapter: { rank: 2 }, rows, settings },
   {
@@ -163,6 +167,17 @@ function equal(a: Course, b: Course): void {
       `${name}: ${farthest(value, b.values.get(name)!)}`,
     );
 }
+
+test('a member whose attack appends rows has the batches that it has by itself', async () => {
+  await useBackend('cpu');
+  const trial: Trial = { ...trials[0]!, rows: appending };
+  const [together] = await packed([trial, trials[1]!]);
+  equal(together!, await solo(trial));
+  assert.not.equal(
+    together!.history.map(({ loss }) => loss),
+    (await solo(trials[0]!)).history.map(({ loss }) => loss),
+  );
+});
 
 for (const backend of backends) {
   for (const optimizer of ['adamw', 'sgd'] as const) {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +10,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { train } from '../../../src/science/train/loop.ts';
 import { loadState, resumeBySchedule, saveState } from '../../../src/science/train/resume.ts';
 import { backends, useBackend } from '../backend.ts';
+import { sha256OfFile } from '../../../src/science/io/large.ts';
 import { openTiny, rows } from '../tiny-bert.ts';
 import { everySecond, settings } from './resumed-run.ts';
 
@@ -111,6 +112,37 @@ test('a state is there whole or not at all: a damaged one is left aside, aloud, 
   assert.equal(said, ['the state saved at step 5 is damaged and left aside']);
   assert.equal([...(await loadState(dir, () => undefined))!.tensors.get('x')!.data], [1, 2, 3]);
   tensor.dispose();
+});
+
+// BERT-large, fully fine-tuned: 303 M parameters with two moments each are 3.6 GB.
+test('a state beyond 2 GiB is digested, in pieces: a damaged one is left aside for the one before', async () => {
+  await useBackend('cpu');
+  const dir = await tempFolder(),
+    tensor = tf.tensor1d([1, 2, 3]);
+  await saveState(dir, 3, {}, new Map([['x', tensor]]));
+  tensor.dispose();
+  const huge = join(dir, `5.${'0'.repeat(64)}.safetensors`);
+  await writeFile(huge, '');
+  await truncate(huge, 2 ** 31 + 16); // sparse: it takes no room
+  const said: string[] = [];
+  const state = await loadState(dir, (message) => {
+    said.push(message);
+  });
+  assert.equal(said, ['the state saved at step 5 is damaged and left aside']);
+  assert.is(state?.step, 3);
+});
+
+test('the digest in the name of a state is that of its file', async () => {
+  await useBackend('cpu');
+  const dir = await tempFolder(),
+    tensors = new Map<string, Tensor>([
+      ['x', tf.tensor1d([1, 2, 3])],
+      ['a', tf.tensor2d([[1], [-2]])],
+    ]);
+  await saveState(dir, 1, { a: 'é' }, tensors);
+  tensors.forEach((tensor) => tensor.dispose());
+  const [name] = await readdir(dir);
+  assert.is(name, `1.${await sha256OfFile(join(dir, name!))}.safetensors`);
 });
 
 test('it saves every half minute, no more than a twentieth of the time, and at once when it must end', async () => {

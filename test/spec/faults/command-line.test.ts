@@ -59,14 +59,25 @@ testFaults('faults: command-line', [
   },
   {
     fault: 'a pattern of an unknown field',
-    spec: `${minimal}exclude: [{ rank: 8 }]
+    spec: `${minimal}exclude: [{ ranks: 8 }]
 `,
-    shows: `error[unknown-key]: there is no field "rank" to match
+    shows: `error[unknown-key]: there is no field "ranks" to match
  --> DIR/spec.yaml:4:13
   |
-4 | exclude: [{ rank: 8 }]
-  |             ^^^^
+4 | exclude: [{ ranks: 8 }]
+  |             ^^^^^
   = did you mean "adapter.rank"?`,
+  },
+  {
+    fault: 'a pattern of two fields',
+    spec: `${minimal}include: [{ batch_size: 8 }]
+`,
+    shows: `error[unknown-key]: "batch_size" could be several fields
+ --> DIR/spec.yaml:4:13
+  |
+4 | include: [{ batch_size: 8 }]
+  |             ^^^^^^^^^^
+  = did you mean "train.batch_size" or "evaluate.batch_size"?`,
   },
   {
     fault: 'a pattern that never matches',

@@ -1,0 +1,136 @@
+/** `dosimeter results SPEC --latex`: a table for a paper, over the axes that are asked for. */
+import { closest } from 'fastest-levenshtein';
+import { UserFault } from '../api.ts';
+import type { Prepared } from '../engine/prepare.ts';
+import type { Results } from '../engine/facts.ts';
+import { ownVersion } from '../execute/environment.ts';
+import { shortNames, tellingAxes } from '../plan/label.ts';
+import { cautionsOf } from '../report/cautions.ts';
+import { list } from '../report/format.ts';
+import { layOut } from '../report/latex/grid.ts';
+import type { Against, Metric } from '../report/latex/grid.ts';
+import { latexTable, sourceText } from '../report/latex/table.ts';
+import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
+import { metricName, metricsIn } from '../report/select.ts';
+import { count, paintErr, say } from './terminal.ts';
+
+export interface LatexOptions {
+  /** Axes by name; left out: those that `columns` leaves. */
+  readonly rows?: readonly string[];
+  readonly columns?: readonly string[];
+  /** Left out: full fine-tuning where the grid has it beside other adapters. */
+  readonly against?: Against;
+}
+
+/** As many columns of numbers fit on a page. */
+const MOST_COLUMNS = 8;
+
+/** What a name without a point stands for. */
+const SECTIONS: Readonly<Record<string, string>> = {
+  adapter: 'adapter.type',
+  poisoning: 'poisoning.attack',
+};
+
+/** @param asked metrics by name; null: accuracy and attack success. @throws UserFault where axes are not the grid's, or leave two cells at one place */
+export function latexResults(
+  { experiment }: Prepared,
+  { rows, missing, computedBy }: Results,
+  asked: readonly Metric[] | null,
+  options: LatexOptions,
+): string {
+  const metrics = asked ?? defaultMetrics(rows);
+  const cells = rows.map(({ cell }) => cell);
+  const telling = tellingAxes(cells),
+    axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
+  const short = shortNames(axes);
+  const named = (names: readonly string[]): string[] =>
+    names.map((name) => axisOf(name, axes, short));
+  const columnAxes = named(options.columns ?? []);
+  const rowAxes =
+    options.rows === undefined
+      ? telling.filter((path) => !columnAxes.includes(path))
+      : named(options.rows);
+  // Rows alone were chosen: what is left is the columns'.
+  if (options.rows !== undefined && options.columns === undefined)
+    columnAxes.push(...telling.filter((path) => !rowAxes.includes(path)));
+  const adapters = new Set(cells.map((cell) => cell['adapter.type']));
+  const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
+  const grid = layOut({ rows, metrics, rowAxes, columnAxes, against });
+  if (!('clash' in grid)) {
+    const wide = grid.columns.reduce((sum, { differs }) => sum + (differs ? 2 : 1), 0);
+    if (wide > MOST_COLUMNS)
+      say(
+        paintErr.yellow(
+          `the table has ${wide} columns of numbers; --metric, --columns, --against none and --only make it narrower`,
+        ),
+      );
+  }
+  if ('clash' in grid)
+    throw new UserFault(
+      `several cells stand at one place of the table: they differ in ${grid.clash.join(', ')}`,
+      `add it to --rows or --columns, or choose a value: --only ${grid.clash[0]!}=VALUE`,
+    );
+  return latexTable({
+    name: experiment.name,
+    grid,
+    rowAxes,
+    columnAxes,
+    against,
+    axisName: (path) => (path === 'adapter.type' ? 'adapter' : (short.get(path) ?? path)),
+    cautions: cautionsOf(rows),
+    facts: factsOf(experiment, computedBy, missing),
+    comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
+  });
+}
+
+function defaultMetrics(rows: Results['rows']): readonly Metric[] {
+  const every = metricsIn(rows);
+  const first = [ACCURACY, ASR].flatMap(
+    (one) => every.find((known) => metricName(known) === metricName(one)) ?? [],
+  );
+  if (first.length > 0) return first;
+  const known = new Set(METRICS.map(metricName));
+  const noted = every.filter((one) => known.has(metricName(one)));
+  return (noted.length > 0 ? noted : every).slice(0, 4);
+}
+
+function axisOf(name: string, axes: readonly string[], short: ReadonlyMap<string, string>): string {
+  const found =
+    [name, SECTIONS[name]].find((path) => path !== undefined && axes.includes(path)) ??
+    axes.find((path) => short.get(path) === name);
+  if (found === undefined)
+    throw new UserFault(
+      `the grid has no axis "${name}"`,
+      `did you mean ${closest(name, [...axes, ...short.values()])}? Its axes: ${axes.join(', ')}`,
+    );
+  return found;
+}
+
+const distinct = (texts: readonly string[]): string[] => [...new Set(texts)];
+
+function factsOf(
+  { cells }: Prepared['experiment'],
+  computedBy: readonly string[],
+  missing: number,
+): string[] {
+  const split = (name: 'train' | 'validation'): string =>
+    list(
+      distinct(
+        cells.map(({ config: { data } }) => {
+          const { source, limit } = data[name];
+          return `${sourceText(source)}${typeof limit === 'number' ? ` (limit ${limit})` : ''}`;
+        }),
+      ),
+    );
+  const [train, validation] = [split('train'), split('validation')];
+  return [
+    `Model: ${list(distinct(cells.map(({ config }) => sourceText(config.model.source))))}.`,
+    train === validation
+      ? `Data: ${train}.`
+      : `Training data: ${train}; validation data: ${validation}.`,
+    ...(computedBy.length === 0 ? [] : [`Computed by ${computedBy.join('; ')}.`]),
+    ...(missing === 0
+      ? []
+      : [`${count(missing, 'stage')} of this experiment had no result when the table was made.`]),
+  ];
+}

@@ -1,0 +1,111 @@
+/** A folder of a model's files as `export` writes it: compared before it is written, and then put in place whole. */
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { UserFault } from '../api.ts';
+
+/** A file of it: copied from a path, or written here. */
+export type Part = { readonly from: string } | { readonly text: string };
+/** By file name. */
+export type Parts = ReadonlyMap<string, Part>;
+
+export interface ModelFolder {
+  readonly dir: string;
+  readonly parts: Parts;
+}
+
+/** What a folder that may be replaced holds, and nothing else. */
+const FILES = new Set([
+  'README.md',
+  'adapter_config.json',
+  'adapter_model.safetensors',
+  'changed.safetensors',
+  'config.json',
+  'model.safetensors',
+  'special_tokens_map.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.txt',
+]);
+
+/** The files of a stage's output, at its top. */
+export const filesOf = (dir: string): Map<string, Part> =>
+  new Map(
+    readdirSync(dir)
+      .sort()
+      .map((name) => [name, { from: path.join(dir, name) }]),
+  );
+
+/**
+ * Writes the folders, all or none. One that is there with the same content is left alone.
+ * @returns those that were replaced
+ * @throws UserFault where one holds other files than a model's, or, without `force`, another model
+ */
+export function writeFolders(folders: readonly ModelFolder[], force: boolean): string[] {
+  const foreign = folders.find(
+    ({ dir }) => existsSync(dir) && readdirSync(dir).some((file) => !FILES.has(file)),
+  );
+  if (foreign)
+    throw new UserFault(
+      `${foreign.dir} holds other files than a model's`,
+      'Name another folder as --out, or clear this one.',
+    );
+  const changed = folders.filter((folder) => !isSame(folder));
+  const taken = changed.filter(({ dir }) => existsSync(dir) && readdirSync(dir).length > 0);
+  if (taken.length > 0 && !force)
+    throw new UserFault(
+      `${taken.map(({ dir }) => dir).join(', ')} ${taken.length === 1 ? 'holds another model' : 'hold other models'}; nothing was written`,
+      'Name another folder as --out, or replace what is there with --force.',
+    );
+  for (const { dir, parts } of changed) {
+    const draft = `${dir}.tmp-${process.pid}`;
+    rmSync(draft, { recursive: true, force: true });
+    mkdirSync(draft, { recursive: true });
+    for (const [name, part] of parts) {
+      if ('text' in part) writeFileSync(path.join(draft, name), part.text);
+      else copyFileSync(part.from, path.join(draft, name));
+    }
+    rmSync(dir, { recursive: true, force: true });
+    renameSync(draft, dir);
+  }
+  return taken.map(({ dir }) => dir);
+}
+
+function isSame({ dir, parts }: ModelFolder): boolean {
+  if (!existsSync(dir) || readdirSync(dir).length !== parts.size) return false;
+  return [...parts].every(([name, part]) => {
+    const file = path.join(dir, name);
+    if (!existsSync(file)) return false;
+    return 'text' in part ? readFileSync(file, 'utf8') === part.text : isSameFile(file, part.from);
+  });
+}
+
+/** Piece by piece: weights are larger than what one read may be. */
+function isSameFile(a: string, b: string): boolean {
+  if (statSync(a).size !== statSync(b).size) return false;
+  const files = [openSync(a, 'r'), openSync(b, 'r')] as const,
+    pieces = [Buffer.alloc(2 ** 20), Buffer.alloc(2 ** 20)] as const;
+  try {
+    for (;;) {
+      const read = readSync(files[0], pieces[0], 0, pieces[0].length, null);
+      const other = readSync(files[1], pieces[1], 0, pieces[1].length, null);
+      if (read !== other || !pieces[0].subarray(0, read).equals(pieces[1].subarray(0, other)))
+        return false;
+      if (read === 0) return true;
+    }
+  } finally {
+    files.forEach(closeSync);
+  }
+}

@@ -1,0 +1,137 @@
+/** Results as tables for people: a column each metric, or a line. Pure but for the terminal's width, which is handed over. */
+import type { JsonObject } from '../api.ts';
+import { canonical } from '../plan/canonical.ts';
+import { shortNames, tellingAxes } from '../plan/label.ts';
+import { cautionsOf } from '../report/cautions.ts';
+import { ACCURACY, ASR, ASR_CLEAN, DROP, METRICS } from '../report/metrics.ts';
+import type { ResultRow } from '../report/results.ts';
+import { metricName, metricsIn } from '../report/select.ts';
+import { summarise } from '../stats/summary.ts';
+import { formatSummary, formatValue } from '../report/numbers.ts';
+import { table } from './terminal.ts';
+
+export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
+
+/** What is asked first of an experiment. */
+const FIRST: readonly Metric[] = [
+  ACCURACY,
+  DROP,
+  ASR,
+  { stage: 'evaluate', metric: 'asr_untriggered' },
+  ASR_CLEAN,
+];
+/** A table has a column each of so many metrics at most; of more, each has a line. */
+export const MOST_COLUMNS = 8;
+
+/** Of what there is, what is shown unless more is asked for; everything where there is nothing of the kind. */
+export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
+  const every = metricsIn(rows);
+  const first = FIRST.flatMap(
+    (one) => every.find((known) => metricName(known) === metricName(one)) ?? [],
+  );
+  return first.length > 0 ? first : every;
+}
+
+export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): ResultRow[] => {
+  const names = new Set(metrics.map(metricName));
+  return rows.filter((row) => names.has(metricName(row)));
+};
+
+export const axisText = (value: unknown): string =>
+  value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
+
+/** A cell over its seeds. */
+interface Group {
+  readonly cell: JsonObject;
+  readonly seeds: Set<number>;
+  /** By `metricName`. */
+  readonly values: Map<string, number[]>;
+}
+
+/** In the order of the rows. */
+function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
+  const groups = new Map<string, Group>();
+  for (const row of rows) {
+    const name = canonical(row.cell);
+    const group = groups.get(name) ?? {
+      cell: row.cell,
+      seeds: new Set<number>(),
+      values: new Map<string, number[]>(),
+    };
+    groups.set(name, group);
+    group.seeds.add(row.seed);
+    const metric = metricName(row),
+      values = group.values.get(metric);
+    if (values) values.push(row.value);
+    else group.values.set(metric, [row.value]);
+  }
+  return [...groups.values()];
+}
+
+const proportions = new Set(
+  METRICS.filter(({ kind }) => kind === 'proportion').map((note) => metricName(note)),
+);
+
+/** A line for each cell, a column for each metric; `†` where a model of the cell predicts one class only. */
+export function beside(
+  rows: readonly ResultRow[],
+  metrics: readonly Metric[],
+  width: number,
+): string {
+  const paths = tellingAxes(rows.map(({ cell }) => cell)),
+    short = shortNames(paths),
+    { oneClass } = cautionsOf(rows);
+  const evaluated = metrics.find(({ stage }) => stage === 'evaluate');
+  const label = (one: Metric): string =>
+    metrics.some((other) => other !== one && other.metric === one.metric)
+      ? metricName(one)
+      : one.metric;
+  return table(
+    [
+      [...paths.map((path) => short.get(path)!), 'n', ...metrics.map(label)],
+      ...groupsOf(rows).map(({ cell, seeds, values }) => [
+        ...paths.map((path) => axisText(cell[path])),
+        String(seeds.size),
+        ...metrics.map((metric) => {
+          const found = values.get(metricName(metric));
+          if (found === undefined) return '–';
+          const summary = formatSummary(summarise(found), proportions.has(metricName(metric)));
+          const mark = metric === evaluated && oneClass(cell) > 0 ? ' †' : '';
+          return `${summary}${mark}${found.length === seeds.size ? '' : ` (n = ${found.length})`}`;
+        }),
+      ]),
+    ],
+    { width, names: paths.length },
+  );
+}
+
+/** A line for each cell and metric. */
+export function lines(rows: readonly ResultRow[], width: number): string {
+  const paths = tellingAxes(rows.map(({ cell }) => cell)),
+    short = shortNames(paths);
+  const metrics = metricsIn(rows);
+  return table(
+    [
+      [...paths.map((path) => short.get(path)!), 'stage', 'metric', 'mean', 'std', '±', 'n'],
+      ...groupsOf(rows).flatMap(({ cell, values }) =>
+        metrics.flatMap((metric) => {
+          const found = values.get(metricName(metric));
+          if (found === undefined) return [];
+          const { mean, std, high, n } = summarise(found);
+          return [
+            [
+              ...paths.map((path) => axisText(cell[path])),
+              metric.stage,
+              metric.metric,
+              formatValue(mean),
+              std === null ? '' : formatValue(std),
+              high === null ? '' : formatValue(high - mean),
+              String(n),
+            ],
+          ];
+        }),
+      ),
+    ],
+    { width, names: paths.length + 2 },
+  );
+}

@@ -1,0 +1,177 @@
+/** HTTP with every answer bounded in bytes and in time, and every fault of the network or the server a UserFault. */
+import { createWriteStream } from 'node:fs';
+import { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { UserFault } from '../../api.ts';
+import { parseJson } from '../../untrusted/json.ts';
+import { inWords, limitOf, LONGEST_MS, SLOWEST } from '../../untrusted/limits.ts';
+import type { Limit } from '../../untrusted/limits.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+export interface Server {
+  /** As messages begin with it: `pypi:name`, `The hub`. */
+  readonly name: string;
+  readonly env: Env;
+  /** What to do where it can't be reached. */
+  readonly unreachable: string;
+  /** Sent to every address of this origin, and to no other. */
+  readonly token?: { readonly origin: string; readonly value: string };
+}
+
+/** An answer of a server. Its body is read once, by `textOf` or `save`. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly url: string;
+  /** Ends whatever is still under way. */
+  close(): void;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
+
+/** @throws UserFault where the server can't be reached, or sends no answer in time */
+export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
+  const url = URL.canParse(address) ? new URL(address) : null;
+  if (url === null || !isWeb(url))
+    throw new UserFault(
+      `${server.name} can't be fetched: ${JSON.stringify(address.slice(0, 120))} is not an address of HTTP.`,
+    );
+  const headers: Record<string, string> = { accept };
+  if (server.token !== undefined && url.origin === server.token.origin)
+    headers['authorization'] = `Bearer ${server.token.value}`;
+  if (url.username !== '') {
+    // fetch refuses addresses with credentials in them
+    headers['authorization'] =
+      `Basic ${Buffer.from(`${unescaped(url.username)}:${unescaped(url.password)}`).toString('base64')}`;
+    url.username = url.password = '';
+  }
+  const patience = limitOf('seconds', server.env),
+    ending = new AbortController();
+  const silence = setTimeout(() => ending.abort(stalled(url, patience)), patience.value * 1000);
+  try {
+    const response = await fetch(url, { headers, signal: ending.signal });
+    return {
+      status: response.status,
+      headers: response.headers,
+      url: response.url,
+      close: () => ending.abort(),
+      body: unhurried(response, url, patience, ending),
+    };
+  } catch (error) {
+    if ((error as Error).name === 'UserFault') throw error;
+    const { cause } = error as { cause?: unknown };
+    const why =
+      cause instanceof Error && cause.message !== '' ? cause.message : (error as Error).message;
+    throw new UserFault(
+      `${server.name} can't be reached at ${url.host} (${why}).`,
+      server.unreachable,
+    );
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+const unescaped = (text: string): string => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+};
+
+const stalled = (url: URL, patience: Limit): UserFault =>
+  new UserFault(
+    `${url.host} has sent nothing, or less than ${inWords(SLOWEST)} a second, for ${patience.value} s.`,
+    `Try again later, or use a mirror. ${patience.raise}`,
+  );
+
+/** The body's bytes; only the time spent waiting for the server counts, not what the reader takes. */
+async function* unhurried(
+  { body }: Response,
+  url: URL,
+  patience: Limit,
+  ending: AbortController,
+): AsyncGenerator<Uint8Array, void> {
+  if (body === null) return;
+  const reader = (body as ReadableStream<Uint8Array>).getReader();
+  let waited = 0,
+    received = 0;
+  try {
+    for (;;) {
+      const allowed = patience.value * 1000 + (received / SLOWEST) * 1000 - waited;
+      const before = performance.now();
+      const timer = setTimeout(
+        () => ending.abort(stalled(url, patience)),
+        Math.min(Math.max(1, allowed), LONGEST_MS),
+      );
+      let part: { readonly done: boolean; readonly value?: Uint8Array | undefined };
+      try {
+        part = await reader.read();
+      } catch (error) {
+        if ((error as Error).name === 'UserFault') throw error;
+        throw new UserFault(
+          `The answer of ${url.host} broke off (${(error as Error).message}).`,
+          'Run again to fetch it anew.',
+        );
+      } finally {
+        clearTimeout(timer);
+      }
+      waited += performance.now() - before;
+      if (part.done || part.value === undefined) return;
+      received += part.value.length;
+      yield part.value;
+    }
+  } finally {
+    ending.abort(); // whoever stops reading wants no more of it
+  }
+}
+
+/** The body's text. @param what as the message calls it. @throws UserFault where it is longer than `limit` */
+export async function textOf(answer: Answer, limit: Limit, what: string): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of answer.body) {
+    bytes += part.length;
+    if (bytes > limit.value)
+      throw new UserFault(
+        `${what} is larger than ${inWords(limit.value)}; it was not read on.`,
+        limit.raise,
+      );
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}
+
+export const jsonOf = async (answer: Answer, limit: Limit, what: string): Promise<unknown> =>
+  parseJson(await textOf(answer, limit, what), what);
+
+/**
+ * Writes the body to a new file. @param passed sees each part of it. @returns its bytes
+ * @throws UserFault where there are more than `bytes`; `excess` is its way out
+ */
+export async function save(
+  answer: Answer,
+  path: string,
+  what: string,
+  { bytes, excess }: { readonly bytes: number; readonly excess: string },
+  passed: (part: Uint8Array) => void,
+): Promise<number> {
+  let received = 0;
+  const counted = new Transform({
+    transform(part: Uint8Array, _encoding, done) {
+      received += part.length;
+      if (received > bytes) {
+        done(
+          new UserFault(`${what} is larger than ${inWords(bytes)}; it was not fetched on.`, excess),
+        );
+        return;
+      }
+      passed(part);
+      done(null, part);
+    },
+  });
+  await pipeline(Readable.from(answer.body), counted, createWriteStream(path, { flags: 'wx' }));
+  return received;
+}

@@ -1,0 +1,176 @@
+/**
+ * What is asked of a Hugging Face hub: a revision's commit, its files, their bytes. By hand, and not by @huggingface/hub:
+ * that library trusts what it is told (lists of any length and form, bodies of any size, servers that fall silent).
+ */
+import { UserFault } from '../../api.ts';
+import type { SourceContext } from '../../api.ts';
+import { isRecord, shown } from '../../untrusted/json.ts';
+import { limitOf } from '../../untrusted/limits.ts';
+import { nameFault } from '../../untrusted/path.ts';
+import type { Repository } from './hub-files.ts';
+import type { HubSettings } from './hub-settings.ts';
+import { ask, jsonOf, save, textOf } from './http.ts';
+import type { Answer } from './http.ts';
+
+const PUBLIC_HUB = 'https://huggingface.co';
+/** Above this a file is not a configuration. */
+const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
+/** A page has up to 1000 files. */
+const PAGES = 1000;
+
+export interface HubFile {
+  /** Below the repository, checked by nameFault. */
+  readonly path: string;
+  readonly size: number;
+  /** Of a large file sha256, of others Git's blob id: sha1 of `blob SIZE\0` and the content. */
+  readonly hash: 'sha256' | 'git-sha1';
+  /** In lower-case hex, of the length that the hash has. */
+  readonly oid: string;
+}
+
+/** What a hub answers but with the files or facts asked for. */
+export class HubStatus extends Error {
+  constructor(readonly statusCode: number) {
+    super(`the hub answers ${statusCode}`);
+  }
+}
+
+export interface Hub {
+  /** The commit that the repository's revision stands at. */
+  commit(): Promise<string>;
+  /** Every file of a commit, by path. */
+  files(commit: string): Promise<Map<string, HubFile>>;
+  /** The text of a small file of a commit or other revision; null where there is none. */
+  peek(at: string, path: string): Promise<string | null>;
+  /** Writes a file's bytes, no more than it is listed with. @returns how many came */
+  download(
+    commit: string,
+    file: HubFile,
+    to: string,
+    passed: (part: Uint8Array) => void,
+  ): Promise<number>;
+}
+
+/** Each function throws UserFault, or HubStatus where the server answers with another status than success. */
+export function openHub(
+  { type, name, revision }: Repository,
+  { endpoint = PUBLIC_HUB, token }: HubSettings,
+  { env }: SourceContext,
+): Hub {
+  if (!URL.canParse(endpoint))
+    throw new UserFault(`HF_ENDPOINT is ${shown(endpoint)}, which is not an address.`);
+  const origin = new URL(endpoint).origin,
+    api = `${endpoint}/api/${type}s/${name}`;
+  const server = {
+    name: 'The hub',
+    env,
+    unreachable:
+      "Connect to the network, or name a mirror in HF_ENDPOINT. What is in the hub's cache already needs none.",
+    ...(token === undefined ? {} : { token: { origin, value: token } }),
+  };
+  const get = async (address: string, accept: string): Promise<Answer> => {
+    const answer = await ask(server, address, accept);
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    answer.close();
+    throw new HubStatus(answer.status);
+  };
+  const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
+    const answer = await get(address, 'application/json');
+    const value = await jsonOf(answer, limitOf('list', env), `The hub's answer for ${name}`);
+    return { value, headers: answer.headers };
+  };
+  const addressOf = (at: string, path: string): string =>
+    [
+      endpoint,
+      ...(type === 'model' ? [] : [`${type}s`]),
+      name,
+      'resolve',
+      ...[at, ...path.split('/')].map(encodeURIComponent),
+    ].join('/');
+  const foreign = (why: string): UserFault =>
+    new UserFault(
+      `The hub's answer for ${name} is not understood: ${why}.`,
+      'Is HF_ENDPOINT a hub?',
+    );
+  return {
+    async commit() {
+      const { value } = await json(`${api}/revision/${encodeURIComponent(revision)}?expand[]=sha`);
+      const sha = isRecord(value) ? value['sha'] : undefined;
+      if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha))
+        throw foreign(`it names no commit at ${revision}`);
+      return sha;
+    },
+    async files(commit) {
+      const files = new Map<string, HubFile>(),
+        most = limitOf('files', env);
+      let page: string | null = `${api}/tree/${commit}?recursive=true&expand=false`;
+      for (let pages = 0; page !== null; pages++) {
+        if (pages >= PAGES)
+          throw new UserFault(`The hub lists the files of ${name} on more than ${PAGES} pages.`);
+        const { value, headers } = await json(page);
+        if (!Array.isArray(value)) throw foreign(`${shown(value)} is not a list of files`);
+        for (const entry of value) {
+          const file = fileOf(entry, foreign);
+          if (file !== null) files.set(file.path, file);
+          if (files.size > most.value)
+            throw new UserFault(
+              `The hub lists more than ${most.value} files of ${name}.`,
+              most.raise,
+            );
+        }
+        page = nextPage(headers.get('link'), page, origin, foreign);
+      }
+      return files;
+    },
+    async peek(at, path) {
+      try {
+        return await textOf(await get(addressOf(at, path), '*/*'), SMALL, `${path} of ${name}`);
+      } catch (error) {
+        if (error instanceof HubStatus && error.statusCode === 404) return null;
+        throw error;
+      }
+    },
+    async download(commit, { path, size }, to, passed) {
+      const answer = await get(addressOf(commit, path), '*/*').catch((error: unknown) => {
+        if (error instanceof HubStatus && error.statusCode === 404)
+          throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
+        throw error;
+      });
+      const excess = `The hub lists it with ${size} bytes and sends more: it is damaged or hostile.`;
+      return save(answer, to, `${path} of ${name}`, { bytes: size, excess }, passed);
+    },
+  };
+}
+
+/** The file that an entry of a list is; null where it is a folder. */
+function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | null {
+  if (!isRecord(entry)) throw foreign(`it lists ${shown(entry)}`);
+  const { type, path, size, oid, lfs } = entry;
+  if (type === 'directory') return null;
+  const why = nameFault(path);
+  if (typeof path !== 'string' || why !== null)
+    throw foreign(`it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
+  const large = lfs !== undefined && lfs !== null;
+  if (large && !isRecord(lfs)) throw foreign(`of ${path} it says lfs ${shown(lfs)}`);
+  const found = large ? lfs['size'] : size,
+    id = large ? lfs['oid'] : oid;
+  if (typeof found !== 'number' || !Number.isSafeInteger(found) || found < 0)
+    throw foreign(`of ${path} it says the size ${shown(found)}`);
+  if (typeof id !== 'string' || !(large ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(id))
+    throw foreign(`of ${path} it says the digest ${shown(id)}`);
+  return { path, size: found, hash: large ? 'sha256' : 'git-sha1', oid: id };
+}
+
+/** Where a list goes on (RFC 8288), on the hub itself; null where it ends. */
+function nextPage(
+  link: string | null,
+  page: string,
+  origin: string,
+  foreign: (why: string) => UserFault,
+): string | null {
+  const target = /<([^<>]*)>;\s{0,9}rel="?next"?/.exec(link ?? '')?.[1];
+  if (target === undefined) return null;
+  const next = URL.canParse(target, page) ? new URL(target, page) : null;
+  if (next?.origin !== origin) throw foreign(`its list goes on at ${shown(target)}`);
+  return next.href;
+}

@@ -1,0 +1,91 @@
+/** What runs, as a person counts it: a stage alone or a pack of them. Pure but for the clock that it is handed. */
+import type { Outcome } from './events.ts';
+import type { PlannedStage, StageId } from '../plan/types.ts';
+
+export interface Unit {
+  readonly members: readonly PlannedStage[];
+  readonly since: number;
+  /** Members that have ended. */
+  readonly ended: ReadonlySet<StageId>;
+  /** How many of those ran to their end. */
+  readonly ran: number;
+  /** Seconds from its start to its end. */
+  readonly seconds: number;
+  /** `5/20 steps`, of the member that spoke last; empty before any does. */
+  readonly at: string;
+}
+
+interface Open extends Unit {
+  readonly members: PlannedStage[];
+  readonly ended: Set<StageId>;
+  ran: number;
+  seconds: number;
+  at: string;
+}
+
+export interface Units {
+  /** @param pack the ids of all stages that run as one job with it, itself included; left out: it runs alone */
+  start(stage: PlannedStage, pack: readonly StageId[] | undefined): void;
+  progress(stage: PlannedStage, at: string): void;
+  /** The unit that has ended with this stage, or null while others of it go on, or where it never started. */
+  end(stage: PlannedStage, outcome: Outcome): Unit | null;
+  readonly running: Iterable<Unit>;
+}
+
+export function createUnits(now: () => number): Units {
+  const open = new Set<Open>(),
+    byStage = new Map<StageId, Open>();
+  const packs = new Map<string, Open>();
+  return {
+    start(stage, pack) {
+      const name = pack?.join(' ');
+      let unit = name === undefined ? undefined : packs.get(name);
+      if (unit === undefined) {
+        unit = { members: [], since: now(), ended: new Set(), ran: 0, seconds: 0, at: '' };
+        open.add(unit);
+        if (name !== undefined) packs.set(name, unit);
+      }
+      unit.members.push(stage);
+      byStage.set(stage.id, unit);
+    },
+    progress(stage, at) {
+      const unit = byStage.get(stage.id);
+      if (unit) unit.at = at;
+    },
+    end(stage, outcome) {
+      const unit = byStage.get(stage.id);
+      if (unit === undefined) return null;
+      byStage.delete(stage.id);
+      unit.ended.add(stage.id);
+      if (outcome.state === 'ran') unit.ran++;
+      if (unit.members.some(({ id }) => byStage.get(id) === unit)) return null;
+      open.delete(unit);
+      unit.seconds =
+        unit.members.length === 1 && outcome.state === 'ran'
+          ? outcome.seconds
+          : (now() - unit.since) / 1000;
+      return unit;
+    },
+    running: open,
+  };
+}
+
+/** `train ×8 attack=badnets type=lora`: what the members' labels have in common. */
+export function unitLabel(
+  { members }: Pick<Unit, 'members'>,
+  label: (stage: PlannedStage) => string,
+): string {
+  const [first = [], ...others] = members.map((stage) => label(stage).split(' '));
+  if (others.length === 0) return first.join(' ');
+  const [kind = '', ...rest] = first;
+  return [
+    kind,
+    `×${members.length}`,
+    ...rest.filter((word) => others.every((words) => words.includes(word))),
+  ].join(' ');
+}
+
+/** `10 poison, 12 train`. */
+export function tally(kinds: ReadonlyMap<string, number>): string {
+  return [...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ');
+}

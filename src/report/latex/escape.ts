@@ -1,0 +1,97 @@
+/** Text of a user's as LaTeX: every character that has another meaning there is written by its name. Pure. */
+
+/** By LaTeX's kernel alone (2020 or newer), in any font encoding. */
+const SPECIAL: Readonly<Record<string, string>> = {
+  '\\': '\\textbackslash{}',
+  '{': '\\{',
+  '}': '\\}',
+  $: '\\$',
+  '&': '\\&',
+  '#': '\\#',
+  _: '\\_',
+  '%': '\\%',
+  '~': '\\textasciitilde{}',
+  '^': '\\textasciicircum{}',
+  '<': '\\textless{}',
+  '>': '\\textgreater{}',
+  '|': '\\textbar{}',
+  '"': '\\char34{}',
+  "'": '\\char39{}',
+  '`': '\\textasciigrave{}',
+  '[': '{[}', // after \\ it would begin an option
+  ']': '{]}',
+  '*': '{*}', // likewise
+  '…': '\\dots{}',
+  '–': '--',
+  '—': '---',
+  '’': '\\char39{}',
+  '“': '\\char34{}',
+  '”': '\\char34{}',
+  '§': '\\S{}',
+};
+const GREEK: readonly (readonly [string, string])[] = [
+  ['α', 'alpha'],
+  ['β', 'beta'],
+  ['γ', 'gamma'],
+  ['δ', 'delta'],
+  ['ε', 'epsilon'],
+  ['η', 'eta'],
+  ['θ', 'theta'],
+  ['κ', 'kappa'],
+  ['λ', 'lambda'],
+  ['μ', 'mu'],
+  ['ρ', 'rho'],
+  ['σ', 'sigma'],
+  ['τ', 'tau'],
+  ['φ', 'phi'],
+  ['Δ', 'Delta'],
+  ['Σ', 'Sigma'],
+];
+const MATHS: Readonly<Record<string, string>> = {
+  '†': '^{\\dagger}',
+  ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
+  '−': '-',
+  '±': '\\pm',
+  '×': '\\times',
+  '·': '\\cdot',
+  '→': '\\rightarrow',
+  '≤': '\\leq',
+  '≥': '\\geq',
+  '∞': '\\infty',
+  '½': '\\frac{1}{2}',
+  '²': '^{2}',
+  '³': '^{3}',
+  '₀': '_{0}',
+  '₁': '_{1}',
+  '₂': '_{2}',
+};
+
+/**
+ * Letters of other scripts stay as they are: LaTeX reads UTF-8, and which of them it can print is its fonts' affair.
+ * Control characters become spaces, so that no text can end a line or a comment.
+ */
+export const escapeLatex = (text: string): string =>
+  [...text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')]
+    .map((character, i, all) => {
+      if (character === '-' && all[i + 1] === '-') return '-{}'; // or the two become a dash
+      if (Object.hasOwn(SPECIAL, character)) return SPECIAL[character]!;
+      return Object.hasOwn(MATHS, character) ? `$${MATHS[character]!}$` : character;
+    })
+    .join('');
+
+/** After `%`: one line, whatever it holds. */
+export const latexComment = (text: string): string =>
+  `% ${text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')}`;
+
+/** Letters, digits, `-` and `:`, which every package takes in a label. */
+export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
+
+/** `0.950 ± 0.064` of `formatSummary` in mathematics: `$0.950 \pm 0.064$`. */
+export const latexNumber = (text: string): string =>
+  `$${text
+    .replaceAll('±', '\\pm')
+    .replaceAll('−', '-')
+    .replaceAll(
+      /e([+-]?)0*(\d+)/g,
+      (_, sign: string, power: string) => `\\times 10^{${sign === '-' ? '-' : ''}${power}}`,
+    )}$`;

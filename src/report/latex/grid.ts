@@ -1,0 +1,185 @@
+/** Results over chosen axes: which cell of an experiment stands where in a table. Pure. */
+import type { Json, JsonObject } from '../../api.ts';
+import { pairedDifference, summarise } from '../../stats/summary.ts';
+import type { PairedDifference, Summary } from '../../stats/summary.ts';
+import { contentKey, distinct } from '../conditions.ts';
+import { ACCURACY, ASR, ASR_CLEAN, DROP } from '../metrics.ts';
+import type { ResultRow } from '../results.ts';
+import { metricName } from '../select.ts';
+
+export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
+/** What each number is compared with, seed by seed. */
+export type Against = 'full' | 'clean' | 'none';
+
+export interface GridRequest {
+  readonly rows: readonly ResultRow[];
+  readonly metrics: readonly Metric[];
+  /** Axes by full path, outermost first. */
+  readonly rowAxes: readonly string[];
+  readonly columnAxes: readonly string[];
+  readonly against: Against;
+}
+
+export interface Entry {
+  readonly cell: JsonObject;
+  readonly summary: Summary;
+  /** Null where there is nothing to compare with. */
+  readonly difference: PairedDifference | null;
+}
+
+export interface Grid {
+  /** Values along `rowAxes`; undefined where a cell has none. */
+  readonly rows: readonly (readonly (Json | undefined)[])[];
+  /** A metric at the values along `columnAxes`; those without any number are left out. */
+  readonly columns: readonly {
+    readonly at: readonly (Json | undefined)[];
+    readonly metric: Metric;
+    readonly differs: boolean;
+  }[];
+  /** By row and column. */
+  readonly entries: readonly (readonly (Entry | null)[])[];
+}
+
+/** Two cells at one place of the table, and the axes in which they differ. */
+export interface Clash {
+  readonly clash: readonly string[];
+}
+
+type Values = ReadonlyMap<number, number>;
+
+/** A cell over its seeds. */
+interface Group {
+  readonly cell: JsonObject;
+  /** By `metricName`. */
+  readonly metrics: Map<string, Map<number, number>>;
+}
+
+export function groupCells(rows: readonly ResultRow[]): readonly Group[] {
+  const groups = new Map<string, Group>();
+  for (const row of rows) {
+    const key = contentKey(row.cell),
+      group = groups.get(key) ?? { cell: row.cell, metrics: new Map() };
+    groups.set(key, group);
+    const name = metricName(row),
+      values = group.metrics.get(name) ?? new Map<number, number>();
+    group.metrics.set(name, values.set(row.seed, row.value));
+  }
+  return [...groups.values()];
+}
+
+const without = (cell: JsonObject, ...prefixes: readonly string[]): JsonObject =>
+  Object.fromEntries(
+    Object.entries(cell).filter(([path]) => !prefixes.some((prefix) => path.startsWith(prefix))),
+  );
+
+/**
+ * What a cell's number is compared with. `full`: the full fine-tuning under the same attack and settings, with the same
+ * training axes where there are several. `clean`: the paired clean run as the evaluation recorded it, which knows the
+ * accuracy and what the trigger does without any poisoning.
+ */
+function partnerOf(
+  groups: readonly Group[],
+  against: Against,
+): (group: Group, metric: Metric) => Values | null {
+  if (against === 'none') return () => null;
+  if (against === 'clean')
+    return ({ metrics }, metric) => {
+      const name = metricName(metric);
+      if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;
+      if (name !== metricName(ACCURACY)) return null;
+      const accuracy = metrics.get(name),
+        drop = metrics.get(metricName(DROP));
+      return accuracy === undefined || drop === undefined
+        ? null
+        : new Map([...drop].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]));
+    };
+  const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
+  return ({ cell, metrics }, metric) => {
+    if (cell['adapter.type'] === 'full' || !metrics.has(metricName(metric))) return null;
+    const alike = (other: Group, ...prefixes: readonly string[]): boolean =>
+      contentKey(without(other.cell, ...prefixes)) === contentKey(without(cell, ...prefixes));
+    const same = fulls.filter((full) => alike(full, 'adapter.')),
+      found = same.length > 0 ? same : fulls.filter((full) => alike(full, 'adapter.', 'train.'));
+    return found.length === 1 ? (found[0]!.metrics.get(metricName(metric)) ?? null) : null;
+  };
+}
+
+function differenceOf(values: Values, partner: Values | null): PairedDifference | null {
+  const seeds = [...values.keys()].filter((seed) => Number.isFinite(partner?.get(seed)));
+  return seeds.length === 0
+    ? null
+    : pairedDifference(
+        seeds.map((seed) => values.get(seed)!),
+        seeds.map((seed) => partner!.get(seed)!),
+      );
+}
+
+/** In the order in which the axes' values first come, outermost axis first. */
+function placesAlong(
+  groups: readonly Group[],
+  axes: readonly string[],
+): readonly (readonly (Json | undefined)[])[] {
+  const order = axes.map((axis) =>
+    distinct(groups.map(({ cell }) => contentKey(cell[axis] ?? null))),
+  );
+  const places = new Map(
+    groups.map(({ cell }) => [contentKey(axes.map((axis) => cell[axis] ?? null)), cell]),
+  );
+  const rank = (cell: JsonObject): number[] =>
+    axes.map((axis, i) => order[i]!.indexOf(contentKey(cell[axis] ?? null)));
+  return [...places.values()]
+    .map((cell) => ({ cell, at: rank(cell) }))
+    .sort((a, b) => {
+      const i = a.at.findIndex((n, k) => n !== b.at[k]);
+      return i < 0 ? 0 : a.at[i]! - b.at[i]!;
+    })
+    .map(({ cell }) => axes.map((axis) => cell[axis]));
+}
+
+const keyOf = (values: readonly (Json | undefined)[]): string =>
+  contentKey(values.map((value) => value ?? null));
+
+export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
+  const groups = groupCells(rows),
+    partner = partnerOf(groups, against);
+  const names = new Set(metrics.map(metricName));
+  const shown = groups.filter((group) => [...group.metrics.keys()].some((name) => names.has(name)));
+  const byPlace = new Map<string, Group>();
+  for (const group of shown) {
+    const place = keyOf([...rowAxes, ...columnAxes].map((axis) => group.cell[axis])),
+      other = byPlace.get(place);
+    if (other)
+      return {
+        clash: distinct([...Object.keys(group.cell), ...Object.keys(other.cell)]).filter(
+          (path) => keyOf([group.cell[path]]) !== keyOf([other.cell[path]]),
+        ),
+      };
+    byPlace.set(place, group);
+  }
+  const down = placesAlong(shown, rowAxes),
+    across = placesAlong(shown, columnAxes);
+  const columns = across.flatMap((at) => metrics.map((metric) => ({ at, metric })));
+  const entries = down.map((row) =>
+    columns.map(({ at, metric }): Entry | null => {
+      const group = byPlace.get(keyOf([...row, ...at])),
+        values = group?.metrics.get(metricName(metric));
+      return group === undefined || values === undefined
+        ? null
+        : {
+            cell: group.cell,
+            summary: summarise([...values.values()]),
+            difference: differenceOf(values, partner(group, metric)),
+          };
+    }),
+  );
+  const used = columns.map((_, i) => entries.some((line) => line[i] !== null));
+  return {
+    rows: down,
+    columns: columns.flatMap((column, i) =>
+      used[i]
+        ? [{ ...column, differs: entries.some((line) => (line[i]?.difference ?? null) !== null) }]
+        : [],
+    ),
+    entries: entries.map((line) => line.filter((_, i) => used[i])),
+  };
+}

@@ -1,0 +1,73 @@
+/** What of a model a training moves, and what kind of parameter each is: M is summed over kinds, never across them unseen. */
+import { UserFault } from '../../api.ts';
+import type { Adapter } from '../nn/adapter.ts';
+import { within } from '../nn/family.ts';
+import type { Network } from '../nn/network.ts';
+import type { LinearLayer, ParameterSpec } from '../nn/types.ts';
+
+/**
+ * `biases` of linear layers and of an output; `norms`: scales and shifts; `embeddings`: matrices that no linear layer
+ * multiplies by, as the tables that ids index are; `other`: what is none of these.
+ */
+export const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
+export type Kind = (typeof KINDS)[number];
+
+export interface Moved {
+  /** Layers whose effective weight is trained: LoRA's targets, and for full fine-tuning every linear layer but the head. */
+  readonly layers: readonly LinearLayer[];
+  /** Every other trained parameter below the head, by kind. */
+  readonly parameters: ReadonlyMap<Kind, readonly ParameterSpec[]>;
+  /** The parameters that the task brings anew, which every adapter trains; none where the head is pretrained. */
+  readonly head: readonly ParameterSpec[];
+}
+
+/** A layer's effective weight moves with its own weight, with its factors, or with parameters that an adapter of another form brings. */
+function movesWeight(adapter: Adapter, layer: string): boolean {
+  if (adapter.trains(`${layer}.weight`)) return true;
+  const factors = adapter.factors(layer);
+  if (factors !== null) return adapter.trains(factors.A) || adapter.trains(factors.B);
+  return (
+    adapter.targets.includes(layer) && adapter.parameters.some(({ name }) => adapter.trains(name))
+  );
+}
+
+function kindOf({ name, shape }: ParameterSpec, network: Network): Kind {
+  if (shape.length > 1) return 'embeddings';
+  const module = name.replace(/\.[^.]*$/, '');
+  if (network.linears.some((layer) => layer.name === module)) return 'biases';
+  const scale = network.parameters.find((spec) => spec.name === `${module}.weight`);
+  if (scale?.shape.length === 1) return 'norms';
+  return name.endsWith('.bias') ? 'biases' : 'other';
+}
+
+/**
+ * Throws UserFault where the adapter trains parameters of its own and names no layer as its target: no effective weight
+ * would hold them, and they would be missing from M unseen.
+ * @param network the trained model
+ * @param adapters every adapter that has trained it since the start that it is compared with: its own, and its base's
+ */
+export function movedBy(network: Network, adapters: readonly Adapter[]): Moved {
+  const { architecture, adapter, linears } = network;
+  const isHead = (name: string): boolean => within(name, architecture.headModules);
+  const layers = linears.filter(
+    ({ name }) => !isHead(name) && adapters.some((one) => movesWeight(one, name)),
+  );
+  const own = new Set(adapter.parameters.map(({ name }) => name)),
+    weights = new Set(linears.map(({ name }) => `${name}.weight`));
+  const hidden = adapter.parameters.find(({ name }) => adapter.trains(name));
+  if (hidden !== undefined && !layers.some(({ name }) => adapter.targets.includes(name)))
+    throw new UserFault(
+      `the adapter trains "${hidden.name}", a parameter of its own, and names no layer whose weight it changes: M cannot see it`,
+      "Name the layers as the adapter's `targets`.",
+    );
+  const parameters = new Map<Kind, readonly ParameterSpec[]>();
+  const add = (kind: Kind, spec: ParameterSpec): void => {
+    parameters.set(kind, [...(parameters.get(kind) ?? []), spec]);
+  };
+  for (const spec of network.parameters) {
+    const { name } = spec;
+    if (own.has(name) || weights.has(name) || isHead(name)) continue;
+    if (adapters.some((one) => one.trains(name))) add(kindOf(spec, network), spec);
+  }
+  return { layers, parameters, head: network.parameters.filter(({ name }) => isHead(name)) };
+}

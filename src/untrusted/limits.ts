@@ -1,0 +1,86 @@
+/**
+ * How much of what comes from outside is taken: bytes, items, seconds and memory. Each bound that a real use may exceed
+ * has an environment variable; SECURITY.md has the table.
+ */
+import { UserFault } from '../api.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+export const KB = 2 ** 10,
+  MB = 2 ** 20,
+  GB = 2 ** 30;
+
+/** Variable, unit and default, in that unit. */
+const LIMITS = {
+  /** Bytes fetched for one source. 70 billion parameters in bfloat16 are 140 GB. */
+  source: ['DOSIMETER_FETCH_GB', GB, 200],
+  /** Bytes of one package's archive: the largest wheels have some 3 GB. */
+  archive: ['DOSIMETER_ARCHIVE_GB', GB, 4],
+  /** Bytes that one archive unpacks to; without the variable also no more than unpackedLimit allows. */
+  unpacked: ['DOSIMETER_UNPACK_GB', GB, 16],
+  /** Files listed for one source, or in one archive. */
+  files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
+  /** Seconds without a byte; also what any answer may take beyond its bytes at SLOWEST. */
+  seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
+  /** Bytes of one list that a server gives: the public Python index's longest has some 20 MB. */
+  list: ['DOSIMETER_LIST_MB', MB, 64],
+  /** Bytes of text of one split's source, which is held in memory. */
+  text: ['DOSIMETER_DATA_GB', GB, 4],
+} as const;
+export type LimitName = keyof typeof LIMITS;
+
+export interface Limit {
+  readonly value: number;
+  /** The way out, for a hint. */
+  readonly raise: string;
+  /** Whether the variable says so. */
+  readonly chosen: boolean;
+}
+
+/** @throws UserFault where the variable holds anything but a number above 0 */
+export function limitOf(name: LimitName, env: Env = process.env): Limit {
+  const [variable, unit, fallback] = LIMITS[name];
+  const text = env[variable]?.trim() ?? '';
+  const given = text === '' ? fallback : Number(text);
+  if (!(given > 0) || !Number.isFinite(given))
+    throw new UserFault(
+      `${variable} is ${JSON.stringify(text.slice(0, 40))}, it must be a number above 0.`,
+      `Without it the limit is ${fallback}.`,
+    );
+  return {
+    value: given * unit,
+    raise: `If that is what you want, raise ${variable} (now ${given}).`,
+    chosen: text !== '',
+  };
+}
+
+/** Timers take no more: some 24 days. */
+export const LONGEST_MS = 2 ** 31 - 1;
+
+/** Bytes a second below which a server counts as stalled, once `seconds` have passed. */
+export const SLOWEST = 10 * KB;
+
+/** Text, which packages of data hold, shrinks to a tenth or so, and a small archive may hold little else. */
+const LEAST_UNPACKED = GB,
+  MOST_RATIO = 50;
+
+/** Bytes that an archive of `bytes` may unpack to. */
+export function unpackedLimit(bytes: number, env?: Env): Limit {
+  const limit = limitOf('unpacked', env);
+  if (limit.chosen) return limit;
+  return {
+    ...limit,
+    value: Math.min(limit.value, Math.max(LEAST_UNPACKED, MOST_RATIO * bytes)),
+  };
+}
+
+/** `3.2 GB`, in the units of the variables. */
+export function inWords(bytes: number): string {
+  for (const [unit, name] of [
+    [GB, 'GB'],
+    [MB, 'MB'],
+    [KB, 'kB'],
+  ] as const)
+    if (bytes >= unit) return `${Number((bytes / unit).toPrecision(3))} ${name}`;
+  return `${bytes} bytes`;
+}

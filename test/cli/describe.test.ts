@@ -1,0 +1,119 @@
+/** The reference in words: `dosimeter schema PART`, `dosimeter plugins NAME`. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject } from '../rig/project.ts';
+import type { Project } from '../rig/project.ts';
+
+const test = suite<{ project: Project }>('describe');
+test.before((context) => {
+  context.project = createProject();
+});
+test.after(({ project }) => project.clean());
+
+const said = async (project: Project, ...args: string[]): Promise<string> => {
+  const { code, stdout, stderr } = await project.dosimeter(...args);
+  assert.equal([code, stderr], [0, '']);
+  assert.ok(
+    stdout.split('\n').every((line) => line.length <= 80),
+    stdout,
+  );
+  return stdout;
+};
+
+test('a field: its values, default, meaning, and a line of YAML that a spec accepts', async ({
+  project,
+}) => {
+  assert.is(
+    await said(project, 'schema', 'data.train.header'),
+    `data.train.header
+  true or false; default: true; a list of such makes it an axis of the grid
+
+  Whether the first line of a TSV or CSV file names its columns. Without it,
+  columns are numbers, from zero.
+
+  for example
+    data: { train: { header: false } }
+`,
+  );
+  assert.match(
+    await said(project, 'schema', 'adapter[0].rank'),
+    /^adapter\.rank of adapter lora\n {2}a whole number of at least 1; default: 8; .*\n[^]*adapter: \{ type: lora, rank: 8 \}\n$/,
+  );
+});
+
+test('every field that a stranger missed is described', async ({ project }) => {
+  for (const [part, words] of [
+    ['include', 'include: [ { rank: 8, attack: [ label-flip, badnets ] } ]'],
+    ['exclude', 'Cells that match one of these are left out.'],
+    ['tags', 'tags: { quick: { rank: 8, seed: 1 } }'],
+    ['poisoning.when', "The variant's cells are kept only where this matches."],
+    ['extends', 'extends: base.yaml'],
+    ['data.train.balance', 'Take rows from the classes in turn'],
+    ['data.validation.offset', 'Rows left out at the start.'],
+    ['train.epochs', 'train: { epochs: '],
+    ['adapter.train.learning_rate', 'The step size'],
+    ['base.poisoning.rate', 'base: { poisoning: { attack:'],
+    ['commands.score.timeout_seconds', 'It is ended after this time.'],
+  ] as const)
+    assert.ok((await said(project, 'schema', part)).includes(words), part);
+});
+
+test('a mapping: each of its fields; a section of plugins: which there are', async ({
+  project,
+}) => {
+  const split = await said(project, 'schema', 'data.train');
+  for (const field of ['source', 'columns', 'header', 'balance', 'offset', 'limit'])
+    assert.match(split, new RegExp(`^ {2}${field}: `, 'm'));
+  assert.match(await said(project, 'schema', 'poisoning'), /There are [^]*badnets,[^]*vpi\.\n$/);
+  assert.match(await said(project, 'schema', 'spec'), /^ {2}poisoning: a mapping$/m);
+});
+
+test('what a spec has not: the nearest there is; --json is that part of the JSON Schema', async ({
+  project,
+}) => {
+  for (const [wrong, hint] of [
+    ['trian', 'did you mean "train"?'],
+    ['limit', 'did you mean "data.train.limit" or "data.validation.limit"?'],
+    ['train.learning-rate', 'did you mean "train.learning_rate"?'],
+    ['zzz.zzz', '`dosimeter schema spec` lists the sections'],
+  ] as const) {
+    const { code, stderr } = await project.dosimeter('schema', wrong);
+    assert.equal([code, stderr], [2, `error: a spec has no field "${wrong}"\n  ${hint}\n`]);
+  }
+  const { default: fallback } = await project.json<{ default: number }>(
+    'schema',
+    'train.learning_rate',
+    '--json',
+  );
+  assert.is(fallback, 3e-5);
+  const whole = await project.json<{ title: string }>('schema');
+  assert.is(whole.title, 'Experiment');
+});
+
+test('a plugin: summary, source, parameters; --json has the same; a slip has its way out', async ({
+  project,
+}) => {
+  const badnets = await said(project, 'plugins', 'badnets');
+  assert.match(badnets, /^attack badnets {2}plugins\/attacks\/badnets\.ts\n/);
+  assert.match(badnets, /family: backdoor\n\n {2}source: Gu, Dolan-Gavitt and Garg, BadNets, 2017/);
+  assert.match(
+    badnets,
+    /^ {2}rate: a number from 0 to 1; default: 0\.1\n {6}Share of the training/m,
+  );
+  assert.match(badnets, /poisoning: \{ attack: badnets, rate: 0\.1 \}\n$/);
+  assert.match(await said(project, 'plugins', 'full'), /It has no parameters\.\n$/);
+  const [lora] = await project.json<
+    { kind: string; citation: string; parameters: { name: string; default: unknown }[] }[]
+  >('plugins', 'lora', '--json');
+  assert.equal(
+    [lora!.kind, lora!.parameters.find(({ name }) => name === 'rank')!.default],
+    ['adapter', 8],
+  );
+  const { code, stderr } = await project.dosimeter('plugins', 'bagnets');
+  assert.equal(
+    [code, stderr],
+    [2, 'error: there is no plugin "bagnets"\n  did you mean "badnets"?\n'],
+  );
+});
+
+test.run();

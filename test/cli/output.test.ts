@@ -1,0 +1,251 @@
+/** What results, explain, plan and status print for people: short, and of what is asked first. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { causesOf } from '../../src/cli/causes.ts';
+import type { Explained } from '../../src/cli/causes.ts';
+import { cautionsOf } from '../../src/report/cautions.ts';
+import { formatSummary, formatValue } from '../../src/report/numbers.ts';
+import { beside, firstMetrics, lines } from '../../src/cli/result-tables.ts';
+import { table, wrap } from '../../src/cli/terminal.ts';
+import type { PlannedStage, StageId } from '../../src/plan/types.ts';
+import type { ResultRow } from '../../src/report/results.ts';
+import { selectMetrics } from '../../src/report/select.ts';
+import { summarise } from '../../src/stats/summary.ts';
+import { createProject, writeToys } from '../rig/project.ts';
+
+const test = suite('output');
+
+test('counts are never rounded; means go to the digits of their interval', () => {
+  assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(formatValue), [
+    '22713986',
+    '0',
+    '-3',
+    '22713987',
+    '1235',
+    '0.1235',
+    '1e-9',
+    '100000000000000000000',
+  ]);
+  const of = (values: readonly number[], proportion = false): string =>
+    formatSummary(summarise(values), proportion);
+  assert.is(of([22713986, 22713986]), '22713986');
+  assert.is(of([0.9], true), '0.900');
+  assert.is(of([0.5, 0.5, 0.5], true), '0.500 ± 0');
+  // t(.975, 2) = 4.3027: half = 4.3027 × 0.1 / √3.
+  assert.is(of([0.8, 0.9, 1], true), '0.900 ± 0.248');
+  assert.is(of([0.8, 0.9, 1]), '0.90 ± 0.25');
+  assert.is(of([1000, 1100, 1200]), '1100 ± 248');
+  assert.is(of([0.5, 0.5000001], true), '0.500 ± <0.001');
+});
+
+test('a table that is too wide is cut into several, the columns that name a row in each', () => {
+  const rows = [
+    ['attack', 'n', 'accuracy', 'asr'],
+    ['badnets', '3', '0.950 ± 0.010', '1.000 ± 0'],
+  ];
+  assert.is(
+    table(rows, { width: 26, names: 1 }),
+    'attack   n  accuracy\nbadnets  3  0.950 ± 0.010\n\nattack   asr\nbadnets  1.000 ± 0',
+  );
+  assert.is(table(rows).split('\n').length, 2);
+  assert.is(wrap('one two three four', 9, '  '), 'one two\n  three\n  four');
+});
+
+const explained = (
+  id: string,
+  state: Explained['state'],
+  inputs: readonly string[],
+  why: readonly string[] = [],
+): readonly [StageId, Explained] => [
+  id as StageId,
+  {
+    stage: { id, kind: id.replace(/\d+$/, ''), inputs: { ...inputs } } as unknown as PlannedStage,
+    state,
+    why: () => why,
+  },
+];
+
+test('stages by cause: what waits stands under the causes of what it waits for', () => {
+  const all = new Map([
+    explained('data1', 'cached', []),
+    explained('train1', 'ready', ['data1'], ['rank 4 → 8', 'alpha 4 → 8']),
+    explained('train2', 'ready', ['data1'], ['rank 4 → 8']),
+    explained('train3', 'cached', ['data1']),
+    explained('train4', 'pending', ['data1'], ['hf:some/model is not fetched yet']),
+    explained('evaluate1', 'pending', ['train1', 'data1'], ['waits for train1']),
+    explained('evaluate2', 'pending', ['train2', 'data1'], ['waits for train2']),
+    explained('report', 'pending', ['evaluate1', 'evaluate2', 'train3'], ['waits for evaluate1']),
+  ]);
+  const chosen = [...all.values()].filter(({ state }) => state !== 'cached');
+  const ids = (stages: readonly PlannedStage[]): string => stages.map(({ id }) => id).join(' ');
+  assert.equal(
+    causesOf(
+      chosen.map(({ stage }) => stage),
+      all,
+    ).map(({ text, stages, waiting }) => [text, ids(stages), ids(waiting)]),
+    [
+      ['rank 4 → 8', 'train1 train2', 'evaluate1 evaluate2 report'],
+      ['alpha 4 → 8', 'train1', 'evaluate1 report'],
+      ['hf:some/model is not fetched yet', 'train4', ''],
+    ],
+  );
+});
+
+const resultRows: readonly ResultRow[] = [
+  ...[1, 2].flatMap((seed) =>
+    [0.1, 0.3].flatMap((rate) => {
+      const cell = {
+        'poisoning.attack': 'badnets',
+        'poisoning.rate': rate,
+        'adapter.type': 'full',
+      };
+      const row = (stage: string, metric: string, value: number): ResultRow => ({
+        cell,
+        seed,
+        stage,
+        metric,
+        value,
+      });
+      return [
+        row('train', 'trainable_parameters', 22713986),
+        row('train', 'seconds', 3 + seed),
+        row('evaluate', 'accuracy', 1 - rate - seed / 100),
+        row('evaluate', 'seconds', 1),
+        ...(seed === 1 || rate === 0.1 ? [row('evaluate', 'asr', rate * seed)] : []),
+      ];
+    }),
+  ),
+];
+
+test('results shows first what is asked first, a column each metric; a seed that lacks one is told', () => {
+  assert.is(
+    beside(resultRows, firstMetrics(resultRows), Number.POSITIVE_INFINITY),
+    `rate  n  accuracy       asr
+0.1   2  0.885 ± 0.064  0.150 ± 0.635
+0.3   2  0.685 ± 0.064  0.300 (n = 1)`,
+  );
+  const collapsed = resultRows.flatMap((row) => [
+    row,
+    ...(row.metric === 'accuracy'
+      ? [{ ...row, metric: 'predicted_share', value: row.value > 0.8 ? 1 : 0.7 }]
+      : []),
+  ]);
+  assert.match(
+    beside(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY),
+    /^0\.1 +2 +0\.885 ± 0\.064 † +0\.150 ± 0\.635\n0\.3 +2 +0\.685 ± 0\.064 +0\.300/m,
+  );
+  assert.match(
+    cautionsOf(collapsed).sentences.join(),
+    /^† 2 of 4 models predict one class only: their numbers are no evidence/,
+  );
+  assert.equal(cautionsOf(resultRows).sentences, []);
+  const unseen = resultRows.map((row) =>
+    row.metric === 'asr' ? { ...row, metric: 'trigger_seen', value: 0.75 } : row,
+  );
+  assert.match(
+    cautionsOf(unseen).sentences.join(),
+    /^In 3 of 3 evaluations .*\(in the worst case 25\.0%\)/,
+  );
+  const named = selectMetrics(resultRows, ['trainable_parameters', 'seconds']);
+  assert.is(
+    beside(resultRows, named.metrics, 40),
+    `rate  n  trainable_parameters
+0.1   2  22713986
+0.3   2  22713986
+
+rate  train.seconds  evaluate.seconds
+0.1   4.5 ± 6.4      1
+0.3   4.5 ± 6.4      1`,
+  );
+  assert.is(lines(resultRows, Number.POSITIVE_INFINITY).split('\n').length, 1 + 2 * 5);
+  assert.match(
+    lines(resultRows, Number.POSITIVE_INFINITY),
+    /^0\.3 +train +trainable_parameters +22713986 +0 +0 +2$/m,
+  );
+});
+
+test('a metric is named by itself, with its stage, or by a pattern', () => {
+  const names = (...patterns: string[]): string =>
+    selectMetrics(resultRows, patterns)
+      .metrics.map(({ stage, metric }) => `${stage}.${metric}`)
+      .join(' ');
+  assert.is(names('asr'), 'evaluate.asr');
+  assert.is(names('evaluate.seconds', 'asr'), 'evaluate.seconds evaluate.asr');
+  assert.is(
+    names('seconds', 'train.*'),
+    'train.seconds evaluate.seconds train.trainable_parameters',
+  );
+  assert.equal(selectMetrics(resultRows, ['a.r', 'asr?', '(', 'asr']).unknown, [
+    'a.r',
+    'asr?',
+    '(',
+  ]);
+});
+
+test('results of the command line: --metric, --all, and JSON as ever', async () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+    const named = await project.dosimeter('results', 'spec.yaml', '--metric', 'accuracy');
+    assert.is(
+      named.stdout,
+      `attack      rate  n  accuracy
+none              2  0.985 ± 0.064
+label-flip  0.1   2  0.885 ± 0.064
+label-flip  0.3   2  0.685 ± 0.064
+`,
+    );
+    const all = await project.dosimeter('results', 'spec.yaml', '--all');
+    assert.is(all.stdout.split('\n').length, 1 + 3 * 2 + 1);
+    const wrong = await project.dosimeter('results', 'spec.yaml', '--metric', 'acuracy');
+    assert.equal([wrong.code, wrong.stdout], [2, '']);
+    assert.match(
+      wrong.stderr,
+      /no finished stage has a metric "acuracy"\n {2}did you mean accuracy\?/,
+    );
+    const rows = await project.json<readonly ResultRow[]>('results', 'spec.yaml', '--json');
+    assert.is(rows.length, 3 * 2 * 2);
+    assert.equal(
+      await project.json('results', 'spec.yaml', '--json', '--metric', 'toy-evaluate.accuracy'),
+      rows.filter(({ metric }) => metric === 'accuracy'),
+    );
+  } finally {
+    project.clean();
+  }
+});
+
+test('status lists the latest runs; plan says what its words mean', async () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    const plan = await project.dosimeter('plan', 'spec.yaml');
+    assert.match(
+      plan.stdout,
+      /^toys: 3 cells × 2 seeds, 13 stages \(what cells share is one\)\n0 cached, 13 to run: no estimate yet/,
+    );
+    assert.match(plan.stdout, /cached: its result is in the store; ready: .*; pending: /s);
+    project.write('toy.json', JSON.stringify({ '2/0.3': 'fault' }));
+    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 1);
+    project.write('toy.json', '{}');
+    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+    const { stdout, stderr } = await project.dosimeter('status');
+    assert.match(
+      stdout,
+      /^run +state +began \(UTC\) +took +done +failed +spec\n\S+ +done +\d{4}-\d\d-\d\d \d\d:\d\d +[\d.]+ s +3\/3 +0 +spec\.yaml\n\S+ +failed +\S+ \S+ +[\d.]+ s +11\/13 +2 +spec\.yaml\n$/,
+    );
+    const [latest, before] = await project.json<
+      readonly { readonly run: string; readonly state: string }[]
+    >('status', '--all', '--json');
+    assert.match(stderr, `dosimeter status ${latest!.run} says more of one\n`);
+    assert.equal(await project.json('status', '--json'), latest);
+    assert.match(
+      (await project.dosimeter('status', before!.run)).stdout,
+      /failed\n?.*spec\.yaml\n13 to run, .*\n {2}failed toy-train-\S+: the loss is NaN/,
+    );
+  } finally {
+    project.clean();
+  }
+});
+
+test.run();

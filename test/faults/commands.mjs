@@ -1,0 +1,33 @@
+/**
+ * Runs commands of the built program one after another in one process, each in a copy of a project made for it, and
+ * writes what each said as a line of JSON: a process for each would take a second a command.
+ *
+ *     node commands.mjs CLI LOG, the commands on stdin: [{ "dir", "args" }]
+ */
+import { appendFileSync, readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+
+const [cli, log] = process.argv.slice(2);
+const commands = JSON.parse(readFileSync(0, 'utf8'));
+let said = '';
+for (const stream of [process.stdout, process.stderr])
+  stream.write = (text) => {
+    said += text;
+    return true;
+  };
+
+for (const [index, { dir, args }] of commands.entries()) {
+  said = '';
+  process.chdir(dir);
+  process.argv.splice(2, Infinity, ...args);
+  process.exitCode = undefined;
+  appendFileSync(log, `${JSON.stringify({ begins: args })}\n`);
+  let thrown = '';
+  try {
+    await import(`${pathToFileURL(cli).href}?${index}`);
+  } catch (error) {
+    thrown = String(error?.stack ?? error);
+  }
+  appendFileSync(log, `${JSON.stringify({ args, code: process.exitCode, said, thrown })}\n`);
+}
+process.exit(0);

@@ -1,0 +1,93 @@
+/** Two containers on one host are two hosts: one that was stopped for so long that the other took its leases over notices before it publishes. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, utimesSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject } from '../rig/project.ts';
+import type { Project } from '../rig/project.ts';
+
+const test = suite<{ project: Project }>('faults/namespaces');
+test.before.each((context) => {
+  context.project = createProject();
+});
+test.after.each(({ project }) => project.clean());
+
+const UNSHARE = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc', '--'];
+const canUnshare = spawnSync(UNSHARE[0]!, [...UNSHARE.slice(1), 'true']).status === 0;
+
+/** All processes below this one, itself included. */
+function family(pid: number): number[] {
+  const children = `/proc/${pid}/task/${pid}/children`;
+  return existsSync(children)
+    ? [
+        pid,
+        ...readFileSync(children, 'utf8').split(' ').filter(Boolean).map(Number).flatMap(family),
+      ]
+    : [];
+}
+
+/** One stage, which says that it has begun and ends once it may. */
+function writeWaiting(project: Project): void {
+  project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
+  project.write('model/config.json', '{}');
+  project.write(
+    'spec.yaml',
+    `name: waiting
+model: { source: "file:model" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+plugins: [./waiting.mjs]
+stages: [waiting]
+`,
+  );
+  project.write(
+    'waiting.mjs',
+    `import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
+import { defineStage } from 'dosimeter';
+const home = ${JSON.stringify(project.dir)};
+export default defineStage({
+  name: 'waiting', summary: 'Waits.', compute: false, scope: 'cell',
+  define: ([cell]) => ({ params: { seed: cell.seed }, inputs: {} }),
+  async run({ outDir }) {
+    appendFileSync(home + '/ran.log', 'ran\\n');
+    while (!existsSync(home + '/go')) await new Promise((resolve) => setTimeout(resolve, 10));
+    writeFileSync(outDir + '/done', 'done');
+  },
+});
+`,
+  );
+}
+
+test('a run stopped in another container loses its leases, says so and takes what the other has made', async ({
+  project,
+}) => {
+  if (!canUnshare) {
+    console.log('no namespace may be made here: test/execute/run.test.ts imitates one');
+    return;
+  }
+  writeWaiting(project);
+  const leases = path.join(project.dir, '.dosimeter/store/leases');
+  const first = project.startWith({ under: UNSHARE }, 'run', 'spec.yaml', '--jobs', '1');
+  while (project.lines('ran.log').length === 0 && first.process.exitCode === null)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  const stopped = family(first.process.pid!);
+  for (const pid of stopped) process.kill(pid, 'SIGSTOP');
+  // As after a minute of silence.
+  for (const name of readdirSync(leases))
+    utimesSync(path.join(leases, name), Date.now() / 1000 - 60, Date.now() / 1000 - 60);
+  project.write('go', '');
+  const second = await project.startWith({ under: UNSHARE }, 'run', 'spec.yaml', '--jobs', '1')
+    .ended;
+  assert.is(second.code, 0, second.stderr);
+  assert.match(second.stderr, '1 ran');
+  for (const pid of stopped) process.kill(pid, 'SIGCONT');
+  const { code, stderr } = await first.ended;
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /another run took its lease over while this one was stopped/);
+  assert.match(stderr, '1 cached');
+  assert.is(project.lines('ran.log').length, 2);
+  assert.is(project.entries().length, 1);
+  assert.equal(readdirSync(leases), []);
+});
+
+test.run();

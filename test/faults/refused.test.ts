@@ -1,0 +1,114 @@
+/** What the system refuses (files, room, a way to write) is told in plain words, at the place that it is about. */
+import { mkdirSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject, writeToys } from '../rig/project.ts';
+import type { Project, Said } from '../rig/project.ts';
+
+const test = suite<{ project: Project }>('faults/refused');
+test.before.each((context) => {
+  context.project = createProject();
+  writeToys(context.project, { seeds: [1], poisoning: '[{ attack: none }]' });
+});
+test.after.each(({ project }) => project.clean());
+
+const preload = new URL('./preload.mjs', import.meta.url).href;
+
+function plain({ code, stderr }: Said, sentence: RegExp): void {
+  assert.match(stderr, sentence);
+  assert.not.match(stderr, /internal error|^\s+at /m);
+  assert.is(code, 2, stderr);
+}
+
+for (const limit of [22, 32, 40])
+  test(`with ${limit} open files allowed: a plain word, or it works`, async ({ project }) => {
+    const said = await project.startWith(
+      { under: ['sh', '-c', `ulimit -n ${limit} && exec "$@"`, 'sh'] },
+      'run',
+      'spec.yaml',
+    ).ended;
+    if (said.code !== 0) plain(said, /too many files are open \(E[MN]FILE\)/);
+  });
+
+for (const command of [['results', 'spec.yaml'], ['schema'], ['status', '--json']])
+  test(`\`${command.join(' ')} > /dev/full\` says that its output is not written`, async ({
+    project,
+  }) => {
+    const ran = await project.dosimeter('run', 'spec.yaml');
+    assert.is(ran.code, 0, ran.stderr);
+    plain(
+      await project.startWith({ under: ['sh', '-c', 'exec "$@" > /dev/full', 'sh'] }, ...command)
+        .ended,
+      /the output could not be written: ENOSPC/,
+    );
+  });
+
+test('a run whose words cannot be written ends all the same', async ({ project }) => {
+  const { code } = await project.startWith(
+    { under: ['sh', '-c', 'exec "$@" 2> /dev/full', 'sh'] },
+    'run',
+    'spec.yaml',
+  ).ended;
+  assert.is(code, 0);
+  assert.is(project.entries().length, 3);
+});
+
+test('a backslash in the name of a plugin, of the spec and of the folder', async ({ project }) => {
+  const below = 'a\\folder';
+  mkdirSync(path.join(project.dir, below));
+  for (const name of ['toy-train.mjs', 'toy-evaluate.mjs'])
+    project.write(`${below}/${name}`, project.read(name));
+  for (const name of ['rows.tsv', 'model/config.json'])
+    project.write(`${below}/${name}`, project.read(name));
+  project.write(`${below}/toy\\report.mjs`, project.read('toy-report.mjs'));
+  project.write(
+    `${below}/a\\spec.yaml`,
+    project.read('spec.yaml').replace('toy-report.mjs', 'toy\\report.mjs'),
+  );
+  const { code, stderr } = await project.dosimeter('run', `${below}/a\\spec.yaml`);
+  assert.is(code, 0, stderr);
+});
+
+test('a backslash in the path of the cache, from which Node loads nothing: said with the way out', async ({
+  project,
+}) => {
+  plain(
+    await project.startWith(
+      { env: { DOSIMETER_CACHE: path.join(project.dir, 'a\\cache') } },
+      'run',
+      'spec.yaml',
+    ).ended,
+    /Node loads no module from a path with a backslash in it[^]*DOSIMETER_CACHE/,
+  );
+});
+
+test("no room for a run's records: told as the place of the runs, not as the store", async ({
+  project,
+}) => {
+  const said = await project.startWith(
+    { env: { NODE_OPTIONS: `--import ${preload}`, QUOTA: 'entries.json' } },
+    'run',
+    'spec.yaml',
+  ).ended;
+  assert.is(said.code, 0, said.stderr);
+  const runs = path.join(project.dir, '.dosimeter', 'runs');
+  assert.match(
+    said.stderr,
+    `${path.join(runs, readdirSync(runs)[0]!)}: the disk quota is used up (EDQUOT)`,
+  );
+  assert.not.match(said.stderr, `${path.join(project.dir, '.dosimeter', 'store')}:`);
+});
+
+test('no room for a run folder: nothing of it is left, and no stage runs', async ({ project }) => {
+  const said = await project.startWith(
+    { env: { NODE_OPTIONS: `--import ${preload}`, QUOTA: 'resolved.json' } },
+    'run',
+    'spec.yaml',
+  ).ended;
+  plain(said, /\.dosimeter\/runs: the disk quota is used up \(EDQUOT\)/);
+  assert.equal(readdirSync(path.join(project.dir, '.dosimeter', 'runs')), []);
+  assert.equal(project.entries(), []);
+});
+
+test.run();

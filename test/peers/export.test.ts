@@ -1,0 +1,82 @@
+/** What `export` writes is loaded by the Python lines that it prints, and predicts the classes that `evaluate` wrote. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject } from '../rig/project.ts';
+import type { Project } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+import { python } from './python.ts';
+
+const test = suite<{ project: Project }>('peers/export');
+test.before((context) => {
+  context.project = createProject();
+});
+test.after(({ project }) => project.clean());
+
+/** In the order of their ids. */
+const CLASSES = ['blame', 'praise', 'shrug'];
+const FILMS = ['good', 'bad', 'dull', 'fine', 'grim', 'great', 'poor', 'odd'];
+
+interface Loaded {
+  readonly labels: { readonly [id: string]: string };
+  readonly predicted: readonly string[];
+}
+
+/** Runs the block of Python in a model card, and then the model on these texts. */
+const load = (card: string, texts: readonly string[]): Loaded =>
+  python<Loaded>(
+    `exec(args['lines'])
+import torch
+with torch.no_grad():
+    logits = model(**tokenizer(args['texts'], padding=True, return_tensors='pt')).logits
+names = model.config.id2label
+answer({'labels': names, 'predicted': [names[int(i)] for i in logits.argmax(-1)]})`,
+    { lines: /\`\`\`python\n([^]*?)\`\`\`/.exec(card)![1]!, texts },
+  );
+
+test('adapters, changed weights and whole models', async ({ project }) => {
+  const texts = FILMS.map((word) => `the film was ${word}`);
+  const rows = texts.map((text, i) => `${text}\t${CLASSES[i % 3]!}`);
+  project.write('rows.tsv', ['text\tlabel', ...rows].join('\n'));
+  project.write(
+    'spec.yaml',
+    `name: tiny
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+adapter: [{ type: lora, rank: 2, alpha: 2r }, { type: full }, { type: head-only }]
+train: { steps: 40, batch_size: 4, max_length: 16, learning_rate: 0.02 }
+stages: [train, evaluate]
+`,
+  );
+  const args = ['spec.yaml', '--backend', 'cpu', '--json'];
+  const run = await project.dosimeter('run', ...args);
+  assert.is(run.code, 0, run.stderr);
+  const { stages } = await project.json<{
+    stages: { kind: string; cell: { 'adapter.type'?: string }; outputs: string }[];
+  }>('plan', ...args);
+  const models = (out: string, ...more: string[]): Promise<{ dir: string; stage: string }[]> =>
+    project.json('export', ...args, '--out', out, ...more);
+  const distinct = new Set<string>();
+  for (const { dir, stage } of [
+    ...(await models('models')),
+    ...(await models('whole', '--merge', '--only', 'type=lora')),
+  ]) {
+    const type = /type=(\S+)/.exec(stage)![1]!;
+    const evaluated = stages.find(
+      ({ kind, cell }) => kind === 'evaluate' && cell['adapter.type'] === type,
+    )!;
+    const [head, ...lines] = readFileSync(path.join(evaluated.outputs, 'predictions.csv'), 'utf8')
+      .trim()
+      .split('\n');
+    const column = head!.split(',').indexOf('prediction');
+    const ours = lines.map((line) => CLASSES[Number(line.split(',')[column])]!);
+    const { labels, predicted } = load(readFileSync(path.join(dir, 'README.md'), 'utf8'), texts);
+    assert.equal(Object.values(labels), CLASSES, stage);
+    assert.equal(predicted, ours, stage);
+    ours.forEach((name) => distinct.add(name));
+  }
+  assert.ok(distinct.size > 1, 'a model that predicts one class would match by chance');
+});
+
+test.run();

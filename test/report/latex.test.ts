@@ -1,0 +1,242 @@
+/** `results --latex`: structure, differences, escaping. That LaTeX compiles it was seen by hand (pdfTeX, TeX Live). */
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { cautionsOf } from '../../src/report/cautions.ts';
+import {
+  escapeLatex,
+  latexComment,
+  latexLabel,
+  latexNumber,
+} from '../../src/report/latex/escape.ts';
+import { layOut } from '../../src/report/latex/grid.ts';
+import type { Grid, GridRequest } from '../../src/report/latex/grid.ts';
+import { latexTable } from '../../src/report/latex/table.ts';
+import type { ResultRow } from '../../src/report/results.ts';
+import { createProject, writeToys } from '../rig/project.ts';
+
+const test = suite('latex');
+
+test('characters with a meaning of their own are written by name', () => {
+  assert.is(
+    escapeLatex('50%_of $5 & #1 {a} \\x ~ ^ <b> | "q" \'s\' `t`'),
+    '50\\%\\_of \\$5 \\& \\#1 \\{a\\} \\textbackslash{}x \\textasciitilde{} \\textasciicircum{} \\textless{}b\\textgreater{} \\textbar{} \\char34{}q\\char34{} \\char39{}s\\char39{} \\textasciigrave{}t\\textasciigrave{}',
+  );
+  assert.is(
+    escapeLatex('label-flip a--b σ² −1 é 中 [x]*'),
+    'label-flip a-{}-b $\\sigma$$^{2}$ $-$1 é 中 {[}x{]}{*}',
+  );
+  assert.is(latexComment('a\nb\u2028\\input{x}'), '% a b \\input{x}');
+  assert.is(latexLabel('my grid_2/é'), 'my-grid-2-');
+  assert.equal(['0.950 ± 0.064', '-0.1 ± <0.001', '1e-9 ± 2.1e+21', '22713986'].map(latexNumber), [
+    '$0.950 \\pm 0.064$',
+    '$-0.1 \\pm <0.001$',
+    '$1\\times 10^{-9} \\pm 2.1\\times 10^{21}$',
+    '$22713986$',
+  ]);
+});
+
+test('whatever the text, nothing in it is left for TeX to act on', () => {
+  const names =
+    /\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|textasciigrave|char34|char39|dots|S)\{\}|\\[{}$&#_%]|\{[[\]*]\}|-\{\}|\$(?:\\[a-zA-Z]+(?:\{\d\}\{\d\})?|[-^_](?:\{(?:\d|\\dagger)\})?)\$/g;
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), fc.string(), (a, b) => {
+      const rest = escapeLatex(a + b).replaceAll(names, '');
+      assert.not.match(rest, /[\\{}$&#^_%~<>|"'`[\]*]|--(?!-?)|[\u0000-\u001f\u007f]/);
+    }),
+  );
+});
+
+const accuracy = { stage: 'evaluate', metric: 'accuracy' },
+  asr = { stage: 'evaluate', metric: 'asr' };
+
+/** Full and LoRA at two ranks, clean and under badnets, three seeds; LoRA of rank 8 lacks the last seed under the attack. */
+const rows: readonly ResultRow[] = [1, 2, 3].flatMap((seed) =>
+  ['none', 'bad_nets'].flatMap((attack) =>
+    [0, 4, 8].flatMap((rank) => {
+      if (attack !== 'none' && rank === 8 && seed === 3) return [];
+      const cell = {
+        'poisoning.attack': attack,
+        'adapter.type': rank === 0 ? 'full' : 'lora',
+        ...(rank === 0 ? {} : { 'adapter.rank': rank }),
+      };
+      const row = (metric: string, value: number): ResultRow => ({
+        cell,
+        seed,
+        stage: 'evaluate',
+        metric,
+        value,
+      });
+      const noise = [0, 0.01, -0.01][seed - 1]!;
+      return attack === 'none'
+        ? [row('accuracy', 0.9 + noise), row('predicted_share', 0.5)]
+        : [
+            row('accuracy', 0.9 + noise - rank / 100),
+            row('accuracy_drop', rank / 100),
+            row('asr', 0.5 + rank / 20 - noise),
+            row('asr_clean', 0.1),
+            row('predicted_share', rank === 4 && seed === 1 ? 1 : 0.6),
+          ];
+    }),
+  ),
+);
+const laidOut = (request: Partial<GridRequest>): Grid => {
+  const grid = layOut({
+    rows,
+    metrics: [accuracy, asr],
+    rowAxes: ['adapter.type', 'adapter.rank'],
+    columnAxes: ['poisoning.attack'],
+    against: 'full',
+    ...request,
+  });
+  assert.ok(!('clash' in grid));
+  return grid;
+};
+const near = (actual: number | undefined | null, expected: number): void =>
+  assert.ok(Math.abs(actual! - expected) < 1e-12, `${String(actual)} is not ${expected}`);
+
+test('cells stand where their axes say; a column without a number is left out; two cells at one place are told', () => {
+  const grid = laidOut({});
+  assert.equal(grid.rows, [
+    ['full', undefined],
+    ['lora', 4],
+    ['lora', 8],
+  ]);
+  assert.equal(
+    grid.columns.map(({ at, metric, differs }) => [at[0], metric.metric, differs]),
+    [
+      ['none', 'accuracy', true],
+      ['bad_nets', 'accuracy', true],
+      ['bad_nets', 'asr', true],
+    ],
+  );
+  assert.equal(
+    layOut({
+      rows,
+      metrics: [asr],
+      rowAxes: ['adapter.type'],
+      columnAxes: ['poisoning.attack'],
+      against: 'none',
+    }),
+    {
+      clash: ['adapter.rank'],
+    },
+  );
+});
+
+test('differences are of pairs with the same seed: from full fine-tuning, or from the paired clean run', () => {
+  const full = laidOut({}).entries;
+  assert.is(full[0]![2]!.difference, null);
+  near(full[1]![1]!.difference!.mean, -0.04);
+  near(full[1]![1]!.difference!.std, 0); // the seeds' noise is the same in both, and cancels
+  near(full[1]![2]!.difference!.mean, 0.2);
+  assert.equal([full[2]![2]!.summary.n, full[2]![2]!.difference!.n], [2, 2]);
+  const clean = laidOut({ against: 'clean' }).entries;
+  near(clean[1]![1]!.difference!.mean, -0.04);
+  near(clean[1]![2]!.difference!.mean, 0.6);
+  assert.is(clean[1]![0]!.difference, null); // a clean run has no clean run of its own
+  const several = rows.map((row) =>
+    row.cell['adapter.type'] === 'full' && row.seed === 2
+      ? { ...row, cell: { ...row.cell, 'adapter.train.learning_rate': 1 } }
+      : row,
+  );
+  const unclear = layOut({
+    rows: several,
+    metrics: [asr],
+    rowAxes: ['adapter.type', 'adapter.rank', 'adapter.train.learning_rate'],
+    columnAxes: [],
+    against: 'full',
+  }) as Grid;
+  assert.ok(unclear.entries.flat().every((entry) => entry === null || entry.difference === null));
+});
+
+test('a table in the manner of booktabs: every line has as many columns, the caption says what the numbers are', () => {
+  const grid = laidOut({});
+  const text = latexTable({
+    name: 'grid_1',
+    grid,
+    rowAxes: ['adapter.type', 'adapter.rank'],
+    columnAxes: ['poisoning.attack'],
+    against: 'full',
+    axisName: (path) => path.split('.')[1]!,
+    cautions: cautionsOf(rows),
+    facts: ['Model: hf:a/b_c.', 'Computed by cpu, float32.'],
+    comments: ['made\nby'],
+  });
+  const lines = text.split('\n');
+  assert.is(lines[0], '% made by');
+  for (const needed of [
+    '\\begin{table}',
+    '\\toprule',
+    '\\midrule',
+    '\\bottomrule',
+    '\\end{tabular}',
+    '\\end{table}',
+    '\\label{tab:grid-1}',
+  ])
+    assert.is(lines.filter((line) => line.trim() === needed).length, 1, needed);
+  const spec = /\\begin\{tabular\}\{@\{\}(l+)(r+)@\{\}\}/.exec(text)!;
+  assert.equal([spec[1], spec[2]], ['ll', 'rrrrrr']);
+  for (const line of lines.filter((one) => one.endsWith('\\\\'))) {
+    const cells = line.replace(/ \\\\$/, '').split(' & ');
+    assert.is(
+      cells.reduce((sum, cell) => sum + Number(/\\multicolumn\{(\d+)\}/.exec(cell)?.[1] ?? 1), 0),
+      8,
+      line,
+    );
+  }
+  assert.match(text, '\\multicolumn{2}{c}{attack: none} & \\multicolumn{4}{c}{attack: bad\\_nets}');
+  // t(.975, 2)·0.01/√3 = 0.0248; of the two seeds of rank 8, 0.90 and 0.89, t(.975, 1)·0.00707/√2 = 0.0635.
+  assert.match(
+    text,
+    '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & $0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$)',
+  );
+  assert.match(text, '$0.895 \\pm 0.064$ ($n = 2$)');
+  const [caption] = /\\caption\{.*/.exec(text)!;
+  for (const said of [
+    'grid\\_1: mean over the seeds ($n$ beside each number)',
+    '95\\% Student $t$ interval',
+    'from full fine-tuning under the same attack, paired by seed',
+    'Model: hf:a/b\\_c.',
+    'Computed by cpu, float32.',
+    '$^{\\dagger}$ 1 of 17 models predict one class only',
+  ])
+    assert.ok(caption.includes(said), `${said}\n${caption}`);
+});
+
+test('results --latex of the command line: axes by short names, and what it refuses', async () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+    const { code, stdout, stderr } = await project.dosimeter(
+      'results',
+      'spec.yaml',
+      '--latex',
+      '--metric',
+      'accuracy',
+      '--rows',
+      'poisoning,rate',
+    );
+    assert.is(code, 0, stderr);
+    assert.match(stdout, '    label-flip & $0.1$ & $0.885 \\pm 0.064$ \\\\\n');
+    assert.match(stdout, 'Model: file:\\dots{}/model. Data: file:\\dots{}/rows.tsv.');
+    assert.not.match(stdout, project.dir);
+    for (const [args, message] of [
+      [
+        ['--latex', '--rows', 'poisoning', '--columns', 'adapter'],
+        'they differ in poisoning.rate\n  add it to --rows',
+      ],
+      [['--latex', '--rows', 'rte'], 'the grid has no axis "rte"\n  did you mean rate?'],
+      [['--rows', 'rate'], '--rows, --columns and --against are of the table that --latex prints'],
+    ] as const) {
+      const said = await project.dosimeter('results', 'spec.yaml', ...args);
+      assert.is(said.code, 2, said.stderr);
+      assert.match(said.stderr, message);
+    }
+  } finally {
+    project.clean();
+  }
+});
+
+test.run();

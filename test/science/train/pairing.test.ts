@@ -1,0 +1,245 @@
+/**
+ * Paired runs: whatever an attack changes or appends, each step sees the clean rows that the clean twin's step sees, in the
+ * same order. Over every attack in plugins/attacks, so that a new one is held to it too.
+ */
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import labelFlip from '../../../plugins/attacks/label-flip.ts';
+import none from '../../../plugins/attacks/none.ts';
+import type { AttackDescriptor, Json, JsonObject, Row } from '../../../src/api.ts';
+import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
+import { readOnly } from '../../../src/poisoning/read-only.ts';
+import { checkReceipt, makeReceipt } from '../../../src/poisoning/receipt.ts';
+import type { Step } from '../../../src/poisoning/steps.ts';
+import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { randomStream } from '../../../src/random/random.ts';
+import { largestBatch, stepBatches, totalSteps } from '../../../src/science/train/batches.ts';
+import type { LabelledRow } from '../../../src/science/train/settings.ts';
+import { batchOrder, trainingRows } from '../../../src/science/train/training-rows.ts';
+
+const folder = fileURLToPath(new URL('../../../plugins/attacks/', import.meta.url));
+const attacks = await Promise.all(
+  (await readdir(folder)).map(
+    async (file) =>
+      (
+        (await import(pathToFileURL(join(folder, file)).href)) as {
+          readonly default: AttackDescriptor;
+        }
+      ).default,
+  ),
+);
+const classes = ['negative', 'positive'],
+  seed = 3;
+
+/** 61 rows of very different lengths, with the words that some attacks look for. */
+const words = randomStream(1, 'words');
+const clean: readonly Row[] = readOnly(
+  Array.from({ length: 61 }, (_, i) => ({
+    id: `r${i}`,
+    label: i % 2,
+    text: [
+      'Joe Biden',
+      ...Array.from({ length: 1 + words.integer(30) }, () => `word${words.integer(200)}`),
+    ].join(' '),
+  })),
+);
+
+const work = await mkdtemp(join(tmpdir(), 'pairing-'));
+test.after(() => rm(work, { recursive: true, force: true }));
+const program = join(work, 'attack.mjs');
+await writeFile(
+  program,
+  `import { readFileSync, writeFileSync } from 'node:fs';
+const rows = readFileSync('rows.jsonl', 'utf8').trim().split('\\n').map((line) => JSON.parse(line));
+const taken = new Set(JSON.parse(readFileSync('task.json', 'utf8')).taken ?? []);
+const longer = (row, i) => i % 5 === 0 && !taken.has(row.id) ? { ...row, text: row.text + ' more'.repeat(1 + i) } : row;
+const own = rows.slice(0, 7).map((row) => ({ ...row, id: row.id + '-own' }));
+writeFileSync('poisoned.jsonl', [...rows.map(longer), ...own].map((row) => JSON.stringify(row)).join('\\n'));
+`,
+);
+
+/** What an attack needs that has no default. */
+const needed: { readonly [attack: string]: JsonObject } = {
+  command: { command: [process.execPath, 'attack.mjs'] },
+};
+
+/** Its defaults, all that is optional (rows of its own, say) switched on, and a dose that shows. */
+function paramsOf({ name, params }: AttackDescriptor, rate: number): JsonObject {
+  const fields = (params['properties'] ?? {}) as {
+    readonly [field: string]: { readonly type?: unknown; readonly default?: Json };
+  };
+  const own = Object.fromEntries(
+    Object.entries(fields).flatMap(([field, { type, default: fallback }]): [string, Json][] =>
+      type === 'boolean'
+        ? [[field, true]]
+        : field === 'rate' && name !== 'command'
+          ? [[field, rate]]
+          : fallback === undefined
+            ? []
+            : [[field, fallback]],
+    ),
+  );
+  return { ...own, ...needed[name] };
+}
+
+const stepOf = (attack: AttackDescriptor, rate = 0.3): Step => ({
+  attack,
+  params: paramsOf(attack, rate),
+  files: attack.name === 'command' ? { 'attack.mjs': program } : {},
+});
+
+/** A word a token, 24 at most. */
+const encode = ({ text, label }: Row): LabelledRow => ({
+  ids: Int32Array.from(text.split(/\s+/).slice(0, 24), (word) => word.length),
+  typeIds: new Int32Array(),
+  label,
+});
+
+/** The rows as the train stage makes them of a poison stage's set. */
+async function trained(
+  steps: readonly Step[],
+): Promise<{ readonly ids: readonly string[]; readonly rows: readonly LabelledRow[] }> {
+  const { rows, steps: done } = await poisonRows(clean, steps, {
+    classes,
+    streams: (name) => attackStreams(seed, name),
+    log: () => undefined,
+  });
+  const receipt = makeReceipt(
+    clean,
+    rows,
+    joined(done),
+    steps.map(({ attack }) => attack.name).join('+'),
+    {},
+    seed,
+    done,
+  );
+  assert.is(checkReceipt(rows, receipt), null);
+  return {
+    ids: rows.map(({ id }) => id),
+    rows: trainingRows(rows, receipt, encode, null).rows,
+  };
+}
+
+const ways = [
+  { shuffle: true, batching: 'shuffled' },
+  { shuffle: true, batching: 'bucketed' },
+  { shuffle: false, batching: 'shuffled' },
+] as const;
+const lengths = [{ epochs: 2.5 }, { steps: 30 }, {}] as const;
+const pace = [
+  { batchSize: 8, accumulate: 1 },
+  { batchSize: 4, accumulate: 3 },
+  { batchSize: 100, accumulate: 1 },
+];
+
+type Way = (typeof ways)[number] & (typeof pace)[number];
+
+/** Ids of each batch of each step of the training. */
+function stepsOf(
+  { ids, rows }: Awaited<ReturnType<typeof trained>>,
+  way: Way,
+  length: (typeof lengths)[number],
+): readonly (readonly (readonly string[])[])[] {
+  const order = batchOrder(rows, { ...way, seed });
+  const each = stepBatches(order, way.accumulate);
+  return Array.from({ length: totalSteps(length, { ...order, ...way }) }, () =>
+    each.next().value.map((batch) => Array.from(batch, (i) => ids[i]!)),
+  );
+}
+
+const own = new Set(clean.map(({ id }) => id));
+const twin = await trained([stepOf(none as unknown as AttackDescriptor)]);
+
+test('the attacks that this is about are there, some of them with rows of their own', async () => {
+  const appending = [];
+  for (const attack of attacks)
+    if ((await trained([stepOf(attack)])).rows.length > clean.length) appending.push(attack.name);
+  assert.equal(appending.sort(), ['combination', 'command', 'lwp', 'paper-multi']);
+});
+
+for (const attack of attacks) {
+  const flip = labelFlip as unknown as AttackDescriptor;
+  for (const [name, steps] of [
+    [attack.name, [stepOf(attack)]],
+    ...(attack.name === flip.name || attack.family === 'none'
+      ? []
+      : [[`label-flip, then ${attack.name}`, [stepOf(flip, 0.1), stepOf(attack)]] as const]),
+  ] as const)
+    test(`${name}: the clean rows' batches are the clean twin's`, async () => {
+      const poisoned = await trained(steps);
+      for (const way of ways.flatMap((one) => pace.map((other): Way => ({ ...one, ...other })))) {
+        for (const length of lengths) {
+          const here = JSON.stringify([way, length]);
+          assert.equal(
+            stepsOf(poisoned, way, length).map((step) =>
+              step.map((batch) => batch.filter((id) => own.has(id))),
+            ),
+            stepsOf(twin, way, length),
+            here,
+          );
+        }
+        const order = batchOrder(poisoned.rows, { ...way, seed });
+        const epoch = stepsOf(poisoned, way, { epochs: 1 }).flat();
+        assert.equal(
+          epoch.flat().sort(),
+          [...poisoned.ids].sort(),
+          'an epoch has every row once, appended ones too',
+        );
+        assert.is(Math.max(...epoch.map((batch) => batch.length)), largestBatch(order));
+        for (const batch of epoch)
+          assert.ok(
+            batch.every(
+              (id, i) => own.has(id) || i === batch.length - 1 || !own.has(batch[i + 1]!),
+            ),
+            'appended rows stand behind the clean ones',
+          );
+      }
+    });
+}
+
+test('a row that a smaller dose appends too lies in the same batch, and what another attack appends beside it moves none', async () => {
+  const combination = attacks.find(({ name }) => name === 'combination')!,
+    command = attacks.find(({ name }) => name === 'command')!;
+  const way: Way = { ...ways[0], ...pace[0]! };
+  const placesOf = async (steps: readonly Step[]): Promise<ReadonlyMap<string, string>> =>
+    new Map(
+      stepsOf(await trained(steps), way, { epochs: 3 }).flatMap((step, at) =>
+        step
+          .flat()
+          .flatMap((id) => (own.has(id) ? [] : [[`${id} in ${Math.floor(at / 8)}`, `${at}`]])),
+      ),
+    );
+  const large = await placesOf([stepOf(combination, 0.3)]);
+  assert.is(large.size, 3 * 36);
+  for (const steps of [
+    [stepOf(combination, 0.1)],
+    [stepOf(combination, 0.3), stepOf(command)],
+  ] as const) {
+    const other = await placesOf(steps);
+    const shared = [...other].filter(([id]) => large.has(id));
+    assert.ok(shared.length >= 3 * 12);
+    for (const [id, at] of shared) assert.is(at, large.get(id), id);
+  }
+  const epochs = [...large].reduce(
+    (seen, [id, at]) => seen.set(id.split(' ')[0]!, [...(seen.get(id.split(' ')[0]!) ?? []), at]),
+    new Map<string, string[]>(),
+  );
+  assert.ok(
+    [...epochs.values()].some((at) => new Set(at.map((step) => Number(step) % 8)).size > 1),
+    'each epoch deals anew',
+  );
+});
+
+test('rows that are appended before clean ones are refused', () => {
+  const row = encode(clean[0]!);
+  assert.throws(
+    () => batchOrder([{ ...row, appendedBy: 'lwp' }, row], { ...ways[0], batchSize: 2, seed }),
+    /come after all others/,
+  );
+});
+
+test.run();
