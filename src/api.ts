@@ -228,7 +228,10 @@ export interface AttackInput<P> {
 export interface Poisoned {
   /** Replacements in place, by index into `rows`. */
   readonly changed: readonly { readonly index: number; readonly row: Row }[];
-  /** Rows added at the end: an attack's true negatives. */
+  /**
+   * Rows added at the end: an attack's true negatives. In training they extend the batches of the clean twin. Where those of
+   * a smaller dose are the first of a larger one's, each lies in the same batch at every dose.
+   */
   readonly negatives: readonly Row[];
   /** How many rows were asked for and how many were eligible. `changed.length` is how many were made. */
   readonly asked: number;
@@ -342,6 +345,11 @@ export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
   readonly citation: string;
   /** Schema of the adapter's own parameters (an object schema without `type` and `train`). */
   readonly params: JsonSchema;
+  /**
+   * Parameters in the one form that all ways to write them share (α as a number, where a spec has `alpha: r`). What comes
+   * to the same form is one training under several names. Absent: each has one name. Pure; the form is itself a valid one.
+   */
+  canonical?(params: JsonObject): JsonObject;
   load(): Promise<Impl>;
 }
 
@@ -385,13 +393,14 @@ export interface StageInput {
 
 export interface RunContext {
   readonly params: JsonObject;
+  /** Read-only, as `assets` are: what is not as it was once the stage has ended fails it, whoever wrote there. */
   readonly inputs: { readonly [name: string]: StageInput };
   readonly assets: { readonly [name: string]: Asset };
   /** An empty folder; what is in it when `run` resolves is the stage's output. */
   readonly outDir: string;
   /**
    * A folder of this stage's own (by its action key; it need not exist yet) that outlives a kill: what is written there is
-   * found again when the stage is run anew. It goes once the stage has succeeded. Absent: nothing outlives.
+   * found again when the stage is run anew, unless a file that the stage reads was written to meanwhile. It goes once the stage has succeeded. Absent: nothing outlives.
    */
   readonly resumeDir?: string;
   readonly backend: BackendName;
@@ -428,6 +437,8 @@ export interface ExperimentFacts {
   /** Every cell: its axis values by full path, and its seed. */
   readonly cells: readonly {
     readonly cell: JsonObject;
+    /** Its other names: axis values that come to the same cell. Absent: none. */
+    readonly also?: readonly JsonObject[];
     readonly seed: number;
     readonly stages: { readonly [kind: string]: string };
   }[];

@@ -1,6 +1,7 @@
 import { defineAdapter } from '../../src/api.ts';
 import { ALPHA_OF_RANK } from '../../src/api/alpha.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import { loraForm } from '../../src/training/lora-form.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
@@ -128,5 +129,6 @@ export default defineAdapter<AdapterImplementation>({
       },
     },
   },
+  canonical: loraForm,
   load: async () => (await import('../../src/science/nn/lora.ts')).lora,
 });

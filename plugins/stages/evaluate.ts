@@ -24,6 +24,7 @@ import type {
 import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
+import { familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 
 interface Params {
   readonly architecture: string;
@@ -38,12 +39,30 @@ interface Params {
   readonly seed: number | null;
 }
 
-/** The cell's clean twin under the same trigger. */
-const twinOf = (cell: Cell, plugin: DefineRequest['plugin']) => ({
-  kind: 'evaluate',
-  cell: cleanTwin(cell, plugin),
-  with: { trigger: attackOf(cell) },
-});
+/** The attack with its parameters, where it has a trigger: no other is evaluated under one. */
+function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
+  if (!isAttacked(cell)) return null;
+  const poisoning = attackOf(cell);
+  const descriptors = stepsOf(poisoning).map(({ attack }) =>
+    plugin?.<AttackDescriptor>('attack', attack),
+  );
+  // An attack that isn't there is the planner's to tell.
+  if (!descriptors.every((descriptor) => descriptor !== undefined)) return poisoning;
+  const family = familyOfSteps(
+    openSteps(poisoning, (name) => descriptors.find((descriptor) => descriptor.name === name)!),
+  );
+  return family === 'backdoor' ? poisoning : null;
+}
+
+/** The cell's clean twin, under the same trigger where there is one: else it is the clean cell's own evaluation. */
+function twinOf(cell: Cell, plugin: DefineRequest['plugin']): StageRequest {
+  const trigger = triggerOf(cell, plugin);
+  return {
+    kind: 'evaluate',
+    cell: cleanTwin(cell, plugin),
+    ...(trigger === null ? {} : { with: { trigger } }),
+  };
+}
 
 /** The base's own evaluation, where the attack is the base's: what it had done before the cell's training. */
 function beforeOf(cell: Cell): { readonly before?: StageRequest } {
@@ -245,8 +264,7 @@ export default defineStage({
   define([one], { with: narrowed, plugin }) {
     const cell = one!;
     const poisoned = isAttacked(cell);
-    const written = (narrowed['trigger'] ??
-      (poisoned ? attackOf(cell) : null)) as Params['trigger'];
+    const written = (narrowed['trigger'] ?? triggerOf(cell, plugin)) as Params['trigger'];
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(written);
     return {

@@ -5,6 +5,7 @@ import { defineStage, pointName, pointsIn } from '../../src/api.ts';
 import type { RunContext } from '../../src/api.ts';
 
 type Kernels = Partial<Record<'full' | 'lora', Float64Array>>;
+type Errors = Readonly<Record<'full' | 'lora', number | null>>;
 
 async function run(context: RunContext): Promise<void> {
   const [{ KERNEL_FILES, readKernels, readPremises }, { cosine, drift, meanTrace }] =
@@ -13,7 +14,8 @@ async function run(context: RunContext): Promise<void> {
       import('../../src/science/ntk/compare.ts'),
     ]);
   const metrics: Record<string, number> = {};
-  const kernels = new Map<string, Kernels>();
+  const kernels = new Map<string, Kernels>(),
+    errorsAt = new Map<string, Errors>();
   for (const at of pointsIn(Object.keys(context.inputs)).map(pointName)) {
     const input = context.inputs[at]!;
     await mkdir(join(context.outDir, at));
@@ -21,7 +23,11 @@ async function run(context: RunContext): Promise<void> {
       if (existsSync(join(input.dir, name)))
         await copyFile(join(input.dir, name), join(context.outDir, at, name));
     }
-    const { rows, classes, full, lora } = await readKernels(input.dir);
+    const { rows, classes, full, lora, errors } = await readKernels(input.dir);
+    errorsAt.set(at, errors);
+    for (const kind of ['full', 'lora'] as const) {
+      if (errors[kind] !== null) metrics[`${at}.${kind}.error`] = errors[kind];
+    }
     kernels.set(at, { ...(full === null ? {} : { full }), ...(lora === null ? {} : { lora }) });
     metrics[`${at}.rows`] = rows;
     if (full !== null) metrics[`${at}.full.mean_trace`] = meanTrace(full, rows, classes);
@@ -44,6 +50,8 @@ async function run(context: RunContext): Promise<void> {
       if (before === undefined || after === undefined) continue;
       metrics[`${prefix}${kind}.drift`] = drift(after, before);
       metrics[`${prefix}${kind}.rotation`] = 1 - cosine(after, before);
+      const found = [at, 'init'].flatMap((point) => errorsAt.get(point)?.[kind] ?? []);
+      if (found.length > 0) metrics[`${prefix}${kind}.error`] = Math.max(...found);
     }
   }
   await writeFile(join(context.outDir, 'metrics.json'), `${JSON.stringify(metrics, null, 2)}\n`);
@@ -52,7 +60,7 @@ async function run(context: RunContext): Promise<void> {
 export default defineStage({
   name: 'ntk',
   summary:
-    "Gathers the kernels of the checkpoints, and measures how far LoRA's is from the full one and how far training moved each.",
+    "Gathers the kernels of the checkpoints, and measures how far LoRA's is from the full one and how far training moved each; of projected kernels, with their standard errors.",
   compute: false,
   scope: 'cell',
   define([one]) {

@@ -31,7 +31,12 @@ interface Point {
   readonly at: string;
   readonly step: number;
   readonly kernels: {
-    readonly [K in 'lora' | 'full']?: { readonly drift: number; readonly rotation: number };
+    readonly [K in 'lora' | 'full']?: {
+      readonly drift: number;
+      readonly rotation: number;
+      /** The larger standard error of the two kernels, a share of their norms, where they are projected. */
+      readonly error?: number;
+    };
   };
   readonly linear: LinearFit;
 }
@@ -114,10 +119,11 @@ async function run(context: RunContext): Promise<void> {
         const kernels = Object.fromEntries(
           (['lora', 'full'] as const).flatMap((kind) => {
             const drift = ntk[`${prefix}${kind}.drift`],
-              rotation = ntk[`${prefix}${kind}.rotation`];
+              rotation = ntk[`${prefix}${kind}.rotation`],
+              error = ntk[`${prefix}${kind}.error`];
             return drift === undefined || rotation === undefined
               ? []
-              : [[kind, { drift, rotation }]];
+              : [[kind, { drift, rotation, ...(error === undefined ? {} : { error }) }]];
           }),
         );
         const linear = linearFit(initial, change, reached, start.classes);

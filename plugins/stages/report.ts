@@ -372,6 +372,7 @@ async function run(context: RunContext): Promise<void> {
       throw new Error(`cell ${index} has seed ${facts.seed}, the report was planned for ${seed}`);
     cells.push({
       axes: facts.cell,
+      ...(facts.also === undefined ? {} : { also: facts.also }),
       seed,
       stages: facts.stages,
       attack: poisoning.attack,

@@ -34,7 +34,7 @@ import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import { adapterFault, trainingAttack, type TrainingAttack } from '../../src/training/attack.ts';
 import { packKey } from '../../src/training/pack-key.ts';
-import { trainParams } from '../../src/training/params.ts';
+import { adapterParams, trainParams } from '../../src/training/params.ts';
 import type { OpenedAttack } from '../../src/science/train/checked-attack.ts';
 import type { SessionOptions } from '../../src/science/train/session.ts';
 import type { LabelledRow, StepRecord } from '../../src/science/train/settings.ts';
@@ -613,7 +613,7 @@ export default defineStage({
     const cell = one!;
     if (batchRows !== undefined && batchRows !== 'reversed')
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
-    const { init_from: adapterInit, ...adapter } = cell.adapter;
+    const { init_from: adapterInit, ...adapter } = adapterParams(cell.adapter, plugin);
     const fromFolder = typeof adapterInit === 'string';
     if (fromFolder) delete (adapter as Record<string, unknown>)['init']; // the folder says where A starts
     const untrained = cell.train.steps === 0,

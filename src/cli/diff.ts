@@ -77,7 +77,11 @@ export async function diffCommand(
       );
     return {
       resolved: experiment.resolved,
-      cells: cells.map((cell, i) => ({ ...cell, config: plan.cellStages[i]!.cell.config })),
+      // Under each of a cell's names, since the other side may know it by another.
+      cells: cells.flatMap((metrics, i) => {
+        const { cell } = plan.cellStages[i]!;
+        return [cell, ...cell.also].map(({ axes, config }) => ({ ...metrics, cell: axes, config }));
+      }),
     };
   }
 }

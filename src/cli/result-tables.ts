@@ -37,12 +37,23 @@ export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): 
   return rows.filter((row) => names.has(metricName(row)));
 };
 
-export const axisText = (value: unknown): string =>
+type Named = Pick<ResultRow, 'cell' | 'also'>;
+
+/** Axis values of all names of each cell. */
+export const namesOf = (rows: readonly Named[]): JsonObject[] =>
+  rows.flatMap(({ cell, also = [] }) => [cell, ...also]);
+
+const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
+/** `r = 16` where the names of one cell differ. */
+export const axisText = (row: Named, path: string): string =>
+  [...new Set(namesOf([row]).map((cell) => valueText(cell[path])))]
+    .filter((value) => value !== '')
+    .join(' = ');
+
 /** A cell over its seeds. */
-interface Group {
-  readonly cell: JsonObject;
+interface Group extends Named {
   readonly seeds: Set<number>;
   /** By `metricName`. */
   readonly values: Map<string, number[]>;
@@ -55,6 +66,7 @@ function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
     const name = canonical(row.cell);
     const group = groups.get(name) ?? {
       cell: row.cell,
+      ...(row.also === undefined ? {} : { also: row.also }),
       seeds: new Set<number>(),
       values: new Map<string, number[]>(),
     };
@@ -78,7 +90,7 @@ export function beside(
   metrics: readonly Metric[],
   width: number,
 ): string {
-  const paths = tellingAxes(rows.map(({ cell }) => cell)),
+  const paths = tellingAxes(namesOf(rows)),
     short = shortNames(paths),
     { oneClass } = cautionsOf(rows);
   const evaluated = metrics.find(({ stage }) => stage === 'evaluate');
@@ -89,15 +101,15 @@ export function beside(
   return table(
     [
       [...paths.map((path) => short.get(path)!), 'n', ...metrics.map(label)],
-      ...groupsOf(rows).map(({ cell, seeds, values }) => [
-        ...paths.map((path) => axisText(cell[path])),
-        String(seeds.size),
+      ...groupsOf(rows).map((group) => [
+        ...paths.map((path) => axisText(group, path)),
+        String(group.seeds.size),
         ...metrics.map((metric) => {
-          const found = values.get(metricName(metric));
+          const found = group.values.get(metricName(metric));
           if (found === undefined) return '–';
           const summary = formatSummary(summarise(found), proportions.has(metricName(metric)));
-          const mark = metric === evaluated && oneClass(cell) > 0 ? ' †' : '';
-          return `${summary}${mark}${found.length === seeds.size ? '' : ` (n = ${found.length})`}`;
+          const mark = metric === evaluated && oneClass(group.cell) > 0 ? ' †' : '';
+          return `${summary}${mark}${found.length === group.seeds.size ? '' : ` (n = ${found.length})`}`;
         }),
       ]),
     ],
@@ -107,20 +119,20 @@ export function beside(
 
 /** A line for each cell and metric. */
 export function lines(rows: readonly ResultRow[], width: number): string {
-  const paths = tellingAxes(rows.map(({ cell }) => cell)),
+  const paths = tellingAxes(namesOf(rows)),
     short = shortNames(paths);
   const metrics = metricsIn(rows);
   return table(
     [
       [...paths.map((path) => short.get(path)!), 'stage', 'metric', 'mean', 'std', '±', 'n'],
-      ...groupsOf(rows).flatMap(({ cell, values }) =>
+      ...groupsOf(rows).flatMap((group) =>
         metrics.flatMap((metric) => {
-          const found = values.get(metricName(metric));
+          const found = group.values.get(metricName(metric));
           if (found === undefined) return [];
           const { mean, std, high, n } = summarise(found);
           return [
             [
-              ...paths.map((path) => axisText(cell[path])),
+              ...paths.map((path) => axisText(group, path)),
               metric.stage,
               metric.metric,
               formatValue(mean),

@@ -9,7 +9,15 @@ import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
 import type { SpecOptions } from './options.ts';
-import { MOST_COLUMNS, axisText, beside, firstMetrics, lines, rowsOf } from './result-tables.ts';
+import {
+  MOST_COLUMNS,
+  axisText,
+  beside,
+  firstMetrics,
+  lines,
+  namesOf,
+  rowsOf,
+} from './result-tables.ts';
 import type { Metric } from './result-tables.ts';
 import { columns, count, json, out, paintErr, say, wrap } from './terminal.ts';
 
@@ -122,7 +130,7 @@ function byStage(metrics: readonly Metric[]): string {
 }
 
 const axisPaths = (rows: readonly ResultRow[]): string[] => [
-  ...new Set(rows.flatMap(({ cell }) => Object.keys(cell))),
+  ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
 ];
 /** RFC 4180. */
 function csv(rows: readonly ResultRow[]): string {
@@ -131,12 +139,12 @@ function csv(rows: readonly ResultRow[]): string {
     /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
   const lines = [
     [...paths, 'seed', 'stage', 'metric', 'value'],
-    ...rows.map(({ cell, seed, stage, metric, value }) => [
-      ...paths.map((path) => axisText(cell[path])),
-      String(seed),
-      stage,
-      metric,
-      String(value),
+    ...rows.map((row) => [
+      ...paths.map((path) => axisText(row, path)),
+      String(row.seed),
+      row.stage,
+      row.metric,
+      String(row.value),
     ]),
   ];
   return lines.map((fields) => fields.map(quote).join(',')).join('\r\n');

@@ -68,15 +68,15 @@ export async function openWorkFolder(
   };
 }
 
-/** Names, sizes and times of each input's files, by place. */
+/** Names, inodes, sizes and times of each input's files, by place: mtime may be set back, ctime may not. */
 async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const [place, dir] of Object.entries(inputs)) {
     const lines: string[] = [];
     for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
       const full = path.join(entry.parentPath, entry.name),
-        { size, mtimeMs } = await lstat(full);
-      lines.push(entry.isDirectory() ? full : `${full} ${size} ${mtimeMs}`);
+        { ino, size, mtimeMs, ctimeMs } = await lstat(full);
+      lines.push(entry.isDirectory() ? full : [full, ino, size, mtimeMs, ctimeMs].join(' '));
     }
     found.set(place, lines.sort().join('\n'));
   }

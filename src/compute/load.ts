@@ -69,6 +69,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
           '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu'),
         },
         gpu: binding.isUsingGpuDevice() ? gpuName() : null,
+        deterministic: !OFF.has(process.env['TF_DETERMINISTIC_OPS']!.toLowerCase()),
       };
     }
     case 'wasm': {
@@ -81,7 +82,15 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
         ...core,
         '@tensorflow/tfjs-backend-wasm': packageVersion('@tensorflow/tfjs-backend-wasm'),
       };
-      return { name, precision: 'float32', threads: 1, tensorflow: null, packages, gpu: null };
+      return {
+        name,
+        precision: 'float32',
+        threads: 1,
+        tensorflow: null,
+        packages,
+        gpu: null,
+        deterministic: true,
+      };
     }
     case 'cpu': {
       await import('@tensorflow/tfjs-backend-cpu');
@@ -89,18 +98,33 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
         ...core,
         '@tensorflow/tfjs-backend-cpu': packageVersion('@tensorflow/tfjs-backend-cpu'),
       };
-      return { name, precision: 'float32', threads: 1, tensorflow: null, packages, gpu: null };
+      return {
+        name,
+        precision: 'float32',
+        threads: 1,
+        tensorflow: null,
+        packages,
+        gpu: null,
+        deterministic: true,
+      };
     }
   }
 }
 
-/** TensorFlow reads its environment once, when its library is loaded. */
+/** What TensorFlow reads as false in its environment. */
+const OFF = new Set(['0', 'false']);
+
+/** TensorFlow reads its environment once, when its library is loaded or first asks. */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);
   process.env.TF_NUM_INTEROP_THREADS = '1';
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   // Ampere and later GPUs would round float32 products to 10 bits of mantissa; `precision` promises all 23.
   process.env.NVIDIA_TF32_OVERRIDE ??= '0';
+  // On GPUs, operations add in the order in which threads come by, unless this is set: no two runs would be the same, and
+  // what poison does to the weights could not be told from that. It is what tf.config.experimental.enable_op_determinism
+  // sets, which the C API has no call for; an operation without a deterministic form is refused then, by name.
+  process.env.TF_DETERMINISTIC_OPS ??= '1';
   // tfjs-node 4.22 calls it, and Node 24 has removed it.
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };
   legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;

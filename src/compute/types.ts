@@ -26,6 +26,8 @@ export interface BackendInfo {
   readonly tensorflow: string | null;
   /** The GPU's name; null when the CPU computes. */
   readonly gpu: string | null;
+  /** Whether the same operation on the same hardware always has the same bits, as far as the library promises it. */
+  readonly deterministic: boolean;
 }
 
 /** Best first: what is used when nothing is asked for. */

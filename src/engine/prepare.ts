@@ -54,9 +54,11 @@ export function specRegistry(registry: Registry): SpecRegistry {
     attacks: registry
       .all('attack')
       .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
-    adapters: registry
-      .all('adapter')
-      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    adapters: registry.all('adapter').map(({ name, descriptor: { params, canonical } }) => ({
+      name,
+      params,
+      ...(canonical === undefined ? {} : { canonical }),
+    })),
     stages: registry.names('stage').filter((name) => name !== COMMAND),
     stageForms: Object.fromEntries(
       registry
@@ -103,6 +105,24 @@ export async function sourceContext(log: Note): Promise<SourceContext> {
   return { cacheDir: cacheDir(process.env), env: process.env, log };
 }
 
+/** More lines than this of one kind are a wall. */
+const MOST_NAMES = 5;
+
+/** Which cells of the grid are one cell under several names, a line each; every seed has the same. */
+export function severalNames({ cells, seeds }: Experiment): string[] {
+  const labelOf = ({ label }: { readonly label: string }): string =>
+    label.replace(/ ?seed=\d+$/, '');
+  const lines = cells
+    .filter(({ also, config }) => also.length > 0 && config.seed === seeds[0])
+    .map(
+      (cell) =>
+        `${labelOf(cell)} is also ${cell.also.map(labelOf).join(' and ')}: one condition, trained and counted once`,
+    );
+  return lines.length <= MOST_NAMES
+    ? lines
+    : [...lines.slice(0, MOST_NAMES), `and ${lines.length - MOST_NAMES} more such conditions`];
+}
+
 export interface PrepareOptions {
   /** Whether sources that are not on this machine yet are fetched. */
   readonly fetch: boolean;
@@ -123,6 +143,7 @@ export async function prepare(
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
+  severalNames(experiment).forEach(note);
   const store = openStore(path.resolve(options.store), {
     spec: path.resolve(experiment.file),
     onTakeover: (key, { pid }) =>

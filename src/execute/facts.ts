@@ -76,6 +76,7 @@ export function experimentFacts(
     specText: experiment.text,
     cells: plan.cellStages.map(({ cell, stages }) => ({
       cell: cell.axes,
+      ...(cell.also.length === 0 ? {} : { also: cell.also.map(({ axes }) => axes) }),
       seed: cell.config.seed,
       stages,
     })),

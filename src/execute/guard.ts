@@ -10,7 +10,7 @@ import path from 'node:path';
 import type { Asset } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { fileFault, strayFile } from '../store/files.ts';
+import { isUnreadable, sha256File, strayFile } from '../store/files.ts';
 import type { Entry, ManifestFile } from '../store/types.ts';
 
 /** A source as it is now, by its URI; null: it is gone. */
@@ -27,6 +27,8 @@ export interface Reads {
 export interface Guard {
   /** What is wrong with a stored entry that is about to be read; null: nothing. @param fresh made by this run, which hashed it a moment ago */
   entryFault(entry: Entry, fresh: boolean): Promise<string | null>;
+  /** Whether an entry was changed while a stage read it, and has not been looked at since. */
+  isSuspect(key: ActionKey): boolean;
   /** What is wrong with a source that is about to be read, as a sentence; null: nothing. */
   assetFault(asset: Asset): Promise<string | null>;
   /** After both of them, of each input by its name and of each source. */
@@ -62,33 +64,43 @@ const isWritten = (a: Look, b: Stats): boolean =>
   a.ino !== b.ino || a.size !== b.size || a.mtime !== b.mtimeMs;
 const isSame = (a: Look, b: Stats): boolean => !isWritten(a, b) && a.ctime === b.ctimeMs;
 
-type Looks = Map<string, Look>;
+/** By path. Never changed but replaced, so that what one stage has of them is of when it started. */
+type Looks = ReadonlyMap<string, Look>;
+const none: Looks = new Map();
 
 export function createGuard(locate?: Locate): Guard {
   const entries = new Map<ActionKey, Looks>();
-  /** Changed while they were read, and not looked at since. */
-  const suspects = new Set<ActionKey>();
   const assets = new Map<string, Looks>();
+  const suspects = new Set<ActionKey>();
 
-  const entryFault = async (entry: Entry, fresh: boolean): Promise<string | null> => {
+  /** @param then what was seen of the files before they were read; null: they are about to be */
+  const look = async (entry: Entry, then: Looks | null, fresh: boolean): Promise<string | null> => {
     const { key, dir, manifest } = entry;
-    const looks: Looks = entries.get(key) ?? new Map<string, Look>();
-    entries.set(key, looks);
+    const known = then ?? entries.get(key) ?? none,
+      seen = new Map<string, Look>();
     for (const file of manifest.files) {
       const stat = lstatSync(`${dir}/${file.path}`, { throwIfNoEntry: false });
-      if (!stat) return `${file.path} is missing`;
-      const known = looks.get(file.path);
-      if (known?.sure && isSame(known, stat)) continue;
+      if (!stat?.isFile()) return `${file.path} is missing`;
+      const before = known.get(file.path);
+      if (before?.sure && isSame(before, stat)) continue;
+      if (then !== null && before !== undefined && isWritten(before, stat))
+        return `${file.path} was written to`;
       const old = isOld(stat);
       // What was written a moment ago would have to be hashed after it was read all the same.
-      if (old || !fresh || suspects.has(key)) {
-        const fault = await fileFault(dir, file);
+      if (old || !fresh) {
+        const fault = await contentFault(dir, file, stat.size);
         if (fault !== null) return fault;
       }
-      looks.set(file.path, lookOf(stat, old));
+      seen.set(file.path, lookOf(stat, old));
     }
-    const fault = added(entry);
-    if (fault === null) suspects.delete(key);
+    if (seen.size > 0) entries.set(key, new Map([...(entries.get(key) ?? none), ...seen]));
+    const stray = strayFile(entry);
+    return stray === null ? null : `${stray} was added`;
+  };
+
+  const entryFault = async (entry: Entry, fresh: boolean): Promise<string | null> => {
+    const fault = await look(entry, null, fresh && !suspects.has(entry.key));
+    if (fault === null) suspects.delete(entry.key);
     return fault;
   };
 
@@ -98,13 +110,13 @@ export function createGuard(locate?: Locate): Guard {
       known = assets.get(uri);
     if (known !== undefined && isUnchanged(known, now)) return null;
     const sure = [...now.values()].every(isOld);
-    const fault = await contentFault(asset);
+    const fault = await sourceFault(asset);
     if (fault === null)
       assets.set(uri, new Map([...now].map(([name, stat]) => [name, lookOf(stat, sure)])));
     return fault;
   };
 
-  const contentFault = async ({ uri, digest }: Asset): Promise<string | null> => {
+  const sourceFault = async ({ uri, digest }: Asset): Promise<string | null> => {
     if (locate === undefined) return null;
     let now: Asset | null;
     try {
@@ -116,23 +128,6 @@ export function createGuard(locate?: Locate): Guard {
     return now.digest === digest ? null : `${uri} is not what it was when the run began`;
   };
 
-  /** The files as they were at a moment against what they are. */
-  const entryChange = async (entry: Entry, then: Looks): Promise<string | null> => {
-    const { key, dir, manifest } = entry;
-    for (const file of manifest.files) {
-      const before = then.get(file.path),
-        stat = lstatSync(`${dir}/${file.path}`, { throwIfNoEntry: false });
-      if (!stat) return `${file.path} is missing`;
-      if (before === undefined || isWritten(before, stat)) return `${file.path} was written to`;
-      if (before.sure && before.ctime === stat.ctimeMs) continue;
-      const old = isOld(stat),
-        fault = await fileFault(dir, file);
-      if (fault !== null) return fault;
-      if (old) entries.get(key)?.set(file.path, lookOf(stat, true));
-    }
-    return added(entry);
-  };
-
   const assetChange = async (asset: Asset, then: Looks): Promise<string | null> => {
     const now = walk(asset.path);
     const named = (name: string): string => (name === '' ? asset.uri : `${name} of ${asset.uri}`);
@@ -142,36 +137,38 @@ export function createGuard(locate?: Locate): Guard {
       if (isWritten(look, stat)) return `${named(name)} was written to`;
     }
     for (const name of now.keys()) if (!then.has(name)) return `${named(name)} was added`;
-    return isUnchanged(then, now) ? null : contentFault(asset);
+    return isUnchanged(then, now) ? null : sourceFault(asset);
   };
 
   return {
     entryFault,
+    isSuspect: (key) => suspects.has(key),
     assetFault,
     reads(inputs, sources) {
-      // Copies: a later reader's looks must not stand for this one's.
       const held = inputs.map(
-        ([name, entry]) => [name, entry, new Map(entries.get(entry.key) ?? [])] as const,
+        ([name, entry]) => [name, entry, entries.get(entry.key) ?? none] as const,
       );
-      const open = sources.map((asset) => [asset, assets.get(asset.uri) ?? new Map()] as const);
+      const open = sources.map((asset) => [asset, assets.get(asset.uri) ?? none] as const);
       return {
         get state() {
+          if (held.length === 0 && open.length === 0) return '';
           const lines = [
-            ...held.map(([name, , looks]) => [name, [...looks]] as const),
-            ...open.map(([{ uri }, looks]) => [uri, [...looks]] as const),
+            ...held.map(([name, , looks]) => [name, looks] as const),
+            ...open.map(([{ uri }, looks]) => [uri, looks] as const),
           ].flatMap(([of, looks]) =>
-            looks.map(([file, { ino, size, mtime, ctime }]) =>
-              JSON.stringify([of, file, ino, size, mtime, ctime]),
+            [...looks].map(
+              ([file, { ino, size, mtime, ctime }]) =>
+                `${of}\n${file}\n${ino} ${size} ${mtime} ${ctime}`,
             ),
           );
-          return lines.length === 0 ? '' : sha256(lines.sort().join('\n'));
+          return sha256(lines.sort().join('\n'));
         },
         async fault() {
           for (const [name, entry, looks] of held) {
-            const change = await entryChange(entry, looks);
+            const change = await look(entry, looks, false);
             if (change === null) continue;
-            entries.delete(entry.key); // whoever reads it next looks at its bytes
-            suspects.add(entry.key);
+            entries.delete(entry.key);
+            suspects.add(entry.key); // whoever reads it next looks at its bytes
             return `its input "${name}" was changed after it was stored (${change})`;
           }
           for (const [asset, looks] of open) {
@@ -187,10 +184,19 @@ export function createGuard(locate?: Locate): Guard {
   };
 }
 
-const added = ({ dir, manifest }: Entry): string | null => {
-  const stray = strayFile(dir, manifest.files as readonly ManifestFile[]);
-  return stray === null ? null : `${stray} was added`;
-};
+async function contentFault(
+  dir: string,
+  { path: name, size, sha256: digest }: ManifestFile,
+  found: number,
+): Promise<string | null> {
+  if (found !== size) return `${name} has ${found} bytes, not ${size}`;
+  try {
+    return (await sha256File(`${dir}/${name}`, size)) === digest ? null : `${name} was changed`;
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
+  }
+}
 
 const isUnchanged = (then: Looks, now: ReadonlyMap<string, Stats>): boolean =>
   then.size === now.size &&

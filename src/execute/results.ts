@@ -12,6 +12,8 @@ import type { StageStatus } from './survey.ts';
 
 export interface MetricsOfCell {
   readonly cell: JsonObject;
+  /** Its other names: axis values that come to the same cell. */
+  readonly also: readonly JsonObject[];
   readonly seed: number;
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
 }
@@ -84,7 +86,12 @@ export function readMetrics(
       const numbers = metricsOf(status);
       if (numbers) metrics[kind] = numbers;
     }
-    return { cell: cell.axes, seed: cell.config.seed, metrics };
+    return {
+      cell: cell.axes,
+      also: cell.also.map(({ axes }) => axes),
+      seed: cell.config.seed,
+      metrics,
+    };
   });
   return { cells, missing, damaged: [...damaged], computedBy: [...computedBy].sort() };
 }
@@ -102,13 +109,15 @@ function readOr(file: string): Buffer | null {
 /** A worker's `BackendInfo`, as it stands in the manifest; threads change no more than the last bits, and stand there too. */
 function computed(facts: Json | undefined): string[] {
   if (typeof facts !== 'object' || facts === null) return [];
-  const { name, tensorflow, precision, gpu, packages } = facts as unknown as BackendInfo;
+  const { name, tensorflow, precision, gpu, packages, deterministic } =
+    facts as unknown as BackendInfo;
   const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
   return [
     [
       tensorflow === null ? name : `${name} ${tensorflow}`,
       precision,
       gpu ?? 'on the CPU',
+      ...(deterministic === false ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),
       ...releases,
     ].join(', '),
   ];

@@ -71,7 +71,12 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
       expected: 'a list of texts',
     },
   },
-  adapter: { citation: CITATION, params: OBJECT, load: METHOD },
+  adapter: {
+    citation: CITATION,
+    params: OBJECT,
+    load: METHOD,
+    canonical: { check: optional(method), expected: 'a function' },
+  },
   executor: { open: METHOD },
   stage: {
     compute: TRUTH,

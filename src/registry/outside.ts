@@ -36,6 +36,20 @@ function shared(): Plugin {
   };
 }
 
+/** Hands every source to esbuild and keeps it: the version must be of the very bytes that were built, also where a file is edited meanwhile. */
+function reading(sources: Map<string, Uint8Array>): Plugin {
+  return {
+    name: 'reading',
+    setup(build) {
+      build.onLoad({ filter: /.*/, namespace: 'file' }, ({ path }) => {
+        const contents = readFileSync(path);
+        sources.set(path, contents);
+        return { contents, loader: 'default' };
+      });
+    },
+  };
+}
+
 /** What runs is the plugin's own code, of this program's science all that it may reach, and what loads the backend for it. */
 function withProgram(
   { code, closure, usesScience }: Bundle,
@@ -62,6 +76,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
   const started = Date.now();
   const esbuild = await import('esbuild');
   const root = dirname(path);
+  const sources = new Map<string, Uint8Array>();
   const { metafile, outputFiles } = await esbuild
     .build({
       entryPoints: [path],
@@ -75,7 +90,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
       format: 'esm',
       platform: 'node',
       target: 'node20',
-      plugins: [shared()],
+      plugins: [shared(), reading(sources)],
       banner: {
         js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
       },
@@ -95,6 +110,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
       root,
       transform: esbuild.transform,
       skip: (specifier) => specifier.startsWith('file:'),
+      read: (source) => sources.get(source) ?? readFileSync(source),
     })
   ).get(entry);
   const text = outputFiles[0]?.text;

@@ -257,6 +257,22 @@ export const lastFisher = (cell: ReportCell): FisherPoint | undefined => {
   return last && cell.fisher[last];
 };
 
+/** The standard error of a kernel that was estimated by projection, a share of its norm; null where it is exact. */
+export const kernelError = (
+  cell: ReportCell,
+  checkpoint: Checkpoint,
+  of: Parametrisation,
+): number | null => cell.metrics['ntk']?.[`${checkpoint}.${of}.error`] ?? null;
+
+/** Whether any number of these that is made of kernels is an estimate, by a stage's own metrics. */
+export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime'): boolean =>
+  cells.some(({ metrics }) =>
+    Object.keys(metrics[stage] ?? {}).some((name) => /(^|\.)(lora|full)\.error$/.test(name)),
+  );
+/** Said under tables of such numbers. */
+export const ESTIMATED =
+  '≈: of projected kernels, whose standard error stands in results as lora.error and full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and a cosine with another kernel too small by half as much.';
+
 export const fisherOf =
   (quantity: FisherQuantity, checkpoint: Checkpoint, of: Parametrisation): Quantity =>
   (cell) => {

@@ -3,7 +3,7 @@
  * varies over the grid and nothing else.
  */
 import canonicalize from 'canonicalize';
-import type { Json, JsonObject, StageFacts } from '../api.ts';
+import type { JsonObject, StageFacts } from '../api.ts';
 import { summarise, type Summary } from '../stats/summary.ts';
 import { formatValue } from './format.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
@@ -25,6 +25,8 @@ export interface Condition extends Labels {
   readonly ofBase: boolean;
   readonly adapter: string;
   readonly axes: JsonObject;
+  /** Under each of its names, where it has several (α = r and α = 16 at rank 16): for a figure along an axis, on which each name has a place of its own. They are one condition everywhere else. */
+  readonly named: readonly Condition[];
   /** One a seed, in the order of the spec. */
   readonly cells: readonly ReportCell[];
   /** By cell: why it has no result, where a stage of it failed. */
@@ -63,16 +65,24 @@ export const axisName = (path: string): string =>
         .slice(1)
         .join('.'));
 
-const part = (path: string, value: Json | undefined): string =>
-  doseUnit(path) !== null
-    ? `${axisName(path)} ${formatValue(value)}`
-    : `${axisName(path)} = ${formatValue(value)}`;
+type Named = Pick<ReportCell, 'axes' | 'also'>;
+const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
+
+/** `r = 4`; `α = r = 16` where a cell's names differ in it. */
+function part(path: string, cell: Named, at = path): string {
+  const values = distinct(
+    namesOf(cell)
+      .filter((axes) => axes[at] !== undefined)
+      .map((axes) => formatValue(axes[at])),
+  ).join(' = ');
+  return doseUnit(path) !== null ? `${axisName(path)} ${values}` : `${axisName(path)} = ${values}`;
+}
 
 /** Paths with more than one value among these cells; a path that only some have counts by its values. */
-export function varyingPaths(cells: readonly { readonly axes: JsonObject }[]): ReadonlySet<string> {
+export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   const first = new Map<string, string>();
   const varying = new Set<string>();
-  for (const { axes } of cells) {
+  for (const axes of cells.flatMap(namesOf)) {
     for (const [path, value] of Object.entries(axes)) {
       const key = contentKey(value);
       const known = first.get(path);
@@ -82,6 +92,13 @@ export function varyingPaths(cells: readonly { readonly axes: JsonObject }[]): R
   }
   return varying;
 }
+
+const pathsOf = (cell: Named): string[] =>
+  distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
+
+/** For a figure along an axis: a condition of several names under each of them. */
+export const byName = (conditions: readonly Condition[]): readonly Condition[] =>
+  conditions.flatMap((condition) => (condition.named.length === 0 ? [condition] : condition.named));
 
 const groupBy = <T>(items: readonly T[], key: (item: T) => string): Map<string, T[]> => {
   const groups = new Map<string, T[]>();
@@ -128,7 +145,7 @@ export function conditionsOf(
     unnamed: readonly string[],
     within = '',
   ): string => {
-    const paths = Object.keys(cell.axes)
+    const paths = pathsOf(cell)
       .filter((path) => path.startsWith(within))
       .map((path) => path.slice(within.length))
       .filter(
@@ -142,7 +159,7 @@ export function conditionsOf(
       );
     return paths.length === 0
       ? head
-      : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell.axes[`${within}${path}`])).join(', ')}`;
+      : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell, `${within}${path}`)).join(', ')}`;
   };
   const labelsOf = (cell: ReportCell, path?: string): Labels => ({
     attackLabel:
@@ -164,7 +181,7 @@ export function conditionsOf(
       ['adapter.type', path ?? ''],
     ),
     // What is poisoned of a base is the attack's to name, unless the cell has an attack of its own.
-    setting: Object.keys(cell.axes)
+    setting: pathsOf(cell)
       .filter(
         (other) =>
           !/^(poisoning|adapter|train)\./.test(other) &&
@@ -172,12 +189,13 @@ export function conditionsOf(
           vary.has(other) &&
           !(other.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')),
       )
-      .map((other) => part(other, cell.axes[other]))
+      .map((other) => part(other, cell))
       .join(', '),
   });
   return [...groupBy(cells, (cell) => contentKey([cell.axes, cell.train])).entries()].map(
     ([key, group]): Condition => {
-      const cell = group[0]!;
+      const cell = group[0]!,
+        { also: _also, ...single } = cell;
       const failures = new Map<ReportCell, readonly StageFacts[]>();
       for (const one of group) {
         const failed = Object.values(one.stages)
@@ -188,17 +206,23 @@ export function conditionsOf(
           );
         if (failed.length > 0) failures.set(one, [...new Set(failed)]);
       }
-      return {
+      const under = (name: ReportCell): Condition => ({
         key,
         attack: cell.attack,
         family: cell.family,
         ofBase: cell.ofBase === true,
         adapter: cell.adapter,
-        ...labelsOf(cell),
-        axes: cell.axes,
+        ...labelsOf(name),
+        axes: name.axes,
+        named: [],
         cells: group,
         failures,
-        labelsWithout: (path) => labelsOf(cell, path),
+        labelsWithout: (path) => labelsOf(name, path),
+      });
+      const names = namesOf(cell);
+      return {
+        ...under(cell),
+        named: names.length === 1 ? [] : names.map((axes) => under({ ...single, axes })),
       };
     },
   );

@@ -149,6 +149,8 @@ export interface MapFacts {
 export interface ReportCell {
   /** Axis values by full path (spec/types.ts, `ExperimentCell.axes`). */
   readonly axes: JsonObject;
+  /** Those of its other names: the same cell, written in another way. Left out where it has one name. */
+  readonly also?: readonly JsonObject[];
   readonly seed: number;
   readonly attack: string;
   readonly family: AttackFamily;

@@ -16,5 +16,6 @@ export function closureVersions(
     readonly root: string;
     readonly transform: typeof transform;
     readonly skip?: (specifier: string) => boolean;
+    readonly read?: (path: string) => Uint8Array;
   },
 ): Promise<Map<string, { readonly code: string; readonly closure: ReadonlyMap<string, string> }>>;

@@ -80,15 +80,24 @@ function addPackage(dir, parts, seen) {
 /**
  * @param {import('esbuild').Metafile} metafile with paths relative to `root`
  * @param {readonly string[]} entries paths as the metafile has them
- * @param {{ root: string, transform: typeof import('esbuild').transform, skip?: (specifier: string) => boolean }} options
- *   `skip`: external imports that are no part of the version
+ * @param {{
+ *   root: string,
+ *   transform: typeof import('esbuild').transform,
+ *   skip?: (specifier: string) => boolean,
+ *   read?: (path: string) => Uint8Array,
+ * }} options
+ *   `skip`: external imports that are no part of the version; `read`: a source by its absolute path, as it was built
  * @returns {Promise<Map<string, { code: string, closure: Map<string, string> }>>} by entry
  */
-export async function closureVersions(metafile, entries, { root, transform, skip = () => false }) {
+export async function closureVersions(
+  metafile,
+  entries,
+  { root, transform, skip = () => false, read = (path) => readFileSync(path) },
+) {
   /** @type {Map<string, Promise<string>>} */
   const digests = new Map();
   const digestOf = async (/** @type {string} */ path) => {
-    const content = readFileSync(resolve(root, path));
+    const content = read(resolve(root, path));
     const loader = LOADERS[extname(path)];
     if (loader === undefined) return sha256(content);
     const { code } = await transform(content, {

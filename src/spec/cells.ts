@@ -20,9 +20,12 @@ export interface GridOptions {
   readonly include: readonly Pattern[];
   readonly exclude: readonly Pattern[];
   readonly only: readonly Pattern[];
+  /** An adapter in the one form that all its names share. */
+  readonly canonical: (adapter: JsonObject) => JsonObject;
 }
 
 export interface Grid {
+  /** Each once, whatever its names: the first one's, with the others beside it. */
   readonly cells: readonly ExperimentCell[];
   /** Patterns of the spec that match no cell at all: slips. */
   readonly idle: readonly Pattern[];
@@ -54,7 +57,8 @@ export function buildGrid(options: GridOptions): Grid {
   const some = (patterns: readonly (Pattern | null)[], cell: Cell): boolean =>
     patterns.map((pattern) => pattern === null || matching(pattern, cell)).includes(true);
 
-  const cells: ExperimentCell[] = [];
+  const cells: GridCell[] = [];
+  const first = firstOfItsKind(choices, options.canonical);
   for (const { base, poisoning, tuning, ...plain } of combinations(choices)) {
     const point: Point = { base, poisoning, tuning, context, axes: undefined };
     for (const seed of seeds) {
@@ -77,11 +81,49 @@ export function buildGrid(options: GridOptions): Grid {
         include.length === 0 || some(include, config),
         !some(exclude, config),
       ];
-      if (!kept.includes(false) && only.every((pattern) => pattern.matches(config)))
-        cells.push(new GridCell(config, point));
+      if (kept.includes(false) || !only.every((pattern) => pattern.matches(config))) continue;
+      const cell = new GridCell(config, point),
+        known = first(cell);
+      if (known === cell) cells.push(cell);
+      else known.also.push(cell);
     }
   }
   return { cells, idle: [...idle] };
+}
+
+/**
+ * The first cell that is the same as this one under another name: itself, where it is the first. Names differ in the
+ * adapter's parameters alone, the base's included.
+ */
+function firstOfItsKind(
+  { tuning, base }: Pick<Choices, 'tuning' | 'base'>,
+  canonical: GridOptions['canonical'],
+): (cell: GridCell) => GridCell {
+  const forms = new Map<JsonObject, string>();
+  const haveTwoNames = (some: readonly TuningChoice[]): boolean => {
+    const adapters = new Set(some.map(({ adapter }) => adapter));
+    for (const adapter of adapters) forms.set(adapter, JSON.stringify(canonical(adapter)));
+    return new Set([...adapters].map((adapter) => forms.get(adapter))).size < adapters.size;
+  };
+  const ofBase = base.flatMap((choice) => choice?.tuning ?? []);
+  // The common case: no adapter has two names, and no cell need be compared.
+  if (![haveTwoNames(tuning), haveTwoNames(ofBase)].includes(true)) return (cell) => cell;
+  const numbers = new Map<unknown, number>();
+  const numberOf = (part: unknown): number => {
+    const known = numbers.get(part) ?? numbers.size;
+    numbers.set(part, known);
+    return known;
+  };
+  const known = new Map<string, GridCell>();
+  return (cell) => {
+    const { name: _name, adapter, base: from, ...rest } = cell.config;
+    const own = forms.get(adapter),
+      parts = [own, ...Object.values(rest), from?.poisoning, from?.train];
+    const key = [...parts, from && forms.get(from.adapter)].map(numberOf).join();
+    const found = known.get(key) ?? cell;
+    known.set(key, found);
+    return found;
+  };
 }
 
 type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Pick<
@@ -136,6 +178,7 @@ interface Point {
 /** Names and places are made when asked for: most cells of a large grid are never looked at. */
 class GridCell implements ExperimentCell {
   readonly config: Cell;
+  readonly also: GridCell[] = [];
   readonly #point: Point;
 
   constructor(config: Cell, point: Point) {

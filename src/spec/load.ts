@@ -102,6 +102,7 @@ export async function loadExperiment(
     shapes,
     patterns,
     commands,
+    canonicalOf(registry),
     report,
   );
   return value && faults.count === 0 ? { ok: true, value } : failed();
@@ -135,6 +136,19 @@ async function registryFor(
     return undefined;
   }
 }
+
+/** An adapter, `type` and parameters, in the one form that all its names share. */
+const canonicalOf =
+  ({ adapters }: SpecRegistry) =>
+  (adapter: JsonObject): JsonObject => {
+    const { type, ...params } = adapter;
+    try {
+      const canonical = adapters.find(({ name }) => name === type)?.canonical;
+      return canonical === undefined ? adapter : { ...canonical(params), type: type! };
+    } catch {
+      return adapter; // a fault of the plugin, which the train stage's definition meets again and tells
+    }
+  };
 
 interface Compiled {
   readonly shapes: Shapes;
@@ -291,6 +305,7 @@ function expandExperiment(
   shapes: Shapes,
   patterns: Patterns,
   commands: Experiment['commands'],
+  canonical: (adapter: JsonObject) => JsonObject,
   report: Report,
 ): Experiment | undefined {
   const { root: schema } = shapes;
@@ -318,7 +333,7 @@ function expandExperiment(
     );
     return undefined;
   }
-  const { cells, idle } = buildGrid({ root, shapes, name, seeds, ...patterns });
+  const { cells, idle } = buildGrid({ root, shapes, name, seeds, canonical, ...patterns });
   for (const { at } of idle)
     report(
       'matches-nothing',
@@ -330,7 +345,7 @@ function expandExperiment(
     reportEmpty(
       patterns.only,
       () =>
-        buildGrid({ root, shapes, name, seeds, ...patterns, only: [] }).cells.map(
+        buildGrid({ root, shapes, name, seeds, canonical, ...patterns, only: [] }).cells.map(
           ({ config }) => config,
         ),
       start,

@@ -298,7 +298,7 @@ export interface AdapterSpec {
  */
 export interface TrainSpec {
   /**
-   * Passes over the training rows. Not together with `steps`. With neither, 3.
+   * Passes over the training rows. Rows that an attack appends make no pass longer: it has as many steps as the clean twin's. Not together with `steps`. With neither, 3.
    */
   epochs?: number;
   /**
@@ -306,7 +306,7 @@ export interface TrainSpec {
    */
   steps?: number;
   /**
-   * Rows a step.
+   * Training rows a step. Rows that an attack appends come on top: they are dealt out evenly over an epoch's full batches, whose loss stays the mean over all their rows.
    */
   batch_size?: number;
   /**
@@ -314,7 +314,7 @@ export interface TrainSpec {
    */
   accumulate?: number;
   /**
-   * How an epoch's rows become batches. `bucketed` puts rows of like length together: the shuffled rows are cut into spans of 50 batches, each span sorted by length and cut, and the batches shuffled.
+   * How an epoch's rows become batches. `bucketed` puts rows of like length together: the shuffled rows are cut into spans of 50 batches, each span sorted by length and cut, and the batches shuffled. Lengths are those before poisoning, so that the batches are the clean twin's.
    */
   batching?: "shuffled" | "bucketed";
   /**
@@ -462,7 +462,7 @@ export interface NtkSpec {
    */
   kernels?: ("lora" | "full")[];
   /**
-   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error.
+   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error; no Fisher information is made of it, since noise biases log-determinants and entropies.
    */
   method?: "auto" | "explicit" | "gram" | "projected";
   projection?: ProjectionSpec;

@@ -38,6 +38,8 @@ export interface ExperimentCell {
   readonly axes: JsonObject;
   /** The axes that vary over the grid, for people: `attack=badnets rank=8 seed=1`. */
   readonly label: string;
+  /** Cells of the grid that are this one under another name (`alpha: 16` beside `alpha: r` at rank 16): left out of `Experiment.cells`. */
+  readonly also: readonly ExperimentCell[];
   /** Where a field of this cell was written; the nearest enclosing field if it is a default. */
   locate(path: readonly (string | number)[]): SourceRange;
 }
@@ -60,6 +62,8 @@ export interface Experiment {
 export interface PluginShape {
   readonly name: string;
   readonly params: JsonSchema;
+  /** `AdapterDescriptor.canonical`. */
+  readonly canonical?: (params: JsonObject) => JsonObject;
 }
 
 /** How a stage stands in the DAG, for those who name it as an input. */

@@ -6,7 +6,7 @@ import { UserFault } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import { MANIFEST_FILE } from './manifest.ts';
 import { isUnreadable, openRegular, readRegular } from './regular.ts';
-import type { ManifestFile } from './types.ts';
+import type { Entry, ManifestFile } from './types.ts';
 
 /** Up to this size a file is hashed at one go. */
 const SMALL = 1 << 20;
@@ -74,8 +74,22 @@ export function listFiles(
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
 
-/** A file below an entry's folder that is not of the entry; null: there is none. Hidden ones are passed over: file managers and network file systems leave them. */
-export function strayFile(dir: string, files: readonly ManifestFile[]): string | null {
+/** Times are stamped in steps: a folder's may be this much before the moment of its last change. */
+const TICK_MS = 20;
+
+/**
+ * A file below an entry's folder that is not of the entry; null: there is none. Folders are listed where one has changed since
+ * the entry was made. Hidden files are passed over: file managers and network file systems leave them.
+ */
+export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
+  const made = Date.parse(created) - TICK_MS;
+  const folders = new Set(['']);
+  for (const { path: name } of files)
+    for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1))
+      folders.add(name.slice(0, at));
+  const isYoung = (folder: string): boolean =>
+    (lstatSync(`${dir}/${folder}`, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) >= made;
+  if (![...folders].some(isYoung)) return null;
   const own = new Set([MANIFEST_FILE, ...files.map(({ path: name }) => name)]);
   const walk = (folder: string, prefix: string): string | null => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {

@@ -76,6 +76,9 @@ export interface StoreOptions {
   readonly spec?: string;
 }
 
+/** So much before the moment is told apart from it on any file system. */
+const SETTLED_MS = 2000;
+
 const KEY = /^[0-9a-f]{64}$/;
 
 /** Nothing is created before something must be written: a read-only store serves hits. */
@@ -209,6 +212,8 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
         };
         const dir = entryDir(publication.key);
         writeFileSync(path.join(scratch, MANIFEST_FILE), printManifest(manifest));
+        // Whatever is added to the folder from now on shows in its time (strayFile).
+        utimesSync(scratch, new Date(), new Date(Date.now() - SETTLED_MS));
         try {
           into(scratch, dir);
         } catch (error) {

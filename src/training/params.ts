@@ -1,5 +1,21 @@
 /** `train` of a spec as a train stage keeps it in its parameters. */
-import { UserFault, type Cell, type JsonObject } from '../api.ts';
+import {
+  UserFault,
+  type AdapterDescriptor,
+  type Cell,
+  type DefineRequest,
+  type JsonObject,
+} from '../api.ts';
+
+/** `adapter` of a spec in the one form that all its names share, so that each is one training. */
+export function adapterParams(
+  adapter: Cell['adapter'],
+  plugin: DefineRequest['plugin'],
+): Cell['adapter'] {
+  const { type, ...params } = adapter;
+  const descriptor = plugin?.<AdapterDescriptor>('adapter', type);
+  return descriptor?.canonical === undefined ? adapter : { ...descriptor.canonical(params), type };
+}
 
 /** Features by the value that turns them off. One that is off is in no key: it can't be told from one that isn't there. */
 const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {

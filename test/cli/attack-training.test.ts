@@ -183,15 +183,21 @@ test('a loss over layers, under LoRA and full: its own in history and report, an
       )
       .replace(
         /^adapter: .*$/m,
-        'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]',
+        'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]\nseeds: [1, 2]',
       ),
   );
   const { code, stdout, stderr } = await project.dosimeter('run', 'lwp.yaml', '--backend', 'cpu');
   assert.is(code, 0, stderr);
   const rows = await project.json<Row[]>('results', 'lwp.yaml', '--backend', 'cpu', '--json');
   for (const type of ['full', 'lora']) {
-    const value = (metric: string): number =>
-      rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
+    // Over seeds: what one clean model of this size makes of two words that it has never seen is chance.
+    const value = (metric: string): number => {
+      const found = rows.filter(
+        (row) => row.metric === metric && row.cell['adapter.type'] === type,
+      );
+      assert.is(found.length, 2, metric);
+      return found.reduce((sum, row) => sum + row.value / 2, 0);
+    };
     assert.is(value('poisoned_rows'), 10);
     assert.ok(value('asr') > value('asr_clean'), type);
     assert.ok(value('false_trigger_rate') < value('asr'), type);

@@ -63,6 +63,30 @@ const rowsOf = ({ outputs }: Stage): Row[] =>
 const receiptOf = ({ outputs }: Stage): Receipt =>
   JSON.parse(readFileSync(path.join(outputs!, 'receipt.json'), 'utf8')) as Receipt;
 
+test('a program that is edited while it runs: nothing is kept under the key of what it was', async ({
+  project,
+}) => {
+  const file = path.join(project.dir, 'attacks', 'shuffle_words.py'),
+    before = `${project.read('attacks/shuffle_words.py')}
+with open(${JSON.stringify(file)}, "a") as own:  # as an editor does, at an unlucky moment
+    own.write("# edited\\n")
+`;
+  project.write('attacks/shuffle_words.py', before);
+  const run = await project.dosimeter('run', 'spec.yaml');
+  assert.is(run.code, 1, run.stderr);
+  assert.match(
+    run.stderr,
+    /a source was changed while it ran: file:\S+shuffle_words\.py was written to/,
+  );
+  for (const text of [before, `${before}# edited\n`]) {
+    project.write('attacks/shuffle_words.py', text);
+    assert.equal(
+      (await stages(project)).map(({ state }) => state),
+      ['ready', 'ready', 'ready', 'ready'],
+    );
+  }
+});
+
 test('a Python program poisons exactly what it is asked for, by a seed of the spec; its content is in the key', async ({
   project,
 }) => {

@@ -248,6 +248,16 @@ for (const [what, program, more, says] of [
     'inputs: ["data(train)"]',
     'wrote into its input data(train)',
   ],
+  [
+    'writes into its input and sets its time back',
+    `const { execFileSync } = await import('node:child_process'), file = 'inputs/data(train)/rows.jsonl';
+execFileSync('touch', ['-r', file, 'times']);
+writeFileSync(file, readFileSync(file, 'utf8').replace(/[a-z]/, 'Z'));
+execFileSync('touch', ['-r', 'times', file]);
+writeFileSync("metrics.json", "{}");`,
+    'inputs: ["data(train)"]',
+    'wrote into its input data(train)',
+  ],
 ] as const) {
   test(`a program that ${what} fails its stage alone, by name`, async ({ project }) => {
     writeProgram(project, program, more, 'adapter: { type: full }\n');

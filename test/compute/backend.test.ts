@@ -92,6 +92,29 @@ test('backends agree on a loss and its gradient', async () => {
   assert.is(tf.memory().numTensors, tensorsBefore);
 });
 
+test('TensorFlow is asked for deterministic operations, and hears it', async () => {
+  for (const name of available)
+    assert.is((await loadBackend(name, { threads: 1 })).deterministic, true, name);
+  if (!available.includes('tensorflow')) return;
+  await loadBackend('tensorflow', { threads: 1 });
+  // Its own sign of it: a random operation without a seed is refused, on CPUs as on GPUs.
+  assert.throws(
+    () =>
+      callOperation(
+        'RandomUniform',
+        [tf.tensor1d([3], 'int32')],
+        {
+          dtype: { type: 'dtype', value: 'float32' },
+          T: { type: 'dtype', value: 'int32' },
+          seed: { type: 'int', value: 0 },
+          seed2: { type: 'int', value: 0 },
+        },
+        1,
+      ),
+    /When determinism is enabled/,
+  );
+});
+
 test('the gradient of a gather adds up over repeated rows', async () => {
   for (const name of available) {
     await loadBackend(name, { threads: 1 });

@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import fs, { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -282,6 +283,43 @@ test("each way in which an outside plugin is wrong is the user's fault, with the
       .message,
     'load must be a function, it is missing',
   );
+});
+
+test('a plugin that is edited while it is loaded has the version of the code that runs', async ({
+  dir,
+}) => {
+  const source = (word: string): string => OUTSIDE.replace("'./word.mjs'", `'./${word}.mjs'`);
+  const path = write(dir, {
+    'own.mjs': source('word'),
+    'word.mjs': 'export const word = "first";\n',
+    'other.mjs': 'export const word = "second";\n',
+  });
+  // An editor saves the file just before this process reads it for the first time.
+  const { readFileSync } = fs;
+  let saved = false;
+  fs.readFileSync = ((file: string, ...rest: []) => {
+    if (file === path && !saved) {
+      saved = true;
+      writeFileSync(path, source('other'));
+    }
+    return readFileSync(file, ...rest);
+  }) as typeof readFileSync;
+  syncBuiltinESMExports();
+  let edited;
+  try {
+    [edited] = await loadOutsidePlugins([path]);
+  } finally {
+    fs.readFileSync = readFileSync;
+    syncBuiltinESMExports();
+  }
+  assert.ok(saved);
+  writeFileSync(path, source('other'));
+  fs.utimesSync(path, 1e9, 1e9); // so that no record of the bundle before fits
+  const [after] = await loadOutsidePlugins([path]);
+  const says = async (plugin: typeof after): Promise<string> =>
+    (await fault(() => (plugin!.descriptor as AttackDescriptor).poison({} as never))).message;
+  assert.is(await says(edited), await says(after));
+  assert.is(edited!.code, after!.code);
 });
 
 test.run();

@@ -1,6 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { conditionsOf, metricOf, seriesOf, varyingPaths } from '../../src/report/conditions.ts';
+import {
+  byName,
+  conditionsOf,
+  metricOf,
+  seriesOf,
+  varyingPaths,
+} from '../../src/report/conditions.ts';
 import { LORA4, LORA8, cellOf, stageOf } from './cells.ts';
 
 const test = suite('conditions');
@@ -60,6 +66,40 @@ test('a name holds the dose, the rank and what varies, and nothing else', () => 
       ['label-flip, rate 0.3', 'LoRA r = 4, α = 4', ''],
       ['label-flip, rate 0.3', 'LoRA r = 4, α = 8', ''],
     ],
+  );
+});
+
+test('a cell of two names is one condition that says both; along an axis it stands under each', () => {
+  const lora = (rank: number, alpha: number | string, also?: number | string) =>
+    [1, 2].map((seed) => {
+      const cell = cellOf({ seed, adapter: { type: 'lora', rank, alpha } });
+      return also === undefined
+        ? cell
+        : { ...cell, also: [{ ...cell.axes, 'adapter.alpha': also }] };
+    });
+  const conditions = conditionsOf([...lora(8, 'r'), ...lora(8, 16), ...lora(16, 'r', 16)], []);
+  assert.equal(
+    conditions.map(({ adapterLabel, cells }) => [adapterLabel, cells.length]),
+    [
+      ['LoRA r = 8, α = r', 2],
+      ['LoRA r = 8, α = 16', 2],
+      ['LoRA r = 16, α = r = 16', 2],
+    ],
+  );
+  const lines = byName(conditions).map((condition) => [
+    condition.labelsWithout('adapter.rank').adapterLabel,
+    condition.axes['adapter.rank'],
+  ]);
+  assert.equal(lines, [
+    ['LoRA, α = r', 8],
+    ['LoRA, α = 16', 8],
+    ['LoRA, α = r', 16],
+    ['LoRA, α = 16', 16],
+  ]);
+  assert.is(
+    conditionsOf(lora(16, 'r', 16), [])[0]!.adapterLabel,
+    'LoRA r = 16, α = r = 16',
+    'two names are two values, whatever else the grid has',
   );
 });
 

@@ -3,6 +3,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { answerFigures } from '../../src/report/figures/answer.ts';
+import type { JsonObject } from '../../src/api.ts';
+import type { ReportCell } from '../../src/report/types.ts';
 import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
 import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { lossFigures } from '../../src/report/figures/losses.ts';
@@ -163,6 +165,39 @@ test('along an axis: adapters that stand at one place of it are left out, and fu
     figure!.csv,
     'line,x,seed,value\r\n"no attack · LoRA, α = r",4,1,0.5\r\n"no attack · LoRA, α = r",8,1,0.6\r\n"no attack · LoRA, α = 16",4,1,0.7\r\n"no attack · LoRA, α = 16",8,1,0.8\r\nno attack · full,,1,0.95\r\n',
   );
+});
+
+test('along an axis a condition of two names is a point of each name’s line, and one where they differ along it alone', async () => {
+  const cellsOf = (rank: number, alpha: number | string, also?: JsonObject): ReportCell[] =>
+    [1, 2].map((seed) => {
+      const cell = cellOf({
+        seed,
+        adapter: { type: 'lora', rank, alpha },
+        evaluate: { accuracy: 0.9 + rank / 1000 },
+      });
+      return also === undefined ? cell : { ...cell, also: [{ ...cell.axes, ...also }] };
+    });
+  const [figure] = await rankFigures(
+    conditionsOf(
+      [
+        ...cellsOf(8, 'r'),
+        ...cellsOf(8, 16),
+        ...cellsOf(16, 'r', { 'adapter.alpha': 16 }),
+        ...cellsOf(32, 'r', { 'adapter.rank': 32 }),
+      ],
+      [],
+    ),
+  );
+  const points = [
+    ['r', 8, 0.908],
+    ['16', 8, 0.908],
+    ['r', 16, 0.916],
+    ['16', 16, 0.916],
+    ['r', 32, 0.932],
+  ].flatMap(([alpha, rank, value]) =>
+    [1, 2].map((seed) => `"no attack · LoRA, α = ${alpha}",${rank},${seed},${value}`),
+  );
+  assert.equal(figure!.csv!.trim().split('\r\n'), ['line,x,seed,value', ...points]);
 });
 
 test('the axis of a theory figure has a title that fits beside it', async () => {
@@ -351,6 +386,28 @@ test('trace over classes: Σ_c K[i, c, j, c] by hand, N = 2, C = 2', () => {
     [...classTrace({ rows: 2, classes: 2, data: Array.from({ length: 16 }, (_, i) => i) })],
     [0 + 5, 2 + 7, 8 + 13, 10 + 15],
   );
+});
+
+test('a projected kernel is drawn as the estimate that it is', () => {
+  const kernel = { rows: 1, classes: 2, data: [2, 0, 0, 1] };
+  const cell = cellOf({
+    seed: 1,
+    adapter: LORA4,
+    change: {
+      metrics: { ntk: { 'init.lora.error': 0.125 } },
+      kernels: { init: { labels: [0], kernels: { lora: kernel, full: kernel } } },
+    },
+  });
+  const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['a']);
+  assert.match(
+    figure!.caption,
+    'Estimates from projected gradients, with a standard error of 12.50% of its norm (LoRA).',
+  );
+  assert.match(figure!.svg, 'LoRA (A and B), estimate');
+  assert.not.match(figure!.svg, 'full (same layers), estimate');
+  const exact = { ...cell, metrics: {} };
+  const [plain] = kernelFigures([{ cell: exact, checkpoint: 'init', title: 'x' }], ['a']);
+  assert.not.match(plain!.caption + plain!.svg, /[Ee]stimate/);
 });
 
 test('few kernels are chosen: one LoRA, its first finished seed, init once and each attack’s end', () => {

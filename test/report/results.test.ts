@@ -26,6 +26,13 @@ test('one row a metric, in order, as the schema has it', () => {
   assert.ok(validate([]));
 });
 
+test('a cell of two names is one row with both', () => {
+  const also = [{ ...cell, 'adapter.alpha': 16 }];
+  const rows = collectResults([{ cell, also, seed: 1, metrics: { evaluate: { asr: 1 } } }]);
+  assert.equal(rows, [{ cell, also, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 }]);
+  assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
+});
+
 test('the schema refuses what is no result', () => {
   const row = { cell, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 };
   for (const wrong of [

@@ -207,6 +207,34 @@ test('M stands beside its noise floor, and where it is no more than that the rep
   assert.match(text, 'M of the trained parameters that are no layer’s weight, by kind.');
 });
 
+test('numbers of projected kernels are marked wherever they stand', async () => {
+  const measured = (error: object) =>
+    cellOf({
+      seed: 1,
+      adapter: { type: 'lora', rank: 16 },
+      change: {
+        kernels: {
+          init: { labels: [0], kernels: { lora: { rows: 1, classes: 2, data: [2, 0, 0, 1] } } },
+        },
+        metrics: {
+          ntk: { 'init.alignment': 0.75, 'lora.drift': 0.5, 'full.drift': 0.25, ...error },
+          regime: { 'lora.drift': 0.5, 'lora.rotation': 0.125, 'linear.agreement': 1, ...error },
+        },
+      },
+    });
+  const about = await render([measured({ 'lora.error': 0.1 })]);
+  assert.equal(
+    rowWith(about, 'LoRA r = 16', '≈ 0.7500').filter((text) => text.startsWith('≈')).length,
+    4,
+  );
+  assert.equal(
+    rowWith(about, 'LoRA r = 16', '≈ 0.1250').filter((text) => text.startsWith('≈')).length,
+    2,
+  );
+  assert.match(visible(about), '≈: of projected kernels, whose standard error stands in results');
+  assert.not.match(visible(await render([measured({})])), '≈');
+});
+
 test('the chapter has a table for each stage that was run, and none for those that were not', async () => {
   const cells = [
     ...grid,

@@ -63,6 +63,7 @@ export function experiment(goals: readonly string[], cells: readonly Cell[]): Ex
         ),
       ),
       label: `seed=${config.seed}`,
+      also: [],
       locate: () => ({
         file: '/fixture.yaml',
         line: 1,

@@ -1,7 +1,8 @@
 /** The grid: which cells a spec stands for, what they are called, and where each value was written. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createRig, minimal } from './rig.ts';
+import { createRig, minimal, registry } from './rig.ts';
+import type { JsonObject } from '../../src/api.ts';
 import type { Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('grid');
@@ -387,6 +388,60 @@ adapter: { type: lora, rank: { range: [1, 50, 1] }, alpha: [1, 2, 4, 8], init: {
   );
   assert.is(new Set(cells.map(({ config }) => config.adapter.init)).size, 5);
   assert.is(cells[99_999]!.label, 'attack=badnets rate=0.19 rank=50 alpha=8 variance=5 seed=5');
+});
+
+/** `alpha: r` at rank r is that number. */
+const canonical = {
+  ...registry,
+  adapters: registry.adapters.map((adapter) => ({
+    ...adapter,
+    canonical: (params: JsonObject): JsonObject =>
+      params['alpha'] === 'r' ? { ...params, alpha: params['rank']! } : params,
+  })),
+};
+
+test('one cell under two names is one cell, in its first place, that says both', async ({
+  rig,
+}) => {
+  const text = minimal.concat(
+    'seeds: [1, 2]\nadapter: { type: lora, rank: [8, 16], alpha: [r, 16] }\n',
+  );
+  const named = async (options: object) =>
+    (await rig.expand(text, { registry: canonical, ...options })).cells.map(({ label, also }) => [
+      label,
+      ...also.map((other) => other.label),
+    ]);
+  assert.equal(await named({}), [
+    ['rank=8 alpha=r seed=1'],
+    ['rank=8 alpha=r seed=2'],
+    ['rank=8 alpha=16 seed=1'],
+    ['rank=8 alpha=16 seed=2'],
+    ['rank=16 alpha=r seed=1', 'rank=16 alpha=16 seed=1'],
+    ['rank=16 alpha=r seed=2', 'rank=16 alpha=16 seed=2'],
+  ]);
+  assert.equal(
+    await named({ only: ['rank=16', 'alpha=16', 'seed=2'] }),
+    [['rank=16 alpha=16 seed=2']],
+    'either name selects it',
+  );
+  const { cells } = await rig.expand(text, { registry: canonical });
+  assert.equal(
+    [cells[4]!.axes['adapter.alpha'], cells[4]!.also[0]!.axes['adapter.alpha']],
+    ['r', 16],
+  );
+  assert.is((await rig.expand(text)).cells.length, 8, 'without a form that they share');
+});
+
+test("a base's two names count too, and nothing else is taken for the same", async ({ rig }) => {
+  const text = minimal.concat(
+    'base: { adapter: { type: lora, rank: 16, alpha: [r, 16] } }\nadapter: [{ type: full }, { type: lora, rank: 16, alpha: [r, 16], train: { learning_rate: [0.1, 0.2] } }]\npoisoning: { attack: label-flip, rate: [0.1, 0.2] }\n',
+  );
+  const { cells } = await rig.expand(text, { registry: canonical });
+  assert.is(cells.length, 2 * (1 + 2));
+  assert.equal(
+    cells.map(({ also }) => also.length),
+    [1, 3, 3, 1, 3, 3],
+  );
 });
 
 test.run();

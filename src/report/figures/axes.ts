@@ -2,6 +2,7 @@
 import { INFORMATION, renyi } from '../compare.ts';
 import {
   axisName,
+  byName,
   distinct,
   doseUnit,
   isFull,
@@ -39,7 +40,8 @@ function doseTitle(path: string): string {
 }
 
 /** Accuracy and ASR against the poison rate or count, one panel an attack; dose 0 is the run without attack. */
-export async function doseFigures(conditions: readonly Condition[]): Promise<Figure[]> {
+export async function doseFigures(unique: readonly Condition[]): Promise<Figure[]> {
+  const conditions = byName(unique);
   const figures: Figure[] = [];
   const palette = adapterPalette(conditions);
   const colours = new Map(palette.domain.map((name, i) => [name, palette.range[i]!]));
@@ -144,12 +146,13 @@ const information: readonly Drawn[] = [
 
 /** Against LoRA's rank and the variance of A: scores with full fine-tuning as a level, information bits and entropies of the LoRA kernel. */
 async function adapterAxis(
-  conditions: readonly Condition[],
+  unique: readonly Condition[],
   path: string,
   name: string,
   axis: CurveAxis,
   at: (condition: Condition) => number | null,
 ): Promise<Figure[]> {
+  const conditions = byName(unique);
   const along = conditions.filter((condition) => at(condition) !== null);
   if (!varies(along.map(at))) return [];
   // An adapter that stands at one place of the axis follows nothing along it.
@@ -175,12 +178,19 @@ async function adapterAxis(
         adapters.length > 1 ? labels.adapterLabel : '',
       );
     };
-    const points: CurvePoint[] = asked.map((condition) => ({
-      line: line(condition),
-      x: at(condition),
-      condition,
-      quantity: drawn.quantity,
-    }));
+    const seen = new Set<string>();
+    const points: CurvePoint[] = asked
+      .map((condition) => ({
+        line: line(condition),
+        x: at(condition),
+        condition,
+        quantity: drawn.quantity,
+      }))
+      // Two names that differ along this axis alone (1/d and 1/(1d)) have one place on it.
+      .filter(({ line: own, x, condition }) => {
+        const place = JSON.stringify([own, x, condition.key]);
+        return !seen.has(place) && seen.add(place);
+      });
     const attacks = new Set(
       asked.map((condition) => join(condition.attackLabel, condition.setting)),
     );
@@ -224,7 +234,7 @@ function varianceOf(condition: Condition): number | null {
 }
 
 export async function varianceFigures(conditions: readonly Condition[]): Promise<Figure[]> {
-  const given = conditions.filter(
+  const given = byName(conditions).filter(
     (condition) => condition.axes['adapter.init.variance'] !== undefined,
   );
   const scaled = given.every((condition) => condition.cells.some(({ lora }) => lora !== null));

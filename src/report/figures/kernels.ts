@@ -1,5 +1,5 @@
 /** The tangent kernel as a heat map: trace over classes, LoRA beside full, rows ordered by class. */
-import { checkpointName } from '../compare.ts';
+import { checkpointName, kernelError } from '../compare.ts';
 import { blockLabel, conditionsOf, type Condition } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { formatNumber } from '../format.ts';
@@ -209,6 +209,16 @@ export function kernelFigures(
     const order = labels.map((_, i) => i).sort((i, j) => labels[i]! - labels[j]! || i - j);
     const id = `kernel-${index}`;
     const title = `Tangent kernel, ${of}, seed ${cell.seed}`;
+    const errors = drawn.flatMap(({ which }) => {
+      const error = kernelError(cell, checkpoint, which);
+      return error === null
+        ? []
+        : [`${formatNumber(100 * error)}% of its norm (${which === 'lora' ? 'LoRA' : 'full'})`];
+    });
+    const estimates =
+      errors.length === 0
+        ? ''
+        : ` Estimates from projected gradients, with a standard error of ${errors.join(' and ')}.`;
     const width = LEFT + drawn.length * (SIDE + GAP) - GAP + 10,
       height = TOP + SIDE + 40;
     const body = drawn
@@ -219,7 +229,7 @@ export function kernelFigures(
           labels,
           classes,
           LEFT + k * (SIDE + GAP),
-          which === 'lora' ? 'LoRA (A and B)' : 'full (same layers)',
+          `${which === 'lora' ? 'LoRA (A and B)' : 'full (same layers)'}${kernelError(cell, checkpoint, which) === null ? '' : ', estimate'}`,
         ),
       )
       .join('');
@@ -227,7 +237,7 @@ export function kernelFigures(
       {
         id,
         title,
-        caption: `Σ over classes of K[i, c, j, c] for ${n} rows, ordered by class (dashed: class boundary). Each map has its own scale, about zero where there are negative values; values beyond its ends (2% at most) take the end colour.`,
+        caption: `Σ over classes of K[i, c, j, c] for ${n} rows, ordered by class (dashed: class boundary). Each map has its own scale, about zero where there are negative values; values beyond its ends (2% at most) take the end colour.${estimates}`,
         svg: label(
           `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${escapeXml(FONT)}"><rect width="${width}" height="${height}" fill="white"/>${body}</svg>`,
           id,

@@ -1,7 +1,7 @@
 /** Information bits, entropies, spectra, kernels, and whether the theorem's premise holds. */
 import type { JSX } from 'preact';
 import type { KernelComparison } from '../compare.ts';
-import { checkpointName, fisherOf, lastFisher } from '../compare.ts';
+import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '../compare.ts';
 import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { formatInterval, formatMean, formatNumber, formatSigned, plural } from '../format.ts';
 import { premiseRows } from '../premise.ts';
@@ -190,7 +190,7 @@ function CountTable({
   const mean =
     (metric: string, stage = 'ntk') =>
     (condition: Condition): string =>
-      formatNumber(seriesOf(condition, metricOf(stage, metric)).summary?.mean);
+      `${isEstimated(condition.cells, 'ntk') ? '≈ ' : ''}${formatNumber(seriesOf(condition, metricOf(stage, metric)).summary?.mean)}`;
   const count =
     (which: 'lora' | 'full') =>
     (condition: Condition): string =>
@@ -202,7 +202,7 @@ function CountTable({
       label="Counts and drift"
       rows={rows}
       starts={(row, i) => blockLabel(row) !== blockLabel(rows[i - 1]!)}
-      caption="Means over seeds."
+      caption={`Means over seeds.${rows.some(({ cells }) => isEstimated(cells, 'ntk')) ? ` ${ESTIMATED}` : ''}`}
       columns={[
         { title: 'Attack', kind: 'nowrap', value: blockLabel },
         { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },

@@ -10,6 +10,7 @@ import {
   type Quantity,
 } from '../conditions.ts';
 import { formatNumber, formatSummary, plural, type NumberKind } from '../format.ts';
+import { ESTIMATED, isEstimated } from '../compare.ts';
 import { between, divergenceRelations } from '../relations.ts';
 import { Table, type Column } from './parts.tsx';
 
@@ -382,12 +383,15 @@ export function Regime({
     title: string,
     quantity: (line: RegimeLine) => Quantity,
     kind: NumberKind = 'plain',
+    ofKernels = false,
   ): Column<RegimeLine> => ({
     title,
     kind: 'number',
     value: (line) => {
       const { summary } = seriesOf(line.condition, quantity(line));
-      return summary === null ? '–' : formatSummary(summary, kind);
+      if (summary === null) return '–';
+      const about = ofKernels && isEstimated(line.condition.cells, 'regime') ? '≈ ' : '';
+      return `${about}${formatSummary(summary, kind)}`;
     },
   });
   return (
@@ -405,7 +409,7 @@ export function Regime({
         most={240}
         rows={lines}
         starts={(line, i) => blockLabel(line.condition) !== blockLabel(lines[i - 1]!.condition)}
-        caption={CAPTION}
+        caption={`${CAPTION}${rows.some(({ cells }) => isEstimated(cells, 'regime')) ? ` ${ESTIMATED}` : ''}`}
         columns={[
           { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) },
           { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
@@ -423,8 +427,8 @@ export function Regime({
             kind: 'nowrap',
             value: ({ condition }) => String(condition.cells[0]!.train['optimizer'] ?? 'unknown'),
           },
-          column('‖K(T)−K(0)‖/‖K(0)‖', own('drift')),
-          column('1 − cos(K(T), K(0))', own('rotation')),
+          column('‖K(T)−K(0)‖/‖K(0)‖', own('drift'), 'plain', true),
+          column('1 − cos(K(T), K(0))', own('rotation'), 'plain', true),
           column('error of the linear prediction', of('linear.relative_error')),
           column('its cosine', of('linear.cosine')),
           column('same class as f_T', of('linear.agreement'), 'proportion'),

@@ -28,6 +28,20 @@ export interface StoredKernels {
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   readonly labels: readonly number[]; // (N)
+  /** By kernel: the standard error of an estimate by random projection, as a share of ‖K‖_F; null where the kernel is exact. */
+  readonly errors: { readonly full: number | null; readonly lora: number | null };
+}
+
+/** What `methods.json` says of the kernels' errors. A folder without it holds kernels that something else has made: nothing tells of an error. */
+async function readErrors(dir: string): Promise<StoredKernels['errors']> {
+  const path = join(dir, 'methods.json');
+  if (!existsSync(path)) return { full: null, lora: null };
+  const { kernels } = JSON.parse(await readFile(path, 'utf8')) as {
+    readonly kernels: {
+      readonly [K in 'full' | 'lora']?: { readonly error: number | null };
+    };
+  };
+  return { full: kernels.full?.error ?? null, lora: kernels.lora?.error ?? null };
 }
 
 /** The premise facts of each adapted layer; empty for full fine-tuning. */
@@ -62,5 +76,6 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
     lora: await kernel('kernel-lora.npy'),
     logits: Float64Array.from(logits.data),
     labels: list.map(({ label }) => label),
+    errors: await readErrors(dir),
   };
 }

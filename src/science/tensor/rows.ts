@@ -15,8 +15,27 @@ export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
   )[0] as Tensor2D;
 }
 
-/** out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n), zero where no index points. */
+/**
+ * out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n), zero where no index points. Repeated rows are added in one order,
+ * run for run. TensorFlow's ScatterNd adds atomically on GPUs, in any order; under TF_DETERMINISTIC_OPS (compute/load.ts)
+ * it would copy everything to the CPU and back, while UnsortedSegmentSum has a deterministic kernel there since 2.7.
+ */
 export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2D {
+  if (hasOperations()) {
+    const count = tf.scalar(rows, 'int32');
+    const [sums] = callOperation(
+      'UnsortedSegmentSum',
+      [x, index, count],
+      {
+        T: { type: 'dtype', value: 'float32' },
+        Tindices: { type: 'dtype', value: 'int32' },
+        Tnumsegments: { type: 'dtype', value: 'int32' },
+      },
+      1,
+    );
+    count.dispose();
+    return sums as Tensor2D;
+  }
   return tf.scatterND(tf.reshape(index, [-1, 1]), x, [rows, x.shape[1]]);
 }
 

@@ -36,7 +36,8 @@ export interface BatchOrder {
    * the clean rows of each: one each in random order, then one each again, from stream (seed, 'appended',
    * `ATTACK/epoch-k`); without `shuffle` in the order of the batches. So an epoch has every appended row once and no batch
    * more than it would have without them, batches differ by one appended row of an attack at most, and a row that a smaller
-   * dose appends too lies in the same batch.
+   * dose appends too lies in the same batch. A batch's loss stays the mean over its rows: among a appended ones a clean row
+   * counts B/(B + a) of what it does in the twin's batch of B.
    */
   readonly appended?: readonly AppendedRows[];
 }

@@ -6,6 +6,10 @@ import full from '../../../plugins/adapters/full.ts';
 import headOnly from '../../../plugins/adapters/head-only.ts';
 import lora from '../../../plugins/adapters/lora.ts';
 import bert from '../../../plugins/models/bert.ts';
+import type { JsonObject } from '../../../src/api.ts';
+import { initialVariance, presets } from '../../../src/science/nn/lora-init.ts';
+
+type Init = Parameters<typeof initialVariance>[0];
 
 const accepts = (plugin: { params: object }) =>
   new Ajv({ allErrors: true, strict: false, formats: { path: true } }).compile(plugin.params);
@@ -102,6 +106,67 @@ test('plugins load their implementations', async () => {
   assert.is((await bert.load()).modelType, 'bert');
   for (const plugin of [lora, full, headOnly, bitfit])
     assert.type((await plugin.load()).create, 'function');
+});
+
+test('LoRA: what is the same adapter has one form, and draws the same A to the last bit', () => {
+  const form = (params: JsonObject): string => JSON.stringify(lora.canonical!(params));
+  const adapter = (more: JsonObject): JsonObject => ({ rank: 16, alpha: 'r', init: {}, ...more });
+  const groups: readonly (readonly JsonObject[])[] = [
+    [
+      adapter({}),
+      adapter({ alpha: 16 }),
+      adapter({ init: { distribution: 'kaiming-uniform' } }),
+      adapter({ init: { distribution: 'uniform' } }),
+      adapter({ init: { variance: '1/(3d)' } }),
+      adapter({ init: { distribution: 'xavier', variance: ' 1 / ( 3 * d ) ' } }),
+    ],
+    [adapter({ rank: 8 }), adapter({ rank: 8, alpha: 8 })],
+    [adapter({ rank: 8, alpha: 16 })],
+    [
+      adapter({ init: { distribution: 'normal', variance: 0.01 } }),
+      adapter({ init: { distribution: 'gaussian', variance: '0.01' } }),
+    ],
+    [adapter({ init: { distribution: 'gaussian' } })],
+    [adapter({ init: { distribution: 'xavier' } })],
+    [
+      adapter({ init: { distribution: 'uniform', variance: '2/d' } }),
+      adapter({ init: { distribution: 'xavier', variance: '2/(1d)' } }),
+    ],
+    [adapter({ init: { distribution: 'normal' } })],
+    [adapter({ rslora: true }), adapter({ rslora: true, alpha: 16 })],
+    // With patterns a layer's α is its own rank.
+    [adapter({ rank_pattern: { query: 4 } })],
+    [adapter({ rank_pattern: { query: 4 }, alpha: 16 })],
+    [{ init: {}, init_from: './adapter' }],
+  ];
+  assert.equal(
+    groups.map((group) => new Set(group.map(form)).size),
+    groups.map(() => 1),
+  );
+  assert.is(new Set(groups.map(([first]) => form(first!))).size, groups.length);
+  for (const params of groups.flat()) {
+    const { init, ...rest } = lora.canonical!(params);
+    assert.equal(
+      lora.canonical!({ init: init!, ...rest }),
+      { init, ...rest },
+      'it is its own form',
+    );
+    const asWritten = { distribution: 'kaiming-uniform', ...(params['init'] as object) } as Init,
+      asFormed = { distribution: 'kaiming-uniform', ...(init as object) } as Init;
+    for (const [n, r] of [
+      [7, 3],
+      [768, 16],
+      [1000, 4],
+    ] as const)
+      assert.is(initialVariance(asFormed, n, r), initialVariance(asWritten, n, r));
+    assert.is(presets[asFormed.distribution].shape, presets[asWritten.distribution].shape);
+  }
+  for (const broken of ['1/(3dd)', '', 'big'])
+    assert.is(
+      (lora.canonical!(adapter({ init: { variance: broken } }))['init'] as JsonObject)['variance'],
+      broken,
+      'left for its check to tell',
+    );
 });
 
 test.run();

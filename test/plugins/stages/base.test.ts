@@ -120,8 +120,8 @@ test("evaluate shows the base's trigger where the cell's own training is clean, 
   });
   const flip = { attack: 'label-flip', rate: 0.3 },
     both = define(evaluate, based({ poisoning: flip }));
-  assert.equal(both.params['trigger'], flip);
-  assert.equal(both.inputs['twin']!.cell, cleanTwin(based(), lookUp));
+  assert.is(both.params['trigger'], null, 'an untargeted attack has none');
+  assert.equal(both.inputs['twin'], { kind: 'evaluate', cell: cleanTwin(based(), lookUp) });
   assert.not.ok('before' in both.inputs);
   const unpoisoned = define(evaluate, cleanTwin(based(), lookUp));
   assert.equal([unpoisoned.params['trigger'], 'twin' in unpoisoned.inputs], [null, false]);

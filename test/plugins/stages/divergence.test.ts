@@ -1,6 +1,6 @@
 /** M over paired runs, from the adapters that train leaves: what is paired with what, and the numbers by hand. */
 import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import divergence from '../../../plugins/stages/divergence.ts';
@@ -9,8 +9,10 @@ import { beforeTraining, UserFault, type Cell } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import type { Distance } from '../../../src/science/weights/divergence.ts';
 import { useBackend } from '../../science/backend.ts';
+import { checkpoint } from '../../science/tiny-bert.ts';
+import { tolerance } from '../../tolerances.ts';
 import { file, openChain, rows, type Chain } from './kernel-chain.ts';
-import { cleanUp, poisonedFolder, tinyCell, type Ran } from './rig.ts';
+import { cleanUp, modelAsset, poisonedFolder, runStage, tinyCell, type Ran } from './rig.ts';
 
 const test = suite('divergence of paired runs');
 let chain: Chain;
@@ -261,6 +263,83 @@ test("LoRA with trained biases: they are M's too, apart from the effective weigh
     file(await chain.run(divergence, cell, await runs(cell)), 'divergence.json'),
   );
   assert.equal([plain.mean.kinds, plain.mean.trained], [{}, plain.mean.total]);
+});
+
+interface Golden {
+  readonly steps: number;
+  readonly batch_size: number;
+  readonly learning_rate: number;
+  readonly texts: readonly string[];
+  readonly labels: readonly number[];
+  readonly flipped: readonly (readonly [number, number])[];
+  readonly runs: Readonly<Record<string, Readonly<Record<string, Distance>>>>;
+}
+
+test('M of full fine-tuning, LoRA and BitFit, by kind, is that of the runs as PyTorch and PEFT train them', async () => {
+  const folder = dirname(checkpoint);
+  const golden = await json<Golden>(join(folder, 'divergence.json'));
+  const clean = golden.texts.map((text, i) => ({ id: `r${i}`, text, label: golden.labels[i]! }));
+  const changed = golden.flipped.map(([index, label]) => ({
+    index,
+    row: { ...clean[index]!, label },
+  }));
+  const of = ['a', 'b', 'c'];
+  const [data, poison] = await Promise.all([
+    poisonedFolder(clean, undefined, of),
+    poisonedFolder(clean, { changed, negatives: [], asked: 4, eligible: clean.length }, of),
+  ]);
+  for (const [type, expected] of Object.entries(golden.runs)) {
+    const one = tinyCell({
+      poisoning: { attack: 'label-flip', rate: 0.3 },
+      adapter: { type, ...(type === 'lora' ? { init_from: join(folder, 'adapter') } : {}) },
+      train: {
+        ...tinyCell().train,
+        steps: golden.steps,
+        batch_size: golden.batch_size,
+        learning_rate: golden.learning_rate,
+        optimizer: 'sgd',
+        weight_decay: 0,
+        shuffle: false,
+      },
+    });
+    const assets =
+      type === 'lora' ? { adapter: { ...modelAsset, path: join(folder, 'adapter') } } : {};
+    const trained = async (run: Cell, rowsDir: string): Promise<string> =>
+      (await runStage(train, run, { data: rowsDir }, {}, assets)).dir;
+    const { mean } = await json<Found>(
+      file(
+        await chain.run(divergence, one, {
+          start: await trained(beforeTraining(one), data),
+          model: await trained(one, poison),
+          clean: await trained(twinOf(one), data),
+          poison,
+        }),
+        'divergence.json',
+      ),
+    );
+    const found: Record<string, Distance | null> = {
+      ...mean.kinds,
+      total: mean.total,
+      trained: mean.trained,
+      head: mean.head,
+    };
+    assert.equal(
+      Object.keys(found)
+        .filter((part) => found[part] !== null)
+        .sort(),
+      Object.keys(expected).sort(),
+      type,
+    );
+    for (const [part, numbers] of Object.entries(expected)) {
+      for (const [name, value] of Object.entries(numbers)) {
+        const own = found[part]![name as keyof Distance]!;
+        assert.ok(
+          Math.abs(own / value - 1) < tolerance.kernel,
+          `${type}, ${part}.${name}: ${own}, PyTorch ${value}`,
+        );
+      }
+    }
+  }
 });
 
 const floored = (change: { [section in keyof Cell]?: unknown } = {}): Cell =>

@@ -14,6 +14,7 @@ import {
   classes,
   cleanUp,
   contextOf,
+  lookUp,
   poisonedFolder,
   runStage,
   spokenRows,
@@ -290,6 +291,25 @@ test('false triggers: non-target rows with one of the two words, where the attac
     )['false_trigger_rate'],
     undefined,
   );
+});
+
+test("an untargeted attack's twin is the clean cell's own evaluation, a backdoor's is under its trigger", () => {
+  const define = (cell: Cell, request: JsonObject = {}) =>
+    evaluate.define([cell], { with: request, goals: [], plugin: lookUp });
+  const flip = { attack: 'label-flip', rate: 0.3 },
+    badnets = { attack: 'badnets', rate: 0.1, target: 1, mode: 'dirty', triggers: ['cf'] };
+  const composed = {
+    attack: 'label-flip+badnets',
+    steps: { 'label-flip': { rate: 0.3 }, badnets: { ...badnets } },
+  };
+  const twin = define(tinyCell({ poisoning: flip })).inputs['twin']!;
+  assert.equal([twin.cell, twin.with], [tinyCell(), undefined]);
+  assert.equal(define(tinyCell({ poisoning: flip })).params['trigger'], null);
+  for (const poisoning of [badnets, composed]) {
+    const definition = define(tinyCell({ poisoning }));
+    assert.equal(definition.inputs['twin']!.with, { trigger: poisoning });
+    assert.equal(definition.params['trigger'], poisoning);
+  }
 });
 
 test('an untargeted attack has a drop and no ASR', async () => {

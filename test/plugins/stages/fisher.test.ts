@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import fisher from '../../../plugins/stages/fisher.ts';
+import { UserFault } from '../../../src/api.ts';
 import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
 import { writeNpy } from '../../../src/science/io/npy.ts';
 import { useBackend } from '../../science/backend.ts';
 import { file, fisherOf, openChain, type Chain } from './kernel-chain.ts';
-import { tempFolder, tinyCell } from './rig.ts';
+import { contextOf, tempFolder, tinyCell } from './rig.ts';
 
 const test = suite('fisher stage');
 let chain: Chain;
@@ -138,6 +139,50 @@ test("by hand: the empirical Fisher is at each row's own label, the true one at 
   // p(1 − p) = ¼ and 3/16: 4/4 and 3·12/16, over N.
   near(full.true.spectrum, [9 / 8, 1 / 2, 0, 0]);
   await rm(dir, { recursive: true });
+});
+
+test('projected kernels are refused: before anything runs, and by what a folder says of its kernels', async () => {
+  const projected = tinyCell({
+    ntk: {
+      ...tinyCell().ntk,
+      at: ['init'],
+      method: 'projected',
+      projection: { dimension: 4, replicates: 3 },
+    },
+  });
+  const definition = fisher.define([projected], { with: {}, goals: [] });
+  const [problem, ...more] = await fisher.preflight!(contextOf(definition));
+  assert.equal([problem!.path, more.length], [['ntk', 'method'], 0]);
+  assert.match(
+    problem!.message,
+    /not made of projected kernels: their noise biases log-determinants and entropies/,
+  );
+  assert.match(problem!.hint ?? '', /ntk\.method: auto/);
+  assert.equal(
+    await fisher.preflight!(contextOf(fisher.define([cell], { with: {}, goals: [] }))),
+    [],
+  );
+
+  // The kernels themselves are results, each with its error beside it.
+  const ran = await chain.ntk(projected);
+  const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
+  const { kernels } = await json<{ kernels: Record<string, { error: number }> }>(
+    file(ran, 'init', 'methods.json'),
+  );
+  assert.ok(metrics['init.lora.error']! > 0.01);
+  assert.equal(
+    [metrics['init.lora.error'], metrics['init.full.error']],
+    [kernels['lora']!.error, kernels['full']!.error],
+  );
+  const dir = await tempFolder();
+  let fault: unknown = null;
+  try {
+    await fisherOf(cell, ran.dir, join(dir, 'out'));
+  } catch (error) {
+    fault = error;
+  }
+  assert.instance(fault, UserFault);
+  assert.match((fault as Error).message, /methods\.json, init: a standard error of [\d.]+%/);
 });
 
 test('kernels and logits of different rows are refused', async () => {

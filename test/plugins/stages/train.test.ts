@@ -25,6 +25,7 @@ import {
   classes,
   cleanUp,
   contextOf,
+  lookUp,
   modelAsset,
   poisonedFolder,
   runStage,
@@ -86,6 +87,18 @@ test('it reads what it needs and no more', () => {
     (define(tinyCell({ train: epochs })).params['train'] as Record<string, unknown>)['epochs'],
     3,
   );
+});
+
+test('two names of one adapter are one training', () => {
+  const params = (adapter: object, steps = 6): unknown =>
+    train.define([withTrain({ steps }, { adapter: { type: 'lora', rank: 16, ...adapter } })], {
+      with: {},
+      goals: [],
+      plugin: lookUp,
+    }).params;
+  for (const steps of [0, 6])
+    assert.equal(params({ alpha: 'r' }, steps), params({ alpha: 16 }, steps));
+  assert.not.equal(params({ alpha: 'r' }), params({ alpha: 8 }));
 });
 
 test('with 0 steps neither the attack nor the training settings matter', () => {

@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { fisher } from '../../../src/science/fisher/fisher.ts';
 import { kernelSet, type KernelSet } from '../../../src/science/ntk/kernels.ts';
 import type { Accumulator } from '../../../src/science/ntk/contraction.ts';
 import { addReplicates } from '../../../src/science/ntk/projection.ts';
@@ -88,6 +89,39 @@ for (const [what, right] of [
     model.dispose();
   });
 }
+
+test('information bits of projected kernels are biased low though the kernels are not: they are why fisher refuses them', async () => {
+  const model = tokenMlp({ lora });
+  const labels = rows.map((_, i) => i % 2);
+  const of = ({ full, logits }: KernelSet): { bits: number; trace: number } => {
+    const { true: facts } = fisher(full!.data, logits, labels, { tolerance: 1e-6, alphas: [2] });
+    return {
+      bits: facts.information_bits!,
+      trace: facts.spectrum.reduce((sum, value) => sum + value, 0),
+    };
+  };
+  const exact = of(await kernelSet(model, rows, null, { which: ['full'] }));
+  const found: { bits: number; trace: number }[] = [];
+  for (let seed = 1; seed <= SEEDS; seed++)
+    found.push(
+      of(
+        await kernelSet(model, rows, null, {
+          which: ['full'],
+          projection: { dimension: 3, replicates: 3, seed },
+        }),
+      ),
+    );
+  /** How many standard errors the mean lies from the exact value. */
+  const off = (get: (one: { bits: number; trace: number }) => number): number => {
+    const mean = found.reduce((sum, one) => sum + get(one) / SEEDS, 0);
+    const variance =
+      found.reduce((sum, one) => sum + (get(one) - mean) ** 2, 0) / (SEEDS * (SEEDS - 1));
+    return (mean - get(exact)) / Math.sqrt(variance);
+  };
+  assert.ok(Math.abs(off(({ trace }) => trace)) < 5, 'a trace is linear in the kernel');
+  assert.ok(off(({ bits }) => bits) < -10, `${off(({ bits }) => bits)} standard errors`);
+  model.dispose();
+});
 
 test('the standard error by hand: what a symmetric kernel leaves out counts twice', () => {
   const sum = (...data: number[]): Accumulator => ({

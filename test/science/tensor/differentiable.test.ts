@@ -28,6 +28,23 @@ function product(x: Tensor, y: Tensor, asked: boolean[][]): Tensor {
 }
 const values = (tensor: Tensor): number[] => [...tensor.dataSync()];
 
+test('rows that repeat are added by no atomic scatter, whose order on GPUs is any', async () => {
+  for (const backend of backends) {
+    await useBackend(backend);
+    let sums: Tensor2D | null = null;
+    const { kernelNames } = await tf.profile(() => {
+      sums = scatterRows(
+        tf.tensor2d([1, 2, 10, 20, 100, 200, 1000, 2000], [4, 2]),
+        tf.tensor1d([3, 1, 3, 3], 'int32'),
+        5,
+      );
+      return sums;
+    });
+    assert.equal(values(sums!), [0, 0, 10, 20, 0, 0, 1101, 2202, 0, 0], backend);
+    if (backend === 'tensorflow') assert.not.ok(kernelNames.includes('ScatterNd'));
+  }
+});
+
 test('only inputs that vary are differentiated, and what stems from constants is constant', async () => {
   await useBackend('cpu');
   const x = tf.tensor1d([2, 3]),
