@@ -115,7 +115,7 @@ function caveatLines(rows: readonly ResultRow[]): string[] {
   const label = (cell: ResultRow['cell']): string =>
     paths
       .filter((path) => path in cell)
-      .map((path) => `${short.get(path)!}=${axisText(cell[path])}`)
+      .map((path) => `${short.get(path)!}=${valueText(cell[path])}`)
       .join(' ') || 'every cell';
   return caveatsOf(caveatGroups(rows, label)).map(
     ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
