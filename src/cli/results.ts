@@ -5,7 +5,8 @@ import { resultsOf } from '../engine/facts.ts';
 import { csvLine } from '../report/csv.ts';
 import { prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
-import { cautionsOf } from '../report/cautions.ts';
+import { shortNames, tellingAxes } from '../plan/label.ts';
+import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
@@ -18,6 +19,7 @@ import {
   lines,
   namesOf,
   rowsOf,
+  valueText,
 } from './result-tables.ts';
 import type { Metric } from './result-tables.ts';
 import { columns, count, json, out, paintErr, say, wrap } from './terminal.ts';
@@ -103,7 +105,7 @@ function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: 
       ? lines(rowsOf(rows, metrics), columns())
       : beside(rows, metrics, columns()),
   );
-  for (const sentence of cautionsOf(rows).sentences)
+  for (const sentence of caveatLines(rows))
     say(paintErr.yellow(wrap(sentence, Math.min(columns(), 100))));
   const seeds = new Set(rows.map(({ seed }) => seed)).size;
   const shown = new Set(metrics.map(metricName)),
@@ -128,6 +130,20 @@ function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: 
         ),
       ),
     );
+}
+
+/** What must be said before the numbers are read, as on the report's first screen; † is the tables' mark. */
+function caveatLines(rows: readonly ResultRow[]): string[] {
+  const paths = tellingAxes(rows.map(({ cell }) => cell));
+  const short = shortNames(paths);
+  const label = (cell: ResultRow['cell']): string =>
+    paths
+      .filter((path) => path in cell)
+      .map((path) => `${short.get(path)!}=${valueText(cell[path])}`)
+      .join(' ') || 'every cell';
+  return caveatsOf(caveatGroups(rows, label)).map(
+    ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
+  );
 }
 
 /** `train (9), evaluate (5)`. */

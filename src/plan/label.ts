@@ -57,7 +57,7 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
 }
 
 /**
- * A stage that is no cell's own, such as a clean twin's evaluation, is `for` the cells that read it; a base's training `of base for` them.
+ * A stage that is not a cell's own, such as a clean twin's evaluation, is `needed by` the cells that read it; a base's training is one `of base needed by` them.
  * @param whole what its cells are told apart in, where the plan is of a part (--only): the names are the same for any part then
  */
 export function stageLabels(
@@ -79,7 +79,7 @@ export function stageLabels(
     ];
     return [
       own.get(stage.id) ??
-        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' for' : ''}`,
+        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' needed by' : ''}`,
       ...cell,
     ].join(' ');
   };

@@ -2,6 +2,7 @@
 import { distinct } from './conditions.ts';
 import { beatsMajority, predictsOneClass, triggerTold, unseen, type Measured } from './evidence.ts';
 import { formatNumber, plural } from './format.ts';
+import type { ResultRow } from './results.ts';
 
 /** Cells that differ in their seed alone, with the words that tell them from others. */
 export interface CaveatGroup {
@@ -125,4 +126,25 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     cutOff(groups),
   ];
   return found.filter((caveat) => caveat !== null);
+}
+
+/** Rows of results as groups: cells that differ in their seed alone, by what `label` makes of their axes. */
+export function caveatGroups(
+  rows: readonly ResultRow[],
+  label: (cell: ResultRow['cell']) => string,
+): readonly CaveatGroup[] {
+  const groups = new Map<
+    string,
+    Map<number, { readonly metrics: { [stage: string]: { [metric: string]: number } } }>
+  >();
+  for (const { cell, seed, stage, metric, value } of rows) {
+    const name = label(cell);
+    const seeds =
+      groups.get(name) ?? new Map<number, { metrics: Record<string, Record<string, number>> }>();
+    const one = seeds.get(seed) ?? { metrics: {} };
+    (one.metrics[stage] ??= {})[metric] = value;
+    seeds.set(seed, one);
+    groups.set(name, seeds);
+  }
+  return [...groups].map(([name, seeds]) => ({ label: name, cells: [...seeds.values()] }));
 }

@@ -21,7 +21,7 @@ export interface Condition extends Labels {
   readonly key: string;
   readonly attack: string;
   readonly family: AttackFamily;
-  /** The attack is on the base, whose model is then trained on clean rows: the slides claim nothing of that. */
+  /** The attack is on the base, whose model is then trained on clean rows: the paper claims nothing of that. */
   readonly ofBase: boolean;
   readonly adapter: string;
   readonly axes: JsonObject;

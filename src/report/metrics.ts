@@ -49,18 +49,18 @@ export const ASR = evaluate(
 );
 export const ASR_CLEAN = evaluate(
   'asr_clean',
-  'Clean model’s rate',
+  'Clean model',
   'the same share for the paired clean model: what the trigger does without any poisoning',
 );
 export const ASR_UNTRIGGERED = evaluate(
   'asr_untriggered',
-  'Untriggered',
+  'No trigger',
   'share of the same rows that the same model gives the target class without the trigger',
 );
 export const ASR_ADDED = evaluate(
   'asr_minus_untriggered',
-  'ASR − untriggered',
-  'what the trigger adds to that',
+  'Trigger adds',
+  'ASR minus the rate of the same model without the trigger',
 );
 export const ASR_BEFORE = evaluate(
   'asr_before',
@@ -101,6 +101,9 @@ export const ATTACK_METRICS: readonly MetricNote[] = [
   ASR_UNTRIGGERED,
   ASR_ADDED,
   ASR_BEFORE,
+];
+/** Of what else a trigger does, and whether an attack was read and learnt at all. */
+export const CHECK_METRICS: readonly MetricNote[] = [
   evaluate(
     'robust_accuracy',
     'Robust accuracy',
@@ -134,7 +137,11 @@ export const ATTACK_METRICS: readonly MetricNote[] = [
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
   },
 ];
-export const METRICS: readonly MetricNote[] = [...TASK_METRICS, ...ATTACK_METRICS];
+export const METRICS: readonly MetricNote[] = [
+  ...TASK_METRICS,
+  ...ATTACK_METRICS,
+  ...CHECK_METRICS,
+];
 
 /** A difference within ±margin is none, whatever its interval: one percentage point. */
 export const PROPORTION_MARGIN = 0.01;

@@ -1,4 +1,4 @@
-/** What the slides predict of the Fisher information, each with what the comparisons of this grid say of it. */
+/** What the paper predicts of the Fisher information, each with what the comparisons of this grid say of it. */
 import type { KernelComparison } from './compare.ts';
 import { distinct } from './conditions.ts';
 import type { Verdict } from './verdict.ts';

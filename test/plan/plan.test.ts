@@ -193,7 +193,7 @@ test('labels hold the axes that vary', () => {
     poisoned.stages
       .filter(({ kind, cells }) => kind === 'train' && cells.length === 2)
       .map(stageLabels(poisoned)),
-    ['train for rank=4', 'train for rank=8'],
+    ['train needed by rank=4', 'train needed by rank=8'],
   );
 });
 

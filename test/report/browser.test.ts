@@ -52,6 +52,15 @@ test.before(async () => {
       })
     ).html,
   );
+  const { cells, ...rest } = fixture();
+  const collapsed = cells.map((cell) => ({
+    ...cell,
+    metrics: { ...cell.metrics, evaluate: { ...cell.metrics['evaluate'], predicted_share: 1 } },
+  }));
+  await writeFile(
+    join(dir, 'collapsed.html'),
+    (await renderReport({ ...rest, cells: collapsed })).html,
+  );
   await writeFile(
     join(dir, 'decided.html'),
     (await renderReport(fixture({ seeds: [1, 2, 3, 4, 5], rows: 8 }))).html,
@@ -131,6 +140,43 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
   assert.match(await readFile((await csv.path())!, 'utf8'), /^attack,adapter,setting,seed,asr\r\n/);
   assert.equal(told, []);
   await page.close();
+});
+
+check(
+  'the first screen holds the verdict, what must be said first, and the answer as a picture',
+  async () => {
+    const onScreen = (selector: string): string =>
+      `(() => { const { top, bottom } = document.querySelector(${JSON.stringify(selector)}).getBoundingClientRect(); return top >= 0 && bottom <= innerHeight; })()`;
+    for (const name of ['quick.html', 'collapsed.html']) {
+      const { page } = await open(name, 1280);
+      for (const selector of ['.standing', '#figure-answer-accuracy svg', '#figure-answer-asr svg'])
+        assert.ok(await page.evaluate(onScreen(selector)), `${selector} of ${name}`);
+      await page.close();
+    }
+    for (const width of [1280, 390]) {
+      const { page } = await open('collapsed.html', width);
+      assert.ok(await page.evaluate(onScreen('.caveats li')), `at ${width} px`);
+      assert.match(
+        await page.locator('.caveats').innerText(),
+        '18 of 18 models predict one class only',
+      );
+      await page.close();
+    }
+  },
+);
+
+check('findings are read without scrolling sideways, on a phone too', async () => {
+  for (const width of [1280, 390]) {
+    const { page } = await open('decided.html', width);
+    assert.equal(
+      await page.evaluate(
+        `[...document.querySelectorAll('.finding .scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.innerText)`,
+      ),
+      [],
+      `at ${width} px`,
+    );
+    await page.close();
+  }
 });
 
 check('a poisoned mail is read as it is written, and runs nothing', async () => {

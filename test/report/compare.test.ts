@@ -83,7 +83,7 @@ test('a training axis that both have is matched; without one, every full conditi
   ]);
 });
 
-test('verdicts: ASR of a backdoor and the drop of an untargeted attack, in the directions of the slides', () => {
+test('verdicts: ASR of a backdoor and the drop of an untargeted attack, in the directions of the paper', () => {
   const seeds = [1, 2, 3, 4, 5];
   const cells = seeds.flatMap((seed) => [
     cellOf({ seed, attack: 'badnets', evaluate: { asr: 0.9, accuracy_drop: 0 } }),

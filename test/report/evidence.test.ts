@@ -1,11 +1,12 @@
 /** Models that say nothing: told on the first screen, and evidence for no claim. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { caveatsOf } from '../../src/report/caveats.ts';
+import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/compare.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
+import { collectResults } from '../../src/report/results.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
 import { LORA4, LORA8, cellOf, facts, inputOf, rowWith, visible, type Small } from './cells.ts';
 
@@ -214,6 +215,22 @@ test('what must be said first: collapse, no better than the majority, no effect,
     'in 62.4% of triggered validation rows and 99.9% of poisoned training rows',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
+});
+
+test('rows of results come together as the cells that they are of', () => {
+  const rows = collectResults(
+    [1, 2].map((seed) => ({
+      cell: { 'adapter.type': 'lora' },
+      seed,
+      metrics: { evaluate: seed === 1 ? { ...collapsed } : healthy(0.9, 0.03) },
+    })),
+  );
+  const groups = caveatGroups(rows, (cell) => `type=${String(cell['adapter.type'])}`);
+  assert.equal(
+    groups.map(({ label, cells }) => [label, cells.length]),
+    [['type=lora', 2]],
+  );
+  assert.match(caveatsOf(groups)[0]!.text, 'type=lora (1 of 2 seeds).');
 });
 
 test('the first screen says it, and two models of the majority class do not read as equal', async () => {

@@ -2,6 +2,7 @@ import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { answerFigures } from '../../src/report/figures/answer.ts';
 import type { JsonObject } from '../../src/api.ts';
 import type { ReportCell } from '../../src/report/types.ts';
 import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
@@ -274,6 +275,103 @@ test('the variance axis is σ²n where every layer has the same, as k/d gives it
     'line,x,seed,value\r\nno attack,1,1,0.9\r\nno attack,0.333333333,1,0.9\r\n',
   );
   assert.match(figure!.svg, 'σ²·n');
+});
+
+test('a figure has five lines at most: more are shared out evenly, and none is lost', async () => {
+  const figures = await rankFigures(
+    conditionsOf(
+      Array.from({ length: 8 }, (_, i) => (i + 1) / 10).flatMap((rate) =>
+        [4, 8].map((rank) =>
+          cellOf({
+            seed: 1,
+            attack: 'badnets',
+            poisoning: { rate },
+            adapter: { type: 'lora', rank },
+            evaluate: { accuracy: 0.9 },
+          }),
+        ),
+      ),
+      [],
+    ),
+  );
+  assert.equal(
+    figures.map(({ id, title }) => [id, title]),
+    [
+      ['rank-accuracy', 'Clean accuracy, against rank (1 of 2)'],
+      ['rank-accuracy-2', 'Clean accuracy, against rank (2 of 2)'],
+    ],
+  );
+  const lines = figures.map(
+    ({ csv }) =>
+      new Set(
+        csv!
+          .trim()
+          .split('\r\n')
+          .slice(1)
+          .map((row) => row.replace(/,[^,]*,[^,]*,[^,]*$/, '')),
+      ).size,
+  );
+  assert.equal(lines, [4, 4]);
+});
+
+test('values that are the same, or differ by rounding, are drawn on an axis that a reader can read', async () => {
+  const drop = (values: readonly number[]) =>
+    rankFigures(
+      conditionsOf(
+        [4, 8].map((rank, i) =>
+          cellOf({
+            seed: 1,
+            attack: 'label-flip',
+            adapter: { type: 'lora', rank },
+            evaluate: { accuracy_drop: values[i]! },
+          }),
+        ),
+        [],
+      ),
+    );
+  for (const values of [
+    [0, 0],
+    [0, 1e-17],
+  ]) {
+    const [figure] = await drop(values);
+    const ticks = [...figure!.svg.matchAll(/>([−-]?0\.\d+)</g)].map(([, text]) => text!);
+    assert.ok(ticks.length > 0 && ticks.every((text) => text.length <= 6), ticks.join(' '));
+    assert.not.match(figure!.svg, /e-\d+</);
+  }
+});
+
+test('the answer: adapters of each attack at its highest dose, beside what they must be told from', async () => {
+  const evaluate = { accuracy: 0.9, majority_share: 0.5, asr: 0.8, asr_clean: 0.1 };
+  const cells = [0.1, 0.2].flatMap((rate) => [
+    cellOf({ seed: 1, attack: 'badnets', poisoning: { rate }, evaluate: { ...evaluate } }),
+    cellOf({
+      seed: 1,
+      attack: 'badnets',
+      poisoning: { rate },
+      adapter: LORA4,
+      evaluate: { ...evaluate, asr: 1, asr_untriggered: 1, predicted_share: 1 },
+    }),
+  ]);
+  const all = conditionsOf([...cells, cellOf({ seed: 1, evaluate: { accuracy: 0.95 } })], []);
+  const [accuracy, asr] = answerFigures(all, adapterPalette(all));
+  assert.equal(
+    [...accuracy!.svg.matchAll(/font-weight="600">([^<]+)</g)].map(([, text]) => text),
+    ['no attack', 'badnets, rate 0.2'],
+  );
+  assert.is(
+    asr!.csv,
+    [
+      'attack,adapter,setting,seed,metric,value',
+      '"badnets, rate 0.2",full,,1,asr,0.8',
+      '"badnets, rate 0.2",full,,1,asr_clean,0.1',
+      '"badnets, rate 0.2",LoRA r = 4,,1,asr,1',
+      '"badnets, rate 0.2",LoRA r = 4,,1,asr_clean,0.1',
+      '"badnets, rate 0.2",LoRA r = 4,,1,asr_untriggered,1',
+      '',
+    ].join('\r\n'),
+  );
+  assert.match(asr!.caption, 'Hollow points: models that predict one class only.');
+  assert.match(asr!.caption, '○ the clean model under the trigger · ❘ the same model without');
 });
 
 test('full is blue everywhere, and adapters keep their colours', () => {

@@ -287,7 +287,7 @@ test('the chapter has a table for each stage that was run, and none for those th
   const html = await render(cells);
   const text = visible(html);
   for (const heading of [
-    'What the slides predict, and what was seen',
+    'What the paper predicts, and what was seen',
     'Do they go with what attacks achieved?',
     'Δ r where training starts',
     'Does the tangent kernel’s regime hold?',
@@ -344,7 +344,7 @@ test('the chapter has a table for each stage that was run, and none for those th
 
   const bare = visible(await render([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })]));
   for (const heading of [
-    'What the slides predict',
+    'What the paper predicts',
     'Do they go with',
     'where training starts M',
     'regime hold',

@@ -16,7 +16,7 @@ import {
   type MetricNote,
 } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { left } from './scores.ts';
+import { hollowNote, left, oneClassSeeds } from './scores.ts';
 import { escapeXml, label } from './svg.ts';
 import { FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 
@@ -98,15 +98,20 @@ function rowMarks(
       ? ''
       : `<line x1="${round(at(low))}" x2="${round(at(high))}" y1="${y}" y2="${y}" stroke="${colour}" stroke-width="3.5" opacity="0.4"/>`;
   const x = at(mean);
+  const isHollow = oneClassSeeds(condition).size > 0;
+  const paint = isHollow ? `fill="white" stroke="${colour}" stroke-width="2"` : `fill="${colour}"`;
   const dot = isFull(condition)
-    ? `<rect x="${round(x - 5)}" y="${y - 5}" width="10" height="10" fill="${colour}"/>`
-    : `<circle cx="${round(x)}" cy="${y}" r="5.5" fill="${colour}"/>`;
+    ? `<rect x="${round(x - 5)}" y="${y - 5}" width="10" height="10" ${paint}/>`
+    : `<circle cx="${round(x)}" cy="${y}" r="5" ${paint}/>`;
   return [
     text(PLOT.left - 8, y + 4, shortened(condition.adapterLabel), { anchor: 'end' }),
     ...marks,
     interval,
     dot,
-    text(WIDTH - 4, y + 4, formatNumber(mean, 'proportion'), { anchor: 'end' }),
+    text(WIDTH - 4, y + 4, formatNumber(mean, 'proportion'), {
+      anchor: 'end',
+      fill: isHollow ? MUTED : INK,
+    }),
   ].join('');
 }
 
@@ -158,7 +163,7 @@ function panelFigure(
   return {
     id,
     title,
-    caption: `● mean over seeds, with its 95% t-interval where there is one${baselines.map(({ mark, words }) => ` · ${mark} ${words}`).join('')}.${left(having.flat().length - shown.length, 'condition')}`,
+    caption: `● mean over seeds, with its 95% t-interval where there is one${baselines.map(({ mark, words }) => ` · ${mark} ${words}`).join('')}.${hollowNote(shown)}${left(having.flat().length - shown.length, 'condition')}`,
     svg: label(drawing(panel, blocks, palette), id, title),
     csv: toCsv(
       shown.flatMap((condition) =>

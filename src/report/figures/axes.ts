@@ -13,7 +13,7 @@ import {
 } from '../conditions.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { curveFigure, type CurveAxis, type CurveOptions, type CurvePoint } from './curves.ts';
+import { curveFigures, type CurveAxis, type CurveOptions, type CurvePoint } from './curves.ts';
 import { adapterPalette } from './theme.ts';
 
 const MOST_ATTACKS = 4;
@@ -42,7 +42,7 @@ function doseTitle(path: string): string {
 /** Accuracy and ASR against the poison rate or count, one panel an attack; dose 0 is the run without attack. */
 export async function doseFigures(unique: readonly Condition[]): Promise<Figure[]> {
   const conditions = byName(unique);
-  const figures: (Figure | null)[] = [];
+  const figures: Figure[] = [];
   const palette = adapterPalette(conditions);
   const colours = new Map(palette.domain.map((name, i) => [name, palette.range[i]!]));
   const clean = conditions.filter(({ family }) => family === 'none');
@@ -88,7 +88,7 @@ export async function doseFigures(unique: readonly Condition[]): Promise<Figure[
           }))
           .filter(({ x }) => x !== null);
         figures.push(
-          await curveFigure([...zero, ...points], {
+          ...(await curveFigures([...zero, ...points], {
             id: slug(`dose-${attack}-${path}-${metric.metric}`),
             title: `${metric.label} against the ${isStep ? axisName(path) : 'dose'} of ${attack}`,
             yTitle: metric.label,
@@ -100,12 +100,12 @@ export async function doseFigures(unique: readonly Condition[]): Promise<Figure[
             axis: { title: doseTitle(path), scale: 'auto' },
             span: metric === ACCURACY ? 'to-one' : 'unit',
             colours,
-          }),
+          })),
         );
       }
     }
   }
-  return present(figures);
+  return figures;
 }
 
 interface Drawn {
@@ -162,7 +162,7 @@ async function adapterAxis(
   );
   const adapters = distinct(following.map(adapterOf)),
     others = distinct(along.map(adapterOf)).length > adapters.length;
-  const figures: (Figure | null)[] = [];
+  const figures: Figure[] = [];
   for (const drawn of [
     score(ACCURACY, 'to-one', ['none', 'untargeted', 'backdoor']),
     score(DROP, 'from-zero', ['untargeted']),
@@ -206,17 +206,17 @@ async function adapterAxis(
         });
     }
     figures.push(
-      await curveFigure(points, {
+      ...(await curveFigures(points, {
         id: slug(`${name}-${drawn.id}`),
         title: `${drawn.label}, against ${name}`,
         yTitle: drawn.short ?? drawn.label,
         caption: others && adapters.length === 1 ? `${adapters[0]!}.` : '',
         axis,
         span: drawn.span,
-      }),
+      })),
     );
   }
-  return present(figures);
+  return figures;
 }
 
 export const rankFigures = (conditions: readonly Condition[]): Promise<Figure[]> =>
@@ -250,6 +250,3 @@ export async function varianceFigures(conditions: readonly Condition[]): Promise
       condition.axes['adapter.init.variance'] === undefined ? null : varianceOf(condition),
   );
 }
-
-const present = (figures: readonly (Figure | null)[]): Figure[] =>
-  figures.filter((figure) => figure !== null);

@@ -1,9 +1,9 @@
 /** A number against a numeric axis of the grid: dose-response, rank, variance. */
 import type { TopLevelSpec } from 'vega-lite';
 import { toCsv } from '../csv.ts';
-import { distinct, seriesOf, type Condition, type Quantity } from '../conditions.ts';
+import { distinct, seriesOf, type Condition, type Quantity, type Series } from '../conditions.ts';
 import type { Figure } from '../types.ts';
-import { left } from './scores.ts';
+import { HOLLOW, hollowNote, left, oneClassSeeds } from './scores.ts';
 import { draw } from './svg.ts';
 import { INK, legendColumns } from './theme.ts';
 
@@ -18,7 +18,11 @@ const COLOURS = [
   '#444444',
   '#8a6d00',
 ];
-const MOST_LINES = COLOURS.length;
+/** More lines than this are not told apart: the others go into a figure of their own. */
+const MOST_LINES = 5;
+const MOST_FIGURES = 2;
+/** Half of the least that an axis spans (in shares and nats): values that differ by rounding alone look equal. */
+const LEAST_PAD = 0.005;
 
 export interface CurvePoint {
   readonly line: string;
@@ -46,20 +50,56 @@ export interface CurveOptions {
   readonly colours?: ReadonlyMap<string, string>;
 }
 
-export async function curveFigure(
+interface DrawnPoint extends CurvePoint {
+  readonly series: Series;
+}
+
+/** As many figures as the lines need, alike in size; none where the axis has fewer than two places. */
+export async function curveFigures(
   points: readonly CurvePoint[],
   options: CurveOptions,
-): Promise<Figure | null> {
+): Promise<Figure[]> {
   const rows = points
-    .map((point) => ({ ...point, series: seriesOf(point.condition, point.quantity) }))
+    .map((point): DrawnPoint => ({ ...point, series: seriesOf(point.condition, point.quantity) }))
     .filter(({ series }) => series.summary !== null);
   const every = distinct(rows.map(({ line }) => line));
-  const lines = every.slice(0, MOST_LINES);
-  const shown = rows.filter(({ line }) => lines.includes(line));
+  const lines = every.slice(0, MOST_LINES * MOST_FIGURES);
+  const count = Math.ceil(lines.length / MOST_LINES);
+  const each = Math.ceil(lines.length / Math.max(1, count));
+  const figures: (Figure | null)[] = [];
+  for (let k = 0; k < count; k++) {
+    const some = lines.slice(k * each, (k + 1) * each);
+    figures.push(
+      await curveFigure(
+        rows.filter(({ line }) => some.includes(line)),
+        some,
+        {
+          ...options,
+          ...(count > 1
+            ? {
+                id: k === 0 ? options.id : `${options.id}-${k + 1}`,
+                title: `${options.title} (${k + 1} of ${count})`,
+              }
+            : {}),
+        },
+        k === 0 ? every.length - lines.length : 0,
+      ),
+    );
+  }
+  return figures.filter((figure) => figure !== null);
+}
+
+async function curveFigure(
+  shown: readonly DrawnPoint[],
+  lines: readonly string[],
+  options: CurveOptions,
+  leftOut: number,
+): Promise<Figure | null> {
   const xs = distinct(shown.flatMap(({ x }) => (x === null ? [] : [x]))).sort((a, b) => a - b);
   if (xs.length < 2) return null;
   const log = options.axis.scale === 'log2' || (xs[0]! > 0 && xs[xs.length - 1]! / xs[0]! >= 20);
-  const values = shown.flatMap(({ line, x, series }) => {
+  const values = shown.flatMap(({ line, x, series, condition }) => {
+    const collapsed = oneClassSeeds(condition);
     const { mean, low, high } = series.summary!;
     return [
       ...(x === null
@@ -70,7 +110,8 @@ export async function curveFigure(
         : [{ line, part: 'mean', x, mean, low, high }]),
       ...(x === null
         ? []
-        : series.values.map(({ value }) => ({
+        : series.values.map(({ seed, value }) => ({
+            oneClass: collapsed.has(seed),
             line,
             part: 'seed',
             x,
@@ -82,7 +123,7 @@ export async function curveFigure(
   });
   const seen = shown.flatMap(({ series }) => series.values.map(({ value }) => value));
   const [least, most] = [Math.min(...seen), Math.max(...seen)];
-  const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, 1e-9);
+  const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
   const yDomain = {
     unit: [0, 1],
     'to-one': [Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1],
@@ -118,7 +159,7 @@ export async function curveFigure(
     type: 'nominal' as const,
     title: null,
     scale: {
-      domain: lines,
+      domain: lines as string[],
       range: lines.map((line, i) => options.colours?.get(line) ?? COLOURS[i % COLOURS.length]!),
     },
     legend: { columns: Math.min(2, legendColumns(lines)) },
@@ -153,14 +194,14 @@ export async function curveFigure(
           strokeWidth: 0.5,
           opacity: 0.85,
         },
-        encoding: { x, y: y('mean'), color },
+        encoding: { x, y: y('mean'), color, fillOpacity: HOLLOW },
       },
     ],
   };
   return {
     id: options.id,
     title: options.title,
-    caption: `${options.caption === '' ? '' : `${options.caption} `}Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of the axis.${shown.some(({ x: at }) => at === null) ? ' Dashed: full fine-tuning, which has no such axis.' : ''}${left(every.length - lines.length, 'line')}`,
+    caption: `${options.caption === '' ? '' : `${options.caption} `}Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of the axis.${shown.some(({ x: at }) => at === null) ? ' Dashed: full fine-tuning, which has no such axis.' : ''}${hollowNote(shown.map(({ condition }) => condition))}${left(leftOut, 'line')}`,
     svg: await draw(spec, options.id, options.title),
     csv: toCsv(
       shown.flatMap(({ line, x: at, series }) =>

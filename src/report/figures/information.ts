@@ -255,7 +255,7 @@ async function entropies(
   return {
     id,
     title,
-    caption: `${scale === 'raw' ? 'As the slides define it, on unnormalised eigenvalues: no entropy unless Σλ = 1, so its order may turn at α = 1.' : 'On λ/Σλ: a real entropy.'} Solid: LoRA’s kernel. Dashed: the same layers in full, at that adapter’s weights.${checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : ''}${left(sameAttack.length - shown.length, 'adapter')}`,
+    caption: `${scale === 'raw' ? 'As the paper defines it, on unnormalised eigenvalues: no entropy unless Σλ = 1, so its order may turn at α = 1.' : 'On λ/Σλ: a real entropy.'} Solid: LoRA’s kernel. Dashed: the same layers in full, at that adapter’s weights.${checkpoint === 'final' ? ` Shown: ${blockLabel(first)}.` : ''}${left(sameAttack.length - shown.length, 'adapter')}`,
     svg: await draw(spec, id, title),
     csv: toCsv(
       rows

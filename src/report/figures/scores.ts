@@ -2,6 +2,7 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { toCsv } from '../csv.ts';
 import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
+import { predictsOneClass } from '../evidence.ts';
 import { ASR, ASR_CLEAN, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { draw } from './svg.ts';
@@ -33,6 +34,7 @@ export async function scoreFigure(
       adapter: condition.adapterLabel,
       seed,
       value,
+      oneClass: oneClassSeeds(condition).has(seed),
     })),
   );
   const means = shown.map(({ condition, series }) => ({
@@ -124,6 +126,7 @@ export async function scoreFigure(
             x: x('value'),
             y,
             color,
+            fillOpacity: HOLLOW,
             shape: {
               field: 'adapter',
               type: 'nominal',
@@ -141,7 +144,7 @@ export async function scoreFigure(
   return {
     id,
     title,
-    caption: `Points are seeds, the coloured bar is their mean, the line its 95% t-interval, cut at the ends of the axis.${withClean ? ' The grey bar is what the trigger does to the paired clean model.' : ''}${left(having.length - shown.length, 'condition')}`,
+    caption: `Points are seeds, the coloured bar is their mean, the line its 95% t-interval, cut at the ends of the axis.${withClean ? ' The grey bar is what the trigger does to the paired clean model.' : ''}${hollowNote(shown.map(({ condition }) => condition))}${left(having.length - shown.length, 'condition')}`,
     svg: await draw(spec, id, title),
     csv: toCsv(
       shown.flatMap(({ condition, series }) =>
@@ -156,6 +159,15 @@ export async function scoreFigure(
     ),
   };
 }
+
+/** Seeds whose models predict one class only: their points are hollow. */
+export const oneClassSeeds = ({ cells }: Condition): ReadonlySet<number> =>
+  new Set(cells.filter(predictsOneClass).map(({ seed }) => seed));
+export const HOLLOW = { condition: { test: 'datum.oneClass', value: 0 }, value: 0.9 } as const;
+export const hollowNote = (conditions: readonly Condition[]): string =>
+  conditions.some((condition) => oneClassSeeds(condition).size > 0)
+    ? ' Hollow points: models that predict one class only.'
+    : '';
 
 /** What a figure has no room for is said under it. */
 export const left = (count: number, noun: string): string =>

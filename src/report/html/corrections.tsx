@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import { Section } from './parts.tsx';
 
 export const Corrections = (): JSX.Element => (
-  <Section id="measured" title="What is measured, and how it differs from the slides">
+  <Section id="measured" title="What is measured, and how it differs from the paper">
     <p>
       Source: “Does Low Rank Adaptation Lead to Lower Robustness against Training-time Attacks?”,
       ICML 2025, arXiv 2505.12871. Fine-tuning is W = W₀ + s·B·A for LoRA. Logarithms are natural;
@@ -11,7 +11,7 @@ export const Corrections = (): JSX.Element => (
     </p>
     <ul>
       <li>
-        <strong>s is kept.</strong> The slides write M<sub>Δ</sub> = AᵀA − I and drop LoRA’s scale
+        <strong>s is kept.</strong> The paper writes M<sub>Δ</sub> = AᵀA − I and drops LoRA’s scale
         s. At B = 0, K<sub>LoRA</sub> = K<sub>full</sub> + Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) holds with M
         <sub>Δ</sub> = s²AᵀA − I.
       </li>
@@ -19,19 +19,19 @@ export const Corrections = (): JSX.Element => (
         <strong>
           M<sub>Δ</sub>’s eigenvalues.
         </strong>{' '}
-        The slides give σ²n and 0, which are AᵀA’s idealised ones. M<sub>Δ</sub> has n − r
+        The paper gives σ²n and 0, which are AᵀA’s idealised ones. M<sub>Δ</sub> has n − r
         eigenvalues −1, and r eigenvalues s²·eig(AAᵀ) − 1, with eig(AAᵀ) spread around σ²n(1 ±
         √(r/n))².
       </li>
       <li>
-        <strong>Fisher information.</strong> The slides’ scalar is the trace of the empirical
+        <strong>Fisher information.</strong> The paper’s scalar is the trace of the empirical
         Fisher, with the gradient taken by the logits. Here its whole spectrum is used: of the true
         Fisher (labels drawn from the model) in figures and claims, and of the empirical one beside
         it in the stored files.
       </li>
       <li>
         <strong>Information bits have a logarithm.</strong> IB = ½ log pdet F = ½ Σ<sub>λ&gt;0</sub>{' '}
-        log λ; the slides omit it. Raw IB moves with the kernel’s scale (s²σ²) and with how many
+        log λ; the paper omits it. Raw IB moves with the kernel’s scale (s²σ²) and with how many
         eigenvalues count, so ½ Σ log(λ/Σλ) is given too; over ranks its order hangs on whether α is
         fixed or α = r.
       </li>

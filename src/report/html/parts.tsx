@@ -11,8 +11,11 @@ export type Node = ComponentChildren;
 export interface Column<Row> {
   readonly title: string;
   readonly value: (row: Row, index: number) => Node;
-  readonly kind?: 'number' | 'nowrap' | 'cut';
+  readonly kind?: 'number' | 'nowrap' | 'cut' | 'claim';
 }
+
+/** Tables of so many columns are set narrower. */
+const DENSE = 9;
 
 interface TableProps<Row> {
   readonly label: string;
@@ -37,7 +40,7 @@ export function Table<Row>({
   const left = rows.length - shown.length;
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={label}>
-      <table>
+      <table class={columns.length >= DENSE ? 'dense' : undefined}>
         {caption === undefined && left === 0 ? null : (
           <caption>
             {caption}

@@ -1,4 +1,4 @@
-/** The slides' predictions, each marked by the verdict rule, and whether they go with what attacks achieved. */
+/** The paper's predictions, each marked by the verdict rule, and whether they go with what attacks achieved. */
 import type { JSX } from 'preact';
 import { checkpointName, type KernelComparison } from '../compare.ts';
 import { blockLabel, type Condition } from '../conditions.ts';
@@ -50,7 +50,7 @@ export function Predictions({
   const rows = predictionsOf(kernels);
   return (
     <>
-      <h3>What the slides predict, and what was seen</h3>
+      <h3>What the paper predicts, and what was seen</h3>
       <Table
         label="Predictions"
         rows={rows}
@@ -115,7 +115,7 @@ export function Relations({
     <>
       <h3>Do they go with what attacks achieved?</h3>
       <p>
-        The slides explain LoRA’s resistance to backdoors by fewer information bits, and its
+        The paper explains LoRA’s resistance to backdoors by fewer information bits, and its
         weakness under untargeted poisoning by a smaller entropy. If so, over the adapters of this
         grid (full fine-tuning among them, each with the kernel over what it trained) the attack
         success rate rises with information bits, and the accuracy drop falls with entropy.
@@ -135,8 +135,17 @@ export function Relations({
             value: ({ checkpoint }) => checkpointName(checkpoint),
           },
           { title: 'With', kind: 'nowrap', value: ({ score }) => score.label },
-          { title: 'Attack', kind: 'nowrap', value: ({ block }) => block },
-          { title: 'Adapters', kind: 'number', value: ({ adapters }) => adapters },
+          { title: 'Attack', value: ({ block }) => block },
+          {
+            title: 'Adapters',
+            kind: 'number',
+            value: ({ adapters, excluded }) => (
+              <>
+                {adapters}
+                {excluded > 0 ? <span class="bad"> ({excluded} cells excluded)</span> : null}
+              </>
+            ),
+          },
           { title: 'Seeds', kind: 'number', value: ({ rhos }) => rhos.length },
           {
             title: 'Spearman’s ρ, mean',
@@ -155,6 +164,7 @@ export function Relations({
           },
           {
             title: 'Verdict',
+            kind: 'claim',
             value: ({ verdict }) => <Judged verdict={verdict} kind="proportion" />,
           },
         ]}

@@ -8,6 +8,7 @@ import { predictsOneClass, voidReason } from '../evidence.ts';
 import {
   ACCURACY,
   ATTACK_METRICS,
+  CHECK_METRICS,
   COMPARED,
   METRICS,
   PREDICTED,
@@ -120,11 +121,10 @@ function metricCell(
     );
   }
   const judged = COMPARED.includes(note);
-  return judged && condition.cells.some((one) => voidReason(one, note) !== null) ? (
-    <span class="muted">{cell} †</span>
-  ) : (
-    cell
+  const isMarked = condition.cells.some(
+    (one) => one.metrics[note.stage]?.[note.metric] !== undefined && voidReason(one, note) !== null,
   );
+  return judged && isMarked ? <span class="muted">{cell} †</span> : cell;
 }
 
 /** Every condition of a kind by the metrics of that kind; nothing where none has any. */
@@ -199,6 +199,12 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
         metrics={ATTACK_METRICS}
         expected={expected}
       />
+      <MetricTable
+        label="Whether attacks were read and learnt"
+        conditions={conditions.filter(({ family }) => family !== 'none')}
+        metrics={CHECK_METRICS}
+        expected={expected}
+      />
       <EvidenceRule />
       <p class="small">
         {all.csv !== null ? (
@@ -229,7 +235,7 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
             starts={(row, i) => row.metric !== comparisons[i - 1]!.metric}
             columns={[
               { title: 'Metric', kind: 'nowrap', value: ({ metric }) => metric.label },
-              { title: 'Attack', kind: 'nowrap', value: ({ adapter }) => blockLabel(adapter) },
+              { title: 'Attack', value: ({ adapter }) => blockLabel(adapter) },
               {
                 title: 'Adapter − full',
                 kind: 'nowrap',
@@ -268,6 +274,7 @@ export function Results({ conditions, comparisons, figures }: ResultsProps): JSX
               },
               {
                 title: 'Claim of the paper',
+                kind: 'claim',
                 value: ({ verdict, metric, excluded, reasons }) => (
                   <>
                     {verdict ? <Judged verdict={verdict} kind={metric.kind} /> : '–'}

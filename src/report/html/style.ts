@@ -52,11 +52,12 @@ a{color:var(--accent)}
 .finding p{margin:0 0 8px}
 .finding table{margin:0 0 8px}
 .finding .scroll{border:0;border-radius:0;margin:0 0 8px}
-.finding tbody th{color:var(--ink);font-weight:500;vertical-align:top}
+.finding tbody th{color:var(--ink);font-weight:500;vertical-align:top;white-space:normal;min-width:98px}
 .finding td,.finding th{padding:4px 10px 4px 0}
 .finding thead th{background:none;font-size:12.5px}
 .finding td:last-child,.finding th:last-child{padding-right:0}
 .finding td.number:last-child{white-space:normal}
+.finding td .bad{font-weight:500}
 .whole{white-space:nowrap}
 /* a shadow at an edge says that there is more beyond it */
 .scroll{overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);border-radius:8px;max-width:100%;background:linear-gradient(to right,#fff 40%,transparent) 0 0/36px 100% no-repeat local,linear-gradient(to left,#fff 40%,transparent) 100% 0/36px 100% no-repeat local,linear-gradient(to right,rgba(27,36,48,.22),transparent) 0 0/12px 100% no-repeat scroll,linear-gradient(to left,rgba(27,36,48,.22),transparent) 100% 0/12px 100% no-repeat scroll}
@@ -70,6 +71,10 @@ thead th{background:rgba(210,220,231,.22)}
 td.number,th.number{text-align:right}
 td.number,td.nowrap,th.nowrap{white-space:nowrap}
 .scroll td .chip{white-space:nowrap}
+table.dense{font-size:12.5px}
+.dense td,.dense th{padding:5px 8px}
+td.claim{min-width:136px}
+.scroll td.claim .chip{white-space:normal}
 td.cut{max-width:420px;overflow-wrap:anywhere}
 tr.first td{border-top:2px solid #c6ced7}
 .bad{color:var(--bad);font-weight:600}
@@ -84,7 +89,7 @@ figure{margin:0;border:1px solid var(--line);border-radius:8px;padding:12px 14px
 figure h4{margin:0 0 6px;font-size:14.5px;line-height:1.3}
 figure svg{display:block;max-width:100%;height:auto;margin:0 auto}
 .wide figure .scroll{border:0;margin:0}
-.wide figure svg{max-width:none}
+.wide figure svg{max-width:max(100%,900px)}
 figcaption{color:var(--muted);font-size:13px;margin-top:6px}
 .downloads{margin-top:6px;font-size:13px;display:flex;gap:14px}
 .downloads a,.downloads button{color:var(--accent);background:none;border:0;padding:0;font:inherit;text-decoration:underline;cursor:pointer}
@@ -98,6 +103,6 @@ code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",mo
 .example .which{display:block;color:var(--muted);font-size:12.5px}
 mark{background:#fde3b0;padding:0 2px;border-radius:3px}
 footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px solid var(--line);margin-top:26px}
-@media(max-width:640px){.wrap{padding:0 16px}h1{font-size:25px}.question{font-size:15px}h2{font-size:20px}section{padding-top:22px}figure{padding:10px 8px}dl.facts{gap:8px 20px}td,th{padding:6px 9px}}
+@media(max-width:640px){.wrap{padding:0 16px}h1{font-size:25px}.question{font-size:15px}h2{font-size:20px}section{padding-top:22px}figure{padding:10px 8px}dl.facts{gap:8px 20px}td,th{padding:6px 9px}.finding{padding:12px 12px 6px}.finding table{font-size:12.5px}.finding table,.finding thead,.finding tbody{display:block}.finding tr{display:flex;flex-wrap:wrap;border-bottom:1px solid var(--line);padding:3px 0}.finding tr:last-child{border-bottom:0}.finding tr>*{flex:1 1 0;border:0;padding:2px 7px 2px 0;min-width:0}.finding tr>:first-child{flex-grow:1.5}.finding tr>.compared{flex-basis:100%}.finding .compared:empty{display:none}.finding .whole{white-space:normal}.finding td,.finding th{padding:4px 7px 4px 0}.answer figure{padding:10px 12px 8px}.meanings{columns:1}}
 @media print{nav,.downloads{display:none}body{font-size:11pt}header.top{background:none}.scroll{overflow:visible}details:not([open]){display:none}a{color:inherit;text-decoration:none}section{break-before:auto}}
 `.trim();

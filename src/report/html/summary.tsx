@@ -198,7 +198,7 @@ function FindingTable({
               </th>
             ))}
             {compares ? (
-              <th scope="col" class="number">
+              <th scope="col" class="number compared">
                 {comparison} [95%]
               </th>
             ) : null}
@@ -212,18 +212,18 @@ function FindingTable({
                 <td class="number">{value}</td>
               ))}
               {compares ? (
-                <td class="number">
+                <td class="number compared">
                   {difference === null ? null : (
                     <>
                       <span class="whole">{difference}</span>{' '}
                       <span class="muted whole">n = {n}</span>
                     </>
                   )}
-                  {excluded === '' ? null : <span class="bad"> {excluded}</span>}
+                  {excluded === '' ? null : <span class="bad small"> {excluded}</span>}
                   {common === null && verdict !== null ? (
                     <>
                       {' '}
-                      <Chip verdict={verdict} />
+                      <span class={`chip ${verdict.state}`}>{verdict.state}</span>
                     </>
                   ) : null}
                 </td>

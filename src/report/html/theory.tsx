@@ -35,10 +35,10 @@ export function Premise({
       ) : (
         <>
           <p>
-            The slides’ theorem concerns M<sub>Δ</sub> = s²AᵀA − I, by which LoRA’s kernel differs
-            from the full one while B = 0. M<sub>Δ</sub> has n − r eigenvalues −1 and r eigenvalues
-            s²·eig(AAᵀ) − 1. It is negative semi-definite, so that LoRA’s kernel is the smaller,
-            only if none of these exceeds 0.
+            The theorem of the paper (arXiv 2505.12871) concerns M<sub>Δ</sub> = s²AᵀA − I, by which
+            LoRA’s kernel differs from the full one while B = 0. M<sub>Δ</sub> has n − r eigenvalues
+            −1 and r eigenvalues s²·eig(AAᵀ) − 1. It is negative semi-definite, so that LoRA’s
+            kernel is the smaller, only if none of these exceeds 0.
           </p>
           <Table
             label="Premise of the theorem"
@@ -132,8 +132,8 @@ function OrderTable({ kernels }: { readonly kernels: readonly KernelComparison[]
           value: ({ checkpoint }) => checkpointName(checkpoint),
         },
         { title: 'Quantity', kind: 'nowrap', value: ({ quantity }) => quantity.label },
-        { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) },
-        { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
+        { title: 'Attack', value: ({ condition }) => blockLabel(condition) },
+        { title: 'Adapter', value: ({ condition }) => condition.adapterLabel },
         {
           title: 'LoRA kernel',
           kind: 'number',
@@ -146,7 +146,16 @@ function OrderTable({ kernels }: { readonly kernels: readonly KernelComparison[]
           value: ({ condition, quantity, checkpoint }) =>
             formatNumber(seriesOf(condition, fisherOf(quantity, checkpoint, 'full')).summary?.mean),
         },
-        { title: 'Pairs', kind: 'number', value: ({ seeds }) => seeds.length },
+        {
+          title: 'Pairs',
+          kind: 'number',
+          value: ({ seeds, excluded }) => (
+            <>
+              {seeds.length}
+              {excluded > 0 ? <span class="bad"> ({excluded} excluded)</span> : null}
+            </>
+          ),
+        },
         { title: 'Difference', kind: 'number', value: ({ difference }) => formatMean(difference!) },
         {
           title: '95% interval',
@@ -160,6 +169,7 @@ function OrderTable({ kernels }: { readonly kernels: readonly KernelComparison[]
         },
         {
           title: 'Claim: LoRA ≤ full',
+          kind: 'claim',
           value: ({ verdict }) => (verdict ? <Judged verdict={verdict} /> : '–'),
         },
       ]}

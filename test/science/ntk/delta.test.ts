@@ -35,7 +35,7 @@ test('by hand: A = [[2, 0, 0], [0, 1, 0]]', () => {
   assert.equal([mixed.negative_semidefinite, mixed.scaled], [false, false]);
 });
 
-test('the scale that the slides drop decides', () => {
+test('the scale that the paper drops decides', () => {
   // PEFT's own default, s = 1 and σ² = 1/(3n), keeps the premise; the paper's experiments, s = 2, break it: s²σ²n = 4/3.
   const n = 384,
     A = draw(8, n, Math.sqrt(1 / (3 * n)));
