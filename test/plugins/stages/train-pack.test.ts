@@ -12,6 +12,7 @@ import { farthest, checkpoint } from '../../science/tiny-bert.ts';
 import {
   cleanUp,
   contextOf,
+  lookUp,
   modelAsset,
   poisonedFolder,
   runStage,
@@ -25,7 +26,7 @@ const data = await poisonedFolder(spokenRows(23)),
   fewer = await poisonedFolder(spokenRows(11, 40));
 test.after(cleanUp);
 
-const define = (cell: Cell) => train.define([cell], { with: {}, goals: [] });
+const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugin: lookUp });
 const withTrain = (change: object, more: { [section in keyof Cell]?: unknown } = {}): Cell =>
   tinyCell({ ...more, train: { ...tinyCell().train, ...change } });
 const key = (cell: Cell): string | null => train.pack!.key(define(cell));
