@@ -287,7 +287,7 @@ test('a broken premise is seen on the first screen and in the table', async () =
   );
   const row = rowWith(html, 'LoRA r = 8', '1024');
   assert.equal(
-    [row[1], row[4], row[6], row[7], row[9], row[10]],
+    [row[1], row[4], row[7], row[8], row[10], row[11]],
     ['12', '2', 'holds', '1.333 broken', '[+0.1000, +0.6000]', 'no'],
   );
 });
