@@ -265,7 +265,7 @@ async function run(context: RunContext): Promise<void> {
         ...flatDistances(mean),
         ...(noise.measured
           ? {
-              ...flatDistances(noise.mean, 'floor.'),
+              ...flatDistances(noise.mean, 'floor.', ['clean_change']), // the same clean run's as M's
               ...overFloor(points),
             }
           : {}),

@@ -126,13 +126,22 @@ export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   };
 }
 
-/** The numbers of a distance under flat names: `total.l2`, `biases.relative`, … */
-export function flatDistances(mean: MeanDistance, prefix = ''): Record<string, number> {
+/**
+ * The numbers of a distance under flat names: `total.l2`, `biases.relative`, …
+ * @param skip numbers that are left out
+ */
+export function flatDistances(
+  mean: MeanDistance,
+  prefix = '',
+  skip: readonly (keyof Distance)[] = [],
+): Record<string, number> {
   const { kinds, ...parts } = mean;
   return Object.fromEntries(
     Object.entries({ ...parts, ...kinds }).flatMap(([part, distance]) =>
       Object.entries((distance ?? {}) as Record<string, number | null>).flatMap(([name, value]) =>
-        value === null ? [] : [[`${prefix}${part}.${name}`, value] as const],
+        value === null || skip.includes(name as keyof Distance)
+          ? []
+          : [[`${prefix}${part}.${name}`, value] as const],
       ),
     ),
   );
