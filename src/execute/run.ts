@@ -224,7 +224,11 @@ export async function executePlan(
           });
         if (!(await inputsIntact(stage))) return 'again';
         const reads = await readsOf(stage);
-        if (reads === 'again' || 'error' in reads) return reads;
+        if (reads === 'again') return reads;
+        if ('error' in reads) {
+          if (options.failFast) stopped = true;
+          return reads;
+        }
         const experiment =
           stage.descriptor.scope === 'experiment'
             ? experimentFacts(plan, outcomes, options.environment)
