@@ -22,6 +22,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { times } from '../rig/times.ts';
 
 const test = suite<{ project: Project; cli: string }>('faults/records');
 
@@ -134,14 +135,19 @@ const READERS = [
   ['gc', '--dry-run'],
 ];
 const WRITERS = [
-  ['run', 'spec.yaml'],
   ['run', 'spec.yaml', '--set', 'seeds=[7]'],
-  ['report', 'spec.yaml'],
   ['verify'],
-  ['gc'],
   ['gc', '--runs'],
-  ['pin', 'spec.yaml'],
-  ['unpin', 'toys'],
+  ...times(
+    [],
+    [
+      ['run', 'spec.yaml'],
+      ['report', 'spec.yaml'],
+      ['gc'],
+      ['pin', 'spec.yaml'],
+      ['unpin', 'toys'],
+    ],
+  ),
 ];
 
 interface Said {
