@@ -112,7 +112,7 @@ test('the same figure is the same file; what cannot be painted is not left out i
   assert.ok((await pdfOf(one)).pdf.equals((await pdfOf(one)).pdf));
   for (const [body, message] of [
     ['<path d="M0,0h1v1Z" fill="hsl(1,2,3)"/>', 'a colour hsl(1,2,3)'],
-    ['<circle r="1"/>', 'an element <circle>'],
+    ['<ellipse rx="1"/>', 'an element <ellipse>'],
     ['<path d="M0,0S1,1,2,2" fill="red"/><g transform="skewX(3)"/>', 'a transform skewX'],
     ['<g clip-path="url(#no)"/>', 'url(#no) leads to nothing'],
     ['<image href="http://x/y.png"/>', 'a PNG of its own'],

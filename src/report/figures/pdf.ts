@@ -161,6 +161,13 @@ function createPainter(
         );
         break;
       }
+      case 'circle': {
+        const [x, y] = [length(attribs['cx'], page.width), length(attribs['cy'], page.height)];
+        const radius = length(attribs['r'], page.width);
+        const box = `M${x - radius},${y - radius}h${2 * radius}v${2 * radius}h${-2 * radius}Z`;
+        if (radius > 0) shape(() => doc.circle(x, y, radius), box, style);
+        break;
+      }
       case 'image':
         picture(attribs);
         break;
