@@ -58,9 +58,10 @@ type Filled<T, Optional extends keyof T = never> = {
 
 /** A split as a data set's reader is handed it. */
 export interface ResolvedSplit extends Filled<
-  Omit<SplitSpec, 'columns'>,
+  Omit<SplitSpec, 'columns' | 'hold_out'>,
   'classes' | 'limit' | 'max_words' | 'digest' | 'header'
 > {
+  readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   /** Whether the first line of a table names its columns. */
   readonly header: boolean;
   readonly columns: {

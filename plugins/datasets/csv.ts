@@ -9,14 +9,19 @@ export default defineDataset({
   matches: formats.csv,
   unordered: false,
   async *read(asset, split) {
-    const [{ parse, CsvError }, { Readable }, { dataFiles }, { decoded }, { tableRows }] =
-      await Promise.all([
-        import('csv-parse'),
-        import('node:stream'),
-        import('../../src/data/asset-files.ts'),
-        import('../../src/data/text-file.ts'),
-        import('../../src/data/table.ts'),
-      ]);
+    const [
+      { parse, CsvError },
+      { Readable },
+      { dataFiles },
+      { decoded, LONGEST_RECORD },
+      { tableRows },
+    ] = await Promise.all([
+      import('csv-parse'),
+      import('node:stream'),
+      import('../../src/data/asset-files.ts'),
+      import('../../src/data/text-file.ts'),
+      import('../../src/data/table.ts'),
+    ]);
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {
       const records = async function* () {
@@ -29,6 +34,7 @@ export default defineDataset({
           info: true,
           skip_empty_lines: true,
           relax_column_count: true,
+          max_record_size: LONGEST_RECORD,
         });
         source.on('error', (error) => parser.destroy(error));
         source.pipe(parser);

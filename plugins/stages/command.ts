@@ -20,6 +20,7 @@ interface Asked {
   readonly options: JsonObject;
   readonly env: { readonly [name: string]: string };
   readonly pass_env: readonly string[];
+  readonly secrets: { readonly [variable: string]: string };
 }
 
 interface Params {
@@ -30,6 +31,8 @@ interface Params {
   readonly options: JsonObject;
   readonly env: { readonly [name: string]: string };
   readonly pass_env: readonly string[];
+  /** Variables that hold a secret, by the name of the one of ours that it is taken from; their values are in no key and no record. */
+  readonly secrets: { readonly [variable: string]: string };
   /** One for each cell that it reads: what it is told of the cell, and its inputs by name → place below `inputs/`. */
   readonly cells: readonly {
     readonly fields: JsonObject;
@@ -90,7 +93,17 @@ export default defineStage({
       name,
       run: [program],
       files,
+      secrets,
     } = params as unknown as Params;
+    const unset = Object.entries(secrets).find(([, from]) => process.env[from] === undefined);
+    if (unset)
+      return [
+        {
+          path: ['commands', name, 'env', unset[0]],
+          message: `the environment variable ${unset[1]} is not set`,
+          hint: 'set it where dosimeter is started; a secret has no default',
+        } satisfies Problem,
+      ];
     const fault = await (
       await import('../../src/command/program.ts')
     ).programFault(program!, files);
@@ -117,9 +130,10 @@ async function run({
   log,
   signal,
 }: RunContext): Promise<void> {
-  const [{ runCommand }, { openWorkFolder }] = await Promise.all([
+  const [{ runCommand }, { openWorkFolder }, { fileWith }] = await Promise.all([
     import('../../src/command/run.ts'),
     import('../../src/command/folder.ts'),
+    import('../../src/command/leak.ts'),
   ]);
   const params = raw as unknown as Params,
     limits = given as unknown as Limits;
@@ -139,14 +153,34 @@ async function run({
     },
   });
   const bytes = limits.output_mb * 1e6;
+  const secrets = Object.entries(params.secrets).map(([variable, from]) => {
+    const value = process.env[from];
+    if (value === undefined)
+      throw new UserFault(
+        `the environment variable ${from} is not set`,
+        'set it where dosimeter is started; a secret has no default',
+      );
+    return { variable, from, value };
+  });
   await runCommand({
     argv: params.run,
     cwd: work.dir,
-    env: params.env,
+    env: {
+      ...params.env,
+      ...Object.fromEntries(secrets.map(({ variable, value }) => [variable, value])),
+    },
     pass: params.pass_env,
     limits: { seconds: limits.timeout_seconds, outputBytes: bytes },
     log,
     signal,
   });
   await work.take(outputs, outDir, bytes);
+  for (const { from, value } of secrets) {
+    const leak = await fileWith(outDir, value);
+    if (leak !== null)
+      throw new UserFault(
+        `the program wrote the secret ${from} into ${leak}`,
+        'its outputs are stored, and may be shared: leave it out of them',
+      );
+  }
 }

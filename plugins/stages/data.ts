@@ -100,7 +100,7 @@ export default defineStage({
 
 /** Optional fields that are not given are left out, so that they are in no key. */
 function splitParams(split: CellSplit, name: SplitName): SplitParams {
-  const { columns, max_words, balance, offset, limit, digest } = split;
+  const { columns, max_words, balance, offset, limit, hold_out, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
   return {
     format,
@@ -110,6 +110,7 @@ function splitParams(split: CellSplit, name: SplitName): SplitParams {
     offset,
     ...(max_words === undefined ? {} : { max_words }),
     ...(limit === undefined ? {} : { limit }),
+    ...(hold_out === undefined ? {} : { hold_out }),
     ...(digest === undefined ? {} : { digest }),
   };
 }

@@ -2,7 +2,6 @@
 import {
   copyFileSync,
   existsSync,
-  mkdirSync,
   readFileSync,
   readdirSync,
   symlinkSync,
@@ -12,6 +11,7 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { packageRoot } from '../execute/environment.ts';
 import { json, out } from './terminal.ts';
+import { makeFolder } from '../store/folders.ts';
 
 /** npm leaves a file of the dotted name out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
@@ -40,7 +40,7 @@ export async function initCommand(
   try {
     for (const { source, name } of files) {
       if (name === PACKAGE && hasPackage) continue;
-      mkdirSync(path.dirname(path.join(to, name)), { recursive: true });
+      makeFolder(path.dirname(path.join(to, name)));
       copyFileSync(source, path.join(to, name));
     }
     linkProgram(to);
@@ -70,11 +70,11 @@ function linkProgram(dir: string): void {
   const modules = path.join(dir, 'node_modules'),
     bin = path.join(modules, '.bin', 'dosimeter');
   if (!existsSync(path.join(modules, 'dosimeter'))) {
-    mkdirSync(modules, { recursive: true });
+    makeFolder(modules);
     symlinkSync(packageRoot(), path.join(modules, 'dosimeter'), 'junction');
   }
   if (!existsSync(bin) && process.platform !== 'win32') {
-    mkdirSync(path.dirname(bin), { recursive: true });
+    makeFolder(path.dirname(bin));
     symlinkSync(path.join('..', 'dosimeter', 'src', 'setup', 'launcher.mjs'), bin);
   }
 }

@@ -3,7 +3,6 @@ import {
   closeSync,
   copyFileSync,
   existsSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readSync,
@@ -15,6 +14,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { makeFolder } from '../store/folders.ts';
 
 /** A file of it: copied from a path, or written here. */
 export type Part = { readonly from: string } | { readonly text: string };
@@ -72,7 +72,7 @@ export function writeFolders(folders: readonly ModelFolder[], force: boolean): s
   for (const { dir, parts } of changed) {
     const draft = `${dir}.tmp-${process.pid}`;
     rmSync(draft, { recursive: true, force: true });
-    mkdirSync(draft, { recursive: true });
+    makeFolder(draft);
     for (const [name, part] of parts) {
       if ('text' in part) writeFileSync(path.join(draft, name), part.text);
       else copyFileSync(part.from, path.join(draft, name));

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { UserFault } from '../api.ts';
+import type { Rates } from '../engine/learning-rates.ts';
 import type { Asked } from '../engine/prepare.ts';
 import { PACK_MOST, packMemoryMB } from '../engine/packing.ts';
 import { defaultStore } from '../engine/places.ts';
@@ -66,6 +67,48 @@ export const timeoutOption = (): Option =>
     '--timeout <[kind=]time>',
     'end a stage that runs longer (90s, 30m, 2h); may be repeated',
   ).argParser(perKind(seconds));
+
+/** `1e-5,1e-4` for every adapter, `lora=1e-4,1e-3` for one; the option may be repeated. */
+function rates(value: string, before: Rates): Rates {
+  const at = value.indexOf('='),
+    listed = value
+      .slice(at + 1)
+      .split(',')
+      .map(Number);
+  const wrong = value
+    .slice(at + 1)
+    .split(',')
+    .find((_, i) => !(listed[i]! > 0 && listed[i]! < Infinity));
+  if (wrong !== undefined)
+    throw new UserFault(
+      `--rates takes learning rates above 0, got "${wrong}"`,
+      'for example --rates 1e-5,1e-4,1e-3, or --rates lora=1e-4,1e-3',
+    );
+  return { ...before, [at < 0 ? '*' : value.slice(0, at)]: listed };
+}
+
+function share(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value < 1))
+    throw new UserFault(`--share takes a number between 0 and 1, got "${text}"`);
+  return value;
+}
+
+export const ratesOption = (): Option =>
+  new Option(
+    '--rates <[adapter=]rates>',
+    'rates to try, with commas between (default: half decades, 1e-6 to 3e-4 for full, 1e-5 to 1e-2 for others); may be repeated',
+  )
+    .argParser(rates)
+    .default({}, 'by adapter');
+export const seedsOption = (): Option =>
+  new Option('--seeds <n>', "how many of the spec's seeds, from its first")
+    .argParser(wholeNumber('--seeds'))
+    .default(3);
+export const shareOption = (): Option =>
+  new Option('--share <share>', 'share of the training rows that is held out')
+    .argParser(share)
+    .default(0.2);
 
 export interface PackOptions {
   readonly pack: number;

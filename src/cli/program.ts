@@ -5,11 +5,15 @@ import type { BackendName } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
+import type { SweepOptions } from '../engine/learning-rates.ts';
 import type { GcOptions } from './store.ts';
 import {
   gatherNames,
   jsonOption,
+  ratesOption,
   retriesOption,
+  seedsOption,
+  shareOption,
   storeOption,
   timeoutOption,
   wholeNumber,
@@ -146,6 +150,20 @@ function createProgram(does: Does): Command {
           spec: string,
           options: SpecOptions & { out: string; merge?: boolean; force?: boolean },
         ) => (await import('./export.ts')).exportCommand(spec, options),
+      ),
+    );
+  withPackOptions(
+    onSpec(
+      'learning-rates',
+      'choose the learning rate of each adapter, without an attack, on training rows that are held out',
+    ),
+  )
+    .addOption(ratesOption())
+    .addOption(seedsOption())
+    .addOption(shareOption())
+    .action(
+      does(async (spec: string, options: SpecOptions & PackOptions & SweepOptions) =>
+        (await import('./learning-rates.ts')).learningRatesCommand(spec, options),
       ),
     );
   onSpec('report', 'make the report of what is in the store, without running anything else').action(

@@ -2,6 +2,7 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
+import { csvLine } from '../report/csv.ts';
 import { prepare } from '../engine/prepare.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
@@ -12,6 +13,7 @@ import type { SpecOptions } from './options.ts';
 import {
   MOST_COLUMNS,
   axisText,
+  valueText,
   beside,
   firstMetrics,
   lines,
@@ -115,7 +117,7 @@ function caveatLines(rows: readonly ResultRow[]): string[] {
   const label = (cell: ResultRow['cell']): string =>
     paths
       .filter((path) => path in cell)
-      .map((path) => `${short.get(path)!}=${axisText(cell[path])}`)
+      .map((path) => `${short.get(path)!}=${valueText(cell[path])}`)
       .join(' ') || 'every cell';
   return caveatsOf(caveatGroups(rows, label)).map(
     ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
@@ -132,20 +134,18 @@ function byStage(metrics: readonly Metric[]): string {
 const axisPaths = (rows: readonly ResultRow[]): string[] => [
   ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
 ];
-/** RFC 4180. */
+/** RFC 4180; texts that a spreadsheet would take for formulas are marked. */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
-  const quote = (field: string): string =>
-    /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
   const lines = [
     [...paths, 'seed', 'stage', 'metric', 'value'],
     ...rows.map((row) => [
       ...paths.map((path) => axisText(row, path)),
-      String(row.seed),
+      row.seed,
       row.stage,
       row.metric,
-      String(row.value),
+      row.value,
     ]),
   ];
-  return lines.map((fields) => fields.map(quote).join(',')).join('\r\n');
+  return lines.map(csvLine).join('\r\n');
 }

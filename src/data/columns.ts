@@ -1,6 +1,7 @@
 /** Which of a table's columns hold the text and the label. */
 import { UserFault } from '../api.ts';
 import type { RawRow, ResolvedSplit } from '../api.ts';
+import { shown } from '../untrusted/json.ts';
 import { nearest } from './nearest.ts';
 
 /** A user's fault in one field of a split, so that the engine can point at it. */
@@ -19,7 +20,7 @@ type Role = 'text' | 'text_pair' | 'label';
 const listed = (names: readonly string[]): string =>
   names
     .slice(0, 20)
-    .map((name) => JSON.stringify(name))
+    .map((name) => shown(name))
     .join(', ') + (names.length > 20 ? ', …' : '');
 
 /** The columns' positions in a table with a header (its names), or without one (its width). */

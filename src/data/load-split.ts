@@ -1,9 +1,13 @@
 /** A split's rows, out of its source's bytes: classes, order, balance, offset and limit. */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { randomStream } from '../random/random.ts';
+import { inWords, limitOf } from '../untrusted/limits.ts';
 import { columnNames, SplitFault } from './columns.ts';
 import { firstWords } from './first-words.ts';
 import { nearest } from './nearest.ts';
+
+/** What a row takes in memory beside its texts. */
+const ROW_BYTES = 200;
 
 export type SplitName = 'train' | 'validation';
 
@@ -51,9 +55,12 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
 
   const ordered = labelled(name, inOrder(raw, dataset), classes, split);
   const balanced = split.balance ? inTurn(ordered, classes.length) : ordered;
-  const rows = balanced.slice(
-    split.offset,
-    split.limit === undefined ? undefined : split.offset + split.limit,
+  const rows = partOf(
+    balanced.slice(
+      split.offset,
+      split.limit === undefined ? undefined : split.offset + split.limit,
+    ),
+    split.hold_out,
   );
   if (rows.length === 0) {
     throw new SplitFault(
@@ -79,6 +86,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       balance: split.balance,
       offset: split.offset,
       limit: split.limit ?? null,
+      ...(split.hold_out === undefined ? {} : { hold_out: split.hold_out }),
       ...(split.max_words === undefined ? {} : { max_words: split.max_words }),
       ...(empty === 0 ? {} : { empty_texts: empty }),
     },
@@ -106,10 +114,20 @@ async function readAll(
   split: ResolvedSplit,
 ): Promise<{ rows: RawRow[]; facts: JsonObject }> {
   const rows: RawRow[] = [];
+  const most = limitOf('text');
+  let held = 0;
   const iterator = dataset.read(asset, split)[Symbol.asyncIterator]();
   for (;;) {
     const next = await iterator.next();
     if (next.done === true) return { rows, facts: next.value ?? {} };
+    const { text, text_pair: pair = '' } = next.value;
+    held += 2 * (text.length + pair.length) + ROW_BYTES;
+    if (held > most.value)
+      throw new SplitFault(
+        ['source'],
+        `${split.source} holds more than ${inWords(most.value)} of rows, which are held in memory.`,
+        most.raise,
+      );
     rows.push(next.value);
   }
 }
@@ -183,6 +201,16 @@ function labelled(
       label: id,
     };
   });
+}
+
+/** The rows that are held out, or the others, in their order. The same rows whichever part asks: the stream sees their number alone. */
+function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
+  if (holdOut === undefined) return rows;
+  const count = Math.max(1, Math.floor(holdOut.share * rows.length));
+  const held = new Set(
+    randomStream(0, 'data.hold-out', '').permutation(rows.length).slice(0, count),
+  );
+  return rows.filter((_, index) => held.has(index) === (holdOut.take === 'held'));
 }
 
 /** One row of each class in turn, by label id, until a class has run out; classes without any row have no turn. */

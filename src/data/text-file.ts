@@ -1,6 +1,10 @@
 /** Text files, read in pieces. */
 import { createReadStream } from 'node:fs';
 import { UserFault } from '../api.ts';
+import { inWords, MB } from '../untrusted/limits.ts';
+
+/** Of one record of a table, in characters: a book has some millions. */
+export const LONGEST_RECORD = 32 * MB;
 
 /** The file's text, a byte-order mark left out. @throws UserFault where it is not UTF-8. */
 export async function* decoded(path: string, name: string): AsyncGenerator<string, void> {
@@ -35,6 +39,10 @@ export async function* lines(
   for await (const text of decoded(path, name)) {
     const parts = (rest + text).split('\n');
     rest = parts.pop()!;
+    if (rest.length > LONGEST_RECORD)
+      throw new UserFault(
+        `${name}:${number + parts.length + 1} is longer than ${inWords(LONGEST_RECORD)}; no line of a table is.`,
+      );
     for (const part of parts) {
       number++;
       const line = part.endsWith('\r') ? part.slice(0, -1) : part;

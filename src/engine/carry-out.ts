@@ -6,6 +6,7 @@ import { executePlan } from '../execute/run.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { openDurations } from '../log/durations.ts';
 import { journalEntry, logLine } from '../log/journal.ts';
+import { redactor } from '../log/redact.ts';
 import { createRunFolder } from '../log/run-folder.ts';
 import { openRunLog } from '../log/run-log.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
@@ -43,6 +44,7 @@ export async function carryOut(
   const { plan, statuses, experiment, store, registry, assets } = prepared;
   const { signal } = options;
   const facts = await environment;
+  const redact = redactor(experiment.secrets, process.env);
   await enterStore(store, options.note); // before anything runs: can the store be written?
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const folder = await onDisk(
@@ -53,11 +55,11 @@ export async function carryOut(
         specText: experiment.text,
         resolved: experiment.resolved,
         environment: facts,
-        argv: options.argv,
+        argv: options.argv.map(redact),
       }),
     'folder',
   );
-  const log = await onDisk(folder.dir, () => openRunLog(folder.dir), 'folder').catch(
+  const log = await onDisk(folder.dir, () => openRunLog(folder.dir, redact), 'folder').catch(
     (error: unknown) => {
       folder.close();
       throw error;
@@ -119,6 +121,7 @@ export async function carryOut(
       failFast: options.failFast === true,
       signal,
       runId: folder.id,
+      redact,
       environment: facts,
       facts: { environment: environmentDigest, executor: options.executor },
       packing: options.packing ?? defaultPacking(jobs),

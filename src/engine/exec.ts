@@ -1,22 +1,16 @@
 /** One stage by hand, in a folder of its own: to debug a plugin, or to see whether a result comes out again. The store is only read. */
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { Digest, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
+import { redactor } from '../log/redact.ts';
 import type { Finished, Outcome } from '../execute/types.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import { stateDir } from './places.ts';
 import type { Prepared } from './prepare.ts';
+import { makeFolder } from '../store/folders.ts';
 
 export interface ExecOptions {
   /** Where its files go, a folder that is empty or not there; `.dosimeter/exec/STAGE`, emptied first, by default. */
@@ -44,14 +38,19 @@ export async function execStage(
   const { plan, registry, assets, backend, experiment } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
-  const [{ jobOf }, { createPool }, { workerModule }, { experimentFacts }, { environment }] =
-    await Promise.all([
-      import('../execute/stage.ts'),
-      import('../execute/pool.ts'),
-      import('../registry/registry.ts'),
-      import('../execute/facts.ts'),
-      import('../execute/environment.ts'),
-    ]);
+  const [
+    { jobOf, redacted },
+    { createPool },
+    { workerModule },
+    { experimentFacts },
+    { environment },
+  ] = await Promise.all([
+    import('../execute/stage.ts'),
+    import('../execute/pool.ts'),
+    import('../registry/registry.ts'),
+    import('../execute/facts.ts'),
+    import('../execute/environment.ts'),
+  ]);
   const missing = Object.values(stage.assets).find((uri) => !assets.get(uri));
   if (missing !== undefined)
     throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');
@@ -77,7 +76,19 @@ export async function execStage(
   );
   const pool = createPool({ module: workerModule(), limit: 1 });
   try {
-    const result = await pool.run(job, hooks, signal);
+    const redact = redactor(experiment.secrets, process.env);
+    const result = redacted(
+      await pool.run(
+        job,
+        {
+          ...hooks,
+          onLog: (message) => hooks.onLog(redact(message)),
+          onOutput: (text) => hooks.onOutput(redact(text)),
+        },
+        signal,
+      ),
+      redact,
+    );
     return {
       stage: stage.id,
       outputs: outDir,
@@ -181,7 +192,7 @@ function emptyFolder(out: string | undefined, id: string): string {
     if (out === undefined) rmSync(dir, { recursive: true, force: true });
     else if (existsSync(dir) && readdirSync(dir).length > 0)
       throw new UserFault(`${dir} is not empty; nothing was run`, 'name another folder');
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;

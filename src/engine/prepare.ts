@@ -1,5 +1,6 @@
 /** Spec → experiment → plan → its state in the store: what most commands begin with. */
 import path from 'node:path';
+import { UserFault } from '../api.ts';
 import type { BackendName, SourceContext } from '../api.ts';
 import { chooseBackend } from '../compute/backend.ts';
 import { findAssets } from '../execute/assets.ts';
@@ -10,6 +11,7 @@ import { loadOutsidePlugins, loadRegistry } from '../registry/registry.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { loadExperiment } from '../spec/load.ts';
 import { onDisk } from '../store/faults.ts';
+import { isOnProc } from '../store/folders.ts';
 import { openStore } from '../store/store.ts';
 import type { Registry } from '../registry/types.ts';
 import type { Experiment, SpecRegistry } from '../spec/types.ts';
@@ -79,6 +81,7 @@ export async function load(
   spec: string,
   options: Pick<Asked, 'set' | 'only'>,
 ): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
+  refuseProc(cacheDir(process.env));
   let registry = await loadRegistry();
   const loaded = await loadExperiment(spec, {
     registry: async (modules) => {
@@ -99,6 +102,15 @@ export async function load(
     experiment: loaded.value,
     registry: commands.length === 0 ? registry : registry.with(commandStages(registry, commands)),
   };
+}
+
+/** Node's recursive `mkdir`, which whoever fills the cache uses, never returns there. */
+function refuseProc(cache: string): void {
+  if (isOnProc(cache))
+    throw new UserFault(
+      `${cache}: no folder can be made there`,
+      'give another place with DOSIMETER_CACHE',
+    );
 }
 
 export async function sourceContext(log: Note): Promise<SourceContext> {

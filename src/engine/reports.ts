@@ -1,15 +1,9 @@
 /** The newest report of each spec, and of each part of one, under a name of its own. */
 import { createHash } from 'node:crypto';
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
+import { makeFolder } from '../store/folders.ts';
 import { fileInside } from '../untrusted/path.ts';
 import { reportsDir } from './places.ts';
 import type { Note, Prepared } from './prepare.ts';
@@ -33,7 +27,7 @@ export function publishReport(
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
     try {
-      mkdirSync(reportsDir(), { recursive: true });
+      makeFolder(reportsDir());
       const { file, taken } = placeOf(prepared);
       replace(ownerFile(file), (draft) => writeFileSync(draft, specOf(prepared)));
       replace(file, (draft) => copyFileSync(from, draft));

@@ -10,7 +10,8 @@ import path from 'node:path';
 import type { Asset } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { isUnreadable, sha256File, strayFile } from '../store/files.ts';
+import { sha256File, strayFile } from '../store/files.ts';
+import { isUnreadable } from '../store/regular.ts';
 import type { Entry, ManifestFile } from '../store/types.ts';
 
 /** A source as it is now, by its URI; null: it is gone. */

@@ -1,5 +1,5 @@
 /** Runs a stage's own code, in whatever process: what a worker and the scheduler (for inline stages) both do. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../api.ts';
@@ -8,6 +8,7 @@ import { fullDiskFault } from '../store/faults.ts';
 import { digestFiles } from '../store/files.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 import type { Job, JobResult } from './protocol.ts';
+import { makeFolder } from '../store/folders.ts';
 
 export interface PerformHooks {
   readonly log: (message: string) => void;
@@ -33,7 +34,7 @@ export async function perform(
 
 /** What the stage is handed; its output folder is there from now on. */
 export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): RunContext {
-  if (!existsSync(job.outDir)) mkdirSync(job.outDir, { recursive: true });
+  if (!existsSync(job.outDir)) makeFolder(job.outDir);
   let lastProgress = 0;
   return {
     params: job.params,

@@ -49,6 +49,8 @@ export interface RunOptions {
   /** What each manifest records of where it ran. */
   readonly facts: JsonObject;
   readonly onEvent: OnEvent;
+  /** Takes secrets out of what a stage says of its failure. Left out: there are none. */
+  readonly redact?: (text: string) => string;
 }
 
 /** What became of an attempt. `busy`: another run has the lease, or has taken it over; `again`: an input was made anew. */

@@ -133,7 +133,8 @@ function begin(
   if (signal.aborted) abort();
   const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
 
-  const settle = async (result: JobResult): Promise<Outcome | 'busy'> => {
+  const settle = async (answered: JobResult): Promise<Outcome | 'busy'> => {
+    const result = redacted(answered, options.redact);
     if (!RESULTS.has((result as Partial<JobResult> | undefined)?.type))
       throw new TypeError(
         `the executor answered ${JSON.stringify(result)}, which is no result of a job`,
@@ -234,6 +235,20 @@ function begin(
       }
     },
   };
+}
+
+/** A program may tell of its failure by what it was given. */
+export function redacted(result: JobResult, redact: RunOptions['redact']): JobResult {
+  if (redact === undefined) return result;
+  if (result?.type === 'fault')
+    return {
+      ...result,
+      message: redact(result.message),
+      ...(result.hint === undefined ? {} : { hint: redact(result.hint) }),
+    };
+  if (result?.type === 'error')
+    return { ...result, message: redact(result.message), stack: redact(result.stack) };
+  return result;
 }
 
 /** A message may quote a data set's text: no control characters of it reach a terminal, and no page-long line. */

@@ -1,14 +1,7 @@
 /** `runs/ID/`: what a run was asked, on what it ran, and what happened: enough to repeat it elsewhere. */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import { makeFolder } from '../store/folders.ts';
 import { UserFault } from '../api.ts';
 import type { JsonObject } from '../api.ts';
 import { thisProcess } from '../store/owner.ts';
@@ -46,7 +39,7 @@ export function createRunFolder(
   const id = newId(new Date());
   let dir = path.join(root, id);
   for (let n = 2; existsSync(dir); n++) dir = path.join(root, `${id}-${n}`);
-  mkdirSync(dir, { recursive: true });
+  makeFolder(dir);
   let journal: number;
   try {
     writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);

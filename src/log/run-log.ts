@@ -1,8 +1,10 @@
 /** Logs of a run, by winston: `run.log` for the whole, `logs/STAGE.log` for each stage that said something or failed. */
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import winston from 'winston';
+import type { Redact } from './redact.ts';
+import { makeFolder } from '../store/folders.ts';
 
 export interface StageLog {
   /** Made by the first line or output. */
@@ -73,9 +75,10 @@ function attempt<T>(write: () => T): T | null {
   }
 }
 
-export function openRunLog(dir: string): RunLog {
+/** @param redact what each line goes through before it is written */
+export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog {
   const logs = path.join(dir, 'logs');
-  mkdirSync(logs, { recursive: true });
+  makeFolder(logs);
   const stream = new Writable({
     objectMode: true,
     write: (info: Info, _encoding, next) => {
@@ -102,7 +105,7 @@ export function openRunLog(dir: string): RunLog {
     const target: Target = { handle: attempt(() => openSync(file, 'a')), closed: () => undefined };
     return {
       line: (message, time = now()) => {
-        logger.log({ level: 'info', message, time, target });
+        logger.log({ level: 'info', message: redact(message), time, target });
       },
       close: () =>
         new Promise((resolve) => {

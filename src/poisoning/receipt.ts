@@ -1,6 +1,7 @@
 /** The receipt of a poisoned set: what was changed, so that the trainer can check that it trains on just that. */
 import { createHash } from 'node:crypto';
 import type { JsonObject, Poisoned, Row } from '../api.ts';
+import { isRecord } from '../untrusted/json.ts';
 
 /** What an attack may change of a row. */
 export interface Content {
@@ -161,11 +162,28 @@ function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string 
     : `The receipt's steps come to ${made} poisoned rows and ${added} negatives, the receipt to ${counts.made} and ${counts.negatives}.`;
 }
 
+/** Whether what was read from a file can be looked through as a receipt; it may be another's, or damaged. */
+function isReceipt(value: unknown): value is Receipt {
+  if (!isRecord(value)) return false;
+  const { counts, steps = [], digests, rows, negatives } = value;
+  return (
+    isRecord(counts) &&
+    isRecord(digests) &&
+    Array.isArray(rows) &&
+    rows.every((row) => isRecord(row) && isRecord(row['original']) && isRecord(row['new'])) &&
+    Array.isArray(negatives) &&
+    negatives.every(isRecord) &&
+    Array.isArray(steps) &&
+    steps.every((step) => isRecord(step) && isRecord(step['counts']))
+  );
+}
+
 /**
  * Whether a set is the one that a receipt was written for: null if so, else the first thing that does not match, as a
  * sentence. It catches the clean rows handed on in place of the poisoned ones, and any later change of either.
  */
 export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
+  if (!isReceipt(receipt)) return 'The receipt is not in the form of one.';
   const { counts } = receipt;
   if (counts.made !== counts.asked)
     return `${counts.asked} poisoned rows were asked for and ${counts.made} were made.`;

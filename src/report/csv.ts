@@ -1,15 +1,33 @@
 /** RFC 4180, with a header line. */
 export type CsvValue = string | number | boolean | null | undefined;
 
+/**
+ * A text that a spreadsheet would take for a formula gets a `'` before it, as OWASP advises ("CSV Injection"): names of
+ * cells and rows come from specs and data sets. A number, or a text that is one, keeps its sign.
+ */
+const FORMULA = /^[=+\-@\t\r]/,
+  NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
+const harmless = (text: string): string =>
+  FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+
 const field = (value: CsvValue): string => {
-  const text = value === null || value === undefined ? '' : String(value);
+  const text =
+    typeof value === 'string'
+      ? harmless(value)
+      : value === null || value === undefined
+        ? ''
+        : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
+
+/** A record, without its end. */
+export const csvLine = (values: readonly CsvValue[]): string => values.map(field).join(',');
 
 /** Columns are those of the first row, in its order, then what later rows add. */
 export function toCsv(rows: readonly { readonly [column: string]: CsvValue }[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   return [columns, ...rows.map((row) => columns.map((column) => row[column]))]
-    .map((line) => `${line.map(field).join(',')}\r\n`)
+    .map((line) => `${csvLine(line)}\r\n`)
     .join('');
 }

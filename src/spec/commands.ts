@@ -7,6 +7,7 @@ import { replaceNodes } from './fields.ts';
 import type { Entry, MapNode, Node, ScalarNode, Span } from './node.ts';
 import { expectFile, folderOf } from './paths.ts';
 import { ownFirst } from './schema.ts';
+import { secretVariables } from './secrets.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, nearest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
@@ -96,8 +97,14 @@ export function readCommands(
           fieldHint(item.value, fields),
         );
     checkNames(value, name, report);
+    const secrets = secretVariables(value),
+      { env, ...rest } = spec as unknown as Omit<CommandStage, 'name' | 'inputs' | 'secrets'>;
     return {
-      ...(spec as unknown as Omit<CommandStage, 'name' | 'inputs'>),
+      ...rest,
+      env: Object.fromEntries(
+        Object.entries(env).filter(([variable]) => secrets[variable] === undefined),
+      ),
+      secrets,
       name,
       scope,
       inputs: inputs.map(({ at: _at, ...input }) => input),

@@ -22,6 +22,12 @@ export interface InterpolationContext {
   readonly report: Report;
 }
 
+interface Filled {
+  readonly value: Scalar;
+  readonly folder?: string;
+  readonly secret?: string;
+}
+
 interface Scope {
   readonly section: string;
   readonly node: Node;
@@ -35,6 +41,7 @@ export function interpolate(
   root: MapNode,
   { env, fields, shapes, report }: InterpolationContext,
 ): MapNode {
+  const secrets = new Set(secretsOf(root));
   const walk = (node: Node, scope: Scope | null): Node => {
     switch (node.kind) {
       case 'scalar':
@@ -74,7 +81,7 @@ export function interpolate(
       );
       return node;
     }
-    const values: { readonly value: Scalar; readonly folder?: string }[] = [];
+    const values: Filled[] = [];
     for (const [, escaped, name] of text.matchAll(placeholder)) {
       if (escaped) {
         values.push({ value: `\${${name!}}` });
@@ -86,6 +93,16 @@ export function interpolate(
     }
     const only = values.length === 1 && /^\$\{[^}]*\}$/.test(text) ? values[0] : undefined;
     if (only) return { ...node, ...only };
+    const hidden = values.find(({ secret }) => secret !== undefined)?.secret;
+    if (hidden !== undefined) {
+      report(
+        'misplaced-secret',
+        node.span,
+        `the secret ${hidden} is part of a longer text`,
+        'hand it over alone, as the whole value: what is made of it would be a secret as well',
+      );
+      return node;
+    }
     return {
       ...node,
       quoted: true,
@@ -98,7 +115,7 @@ export function interpolate(
     node: ScalarNode,
     scope: Scope | null,
     stack: readonly ScalarNode[],
-  ): { readonly value: Scalar; readonly folder?: string } | typeof nothing => {
+  ): Filled | typeof nothing => {
     const [head, ...rest] = name.split('.');
     if (head === 'env') return environment(rest.join('.'), node);
     const written: Node =
@@ -110,8 +127,12 @@ export function interpolate(
     const found = start === root ? { node: root, depth: -1 } : descend(start, rest);
     if (found.depth === rest.length) {
       if (found.node.kind === 'scalar') {
-        const { value, folder, span } = resolveScalar(found.node, scope, stack);
-        return { value, folder: folder ?? span.source.folder };
+        const { value, folder, secret, span } = resolveScalar(found.node, scope, stack);
+        return {
+          value,
+          folder: folder ?? span.source.folder,
+          ...(secret === undefined ? {} : { secret }),
+        };
       }
       report(
         'bad-reference',
@@ -184,12 +205,19 @@ export function interpolate(
       : values[0];
   };
 
-  const environment = (
-    name: string,
-    node: ScalarNode,
-  ): { readonly value: Scalar } | typeof nothing => {
+  const environment = (name: string, node: ScalarNode): Filled | typeof nothing => {
     const declared = child(root, 'env');
     const entry = child(declared, name);
+    if (secrets.has(name)) return { value: `\${env.${name}}`, secret: name };
+    if (CREDENTIAL.test(name) && entry !== undefined) {
+      report(
+        'looks-secret',
+        node.span,
+        `${name} looks like a credential, and its value would stand in every record of a run`,
+        `list it as one: secrets: [${name}]; if it is not one, give it another name`,
+      );
+      return nothing;
+    }
     if (entry === undefined) {
       const close = declared?.kind === 'map' ? nearest(name, declared.entries.keys()) : null;
       report(
@@ -213,7 +241,7 @@ export function interpolate(
 
   const entries = [...root.entries].map(([key, entry]) => {
     const { value } = entry;
-    if (key === 'env') return [key, entry] as const;
+    if (key === 'env' || key === 'secrets') return [key, entry] as const;
     const isVariants = (key === 'poisoning' || key === 'adapter') && value.kind === 'list';
     const walked: Node = isVariants
       ? { ...value, items: value.items.map((item) => walk(item, { section: key, node: item })) }
@@ -222,6 +250,20 @@ export function interpolate(
   });
   return { ...root, entries: new Map(entries) };
 }
+
+/** Names under `secrets`; what else stands there is validation's to report. */
+export function secretsOf(root: MapNode): string[] {
+  const list = child(root, 'secrets');
+  return list?.kind !== 'list'
+    ? []
+    : list.items.flatMap((item) =>
+        item.kind === 'scalar' && typeof item.value === 'string' ? [item.value] : [],
+      );
+}
+
+/** Names that hold a credential by custom. A bare TOKEN is left out: with language models it is a word. */
+const CREDENTIAL =
+  /(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|(?:AUTH|ACCESS|API|BEARER|REFRESH|SESSION|HF|HUGGINGFACE|GITHUB|GITLAB|GH|AWS|NPM|WANDB|OPENAI)_?TOKEN)(?:_|$)/i;
 
 /** A variable's text as YAML would read it: `8` is a number. */
 function plainScalar(text: string): Scalar {

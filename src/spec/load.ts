@@ -14,7 +14,7 @@ import type { Faults, Report } from './faults.ts';
 import { specsIn, variantsOf } from './fields.ts';
 import type { Variant } from './fields.ts';
 import { expandForms } from './forms.ts';
-import { interpolate } from './interpolate.ts';
+import { interpolate, secretsOf } from './interpolate.ts';
 import { readLayers } from './layers.ts';
 import { child, toJson } from './node.ts';
 import type { MapNode, Node, Span } from './node.ts';
@@ -31,14 +31,15 @@ import {
 import type { Pattern } from './pattern.ts';
 import { BASE, composeFrom, fieldsOf, isVariantSection, shapesOf } from './schema.ts';
 import type { Shapes, VariantSection } from './schema.ts';
+import { checkSecrets } from './secrets.ts';
 import { isSound } from './sound.ts';
 import { stepFields, written } from './steps.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
 import { countCells, inheritedAxes } from './variants.ts';
 
-/** Above this a grid is a slip: it could not be run, nor held in memory. */
-const MOST_CELLS = 1_000_000;
+/** Cells times seeds. Planning takes about 0.6 ms of processor time a cell, so this is a minute of it; more is a slip. */
+const MOST_CELLS = 100_000;
 /** Fields that say where something lies on this machine, which no key may hold. */
 const NAMES_FILES = /\.(source|init_from|files)$/;
 
@@ -63,6 +64,7 @@ export async function loadExperiment(
   const registry = withCommands(plugged, located);
   const { shapes, fields, violationsOf } = compiled(registry);
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
+  checkSecrets(interpolated, report);
   const expanded = expandForms(interpolated, shapes, report);
   const violations = await violationsOf(expanded);
   if (typeof violations === 'string') {
@@ -323,13 +325,16 @@ function expandExperiment(
       `each base is one training: give it a value of its own, as base.${path}`,
     );
   }
-  const count = countCells(root, shapes) * seeds.length;
+  // Counted, not made: neither axes nor seeds are multiplied out before this.
+  const perSeed = countCells(root, shapes),
+    count = perSeed * seeds.length;
   if (count > MOST_CELLS) {
     report(
       'grid-too-large',
-      start,
-      `the grid has ${count} cells, more than ${MOST_CELLS}`,
-      'shorten its axes',
+      (seeds.length >= perSeed ? root.entries.get('seeds')?.value.span : longestAxis(root)) ??
+        start,
+      `the grid has ${count} cells${seeds.length === 1 ? '' : ` (${perSeed} at ${seeds.length} seeds)`}; at most ${MOST_CELLS} are planned`,
+      'shorten its axes, or split them over several specs: what one has run, another finds in the store',
     );
     return undefined;
   }
@@ -356,11 +361,32 @@ function expandExperiment(
     file,
     text,
     commands,
+    secrets: secretsOf(root),
     goals,
     seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)),
     cells,
     resolved: resolvedSpec(root, shapes),
   };
+}
+
+/** Sections whose lists may be axes. */
+const NO_AXES: ReadonlySet<string> = new Set(['seeds', 'stages', 'plugins', 'commands', 'env']);
+
+/** Where the list with the most values stands. */
+function longestAxis(root: MapNode): Span | undefined {
+  let longest: Node | undefined,
+    most = 1;
+  const walk = (node: Node): void => {
+    if (node.kind === 'map') for (const { value } of node.entries.values()) walk(value);
+    if (node.kind !== 'list') return;
+    if (node.items.length > most && node.items.every(({ kind }) => kind === 'scalar')) {
+      longest = node;
+      most = node.items.length;
+    }
+    node.items.forEach(walk);
+  };
+  for (const [key, { value }] of root.entries) if (!NO_AXES.has(key)) walk(value);
+  return longest?.span;
 }
 
 /** @param whole the cells that the spec leaves, whatever --only says */

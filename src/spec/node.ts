@@ -29,6 +29,8 @@ export interface ScalarNode {
   readonly span: Span;
   /** Set where the value was taken from another place: the folder that a relative path in it starts from. */
   readonly folder?: string;
+  /** Set where the value is that of a secret: the name of its environment variable, `value` being how the spec writes it. */
+  readonly secret?: string;
 }
 
 export interface ListNode {

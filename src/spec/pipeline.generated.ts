@@ -23,6 +23,10 @@ export interface Cell {
     [k: string]: string | number | boolean | null;
   };
   /**
+   * Names of environment variables that hold a credential. `${env.NAME}` of one may stand under `commands.NAME.env` only, as the whole value. The program is given its value; no record and no key holds it, so it must not change the result.
+   */
+  secrets?: string[];
+  /**
    * Replicates. Every random stream is derived from (seed, purpose, name) alone.
    *
    * @minItems 1
@@ -230,6 +234,7 @@ export interface SplitSpec {
    * At most this many rows, the first ones in file order.
    */
   limit?: number;
+  hold_out?: HoldOutSpec;
 }
 /**
  * Which columns hold what: by name, or by number from zero with `header: false`.
@@ -247,6 +252,19 @@ export interface ColumnsSpec {
    * The class.
    */
   label?: string | number;
+}
+/**
+ * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Left out: all rows.
+ */
+export interface HoldOutSpec {
+  /**
+   * Share of the rows that is held out: ⌊share·N⌋ of them, one at least.
+   */
+  share?: number;
+  /**
+   * The part that is taken: what is held out, or the rest.
+   */
+  take?: "rest" | "held";
 }
 /**
  * A training before the cell's own, on the same model, data and seed: the cell's training starts from its model, the adapter merged into the weights, the head kept. Where `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. Left out: training starts from the checkpoint.

@@ -50,6 +50,8 @@ export interface Experiment {
   readonly text: string;
   /** Programs that are stages of this experiment. */
   readonly commands: readonly CommandStage[];
+  /** Environment variables whose values must stand in no record. */
+  readonly secrets: readonly string[];
   /** Goal stage kinds. */
   readonly goals: readonly string[];
   readonly seeds: readonly number[];
@@ -85,6 +87,8 @@ export interface CommandInput {
 export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
   readonly name: string;
   readonly inputs: readonly CommandInput[];
+  /** Variables of its environment that hold a secret, by the name that the secret has in ours; not in `env`. */
+  readonly secrets: { readonly [variable: string]: string };
 }
 
 /** The little that the spec phase needs to know of the plugins. */

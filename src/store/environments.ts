@@ -1,9 +1,10 @@
 /** `environments/`: on what stages ran, once for each machine and set of versions; manifests name it by digest. */
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
+import { makeFolder } from './folders.ts';
 
 /** Writes it where it is not there, or is not what it was. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
@@ -11,7 +12,7 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
     digest = sha256(text);
   const file = path.join(root, 'environments', `${digest}.json`);
   if (readOr(file) !== text) {
-    mkdirSync(path.dirname(file), { recursive: true });
+    makeFolder(path.dirname(file));
     const draft = `${file}.${process.pid}`;
     writeFileSync(draft, text);
     renameSync(draft, file);

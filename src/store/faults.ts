@@ -28,6 +28,7 @@ const sentences: {
     'a folder stands where a file is needed',
     (elsewhere) => `move it away (dosimeter verify does so in a store), or ${elsewhere}`,
   ],
+  EOPNOTSUPP: ['no folder can be made there', (elsewhere) => elsewhere],
   EMFILE: ['too many files are open', () => 'raise the limit (ulimit -n), or lower --jobs'],
 };
 

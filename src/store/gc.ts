@@ -1,5 +1,5 @@
 /** Sweeps what is damaged or left over, and the least recently used entries down to a size; what is pinned stays. */
-import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
@@ -11,6 +11,7 @@ import { readRoots } from './roots.ts';
 import type { Root } from './roots.ts';
 import type { Store } from './store.ts';
 import { readdirOr, sweepDrafts, sweepGone } from './sweep.ts';
+import { makeFolder } from './folders.ts';
 
 /** How long an unfinished stage may be gone on with: its folder is touched whenever it saves. */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
@@ -47,7 +48,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
     sweeping.beat();
     // Out of the way in one step: a kill in the middle leaves no half-removed entry.
     const aside = path.join(damagedDir, `gc-${process.pid}-${path.basename(dir)}`);
-    mkdirSync(damagedDir, { recursive: true });
+    makeFolder(damagedDir);
     renameSync(dir, aside);
     rmSync(aside, { recursive: true, force: true });
   };

@@ -3,7 +3,7 @@
  * it has made. Each puts up its sign first and looks for the other's then, so that never both go on: `gc` gives up, a run waits.
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
@@ -12,6 +12,7 @@ import { onDisk } from './faults.ts';
 import { SILENT_MS } from './lease.ts';
 import { newOwner, ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Store } from './store.ts';
+import { makeFolder } from './folders.ts';
 
 const POLL_MS = 250;
 
@@ -47,7 +48,7 @@ export function beginSweeping(root: string): Sweeping {
     sign = path.join(dir, `${SWEEPING}.${ownerName(newOwner())}`);
   const beat = (): void => writeFileSync(sign, '');
   const end = (): void => rmSync(sign, { force: true });
-  mkdirSync(dir, { recursive: true });
+  makeFolder(dir);
   beat();
   const other = living(root).find(({ name }) => path.join(dir, name) !== sign);
   if (other) {

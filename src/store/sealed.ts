@@ -1,10 +1,11 @@
 /** JSON that tells when it was torn or a byte of it flipped: its last field is a checksum of the text before it. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
+import { makeFolder } from './folders.ts';
 
 /** Hex digits of the checksum; a short one serves a line of a log. */
 type Digits = 8 | 64;
@@ -31,7 +32,7 @@ export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | n
 
 /** Replaces `file` as a whole, or leaves it as it is. */
 export function writeSealed(file: string, value: JsonObject): void {
-  mkdirSync(path.dirname(file), { recursive: true });
+  makeFolder(path.dirname(file));
   // Two containers may have one process number, and one store. The number comes last: by it leftovers are swept.
   const draft = `${file}.${randomUUID().slice(0, 8)}.${process.pid}`;
   try {

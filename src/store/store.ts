@@ -25,6 +25,7 @@ import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
 import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
 import type { Entry, Manifest, ManifestHead } from './types.ts';
+import { makeFolder } from './folders.ts';
 
 export type LookUp =
   | { readonly state: 'hit'; readonly entry: Entry }
@@ -102,7 +103,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   const prepare = (): void => {
     if (ready) return;
     try {
-      for (const part of ['tmp', 'leases'] as const) mkdirSync(dirOf(part), { recursive: true });
+      for (const part of ['tmp', 'leases'] as const) makeFolder(dirOf(part));
       sweepGone(root, options.onTakeover);
     } catch (error) {
       throw diskFault(error, root);
@@ -273,7 +274,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
       renameSync(scratch, dir);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      mkdirSync(path.dirname(dir), { recursive: true });
+      makeFolder(path.dirname(dir));
       renameSync(scratch, dir);
     }
   }
@@ -281,7 +282,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
   function aside(key: ActionKey): string {
     const to = path.join(dirOf('damaged'), `${key}.${Date.now()}-${process.pid}`);
     try {
-      mkdirSync(dirOf('damaged'), { recursive: true });
+      makeFolder(dirOf('damaged'));
       renameSync(entryDir(key), to);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw diskFault(error, root); // another process was faster

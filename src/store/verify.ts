@@ -1,5 +1,5 @@
 /** Every entry of a store, digest by digest, and the small files beside them. */
-import { mkdirSync, renameSync } from 'node:fs';
+import { renameSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { INDEX } from './manifest-index.ts';
@@ -7,6 +7,7 @@ import { isDamagedEnvironment } from './environments.ts';
 import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
 import { readdirOr } from './sweep.ts';
+import { makeFolder } from './folders.ts';
 
 export interface Damage {
   readonly key: ActionKey;
@@ -61,7 +62,7 @@ function checkRecords(root: string): DamagedRecord[] {
       .map((name) => path.join(root, part, name));
   const aside = (file: string): DamagedRecord => {
     const moved = path.join(root, 'damaged', `${path.basename(file)}.${Date.now()}-${process.pid}`);
-    mkdirSync(path.dirname(moved), { recursive: true });
+    makeFolder(path.dirname(moved));
     renameSync(file, moved);
     return { file, moved };
   };

@@ -24,7 +24,7 @@ const LIMITS = {
   seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
   /** Bytes of one list that a server gives: the public Python index's longest has some 20 MB. */
   list: ['DOSIMETER_LIST_MB', MB, 64],
-  /** Bytes of text of one split's source, which is held in memory. */
+  /** Bytes that the rows of one split's source take in memory. */
   text: ['DOSIMETER_DATA_GB', GB, 4],
 } as const;
 export type LimitName = keyof typeof LIMITS;

@@ -24,15 +24,15 @@ test('a field: its values, default, meaning, and a line of YAML that a spec acce
   project,
 }) => {
   assert.is(
-    await said(project, 'schema', 'data.train.header'),
-    `data.train.header
-  true or false; default: true; a list of such makes it an axis of the grid
+    await said(project, 'schema', 'data.train.balance'),
+    `data.train.balance
+  true or false; default: false; a list of such makes it an axis of the grid
 
-  Whether the first line of a TSV or CSV file names its columns. Without it,
-  columns are numbers, from zero.
+  Take rows from the classes in turn, before \`offset\` and \`limit\`, until one of
+  them has run out.
 
   for example
-    data: { train: { header: false } }
+    data: { train: { balance: true } }
 `,
   );
   assert.match(
@@ -48,7 +48,7 @@ test('every field that a stranger missed is described', async ({ project }) => {
     ['tags', 'tags: { quick: { rank: 8, seed: 1 } }'],
     ['poisoning.when', "The variant's cells are kept only where this matches."],
     ['extends', 'extends: base.yaml'],
-    ['data.train.balance', 'Take rows from the classes in turn'],
+    ['data.train.header', 'Whether the first line of a TSV or CSV file names its columns'],
     ['data.validation.offset', 'Rows left out at the start.'],
     ['train.epochs', 'train: { epochs: '],
     ['adapter.train.learning_rate', 'The step size'],

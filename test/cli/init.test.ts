@@ -98,4 +98,27 @@ test('nothing is overwritten, and then nothing is written', async ({ project }) 
   for (const file of other.files) assert.ok(project.exists(`other/folder/${file}`), file);
 });
 
+test('npx finds this program in the folder, and a package.json that is there is completed', async ({
+  project,
+}) => {
+  project.write('own/package.json', '{ "name": "mine", "dependencies": {} }');
+  project.write('other/package.json', '{ "scripts": { "test": "make check" } }');
+  const said = await project.dosimeter('init', 'own');
+  assert.is(said.code, 0, said.stderr);
+  assert.match(said.stdout, /  package\.json, which was there: now with a test script\nnext: /);
+  assert.equal(JSON.parse(project.read('own/package.json')), {
+    name: 'mine',
+    dependencies: {},
+    scripts: { test: 'node --test' },
+  });
+  const version = spawnSync('npx', ['--no', 'dosimeter', '--version'], {
+    cwd: path.join(project.dir, 'own'),
+    encoding: 'utf8',
+  });
+  assert.match(version.stdout, /^\d+\.\d+\.\d+\n$/, version.stderr);
+
+  assert.not.match((await project.dosimeter('init', 'other')).stdout, 'package.json');
+  assert.is(project.read('other/package.json'), '{ "scripts": { "test": "make check" } }');
+});
+
 test.run();

@@ -34,19 +34,25 @@ test("a zip file's files and folders", async ({ dir, into }) => {
   assert.is(readFileSync(join(into, 'a/b/c.txt'), 'utf8'), 'deep');
 });
 
+/** An archive with a name in it replaced by one as long. */
+function renamed(archive: Uint8Array, from: string, to: string): Uint8Array {
+  return Buffer.from(Buffer.from(archive).toString('latin1').replaceAll(from, to), 'latin1');
+}
+
 for (const [what, archive] of [
   ['a path upwards', zip({ '../evil.txt': 'x' })],
   ['a path upwards within', zip({ 'a/../../evil.txt': 'x' })],
   ['an absolute path', zip({ '/tmp/dosimeter-evil.txt': 'x' })],
   ['a link', zip({ link: '/etc/passwd' }, { link: 0o120777 })],
-  ['the same file twice', zip({ 'a.txt': '1', './a.txt': '2' })],
+  ['the same file twice', renamed(zip({ 'a.txt': '1', 'b.txt': '2' }), 'b.txt', 'a.txt')],
+  ['another name for a file', zip({ './a.txt': '2' })],
   ['a cut file', zip({ 'a.txt': 'x'.repeat(100) }).subarray(0, 60)],
 ] as const) {
   test(`a zip file with ${what} is refused`, async ({ dir, into }) => {
     writeFileSync(join(dir, 'evil.whl'), archive);
     assert.match(
       (await faultOf(unzip(join(dir, 'evil.whl'), into))).message,
-      "The archive evil.whl can't be unpacked",
+      /The archive evil\.whl can't be unpacked|An entry of evil\.whl is named/,
     );
     assert.not.ok(
       existsSync(join(dir, 'evil.txt')) ||

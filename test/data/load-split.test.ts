@@ -76,6 +76,36 @@ test("the first rows in file order; ids are positions in the file; classes are t
   });
 });
 
+test('what is held out and the rest of a split have no row in common, and are all of it', async () => {
+  const words = Array.from({ length: 23 }, (_, i) => `w${i}:${i % 3}`),
+    pairs = words.join(' ');
+  const part = (take: 'rest' | 'held', more: Parameters<typeof splitOf>[0] = {}) =>
+    texts(request(pairs, { hold_out: { share: 0.3, take }, ...more }));
+  const [held, rest] = [(await part('held')).split(' '), (await part('rest')).split(' ')];
+  assert.equal([held.length, rest.length], [6, 17]);
+  assert.equal([...held, ...rest].sort(), [...words].sort());
+  assert.equal(
+    rest,
+    words.filter((word) => rest.includes(word)),
+    'in their order',
+  );
+  assert.not.equal(held, words.slice(0, 6), 'drawn, not the first ones');
+  // The other split asks by another name, and balance, offset and limit come before.
+  assert.equal(
+    (
+      await texts(
+        request(pairs, { hold_out: { share: 0.3, take: 'held' } }, { name: 'validation' }),
+      )
+    ).split(' '),
+    held,
+  );
+  const window = { offset: 4, limit: 11 };
+  assert.equal(
+    [...(await part('held', window)).split(' '), ...(await part('rest', window)).split(' ')].sort(),
+    words.slice(4, 15).sort(),
+  );
+});
+
 test('a limit beyond the end takes what there is', async () =>
   assert.is(await texts(request('a:0 b:1', { limit: 99 })), 'a:0 b:1'));
 

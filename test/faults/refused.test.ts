@@ -111,4 +111,16 @@ test('no room for a run folder: nothing of it is left, and no stage runs', async
   assert.equal(project.entries(), []);
 });
 
+for (const [args, env] of [
+  [['run', 'spec.yaml', '--store', '/proc/x'], {}],
+  [['init', '/proc/x'], {}],
+  [['gc', '--store', '/proc'], {}],
+  [['run', 'spec.yaml'], { DOSIMETER_CACHE: '/proc/x' }],
+] as const)
+  test(`\`${args.join(' ')}\` ${'DOSIMETER_CACHE' in env ? 'with the cache ' : ''}on /proc, where no folder can be made, ends and says so`, async ({
+    project,
+  }) => {
+    plain(await project.startWith({ env }, ...args).ended, /no folder can be made there/);
+  });
+
 test.run();

@@ -49,6 +49,7 @@ export function experiment(goals: readonly string[], cells: readonly Cell[]): Ex
     file: '/fixture.yaml',
     text: 'name: fixture\n',
     commands: [],
+    secrets: [],
     goals,
     seeds: [...new Set(cells.map(({ seed }) => seed))],
     resolved: {},

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { packageOf } from '../../src/setup/closure.mjs';
 import { pipelineTypes } from '../../src/setup/generate-types.mjs';
 import { attack, createProject, repository } from './project.ts';
 import type { TestProject } from './project.ts';
@@ -246,6 +247,23 @@ test('the committed types are those that the schema gives', async () => {
     readFileSync(join(repository, 'src', 'spec', 'pipeline.generated.ts'), 'utf8'),
     await pipelineTypes(repository),
   );
+});
+
+test('what is bundled from a package is no source of the program, wherever npm has put it', () => {
+  for (const [root, path, expected] of [
+    ['/clone', 'node_modules/ajv/dist/ajv.js', '/clone/node_modules/ajv'],
+    ['/clone', 'src/cli.ts', null],
+    ['/x/node_modules/dosimeter', '../ajv/dist/ajv.js', '/x/node_modules/ajv'],
+    ['/x/node_modules/dosimeter', '../@a/b/index.js', '/x/node_modules/@a/b'],
+    [
+      '/x/node_modules/dosimeter',
+      'node_modules/ajv/dist/ajv.js',
+      '/x/node_modules/dosimeter/node_modules/ajv',
+    ],
+    ['/x/node_modules/dosimeter', 'src/cli.ts', null],
+    ['/spec/attacks', '../shared.mjs', null],
+  ] as const)
+    assert.is(packageOf(path, root), expected, `${path} from ${root}`);
 });
 
 test.run();

@@ -56,7 +56,11 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
       if (fault !== null || !('type' in entry)) return false;
       try {
         count({ bytes: entry.size });
-        const inside = path.replace(/\/+$/, '').split('/').slice(1).join('/');
+        const inside = path
+          .split('/')
+          .slice(1)
+          .filter((part) => part !== '' && part !== '.')
+          .join('/');
         if (inside !== '') pathInside(into, inside, `An entry of ${nameOf(archive)}`);
       } catch (error) {
         return stop(error);

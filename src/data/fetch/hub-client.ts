@@ -87,11 +87,7 @@ export function openHub(
       'resolve',
       ...[at, ...path.split('/')].map(encodeURIComponent),
     ].join('/');
-  const foreign = (why: string): UserFault =>
-    new UserFault(
-      `The hub's answer for ${name} is not understood: ${why}.`,
-      'Is HF_ENDPOINT a hub?',
-    );
+  const foreign = foreignTo(name);
   return {
     async commit() {
       const { value } = await json(`${api}/revision/${encodeURIComponent(revision)}?expand[]=sha`);
@@ -108,10 +104,8 @@ export function openHub(
         if (pages >= PAGES)
           throw new UserFault(`The hub lists the files of ${name} on more than ${PAGES} pages.`);
         const { value, headers } = await json(page);
-        if (!Array.isArray(value)) throw foreign(`${shown(value)} is not a list of files`);
-        for (const entry of value) {
-          const file = fileOf(entry, foreign);
-          if (file !== null) files.set(file.path, file);
+        for (const file of readFileList(value, name)) {
+          files.set(file.path, file);
           if (files.size > most.value)
             throw new UserFault(
               `The hub lists more than ${most.value} files of ${name}.`,
@@ -140,6 +134,21 @@ export function openHub(
       return save(answer, to, `${path} of ${name}`, { bytes: size, excess }, passed);
     },
   };
+}
+
+const foreignTo =
+  (name: string) =>
+  (why: string): UserFault =>
+    new UserFault(
+      `The hub's answer for ${name} is not understood: ${why}.`,
+      'Is HF_ENDPOINT a hub?',
+    );
+
+/** The files of one page of a repository's list. @param name the repository's. @throws UserFault where it is not such a page */
+export function readFileList(value: unknown, name: string): HubFile[] {
+  const foreign = foreignTo(name);
+  if (!Array.isArray(value)) throw foreign(`${shown(value)} is not a list of files`);
+  return value.flatMap((entry) => fileOf(entry, foreign) ?? []);
 }
 
 /** The file that an entry of a list is; null where it is a folder. */

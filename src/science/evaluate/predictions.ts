@@ -1,4 +1,8 @@
-/** predictions.csv (RFC 4180): id, triggered, label, prediction, logit_0 … */
+/**
+ * predictions.csv (RFC 4180): id, triggered, label, prediction, logit_0 … A contract for other programs, which match ids
+ * by value: unlike the CSV files for people, it holds an id as the data set has it, even one that a spreadsheet would
+ * take for a formula. Import it as text.
+ */
 import { argmax } from './metrics.ts';
 
 export interface PredictedSet {

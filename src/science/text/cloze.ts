@@ -4,6 +4,7 @@
  */
 import { UserFault, type Problem } from '../../api.ts';
 import { longestFirst, type TextTokenizer } from './tokenizer.ts';
+import { shown } from '../../untrusted/json.ts';
 import type { TokenRow } from '../nn/types.ts';
 
 export const SLOTS = ['text', 'text_pair', 'mask'] as const;
@@ -22,7 +23,7 @@ export function parseTemplate(template: string): Part[] {
       const name = part.slice(1, -1);
       if (!isSlot(name))
         throw new UserFault(
-          `the template "${template}" has an unknown slot ${part}`,
+          `the template ${shown(template)} has an unknown slot ${part.slice(0, 80)}`,
           `Its slots are ${SLOTS.map((slot) => `{${slot}}`).join(', ')}.`,
         );
       return { slot: name };
@@ -31,12 +32,12 @@ export function parseTemplate(template: string): Part[] {
     const count = parts.filter((part) => 'slot' in part && part.slot === slot).length;
     if (count > 1)
       throw new UserFault(
-        `the template "${template}" has {${slot}} ${count} times`,
+        `the template ${shown(template)} has {${slot}} ${count} times`,
         'Write each slot once.',
       );
     if (count === 0 && slot !== 'text_pair')
       throw new UserFault(
-        `the template "${template}" has no {${slot}}`,
+        `the template ${shown(template)} has no {${slot}}`,
         'Write {text} where the text goes and {mask} where the model fills in a word, as in "{text} It was {mask} .".',
       );
   }
@@ -82,14 +83,14 @@ export function clozeEncoder(
     if (forPairs !== (pair !== undefined)) {
       throw new UserFault(
         forPairs
-          ? `the template "${template}" has {text_pair}, but the rows are single texts`
-          : `the rows are pairs, but the template "${template}" has no {text_pair}`,
+          ? `the template ${shown(template)} has {text_pair}, but the rows are single texts`
+          : `the rows are pairs, but the template ${shown(template)} has no {text_pair}`,
         'head.template must show what the rows hold.',
       );
     }
     if (own > maxLength)
       throw new UserFault(
-        `the template "${template}" takes ${own} tokens by itself, ${maxLength} are allowed`,
+        `the template ${shown(template)} takes ${own} tokens by itself, ${maxLength} are allowed`,
       );
     const texts = {
       text: tokenizer.tokens(text),

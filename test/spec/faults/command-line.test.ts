@@ -225,12 +225,24 @@ error[empty-grid]: no cell matches this
     fault: 'a grid beyond all reason',
     spec: `${minimal}train: { learning_rate: { linspace: [0.1, 1, 2000] }, weight_decay: { linspace: [0, 1, 2000] } }
 `,
-    shows: `error[grid-too-large]: the grid has 4000000 cells, more than 1000000
- --> DIR/spec.yaml:1:1
+    shows: `error[grid-too-large]: the grid has 4000000 cells; at most 100000 are planned
+ --> DIR/spec.yaml:4:25
   |
-1 | name: small
-  | ^^^^
-  = shorten its axes`,
+4 | train: { learning_rate: { linspace: [0.1, 1, 2000] }, weight_decay: { linspace: [0, 1, 2000] } }
+  |                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = shorten its axes, or split them over several specs: what one has run, another finds in the store`,
+  },
+  {
+    fault: 'a grid that its seeds make too large',
+    spec: `${minimal}train: { learning_rate: { linspace: [0.1, 1, 60000] } }
+seeds: [1, 2]
+`,
+    shows: `error[grid-too-large]: the grid has 120000 cells (60000 at 2 seeds); at most 100000 are planned
+ --> DIR/spec.yaml:4:25
+  |
+4 | train: { learning_rate: { linspace: [0.1, 1, 60000] } }
+  |                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = shorten its axes, or split them over several specs: what one has run, another finds in the store`,
   },
   {
     fault: 'an escape sequence in a value',

@@ -1,0 +1,53 @@
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { isOnProc, makeFolder } from '../../src/store/folders.ts';
+
+const test = suite<{ dir: string }>('folders');
+test.before.each((context) => {
+  context.dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
+});
+test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
+
+const codeOf = (action: () => void): string | undefined => {
+  try {
+    action();
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code;
+  }
+};
+
+test('a folder is made with those above it; one that is there stays as it is', ({ dir }) => {
+  const deep = path.join(dir, 'a', 'b', 'c');
+  makeFolder(deep);
+  makeFolder(deep);
+  assert.ok(statSync(deep).isDirectory());
+});
+
+test('a file in the way is told as what it is', ({ dir }) => {
+  writeFileSync(path.join(dir, 'a'), '');
+  assert.is(
+    codeOf(() => makeFolder(path.join(dir, 'a'))),
+    'ENOTDIR',
+  );
+  assert.is(
+    codeOf(() => makeFolder(path.join(dir, 'a', 'b'))),
+    'ENOTDIR',
+  );
+});
+
+test('where the system makes no folders, it says so and returns', () => {
+  if (!existsSync('/proc/self')) return;
+  for (const place of ['/proc/x', '/proc/x/y'])
+    assert.is(
+      codeOf(() => makeFolder(place)),
+      'EOPNOTSUPP',
+    );
+  assert.ok(isOnProc('/proc/x/y'));
+  assert.not.ok(isOnProc(os.tmpdir()));
+});
+
+test.run();
