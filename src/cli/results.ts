@@ -14,6 +14,7 @@ import type { SpecOptions } from './options.ts';
 import {
   MOST_COLUMNS,
   axisText,
+  valueText,
   beside,
   firstMetrics,
   lines,
