@@ -26,9 +26,9 @@ export function publishReport(
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
+    const { file, taken } = placeOf(prepared);
     try {
       makeFolder(reportsDir());
-      const { file, taken } = placeOf(prepared);
       replace(ownerFile(file), (draft) => writeFileSync(draft, specOf(prepared)));
       replace(file, (draft) => copyFileSync(from, draft));
       if (taken !== null)
@@ -40,7 +40,7 @@ export function publishReport(
       const { code } = error as NodeJS.ErrnoException;
       if (code === undefined) throw error;
       // It is in the store all the same.
-      note(`the report could not be copied to ${reportsDir()} (${code})`);
+      note(`the report could not be copied to ${file} (${code})`);
       return from;
     }
   }
