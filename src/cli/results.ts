@@ -14,7 +14,6 @@ import type { SpecOptions } from './options.ts';
 import {
   MOST_COLUMNS,
   axisText,
-  valueText,
   beside,
   firstMetrics,
   lines,

@@ -45,8 +45,18 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
   const code = codeOf(error as NodeJS.ErrnoException | null),
     sentence = code === undefined ? undefined : sentences[code];
   return sentence
-    ? new UserFault(`${file}: ${sentence[0]} (${code})`, sentence[1](ELSEWHERE[place]))
+    ? new UserFault(
+        `${standing(error, code) ?? file}: ${sentence[0]} (${code})`,
+        sentence[1](ELSEWHERE[place]),
+      )
     : error;
+}
+
+/** Where a file stands in a folder's place, or a folder in a file's: that is what is to be moved away. */
+function standing(error: unknown, code: string | undefined): string | undefined {
+  return code === 'ENOTDIR' || code === 'EISDIR'
+    ? (error as NodeJS.ErrnoException).path
+    : undefined;
 }
 
 /** Node's recursive mkdir says ENOENT where a file system is read-only; the plain one tells. */

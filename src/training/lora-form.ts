@@ -3,6 +3,7 @@
  * science, which reads them (src/science/nn/lora-init.ts): planning loads none of it. A test holds the two together.
  */
 import type { Json, JsonObject } from '../api.ts';
+import { alphaOf } from '../api/alpha.ts';
 
 /** Of each distribution, the shape of the unit draw, and the variance where none is given; null: it depends on the rank. */
 const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, variance: Json] } = {
@@ -37,13 +38,15 @@ function initForm(init: JsonObject): JsonObject {
   return { ...more, distribution: shape, variance: varianceForm(given) };
 }
 
-/** `alpha: r` as the rank, and `initForm`. */
+/** A multiple of r as `alpha` is its number, and `initForm`. */
 export function loraForm(params: JsonObject): JsonObject {
   const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;
   return {
     ...params,
-    // With `rank_pattern` a layer's α is its own rank.
-    ...(alpha === 'r' && typeof rank === 'number' && ranks === undefined ? { alpha: rank } : {}),
+    // With `rank_pattern` it is a multiple of each layer's own rank.
+    ...(typeof alpha === 'string' && typeof rank === 'number' && ranks === undefined
+      ? { alpha: alphaOf(alpha, rank) }
+      : {}),
     // A folder says where A starts.
     ...(folder === undefined && init !== undefined ? { init: initForm(init as JsonObject) } : {}),
   };

@@ -83,6 +83,7 @@ export function createProject(): TestProject {
     'src/api.ts',
     'src/api',
     'src/random',
+    'src/untrusted',
     'src/spec/pipeline.generated.ts',
   ]) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });

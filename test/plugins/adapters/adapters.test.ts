@@ -121,7 +121,7 @@ test('LoRA: what is the same adapter has one form, and draws the same A to the l
       adapter({ init: { distribution: 'xavier', variance: ' 1 / ( 3 * d ) ' } }),
     ],
     [adapter({ rank: 8 }), adapter({ rank: 8, alpha: 8 })],
-    [adapter({ rank: 8, alpha: 16 })],
+    [adapter({ rank: 8, alpha: 16 }), adapter({ rank: 8, alpha: '2r' })],
     [
       adapter({ init: { distribution: 'normal', variance: 0.01 } }),
       adapter({ init: { distribution: 'gaussian', variance: '0.01' } }),
