@@ -1,4 +1,4 @@
-/** How many rows an attack asks for, and which rows it gets (attacks.md, common rules). */
+/** How many rows an attack asks for, and which rows it gets. */
 import { UserFault } from '../api.ts';
 import type { AttackInput, Problem, Row } from '../api.ts';
 

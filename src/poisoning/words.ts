@@ -1,4 +1,4 @@
-/** Words are runs of what is not white space; a gap is one of the k + 1 positions of a k-word text (attacks.md). */
+/** Words are runs of what is not white space; a gap is one of the k + 1 positions of a k-word text. */
 
 const WORD = /\S+/gu;
 

@@ -1,4 +1,4 @@
-/** Seeded random streams. A stream depends on (seed, purpose, name) only, never on the grid cell (science.md, Randomness). */
+/** Seeded random streams. A stream depends on (seed, purpose, name) only, never on the grid cell (docs/theory.md, Randomness). */
 import { createHash } from 'node:crypto';
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 

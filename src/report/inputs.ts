@@ -1,4 +1,4 @@
-/** What stages' files hold (engine.md, Outputs of stages) → what the report is made of. Pure: text and parsed JSON in. */
+/** What stages' files hold → what the report is made of. Pure: text and parsed JSON in. */
 import { UserFault } from '../api.ts';
 import { binHistory } from './history.ts';
 import type {

@@ -7,7 +7,7 @@ export type Checkpoint = 'init' | 'final' | `step-${number}`;
 export type Parametrisation = 'lora' | 'full';
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
-/** `fisher.json`, one matrix (engine.md, Outputs of stages). Rényi entropies by α: "0.5", "1", "2", "inf". */
+/** `fisher.json`, one matrix. Rényi entropies by α: "0.5", "1", "2", "inf". */
 export interface FisherFacts {
   /** Descending. */
   readonly spectrum: readonly number[];

@@ -1,5 +1,5 @@
 /**
- * Verdict rule (science.md): held or refuted when the Holm-corrected paired 95% interval over ≥ 5 seeds excludes zero by
+ * Verdict rule (docs/theory.md, Verdicts): held or refuted when the Holm-corrected paired 95% interval over ≥ 5 seeds excludes zero by
  * the declared margin, else undecided. A family is all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';

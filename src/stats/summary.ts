@@ -1,4 +1,4 @@
-/** Summaries over seeds (attacks.md, Metrics). Pure. */
+/** Summaries over seeds (docs/theory.md, Verdicts). Pure. */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 
 export interface Summary {

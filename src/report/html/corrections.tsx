@@ -1,4 +1,4 @@
-/** Where the source is loose, what is measured instead (science.md marks each as a fix). */
+/** Where the source is loose, what is measured instead (docs/theory.md marks each as a correction). */
 import type { JSX } from 'preact';
 import { Section } from './parts.tsx';
 

@@ -1,6 +1,6 @@
 /**
  * Forgetting: the masked-LM loss of a model's body under the checkpoint's own pretraining head, before and after training
- * (science.md, Metrics). Masking is BERT's (Devlin et al. 2019, §3.1): 15% of a text's tokens, one at least, are to be
+ * (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): 15% of a text's tokens, one at least, are to be
  * predicted; of these 80% are shown as the mask, 10% as a token drawn at random, 10% as they are.
  */
 import * as tf from '@tensorflow/tfjs-core';

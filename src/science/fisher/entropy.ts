@@ -1,5 +1,5 @@
 /**
- * What is made of a spectrum (science.md, Fisher information): information bits ½ Σ log λ and Rényi entropies, each raw,
+ * What is made of a spectrum (docs/theory.md, Fisher information): information bits ½ Σ log λ and Rényi entropies, each raw,
  * as in the paper, and normalised (λ/Σλ, which no scale of the kernel moves). Natural logarithms.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The Fisher information's nonzero spectrum from K and the logits, without a P × P matrix (science.md, Fisher information):
+ * The Fisher information's nonzero spectrum from K and the logits, without a P × P matrix (docs/theory.md, Fisher information):
  * for gradients G = 𝓛ᵀJ, the matrices GᵀG/N and GGᵀ/N = 𝓛ᵀK𝓛/N share their nonzero eigenvalues.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (science.md, Empirical NTK). Δ_r is summed from
+ * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (docs/theory.md, The empirical neural tangent kernel). Δ_r is summed from
  * M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0
  * says that the identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and shown apart.
  */

@@ -1,5 +1,5 @@
 /**
- * The empirical NTK of the logits over the layers that an adapter targets (science.md, Empirical NTK): of their weights
+ * The empirical NTK of the logits over the layers that an adapter targets (docs/theory.md, The empirical neural tangent kernel): of their weights
  * at the effective W, and of LoRA's factors alone. Pure in (model, rows): neither the order of rows, nor who shares a
  * batch with whom, nor any chunking changes an entry beyond float32 rounding.
  */

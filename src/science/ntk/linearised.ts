@@ -1,5 +1,5 @@
 /**
- * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T (science.md, Regime check). J₀ is that
+ * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T (docs/theory.md, The kernel regime). J₀ is that
  * of every trained parameter, head included, and of whatever the adapter is: one backward pass a row and class, each
  * gradient contracted with the displacement at once, nothing approximated.
  */

@@ -1,6 +1,6 @@
 /**
- * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as a cosine (science.md,
- * Training-time robustness). It sees texts alone: where only the label was poisoned, x̃ = x and every cosine is 1.
+ * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as a cosine (docs/theory.md,
+ * How far poison carries the weights). It sees texts alone: where only the label was poisoned, x̃ = x and every cosine is 1.
  */
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 import { kernels, type KernelOptions } from './kernels.ts';

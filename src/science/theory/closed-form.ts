@@ -1,6 +1,6 @@
 /**
  * The closed-form map of the paper's Figure 3: entropies of the spectrum of AᵀA from rank, fan-in and variance alone, as
- * published and as they are (science.md, Fisher information). A: (r, d), independent entries of variance σ², mean 0.
+ * published and as they are (docs/theory.md, Fisher information). A: (r, d), independent entries of variance σ², mean 0.
  */
 
 /** The shape of A's entries. */

@@ -1,5 +1,5 @@
 /**
- * How far poisoned data carry training from where clean data do (science.md, Training-time robustness): two runs of the
+ * How far poisoned data carry training from where clean data do (docs/theory.md, How far poison carries the weights): two runs of the
  * same seed, start and order, ΔW of the one against ΔW̃ of the other on effective weights, layer by layer and in total.
  */
 export interface Distance {

@@ -35,7 +35,7 @@ const poison = (attack: unknown, draws = {}, count = 2) =>
     })
     .changed.map(({ index, row }) => [index, row.text, row.label]);
 
-test('the defaults are those of attacks.md', () => {
+test('the defaults are those of the papers', () => {
   const table = [
     paperBackdoor,
     paperCleanLabel,

@@ -1,5 +1,5 @@
 /**
- * The identities of science.md, on a BERT: rows of 3 to 29 tokens, attention across them, a last layer of [CLS] rows only.
+ * The identities of docs/theory.md, on a BERT: rows of 3 to 29 tokens, attention across them, a last layer of [CLS] rows only.
  * On TensorFlow as a kernel is chosen, and on the plain reference.
  */
 import { suite } from 'uvu';
