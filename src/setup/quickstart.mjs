@@ -7,7 +7,14 @@ const launcher = fileURLToPath(new URL('./launcher.mjs', import.meta.url));
 
 process.chdir(project);
 try {
-  await setup({ quiet: true });
+  const asked = process.argv.join(' ').match(/--backend[ =](\S+)/)?.[1];
+  const tensorflow = await setup({ quiet: true });
+  if (asked === 'wasm' || (asked === undefined && !tensorflow)) {
+    const { wasmMinutes } = await import('./wasm-time.mjs');
+    console.error(
+      `quickstart: on WebAssembly here, the whole takes about ${Math.ceil(await wasmMinutes())} minutes; it may be stopped, and goes on when it is started again`,
+    );
+  }
   process.argv = [
     process.execPath,
     launcher,

@@ -37,6 +37,7 @@ function hasTfjs() {
 /**
  * @param {{ tensorflow?: string, quiet?: boolean }} [options] `tensorflow`: a TensorFlow of the user's own (a path), or
  *   `cpu`, `cuda`, `wheel`. `quiet`: say nothing where nothing is to be done.
+ * @returns {Promise<boolean>} whether TensorFlow computes; else WebAssembly does
  */
 export async function setup({
   tensorflow = process.env.DOSIMETER_TENSORFLOW || undefined,
@@ -66,7 +67,7 @@ export async function setup({
       'npm has left out @tensorflow/tfjs-node-gpu, whose own install script failed',
       'install dosimeter again with `npm install --ignore-scripts`, then `npx dosimeter setup`',
     );
-    return;
+    return false;
   }
   const { setUpTensorflow } = await import('./tensorflow.mjs');
   const stamp = await setUpTensorflow({ ...(tensorflow === undefined ? {} : { tensorflow }), say });
@@ -77,6 +78,7 @@ export async function setup({
       `compute backend is TensorFlow${stamp.variant === 'own' ? ` in ${stamp.libraries}` : ` ${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`}`,
     );
   }
+  return stamp.tensorflow !== null;
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
