@@ -10,9 +10,8 @@ import path from 'node:path';
 import type { Asset } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { sha256File, strayFile } from '../store/files.ts';
-import { isUnreadable } from '../store/regular.ts';
-import type { Entry, ManifestFile } from '../store/types.ts';
+import { TICK_MS, contentFault, strayFile } from '../store/files.ts';
+import type { Entry } from '../store/types.ts';
 
 /** A source as it is now, by its URI; null: it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
@@ -38,9 +37,6 @@ export interface Guard {
     assets: readonly Asset[],
   ): Reads;
 }
-
-/** File systems stamp times in steps, of 10 ms at most on Linux: a file may change again within one unseen. */
-const TICK_MS = 20;
 
 /** A file at a moment, and whether its content was hashed since and a later write would show. */
 interface Look {
@@ -183,20 +179,6 @@ export function createGuard(locate?: Locate): Guard {
       };
     },
   };
-}
-
-async function contentFault(
-  dir: string,
-  { path: name, size, sha256: digest }: ManifestFile,
-  found: number,
-): Promise<string | null> {
-  if (found !== size) return `${name} has ${found} bytes, not ${size}`;
-  try {
-    return (await sha256File(`${dir}/${name}`, size)) === digest ? null : `${name} was changed`;
-  } catch (error) {
-    if (!isUnreadable(error)) throw error;
-    return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
-  }
 }
 
 const isUnchanged = (then: Looks, now: ReadonlyMap<string, Stats>): boolean =>
