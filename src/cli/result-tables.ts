@@ -7,7 +7,7 @@ import { ACCURACY, ASR, ASR_CLEAN, DROP, METRICS } from '../report/metrics.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import { summarise } from '../stats/summary.ts';
-import { formatSummary, formatValue } from '../report/numbers.ts';
+import { plainSummary, plainValue } from '../report/numbers.ts';
 import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
@@ -125,7 +125,7 @@ export function beside(
         ...metrics.map((metric) => {
           const found = group.values.get(metricName(metric));
           if (found === undefined) return NOTHING;
-          const summary = formatSummary(summarise(found), proportions.has(metric.metric));
+          const summary = plainSummary(summarise(found), proportions.has(metric.metric));
           const mark = metric === evaluated && oneClass(group.cell) > 0 ? ' †' : '';
           return `${summary}${mark}${found.length === group.seeds.size ? '' : ` (n = ${found.length})`}`;
         }),
@@ -153,9 +153,9 @@ export function lines(rows: readonly ResultRow[], width: number): string {
               ...paths.map((path) => axisText(group, path)),
               metric.stage,
               metric.metric,
-              formatValue(mean),
-              std === null ? '' : formatValue(std),
-              high === null ? '' : formatValue(high - mean),
+              plainValue(mean),
+              std === null ? '' : plainValue(std),
+              high === null ? '' : plainValue(high - mean),
               String(n),
             ],
           ];

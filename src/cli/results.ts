@@ -79,7 +79,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
 }
 
 /** Null: none is named. */
-export function askedMetrics(
+function askedMetrics(
   rows: readonly ResultRow[],
   patterns: readonly string[],
 ): readonly Metric[] | null {

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { causesOf } from '../../src/cli/causes.ts';
 import type { Explained } from '../../src/cli/causes.ts';
-import { formatSummary, formatValue } from '../../src/report/numbers.ts';
+import { plainSummary, plainValue } from '../../src/report/numbers.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
 import { asResults, stepRows } from '../../src/cli/steps.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
@@ -20,7 +20,7 @@ import { createProject, writeToys } from '../rig/project.ts';
 const test = suite('output');
 
 test('counts are never rounded; means go to the digits of their interval', () => {
-  assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(formatValue), [
+  assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(plainValue), [
     '22713986',
     '0',
     '-3',
@@ -31,7 +31,7 @@ test('counts are never rounded; means go to the digits of their interval', () =>
     '100000000000000000000',
   ]);
   const of = (values: readonly number[], proportion = false): string =>
-    formatSummary(summarise(values), proportion);
+    plainSummary(summarise(values), proportion);
   assert.is(of([22713986, 22713986]), '22713986');
   assert.is(of([0.9], true), '0.900');
   assert.is(of([0.5, 0.5, 0.5], true), '0.500 ± 0');

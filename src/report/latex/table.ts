@@ -2,7 +2,7 @@
 import type { Json, JsonObject } from '../../api.ts';
 import { adapterTitle } from '../conditions.ts';
 import { METRICS } from '../metrics.ts';
-import { formatSummary } from '../numbers.ts';
+import { plainSummary } from '../numbers.ts';
 import { metricName } from '../select.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
 import type { Against, Entry, Grid, Metric } from './grid.ts';
@@ -154,12 +154,12 @@ function number(
   if (entry === null) return EMPTY;
   const { summary, cell } = entry;
   const mark = metric.stage === 'evaluate' && oneClass(cell) > 0 ? DAGGER : '';
-  return `${latexNumber(formatSummary(summary, isProportion(metric)))}${mark}${ofSeeds(summary.n, n)}`;
+  return `${latexNumber(plainSummary(summary, isProportion(metric)))}${mark}${ofSeeds(summary.n, n)}`;
 }
 
 function difference(entry: Entry | null, metric: Metric, n: number | null): string {
   if (!entry?.difference) return EMPTY;
-  const text = formatSummary(entry.difference, isProportion(metric));
+  const text = plainSummary(entry.difference, isProportion(metric));
   const signed = entry.difference.mean > 0 && /^[^±]*[1-9]/.test(text) ? `+${text}` : text;
   return `${latexNumber(signed)}${ofSeeds(entry.difference.n, n)}`;
 }
