@@ -31,7 +31,7 @@ export interface Guard {
   isSuspect(key: ActionKey): boolean;
   /** What is wrong with a source that is about to be read, as a sentence; null: nothing. */
   assetFault(asset: Asset): Promise<string | null>;
-  /** After both of them, of each input by its name and of each source. */
+  /** Call it after `entryFault` and `assetFault` have passed everything listed here. @param inputs each with its name */
   reads(
     inputs: readonly (readonly [name: string, entry: Entry])[],
     assets: readonly Asset[],
@@ -61,7 +61,7 @@ const isWritten = (a: Look, b: Stats): boolean =>
   a.ino !== b.ino || a.size !== b.size || a.mtime !== b.mtimeMs;
 const isSame = (a: Look, b: Stats): boolean => !isWritten(a, b) && a.ctime === b.ctimeMs;
 
-/** By path. Never changed but replaced, so that what one stage has of them is of when it started. */
+/** By path. A map is never mutated, only replaced: a stage keeps the looks of the moment it started. */
 type Looks = ReadonlyMap<string, Look>;
 const none: Looks = new Map();
 
