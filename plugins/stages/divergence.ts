@@ -381,7 +381,7 @@ export default defineStage({
             start: { kind: 'train', cell: beforeTraining(parts), ...within },
             model: { kind: 'train', cell },
             clean: { kind: 'train', cell: twin },
-            // One a clean run, whatever attacks it is compared with: every dose and attack shares it.
+            // One repeated run per clean run; all attacks and doses compared with that clean run share it.
             ...(noFloor === null
               ? { again: { kind: 'train' as const, cell: twin, with: { batch_rows: 'reversed' } } }
               : {}),

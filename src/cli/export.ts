@@ -7,7 +7,7 @@ import { load, prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { StageStatus } from '../execute/survey.ts';
-import { stageLabels } from '../plan/label.ts';
+import { NEEDED_BY, stageLabels } from '../plan/label.ts';
 import { DONE, execute } from './execute.ts';
 import { labelledConfig, loadingLines, modelCard } from './model-card.ts';
 import type { BaseModel, CardFacts } from './model-card.ts';
@@ -114,7 +114,7 @@ async function gather(
     const folder = path.join(base.entry.dir, 'model');
     const title = label(base.stage)
       .replace(/^\S+ of /, '')
-      .replace(' for ', ' ');
+      .replace(NEEDED_BY, '');
     const dir = bases.get(base.stage.id) ?? place(title);
     if (!bases.has(base.stage.id)) folders.push({ dir, parts: filesOf(folder) });
     bases.set(base.stage.id, dir);

@@ -1,5 +1,5 @@
 /** `dosimeter report SPEC --pdf`: the report's figures outside the store: SVG and CSV as they are there, and each as PDF. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Prepared } from '../engine/prepare.ts';
 import { reportsDir } from '../engine/places.ts';
@@ -7,6 +7,7 @@ import type { RunSummary } from '../engine/types.ts';
 import { pdfOf } from '../report/figures/pdf.ts';
 import { onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
+import { makeFolder } from '../store/folders.ts';
 import type { Manifest } from '../store/types.ts';
 import { count, paintErr, say } from './terminal.ts';
 
@@ -45,7 +46,7 @@ export async function writeFigures(
     onDisk(dir, () => writeFileSync(path.join(dir, name), content), 'folder');
   if (asked === true)
     await onDisk(dir, () => rmSync(dir, { recursive: true, force: true }), 'folder');
-  await onDisk(dir, () => mkdirSync(dir, { recursive: true }), 'folder');
+  await onDisk(dir, () => makeFolder(dir), 'folder');
   let drawn = 0;
   for (const file of files) {
     const fault = await fileFault(report.dir, file);

@@ -5,13 +5,14 @@ import type { Prepared } from '../engine/prepare.ts';
 import type { Results } from '../engine/facts.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { cautionsOf } from '../report/cautions.ts';
+import { oneClassCells } from '../report/caveats.ts';
 import { list } from '../report/format.ts';
 import { layOut } from '../report/latex/grid.ts';
 import type { Against, Metric } from '../report/latex/grid.ts';
 import { latexTable, sourceText } from '../report/latex/table.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
 import { metricName, metricsIn } from '../report/select.ts';
+import { caveatLines } from './result-tables.ts';
 import { count, paintErr, say } from './terminal.ts';
 
 export interface LatexOptions {
@@ -77,7 +78,8 @@ export function latexResults(
     columnAxes,
     against,
     axisName: (path) => (path === 'adapter.type' ? 'adapter' : (short.get(path) ?? path)),
-    cautions: cautionsOf(rows),
+    oneClass: oneClassCells(rows),
+    caveats: caveatLines(rows),
     facts: factsOf(experiment, computedBy, missing),
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });

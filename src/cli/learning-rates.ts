@@ -1,5 +1,5 @@
 /** `dosimeter learning-rates SPEC`: each adapter's rate, chosen without an attack on rows that no test sees. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { UserFault } from '../api.ts';
@@ -10,6 +10,8 @@ import type { Choice, SweepOptions, TriedRate } from '../engine/learning-rates.t
 import { stateDir } from '../engine/places.ts';
 import { load, prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
+import { onDisk } from '../store/faults.ts';
+import { makeFolder } from '../store/folders.ts';
 import { DONE, FAILED, INTERRUPTED, execute } from './execute.ts';
 import { packingOf } from './options.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
@@ -29,7 +31,7 @@ export async function learningRatesCommand(
       `its adapters are ${[...types].join(', ')}`,
     );
   const sweep = sweepSpec(experiment.resolved as JsonObject, options);
-  const file = writeSpec(spec, experiment.name, sweep);
+  const file = await writeSpec(spec, experiment.name, sweep);
   const asked = { ...options, set: [] };
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   say(
@@ -74,15 +76,19 @@ export async function learningRatesCommand(
 }
 
 /** A spec like any other: `dosimeter results` and `explain` read it too. */
-function writeSpec(of: string, name: string, sweep: JsonObject): string {
+async function writeSpec(of: string, name: string, sweep: JsonObject): Promise<string> {
   const file = path.join(stateDir(), 'learning-rates', `${name}.yaml`),
     draft = `${file}.${process.pid}`;
-  mkdirSync(path.dirname(file), { recursive: true });
-  writeFileSync(
-    draft,
-    `# Made by \`dosimeter learning-rates ${path.relative('', of)}\`: written anew by each call.\n${stringify(sweep)}`,
+  const text = `# Made by \`dosimeter learning-rates ${path.relative('', of)}\`: written anew by each call.\n${stringify(sweep)}`;
+  await onDisk(
+    path.dirname(file),
+    () => {
+      makeFolder(path.dirname(file));
+      writeFileSync(draft, text);
+      renameSync(draft, file);
+    },
+    'folder',
   );
-  renameSync(draft, file);
   return path.relative('', file);
 }
 

@@ -2,12 +2,12 @@
 import type { JsonObject } from '../api.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { cautionsOf } from '../report/cautions.ts';
+import { caveatGroups, caveatsOf, oneClassCells } from '../report/caveats.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, METRICS } from '../report/metrics.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import { summarise } from '../stats/summary.ts';
-import { formatSummary, formatValue } from '../report/numbers.ts';
+import { plainSummary, plainValue } from '../report/numbers.ts';
 import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
@@ -43,14 +43,29 @@ type Named = Pick<ResultRow, 'cell' | 'also'>;
 export const namesOf = (rows: readonly Named[]): JsonObject[] =>
   rows.flatMap(({ cell, also = [] }) => [cell, ...also]);
 
-export const valueText = (value: unknown): string =>
+const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
 /** `r = 16` where the names of one cell differ. */
-export const axisText = (row: Named, path: string): string =>
+export const axisText = (row: Named, path: string, equals = ' = '): string =>
   [...new Set(namesOf([row]).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
-    .join(' = ');
+    .join(equals);
+
+/** What must be said before the numbers are read, as on the report's first screen; † is the tables' mark. */
+export function caveatLines(rows: readonly ResultRow[]): string[] {
+  const paths = tellingAxes(namesOf(rows)),
+    short = shortNames(paths);
+  const label = (row: Named): string =>
+    paths
+      .map((path) => [short.get(path)!, axisText(row, path, '=')])
+      .filter(([, value]) => value !== '')
+      .map((part) => part.join('='))
+      .join(' ') || 'every cell';
+  return caveatsOf(caveatGroups(rows, (cell, also) => label({ cell, also }))).map(
+    ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
+  );
+}
 
 /** A cell over its seeds. */
 interface Group extends Named {
@@ -95,7 +110,7 @@ export function beside(
 ): string {
   const paths = tellingAxes(namesOf(rows)),
     short = shortNames(paths),
-    { oneClass } = cautionsOf(rows);
+    oneClass = oneClassCells(rows);
   const evaluated = metrics.find(({ stage }) => stage === 'evaluate');
   const label = (one: Metric): string =>
     metrics.some((other) => other !== one && other.metric === one.metric)
@@ -110,7 +125,7 @@ export function beside(
         ...metrics.map((metric) => {
           const found = group.values.get(metricName(metric));
           if (found === undefined) return NOTHING;
-          const summary = formatSummary(summarise(found), proportions.has(metric.metric));
+          const summary = plainSummary(summarise(found), proportions.has(metric.metric));
           const mark = metric === evaluated && oneClass(group.cell) > 0 ? ' †' : '';
           return `${summary}${mark}${found.length === group.seeds.size ? '' : ` (n = ${found.length})`}`;
         }),
@@ -138,9 +153,9 @@ export function lines(rows: readonly ResultRow[], width: number): string {
               ...paths.map((path) => axisText(group, path)),
               metric.stage,
               metric.metric,
-              formatValue(mean),
-              std === null ? '' : formatValue(std),
-              high === null ? '' : formatValue(high - mean),
+              plainValue(mean),
+              std === null ? '' : plainValue(std),
+              high === null ? '' : plainValue(high - mean),
               String(n),
             ],
           ];

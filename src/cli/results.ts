@@ -5,8 +5,6 @@ import { resultsOf } from '../engine/facts.ts';
 import { csvLine } from '../report/csv.ts';
 import { prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
-import { shortNames, tellingAxes } from '../plan/label.ts';
-import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
@@ -15,11 +13,11 @@ import {
   MOST_COLUMNS,
   axisText,
   beside,
+  caveatLines,
   firstMetrics,
   lines,
   namesOf,
   rowsOf,
-  valueText,
 } from './result-tables.ts';
 import type { Metric } from './result-tables.ts';
 import { columns, count, json, out, paintErr, say, wrap } from './terminal.ts';
@@ -81,7 +79,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
 }
 
 /** Null: none is named. */
-export function askedMetrics(
+function askedMetrics(
   rows: readonly ResultRow[],
   patterns: readonly string[],
 ): readonly Metric[] | null {
@@ -130,20 +128,6 @@ function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: 
         ),
       ),
     );
-}
-
-/** What must be said before the numbers are read, as on the report's first screen; † is the tables' mark. */
-function caveatLines(rows: readonly ResultRow[]): string[] {
-  const paths = tellingAxes(rows.map(({ cell }) => cell));
-  const short = shortNames(paths);
-  const label = (cell: ResultRow['cell']): string =>
-    paths
-      .filter((path) => path in cell)
-      .map((path) => `${short.get(path)!}=${valueText(cell[path])}`)
-      .join(' ') || 'every cell';
-  return caveatsOf(caveatGroups(rows, label)).map(
-    ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
-  );
 }
 
 /** `train (9), evaluate (5)`. */

@@ -1,15 +1,13 @@
-/** Looks for a text in files, whatever they are: a secret must not get into what is stored. */
+/** Looks for a secret in files, whatever they are: it must not get into what is stored. */
 import { createReadStream } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import { secretLines } from '../api/secret.ts';
 
-/** Shorter than this a text is in many a file by chance. */
-const SHORTEST = 4;
-
-/** The first file below `dir` that holds `text`, by its path there; null: none does, or the text is too short to tell. */
-export async function fileWith(dir: string, text: string): Promise<string | null> {
-  if (text.length < SHORTEST) return null;
-  const wanted = Buffer.from(text);
+/** The first file below `dir` that holds `secret`, or one line of it, by its path there; null: none does, or the secret is too short to tell. */
+export async function fileWith(dir: string, secret: string): Promise<string | null> {
+  const wanted = secretLines(secret).map((line) => Buffer.from(line));
+  if (wanted.length === 0) return null;
   const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   for (const entry of entries) {
     if (!entry.isFile()) continue;
@@ -19,13 +17,14 @@ export async function fileWith(dir: string, text: string): Promise<string | null
   return null;
 }
 
-async function holds(file: string, wanted: Buffer): Promise<boolean> {
+async function holds(file: string, wanted: readonly Buffer[]): Promise<boolean> {
+  const longest = Math.max(...wanted.map(({ length }) => length));
   // The end of one chunk with the beginning of the next may be the text.
   let before: Buffer = Buffer.alloc(0);
   for await (const chunk of createReadStream(file)) {
     const both = Buffer.concat([before, chunk as Buffer]);
-    if (both.includes(wanted)) return true;
-    before = both.subarray(Math.max(0, both.length - wanted.length + 1));
+    if (wanted.some((text) => both.includes(text))) return true;
+    before = both.subarray(Math.max(0, both.length - longest + 1));
   }
   return false;
 }

@@ -6,7 +6,7 @@ import { columnIndexes } from './columns.ts';
 /**
  * @param records the file's records in order, each with the line it begins on
  * @param ragged the hint for a record of another width
- * @returns the header that was left out, where no column is asked for by name: that it is one is the spec's word alone
+ * @returns the skipped header, where columns are given by number: only the spec says that the line is one
  */
 export async function* tableRows(
   records: AsyncIterable<readonly [fields: readonly string[], line: number]>,

@@ -25,7 +25,7 @@ async function modelType(
  * @param fetch whether the source may ask its server for config.json
  * @returns a fault for each architecture of the spec that does not read this model, or `unknown` where config.json is not at hand; nothing for what is not a model, or of a source that has no `peek`
  */
-export async function familyOf(
+export async function modelFamilyFaults(
   uri: string,
   plan: Plan,
   registry: PlanRegistry,

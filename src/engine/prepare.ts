@@ -18,7 +18,7 @@ import type { Experiment, SpecRegistry } from '../spec/types.ts';
 import type { Assets, StageStatus } from '../execute/survey.ts';
 import type { Store } from '../store/store.ts';
 import { COMMAND, commandStages } from './commands.ts';
-import { familyOf } from './families.ts';
+import { modelFamilyFaults } from './families.ts';
 import { SpecFault } from './faults.ts';
 
 /** What is asked of a spec, by an option or by a caller. */
@@ -121,7 +121,7 @@ export async function sourceContext(log: Note): Promise<SourceContext> {
 const MOST_NAMES = 5;
 
 /** Which cells of the grid are one cell under several names, a line each; every seed has the same. */
-export function severalNames({ cells, seeds }: Experiment): string[] {
+function severalNames({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
     label.replace(/ ?seed=\d+$/, '');
   const lines = cells
@@ -171,8 +171,8 @@ export async function prepare(
     context,
     fetch,
     async (uri, source) => {
-      const family = await familyOf(uri, plan, registry, source, context, fetch);
-      if (family !== 'unknown') return family;
+      const faults = await modelFamilyFaults(uri, plan, registry, source, context, fetch);
+      if (faults !== 'unknown') return faults;
       unknownFamilies.push(uri);
       return [];
     },

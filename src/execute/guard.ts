@@ -10,9 +10,8 @@ import path from 'node:path';
 import type { Asset } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { sha256File, strayFile } from '../store/files.ts';
-import { isUnreadable } from '../store/regular.ts';
-import type { Entry, ManifestFile } from '../store/types.ts';
+import { TICK_MS, contentFault, strayFile } from '../store/files.ts';
+import type { Entry } from '../store/types.ts';
 
 /** A source as it is now, by its URI; null: it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
@@ -32,15 +31,12 @@ export interface Guard {
   isSuspect(key: ActionKey): boolean;
   /** What is wrong with a source that is about to be read, as a sentence; null: nothing. */
   assetFault(asset: Asset): Promise<string | null>;
-  /** After both of them, of each input by its name and of each source. */
+  /** Call it after `entryFault` and `assetFault` have passed everything listed here. @param inputs each with its name */
   reads(
     inputs: readonly (readonly [name: string, entry: Entry])[],
     assets: readonly Asset[],
   ): Reads;
 }
-
-/** File systems stamp times in steps, of 10 ms at most on Linux: a file may change again within one unseen. */
-const TICK_MS = 20;
 
 /** A file at a moment, and whether its content was hashed since and a later write would show. */
 interface Look {
@@ -65,7 +61,7 @@ const isWritten = (a: Look, b: Stats): boolean =>
   a.ino !== b.ino || a.size !== b.size || a.mtime !== b.mtimeMs;
 const isSame = (a: Look, b: Stats): boolean => !isWritten(a, b) && a.ctime === b.ctimeMs;
 
-/** By path. Never changed but replaced, so that what one stage has of them is of when it started. */
+/** By path. A map is never mutated, only replaced: a stage keeps the looks of the moment it started. */
 type Looks = ReadonlyMap<string, Look>;
 const none: Looks = new Map();
 
@@ -183,20 +179,6 @@ export function createGuard(locate?: Locate): Guard {
       };
     },
   };
-}
-
-async function contentFault(
-  dir: string,
-  { path: name, size, sha256: digest }: ManifestFile,
-  found: number,
-): Promise<string | null> {
-  if (found !== size) return `${name} has ${found} bytes, not ${size}`;
-  try {
-    return (await sha256File(`${dir}/${name}`, size)) === digest ? null : `${name} was changed`;
-  } catch (error) {
-    if (!isUnreadable(error)) throw error;
-    return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
-  }
 }
 
 const isUnchanged = (then: Looks, now: ReadonlyMap<string, Stats>): boolean =>

@@ -2,7 +2,7 @@
 
 export const METRICS = 'metrics.json';
 
-export type ParsedMetrics =
+type ParsedMetrics =
   { readonly metrics: { readonly [metric: string]: number } } | { readonly fault: string };
 
 /** `fault` goes on from "a metrics.json that". JSON has no word for infinity, but 1e400 reads as one. */

@@ -7,6 +7,9 @@ const BASE = 'base.';
 /** What tells variants apart comes first; what follows from it need not be said. */
 const FIRST = ['poisoning.attack', 'adapter.type'];
 
+/** In the label of a stage that is not a cell's own: stands before what names its cells. */
+export const NEEDED_BY = ' needed by';
+
 /** The axes that tell cells apart: each is left out whose value follows from those before it. */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const paths = [...new Set([...FIRST, ...cells.flatMap((cell) => Object.keys(cell))])];
@@ -79,7 +82,7 @@ export function stageLabels(
     ];
     return [
       own.get(stage.id) ??
-        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? ' needed by' : ''}`,
+        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? NEEDED_BY : ''}`,
       ...cell,
     ].join(' ');
   };

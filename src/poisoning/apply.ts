@@ -1,6 +1,7 @@
 /** An attack's answer, checked, put into the rows: an attack is other people's code. */
 import { UserFault } from '../api.ts';
 import type { Poisoned, Row } from '../api.ts';
+import { isRecord } from '../untrusted/json.ts';
 import { withChanges } from './exchange.ts';
 
 /**
@@ -32,8 +33,6 @@ export function applyPoisoned(
 }
 
 const NONE: ReadonlySet<number> = new Set();
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
 
 function poisonedFault(

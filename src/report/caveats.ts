@@ -1,5 +1,5 @@
 /** What must be said before any number is read: collapsed models, attacks that show nothing, triggers that are cut off. */
-import { distinct } from './conditions.ts';
+import { contentKey, distinct } from './conditions.ts';
 import { beatsMajority, predictsOneClass, triggerTold, unseen, type Measured } from './evidence.ts';
 import { formatNumber, plural } from './format.ts';
 import type { ResultRow } from './results.ts';
@@ -128,17 +128,17 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   return found.filter((caveat) => caveat !== null);
 }
 
-/** Rows of results as groups: cells that differ in their seed alone, by what `label` makes of their axes. */
+/** Rows of results as groups: cells that differ in their seed alone, by what `label` makes of their axes and their other names. */
 export function caveatGroups(
   rows: readonly ResultRow[],
-  label: (cell: ResultRow['cell']) => string,
+  label: (cell: ResultRow['cell'], also: NonNullable<ResultRow['also']>) => string,
 ): readonly CaveatGroup[] {
   const groups = new Map<
     string,
     Map<number, { readonly metrics: { [stage: string]: { [metric: string]: number } } }>
   >();
-  for (const { cell, seed, stage, metric, value } of rows) {
-    const name = label(cell);
+  for (const { cell, also = [], seed, stage, metric, value } of rows) {
+    const name = label(cell, also);
     const seeds =
       groups.get(name) ?? new Map<number, { metrics: Record<string, Record<string, number>> }>();
     const one = seeds.get(seed) ?? { metrics: {} };
@@ -147,4 +147,15 @@ export function caveatGroups(
     groups.set(name, seeds);
   }
   return [...groups].map(([name, seeds]) => ({ label: name, cells: [...seeds.values()] }));
+}
+
+/** Counts a cell's seeds whose model predicts one class only; 0 where that was not measured. @param rows every metric of the cells in question */
+export function oneClassCells(rows: readonly ResultRow[]): (cell: ResultRow['cell']) => number {
+  const byCell = new Map(
+    caveatGroups(rows, contentKey).map(({ label, cells }) => [
+      label,
+      cells.filter(predictsOneClass).length,
+    ]),
+  );
+  return (cell) => byCell.get(contentKey(cell)) ?? 0;
 }

@@ -78,7 +78,7 @@ const difference = (
   kind: NumberKind,
 ): string | null => (d === null ? null : `${formatMean(d, kind)} ${formatInterval(d, kind)}`);
 
-export const excludedText = ({
+const excludedText = ({
   excluded,
   reasons,
 }: Pick<AdapterComparison, 'excluded' | 'reasons'>): string =>

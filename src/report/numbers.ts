@@ -2,7 +2,7 @@
 import type { Summary } from '../stats/summary.ts';
 
 /** Whole numbers in full; from 1,000 no decimals; else four significant digits. */
-export function formatValue(value: number): string {
+export function plainValue(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return value.toFixed(0);
   return String(Number(value.toPrecision(4)));
@@ -13,16 +13,16 @@ export function formatValue(value: number): string {
  * this value. The mean of one seed stands alone, and so does a plain number that all seeds have.
  * @param proportion written to three decimals
  */
-export function formatSummary({ mean, std, low, high }: Summary, proportion = false): string {
+export function plainSummary({ mean, std, low, high }: Summary, proportion = false): string {
   if (std === null || low === null || high === null)
-    return proportion ? mean.toFixed(3) : formatValue(mean);
-  if (std === 0) return proportion ? `${mean.toFixed(3)} ± 0` : formatValue(mean);
+    return proportion ? mean.toFixed(3) : plainValue(mean);
+  if (std === 0) return proportion ? `${mean.toFixed(3)} ± 0` : plainValue(mean);
   const half = (high - low) / 2;
   if (proportion) return `${mean.toFixed(3)} ± ${half < 0.0005 ? '<0.001' : half.toFixed(3)}`;
   // Two digits of the half-width, and the mean to the same place.
   const place = 1 - Math.floor(Math.log10(half));
   if (place > 12 || place < -12 || Math.abs(mean) < 1e-3)
-    return `${formatValue(mean)} ± ${Number(half.toPrecision(2))}`;
+    return `${plainValue(mean)} ± ${Number(half.toPrecision(2))}`;
   const decimals = Math.max(0, place);
   return `${mean.toFixed(decimals)} ± ${half.toFixed(decimals)}`;
 }

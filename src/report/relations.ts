@@ -28,9 +28,9 @@ export interface Relation {
   readonly score: MetricNote;
   /** The attack at one dose and setting. */
   readonly block: string;
-  /** With a cell that is evidence (evidence.ts). */
+  /** Adapters with at least one cell that is evidence (evidence.ts). */
   readonly adapters: number;
-  /** Cells that are none, of all. */
+  /** Cells left out because they are no evidence. */
   readonly excluded: number;
   /** Spearman's ρ of each seed. */
   readonly rhos: readonly number[];

@@ -74,7 +74,7 @@ export function referenceOf(registry: SpecRegistry): Reference {
     },
     meant(path) {
       const last = path.split('.').at(-1)!;
-      // The mappings too, but for the base's, which are called as the cell's own.
+      // Mappings too; those below `base` are skipped, since they have the cell's own names.
       const fields = new Set(
         [...Object.keys(shapes.root.properties!), WHEN_OF, ...fieldsOf(shapes).keys()]
           .filter((field) => !field.startsWith(`${BASE}.`))

@@ -8,6 +8,9 @@ import { MANIFEST_FILE } from './manifest.ts';
 import { isUnreadable, openRegular, readRegular } from './regular.ts';
 import type { Entry, ManifestFile } from './types.ts';
 
+/** File systems stamp times in steps, of 10 ms at most on Linux: a time may be this much before the moment of a change, and a second change within one step is not seen. */
+export const TICK_MS = 20;
+
 /** Up to this size a file is hashed at one go. */
 const SMALL = 1 << 20;
 
@@ -20,16 +23,20 @@ export async function sha256File(file: string, size: number): Promise<string> {
 }
 
 /** What is wrong with a stored file; null: nothing. */
-export async function fileFault(
+export async function fileFault(dir: string, file: ManifestFile): Promise<string | null> {
+  const stat = lstatSync(path.join(dir, file.path), { throwIfNoEntry: false });
+  return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
+}
+
+/** The same of one that is there. @param found its size in bytes */
+export async function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,
+  found: number,
 ): Promise<string | null> {
-  const file = path.join(dir, name),
-    stat = lstatSync(file, { throwIfNoEntry: false });
-  if (!stat?.isFile()) return `${name} is missing`;
-  if (stat.size !== size) return `${name} has ${stat.size} bytes, not ${size}`;
+  if (found !== size) return `${name} has ${found} bytes, not ${size}`;
   try {
-    return (await sha256File(file, size)) === digest ? null : `${name} was changed`;
+    return (await sha256File(path.join(dir, name), size)) === digest ? null : `${name} was changed`;
   } catch (error) {
     if (!isUnreadable(error)) throw error;
     return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
@@ -73,9 +80,6 @@ export function listFiles(
   walk(dir, '');
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
-
-/** Times are stamped in steps: a folder's may be this much before the moment of its last change. */
-const TICK_MS = 20;
 
 /**
  * A file below an entry's folder that is not of the entry; null: there is none. Folders are listed where one has changed since

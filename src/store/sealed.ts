@@ -45,7 +45,7 @@ export function writeSealed(file: string, value: JsonObject): void {
 }
 
 /** Fields that a record must have, by the type of each. */
-export type RecordShape = { readonly [field: string]: 'string' | 'number' | 'list' | 'object' };
+type RecordShape = { readonly [field: string]: 'string' | 'number' | 'list' | 'object' };
 
 function hasShape(value: unknown, shape: RecordShape): boolean {
   if (typeof value !== 'object' || value === null) return false;

@@ -77,7 +77,7 @@ export interface StoreOptions {
   readonly spec?: string;
 }
 
-/** So much before the moment is told apart from it on any file system. */
+/** A time stamp this much older than now is safely older on any file system. */
 const SETTLED_MS = 2000;
 
 const KEY = /^[0-9a-f]{64}$/;

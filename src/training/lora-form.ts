@@ -4,6 +4,7 @@
  */
 import type { Json, JsonObject } from '../api.ts';
 import { alphaOf } from '../api/alpha.ts';
+import { fractionOfFanIn } from '../api/variance.ts';
 
 /** Of each distribution, the shape of the unit draw, and the variance where none is given; null: it depends on the rank. */
 const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, variance: Json] } = {
@@ -14,18 +15,15 @@ const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, varianc
   gaussian: ['normal', null],
 };
 
-const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
-
 /** A number, `k/d` or `k/(jd)`; what is neither stays as it is, for the adapter's own check. */
 function varianceForm(written: Json): Json {
   if (typeof written !== 'string') return written;
-  const fraction = FRACTION.exec(written);
+  const fraction = fractionOfFanIn(written);
   if (fraction === null) {
     const number = Number(written);
     return written.trim() === '' || !Number.isFinite(number) ? written : number;
   }
-  const k = Number(fraction[1]),
-    j = Number(fraction[2] ?? 1);
+  const { k, j } = fraction;
   return j === 1 ? `${k}/d` : `${k}/(${j}d)`;
 }
 

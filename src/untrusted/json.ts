@@ -8,9 +8,6 @@ const FILE_BYTES = 128 * MB;
 /** Real files are some ten deep; what walks a value must not run out of stack. */
 const DEEPEST = 100;
 
-export type Json =
-  null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
-
 /** A value in a message. */
 export function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
@@ -49,11 +46,7 @@ function tooDeep(text: string): boolean {
 }
 
 /** @throws UserFault where the path is not a regular file that can be read, or is larger than `bytes` */
-export async function readRegularFile(
-  path: string,
-  bytes: number,
-  hint?: string,
-): Promise<Uint8Array> {
+async function readRegularFile(path: string, bytes: number, hint?: string): Promise<Uint8Array> {
   // Without O_NONBLOCK the opening of a named pipe waits for a writer.
   const { O_RDONLY, O_NONBLOCK = 0 } = (await import('node:fs')).constants;
   const file = await open(path, O_RDONLY | O_NONBLOCK).catch(() => {

@@ -6,8 +6,8 @@ import { UserFault } from '../api.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export const KB = 2 ** 10,
-  MB = 2 ** 20,
+const KB = 2 ** 10;
+export const MB = 2 ** 20,
   GB = 2 ** 30;
 
 /** Variable, unit and default, in that unit. */
@@ -27,7 +27,7 @@ const LIMITS = {
   /** Bytes that the rows of one split's source take in memory. */
   text: ['DOSIMETER_DATA_GB', GB, 4],
 } as const;
-export type LimitName = keyof typeof LIMITS;
+type LimitName = keyof typeof LIMITS;
 
 export interface Limit {
   readonly value: number;

@@ -134,4 +134,24 @@ test('an exported adapter lies beside its base, and names it', async ({ project 
   );
 });
 
+test('the folder of an exported base is named after the doses that tell it from the others', async ({
+  project,
+}) => {
+  const doses = args('--set', 'base.poisoning.rate=[0.2,0.4]');
+  const { code, stderr } = await project.dosimeter('run', ...doses);
+  assert.is(code, 0, stderr);
+  const exported = await project.json<{ readonly dir: string; readonly base?: string }[]>(
+    'export',
+    ...doses,
+    '--out',
+    'doses',
+    '--json',
+  );
+  const bases = new Set(exported.flatMap(({ base }) => base ?? []));
+  assert.equal(
+    [...bases].map((dir) => path.basename(dir)),
+    ['base,base.rate=0.2', 'base,base.rate=0.4'],
+  );
+});
+
 test.run();

@@ -177,4 +177,21 @@ test('what it can not choose from is refused in words', async ({ project }) => {
   }
 });
 
+test('a place where its spec cannot be written is told, with the way out', async ({ project }) => {
+  const other = createProject();
+  try {
+    for (const file of ['spec.yaml', 'train.tsv', 'test.tsv'])
+      other.write(file, project.read(file));
+    other.write('.dosimeter/learning-rates', 'a file');
+    const { code, stderr } = await other.dosimeter('learning-rates', ...args);
+    assert.is(code, 2, stderr);
+    assert.match(
+      stderr,
+      /learning-rates: a file stands where a folder is needed \(ENOTDIR\)\n {2}run it in another folder/,
+    );
+  } finally {
+    other.clean();
+  }
+});
+
 test.run();

@@ -5,9 +5,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { causesOf } from '../../src/cli/causes.ts';
 import type { Explained } from '../../src/cli/causes.ts';
-import { cautionsOf } from '../../src/report/cautions.ts';
-import { formatSummary, formatValue } from '../../src/report/numbers.ts';
-import { beside, firstMetrics, lines } from '../../src/cli/result-tables.ts';
+import { plainSummary, plainValue } from '../../src/report/numbers.ts';
+import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
 import { asResults, stepRows } from '../../src/cli/steps.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
 import type { Prepared } from '../../src/engine/prepare.ts';
@@ -21,7 +20,7 @@ import { createProject, writeToys } from '../rig/project.ts';
 const test = suite('output');
 
 test('counts are never rounded; means go to the digits of their interval', () => {
-  assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(formatValue), [
+  assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(plainValue), [
     '22713986',
     '0',
     '-3',
@@ -32,7 +31,7 @@ test('counts are never rounded; means go to the digits of their interval', () =>
     '100000000000000000000',
   ]);
   const of = (values: readonly number[], proportion = false): string =>
-    formatSummary(summarise(values), proportion);
+    plainSummary(summarise(values), proportion);
   assert.is(of([22713986, 22713986]), '22713986');
   assert.is(of([0.9], true), '0.900');
   assert.is(of([0.5, 0.5, 0.5], true), '0.500 ± 0');
@@ -146,16 +145,24 @@ test('results shows first what is asked first, a column each metric; a seed that
     /^0\.1 +2 +0\.885 ± 0\.064 † +0\.150 ± 0\.635\n0\.3 +2 +0\.685 ± 0\.064 +0\.300/m,
   );
   assert.match(
-    cautionsOf(collapsed).sentences.join(),
-    /^† 2 of 4 models predict one class only: their numbers are no evidence/,
+    caveatLines(collapsed).join(),
+    /^† 2 of 4 models predict one class only\. rate=0\.1\./,
   );
-  assert.equal(cautionsOf(resultRows).sentences, []);
+  assert.equal(caveatLines(resultRows), []);
   const unseen = resultRows.map((row) =>
     row.metric === 'asr' ? { ...row, metric: 'trigger_seen', value: 0.75 } : row,
   );
   assert.match(
-    cautionsOf(unseen).sentences.join(),
-    /^In 3 of 3 evaluations .*\(in the worst case 25\.0%\)/,
+    caveatLines(unseen).join(),
+    /reads all of it in 75% of triggered validation rows \(the lowest: rate=0\.1\)/,
+  );
+  // A share just below 1 is not rounded to it, and a cell has all its names.
+  const oneRow = unseen
+    .filter(({ metric }) => metric === 'trigger_seen')
+    .map((row) => ({ ...row, also: [{ ...row.cell, 'poisoning.rate': 'all' }], value: 0.99999 }));
+  assert.match(
+    caveatLines(oneRow).join(),
+    /in 99\.9% of triggered validation rows \(the lowest: rate=0\.1=all\)/,
   );
   const named = selectMetrics(resultRows, ['trainable_parameters', 'seconds']);
   assert.is(

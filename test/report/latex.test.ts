@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cautionsOf } from '../../src/report/cautions.ts';
+import { caveatLines } from '../../src/cli/result-tables.ts';
+import { oneClassCells } from '../../src/report/caveats.ts';
 import {
   escapeLatex,
   latexComment,
@@ -159,7 +160,8 @@ test('a table in the manner of booktabs: every line has as many columns, the cap
     columnAxes: ['poisoning.attack'],
     against: 'full',
     axisName: (path) => path.split('.')[1]!,
-    cautions: cautionsOf(rows),
+    oneClass: oneClassCells(rows),
+    caveats: caveatLines(rows),
     facts: ['Model: hf:a/b_c.', 'Computed by cpu, float32.'],
     comments: ['made\nby'],
   });
@@ -199,7 +201,7 @@ test('a table in the manner of booktabs: every line has as many columns, the cap
     'from full fine-tuning under the same attack, paired by seed',
     'Model: hf:a/b\\_c.',
     'Computed by cpu, float32.',
-    '$^{\\dagger}$ 1 of 17 models predict one class only',
+    '$^{\\dagger}$ 1 of 17 models predicts one class only. attack=bad\\_nets type=lora rank=4 (1 of 3 seeds).',
   ])
     assert.ok(caption.includes(said), `${said}\n${caption}`);
 });

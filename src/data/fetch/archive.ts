@@ -120,7 +120,8 @@ async function tarStream(archive: string, env: Env | undefined): Promise<Readabl
   });
   return bytes.pipe(unzipped).pipe(counted);
 }
-/** Of a stream so many bytes count as one entry. */
+
+/** Every so many unzipped bytes count as one entry. */
 const PART = 2 ** 20;
 
 /** A wheel, which is a zip file. */

@@ -83,8 +83,8 @@ export function runClient(
     const watch = setInterval(() => {
       const bytes = bytesBelow(cwd),
         taken = memoryOf(child.pid);
+      // Twice: pip has its temporary file and the copy at once.
       if (bytes > 2 * archive.value || taken > memory)
-        // pip's temporary file, and where it goes
         end(
           `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
           archive.raise,

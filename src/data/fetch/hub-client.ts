@@ -28,8 +28,8 @@ export interface HubFile {
   readonly oid: string;
 }
 
-/** What a hub answers but with the files or facts asked for. */
-export class HubStatus extends Error {
+/** The hub answered with an error status. */
+class HubStatus extends Error {
   constructor(readonly statusCode: number) {
     super(`the hub answers ${statusCode}`);
   }

@@ -47,7 +47,7 @@ const onceAnAdapter = (conditions: readonly Condition[]): Condition[] => {
   });
 };
 
-/** Two runs that rounding alone parts lie about one floor from each other, and one repetition tells the floor to a factor. */
+/** Two runs that differ by rounding alone lie about one floor apart, and a single repetition estimates the floor only to within a factor: up to twice the floor M is no evidence. */
 const FLOOR_FACTOR = 2;
 
 /** The mean of M over the noise floor, of what is trained below the head or else of the head; null where it was not measured. */

@@ -86,7 +86,7 @@ export const latexComment = (text: string): string =>
 /** Letters, digits, `-` and `:`, which every package takes in a label. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/** `0.950 ± 0.064` of `formatSummary` in mathematics: `$0.950 \pm 0.064$`. */
+/** `0.950 ± 0.064` of `plainSummary` in mathematics: `$0.950 \pm 0.064$`. */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')

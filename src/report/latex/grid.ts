@@ -54,7 +54,7 @@ interface Group {
   readonly metrics: Map<string, Map<number, number>>;
 }
 
-export function groupCells(rows: readonly ResultRow[]): readonly Group[] {
+function groupCells(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
     const key = contentKey(row.cell),

@@ -1,9 +1,8 @@
 /** A grid of results as a LaTeX table in the manner of booktabs. Pure. */
-import type { Json } from '../../api.ts';
+import type { Json, JsonObject } from '../../api.ts';
 import { adapterTitle } from '../conditions.ts';
-import type { Cautions } from '../cautions.ts';
 import { METRICS } from '../metrics.ts';
-import { formatSummary } from '../numbers.ts';
+import { plainSummary } from '../numbers.ts';
 import { metricName } from '../select.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
 import type { Against, Entry, Grid, Metric } from './grid.ts';
@@ -16,7 +15,10 @@ export interface LatexRequest {
   readonly against: Against;
   /** An axis as the table's head names it. */
   readonly axisName: (path: string) => string;
-  readonly cautions: Cautions;
+  /** How many of a cell's models predict one class only: its numbers of the evaluation are marked. */
+  readonly oneClass: (cell: JsonObject) => number;
+  /** What must be said of the numbers: whole sentences for the caption, unescaped. */
+  readonly caveats: readonly string[];
   /** What the caption says of model, data and backend: a sentence each, unescaped. */
   readonly facts: readonly string[];
   /** Above the table as comments, unescaped. */
@@ -119,7 +121,7 @@ function head({ grid, rowAxes, columnAxes, axisName, against }: LatexRequest): s
   ];
 }
 
-function body({ grid, rowAxes, cautions }: LatexRequest, n: number | null): string[] {
+function body({ grid, rowAxes, oneClass }: LatexRequest, n: number | null): string[] {
   let before: readonly (Json | undefined)[] = [];
   return grid.rows.flatMap((row, i) => {
     // A value that is the same as above, under the same outer values, is not said again.
@@ -129,7 +131,7 @@ function body({ grid, rowAxes, cautions }: LatexRequest, n: number | null): stri
     const cells = grid.entries[i]!.flatMap((entry, k) => {
       const { metric, differs } = grid.columns[k]!;
       return [
-        number(entry, metric, n, cautions),
+        number(entry, metric, n, oneClass),
         ...(differs ? [difference(entry, metric, n)] : []),
       ];
     });
@@ -143,21 +145,26 @@ function body({ grid, rowAxes, cautions }: LatexRequest, n: number | null): stri
 const ofSeeds = (count: number, n: number | null): string =>
   count === n ? '' : ` ($n = ${count}$)`;
 
-function number(entry: Entry | null, metric: Metric, n: number | null, cautions: Cautions): string {
+function number(
+  entry: Entry | null,
+  metric: Metric,
+  n: number | null,
+  oneClass: LatexRequest['oneClass'],
+): string {
   if (entry === null) return EMPTY;
   const { summary, cell } = entry;
-  const mark = metric.stage === 'evaluate' && cautions.oneClass(cell) > 0 ? DAGGER : '';
-  return `${latexNumber(formatSummary(summary, isProportion(metric)))}${mark}${ofSeeds(summary.n, n)}`;
+  const mark = metric.stage === 'evaluate' && oneClass(cell) > 0 ? DAGGER : '';
+  return `${latexNumber(plainSummary(summary, isProportion(metric)))}${mark}${ofSeeds(summary.n, n)}`;
 }
 
 function difference(entry: Entry | null, metric: Metric, n: number | null): string {
   if (!entry?.difference) return EMPTY;
-  const text = formatSummary(entry.difference, isProportion(metric));
+  const text = plainSummary(entry.difference, isProportion(metric));
   const signed = entry.difference.mean > 0 && /^[^±]*[1-9]/.test(text) ? `+${text}` : text;
   return `${latexNumber(signed)}${ofSeeds(entry.difference.n, n)}`;
 }
 
-function caption({ name, grid, against, cautions, facts }: LatexRequest, n: number | null): string {
+function caption({ name, grid, against, caveats, facts }: LatexRequest, n: number | null): string {
   const entries = grid.entries.flat().filter((entry) => entry !== null);
   const several = entries.some(({ summary }) => summary.n > 1);
   const seeds = n === null ? 'the seeds ($n$ beside each number)' : `$n = ${n}$ seeds`;
@@ -176,7 +183,7 @@ function caption({ name, grid, against, cautions, facts }: LatexRequest, n: numb
         ]
       : []),
     ...facts.map(escapeLatex),
-    ...cautions.sentences.map(escapeLatex),
+    ...caveats.map(escapeLatex),
   ].join(' ');
 }
 

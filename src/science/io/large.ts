@@ -51,7 +51,7 @@ export async function sha256OfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** What grows with the bytes that it is given, as createHash's: such bytes may be more than one update takes. */
+/** Feeds `bytes` to a hash in pieces: one `update` takes less than 2 GiB. */
 export function updateWith(hash: { update(bytes: Uint8Array): unknown }, bytes: Uint8Array): void {
   for (const piece of pieces(bytes)) hash.update(piece);
 }

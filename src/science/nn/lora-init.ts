@@ -3,6 +3,7 @@
  * Variance is meant as variance. d is the layer's own fan-in.
  */
 import { UserFault } from '../../api.ts';
+import { fractionOfFanIn } from '../../api/variance.ts';
 import { randomStream } from '../../random/random.ts';
 import type { HostTensor } from './types.ts';
 
@@ -26,17 +27,15 @@ export const presets: Readonly<Record<Distribution, Preset>> = {
   gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r) },
 };
 
-const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
-
 /** σ² for a layer of fan-in d: a number, or `k/d` or `k/(j d)`. Null if it's neither, or not above zero. */
 export function parseVariance(text: number | string, d: number): number | null {
-  const fraction = typeof text === 'string' ? FRACTION.exec(text) : null;
+  const fraction = typeof text === 'string' ? fractionOfFanIn(text) : null;
   const value =
     fraction === null
       ? typeof text === 'string' && text.trim() === ''
         ? NaN
         : Number(text)
-      : Number(fraction[1]) / (Number(fraction[2] ?? 1) * d);
+      : fraction.k / (fraction.j * d);
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 

@@ -67,7 +67,7 @@ function reconcile(text: string, normaliser: Normaliser | null): string {
   return out;
 }
 
-/** As checkTokenizer has found them. */
+/** Shape already checked by `checkTokenizer`. */
 const addedTokens = (json: unknown): readonly { readonly content: string }[] =>
   (json as { added_tokens?: readonly { content: string }[] | null }).added_tokens ?? [];
 

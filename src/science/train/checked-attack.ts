@@ -5,15 +5,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { UserFault, type AttackTrainingLoader, type JsonObject } from '../../api.ts';
+import { isRecord } from '../../untrusted/json.ts';
 import type { AttackTraining, TrainedModel, TrainingChange } from './attack-training.ts';
 import type { LossAndGradients, Objective } from './gradients.ts';
 
 type Field = (value: unknown) => unknown;
 const method = (value: unknown): boolean => typeof value === 'function';
-const record = (value: unknown): value is { readonly [field: string]: unknown } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isTensor = (value: unknown): value is Tensor =>
-  record(value) && method((value as { dataSync?: Field }).dataSync);
+  isRecord(value) && method((value as { dataSync?: Field }).dataSync);
 
 /** Of an object so many fields are named. */
 const FEW = 4;
@@ -29,7 +28,7 @@ function shown(value: unknown): string {
   if (method(value)) return 'a function';
   if (value instanceof Map || Array.isArray(value))
     return value instanceof Map ? 'a Map' : 'a list';
-  if (!record(value)) return JSON.stringify(value) ?? String(value);
+  if (!isRecord(value)) return JSON.stringify(value) ?? String(value);
   const fields = Object.keys(value);
   return `an object with ${fields.slice(0, FEW).join(', ') || 'no field'}${fields.length > FEW ? ', …' : ''}`;
 }
@@ -44,7 +43,7 @@ function blamed(error: unknown, who: string): unknown {
 /** What `training.load()` resolves to. @throws UserFault where it is none */
 export function checkedTraining(name: string, loaded: unknown): AttackTraining {
   const NOTHING = 'Without anything to check, write check: () => [].';
-  const { check, open } = record(loaded) ? loaded : {};
+  const { check, open } = isRecord(loaded) ? loaded : {};
   if (!method(check) || !method(open))
     throw new UserFault(
       `training.load of the attack "${name}" must give an object with the functions check and open; it gives ${shown(loaded)}`,
@@ -70,8 +69,8 @@ function rowsFault(
   trains: unknown,
   vocabulary: number,
 ): readonly [wrong: string, hint?: string] | null {
-  const { tokenRows, keepNorms } = record(trains) ? trains : {};
-  const named = record(tokenRows) ? Object.entries(tokenRows) : [];
+  const { tokenRows, keepNorms } = isRecord(trains) ? trains : {};
+  const named = isRecord(tokenRows) ? Object.entries(tokenRows) : [];
   if (named.length === 0)
     return [
       `trains.tokenRows must name at least one token and its id; it is ${shown(tokenRows)}`,
@@ -120,7 +119,7 @@ export function openAttack(
   } catch (error) {
     throw blamed(error, `open of the attack "${name}"`);
   }
-  const given = record(change) ? change : {};
+  const given = isRecord(change) ? change : {};
   const field = changes === 'loss' ? 'objective' : 'trains',
     other = changes === 'loss' ? 'trains' : 'objective';
   if (given[field] === undefined || given[other] !== undefined) {
@@ -152,7 +151,7 @@ export function openAttack(
 
 /** What of a result is wrong; null: nothing. */
 function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
-  if (!record(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
+  if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
   if (method(result['then']))
     return 'must return { loss, gradients } at once; it returns a promise';
   const { loss, gradients, penalty } = result;

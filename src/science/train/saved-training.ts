@@ -31,7 +31,7 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
     ...prefixed(GATHERED, gathered),
   ]);
 
-/** New tensors on the device, each by the name that it was given; once each, for the state has them no more. */
+/** Moves these tensors to the device under their names; works once, since it takes them out of the state. */
 export const savedGroups = part(GROUP),
   savedMoments = part(MOMENTS),
   savedGathered = part(GATHERED);

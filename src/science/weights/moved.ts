@@ -1,4 +1,4 @@
-/** What of a model a training moves, and what kind of parameter each is: M is summed over kinds, never across them unseen. */
+/** What of a model a training moves, and what kind of parameter each is: M is reported for each kind as well as in total. */
 import { UserFault } from '../../api.ts';
 import type { Adapter } from '../nn/adapter.ts';
 import { within } from '../nn/family.ts';
