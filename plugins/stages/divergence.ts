@@ -345,6 +345,9 @@ function withoutFloor(cell: Cell, parts: Cell): string | null {
     return 'a batch of one row has one order of rows (train.batch_size: 1)';
   if (cell.train.dropout > 0 || Number(cell.adapter['dropout'] ?? 0) > 0)
     return 'dropout draws its masks by place in the batch: with the rows reversed they would be others, which is more than rounding';
+  // The folder's rate holds where the spec has none, and is read when the training runs.
+  if (cell.adapter['init_from'] !== undefined && cell.adapter['dropout'] === undefined)
+    return 'the folder that adapter.init_from names may have a dropout, which would be more than rounding: write adapter.dropout: 0 to train without, and measure it';
   return null;
 }
 
