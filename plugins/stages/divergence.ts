@@ -34,6 +34,8 @@ interface Params {
   /** Poisoned rows that are paired with their originals for M'. */
   readonly pairs: number;
   readonly max_length: number;
+  /** Whether the trainings that part may use dropout; left out where they don't. */
+  readonly dropout?: true;
   /** Why the noise floor is not measured; left out where it is. */
   readonly no_floor?: string;
 }
@@ -303,6 +305,10 @@ async function run(context: RunContext): Promise<void> {
       ? `noise floor: ${FLOOR}; its L2 is ${(noise.mean.trained ?? noise.mean.head)?.l2.toExponential(2) ?? 'undefined'}`
       : `noise floor not measured: ${noise.reason}`,
   );
+  if (params.dropout === true)
+    context.log(
+      'with dropout M, like accuracy_drop and asr_minus_clean, also holds what other masks do: where the attack changes the shape of batches (longer texts, added rows), the two runs draw different ones',
+    );
   if (between !== null && between.alike === between.pairs)
     context.log("M' is blind here: every poisoned row reads as its original does");
 }
@@ -335,6 +341,12 @@ async function kernelsBetween(
     ...(await pairKernels(start, originals, poisoned, { signal: context.signal })),
   };
 }
+
+/** Whether a training uses dropout, or may: where the spec has none, an adapter that comes from a folder has the folder's. */
+const dropsOut = ({ train, adapter }: Cell): boolean =>
+  train.dropout > 0 ||
+  Number(adapter['dropout'] ?? 0) > 0 ||
+  (adapter['init_from'] !== undefined && adapter['dropout'] === undefined);
 
 /** Why a run repeated with the rows of its batches reversed would not show rounding alone; null where it does. */
 function withoutFloor(cell: Cell, parts: Cell): string | null {
@@ -377,6 +389,7 @@ export default defineStage({
         ...(parts === cell ? {} : { base_adapter: parts.adapter.type }),
         pairs: cell.theory.pairs,
         max_length: parts.train.max_length,
+        ...(dropsOut(cell) || dropsOut(parts) ? { dropout: true } : {}),
         ...(noFloor === null ? {} : { no_floor: noFloor }),
       } satisfies Params as unknown as JsonObject,
       inputs: attacked

@@ -418,6 +418,13 @@ test('where reversed rows would be more than rounding, no floor is measured and 
     assert.not.ok('again' in inputs);
     assert.match(String(params['no_floor']), reason);
   }
+  const log = async (of: Cell): Promise<string> =>
+    (await chain.run(divergence, of, await runs(of))).log.join('\n');
+  assert.match(
+    await log({ ...cell, train: { ...train, dropout: 0.1 } }),
+    /with dropout M, like accuracy_drop and asr_minus_clean, also holds what other masks do/,
+  );
+  assert.not.match(await log(cell), /with dropout/);
   const without = floored({ adapter: { type: 'lora', init_from: '/adapter', dropout: 0 } });
   assert.ok('again' in divergence.define([without], { with: {}, goals: [] }).inputs);
   const ran = await chain.run(divergence, cell, await runs(cell));
