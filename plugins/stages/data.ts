@@ -19,7 +19,10 @@ export default defineStage({
   define([first], { with: options }) {
     const cell = first!,
       name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
-    if (name === 'validation') checkPairs(cell);
+    if (name === 'validation') {
+      checkPairs(cell);
+      checkParts(cell);
+    }
     const own = cell.data[name],
       { classes, disagreement } = classesOf(cell);
     const readsTrain = name !== 'train' && classes === null;
@@ -173,6 +176,56 @@ function checkPairs({ data: { train, validation } }: Cell): void {
     `Write columns.text_pair for data.${single} too, or for neither.`,
     ['data', single!, 'columns'],
   );
+}
+
+/** What the parts of one source depend on, beside `hold_out`: where it differs, the splits are divided independently. */
+const DIVIDED_BY = ['format', 'header', 'columns', 'balance', 'offset', 'limit'] as const;
+
+/** Training rows would be among the validation rows. @throws UserFault where one source is divided by `hold_out`, and not into two parts that have no row in common */
+function checkParts({ data: { train, validation } }: Cell): void {
+  if (datasetUri(train.source) !== datasetUri(validation.source)) return;
+  const [ours, theirs] = [validation.hold_out, train.hold_out];
+  if (ours === undefined && theirs === undefined) return;
+  const fault = (what: string, way: string, ...path: readonly string[]): UserFault =>
+    new UserFault(
+      `data.train and data.validation are of one source, and ${what}: validation rows could be training rows`,
+      way,
+      ['data', ...path],
+    );
+  if (ours === undefined || theirs === undefined) {
+    const [having, lacking] =
+      ours === undefined ? ['train', 'validation'] : ['validation', 'train'];
+    throw fault(
+      `only data.${having} has a hold_out`,
+      'Give both splits a hold_out of the same share, data.train with take: rest and data.validation with take: held.',
+      lacking!,
+    );
+  }
+  if (ours.take === theirs.take)
+    throw fault(
+      `both take the same part of it (hold_out.take: ${ours.take})`,
+      'Write take: rest in data.train.hold_out and take: held in data.validation.hold_out.',
+      ...(ours.take === 'rest' ? ['validation'] : ['train']),
+      'hold_out',
+      'take',
+    );
+  if (ours.share !== theirs.share)
+    throw fault(
+      `their hold_out.share differs (${theirs.share} and ${ours.share})`,
+      'Write the same share in both.',
+      'validation',
+      'hold_out',
+      'share',
+    );
+  const [a, b] = [splitParams(train, 'train'), splitParams(validation, 'validation')];
+  const other = DIVIDED_BY.find((field) => JSON.stringify(a[field]) !== JSON.stringify(b[field]));
+  if (other !== undefined)
+    throw fault(
+      `hold_out divides other rows for each, because data.train.${other} and data.validation.${other} differ`,
+      `Write the same ${other} in both.`,
+      'validation',
+      other,
+    );
 }
 
 function problem(error: unknown, name: SplitName): Problem {

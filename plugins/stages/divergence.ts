@@ -34,6 +34,8 @@ interface Params {
   /** Poisoned rows that are paired with their originals for M'. */
   readonly pairs: number;
   readonly max_length: number;
+  /** Whether the trainings that part may use dropout; left out where they don't. */
+  readonly dropout?: true;
   /** Why the noise floor is not measured; left out where it is. */
   readonly no_floor?: string;
 }
@@ -303,6 +305,10 @@ async function run(context: RunContext): Promise<void> {
       ? `noise floor: ${FLOOR}; its L2 is ${(noise.mean.trained ?? noise.mean.head)?.l2.toExponential(2) ?? 'undefined'}`
       : `noise floor not measured: ${noise.reason}`,
   );
+  if (params.dropout === true)
+    context.log(
+      'with dropout M, like accuracy_drop and asr_minus_clean, also holds what other masks do: where the attack changes the shape of batches (longer texts, added rows), the two runs draw different ones',
+    );
   if (between !== null && between.alike === between.pairs)
     context.log("M' is blind here: every poisoned row reads as its original does");
 }
@@ -336,6 +342,12 @@ async function kernelsBetween(
   };
 }
 
+/** Whether a training uses dropout, or may: where the spec has none, an adapter that comes from a folder has the folder's. */
+const dropsOut = ({ train, adapter }: Cell): boolean =>
+  train.dropout > 0 ||
+  Number(adapter['dropout'] ?? 0) > 0 ||
+  (adapter['init_from'] !== undefined && adapter['dropout'] === undefined);
+
 /** Why a run repeated with the rows of its batches reversed would not show rounding alone; null where it does. */
 function withoutFloor(cell: Cell, parts: Cell): string | null {
   if (cell.theory.noise_floor !== true) return 'theory.noise_floor is off';
@@ -345,6 +357,9 @@ function withoutFloor(cell: Cell, parts: Cell): string | null {
     return 'a batch of one row has one order of rows (train.batch_size: 1)';
   if (cell.train.dropout > 0 || Number(cell.adapter['dropout'] ?? 0) > 0)
     return 'dropout draws its masks by place in the batch: with the rows reversed they would be others, which is more than rounding';
+  // The folder's rate holds where the spec has none, and is read when the training runs.
+  if (cell.adapter['init_from'] !== undefined && cell.adapter['dropout'] === undefined)
+    return 'the folder that adapter.init_from names may have a dropout, which would be more than rounding: write adapter.dropout: 0 to train without, and measure it';
   return null;
 }
 
@@ -374,6 +389,7 @@ export default defineStage({
         ...(parts === cell ? {} : { base_adapter: parts.adapter.type }),
         pairs: cell.theory.pairs,
         max_length: parts.train.max_length,
+        ...(dropsOut(cell) || dropsOut(parts) ? { dropout: true } : {}),
         ...(noFloor === null ? {} : { no_floor: noFloor }),
       } satisfies Params as unknown as JsonObject,
       inputs: attacked

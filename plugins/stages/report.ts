@@ -239,7 +239,11 @@ async function openReader(inputs: RunContext['inputs']) {
     for (const kind of kinds) {
       const dir = dirOf(kind, index);
       const numbers =
-        dir === null ? null : await optional(join(dir, 'metrics.json'), report.parseMetrics);
+        dir === null
+          ? null
+          : await optional(join(dir, 'metrics.json'), (text) =>
+              report.parseMetrics(text, `${kind} (${dir})`),
+            );
       if (numbers !== null) metrics[kind] = numbers;
     }
     const fisher: { [C in Checkpoint]?: FisherPoint } = {};

@@ -6,6 +6,7 @@ import { differenceRows, fieldDifferences, summariseDifferences } from '../repor
 import type { ComparedCell } from '../report/diff.ts';
 import type { SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
+import { leftOut } from './result-tables.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 export async function diffCommand(
@@ -66,9 +67,8 @@ export async function diffCommand(
       fetch: false,
       note: say,
     });
-    const { cells, missing, damaged } = readMetrics(plan, statuses, store);
-    for (const file of damaged)
-      say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
+    const { cells, missing, ...others } = readMetrics(plan, statuses, store);
+    for (const line of leftOut(others)) say(paintErr.red(line));
     if (missing > 0)
       say(
         paintErr.yellow(

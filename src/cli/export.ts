@@ -5,6 +5,7 @@ import { UserFault } from '../api.ts';
 import type { Cell, JsonObject } from '../api.ts';
 import { load, prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
+import { boundedName } from '../engine/reports.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { NEEDED_BY, stageLabels } from '../plan/label.ts';
@@ -159,9 +160,9 @@ const goals = ({ statuses }: Prepared, kind: string): StageStatus[] =>
 const inputOf = ({ statuses }: Prepared, { stage }: StageStatus, name: string) =>
   statuses.find((other) => other.stage.id === stage.inputs[name]);
 
-/** `attack=badnets rank=8 seed=1` → `attack=badnets,rank=8,seed=1`, without what some file system won't have. */
+/** `attack=badnets rank=8 seed=1` → `attack=badnets,rank=8,seed=1`, without what some file system won't have. A label of long paths ends in a digest. */
 const folderName = (label: string): string =>
-  label.replace(/\s+/g, ',').replace(/[^\w=,.-]+/g, '_');
+  boundedName(label.replace(/\s+/g, ',').replace(/[^\w=,.-]+/g, '_'));
 
 /** What a stage leaves of a model, and it alone: a train stage one of these, `merge` a whole checkpoint. */
 function modelParts(dir: string): {

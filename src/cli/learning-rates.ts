@@ -5,7 +5,7 @@ import { stringify } from 'yaml';
 import { UserFault } from '../api.ts';
 import type { AdapterDescriptor, Json, JsonObject, JsonSchema } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
-import { RULE, chooseRates, sweepSpec } from '../engine/learning-rates.ts';
+import { RULE, chooseRates, otherAxes, sweepSpec } from '../engine/learning-rates.ts';
 import type { Choice, SweepOptions, TriedRate } from '../engine/learning-rates.ts';
 import { stateDir } from '../engine/places.ts';
 import { load, prepare } from '../engine/prepare.ts';
@@ -45,7 +45,8 @@ export async function learningRatesCommand(
   const after = await prepare(file, asked, { fetch: false, note: say });
   const choices = chooseRates(after.experiment.cells, resultsOf(after).rows),
     held = heldOut(after);
-  const lines = yamlOf(choices, after);
+  const apart = otherAxes(choices),
+    lines = apart.length === 0 ? yamlOf(choices, after) : '';
   if (options.json)
     json({
       spec: path.resolve(file),
@@ -57,6 +58,7 @@ export async function learningRatesCommand(
         ...choice,
         chosen: chosen?.rate ?? null,
       })),
+      other_axes: apart,
       yaml: lines,
     });
   else {
@@ -69,6 +71,12 @@ export async function learningRatesCommand(
         `\nto paste: the rate of each adapter; what else its \`train\` says stays\n\n${lines.trimEnd()}`,
       );
   }
+  if (apart.length > 0)
+    say(
+      paintErr.yellow(
+        `no lines to paste: the rates of one adapter were chosen apart by ${apart.join(', ')}, and a variant of \`adapter\` has one rate for all of its values; choose one value (--set ${apart[0]!}=…) for lines to paste`,
+      ),
+    );
   for (const choice of choices)
     for (const warning of warnings(choice, held))
       say(paintErr.yellow(`${choice.label}: ${warning}`));

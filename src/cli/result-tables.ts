@@ -1,5 +1,7 @@
 /** Results as tables for people: a column each metric, or a line. Pure but for the terminal's width, which is handed over. */
+import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import type { Results } from '../engine/facts.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { caveatGroups, caveatsOf, oneClassCells } from '../report/caveats.ts';
@@ -36,6 +38,15 @@ export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): 
   const names = new Set(metrics.map(metricName));
   return rows.filter((row) => names.has(metricName(row)));
 };
+
+/** What is said of each file whose numbers are left out. */
+export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused'>): string[] => [
+  ...damaged.map((file) => `${file} is not what was stored; left out (dosimeter verify)`),
+  ...refused.map(
+    ({ file, fault }) =>
+      `${file} ${fault}; an earlier version stored it; left out (delete ${path.dirname(file)} and run that stage again)`,
+  ),
+];
 
 type Named = Pick<ResultRow, 'cell' | 'also'>;
 

@@ -15,6 +15,7 @@ import {
   beside,
   caveatLines,
   firstMetrics,
+  leftOut,
   lines,
   namesOf,
   rowsOf,
@@ -39,11 +40,10 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   const prepared = await prepare(spec, options, { fetch: false, note: say }),
     results = resultsOf(prepared);
   if (options.steps) return showSteps(prepared, options);
-  const { rows, missing, damaged, computedBy } = results;
+  const { rows, missing, computedBy } = results;
   if (!options.latex && [options.rows, options.columns, options.against].some(Boolean))
     throw new UserFault('--rows, --columns and --against are of the table that --latex prints');
-  for (const file of damaged)
-    say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
+  for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);
   if (options.json) json(asked === null ? rows : rowsOf(rows, asked));

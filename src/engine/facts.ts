@@ -78,6 +78,8 @@ export interface Results {
   readonly missing: number;
   /** Files that are not what was stored; their numbers are left out. */
   readonly damaged: readonly string[];
+  /** Files as they were stored, whose numbers are left out: an earlier version stored what is refused now. */
+  readonly refused: readonly { readonly file: string; readonly fault: string }[];
   /** What computed them: backend, precision, releases, device; more than one where machines differ. */
   readonly computedBy: readonly string[];
 }

@@ -168,6 +168,16 @@ export function chooseRates(
   });
 }
 
+/** The axes, other than an adapter's own, that one adapter's rates were chosen apart by; a variant of `adapter` has one rate for all of them. */
+export function otherAxes(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
+  const byAdapter = new Map<string, JsonObject[]>();
+  for (const { adapter, cell } of choices) {
+    const key = canonical(adapter);
+    byAdapter.set(key, [...(byAdapter.get(key) ?? []), cell]);
+  }
+  return [...new Set([...byAdapter.values()].flatMap(tellingAxes))];
+}
+
 function tried(rate: number, values: readonly (number | undefined)[]): TriedRate {
   const there = values.filter((value) => value !== undefined);
   const { mean, std } = there.length === 0 ? { mean: null, std: null } : summarise(there);

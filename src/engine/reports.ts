@@ -75,8 +75,7 @@ function placeOf(prepared: Asked): {
     spec = specOf(prepared);
   const named = (name: string): string => {
     const parts = [name, ...asked.only, ...asked.set].map(fileName).join(',');
-    const short = parts.length > LONGEST_NAME ? `${fileName(name)}-${digest(parts)}` : parts;
-    return fileInside(reportsDir(), `${short}.html`, 'The report');
+    return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
   const plain = named(experiment.name),
     owner = otherOwner(plain, spec);
@@ -91,6 +90,10 @@ const LONGEST = 60,
   LONGEST_NAME = 180;
 const digest = (text: string): string =>
   createHash('sha256').update(text).digest('hex').slice(0, 8);
+
+/** A name of ASCII characters that leaves room for an ending: one that is too long is cut, or replaced by `head`, and ends in a digest of the whole. */
+export const boundedName = (name: string, head = name): string =>
+  name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${digest(name)}` : name;
 
 /** As it is written, where every file system has that; else with a digest, so that no two are one. */
 function fileName(text: string): string {

@@ -24,6 +24,8 @@ export interface Metrics {
   readonly missing: number;
   /** Files that are not what was stored. */
   readonly damaged: readonly string[];
+  /** Files as they were stored, by a version that let a stage store what is refused now; `fault` goes on from the file's name. */
+  readonly refused: readonly { readonly file: string; readonly fault: string }[];
   /** What computed the entries: backend, precision, releases, device; each that differs once. */
   readonly computedBy: readonly string[];
 }
@@ -36,6 +38,7 @@ export function readMetrics(
 ): Metrics {
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
   const damaged = new Set<string>();
+  const refused = new Map<string, string>();
   const computedBy = new Set<string>();
   const unsound = new Set<StageId>();
   for (const { stage, entry } of statuses) {
@@ -64,10 +67,9 @@ export function readMetrics(
       damaged.add(path.join(entry!.dir, METRICS));
       return null;
     }
-    // A store of an earlier version may hold what is refused now.
     const parsed = parseMetrics(bytes.toString('utf8'));
     if ('fault' in parsed) {
-      damaged.add(path.join(entry!.dir, METRICS));
+      refused.set(path.join(entry!.dir, METRICS), parsed.fault);
       return null;
     }
     read.set(stage.id, parsed.metrics);
@@ -93,7 +95,13 @@ export function readMetrics(
       metrics,
     };
   });
-  return { cells, missing, damaged: [...damaged], computedBy: [...computedBy].sort() };
+  return {
+    cells,
+    missing,
+    damaged: [...damaged],
+    refused: [...refused].map(([file, fault]) => ({ file, fault })),
+    computedBy: [...computedBy].sort(),
+  };
 }
 
 /** Null: it went away, or the system will not give it. */

@@ -45,6 +45,8 @@ export interface Draft {
   readonly pack: string | null;
   /** Of the cell that it was first asked for: the section that its fields come from (`StageRequest.section`). */
   readonly section: string | null;
+  /** As it was first asked for (`StageRequest.with`). */
+  readonly with: JsonObject;
 }
 
 /** One distinct (kind, cell, with): many of them may share a draft. */
@@ -275,6 +277,7 @@ export function createGraph(
           resources,
           pack,
           section,
+          with: request,
         }),
       );
     return { kind, fingerprint: cellName, with: request, draft, children };
@@ -290,7 +293,7 @@ export function createGraph(
 }
 
 /** `data(train)`: a stage's place in its cell, when a kind stands there more than once. */
-export function nodeLabel(node: Node): string {
+export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);
   return narrowed.length === 0
     ? node.kind

@@ -1,6 +1,7 @@
 /** Stages as people read them: `train attack=badnets type=lora rank=16 seed=1`. */
 import type { Json, JsonObject } from '../api.ts';
 import { canonical } from './canonical.ts';
+import { nodeLabel } from './graph.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 const BASE = 'base.';
@@ -60,7 +61,8 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
 }
 
 /**
- * A stage that is not a cell's own, such as a clean twin's evaluation, is `needed by` the cells that read it; a base's training is one `of base needed by` them.
+ * A stage that is not a cell's own, such as a clean twin's evaluation, is `needed by` the cells that read it; a base's training is one `of base needed by` them,
+ * and the clean run that is repeated for a noise floor `train(reversed) needed by` them.
  * @param whole what its cells are told apart in, where the plan is of a part (--only): the names are the same for any part then
  */
 export function stageLabels(
@@ -82,7 +84,7 @@ export function stageLabels(
     ];
     return [
       own.get(stage.id) ??
-        `${stage.kind}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? NEEDED_BY : ''}`,
+        `${nodeLabel(stage)}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? NEEDED_BY : ''}`,
       ...cell,
     ].join(' ');
   };

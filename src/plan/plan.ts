@@ -179,6 +179,9 @@ class Stage implements PlannedStage {
   get section(): PlannedStage['section'] {
     return this.#draft.section;
   }
+  get with(): PlannedStage['with'] {
+    return this.#draft.with;
+  }
   get cells(): PlannedStage['cells'] {
     return this.#whose.cells(this.#draft);
   }

@@ -28,6 +28,8 @@ export interface PlannedStage {
   readonly pack: string | null;
   /** The section of its cells that its own fields come from (`base`); null: they are the cell's. */
   readonly section: string | null;
+  /** What it was asked for beside its cell (`StageRequest.with`): labels tell stages of one kind and cell apart by it. */
+  readonly with: JsonObject;
   /** Cells that need it, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
   /** Axis values that all its cells agree on, and the seed likewise (null where they differ). */

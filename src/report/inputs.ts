@@ -40,8 +40,12 @@ export function parseCurves(text: string): CurveFacts[] {
     });
 }
 
-/** `metrics.json`: what in it is a number. Throws UserFault where one is infinite: a run refuses to store such a file, a store of an earlier version may hold one. */
-export function parseMetrics(text: string): { readonly [metric: string]: number } {
+/**
+ * `metrics.json`: what in it is a number.
+ * @param of the stage that wrote it, as a message names it
+ * @throws UserFault where a number is infinite: a run refuses to store such a file, a store of an earlier version may hold one
+ */
+export function parseMetrics(text: string, of: string): { readonly [metric: string]: number } {
   const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
   const numbers = Object.entries(parsed).filter(
     (pair): pair is [string, number] => typeof pair[1] === 'number',
@@ -49,8 +53,8 @@ export function parseMetrics(text: string): { readonly [metric: string]: number 
   const infinite = numbers.find(([, value]) => !Number.isFinite(value));
   if (infinite !== undefined)
     throw new UserFault(
-      `a metrics.json holds ${JSON.stringify(infinite[0])}, a number that is not finite`,
-      'its stage must leave it out, or write what it knows',
+      `the metrics.json of ${of} holds ${JSON.stringify(infinite[0])}, a number that is not finite`,
+      "an earlier version stored it: delete that stage's entry and run it again; the stage must leave the number out, or write what it knows",
     );
   return Object.fromEntries(numbers);
 }

@@ -254,7 +254,7 @@ export interface ColumnsSpec {
   label?: string | number;
 }
 /**
- * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Left out: all rows.
+ * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common; their `share`, and all that says which rows are divided (`format`, `header`, `columns`, `balance`, `offset`, `limit`), must be the same. Left out: all rows.
  */
 export interface HoldOutSpec {
   /**
@@ -572,7 +572,7 @@ export interface TheorySpec {
    */
   pairs?: number;
   /**
-   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone, the rows of each batch read in reverse order, and its distance from the clean run stands beside M: what rounding alone makes of one training. One further training a clean run, shared by every attack and dose that is compared with it. Not measured, and said so, with dropout, with batches of one row, and where the base is poisoned.
+   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone, the rows of each batch read in reverse order, and its distance from the clean run stands beside M: what rounding alone makes of one training. One further training a clean run, shared by every attack and dose that is compared with it. Not measured, and said so, with dropout, where `adapter.init_from` leaves the dropout to its folder, with batches of one row, and where the base is poisoned.
    */
   noise_floor?: boolean;
 }

@@ -120,6 +120,31 @@ test('another model is replaced with --force alone, and then it is said; the sam
   assert.not.equal(weights(), before);
 });
 
+test('models told apart by long paths have names that a file system takes', async ({ project }) => {
+  const sources = ['a', 'b'].map((letter) => `${`${letter.repeat(90)}/`.repeat(3)}rows.tsv`);
+  for (const source of sources) project.write(source, project.read('rows.tsv'));
+  project.write(
+    'long.yaml',
+    project
+      .read('spec.yaml')
+      .replace(
+        'train: { source: "file:rows.tsv"',
+        `train: { source: ${JSON.stringify(sources.map((source) => `file:${source}`))}`,
+      ),
+  );
+  const asked = ['long.yaml', '--backend', 'cpu', '--only', 'adapter.type=head-only'];
+  assert.is((await project.dosimeter('run', ...asked)).code, 0);
+  const { code, stdout, stderr } = await project.dosimeter('export', ...asked, '--out', 'long');
+  assert.is(code, 0, stderr);
+  const names = stdout
+    .trimEnd()
+    .split('\n')
+    .map((dir) => path.basename(dir));
+  assert.is(new Set(names).size, 2);
+  for (const name of names) assert.match(name, /^.{150,200}-[0-9a-f]{8}$/);
+  assert.equal(readdirSync(path.join(project.dir, 'long')).sort(), [...names].sort());
+});
+
 test('a part of the grid has the names that it has in the whole', async ({ project }) => {
   const { stdout } = await project.dosimeter(
     'export',

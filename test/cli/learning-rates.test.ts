@@ -157,6 +157,32 @@ test('the rows it is scored on are neither trained on nor the test rows', async 
   );
 });
 
+test("one adapter's rates chosen apart by another axis: no lines that would make another grid, and the axis is named", async ({
+  project,
+}) => {
+  const sweep = [
+    'spec.yaml',
+    ...['--backend', 'cpu', '--seeds', '1', '--share', '0.3', '--rates', '1e-3,1e-2'],
+    ...['--set', 'train.batch_size=[4, 5]', '--set', 'adapter=[{ type: full }]'],
+  ];
+  const { adapters, yaml, ...facts } = await project.json<Facts & { other_axes: string[] }>(
+    'learning-rates',
+    ...sweep,
+    '--json',
+  );
+  assert.equal(
+    adapters.map(({ label }) => label),
+    ['batch_size=4', 'batch_size=5'],
+  );
+  assert.equal([yaml, facts.other_axes], ['', ['train.batch_size']]);
+  const { stdout, stderr } = await project.dosimeter('learning-rates', ...sweep);
+  assert.not.match(stdout, /to paste|adapter:/);
+  assert.match(
+    stderr,
+    /no lines to paste: the rates of one adapter were chosen apart by train\.batch_size/,
+  );
+});
+
 test('what it can not choose from is refused in words', async ({ project }) => {
   for (const [more, words] of [
     [

@@ -197,6 +197,37 @@ test('labels hold the axes that vary', () => {
   );
 });
 
+test('a stage that is asked for twice, once in another way, has two labels', () => {
+  const repeating = createRegistry([
+    stage('train', ([one], request) => ({
+      params: { poisoning: one!.poisoning, adapter: one!.adapter, ...request.with },
+      inputs: {},
+    })),
+    stage('divergence', ([one]) => ({
+      params: {},
+      inputs: {
+        clean: { kind: 'train', cell: clean(one!) },
+        again: { kind: 'train', cell: clean(one!), with: { batch_rows: 'reversed' } },
+      },
+    })),
+  ]);
+  const planned = plan(
+    experiment(
+      ['divergence'],
+      [4, 8].map((rank) => cell(1, attacks[1]!, { type: 'lora', rank })),
+    ),
+    repeating,
+  );
+  assert.equal(planned.stages.map(stageLabels(planned)), [
+    'train needed by rank=4',
+    'train(reversed) needed by rank=4',
+    'divergence rank=4',
+    'train needed by rank=8',
+    'train(reversed) needed by rank=8',
+    'divergence rank=8',
+  ]);
+});
+
 test('ids and keys do not depend on the order or the width of the grid', () => {
   const ids = new Set<string>(
     plan(grid)

@@ -143,8 +143,11 @@ test('histories are means over equal spans', () => {
 });
 
 test('stages’ files: numbers only, the true Fisher, receipts by class name', () => {
-  assert.equal(parseMetrics('{"a":1,"b":null,"c":"x"}'), { a: 1 });
-  assert.throws(() => parseMetrics('{"a":1,"b":1e400}'), /"b", a number that is not finite/);
+  assert.equal(parseMetrics('{"a":1,"b":null,"c":"x"}', 'train'), { a: 1 });
+  assert.throws(
+    () => parseMetrics('{"a":1,"b":1e400}', 'train (/store/ab)'),
+    /the metrics\.json of train \(\/store\/ab\) holds "b", a number that is not finite/,
+  );
   const stored = facts([4, 1]);
   assert.equal(
     parseFisher(

@@ -97,6 +97,86 @@ test("both splits, with the training file's classes", async ({ dir }) => {
   assert.equal([info.classes, info.rows, info.counts], [['mixed', 'neg', 'pos'], 2, [0, 1, 1]]);
 });
 
+test('one source divided by hold_out: splits that could have a row in common are a fault at its place', ({
+  dir,
+}) => {
+  write(dir);
+  const one = (hold_out: object | null, more: object = {}): Partial<ResolvedSplit> =>
+    ({
+      source: `file:${join(dir, 'train.tsv')}`,
+      ...more,
+      ...(hold_out && { hold_out }),
+    }) as Partial<ResolvedSplit>;
+  const rest = { share: 0.2, take: 'rest' },
+    held = { share: 0.2, take: 'held' };
+  const fault = (
+    train: Partial<ResolvedSplit>,
+    validation: Partial<ResolvedSplit>,
+  ): readonly [string, string] | null => {
+    const cell = cellOf(dir, train, validation);
+    define(cell, 'train');
+    try {
+      define(cell, 'validation');
+      return null;
+    } catch (error) {
+      const { message, path } = error as UserFault;
+      assert.match(message, /validation rows could be training rows/);
+      return [path!.join('.'), message];
+    }
+  };
+  assert.is(fault(one(rest), one(held)), null);
+  assert.is(fault(one(held, { limit: 2 }), one(rest, { limit: 2 })), null);
+  assert.is(fault(one(null), one(null)), null);
+  assert.is(fault(one(rest), {}), null, 'two sources have no row in common to begin with');
+  for (const [train, validation, place, message] of [
+    [one(rest), one(rest), 'data.validation.hold_out.take', /both take the same part/],
+    [one(held), one(held), 'data.train.hold_out.take', /both take the same part/],
+    [one(rest), one(null), 'data.validation', /only data\.train has a hold_out/],
+    [one(null), one(held), 'data.train', /only data\.validation has a hold_out/],
+    [
+      one(rest),
+      one({ ...held, share: 0.3 }),
+      'data.validation.hold_out.share',
+      /differs \(0\.2 and 0\.3\)/,
+    ],
+    [one(rest), one(held, { limit: 2 }), 'data.validation.limit', /data\.validation\.limit differ/],
+    [
+      one(rest, { offset: 1 }),
+      one(held),
+      'data.validation.offset',
+      /data\.validation\.offset differ/,
+    ],
+    [
+      one(rest),
+      one(held, { balance: true }),
+      'data.validation.balance',
+      /data\.validation\.balance differ/,
+    ],
+    [
+      one(rest),
+      one(held, { header: false }),
+      'data.validation.header',
+      /data\.validation\.header differ/,
+    ],
+    [
+      one(rest),
+      one(held, { format: 'csv' }),
+      'data.validation.format',
+      /data\.validation\.format differ/,
+    ],
+    [
+      one(rest),
+      one(held, { columns: { text: 'label', label: 'sentence' } }),
+      'data.validation.columns',
+      /data\.validation\.columns differ/,
+    ],
+  ] as const) {
+    const found = fault(train, validation);
+    assert.is(found?.[0], place);
+    assert.match(found![1], message);
+  }
+});
+
 test('columns by number: whether the first line is a row must be said, and a header that is left out is told', async ({
   dir,
 }) => {

@@ -408,11 +408,25 @@ test('where reversed rows would be more than rounding, no floor is measured and 
     [{ train: { ...train, batch_size: 1 } }, /a batch of one row has one order/],
     [{ train: { ...train, dropout: 0.1 } }, /dropout draws its masks by place/],
     [{ adapter: { ...cell.adapter, dropout: 0.1 } }, /dropout draws its masks by place/],
+    // Train takes the folder's dropout where the spec has none.
+    [
+      { adapter: { type: 'lora', init_from: '/adapter' } },
+      /init_from names may have a dropout[^]*write adapter\.dropout: 0/,
+    ],
   ] as const) {
     const { inputs, params } = divergence.define([floored(change)], { with: {}, goals: [] });
     assert.not.ok('again' in inputs);
     assert.match(String(params['no_floor']), reason);
   }
+  const log = async (of: Cell): Promise<string> =>
+    (await chain.run(divergence, of, await runs(of))).log.join('\n');
+  assert.match(
+    await log({ ...cell, train: { ...train, dropout: 0.1 } }),
+    /with dropout M, like accuracy_drop and asr_minus_clean, also holds what other masks do/,
+  );
+  assert.not.match(await log(cell), /with dropout/);
+  const without = floored({ adapter: { type: 'lora', init_from: '/adapter', dropout: 0 } });
+  assert.ok('again' in divergence.define([without], { with: {}, goals: [] }).inputs);
   const ran = await chain.run(divergence, cell, await runs(cell));
   const { noise_floor: floor, points } = await json<Found>(file(ran, 'divergence.json'));
   assert.equal([floor.measured, points[0]!.floor], [false, null]);
