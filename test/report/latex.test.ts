@@ -150,6 +150,53 @@ test('differences are of pairs with the same seed: from full fine-tuning, or fro
   assert.ok(unclear.entries.flat().every((entry) => entry === null || entry.difference === null));
 });
 
+test('differences leave out the pairs of which a model is no evidence, and the table says so', () => {
+  // Rank 4 of seed 1 predicts one class only under the attack.
+  const [, rank4] = laidOut({}).entries;
+  near(rank4![2]!.difference!.mean, 0.2);
+  assert.equal(
+    [rank4![2]!.summary.n, rank4![2]!.difference!.n, rank4![2]!.excluded],
+    [3, 2, ['predicts one class only']],
+  );
+  assert.equal([rank4![0]!.difference!.n, rank4![0]!.excluded], [3, []]); // without attack all are evidence
+  assert.equal(laidOut({ against: 'clean' }).entries[1]![2]!.difference!.n, 2);
+  const tableOf = (given: readonly ResultRow[]): string =>
+    latexTable({
+      name: 'grid',
+      grid: laidOut({ rows: given, metrics: [asr] }),
+      rowAxes: ['adapter.type', 'adapter.rank'],
+      columnAxes: ['poisoning.attack'],
+      against: 'full',
+      axisName: (path) => path,
+      cautions: cautionsOf(given),
+      facts: [],
+      comments: [],
+    });
+  // 0.71 and 0.69 of the seeds that are left − 0.49 and 0.51.
+  assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
+  assert.match(
+    tableOf(rows),
+    'The differences leave out 1 of 5 pairs as no evidence: a model of the pair predicts one class only.',
+  );
+  // Full fine-tuning that is no better than the majority class leaves nothing to compare with: told, not left blank.
+  const lost = tableOf(
+    rows.flatMap((row) =>
+      row.cell['adapter.type'] === 'full' && row.metric === 'accuracy'
+        ? [
+            row,
+            { ...row, metric: 'majority_share', value: row.value },
+            { ...row, metric: 'majority_p', value: 0.9 },
+          ]
+        : [row],
+    ),
+  );
+  assert.match(lost, /LoRA & \$4\$ & .* & -- \(\$n = 0\$\) \\\\\n/);
+  assert.match(
+    lost,
+    'leave out 5 of 5 pairs as no evidence: a model of the pair predicts one class only or is no better than the majority class.',
+  );
+});
+
 test('a table in the manner of booktabs: every line has as many columns, the caption says what the numbers are', () => {
   const grid = laidOut({});
   const text = latexTable({
@@ -189,7 +236,7 @@ test('a table in the manner of booktabs: every line has as many columns, the cap
   // t(.975, 2)·0.01/√3 = 0.0248; of the two seeds of rank 8, 0.90 and 0.89, t(.975, 1)·0.00707/√2 = 0.0635.
   assert.match(
     text,
-    '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & $0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$)',
+    '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & $0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$) & $-0.040 \\pm 0$ ($n = 2$)',
   );
   assert.match(text, '$0.895 \\pm 0.064$ ($n = 2$)');
   const [caption] = /\\caption\{.*/.exec(text)!;

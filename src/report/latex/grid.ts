@@ -3,6 +3,7 @@ import type { Json, JsonObject } from '../../api.ts';
 import { pairedDifference, summarise } from '../../stats/summary.ts';
 import type { PairedDifference, Summary } from '../../stats/summary.ts';
 import { contentKey, distinct } from '../conditions.ts';
+import { voidReason } from '../evidence.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP } from '../metrics.ts';
 import type { ResultRow } from '../results.ts';
 import { metricName } from '../select.ts';
@@ -25,6 +26,8 @@ export interface Entry {
   readonly summary: Summary;
   /** Null where there is nothing to compare with. */
   readonly difference: PairedDifference | null;
+  /** For each seed that has both numbers but is no evidence (evidence.ts), and so is no part of `difference`: why. */
+  readonly excluded: readonly string[];
 }
 
 export interface Grid {
@@ -52,17 +55,31 @@ interface Group {
   readonly cell: JsonObject;
   /** By `metricName`. */
   readonly metrics: Map<string, Map<number, number>>;
+  /** By seed: all that the evaluation measured. */
+  readonly evaluated: Map<number, { [metric: string]: number }>;
+}
+
+/** What a cell's number is compared with, by seed. */
+interface Partner {
+  readonly values: Values;
+  /** Why a seed's pair is no evidence; null where it is. */
+  readonly reason: (seed: number) => string | null;
 }
 
 export function groupCells(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
     const key = contentKey(row.cell),
-      group = groups.get(key) ?? { cell: row.cell, metrics: new Map() };
+      group = groups.get(key) ?? { cell: row.cell, metrics: new Map(), evaluated: new Map() };
     groups.set(key, group);
     const name = metricName(row),
       values = group.metrics.get(name) ?? new Map<number, number>();
     group.metrics.set(name, values.set(row.seed, row.value));
+    if (row.stage === ACCURACY.stage)
+      group.evaluated.set(row.seed, {
+        ...group.evaluated.get(row.seed),
+        [row.metric]: row.value,
+      });
   }
   return [...groups.values()];
 }
@@ -80,38 +97,77 @@ const without = (cell: JsonObject, ...prefixes: readonly string[]): JsonObject =
 function partnerOf(
   groups: readonly Group[],
   against: Against,
-): (group: Group, metric: Metric) => Values | null {
+): (group: Group, metric: Metric) => Partner | null {
   if (against === 'none') return () => null;
   if (against === 'clean')
-    return ({ metrics }, metric) => {
-      const name = metricName(metric);
-      if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;
-      if (name !== metricName(ACCURACY)) return null;
-      const accuracy = metrics.get(name),
-        drop = metrics.get(metricName(DROP));
-      return accuracy === undefined || drop === undefined
-        ? null
-        : new Map([...drop].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]));
+    return (group, metric) => {
+      const values = ofCleanRun(group, metric);
+      // The metric that is this difference: its evidence is asked of both runs.
+      const difference =
+        metricName(metric) === metricName(ASR) ? { metric: 'asr_minus_clean' } : DROP;
+      return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
     };
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
-  return ({ cell, metrics }, metric) => {
+  return (group, metric) => {
+    const { cell, metrics } = group;
     if (cell['adapter.type'] === 'full' || !metrics.has(metricName(metric))) return null;
     const alike = (other: Group, ...prefixes: readonly string[]): boolean =>
       contentKey(without(other.cell, ...prefixes)) === contentKey(without(cell, ...prefixes));
     const same = fulls.filter((full) => alike(full, 'adapter.')),
       found = same.length > 0 ? same : fulls.filter((full) => alike(full, 'adapter.', 'train.'));
-    return found.length === 1 ? (found[0]!.metrics.get(metricName(metric)) ?? null) : null;
+    const values = found.length === 1 ? found[0]!.metrics.get(metricName(metric)) : undefined;
+    return values === undefined
+      ? null
+      : {
+          values,
+          reason: (seed) =>
+            metric.stage === ACCURACY.stage
+              ? (reasonOf(group, seed, metric) ?? reasonOf(found[0]!, seed, metric))
+              : null,
+        };
   };
 }
 
-function differenceOf(values: Values, partner: Values | null): PairedDifference | null {
-  const seeds = [...values.keys()].filter((seed) => Number.isFinite(partner?.get(seed)));
-  return seeds.length === 0
+const reasonOf = (
+  { evaluated }: Group,
+  seed: number,
+  metric: Pick<Metric, 'metric'>,
+): string | null => voidReason({ metrics: { evaluate: evaluated.get(seed) ?? {} } }, metric);
+
+/** Accuracy and success rate of the paired clean run, as the evaluation of the attacked one recorded them. */
+function ofCleanRun({ metrics }: Group, metric: Metric): Values | null {
+  const name = metricName(metric);
+  if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;
+  if (name !== metricName(ACCURACY)) return null;
+  const accuracy = metrics.get(name),
+    drop = metrics.get(metricName(DROP));
+  return accuracy === undefined || drop === undefined
     ? null
-    : pairedDifference(
-        seeds.map((seed) => values.get(seed)!),
-        seeds.map((seed) => partner!.get(seed)!),
-      );
+    : new Map([...drop].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]));
+}
+
+function differenceOf(
+  values: Values,
+  partner: Partner | null,
+): Pick<Entry, 'difference' | 'excluded'> {
+  if (partner === null) return { difference: null, excluded: [] };
+  const pairs = [...values].flatMap(([seed, value]) => {
+    const other = partner.values.get(seed);
+    return other !== undefined && Number.isFinite(other)
+      ? [{ value, other, reason: partner.reason(seed) }]
+      : [];
+  });
+  const whole = pairs.filter(({ reason }) => reason === null);
+  return {
+    difference:
+      whole.length === 0
+        ? null
+        : pairedDifference(
+            whole.map(({ value }) => value),
+            whole.map(({ other }) => other),
+          ),
+    excluded: pairs.flatMap(({ reason }) => reason ?? []),
+  };
 }
 
 /** In the order in which the axes' values first come, outermost axis first. */
@@ -168,17 +224,17 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
         : {
             cell: group.cell,
             summary: summarise([...values.values()]),
-            difference: differenceOf(values, partner(group, metric)),
+            ...differenceOf(values, partner(group, metric)),
           };
     }),
   );
+  const isCompared = (entry: Entry | null | undefined): boolean =>
+    entry != null && (entry.difference !== null || entry.excluded.length > 0);
   const used = columns.map((_, i) => entries.some((line) => line[i] !== null));
   return {
     rows: down,
     columns: columns.flatMap((column, i) =>
-      used[i]
-        ? [{ ...column, differs: entries.some((line) => (line[i]?.difference ?? null) !== null) }]
-        : [],
+      used[i] ? [{ ...column, differs: entries.some((line) => isCompared(line[i])) }] : [],
     ),
     entries: entries.map((line) => line.filter((_, i) => used[i])),
   };

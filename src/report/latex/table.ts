@@ -1,6 +1,6 @@
 /** A grid of results as a LaTeX table in the manner of booktabs. Pure. */
 import type { Json } from '../../api.ts';
-import { adapterTitle } from '../conditions.ts';
+import { adapterTitle, distinct } from '../conditions.ts';
 import type { Cautions } from '../cautions.ts';
 import { METRICS } from '../metrics.ts';
 import { formatSummary } from '../numbers.ts';
@@ -151,7 +151,8 @@ function number(entry: Entry | null, metric: Metric, n: number | null, cautions:
 }
 
 function difference(entry: Entry | null, metric: Metric, n: number | null): string {
-  if (!entry?.difference) return EMPTY;
+  if (!entry?.difference)
+    return (entry?.excluded.length ?? 0) > 0 ? `${EMPTY}${ofSeeds(0, n)}` : EMPTY;
   const text = formatSummary(entry.difference, isProportion(metric));
   const signed = entry.difference.mean > 0 && /^[^±]*[1-9]/.test(text) ? `+${text}` : text;
   return `${latexNumber(signed)}${ofSeeds(entry.difference.n, n)}`;
@@ -173,11 +174,25 @@ function caption({ name, grid, against, cautions, facts }: LatexRequest, n: numb
     ...(compared
       ? [
           `${against === 'full' ? "`$-$ full': difference from full fine-tuning under the same attack" : "`$-$ clean': difference from the paired clean run, for the success rate from what the trigger does to its model"}, paired by seed, with its own interval, uncorrected for the number of comparisons.`,
+          ...excludedText(entries),
         ]
       : []),
     ...facts.map(escapeLatex),
     ...cautions.sentences.map(escapeLatex),
   ].join(' ');
+}
+
+/** Which pairs the differences leave out, and why; nothing where they leave out none. */
+function excludedText(entries: readonly Entry[]): string[] {
+  const excluded = entries.flatMap((entry) => entry.excluded);
+  if (excluded.length === 0) return [];
+  const pairs = entries.reduce(
+    (sum, { difference }) => sum + (difference?.n ?? 0),
+    excluded.length,
+  );
+  return [
+    `The differences leave out ${excluded.length} of ${pairs} pairs as no evidence: a model of the pair ${distinct(excluded).join(' or ')}.`,
+  ].map(escapeLatex);
 }
 
 /** `file:…/rows.tsv`: where a file lies on this machine is no part of what was asked. */
