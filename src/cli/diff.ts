@@ -77,10 +77,10 @@ export async function diffCommand(
       );
     return {
       resolved: experiment.resolved,
-      // Under each of a cell's names, since the other side may know it by another.
-      cells: cells.flatMap((metrics, i) => {
+      // With each of a cell's names, since the other side may know it by another.
+      cells: cells.map(({ seed, metrics }, i) => {
         const { cell } = plan.cellStages[i]!;
-        return [cell, ...cell.also].map(({ axes, config }) => ({ ...metrics, cell: axes, config }));
+        return { seed, metrics, names: [cell, ...cell.also] };
       }),
     };
   }

@@ -3,9 +3,16 @@ import type { Json, JsonObject } from '../api.ts';
 import { summarise, pairedDifference } from '../stats/summary.ts';
 import type { CellMetrics } from './results.ts';
 
-export interface ComparedCell extends CellMetrics {
+export interface ComparedName {
+  /** Axis values by full path. */
+  readonly axes: JsonObject;
   /** Everything the cell is made of: gives the value of a field that is an axis in the other experiment only. */
   readonly config: unknown;
+}
+
+export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics'> {
+  /** Its own name first; more where the grid has one training under several (α = r and α = 16 at rank 16). */
+  readonly names: readonly ComparedName[];
 }
 
 export interface DifferenceRow {
@@ -43,6 +50,33 @@ function valueAt(config: unknown, path: string): Json | undefined {
 }
 
 /**
+ * Under which of their names cells are listed: the first that two cells share, so that two cells of several names are
+ * compared once; its own first name where the other experiment has no such cell.
+ * @param a each cell's names, `b` likewise
+ * @returns by `nameOf` all of a cell's names
+ */
+function listedNames(
+  a: readonly (readonly JsonObject[])[],
+  b: readonly (readonly JsonObject[])[],
+): ReadonlyMap<string, readonly JsonObject[]> {
+  const listed = new Map<string, JsonObject[]>();
+  const others = new Map(b.flatMap((names) => names.map((name) => [nameOf(name), nameOf(names)])));
+  const pairs = new Set<string>();
+  for (const names of a)
+    for (const name of names) {
+      const other = others.get(nameOf(name)),
+        own = nameOf(names);
+      if (other === undefined || pairs.has(nameOf([own, other]))) continue;
+      pairs.add(nameOf([own, other]));
+      for (const cell of new Set([own, other]))
+        listed.set(cell, [...(listed.get(cell) ?? []), name]);
+    }
+  for (const names of [...a, ...b])
+    if (!listed.has(nameOf(names))) listed.set(nameOf(names), [names[0]!]);
+  return listed;
+}
+
+/**
  * Every number of either, matched by cell, seed, stage and metric. A cell's name is its values along the axes of both
  * experiments: a field that is fixed in one and varied in the other still tells cells apart; one that is fixed in both,
  * and may be what the two differ in, does not.
@@ -51,7 +85,19 @@ export function differenceRows(
   a: readonly ComparedCell[],
   b: readonly ComparedCell[],
 ): DifferenceRow[] {
-  const paths = [...new Set([...a, ...b].flatMap(({ cell }) => Object.keys(cell)))];
+  const paths = [
+    ...new Set([...a, ...b].flatMap(({ names }) => names.flatMap(({ axes }) => Object.keys(axes)))),
+  ];
+  const fullNames = ({ names }: ComparedCell): JsonObject[] =>
+    names.map(({ axes, config }) =>
+      Object.fromEntries(
+        paths.flatMap((path) => {
+          const value = axes[path] ?? valueAt(config, path);
+          return value === undefined ? [] : [[path, value]];
+        }),
+      ),
+    );
+  const listed = listedNames(a.map(fullNames), b.map(fullNames));
   const rows = new Map<
     string,
     {
@@ -67,21 +113,17 @@ export function differenceRows(
     ['a', a],
     ['b', b],
   ] as const) {
-    for (const { cell: axes, seed, metrics, config } of cells) {
-      const cell = Object.fromEntries(
-        paths.flatMap((path) => {
-          const value = axes[path] ?? valueAt(config, path);
-          return value === undefined ? [] : [[path, value]];
-        }),
-      );
-      for (const [stage, values] of Object.entries(metrics))
-        for (const [metric, value] of Object.entries(values)) {
-          if (!Number.isFinite(value)) continue;
-          const name = nameOf([cell, seed, stage, metric]);
-          const row = rows.get(name) ?? { cell, seed, stage, metric, a: null, b: null };
-          row[side] = value;
-          rows.set(name, row);
-        }
+    for (const one of cells) {
+      const { seed, metrics } = one;
+      for (const cell of listed.get(nameOf(fullNames(one)))!)
+        for (const [stage, values] of Object.entries(metrics))
+          for (const [metric, value] of Object.entries(values)) {
+            if (!Number.isFinite(value)) continue;
+            const name = nameOf([cell, seed, stage, metric]);
+            const row = rows.get(name) ?? { cell, seed, stage, metric, a: null, b: null };
+            row[side] = value;
+            rows.set(name, row);
+          }
     }
   }
   return [...rows.values()].map((row) => ({

@@ -108,6 +108,7 @@ test('a spec with one of the names finds the same trainings, and diff matches th
       readonly difference: unknown;
     }[];
   }>('diff', 'spec.yaml', 'number.yaml', ...cpu, '--json');
+  assert.is(rows.filter(({ metric }) => metric === 'accuracy').length, 12); // a cell's second name is no second line
   const same = rows.filter(
     ({ cell, metric }) => metric === 'accuracy' && cell['adapter.alpha'] === 3,
   );
