@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Json } from '../../src/api.ts';
 import { cautionsOf } from '../../src/report/cautions.ts';
 import {
   escapeLatex,
@@ -98,9 +99,9 @@ const near = (actual: number | undefined | null, expected: number): void =>
 test('cells stand where their axes say; a column without a number is left out; two cells at one place are told', () => {
   const grid = laidOut({});
   assert.equal(grid.rows, [
-    ['full', undefined],
-    ['lora', 4],
-    ['lora', 8],
+    [['full'], []],
+    [['lora'], [4]],
+    [['lora'], [8]],
   ]);
   assert.equal(
     grid.columns.map(({ at, metric, differs }) => [at[0], metric.metric, differs]),
@@ -195,6 +196,46 @@ test('differences leave out the pairs of which a model is no evidence, and the t
     lost,
     'leave out 5 of 5 pairs as no evidence: a model of the pair predicts one class only or is no better than the majority class.',
   );
+});
+
+test('a cell of several names: a place for each where an axis across tells them apart, else one row that says both', () => {
+  const named = (
+    rank: number,
+    alpha: Json,
+    value: number,
+    also: readonly Json[] = [],
+  ): ResultRow => ({
+    cell: { 'adapter.rank': rank, 'adapter.alpha': alpha },
+    ...(also.length === 0
+      ? {}
+      : { also: also.map((other) => ({ 'adapter.rank': rank, 'adapter.alpha': other })) }),
+    seed: 1,
+    ...accuracy,
+    value,
+  });
+  const scaled = [named(4, 'r', 0.6), named(4, 16, 0.7), named(16, 'r', 0.8, [16])];
+  const tableOf = (rowAxes: readonly string[], columnAxes: readonly string[]): string =>
+    latexTable({
+      name: 'scaled',
+      grid: laidOut({ rows: scaled, metrics: [accuracy], rowAxes, columnAxes }),
+      rowAxes,
+      columnAxes,
+      against: 'none',
+      axisName: (path) => path.split('.')[1]!,
+      cautions: cautionsOf(scaled),
+      facts: [],
+      comments: [],
+    });
+  const across = tableOf(['adapter.rank'], ['adapter.alpha']);
+  assert.match(across, '{alpha: r} & \\multicolumn{1}{c}{alpha: $16$}');
+  assert.match(across, '    $4$ & $0.600$ & $0.700$ \\\\\n    $16$ & $0.800$ & $0.800$ \\\\\n');
+  assert.match(across, 'is one training.');
+  const turned = tableOf(['adapter.alpha'], ['adapter.rank']);
+  assert.match(turned, '    r & $0.600$ & $0.800$ \\\\\n    $16$ & $0.700$ & $0.800$ \\\\\n');
+  const down = tableOf(['adapter.rank', 'adapter.alpha'], []);
+  assert.match(down, '    $16$ & r = $16$ & $0.800$ \\\\\n');
+  assert.is(down.match(/0\.800/g)!.length, 1);
+  assert.not.match(down, 'is one training.');
 });
 
 test('a table in the manner of booktabs: every line has as many columns, the caption says what the numbers are', () => {

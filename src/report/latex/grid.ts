@@ -31,15 +31,15 @@ export interface Entry {
 }
 
 export interface Grid {
-  /** Values along `rowAxes`; undefined where a cell has none. */
-  readonly rows: readonly (readonly (Json | undefined)[])[];
+  /** Values along `rowAxes`: several where all that the row holds has several names, none where a cell has no such axis. */
+  readonly rows: readonly (readonly (readonly Json[])[])[];
   /** A metric at the values along `columnAxes`; those without any number are left out. */
   readonly columns: readonly {
     readonly at: readonly (Json | undefined)[];
     readonly metric: Metric;
     readonly differs: boolean;
   }[];
-  /** By row and column. */
+  /** By row and column; one and the same object at each place of a cell whose names stand apart. */
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
@@ -53,6 +53,8 @@ type Values = ReadonlyMap<number, number>;
 /** A cell over its seeds. */
 interface Group {
   readonly cell: JsonObject;
+  /** All of the cell's names, `cell` first. */
+  readonly names: readonly JsonObject[];
   /** By `metricName`. */
   readonly metrics: Map<string, Map<number, number>>;
   /** By seed: all that the evaluation measured. */
@@ -70,7 +72,12 @@ export function groupCells(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
     const key = contentKey(row.cell),
-      group = groups.get(key) ?? { cell: row.cell, metrics: new Map(), evaluated: new Map() };
+      group = groups.get(key) ?? {
+        cell: row.cell,
+        names: [row.cell, ...(row.also ?? [])],
+        metrics: new Map(),
+        evaluated: new Map(),
+      };
     groups.set(key, group);
     const name = metricName(row),
       values = group.metrics.get(name) ?? new Map<number, number>();
@@ -111,8 +118,10 @@ function partnerOf(
   return (group, metric) => {
     const { cell, metrics } = group;
     if (cell['adapter.type'] === 'full' || !metrics.has(metricName(metric))) return null;
-    const alike = (other: Group, ...prefixes: readonly string[]): boolean =>
-      contentKey(without(other.cell, ...prefixes)) === contentKey(without(cell, ...prefixes));
+    const alike = (other: Group, ...prefixes: readonly string[]): boolean => {
+      const own = new Set(group.names.map((name) => contentKey(without(name, ...prefixes))));
+      return other.names.some((name) => own.has(contentKey(without(name, ...prefixes))));
+    };
     const same = fulls.filter((full) => alike(full, 'adapter.')),
       found = same.length > 0 ? same : fulls.filter((full) => alike(full, 'adapter.', 'train.'));
     const values = found.length === 1 ? found[0]!.metrics.get(metricName(metric)) : undefined;
@@ -170,16 +179,21 @@ function differenceOf(
   };
 }
 
+/** One of a group's names. */
+interface NamedGroup {
+  readonly group: Group;
+  readonly cell: JsonObject;
+}
+
+type Place = readonly (Json | undefined)[];
+
 /** In the order in which the axes' values first come, outermost axis first. */
-function placesAlong(
-  groups: readonly Group[],
-  axes: readonly string[],
-): readonly (readonly (Json | undefined)[])[] {
+function placesAlong(named: readonly NamedGroup[], axes: readonly string[]): readonly Place[] {
   const order = axes.map((axis) =>
-    distinct(groups.map(({ cell }) => contentKey(cell[axis] ?? null))),
+    distinct(named.map(({ cell }) => contentKey(cell[axis] ?? null))),
   );
   const places = new Map(
-    groups.map(({ cell }) => [contentKey(axes.map((axis) => cell[axis] ?? null)), cell]),
+    named.map(({ cell }) => [contentKey(axes.map((axis) => cell[axis] ?? null)), cell]),
   );
   const rank = (cell: JsonObject): number[] =>
     axes.map((axis, i) => order[i]!.indexOf(contentKey(cell[axis] ?? null)));
@@ -192,47 +206,90 @@ function placesAlong(
     .map(({ cell }) => axes.map((axis) => cell[axis]));
 }
 
-const keyOf = (values: readonly (Json | undefined)[]): string =>
-  contentKey(values.map((value) => value ?? null));
+const keyOf = (values: Place): string => contentKey(values.map((value) => value ?? null));
 
+/** What stands at each place, by `keyOf`; the first two cells that would stand at one. */
+function placed(
+  named: readonly NamedGroup[],
+  axes: readonly string[],
+): ReadonlyMap<string, Group> | Clash {
+  const byPlace = new Map<string, NamedGroup>();
+  for (const one of named) {
+    const place = keyOf(axes.map((axis) => one.cell[axis])),
+      other = byPlace.get(place);
+    if (other !== undefined && other.group !== one.group)
+      return {
+        clash: distinct([...Object.keys(one.cell), ...Object.keys(other.cell)]).filter(
+          (path) => keyOf([one.cell[path]]) !== keyOf([other.cell[path]]),
+        ),
+      };
+    byPlace.set(place, one);
+  }
+  return new Map([...byPlace].map(([place, { group }]) => [place, group]));
+}
+
+/** Rows that hold the same cells, which the row axes name in several ways, are one. */
+function mergeRows(
+  down: readonly Place[],
+  groupsOf: (row: Place) => readonly (Group | undefined)[],
+): readonly { readonly names: readonly (readonly Json[])[]; readonly at: Place }[] {
+  const merged: { groups: readonly (Group | undefined)[]; rows: Place[] }[] = [];
+  for (const row of down) {
+    const groups = groupsOf(row),
+      same = merged.find((other) => other.groups.every((group, i) => group === groups[i]));
+    if (same) same.rows.push(row);
+    else merged.push({ groups, rows: [row] });
+  }
+  return merged.map(({ rows }) => ({
+    at: rows[0]!,
+    names: rows[0]!.map((_, k) => {
+      const values = rows.flatMap((row) => row[k] ?? []);
+      return values.filter(
+        (value, i) => values.findIndex((v) => keyOf([v]) === keyOf([value])) === i,
+      );
+    }),
+  }));
+}
+
+/** A cell stands under each of its names: a table with an axis across has a place for α = r and one for α = 16. */
 export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
   const groups = groupCells(rows),
     partner = partnerOf(groups, against);
-  const names = new Set(metrics.map(metricName));
-  const shown = groups.filter((group) => [...group.metrics.keys()].some((name) => names.has(name)));
-  const byPlace = new Map<string, Group>();
-  for (const group of shown) {
-    const place = keyOf([...rowAxes, ...columnAxes].map((axis) => group.cell[axis])),
-      other = byPlace.get(place);
-    if (other)
-      return {
-        clash: distinct([...Object.keys(group.cell), ...Object.keys(other.cell)]).filter(
-          (path) => keyOf([group.cell[path]]) !== keyOf([other.cell[path]]),
-        ),
-      };
-    byPlace.set(place, group);
-  }
-  const down = placesAlong(shown, rowAxes),
-    across = placesAlong(shown, columnAxes);
+  const wanted = new Set(metrics.map(metricName));
+  const named = groups
+    .filter((group) => [...group.metrics.keys()].some((name) => wanted.has(name)))
+    .flatMap((group) => group.names.map((cell): NamedGroup => ({ group, cell })));
+  const byPlace = placed(named, [...rowAxes, ...columnAxes]);
+  if ('clash' in byPlace) return byPlace;
+  const across = placesAlong(named, columnAxes);
+  const groupAt = (row: Place, at: Place): Group | undefined => byPlace.get(keyOf([...row, ...at]));
+  const down = mergeRows(placesAlong(named, rowAxes), (row) =>
+    across.map((at) => groupAt(row, at)),
+  );
   const columns = across.flatMap((at) => metrics.map((metric) => ({ at, metric })));
+  const known = new Map<Map<number, number>, Entry>();
+  const entryOf = (group: Group, metric: Metric): Entry | null => {
+    const values = group.metrics.get(metricName(metric));
+    if (values === undefined) return null;
+    const entry = known.get(values) ?? {
+      cell: group.cell,
+      summary: summarise([...values.values()]),
+      ...differenceOf(values, partner(group, metric)),
+    };
+    known.set(values, entry);
+    return entry;
+  };
   const entries = down.map((row) =>
     columns.map(({ at, metric }): Entry | null => {
-      const group = byPlace.get(keyOf([...row, ...at])),
-        values = group?.metrics.get(metricName(metric));
-      return group === undefined || values === undefined
-        ? null
-        : {
-            cell: group.cell,
-            summary: summarise([...values.values()]),
-            ...differenceOf(values, partner(group, metric)),
-          };
+      const group = groupAt(row.at, at);
+      return group === undefined ? null : entryOf(group, metric);
     }),
   );
   const isCompared = (entry: Entry | null | undefined): boolean =>
     entry != null && (entry.difference !== null || entry.excluded.length > 0);
   const used = columns.map((_, i) => entries.some((line) => line[i] !== null));
   return {
-    rows: down,
+    rows: down.map(({ names }) => names),
     columns: columns.flatMap((column, i) =>
       used[i] ? [{ ...column, differs: entries.some((line) => isCompared(line[i])) }] : [],
     ),

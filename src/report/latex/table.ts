@@ -120,11 +120,13 @@ function head({ grid, rowAxes, columnAxes, axisName, against }: LatexRequest): s
 }
 
 function body({ grid, rowAxes, cautions }: LatexRequest, n: number | null): string[] {
-  let before: readonly (Json | undefined)[] = [];
+  let before: readonly (readonly Json[])[] = [];
   return grid.rows.flatMap((row, i) => {
     // A value that is the same as above, under the same outer values, is not said again.
-    const same = row.findIndex((value, k) => JSON.stringify(value) !== JSON.stringify(before[k]));
-    const names = row.map((value, k) => (i > 0 && k < same ? '' : valueText(rowAxes[k]!, value)));
+    const same = row.findIndex((values, k) => JSON.stringify(values) !== JSON.stringify(before[k]));
+    const names = row.map((values, k) =>
+      i > 0 && k < same ? '' : values.map((value) => valueText(rowAxes[k]!, value)).join(' = '),
+    );
     before = row;
     const cells = grid.entries[i]!.flatMap((entry, k) => {
       const { metric, differs } = grid.columns[k]!;
@@ -159,7 +161,8 @@ function difference(entry: Entry | null, metric: Metric, n: number | null): stri
 }
 
 function caption({ name, grid, against, cautions, facts }: LatexRequest, n: number | null): string {
-  const entries = grid.entries.flat().filter((entry) => entry !== null);
+  const places = grid.entries.flat().filter((entry) => entry !== null),
+    entries = distinct(places);
   const several = entries.some(({ summary }) => summary.n > 1);
   const seeds = n === null ? 'the seeds ($n$ beside each number)' : `$n = ${n}$ seeds`;
   const shown = [...new Set(grid.columns.map(({ metric }) => metricName(metric)))].flatMap(
@@ -176,6 +179,9 @@ function caption({ name, grid, against, cautions, facts }: LatexRequest, n: numb
           `${against === 'full' ? "`$-$ full': difference from full fine-tuning under the same attack" : "`$-$ clean': difference from the paired clean run, for the success rate from what the trigger does to its model"}, paired by seed, with its own interval, uncorrected for the number of comparisons.`,
           ...excludedText(entries),
         ]
+      : []),
+    ...(entries.length < places.length
+      ? ['What the axes name in several ways stands at each of its places, and is one training.']
       : []),
     ...facts.map(escapeLatex),
     ...cautions.sentences.map(escapeLatex),
