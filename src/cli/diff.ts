@@ -43,7 +43,18 @@ export async function diffCommand(
           'pairs',
         ],
         ...summaries.map(
-          ({ cell, stage, metric, a: before, b: after, difference, low, high, pairs }) => [
+          ({
+            cell,
+            stage,
+            metric,
+            a: before,
+            b: after,
+            difference,
+            low,
+            high,
+            pairs,
+            excluded,
+          }) => [
             ...paths.map((path) => (path in cell ? show(cell[path]) : '')),
             stage,
             metric,
@@ -51,10 +62,17 @@ export async function diffCommand(
             short(after),
             short(difference),
             low === null ? '' : `${short(low)} to ${short(high)}`,
-            String(pairs),
+            excluded === 0 ? String(pairs) : `${pairs} (${excluded} excluded)`,
           ],
         ),
       ]),
+    );
+  const excluded = rows.flatMap((row) => row.excluded ?? []);
+  if (excluded.length > 0)
+    say(
+      paintErr.yellow(
+        `excluded from the differences as no evidence: ${[...new Set(excluded)].join('; ')}`,
+      ),
     );
   return 0;
 

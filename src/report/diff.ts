@@ -1,6 +1,8 @@
 /** Two experiments' results side by side. Pure. */
 import type { Json, JsonObject } from '../api.ts';
 import { summarise, pairedDifference } from '../stats/summary.ts';
+import { voidReason } from './evidence.ts';
+import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
 
 export interface ComparedName {
@@ -26,6 +28,8 @@ export interface DifferenceRow {
   readonly b: number | null;
   /** b − a; null where either is missing. */
   readonly difference: number | null;
+  /** Why the pair is no evidence (evidence.ts), so that no mean difference counts it; null where it is, or where either is missing. */
+  readonly excluded: string | null;
 }
 
 /** Keys in order, so that two ways to write one value are one. */
@@ -107,6 +111,7 @@ export function differenceRows(
       metric: string;
       a: number | null;
       b: number | null;
+      reasons: readonly string[];
     }
   >();
   for (const [side, cells] of [
@@ -120,16 +125,30 @@ export function differenceRows(
           for (const [metric, value] of Object.entries(values)) {
             if (!Number.isFinite(value)) continue;
             const name = nameOf([cell, seed, stage, metric]);
-            const row = rows.get(name) ?? { cell, seed, stage, metric, a: null, b: null };
+            const row = rows.get(name) ?? {
+              cell,
+              seed,
+              stage,
+              metric,
+              a: null,
+              b: null,
+              reasons: [],
+            };
             row[side] = value;
+            const reason = stage === ACCURACY.stage ? voidReason({ metrics }, { metric }) : null;
+            if (reason !== null) row.reasons = [...row.reasons, `${side.toUpperCase()} ${reason}`];
             rows.set(name, row);
           }
     }
   }
-  return [...rows.values()].map((row) => ({
-    ...row,
-    difference: row.a === null || row.b === null ? null : row.b - row.a,
-  }));
+  return [...rows.values()].map(({ reasons, ...row }) => {
+    const difference = row.a === null || row.b === null ? null : row.b - row.a;
+    return {
+      ...row,
+      difference,
+      excluded: difference === null || reasons.length === 0 ? null : reasons.join('; '),
+    };
+  });
 }
 
 export interface DifferenceSummary {
@@ -144,6 +163,8 @@ export interface DifferenceSummary {
   readonly low: number | null;
   readonly high: number | null;
   readonly pairs: number;
+  /** Seeds that both have and that are no evidence: in the means of each, and in no difference. */
+  readonly excluded: number;
 }
 
 /** One row a cell and metric, over its seeds. */
@@ -161,9 +182,10 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
       const there = values.filter((value) => value !== null);
       return there.length === 0 ? null : summarise(there).mean;
     };
-    const pairs = group.filter(
+    const both = group.filter(
       (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
     );
+    const pairs = both.filter(({ excluded }) => excluded === null);
     const paired =
       pairs.length === 0
         ? null
@@ -181,6 +203,7 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
       low: paired?.low ?? null,
       high: paired?.high ?? null,
       pairs: pairs.length,
+      excluded: both.length - pairs.length,
     };
   });
 }

@@ -75,6 +75,28 @@ test('two cells of several names are compared once, under the first that both ha
   ]);
 });
 
+test('a pair of which a model is no evidence is told, and is in no mean difference', () => {
+  const collapsed: ComparedCell = {
+    ...cell(lora(4), 1, 0.5),
+    metrics: { evaluate: { accuracy: 0.5, predicted_share: 1 }, train: { loss: 2 } },
+  };
+  const sound = (seed: number, accuracy: number): ComparedCell => ({
+    ...cell(lora(4), seed, accuracy),
+    metrics: { evaluate: { accuracy, predicted_share: 0.5 }, train: { loss: 1 } },
+  });
+  const rows = differenceRows([sound(1, 0.75), sound(2, 0.75)], [collapsed, sound(2, 1)]);
+  const summaries = summariseDifferences(rows);
+  const [first, second] = rows.filter(({ metric }) => metric === 'accuracy');
+  assert.equal([first!.difference, first!.excluded], [-0.25, 'B predicts one class only']);
+  assert.equal([second!.difference, second!.excluded], [0.25, null]);
+  const of = (name: string) => summaries.find(({ metric }) => metric === name)!;
+  assert.equal(
+    [of('accuracy').b, of('accuracy').difference, of('accuracy').pairs, of('accuracy').excluded],
+    [0.75, 0.25, 1, 1],
+  );
+  assert.equal([of('loss').pairs, of('loss').excluded], [2, 0]); // no number of the evaluation
+});
+
 test('numbers that are not finite are no numbers', () => {
   assert.equal(
     differenceRows([cell(lora(4), 1, NaN)], [cell(lora(4), 1, 0.5)]).map(({ a, b, difference }) => [
