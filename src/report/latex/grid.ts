@@ -285,13 +285,13 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
       return group === undefined ? null : entryOf(group, metric);
     }),
   );
-  const isCompared = (entry: Entry | null | undefined): boolean =>
-    entry != null && (entry.difference !== null || entry.excluded.length > 0);
+  const isCompared = (entry: Entry | null): boolean =>
+    entry !== null && (entry.difference !== null || entry.excluded.length > 0);
   const used = columns.map((_, i) => entries.some((line) => line[i] !== null));
   return {
     rows: down.map(({ names }) => names),
     columns: columns.flatMap((column, i) =>
-      used[i] ? [{ ...column, differs: entries.some((line) => isCompared(line[i])) }] : [],
+      used[i] ? [{ ...column, differs: entries.some((line) => isCompared(line[i]!)) }] : [],
     ),
     entries: entries.map((line) => line.filter((_, i) => used[i])),
   };
