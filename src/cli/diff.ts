@@ -44,7 +44,18 @@ export async function diffCommand(
           'pairs',
         ],
         ...summaries.map(
-          ({ cell, stage, metric, a: before, b: after, difference, low, high, pairs }) => [
+          ({
+            cell,
+            stage,
+            metric,
+            a: before,
+            b: after,
+            difference,
+            low,
+            high,
+            pairs,
+            excluded,
+          }) => [
             ...paths.map((path) => (path in cell ? show(cell[path]) : '')),
             stage,
             metric,
@@ -52,10 +63,17 @@ export async function diffCommand(
             short(after),
             short(difference),
             low === null ? '' : `${short(low)} to ${short(high)}`,
-            String(pairs),
+            excluded === 0 ? String(pairs) : `${pairs} (${excluded} excluded)`,
           ],
         ),
       ]),
+    );
+  const excluded = rows.flatMap((row) => row.excluded ?? []);
+  if (excluded.length > 0)
+    say(
+      paintErr.yellow(
+        `excluded from the differences as no evidence: ${[...new Set(excluded)].join('; ')}`,
+      ),
     );
   return 0;
 
@@ -77,10 +95,10 @@ export async function diffCommand(
       );
     return {
       resolved: experiment.resolved,
-      // Under each of a cell's names, since the other side may know it by another.
-      cells: cells.flatMap((metrics, i) => {
+      // With each of a cell's names, since the other side may know it by another.
+      cells: cells.map(({ seed, metrics }, i) => {
         const { cell } = plan.cellStages[i]!;
-        return [cell, ...cell.also].map(({ axes, config }) => ({ ...metrics, cell: axes, config }));
+        return { seed, metrics, names: [cell, ...cell.also] };
       }),
     };
   }

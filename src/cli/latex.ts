@@ -12,7 +12,7 @@ import type { Against, Metric } from '../report/latex/grid.ts';
 import { latexTable, sourceText } from '../report/latex/table.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
 import { metricName, metricsIn } from '../report/select.ts';
-import { caveatLines } from './result-tables.ts';
+import { caveatLines, namesOf } from './result-tables.ts';
 import { count, paintErr, say } from './terminal.ts';
 
 export interface LatexOptions {
@@ -40,7 +40,7 @@ export function latexResults(
   options: LatexOptions,
 ): string {
   const metrics = asked ?? defaultMetrics(rows);
-  const cells = rows.map(({ cell }) => cell);
+  const cells = namesOf(rows);
   const telling = tellingAxes(cells),
     axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
   const short = shortNames(axes);

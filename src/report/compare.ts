@@ -343,7 +343,7 @@ export function compareKernels(conditions: readonly Condition[]): readonly Kerne
             ...pairs,
           };
         })
-        .filter(({ difference }) => difference !== null);
+        .filter(({ difference, excluded }) => difference !== null || excluded > 0);
       judge(family, -1).forEach((verdict, i) => {
         family[i]!.verdict = verdict;
       });

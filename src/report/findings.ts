@@ -176,7 +176,8 @@ function kernelFinding(
   const of = wanted.filter(({ condition }) => blockLabel(condition) === blockLabel(first));
   const adapters = distinct(of.map(({ condition }) => condition)).slice(0, MOST_ADAPTERS);
   const shown = of.filter(({ condition }) => adapters.includes(condition));
-  const mean = (values: readonly number[]): string => formatNumber(summarise(values).mean);
+  const mean = (values: readonly number[]): string =>
+    values.length === 0 ? '–' : formatNumber(summarise(values).mean);
   return {
     topic,
     claim,
@@ -187,7 +188,7 @@ function kernelFinding(
       label: `${k.condition.adapterLabel}, ${k.quantity.label}`,
       values: [mean(k.a), mean(k.b)],
       difference: difference(k, 'plain'),
-      n: k.difference!.n,
+      n: k.difference?.n ?? 0,
       excluded: excludedText(k),
       verdict: k.verdict,
     })),

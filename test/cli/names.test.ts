@@ -81,6 +81,14 @@ test('it is trained, counted and reported once, and both names are told', async 
   );
   const people = await project.dosimeter('results', 'spec.yaml', ...cpu);
   assert.match(people.stdout, /label-flip +3 +r = 3 +2 +[01]\./);
+  const latex = async (...args: readonly string[]): Promise<string> =>
+    (await project.dosimeter('results', 'spec.yaml', ...cpu, '--latex', ...args)).stdout;
+  assert.match(await latex(), / & \$3\$ & r = \$3\$ & \$[01]\./);
+  const across = await latex('--metric', 'accuracy', '--columns', 'alpha');
+  assert.match(
+    across,
+    /label-flip & \$2\$ & (\$[^&]*) & (\$[^&]*) \\\\\n +& \$3\$ & (\$[^&]*) & \3 \\\\\n/,
+  );
   const csv = await project.dosimeter('results', 'spec.yaml', ...cpu, '--csv');
   assert.is(csv.stdout.match(/,r = 3,.*,evaluate,accuracy,/g)!.length, 4);
 
@@ -108,6 +116,7 @@ test('a spec with one of the names finds the same trainings, and diff matches th
       readonly difference: unknown;
     }[];
   }>('diff', 'spec.yaml', 'number.yaml', ...cpu, '--json');
+  assert.is(rows.filter(({ metric }) => metric === 'accuracy').length, 12); // a cell's second name is no second line
   const same = rows.filter(
     ({ cell, metric }) => metric === 'accuracy' && cell['adapter.alpha'] === 3,
   );

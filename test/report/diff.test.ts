@@ -1,15 +1,16 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../../src/report/diff.ts';
+import type { JsonObject } from '../../src/api.ts';
 import type { ComparedCell } from '../../src/report/diff.ts';
 
 const test = suite('diff');
 const cell = (
-  axes: ComparedCell['cell'],
+  axes: JsonObject,
   seed: number,
   accuracy: number,
   config: unknown = {},
-): ComparedCell => ({ cell: axes, seed, metrics: { evaluate: { accuracy } }, config });
+): ComparedCell => ({ names: [{ axes, config }], seed, metrics: { evaluate: { accuracy } } });
 const lora = (rank: number) => ({ 'adapter.type': 'lora', 'adapter.rank': rank });
 
 test('rows are matched by cell and seed, whatever the order; what one side lacks is null', () => {
@@ -49,6 +50,51 @@ test('a field that is an axis of one only is read from the config of the other',
       [0.5, 0.125, -0.375],
     ],
   );
+});
+
+test('two cells of several names are compared once, under the first that both have', () => {
+  const scaled = (...alphas: (string | number)[]) =>
+    alphas.map((alpha) => ({ axes: { ...lora(16), 'adapter.alpha': alpha }, config: {} }));
+  const of = (seed: number, accuracy: number, ...alphas: (string | number)[]): ComparedCell => ({
+    ...cell({}, seed, accuracy),
+    names: scaled(...alphas),
+  });
+  const listed = (a: readonly ComparedCell[], b: readonly ComparedCell[]) =>
+    differenceRows(a, b).map((row) => [row.cell['adapter.alpha'], row.seed, row.a, row.b]);
+  // The second seed has no number in B: it stays under the name of the first.
+  assert.equal(listed([of(1, 0.5, 'r', 16), of(2, 0.25, 'r', 16)], [of(1, 1, 'r', 16)]), [
+    ['r', 1, 0.5, 1],
+    ['r', 2, 0.25, null],
+  ]);
+  assert.equal(listed([of(1, 0.5, 'r', 16)], [of(1, 1, 16, 'r')]), [['r', 1, 0.5, 1]]);
+  assert.equal(listed([of(1, 0.5, 'r', 16)], [of(1, 1, 16)]), [[16, 1, 0.5, 1]]);
+  assert.equal(listed([of(1, 0.5, 16)], [of(1, 1, 'r', 16)]), [[16, 1, 0.5, 1]]);
+  assert.equal(listed([of(1, 0.5, 'r', 16)], [of(1, 1, 8)]), [
+    ['r', 1, 0.5, null],
+    [8, 1, null, 1],
+  ]);
+});
+
+test('a pair of which a model is no evidence is told, and is in no mean difference', () => {
+  const collapsed: ComparedCell = {
+    ...cell(lora(4), 1, 0.5),
+    metrics: { evaluate: { accuracy: 0.5, predicted_share: 1 }, train: { loss: 2 } },
+  };
+  const sound = (seed: number, accuracy: number): ComparedCell => ({
+    ...cell(lora(4), seed, accuracy),
+    metrics: { evaluate: { accuracy, predicted_share: 0.5 }, train: { loss: 1 } },
+  });
+  const rows = differenceRows([sound(1, 0.75), sound(2, 0.75)], [collapsed, sound(2, 1)]);
+  const summaries = summariseDifferences(rows);
+  const [first, second] = rows.filter(({ metric }) => metric === 'accuracy');
+  assert.equal([first!.difference, first!.excluded], [-0.25, 'B predicts one class only']);
+  assert.equal([second!.difference, second!.excluded], [0.25, null]);
+  const of = (name: string) => summaries.find(({ metric }) => metric === name)!;
+  assert.equal(
+    [of('accuracy').b, of('accuracy').difference, of('accuracy').pairs, of('accuracy').excluded],
+    [0.75, 0.25, 1, 1],
+  );
+  assert.equal([of('loss').pairs, of('loss').excluded], [2, 0]); // no number of the evaluation
 });
 
 test('numbers that are not finite are no numbers', () => {

@@ -170,7 +170,7 @@ test('rank correlations with attacks leave such models out', () => {
   assert.equal([untold!.rhos, untold!.verdict.state], [[1, 1, 1, 1, 1], 'undecided']);
 });
 
-test('Fisher information of a model of one class counts at its start alone', () => {
+test('Fisher information of a model of one class counts at its start alone, and the report says what it leaves out', async () => {
   const point: FisherPoint = { lora: { true: facts([4, 1]) }, full: { true: facts([9, 4]) } };
   const cells = seeds.map((seed) =>
     cellOf({
@@ -181,9 +181,38 @@ test('Fisher information of a model of one class counts at its start alone', () 
     }),
   );
   assert.equal(
-    [...new Set(compareKernels(conditionsOf(cells, [])).map(({ checkpoint }) => checkpoint))],
-    ['init'],
+    compareKernels(conditionsOf(cells, []))
+      .filter(({ quantity }) => quantity.id === 'information_bits')
+      .map(({ checkpoint, seeds: { length }, excluded, difference, verdict }) => [
+        checkpoint,
+        length,
+        excluded,
+        difference === null,
+        verdict!.state,
+      ]),
+    [
+      ['init', 5, 0, false, 'held'],
+      ['final', 0, 5, true, 'undecided'],
+    ],
   );
+  const html = (await renderReport(inputOf(cells))).html;
+  // The finding is of the end of training, as its sentence says, not of the start in its place.
+  assert.match(visible(html), 'Information bits of the Fisher information after training');
+  assert.match(
+    visible(html),
+    /LoRA r = 4, IB – – 5 excluded: the model predicts one class only LoRA/,
+  );
+  assert.match(
+    visible(html),
+    /IB: full ≥ LoRA after training undecided 0 0 1 0 \(5 pairs excluded\) the model predicts one class only/,
+  );
+  assert.equal(rowWith(html, 'after training', 'IB').slice(6), [
+    '0 (5 excluded)',
+    '–',
+    '–',
+    '–',
+    'undecided (n = 0 seeds; verdict needs ≥ 5)',
+  ]);
 });
 
 test('what must be said first: collapse, no better than the majority, no effect, cut-off triggers', () => {

@@ -277,6 +277,33 @@ test('the variance axis is σ²n where every layer has the same, as k/d gives it
   assert.match(figure!.svg, 'σ²·n');
 });
 
+test('the variance axis has one scale: σ² where σ²n differs by layer, and what has no σ² is named', async () => {
+  const cells = ['1/d', 0.01, 0.02].map((variance) =>
+    cellOf({
+      seed: 1,
+      adapter: { type: 'lora', rank: 4, 'init.variance': variance },
+      evaluate: { accuracy: 0.9 },
+      change: {
+        lora: {
+          rank: 4,
+          scale: 1,
+          groups: [64, 256].map((fanIn) => ({
+            fanIn,
+            layers: 1,
+            variance: typeof variance === 'number' ? variance : 1 / fanIn,
+            measured: null,
+          })),
+        },
+      },
+    }),
+  );
+  const [figure] = await varianceFigures(conditionsOf(cells, []));
+  assert.is(figure!.csv, 'line,x,seed,value\r\nno attack,0.01,1,0.9\r\nno attack,0.02,1,0.9\r\n');
+  assert.match(figure!.svg, 'variance σ² of A');
+  assert.not.match(figure!.svg, 'σ²·n');
+  assert.match(figure!.caption, 'Left out, without a single value on this axis: σ² = 1/d.');
+});
+
 test('a figure has five lines at most: more are shared out evenly, and none is lost', async () => {
   const figures = await rankFigures(
     conditionsOf(

@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { caveatLines } from '../../src/cli/result-tables.ts';
 import { oneClassCells } from '../../src/report/caveats.ts';
+import type { Json } from '../../src/api.ts';
 import {
   escapeLatex,
   latexComment,
@@ -99,9 +100,9 @@ const near = (actual: number | undefined | null, expected: number): void =>
 test('cells stand where their axes say; a column without a number is left out; two cells at one place are told', () => {
   const grid = laidOut({});
   assert.equal(grid.rows, [
-    ['full', undefined],
-    ['lora', 4],
-    ['lora', 8],
+    [['full'], []],
+    [['lora'], [4]],
+    [['lora'], [8]],
   ]);
   assert.equal(
     grid.columns.map(({ at, metric, differs }) => [at[0], metric.metric, differs]),
@@ -151,6 +152,95 @@ test('differences are of pairs with the same seed: from full fine-tuning, or fro
   assert.ok(unclear.entries.flat().every((entry) => entry === null || entry.difference === null));
 });
 
+test('differences leave out the pairs of which a model is no evidence, and the table says so', () => {
+  // Rank 4 of seed 1 predicts one class only under the attack.
+  const [, rank4] = laidOut({}).entries;
+  near(rank4![2]!.difference!.mean, 0.2);
+  assert.equal(
+    [rank4![2]!.summary.n, rank4![2]!.difference!.n, rank4![2]!.excluded],
+    [3, 2, ['predicts one class only']],
+  );
+  assert.equal([rank4![0]!.difference!.n, rank4![0]!.excluded], [3, []]); // without attack all are evidence
+  assert.equal(laidOut({ against: 'clean' }).entries[1]![2]!.difference!.n, 2);
+  const tableOf = (given: readonly ResultRow[]): string =>
+    latexTable({
+      name: 'grid',
+      grid: laidOut({ rows: given, metrics: [asr] }),
+      rowAxes: ['adapter.type', 'adapter.rank'],
+      columnAxes: ['poisoning.attack'],
+      against: 'full',
+      axisName: (path) => path,
+      oneClass: oneClassCells(given),
+      caveats: caveatLines(given),
+      facts: [],
+      comments: [],
+    });
+  // 0.71 and 0.69 of the seeds that are left − 0.49 and 0.51.
+  assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
+  assert.match(
+    tableOf(rows),
+    'The differences leave out 1 of 5 pairs as no evidence: a model of the pair predicts one class only.',
+  );
+  // Full fine-tuning that is no better than the majority class leaves nothing to compare with: told, not left blank.
+  const lost = tableOf(
+    rows.flatMap((row) =>
+      row.cell['adapter.type'] === 'full' && row.metric === 'accuracy'
+        ? [
+            row,
+            { ...row, metric: 'majority_share', value: row.value },
+            { ...row, metric: 'majority_p', value: 0.9 },
+          ]
+        : [row],
+    ),
+  );
+  assert.match(lost, /LoRA & \$4\$ & .* & -- \(\$n = 0\$\) \\\\\n/);
+  assert.match(
+    lost,
+    'leave out 5 of 5 pairs as no evidence: a model of the pair predicts one class only or is no better than the majority class.',
+  );
+});
+
+test('a cell of several names: a place for each where an axis across tells them apart, else one row that says both', () => {
+  const named = (
+    rank: number,
+    alpha: Json,
+    value: number,
+    also: readonly Json[] = [],
+  ): ResultRow => ({
+    cell: { 'adapter.rank': rank, 'adapter.alpha': alpha },
+    ...(also.length === 0
+      ? {}
+      : { also: also.map((other) => ({ 'adapter.rank': rank, 'adapter.alpha': other })) }),
+    seed: 1,
+    ...accuracy,
+    value,
+  });
+  const scaled = [named(4, 'r', 0.6), named(4, 16, 0.7), named(16, 'r', 0.8, [16])];
+  const tableOf = (rowAxes: readonly string[], columnAxes: readonly string[]): string =>
+    latexTable({
+      name: 'scaled',
+      grid: laidOut({ rows: scaled, metrics: [accuracy], rowAxes, columnAxes }),
+      rowAxes,
+      columnAxes,
+      against: 'none',
+      axisName: (path) => path.split('.')[1]!,
+      oneClass: oneClassCells(scaled),
+      caveats: caveatLines(scaled),
+      facts: [],
+      comments: [],
+    });
+  const across = tableOf(['adapter.rank'], ['adapter.alpha']);
+  assert.match(across, '{alpha: r} & \\multicolumn{1}{c}{alpha: $16$}');
+  assert.match(across, '    $4$ & $0.600$ & $0.700$ \\\\\n    $16$ & $0.800$ & $0.800$ \\\\\n');
+  assert.match(across, 'is one training.');
+  const turned = tableOf(['adapter.alpha'], ['adapter.rank']);
+  assert.match(turned, '    r & $0.600$ & $0.800$ \\\\\n    $16$ & $0.700$ & $0.800$ \\\\\n');
+  const down = tableOf(['adapter.rank', 'adapter.alpha'], []);
+  assert.match(down, '    $16$ & r = $16$ & $0.800$ \\\\\n');
+  assert.is(down.match(/0\.800/g)!.length, 1);
+  assert.not.match(down, 'is one training.');
+});
+
 test('a table in the manner of booktabs: every line has as many columns, the caption says what the numbers are', () => {
   const grid = laidOut({});
   const text = latexTable({
@@ -191,7 +281,7 @@ test('a table in the manner of booktabs: every line has as many columns, the cap
   // t(.975, 2)·0.01/√3 = 0.0248; of the two seeds of rank 8, 0.90 and 0.89, t(.975, 1)·0.00707/√2 = 0.0635.
   assert.match(
     text,
-    '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & $0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$)',
+    '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & $0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$) & $-0.040 \\pm 0$ ($n = 2$)',
   );
   assert.match(text, '$0.895 \\pm 0.064$ ($n = 2$)');
   const [caption] = /\\caption\{.*/.exec(text)!;

@@ -11,6 +11,7 @@ import {
   type Condition,
   type Quantity,
 } from '../conditions.ts';
+import { list } from '../format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { curveFigures, type CurveAxis, type CurveOptions, type CurvePoint } from './curves.ts';
@@ -151,6 +152,7 @@ async function adapterAxis(
   name: string,
   axis: CurveAxis,
   at: (condition: Condition) => number | null,
+  note = '',
 ): Promise<Figure[]> {
   const conditions = byName(unique);
   const along = conditions.filter((condition) => at(condition) !== null);
@@ -210,7 +212,9 @@ async function adapterAxis(
         id: slug(`${name}-${drawn.id}`),
         title: `${drawn.label}, against ${name}`,
         yTitle: drawn.short ?? drawn.label,
-        caption: others && adapters.length === 1 ? `${adapters[0]!}.` : '',
+        caption: [others && adapters.length === 1 ? `${adapters[0]!}.` : '', note]
+          .filter((text) => text !== '')
+          .join(' '),
         axis,
         span: drawn.span,
       })),
@@ -224,29 +228,46 @@ export const rankFigures = (conditions: readonly Condition[]): Promise<Figure[]>
     numericAxis(condition, 'adapter.rank'),
   );
 
-/** σ²n where it is the same for every layer (a variance of k/d), else σ² itself where the spec has a number. */
-function varianceOf(condition: Condition): number | null {
-  const groups = condition.cells.flatMap(({ lora }) => lora?.groups ?? []);
+const VARIANCE = 'adapter.init.variance';
+
+/** σ²n where it is the same for every layer (a variance of k/d); null where it is not, or where no A was drawn. */
+function scaledVariance(condition: Condition): number | null {
   const scaled = distinct(
-    groups.map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))),
+    condition.cells
+      .flatMap(({ lora }) => lora?.groups ?? [])
+      .map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))),
   );
-  return scaled.length === 1 ? scaled[0]! : numericAxis(condition, 'adapter.init.variance');
+  return scaled.length === 1 ? scaled[0]! : null;
 }
 
+const VARIANCES = [
+  {
+    title: 'σ²·n (variance of A times the layer’s fan-in)',
+    at: scaledVariance,
+  },
+  {
+    title: 'variance σ² of A',
+    at: (condition: Condition) => numericAxis(condition, VARIANCE),
+  },
+];
+
+/** One scale for all figures: σ²·n, or σ² where that has a value for more of the conditions. Those without one are left out, and named. */
 export async function varianceFigures(conditions: readonly Condition[]): Promise<Figure[]> {
-  const given = byName(conditions).filter(
-    (condition) => condition.axes['adapter.init.variance'] !== undefined,
+  const given = byName(conditions).filter(({ axes }) => axes[VARIANCE] !== undefined);
+  const placed = ({ at }: (typeof VARIANCES)[number]): number =>
+    given.filter((condition) => at(condition) !== null).length;
+  const { title, at } = VARIANCES.reduce((best, other) =>
+    placed(other) > placed(best) ? other : best,
   );
-  const scaled = given.every((condition) => condition.cells.some(({ lora }) => lora !== null));
+  const left = distinct(
+    given.filter((condition) => at(condition) === null).map(({ axes }) => String(axes[VARIANCE])),
+  );
   return adapterAxis(
     conditions,
-    'adapter.init.variance',
+    VARIANCE,
     'variance',
-    {
-      title: scaled ? 'σ²·n (variance of A times the layer’s fan-in)' : 'variance σ² of A',
-      scale: 'auto',
-    },
-    (condition) =>
-      condition.axes['adapter.init.variance'] === undefined ? null : varianceOf(condition),
+    { title, scale: 'auto' },
+    (condition) => (condition.axes[VARIANCE] === undefined ? null : at(condition)),
+    left.length === 0 ? '' : `Left out, without a single value on this axis: σ² = ${list(left)}.`,
   );
 }

@@ -1,23 +1,33 @@
 /** The paper's predictions, each marked by the verdict rule, and whether they go with what attacks achieved. */
 import type { JSX } from 'preact';
 import { checkpointName, type KernelComparison } from '../compare.ts';
-import { blockLabel, type Condition } from '../conditions.ts';
-import { formatInterval, formatMean, formatNumber } from '../format.ts';
+import { blockLabel, distinct, type Condition } from '../conditions.ts';
+import { formatInterval, formatMean, formatNumber, plural } from '../format.ts';
 import { CORRELATION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
 import { predictionsOf, type Prediction } from '../predictions.ts';
 import { ADAPTERS_NEEDED, relationsOf, type Relation } from '../relations.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { Judged, Table } from './parts.tsx';
 
-const seedsOf = ({ comparisons }: Prediction): string => {
+const seedsOf = ({ comparisons }: Prediction): JSX.Element => {
   const counts = comparisons.map(({ seeds }) => seeds.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
-  return least === most ? String(least) : `${least}–${most}`;
+  const excluded = comparisons.reduce((sum, comparison) => sum + comparison.excluded, 0);
+  return (
+    <>
+      {least === most ? least : `${least}–${most}`}
+      {excluded > 0 ? <span class="bad"> ({plural(excluded, 'pair')} excluded)</span> : null}
+    </>
+  );
 };
 
 /** The two ends of what was seen, so that no choice is made between. */
 function Evidence({ comparisons }: Prediction): JSX.Element {
-  const sorted = [...comparisons].sort((a, b) => a.difference!.mean - b.difference!.mean);
+  const sorted = comparisons
+    .flatMap(({ difference, ...rest }) => (difference === null ? [] : [{ ...rest, difference }]))
+    .sort((a, b) => a.difference.mean - b.difference.mean);
+  if (sorted.length === 0)
+    return <>{distinct(comparisons.flatMap(({ reasons }) => reasons)).join('; ')}</>;
   const ends =
     sorted.length > 1
       ? [['from', sorted[0]!] as const, ['to', sorted.at(-1)!] as const]
@@ -29,7 +39,7 @@ function Evidence({ comparisons }: Prediction): JSX.Element {
           {i > 0 ? <br /> : null}
           {which}{' '}
           <span class="whole">
-            {formatMean(difference!)} {formatInterval(difference!)}
+            {formatMean(difference)} {formatInterval(difference)}
           </span>{' '}
           <span class="muted">
             {condition.adapterLabel}

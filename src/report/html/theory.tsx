@@ -156,16 +156,21 @@ function OrderTable({ kernels }: { readonly kernels: readonly KernelComparison[]
             </>
           ),
         },
-        { title: 'Difference', kind: 'number', value: ({ difference }) => formatMean(difference!) },
+        {
+          title: 'Difference',
+          kind: 'number',
+          value: ({ difference }) => (difference ? formatMean(difference) : '–'),
+        },
         {
           title: '95% interval',
           kind: 'number',
-          value: ({ difference }) => formatInterval(difference!),
+          value: ({ difference }) => (difference ? formatInterval(difference) : '–'),
         },
         {
           title: 'Order',
           kind: 'nowrap',
-          value: ({ difference }) => (difference!.mean <= 0 ? 'LoRA ≤ full' : 'LoRA > full'),
+          value: ({ difference }) =>
+            difference === null ? '–' : difference.mean <= 0 ? 'LoRA ≤ full' : 'LoRA > full',
         },
         {
           title: 'Claim: LoRA ≤ full',

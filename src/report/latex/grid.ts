@@ -3,6 +3,7 @@ import type { Json, JsonObject } from '../../api.ts';
 import { pairedDifference, summarise } from '../../stats/summary.ts';
 import type { PairedDifference, Summary } from '../../stats/summary.ts';
 import { contentKey, distinct } from '../conditions.ts';
+import { voidReason } from '../evidence.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP } from '../metrics.ts';
 import type { ResultRow } from '../results.ts';
 import { metricName } from '../select.ts';
@@ -25,18 +26,20 @@ export interface Entry {
   readonly summary: Summary;
   /** Null where there is nothing to compare with. */
   readonly difference: PairedDifference | null;
+  /** For each seed that has both numbers but is no evidence (evidence.ts), and so is no part of `difference`: why. */
+  readonly excluded: readonly string[];
 }
 
 export interface Grid {
-  /** Values along `rowAxes`; undefined where a cell has none. */
-  readonly rows: readonly (readonly (Json | undefined)[])[];
+  /** Values along `rowAxes`: several where all that the row holds has several names, none where a cell has no such axis. */
+  readonly rows: readonly (readonly (readonly Json[])[])[];
   /** A metric at the values along `columnAxes`; those without any number are left out. */
   readonly columns: readonly {
     readonly at: readonly (Json | undefined)[];
     readonly metric: Metric;
     readonly differs: boolean;
   }[];
-  /** By row and column. */
+  /** By row and column; one and the same object at each place of a cell whose names stand apart. */
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
@@ -50,19 +53,40 @@ type Values = ReadonlyMap<number, number>;
 /** A cell over its seeds. */
 interface Group {
   readonly cell: JsonObject;
+  /** All of the cell's names, `cell` first. */
+  readonly names: readonly JsonObject[];
   /** By `metricName`. */
   readonly metrics: Map<string, Map<number, number>>;
+  /** By seed: all that the evaluation measured. */
+  readonly evaluated: Map<number, { [metric: string]: number }>;
+}
+
+/** What a cell's number is compared with, by seed. */
+interface Partner {
+  readonly values: Values;
+  /** Why a seed's pair is no evidence; null where it is. */
+  readonly reason: (seed: number) => string | null;
 }
 
 function groupCells(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
     const key = contentKey(row.cell),
-      group = groups.get(key) ?? { cell: row.cell, metrics: new Map() };
+      group = groups.get(key) ?? {
+        cell: row.cell,
+        names: [row.cell, ...(row.also ?? [])],
+        metrics: new Map(),
+        evaluated: new Map(),
+      };
     groups.set(key, group);
     const name = metricName(row),
       values = group.metrics.get(name) ?? new Map<number, number>();
     group.metrics.set(name, values.set(row.seed, row.value));
+    if (row.stage === ACCURACY.stage)
+      group.evaluated.set(row.seed, {
+        ...group.evaluated.get(row.seed),
+        [row.metric]: row.value,
+      });
   }
   return [...groups.values()];
 }
@@ -80,50 +104,96 @@ const without = (cell: JsonObject, ...prefixes: readonly string[]): JsonObject =
 function partnerOf(
   groups: readonly Group[],
   against: Against,
-): (group: Group, metric: Metric) => Values | null {
+): (group: Group, metric: Metric) => Partner | null {
   if (against === 'none') return () => null;
   if (against === 'clean')
-    return ({ metrics }, metric) => {
-      const name = metricName(metric);
-      if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;
-      if (name !== metricName(ACCURACY)) return null;
-      const accuracy = metrics.get(name),
-        drop = metrics.get(metricName(DROP));
-      return accuracy === undefined || drop === undefined
-        ? null
-        : new Map([...drop].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]));
+    return (group, metric) => {
+      const values = ofCleanRun(group, metric);
+      // The metric that is this difference: its evidence is asked of both runs.
+      const difference =
+        metricName(metric) === metricName(ASR) ? { metric: 'asr_minus_clean' } : DROP;
+      return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
     };
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
-  return ({ cell, metrics }, metric) => {
+  return (group, metric) => {
+    const { cell, metrics } = group;
     if (cell['adapter.type'] === 'full' || !metrics.has(metricName(metric))) return null;
-    const alike = (other: Group, ...prefixes: readonly string[]): boolean =>
-      contentKey(without(other.cell, ...prefixes)) === contentKey(without(cell, ...prefixes));
+    const alike = (other: Group, ...prefixes: readonly string[]): boolean => {
+      const own = new Set(group.names.map((name) => contentKey(without(name, ...prefixes))));
+      return other.names.some((name) => own.has(contentKey(without(name, ...prefixes))));
+    };
     const same = fulls.filter((full) => alike(full, 'adapter.')),
       found = same.length > 0 ? same : fulls.filter((full) => alike(full, 'adapter.', 'train.'));
-    return found.length === 1 ? (found[0]!.metrics.get(metricName(metric)) ?? null) : null;
+    const values = found.length === 1 ? found[0]!.metrics.get(metricName(metric)) : undefined;
+    return values === undefined
+      ? null
+      : {
+          values,
+          reason: (seed) =>
+            metric.stage === ACCURACY.stage
+              ? (reasonOf(group, seed, metric) ?? reasonOf(found[0]!, seed, metric))
+              : null,
+        };
   };
 }
 
-function differenceOf(values: Values, partner: Values | null): PairedDifference | null {
-  const seeds = [...values.keys()].filter((seed) => Number.isFinite(partner?.get(seed)));
-  return seeds.length === 0
+const reasonOf = (
+  { evaluated }: Group,
+  seed: number,
+  metric: Pick<Metric, 'metric'>,
+): string | null => voidReason({ metrics: { evaluate: evaluated.get(seed) ?? {} } }, metric);
+
+/** Accuracy and success rate of the paired clean run, as the evaluation of the attacked one recorded them. */
+function ofCleanRun({ metrics }: Group, metric: Metric): Values | null {
+  const name = metricName(metric);
+  if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;
+  if (name !== metricName(ACCURACY)) return null;
+  const accuracy = metrics.get(name),
+    drop = metrics.get(metricName(DROP));
+  return accuracy === undefined || drop === undefined
     ? null
-    : pairedDifference(
-        seeds.map((seed) => values.get(seed)!),
-        seeds.map((seed) => partner!.get(seed)!),
-      );
+    : new Map([...drop].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]));
 }
 
+function differenceOf(
+  values: Values,
+  partner: Partner | null,
+): Pick<Entry, 'difference' | 'excluded'> {
+  if (partner === null) return { difference: null, excluded: [] };
+  const pairs = [...values].flatMap(([seed, value]) => {
+    const other = partner.values.get(seed);
+    return other !== undefined && Number.isFinite(other)
+      ? [{ value, other, reason: partner.reason(seed) }]
+      : [];
+  });
+  const whole = pairs.filter(({ reason }) => reason === null);
+  return {
+    difference:
+      whole.length === 0
+        ? null
+        : pairedDifference(
+            whole.map(({ value }) => value),
+            whole.map(({ other }) => other),
+          ),
+    excluded: pairs.flatMap(({ reason }) => reason ?? []),
+  };
+}
+
+/** One of a group's names. */
+interface NamedGroup {
+  readonly group: Group;
+  readonly cell: JsonObject;
+}
+
+type Place = readonly (Json | undefined)[];
+
 /** In the order in which the axes' values first come, outermost axis first. */
-function placesAlong(
-  groups: readonly Group[],
-  axes: readonly string[],
-): readonly (readonly (Json | undefined)[])[] {
+function placesAlong(named: readonly NamedGroup[], axes: readonly string[]): readonly Place[] {
   const order = axes.map((axis) =>
-    distinct(groups.map(({ cell }) => contentKey(cell[axis] ?? null))),
+    distinct(named.map(({ cell }) => contentKey(cell[axis] ?? null))),
   );
   const places = new Map(
-    groups.map(({ cell }) => [contentKey(axes.map((axis) => cell[axis] ?? null)), cell]),
+    named.map(({ cell }) => [contentKey(axes.map((axis) => cell[axis] ?? null)), cell]),
   );
   const rank = (cell: JsonObject): number[] =>
     axes.map((axis, i) => order[i]!.indexOf(contentKey(cell[axis] ?? null)));
@@ -136,49 +206,92 @@ function placesAlong(
     .map(({ cell }) => axes.map((axis) => cell[axis]));
 }
 
-const keyOf = (values: readonly (Json | undefined)[]): string =>
-  contentKey(values.map((value) => value ?? null));
+const keyOf = (values: Place): string => contentKey(values.map((value) => value ?? null));
 
+/** What stands at each place, by `keyOf`; the first two cells that would stand at one. */
+function placed(
+  named: readonly NamedGroup[],
+  axes: readonly string[],
+): ReadonlyMap<string, Group> | Clash {
+  const byPlace = new Map<string, NamedGroup>();
+  for (const one of named) {
+    const place = keyOf(axes.map((axis) => one.cell[axis])),
+      other = byPlace.get(place);
+    if (other !== undefined && other.group !== one.group)
+      return {
+        clash: distinct([...Object.keys(one.cell), ...Object.keys(other.cell)]).filter(
+          (path) => keyOf([one.cell[path]]) !== keyOf([other.cell[path]]),
+        ),
+      };
+    byPlace.set(place, one);
+  }
+  return new Map([...byPlace].map(([place, { group }]) => [place, group]));
+}
+
+/** Rows that hold the same cells, which the row axes name in several ways, are one. */
+function mergeRows(
+  down: readonly Place[],
+  groupsOf: (row: Place) => readonly (Group | undefined)[],
+): readonly { readonly names: readonly (readonly Json[])[]; readonly at: Place }[] {
+  const merged: { groups: readonly (Group | undefined)[]; rows: Place[] }[] = [];
+  for (const row of down) {
+    const groups = groupsOf(row),
+      same = merged.find((other) => other.groups.every((group, i) => group === groups[i]));
+    if (same) same.rows.push(row);
+    else merged.push({ groups, rows: [row] });
+  }
+  return merged.map(({ rows }) => ({
+    at: rows[0]!,
+    names: rows[0]!.map((_, k) => {
+      const values = rows.flatMap((row) => row[k] ?? []);
+      return values.filter(
+        (value, i) => values.findIndex((v) => keyOf([v]) === keyOf([value])) === i,
+      );
+    }),
+  }));
+}
+
+/** A cell stands under each of its names: a table with an axis across has a place for α = r and one for α = 16. */
 export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
   const groups = groupCells(rows),
     partner = partnerOf(groups, against);
-  const names = new Set(metrics.map(metricName));
-  const shown = groups.filter((group) => [...group.metrics.keys()].some((name) => names.has(name)));
-  const byPlace = new Map<string, Group>();
-  for (const group of shown) {
-    const place = keyOf([...rowAxes, ...columnAxes].map((axis) => group.cell[axis])),
-      other = byPlace.get(place);
-    if (other)
-      return {
-        clash: distinct([...Object.keys(group.cell), ...Object.keys(other.cell)]).filter(
-          (path) => keyOf([group.cell[path]]) !== keyOf([other.cell[path]]),
-        ),
-      };
-    byPlace.set(place, group);
-  }
-  const down = placesAlong(shown, rowAxes),
-    across = placesAlong(shown, columnAxes);
+  const wanted = new Set(metrics.map(metricName));
+  const named = groups
+    .filter((group) => [...group.metrics.keys()].some((name) => wanted.has(name)))
+    .flatMap((group) => group.names.map((cell): NamedGroup => ({ group, cell })));
+  const byPlace = placed(named, [...rowAxes, ...columnAxes]);
+  if ('clash' in byPlace) return byPlace;
+  const across = placesAlong(named, columnAxes);
+  const groupAt = (row: Place, at: Place): Group | undefined => byPlace.get(keyOf([...row, ...at]));
+  const down = mergeRows(placesAlong(named, rowAxes), (row) =>
+    across.map((at) => groupAt(row, at)),
+  );
   const columns = across.flatMap((at) => metrics.map((metric) => ({ at, metric })));
+  const known = new Map<Map<number, number>, Entry>();
+  const entryOf = (group: Group, metric: Metric): Entry | null => {
+    const values = group.metrics.get(metricName(metric));
+    if (values === undefined) return null;
+    const entry = known.get(values) ?? {
+      cell: group.cell,
+      summary: summarise([...values.values()]),
+      ...differenceOf(values, partner(group, metric)),
+    };
+    known.set(values, entry);
+    return entry;
+  };
   const entries = down.map((row) =>
     columns.map(({ at, metric }): Entry | null => {
-      const group = byPlace.get(keyOf([...row, ...at])),
-        values = group?.metrics.get(metricName(metric));
-      return group === undefined || values === undefined
-        ? null
-        : {
-            cell: group.cell,
-            summary: summarise([...values.values()]),
-            difference: differenceOf(values, partner(group, metric)),
-          };
+      const group = groupAt(row.at, at);
+      return group === undefined ? null : entryOf(group, metric);
     }),
   );
+  const isCompared = (entry: Entry | null): boolean =>
+    entry !== null && (entry.difference !== null || entry.excluded.length > 0);
   const used = columns.map((_, i) => entries.some((line) => line[i] !== null));
   return {
-    rows: down,
+    rows: down.map(({ names }) => names),
     columns: columns.flatMap((column, i) =>
-      used[i]
-        ? [{ ...column, differs: entries.some((line) => (line[i]?.difference ?? null) !== null) }]
-        : [],
+      used[i] ? [{ ...column, differs: entries.some((line) => isCompared(line[i]!)) }] : [],
     ),
     entries: entries.map((line) => line.filter((_, i) => used[i])),
   };

@@ -1,6 +1,6 @@
 /** A grid of results as a LaTeX table in the manner of booktabs. Pure. */
 import type { Json, JsonObject } from '../../api.ts';
-import { adapterTitle } from '../conditions.ts';
+import { adapterTitle, distinct } from '../conditions.ts';
 import { METRICS } from '../metrics.ts';
 import { plainSummary } from '../numbers.ts';
 import { metricName } from '../select.ts';
@@ -122,11 +122,13 @@ function head({ grid, rowAxes, columnAxes, axisName, against }: LatexRequest): s
 }
 
 function body({ grid, rowAxes, oneClass }: LatexRequest, n: number | null): string[] {
-  let before: readonly (Json | undefined)[] = [];
+  let before: readonly (readonly Json[])[] = [];
   return grid.rows.flatMap((row, i) => {
     // A value that is the same as above, under the same outer values, is not said again.
-    const same = row.findIndex((value, k) => JSON.stringify(value) !== JSON.stringify(before[k]));
-    const names = row.map((value, k) => (i > 0 && k < same ? '' : valueText(rowAxes[k]!, value)));
+    const same = row.findIndex((values, k) => JSON.stringify(values) !== JSON.stringify(before[k]));
+    const names = row.map((values, k) =>
+      i > 0 && k < same ? '' : values.map((value) => valueText(rowAxes[k]!, value)).join(' = '),
+    );
     before = row;
     const cells = grid.entries[i]!.flatMap((entry, k) => {
       const { metric, differs } = grid.columns[k]!;
@@ -158,14 +160,16 @@ function number(
 }
 
 function difference(entry: Entry | null, metric: Metric, n: number | null): string {
-  if (!entry?.difference) return EMPTY;
+  if (!entry?.difference)
+    return (entry?.excluded.length ?? 0) > 0 ? `${EMPTY}${ofSeeds(0, n)}` : EMPTY;
   const text = plainSummary(entry.difference, isProportion(metric));
   const signed = entry.difference.mean > 0 && /^[^±]*[1-9]/.test(text) ? `+${text}` : text;
   return `${latexNumber(signed)}${ofSeeds(entry.difference.n, n)}`;
 }
 
 function caption({ name, grid, against, caveats, facts }: LatexRequest, n: number | null): string {
-  const entries = grid.entries.flat().filter((entry) => entry !== null);
+  const places = grid.entries.flat().filter((entry) => entry !== null),
+    entries = distinct(places);
   const several = entries.some(({ summary }) => summary.n > 1);
   const seeds = n === null ? 'the seeds ($n$ beside each number)' : `$n = ${n}$ seeds`;
   const shown = [...new Set(grid.columns.map(({ metric }) => metricName(metric)))].flatMap(
@@ -180,11 +184,28 @@ function caption({ name, grid, against, caveats, facts }: LatexRequest, n: numbe
     ...(compared
       ? [
           `${against === 'full' ? "`$-$ full': difference from full fine-tuning under the same attack" : "`$-$ clean': difference from the paired clean run, for the success rate from what the trigger does to its model"}, paired by seed, with its own interval, uncorrected for the number of comparisons.`,
+          ...excludedText(entries),
         ]
+      : []),
+    ...(entries.length < places.length
+      ? ['What the axes name in several ways stands at each of its places, and is one training.']
       : []),
     ...facts.map(escapeLatex),
     ...caveats.map(escapeLatex),
   ].join(' ');
+}
+
+/** Which pairs the differences leave out, and why; nothing where they leave out none. */
+function excludedText(entries: readonly Entry[]): string[] {
+  const excluded = entries.flatMap((entry) => entry.excluded);
+  if (excluded.length === 0) return [];
+  const pairs = entries.reduce(
+    (sum, { difference }) => sum + (difference?.n ?? 0),
+    excluded.length,
+  );
+  return [
+    `The differences leave out ${excluded.length} of ${pairs} pairs as no evidence: a model of the pair ${distinct(excluded).join(' or ')}.`,
+  ].map(escapeLatex);
 }
 
 /** `file:…/rows.tsv`: where a file lies on this machine is no part of what was asked. */
