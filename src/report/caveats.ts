@@ -84,14 +84,16 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
     : {
         id: 'not-read',
         severe: true,
-        title: 'The trigger is cut off in some rows',
-        text: `The model reads all of it in ${least.map(({ said }) => said).join(' and ')} (the lowest: ${distinct(least.map(({ label }) => label)).join('; ')}). The others count as attacks that failed: raise max_length.`,
+        title: 'The trigger does not reach the model in some rows',
+        text: `The model reads all of it in ${least.map(({ said }) => said).join(' and ')} (the lowest: ${distinct(least.map(({ label }) => label)).join('; ')}). In the others max_length cuts it off, or the tokenizer reads the row as the original; they count as attacks that failed.`,
       };
 }
 
 /** The worst first; none where nothing is amiss, or nothing was evaluated. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
-  const all = groups.reduce((sum, { cells }) => sum + cells.length, 0);
+  const all = count(
+    having(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
+  );
   const oneClass = having(groups, predictsOneClass);
   const noBetter = having(groups, (cell) => !predictsOneClass(cell) && !beatsMajority(cell));
   const notTold = having(

@@ -234,7 +234,7 @@ test('what must be said first: collapse, no better than the majority, no effect,
       ['one-class', '1 of 6 models predicts one class only'],
       ['no-better', '1 of 6 models is no better than the majority class'],
       ['not-told', 'No effect of the trigger can be told in 1 model'],
-      ['not-read', 'The trigger is cut off in some rows'],
+      ['not-read', 'The trigger does not reach the model in some rows'],
     ],
   );
   assert.match(found[0]!.text, 'LoRA under a (1 of 2 seeds).');
@@ -279,7 +279,7 @@ test('the first screen says it, and two models of the majority class do not read
   );
   assert.match(
     visible(cutOff.html.slice(0, cutOff.html.indexOf('</header>'))),
-    'The trigger is cut off in some rows. The model reads all of it in 50% of triggered validation rows',
+    'The trigger does not reach the model in some rows. The model reads all of it in 50% of triggered validation rows',
   );
 });
 
