@@ -41,10 +41,11 @@ export function readPattern(
   return whole ? patternOf(node.span, tests) : undefined;
 }
 
-/** The names that labels use for the two plugins. */
+/** The names that labels use for the two plugins; the adapter's is `type` where its parameters stand beside it. */
 const shortNames: Readonly<Record<string, string>> = {
   attack: 'poisoning.attack',
   adapter: 'adapter.type',
+  type: 'adapter.type',
 };
 
 /** The field that is meant: by its path in full, or by an end that only one field has. Undefined, and reported, where it is none. */

@@ -89,7 +89,7 @@ test('init, and then every command that it and the starter print', () => {
   assert.match(said[next!]!, /^starter: 6 cells × 2 seeds/);
   const report = said['npx dosimeter run experiment.yaml']!.trimEnd().split('\n').at(-1)!;
   assert.match(readFileSync(report, 'utf8'), /^<!doctype html>/i);
-  assert.match(said['npx dosimeter results experiment.yaml']!, /\basr_minus_clean\b/);
+  assert.match(said['npx dosimeter results experiment.yaml']!, /\basr_clean\b/);
   assert.match(said['npm test']!, /pass 3\b/);
 });
 
