@@ -10,10 +10,10 @@ const [TOKENS, WIDTH] = [352, 384];
 const SECONDS = 1;
 
 /**
- * Processor seconds of the whole quickstart on WebAssembly, in products of the size above: measured once, see
- * bench/README.md.
+ * The processor time of the whole quickstart on WebAssembly, in products of that size. An estimate: a training step there
+ * takes some 20 times as long as with TensorFlow (bench/README.md, The quickstart).
  */
-const PRODUCTS = 0;
+const PRODUCTS = 2_000_000;
 
 /** Seconds that one product takes here, measured for a second or so in this process. */
 async function secondsPerProduct() {
