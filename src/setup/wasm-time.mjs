@@ -13,7 +13,7 @@ const SECONDS = 1;
  * The processor time of the whole quickstart on WebAssembly, in products of that size. An estimate: a training step there
  * takes some 20 times as long as with TensorFlow (bench/README.md, The quickstart).
  */
-const PRODUCTS = 2_000_000;
+const PRODUCTS = 1_500_000;
 
 /** Seconds that one product takes here, measured for a second or so in this process. */
 async function secondsPerProduct() {
