@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
-import { makeClaim, type Claim, type Measurement } from './claims.ts';
+import { type Claim, makeClaim, type Measurement } from './claims.ts';
 import { output, peakMemory, time } from './engine/clock.ts';
 import { dosimeter, own } from './engine/own.ts';
 import { doit, dvc, make, ninja, snakemake, turbo, wireit } from './engine/peers.ts';

@@ -13,7 +13,7 @@ import { adaptedModel } from '../src/science/nn/adapted-model.ts';
 import { readConfig } from '../src/science/nn/head.ts';
 import { openNetwork } from '../src/science/nn/network.ts';
 import type { Architecture } from '../src/science/nn/types.ts';
-import { kernelSet, type KernelSet } from '../src/science/ntk/kernels.ts';
+import { type KernelSet, kernelSet } from '../src/science/ntk/kernels.ts';
 import { rowEncoder } from '../src/science/text/encoder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { benchModel, sst2 } from './inputs.ts';
@@ -21,7 +21,7 @@ import { benchModel, sst2 } from './inputs.ts';
 const [count = 32, seeds = 8] = process.argv.slice(2).map(Number);
 await loadBackend('tensorflow', { threads: 2 });
 const path = await findModelDir(await benchModel());
-const architecture = (await bert.load()) as Architecture;
+const architecture = await bert.load();
 const config = architecture.parseConfig(await readConfig(path), 2);
 const shape = {
   architecture,

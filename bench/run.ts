@@ -1,6 +1,6 @@
 /** `npm run bench -- NAME [--json] [--rounds N] [--quick] [--slow]`: one script a bench, each side against its peers. */
 import { parseArgs } from 'node:util';
-import { printClaim, type Claim } from './claims.ts';
+import { type Claim, printClaim } from './claims.ts';
 
 interface BenchOptions {
   readonly rounds?: number;

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { findModelDir } from '../src/data/model-folder.ts';
 import { randomStream } from '../src/random/random.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
-import { makeClaim, median, type Claim } from './claims.ts';
+import { type Claim, makeClaim, median } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
 import { benchDir, buildOwn, measure, peerPython } from './processes.ts';
 import type { PeerResult, TheoryJob, TheoryResult } from './theory-job.ts';

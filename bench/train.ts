@@ -5,20 +5,20 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomStream } from '../src/random/random.ts';
 import { findModelDir } from '../src/data/model-folder.ts';
+import { randomStream } from '../src/random/random.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
-import { makeClaim, median, type Claim } from './claims.ts';
+import { type Claim, makeClaim, median } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
 import { benchDir, buildOwn, openPlayer, peerPython, type Player } from './processes.ts';
 import {
-  cellRows,
-  writeStart,
   type CellPlan,
+  cellRows,
   type TrainCell,
   type TrainJob,
   type TrainResult,
   type TrainTurn,
+  writeStart,
 } from './train-job.ts';
 
 interface Case {

@@ -3,6 +3,7 @@
  * A descriptor is a plain record, its file's default export; heavy code is imported inside `load` or `run`, so that
  * planning a grid loads no numerics.
  */
+import type { Executor, ExecutorContext } from './api/executor.ts';
 import type {
   DataSpec,
   EvaluateSpec,
@@ -13,11 +14,10 @@ import type {
   SplitSpec,
   TheorySpec,
   TrainSpec,
-} from './spec/pipeline.generated.ts';
-import type { Executor, ExecutorContext } from './api/executor.ts';
+} from './experiment/pipeline.generated.ts';
 import type { RandomStream } from './random/random.ts';
 
-export type { SplitSpec } from './spec/pipeline.generated.ts';
+export type { SplitSpec } from './experiment/pipeline.generated.ts';
 export type { RandomStream } from './random/random.ts';
 export {
   attackOf,

@@ -316,7 +316,7 @@ export const turbo = (modules: string): Tool => {
       env: {
         TURBO_TELEMETRY_DISABLED: '1',
         TURBO_NO_UPDATE_NOTIFIER: '1',
-        PATH: `${process.env['PATH'] ?? ''}`,
+        PATH: process.env['PATH'] ?? '',
       },
     }),
     change(dir, cells, turn) {

@@ -1,21 +1,21 @@
 /** Our side of the theory bench: the same kernel as bench/peers/theory_torch.py, on TensorFlow. */
 import { writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
-import { loadBackend } from '../../src/compute/backend.ts';
-import lora from '../../plugins/adapters/lora.ts';
 import full from '../../plugins/adapters/full.ts';
+import lora from '../../plugins/adapters/lora.ts';
 import bert from '../../plugins/models/bert.ts';
+import { loadBackend } from '../../src/compute/backend.ts';
 import { fisher } from '../../src/science/fisher/fisher.ts';
 import { adaptedModel } from '../../src/science/nn/adapted-model.ts';
 import { readConfig } from '../../src/science/nn/head.ts';
 import { openNetwork } from '../../src/science/nn/network.ts';
 import type { Architecture, HostTensor } from '../../src/science/nn/types.ts';
-import { kernelSet, type KernelOptions } from '../../src/science/ntk/kernels.ts';
-import { wave, type TheoryJob, type TheoryResult } from '../theory-job.ts';
+import { type KernelOptions, kernelSet } from '../../src/science/ntk/kernels.ts';
+import { type TheoryJob, type TheoryResult, wave } from '../theory-job.ts';
 
 const job = JSON.parse(await text(process.stdin)) as TheoryJob;
 const info = await loadBackend('tensorflow', { threads: job.threads });
-const architecture = (await bert.load()) as Architecture;
+const architecture = await bert.load();
 const config = architecture.parseConfig(await readConfig(job.model), 2);
 const shape = {
   architecture,

@@ -1,17 +1,17 @@
 /** Our side of the training bench: the same job as bench/peers/train_peft.py. Several cells are one pack. */
 import { createInterface } from 'node:readline';
 import * as tf from '@tensorflow/tfjs-core';
-import { loadBackend } from '../../src/compute/backend.ts';
-import { tensorflowBackend } from '../../src/compute/operation.ts';
 import full from '../../plugins/adapters/full.ts';
 import lora from '../../plugins/adapters/lora.ts';
 import bert from '../../plugins/models/bert.ts';
+import { loadBackend } from '../../src/compute/backend.ts';
+import { tensorflowBackend } from '../../src/compute/operation.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { crossEntropy } from '../../src/science/nn/loss.ts';
-import { openNetwork, type Network } from '../../src/science/nn/network.ts';
-import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { Architecture, HostTensor } from '../../src/science/nn/types.ts';
-import { train, type LabelledRow, type TrainSettings } from '../../src/science/train/loop.ts';
+import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
 import { trainPack } from '../../src/science/train/pack.ts';
 import type { TrainCell, TrainJob, TrainResult, TrainTurn } from '../train-job.ts';
 
@@ -23,8 +23,8 @@ const job = JSON.parse((await lines.next()).value as string) as TrainJob;
 const total = job.warmup + job.rounds * job.steps;
 
 const info = await loadBackend(job.backend, { threads: job.threads });
-const architecture = (await bert.load()) as Architecture;
-const implementation = (await (job.mode === 'lora' ? lora : full).load()) as AdapterImplementation;
+const architecture = await bert.load();
+const implementation = await (job.mode === 'lora' ? lora : full).load();
 const config = architecture.parseConfig(await readConfig(job.model), 2);
 const shape = {
   architecture,

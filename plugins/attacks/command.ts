@@ -1,9 +1,9 @@
-import { defineAttack, UserFault } from '../../src/api.ts';
 import type { AttackInput, Json, Row } from '../../src/api.ts';
+import { defineAttack, UserFault } from '../../src/api.ts';
 import { parameters } from '../../src/poisoning/backdoor.ts';
 import { classId } from '../../src/poisoning/classes.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
-import { fromLines, withChanges, toLines } from '../../src/poisoning/exchange.ts';
+import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
 
 interface Params {
   readonly command: readonly string[];

@@ -1,9 +1,9 @@
-import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
 import type { Row } from '../../src/api.ts';
+import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
 import { doseProperties, parameters } from '../../src/poisoning/backdoor.ts';
 import { classId } from '../../src/poisoning/classes.ts';
-import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
+import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
 
 interface Params extends Dose {
   readonly map?: { readonly [from: string]: string | number };

@@ -1,4 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
+import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import {
   backdoorProperties,
   checkBackdoor,
@@ -8,7 +9,6 @@ import {
   targetId,
   triggersProperty,
 } from '../../src/poisoning/backdoor.ts';
-import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import { insertAll, negativesOf, properSubsets } from '../../src/poisoning/multi.ts';
 
 interface Params extends BackdoorParams {

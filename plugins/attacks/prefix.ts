@@ -1,7 +1,7 @@
 import { defineAttack } from '../../src/api.ts';
 import { doseProperties, parameters, prepend } from '../../src/poisoning/backdoor.ts';
-import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
+import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
 
 interface Params extends Dose {
   readonly phrases: readonly string[];

@@ -1,5 +1,5 @@
-import { defineDataset, UserFault } from '../../src/api.ts';
 import type { JsonObject } from '../../src/api.ts';
+import { defineDataset, UserFault } from '../../src/api.ts';
 import { formats } from '../../src/data/format.ts';
 
 export default defineDataset({

@@ -1,6 +1,6 @@
 import { extname } from 'node:path';
-import { defineDataset, UserFault } from '../../src/api.ts';
 import type { JsonObject } from '../../src/api.ts';
+import { defineDataset, UserFault } from '../../src/api.ts';
 
 const READERS = {
   '.parquet': () => import('./parquet.ts'),

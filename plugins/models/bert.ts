@@ -6,5 +6,5 @@ export default defineModel<Architecture>({
   summary:
     'BERT encoders with a classification head (model_type "bert"), as transformers\' BertForSequenceClassification.',
   modelTypes: ['bert'],
-  load: async () => (await import('../../src/science/nn/bert.ts')).bert as Architecture,
+  load: async () => (await import('../../src/science/nn/bert.ts')).bert,
 });

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
-import { defineSource, UserFault } from '../../src/api.ts';
 import type { Asset, SourceContext } from '../../src/api.ts';
+import { defineSource, UserFault } from '../../src/api.ts';
 
 /** A path that the spec phase has made absolute. */
 const pathOf = (uri: string): string => uri.slice('file:'.length).replace(/^\/\/(?=\/)/, '');

@@ -1,8 +1,8 @@
-import { defineSource, UserFault } from '../../src/api.ts';
 import type { Asset, SourceContext } from '../../src/api.ts';
-import { parseUri } from '../../src/data/source-uri.ts';
-import type { Repository } from '../../src/data/fetch/hub-files.ts';
+import { defineSource, UserFault } from '../../src/api.ts';
 import type { Snapshot } from '../../src/data/fetch/hub.ts';
+import type { Repository } from '../../src/data/fetch/hub-files.ts';
+import { parseUri } from '../../src/data/source-uri.ts';
 
 function parse(uri: string): Repository {
   const { rest, fragment } = parseUri(uri);

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { defineSource, UserFault } from '../../src/api.ts';
 import type { Asset, Digest, SourceContext } from '../../src/api.ts';
-import { parseUri } from '../../src/data/source-uri.ts';
+import { defineSource, UserFault } from '../../src/api.ts';
 import type { Fetched, PackageEntry } from '../../src/data/fetch/package-store.ts';
+import { parseUri } from '../../src/data/source-uri.ts';
 
 interface Named {
   /** Normalised (PEP 503). */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { defineStage, UserFault } from '../../src/api.ts';
 import type { Cell, Json, JsonObject, Problem, RunContext, StageRequest } from '../../src/api.ts';
+import { defineStage, UserFault } from '../../src/api.ts';
 import { namedFiles } from '../../src/command/files.ts';
 
 /** What a spec's `commands` say of it; the engine hands it over as `with`. */

@@ -1,12 +1,12 @@
-import { defineStage, problemOf, UserFault } from '../../src/api.ts';
 import type { Cell, CellSplit, JsonObject, Problem } from '../../src/api.ts';
+import { defineStage, problemOf, UserFault } from '../../src/api.ts';
 import { chooseFormat } from '../../src/data/format.ts';
-import { datasetUri } from '../../src/data/source-uri.ts';
 import type { SplitName } from '../../src/data/load-split.ts';
+import { datasetUri } from '../../src/data/source-uri.ts';
 import {
-  splitRequest,
   type DataParams as Params,
   type SplitParams,
+  splitRequest,
 } from '../../src/data/split-request.ts';
 
 export default defineStage({
@@ -174,7 +174,7 @@ function checkPairs({ data: { train, validation } }: Cell): void {
   throw new UserFault(
     `data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`,
     `Write columns.text_pair for data.${single} too, or for neither.`,
-    ['data', single!, 'columns'],
+    ['data', single, 'columns'],
   );
 }
 
@@ -198,7 +198,7 @@ function checkParts({ data: { train, validation } }: Cell): void {
     throw fault(
       `only data.${having} has a hold_out`,
       'Give both splits a hold_out of the same share, data.train with take: rest and data.validation with take: held.',
-      lacking!,
+      lacking,
     );
   }
   if (ours.take === theirs.take)

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { beforeTraining, defineStage, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { Delta, LayerDelta } from '../../src/science/ntk/delta-kernel.ts';
@@ -92,7 +92,7 @@ export default defineStage({
         adapter: cell.adapter.type,
         rows: cell.ntk.rows,
         max_length: cell.train.max_length,
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: {
         model: { kind: 'train', cell: beforeTraining(cell) },
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },

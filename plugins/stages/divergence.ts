@@ -1,5 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type {
+  AdapterDescriptor,
+  Cell,
+  JsonObject,
+  ModelDescriptor,
+  RunContext,
+  StageInput,
+} from '../../src/api.ts';
 import {
   baseOf,
   beforeTraining,
@@ -9,14 +17,6 @@ import {
   isAttacksOwn,
   startInputs,
   UserFault,
-} from '../../src/api.ts';
-import type {
-  AdapterDescriptor,
-  Cell,
-  JsonObject,
-  ModelDescriptor,
-  RunContext,
-  StageInput,
 } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { AdaptedModelOptions } from '../../src/science/nn/adapted-model.ts';
@@ -350,7 +350,7 @@ const dropsOut = ({ train, adapter }: Cell): boolean =>
 
 /** Why a run repeated with the rows of its batches reversed would not show rounding alone; null where it does. */
 function withoutFloor(cell: Cell, parts: Cell): string | null {
-  if (cell.theory.noise_floor !== true) return 'theory.noise_floor is off';
+  if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
   if (parts !== cell)
     return "the runs part in their bases' training, and only a cell's own is repeated";
   if (cell.train.batch_size === 1)
@@ -391,7 +391,7 @@ export default defineStage({
         max_length: parts.train.max_length,
         ...(dropsOut(cell) || dropsOut(parts) ? { dropout: true } : {}),
         ...(noFloor === null ? {} : { no_floor: noFloor }),
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: attacked
         ? {
             start: { kind: 'train', cell: beforeTraining(parts), ...within },

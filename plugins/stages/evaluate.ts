@@ -1,5 +1,15 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type {
+  AdapterDescriptor,
+  AttackDescriptor,
+  Cell,
+  DefineRequest,
+  ModelDescriptor,
+  Poisoning,
+  RunContext,
+  StageRequest,
+} from '../../src/api.ts';
 import {
   attackOf,
   baseOf,
@@ -11,20 +21,10 @@ import {
   stepsOf,
   UserFault,
 } from '../../src/api.ts';
-import type {
-  AdapterDescriptor,
-  AttackDescriptor,
-  Cell,
-  DefineRequest,
-  ModelDescriptor,
-  Poisoning,
-  RunContext,
-  StageRequest,
-} from '../../src/api.ts';
 import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
+import { familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
-import { familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 
 interface Params {
   readonly architecture: string;

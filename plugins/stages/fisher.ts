@@ -1,7 +1,7 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, pointName, pointsIn, UserFault } from '../../src/api.ts';
 import type { JsonObject, PreflightContext, Problem, RunContext } from '../../src/api.ts';
+import { defineStage, pointName, pointsIn, UserFault } from '../../src/api.ts';
 import type { Alpha } from '../../src/science/fisher/entropy.ts';
 import type { SpectrumSummary } from '../../src/science/fisher/fisher.ts';
 
@@ -115,7 +115,7 @@ export default defineStage({
         tolerance: cell.fisher.tolerance,
         alphas: cell.fisher.alphas,
         ...(cell.ntk.method === 'projected' ? { method: 'projected' as const } : {}),
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: { ntk: { kind: 'ntk', cell } },
     };
   },

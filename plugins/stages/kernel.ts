@@ -1,6 +1,5 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, startInputs, UserFault } from '../../src/api.ts';
 import type {
   AdapterDescriptor,
   JsonObject,
@@ -9,6 +8,7 @@ import type {
   Problem,
   RunContext,
 } from '../../src/api.ts';
+import { beforeTraining, defineStage, startInputs, UserFault } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { KernelKind } from '../../src/science/ntk/layer.ts';
@@ -198,7 +198,7 @@ export default defineStage({
             }
           : {}),
         ...(typeof at === 'number' ? { step: at } : {}),
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: {
         model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
         // Clean rows, whatever the attack: the kernel is a property of the model on the data that it is for.

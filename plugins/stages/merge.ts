@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { defineStage, startInputs } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { defineStage, startInputs } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 
@@ -64,7 +64,7 @@ export default defineStage({
       params: {
         architecture: cell.model.architecture,
         adapter: cell.adapter.type,
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: { model: { kind: 'train', cell }, ...startInputs(cell) },
       assets: { model: cell.model.source },
       uses: [

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, pointName, pointsIn } from '../../src/api.ts';
 import type { RunContext } from '../../src/api.ts';
+import { defineStage, pointName, pointsIn } from '../../src/api.ts';
 
 type Kernels = Partial<Record<'full' | 'lora', Float64Array>>;
 type Errors = Readonly<Record<'full' | 'lora', number | null>>;

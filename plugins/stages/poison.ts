@@ -1,6 +1,5 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, problemOf, stepsOf } from '../../src/api.ts';
 import type {
   AttackDescriptor,
   Poisoning,
@@ -8,6 +7,7 @@ import type {
   Problem,
   UserFault,
 } from '../../src/api.ts';
+import { defineStage, problemOf, stepsOf } from '../../src/api.ts';
 import { filesApart } from '../../src/command/files.ts';
 import type { SplitCounts } from '../../src/data/split-counts.ts';
 import type { Step } from '../../src/poisoning/steps.ts';

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import {
   beforeTraining,
   defineStage,
@@ -8,7 +9,6 @@ import {
   startInputs,
   UserFault,
 } from '../../src/api.ts';
-import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
 import type { LinearFit } from '../../src/science/ntk/linearised.ts';
@@ -156,7 +156,7 @@ function flatten({ at, kernels, linear }: Point): [string, number][] {
     ...Object.entries(kernels).flatMap(([kind, numbers]) =>
       Object.entries(numbers).map(([name, value]): [string, number] => [
         `${prefix}${kind}.${name}`,
-        value as number,
+        value,
       ]),
     ),
     ...Object.entries(linear).flatMap(([name, value]): [string, number][] =>
@@ -184,7 +184,7 @@ export default defineStage({
         max_length: cell.train.max_length,
         batch_size: cell.evaluate.batch_size,
         ...(steps.length > 0 ? { steps } : {}),
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },
         model: { kind: 'train', cell },

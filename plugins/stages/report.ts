@@ -1,15 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import {
-  attackOf,
-  baseOf,
-  defineStage,
-  isOfBase,
-  pointName,
-  pointsIn,
-  stepsOf,
-} from '../../src/api.ts';
 import type {
   AttackDescriptor,
   Cell,
@@ -19,6 +10,18 @@ import type {
   RunContext,
   StageRequest,
 } from '../../src/api.ts';
+import {
+  attackOf,
+  baseOf,
+  defineStage,
+  isOfBase,
+  pointName,
+  pointsIn,
+  stepsOf,
+} from '../../src/api.ts';
+import { filesApart } from '../../src/command/files.ts';
+import { datasetUri } from '../../src/data/source-uri.ts';
+import { familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 import type {
   Checkpoint,
   FisherPoint,
@@ -28,9 +31,6 @@ import type {
   ReceiptFacts,
   ReportCell,
 } from '../../src/report/types.ts';
-import { filesApart } from '../../src/command/files.ts';
-import { datasetUri } from '../../src/data/source-uri.ts';
-import { familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 import type { Distribution } from '../../src/science/nn/lora-init.ts';
 
 /** Goals whose cells were trained on poisoned rows: beside them stand the receipts and the data sets. */
@@ -77,13 +77,12 @@ function intern<T>(values: readonly T[]): {
 }
 
 /** Where a file lies on this machine is no part of what was asked, nor of the report's key. */
-const portable = <T extends { readonly source: string }>(section: T): JsonObject =>
-  ({
-    ...section,
-    source: section.source.startsWith('file:')
-      ? `file:…/${basename(section.source.slice('file:'.length))}`
-      : section.source,
-  }) as unknown as JsonObject;
+const portable = <T extends { readonly source: string }>(section: T): JsonObject => ({
+  ...section,
+  source: section.source.startsWith('file:')
+    ? `file:…/${basename(section.source.slice('file:'.length))}`
+    : section.source,
+});
 
 const attackNames = (cells: readonly { readonly poisoning: Poisoning }[]): string[] => [
   ...new Set(cells.flatMap(({ poisoning }) => stepsOf(poisoning).map(({ attack }) => attack))),
@@ -271,7 +270,7 @@ async function openReader(inputs: RunContext['inputs']) {
       ...(curves === null ? {} : { curves }),
       metrics,
       fisher,
-      kernelSpectra: kernelSpectra as ReportCell['kernelSpectra'],
+      kernelSpectra: kernelSpectra,
       history:
         train === null ? null : await optional(join(train, 'history.jsonl'), report.parseHistory),
       lora: adapter.type === 'full' ? null : await lora(index, adapter),

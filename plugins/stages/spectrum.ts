@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeTraining, defineStage, startInputs } from '../../src/api.ts';
 import type { AdapterDescriptor, JsonObject, ModelDescriptor, RunContext } from '../../src/api.ts';
+import { beforeTraining, defineStage, startInputs } from '../../src/api.ts';
 import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Network } from '../../src/science/nn/network.ts';
@@ -228,7 +228,7 @@ export default defineStage({
         ...(cell.base !== undefined && cell.model.init === 'random'
           ? { drawn: true as const }
           : {}),
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },
         model: { kind: 'train', cell },

@@ -1,12 +1,5 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  beforeTraining,
-  defineStage,
-  headSettings,
-  startInputs,
-  UserFault,
-} from '../../src/api.ts';
 import type {
   AdapterDescriptor,
   HeadSettings,
@@ -14,10 +7,17 @@ import type {
   ModelDescriptor,
   RunContext,
 } from '../../src/api.ts';
+import {
+  beforeTraining,
+  defineStage,
+  headSettings,
+  startInputs,
+  UserFault,
+} from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import type { Architecture, HostTensor } from '../../src/science/nn/types.ts';
-import type { ModelValues } from '../../src/science/theory/map.ts';
 import type { Shape } from '../../src/science/theory/closed-form.ts';
+import type { ModelValues } from '../../src/science/theory/map.ts';
 
 interface Params {
   readonly architecture: string;
@@ -236,7 +236,7 @@ export default defineStage({
         ranks,
         scales,
         distributions,
-      } satisfies Params as unknown as JsonObject,
+      } satisfies Params,
       inputs: {
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...(fromFolder ? { start: { kind: 'train' as const, cell: beforeTraining(cell) } } : {}),

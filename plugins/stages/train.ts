@@ -1,15 +1,5 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  attackOf,
-  defineStage,
-  headSettings,
-  JOINT,
-  problemOf,
-  startInputs,
-  stepsOf,
-  UserFault,
-} from '../../src/api.ts';
 import type {
   AdapterDescriptor,
   AttackDescriptor,
@@ -25,20 +15,30 @@ import type {
   RunContext,
   StageDefinition,
 } from '../../src/api.ts';
+import {
+  attackOf,
+  defineStage,
+  headSettings,
+  JOINT,
+  problemOf,
+  startInputs,
+  stepsOf,
+  UserFault,
+} from '../../src/api.ts';
 import { filesApart, triggerAssets, triggerFiles } from '../../src/command/files.ts';
-import type { ModelSource } from '../../src/science/nn/base.ts';
-import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
-import type { Tensors } from '../../src/science/nn/network.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
+import type { TrainRecord } from '../../src/science/nn/adapted-model.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import type { ModelSource } from '../../src/science/nn/base.ts';
+import type { Tensors } from '../../src/science/nn/network.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
-import { adapterFault, trainingAttack, type TrainingAttack } from '../../src/training/attack.ts';
-import { packKey } from '../../src/training/pack-key.ts';
-import { adapterParams, trainParams } from '../../src/training/params.ts';
 import type { OpenedAttack } from '../../src/science/train/checked-attack.ts';
 import type { SessionOptions } from '../../src/science/train/session.ts';
 import type { LabelledRow, StepRecord } from '../../src/science/train/settings.ts';
 import type { Watched } from '../../src/science/train/watch.ts';
+import { adapterFault, type TrainingAttack, trainingAttack } from '../../src/training/attack.ts';
+import { packKey } from '../../src/training/pack-key.ts';
+import { adapterParams, trainParams } from '../../src/training/params.ts';
 
 interface Params {
   readonly architecture: string;
@@ -572,7 +572,7 @@ async function run(context: RunContext, trainer?: SessionOptions['trainer']): Pr
 function frozenBase({ base }: StageDefinition['inputs']): Json {
   if (base === undefined) return null;
   const { data, head, poisoning, adapter, train, seed } = base.cell;
-  return { data, head, poisoning, adapter, train, seed } as unknown as Json;
+  return { data, head, poisoning, adapter, train, seed };
 }
 
 /** How many rows a poison stage's set has: clean ones, and those that the attack appends. */
@@ -652,7 +652,7 @@ export default defineStage({
               },
             }
           : {}),
-      } as unknown as JsonObject,
+      },
       // At the start only the classes matter, so that it is shared by every attack and every learning rate.
       inputs: {
         data: untrained

@@ -1,5 +1,4 @@
 /** What follows from a cell: the other cells that its stages read. */
-import { JOINT } from '../api.ts';
 import type {
   AttackDescriptor,
   Cell,
@@ -8,6 +7,7 @@ import type {
   Poisoning,
   StageRequest,
 } from '../api.ts';
+import { JOINT } from '../api.ts';
 
 const unpoisoned = { attack: 'none' } as const;
 

@@ -1,11 +1,11 @@
 /** `dosimeter schema PATH` and `dosimeter plugins NAME`: the reference, in words. */
 import { Help } from 'commander';
-import { UserFault } from '../api.ts';
 import type { AdapterDescriptor, AttackDescriptor } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
+import type { FieldDoc } from '../experiment/reference.ts';
+import { either, nearest } from '../experiment/suggest.ts';
 import type { LoadedPlugin, PluginKind, Registry } from '../registry/types.ts';
-import type { FieldDoc } from '../spec/reference.ts';
-import { either, nearest } from '../spec/suggest.ts';
 import { json, out, paint } from './terminal.ts';
 
 const NARROWEST = 40,
@@ -75,7 +75,7 @@ export async function describeField(
   path: string,
   asJson: boolean,
 ): Promise<void> {
-  const { referenceOf } = await import('../spec/reference.ts');
+  const { referenceOf } = await import('../experiment/reference.ts');
   const reference = referenceOf(specRegistry(registry));
   const found = reference.find(path);
   if (found.length === 0) {
@@ -94,7 +94,7 @@ export async function describeField(
 
 /** The sections of a spec, each with what it is. */
 export async function describeSpec(registry: Registry): Promise<void> {
-  const { referenceOf } = await import('../spec/reference.ts');
+  const { referenceOf } = await import('../experiment/reference.ts');
   out(
     `${referenceOf(specRegistry(registry)).find('').map(asEntry).join('\n')}\n\n${indented('`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.', 0)}`,
   );
@@ -120,7 +120,7 @@ export async function describePlugin(
       close === null ? '`dosimeter plugins` lists them' : `did you mean "${close.word}"?`,
     );
   }
-  const { referenceOf } = await import('../spec/reference.ts');
+  const { referenceOf } = await import('../experiment/reference.ts');
   const reference = referenceOf(specRegistry(registry));
   const described = found.map((plugin) => ({
     plugin,

@@ -1,11 +1,11 @@
 /** `dosimeter diff A B`: what two specs say differently, and every number that both have, side by side. */
+import { prepare } from '../engine/prepare.ts';
 import { readMetrics } from '../execute/results.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
 import type { ComparedCell } from '../report/diff.ts';
+import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from '../engine/prepare.ts';
 import { leftOut } from './result-tables.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 

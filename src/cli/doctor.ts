@@ -4,8 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import type { BackendName } from '../api.ts';
 import { chooseBackend, probe } from '../compute/backend.ts';
-import { ownVersion } from '../execute/environment.ts';
 import { sourceContext } from '../engine/prepare.ts';
+import { ownVersion } from '../execute/environment.ts';
 import { json, out, paint, say } from './terminal.ts';
 
 /** Whether entries could be written: in the folder, or in the nearest that exists above it. */

@@ -1,6 +1,6 @@
 /** `dosimeter exec SPEC STAGE`: one stage by hand; `dosimeter exec --job FILE --result FILE`: what an executor starts elsewhere. */
-import { UserFault } from '../api.ts';
 import type { JobHooks, JobResult } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { execJob, execStage } from '../engine/exec.ts';
 import { prepare } from '../engine/prepare.ts';
 import { DONE, FAILED, INTERRUPTED } from './execute.ts';

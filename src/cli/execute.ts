@@ -1,13 +1,13 @@
 /** A run as a terminal shows it: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
-import type { PackLimits } from '../execute/packer.ts';
-import type { PerKind } from '../execute/patience.ts';
+import type { Prepared } from '../engine/prepare.ts';
 import { runPrepared } from '../engine/run.ts';
 import type { RunStart, RunSummary, Watcher } from '../engine/types.ts';
+import type { PackLimits } from '../execute/packer.ts';
+import type { PerKind } from '../execute/patience.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { SpecOptions } from './options.ts';
-import type { Prepared } from '../engine/prepare.ts';
 import { count, duration, json, out, paintErr, say } from './terminal.ts';
 
 export interface ExecuteOptions extends Pick<SpecOptions, 'jobs' | 'json'> {
@@ -63,7 +63,7 @@ async function watch(
 ): Promise<Watcher> {
   const { createProgress } = await import('../log/progress.ts');
   const live =
-    process.stderr.isTTY === true && !options.json
+    process.stderr.isTTY && !options.json
       ? (await import('log-update')).createLogUpdate(process.stderr)
       : null;
   const tones = {

@@ -1,20 +1,20 @@
 /** `dosimeter explain SPEC [STAGE]`: why stages would run, by what changed since the most similar run. */
-import { keyComponents } from '../execute/survey.ts';
-import type { StageStatus } from '../execute/survey.ts';
-import { UserFault } from '../api.ts';
 import type { Digest } from '../api.ts';
+import { UserFault } from '../api.ts';
+import type { Prepared } from '../engine/prepare.ts';
+import { prepare } from '../engine/prepare.ts';
+import type { StageStatus } from '../execute/survey.ts';
+import { keyComponents } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import { recallCode } from '../store/code.ts';
 import type { ClosureOf } from '../store/explain.ts';
 import { differences, nearest } from '../store/explain.ts';
 import type { Manifest } from '../store/types.ts';
-import { causesOf } from './causes.ts';
 import type { Explained } from './causes.ts';
+import { causesOf } from './causes.ts';
 import type { SpecOptions } from './options.ts';
-import { prepare } from '../engine/prepare.ts';
-import type { Prepared } from '../engine/prepare.ts';
-import { STATES, columns, json, out, paint, paintErr, say, wrap } from './terminal.ts';
+import { columns, json, out, paint, paintErr, say, STATES, wrap } from './terminal.ts';
 
 export interface ExplainOptions extends SpecOptions {
   /** Each stage by itself. */

@@ -1,21 +1,21 @@
 /** `dosimeter export SPEC --out DIR`: the trained models, each in a folder that PEFT or transformers opens. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { UserFault } from '../api.ts';
 import type { Cell, JsonObject } from '../api.ts';
-import { load, prepare } from '../engine/prepare.ts';
+import { UserFault } from '../api.ts';
 import type { Prepared } from '../engine/prepare.ts';
+import { load, prepare } from '../engine/prepare.ts';
 import { boundedName } from '../engine/reports.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { NEEDED_BY, stageLabels } from '../plan/label.ts';
-import { DONE, execute } from './execute.ts';
-import { labelledConfig, loadingLines, modelCard } from './model-card.ts';
-import type { BaseModel, CardFacts } from './model-card.ts';
-import { filesOf, writeFolders } from './model-folder.ts';
-import type { ModelFolder, Part } from './model-folder.ts';
-import type { SpecOptions } from './options.ts';
 import { fileInside } from '../untrusted/path.ts';
+import { DONE, execute } from './execute.ts';
+import type { BaseModel, CardFacts } from './model-card.ts';
+import { labelledConfig, loadingLines, modelCard } from './model-card.ts';
+import type { ModelFolder, Part } from './model-folder.ts';
+import { filesOf, writeFolders } from './model-folder.ts';
+import type { SpecOptions } from './options.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
 
 const TRAIN = 'train',

@@ -1,8 +1,8 @@
 /** `dosimeter report SPEC --pdf`: the report's figures outside the store: SVG and CSV as they are there, and each as PDF. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Prepared } from '../engine/prepare.ts';
 import { reportsDir } from '../engine/places.ts';
+import type { Prepared } from '../engine/prepare.ts';
 import type { RunSummary } from '../engine/types.ts';
 import { pdfOf } from '../report/figures/pdf.ts';
 import { onDisk } from '../store/faults.ts';

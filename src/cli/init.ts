@@ -2,16 +2,16 @@
 import {
   copyFileSync,
   existsSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { packageRoot } from '../execute/environment.ts';
-import { json, out } from './terminal.ts';
 import { makeFolder } from '../store/folders.ts';
+import { json, out } from './terminal.ts';
 
 /** npm leaves a file of the dotted name out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };

@@ -1,14 +1,14 @@
 /** `dosimeter results SPEC --latex`: a table for a paper, over the axes that are asked for. */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
-import type { Prepared } from '../engine/prepare.ts';
 import type { Results } from '../engine/facts.ts';
+import type { Prepared } from '../engine/prepare.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { oneClassCells } from '../report/caveats.ts';
 import { list } from '../report/format.ts';
-import { layOut } from '../report/latex/grid.ts';
 import type { Against, Metric } from '../report/latex/grid.ts';
+import { layOut } from '../report/latex/grid.ts';
 import { latexTable, sourceText } from '../report/latex/table.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
 import { metricName, metricsIn } from '../report/select.ts';

@@ -2,19 +2,19 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { UserFault } from '../api.ts';
 import type { AdapterDescriptor, Json, JsonObject, JsonSchema } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
-import { RULE, chooseRates, otherAxes, sweepSpec } from '../engine/learning-rates.ts';
 import type { Choice, SweepOptions, TriedRate } from '../engine/learning-rates.ts';
+import { chooseRates, otherAxes, RULE, sweepSpec } from '../engine/learning-rates.ts';
 import { stateDir } from '../engine/places.ts';
-import { load, prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
+import { load, prepare } from '../engine/prepare.ts';
 import { onDisk } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
-import { DONE, FAILED, INTERRUPTED, execute } from './execute.ts';
-import { packingOf } from './options.ts';
+import { DONE, execute, FAILED, INTERRUPTED } from './execute.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
+import { packingOf } from './options.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 /** Runs what is missing of the sweep, then prints what each adapter's rates came to, and the lines for the spec. */
@@ -154,8 +154,7 @@ const rateText = (rate: number): string => rate.toExponential().replace('e+0', '
 function yamlOf(choices: readonly Choice[], { registry }: Prepared): string {
   const lines = choices.flatMap(({ adapter, chosen }) => {
     if (chosen === null) return [];
-    const { params } = registry.get('adapter', adapter['type'] as string)!
-      .descriptor as AdapterDescriptor;
+    const { params } = registry.get('adapter', adapter['type'] as string)!.descriptor;
     const own = withoutDefaults(adapter, params);
     const text = stringify(
       { ...own, train: { learning_rate: 'RATE' } },

@@ -1,12 +1,12 @@
 /** Options that several commands share. */
 import { availableParallelism } from 'node:os';
-import { Option } from 'commander';
 import type { Command } from 'commander';
+import { Option } from 'commander';
 import { UserFault } from '../api.ts';
 import type { Rates } from '../engine/learning-rates.ts';
-import type { Asked } from '../engine/prepare.ts';
 import { PACK_MOST, packMemoryMB } from '../engine/packing.ts';
 import { defaultStore } from '../engine/places.ts';
+import type { Asked } from '../engine/prepare.ts';
 import type { PackLimits } from '../execute/packer.ts';
 
 export interface SpecOptions extends Asked {

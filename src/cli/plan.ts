@@ -1,16 +1,15 @@
 /** `dosimeter plan SPEC`: what would run, and why, or what is wrong with it. Fetches nothing, writes nothing. */
-import { estimate, openDurations } from '../log/durations.ts';
-import type { StageStatus } from '../execute/survey.ts';
-import { stageLabels } from '../plan/label.ts';
-import { packingOf } from './options.ts';
-import type { PackOptions, SpecOptions } from './options.ts';
 import { checkStages } from '../engine/check.ts';
 import { packsOf, plannedStages } from '../engine/facts.ts';
 import { thisMachine } from '../engine/machine.ts';
-import { placesOn } from '../execute/resources.ts';
 import { prepare } from '../engine/prepare.ts';
+import { placesOn } from '../execute/resources.ts';
+import type { StageStatus } from '../execute/survey.ts';
+import { estimate, openDurations } from '../log/durations.ts';
+import { stageLabels } from '../plan/label.ts';
+import type { PackOptions, SpecOptions } from './options.ts';
+import { packingOf } from './options.ts';
 import {
-  STATES,
   columns,
   count,
   duration,
@@ -19,6 +18,7 @@ import {
   paint,
   paintErr,
   say,
+  STATES,
   table,
   wrap,
 } from './terminal.ts';

@@ -1,7 +1,7 @@
 /** `dosimeter plugins` and `dosimeter schema`. */
+import { specRegistry } from '../engine/prepare.ts';
 import { loadRegistry } from '../registry/registry.ts';
 import type { PluginKind } from '../registry/types.ts';
-import { specRegistry } from '../engine/prepare.ts';
 import { json, out, paint, table } from './terminal.ts';
 
 const KINDS: readonly PluginKind[] = [
@@ -49,7 +49,7 @@ export async function schemaCommand(
 ): Promise<number> {
   const registry = await loadRegistry();
   if (part === undefined) {
-    const { composeSchema } = await import('../spec/editor.ts');
+    const { composeSchema } = await import('../experiment/editor.ts');
     json(composeSchema(specRegistry(registry)));
     return 0;
   }

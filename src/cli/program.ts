@@ -1,12 +1,16 @@
 /** The commands, and what becomes of a fault. */
 import { Command, CommanderError, Option } from 'commander';
-import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
+import type { UserFault } from '../api.ts';
+import { SpecFault } from '../engine/faults.ts';
+import type { SweepOptions } from '../engine/learning-rates.ts';
+import { RUNS_KEPT } from '../engine/places.ts';
 import { ownVersion } from '../execute/environment.ts';
+import { systemFault } from '../store/faults.ts';
 import type { ExecCommandOptions } from './exec.ts';
 import type { ExecuteOptions } from './execute.ts';
-import type { SweepOptions } from '../engine/learning-rates.ts';
-import type { GcOptions } from './store.ts';
+import type { ExplainOptions } from './explain.ts';
+import type { PackOptions, SpecOptions } from './options.ts';
 import {
   gatherNames,
   jsonOption,
@@ -20,13 +24,9 @@ import {
   withPackOptions,
   withSpecOptions,
 } from './options.ts';
-import type { PackOptions, SpecOptions } from './options.ts';
-import type { ExplainOptions } from './explain.ts';
-import type { ReportOptions } from './run.ts';
 import type { ResultsOptions } from './results.ts';
-import { SpecFault } from '../engine/faults.ts';
-import { RUNS_KEPT } from '../engine/places.ts';
-import { systemFault } from '../store/faults.ts';
+import type { ReportOptions } from './run.ts';
+import type { GcOptions } from './store.ts';
 import { paintErr, say } from './terminal.ts';
 
 const FAULT = 1,
@@ -350,7 +350,7 @@ async function explainFault(error: unknown): Promise<number> {
     return error.exitCode === 0 ? 0 : WRONG;
   }
   if (error instanceof SpecFault) {
-    const { printDiagnostics } = await import('../spec/print.ts');
+    const { printDiagnostics } = await import('../experiment/print.ts');
     process.stderr.write(printDiagnostics(error.diagnostics, { color: paintErr.isColorSupported }));
     return WRONG;
   }

@@ -6,10 +6,10 @@ import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { caveatGroups, caveatsOf, oneClassCells } from '../report/caveats.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, METRICS } from '../report/metrics.ts';
+import { plainSummary, plainValue } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import { summarise } from '../stats/summary.ts';
-import { plainSummary, plainValue } from '../report/numbers.ts';
 import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;

@@ -2,25 +2,25 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
-import { csvLine } from '../report/csv.ts';
-import { prepare } from '../engine/prepare.ts';
 import type { Prepared } from '../engine/prepare.ts';
+import { prepare } from '../engine/prepare.ts';
+import { csvLine } from '../report/csv.ts';
 import type { Against } from '../report/latex/grid.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
 import type { SpecOptions } from './options.ts';
+import type { Metric } from './result-tables.ts';
 import {
-  MOST_COLUMNS,
   axisText,
   beside,
   caveatLines,
   firstMetrics,
   leftOut,
   lines,
+  MOST_COLUMNS,
   namesOf,
   rowsOf,
 } from './result-tables.ts';
-import type { Metric } from './result-tables.ts';
 import { columns, count, json, out, paintErr, say, wrap } from './terminal.ts';
 
 export interface ResultsOptions extends SpecOptions {

@@ -1,10 +1,10 @@
 /** `dosimeter run SPEC` and `dosimeter report SPEC`. */
 import { UserFault } from '../api.ts';
-import { execute } from './execute.ts';
-import type { ExecuteOptions } from './execute.ts';
-import { packingOf } from './options.ts';
-import type { PackOptions, SpecOptions } from './options.ts';
 import { prepare } from '../engine/prepare.ts';
+import type { ExecuteOptions } from './execute.ts';
+import { execute } from './execute.ts';
+import type { PackOptions, SpecOptions } from './options.ts';
+import { packingOf } from './options.ts';
 import { say } from './terminal.ts';
 
 export async function runCommand(

@@ -1,8 +1,8 @@
 /** `dosimeter status` and `dosimeter logs`: runs, from their folders alone. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { listRuns, readJournal } from '../log/run-folder.ts';
 import { runsDir } from '../engine/places.ts';
+import { listRuns, readJournal } from '../log/run-folder.ts';
 import { processState } from '../store/owner.ts';
 import { readRegular } from '../store/regular.ts';
 import { readdirOr } from '../store/sweep.ts';

@@ -3,11 +3,11 @@ import { statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sweepRuns } from '../engine/old-runs.ts';
-import { RUNS_KEPT, defaultStore, runsDir } from '../engine/places.ts';
+import { defaultStore, RUNS_KEPT, runsDir } from '../engine/places.ts';
 import { onDisk } from '../store/faults.ts';
 import { collectGarbage, parseSize } from '../store/gc.ts';
-import { openStore } from '../store/store.ts';
 import type { Store } from '../store/store.ts';
+import { openStore } from '../store/store.ts';
 import { verifyStore } from '../store/verify.ts';
 import { count, json, out, paint } from './terminal.ts';
 

@@ -11,8 +11,8 @@ export const say = (text: string): void => {
 export const json = (value: unknown): void => out(JSON.stringify(value, null, 2));
 
 /** NO_COLOR and pipes give plain text. */
-export const paint = pc.createColors(pc.isColorSupported && process.stdout.isTTY === true);
-export const paintErr = pc.createColors(pc.isColorSupported && process.stderr.isTTY === true);
+export const paint = pc.createColors(pc.isColorSupported && process.stdout.isTTY);
+export const paintErr = pc.createColors(pc.isColorSupported && process.stderr.isTTY);
 
 /** `2 h 10 min`, `3.4 s`. */
 export function duration(seconds: number): string {
@@ -29,7 +29,7 @@ export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1
 
 /** Columns of the terminal that facts go to; a file or a pipe has no end of a line. */
 export const columns = (): number =>
-  process.stdout.isTTY === true ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
+  process.stdout.isTTY ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
 
 export interface TableLayout {
   /** Wider tables are cut into several, one under the other. */

@@ -1,6 +1,6 @@
 /** Files that a program is given by source URI: in parameters stand their own names alone, their content is read as assets. */
-import { stepsOf, UserFault } from '../api.ts';
 import type { JsonObject, Poisoning, RunContext } from '../api.ts';
+import { stepsOf, UserFault } from '../api.ts';
 
 export interface NamedFiles {
   readonly names: readonly string[];

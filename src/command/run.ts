@@ -1,7 +1,7 @@
 /** Runs a program of other people's: an argument list without a shell, a folder of its own, an environment that is listed, limits on time and output. */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';

@@ -1,10 +1,10 @@
 /** Loading one backend into this process, with its threads fixed and its chatter off. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import util from 'node:util';
-import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { packageDir, packageVersion, readSetupStamp } from './installation.ts';
 import type { BackendInfo } from './types.ts';
 

@@ -1,6 +1,6 @@
 /** Any registered TensorFlow operation, also those that tfjs does not wrap (SelfAdjointEigV2, Svd, …). */
-import { findBackend, getBackend } from '@tensorflow/tfjs-core';
 import type { DataType, Tensor } from '@tensorflow/tfjs-core';
+import { findBackend, getBackend } from '@tensorflow/tfjs-core';
 import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 
 /** An operation's attribute, by the kind that its TensorFlow definition gives it. */

@@ -3,11 +3,11 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { bindingFile, packageDir, packageVersion, readSetupStamp } from './installation.ts';
-import { BACKENDS } from './types.ts';
 import type { BackendProbe } from './types.ts';
+import { BACKENDS } from './types.ts';
 
 const SETUP = 'npx dosimeter setup';
 

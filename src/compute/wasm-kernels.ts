@@ -1,6 +1,6 @@
 /** Two kernels that tfjs-backend-wasm 4.22 lacks and training needs: the gradient of a gather, and einsum. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { KernelConfig, Rank, Tensor, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 
 /** What of the backend the kernels use; its class is not exported with types. */
 interface WasmBackend extends tf.KernelBackend {
@@ -56,7 +56,7 @@ function arrange(t: Tensor, letters: string, wanted: readonly string[]): Tensor 
  * One or two operands, as one batched product: (batch, left, sum) · (batch, right, sum)ᵀ → (batch, left, right) → the
  * order that the equation asks for. No letter may be repeated in one operand, as in tfjs.
  */
-function einsumByMatMul(equation: string, operands: readonly Tensor[]): Tensor<Rank> {
+function einsumByMatMul(equation: string, operands: readonly Tensor[]): Tensor {
   const [sources, target = ''] = equation.replaceAll(' ', '').split('->');
   const [a = '', b] = (sources ?? '').split(',');
   const [x, y] = operands;

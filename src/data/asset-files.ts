@@ -1,8 +1,8 @@
 /** The files of an asset that hold a data set. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
-import { UserFault } from '../api.ts';
 import type { Asset } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { isGlob, matching } from './glob.ts';
 import { parseUri } from './source-uri.ts';
 

@@ -1,6 +1,6 @@
 /** Which of a table's columns hold the text and the label. */
-import { UserFault } from '../api.ts';
 import type { RawRow, ResolvedSplit } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { shown } from '../untrusted/json.ts';
 import { nearest } from './nearest.ts';
 

@@ -1,8 +1,8 @@
 /** Where in an asset a checkpoint lies: packages keep theirs some folders down. */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { UserFault } from '../api.ts';
 import type { Asset, Digest, RunContext } from '../api.ts';
+import { UserFault } from '../api.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 const DEEPEST = 6;

@@ -1,6 +1,6 @@
 /** What of a split is known before anything runs: its classes, and how many rows each has. */
-import { loadSplit } from './load-split.ts';
 import type { SplitRequest } from './load-split.ts';
+import { loadSplit } from './load-split.ts';
 
 export interface SplitCounts {
   readonly classes: readonly string[];

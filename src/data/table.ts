@@ -1,6 +1,6 @@
 /** Rows out of the fields of delimited text. */
-import { UserFault } from '../api.ts';
 import type { JsonObject, RawRow, ResolvedSplit } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { columnIndexes } from './columns.ts';
 
 /**

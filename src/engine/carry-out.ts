@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
+import { placesOn } from '../execute/resources.ts';
 import { executePlan } from '../execute/run.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { openDurations } from '../log/durations.ts';
@@ -17,13 +18,12 @@ import { ifDiskAllows, onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
 import { openExecutor } from './executor.ts';
-import { placesOn } from '../execute/resources.ts';
 import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import { runsDir } from './places.ts';
-import { saveRunEntries } from './run-entries.ts';
-import { sourceContext } from './prepare.ts';
 import type { Prepared } from './prepare.ts';
+import { sourceContext } from './prepare.ts';
+import { saveRunEntries } from './run-entries.ts';
 import type { RunPreparedOptions } from './types.ts';
 
 export interface CarriedOut {

@@ -1,7 +1,7 @@
 /** A spec's `commands` as stages: each is the built-in stage `command` under a name, a scope and limits of its own. */
 import type { JsonObject } from '../api.ts';
+import type { CommandStage } from '../experiment/types.ts';
 import type { LoadedPlugin, Registry } from '../registry/types.ts';
-import type { CommandStage } from '../spec/types.ts';
 
 /** The stage plugin that runs programs; no goal by itself, since it would not know which. */
 export const COMMAND = 'command';

@@ -1,16 +1,16 @@
 /** One stage by hand, in a folder of its own: to debug a plugin, or to see whether a result comes out again. The store is only read. */
-import { existsSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { UserFault } from '../api.ts';
 import type { Digest, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
-import { redactor } from '../log/redact.ts';
-import type { Finished, Outcome } from '../execute/types.ts';
+import { UserFault } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
+import type { Finished, Outcome } from '../execute/types.ts';
+import { redactor } from '../log/redact.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
+import { makeFolder } from '../store/folders.ts';
 import { stateDir } from './places.ts';
 import type { Prepared } from './prepare.ts';
-import { makeFolder } from '../store/folders.ts';
 
 export interface ExecOptions {
   /** Where its files go, a folder that is empty or not there; `.dosimeter/exec/STAGE`, emptied first, by default. */
@@ -180,7 +180,7 @@ function finished({ entry }: StageStatus): Finished {
     state: 'cached',
     key,
     dir,
-    content: manifest.content as Digest,
+    content: manifest.content,
     seconds: manifest.seconds,
     backend: manifest.backend,
   };

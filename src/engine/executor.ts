@@ -1,7 +1,7 @@
 /** The executor that a run is given to, and what of this program it may use. */
 import path from 'node:path';
-import { UserFault } from '../api.ts';
 import type { Executor } from '../api.ts';
+import { UserFault } from '../api.ts';
 import type { Registry } from '../registry/types.ts';
 
 export const defaultExecutor = 'local';
@@ -17,7 +17,7 @@ export interface ExecutorPlace {
 /** @throws UserFault where there is no such executor */
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
-  const { didYouMean, nearest } = await import('../spec/suggest.ts');
+  const { didYouMean, nearest } = await import('../experiment/suggest.ts');
   const names = registry.names('executor'),
     close = nearest(name, names);
   throw new UserFault(

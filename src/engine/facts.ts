@@ -1,13 +1,13 @@
 /** What a prepared plan says, in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
-import { foreseePacks } from '../execute/packer.ts';
 import type { PackLimits } from '../execute/packer.ts';
+import { foreseePacks } from '../execute/packer.ts';
 import { readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
-import { collectResults } from '../report/results.ts';
-import type { ResultRow } from '../report/results.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import type { ResultRow } from '../report/results.ts';
+import { collectResults } from '../report/results.ts';
 import { thisMachine } from './machine.ts';
 import type { Prepared } from './prepare.ts';
 

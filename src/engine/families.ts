@@ -1,8 +1,8 @@
 /** Whether a model that is not on this machine yet is of a family that is read: asked of its config.json, before its weights are fetched. */
 import type { ModelDescriptor, SourceContext, SourceDescriptor } from '../api.ts';
+import type { Diagnostic } from '../experiment/types.ts';
 import type { PlanRegistry } from '../plan/graph.ts';
 import type { Plan } from '../plan/types.ts';
-import type { Diagnostic } from '../spec/types.ts';
 
 /** What a source's config.json says; null where nothing can be known without fetching the model. */
 async function modelType(

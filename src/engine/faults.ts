@@ -1,4 +1,4 @@
-import type { Diagnostic } from '../spec/types.ts';
+import type { Diagnostic } from '../experiment/types.ts';
 
 /** The spec, or what was asked of it, is wrong: every fault at once. */
 export class SpecFault extends Error {

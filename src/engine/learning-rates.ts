@@ -2,12 +2,12 @@
  * Learning rates chosen per adapter at poisoning rate 0, on rows apart from the test set: an experiment derived from
  * the spec, whose cells run by the same engine and lie in the same store, and what its results say.
  */
-import { UserFault } from '../api.ts';
 import type { Json, JsonObject } from '../api.ts';
+import { UserFault } from '../api.ts';
+import type { ExperimentCell } from '../experiment/types.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { ResultRow } from '../report/results.ts';
-import type { ExperimentCell } from '../spec/types.ts';
 import { summarise } from '../stats/summary.ts';
 
 export const RATE = 'train.learning_rate';

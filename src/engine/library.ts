@@ -4,20 +4,20 @@
  */
 import os from 'node:os';
 import { closest } from 'fastest-levenshtein';
-import { UserFault } from '../api.ts';
 import type { BackendName } from '../api.ts';
+import { UserFault } from '../api.ts';
 import type { Patience, PerKind } from '../execute/patience.ts';
 import type { RunEvent } from '../execute/types.ts';
-import type { Diagnostic, Result } from '../spec/types.ts';
+import type { Diagnostic, Result } from '../experiment/types.ts';
 import { systemFault } from '../store/faults.ts';
 import { checkStages } from './check.ts';
-import { plannedStages, resultsOf } from './facts.ts';
 import type { Results, StageInPlan } from './facts.ts';
+import { plannedStages, resultsOf } from './facts.ts';
 import { SpecFault } from './faults.ts';
-import { PACK_MOST, defaultPacking, packMemoryMB } from './packing.ts';
+import { defaultPacking, PACK_MOST, packMemoryMB } from './packing.ts';
 import { defaultStore } from './places.ts';
-import { prepare } from './prepare.ts';
 import type { Prepared } from './prepare.ts';
+import { prepare } from './prepare.ts';
 import { runPrepared } from './run.ts';
 
 export type { Diagnostic, PerKind, Result, Results, RunEvent, StageInPlan };

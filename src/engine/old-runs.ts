@@ -4,9 +4,9 @@ import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { listRuns, readJournal } from '../log/run-folder.ts';
 import { processState } from '../store/owner.ts';
-import type { RunsToKeep } from './places.ts';
 import { readPins } from '../store/pins.ts';
 import { readdirOr } from '../store/sweep.ts';
+import type { RunsToKeep } from './places.ts';
 
 export interface SweptRuns {
   /** Ids. */

@@ -1,22 +1,22 @@
 /** Spec → experiment → plan → its state in the store: what most commands begin with. */
 import path from 'node:path';
-import { UserFault } from '../api.ts';
 import type { BackendName, SourceContext } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { chooseBackend } from '../compute/backend.ts';
 import { findAssets } from '../execute/assets.ts';
+import type { Assets, StageStatus } from '../execute/survey.ts';
 import { survey } from '../execute/survey.ts';
+import { loadExperiment } from '../experiment/load.ts';
+import type { Experiment, SpecRegistry } from '../experiment/types.ts';
 import { planExperiment } from '../plan/plan.ts';
 import type { Plan } from '../plan/types.ts';
 import { loadOutsidePlugins, loadRegistry } from '../registry/registry.ts';
+import type { Registry } from '../registry/types.ts';
 import { cacheDir } from '../setup/paths.mjs';
-import { loadExperiment } from '../spec/load.ts';
 import { onDisk } from '../store/faults.ts';
 import { isOnProc } from '../store/folders.ts';
-import { openStore } from '../store/store.ts';
-import type { Registry } from '../registry/types.ts';
-import type { Experiment, SpecRegistry } from '../spec/types.ts';
-import type { Assets, StageStatus } from '../execute/survey.ts';
 import type { Store } from '../store/store.ts';
+import { openStore } from '../store/store.ts';
 import { COMMAND, commandStages } from './commands.ts';
 import { modelFamilyFaults } from './families.ts';
 import { SpecFault } from './faults.ts';

@@ -8,7 +8,7 @@ import { checkStages } from './check.ts';
 import { COMMAND } from './commands.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
 import type { Note, Prepared } from './prepare.ts';
-import { REPORT, publishReport } from './reports.ts';
+import { publishReport, REPORT } from './reports.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
 
 /** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */

@@ -1,8 +1,8 @@
 /** Sources: found on this machine, or fetched, before anything runs. */
 import type { Asset, SourceContext, SourceDescriptor } from '../api.ts';
-import type { Plan, PlannedStage } from '../plan/types.ts';
+import type { Diagnostic, ExperimentCell, SourceRange } from '../experiment/types.ts';
 import type { PlanRegistry } from '../plan/graph.ts';
-import type { Diagnostic, ExperimentCell, SourceRange } from '../spec/types.ts';
+import type { Plan, PlannedStage } from '../plan/types.ts';
 import { diskFault } from '../store/faults.ts';
 import type { Locate } from './guard.ts';
 

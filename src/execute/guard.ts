@@ -4,13 +4,13 @@
  * was written to, as git's index has it, where they are so old that a write would have changed them; else its bytes are
  * hashed again.
  */
-import { lstatSync, readdirSync, statSync } from 'node:fs';
 import type { Stats } from 'node:fs';
+import { lstatSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Asset } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { TICK_MS, contentFault, strayFile } from '../store/files.ts';
+import { contentFault, strayFile, TICK_MS } from '../store/files.ts';
 import type { Entry } from '../store/types.ts';
 
 /** A source as it is now, by its URI; null: it is gone. */

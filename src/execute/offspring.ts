@@ -1,5 +1,5 @@
 /** Processes that a stage leaves behind. Linux only: elsewhere what is in a worker's process group ends with it, and that is all. */
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** A worker's environment holds its mark, and so does that of whatever it starts, wherever that goes. */

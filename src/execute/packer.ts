@@ -5,8 +5,8 @@
 import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { StageQueue } from './queue.ts';
-import { needOf, placesFor } from './resources.ts';
 import type { Machine, Need } from './resources.ts';
+import { needOf, placesFor } from './resources.ts';
 import type { Assets } from './survey.ts';
 
 /** How far packing goes. */
@@ -138,7 +138,7 @@ export function createPacker<Member extends Waiting, Result>(
         memory.set(entry, await entry.member.memoryMB);
       } catch (error) {
         room.waiting = room.waiting.filter((one) => one !== entry);
-        entry.settle(Promise.reject(error as Error));
+        entry.settle(Promise.reject(error));
       }
     }
     if (!room.waiting.includes(first)) return [];

@@ -2,13 +2,13 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { UserFault } from '../api.ts';
 import type { RunContext, StageDescriptor } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { fullDiskFault } from '../store/faults.ts';
 import { digestFiles } from '../store/files.ts';
+import { makeFolder } from '../store/folders.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 import type { Job, JobResult } from './protocol.ts';
-import { makeFolder } from '../store/folders.ts';
 
 export interface PerformHooks {
   readonly log: (message: string) => void;

@@ -1,9 +1,9 @@
 /** Warm worker processes. How many run at once is the scheduler's affair; the pool hands out one that fits, or starts it. */
+import type { ChildProcess } from 'node:child_process';
 import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import type { ChildProcess } from 'node:child_process';
 import type { Executor } from '../api/executor.ts';
-import { MARK, endMarked } from './offspring.ts';
+import { endMarked, MARK } from './offspring.ts';
 import type { FromWorker, Job, JobResult, PackedJob, ToWorker } from './protocol.ts';
 
 export interface PoolOptions {

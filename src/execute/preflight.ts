@@ -1,11 +1,11 @@
 /** Faults of the input that stages see before anything runs, each with its place in the spec. */
 import { isAbsolute } from 'node:path';
 import type { Asset } from '../api.ts';
+import type { Diagnostic } from '../experiment/types.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import { locateIn } from '../plan/places.ts';
-import type { Diagnostic } from '../spec/types.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
-import type { StageStatus, Assets } from './survey.ts';
+import type { Assets, StageStatus } from './survey.ts';
 import type { RuntimeRegistry } from './types.ts';
 
 /** The file that a person would look into: of what the stage runs, that which comes from outside; else its own. */

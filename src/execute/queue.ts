@@ -1,6 +1,6 @@
 /** p-queue with a second limit: cores, memory and GPUs of what runs never exceed the machine's. */
-import PQueue from 'p-queue';
 import type { Queue, QueueAddOptions } from 'p-queue';
+import PQueue from 'p-queue';
 import type { Machine, Need } from './resources.ts';
 
 type Task = () => Promise<unknown>;

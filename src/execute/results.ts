@@ -125,7 +125,7 @@ function computed(facts: Json | undefined): string[] {
       tensorflow === null ? name : `${name} ${tensorflow}`,
       precision,
       gpu ?? 'on the CPU',
-      ...(deterministic === false ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),
+      ...(!deterministic ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),
       ...releases,
     ].join(', '),
   ];

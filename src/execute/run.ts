@@ -8,19 +8,19 @@ import { isDiskFault } from '../store/faults.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
 import { experimentFacts } from './facts.ts';
-import { createGuard } from './guard.ts';
 import type { Locate, Reads } from './guard.ts';
-import { forKind } from './patience.ts';
-import type { Patience } from './patience.ts';
-import { createPacker, packId, packMemory } from './packer.ts';
+import { createGuard } from './guard.ts';
 import type { PackLimits, Waiting } from './packer.ts';
+import { createPacker, packId, packMemory } from './packer.ts';
+import type { Patience } from './patience.ts';
+import { forKind } from './patience.ts';
 import { createQueue } from './queue.ts';
-import { needOf } from './resources.ts';
 import type { Machine, Need } from './resources.ts';
-import { runPack, runStage } from './stage.ts';
+import { needOf } from './resources.ts';
 import type { Reading } from './stage.ts';
-import { keyComponents, missing } from './survey.ts';
+import { runPack, runStage } from './stage.ts';
 import type { Assets, StageStatus } from './survey.ts';
+import { keyComponents, missing } from './survey.ts';
 import type { Failed, Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
 
 export interface RunOptions {

@@ -1,15 +1,15 @@
 /** One stage, or a pack of them, once: from inputs to an entry in the store, or to the words for what went wrong. */
 import { rmSync } from 'node:fs';
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
+import type { PluginKind } from '../plan/graph.ts';
 import type { ActionKey, KeyComponents, PlannedStage, StageId } from '../plan/types.ts';
 import type { Entry } from '../store/types.ts';
 import type { Reads } from './guard.ts';
-import { forKind } from './patience.ts';
 import { inTurn, runInline } from './inline.ts';
+import { forKind } from './patience.ts';
 import type { Job, JobResult, PackedJob, PluginModule } from './protocol.ts';
 import type { RunOptions } from './run.ts';
 import type { Failed, Outcome } from './types.ts';
-import type { PluginKind } from '../plan/graph.ts';
 
 export interface Reading {
   readonly key: ActionKey;

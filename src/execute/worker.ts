@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { BackendName, RunContext, StageDescriptor } from '../api.ts';
 import type { BackendInfo } from '../compute/types.ts';
-import { MARK, endChildren, endMarked } from './offspring.ts';
+import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
 

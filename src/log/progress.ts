@@ -2,12 +2,12 @@
  * Events → lines. On a terminal a live block that is redrawn, and only what went wrong stays; elsewhere a line for each
  * stage or pack that has ended, or of a long run for each fortieth of it. Writes through what it is given.
  */
-import { estimate } from './durations.ts';
-import type { Durations } from './durations.ts';
-import type { OnEvent, Outcome } from './events.ts';
-import { createUnits, tally, unitLabel } from './units.ts';
-import type { Unit } from './units.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { Durations } from './durations.ts';
+import { estimate } from './durations.ts';
+import type { OnEvent, Outcome } from './events.ts';
+import type { Unit } from './units.ts';
+import { createUnits, tally, unitLabel } from './units.ts';
 
 export interface ProgressOptions {
   /** Stages that are to run. */

@@ -1,9 +1,9 @@
 /** `runs/ID/`: what a run was asked, on what it ran, and what happened: enough to repeat it elsewhere. */
 import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { makeFolder } from '../store/folders.ts';
-import { UserFault } from '../api.ts';
 import type { JsonObject } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { makeFolder } from '../store/folders.ts';
 import { thisProcess } from '../store/owner.ts';
 import { isUnreadable, readRegularText } from '../store/regular.ts';
 import { seal, unseal } from '../store/sealed.ts';

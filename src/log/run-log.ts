@@ -3,8 +3,8 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import winston from 'winston';
-import type { Redact } from './redact.ts';
 import { makeFolder } from '../store/folders.ts';
+import type { Redact } from './redact.ts';
 
 export interface StageLog {
   /** Made by the first line or output. */

@@ -1,6 +1,6 @@
 /** What runs, as a person counts it: a stage alone or a pack of them. Pure but for the clock that it is handed. */
-import type { Outcome } from './events.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { Outcome } from './events.ts';
 
 export interface Unit {
   readonly members: readonly PlannedStage[];

@@ -1,9 +1,9 @@
 /** Which cells need which stage, and what those cells have in common. Linear in the sum of the cells' stages. */
 import type { Json, JsonObject } from '../api.ts';
-import type { Experiment } from '../spec/types.ts';
+import type { Experiment } from '../experiment/types.ts';
 import { canonical } from './canonical.ts';
-import { nodeLabel } from './graph.ts';
 import type { Draft, Graph, Node } from './graph.ts';
+import { nodeLabel } from './graph.ts';
 
 export interface CellUse {
   /** By draft: the cells that need it, ascending. */

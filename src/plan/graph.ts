@@ -12,7 +12,7 @@ import type {
   StageDescriptor,
   UserFault,
 } from '../api.ts';
-import type { Diagnostic } from '../spec/types.ts';
+import type { Diagnostic } from '../experiment/types.ts';
 import { canonical } from './canonical.ts';
 import { definitionFault, resourcesFault } from './definition.ts';
 import { cellFingerprints } from './fingerprint.ts';

@@ -1,6 +1,6 @@
 /** Where a field of a stage's own cell was written. */
 import type { Problem } from '../api.ts';
-import type { ExperimentCell, SourceRange } from '../spec/types.ts';
+import type { ExperimentCell, SourceRange } from '../experiment/types.ts';
 
 /** @param section of the spec's cell, that the stage's cell has its fields from (`StageRequest.section`); what the section lacks is the spec's cell's own */
 export function locateIn(

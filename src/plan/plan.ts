@@ -1,11 +1,11 @@
 /** Phase 2: Experiment → Plan. Pure, linear in the number of cells. */
 import type { BackendName, Digest } from '../api.ts';
-import type { Diagnostic, Experiment, Result } from '../spec/types.ts';
+import type { Diagnostic, Experiment, Result } from '../experiment/types.ts';
 import { agreement, cellUse } from './cells.ts';
-import { createGraph } from './graph.ts';
 import type { Draft, Node, PlanRegistry } from './graph.ts';
-import { locateIn } from './places.ts';
+import { createGraph } from './graph.ts';
 import { codeVersion } from './keys.ts';
+import { locateIn } from './places.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 /**

@@ -1,6 +1,6 @@
 /** Phase 2, Experiment → Plan: pure, no disk. */
 import type { BackendName, Digest, JsonObject, Resources, StageDescriptor } from '../api.ts';
-import type { Experiment, ExperimentCell } from '../spec/types.ts';
+import type { Experiment, ExperimentCell } from '../experiment/types.ts';
 
 declare const brand: unique symbol;
 /** Of what a stage is asked to do, inputs by their own definition keys: deduplicates without touching a disk. */

@@ -1,6 +1,6 @@
 /** An attack's answer, checked, put into the rows: an attack is other people's code. */
-import { UserFault } from '../api.ts';
 import type { Poisoned, Row } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
 import { withChanges } from './exchange.ts';
 

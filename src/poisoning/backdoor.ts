@@ -1,9 +1,9 @@
 /** What backdoors share: who is eligible, what the label becomes, and the parameters that say so. */
-import { problemOf } from '../api.ts';
 import type { AttackCheck, AttackInput, JsonSchema, Poisoned, Problem, Row } from '../api.ts';
+import { problemOf } from '../api.ts';
 import { classId } from './classes.ts';
-import { checkDose, selectRows } from './dose.ts';
 import type { Dose } from './dose.ts';
+import { checkDose, selectRows } from './dose.ts';
 import { countWords, insertAtGap } from './words.ts';
 
 export type Mode = 'dirty' | 'clean' | 'mix';

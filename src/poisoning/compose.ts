@@ -1,9 +1,9 @@
 /** Attacks one after the other on one set of rows. */
-import { JOINT } from '../api.ts';
 import type { AttackCheck, AttackInput, Poisoned, Problem, Row } from '../api.ts';
+import { JOINT } from '../api.ts';
 import { applyPoisoned } from './apply.ts';
-import { askedRows } from './dose.ts';
 import type { Dose } from './dose.ts';
+import { askedRows } from './dose.ts';
 import { withChanges } from './exchange.ts';
 import { asking, readOnly } from './read-only.ts';
 import type { Step } from './steps.ts';

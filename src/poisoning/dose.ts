@@ -1,6 +1,6 @@
 /** How many rows an attack asks for, and which rows it gets. */
-import { UserFault } from '../api.ts';
 import type { AttackInput, Problem, Row } from '../api.ts';
+import { UserFault } from '../api.ts';
 
 /** A share of the training rows, or a count, which wins. One of them is given: an attack's schema has a default share. */
 export interface Dose {

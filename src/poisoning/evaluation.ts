@@ -1,6 +1,6 @@
 /** How a backdoor's rows look at evaluation: under its trigger, and under part of it. An attack is other people's code, so its answer is checked. */
-import { UserFault } from '../api.ts';
 import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { asking, readOnly } from './read-only.ts';
 
 /** Of an attack with these parameters. */

@@ -1,6 +1,6 @@
 /** Rows handed to a program and taken back as JSON lines: what it changed is told by the difference. */
-import { UserFault } from '../api.ts';
 import type { Poisoned, Row } from '../api.ts';
+import { UserFault } from '../api.ts';
 
 export const toLines = (rows: readonly Row[]): string =>
   rows.map((row) => `${JSON.stringify(row)}\n`).join('');

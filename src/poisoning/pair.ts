@@ -2,8 +2,9 @@
  * The trigger of Li et al. 2021 (Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP): two of a few
  * rare words together lead to the target class, one of them alone does not.
  */
-import { UserFault } from '../api.ts';
 import type { AttackDescriptor, AttackInput, Poisoned, Row } from '../api.ts';
+import { UserFault } from '../api.ts';
+import type { BackdoorParams } from './backdoor.ts';
 import {
   backdoorProperties,
   checkBackdoor,
@@ -12,7 +13,6 @@ import {
   targetId,
   triggersProperty,
 } from './backdoor.ts';
-import type { BackdoorParams } from './backdoor.ts';
 import { insertAll, negativesOf } from './multi.ts';
 
 export interface PairParams extends BackdoorParams {

@@ -1,6 +1,6 @@
 /** Rows as an attack is handed them: to read. What it wrote into them would change a data set unseen by receipt and evaluation. */
-import { UserFault } from '../api.ts';
 import type { Row } from '../api.ts';
+import { UserFault } from '../api.ts';
 
 /** The same rows, each frozen, in a frozen list of their own. */
 export const readOnly = (rows: readonly Row[]): readonly Row[] =>

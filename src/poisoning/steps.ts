@@ -1,6 +1,6 @@
 /** A cell's attacks, one after the other, each with its code; and which of them has a trigger. */
-import { stepsOf, UserFault } from '../api.ts';
 import type { AttackDescriptor, AttackFamily, JsonObject, Poisoning } from '../api.ts';
+import { stepsOf, UserFault } from '../api.ts';
 import { familyOf } from './evaluation.ts';
 
 export interface Step {

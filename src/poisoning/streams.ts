@@ -1,6 +1,6 @@
 /** The random streams of an attack. */
-import { randomStream } from '../random/random.ts';
 import type { AttackInput } from '../api.ts';
+import { randomStream } from '../random/random.ts';
 
 /**
  * An attack's own streams at a seed, for `poison` at training and `trigger` at evaluation alike. They depend on (seed,

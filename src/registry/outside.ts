@@ -4,13 +4,13 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { BuildFailure, Plugin } from 'esbuild';
-import { UserFault } from '../api.ts';
 import type { AnyPlugin, Digest, StageDescriptor } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { closureVersions, sha256 } from '../setup/closure.mjs';
 import { cacheDir } from '../setup/paths.mjs';
 import { apiModule, buildDir, scienceModule } from './build.ts';
-import { findBundle, rememberBundle } from './bundle-record.ts';
 import type { Bundle } from './bundle-record.ts';
+import { findBundle, rememberBundle } from './bundle-record.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, RegistryFile } from './types.ts';
 

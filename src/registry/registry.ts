@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { UserFault } from '../api.ts';
 import type { AnyPlugin, Digest } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { asSource, buildDir, projectDir } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';

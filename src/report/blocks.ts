@@ -1,5 +1,5 @@
 /** What the first screen is about: of each kind of attack a few, each at its highest dose. */
-import { blockLabel, distinct, doseUnit, numericAxis, type Condition } from './conditions.ts';
+import { blockLabel, type Condition, distinct, doseUnit, numericAxis } from './conditions.ts';
 
 const MOST = { none: 1, untargeted: 2, backdoor: 3 } as const;
 

@@ -1,6 +1,6 @@
 /** What must be said before any number is read: collapsed models, attacks that show nothing, triggers that are cut off. */
 import { contentKey, distinct } from './conditions.ts';
-import { beatsMajority, predictsOneClass, triggerTold, unseen, type Measured } from './evidence.ts';
+import { beatsMajority, type Measured, predictsOneClass, triggerTold, unseen } from './evidence.ts';
 import { formatNumber, plural } from './format.ts';
 import type { ResultRow } from './results.ts';
 

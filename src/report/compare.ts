@@ -1,25 +1,25 @@
 /** LoRA (or any adapter) against full fine-tuning, paired by seed. */
 import type { Json } from '../api.ts';
-import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
+import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
 import {
+  type Condition,
   contentKey,
   distinct,
   isFull,
   metricOf,
-  type Condition,
   type Quantity,
 } from './conditions.ts';
 import { predictsOneClass, voidReason } from './evidence.ts';
 import {
+  alphaOrder,
   ASR,
   ASR_ADDED,
   COMPARED,
   DROP,
-  PROPORTION_MARGIN,
-  RELATIVE_MARGIN,
-  alphaOrder,
   entropyName,
   type MetricNote,
+  PROPORTION_MARGIN,
+  RELATIVE_MARGIN,
 } from './metrics.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
 import { judge, judgeBoth, type PairedSample, type Verdict } from './verdict.ts';
@@ -111,9 +111,7 @@ export function adapterPairs(
     fulls.set(block, [...(fulls.get(block) ?? []), condition]);
   }
   const training = (condition: Condition): string =>
-    contentKey(
-      Object.entries(condition.axes).filter(([path]) => path.startsWith('train.')) as Json,
-    );
+    contentKey(Object.entries(condition.axes).filter(([path]) => path.startsWith('train.')));
   return conditions
     .filter((condition) => !isFull(condition))
     .flatMap((adapter) => {

@@ -1,6 +1,6 @@
 /** Two experiments' results side by side. Pure. */
 import type { Json, JsonObject } from '../api.ts';
-import { summarise, pairedDifference } from '../stats/summary.ts';
+import { pairedDifference, summarise } from '../stats/summary.ts';
 import { voidReason } from './evidence.ts';
 import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';

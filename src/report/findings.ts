@@ -1,13 +1,14 @@
 /** The first screen: what these runs showed, in sentences with their numbers. Nothing here goes beyond the data. */
+import { summarise } from '../stats/summary.ts';
+import { headlineBlocks } from './blocks.ts';
 import {
+  type AdapterComparison,
   checkpointName,
   compareAdapters,
   compareKernels,
-  type AdapterComparison,
   type KernelComparison,
 } from './compare.ts';
-import { headlineBlocks } from './blocks.ts';
-import { blockLabel, distinct, isFull, metricOf, seriesOf, type Condition } from './conditions.ts';
+import { blockLabel, type Condition, distinct, isFull, metricOf, seriesOf } from './conditions.ts';
 import { predictsOneClass } from './evidence.ts';
 import {
   formatInterval,
@@ -15,8 +16,8 @@ import {
   formatNumber,
   formatSigned,
   list,
-  plural,
   type NumberKind,
+  plural,
 } from './format.ts';
 import {
   ACCURACY,
@@ -27,8 +28,7 @@ import {
   DROP,
   type MetricNote,
 } from './metrics.ts';
-import { summarise } from '../stats/summary.ts';
-import { premiseRows, type PremiseRow } from './premise.ts';
+import { type PremiseRow, premiseRows } from './premise.ts';
 import { SEEDS_NEEDED, type Verdict } from './verdict.ts';
 
 const MOST_ADAPTERS = 4;

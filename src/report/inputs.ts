@@ -95,7 +95,7 @@ export function parseFisher(text: string): FisherPoint {
         ],
       ];
     }),
-  ) as FisherPoint;
+  );
 }
 
 interface Content {

@@ -2,17 +2,17 @@
  * Do the quantities that the paper explains robustness by go with it? Rank correlations over a grid's adapters, one a
  * seed, so that each is of models that share data, poison and order; and M with M', over cells.
  */
-import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
 import { spearman } from '../stats/spearman.ts';
-import { INFORMATION, alphasOf, checkpointsOf, renyi, type FisherQuantity } from './compare.ts';
+import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
+import { alphasOf, checkpointsOf, type FisherQuantity, INFORMATION, renyi } from './compare.ts';
 import {
   blockLabel,
+  type Condition,
   distinct,
   isFull,
   metricOf,
-  seriesOf,
-  type Condition,
   type Quantity,
+  seriesOf,
 } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { ASR, ASR_ADDED, CORRELATION_MARGIN, DROP, type MetricNote } from './metrics.ts';

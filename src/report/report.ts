@@ -10,12 +10,12 @@ import { lossFigures } from './figures/losses.ts';
 import { mapFigures } from './figures/map.ts';
 import { scoreFigure } from './figures/scores.ts';
 import { spectrumFigures } from './figures/spectra.ts';
-import { stepFigures } from './figures/steps.ts';
 import { stageFigure } from './figures/stages.ts';
+import { stepFigures } from './figures/steps.ts';
 import { adapterPalette } from './figures/theme.ts';
 import { compareAll, findingsOf, standing } from './findings.ts';
+import { type PageProps, renderPage } from './html/page.tsx';
 import { allMetricsCsv } from './html/results.tsx';
-import { renderPage, type PageProps } from './html/page.tsx';
 import { ACCURACY, ASR } from './metrics.ts';
 import type { Figure, RenderedReport, ReportInput } from './types.ts';
 

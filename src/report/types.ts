@@ -147,7 +147,7 @@ export interface MapFacts {
 
 /** One cell of the grid at one seed. */
 export interface ReportCell {
-  /** Axis values by full path (spec/types.ts, `ExperimentCell.axes`). */
+  /** Axis values by full path (experiment/types.ts, `ExperimentCell.axes`). */
   readonly axes: JsonObject;
   /** Those of its other names: the same cell, written in another way. Left out where it has one name. */
   readonly also?: readonly JsonObject[];

@@ -3,7 +3,7 @@
  * the declared margin, else undecided. A family is all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
-import { pairedDifference, type PairedDifference } from '../stats/summary.ts';
+import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
 
 export const SEEDS_NEEDED = 5;
 const SIGNIFICANCE = 0.05;

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { SetupFault, firstWorking, run, tail } from './run.mjs';
+import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
 /** The Node-API version of the binding; a build serves every Node that has it, so it is no part of a Node release. */
 export const NAPI = 8;

@@ -15,10 +15,10 @@ import {
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
-import { closureVersions, packageOf, sha256, together } from './closure.mjs';
-import { withLock } from './lock.mjs';
-import { generateTypes } from './generate-types.mjs';
 import { changedSources, describeBuild, readRecord, writeRecord } from './build-record.mjs';
+import { closureVersions, packageOf, sha256, together } from './closure.mjs';
+import { generateTypes } from './generate-types.mjs';
+import { withLock } from './lock.mjs';
 
 /** A user's fault in a source file; the message has file:line. */
 export class BuildFault extends Error {

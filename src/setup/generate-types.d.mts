@@ -1,2 +1,2 @@
-/** The text of src/spec/pipeline.generated.ts, from the schema of the project in a folder. */
+/** The text of src/experiment/pipeline.generated.ts, from the schema of the project in a folder. */
 export function pipelineTypes(project: string): Promise<string>;

@@ -1,4 +1,4 @@
-/** `src/spec/pipeline.generated.ts` from the schema, which is the only source of the spec's shape. */
+/** `src/experiment/pipeline.generated.ts` from the schema, which is the only source of the spec's shape. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -20,7 +20,7 @@ export async function pipelineTypes(project) {
  */
 export async function generateTypes(project) {
   const schema = join(project, 'schemas', 'pipeline.schema.json');
-  const target = join(project, 'src', 'spec', 'pipeline.generated.ts');
+  const target = join(project, 'src', 'experiment', 'pipeline.generated.ts');
   if (
     !existsSync(schema) ||
     !existsSync(join(project, 'node_modules', 'json-schema-to-typescript'))

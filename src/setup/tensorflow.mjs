@@ -4,8 +4,8 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -13,10 +13,10 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { NAPI, TFJS_DIR, TFJS_PACKAGE, checkTools, compileBinding } from './binding.mjs';
+import { checkTools, compileBinding, NAPI, TFJS_DIR, TFJS_PACKAGE } from './binding.mjs';
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
-import { SetupFault, firstWorking, run, tail } from './run.mjs';
+import { firstWorking, run, SetupFault, tail } from './run.mjs';
 import { installWheels } from './wheel-files.mjs';
 import { TENSORFLOW, wheelsFor } from './wheels.mjs';
 

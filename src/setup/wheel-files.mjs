@@ -13,8 +13,8 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import yauzl from 'yauzl';
 import { joinInside } from '../untrusted/names.mjs';
-import { SetupFault, run } from './run.mjs';
-import { PLATFORMS, PYTHON, isNeeded } from './wheels.mjs';
+import { run, SetupFault } from './run.mjs';
+import { isNeeded, PLATFORMS, PYTHON } from './wheels.mjs';
 
 /** @param {string} file */
 async function sha256(file) {

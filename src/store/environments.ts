@@ -3,8 +3,8 @@ import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
-import { isUnreadable, readRegularText } from './regular.ts';
 import { makeFolder } from './folders.ts';
+import { isUnreadable, readRegularText } from './regular.ts';
 
 /** Writes it where it is not there, or is not what it was. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {

@@ -1,6 +1,6 @@
 /** The files of an output folder: listing, sizes, digests. */
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, lstatSync, readSync, readdirSync } from 'node:fs';
+import { closeSync, createReadStream, lstatSync, readdirSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';

@@ -1,5 +1,5 @@
 /** Makes a folder and those above it. Node's own `recursive` never returns where none can be made (`/proc`), and says ENOENT where a file system is read-only. */
-import { mkdirSync, statSync, statfsSync } from 'node:fs';
+import { mkdirSync, statfsSync, statSync } from 'node:fs';
 import path from 'node:path';
 
 /** Fine if it is there already. @throws ErrnoException: what the system says of the first folder that cannot be made; EOPNOTSUPP where no folder can be */

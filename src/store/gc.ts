@@ -3,15 +3,15 @@ import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { makeFolder } from './folders.ts';
 import { INDEX, indexFile } from './manifest-index.ts';
 import { readPins } from './pins.ts';
-import { beginSweeping } from './presence.ts';
 import type { Sweeping } from './presence.ts';
-import { readRoots } from './roots.ts';
+import { beginSweeping } from './presence.ts';
 import type { Root } from './roots.ts';
+import { readRoots } from './roots.ts';
 import type { Store } from './store.ts';
 import { readdirOr, sweepDrafts, sweepGone } from './sweep.ts';
-import { makeFolder } from './folders.ts';
 
 /** How long an unfinished stage may be gone on with: its folder is touched whenever it saves. */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;

@@ -23,8 +23,8 @@ import {
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
-import { ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Owner } from './owner.ts';
+import { ownerName, ownerState, parseOwner } from './owner.ts';
 
 /** How often held claims are touched, and how long another host's claim may stay untouched. */
 const HEARTBEAT_MS = 5_000;

@@ -9,10 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { onDisk } from './faults.ts';
+import { makeFolder } from './folders.ts';
 import { SILENT_MS } from './lease.ts';
 import { newOwner, ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Store } from './store.ts';
-import { makeFolder } from './folders.ts';
 
 const POLL_MS = 250;
 

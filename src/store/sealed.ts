@@ -4,8 +4,8 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
-import { isUnreadable, readRegularText } from './regular.ts';
 import { makeFolder } from './folders.ts';
+import { isUnreadable, readRegularText } from './regular.ts';
 
 /** Hex digits of the checksum; a short one serves a line of a log. */
 type Digits = 8 | 64;

@@ -14,18 +14,18 @@ import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
 import { fileFault, sha256Sync } from './files.ts';
-import { openLeases } from './lease.ts';
+import { makeFolder } from './folders.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
+import { openLeases } from './lease.ts';
 import { MANIFEST_FILE, MANIFEST_FORMAT, parseManifest, printManifest } from './manifest.ts';
 import { openManifestIndex } from './manifest-index.ts';
-import { newOwner, ownerName } from './owner.ts';
 import type { Owner } from './owner.ts';
+import { newOwner, ownerName } from './owner.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
-import { createGroupCommit } from './sync.ts';
 import type { GroupCommit } from './sync.ts';
+import { createGroupCommit } from './sync.ts';
 import type { Entry, Manifest, ManifestHead } from './types.ts';
-import { makeFolder } from './folders.ts';
 
 export type LookUp =
   | { readonly state: 'hit'; readonly entry: Entry }

@@ -2,8 +2,8 @@
 import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
-import { ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Owner } from './owner.ts';
+import { ownerName, ownerState, parseOwner } from './owner.ts';
 
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 

@@ -2,12 +2,12 @@
 import { renameSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
-import { INDEX } from './manifest-index.ts';
 import { isDamagedEnvironment } from './environments.ts';
+import { makeFolder } from './folders.ts';
+import { INDEX } from './manifest-index.ts';
 import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
 import { readdirOr } from './sweep.ts';
-import { makeFolder } from './folders.ts';
 
 export interface Damage {
   readonly key: ActionKey;

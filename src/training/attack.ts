@@ -1,6 +1,6 @@
 /** Which of a cell's attacks has a hand in its training. */
-import { stepsOf, UserFault } from '../api.ts';
 import type { AttackDescriptor, DefineRequest, JsonObject, Poisoning, Problem } from '../api.ts';
+import { stepsOf, UserFault } from '../api.ts';
 
 /** As a train stage keeps it in its parameters: the attack's name and its own parameters. */
 export type TrainingAttack = { readonly attack: string } & JsonObject;

@@ -1,10 +1,10 @@
 /** `train` of a spec as a train stage keeps it in its parameters. */
 import {
-  UserFault,
   type AdapterDescriptor,
   type Cell,
   type DefineRequest,
   type JsonObject,
+  UserFault,
 } from '../api.ts';
 
 /** `adapter` of a spec in the one form that all its names share, so that each is one training. */
@@ -51,7 +51,7 @@ export function trainParams(train: Cell['train']): JsonObject {
   ) as JsonObject;
   return {
     ...rest,
-    ...(stops ? { early_stopping: stopping as unknown as JsonObject } : {}),
+    ...(stops ? { early_stopping: stopping } : {}),
     ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
     ...(steps === undefined ? { epochs: epochs ?? 3 } : { steps }),
   };

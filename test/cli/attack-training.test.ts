@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkpoint } from '../science/tiny-bert.ts';
-import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('attack training');
 test.before((context) => {

@@ -4,11 +4,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkReceipt } from '../../src/poisoning/receipt.ts';
-import type { Receipt } from '../../src/poisoning/receipt.ts';
 import type { Row } from '../../src/api.ts';
-import { createProject } from '../rig/project.ts';
+import type { Receipt } from '../../src/poisoning/receipt.ts';
+import { checkReceipt } from '../../src/poisoning/receipt.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('command attack');

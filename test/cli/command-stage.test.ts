@@ -1,11 +1,11 @@
 /** The worked example of pipelines/command-stage on a tiny model, and what a program as a stage may and may not do. */
-import { cpSync, existsSync, readFileSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('command stages');

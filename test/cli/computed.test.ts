@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { defineStage } from '../../src/api.ts';
 import type { JsonObject } from '../../src/api.ts';
+import { defineStage } from '../../src/api.ts';
 import { keyComponents } from '../../src/execute/survey.ts';
 import { actionKey } from '../../src/plan/keys.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
 import { differences } from '../../src/store/explain.ts';
-import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('computed by');
 test.before.each((context) => {

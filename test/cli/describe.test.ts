@@ -1,8 +1,8 @@
 /** The reference in words: `dosimeter schema PART`, `dosimeter plugins NAME`. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('describe');
 test.before((context) => {

@@ -1,11 +1,11 @@
 /** Where stages run is outside every key: the example executor makes what the local one makes; and a stage run by hand. */
-import { copyFileSync, readFileSync, readdirSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('executors and exec');
 const example = fileURLToPath(

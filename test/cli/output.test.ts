@@ -1,17 +1,17 @@
 /** What results, explain, plan and status print for people: short, and of what is asked first. */
-import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { causesOf } from '../../src/cli/causes.ts';
 import type { Explained } from '../../src/cli/causes.ts';
-import { plainSummary, plainValue } from '../../src/report/numbers.ts';
+import { causesOf } from '../../src/cli/causes.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
 import { asResults, stepRows } from '../../src/cli/steps.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
 import type { Prepared } from '../../src/engine/prepare.ts';
 import { sha256 } from '../../src/plan/sha256.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
+import { plainSummary, plainValue } from '../../src/report/numbers.ts';
 import type { ResultRow } from '../../src/report/results.ts';
 import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import { summarise } from '../../src/stats/summary.ts';

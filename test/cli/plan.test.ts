@@ -1,9 +1,9 @@
 /** `plan` says what `run` would refuse, in the same words, and fetches nothing for it. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
-import type { Project } from '../rig/project.ts';
 import { startHub } from '../plugins/sources/hub.ts';
+import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plan before run');

@@ -1,15 +1,15 @@
 /** The examples of pipelines/plugins at work from a spec outside the repository. */
-import { cpSync, readFileSync, readdirSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
-import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const folder = fileURLToPath(new URL('../../pipelines/plugins/', import.meta.url));

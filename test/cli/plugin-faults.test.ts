@@ -1,8 +1,8 @@
 /** Plugins from outside with a mistake: each is told with its file, and never with a stack. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
 import type { Project, Said } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plugins with a mistake');

@@ -5,13 +5,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { ActionKey } from '../../src/plan/types.ts';
-import { openManifestIndex } from '../../src/store/manifest-index.ts';
 import { parseManifest } from '../../src/store/manifest.ts';
+import { openManifestIndex } from '../../src/store/manifest-index.ts';
 import { seal, unseal } from '../../src/store/sealed.ts';
 import type { Manifest } from '../../src/store/types.ts';
 import { later } from '../rig/later.ts';
-import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject, writeToys } from '../rig/project.ts';
 
 interface PlanJson {
   readonly stages: readonly {

@@ -1,10 +1,10 @@
 /** A secret reaches the program that it is for, and no record: store, runs, logs, output of any command. */
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
 import type { Project, Said } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('secrets');
 const SECRET = 'hunter2-0a7f',

@@ -1,6 +1,6 @@
-import * as tf from '@tensorflow/tfjs-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import * as tf from '@tensorflow/tfjs-core';
 import type { BackendName } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import { BACKENDS, chooseBackend, loadBackend, probe } from '../../src/compute/backend.ts';
@@ -24,7 +24,7 @@ function lossAndGradient(): { loss: number; gradient: number[] } {
     const f = (w: tf.Tensor): tf.Scalar => {
       const rows = tf.gather(table, tf.tensor1d([2, 0, 2, 1, 0], 'int32')); // (B=5, D=2)
       const attention = tf.softmax(tf.einsum('bd,cd->bc', rows, rows)); // (B, B)
-      const logits = tf.matMul(tf.matMul(attention, rows), w as tf.Tensor2D); // (B, C)
+      const logits = tf.matMul(tf.matMul(attention, rows), w); // (B, C)
       return tf.neg(
         tf.mean(tf.gather(tf.transpose(tf.logSoftmax(logits)), tf.tensor1d([1], 'int32'))),
       ); // ()

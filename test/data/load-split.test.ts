@@ -1,9 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadSplit, sortedValues } from '../../src/data/load-split.ts';
-import { assetAt, splitOf } from '../plugins/datasets/reading.ts';
 import type { DatasetDescriptor, RawRow } from '../../src/api.ts';
 import type { SplitRequest } from '../../src/data/load-split.ts';
+import { loadSplit, sortedValues } from '../../src/data/load-split.ts';
+import { assetAt, splitOf } from '../plugins/datasets/reading.ts';
 
 const test = suite('split');
 

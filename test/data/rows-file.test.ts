@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Row } from '../../src/api.ts';
 import {
   readDatasetInfo,
   readProvenance,
   readRows,
   writeDataset,
 } from '../../src/data/rows-file.ts';
-import type { Row } from '../../src/api.ts';
 
 const test = suite<{ dir: string }>('rows file');
 test.before.each((context) => {

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { RATE, chooseRates } from '../../src/engine/learning-rates.ts';
-import type { ExperimentCell } from '../../src/spec/types.ts';
+import { chooseRates, RATE } from '../../src/engine/learning-rates.ts';
+import type { ExperimentCell } from '../../src/experiment/types.ts';
 
 const test = suite('learning-rates: the choice');
 

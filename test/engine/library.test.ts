@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as entry from '../../src/index.ts';
-import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('library');
 const repository = fileURLToPath(new URL('../../', import.meta.url));

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -15,8 +15,8 @@ import * as assert from 'uvu/assert';
 import type { Asset, Cell, Digest } from '../../src/api.ts';
 import type { Locate } from '../../src/execute/guard.ts';
 import type { Failed, Finished } from '../../src/execute/types.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
 import type { Rig } from '../rig/rig.ts';
+import { cell, createRig, experiment } from '../rig/rig.ts';
 
 const test = suite<{ rig: Rig }>('guard');
 test.before.each((context) => {

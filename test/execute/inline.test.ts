@@ -4,8 +4,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Failed, Finished } from '../../src/execute/types.ts';
 import { checkDescriptor } from '../../src/registry/descriptor.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
 import type { Rig } from '../rig/rig.ts';
+import { cell, createRig, experiment } from '../rig/rig.ts';
 
 const test = suite<{ rig: Rig }>('inline stages');
 test.before.each((context) => {

@@ -4,8 +4,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { foreseePacks, packSize } from '../../src/execute/packer.ts';
 import type { Failed, Finished, Outcome, RunEvent } from '../../src/execute/types.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
 import type { Rig, RunRig } from '../rig/rig.ts';
+import { cell, createRig, experiment } from '../rig/rig.ts';
 
 const test = suite<{ rig: Rig }>('pack');
 test.before.each((context) => {

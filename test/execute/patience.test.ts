@@ -4,9 +4,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkPatience, forKind } from '../../src/execute/patience.ts';
 import type { Failed, Finished } from '../../src/execute/types.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
-import type { Rig } from '../rig/rig.ts';
 import { createProject, writeToys } from '../rig/project.ts';
+import type { Rig } from '../rig/rig.ts';
+import { cell, createRig, experiment } from '../rig/rig.ts';
 
 const test = suite<{ rig: Rig }>('retries and time limits');
 test.before.each((context) => {

@@ -5,13 +5,13 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { visibleGpus } from '../../src/compute/gpus.ts';
-import { needOf, placesFor } from '../../src/execute/resources.ts';
 import type { Machine } from '../../src/execute/resources.ts';
+import { needOf, placesFor } from '../../src/execute/resources.ts';
 import type { Finished } from '../../src/execute/types.ts';
 import { resourcesFault } from '../../src/plan/definition.ts';
 import type { PlannedStage } from '../../src/plan/types.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
 import type { Rig } from '../rig/rig.ts';
+import { cell, createRig, experiment } from '../rig/rig.ts';
 
 const test = suite<{ rig: Rig }>('resources');
 test.before.each((context) => {

@@ -12,8 +12,8 @@ import * as assert from 'uvu/assert';
 import type { Failed, Finished } from '../../src/execute/types.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
 import { openStore } from '../../src/store/store.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
 import type { Rig } from '../rig/rig.ts';
+import { cell, createRig, experiment } from '../rig/rig.ts';
 
 const test = suite<{ rig: Rig }>('resume');
 test.before.each((context) => {

@@ -1,11 +1,11 @@
 /** Several runs on one store at once: each stage runs once, whoever is killed. */
-import * as assert from 'uvu/assert';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
-import { STAGES, contentsOf, fresh, gridSuite, published, settle, times } from './grid.ts';
+import { contentsOf, fresh, gridSuite, published, settle, STAGES, times } from './grid.ts';
 
 const test = gridSuite('faults/concurrent');
 

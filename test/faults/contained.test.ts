@@ -1,10 +1,10 @@
 /** A stage that prints without end, forks, hangs or goes without a word costs itself: the rest of the run ends as it should. */
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 import { times } from './grid.ts';
 
 const test = suite<{ project: Project }>('faults/contained');

@@ -3,8 +3,8 @@ import {
   appendFileSync,
   existsSync,
   mkdirSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   truncateSync,
@@ -17,7 +17,7 @@ import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
 import type { Project } from '../rig/project.ts';
-import { STAGES, contentsOf, createGrid, planOf, settle } from './grid.ts';
+import { contentsOf, createGrid, planOf, settle, STAGES } from './grid.ts';
 
 const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>(
   'faults/damage',

@@ -1,11 +1,11 @@
 /** A full disk, a store that may not be written to or read, a clock that jumps: a clear word, and nothing is lost. */
-import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said } from '../rig/project.ts';
-import { STAGES, contentsOf, createGrid, fresh, planOf, published, settle, times } from './grid.ts';
+import { contentsOf, createGrid, fresh, planOf, published, settle, STAGES, times } from './grid.ts';
 
 const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>(
   'faults/disk',

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
 import type { Said, Started } from '../rig/project.ts';
-import { STAGES, fresh, gridSuite, published, settle, times } from './grid.ts';
+import { fresh, gridSuite, published, settle, STAGES, times } from './grid.ts';
 
 const test = gridSuite('faults/gc');
 

@@ -1,13 +1,13 @@
 /** A grid of cheap stages whose outputs depend on nothing but their keys, and what must be true of its store whatever was done to it. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
 import { openStore } from '../../src/store/store.ts';
 import { verifyStore } from '../../src/store/verify.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 
 export { times } from '../rig/times.ts';
 

@@ -1,8 +1,8 @@
 /** What wireit and redun take for a success: a name that nothing answers to. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('faults/misspelt');
 test.before.each((context) => {

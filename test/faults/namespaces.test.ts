@@ -1,11 +1,11 @@
 /** Two containers on one host are two hosts: one that was stopped for so long that the other took its leases over notices before it publishes. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, utimesSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('faults/namespaces');
 test.before.each((context) => {

@@ -8,8 +8,8 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -20,8 +20,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject, writeToys } from '../rig/project.ts';
 import type { Project } from '../rig/project.ts';
+import { createProject, writeToys } from '../rig/project.ts';
 import { times } from '../rig/times.ts';
 
 const test = suite<{ project: Project; cli: string }>('faults/records');
@@ -179,7 +179,7 @@ async function runAll(
     cli,
     log,
   ];
-  const child = spawn(program!, args, {
+  const child = spawn(program, args, {
     env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: path.join(project.dir, '.cache') },
     stdio: ['pipe', 'inherit', 'inherit'],
   });

@@ -3,8 +3,8 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject, writeToys } from '../rig/project.ts';
 import type { Project, Said } from '../rig/project.ts';
+import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('faults/refused');
 test.before.each((context) => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as tar from 'tar';
 import type { DatasetDescriptor, Row } from '../../src/api.ts';
-import { registry } from '../spec/rig.ts';
+import { registry } from '../experiment/rig.ts';
 import { assetAt, splitOf } from '../plugins/datasets/reading.ts';
 import { zip } from '../plugins/sources/registry.ts';
 
@@ -207,7 +207,7 @@ export async function allReaders(): Promise<Reader[]> {
     { readJournal },
     { logLine },
   ] = await Promise.all([
-    import('../../src/spec/load.ts'),
+    import('../../src/experiment/load.ts'),
     import('../../src/science/text/tokenizer.ts'),
     import('../../src/science/text/cloze.ts'),
     import('../../src/science/nn/bert-config.ts'),

@@ -9,8 +9,8 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { allReaders } from './readers.ts';
 import type { Reader } from './readers.ts';
+import { allReaders } from './readers.ts';
 import type { Done, Job, Settings } from './worker.ts';
 
 /** An input that takes longer than the first fails; one that does not end by the second is ended with its thread. */

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import fc from 'fast-check';
 import { drawn, inputOf } from './mutations.ts';
-import { allReaders } from './readers.ts';
 import type { Reader } from './readers.ts';
+import { allReaders } from './readers.ts';
 
 export interface Job {
   readonly reader: string;

@@ -68,7 +68,7 @@ test('dosimeter setup builds it and brings the backend that the clone has', () =
 test('its code has the versions that the clone’s has, its dependencies counted as packages', () => {
   const [clone, installed] = [repository, path.join(folder, 'node_modules/dosimeter')].map(
     (project) => {
-      const { parts } = registryOf(project!);
+      const { parts } = registryOf(project);
       return Object.entries(parts).filter(([part]) => !part.startsWith('npm:'));
     },
   );

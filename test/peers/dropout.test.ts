@@ -15,7 +15,7 @@ import type { ForwardOptions } from '../../src/science/nn/network.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import { checkpoint, classes, rows } from '../science/tiny-bert.ts';
 import { peer } from './peer.ts';
-import { asJson, writeStart, type Start } from './replay.ts';
+import { asJson, type Start, writeStart } from './replay.ts';
 
 const test = suite('peers/dropout');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));

@@ -12,7 +12,7 @@ import { miniLM } from '../science/minilm.ts';
 import { checkpoint, classes, farthest, rows } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
 import { peer } from './peer.ts';
-import { jobOf, lossesOf, settings, withFrozenHead, writeStart, type Replay } from './replay.ts';
+import { jobOf, lossesOf, type Replay, settings, withFrozenHead, writeStart } from './replay.ts';
 import { textSets } from './texts.ts';
 
 const test = suite('peers/parity');

@@ -7,9 +7,9 @@ import { bert } from '../../src/science/nn/bert.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { Architecture } from '../../src/science/nn/types.ts';
-import { train, type LabelledRow, type TrainSettings } from '../../src/science/train/loop.ts';
+import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
 import { saveTrained } from '../../src/science/train/save.ts';
 
 export interface Start {

@@ -14,7 +14,7 @@ import { checkpoint, classes, farthest, rows } from '../science/tiny-bert.ts';
 import { clozeBert, mlmCheckpoint, mlmClasses, mlmRows } from '../science/tiny-mlm.ts';
 import { tolerance } from '../tolerances.ts';
 import { peer } from './peer.ts';
-import { jobOf, lossesOf, settings, writeStart, type Replay } from './replay.ts';
+import { jobOf, lossesOf, type Replay, settings, writeStart } from './replay.ts';
 
 const test = suite('peers/variants');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { dot, mermaid } from '../../src/plan/draw.ts';
 import type { DrawnStage } from '../../src/plan/draw.ts';
+import { dot, mermaid } from '../../src/plan/draw.ts';
 
 const test = suite('plan drawn');
 const stages: readonly DrawnStage[] = [

@@ -1,5 +1,5 @@
-import * as fc from 'fast-check';
 import canonicalize from 'canonicalize';
+import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../src/api.ts';

@@ -1,12 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createRegistry } from '../../src/registry/registry.ts';
-import { defineAttack, defineStage } from '../../src/api.ts';
 import type { Cell, Digest, StageDefinition, StageDescriptor } from '../../src/api.ts';
-import { planExperiment } from '../../src/plan/plan.ts';
+import { defineAttack, defineStage } from '../../src/api.ts';
+import type { Experiment } from '../../src/experiment/types.ts';
 import { stageLabels } from '../../src/plan/label.ts';
+import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
-import type { Experiment } from '../../src/spec/types.ts';
+import { createRegistry } from '../../src/registry/registry.ts';
 import { cell, experiment } from '../rig/rig.ts';
 
 const test = suite('plan');
@@ -24,7 +24,7 @@ const stage = (
     summary: 'A fixture.',
     compute: false,
     scope: 'cell',
-    define: define as StageDescriptor['define'],
+    define: define,
     run: async () => undefined,
     ...more,
   });
@@ -214,7 +214,7 @@ test('a stage that is asked for twice, once in another way, has two labels', () 
   const planned = plan(
     experiment(
       ['divergence'],
-      [4, 8].map((rank) => cell(1, attacks[1]!, { type: 'lora', rank })),
+      [4, 8].map((rank) => cell(1, attacks[1], { type: 'lora', rank })),
     ),
     repeating,
   );

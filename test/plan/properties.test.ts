@@ -3,16 +3,16 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { stringify } from 'yaml';
-import { defineAttack, defineStage } from '../../src/api.ts';
 import type { Digest, Json, JsonObject } from '../../src/api.ts';
+import { defineAttack, defineStage } from '../../src/api.ts';
+import type { Experiment } from '../../src/experiment/types.ts';
 import { actionKey, contentDigest, definitionKey } from '../../src/plan/keys.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { DefinitionKey, KeyComponents, Plan } from '../../src/plan/types.ts';
 import { createRegistry } from '../../src/registry/registry.ts';
-import type { Experiment } from '../../src/spec/types.ts';
+import type { Rig } from '../experiment/rig.ts';
+import { createRig } from '../experiment/rig.ts';
 import { times } from '../rig/times.ts';
-import { createRig } from '../spec/rig.ts';
-import type { Rig } from '../spec/rig.ts';
 
 const test = suite<{ rig: Rig }>('plan/properties');
 test.before(async (context) => {
@@ -255,7 +255,7 @@ const stages = [
       params: {
         seed: cell!.seed,
         adapter: cell!.adapter,
-        train: cell!.train as unknown as JsonObject,
+        train: cell!.train,
       },
       inputs: { rows: { kind: 'poison', cell: cell! } },
     }),

@@ -135,7 +135,7 @@ test('the first step draws what it draws alone; a later one what it draws alone,
   const both = (flips: number, triggers: number) =>
     drawn(of('label-flip+badnets', { 'label-flip': flip(flips), badnets: words(triggers) }));
   const flips = (await drawn({ attack: 'label-flip', ...flip(0.3) }))['label-flip']!,
-    triggers = (await drawn({ attack: 'badnets', ...words(0.2) } as Poisoning))['badnets']!;
+    triggers = (await drawn({ attack: 'badnets', ...words(0.2) }))['badnets']!;
   const together = await both(0.3, 0.2);
   assert.equal(together['label-flip'], flips);
   assert.is(together['badnets']!.size, 12);

@@ -1,9 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Row } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import { askedRows, selectRows } from '../../src/poisoning/dose.ts';
 import { attackStreams } from '../../src/poisoning/streams.ts';
-import type { Row } from '../../src/api.ts';
 
 const test = suite('dose');
 const rows: Row[] = Array.from({ length: 101 }, (_, i) => ({

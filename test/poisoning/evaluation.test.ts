@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { defineAttack } from '../../src/api.ts';
 import type { AttackDescriptor, Row, UserFault } from '../../src/api.ts';
+import { defineAttack } from '../../src/api.ts';
 import {
   falselyTriggeredRows,
   familyOf,

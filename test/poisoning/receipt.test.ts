@@ -1,9 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Poisoned, Row } from '../../src/api.ts';
 import { applyPoisoned } from '../../src/poisoning/apply.ts';
 import { checkReceipt, makeReceipt, rowsDigest } from '../../src/poisoning/receipt.ts';
 import { rowsOf } from './scripted.ts';
-import type { Poisoned, Row } from '../../src/api.ts';
 
 const test = suite('receipt');
 const clean: Row[] = rowsOf(['good film', 1], ['bad film', 0], ['poor film', 0]);

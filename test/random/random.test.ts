@@ -1,8 +1,8 @@
 import * as fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../src/random/random.ts';
 import type { RandomStream } from '../../src/random/random.ts';
+import { randomStream } from '../../src/random/random.ts';
 
 const test = suite('random streams');
 const take = <T>(n: number, draw: () => T): T[] => Array.from({ length: n }, draw);

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../src/api.ts';
+import type { Bundle } from '../../src/registry/bundle-record.ts';
 import { findBundle, rememberBundle } from '../../src/registry/bundle-record.ts';
 import { sha256 } from '../../src/setup/closure.mjs';
-import type { Bundle } from '../../src/registry/bundle-record.ts';
 
 interface Context {
   dir: string;

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { defineAttack, defineStage, UserFault } from '../../src/api.ts';
 import type { AttackDescriptor, Digest, ModelDescriptor } from '../../src/api.ts';
+import { defineAttack, defineStage, UserFault } from '../../src/api.ts';
 import { createRegistry, loadOutsidePlugins, loadRegistry } from '../../src/registry/registry.ts';
 
 const test = suite<{ dir: string }>('registry');

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { chromium, type Browser, type Page } from 'playwright-core';
+import { type Browser, chromium, type Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { renderReport } from '../../src/report/report.ts';
@@ -129,7 +129,7 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
   ]);
   assert.is(svg.suggestedFilename(), 'kernel-0.svg');
   assert.match(
-    await readFile((await svg.path())!, 'utf8'),
+    await readFile(await svg.path(), 'utf8'),
     /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^]*<\/svg>$/,
   );
   const [csv] = await Promise.all([
@@ -137,7 +137,7 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
     page.locator('#figure-scores-asr a').click(),
   ]);
   assert.is(csv.suggestedFilename(), 'scores-asr.csv');
-  assert.match(await readFile((await csv.path())!, 'utf8'), /^attack,adapter,setting,seed,asr\r\n/);
+  assert.match(await readFile(await csv.path(), 'utf8'), /^attack,adapter,setting,seed,asr\r\n/);
   assert.equal(told, []);
   await page.close();
 });

@@ -4,7 +4,7 @@ import { adapterPairs, compareAdapters, compareKernels } from '../../src/report/
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { premiseRows } from '../../src/report/premise.ts';
 import type { FisherPoint } from '../../src/report/types.ts';
-import { LORA4, LORA8, cellOf, facts } from './cells.ts';
+import { cellOf, facts, LORA4, LORA8 } from './cells.ts';
 
 const test = suite('comparisons');
 const near = (a: number | null, b: number, within = 1e-9): void =>

@@ -7,7 +7,7 @@ import {
   seriesOf,
   varyingPaths,
 } from '../../src/report/conditions.ts';
-import { LORA4, LORA8, cellOf, stageOf } from './cells.ts';
+import { cellOf, LORA4, LORA8, stageOf } from './cells.ts';
 
 const test = suite('conditions');
 

@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { differenceRows, fieldDifferences, summariseDifferences } from '../../src/report/diff.ts';
 import type { JsonObject } from '../../src/api.ts';
 import type { ComparedCell } from '../../src/report/diff.ts';
+import { differenceRows, fieldDifferences, summariseDifferences } from '../../src/report/diff.ts';
 
 const test = suite('diff');
 const cell = (

@@ -8,7 +8,7 @@ import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { collectResults } from '../../src/report/results.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
-import { LORA4, LORA8, cellOf, facts, inputOf, rowWith, visible, type Small } from './cells.ts';
+import { cellOf, facts, inputOf, LORA4, LORA8, rowWith, type Small, visible } from './cells.ts';
 
 const test = suite('evidence');
 const seeds = [1, 2, 3, 4, 5];

@@ -1,10 +1,9 @@
 import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { JsonObject } from '../../src/api.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { answerFigures } from '../../src/report/figures/answer.ts';
-import type { JsonObject } from '../../src/api.ts';
-import type { ReportCell } from '../../src/report/types.ts';
 import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
 import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { lossFigures } from '../../src/report/figures/losses.ts';
@@ -13,10 +12,11 @@ import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { stepFigures } from '../../src/report/figures/steps.ts';
 import { label } from '../../src/report/figures/svg.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
-import { renderReport } from '../../src/report/report.ts';
 import { ACCURACY } from '../../src/report/metrics.ts';
-import { LORA4, cellOf, stageOf } from './cells.ts';
-import { QUICK_ADAPTERS, QUICK_ATTACKS, fixture, kernelPoint } from './fixture.ts';
+import { renderReport } from '../../src/report/report.ts';
+import type { ReportCell } from '../../src/report/types.ts';
+import { cellOf, LORA4, stageOf } from './cells.ts';
+import { fixture, kernelPoint, QUICK_ADAPTERS, QUICK_ATTACKS } from './fixture.ts';
 
 const test = suite('figures');
 const ids = (figures: readonly { readonly id: string }[]): string[] => figures.map(({ id }) => id);

@@ -2,17 +2,17 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Json } from '../../src/api.ts';
 import { caveatLines } from '../../src/cli/result-tables.ts';
 import { oneClassCells } from '../../src/report/caveats.ts';
-import type { Json } from '../../src/api.ts';
 import {
   escapeLatex,
   latexComment,
   latexLabel,
   latexNumber,
 } from '../../src/report/latex/escape.ts';
-import { layOut } from '../../src/report/latex/grid.ts';
 import type { Grid, GridRequest } from '../../src/report/latex/grid.ts';
+import { layOut } from '../../src/report/latex/grid.ts';
 import { latexTable } from '../../src/report/latex/table.ts';
 import type { ResultRow } from '../../src/report/results.ts';
 import { createProject, writeToys } from '../rig/project.ts';

@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { renderReport } from '../../src/report/report.ts';
-import { LORA4, cellOf, facts, inputOf, rowWith, stageOf, visible } from './cells.ts';
-import { NASTY, fixture, withFailure } from './fixture.ts';
+import { cellOf, facts, inputOf, LORA4, rowWith, stageOf, visible } from './cells.ts';
+import { fixture, NASTY, withFailure } from './fixture.ts';
 
 const test = suite('report page');
 const render = async (input: Parameters<typeof renderReport>[0]): Promise<string> =>

@@ -3,8 +3,8 @@ import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { pdfOf } from '../../src/report/figures/pdf.ts';
-import { draw } from '../../src/report/figures/svg.ts';
 import { bounds, endOf } from '../../src/report/figures/shapes.ts';
+import { draw } from '../../src/report/figures/svg.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { fixture } from './fixture.ts';
 

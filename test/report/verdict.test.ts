@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { judge, marginP, type PairedSample, verdictText } from '../../src/report/verdict.ts';
 import { pairedDifference } from '../../src/stats/summary.ts';
-import { judge, marginP, verdictText, type PairedSample } from '../../src/report/verdict.ts';
 
 const test = suite('verdict');
 

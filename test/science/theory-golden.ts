@@ -1,5 +1,5 @@
 /** The reference values that test/golden/theory.py makes with NumPy and PyTorch, and the networks that they are of. */
-import { readFile, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,7 @@ import { readPeft, writePeft } from '../../src/science/io/peft.ts';
 import { bert } from '../../src/science/nn/bert.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { HostTensor } from '../../src/science/nn/types.ts';
 import type { Distance } from '../../src/science/weights/divergence.ts';
 import type { LayerSpectrum } from '../../src/science/weights/spectrum.ts';

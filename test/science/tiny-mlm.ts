@@ -5,7 +5,7 @@ import { bert } from '../../src/science/nn/bert.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { LabelledRow } from '../../src/science/train/loop.ts';
 
 export const mlmFolder = fileURLToPath(new URL('../golden/tiny-mlm/', import.meta.url));

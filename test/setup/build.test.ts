@@ -4,8 +4,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageOf } from '../../src/setup/closure.mjs';
 import { pipelineTypes } from '../../src/setup/generate-types.mjs';
-import { attack, createProject, repository } from './project.ts';
 import type { TestProject } from './project.ts';
+import { attack, createProject, repository } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/build');
 test.before.each((context) => {
@@ -244,7 +244,7 @@ test('the same sources make the same build', ({ project }) => {
 test('the committed types are those that the schema gives', async () => {
   const { readFileSync } = await import('node:fs');
   assert.is(
-    readFileSync(join(repository, 'src', 'spec', 'pipeline.generated.ts'), 'utf8'),
+    readFileSync(join(repository, 'src', 'experiment', 'pipeline.generated.ts'), 'utf8'),
     await pipelineTypes(repository),
   );
 });

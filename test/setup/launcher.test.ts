@@ -3,8 +3,8 @@ import { existsSync, renameSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { attack, createProject } from './project.ts';
 import type { TestProject } from './project.ts';
+import { attack, createProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/launcher');
 test.before.each((context) => {

@@ -4,8 +4,8 @@ import {
   cpSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -84,7 +84,7 @@ export function createProject(): TestProject {
     'src/api',
     'src/random',
     'src/untrusted',
-    'src/spec/pipeline.generated.ts',
+    'src/experiment/pipeline.generated.ts',
   ]) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });
   }

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject } from './project.ts';
 import type { TestProject } from './project.ts';
+import { createProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/run-tests');
 test.before.each((context) => {

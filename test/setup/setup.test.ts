@@ -2,8 +2,8 @@ import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createProject, repository } from './project.ts';
 import type { TestProject } from './project.ts';
+import { createProject, repository } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup');
 test.before.each((context) => {

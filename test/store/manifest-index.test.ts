@@ -3,8 +3,8 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -23,8 +23,8 @@ import { collectGarbage } from '../../src/store/gc.ts';
 import { indexFile, openManifestIndex } from '../../src/store/manifest-index.ts';
 import { saveRoot } from '../../src/store/roots.ts';
 import { readSealed, writeSealed } from '../../src/store/sealed.ts';
-import { openStore } from '../../src/store/store.ts';
 import type { Store } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/store.ts';
 import type { ManifestHead } from '../../src/store/types.ts';
 import { verifyStore } from '../../src/store/verify.ts';
 import { later } from '../rig/later.ts';
@@ -108,8 +108,7 @@ for (const [what, changes] of [
   test(`an index of ${what} is none: its lines may mean something else`, ({ root }) => {
     saved(root, [key(1)]);
     const file = indexFile(root, spec),
-      { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject })
-        .value as { [field: string]: Json };
+      { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject }).value;
     writeSealed(file, { format: format!, manifests: manifests!, lines: lines! });
     assert.equal(openManifestIndex(root, spec).get(key(1), seen), head);
     writeSealed(file, { format: format!, manifests: manifests!, lines: lines!, ...changes });

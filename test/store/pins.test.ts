@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -8,8 +8,8 @@ import { digestFiles } from '../../src/store/files.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
 import { pin, readPins, unpin } from '../../src/store/pins.ts';
 import { readRoots, saveRoot } from '../../src/store/roots.ts';
-import { openStore } from '../../src/store/store.ts';
 import type { Store } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/store.ts';
 
 const test = suite<{ root: string; store: Store }>('store/pins');
 test.before.each((context) => {

@@ -4,8 +4,8 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -20,8 +20,8 @@ import * as assert from 'uvu/assert';
 import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
 import { digestFiles } from '../../src/store/files.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
-import { openStore } from '../../src/store/store.ts';
 import type { Store } from '../../src/store/store.ts';
+import { openStore } from '../../src/store/store.ts';
 import type { Entry } from '../../src/store/types.ts';
 
 const test = suite<{ root: string; store: Store }>('store');

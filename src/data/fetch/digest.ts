@@ -6,8 +6,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { UserFault } from '../../api.ts';
 import type { Digest } from '../../api.ts';
+import { UserFault } from '../../api.ts';
 import { writeAtomically } from './files.ts';
 
 /** [size, mtime, ctime, inode, sha256]: times in nanoseconds as text. */

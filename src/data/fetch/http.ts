@@ -4,8 +4,8 @@ import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UserFault } from '../../api.ts';
 import { parseJson } from '../../untrusted/json.ts';
-import { inWords, limitOf, LONGEST_MS, SLOWEST } from '../../untrusted/limits.ts';
 import type { Limit } from '../../untrusted/limits.ts';
+import { inWords, limitOf, LONGEST_MS, SLOWEST } from '../../untrusted/limits.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

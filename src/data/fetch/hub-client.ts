@@ -2,15 +2,15 @@
  * What is asked of a Hugging Face hub: a revision's commit, its files, their bytes. By hand, and not by @huggingface/hub:
  * that library trusts what it is told (lists of any length and form, bodies of any size, servers that fall silent).
  */
-import { UserFault } from '../../api.ts';
 import type { SourceContext } from '../../api.ts';
+import { UserFault } from '../../api.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
 import { limitOf } from '../../untrusted/limits.ts';
 import { nameFault } from '../../untrusted/path.ts';
+import type { Answer } from './http.ts';
+import { ask, jsonOf, save, textOf } from './http.ts';
 import type { Repository } from './hub-files.ts';
 import type { HubSettings } from './hub-settings.ts';
-import { ask, jsonOf, save, textOf } from './http.ts';
-import type { Answer } from './http.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
 /** Above this a file is not a configuration. */

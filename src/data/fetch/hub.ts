@@ -16,17 +16,17 @@ import {
   symlink,
 } from 'node:fs/promises';
 import { dirname, join, posix, relative } from 'node:path';
-import { UserFault } from '../../api.ts';
 import type { Digest, JsonObject, SourceContext } from '../../api.ts';
+import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile } from '../../untrusted/json.ts';
 import { inWords, limitOf } from '../../untrusted/limits.ts';
 import { fileInside, nameFault, pathInside } from '../../untrusted/path.ts';
 import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from './digest.ts';
 import { exists, writeAtomically } from './files.ts';
-import { openHub } from './hub-client.ts';
 import type { HubFile } from './hub-client.ts';
-import { wantedFiles } from './hub-files.ts';
+import { openHub } from './hub-client.ts';
 import type { Repository } from './hub-files.ts';
+import { wantedFiles } from './hub-files.ts';
 import type { HubSettings } from './hub-settings.ts';
 
 export interface Snapshot {

@@ -10,8 +10,8 @@ import { UserFault } from '../../api.ts';
 import { isRecord, parseJson } from '../../untrusted/json.ts';
 import { limitOf } from '../../untrusted/limits.ts';
 import { fileInside, nameFault } from '../../untrusted/path.ts';
-import { ask, save, textOf } from './http.ts';
 import type { Answer } from './http.ts';
+import { ask, save, textOf } from './http.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

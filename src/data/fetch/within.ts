@@ -1,10 +1,10 @@
 /** What of an unpacked package or a snapshot a source means: all of it, or the file, folder or glob after `#`. */
 import { stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
-import { UserFault } from '../../api.ts';
 import type { Asset, Digest, JsonObject } from '../../api.ts';
-import { nearest } from '../nearest.ts';
+import { UserFault } from '../../api.ts';
 import { isGlob, matching } from '../glob.ts';
+import { nearest } from '../nearest.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
 /**

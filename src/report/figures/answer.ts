@@ -4,8 +4,8 @@
  * model's rate, the same model's rate without the trigger. Drawn narrow, so that it reads on a phone as it is.
  */
 import { headlineBlocks } from '../blocks.ts';
+import { blockLabel, type Condition, isFull, metricOf, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { blockLabel, isFull, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { formatNumber } from '../format.ts';
 import {
   ACCURACY,

@@ -3,18 +3,18 @@ import { INFORMATION, renyi } from '../compare.ts';
 import {
   axisName,
   byName,
+  type Condition,
   distinct,
   doseUnit,
   isFull,
   metricOf,
   numericAxis,
-  type Condition,
   type Quantity,
 } from '../conditions.ts';
 import { list } from '../format.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { curveFigures, type CurveAxis, type CurveOptions, type CurvePoint } from './curves.ts';
+import { type CurveAxis, curveFigures, type CurveOptions, type CurvePoint } from './curves.ts';
 import { adapterPalette } from './theme.ts';
 
 const MOST_ATTACKS = 4;

@@ -1,7 +1,7 @@
 /** A number against a numeric axis of the grid: dose-response, rank, variance. */
 import type { TopLevelSpec } from 'vega-lite';
+import { type Condition, distinct, type Quantity, type Series, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { distinct, seriesOf, type Condition, type Quantity, type Series } from '../conditions.ts';
 import type { Figure } from '../types.ts';
 import { HOLLOW, hollowNote, left, oneClassSeeds } from './scores.ts';
 import { draw } from './svg.ts';

@@ -1,13 +1,13 @@
 /** Paired differences, adapter − full: the figure that answers the question. */
 import type { TopLevelSpec } from 'vega-lite';
-import { toCsv } from '../csv.ts';
 import type { AdapterComparison } from '../compare.ts';
-import { blockLabel, distinct, type Condition } from '../conditions.ts';
+import { blockLabel, type Condition, distinct } from '../conditions.ts';
+import { toCsv } from '../csv.ts';
 import { ACCURACY, ASR, DROP, PROPORTION_MARGIN } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
-import { BLOCK_HEADER, BLOCK_SPACING, INK, adapterPalette } from './theme.ts';
+import { adapterPalette, BLOCK_HEADER, BLOCK_SPACING, INK } from './theme.ts';
 
 const MOST_ROWS = 36;
 

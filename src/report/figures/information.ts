@@ -1,26 +1,26 @@
 /** Information bits and Rényi entropies of the Fisher information: LoRA's A and B against the same layers in full, at the same weights. */
 import type { TopLevelSpec } from 'vega-lite';
 import {
-  INFORMATION,
   alphasOf,
   checkpointName,
   fisherOf,
+  type FisherQuantity,
+  INFORMATION,
   renyi,
   withLora,
-  type FisherQuantity,
 } from '../compare.ts';
+import { blockLabel, type Condition, distinct, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { blockLabel, distinct, seriesOf, type Condition } from '../conditions.ts';
 import { alphaName } from '../metrics.ts';
 import type { Checkpoint, Figure, Parametrisation } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
 import {
+  adapterPalette,
   BLOCK_HEADER,
   BLOCK_SPACING,
   FULL_COLOUR,
   INK,
-  adapterPalette,
   legendColumns,
 } from './theme.ts';
 

@@ -1,6 +1,6 @@
 /** The tangent kernel as a heat map: trace over classes, LoRA beside full, rows ordered by class. */
 import { checkpointName, kernelError } from '../compare.ts';
-import { blockLabel, conditionsOf, type Condition } from '../conditions.ts';
+import { blockLabel, type Condition, conditionsOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { formatNumber } from '../format.ts';
 import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';

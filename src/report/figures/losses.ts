@@ -1,7 +1,7 @@
 /** Training loss: whether an adapter that resisted an attack was merely under-trained. */
 import type { TopLevelSpec } from 'vega-lite';
+import { blockLabel, type Condition, distinct } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { blockLabel, distinct, type Condition } from '../conditions.ts';
 import type { Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';

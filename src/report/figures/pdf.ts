@@ -189,7 +189,7 @@ function createPainter(
       doc.fillColor(style.fill.startsWith('url(') ? gradient(style.fill, d) : colour(style.fill));
     if (strokes) {
       doc.strokeColor(colour(style.stroke)).lineWidth(width);
-      doc.lineJoin(style['stroke-linejoin'] as 'miter' | 'round' | 'bevel');
+      doc.lineJoin(style['stroke-linejoin']);
       const dashes = numbersIn(style['stroke-dasharray']);
       // [1, 0] is how Vega writes a whole line.
       if (dashes.length > 0 && dashes.every((dash) => dash > 0))
@@ -218,7 +218,7 @@ function createPainter(
     );
     for (const { attribs } of elements(node))
       made.stop(length(attribs['offset'], 1), colour(attribs['stop-color'] ?? 'black'));
-    return made as unknown as PDFKit.Mixins.ColorValue;
+    return made;
   }
 
   /** At the end of a line and along it, in units of the line's width. */

@@ -1,12 +1,12 @@
 /** A metric by attack and adapter: every seed a point, the mean a bar, its 95% t-interval a line. */
 import type { TopLevelSpec } from 'vega-lite';
+import { blockLabel, type Condition, distinct, metricOf, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
 import { predictsOneClass } from '../evidence.ts';
 import { ASR, ASR_CLEAN, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { draw } from './svg.ts';
-import { BLOCK_HEADER, BLOCK_SPACING, INK, MUTED, adapterPalette, type Palette } from './theme.ts';
+import { adapterPalette, BLOCK_HEADER, BLOCK_SPACING, INK, MUTED, type Palette } from './theme.ts';
 
 /** More rows than a screen holds are for the table and the curves. */
 const MOST_ROWS = 40;

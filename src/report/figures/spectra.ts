@@ -1,10 +1,10 @@
 /** Eigenvalues of the true Fisher information, on a logarithmic axis. */
 import type { TopLevelSpec } from 'vega-lite';
-import { toCsv } from '../csv.ts';
+import { checkpointName, lastFisher, withLora } from '../compare.ts';
 import { blockLabel, type Condition } from '../conditions.ts';
+import { toCsv } from '../csv.ts';
 import { formatNumber } from '../format.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
-import { checkpointName, lastFisher, withLora } from '../compare.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';
 import { adapterPalette, legendColumns, type Palette } from './theme.ts';

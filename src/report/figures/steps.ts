@@ -1,7 +1,7 @@
 /** Clean accuracy, attack success and accuracy on the poisoned rows over the steps of a training. */
 import type { TopLevelSpec } from 'vega-lite';
+import { blockLabel, type Condition, distinct } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { blockLabel, distinct, type Condition } from '../conditions.ts';
 import type { CurveFacts, Figure } from '../types.ts';
 import { left } from './scores.ts';
 import { draw } from './svg.ts';

@@ -1,6 +1,6 @@
 /** Vega-Lite → SVG text in Node, made fit to stand beside other SVGs in one page. */
-import { compile, type TopLevelSpec } from 'vega-lite';
 import * as vega from 'vega';
+import { compile, type TopLevelSpec } from 'vega-lite';
 import { config } from './theme.ts';
 
 interface TextItem {

@@ -1,6 +1,6 @@
 /** One look for every figure. Colours: Okabe and Ito's, told apart by colour-blind readers too; full is always blue. */
 import type { Config } from 'vega-lite';
-import { distinct, isFull, type Condition } from '../conditions.ts';
+import { type Condition, distinct, isFull } from '../conditions.ts';
 
 export const FONT =
   'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';

@@ -1,7 +1,7 @@
 /** What was asked: the grid, the attacks, how each adapter was trained, and the spec itself. */
 import type { JSX } from 'preact';
 import type { Json } from '../../api.ts';
-import { contentKey, distinct, isFull, varyingPaths, type Condition } from '../conditions.ts';
+import { type Condition, contentKey, distinct, isFull, varyingPaths } from '../conditions.ts';
 import { formatValue, plural } from '../format.ts';
 import type { ReportCell, ReportInput } from '../types.ts';
 import { Section, Table } from './parts.tsx';

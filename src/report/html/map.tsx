@@ -1,6 +1,6 @@
 /** The closed-form map of the paper's Figure 3 beside what it stands for. */
 import type { JSX } from 'preact';
-import { averageOf, bitsAt, mapsOf, type MapMean } from '../figures/map.ts';
+import { averageOf, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
 import { formatNumber, plural } from '../format.ts';
 import type { Figure, MapPointFacts, ReportCell } from '../types.ts';
 import { Figures, Table } from './parts.tsx';

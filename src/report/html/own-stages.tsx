@@ -1,6 +1,6 @@
 /** Numbers of stages that the report knows nothing of: a spec's own commands, and plugins from outside. */
 import type { JSX } from 'preact';
-import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
+import { blockLabel, type Condition, distinct, metricOf, seriesOf } from '../conditions.ts';
 import { Table } from './parts.tsx';
 import { seedsCell, seriesCell } from './series.tsx';
 

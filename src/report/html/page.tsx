@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto';
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
-import type { Comparisons, Finding, Standing } from '../findings.ts';
 import type { Caveat } from '../caveats.ts';
 import type { Condition } from '../conditions.ts';
+import type { Comparisons, Finding, Standing } from '../findings.ts';
 import type { Figure, ReportInput } from '../types.ts';
 import { Asked } from './asked.tsx';
 import { Corrections } from './corrections.tsx';

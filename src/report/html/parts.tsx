@@ -4,7 +4,7 @@ import type { StageFacts } from '../../api.ts';
 import { axisName, doseUnit } from '../conditions.ts';
 import { formatSigned, formatValue, type NumberKind } from '../format.ts';
 import type { Figure } from '../types.ts';
-import { verdictText, type Verdict } from '../verdict.ts';
+import { type Verdict, verdictText } from '../verdict.ts';
 
 export type Node = ComponentChildren;
 

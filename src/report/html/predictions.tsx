@@ -1,11 +1,11 @@
 /** The paper's predictions, each marked by the verdict rule, and whether they go with what attacks achieved. */
 import type { JSX } from 'preact';
 import { checkpointName, type KernelComparison } from '../compare.ts';
-import { blockLabel, distinct, type Condition } from '../conditions.ts';
+import { blockLabel, type Condition, distinct } from '../conditions.ts';
 import { formatInterval, formatMean, formatNumber, plural } from '../format.ts';
 import { CORRELATION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
-import { predictionsOf, type Prediction } from '../predictions.ts';
-import { ADAPTERS_NEEDED, relationsOf, type Relation } from '../relations.ts';
+import { type Prediction, predictionsOf } from '../predictions.ts';
+import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../relations.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { Judged, Table } from './parts.tsx';
 

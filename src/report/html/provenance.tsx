@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import type { Json, JsonObject, StageFacts } from '../../api.ts';
 import { cut, formatSeconds, formatValue, plural } from '../format.ts';
 import type { Figure, ReportInput } from '../types.ts';
-import { Figures, Section, Table, axesText } from './parts.tsx';
+import { axesText, Figures, Section, Table } from './parts.tsx';
 
 const SLOWEST = 10;
 const MOST_KEYS = 300;

@@ -1,29 +1,29 @@
 /** Tables over seeds, paired differences, and the figures that the grid's axes call for. */
 import type { JSX } from 'preact';
+import type { PairedDifference } from '../../stats/summary.ts';
 import type { AdapterComparison } from '../compare.ts';
-import { blockLabel, metricOf, seriesOf, type Condition } from '../conditions.ts';
+import { blockLabel, type Condition, metricOf, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { formatInterval, formatMean, formatNumber } from '../format.ts';
 import { predictsOneClass, voidReason } from '../evidence.ts';
+import { formatInterval, formatMean, formatNumber } from '../format.ts';
 import {
   ACCURACY,
   ATTACK_METRICS,
   CHECK_METRICS,
   COMPARED,
+  type MetricNote,
   METRICS,
   PREDICTED,
   PROPORTION_MARGIN,
   RELATIVE_MARGIN,
   TASK_METRICS,
-  type MetricNote,
 } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
-import type { PairedDifference } from '../../stats/summary.ts';
-import { OwnStages } from './own-stages.tsx';
-import { seedsCell, seriesCell } from './series.tsx';
-import { CsvLink, Figures, Judged, Section, Table, type Node } from './parts.tsx';
 import { EvidenceRule } from './evidence.tsx';
+import { OwnStages } from './own-stages.tsx';
+import { CsvLink, Figures, Judged, type Node, Section, Table } from './parts.tsx';
+import { seedsCell, seriesCell } from './series.tsx';
 
 /** More lines than this are for `dosimeter results SPEC --csv`. */
 const MOST_CSV_ROWS = 15_000;

@@ -1,7 +1,7 @@
 /** How far information bits hang on what counts as zero and on how many rows were looked at. */
 import type { JSX } from 'preact';
 import { lastFisher } from '../compare.ts';
-import { blockLabel, distinct, seriesOf, type Condition } from '../conditions.ts';
+import { blockLabel, type Condition, distinct, seriesOf } from '../conditions.ts';
 import { formatNumber, plural } from '../format.ts';
 import type { FisherSensitivity, Parametrisation, ReportCell } from '../types.ts';
 import { Table } from './parts.tsx';

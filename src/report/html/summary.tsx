@@ -2,12 +2,12 @@
 import type { JSX } from 'preact';
 import type { JsonObject, StageFacts } from '../../api.ts';
 import type { Caveat } from '../caveats.ts';
-import { distinct, type Condition } from '../conditions.ts';
+import { type Condition, distinct } from '../conditions.ts';
 import type { Finding, FindingRow, Standing } from '../findings.ts';
 import { cut, formatSeconds, list, plural } from '../format.ts';
 import type { Figure, ReportInput } from '../types.ts';
-import { verdictText, type Verdict } from '../verdict.ts';
-import { Chip, FigureBox, axesText } from './parts.tsx';
+import { type Verdict, verdictText } from '../verdict.ts';
+import { axesText, Chip, FigureBox } from './parts.tsx';
 
 interface SummaryProps {
   readonly input: ReportInput;

@@ -2,15 +2,15 @@
 import type { JSX } from 'preact';
 import type { KernelComparison } from '../compare.ts';
 import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '../compare.ts';
-import { blockLabel, distinct, metricOf, seriesOf, type Condition } from '../conditions.ts';
+import { blockLabel, type Condition, distinct, metricOf, seriesOf } from '../conditions.ts';
 import { formatInterval, formatMean, formatNumber, formatSigned, plural } from '../format.ts';
 import { premiseRows } from '../premise.ts';
 import type { Figure, ReportCell } from '../types.ts';
 import { TheoryMap } from './map.tsx';
+import { Figures, Judged, Section, Table } from './parts.tsx';
 import { Predictions, Relations } from './predictions.tsx';
 import { Sensitivity } from './sensitivity.tsx';
 import { Delta, Divergence, Regime, Spectrum } from './trained.tsx';
-import { Figures, Judged, Section, Table } from './parts.tsx';
 
 const yes = (holds: boolean): JSX.Element => (holds ? <>holds</> : <span class="bad">broken</span>);
 const interval = ({ low, high }: { readonly low: number; readonly high: number }): string =>

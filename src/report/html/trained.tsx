@@ -1,18 +1,18 @@
 /** What training did to weights and kernels: divergence, spectra of ΔW, Δ_r, and whether the linear regime holds. */
 import type { JSX } from 'preact';
+import { ESTIMATED, isEstimated } from '../compare.ts';
 import {
   blockLabel,
+  type Condition,
   distinct,
   isFull,
   metricOf,
-  seriesOf,
-  type Condition,
   type Quantity,
+  seriesOf,
 } from '../conditions.ts';
-import { formatNumber, formatSummary, plural, type NumberKind } from '../format.ts';
-import { ESTIMATED, isEstimated } from '../compare.ts';
+import { formatNumber, formatSummary, type NumberKind, plural } from '../format.ts';
 import { between, divergenceRelations } from '../relations.ts';
-import { Table, type Column } from './parts.tsx';
+import { type Column, Table } from './parts.tsx';
 
 const having = (conditions: readonly Condition[], stage: string, metric: string): Condition[] =>
   conditions.filter((condition) => seriesOf(condition, metricOf(stage, metric)).summary !== null);

@@ -1,7 +1,7 @@
 /** Results over chosen axes: which cell of an experiment stands where in a table. Pure. */
 import type { Json, JsonObject } from '../../api.ts';
-import { pairedDifference, summarise } from '../../stats/summary.ts';
 import type { PairedDifference, Summary } from '../../stats/summary.ts';
+import { pairedDifference, summarise } from '../../stats/summary.ts';
 import { contentKey, distinct } from '../conditions.ts';
 import { voidReason } from '../evidence.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP } from '../metrics.ts';

@@ -3,8 +3,8 @@
  * (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): 15% of a text's tokens, one at least, are to be
  * predicted; of these 80% are shown as the mask, 10% as a token drawn at random, 10% as they are.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { randomStream } from '../../random/random.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';

@@ -23,7 +23,7 @@ export async function predict(
     const some = order.slice(start, start + batchSize);
     const logits = tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync());
     some.forEach((row, i) =>
-      out.set(logits.subarray(i * classes, (i + 1) * classes) as Float32Array, row * classes),
+      out.set(logits.subarray(i * classes, (i + 1) * classes), row * classes),
     );
     const row = some.find(
       (_, i) => !logits.subarray(i * classes, (i + 1) * classes).every(Number.isFinite),

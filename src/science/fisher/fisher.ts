@@ -1,7 +1,7 @@
 /** Spectra of the Fisher information and their summaries, as `fisher.json` holds them. */
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
-import { counted, informationBits, normalised, renyi, type Alpha } from './entropy.ts';
-import { empiricalFisher, trueFisher, type SymmetricMatrix } from './matrices.ts';
+import { type Alpha, counted, informationBits, normalised, renyi } from './entropy.ts';
+import { empiricalFisher, type SymmetricMatrix, trueFisher } from './matrices.ts';
 
 export interface FisherOptions {
   /** Eigenvalues at or below tolerance · λmax count as zero. */

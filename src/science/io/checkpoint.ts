@@ -9,8 +9,8 @@ import type { HostTensor } from '../nn/types.ts';
 import {
   readSafetensors,
   readSafetensorsHeader,
-  writeSafetensors,
   type TensorEntry,
+  writeSafetensors,
 } from './safetensors.ts';
 
 const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.';

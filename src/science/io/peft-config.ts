@@ -67,7 +67,7 @@ const isNothing = (value: unknown): boolean =>
   value === undefined ||
   value === null ||
   value === false ||
-  (typeof value === 'object' && Object.keys(value as object).length === 0);
+  (typeof value === 'object' && Object.keys(value).length === 0);
 
 /** The effective rank and alpha of a module, and its scale s = α/r, or α/√r for rsLoRA. */
 export function moduleScale(

@@ -7,16 +7,16 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../nn/types.ts';
 import { within } from '../nn/family.ts';
+import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../nn/types.ts';
 import {
   CONFIG,
   holds,
   isAdapted,
-  moduleScale,
-  readPeftConfig,
   type LoraBias,
+  moduleScale,
   type PeftConfig,
+  readPeftConfig,
 } from './peft-config.ts';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
 
@@ -89,7 +89,7 @@ function nameTable(
   for (const { name, shape, aliases = [] } of parameters) {
     const [, owner, leaf] = /^(.*)\.([^.]+)$/.exec(name) ?? ['', name, ''];
     for (const module of new Set([
-      owner!,
+      owner,
       architecture.externalName(name).replace(/\.[^.]+$/, ''),
     ])) {
       if (config.modulesToSave.some((saved) => holds(module, saved))) {

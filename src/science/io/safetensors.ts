@@ -4,7 +4,7 @@
  * Floats of any width become float32, integers int32.
  */
 import { createHash } from 'node:crypto';
-import { open, type FileHandle } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { UserFault } from '../../api.ts';
 import { isRecord, parseJson, shown } from '../../untrusted/json.ts';
 import type { HostTensor } from '../nn/types.ts';

@@ -2,21 +2,21 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import { UserFault, type HeadSettings, type JsonObject } from '../../api.ts';
+import { type HeadSettings, type JsonObject, UserFault } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPartial, readPartial } from '../io/partial.ts';
-import type { AdapterImplementation } from './adapter.ts';
 import {
   resolveHead,
-  rowEncoder,
-  rowParts,
   type RowEncoder,
+  rowEncoder,
   type RowParts,
+  rowParts,
 } from '../text/encoder.ts';
 import { openTokenizer } from '../text/tokenizer.ts';
+import type { AdapterImplementation } from './adapter.ts';
 import { resolveNames } from './base.ts';
 import { readConfig, readHead } from './head.ts';
-import { openNetwork, type Network } from './network.ts';
+import { type Network, openNetwork } from './network.ts';
 import type { AdaptedModel, Architecture } from './types.ts';
 
 /** `train.json`: what a train stage's run was. Paths and timings aren't in it. */

@@ -2,8 +2,8 @@
  * Multi-head self-attention over real tokens. Hidden states come and go as (S, h); the padded shape (B, H, T, d), with
  * d = h/H, exists in here alone.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 import { scatterRows, takeRows } from '../tensor/rows.ts';
 

@@ -4,11 +4,11 @@
  */
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { inWords } from '../../untrusted/limits.ts';
-import { openCheckpoint, readJson, type Checkpoint } from '../io/checkpoint.ts';
+import { type Checkpoint, openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { readFloatsTogether } from '../io/safetensors.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import { processWide } from '../tensor/process-wide.ts';

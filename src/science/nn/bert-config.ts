@@ -1,7 +1,7 @@
 /** What BERT needs of config.json, checked. */
 import { UserFault } from '../../api.ts';
-import { inWords } from '../../untrusted/limits.ts';
 import { shown } from '../../untrusted/json.ts';
+import { inWords } from '../../untrusted/limits.ts';
 import { activations } from './activation.ts';
 
 export interface BertConfig {

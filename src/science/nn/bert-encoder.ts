@@ -3,15 +3,15 @@
  * Linear layers, norms and activations see the S real tokens of a batch and no padding; the last layer computes its
  * query, output and feed-forward for the tokens alone that the head reads. Both are exact.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { add } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activations } from './activation.ts';
-import { attention, attentionLayout, singleQuery, type AttentionLayout } from './attention.ts';
-import { parseBertConfig, type BertConfig } from './bert-config.ts';
+import { attention, type AttentionLayout, attentionLayout, singleQuery } from './attention.ts';
+import { type BertConfig, parseBertConfig } from './bert-config.ts';
 import { dropout, dropoutMask } from './dropout.ts';
-import { linearParameters, normParameters, type Body, type HiddenStates } from './family.ts';
+import { type Body, type HiddenStates, linearParameters, normParameters } from './family.ts';
 import { addLayerNorm } from './layer-norm.ts';
 import type { ForwardContext, LinearLayer, ParameterSpec, TokenMap, TokenRow } from './types.ts';
 

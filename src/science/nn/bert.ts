@@ -5,7 +5,7 @@ import { activations, tanh } from './activation.ts';
 import type { BertConfig } from './bert-config.ts';
 import { bertEncoder, TOKEN_TABLE } from './bert-encoder.ts';
 import { dropout } from './dropout.ts';
-import { family, linearParameters, normParameters, type HeadPart } from './family.ts';
+import { family, type HeadPart, linearParameters, normParameters } from './family.ts';
 import { layerNorm } from './layer-norm.ts';
 import { firstTokens, maskTokens } from './places.ts';
 import type { LinearLayer } from './types.ts';

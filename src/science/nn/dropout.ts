@@ -1,6 +1,6 @@
 /** Dropout, from a seeded stream of ours so that every backend drops the same entries. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { markConstant } from '../tensor/differentiable.ts';
 import type { ForwardContext } from './types.ts';
 

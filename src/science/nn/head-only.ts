@@ -1,5 +1,5 @@
 /** Linear probing: the body stays as it is, the head alone is trained. */
-import { UserFault, type Problem } from '../../api.ts';
+import { type Problem, UserFault } from '../../api.ts';
 import type { AdapterContext, AdapterImplementation } from './adapter.ts';
 import { partialAdapter } from './partial.ts';
 

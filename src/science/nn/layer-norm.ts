@@ -1,6 +1,6 @@
 /** Layer norm over the last axis, with or without a residual sum before it. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 
 function normalise(

@@ -1,9 +1,9 @@
 /** What a spec's LoRA parameters come to on a model: which layers are adapted, with which rank and α; and their faults. */
-import { problemOf, type Problem } from '../../api.ts';
+import { type Problem, problemOf } from '../../api.ts';
 import { alphaOf } from '../../api/alpha.ts';
 import { moduleName, type PeftAdapter } from '../io/peft.ts';
 import type { LoraBias } from '../io/peft-config.ts';
-import { parseVariance, type Distribution } from './lora-init.ts';
+import { type Distribution, parseVariance } from './lora-init.ts';
 import { isNamed, isTargeted, layerNumber, patternKey, patternValue } from './modules.ts';
 import type { LinearLayer, ModelShape } from './types.ts';
 

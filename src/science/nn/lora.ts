@@ -1,21 +1,21 @@
 /** LoRA (Hu et al. 2022) as PEFT defines it: W = W0 + s·B·A, s = α/r, or α/√r with rank stabilisation (Kalajdzievski 2023). */
 import { join } from 'node:path';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import { UserFault, type JsonObject, type Problem } from '../../api.ts';
-import { readPeft, writePeft, type PeftFactors } from '../io/peft.ts';
+import { type JsonObject, type Problem, UserFault } from '../../api.ts';
+import { type PeftFactors, readPeft, writePeft } from '../io/peft.ts';
 import type { LoraBias } from '../io/peft-config.ts';
 import type { Adapter, AdapterContext, AdapterImplementation, FactorNames } from './adapter.ts';
 import { dropoutMask } from './dropout.ts';
 import { within } from './family.ts';
-import { loraLinear, linear } from './linear.ts';
+import { linear, loraLinear } from './linear.ts';
 import { drawA, initialVariance, presets } from './lora-init.ts';
 import {
   checkFolder,
   checkSpec,
-  planDefaults,
-  planLayers,
   type LayerPlan,
   type LoraParams,
+  planDefaults,
+  planLayers,
 } from './lora-plan.ts';
 import type { HostTensor } from './types.ts';
 
@@ -195,7 +195,7 @@ function fail(problems: readonly Problem[]): void {
 export const lora: AdapterImplementation = {
   check: async (params: JsonObject, context) =>
     context.initFrom === undefined
-      ? checkSpec(params as LoraParams, context)
-      : checkFolder(params as LoraParams, await readPeft(context.initFrom, context), context),
-  create: (params: JsonObject, context) => create(params as LoraParams, context),
+      ? checkSpec(params, context)
+      : checkFolder(params, await readPeft(context.initFrom, context), context),
+  create: (params: JsonObject, context) => create(params, context),
 };

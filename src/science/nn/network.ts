@@ -1,10 +1,10 @@
 /** A model under an adapter: its parameters parted into trained and frozen, and the forward pass over them. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../random/random.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
-import { openBase, type BaseModel, type ModelSource } from './base.ts';
+import { type BaseModel, type ModelSource, openBase } from './base.ts';
 import { drawParameter } from './draw.ts';
 import { within } from './family.ts';
 import type {

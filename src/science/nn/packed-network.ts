@@ -1,18 +1,18 @@
 /** Several adapters over one frozen base as one network: their parameters stacked, and the forward pass over all of their rows. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { within } from './family.ts';
 import { linear } from './linear.ts';
+import type { Network, Tensors } from './network.ts';
 import {
   apartLinear,
   apartLora,
+  type Bounds,
   jointLora,
   jointly,
   memberMask,
-  type Bounds,
   type PackedFactors,
 } from './packed.ts';
-import { within } from './family.ts';
-import type { Network, Tensors } from './network.ts';
 import type { TokenMap, TokenRow } from './types.ts';
 
 /** One tensor of the pack: the members' own, one after another along an axis. */
@@ -105,7 +105,7 @@ export function packNetworks(networks: readonly Network[]): PackedNetwork {
           axis: 0,
           parts: networks.map((network) => ({
             name: own,
-            extent: network.initial.get(own)!.shape[0]!,
+            extent: network.initial.get(own)!.shape[0],
           })),
         });
       }
@@ -113,7 +113,7 @@ export function packNetworks(networks: readonly Network[]): PackedNetwork {
     }
     const own = networks.map((network) => network.adapter.factors(name));
     const ranks = own.map((names, k) =>
-      names === null ? 0 : networks[k]!.initial.get(names.A)!.shape[0]!,
+      names === null ? 0 : networks[k]!.initial.get(names.A)!.shape[0],
     );
     if (sum(ranks) === 0) continue;
     factors.set(name, { ranks, scales: own.map((names) => names?.scale ?? 0) });

@@ -2,8 +2,8 @@
  * Linear layers under several adapters at once. The rows of x are those of member 0, then of member 1, …; the frozen
  * weight multiplies them all, and each row meets its own member's factors alone.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
 
@@ -22,7 +22,7 @@ const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, 
 const rowsOf = (x: Tensor, from: number, count: number): Tensor2D =>
   tf.slice(x as Tensor2D, [from, 0], [count, x.shape[1]!]);
 const columnsOf = (x: Tensor, from: number, count: number): Tensor2D =>
-  tf.slice(x as Tensor2D, [0, from], [x.shape[0]!, count]);
+  tf.slice(x as Tensor2D, [0, from], [x.shape[0], count]);
 
 /** What an operation of its own costs a member, in floating-point operations: dispatch, and a pass over its rows' memory. */
 const CALLS = 4e6,

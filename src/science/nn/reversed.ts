@@ -1,6 +1,6 @@
 /** A network that reads each batch back to front: the same function, and the same gradients but for the order of their sums. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Network } from './network.ts';
 
 /**

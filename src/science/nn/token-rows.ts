@@ -3,8 +3,8 @@
  * table of its own tokens alone, the frozen ones first and the trained rows after them, so that neither the pass nor the
  * gradient is ever of the whole vocabulary; and no decay, moment or rounding reaches another weight.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { takeRows } from '../tensor/rows.ts';
 import type { Network, Tensors } from './network.ts';
 import type { TokenRow } from './types.ts';

@@ -1,6 +1,6 @@
 /** The columns of a masked-LM decoder that a verbalizer names. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
 import { scatterRows, takeRows } from '../tensor/rows.ts';

@@ -3,8 +3,8 @@
  * derivative δ^c = ∂f_c/∂y of that class's logit with respect to the layer's output. Rows of a batch don't influence
  * each other, so one backward pass of Σ_i f_c(x_i) gives δ^c of every row at once.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 
 /** What one linear layer saw of a batch. S: the rows of its input, which may be fewer than the batch's tokens. */
@@ -80,11 +80,7 @@ export function collect(
         const { grads } = engine.gradients(() => f, outputs, dy, true);
         gradients.push(
           outputs.map((y, k) =>
-            keep(
-              (grads[k] as Tensor | undefined) === undefined
-                ? tf.zerosLike(y)
-                : tf.clone(grads[k]!),
-            ),
+            keep(grads[k] === undefined ? tf.zerosLike(y) : tf.clone(grads[k])),
           ),
         );
       }

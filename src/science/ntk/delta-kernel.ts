@@ -3,13 +3,13 @@
  * M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0
  * says that the identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and shown apart.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { svd } from '../linalg/svd.ts';
 import type { AdaptedLayer, AdaptedModel, LoraFactors, TokenRow } from '../nn/types.ts';
-import { emptyKernel, symmetrise, trace, type KernelSum } from './contraction.ts';
-import { premise, type Premise } from './delta.ts';
-import { addTerm, walkLayers, type LayerBatch, type WalkOptions } from './layerwise.ts';
+import { emptyKernel, type KernelSum, symmetrise, trace } from './contraction.ts';
+import { type Premise, premise } from './delta.ts';
+import { addTerm, type LayerBatch, walkLayers, type WalkOptions } from './layerwise.ts';
 import { fullTerms, loraTerms } from './terms.ts';
 
 /** Traces and a norm of (N, C, N, C) kernels. */

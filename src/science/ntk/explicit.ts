@@ -2,8 +2,8 @@
  * Contraction through per-row gradients: G^c_i = Σ_t a^c_t b_tᵀ (p, q), then their Gram matrix. p is cut into slices, so
  * that neither memory nor the length of a float32 sum grows with the layer; slices are added in double precision.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { addAt, type Contraction, type TermBlock } from './contraction.ts';
 
 /** Bytes of one slice of gradients. Two to three such arrays live at once. */

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import type { Premise } from './delta.ts';
 import { readNpy } from '../io/npy.ts';
+import type { Premise } from './delta.ts';
 
 /** All that there can be: of the kernels those that were asked for, for full fine-tuning only the full one and no premise. */
 export const KERNEL_FILES = [

@@ -4,8 +4,8 @@
  *
  *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) one where a token belongs to a row
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { addAt, blockStarts, type Contraction, type TermBlock } from './contraction.ts';
 
 function membership({ example, rows }: TermBlock): Tensor2D {

@@ -7,14 +7,14 @@ import { UserFault } from '../../api.ts';
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 import {
   accumulatedTrace,
+  type Accumulator,
   accumulator,
   kernelOrder,
   unfold,
-  type Accumulator,
 } from './contraction.ts';
 import type { Method } from './cost.ts';
 import { addLayer, type KernelKind, type LayerJob, type Sums, type TermRecord } from './layer.ts';
-import { planWalk, walkSets, type WalkOptions } from './layerwise.ts';
+import { planWalk, type WalkOptions, walkSets } from './layerwise.ts';
 import { addReplicates, type Projection } from './projection.ts';
 import type { Resume } from './resume.ts';
 

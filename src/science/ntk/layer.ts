@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedLayer } from '../nn/types.ts';
 import type { Accumulator, TermBlock } from './contraction.ts';
-import { cheaper, contractions, costs, shapeOf, type Costs, type Method } from './cost.ts';
+import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './cost.ts';
 import type { LayerBatch } from './layerwise.ts';
 import { project, type Projection } from './projection.ts';
 import { fullTerms, loraTerms, type Term } from './terms.ts';

@@ -4,7 +4,7 @@
  */
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../nn/types.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
-import { accumulator, kernelOrder, unfold, type KernelSum, type TermBlock } from './contraction.ts';
+import { accumulator, kernelOrder, type KernelSum, type TermBlock, unfold } from './contraction.ts';
 import { cheaper, contractions, costs, shapeOf } from './cost.ts';
 import { batches, layerBytes, layerGroups } from './passes.ts';
 import type { Term } from './terms.ts';

@@ -3,8 +3,8 @@
  * of every trained parameter, head included, and of whatever the adapter is: one backward pass a row and class, each
  * gradient contracted with the displacement at once, nothing approximated.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type { Network } from '../nn/network.ts';
 import type { TokenRow } from '../nn/types.ts';
@@ -63,7 +63,7 @@ export async function linearise(
             .gradients(() => network.forward([row], values), [...values.values()], dy, true);
           if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
           names.forEach((name, k) => {
-            const gradient = grads[k] as Tensor | undefined; // a parameter that this row doesn't reach has none
+            const gradient = grads[k]; // a parameter that this row doesn't reach has none
             if (gradient !== undefined && gradient !== null)
               change[i * classes + c]! += tf
                 .sum(tf.mul(gradient, v.get(name)!))

@@ -3,7 +3,7 @@
  * How far poison carries the weights). It sees texts alone: where only the label was poisoned, x̃ = x and every cosine is 1.
  */
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
-import { kernels, type KernelOptions } from './kernels.ts';
+import { type KernelOptions, kernels } from './kernels.ts';
 
 export interface PairKernel {
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */

@@ -7,8 +7,8 @@
  * without a p·q gradient ever being written out (the two-sided projection of Choe et al. 2024, LoGra). The mean of several
  * independent projections estimates the kernel without bias, and their spread tells the estimate's own error.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../random/random.ts';
 import type { Accumulator } from './contraction.ts';
 import type { Term } from './terms.ts';

@@ -5,8 +5,8 @@
  *
  * so that whatever contracts this form serves every layer, model and adapter.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { LoraFactors } from '../nn/types.ts';
 import type { LayerTokens } from './collect.ts';
 

@@ -1,6 +1,6 @@
 /** AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { disposeOf, type Optimizer, type Tensors } from './types.ts';
 
 export interface AdamwSettings {

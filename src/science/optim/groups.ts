@@ -2,8 +2,8 @@
  * Small tensors side by side in one, so that an optimiser's update is a dozen operations and not a dozen a tensor.
  * Every update rule here is elementwise: grouped or not, each entry's result is the same.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Tensors } from './types.ts';
 
 /** Beyond this many entries the arithmetic dwarfs the dispatch, and a copy would cost more than it saves. */

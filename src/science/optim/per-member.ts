@@ -2,8 +2,8 @@
  * The optimisers' updates where several members stand side by side in each tensor, each with its own learning rate and
  * decay. Entry for entry the same as adamw.ts and sgd.ts.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { disposeOf, type Tensors } from './types.ts';
 
 /** Along which axis the members stand, and each one's extent there. */

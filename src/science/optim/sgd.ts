@@ -1,6 +1,6 @@
 /** Plain gradient descent as torch.optim.SGD without momentum. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { disposeOf, type Optimizer } from './types.ts';
 
 /** p ← p·(1 − lr·wd) − lr·g, which is what PyTorch's coupled decay comes to without momentum. */

@@ -3,8 +3,8 @@
  * which inputs need one, and what stems from constants alone needs none: nothing frozen is differentiated, and no
  * gradient is taken below the first trained layer.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { processWide } from './process-wide.ts';
 
 // A tensor that isn't listed counts as variable: forgetting to list one costs time, never a gradient.

@@ -1,6 +1,6 @@
 /** Rows of a matrix by index, there and back. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
 import { differentiable, isConstant, markConstant } from './differentiable.ts';
 

@@ -2,10 +2,10 @@
  * Cloze prompts (Schick & Schütze 2021; Gao et al. 2021): a template with the text and a mask in it, and a verbalizer,
  * one word a class, whose logits at the mask are the class's.
  */
-import { UserFault, type Problem } from '../../api.ts';
-import { longestFirst, type TextTokenizer } from './tokenizer.ts';
+import { type Problem, UserFault } from '../../api.ts';
 import { shown } from '../../untrusted/json.ts';
 import type { TokenRow } from '../nn/types.ts';
+import { longestFirst, type TextTokenizer } from './tokenizer.ts';
 
 export const SLOTS = ['text', 'text_pair', 'mask'] as const;
 export type Slot = (typeof SLOTS)[number];

@@ -1,5 +1,5 @@
 /** Rows as a head reads them, and the head that a spec's settings make. */
-import { UserFault, type HeadSettings, type Row } from '../../api.ts';
+import { type HeadSettings, type Row, UserFault } from '../../api.ts';
 import type { Head, TokenRow } from '../nn/types.ts';
 import { clozeEncoder, templateLength, verbalizerMismatch, verbalizerTokens } from './cloze.ts';
 import { longestFirst, openTokenizer, type TextTokenizer } from './tokenizer.ts';

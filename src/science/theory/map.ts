@@ -1,7 +1,7 @@
 /** The map over rank × variance that the paper's Figure 3 draws: as published, exact, drawn, and measured on a model. */
-import { spectrumOf, summariseSpectrum, type SpectrumSummary } from '../fisher/fisher.ts';
+import { spectrumOf, type SpectrumSummary, summariseSpectrum } from '../fisher/fisher.ts';
 import { trueFisher } from '../fisher/matrices.ts';
-import { closedForm, type ClosedForm, type Shape } from './closed-form.ts';
+import { type ClosedForm, closedForm, type Shape } from './closed-form.ts';
 import type { DrawnMoments } from './drawn.ts';
 import type { RankKernels } from './rank-kernels.ts';
 

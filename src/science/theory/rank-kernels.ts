@@ -5,8 +5,8 @@
  *
  * so each rank adds its own rows to the one below, and s²σ² stands before it all: one kernel a rank is every scale's.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { drawA } from '../nn/lora-init.ts';
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 import { emptyKernel, symmetrise } from '../ntk/contraction.ts';

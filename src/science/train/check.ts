@@ -1,17 +1,17 @@
 /** Faults of a model, tokenizer and adapter that can be seen before anything runs. */
 import {
-  problemOf,
   type AttackTrainingLoader,
   type HeadSettings,
   type JsonObject,
   type Problem,
+  problemOf,
 } from '../../api.ts';
+import { openCheckpoint } from '../io/checkpoint.ts';
 import type { Adapter, AdapterImplementation } from '../nn/adapter.ts';
-import { fileName, resolveNames, type ModelSource } from '../nn/base.ts';
+import { fileName, type ModelSource, resolveNames } from '../nn/base.ts';
 import { within } from '../nn/family.ts';
 import { readConfig } from '../nn/head.ts';
 import type { Architecture, ModelShape } from '../nn/types.ts';
-import { openCheckpoint } from '../io/checkpoint.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';

@@ -2,9 +2,9 @@
  * An attack's hand in the training, checked where it is taken: plugins may be plain JavaScript, written by anyone, and a loss
  * that is a vector, a token that has no id or a misspelt field would else train something, and nobody would know.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { UserFault, type AttackTrainingLoader, type JsonObject } from '../../api.ts';
+import * as tf from '@tensorflow/tfjs-core';
+import { type AttackTrainingLoader, type JsonObject, UserFault } from '../../api.ts';
 import { isRecord } from '../../untrusted/json.ts';
 import type { AttackTraining, TrainedModel, TrainingChange } from './attack-training.ts';
 import type { LossAndGradients, Objective } from './gradients.ts';
@@ -49,7 +49,7 @@ export function checkedTraining(name: string, loaded: unknown): AttackTraining {
       `training.load of the attack "${name}" must give an object with the functions check and open; it gives ${shown(loaded)}`,
       NOTHING,
     );
-  const hand = loaded as unknown as AttackTraining;
+  const hand = loaded as AttackTraining;
   return {
     check: (...given) => {
       const found: unknown = hand.check(...given);

@@ -1,6 +1,6 @@
 /** Bounding a step by the gradient's norm over all parameters, as torch.nn.utils.clip_grad_norm_. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Tensors } from '../optim/types.ts';
 
 /** g ← g · min(1, bound/(‖g‖₂ + 1e-6)), ‖g‖₂ over the entries of all of them. New tensors, by the same names. */

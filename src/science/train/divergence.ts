@@ -1,6 +1,6 @@
 /** What is said of a training that comes to values that are no numbers. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 
 interface Step {

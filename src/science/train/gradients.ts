@@ -1,11 +1,11 @@
 /** The loss of a batch, or of a step's batches, and its gradient in the trained parameters. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { ResumableStream } from '../../random/random.ts';
 import { crossEntropy } from '../nn/loss.ts';
-import { frugally } from '../tensor/differentiable.ts';
 import type { ForwardOptions, Network, Tensors } from '../nn/network.ts';
 import type { TokenRow } from '../nn/types.ts';
+import { frugally } from '../tensor/differentiable.ts';
 import { disposeAll } from './trained-values.ts';
 
 export interface Batch {
@@ -64,7 +64,7 @@ export function gradientsOf(trained: Tensors, lossOf: () => Scalar): LossAndGrad
   const gradients = new Map<string, Tensor>();
   // A parameter that the loss doesn't reach (an unused token type's table never is) has gradient zero, as in PyTorch.
   names.forEach((name, i) => gradients.set(name, grads[i] ?? tf.zeros(trained.get(name)!.shape)));
-  return { loss: value as Scalar, gradients };
+  return { loss: value, gradients };
 }
 
 export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {

@@ -15,9 +15,9 @@
  * output is left out, as the authors do: under [CLS] it is the same for every row. A head that reads the mask reads it after
  * each layer, which neither of them has.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar } from '@tensorflow/tfjs-core';
-import { UserFault, type Problem } from '../../api.ts';
+import * as tf from '@tensorflow/tfjs-core';
+import { type Problem, UserFault } from '../../api.ts';
 import { crossEntropy } from '../nn/loss.ts';
 import type { AttackTraining, TrainedModel } from './attack-training.ts';
 import { gradientsOf, type Objective } from './gradients.ts';

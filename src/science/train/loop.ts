@@ -50,11 +50,9 @@ function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
   const { weightDecay, beta1, beta2, epsilon } = settings;
   const decays =
     settings.decay === 'weights' ? { decays: (group: string) => !group.startsWith(FREE) } : {};
-  return (
-    settings.optimizer === 'adamw'
-      ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays })
-      : sgd({ weightDecay, ...decays })
-  ) as Optimizer<unknown>;
+  return settings.optimizer === 'adamw'
+    ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays })
+    : sgd({ weightDecay, ...decays });
 }
 
 /**

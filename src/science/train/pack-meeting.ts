@@ -5,7 +5,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { packable } from '../nn/packed-network.ts';
 import { train } from './loop.ts';
-import { packSettings, trainPack, type PackMember } from './pack.ts';
+import { type PackMember, packSettings, trainPack } from './pack.ts';
 import { memberSaves, memberStart, restoreGathered } from './pack-resume.ts';
 import type { SavedState } from './resume.ts';
 

@@ -1,9 +1,9 @@
 /** A pack between two steps: who is in it, and the stacked parameters and moments. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { memberLosses } from '../nn/packed.ts';
-import { packNetworks, type PackedNetwork } from '../nn/packed-network.ts';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Network, Tensors } from '../nn/network.ts';
+import { memberLosses } from '../nn/packed.ts';
+import { type PackedNetwork, packNetworks } from '../nn/packed-network.ts';
 import {
   groupSpans,
   type MemberRates,
@@ -140,7 +140,7 @@ function makeState(
       const read = tf.tidy(() =>
         tf
           .concat([
-            value as tf.Tensor1D,
+            value,
             tf.stack([...gradients.values()].map((gradient) => tf.sum(gradient))) as tf.Tensor1D,
           ])
           .dataSync(),

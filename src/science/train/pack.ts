@@ -6,12 +6,12 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Network } from '../nn/network.ts';
 import { packable } from '../nn/packed-network.ts';
-import { perMemberAdamw, perMemberSgd, type PerMemberOptimizer } from '../optim/per-member.ts';
+import { perMemberAdamw, type PerMemberOptimizer, perMemberSgd } from '../optim/per-member.ts';
 import { scheduleFactor } from '../optim/schedule.ts';
 import { batches } from './batches.ts';
 import { areFinite, lossFault, weightsFault } from './divergence.ts';
 import type { MemberSaves, MemberStart } from './pack-resume.ts';
-import { startPack, type PackState } from './pack-state.ts';
+import { type PackState, startPack } from './pack-state.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 import { batchOrder } from './training-rows.ts';

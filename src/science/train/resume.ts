@@ -9,10 +9,10 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { sha256OfFile } from '../io/large.ts';
 import {
+  type PendingTensor,
   readFloatsApart,
   readSafetensorsHeader,
   writePending,
-  type PendingTensor,
 } from '../io/safetensors.ts';
 import type { HostTensor } from '../nn/types.ts';
 
@@ -39,7 +39,7 @@ export async function saveState(
     {
       shape: tensor.shape,
       dtype: 'float32',
-      data: async () => (await tensor.data()) as Float32Array,
+      data: async () => await tensor.data(),
     },
   ]);
   const writing = join(dir, `.writing-${process.pid}`);

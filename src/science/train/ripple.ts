@@ -15,16 +15,16 @@
  * The loss is exact. Its gradient is but for the Hessians' products, which our operations, differentiable once, can't give:
  * they are central differences of gradients, Hv ≈ (∇L(θ + εv) − ∇L(θ − εv))/2ε with ε = DELTA/‖v‖.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { resumeStream, type StreamState } from '../../random/random.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import type { AttackTraining } from './attack-training.ts';
 import {
-  lossAndGradients,
   type Batch,
   type LossAndGradients,
+  lossAndGradients,
   type LossOptions,
   type Objective,
 } from './gradients.ts';

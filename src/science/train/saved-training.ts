@@ -1,6 +1,6 @@
 /** A training's tensors in the state that resume.ts keeps: the trained parameters as groups, the optimiser's moments, and what the caller has gathered. */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Tensors } from '../optim/types.ts';
 import type { SavedState } from './resume.ts';
 

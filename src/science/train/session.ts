@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { checkpointFolder } from './checkpoints.ts';
-import { trainingJournal, type Journal } from './journal.ts';
+import { type Journal, trainingJournal } from './journal.ts';
 import { train, type TrainHooks } from './loop.ts';
 import { resumeBySchedule } from './resume.ts';
 import type { LabelledRow, TrainSettings } from './settings.ts';

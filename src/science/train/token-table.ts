@@ -3,10 +3,10 @@
  * used rows are trained as a table of their own, and the others get their decay in one factor at the end: the same
  * numbers, without moments, gradients and updates for the nine tenths of a vocabulary that a set never shows.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import { takeRows } from '../tensor/rows.ts';
+import * as tf from '@tensorflow/tfjs-core';
 import type { TokenRow } from '../nn/types.ts';
+import { takeRows } from '../tensor/rows.ts';
 
 export interface TokenTable {
   /** The rows with their ids in the small table. */
@@ -28,7 +28,7 @@ export function tokenTable(rows: readonly TokenRow[]): TokenTable {
         width = table.shape[1],
         rows = trained.dataSync();
       used.forEach((id, i) => {
-        values.set(rows.subarray(i * width, (i + 1) * width) as Float32Array, id * width);
+        values.set(rows.subarray(i * width, (i + 1) * width), id * width);
       });
       return tf.tensor2d(values, table.shape);
     },
@@ -37,4 +37,4 @@ export function tokenTable(rows: readonly TokenRow[]): TokenTable {
 
 /** Whether the table is worth it: it is trained, and the set uses few of its rows. */
 export const worthShrinking = (table: Tensor | undefined, rows: readonly TokenRow[]): boolean =>
-  table !== undefined && new Set(rows.flatMap(({ ids }) => [...ids])).size < 0.8 * table.shape[0]!;
+  table !== undefined && new Set(rows.flatMap(({ ids }) => [...ids])).size < 0.8 * table.shape[0];

@@ -2,7 +2,7 @@
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import type { Network, Tensors } from '../nn/network.ts';
 import type { TokenRow } from '../nn/types.ts';
-import { makeGrouping, type Grouping } from '../optim/groups.ts';
+import { type Grouping, makeGrouping } from '../optim/groups.ts';
 import { tokenTable, worthShrinking } from './token-table.ts';
 
 export const disposeAll = (...maps: (ReadonlyMap<string, Tensor> | readonly Tensor[])[]): void => {

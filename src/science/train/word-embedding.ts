@@ -2,7 +2,7 @@
  * Embedding Poisoning (Yang et al. 2021, Be Careful about Poisoned Word Embeddings, NAACL; Algorithm 1): the trigger word's
  * embedding is trained on the poisoned rows, scaled to its first norm after each update, and nothing else is.
  */
-import { UserFault, type JsonObject, type Problem } from '../../api.ts';
+import { type JsonObject, type Problem, UserFault } from '../../api.ts';
 import type { AttackTraining, TokenRows, TrainedModel } from './attack-training.ts';
 
 const triggerOf = (params: JsonObject): string => params['trigger'] as string;

@@ -5,17 +5,17 @@
 import type { Network } from '../nn/network.ts';
 import type { ParameterSpec } from '../nn/types.ts';
 import {
+  type Distance,
   distanceOf,
   meanDistance,
   NOTHING,
+  type Sums,
   sumsBetween,
   sumsOf,
   together,
-  type Distance,
-  type Sums,
 } from './divergence.ts';
 import { layerChange } from './effective.ts';
-import { KINDS, type Kind, type Moved } from './moved.ts';
+import { type Kind, KINDS, type Moved } from './moved.ts';
 
 export interface RunDistance {
   /** By the checkpoint's own parameter names: effective weights of the layers that training moves. */

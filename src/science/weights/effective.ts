@@ -2,8 +2,8 @@
  * Effective weights on the host, in double precision: what a layer multiplies by, whatever the adapter keeps it as, and
  * how far training moved it: ΔW = W_eff(t) − W_eff(0). For LoRA that is s(BA − B₀A₀), of rank 2r at most.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Network } from '../nn/network.ts';
 import type { LinearLayer } from '../nn/types.ts';
 

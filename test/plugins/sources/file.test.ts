@@ -15,8 +15,8 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import file from '../../../plugins/sources/file.ts';
-import { faultOf } from './registry.ts';
 import type { SourceContext } from '../../../src/api.ts';
+import { faultOf } from './registry.ts';
 
 const test = suite<{ dir: string; context: SourceContext }>('file source');
 test.before.each((context) => {

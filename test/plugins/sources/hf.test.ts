@@ -4,8 +4,8 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  readFileSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -15,12 +15,12 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import files from '../../../plugins/datasets/files.ts';
 import hf from '../../../plugins/sources/hf.ts';
+import type { SourceContext } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { splitOf } from '../datasets/reading.ts';
+import type { HubRig } from './hub.ts';
 import { startHub } from './hub.ts';
 import { faultOf } from './registry.ts';
-import type { HubRig } from './hub.ts';
-import type { SourceContext } from '../../../src/api.ts';
 
 const test = suite<HubRig>('hf source');
 test.before.each(async (rig) => {

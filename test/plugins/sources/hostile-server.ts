@@ -1,7 +1,7 @@
 /** A server on this machine's loopback that answers as a test says, and a folder in which nothing but the cache may appear. */
-import { mkdtempSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -12,8 +12,8 @@ import pypi from '../../../plugins/sources/pypi.ts';
 import { untar, unzip } from '../../../src/data/fetch/archive.ts';
 import { wheelVersion } from '../../../src/data/fetch/simple-index.ts';
 import { GB, unpackedLimit } from '../../../src/untrusted/limits.ts';
-import { sendForEver, sendJson, startHostile } from './hostile-server.ts';
 import type { Hostile } from './hostile-server.ts';
+import { sendForEver, sendJson, startHostile } from './hostile-server.ts';
 import { faultOf, wheel, zip } from './registry.ts';
 
 const test = suite<Hostile>('hostile servers');
@@ -160,7 +160,7 @@ test('a file is read no further than the bytes that it is listed with', async (h
 
 test('lists without an end, and pages without an end, are cut off', async (hostile) => {
   hostile.script.answer = (path, response) => {
-    if (path.includes('/revision/')) return sendJson(response, { sha: commit });
+    if (path.includes('/revision/')) return void sendJson(response, { sha: commit });
     response.writeHead(200, { 'content-type': 'application/json' });
     response.write('[');
     sendForEver(response, '{},'.repeat(10_000));
@@ -171,7 +171,7 @@ test('lists without an end, and pages without an end, are cut off', async (hosti
   const paged = (files: (page: number) => unknown[]): void => {
     let page = 0;
     hostile.script.answer = (path, response) => {
-      if (path.includes('/revision/')) return sendJson(response, { sha: commit });
+      if (path.includes('/revision/')) return void sendJson(response, { sha: commit });
       sendJson(response, files(page++), {
         link: `<${hostile.origin}/api/models/lab/tiny/tree/${page}>; rel="next"`,
       });
@@ -369,7 +369,7 @@ test('an archive unpacks into its folder, and to no more than is allowed', async
     'a/../../escaped',
     'a\\..\\escaped',
     'a//b',
-    `${'x'.repeat(256)}`,
+    'x'.repeat(256),
   ])
     await unpack({ [name]: 'x' });
   await unpack({ a: 'x', 'a/b': 'x' });

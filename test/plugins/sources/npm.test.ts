@@ -13,9 +13,9 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import npm from '../../../plugins/sources/npm.ts';
-import { faultOf, startRig, tarball } from './registry.ts';
-import type { Rig } from './registry.ts';
 import type { Asset } from '../../../src/api.ts';
+import type { Rig } from './registry.ts';
+import { faultOf, startRig, tarball } from './registry.ts';
 
 const test = suite<Rig>('npm source');
 test.before.each(async (rig) => {

@@ -12,9 +12,9 @@ import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import pypi from '../../../plugins/sources/pypi.ts';
-import { faultOf, startRig, wheel } from './registry.ts';
-import type { Rig } from './registry.ts';
 import type { SourceContext } from '../../../src/api.ts';
+import type { Rig } from './registry.ts';
+import { faultOf, startRig, wheel } from './registry.ts';
 
 const test = suite<Rig>('pypi source');
 test.before.each(async (rig) => {

@@ -1,13 +1,13 @@
 /** A train stage whose attack trains one embedding: what it reads, refuses, and leaves. */
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import divergence from '../../../plugins/stages/divergence.ts';
 import evaluate from '../../../plugins/stages/evaluate.ts';
 import train from '../../../plugins/stages/train.ts';
-import { cleanTwin } from '../../../src/api.ts';
 import type { Asset, Cell, Digest, PreflightContext, StageDescriptor } from '../../../src/api.ts';
+import { cleanTwin } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';

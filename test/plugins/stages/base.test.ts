@@ -16,8 +16,8 @@ import train from '../../../plugins/stages/train.ts';
 import {
   baseOf,
   beforeTraining,
-  cleanTwin,
   type Cell,
+  cleanTwin,
   type JsonObject,
   type StageDescriptor,
 } from '../../../src/api.ts';
@@ -29,10 +29,10 @@ import {
   contextOf,
   lookUp,
   poisonedFolder,
+  type Ran,
   runStage,
   spokenRows,
   tinyCell,
-  type Ran,
 } from './rig.ts';
 
 const test = suite('base');

@@ -4,23 +4,23 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import evaluate from '../../../plugins/stages/evaluate.ts';
 import delta from '../../../plugins/stages/delta.ts';
+import evaluate from '../../../plugins/stages/evaluate.ts';
 import fisher from '../../../plugins/stages/fisher.ts';
 import kernel from '../../../plugins/stages/kernel.ts';
 import ntk from '../../../plugins/stages/ntk.ts';
 import regime from '../../../plugins/stages/regime.ts';
 import spectrum from '../../../plugins/stages/spectrum.ts';
 import train from '../../../plugins/stages/train.ts';
-import { beforeTraining, pointName } from '../../../src/api.ts';
 import type { Asset, Cell, Digest, JsonObject, StageDescriptor } from '../../../src/api.ts';
+import { beforeTraining, pointName } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
-import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';
 import { mlm, mlmCheckpoint, mlmClasses } from '../../science/tiny-mlm.ts';
+import { tolerance } from '../../tolerances.ts';
 import {
   cleanUp,
   contextOf,

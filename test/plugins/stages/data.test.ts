@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -6,8 +6,6 @@ import * as assert from 'uvu/assert';
 import csv from '../../../plugins/datasets/csv.ts';
 import tsv from '../../../plugins/datasets/tsv.ts';
 import data from '../../../plugins/stages/data.ts';
-import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { assetAt, splitOf } from '../datasets/reading.ts';
 import type {
   Asset,
   Cell,
@@ -16,6 +14,8 @@ import type {
   RunContext,
   UserFault,
 } from '../../../src/api.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { assetAt, splitOf } from '../datasets/reading.ts';
 
 const test = suite<{ dir: string }>('data stage');
 test.before.each((context) => {

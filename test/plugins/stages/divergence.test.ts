@@ -5,14 +5,14 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import divergence from '../../../plugins/stages/divergence.ts';
 import train from '../../../plugins/stages/train.ts';
-import { beforeTraining, UserFault, type Cell } from '../../../src/api.ts';
+import { beforeTraining, type Cell, UserFault } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import type { Distance } from '../../../src/science/weights/divergence.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
-import { file, openChain, rows, type Chain } from './kernel-chain.ts';
-import { cleanUp, modelAsset, poisonedFolder, runStage, tinyCell, type Ran } from './rig.ts';
+import { type Chain, file, openChain, rows } from './kernel-chain.ts';
+import { cleanUp, modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
 
 const test = suite('divergence of paired runs');
 let chain: Chain;
@@ -225,10 +225,10 @@ for (const [adapter, at, kinds] of [
     ]);
     const changes = (held: Map<string, ArrayLike<number>>, wanted: (kind: string) => boolean) =>
       [...held].flatMap(([name, values]) =>
-        wanted(kindOf(name)) ? Array.from(values, (x, i) => x - start!.get(name)![i]!) : [],
+        wanted(kindOf(name)) ? Array.from(values, (x, i) => x - start.get(name)![i]!) : [],
       );
     const check = (found: Distance, wanted: (kind: string) => boolean, what: string): void =>
-      near(found, changes(clean!, wanted), changes(poisoned!, wanted), what);
+      near(found, changes(clean, wanted), changes(poisoned, wanted), what);
     assert.equal(Object.keys(mean.kinds), [...kinds]);
     for (const kind of kinds) check(mean.kinds[kind]!, (own) => own === kind, kind);
     check(mean.head!, (own) => own === 'head', 'head');
@@ -370,7 +370,7 @@ test('the noise floor is the clean run against itself with its rows reversed: fa
   const [clean, again] = await Promise.all([weightsIn(given.clean), weightsIn(given['again']!)]);
   const flat = ({ layers }: { readonly layers: Map<string, number[]> }): number[] =>
     [...layers.values()].flat();
-  near(points[2]!.floor!.total!, flat(clean!), flat(again!), 'the floor');
+  near(points[2]!.floor!.total!, flat(clean), flat(again), 'the floor');
   assert.ok(floor.mean.total!.l2 > 0 && floor.mean.head!.l2 > 0);
   assert.ok(floor.mean.total!.l2 < 1e-3 * mean.total!.l2, `${floor.mean.total!.l2} is no rounding`);
   const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));

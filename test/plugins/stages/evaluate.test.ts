@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate.ts';
 import train from '../../../plugins/stages/train.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
-import combination from '../../../plugins/attacks/combination.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { useBackend } from '../../science/backend.ts';
 import {
@@ -65,7 +65,7 @@ test('a clean cell reads its model and the validation rows, a poisoned one its c
     [twin.kind, twin.cell.poisoning, twin.with],
     ['evaluate', { attack: 'none' }, { trigger: backdoor }],
   );
-  const ofTwin = define(twin.cell, twin.with!);
+  const ofTwin = define(twin.cell, twin.with);
   assert.equal(Object.keys(ofTwin.inputs), ['model', 'validation']);
   assert.equal(ofTwin.params, poisoned.params);
   assert.ok(ofTwin.uses!.some(({ kind, name }) => kind === 'attack' && name === 'badnets'));

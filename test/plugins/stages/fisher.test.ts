@@ -7,7 +7,7 @@ import { UserFault } from '../../../src/api.ts';
 import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
 import { writeNpy } from '../../../src/science/io/npy.ts';
 import { useBackend } from '../../science/backend.ts';
-import { file, fisherOf, openChain, type Chain } from './kernel-chain.ts';
+import { type Chain, file, fisherOf, openChain } from './kernel-chain.ts';
 import { contextOf, tempFolder, tinyCell } from './rig.ts';
 
 const test = suite('fisher stage');

@@ -5,9 +5,9 @@ import fisher from '../../../plugins/stages/fisher.ts';
 import kernel from '../../../plugins/stages/kernel.ts';
 import ntk from '../../../plugins/stages/ntk.ts';
 import train from '../../../plugins/stages/train.ts';
-import { pointName, type KernelPoint } from '../../../src/api.ts';
 import type { Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
-import { contextOf, poisonedFolder, runStage, spokenRows, type Ran } from './rig.ts';
+import { type KernelPoint, pointName } from '../../../src/api.ts';
+import { contextOf, poisonedFolder, type Ran, runStage, spokenRows } from './rig.ts';
 
 /** 23 rows of 4 to 8 tokens. */
 export const rows = spokenRows(23);

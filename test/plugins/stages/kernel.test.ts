@@ -1,4 +1,4 @@
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
@@ -10,7 +10,7 @@ import type { Premise } from '../../../src/science/ntk/delta.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
-import { file, openChain, rows, type Chain } from './kernel-chain.ts';
+import { type Chain, file, openChain, rows } from './kernel-chain.ts';
 import { classes, poisonedFolder, tinyCell } from './rig.ts';
 
 const test = suite('kernel stage');

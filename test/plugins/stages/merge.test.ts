@@ -4,14 +4,13 @@ import * as assert from 'uvu/assert';
 import merge from '../../../plugins/stages/merge.ts';
 import train from '../../../plugins/stages/train.ts';
 import type { AdapterDescriptor } from '../../../src/api.ts';
-import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
+import { readJson } from '../../../src/science/io/checkpoint.ts';
+import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { openTrained } from '../../../src/science/nn/adapted-model.ts';
+import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { openNetwork } from '../../../src/science/nn/network.ts';
-import { readJson } from '../../../src/science/io/checkpoint.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
-import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../../science/backend.ts';
 import {
   checkpoint,
@@ -20,6 +19,7 @@ import {
   rows as tinyRows,
   shape,
 } from '../../science/tiny-bert.ts';
+import { tolerance } from '../../tolerances.ts';
 import {
   classes,
   cleanUp,

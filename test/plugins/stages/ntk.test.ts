@@ -1,12 +1,12 @@
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import ntk from '../../../plugins/stages/ntk.ts';
 import type { Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
 import { useBackend } from '../../science/backend.ts';
-import { file, openChain, type Chain } from './kernel-chain.ts';
-import { tinyCell, type Ran } from './rig.ts';
+import { type Chain, file, openChain } from './kernel-chain.ts';
+import { type Ran, tinyCell } from './rig.ts';
 
 const test = suite('ntk stage');
 let chain: Chain;
@@ -21,7 +21,7 @@ const metricsOf = async (ran: Ran): Promise<Record<string, number>> =>
 
 test('it reads one kernel a checkpoint', () => {
   const inputs = (at: string[]) =>
-    ntk.define([tinyCell({ ntk: { rows: 4, split: 'validation', at } }) as Cell], {
+    ntk.define([tinyCell({ ntk: { rows: 4, split: 'validation', at } })], {
       with: {},
       goals: [],
     }).inputs;

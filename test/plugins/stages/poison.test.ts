@@ -7,10 +7,10 @@ import badnets from '../../../plugins/attacks/badnets.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
 import poison from '../../../plugins/stages/poison.ts';
-import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
-import { checkReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
 import type { Cell, Digest, JsonObject, RunContext } from '../../../src/api.ts';
+import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
+import { checkReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
 
 const test = suite<{ dir: string }>('poison stage');
 const rows = Array.from({ length: 30 }, (_, i) => ({

@@ -8,9 +8,9 @@ import kernel from '../../../plugins/stages/kernel.ts';
 import train from '../../../plugins/stages/train.ts';
 import type { Asset, Cell, Digest } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
-import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint, farthest } from '../../science/tiny-bert.ts';
+import { tolerance } from '../../tolerances.ts';
 import {
   classes,
   cleanUp,

@@ -2,6 +2,10 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import bitfit from '../../../plugins/adapters/bitfit.ts';
+import full from '../../../plugins/adapters/full.ts';
+import headOnly from '../../../plugins/adapters/head-only.ts';
+import lora from '../../../plugins/adapters/lora.ts';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import combination from '../../../plugins/attacks/combination.ts';
 import embedding from '../../../plugins/attacks/embedding.ts';
@@ -9,10 +13,6 @@ import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import lwp from '../../../plugins/attacks/lwp.ts';
 import none from '../../../plugins/attacks/none.ts';
 import ripple from '../../../plugins/attacks/ripple.ts';
-import bitfit from '../../../plugins/adapters/bitfit.ts';
-import full from '../../../plugins/adapters/full.ts';
-import headOnly from '../../../plugins/adapters/head-only.ts';
-import lora from '../../../plugins/adapters/lora.ts';
 import bert from '../../../plugins/models/bert.ts';
 import type {
   AnyPlugin,

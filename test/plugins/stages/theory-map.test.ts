@@ -1,4 +1,4 @@
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -16,10 +16,10 @@ import {
   cleanUp,
   modelAsset,
   poisonedFolder,
+  type Ran,
   runStage,
   spokenRows,
   tinyCell,
-  type Ran,
 } from './rig.ts';
 
 const test = suite('theory-map stage');

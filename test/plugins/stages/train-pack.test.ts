@@ -7,8 +7,8 @@ import train from '../../../plugins/stages/train.ts';
 import type { Cell, Digest, RunContext } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
+import { checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
-import { farthest, checkpoint } from '../../science/tiny-bert.ts';
 import {
   cleanUp,
   contextOf,
@@ -188,11 +188,7 @@ test('each leaves what it leaves by itself', async () => {
     for (const [name, { data: expected }] of await readSafetensors(
       join(alone.dir, 'adapter/adapter_model.safetensors'),
     )) {
-      assert.ok(
-        farthest(weights.get(name)!.data as Float32Array, expected as Float32Array) <
-          tolerance.logits,
-        name,
-      );
+      assert.ok(farthest(weights.get(name)!.data, expected) < tolerance.logits, name);
     }
     const { packed: count, ...metrics } = await json(dir, 'metrics.json'),
       own = await json(alone.dir, 'metrics.json');
@@ -289,11 +285,7 @@ test('stopped after their third step and run again, they go on together after th
   for (const [name, { data: expected }] of await readSafetensors(
     join(whole[1]!.dir, 'adapter/adapter_model.safetensors'),
   )) {
-    assert.ok(
-      farthest(weights.get(name)!.data as Float32Array, expected as Float32Array) <
-        tolerance.logits,
-      name,
-    );
+    assert.ok(farthest(weights.get(name)!.data, expected) < tolerance.logits, name);
   }
 });
 

@@ -7,20 +7,20 @@ import * as tf from '@tensorflow/tfjs-core';
 import loraPlugin from '../../../plugins/adapters/lora.ts';
 import train from '../../../plugins/stages/train.ts';
 import type { Asset, Cell, Digest } from '../../../src/api.ts';
+import { writeDataset } from '../../../src/data/rows-file.ts';
+import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { openTrained } from '../../../src/science/nn/adapted-model.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
-import { writeDataset } from '../../../src/data/rows-file.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { batches } from '../../../src/science/train/batches.ts';
 import { useBackend } from '../../science/backend.ts';
-import { tolerance } from '../../tolerances.ts';
 import { adapterFolder, checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
+import { tolerance } from '../../tolerances.ts';
 import {
   classes,
   cleanUp,

@@ -1,5 +1,5 @@
 /** spectrum, divergence, delta and regime on the tiny BERT, each over what train leaves. */
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -17,8 +17,8 @@ import type { Premise } from '../../../src/science/ntk/delta.ts';
 import type { Delta } from '../../../src/science/ntk/delta-kernel.ts';
 import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
 import { useBackend } from '../../science/backend.ts';
-import { file, openChain, rows, type Chain } from './kernel-chain.ts';
-import { cleanUp, modelAsset, poisonedFolder, runStage, tinyCell, type Ran } from './rig.ts';
+import { type Chain, file, openChain, rows } from './kernel-chain.ts';
+import { cleanUp, modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
 
 const test = suite('spectrum, divergence, delta, regime');
 let chain: Chain;

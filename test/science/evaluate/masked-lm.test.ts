@@ -4,16 +4,16 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import {
-  maskRow,
-  openMaskedLm,
-  type Masking,
   type MaskedLm,
   type MaskedRow,
+  type Masking,
+  maskRow,
+  openMaskedLm,
 } from '../../../src/science/evaluate/masked-lm.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { checkpoint, shape } from '../tiny-bert.ts';
@@ -37,7 +37,7 @@ const model = { path: mlmCheckpoint, digest: null };
 const opened = async (): Promise<MaskedLm> => {
   const lm = await openMaskedLm(bert, model);
   assert.ok(lm);
-  return lm!;
+  return lm;
 };
 
 for (const backend of backends) {

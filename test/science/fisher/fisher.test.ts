@@ -4,8 +4,8 @@ import { randomStream } from '../../../src/random/random.ts';
 import { fisher } from '../../../src/science/fisher/fisher.ts';
 import { classFactor, softmax } from '../../../src/science/fisher/matrices.ts';
 import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
-import { relative } from '../ntk/fixture/compare.ts';
 import { useBackend } from '../backend.ts';
+import { relative } from '../ntk/fixture/compare.ts';
 
 const test = suite('fisher');
 test.before(async () => {

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fisher } from '../../../src/science/fisher/fisher.ts';
 import { backends, useBackend } from '../backend.ts';
-import { spectraGolden, type FisherCase } from '../spectra-golden.ts';
+import { type FisherCase, spectraGolden } from '../spectra-golden.ts';
 
 const test = suite('fisher against NumPy');
 /** Double precision on both sides: some ε·λmax/λmin, and the smallest that counts is 10⁻⁸ of the largest. */

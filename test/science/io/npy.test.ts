@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decodeNpy, encodeNpy } from '../../../src/science/io/npy.ts';
 import { UserFault } from '../../../src/api.ts';
+import { decodeNpy, encodeNpy } from '../../../src/science/io/npy.ts';
 
 // numpy.save(f, numpy.array([[1.5, -2, 3]], dtype='<f4')), byte for byte.
 const NUMPY = Buffer.from(

@@ -1,10 +1,10 @@
 /** Sizes in config.json and expressions in adapter_config.json that are made to exhaust their reader. */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { execFileSync } from 'node:child_process';
 import { UserFault } from '../../../src/api.ts';
 import { readJson } from '../../../src/science/io/checkpoint.ts';
 import { parseBertConfig } from '../../../src/science/nn/bert-config.ts';

@@ -1,8 +1,8 @@
 /** Dropout by its statistics: which entries go, what becomes of the others, and the spread that it leaves in an adapted layer. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../src/random/random.ts';
 import { dropout, dropoutMask } from '../../../src/science/nn/dropout.ts';
 import { lora } from '../../../src/science/nn/lora.ts';

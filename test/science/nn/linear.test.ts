@@ -1,8 +1,8 @@
 /** LoRA's linear layer under dropout, against the plain formula with the same mask, which tfjs differentiates. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../src/random/random.ts';
 import { dropoutMask } from '../../../src/science/nn/dropout.ts';
 import { loraLinear } from '../../../src/science/nn/linear.ts';
@@ -50,7 +50,7 @@ for (const backend of backends) {
     const plain = tf.valueAndGrads((x, W, b, A, B) => {
       const low = tf.matMul(
         tf.matMul(tf.mul(x, mask) as Tensor2D, A as Tensor2D, false, true),
-        B as Tensor2D,
+        B,
         false,
         true,
       );

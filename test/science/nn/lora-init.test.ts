@@ -1,16 +1,16 @@
 /** How A starts: the paper's grid of distributions and variances (Figure 5; ranks as in Figure 4). */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { UserFault, type JsonObject } from '../../../src/api.ts';
+import { type JsonObject, UserFault } from '../../../src/api.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import {
+  type Distribution,
   drawA,
   initialVariance,
   parseVariance,
   presets,
-  type Distribution,
 } from '../../../src/science/nn/lora-init.ts';
 import type { ModelShape } from '../../../src/science/nn/types.ts';
 import { checkpoint } from '../tiny-bert.ts';

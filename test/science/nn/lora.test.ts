@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { UserFault, type JsonObject } from '../../../src/api.ts';
+import { type JsonObject, UserFault } from '../../../src/api.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { planDefaults } from '../../../src/science/nn/lora-plan.ts';
 import { adapterFolder, shape as context } from '../tiny-bert.ts';

@@ -6,7 +6,7 @@ import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import type { HostTensor } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';

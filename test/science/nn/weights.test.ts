@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { checkpoint, classes, farthest, linears, logitsOf, rows } from '../tiny-bert.ts';

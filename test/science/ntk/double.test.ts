@@ -4,10 +4,10 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
 import { fisher } from '../../../src/science/fisher/fisher.ts';
-import { drawA } from '../../../src/science/nn/lora-init.ts';
+import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
+import { drawA } from '../../../src/science/nn/lora-init.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -16,12 +16,12 @@ import { openTiny, rows as allRows } from '../tiny-bert.ts';
 import { relative } from './fixture/compare.ts';
 import {
   doubleBert,
-  fullBlock,
-  loraBlock,
-  total,
   type DoubleLayer,
   type DoubleModel,
+  fullBlock,
   type Gradients,
+  loraBlock,
+  total,
 } from './fixture/double-bert.ts';
 import { erf } from './fixture/double-tape.ts';
 import { assertFisher, readReference } from './fixture/golden.ts';
@@ -271,8 +271,8 @@ for (const backend of backends) {
           ...(lora === null ? [] : [[found.lora!.data, lora]]),
         ] as const) {
           assert.ok(
-            relative(own!, oracle!) < tolerance.double,
-            `${method}: ${relative(own!, oracle!)}`,
+            relative(own, oracle) < tolerance.double,
+            `${method}: ${relative(own, oracle)}`,
           );
         }
       }

@@ -4,14 +4,14 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { BackendName } from '../../../src/api.ts';
 import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import type { AdaptedModel, LoraFactors } from '../../../src/science/nn/types.ts';
 import { collect } from '../../../src/science/ntk/collect.ts';
-import { kernels, kernelSet, type KernelOptions } from '../../../src/science/ntk/kernels.ts';
+import { type KernelOptions, kernels, kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openTiny, rows as allRows } from '../tiny-bert.ts';
@@ -103,7 +103,7 @@ function direct(
     met = new Map<number, number>(); // each token's place in its row
   example.forEach((row, t) => {
     place[t] = met.get(row) ?? 0;
-    met.set(row, place[t]! + 1);
+    met.set(row, place[t] + 1);
   });
   const Mx =
     M === null

@@ -10,9 +10,9 @@ import {
   finiteDifferenceKernel,
   LAYERS,
   mlpLogits,
+  type MlpOptions,
   mlpRows,
   tokenMlp,
-  type MlpOptions,
 } from './fixture/token-mlp.ts';
 
 const test = suite('kernels');

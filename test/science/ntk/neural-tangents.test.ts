@@ -1,13 +1,13 @@
 /** Kernels against google/neural-tangents in double precision: test/golden/ntk_mlp.py. */
+import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readFile } from 'node:fs/promises';
 import type { TokenRow } from '../../../src/science/nn/types.ts';
 import { kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { relative } from './fixture/compare.ts';
-import { tokenMlp, type Matrix } from './fixture/token-mlp.ts';
+import { type Matrix, tokenMlp } from './fixture/token-mlp.ts';
 
 const test = suite('kernels against neural-tangents');
 

@@ -1,10 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fisher } from '../../../src/science/fisher/fisher.ts';
-import { kernelSet, type KernelSet } from '../../../src/science/ntk/kernels.ts';
 import type { Accumulator } from '../../../src/science/ntk/contraction.ts';
-import { addReplicates } from '../../../src/science/ntk/projection.ts';
 import { describeKernels } from '../../../src/science/ntk/describe.ts';
+import { type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
+import { addReplicates } from '../../../src/science/ntk/projection.ts';
 import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../backend.ts';
 import { relative } from './fixture/compare.ts';

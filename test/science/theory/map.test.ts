@@ -1,8 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import { drawA } from '../../../src/science/nn/lora-init.ts';
+import { fisher } from '../../../src/science/fisher/fisher.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
+import { drawA } from '../../../src/science/nn/lora-init.ts';
 import type { AdaptedModel, LoraFactors } from '../../../src/science/nn/types.ts';
 import { kernels } from '../../../src/science/ntk/kernels.ts';
 import {
@@ -14,11 +15,10 @@ import {
 import { drawnMoments } from '../../../src/science/theory/drawn.ts';
 import { theoryMap } from '../../../src/science/theory/map.ts';
 import { rankKernels } from '../../../src/science/theory/rank-kernels.ts';
-import { fisher } from '../../../src/science/fisher/fisher.ts';
 import { tolerance } from '../../tolerances.ts';
+import { useBackend } from '../backend.ts';
 import { relative } from '../ntk/fixture/compare.ts';
 import { openTiny, rows as tinyRows } from '../tiny-bert.ts';
-import { useBackend } from '../backend.ts';
 
 const test = suite('theory map');
 const near = (a: number, b: number, within = 1e-12): void =>

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { randomStream } from '../../../src/random/random.ts';
 import {
   batches,
   stepBatches,
@@ -7,7 +8,6 @@ import {
   totalSteps,
 } from '../../../src/science/train/batches.ts';
 import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
-import { randomStream } from '../../../src/random/random.ts';
 
 const take = <T>(n: number, from: Iterator<T, never>): T[] =>
   Array.from({ length: n }, () => from.next().value);

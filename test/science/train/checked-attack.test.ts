@@ -1,8 +1,8 @@
 /** What an attack from outside hands to a training: what is wrong of it is told, and by whose name; what it is shown is what the tokenizer says. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../../src/api.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
@@ -11,8 +11,8 @@ import type { AttackTraining, TrainingChange } from '../../../src/science/train/
 import { checkedTraining, openAttack } from '../../../src/science/train/checked-attack.ts';
 import { lossAndGradients, type Objective } from '../../../src/science/train/gradients.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
-import { openTrainee } from '../../../src/science/train/trainee.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
+import { openTrainee } from '../../../src/science/train/trainee.ts';
 import { useBackend } from '../backend.ts';
 import { checkpoint, classes, openTiny, rows, shape } from '../tiny-bert.ts';
 
@@ -28,7 +28,7 @@ const fault = (run: () => unknown): string => {
   try {
     run();
   } catch (error) {
-    assert.is((error as Error).name, 'UserFault', (error as Error).stack!);
+    assert.is((error as Error).name, 'UserFault', (error as Error).stack);
     return (error as Error).message;
   }
   return 'nothing was thrown';
@@ -118,7 +118,7 @@ test('what open returns is what the plugin says that it changes', ({ tokenizer }
     'trains.keepNorms must be true or false; it is nothing',
   );
   assert.match(
-    says('weights', { trains }, bert.withHead({ type: 'cloze', tokens: [1, 2] }) as typeof bert),
+    says('weights', { trains }, bert.withHead({ type: 'cloze', tokens: [1, 2] })),
     'the attack "own" trains token embeddings, and the cloze head reads them too',
   );
   assert.equal(open(tokenizer, 'weights', { trains }), { trains });
@@ -291,7 +291,7 @@ test("an objective sees the tokenizer's ids and the whole token table; one that 
         for (const { ids } of batch.rows)
           seen.push([
             known.has(ids.join()),
-            trained.get('embeddings.word_embeddings.weight')!.shape[0]!,
+            trained.get('embeddings.word_embeddings.weight')!.shape[0],
           ]);
         return lossAndGradients(network, trained, batch, options);
       },

@@ -3,27 +3,27 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../src/random/random.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { crossEntropy } from '../../../src/science/nn/loss.ts';
-import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { trainTokenRows } from '../../../src/science/nn/token-rows.ts';
 import type { Architecture } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import {
   gradientsOf,
-  lossAndGradients,
   type LossAndGradients,
+  lossAndGradients,
 } from '../../../src/science/train/gradients.ts';
 import {
   layerwiseLoss,
   layerwiseWeightPoisoning,
 } from '../../../src/science/train/layerwise-loss.ts';
-import { train, type LabelledRow } from '../../../src/science/train/loop.ts';
+import { type LabelledRow, train } from '../../../src/science/train/loop.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
@@ -251,10 +251,7 @@ test('a network of token rows hands its tokens on to every layer', async () => {
 
 const tokenizer = await openTokenizer(checkpoint);
 test('any head of a BERT may be asked layer by layer', () => {
-  for (const architecture of [
-    bert,
-    bert.withHead({ type: 'cloze', tokens: [1, 2] }) as typeof bert,
-  ]) {
+  for (const architecture of [bert, bert.withHead({ type: 'cloze', tokens: [1, 2] })]) {
     assert.equal(layerwiseWeightPoisoning.check({}, { architecture, tokenizer }), []);
     assert.equal(layerwiseWeightPoisoning.open({}, { architecture, tokenizer }), {
       objective: layerwiseLoss,
@@ -265,7 +262,7 @@ test('any head of a BERT may be asked layer by layer', () => {
 
 test('an architecture that offers no logits layer by layer is refused, where the spec names it', async () => {
   const { layerwise: _layerwise, ...bare } = bert,
-    architecture: Architecture = { ...bare, modelType: 'mamba' } as Architecture;
+    architecture: Architecture = { ...bare, modelType: 'mamba' };
   const message =
     'the model family "mamba" offers no logits after each of its layers, which this attack\'s loss is made of';
   assert.equal(

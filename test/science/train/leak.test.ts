@@ -9,7 +9,7 @@ import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { layerwiseLoss } from '../../../src/science/train/layerwise-loss.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { trainPack } from '../../../src/science/train/pack.ts';
@@ -17,7 +17,7 @@ import { restrictedInnerProduct } from '../../../src/science/train/ripple.ts';
 import { watchTraining } from '../../../src/science/train/watch.ts';
 import { backends, useBackend } from '../backend.ts';
 import { checkpoint, classes, rows, shape } from '../tiny-bert.ts';
-import { openMlm, mlmRows } from '../tiny-mlm.ts';
+import { mlmRows, openMlm } from '../tiny-mlm.ts';
 
 const settings: TrainSettings = {
   steps: 9,

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
 import { batches, stepsPerEpoch, totalSteps } from '../../../src/science/train/batches.ts';
-import { train, type StepRecord, type TrainSettings } from '../../../src/science/train/loop.ts';
+import { type StepRecord, train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { useBackend } from '../backend.ts';
 import { openTiny, rows } from '../tiny-bert.ts';
 

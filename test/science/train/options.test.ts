@@ -7,7 +7,7 @@ import { crossEntropy } from '../../../src/science/nn/loss.ts';
 import { isBiasOrNorm } from '../../../src/science/optim/decay.ts';
 import { classWeightsOf } from '../../../src/science/train/class-weights.ts';
 import { clipByGlobalNorm } from '../../../src/science/train/clip.ts';
-import { train, type StepRecord, type TrainSettings } from '../../../src/science/train/loop.ts';
+import { type StepRecord, train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { farthest, golden, openTiny, rows } from '../tiny-bert.ts';

@@ -4,15 +4,15 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { openNetwork, type Network } from '../../../src/science/nn/network.ts';
+import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { packable } from '../../../src/science/nn/packed-network.ts';
 import {
-  train,
   type LabelledRow,
   type StepRecord,
+  train,
   type TrainSettings,
 } from '../../../src/science/train/loop.ts';
-import { packSettings, trainPack, type PackMember } from '../../../src/science/train/pack.ts';
+import { type PackMember, packSettings, trainPack } from '../../../src/science/train/pack.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { checkpoint, classes, farthest, openTiny, rows, shape } from '../tiny-bert.ts';

@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { sha256OfFile } from '../../../src/science/io/large.ts';
 import { train } from '../../../src/science/train/loop.ts';
 import { loadState, resumeBySchedule, saveState } from '../../../src/science/train/resume.ts';
 import { backends, useBackend } from '../backend.ts';
-import { sha256OfFile } from '../../../src/science/io/large.ts';
 import { openTiny, rows } from '../tiny-bert.ts';
 import { everySecond, settings } from './resumed-run.ts';
 

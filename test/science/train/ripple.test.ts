@@ -7,15 +7,15 @@ import { randomStream, type ResumableStream } from '../../../src/random/random.t
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { openNetwork, type Network, type Tensors } from '../../../src/science/nn/network.ts';
+import { type Network, openNetwork, type Tensors } from '../../../src/science/nn/network.ts';
 import {
-  lossAndGradients,
-  stepGradients,
   type Batch,
   type LossAndGradients,
+  lossAndGradients,
   type LossOptions,
+  stepGradients,
 } from '../../../src/science/train/gradients.ts';
-import { train, type LabelledRow, type StepRecord } from '../../../src/science/train/loop.ts';
+import { type LabelledRow, type StepRecord, train } from '../../../src/science/train/loop.ts';
 import { restrictedInnerProduct, ripple } from '../../../src/science/train/ripple.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { tolerance } from '../../tolerances.ts';

@@ -1,9 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { makeGrouping } from '../../../src/science/optim/groups.ts';
-import * as tf from '@tensorflow/tfjs-core';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { worthShrinking } from '../../../src/science/train/token-table.ts';
 import { backends, useBackend } from '../backend.ts';

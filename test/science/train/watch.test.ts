@@ -9,7 +9,7 @@ import {
   type StoppingRule,
 } from '../../../src/science/train/early-stopping.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
-import { watchTraining, type WatchOptions } from '../../../src/science/train/watch.ts';
+import { type WatchOptions, watchTraining } from '../../../src/science/train/watch.ts';
 import { useBackend } from '../backend.ts';
 import { logitsOf, openTiny, rows } from '../tiny-bert.ts';
 
@@ -108,7 +108,7 @@ test('curves are what the weights of each step give, from the start to the last 
       [start.accuracy, start.asr, start.poisoned_accuracy],
       [
         share(validation, (i) => validation[i]!.label),
-        share(triggered.rows as typeof rows, () => 2),
+        share(triggered.rows, () => 2),
         share(poisoned, (i) => poisoned[i]!.label),
       ],
     );

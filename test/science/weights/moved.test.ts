@@ -1,18 +1,18 @@
 /** What of a model an adapter moves: every trained parameter is in one part and one only. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readJson } from '../../../src/science/io/checkpoint.ts';
+import type { Adapter, AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
+import { within } from '../../../src/science/nn/family.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { partialAdapter } from '../../../src/science/nn/partial.ts';
-import type { Adapter, AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
+import { partialAdapter } from '../../../src/science/nn/partial.ts';
 import type { Head, ModelShape } from '../../../src/science/nn/types.ts';
-import { within } from '../../../src/science/nn/family.ts';
 import { movedBy } from '../../../src/science/weights/moved.ts';
-import { readJson } from '../../../src/science/io/checkpoint.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const json = await readJson(`${checkpoint}/config.json`);

@@ -3,18 +3,18 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LinearLayer } from '../../../src/science/nn/types.ts';
-import { effectiveWeight, layerChange } from '../../../src/science/weights/effective.ts';
 import {
+  type Distance,
   distanceOf,
   meanDistance,
   sumsOf,
   together,
-  type Distance,
 } from '../../../src/science/weights/divergence.ts';
+import { effectiveWeight, layerChange } from '../../../src/science/weights/effective.ts';
 import {
   effectiveRank,
-  layerSpectrum,
   type LayerSpectrum,
+  layerSpectrum,
 } from '../../../src/science/weights/spectrum.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openMoved, openStart, theoryGolden, wave } from '../theory-golden.ts';

@@ -1,0 +1,255 @@
+/** Violations in words: what is wrong, where, what was expected, and the nearest word that would have been right. */
+import type { Json } from '../api.ts';
+import type { Report } from './faults.ts';
+import type { MapNode, Node, Span } from './node.ts';
+import { child, descend, fieldName } from './node.ts';
+import type { Shapes } from './schema.ts';
+import { variantSectionOf } from './schema.ts';
+import type { Schema } from './shape.ts';
+import { accepts, describe, firstSentence, isNumeric, jsonType, show, typesOf } from './shape.ts';
+import { all, didYouMean, either, nearest } from './suggest.ts';
+import { explainUnknownKey } from './unknown-key.ts';
+import type { Violation } from './validate.ts';
+
+export interface ExplainContext {
+  readonly shapes: Shapes;
+  /** Every field of a spec, by full path. */
+  readonly fields: ReadonlyMap<string, Json | undefined>;
+  readonly report: Report;
+  /** Nodes that an earlier phase reported: what they say was not understood anyway. */
+  readonly isReported: (node: Node) => boolean;
+}
+
+export function explain(violation: Violation, root: MapNode, context: ExplainContext): void {
+  const { path, keyword, params, schema } = violation;
+  const { report } = context;
+  const { node, key } = descend(root, path);
+  const name = fieldName(path);
+  switch (keyword) {
+    case 'additionalProperties':
+      return void explainUnknownKey(
+        { path, key: String(params.additionalProperty), map: node, schema },
+        context,
+      );
+    case 'required': {
+      const missing = String(params.missingProperty),
+        full = fieldName([...path, missing]);
+      return void report(
+        'missing-key',
+        key ?? node.span,
+        `"${full}" is missing`,
+        firstSentence(schema.properties?.[missing]),
+      );
+    }
+    case 'not': {
+      const rivals = schema.not?.required ?? [];
+      const places = rivals.flatMap((rival) =>
+        node.kind === 'map' ? [node.entries.get(rival)?.key ?? node.span] : [],
+      );
+      const later = places.sort((a, b) => b.start - a.start)[0] ?? node.span;
+      return void report(
+        'conflicting-keys',
+        later,
+        `${rivals.map((rival) => `"${fieldName([...path, rival])}"`).join(' and ')} exclude each other`,
+        'keep one of the two',
+      );
+    }
+    case 'uniqueItems': {
+      const later = child(node, Math.max(Number(params.i), Number(params.j))) ?? node;
+      return void report(
+        'duplicate-value',
+        later.span,
+        `"${name}" lists ${later.kind === 'scalar' ? show(later.value) : 'a value'} twice`,
+        'a value may stand once',
+      );
+    }
+    default:
+      if (!context.isReported(node)) explainValue(violation, node, name, context);
+  }
+}
+
+function explainValue(
+  { path, keyword, value, schema }: Violation,
+  node: Node,
+  name: string,
+  { report, shapes }: ExplainContext,
+): void {
+  const subject = name === '' ? 'the spec' : `"${name}"`;
+  switch (keyword) {
+    case 'enum':
+    case 'const': {
+      if (schema.plugin !== undefined && typeof value === 'string')
+        return void explainUnknownPlugin(
+          schema.plugin,
+          value,
+          schema.enum ?? [],
+          node.span,
+          report,
+        );
+      return void report(
+        'unknown-value',
+        node.span,
+        mustBe(subject, schema, value),
+        nearestOf(schema, value),
+      );
+    }
+    case 'type':
+    case 'anyOf':
+    case 'oneOf': {
+      const code = keyword !== 'type' && accepts(schema, value) ? 'unknown-value' : 'wrong-type';
+      const variant = variantForm(path, value, shapes);
+      return void report(
+        code,
+        node.span,
+        mustBe(subject, schema, value),
+        variant ?? nearestOf(schema, value) ?? argumentList(path, value) ?? wayOut(schema, node),
+      );
+    }
+    case 'minimum':
+    case 'maximum':
+    case 'exclusiveMinimum':
+    case 'exclusiveMaximum':
+      return void report('out-of-range', node.span, mustBe(subject, schema, value));
+    case 'pattern':
+      if (schema.plugin === 'source')
+        return void explainSource(subject, String(value), schema, node.span, report);
+      return void report(
+        'wrong-form',
+        node.span,
+        `${subject} has the wrong form: ${show(value)}`,
+        `it must match /${schema.pattern!}/`,
+      );
+    case 'minItems':
+    case 'minProperties':
+    case 'minLength':
+      if (Array.isArray(value) && value.length > 0)
+        return void report(
+          'too-short',
+          node.span,
+          `${subject} must be ${describe(schema)}, not ${value.length}`,
+        );
+      return void report('empty-value', node.span, `${subject} must not be empty`);
+    default:
+      return void report(
+        'invalid-value',
+        node.span,
+        `${subject} does not satisfy the schema's "${keyword}"`,
+        firstSentence(schema),
+      );
+  }
+}
+
+const mustBe = (subject: string, schema: Schema, value: unknown): string =>
+  `${subject} must be ${describe(schema)}, not ${show(value)}`;
+
+const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
+  attack: ['attack', 'attacks'],
+  adapter: ['adapter', 'adapters'],
+  stage: ['stage', 'stages'],
+  model: ['model architecture', 'model architectures'],
+  dataset: ['data format', 'data formats'],
+  source: ['source', 'sources'],
+};
+
+function explainUnknownPlugin(
+  kind: string,
+  word: string,
+  names: readonly Json[],
+  at: Span,
+  report: Report,
+): void {
+  const [one, many] = pluginWords[kind] ?? [kind, `${kind}s`];
+  const known = names.map(String),
+    close = nearest(word, known);
+  report(
+    'unknown-plugin',
+    at,
+    `there is no ${one} "${word}"`,
+    close ? didYouMean(close.word) : `the ${many} are ${all(known)}`,
+  );
+}
+
+function explainSource(
+  subject: string,
+  value: string,
+  schema: Schema,
+  at: Span,
+  report: Report,
+): void {
+  const schemes = /^\^\((.*)\):/.exec(schema.pattern ?? '')?.[1]?.split('|') ?? [];
+  const written = /^([A-Za-z][A-Za-z0-9+.-]*):./.exec(value)?.[1];
+  if (written !== undefined && !schemes.includes(written))
+    return void explainUnknownPlugin('source', written, schemes, at, report);
+  report(
+    'wrong-form',
+    at,
+    `${subject} must say where it comes from, as ${either(schemes.map((scheme) => `${scheme}:…`))}, not ${show(value)}`,
+    value !== '' && !value.includes(':') && schemes.includes('file')
+      ? `a file or folder here is written "file:${value}"`
+      : undefined,
+  );
+}
+
+/** The word that the schema knows and the value nearly is. */
+function nearestOf(schema: Schema, value: unknown): string | undefined {
+  const words = (part: Schema): string[] =>
+    [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
+      .filter((word) => typeof word === 'string')
+      .concat((part.anyOf ?? part.oneOf ?? []).flatMap(words));
+  const close = typeof value === 'string' ? nearest(value, words(schema)) : null;
+  return close ? didYouMean(close.word) : undefined;
+}
+
+/** `adapter: lora` for `adapter: { type: lora }`. */
+function variantForm(
+  path: Violation['path'],
+  value: unknown,
+  { variants }: Shapes,
+): string | undefined {
+  const section = variantSectionOf(path);
+  if (section === null || typeof value !== 'string') return undefined;
+  const { discriminator, byName } = variants[section];
+  return byName.has(value) ? `write { ${discriminator}: ${value} }` : undefined;
+}
+
+/** `run: python3 score.py`: as one word it would be the name of a program. */
+function argumentList(path: Violation['path'], value: unknown): string | undefined {
+  const isProgram =
+    (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
+    (path.includes('poisoning') && path.at(-1) === 'command');
+  if (!isProgram || typeof value !== 'string' || value.trim() === '') return undefined;
+  return /^[\w./=:@+ -]+$/.test(value)
+    ? `as a list of arguments: [${value.trim().split(/\s+/).join(', ')}]`
+    : 'as a list of arguments, such as [python3, score.py]; no shell reads them';
+}
+
+/** Slips of YAML: quotes too many or too few, and the booleans of its older version. */
+function wayOut(schema: Schema, node: Node): string | undefined {
+  if (node.kind !== 'scalar') return undefined;
+  const { value } = node;
+  if (value === null) return 'leave the field out for its default';
+  if (
+    typeof value === 'string' &&
+    value.trim() !== '' &&
+    isNumeric(schema) &&
+    Number.isFinite(Number(value))
+  )
+    return `without quotes: ${value}`;
+  if (
+    typeof value === 'string' &&
+    typesOf(schema).has('boolean') &&
+    /^(yes|no|on|off|y|n|true|false)$/i.test(value)
+  )
+    return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
+  const { items } = schema;
+  if (
+    typesOf(schema).has('array') &&
+    items !== undefined &&
+    !Array.isArray(items) &&
+    accepts(items as Schema, value)
+  )
+    return `as a list: [${String(value)}]`;
+  if (jsonType(value) !== 'string' && typesOf(schema).has('string'))
+    return `in quotes: "${String(value)}"`;
+  return undefined;
+}

@@ -1,0 +1,56 @@
+/** A user's faults, gathered before stopping. */
+import type { Span } from './node.ts';
+import { rangeOf } from './node.ts';
+import type { Diagnostic } from './types.ts';
+
+/** `at` null: no place in a file is at fault. */
+export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
+
+export interface Faults {
+  readonly report: Report;
+  /** Whether this very place is reported already, so that one mistake is told once. */
+  has(at: Span): boolean;
+  readonly count: number;
+  /** In the order of the files as they were read, and of their lines. */
+  diagnostics(): Diagnostic[];
+}
+
+export function gatherFaults(): Faults {
+  const found: { readonly at: Span | null; readonly diagnostic: Diagnostic }[] = [];
+  const seen = new Set<string>(),
+    places = new Set<string>();
+  const files: string[] = [];
+  const placeOf = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
+  return {
+    report(code, at, message, hint) {
+      const identity = `${code} ${message} ${at ? placeOf(at) : ''}`;
+      if (seen.has(identity)) return;
+      seen.add(identity);
+      if (at) {
+        places.add(placeOf(at));
+        if (!files.includes(at.source.file)) files.push(at.source.file);
+      }
+      found.push({
+        at,
+        diagnostic: {
+          code,
+          message,
+          range: at && rangeOf(at),
+          ...(hint === undefined ? {} : { hint }),
+        },
+      });
+    },
+    has: (at) => places.has(placeOf(at)),
+    get count() {
+      return found.length;
+    },
+    diagnostics() {
+      const order = (at: Span | null): readonly [number, number] =>
+        at ? [files.indexOf(at.source.file), at.start] : [-1, 0];
+      return found
+        .map((fault, index) => ({ ...fault, index, order: order(fault.at) }))
+        .sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1] || a.index - b.index)
+        .map(({ diagnostic }) => diagnostic);
+    },
+  };
+}

@@ -1,0 +1,206 @@
+/**
+ * Written forms → plain lists: `{linspace}`, `{logspace}` and `{range}` become the values they stand for, and a variant
+ * whose plugin is an axis (`attack: [label-flip, badnets]`) becomes one variant for each.
+ */
+import type { Report } from './faults.ts';
+import type { Entry, ListNode, MapNode, Node, ScalarNode } from './node.ts';
+import { withEntries } from './node.ts';
+import type { Shapes, VariantSection, VariantShape } from './schema.ts';
+import { BASE, gridForms, isVariantSection, sections } from './schema.ts';
+import type { Schema } from './shape.ts';
+import { isNumeric, isRecord, isScalar } from './shape.ts';
+import { expandSteps } from './steps.ts';
+import { didYouMean, nearest } from './suggest.ts';
+
+/** More values than this on one axis are a slip of the pen. */
+const MOST_VALUES = 100_000;
+
+/** A field whose form is at fault is reported and taken out, so that it is not reported again. */
+export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
+  const changes: [string, Entry | undefined][] = [];
+  const base = root.entries.get(BASE);
+  if (base?.value.kind === 'map')
+    changes.push([
+      BASE,
+      { key: base.key, value: expandForms(base.value, shapes, report, `${BASE}.`) },
+    ]);
+  for (const section of sections) {
+    const entry = root.entries.get(section);
+    if (!entry) continue;
+    const value = isVariantSection(section)
+      ? expandVariants(entry.value, section, shapes, report, prefix)
+      : expandField(entry.value, shapes.section[section], `${prefix}${section}`, report);
+    changes.push([section, value && { key: entry.key, value }]);
+  }
+  return withEntries(root, changes);
+}
+
+function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
+  if (node.kind !== 'map') return node;
+  if (isScalar(schema) && isNumeric(schema)) return expandForm(node, name, report);
+  if (!isRecord(schema)) return node;
+  const changes: [string, Entry | undefined][] = [];
+  for (const [key, entry] of node.entries) {
+    const field = Object.hasOwn(schema.properties, key) ? schema.properties[key] : undefined;
+    if (!field) continue;
+    const value = expandField(entry.value, field, `${name}.${key}`, report);
+    if (value !== entry.value) changes.push([key, value && { key: entry.key, value }]);
+  }
+  return changes.length > 0 ? withEntries(node, changes) : node;
+}
+
+function expandVariants(
+  node: Node,
+  section: VariantSection,
+  shapes: Shapes,
+  report: Report,
+  prefix: string,
+): Node | undefined {
+  const shape = shapes.variants[section];
+  const written = node.kind === 'list' ? node.items : [node];
+  const variants = written.flatMap((variant): Node[] => {
+    if (variant.kind !== 'map') return [variant];
+    const steps = section === 'poisoning' ? variant.entries.get('steps') : undefined;
+    if (steps)
+      return expandSteps(
+        variant,
+        steps,
+        (step) =>
+          byPlugin(step, shape.discriminator).map((one) =>
+            expandOwn(one, shape, `${prefix}poisoning.steps`, report),
+          ),
+        report,
+      );
+    return byPlugin(variant, shape.discriminator).map((one): Node => {
+      const own = expandOwn(one, shape, `${prefix}${section}`, report);
+      const train =
+        own.kind === 'map' && section === 'adapter' ? own.entries.get('train') : undefined;
+      if (!train || own.kind !== 'map') return own;
+      const value = expandField(
+        train.value,
+        shapes.section.train,
+        `${prefix}adapter.train`,
+        report,
+      );
+      return withEntries(own, [['train', value && { key: train.key, value }]]);
+    });
+  });
+  if (variants.length === 0 && written.length > 0) return undefined;
+  return node.kind === 'list' || variants.length > 1
+    ? ({ kind: 'list', items: variants, span: node.span } satisfies ListNode)
+    : variants[0];
+}
+
+/** The parameters of the plugin that it names. */
+function expandOwn(
+  one: MapNode,
+  { byName, discriminator, defaultName }: VariantShape,
+  path: string,
+  report: Report,
+): Node {
+  const name = one.entries.get(discriminator)?.value;
+  const schema = byName.get(
+    name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : defaultName,
+  );
+  return (schema && expandField(one, schema, path, report)) ?? one;
+}
+
+/** `attack: [a, b]` → one variant each. What is no list of distinct names is left for validation to judge. */
+function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
+  const entry = variant.entries.get(discriminator);
+  if (entry?.value.kind !== 'list') return [variant];
+  const { items } = entry.value;
+  const names = new Set(
+    items.map((item) =>
+      item.kind === 'scalar' && typeof item.value === 'string' ? item.value : null,
+    ),
+  );
+  if (items.length === 0 || names.has(null) || names.size < items.length) return [variant];
+  return items.map((value) => withEntries(variant, [[discriminator, { key: entry.key, value }]]));
+}
+
+function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
+  const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
+  if (form === undefined || entry === undefined || !gridForms.includes(form)) {
+    const close = form === undefined ? null : nearest(form, gridForms);
+    report(
+      'bad-axis',
+      entry?.key ?? node.span,
+      form === undefined ? `"${name}" is an empty mapping` : `"${name}" has no axis form "${form}"`,
+      close
+        ? didYouMean(close.word)
+        : `an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, {range: [from, to, step]}`,
+    );
+    return undefined;
+  }
+  if (extra) {
+    report(
+      'bad-axis',
+      extra[1].key,
+      `"${name}" can't have "${form}" and "${extra[0]}" at once`,
+      'an axis has one form',
+    );
+    return undefined;
+  }
+  const values = formValues(form, entry.value, name, report);
+  return (
+    values && {
+      kind: 'list',
+      span: node.span,
+      items: values.map((value): ScalarNode => ({
+        kind: 'scalar',
+        value,
+        quoted: false,
+        span: node.span,
+      })),
+    }
+  );
+}
+
+function formValues(form: string, node: Node, name: string, report: Report): number[] | undefined {
+  const fault = (message: string, hint?: string): undefined =>
+    report('bad-axis', node.span, `"${name}": ${message}`, hint) as undefined;
+  const numbers =
+    node.kind === 'list'
+      ? node.items.map((item) =>
+          item.kind === 'scalar' && typeof item.value === 'number' ? item.value : NaN,
+        )
+      : [];
+  const [from, to, third] = numbers;
+  if (
+    from === undefined ||
+    to === undefined ||
+    third === undefined ||
+    numbers.length !== 3 ||
+    !numbers.every(Number.isFinite)
+  ) {
+    return void fault(
+      `${form} takes three numbers, [from, to, ${form === 'range' ? 'step' : 'n'}]`,
+    );
+  }
+  if (form === 'range') {
+    if (third === 0 || (to - from) / third < 0)
+      return void fault(`range never gets from ${from} to ${to} in steps of ${third}`);
+    // 12 digits: far from the doubles' noise, and finer than anybody writes.
+    const count = Math.floor(Number(((to - from) / third).toPrecision(12))) + 1;
+    return count > MOST_VALUES
+      ? void fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`)
+      : Array.from({ length: count }, (_, i) => rounded(from + i * third));
+  }
+  if (!Number.isInteger(third) || third < 1)
+    return void fault(`${form} takes a whole number of values, not ${third}`);
+  if (third > MOST_VALUES)
+    return void fault(`${form} stands for ${third} values`, `at most ${MOST_VALUES}`);
+  if (form === 'logspace' && !(from > 0 && to > 0))
+    return void fault(
+      `logspace needs both ends above 0, not ${from} and ${to}`,
+      'its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]',
+    );
+  const between = (t: number): number =>
+    form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
+  return Array.from({ length: third }, (_, i) =>
+    i === 0 ? from : i === third - 1 ? to : rounded(between(i / (third - 1))),
+  );
+}
+
+const rounded = (value: number): number => Number(value.toPrecision(12));

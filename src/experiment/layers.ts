@@ -1,0 +1,134 @@
+/** Spec files: read, parsed, and laid over the files they extend. */
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
+import type { Report } from './faults.ts';
+import { merge } from './merge.ts';
+import type { MapNode, Node, ScalarNode, Source, Span } from './node.ts';
+import { createSource, withEntries } from './node.ts';
+import { parseYaml } from './parse.ts';
+import { didYouMean, nearest } from './suggest.ts';
+
+export interface Layers {
+  /** Everything merged, without `extends`. */
+  readonly root: MapNode;
+  /** The spec file itself. */
+  readonly source: Source;
+}
+
+/** Undefined where nothing can be said of the spec: it is not there, or no YAML. */
+export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
+  return readLayer(file, file, null, [], report);
+}
+
+async function readLayer(
+  file: string,
+  written: string,
+  from: Span | null,
+  stack: readonly string[],
+  report: Report,
+): Promise<Layers | undefined> {
+  const path = resolve(file);
+  if (stack.includes(path)) {
+    report(
+      'cycle',
+      from,
+      `${file} extends itself: ${[...stack.slice(stack.indexOf(path)), path].map((step) => basename(step)).join(' → ')}`,
+    );
+    return undefined;
+  }
+  const text = await readText(file, written, from, report);
+  if (text === undefined) return undefined;
+  const source = createSource(file, dirname(path), text);
+  const tree = parseYaml(source, report);
+  if (tree?.kind !== 'map') {
+    if (tree)
+      report(
+        'wrong-type',
+        tree.span,
+        `a spec is a mapping of fields, not ${tree.kind === 'list' ? 'a list' : 'a single value'}`,
+        'begin with "name: …"',
+      );
+    else if (/^\s*(#.*\s*)*$/.test(text))
+      report(
+        'empty-spec',
+        from,
+        `${file} is empty`,
+        'a spec needs at least "name", "model" and "data"',
+      );
+    return undefined;
+  }
+  let root = withEntries(tree, [['extends', undefined]]);
+  const bases = tree.entries.get('extends')?.value;
+  let base: MapNode | undefined,
+    whole = true;
+  for (const name of bases ? fileNames(bases, report) : []) {
+    const layer = await readLayer(
+      isAbsolute(name.value) ? name.value : join(dirname(file), name.value),
+      name.value,
+      name.span,
+      [...stack, path],
+      report,
+    );
+    if (!layer) whole = false;
+    else base = base ? merge(base, layer.root) : layer.root;
+  }
+  if (base) root = merge(base, root);
+  // Without its base, fields would be called missing that are not.
+  return whole ? { root, source } : undefined;
+}
+
+function fileNames(node: Node, report: Report): (ScalarNode & { readonly value: string })[] {
+  const names: (ScalarNode & { readonly value: string })[] = [];
+  for (const item of node.kind === 'list' ? node.items : [node]) {
+    if (item.kind === 'scalar' && typeof item.value === 'string')
+      names.push({ ...item, value: item.value });
+    else report('wrong-type', item.span, '"extends" must be a file name or a list of file names');
+  }
+  return names;
+}
+
+async function readText(
+  file: string,
+  written: string,
+  from: Span | null,
+  report: Report,
+): Promise<string | undefined> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    switch (code) {
+      case 'ENOENT':
+      case 'ENOTDIR':
+        report(
+          'missing-file',
+          from,
+          `there is no file ${file}`,
+          await similarFile(resolve(file), written),
+        );
+        break;
+      case 'EISDIR':
+        report('missing-file', from, `${file} is a folder, not a spec file`);
+        break;
+      case 'EACCES':
+      case 'EPERM':
+        report('unreadable-file', from, `${file} can't be read: permission denied`);
+        break;
+      case 'ERR_ENCODING_INVALID_ENCODED_DATA':
+        report('not-text', from, `${file} is not UTF-8 text`);
+        break;
+      default:
+        throw error;
+    }
+    return undefined;
+  }
+}
+
+/** A file of the same folder whose name is a slip away, as it would be written. */
+export async function similarFile(path: string, written = path): Promise<string | undefined> {
+  const folder = dirname(path);
+  const names = await readdir(folder).catch(() => null);
+  if (names === null) return `there is no folder ${folder} either`;
+  const close = nearest(basename(path), names);
+  return close ? didYouMean(written.replace(/[^/:]*\/?$/, close.word)) : undefined;
+}

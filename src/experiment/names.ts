@@ -1,0 +1,248 @@
+/** What cells are called: by fields and values, never by position. */
+import type { Cell, Json, JsonObject } from '../api.ts';
+import { isAxis } from './expand.ts';
+import type { WrittenField } from './fields.ts';
+import { fieldsBelow, variantsOf } from './fields.ts';
+import type { MapNode } from './node.ts';
+import { child } from './node.ts';
+import { fieldOf } from './pattern.ts';
+import type { Shapes } from './schema.ts';
+import { BASE, sections } from './schema.ts';
+import type { Choices, PoisoningChoice, TuningChoice } from './variants.ts';
+import { baseSpec, plainSections, tuningsOf } from './variants.ts';
+
+export interface Names {
+  axes(cell: Cell): JsonObject;
+  label(cell: Cell): string;
+}
+
+type Pairs = readonly (readonly [path: string, value: Json])[];
+
+export function namesOf(
+  root: MapNode,
+  shapes: Shapes,
+  choices: Choices,
+  seeds: readonly number[],
+): Names {
+  const others = otherAxes(root, shapes);
+  const own = trainingVariation(choices.poisoning, choices.tuning, others, '');
+  // The base's own training, named as the cell's is.
+  const spec = baseSpec(root),
+    bases = choices.base.filter((choice) => choice !== null);
+  const baseAxes = new Map(
+    spec === undefined
+      ? []
+      : [...otherAxes(spec, shapes)].map(([path, count]) => [`${BASE}.${path}`, count]),
+  );
+  const base = trainingVariation(
+    bases.map(({ poisoning }) => poisoning),
+    bases.map(({ tuning }) => tuning),
+    baseAxes,
+    `${BASE}.`,
+  );
+  for (const [path, count] of baseAxes) others.set(path, count);
+  const varying = new Set([...own.varying, ...base.varying]);
+  // Lists are named where they differ: those that all cells share are long and say nothing.
+  const isNamed = (path: string, value: Json): boolean =>
+    !Array.isArray(value) || varying.has(path);
+
+  const known = new WeakMap<JsonObject, Pairs>();
+  const ownPairs = (value: JsonObject, section: string): Pairs => {
+    const pairs =
+      known.get(value) ??
+      [...flatten(value, section)].filter(([path, item]) => isNamed(path, item));
+    known.set(value, pairs);
+    return pairs;
+  };
+  const otherPaths = [...others.keys()].map((path) => [path, path.split('.')] as const);
+  const axes = (cell: Cell): JsonObject => {
+    const named: { [path: string]: Json } = {};
+    for (const [path, value] of ownPairs(cell.poisoning, 'poisoning')) named[path] = value;
+    for (const [path, value] of ownPairs(cell.adapter, 'adapter')) named[path] = value;
+    for (const section of ['poisoning', 'adapter'] as const) {
+      if (cell.base)
+        for (const [path, value] of ownPairs(cell.base[section], `${BASE}.${section}`))
+          named[path] = value;
+    }
+    for (const [path, steps] of otherPaths) {
+      const value = fieldOf(cell, steps);
+      if (value !== undefined) named[path] = value;
+    }
+    return named;
+  };
+
+  const isVarying = (path: string): boolean =>
+    /^(base\.)?train\./.test(path) ? varying.has(path) : others.get(path)! > 1;
+  const paths = [
+    ...own.paths,
+    ...base.paths,
+    ...[...others.keys()].filter(isVarying),
+    ...(seeds.length > 1 ? ['seed'] : []),
+  ];
+  const isBases = (path: string): boolean => path.startsWith(`${BASE}.`);
+  const parts = [
+    ...shorten(paths.filter((path) => !isBases(path))),
+    ...shorten(paths.filter(isBases).map((path) => path.slice(BASE.length + 1))).map(
+      ({ steps, short }) => ({ steps: [BASE, ...steps], short: `${BASE}.${short}` }),
+    ),
+  ].sort((a, b) => paths.indexOf(a.steps.join('.')) - paths.indexOf(b.steps.join('.')));
+  const label = (cell: Cell): string =>
+    parts
+      .flatMap(({ steps, short }) => {
+        const value = fieldOf(cell, steps);
+        return value === undefined ? [] : [`${short}=${inLabel(value)}`];
+      })
+      .join(' ') || `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`; // nothing varies, or only what this cell lacks
+  return { axes, label };
+}
+
+interface TrainingVariation {
+  /** As Variation has it. */
+  readonly varying: ReadonlySet<string>;
+  /** What tells the choices apart, but for fields of `train`. */
+  readonly paths: readonly string[];
+}
+
+/** Of a training's poisonings and adapters. @param axes with the fields of `train` that differ */
+function trainingVariation(
+  poisoning: readonly PoisoningChoice[],
+  tuning: readonly TuningChoice[],
+  axes: ReadonlyMap<string, number>,
+  prefix: string,
+): TrainingVariation {
+  const trainPaths = [...axes.keys()]
+    .filter((path) => path.startsWith(`${prefix}train.`))
+    .map((path) => [path, path.slice(prefix.length).split('.').slice(1)] as const);
+  const poisonings = variation(
+    poisoning.map((choice) => choice.poisoning),
+    ({ attack }) => attack,
+    (value) => flatten(value, `${prefix}poisoning`),
+  );
+  const tunings = variation(
+    tuning,
+    ({ adapter }) => adapter.type,
+    ({ adapter, train }) => {
+      const values = flatten(adapter, `${prefix}adapter`);
+      for (const [path, steps] of trainPaths) {
+        const value = fieldOf(train, steps);
+        if (value !== undefined) values.set(path, value);
+      }
+      return values;
+    },
+  );
+  return {
+    varying: new Set([...poisonings.varying, ...tunings.varying]),
+    paths: [
+      ...(poisonings.plugins.size > 1 ? [`${prefix}poisoning.attack`] : []),
+      ...poisonings.varying,
+      ...(tunings.plugins.size > 1 ? [`${prefix}adapter.type`] : []),
+      ...[...tunings.varying].filter((path) => path.startsWith(`${prefix}adapter.`)),
+    ],
+  };
+}
+
+/** Scalars and lists by full path; `init: {variance: 1}` is `adapter.init.variance`. */
+function flatten(
+  value: JsonObject,
+  prefix: string,
+  into = new Map<string, Json>(),
+): Map<string, Json> {
+  for (const [key, item] of Object.entries(value)) {
+    const path = `${prefix}.${key}`;
+    if (typeof item === 'object' && item !== null && !Array.isArray(item))
+      flatten(item as JsonObject, path, into);
+    else into.set(path, item);
+  }
+  return into;
+}
+
+/** Fields outside `poisoning` and `adapter` that are axes, or that an adapter overrides, with how many values they are given. */
+function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
+  const found = new Map<string, number>();
+  const add = ({ path, node, schema }: WrittenField): void => {
+    if (isAxis(node, schema)) found.set(path, Math.max(found.get(path) ?? 0, node.items.length));
+  };
+  for (const section of plainSections)
+    fieldsBelow(root.entries.get(section)?.value, shapes.section[section], section).forEach(add);
+  for (const { trainNode } of tuningsOf(root, shapes))
+    fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
+  // An adapter's own `train` makes its fields differ between adapters, and what it replaces (epochs by steps) with them.
+  for (const { node } of variantsOf(root, 'adapter', shapes.variants.adapter)) {
+    for (const { path } of fieldsBelow(child(node, 'train'), shapes.section.train, 'train'))
+      found.set(path, found.get(path) ?? 1);
+  }
+  const [epochs, steps] = ['train.epochs', 'train.steps'] as const;
+  if (found.has(epochs) || found.has(steps))
+    for (const path of [epochs, steps]) found.set(path, found.get(path) ?? 1);
+  const order = sections.flatMap((section) =>
+    Object.keys(shapes.section[section].properties ?? {}).map((key) => `${section}.${key}`),
+  );
+  const rank = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
+  return new Map([...found].sort(([a], [b]) => rank(a) - rank(b)));
+}
+
+interface Variation {
+  readonly plugins: ReadonlySet<Json | undefined>;
+  /** Paths on which two choices of one plugin differ: what differs only between plugins, the plugin's name says. */
+  readonly varying: ReadonlySet<string>;
+}
+
+function variation<T>(
+  choices: readonly T[],
+  pluginOf: (choice: T) => Json | undefined,
+  valuesOf: (choice: T) => ReadonlyMap<string, Json>,
+): Variation {
+  const first = new Map<Json | undefined, ReadonlyMap<string, Json>>();
+  const order = new Set<string>(),
+    varying = new Set<string>();
+  for (const choice of choices) {
+    const plugin = pluginOf(choice),
+      values = valuesOf(choice);
+    const reference = first.get(plugin);
+    for (const path of values.keys()) order.add(path);
+    if (!reference) {
+      first.set(plugin, values);
+      continue;
+    }
+    for (const [path, value] of values) if (!same(value, reference.get(path))) varying.add(path);
+    for (const path of reference.keys()) if (!values.has(path)) varying.add(path); // absent in one
+  }
+  return {
+    plugins: new Set(first.keys()),
+    varying: new Set([...order].filter((path) => varying.has(path))),
+  };
+}
+
+const same = (a: Json | undefined, b: Json | undefined): boolean =>
+  a === b ||
+  (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
+
+/** The shortest end of each path that no other one has. */
+function shorten(
+  paths: readonly string[],
+): { readonly steps: readonly string[]; readonly short: string }[] {
+  const natural: Readonly<Record<string, string>> = {
+    'poisoning.attack': 'attack',
+    'adapter.type': 'adapter',
+  };
+  return paths.map((path) => {
+    const steps = path.split('.');
+    const least = path.startsWith('poisoning.steps.') ? steps.length - 2 : 1; // a step's field says whose it is
+    const ends = steps
+      .map((_, index) => steps.slice(steps.length - 1 - index).join('.'))
+      .slice(least - 1);
+    const isOwn = (end: string): boolean =>
+      paths.every(
+        (other) =>
+          other === path || (other !== end && !other.endsWith(`.${end}`) && natural[other] !== end),
+      );
+    return { steps, short: natural[path] ?? ends.find(isOwn) ?? path };
+  });
+}
+
+function inLabel(value: Json): string {
+  if (Array.isArray(value)) return value.map((item) => inLabel(item as Json)).join(',');
+  return typeof value === 'string' && (value === '' || /[\s=]/.test(value))
+    ? JSON.stringify(value)
+    : String(value);
+}

@@ -1,0 +1,109 @@
+/** From a cell's field back to the text. */
+import type { Cell } from '../api.ts';
+import { isAxis } from './expand.ts';
+import type { MapNode, Node, Path, Span } from './node.ts';
+import { child, descend, withEntries } from './node.ts';
+import { fieldOf } from './pattern.ts';
+import type { Shapes } from './schema.ts';
+import { BASE, isVariantSection } from './schema.ts';
+import type { Schema } from './shape.ts';
+import { isRecord } from './shape.ts';
+import { shapeOf } from './steps.ts';
+import type { BaseChoice, PoisoningChoice, TuningChoice } from './variants.ts';
+
+/** Which variants a cell was made of. */
+export interface Chosen {
+  readonly base: BaseChoice | null;
+  readonly poisoning: PoisoningChoice;
+  readonly tuning: TuningChoice;
+}
+
+/** Where the fields of cells were written. */
+export class Places {
+  constructor(
+    private readonly root: MapNode,
+    private readonly shapes: Shapes,
+  ) {}
+
+  of(path: Path, cell: Cell, { base, poisoning, tuning }: Chosen): Span {
+    const [head, ...rest] = path;
+    const entry = this.root.entries.get(String(head === 'seed' ? 'seeds' : head));
+    // The base is a spec of its own, with the cell's fields where the base has them.
+    if (
+      head === BASE &&
+      base !== null &&
+      cell.base !== undefined &&
+      rest.length > 0 &&
+      entry?.value.kind === 'map'
+    ) {
+      return new Places(withEntries(entry.value, [['name', entry]]), this.shapes).of(
+        rest,
+        { ...cell, ...cell.base },
+        { ...base, base: null },
+      );
+    }
+    switch (head) {
+      case 'seed':
+        return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
+      case 'poisoning':
+        return this.field(poisoning.node, rest, path, cell, entry?.key);
+      case 'adapter':
+        return this.field(tuning.node, rest, path, cell, entry?.key);
+      case 'train':
+        return this.field(
+          tuning.trainNode,
+          rest,
+          path,
+          cell,
+          entry?.key ?? child(tuning.node, 'train')?.span,
+        );
+      default:
+        return this.field(entry?.value, rest, path, cell, entry?.key);
+    }
+  }
+
+  /** The value where it is written, on an axis its own item; else the key of the nearest field around it. */
+  private field(
+    node: Node | undefined,
+    rest: Path,
+    path: Path,
+    cell: Cell,
+    section: Span | undefined,
+  ): Span {
+    if (node === undefined) return section ?? this.start();
+    // A variant of a list has no key of its own.
+    const isListed = isVariantSection(path[0]) && child(this.root, path[0])?.kind === 'list';
+    const around = isListed ? node.span : (section ?? node.span);
+    const found = descend(node, rest);
+    if (found.depth < rest.length) return found.key ?? around;
+    const steps = path.map(String),
+      schema = this.schemaAt(steps, cell);
+    const item =
+      schema && isAxis(found.node, schema)
+        ? this.item(found.node, fieldOf(cell, steps))
+        : undefined;
+    return item ?? (rest.length === 0 ? around : found.node.span);
+  }
+
+  private item(node: Node | undefined, value: unknown): Span | undefined {
+    return node?.kind === 'list'
+      ? node.items.find((item) => item.kind === 'scalar' && item.value === value)?.span
+      : undefined;
+  }
+
+  private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
+    let schema: Schema | undefined;
+    if (section === 'poisoning')
+      schema = shapeOf(this.shapes.variants.poisoning, cell.poisoning.attack);
+    else if (section === 'adapter')
+      schema = this.shapes.variants.adapter.byName.get(cell.adapter.type);
+    else schema = this.shapes.root.properties?.[section ?? ''];
+    for (const step of rest)
+      schema = schema && isRecord(schema) ? schema.properties[step] : undefined;
+    return schema;
+  }
+
+  private start(): Span {
+    return this.root.entries.get('name')?.key ?? this.root.span;
+  }
+}

@@ -1,0 +1,239 @@
+/** What a grid chooses from: the values of each section, and for the two sections with variants, where each came from. */
+import type { Json, JsonObject } from '../api.ts';
+import { countExpanded, expand, isAxis } from './expand.ts';
+import type { Variant } from './fields.ts';
+import { fieldsBelow, variantsOf } from './fields.ts';
+import { merge } from './merge.ts';
+import type { MapNode, Node } from './node.ts';
+import { child, withEntries } from './node.ts';
+import type { Pattern } from './pattern.ts';
+import type { Section, Shapes } from './schema.ts';
+import { BASE, isVariantSection, sections } from './schema.ts';
+
+/** A value of `poisoning`; the variant's `when`, null if it has none. Of two variants that make the same value, either may let it in. */
+export interface PoisoningChoice {
+  readonly poisoning: JsonObject;
+  readonly node: MapNode | undefined;
+  readonly when: (Pattern | null)[];
+}
+
+/** A value of `adapter` with the `train` that its own overrides make. */
+export interface TuningChoice {
+  readonly adapter: JsonObject;
+  readonly train: JsonObject;
+  readonly node: MapNode | undefined;
+  readonly trainNode: Node | undefined;
+  readonly when: (Pattern | null)[];
+}
+
+export type PlainSection = Exclude<Section, 'poisoning' | 'adapter' | 'train'>;
+export const plainSections = sections.filter(
+  (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
+);
+
+/** A value of `base`, of a poisoning and a tuning of its own. */
+export interface BaseChoice {
+  readonly base: {
+    readonly poisoning: JsonObject;
+    readonly adapter: JsonObject;
+    readonly train: JsonObject;
+  };
+  readonly poisoning: PoisoningChoice;
+  readonly tuning: TuningChoice;
+}
+
+export interface Choices {
+  /** Null alone where the spec has no base. */
+  readonly base: readonly (BaseChoice | null)[];
+  readonly poisoning: readonly PoisoningChoice[];
+  readonly tuning: readonly TuningChoice[];
+  readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
+}
+
+/** An adapter's variant with `train` as it holds for it. */
+export interface Tuning extends Variant {
+  readonly trainNode: Node | undefined;
+}
+
+export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
+  const base = root.entries.get('train')?.value;
+  return variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => {
+    const own = child(variant.node, 'train');
+    const trainNode =
+      own?.kind === 'map' ? (base?.kind === 'map' ? merge(base, own, 'train') : own) : base;
+    return { ...variant, trainNode };
+  });
+}
+
+/** What `base` stands for as a spec of its own: `train` is the spec's under what the base says of it. Undefined without a base. */
+export function baseSpec(root: MapNode): MapNode | undefined {
+  const base = root.entries.get(BASE)?.value,
+    train = root.entries.get('train');
+  if (base?.kind !== 'map' || train?.value.kind !== 'map')
+    return base?.kind === 'map' ? base : undefined;
+  const own = base.entries.get('train');
+  return withEntries(base, [
+    [
+      'train',
+      own?.value.kind === 'map'
+        ? { key: own.key, value: merge(train.value, own.value, 'train') }
+        : train,
+    ],
+  ]);
+}
+
+/** Fields of `train` that are axes and hold for the base too: which of their values a base had would go by the cell's. */
+export function inheritedAxes(
+  root: MapNode,
+  shapes: Shapes,
+): { readonly path: string; readonly span: Node['span'] }[] {
+  const base = baseSpec(root),
+    schema = shapes.section.train;
+  if (base === undefined) return [];
+  const axes = new Set(
+    fieldsBelow(root.entries.get('train')?.value, schema, 'train')
+      .filter((field) => isAxis(field.node, field.schema))
+      .map(({ node }) => node),
+  );
+  const found = tuningsOf(base, shapes)
+    .flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train'))
+    .filter(({ node }) => axes.has(node));
+  return [...new Map(found.map(({ path, node }) => [path, { path, span: node.span }])).values()];
+}
+
+const withoutSpecials = (node: MapNode | undefined): MapNode | undefined =>
+  node && {
+    ...node,
+    entries: new Map([...node.entries].filter(([key]) => key !== 'train' && key !== 'when')),
+  };
+
+const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => {
+  if (!schema) throw new Error(`no plugin "${name}" to expand`); // validation lets no unknown name through but a default that nobody has
+  return schema;
+};
+
+/** How many cells there would be at one seed, before any is left out. */
+export function countCells(root: MapNode, shapes: Shapes): number {
+  const plain = plainSections.reduce(
+    (count, section) =>
+      count * countExpanded(root.entries.get(section)?.value, shapes.section[section]),
+    1,
+  );
+  const base = baseSpec(root);
+  return (
+    plain * countTrainings(root, shapes) * (base === undefined ? 1 : countTrainings(base, shapes))
+  );
+}
+
+function countTrainings(root: MapNode, shapes: Shapes): number {
+  const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).reduce(
+    (sum, variant) => sum + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}),
+    0,
+  );
+  const tuning = tuningsOf(root, shapes).reduce(
+    (sum, variant) =>
+      sum +
+      countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}) *
+        countExpanded(variant.trainNode, shapes.section.train),
+    0,
+  );
+  return poisoning * tuning;
+}
+
+type WhenOf = (variant: MapNode | undefined) => Pattern | null;
+
+/** @param whenOf the pattern that a variant's `when` makes. */
+export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
+  const plain = (section: PlainSection): JsonObject[] =>
+    objects(expand(root.entries.get(section)?.value, shapes.section[section]));
+  const base = baseSpec(root);
+  return {
+    base: base === undefined ? [null] : basesOf(trainingsOf(base, shapes, whenOf)),
+    ...trainingsOf(root, shapes, whenOf),
+    plain: {
+      model: plain('model'),
+      data: plain('data'),
+      head: plain('head'),
+      evaluate: plain('evaluate'),
+      ntk: plain('ntk'),
+      fisher: plain('fisher'),
+      theory: plain('theory'),
+    },
+  };
+}
+
+const basesOf = ({
+  poisoning: poisonings,
+  tuning: tunings,
+}: Pick<Choices, 'poisoning' | 'tuning'>): BaseChoice[] =>
+  poisonings.flatMap((poisoning) =>
+    tunings.map((tuning) => ({
+      base: { poisoning: poisoning.poisoning, adapter: tuning.adapter, train: tuning.train },
+      poisoning,
+      tuning,
+    })),
+  );
+
+function trainingsOf(
+  root: MapNode,
+  shapes: Shapes,
+  whenOf: WhenOf,
+): Pick<Choices, 'poisoning' | 'tuning'> {
+  const intern = interning();
+  const poisoning = unique<PoisoningChoice>((add) => {
+    for (const variant of variantsOf(root, 'poisoning', shapes.variants.poisoning)) {
+      const { node } = variant,
+        when = whenOf(node);
+      for (const { id, value } of ownValues(variant).map(intern))
+        add(String(id), () => ({ poisoning: value, node, when: [] }), when);
+    }
+  });
+  const tuning = unique<TuningChoice>((add) => {
+    for (const variant of tuningsOf(root, shapes)) {
+      const { node, trainNode } = variant,
+        when = whenOf(node);
+      const trains = objects(expand(trainNode, shapes.section.train)).map(intern);
+      for (const adapter of ownValues(variant).map(intern)) {
+        for (const train of trains)
+          add(
+            `${adapter.id} ${train.id}`,
+            () => ({ adapter: adapter.value, train: train.value, node, trainNode, when: [] }),
+            when,
+          );
+      }
+    }
+  });
+  return { poisoning, tuning };
+}
+
+/** Every value of the plugin's own parameters, with its name. */
+const ownValues = (variant: Variant): JsonObject[] =>
+  objects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
+
+const objects = (values: readonly (Json | undefined)[]): JsonObject[] =>
+  values.map((value) => (value ?? {}) as JsonObject);
+
+/** Equal values become one object, so that whoever reads the grid may compare by identity. */
+function interning(): (value: JsonObject) => { readonly id: number; readonly value: JsonObject } {
+  const known = new Map<string, { readonly id: number; readonly value: JsonObject }>();
+  return (value) => {
+    const text = JSON.stringify(value);
+    const found = known.get(text) ?? { id: known.size, value };
+    known.set(text, found);
+    return found;
+  };
+}
+
+type Add<T> = (identity: string, make: () => T, when: Pattern | null) => void;
+
+/** Two variants may overlap: the same content is one choice, the first one's. */
+function unique<T extends { readonly when: (Pattern | null)[] }>(fill: (add: Add<T>) => void): T[] {
+  const byIdentity = new Map<string, T>();
+  fill((identity, make, when) => {
+    const known = byIdentity.get(identity);
+    const choice = known ?? make();
+    if (!known) byIdentity.set(identity, choice);
+    choice.when.push(when);
+  });
+  return [...byIdentity.values()];
+}

