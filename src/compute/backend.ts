@@ -1,4 +1,7 @@
-/** Which tensor backends this machine has, and loading one: the room's front door (`operation.ts` apart, which loads tfjs). */
+/**
+ * Finding the tensor backends of this machine and loading one. Other folders import from here,
+ * except for `operation.ts`, which loads tfjs.
+ */
 export { probe, chooseBackend } from './probe.ts';
 export { loadBackend } from './load.ts';
 export { visibleGpus } from './gpus.ts';

@@ -1,12 +1,12 @@
 /** Which GPUs this process may use. */
 import { existsSync, readdirSync } from 'node:fs';
 
-/** CUDA on Windows' Linux has one device file for all. */
+/** Present in WSL, where CUDA has one device file for all GPUs. */
 const WSL = '/usr/lib/wsl/lib/libcuda.so.1';
 
 /**
- * NVIDIA's GPUs by identity, as CUDA_VISIBLE_DEVICES has them (`0`, `GPU-8932f937`, …): those that it lists, else all. No
- * driver is asked: their device files are counted.
+ * The NVIDIA GPUs that CUDA_VISIBLE_DEVICES lists, by the names it uses (`0`, `GPU-8932f937`, …);
+ * all GPUs where it is not set. No driver is asked: device files are counted.
  */
 export function visibleGpus(
   env: Readonly<Record<string, string | undefined>>,
@@ -20,7 +20,7 @@ export function visibleGpus(
   if (count === 0) return [];
   const listed = env['CUDA_VISIBLE_DEVICES']?.split(',').map((gpu) => gpu.trim());
   if (listed === undefined) return Array.from({ length: count }, (_, i) => String(i));
-  // As CUDA reads it: the first that is none hides those behind it.
+  // As in CUDA, the first invalid entry hides all that follow.
   const end = listed.findIndex(
     (gpu) => gpu === '' || gpu === '-1' || (/^\d+$/.test(gpu) && Number(gpu) >= count),
   );

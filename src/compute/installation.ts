@@ -1,11 +1,11 @@
-/** Where the packages that compute are installed, and what set-up has left beside them. */
+/** Where the packages that compute are installed, and the record that set-up left beside them. */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
 const require = createRequire(import.meta.url);
 
-/** What `npx dosimeter setup` wrote; its shape is defined in src/setup/tensorflow.mjs. */
+/** The record that `npx dosimeter setup` writes; src/setup/tensorflow.mjs defines its form. */
 export interface SetupStamp {
   readonly tensorflow: string | null;
   readonly variant: 'cpu' | 'cuda' | 'own';
@@ -26,6 +26,7 @@ export function packageDir(name: string): string | null {
   }
 }
 
+/** The version of an installed package. Throws where it is not installed. */
 export function packageVersion(name: string): string {
   const dir = packageDir(name);
   if (dir === null) throw new Error(`${name} is not installed`);
@@ -33,7 +34,7 @@ export function packageVersion(name: string): string {
     .version;
 }
 
-/** What set-up says of TensorFlow; null if set-up has not run. */
+/** The record of set-up about TensorFlow; null if set-up has not run. */
 export function readSetupStamp(tfjsDir: string): SetupStamp | null {
   const file = join(tfjsDir, 'lib', 'dosimeter.json');
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as SetupStamp) : null;

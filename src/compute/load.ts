@@ -1,4 +1,4 @@
-/** Loading one backend into this process, with its threads fixed and its chatter off. */
+/** Loads a backend into this process, with a fixed number of threads and without its log output. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -9,16 +9,19 @@ import { packageDir, packageVersion, readSetupStamp } from './installation.ts';
 import type { BackendInfo } from './types.ts';
 
 export interface LoadOptions {
-  /** Threads that one operation may use; default: all processors. WebAssembly and plain JavaScript have one. */
+  /**
+   * Threads that one operation may use. Default: all processors. WebAssembly and plain JavaScript
+   * use one.
+   */
   readonly threads?: number;
 }
 
 const loaded = new Map<BackendName, Promise<BackendInfo>>();
 
 /**
- * Loads a backend and makes it the current one of the process's single tfjs-core. Loading a second one is possible
- * (tests compare them); loading one again makes it current again.
- * @throws if TensorFlow is asked for with another number of threads than it was first loaded with: it can't be changed
+ * Loads a backend and makes it the current one of tfjs-core. Several backends can be loaded (tests
+ * compare them); loading one again makes it the current one again. Throws if TensorFlow is
+ * requested with another number of threads than it was first loaded with, which cannot be changed.
  */
 export async function loadBackend(
   name: BackendName,
@@ -27,7 +30,8 @@ export async function loadBackend(
   const tf = await import('@tensorflow/tfjs-core');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
-  // tfjs-core by itself knows no gradients in Node; the union package registers them (tfjs-node brings it anyway).
+  // In Node, tfjs-core has no gradients of its own. The union package registers them (and tfjs-node
+  // requires it anyway).
   await import('@tensorflow/tfjs');
   let info = loaded.get(name);
   if (info === undefined) {
@@ -37,7 +41,8 @@ export async function loadBackend(
   const known = await info;
   if (name === 'tensorflow' && known.threads !== threads) {
     throw new Error(
-      `TensorFlow is loaded with ${known.threads} threads in this process; ${threads} would need another process`,
+      `TensorFlow is loaded with ${known.threads} threads in this process; ` +
+        `${threads} would need another process`,
     );
   }
   if (!(await tf.setBackend(name))) throw new Error(`tfjs refused the backend "${name}"`);
@@ -53,10 +58,11 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       const { binding } = (await import('./operation.ts')).tensorflowBackend();
       const dir = packageDir('@tensorflow/tfjs-node-gpu'),
         built = dir === null ? null : readSetupStamp(dir)?.tensorflow;
-      // Keys name the release that set-up saw: another one's results must not stand under it.
+      // Keys name the release that set-up found, so results of another release must not be stored
+      // under them.
       if (built !== binding.TF_Version)
         throw new UserFault(
-          `TensorFlow ${binding.TF_Version} was loaded, and set-up was done for ${built ?? 'none'}`,
+          `TensorFlow ${binding.TF_Version} was loaded, but set-up was done for ${built ?? 'none'}`,
           'run `npx dosimeter setup`',
         );
       return {
@@ -69,7 +75,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
           '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu'),
         },
         gpu: binding.isUsingGpuDevice() ? gpuName() : null,
-        deterministic: !OFF.has(process.env['TF_DETERMINISTIC_OPS']!.toLowerCase()),
+        deterministic: !OFF.has((process.env['TF_DETERMINISTIC_OPS'] ?? '').toLowerCase()),
       };
     }
     case 'wasm': {
@@ -111,21 +117,26 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
   }
 }
 
-/** What TensorFlow reads as false in its environment. */
+/** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);
 
-/** TensorFlow reads its environment once, when its library is loaded or first asks. */
+/**
+ * Sets the environment of TensorFlow, which reads it once, when its library is loaded or first uses
+ * a variable.
+ */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);
   process.env.TF_NUM_INTEROP_THREADS = '1';
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
-  // Ampere and later GPUs would round float32 products to 10 bits of mantissa; `precision` promises all 23.
+  // Ampere and later GPUs would round float32 products to 10 bits of mantissa, but `precision`
+  // promises all 23.
   process.env.NVIDIA_TF32_OVERRIDE ??= '0';
-  // On GPUs, operations add in the order in which threads come by, unless this is set: no two runs would be the same, and
-  // what poison does to the weights could not be told from that. It is what tf.config.experimental.enable_op_determinism
-  // sets, which the C API has no call for; an operation without a deterministic form is refused then, by name.
+  // Unless this is set, operations on GPUs add in the order in which threads happen to run. No two
+  // runs would be equal, and the effect of poison on the weights could not be told from that noise.
+  // tf.config.experimental.enable_op_determinism sets the same, but the C API lacks it. An
+  // operation that has no deterministic form then fails with an error that names it.
   process.env.TF_DETERMINISTIC_OPS ??= '1';
-  // tfjs-node 4.22 calls it, and Node 24 has removed it.
+  // tfjs-node 4.22 calls this function, which Node 24 no longer has.
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };
   legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
 }

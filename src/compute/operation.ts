@@ -1,9 +1,15 @@
-/** Any registered TensorFlow operation, also those that tfjs does not wrap (SelfAdjointEigV2, Svd, …). */
+/**
+ * Calls any TensorFlow operation, including those that tfjs does not wrap (SelfAdjointEigV2, Svd,
+ * …).
+ */
 import type { DataType, Tensor } from '@tensorflow/tfjs-core';
 import { findBackend, getBackend } from '@tensorflow/tfjs-core';
 import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 
-/** An operation's attribute, by the kind that its TensorFlow definition gives it. */
+/**
+ * An attribute of an operation, with the type that TensorFlow's definition of the operation gives
+ * it.
+ */
 export type Attribute =
   | { readonly type: 'int' | 'float'; readonly value: number }
   | { readonly type: 'bool'; readonly value: boolean }
@@ -16,20 +22,27 @@ export function hasOperations(): boolean {
   return getBackend() === 'tensorflow';
 }
 
-/** tfjs-node's backend object; `loadBackend('tensorflow')` must have run. */
+/** The backend object of tfjs-node. `loadBackend('tensorflow')` must have been called. */
 export function tensorflowBackend(): NodeJSKernelBackend {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- tfjs types all backends alike
   return findBackend('tensorflow') as NodeJSKernelBackend;
 }
 
 /**
- * Runs one TensorFlow operation eagerly. No gradient is recorded; `tf.tidy` disposes of its outputs as of any other.
+ * Runs one TensorFlow operation eagerly. No gradient is recorded; `tf.tidy` disposes of the outputs
+ * as of other tensors.
  *
- *     const [values, vectors] = callOperation('SelfAdjointEigV2', [a], { compute_v: { type: 'bool', value: true }, T: { type: 'dtype', value: 'float32' } }, 2);
+ *     const [values, vectors] = callOperation(
+ *       'SelfAdjointEigV2',
+ *       [a],
+ *       { compute_v: { type: 'bool', value: true }, T: { type: 'dtype', value: 'float32' } },
+ *       2,
+ *     );
  *
  * @param inputs in the order of the operation's definition
- * @param attributes all that have no default in the operation's definition
- * @param outputs how many tensors the operation returns
- * @throws if the current backend is not TensorFlow, or TensorFlow refuses the call
+ * @param attributes at least those for which the operation's definition has no default
+ * @param outputs number of tensors that the operation returns
+ * @throws if the current backend is not TensorFlow, or TensorFlow rejects the call
  */
 export function callOperation(
   name: string,
@@ -58,5 +71,6 @@ export function callOperation(
           ? [...attribute.value]
           : attribute.value,
   }));
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- plain objects are expected
   return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);
 }

@@ -1,4 +1,7 @@
-/** Which backends this machine has. Cheap by default (a few file checks); `deep` loads each one and multiplies. */
+/**
+ * Finds the backends of this machine: by checking a few files, or with `deep` by loading each one
+ * and multiplying.
+ */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -39,7 +42,8 @@ function probeTensorflow(): BackendProbe {
   if (stamp.platform !== process.platform || stamp.arch !== process.arch) {
     return missing(
       'tensorflow',
-      `the binding was built for ${stamp.platform} ${stamp.arch}, this is ${process.platform} ${process.arch}`,
+      `the binding was built for ${stamp.platform} ${stamp.arch}, ` +
+        `but this is ${process.platform} ${process.arch}`,
     );
   }
   if (!existsSync(bindingFile(dir)))
@@ -83,7 +87,10 @@ const probeOne = (name: BackendName): BackendProbe => {
   }
 };
 
-/** Runs in a process of its own, so that a backend that crashes takes nothing with it. argv: package, backend, wasm folder. */
+/**
+ * Runs in a separate process, so that a backend may crash. argv: this module, package, backend,
+ * wasm folder.
+ */
 const MULTIPLY = `
   const { createRequire } = require('node:module');
   const [from, id, name, wasm] = process.argv.slice(1);
@@ -94,8 +101,10 @@ const MULTIPLY = `
   const backend = load(id);
   if (name === 'wasm') backend.setWasmPaths(wasm);
   tf.setBackend(name).then(async () => {
-    const product = await tf.matMul(tf.tensor2d([[1, 2], [3, 4]]), tf.tensor2d([[5, 6], [7, 8]])).data();
-    if (Array.from(product).join() !== '19,22,43,50') throw new Error('[1 2; 3 4][5 6; 7 8] came out as ' + Array.from(product).join(' '));
+    const a = tf.tensor2d([[1, 2], [3, 4]]), b = tf.tensor2d([[5, 6], [7, 8]]);
+    const product = Array.from(await tf.matMul(a, b).data());
+    if (product.join() !== '19,22,43,50')
+      throw new Error('[1 2; 3 4][5 6; 7 8] came out as ' + product.join(' '));
   }).catch((error) => { console.error(error.message); process.exit(1); });
 `;
 
@@ -122,13 +131,14 @@ async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
     const { stderr } = error as { stderr?: string };
     return missing(
       probe.name,
-      `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? String(error)}`,
+      'it is installed but does not run here: ' +
+        (stderr?.trim().split('\n').at(-1) ?? String(error)),
     );
   }
 }
 
 /**
- * @returns one entry a backend, best first
+ * One entry for each backend, the best first. @param deep whether each one is loaded and multiplies
  */
 export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
   const probes = BACKENDS.map(probeOne);
@@ -139,8 +149,8 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
 }
 
 /**
- * The backend to use: the one that is asked for, or the best that is here.
- * @throws UserFault if the one that is asked for can't be had
+ * The backend to use: the requested one, else the best that is available.
+ * Throws UserFault if the requested one is not available.
  */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
   const probes = await probe();

@@ -1,16 +1,19 @@
-/** What is known of a tensor backend before and after it is loaded. */
+/** What is known about a tensor backend before and after it is loaded. */
 import type { BackendName } from '../api.ts';
 
 export interface BackendProbe {
   readonly name: BackendName;
   readonly available: boolean;
-  /** One sentence: what it is, or why it can't be had. */
+  /** What the backend is, or why it is not available. */
   readonly detail: string;
-  /** As keys name it: with the release and build of what no npm package versions, TensorFlow's own library. */
+  /**
+   * Its name in keys, with the release and build of TensorFlow's own library, which no npm package
+   * versions.
+   */
   readonly version: string;
-  /** Whether it computes on GPUs, where there are any. */
+  /** Whether it computes on GPUs, if there are any. */
   readonly gpu: boolean;
-  /** The one command that would bring it; null where it is there or nothing would. */
+  /** The command that would make it available; null where it is available or no command helps. */
   readonly remedy: string | null;
 }
 
@@ -26,9 +29,12 @@ export interface BackendInfo {
   readonly tensorflow: string | null;
   /** The GPU's name; null when the CPU computes. */
   readonly gpu: string | null;
-  /** Whether the same operation on the same hardware always has the same bits, as far as the library promises it. */
+  /**
+   * Whether, by the library's own promise, an operation on the same hardware always returns the
+   * same bits.
+   */
   readonly deterministic: boolean;
 }
 
-/** Best first: what is used when nothing is asked for. */
+/** The best first, which is used unless another one is requested. */
 export const BACKENDS: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];

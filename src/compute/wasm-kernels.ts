@@ -1,9 +1,12 @@
-/** Two kernels that tfjs-backend-wasm 4.22 lacks and training needs: the gradient of a gather, and einsum. */
-import type { KernelConfig, Rank, Tensor, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
+/**
+ * Two kernels that training needs and tfjs-backend-wasm 4.22 lacks: the gradient of a gather, and
+ * einsum.
+ */
+import type { KernelConfig, Tensor, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-/** What of the backend the kernels use; its class is not exported with types. */
-interface WasmBackend extends tf.KernelBackend {
+/** The part of the backend that the kernels use; its class has no exported types. */
+interface WasmBackend extends Pick<tf.KernelBackend, 'readSync'> {
   makeOutput(
     shape: number[],
     dtype: tf.DataType,
@@ -13,7 +16,7 @@ interface WasmBackend extends tf.KernelBackend {
 }
 
 /**
- * out[s, …] = Σ_{i: ids[i] = s} x[i, …]; negative ids are dropped, as TensorFlow defines it.
+ * out[s, …] = Σ_{i: ids[i] = s} x[i, …]. Negative ids are ignored, as in TensorFlow.
  * @param x (…ids.shape, inner…)
  */
 const unsortedSegmentSum: KernelConfig = {
@@ -41,10 +44,18 @@ const unsortedSegmentSum: KernelConfig = {
   },
 };
 
-/** Sums out of `t` the axes that stand in it alone, and orders the rest. */
+function extentOf(t: Tensor, axis: number): number {
+  const extent = t.shape[axis];
+  if (extent === undefined) throw new Error(`einsum: an operand has no axis ${axis}`);
+  return extent;
+}
+
+/** Sums `t` over the axes that are not wanted, and brings the others into the wanted order. */
 function arrange(t: Tensor, letters: string, wanted: readonly string[]): Tensor {
-  const alone = [...letters].flatMap((letter, axis) => (wanted.includes(letter) ? [] : [axis]));
-  const kept = [...letters].filter((letter) => wanted.includes(letter));
+  const alone = Array.from(letters).flatMap((letter, axis) =>
+    wanted.includes(letter) ? [] : [axis],
+  );
+  const kept = Array.from(letters).filter((letter) => wanted.includes(letter));
   const summed = alone.length > 0 ? tf.sum(t, alone) : t;
   return tf.transpose(
     summed,
@@ -53,23 +64,29 @@ function arrange(t: Tensor, letters: string, wanted: readonly string[]): Tensor 
 }
 
 /**
- * One or two operands, as one batched product: (batch, left, sum) · (batch, right, sum)ᵀ → (batch, left, right) → the
- * order that the equation asks for. No letter may be repeated in one operand, as in tfjs.
+ * einsum of one or two operands as one batched product: (batch, left, sum) · (batch, right, sum)ᵀ →
+ * (batch, left, right) → the order in the equation. As in tfjs, no letter may be repeated within an
+ * operand.
  */
 function einsumByMatMul(equation: string, operands: readonly Tensor[]): Tensor {
   const [sources, target = ''] = equation.replaceAll(' ', '').split('->');
   const [a = '', b] = (sources ?? '').split(',');
   const [x, y] = operands;
   if (x === undefined) throw new Error('einsum needs an operand');
-  if (b === undefined || y === undefined) return arrange(x, a, [...target]);
-  const sizes = new Map([...a].map((letter, axis) => [letter, x.shape[axis]!]));
-  for (const [axis, letter] of [...b].entries()) sizes.set(letter, y.shape[axis]!);
-  const batch = [...target].filter((letter) => a.includes(letter) && b.includes(letter));
-  const left = [...target].filter((letter) => a.includes(letter) && !b.includes(letter));
-  const right = [...target].filter((letter) => !a.includes(letter) && b.includes(letter));
-  const summed = [...a].filter((letter) => b.includes(letter) && !target.includes(letter));
+  if (b === undefined || y === undefined) return arrange(x, a, Array.from(target));
+  const sizes = new Map(Array.from(a).map((letter, axis) => [letter, extentOf(x, axis)]));
+  for (const [axis, letter] of Array.from(b).entries()) sizes.set(letter, extentOf(y, axis));
+  const batch = Array.from(target).filter((letter) => a.includes(letter) && b.includes(letter));
+  const left = Array.from(target).filter((letter) => a.includes(letter) && !b.includes(letter));
+  const right = Array.from(target).filter((letter) => !a.includes(letter) && b.includes(letter));
+  const summed = Array.from(a).filter((letter) => b.includes(letter) && !target.includes(letter));
+  const sizeOf = (letter: string): number => {
+    const extent = sizes.get(letter);
+    if (extent === undefined) throw new Error(`einsum: no operand has the axis ${letter}`);
+    return extent;
+  };
   const size = (letters: readonly string[]): number =>
-    letters.reduce((product, letter) => product * sizes.get(letter)!, 1);
+    letters.reduce((product, letter) => product * sizeOf(letter), 1);
   const x3 = tf.reshape(arrange(x, a, [...batch, ...left, ...summed]), [
     size(batch),
     size(left),
@@ -83,24 +100,27 @@ function einsumByMatMul(equation: string, operands: readonly Tensor[]): Tensor {
   const product = tf.matMul(x3, y3, false, true); // (batch, left, right)
   const order = [...batch, ...left, ...right];
   return tf.transpose(
-    tf.reshape(
-      product,
-      order.map((letter) => sizes.get(letter)!),
-    ),
-    [...target].map((letter) => order.indexOf(letter)),
+    tf.reshape(product, order.map(sizeOf)),
+    Array.from(target).map((letter) => order.indexOf(letter)),
   );
 }
+
+/** Kernels are typed to receive tensor infos, but tfjs passes the tensors themselves. */
+const isTensor = (input: TensorInfo | undefined): input is Tensor => input instanceof tf.Tensor;
 
 const einsum: KernelConfig = {
   kernelName: tf.Einsum,
   backendName: 'wasm',
   kernelFunc: ({ inputs, attrs }) => {
     const { equation } = attrs as { equation: string };
-    return tf.tidy(() => einsumByMatMul(equation, Object.values(inputs) as unknown as Tensor[]));
+    return tf.tidy(() => einsumByMatMul(equation, Object.values(inputs).filter(isTensor)));
   },
 };
 
-/** Registers them; the backend must be imported first. A kernel that a later tfjs brings itself is left alone. */
+/**
+ * Registers the missing kernels. The backend must be imported first; a kernel that it already has
+ * is left as it is.
+ */
 export function registerMissingWasmKernels(): void {
   const present = new Set(tf.getKernelsForBackend('wasm').map((kernel) => kernel.kernelName));
   for (const kernel of [unsortedSegmentSum, einsum]) {

@@ -70,7 +70,7 @@ test('faults are told before anything runs, with the way out', async ({ project 
   const word = await said(spec.replace('target: 1,', 'target: 1, trigger: filmed,'));
   assert.ok(
     word.includes(
-      'the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n',
+      'the trigger "filmed" is not a single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n',
     ),
     word,
   );

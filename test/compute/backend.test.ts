@@ -5,11 +5,15 @@ import type { BackendName } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import { BACKENDS, chooseBackend, loadBackend, probe } from '../../src/compute/backend.ts';
 import { callOperation } from '../../src/compute/operation.ts';
+import { at } from '../../src/science/lookup.ts';
 
 const test = suite('compute/backend');
 const available = (await probe()).filter((one) => one.available).map((one) => one.name);
 
-/** A loss that goes through the kernels training uses: gather, einsum, softmax, matMul, mean; and its gradient. */
+/**
+ * A loss with the kernels that training uses (gather, einsum, softmax, matMul, mean), and its
+ * gradient.
+ */
 function lossAndGradient(): { loss: number; gradient: number[] } {
   return tf.tidy(() => {
     const table = tf.tensor2d([
@@ -34,7 +38,7 @@ function lossAndGradient(): { loss: number; gradient: number[] } {
   });
 }
 
-test('every backend is probed, best first, with a remedy wherever one is missing', async () => {
+test('every backend is probed, the best first, with a remedy for each missing one', async () => {
   const probes = await probe();
   assert.equal(
     probes.map((one) => one.name),
@@ -43,7 +47,7 @@ test('every backend is probed, best first, with a remedy wherever one is missing
   for (const one of probes) assert.is(one.available, one.remedy === null);
 });
 
-test('WebAssembly and plain JavaScript are always here', () => {
+test('WebAssembly and plain JavaScript are always available', () => {
   assert.ok(available.includes('wasm') && available.includes('cpu'));
 });
 
@@ -54,12 +58,12 @@ test('a deep probe agrees with the shallow one on a machine that is set up', asy
   );
 });
 
-test('the best backend is chosen, or the one that is asked for', async () => {
+test('the best backend is chosen, or the requested one', async () => {
   assert.is((await chooseBackend()).name, available[0]);
   assert.is((await chooseBackend('cpu')).name, 'cpu');
 });
 
-test("a backend that can not be had is the user's fault, with the way out", async () => {
+test('a backend that is not available is refused, with the way out', async () => {
   try {
     await chooseBackend('webgl' as BackendName);
     assert.unreachable();
@@ -73,7 +77,8 @@ test('backends agree on a loss and its gradient', async () => {
   await loadBackend('cpu');
   const tensorsBefore = tf.memory().numTensors;
   const reference = lossAndGradient();
-  // By hand: a gradient of a log-softmax sums to zero over the classes, for each of the two rows of the weights.
+  // The gradient of a log-softmax sums to zero over the classes, in each of the two rows of the
+  // weights.
   const [g00, g01, g02] = reference.gradient;
   assert.ok(Math.abs(g00! + g01! + g02!) < 1e-6 && Math.abs(g01!) > 1e-3);
   for (const name of available) {
@@ -86,18 +91,21 @@ test('backends agree on a loss and its gradient', async () => {
       `${name}: loss ${loss}, expected ${reference.loss}`,
     );
     gradient.forEach((value, index) =>
-      assert.ok(Math.abs(value - reference.gradient[index]!) < 1e-6, `${name}: gradient[${index}]`),
+      assert.ok(
+        Math.abs(value - at(reference.gradient, index)) < 1e-6,
+        `${name}: gradient[${index}]`,
+      ),
     );
   }
   assert.is(tf.memory().numTensors, tensorsBefore);
 });
 
-test('TensorFlow is asked for deterministic operations, and hears it', async () => {
+test('TensorFlow uses deterministic operations', async () => {
   for (const name of available)
     assert.is((await loadBackend(name, { threads: 1 })).deterministic, true, name);
   if (!available.includes('tensorflow')) return;
   await loadBackend('tensorflow', { threads: 1 });
-  // Its own sign of it: a random operation without a seed is refused, on CPUs as on GPUs.
+  // It shows this by refusing a random operation without a seed, on CPUs as well as on GPUs.
   assert.throws(
     () =>
       callOperation(
@@ -115,7 +123,7 @@ test('TensorFlow is asked for deterministic operations, and hears it', async () 
   );
 });
 
-test('the gradient of a gather adds up over repeated rows', async () => {
+test('the gradient of a gather is summed over repeated rows', async () => {
   for (const name of available) {
     await loadBackend(name, { threads: 1 });
     const gradient = tf.tidy(() => {
@@ -127,7 +135,8 @@ test('the gradient of a gather adds up over repeated rows', async () => {
         [2, 3],
         'int32',
       ); // (B=2, T=3)
-      const scale = tf.tensor3d([1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60], [2, 3, 2]); // (B, T, H=2)
+      // (B, T, H=2)
+      const scale = tf.tensor3d([1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60], [2, 3, 2]);
       return tf
         .grad((table) => tf.sum(tf.mul(tf.gather(table, ids), scale)))(tf.zeros([5, 2]))
         .arraySync();
@@ -146,7 +155,7 @@ test('the gradient of a gather adds up over repeated rows', async () => {
   }
 });
 
-test('einsum means the same on every backend', async () => {
+test('einsum gives the same result on every backend', async () => {
   const [a, b] = [
     tf.util.createShuffledIndices(2 * 3 * 5),
     tf.util.createShuffledIndices(2 * 7 * 5),
@@ -172,17 +181,17 @@ test('einsum means the same on every backend', async () => {
     const expected = evaluate();
     for (const name of available) {
       await loadBackend(name, { threads: 1 });
-      // Small integers: every order of summation is exact.
+      // Sums of small integers are exact in any order.
       assert.equal(evaluate(), expected, `${equation} on ${name}`);
     }
   }
 });
 
 if (available.includes('tensorflow')) {
-  test('TensorFlow says which it is, and its threads can not be changed later', async () => {
+  test('TensorFlow reports its version, and its threads cannot be changed later', async () => {
     const info = await loadBackend('tensorflow', { threads: 1 });
     assert.match(info.tensorflow ?? '', /^\d+\.\d+\.\d+/);
-    // What keys are made of is what is loaded.
+    // Keys contain the version that is loaded.
     assert.match(
       (await chooseBackend('tensorflow')).version,
       new RegExp(`^tensorflow ${info.tensorflow!.replaceAll('.', '\\.')} \\((cpu|cuda|own)\\)$`),
@@ -195,7 +204,7 @@ if (available.includes('tensorflow')) {
     }
   });
 
-  test('an operation that tfjs does not wrap: the eigenvalues of [2 1; 1 2] are 1 and 3', async () => {
+  test('an operation that tfjs does not wrap finds the eigenvalues 1 and 3 of [2 1; 1 2]', async () => {
     await loadBackend('tensorflow', { threads: 1 });
     const [values, vectors] = callOperation(
       'SelfAdjointEigV2',

@@ -1,4 +1,4 @@
-/** Tensor backends for tests: a test that computes runs on each that this machine has. */
+/** The tensor backends for tests: a test that computes runs on each one that this machine has. */
 import type { BackendName } from '../../src/api.ts';
 import { loadBackend } from '../../src/compute/load.ts';
 import { probe } from '../../src/compute/probe.ts';

@@ -1,4 +1,4 @@
-/** The tiny random BERT of test/golden/tiny-bert, and what PyTorch + PEFT make of it. */
+/** The tiny random BERT of test/golden/tiny-bert, and the reference values of PyTorch + PEFT. */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
@@ -15,7 +15,7 @@ export const adapterFolder = `${golden}adapter`;
 export const classes = 3;
 const config = bert.parseConfig(await readConfig(checkpoint), classes);
 export const linears = bert.linears(config);
-/** What an adapter sees of it. */
+/** The model as an adapter sees it. */
 export const shape = { architecture: bert, linears, parameters: bert.parameters(config) };
 
 interface Forward {
@@ -58,11 +58,11 @@ export async function openTiny(kind: 'full' | 'lora', evaluation = false): Promi
   });
 }
 
-/** Largest absolute difference. */
+/** The largest absolute difference; Infinity where a value of `a` is not finite. */
 export const farthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   if (a.length !== b.length) throw new Error(`${a.length} values against ${b.length}`);
   let worst = 0;
-  for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i]! - b[i]!)); // NaN would pass Math.max: checked below
+  for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i]! - b[i]!));
   return Array.from(a).every(Number.isFinite) ? worst : Infinity;
 };
 

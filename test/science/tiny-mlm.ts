@@ -1,4 +1,7 @@
-/** The tiny random masked-LM of test/golden/tiny-mlm, and what PyTorch + PEFT make of a cloze prompt with it. */
+/**
+ * The tiny random masked LM of test/golden/tiny-mlm, and the reference values of PyTorch + PEFT for
+ * a cloze prompt.
+ */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { bert } from '../../src/science/nn/bert.ts';
@@ -20,7 +23,7 @@ interface Run {
 interface Golden {
   readonly template: string;
   readonly pair_template: string;
-  /** By class name. */
+  /** The word of each class. */
   readonly verbalizer: { readonly [name: string]: string };
   readonly tokens: number[];
   readonly steps: number;
@@ -47,7 +50,7 @@ export const mlmRows: readonly LabelledRow[] = mlm.rows.map(({ ids, mask, label 
 export const clozeBert = bert.withHead({ type: 'cloze', tokens: mlm.tokens });
 const config = clozeBert.parseConfig(await readConfig(mlmCheckpoint), mlmClasses.length);
 export const mlmLinears = clozeBert.linears(config);
-/** What an adapter sees of it. */
+/** The model as an adapter sees it. */
 export const mlmShape = {
   architecture: clozeBert,
   linears: mlmLinears,

@@ -1,11 +1,14 @@
-/** A transformers checkpoint folder: config.json and model.safetensors, whole or sharded (model.safetensors.index.json). */
+/**
+ * Reads and writes the folder of a transformers checkpoint: config.json and model.safetensors, in
+ * one file or in shards (model.safetensors.index.json).
+ */
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile, shown } from '../../untrusted/json.ts';
 import { fileInside } from '../../untrusted/path.ts';
-import type { HostTensor } from '../nn/types.ts';
+import type { HostTensor } from '../model/types.ts';
 import {
   readSafetensors,
   readSafetensorsHeader,
@@ -13,27 +16,35 @@ import {
   writeSafetensors,
 } from './safetensors.ts';
 
+const INDEX = 'model.safetensors.index.json';
 const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.';
 
 export interface Checkpoint {
   readonly dir: string;
-  /** config.json, parsed. */
+  /** The parsed config.json. */
   readonly config: unknown;
-  /** Every tensor by its name in the file, with the file that holds it. */
+  /** Every tensor by its name in the file, with the path of that file. */
   readonly tensors: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
+  /** Reads tensors by name. Throws UserFault where one is missing. */
   read(names: readonly string[]): Promise<Map<string, HostTensor>>;
 }
 
-/** Reads and parses a JSON file. @throws UserFault naming it, where it is missing, too large or deep, or not JSON */
+/**
+ * Reads a JSON file. Throws UserFault naming the file where it is missing, too large, nested too
+ * deeply or not JSON.
+ */
 export const readJson = (path: string): Promise<unknown> => readJsonFile(path, HOLDS);
 
-/** Weights in formats that aren't read. A pickle may run any code, which is why none ever will be. */
+/** Weights in formats that are not read. A pickle may run any code, so none will ever be read. */
 const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_model\.msgpack)$/;
 
-/** The largest models come in some two hundred. */
+/** The largest models have some two hundred shards. */
 const MOST_SHARDS = 10_000;
 
-/** The shards of an index and the tensors that it says are in them; a file of its own has no such say. */
+/**
+ * The files with the weights. Where the checkpoint is sharded, also the path of its index and, for
+ * each tensor, the file that the index names; a single file has no index.
+ */
 async function weightFiles(dir: string): Promise<{
   readonly files: readonly string[];
   readonly index: string | null;
@@ -41,7 +52,7 @@ async function weightFiles(dir: string): Promise<{
 }> {
   const single = join(dir, 'model.safetensors');
   if (existsSync(single)) return { files: [single], index: null, map: new Map() };
-  const index = join(dir, 'model.safetensors.index.json');
+  const index = join(dir, INDEX);
   if (existsSync(index)) {
     const parsed = await readJson(index);
     const weightMap = isRecord(parsed) ? parsed['weight_map'] : undefined;
@@ -61,16 +72,22 @@ async function weightFiles(dir: string): Promise<{
   if (old !== undefined) {
     throw new UserFault(
       `${dir} holds its weights in ${old}, not in model.safetensors`,
-      'Convert them once with transformers: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR) writes safetensors (with the class of the head for its head), and AutoTokenizer likewise. Or choose a checkpoint that has them.',
+      'Convert them once with transformers: ' +
+        'AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR) writes safetensors ' +
+        '(use the class of the head to keep the head), and AutoTokenizer likewise. ' +
+        'Or choose a checkpoint that has model.safetensors.',
     );
   }
   throw new UserFault(
     `${dir} holds no model.safetensors`,
-    'A checkpoint folder holds config.json, model.safetensors and tokenizer.json. To draw the weights instead, write model.init: random.',
+    `${HOLDS} To draw the weights instead, write model.init: random.`,
   );
 }
 
-/** Opens a checkpoint: reads config and headers, no tensor yet. Throws UserFault naming the file at fault. */
+/**
+ * Opens a checkpoint: reads its config and headers, but no tensor. Throws UserFault naming the file
+ * at fault.
+ */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const config = await readJson(join(dir, 'config.json'));
   const tensors = new Map<string, TensorEntry & { file: string }>();
@@ -84,9 +101,13 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
     for (const [name, entry] of (await readSafetensorsHeader(file)).tensors) {
       if (index !== null && map.get(name) !== file) {
         const said = map.get(name);
+        const says =
+          said === undefined
+            ? `does not list tensor "${name}"`
+            : `has tensor "${name}" in ${basename(said)}`;
         throw new UserFault(
-          `${file}: ${basename(index)} ${said === undefined ? `does not list tensor "${name}"` : `has tensor "${name}" in ${basename(said)}`}`,
-          'Index and shards are of different checkpoints: fetch it again.',
+          `${file}: ${basename(index)} ${says}`,
+          'The index and the shards belong to different checkpoints: fetch the checkpoint again.',
         );
       }
       tensors.set(name, { ...entry, file });
@@ -95,8 +116,8 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   for (const [name, file] of map) {
     if (!tensors.has(name))
       throw new UserFault(
-        `${file} has no tensor "${name}", which ${basename(index!)} puts there`,
-        'Index and shards are of different checkpoints: fetch it again.',
+        `${file} has no tensor "${name}", which ${INDEX} puts there`,
+        'The index and the shards belong to different checkpoints: fetch the checkpoint again.',
       );
   }
   const read = async (names: readonly string[]): Promise<Map<string, HostTensor>> => {
@@ -114,7 +135,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return { dir, config, tensors, read };
 }
 
-/** Files beside the weights that a tokenizer needs, copied along where the base has them. */
+/** The files of a tokenizer, which are copied from the base where it has them. */
 const TOKENIZER_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
@@ -123,8 +144,9 @@ const TOKENIZER_FILES = [
 ];
 
 /**
- * Writes a folder that transformers' from_pretrained loads: the base's config.json with these classes, model.safetensors
- * (tensors by their names in transformers), and the base's tokenizer.
+ * Writes a folder that transformers' from_pretrained loads: the config.json of the base with these
+ * classes, model.safetensors, and the tokenizer of the base.
+ * @param tensors by their names in transformers
  */
 export async function writeCheckpoint(
   dir: string,

@@ -1,4 +1,4 @@
-/** 16-bit floats as checkpoints store them, widened to float32. Both conversions are exact. */
+/** Widens the 16-bit floats of checkpoints to float32. Both conversions are exact. */
 
 /** IEEE 754 binary16 → binary32. */
 export function widenFloat16(bits: Uint16Array): Float32Array {
@@ -17,7 +17,7 @@ export function widenFloat16(bits: Uint16Array): Float32Array {
   return out;
 }
 
-/** bfloat16 → binary32: its upper half. */
+/** bfloat16 → binary32, of which it is the upper half. */
 export function widenBfloat16(bits: Uint16Array): Float32Array {
   const out = new Float32Array(bits.length);
   const words = new Uint32Array(out.buffer);

@@ -1,15 +1,16 @@
 /**
- * Files of any size, in pieces: one call to the system moves less than 2 GiB, and Node's readFile refuses a file beyond
- * that, which the state of a full fine-tuning of BERT-large is (303 M parameters with two moments each: 3.6 GB).
+ * Reads, writes and hashes files of any size, in pieces. One system call moves less than 2 GiB, and
+ * Node's readFile refuses larger files, such as the state of a full fine-tuning of BERT-large (303
+ * M parameters with two moments each: 3.6 GB).
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 
-/** Bytes of one call. */
+/** Bytes moved by one call. */
 const PIECE = 1 << 26;
 
-/** The bytes of an array, without a copy. */
+/** The bytes of an array, which are not copied. */
 export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
@@ -18,7 +19,10 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
     yield bytes.subarray(start, Math.min(start + PIECE, bytes.byteLength));
 }
 
-/** Fills `into` with what stands from `position` on. Returns how many bytes there were: fewer where the file ends before. */
+/**
+ * Fills `into` with the file's bytes from `position` on. Returns their number, which is smaller
+ * where the file ends.
+ */
 export async function readInto(
   file: FileHandle,
   into: Uint8Array,
@@ -36,14 +40,14 @@ export async function readInto(
   return done;
 }
 
-/** Writes all of `bytes` where the file stands. */
+/** Writes all of `bytes` at the file's current position. */
 export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (const piece of pieces(bytes))
     for (let done = 0; done < piece.byteLength;)
       done += (await file.write(piece, done, piece.byteLength - done)).bytesWritten;
 }
 
-/** SHA-256 of a file's content, in hex. */
+/** The SHA-256 of a file's content, in hexadecimal. */
 export async function sha256OfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 }))
@@ -51,7 +55,7 @@ export async function sha256OfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Feeds `bytes` to a hash in pieces: one `update` takes less than 2 GiB. */
+/** Feeds `bytes` to a hash in pieces, since one `update` takes less than 2 GiB. */
 export function updateWith(hash: { update(bytes: Uint8Array): unknown }, bytes: Uint8Array): void {
   for (const piece of pieces(bytes)) hash.update(piece);
 }

@@ -1,6 +1,7 @@
 /**
- * NumPy's .npy format, version 1.0 (numpy.lib.format): float32, float64 and int32 arrays in C order, little-endian.
- * Readers of other dtypes, byte orders and Fortran order get a UserFault, never wrong numbers.
+ * NumPy's .npy format, version 1.0 (numpy.lib.format): float32, float64 and int32 arrays in C
+ * order, little-endian. Reading other dtypes, byte orders or Fortran order throws UserFault instead
+ * of returning wrong numbers.
  */
 import { open } from 'node:fs/promises';
 import { UserFault } from '../../api.ts';
@@ -18,13 +19,16 @@ const product = (shape: readonly number[]): number => shape.reduce((a, b) => a *
 const descrOf = (data: NpyData): string =>
   data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i4';
 
-/** What stands before the values. data.length must be the product of shape. */
+/**
+ * The bytes before the values. Throws RangeError where the shape does not fit the number of values.
+ */
 function headerOf({ shape, data }: NpyArray): Buffer {
   if (product(shape) !== data.length)
     throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dict = `{'descr': '${descrOf(data)}', 'fortran_order': False, 'shape': ${tuple}, }`;
-  // Magic (6) + version (2) + header length (2) + header is a multiple of 64; the header ends with a newline.
+  // Magic (6) + version (2) + header length (2) + header is a multiple of 64; the header ends with
+  // a newline.
   const padding = (64 - ((10 + dict.length + 1) % 64)) % 64;
   const header = Buffer.from(dict + ' '.repeat(padding) + '\n', 'latin1');
   const length = Buffer.alloc(2);
@@ -32,11 +36,16 @@ function headerOf({ shape, data }: NpyArray): Buffer {
   return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
 }
 
-/** The file's bytes, where they are few. data.length must be the product of shape. */
+/**
+ * The bytes of a small file. Throws RangeError where the shape does not fit the number of values.
+ */
 export const encodeNpy = (array: NpyArray): Buffer =>
   Buffer.concat([headerOf(array), bytesOf(array.data)]);
 
-/** Writes an array for numpy.load. */
+/**
+ * Writes a file that numpy.load reads. Throws RangeError where the shape does not fit the number of
+ * values.
+ */
 export async function writeNpy(path: string, array: NpyArray): Promise<void> {
   const header = headerOf(array);
   const file = await open(path, 'w');
@@ -50,25 +59,30 @@ export async function writeNpy(path: string, array: NpyArray): Promise<void> {
 
 const TYPES = { '<f4': Float32Array, '<f8': Float64Array, '<i4': Int32Array } as const;
 
-/** Room for the shape of any array; numpy.load reads no more of a header that it does not trust. */
+/** Enough for any shape. numpy.load has the same limit for headers that it does not trust. */
 const HEADER_LIMIT = 10_000;
 
 interface Layout {
   readonly type: (typeof TYPES)[keyof typeof TYPES];
   readonly shape: readonly number[];
   readonly count: number;
-  /** Of the values. */
+  /** Position of the first value. */
   readonly start: number;
 }
 
-/** @param head the file's first bytes, all of the header among them; @param size the file's */
+/**
+ * Reads the header. Throws UserFault where it is not one that this reader knows, or does not fit
+ * the size.
+ * @param head the first bytes of the file, with at least the whole header
+ * @param size of the file, in bytes
+ */
 function layoutOf(head: Uint8Array, size: number, name: string): Layout {
   const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
   const broken = (why: string): UserFault =>
     new UserFault(`${name} can't be read as a NumPy array: ${why}`);
   if (size < 12 || view.length < 12 || !view.subarray(0, 6).equals(MAGIC))
     throw broken('it does not start as a .npy file does');
-  const wide = view[6]! >= 2;
+  const wide = view.readUInt8(6) >= 2;
   const first = wide ? 12 : 10;
   const start = first + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
   if (start > view.length || start - first > HEADER_LIMIT) throw broken('its header is cut short');
@@ -97,15 +111,18 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
   return { type, shape, count, start };
 }
 
-/** Parses a .npy file's bytes; `name` stands in errors. Throws UserFault where it isn't one that this reader knows. */
+/**
+ * Parses the bytes of a .npy file. Throws UserFault where this reader does not know its form.
+ * @param name the file's name in error messages
+ */
 export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const { type, shape, count, start } = layoutOf(bytes, bytes.byteLength, name);
-  const data = new type(count); // a copy: the data needn't be aligned in the file's buffer
+  const data = new type(count); // a copy, since the data may not be aligned in `bytes`
   bytesOf(data).set(bytes.subarray(start));
   return { shape, data };
 }
 
-/** Reads an array that numpy.save or writeNpy wrote. Throws UserFault where it isn't one that this reader knows. */
+/** Reads a .npy file. Throws UserFault where this reader does not know its form. */
 export async function readNpy(path: string): Promise<NpyArray> {
   const file = await open(path);
   try {

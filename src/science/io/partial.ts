@@ -1,20 +1,22 @@
 /**
- * What a training changed of a checkpoint and nothing else: one safetensors file with transformers' parameter names, so that
- * `model.load_state_dict(load_file(…), strict=False)` puts it over the base.
+ * Reads and writes only those parameters of a checkpoint that a training changed: one safetensors
+ * file with the names of transformers, so that `model.load_state_dict(load_file(…), strict=False)`
+ * applies them to the base.
  */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import type { Architecture, HostTensor, ParameterSpec } from '../nn/types.ts';
+import type { Architecture, HostTensor, ParameterSpec } from '../model/types.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
+import { checkShape } from './shape.ts';
 
 const FILE = 'changed.safetensors';
 
-/** Whether a train stage left such a file. */
+/** Whether the folder has such a file. */
 export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
 
-/** @param tensors by canonical name */
+/** Writes the file. @param tensors by canonical name */
 export async function writePartial(
   dir: string,
   tensors: ReadonlyMap<string, HostTensor>,
@@ -28,7 +30,10 @@ export async function writePartial(
   );
 }
 
-/** By canonical name. Throws UserFault naming file and tensor where one is no parameter of this model, or has another shape. */
+/**
+ * Reads the parameters by canonical name. Throws UserFault naming file and tensor where one is not
+ * a parameter of this model or has another shape.
+ */
 export async function readPartial(
   dir: string,
   architecture: Architecture,
@@ -40,15 +45,8 @@ export async function readPartial(
   for (const [name, tensor] of await readSafetensors(path)) {
     const spec = specs.get(name);
     if (spec === undefined)
-      throw new UserFault(`${path}: tensor "${name}" is no parameter of this model`);
-    if (
-      tensor.shape.length !== spec.shape.length ||
-      tensor.shape.some((x, i) => x !== spec.shape[i])
-    ) {
-      throw new UserFault(
-        `${path}: tensor "${name}" has shape [${tensor.shape.join(', ')}], [${spec.shape.join(', ')}] was expected`,
-      );
-    }
+      throw new UserFault(`${path}: tensor "${name}" is not a parameter of this model`);
+    checkShape(path, name, tensor.shape, spec.shape);
     tensors.set(spec.name, tensor);
   }
   return tensors;

@@ -1,9 +1,12 @@
-/** PEFT's adapter_config.json. What is not implemented is refused: a field that changed the model unseen would spoil every number. */
+/**
+ * Reads PEFT's adapter_config.json. Whatever is not implemented is refused, since a field that
+ * silently changed the model would make every number wrong.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
-import { isTargeted, patternValue, type TargetRule } from '../nn/modules.ts';
+import { isTargeted, patternValue, type TargetRule } from '../model/modules.ts';
 import { readJson } from './checkpoint.ts';
 
 export const CONFIG = 'adapter_config.json';
@@ -22,7 +25,7 @@ export interface PeftConfig {
   readonly modulesToSave: readonly string[];
 }
 
-/** Fields that say nothing of what the weights mean. */
+/** Fields that do not affect what the weights mean. */
 const DESCRIPTIVE = new Set([
   'auto_mapping',
   'base_model_name_or_path',
@@ -51,7 +54,7 @@ const READ = new Set([
   'modules_to_save',
   'init_lora_weights',
 ]);
-/** Initialisations that leave the base weights alone; the others train against a residual of them. */
+/** Initialisations that leave the base weights unchanged; the others subtract a part of them. */
 const PLAIN_INITS: readonly unknown[] = [
   undefined,
   null,
@@ -63,13 +66,14 @@ const PLAIN_INITS: readonly unknown[] = [
 ];
 const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'FEATURE_EXTRACTION'];
 
+/** Whether a field has a value that turns it off. */
 const isNothing = (value: unknown): boolean =>
   value === undefined ||
   value === null ||
   value === false ||
   (typeof value === 'object' && Object.keys(value).length === 0);
 
-/** The effective rank and alpha of a module, and its scale s = α/r, or α/√r for rsLoRA. */
+/** The rank and alpha that apply to a module, and its scale s = α/r, or α/√r for rsLoRA. */
 export function moduleScale(
   config: Pick<PeftConfig, 'rank' | 'alpha' | 'rankPattern' | 'alphaPattern' | 'rslora'>,
   module: string,
@@ -79,7 +83,100 @@ export function moduleScale(
   return { rank, alpha, scale: alpha / (config.rslora ? Math.sqrt(rank) : rank) };
 }
 
-/** adapter_config.json, parsed and checked for what is implemented. Throws UserFault naming file, field and value. */
+type Raw = Readonly<Record<string, unknown>>;
+/** A fault of a field, whose name and value it states. */
+type Fault = (field: string, why: string, hint?: string) => UserFault;
+
+const INVALID = 'is not an allowed value';
+
+/** Throws where a field asks for something that is not implemented. */
+function refuseOthers(raw: Raw, fault: Fault): void {
+  if (raw['peft_type'] !== 'LORA') throw fault('peft_type', 'is not implemented', 'Only LORA is.');
+  for (const [field, value] of Object.entries(raw)) {
+    if (!READ.has(field) && !DESCRIPTIVE.has(field) && !isNothing(value))
+      throw fault(field, 'is not implemented');
+  }
+  if (!TASKS.includes(raw['task_type']))
+    throw fault(
+      'task_type',
+      'is not implemented',
+      'Implemented: SEQ_CLS, FEATURE_EXTRACTION or none.',
+    );
+  if (!PLAIN_INITS.includes(raw['init_lora_weights'])) {
+    throw fault(
+      'init_lora_weights',
+      'is not implemented: its factors belong to a base model from which a part was subtracted',
+      'PEFT converts such an adapter: ' +
+        'save_pretrained(DIR, path_initial_model_for_weight_conversion=…).',
+    );
+  }
+}
+
+interface Fields {
+  readonly number: (field: string, valid: (value: number) => boolean, fallback?: number) => number;
+  readonly pattern: (field: string, valid: (value: number) => boolean) => Record<string, number>;
+  /** A list of names; undefined where the field is empty. */
+  readonly names: (field: string) => readonly string[] | undefined;
+  /** A list of names, or an expression. */
+  readonly namesOrExpression: (field: string) => string | readonly string[] | undefined;
+}
+
+/** Readers of the fields. They throw where a value is not allowed. */
+function fieldsOf(raw: Raw, fault: Fault): Fields {
+  const names: Fields['names'] = (field) => {
+    const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
+    if (isNothing(value)) return undefined;
+    if (!Array.isArray(value) || value.some((one) => typeof one !== 'string'))
+      throw fault(field, INVALID);
+    return value as string[];
+  };
+  return {
+    names,
+    number: (field, valid, fallback) => {
+      const value = raw[field] ?? fallback;
+      if (typeof value !== 'number' || !valid(value)) throw fault(field, INVALID);
+      return value;
+    },
+    pattern: (field, valid) => {
+      const value = raw[field] ?? {};
+      if (
+        !isRecord(value) ||
+        Object.values(value).some((one) => typeof one !== 'number' || !valid(one))
+      )
+        throw fault(field, INVALID);
+      return value as Record<string, number>;
+    },
+    namesOrExpression: (field) => {
+      const value = raw[field];
+      return typeof value === 'string' && value !== '' ? value : names(field);
+    },
+  };
+}
+
+/** Which layers the config adapts. */
+function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): TargetRule {
+  const targets = raw['target_modules'] === '' ? '' : namesOrExpression('target_modules');
+  if (targets === undefined) throw fault('target_modules', 'names no module');
+  const exclude = namesOrExpression('exclude_modules');
+  const layers =
+    typeof raw['layers_to_transform'] === 'number'
+      ? [raw['layers_to_transform']]
+      : (raw['layers_to_transform'] ?? []);
+  if (!Array.isArray(layers) || layers.some((one) => !Number.isInteger(one)))
+    throw fault('layers_to_transform', INVALID);
+  const layersPattern = names('layers_pattern');
+  return {
+    targets,
+    ...(exclude === undefined ? {} : { exclude }),
+    layers: layers as number[],
+    ...(layersPattern === undefined ? {} : { layersPattern }),
+  };
+}
+
+/**
+ * Reads and checks adapter_config.json. Throws UserFault, naming file, field and value, where
+ * something is not implemented.
+ */
 export async function readPeftConfig(dir: string): Promise<PeftConfig> {
   const path = join(dir, CONFIG);
   if (!existsSync(path))
@@ -88,65 +185,18 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
       "Name a folder that PEFT's save_pretrained wrote.",
     );
   const raw = await readJson(path);
-  if (!isRecord(raw)) throw new UserFault(`${path} holds no object`);
-  const fault = (field: string, why: string, hint?: string): UserFault =>
+  if (!isRecord(raw)) throw new UserFault(`${path} is not an object`);
+  const fault: Fault = (field, why, hint) =>
     new UserFault(`${path}: ${field.slice(0, 80)} ${shown(raw[field])} ${why}`, hint);
-
-  if (raw['peft_type'] !== 'LORA')
-    throw fault('peft_type', 'is not implemented', 'LORA is what is read here.');
-  for (const [field, value] of Object.entries(raw)) {
-    if (!READ.has(field) && !DESCRIPTIVE.has(field) && !isNothing(value))
-      throw fault(field, 'is not implemented');
-  }
-  if (!TASKS.includes(raw['task_type']))
-    throw fault('task_type', 'is not implemented', 'SEQ_CLS, FEATURE_EXTRACTION or none is.');
-  if (!PLAIN_INITS.includes(raw['init_lora_weights'])) {
-    throw fault(
-      'init_lora_weights',
-      'is not implemented: its factors belong to a base model less a part of it',
-      'PEFT converts such an adapter: save_pretrained(DIR, path_initial_model_for_weight_conversion=…).',
-    );
-  }
-  const number = (field: string, valid: (value: number) => boolean, fallback?: number): number => {
-    const value = raw[field] ?? fallback;
-    if (typeof value !== 'number' || !valid(value))
-      throw fault(field, 'is not a value it can have');
-    return value;
-  };
-  const pattern = (field: string, valid: (value: number) => boolean): Record<string, number> => {
-    const value = raw[field] ?? {};
-    if (
-      !isRecord(value) ||
-      Object.values(value).some((one) => typeof one !== 'number' || !valid(one))
-    )
-      throw fault(field, 'is not a value it can have');
-    return value as Record<string, number>;
-  };
-  const names = (field: string): readonly string[] | undefined => {
-    const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
-    if (isNothing(value)) return undefined;
-    if (!Array.isArray(value) || value.some((one) => typeof one !== 'string'))
-      throw fault(field, 'is not a value it can have');
-    return value as string[];
-  };
+  refuseOthers(raw, fault);
+  const fields = fieldsOf(raw, fault);
+  const { number, pattern, names } = fields;
   const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
     isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
   const bias = BIASES.find((known) => known === (raw['bias'] ?? 'none'));
-  if (bias === undefined) throw fault('bias', 'is not implemented', `${BIASES.join(', ')} are.`);
-  const targets =
-    typeof raw['target_modules'] === 'string' ? raw['target_modules'] : names('target_modules');
-  if (targets === undefined) throw fault('target_modules', 'names no module');
-  const exclude =
-    typeof raw['exclude_modules'] === 'string' && raw['exclude_modules'] !== ''
-      ? raw['exclude_modules']
-      : names('exclude_modules');
-  const layers =
-    typeof raw['layers_to_transform'] === 'number'
-      ? [raw['layers_to_transform']]
-      : (raw['layers_to_transform'] ?? []);
-  if (!Array.isArray(layers) || layers.some((one) => !Number.isInteger(one)))
-    throw fault('layers_to_transform', 'is not a value it can have');
-  const layersPattern = names('layers_pattern');
+  if (bias === undefined)
+    throw fault('bias', 'is not implemented', `Implemented: ${BIASES.join(', ')}.`);
+  const rule = ruleOf(raw, fields, fault);
   return {
     rank: number('r', isRank),
     alpha: number('lora_alpha', isAlpha),
@@ -155,17 +205,15 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
     rslora: raw['use_rslora'] === true,
     dropout: number('lora_dropout', (value) => value >= 0 && value < 1, 0),
     bias,
-    rule: {
-      targets,
-      ...(exclude === undefined ? {} : { exclude }),
-      layers: layers as number[],
-      ...(layersPattern === undefined ? {} : { layersPattern }),
-    },
+    rule,
     modulesToSave: names('modules_to_save') ?? [],
   };
 }
 
-/** Whether PEFT wraps a linear layer: what it saves whole it never adapts; `all-linear` is every other one. */
+/**
+ * Whether PEFT adapts a linear layer. It never adapts a module that it saves whole; `all-linear`
+ * means all others.
+ */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,
@@ -178,5 +226,5 @@ export function isAdapted(
   return isTargeted(module, config.rule);
 }
 
-/** Whether `module` is the one that `name` names, or lies in it. */
+/** Whether `module` is the module that `name` names, or is inside it. */
 export const holds = (module: string, name: string): boolean => `.${module}.`.includes(`.${name}.`);

@@ -1,14 +1,16 @@
 /**
- * PEFT's adapter folder: adapter_config.json and adapter_model.safetensors, with the classifier that `modules_to_save`
- * keeps and the biases that `bias` trains. Names in the file are `base_model.model.` + the module's own (`bert.encoder.…`)
- * + `.lora_A.weight`; a wrapped layer's bias is its `base_layer`'s.
+ * Reads and writes PEFT's adapter folder: adapter_config.json and adapter_model.safetensors,
+ * including the classifier that `modules_to_save` keeps and the biases that `bias` trains. A name
+ * in the file is `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`; the bias
+ * of an adapted layer belongs to its `base_layer`.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import { within } from '../nn/family.ts';
-import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../nn/types.ts';
+import { at, named } from '../lookup.ts';
+import { moduleName, within } from '../model/names.ts';
+import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../model/types.ts';
 import {
   CONFIG,
   holds,
@@ -19,6 +21,7 @@ import {
   readPeftConfig,
 } from './peft-config.ts';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
+import { checkShape, sameShape } from './shape.ts';
 
 const PREFIX = 'base_model.model.',
   WEIGHTS = 'adapter_model.safetensors';
@@ -30,50 +33,38 @@ export interface PeftFactors {
 }
 
 export interface PeftAdapter {
-  /** What the adapter belongs to, by name: null where whoever opens it says so. */
+  /** The name of the base model; null where whoever opens the adapter chooses the model. */
   readonly base?: string | null;
-  /** Of the layers that differ in nothing; each layer's own stand with its factors. */
+  /** The rank of layers without a pattern. The rank of a given layer is that of its factors. */
   readonly rank: number;
   readonly alpha: number;
   readonly rslora: boolean;
-  /** On the input of A while training. */
+  /** Dropout rate on the input of A while training. */
   readonly dropout: number;
   readonly bias: LoraBias;
-  /** By canonical layer name. */
+  /** The factors by canonical name of the layer. */
   readonly layers: ReadonlyMap<string, PeftFactors>;
-  /** Model parameters saved whole (the classifier), by canonical name. */
+  /** Model parameters that are saved whole (the classifier), by canonical name. */
   readonly saved: ReadonlyMap<string, HostTensor>;
-  /** Trained biases apart from the classifier's, by canonical name. */
+  /** Trained biases except the classifier's, by canonical name. */
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
+/** `copy`: a tensor that PEFT writes a second time under another name. */
 type Part = 'A' | 'B' | 'saved' | 'bias' | 'copy';
 interface Entry {
   readonly part: Part;
-  /** Canonical layer of a factor; canonical parameter otherwise. */
+  /** Canonical name of the layer for a factor, of the parameter otherwise. */
   readonly name: string;
   readonly module: string;
-  /** Null for what is saved whole: how many classes there are, only the data says. */
+  /** Null for a module saved whole, whose shape depends on the number of classes in the data. */
   readonly shape: readonly number[] | null;
 }
 
-function checkShape(
-  path: string,
-  name: string,
-  found: readonly number[],
-  expected: readonly number[],
-): void {
-  if (found.length === expected.length && found.every((x, i) => x === expected[i])) return;
-  throw new UserFault(
-    `${path}: tensor "${name}" has shape [${found.join(', ')}], [${expected.join(', ')}] was expected`,
-  );
-}
-
-/** A layer's module in the model that PEFT wraps. */
-export const moduleName = (architecture: Architecture, layer: string): string =>
-  architecture.externalName(`${layer}.weight`).replace(/\.weight$/, '');
-
-/** Every name that the file may hold. PEFT wraps a model with or without its task's prefix (`bert.`). */
+/**
+ * Every name that may occur in the file. PEFT wraps a model with or without the prefix of its task
+ * (`bert.`).
+ */
 function nameTable(
   { architecture, linears, parameters }: ModelShape,
   config: PeftConfig,
@@ -94,7 +85,8 @@ function nameTable(
     ])) {
       if (config.modulesToSave.some((saved) => holds(module, saved))) {
         table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
-        // PEFT's filter for `bias: all` catches the classifier's bias twice more: as trained, and as it was before.
+        // With `bias: all`, PEFT writes the classifier's bias twice more: as trained, and as it was
+        // before.
         for (const copy of ['modules_to_save', 'original_module'])
           table.set(`${PREFIX}${module}.${copy}.${leaf}`, {
             part: 'copy',
@@ -106,13 +98,15 @@ function nameTable(
         for (const suffix of ['bias', 'base_layer.bias'])
           table.set(`${PREFIX}${module}.${suffix}`, { part: 'bias', name, module, shape });
         for (const alias of aliases)
-          table.set(`${PREFIX}${alias}`, { part: 'copy', name, module, shape }); // tied: the same tensor
+          // A tied parameter is the same tensor under another name.
+          table.set(`${PREFIX}${alias}`, { part: 'copy', name, module, shape });
       }
     }
   }
   return table;
 }
 
+/** Throws UserFault where `modules_to_save` names anything but the head. */
 function checkSavedModules(
   { architecture, parameters }: ModelShape,
   { modulesToSave }: PeftConfig,
@@ -128,13 +122,16 @@ function checkSavedModules(
       throw new UserFault(
         `${path}: modules_to_save "${name}" is not implemented`,
         heads.length === 0
-          ? 'Of whole modules, none is read.'
-          : `Of whole modules, ${heads.join(', ')} alone is read.`,
+          ? 'This model allows no module to be saved whole.'
+          : `Only ${heads.join(', ')} may be saved whole.`,
       );
   }
 }
 
-/** Reads a folder. Throws UserFault naming file and tensor where something is missing, foreign or of a wrong shape. */
+/**
+ * Reads a folder. Throws UserFault naming file and tensor where one is missing, unknown or of a
+ * wrong shape.
+ */
 export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdapter> {
   const config = await readPeftConfig(dir);
   checkSavedModules(model, config, join(dir, CONFIG));
@@ -153,15 +150,15 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
     const entry = table.get(name);
     if (entry === undefined)
       throw new UserFault(
-        `${path}: tensor "${name}" belongs to nothing that ${CONFIG} and this model have`,
+        `${path}: tensor "${name}" does not belong to this model with this ${CONFIG}`,
       );
-    const shape = shapes.get(name)!.shape;
+    const { shape } = named(shapes, name);
     if (entry.shape !== null) checkShape(path, name, shape, entry.shape);
     if (entry.part === 'copy') continue;
     parts[entry.part].set(entry.name, tensor);
     if (entry.part === 'A' || entry.part === 'B') modules.set(entry.name, entry.module);
   }
-  if (modules.size === 0) throw new UserFault(`${path} holds no LoRA factors`);
+  if (modules.size === 0) throw new UserFault(`${path} has no LoRA factors`);
   checkBiases(model, config, parts.bias, modules, path);
   return {
     rank: config.rank,
@@ -175,7 +172,11 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
   };
 }
 
-/** The factors by layer, in forward order: exactly those of the layers that the config names, as PEFT loads no others. */
+/**
+ * The factors of each layer, in forward order. Throws UserFault where they are not exactly those of
+ * the layers that the config names, since PEFT loads no others.
+ * @param modules canonical layer → module in the file
+ */
 function collectLayers(
   { architecture, linears }: ModelShape,
   config: PeftConfig,
@@ -195,30 +196,32 @@ function collectLayers(
     const named = isAdapted(config, module, adaptable);
     if ((A === undefined) !== (B === undefined))
       throw new UserFault(
-        `${path}: layer "${name}" has lora_${A === undefined ? 'B' : 'A'} without its partner`,
+        `${path}: layer "${name}" has lora_${A === undefined ? 'B' : 'A'} ` +
+          `but not lora_${A === undefined ? 'A' : 'B'}`,
       );
     if (A === undefined || B === undefined) {
       if (named)
         throw new UserFault(
-          `${path}: target_modules of ${CONFIG} names "${module}", but no factors of it are there`,
+          `${path} has no factors of "${module}", which target_modules in ${CONFIG} names`,
         );
       continue;
     }
     if (!named)
       throw new UserFault(
-        `${path}: factors of "${module}", which target_modules of ${CONFIG} does not name`,
-        'PEFT would leave them out, without an error.',
+        `${path} has factors of "${module}", which target_modules in ${CONFIG} does not name`,
+        'PEFT would silently ignore them.',
       );
     if (!adaptable)
       throw new UserFault(
         `${path}: LoRA on the classification head "${module}" is not implemented`,
-        `The head is trained whole: modules_to_save ["${module}"] in PEFT.`,
+        `The head is trained in full: use modules_to_save ["${module}"] in PEFT.`,
       );
     layers.set(name, { A, B, alpha: moduleScale(config, module).alpha });
   }
   return layers;
 }
 
+/** Throws UserFault where the biases in the file are not those that `bias` trains. */
 function checkBiases(
   { architecture, parameters }: ModelShape,
   { bias, modulesToSave }: PeftConfig,
@@ -236,14 +239,15 @@ function checkBiases(
     const trained = bias === 'all' || (bias === 'lora_only' && modules.has(owner));
     if (trained !== found.has(name))
       throw new UserFault(
-        `${path} ${trained ? 'lacks' : 'holds'} the bias of "${owner}"; bias in ${CONFIG} is "${bias}"`,
+        `${path} ${trained ? 'lacks' : 'has'} the bias of "${owner}", ` +
+          `but bias in ${CONFIG} is "${bias}"`,
       );
   }
 }
 
 /**
- * The parameters saved whole (the classifier) alone, those that are there, by canonical name. One of another shape is the
- * user's fault, or with `fitting` is passed over.
+ * Reads only the parameters that are saved whole (the classifier), as far as they are present, by
+ * canonical name. A tensor of another shape throws UserFault, or with `fitting` is skipped.
  */
 export async function readPeftHead(
   dir: string,
@@ -264,14 +268,14 @@ export async function readPeftHead(
       !modulesToSave.some((saved) => holds(architecture.externalName(name), saved))
     )
       continue;
-    if (which === 'fitting' && JSON.stringify(entry.shape) !== JSON.stringify(shape)) continue;
+    if (which === 'fitting' && !sameShape(entry.shape, shape)) continue;
     checkShape(path, file, entry.shape, shape);
-    head.set(name, (await readSafetensors(path, [file])).get(file)!);
+    head.set(name, named(await readSafetensors(path, [file]), file));
   }
   return head;
 }
 
-/** Rank, fan-in and s of every layer that a folder adapts, from its headers alone. */
+/** Rank, fan-in and scale s of every layer that a folder adapts. Reads only the file's header. */
 export async function readPeftShapes(
   dir: string,
 ): Promise<{ readonly rank: number; readonly width: number; readonly scale: number }[]> {
@@ -280,18 +284,21 @@ export async function readPeftShapes(
   return [...tensors]
     .filter(([name]) => name.endsWith('.lora_A.weight'))
     .map(([name, { shape }]) => ({
-      rank: shape[0]!,
-      width: shape[1]!,
+      rank: at(shape, 0),
+      width: at(shape, 1),
       scale: moduleScale(config, name.slice(PREFIX.length, -'.lora_A.weight'.length)).scale,
     }));
 }
 
-/** Whether a folder is a PEFT adapter's (and no checkpoint's). */
+/** Whether a folder belongs to a PEFT adapter, not to a checkpoint. */
 export function isPeftFolder(dir: string): boolean {
   return existsSync(join(dir, CONFIG));
 }
 
-/** Writes a folder that PEFT loads onto BertForSequenceClassification (or its like). Layers, ranks and alphas stand under whole module names. */
+/**
+ * Writes a folder that PEFT loads for BertForSequenceClassification or a similar model. Its config
+ * gives layers, ranks and alphas by whole module names.
+ */
 export async function writePeft(
   dir: string,
   adapter: PeftAdapter,
@@ -305,17 +312,17 @@ export async function writePeft(
     const module = moduleName(architecture, layer);
     tensors.set(`${PREFIX}${module}.lora_A.weight`, A);
     tensors.set(`${PREFIX}${module}.lora_B.weight`, B);
-    if (A.shape[0] !== adapter.rank) rankPattern[module] = A.shape[0]!;
+    const rank = at(A.shape, 0);
+    if (rank !== adapter.rank) rankPattern[module] = rank;
     if (alpha !== adapter.alpha) alphaPattern[module] = alpha;
   }
   for (const [name, tensor] of adapter.saved)
     tensors.set(`${PREFIX}${architecture.externalName(name)}`, tensor);
   for (const [name, tensor] of adapter.biases) {
     const wrapped = adapter.layers.has(name.replace(/\.bias$/, ''));
-    tensors.set(
-      `${PREFIX}${wrapped ? architecture.externalName(name).replace(/bias$/, 'base_layer.bias') : architecture.externalName(name)}`,
-      tensor,
-    );
+    const external = architecture.externalName(name);
+    const file = wrapped ? external.replace(/bias$/, 'base_layer.bias') : external;
+    tensors.set(`${PREFIX}${file}`, tensor);
   }
   const whole = [
     ...new Set(

@@ -1,17 +1,21 @@
 /**
- * The safetensors format (github.com/huggingface/safetensors): 8 bytes header length, a JSON header
- * {name: {dtype, shape, data_offsets}}, then the tensors' bytes, little-endian, C order.
- * Floats of any width become float32, integers int32.
+ * The safetensors format (github.com/huggingface/safetensors): 8 bytes with the length of the
+ * header, a JSON header {name: {dtype, shape, data_offsets}}, then the bytes of the tensors,
+ * little-endian and in C order. Floats of any width are read as float32, integers as int32.
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { UserFault } from '../../api.ts';
 import { isRecord, parseJson, shown } from '../../untrusted/json.ts';
-import type { HostTensor } from '../nn/types.ts';
+import { at, named } from '../lookup.ts';
+import type { HostTensor } from '../model/types.ts';
 import { widenBfloat16, widenFloat16 } from './half.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
-/** Of bytes: the Rust reader allows 100 million, 90 thousand tensors in one file take 11. JSON takes some twenty times its size in memory. */
+/**
+ * In bytes. The Rust reader allows 100 million, but parsed JSON takes some twenty times its size in
+ * memory; the header of 90,000 tensors in one file has 11 million.
+ */
 const HEADER_LIMIT = 32_000_000;
 const WIDTH: Readonly<Record<string, number>> = {
   F64: 8,
@@ -26,13 +30,13 @@ const WIDTH: Readonly<Record<string, number>> = {
   BOOL: 1,
 };
 
-/** As NumPy has it since version 2. */
+/** NumPy's own limit since version 2. */
 const MOST_DIMENSIONS = 64;
 
 export interface TensorEntry {
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** From the start of the data, end exclusive. */
+  /** Start and end (exclusive), counted from the start of the data. */
   readonly offsets: readonly [number, number];
 }
 
@@ -67,7 +71,8 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
   const count = shape.reduce((a, b) => a * b, 1);
   if (width !== undefined && end - start !== count * width)
     throw fault(
-      `of shape [${shape.join(', ')}] and dtype ${dtype.slice(0, 20)} takes ${count * width} bytes, the header gives it ${end - start}`,
+      `of shape [${shape.join(', ')}] and dtype ${dtype.slice(0, 20)} ` +
+        `takes ${count * width} bytes, but the header gives it ${end - start}`,
     );
   if (end > dataLength)
     throw fault(
@@ -77,8 +82,9 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
 }
 
 /**
- * The tensors must stand one after another and fill the data, as the format demands: two that share bytes would be trained
- * or merged as one, and bytes that no tensor has are those of an entry that was lost (a name that stands twice, say).
+ * Throws UserFault unless the tensors follow each other without gaps and fill the data, as the
+ * format demands. Two tensors that share bytes would be trained or merged as one, and bytes of no
+ * tensor belong to a lost entry (such as a name that occurs twice).
  */
 function checkLayout(
   path: string,
@@ -96,25 +102,29 @@ function checkLayout(
       throw broken(
         path,
         name,
-        `begins at byte ${start} of the data, before tensor "${before}" ends (byte ${end}): they overlap`,
+        `begins at byte ${start} of the data, before tensor "${before}" ends (byte ${end}): ` +
+          'they overlap',
       );
     if (start > end)
       throw broken(
         path,
         name,
-        `begins at byte ${start} of the data, and bytes ${end} to ${start} are no tensor's`,
+        `begins at byte ${start} of the data, and bytes ${end} to ${start} belong to no tensor`,
       );
     end = offsets[1];
     before = name;
   }
   if (end !== dataLength)
     throw new UserFault(
-      `${path} holds ${dataLength} bytes of data, and its tensors take ${end}`,
+      `${path} holds ${dataLength} bytes of data, but its tensors take ${end}`,
       'The file is damaged, or was not written as safetensors: fetch it again.',
     );
 }
 
-/** The header, checked against the file's size. Throws UserFault naming the file (and the tensor) where it is truncated or foreign. */
+/**
+ * Reads the header and checks it against the size of the file. Throws UserFault naming the file
+ * (and the tensor) where it is truncated or not in this format.
+ */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
   const file = await open(path).catch(() => {
     throw new UserFault(`${path} can't be opened`);
@@ -122,7 +132,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   try {
     const size = (await file.stat()).size;
     const foreign = (why: string): UserFault =>
-      new UserFault(`${path} is no safetensors file: ${why}`);
+      new UserFault(`${path} is not a safetensors file: ${why}`);
     if (size < 8) throw foreign(`it has only ${size} bytes`);
     const prefix = Buffer.alloc(8);
     await readInto(file, prefix, 0);
@@ -130,12 +140,13 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
     if (length > HEADER_LIMIT) throw foreign('it does not start with the length of a header');
     if (8 + length > size)
       throw foreign(
-        `its header takes ${length} bytes, the file has ${size}; it is foreign or truncated`,
+        `its header takes ${length} bytes, but the file has ${size}; it is another format or ` +
+          'truncated',
       );
     const bytes = Buffer.alloc(length);
     await readInto(file, bytes, 8);
     const header = parseJson(bytes.toString('utf8'), `The header of ${path}`);
-    if (!isRecord(header)) throw foreign('its header is no JSON object');
+    if (!isRecord(header)) throw foreign('its header is not a JSON object');
     const tensors = new Map<string, TensorEntry>();
     for (const [name, entry] of Object.entries(header)) {
       if (name !== '__metadata__')
@@ -151,7 +162,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   }
 }
 
-/** `raw`: the tensor's own bytes, in an ArrayBuffer of their own. */
+/** Reads a tensor from its bytes. @param raw an ArrayBuffer with exactly these bytes */
 function decode(
   path: string,
   name: string,
@@ -180,13 +191,13 @@ function decode(
       return { shape, data: Int32Array.from(new Uint8Array(raw)) };
     default:
       throw new UserFault(
-        `${path}: tensor "${name}" has dtype ${dtype}, which is not read here`,
+        `${path}: tensor "${name}" has dtype ${dtype}, which cannot be read`,
         'Save the checkpoint in float32, float16 or bfloat16.',
       );
   }
 }
 
-/** Throws UserFault where a value is beyond int32: it would come out as another one. */
+/** Converts to int32. Throws UserFault where a value does not fit. */
 function narrowed(path: string, name: string, values: BigInt64Array): Int32Array {
   const far = values.find((value) => BigInt.asIntN(32, value) !== value);
   if (far !== undefined)
@@ -194,6 +205,7 @@ function narrowed(path: string, name: string, values: BigInt64Array): Int32Array
   return Int32Array.from(values, Number);
 }
 
+/** Fills `room` from the file. Throws UserFault where the file ends before. */
 async function fill(
   file: FileHandle,
   path: string,
@@ -206,13 +218,14 @@ async function fill(
 }
 
 /**
- * TensorFlow takes memory over without a copy where it starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and a large
- * ArrayBuffer starts 16 bytes into a page (glibc's malloc). Where that is not so it copies, which is only more memory.
+ * TensorFlow uses memory without copying it where it starts at a multiple of 64
+ * (EIGEN_MAX_ALIGN_BYTES), and a large ArrayBuffer starts 16 bytes into a page (glibc's malloc).
+ * Where this does not hold, TensorFlow copies, which only takes more memory.
  */
 const ALIGNMENT = 64,
   FIRST = 48;
 
-/** Room for tensors in one ArrayBuffer, each where TensorFlow can take it over. */
+/** Room for tensors in one ArrayBuffer, each placed so that TensorFlow need not copy it. */
 function alignedRoom(sizes: readonly number[]): Uint8Array[] {
   const starts: number[] = [];
   let end = FIRST;
@@ -224,20 +237,21 @@ function alignedRoom(sizes: readonly number[]): Uint8Array[] {
   return sizes.map((size, i) => new Uint8Array(room, starts[i], size));
 }
 
+/** Reads float32 tensors into the rooms that `makeRooms` returns for their sizes in bytes. */
 async function readFloats(
   path: string,
   { tensors, dataStart }: SafetensorsHeader,
   names: readonly string[],
   makeRooms: (sizes: readonly number[]) => Uint8Array[],
 ): Promise<Map<string, HostTensor>> {
-  const entries = names.map((name) => tensors.get(name)!);
+  const entries = names.map((name) => named(tensors, name));
   const rooms = makeRooms(entries.map(({ offsets: [start, end] }) => end - start));
   const file = await open(path);
   try {
     const out = new Map<string, HostTensor>();
     for (const [i, name] of names.entries()) {
-      const room = rooms[i]!,
-        { shape, offsets } = entries[i]!;
+      const room = at(rooms, i),
+        { shape, offsets } = at(entries, i);
       await fill(file, path, name, room, dataStart + offsets[0]);
       out.set(name, {
         shape,
@@ -250,14 +264,20 @@ async function readFloats(
   }
 }
 
-/** float32 tensors of a file by name, in one ArrayBuffer that a backend may share: for tensors that are all kept as long. Throws UserFault as readSafetensors. */
+/**
+ * Reads float32 tensors of a file by name into one ArrayBuffer that a backend may share, for
+ * tensors that live equally long. Throws UserFault as `readSafetensors` does.
+ */
 export const readFloatsTogether = async (
   path: string,
   names: readonly string[],
 ): Promise<Map<string, HostTensor>> =>
   readFloats(path, await readSafetensorsHeader(path), names, alignedRoom);
 
-/** All tensors of a file that holds float32 alone, each in an ArrayBuffer of its own that a backend may share. Throws UserFault as readSafetensors. */
+/**
+ * Reads all tensors of a file of float32 tensors, each into a separate ArrayBuffer that a backend
+ * may share. Throws UserFault as `readSafetensors` does.
+ */
 export async function readFloatsApart(path: string): Promise<Map<string, HostTensor>> {
   const header = await readSafetensorsHeader(path);
   return readFloats(path, header, [...header.tensors.keys()], (sizes) =>
@@ -265,7 +285,11 @@ export async function readFloatsApart(path: string): Promise<Map<string, HostTen
   );
 }
 
-/** Tensors of a file by name: those asked for, else all. Throws UserFault naming file and tensor. */
+/**
+ * Reads tensors of a file by name. Throws UserFault naming file and tensor where one is missing or
+ * cannot be read.
+ * @param names default: all tensors
+ */
 export async function readSafetensors(
   path: string,
   names?: readonly string[],
@@ -287,16 +311,20 @@ export async function readSafetensors(
   }
 }
 
-/** A tensor that is read only when it is written, so that no more than one of them is on the host at a time. */
+/**
+ * A tensor whose values are fetched only when they are written, so that at most one tensor is in
+ * main memory at a time.
+ */
 export interface PendingTensor {
   readonly shape: readonly number[];
   readonly dtype: 'float32' | 'int32';
-  data(): Promise<HostTensor['data']>;
+  readonly data: () => Promise<HostTensor['data']>;
 }
 
 /**
- * Writes float32 (and int32) tensors, names in sorted order, so that the bytes depend on the content only.
- * @returns SHA-256 of what was written, in hex: of the bytes as they were handed over, not as a disk has kept them
+ * Writes float32 and int32 tensors, sorted by name, so that the bytes depend only on the content.
+ * @returns the SHA-256, in hexadecimal, of the bytes that were passed to the system; the file is
+ * not read back
  */
 export async function writePending(
   path: string,
@@ -308,7 +336,7 @@ export async function writePending(
   const sizes = new Map<string, number>();
   let offset = 0;
   for (const name of names) {
-    const { shape, dtype } = tensors.get(name)!,
+    const { shape, dtype } = named(tensors, name),
       size = 4 * shape.reduce((a, b) => a * b, 1);
     header[name] = {
       dtype: dtype === 'float32' ? 'F32' : 'I32',
@@ -319,7 +347,8 @@ export async function writePending(
     offset += size;
   }
   let json = JSON.stringify(header);
-  json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8); // the data starts on a multiple of eight
+  // The data starts at a multiple of eight.
+  json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8);
   const head = Buffer.from(json, 'utf8');
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(head.length));
@@ -334,7 +363,7 @@ export async function writePending(
     await put(length);
     await put(head);
     for (const name of names) {
-      const { shape, data } = tensors.get(name)!,
+      const { shape, data } = named(tensors, name),
         bytes = bytesOf(await data());
       if (bytes.byteLength !== sizes.get(name))
         throw new RangeError(
@@ -348,7 +377,10 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/** As `writePending`, of tensors that are on the host. `metadata` defaults to what transformers asks of a file it loads. */
+/**
+ * `writePending` for tensors in main memory.
+ * @param metadata defaults to what transformers requires of a file that it loads
+ */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,

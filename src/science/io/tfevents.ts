@@ -1,7 +1,9 @@
 /**
- * Scalars as a TensorBoard event file. Records (TensorFlow's TFRecord): length (8 bytes), masked CRC-32C of these, data,
- * masked CRC-32C of the data, little-endian. Data: the protocol buffer Event {1: wall_time, 2: step, 3: file_version,
- * 5: Summary {1: Value {1: tag, 2: simple_value}}} (tensorflow/core/util/event.proto, framework/summary.proto).
+ * Writes scalars as a TensorBoard event file. A record (TensorFlow's TFRecord) consists of its
+ * length (8 bytes), the masked CRC-32C of these bytes, the data, and the masked CRC-32C of the
+ * data, little-endian. The data is the protocol buffer Event {1: wall_time, 2: step, 3:
+ * file_version, 5: Summary {1: Value {1: tag, 2: simple_value}}} (tensorflow/core/util/event.proto,
+ * framework/summary.proto).
  */
 import { writeFile } from 'node:fs/promises';
 
@@ -13,9 +15,10 @@ export interface ScalarEvent {
   readonly time: number;
 }
 
+/** CRCs of single bytes, by Castagnoli's polynomial, reflected. */
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1; // Castagnoli's polynomial, reflected
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
   return crc;
 });
 
@@ -26,7 +29,10 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** Rotated right by 15 bits plus a constant, so that the checksum of data that holds checksums isn't trivial. */
+/**
+ * The CRC-32C, rotated right by 15 bits plus a constant: the checksum of data with checksums in it
+ * must not be trivial.
+ */
 function masked(bytes: Uint8Array): Buffer {
   const crc = crc32c(bytes),
     out = Buffer.alloc(4);
@@ -50,7 +56,8 @@ function varint(value: number): Buffer {
     bytes.push(Number(rest & 127n) | 128);
   }
 }
-// A field's key is its number and its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
+// A field's key is its number and its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5
+// four bytes.
 const key = (field: number, wire: 0 | 1 | 2 | 5): Buffer => varint(field * 8 + wire);
 const bytesField = (field: number, bytes: Buffer): Buffer =>
   Buffer.concat([key(field, 2), varint(bytes.length), bytes]);
@@ -65,10 +72,14 @@ function float(field: number, value: number): Buffer {
   return Buffer.concat([key(field, 5), out]);
 }
 
+// A field with its default value, 0, is left out.
 const event = (time: number, step: number, rest: Buffer): Buffer =>
-  record(Buffer.concat([double(1, time), ...(step === 0 ? [] : [key(2, 0), varint(step)]), rest])); // a field at its default, 0, is left out
+  record(Buffer.concat([double(1, time), ...(step === 0 ? [] : [key(2, 0), varint(step)]), rest]));
 
-/** The file's bytes; TensorBoard shows each tag as a curve over steps. */
+/**
+ * The bytes of an event file. TensorBoard shows each tag as a curve over steps. @param started
+ * seconds since 1970
+ */
 export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
   return Buffer.concat([
     event(started, 0, bytesField(3, Buffer.from('brain.Event:2'))),
@@ -85,7 +96,7 @@ export function eventFile(events: readonly ScalarEvent[], started: number): Buff
   ]);
 }
 
-/** TensorBoard finds a file by `tfevents` in its name. */
+/** Writes an event file, whose name must contain `tfevents` for TensorBoard to find it. */
 export const writeEventFile = (
   path: string,
   events: readonly ScalarEvent[],

@@ -1,10 +1,11 @@
-/** Opens what a train stage left, for evaluation and kernels. */
+/** Opens the model that a train stage saved, for evaluation and kernels. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { type HeadSettings, type JsonObject, UserFault } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPartial, readPartial } from '../io/partial.ts';
+import type { AdaptedModel, Architecture } from '../model/types.ts';
 import {
   resolveHead,
   type RowEncoder,
@@ -17,39 +18,41 @@ import type { AdapterImplementation } from './adapter.ts';
 import { resolveNames } from './base.ts';
 import { readConfig, readHead } from './head.ts';
 import { type Network, openNetwork } from './network.ts';
-import type { AdaptedModel, Architecture } from './types.ts';
 
-/** `train.json`: what a train stage's run was. Paths and timings aren't in it. */
+/** The content of `train.json`, which describes a training without its paths and timings. */
 export interface TrainRecord {
   readonly format: 1;
   readonly architecture: string;
-  /** Digest of the base checkpoint's content. */
+  /** Digest of the content of the base checkpoint. */
   readonly model: string;
   readonly classes: readonly string[];
   readonly seed: number;
   /** Optimiser steps taken. */
   readonly steps: number;
-  /** The step that the model is of, where early stopping kept that of an earlier one (`endStep`). */
+  /** The step whose weights were saved, where early stopping chose an earlier one than the last. */
   readonly kept_step?: number;
-  /** `type` and parameters. */
+  /** The adapter's `type` and parameters. */
   readonly adapter: JsonObject;
   readonly head: HeadSettings;
-  /** Whether the base model's weights were read or drawn. */
+  /** Whether the base model's weights were read from the checkpoint or drawn at random. */
   readonly init: 'pretrained' | 'random';
   readonly [more: string]: unknown;
 }
 
-/** The step that a train stage's model is of: its last one, or that of its best look. */
+/**
+ * The step whose weights a train stage saved: its last one, or its best one under early stopping.
+ */
 export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
+/** Reads `train.json` of a train stage's output. Throws where its format is unknown. */
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
-  const record = (await readJson(join(trainDir, 'train.json'))) as TrainRecord;
+  const record = (await readJson(join(trainDir, 'train.json'))) as { readonly format: unknown };
   if (record.format !== 1)
     throw new Error(`${trainDir}/train.json has format ${String(record.format)}`);
-  return record;
+  return record as TrainRecord;
 }
 
-/** How rows are read for the head that a train stage's model has. */
+/** The encoder of rows that fits the head of a train stage's model. */
 export async function openRowEncoder(
   trainDir: string,
   model: { readonly path: string },
@@ -57,7 +60,7 @@ export async function openRowEncoder(
   return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
 }
 
-/** What of a row's texts reaches the model that a train stage left. */
+/** Tells which part of a row's texts reaches a train stage's model. */
 export async function openRowParts(
   trainDir: string,
   model: { readonly path: string },
@@ -68,16 +71,16 @@ export async function openRowParts(
 export interface AdaptedModelOptions {
   /** The output folder of a train stage. */
   readonly trainDir: string;
-  /** The base model (an Asset will do). */
+  /** The base model's folder and the digest of its content. */
   readonly model: { readonly path: string; readonly digest: string };
   readonly architecture: Architecture;
   /** The implementation of the adapter that train.json names. */
   readonly adapter: AdapterImplementation;
-  /** A step that the stage kept (`train.checkpoints`); left out: where its training ended. */
+  /** A step that `train.checkpoints` kept. Default: the weights that the stage saved at its end. */
   readonly at?: number;
 }
 
-/** A network as the kernels see it. Disposing of it disposes of the network. */
+/** A network as evaluation and kernels see it. Disposing of it disposes of the network. */
 export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
   return {
@@ -104,7 +107,10 @@ export function adaptedModel(network: Network): AdaptedModel {
   };
 }
 
-/** The network that a train stage left, nothing of it trainable. */
+/**
+ * Opens the network that a train stage saved, with no trainable parameter.
+ * Throws UserFault where the folder does not fit the checkpoint, or the step `at` was not kept.
+ */
 export async function openTrained({
   trainDir,
   model,
@@ -164,7 +170,7 @@ export async function openTrained({
   return { network, record };
 }
 
-/** The model that a train stage left. Throws UserFault where the folder doesn't fit the checkpoint. */
+/** Opens the model that a train stage saved. Throws UserFault as `openTrained` does. */
 export async function loadAdaptedModel(options: AdaptedModelOptions): Promise<AdaptedModel> {
   return adaptedModel((await openTrained(options)).network);
 }

@@ -1,52 +1,75 @@
-/** The interface between an adapter (what of a model is trained, and how) and the network. One adapter is one plugin. */
+/**
+ * The interface between the network and an adapter, which decides what of a model is trained, and
+ * how.
+ */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { JsonObject, Problem, RandomStream } from '../../api.ts';
-import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './types.ts';
+import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../model/types.ts';
 
-/** A parameter's tensor by name: the model's by canonical name, the adapter's by its own. */
+/**
+ * Returns a parameter's tensor: the model's by canonical name, the adapter's by the name it gave
+ * it.
+ */
 export type ParameterLookup = (name: string) => Tensor;
 
-/** Names of a layer's low-rank factors, and s. */
+/** The names of a layer's low-rank factors, and their scale s. */
 export interface FactorNames {
   readonly A: string; // (r, n)
   readonly B: string; // (m, r)
   readonly scale: number;
-  /** σ² of the distribution that A's entries were drawn from; left out where nothing tells, as where A came from a folder. */
+  /**
+   * σ² of the distribution that A was drawn from. Absent where it is unknown, as for an A from a
+   * folder.
+   */
   readonly variance?: number;
 }
 
-/** What the base model is, as an adapter sees it when it is saved. */
+/** What an adapter is given to save itself. */
 export interface SaveContext {
   readonly architecture: Architecture;
   /** The folder of the base checkpoint. */
   readonly modelDir: string;
   readonly classes: readonly string[];
-  /** The base's name where it is not the checkpoint that the spec names: by its content. */
+  /**
+   * The name of the base model, by its content, where it is not the checkpoint that the spec names.
+   */
   readonly base?: string;
-  /** Every parameter of the model and of the adapter. */
+  /** Reads any parameter of the model or of the adapter. */
   readonly read: (name: string) => Promise<HostTensor>;
   readonly parameters: readonly ParameterSpec[];
-  /** The model's parameters that are not the checkpoint's any more: trained, given, or drawn because it lacks them. */
+  /**
+   * The model's parameters that differ from the checkpoint's: trained, given, or drawn since it
+   * lacks them.
+   */
   readonly changed: readonly string[];
 }
 
-/** What a layer may look up. */
+/** What a linear layer may use beside its own arguments. */
 export interface LayerContext {
   readonly parameter: ParameterLookup;
-  /** Set while training: the stream by this name of the adapter's own dropout, of this step alone. */
+  /**
+   * Present while training: returns the random stream of this name for the adapter's dropout in
+   * this step.
+   */
   readonly random?: (name: string) => RandomStream;
 }
 
 export interface Adapter {
-  /** Whether a parameter is trained, the model's by canonical name or one of the adapter's own. The head always is; that is the network's business. */
+  /**
+   * Whether a parameter is trained, be it the model's (by canonical name) or the adapter's own. The
+   * head is always trained, whatever the adapter answers: the network sees to that.
+   */
   trains(name: string): boolean;
-  /** Parameters of the adapter's own. */
+  /** The parameters that the adapter adds to the model's. */
   readonly parameters: readonly ParameterSpec[];
-  /** Where they start; and parameters of the model that don't start from the checkpoint (biases that `initFrom` holds). */
+  /**
+   * Initial values of the adapter's parameters, and of those model parameters that do not start
+   * from the checkpoint (biases that `initFrom` holds).
+   */
   initial(seed: number): ReadonlyMap<string, HostTensor>;
-  /** Layers that the kernels are over. */
+  /** The layers whose parameters the kernels are taken over. */
   readonly targets: readonly string[];
-  /** One linear layer under the adapter: x (S, n), weight (m, n), bias (m) → (S, m). */
+  /** A linear layer under the adapter. x: (S, n), weight: (m, n), bias: (m) → (S, m). */
   linear(
     layer: string,
     x: Tensor2D,
@@ -54,14 +77,18 @@ export interface Adapter {
     bias: Tensor1D,
     context: LayerContext,
   ): Tensor2D;
-  /** A layer's low-rank factors, where it has them. */
+  /** A layer's low-rank factors; null where it has none. */
   factors(layer: string): FactorNames | null;
   /**
-   * Whether the factors say all of it, so that several adapters can share one pass over the frozen base: each layer is
-   * y = xWᵀ + b + s(xAᵀ)Bᵀ, A and B of every layer and the head are trained, and nothing else is random or trained.
+   * Whether the factors describe the adapter completely, so that several adapters can share one
+   * pass over the frozen base: each layer is y = xWᵀ + b + s(xAᵀ)Bᵀ, only the factors and the head
+   * are trained, and nothing is random.
    */
   readonly packable: boolean;
-  /** Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or changed.safetensors (io/partial.ts) into a train stage's output folder. */
+  /**
+   * Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or `changed.safetensors`
+   * (io/partial.ts) into `outDir`, the output folder of a train stage.
+   */
   save(outDir: string, context: SaveContext): Promise<void>;
 }
 
@@ -71,8 +98,11 @@ export interface AdapterContext extends ModelShape {
 }
 
 export interface AdapterImplementation {
-  /** Faults that only the model (or `initFrom`) can show; paths from the spec's root. */
+  /**
+   * Returns the faults that only the model or `initFrom` can show, with paths from the root of the
+   * spec.
+   */
   check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
-  /** Throws UserFault with the first fault that `check` would find. */
+  /** Throws UserFault for the first fault that `check` would return. */
   create(params: JsonObject, context: AdapterContext): Promise<Adapter>;
 }

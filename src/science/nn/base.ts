@@ -1,6 +1,7 @@
 /**
- * A base model's tensors on the device, by canonical name: a checkpoint's, or drawn. A warm worker keeps the last few, by
- * the digest of the checkpoint, so that a grid reads each from disk once.
+ * The tensors of a base model on the device, by canonical name, read from a checkpoint or drawn at
+ * random. The process keeps the models used last, by the digest of their checkpoint, so that the
+ * cells of a grid read each from disk once.
  */
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -10,28 +11,34 @@ import { UserFault } from '../../api.ts';
 import { inWords } from '../../untrusted/limits.ts';
 import { type Checkpoint, openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { readFloatsTogether } from '../io/safetensors.ts';
+import { sameShape } from '../io/shape.ts';
+import { named } from '../lookup.ts';
+import { within } from '../model/names.ts';
+import type { Architecture, HostTensor, ParameterSpec } from '../model/types.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { drawParameter } from './draw.ts';
-import { within } from './family.ts';
-import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
+/** How many models are kept while nobody uses them. */
 const KEPT = 2;
 
 export interface BaseModel {
   readonly config: unknown;
-  /** Present parameters, by canonical name. Whoever holds the base doesn't dispose them. */
+  /**
+   * The parameters that the model has, by canonical name. They belong to the cache: do not dispose
+   * of them.
+   */
   readonly tensors: ReadonlyMap<string, Tensor>;
-  /** Parameters' names in the checkpoint's file; none where it has no file. */
+  /** The name of each parameter in the checkpoint's file. Empty for a model that was drawn. */
   readonly fileNames: ReadonlyMap<string, string>;
-  /** Hands the base back; its tensors may be disposed from then on. */
+  /** Ends the use of the model: from then on its tensors may be disposed of. */
   release(): void;
 }
 
-const same = (a: readonly number[], b: readonly number[]): boolean =>
-  a.length === b.length && a.every((x, i) => x === b[i]);
-
-/** The names that checkpoints have for a parameter: canonical, transformers', other classes', and those of old TensorFlow checkpoints (LayerNorm.gamma). */
+/**
+ * The names that checkpoints use for a parameter: the canonical one, that of transformers, its
+ * aliases, and those of old TensorFlow checkpoints (LayerNorm.gamma).
+ */
 function candidates(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
   const old = name
     .replace(/LayerNorm\.weight$/, 'LayerNorm.gamma')
@@ -39,7 +46,7 @@ function candidates(architecture: Architecture, { name, aliases = [] }: Paramete
   return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
 }
 
-/** The name under which a checkpoint holds a parameter, if it does. */
+/** The name under which a checkpoint holds a parameter; undefined where it does not hold it. */
 export const fileName = (
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -51,13 +58,15 @@ const missing = (checkpoint: Checkpoint, architecture: Architecture, name: strin
   new UserFault(
     `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`,
     architecture.isHead(name)
-      ? `It is needed for a ${architecture.head.type} head: name a checkpoint that transformers saved as ${architecture.transformersName}.`
+      ? `It is needed for a ${architecture.head.type} head: ` +
+          `name a checkpoint that transformers saved as ${architecture.transformersName}.`
       : `It is needed for a ${architecture.modelType} model with this config.json.`,
   );
 
 /**
- * The names under which the checkpoint holds the model's parameters. Throws UserFault naming file and tensor where one is
- * missing or of a wrong shape; a task's own (classifier, pooler) may be missing, and a head for other classes counts as missing.
+ * The name of each model parameter in the checkpoint. Throws UserFault naming file and tensor where
+ * one is missing or has the wrong shape. Parameters that a task brings (classifier, pooler) may be
+ * missing, and a head for another number of classes counts as missing.
  */
 export function resolveNames(
   checkpoint: Checkpoint,
@@ -72,16 +81,17 @@ export function resolveNames(
       if (spec.mayBeMissing === true) continue;
       throw missing(checkpoint, architecture, name);
     }
-    const entry = checkpoint.tensors.get(found)!;
-    if (!same(entry.shape, shape)) {
+    const entry = named(checkpoint.tensors, found);
+    if (!sameShape(entry.shape, shape)) {
       if (within(name, architecture.headModules)) continue;
       throw new UserFault(
-        `${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], config.json asks for [${shape.join(', ')}]`,
+        `${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], ` +
+          `config.json asks for [${shape.join(', ')}]`,
       );
     }
     names.set(name, found);
   }
-  // Half a layer is none: weight and bias belong together.
+  // A layer of which weight or bias is missing counts as missing altogether.
   for (const { name } of specs.filter((spec) => spec.mayBeMissing === true)) {
     const module = name.replace(/\.(weight|bias)$/, '');
     if (names.has(`${module}.weight`) !== names.has(`${module}.bias`)) {
@@ -92,13 +102,15 @@ export function resolveNames(
   return names;
 }
 
-/** Reads parameters to the host, by canonical name. */
+/**
+ * Reads parameters into memory, by canonical name. @param names canonical name → name in the file
+ */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
 ): Promise<Map<string, HostTensor>> {
   const read = await checkpoint.read([...names.values()]);
-  return new Map([...names].map(([canonical, file]) => [canonical, read.get(file)!]));
+  return new Map([...names].map(([canonical, file]) => [canonical, named(read, file)]));
 }
 
 interface Kept {
@@ -107,13 +119,13 @@ interface Kept {
 }
 const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
 
-/** Where a model comes from. */
+/** Where a base model comes from. */
 export interface ModelSource {
   /** The folder of the checkpoint, or of a config.json alone. */
   readonly path: string;
-  /** Of its content; null: don't keep it for others. */
+  /** Digest of the content; null: the model is not kept for later use. */
   readonly digest: string | null;
-  /** `random`: nothing but config.json is read, and every parameter is drawn. */
+  /** `random`: only config.json is read, and every parameter is drawn. */
   readonly init?: 'pretrained' | 'random';
 }
 
@@ -125,23 +137,27 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
   const hold = (name: string, { data, shape }: HostTensor): void => {
     tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
   };
-  const byShard = new Map<string, [canonical: string, own: string][]>();
-  for (const [name, own] of fileNames) {
-    const { dtype, file } = checkpoint.tensors.get(own)!;
-    if (dtype === 'F32') byShard.set(file, [...(byShard.get(file) ?? []), [name, own]]);
-    else hold(name, (await checkpoint.read([own])).get(own)!); // one after another: widened, they are a copy
+  const byShard = new Map<string, [canonical: string, inFile: string][]>();
+  for (const [name, inFile] of fileNames) {
+    const { dtype, file } = named(checkpoint.tensors, inFile);
+    if (dtype === 'F32') byShard.set(file, [...(byShard.get(file) ?? []), [name, inFile]]);
+    // Other types are widened to float32, which makes a copy: one tensor at a time.
+    else hold(name, named(await checkpoint.read([inFile]), inFile));
   }
   for (const [file, names] of byShard) {
     const read = await readFloatsTogether(
       file,
-      names.map(([, own]) => own),
+      names.map(([, inFile]) => inFile),
     );
-    for (const [name, own] of names) hold(name, read.get(own)!);
+    for (const [name, inFile] of names) hold(name, named(read, inFile));
   }
   return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
 }
 
-/** Every parameter from its own stream (seed, 'init', name), but those of a task's own modules, which the network draws. */
+/**
+ * Draws every parameter from its own stream (seed, 'init', name), except those of the head's
+ * modules, which the network draws.
+ */
 async function drawn(
   dir: string,
   architecture: Architecture,
@@ -158,7 +174,8 @@ async function drawn(
   );
   if (bytes > totalmem())
     throw new UserFault(
-      `${join(dir, 'config.json')} describes a model of ${inWords(bytes)}, and this machine has ${inWords(totalmem())} of memory`,
+      `${join(dir, 'config.json')} describes a model of ${inWords(bytes)}, ` +
+        `and this machine has ${inWords(totalmem())} of memory`,
       'Name a smaller model, or a machine that holds this one.',
     );
   for (const spec of parameters) {
@@ -174,16 +191,22 @@ async function drawn(
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
 }
 
+/**
+ * Disposes of the models that were used longest ago, until at most KEPT are left or all are in use.
+ */
 async function evict(): Promise<void> {
   for (const [key, promise] of cache) {
     if (cache.size <= KEPT) return;
-    const kept = await promise.catch(() => null); // a load that failed is its caller's to report
+    const kept = await promise.catch(() => null); // whoever asked for it reports a failed load
     if (kept === null || kept.users > 0 || !cache.delete(key)) continue;
     kept.base.tensors.forEach((tensor) => tensor.dispose());
   }
 }
 
-/** Opens a base model. `seed` is that of the draws where it is random. Release it after use. */
+/**
+ * Opens a base model, which must be released after use.
+ * @param seed of the draws, where the model is random
+ */
 export async function openBase(
   { path, digest, init = 'pretrained' }: ModelSource,
   architecture: Architecture,
@@ -209,8 +232,8 @@ export async function openBase(
   let promise = cache.get(key);
   if (promise === undefined) {
     promise = load();
-    promise.catch(() => cache.delete(key)); // a failed load isn't kept; whoever awaits it sees the error
-  } else cache.delete(key); // the last in order is the most recently used
+    promise.catch(() => cache.delete(key)); // a failed load is not kept; the await below throws
+  } else cache.delete(key); // inserted again below: the map is in order of last use
   cache.set(key, promise);
   const kept = await promise;
   kept.users++;

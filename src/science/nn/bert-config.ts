@@ -1,4 +1,4 @@
-/** What BERT needs of config.json, checked. */
+/** The fields of config.json that BERT needs, checked. */
 import { UserFault } from '../../api.ts';
 import { shown } from '../../untrusted/json.ts';
 import { inWords } from '../../untrusted/limits.ts';
@@ -16,11 +16,16 @@ export interface BertConfig {
   readonly epsilon: number;
   readonly activation: string;
   readonly initializerRange: number;
-  /** The padding token, whose row starts at zero. */
+  /**
+   * Id of the padding token, whose row of the token table starts at zero; null where there is none.
+   */
   readonly padding: number | null;
 }
 
-/** Several times what the largest models have: more is a slip, or made to exhaust the reader. */
+/**
+ * Several times the sizes of the largest models: a larger value is a mistake or an attempt to
+ * exhaust memory.
+ */
 const MOST = {
   vocab_size: 10_000_000,
   hidden_size: 100_000,
@@ -30,43 +35,45 @@ const MOST = {
   max_position_embeddings: 10_000_000,
   type_vocab_size: 100_000,
 } as const;
-/** Each field may be within its own bound and the model still be larger than any disk. */
+/**
+ * Bound on the model as a whole, which may exceed any disk although each field is within its bound.
+ */
 const MOST_BYTES = 2 ** 42;
 
-/** Throws UserFault naming the field and its value. */
-export function parseBertConfig(json: unknown, classes: number): BertConfig {
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw new UserFault('config.json holds no object');
-  const config = json as Record<string, unknown>;
-  const modelType = config['model_type'];
-  if (modelType !== 'bert') {
-    throw new UserFault(
-      `config.json says model_type ${modelType === undefined ? '(none)' : shown(modelType)}, this architecture reads "bert"`,
-      'The families that are read are bert. Name such a checkpoint, or as `model.architecture` a model plugin that reads this one.',
-    );
-  }
-  const number = (
+interface Fields {
+  /** A number that `accept` accepts. @param fallback null where the field is required */
+  readonly number: (
     field: string,
     fallback: number | null,
     accept: (x: number) => boolean,
     expected: string,
-  ): number => {
+  ) => number;
+  /** A size within its bound. Required unless there is a fallback. */
+  readonly count: (field: keyof typeof MOST, fallback?: number) => number;
+  readonly positive: (field: string, fallback: number) => number;
+  /** Refuses every other value of a field. */
+  readonly only: (field: string, accepted: readonly unknown[]) => void;
+}
+
+/** Readers of the fields of config.json. They throw UserFault naming the field and its value. */
+function fieldsOf(config: Readonly<Record<string, unknown>>): Fields {
+  const number: Fields['number'] = (field, fallback, accept, expected) => {
     const value = config[field] ?? fallback;
     if (value === null) throw new UserFault(`config.json lacks ${field}`);
     if (typeof value !== 'number' || !accept(value))
-      throw new UserFault(`config.json: ${field} is ${shown(value)}, it must be ${expected}`);
+      throw new UserFault(`config.json: ${field} is ${shown(value)}; it must be ${expected}`);
     return value;
   };
-  const count = (field: keyof typeof MOST, fallback: number | null = null): number =>
+  const count: Fields['count'] = (field, fallback) =>
     number(
       field,
-      fallback,
+      fallback ?? null,
       (x) => Number.isInteger(x) && x >= 1 && x <= MOST[field],
       `a whole number from 1 to ${MOST[field]}`,
     );
-  const positive = (field: string, fallback: number): number =>
+  const positive: Fields['positive'] = (field, fallback) =>
     number(field, fallback, (x) => x > 0 && x <= 1e6, 'above 0');
-  const only = (field: string, accepted: readonly unknown[]): void => {
+  const only: Fields['only'] = (field, accepted) => {
     if (config[field] !== undefined && !accepted.includes(config[field])) {
       throw new UserFault(
         `config.json: ${field} ${shown(config[field])} is not implemented`,
@@ -74,6 +81,24 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
       );
     }
   };
+  return { number, count, positive, only };
+}
+
+/** Reads and checks a parsed config.json. Throws UserFault naming the field and its value. */
+export function parseBertConfig(json: unknown, classes: number): BertConfig {
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new UserFault('config.json is not an object');
+  const config = json as Record<string, unknown>;
+  const modelType = config['model_type'];
+  if (modelType !== 'bert') {
+    throw new UserFault(
+      `config.json says model_type ${modelType === undefined ? '(none)' : shown(modelType)}, ` +
+        'but this architecture reads "bert"',
+      'The only family that is built in is bert. Name a checkpoint of it, ' +
+        'or name under `model.architecture` a model plugin that reads this one.',
+    );
+  }
+  const { number, count, positive, only } = fieldsOf(config);
   only('position_embedding_type', ['absolute', null]);
   only('is_decoder', [false, null]);
   only('add_cross_attention', [false, null]);
@@ -83,7 +108,7 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
     heads = count('num_attention_heads');
   if (hidden % heads !== 0)
     throw new UserFault(
-      `config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`,
+      `config.json: hidden_size ${hidden} is not a multiple of num_attention_heads ${heads}`,
     );
   const layers = count('num_hidden_layers'),
     intermediate = count('intermediate_size'),
@@ -93,7 +118,9 @@ export function parseBertConfig(json: unknown, classes: number): BertConfig {
     4 * hidden * (vocabulary + positions + types + layers * (4 * hidden + 2 * intermediate));
   if (bytes > MOST_BYTES)
     throw new UserFault(
-      `config.json describes a model of ${inWords(bytes)} (vocab_size ${vocabulary}, hidden_size ${hidden}, num_hidden_layers ${layers}, intermediate_size ${intermediate}, max_position_embeddings ${positions}); at most ${inWords(MOST_BYTES)} are read`,
+      `config.json describes a model of ${inWords(bytes)} (vocab_size ${vocabulary}, ` +
+        `hidden_size ${hidden}, num_hidden_layers ${layers}, intermediate_size ${intermediate}, ` +
+        `max_position_embeddings ${positions}); at most ${inWords(MOST_BYTES)} are read`,
     );
   return {
     classes,

@@ -1,21 +1,29 @@
 /**
- * BERT's embeddings and encoder layers, as transformers' BertModel without its pooler (Devlin et al. 2019).
- * Linear layers, norms and activations see the S real tokens of a batch and no padding; the last layer computes its
- * query, output and feed-forward for the tokens alone that the head reads. Both are exact.
+ * BERT's embeddings and encoder layers (Devlin et al. 2019), equal to transformers' BertModel
+ * without its pooler. Linear layers, norms and activations are computed for the S real tokens of a
+ * batch and not for padding; the last layer computes its query, output and feed-forward only for
+ * the tokens that the head reads. Neither changes the result.
  */
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../lookup.ts';
+import type {
+  ForwardContext,
+  LinearLayer,
+  ParameterSpec,
+  TokenMap,
+  TokenRow,
+} from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
-import { activations } from './activation.ts';
+import { activationNamed } from './activation.ts';
 import { attention, type AttentionLayout, attentionLayout, singleQuery } from './attention.ts';
 import { type BertConfig, parseBertConfig } from './bert-config.ts';
 import { dropout, dropoutMask } from './dropout.ts';
 import { type Body, type HiddenStates, linearParameters, normParameters } from './family.ts';
 import { addLayerNorm } from './layer-norm.ts';
-import type { ForwardContext, LinearLayer, ParameterSpec, TokenMap, TokenRow } from './types.ts';
 
-/** Token ids' embeddings, (V, h); a masked-LM head reads it too. */
+/** The token embeddings, (V, h), which a masked-LM head reads as well. */
 export const TOKEN_TABLE = 'embeddings.word_embeddings.weight';
 
 const block = (i: number): string => `encoder.layer.${i}`;
@@ -55,22 +63,23 @@ function parameters(config: BertConfig): ParameterSpec[] {
   ];
 }
 
-/** A batch laid out: which token stands where. */
+/** Which token of a batch stands where. */
 interface Layout {
   readonly lengths: readonly number[];
   readonly tokens: TokenMap; // (S)
-  /** The tokens that the head reads, one a row. */
+  /** The tokens that the head reads, one for each row. */
   readonly read: TokenMap; // (B)
   readonly readIndex: Tensor1D; // (B), into S
   readonly attention: AttentionLayout;
 }
 
-/** A batch of which one token a row is there. */
+/** The map of an activation that has one token for each row of the batch. */
 const oneEach = (batch: number): TokenMap => ({
   batch,
   example: Int32Array.from({ length: batch }, (_, b) => b),
 });
 
+/** @param places for each row, the position of the token that the head reads */
 function layOut(batch: readonly TokenRow[], places: Int32Array, heads: number): Layout {
   const lengths = batch.map((row) => row.ids.length);
   const example = new Int32Array(lengths.reduce((a, b) => a + b, 0)),
@@ -78,7 +87,7 @@ function layOut(batch: readonly TokenRow[], places: Int32Array, heads: number): 
   let start = 0;
   lengths.forEach((length, b) => {
     example.fill(b, start, start + length);
-    read[b] = start + places[b]!;
+    read[b] = start + at(places, b);
     start += length;
   });
   return {
@@ -147,7 +156,7 @@ function encoderLayer(
     last = i === config.layers - 1;
   const { linear, dropout: dropping } = context;
   const { tokens } = layout;
-  // Q rows go on from here: all S, or in the last layer the B that the head reads.
+  // Q tokens have a query: all S, or in the last layer the B that the head reads.
   const rows = last ? layout.read : tokens;
   const residual = last ? gatherRows(x, layout.readIndex) : x; // (Q, h)
   const queries = last ? singleQuery(layout.attention) : layout.attention.keys;
@@ -169,7 +178,7 @@ function encoderLayer(
     norm(context, `${name}.attention.output.LayerNorm.bias`),
     config.epsilon,
   );
-  const wide = activations[config.activation]!(
+  const wide = activationNamed(config.activation)(
     linear(`${name}.intermediate.dense`, attended, rows),
   ); // (Q, m)
   return addLayerNorm(
@@ -181,14 +190,15 @@ function encoderLayer(
   ); // (Q, h)
 }
 
-/** After each layer in turn: (S, h), after the last (B, h). */
+/** Yields the hidden states after each layer in turn: (S, h), and (B, h) after the last one. */
 function* encode(
   config: BertConfig,
   batch: readonly TokenRow[],
   context: ForwardContext,
   layout: Layout,
 ): Generator<Tensor2D, void> {
-  let x = context.scope(() => dropout(embed(config, batch, context, layout), context.dropout)); // (S, h)
+  const embedded = (): Tensor2D => embed(config, batch, context, layout);
+  let x = context.scope(() => dropout(embedded(), context.dropout)); // (S, h)
   for (let i = 0; i < config.layers; i++) {
     const input = x;
     x = context.scope(() => encoderLayer(config, i, input, context, layout));
@@ -203,8 +213,9 @@ function hidden(
   context: ForwardContext,
 ): HiddenStates {
   const layout = layOut(batch, places, config.heads);
-  let last!: Tensor2D;
+  let last: Tensor2D | undefined;
   for (const x of encode(config, batch, context, layout)) last = x;
+  if (last === undefined) throw new RangeError('a BERT has at least one layer');
   return { x: last, rows: layout.read }; // (B, h)
 }
 

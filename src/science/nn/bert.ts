@@ -1,14 +1,17 @@
-/** BERT under its heads, as transformers' BertForSequenceClassification and BertForMaskedLM (Devlin et al. 2019). */
+/**
+ * BERT (Devlin et al. 2019) with its heads, equal to transformers' BertForSequenceClassification
+ * and BertForMaskedLM.
+ */
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
-import { activations, tanh } from './activation.ts';
+import type { LinearLayer } from '../model/types.ts';
+import { activationNamed, tanh } from './activation.ts';
 import type { BertConfig } from './bert-config.ts';
 import { bertEncoder, TOKEN_TABLE } from './bert-encoder.ts';
 import { dropout } from './dropout.ts';
 import { family, type HeadPart, linearParameters, normParameters } from './family.ts';
 import { layerNorm } from './layer-norm.ts';
 import { firstTokens, maskTokens } from './places.ts';
-import type { LinearLayer } from './types.ts';
 import { verbalizerLogits } from './verbalizer.ts';
 
 const pooledLayers = ({ hidden, classes }: BertConfig): LinearLayer[] => [
@@ -42,7 +45,10 @@ const transform = ({ hidden }: BertConfig): LinearLayer => ({
   adaptable: true,
 });
 
-/** LN(act(x Wᵀ + b)) Eᵀ + bias, E the token embeddings; of its V columns those of `tokens`. */
+/**
+ * LN(act(x Wᵀ + b)) Eᵀ + bias with E the token embeddings. Of the V columns only those of `tokens`
+ * are computed.
+ */
 const cloze = (tokens: readonly number[]): HeadPart<BertConfig> => ({
   transformersName: 'BertForMaskedLM',
   outer: ['cls'],
@@ -63,7 +69,8 @@ const cloze = (tokens: readonly number[]): HeadPart<BertConfig> => ({
   ],
   places: maskTokens,
   logits: (config, x, rows, { linear, parameter }) => {
-    const activated = activations[config.activation]!(linear(`${TRANSFORM}.dense`, x, rows)); // (B, h)
+    const dense = linear(`${TRANSFORM}.dense`, x, rows); // (B, h)
+    const activated = activationNamed(config.activation)(dense); // (B, h)
     const transformed = layerNorm(
       activated,
       parameter(`${TRANSFORM}.LayerNorm.weight`) as Tensor1D,

@@ -1,9 +1,11 @@
 /**
- * A model family of its parts: a body that makes hidden states, and heads that read one token a row of them. A body
- * computes its last layer for those tokens alone, so a head says which they are before the body runs.
+ * Assembles a model family from a body, which computes hidden states, and heads, each of which
+ * reads one token of each row. The body computes its last layer only for those tokens, so the head
+ * names them before the body runs.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { within } from '../model/names.ts';
 import type {
   Architecture,
   ForwardContext,
@@ -12,9 +14,9 @@ import type {
   ParameterSpec,
   TokenMap,
   TokenRow,
-} from './types.ts';
+} from '../model/types.ts';
 
-/** Everything below the head. */
+/** The part of a model below its head. */
 export interface Body<Config> extends Pick<
   Architecture<Config>,
   | 'modelType'
@@ -25,24 +27,30 @@ export interface Body<Config> extends Pick<
   | 'vocabularySize'
   | 'maxPositions'
 > {
-  /** What transformers puts before the body's names (`bert.`). */
+  /** The prefix of the body's names in transformers (`bert.`). */
   readonly prefix: string;
-  /** The table that token ids index. */
+  /** The parameter that token ids index. */
   readonly tokenTable: string;
-  /** Last hidden states of one token a row, (B, h). places: (B), each in its row. */
+  /**
+   * The last hidden state of one token in each row, (B, h).
+   * @param places for each row, the position of that token, (B)
+   */
   hidden(
     config: Config,
     batch: readonly TokenRow[],
     places: Int32Array,
     context: ForwardContext,
   ): HiddenStates;
-  /** The same after each of the L layers: (L·B, h), the first layer's rows first, as a batch of that many. Left out: the model has no `layerwise`. */
-  hiddenLayers?(
+  /**
+   * The hidden states of those tokens after each of the L layers, as one batch: (L·B, h), the first
+   * layer's rows first. Without it, the architecture has no `layerwise`.
+   */
+  readonly hiddenLayers?: (
     config: Config,
     batch: readonly TokenRow[],
     places: Int32Array,
     context: ForwardContext,
-  ): HiddenStates;
+  ) => HiddenStates;
 }
 
 export interface HiddenStates {
@@ -51,47 +59,46 @@ export interface HiddenStates {
 }
 
 export interface HeadPart<Config> {
-  /** transformers' class of the body under this head. */
+  /** The class of transformers that has this body and head. */
   readonly transformersName: string;
-  /** Its modules that stand beside the body in transformers, without the body's prefix (`classifier`, `cls`). */
+  /**
+   * Its modules that stand beside the body in transformers, and so lack the body's prefix
+   * (`classifier`, `cls`).
+   */
   readonly outer: readonly string[];
-  /** As the Architecture's. */
+  /** As `Architecture.headModules`. */
   readonly headModules: readonly string[];
-  /** Whether it reads the token table as well, so that every row of it gets a gradient. */
+  /** Whether the head reads the token table too, so that every row of the table has a gradient. */
   readonly tied: boolean;
-  /** Throws UserFault at what config.json asks of the head and isn't implemented. */
+  /** Throws UserFault where config.json asks for a head that is not implemented. */
   check?(json: { readonly [field: string]: unknown }): void;
   linears(config: Config): readonly LinearLayer[];
-  /** Those of its linear layers included. */
+  /** All parameters of the head, including those of its linear layers. */
   parameters(config: Config): readonly ParameterSpec[];
-  /** The token of each row that it reads, (B). */
+  /** For each row, the position of the token that the head reads, (B). */
   places(batch: readonly TokenRow[]): Int32Array;
-  /** x: (B, h) → (B, C). */
+  /** The logits. x: (B, h) → (B, C). */
   logits(config: Config, x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
 }
 
-/** The heads of a family; what it has none of is refused by name. */
+/** The heads of a family. A head that is missing here is refused by its type. */
 export interface Heads<Config> {
   readonly classifier?: HeadPart<Config>;
-  /** tokens: (C). */
+  /** @param tokens for each class, the token whose logit is the class's, (C) */
   readonly cloze?: (tokens: readonly number[]) => HeadPart<Config>;
 }
 
-/** Weight (m, n) and bias (m) of a linear layer. */
+/** The weight (m, n) and bias (m) of a linear layer. */
 export const linearParameters = ({ name, in: n, out: m }: LinearLayer): ParameterSpec[] => [
   { name: `${name}.weight`, shape: [m, n] },
   { name: `${name}.bias`, shape: [m] },
 ];
 
-/** Scale and shift (h) of a norm. */
+/** The scale and shift of a norm, each (h). */
 export const normParameters = (name: string, width: number): ParameterSpec[] => [
   { name: `${name}.weight`, shape: [width], draw: { fill: 1 } },
   { name: `${name}.bias`, shape: [width] },
 ];
-
-/** Whether a parameter or layer lies in one of these modules. */
-export const within = (name: string, modules: readonly string[]): boolean =>
-  modules.some((module) => name === module || name.startsWith(`${module}.`));
 
 function partOf<Config>(body: Body<Config>, heads: Heads<Config>, head: Head): HeadPart<Config> {
   const part = head.type === 'classifier' ? heads.classifier : heads.cloze?.(head.tokens);
@@ -104,13 +111,17 @@ function partOf<Config>(body: Body<Config>, heads: Heads<Config>, head: Head): H
   return part;
 }
 
+/**
+ * The architecture with this body and head. Throws UserFault where the family has no head of this
+ * type.
+ */
 export function family<Config>(
   body: Body<Config>,
   heads: Heads<Config>,
   head: Head = { type: 'classifier' },
 ): Architecture<Config> {
   const part = partOf(body, heads, head);
-  const { modelType, initializerRange, vocabularySize, maxPositions } = body;
+  const { modelType, initializerRange, vocabularySize, maxPositions, hiddenLayers } = body;
   return {
     modelType,
     initializerRange,
@@ -135,11 +146,12 @@ export function family<Config>(
       const { x, rows } = body.hidden(config, batch, part.places(batch), context); // (B, h)
       return part.logits(config, x, rows, context); // (B, C)
     },
-    ...(body.hiddenLayers === undefined
+    ...(hiddenLayers === undefined
       ? {}
       : {
           layerwise: (config, batch, context) => {
-            const { x, rows } = body.hiddenLayers!(config, batch, part.places(batch), context); // (L·B, h)
+            // (L·B, h)
+            const { x, rows } = hiddenLayers(config, batch, part.places(batch), context);
             return part.logits(config, x, rows, context); // (L·B, C)
           },
         }),

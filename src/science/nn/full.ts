@@ -1,9 +1,9 @@
-/** Full fine-tuning: every parameter is trained. */
+/** Full fine-tuning, which trains every parameter. */
 import { join } from 'node:path';
 import { writeCheckpoint } from '../io/checkpoint.ts';
+import type { HostTensor, LinearLayer } from '../model/types.ts';
 import type { Adapter, AdapterImplementation } from './adapter.ts';
 import { linear } from './linear.ts';
-import type { HostTensor, LinearLayer } from './types.ts';
 
 function fullAdapter(linears: readonly LinearLayer[]): Adapter {
   return {
@@ -30,6 +30,6 @@ function fullAdapter(linears: readonly LinearLayer[]): Adapter {
 }
 
 export const full: AdapterImplementation = {
-  check: async () => [],
-  create: async (_params, { linears }) => fullAdapter(linears),
+  check: () => Promise.resolve([]),
+  create: (_params, { linears }) => Promise.resolve(fullAdapter(linears)),
 };

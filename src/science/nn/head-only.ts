@@ -1,6 +1,6 @@
-/** Linear probing: the body stays as it is, the head alone is trained. */
+/** Linear probing, which trains the head and leaves the body unchanged. */
 import { type Problem, UserFault } from '../../api.ts';
-import type { AdapterContext, AdapterImplementation } from './adapter.ts';
+import type { Adapter, AdapterContext, AdapterImplementation } from './adapter.ts';
 import { partialAdapter } from './partial.ts';
 
 function check({ architecture }: AdapterContext): Problem[] {
@@ -14,11 +14,13 @@ function check({ architecture }: AdapterContext): Problem[] {
   ];
 }
 
+function create(context: AdapterContext): Adapter {
+  const [fault] = check(context);
+  if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
+  return partialAdapter(context, () => false);
+}
+
 export const headOnly: AdapterImplementation = {
-  check: async (_params, context) => check(context),
-  create: async (_params, context) => {
-    const [fault] = check(context);
-    if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-    return partialAdapter(context, () => false);
-  },
+  check: (_params, context) => Promise.resolve(check(context)),
+  create: (_params, context) => Promise.resolve(context).then(create),
 };

@@ -1,18 +1,21 @@
-/** A classification head from a folder: a PEFT adapter's, or a checkpoint's. */
+/** Reads a classification head from a PEFT adapter's folder or from a checkpoint. */
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPeftFolder, readPeftHead } from '../io/peft.ts';
+import { checkShape } from '../io/shape.ts';
+import { named } from '../lookup.ts';
+import { within } from '../model/names.ts';
+import type { Architecture, HostTensor } from '../model/types.ts';
 import { fileName, readParameters, resolveNames } from './base.ts';
-import { within } from './family.ts';
-import type { Architecture, HostTensor } from './types.ts';
 
-/** A checkpoint's config.json, parsed. */
+/** The parsed config.json of a checkpoint. */
 export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
 
 /**
- * The head's parameters by canonical name. Throws UserFault where the folder has none that fits these classes and this
- * model's width; of a head that is pretrained (cloze) none is ever read, since it is the checkpoint's.
+ * The head's parameters by canonical name; none for a pretrained head (cloze), which is part of the
+ * checkpoint. Throws UserFault where the folder has no head for this number of classes and this
+ * width.
  */
 export async function readHead(
   dir: string,
@@ -33,23 +36,25 @@ export async function readHead(
   const names = new Map<string, string>();
   for (const spec of specs) {
     const name = fileName(checkpoint, architecture, spec) ?? fail(dir, spec.name, classes);
-    const { file, shape } = checkpoint.tensors.get(name)!;
-    if (shape.length !== spec.shape.length || shape.some((x, i) => x !== spec.shape[i])) {
-      throw new UserFault(
-        `${file}: tensor "${name}" has shape [${shape.join(', ')}], [${spec.shape.join(', ')}] was expected`,
-        shape[0] === spec.shape[0]
-          ? 'It is the head of a model of another width.'
-          : `It is the head for other classes: the data has ${classes}.`,
-      );
-    }
+    const { file, shape } = named(checkpoint.tensors, name);
+    checkShape(
+      file,
+      name,
+      shape,
+      spec.shape,
+      shape[0] === spec.shape[0]
+        ? 'It is the head of a model of another width.'
+        : `It is the head for another number of classes: the data has ${classes}.`,
+    );
     names.set(spec.name, name);
   }
   return readParameters(checkpoint, names);
 }
 
 /**
- * Throws UserFault where a checkpoint with a classifier names the data's classes (id2label) in another order: each of its
- * logits would be read as another class's. Other names (LABEL_0, …) say nothing of the order.
+ * Throws UserFault where a checkpoint has a classifier and lists the classes of the data (id2label)
+ * in another order, so that its logits would be read as those of other classes. Other names
+ * (LABEL_0, …) tell nothing about the order.
  */
 export async function checkLabelOrder(
   dir: string,
@@ -69,7 +74,8 @@ export async function checkLabelOrder(
   if (specs.length === 0 || isPeftFolder(dir)) return;
   const checkpoint = await openCheckpoint(dir),
     names = resolveNames(checkpoint, architecture, specs);
-  if (specs.some(({ name }) => !names.has(name))) return; // it has no classifier, or one for other classes
+  // It has no classifier, or one for another number of classes.
+  if (specs.some(({ name }) => !names.has(name))) return;
   const labels = (checkpoint.config as { readonly id2label?: unknown }).id2label;
   if (typeof labels !== 'object' || labels === null) return;
   const held = classes.map((_, id) => String((labels as Record<string, unknown>)[id])),
@@ -77,13 +83,18 @@ export async function checkLabelOrder(
   const [theirs, ours] = [plain(held), plain(classes)];
   if (theirs.every((name, id) => name === ours[id]) || ours.some((name) => !theirs.includes(name)))
     return;
+  const inTheirOrder = theirs.map((name) => classes[ours.indexOf(name)]);
   throw new UserFault(
-    `${join(dir, 'config.json')}: the classifier's classes are ${held.join(', ')} in this order, the data's ${classes.join(', ')}`,
-    `Write data.classes: [${held.map((name) => classes[ours.indexOf(name.toLowerCase())]).join(', ')}], so that a label id means the same to both.`,
+    `${join(dir, 'config.json')}: the classifier's classes are ${held.join(', ')} in this order, ` +
+      `the data's ${classes.join(', ')}`,
+    `Write data.classes: [${inTheirOrder.join(', ')}], so that a label id means the same to both.`,
   );
 }
 
-/** The head that an adapter's folder brings along; undefined where it holds none that fits, and one for other classes counts as none, as in a checkpoint. */
+/**
+ * The head that a PEFT folder contains; undefined where it has none that fits. As in a checkpoint,
+ * a head for another number of classes counts as missing.
+ */
 export async function readAdapterHead(
   dir: string,
   { architecture, config }: { readonly architecture: Architecture; readonly config: unknown },
@@ -98,7 +109,7 @@ export async function readAdapterHead(
 
 function fail(dir: string, name: string, classes: number): never {
   throw new UserFault(
-    `${dir} holds no "${name}" for ${classes} classes`,
-    'Name a PEFT folder saved with modules_to_save, or the checkpoint of a classifier.',
+    `${dir} has no "${name}" for ${classes} classes`,
+    'Name a PEFT folder that was saved with modules_to_save, or the checkpoint of a classifier.',
   );
 }

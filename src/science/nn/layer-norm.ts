@@ -1,20 +1,19 @@
-/** Layer norm over the last axis, with or without a residual sum before it. */
+/** Layer norm over the last axis, with or without a residual added before it. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 
+/** The norm's value, with what its gradient uses: ẑ, 1/√(var z + ε) and γ. */
 function normalise(
-  z: Tensor,
-  gamma: Tensor,
-  beta: Tensor,
+  z: Tensor2D,
+  gamma: Tensor1D,
+  beta: Tensor1D,
   epsilon: number,
-  save: (...tensors: Tensor[]) => void,
-): Tensor {
+): { value: Tensor2D; saved: readonly [normed: Tensor, inverse: Tensor, gamma: Tensor] } {
   const centred = tf.sub(z, tf.mean(z, -1, true));
   const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // (S, 1)
   const normed = tf.mul(centred, inverse);
-  save(normed, inverse, gamma);
-  return tf.add(tf.mul(normed, gamma), beta);
+  return { value: tf.add(tf.mul(normed, gamma), beta), saved: [normed, inverse, gamma] };
 }
 
 /** dz = (g − mean g − ẑ · mean(g·ẑ)) / √(var z + ε),  g = γ·dy. */
@@ -36,28 +35,28 @@ export function addLayerNorm(
   epsilon: number,
 ): Tensor2D {
   return differentiable([x, residual, gamma, beta], {
-    forward: (save) => normalise(tf.add(x, residual), gamma, beta, epsilon, save),
+    forward: () => normalise(tf.add(x, residual), gamma, beta, epsilon),
     backward: (dy, [normed, inverse, scale], needs) => {
-      const dz = needs[0] || needs[1] ? gradientOfInput(dy, normed!, inverse!, scale!) : null;
-      // Two inputs, one gradient: each must own its tensor.
+      const dz = needs[0] || needs[1] ? gradientOfInput(dy, normed, inverse, scale) : null;
+      // Both inputs have the same gradient, and each must own its tensor.
       return [
         dz,
-        needs[0] && needs[1] ? tf.clone(dz!) : dz,
-        needs[2] ? tf.sum(tf.mul(dy, normed!), 0) : null,
+        dz !== null && needs[0] && needs[1] ? tf.clone(dz) : dz,
+        needs[2] ? tf.sum(tf.mul(dy, normed), 0) : null,
         needs[3] ? tf.sum(dy, 0) : null,
       ];
     },
-  }) as Tensor2D;
+  });
 }
 
-/** The same with z = x. */
+/** `addLayerNorm` without a residual: z = x. */
 export function layerNorm(x: Tensor2D, gamma: Tensor1D, beta: Tensor1D, epsilon: number): Tensor2D {
   return differentiable([x, gamma, beta], {
-    forward: (save) => normalise(x, gamma, beta, epsilon, save),
+    forward: () => normalise(x, gamma, beta, epsilon),
     backward: (dy, [normed, inverse, scale], needs) => [
-      needs[0] ? gradientOfInput(dy, normed!, inverse!, scale!) : null,
-      needs[1] ? tf.sum(tf.mul(dy, normed!), 0) : null,
+      needs[0] ? gradientOfInput(dy, normed, inverse, scale) : null,
+      needs[1] ? tf.sum(tf.mul(dy, normed), 0) : null,
       needs[2] ? tf.sum(dy, 0) : null,
     ],
-  }) as Tensor2D;
+  });
 }

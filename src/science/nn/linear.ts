@@ -9,23 +9,24 @@ const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, 
 /** y = x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m).    dx = dy W;  dW = dyᵀx;  db = Σ_S dy */
 export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D): Tensor2D {
   return differentiable([x, W, b], {
-    forward: (save) => {
-      save(x, W);
-      return tf.add(matmul(x, W, false, true), b);
-    },
+    forward: () => ({
+      value: tf.add<Tensor2D>(matmul(x, W, false, true), b),
+      saved: [x, W],
+    }),
     backward: (dy, [input, weight], needs) => [
-      needs[0] ? matmul(dy, weight!) : null,
-      needs[1] ? matmul(dy, input!, true, false) : null,
+      needs[0] ? matmul(dy, weight) : null,
+      needs[1] ? matmul(dy, input, true, false) : null,
       needs[2] ? tf.sum(dy, 0) : null,
     ],
-  }) as Tensor2D;
+  });
 }
 
 const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D =>
   mask === undefined ? x : tf.mul(x, mask);
 
 /**
- * y = x Wᵀ + b + s (x̃ Aᵀ) Bᵀ with x̃ = x ⊙ mask under dropout, else x. x: (S, n), W: (m, n), b: (m), A: (r, n), B: (m, r), mask: (S, n) → (S, m).
+ * y = x Wᵀ + b + s (x̃ Aᵀ) Bᵀ with x̃ = x ⊙ mask under dropout, else x.
+ * x: (S, n), W: (m, n), b: (m), A: (r, n), B: (m, r), mask: (S, n) → (S, m).
  *
  *     u = s·dy B (S, r);  dx = dy W + (u A) ⊙ mask;  dA = uᵀx̃;  dB = s·dyᵀ(x̃ Aᵀ)
  */
@@ -39,21 +40,23 @@ export function loraLinear(
   mask?: Tensor2D,
 ): Tensor2D {
   return differentiable([x, W, b, A, B], {
-    forward: (save) => {
+    forward: () => {
       const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
-      save(x, W, A, B, down, ...(mask === undefined ? [] : [mask]));
-      return tf.add(tf.add(matmul(x, W, false, true), b), matmul(down, B, false, true)); // (S, m)
+      const base = tf.add(matmul(x, W, false, true), b); // (S, m)
+      return {
+        value: tf.add<Tensor2D>(base, matmul(down, B, false, true)), // (S, m)
+        saved: [x, W, A, B, down, ...(mask === undefined ? [] : [mask])],
+      };
     },
     backward: (dy, [input, weight, a, bb, down, kept], needs) => {
-      const dropped = kept as Tensor2D | undefined;
-      const u = needs[0] || needs[3] ? scaled(matmul(dy, bb!), scale) : null; // (S, r)
+      const u = needs[0] || needs[3] ? scaled(matmul(dy, bb), scale) : null; // (S, r)
       return [
-        needs[0] ? tf.add(matmul(dy, weight!), masked(matmul(u!, a!), dropped)) : null,
-        needs[1] ? matmul(dy, input!, true, false) : null,
+        u !== null && needs[0] ? tf.add(matmul(dy, weight), masked(matmul(u, a), kept)) : null,
+        needs[1] ? matmul(dy, input, true, false) : null,
         needs[2] ? tf.sum(dy, 0) : null,
-        needs[3] ? matmul(u!, masked(input as Tensor2D, dropped), true, false) : null,
-        needs[4] ? matmul(dy, down!, true, false) : null, // down holds the scale
+        u !== null && needs[3] ? matmul(u, masked(input, kept), true, false) : null,
+        needs[4] ? matmul(dy, down, true, false) : null, // the scale is already part of `down`
       ];
     },
-  }) as Tensor2D;
+  });
 }

@@ -1,21 +1,24 @@
 /**
- * How LoRA's A starts: a unit draw scaled by σ, so that runs which differ in rank or variance alone share their draws.
- * Variance is meant as variance. d is the layer's own fan-in.
+ * The initial values of LoRA's A: unit draws scaled by σ, so that runs that differ only in rank or
+ * variance share their draws. A variance is σ², never σ, and d is the fan-in of the layer.
  */
 import { UserFault } from '../../api.ts';
 import { fractionOfFanIn } from '../../api/variance.ts';
 import { randomStream } from '../../random/random.ts';
-import type { HostTensor } from './types.ts';
+import type { HostTensor } from '../model/types.ts';
 
 export type Distribution = 'uniform' | 'normal' | 'kaiming-uniform' | 'xavier' | 'gaussian';
 
 interface Preset {
   readonly shape: 'uniform' | 'normal';
-  /** σ², from fan-in n and rank r. */
+  /** σ² for fan-in n and rank r. */
   readonly variance: (n: number, r: number) => number;
 }
 
-/** `uniform` and `normal` start from PEFT's variance; the presets from that of the initialiser they name. */
+/**
+ * `uniform` and `normal` have PEFT's default variance, the others that of the initialiser they
+ * name.
+ */
 export const presets: Readonly<Record<Distribution, Preset>> = {
   uniform: { shape: 'uniform', variance: (n) => 1 / (3 * n) },
   normal: { shape: 'normal', variance: (n) => 1 / (3 * n) },
@@ -27,7 +30,10 @@ export const presets: Readonly<Record<Distribution, Preset>> = {
   gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r) },
 };
 
-/** σ² for a layer of fan-in d: a number, or `k/d` or `k/(j d)`. Null if it's neither, or not above zero. */
+/**
+ * Reads σ² for a layer of fan-in d from a number, `k/d` or `k/(j d)`. Null where it is none of
+ * these or not positive.
+ */
 export function parseVariance(text: number | string, d: number): number | null {
   const fraction = typeof text === 'string' ? fractionOfFanIn(text) : null;
   const value =
@@ -39,7 +45,7 @@ export function parseVariance(text: number | string, d: number): number | null {
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
-/** σ² of a layer's A. */
+/** σ² of a layer's A. Throws UserFault where the variance cannot be read. */
 export function initialVariance(
   init: { readonly distribution: Distribution; readonly variance?: number | string },
   n: number,
@@ -49,13 +55,16 @@ export function initialVariance(
   const value = parseVariance(init.variance, n);
   if (value === null)
     throw new UserFault(
-      `the variance "${init.variance}" is no positive number and no k/d`,
+      `the variance "${init.variance}" is neither a positive number nor k/d`,
       'Write a number, "1/d", "2/d" or "1/(3d)".',
     );
   return value;
 }
 
-/** A (r, n) = σ · unit draw, row after row from stream (seed, 'lora_A', layer): a lower rank's rows are a higher one's first. */
+/**
+ * A = σ · unit draws, (r, n), row after row from stream (seed, 'lora_A', layer): the rows of a
+ * lower rank are the first rows of a higher one.
+ */
 export function drawA(
   layer: string,
   n: number,

@@ -1,11 +1,16 @@
-/** What a spec's LoRA parameters come to on a model: which layers are adapted, with which rank and α; and their faults. */
+/**
+ * Resolves a spec's LoRA parameters on a model: which layers are adapted, with which rank and α,
+ * and what is wrong.
+ */
 import { type Problem, problemOf } from '../../api.ts';
 import { alphaOf } from '../../api/alpha.ts';
-import { moduleName, type PeftAdapter } from '../io/peft.ts';
+import type { PeftAdapter, PeftFactors } from '../io/peft.ts';
 import type { LoraBias } from '../io/peft-config.ts';
+import { at, named } from '../lookup.ts';
+import { isNamed, isTargeted, layerNumber, patternKey, patternValue } from '../model/modules.ts';
+import { moduleName } from '../model/names.ts';
+import type { LinearLayer, ModelShape } from '../model/types.ts';
 import { type Distribution, parseVariance } from './lora-init.ts';
-import { isNamed, isTargeted, layerNumber, patternKey, patternValue } from './modules.ts';
-import type { LinearLayer, ModelShape } from './types.ts';
 
 type Pattern<T> = Readonly<Record<string, T>>;
 
@@ -15,7 +20,9 @@ export interface LoraParams {
   readonly alpha?: number | string;
   readonly rank_pattern?: Pattern<number>;
   readonly alpha_pattern?: Pattern<number>;
-  /** `all-linear`, names or dotted ends of names, or a regular expression for the whole name. */
+  /**
+   * `all-linear`, a list of names or their dotted ends, or a regular expression for whole names.
+   */
   readonly targets?: string | readonly string[];
   readonly exclude?: readonly string[];
   readonly layers?: readonly number[];
@@ -34,7 +41,10 @@ export interface LayerPlan {
 const DEFAULT_RANK = 8;
 const ALL_LINEAR = 'all-linear';
 
-/** The layers that the targets name, head left out. `all-linear` is every linear layer but the head, pooler included. */
+/**
+ * The layers that `targets` names, never the head. `all-linear` means every linear layer except the
+ * head.
+ */
 export function targetedLayers(
   { targets = ALL_LINEAR, exclude, layers }: Pick<LoraParams, 'targets' | 'exclude' | 'layers'>,
   { architecture, linears }: ModelShape,
@@ -53,7 +63,10 @@ export function targetedLayers(
   });
 }
 
-/** Rank and α of each layer, in forward order. α left out: `r`; a multiple of r is one of the layer's own rank. */
+/**
+ * Rank and α of each adapted layer, in forward order. α defaults to `r`; in a multiple of r, r is
+ * the layer's rank.
+ */
 export function planLayers(params: LoraParams, model: ModelShape): Map<string, LayerPlan> {
   const { alpha = 'r', rank_pattern: ranks = {}, alpha_pattern: alphas = {} } = params;
   return new Map(
@@ -65,15 +78,16 @@ export function planLayers(params: LoraParams, model: ModelShape): Map<string, L
   );
 }
 
-/** What stands for a whole in PEFT's config: the rank and α of layers that no pattern names. */
+/** Rank and α of the layers that no pattern names, as PEFT's config states them. */
 export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): LayerPlan {
   return { rank, alpha: alphaOf(alpha, rank) };
 }
 
+/** The last parts of the names of the adaptable layers, for a hint. */
 const endings = (layers: readonly LinearLayer[]): string =>
-  [
-    ...new Set(layers.filter((l) => l.adaptable).map(({ name }) => name.split('.').slice(-1)[0])),
-  ].join(', ');
+  [...new Set(layers.filter((l) => l.adaptable).map(({ name }) => name.split('.').at(-1)))].join(
+    ', ',
+  );
 
 function checkTargets(params: LoraParams, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
@@ -84,7 +98,9 @@ function checkTargets(params: LoraParams, model: ModelShape): Problem[] {
   if (typeof targets !== 'string') {
     targets.forEach((target, i) => {
       if (targetedLayers({ targets: [target] }, model).length > 0) return;
-      const head = linears.some(({ adaptable }, k) => !adaptable && isNamed(modules[k]!, target));
+      const head = linears.some(
+        ({ adaptable }, k) => !adaptable && isNamed(at(modules, k), target),
+      );
       problems.push({
         path: ['adapter', 'targets', i],
         message: head
@@ -97,7 +113,8 @@ function checkTargets(params: LoraParams, model: ModelShape): Problem[] {
     problems.push({
       path: ['adapter', 'targets'],
       message: `no linear layer's whole name matches the expression "${targets}"`,
-      hint: `Write all-linear, a list of names, or an expression such as ".*(query|value)". ${hint}`,
+      hint:
+        'Write all-linear, a list of names, or an expression such as ".*(query|value)". ' + hint,
     });
   }
   exclude?.forEach((name, i) => {
@@ -138,14 +155,17 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
         problems.push({
           path: ['adapter', field, key],
           message: `no adapted layer takes its value from "${key}"`,
-          hint: "A key is a layer's name, a dotted end of it, or a regular expression for one; of several that match, the first holds.",
+          hint:
+            "A key is a layer's name, a dotted end of it, or a regular expression for either; " +
+            'of several keys that match, the first one applies.',
         });
     }
   }
-  // One fault a field, at its narrowest layer: the same rank is too high for many.
+  // One fault for each field, at the narrowest layer: a rank that is too high is too high for many
+  // layers.
   const faults = new Map<string, LinearLayer>();
   for (const layer of layers) {
-    if (plan.get(layer.name)!.rank <= Math.min(layer.in, layer.out)) continue;
+    if (named(plan, layer.name).rank <= Math.min(layer.in, layer.out)) continue;
     const key = patternKey(Object.keys(params.rank_pattern ?? {}), module(layer)) ?? '';
     const known = faults.get(key);
     if (known === undefined || Math.min(layer.in, layer.out) < Math.min(known.in, known.out))
@@ -154,14 +174,14 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
   for (const [key, { name, in: n, out: m }] of faults) {
     problems.push({
       path: key === '' ? ['adapter', 'rank'] : ['adapter', 'rank_pattern', key],
-      message: `rank ${plan.get(name)!.rank} is above the width of layer ${name} (${n} → ${m})`,
-      hint: `The rank can be ${Math.min(n, m)} at most.`,
+      message: `rank ${named(plan, name).rank} is above the width of layer ${name} (${n} → ${m})`,
+      hint: `The rank can be at most ${Math.min(n, m)}.`,
     });
   }
   return problems;
 }
 
-/** Faults of the parameters on this model; paths from the spec's root. */
+/** The faults of the parameters on this model, with paths from the root of the spec. */
 export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   for (const [field, check] of [
@@ -171,7 +191,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
     try {
       problems.push(...check(params, model));
     } catch (error) {
-      // an expression that can't be read: what follows would meet it again
+      // An expression cannot be read: the next check would only find it again.
       problems.push(problemOf(error, ['adapter', field]));
       break;
     }
@@ -180,21 +200,24 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
   if (variance !== undefined && parseVariance(variance, 1) === null) {
     problems.push({
       path: ['adapter', 'init', 'variance'],
-      message: `the variance "${variance}" is no positive number and no k/d`,
-      hint: 'Write a number, "1/d", "2/d" or "1/(3d)"; d is the layer\'s own fan-in.',
+      message: `the variance "${variance}" is neither a positive number nor k/d`,
+      hint: 'Write a number, "1/d", "2/d" or "1/(3d)"; d is the fan-in of each layer.',
     });
   }
   return problems;
 }
 
-/** What the spec says must be what the folder holds. Dropout is no property of the weights: the spec's holds. */
+/**
+ * The fields in which the spec contradicts the adapter's folder. Dropout is not among them: it is
+ * not a property of the weights, so the spec decides.
+ */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   const differ = (field: keyof LoraParams, asked: string, held: string): void => {
     problems.push({
       path: ['adapter', field],
       message: `${field} is ${asked} here, but ${held} in the adapter that init_from names`,
-      hint: `Leave ${field} out, or write what the folder holds.`,
+      hint: `Leave ${field} out, or write the value of the folder.`,
     });
   };
   if (params.rank !== undefined && params.rank !== folder.rank)
@@ -206,30 +229,26 @@ export function checkFolder(params: LoraParams, folder: PeftAdapter, model: Mode
     differ('rslora', String(params.rslora), String(folder.rslora));
   if (params.bias !== undefined && params.bias !== folder.bias)
     differ('bias', params.bias, folder.bias);
-  const fields = (['targets', 'exclude', 'layers'] as const).filter(
-    (field) => params[field] !== undefined,
+  const field = (['targets', 'exclude', 'layers'] as const).find(
+    (one) => params[one] !== undefined,
   );
-  if (fields.length > 0) {
+  if (field !== undefined) {
     const asked = targetedLayers(params, model).map(({ name }) => name);
     if (asked.length !== folder.layers.size || asked.some((name) => !folder.layers.has(name)))
-      differ(
-        fields[0]!,
-        JSON.stringify(params[fields[0]!]),
-        `${folder.layers.size} layers are adapted`,
-      );
+      differ(field, JSON.stringify(params[field]), `${folder.layers.size} layers are adapted`);
   }
-  const ranks = Object.entries({
-    rank_pattern: (name: string) => folder.layers.get(name)!.A.shape[0]!,
-    alpha_pattern: (name: string) => folder.layers.get(name)!.alpha,
-  }) as ['rank_pattern' | 'alpha_pattern', (name: string) => number][];
-  for (const [field, held] of ranks) {
-    for (const name of params[field] === undefined ? [] : folder.layers.keys()) {
-      const asked = patternValue(params[field]!, moduleName(model.architecture, name));
-      if (asked !== undefined && asked !== held(name)) {
-        differ(field, `${asked} for ${name}`, String(held(name)));
-        break;
-      }
+  const differInPattern = (
+    pattern: 'rank_pattern' | 'alpha_pattern',
+    held: (factors: PeftFactors) => number,
+  ): void => {
+    for (const [name, factors] of folder.layers) {
+      const asked = patternValue(params[pattern] ?? {}, moduleName(model.architecture, name));
+      if (asked === undefined || asked === held(factors)) continue;
+      differ(pattern, `${asked} for ${name}`, String(held(factors)));
+      return;
     }
-  }
+  };
+  differInPattern('rank_pattern', ({ A }) => at(A.shape, 0));
+  differInPattern('alpha_pattern', ({ alpha: layerAlpha }) => layerAlpha);
   return problems;
 }

@@ -1,12 +1,17 @@
-/** LoRA (Hu et al. 2022) as PEFT defines it: W = W0 + s·B·A, s = α/r, or α/√r with rank stabilisation (Kalajdzievski 2023). */
+/**
+ * LoRA (Hu et al. 2022) as PEFT defines it: W = W0 + s·B·A with s = α/r, or s = α/√r with rank
+ * stabilisation (Kalajdzievski 2023).
+ */
 import { join } from 'node:path';
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import { type JsonObject, type Problem, UserFault } from '../../api.ts';
 import { type PeftFactors, readPeft, writePeft } from '../io/peft.ts';
 import type { LoraBias } from '../io/peft-config.ts';
+import { at, named } from '../lookup.ts';
+import { within } from '../model/names.ts';
+import type { HostTensor } from '../model/types.ts';
 import type { Adapter, AdapterContext, AdapterImplementation, FactorNames } from './adapter.ts';
 import { dropoutMask } from './dropout.ts';
-import { within } from './family.ts';
 import { linear, loraLinear } from './linear.ts';
 import { drawA, initialVariance, presets } from './lora-init.ts';
 import {
@@ -17,7 +22,6 @@ import {
   planDefaults,
   planLayers,
 } from './lora-plan.ts';
-import type { HostTensor } from './types.ts';
 
 interface Plan {
   readonly rank: number;
@@ -25,14 +29,17 @@ interface Plan {
   readonly rslora: boolean;
   readonly dropout: number;
   readonly bias: LoraBias;
-  /** LoRA-FA (Zhang et al. 2023): A stays as drawn, B alone is trained. */
+  /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */
   readonly freezeA: boolean;
   readonly layers: ReadonlyMap<string, LayerPlan>;
-  /** σ² of A's entries by fan-in and rank, as the spec states it; null where A came from a folder. */
+  /** σ² of the entries of A, as the spec states it; null where A comes from a folder. */
   readonly variance: ((fanIn: number, rank: number) => number) | null;
 }
 
-/** The variance that `init` states, whether A is drawn by it now or was when the training began whose folder is opened. */
+/**
+ * The variance that `init` states, be it that A is drawn now or that it was drawn when the training
+ * began that wrote the folder.
+ */
 function statedVariance({ init }: Pick<LoraParams, 'init'>): Plan['variance'] {
   if (init === undefined) return null;
   const stated = { distribution: 'kaiming-uniform' as const, ...init };
@@ -46,7 +53,7 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
   const factors = new Map<string, FactorNames>();
   const adapted = context.linears.filter(({ name }) => plan.layers.has(name));
   for (const { name, in: fanIn } of adapted) {
-    const { rank, alpha } = plan.layers.get(name)!;
+    const { rank, alpha } = named(plan.layers, name);
     factors.set(name, {
       A: nameA(name),
       B: nameB(name),
@@ -66,7 +73,7 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
   return {
     trains: (name) => trained.has(name) || biases(name),
     parameters: adapted.flatMap(({ name, in: n, out: m }) => {
-      const r = plan.layers.get(name)!.rank;
+      const r = named(plan.layers, name).rank;
       return [
         { name: nameA(name), shape: [r, n] },
         { name: nameB(name), shape: [m, r] },
@@ -80,7 +87,7 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
       const mask =
         random === undefined || plan.dropout === 0
           ? undefined
-          : (dropoutMask(x.shape, { rate: plan.dropout, random: random(layer) }) as Tensor2D); // (S, n)
+          : dropoutMask<Rank.R2>(x.shape, { rate: plan.dropout, random: random(layer) }); // (S, n)
       return loraLinear(
         x,
         weight,
@@ -99,7 +106,7 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
         layers.set(name, {
           A: await read(nameA(name)),
           B: await read(nameB(name)),
-          alpha: plan.layers.get(name)!.alpha,
+          alpha: named(plan.layers, name).alpha,
         });
       const saved = new Map<string, HostTensor>(),
         trainedBiases = new Map<string, HostTensor>();
@@ -123,7 +130,7 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
     const folder = await readPeft(context.initFrom, context);
     fail(checkFolder(params, folder, context));
     const layers = new Map(
-      [...folder.layers].map(([name, { A, alpha }]) => [name, { rank: A.shape[0]!, alpha }]),
+      [...folder.layers].map(([name, { A, alpha }]) => [name, { rank: at(A.shape, 0), alpha }]),
     );
     const start = new Map([
       ...[...folder.layers].flatMap(
@@ -167,7 +174,7 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
         context.linears
           .filter(({ name }) => layers.has(name))
           .flatMap(({ name, in: n, out: m }) => {
-            const { rank } = layers.get(name)!;
+            const { rank } = named(layers, name);
             return [
               [
                 nameA(name),
@@ -187,6 +194,7 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
   );
 }
 
+/** Throws UserFault for the first problem, if there is one. */
 function fail(problems: readonly Problem[]): void {
   const [first] = problems;
   if (first !== undefined) throw new UserFault(first.message, first.hint);

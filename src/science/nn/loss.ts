@@ -1,11 +1,22 @@
 /** The training loss. */
 import type { Scalar, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../lookup.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 
+/** One-hot rows of the labels, (B, C). */
+export function oneHot(labels: readonly number[], classes: number): Tensor2D {
+  const values = new Float32Array(labels.length * classes);
+  labels.forEach((label, b) => {
+    values[b * classes + label] = 1;
+  });
+  return tf.tensor2d(values, [labels.length, classes]);
+}
+
 /**
- * −Σ_b v_b log softmax(f_b)[label_b]. logits: (B, C).    d/df_b = v_b (softmax(f_b) − onehot_b)
- * v_b = 1/B, or with weights by class w[label_b]/Σ w[label], as torch.nn.CrossEntropyLoss(weight).
+ * −Σ_b v_b log softmax(f_b)[label_b]. logits: (B, C).    d/df_b = v_b (softmax(f_b) − onehot_b) v_b
+ * = 1/B; with class weights w, v_b = w[label_b]/Σ w[label], as in
+ * torch.nn.CrossEntropyLoss(weight).
  */
 export function crossEntropy(
   logits: Tensor2D,
@@ -15,23 +26,19 @@ export function crossEntropy(
   if (weights !== undefined) return weightedCrossEntropy(logits, labels, weights);
   const [batch, classes] = logits.shape;
   return differentiable([logits], {
-    forward: (save) => {
-      const targets = new Float32Array(batch * classes);
-      labels.forEach((label, b) => {
-        targets[b * classes + label] = 1;
-      });
-      const onehot = tf.tensor2d(targets, [batch, classes]);
+    forward: () => {
+      const onehot = oneHot(labels, classes);
       const shifted = tf.sub(logits, tf.max(logits, -1, true)); // (B, C)
       const exp = tf.exp(shifted),
-        total = tf.sum(exp, -1, true);
-      save(tf.mul(tf.sub(tf.div(exp, total), onehot), 1 / batch));
-      return tf.mul(
-        tf.sum(tf.sub(tf.squeeze(tf.log(total), [1]), tf.sum(tf.mul(shifted, onehot), -1))),
-        1 / batch,
-      );
+        total = tf.sum(exp, -1, true); // (B, 1)
+      const losses = tf.sub(tf.squeeze(tf.log(total), [1]), tf.sum(tf.mul(shifted, onehot), -1)); // (B)
+      return {
+        value: tf.mul<Scalar>(tf.sum(losses), 1 / batch),
+        saved: [tf.mul(tf.sub(tf.div(exp, total), onehot), 1 / batch)],
+      };
     },
-    backward: (dy, [gradient]) => [tf.mul(gradient!, dy)],
-  }) as Scalar;
+    backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+  });
 }
 
 function weightedCrossEntropy(
@@ -39,23 +46,22 @@ function weightedCrossEntropy(
   labels: readonly number[],
   weights: readonly number[],
 ): Scalar {
-  const [batch, classes] = logits.shape;
+  const classes = logits.shape[1];
   return differentiable([logits], {
-    forward: (save) => {
-      const total = labels.reduce((sum, label) => sum + weights[label]!, 0);
-      const targets = new Float32Array(batch * classes);
-      labels.forEach((label, b) => {
-        targets[b * classes + label] = 1;
-      });
-      const onehot = tf.tensor2d(targets, [batch, classes]);
+    forward: () => {
+      const own = labels.map((label) => at(weights, label));
+      const total = own.reduce((sum, weight) => sum + weight, 0);
+      const onehot = oneHot(labels, classes);
       const shares = tf.tensor2d(
-        labels.map((label) => weights[label]! / total),
-        [batch, 1],
+        own.map((weight) => weight / total),
+        [labels.length, 1],
       ); // v
       const logs = tf.logSoftmax(logits); // (B, C)
-      save(tf.mul(tf.sub(tf.exp(logs), onehot), shares));
-      return tf.neg(tf.sum(tf.mul(tf.mul(logs, onehot), shares)));
+      return {
+        value: tf.neg<Scalar>(tf.sum(tf.mul(tf.mul(logs, onehot), shares))),
+        saved: [tf.mul(tf.sub(tf.exp(logs), onehot), shares)],
+      };
     },
-    backward: (dy, [gradient]) => [tf.mul(gradient!, dy)],
-  }) as Scalar;
+    backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+  });
 }

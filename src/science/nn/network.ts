@@ -1,12 +1,11 @@
-/** A model under an adapter: its parameters parted into trained and frozen, and the forward pass over them. */
+/**
+ * A model under an adapter: its parameters, split into trained and frozen ones, and the forward
+ * pass over them.
+ */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../random/random.ts';
-import { markConstant } from '../tensor/differentiable.ts';
-import type { Adapter } from './adapter.ts';
-import { type BaseModel, type ModelSource, openBase } from './base.ts';
-import { drawParameter } from './draw.ts';
-import { within } from './family.ts';
+import { within } from '../model/names.ts';
 import type {
   Architecture,
   ForwardContext,
@@ -15,16 +14,25 @@ import type {
   ParameterSpec,
   Tap,
   TokenRow,
-} from './types.ts';
+} from '../model/types.ts';
+import { markConstant } from '../tensor/differentiable.ts';
+import type { Adapter } from './adapter.ts';
+import { type BaseModel, type ModelSource, openBase } from './base.ts';
+import { drawParameter } from './draw.ts';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
 
 export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
-  /** Set while training: streams by name for the adapter's own dropout, of this step alone. */
+  /**
+   * Present while training: returns a random stream by name for the adapter's dropout in this step.
+   */
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
-  /** Logits after every layer in place of the last one's alone, (L·B, C), as the architecture's `layerwise` has them: it must have it. */
+  /**
+   * Whether to return the logits after every layer, (L·B, C). The architecture must have
+   * `layerwise`.
+   */
   readonly layerwise?: boolean;
 }
 
@@ -32,22 +40,31 @@ export interface Network {
   readonly architecture: Architecture;
   readonly adapter: Adapter;
   readonly classes: number;
-  /** The architecture's own, for `Architecture.forward`. */
+  /** The parsed config, for `Architecture.forward`. */
   readonly config: unknown;
   readonly linears: readonly LinearLayer[];
-  /** Every parameter, the model's and the adapter's. */
+  /** Every parameter of the model and of the adapter. */
   readonly parameters: readonly ParameterSpec[];
-  /** Names of the trained ones, in order. */
+  /** The names of the trained parameters, in order. */
   readonly trainable: readonly string[];
-  /** Where the trained ones start. They belong to the network. */
+  /** The initial values of the trained parameters. They belong to the network. */
   readonly initial: Tensors;
-  /** The model's parameters that are not the checkpoint's: trained, given, or drawn because it lacks them. */
+  /**
+   * The model's parameters that differ from the checkpoint's: trained, given, or drawn since it
+   * lacks them.
+   */
   readonly changed: readonly string[];
-  /** Any parameter as it starts, frozen ones too. */
+  /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
-  /** A parameter's name in the base checkpoint's file; transformers' own where the file lacks it. */
+  /**
+   * A parameter's name in the file of the base checkpoint; its name in transformers where the file
+   * lacks it.
+   */
   fileName(name: string): string;
-  /** Logits (B, C), or with `layerwise` (L·B, C), with `trained` in place of the initial values. Call it within tf.tidy. */
+  /**
+   * Logits (B, C), or (L·B, C) with `layerwise`. Must be called within tf.tidy.
+   * @param trained values of the trained parameters. Default: their initial values
+   */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
   dispose(): void;
 }
@@ -57,29 +74,43 @@ export interface NetworkOptions {
   readonly model: ModelSource;
   readonly adapter: Adapter;
   readonly classes: number;
-  /** Of what the model lacks: each weight from its own stream (seed, 'head', name); of a random model all of it. */
+  /**
+   * Seed of the parameters that the model lacks, each from its own stream (seed, 'head', name), and
+   * of a random model.
+   */
   readonly seed: number;
-  /** Parameters by canonical name in place of the checkpoint's: a head, or whatever a training changed. */
+  /**
+   * Parameters by canonical name that replace the checkpoint's: a head, or whatever a training
+   * changed.
+   */
   readonly head?: ReadonlyMap<string, HostTensor>;
-  /** Nothing is trained: evaluation and kernels, which differentiate by a tap at most. */
+  /**
+   * Whether nothing is trained, as for evaluation and kernels, which differentiate only by a tap.
+   */
   readonly evaluation?: boolean;
-  /** Parameters' names in the base checkpoint, where it isn't the checkpoint that is opened. */
+  /**
+   * The names of the parameters in the base checkpoint, where `model` is another checkpoint than
+   * the base.
+   */
   readonly fileNames?: ReadonlyMap<string, string>;
 }
 
-/** Opens a checkpoint under an adapter. Throws UserFault where the checkpoint doesn't fit. */
-export async function openNetwork(options: NetworkOptions): Promise<Network> {
-  const { architecture, adapter, classes, seed } = options;
-  const base: BaseModel = await openBase(options.model, architecture, classes, seed);
-  const config = architecture.parseConfig(base.config, classes);
-  const own = new Map<string, Tensor>(); // tensors that aren't the base's
+/**
+ * The tensors that do not belong to the base: given or drawn model parameters, and the initial
+ * values of the adapter.
+ */
+function ownTensors(
+  { architecture, adapter, seed, head }: NetworkOptions,
+  base: BaseModel,
+  config: unknown,
+  parameters: readonly ParameterSpec[],
+): Map<string, Tensor> {
+  const own = new Map<string, Tensor>();
   const hold = (name: string, { data, shape }: HostTensor): void => {
     own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32')));
   };
-  const isTasks = (name: string): boolean => within(name, architecture.headModules);
-  const modelParameters = architecture.parameters(config);
-  for (const spec of modelParameters) {
-    const given = options.head?.get(spec.name);
+  for (const spec of parameters) {
+    const given = head?.get(spec.name);
     if (given !== undefined) hold(spec.name, given);
     else if (!base.tensors.has(spec.name))
       hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed, 'head'));
@@ -88,34 +119,22 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     own.get(name)?.dispose();
     hold(name, tensor);
   }
+  return own;
+}
 
-  const value = (name: string): Tensor => {
-    const tensor = own.get(name) ?? base.tensors.get(name);
-    if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
-    return tensor;
-  };
-  const trained = modelParameters
-    .map(({ name }) => name)
-    .filter((name) => isTasks(name) || adapter.trains(name));
-  const trainable = [
-    ...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)),
-    ...trained,
-  ];
-  const initial = new Map<string, Tensor>();
-  for (const name of trainable) {
-    // The base's own tensors are marked constant for good: a trained one is a handle of its own on the same data.
-    if (!own.has(name)) own.set(name, tf.keep(tf.clone(value(name))));
-    initial.set(name, value(name));
-  }
-  for (const [name, tensor] of own)
-    if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
-
-  const forward = (
-    batch: readonly TokenRow[],
-    values: Tensors = initial,
-    { dropout, adapterRandom: random, tap, layerwise = false }: ForwardOptions = {},
-  ): Tensor2D => {
-    const parameter = (name: string): Tensor => values.get(name) ?? value(name);
+/** @param initial initial values of the trained parameters  @param frozen initial value of any */
+function forwardOf(
+  { architecture, adapter }: NetworkOptions,
+  config: unknown,
+  initial: Tensors,
+  frozen: (name: string) => Tensor,
+): Network['forward'] {
+  return (
+    batch,
+    values = initial,
+    { dropout, adapterRandom: random, tap, layerwise = false } = {},
+  ) => {
+    const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random }) };
     const context: ForwardContext = {
       parameter,
@@ -127,9 +146,11 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
           parameter(`${layer}.bias`) as Tensor1D,
           layerContext,
         );
-        return tap === undefined || isTasks(layer) ? y : tap(layer, x, y, tokens);
+        return tap === undefined || within(layer, architecture.headModules)
+          ? y
+          : tap(layer, x, y, tokens);
       },
-      // A tap may hold on to what it is shown.
+      // A tap may keep the tensors that it is shown, so nothing is freed under one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
       ...(dropout === undefined ? {} : { dropout }),
     };
@@ -138,6 +159,34 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
       throw new Error(`${architecture.modelType} offers no logits after each layer`);
     return architecture.layerwise(config, batch, context);
   };
+}
+
+/** Opens a model under an adapter. Throws UserFault where the checkpoint does not fit. */
+export async function openNetwork(options: NetworkOptions): Promise<Network> {
+  const { architecture, adapter, classes, seed } = options;
+  const base: BaseModel = await openBase(options.model, architecture, classes, seed);
+  const config = architecture.parseConfig(base.config, classes);
+  const parameters = architecture.parameters(config);
+  const own = ownTensors(options, base, config, parameters);
+  const frozen = (name: string): Tensor => {
+    const tensor = own.get(name) ?? base.tensors.get(name);
+    if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
+    return tensor;
+  };
+  const names = parameters.map(({ name }) => name);
+  const trainable = [
+    ...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)),
+    ...names.filter((name) => within(name, architecture.headModules) || adapter.trains(name)),
+  ];
+  const initial = new Map<string, Tensor>();
+  for (const name of trainable) {
+    // The tensors of the base are marked constant for good, so a trained one is another handle on
+    // the same data.
+    if (!own.has(name)) own.set(name, tf.keep(tf.clone(frozen(name))));
+    initial.set(name, frozen(name));
+  }
+  for (const [name, tensor] of own)
+    if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
   return {
     architecture,
     adapter,
@@ -145,11 +194,11 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     config,
     trainable,
     initial,
-    forward,
+    forward: forwardOf(options, config, initial, frozen),
     linears: architecture.linears(config),
-    parameters: [...modelParameters, ...adapter.parameters],
-    changed: modelParameters.map(({ name }) => name).filter((name) => own.has(name)),
-    frozen: value,
+    parameters: [...parameters, ...adapter.parameters],
+    changed: names.filter((name) => own.has(name)),
+    frozen,
     fileName: (name) =>
       (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
     dispose: () => {

@@ -1,7 +1,13 @@
-/** Several adapters over one frozen base as one network: their parameters stacked, and the forward pass over all of their rows. */
+/**
+ * Several adapters over one frozen base as one network: their parameters stacked, and one forward
+ * pass over the rows of all of them.
+ */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { within } from './family.ts';
+import { at, named } from '../lookup.ts';
+import { within } from '../model/names.ts';
+import type { TokenMap, TokenRow } from '../model/types.ts';
+import { joined } from '../tensor/join.ts';
 import { linear } from './linear.ts';
 import type { Network, Tensors } from './network.ts';
 import {
@@ -13,19 +19,21 @@ import {
   memberMask,
   type PackedFactors,
 } from './packed.ts';
-import type { TokenMap, TokenRow } from './types.ts';
 
-/** One tensor of the pack: the members' own, one after another along an axis. */
+/** A tensor of the pack: the tensors of the members, concatenated along an axis. */
 export interface Stacked {
   readonly axis: 0 | 1;
-  /** By member: its extent along the axis, and what it is called there; 0 where the member has none. */
+  /**
+   * For each member, the name of its tensor and its extent along the axis, which is 0 where it has
+   * none.
+   */
   readonly parts: readonly { readonly name: string; readonly extent: number }[];
 }
 
 export interface PackedForward {
-  /** Logits (ΣB, C), rows by member. */
+  /** Logits (ΣB, C), the rows of each member together. */
   readonly logits: Tensor2D;
-  /** Where each member's rows of the batch start. (K + 1) */
+  /** Where the rows of each member start in the batch. (K + 1) */
   readonly bounds: Bounds;
 }
 
@@ -33,11 +41,14 @@ export interface PackedNetwork {
   readonly networks: readonly Network[];
   /** Every trained tensor by its name in the pack. */
   readonly stacks: ReadonlyMap<string, Stacked>;
-  /** The members' values stacked, in tensors of their own. */
+  /** The members' values stacked. The caller disposes of the new tensors. */
   stack(values: readonly Tensors[]): Map<string, Tensor>;
-  /** A member's own by its own names, in tensors of their own. */
+  /** The values of member k, under its own names. The caller disposes of the new tensors. */
   member(values: Tensors, k: number): Map<string, Tensor>;
-  /** Call it within tf.tidy. `keep` is told of tensors that must live as long as a gradient may still be taken. */
+  /**
+   * Must be called within tf.tidy.
+   * @param keep receives the tensors that must not be disposed of before the gradient is taken
+   */
   forward(
     batches: readonly (readonly TokenRow[])[],
     values: Tensors,
@@ -47,11 +58,13 @@ export interface PackedNetwork {
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-/** Layers that the task brings: each member trains its own. */
+/** The layers of the head, of which each member trains its own. */
 const headLayers = ({ linears, architecture }: Network): string[] =>
   linears.map(({ name }) => name).filter((name) => within(name, architecture.headModules));
 
-/** Whether a network's training is that of its factors and its head's linear layers, and of nothing else. */
+/**
+ * Whether a network trains its low-rank factors, the linear layers of its head, and nothing else.
+ */
 function isPlain(network: Network): boolean {
   if (!network.adapter.packable) return false;
   const known = new Set([
@@ -64,7 +77,10 @@ function isPlain(network: Network): boolean {
   return network.trainable.every((name) => known.has(name));
 }
 
-/** Whether the two can be members of one pack: their frozen parameters are the same tensors, and their heads read alike. */
+/**
+ * Whether two networks can be members of one pack: they share their frozen tensors and have the
+ * same kind of head.
+ */
 export function packable(a: Network, b: Network): boolean {
   if (
     !isPlain(a) ||
@@ -83,57 +99,80 @@ export function packable(a: Network, b: Network): boolean {
   );
 }
 
-/** Which rows of an activation are which member's. members: (B), each row of the batch's. */
+/** Where each part starts when they stand one after another, then where the last one ends. */
+function startsOf(extents: readonly number[]): number[] {
+  let end = 0;
+  return [0, ...extents.map((extent) => (end += extent))];
+}
+
+/**
+ * Where the rows of each member start in an activation.
+ * @param members for each row of the batch, its member, (B)
+ */
 function boundsOf({ example }: TokenMap, members: Int32Array, count: number): Bounds {
   const counts = new Array<number>(count).fill(0);
   for (const row of example) counts[members[row]!]!++;
-  return [0, ...counts.map((_, k) => sum(counts.slice(0, k + 1)))];
+  return startsOf(counts);
 }
 
-/** @param networks any two of them `packable` */
-export function packNetworks(networks: readonly Network[]): PackedNetwork {
-  const first = networks[0]!,
-    { architecture } = first;
+interface Layout {
+  /** The layers of the head. */
+  readonly heads: ReadonlySet<string>;
+  /** The factors of each adapted layer. */
+  readonly factors: ReadonlyMap<string, PackedFactors>;
+  readonly stacks: ReadonlyMap<string, Stacked>;
+}
+
+/** How the trained tensors of the members are stacked. */
+function layOut(first: Network, networks: readonly Network[]): Layout {
   const heads = new Set(headLayers(first));
   const factors = new Map<string, PackedFactors>();
   const stacks = new Map<string, Stacked>();
+  const rowsIn = (network: Network, name: string): number =>
+    at(named(network.initial, name).shape, 0);
   for (const { name } of first.linears) {
     if (heads.has(name)) {
-      for (const part of ['weight', 'bias']) {
-        const own = `${name}.${part}`;
+      for (const own of [`${name}.weight`, `${name}.bias`])
         stacks.set(own, {
           axis: 0,
-          parts: networks.map((network) => ({
-            name: own,
-            extent: network.initial.get(own)!.shape[0],
-          })),
+          parts: networks.map((network) => ({ name: own, extent: rowsIn(network, own) })),
         });
-      }
       continue;
     }
-    const own = networks.map((network) => network.adapter.factors(name));
-    const ranks = own.map((names, k) =>
-      names === null ? 0 : networks[k]!.initial.get(names.A)!.shape[0],
-    );
+    const members = networks.map((network) => {
+      const names = network.adapter.factors(name);
+      return names === null
+        ? { A: '', B: '', scale: 0, rank: 0 }
+        : { ...names, rank: rowsIn(network, names.A) };
+    });
+    const ranks = members.map(({ rank }) => rank);
     if (sum(ranks) === 0) continue;
-    factors.set(name, { ranks, scales: own.map((names) => names?.scale ?? 0) });
+    factors.set(name, { ranks, scales: members.map(({ scale }) => scale) });
     stacks.set(`${name}/A`, {
       axis: 0,
-      parts: own.map((names, k) => ({ name: names?.A ?? '', extent: ranks[k]! })),
+      parts: members.map(({ A, rank }) => ({ name: A, extent: rank })),
     });
     stacks.set(`${name}/B`, {
       axis: 1,
-      parts: own.map((names, k) => ({ name: names?.B ?? '', extent: ranks[k]! })),
+      parts: members.map(({ B, rank }) => ({ name: B, extent: rank })),
     });
   }
+  return { heads, factors, stacks };
+}
 
-  const forward: PackedNetwork['forward'] = (batches, values, keep) => {
-    const rows = batches.flat();
+/** The forward pass over the rows of all members. */
+function forwardOver(
+  first: Network,
+  count: number,
+  { heads, factors }: Layout,
+): PackedNetwork['forward'] {
+  const parameter = (name: string): Tensor => first.frozen(name);
+  return (batches, values, keep) => {
     const members = Int32Array.from(batches.flatMap((batch, k) => batch.map(() => k)));
     const known = new Map<TokenMap, Bounds>(),
       masks = new Map<string, Tensor2D>();
-    const at = (tokens: TokenMap): Bounds => {
-      const bounds = known.get(tokens) ?? boundsOf(tokens, members, networks.length);
+    const boundsAt = (tokens: TokenMap): Bounds => {
+      const bounds = known.get(tokens) ?? boundsOf(tokens, members, count);
       known.set(tokens, bounds);
       return bounds;
     };
@@ -146,12 +185,11 @@ export function packNetworks(networks: readonly Network[]): PackedNetwork {
       }
       return mask;
     };
-    const parameter = (name: string): Tensor => first.frozen(name);
-    const logits = architecture.forward(first.config, rows, {
+    const logits = first.architecture.forward(first.config, batches.flat(), {
       parameter,
       scope: (part) => tf.tidy(part),
       linear: (layer, x, tokens) => {
-        const bounds = at(tokens);
+        const bounds = boundsAt(tokens);
         if (heads.has(layer))
           return apartLinear(
             x,
@@ -170,37 +208,34 @@ export function packNetworks(networks: readonly Network[]): PackedNetwork {
           : apartLora(x, W, b, A, B, bounds, layerFactors);
       },
     });
-    return {
-      logits,
-      bounds: [
-        0,
-        ...batches.map((_, k) => sum(batches.slice(0, k + 1).map(({ length }) => length))),
-      ],
-    };
+    return { logits, bounds: startsOf(batches.map(({ length }) => length)) };
   };
+}
 
+/** @param networks any two of them `packable` */
+export function packNetworks(networks: readonly Network[]): PackedNetwork {
+  const first = at(networks, 0);
+  const layout = layOut(first, networks);
   return {
     networks,
-    stacks,
-    forward,
+    stacks: layout.stacks,
+    forward: forwardOver(first, networks.length, layout),
     stack: (values) =>
       new Map(
-        [...stacks].map(([name, { axis, parts }]) => {
-          const present = parts.flatMap((part, k) =>
-            part.extent === 0 ? [] : [values[k]!.get(part.name)!],
-          );
-          return [
-            name,
-            tf.keep(present.length === 1 ? tf.clone(present[0]!) : tf.concat(present, axis)),
-          ];
+        [...layout.stacks].map(([name, { axis, parts }]) => {
+          const present = values.flatMap((own, k) => {
+            const part = at(parts, k);
+            return part.extent === 0 ? [] : [named(own, part.name)];
+          });
+          return [name, tf.keep(joined(present, axis))];
         }),
       ),
     member: (values, k) =>
       new Map(
-        [...stacks].flatMap(([name, { axis, parts }]): [string, Tensor][] => {
-          const { name: own, extent } = parts[k]!;
+        [...layout.stacks].flatMap(([name, { axis, parts }]): [string, Tensor][] => {
+          const { name: own, extent } = at(parts, k);
           if (extent === 0) return [];
-          const whole = values.get(name)!,
+          const whole = named(values, name),
             begin = whole.shape.map(() => 0),
             size = whole.shape.slice();
           begin[axis] = sum(parts.slice(0, k).map((part) => part.extent));

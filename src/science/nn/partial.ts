@@ -1,10 +1,15 @@
-/** Fine-tuning of some of the model's own parameters: nothing is added, and what changed is all that is saved. */
+/**
+ * Fine-tuning of some of the model's parameters: nothing is added, and only what changed is saved.
+ */
 import { writePartial } from '../io/partial.ts';
+import type { HostTensor } from '../model/types.ts';
 import type { Adapter, AdapterContext } from './adapter.ts';
 import { linear } from './linear.ts';
-import type { HostTensor } from './types.ts';
 
-/** @param trains which of the model's parameters, by canonical name, are trained beside the head */
+/**
+ * An adapter that trains the head and some of the model's parameters.
+ * @param trains whether the model parameter of this canonical name is trained
+ */
 export function partialAdapter(
   { linears }: AdapterContext,
   trains: (name: string) => boolean,

@@ -1,13 +1,10 @@
-/** Which token of each row a head reads: (B), places in their rows. */
-import type { TokenRow } from './types.ts';
+/** For each row, the position of the token that a head reads, (B). */
+import type { TokenRow } from '../model/types.ts';
 
-/** [CLS]. */
+/** The first token, [CLS]. */
 export const firstTokens = (batch: readonly TokenRow[]): Int32Array => new Int32Array(batch.length);
 
-/** A decoder's last token, which alone has seen the whole row. */
-export const lastTokens = (batch: readonly TokenRow[]): Int32Array =>
-  Int32Array.from(batch, ({ ids }) => ids.length - 1);
-
+/** The mask of a cloze prompt. Throws where a row has none. */
 export const maskTokens = (batch: readonly TokenRow[]): Int32Array =>
   Int32Array.from(batch, ({ mask }) => {
     if (mask === undefined) throw new Error('a row for a cloze head has no mask');

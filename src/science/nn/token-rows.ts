@@ -1,27 +1,38 @@
 /**
- * A network of which some rows of the token table are trained and nothing else: one parameter, the rows. A batch reads a
- * table of its own tokens alone, the frozen ones first and the trained rows after them, so that neither the pass nor the
- * gradient is ever of the whole vocabulary; and no decay, moment or rounding reaches another weight.
+ * A network that trains some rows of the token table and nothing else: those rows are its only
+ * parameter. Each batch reads a small table of the tokens that occur in it, first the frozen and
+ * then the trained rows. So neither the forward pass nor the gradient covers the whole vocabulary,
+ * and no weight decay, moment or rounding reaches any other weight.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { named } from '../lookup.ts';
+import type { TokenRow } from '../model/types.ts';
 import { takeRows } from '../tensor/rows.ts';
 import type { Network, Tensors } from './network.ts';
-import type { TokenRow } from './types.ts';
 
-/** The one trained parameter's name. */
+/** The name of the one trained parameter. */
 const ROWS = 'token_rows';
 
 export interface TokenRowNetwork {
-  /** Trained, watched and resumed like any other; its parameter is the rows, (k, h). It owns the network that it is made of. */
+  /**
+   * A network to train like any other, whose parameter is the rows, (k, h). It owns the network it
+   * was made from.
+   */
   readonly network: Network;
-  /** The trained values as the network that it is made of has them: the whole token table, (V, h). New tensors. */
-  whole(trained: Tensors): Map<string, Tensor>;
-  /** Each row at the L2 norm that it started with. New tensors. */
-  atFirstNorms(trained: Tensors): Map<string, Tensor>;
+  /**
+   * The trained values as the original network has them: the whole token table, (V, h), in a new
+   * tensor.
+   */
+  readonly whole: (trained: Tensors) => Map<string, Tensor>;
+  /** The trained rows, each scaled to its initial L2 norm, in a new tensor. */
+  readonly atFirstNorms: (trained: Tensors) => Map<string, Tensor>;
 }
 
-/** The ids of a batch that aren't trained, ascending, and the batch with its ids as places in [those, the trained rows]. */
+/**
+ * The frozen token ids of a batch, ascending, and the batch with each id replaced by its row in the
+ * table that has those ids first and the trained rows after them.
+ */
 function renumbered(
   batch: readonly TokenRow[],
   trained: readonly number[],
@@ -33,15 +44,17 @@ function renumbered(
   const place = new Map([...others, ...trained].map((id, i) => [id, i]));
   return {
     others,
-    rows: batch.map((row) => ({ ...row, ids: row.ids.map((id) => place.get(id)!) })),
+    rows: batch.map((row) => ({ ...row, ids: row.ids.map((id) => named(place, id)) })),
   };
 }
 
-const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true)); // (k, h) → (k, 1)
+/** L2 norms of the rows. (k, h) → (k, 1) */
+const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
 
 /**
- * @param network opened for evaluation: nothing of its own is trained. Its token table must be read by ids alone (`tokenTable`)
- * @param ids of the trained rows, (k), each once
+ * @param network opened for evaluation, with a token table that nothing but token ids reads
+ * (`tokenTable`)
+ * @param ids the distinct token ids whose rows are trained, (k)
  */
 export function trainTokenRows(network: Network, ids: readonly number[]): TokenRowNetwork {
   const name = network.architecture.tokenTable;
@@ -56,7 +69,7 @@ export function trainTokenRows(network: Network, ids: readonly number[]): TokenR
       trainable: [ROWS],
       forward: (batch, trained = initial, options = {}) => {
         const { others, rows } = renumbered(batch, ids);
-        const learnt = trained.get(ROWS) as Tensor2D;
+        const learnt = named(trained, ROWS) as Tensor2D;
         const read =
           others.length === 0
             ? learnt
@@ -70,7 +83,7 @@ export function trainTokenRows(network: Network, ids: readonly number[]): TokenR
     },
     whole: (trained) => {
       const values = Float32Array.from(table.dataSync()),
-        rows = trained.get(ROWS)!.dataSync() as Float32Array,
+        rows = named(trained, ROWS).dataSync(),
         width = table.shape[1];
       ids.forEach((id, i) => {
         values.set(rows.subarray(i * width, (i + 1) * width), id * width);
@@ -82,7 +95,7 @@ export function trainTokenRows(network: Network, ids: readonly number[]): TokenR
         [
           ROWS,
           tf.tidy(() => {
-            const rows = trained.get(ROWS)!;
+            const rows = named(trained, ROWS);
             return tf.mul(rows, tf.div(norms(start), norms(rows)));
           }),
         ],

@@ -6,8 +6,8 @@ import { matmul } from '../tensor/matmul.ts';
 import { scatterRows, takeRows } from '../tensor/rows.ts';
 
 /**
- * y_c = x · E_v(c) + b_v(c), v(c) class c's token: C of the decoder's V columns, the only ones that are computed.
- * x: (B, h), table E: (V, h), bias b: (V), tokens: (C) → (B, C).
+ * y_c = x · E_v(c) + b_v(c), where v(c) is the token of class c. Of the decoder's V columns only
+ * these C are computed. x: (B, h), table E: (V, h), bias b: (V), tokens: (C) → (B, C).
  *
  *     dx = dy E_v;  dE_v(c) = Σ_B dy_c x;  db_v(c) = Σ_B dy_c;  zero at every other token
  */
@@ -19,18 +19,18 @@ export function verbalizerLogits(
 ): Tensor2D {
   const [V] = table.shape;
   return differentiable([x, table, bias], {
-    forward: (save) => {
+    forward: () => {
       const index = tf.tensor1d(tokens.slice(), 'int32');
       const columns = takeRows(table, index); // (C, h)
-      save(x, columns, index);
-      return tf.add(matmul(x, columns, false, true), tf.gather(bias, index));
+      return {
+        value: tf.add<Tensor2D>(matmul(x, columns, false, true), tf.gather(bias, index)),
+        saved: [x, columns, index],
+      };
     },
     backward: (dy, [input, columns, index], needs) => [
-      needs[0] ? matmul(dy, columns!) : null,
-      needs[1] ? scatterRows(matmul(dy, input!, true, false), index as Tensor1D, V) : null,
-      needs[2]
-        ? tf.reshape(scatterRows(tf.reshape(tf.sum(dy, 0), [-1, 1]), index as Tensor1D, V), [V])
-        : null,
+      needs[0] ? matmul(dy, columns) : null,
+      needs[1] ? scatterRows(matmul(dy, input, true, false), index, V) : null,
+      needs[2] ? tf.reshape(scatterRows(tf.reshape(tf.sum(dy, 0), [-1, 1]), index, V), [V]) : null,
     ],
-  }) as Tensor2D;
+  });
 }

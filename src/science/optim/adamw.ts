@@ -1,11 +1,12 @@
-/** AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it. */
+/** AdamW (Loshchilov & Hutter 2019), equal to torch.optim.AdamW. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { named } from '../lookup.ts';
 import { disposeOf, type Optimizer, type Tensors } from './types.ts';
 
 export interface AdamwSettings {
   readonly weightDecay: number;
-  /** Which parameters decay; left out: all. */
+  /** Whether a parameter decays. Default: all do. */
   readonly decays?: (name: string) => boolean;
   readonly beta1: number;
   readonly beta2: number;
@@ -18,6 +19,7 @@ export interface AdamwState {
   readonly second: Tensors;
 }
 
+/** The tensors whose names begin with the prefix, under the rest of their names. */
 const below = (prefix: string, tensors: Tensors): Tensors =>
   new Map(
     [...tensors]
@@ -32,7 +34,8 @@ const zeros = (parameters: Tensors): Map<string, Tensor> =>
  *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
  *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
  *
- * Decay is decoupled and applies to every parameter that `decays`; ε stands outside the root.
+ * Decay is decoupled and applies to the parameters that `decays` selects; ε is added outside the
+ * root.
  */
 export function adamw({
   weightDecay,
@@ -51,9 +54,9 @@ export function adamw({
         first = new Map<string, Tensor>(),
         second = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
-        const g = gradients.get(name)!,
-          m0 = state.first.get(name)!,
-          v0 = state.second.get(name)!;
+        const g = named(gradients, name),
+          m0 = named(state.first, name),
+          v0 = named(state.second, name);
         const [next, m, v] = tf.tidy(() => {
           const m1 = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
           const v1 = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));

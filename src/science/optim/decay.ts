@@ -1,5 +1,8 @@
-/** Which parameters weight decay leaves alone. */
+/** Which parameters are exempt from weight decay. */
 
-/** A bias, or a norm's scale or shift, by name: what transformers' Trainer puts into its group without decay. */
+/**
+ * Whether the name is that of a bias, or of a norm's scale or shift: transformers' Trainer exempts
+ * these from decay.
+ */
 export const isBiasOrNorm = (name: string): boolean =>
   /(^|[._])bias$/.test(name) || /norm|(^|\.)ln_/i.test(name);

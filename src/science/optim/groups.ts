@@ -1,30 +1,38 @@
 /**
- * Small tensors side by side in one, so that an optimiser's update is a dozen operations and not a dozen a tensor.
- * Every update rule here is elementwise: grouped or not, each entry's result is the same.
+ * Concatenates small tensors, so that an optimiser's update takes a dozen operations instead of a
+ * dozen for each tensor. Every update rule here is elementwise, so grouping does not change any
+ * result.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { at, named } from '../lookup.ts';
+import { joined, separated } from '../tensor/join.ts';
 import type { Tensors } from './types.ts';
 
-/** Beyond this many entries the arithmetic dwarfs the dispatch, and a copy would cost more than it saves. */
+/**
+ * From this many entries on, the arithmetic outweighs the dispatch, and a copy would cost more than
+ * it saves.
+ */
 const LARGE = 1 << 16;
 
 interface Group {
   readonly names: readonly string[];
-  /** The axis along which the tensors stand side by side; their other one is alike. */
+  /** The axis along which the tensors are concatenated; they agree in the other one. */
   readonly axis: 0 | 1;
   /** Each tensor's extent along the axis. */
   readonly extents: readonly number[];
 }
 
 export interface Grouping {
-  /** New tensors, one a group, by group key. A group of one is a handle on the tensor itself. */
-  pack(tensors: Tensors): Map<string, Tensor>;
-  /** The tensors of the groups by name, new ones. */
-  unpack(groups: Tensors): Map<string, Tensor>;
+  /** One new tensor for each group, by group key. A group of one tensor is another handle on it. */
+  readonly pack: (tensors: Tensors) => Map<string, Tensor>;
+  /** New tensors by name, split from their groups. */
+  readonly unpack: (groups: Tensors) => Map<string, Tensor>;
 }
 
-/** LoRA's A (r, n) go side by side along n, its B (m, r) along m, biases and norms end to end. */
+/**
+ * LoRA's A (r, n) are concatenated along n and its B (m, r) along m; biases and norms end to end.
+ */
 function place(name: string, shape: readonly number[], size: number): { key: string; axis: 0 | 1 } {
   const [rows, columns] = shape;
   if (size >= LARGE || shape.length > 2 || rows === undefined) return { key: name, axis: 0 };
@@ -32,7 +40,10 @@ function place(name: string, shape: readonly number[], size: number): { key: str
   return rows <= columns ? { key: `(${rows}, ·)`, axis: 1 } : { key: `(·, ${columns})`, axis: 0 };
 }
 
-/** Groups tensors of these shapes; `kind` parts them further, its word in front of the key. */
+/**
+ * Groups tensors with the shapes of `parameters`.
+ * @param kind prefix of the group's key: tensors of different kinds never share a group
+ */
 export function makeGrouping(
   parameters: Tensors,
   kind: (name: string) => string = () => '',
@@ -51,17 +62,15 @@ export function makeGrouping(
     pack: (tensors) =>
       new Map(
         [...groups].map(([key, { names, axis }]) => {
-          const parts = names.map((name) => tensors.get(name)!);
-          return [key, tf.keep(parts.length === 1 ? tf.clone(parts[0]!) : tf.concat(parts, axis))];
+          const parts = names.map((name) => named(tensors, name));
+          return [key, tf.keep(joined(parts, axis))];
         }),
       ),
     unpack: (packed) => {
       const out = new Map<string, Tensor>();
       for (const [key, { names, axis, extents }] of groups) {
-        const whole = packed.get(key)!;
-        const parts =
-          names.length === 1 ? [tf.clone(whole)] : tf.split(whole, extents.slice(), axis);
-        names.forEach((name, i) => out.set(name, tf.keep(parts[i]!)));
+        const parts = separated(named(packed, key), extents, axis);
+        names.forEach((name, i) => out.set(name, tf.keep(at(parts, i))));
       }
       return out;
     },

@@ -1,27 +1,33 @@
 /**
- * The optimisers' updates where several members stand side by side in each tensor, each with its own learning rate and
- * decay. Entry for entry the same as adamw.ts and sgd.ts.
+ * The optimisers for a pack, where each tensor contains the values of several members, each with
+ * its own learning rate and weight decay. Every entry is updated exactly as in adamw.ts and sgd.ts.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { at, named } from '../lookup.ts';
+import { joined, separated } from '../tensor/join.ts';
 import { disposeOf, type Tensors } from './types.ts';
 
-/** Along which axis the members stand, and each one's extent there. */
+/** The axis along which the members are concatenated, and the extent of each member. */
 export interface Span {
   readonly axis: 0 | 1;
   readonly extents: readonly number[];
 }
 
 export interface MemberRates {
-  /** By member, at this step. */
+  /** The learning rate of each member at this step. */
   readonly learningRates: readonly number[];
   readonly weightDecays: readonly number[];
 }
 
 export interface PerMemberOptimizer {
-  /** Names of the moments it keeps of each tensor; all start at zero. */
+  /** Names of the moments that it keeps for each tensor; all start at zero. */
   readonly moments: readonly ('first' | 'second')[];
-  /** As `Optimizer.update`, disposal included. @param step from one @returns by moment and name */
+  /**
+   * As `Optimizer.update`, including disposal.
+   * @param step counted from one
+   * @returns new parameters by name, and new moments by moment and name
+   */
   update(
     parameters: Tensors,
     gradients: Tensors,
@@ -32,12 +38,16 @@ export interface PerMemberOptimizer {
   ): { parameters: Map<string, Tensor>; moments: Record<string, Map<string, Tensor>> };
 }
 
-/** A value a member, to multiply a tensor by: a number where they agree, else one along the members' axis. */
+/**
+ * A factor for each member: a number where all are equal, else a tensor to broadcast along the
+ * members' axis.
+ */
 function spread(values: readonly number[], { axis, extents }: Span, rank: number): number | Tensor {
-  const present = values.filter((_, k) => extents[k]! > 0);
-  if (present.every((value) => value === present[0])) return present[0]!;
+  const present = values.filter((_, k) => at(extents, k) > 0);
+  const first = at(present, 0);
+  if (present.every((value) => value === first)) return first;
   const flat = Float32Array.from(
-    extents.flatMap((extent, k) => new Array<number>(extent).fill(values[k]!)),
+    extents.flatMap((extent, k) => new Array<number>(extent).fill(at(values, k))),
   );
   return tf.tensor(
     flat,
@@ -45,24 +55,35 @@ function spread(values: readonly number[], { axis, extents }: Span, rank: number
   );
 }
 
+/** The moment of a parameter. */
+const momentOf = (
+  moments: Readonly<Record<string, Tensors>>,
+  moment: string,
+  name: string,
+): Tensor => named(moments[moment] ?? new Map<string, Tensor>(), name);
+
 const times = (x: Tensor, by: number | Tensor): Tensor => (by === 1 ? x : tf.mul(x, by));
 
+/**
+ * Updates each parameter by `of`, which returns its new value and moments, and disposes of the old
+ * tensors.
+ */
 function each(
   parameters: Tensors,
   gradients: Tensors,
   old: Readonly<Record<string, Tensors>>,
   moments: readonly string[],
-  of: (name: string, p: Tensor) => readonly Tensor[],
+  of: (name: string, p: Tensor) => [value: Tensor, ...moments: Tensor[]],
 ): ReturnType<PerMemberOptimizer['update']> {
   const updated = new Map<string, Tensor>(),
     next: Record<string, Map<string, Tensor>> = Object.fromEntries(
       moments.map((moment) => [moment, new Map<string, Tensor>()]),
     );
   for (const [name, p] of parameters) {
-    const [value, ...rest] = tf.tidy(() => [...of(name, p)]);
-    updated.set(name, tf.keep(value!));
-    moments.forEach((moment, i) => next[moment]!.set(name, tf.keep(rest[i]!)));
-    disposeOf(p, gradients.get(name)!, ...moments.map((moment) => old[moment]!.get(name)!));
+    const [value, ...rest] = tf.tidy(() => of(name, p));
+    updated.set(name, tf.keep(value));
+    moments.forEach((moment, i) => next[moment]?.set(name, tf.keep(at(rest, i))));
+    disposeOf(p, named(gradients, name), ...moments.map((moment) => momentOf(old, moment, name)));
   }
   return { parameters: updated, moments: next };
 }
@@ -71,13 +92,13 @@ const decayed = (p: Tensor, { learningRates, weightDecays }: MemberRates, span: 
   times(
     p,
     spread(
-      learningRates.map((rate, k) => 1 - rate * weightDecays[k]!),
+      learningRates.map((rate, k) => 1 - rate * at(weightDecays, k)),
       span,
       p.rank,
     ),
   );
 
-/** As adamw.ts. β₁, β₂ and ε are the same for all. */
+/** AdamW. β₁, β₂ and ε are shared by all members. */
 export function perMemberAdamw({
   beta1,
   beta2,
@@ -94,11 +115,11 @@ export function perMemberAdamw({
       const sizes = rates.learningRates.map((rate) => rate / (1 - beta1 ** step)),
         rootCorrection = Math.sqrt(1 - beta2 ** step);
       return each(parameters, gradients, moments, names, (name, p) => {
-        const g = gradients.get(name)!,
-          span = spans.get(name)!;
-        const m = tf.add(tf.mul(moments['first']!.get(name)!, beta1), tf.mul(g, 1 - beta1));
+        const g = named(gradients, name),
+          span = named(spans, name);
+        const m = tf.add(tf.mul(momentOf(moments, 'first', name), beta1), tf.mul(g, 1 - beta1));
         const v = tf.add(
-          tf.mul(moments['second']!.get(name)!, beta2),
+          tf.mul(momentOf(moments, 'second', name), beta2),
           tf.mul(tf.square(g), 1 - beta2),
         );
         const denominator = tf.add(tf.div(tf.sqrt(v), rootCorrection), epsilon);
@@ -115,29 +136,29 @@ export function perMemberAdamw({
   };
 }
 
-/** As sgd.ts. */
+/** Plain gradient descent. */
 export const perMemberSgd: PerMemberOptimizer = {
   moments: [],
   update: (parameters, gradients, _moments, _step, spans, rates) =>
     each(parameters, gradients, {}, [], (name, p) => {
-      const span = spans.get(name)!;
+      const span = named(spans, name);
       return [
         tf.sub(
           decayed(p, rates, span),
-          tf.mul(gradients.get(name)!, spread(rates.learningRates, span, p.rank)),
+          tf.mul(named(gradients, name), spread(rates.learningRates, span, p.rank)),
         ),
       ];
     }),
 };
 
-/** Tensors with the same span side by side in one, so that an update is a dozen operations and not a dozen a tensor. */
+/** Concatenates tensors with the same span, for the reason that groups.ts gives. */
 export interface SpanGrouping {
   readonly spans: ReadonlyMap<string, Span>;
   group(tensors: Tensors): Map<string, Tensor>;
   ungroup(groups: Tensors): Map<string, Tensor>;
 }
 
-/** @param shapes of the tensors, by name */
+/** @param shapes the shape of each tensor, by name */
 export function groupSpans(
   spans: ReadonlyMap<string, Span>,
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -148,9 +169,9 @@ export function groupSpans(
   >();
   const grouped = new Map<string, Span>();
   for (const [name, span] of spans) {
-    const shape = shapes.get(name)!,
+    const shape = named(shapes, name),
       across = span.axis === 0 ? 1 : 0;
-    // A vector has no other axis to stand side by side along.
+    // A vector has no other axis to be concatenated along.
     const key = JSON.stringify(shape.length === 1 ? [name] : [span.axis, span.extents]);
     const group = groups.get(key) ?? { names: [], across, sizes: [] };
     group.names.push(name);
@@ -163,20 +184,15 @@ export function groupSpans(
     group: (tensors) =>
       new Map(
         [...groups].map(([key, { names, across }]) => {
-          const parts = names.map((name) => tensors.get(name)!);
-          return [
-            key,
-            tf.keep(parts.length === 1 ? tf.clone(parts[0]!) : tf.concat(parts, across)),
-          ];
+          const parts = names.map((name) => named(tensors, name));
+          return [key, tf.keep(joined(parts, across))];
         }),
       ),
     ungroup: (whole) =>
       new Map(
         [...groups].flatMap(([key, { names, across, sizes }]) => {
-          const tensor = whole.get(key)!;
-          const parts =
-            names.length === 1 ? [tf.clone(tensor)] : tf.split(tensor, sizes.slice(), across);
-          return names.map((name, i): [string, Tensor] => [name, tf.keep(parts[i]!)]);
+          const parts = separated(named(whole, key), sizes, across);
+          return names.map((name, i): [string, Tensor] => [name, tf.keep(at(parts, i))]);
         }),
       ),
   };

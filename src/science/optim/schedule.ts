@@ -1,13 +1,13 @@
-/** Learning-rate schedules as transformers' get_*_schedule_with_warmup. */
+/** Learning-rate schedules, equal to transformers' get_*_schedule_with_warmup. */
 
 export interface Schedule {
   readonly kind: 'constant' | 'linear' | 'cosine';
-  /** Steps of linear warm-up from 0. */
+  /** Number of steps over which the rate rises linearly from 0. */
   readonly warmup: number;
   readonly steps: number;
 }
 
-/** The factor on the learning rate at a step, the first being 0. */
+/** The factor by which the learning rate is multiplied at a step, counted from 0. */
 export function scheduleFactor({ kind, warmup, steps }: Schedule, step: number): number {
   if (step < warmup) return step / Math.max(1, warmup);
   const progress = (step - warmup) / Math.max(1, steps - warmup);

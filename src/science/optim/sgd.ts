@@ -1,9 +1,10 @@
-/** Plain gradient descent as torch.optim.SGD without momentum. */
+/** Plain gradient descent, equal to torch.optim.SGD without momentum. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { named } from '../lookup.ts';
 import { disposeOf, type Optimizer } from './types.ts';
 
-/** p ← p·(1 − lr·wd) − lr·g, which is what PyTorch's coupled decay comes to without momentum. */
+/** p ← p·(1 − lr·wd) − lr·g. Without momentum, PyTorch's coupled decay is the same. */
 export function sgd({
   weightDecay,
   decays = () => true,
@@ -16,17 +17,18 @@ export function sgd({
     update: (parameters, gradients, _state, learningRate) => {
       const updated = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
+        const g = named(gradients, name);
         updated.set(
           name,
           tf.keep(
             tf.tidy(() => {
               const decayed =
                 weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
-              return tf.sub(decayed, tf.mul(gradients.get(name)!, learningRate));
+              return tf.sub(decayed, tf.mul(g, learningRate));
             }),
           ),
         );
-        disposeOf(p, gradients.get(name)!);
+        disposeOf(p, g);
       }
       return { parameters: updated, state: null };
     },

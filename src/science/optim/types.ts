@@ -1,4 +1,7 @@
-/** An optimiser is a pure pair: where its state starts, and one update. Parameters, gradients and moments go by name. */
+/**
+ * The interface of an optimiser: its initial state, and one update. Parameters, gradients and
+ * moments have names.
+ */
 import type { Tensor } from '@tensorflow/tfjs-core';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
@@ -11,8 +14,8 @@ export interface Updated<State> {
 export interface Optimizer<State> {
   init(parameters: Tensors): State;
   /**
-   * New parameters and state, in tensors of their own. The old ones and the gradients are disposed of, each as soon as its
-   * successor is there: memory never holds two of everything.
+   * Returns new parameters and state in new tensors. It disposes of the old ones and of the
+   * gradients, each as soon as its successor exists, so that memory never holds two of everything.
    */
   update(
     parameters: Tensors,
@@ -20,10 +23,11 @@ export interface Optimizer<State> {
     state: State,
     learningRate: number,
   ): Updated<State>;
-  /** The state's tensors, for disposal. */
+  /** The tensors of the state, for disposal. */
   tensors(state: State): readonly Tensor[];
-  /** The same by name, from which `restore` makes the state after `step` updates. */
+  /** The tensors of the state by name, to be saved. */
   named(state: State): Tensors;
+  /** The state after `step` updates, from the tensors that `named` returned. */
   restore(tensors: Tensors, step: number): State;
 }
 

@@ -1,16 +1,18 @@
 /**
- * Operations with a derivative of our own. tf.customGrad computes the gradient of every input; here an operation learns
- * which inputs need one, and what stems from constants alone needs none: nothing frozen is differentiated, and no
- * gradient is taken below the first trained layer.
+ * Operations that bring their own derivative. tf.customGrad computes the gradient of every input;
+ * here an operation is told which inputs need one, and nothing that depends on constants alone
+ * does. So no frozen parameter is ever differentiated, and the backward pass ends at the first
+ * trained layer.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { processWide } from './process-wide.ts';
 
-// A tensor that isn't listed counts as variable: forgetting to list one costs time, never a gradient.
+// A tensor that is not listed counts as variable: forgetting to list one costs time, never a
+// gradient.
 const constants = processWide('tensor.constants', () => new WeakSet<Tensor>());
 
-/** Declares that nothing is ever differentiated with respect to this tensor. */
+/** Declares that nothing is ever differentiated with respect to this tensor. Returns the tensor. */
 export function markConstant<T extends Tensor>(tensor: T): T {
   constants.add(tensor);
   return tensor;
@@ -21,8 +23,9 @@ export const isConstant = (tensor: Tensor): boolean => constants.has(tensor);
 const frugal = processWide('tensor.frugal', () => ({ depth: 0 }));
 
 /**
- * Runs a gradient computation in which each operation, once its own gradient is taken, frees what it saved and the
- * gradient it was handed. For one backward pass alone, and only with respect to tensors that no operation made.
+ * Runs a gradient computation in which each operation frees its saved tensors and its incoming
+ * gradient as soon as it has returned its own gradients. Valid for a single backward pass, with
+ * respect to tensors that no operation produced.
  */
 export function frugally<T>(run: () => T): T {
   frugal.depth++;
@@ -33,34 +36,44 @@ export function frugally<T>(run: () => T): T {
   }
 }
 
-export interface Operation {
+export interface Operation<Value extends Tensor, Saved extends readonly Tensor[]> {
   /**
-   * Its value; `save`, called once, keeps all tensors that `backward` uses, made here or elsewhere: what else the forward
-   * pass made is gone by then.
+   * Computes the value. `saved` lists every tensor that `backward` uses, whether made here or
+   * elsewhere: all other tensors of the forward pass are freed before `backward` runs.
    */
-  forward(save: (...tensors: Tensor[]) => void): Tensor;
-  /** dy: the value's shape. One entry an input, in its shape; what `needs` denies may be null. */
-  backward(
-    dy: Tensor,
-    saved: readonly Tensor[],
-    needs: readonly boolean[],
-  ): readonly (Tensor | null)[];
+  forward(): { readonly value: Value; readonly saved: Saved };
+  /**
+   * Returns one gradient for each input, in that input's shape; null is allowed where `needs` is
+   * false.
+   * @param dy gradient of the loss in the value, in the value's shape
+   * @param needs for each input, whether its gradient is needed
+   */
+  backward(dy: Value, saved: Saved, needs: readonly boolean[]): readonly (Tensor | null)[];
 }
 
-/** The operation's value, differentiable once in every input that isn't constant. */
-export function differentiable(inputs: readonly Tensor[], operation: Operation): Tensor {
+/**
+ * The operation's value, which can be differentiated once in every input that is not constant.
+ * Where all inputs are constant, so is the value.
+ */
+export function differentiable<Value extends Tensor, const Saved extends readonly Tensor[]>(
+  inputs: readonly Tensor[],
+  operation: Operation<Value, Saved>,
+): Value {
   const needs = inputs.map((input) => !isConstant(input));
-  if (!needs.includes(true)) return markConstant(tf.tidy(() => operation.forward(() => undefined)));
-  const op = tf.customGrad((...args: (Tensor | tf.GradSaveFunc)[]) => {
+  if (!needs.includes(true)) return markConstant(tf.tidy(() => operation.forward().value));
+  const op = tf.customGrad<Value>((...args: (Tensor | tf.GradSaveFunc)[]) => {
     const save = args[args.length - 1] as tf.GradSaveFunc;
-    const value = operation.forward((...tensors) => save(tensors));
-    const gradFunc = (dy: Tensor, saved: Tensor[]): Tensor[] => {
+    const { value, saved: toSave } = operation.forward();
+    save([...toSave]);
+    const gradFunc = (dy: Value, saved: Tensor[]): Tensor[] => {
       const gradients = tf.tidy(() =>
-        operation.backward(dy, saved, needs).filter((gradient, i): gradient is Tensor => {
-          if (needs[i] === true && gradient === null)
-            throw new Error('an operation returned no gradient for an input that needs one');
-          return needs[i] === true;
-        }),
+        operation
+          .backward(dy, saved as readonly Tensor[] as Saved, needs)
+          .filter((gradient, i): gradient is Tensor => {
+            if (needs[i] === true && gradient === null)
+              throw new Error('an operation returned no gradient for an input that needs one');
+            return needs[i] === true;
+          }),
       );
       if (frugal.depth > 0)
         for (const tensor of [dy, ...saved]) if (!gradients.includes(tensor)) tensor.dispose();
@@ -71,7 +84,7 @@ export function differentiable(inputs: readonly Tensor[], operation: Operation):
   return op(...inputs.filter((_, i) => needs[i]));
 }
 
-/** a + b in one shape; constant where both are. */
+/** a + b, both in one shape. Constant where both are. */
 export function add<T extends Tensor>(a: T, b: T): T {
   const sum = tf.add<T>(a, b);
   return isConstant(a) && isConstant(b) ? markConstant(sum) : sum;

@@ -1,9 +1,12 @@
-/** Products of two matrices. No gradient: for use inside operations that bring their own. */
+/** Products of two matrices, without a gradient: for use inside operations that bring their own. */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
 
-/** op(a)·op(b) with op the transpose where asked for. tf.matMul would run TensorFlow's batched kernel, a few percent slower on plain matrices. */
+/**
+ * a·b, with a or b transposed first where asked for. tf.matMul would run TensorFlow's batched
+ * kernel, which is a few per cent slower on plain matrices.
+ */
 export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor2D {
   if (!hasOperations()) return tf.matMul(a, b, transposeA, transposeB);
   return callOperation(

@@ -1,4 +1,7 @@
-/** State that one process shares although each plugin's bundle has a copy of this module of its own. */
+/**
+ * State shared by the whole process, although each plugin's bundle contains its own copy of this
+ * module.
+ */
 export function processWide<T>(name: string, make: () => T): T {
   const store = globalThis as unknown as Record<symbol, T | undefined>;
   return (store[Symbol.for(`dosimeter.${name}`)] ??= make());

@@ -1,10 +1,13 @@
-/** Rows of a matrix by index, there and back. */
+/** Gathering rows of a matrix by index, and scattering them back. */
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
 import { differentiable, isConstant, markConstant } from './differentiable.ts';
 
-/** x[index] without a gradient. tfjs-node's own gather reads the index back to check it, which costs more than the copy. */
+/**
+ * x[index], without a gradient. x: (N, n), index: (K) → (K, n).
+ * tfjs-node's own gather reads the index back to check it, which takes longer than the copy.
+ */
 export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
   if (!hasOperations()) return tf.gather(x, index);
   return callOperation(
@@ -16,9 +19,11 @@ export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
 }
 
 /**
- * out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n), zero where no index points. Repeated rows are added in one order,
- * run for run. TensorFlow's ScatterNd adds atomically on GPUs, in any order; under TF_DETERMINISTIC_OPS (compute/load.ts)
- * it would copy everything to the CPU and back, while UnsortedSegmentSum has a deterministic kernel there since 2.7.
+ * out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n); rows that no index names are zero. Rows
+ * with the same index are added in the same order in every run. On GPUs, TensorFlow's ScatterNd
+ * adds atomically in any order; under TF_DETERMINISTIC_OPS (compute/load.ts) it would copy
+ * everything to the CPU and back, while UnsortedSegmentSum has a deterministic GPU kernel since
+ * TensorFlow 2.7.
  */
 export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2D {
   if (hasOperations()) {
@@ -39,18 +44,15 @@ export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2
   return tf.scatterND(tf.reshape(index, [-1, 1]), x, [rows, x.shape[1]]);
 }
 
-/** x[index]. x: (N, n), index: (K) → (K, n). An index may repeat. */
+/** x[index], differentiable in x. x: (N, n), index: (K), which may repeat → (K, n). */
 export function gatherRows(x: Tensor2D, index: Tensor1D): Tensor2D {
   return differentiable([x], {
-    forward: (save) => {
-      save(index);
-      return takeRows(x, index);
-    },
-    backward: (dy, [rows]) => [scatterRows(dy as Tensor2D, rows as Tensor1D, x.shape[0])],
-  }) as Tensor2D;
+    forward: () => ({ value: takeRows(x, index), saved: [index] }),
+    backward: (dy, [rows]) => [scatterRows(dy, rows, x.shape[0])],
+  });
 }
 
-/** One matrix below the other: (N_i, n) each → (Σ N_i, n); constant where all are. */
+/** The matrices (N_i, n) stacked along the rows, (Σ N_i, n). Constant where all of them are. */
 export function concatRows(parts: readonly Tensor2D[]): Tensor2D {
   const rows = tf.concat([...parts], 0);
   return parts.every(isConstant) ? markConstant(rows) : rows;

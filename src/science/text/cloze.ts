@@ -1,10 +1,11 @@
 /**
- * Cloze prompts (Schick & Schütze 2021; Gao et al. 2021): a template with the text and a mask in it, and a verbalizer,
- * one word a class, whose logits at the mask are the class's.
+ * Cloze prompts (Schick & Schütze 2021; Gao et al. 2021): a template that contains the text and a
+ * mask, and a verbalizer with one word for each class, whose logit at the mask is the logit of the
+ * class.
  */
 import { type Problem, UserFault } from '../../api.ts';
 import { shown } from '../../untrusted/json.ts';
-import type { TokenRow } from '../nn/types.ts';
+import type { TokenRow } from '../model/types.ts';
 import { longestFirst, type TextTokenizer } from './tokenizer.ts';
 
 export const SLOTS = ['text', 'text_pair', 'mask'] as const;
@@ -13,7 +14,9 @@ type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
 
-/** Throws UserFault where a slot is unknown, missing or there twice. */
+/**
+ * Splits a template into its parts. Throws UserFault where a slot is unknown, missing or repeated.
+ */
 export function parseTemplate(template: string): Part[] {
   const parts = template
     .split(/(\{[^{}]*\})/)
@@ -38,7 +41,8 @@ export function parseTemplate(template: string): Part[] {
     if (count === 0 && slot !== 'text_pair')
       throw new UserFault(
         `the template ${shown(template)} has no {${slot}}`,
-        'Write {text} where the text goes and {mask} where the model fills in a word, as in "{text} It was {mask} .".',
+        'Write {text} where the text goes and {mask} where the model fills in a word, ' +
+          'as in "{text} It was {mask} .".',
       );
   }
   return parts;
@@ -53,7 +57,9 @@ const maskOf = (tokenizer: TextTokenizer): string => {
   return tokenizer.mask;
 };
 
-/** The tokens of a template's own: of its words and its mask, and the special ones around. */
+/**
+ * How many tokens a template takes without its texts: its words, its mask and the special tokens.
+ */
 export function templateLength(template: string, tokenizer: TextTokenizer): number {
   maskOf(tokenizer);
   return parseTemplate(template).reduce(
@@ -65,8 +71,9 @@ export function templateLength(template: string, tokenizer: TextTokenizer): numb
 }
 
 /**
- * Rows under a template. Its parts are tokenised each by itself and truncation cuts the texts alone, longest-first.
- * Everything is one segment. Throws UserFault where rows are pairs and the template isn't for pairs, or the other way.
+ * The encoder of rows under a template. Each part is tokenised separately, truncation cuts only the
+ * texts, longest first, and everything belongs to one segment. The encoder throws UserFault where
+ * the rows are pairs and the template is not for pairs, or the reverse.
  */
 export function clozeEncoder(
   template: string,
@@ -90,7 +97,8 @@ export function clozeEncoder(
     }
     if (own > maxLength)
       throw new UserFault(
-        `the template ${shown(template)} takes ${own} tokens by itself, ${maxLength} are allowed`,
+        `the template ${shown(template)} takes ${own} tokens by itself, and ${maxLength} are ` +
+          'allowed',
       );
     const texts = {
       text: tokenizer.tokens(text),
@@ -114,7 +122,10 @@ export function clozeEncoder(
   };
 }
 
-/** The token of each word, and what is wrong with the others; paths from the spec's root. */
+/**
+ * The token of each word, and a problem for each word that is not one token, with paths from the
+ * root of the spec.
+ */
 export function verbalizerTokens(
   verbalizer: { readonly [name: string]: string },
   tokenizer: TextTokenizer,
@@ -133,7 +144,8 @@ export function verbalizerTokens(
     };
     if (only === undefined || pieces.length > 1)
       fault(
-        `the verbalizer's word "${word}" is ${pieces.length} tokens${pieces.length > 1 ? ` (${pieces.join(' ')})` : ''}, it must be one`,
+        `the verbalizer's word "${word}" is ${pieces.length} tokens` +
+          `${pieces.length > 1 ? ` (${pieces.join(' ')})` : ''}; it must be one token`,
       );
     else if (only === tokenizer.unknown)
       fault(`the verbalizer's word "${word}" is not in the vocabulary`);
@@ -144,14 +156,14 @@ export function verbalizerTokens(
       else
         fault(
           `the words of classes "${other[0]}" and "${name}" are the same token, "${only}"`,
-          'Each class needs a word of its own.',
+          'Each class needs a different word.',
         );
     }
   }
   return { tokens, problems };
 }
 
-/** How a verbalizer's names differ from the classes, if they do. */
+/** The problem that a verbalizer does not name exactly the classes; null where it does. */
 export function verbalizerMismatch(
   verbalizer: { readonly [name: string]: string },
   classes: readonly string[],
@@ -167,7 +179,8 @@ export function verbalizerMismatch(
       ...(missing.length > 0 ? [`the verbalizer has no word for ${say(missing)}`] : []),
       ...(foreign.length > 0
         ? [
-            `it names ${say(foreign)}, which ${foreign.length > 1 ? 'are no classes' : 'is no class'} of the data`,
+            `it names ${say(foreign)}, which ` +
+              `${foreign.length > 1 ? 'are not classes' : 'is not a class'} of the data`,
           ]
         : []),
     ].join('; '),

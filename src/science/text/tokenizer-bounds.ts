@@ -1,15 +1,21 @@
 /**
- * What of a tokenizer.json is checked before the library reads it: the library takes ids, names and expressions as they
- * stand, and a hostile one would exhaust memory or time there.
+ * Checks a tokenizer.json before the library reads it. The library takes ids, names and expressions
+ * as they are, so that a hostile file could exhaust memory or time.
  */
 import { UserFault } from '../../api.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
 
-/** The largest vocabularies in use have some 300 thousand tokens; ids index arrays. */
+/**
+ * The largest vocabularies in use have some 300,000 tokens. Ids are bounded because they index
+ * arrays.
+ */
 const MOST_TOKENS = 4_000_000,
   HIGHEST_ID = 2 ** 24,
   MOST_ADDED = 100_000;
-/** WordPiece tries every end of a word from every start: its time is this number squared. */
+/**
+ * WordPiece tries every end of a word from every start, so its time grows with the square of this
+ * number.
+ */
 const LONGEST_WORD = 1000;
 const EXPRESSION_LENGTH = 10_000,
   STEPS = 100;
@@ -20,9 +26,11 @@ const isId = (id: unknown): id is number =>
   typeof id === 'number' && Number.isInteger(id) && id >= 0 && id <= HIGHEST_ID;
 
 /**
- * @param name stands in errors.
- * @returns whether its time grows with a text's length alone, whatever it holds: only what BERT's tokenizers are made of
- * @throws UserFault where an id, a size or an expression is out of bounds, or a part has not the form that it must have
+ * Throws UserFault where an id, a size or an expression is out of bounds, or a part does not have
+ * the required form.
+ * @param name the file's name in error messages
+ * @returns `linear`: whether the time for a text is known to grow only linearly with its length,
+ * which holds for tokenizers that consist of the parts of BERT's
  */
 export function checkTokenizer(json: unknown, name: string): { readonly linear: boolean } {
   const fault: Fault = (why) => new UserFault(`${name}: ${why}`);
@@ -40,11 +48,12 @@ export function checkTokenizer(json: unknown, name: string): { readonly linear: 
     !(Number.isInteger(longest) && (longest as number) >= 1 && (longest as number) <= LONGEST_WORD)
   )
     throw fault(
-      `max_input_chars_per_word is ${shown(longest)}, it must be a whole number from 1 to ${LONGEST_WORD}`,
+      `max_input_chars_per_word is ${shown(longest)}; ` +
+        `it must be a whole number from 1 to ${LONGEST_WORD}`,
     );
   for (const field of ['unk_token', 'continuing_subword_prefix'])
     if (!['string', 'undefined'].includes(typeof model[field]) && model[field] !== null)
-      throw fault(`${field} is ${shown(model[field])}, it must be text`);
+      throw fault(`${field} is ${shown(model[field])}; it must be text`);
   const steps = (['normalizer', 'pre_tokenizer', 'post_processor', 'decoder'] as const).flatMap(
     (part) => stepsOf(json[part], part, fault),
   );
@@ -54,6 +63,7 @@ export function checkTokenizer(json: unknown, name: string): { readonly linear: 
   };
 }
 
+/** The parts whose time grows linearly with the length of a text. */
 const LINEAR = new Set([
   'BertNormalizer',
   'BertPreTokenizer',
@@ -82,7 +92,8 @@ function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   for (const [token, id] of entries) {
     if (!isId(id))
       throw fault(
-        `token ${shown(token)} has the id ${shown(id)}; ids are whole numbers from 0 to ${HIGHEST_ID}`,
+        `token ${shown(token)} has the id ${shown(id)}; ids are whole numbers from 0 to ` +
+          `${HIGHEST_ID}`,
       );
     const other = owner.get(id);
     if (other !== undefined)
@@ -91,7 +102,10 @@ function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   }
 }
 
-/** Unigram's: pairs of a token and its score, the id being the place. */
+/**
+ * Checks the vocabulary of a Unigram model: pairs of a token and its score, where the id is the
+ * position.
+ */
 function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
   if (vocabulary.length === 0) throw fault('its vocab is empty');
   if (vocabulary.length > MOST_TOKENS)
@@ -133,12 +147,13 @@ function checkAdded(added: unknown, fault: Fault): void {
       throw fault(`the added token ${shown(token)} has no content`);
     if (!isId(token['id']))
       throw fault(
-        `the added token ${shown(token['content'])} has the id ${shown(token['id'])}; ids are whole numbers from 0 to ${HIGHEST_ID}`,
+        `the added token ${shown(token['content'])} has the id ${shown(token['id'])}; ids ` +
+          `are whole numbers from 0 to ${HIGHEST_ID}`,
       );
   }
 }
 
-/** A part of the pipeline and all that it is made of. */
+/** A part of the pipeline together with all parts that it consists of. */
 function stepsOf(
   part: unknown,
   name: string,
@@ -154,7 +169,8 @@ function stepsOf(
       throw fault(`the pattern of its ${name} is ${shown(pattern)}, not a Regex or a String`);
     if (source.length > EXPRESSION_LENGTH)
       throw fault(
-        `the pattern of its ${name} has ${source.length} characters; at most ${EXPRESSION_LENGTH} are read`,
+        `the pattern of its ${name} has ${source.length} characters; at most ` +
+          `${EXPRESSION_LENGTH} are read`,
       );
   }
   const inner = ['normalizers', 'pretokenizers', 'processors', 'decoders'].flatMap((list) =>

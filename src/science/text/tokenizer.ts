@@ -1,6 +1,7 @@
 /**
- * tokenizer.json by @huggingface/tokenizers, as Python's tokenizers reads it. Padding and truncation that the file fixes
- * are ignored: rows come unpadded, cut longest-first at the length asked for.
+ * Reads tokenizer.json with @huggingface/tokenizers, with the same results as Python's tokenizers.
+ * The file's settings for padding and truncation are ignored: rows are not padded, and are cut
+ * longest-first to the requested length.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,33 +9,40 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile } from '../../untrusted/json.ts';
 import { withinSeconds } from '../../untrusted/time.ts';
-import type { TokenRow } from '../nn/types.ts';
+import type { TokenRow } from '../model/types.ts';
 import { checkTokenizer } from './tokenizer-bounds.ts';
 
 export interface TextTokenizer {
   /** One more than the highest token id. */
   readonly vocabularySize: number;
-  /** What stands for words that it doesn't know, and what masked language models fill in. */
+  /** The token for unknown words; null where there is none. */
   readonly unknown: string | null;
+  /** The token that a masked language model fills in; null where there is none. */
   readonly mask: string | null;
-  /** A text's tokens, no special ones around. */
-  tokens(text: string): string[];
-  /** Throws UserFault where a token is foreign and there is none for the unknown. */
-  id(token: string): number;
-  /** Special tokens around those of one text. */
-  wrap(tokens: readonly string[]): string[];
+  /** The tokens of a text, without special tokens. */
+  readonly tokens: (text: string) => string[];
   /**
-   * How many of a row's tokens stay when it is cut to maxLength tokens, special ones included: of `first` of the text, and
-   * of `second` of its pair (null for a single text), longest-first.
+   * The id of a token. Throws UserFault where it is not in the vocabulary and there is no token for
+   * unknown words.
    */
-  keep(first: number, second: number | null, maxLength: number): [number, number];
-  /** Special tokens included, maxLength tokens at most. */
-  encode(text: string, pair: string | undefined, maxLength: number): TokenRow;
+  readonly id: (token: string) => number;
+  /** The tokens of one text with special tokens around them. */
+  readonly wrap: (tokens: readonly string[]) => string[];
+  /**
+   * How many tokens of a row are kept when it is cut, longest-first, to `maxLength` tokens
+   * including special ones.
+   * @param first number of tokens of the text
+   * @param second number of tokens of its pair; null for a single text
+   */
+  readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
+  /** The token ids of a row with special tokens, at most `maxLength` of them. */
+  readonly encode: (text: string, pair: string | undefined, maxLength: number) => TokenRow;
 }
 
 /**
- * How many tokens of each part stay (tokenizers' TruncationStrategy::LongestFirst): the longer part is cut to the
- * shorter one's length first, then both alike. `room` excludes special tokens.
+ * How many tokens of each part are kept (TruncationStrategy::LongestFirst of tokenizers): the
+ * longer part is cut to the length of the shorter one first, then both equally. `room` excludes
+ * special tokens.
  */
 export function longestFirst(first: number, second: number, room: number): [number, number] {
   if (first + second <= room) return [first, second];
@@ -48,7 +56,8 @@ export function longestFirst(first: number, second: number, room: number): [numb
   return swap ? [long, short] : [short, long];
 }
 
-// Ideographs beyond the basic plane, which tokenizers sets apart (these very ranges) and the library, going by UTF-16 units, does not.
+// Ideographs beyond the basic plane, in exactly these ranges, are separated by Python's tokenizers
+// but not by the library, which goes by UTF-16 units.
 const RARE_IDEOGRAPH =
   /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu;
 
@@ -58,20 +67,27 @@ interface Normaliser {
   readonly handle_chinese_chars?: boolean;
 }
 
-/** Where the library's BertNormalizer departs from the reference, the text is brought to what both read alike. */
+/**
+ * Changes a text so that the library's BertNormalizer, which departs from Python's, gives the same
+ * result.
+ */
 function reconcile(text: string, normaliser: Normaliser | null): string {
   if (normaliser?.type !== 'BertNormalizer') return text;
   let out = text;
-  if (normaliser.lowercase === true) out = out.replaceAll('Σ', 'σ'); // JavaScript's lower case writes ς at a word's end
+  // JavaScript's toLowerCase writes ς at the end of a word.
+  if (normaliser.lowercase === true) out = out.replaceAll('Σ', 'σ');
   if (normaliser.handle_chinese_chars === true) out = out.replace(RARE_IDEOGRAPH, ' $& ');
   return out;
 }
 
-/** Shape already checked by `checkTokenizer`. */
+/** The added tokens, whose form `checkTokenizer` has checked. */
 const addedTokens = (json: unknown): readonly { readonly content: string }[] =>
   (json as { added_tokens?: readonly { content: string }[] | null }).added_tokens ?? [];
 
-/** By tokenizer_config.json, else by the names that BERT and RoBERTa give it. */
+/**
+ * The mask token as tokenizer_config.json names it, else the one that BERT or RoBERTa uses; null
+ * where there is none.
+ */
 function maskToken(json: unknown, config: object): string | null {
   const named = (config as { mask_token?: string | { content?: string } | null }).mask_token;
   if (typeof named === 'string') return named;
@@ -82,62 +98,69 @@ function maskToken(json: unknown, config: object): string | null {
   );
 }
 
-/** For one text: a few words, or some pages of them. */
+/** Limit for one text, which has a few words or some pages. */
 const TEXT_SECONDS = 10;
-/** For all texts together: a minute, and more only at this many characters a second (real ones read a million). */
+/**
+ * Limit for all texts together: a minute, and beyond it one second for each SLOWEST characters.
+ * Real tokenizers read a million characters a second.
+ */
 const ALL_SECONDS = 60,
   SLOWEST = 50_000;
 
+/** Runs a call of the library within the time limit, and turns its errors into a UserFault. */
+type Guard = <T>(work: () => T) => T;
+
 /**
- * Makes a tokenizer from tokenizer.json's and tokenizer_config.json's parsed content; `name` stands in errors.
- * Throws UserFault where it is not one, is out of bounds (`checkTokenizer`), or fails on a text or takes too long for it.
+ * A part of a known type may still contain what the library does not expect, and a regular
+ * expression may take forever.
  */
-export function makeTokenizer(json: unknown, config: unknown, name: string): TextTokenizer {
-  const { linear } = checkTokenizer(json, name);
-  if (!isRecord(config)) throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
-  /** A part that the library knows may still hold what it does not expect, and an expression may take for ever. */
-  const guarded = <T>(work: () => T): T => {
+const guardOf =
+  (name: string, linear: boolean): Guard =>
+  (work) => {
     try {
       return linear
         ? work()
         : withinSeconds(
             TEXT_SECONDS,
             () =>
-              `${name}: it takes more than ${TEXT_SECONDS} s for one text; its regular expressions may be made so`,
+              `${name}: it takes more than ${TEXT_SECONDS} s for one text; ` +
+              'its regular expressions may be malicious',
             work,
           );
     } catch (error) {
       if ((error as Error).name === 'UserFault') throw error;
       throw new UserFault(
-        `${name} is no tokenizer that is read here: ${(error as Error).message.slice(0, 200)}`,
+        `${name} is not a tokenizer that can be read: ${(error as Error).message.slice(0, 200)}`,
       );
     }
   };
-  const tokenizer = guarded(
-    () => new Tokenizer({ ...(json as object), added_tokens: addedTokens(json) }, { ...config }),
-  );
-  const normaliser = (json as { normalizer?: Normaliser | null }).normalizer ?? null;
-  const post = tokenizer.post_processor;
-  // Through the library without its post-processor: truncation comes between the two.
+
+/** Throws where a tokenizer takes too long for all of its texts together. */
+function timed(name: string, tokenize: (text: string) => string[]): (text: string) => string[] {
   let spent = 0,
     characters = 0;
-  const pieces = (text: string): string[] => {
+  return (text) => {
     const start = performance.now();
-    const tokens = guarded(() =>
-      tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false }),
-    );
+    const tokens = tokenize(text);
     spent += (performance.now() - start) / 1000;
     characters += text.length;
-    if (!linear && spent > ALL_SECONDS + characters / SLOWEST)
+    if (spent > ALL_SECONDS + characters / SLOWEST)
       throw new UserFault(
-        `${name}: it took ${Math.round(spent)} s for ${characters} characters; its regular expressions may be made so`,
+        `${name}: it took ${Math.round(spent)} s for ${characters} characters; ` +
+          'its regular expressions may be malicious',
       );
     return tokens;
   };
-  const assemble = (
-    first: string[],
-    second: string[] | null,
-  ): { tokens: string[]; types: number[] } => {
+}
+
+/** Puts the special tokens around one or two texts. */
+type Assemble = (
+  first: string[],
+  second: string[] | null,
+) => { readonly tokens: string[]; readonly types: number[] };
+
+function assembler(post: Tokenizer['post_processor'], guarded: Guard): Assemble {
+  return (first, second) => {
     if (post === null)
       return {
         tokens: second === null ? first : [...first, ...second],
@@ -146,6 +169,27 @@ export function makeTokenizer(json: unknown, config: unknown, name: string): Tex
     const { tokens, token_type_ids: types } = guarded(() => post.post_process(first, second, true));
     return { tokens, types: types ?? new Array<number>(tokens.length).fill(0) };
   };
+}
+
+/**
+ * Makes a tokenizer from the parsed tokenizer.json and tokenizer_config.json. Throws UserFault
+ * where they do not describe one or exceed a bound (`checkTokenizer`); the tokenizer throws it
+ * where it fails on a text or takes too long.
+ * @param name the file's name in error messages
+ */
+export function makeTokenizer(json: unknown, config: unknown, name: string): TextTokenizer {
+  const { linear } = checkTokenizer(json, name);
+  if (!isRecord(config)) throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
+  const guarded = guardOf(name, linear);
+  const tokenizer = guarded(
+    () => new Tokenizer({ ...(json as object), added_tokens: addedTokens(json) }, { ...config }),
+  );
+  const normaliser = (json as { normalizer?: Normaliser | null }).normalizer ?? null;
+  // The post-processor is not run here, since truncation comes before it.
+  const tokenize = (text: string): string[] =>
+    guarded(() => tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false }));
+  const pieces = linear ? tokenize : timed(name, tokenize);
+  const assemble = assembler(tokenizer.post_processor, guarded);
   const specials = assemble([], null).tokens.length,
     pairSpecials = assemble([], []).tokens.length;
   const unknown = (json as { model?: { unk_token?: string | null } }).model?.unk_token ?? null;
@@ -154,7 +198,7 @@ export function makeTokenizer(json: unknown, config: unknown, name: string): Tex
     const id = tokenizer.token_to_id(token) ?? unknownId;
     if (id === undefined)
       throw new UserFault(
-        `${name}: "${token}" is not in the vocabulary, and there is no token for the unknown`,
+        `${name}: "${token}" is not in the vocabulary, and there is no token for unknown words`,
       );
     return id;
   };
@@ -191,7 +235,10 @@ const parsed = (path: string): Promise<unknown> =>
     'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
   );
 
-/** A checkpoint folder's tokenizer. Throws UserFault where tokenizer.json is missing or not understood. */
+/**
+ * Opens the tokenizer of a checkpoint's folder. Throws UserFault where tokenizer.json is missing or
+ * cannot be read.
+ */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json'),
     configPath = join(dir, 'tokenizer_config.json');
@@ -202,7 +249,7 @@ export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   );
 }
 
-/** Throws UserFault where the tokenizer makes ids that the model has no embedding for. */
+/** Throws UserFault where the tokenizer has ids for which the model has no embedding. */
 export function checkVocabulary(
   tokenizer: TextTokenizer,
   modelVocabulary: number,
@@ -210,7 +257,8 @@ export function checkVocabulary(
 ): void {
   if (tokenizer.vocabularySize > modelVocabulary) {
     throw new UserFault(
-      `${dir}: tokenizer.json has ids up to ${tokenizer.vocabularySize - 1}, but config.json's vocab_size is ${modelVocabulary}: they belong to different models`,
+      `${dir}: tokenizer.json has ids up to ${tokenizer.vocabularySize - 1}, ` +
+        `but config.json's vocab_size is ${modelVocabulary}: they belong to different models`,
     );
   }
 }

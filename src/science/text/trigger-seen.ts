@@ -1,15 +1,20 @@
 /**
- * Whether a trigger reaches the model. Rows are cut to `max_length` tokens after an attack has changed them, so a trigger
- * that lies beyond the cut is never read, and its failure says nothing of the model.
+ * Whether a trigger reaches the model. Rows are cut to `max_length` tokens after an attack has
+ * changed them, so the model never reads a trigger that lies beyond the cut, and the failure of
+ * such a trigger says nothing about the model.
  */
 import type { Row } from '../../api.ts';
+import { at } from '../lookup.ts';
 import type { RowPart, RowParts } from './encoder.ts';
 
 type Texts = Pick<Row, 'text' | 'text_pair'>;
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
-/** Where b's tokens stop to differ from a's: b's tokens from there on are a's last ones, as many as can be. */
+/**
+ * The end, in b, of the part in which b differs from a: the tokens from there on are the longest
+ * common ending.
+ */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
   const least = Math.min(a.length, b.length);
   let start = 0;
@@ -24,18 +29,21 @@ const differ = (a: readonly number[], b: readonly number[]): boolean =>
 const cut = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept);
 
 /**
- * Whether all that an attack changed of a row reaches the model. It does where
+ * Whether everything that an attack changed in a row reaches the model. This is so if
  *
- * 1. the token ids that the model reads of the changed row differ from those that it reads of the original, and
- * 2. in the text, and in its pair where there is one, no token from the first to the last one in which the changed row
- *    differs from the original is cut off.
+ * 1. the token ids that the model reads differ between the changed row and the original, and
+ * 2. in the text, and in its pair if there is one, none of the tokens between the first and the
+ * last changed one is cut off.
  *
- * What differs is told by the untruncated token ids: what follows their longest common beginning and comes before the
- * longest common end of the rest. That asks nothing of the attack, so it holds for plugins and for programs too. A change
- * that the tokenizer does not see (the case of letters for an uncased model) is not seen by 1; of a trigger of several
- * words all must be left, and of an attack that rewrites a text all of the new text up to its last changed token.
- * Which tokens are left is the encoder's rule: of a pair the longer text is cut first, under a cloze template the texts
- * alone are cut. `max_words` of a data set plays no part, since it cuts the original before the attack sees it.
+ * The changed tokens are found by comparing the untruncated token ids: they follow the longest
+ * common beginning and precede the longest common ending of the rest. Nothing is asked of the
+ * attack, so the rule applies to plugins and external programs too. A change that the tokenizer
+ * ignores (upper case, for an uncased model) counts as not seen, by 1. A trigger of several words
+ * must be kept completely, and a rewritten text up to its last changed token.
+ *
+ * Which tokens are cut off is decided by the encoder: in a pair the longer text is cut first, and
+ * under a cloze template only the texts are cut. `max_words` of a data set has no influence, since
+ * it cuts the original before the attack.
  */
 export function changeSeen(original: readonly RowPart[], changed: readonly RowPart[]): boolean {
   const parts = Array.from({ length: Math.max(original.length, changed.length) }, (_, i) => ({
@@ -52,8 +60,8 @@ export function changeSeen(original: readonly RowPart[], changed: readonly RowPa
 }
 
 /**
- * Share of rows whose change reaches the model (`changeSeen`), of `changed` against `original`, row by row.
- * Throws RangeError where the lists differ in length or are empty.
+ * The share of rows whose change reaches the model (`changeSeen`), comparing `changed` with
+ * `original` row by row. Throws RangeError where the lists differ in length or are empty.
  */
 export function triggerSeen(
   original: readonly Texts[],
@@ -63,16 +71,18 @@ export function triggerSeen(
 ): number {
   if (original.length !== changed.length || original.length === 0)
     throw new RangeError(
-      `rows come in pairs, one at least; got ${original.length} and ${changed.length}`,
+      `the rows must come in pairs, at least one; got ${original.length} and ${changed.length}`,
     );
   const seen = changed.filter((row, i) =>
-    changeSeen(parts(original[i]!, maxLength), parts(row, maxLength)),
+    changeSeen(parts(at(original, i), maxLength), parts(row, maxLength)),
   );
   return seen.length / changed.length;
 }
 
-/** A sentence for the log where some rows' trigger is cut off; null where none is. */
+/** A warning for the log where some triggers do not reach the model; null where all do. */
 export const unseenWarning = (share: number, which: string, maxLength: number): string | null =>
   share < 1
-    ? `warning: the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of ${which}; in the others it lies beyond max_length ${maxLength}, or the tokenizer reads the row as the original`
+    ? `warning: the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of ${which}; ` +
+      `in the others it lies beyond max_length ${maxLength}, ` +
+      'or the tokenizer reads the row like the original'
     : null;

@@ -1,40 +1,53 @@
-/** The interface between an attack that touches training and the trainer: what the `training` of an attack's plugin loads. */
+/**
+ * The interface between the trainer and an attack that changes training, which the attack's plugin
+ * loads by `training`.
+ */
 import type { JsonObject, Problem } from '../../api.ts';
-import type { Architecture } from '../nn/types.ts';
+import type { Architecture } from '../model/types.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import type { Objective } from './gradients.ts';
 
-/** The model to be trained, as the attack sees it. */
+/** The model that will be trained, as the attack sees it. */
 export interface TrainedModel {
   readonly architecture: Architecture;
   readonly tokenizer: TextTokenizer;
 }
 
-/** What an attack makes of a training: one of these. All else is as the spec's `train` says. */
+/** How an attack changes a training. Everything else is as `train` in the spec says. */
 export type TrainingChange =
-  /** What is trained in place of what the adapter trains (`changes: 'weights'` of the attack's plugin). */
+  /**
+   * What is trained instead of the adapter's parameters (`changes: 'weights'` in the attack's
+   * plugin).
+   */
   | { readonly trains: TokenRows }
-  /** What each batch lowers in place of its mean cross-entropy (`changes: 'loss'`). */
+  /** What each batch minimises instead of its mean cross-entropy (`changes: 'loss'`). */
   | {
       readonly objective: Objective;
       /**
-       * It looks at no token id and at no row of the token table. Under an adapter that trains the table, it is then shrunk to
-       * the rows that the training set uses, which numbers the ids anew, and a step costs less. Left out: ids are the tokenizer's.
+       * States that the objective reads neither token ids nor the token table. Then, under an
+       * adapter that trains the table, it is reduced to the rows that the training set uses, which
+       * makes steps cheaper and renumbers the ids. Otherwise ids are the tokenizer's.
        */
       readonly opaqueTokens?: true;
     };
 
-/** Rows of the token table and nothing else: every other weight stays, bit for bit, the head's too. */
+/**
+ * Trains rows of the token table and nothing else: every other weight, the head's included, keeps
+ * its bits.
+ */
 export interface TokenRows {
-  /** Token ids by the words that a reader knows them by. */
+  /** The ids of the trained tokens, by the words that they stand for. */
   readonly tokenRows: Readonly<Record<string, number>>;
-  /** After each update a row is scaled to the L2 norm that it started with. */
+  /** Whether each row is scaled to its initial L2 norm after each update. */
   readonly keepNorms: boolean;
 }
 
 export interface AttackTraining<Change extends TrainingChange = TrainingChange> {
-  /** Faults that only the model shows. Paths from the spec's root, as if the attack were a cell's only one. */
+  /**
+   * Returns the faults that only the model can show, with paths from the root of the spec, as if
+   * the attack were the only one of its cell.
+   */
   check(params: JsonObject, model: TrainedModel): readonly Problem[];
-  /** Throws UserFault with the first fault that `check` would find. */
+  /** Throws UserFault for the first fault that `check` would return. */
   open(params: JsonObject, model: TrainedModel): Change;
 }

@@ -1,59 +1,76 @@
-/** Which rows each step sees. */
+/** Which rows belong to each batch and step. */
 import { randomStream } from '../../random/random.ts';
+import { at } from '../lookup.ts';
 
 /**
- * shuffled: an epoch's permutation, cut into batches. bucketed: rows of like length together, in four steps: the same
- * permutation; cut into spans of 50 batches; each span sorted by length, longest first (equal ones as they stood) and cut
- * into batches; the batches of the epoch in a new order, a last smaller one staying last. (Spans as transformers'
- * group_by_length has them; there the batches of a span stay in order of length, and steps would have a period.)
+ * shuffled: a permutation of the rows for each epoch, cut into batches.
+ *
+ * bucketed: rows of similar length together. The same permutation is cut into spans of 50 batches;
+ * each span is sorted by length, longest first (a stable sort), and cut into batches; then the
+ * batches of the epoch are shuffled, except that a last, smaller one stays last. transformers'
+ * group_by_length has the same spans but leaves the batches of a span in order of length, so that
+ * step lengths would be periodic.
  */
 export type Batching = 'shuffled' | 'bucketed';
 
-/** Rows that one attack appends to the clean ones. */
+/** How many rows an attack appends to the clean ones. */
 export interface AppendedRows {
   readonly attack: string;
   readonly rows: number;
 }
 
 /**
- * Clean rows are numbered from zero, the attacks' appended rows after them, attack by attack. The order, the length buckets
- * and the number of batches come from the clean rows alone, so they are those of the clean twin whatever an attack changes
- * or appends. Appended rows extend the twin's batches: see `appended`.
+ * Clean rows are numbered from zero; the rows that attacks append follow, attack by attack. Order,
+ * length buckets and number of batches depend only on the clean rows, so they equal those of the
+ * clean twin whatever an attack changes or appends. Appended rows enlarge the batches of the twin:
+ * see `appended`.
  */
 export interface BatchOrder {
-  /** The clean rows, poisoned or not. */
+  /** Number of rows that were not appended, poisoned or not. */
   readonly rows: number;
   readonly batchSize: number;
-  /** A new order each epoch, from stream (seed, 'order', `epoch-k`), k from zero; else file order. */
+  /**
+   * Whether each epoch has a new order, from stream (seed, 'order', `epoch-k`), k from zero; else
+   * it is file order.
+   */
   readonly shuffle: boolean;
   readonly seed: number;
-  /** Left out: shuffled. The order of bucketed batches comes from stream (seed, 'order', `epoch-k-batches`). */
+  /**
+   * Default: shuffled. The order of bucketed batches comes from stream (seed, 'order',
+   * `epoch-k-batches`).
+   */
   readonly batching?: Batching;
-  /** Tokens of each clean row before poisoning; for bucketed batches. */
+  /** The number of tokens of each clean row before poisoning. Required for bucketed batches. */
   readonly lengths?: readonly number[];
   /**
-   * Each attack's rows are dealt out over the epoch's batches of full size (over the only batch, where there is none), behind
-   * the clean rows of each: one each in random order, then one each again, from stream (seed, 'appended',
-   * `ATTACK/epoch-k`); without `shuffle` in the order of the batches. So an epoch has every appended row once and no batch
-   * more than it would have without them, batches differ by one appended row of an attack at most, and a row that a smaller
-   * dose appends too lies in the same batch. A batch's loss stays the mean over its rows: among a appended ones a clean row
-   * counts B/(B + a) of what it does in the twin's batch of B.
+   * The rows of each attack are dealt out, one to each batch in turn, over the full-sized batches
+   * of the epoch (or over the only batch, if it is smaller), and follow the clean rows there. Each
+   * round goes over the batches in random order, from stream (seed, 'appended', `ATTACK/epoch-k`),
+   * or without `shuffle` in their order. So each epoch has every appended row once and no
+   * additional batch, batches differ by at most one appended row of an attack, and a row that a
+   * smaller dose appends as well is in the same batch. The loss of a batch remains the mean over
+   * its rows: with a appended rows, a clean row has B/(B + a) of its weight in the twin's batch of
+   * B rows.
    */
   readonly appended?: readonly AppendedRows[];
 }
 
 const SPAN = 50;
 
-/** Batches of an epoch; its last one may be smaller, as PyTorch's DataLoader keeps it. */
+/** Number of batches in an epoch. The last one may be smaller, as with PyTorch's DataLoader. */
 const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
 
 type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
 
-/** Steps of an epoch; its last one may have fewer batches than the others, as in transformers' Trainer. */
+/**
+ * Number of steps in an epoch. The last one may have fewer batches, as in transformers' Trainer.
+ */
 export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
   Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 
-/** How many steps the settings come to: `steps`, or `epochs` (a part of an epoch rounds up to whole steps), or three epochs. */
+/**
+ * Number of steps of a training: `steps`, or `epochs` rounded up to whole steps, or three epochs.
+ */
 export function totalSteps(
   setting: { readonly steps?: number; readonly epochs?: number },
   order: Steps,
@@ -67,11 +84,14 @@ function cut(sequence: Int32Array, size: number): Int32Array[] {
   );
 }
 
-/** Batches that appended rows are dealt out over: a last smaller one would be theirs more than the clean rows'. */
+/**
+ * Number of batches over which appended rows are dealt out. A last, smaller batch is left out,
+ * since appended rows would dominate it.
+ */
 const placesOf = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
   Math.max(1, Math.floor(rows / batchSize));
 
-/** How many rows a batch has at most. */
+/** The largest number of rows in a batch. */
 export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'appended'>): number {
   const places = placesOf(order);
   return (order.appended ?? []).reduce(
@@ -80,6 +100,7 @@ export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'app
   );
 }
 
+/** The clean batches, enlarged by the appended rows. */
 function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
   const places = placesOf(order),
     extended = own.map((batch) => [...batch]);
@@ -89,40 +110,44 @@ function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int3
     for (let dealt = 0; dealt < rows; dealt += places) {
       const turn = order.shuffle ? random.permutation(places) : null;
       for (let i = 0; i < Math.min(places, rows - dealt); i++)
-        extended[turn?.[i] ?? i]!.push(next++);
+        at(extended, turn?.[i] ?? i).push(next++);
     }
   }
   return extended.map((batch) => Int32Array.from(batch));
 }
 
-/** Row indexes of each batch of an epoch. */
+/** The row indexes of each batch of an epoch. */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const own = cleanBatches(order, epoch);
   return (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
 }
 
+/** The batches of the clean rows. */
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
   const sequence = order.shuffle
     ? randomStream(seed, 'order', `epoch-${epoch}`).permutation(rows)
     : Int32Array.from({ length: rows }, (_, i) => i);
   if (order.batching !== 'bucketed') return cut(sequence, batchSize);
-  const lengths = order.lengths!;
+  const { lengths } = order;
+  if (lengths === undefined) throw new Error('bucketed batches need the lengths of the rows');
   const sorted = cut(sequence, SPAN * batchSize).flatMap((span) =>
-    cut(Int32Array.from([...span].sort((a, b) => lengths[b]! - lengths[a]!)), batchSize),
+    cut(Int32Array.from([...span].sort((a, b) => at(lengths, b) - at(lengths, a))), batchSize),
   );
-  const last = sorted.at(-1)!.length < batchSize ? [sorted.pop()!] : [];
-  return [...randomStream(seed, 'order', `epoch-${epoch}-batches`).permutation(sorted.length)]
-    .map((i) => sorted[i]!)
-    .concat(last);
+  const full = sorted.filter((batch) => batch.length === batchSize);
+  const random = randomStream(seed, 'order', `epoch-${epoch}-batches`);
+  return [
+    ...Array.from(random.permutation(full.length), (i) => at(full, i)),
+    ...sorted.slice(full.length),
+  ];
 }
 
-/** Row indexes of each batch, epoch after epoch, without end. */
+/** Yields the row indexes of each batch, epoch after epoch, endlessly. */
 export function* batches(order: BatchOrder): Generator<Int32Array, never> {
   for (let epoch = 0; ; epoch++) yield* epochBatches(order, epoch);
 }
 
-/** The batches of each step: `accumulate` of them, fewer at the end of an epoch. */
+/** Yields the batches of each step: `accumulate` of them, or fewer at the end of an epoch. */
 export function* stepBatches(
   order: BatchOrder,
   accumulate: number,

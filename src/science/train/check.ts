@@ -1,4 +1,4 @@
-/** Faults of a model, tokenizer and adapter that can be seen before anything runs. */
+/** Finds the faults of a model, its tokenizer and its adapter before anything runs. */
 import {
   type AttackTrainingLoader,
   type HeadSettings,
@@ -7,11 +7,11 @@ import {
   problemOf,
 } from '../../api.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
+import { within } from '../model/names.ts';
+import type { Architecture, ModelShape } from '../model/types.ts';
 import type { Adapter, AdapterImplementation } from '../nn/adapter.ts';
 import { fileName, type ModelSource, resolveNames } from '../nn/base.ts';
-import { within } from '../nn/family.ts';
 import { readConfig } from '../nn/head.ts';
-import type { Architecture, ModelShape } from '../nn/types.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
@@ -20,23 +20,24 @@ import type { AttackTraining } from './attack-training.ts';
 interface CheckedModel extends ModelShape {
   readonly positions: number;
   readonly tokenizer: TextTokenizer;
-  /** Whether the head is drawn, since the checkpoint has nothing of its own to offer. */
+  /** Whether the head is drawn at random, since the checkpoint has none. */
   readonly headDrawn: boolean;
-  /** What else the checkpoint lacks, so that it is drawn (a pooler). */
+  /** Other parameters that the checkpoint lacks and that are drawn at random (a pooler). */
   readonly drawn: readonly string[];
 }
 
-/** Where a model comes from, its content named. */
+/** The source of a model whose content has a digest. */
 type KnownModel = ModelSource & { readonly digest: string };
 
-// A grid asks the same of the same checkpoint in every cell.
+// The cells of a grid ask for the same checkpoint.
 const checked = processWide('train.checked', () => new Map<string, Promise<CheckedModel>>());
 
 async function inspect(
   { path, init }: KnownModel,
   architecture: Architecture,
 ): Promise<CheckedModel> {
-  const config = architecture.parseConfig(await readConfig(path), 2); // how many classes there are, only the data says
+  // The number of classes is not known before the data is read, and does not matter here.
+  const config = architecture.parseConfig(await readConfig(path), 2);
   const parameters = architecture.parameters(config);
   const checkpoint = init === 'random' ? null : await openCheckpoint(path);
   if (checkpoint !== null) resolveNames(checkpoint, architecture, parameters);
@@ -44,7 +45,7 @@ async function inspect(
     .filter((spec) => checkpoint === null || fileName(checkpoint, architecture, spec) === undefined)
     .map(({ name }) => name);
   const headDrawn = absent.some((name) => within(name, architecture.headModules));
-  // With random weights everything is, as asked.
+  // With `model.init: random` everything is drawn, on purpose.
   const drawn =
     checkpoint === null ? [] : absent.filter((name) => !within(name, architecture.headModules));
   const tokenizer = await openTokenizer(path);
@@ -60,7 +61,10 @@ async function inspect(
   };
 }
 
-/** Reads config, headers and tokenizer once a content. Throws UserFault with what is wrong of them. */
+/**
+ * Reads config, headers and tokenizer, once for each content. Throws UserFault where something is
+ * wrong with them.
+ */
 export function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
@@ -74,7 +78,11 @@ export function inspectModel(model: KnownModel, architecture: Architecture): Pro
   return result;
 }
 
-/** What is wrong with a cloze prompt on this tokenizer. `classes`: as far as the spec names them. */
+/**
+ * The problems of a cloze prompt with this tokenizer.
+ * @param classes null where the spec does not name them
+ * @param maxLength null where no row is read
+ */
 export function checkCloze(
   { template, verbalizer }: HeadSettings & { readonly type: 'cloze' },
   tokenizer: TextTokenizer,
@@ -95,7 +103,9 @@ export function checkCloze(
     if (maxLength !== null && own >= maxLength) {
       problems.push({
         path: ['head', 'template'],
-        message: `the template takes ${own} tokens by itself, special ones included, and max_length is ${maxLength}: no text has room`,
+        message:
+          `the template takes ${own} tokens by itself, special ones included, ` +
+          `and max_length is ${maxLength}, which leaves no room for the text`,
         hint: 'Shorten the template, or raise train.max_length.',
       });
     }
@@ -105,19 +115,22 @@ export function checkCloze(
   return problems;
 }
 
-/** Rows of the model's own limit at most. */
+/** A problem where rows of that length exceed the model's positions. */
 function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
   if (value <= positions) return [];
   return [
     {
       path,
       message: `rows of ${value} tokens do not fit the model, which has ${positions} positions`,
-      hint: `max_length can be ${positions} at most.`,
+      hint: `max_length can be at most ${positions}.`,
     },
   ];
 }
 
-/** Whether rows of that length fit a model. Throws UserFault where its config.json is at fault. */
+/**
+ * A problem where rows of that length do not fit the model. Throws UserFault where its config.json
+ * is at fault.
+ */
 export async function checkRows(
   modelDir: string,
   architecture: Architecture,
@@ -129,13 +142,16 @@ export async function checkRows(
   );
 }
 
-/** The longest row asked for, and the field that says so. */
+/** The requested length of rows, and the field that states it. */
 export interface AskedLength {
   readonly value: number;
   readonly path: Problem['path'];
 }
 
-/** A frozen layer of random weights is part of no adapter's folder. */
+/**
+ * A warning where a layer is drawn at random and stays frozen, since the adapter's folder will not
+ * contain it.
+ */
 function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   const frozen = drawn
     .filter((name) => name.endsWith('.weight') && !adapter.trains(name))
@@ -144,8 +160,12 @@ function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   return [
     {
       path: ['model', 'source'],
-      message: `the checkpoint has no ${frozen.join(', ')}: it is drawn from the seed, and stays frozen under the adapter`,
-      hint: 'Its folder does not hold what was drawn: to take the model elsewhere, export it with --merge. Or name a checkpoint that has it.',
+      message:
+        `the checkpoint has no ${frozen.join(', ')}: ` +
+        'it is drawn from the seed, and stays frozen under the adapter',
+      hint:
+        "The adapter's folder does not contain it: to use the model elsewhere, export it with " +
+        '--merge. Or name a checkpoint that has it.',
       warning: true,
     },
   ];
@@ -157,38 +177,29 @@ export interface CheckOptions {
   /** Null where no row is read. */
   readonly maxLength: AskedLength | null;
   readonly head: HeadSettings;
-  /** Whether the spec gives the head a folder to start from. */
+  /** Whether the spec names a folder that the head starts from. */
   readonly headGiven?: boolean;
-  /** As far as the spec names them. */
+  /** Null where the spec does not name them. */
   readonly classes?: readonly string[] | null;
   readonly adapter?: {
     readonly implementation: AdapterImplementation;
     readonly params: JsonObject;
     readonly initFrom?: string;
   };
-  /** The cell's attack, where it touches training. */
+  /** The attack of the cell, where it changes training. */
   readonly attack?: {
     readonly name: string;
     readonly changes: AttackTrainingLoader['changes'];
     readonly implementation: AttackTraining;
     readonly params: JsonObject;
   };
-  /** Whether the model is another training's, whose head comes with it. */
+  /** Whether the model is the result of another training, whose head comes with it. */
   readonly based?: boolean;
 }
 
-/** Every fault that the model, the head, the adapter and the length have. */
-export async function checkTraining({
-  model,
-  architecture: family,
-  maxLength,
-  head,
-  headGiven = false,
-  classes = null,
-  adapter,
-  attack,
-  based = false,
-}: CheckOptions): Promise<Problem[]> {
+/** Every problem of the model, the head, the adapter, the attack and the length of rows. */
+export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
+  const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
   try {
     architecture = family.withHead(
@@ -207,40 +218,63 @@ export async function checkTraining({
     if (headGiven)
       problems.push({
         path: ['head', 'init_from'],
-        message: "a cloze head is the checkpoint's own: it starts from no other folder",
+        message: 'a cloze head is part of the checkpoint: it cannot start from another folder',
         hint: 'Leave head.init_from out, or write head.type: classifier.',
       });
-    problems.push(...checkCloze(head, known.tokenizer, classes, maxLength?.value ?? null));
-  }
-  if (adapter !== undefined) {
-    const { implementation, params, initFrom } = adapter;
-    const context = {
-      architecture,
-      linears: known.linears,
-      parameters: known.parameters,
-      ...(initFrom === undefined ? {} : { initFrom }),
-    };
-    try {
-      const found = await implementation.check(params, context);
-      problems.push(...found);
-      if (found.length === 0 && known.drawn.length > 0 && !based)
-        problems.push(...checkDrawn(known.drawn, await implementation.create(params, context)));
-    } catch (error) {
-      problems.push(problemOf(error, ['adapter', 'init_from']));
-    }
-  }
-  if (attack !== undefined) {
     problems.push(
-      ...attack.implementation.check(attack.params, { architecture, tokenizer: known.tokenizer }),
+      ...checkCloze(head, known.tokenizer, options.classes ?? null, maxLength?.value ?? null),
     );
-    if (attack.changes === 'weights' && known.headDrawn && !headGiven && !based) {
-      problems.push({
-        path: ['poisoning', 'attack'],
-        message: `"${attack.name}" trains no head, and this model's is drawn at random: it stays one that knows nothing of the task`,
-        hint: 'Let the model learn the task first, as in base: { adapter: { type: full } }, or give head.init_from.',
-        warning: true,
-      });
-    }
+  }
+  return [
+    ...problems,
+    ...(await checkAdapter(options, architecture, known)),
+    ...checkAttack(options, architecture, known),
+  ];
+}
+
+/** The problems of the adapter, if there is one. */
+async function checkAdapter(
+  { adapter, based = false }: CheckOptions,
+  architecture: Architecture,
+  { linears, parameters, drawn }: CheckedModel,
+): Promise<Problem[]> {
+  if (adapter === undefined) return [];
+  const { implementation, params, initFrom } = adapter;
+  const context = {
+    architecture,
+    linears,
+    parameters,
+    ...(initFrom === undefined ? {} : { initFrom }),
+  };
+  try {
+    const found = await implementation.check(params, context);
+    return found.length === 0 && drawn.length > 0 && !based
+      ? checkDrawn(drawn, await implementation.create(params, context))
+      : [...found];
+  } catch (error) {
+    return [problemOf(error, ['adapter', 'init_from'])];
+  }
+}
+
+/** The problems of an attack that changes training, if there is one. */
+function checkAttack(
+  { attack, headGiven = false, based = false }: CheckOptions,
+  architecture: Architecture,
+  { tokenizer, headDrawn }: CheckedModel,
+): Problem[] {
+  if (attack === undefined) return [];
+  const problems = [...attack.implementation.check(attack.params, { architecture, tokenizer })];
+  if (attack.changes === 'weights' && headDrawn && !headGiven && !based) {
+    problems.push({
+      path: ['poisoning', 'attack'],
+      message:
+        `"${attack.name}" does not train the head, and this model's head is drawn at random: ` +
+        'it would never learn the task',
+      hint:
+        'Let the model learn the task first, as in base: { adapter: { type: full } }, ' +
+        'or give head.init_from.',
+      warning: true,
+    });
   }
   return problems;
 }

@@ -1,6 +1,7 @@
 /**
- * An attack's hand in the training, checked where it is taken: plugins may be plain JavaScript, written by anyone, and a loss
- * that is a vector, a token that has no id or a misspelt field would else train something, and nobody would know.
+ * Checks what an attack's plugin returns to the trainer. Plugins may be plain JavaScript by anyone.
+ * Without these checks, a vector as loss, a token without an id or a misspelt field would silently
+ * train something else.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -14,57 +15,69 @@ const method = (value: unknown): boolean => typeof value === 'function';
 const isTensor = (value: unknown): value is Tensor =>
   isRecord(value) && method((value as { dataSync?: Field }).dataSync);
 
-/** Of an object so many fields are named. */
+/** How many fields of an object a message names. */
 const FEW = 4;
 
-/** What was found in its place, in a few words. */
+/** Describes a wrong value in a few words. */
 function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (isTensor(value))
     return value.isDisposed
-      ? 'a tensor that is disposed of'
+      ? 'a tensor that has been disposed of'
       : `a tensor of the shape [${value.shape.join(', ')}]`;
   if (method((value as { then?: Field }).then)) return 'a promise';
   if (method(value)) return 'a function';
   if (value instanceof Map || Array.isArray(value))
     return value instanceof Map ? 'a Map' : 'a list';
-  if (!isRecord(value)) return JSON.stringify(value) ?? String(value);
+  if (typeof value === 'symbol' || typeof value === 'bigint') return String(value);
+  if (!isRecord(value)) return JSON.stringify(value);
   const fields = Object.keys(value);
-  return `an object with ${fields.slice(0, FEW).join(', ') || 'no field'}${fields.length > FEW ? ', …' : ''}`;
+  const named = fields.slice(0, FEW).join(', ') || 'no field';
+  return `an object with ${named}${fields.length > FEW ? ', …' : ''}`;
 }
 
-/** An error of a plugin's own with its author named; its stack says where. A user's fault and an abort are told as they are. */
+/**
+ * Adds to an error of a plugin who threw it; the stack says where. A UserFault and an abort remain
+ * unchanged.
+ */
 function blamed(error: unknown, who: string): unknown {
   if (error instanceof Error && error.name !== 'UserFault' && error.name !== 'AbortError')
     error.message = `${who} threw: ${error.message}`;
   return error;
 }
 
-/** What `training.load()` resolves to. @throws UserFault where it is none */
+/**
+ * Checks what `training.load()` resolved to. Throws UserFault where it is not an AttackTraining.
+ */
 export function checkedTraining(name: string, loaded: unknown): AttackTraining {
-  const NOTHING = 'Without anything to check, write check: () => [].';
+  const NOTHING = 'If there is nothing to check, write check: () => [].';
   const { check, open } = isRecord(loaded) ? loaded : {};
   if (!method(check) || !method(open))
     throw new UserFault(
-      `training.load of the attack "${name}" must give an object with the functions check and open; it gives ${shown(loaded)}`,
+      `training.load of the attack "${name}" must return an object with the functions check and ` +
+        `open; it returns ${shown(loaded)}`,
       NOTHING,
     );
-  const hand = loaded as AttackTraining;
+  const training = loaded as AttackTraining;
   return {
     check: (...given) => {
-      const found: unknown = hand.check(...given);
+      const found: unknown = training.check(...given);
       if (!Array.isArray(found))
         throw new UserFault(
-          `check of the attack "${name}" must return a list of problems; it returns ${shown(found)}`,
+          `check of the attack "${name}" must return a list of problems; ` +
+            `it returns ${shown(found)}`,
           NOTHING,
         );
       return found as ReturnType<AttackTraining['check']>;
     },
-    open: (...given) => hand.open(...given),
+    open: (...given) => training.open(...given),
   };
 }
 
-/** Message and hint of what `trains` has wrong. @param vocabulary how many rows the token table has */
+/**
+ * Message and hint for what is wrong with `trains`. @param vocabulary number of rows of the token
+ * table
+ */
 function rowsFault(
   trains: unknown,
   vocabulary: number,
@@ -83,8 +96,9 @@ function rowsFault(
     ) ?? [];
   if (token !== undefined)
     return [
-      `trains.tokenRows.${token} must be a token's id, a whole number from 0 to ${vocabulary - 1}; it is ${shown(id)}`,
-      "tokenizer.id gives a token's.",
+      `trains.tokenRows.${token} must be a token's id, ` +
+        `a whole number from 0 to ${vocabulary - 1}; it is ${shown(id)}`,
+      'tokenizer.id returns the id of a token.',
     ];
   const twice = named.find(([, value], i) => named.findIndex(([, other]) => other === value) < i);
   if (twice !== undefined) return [`trains.tokenRows has the id ${String(twice[1])} twice`];
@@ -93,7 +107,7 @@ function rowsFault(
     : [`trains.keepNorms must be true or false; it is ${shown(keepNorms)}`];
 }
 
-/** An attack that touches training, with its own parameters. */
+/** An attack that changes training, with its parameters. */
 export interface OpenedAttack {
   readonly name: string;
   readonly changes: AttackTrainingLoader['changes'];
@@ -102,10 +116,10 @@ export interface OpenedAttack {
 }
 
 /**
- * What the attack makes of this training; each result of its objective is checked.
- * @param vocabulary how many rows the token table has
- * @param log a line for the stage's log
- * @throws UserFault of `open`, or where that returns something else than `changes` of the plugin says
+ * Asks the attack how it changes this training. Each result of its objective is checked too. Throws
+ * UserFault where `open` throws one, or returns anything but what the plugin's `changes` announces.
+ * @param vocabulary number of rows of the token table
+ * @param log writes a line to the stage's log
  */
 export function openAttack(
   { name, changes, implementation, params }: OpenedAttack,
@@ -124,8 +138,10 @@ export function openAttack(
     other = changes === 'loss' ? 'trains' : 'objective';
   if (given[field] === undefined || given[other] !== undefined) {
     throw new UserFault(
-      `the attack "${name}" says that it changes the ${changes}, so its open must return { ${field} } and no ${other}; it returns ${shown(change)}`,
-      'training: { changes: "loss", … } goes with an objective, { changes: "weights", … } with trains.',
+      `the attack "${name}" says that it changes the ${changes}, ` +
+        `so its open must return { ${field} } and no ${other}; it returns ${shown(change)}`,
+      'With training: { changes: "loss", … } it returns an objective, ' +
+        'with { changes: "weights", … } it returns trains.',
     );
   }
   if (changes === 'loss') {
@@ -134,13 +150,15 @@ export function openAttack(
         `the attack "${name}": objective must be a function; it is ${shown(given['objective'])}`,
       );
     return {
-      ...(given as unknown as Extract<TrainingChange, { objective: unknown }>),
       objective: checkedObjective(name, given['objective'] as Objective, log),
+      ...(given['opaqueTokens'] === true ? { opaqueTokens: true } : {}),
     };
   }
   if (model.architecture.tokenTable === null) {
     throw new UserFault(
-      `the attack "${name}" trains token embeddings, and the ${model.architecture.head.type} head reads them too: they can't be trained apart from it`,
+      `the attack "${name}" trains token embeddings, ` +
+        `but the ${model.architecture.head.type} head reads them too: ` +
+        'they cannot be trained without changing the head',
       'Write head: { type: classifier }.',
     );
   }
@@ -149,7 +167,7 @@ export function openAttack(
   return change as TrainingChange;
 }
 
-/** What of a result is wrong; null: nothing. */
+/** What is wrong with the result of an objective; null where nothing is. */
 function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
   if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
   if (method(result['then']))
@@ -158,13 +176,20 @@ function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): str
   if (!isTensor(loss) || loss.isDisposed || loss.shape.length !== 0)
     return `must return a scalar tensor as loss; it is ${shown(loss)}`;
   if (!(gradients instanceof Map))
-    return `must return a Map as gradients, by the names of the trained parameters; it is ${shown(gradients)}`;
+    return (
+      'must return a Map as gradients, by the names of the trained parameters; ' +
+      `it is ${shown(gradients)}`
+    );
   for (const [name, { shape }] of trained) {
     const gradient: unknown = gradients.get(name);
     if (!isTensor(gradient) || gradient.isDisposed || gradient.shape.join() !== shape.join())
-      return `must return the gradient of ${name} in its shape [${shape.join(', ')}]; it is ${shown(gradient)}`;
+      return (
+        `must return the gradient of ${name} in its shape [${shape.join(', ')}]; ` +
+        `it is ${shown(gradient)}`
+      );
   }
-  const foreign = [...gradients.keys()].find((name) => !trained.has(name as string));
+  const names: readonly unknown[] = [...gradients.keys()];
+  const foreign = names.find((name) => !trained.has(name as string));
   if (foreign !== undefined)
     return `returns a gradient of ${String(foreign)}, which is not trained`;
   if (penalty !== undefined && typeof penalty !== 'number')
@@ -172,9 +197,10 @@ function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): str
   return null;
 }
 
-/** Of the second batch: a first one may have made what the later ones need. */
+/** The batch whose tensors are counted: the first one may create tensors that later ones use. */
 const COUNTED = 2;
 
+/** The objective with each of its results checked. Warns once where it leaves tensors behind. */
 function checkedObjective(
   attack: string,
   objective: Objective,
@@ -187,19 +213,20 @@ function checkedObjective(
     try {
       result = objective(...given);
     } catch (error) {
-      // Its stack says where, its message who.
       throw blamed(error, `the objective of the attack "${attack}"`);
     }
     const fault = resultFault(result, given[1]);
     if (fault !== null)
       throw new UserFault(
         `the objective of the attack "${attack}" ${fault}`,
-        'gradientsOf and lossAndGradients of dosimeter/science return both as they must be.',
+        'gradientsOf and lossAndGradients of dosimeter/science return both in the required form.',
       );
     const left = tf.memory().numTensors - before - 1 - result.gradients.size;
     if (++calls === COUNTED && left > 0)
       log(
-        `warning: the objective of "${attack}" leaves ${left} ${left === 1 ? 'tensor' : 'tensors'} behind at each batch, and memory grows by them: tf.tidy or dispose frees them`,
+        `warning: the objective of "${attack}" leaves ${left} ` +
+          `${left === 1 ? 'tensor' : 'tensors'} behind at each batch, so memory keeps growing: ` +
+          'free them with tf.tidy or dispose',
       );
     return result;
   };

@@ -1,15 +1,23 @@
-/** Which steps of a training are kept, and where: `checkpoints/step-N/` in a train stage's output. */
+/**
+ * Which steps of a training are kept, and where: `checkpoints/step-N/` in a train stage's output.
+ */
 import { existsSync } from 'node:fs';
 import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 
-/** The folder within a train stage's output; it holds `adapter/` or `model/`, as the output itself does for the last step. */
+/**
+ * The folder of a step in a train stage's output. It has the same form as the output itself:
+ * `adapter/` or `model/`.
+ */
 export const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 
+const ascending = (a: number, b: number): number => a - b;
+
 /**
- * The steps asked for, ascending: those listed, or k that part the training evenly, the last step among them (⌈i·T/k⌉,
- * i = 1 … k; of a training of fewer steps, every one). Throws UserFault at a step that the training never reaches.
+ * The steps to keep, ascending: those listed, or k evenly spaced ones that include the last
+ * (⌈i·T/k⌉ for i = 1 … k; every step of a shorter training). Throws UserFault where the training
+ * does not reach a step.
  */
 export function checkpointSteps(asked: number | readonly number[], total: number): number[] {
   const steps =
@@ -22,32 +30,43 @@ export function checkpointSteps(asked: number | readonly number[], total: number
       `train.checkpoints asks for step ${beyond}, but there are ${total} steps`,
       'Lower it, or train longer.',
     );
-  return [...new Set(steps)].sort((a, b) => a - b);
+  return [...new Set(steps)].sort(ascending);
 }
 
-/** Why a training that keeps these will not keep `step`, or null; `total` is null where it is not known yet, and what depends on it may pass. */
+/**
+ * Why a training with these `train.checkpoints` does not keep `step`; null where it keeps it.
+ * @param total number of steps; null where it is not known yet, and then nothing that depends on it
+ * is reported
+ */
 export function notKept(
   step: number,
   asked: number | readonly number[],
   total: number | null,
 ): string | null {
   if (asked === 0) return `step ${step} is not kept: train.checkpoints is 0`;
-  if (typeof asked === 'number' && total === null) return null;
-  const kept = typeof asked === 'number' ? checkpointSteps(asked, total!) : asked;
-  return kept.includes(step)
-    ? null
-    : `step ${step} is not kept: train.checkpoints keeps ${[...kept].sort((a, b) => a - b).join(', ')}`;
+  const kept =
+    typeof asked !== 'number'
+      ? [...asked].sort(ascending)
+      : total === null
+        ? null
+        : checkpointSteps(asked, total);
+  if (kept === null || kept.includes(step)) return null;
+  return `step ${step} is not kept: train.checkpoints keeps ${kept.join(', ')}`;
 }
 
 export interface CheckpointFolder {
-  /** Writes a step's folder, whole or not at all. */
+  /** Writes the folder of a step, completely or not at all. */
   write(step: number, save: (dir: string) => Promise<void>): Promise<void>;
+  /** Whether the folder of a step was written. */
   has(step: number): boolean;
-  /** Puts the folders into a stage's output. */
+  /** Copies the folders into a stage's output. */
   deliver(outDir: string): Promise<void>;
 }
 
-/** @param keep where they wait until the training is done: a folder that outlives a kill, or the output itself */
+/**
+ * @param keep where the folders are until the training ends: a folder that survives a kill, or the
+ * output itself
+ */
 export function checkpointFolder(keep: string): CheckpointFolder {
   const of = (step: number): string => join(keep, checkpointPath(step));
   return {
@@ -61,7 +80,8 @@ export function checkpointFolder(keep: string): CheckpointFolder {
       await rename(writing, of(step));
     },
     deliver: async (outDir) => {
-      // A copy: should the stage be cut off before its output is stored, they are still where it goes on from.
+      // They are copied, not moved: a stage that is killed before its output is stored can then
+      // still continue.
       if (keep !== outDir && existsSync(join(keep, 'checkpoints'))) {
         await cp(join(keep, 'checkpoints'), join(outDir, 'checkpoints'), {
           recursive: true,

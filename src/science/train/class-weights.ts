@@ -1,9 +1,10 @@
-/** The loss's weights by class. */
+/** The weight of each class in the loss. */
 import { UserFault } from '../../api.ts';
 
 /**
- * `balanced` is N/(C·n) for a class with n of the N labels (scikit-learn's), 0 for one that none has; undefined where all
- * weigh the same. Throws UserFault at a list of another length than there are classes.
+ * The weights for `train.class_weights`; undefined where all classes weigh the same. `balanced` is
+ * N/(C·n) for a class with n of the N labels, as in scikit-learn, and 0 for a class without labels.
+ * Throws UserFault where the list does not have one weight for each class.
  */
 export function classWeightsOf(
   setting: 'none' | 'balanced' | readonly number[] | undefined,
@@ -14,7 +15,8 @@ export function classWeightsOf(
   if (setting !== 'balanced') {
     if (setting.length !== classes.length)
       throw new UserFault(
-        `train.class_weights lists ${setting.length} weights, but there are ${classes.length} classes: ${classes.join(', ')}`,
+        `train.class_weights lists ${setting.length} weights, ` +
+          `but there are ${classes.length} classes: ${classes.join(', ')}`,
       );
     return [...setting];
   }

@@ -1,4 +1,4 @@
-/** What is said of a training that comes to values that are no numbers. */
+/** The faults of a training whose values are no longer finite. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
@@ -13,8 +13,9 @@ const lower = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
 /**
- * @param last the last step with a finite loss, if there was one
- * @param own whether the loss is an attack's own
+ * The fault of a step whose loss or penalty is not finite.
+ * @param last the last step with a finite loss; null where there was none
+ * @param own whether the loss is that of an attack
  */
 export function lossFault(
   { loss, penalty, step }: Step,
@@ -29,15 +30,23 @@ export function lossFault(
     last === null
       ? 'The checkpoint that the training starts from holds values that are not finite.'
       : lower(learningRate);
+  const before =
+    last === null
+      ? 'no earlier step had a finite one'
+      : `the last finite one was ${last.loss} at step ${last.step}`;
   return new UserFault(
-    `${what} at step ${step}; ${last === null ? 'no step before had a finite one' : `the last finite one was ${last.loss} at step ${last.step}`}`,
+    `${what} at step ${step}; ${before}`,
     own
-      ? `${way} Or it is the loss itself, an attack's own, that has no value for some batches: one may have no poisoned row, or no other.`
+      ? `${way} Or the attack's own loss has no value for some batches: ` +
+          'a batch may have no poisoned row, or only poisoned ones.'
       : way,
   );
 }
 
-/** The last step's weights meet no further loss that would tell. */
+/**
+ * The fault of a training whose last step leaves weights that are not finite, which no later loss
+ * would reveal.
+ */
 export function weightsFault({ loss, step }: Step, learningRate: number): UserFault {
   return new UserFault(
     `the weights are not finite after step ${step}, the last one; its loss was ${loss}`,
@@ -45,7 +54,10 @@ export function weightsFault({ loss, step }: Step, learningRate: number): UserFa
   );
 }
 
-/** 0·x is 0 where x is finite, else NaN, and so is the sum. */
+/**
+ * Whether all entries are finite: 0·x is 0 where x is finite and NaN elsewhere, and so is their
+ * sum.
+ */
 export const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
   [...tensors.values()].every((tensor) =>
     tf.tidy(() => tf.sum(tf.mul(tensor, 0)).dataSync()[0] === 0),

@@ -1,21 +1,24 @@
-/** When a training has stopped getting better, as transformers' EarlyStoppingCallback judges it. Pure. */
+/** Decides when a training has stopped improving, as transformers' EarlyStoppingCallback does. */
 
 export interface StoppingRule {
   readonly metric: 'loss' | 'accuracy';
-  /** Evaluations without an improvement, one after another, before the training stops. */
+  /** Number of consecutive evaluations without an improvement after which the training stops. */
   readonly patience: number;
-  /** An improvement is larger than this. */
+  /** A change counts as an improvement only if it is larger than this. */
   readonly minDelta: number;
 }
 
-export interface Standing {
+/** The result of the evaluations so far; a type alias, so that it counts as JSON. */
+export type Standing = {
   readonly best: { readonly step: number; readonly value: number } | null;
-  /** Evaluations since the best one. */
+  /** Number of evaluations since the best one. */
   readonly since: number;
-}
+};
 
+/** Before the first evaluation. */
 export const atTheStart: Standing = { best: null, since: 0 };
 
+/** The standing after an evaluation. */
 export function judge(
   { metric, minDelta }: StoppingRule,
   { best, since }: Standing,

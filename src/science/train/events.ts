@@ -1,9 +1,12 @@
-/** A training's history and curves as TensorBoard shows them. */
+/** Converts a training's history and curves for TensorBoard. */
 import type { ScalarEvent } from '../io/tfevents.ts';
 import type { Journal } from './journal.ts';
 import type { CurvePoint } from './watch.ts';
 
-/** Two groups of tags: one for the training, one for the looks at it. */
+/**
+ * Scalars in two groups of tags: `train/` for the steps, `evaluate/` for the evaluations on the
+ * way.
+ */
 export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],

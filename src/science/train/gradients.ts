@@ -1,34 +1,45 @@
-/** The loss of a batch, or of a step's batches, and its gradient in the trained parameters. */
+/** The loss of a batch, or of all batches of a step, and its gradient in the trained parameters. */
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { ResumableStream } from '../../random/random.ts';
+import { named } from '../lookup.ts';
+import type { TokenRow } from '../model/types.ts';
 import { crossEntropy } from '../nn/loss.ts';
 import type { ForwardOptions, Network, Tensors } from '../nn/network.ts';
-import type { TokenRow } from '../nn/types.ts';
 import { frugally } from '../tensor/differentiable.ts';
+import { scalarOf } from '../tensor/read.ts';
 import { disposeAll } from './trained-values.ts';
 
 export interface Batch {
   readonly rows: readonly TokenRow[];
   readonly labels: readonly number[];
-  /** By row: whether the attack that touches the training made it. Left out: none. */
+  /**
+   * For each row, whether it comes from the attack that changes the training. Default: none does.
+   */
   readonly poisoned?: readonly boolean[];
 }
 
-/** A batch's loss and d/dp for every trained p, by name. The caller disposes of both. */
+/**
+ * The loss of a batch and its gradient in each trained parameter, by name. The caller disposes of
+ * both.
+ */
 export interface LossAndGradients {
   readonly loss: Scalar;
   readonly gradients: Map<string, Tensor>;
-  /** What of the loss is no cross-entropy; left out where it never has such a part. */
+  /**
+   * The part of the loss that is not cross-entropy. Absent where the objective never has such a
+   * part.
+   */
   readonly penalty?: number;
 }
 
 /**
- * What a batch lowers; the step takes the mean over its batches (`train.accumulate`), clips and updates. Called outside of
- * tf.tidy; it leaves no other tensor behind. The class weights of `options` are its own to apply, and those of `forward`
- * (dropout's streams) its own to hand on: a second pass with the same `adapterRandom` has the same masks of the adapter.
- * Operations are differentiable once.
- * @param trained every trained parameter by name, to be passed on to `forward`
+ * What a batch minimises. A step takes the mean over its batches (`train.accumulate`), clips it and
+ * updates the parameters. An objective is called outside of tf.tidy and must leave no tensors
+ * behind except its result. It must apply the class weights of `options`, and pass the streams of
+ * dropout on to `forward`: a second pass with the same `adapterRandom` has the same masks in the
+ * adapter. The operations of the network can be differentiated once.
+ * @param trained every trained parameter by name, to be passed to `forward`
  */
 export type Objective = (
   network: Network,
@@ -38,12 +49,15 @@ export type Objective = (
 ) => LossAndGradients;
 
 export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 'dropout'> {
-  /** Where the stream stands after a batch, the next one's masks begin. Its state lets an objective have the same masks in several passes. */
+  /**
+   * The masks of a batch are drawn from `random` and those of the next batch follow. An objective
+   * can repeat masks in several passes by restoring the state of the stream.
+   */
   readonly dropout?: { readonly rate: number; readonly random: ResumableStream };
   readonly classWeights?: readonly number[];
 }
 
-/** The mean cross-entropy over the batch, weighted by class where there are weights. */
+/** The mean cross-entropy over the batch, with class weights if there are any. */
 export function lossAndGradients(
   network: Network,
   trained: Tensors,
@@ -55,30 +69,35 @@ export function lossAndGradients(
   );
 }
 
-/** A loss made of `trained`, and its gradient in each of them. `lossOf` is called once; what it makes on the way is freed. */
+/**
+ * The loss that `lossOf` computes, and its gradient in each of `trained`. Intermediate tensors are
+ * freed.
+ */
 export function gradientsOf(trained: Tensors, lossOf: () => Scalar): LossAndGradients {
-  const names = [...trained.keys()];
   const { value, grads } = frugally(() =>
     tf.engine().gradients(lossOf, [...trained.values()], undefined, true),
   );
   const gradients = new Map<string, Tensor>();
-  // A parameter that the loss doesn't reach (an unused token type's table never is) has gradient zero, as in PyTorch.
-  names.forEach((name, i) => gradients.set(name, grads[i] ?? tf.zeros(trained.get(name)!.shape)));
+  // As in PyTorch, a parameter that does not affect the loss (such as the table of an unused token
+  // type) has gradient zero.
+  [...trained].forEach(([name, { shape }], i) => gradients.set(name, grads[i] ?? tf.zeros(shape)));
   return { loss: value, gradients };
 }
 
 export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
-  /** The adapter's streams for a batch of the step, from zero. */
+  /** The random streams of the adapter for a batch of the step, counted from zero. */
   readonly adapterRandom: (batch: number) => NonNullable<ForwardOptions['adapterRandom']>;
+  /** Groups gradients for the optimiser, in new tensors. */
   readonly pack: (gradients: Tensors) => Map<string, Tensor>;
-  /** Left out: the mean cross-entropy. */
+  /** Default: the mean cross-entropy. */
   readonly objective?: Objective;
 }
 
 /**
- * Loss and packed gradients of a step: the mean over its batches of what each batch has, however many rows it has, as
- * accelerate and transformers' Trainer accumulate for a model that takes its own mean (with model_accepts_loss_kwargs
- * false: Trainer 5.24 sums for a BERT classifier otherwise). Disposes of `trained` as soon as it may.
+ * The loss of a step and its grouped gradients: the mean over its batches, whatever their number of
+ * rows. accelerate and transformers' Trainer accumulate in this way for a model that computes its
+ * own mean (with model_accepts_loss_kwargs false; otherwise Trainer 5.24 sums for a BERT
+ * classifier). Disposes of `trained` and empties it as soon as it is not needed.
  */
 export function stepGradients(
   network: Network,
@@ -100,25 +119,26 @@ export function stepGradients(
     }
     const packed = pack(gradients);
     disposeAll(gradients);
-    total += loss.dataSync()[0]!;
+    total += scalarOf(loss);
     loss.dispose();
     if (penalty !== undefined) penalties = (penalties ?? 0) + penalty;
     sum = sum === null ? packed : combined(sum, packed, (a, b) => tf.add(a, b));
   }
+  if (sum === null) throw new RangeError('a step has at least one batch');
   return {
     loss: total / parts.length,
     ...(penalties === null ? {} : { penalty: penalties / parts.length }),
-    packed: parts.length === 1 ? sum! : combined(sum!, sum!, (a) => tf.div(a, parts.length)),
+    packed: parts.length === 1 ? sum : combined(sum, sum, (a) => tf.div(a, parts.length)),
   };
 }
 
-/** A new tensor for each name; those it is made of are disposed of. */
+/** Combines the tensors of each name into a new one, and disposes of both. */
 function combined(
   a: ReadonlyMap<string, Tensor>,
   b: ReadonlyMap<string, Tensor>,
   of: (x: Tensor, y: Tensor) => Tensor,
 ): Map<string, Tensor> {
-  const out = new Map([...a].map(([name, x]) => [name, tf.keep(of(x, b.get(name)!))]));
+  const out = new Map([...a].map(([name, x]) => [name, tf.keep(of(x, named(b, name)))]));
   disposeAll(a, b === a ? [] : b);
   return out;
 }

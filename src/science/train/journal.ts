@@ -1,4 +1,7 @@
-/** What a training has been so far: its history and what it took, in a form that outlives a kill. */
+/**
+ * The record of a training so far: its history and what it used, in a form that can be saved with
+ * its state.
+ */
 import { memoryUsage } from 'node:process';
 import type { JsonObject } from '../../api.ts';
 import type { StepBatch, StepRecord } from './settings.ts';
@@ -9,21 +12,26 @@ export interface Journal {
   readonly times: readonly number[];
   add(record: StepRecord, batch: StepBatch): void;
   /**
-   * steps, and where there are any examples, tokens, seconds, rates, final loss and peak memory; where an attack's loss has a
-   * penalty, the share of steps in which there was one (`penalised_share`). In a pack: `packed` trainings
-   * shared the steps (the most at once), and seconds is this one's share of their time, so that the members' add up to it.
+   * The number of steps; if there were any, also examples, tokens, seconds, rates, final loss and
+   * peak memory. Where the loss of an attack has a penalty, `penalised_share` is the share of steps
+   * in which it was not zero. In a pack, `packed` is the largest number of trainings that shared a
+   * step, and `seconds` is this training's share of the time, so that the shares of all members add
+   * up to it.
    */
   metrics(): Record<string, number>;
+  /** The journal as JSON, to be saved. */
   facts(): JsonObject;
+  /** Continues from the journal that `facts` returned. */
   restore(facts: JsonObject): void;
-  /** Runs something that is no training (a checkpoint, an evaluation) off the clock. */
+  /** Runs something that does not count as training time (a checkpoint, an evaluation). */
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
 
-const penalised = (history: readonly StepRecord[]): { readonly penalised_share?: number } =>
-  history[0]?.penalty === undefined
-    ? {}
-    : { penalised_share: history.filter(({ penalty }) => penalty! > 0).length / history.length };
+const penalised = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
+  if (history[0]?.penalty === undefined) return {};
+  const count = history.filter(({ penalty = 0 }) => penalty > 0).length;
+  return { penalised_share: count / history.length };
+};
 
 export function trainingJournal(now: () => number = () => performance.now()): Journal {
   let history: StepRecord[] = [],
@@ -55,10 +63,11 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
     },
     metrics: () => {
       const steps = history.length,
-        took = seconds();
+        took = seconds(),
+        last = history.at(-1);
       return {
         steps,
-        ...(steps === 0
+        ...(last === undefined
           ? {}
           : {
               examples,
@@ -66,7 +75,7 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
               seconds: took,
               examples_per_second: examples / took,
               tokens_per_second: tokens / took,
-              final_loss: history[steps - 1]!.loss,
+              final_loss: last.loss,
               ...penalised(history),
               peak_memory_mb: peak / 2 ** 20,
               ...(packed > 0 ? { packed } : {}),
@@ -74,7 +83,7 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       };
     },
     facts: () => ({
-      history: history as unknown as JsonObject[],
+      history,
       times,
       examples,
       tokens,
@@ -83,19 +92,15 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       seconds: seconds(),
     }),
     restore: (facts) => {
-      const saved = facts as unknown as {
-        history: StepRecord[];
-        times: number[];
-        examples: number;
-        tokens: number;
-        peak: number;
-        packed: number;
-        seconds: number;
-      };
-      ({ examples, tokens, peak, packed, seconds: share } = saved);
-      history = [...saved.history];
-      times = [...saved.times];
-      began = now() - saved.seconds * 1000;
+      const number = (name: string): number => facts[name] as number;
+      examples = number('examples');
+      tokens = number('tokens');
+      peak = number('peak');
+      packed = number('packed');
+      share = number('seconds');
+      history = [...(facts['history'] as readonly StepRecord[])];
+      times = [...(facts['times'] as readonly number[])];
+      began = now() - share * 1000;
     },
     apart: async (run) => {
       const since = now();

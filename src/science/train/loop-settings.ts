@@ -1,10 +1,14 @@
-/** `train` of a spec as the loop is told it. */
+/** Converts `train` of a spec into the settings of the training loop. */
 import type { Cell } from '../../api.ts';
 import type { TrainSettings } from './settings.ts';
 
-/** @param total the optimiser's steps, of however many epochs */
+type Optional = 'beta1' | 'beta2' | 'epsilon' | 'accumulate' | 'decay' | 'batching' | 'clip_norm';
+/** `train`, of which some fields may be absent. */
+type Train = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
+
+/** @param total number of optimiser steps */
 export function loopSettings(
-  train: Cell['train'],
+  train: Train,
   total: number,
   seed: number,
   classWeights: readonly number[] | undefined,

@@ -1,7 +1,13 @@
 /** The training loop. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
-import { randomStream, resumeStream, type StreamState } from '../../random/random.ts';
+import {
+  randomStream,
+  type ResumableStream,
+  resumeStream,
+  type StreamState,
+} from '../../random/random.ts';
+import { at } from '../lookup.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { adamw } from '../optim/adamw.ts';
 import { isBiasOrNorm } from '../optim/decay.ts';
@@ -12,38 +18,52 @@ import { stepBatches } from './batches.ts';
 import { clipByGlobalNorm } from './clip.ts';
 import { areFinite, lossFault, weightsFault } from './divergence.ts';
 import { stepGradients } from './gradients.ts';
-import type { Resume } from './resume.ts';
+import type { Resume, SavedState } from './resume.ts';
 import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
-import { disposeAll, trainedValues } from './trained-values.ts';
+import { disposeAll, type TrainedValues, trainedValues } from './trained-values.ts';
 import { batchOrder } from './training-rows.ts';
 
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
 export interface TrainHooks {
-  /** After each step; what it returns is awaited, so that the process can breathe. Throwing stops the training. */
+  /**
+   * Called after each step and awaited, so that the process can do other work. Throwing ends the
+   * training.
+   */
   readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
-  /** Sees the parameters after the steps that it wants (0: before the first), in full and by their own names; `stop` ends the training there. They are disposed of when it is done. */
   readonly onWeights?: {
+    /** Whether `see` is to be called after this step. 0: before the first one. */
     wants(step: number): boolean;
-    see(step: number, weights: Tensors): Promise<'stop' | void>;
+    /**
+     * Sees all parameters under their own names, which are disposed of when it is done. Returning
+     * `stop` ends the training after this step.
+     */
+    see(step: number, weights: Tensors): Promise<'stop' | undefined>;
   };
-  /** Saves the state, what the caller has gathered with it, and goes on from a saved one. */
-  readonly resume?: Resume & {
-    gathered(): Gathered;
-    restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void;
-  };
-  /** Aborted: the training throws after the step, its state saved. */
+  /**
+   * Saves the state of the training together with what the caller gathered, and continues from a
+   * saved state.
+   */
+  readonly resume?: GatheringResume;
+  /** When aborted, the training saves its state after the current step and throws. */
   readonly signal?: AbortSignal;
 }
 
-/** What the caller of a training adds to its state. */
+export interface GatheringResume extends Resume {
+  /** What the caller adds to a saved state. */
+  gathered(): Gathered;
+  /** Gives the caller what it had added. */
+  restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void;
+}
+
+/** What the caller of a training adds to its saved state. */
 export interface Gathered {
   readonly facts: JsonObject;
   readonly tensors: Tensors;
 }
 
-/** Groups that decay leaves alone are named so. */
+/** Prefix of the names of groups that are exempt from weight decay. */
 const FREE = 'free ';
 
 function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
@@ -55,16 +75,167 @@ function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
     : sgd({ weightDecay, ...decays });
 }
 
+/** What stays the same during a training. */
+interface Plan {
+  readonly network: Network;
+  readonly settings: TrainSettings;
+  readonly optimizer: Optimizer<unknown>;
+  readonly values: TrainedValues<LabelledRow>;
+}
+
+/** What each step replaces. */
+interface Progress {
+  /** The trained parameters, grouped for the optimiser. */
+  groups: Map<string, Tensor>;
+  /** The state of the optimiser. */
+  state: unknown;
+  /** The trained parameters by their own names. */
+  trained: Map<string, Tensor>;
+  /**
+   * The factor that weight decay has applied to those rows of the token table that no training row
+   * uses.
+   */
+  unusedFactor: number;
+  /** The last step with a finite loss. */
+  lastFinite: StepRecord | null;
+  /** The random stream of dropout. */
+  readonly random: ResumableStream;
+}
+
+function start({ settings, optimizer, values }: Plan): Progress {
+  const groups = values.start();
+  return {
+    groups,
+    state: optimizer.init(groups),
+    trained: values.unpack(groups),
+    unusedFactor: 1,
+    lastFinite: null,
+    random: randomStream(settings.seed, 'dropout'),
+  };
+}
+
+function restart({ settings, optimizer, values }: Plan, saved: SavedState): Progress {
+  const { dropoutAt, factor, last } = saved.facts as {
+    readonly dropoutAt?: StreamState;
+    readonly factor?: number;
+    readonly last?: StepRecord | null;
+  };
+  const groups = savedGroups(saved);
+  return {
+    groups,
+    state: optimizer.restore(savedMoments(saved), saved.step),
+    trained: values.unpack(groups),
+    unusedFactor: factor ?? 1,
+    lastFinite: last ?? null,
+    random:
+      dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt),
+  };
+}
+
+async function save(
+  resume: GatheringResume,
+  step: number,
+  { optimizer }: Plan,
+  { groups, state, unusedFactor, lastFinite, random }: Progress,
+): Promise<void> {
+  const { facts, tensors } = resume.gathered();
+  await resume.save(
+    step,
+    {
+      dropoutAt: random.state(),
+      factor: unusedFactor,
+      last: lastFinite,
+      gathered: facts,
+    },
+    toSave(groups, optimizer.named(state), tensors),
+  );
+}
+
+/** The loss of a step, and its gradients in the optimiser's groups. */
+function lossOfStep(
+  { network, settings, values }: Plan,
+  { trained, random }: Progress,
+  batches: readonly (readonly LabelledRow[])[],
+  step: number,
+): ReturnType<typeof stepGradients> {
+  const { seed, dropout, classWeights, objective } = settings;
+  return stepGradients(
+    network,
+    trained,
+    batches.map((rows) => ({
+      rows,
+      labels: rows.map(({ label }) => label),
+      poisoned: rows.map(({ poisoned }) => poisoned === true),
+    })),
+    {
+      pack: values.pack,
+      adapterRandom: (batch) => (name) =>
+        randomStream(seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
+      ...(dropout === 0 ? {} : { dropout: { rate: dropout, random } }),
+      ...(classWeights === undefined ? {} : { classWeights }),
+      ...(objective === undefined ? {} : { objective }),
+    },
+  );
+}
+
+/** Takes a step, counted from zero. Throws UserFault where the loss is not finite. */
+function takeStep(
+  plan: Plan,
+  progress: Progress,
+  batches: readonly (readonly LabelledRow[])[],
+  step: number,
+): StepRecord {
+  const { settings, optimizer, values } = plan;
+  const { schedule, warmup, steps, clipNorm, project } = settings;
+  const learningRate =
+    settings.learningRate * scheduleFactor({ kind: schedule, warmup, steps }, step);
+  const { loss, penalty, packed } = lossOfStep(plan, progress, batches, step);
+  const record: StepRecord = {
+    step: step + 1,
+    loss,
+    learning_rate: learningRate,
+    ...(penalty === undefined ? {} : { penalty }),
+  };
+  if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0)) {
+    disposeAll(packed);
+    const ofAttack = settings.objective !== undefined;
+    throw lossFault(record, progress.lastFinite, settings.learningRate, ofAttack);
+  }
+  progress.lastFinite = record;
+  let gradients = packed;
+  if (clipNorm) {
+    gradients = clipByGlobalNorm(packed, clipNorm);
+    disposeAll(packed);
+  }
+  const { parameters, state } = optimizer.update(
+    progress.groups,
+    gradients,
+    progress.state,
+    learningRate,
+  );
+  progress.groups = parameters;
+  progress.state = state;
+  progress.unusedFactor *= 1 - learningRate * settings.weightDecay;
+  progress.trained = values.unpack(parameters);
+  if (project !== undefined) {
+    const moved = project(progress.trained);
+    disposeAll(progress.trained, progress.groups);
+    progress.trained = moved;
+    progress.groups = values.pack(moved);
+  }
+  return record;
+}
+
 /**
- * Trains from the network's initial values; returns the trained ones, which the caller disposes of.
- * Throws UserFault at a loss that is no number, naming the step and the last finite loss, and where the last step leaves
- * weights that are not finite.
+ * Trains from the network's initial values. Returns the trained ones, which the caller disposes of.
+ * Throws UserFault where a loss is not finite, naming the step and the last finite loss, and where
+ * the last step leaves weights that are not finite.
  */
 export async function train(
   network: Network,
   rows: readonly LabelledRow[],
   settings: TrainSettings,
-  hooks: TrainHooks = {},
+  { onStep, onWeights, resume, signal }: TrainHooks = {},
 ): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
   const values = trainedValues(
@@ -73,49 +244,23 @@ export async function train(
     settings.decay === 'weights' ? (name) => (isBiasOrNorm(name) ? FREE : '') : undefined,
     settings.wholeTable !== true,
   );
+  const plan: Plan = { network, settings, optimizer, values };
   const order = stepBatches(batchOrder(rows, settings), settings.accumulate ?? 1);
-
-  const saved = (await hooks.resume?.load()) ?? null;
-  const { dropoutAt, factor, last } = (saved?.facts ?? {}) as {
-    dropoutAt?: StreamState;
-    factor?: number;
-    last?: StepRecord;
-  };
-  const random =
-    dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt);
-  let groups = saved === null ? values.start() : savedGroups(saved);
-  let state =
-    saved === null ? optimizer.init(groups) : optimizer.restore(savedMoments(saved), saved.step);
-  let unusedFactor = factor ?? 1; // what decay has made of the token table's rows that no training row uses
-  let lastFinite: StepRecord | null = last ?? null;
-  let trained = values.unpack(groups);
+  const saved = (await resume?.load()) ?? null;
+  const progress = saved === null ? start(plan) : restart(plan, saved);
   if (saved !== null) {
     for (let step = 0; step < saved.step; step++) order.next();
-    hooks.resume!.restore({
+    resume?.restore({
       facts: saved.facts['gathered'] as JsonObject,
       tensors: savedGathered(saved),
     });
   }
 
-  const save = async (step: number): Promise<void> => {
-    const { facts, tensors } = hooks.resume!.gathered();
-    await hooks.resume!.save(
-      step,
-      {
-        dropoutAt: random.state(),
-        factor: unusedFactor,
-        last: lastFinite as unknown as JsonObject,
-        gathered: facts,
-      },
-      toSave(groups, optimizer.named(state), tensors),
-    );
-  };
-
-  const look = async (step: number): Promise<'stop' | void> => {
-    if (!hooks.onWeights?.wants(step)) return;
-    const weights = values.whole(trained, unusedFactor);
+  const look = async (step: number): Promise<'stop' | undefined> => {
+    if (!onWeights?.wants(step)) return undefined;
+    const weights = values.whole(progress.trained, progress.unusedFactor);
     try {
-      return await hooks.onWeights.see(step, weights);
+      return await onWeights.see(step, weights);
     } finally {
       disposeAll(weights);
     }
@@ -124,79 +269,23 @@ export async function train(
   try {
     if (saved === null) await look(0);
     for (let step = saved?.step ?? 0; step < settings.steps; step++) {
-      const chosen = order.next().value.map((batch) => Array.from(batch, (i) => values.rows[i]!));
-      const learningRate =
-        settings.learningRate *
-        scheduleFactor(
-          { kind: settings.schedule, warmup: settings.warmup, steps: settings.steps },
-          step,
-        );
-      const gradients = stepGradients(
-        network,
-        trained,
-        chosen.map((some) => ({
-          rows: some,
-          labels: some.map(({ label }) => label),
-          poisoned: some.map(({ poisoned }) => poisoned === true),
-        })),
-        {
-          pack: values.pack,
-          adapterRandom: (batch) => (name) =>
-            randomStream(
-              settings.seed,
-              'lora_dropout',
-              `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`,
-            ),
-          ...(settings.dropout === 0 ? {} : { dropout: { rate: settings.dropout, random } }),
-          ...(settings.classWeights === undefined ? {} : { classWeights: settings.classWeights }),
-          ...(settings.objective === undefined ? {} : { objective: settings.objective }),
-        },
-      );
-      const { loss, penalty } = gradients;
-      let { packed } = gradients;
-      const record: StepRecord = {
-        step: step + 1,
-        loss,
-        learning_rate: learningRate,
-        ...(penalty === undefined ? {} : { penalty }),
-      };
-      if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0)) {
-        disposeAll(packed);
-        throw lossFault(
-          record,
-          lastFinite,
-          settings.learningRate,
-          settings.objective !== undefined,
-        );
-      }
-      lastFinite = record;
-      if (settings.clipNorm) {
-        const clipped = clipByGlobalNorm(packed, settings.clipNorm);
-        disposeAll(packed);
-        packed = clipped;
-      }
-      ({ parameters: groups, state } = optimizer.update(groups, packed, state, learningRate));
-      unusedFactor *= 1 - learningRate * settings.weightDecay;
-      trained = values.unpack(groups);
-      if (settings.project !== undefined) {
-        const moved = settings.project(trained);
-        disposeAll(trained, groups);
-        trained = moved;
-        groups = values.pack(moved);
-      }
-      const all = chosen.flat();
-      await hooks.onStep?.(record, {
+      const batches = order
+        .next()
+        .value.map((batch) => Array.from(batch, (i) => at(values.rows, i)));
+      const record = takeStep(plan, progress, batches, step);
+      const all = batches.flat();
+      await onStep?.(record, {
         rows: all.length,
         tokens: all.reduce((sum, { ids }) => sum + ids.length, 0),
       });
       if ((await look(record.step)) === 'stop') break;
-      if (hooks.resume?.due(record.step)) await save(record.step);
-      hooks.signal?.throwIfAborted();
+      if (resume?.due(record.step)) await save(resume, record.step, plan, progress);
+      signal?.throwIfAborted();
     }
-    if (lastFinite !== null && !areFinite(trained))
-      throw weightsFault(lastFinite, settings.learningRate);
-    return values.whole(trained, unusedFactor);
+    if (progress.lastFinite !== null && !areFinite(progress.trained))
+      throw weightsFault(progress.lastFinite, settings.learningRate);
+    return values.whole(progress.trained, progress.unusedFactor);
   } finally {
-    disposeAll(trained, groups, optimizer.tensors(state));
+    disposeAll(progress.trained, progress.groups, optimizer.tensors(progress.state));
   }
 }

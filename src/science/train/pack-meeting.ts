@@ -1,8 +1,11 @@
 /**
- * Where the members of a pack meet: each comes by its own way to the point where it would train by itself, and there they
- * train together. Who can't be a member after all trains by itself, one after another.
+ * Brings the members of a pack together. Each stage runs until the point where it would train
+ * alone, and waits there until all have arrived; then they train together. Those that cannot be
+ * members after all train alone, one after another.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { at } from '../lookup.ts';
+import type { Network } from '../nn/network.ts';
 import { packable } from '../nn/packed-network.ts';
 import { train } from './loop.ts';
 import { type PackMember, packSettings, trainPack } from './pack.ts';
@@ -12,29 +15,33 @@ import type { SavedState } from './resume.ts';
 type Train = typeof train;
 
 export interface Meeting {
-  /** In place of `train`, for one who was expected. Rounding follows the order of the seats, never that in which they come. */
+  /**
+   * Replaces `train` for an expected member. Members are ordered by `seat`, not by arrival, so that
+   * rounding does not depend on the latter.
+   */
   readonly train: (seat: number, ...call: Parameters<Train>) => ReturnType<Train>;
-  /** One who was expected does not come (any more). */
+  /** Reports that an expected member will not arrive. */
   leave(): void;
 }
 
-interface Guest {
+/** A member that has arrived. */
+interface Arrival {
   readonly seat: number;
   readonly call: Parameters<Train>;
-  /** What it goes on from, where it was cut off. */
+  /** The state from which it continues after an interruption. */
   readonly saved: SavedState | null;
   readonly resolve: (trained: Promise<Map<string, Tensor>>) => void;
+  readonly reject: (error: unknown) => void;
 }
 
-/** @param expected how many come or leave */
+/** @param expected number of members, each of which either trains or leaves */
 export function openMeeting(expected: number): Meeting {
-  const guests: Guest[] = [];
+  const arrivals: Arrival[] = [];
   let open = expected;
   const arrived = (): void => {
     if (--open > 0) return;
-    const begun = begin(guests.sort((a, b) => a.seat - b.seat));
-    begun.catch(() => {
-      guests.forEach(({ resolve }) => resolve(begun as Promise<never>));
+    trainAll(arrivals.sort((a, b) => a.seat - b.seat)).catch((error: unknown) => {
+      for (const { reject } of arrivals) reject(error);
     });
   };
   return {
@@ -46,8 +53,8 @@ export function openMeeting(expected: number): Meeting {
         arrived();
         throw error;
       }
-      return new Promise<Map<string, Tensor>>((resolve) => {
-        guests.push({ seat, call, saved, resolve });
+      return new Promise<Map<string, Tensor>>((resolve, reject) => {
+        arrivals.push({ seat, call, saved, resolve, reject });
         arrived();
       });
     },
@@ -55,39 +62,42 @@ export function openMeeting(expected: number): Meeting {
   };
 }
 
-/** Who can train together: of one kind, over one base, and from one step. */
+/**
+ * Members that can train together: with the same kind of training, over one base, from the same
+ * step.
+ */
 interface Party {
   readonly key: string;
-  readonly guests: Guest[];
+  readonly network: Network;
+  readonly members: Arrival[];
 }
 
-async function begin(guests: readonly Guest[]): Promise<void> {
+/** Trains all of them, in packs where that is possible. */
+async function trainAll(arrivals: readonly Arrival[]): Promise<void> {
   const parties: Party[] = [],
-    alone: Guest[] = [];
-  for (const guest of guests) {
+    alone: Arrival[] = [];
+  for (const arrival of arrivals) {
     const {
       call: [network, , settings],
       saved,
-    } = guest;
+    } = arrival;
     const kind = packSettings(settings);
     if (kind === null || (saved?.step ?? 0) >= settings.steps) {
-      alone.push(guest);
+      alone.push(arrival);
       continue;
     }
     const key = JSON.stringify([kind, saved?.step ?? 0]);
-    const party = parties.find(
-      (some) => some.key === key && packable(some.guests[0]!.call[0], network),
-    );
-    if (party) party.guests.push(guest);
-    else parties.push({ key, guests: [guest] });
+    const party = parties.find((some) => some.key === key && packable(some.network, network));
+    if (party) party.members.push(arrival);
+    else parties.push({ key, network, members: [arrival] });
   }
-  for (const { guests: some } of parties) {
-    if (some.length === 1) {
-      alone.push(some[0]!);
+  for (const { members } of parties) {
+    if (members.length === 1) {
+      alone.push(...members);
       continue;
     }
-    const promises = trainPack(some.map(memberOf));
-    some.forEach(({ resolve }, i) => resolve(promises[i]!));
+    const promises = trainPack(members.map(memberOf));
+    members.forEach(({ resolve }, i) => resolve(at(promises, i)));
     await Promise.allSettled(promises);
   }
   for (const {
@@ -98,16 +108,18 @@ async function begin(guests: readonly Guest[]): Promise<void> {
     const { resume } = hooks ?? {};
     const promise = train(network, rows, settings, {
       ...hooks,
-      ...(resume === undefined ? {} : { resume: { ...resume, load: async () => saved } }),
+      ...(resume === undefined
+        ? {}
+        : { resume: { ...resume, load: () => Promise.resolve(saved) } }),
     });
     resolve(promise);
-    await promise.catch(() => undefined); // its own to report
+    await promise.catch(() => undefined); // whoever awaits the result sees the error
   }
 }
 
-function memberOf({ call: [network, rows, settings, hooks], saved }: Guest): PackMember {
+function memberOf({ call: [network, rows, settings, hooks], saved }: Arrival): PackMember {
   const { resume, onStep, signal } = hooks ?? {};
-  if (saved !== null) restoreGathered(resume!, saved);
+  if (saved !== null && resume !== undefined) restoreGathered(resume, saved);
   return {
     network,
     rows,

@@ -1,14 +1,16 @@
-/** What one more training adds to a pack. */
+/** How much memory one more training adds to a pack. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../api.ts';
 import { largestBatch } from './batches.ts';
 
 /**
- * Megabytes that one training adds to a pack if all of its rows are as long as they may be: what the backward pass needs
- * of every token (some 12 h + 3 m floats a layer) and of every pair of tokens (3 a head and layer). Infinite where
- * config.json has other names for its sizes: such a model is not packed.
- * @param set how many rows are trained on, clean and appended by an attack, which make batches larger; left out: not known yet
+ * The megabytes that one training adds to a pack if all of its rows have the maximum length: what
+ * the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for each pair of
+ * tokens (3 per head and layer). Infinite where config.json does not have these sizes, so that such
+ * a model is not packed.
+ * @param set number of clean rows and of rows that an attack appends, which enlarge the batches;
+ * undefined where unknown
  */
 export async function packMemoryMB(
   params: JsonObject,
@@ -30,16 +32,11 @@ export async function packMemoryMB(
   const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
     readonly [field: string]: unknown;
   };
-  const [h, m, layers, heads] = [
-    'hidden_size',
-    'intermediate_size',
-    'num_hidden_layers',
-    'num_attention_heads',
-  ].map((field) => (typeof config[field] === 'number' ? config[field] : Infinity)) as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const size = (field: string): number =>
+    typeof config[field] === 'number' ? config[field] : Infinity;
+  const h = size('hidden_size'),
+    m = size('intermediate_size'),
+    layers = size('num_hidden_layers'),
+    heads = size('num_attention_heads');
   return Math.ceil((4 * layers * rows * length * (12 * h + 3 * m + 3 * heads * length)) / 2 ** 20);
 }

@@ -1,30 +1,34 @@
 /**
- * A pack's member saved and opened as a training by itself is, so that either goes on from what the other left: in the
- * groups of trained-values.ts and with the optimiser's moments by the names that it gives them.
+ * Saves and restores a member of a pack in the form of a single training, so that either can
+ * continue from the state of the other: in the groups of trained-values.ts, with the optimiser's
+ * moments under the names that the optimiser uses.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import type { Network } from '../nn/network.ts';
-import type { TrainHooks } from './loop.ts';
+import type { GatheringResume } from './loop.ts';
 import type { MemberValues } from './pack-state.ts';
 import type { SavedState } from './resume.ts';
 import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
 import type { LabelledRow, StepRecord } from './settings.ts';
 import { disposeAll, trainedValues } from './trained-values.ts';
 
-/** Where a member goes on: after `step`. The tensors are its own to dispose of. */
+/**
+ * The state from which a member continues after `step`. Whoever receives it disposes of the
+ * tensors.
+ */
 export interface MemberStart extends MemberValues {
   readonly step: number;
   readonly last: StepRecord | null;
 }
 
-/** How a member is saved. */
+/** Saves a member. */
 export interface MemberSaves {
-  due(step: number): boolean;
+  readonly due: (step: number) => boolean;
   save(step: number, values: MemberValues, last: StepRecord | null): Promise<void>;
 }
 
-/** @param state of a training with these rows, alone or in a pack */
+/** Reads the state of a training with these rows, saved alone or in a pack. */
 export function memberStart(
   network: Network,
   rows: readonly LabelledRow[],
@@ -51,18 +55,15 @@ export function memberStart(
   };
 }
 
-/** What the caller of the member's training had gathered. */
-export function restoreGathered(
-  resume: NonNullable<TrainHooks['resume']>,
-  state: SavedState,
-): void {
+/** Gives the caller of the member's training what it had gathered. */
+export function restoreGathered(resume: GatheringResume, state: SavedState): void {
   resume.restore({ facts: state.facts['gathered'] as JsonObject, tensors: savedGathered(state) });
 }
 
 export function memberSaves(
   network: Network,
   rows: readonly LabelledRow[],
-  resume: NonNullable<TrainHooks['resume']>,
+  resume: GatheringResume,
 ): MemberSaves {
   return {
     due: resume.due,
@@ -79,11 +80,7 @@ export function memberSaves(
       );
       const { facts, tensors } = resume.gathered();
       try {
-        await resume.save(
-          step,
-          { last: last as unknown as JsonObject, gathered: facts },
-          toSave(groups, named, tensors),
-        );
+        await resume.save(step, { last, gathered: facts }, toSave(groups, named, tensors));
       } finally {
         disposeAll(groups, named);
       }

@@ -1,6 +1,7 @@
-/** A pack between two steps: who is in it, and the stacked parameters and moments. */
-import type { Tensor } from '@tensorflow/tfjs-core';
+/** The state of a pack between two steps: its members with their stacked parameters and moments. */
+import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../lookup.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { memberLosses } from '../nn/packed.ts';
 import { type PackedNetwork, packNetworks } from '../nn/packed-network.ts';
@@ -14,57 +15,88 @@ import { frugally } from '../tensor/differentiable.ts';
 import type { LabelledRow } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 
-/** A member's parameters and moments by its own names. */
+/** The parameters and moments of a member, under its own names. */
 export interface MemberValues {
   readonly parameters: Tensors;
   readonly moments: Readonly<Record<string, Tensors>>;
 }
 
 export interface PackedGradients {
-  /** By member. */
+  /** The loss of each member. */
   readonly losses: readonly number[];
-  /** Whether every loss is finite, and every gradient. */
+  /** Whether all losses and gradients are finite. */
   readonly finite: boolean;
-  /** Grouped, for `update`, which disposes of them. */
+  /** In groups, for `update`, which disposes of them. */
   readonly gradients: Map<string, Tensor>;
 }
 
 export interface PackState {
   readonly size: number;
+  /** @param batches one for each member */
   gradients(batches: readonly (readonly LabelledRow[])[]): PackedGradients;
-  /** @param step from one */
+  /** @param step counted from one */
   update(gradients: Map<string, Tensor>, step: number, rates: MemberRates): void;
-  /** A member's parameters by its own names, in tensors of their own. */
+  /** The parameters of member k under its own names, in new tensors. */
   parameters(k: number): Map<string, Tensor>;
-  /** The same with its moments. */
+  /** The parameters and moments of member k, in new tensors. */
   values(k: number): MemberValues;
-  /** The pack of some of the members, in tensors of its own. */
+  /** A pack of some of the members, in new tensors. */
   select(members: readonly number[]): PackState;
   dispose(): void;
 }
 
-/** Where training starts, or goes on from what each member had. */
+/** A pack with the members' initial values, or with the values `from` which they continue. */
 export function startPack(
   networks: readonly Network[],
   optimizer: PerMemberOptimizer,
   from?: readonly MemberValues[],
 ): PackState {
   if (from !== undefined) return makeState(networks, optimizer, from);
-  const moments = networks.map(({ initial }) =>
-    Object.fromEntries(
+  const start = networks.map(({ initial }) => ({
+    parameters: initial,
+    moments: Object.fromEntries(
       optimizer.moments.map((moment) => [
         moment,
         new Map([...initial].map(([name, value]) => [name, tf.keep(tf.zerosLike(value))])),
       ]),
     ),
-  );
-  const state = makeState(
-    networks,
-    optimizer,
-    networks.map(({ initial }, k) => ({ parameters: initial, moments: moments[k]! })),
-  );
-  moments.forEach((kinds) => disposeAll(...Object.values(kinds)));
+  }));
+  const state = makeState(networks, optimizer, start);
+  for (const { moments } of start) disposeAll(...Object.values(moments));
   return state;
+}
+
+/**
+ * The members' losses (K), and the gradient of their sum in each stacked tensor. The caller
+ * disposes of both.
+ */
+function lossesOf(
+  packed: PackedNetwork,
+  batches: readonly (readonly LabelledRow[])[],
+  trained: Tensors,
+): { readonly losses: Tensor1D; readonly gradients: Map<string, Tensor> } {
+  const labels = batches.flatMap((batch) => batch.map(({ label }) => label));
+  const kept: Tensor[] = [];
+  const { value, grads } = frugally(() =>
+    tf.engine().gradients(
+      () => {
+        const { logits, bounds } = packed.forward(batches, trained, (tensor) => {
+          kept.push(tensor);
+        });
+        return memberLosses(logits, labels, bounds);
+      },
+      [...trained.values()],
+      undefined,
+      true,
+    ),
+  );
+  disposeAll(kept);
+  return {
+    losses: value,
+    gradients: new Map(
+      [...trained].map(([name, { shape }], i) => [name, grads[i] ?? tf.zeros(shape)]),
+    ),
+  };
 }
 
 function makeState(
@@ -94,7 +126,7 @@ function makeState(
   let moments: Record<string, Map<string, Tensor>> = Object.fromEntries(
     optimizer.moments.map((moment) => [
       moment,
-      grouped(stacked((member) => member.moments[moment]!)),
+      grouped(stacked((member) => member.moments[moment] ?? new Map<string, Tensor>())),
     ]),
   );
 
@@ -115,37 +147,17 @@ function makeState(
   return {
     size: networks.length,
     gradients: (batches) => {
-      const trained = grouping.ungroup(groups),
-        names = [...trained.keys()],
-        kept: Tensor[] = [];
-      const labels = batches.flatMap((batch) => batch.map(({ label }) => label));
-      const { value, grads } = frugally(() =>
-        tf.engine().gradients(
-          () => {
-            const { logits, bounds } = packed.forward(batches, trained, (tensor) => {
-              kept.push(tensor);
-            });
-            return memberLosses(logits, labels, bounds);
-          },
-          [...trained.values()],
-          undefined,
-          true,
-        ),
-      );
-      const gradients = grouped(
-        new Map(names.map((name, i) => [name, grads[i] ?? tf.zeros(trained.get(name)!.shape)])),
-      );
-      disposeAll(trained, kept);
-      // One reading for all: the losses, and sums that no gradient which isn't finite leaves finite.
-      const read = tf.tidy(() =>
-        tf
-          .concat([
-            value,
-            tf.stack([...gradients.values()].map((gradient) => tf.sum(gradient))) as tf.Tensor1D,
-          ])
-          .dataSync(),
-      );
-      value.dispose();
+      const trained = grouping.ungroup(groups);
+      const { losses, gradients: own } = lossesOf(packed, batches, trained);
+      const gradients = grouped(own);
+      disposeAll(trained);
+      // Read back at once: the losses, and for each gradient its sum, which is finite only if all
+      // its entries are.
+      const read = tf.tidy(() => {
+        const sums = tf.stack([...gradients.values()].map((gradient) => tf.sum(gradient)));
+        return tf.concat([losses, sums as tf.Tensor1D]).dataSync();
+      });
+      losses.dispose();
       return {
         losses: [...read.subarray(0, networks.length)],
         finite: read.every((x) => Number.isFinite(x)),
@@ -167,7 +179,7 @@ function makeState(
     select: (members) => {
       const chosen = members.map(valuesOf);
       const state = makeState(
-        members.map((k) => networks[k]!),
+        members.map((k) => at(networks, k)),
         optimizer,
         chosen,
       );

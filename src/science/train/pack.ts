@@ -1,9 +1,10 @@
 /**
- * Several trainings over one frozen base, step by step together: one forward and one backward pass over the batches of
- * all. Each has its own rows, order, learning rate, adapter, head and number of steps, and comes to what it would come to
- * by itself, within rounding.
+ * Several trainings over one frozen base that take their steps together, with one forward and one
+ * backward pass over the batches of all. Each has its own rows, order, learning rate, adapter, head
+ * and number of steps, and its result is the same as if it had trained alone, within rounding.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { at } from '../lookup.ts';
 import type { Network } from '../nn/network.ts';
 import { packable } from '../nn/packed-network.ts';
 import { perMemberAdamw, type PerMemberOptimizer, perMemberSgd } from '../optim/per-member.ts';
@@ -20,16 +21,25 @@ export interface PackMember {
   readonly network: Network;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
-  /** As in a training by itself. Throwing ends this member's training with what is thrown. */
+  /** As in a single training. Throwing ends the training of this member with that error. */
   readonly onStep?: (record: StepRecord, batch: Required<StepBatch>) => Promise<void> | void;
-  /** What it goes on from; all members of a pack from one step, or none. The pack disposes of it. */
+  /**
+   * The state from which it continues, at the same step for all members, or none for all. The pack
+   * disposes of it.
+   */
   readonly from?: MemberStart;
   readonly saves?: MemberSaves;
-  /** Aborted: its training ends with the reason after the step, its state saved. */
+  /**
+   * When aborted, the member saves its state after the current step and its training ends with the
+   * reason.
+   */
   readonly signal?: AbortSignal;
 }
 
-/** The settings that members of one pack have in common; null: such a training is no member of any. */
+/**
+ * The settings that the members of a pack must share, as a key; null where such a training cannot
+ * be in a pack.
+ */
 export function packSettings(settings: TrainSettings): string | null {
   const {
     steps: _steps,
@@ -60,7 +70,7 @@ export function packSettings(settings: TrainSettings): string | null {
     accumulate === 1 &&
     decay === 'all' &&
     batching === 'shuffled';
-  if (!plain || Object.values(others).some((value) => value !== undefined)) return null;
+  if (!plain || Object.keys(others).length > 0) return null;
   return JSON.stringify(optimizer === 'adamw' ? [optimizer, beta1, beta2, epsilon] : [optimizer]);
 }
 
@@ -77,12 +87,13 @@ interface Pack {
 }
 
 /**
- * One promise a member: of its trained values, which the caller disposes of, or of the fault that a training by itself
- * would end with. A member is done when its own last step is.
- * @param members of one pack: any two networks `packable`, `packSettings` equal and not null
+ * Trains the members. Returns one promise for each: of its trained values, which the caller
+ * disposes of, or rejected with the fault that the single training would end with. It settles after
+ * the member's own last step.
+ * @param members any two networks `packable`, all `packSettings` equal and not null
  */
 export function trainPack(members: readonly PackMember[]): readonly Promise<Map<string, Tensor>>[] {
-  const first = members[0]!;
+  const first = at(members, 0);
   const { optimizer: kind, beta1, beta2, epsilon } = first.settings;
   const key = packSettings(first.settings);
   if (
@@ -93,7 +104,7 @@ export function trainPack(members: readonly PackMember[]): readonly Promise<Map<
     ) ||
     members.some(({ from }) => from?.step !== first.from?.step)
   )
-    throw new Error('these trainings are no pack');
+    throw new Error('these trainings cannot form a pack');
   const all: Member[] = [];
   const promises = members.map(
     (member) =>
@@ -103,41 +114,52 @@ export function trainPack(members: readonly PackMember[]): readonly Promise<Map<
         all.push({ ...member, order, lastFinite: member.from?.last ?? null, resolve, reject });
       }),
   );
-  void run(all, kind === 'adamw' ? perMemberAdamw({ beta1, beta2, epsilon }) : perMemberSgd);
+  void trainTogether(
+    all,
+    kind === 'adamw' ? perMemberAdamw({ beta1, beta2, epsilon }) : perMemberSgd,
+  );
   return promises;
 }
 
-async function run(members: readonly Member[], optimizer: PerMemberOptimizer): Promise<void> {
+async function trainTogether(
+  members: readonly Member[],
+  optimizer: PerMemberOptimizer,
+): Promise<void> {
   try {
     const from = members.flatMap((member) => member.from ?? []);
-    let packs: readonly Pack[] = [
-      {
-        members,
-        state: startPack(
-          members.map(({ network }) => network),
-          optimizer,
-          from.length === 0 ? undefined : from,
-        ),
-      },
-    ];
+    const networks = members.map(({ network }) => network);
+    const state = startPack(networks, optimizer, from.length === 0 ? undefined : from);
+    let packs: readonly Pack[] = [{ members, state }];
     for (const { parameters, moments } of from) disposeAll(parameters, ...Object.values(moments));
     for (let step = (from[0]?.step ?? 0) + 1; packs.length > 0; step++) {
       const next: Pack[] = [];
       for (const pack of packs) {
         const chosen = pack.members.map(({ order, rows }) =>
-          Array.from(order.next().value, (i) => rows[i]!),
+          Array.from(order.next().value, (i) => at(rows, i)),
         );
         next.push(...(await takeStep(pack, chosen, step)));
       }
       packs = next;
     }
   } catch (error) {
-    // Of nobody in particular (memory that ran out, say): whoever is done by now does not hear it.
+    // An error that belongs to no member, such as lack of memory. Members that have finished are
+    // not affected.
     members.forEach(({ reject }) => reject(error));
   }
 }
 
-/** @returns the packs that go on; the given one is spent */
+/** A step as one member sees it. */
+interface MemberStep {
+  readonly member: Member;
+  readonly record: StepRecord;
+  readonly batch: Required<StepBatch>;
+}
+
+/**
+ * Takes a step with all members.
+ * @param chosen the batch of each member
+ * @returns the packs that continue; the given one must not be used any more
+ */
 async function takeStep(
   pack: Pack,
   chosen: readonly (readonly LabelledRow[])[],
@@ -149,84 +171,109 @@ async function takeStep(
   if (!finite && members.length > 1) {
     disposeAll(gradients);
     const parts: Pack[] = [];
-    for (const part of diagnose(pack, chosen))
-      parts.push(
-        ...(await takeStep(
-          part,
-          part.members.map((member) => chosen[members.indexOf(member)]!),
-          step,
-        )),
-      );
+    for (const part of diagnose(pack, chosen)) {
+      const own = part.members.map((member) => at(chosen, members.indexOf(member)));
+      parts.push(...(await takeStep(part, own, step)));
+    }
     return parts;
   }
   const rates = members.map(
     ({ settings: { learningRate, schedule, warmup, steps } }) =>
       learningRate * scheduleFactor({ kind: schedule, warmup, steps }, step - 1),
   );
-  const records = losses.map((loss, k): StepRecord => ({ step, loss, learning_rate: rates[k]! }));
-  if (!Number.isFinite(losses[0])) {
-    // of a pack of one: in a larger one it has been told apart
-    const { lastFinite, settings, reject } = members[0]!;
+  const records = losses.map((loss, k): StepRecord => ({
+    step,
+    loss,
+    learning_rate: at(rates, k),
+  }));
+  const [firstRecord] = records;
+  if (firstRecord !== undefined && !Number.isFinite(firstRecord.loss)) {
+    // This is a pack of one member: in a larger one, `diagnose` has separated it.
+    const { lastFinite, settings, reject } = at(members, 0);
     disposeAll(gradients);
     state.dispose();
-    reject(lossFault(records[0]!, lastFinite, settings.learningRate));
+    reject(lossFault(firstRecord, lastFinite, settings.learningRate));
     return [];
   }
   state.update(gradients, step, {
     learningRates: rates,
     weightDecays: members.map(({ settings }) => settings.weightDecay),
   });
-
   const seconds = (performance.now() - started) / 1000;
-  const tokens = chosen.map((rows) => rows.reduce((sum, { ids }) => sum + ids.length, 0)),
-    total = tokens.reduce((a, b) => a + b, 0);
+  const steps = memberSteps(members, records, chosen, seconds);
   const staying: number[] = [];
-  for (const [k, member] of members.entries()) {
-    member.lastFinite = records[k]!;
-    try {
-      await member.onStep?.(records[k]!, {
-        rows: chosen[k]!.length,
-        tokens: tokens[k]!,
-        seconds: (seconds * tokens[k]!) / total,
-        packed: members.length,
-      });
-      if (step === member.settings.steps) member.signal?.throwIfAborted();
-    } catch (error) {
-      member.reject(error);
-      continue;
-    }
-    if (step < member.settings.steps) {
-      staying.push(k);
-      continue;
-    }
-    const trained = state.parameters(k);
-    if (areFinite(trained)) {
-      member.resolve(trained);
-      continue;
-    }
-    disposeAll(trained);
-    member.reject(weightsFault(records[k]!, member.settings.learningRate));
-  }
-  // With the last one done, the pack's tensors are freed at once: whoever awaits a result finds no other left.
+  for (const [k, one] of steps.entries()) if (await endStep(one, state, k)) staying.push(k);
+  // After a member's last step the tensors of the pack are freed before anyone who awaits the
+  // result continues.
   const going = staying.length === 0 ? [] : await saveStep(pack, staying, step);
   return going.length === members.length
     ? [pack]
     : replace(pack, going.length === 0 ? [] : [going]);
 }
 
+/** The step of each member. The time is divided by the number of tokens. */
+function memberSteps(
+  members: readonly Member[],
+  records: readonly StepRecord[],
+  chosen: readonly (readonly LabelledRow[])[],
+  seconds: number,
+): MemberStep[] {
+  const tokens = chosen.map((rows) => rows.reduce((sum, { ids }) => sum + ids.length, 0)),
+    total = tokens.reduce((a, b) => a + b, 0);
+  return members.map((member, k) => ({
+    member,
+    record: at(records, k),
+    batch: {
+      rows: at(chosen, k).length,
+      tokens: at(tokens, k),
+      seconds: (seconds * at(tokens, k)) / total,
+      packed: members.length,
+    },
+  }));
+}
+
 /**
- * Saves all who go on when all are due, so that they can go on together; one that is to end, at once.
- * @returns who goes on
+ * Reports a step to its member, and ends the member after its last one. Returns whether the member
+ * continues.
+ */
+async function endStep(
+  { member, record, batch }: MemberStep,
+  state: PackState,
+  k: number,
+): Promise<boolean> {
+  const { settings, onStep, signal, resolve, reject } = member;
+  member.lastFinite = record;
+  try {
+    await onStep?.(record, batch);
+    if (record.step === settings.steps) signal?.throwIfAborted();
+  } catch (error) {
+    reject(error);
+    return false;
+  }
+  if (record.step < settings.steps) return true;
+  const trained = state.parameters(k);
+  if (areFinite(trained)) resolve(trained);
+  else {
+    disposeAll(trained);
+    reject(weightsFault(record, settings.learningRate));
+  }
+  return false;
+}
+
+/**
+ * Saves the members that continue. All are saved together, when all are due, so that they can later
+ * continue together; a member that is aborted is saved at once.
+ * @returns the members that continue
  */
 async function saveStep(
   { members, state }: Pack,
   staying: readonly number[],
   step: number,
 ): Promise<number[]> {
-  const together = staying.every((k) => members[k]!.saves?.due(step) === true);
+  const together = staying.every((k) => at(members, k).saves?.due(step) === true);
   const going: number[] = [];
   for (const k of staying) {
-    const { saves, signal, lastFinite, reject } = members[k]!;
+    const { saves, signal, lastFinite, reject } = at(members, k);
     try {
       if (saves !== undefined && (together || signal?.aborted)) {
         const values = state.values(k);
@@ -245,10 +292,10 @@ async function saveStep(
   return going;
 }
 
-/** Packs of these members, in place of the given one. */
+/** Replaces a pack by packs of some of its members. */
 function replace({ members, state }: Pack, parts: readonly (readonly number[])[]): Pack[] {
   const packs = parts.map((part) => ({
-    members: part.map((k) => members[k]!),
+    members: part.map((k) => at(members, k)),
     state: state.select(part),
   }));
   state.dispose();
@@ -256,9 +303,10 @@ function replace({ members, state }: Pack, parts: readonly (readonly number[])[]
 }
 
 /**
- * Zero times what is no number is no number: one member's values reach the others' gradients. So each is looked at by
- * itself. Those of whom all is finite take the step together from the same parameters; each other one goes on alone, to
- * what it would have come to by itself.
+ * Splits a pack in which something is not finite. The product of zero and NaN or infinity is NaN,
+ * so the values of one member reach the gradients of all others. Therefore each member is examined
+ * alone. Those with finite values repeat the step together from the same parameters; each of the
+ * others continues alone and ends as it would have ended by itself.
  */
 function diagnose(pack: Pack, chosen: readonly (readonly LabelledRow[])[]): Pack[] {
   const sound: number[] = [],
@@ -266,12 +314,12 @@ function diagnose(pack: Pack, chosen: readonly (readonly LabelledRow[])[]): Pack
   for (const k of pack.members.keys()) {
     const state = pack.state.select([k]),
       parameters = state.parameters(0);
-    const { finite, gradients } = state.gradients([chosen[k]!]);
+    const { finite, gradients } = state.gradients([at(chosen, k)]);
     (finite && areFinite(parameters) ? sound : alone).push(k);
     disposeAll(gradients, parameters);
     state.dispose();
   }
-  // Nobody by itself: together they exceed the range of numbers.
+  // Each is finite alone: only together they exceed the range of numbers.
   const parts =
     alone.length === 0
       ? sound.map((k) => [k])

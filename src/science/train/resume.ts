@@ -1,7 +1,7 @@
 /**
- * A training's state on disk, so that one that was cut off goes on from its last save and ends in the same bits.
- * One file holds all of it and appears at once (written beside, flushed, renamed): `STEP.DIGEST.safetensors`, the digest
- * being of its content, so that a damaged file is known for one.
+ * Saves the state of a training, so that an interrupted one can continue from there and end with
+ * the same bits. The whole state is one file, `STEP.DIGEST.safetensors`, which is written under
+ * another name, flushed and renamed. The digest of its content in the name reveals a damaged file.
  */
 import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,19 +14,21 @@ import {
   readSafetensorsHeader,
   writePending,
 } from '../io/safetensors.ts';
-import type { HostTensor } from '../nn/types.ts';
+import type { HostTensor } from '../model/types.ts';
 
 export interface SavedState {
   /** Optimiser steps taken. */
   readonly step: number;
   readonly facts: JsonObject;
-  /** Each goes when it is taken onto the device (saved-training.ts). */
+  /** Each tensor is removed here when it is moved to the device (saved-training.ts). */
   readonly tensors: Map<string, HostTensor>;
 }
 
 const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
 
-/** Writes the state of a step, one tensor after another, and removes those before it. */
+/**
+ * Writes the state of a step, one tensor after another, and removes the states of earlier steps.
+ */
 export async function saveState(
   dir: string,
   step: number,
@@ -57,46 +59,54 @@ export async function saveState(
   await utimes(dir, new Date(), new Date());
 }
 
-/** The latest state that is whole; null where there is none. `log` hears of a damaged one. */
+/** The latest undamaged state; null where there is none. Damaged ones are logged. */
 export async function loadState(
   dir: string,
   log: (message: string) => void,
 ): Promise<SavedState | null> {
-  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
+  const names = await readdir(dir).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   });
   const found = names.flatMap((name) => {
     const match = FILE.exec(name);
-    return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2]! }] : [];
+    return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2] }] : [];
   });
   for (const { path, step, digest } of found.sort((a, b) => b.step - a.step)) {
     if ((await sha256OfFile(path)) !== digest) {
-      log(`the state saved at step ${step} is damaged and left aside`);
+      log(`the state saved at step ${step} is damaged and ignored`);
       continue;
     }
-    const { metadata } = await readSafetensorsHeader(path);
+    const { facts } = (await readSafetensorsHeader(path)).metadata;
+    if (facts === undefined) throw new Error(`${path} is not the state of a training`);
     return {
       step,
-      facts: JSON.parse(metadata['facts']!) as JsonObject,
+      facts: JSON.parse(facts) as JsonObject,
       tensors: await readFloatsApart(path),
     };
   }
   return null;
 }
 
+/** Saves the state of a training and loads it again. */
 export interface Resume {
+  /** The saved state; null where there is none. */
   load(): Promise<SavedState | null>;
   /** Whether the state is to be saved after this step. */
-  due(step: number): boolean;
+  readonly due: (step: number) => boolean;
   save(step: number, facts: JsonObject, tensors: ReadonlyMap<string, Tensor>): Promise<void>;
 }
 
-/** Not oftener than this, and at most a twentieth of the time goes into it. */
+/**
+ * At least EVERY_MS pass between two saves, and saving takes at most one part in SHARE of the time.
+ */
 const EVERY_MS = 30_000,
   SHARE = 20;
 
-/** Saves by the clock, which decides how much is lost by a kill and never what comes out; and when `urgent` says so. */
+/**
+ * Saves at intervals of time, and whenever `urgent` returns true. The intervals determine how much
+ * work a kill costs, never the result.
+ */
 export function resumeBySchedule(
   dir: string,
   {

@@ -1,11 +1,13 @@
-/** What a training leaves on disk. */
+/** Writes the result of a training. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { HostTensor } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
-import type { HostTensor } from '../nn/types.ts';
 
 /**
- * Writes what the adapter saves, with the trained values (those of the start, if none are given).
- * @param base what an adapter is said to belong to
+ * Writes the files of the adapter into `outDir`.
+ * @param trained null: the initial values are saved
+ * @param modelDir the folder of the base checkpoint
+ * @param base the name of the base model, where it is not that checkpoint
  */
 export async function saveTrained(
   network: Network,

@@ -1,4 +1,7 @@
-/** A training's tensors in the state that resume.ts keeps: the trained parameters as groups, the optimiser's moments, and what the caller has gathered. */
+/**
+ * The tensors in a saved state (resume.ts): the groups of trained parameters, the optimiser's
+ * moments, and the tensors that the caller gathered.
+ */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensors } from '../optim/types.ts';
@@ -10,7 +13,10 @@ const GATHERED = 'gathered/',
 
 const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
-/** Taken out of the state, which a training holds to its end: a large one would stay on the host beside the device's. */
+/**
+ * Tensors are removed from the state, since the training keeps the state until its end: large
+ * tensors would otherwise stay in main memory although they are on the device.
+ */
 const part =
   (prefix: string) =>
   ({ tensors }: Pick<SavedState, 'tensors'>): Map<string, Tensor> => {
@@ -23,7 +29,7 @@ const part =
     return taken;
   };
 
-/** @param moments as `Optimizer.named` has them */
+/** The tensors to save. @param moments as `Optimizer.named` returns them */
 export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Map<string, Tensor> =>
   new Map([
     ...prefixed(GROUP, groups),
@@ -31,7 +37,10 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
     ...prefixed(GATHERED, gathered),
   ]);
 
-/** Moves these tensors to the device under their names; works once, since it takes them out of the state. */
+/**
+ * Each moves its tensors to the device under their names. Works only once, since it removes them
+ * from the state.
+ */
 export const savedGroups = part(GROUP),
   savedMoments = part(MOMENTS),
   savedGathered = part(GATHERED);

@@ -1,16 +1,19 @@
-/** A training with all that a stage does around it: its journal, kept steps, looks on the way, and going on after a kill. */
+/**
+ * A training with everything that a stage adds: its journal, checkpoints, evaluations on the way,
+ * and resuming.
+ */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { checkpointFolder } from './checkpoints.ts';
 import { type Journal, trainingJournal } from './journal.ts';
-import { train, type TrainHooks } from './loop.ts';
+import { type GatheringResume, train } from './loop.ts';
 import { resumeBySchedule } from './resume.ts';
 import type { LabelledRow, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
-import type { Watch } from './watch.ts';
+import type { CurvePoint, Watch } from './watch.ts';
 
-/** What of a stage's RunContext a training needs. */
+/** The part of a stage's RunContext that a training needs. */
 export interface Place {
   readonly outDir: string;
   readonly resumeDir?: string;
@@ -23,24 +26,34 @@ export interface SessionOptions {
   readonly network: Network;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
-  /** Steps that are kept. */
+  /** The steps whose weights are kept. */
   readonly kept: readonly number[];
-  /** Writes weights as the stage does its own. */
+  /** Writes weights in the form of the stage's output. */
   readonly save: (weights: Tensors, dir: string) => Promise<void>;
   readonly watch: Watch | null;
   readonly place: Place;
-  /** In place of the loop: where the training is a member of a pack. */
+  /** Replaces the training loop where the training is a member of a pack. */
   readonly trainer?: typeof train;
 }
 
 export interface Session {
-  /** The caller disposes of them. */
+  /** The resulting weights, which the caller disposes of. */
   readonly weights: Map<string, Tensor>;
-  /** The step that they are of. */
+  /** The step of these weights. */
   readonly step: number;
   readonly journal: Journal;
 }
 
+/** A line for the log with the values of an evaluation. */
+const described = (point: CurvePoint): string =>
+  Object.entries(point)
+    .map(
+      ([name, value]) =>
+        `${name.replace('_', ' ')} ${Number.isInteger(value) ? value : value.toFixed(4)}`,
+    )
+    .join(', ');
+
+/** Trains, and returns the weights of the last step, or of the best one under early stopping. */
 export async function runSession({
   network,
   rows,
@@ -62,29 +75,24 @@ export async function runSession({
         journal.add(record, batch);
         if (record.step % every === 0)
           place.log(
-            `step ${record.step} of ${steps}: loss ${record.loss.toPrecision(5)}, learning rate ${record.learning_rate.toPrecision(4)}`,
+            `step ${record.step} of ${steps}: loss ${record.loss.toPrecision(5)}, ` +
+              `learning rate ${record.learning_rate.toPrecision(4)}`,
           );
         place.progress(record.step, steps, 'steps');
+        // Lets the process handle an abort between steps.
         await new Promise((resolve) => {
           setImmediate(resolve);
-        }); // an abort is heard between steps
+        });
       },
       onWeights: {
         wants: (step) => kept.includes(step) || watch?.wants(step) === true,
         see: (step, weights) =>
           journal.apart(async () => {
             if (kept.includes(step)) await folder.write(step, (dir) => save(weights, dir));
-            if (!watch?.wants(step)) return;
+            if (!watch?.wants(step)) return undefined;
             const verdict = await watch.see(step, weights);
-            const point = watch.curves.at(-1)!;
-            place.log(
-              Object.entries(point)
-                .map(
-                  ([name, value]) =>
-                    `${name.replace('_', ' ')} ${Number.isInteger(value) ? value : (value as number).toFixed(4)}`,
-                )
-                .join(', '),
-            );
+            const point = watch.curves.at(-1);
+            if (point !== undefined) place.log(described(point));
             return verdict;
           }),
       },
@@ -98,31 +106,35 @@ export async function runSession({
           }),
     });
   } catch (error) {
-    // What was learnt on the way to a failure stays readable in the log.
+    // After a failure the log keeps the last steps.
     if ((error as Error).name === 'UserFault')
       for (const record of journal.history.slice(-20)) place.log(JSON.stringify(record));
     throw error;
   }
   await folder.deliver(place.outDir);
   const step = journal.history.at(-1)?.step ?? 0;
-  if (watch === null || watch.bestWeights.size === 0 || watch.best!.step === step)
+  const best = watch === null || watch.bestWeights.size === 0 ? null : watch.best;
+  if (watch === null || best === null || best.step === step)
     return { weights: last, step, journal };
   disposeAll(last);
   return {
     weights: new Map([...watch.bestWeights].map(([name, tensor]) => [name, tensor.clone()])),
-    step: watch.best!.step,
+    step: best.step,
     journal,
   };
 }
 
-/** @param complete whether all that was kept up to a step is still there */
+/**
+ * Saves and restores journal and watch together with the training.
+ * @param complete whether all checkpoints up to a step still exist
+ */
 function resumable(
   dir: string,
   { log, signal }: Place,
   journal: Journal,
   watch: Watch | null,
   complete: (step: number) => boolean,
-): NonNullable<TrainHooks['resume']> {
+): GatheringResume {
   const resume = resumeBySchedule(dir, { log, urgent: () => signal.aborted });
   return {
     ...resume,
@@ -130,7 +142,7 @@ function resumable(
       const saved = await resume.load();
       if (saved === null) return null;
       if (!complete(saved.step)) {
-        log(`the checkpoints before step ${saved.step} are gone: the training starts anew`);
+        log(`the checkpoints before step ${saved.step} are gone: the training starts again`);
         return null;
       }
       log(`goes on after step ${saved.step}`);

@@ -1,6 +1,6 @@
-/** What a training is told, and what it tells. */
+/** The settings of a training, its rows, and the records of its steps. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { TokenRow } from '../nn/types.ts';
+import type { TokenRow } from '../model/types.ts';
 import type { AdamwSettings } from '../optim/adamw.ts';
 import type { Schedule } from '../optim/schedule.ts';
 import type { Tensors } from '../optim/types.ts';
@@ -17,47 +17,57 @@ export interface TrainSettings extends AdamwSettings {
   readonly shuffle: boolean;
   readonly dropout: number;
   readonly seed: number;
-  /** Bound on the gradient's norm over all parameters; 0 or left out: none. */
+  /** Bound on the norm of the gradient over all parameters. Default, and for 0: none. */
   readonly clipNorm?: number;
-  /** Batches a step; left out: one. */
+  /** Number of batches in a step. Default: one. */
   readonly accumulate?: number;
-  /** What decays: every trained parameter, or all but biases and norms. Left out: every one. */
+  /** What decays: every trained parameter (the default), or all except biases and norms. */
   readonly decay?: 'all' | 'weights';
   readonly batching?: Batching;
-  /** By label id; left out: all 1. */
+  /** The weight of each class, by label id. Default: all 1. */
   readonly classWeights?: readonly number[];
-  /** Where each update's parameters are moved to: new tensors by the same names, beside those that it is handed. Left out: they stay. */
+  /**
+   * Applied to the parameters after each update; returns new tensors by the same names. Default:
+   * none.
+   */
   readonly project?: (parameters: Tensors) => Map<string, Tensor>;
-  /** What each batch lowers; left out: its mean cross-entropy. */
+  /** What each batch minimises. Default: its mean cross-entropy. */
   readonly objective?: Objective;
-  /** The objective looks at token ids or at the token table: the table is not shrunk to the rows in use. Left out: it may be. */
+  /**
+   * Present where the objective reads token ids or the token table, so that the table must not be
+   * reduced to the rows in use.
+   */
   readonly wholeTable?: true;
 }
 
-export interface StepRecord {
-  /** From one. */
+/** A line of the history; a type alias, so that it counts as JSON. */
+export type StepRecord = {
+  /** Counted from one. */
   readonly step: number;
   readonly loss: number;
   readonly learning_rate: number;
-  /** What of the loss is no cross-entropy, where an attack's objective has such a part. */
+  /**
+   * The part of the loss that is not cross-entropy, where an attack's objective has such a part.
+   */
   readonly penalty?: number;
-}
+};
 
-/** What a step was of. */
+/** What a step processed. */
 export interface StepBatch {
   readonly rows: number;
   readonly tokens: number;
-  /** In a pack: how many trainings share the step, and this one's share of its time, by tokens. */
+  /** In a pack: how many trainings shared the step. */
   readonly packed?: number;
+  /** In a pack: this training's share of the step's time, in proportion to its tokens. */
   readonly seconds?: number;
 }
 
 export interface LabelledRow extends TokenRow {
   readonly label: number;
-  /** Whether the attack that touches the training made it; left out: it did not. */
+  /** Whether the row comes from the attack that changes the training. Default: it does not. */
   readonly poisoned?: boolean;
-  /** The attack that appended it to the clean rows; left out: it is one of those, poisoned or not. */
+  /** The attack that appended the row. Absent for the other rows, poisoned or not. */
   readonly appendedBy?: string;
-  /** Its tokens before poisoning, where that changed its text. */
+  /** Its number of tokens before poisoning, where poisoning changed its text. */
   readonly cleanLength?: number;
 }

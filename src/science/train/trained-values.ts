@@ -1,29 +1,34 @@
-/** The trained parameters as the loop carries them: the token table shrunk to the rows in use, small tensors grouped. */
+/**
+ * The trained parameters in the form of the training loop: with a reduced token table, and small
+ * tensors grouped.
+ */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import type { TokenRow } from '../model/types.ts';
 import type { Network, Tensors } from '../nn/network.ts';
-import type { TokenRow } from '../nn/types.ts';
 import { type Grouping, makeGrouping } from '../optim/groups.ts';
 import { tokenTable, worthShrinking } from './token-table.ts';
 
+/** Disposes of all tensors in the maps and lists. */
 export const disposeAll = (...maps: (ReadonlyMap<string, Tensor> | readonly Tensor[])[]): void => {
   for (const map of maps) map.forEach((tensor) => tensor.dispose());
 };
 
 export interface TrainedValues<R extends TokenRow> extends Grouping {
-  /** The rows as the shrunk table numbers their tokens. */
+  /** The rows with the token ids of the reduced table. */
   readonly rows: readonly R[];
-  /** The groups where training starts, tensors of their own. */
+  /** The groups of initial values, in new tensors. */
   start(): Map<string, Tensor>;
   /**
-   * The parameters as the network names and shapes them, handles of their own.
-   * @param unusedFactor what decay has made of the token table's rows that no training row uses
+   * The parameters with the names and shapes of the network, as new handles.
+   * @param unusedFactor the factor that weight decay has applied to those rows of the token table
+   * that no training row uses
    */
   whole(trained: Tensors, unusedFactor: number): Map<string, Tensor>;
 }
 
 /**
- * @param kind parts groups further: parameters of two kinds never share one
- * @param shrinks whether the token table may be shrunk
+ * @param kind parameters of different kinds never share a group
+ * @param shrinks whether the token table may be reduced
  */
 export function trainedValues<R extends TokenRow>(
   network: Network,
@@ -59,8 +64,8 @@ export function trainedValues<R extends TokenRow>(
       new Map(
         [...trained].map(([name, tensor]) => [
           name,
-          table !== null && name === tableName
-            ? table.expand(whole!, tensor as Tensor2D, unusedFactor)
+          table !== null && whole !== undefined && name === tableName
+            ? table.expand(whole, tensor as Tensor2D, unusedFactor)
             : tensor.clone(),
         ]),
       ),

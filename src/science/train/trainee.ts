@@ -1,4 +1,7 @@
-/** The network of a training: under its adapter, or with what an attack that touches training leaves to train. */
+/**
+ * The network that a training trains: that of its adapter, or what an attack that changes training
+ * makes of it.
+ */
 import type { Network, NetworkOptions, Tensors } from '../nn/network.ts';
 import { openNetwork } from '../nn/network.ts';
 import { trainTokenRows } from '../nn/token-rows.ts';
@@ -8,11 +11,11 @@ import type { TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 
 export interface Trainee {
-  /** What the loop trains. */
+  /** The network that the loop trains. */
   readonly network: Network;
-  /** What the loop is told beside its settings. */
+  /** Settings of the loop that follow from the attack. */
   readonly rules: Pick<TrainSettings, 'project' | 'objective' | 'wholeTable'>;
-  /** As saveTrained, of the whole model. */
+  /** `saveTrained` for the whole model. */
   readonly save: (
     trained: Tensors | null,
     outDir: string,
@@ -22,7 +25,9 @@ export interface Trainee {
   ) => Promise<void>;
 }
 
-/** @param change null where the adapter alone says what is trained. @throws as openNetwork */
+/**
+ * Throws UserFault as `openNetwork` does. @param change null where no attack changes the training
+ */
 export async function openTrainee(
   options: NetworkOptions,
   change: TrainingChange | null,

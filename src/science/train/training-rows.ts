@@ -1,36 +1,40 @@
-/** The rows of a poisoned set as the trainer takes them, with what pairs its batches with the clean twin's. */
+/**
+ * Converts the rows of a poisoned set for the trainer, with what is needed to pair its batches with
+ * the clean twin's.
+ */
 import type { Row } from '../../api.ts';
+import { at } from '../lookup.ts';
 import type { AppendedRows, BatchOrder } from './batches.ts';
 import type { LabelledRow, TrainSettings } from './settings.ts';
 
 type Text = Pick<Row, 'text' | 'text_pair'>;
 
-/** What is read of a poisoned set's receipt. */
+/** The part of a poisoned set's receipt that is used here. */
 export interface PoisonedSet {
-  /** One attack, or the names of several joined. */
+  /** The name of the attack, or the joined names of several. */
   readonly attack: string;
   readonly rows: readonly {
     readonly index: number;
     readonly original: Text;
     readonly new: Text;
-    /** Of several attacks, the one that poisoned it. */
+    /** The attack that poisoned the row, where there are several. */
     readonly step?: string;
   }[];
-  /** Rows appended at the end, attack by attack. */
+  /** The rows that were appended at the end, attack by attack. */
   readonly negatives: readonly { readonly index: number; readonly step?: string }[];
 }
 
 export interface TrainingRows {
-  /** All of them, in the set's order. */
+  /** All rows, in the order of the set. */
   readonly rows: readonly LabelledRow[];
-  /** Those that an attack changed, in the receipt's order. */
+  /** The rows that an attack changed, in the order of the receipt. */
   readonly poisoned: readonly LabelledRow[];
 }
 
 /**
  * @param rows the poisoned set
- * @param encode as the model reads them
- * @param attack the attack that touches the training, which is told of its own rows; null where none does
+ * @param encode encodes a row for the model
+ * @param attack the attack that changes the training, whose rows are marked; null where none does
  */
 export function trainingRows(
   rows: readonly Row[],
@@ -42,18 +46,22 @@ export function trainingRows(
   const poisoned = changed.map(({ index, original, new: made, step }) => {
     const sameText = original.text === made.text && original.text_pair === made.text_pair;
     return (all[index] = {
-      ...all[index]!,
+      ...at(all, index),
       poisoned: attack !== null && (step ?? attack) === attack,
-      ...(sameText ? {} : { cleanLength: encode({ ...rows[index]!, ...original }).ids.length }),
+      ...(sameText ? {} : { cleanLength: encode({ ...at(rows, index), ...original }).ids.length }),
     });
   });
-  for (const { index, step = name } of negatives) all[index] = { ...all[index]!, appendedBy: step };
+  for (const { index, step = name } of negatives)
+    all[index] = { ...at(all, index), appendedBy: step };
   return { rows: all, poisoned };
 }
 
 type OrderSettings = Pick<TrainSettings, 'batchSize' | 'shuffle' | 'seed' | 'batching'>;
 
-/** The order in which these rows are trained on. Throws where an appended row stands before a clean one. */
+/**
+ * The order in which the trainer uses these rows. Throws where an appended row precedes a clean
+ * one.
+ */
 export function batchOrder(
   rows: readonly LabelledRow[],
   { batchSize, shuffle, seed, batching }: OrderSettings,
@@ -63,7 +71,7 @@ export function batchOrder(
   for (const { appendedBy } of rows) {
     const last = appended.at(-1);
     if (appendedBy === undefined) {
-      if (last !== undefined) throw new Error('rows that an attack appends come after all others');
+      if (last !== undefined) throw new Error('appended rows must come after all others');
       clean++;
     } else if (last?.attack === appendedBy)
       appended.splice(-1, 1, { attack: appendedBy, rows: last.rows + 1 });

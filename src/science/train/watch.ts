@@ -1,27 +1,36 @@
-/** Looks at a training on its way: accuracy, attack success and accuracy on the poisoned rows over steps; and stops it when it gets no better. */
+/**
+ * Evaluates a training on its way (accuracy, attack success rate, accuracy on poisoned rows), and
+ * stops it when it no longer improves.
+ */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import { argmax, meanLoss } from '../evaluate/metrics.ts';
 import { predict } from '../evaluate/predict.ts';
+import { at } from '../lookup.ts';
+import type { TokenRow } from '../model/types.ts';
 import type { Network, Tensors } from '../nn/network.ts';
-import type { TokenRow } from '../nn/types.ts';
 import { atTheStart, judge, type Standing, type StoppingRule } from './early-stopping.ts';
 import type { LabelledRow } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 
-/** A line of `curves.jsonl`. */
-export interface CurvePoint {
+/** A line of `curves.jsonl`; a type alias, so that it counts as JSON. */
+export type CurvePoint = {
   /** 0: before the first step. */
   readonly step: number;
-  /** On the validation rows, clean. */
+  /** Accuracy on the clean validation rows. */
   readonly accuracy: number;
+  /** Mean loss on the clean validation rows. */
   readonly loss: number;
-  /** Backdoors: validation rows of other classes that the trigger leads to the target class. */
+  /**
+   * For backdoors, the share of validation rows of other classes that are predicted as the target
+   * under the trigger.
+   */
   readonly asr?: number;
-  /** Poisoned training rows that are predicted as they were poisoned to. */
+  /** Share of the poisoned training rows that are predicted as their poisoned label. */
   readonly poisoned_accuracy?: number;
-}
+};
 
+/** The rows on which a training is evaluated. */
 export interface Watched {
   readonly validation: readonly LabelledRow[];
   readonly triggered: { readonly rows: readonly TokenRow[]; readonly target: number } | null;
@@ -29,16 +38,17 @@ export interface Watched {
   readonly batchSize: number;
 }
 
+/** Share of the predictions that are right. */
 const share = (predictions: readonly number[], right: (i: number) => number): number =>
   predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
 
-/** The network with other values in place of its initial ones. */
+/** The network with other values instead of its initial ones. */
 const withWeights = (network: Network, weights: Tensors): Network => ({
   ...network,
   forward: (batch, _trained, options) => network.forward(batch, weights, options),
 });
 
-/** Share of rows that are predicted as they are labelled. */
+/** Share of rows whose label is predicted. @param breathe awaited between batches */
 export async function accuracyOn(
   network: Network,
   weights: Tensors,
@@ -48,7 +58,7 @@ export async function accuracyOn(
 ): Promise<number> {
   return share(
     argmax(await predict(withWeights(network, weights), rows, batchSize, breathe), network.classes),
-    (i) => rows[i]!.label,
+    (i) => at(rows, i).label,
   );
 }
 
@@ -64,7 +74,7 @@ async function measure(
   const logits = await predict(withWeights(network, weights), validation, batchSize, breathe);
   return {
     step,
-    accuracy: share(argmax(logits, classes), (i) => labels[i]!),
+    accuracy: share(argmax(logits, classes), (i) => at(labels, i)),
     loss: meanLoss(logits, labels, classes),
     ...(triggered === null
       ? {}
@@ -86,24 +96,29 @@ async function measure(
 export interface WatchOptions {
   readonly network: Network;
   readonly watched: Watched;
-  /** Steps between looks; the start and the last step are looked at as well. */
+  /** Number of steps between evaluations. The start and the last step are evaluated as well. */
   readonly every: number;
   readonly steps: number;
   readonly stopping: StoppingRule | null;
-  /** Whether the weights of the best look are kept. */
+  /** Whether the weights of the best evaluation are kept. */
   readonly keepBest: boolean;
+  /** Awaited between batches, so that the process can do other work. */
   readonly breathe: () => Promise<void>;
 }
 
 export interface Watch {
-  wants(step: number): boolean;
-  see(step: number, weights: Tensors): Promise<'stop' | void>;
+  /** Whether a step is to be evaluated. 0: before the first one. */
+  readonly wants: (step: number) => boolean;
+  /** Evaluates the weights. Returns `stop` where the stopping rule ends the training. */
+  see(step: number, weights: Tensors): Promise<'stop' | undefined>;
   readonly curves: readonly CurvePoint[];
-  /** The best look so far; null without a stopping rule. */
+  /** The best evaluation so far; null without a stopping rule. */
   readonly best: Standing['best'];
-  /** Its weights, where they are kept. They belong to the watch. */
+  /** The weights of the best evaluation, where they are kept. They belong to the watch. */
   readonly bestWeights: Tensors;
+  /** The state of the watch as JSON, to be saved. */
   facts(): JsonObject;
+  /** Continues from what `facts` returned. */
   restore(facts: JsonObject, bestWeights: Map<string, Tensor>): void;
   dispose(): void;
 }
@@ -125,13 +140,13 @@ export function watchTraining({
     see: async (step, weights) => {
       const point = await measure(network, weights, step, watched, breathe);
       curves.push(point);
-      if (stopping === null) return;
+      if (stopping === null) return undefined;
       standing = judge(stopping, standing, step, point[stopping.metric]);
       if (keepBest && standing.best?.step === step) {
         disposeAll(kept);
         kept = new Map([...weights].map(([name, tensor]) => [name, tensor.clone()]));
       }
-      if (standing.since >= stopping.patience) return 'stop';
+      return standing.since >= stopping.patience ? 'stop' : undefined;
     },
     get curves() {
       return curves;
@@ -142,11 +157,10 @@ export function watchTraining({
     get bestWeights() {
       return kept;
     },
-    facts: () => ({ curves, standing }) as unknown as JsonObject,
+    facts: () => ({ curves, standing }),
     restore: (facts, bestWeights) => {
-      const saved = facts as unknown as { curves: CurvePoint[]; standing: Standing };
-      curves = [...saved.curves];
-      standing = saved.standing;
+      curves = [...(facts['curves'] as readonly CurvePoint[])];
+      standing = facts['standing'] as Standing;
       kept = bestWeights;
     },
     dispose: () => disposeAll(kept),

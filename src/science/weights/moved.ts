@@ -1,7 +1,7 @@
 /** What of a model a training moves, and what kind of parameter each is: M is reported for each kind as well as in total. */
 import { UserFault } from '../../api.ts';
 import type { Adapter } from '../nn/adapter.ts';
-import { within } from '../nn/family.ts';
+import { within } from '../model/names.ts';
 import type { Network } from '../nn/network.ts';
 import type { LinearLayer, ParameterSpec } from '../nn/types.ts';
 

@@ -155,7 +155,8 @@ test('before anything runs: adapter, trigger and head are checked', async () => 
   );
   const headless = { model: asset(mlmCheckpoint) },
     drawn =
-      'warning poisoning.attack: "embedding" trains no head, and this model\'s is drawn at random: it stays one that knows nothing of the task';
+      'warning poisoning.attack: "embedding" does not train the head, and this model\'s head is ' +
+      'drawn at random: it would never learn the task';
   assert.equal(await check(cellOf(), { assets: headless }), [drawn]);
   assert.equal(await check(cellOf({ model: { ...tinyCell().model, init: 'random' } })), [drawn]);
   assert.equal(await check(cellOf(), { assets: { ...headless, head: asset('head') } }), []);

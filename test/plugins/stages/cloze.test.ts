@@ -268,7 +268,7 @@ test('faults of a prompt are found before anything runs, each at its field', asy
   };
   assert.equal(await check({}), []);
   assert.equal(await check({ verbalizer: { neg: 'bad', pos: 'great' } }), [
-    'head.verbalizer.pos: the verbalizer\'s word "great" is 5 tokens (g ##r ##e ##a ##t), it must be one',
+    'head.verbalizer.pos: the verbalizer\'s word "great" is 5 tokens (g ##r ##e ##a ##t); it must be one token',
   ]);
   assert.equal(await check({ verbalizer: undefined }), [
     'head.verbalizer: a cloze head needs a verbalizer: a word for each class',
@@ -281,11 +281,11 @@ test('faults of a prompt are found before anything runs, each at its field', asy
     /^head\.template: the template takes 16 tokens by itself, .* max_length is 16/,
   );
   assert.equal(await check({}, {}, { data: { ...tinyCell().data, classes: ['neg', 'pos'] } }), [
-    'head.verbalizer: it names "neutral", which is no class of the data',
+    'head.verbalizer: it names "neutral", which is not a class of the data',
   ]);
   assert.match(
     (await check({}, { head: asset }))[0]!,
-    /^head\.init_from: a cloze head is the checkpoint's own/,
+    /^head\.init_from: a cloze head is part of the checkpoint/,
   );
   assert.match(
     (await check({}, { model: modelAsset }))[0]!,

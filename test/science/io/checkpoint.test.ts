@@ -6,9 +6,10 @@ import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import { at, named } from '../../../src/science/lookup.ts';
+import type { HostTensor } from '../../../src/science/model/types.ts';
 import { resolveNames } from '../../../src/science/nn/base.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
-import type { HostTensor } from '../../../src/science/nn/types.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const test = suite<{ dir: string; tensors: Map<string, HostTensor> }>('checkpoint');
@@ -44,10 +45,7 @@ const rejects = async (promise: Promise<unknown>, what: RegExp): Promise<void> =
   assert.match((error as UserFault).message, what);
 };
 
-test("names with and without the prefix, and in TensorFlow's old spelling", async ({
-  dir,
-  tensors,
-}) => {
+test("names may lack the prefix or have TensorFlow's old spelling", async ({ dir, tensors }) => {
   assert.is(
     (await names(dir)).get('encoder.layer.1.output.LayerNorm.weight'),
     'bert.encoder.layer.1.output.LayerNorm.weight',
@@ -89,7 +87,7 @@ test('a head or pooler may be missing, and a head for other classes counts as mi
   assert.not.ok(found.has('classifier.weight'), 'half a head is none');
 });
 
-test('a missing tensor and a wrong shape are named', async ({ dir, tensors }) => {
+test('a missing tensor and a wrong shape are reported by name', async ({ dir, tensors }) => {
   await writeSafetensors(
     join(dir, 'model.safetensors'),
     rename(tensors, (name) => (name.includes('layer.2.output.dense.bias') ? null : name)),
@@ -112,21 +110,21 @@ test('shards are read through their index', async ({ dir, tensors }) => {
   await rm(join(dir, 'model.safetensors'));
   for (const [part, some] of [all.slice(0, 20), all.slice(20)].entries()) {
     const name = `model-0000${part + 1}-of-00002.safetensors`;
-    await writeSafetensors(join(dir, name), new Map(some.map((key) => [key, tensors.get(key)!])));
+    await writeSafetensors(join(dir, name), new Map(some.map((key) => [key, named(tensors, key)])));
     for (const key of some) map[key] = name;
   }
   await writeFile(join(dir, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
   const opened = await openCheckpoint(dir);
   assert.equal(
-    await opened.read([all[3]!, all[30]!]),
+    await opened.read([at(all, 3), at(all, 30)]),
     new Map([
-      [all[3]!, tensors.get(all[3]!)!],
-      [all[30]!, tensors.get(all[30]!)!],
+      [at(all, 3), named(tensors, at(all, 3))],
+      [at(all, 30), named(tensors, at(all, 30))],
     ]),
   );
 });
 
-test('a shard that is missing, or is of another checkpoint than its index, is named', async ({
+test('a shard that is missing or belongs to another checkpoint is reported by name', async ({
   dir,
   tensors,
 }) => {
@@ -134,7 +132,7 @@ test('a shard that is missing, or is of another checkpoint than its index, is na
   const shard = (n: number): string => `model-0000${n}-of-00002.safetensors`,
     index = join(dir, 'model.safetensors.index.json');
   const some = (names: readonly string[]): Map<string, HostTensor> =>
-    new Map(names.map((name) => [name, tensors.get(name)!]));
+    new Map(names.map((name) => [name, named(tensors, name)]));
   await rm(join(dir, 'model.safetensors'));
   await writeSafetensors(join(dir, shard(1)), some([first!, second!]));
   const map: Record<string, string> = {
@@ -151,14 +149,16 @@ test('a shard that is missing, or is of another checkpoint than its index, is na
   await rejects(
     openCheckpoint(dir),
     new RegExp(
-      `model-00002-of-00002\\.safetensors has no tensor "${rest[0]!}", which model\\.safetensors\\.index\\.json puts there`,
+      `model-00002-of-00002\\.safetensors has no tensor "${at(rest, 0)}", which ` +
+        `model\\.safetensors\\.index\\.json puts there`,
     ),
   );
   await writeSafetensors(join(dir, shard(2)), some([second!, ...rest]));
   await rejects(
     openCheckpoint(dir),
     new RegExp(
-      `00002\\.safetensors: model\\.safetensors\\.index\\.json has tensor "${second!}" in model-00001-of-00002\\.safetensors`,
+      `00002\\.safetensors: model\\.safetensors\\.index\\.json has tensor "${second!}" in ` +
+        `model-00001-of-00002\\.safetensors`,
     ),
   );
   await writeSafetensors(join(dir, shard(2)), some(rest));
@@ -184,7 +184,7 @@ test('a shard that is missing, or is of another checkpoint than its index, is na
   await rejects(openCheckpoint(dir), /index\.json has no weight_map/);
 });
 
-test('weights in other formats are named, with the way out', async ({ dir }) => {
+test('weights in other formats are reported by name, with the way out', async ({ dir }) => {
   await rm(join(dir, 'model.safetensors'));
   for (const name of ['pytorch_model.bin', 'pytorch_model-00001-of-00002.bin', 'tf_model.h5']) {
     await writeFile(join(dir, name), '');
@@ -206,7 +206,7 @@ test('weights in other formats are named, with the way out', async ({ dir }) => 
   }
 });
 
-test('a folder without weights or with a broken config says so', async ({ dir }) => {
+test('a folder without weights or with a broken config is refused', async ({ dir }) => {
   await writeFile(join(dir, 'config.json'), '{"model_type": ');
   await rejects(openCheckpoint(dir), /config\.json is not JSON/);
   await writeFile(join(dir, 'config.json'), await readFile(join(checkpoint, 'config.json')));

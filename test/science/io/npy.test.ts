@@ -31,7 +31,7 @@ test('an array comes back with its shape, dtype and values', () => {
   assert.equal(decodeNpy(NUMPY, 'x.npy'), { shape: [1, 3], data: Float32Array.of(1.5, -2, 3) });
 });
 
-test('what is no such array is refused by name', () => {
+test('a file that is not such an array is refused by name', () => {
   const fault = (bytes: Uint8Array, what: RegExp): void =>
     assert.throws(
       () => decodeNpy(bytes, 'k.npy'),

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { readPeft, readPeftHead, readPeftShapes, writePeft } from '../../../src/science/io/peft.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import { named } from '../../../src/science/lookup.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { adapterFolder, shape } from '../tiny-bert.ts';
 
@@ -35,14 +36,14 @@ const rejects = async (dir: string, what: RegExp): Promise<void> => {
   assert.match((error as UserFault).message, what);
 };
 
-test('a folder that PEFT wrote is read, head included', async ({ dir }) => {
+test('a folder that PEFT wrote is read with its head', async ({ dir }) => {
   const adapter = await readPeft(dir, shape);
   assert.equal(
     [adapter.rank, adapter.alpha, adapter.rslora, adapter.layers.size],
     [5, 7, false, 19],
   );
   assert.equal([...adapter.saved.keys()].sort(), ['classifier.bias', 'classifier.weight']);
-  assert.equal(adapter.layers.get('encoder.layer.2.output.dense')!.A.shape, [5, 37]);
+  assert.equal(named(adapter.layers, 'encoder.layer.2.output.dense').A.shape, [5, 37]);
 });
 
 test('writing gives the same tensors under the same names, and the config that PEFT needs', async ({
@@ -76,12 +77,16 @@ test('writing gives the same tensors under the same names, and the config that P
   assert.equal(await readPeft(out, shape), adapter);
 });
 
-test('alpha and rank patterns hold for the layers they match', async ({ dir }) => {
+test('alpha and rank patterns apply to the layers that they match', async ({ dir }) => {
   await configure(dir, { alpha_pattern: { 'layer.1.output.dense': 3, pooler: 9 } });
   const { layers } = await readPeft(dir, shape);
-  assert.is(layers.get('encoder.layer.1.output.dense')!.alpha, 3);
-  assert.is(layers.get('encoder.layer.2.output.dense')!.alpha, 7);
-  assert.is(layers.get('pooler.dense')!.alpha, 7, 'a pattern matches a dotted end, not a start');
+  assert.is(named(layers, 'encoder.layer.1.output.dense').alpha, 3);
+  assert.is(named(layers, 'encoder.layer.2.output.dense').alpha, 7);
+  assert.is(
+    named(layers, 'pooler.dense').alpha,
+    7,
+    'a pattern matches a dotted end, not a beginning',
+  );
   await configure(dir, { rank_pattern: { 'pooler.dense': 2 } });
   await rejects(
     dir,
@@ -94,7 +99,7 @@ test('patterns, rank stabilisation, dropout and biases are written as they are r
 }) => {
   const adapter = await readPeft(dir, shape);
   const [first] = adapter.layers.keys();
-  const { A, B } = adapter.layers.get(first!)!;
+  const { A, B } = named(adapter.layers, first!);
   const narrow = {
     A: { shape: [2, 22], data: A.data.slice(0, 44) },
     B: { shape: [22, 2], data: B.data.slice(0, 44) },
@@ -140,7 +145,9 @@ test('patterns, rank stabilisation, dropout and biases are written as they are r
   );
 });
 
-test('the head alone is read for as many classes as the model has', async ({ dir }) => {
+test('the head is read on its own if it has the number of classes of the model', async ({
+  dir,
+}) => {
   const head = shape.parameters.filter(({ name }) => name.startsWith('classifier.'));
   assert.equal(
     [...(await readPeftHead(dir, bert, head)).keys()],
@@ -161,11 +168,11 @@ test('the head alone is read for as many classes as the model has', async ({ dir
   assert.is((await readPeftHead(dir, bert, head)).size, 0);
 });
 
-test('no setting that would change the numbers is passed over', async ({ dir }) => {
+test('no setting that would change the numbers is ignored', async ({ dir }) => {
   for (const [change, message] of [
     [
       { init_lora_weights: 'pissa_niter_4' },
-      /init_lora_weights "pissa_niter_4" is not implemented: its factors belong to a base model less a part of it/,
+      /init_lora_weights "pissa_niter_4" is not implemented: its factors belong to a base model from which a part was subtracted/,
     ],
     [{ init_lora_weights: 'olora' }, /init_lora_weights "olora"/],
     [{ lora_bias: true }, /lora_bias true is not implemented/],
@@ -180,7 +187,7 @@ test('no setting that would change the numbers is passed over', async ({ dir }) 
     [{ bias: 'some' }, /bias "some" is not implemented/],
     [
       { bias: 'all' },
-      /lacks the bias of "embeddings\.LayerNorm"; bias in adapter_config\.json is "all"/,
+      /lacks the bias of "embeddings\.LayerNorm", but bias in adapter_config\.json is "all"/,
     ],
     [{ target_modules: null }, /target_modules null names no module/],
     [
@@ -208,11 +215,11 @@ test('no setting that would change the numbers is passed over', async ({ dir }) 
   await writeSafetensors(path, tensors);
   await rejects(
     dir,
-    /target_modules of adapter_config\.json names "bert\.pooler\.dense", but no factors of it are there/,
+    /has no factors of "bert\.pooler\.dense", which target_modules in adapter_config\.json names/,
   );
 });
 
-test('what is not implemented or does not fit is refused by file and tensor', async ({ dir }) => {
+test('what is not implemented or does not fit is refused with file and tensor', async ({ dir }) => {
   await configure(dir, { use_dora: true });
   await rejects(dir, /adapter_config\.json: use_dora true is not implemented/);
   await configure(dir, { use_dora: false, peft_type: 'IA3' });
@@ -223,7 +230,7 @@ test('what is not implemented or does not fit is refused by file and tensor', as
   const half = new Map(tensors);
   half.delete('base_model.model.bert.pooler.dense.lora_B.weight');
   await writeSafetensors(path, half);
-  await rejects(dir, /layer "pooler\.dense" has lora_A without its partner/);
+  await rejects(dir, /layer "pooler\.dense" has lora_A but not lora_B/);
   await writeSafetensors(
     path,
     new Map([
@@ -236,7 +243,7 @@ test('what is not implemented or does not fit is refused by file and tensor', as
   );
   await rejects(
     dir,
-    /encoder\.layer\.9\.output\.dense\.lora_A\.weight" belongs to nothing that adapter_config\.json and this model have/,
+    /encoder\.layer\.9\.output\.dense\.lora_A\.weight" does not belong to this model with this adapter_config\.json/,
   );
   await rm(path);
   await rejects(dir, /holds no adapter_model\.safetensors/);

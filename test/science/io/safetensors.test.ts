@@ -10,7 +10,8 @@ import {
   readSafetensors,
   writeSafetensors,
 } from '../../../src/science/io/safetensors.ts';
-import type { HostTensor } from '../../../src/science/nn/types.ts';
+import { named } from '../../../src/science/lookup.ts';
+import type { HostTensor } from '../../../src/science/model/types.ts';
 
 const test = suite<{ dir: string }>('safetensors');
 test.before(async (context) => {
@@ -30,7 +31,7 @@ const fails = async (path: string, what: RegExp): Promise<void> => {
   assert.unreachable(`${path} was read`);
 };
 
-/** A file with this header and data. */
+/** Writes a file with this header and data. */
 const file = (header: unknown, data: Uint8Array): Buffer => {
   const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
   const length = Buffer.alloc(8);
@@ -108,10 +109,10 @@ test('every dtype is read', async ({ dir }) => {
       g: [[1], [-1]],
     },
   );
-  assert.instance(read.get('a')!.data, Float32Array);
+  assert.instance(named(read, 'a').data, Float32Array);
 });
 
-test('what is written is read back, and the bytes depend on the content alone', async ({ dir }) => {
+test('a written file is read back, and its bytes depend only on the content', async ({ dir }) => {
   const a = { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) },
     b = { shape: [2], data: Int32Array.of(-1, 5) };
   await writeSafetensors(
@@ -133,7 +134,7 @@ test('what is written is read back, and the bytes depend on the content alone', 
   assert.equal([...(await readSafetensors(join(dir, 'x'), ['b'])).keys()], ['b']);
 });
 
-test('floats read together are those read apart, in one buffer, none over another', async ({
+test('floats read together equal those read apart, and share one buffer without overlap', async ({
   dir,
 }) => {
   const path = join(dir, 'together');
@@ -148,12 +149,12 @@ test('floats read together are those read apart, in one buffer, none over anothe
     read = await readFloatsTogether(path, names);
   assert.equal([...read.keys()], names);
   for (const [name, { shape, data }] of read)
-    assert.equal([shape, [...data]], [tensors.get(name)!.shape, [...tensors.get(name)!.data]]);
+    assert.equal([shape, [...data]], [named(tensors, name).shape, [...tensors.get(name)!.data]]);
   assert.is(new Set([...read.values()].map(({ data }) => data.buffer)).size, 1);
   assert.ok([...read.values()].every(({ data }) => data.byteOffset % 64 === 48));
 });
 
-test('truncated and foreign files are refused by name and tensor', async ({ dir }) => {
+test('truncated files and other formats are refused with file and tensor', async ({ dir }) => {
   const path = join(dir, 'bad.safetensors');
   const good = file(
     { 'a.weight': { dtype: 'F32', shape: [3], data_offsets: [0, 12] } },
@@ -172,7 +173,7 @@ test('truncated and foreign files are refused by name and tensor', async ({ dir 
   await put(
     Buffer.from('PK\x03\x04 this is a zip archive, so its first eight bytes make a huge number'),
   );
-  await fails(path, /is no safetensors file/);
+  await fails(path, /is not a safetensors file/);
   await put(file('{not json', new Uint8Array(4)));
   await fails(path, /is not JSON/);
   await put(
@@ -180,17 +181,16 @@ test('truncated and foreign files are refused by name and tensor', async ({ dir 
   );
   await fails(
     path,
-    /tensor "a\.weight" of shape \[4\] and dtype F32 takes 16 bytes, the header gives it 12/,
+    /tensor "a\.weight" of shape \[4\] and dtype F32 takes 16 bytes, but the header gives it 12/,
   );
   await put(file({ q: { dtype: 'F8_E4M3', shape: [4], data_offsets: [0, 4] } }, new Uint8Array(4)));
   await fails(path, /tensor "q" has dtype F8_E4M3/);
   await fails(join(dir, 'absent'), /can't be opened/);
 });
 
-// As the format's own reader does (safetensors, tensor.rs: InvalidOffset, MetadataIncompleteBuffer).
-test('tensors that overlap, or leave bytes of the data to none, are refused by name', async ({
-  dir,
-}) => {
+// The reader of the format does the same (safetensors, tensor.rs: InvalidOffset,
+// MetadataIncompleteBuffer).
+test('tensors that overlap or leave gaps in the data are refused by name', async ({ dir }) => {
   const path = join(dir, 'layout.safetensors');
   const f32 = (start: number, end: number): object => ({
     dtype: 'F32',
@@ -207,23 +207,26 @@ test('tensors that overlap, or leave bytes of the data to none, are refused by n
   await put({ a: f32(0, 8), b: f32(0, 8) }, 8);
   await fails(path, /tensor "b" begins at byte 0 .*overlap/);
   await put({ a: f32(0, 4), b: f32(8, 12) }, 12);
-  await fails(path, /tensor "b" begins at byte 8 of the data, and bytes 4 to 8 are no tensor's/);
+  await fails(
+    path,
+    /tensor "b" begins at byte 8 of the data, and bytes 4 to 8 belong to no tensor/,
+  );
   await put({ a: f32(4, 8) }, 8);
   await fails(path, /tensor "a" begins at byte 4/);
   await put({ a: f32(0, 8) }, 12);
-  await fails(path, /holds 12 bytes of data, and its tensors take 8/);
+  await fails(path, /holds 12 bytes of data, but its tensors take 8/);
   await put({ a: { dtype: 'F32', shape: [1], data_offsets: [8, 4] }, b: f32(0, 8) }, 8);
   await fails(path, /tensor "a" begins at byte 8 of the data and ends at byte 4/);
-  // A name that stands twice counts once, which leaves its first bytes to none.
+  // A name that occurs twice counts once, so that its first bytes belong to no tensor.
   const twice = '{"dtype":"F32","shape":[1],"data_offsets":';
   await put(`{"a":${twice}[0,4]},"a":${twice}[4,8]}}`, 8);
   await fails(path, /tensor "a" begins at byte 4/);
-  // In any order of names, and none of them empty-handed.
+  // The order of names does not matter, and neither do empty tensors.
   await put({ b: f32(0, 8), empty: f32(8, 8), a: f32(8, 12) }, 12);
   assert.equal([...(await readSafetensors(path)).keys()], ['b', 'empty', 'a']);
 });
 
-test('a 64-bit integer that int32 does not hold is refused, not cut', async ({ dir }) => {
+test('a 64-bit integer that does not fit int32 is refused', async ({ dir }) => {
   const path = join(dir, 'wide.safetensors');
   await writeFile(
     path,

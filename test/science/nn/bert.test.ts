@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
+import { at } from '../../../src/science/lookup.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -9,7 +10,7 @@ import { backends, useBackend } from '../backend.ts';
 import { checkpoint, farthest, forward, logitsOf, openTiny, rows } from '../tiny-bert.ts';
 
 for (const backend of backends) {
-  test(`logits equal transformers' and PEFT's on ragged batches, pairs included (${backend})`, async () => {
+  test(`the logits of ragged batches equal those of transformers and PEFT (${backend})`, async () => {
     await useBackend(backend);
     for (const kind of ['full', 'lora'] as const) {
       const network = await openTiny(kind);
@@ -19,7 +20,7 @@ for (const backend of backends) {
     }
   });
 
-  test(`padding and batch-mates change no row (${backend})`, async () => {
+  test(`neither padding nor the other rows of a batch change a row (${backend})`, async () => {
     await useBackend(backend);
     const network = await openTiny('lora', true);
     const together = logitsOf(network, rows);
@@ -30,8 +31,8 @@ for (const backend of backends) {
         `row ${i}`,
       ),
     );
-    // Rows of one length: no padding at all.
-    const even = rows.filter(({ ids }) => ids.length === rows[0]!.ids.length);
+    // Rows of the same length need no padding.
+    const even = rows.filter(({ ids }) => ids.length === at(rows, 0).ids.length);
     assert.ok(even.length > 1);
     assert.ok(
       farthest(logitsOf(network, even).subarray(0, 3), together.subarray(0, 3)) <
@@ -50,7 +51,7 @@ test('a forward pass leaves no tensor behind', async () => {
   network.dispose();
 });
 
-test('what BERT does not do is refused with the field and its value', async () => {
+test('what is not implemented for BERT is refused with the field and its value', async () => {
   const config = (await readConfig(checkpoint)) as Record<string, unknown>;
   const fault = (change: Record<string, unknown>, what: RegExp): void =>
     assert.throws(
@@ -61,7 +62,7 @@ test('what BERT does not do is refused with the field and its value', async () =
   fault({ hidden_act: 'silu' }, /hidden_act "silu" is not implemented/);
   fault({ position_embedding_type: 'relative_key' }, /position_embedding_type "relative_key"/);
   fault({ hidden_size: undefined }, /lacks hidden_size/);
-  fault({ num_attention_heads: 3 }, /hidden_size 22 is no multiple of num_attention_heads 3/);
+  fault({ num_attention_heads: 3 }, /hidden_size 22 is not a multiple of num_attention_heads 3/);
   fault({ num_hidden_layers: 'six' }, /num_hidden_layers is "six"/);
   assert.throws(
     () => bert.parseConfig('text', 2),

@@ -1,4 +1,6 @@
-/** Sizes in config.json and expressions in adapter_config.json that are made to exhaust their reader. */
+/**
+ * Sizes in config.json and expressions in adapter_config.json that are meant to exhaust the reader.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,8 +9,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { readJson } from '../../../src/science/io/checkpoint.ts';
+import { isTargeted } from '../../../src/science/model/modules.ts';
 import { parseBertConfig } from '../../../src/science/nn/bert-config.ts';
-import { isTargeted } from '../../../src/science/nn/modules.ts';
 
 const test = suite('bounds');
 
@@ -22,7 +24,7 @@ const large = {
   intermediate_size: 4096,
   max_position_embeddings: 512,
 };
-// As large as the largest models in use, with 70 billion parameters and more.
+// The sizes of the largest models in use, with 70 billion parameters and more.
 const seventy = {
   ...large,
   vocab_size: 128_256,
@@ -36,7 +38,7 @@ const seventy = {
 const fault = (why: RegExp) => (error: unknown) =>
   error instanceof UserFault && why.test(error.message);
 
-test('real sizes are taken, others are refused by field and bound', () => {
+test('real sizes are accepted, and others refused with field and bound', () => {
   for (const config of [large, seventy])
     assert.is(parseBertConfig(config, 2).layers, config.num_hidden_layers);
   for (const [field, value] of [
@@ -50,7 +52,7 @@ test('real sizes are taken, others are refused by field and bound', () => {
   ] as const)
     assert.throws(
       () => parseBertConfig({ ...large, [field]: value }, 2),
-      fault(new RegExp(`${field} is ${value}, it must be a whole number from 1 to`)),
+      fault(new RegExp(`${field} is ${value}; it must be a whole number from 1 to`)),
       field,
     );
   assert.throws(
@@ -73,7 +75,7 @@ test('real sizes are taken, others are refused by field and bound', () => {
   );
 });
 
-test('an expression of an adapter that takes for ever on a name is ended', () => {
+test('an expression of an adapter that takes too long on a name is stopped', () => {
   const name = `bert.encoder.layer.0.${'a'.repeat(40)}!`;
   assert.throws(
     () => isTargeted(name, { targets: '.*(a+)+$' }),
@@ -85,7 +87,7 @@ test('an expression of an adapter that takes for ever on a name is ended', () =>
   );
 });
 
-test('JSON is read from regular files only, to a depth', async () => {
+test('JSON is read only from regular files and to a limited depth', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-bounds-'));
   try {
     const path = join(dir, 'config.json');

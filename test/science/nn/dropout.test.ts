@@ -1,19 +1,26 @@
-/** Dropout by its statistics: which entries go, what becomes of the others, and the spread that it leaves in an adapted layer. */
+/**
+ * The statistics of dropout: which entries are dropped, how the others are scaled, and the variance
+ * in an adapted layer.
+ */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../src/random/random.ts';
+import { at } from '../../../src/science/lookup.ts';
 import { dropout, dropoutMask } from '../../../src/science/nn/dropout.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { useBackend } from '../backend.ts';
 import { shape } from '../tiny-bert.ts';
 
 await useBackend('cpu');
-/** Standard errors that an estimate may be off: one in two million lies beyond. */
+/**
+ * How many standard errors an estimate may deviate. One estimate in two million deviates more by
+ * chance.
+ */
 const BOUND = 5;
 
-test("of a mask's entries a share of 1 − rate is kept, each scaled by 1/(1 − rate), whatever its neighbours", () => {
+test('a mask keeps entries independently with probability 1 − rate, scaled by 1/(1 − rate)', () => {
   for (const rate of [0.1, 0.5, 0.9]) {
     const n = 331 * 307,
       values = dropoutMask([331, 307], {
@@ -30,18 +37,20 @@ test("of a mask's entries a share of 1 − rate is kept, each scaled by 1/(1 −
         `${what} at ${rate}: ${value}`,
       );
     near(
-      share((i) => kept[i]!, n),
+      share((i) => at(kept, i), n),
       1 - rate,
       n,
       'kept',
     );
-    // Two entries are kept together as often as independent ones are: along a row, down a column, far apart.
+    // Two entries are kept together as often as independent ones: along a row, down a column, and
+    // far apart.
     for (const step of [1, 307, 997]) {
-      const pairs = Math.floor(n / (2 * step)) * step; // disjoint pairs: i with i + step, blocks of 2·step
+      // Disjoint pairs, i and i + step, within blocks of 2·step entries.
+      const pairs = Math.floor(n / (2 * step)) * step;
       near(
         share((i) => {
-          const at = Math.floor(i / step) * 2 * step + (i % step);
-          return kept[at]! * kept[at + step]!;
+          const first = Math.floor(i / step) * 2 * step + (i % step);
+          return at(kept, first) * at(kept, first + step);
         }, pairs),
         (1 - rate) ** 2,
         pairs,
@@ -50,7 +59,7 @@ test("of a mask's entries a share of 1 − rate is kept, each scaled by 1/(1 −
     }
     for (let column = 0; column < 307; column += 51)
       near(
-        share((i) => kept[i * 307 + column]!, 331),
+        share((i) => at(kept, i * 307 + column), 331),
         1 - rate,
         331,
         `column ${column}`,
@@ -58,7 +67,7 @@ test("of a mask's entries a share of 1 − rate is kept, each scaled by 1/(1 −
   }
 });
 
-test('a stream gives a mask of its own each time it is asked; off, a tensor is handed on as it is', () => {
+test('each call draws a new mask, and without dropout the tensor itself is returned', () => {
   const random = randomStream(7, 'mask'),
     x = tf.ones([5, 11]);
   const [first, second] = [
@@ -69,7 +78,7 @@ test('a stream gives a mask of its own each time it is asked; off, a tensor is h
   assert.is(dropout(x, undefined), x);
 });
 
-test("LoRA's dropout: mean and variance of an adapted layer are those of independent entries of x", async () => {
+test("LoRA's dropout drops the entries of x independently: mean and variance of a layer", async () => {
   const rate = 0.3,
     alpha = 6,
     rank = 2,
@@ -87,7 +96,7 @@ test("LoRA's dropout: mean and variance of an adapted layer are those of indepen
     b = draw('b', 22) as Tensor1D,
     A = draw('A', rank, 22) as Tensor2D,
     B = draw('B', 22, rank) as Tensor2D;
-  const x = tf.tile(one, [draws, 1]) as Tensor2D; // (draws, 22): each row under its own mask
+  const x = tf.tile(one, [draws, 1]) as Tensor2D; // (draws, 22), where each row has its own mask
   const parameter = (name: string): Tensor => (name.endsWith('lora_A') ? A : B);
   const y = adapter
     .linear('pooler.dense', x, W, b, {
@@ -100,16 +109,17 @@ test("LoRA's dropout: mean and variance of an adapted layer are those of indepen
     .arraySync()[0]!;
   const product = tf.mul(tf.matMul(B, A), alpha / rank).arraySync() as number[][],
     input = one.arraySync() as number[][];
-  // y_j = (xWᵀ + b)_j + Σ_i k_i/(1−p)·x_i (sBA)_ji, k_i Bernoulli(1−p):  E y_j = y_j without dropout;  Var y_j = p/(1−p) Σ_i (x_i (sBA)_ji)²
+  // y_j = (xWᵀ + b)_j + Σ_i k_i/(1−p)·x_i (sBA)_ji with k_i Bernoulli(1−p), so that
+  // E y_j = y_j without dropout and Var y_j = p/(1−p) Σ_i (x_i (sBA)_ji)².
   for (let j = 0; j < 22; j++) {
-    const column = y.map((row) => row[j]!),
+    const column = y.map((row) => at(row, j)),
       mean = column.reduce((a, c) => a + c) / draws;
     const central = (k: number): number =>
       column.reduce((sum, v) => sum + (v - mean) ** k, 0) / draws;
     const variance =
       (rate / (1 - rate)) *
-      product[j]!.reduce((sum, weight, i) => sum + (input[0]![i]! * weight) ** 2, 0);
-    assert.ok(Math.abs(mean - plain[j]!) < BOUND * Math.sqrt(variance / draws), `mean of ${j}`);
+      at(product, j).reduce((sum, weight, i) => sum + (at(at(input, 0), i) * weight) ** 2, 0);
+    assert.ok(Math.abs(mean - at(plain, j)) < BOUND * Math.sqrt(variance / draws), `mean of ${j}`);
     assert.ok(
       Math.abs(central(2) - variance) < BOUND * Math.sqrt((central(4) - central(2) ** 2) / draws),
       `variance of ${j}: ${central(2)}, ${variance}`,

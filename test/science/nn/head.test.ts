@@ -1,4 +1,4 @@
-/** `head.init_from`: a classifier out of an adapter's folder or a checkpoint's. */
+/** `head.init_from`: a classifier from the folder of an adapter or a checkpoint. */
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import { named } from '../../../src/science/lookup.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../../src/science/nn/head.ts';
@@ -37,7 +38,7 @@ const rejects = async (promise: Promise<unknown>, message: RegExp, hint: RegExp)
   assert.match((error as UserFault).hint ?? '', hint);
 };
 
-test("an adapter's folder and a checkpoint each give the values that they hold, and a network starts from them", async () => {
+test('a network starts from the head of an adapter or a checkpoint', async () => {
   await useBackend('cpu');
   for (const [folder, file, prefix] of [
     [adapterFolder, 'adapter_model.safetensors', 'base_model.model.'],
@@ -47,8 +48,8 @@ test("an adapter's folder and a checkpoint each give the values that they hold, 
       head = await read(folder);
     assert.equal([...head.keys()], ['classifier.weight', 'classifier.bias']);
     for (const [name, { data }] of head)
-      assert.equal(data, held.get(`${prefix}${name}`)!.data, `${folder} ${name}`);
-    // Over a checkpoint without a classifier of its own.
+      assert.equal(data, named(held, `${prefix}${name}`).data, `${folder} ${name}`);
+    // This checkpoint has no classifier.
     const network = await openNetwork({
       architecture: bert,
       model: { path: mlmCheckpoint, digest: null },
@@ -58,16 +59,16 @@ test("an adapter's folder and a checkpoint each give the values that they hold, 
       head,
     });
     for (const [name, { data }] of head)
-      assert.equal(network.initial.get(name)!.dataSync(), data, name);
+      assert.equal(named(network.initial, name).dataSync(), data, name);
     network.dispose();
   }
 });
 
-test("a head for other classes, of another width, or none is the user's fault", async ({ dir }) => {
+test('a missing head, or one for other classes or another width, is refused', async ({ dir }) => {
   await rejects(
     read(checkpoint, 2),
     /tensor "classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/,
-    /the head for other classes: the data has 2/,
+    /the head for another number of classes: the data has 2/,
   );
   await rejects(
     read(adapterFolder, 2),
@@ -88,7 +89,7 @@ test("a head for other classes, of another width, or none is the user's fault", 
   );
   await rejects(
     read(mlmCheckpoint),
-    /holds no "classifier\.weight" for 3 classes/,
+    /has no "classifier\.weight" for 3 classes/,
     /modules_to_save, or the checkpoint of a classifier/,
   );
   await cp(adapterFolder, dir, { recursive: true });
@@ -100,10 +101,10 @@ test("a head for other classes, of another width, or none is the user's fault", 
       modules_to_save: null,
     }),
   );
-  await rejects(read(dir), /holds no "classifier\.weight" for 3 classes/, /modules_to_save/);
+  await rejects(read(dir), /has no "classifier\.weight" for 3 classes/, /modules_to_save/);
 });
 
-test("of a cloze head none is read: it is the checkpoint's own", async () => {
+test('no head is read for a cloze head, which belongs to the checkpoint', async () => {
   const ofMlm = clozeBert.parseConfig(await readConfig(mlmCheckpoint), mlmClasses.length);
   assert.is(
     (

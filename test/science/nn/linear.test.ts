@@ -1,9 +1,13 @@
-/** LoRA's linear layer under dropout, against the plain formula with the same mask, which tfjs differentiates. */
+/**
+ * LoRA's linear layer with dropout, compared with the plain formula and the same mask,
+ * differentiated by tfjs.
+ */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../src/random/random.ts';
+import { at } from '../../../src/science/lookup.ts';
 import { dropoutMask } from '../../../src/science/nn/dropout.ts';
 import { loraLinear } from '../../../src/science/nn/linear.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
@@ -19,7 +23,7 @@ const draw = (name: string, ...dims: number[]): Tensor => {
 };
 
 for (const backend of backends) {
-  test(`value and gradients under a mask (${backend})`, async () => {
+  test(`the value and gradients with a mask are those of the plain formula (${backend})`, async () => {
     await useBackend(backend);
     const inputs = [
       draw('x', 13, 7),
@@ -28,7 +32,10 @@ for (const backend of backends) {
       draw('A', 3, 7),
       draw('B', 11, 3),
     ];
-    const mask = dropoutMask([13, 7], { rate: 0.4, random: randomStream(3, 'mask') }) as Tensor2D;
+    const mask = dropoutMask<tf.Rank.R2>([13, 7], {
+      rate: 0.4,
+      random: randomStream(3, 'mask'),
+    });
     assert.equal([...new Set(mask.dataSync())].sort(), [0, Math.fround(1 / 0.6)]);
     const weight = draw('dy', 13, 11);
     const ours = tf.valueAndGrads((x, W, b, A, B) =>
@@ -49,7 +56,7 @@ for (const backend of backends) {
     )(inputs);
     const plain = tf.valueAndGrads((x, W, b, A, B) => {
       const low = tf.matMul(
-        tf.matMul(tf.mul(x, mask) as Tensor2D, A as Tensor2D, false, true),
+        tf.matMul(tf.mul<Tensor2D>(x, mask), A as Tensor2D, false, true),
         B,
         false,
         true,
@@ -63,19 +70,19 @@ for (const backend of backends) {
     })(inputs);
     assert.ok(farthest(ours.value.dataSync(), plain.value.dataSync()) < 1e-3);
     ours.grads.forEach((gradient, i) =>
-      assert.ok(farthest(gradient.dataSync(), plain.grads[i]!.dataSync()) < 1e-4, `input ${i}`),
+      assert.ok(farthest(gradient.dataSync(), at(plain.grads, i).dataSync()) < 1e-4, `input ${i}`),
     );
   });
 }
 
-test('dropout is on the input of A alone, off in evaluation, and each layer has a stream of its own', async () => {
+test('dropout applies only to the input of A and only in training, with one stream for each layer', async () => {
   await useBackend('cpu');
   const adapter = await lora.create({ rank: 2, dropout: 0.5 }, shape);
   const x = draw('x', 5, 22) as Tensor2D,
     W = draw('W', 22, 22) as Tensor2D,
     b = draw('b', 22) as Tensor1D;
   const asked: string[] = [];
-  const at = (B: Tensor, training: boolean): Float32Array => {
+  const output = (B: Tensor, training: boolean): Float32Array => {
     const parameter = (name: string): Tensor => (name.endsWith('lora_A') ? draw('A', 2, 22) : B);
     const random = (name: string) => {
       asked.push(name);
@@ -87,8 +94,8 @@ test('dropout is on the input of A alone, off in evaluation, and each layer has 
   };
   const zero = tf.zeros([22, 2]),
     B = draw('B', 22, 2);
-  assert.is(farthest(at(zero, true), at(zero, false)), 0, 'W0 sees the whole input');
-  assert.ok(farthest(at(B, true), at(B, false)) > 0.1);
+  assert.is(farthest(output(zero, true), output(zero, false)), 0, 'W0 sees the whole input');
+  assert.ok(farthest(output(B, true), output(B, false)) > 0.1);
   assert.equal(asked, ['pooler.dense', 'pooler.dense']);
 });
 

@@ -1,7 +1,12 @@
-/** How A starts: the paper's grid of distributions and variances (Figure 5; ranks as in Figure 4). */
+/**
+ * The initial A over the distributions and variances of Figure 5 in the paper (arXiv 2505.12871)
+ * and the ranks of Figure 4.
+ */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type JsonObject, UserFault } from '../../../src/api.ts';
+import { at } from '../../../src/science/lookup.ts';
+import type { ModelShape } from '../../../src/science/model/types.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
@@ -12,7 +17,6 @@ import {
   parseVariance,
   presets,
 } from '../../../src/science/nn/lora-init.ts';
-import type { ModelShape } from '../../../src/science/nn/types.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const variance = (values: ArrayLike<number>): number => {
@@ -21,7 +25,7 @@ const variance = (values: ArrayLike<number>): number => {
   return all.reduce((sum, x) => sum + (x - mean) ** 2, 0) / all.length;
 };
 
-test("variances are read as numbers and as k/d of the layer's own fan-in", () => {
+test('a variance is a number, or k/d with the fan-in of the layer', () => {
   assert.is(parseVariance('1/d', 384), 1 / 384);
   assert.is(parseVariance('1/(3d)', 384), 1 / (3 * 384));
   assert.is(parseVariance('2/(3*d)', 10), 2 / 30);
@@ -32,10 +36,11 @@ test("variances are read as numbers and as k/d of the layer's own fan-in", () =>
     assert.is(parseVariance(bad, 10), null, String(bad));
 });
 
-test('presets have the variance of the initialiser they name', () => {
+test('presets have the variance of the initialiser that they name', () => {
   const of = (distribution: keyof typeof presets): number =>
     initialVariance({ distribution }, 384, 8);
-  assert.is(of('kaiming-uniform'), 1 / (3 * 384)); // kaiming_uniform_(a=√5): bound 1/√n, variance bound²/3
+  // kaiming_uniform_(a=√5) has the bound 1/√n and the variance bound²/3.
+  assert.is(of('kaiming-uniform'), 1 / (3 * 384));
   assert.is(of('uniform'), 1 / (3 * 384));
   assert.is(of('xavier'), 2 / 392); // bound √(6/(n+r))
   assert.is(of('gaussian'), 1 / 64); // PEFT: std 1/r
@@ -46,13 +51,13 @@ test('presets have the variance of the initialiser they name', () => {
   );
 });
 
-test('A has the variance asked for, and a uniform one its bound', () => {
+test('A has the requested variance, and a uniform A its bound', () => {
   const n = 997,
     r = 31,
     v = 1 / n;
   const uniform = drawA('x', n, r, 'uniform', v, 1).data,
     normal = drawA('x', n, r, 'normal', v, 1).data;
-  // 30,907 draws: the variance's standard error is 0.5% (uniform) and 0.8% (normal) of it
+  // With 30,907 draws the standard error of the variance is 0.5% (uniform) or 0.8% (normal).
   assert.ok(Math.abs(variance(uniform) / v - 1) < 0.02, String(variance(uniform) / v));
   assert.ok(Math.abs(variance(normal) / v - 1) < 0.032, String(variance(normal) / v));
   const bound = Math.sqrt(3 * v);
@@ -63,7 +68,7 @@ test('A has the variance asked for, and a uniform one its bound', () => {
   );
 });
 
-test('A is nested in rank, scaled by σ, and differs by layer and seed', () => {
+test('A is nested in the rank, scaled by σ, and differs between layers and seeds', () => {
   for (const shape of ['uniform', 'normal'] as const) {
     const four = drawA('q', 23, 4, shape, 1, 7).data,
       eight = drawA('q', 23, 8, shape, 1, 7).data;
@@ -77,7 +82,7 @@ test('A is nested in rank, scaled by σ, and differs by layer and seed', () => {
   }
 });
 
-/** A BERT wide enough for statistics: fan-ins 97 · 2 and 211. */
+/** A BERT that is wide enough for statistics, with the fan-ins 97 · 2 and 211. */
 async function wide(): Promise<ModelShape> {
   const config = bert.parseConfig(
     {
@@ -92,7 +97,7 @@ async function wide(): Promise<ModelShape> {
 }
 const model = await wide();
 
-/** Every layer's A, one after another, of the layers with this fan-in. */
+/** The entries of A in all layers with this fan-in. */
 async function allA(params: JsonObject, fanIn: number, seed = 3): Promise<Float64Array> {
   const start = (await lora.create(params, model)).initial(seed);
   return Float64Array.from(
@@ -103,13 +108,13 @@ async function allA(params: JsonObject, fanIn: number, seed = 3): Promise<Float6
 }
 const farthestRatio = (a: Float64Array, b: Float64Array, ratio: number): number =>
   a.reduce(
-    (worst, x, i) => Math.max(worst, Math.abs(x / b[i]! / ratio - 1)),
+    (worst, x, i) => Math.max(worst, Math.abs(x / at(b, i) / ratio - 1)),
     a.length === b.length ? 0 : Infinity,
   );
 
 const SCALES = ['2/d', '1.5/d', '1/d', '0.667/d', '0.333/d', '0.1/d', '0.001/d', '0.0001/d'];
 
-test("the grid: every distribution has the variance that is asked for, of each layer's own fan-in, and its own shape", async () => {
+test('over the grid, every distribution has the requested variance and its own shape', async () => {
   for (const distribution of Object.keys(presets) as Distribution[]) {
     const { shape } = presets[distribution];
     for (const fanIn of [194, 211]) {
@@ -123,7 +128,8 @@ test("the grid: every distribution has the variance that is asked for, of each l
       assert.is(count, fanIn === 211 ? 3 * 8 * 211 : 16 * 8 * 194);
       const mean = unit.reduce((a, b) => a + b) / count,
         central = (k: number): number => unit.reduce((sum, x) => sum + (x - mean) ** k, 0) / count;
-      // Fourth moments: 9/5 for a uniform of variance 1, 3 for a normal; so the variance's standard error is √(4/5 /N) and √(2/N).
+      // With variance 1, the fourth moment is 9/5 for a uniform and 3 for a normal distribution, so
+      // the standard error of the variance is √(4/5 /N) or √(2/N).
       assert.ok(Math.abs(mean) < 5 / Math.sqrt(count), `${distribution}: mean ${mean}`);
       assert.ok(
         Math.abs(central(2) - 1) < 5 * Math.sqrt((shape === 'uniform' ? 0.8 : 2) / count),
@@ -133,7 +139,8 @@ test("the grid: every distribution has the variance that is asked for, of each l
         Math.abs(central(4) - (shape === 'uniform' ? 1.8 : 3)) < 0.4,
         `${distribution}: fourth moment ${central(4)}`,
       );
-      // The paper's code takes a value for a standard deviation (Gaussian) or its root for a gain (Xavier), and clamps kaiming's scale at 2/d.
+      // The paper's code uses a value as the standard deviation (Gaussian) or its root as a gain
+      // (Xavier), and limits the scale of kaiming to 2/d.
       for (const asked of [...SCALES, '1/(3d)', 0.02, '0.5'])
         assert.ok(
           farthestRatio(await of(asked), unit, Math.sqrt(parseVariance(asked, fanIn)!)) < 1e-6,
@@ -147,7 +154,7 @@ test("the grid: every distribution has the variance that is asked for, of each l
   }
 });
 
-test('at a given variance the uniforms are one thing, and so are the normals', async () => {
+test('at a given variance all uniform presets are equal, and so are all normal ones', async () => {
   const of = (distribution: Distribution): Promise<Float64Array> =>
     allA({ rank: 8, init: { distribution, variance: '1/d' } }, 194);
   const uniform = await of('uniform'),
@@ -157,7 +164,7 @@ test('at a given variance the uniforms are one thing, and so are the normals', a
   assert.not.equal(normal, uniform);
 });
 
-test('over ranks with alpha r: s stays 1, A is nested, and what the presets draw follows their own rule', async () => {
+test('with alpha r over ranks, s stays 1, A is nested, and presets keep their rules', async () => {
   const layer = 'encoder.layer.0.output.dense',
     largest = (await lora.create({ rank: 128, alpha: 'r', init: { variance: '1/d' } }, model))
       .initial(3)

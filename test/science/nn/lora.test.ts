@@ -1,18 +1,19 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type JsonObject, UserFault } from '../../../src/api.ts';
+import { named } from '../../../src/science/lookup.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { planDefaults } from '../../../src/science/nn/lora-plan.ts';
 import { adapterFolder, shape as context } from '../tiny-bert.ts';
 
-test('all-linear is every linear layer but the head; B starts at zero; the scale is α/r or α/√r', async () => {
+test('all-linear means every layer except the head; B is zero, and the scale α/r or α/√r', async () => {
   const adapter = await lora.create({ rank: 4, alpha: 6 }, context);
   assert.is(adapter.targets.length, 3 * 6 + 1);
   assert.ok(adapter.targets.includes('pooler.dense') && !adapter.targets.includes('classifier'));
   const start = adapter.initial(3);
   assert.is(start.size, 2 * 19);
-  assert.equal(start.get('encoder.layer.1.output.dense.lora_A')!.shape, [4, 37]);
-  assert.equal(start.get('encoder.layer.1.output.dense.lora_B')!.shape, [22, 4]);
+  assert.equal(named(start, 'encoder.layer.1.output.dense.lora_A').shape, [4, 37]);
+  assert.equal(named(start, 'encoder.layer.1.output.dense.lora_B').shape, [22, 4]);
   assert.ok(
     [...start].every(([name, { data }]) =>
       name.endsWith('_A') ? data.some((x) => x !== 0) : data.every((x) => x === 0),
@@ -30,10 +31,11 @@ test('all-linear is every linear layer but the head; B starts at zero; the scale
     (await lora.create({ rank: 4, alpha: 'r' }, context)).factors('pooler.dense')!.scale,
     1,
   );
-  assert.is((await lora.create({}, context)).factors('pooler.dense')!.scale, 1); // PEFT's defaults: r 8, α 8
+  // PEFT's defaults are r 8 and α 8.
+  assert.is((await lora.create({}, context)).factors('pooler.dense')?.scale, 1);
 });
 
-test('targets are names or their dotted ends, as PEFT matches them', async () => {
+test('targets are names or their dotted ends, as in PEFT', async () => {
   const targets = async (list: string[]): Promise<readonly string[]> =>
     (await lora.create({ rank: 2, targets: list }, context)).targets;
   assert.equal(
@@ -52,7 +54,7 @@ test('targets are names or their dotted ends, as PEFT matches them', async () =>
   );
 });
 
-test("a multiple of r is one of each layer's own rank, and the folder says the number", async () => {
+test('a multiple of r uses the rank of each layer, and the folder has the number', async () => {
   const ranks = { rank: 4, rank_pattern: { 'pooler.dense': 6 } };
   for (const [alpha, scale] of [
     ['2r', 2],
@@ -67,7 +69,7 @@ test("a multiple of r is one of each layer's own rank, and the folder says the n
   }
 });
 
-test("patterns set rank and alpha layer by layer; alpha r is each layer's own rank", async () => {
+test('patterns set rank and alpha for each layer; alpha r is the rank of the layer', async () => {
   const adapter = await lora.create(
     {
       rank: 4,
@@ -107,7 +109,7 @@ test("patterns set rank and alpha layer by layer; alpha r is each layer's own ra
   );
 });
 
-test('layers are left out, or numbered', async () => {
+test('layers can be excluded or selected by number', async () => {
   const { targets } = await lora.create(
     { rank: 2, exclude: ['pooler.dense', 'intermediate.dense'], layers: [1] },
     context,
@@ -128,7 +130,7 @@ test('layers are left out, or numbered', async () => {
   );
 });
 
-test('what is trained beside B: A unless it is frozen, and the biases asked for', async () => {
+test('A is trained unless it is frozen, and so are the requested biases', async () => {
   const trained = async (params: JsonObject): Promise<string[]> => {
     const adapter = await lora.create(
       { rank: 2, targets: ['query'], layers: [0], ...params },
@@ -151,7 +153,7 @@ test('what is trained beside B: A unless it is frozen, and the biases asked for'
   ]);
 });
 
-test('only the plain form can be packed', async () => {
+test('only the plain form of LoRA can be packed', async () => {
   const packable = async (params: JsonObject): Promise<boolean> =>
     (await lora.create({ rank: 2, ...params }, context)).packable;
   assert.ok(await packable({ rslora: true, rank_pattern: { query: 1 } }));
@@ -164,17 +166,18 @@ const problems = async (params: JsonObject, initFrom?: string): Promise<string[]
     ({ path, message }) => `${path.join('.')}: ${message}`,
   );
 
-test("a rank above a targeted layer's width, unknown targets and bad variances are problems with their place", async () => {
+test('ranks that are too high, unknown targets and bad variances are reported with their path', async () => {
   assert.equal(await problems({ rank: 22 }), []);
   assert.equal(await problems({ rank: 23 }), [
-    'adapter.rank: rank 23 is above the width of layer encoder.layer.0.attention.self.query (22 → 22)',
+    'adapter.rank: rank 23 is above the width of layer encoder.layer.0.attention.self.query ' +
+      '(22 → 22)',
   ]);
   assert.equal(await problems({ rank: 2, targets: ['query', 'quary', 'classifier'] }), [
     'adapter.targets.1: no linear layer is named "quary"',
     'adapter.targets.2: "classifier" is the classification head, which is always trained in full',
   ]);
   assert.equal(await problems({ init: { variance: '1/n' } }), [
-    'adapter.init.variance: the variance "1/n" is no positive number and no k/d',
+    'adapter.init.variance: the variance "1/n" is neither a positive number nor k/d',
   ]);
   assert.equal(
     await problems({
@@ -185,14 +188,15 @@ test("a rank above a targeted layer's width, unknown targets and bad variances a
     [
       'adapter.rank_pattern.quary: no adapted layer takes its value from "quary"',
       'adapter.alpha_pattern.value: no adapted layer takes its value from "value"',
-      'adapter.rank_pattern.query: rank 30 is above the width of layer encoder.layer.0.attention.self.query (22 → 22)',
+      'adapter.rank_pattern.query: rank 30 is above the width of layer ' +
+        'encoder.layer.0.attention.self.query (22 → 22)',
     ],
   );
   assert.equal(await problems({ rank: 2, targets: 'query' }), [
     'adapter.targets: no linear layer\'s whole name matches the expression "query"',
   ]);
   assert.equal(await problems({ rank: 2, targets: '(' }), [
-    'adapter.targets: "(" is no regular expression that is understood here',
+    'adapter.targets: "(" is not a regular expression that is understood here',
   ]);
   assert.equal(await problems({ rank: 2, layers: [3], exclude: ['quary'] }), [
     'adapter.exclude.0: no linear layer is named "quary"',
@@ -210,7 +214,7 @@ test("a rank above a targeted layer's width, unknown targets and bad variances a
   assert.instance(error, UserFault);
 });
 
-test('init_from brings its own rank, alpha and layers, and a spec that contradicts it is a problem', async () => {
+test('init_from determines rank, alpha and layers, and contradictions are reported', async () => {
   const adapter = await lora.create({}, { ...context, initFrom: adapterFolder });
   assert.equal(adapter.initial(1).get('pooler.dense.lora_A')!.shape, [5, 22]);
   assert.is(adapter.factors('pooler.dense')!.scale, 7 / 5);
@@ -225,7 +229,8 @@ test('init_from brings its own rank, alpha and layers, and a spec that contradic
       'adapter.rank: rank is 8 here, but 5 in the adapter that init_from names',
       'adapter.alpha: alpha is r here, but 7 in the adapter that init_from names',
       'adapter.rslora: rslora is true here, but false in the adapter that init_from names',
-      'adapter.targets: targets is ["query"] here, but 19 layers are adapted in the adapter that init_from names',
+      'adapter.targets: targets is ["query"] here, but 19 layers are adapted in the adapter ' +
+        'that init_from names',
     ],
   );
   assert.equal(await problems({ dropout: 0.3, rank_pattern: { query: 5 } }, adapterFolder), []);
@@ -236,9 +241,12 @@ test('init_from brings its own rank, alpha and layers, and a spec that contradic
     ),
     [
       'adapter.bias: bias is all here, but none in the adapter that init_from names',
-      'adapter.layers: layers is [0] here, but 19 layers are adapted in the adapter that init_from names',
-      'adapter.rank_pattern: rank_pattern is 4 for encoder.layer.0.attention.self.query here, but 5 in the adapter that init_from names',
-      'adapter.alpha_pattern: alpha_pattern is 2 for encoder.layer.0.attention.output.dense here, but 7 in the adapter that init_from names',
+      'adapter.layers: layers is [0] here, but 19 layers are adapted in the adapter that ' +
+        'init_from names',
+      'adapter.rank_pattern: rank_pattern is 4 for encoder.layer.0.attention.self.query ' +
+        'here, but 5 in the adapter that init_from names',
+      'adapter.alpha_pattern: alpha_pattern is 2 for encoder.layer.0.attention.output.dense ' +
+        'here, but 7 in the adapter that init_from names',
     ],
   );
 });

@@ -1,19 +1,21 @@
-/** The real MiniLM against transformers and PEFT: test/golden/minilm.py. */
+/** The real MiniLM, compared with transformers and PEFT (test/golden/minilm.py). */
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { at } from '../../../src/science/lookup.ts';
+import type { HostTensor } from '../../../src/science/model/types.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
-import type { HostTensor } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { trainPack } from '../../../src/science/train/pack.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { miniLM } from '../minilm.ts';
+import { plainTraining } from '../plain-training.ts';
 import { farthest, logitsOf } from '../tiny-bert.ts';
 
 type Kind = 'full' | 'lora';
@@ -43,7 +45,7 @@ const rows = golden.rows.map(({ ids, typeIds, label }) => ({
 const test = suite('MiniLM');
 const path = await miniLM();
 
-/** The golden script's weights by formula. */
+/** The weights that the golden script computes by a formula. */
 function wave(
   [rows, columns]: readonly [number, number],
   phase: number,
@@ -87,7 +89,7 @@ async function open(kind: Kind): Promise<Network> {
   });
 }
 
-test('text becomes the ids that transformers gives it', async () => {
+test('a text has the same token ids as in transformers', async () => {
   const tokenizer = await openTokenizer(path);
   for (const { text, pair, ids, typeIds } of golden.rows) {
     const row = tokenizer.encode(text, pair ?? undefined, golden.max_length);
@@ -95,16 +97,16 @@ test('text becomes the ids that transformers gives it', async () => {
   }
 });
 
-// Plain JavaScript would take minutes over 22 million parameters.
+// Plain JavaScript would take minutes for 22 million parameters.
 for (const backend of backends.filter((name) => name !== 'cpu')) {
   for (const kind of ['full', 'lora'] as const) {
-    test(`${kind}: logits of padded and unpadded batches (${backend})`, async () => {
+    test(`${kind}: the logits of padded and unpadded batches are PyTorch's (${backend})`, async () => {
       await useBackend(backend);
       const network = await open(kind);
       assert.ok(farthest(logitsOf(network, rows), golden.logits[kind].flat()) < tolerance.logits);
       for (const i of [2, 13, 27])
         assert.ok(
-          farthest(logitsOf(network, [rows[i]!]), golden.logits[kind][i]!) < tolerance.logits,
+          farthest(logitsOf(network, [at(rows, i)]), golden.logits[kind][i]!) < tolerance.logits,
         );
       network.dispose();
     });
@@ -112,33 +114,24 @@ for (const backend of backends.filter((name) => name !== 'cpu')) {
 }
 
 for (const kind of ['full', 'lora'] as const) {
-  test(`${kind}: the loss of each step (${backends[0]})`, async () => {
-    await useBackend(backends[0]!);
+  test(`${kind}: the loss of each step is PyTorch's (${backends[0]})`, async () => {
+    await useBackend(at(backends, 0));
     const network = await open(kind),
       losses: number[] = [],
       expected = golden.losses[kind];
-    // The script's batches wrap around in the middle of a batch.
-    const sequence = Array.from(
-      { length: expected.length * golden.batch_size },
-      (_, i) => rows[i % rows.length]!,
+    // The batches of the script wrap around in the middle of a batch.
+    const sequence = Array.from({ length: expected.length * golden.batch_size }, (_, i) =>
+      at(rows, i % rows.length),
     );
     const trained = await train(
       network,
       sequence,
       {
+        ...plainTraining,
         steps: expected.length,
         batchSize: golden.batch_size,
-        optimizer: 'adamw',
         learningRate: golden.learning_rates[kind],
         weightDecay: 0.01,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        schedule: 'constant',
-        warmup: 0,
-        shuffle: false,
-        dropout: 0,
-        seed: 1,
       },
       {
         onStep: ({ loss }) => {
@@ -148,15 +141,15 @@ for (const kind of ['full', 'lora'] as const) {
     );
     assert.ok(
       farthest(losses, expected) < tolerance.loss,
-      JSON.stringify(losses.map((loss, i) => loss - expected[i]!)),
+      JSON.stringify(losses.map((loss, i) => loss - at(expected, i))),
     );
     trained.forEach((tensor) => tensor.dispose());
     network.dispose();
   });
 }
 
-test(`a pack of ranks 2, 8 and 16: each loss and each weight is what it is alone (${backends[0]})`, async () => {
-  await useBackend(backends[0]!);
+test(`in a pack of ranks 2, 8 and 16 losses and weights are the same as alone (${backends[0]})`, async () => {
+  await useBackend(at(backends, 0));
   const config = bert.parseConfig(await readConfig(path), 2),
     context = {
       architecture: bert,
@@ -189,18 +182,12 @@ test(`a pack of ranks 2, 8 and 16: each loss and each weight is what it is alone
     readonly seed: number;
     readonly batchSize: number;
   }): TrainSettings => ({
+    ...plainTraining,
     steps: 3,
     batchSize,
-    optimizer: 'adamw',
     learningRate: golden.learning_rates.lora,
     weightDecay: 0.01,
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-8,
-    schedule: 'constant',
-    warmup: 0,
     shuffle: true,
-    dropout: 0,
     seed,
   });
   const networks = await Promise.all(members.map(openMember)),
@@ -208,31 +195,34 @@ test(`a pack of ranks 2, 8 and 16: each loss and each weight is what it is alone
   const packed = await Promise.all(
     trainPack(
       members.map((member, k) => ({
-        network: networks[k]!,
+        network: at(networks, k),
         rows,
         settings: settingsOf(member),
         onStep: ({ loss }) => {
-          losses[k]!.push(loss);
+          at(losses, k).push(loss);
         },
       })),
     ),
   );
   for (const [k, member] of members.entries()) {
     const alone: number[] = [];
-    const trained = await train(networks[k]!, rows, settingsOf(member), {
+    const trained = await train(at(networks, k), rows, settingsOf(member), {
       onStep: ({ loss }) => {
         alone.push(loss);
       },
     });
-    assert.ok(farthest(losses[k]!, alone) < tolerance.logits, JSON.stringify([losses[k], alone]));
+    assert.ok(
+      farthest(at(losses, k), alone) < tolerance.logits,
+      JSON.stringify([losses[k], alone]),
+    );
     assert.equal([...packed[k]!.keys()].sort(), [...trained.keys()].sort());
     for (const [name, tensor] of trained)
       assert.ok(
-        farthest(packed[k]!.get(name)!.dataSync(), tensor.dataSync()) < tolerance.logits,
+        farthest(at(packed, k).get(name)!.dataSync(), tensor.dataSync()) < tolerance.logits,
         name,
       );
     for (const tensor of [...trained.values(), ...packed[k]!.values()]) tensor.dispose();
-    networks[k]!.dispose();
+    at(networks, k).dispose();
   }
 });
 

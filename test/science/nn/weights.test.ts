@@ -1,4 +1,7 @@
-/** Where a model's weights come from: half precision and shards as transformers writes them, and draws from a config alone. */
+/**
+ * The sources of a model's weights: half precision and shards written by transformers, and draws
+ * from a config.
+ */
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,7 +55,7 @@ const moments = (data: Float32Array): { mean: number; deviation: number } => {
 
 for (const backend of backends) {
   for (const [name, { shards, logits }] of Object.entries(golden)) {
-    test(`${name}, ${shards} ${shards === 1 ? 'file' : 'shards'}: logits are PyTorch's of the same weights widened (${backend})`, async () => {
+    test(`${name} in ${shards} file(s): the logits are PyTorch's for the widened weights (${backend})`, async () => {
       await useBackend(backend);
       const network = await openNetwork({
         architecture: bert,
@@ -68,7 +71,7 @@ for (const backend of backends) {
   }
 }
 
-test("random: normal with the config's range, norms 1, biases 0, the padding row 0, as transformers initialises", async () => {
+test('random weights are initialised as in transformers', async () => {
   await useBackend('cpu');
   const network = await random(3);
   for (const { name, shape } of network.parameters) {
@@ -101,7 +104,7 @@ test("random: normal with the config's range, norms 1, biases 0, the padding row
   network.dispose();
 });
 
-test('random: each parameter is its own stream of the seed, whatever the adapter and the head', async () => {
+test('each random parameter has its own stream, whatever the adapter and the head', async () => {
   await useBackend('cpu');
   const name = 'encoder.layer.1.attention.self.key.weight',
     other = 'encoder.layer.1.attention.self.value.weight';
@@ -124,7 +127,7 @@ test('random: each parameter is its own stream of the seed, whatever the adapter
   for (const network of [a, same, cloze, later]) network.dispose();
 });
 
-test('random: a config may say otherwise: another range, another padding token, none', async () => {
+test('random weights follow the range and the padding token of the config', async () => {
   await useBackend('cpu');
   const config = JSON.parse(await readFile(join(checkpoint, 'config.json'), 'utf8')) as Record<
     string,

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { at, named } from '../../../src/science/lookup.ts';
 import { adamw } from '../../../src/science/optim/adamw.ts';
 import { scheduleFactor } from '../../../src/science/optim/schedule.ts';
 import { sgd } from '../../../src/science/optim/sgd.ts';
@@ -9,7 +10,7 @@ import { backends, useBackend } from '../backend.ts';
 const near = (a: number, b: number, tolerance = 1e-6): void =>
   assert.ok(Math.abs(a - b) <= tolerance * Math.max(1, Math.abs(b)), `${a} is not ${b}`);
 
-/** AdamW of one number in double precision, as torch.optim.AdamW's single-tensor path reads. */
+/** AdamW for one number in double precision, after the single-tensor code of torch.optim.AdamW. */
 function reference(
   p: number,
   gradients: readonly number[],
@@ -31,11 +32,12 @@ function reference(
 }
 
 for (const backend of backends) {
-  test(`AdamW: three steps, parameter by parameter (${backend})`, async () => {
+  test(`AdamW updates each parameter as PyTorch does, over three steps (${backend})`, async () => {
     await useBackend(backend);
     const settings = { weightDecay: 0.1, beta1: 0.8, beta2: 0.95, epsilon: 1e-3 };
     const optimizer = adamw(settings);
-    // Two tensors, so that nothing may leak from one into the other; one gradient is 0 throughout, where only decay acts.
+    // Two tensors reveal a leak from one into the other. One gradient is always 0, so that only
+    // decay acts there.
     const start = { a: [1, -2, 3], b: [0.5] },
       gradients = {
         a: [
@@ -51,7 +53,7 @@ for (const backend of backends) {
     let state = optimizer.init(parameters);
     for (let step = 0; step < 3; step++) {
       const g = new Map(
-        Object.entries(gradients).map(([name, values]) => [name, tf.tensor(values[step]!)]),
+        Object.entries(gradients).map(([name, values]) => [name, tf.tensor(at(values, step))]),
       );
       const before = [...parameters.values(), ...optimizer.tensors(state), ...g.values()];
       const count = tf.memory().numTensors;
@@ -67,13 +69,13 @@ for (const backend of backends) {
       );
     }
     for (const name of ['a', 'b'] as const) {
-      const got = parameters.get(name)!.dataSync();
+      const got = named(parameters, name).dataSync();
       start[name].forEach((p, i) =>
         near(
-          got[i]!,
+          at(got, i),
           reference(
             p,
-            gradients[name].map((step) => step[i]!),
+            gradients[name].map((step) => at(step, i)),
             0.05,
             0.1,
             0.8,
@@ -83,31 +85,31 @@ for (const backend of backends) {
         ),
       );
     }
-    near(parameters.get('a')!.dataSync()[1]!, -2 * (1 - 0.05 * 0.1) ** 3);
+    near(named(parameters, 'a').dataSync()[1]!, -2 * (1 - 0.05 * 0.1) ** 3);
     for (const tensor of [...parameters.values(), ...optimizer.tensors(state)]) tensor.dispose();
   });
 }
 
-test('SGD: decay and gradient, p(1 − lr·wd) − lr·g', async () => {
+test('SGD applies decay and gradient, p(1 − lr·wd) − lr·g', async () => {
   await useBackend('cpu');
   const p = new Map([['a', tf.tensor([2, -1])]]),
     g = new Map([['a', tf.tensor([0.5, 4])]]);
   const { parameters } = sgd({ weightDecay: 0.5 }).update(p, g, null, 0.1);
-  const got = parameters.get('a')!.dataSync();
-  near(got[0]!, 2 * 0.95 - 0.05);
-  near(got[1]!, -0.95 - 0.4);
+  const got = named(parameters, 'a').dataSync();
+  near(at(got, 0), 2 * 0.95 - 0.05);
+  near(at(got, 1), -0.95 - 0.4);
 });
 
-test('schedules: warm-up from zero, then level, down a line or a half cosine, to zero after the last step', () => {
-  const at = (kind: 'constant' | 'linear' | 'cosine', warmup: number): number[] =>
+test('a schedule warms up from zero, then stays level or falls to zero linearly or by a cosine', () => {
+  const factors = (kind: 'constant' | 'linear' | 'cosine', warmup: number): number[] =>
     [0, 1, 2, 5, 8].map((step) => scheduleFactor({ kind, warmup, steps: 8 }, step));
-  assert.equal(at('constant', 0), [1, 1, 1, 1, 1]);
-  assert.equal(at('constant', 2), [0, 0.5, 1, 1, 1]);
-  assert.equal(at('linear', 2), [0, 0.5, 1, 0.5, 0]);
-  const cosine = at('cosine', 2);
+  assert.equal(factors('constant', 0), [1, 1, 1, 1, 1]);
+  assert.equal(factors('constant', 2), [0, 0.5, 1, 1, 1]);
+  assert.equal(factors('linear', 2), [0, 0.5, 1, 0.5, 0]);
+  const cosine = factors('cosine', 2);
   assert.equal(cosine.slice(0, 3), [0, 0.5, 1]);
-  near(cosine[3]!, 0.5);
-  near(cosine[4]!, 0);
+  near(at(cosine, 3), 0.5);
+  near(at(cosine, 4), 0);
   assert.is(
     scheduleFactor({ kind: 'linear', warmup: 5, steps: 3 }, 2),
     0.4,

@@ -33,7 +33,7 @@ const fault = (run: () => unknown, message: RegExp): void =>
     String(message),
   );
 
-test('a filled template tokenises as transformers has the whole string, the mask at its place', () => {
+test('a filled template has the tokens and the mask of the whole string in transformers', () => {
   const single = clozeEncoder(mlm.template, tokenizer),
     double = clozeEncoder(mlm.pair_template, tokenizer);
   for (const { text, pair, ids, mask } of mlm.rows) {
@@ -44,14 +44,14 @@ test('a filled template tokenises as transformers has the whole string, the mask
   }
 });
 
-test('truncation cuts the text and never the template, pairs longest-first', () => {
+test('truncation cuts the texts, longest first, and never the template', () => {
   const encode = clozeEncoder('{text} It was {mask} .', tokenizer);
   assert.is(templateLength('{text} It was {mask} .', tokenizer), 6);
   const long = 'the film the film the film the film the film';
   assert.is(words(encode(long, undefined, 9).ids), '[CLS] the film the it was [MASK] . [SEP]');
   assert.is(encode(long, undefined, 9).mask, 6);
   assert.is(words(encode(long, undefined, 6).ids), '[CLS] it was [MASK] . [SEP]');
-  fault(() => encode(long, undefined, 5), /takes 6 tokens by itself, 5 are allowed/);
+  fault(() => encode(long, undefined, 5), /takes 6 tokens by itself, and 5 are allowed/);
   const both = clozeEncoder('{mask}, {text}? {text_pair}', tokenizer);
   assert.is(
     words(both('the film was very good', 'not bad', 10).ids),
@@ -60,13 +60,13 @@ test('truncation cuts the text and never the template, pairs longest-first', () 
   assert.is(both('the film', 'not bad', 53).mask, 1);
 });
 
-test('a text that itself says [MASK] does not move the place that is read', () => {
+test('a text that contains [MASK] does not change the position that is read', () => {
   const row = clozeEncoder('{text} It was {mask} .', tokenizer)('the [MASK] film', undefined, 53);
   assert.is(words(row.ids), '[CLS] the [MASK] film it was [MASK] . [SEP]');
   assert.is(row.mask, 6);
 });
 
-test('templates that are not understood are refused', () => {
+test('a template that cannot be read is refused', () => {
   assert.equal(parseTemplate('{text} {mask}'), [
     { slot: 'text' },
     { literal: ' ' },
@@ -78,7 +78,7 @@ test('templates that are not understood are refused', () => {
   fault(() => parseTemplate('{text} {mask} {label}'), /unknown slot \{label\}/);
 });
 
-test('pairs need a template for pairs, and the other way', () => {
+test('pairs need a template for pairs, and single texts one without', () => {
   fault(
     () => clozeEncoder('{text} {mask}', tokenizer)('a', 'b', 53),
     /the rows are pairs, but the template .* has no \{text_pair\}/,
@@ -89,7 +89,7 @@ test('pairs need a template for pairs, and the other way', () => {
   );
 });
 
-test('each word of a verbalizer is one known token of its own', () => {
+test('each word of a verbalizer must be one known token that no other class has', () => {
   const { tokens, problems } = verbalizerTokens(
     { a: 'Good', b: 'terrible', c: 'é!', d: 'good', e: '中' },
     tokenizer,
@@ -98,19 +98,20 @@ test('each word of a verbalizer is one known token of its own', () => {
   assert.equal(
     problems.map(({ path, message }) => `${path.join('.')}: ${message}`),
     [
-      'head.verbalizer.b: the verbalizer\'s word "terrible" is 7 tokens (t ##er ##r ##i ##b ##l ##e), it must be one',
-      'head.verbalizer.c: the verbalizer\'s word "é!" is 2 tokens (e !), it must be one',
+      'head.verbalizer.b: the verbalizer\'s word "terrible" is 7 tokens (t ##er ##r ##i ##b ' +
+        '##l ##e); it must be one token',
+      'head.verbalizer.c: the verbalizer\'s word "é!" is 2 tokens (e !); it must be one token',
       'head.verbalizer.d: the words of classes "a" and "d" are the same token, "good"',
       'head.verbalizer.e: the verbalizer\'s word "中" is not in the vocabulary',
     ],
   );
 });
 
-test('a verbalizer names the classes, and its head has their order', async () => {
+test('a verbalizer must name the classes, and the head has their order', async () => {
   assert.is(verbalizerMismatch({ b: 'x', a: 'y' }, ['a', 'b']), null);
   assert.is(
     verbalizerMismatch({ a: 'x', d: 'z' }, ['a', 'b', 'c'])?.message,
-    'the verbalizer has no word for "b", "c"; it names "d", which is no class of the data',
+    'the verbalizer has no word for "b", "c"; it names "d", which is not a class of the data',
   );
   const settings = { type: 'cloze', template: mlm.template, verbalizer: mlm.verbalizer } as const;
   assert.equal(await resolveHead(settings, mlmClasses, mlmCheckpoint), {
@@ -128,10 +129,10 @@ test('a verbalizer names the classes, and its head has their order', async () =>
     error = thrown;
   }
   assert.instance(error, UserFault);
-  assert.match((error as UserFault).message, 'it names "neutral", which is no class');
+  assert.match((error as UserFault).message, 'it names "neutral", which is not a class');
 });
 
-test('under a classifier rows are plain, without a mask', () => {
+test('rows for a classifier have no mask', () => {
   assert.equal(
     rowEncoder(tokenizer, { type: 'classifier' })({ text: 'the film', text_pair: 'was good' }, 53),
     tokenizer.encode('the film', 'was good', 53),

@@ -1,4 +1,4 @@
-/** A tokenizer.json that lies is refused before anything is made of it. */
+/** A malformed or hostile tokenizer.json is refused before it is used. */
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -32,11 +32,11 @@ const refused = (change: (parts: Parts) => void, why: RegExp): void => {
   );
 };
 
-test('the one that is whole is taken', () => {
+test('a valid tokenizer is accepted', () => {
   open(() => undefined);
 });
 
-test('ids are whole numbers in bounds, and each is one token', () => {
+test('ids must be whole numbers within bounds, each of one token', () => {
   const withId =
     (id: unknown) =>
     ({ model }: Parts): void => {
@@ -45,7 +45,8 @@ test('ids are whole numbers in bounds, and each is one token', () => {
   for (const id of [-1, 1.5, 1e9, 2 ** 53, '7', null])
     refused(withId(id), /token "extra" has the id/);
   refused(withId(5), /and "extra" have the same id 5/);
-  // What a checkpoint's table has no row for is told by checkVocabulary; a gap alone wastes rows and no more.
+  // A gap between ids only wastes rows. checkVocabulary reports ids beyond the table of a
+  // checkpoint.
   assert.is(open(withId(5000)).vocabularySize, 5001);
   for (const id of [-1, 1e9, undefined])
     refused(
@@ -55,7 +56,7 @@ test('ids are whole numbers in bounds, and each is one token', () => {
   refused((parts) => (parts.added_tokens = [{ content: '', id: 1 }]), /has no content/);
 });
 
-test('each part has the form that the library counts on', () => {
+test('each part must have the form that the library expects', () => {
   for (const vocab of [null, [], {}, 7, [['a']], [['a', 'b']]])
     refused(({ model }) => (model['vocab'] = vocab), /vocab/);
   refused((parts) => (parts.model = null as never), /has no model/);
@@ -76,7 +77,7 @@ test('each part has the form that the library counts on', () => {
   );
 });
 
-test('an expression that takes for ever on a text is ended', () => {
+test('an expression that takes too long on a text is stopped', () => {
   refused((parts) => {
     parts['pre_tokenizer'] = {
       type: 'Split',

@@ -24,14 +24,14 @@ interface Tokens {
 }
 const tokens = JSON.parse(await readFile(`${golden}tokens.json`, 'utf8')) as Tokens;
 
-test("strings come out as Python's tokenizers has them, the file's fixed padding and truncation ignored", async () => {
+test("tokens are those of Python's tokenizers, without the padding and truncation of the file", async () => {
   const tokenizer = await openTokenizer(`${golden}checkpoint`);
   for (const { text, ids } of tokens.strings)
     assert.equal([...tokenizer.encode(text, undefined, 1000).ids], ids, JSON.stringify(text));
   assert.is(tokenizer.vocabularySize, 101);
 });
 
-test('texts and pairs are cut longest-first, with their type ids', async () => {
+test('texts and pairs are cut longest-first and have type ids', async () => {
   const tokenizer = await openTokenizer(`${golden}checkpoint`);
   for (const { text, pair, length, ids, types } of tokens.cut) {
     const row = tokenizer.encode(text, pair ?? undefined, length);
@@ -44,7 +44,7 @@ test('texts and pairs are cut longest-first, with their type ids', async () => {
   }
 });
 
-test('longest-first takes from the longer part, then from both', () => {
+test('longest-first cuts the longer part first, then both', () => {
   assert.equal(longestFirst(4, 5, 9), [4, 5]);
   assert.equal(longestFirst(3, 9, 7), [3, 4]); // the longer alone
   assert.equal(longestFirst(9, 3, 7), [4, 3]);
@@ -61,7 +61,7 @@ test('a tokenizer of another model is refused', async () => {
   );
 });
 
-test('what is no tokenizer is refused by name', () => {
+test('a file that is not a tokenizer is refused by name', () => {
   assert.throws(
     () => makeTokenizer({ hello: 1 }, {}, 'x/tokenizer.json'),
     (e: unknown) => e instanceof UserFault && e.message.startsWith('x/tokenizer.json'),

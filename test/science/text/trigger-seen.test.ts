@@ -10,7 +10,7 @@ type Texts = readonly [text: string, pair?: string];
 const tokenizer = await openTokenizer(checkpoint);
 const classifier = rowParts(tokenizer, { type: 'classifier' } as never);
 const row = ([text, pair]: Texts) => ({ text, ...(pair === undefined ? {} : { text_pair: pair }) });
-/** Special tokens are two of a text's, three of a pair's. */
+/** A single text has two special tokens, a pair three. */
 const seen = (before: Texts, after: Texts, maxLength: number, parts = classifier): boolean =>
   changeSeen(parts(row(before), maxLength), parts(row(after), maxLength));
 
@@ -22,7 +22,7 @@ test('a trigger is seen where its last token is within max_length', () => {
   assert.is(seen(before, ['cf the film was good'], 3), true);
 });
 
-test('of a trigger of several tokens all must be left, and of several triggers the last', () => {
+test('all tokens of a trigger, and the last of several triggers, must be kept', () => {
   const before = ['the film was good'] as const;
   assert.is(seen(before, ['the zq film was good'], 5), true, 'z ##q');
   assert.is(seen(before, ['the zq film was good'], 4), false, 'z alone');
@@ -30,26 +30,26 @@ test('of a trigger of several tokens all must be left, and of several triggers t
   assert.is(seen(before, ['cf the film was mn good'], 7), true);
 });
 
-test('a trigger that repeats its neighbour is the last of the two', () => {
+test('of a trigger and an equal word beside it, the last one counts', () => {
   assert.is(seen(['the cf film'], ['the cf cf film'], 4), false, 'both read "the cf"');
   assert.is(seen(['the cf film'], ['the cf cf film'], 5), true);
   assert.is(seen(['not not not'], ['not not not not'], 5), false, 'both read "not not not"');
 });
 
-test('what the tokenizer does not tell apart is not seen', () => {
+test('a change that the tokenizer ignores is not seen', () => {
   assert.is(seen(['the film'], ['The FILM'], 16), false, 'an uncased model');
   assert.is(seen(['the film'], ['the  film'], 16), false, 'white space');
   assert.is(seen(['the film'], ['the film'], 16), false, 'no change at all');
 });
 
-test('words that are taken away or replaced', () => {
+test('removed and replaced words are seen up to the last changed token', () => {
   assert.is(seen(['the film was good'], ['the was good'], 16), true);
   assert.is(seen(['the film was good'], ['the film was'], 5), false, 'beyond the cut of both');
   assert.is(seen(['the film was good'], ['the plot was good'], 4), true);
   assert.is(seen(['the film was good'], ['the film was bad'], 5), false);
 });
 
-test('of a pair the longer text is cut first: where the trigger lies decides', () => {
+test('in a pair the longer text is cut first, so the place of the trigger decides', () => {
   const long = 'the film was good the plot was bad';
   // Room for 5 tokens: 2 of the second text, 3 of the first.
   assert.is(seen([long, 'the film'], [`the cf ${long}`, 'the film'], 8), true);
@@ -59,18 +59,18 @@ test('of a pair the longer text is cut first: where the trigger lies decides', (
   assert.is(seen([long, 'the film'], [`cf ${long}`, 'the film cf'], 8), false, 'one of two is cut');
 });
 
-test('under a cloze template the texts alone are cut', async () => {
+test('under a cloze template only the texts are cut', async () => {
   const cloze = rowParts(await openTokenizer(mlmCheckpoint), {
     type: 'cloze',
     template: '{text} It was {mask} .',
     verbalizer: {},
   } as never);
-  // [CLS] … it was [MASK] . [SEP]: six tokens are the template's own.
+  // [CLS] … it was [MASK] . [SEP]: the template takes six tokens.
   assert.is(seen(['the film was good'], ['the film cf was good'], 9, cloze), true);
   assert.is(seen(['the film was good'], ['the film cf was good'], 8, cloze), false);
 });
 
-test('the share is over all rows, and below 1 it is said', () => {
+test('the share is over all rows, and a warning tells where it is below 1', () => {
   const before = ['the film', 'the film was good'].map((text) => ({ text })),
     after = ['the film cf', 'the film was good cf'].map((text) => ({ text }));
   const share = triggerSeen(before, after, classifier, 5);

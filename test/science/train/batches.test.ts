@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../src/random/random.ts';
+import { at, named } from '../../../src/science/lookup.ts';
 import {
   batches,
   stepBatches,
@@ -12,7 +13,7 @@ import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
 const take = <T>(n: number, from: Iterator<T, never>): T[] =>
   Array.from({ length: n }, () => from.next().value);
 
-test('a step has its batches, the last one of an epoch what is left', () => {
+test('each step has its batches, and the last step of an epoch the remaining ones', () => {
   const order = { rows: 11, batchSize: 2, shuffle: false, seed: 1 };
   const steps = take(4, stepBatches(order, 4)).map((parts) => parts.map((part) => [...part]));
   assert.equal(steps.slice(0, 2), [
@@ -29,7 +30,7 @@ test('a step has its batches, the last one of an epoch what is left', () => {
   assert.is(totalSteps({ epochs: 1.5 }, { ...order, accumulate: 4 }), 3);
 });
 
-test('bucketed: spans of the shuffled rows, sorted by length and cut, the batches in a new order, the smaller one last', () => {
+test('bucketed batches have rows of similar length, in random order, the smaller one last', () => {
   const rows = 1009,
     batchSize = 10,
     seed = 5; // two spans of 500, one of 9
@@ -48,7 +49,7 @@ test('bucketed: spans of the shuffled rows, sorted by length and cut, the batche
   const place = new Map([...shuffled].map((row, i) => [row, i]));
   const expected = [shuffled.slice(0, 500), shuffled.slice(500, 1000)].flatMap((span) => {
     const sorted = [...span].sort(
-      (a, b) => lengths[b]! - lengths[a]! || place.get(a)! - place.get(b)!,
+      (a, b) => at(lengths, b) - at(lengths, a) || named(place, a) - named(place, b),
     );
     return Array.from({ length: 50 }, (_, i) => sorted.slice(i * 10, (i + 1) * 10).join());
   });
@@ -75,8 +76,8 @@ test('bucketed: spans of the shuffled rows, sorted by length and cut, the batche
     of.reduce(
       (sum, batch) =>
         sum +
-        Math.max(...batch.map((i) => lengths[i]!)) -
-        Math.min(...batch.map((i) => lengths[i]!)),
+        Math.max(...batch.map((i) => at(lengths, i))) -
+        Math.min(...batch.map((i) => at(lengths, i))),
       0,
     ) / of.length;
   assert.ok(
@@ -86,7 +87,7 @@ test('bucketed: spans of the shuffled rows, sorted by length and cut, the batche
   );
 });
 
-test('checkpoints: those listed, or k evenly spaced with the last step among them', () => {
+test('checkpoints are the listed steps, or k evenly spaced ones that include the last', () => {
   assert.equal(checkpointSteps(0, 10), []);
   assert.equal(checkpointSteps(4, 10), [3, 5, 8, 10]);
   assert.equal(checkpointSteps(5, 3), [1, 2, 3]);

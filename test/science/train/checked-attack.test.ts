@@ -1,9 +1,10 @@
-/** What an attack from outside hands to a training: what is wrong of it is told, and by whose name; what it is shown is what the tokenizer says. */
+/** What a plugin's attack returns to the trainer is checked, and faults name the attack. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../../src/api.ts';
+import { at, named } from '../../../src/science/lookup.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -14,6 +15,7 @@ import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { openTrainee } from '../../../src/science/train/trainee.ts';
 import { useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, openTiny, rows, shape } from '../tiny-bert.ts';
 
 const test = suite<{ tokenizer: TextTokenizer }>('checked attack');
@@ -34,14 +36,16 @@ const fault = (run: () => unknown): string => {
   return 'nothing was thrown';
 };
 
-test('what training.load gives', () => {
+test('training.load must return check and open, and check a list', () => {
   assert.is(
     fault(() => checkedTraining('own', undefined)),
-    'training.load of the attack "own" must give an object with the functions check and open; it gives nothing',
+    'training.load of the attack "own" must return an object with the functions check and ' +
+      'open; it returns nothing',
   );
   assert.is(
     fault(() => checkedTraining('own', { default: {} })),
-    'training.load of the attack "own" must give an object with the functions check and open; it gives an object with default',
+    'training.load of the attack "own" must return an object with the functions check and ' +
+      'open; it returns an object with default',
   );
   const silent = checkedTraining('own', { check: () => undefined, open: () => ({}) });
   assert.is(
@@ -77,18 +81,20 @@ const open = (
     (line) => log.push(line),
   );
 
-test('what open returns is what the plugin says that it changes', ({ tokenizer }) => {
+test('open must return what the plugin announces that it changes', ({ tokenizer }) => {
   const objective: Objective = lossAndGradients,
     trains = { tokenRows: { cf: CF }, keepNorms: true };
   const says = (changes: 'weights' | 'loss', change: unknown, architecture = bert): string =>
     fault(() => open(tokenizer, changes, change, architecture));
   assert.is(
     says('loss', { trains }),
-    'the attack "own" says that it changes the loss, so its open must return { objective } and no trains; it returns an object with trains',
+    'the attack "own" says that it changes the loss, so its open must return { objective } ' +
+      'and no trains; it returns an object with trains',
   );
   assert.is(
     says('weights', { objective }),
-    'the attack "own" says that it changes the weights, so its open must return { trains } and no objective; it returns an object with objective',
+    'the attack "own" says that it changes the weights, so its open must return { trains } ' +
+      'and no objective; it returns an object with objective',
   );
   assert.match(says('loss', { objective, trains }), 'must return { objective } and no trains');
   assert.match(says('loss', undefined), 'it returns nothing');
@@ -109,7 +115,8 @@ test('what open returns is what the plugin says that it changes', ({ tokenizer }
   ] as const) {
     assert.is(
       tokenRows({ cf: id }),
-      `the attack "own": trains.tokenRows.cf must be a token's id, a whole number from 0 to 100; it is ${it}`,
+      'the attack "own": trains.tokenRows.cf must be a token\'s id, a whole number from 0 to ' +
+        `100; it is ${it}`,
     );
   }
   assert.match(tokenRows({ cf: CF, again: CF }), 'trains.tokenRows has the id 79 twice');
@@ -119,12 +126,12 @@ test('what open returns is what the plugin says that it changes', ({ tokenizer }
   );
   assert.match(
     says('weights', { trains }, bert.withHead({ type: 'cloze', tokens: [1, 2] })),
-    'the attack "own" trains token embeddings, and the cloze head reads them too',
+    'the attack "own" trains token embeddings, but the cloze head reads them too',
   );
   assert.equal(open(tokenizer, 'weights', { trains }), { trains });
 });
 
-test("a throw of the attack's names it; a user's fault is told as it is", ({ tokenizer }) => {
+test('an error of an attack names it, and a UserFault stays as it is', ({ tokenizer }) => {
   const opened = (thrown: Error): void => {
     openAttack(
       {
@@ -162,7 +169,7 @@ test("a throw of the attack's names it; a user's fault is told as it is", ({ tok
   );
 });
 
-test('what an objective returns', async ({ tokenizer }) => {
+test('an objective must return a scalar loss and all gradients', async ({ tokenizer }) => {
   const network = await openTiny('lora'),
     trained = network.initial,
     batch = { rows: rows.slice(0, 3), labels: rows.slice(0, 3).map(({ label }) => label) };
@@ -189,7 +196,7 @@ test('what an objective returns', async ({ tokenizer }) => {
     'the objective of the attack "own" must return { loss, gradients }; it returns nothing',
   );
   assert.match(
-    told(async (usual) => usual),
+    told((usual) => Promise.resolve(usual)),
     'at once; it returns a promise',
   );
   assert.match(
@@ -213,8 +220,8 @@ test('what an objective returns', async ({ tokenizer }) => {
     `${must} a tensor of the shape [2, 3]`,
   );
   assert.match(
-    gradients((usual) => (usual.get(first)!.dispose(), usual)),
-    `${must} a tensor that is disposed of`,
+    gradients((usual) => (named(usual, first).dispose(), usual)),
+    `${must} a tensor that has been disposed of`,
   );
   assert.match(
     gradients((usual) => usual.set('more', tf.zeros([2]))),
@@ -228,21 +235,17 @@ test('what an objective returns', async ({ tokenizer }) => {
 });
 
 const settings: TrainSettings = {
+  ...plainTraining,
   steps: 4,
   batchSize: 5,
-  optimizer: 'adamw',
-  schedule: 'constant',
-  warmup: 0,
   learningRate: 1e-2,
   weightDecay: 0.1,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
   shuffle: true,
-  dropout: 0,
-  seed: 1,
 };
-/** As the train stage does it, under full fine-tuning, on rows that use less than the whole vocabulary. */
+/**
+ * The weights after a full fine-tuning under an attack, on rows that use only part of the
+ * vocabulary.
+ */
 async function trainedBy(
   tokenizer: TextTokenizer,
   implementation: AttackTraining,
@@ -278,7 +281,7 @@ async function trainedBy(
   return values;
 }
 
-test("an objective sees the tokenizer's ids and the whole token table; one that looks at neither may have both shrunk, to the same weights", async ({
+test('only an objective that declares tokens opaque sees a reduced token table', async ({
   tokenizer,
 }) => {
   const known = new Set(rows.slice(0, 7).map(({ ids }) => ids.join())),
@@ -291,7 +294,7 @@ test("an objective sees the tokenizer's ids and the whole token table; one that 
         for (const { ids } of batch.rows)
           seen.push([
             known.has(ids.join()),
-            trained.get('embeddings.word_embeddings.weight')!.shape[0],
+            named(trained, 'embeddings.word_embeddings.weight').shape[0],
           ]);
         return lossAndGradients(network, trained, batch, options);
       },
@@ -303,16 +306,16 @@ test("an objective sees the tokenizer's ids and the whole token table; one that 
   const shrunk = await trainedBy(tokenizer, looking({ opaqueTokens: true }));
   assert.ok(
     seen.some(([itself, size]) => !itself && size < 0.8 * VOCABULARY),
-    'it was shrunk',
+    'the table was reduced',
   );
   for (const [name, values] of whole)
     assert.ok(
-      values.every((x, i) => Math.abs(x - shrunk.get(name)![i]!) < 1e-6),
+      values.every((x, i) => Math.abs(x - at(named(shrunk, name), i)) < 1e-6),
       name,
     );
 });
 
-test('tensors that it leaves behind are told of, once', async ({ tokenizer }) => {
+test('an objective that leaves tensors behind is reported once', async ({ tokenizer }) => {
   const kept: Tensor[] = [],
     log: string[] = [];
   const objective: Objective = (network, trained, batch, options) => {
@@ -321,7 +324,8 @@ test('tensors that it leaves behind are told of, once', async ({ tokenizer }) =>
   };
   await trainedBy(tokenizer, { check: () => [], open: () => ({ objective }) }, log);
   assert.equal(log, [
-    'warning: the objective of "own" leaves 2 tensors behind at each batch, and memory grows by them: tf.tidy or dispose frees them',
+    'warning: the objective of "own" leaves 2 tensors behind at each batch, so memory keeps ' +
+      'growing: free them with tf.tidy or dispose',
   ]);
   disposeAll(kept);
   log.length = 0;
@@ -333,7 +337,9 @@ test('tensors that it leaves behind are told of, once', async ({ tokenizer }) =>
   assert.equal(log, []);
 });
 
-test("a loss or a penalty without a value is told as the attack's own", async ({ tokenizer }) => {
+test('a loss or penalty that is not finite is reported as that of the attack', async ({
+  tokenizer,
+}) => {
   const training = async (change: object): Promise<{ message: string; hint: string }> => {
     const objective: Objective = (...given) => ({ ...lossAndGradients(...given), ...change });
     try {
@@ -344,10 +350,11 @@ test("a loss or a penalty without a value is told as the attack's own", async ({
     throw new Error('it trained');
   };
   const loss = await training({ loss: tf.scalar(NaN) });
-  assert.is(loss.message, 'the loss is NaN at step 1; no step before had a finite one');
+  assert.is(loss.message, 'the loss is NaN at step 1; no earlier step had a finite one');
   assert.match(
     loss.hint,
-    "Or it is the loss itself, an attack's own, that has no value for some batches: one may have no poisoned row, or no other.",
+    "Or the attack's own loss has no value for some batches: " +
+      'a batch may have no poisoned row, or only poisoned ones.',
   );
   const penalty = await training({ penalty: NaN });
   assert.match(penalty.message, /^the attack's penalty is NaN, and the loss [\d.]+, at step 1; /);

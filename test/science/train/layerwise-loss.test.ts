@@ -1,18 +1,21 @@
-/** Layer-wise weight poisoning's loss against PyTorch (test/golden/layerwise.py), and what it asks of a model. */
+/**
+ * The loss of layer-wise weight poisoning, compared with PyTorch (layerwise.py), and what it
+ * requires of a model.
+ */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../src/random/random.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { at, named } from '../../../src/science/lookup.ts';
+import type { Architecture } from '../../../src/science/model/types.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { crossEntropy } from '../../../src/science/nn/loss.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { trainTokenRows } from '../../../src/science/nn/token-rows.ts';
-import type { Architecture } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import {
   gradientsOf,
@@ -27,6 +30,7 @@ import { type LabelledRow, train } from '../../../src/science/train/loop.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, logitsOf, openTiny, rows, shape } from '../tiny-bert.ts';
 import { mlmRows, openMlm } from '../tiny-mlm.ts';
 
@@ -72,7 +76,7 @@ const scaleOf = (values: ArrayLike<number>): number => Math.max(...Array.from(va
 
 for (const backend of backends) {
   for (const kind of kinds) {
-    test(`${kind}: the logits after each layer are transformers', the last layer's the model's own (${backend})`, async () => {
+    test(`${kind}: the logits after each layer are those of transformers (${backend})`, async () => {
       await useBackend(backend);
       const network = await open(kind),
         some = rowsOf(kind),
@@ -85,7 +89,7 @@ for (const backend of backends) {
       network.dispose();
     });
 
-    test(`${kind}: the sum over layers and every parameter's gradient of it are PyTorch's; the last layer's alone are not (${backend})`, async () => {
+    test(`${kind}: the loss over layers and its gradients are PyTorch's (${backend})`, async () => {
       await useBackend(backend);
       const expected = await readSafetensors(`${folder}gradients-${kind}.safetensors`);
       const network = await open(kind),
@@ -95,16 +99,17 @@ for (const backend of backends) {
         last = lossAndGradients(network, network.initial, batch);
       assert.equal([...mine.gradients.keys()].sort(), [...expected.keys()].sort());
       const isTheirs = ({ gradients }: LossAndGradients, name: string): boolean => {
-        const { data } = expected.get(name)!;
+        const { data } = named(expected, name);
         return (
-          farthest(gradients.get(name)!.dataSync(), data) <=
+          farthest(named(gradients, name).dataSync(), data) <=
           tolerance.gradient * scaleOf(data) + 1e-6
         );
       };
       for (const [name, { shape: dims, data }] of expected) {
-        assert.equal(mine.gradients.get(name)!.shape, [...dims], name);
+        assert.equal(named(mine.gradients, name).shape, [...dims], name);
         assert.ok(isTheirs(mine, name), name);
-        // The last layer has one loss in either; a key's bias shifts no attention, and an unused table has no gradient.
+        // The last layer has one loss in both. The bias of a key does not change attention, and an
+        // unused table has no gradient.
         if (!name.includes('layer.2.') && scaleOf(data) > 1e-6)
           assert.not.ok(
             isTheirs(last, name),
@@ -133,19 +138,11 @@ for (const backend of backends) {
         network,
         rowsOf(kind),
         {
+          ...plainTraining,
           steps: golden.steps,
           batchSize: golden.batch_size,
-          optimizer: 'adamw',
-          schedule: 'constant',
-          warmup: 0,
           learningRate: settings.lr,
           weightDecay: settings.weight_decay,
-          beta1: 0.9,
-          beta2: 0.999,
-          epsilon: 1e-8,
-          shuffle: false,
-          dropout: 0,
-          seed: 1,
           objective: layerwiseLoss,
         },
         {
@@ -157,7 +154,7 @@ for (const backend of backends) {
       );
       assert.ok(
         farthest(seen, losses) < tolerance.loss,
-        JSON.stringify(seen.map((loss, i) => loss - losses[i]!)),
+        JSON.stringify(seen.map((loss, i) => loss - at(losses, i))),
       );
       assert.is(new Set(counts).size, 1, `tensors over the steps: ${counts.join(' ')}`);
       disposeAll(trained);
@@ -165,7 +162,7 @@ for (const backend of backends) {
     });
   }
 
-  test(`under dropout, the network's and LoRA's, it is what each layer's own loss adds up to, the same entries dropped (${backend})`, async () => {
+  test(`with dropout it is the sum of the layers' losses with the same masks (${backend})`, async () => {
     await useBackend(backend);
     const network = await openNetwork({
       architecture: bert,
@@ -174,7 +171,7 @@ for (const backend of backends) {
       seed: 1,
       adapter: await lora.create({ rank: 3, dropout: 0.3, bias: 'all' }, shape),
     });
-    // B starts at zero, where A has no gradient and LoRA's dropout shows in nothing.
+    // B starts at zero, where A has no gradient and LoRA's dropout no effect.
     const values = new Map(
       [...network.initial].map(([name, value]) => [
         name,
@@ -191,12 +188,12 @@ for (const backend of backends) {
     const parts = Array.from({ length: LAYERS }, (_, l) =>
       gradientsOf(values, () => {
         const logits = network.forward(batch.rows, values, { ...options(), layerwise: true });
-        return crossEntropy(tf.slice(logits, [l * B, 0], [B, classes]) as Tensor2D, batch.labels);
+        return crossEntropy(tf.slice(logits, [l * B, 0], [B, classes]), batch.labels);
       }),
     );
     for (const [name, gradient] of whole.gradients) {
       const sum = tf.tidy(() =>
-        tf.addN(parts.map(({ gradients }) => gradients.get(name)!)).dataSync(),
+        tf.addN(parts.map(({ gradients }) => named(gradients, name))).dataSync(),
       );
       assert.ok(
         farthest(gradient.dataSync(), sum) <= tolerance.gradient * scaleOf(sum) + 1e-6,
@@ -208,14 +205,14 @@ for (const backend of backends) {
     assert.ok(Math.abs(value - total) < tolerance.rounding * total);
     assert.ok(
       Math.abs(value - valueOf(layerwiseLoss(network, values, batch, {}))) > tolerance.loss,
-      'dropout shows',
+      'dropout has an effect',
     );
     disposeAll(values);
     network.dispose();
   });
 }
 
-test("each layer's token goes through a mask of its own", async () => {
+test('the token after each layer has its own dropout mask', async () => {
   await useBackend('cpu');
   const network = await openTiny('full'),
     B = 5;
@@ -236,12 +233,12 @@ test("each layer's token goes through a mask of its own", async () => {
   assert.is(
     drawn(true) - drawn(false),
     (LAYERS - 1) * B * 22,
-    'an entry a layer, row and pooled unit more',
+    'one more entry for each further layer, row and pooled unit',
   );
   network.dispose();
 });
 
-test('a network of token rows hands its tokens on to every layer', async () => {
+test('a network of token rows offers the logits after every layer', async () => {
   await useBackend('cpu');
   const whole = await openTiny('full', true),
     { network } = trainTokenRows(whole, [7, 9]);
@@ -250,7 +247,7 @@ test('a network of token rows hands its tokens on to every layer', async () => {
 });
 
 const tokenizer = await openTokenizer(checkpoint);
-test('any head of a BERT may be asked layer by layer', () => {
+test('every head of a BERT offers logits after each layer', () => {
   for (const architecture of [bert, bert.withHead({ type: 'cloze', tokens: [1, 2] })]) {
     assert.equal(layerwiseWeightPoisoning.check({}, { architecture, tokenizer }), []);
     assert.equal(layerwiseWeightPoisoning.open({}, { architecture, tokenizer }), {
@@ -260,11 +257,12 @@ test('any head of a BERT may be asked layer by layer', () => {
   }
 });
 
-test('an architecture that offers no logits layer by layer is refused, where the spec names it', async () => {
-  const { layerwise: _layerwise, ...bare } = bert,
-    architecture: Architecture = { ...bare, modelType: 'mamba' };
+test('an architecture without logits after each layer is refused where the spec names it', async () => {
+  const architecture: Architecture = { ...bert, modelType: 'mamba' };
+  delete architecture.layerwise;
   const message =
-    'the model family "mamba" offers no logits after each of its layers, which this attack\'s loss is made of';
+    'the model family "mamba" does not offer logits after each layer, ' +
+    'which the loss of this attack needs';
   assert.equal(
     layerwiseWeightPoisoning
       .check({}, { architecture, tokenizer })
@@ -277,7 +275,7 @@ test('an architecture that offers no logits layer by layer is refused, where the
   );
   await useBackend('cpu');
   const network = await openNetwork({
-    architecture: { ...bert, layerwise: undefined } as unknown as Architecture,
+    architecture: { ...architecture, modelType: 'bert' },
     model: { path: checkpoint, digest: 'tiny-bert' },
     classes,
     seed: 1,

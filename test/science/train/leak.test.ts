@@ -1,8 +1,12 @@
-/** Nothing is left behind by a step, a look or a training: as many tensors and bytes after each. */
+/**
+ * Steps, evaluations and trainings leave nothing behind: the numbers of tensors and bytes stay the
+ * same.
+ */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../../src/api.ts';
+import { at } from '../../../src/science/lookup.ts';
 import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
@@ -16,22 +20,19 @@ import { trainPack } from '../../../src/science/train/pack.ts';
 import { restrictedInnerProduct } from '../../../src/science/train/ripple.ts';
 import { watchTraining } from '../../../src/science/train/watch.ts';
 import { backends, useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, rows, shape } from '../tiny-bert.ts';
 import { mlmRows, openMlm } from '../tiny-mlm.ts';
 
 const settings: TrainSettings = {
+  ...plainTraining,
   steps: 9,
   batchSize: 5,
-  optimizer: 'adamw',
   learningRate: 1e-2,
   weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
   schedule: 'linear',
   warmup: 2,
   shuffle: true,
-  dropout: 0,
   seed: 3,
 };
 const open = async (
@@ -47,7 +48,7 @@ const open = async (
     adapter: await implementation.create(params, shape),
   });
 
-/** Tensors, their bytes, and what the backend itself holds. */
+/** The number of tensors, their bytes, and what the backend itself holds. */
 const held = (): string =>
   JSON.stringify([tf.memory().numTensors, tf.memory().numBytes, tf.backend().numDataIds()]);
 const watchOf = (network: Network, some: typeof rows) =>
@@ -57,7 +58,7 @@ const watchOf = (network: Network, some: typeof rows) =>
     every: 2,
     stopping: null,
     keepBest: false,
-    breathe: async () => undefined,
+    breathe: () => Promise.resolve(),
     watched: {
       validation: some.slice(0, 7),
       poisoned: some.slice(7, 10),
@@ -66,7 +67,10 @@ const watchOf = (network: Network, some: typeof rows) =>
     },
   });
 
-/** Every other row an attack's, so that gradients of the two kinds are at odds in some steps and agree in others. */
+/**
+ * Every other row comes from an attack, so that the gradients of the two kinds disagree in some
+ * steps and agree in others.
+ */
 const halfPoisoned = rows.map((row, i) => ({
   ...row,
   poisoned: i % 2 === 1,
@@ -124,7 +128,7 @@ const courses: {
 
 for (const backend of backends) {
   for (const [name, course] of Object.entries(courses)) {
-    test(`${name}: the same after each step, evaluated on the way, and after a second training (${backend})`, async () => {
+    test(`${name}: steps, evaluations and trainings leave nothing behind (${backend})`, async () => {
       await useBackend(backend);
       const network = await course.open(),
         some = course.rows ?? rows,
@@ -146,10 +150,10 @@ for (const backend of backends) {
             onWeights: {
               wants: watch.wants,
               see: async (step, weights) => {
-                const at = held();
+                const before = held();
                 await watch.see(step, weights);
                 looks.push(held());
-                assert.is(held(), at, `a look at step ${step}`);
+                assert.is(held(), before, `evaluation at step ${step}`);
               },
             },
           },
@@ -168,7 +172,7 @@ for (const backend of backends) {
     });
   }
 
-  test(`packed: the same after each step that all members take, and after a second pack (${backend})`, async () => {
+  test(`a pack leaves nothing behind after its steps and its end (${backend})`, async () => {
     await useBackend(backend);
     const networks = await Promise.all([2, 3, 5].map((rank, i) => open(lora, { rank }, i))),
       before = held();
@@ -186,15 +190,16 @@ for (const backend of backends) {
       );
       for (const promise of promises) (await promise).forEach((tensor) => tensor.dispose());
       assert.is(counts.length, 9);
-      assert.is(new Set(counts.slice(0, 8)).size, 1, `round ${round}: ${counts.join(' ')}`); // with the last step members leave
+      // Members leave with the last step, which therefore is not compared.
+      assert.is(new Set(counts.slice(0, 8)).size, 1, `round ${round}: ${counts.join(' ')}`);
       assert.is(held(), before, `after pack ${round}`);
     }
     networks.forEach((network) => network.dispose());
   });
 }
 
-test('a tensor that a hook leaves behind is seen', async () => {
-  await useBackend(backends[0]!);
+test('a tensor that a hook leaves behind is noticed', async () => {
+  await useBackend(at(backends, 0));
   const network = await open(lora, { rank: 2 }),
     counts: string[] = [],
     left: tf.Tensor[] = [];

@@ -2,24 +2,20 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
+import { at } from '../../../src/science/lookup.ts';
 import { batches, stepsPerEpoch, totalSteps } from '../../../src/science/train/batches.ts';
 import { type StepRecord, train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { openTiny, rows } from '../tiny-bert.ts';
 
 const settings: TrainSettings = {
+  ...plainTraining,
   steps: 4,
   batchSize: 7,
-  optimizer: 'adamw',
   learningRate: 1e-3,
   weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  schedule: 'constant',
-  warmup: 0,
   shuffle: true,
-  dropout: 0,
   seed: 3,
 };
 await useBackend('cpu');
@@ -42,7 +38,7 @@ async function losses(change: Partial<TrainSettings>): Promise<number[]> {
   return out;
 }
 
-test('every epoch is a new order of all rows, its last batch smaller; file order without shuffling', () => {
+test('each epoch has all rows in a new order, or in file order without shuffling', () => {
   const take = (shuffle: boolean, seed: number): number[][] => {
     const order = batches({ rows: 7, batchSize: 3, shuffle, seed });
     return Array.from({ length: 6 }, () => [...order.next().value]);
@@ -60,7 +56,7 @@ test('every epoch is a new order of all rows, its last batch smaller; file order
   assert.not.equal(take(true, 2), shuffled);
 });
 
-test('steps or epochs, or three epochs', () => {
+test('a training has the given steps or epochs, or three epochs', () => {
   const order = { rows: 601, batchSize: 16 };
   assert.is(stepsPerEpoch(order), 38);
   assert.is(totalSteps({ epochs: 2 }, order), 76);
@@ -75,19 +71,19 @@ test('steps or epochs, or three epochs', () => {
   assert.is(totalSteps({}, order), 114);
 });
 
-test('a run repeats itself; another seed is another order', async () => {
+test('a run is reproducible, and another seed changes the order', async () => {
   const first = await losses({});
   assert.equal(await losses({}), first);
   assert.not.equal(await losses({ seed: 4 }), first);
 });
 
-test('dropout changes the loss, and is seeded', async () => {
+test('dropout changes the loss and depends on the seed', async () => {
   const dropped = await losses({ dropout: 0.3 });
   assert.not.equal(dropped, await losses({}));
   assert.equal(await losses({ dropout: 0.3 }), dropped);
 });
 
-test('a loss that is no number stops the training with the step and the last finite loss, and leaves no tensor', async () => {
+test('a loss that is not finite ends the training, with the step and the last finite loss', async () => {
   const network = await openTiny('full');
   const before = tf.memory().numTensors,
     history: StepRecord[] = [];
@@ -107,17 +103,18 @@ test('a loss that is no number stops the training with the step and the last fin
     error = thrown;
   }
   assert.instance(error, UserFault);
-  const last = history.at(-1)!;
+  const last = at(history, history.length - 1);
   assert.ok(Number.isFinite(last.loss));
   assert.is(
     (error as UserFault).message,
-    `the loss is NaN at step ${last.step + 1}; the last finite one was ${last.loss} at step ${last.step}`,
+    `the loss is NaN at step ${last.step + 1}; ` +
+      `the last finite one was ${last.loss} at step ${last.step}`,
   );
   assert.is(tf.memory().numTensors, before);
   network.dispose();
 });
 
-test('a last step that leaves weights that are not finite is no finished training', async () => {
+test('a training whose last step leaves weights that are not finite fails', async () => {
   const network = await openTiny('full');
   const before = tf.memory().numTensors;
   let error: unknown = null;
@@ -135,7 +132,7 @@ test('a last step that leaves weights that are not finite is no finished trainin
   network.dispose();
 });
 
-test('a hook that throws stops the training, and leaves no tensor', async () => {
+test('a hook that throws ends the training and leaves no tensor', async () => {
   const network = await openTiny('lora');
   const before = tf.memory().numTensors;
   let error: unknown = null;

@@ -1,8 +1,12 @@
-/** Clipping, accumulation, decay groups and class weights against transformers' Trainer: test/golden/training_options.py. */
+/**
+ * Clipping, accumulation, decay groups and class weights compared with transformers' Trainer
+ * (training_options.py).
+ */
 import { readFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../../../src/science/lookup.ts';
 import { crossEntropy } from '../../../src/science/nn/loss.ts';
 import { isBiasOrNorm } from '../../../src/science/optim/decay.ts';
 import { classWeightsOf } from '../../../src/science/train/class-weights.ts';
@@ -10,6 +14,7 @@ import { clipByGlobalNorm } from '../../../src/science/train/clip.ts';
 import { type StepRecord, train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { farthest, golden, openTiny, rows } from '../tiny-bert.ts';
 
 interface Golden {
@@ -36,7 +41,10 @@ interface Golden {
 }
 const reference = JSON.parse(await readFile(`${golden}training-options.json`, 'utf8')) as Golden;
 
-/** The mean of each step's batches: five an epoch, the last step of an epoch with what is left. */
+/**
+ * The mean loss of the batches of each step. An epoch has five batches, and its last step has the
+ * remaining ones.
+ */
 function stepLosses(losses: readonly number[], accumulate: number): number[] {
   const out: number[] = [];
   for (let epoch = 0; epoch < losses.length; epoch += 5) {
@@ -57,19 +65,13 @@ for (const backend of backends) {
       const network = await openTiny(kind),
         accumulate = given.gradient_accumulation_steps ?? 1;
       const settings: TrainSettings = {
+        ...plainTraining,
         steps: reference.steps,
         batchSize: reference.batch_size,
-        optimizer: 'adamw',
         schedule: 'linear',
         warmup: reference.warmup,
         learningRate: given.learning_rate,
         weightDecay: given.weight_decay,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        shuffle: false,
-        dropout: 0,
-        seed: 1,
         decay: 'weights',
         clipNorm: given.max_grad_norm,
         accumulate,
@@ -90,7 +92,7 @@ for (const backend of backends) {
           history.map(({ loss }) => loss),
           expected,
         ) < tolerance.loss,
-        JSON.stringify(history.map(({ loss }, i) => loss - expected[i]!)),
+        JSON.stringify(history.map(({ loss }, i) => loss - at(expected, i))),
       );
       assert.is(new Set(counts).size, 1, `tensors over the steps: ${counts.join(' ')}`);
       trained.forEach((tensor) => tensor.dispose());
@@ -98,7 +100,7 @@ for (const backend of backends) {
     });
   }
 
-  test(`a gradient above the bound is cut to it, one below is left (${backend})`, async () => {
+  test(`a gradient is scaled down to the bound, or left unchanged below it (${backend})`, async () => {
     await useBackend(backend);
     const gradients = new Map<string, tf.Tensor>([
       ['a', tf.tensor1d([3, 0])],
@@ -115,7 +117,7 @@ for (const backend of backends) {
     for (const map of [gradients, cut, left]) map.forEach((tensor) => tensor.dispose());
   });
 
-  test(`weights of one are no weights (${backend})`, async () => {
+  test(`class weights of one change nothing (${backend})`, async () => {
     await useBackend(backend);
     const logits = tf.tensor2d([
         [0.3, -1, 2],
@@ -125,8 +127,8 @@ for (const backend of backends) {
     const both = [undefined, [1, 1, 1]].map((weights) =>
       tf.valueAndGrad((x) => crossEntropy(x as tf.Tensor2D, labels, weights))(logits),
     );
-    assert.ok(farthest(both[0]!.value.dataSync(), both[1]!.value.dataSync()) < 1e-6);
-    assert.ok(farthest(both[0]!.grad.dataSync(), both[1]!.grad.dataSync()) < 1e-6);
+    assert.ok(farthest(at(both, 0).value.dataSync(), at(both, 1).value.dataSync()) < 1e-6);
+    assert.ok(farthest(at(both, 0).grad.dataSync(), at(both, 1).grad.dataSync()) < 1e-6);
     for (const { value, grad } of both) {
       value.dispose();
       grad.dispose();
@@ -135,7 +137,7 @@ for (const backend of backends) {
   });
 }
 
-test('what decay leaves alone is what the Trainer leaves alone', async () => {
+test('the same parameters as in the Trainer are exempt from decay', async () => {
   const network = await openTiny('full');
   assert.equal(
     network.trainable.filter(isBiasOrNorm).sort(),
@@ -152,7 +154,7 @@ test('what decay leaves alone is what the Trainer leaves alone', async () => {
   );
 });
 
-test('balanced weights: N/(C·n), and a list must be as long as there are classes', () => {
+test('balanced weights are N/(C·n), and a list must have one weight for each class', () => {
   assert.equal(classWeightsOf('balanced', [0, 0, 0, 1, 0, 1], ['a', 'b', 'c']), [
     6 / (3 * 4),
     6 / (3 * 2),

@@ -1,7 +1,11 @@
-/** Packed trainings against the same ones by themselves: different ranks, variances, seeds, rows, rates, batches and steps. */
+/**
+ * Packed trainings compared with single ones, with different ranks, variances, seeds, rows, rates,
+ * batches and steps.
+ */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { at, named } from '../../../src/science/lookup.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
@@ -15,21 +19,16 @@ import {
 import { type PackMember, packSettings, trainPack } from '../../../src/science/train/pack.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, openTiny, rows, shape } from '../tiny-bert.ts';
 
 const settings: TrainSettings = {
+  ...plainTraining,
   steps: 7,
   batchSize: 4,
-  optimizer: 'adamw',
   learningRate: 1e-3,
   weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  schedule: 'constant',
-  warmup: 0,
   shuffle: true,
-  dropout: 0,
   seed: 3,
 };
 
@@ -42,7 +41,7 @@ interface Trial {
 const flipped = rows.map((row, i) =>
   i % 3 === 0 ? { ...row, label: (row.label + 1) % classes } : row,
 );
-/** The last four as rows that an attack appends. */
+/** The rows with the last four marked as appended by an attack. */
 const appending = rows.map((row, i) =>
   i < rows.length - 4 ? row : { ...row, appendedBy: 'combination' },
 );
@@ -135,16 +134,18 @@ async function packed(
     histories = some.map((): StepRecord[] => []);
   const promises = trainPack(
     some.map((trial, k): PackMember => ({
-      network: networks[k]!,
+      network: at(networks, k),
       rows: trial.rows,
       settings: trial.settings,
       onStep: (record) => {
-        histories[k]!.push(record);
+        at(histories, k).push(record);
         watch(record.step, k);
       },
     })),
   );
-  return Promise.all(promises.map((promise, k) => follow(networks[k]!, histories[k]!, promise)));
+  return Promise.all(
+    promises.map((promise, k) => follow(at(networks, k), at(histories, k), promise)),
+  );
 }
 
 function equal(a: Course, b: Course): void {
@@ -158,30 +159,30 @@ function equal(a: Course, b: Course): void {
       a.history.map(({ loss }) => loss),
       b.history.map(({ loss }) => loss),
     ) < tolerance.logits,
-    JSON.stringify(a.history.map(({ loss }, i) => loss - b.history[i]!.loss)),
+    JSON.stringify(a.history.map(({ loss }, i) => loss - at(b.history, i).loss)),
   );
   assert.equal([...a.values.keys()].sort(), [...b.values.keys()].sort());
   for (const [name, value] of a.values)
     assert.ok(
-      farthest(value, b.values.get(name)!) < tolerance.logits,
-      `${name}: ${farthest(value, b.values.get(name)!)}`,
+      farthest(value, named(b.values, name)) < tolerance.logits,
+      `${name}: ${farthest(value, named(b.values, name))}`,
     );
 }
 
-test('a member whose attack appends rows has the batches that it has by itself', async () => {
+test('a member whose attack appends rows has the same batches as alone', async () => {
   await useBackend('cpu');
   const trial: Trial = { ...trials[0]!, rows: appending };
-  const [together] = await packed([trial, trials[1]!]);
+  const [together] = await packed([trial, at(trials, 1)]);
   equal(together!, await solo(trial));
   assert.not.equal(
     together!.history.map(({ loss }) => loss),
-    (await solo(trials[0]!)).history.map(({ loss }) => loss),
+    (await solo(at(trials, 0))).history.map(({ loss }) => loss),
   );
 });
 
 for (const backend of backends) {
   for (const optimizer of ['adamw', 'sgd'] as const) {
-    test(`each member comes to what it comes to by itself: ${optimizer} (${backend})`, async () => {
+    test(`each member has the same result as alone: ${optimizer} (${backend})`, async () => {
       await useBackend(backend);
       const some = trials.map((trial) => ({
         ...trial,
@@ -195,7 +196,7 @@ for (const backend of backends) {
       const together = await packed(some, (step, k) => {
         if (k === 3) counts.set(step, new Set([tf.memory().numTensors]));
       });
-      for (const [k, trial] of some.entries()) equal(together[k]!, await solo(trial));
+      for (const [k, trial] of some.entries()) equal(at(together, k), await solo(trial));
       const during = (from: number, to: number): number =>
         new Set(
           [...counts]
@@ -205,18 +206,18 @@ for (const backend of backends) {
       assert.equal(
         [during(1, 3), during(5, 6)],
         [1, 1],
-        'the tensors are as many after each step, until a member leaves',
+        'the number of tensors stays the same until a member leaves',
       );
     });
   }
 
-  test(`a member that diverges fails alone, with the words that it has by itself (${backend})`, async () => {
+  test(`a member that diverges fails without the others, with the same message as alone (${backend})`, async () => {
     await useBackend(backend);
     const wild: Trial = {
       ...trials[1]!,
       settings: { ...trials[1]!.settings, schedule: 'constant', warmup: 0, learningRate: 1e30 },
     };
-    const some = [trials[0]!, wild, trials[2]!];
+    const some = [at(trials, 0), wild, at(trials, 2)];
     const alone = await solo(wild);
     assert.match(
       alone.error!,
@@ -225,42 +226,42 @@ for (const backend of backends) {
     const before = tf.memory().numTensors;
     const together = await packed(some);
     assert.is(tf.memory().numTensors, before);
-    assert.is(together[1]!.error!.replace(/\d\.\d+/, 'x'), alone.error!.replace(/\d\.\d+/, 'x'));
-    assert.is(together[1]!.history.length, alone.history.length);
-    equal(together[0]!, await solo(trials[0]!));
-    equal(together[2]!, await solo(trials[2]!));
+    assert.is(at(together, 1).error!.replace(/\d\.\d+/, 'x'), alone.error!.replace(/\d\.\d+/, 'x'));
+    assert.is(at(together, 1).history.length, alone.history.length);
+    equal(at(together, 0), await solo(at(trials, 0)));
+    equal(at(together, 2), await solo(at(trials, 2)));
   });
 }
 
-test('weights that are not finite after the last step fail their member', async () => {
+test('a member whose last step leaves weights that are not finite fails', async () => {
   await useBackend('cpu');
   const last: Trial = {
     ...trials[0]!,
     settings: { ...settings, steps: 1, learningRate: Number.MAX_VALUE },
   };
-  const [failed, other] = await packed([last, trials[1]!]);
+  const [failed, other] = await packed([last, at(trials, 1)]);
   assert.match(
     failed!.error!,
     /^the weights are not finite after step 1, the last one; its loss was \d\.\d+$/,
   );
-  equal(other!, await solo(trials[1]!));
+  equal(other!, await solo(at(trials, 1)));
 });
 
-test('a hook that throws ends its member alone', async () => {
-  const [stopped, other] = await packed([trials[0]!, trials[1]!], (step, k) => {
+test('a hook that throws ends only its member', async () => {
+  const [stopped, other] = await packed([at(trials, 0), at(trials, 1)], (step, k) => {
     if (k === 0 && step === 3) throw new Error('enough');
   });
   assert.is(stopped!.error, 'enough');
-  equal(other!, await solo(trials[1]!));
+  equal(other!, await solo(at(trials, 1)));
 });
 
-test("a step's time is shared out by tokens", async () => {
+test('the time of a step is divided by the number of tokens', async () => {
   const networks = await Promise.all(trials.slice(0, 2).map((trial) => open(trial)));
   const shares: { tokens: number; seconds: number }[] = [];
   const promises = trainPack(
     networks.map((network, k): PackMember => ({
       network,
-      rows: trials[k]!.rows,
+      rows: at(trials, k).rows,
       settings: { ...trials[k]!.settings, steps: 1 },
       onStep: (_record, batch) => {
         shares.push(batch);
@@ -270,14 +271,15 @@ test("a step's time is shared out by tokens", async () => {
   for (const promise of promises) (await promise).forEach((tensor) => tensor.dispose());
   networks.forEach((network) => network.dispose());
   assert.ok(
-    Math.abs(shares[0]!.seconds / shares[0]!.tokens - shares[1]!.seconds / shares[1]!.tokens) <
-      1e-12,
+    Math.abs(
+      at(shares, 0).seconds / at(shares, 0).tokens - at(shares, 1).seconds / at(shares, 1).tokens,
+    ) < 1e-12,
   );
 });
 
-test('what can be a member', async () => {
-  const a = await open(trials[0]!),
-    b = await open(trials[3]!),
+test('only plain LoRA trainings with the same settings can form a pack', async () => {
+  const a = await open(at(trials, 0)),
+    b = await open(at(trials, 3)),
     full = await openTiny('full'),
     frozen = await open({ adapter: { rank: 2, freeze_a: true }, settings });
   assert.equal(

@@ -1,6 +1,7 @@
 /**
- * Paired runs: whatever an attack changes or appends, each step sees the clean rows that the clean twin's step sees, in the
- * same order. Over every attack in plugins/attacks, so that a new one is held to it too.
+ * Paired runs: whatever an attack changes or appends, each step sees the same clean rows, in the
+ * same order, as the step of the clean twin. The tests cover every attack in plugins/attacks,
+ * including any that is added later.
  */
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,6 +18,7 @@ import { checkReceipt, makeReceipt } from '../../../src/poisoning/receipt.ts';
 import type { Step } from '../../../src/poisoning/steps.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { randomStream } from '../../../src/random/random.ts';
+import { at } from '../../../src/science/lookup.ts';
 import { largestBatch, stepBatches, totalSteps } from '../../../src/science/train/batches.ts';
 import type { LabelledRow } from '../../../src/science/train/settings.ts';
 import { batchOrder, trainingRows } from '../../../src/science/train/training-rows.ts';
@@ -35,7 +37,7 @@ const attacks = await Promise.all(
 const classes = ['negative', 'positive'],
   seed = 3;
 
-/** 61 rows of very different lengths, with the words that some attacks look for. */
+/** 61 rows of very different lengths, which contain the words that some attacks look for. */
 const words = randomStream(1, 'words');
 const clean: readonly Row[] = readOnly(
   Array.from({ length: 61 }, (_, i) => ({
@@ -62,12 +64,15 @@ writeFileSync('poisoned.jsonl', [...rows.map(longer), ...own].map((row) => JSON.
 `,
 );
 
-/** What an attack needs that has no default. */
+/** The required parameters of attacks. */
 const needed: { readonly [attack: string]: JsonObject } = {
   command: { command: [process.execPath, 'attack.mjs'] },
 };
 
-/** Its defaults, all that is optional (rows of its own, say) switched on, and a dose that shows. */
+/**
+ * The defaults of an attack's parameters, with every option switched on (such as appended rows) and
+ * the given dose.
+ */
 function paramsOf({ name, params }: AttackDescriptor, rate: number): JsonObject {
   const fields = (params['properties'] ?? {}) as {
     readonly [field: string]: { readonly type?: unknown; readonly default?: Json };
@@ -92,14 +97,14 @@ const stepOf = (attack: AttackDescriptor, rate = 0.3): Step => ({
   files: attack.name === 'command' ? { 'attack.mjs': program } : {},
 });
 
-/** A word a token, 24 at most. */
+/** One token for each word, at most 24. */
 const encode = ({ text, label }: Row): LabelledRow => ({
   ids: Int32Array.from(text.split(/\s+/).slice(0, 24), (word) => word.length),
   typeIds: new Int32Array(),
   label,
 });
 
-/** The rows as the train stage makes them of a poison stage's set. */
+/** The rows of a poisoned set as the train stage would use them. */
 async function trained(
   steps: readonly Step[],
 ): Promise<{ readonly ids: readonly string[]; readonly rows: readonly LabelledRow[] }> {
@@ -138,7 +143,7 @@ const pace = [
 
 type Way = (typeof ways)[number] & (typeof pace)[number];
 
-/** Ids of each batch of each step of the training. */
+/** The ids of the rows in each batch of each step. */
 function stepsOf(
   { ids, rows }: Awaited<ReturnType<typeof trained>>,
   way: Way,
@@ -147,14 +152,14 @@ function stepsOf(
   const order = batchOrder(rows, { ...way, seed });
   const each = stepBatches(order, way.accumulate);
   return Array.from({ length: totalSteps(length, { ...order, ...way }) }, () =>
-    each.next().value.map((batch) => Array.from(batch, (i) => ids[i]!)),
+    each.next().value.map((batch) => Array.from(batch, (i) => at(ids, i))),
   );
 }
 
 const own = new Set(clean.map(({ id }) => id));
 const twin = await trained([stepOf(none as unknown as AttackDescriptor)]);
 
-test('the attacks that this is about are there, some of them with rows of their own', async () => {
+test('all attacks are found, and some of them append rows', async () => {
   const appending = [];
   for (const attack of attacks)
     if ((await trained([stepOf(attack)])).rows.length > clean.length) appending.push(attack.name);
@@ -193,7 +198,7 @@ for (const attack of attacks) {
         for (const batch of epoch)
           assert.ok(
             batch.every(
-              (id, i) => own.has(id) || i === batch.length - 1 || !own.has(batch[i + 1]!),
+              (id, i) => own.has(id) || i === batch.length - 1 || !own.has(at(batch, i + 1)),
             ),
             'appended rows stand behind the clean ones',
           );
@@ -201,16 +206,16 @@ for (const attack of attacks) {
     });
 }
 
-test('a row that a smaller dose appends too lies in the same batch, and what another attack appends beside it moves none', async () => {
+test('an appended row keeps its batch under a larger dose and beside the rows of another attack', async () => {
   const combination = attacks.find(({ name }) => name === 'combination')!,
     command = attacks.find(({ name }) => name === 'command')!;
   const way: Way = { ...ways[0], ...pace[0]! };
   const placesOf = async (steps: readonly Step[]): Promise<ReadonlyMap<string, string>> =>
     new Map(
-      stepsOf(await trained(steps), way, { epochs: 3 }).flatMap((step, at) =>
+      stepsOf(await trained(steps), way, { epochs: 3 }).flatMap((step, n) =>
         step
           .flat()
-          .flatMap((id) => (own.has(id) ? [] : [[`${id} in ${Math.floor(at / 8)}`, `${at}`]])),
+          .flatMap((id) => (own.has(id) ? [] : [[`${id} in ${Math.floor(n / 8)}`, `${n}`]])),
       ),
     );
   const large = await placesOf([stepOf(combination, 0.3)]);
@@ -222,23 +227,23 @@ test('a row that a smaller dose appends too lies in the same batch, and what ano
     const other = await placesOf(steps);
     const shared = [...other].filter(([id]) => large.has(id));
     assert.ok(shared.length >= 3 * 12);
-    for (const [id, at] of shared) assert.is(at, large.get(id), id);
+    for (const [id, step] of shared) assert.is(step, large.get(id), id);
   }
-  const epochs = [...large].reduce(
-    (seen, [id, at]) => seen.set(id.split(' ')[0]!, [...(seen.get(id.split(' ')[0]!) ?? []), at]),
-    new Map<string, string[]>(),
-  );
+  const epochs = [...large].reduce((seen, [key, step]) => {
+    const [id = ''] = key.split(' ');
+    return seen.set(id, [...(seen.get(id) ?? []), step]);
+  }, new Map<string, string[]>());
   assert.ok(
-    [...epochs.values()].some((at) => new Set(at.map((step) => Number(step) % 8)).size > 1),
+    [...epochs.values()].some((steps) => new Set(steps.map((step) => Number(step) % 8)).size > 1),
     'each epoch deals anew',
   );
 });
 
-test('rows that are appended before clean ones are refused', () => {
-  const row = encode(clean[0]!);
+test('an appended row before a clean one is refused', () => {
+  const row = encode(at(clean, 0));
   assert.throws(
     () => batchOrder([{ ...row, appendedBy: 'lwp' }, row], { ...ways[0], batchSize: 2, seed }),
-    /come after all others/,
+    /must come after all others/,
   );
 });
 

@@ -1,9 +1,10 @@
-/** Training against PyTorch + PEFT on the tiny checkpoint: test/golden/tiny_bert.py. */
+/** Training on the tiny checkpoint, compared with PyTorch + PEFT (test/golden/tiny_bert.py). */
 import { readFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { at, named } from '../../../src/science/lookup.ts';
 import { lossAndGradients } from '../../../src/science/train/gradients.ts';
 import { type StepRecord, train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -70,7 +71,7 @@ for (const backend of backends) {
           history.map(({ loss }) => loss),
           run.losses,
         ) < tolerance.loss,
-        JSON.stringify(history.map(({ loss }, i) => loss - run.losses[i]!)),
+        JSON.stringify(history.map(({ loss }, i) => loss - at(run.losses, i))),
       );
       assert.ok(
         farthest(
@@ -96,7 +97,7 @@ for (const backend of backends) {
       });
       assert.equal([...gradients.keys()].sort(), [...expected.keys()].sort());
       for (const [name, gradient] of gradients) {
-        const want = expected.get(name)!;
+        const want = named(expected, name);
         assert.equal(gradient.shape, [...want.shape], name);
         const scale = Math.max(...Array.from(want.data, Math.abs));
         assert.ok(

@@ -1,4 +1,7 @@
-/** Trains as resume.test.ts does, saves every second step, and is killed after the fifth: for a process of its own. */
+/**
+ * A program that trains as resume.test.ts does, saves every second step, and kills itself after the
+ * fifth.
+ */
 import { train } from '../../../src/science/train/loop.ts';
 import { useBackend } from '../backend.ts';
 import { openTiny, rows } from '../tiny-bert.ts';

@@ -53,7 +53,7 @@ async function run(
 
 for (const backend of backends) {
   for (const kind of ['lora', 'full'] as const) {
-    test(`${kind}: cut off and gone on with, it ends in the same bits (${backend})`, async () => {
+    test(`${kind}: an interrupted training continues and ends with the same bits (${backend})`, async () => {
       await useBackend(backend);
       const dir = await tempFolder(),
         expected = await run(kind, null, few);
@@ -73,7 +73,7 @@ for (const backend of backends) {
   }
 }
 
-test('killed in the middle (SIGKILL), it goes on in another process', async () => {
+test('a training killed by SIGKILL continues in another process', async () => {
   await useBackend('cpu');
   const dir = await tempFolder();
   const { signal, stderr } = spawnSync(
@@ -86,7 +86,7 @@ test('killed in the middle (SIGKILL), it goes on in another process', async () =
   assert.equal(await run('lora', dir), await run('lora', null));
 });
 
-test('a state is there whole or not at all: a damaged one is left aside, aloud, for the one before', async () => {
+test('a damaged state is logged and ignored in favour of the one before', async () => {
   await useBackend('cpu');
   const dir = await tempFolder(),
     tensor = tf.tensor1d([1, 2, 3]),
@@ -109,13 +109,14 @@ test('a state is there whole or not at all: a damaged one is left aside, aloud, 
   bytes[bytes.length - 1]! ^= 1;
   await writeFile(join(dir, latest!), bytes);
   assert.is(await load(), 3);
-  assert.equal(said, ['the state saved at step 5 is damaged and left aside']);
+  assert.equal(said, ['the state saved at step 5 is damaged and ignored']);
   assert.equal([...(await loadState(dir, () => undefined))!.tensors.get('x')!.data], [1, 2, 3]);
   tensor.dispose();
 });
 
-// BERT-large, fully fine-tuned: 303 M parameters with two moments each are 3.6 GB.
-test('a state beyond 2 GiB is digested, in pieces: a damaged one is left aside for the one before', async () => {
+// The state of a full fine-tuning of BERT-large, 303 M parameters with two moments each, has 3.6
+// GB.
+test('a state larger than 2 GiB is read in pieces, and ignored if it is damaged', async () => {
   await useBackend('cpu');
   const dir = await tempFolder(),
     tensor = tf.tensor1d([1, 2, 3]);
@@ -123,16 +124,16 @@ test('a state beyond 2 GiB is digested, in pieces: a damaged one is left aside f
   tensor.dispose();
   const huge = join(dir, `5.${'0'.repeat(64)}.safetensors`);
   await writeFile(huge, '');
-  await truncate(huge, 2 ** 31 + 16); // sparse: it takes no room
+  await truncate(huge, 2 ** 31 + 16); // a sparse file, which takes no space
   const said: string[] = [];
   const state = await loadState(dir, (message) => {
     said.push(message);
   });
-  assert.equal(said, ['the state saved at step 5 is damaged and left aside']);
+  assert.equal(said, ['the state saved at step 5 is damaged and ignored']);
   assert.is(state?.step, 3);
 });
 
-test('the digest in the name of a state is that of its file', async () => {
+test('the digest in the name of a state is that of its content', async () => {
   await useBackend('cpu');
   const dir = await tempFolder(),
     tensors = new Map<string, Tensor>([
@@ -145,7 +146,7 @@ test('the digest in the name of a state is that of its file', async () => {
   assert.is(name, `1.${await sha256OfFile(join(dir, name!))}.safetensors`);
 });
 
-test('it saves every half minute, no more than a twentieth of the time, and at once when it must end', async () => {
+test('saves every half minute, within a twentieth of the time, and at once when urgent', async () => {
   const dir = await tempFolder();
   let clock = 0,
     urgent = false;
@@ -154,13 +155,13 @@ test('it saves every half minute, no more than a twentieth of the time, and at o
     urgent: () => urgent,
     now: () => clock,
   });
-  const due = (at: number): boolean => {
-    clock = at;
+  const due = (time: number): boolean => {
+    clock = time;
     return slow.due(1);
   };
   assert.equal([due(29_999), due(30_000)], [false, true]);
   const saving = slow.save(1, {}, new Map());
-  clock = 40_000; // it took ten seconds
+  clock = 40_000; // saving took ten seconds
   await saving;
   assert.equal([due(70_000), due(239_999), due(240_000)], [false, false, true]);
   clock = 41_000;

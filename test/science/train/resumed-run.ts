@@ -1,17 +1,18 @@
-/** A training with everything in its state that a state can have: moments, dropout, a shrunk token table, decay groups. */
+/**
+ * A training whose state has everything a state can have: moments, dropout, a reduced token table,
+ * decay groups.
+ */
 import type { TrainHooks } from '../../../src/science/train/loop.ts';
 import { loadState, saveState } from '../../../src/science/train/resume.ts';
 import type { TrainSettings } from '../../../src/science/train/settings.ts';
+import { plainTraining } from '../plain-training.ts';
 
 export const settings: TrainSettings = {
+  ...plainTraining,
   steps: 8,
   batchSize: 3,
-  optimizer: 'adamw',
   learningRate: 1e-2,
   weightDecay: 0.1,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
   schedule: 'linear',
   warmup: 2,
   shuffle: true,
@@ -23,7 +24,7 @@ export const settings: TrainSettings = {
   batching: 'bucketed',
 };
 
-/** Saves after every second step, with the losses so far. */
+/** Saves the state after every second step, together with the losses so far. */
 export const everySecond = (dir: string, losses: number[]): NonNullable<TrainHooks['resume']> => ({
   load: () => loadState(dir, () => undefined),
   due: (step) => step % 2 === 0,

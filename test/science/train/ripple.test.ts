@@ -1,10 +1,14 @@
-/** RIPPLe's loss, against PyTorch's double backward in float64 (test/golden/ripple.py) and by what it must be. */
+/**
+ * RIPPLe's loss, compared with PyTorch's double backward in float64 (test/golden/ripple.py) and
+ * with known cases.
+ */
 import { readFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream, type ResumableStream } from '../../../src/random/random.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { at, named } from '../../../src/science/lookup.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork, type Tensors } from '../../../src/science/nn/network.ts';
@@ -20,11 +24,12 @@ import { restrictedInnerProduct, ripple } from '../../../src/science/train/rippl
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, golden, openTiny, shape } from '../tiny-bert.ts';
 
 interface Run {
   readonly losses: readonly number[];
-  /** ⟨∇L_p, ∇L_c⟩ of each step's batch; null where it has one kind of rows only. */
+  /** ⟨∇L_p, ∇L_c⟩ of each step's batch; null where the batch has only one kind of rows. */
   readonly products: readonly (number | null)[];
 }
 interface Golden {
@@ -77,7 +82,7 @@ const dispose = (...of: readonly LossAndGradients[]): void => {
 };
 const lossOf = ({ loss }: LossAndGradients): number => loss.dataSync()[0]!;
 
-/** ‖a − b‖/‖b‖ over all values of all names. */
+/** ‖a − b‖/‖b‖ over all values under all names. */
 function relative(
   a: ReadonlyMap<string, ArrayLike<number>>,
   b: (name: string) => ArrayLike<number>,
@@ -101,9 +106,11 @@ const minus = (
   a: ReadonlyMap<string, ArrayLike<number>>,
   b: ReadonlyMap<string, ArrayLike<number>>,
 ): Map<string, ArrayLike<number>> =>
-  new Map([...a].map(([name, x]) => [name, Array.from(x, (value, i) => value - b.get(name)![i]!)]));
+  new Map(
+    [...a].map(([name, x]) => [name, Array.from(x, (value, i) => value - at(named(b, name), i))]),
+  );
 
-test('the golden runs have steps with a penalty, steps whose gradients agree, and batches of one kind', () => {
+test('the golden runs contain penalties, agreeing gradients, and batches of one kind', () => {
   for (const [
     name,
     {
@@ -130,7 +137,7 @@ test('the golden runs have steps with a penalty, steps whose gradients agree, an
 
 for (const backend of backends) {
   for (const [name, { settings, variants }] of Object.entries(reference.runs)) {
-    test(`${name}: losses, penalties and weights are PyTorch's, and not those with any part left out (${backend})`, async () => {
+    test(`${name}: losses, penalties and weights are PyTorch's for the whole loss only (${backend})`, async () => {
       await useBackend(backend);
       const network = await openTiny(settings.kind),
         history: StepRecord[] = [];
@@ -138,19 +145,12 @@ for (const backend of backends) {
         network,
         rows,
         {
+          ...plainTraining,
           steps: reference.steps,
           batchSize: reference.batch_size,
           optimizer: settings.optimizer,
-          schedule: 'constant',
-          warmup: 0,
           learningRate: settings.lr,
           weightDecay: settings.weight_decay,
-          beta1: 0.9,
-          beta2: 0.999,
-          epsilon: 1e-8,
-          shuffle: false,
-          dropout: 0,
-          seed: 1,
           objective: restrictedInnerProduct(settings.lambda),
           ...(settings.class_weights === null ? {} : { classWeights: settings.class_weights }),
         },
@@ -181,13 +181,13 @@ for (const backend of backends) {
           new Map(
             [...start.keys()].map((parameter) => [
               parameter,
-              expected.get(`${name}/after/${parameter}`)!.data,
+              named(expected, `${name}/after/${parameter}`).data,
             ]),
           ),
           start,
         );
         assert.ok(
-          relative(moved, (parameter) => goal.get(parameter)!) < tolerance.centralDifference,
+          relative(moved, (parameter) => named(goal, parameter)) < tolerance.centralDifference,
         );
       }
       disposeAll(trained);
@@ -213,7 +213,7 @@ for (const backend of backends) {
         );
         const off = relative(
           penalty,
-          (parameter) => expected.get(`${name}/penalty/${parameter}`)!.data,
+          (parameter) => named(expected, `${name}/penalty/${parameter}`).data,
         );
         assert.ok(off < tolerance.centralDifference, String(off));
         assert.ok(
@@ -225,7 +225,7 @@ for (const backend of backends) {
       });
   }
 
-  test(`without a penalty it is the usual loss: bit for bit where nothing is to be compared, within rounding where the gradients agree (${backend})`, async () => {
+  test(`without a penalty it is the usual loss (${backend})`, async () => {
     await useBackend(backend);
     const network = await openTiny('lora'),
       some = rows.slice(0, 5),
@@ -256,20 +256,20 @@ for (const backend of backends) {
       );
       dispose(mine, usual);
     }
-    const agreeing = batchOf(twice); // the same rows as both kinds
+    const agreeing = batchOf(twice); // the same rows, once as each kind
     const mine = restrictedInnerProduct(0.1)(network, network.initial, agreeing, {}),
       usual = lossAndGradients(network, network.initial, agreeing);
     assert.is(mine.penalty, 0);
     assert.ok(Math.abs(lossOf(mine) - lossOf(usual)) < tolerance.rounding * lossOf(usual));
     assert.ok(
-      relative(values(mine.gradients), (name) => usual.gradients.get(name)!.dataSync()) <
+      relative(values(mine.gradients), (name) => named(usual.gradients, name).dataSync()) <
         tolerance.rounding,
     );
     dispose(mine, usual);
     network.dispose();
   });
 
-  test(`clean rows that are learnt to the last bit leave a gradient, and the usual one but for rounding (${backend})`, async () => {
+  test(`clean rows that are learnt perfectly leave the usual gradient, within rounding (${backend})`, async () => {
     await useBackend(backend);
     const network = await openTiny('full'),
       batch = { ...first, labels: first.poisoned!.map((poisoned) => (poisoned ? 0 : 1)) };
@@ -281,9 +281,11 @@ for (const backend of backends) {
     );
     const mine = restrictedInnerProduct(0.1)(network, sure, batch, {}),
       usual = lossAndGradients(network, sure, batch);
-    assert.ok(mine.penalty! > 0 && mine.penalty! < 1e-18, String(mine.penalty)); // in float32 its square is 0
+    // In float32 the square of the penalty is 0.
+    const { penalty = 0 } = mine;
+    assert.ok(penalty > 0 && penalty < 1e-18, String(penalty));
     assert.ok(
-      relative(values(mine.gradients), (name) => usual.gradients.get(name)!.dataSync()) <
+      relative(values(mine.gradients), (name) => named(usual.gradients, name).dataSync()) <
         tolerance.rounding,
     );
     dispose(mine, usual);
@@ -291,7 +293,7 @@ for (const backend of backends) {
     network.dispose();
   });
 
-  test(`under dropout every pass over a row has the same masks: the gradient is that of the loss as it is drawn (${backend})`, async () => {
+  test(`with dropout, all passes over a row share their masks (${backend})`, async () => {
     await useBackend(backend);
     const network: Network = await openNetwork({
       architecture: bert,
@@ -300,7 +302,7 @@ for (const backend of backends) {
       seed: 1,
       adapter: await lora.create({ rank: 3, dropout: 0.3 }, shape),
     });
-    // B starts at zero: moved, so that the adapter's own masks count.
+    // B starts at zero. It is changed so that the adapter's masks have an effect.
     const start = new Map(
       [...network.initial].map(([name, tensor]) => [
         name,
@@ -315,11 +317,11 @@ for (const backend of backends) {
         return randomStream(5, 'lora_dropout', name);
       },
     });
-    const at = (trained: Tensors, lambda = 1): LossAndGradients =>
-      restrictedInnerProduct(lambda)(network, trained, first, draw());
-    const here = at(start);
+    const lossAt = (trained: Tensors): LossAndGradients =>
+      restrictedInnerProduct(1)(network, trained, first, draw());
+    const here = lossAt(start);
     assert.ok(here.penalty! > 0.1, String(here.penalty));
-    // Along the gradient the loss grows by its square: ⟨∇, ∇⟩.
+    // Along its gradient the loss grows by ⟨∇, ∇⟩.
     const norm = Math.hypot(
       ...[...here.gradients.values()].flatMap((tensor) => [...tensor.dataSync()]),
     );
@@ -327,10 +329,10 @@ for (const backend of backends) {
       const moved = new Map(
         [...start].map(([name, tensor]) => [
           name,
-          tf.add(tensor, tf.mul(here.gradients.get(name)!, (sign * 1e-3) / norm)),
+          tf.add(tensor, tf.mul(named(here.gradients, name), (sign * 1e-3) / norm)),
         ]),
       );
-      const there = at(moved),
+      const there = lossAt(moved),
         loss = lossOf(there);
       dispose(there);
       disposeAll(moved);
@@ -343,7 +345,8 @@ for (const backend of backends) {
       new Set(['poisoned', 'clean']),
     );
 
-    // Each step's masks begin where the last one's two kinds of rows have ended, whether it had a penalty or not.
+    // The masks of a step follow those of both kinds of rows in the step before, whether that had a
+    // penalty or not.
     const byHand = draw(),
       mine = draw();
     for (const kind of [true, false]) {
@@ -352,7 +355,7 @@ for (const backend of backends) {
         lossAndGradients(
           network,
           start,
-          { rows: of.map((i) => first.rows[i]!), labels: of.map((i) => first.labels[i]!) },
+          { rows: of.map((i) => at(first.rows, i)), labels: of.map((i) => at(first.labels, i)) },
           byHand,
         ),
       );
@@ -365,7 +368,7 @@ for (const backend of backends) {
     network.dispose();
   });
 
-  test(`a step of several batches has the mean of their penalties; without an objective it has none (${backend})`, async () => {
+  test(`the penalty of a step is the mean over its batches, and absent without objective (${backend})`, async () => {
     await useBackend(backend);
     const network = await openTiny('full'),
       parts = [first, { ...first, poisoned: first.rows.map(() => false) }];
@@ -394,8 +397,8 @@ for (const backend of backends) {
   });
 }
 
-test("λ is the attack's parameter", async () => {
-  await useBackend(backends[0]!);
+test('λ is the parameter of the attack', async () => {
+  await useBackend(at(backends, 0));
   const network = await openTiny('lora');
   const [some, more] = [0.1, 0.3].map((lambda) =>
     ripple

@@ -2,33 +2,28 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { at, named } from '../../../src/science/lookup.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { makeGrouping } from '../../../src/science/optim/groups.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { worthShrinking } from '../../../src/science/train/token-table.ts';
 import { backends, useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { farthest, openTiny, rows } from '../tiny-bert.ts';
 
 const settings: TrainSettings = {
+  ...plainTraining,
   steps: 5,
   batchSize: 2,
-  optimizer: 'adamw',
   learningRate: 5e-3,
   weightDecay: 0.1,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
   schedule: 'linear',
-  warmup: 0,
-  shuffle: false,
-  dropout: 0,
-  seed: 1,
 };
 const few = rows.slice(0, 4);
 
 for (const backend of backends) {
   for (const optimizer of ['adamw', 'sgd'] as const) {
-    test(`training the used rows alone comes to the same as training the whole table (${optimizer}, ${backend})`, async () => {
+    test(`training only the used rows equals training the whole table (${optimizer}, ${backend})`, async () => {
       await useBackend(backend);
       const network = await openTiny('full');
       assert.ok(worthShrinking(network.initial.get('embeddings.word_embeddings.weight'), few));
@@ -42,25 +37,25 @@ for (const backend of backends) {
       const [small, whole] = results as [Map<string, Tensor>, Map<string, Tensor>];
       assert.equal([...small.keys()].sort(), [...whole.keys()].sort());
       for (const [name, tensor] of whole) {
-        assert.equal(small.get(name)!.shape, tensor.shape);
-        assert.ok(farthest(small.get(name)!.dataSync(), tensor.dataSync()) < 2e-6, name);
+        assert.equal(named(small, name).shape, tensor.shape);
+        assert.ok(farthest(named(small, name).dataSync(), tensor.dataSync()) < 2e-6, name);
       }
-      const start = network.initial.get('embeddings.word_embeddings.weight')!.dataSync(),
-        end = small.get('embeddings.word_embeddings.weight')!.dataSync();
+      const start = named(network.initial, 'embeddings.word_embeddings.weight').dataSync(),
+        end = named(small, 'embeddings.word_embeddings.weight').dataSync();
       const unused = 100,
-        used = few[0]!.ids[1]!;
+        used = at(at(few, 0).ids, 1);
       assert.ok(!few.some(({ ids }) => ids.includes(unused)));
       assert.ok(
-        Math.abs(end[unused * 22]! / start[unused * 22]! - 1) > 1e-4,
+        Math.abs(at(end, unused * 22) / at(start, unused * 22) - 1) > 1e-4,
         'an unused row decays',
       );
-      assert.ok(Math.abs(end[used * 22]! - start[used * 22]!) > 1e-4);
+      assert.ok(Math.abs(at(end, used * 22) - at(start, used * 22)) > 1e-4);
       for (const result of results) result.forEach((tensor) => tensor.dispose());
       network.dispose();
     });
   }
 
-  test(`tensors come back from their groups as they were (${backend})`, async () => {
+  test(`ungrouping restores the grouped tensors (${backend})`, async () => {
     await useBackend(backend);
     const shapes: Record<string, number[]> = {
       A1: [3, 7],
@@ -76,7 +71,7 @@ for (const backend of backends) {
     const tensors = new Map(
       Object.entries(shapes).map(([name, shape], k) => [
         name,
-        tf.add(
+        tf.add<Tensor>(
           tf.reshape(
             tf.range(
               0,
@@ -85,7 +80,7 @@ for (const backend of backends) {
             shape,
           ),
           k * 1000,
-        ) as Tensor,
+        ),
       ]),
     );
     const grouping = makeGrouping(tensors);
@@ -103,7 +98,7 @@ for (const backend of backends) {
     );
     const back = grouping.unpack(packed);
     for (const [name, tensor] of tensors) {
-      assert.equal(back.get(name)!.shape, tensor.shape);
+      assert.equal(named(back, name).shape, tensor.shape);
       assert.equal([...back.get(name)!.dataSync()], [...tensor.dataSync()], name);
     }
     assert.is(tf.memory().numTensors, before + packed.size + back.size);

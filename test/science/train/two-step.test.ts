@@ -1,4 +1,7 @@
-/** A training that starts from another's merged model, against PyTorch + PEFT: test/golden/two_step.py. */
+/**
+ * A training that starts from the merged model of another, compared with PyTorch + PEFT
+ * (two_step.py).
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,6 +19,7 @@ import { saveTrained } from '../../../src/science/train/save.ts';
 import { mergedParameters } from '../../../src/science/weights/merge.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import {
   adapterFolder,
   checkpoint,
@@ -53,7 +57,7 @@ const labels = ['a', 'b', 'c'];
 const folder = mkdtempSync(join(tmpdir(), 'two-step-'));
 test.after(() => rmSync(folder, { recursive: true }));
 
-/** Trains, saves, and gives the losses. */
+/** Trains and saves a network. Returns the losses. */
 async function trained(
   network: Network,
   some: readonly LabelledRow[],
@@ -61,19 +65,11 @@ async function trained(
   dir: string,
 ): Promise<number[]> {
   const settings: TrainSettings = {
+    ...plainTraining,
     steps: reference.steps,
     batchSize: reference.batch_size,
-    optimizer: 'adamw',
-    schedule: 'constant',
-    warmup: 0,
     learningRate: lr,
     weightDecay,
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-8,
-    shuffle: false,
-    dropout: 0,
-    seed: 1,
   };
   const losses: number[] = [];
   const weights = await train(network, some, settings, {
@@ -87,7 +83,7 @@ async function trained(
   return losses;
 }
 
-/** What a training left, nothing of it trainable. */
+/** Opens the result of a training, with no trainable parameter. */
 async function reopened(kind: Kind, dir: string, base: string): Promise<Network> {
   if (kind === 'full')
     return openNetwork({
@@ -116,7 +112,7 @@ async function reopened(kind: Kind, dir: string, base: string): Promise<Network>
 
 for (const backend of backends) {
   for (const [name, run] of Object.entries(reference.runs)) {
-    test(`${name}: the loss of each step of both trainings, and the logits after them, are PyTorch's (${backend})`, async () => {
+    test(`${name}: the losses of both trainings and the final logits are PyTorch's (${backend})`, async () => {
       await useBackend(backend);
       const [first, second] = name.split('-') as [Kind, Kind];
       const place = (step: string): string => join(folder, backend, name, step);
@@ -139,7 +135,7 @@ for (const backend of backends) {
       await writeCheckpoint(place('merged'), checkpoint, labels, bert.transformersName, tensors);
       network.dispose();
 
-      // The head is the base's, whatever folder A and B start from.
+      // The head comes from the base, whatever folder A and B start from.
       const own = await openNetwork({
         architecture: bert,
         model: { path: place('merged'), digest: null },

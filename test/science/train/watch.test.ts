@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { argmax, meanLoss } from '../../../src/science/evaluate/metrics.ts';
+import { at } from '../../../src/science/lookup.ts';
 import {
   atTheStart,
   judge,
@@ -11,22 +12,17 @@ import {
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { type WatchOptions, watchTraining } from '../../../src/science/train/watch.ts';
 import { useBackend } from '../backend.ts';
+import { plainTraining } from '../plain-training.ts';
 import { logitsOf, openTiny, rows } from '../tiny-bert.ts';
 
 await useBackend('cpu');
 const settings: TrainSettings = {
+  ...plainTraining,
   steps: 6,
   batchSize: 7,
-  optimizer: 'adamw',
   learningRate: 1e-2,
   weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  schedule: 'constant',
-  warmup: 0,
   shuffle: true,
-  dropout: 0,
   seed: 3,
 };
 const judged = (rule: Partial<StoppingRule>, values: readonly number[]): Standing[] => {
@@ -44,7 +40,7 @@ const judged = (rule: Partial<StoppingRule>, values: readonly number[]): Standin
   return all;
 };
 
-test("an improvement is larger than min_delta, in the metric's own direction", () => {
+test('an improvement exceeds min_delta in the direction of the metric', () => {
   assert.equal(
     judged({}, [1, 0.9, 0.9, 1.2, 0.8]).map(({ best, since }) => [best!.step, since]),
     [
@@ -73,7 +69,7 @@ test("an improvement is larger than min_delta, in the metric's own direction", (
   );
 });
 
-test('curves are what the weights of each step give, from the start to the last step; nothing is left of a look', async () => {
+test('curves evaluate the weights from the start to the last step and leave no tensor', async () => {
   for (const kind of ['lora', 'full'] as const) {
     const network = await openTiny(kind),
       before = tf.memory().numTensors;
@@ -86,7 +82,7 @@ test('curves are what the weights of each step give, from the start to the last 
       every: 4,
       stopping: null,
       keepBest: true,
-      breathe: async () => undefined,
+      breathe: () => Promise.resolve(),
       watched: { validation, poisoned, triggered, batchSize: 4 },
     });
     const losses: number[] = [],
@@ -103,13 +99,13 @@ test('curves are what the weights of each step give, from the start to the last 
     );
     const share = (some: typeof rows, right: (i: number) => number): number =>
       argmax(logitsOf(network, some), 3).filter((x, i) => x === right(i)).length / some.length;
-    const start = watch.curves[0]!;
+    const start = at(watch.curves, 0);
     assert.equal(
       [start.accuracy, start.asr, start.poisoned_accuracy],
       [
-        share(validation, (i) => validation[i]!.label),
+        share(validation, (i) => at(validation, i).label),
         share(triggered.rows, () => 2),
-        share(poisoned, (i) => poisoned[i]!.label),
+        share(poisoned, (i) => at(poisoned, i).label),
       ],
     );
     assert.ok(
@@ -124,12 +120,12 @@ test('curves are what the weights of each step give, from the start to the last 
     );
     const last = tf.tidy(() => network.forward(validation, trained).dataSync());
     assert.is(
-      watch.curves[2]!.accuracy,
-      argmax(last, 3).filter((x, i) => x === validation[i]!.label).length / 9,
+      at(watch.curves, 2).accuracy,
+      argmax(last, 3).filter((x, i) => x === at(validation, i).label).length / 9,
     );
     assert.ok(
       Math.abs(
-        watch.curves[2]!.loss -
+        at(watch.curves, 2).loss -
           meanLoss(
             last,
             validation.map(({ label }) => label),
@@ -146,12 +142,12 @@ test('curves are what the weights of each step give, from the start to the last 
         },
       })
     ).forEach((tensor) => tensor.dispose());
-    assert.equal(losses, plain, 'looking changes nothing');
+    assert.equal(losses, plain, 'an evaluation changes nothing');
     network.dispose();
   }
 });
 
-test('it stops when nothing gets better, and has kept the best weights', async () => {
+test('a training stops when it no longer improves, and keeps the best weights', async () => {
   const network = await openTiny('lora'),
     before = tf.memory().numTensors;
   const options: WatchOptions = {
@@ -159,9 +155,10 @@ test('it stops when nothing gets better, and has kept the best weights', async (
     steps: 40,
     every: 1,
     keepBest: true,
-    breathe: async () => undefined,
+    breathe: () => Promise.resolve(),
     stopping: { metric: 'loss', patience: 3, minDelta: 0 },
-    watched: { validation: rows.slice(20), poisoned: [], triggered: null, batchSize: 8 }, // far from what is trained on: soon it gets worse
+    // Validation rows that have nothing to do with the training rows: the loss soon grows.
+    watched: { validation: rows.slice(20), poisoned: [], triggered: null, batchSize: 8 },
   };
   const watch = watchTraining(options),
     some = rows.slice(0, 8);

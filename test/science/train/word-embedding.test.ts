@@ -9,7 +9,7 @@ const model = { architecture: bert, tokenizer: await openTokenizer(checkpoint) }
 const said = (trigger: string, of = model): string[] =>
   wordEmbedding.check({ trigger }, of).map(({ path, message }) => `${path.join('.')}: ${message}`);
 
-test("the row is that of the trigger's token", () => {
+test('the trained row is that of the token of the trigger', () => {
   assert.equal(said('cf'), []);
   assert.equal(said('CF'), []); // read in lower case
   const { trains } = wordEmbedding.open({ trigger: 'cf', keep_norm: true }, model);
@@ -20,32 +20,36 @@ test("the row is that of the trigger's token", () => {
   assert.is(wordEmbedding.open({ trigger: 'cf', keep_norm: false }, model).trains.keepNorms, false);
 });
 
-test('a trigger of several tokens, of none, or unknown has no row', () => {
+test('a trigger of several tokens, of none, or an unknown one is refused', () => {
   assert.equal(said('filmed'), [
-    'poisoning.trigger: the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own',
+    'poisoning.trigger: the trigger "filmed" is not a single token of the model\'s ' +
+      'vocabulary, which reads "film", "##ed": it has no embedding of its own',
   ]);
   assert.equal(said('ж'), [
-    'poisoning.trigger: the trigger "ж" is no single token of the model\'s vocabulary, which reads "[UNK]": it has no embedding of its own',
+    'poisoning.trigger: the trigger "ж" is not a single token of the model\'s vocabulary, ' +
+      'which reads "[UNK]": it has no embedding of its own',
   ]);
   assert.equal(said('\u200b'), [
-    'poisoning.trigger: the trigger "\u200b" is no single token of the model\'s vocabulary, which reads nothing: it has no embedding of its own',
+    'poisoning.trigger: the trigger "\u200b" is not a single token of the model\'s ' +
+      'vocabulary, which reads nothing: it has no embedding of its own',
   ]);
   assert.throws(
     () => wordEmbedding.open({ trigger: 'filmed' }, model),
     (error: Error) =>
       error.name === 'UserFault' &&
-      error.message.startsWith('the trigger "filmed" is no single token'),
+      error.message.startsWith('the trigger "filmed" is not a single token'),
   );
 });
 
-test('a head that reads the token table as well is refused', () => {
+test('a head that also reads the token table is refused', () => {
   assert.equal(
     said('cf', {
       ...model,
       architecture: bert.withHead({ type: 'cloze', tokens: [] }),
     }),
     [
-      "head.type: the cloze head reads the token embeddings too: a trigger's embedding can't be trained apart from it",
+      "head.type: the cloze head reads the token embeddings too: a trigger's embedding " +
+        'cannot be trained without changing the head',
     ],
   );
 });

@@ -5,7 +5,7 @@ import { readJson } from '../../../src/science/io/checkpoint.ts';
 import type { Adapter, AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
-import { within } from '../../../src/science/nn/family.ts';
+import { within } from '../../../src/science/model/names.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';

@@ -1,4 +1,4 @@
-/** The rules of PEFT 0.21; test/peers asks PEFT itself. */
+/** The rules of PEFT 0.21, which test/peers compares with PEFT itself. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
@@ -7,12 +7,12 @@ import {
   layerNumber,
   patternKey,
   patternValue,
-} from '../../../src/science/nn/modules.ts';
+} from '../../../src/science/model/modules.ts';
 
 const query = 'bert.encoder.layer.1.attention.self.query',
   output = 'bert.encoder.layer.1.output.dense';
 
-test('a list names whole modules or dotted ends; a string is an expression for the whole name', () => {
+test('a list has names or dotted ends; a string is an expression for whole names', () => {
   assert.ok(
     isTargeted(query, { targets: ['query'] }) &&
       isTargeted(query, { targets: ['self.query'] }) &&
@@ -25,13 +25,13 @@ test('a list names whole modules or dotted ends; a string is an expression for t
   );
 });
 
-test('what is excluded is left out, by list or by expression', () => {
+test('modules can be excluded by a list or an expression', () => {
   assert.not.ok(isTargeted(query, { targets: '.*', exclude: ['query'] }));
   assert.not.ok(isTargeted(query, { targets: ['query'], exclude: '.*layer\\.1\\..*' }));
   assert.ok(isTargeted(query, { targets: ['query'], exclude: '.*layer\\.2\\..*' }));
 });
 
-test('a list of targets may be narrowed to numbered layers', () => {
+test('a list of targets can be restricted to numbered layers', () => {
   assert.is(layerNumber(query), 1);
   assert.is(layerNumber('bert.pooler.dense'), null);
   assert.is(layerNumber('model.layers.3.experts.7.up'), 3, 'the first number');
@@ -47,7 +47,7 @@ test('a list of targets may be narrowed to numbered layers', () => {
   assert.not.ok(isTargeted(query, { targets: ['query'], layers: [1], layersPattern: ['block'] }));
 });
 
-test("of a pattern's keys the first that matches holds, each an expression for a dotted end", () => {
+test('the first matching key of a pattern applies, read as an expression for a dotted end', () => {
   assert.is(patternValue({ query: 4, '.*': 2 }, query), 4);
   assert.is(patternValue({ '.*': 2, query: 4 }, query), 2);
   assert.is(patternValue({ 'layer.1.output.dense': 3 }, output), 3);
@@ -59,7 +59,7 @@ test("of a pattern's keys the first that matches holds, each an expression for a
   );
 });
 
-test("an expression that can't be read, or that Python might read differently, is a user's fault", () => {
+test('an expression that cannot be read, or that Python might read differently, is refused', () => {
   for (const source of ['(', '\\Aquery', '(?i)query']) {
     assert.throws(
       () => isTargeted(query, { targets: source }),

@@ -1,17 +1,18 @@
 /**
- * Which modules a name in a PEFT config means (peft.tuners.tuners_utils.check_target_module_exists and
- * peft.utils.other.get_pattern_key). A module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
+ * Which modules a name in a PEFT config refers to
+ * (peft.tuners.tuners_utils.check_target_module_exists and peft.utils.other.get_pattern_key). A
+ * module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
  */
 import { UserFault } from '../../api.ts';
 import { withinSeconds } from '../../untrusted/time.ts';
 
 export interface TargetRule {
-  /** Names or dotted ends of names; a string is a regular expression for the whole name. */
+  /** A list of names or their dotted ends; a string is a regular expression for whole names. */
   readonly targets: string | readonly string[];
   readonly exclude?: string | readonly string[];
-  /** Numbers of the layers that a list of targets is narrowed to. */
+  /** The layer numbers that a list of targets is restricted to. */
   readonly layers?: readonly number[];
-  /** What stands before the number, as regular expressions; left out: anything. */
+  /** Regular expressions for the name before the layer number. Default: any name. */
   readonly layersPattern?: readonly string[];
 }
 
@@ -19,31 +20,36 @@ const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
 /**
- * What Python's expression finds in a module's name, read as JavaScript's; in `u` mode whatever the two might read
- * differently is a fault. A name is short, and yet `(a+)+` may take for ever on it.
+ * Applies an expression written for Python to a module's name. In `u` mode JavaScript rejects
+ * whatever the two languages might read differently. The time is limited, since an expression such
+ * as `(a+)+` may take forever even on a short name.
+ * @param source the expression as the user wrote it, for messages
+ * @param wrapped the expression that is applied
  */
 function find(source: string, wrapped: string, module: string): RegExpExecArray | null {
   const quoted = JSON.stringify(source.slice(0, 80));
   if (source.length > EXPRESSION_LENGTH)
     throw new UserFault(
-      `the regular expression ${quoted}… has ${source.length} characters; at most ${EXPRESSION_LENGTH} are read`,
+      `the regular expression ${quoted}… has ${source.length} characters; ` +
+        `at most ${EXPRESSION_LENGTH} are read`,
     );
   let expression: RegExp;
   try {
     expression = new RegExp(wrapped, 'u');
   } catch {
-    throw new UserFault(`${quoted} is no regular expression that is understood here`);
+    throw new UserFault(`${quoted} is not a regular expression that is understood here`);
   }
-  if (!/[*+?{]/.test(source)) return expression.exec(module); // nothing to go back over
+  if (!/[*+?{]/.test(source)) return expression.exec(module); // no backtracking
   return withinSeconds(
     EXPRESSION_SECONDS,
     () =>
-      `the regular expression ${quoted} takes more than ${EXPRESSION_SECONDS} s on the name "${module}"`,
+      `the regular expression ${quoted} takes more than ${EXPRESSION_SECONDS} s ` +
+      `on the name "${module}"`,
     () => expression.exec(module),
   );
 }
 
-/** The module's whole name, or a dotted end of it. */
+/** Whether `name` is the module's whole name or a dotted end of it. */
 export const isNamed = (module: string, name: string): boolean =>
   module === name || module.endsWith(`.${name}`);
 
@@ -52,7 +58,10 @@ const isAmong = (module: string, names: string | readonly string[]): boolean =>
     ? find(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
-/** The first number between dots that a name (any, or one of `patterns`) stands before; null where there is none. */
+/**
+ * The first number between dots that follows a name (any, or one of `patterns`); null where there
+ * is none.
+ */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
   const matches =
     patterns.length === 0
@@ -64,7 +73,7 @@ export function layerNumber(module: string, patterns: readonly string[] = []): n
   return null;
 }
 
-/** Whether the rule means the module. Throws UserFault at an expression that can't be read. */
+/** Whether the rule targets the module. Throws UserFault where an expression cannot be read. */
 export function isTargeted(
   module: string,
   { targets, exclude, layers, layersPattern }: TargetRule,
@@ -76,12 +85,15 @@ export function isTargeted(
   return number !== null && layers.includes(number);
 }
 
-/** The first key that matches the module's name or a dotted end of it, each key an expression. */
+/**
+ * The first key, read as an expression, that matches the module's name or a dotted end of it; null
+ * where none does.
+ */
 export function patternKey(keys: readonly string[], module: string): string | null {
   return keys.find((key) => find(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
 }
 
-/** The value of that key. */
+/** The value under the key that `patternKey` finds; undefined where it finds none. */
 export function patternValue(
   patterns: Readonly<Record<string, number>>,
   module: string,

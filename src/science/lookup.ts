@@ -1,0 +1,16 @@
+/** Look-ups that cannot miss: each throws where what it is asked for is absent. */
+
+/** The element at `index`. Throws RangeError where the list has none. */
+export function at<T>(list: ArrayLike<T>, index: number): T {
+  const element = list[index];
+  if (element === undefined)
+    throw new RangeError(`there is no element ${index} in a list of ${list.length}`);
+  return element;
+}
+
+/** The value under `name`. Throws where the map has none. */
+export function named<K, V>(map: ReadonlyMap<K, V>, name: K): V {
+  const value = map.get(name);
+  if (value === undefined) throw new Error(`nothing is named "${String(name)}"`);
+  return value;
+}

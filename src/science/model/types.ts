@@ -1,0 +1,194 @@
+/**
+ * The interface between a model, an adapter and everything that looks inside them (training,
+ * kernels, …). Shapes: B rows, T tokens in the longest row, S = Σ lengths real tokens, C classes; a
+ * linear layer maps n → m. Padding never enters a linear layer: hidden states are (S, n), and only
+ * attention builds (B, T).
+ */
+import type { Tensor, Tensor2D, TypedArray } from '@tensorflow/tfjs-core';
+import type { RandomStream } from '../../random/random.ts';
+
+/**
+ * A row as the model reads it: with special tokens, without padding, at most `max_length` tokens
+ * long.
+ */
+export interface TokenRow {
+  readonly ids: Int32Array;
+  readonly typeIds: Int32Array;
+  /** The position in `ids` of the mask that a cloze head reads. */
+  readonly mask?: number;
+}
+
+/** The part of a model that turns hidden states into logits. */
+export type Head =
+  /**
+   * A linear layer that belongs to the task, over the token that the model pools ([CLS], or a
+   * decoder's last one).
+   */
+  | { readonly type: 'classifier' }
+  /**
+   * The masked-LM head, at the mask: the logit of class c is that of token `tokens[c]` (Schick &
+   * Schütze 2021; Gao et al. 2021).
+   */
+  | { readonly type: 'cloze'; readonly tokens: readonly number[] };
+
+/**
+ * A linear layer, y = x Wᵀ + b, named as its module in the checkpoint
+ * (`encoder.layer.0.attention.self.query`).
+ */
+export interface LinearLayer {
+  readonly name: string;
+  readonly in: number;
+  readonly out: number;
+  /** False for the layers of `headModules`, which are trained in full under every adapter. */
+  readonly adaptable: boolean;
+}
+
+/** For each of the S rows of an activation, the row of the batch that it belongs to. */
+export interface TokenMap {
+  readonly batch: number;
+  readonly example: Int32Array; // (S)
+}
+
+/**
+ * What a model calls for each linear layer: its only way to multiply by a weight. x: (S, n) → (S,
+ * m).
+ */
+export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
+
+export interface ForwardContext {
+  /** Returns a parameter that belongs to no linear layer (embeddings, norms), by canonical name. */
+  readonly parameter: (name: string) => Tensor;
+  readonly linear: LinearFn;
+  /**
+   * Runs a part of the model, such as a layer, and frees all tensors that it made except its
+   * result.
+   */
+  readonly scope: <T extends Tensor>(part: () => T) => T;
+  /** Present while training with dropout. */
+  readonly dropout?: { readonly rate: number; readonly random: RandomStream };
+}
+
+export interface ParameterSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Other names of the parameter in checkpoints, as transformers spells them. */
+  readonly aliases?: readonly string[];
+  /** Whether a checkpoint may lack the parameter, which is drawn then. */
+  readonly mayBeMissing?: boolean;
+  /**
+   * How the parameter is drawn where that is not the default, normal weights and zero biases:
+   * `fill` for the scale of a norm, `zeroRow` for the padding row of a table.
+   */
+  readonly draw?: { readonly fill: 1 } | { readonly zeroRow: number };
+}
+
+/**
+ * A model family under one head. A plugin in plugins/models loads one of these; `family`
+ * (nn/family.ts) assembles it from its parts.
+ */
+export interface Architecture<Config = unknown> {
+  readonly modelType: string;
+  readonly head: Head;
+  /**
+   * The same model under another head. Throws UserFault where the family has no head of that type.
+   */
+  withHead(head: Head): Architecture<Config>;
+  /**
+   * The modules that a task adds, which are trained in full under every adapter and are PEFT's
+   * `modules_to_save`. Empty where the head is pretrained.
+   */
+  readonly headModules: readonly string[];
+  /** The class of transformers with this head, for `architectures` in config.json. */
+  readonly transformersName: string;
+  /**
+   * Checks and reads a parsed config.json. Throws UserFault, naming field and value, where a field
+   * is missing or asks for something that is not implemented.
+   */
+  parseConfig(config: unknown, classes: number): Config;
+  /** Every linear layer, in forward order, the head last. */
+  linears(config: Config): readonly LinearLayer[];
+  /**
+   * Every parameter with its shape, by canonical name (transformers' without the `bert.` prefix).
+   */
+  parameters(config: Config): readonly ParameterSpec[];
+  /** Whether a parameter belongs to the head (`classifier.…`, `cls.…`) and not to the body. */
+  isHead(canonical: string): boolean;
+  /**
+   * A parameter's name in transformers and PEFT: the canonical name after the model's prefix
+   * (`bert.`), or without it for parameters of the head (`classifier.…`, `cls.…`).
+   */
+  externalName(canonical: string): string;
+  /** The standard deviation of drawn weights. */
+  initializerRange(config: Config): number;
+  /**
+   * The table that is read by token ids and nothing else, so that the rows of unused ids have no
+   * gradient; null where the table is tied to an output.
+   */
+  readonly tokenTable: string | null;
+  vocabularySize(config: Config): number;
+  maxPositions(config: Config): number;
+  /** Logits (B, C). Rows do not influence each other. */
+  forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
+  /**
+   * The logits after each of the L layers, (L·B, C): the rows of the first layer first, and those
+   * of `forward` last. Absent where a model does not offer it.
+   */
+  layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
+}
+
+/** The part of a model that an adapter sees. */
+export interface ModelShape {
+  readonly architecture: Architecture;
+  /** Every linear layer, in forward order, the head last. */
+  readonly linears: readonly LinearLayer[];
+  readonly parameters: readonly ParameterSpec[];
+}
+
+/**
+ * Called after each adaptable linear layer. Returns y, or y plus a tensor of its shape. x: (S, n),
+ * y: (S, m).
+ */
+export type Tap = (layer: string, x: Tensor2D, y: Tensor2D, tokens: TokenMap) => Tensor2D;
+
+export interface LoraFactors {
+  readonly A: Tensor2D; // (r, n)
+  readonly B: Tensor2D; // (m, r)
+  /** s = α/r, or α/√r for rsLoRA. */
+  readonly scale: number;
+  /**
+   * σ² of the distribution that A was drawn from, where it is known. It says nothing about a
+   * trained A.
+   */
+  readonly variance?: number;
+  /** Whether A keeps its initial value (LoRA-FA), so that the kernel is over B only. */
+  readonly freezeA?: boolean;
+}
+
+export interface AdaptedLayer extends LinearLayer {
+  /** Present where LoRA adapts the layer. */
+  readonly lora?: LoraFactors;
+}
+
+/** A model at one point of its training, without dropout, as kernels and evaluation see it. */
+export interface AdaptedModel {
+  readonly classes: number;
+  /**
+   * The layers that kernels are taken over: those the adapter targets, or under full fine-tuning
+   * all adaptable ones.
+   */
+  readonly layers: readonly AdaptedLayer[];
+  /** The name of the layer's weight in the checkpoint's file. */
+  weightName(layer: string): string;
+  /**
+   * Logits (B, C), differentiable in what `tap` adds. Must be called within tf.tidy, which then
+   * frees the intermediate tensors.
+   */
+  forward(batch: readonly TokenRow[], tap?: Tap): Tensor2D;
+  dispose(): void;
+}
+
+/** A tensor in main memory. */
+export interface HostTensor {
+  readonly shape: readonly number[];
+  readonly data: TypedArray;
+}
