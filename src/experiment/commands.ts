@@ -1,10 +1,13 @@
-/** `commands`: programs as stages. Each is checked against the stages there are, its files looked for, its defaults filled in. */
+/**
+ * `commands`: programs as stages. Each command is checked against the stages that there are, its
+ * files are looked for, and its defaults are filled in.
+ */
 import { posix, resolve } from 'node:path';
-import type { JsonObject } from '../api.ts';
 import { fill } from './expand.ts';
 import type { Report } from './faults.ts';
 import { replaceNodes } from './fields.ts';
-import type { Entry, MapNode, Node, ScalarNode, Span } from './node.ts';
+import type { Entry, MapNode, Node, Span, TextNode } from './node.ts';
+import { isText } from './node.ts';
 import { expectFile, folderOf } from './paths.ts';
 import { ownFirst } from './schema.ts';
 import { secretVariables } from './secrets.ts';
@@ -13,7 +16,7 @@ import { all, didYouMean, nearest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
 
 const NAME = /^[a-z0-9][a-z0-9-]*$/;
-/** Names in the program's folder that are not its own, and the one that is the store's. */
+/** Names in the program's folder that belong to the runner, and one that belongs to the store. */
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
 const entriesOf = (root: MapNode): readonly (readonly [string, Entry])[] => {
@@ -21,7 +24,7 @@ const entriesOf = (root: MapNode): readonly (readonly [string, Entry])[] => {
   return node?.kind === 'map' ? [...node.entries] : [];
 };
 
-/** The registry with the commands' names among its stages. */
+/** The registry with the names of the commands added to its stages. */
 export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistry {
   const names = entriesOf(root)
     .map(([name]) => name)
@@ -29,11 +32,14 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
   return names.length === 0 ? registry : { ...registry, stages: [...registry.stages, ...names] };
 }
 
-/** `file:` made absolute, from the folder of the spec that writes it. */
+/**
+ * The spec with the commands' `file:` paths made absolute, from the folder of the spec that writes
+ * them.
+ */
 export async function resolveCommandFiles(root: MapNode, report: Report): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
   for (const [, { value }] of entriesOf(root)) {
-    for (const item of scalars(value, 'files')) {
+    for (const item of textsOf(value, 'files')) {
       if (!item.value.startsWith('file:') || item.value === 'file:') continue;
       const absolute = resolve(folderOf(item), item.value.slice('file:'.length));
       await expectFile(item, absolute, report);
@@ -43,19 +49,21 @@ export async function resolveCommandFiles(root: MapNode, report: Report): Promis
   return replaceNodes(root, replacements);
 }
 
-type Text = ScalarNode & { readonly value: string };
-
-/** The texts of a command's list; what else stands there is validation's to report. */
-function scalars(command: Node, field: string): Text[] {
+/** The texts of a command's list. Anything else in it is left for validation to report. */
+function textsOf(command: Node, field: string): TextNode[] {
   const list = command.kind === 'map' ? command.entries.get(field)?.value : undefined;
-  return list?.kind !== 'list'
-    ? []
-    : list.items.filter(
-        (item): item is Text => item.kind === 'scalar' && typeof item.value === 'string',
-      );
+  return list?.kind === 'list' ? list.items.filter(isText) : [];
 }
 
-/** @param registry without the commands. @param fields those that a program may be told. */
+/** What a command reads, with the place where its spec says so. */
+type Reads = readonly (CommandInput & { readonly at: Span })[];
+
+/**
+ * The commands of a spec; their faults are reported.
+ * @param schema of one command
+ * @param registry without the commands
+ * @param fields the fields of a cell that a program may be told
+ */
 export function readCommands(
   root: MapNode,
   schema: Schema,
@@ -70,25 +78,21 @@ export function readCommands(
     ]),
   );
   const own = entriesOf(root).filter(([name, { key }]) => isName(name, key, registry, report));
-  const shape = schema.additionalProperties as Schema;
-  const filled = own.map(([name, { key, value }]) => ({
-    name,
-    key,
-    value,
-    spec: fill(value, shape, {}) as JsonObject,
-  }));
-  for (const { name, spec } of filled)
-    forms.set(name, { scope: spec['scope'] === 'experiment' ? 'experiment' : 'cell' });
+  const filled = own.map(([name, { value }]) => {
+    const spec = fill(value, schema, {}) as unknown as FilledCommand;
+    const scope: StageForm['scope'] = spec.scope === 'experiment' ? 'experiment' : 'cell';
+    return { name, value, scope, spec };
+  });
+  for (const { name, scope } of filled) forms.set(name, { scope });
 
-  const reads = new Map<string, readonly { readonly kind: string; readonly at: Span }[]>();
-  const commands = filled.map(({ name, value, spec }): CommandStage => {
-    const scope = forms.get(name)!.scope;
-    const inputs = scalars(value, 'inputs').flatMap((item) => {
+  const reads = new Map<string, Reads>();
+  const commands = filled.map(({ name, value, scope, spec: { env, ...rest } }): CommandStage => {
+    const inputs = textsOf(value, 'inputs').flatMap((item) => {
       const input = readInput(item, name, scope, forms, report);
       return input === null ? [] : [{ ...input, at: item.span }];
     });
     reads.set(name, inputs);
-    for (const item of scalars(value, 'fields'))
+    for (const item of textsOf(value, 'fields'))
       if (!fields.includes(item.value))
         report(
           'unknown-key',
@@ -97,12 +101,11 @@ export function readCommands(
           fieldHint(item.value, fields),
         );
     checkNames(value, name, report);
-    const secrets = secretVariables(value),
-      { env, ...rest } = spec as unknown as Omit<CommandStage, 'name' | 'inputs' | 'secrets'>;
+    const secrets = secretVariables(value);
     return {
       ...rest,
       env: Object.fromEntries(
-        Object.entries(env).filter(([variable]) => secrets[variable] === undefined),
+        Object.entries(env ?? {}).filter(([variable]) => !Object.hasOwn(secrets, variable)),
       ),
       secrets,
       name,
@@ -114,28 +117,36 @@ export function readCommands(
   return commands;
 }
 
+/**
+ * A command with its defaults. Validation may have found faults in it, such as an `env` of null.
+ */
+interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets' | 'env'> {
+  readonly env: CommandStage['env'] | null;
+}
+
+/** Whether a command may have this name; if not, that is reported. */
 function isName(name: string, at: Span, { stages }: SpecRegistry, report: Report): boolean {
   if (stages.includes(name))
     report(
       'taken-name',
       at,
       `"${name}" is the name of a stage that is built in or that a plugin brings`,
-      'call the command otherwise',
+      'give the command another name',
     );
   else if (!NAME.test(name))
     report(
       'wrong-form',
       at,
       `a command can't be called ${JSON.stringify(name)}`,
-      'lower-case letters, digits and hyphens',
+      'use lower-case letters, digits and hyphens',
     );
   else return true;
   return false;
 }
 
-/** `evaluate`, `data(train)`, or another command. */
+/** The stage that an input names: `evaluate`, `data(train)` or another command. */
 function readInput(
-  item: Text,
+  item: TextNode,
   command: string,
   scope: StageForm['scope'],
   forms: ReadonlyMap<string, StageForm>,
@@ -159,14 +170,18 @@ function readInput(
   if (form.scope === 'experiment' && scope === 'cell')
     return fault(
       'wrong-scope',
-      `"${kind}" joins the whole grid, which a command of one cell can't read`,
+      `"${kind}" joins the whole grid; a command that runs once a cell can't read it`,
       `give "${command}" \`scope: experiment\``,
     );
   const { parts } = form;
   if (parts === undefined)
     return narrowed === undefined
       ? { name: item.value, kind, with: {}, scope: form.scope }
-      : fault('unknown-value', `"${kind}" has no parts, so no "${item.value}"`, `write "${kind}"`);
+      : fault(
+          'unknown-value',
+          `"${kind}" has no parts, so there is no "${item.value}"`,
+          `write "${kind}"`,
+        );
   const words = parts.values.map((value) => `"${kind}(${value})"`);
   if (narrowed === undefined)
     return fault(
@@ -185,16 +200,18 @@ function readInput(
 
 function fieldHint(word: string, fields: readonly string[]): string {
   const ends = ownFirst(fields.filter((field) => field.endsWith(`.${word}`)));
-  const close = ends.length === 1 ? ends[0]! : nearest(word, fields)?.word;
+  const [end, another] = ends;
+  const close = end !== undefined && another === undefined ? end : nearest(word, fields)?.word;
   return close !== undefined
     ? didYouMean(close)
-    : 'fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; what a path names is handed over by `files`';
+    : 'fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; a file or ' +
+        'folder is handed over with `files`';
 }
 
-/** Its files, what it is handed and what it writes lie in one folder. */
+/** Reports names that clash: a program's files, inputs and outputs lie in one folder. */
 function checkNames(command: Node, name: string, report: Report): void {
-  const files = new Map<string, Text>();
-  for (const item of scalars(command, 'files')) {
+  const files = new Set<string>();
+  for (const item of textsOf(command, 'files')) {
     const own = fileName(item.value);
     if (files.has(own))
       report(
@@ -207,34 +224,36 @@ function checkNames(command: Node, name: string, report: Report): void {
       report(
         'taken-name',
         item.span,
-        `a file of "${name}" is called ${own}, a name in its folder that is taken`,
+        `a file of "${name}" is called ${own}, a name that is taken in the program's folder`,
         'rename the file',
       );
-    files.set(own, item);
+    files.add(own);
   }
+  checkOutputs(textsOf(command, 'outputs'), name, files, report);
+}
+
+function checkOutputs(
+  items: readonly TextNode[],
+  name: string,
+  files: ReadonlySet<string>,
+  report: Report,
+): void {
   const outputs: string[] = [];
-  for (const item of scalars(command, 'outputs')) {
+  for (const item of items) {
     const { value } = item,
-      top = value.split('/')[0]!;
-    if (
-      value === '' ||
-      value !== posix.normalize(value) ||
-      value.startsWith('/') ||
-      value.startsWith('.') ||
-      value.endsWith('/') ||
-      value.includes('\\')
-    ) {
+      [top = value] = value.split('/');
+    if (!isPathBelow(value)) {
       report(
         'wrong-form',
         item.span,
-        `an output is a path below the program's folder, not ${JSON.stringify(value)}`,
+        `an output must be a path below the program's folder, not ${JSON.stringify(value)}`,
         'such as metrics.json or figures/roc.svg',
       );
     } else if (TAKEN.has(top) || files.has(top))
       report(
         'taken-name',
         item.span,
-        `the output ${value} of "${name}" has a name that is taken in its folder`,
+        `the output ${value} of "${name}" has a name that is taken in the program's folder`,
         'write it under another name',
       );
     else if (
@@ -243,33 +262,35 @@ function checkNames(command: Node, name: string, report: Report): void {
       report(
         'duplicate-value',
         item.span,
-        `the output ${value} of "${name}" and another lie in each other`,
-        'name the folder alone',
+        `the output ${value} of "${name}" overlaps with another output`,
+        'list the folder alone',
       );
     outputs.push(value);
   }
 }
 
+const isPathBelow = (path: string): boolean =>
+  path !== '' &&
+  path === posix.normalize(path) &&
+  !path.startsWith('/') &&
+  !path.startsWith('.') &&
+  !path.endsWith('/') &&
+  !path.includes('\\');
+
 /** `file:attacks/a.py` → `a.py`. */
 export const fileName = (uri: string): string =>
-  uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1)!;
+  uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? uri;
 
-function checkCircles(
-  reads: ReadonlyMap<string, readonly { readonly kind: string; readonly at: Span }[]>,
-  report: Report,
-): void {
+function checkCircles(reads: ReadonlyMap<string, Reads>, report: Report): void {
   const done = new Set<string>();
   const walk = (name: string, trail: readonly string[]): void => {
     if (done.has(name)) return;
     for (const { kind, at } of reads.get(name) ?? []) {
       const from = [...trail, name].indexOf(kind);
-      if (from >= 0)
-        report(
-          'cycle',
-          at,
-          `commands read each other in a circle: ${[...[...trail, name].slice(from), kind].join(' → ')}`,
-        );
-      else walk(kind, [...trail, name]);
+      if (from >= 0) {
+        const circle = [...[...trail, name].slice(from), kind];
+        report('cycle', at, `commands read each other in a circle: ${circle.join(' → ')}`);
+      } else walk(kind, [...trail, name]);
     }
     done.add(name);
   };

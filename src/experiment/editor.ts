@@ -1,84 +1,91 @@
 /**
- * The schema as editors use it (`dosimeter schema`, the modeline). An editor sees one file as it is written, so that where a
- * spec leaves something to another file (`extends`, `plugins`, `commands`) or to a field (`${…}`), this one leaves it open:
- * what the command line accepts is not marked.
+ * The schema as editors use it (`dosimeter schema`, the modeline). An editor sees one file as it is
+ * written. Where a spec leaves something to another file (`extends`, `plugins`, `commands`) or to a
+ * field (`${…}`), this schema leaves it open, so that an editor marks nothing that the command line
+ * accepts.
  */
 import type { Json, JsonSchema } from '../api.ts';
+import { composeFrom } from './compose.ts';
 import type { Shapes, VariantSection } from './schema.ts';
-import { BASE, composeFrom, shapesOf } from './schema.ts';
+import { BASE, shapesOf } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { isScalar } from './shape.ts';
+import {
+  asSchema,
+  definitionName,
+  fieldSchema,
+  isScalar,
+  itemSchema,
+  openSchema,
+} from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 
 /** The whole schema of a spec file. JSON Schema, draft 7. */
 export function composeSchema(registry: SpecRegistry): JsonSchema {
   const shapes = shapesOf(registry),
-    strict = composeFrom(shapes) as Schema;
-  // What stands in a condition is stated elsewhere as well: it is not offered twice.
+    strict = asSchema(composeFrom(shapes));
+  // A condition repeats fields that are declared elsewhere, which must not be suggested twice.
   const unless = (fields: readonly string[], schema: Schema): Schema => ({
     if: { anyOf: fields.map((field) => ({ required: [field] })) },
     else: mapSchemas(schema, unsuggested),
   });
-  const open = mapSchemas(strict, (schema) => openName(schema));
-  const root = withoutRequired(open, shapes);
+  const root = withoutRequired(mapSchemas(strict, openName), shapes);
+  const goals = itemSchema(fieldSchema(strict, 'stages')) ?? {};
   return mapSchemas(
     {
       ...root,
       allOf: [
         unless(['extends'], needed(strict)),
-        unless(['extends', 'plugins'], known(strict, shapes)),
-        unless(['extends', 'plugins', 'commands'], {
-          properties: { stages: { items: strict.properties!.stages!.items as Schema } },
-        }),
+        unless(['extends', 'plugins'], knownNames(strict, shapes)),
+        unless(['extends', 'plugins', 'commands'], { properties: { stages: { items: goals } } }),
       ],
     },
     orReference,
   );
 }
 
-const unsuggested: Change = ({ properties, ...schema }) =>
-  properties === undefined
-    ? schema
-    : {
-        ...schema,
-        properties: Object.fromEntries(
-          Object.entries(properties).map(([key, field]) => [key, { ...field, doNotSuggest: true }]),
-        ),
-      };
-
 type Change = (schema: Schema) => Schema;
 
-/** Every schema within, the innermost first; conditions stay as they are. */
+const unsuggested: Change = ({ properties, ...schema }) => {
+  if (properties === undefined) return schema;
+  const fields = mapValues(properties, (field) => ({ ...field, doNotSuggest: true }));
+  return { ...schema, properties: fields };
+};
+
+type Fields = { readonly [name: string]: Schema };
+
+const mapValues = (fields: Fields, change: Change): Fields =>
+  Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, change(field)]));
+
+const HOLD_FIELDS: ReadonlySet<string> = new Set(['properties', 'definitions']);
+const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
+  'items',
+  'additionalItems',
+  'additionalProperties',
+  'anyOf',
+  'allOf',
+  'then',
+  'else',
+]);
+
+/** Changes every schema within, the innermost first; the conditions under `if` stay as they are. */
 function mapSchemas(schema: Schema, change: Change): Schema {
-  const one = (value: unknown): unknown =>
-    typeof value === 'object' && value !== null ? mapSchemas(value as Schema, change) : value;
-  const many = (value: unknown): unknown => (Array.isArray(value) ? value.map(one) : one(value));
-  const named = (value: unknown): unknown =>
-    Object.fromEntries(Object.entries(value as object).map(([key, item]) => [key, one(item)]));
-  return change(
-    Object.fromEntries(
-      Object.entries(schema).map(([keyword, value]): [string, unknown] => {
-        if (['properties', 'definitions'].includes(keyword)) return [keyword, named(value)];
-        return [
-          keyword,
-          [
-            'items',
-            'additionalItems',
-            'additionalProperties',
-            'anyOf',
-            'allOf',
-            'then',
-            'else',
-          ].includes(keyword)
-            ? many(value)
-            : value,
-        ];
-      }),
-    ),
-  );
+  const within = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(within);
+    return typeof value === 'object' && value !== null
+      ? mapSchemas(value as Schema, change)
+      : value;
+  };
+  const entries = Object.entries(schema).map(([keyword, value]): [string, unknown] => {
+    if (HOLD_FIELDS.has(keyword))
+      return [keyword, mapValues(value as Fields, (field) => mapSchemas(field, change))];
+    return [keyword, HOLD_SCHEMAS.has(keyword) ? within(value) : value];
+  });
+  return change(Object.fromEntries(entries));
 }
 
-/** The names that are known here are offered, and any that a plugin of the spec's may have is taken. */
+/**
+ * Offers the names that are known here, and accepts any name that a plugin of the spec may have.
+ */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
   if (plugin === undefined) return schema;
@@ -87,11 +94,11 @@ function openName(schema: Schema): Schema {
   return pattern === undefined ? schema : { ...rest, plugin, pattern: '^[a-z][a-z0-9+.-]*:.+' };
 }
 
-/** `${…}` may stand for any value; what it comes to is the command line's to judge. */
+/** Accepts `${…}` in place of any value. Its value is the command line's to check. */
 function orReference(schema: Schema): Schema {
-  // Directly below a list, an editor would offer each word as a list of one as well.
-  if ((schema.items as Schema | undefined)?.examples !== undefined)
-    return { ...schema, items: { allOf: [schema.items as Schema] } };
+  // Examples directly below a list would each be offered as a list of one as well.
+  const item = itemSchema(schema);
+  if (item?.examples !== undefined) return { ...schema, items: { allOf: [item] } };
   const isFree =
     schema.type === 'string' && schema.enum === undefined && schema.pattern === undefined;
   if (
@@ -113,21 +120,18 @@ function orReference(schema: Schema): Schema {
   };
 }
 
-/** What an editor offers as a value: it looks for words behind no condition. */
+/** The values to offer, as examples: editors do not look for words behind a condition. */
 function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): readonly Json[] {
-  if (examples !== undefined) return examples as readonly Json[];
-  return (
-    words ??
-    (word !== undefined
-      ? [word]
-      : type === 'boolean'
-        ? [true, false]
-        : [...new Set((anyOf ?? []).flatMap(wordsOf))])
-  );
+  const listed = examples ?? words;
+  if (listed !== undefined) return listed;
+  if (word !== undefined) return [word];
+  if (type === 'boolean') return [true, false];
+  return [...new Set((anyOf ?? []).flatMap(wordsOf))];
 }
 
-// What a file must have that extends no other.
+// ---- what a file must have that extends no other -----------------------------------------------
 
+/** The places with required fields. */
 const MUST: readonly (readonly string[])[] = [
   [],
   ['model'],
@@ -137,22 +141,20 @@ const MUST: readonly (readonly string[])[] = [
   ['commands', '*'],
 ];
 
-/** `required` of MUST's places and nothing more, and the parameters of the attack and adapter that are meant where none is named. */
+/**
+ * The `required` of the places in MUST, and the parameters of the default attack and adapter, which
+ * are meant where none is named. Nothing else.
+ */
 function needed(strict: Schema): Schema {
-  const at = (schema: Schema, rest: readonly string[]): Schema => {
-    const [step, ...more] = rest,
-      target = resolve(strict, schema);
+  const at = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
+    const target = resolve(strict, schema);
     if (step === undefined) return { required: target.required ?? [] };
     return step === '*'
-      ? { additionalProperties: at(target.additionalProperties as Schema, more) }
-      : { properties: { [step]: at(target.properties![step]!, more) } };
+      ? { additionalProperties: at(openSchema(target) ?? {}, rest) }
+      : { properties: { [step]: at(fieldSchema(target, step), rest) } };
   };
   const unnamed = (section: VariantSection): Schema =>
-    oneOrMany({
-      allOf: (strict.definitions as { readonly [name: string]: Schema })[section]!.allOf!.filter(
-        isOfDefault,
-      ),
-    });
+    oneOrMany({ allOf: (definition(strict, section).allOf ?? []).filter(isOfDefault) });
   return {
     allOf: [
       ...MUST.map((path) => at(strict, path)),
@@ -161,13 +163,11 @@ function needed(strict: Schema): Schema {
   };
 }
 
-/** The branch of a variant for the plugin that is meant where none is named. */
-const isOfDefault = (branch: Schema): boolean => {
-  const { properties, required } = (branch.if ?? {}) as Schema;
-  return properties !== undefined && required === undefined;
-};
+/** Whether a branch of a variant is that of the default plugin. */
+const isOfDefault = (branch: Schema): boolean =>
+  branch.if?.properties !== undefined && branch.if.required === undefined;
 
-/** The same without what `needed` asks for. */
+/** The schema without what `needed` asks for. */
 function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
   const drop = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
     if (step === undefined) {
@@ -175,26 +175,25 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
       return free;
     }
     if (step === '*')
-      return { ...schema, additionalProperties: drop(schema.additionalProperties as Schema, rest) };
+      return { ...schema, additionalProperties: drop(openSchema(schema) ?? {}, rest) };
     return {
       ...schema,
-      properties: { ...schema.properties, [step]: drop(schema.properties![step]!, rest) },
+      properties: { ...schema.properties, [step]: drop(fieldSchema(schema, step), rest) },
     };
   };
-  const definitions = strict.definitions as { readonly [name: string]: Schema };
   const named = (section: VariantSection): Schema => {
-    const variant = definitions[section]!,
+    const variant = definition(strict, section),
       { discriminator } = variants[section];
     return {
       ...variant,
-      allOf: variant.allOf!.map((branch) =>
+      allOf: (variant.allOf ?? []).map((branch) =>
         isOfDefault(branch)
-          ? { ...branch, if: { ...(branch.if as Schema), required: [discriminator] } }
+          ? { ...branch, if: { ...branch.if, required: [discriminator] } }
           : branch,
       ),
     };
   };
-  // A split stands once, as a definition.
+  // The two splits share one definition, which is changed below.
   const loose = MUST.filter(([, split]) => split === undefined || split === '*').reduce(
     drop,
     strict,
@@ -202,59 +201,45 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
   return {
     ...loose,
     definitions: {
-      ...definitions,
-      split: drop(definitions['split']!, []),
+      ...strict.definitions,
+      split: drop(definition(strict, 'split'), []),
       poisoning: named('poisoning'),
       adapter: named('adapter'),
     },
   };
 }
 
-const resolve = (root: Schema, schema: Schema): Schema =>
-  schema.$ref === undefined
-    ? schema
-    : (root.definitions as { readonly [name: string]: Schema })[
-        String(schema.$ref).replace('#/definitions/', '')
-      ]!;
+const definition = ({ definitions }: Schema, name: string): Schema => {
+  const found = definitions?.[name];
+  if (found === undefined) throw new Error(`the schema has no definition "${name}"`);
+  return found;
+};
 
-/** The names of plugins where the spec brings none of its own. */
-function known(strict: Schema, { variants }: Shapes): Schema {
-  const definitions = strict.definitions as { readonly [name: string]: Schema };
-  const field = (of: Schema, name: string): Schema => ({
-    [name]: (of.properties as { readonly [key: string]: Schema })[name]!,
-  });
-  const { attack } = definitions['step']!.properties!;
-  const names = (section: VariantSection): Schema => {
-    const own = field(
-      definitions[section]!,
-      variants[section].discriminator,
-    ) as Schema['properties'];
-    return oneOrMany({
+const resolve = (root: Schema, schema: Schema): Schema =>
+  schema.$ref === undefined ? schema : definition(root, definitionName(schema.$ref));
+
+/** The names of plugins, for a spec that brings none of its own. */
+function knownNames(strict: Schema, { variants }: Shapes): Schema {
+  const only = (schema: Schema, ...names: readonly string[]): Fields =>
+    Object.fromEntries(names.map((name) => [name, fieldSchema(schema, name)]));
+  const named = (section: VariantSection, more: Fields): Schema =>
+    oneOrMany({
       properties: {
-        ...own,
-        ...(section === 'poisoning'
-          ? { steps: { items: { properties: { attack: attack! } } } }
-          : {}),
+        ...only(definition(strict, section), variants[section].discriminator),
+        ...more,
       },
     });
+  const step: Schema = { properties: only(definition(strict, 'step'), 'attack') };
+  const sections = {
+    poisoning: named('poisoning', { steps: { items: step } }),
+    adapter: named('adapter', {}),
   };
-  const sections = { poisoning: names('poisoning'), adapter: names('adapter') };
-  const split: Schema = {
-    properties: {
-      ...field(definitions['split']!, 'format'),
-      ...field(definitions['split']!, 'source'),
-    } as NonNullable<Schema['properties']>,
-  };
-  const model = strict.properties!.model!;
+  const split: Schema = { properties: only(definition(strict, 'split'), 'format', 'source') };
   return {
     properties: {
       ...sections,
       [BASE]: { properties: sections },
-      model: {
-        properties: { ...field(model, 'architecture'), ...field(model, 'source') } as NonNullable<
-          Schema['properties']
-        >,
-      },
+      model: { properties: only(fieldSchema(strict, 'model'), 'architecture', 'source') },
       data: { properties: { train: split, validation: split } },
     },
   };

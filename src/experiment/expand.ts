@@ -1,14 +1,14 @@
-/** A section of the tree → every value it stands for: defaults filled in, axes multiplied out. */
+/** A section of the tree → every value that it stands for: defaults filled in, axes multiplied. */
 import type { Json, JsonObject } from '../api.ts';
 import type { MapNode, Node } from './node.ts';
 import { toJson } from './node.ts';
-import type { Schema } from './shape.ts';
+import type { RecordSchema, Schema } from './shape.ts';
 import { isRecord, isScalar } from './shape.ts';
 
-/** Undefined: the field is left out and has no default. */
+/** Undefined if the field is left out and has no default. */
 type Value = Json | undefined;
 
-/** The last axis runs fastest. Values share what they have in common. */
+/** The values of a section; the last axis varies fastest. Values share the parts that are equal. */
 export function expand(
   node: Node | undefined,
   schema: Schema,
@@ -18,7 +18,7 @@ export function expand(
     if (node === undefined && fallback === undefined) return [undefined];
     const columns = recordFields(node, schema, fallback).map(
       ([key, below, field, value]) =>
-        [key, below && !field ? [canonical(toJson(below))] : expand(below, field!, value)] as const,
+        [key, field ? expand(below, field, value) : [canonical(toJson(below))]] as const,
     );
     return multiply(columns);
   }
@@ -26,7 +26,7 @@ export function expand(
   return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
 }
 
-/** How many values `expand` would make. */
+/** The number of values that `expand` would return. */
 export function countExpanded(
   node: Node | undefined,
   schema: Schema,
@@ -42,7 +42,7 @@ export function countExpanded(
   return node !== undefined && isAxis(node, schema) ? node.items.length : 1;
 }
 
-/** The section as it was written, defaults filled in, axes as lists. */
+/** The section with defaults filled in and axes as lists. */
 export function fill(
   node: Node | undefined,
   schema: Schema,
@@ -52,7 +52,7 @@ export function fill(
   if (node === undefined && fallback === undefined) return undefined;
   const object: { [key: string]: Json } = {};
   for (const [key, below, field, value] of recordFields(node, schema, fallback)) {
-    const filled = field ? fill(below, field, value) : canonical(toJson(below!));
+    const filled = field ? fill(below, field, value) : canonical(toJson(below));
     if (filled !== undefined) object[key] = filled;
   }
   return object;
@@ -61,22 +61,23 @@ export function fill(
 export const isAxis = (node: Node, schema: Schema): node is Node & { readonly kind: 'list' } =>
   node.kind === 'list' && isScalar(schema);
 
-type RecordField = readonly [
-  key: string,
-  node: Node | undefined,
-  schema: Schema | undefined,
-  fallback: Value,
-];
+type RecordField =
+  | readonly [key: string, node: Node | undefined, schema: Schema, fallback: Value]
+  | readonly [key: string, node: Node, schema: undefined, fallback: undefined];
 
-/** In the schema's order, so that the order of keys in a file changes nothing; then what the schema leaves open, sorted. */
+/**
+ * The fields of a mapping in the schema's order, so that the order of keys in a file changes
+ * nothing; then, sorted, the written fields that the schema does not declare.
+ */
 function recordFields(
   node: Node | undefined,
-  schema: Schema & { readonly properties: { readonly [name: string]: Schema } },
+  schema: RecordSchema,
   fallback: Value,
 ): RecordField[] {
   const written: MapNode['entries'] = node?.kind === 'map' ? node.entries : new Map();
   const preset = node === undefined && isObject(fallback) ? fallback : {};
-  // Of fields that exclude each other, a written one leaves the others out, defaults too: what does not hold must not stand in a cell's name.
+  // Where fields exclude each other and one is written, the others are left out along with their
+  // defaults: a cell's name must not show a value that does not apply.
   const rivals = schema.not?.required ?? [],
     isChosen = rivals.some((key) => written.has(key));
   const known = Object.entries(schema.properties)
@@ -118,13 +119,13 @@ function multiply(columns: readonly (readonly [string, readonly Value[]])[]): Js
   return rows;
 }
 
-/** Keys sorted at every depth: two ways to write a value are one value. */
+/** The value with keys sorted at every depth, so that their order makes no difference. */
 function canonical(value: Json): Json {
   if (Array.isArray(value)) return value.map(canonical);
   if (!isObject(value)) return value;
   return Object.fromEntries(
-    Object.keys(value)
-      .sort()
-      .map((key) => [key, canonical(value[key]!)]),
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, item]) => [key, canonical(item)]),
   );
 }

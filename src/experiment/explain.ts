@@ -1,4 +1,7 @@
-/** Violations in words: what is wrong, where, what was expected, and the nearest word that would have been right. */
+/**
+ * Explains violations in words: what is wrong and where, what was expected, and the most similar
+ * word that would have been right.
+ */
 import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { MapNode, Node, Span } from './node.ts';
@@ -6,7 +9,17 @@ import { child, descend, fieldName } from './node.ts';
 import type { Shapes } from './schema.ts';
 import { variantSectionOf } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { accepts, describe, firstSentence, isNumeric, jsonType, show, typesOf } from './shape.ts';
+import {
+  accepts,
+  alternatives,
+  describe,
+  firstSentence,
+  isNumeric,
+  itemSchema,
+  jsonType,
+  show,
+  typesOf,
+} from './shape.ts';
 import { all, didYouMean, either, nearest } from './suggest.ts';
 import { explainUnknownKey } from './unknown-key.ts';
 import type { Violation } from './validate.ts';
@@ -16,10 +29,14 @@ export interface ExplainContext {
   /** Every field of a spec, by full path. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   readonly report: Report;
-  /** Nodes that an earlier phase reported: what they say was not understood anyway. */
+  /** Whether an earlier phase reported the node, so that its value need not be reported again. */
   readonly isReported: (node: Node) => boolean;
 }
 
+/**
+ * Reports one violation.
+ * @param root the spec that was validated
+ */
 export function explain(violation: Violation, root: MapNode, context: ExplainContext): void {
   const { path, keyword, params, schema } = violation;
   const { report } = context;
@@ -27,41 +44,46 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
   const name = fieldName(path);
   switch (keyword) {
     case 'additionalProperties':
-      return void explainUnknownKey(
-        { path, key: String(params.additionalProperty), map: node, schema },
+      explainUnknownKey(
+        { path, key: String(params['additionalProperty']), map: node, schema },
         context,
       );
+      return;
     case 'required': {
-      const missing = String(params.missingProperty),
+      const missing = String(params['missingProperty']),
         full = fieldName([...path, missing]);
-      return void report(
+      report(
         'missing-key',
         key ?? node.span,
         `"${full}" is missing`,
         firstSentence(schema.properties?.[missing]),
       );
+      return;
     }
     case 'not': {
       const rivals = schema.not?.required ?? [];
-      const places = rivals.flatMap((rival) =>
+      const keys = rivals.flatMap((rival) =>
         node.kind === 'map' ? [node.entries.get(rival)?.key ?? node.span] : [],
       );
-      const later = places.sort((a, b) => b.start - a.start)[0] ?? node.span;
-      return void report(
+      const later = keys.sort((a, b) => b.start - a.start)[0] ?? node.span;
+      const names = rivals.map((rival) => `"${fieldName([...path, rival])}"`);
+      report(
         'conflicting-keys',
         later,
-        `${rivals.map((rival) => `"${fieldName([...path, rival])}"`).join(' and ')} exclude each other`,
+        `${names.join(' and ')} exclude each other`,
         'keep one of the two',
       );
+      return;
     }
     case 'uniqueItems': {
-      const later = child(node, Math.max(Number(params.i), Number(params.j))) ?? node;
-      return void report(
+      const later = child(node, Math.max(Number(params['i']), Number(params['j']))) ?? node;
+      report(
         'duplicate-value',
         later.span,
         `"${name}" lists ${later.kind === 'scalar' ? show(later.value) : 'a value'} twice`,
-        'a value may stand once',
+        'a value may appear only once',
       );
+      return;
     }
     default:
       if (!context.isReported(node)) explainValue(violation, node, name, context);
@@ -78,59 +100,54 @@ function explainValue(
   switch (keyword) {
     case 'enum':
     case 'const': {
-      if (schema.plugin !== undefined && typeof value === 'string')
-        return void explainUnknownPlugin(
-          schema.plugin,
-          value,
-          schema.enum ?? [],
-          node.span,
-          report,
-        );
-      return void report(
-        'unknown-value',
-        node.span,
-        mustBe(subject, schema, value),
-        nearestOf(schema, value),
-      );
+      if (schema.plugin !== undefined && typeof value === 'string') {
+        explainUnknownPlugin(schema.plugin, value, schema.enum ?? [], node.span, report);
+        return;
+      }
+      report('unknown-value', node.span, mustBe(subject, schema, value), nearestOf(schema, value));
+      return;
     }
     case 'type':
     case 'anyOf':
     case 'oneOf': {
       const code = keyword !== 'type' && accepts(schema, value) ? 'unknown-value' : 'wrong-type';
       const variant = variantForm(path, value, shapes);
-      return void report(
+      report(
         code,
         node.span,
         mustBe(subject, schema, value),
         variant ?? nearestOf(schema, value) ?? argumentList(path, value) ?? wayOut(schema, node),
       );
+      return;
     }
     case 'minimum':
     case 'maximum':
     case 'exclusiveMinimum':
     case 'exclusiveMaximum':
-      return void report('out-of-range', node.span, mustBe(subject, schema, value));
+      report('out-of-range', node.span, mustBe(subject, schema, value));
+      return;
     case 'pattern':
-      if (schema.plugin === 'source')
-        return void explainSource(subject, String(value), schema, node.span, report);
-      return void report(
+      if (schema.plugin === 'source') {
+        explainSource(subject, typeof value === 'string' ? value : '', schema, node.span, report);
+        return;
+      }
+      report(
         'wrong-form',
         node.span,
         `${subject} has the wrong form: ${show(value)}`,
-        `it must match /${schema.pattern!}/`,
+        `it must match /${schema.pattern ?? ''}/`,
       );
+      return;
     case 'minItems':
     case 'minProperties':
     case 'minLength':
-      if (Array.isArray(value) && value.length > 0)
-        return void report(
-          'too-short',
-          node.span,
-          `${subject} must be ${describe(schema)}, not ${value.length}`,
-        );
-      return void report('empty-value', node.span, `${subject} must not be empty`);
+      if (Array.isArray(value) && value.length > 0) {
+        const message = `${subject} must be ${describe(schema)}, not ${value.length}`;
+        report('too-short', node.span, message);
+      } else report('empty-value', node.span, `${subject} must not be empty`);
+      return;
     default:
-      return void report(
+      report(
         'invalid-value',
         node.span,
         `${subject} does not satisfy the schema's "${keyword}"`,
@@ -139,7 +156,7 @@ function explainValue(
   }
 }
 
-const mustBe = (subject: string, schema: Schema, value: unknown): string =>
+const mustBe = (subject: string, schema: Schema, value: Json | undefined): string =>
   `${subject} must be ${describe(schema)}, not ${show(value)}`;
 
 const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
@@ -178,29 +195,32 @@ function explainSource(
 ): void {
   const schemes = /^\^\((.*)\):/.exec(schema.pattern ?? '')?.[1]?.split('|') ?? [];
   const written = /^([A-Za-z][A-Za-z0-9+.-]*):./.exec(value)?.[1];
-  if (written !== undefined && !schemes.includes(written))
-    return void explainUnknownPlugin('source', written, schemes, at, report);
+  if (written !== undefined && !schemes.includes(written)) {
+    explainUnknownPlugin('source', written, schemes, at, report);
+    return;
+  }
+  const forms = either(schemes.map((scheme) => `${scheme}:…`));
   report(
     'wrong-form',
     at,
-    `${subject} must say where it comes from, as ${either(schemes.map((scheme) => `${scheme}:…`))}, not ${show(value)}`,
+    `${subject} must say where it comes from, as ${forms}, not ${show(value)}`,
     value !== '' && !value.includes(':') && schemes.includes('file')
       ? `a file or folder here is written "file:${value}"`
       : undefined,
   );
 }
 
-/** The word that the schema knows and the value nearly is. */
+/** Suggests the word of the schema that the value resembles. */
 function nearestOf(schema: Schema, value: unknown): string | undefined {
   const words = (part: Schema): string[] =>
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
       .filter((word) => typeof word === 'string')
-      .concat((part.anyOf ?? part.oneOf ?? []).flatMap(words));
+      .concat((alternatives(part) ?? []).flatMap(words));
   const close = typeof value === 'string' ? nearest(value, words(schema)) : null;
   return close ? didYouMean(close.word) : undefined;
 }
 
-/** `adapter: lora` for `adapter: { type: lora }`. */
+/** The way out where `adapter: lora` was written for `adapter: { type: lora }`. */
 function variantForm(
   path: Violation['path'],
   value: unknown,
@@ -212,7 +232,7 @@ function variantForm(
   return byName.has(value) ? `write { ${discriminator}: ${value} }` : undefined;
 }
 
-/** `run: python3 score.py`: as one word it would be the name of a program. */
+/** The way out where a command line is one text: `run: python3 score.py`. */
 function argumentList(path: Violation['path'], value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
@@ -223,7 +243,7 @@ function argumentList(path: Violation['path'], value: unknown): string | undefin
     : 'as a list of arguments, such as [python3, score.py]; no shell reads them';
 }
 
-/** Slips of YAML: quotes too many or too few, and the booleans of its older version. */
+/** The way out of slips in YAML: wrong or missing quotes, and the booleans of YAML 1.1. */
 function wayOut(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
   const { value } = node;
@@ -241,13 +261,8 @@ function wayOut(schema: Schema, node: Node): string | undefined {
     /^(yes|no|on|off|y|n|true|false)$/i.test(value)
   )
     return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
-  const { items } = schema;
-  if (
-    typesOf(schema).has('array') &&
-    items !== undefined &&
-    !Array.isArray(items) &&
-    accepts(items as Schema, value)
-  )
+  const item = itemSchema(schema);
+  if (typesOf(schema).has('array') && item !== undefined && accepts(item, value))
     return `as a list: [${String(value)}]`;
   if (jsonType(value) !== 'string' && typesOf(schema).has('string'))
     return `in quotes: "${String(value)}"`;

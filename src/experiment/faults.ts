@@ -1,17 +1,17 @@
-/** A user's faults, gathered before stopping. */
+/** Gathers a user's faults, so that all of them are reported at once. */
 import type { Span } from './node.ts';
 import { rangeOf } from './node.ts';
 import type { Diagnostic } from './types.ts';
 
-/** `at` null: no place in a file is at fault. */
+/** @param at the place at fault; null if it is not a place in a file */
 export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
 
 export interface Faults {
   readonly report: Report;
-  /** Whether this very place is reported already, so that one mistake is told once. */
+  /** Whether exactly this place has been reported, so that one mistake is reported once. */
   has(at: Span): boolean;
   readonly count: number;
-  /** In the order of the files as they were read, and of their lines. */
+  /** In the order in which files first had a fault, and within a file in the order of lines. */
   diagnostics(): Diagnostic[];
 }
 

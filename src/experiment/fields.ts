@@ -1,26 +1,32 @@
-/** Walking the tree along the schema: which field of which section each node is. */
+/** Walks the tree along the schema, to find the field of the schema that each node is. */
 import type { MapNode, Node } from './node.ts';
+import { isText } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
-import { BASE, isVariantSection, sections } from './schema.ts';
+import { BASE, isVariantSection, sections, variantSections } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { isRecord } from './shape.ts';
 import { composed } from './steps.ts';
 
 export interface WrittenField {
-  /** Full path: `adapter.init.variance`, `train.steps`; an adapter's overrides are `adapter.train.steps`. */
+  /**
+   * Full path, such as `adapter.init.variance` or `train.steps`; an adapter's own override is
+   * `adapter.train.steps`.
+   */
   readonly path: string;
   readonly node: Node;
   readonly schema: Schema;
 }
 
-/** A variant of `poisoning` or `adapter`, in the form that it has in a cell; `node` is undefined where the section is left out. */
+/** A variant of `poisoning` or `adapter`, in the form that it has in a cell. */
 export interface Variant {
+  /** Undefined if the section is left out. */
   readonly node: MapNode | undefined;
   readonly name: string;
-  /** Undefined for a name that no plugin has. */
+  /** Undefined if no plugin has this name. */
   readonly schema: Schema | undefined;
 }
 
+/** The variants of a section; the default plugin alone if the section is left out. */
 export function variantsOf(root: MapNode, section: VariantSection, shape: VariantShape): Variant[] {
   const value = root.entries.get(section)?.value;
   if (value === undefined)
@@ -32,15 +38,12 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
     const steps = section === 'poisoning' ? composed(node, shape) : null;
     if (steps !== null) return [steps];
     const written = node.entries.get(shape.discriminator)?.value;
-    const name =
-      written?.kind === 'scalar' && typeof written.value === 'string'
-        ? written.value
-        : shape.defaultName;
+    const name = isText(written) ? written.value : shape.defaultName;
     return [{ node, name, schema: shape.byName.get(name) }];
   });
 }
 
-/** The fields below a node that the schema knows, mappings themselves left out. */
+/** The fields at or below a node that the schema declares, without the mappings that hold them. */
 export function fieldsBelow(
   node: Node | undefined,
   schema: Schema | undefined,
@@ -54,7 +57,7 @@ export function fieldsBelow(
   );
 }
 
-/** The spec, and its `base` as a spec of its own that has the sections poisoning, adapter and train. */
+/** The spec, and its `base` as a spec of its own with the sections poisoning, adapter and train. */
 export function specsIn(root: MapNode): { readonly prefix: string; readonly root: MapNode }[] {
   const base = root.entries.get(BASE)?.value;
   return [
@@ -63,7 +66,21 @@ export function specsIn(root: MapNode): { readonly prefix: string; readonly root
   ];
 }
 
-/** Every written field of a cell's sections, in the schema's order; the base's after them. */
+/** The variants of both sections, of the cell's training and of its base's. */
+export const allVariants = (
+  root: MapNode,
+  shapes: Shapes,
+): (Variant & { readonly section: VariantSection })[] =>
+  specsIn(root).flatMap(({ root: spec }) =>
+    variantSections.flatMap((section) =>
+      variantsOf(spec, section, shapes.variants[section]).map((variant) => ({
+        ...variant,
+        section,
+      })),
+    ),
+  );
+
+/** Every written field of a cell's sections in the schema's order, then those of the base. */
 export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   return specsIn(root).flatMap(({ prefix, root: spec }) =>
     sections.flatMap((section) => {
@@ -80,7 +97,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-/** The tree with some nodes replaced. */
+/** The tree with nodes replaced, each by the node that the map has for it. */
 export function replaceNodes<T extends Node>(node: T, replacements: ReadonlyMap<Node, Node>): T;
 export function replaceNodes(node: Node, replacements: ReadonlyMap<Node, Node>): Node {
   const replacement = replacements.get(node);

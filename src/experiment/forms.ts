@@ -1,21 +1,27 @@
 /**
- * Written forms → plain lists: `{linspace}`, `{logspace}` and `{range}` become the values they stand for, and a variant
- * whose plugin is an axis (`attack: [label-flip, badnets]`) becomes one variant for each.
+ * Written forms → plain lists: `{linspace}`, `{logspace}` and `{range}` become the values that they
+ * stand for, and a variant whose plugin is an axis (`attack: [label-flip, badnets]`) becomes one
+ * variant for each plugin.
  */
+import { gridForms } from './compose.ts';
 import type { Report } from './faults.ts';
 import type { Entry, ListNode, MapNode, Node, ScalarNode } from './node.ts';
-import { withEntries } from './node.ts';
+import { isText, withEntries } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
-import { BASE, gridForms, isVariantSection, sections } from './schema.ts';
+import { BASE, isVariantSection, sections } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { isNumeric, isRecord, isScalar } from './shape.ts';
+import { declaredField, isNumeric, isRecord, isScalar } from './shape.ts';
 import { expandSteps } from './steps.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
-/** More values than this on one axis are a slip of the pen. */
+/** An axis with more values than this is taken for a mistake. */
 const MOST_VALUES = 100_000;
 
-/** A field whose form is at fault is reported and taken out, so that it is not reported again. */
+/**
+ * The spec with its forms expanded. A field with a faulty form is reported and removed, so that it
+ * is not reported again.
+ * @param prefix of the paths in diagnostics
+ */
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   const changes: [string, Entry | undefined][] = [];
   const base = root.entries.get(BASE);
@@ -41,7 +47,7 @@ function expandField(node: Node, schema: Schema, name: string, report: Report): 
   if (!isRecord(schema)) return node;
   const changes: [string, Entry | undefined][] = [];
   for (const [key, entry] of node.entries) {
-    const field = Object.hasOwn(schema.properties, key) ? schema.properties[key] : undefined;
+    const field = declaredField(schema, key);
     if (!field) continue;
     const value = expandField(entry.value, field, `${name}.${key}`, report);
     if (value !== entry.value) changes.push([key, value && { key: entry.key, value }]);
@@ -58,32 +64,23 @@ function expandVariants(
 ): Node | undefined {
   const shape = shapes.variants[section];
   const written = node.kind === 'list' ? node.items : [node];
+  const ownForms = (variant: MapNode, path: string): Node[] =>
+    byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
+  /** The variant with the forms in an adapter's own `train` expanded. */
+  const withTrain = (variant: Node): Node => {
+    const train = variant.kind === 'map' ? variant.entries.get('train') : undefined;
+    if (!train || variant.kind !== 'map') return variant;
+    const name = `${prefix}adapter.train`,
+      value = expandField(train.value, shapes.section.train, name, report);
+    return withEntries(variant, [['train', value && { key: train.key, value }]]);
+  };
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
-    const steps = section === 'poisoning' ? variant.entries.get('steps') : undefined;
-    if (steps)
-      return expandSteps(
-        variant,
-        steps,
-        (step) =>
-          byPlugin(step, shape.discriminator).map((one) =>
-            expandOwn(one, shape, `${prefix}poisoning.steps`, report),
-          ),
-        report,
-      );
-    return byPlugin(variant, shape.discriminator).map((one): Node => {
-      const own = expandOwn(one, shape, `${prefix}${section}`, report);
-      const train =
-        own.kind === 'map' && section === 'adapter' ? own.entries.get('train') : undefined;
-      if (!train || own.kind !== 'map') return own;
-      const value = expandField(
-        train.value,
-        shapes.section.train,
-        `${prefix}adapter.train`,
-        report,
-      );
-      return withEntries(own, [['train', value && { key: train.key, value }]]);
-    });
+    if (section === 'adapter') return ownForms(variant, `${prefix}adapter`).map(withTrain);
+    const steps = variant.entries.get('steps');
+    if (!steps) return ownForms(variant, `${prefix}poisoning`);
+    const choices = (step: MapNode): Node[] => ownForms(step, `${prefix}poisoning.steps`);
+    return expandSteps(variant, steps, choices, report);
   });
   if (variants.length === 0 && written.length > 0) return undefined;
   return node.kind === 'list' || variants.length > 1
@@ -91,7 +88,7 @@ function expandVariants(
     : variants[0];
 }
 
-/** The parameters of the plugin that it names. */
+/** The variant with the forms in its plugin's parameters expanded. */
 function expandOwn(
   one: MapNode,
   { byName, discriminator, defaultName }: VariantShape,
@@ -99,29 +96,26 @@ function expandOwn(
   report: Report,
 ): Node {
   const name = one.entries.get(discriminator)?.value;
-  const schema = byName.get(
-    name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : defaultName,
-  );
+  const schema = byName.get(isText(name) ? name.value : defaultName);
   return (schema && expandField(one, schema, path, report)) ?? one;
 }
 
-/** `attack: [a, b]` → one variant each. What is no list of distinct names is left for validation to judge. */
+/**
+ * `attack: [a, b]` → one variant for each. Anything but a list of distinct names is left for
+ * validation to report.
+ */
 function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
   if (entry?.value.kind !== 'list') return [variant];
   const { items } = entry.value;
-  const names = new Set(
-    items.map((item) =>
-      item.kind === 'scalar' && typeof item.value === 'string' ? item.value : null,
-    ),
-  );
+  const names = new Set(items.map((item) => (isText(item) ? item.value : null)));
   if (items.length === 0 || names.has(null) || names.size < items.length) return [variant];
   return items.map((value) => withEntries(variant, [[discriminator, { key: entry.key, value }]]));
 }
 
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
-  if (form === undefined || entry === undefined || !gridForms.includes(form)) {
+  if (form === undefined || !gridForms.includes(form)) {
     const close = form === undefined ? null : nearest(form, gridForms);
     report(
       'bad-axis',
@@ -129,7 +123,8 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
       form === undefined ? `"${name}" is an empty mapping` : `"${name}" has no axis form "${form}"`,
       close
         ? didYouMean(close.word)
-        : `an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, {range: [from, to, step]}`,
+        : 'an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, ' +
+            '{range: [from, to, step]}',
     );
     return undefined;
   }
@@ -142,24 +137,23 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
     );
     return undefined;
   }
-  const values = formValues(form, entry.value, name, report);
-  return (
-    values && {
-      kind: 'list',
-      span: node.span,
-      items: values.map((value): ScalarNode => ({
-        kind: 'scalar',
-        value,
-        quoted: false,
-        span: node.span,
-      })),
-    }
-  );
+  const values = formValues(form, entry.value, name, report),
+    { span } = node;
+  const items = values?.map((value): ScalarNode => ({
+    kind: 'scalar',
+    value,
+    quoted: false,
+    span,
+  }));
+  return items && { kind: 'list', span, items };
 }
 
-function formValues(form: string, node: Node, name: string, report: Report): number[] | undefined {
-  const fault = (message: string, hint?: string): undefined =>
-    report('bad-axis', node.span, `"${name}": ${message}`, hint) as undefined;
+/** The values that a form stands for; null, and reported, if its numbers make no sense. */
+function formValues(form: string, node: Node, name: string, report: Report): number[] | null {
+  const fault = (message: string, hint?: string): null => {
+    report('bad-axis', node.span, `"${name}": ${message}`, hint);
+    return null;
+  };
   const numbers =
     node.kind === 'list'
       ? node.items.map((item) =>
@@ -173,26 +167,23 @@ function formValues(form: string, node: Node, name: string, report: Report): num
     third === undefined ||
     numbers.length !== 3 ||
     !numbers.every(Number.isFinite)
-  ) {
-    return void fault(
-      `${form} takes three numbers, [from, to, ${form === 'range' ? 'step' : 'n'}]`,
-    );
-  }
+  )
+    return fault(`${form} takes three numbers, [from, to, ${form === 'range' ? 'step' : 'n'}]`);
   if (form === 'range') {
     if (third === 0 || (to - from) / third < 0)
-      return void fault(`range never gets from ${from} to ${to} in steps of ${third}`);
-    // 12 digits: far from the doubles' noise, and finer than anybody writes.
+      return fault(`range never gets from ${from} to ${to} in steps of ${third}`);
+    // Twelve digits hide rounding errors and are more than anybody writes.
     const count = Math.floor(Number(((to - from) / third).toPrecision(12))) + 1;
     return count > MOST_VALUES
-      ? void fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`)
+      ? fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`)
       : Array.from({ length: count }, (_, i) => rounded(from + i * third));
   }
   if (!Number.isInteger(third) || third < 1)
-    return void fault(`${form} takes a whole number of values, not ${third}`);
+    return fault(`${form} takes a whole number of values, not ${third}`);
   if (third > MOST_VALUES)
-    return void fault(`${form} stands for ${third} values`, `at most ${MOST_VALUES}`);
+    return fault(`${form} stands for ${third} values`, `at most ${MOST_VALUES}`);
   if (form === 'logspace' && !(from > 0 && to > 0))
-    return void fault(
+    return fault(
       `logspace needs both ends above 0, not ${from} and ${to}`,
       'its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]',
     );

@@ -1,269 +1,290 @@
 /**
- * `${…}` in a value: another field of the spec (`${train.batch_size}`; in a variant, `${adapter.rank}` is its own), or an
- * environment variable that `env` declares (`${env.DATA}`). `$${` is a plain `${`.
+ * Fills in `${…}` in values: another field of the spec (`${train.batch_size}`; within a variant,
+ * `${adapter.rank}` is the variant's own), or an environment variable that `env` declares
+ * (`${env.DATA}`). `$${` stands for a plain `${`.
  */
 import { parseDocument } from 'yaml';
 import type { Json, JsonObject } from '../api.ts';
 import { fill } from './expand.ts';
 import type { Report } from './faults.ts';
-import type { ListNode, MapNode, Node, Scalar, ScalarNode } from './node.ts';
+import type { Entry, MapNode, Node, Scalar, ScalarNode } from './node.ts';
 import { child, descend } from './node.ts';
 import { fieldOf } from './pattern.ts';
 import type { Shapes, VariantSection } from './schema.ts';
 import { isVariantSection } from './schema.ts';
+import { looksSecret, secretsOf } from './secrets.ts';
 import { composed, shapeOf } from './steps.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
 export interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Default of each field that has one, by full path; undefined for the other fields. Those of variants depend on their plugin (`shapes`). */
+  /**
+   * Every field by full path, with its default or undefined. The defaults of a variant's fields
+   * depend on its plugin, for which see `shapes`.
+   */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   readonly shapes: Shapes;
   readonly report: Report;
 }
 
-interface Filled {
+/** The spec with its references filled in. A reference that cannot be is reported and stays. */
+export function interpolate(root: MapNode, context: InterpolationContext): MapNode {
+  const filler = new Interpolation(root, context);
+  const entries = [...root.entries].map(([key, entry]): readonly [string, Entry] => {
+    const { value } = entry;
+    if (key === 'env' || key === 'secrets') return [key, entry];
+    // Each variant of a list is the scope of its own fields.
+    const filled: Node =
+      isVariantSection(key) && value.kind === 'list'
+        ? {
+            ...value,
+            items: value.items.map((item) => filler.fill(item, { section: key, node: item })),
+          }
+        : filler.fill(value, null);
+    return [key, { key: entry.key, value: filled }];
+  });
+  return { ...root, entries: new Map(entries) };
+}
+
+/** The variant that a reference stands in. */
+interface Scope {
+  readonly section: VariantSection;
+  readonly node: Node;
+}
+
+/** The value of a reference. */
+interface Referent {
   readonly value: Scalar;
   readonly folder?: string;
   readonly secret?: string;
 }
 
-interface Scope {
-  readonly section: string;
+/** Where a path leads. */
+interface Written {
+  /** The node that the path starts from: the root if the section is not written. */
+  readonly start: Node;
+  /** The deepest node along the path that is written. */
   readonly node: Node;
+  /** Whether the whole path is written. */
+  readonly isWhole: boolean;
+  /** Whether the path starts from a variant of composed attacks. */
+  readonly isComposed: boolean;
 }
 
-const placeholder = /\$(\$)?\{([^}]*)\}/g;
-const nothing = Symbol('a fault, reported'),
-  differs = Symbol('several defaults');
+const PLACEHOLDER = /\$(\$)?\{([^}]*)\}/g;
+/** The defaults of a field differ between the attacks or adapters that a variant names. */
+const DIFFERS = Symbol('differs');
 
-export function interpolate(
-  root: MapNode,
-  { env, fields, shapes, report }: InterpolationContext,
-): MapNode {
-  const secrets = new Set(secretsOf(root));
-  const walk = (node: Node, scope: Scope | null): Node => {
+class Interpolation {
+  private readonly secrets: ReadonlySet<string>;
+
+  constructor(
+    private readonly root: MapNode,
+    private readonly context: InterpolationContext,
+  ) {
+    this.secrets = new Set(secretsOf(root));
+  }
+
+  fill(node: Node, scope: Scope | null): Node {
     switch (node.kind) {
       case 'scalar':
-        return resolveScalar(node, scope, []);
+        return this.scalar(node, scope, []);
       case 'list':
-        return { ...node, items: node.items.map((item) => walk(item, scope)) } satisfies ListNode;
+        return { ...node, items: node.items.map((item) => this.fill(item, scope)) };
       case 'map':
         return {
           ...node,
           entries: new Map(
             [...node.entries].map(([key, entry]) => [
               key,
-              { key: entry.key, value: walk(entry.value, scope) },
+              { key: entry.key, value: this.fill(entry.value, scope) },
             ]),
           ),
         };
     }
-  };
+  }
 
-  const resolveScalar = (
-    node: ScalarNode,
-    scope: Scope | null,
-    stack: readonly ScalarNode[],
-  ): ScalarNode => {
+  /** @param stack the scalars whose references led to this one */
+  private scalar(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {
     const text = node.value;
     if (typeof text !== 'string' || !text.includes('${')) return node;
-    if (stack.includes(node)) {
-      report('cycle', node.span, `"${text}" refers to itself`);
+    const fault = (code: string, message: string, hint?: string): ScalarNode => {
+      this.context.report(code, node.span, message, hint);
       return node;
-    }
-    if (/\$\{[^}]*$/.test(text)) {
-      report(
+    };
+    if (stack.includes(node)) return fault('cycle', `"${text}" refers to itself`);
+    if (/\$\{[^}]*$/.test(text))
+      return fault(
         'bad-reference',
-        node.span,
         `"\${" has no "}" in ${JSON.stringify(text)}`,
         'a plain "${" is written "$${"',
       );
-      return node;
-    }
-    const values: Filled[] = [];
-    for (const [, escaped, name] of text.matchAll(placeholder)) {
-      if (escaped) {
-        values.push({ value: `\${${name!}}` });
-        continue;
-      }
-      const value = lookUp(name!.trim(), node, scope, [...stack, node]);
-      if (value === nothing) return node;
+    const values: Referent[] = [];
+    for (const [, escaped, name = ''] of text.matchAll(PLACEHOLDER)) {
+      const value =
+        escaped === undefined
+          ? this.lookUp(name.trim(), node, scope, [...stack, node])
+          : { value: `\${${name}}` };
+      if (value === null) return node;
       values.push(value);
     }
-    const only = values.length === 1 && /^\$\{[^}]*\}$/.test(text) ? values[0] : undefined;
-    if (only) return { ...node, ...only };
+    const [only] = values;
+    if (only !== undefined && values.length === 1 && /^\$\{[^}]*\}$/.test(text))
+      return { ...node, ...only };
     const hidden = values.find(({ secret }) => secret !== undefined)?.secret;
-    if (hidden !== undefined) {
-      report(
+    if (hidden !== undefined)
+      return fault(
         'misplaced-secret',
-        node.span,
         `the secret ${hidden} is part of a longer text`,
-        'hand it over alone, as the whole value: what is made of it would be a secret as well',
+        'hand it over alone, as the whole value: a text that contains it would be a secret as well',
       );
-      return node;
-    }
-    return {
-      ...node,
-      quoted: true,
-      value: text.replace(placeholder, () => String(values.shift()!.value)),
-    };
-  };
+    let next = 0;
+    const filled = text.replace(PLACEHOLDER, () => String(values[next++]?.value));
+    return { ...node, quoted: true, value: filled };
+  }
 
-  const lookUp = (
+  /** The value of the field or variable; null, and reported, if it has none. */
+  private lookUp(
     name: string,
     node: ScalarNode,
     scope: Scope | null,
     stack: readonly ScalarNode[],
-  ): Filled | typeof nothing => {
-    const [head, ...rest] = name.split('.');
-    if (head === 'env') return environment(rest.join('.'), node);
-    const written: Node =
-      scope !== null && scope.section === head ? scope.node : (child(root, head!) ?? root);
-    const start =
-      head === 'poisoning' && written.kind === 'map'
-        ? (composed(written, shapes.variants.poisoning)?.node ?? written)
-        : written;
-    const found = start === root ? { node: root, depth: -1 } : descend(start, rest);
-    if (found.depth === rest.length) {
-      if (found.node.kind === 'scalar') {
-        const { value, folder, secret, span } = resolveScalar(found.node, scope, stack);
-        return {
-          value,
-          folder: folder ?? span.source.folder,
-          ...(secret === undefined ? {} : { secret }),
-        };
-      }
-      report(
-        'bad-reference',
-        node.span,
-        `"\${${name}}" is not a single value but a ${found.node.kind === 'list' ? 'list' : 'mapping'}`,
-        found.node.kind === 'list'
-          ? 'refer to a field that has one value; an axis has several'
-          : undefined,
-      );
-      return nothing;
+  ): Referent | null {
+    const [head = '', ...rest] = name.split('.');
+    if (head === 'env') return this.variable(rest.join('.'), node);
+    const found = this.find(head, rest, scope);
+    if (found.isWhole && found.node.kind === 'scalar') {
+      const { value, folder, secret, span } = this.scalar(found.node, scope, stack);
+      return {
+        value,
+        folder: folder ?? span.source.folder,
+        ...(secret === undefined ? {} : { secret }),
+      };
     }
-    if (found.node.kind === 'list') {
-      report(
-        'bad-reference',
-        node.span,
-        `"\${${name}}" has no single value: ${rest.length > 0 && (head === 'poisoning' || head === 'adapter') ? `"${head}" is a list of variants` : 'it lies in a list'}`,
-      );
-      return nothing;
-    }
+    if (found.isWhole || found.node.kind === 'list') return this.reportNotSingle(name, node, found);
+    const { start } = found;
     const value = isVariantSection(head)
-      ? variantDefault(start === root ? undefined : start, head, rest)
-      : fields.get(name);
-    if (value === differs) {
-      report(
+      ? this.variantDefault(start === this.root ? undefined : start, head, rest)
+      : this.context.fields.get(name);
+    if (value === DIFFERS) {
+      const plugins = head === 'poisoning' ? 'attacks' : 'adapters';
+      this.context.report(
         'bad-reference',
         node.span,
-        `"\${${name}}" has no value of its own: its default differs between the ${head === 'poisoning' ? 'attacks' : 'adapters'} of this variant`,
+        `"\${${name}}" has no value of its own: its default differs between the ${plugins} of ` +
+          'this variant',
         'write it in the variant',
       );
-      return nothing;
+      return null;
     }
     if (value !== undefined && (value === null || typeof value !== 'object')) return { value };
-    if ([...fields.keys()].some((field) => field.startsWith(`${name}.`)))
-      report('bad-reference', node.span, `"\${${name}}" is not a single value but a mapping`);
-    else if (fields.has(name) || start !== written)
-      report(
+    return this.reportUnset(name, node, found.isComposed);
+  }
+
+  private find(head: string, rest: readonly string[], scope: Scope | null): Written {
+    const written: Node =
+      scope !== null && scope.section === head ? scope.node : (child(this.root, head) ?? this.root);
+    const steps =
+      head === 'poisoning' && written.kind === 'map'
+        ? composed(written, this.context.shapes.variants.poisoning)?.node
+        : undefined;
+    const start = steps ?? written,
+      isComposed = steps !== undefined;
+    if (start === this.root) return { start, node: start, isWhole: false, isComposed };
+    const { node, depth } = descend(start, rest);
+    return { start, node, isWhole: depth === rest.length, isComposed };
+  }
+
+  private reportNotSingle(name: string, node: ScalarNode, found: Written): null {
+    const isList = found.node.kind === 'list';
+    const [head, ...rest] = name.split('.');
+    if (found.isWhole)
+      this.context.report(
         'bad-reference',
         node.span,
-        `"\${${name}}" has no value: it is not set, and has no default`,
+        `"\${${name}}" is not a single value but a ${isList ? 'list' : 'mapping'}`,
+        isList ? 'refer to a field that has one value; an axis has several' : undefined,
       );
     else {
-      const close = nearest(name, fields.keys());
-      report(
+      const isListed = rest.length > 0 && isVariantSection(head);
+      const reason = isListed ? `"${head}" is a list of variants` : 'it lies in a list';
+      this.context.report(
         'bad-reference',
         node.span,
-        `there is no field "${name}" to refer to`,
-        close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}',
+        `"\${${name}}" has no single value: ${reason}`,
       );
     }
-    return nothing;
-  };
+    return null;
+  }
 
-  /** What a field that is not written comes to, in the attack or adapter that its variant names. */
-  const variantDefault = (
+  private reportUnset(name: string, node: ScalarNode, isComposed: boolean): null {
+    const { fields } = this.context;
+    const fault = (message: string, hint?: string): null => {
+      this.context.report('bad-reference', node.span, message, hint);
+      return null;
+    };
+    if ([...fields.keys()].some((field) => field.startsWith(`${name}.`)))
+      return fault(`"\${${name}}" is not a single value but a mapping`);
+    if (fields.has(name) || isComposed)
+      return fault(`"\${${name}}" has no value: it is not set, and has no default`);
+    const close = nearest(name, fields.keys());
+    return fault(
+      `there is no field "${name}" to refer to`,
+      close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}',
+    );
+  }
+
+  /** The value of a field that is left out, in the attacks or adapters that its variant names. */
+  private variantDefault(
     variant: Node | undefined,
     section: VariantSection,
     rest: readonly string[],
-  ): Json | undefined | typeof differs => {
-    const shape = shapes.variants[section],
+  ): Json | undefined | typeof DIFFERS {
+    const shape = this.context.shapes.variants[section],
       named = child(variant, shape.discriminator);
     const names = (named?.kind === 'list' ? named.items : [named]).map((item) =>
       item?.kind === 'scalar' ? String(item.value) : shape.defaultName,
     );
-    const values = names.map((name) => {
+    const [value, ...others] = names.map((name) => {
       const schema = shapeOf(shape, name);
       return schema && fieldOf(fill(variant, schema, {}) as JsonObject, rest);
     });
-    return values.some((value) => JSON.stringify(value) !== JSON.stringify(values[0]))
-      ? differs
-      : values[0];
-  };
+    const text = JSON.stringify(value);
+    return others.some((other) => JSON.stringify(other) !== text) ? DIFFERS : value;
+  }
 
-  const environment = (name: string, node: ScalarNode): Filled | typeof nothing => {
-    const declared = child(root, 'env');
+  private variable(name: string, node: ScalarNode): Referent | null {
+    const fault = (code: string, message: string, hint?: string): null => {
+      this.context.report(code, node.span, message, hint);
+      return null;
+    };
+    const declared = child(this.root, 'env');
     const entry = child(declared, name);
-    if (secrets.has(name)) return { value: `\${env.${name}}`, secret: name };
-    if (CREDENTIAL.test(name) && entry !== undefined) {
-      report(
+    if (this.secrets.has(name)) return { value: `\${env.${name}}`, secret: name };
+    if (looksSecret(name) && entry !== undefined)
+      return fault(
         'looks-secret',
-        node.span,
-        `${name} looks like a credential, and its value would stand in every record of a run`,
+        `${name} looks like a credential, and every record of a run would show its value`,
         `list it as one: secrets: [${name}]; if it is not one, give it another name`,
       );
-      return nothing;
-    }
     if (entry === undefined) {
       const close = declared?.kind === 'map' ? nearest(name, declared.entries.keys()) : null;
-      report(
+      return fault(
         'undeclared-variable',
-        node.span,
         `the spec does not declare the environment variable ${name}`,
         close ? didYouMean(`\${env.${close.word}}`) : `declare it: env: { ${name}: null }`,
       );
-      return nothing;
     }
-    const set = env[name];
+    const { env } = this.context,
+      set = Object.hasOwn(env, name) ? env[name] : undefined;
     if (set !== undefined) return { value: plainScalar(set) };
     if (entry.kind === 'scalar' && entry.value !== null) return { value: entry.value };
-    report(
+    return fault(
       'unset-variable',
-      node.span,
       `the environment variable ${name} is not set, and the spec gives it no default`,
     );
-    return nothing;
-  };
-
-  const entries = [...root.entries].map(([key, entry]) => {
-    const { value } = entry;
-    if (key === 'env' || key === 'secrets') return [key, entry] as const;
-    const isVariants = (key === 'poisoning' || key === 'adapter') && value.kind === 'list';
-    const walked: Node = isVariants
-      ? { ...value, items: value.items.map((item) => walk(item, { section: key, node: item })) }
-      : walk(value, null);
-    return [key, { key: entry.key, value: walked }] as const;
-  });
-  return { ...root, entries: new Map(entries) };
+  }
 }
-
-/** Names under `secrets`; what else stands there is validation's to report. */
-export function secretsOf(root: MapNode): string[] {
-  const list = child(root, 'secrets');
-  return list?.kind !== 'list'
-    ? []
-    : list.items.flatMap((item) =>
-        item.kind === 'scalar' && typeof item.value === 'string' ? [item.value] : [],
-      );
-}
-
-/** Names that hold a credential by custom. A bare TOKEN is left out: with language models it is a word. */
-const CREDENTIAL =
-  /(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|(?:AUTH|ACCESS|API|BEARER|REFRESH|SESSION|HF|HUGGINGFACE|GITHUB|GITLAB|GH|AWS|NPM|WANDB|OPENAI)_?TOKEN)(?:_|$)/i;
 
 /** A variable's text as YAML would read it: `8` is a number. */
 function plainScalar(text: string): Scalar {

@@ -1,25 +1,26 @@
-/** Spec files: read, parsed, and laid over the files they extend. */
+/** Reads and parses spec files, and merges each over the files that it extends. */
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { merge } from './merge.ts';
-import type { MapNode, Node, ScalarNode, Source, Span } from './node.ts';
-import { createSource, withEntries } from './node.ts';
+import type { MapNode, Node, Source, Span, TextNode } from './node.ts';
+import { createSource, isText, withEntries } from './node.ts';
 import { parseYaml } from './parse.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
 export interface Layers {
-  /** Everything merged, without `extends`. */
+  /** All layers merged, without `extends`. */
   readonly root: MapNode;
   /** The spec file itself. */
   readonly source: Source;
 }
 
-/** Undefined where nothing can be said of the spec: it is not there, or no YAML. */
+/** Undefined, and reported, if one of the files is missing or not YAML. */
 export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
   return readLayer(file, file, null, [], report);
 }
 
+/** @param stack the files that extend this one */
 async function readLayer(
   file: string,
   written: string,
@@ -29,11 +30,8 @@ async function readLayer(
 ): Promise<Layers | undefined> {
   const path = resolve(file);
   if (stack.includes(path)) {
-    report(
-      'cycle',
-      from,
-      `${file} extends itself: ${[...stack.slice(stack.indexOf(path)), path].map((step) => basename(step)).join(' → ')}`,
-    );
+    const circle = [...stack.slice(stack.indexOf(path)), path].map((step) => basename(step));
+    report('cycle', from, `${file} extends itself: ${circle.join(' → ')}`);
     return undefined;
   }
   const text = await readText(file, written, from, report);
@@ -73,15 +71,14 @@ async function readLayer(
     else base = base ? merge(base, layer.root) : layer.root;
   }
   if (base) root = merge(base, root);
-  // Without its base, fields would be called missing that are not.
+  // If a base could not be read, fields would be reported missing that are not.
   return whole ? { root, source } : undefined;
 }
 
-function fileNames(node: Node, report: Report): (ScalarNode & { readonly value: string })[] {
-  const names: (ScalarNode & { readonly value: string })[] = [];
+function fileNames(node: Node, report: Report): TextNode[] {
+  const names: TextNode[] = [];
   for (const item of node.kind === 'list' ? node.items : [node]) {
-    if (item.kind === 'scalar' && typeof item.value === 'string')
-      names.push({ ...item, value: item.value });
+    if (isText(item)) names.push(item);
     else report('wrong-type', item.span, '"extends" must be a file name or a list of file names');
   }
   return names;
@@ -124,7 +121,7 @@ async function readText(
   }
 }
 
-/** A file of the same folder whose name is a slip away, as it would be written. */
+/** Suggests a file in the same folder with a similar name, in the form that the user wrote. */
 export async function similarFile(path: string, written = path): Promise<string | undefined> {
   const folder = dirname(path);
   const names = await readdir(folder).catch(() => null);

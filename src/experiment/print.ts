@@ -1,8 +1,8 @@
-/** Diagnostics as a terminal shows them. */
+/** Prints diagnostics for a terminal. */
 import { createColors } from 'picocolors';
 import type { Diagnostic, SourceRange } from './types.ts';
 
-/** Longer lines are cut to a window around the fault. */
+/** A longer line is cut to a window around the fault. */
 const WIDEST = 120;
 
 /**
@@ -13,7 +13,8 @@ const WIDEST = 120;
  *        |   ^^^^^^^^^
  *        = did you mean "batch_size"?
  *
- * Blank lines between them and a count at the end. Text from files is shown without its control characters.
+ * Diagnostics are separated by blank lines and followed by their count. Control characters in text
+ * from files are replaced.
  */
 export function printDiagnostics(
   diagnostics: readonly Diagnostic[],
@@ -22,18 +23,20 @@ export function printDiagnostics(
   if (diagnostics.length === 0) return '';
   const paint = createColors(color);
   const blocks = diagnostics.map(({ code, message, range, hint }) => {
-    const title = `${paint.red(paint.bold(`error[${code}]`))}${paint.bold(`: ${visible(message)}`)}`;
+    const kind = paint.red(paint.bold(`error[${code}]`)),
+      title = `${kind}${paint.bold(`: ${visible(message)}`)}`;
     const margin = ' '.repeat(range ? String(range.line).length : 1);
     const help = hint === undefined ? [] : [`${margin} ${paint.blue('=')} ${visible(hint)}`];
     if (!range) return [title, ...help].join('\n');
     const { before, fault, after } = excerpt(range);
-    const width = [...before].length;
+    const indent = ' '.repeat(Array.from(before).length),
+      squiggle = '^'.repeat(Math.max(Array.from(fault).length, 1));
     return [
       title,
       `${margin}${paint.blue('-->')} ${visible(range.file)}:${range.line}:${range.column}`,
       `${margin} ${paint.blue('|')}`,
       `${paint.blue(`${range.line} |`)} ${before}${fault}${after}`.trimEnd(),
-      `${margin} ${paint.blue('|')} ${' '.repeat(width)}${paint.red('^'.repeat(Math.max([...fault].length, 1)))}`,
+      `${margin} ${paint.blue('|')} ${indent}${paint.red(squiggle)}`,
       ...help,
     ].join('\n');
   });
@@ -57,6 +60,9 @@ function excerpt({ text, column, endColumn }: SourceRange): {
   };
 }
 
-/** A file's escape sequences are not for the reader's terminal; a tab takes one column, as in `range`. */
+/**
+ * The text without control characters, which must not reach the terminal. A tab becomes one space,
+ * so that columns agree with `range`.
+ */
 const visible = (text: string): string =>
   text.replace(/\t/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');

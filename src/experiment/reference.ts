@@ -1,49 +1,61 @@
-/** The spec's fields in words, one part at a time: what `dosimeter schema PATH` prints. */
+/** Describes the fields of a spec in words, for `dosimeter schema PATH`. */
 import { stringify } from 'yaml';
 import type { Json, JsonObject } from '../api.ts';
+import { WHEN } from './compose.ts';
 import type { Shapes } from './schema.ts';
-import { BASE, fieldsOf, isVariantSection, sections, shapesOf, WHEN } from './schema.ts';
+import { BASE, fieldsOf, isVariantSection, sections, shapesOf } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { describe, isRecord, isScalar } from './shape.ts';
+import {
+  declaredField,
+  describe,
+  fieldSchema,
+  isRecord,
+  isScalar,
+  itemSchema,
+  openSchema,
+} from './shape.ts';
 import { nearest } from './suggest.ts';
 import type { SpecRegistry } from './types.ts';
 
 export interface FieldDoc {
   readonly path: string;
-  /** The plugin whose parameter it is: `attack badnets`. */
+  /** The plugin that the parameter belongs to, such as `attack badnets`; null if none. */
   readonly of: string | null;
   readonly required: boolean;
-  /** What values it takes. */
+  /** The values that it takes, in words. */
   readonly type: string;
   readonly default: Json | null;
   readonly description: string;
-  /** Every value that it may have, where these are words. */
+  /** All its values, if they can be listed. */
   readonly values: readonly Json[];
-  /** Whether a list in its place is an axis of the grid. */
+  /** Whether a list of values makes it an axis of the grid. */
   readonly axis: boolean;
-  /** A line of YAML; null for a mapping, whose fields have theirs. */
+  /** A line of YAML; null for a mapping, whose fields have examples of their own. */
   readonly example: string | null;
-  /** Of a mapping. */
+  /** The fields of a mapping. */
   readonly fields: readonly FieldDoc[];
-  /** Of a section that a plugin's parameters stand in: the plugins. */
+  /** The plugins whose parameters the section holds. */
   readonly plugins: readonly string[];
   readonly schema: Schema;
 }
 
 export interface Reference {
-  /** By path: one field, or one a plugin that has a parameter of this name; none where there is no such field. */
+  /**
+   * The fields at a path. There are several if several plugins have a parameter of this name, and
+   * none if no field is at this path.
+   */
   find(path: string): readonly FieldDoc[];
   /** The parameters of an attack or an adapter. */
   parameters(kind: 'attack' | 'adapter', name: string): readonly FieldDoc[];
-  /** Paths that may be meant by one that there is not. */
+  /** The paths that an unknown path may have been meant to be. */
   meant(path: string): readonly string[];
 }
 
-/** A place in a spec: what is around a field, as an example shows it. */
+/** Where a field stands in a spec. */
 interface Place {
   readonly steps: readonly string[];
   readonly of: string | null;
-  /** What else an example needs beside it: the plugin's name. */
+  /** The sibling fields that an example needs: the name of the plugin. */
   readonly beside: JsonObject;
   readonly required: boolean;
 }
@@ -51,6 +63,7 @@ interface Place {
 const WHEN_OF = 'poisoning.when';
 const SECTION_OF = { attack: 'poisoning', adapter: 'adapter' } as const;
 
+/** The fields of a spec that may name these plugins. */
 export function referenceOf(registry: SpecRegistry): Reference {
   const shapes = shapesOf(registry);
   return {
@@ -73,31 +86,34 @@ export function referenceOf(registry: SpecRegistry): Reference {
           );
     },
     meant(path) {
-      const last = path.split('.').at(-1)!;
-      // Mappings too; those below `base` are skipped, since they have the cell's own names.
+      const last = lastStep(path);
+      // Mappings count too. Fields below `base` do not: they are named like those of the cell.
       const fields = new Set(
-        [...Object.keys(shapes.root.properties!), WHEN_OF, ...fieldsOf(shapes).keys()]
+        [...Object.keys(shapes.root.properties ?? {}), WHEN_OF, ...fieldsOf(shapes).keys()]
           .filter((field) => !field.startsWith(`${BASE}.`))
           .flatMap((field) => field.split('.').map((_, i, all) => all.slice(0, i + 1).join('.'))),
       );
       const byEnd = new Map<string, string[]>();
       for (const field of fields) {
-        const end = field.split('.').at(-1)!;
+        const end = lastStep(field);
         byEnd.set(end, [...(byEnd.get(end) ?? []), field]);
       }
-      if (byEnd.has(last)) return byEnd.get(last)!;
+      const exact = byEnd.get(last);
+      if (exact !== undefined) return exact;
       const whole = nearest(path, fields);
       return whole ? [whole.word] : (byEnd.get(nearest(last, byEnd.keys())?.word ?? '') ?? []);
     },
   };
 }
 
+const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
+
 function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [head, ...rest] = steps;
   const { root } = shapes;
   if (head === undefined)
     return fieldsIn(root, { steps: [], of: null, beside: {}, required: false });
-  const top = root.properties?.[head];
+  const top = declaredField(root, head);
   if (top === undefined) return [];
   const place: Place = {
     steps: [head],
@@ -106,7 +122,7 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
     required: root.required?.includes(head) === true,
   };
   if (head === BASE && rest.length > 0) {
-    // A spec within the spec: the same fields, a floor lower.
+    // The base is a spec within the spec, with the same fields one level down.
     return walk(shapes, rest).map((doc) => ({
       ...doc,
       path: `${BASE}.${doc.path}`,
@@ -116,11 +132,7 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   if (!isVariantSection(head)) return descend(top, rest, place);
   const { byName, discriminator } = shapes.variants[head];
   const [field] = rest;
-  // A pattern, as `tags` has them.
-  const when: Schema = {
-    ...(root.properties!['tags']!.additionalProperties as Schema),
-    description: WHEN,
-  };
+  const when: Schema = { ...openSchema(fieldSchema(root, 'tags')), description: WHEN };
   if (field === undefined) {
     const whole = { ...top, properties: { ...top.properties, when } };
     return [{ ...docOf(whole, place), schema: top, plugins: [...byName.keys()] }];
@@ -143,12 +155,9 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
 function descend(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
   if (step === undefined) return [docOf(schema, place)];
-  const items = Array.isArray(schema.items) ? undefined : (schema.items as Schema | undefined);
-  const open = schema.additionalProperties;
+  const items = itemSchema(schema);
   const below =
-    (schema.properties !== undefined && Object.hasOwn(schema.properties, step)
-      ? schema.properties[step]
-      : items?.properties?.[step]) ?? (typeof open === 'object' ? open : undefined);
+    declaredField(schema, step) ?? (items && declaredField(items, step)) ?? openSchema(schema);
   if (below === undefined) return [];
   return descend(below, rest, {
     ...place,
@@ -177,8 +186,8 @@ function docOf(schema: Schema, place: Place): FieldDoc {
     type: typeWords(schema),
     default: fallback === undefined || isEmpty(fallback) ? null : fallback,
     description: schema.description ?? '',
-    values: schema.enum ?? (schema.items as Schema | undefined)?.enum ?? [],
-    axis: (sections as readonly string[]).includes(steps[0]!) && isScalar(schema),
+    values: schema.enum ?? itemSchema(schema)?.enum ?? [],
+    axis: (sections as readonly string[]).includes(steps[0] ?? '') && isScalar(schema),
     example: record ? null : exampleOf(schema, place),
     fields: record ? fieldsIn(schema, place) : [],
     plugins: [],
@@ -195,25 +204,23 @@ function typeWords(schema: Schema): string {
     return `a source (${schemes.map((scheme) => `${scheme}:…`).join(', ')})`;
   }
   if (schema.format === 'path') return 'a path, relative to the spec';
-  if (schema.plugin !== undefined && schema.type === 'string') return `the name of a plugin`;
+  if (schema.plugin !== undefined && schema.type === 'string') return 'the name of a plugin';
   return describe(schema);
 }
 
 function exampleOf(schema: Schema, { steps, beside }: Place): string {
-  const inner = { ...beside, [steps.at(-1)!]: exampleValue(schema) };
+  const field = { [steps.at(-1) ?? '']: exampleValue(schema) };
+  // A top-level field has nothing beside it.
+  const inner = steps.length > 1 ? { ...beside, ...field } : field;
   const value = steps
     .slice(0, -1)
     .reduceRight<JsonObject>((below, step) => ({ [step]: below }), inner);
-  const [root, ...rest] = steps;
-  const text = stringify(rest.length === 0 ? { [root!]: value[root!]! } : value, {
-    collectionStyle: 'flow',
-    lineWidth: 0,
-  }).trim();
+  const text = stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trim();
   return text.replace(/^\{ ([^]*) \}$/, '$1');
 }
 
 function exampleValue(schema: Schema): Json {
-  const [example] = (schema.examples ?? []) as readonly Json[];
+  const [example] = schema.examples ?? [];
   if (example !== undefined) return example;
   const other = schema.enum?.find((value) => value !== schema.default) ?? schema.enum?.[0];
   if (other !== undefined) return other;
@@ -223,14 +230,15 @@ function exampleValue(schema: Schema): Json {
   if (schema.format === 'path') return './folder';
   const [branch] = schema.anyOf ?? [];
   if (branch !== undefined) return exampleValue(branch);
-  switch ([schema.type].flat()[0]) {
+  const [type = 'string'] = [schema.type].flat();
+  switch (type) {
     case 'integer':
     case 'number':
       return schema.minimum ?? 1;
     case 'boolean':
       return true;
     case 'array':
-      return [exampleValue((schema.items as Schema | undefined) ?? {})];
+      return [exampleValue(itemSchema(schema) ?? {})];
     case 'object':
       return {};
     default:

@@ -1,10 +1,13 @@
-/** Where the value of a secret may go: to a program, and nowhere else. */
+/** Keeps the values of secrets out of records: a secret may be given to a program only. */
 import type { Report } from './faults.ts';
-import { secretsOf } from './interpolate.ts';
 import type { MapNode, Node } from './node.ts';
-import { child } from './node.ts';
+import { child, isText } from './node.ts';
 
-/** Reports each secret outside `commands.NAME.env`, and each that `env` gives a value. @param root after interpolation */
+/**
+ * Reports each secret that is used outside `commands.NAME.env`, and each that `env` gives a
+ * default.
+ * @param root the spec after interpolation
+ */
 export function checkSecrets(root: MapNode, report: Report): void {
   const walk = (node: Node, path: readonly string[]): void => {
     switch (node.kind) {
@@ -14,8 +17,9 @@ export function checkSecrets(root: MapNode, report: Report): void {
           report(
             'misplaced-secret',
             node.span,
-            `the secret ${node.secret} stands where records would hold it`,
-            'a secret may be handed to a program, under commands.NAME.env; sources read their credentials (HF_TOKEN) from the environment by themselves',
+            `the secret ${node.secret} is used where a run would record its value`,
+            'a secret may be handed to a program, under commands.NAME.env; sources read their ' +
+              'credentials (HF_TOKEN) from the environment themselves',
           );
         return;
       }
@@ -34,13 +38,13 @@ export function checkSecrets(root: MapNode, report: Report): void {
       report(
         'misplaced-secret',
         given.span,
-        `the secret ${name} has a default, which would stand in the spec`,
-        `write null, or leave it out of env`,
+        `the secret ${name} has a default, which everybody who reads the spec would see`,
+        'write null, or leave it out of env',
       );
   }
 }
 
-/** Variables of a command's environment that are secrets: each with the name that the secret has outside. */
+/** The variables under a command's `env` that hold secrets, each with the secret's own name. */
 export function secretVariables(command: Node): { readonly [variable: string]: string } {
   const env = child(command, 'env');
   return env?.kind !== 'map'
@@ -51,3 +55,22 @@ export function secretVariables(command: Node): { readonly [variable: string]: s
         ),
       );
 }
+
+/** The names under `secrets`. Anything else there is left for validation to report. */
+export function secretsOf(root: MapNode): string[] {
+  const list = child(root, 'secrets');
+  return list?.kind === 'list' ? list.items.filter(isText).map(({ value }) => value) : [];
+}
+
+const CREDENTIAL = new RegExp(
+  '(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|' +
+    '(?:AUTH|ACCESS|API|BEARER|REFRESH|SESSION|' +
+    'HF|HUGGINGFACE|GITHUB|GITLAB|GH|AWS|NPM|WANDB|OPENAI)_?TOKEN)(?:_|$)',
+  'i',
+);
+
+/**
+ * Whether a variable's name is one that customarily holds a credential. TOKEN alone is not: in the
+ * world of language models it is an ordinary word.
+ */
+export const looksSecret = (name: string): boolean => CREDENTIAL.test(name);

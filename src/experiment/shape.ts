@@ -1,9 +1,18 @@
-/** What a field's schema says of its values: the one place that reads JSON Schema keywords for people and for the grid. */
+/**
+ * What a field's schema says of its values. The grid and the diagnostics read JSON Schema keywords
+ * through the functions here.
+ */
 import type { Json, JsonSchema } from '../api.ts';
 import { either } from './suggest.ts';
 
-/** The keywords that are looked at here; ajv knows them all. */
+/** The keywords that this folder looks at; ajv knows them all. */
 export interface Schema {
+  readonly $ref?: string;
+  readonly definitions?: { readonly [name: string]: Schema };
+  readonly title?: string;
+  readonly description?: string;
+  readonly default?: Json;
+  readonly examples?: readonly Json[];
   readonly type?: string | readonly string[];
   readonly enum?: readonly Json[];
   readonly const?: Json;
@@ -11,6 +20,9 @@ export interface Schema {
   readonly oneOf?: readonly Schema[];
   readonly allOf?: readonly Schema[];
   readonly not?: Schema;
+  readonly if?: Schema;
+  readonly then?: Schema;
+  readonly else?: Schema;
   readonly required?: readonly string[];
   readonly properties?: { readonly [name: string]: Schema };
   readonly additionalProperties?: boolean | Schema;
@@ -21,28 +33,59 @@ export interface Schema {
   readonly exclusiveMinimum?: number;
   readonly exclusiveMaximum?: number;
   readonly pattern?: string;
-  /** `path` and `source`: relative ones are relative to the spec. */
+  /** `path` or `source`: a relative path in the value is relative to the spec. */
   readonly format?: string;
-  readonly default?: Json;
-  readonly description?: string;
-  /** Ours: the field may be a grid axis. */
+  /** An extension: the field may be a grid axis. */
   readonly axis?: true;
-  /** Ours: the default does not hold where this field beside it is written. */
+  /** An extension: the default does not apply where this sibling field is written. */
   readonly unless?: string;
-  /** Ours: the values are names of plugins of this kind. */
+  /** An extension: the values are names of plugins of this kind. */
   readonly plugin?: string;
   readonly [keyword: string]: unknown;
 }
 
+/** A schema of a mapping with named fields. */
+export type RecordSchema = Schema & { readonly properties: { readonly [name: string]: Schema } };
+
 export const asSchema = (schema: JsonSchema): Schema => schema;
 
-const alternatives = (schema: Schema): readonly Schema[] | undefined =>
+/** The schema of a field; undefined if the schema does not declare it. */
+export const declaredField = ({ properties = {} }: Schema, name: string): Schema | undefined =>
+  Object.hasOwn(properties, name) ? properties[name] : undefined;
+
+/** The schema of a field that the schema is known to declare. Throws if it does not. */
+export function fieldSchema(schema: Schema, name: string): Schema {
+  const field = declaredField(schema, name);
+  if (field === undefined) throw new Error(`the schema declares no field "${name}"`);
+  return field;
+}
+
+/**
+ * The schema that every item of a list must satisfy; undefined if there is none, or if each position
+ * has its own.
+ */
+export const itemSchema = ({ items }: Schema): Schema | undefined =>
+  isTuple(items) ? undefined : items;
+
+const isTuple = (items: Schema['items']): items is readonly Schema[] => Array.isArray(items);
+
+/** The schema of the fields that a mapping leaves open; undefined if it states none. */
+export const openSchema = ({ additionalProperties: open }: Schema): Schema | undefined =>
+  typeof open === 'object' ? open : undefined;
+
+/** The name in `#/definitions/NAME`. */
+export const definitionName = (reference: string): string =>
+  reference.replace('#/definitions/', '');
+
+/** The forms that a value may take; undefined for a schema with only one form. */
+export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
   schema.anyOf ?? schema.oneOf;
 
-/** The JSON types that a schema lets through. */
+/** The JSON types that a schema accepts. */
 export function typesOf(schema: Schema): ReadonlySet<string> {
   if (schema.type !== undefined) return new Set([schema.type].flat());
-  if (schema.$ref !== undefined) return new Set(['object']); // the axis rules, the only reference there is
+  // All definitions that are referred to are mappings.
+  if (schema.$ref !== undefined) return new Set(['object']);
   const branches = alternatives(schema);
   if (branches) return new Set(branches.flatMap((branch) => [...typesOf(branch)]));
   if (schema.const !== undefined) return new Set([jsonType(schema.const)]);
@@ -56,13 +99,17 @@ export function jsonType(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
+/** Whether a schema accepts the type of a value. */
 export const accepts = (schema: Schema, value: unknown): boolean => {
   const types = typesOf(schema),
     type = jsonType(value);
   return types.has(type) || (type === 'number' && types.has('integer'));
 };
 
-/** A field whose values are single ones may be an axis; one that may itself be a list or a mapping never is. */
+/**
+ * Whether the field takes a single value, so that a list in its place is an axis. A field whose
+ * value may itself be a list or a mapping is never an axis.
+ */
 export function isScalar(schema: Schema): boolean {
   const types = typesOf(schema);
   return types.size > 0 && !types.has('array') && !types.has('object');
@@ -71,13 +118,11 @@ export function isScalar(schema: Schema): boolean {
 export const isNumeric = (schema: Schema): boolean =>
   typesOf(schema).has('number') || typesOf(schema).has('integer');
 
-/** A mapping with named fields, to be walked into. */
-export const isRecord = (
-  schema: Schema,
-): schema is Schema & { readonly properties: { readonly [name: string]: Schema } } =>
+/** Whether the schema is that of a mapping with named fields. */
+export const isRecord = (schema: Schema): schema is RecordSchema =>
   schema.properties !== undefined && typesOf(schema).has('object');
 
-// ---- in words ----------------------------------------------------------------------------------------------------------
+// ---- in words ----------------------------------------------------------------------------------
 
 /** What is expected: `a whole number of at least 1`, `a number or "r"`. */
 export function describe(schema: Schema): string {
@@ -98,18 +143,16 @@ function describeType(type: string, schema: Schema): string {
     case 'integer':
       return `a whole number${bounds(schema)}`;
     case 'string':
-      return schema.pattern !== undefined && typeof schema.title === 'string'
-        ? schema.title
-        : 'text';
+      return schema.pattern !== undefined && schema.title !== undefined ? schema.title : 'text';
     case 'boolean':
       return 'true or false';
     case 'array': {
-      const { items, minItems } = schema;
-      const of =
-        items !== undefined && !Array.isArray(items) && isScalar(items as Schema)
-          ? ` of ${plural(describe(items as Schema))}`
-          : '';
-      return `a list${of}${minItems !== undefined && minItems > 1 ? ` with at least ${minItems} entries` : ''}`;
+      const { minItems } = schema,
+        item = itemSchema(schema);
+      const of = item !== undefined && isScalar(item) ? ` of ${plural(describe(item))}` : '';
+      const least =
+        minItems !== undefined && minItems > 1 ? ` with at least ${minItems} entries` : '';
+      return `a list${of}${least}`;
     }
     case 'object':
       return 'a mapping';
@@ -143,7 +186,7 @@ const plural = (words: string): string =>
     .replace(/\btext\b/g, 'texts');
 
 /** A value as a message shows it. */
-export function show(value: unknown): string {
+export function show(value: Json | undefined): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'object') return 'a mapping';

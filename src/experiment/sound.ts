@@ -1,11 +1,12 @@
 /**
- * Whether a value satisfies a schema, read keyword by keyword. Most specs are sound and are looked at once: for these,
- * compiling the schema (ajv) takes a hundred times as long. What is not plainly sound is ajv's to judge.
+ * Whether a value satisfies a schema, decided keyword by keyword without compiling the schema. Most
+ * specs are sound and are checked once, and for them this is much faster than ajv. Whatever is not
+ * plainly sound is left to ajv, which is the only judge of faults (docs/decisions/0003).
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { JsonSchema } from '../api.ts';
 import type { Schema } from './shape.ts';
-import { asSchema } from './shape.ts';
+import { asSchema, declaredField, definitionName } from './shape.ts';
 
 type Value = unknown;
 type Rule = (
@@ -15,32 +16,30 @@ type Rule = (
   holds: (schema: Schema, value: Value) => boolean,
 ) => boolean;
 
-/** True only if it is; false: it is not, or the schema has a keyword that is not read here. */
+/** True if the value satisfies the schema; false if it does not, or if a keyword is not known here. */
 export function isSound(root: JsonSchema, value: unknown): boolean {
-  const definitions = (root.definitions ?? {}) as { readonly [name: string]: Schema };
-  let read = true;
+  const definitions = asSchema(root).definitions ?? {};
+  // False once a keyword or reference was met that is not known here.
+  let isRead = true;
   const holds = (schema: Schema, of: Value): boolean => {
     for (const keyword in schema) {
       const expected = schema[keyword];
       if (keyword === '$ref') {
-        const target = definitions[String(expected).replace('#/definitions/', '')];
-        if (!target) {
-          read = false;
-          return false;
-        }
-        if (!holds(target, of)) return false;
+        const target = definitions[definitionName(String(expected))];
+        isRead &&= target !== undefined;
+        if (target === undefined || !holds(target, of)) return false;
         continue;
       }
-      const rule = Object.hasOwn(RULES, keyword) ? RULES[keyword]! : undefined;
+      const rule = Object.hasOwn(RULES, keyword) ? RULES[keyword] : undefined;
       if (rule === undefined) {
-        read = false;
+        isRead = false;
         return false;
       }
       if (rule !== null && !rule(expected as never, of, schema, holds)) return false;
     }
     return true;
   };
-  return holds(asSchema(root), value) && read;
+  return holds(asSchema(root), value) && isRead;
 }
 
 const isObject = (value: Value): value is { readonly [key: string]: Value } =>
@@ -63,13 +62,13 @@ const isOfType = (type: string, value: Value): boolean => {
   }
 };
 
-/** A limit says nothing of a value that is no number. */
+/** A limit, which restricts only numbers. */
 const limit =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>
     typeof value !== 'number' || holds(value, bound);
 
-/** By keyword of JSON Schema draft 7; null: it restricts nothing. */
+/** The rule of each keyword of JSON Schema, draft 7; null for a keyword that restricts nothing. */
 const RULES: { readonly [keyword: string]: Rule | null } = {
   $schema: null,
   $id: null,
@@ -95,25 +94,24 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
   exclusiveMaximum: limit((value, bound) => value < bound),
   pattern: (pattern: string, value) =>
     typeof value !== 'string' || new RegExp(pattern, 'u').test(value),
-  minLength: (least: number, value) => typeof value !== 'string' || [...value].length >= least,
+  minLength: (least: number, value) =>
+    typeof value !== 'string' || Array.from(value).length >= least,
   minItems: (least: number, value) => !Array.isArray(value) || value.length >= least,
   maxItems: (most: number, value) => !Array.isArray(value) || value.length <= most,
   uniqueItems: (wanted: boolean, value) => !wanted || !Array.isArray(value) || isUnique(value),
   items: (of: Schema | readonly Schema[], value, _schema, holds) =>
     !Array.isArray(value) ||
     (Array.isArray(of)
-      ? value.every((item, i) => i >= of.length || holds((of as readonly Schema[])[i]!, item))
+      ? (of as readonly Schema[]).every((form, i) => i >= value.length || holds(form, value[i]))
       : value.every((item) => holds(of as Schema, item))),
   required: (names: readonly string[], value) =>
     !isObject(value) || names.every((name) => value[name] !== undefined),
   properties: (fields: { readonly [name: string]: Schema }, value, _schema, holds) =>
     !isObject(value) ||
-    Object.keys(value).every(
-      (name) =>
-        !Object.hasOwn(fields, name) ||
-        value[name] === undefined ||
-        holds(fields[name]!, value[name]),
-    ),
+    Object.entries(value).every(([name, item]) => {
+      const field = declaredField({ properties: fields }, name);
+      return field === undefined || item === undefined || holds(field, item);
+    }),
   additionalProperties: (rest: boolean | Schema, value, { properties = {} }, holds) =>
     rest === true ||
     !isObject(value) ||
@@ -130,7 +128,7 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
     forms.every((form) => holds(form, value)),
   not: (form: Schema, value, _schema, holds) => !holds(form, value),
   if: (condition: Schema, value, schema, holds) => {
-    const branch = schema[holds(condition, value) ? 'then' : 'else'] as Schema | undefined;
+    const branch = schema[holds(condition, value) ? 'then' : 'else'];
     return branch === undefined || holds(branch, value);
   },
   then: null,

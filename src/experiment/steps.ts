@@ -1,31 +1,32 @@
 /**
- * `steps: [a, b]` in a variant of `poisoning`: one attack after the other. They are written as a list, and stand in a cell
- * by the names of their attacks, since cells are named by paths and values and never by position:
+ * `steps: [a, b]` in a variant of `poisoning`: one attack after the other. A spec writes them as a
+ * list. In a cell they stand by the names of their attacks, since a cell's name holds no positions:
  * `{ attack: a+b, steps: { a: { rate: 0.1 }, b: { rate: 0.2 } } }`.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { JOINT, stepsOf } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { Variant } from './fields.ts';
-import type { Entry, MapNode, Node, ScalarNode } from './node.ts';
-import { child, withEntries } from './node.ts';
+import type { Entry, MapNode, Node, TextNode } from './node.ts';
+import { child, isText, withEntries } from './node.ts';
 import type { VariantShape } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { isRecord } from './shape.ts';
+import { fieldSchema, isRecord } from './shape.ts';
 
-/** The attack that a step names; null where it names none. */
-export function attackOf(step: Node): (ScalarNode & { readonly value: string }) | null {
+/** The node that names a step's attack; null if the step names none. */
+export function attackOf(step: Node): TextNode | null {
   const named = child(step, 'attack');
-  return named?.kind === 'scalar' && typeof named.value === 'string'
-    ? { ...named, value: named.value }
-    : null;
+  return isText(named) ? named : null;
 }
 
-/** Which of the steps is that attack's; -1: none. */
+/** The position of the step with this attack, or -1. */
 export const stepAt = (steps: Node, attack: string): number =>
   steps.kind === 'list' ? steps.items.findIndex((step) => attackOf(step)?.value === attack) : -1;
 
-/** The schema of an attack in a cell, of one of several steps as well; undefined where one of them is no plugin's. */
+/**
+ * The schema of an attack in a cell, which may be composed of several (`a+b`). Undefined if one of
+ * them is not a plugin.
+ */
 export function shapeOf({ byName, discriminator }: VariantShape, name: string): Schema | undefined {
   const names = name.split(JOINT);
   if (names.length === 1) return byName.get(name);
@@ -33,7 +34,7 @@ export function shapeOf({ byName, discriminator }: VariantShape, name: string): 
   for (const attack of names) {
     const shape = byName.get(attack);
     if (shape === undefined) return undefined;
-    const { [discriminator]: _name, ...own } = shape.properties!;
+    const { [discriminator]: _name, ...own } = shape.properties ?? {};
     steps[attack] = { ...shape, properties: own };
   }
   return {
@@ -46,7 +47,10 @@ export function shapeOf({ byName, discriminator }: VariantShape, name: string): 
   };
 }
 
-/** A variant of several steps as it stands in a cell; null for one that has none. Each node keeps the place where it was written. */
+/**
+ * A variant with `steps` in the form that it has in a cell, where each node keeps its place in the
+ * text. Null if the variant has no list of steps.
+ */
 export function composed(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
   if (steps?.value.kind !== 'list') return null;
@@ -80,14 +84,19 @@ export function composed(variant: MapNode, shape: VariantShape): Variant | null 
   return { node, name, schema: shapeOf(shape, name) };
 }
 
-/** A variant with its steps' own forms expanded: one variant for each choice of attacks, a single step in the place of its variant. */
+/**
+ * The variants that a variant with `steps` stands for: one for each combination of its steps'
+ * choices. A single step becomes a plain variant.
+ * @param choices the forms that one step stands for
+ */
 export function expandSteps(
   variant: MapNode,
   steps: Entry,
   choices: (step: MapNode) => readonly Node[],
   report: Report,
 ): Node[] {
-  if (steps.value.kind !== 'list' || steps.value.items.length === 0) return [variant]; // validation's to report
+  // Anything but a list of steps is left for validation to report.
+  if (steps.value.kind !== 'list' || steps.value.items.length === 0) return [variant];
   const span = steps.value.span;
   const lists = steps.value.items.reduce<readonly (readonly Node[])[]>(
     (before, step) => {
@@ -99,11 +108,11 @@ export function expandSteps(
   return lists.map((items): Node => {
     checkAttacks(items, report);
     const [only] = items;
-    // One step is that attack alone: the same cell, by the same name.
+    // A single step is that attack alone, and gives the same cell with the same name.
     if (
       items.length === 1 &&
       only?.kind === 'map' &&
-      isAlone(variant, ['steps', 'when']) &&
+      hasOnly(variant, ['steps', 'when']) &&
       !only.entries.has('steps') &&
       !only.entries.has('when')
     ) {
@@ -115,7 +124,7 @@ export function expandSteps(
   });
 }
 
-const isAlone = ({ entries }: MapNode, known: readonly string[]): boolean =>
+const hasOnly = ({ entries }: MapNode, known: readonly string[]): boolean =>
   [...entries.keys()].every((key) => known.includes(key));
 
 function checkAttacks(steps: readonly Node[], report: Report): void {
@@ -127,7 +136,7 @@ function checkAttacks(steps: readonly Node[], report: Report): void {
       report(
         'unknown-value',
         attack.span,
-        '"none" poisons nothing: it is no step',
+        '"none" poisons nothing: it is not a step',
         'leave it out; the clean baseline is a variant of its own: { attack: none }',
       );
     if (seen.has(attack.value))
@@ -141,7 +150,7 @@ function checkAttacks(steps: readonly Node[], report: Report): void {
   }
 }
 
-/** The fields of steps, as patterns and programs name them: `poisoning.steps.badnets.rate`. */
+/** The full paths of the fields of steps, such as `poisoning.steps.badnets.rate`. */
 export function stepFields(variants: readonly Variant[]): string[] {
   const below = (schema: Schema, path: string): string[] =>
     isRecord(schema)
@@ -151,15 +160,15 @@ export function stepFields(variants: readonly Variant[]): string[] {
     ...new Set(
       variants.flatMap(({ name, schema }) =>
         name.includes(JOINT) && schema
-          ? below(schema.properties!['steps']!, 'poisoning.steps')
+          ? below(fieldSchema(schema, 'steps'), 'poisoning.steps')
           : [],
       ),
     ),
   ];
 }
 
-/** As a spec writes it again. */
-export function written(poisoning: JsonObject): Json {
+/** A cell's `poisoning` in the form that a spec writes, with `steps` as a list. */
+export function asWritten(poisoning: JsonObject): Json {
   const { attack, steps, ...rest } = poisoning;
   if (steps === undefined || typeof attack !== 'string') return poisoning;
   return {

@@ -1,14 +1,14 @@
-/** The word somebody meant. */
+/** Guesses which word somebody meant. */
 import { distance } from 'fastest-levenshtein';
 
-/** Case, hyphens and underscores are slips, not differences. */
+/** The word without case, hyphens and underscores, which are easily mixed up. */
 const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]/g, '');
 
-const letters = (word: string): string => [...word].sort().join('');
+const letters = (word: string): string => Array.from(word).sort().join('');
 
 /**
- * The closest of some words if it is close enough to be a slip: a third of the word's letters, letters in another order,
- * or an abbreviation that only one word begins with.
+ * The closest of some words, if it is close enough to be a slip: at most a third of the letters
+ * differ, two letters are swapped, or the word abbreviates just one of them. Null otherwise.
  */
 export function nearest(
   word: string,
@@ -20,25 +20,28 @@ export function nearest(
     least = Math.max(1, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of all) {
     const other = plain(candidate),
-      d = distance(wanted, other);
-    const slip = d === 2 && letters(wanted) === letters(other) ? 1 : d; // two letters swapped are one slip
-    if (slip < least) {
-      least = slip;
+      edits = distance(wanted, other);
+    // Two swapped letters are one slip.
+    const slips = edits === 2 && letters(wanted) === letters(other) ? 1 : edits;
+    if (slips < least) {
+      least = slips;
       best = candidate;
     }
   }
   if (best !== null) return { word: best, distance: least };
-  const longer =
+  const [longer, another] =
     wanted.length < 3 ? [] : all.filter((candidate) => plain(candidate).startsWith(wanted));
-  return longer.length === 1
-    ? { word: longer[0]!, distance: plain(longer[0]!).length - wanted.length }
+  return longer !== undefined && another === undefined
+    ? { word: longer, distance: plain(longer).length - wanted.length }
     : null;
 }
 
 export const didYouMean = (word: string): string => `did you mean "${word}"?`;
 
 const joined = (words: readonly string[], last: string): string =>
-  words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} ${last} ${words.at(-1)!}`;
+  words.length < 2
+    ? words.join('')
+    : `${words.slice(0, -1).join(', ')} ${last} ${words.slice(-1).join('')}`;
 
 /** `a`, `a or b`, `a, b or c`. */
 export const either = (words: readonly string[]): string => joined(words, 'or');

@@ -1,5 +1,5 @@
-/** Phase 1, text → Experiment: what the spec phase hands on, and how it reports a user's faults. */
-import type { Cell, Json, JsonObject, JsonSchema, Problem, StageParts } from '../api.ts';
+/** Phase 1, text → Experiment: what this phase returns, and how it reports a user's faults. */
+import type { Cell, Json, JsonObject, JsonSchema, StageParts } from '../api.ts';
 import type { CommandSpec } from './pipeline.generated.ts';
 
 /** Lines and columns count from one. */
@@ -16,11 +16,11 @@ export interface Diagnostic {
   /** Stable, kebab-case: `unknown-key`, `wrong-type`, … */
   readonly code: string;
   readonly message: string;
-  /** Null where no place in a file is at fault (a command-line value says so in the message). */
+  /** Null if the fault is not at a place in a file. */
   readonly range: SourceRange | null;
-  /** The way out: what was expected, or `did you mean "…"?`. */
+  /** How to mend it: what was expected, or `did you mean "…"?`. */
   readonly hint?: string;
-  /** It stops nothing. */
+  /** A warning does not stop the run. */
   readonly warning?: true;
 }
 
@@ -32,15 +32,19 @@ export type Result<T> =
 export interface ExperimentCell {
   readonly config: Cell;
   /**
-   * Its name, position-free: every scalar of `poisoning` and `adapter` by full path (defaults included), and every
-   * other field that is an axis (`{"poisoning.attack": "badnets", "adapter.rank": 8, "train.learning_rate": 0.001}`).
+   * The cell's name, which holds no positions: every scalar of `poisoning` and `adapter` by full
+   * path, defaults included, and every other field that is an axis:
+   * `{"poisoning.attack": "badnets", "adapter.rank": 8, "train.learning_rate": 0.001}`.
    */
   readonly axes: JsonObject;
-  /** The axes that vary over the grid, for people: `attack=badnets rank=8 seed=1`. */
+  /** The axes that vary over the grid, for people to read: `attack=badnets rank=8 seed=1`. */
   readonly label: string;
-  /** Cells of the grid that are this one under another name (`alpha: 16` beside `alpha: r` at rank 16): left out of `Experiment.cells`. */
+  /**
+   * Cells of the grid that are the same training under another name (`alpha: 16` beside `alpha: r`
+   * at rank 16). `Experiment.cells` leaves them out.
+   */
   readonly also: readonly ExperimentCell[];
-  /** Where a field of this cell was written; the nearest enclosing field if it is a default. */
+  /** Where a field of this cell was written; for a default, the nearest enclosing field. */
   locate(path: readonly (string | number)[]): SourceRange;
 }
 
@@ -48,72 +52,76 @@ export interface Experiment {
   readonly name: string;
   readonly file: string;
   readonly text: string;
-  /** Programs that are stages of this experiment. */
+  /** The programs that are stages of this experiment. */
   readonly commands: readonly CommandStage[];
-  /** Environment variables whose values must stand in no record. */
+  /** Environment variables whose values no record may hold. */
   readonly secrets: readonly string[];
-  /** Goal stage kinds. */
+  /** The stage kinds under `stages`. */
   readonly goals: readonly string[];
   readonly seeds: readonly number[];
   readonly cells: readonly ExperimentCell[];
-  /** The resolved spec (axes unexpanded, defaults filled in), for `runs/<id>/`. */
+  /** The spec with defaults filled in and axes as lists, as `runs/<id>/` records it. */
   readonly resolved: Json;
 }
 
-/** A plugin as the spec phase sees it: `params` is an object schema of its own parameters. */
+/** A plugin as this phase sees it; `params` is an object schema of its parameters. */
 export interface PluginShape {
   readonly name: string;
   readonly params: JsonSchema;
-  /** `AdapterDescriptor.canonical`. */
+  /** See `AdapterDescriptor.canonical`. */
   readonly canonical?: (params: JsonObject) => JsonObject;
 }
 
-/** How a stage stands in the DAG, for those who name it as an input. */
+/** What a command needs to know about a stage to name it as an input. */
 export interface StageForm {
   readonly scope: 'cell' | 'experiment';
-  /** `StageDescriptor.parts`. */
+  /** See `StageDescriptor.parts`. */
   readonly parts?: StageParts;
 }
 
 export interface CommandInput {
-  /** As the spec names it: `train`, `data(train)`. */
+  /** The name in the spec: `train`, `data(train)`. */
   readonly name: string;
   readonly kind: string;
   readonly with: JsonObject;
   readonly scope: 'cell' | 'experiment';
 }
 
-/** An entry of `commands`, defaults filled in, `file:` paths absolute. */
+/** An entry of `commands` with defaults filled in and `file:` paths absolute. */
 export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
   readonly name: string;
   readonly inputs: readonly CommandInput[];
-  /** Variables of its environment that hold a secret, by the name that the secret has in ours; not in `env`. */
+  /**
+   * The variables of the program's environment that hold a secret, each with the name of the
+   * secret's variable in the environment of the run. `env` does not have them.
+   */
   readonly secrets: { readonly [variable: string]: string };
 }
 
-/** The little that the spec phase needs to know of the plugins. */
+/** What this phase needs to know about the plugins. */
 export interface SpecRegistry {
   readonly attacks: readonly PluginShape[];
   readonly adapters: readonly PluginShape[];
-  /** Names. */
+  /** The names of the stages. */
   readonly stages: readonly string[];
-  /** By stage; one that is not here is of a cell and has no parts. */
+  /** By stage. A stage that is not listed belongs to a cell and has no parts. */
   readonly stageForms?: { readonly [stage: string]: StageForm };
   readonly models: readonly string[];
   readonly datasets: readonly string[];
-  /** URI schemes. */
+  /** The URI schemes of the sources. */
   readonly sources: readonly string[];
 }
 
 export interface LoadOptions {
-  /** Or how to make one, given the absolute paths of the modules that the spec's `plugins` names. */
+  /** A function is given the absolute paths of the modules that the spec's `plugins` names. */
   readonly registry: SpecRegistry | ((modules: readonly string[]) => Promise<SpecRegistry>);
-  /** `--set` values: `path=value`, the value in YAML. */
+  /** `--set` arguments: `path=value`, where the value is YAML. */
   readonly sets?: readonly string[];
-  /** `--only` values: a tag's name, or `path=value` (several values with commas). A cell is kept if it matches all. */
+  /**
+   * `--only` arguments: a tag's name, or `path=value` with commas between several values. A cell is
+   * kept if it matches every argument.
+   */
   readonly only?: readonly string[];
-  /** What `${env.NAME}` reads, for the names that the spec declares. */
+  /** The environment in which `${env.NAME}` looks up the variables that the spec declares. */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
-
-export type { Problem };

@@ -1,21 +1,22 @@
-/** A key that has no place where it stands: a slip, or a key of another section. */
+/** Explains a key that is not known where it stands: a slip, or a key of another section. */
 import type { ExplainContext } from './explain.ts';
 import type { Node, Path } from './node.ts';
 import { child, fieldName } from './node.ts';
 import type { VariantSection } from './schema.ts';
 import { isStepPath, isVariantSection, ownFirst, variantSectionOf } from './schema.ts';
 import type { Schema } from './shape.ts';
+import { declaredField } from './shape.ts';
 import { all, didYouMean, either, nearest } from './suggest.ts';
 
 export interface UnknownKey {
-  /** Of the mapping that holds the key. */
+  /** The path of the mapping that holds the key. */
   readonly path: Path;
   readonly key: string;
   readonly map: Node;
   readonly schema: Schema;
 }
 
-/** Longer lists of keys help nobody. */
+/** A longer list of keys is not shown. */
 const MOST_LISTED = 20;
 
 export function explainUnknownKey(
@@ -26,18 +27,22 @@ export function explainUnknownKey(
   const variant = variantSectionOf(path);
   const parent = fieldName(path);
   const siblings = Object.keys(schema.properties ?? {});
-  if (variant === 'poisoning' && child(map, 'steps') && !isStepPath(path))
-    return void context.report(
+  if (variant === 'poisoning' && child(map, 'steps') && !isStepPath(path)) {
+    context.report(
       'unknown-key',
       at,
       `"${key}" can't stand beside "steps"`,
       "an attack's parameters belong to its step",
     );
-  if (variant !== null)
-    return void explainUnknownParameter(variant, { path, key, map, schema }, at, siblings, context);
+    return;
+  }
+  if (variant !== null) {
+    explainUnknownParameter(variant, { path, key, map, schema }, at, siblings, context);
+    return;
+  }
   const message = parent === '' ? `unknown key "${key}"` : `unknown key "${key}" in "${parent}"`;
   const sibling = nearest(key, siblings);
-  const elsewhere = sibling?.distance === 0 ? [] : placesOf(key, parent, context);
+  const elsewhere = sibling?.distance === 0 ? [] : fieldsNamed(key, parent, context);
   const known =
     siblings.length > 0 && siblings.length <= MOST_LISTED
       ? `${parent === '' ? 'the keys of a spec' : 'its keys'} are ${all(siblings)}`
@@ -51,8 +56,8 @@ export function explainUnknownKey(
   context.report('unknown-key', at, message, hint);
 }
 
-/** Fields of other sections that are called so; those below this mapping come before others. */
-function placesOf(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
+/** At most four fields elsewhere with this name: those below the mapping, or else all others. */
+function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {
     if (path.split('.').at(-1) === key && !path.startsWith('env.')) ends.add(path);
@@ -81,29 +86,28 @@ function explainUnknownParameter(
   const kind = section === 'poisoning' ? 'attack' : 'adapter';
   const close = nearest(key, siblings);
   const owners = [...byName]
-    .filter(([, shape]) => key in (shape.properties ?? {}))
+    .filter(([, shape]) => declaredField(shape, key) !== undefined)
     .map(([name]) => name);
   const own = Object.keys(byName.get(plugin)?.properties ?? {}).filter(
     (name) => name !== discriminator,
   );
   if (isStepPath(path)) {
-    if (written === undefined) return; // that it names no attack is told already
-    if (key === 'when')
-      return void context.report(
+    if (written === undefined) return; // the missing attack is reported already
+    if (key === 'when') {
+      context.report(
         'unknown-key',
         at,
         'a step takes no "when"',
         'it belongs to the variant, beside "steps"',
       );
-    if (key === 'steps')
-      return void context.report(
-        'unknown-key',
-        at,
-        'a step has no steps of its own',
-        'write them in one list',
-      );
+      return;
+    }
+    if (key === 'steps') {
+      context.report('unknown-key', at, 'a step has no steps of its own', 'write them in one list');
+      return;
+    }
   }
-  const elsewhere = placesOf(key, section, context).filter(
+  const elsewhere = fieldsNamed(key, section, context).filter(
     (field) => !isVariantSection(field.split('.')[0]),
   );
   context.report(

@@ -1,29 +1,32 @@
-/** The tree against the composed schema. ajv finds; here its errors are boiled down to one for each mistake. */
+/** Validates a spec with ajv, and reduces ajv's errors to one for each mistake. */
 import type { ErrorObject, Options, ValidateFunction } from 'ajv';
 import { Ajv } from 'ajv';
-import type { JsonSchema } from '../api.ts';
+import type { Json, JsonSchema } from '../api.ts';
 import type { Schema } from './shape.ts';
-import { accepts, asSchema, jsonType } from './shape.ts';
+import { accepts, alternatives, asSchema, definitionName, itemSchema, jsonType } from './shape.ts';
 
-/** One mistake: a keyword of a schema that the value at `path` does not satisfy. */
+/** One mistake: the value at `path` does not satisfy a keyword of its schema. */
 export interface Violation {
   readonly path: readonly (string | number)[];
   readonly keyword: string;
   readonly params: Readonly<Record<string, unknown>>;
-  /** The schema of the value at `path`, axis forms aside. */
+  /** The schema of the value at `path`, without the forms of an axis. */
   readonly schema: Schema;
-  readonly value: unknown;
+  readonly value: Json | undefined;
 }
 
-/** Compiles the schema at once: for a spec that has a fault. */
+/** Compiles a schema to a function that returns the mistakes in a value. */
 export function createValidator(schema: JsonSchema): (value: unknown) => Violation[] {
-  const definitions = (schema.definitions ?? {}) as Definitions;
+  const definitions = asSchema(schema).definitions ?? {};
   const check = compile(schema, { allErrors: true, verbose: true });
   return (value) =>
-    check(value) ? [] : onePerValue(boil((check.errors ?? []).map(found), definitions));
+    check(value) ? [] : onePerValue(reduceChoices((check.errors ?? []).map(found), definitions));
 }
 
-/** Neither ajv's optimiser nor its check of the schema pays off for one value; plugins' schemas are checked by tests. */
+/**
+ * For a single value, ajv's optimiser and its check of the schema cost more than they save; tests
+ * check the plugins' schemas.
+ */
 function compile(schema: JsonSchema, options: Options): ValidateFunction {
   const ajv = new Ajv({
     ...options,
@@ -39,7 +42,7 @@ function compile(schema: JsonSchema, options: Options): ValidateFunction {
   return ajv.compile(schema);
 }
 
-type Definitions = { readonly [name: string]: Schema };
+type Definitions = NonNullable<Schema['definitions']>;
 
 interface Found extends Violation {
   readonly instancePath: string;
@@ -60,7 +63,7 @@ const found = ({
   params,
   path: steps(instancePath),
   schema: asSchema(parentSchema ?? {}),
-  value: data,
+  value: data as Json | undefined,
 });
 
 const steps = (pointer: string): (string | number)[] =>
@@ -74,41 +77,43 @@ const isUnder = (path: string, above: string): boolean =>
   path === above || path.startsWith(`${above}/`);
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
-/** Where a value may take several forms, ajv reports the faults of each: keep those of the form that was meant. */
-function boil(errors: readonly Found[], definitions: Definitions): Found[] {
+/**
+ * Where a value may take several forms, ajv reports the faults of every form. Keeps those of the
+ * form that was meant.
+ */
+function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
   const outermost = (a: Found, b: Found): number =>
     a.instancePath.length - b.instancePath.length || a.schemaPath.length - b.schemaPath.length;
   const choice = plain.filter(isChoice).sort(outermost)[0];
   if (!choice) return plain;
-  const branches = choice.schema.anyOf ?? choice.schema.oneOf ?? [];
+  const branches = alternatives(choice.schema) ?? [];
   const within = branches.map((branch, index) =>
     plain.filter((error) => error !== choice && isWithin(error, choice, branch, index)),
   );
   const dropped = new Set([choice, ...within.flat()]);
   return [
     ...meant(choice, branches, within, definitions),
-    ...boil(
+    ...reduceChoices(
       plain.filter((error) => !dropped.has(error)),
       definitions,
     ),
   ];
 }
 
-/** Whether an error comes of trying one of the forms. Behind a reference, ajv counts `schemaPath` from the definition. */
+/**
+ * Whether an error is one of those that ajv found when it tried a form. Behind a reference,
+ * `schemaPath` starts from the definition.
+ */
 function isWithin(error: Found, choice: Found, branch: Schema, index: number): boolean {
   if (!isUnder(error.instancePath, choice.instancePath)) return false;
   if (isUnder(error.schemaPath, choice.schemaPath))
     return isUnder(error.schemaPath, `${choice.schemaPath}/${index}`);
   const isBelow = error.instancePath !== choice.instancePath;
-  return (
-    branch.$ref !== undefined ||
-    (isBelow &&
-      !Array.isArray(branch.items) &&
-      (branch.items as Schema | undefined)?.$ref !== undefined)
-  );
+  return branch.$ref !== undefined || (isBelow && itemSchema(branch)?.$ref !== undefined);
 }
 
+/** The errors of the form that was meant; the choice itself if that cannot be told. */
 function meant(
   choice: Found,
   branches: readonly Schema[],
@@ -117,22 +122,26 @@ function meant(
 ): Found[] {
   const { value, schema } = choice;
   const resolved = branches.map((branch) =>
-    typeof branch.$ref === 'string'
-      ? (definitions[branch.$ref.replace('#/definitions/', '')] ?? branch)
-      : branch,
+    branch.$ref === undefined ? branch : (definitions[definitionName(branch.$ref)] ?? branch),
   );
-  const matching = resolved.flatMap((branch, index) => (accepts(branch, value) ? [index] : []));
+  const matching = within.filter((_, index) => {
+    const branch = resolved[index];
+    return branch !== undefined && accepts(branch, value);
+  });
   const isSingle = !['array', 'object'].includes(jsonType(value));
-  // "a number or 'r'" is told as a whole; a list among the forms of a field by what is wrong in the list.
-  const kept = matching.length === 1 && !(isSingle && !schema.axis) ? within[matching[0]!]! : [];
-  if (kept.length > 0) return boil(kept, definitions);
-  return [{ ...choice, schema: schema.axis ? resolved[0]! : { ...schema, anyOf: resolved } }];
+  // A single value that is neither "a number" nor "r" is reported as a whole; a list, which is one
+  // form of a field, by what is wrong within it.
+  const [errors = [], another] = matching;
+  const kept = another === undefined && !(isSingle && !schema.axis) ? errors : [];
+  if (kept.length > 0) return reduceChoices(kept, definitions);
+  const single = schema.axis ? resolved[0] : undefined;
+  return [{ ...choice, schema: single ?? { ...schema, anyOf: resolved } }];
 }
 
 const aboutKeys = new Set(['additionalProperties', 'required', 'not', 'uniqueItems']);
 const firstKeywords = ['type', 'anyOf', 'oneOf', 'const', 'enum', 'pattern'];
 
-/** A value of the wrong type is not also out of range. Faults of keys stand beside each other. */
+/** Keeps the most basic error of each value, and all errors about keys. */
 function onePerValue(violations: readonly Found[]): Violation[] {
   const rank = ({ keyword }: Violation): number =>
     firstKeywords.includes(keyword) ? firstKeywords.indexOf(keyword) : firstKeywords.length;

@@ -1,4 +1,7 @@
-/** What a grid chooses from: the values of each section, and for the two sections with variants, where each came from. */
+/**
+ * The choices that a grid combines: the values of each section, and for `poisoning` and `adapter`
+ * the variant that each value came from.
+ */
 import type { Json, JsonObject } from '../api.ts';
 import { countExpanded, expand, isAxis } from './expand.ts';
 import type { Variant } from './fields.ts';
@@ -10,14 +13,18 @@ import type { Pattern } from './pattern.ts';
 import type { Section, Shapes } from './schema.ts';
 import { BASE, isVariantSection, sections } from './schema.ts';
 
-/** A value of `poisoning`; the variant's `when`, null if it has none. Of two variants that make the same value, either may let it in. */
+/** A value of `poisoning`. */
 export interface PoisoningChoice {
   readonly poisoning: JsonObject;
   readonly node: MapNode | undefined;
+  /**
+   * The `when` of each variant that stands for this value, null for a variant without one. A cell
+   * is kept if any of them matches.
+   */
   readonly when: (Pattern | null)[];
 }
 
-/** A value of `adapter` with the `train` that its own overrides make. */
+/** A value of `adapter`, with `train` as it is under the adapter's own overrides. */
 export interface TuningChoice {
   readonly adapter: JsonObject;
   readonly train: JsonObject;
@@ -31,7 +38,7 @@ export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
 
-/** A value of `base`, of a poisoning and a tuning of its own. */
+/** A value of `base`. */
 export interface BaseChoice {
   readonly base: {
     readonly poisoning: JsonObject;
@@ -43,14 +50,14 @@ export interface BaseChoice {
 }
 
 export interface Choices {
-  /** Null alone where the spec has no base. */
+  /** Only null if the spec has no base. */
   readonly base: readonly (BaseChoice | null)[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
-/** An adapter's variant with `train` as it holds for it. */
+/** A variant of `adapter`, with `train` as it is under the variant's own overrides. */
 export interface Tuning extends Variant {
   readonly trainNode: Node | undefined;
 }
@@ -65,7 +72,10 @@ export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
   });
 }
 
-/** What `base` stands for as a spec of its own: `train` is the spec's under what the base says of it. Undefined without a base. */
+/**
+ * `base` as a spec of its own, in which the base's `train` is merged over the spec's. Undefined if
+ * the spec has no base.
+ */
 export function baseSpec(root: MapNode): MapNode | undefined {
   const base = root.entries.get(BASE)?.value,
     train = root.entries.get('train');
@@ -82,7 +92,10 @@ export function baseSpec(root: MapNode): MapNode | undefined {
   ]);
 }
 
-/** Fields of `train` that are axes and hold for the base too: which of their values a base had would go by the cell's. */
+/**
+ * The fields of `train` that are axes and that the base inherits. They are an error: the base would
+ * be another training for each of the cell's values.
+ */
 export function inheritedAxes(
   root: MapNode,
   shapes: Shapes,
@@ -108,11 +121,12 @@ const withoutSpecials = (node: MapNode | undefined): MapNode | undefined =>
   };
 
 const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => {
-  if (!schema) throw new Error(`no plugin "${name}" to expand`); // validation lets no unknown name through but a default that nobody has
+  // Unknown names were reported before.
+  if (!schema) throw new Error(`no plugin "${name}" to expand`);
   return schema;
 };
 
-/** How many cells there would be at one seed, before any is left out. */
+/** The number of cells for one seed, before `include`, `exclude` and `when` leave any out. */
 export function countCells(root: MapNode, shapes: Shapes): number {
   const plain = plainSections.reduce(
     (count, section) =>
@@ -142,7 +156,7 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
 
 type WhenOf = (variant: MapNode | undefined) => Pattern | null;
 
-/** @param whenOf the pattern that a variant's `when` makes. */
+/** @param whenOf returns the pattern of a variant's `when` */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = (section: PlainSection): JsonObject[] =>
     objects(expand(root.entries.get(section)?.value, shapes.section[section]));
@@ -206,14 +220,14 @@ function trainingsOf(
   return { poisoning, tuning };
 }
 
-/** Every value of the plugin's own parameters, with its name. */
+/** Every value of a variant: the plugin's name and parameters. */
 const ownValues = (variant: Variant): JsonObject[] =>
   objects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
 
 const objects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
-/** Equal values become one object, so that whoever reads the grid may compare by identity. */
+/** Maps equal values to one object, so that readers of the grid can compare by identity. */
 function interning(): (value: JsonObject) => { readonly id: number; readonly value: JsonObject } {
   const known = new Map<string, { readonly id: number; readonly value: JsonObject }>();
   return (value) => {
@@ -226,7 +240,7 @@ function interning(): (value: JsonObject) => { readonly id: number; readonly val
 
 type Add<T> = (identity: string, make: () => T, when: Pattern | null) => void;
 
-/** Two variants may overlap: the same content is one choice, the first one's. */
+/** The distinct choices, in order: where two variants overlap, the first one's choice is kept. */
 function unique<T extends { readonly when: (Pattern | null)[] }>(fill: (add: Add<T>) => void): T[] {
   const byIdentity = new Map<string, T>();
   fill((identity, make, when) => {

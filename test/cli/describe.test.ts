@@ -44,16 +44,16 @@ test('a field: its values, default, meaning, and a line of YAML that a spec acce
 test('every field that a stranger missed is described', async ({ project }) => {
   for (const [part, words] of [
     ['include', 'include: [ { rank: 8, attack: [ label-flip, badnets ] } ]'],
-    ['exclude', 'Cells that match one of these are left out.'],
+    ['exclude', 'Cells that match one of these patterns are left out.'],
     ['tags', 'tags: { quick: { rank: 8, seed: 1 } }'],
     ['poisoning.when', "The variant's cells are kept only where this matches."],
     ['extends', 'extends: base.yaml'],
-    ['data.train.header', 'Whether the first line of a TSV or CSV file names its columns'],
-    ['data.validation.offset', 'Rows left out at the start.'],
+    ['data.train.header', 'Whether the first line of a TSV or CSV file names the columns'],
+    ['data.validation.offset', 'The number of rows that are left out at the start.'],
     ['train.epochs', 'train: { epochs: '],
-    ['adapter.train.learning_rate', 'The step size'],
+    ['adapter.train.learning_rate', 'The learning rate at the peak'],
     ['base.poisoning.rate', 'base: { poisoning: { attack:'],
-    ['commands.score.timeout_seconds', 'It is ended after this time.'],
+    ['commands.score.timeout_seconds', 'The time after which it is ended'],
   ] as const)
     assert.ok((await said(project, 'schema', part)).includes(words), part);
 });

@@ -44,7 +44,7 @@ test('a schema of parameters that is none, a name that specs reserve', async ({ 
     [schema.code, schema.stderr],
     [
       2,
-      `error[bad-plugin]: the parameters of the attack "own" are no JSON Schema: type must be JSONType or JSONType[]: strng
+      `error[bad-plugin]: the parameters of the attack "own" are not a JSON Schema: type must be JSONType or JSONType[]: strng
  --> spec.yaml:4:10
   |
 4 | plugins: [./own.mjs]

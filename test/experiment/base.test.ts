@@ -1,7 +1,7 @@
-/** `base`: a training before the cell's own, in a spec and in its cells. */
+/** `base`: the training that comes before the cell's own. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createRig, minimal, type Rig } from './rig.ts';
+import { cellAt, createRig, first, last, minimal, type Rig } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('base');
 test.before(async (context) => {
@@ -9,25 +9,27 @@ test.before(async (context) => {
 });
 test.after(async ({ rig }) => rig.remove());
 
-test('left out it is nowhere; a field of it that is left out has the default, `train` what the spec says of it', async ({
-  rig,
-}) => {
-  assert.not.ok('base' in (await rig.expand(minimal)).cells[0]!.config);
-  const { cells } = await rig.expand(
-    `${minimal}base: {}\nadapter: { type: lora, train: { learning_rate: 0.5 } }\ntrain: { epochs: 2, batch_size: 4 }\n`,
-  );
-  const { base, train } = cells[0]!.config;
-  assert.equal([base!.poisoning, base!.adapter], [{ attack: 'none' }, { type: 'full' }]);
-  assert.equal(
-    base!.train,
-    { ...train, learning_rate: 3e-5 },
-    "an adapter's own overrides are its own",
-  );
+test('a spec without a base has cells without one', async ({ rig }) => {
+  assert.not.ok('base' in first((await rig.expand(minimal)).cells).config);
 });
 
-test("what it says of `train` goes over the spec's, and its adapter's over that; steps replace epochs", async ({
-  rig,
-}) => {
+test("an empty base has the defaults, and the spec's train", async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}base: {}
+adapter: { type: lora, train: { learning_rate: 0.5 } }
+train: { epochs: 2, batch_size: 4 }
+`,
+  );
+  const { base, train } = first(cells).config;
+  assert.equal(base, {
+    poisoning: { attack: 'none' },
+    adapter: { type: 'full' },
+    // The cell's adapter does not override the train of the base.
+    train: { ...train, learning_rate: 3e-5 },
+  });
+});
+
+test("a base's train goes over the spec's, and its adapter's train over that", async ({ rig }) => {
   const { cells } = await rig.expand(`${minimal}train: { epochs: 2, batch_size: 4, max_length: 16 }
 base:
   adapter: [{ type: full }, { type: lora, rank: 4, train: { batch_size: 3 } }]
@@ -35,10 +37,10 @@ base:
 `);
   assert.equal(
     cells.map(({ config: { base, train } }) => [
-      base!.train.steps,
-      base!.train.epochs,
-      base!.train.batch_size,
-      base!.train.max_length,
+      base?.train.steps,
+      base?.train.epochs,
+      base?.train.batch_size,
+      base?.train.max_length,
       train.epochs,
     ]),
     [
@@ -55,14 +57,14 @@ base:
 adapter: [{ type: full }, { type: lora, rank: [4, 8] }]
 `;
 
-test('each field may be an axis; cells are named by it, in full', async ({ rig }) => {
+test('the fields of a base may be axes, which are part of the name', async ({ rig }) => {
   const { cells } = await rig.expand(grid);
   assert.is(cells.length, 3 * 2 * 3 * 2);
+  const { label, axes } = last(cells);
   assert.is(
-    cells.at(-1)!.label,
+    label,
     'adapter=lora rank=8 base.attack=badnets base.rate=0.3 base.learning_rate=0.2 seed=2',
   );
-  const { axes } = cells.at(-1)!;
   assert.equal(
     [
       axes['base.poisoning.attack'],
@@ -74,11 +76,11 @@ test('each field may be an axis; cells are named by it, in full', async ({ rig }
     ],
     ['badnets', 0.3, 0.2, 'full', 8, 'none'],
   );
-  assert.is(new Set(cells.map(({ label }) => label)).size, cells.length);
+  assert.is(new Set(cells.map((cell) => cell.label)).size, cells.length);
   assert.is(new Set(cells.map(({ config }) => JSON.stringify(config))).size, cells.length);
 });
 
-test('patterns and --only match its fields by their full names', async ({ rig }) => {
+test('patterns and --only match the fields of a base by their full names', async ({ rig }) => {
   const count = async (more: string, only: string[] = []): Promise<number> =>
     (await rig.expand(grid + more, { only })).cells.length;
   assert.is(await count('', ['base.poisoning.rate=0.3', 'base.train.learning_rate=0.1']), 6);
@@ -86,24 +88,26 @@ test('patterns and --only match its fields by their full names', async ({ rig })
   assert.is(await count('', ['rank=8']), 12, "the cell's own comes first");
 });
 
-test('a variant of it may be for some cells alone', async ({ rig }) => {
+test('a variant of a base may be restricted by when', async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}base: { adapter: [{ type: full }, { type: lora, when: { adapter.type: lora } }] }\nadapter: [{ type: full }, { type: lora }]\n`,
+    `${minimal}base: { adapter: [{ type: full }, { type: lora, when: { adapter.type: lora } }] }
+adapter: [{ type: full }, { type: lora }]
+`,
   );
   assert.equal(
-    cells.map(({ config: { base, adapter } }) => `${base!.adapter.type} ${adapter.type}`),
+    cells.map(({ config: { base, adapter } }) => `${base?.adapter.type ?? ''} ${adapter.type}`),
     ['full full', 'full lora', 'lora lora'],
   );
 });
 
-test('a field is found where it is written', async ({ rig }) => {
+test('a field of a base is located where it is written', async ({ rig }) => {
   const { cells } = await rig.expand(`${minimal}train: { batch_size: 4 }
 base:
   poisoning: [{ attack: badnets, rate: [0.1, 0.3] }]
   adapter: { type: lora, rank: 4 }
 `);
   const at = (path: string): string => {
-    const { line, column } = cells[1]!.locate(path.split('.'));
+    const { line, column } = cellAt(cells, 1).locate(path.split('.'));
     return `${line}:${column}`;
   };
   assert.equal(
@@ -120,7 +124,7 @@ base:
   );
 });
 
-test('the resolved spec means the same grid', async ({ rig }) => {
+test('the resolved spec has the same grid', async ({ rig }) => {
   const first = await rig.expand(grid);
   const again = await rig.expand(JSON.stringify(first.resolved));
   assert.equal(
@@ -129,24 +133,21 @@ test('the resolved spec means the same grid', async ({ rig }) => {
   );
 });
 
-test('--set reaches it', async ({ rig }) => {
+test('--set sets fields of a base', async ({ rig }) => {
   const { cells } = await rig.expand(grid, {
     sets: ['base.poisoning={ attack: label-flip }', 'base.train.learning_rate=0.7'],
   });
+  const { base } = first(cells).config;
   assert.equal(
-    [
-      cells.length,
-      cells[0]!.config.base!.poisoning.attack,
-      cells[0]!.config.base!.train.learning_rate,
-    ],
+    [cells.length, base?.poisoning.attack, base?.train.learning_rate],
     [6, 'label-flip', 0.7],
   );
 });
 
-test('an axis of `train` that it would inherit is a fault: which base a cell starts from would go by it', async ({
-  rig,
-}) => {
-  const spec = `${minimal}base: { poisoning: { attack: badnets } }\ntrain: { learning_rate: [0.1, 0.2] }\n`;
+test('an axis of `train` that a base would inherit is a fault', async ({ rig }) => {
+  const spec = `${minimal}base: { poisoning: { attack: badnets } }
+train: { learning_rate: [0.1, 0.2] }
+`;
   assert.is(
     await rig.faults(spec),
     `error[inherited-axis]: "train.learning_rate" is an axis, and the base inherits it
@@ -167,7 +168,7 @@ test('an axis of `train` that it would inherit is a fault: which base a cell sta
   );
 });
 
-test('faults of it are told as those of the sections they are like', async ({ rig }) => {
+test('faults in a base are explained like those in the sections of the cell', async ({ rig }) => {
   assert.is(
     await rig.faults(`${minimal}base: { adapter: lora, posioning: { attack: badnets } }\n`),
     `error[wrong-type]: "base.adapter" must be a mapping or a list, not "lora"

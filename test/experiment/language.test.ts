@@ -1,4 +1,4 @@
-/** What a spec can say beside its fields: other files, overrides, references, restrictions, and places. */
+/** The language of specs: other files, overrides, references, patterns and locations. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -7,7 +7,7 @@ import { UserFault } from '../../src/api.ts';
 import { loadExperiment } from '../../src/experiment/load.ts';
 import { printDiagnostics } from '../../src/experiment/print.ts';
 import type { Rig } from './rig.ts';
-import { createRig, minimal, registry } from './rig.ts';
+import { createRig, first, last, minimal, registry } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('language');
 test.before.each(async (context) => {
@@ -15,12 +15,13 @@ test.before.each(async (context) => {
 });
 test.after.each(({ rig }) => rig.remove());
 
-test('extends: fields of this file win, maps are merged, null takes a field out, lists are replaced', async ({
-  rig,
-}) => {
+test('extends merges mappings, replaces lists, and null removes a field', async ({ rig }) => {
   await rig.write({
-    'shared/base.yaml':
-      'extends: deeper.yaml\ntrain: { batch_size: 16, steps: 5 }\nseeds: [1, 2, 3]\nhead: { init_from: head }\n',
+    'shared/base.yaml': `extends: deeper.yaml
+train: { batch_size: 16, steps: 5 }
+seeds: [1, 2, 3]
+head: { init_from: head }
+`,
     'shared/deeper.yaml': 'train: { batch_size: 2, warmup: 3, weight_decay: 0.5 }\n',
     'shared/head/adapter_config.json': '{}',
   });
@@ -28,7 +29,7 @@ test('extends: fields of this file win, maps are merged, null takes a field out,
     `${minimal}extends: [shared/base.yaml]\nseeds: [7]\ntrain: { epochs: 2, weight_decay: null }\n`,
   );
   assert.equal(seeds, [7]);
-  const { train, head } = cells[0]!.config;
+  const { train, head } = first(cells).config;
   assert.equal(
     [train.batch_size, train.warmup, train.epochs, train.steps, train.weight_decay],
     [16, 3, 2, undefined, 0.01],
@@ -36,17 +37,16 @@ test('extends: fields of this file win, maps are merged, null takes a field out,
   assert.is(head.init_from, join(rig.dir, 'shared/head'), 'relative to the file that writes it');
 });
 
-test('extends: a section that names another plugin starts afresh, one that names none is merged', async ({
-  rig,
-}) => {
+test('extends: a section that names a plugin replaces the section of the base', async ({ rig }) => {
   await rig.write({
     'base.yaml': 'adapter: { type: lora, rank: 4 }\npoisoning: { attack: badnets, rate: 0.2 }\n',
   });
   const { cells } = await rig.expand(
     `${minimal}extends: base.yaml\nadapter: { type: full }\npoisoning: { target: 0 }\n`,
   );
-  assert.equal(cells[0]!.config.adapter, { type: 'full' });
-  assert.equal(cells[0]!.config.poisoning, {
+  const { adapter, poisoning } = first(cells).config;
+  assert.equal(adapter, { type: 'full' });
+  assert.equal(poisoning, {
     attack: 'badnets',
     rate: 0.2,
     target: 0,
@@ -54,8 +54,10 @@ test('extends: a section that names another plugin starts afresh, one that names
   });
 });
 
-test('--set: a value, an axis, an entry of a list, and taking a field out', async ({ rig }) => {
-  const text = `${minimal}train: { epochs: 3, warmup: 2 }\nadapter: [{ type: full }, { type: lora }]\n`;
+test('--set sets a value, an axis or an entry of a list, or removes a field', async ({ rig }) => {
+  const text = `${minimal}train: { epochs: 3, warmup: 2 }
+adapter: [{ type: full }, { type: lora }]
+`;
   const { cells } = await rig.expand(text, {
     sets: [
       'train.steps=0',
@@ -82,7 +84,7 @@ test('--set: a value, an axis, an entry of a list, and taking a field out', asyn
   );
 });
 
-test('--set: an entry of a list may stand in brackets', async ({ rig }) => {
+test('--set: the position of an entry may stand in brackets', async ({ rig }) => {
   const text = `${minimal}adapter: [{ type: full }, { type: lora, rank: 8 }]\n`;
   for (const path of ['adapter[1].rank', 'adapter.1.rank']) {
     const { cells } = await rig.expand(text, { sets: [`${path}=[2, 4]`] });
@@ -94,47 +96,44 @@ test('--set: an entry of a list may stand in brackets', async ({ rig }) => {
   }
 });
 
-test("references: a field with its type, in a text, its default, a variant's own, and an escaped one", async ({
-  rig,
-}) => {
+test('a reference takes the type of a field, its default, or part of a text', async ({ rig }) => {
   const text = `name: n-\${train.batch_size}
 model: { source: "pypi:$\${name}" }
-data: { train: { source: "npm:rows", limit: "\${ntk.rows}" }, validation: { source: "npm:rows", limit: "\${data.train.limit}" } }
+data:
+  train: { source: "npm:rows", limit: "\${ntk.rows}" }
+  validation: { source: "npm:rows", limit: "\${data.train.limit}" }
 train: { batch_size: 16 }
 evaluate: { batch_size: "\${train.batch_size}" }
 adapter: [{ type: full }, { type: lora, rank: 4, alpha: "\${adapter.rank}" }]
 `;
   const { name, cells } = await rig.expand(text);
   assert.is(name, 'n-16');
-  const { model, data, evaluate, adapter } = cells[1]!.config;
+  const { model, data, evaluate, adapter } = last(cells).config;
   assert.equal(
     [model.source, data.train.limit, data.validation.limit, evaluate.batch_size, adapter.alpha],
     ['pypi:${name}', 64, 64, 16, 4],
   );
 });
 
-test('a field of a variant that is not written has the default of its own attack', async ({
+test('a reference to a field that a variant leaves out takes the default of its attack', async ({
   rig,
 }) => {
-  const epsilon = async (poisoning: string) =>
-    (
-      await rig.expand(
-        `${minimal}poisoning: ${poisoning}\ntrain: { epsilon: "\${poisoning.rate}" }\n`,
-      )
-    ).cells[0]!.config.train.epsilon;
+  const epsilon = async (poisoning: string): Promise<number> => {
+    const train = 'train: { epsilon: "${poisoning.rate}" }';
+    const { cells } = await rig.expand(`${minimal}poisoning: ${poisoning}\n${train}\n`);
+    return first(cells).config.train.epsilon;
+  };
   assert.equal(
     [await epsilon('{ attack: label-flip }'), await epsilon('{ attack: badnets }')],
     [0.3, 0.1],
   );
-  const { cells } = await rig.expand(
-    `${minimal}poisoning: { steps: [{ attack: label-flip }, { attack: badnets, rate: "\${poisoning.steps.label-flip.rate}" }] }\n`,
-  );
-  assert.is(cells[0]!.axes['poisoning.steps.badnets.rate'], 0.3);
+  const { cells } = await rig.expand(`${minimal}poisoning:
+  steps: [{ attack: label-flip }, { attack: badnets, rate: "\${poisoning.steps.label-flip.rate}" }]
+`);
+  assert.is(first(cells).axes['poisoning.steps.badnets.rate'], 0.3);
 });
 
-test('environment variables: declared ones alone, as YAML reads them, with their defaults', async ({
-  rig,
-}) => {
+test('a declared environment variable is read as YAML, or has its default', async ({ rig }) => {
   await rig.write({ 'corpus/train.tsv': '' });
   const text = `name: x
 env: { STEPS: 3, ROOT: null }
@@ -143,7 +142,7 @@ data: { train: { source: "file:\${env.ROOT}/train.tsv" }, validation: { source: 
 train: { steps: "\${env.STEPS}" }
 `;
   const config = async (env: Record<string, string>) =>
-    (await rig.expand(text, { env })).cells[0]!.config;
+    first((await rig.expand(text, { env })).cells).config;
   assert.is((await config({ ROOT: 'corpus' })).train.steps, 3);
   assert.is((await config({ ROOT: 'corpus', STEPS: '7' })).train.steps, 7);
   assert.is(
@@ -160,19 +159,21 @@ tags: { quick: { adapter.rank: 4, seed: 1 } }
 const labels = async (rig: Rig, text: string, only?: readonly string[]) =>
   (await rig.expand(text, only ? { only } : {})).cells.map(({ label }) => label);
 
-test('include keeps what one of its patterns matches, exclude leaves out, bounds and lists match', async ({
-  rig,
-}) => {
+test('include and exclude match values, lists of values and bounds', async ({ rig }) => {
   assert.equal(
     await labels(
       rig,
-      `${grid}include: [{ poisoning.attack: none, adapter.rank: [8, 16] }, { poisoning.rate: { min: 0.2 }, adapter.type: full }]\nexclude: [{ seed: 2 }]\n`,
+      `${grid}include:
+  - { poisoning.attack: none, adapter.rank: [8, 16] }
+  - { poisoning.rate: { min: 0.2 }, adapter.type: full }
+exclude: [{ seed: 2 }]
+`,
     ),
     ['attack=none adapter=lora rank=8 seed=1', 'attack=badnets rate=0.2 adapter=full seed=1'],
   );
 });
 
-test('include, exclude, tags and when take the short names that --only takes', async ({ rig }) => {
+test('include, exclude, tags and when accept the short names of --only', async ({ rig }) => {
   const kept = ['attack=none adapter=lora rank=8 seed=1', 'attack=none adapter=lora rank=8 seed=2'];
   assert.equal(await labels(rig, `${grid}include: [{ rank: 8, attack: none }]\n`), kept);
   assert.equal(
@@ -194,7 +195,7 @@ test('include, exclude, tags and when take the short names that --only takes', a
   );
 });
 
-test('when restricts one variant', async ({ rig }) => {
+test('when restricts the cells of its variant alone', async ({ rig }) => {
   const text = grid.replace('rank: [4, 8]', 'rank: [4, 8], when: { poisoning.attack: none }');
   assert.equal(
     (await labels(rig, text)).filter((label) => label.includes('lora')),
@@ -207,7 +208,7 @@ test('when restricts one variant', async ({ rig }) => {
   );
 });
 
-test('--only: a tag, a path in full or short, several values; all must match', async ({ rig }) => {
+test('--only takes a tag or a path with values, and all --only must match', async ({ rig }) => {
   assert.equal(await labels(rig, grid, ['quick']), [
     'attack=none adapter=lora rank=4 seed=1',
     'attack=badnets rate=0.1 adapter=lora rank=4 seed=1',
@@ -223,7 +224,7 @@ test('--only: a tag, a path in full or short, several values; all must match', a
   assert.equal((await rig.expand(grid, { only: ['seed=2'] })).seeds, [2]);
 });
 
-test('every field of a cell has its place, in the variant that it came from', async ({ rig }) => {
+test('a field of a cell is located in the variant that it came from', async ({ rig }) => {
   await rig.write({ 'base.yaml': 'ntk:\n  rows: 8\n' });
   const text = `${minimal}extends: base.yaml
 seeds: [1, 2]
@@ -236,8 +237,8 @@ train: { warmup: 3, learning_rate: 0.2 }
 stages: [train, evaluate]
 `;
   const { cells } = await rig.expand(text, { sets: ['train.dropout=0.5'] });
-  const full = cells[0]!,
-    lora = cells.at(-1)!;
+  const full = first(cells),
+    lora = last(cells);
   const place = (cell: typeof full, path: readonly (string | number)[]): string => {
     const { file, line, column, endColumn, text: shown } = cell.locate(path);
     return `${file.replace(`${rig.dir}/`, '')}:${line} ${shown.slice(column - 1, endColumn - 1)}`;
@@ -267,36 +268,28 @@ stages: [train, evaluate]
   assert.is(place(lora, ['fisher', 'tolerance']), 'spec.yaml:1 name', 'nothing of it is written');
 });
 
-test('plugins: modules of the spec are handed to whoever makes the registry', async ({ rig }) => {
+test('plugins: the absolute paths of the modules are handed to the registry', async ({ rig }) => {
   await rig.write({ 'mine/attack.mjs': '' });
   let asked: readonly string[] = [];
   const text = `${minimal}plugins: [mine/attack.mjs]\npoisoning: { attack: mine }\n`;
   const { cells } = await rig.expand(text, {
-    registry: async (modules) => {
+    registry: (modules) => {
       asked = modules;
-      return {
-        ...registry,
-        attacks: [
-          ...registry.attacks,
-          { name: 'mine', params: { type: 'object', properties: {} } },
-        ],
-      };
+      const mine = { name: 'mine', params: { type: 'object', properties: {} } };
+      return Promise.resolve({ ...registry, attacks: [...registry.attacks, mine] });
     },
   });
   assert.equal(asked, [join(rig.dir, 'mine/attack.mjs')]);
-  assert.is(cells[0]!.config.poisoning.attack, 'mine');
+  assert.is(first(cells).config.poisoning.attack, 'mine');
 });
 
-test('plugins: what is wrong with a module is told where it is named, and at the field where no one module is', async ({
-  rig,
-}) => {
+test('plugins: a fault of a module is reported where the spec names it', async ({ rig }) => {
   await rig.write({ 'mine/model.mjs': '', 'mine/attack.mjs': '' });
   const spec = `${minimal}plugins: [mine/model.mjs, mine/attack.mjs]\n`;
   assert.is(
     await rig.faults(spec, {
-      registry: async ([, attack]) => {
-        throw new UserFault(`${attack!} exports nothing`, 'export a descriptor');
-      },
+      registry: ([, attack = '']) =>
+        Promise.reject(new UserFault(`${attack} exports nothing`, 'export a descriptor')),
     }),
     `error[bad-plugin]: DIR/mine/attack.mjs exports nothing
  --> DIR/spec.yaml:4:27
@@ -310,15 +303,13 @@ test('plugins: what is wrong with a module is told where it is named, and at the
   );
   assert.match(
     await rig.faults(spec, {
-      registry: async () => {
-        throw new UserFault("plugins can't be built here");
-      },
+      registry: () => Promise.reject(new UserFault("plugins can't be built here")),
     }),
     '--> DIR/spec.yaml:4:1\n',
   );
 });
 
-test('every fault is told at once, in the order of the file', async ({ rig }) => {
+test('all faults are reported at once, in the order of the file', async ({ rig }) => {
   const printed = await rig.faults(`${minimal}train: { batch_size: x }
 poisoning: { attack: bad }
 seeds: [1, 1]
@@ -345,7 +336,7 @@ train: { steps: 1 }
   assert.ok(printed.endsWith('\n\n7 errors\n'));
 });
 
-test("a spec file that can't be read", async ({ rig }) => {
+test("a spec file that can't be read is reported with the reason", async ({ rig }) => {
   const shown = async (name: string) => {
     const result = await loadExperiment(join(rig.dir, name), { registry, env: {} });
     return result.ok
@@ -357,7 +348,11 @@ test("a spec file that can't be read", async ({ rig }) => {
   await writeFile(join(rig.dir, 'binary.yaml'), Buffer.from([0x6e, 0xff, 0xfe]));
   assert.is(
     await shown('quikstart.yaml'),
-    'error[missing-file]: there is no file DIR/quikstart.yaml\n  = did you mean "DIR/quickstart.yaml"?\n\n1 error\n',
+    `error[missing-file]: there is no file DIR/quikstart.yaml
+  = did you mean "DIR/quickstart.yaml"?
+
+1 error
+`,
   );
   assert.is(
     await shown('folder'),
@@ -369,7 +364,7 @@ test("a spec file that can't be read", async ({ rig }) => {
   );
 });
 
-test('aliases of aliases are counted, not followed to the end of time', async ({ rig }) => {
+test('aliases of aliases are limited in number', async ({ rig }) => {
   const bomb = Array.from(
     { length: 30 },
     (_, i) => `  - &a${i + 1} [${`*a${i}, `.repeat(9)}*a${i}]`,

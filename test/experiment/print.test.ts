@@ -1,4 +1,4 @@
-/** How a diagnostic is set on a terminal. */
+/** How diagnostics look on a terminal. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { printDiagnostics } from '../../src/experiment/print.ts';
@@ -17,9 +17,9 @@ const fault = (range: SourceRange | null, hint?: string): Diagnostic => ({
   ...(hint === undefined ? {} : { hint }),
 });
 
-test('nothing for nothing', () => assert.is(printDiagnostics([], plain), ''));
+test('no diagnostics print nothing', () => assert.is(printDiagnostics([], plain), ''));
 
-test('the place, the line, a squiggle and a hint; then the next one, and how many', () => {
+test('a diagnostic shows its place, its line, a squiggle and a hint; a count ends the list', () => {
   assert.is(
     printDiagnostics(
       [fault(at('train: { stps: 1 }', 'stps'), 'a way out'), fault(null, 'another')],
@@ -54,7 +54,7 @@ test('the margin is as wide as the line number', () => {
   );
 });
 
-test('a long line is cut to what stands around the fault', () => {
+test('a long line is cut to a window around the fault', () => {
   const lines = printDiagnostics(
     [fault(at(`${'x'.repeat(300)}, FAULT, ${'y'.repeat(300)}`, 'FAULT'))],
     plain,
@@ -63,7 +63,7 @@ test('a long line is cut to what stands around the fault', () => {
   assert.is(lines[4], `  | ${' '.repeat(96)}^^^^^`);
 });
 
-test("tabs keep their column, and a file's control characters are not passed on", () => {
+test("a tab takes one column, and a file's control characters are replaced", () => {
   assert.is(
     printDiagnostics([fault(at('\ta: \u001b[31mb', 'b'))], plain)
       .split('\n')
@@ -83,7 +83,7 @@ test('characters outside the basic plane take one column', () => {
   );
 });
 
-test('colours are only paint', () => {
+test('colours change nothing but the escape sequences', () => {
   const diagnostics = [fault(at('train: { stps: 1 }', 'stps'), 'a way out')];
   const painted = printDiagnostics(diagnostics, { color: true });
   assert.ok(painted.includes('\u001b['));

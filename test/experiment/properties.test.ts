@@ -1,4 +1,4 @@
-/** Laws of expansion, over random grids. */
+/** Laws of expansion, checked on random grids. */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -15,7 +15,7 @@ test.before(async (context) => {
 });
 test.after(({ rig }) => rig.remove());
 
-/** One value, or an axis of a few. */
+/** One value, or an axis of up to three values. */
 const axis = <T extends Json>(value: fc.Arbitrary<T>): fc.Arbitrary<Json> =>
   fc.oneof(value, fc.uniqueArray(value, { minLength: 1, maxLength: 3 }));
 const rate = fc.integer({ min: 0, max: 20 }).map((n) => n / 20);
@@ -80,7 +80,7 @@ const spec = fc
     ...sections,
   }));
 
-/** Each cell as text, order aside. */
+/** The cells as text, regardless of their order. */
 const contents = ({ cells }: Experiment): string[] =>
   cells.map(({ config, axes }) => JSON.stringify([sorted(config), sorted(axes)])).sort();
 
@@ -94,7 +94,7 @@ function sorted(value: unknown): unknown {
   );
 }
 
-/** Keys in reverse everywhere; lists of variants and axes too, lists that are values left alone. */
+/** A spec with keys, variants and axes in reverse order. Lists that are values stay as they are. */
 function reversed(value: unknown, key = ''): unknown {
   if (Array.isArray(value))
     return key === 'triggers' ? value : value.map((item) => reversed(item)).reverse();
@@ -108,7 +108,7 @@ function reversed(value: unknown, key = ''): unknown {
 
 const runs = { numRuns: times(30, 600) };
 
-test('the order of keys, of variants, of axes and of seeds changes no cell', async ({ rig }) => {
+test('the order of keys, variants, axes and seeds changes no cell', async ({ rig }) => {
   await fc.assert(
     fc.asyncProperty(spec, async (value) => {
       assert.equal(
@@ -120,7 +120,7 @@ test('the order of keys, of variants, of axes and of seeds changes no cell', asy
   );
 });
 
-test('comments, blank lines and style change nothing, not even the order', async ({ rig }) => {
+test('comments, blank lines and style change neither cells nor their order', async ({ rig }) => {
   await fc.assert(
     fc.asyncProperty(spec, async (value) => {
       const block = stringify(value)
@@ -172,7 +172,7 @@ test('no two cells are equal, share their axes and seed, or share a label', asyn
   );
 });
 
-test('the number of cells is the product of the axes: one variant each', async ({ rig }) => {
+test('the number of cells of one variant each is the product of the axes', async ({ rig }) => {
   const one = spec.filter((value) => value.poisoning.length === 1 && value.adapter.length === 1);
   await fc.assert(
     fc.asyncProperty(one, async (value) => {
@@ -185,7 +185,7 @@ test('the number of cells is the product of the axes: one variant each', async (
           (count, [key, field]) => (except.includes(key) ? count : count * size(field)),
           1,
         );
-      const variant: Record<string, unknown> = value.adapter[0]!;
+      const variant: Record<string, unknown> = value.adapter[0] ?? {};
       const tuned = { ...value.train, ...(variant.train as Record<string, unknown> | undefined) };
       const expected =
         size(value.seeds) *
@@ -200,7 +200,7 @@ test('the number of cells is the product of the axes: one variant each', async (
   );
 });
 
-test('the resolved spec is a spec, of the same grid', async ({ rig }) => {
+test('the resolved spec is a spec with the same grid', async ({ rig }) => {
   await fc.assert(
     fc.asyncProperty(spec, async (value) => {
       const first = await rig.expand(stringify(value));
@@ -212,7 +212,7 @@ test('the resolved spec is a spec, of the same grid', async ({ rig }) => {
   );
 });
 
-test('no text makes it throw', async ({ rig }) => {
+test('no text makes the loader throw', async ({ rig }) => {
   const words = fc.constantFrom(
     'name',
     'train',

@@ -1,10 +1,16 @@
-/** A temp folder with specs and the files they name, and the plugins that the tests know of. */
+/** A temporary folder with specs and the files that they name, and plugins for the tests. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { loadExperiment } from '../../src/experiment/load.ts';
 import { printDiagnostics } from '../../src/experiment/print.ts';
-import type { Experiment, LoadOptions, Result, SpecRegistry } from '../../src/experiment/types.ts';
+import type {
+  Experiment,
+  ExperimentCell,
+  LoadOptions,
+  Result,
+  SpecRegistry,
+} from '../../src/experiment/types.ts';
 
 const rate = (value: number) => ({
   type: 'number',
@@ -97,13 +103,25 @@ export const registry: SpecRegistry = {
 export interface Rig {
   readonly dir: string;
   write(files: { readonly [path: string]: string }): Promise<void>;
-  /** Loads `spec.yaml`, written with this text; `{}` where the options are left out. */
+  /** Writes `spec.yaml` and loads it. */
   load(text: string, options?: Partial<LoadOptions>): Promise<Result<Experiment>>;
-  /** The experiment; a fault fails the test with what it prints. */
+  /** As `load`, but throws what is printed if there are faults. */
   expand(text: string, options?: Partial<LoadOptions>): Promise<Experiment>;
-  /** What a user sees, the temp folder written as `DIR`. */
+  /** The printed faults, with `DIR` in place of the temporary folder. */
   faults(text: string, options?: Partial<LoadOptions>): Promise<string>;
   remove(): Promise<void>;
+}
+
+/** The first cell. Throws if there is none. */
+export const first = (cells: readonly ExperimentCell[]): ExperimentCell => cellAt(cells, 0);
+/** The last cell. Throws if there is none. */
+export const last = (cells: readonly ExperimentCell[]): ExperimentCell => cellAt(cells, -1);
+
+/** @param index counts from the end if it is negative */
+export function cellAt(cells: readonly ExperimentCell[], index: number): ExperimentCell {
+  const cell = cells.at(index);
+  if (cell === undefined) throw new Error(`there is no cell ${index} of ${cells.length}`);
+  return cell;
 }
 
 export async function createRig(): Promise<Rig> {
@@ -135,7 +153,7 @@ export async function createRig(): Promise<Rig> {
   };
 }
 
-/** The least that a spec must say. */
+/** A spec of its required fields only. */
 export const minimal = `name: small
 model: { source: "pypi:model" }
 data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" } }

@@ -1,8 +1,8 @@
-/** `steps: [a, b]` in a variant of `poisoning`: its cells, what they are called, and where its fields are found. */
+/** `steps: [a, b]` in a variant of `poisoning`: its cells, their names, and where fields are. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Rig } from './rig.ts';
-import { createRig, minimal } from './rig.ts';
+import { cellAt, createRig, first, last, minimal } from './rig.ts';
 
 const test = suite<{ rig: Rig }>('steps');
 test.before.each(async (context) => {
@@ -13,7 +13,7 @@ test.after.each(({ rig }) => rig.remove());
 const flips = '{ attack: label-flip, rate: [0.1, 0.3] }',
   words = '{ attack: badnets, target: ham, rate: { linspace: [0.1, 0.2, 2] } }';
 
-test('axes in steps multiply; a cell is named by attacks, fields and values', async ({ rig }) => {
+test('axes in steps multiply, and a cell is named by its attacks', async ({ rig }) => {
   const { cells } = await rig.expand(
     `${minimal}poisoning: [{ attack: none }, { steps: [${flips}, ${words}] }]\n`,
   );
@@ -27,14 +27,15 @@ test('axes in steps multiply; a cell is named by attacks, fields and values', as
       'attack=label-flip+badnets label-flip.rate=0.3 badnets.rate=0.2',
     ],
   );
-  assert.equal(cells[2]!.config.poisoning, {
+  const { config, axes: allAxes } = cellAt(cells, 2);
+  assert.equal(config.poisoning, {
     attack: 'label-flip+badnets',
     steps: {
       'label-flip': { rate: 0.1 },
       badnets: { rate: 0.2, target: 'ham', triggers: ['cf', 'mn'] },
     },
   });
-  const { 'adapter.type': _adapter, ...axes } = cells[2]!.axes;
+  const { 'adapter.type': _adapter, ...axes } = allAxes;
   assert.equal(axes, {
     'poisoning.attack': 'label-flip+badnets',
     'poisoning.steps.label-flip.rate': 0.1,
@@ -43,34 +44,39 @@ test('axes in steps multiply; a cell is named by attacks, fields and values', as
   });
 });
 
-test('the order of the steps is part of the name; a step may choose among attacks; one step is that attack alone', async ({
-  rig,
-}) => {
-  const attacks = async (poisoning: string) =>
-    (await rig.expand(`${minimal}poisoning: ${poisoning}\n`)).cells.map(
-      ({ config }) => config.poisoning,
-    );
+const poisonings = async (rig: Rig, poisoning: string) =>
+  (await rig.expand(`${minimal}poisoning: ${poisoning}\n`)).cells.map(
+    ({ config }) => config.poisoning,
+  );
+
+test('the order of the steps is part of the name', async ({ rig }) => {
+  const both = await poisonings(
+    rig,
+    `
+  - steps: [{ attack: label-flip }, { attack: badnets }]
+  - steps: [{ attack: badnets }, { attack: label-flip }]`,
+  );
   assert.equal(
-    (
-      await attacks(
-        '[{ steps: [{ attack: label-flip }, { attack: badnets }] }, { steps: [{ attack: badnets }, { attack: label-flip }] }]',
-      )
-    ).map(({ attack }) => attack),
+    both.map(({ attack }) => attack),
     ['label-flip+badnets', 'badnets+label-flip'],
   );
+});
+
+test('a single step is its attack alone, and may choose among attacks', async ({ rig }) => {
   assert.equal(
-    await attacks('{ steps: [{ attack: [label-flip, badnets], rate: 0.2 }] }'),
-    await attacks('{ attack: [label-flip, badnets], rate: 0.2 }'),
+    await poisonings(rig, '{ steps: [{ attack: [label-flip, badnets], rate: 0.2 }] }'),
+    await poisonings(rig, '{ attack: [label-flip, badnets], rate: 0.2 }'),
   );
   assert.equal(
-    await attacks(
+    await poisonings(
+      rig,
       '[{ steps: [{ attack: label-flip, count: 2 }] }, { attack: label-flip, count: 2 }]',
     ),
     [{ attack: 'label-flip', count: 2 }],
   );
 });
 
-test('include, exclude, when, tags, --only and ${…} name a step by its attack', async ({ rig }) => {
+test('patterns and references name a step by its attack', async ({ rig }) => {
   const text = (more: string, when = ''): string =>
     `${minimal}poisoning: [{ attack: none }, { steps: [${flips}, ${words}]${when} }]\n${more}`;
   const rates = async (spec: string, options = {}) =>
@@ -84,9 +90,10 @@ test('include, exclude, when, tags, --only and ${…} name a step by its attack'
   ]);
   assert.equal(
     await rates(
-      text(
-        'exclude: [{ poisoning.attack: none }, { poisoning.steps.label-flip.rate: { min: 0.2 } }]\n',
-      ),
+      text(`exclude:
+  - { poisoning.attack: none }
+  - { poisoning.steps.label-flip.rate: { min: 0.2 } }
+`),
     ),
     [
       [0.1, 0.1],
@@ -110,15 +117,15 @@ test('include, exclude, when, tags, --only and ${…} name a step by its attack'
       [0.3, 0.2],
     ],
   );
-  const same = await rig.expand(
-    `${minimal}poisoning: { steps: [{ attack: label-flip, rate: 0.2 }, { attack: badnets, rate: "\${poisoning.steps.label-flip.rate}" }] }\n`,
-  );
-  assert.is(same.cells[0]!.axes['poisoning.steps.badnets.rate'], 0.2);
+  const same = await rig.expand(`${minimal}poisoning:
+  steps:
+    - { attack: label-flip, rate: 0.2 }
+    - { attack: badnets, rate: "\${poisoning.steps.label-flip.rate}" }
+`);
+  assert.is(first(same.cells).axes['poisoning.steps.badnets.rate'], 0.2);
 });
 
-test('--set and `extends` name a step by its attack or its place, and put other attacks in place of all', async ({
-  rig,
-}) => {
+test('--set names a step by attack or position; extends replaces all steps', async ({ rig }) => {
   const text = `${minimal}poisoning: { steps: [{ attack: label-flip }, { attack: badnets }] }\n`;
   const set = async (...sets: readonly string[]) =>
     (await rig.expand(text, { sets })).cells.map(({ config }) => config.poisoning);
@@ -133,7 +140,9 @@ test('--set and `extends` name a step by its attack or its place, and put other 
   assert.equal(await set('poisoning.attack=label-flip'), [{ attack: 'label-flip', rate: 0.3 }]);
   await rig.write({ 'base.yaml': `${minimal}poisoning: { attack: badnets, rate: 0.9 }\n` });
   const { cells } = await rig.expand(
-    'extends: base.yaml\npoisoning: { steps: [{ attack: label-flip }, { attack: badnets, rate: 0.5 }] }\n',
+    `extends: base.yaml
+poisoning: { steps: [{ attack: label-flip }, { attack: badnets, rate: 0.5 }] }
+`,
   );
   assert.equal(
     cells.map(({ config }) => config.poisoning),
@@ -141,23 +150,30 @@ test('--set and `extends` name a step by its attack or its place, and put other 
   );
 });
 
-test('the resolved spec is a spec of the same grid', async ({ rig }) => {
-  const spec = `${minimal}poisoning: [{ steps: [${flips}, ${words}], when: { poisoning.steps.badnets.rate: 0.1 } }, { attack: none }]\n`;
-  const first = await rig.expand(spec),
-    again = await rig.expand(JSON.stringify(first.resolved));
+test('the resolved spec is a spec with the same grid', async ({ rig }) => {
+  const once = await rig.expand(`${minimal}poisoning:
+  - { steps: [${flips}, ${words}], when: { poisoning.steps.badnets.rate: 0.1 } }
+  - { attack: none }
+`);
+  const again = await rig.expand(JSON.stringify(once.resolved));
   assert.equal(
     again.cells.map(({ config }) => config),
-    first.cells.map(({ config }) => config),
+    once.cells.map(({ config }) => config),
   );
-  assert.equal(again.resolved, first.resolved);
+  assert.equal(again.resolved, once.resolved);
 });
 
-test('a field of a step is found where it is written', async ({ rig }) => {
+test('a field of a step is located where it is written', async ({ rig }) => {
   const { cells } = await rig.expand(
-    `${minimal}poisoning:\n  - attack: none\n  - steps:\n      - { attack: label-flip }\n      - { attack: badnets, rate: [0.1, 0.2] }\n`,
+    `${minimal}poisoning:
+  - attack: none
+  - steps:
+      - { attack: label-flip }
+      - { attack: badnets, rate: [0.1, 0.2] }
+`,
   );
   const at = (...path: (string | number)[]): string => {
-    const { line, column, text, endColumn } = cells[2]!.locate(['poisoning', 'steps', ...path]);
+    const { line, column, text, endColumn } = last(cells).locate(['poisoning', 'steps', ...path]);
     return `${line}: ${text.slice(column - 1, endColumn - 1)}`;
   };
   assert.equal(

@@ -1,8 +1,8 @@
 /**
- * Runs commands of the built program one after another in one process, each in a copy of a project made for it, and
- * writes what each said as a line of JSON: a process for each would take a second a command.
+ * Runs commands of the built program one after another in one process, each in its own folder, and
+ * logs what each printed as a line of JSON. A process for each command would take a second longer.
  *
- *     node commands.mjs CLI LOG, the commands on stdin: [{ "dir", "args" }]
+ *     node commands.mjs CLI LOG    reads the commands from stdin: [{ "dir", "args" }]
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';

@@ -1,4 +1,6 @@
-/** A stage that prints without end, forks, hangs or goes without a word costs itself: the rest of the run ends as it should. */
+/**
+ * A stage that floods its log, forks, hangs or crashes fails alone: the rest of the run succeeds.
+ */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -13,7 +15,7 @@ test.before.each((context) => {
 });
 test.after.each(({ project }) => project.clean());
 
-/** Seeds 1 and 3 run as stages should, seed 2 as `body` says; a report counts. */
+/** A spec with one stage for each of three seeds, of which the stage of seed 2 runs `body`. */
 function write(project: Project, body: string): void {
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
@@ -56,13 +58,17 @@ for (const [where, stream] of [
   ['stdout', 1],
   ['stderr', 2],
 ] as const) {
-  test(`a stage that prints ${BYTES / 1e6} MB to ${where} ends; its log stays small and so does the scheduler`, async ({
-    project,
-  }) => {
+  test(`the log of a stage that floods ${where} is limited in size`, async ({ project }) => {
     write(
       project,
       `const line = Buffer.alloc(1 << 16, 'x'.repeat(127) + '\\n');
-      for (let left = ${BYTES}; left > 0;) { try { left -= writeSync(${stream}, line); } catch (error) { if (error.code !== 'EAGAIN') throw error; await new Promise(setImmediate); } }`,
+      for (let left = ${BYTES}; left > 0;)
+        try {
+          left -= writeSync(${stream}, line);
+        } catch (error) {
+          if (error.code !== 'EAGAIN') throw error;
+          await new Promise(setImmediate);
+        }`,
     );
     const { code, stderr } = await project.startWith(
       { env: { NODE_OPTIONS: `--import ${preload}`, PEAK: path.join(project.dir, 'peak') } },
@@ -79,13 +85,14 @@ for (const [where, stream] of [
   });
 }
 
-test('a stage that says as much by `log`: its log stays small as well, and has what went wrong', async ({
-  project,
-}) => {
+test('the log of a stage that floods `log` is limited but has its error', async ({ project }) => {
   write(
     project,
     `const line = 'x'.repeat(1 << 16);
-    for (let left = ${BYTES}; left > 0; left -= line.length) { log(line); if (left % 64 === 0) await new Promise(setImmediate); }
+    for (let left = ${BYTES}; left > 0; left -= line.length) {
+      log(line);
+      if (left % 64 === 0) await new Promise(setImmediate);
+    }
     throw new Error('at its end');`,
   );
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
@@ -102,10 +109,14 @@ for (const [what, options] of [
   ['in its group', ''],
   ['in a group of their own', ', detached: true'],
 ] as const) {
-  test(`a stage that leaves processes ${what}: they end with the run`, async ({ project }) => {
+  test(`processes that a stage leaves ${what} end with the run`, async ({ project }) => {
     write(
       project,
-      `for (let n = 0; n < 3; n++) { const child = spawn('sleep', ['1000'], { stdio: 'ignore'${options} }); child.unref(); appendFileSync(home + '/pids', child.pid + '\\n'); }`,
+      `for (let n = 0; n < 3; n++) {
+        const child = spawn('sleep', ['1000'], { stdio: 'ignore'${options} });
+        child.unref();
+        appendFileSync(home + '/pids', child.pid + '\\n');
+      }`,
     );
     const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
     assert.is(code, 0, stderr);
@@ -114,13 +125,14 @@ for (const [what, options] of [
   });
 }
 
-test('a process that a stage left goes on writing: what was stored stays as it was', async ({
-  project,
-}) => {
+test('a process that a stage leaves cannot change what was stored', async ({ project }) => {
   write(
     project,
     `const log = openSync(outDir + '/late', 'a');
-    const child = spawn('sh', ['-c', 'while echo more; do :; done'], { stdio: ['ignore', log, 'ignore'] }); child.unref(); appendFileSync(home + '/pids', child.pid + '\\n');`,
+    const endless = ['-c', 'while echo more; do :; done'];
+    const child = spawn('sh', endless, { stdio: ['ignore', log, 'ignore'] });
+    child.unref();
+    appendFileSync(home + '/pids', child.pid + '\\n');`,
   );
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--jobs', '1');
   assert.is(code, 0, stderr);

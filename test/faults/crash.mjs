@@ -1,7 +1,11 @@
 /**
- * Loaded before the program (`node --import`): ends the process by SIGKILL right before its nth call that changes the
- * disk, or in the middle of it. CRASH_IN: `run` (the scheduler) or `worker`. CRASH_AT: n; 0 counts alone, a byte a call in the
- * file CRASH_COUNT. CRASH_ONCE: a file that the first to end makes; the others go on. CRASH_TORN: a write is cut in half first.
+ * Loaded before the program (`node --import`): kills the process with SIGKILL right before its nth
+ * call that changes the disk, or in the middle of that call.
+ *
+ *     CRASH_IN     `run` (the scheduler) or `worker`
+ *     CRASH_AT     n; with 0, calls are only counted: each appends a byte to the file CRASH_COUNT
+ *     CRASH_ONCE   a file that the first process to be killed makes, so that the others are not
+ *     CRASH_TORN   1: half of a write is written first
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';

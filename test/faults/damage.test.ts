@@ -1,4 +1,4 @@
-/** One byte of each kind of stored file flipped, files cut short, leftovers: found, said aloud, and made whole by the next run. */
+/** Flipped bits, truncated files and leftovers in a store are found, reported and repaired. */
 import {
   appendFileSync,
   existsSync,
@@ -32,26 +32,27 @@ test.after(({ project }) => project.clean());
 
 const random = randomStream(1, 'faults', 'damage');
 
-/** As a failing disk does: no time changes. @returns the byte's place */
+/**
+ * Flips a bit without changing the file's times, like a failing disk. Returns the byte's offset.
+ */
 function flip(file: string): number {
   const bytes = readFileSync(file),
     at = random.integer(bytes.length),
     { atime, mtime } = statSync(file);
-  bytes[at] = bytes[at]! ^ (1 << random.integer(8));
+  bytes.writeUInt8(bytes.readUInt8(at) ^ (1 << random.integer(8)), at);
   writeFileSync(file, bytes);
   utimesSync(file, atime, mtime);
   return at;
 }
 
-/** The folder of the first entry of a kind, and its stage. */
+/** The first stage of a kind that has an entry, with the entry's folder and key. */
 async function entryOf(
   project: Project,
   kind: string,
 ): Promise<{ readonly id: string; readonly dir: string; readonly key: string }> {
-  const { id, outputs, key } = (await planOf(project)).find(
-    (stage) => stage.kind === kind && stage.outputs !== null,
-  )!;
-  return { id, dir: outputs!, key: key! };
+  for (const { id, kind: found, outputs, key } of await planOf(project))
+    if (found === kind && outputs !== null && key !== null) return { id, dir: outputs, key };
+  throw new Error(`no stage of the kind ${kind} has an entry`);
 }
 
 const outputs = [
@@ -65,7 +66,7 @@ const outputs = [
 ] as const;
 
 for (const [kind, file] of outputs) {
-  test(`a bit flipped in ${file} of ${kind}: verify finds it, the next run makes it anew`, async ({
+  test(`verify finds a flipped bit in ${file} of ${kind}, and a run mends it`, async ({
     project,
     expected,
   }) => {
@@ -84,7 +85,7 @@ for (const [kind, file] of outputs) {
   });
 }
 
-test('a bit flipped in what a stage will read: the run finds it before it reads', async ({
+test('a run finds a flipped bit in an input before a stage reads it', async ({
   project,
   expected,
 }) => {
@@ -96,7 +97,7 @@ test('a bit flipped in what a stage will read: the run finds it before it reads'
   assert.match(said, `the entry of ${rows.id} was damaged (rows.jsonl was changed); moved to `);
 });
 
-test('a bit flipped in the report, which no stage reads: the run that would hand it out finds it', async ({
+test('a run finds a flipped bit in the report, although no stage reads it', async ({
   project,
   expected,
 }) => {
@@ -109,7 +110,7 @@ test('a bit flipped in the report, which no stage reads: the run that would hand
 });
 
 for (const kind of ['grid-rows', 'grid-train', 'grid-evaluate', 'grid-report']) {
-  test(`a bit flipped in the manifest of ${kind}: a miss that is said aloud`, async ({
+  test(`a flipped bit in the manifest of ${kind} is a cache miss that is reported`, async ({
     project,
     expected,
   }) => {
@@ -125,8 +126,8 @@ for (const kind of ['grid-rows', 'grid-train', 'grid-evaluate', 'grid-report']) 
   });
 }
 
-// make, ninja, snakemake and doit build on such a file.
-test('an intermediate written over by hand is no base to build on', async ({
+// make, ninja, snakemake and doit use such a file.
+test('an intermediate result that was changed by hand is not used', async ({
   project,
   expected,
 }) => {
@@ -140,7 +141,7 @@ test('an intermediate written over by hand is no base to build on', async ({
   );
 });
 
-// make takes a partial file for whole.
+// make takes a partial file for a complete one.
 for (const [what, damage] of [
   ['cut short', (dir: string) => truncateSync(path.join(dir, 'model/weights.bin'), 1000)],
   ['emptied', (dir: string) => truncateSync(path.join(dir, 'model/weights.bin'), 0)],
@@ -169,7 +170,7 @@ for (const [what, damage] of [
     },
   ],
 ] as const) {
-  test(`an entry ${what} is a miss that is said aloud`, async ({ project, expected }) => {
+  test(`an entry ${what} is a cache miss that is reported`, async ({ project, expected }) => {
     const { id, dir } = await entryOf(project, 'grid-train');
     damage(dir);
     const said = await settle(project, expected);
@@ -178,7 +179,7 @@ for (const [what, damage] of [
   });
 }
 
-test('what killed processes left in the store is no hindrance, and swept', async ({
+test('what killed processes left in the store hinders no run and is swept', async ({
   project,
   expected,
 }) => {
@@ -197,17 +198,15 @@ test('what killed processes left in the store is no hindrance, and swept', async
   );
 });
 
-test('a flipped bit in the records beside the entries: verify finds it, and a run writes them again', async ({
+test('verify finds a flipped bit in any record, and a run writes the record again', async ({
   project,
   expected,
 }) => {
   const store = path.join(project.dir, '.dosimeter/store');
-  const one = (part: string): string =>
-    path.join(
-      store,
-      part,
-      readdirSync(path.join(store, part)).find((name) => name.endsWith('.json'))!,
-    );
+  const one = (part: string): string => {
+    const name = readdirSync(path.join(store, part)).find((file) => file.endsWith('.json'));
+    return path.join(store, part, name ?? 'none.json');
+  };
   for (const file of [
     path.join(store, 'durations.json'),
     one('roots'),
@@ -225,10 +224,7 @@ test('a flipped bit in the records beside the entries: verify finds it, and a ru
   for (const part of ['roots', 'code', 'environments']) assert.ok(existsSync(one(part)));
 });
 
-test('a flipped bit in the estimates is said aloud by the run that reads them', async ({
-  project,
-  expected,
-}) => {
+test('a run reports a flipped bit in the estimates of durations', async ({ project, expected }) => {
   flip(path.join(project.dir, '.dosimeter/store/durations.json'));
   rmSync((await entryOf(project, 'grid-train')).dir, { recursive: true });
   assert.match(
@@ -237,31 +233,25 @@ test('a flipped bit in the estimates is said aloud by the run that reads them', 
   );
 });
 
-test('a flipped bit in a journal: the line is left out, and status says so', async ({
-  project,
-  expected,
-}) => {
+test('status leaves out a damaged line of a journal and says so', async ({ project, expected }) => {
   rmSync((await entryOf(project, 'grid-train')).dir, { recursive: true });
   await settle(project, expected);
   const { run } = await project.json<{ run: string }>('status', '--json');
   const journal = path.join(project.dir, '.dosimeter/runs', run, 'journal.jsonl');
   const lines = readFileSync(journal, 'utf8').split('\n'),
     at = lines.findIndex((line) => line.includes('"stage-ended"'));
-  lines[at] = lines[at]!.replace('"seconds":', '"sekonds":');
+  lines[at] = lines[at]?.replace('"seconds":', '"sekonds":') ?? '';
   writeFileSync(journal, lines.join('\n'));
   const { code, stdout, stderr } = await project.dosimeter('status', run);
   assert.is(code, 0, stderr);
   assert.match(stdout, `${run} done`);
   assert.match(stderr, '1 line of its journal is damaged and left out');
-  // Cut in the middle of a line, as by a kill.
+  // Cut in the middle of a line, as when a process is killed.
   truncateSync(journal, statSync(journal).size - 10);
   assert.is((await project.json<{ state: string }>('status', '--json')).state, 'killed');
 });
 
-test("a flipped bit in the built copy of a spec's own plugin never runs", async ({
-  project,
-  expected,
-}) => {
+test("the damaged copy of a spec's own plugin is never run", async ({ project, expected }) => {
   const dir = path.join(project.dir, '.cache/plugins');
   for (const name of readdirSync(dir))
     writeFileSync(path.join(dir, name), 'throw new Error("torn");');
@@ -269,10 +259,7 @@ test("a flipped bit in the built copy of a spec's own plugin never runs", async 
   await settle(project, expected);
 });
 
-test('a flipped bit in the copy of the report that a user opens is written over by the next run', async ({
-  project,
-  expected,
-}) => {
+test('a run replaces a damaged copy of the published report', async ({ project, expected }) => {
   const copy = path.join(project.dir, '.dosimeter/reports/grid.html'),
     whole = readFileSync(copy);
   flip(copy);

@@ -1,11 +1,22 @@
-/** A full disk, a store that may not be written to or read, a clock that jumps: a clear word, and nothing is lost. */
+/** Full disks, missing permissions and jumping clocks: clear messages, and nothing is lost. */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said } from '../rig/project.ts';
-import { contentsOf, createGrid, fresh, planOf, published, settle, STAGES, times } from './grid.ts';
+import {
+  contentsOf,
+  createGrid,
+  fresh,
+  outputsOf,
+  planOf,
+  published,
+  ranAgain,
+  settle,
+  STAGES,
+  times,
+} from './grid.ts';
 
 const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>(
   'faults/disk',
@@ -26,8 +37,8 @@ const withPreload = (
 ): Promise<Said> =>
   project.startWith({ env: { ...env, NODE_OPTIONS: `--import ${preload}` } }, ...args).ended;
 
-/** The user is told in a sentence, and no stack. */
-function plain(said: Said, sentence: RegExp): void {
+/** Asserts that the user is told by a plain sentence, without a stack trace. */
+function assertPlain(said: Said, sentence: RegExp): void {
   assert.ok(
     sentence.test(said.stderr),
     `${String(sentence)} in exit code ${String(said.code)}: ${said.stderr}`,
@@ -37,17 +48,20 @@ function plain(said: Said, sentence: RegExp): void {
   assert.ok(said.code === 1 || said.code === 2, `${String(said.code)}: ${said.stderr}`);
 }
 
-const FULL =
-  /the disk is full \(ENOSPC\)[^]*free some space, or (give another place with (--store|DOSIMETER_CACHE)|run it in another folder); what is finished is kept/;
+const FULL = new RegExp(
+  'the disk is full \\(ENOSPC\\)[^]*free some space, or ' +
+    '(give another place with (--store|DOSIMETER_CACHE)|run it in another folder); ' +
+    'what is finished is kept',
+);
 
-/** Whether this machine lets a small file system be mounted. */
+/** Mounts a small file system. False if this machine does not allow that. */
 function mount(dir: string, size: string): boolean {
   mkdirSync(dir, { recursive: true });
   return spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', dir]).status === 0;
 }
 
 for (const size of times(1, 4) === 1 ? ['500k'] : ['60k', '200k', '500k', '800k']) {
-  test(`a disk of ${size} that fills up: the run stops and says so, what is finished stays, and with room it goes on`, async ({
+  test(`a run on a disk of ${size} stops when it is full, and goes on when there is room`, async ({
     project,
     expected,
   }) => {
@@ -60,35 +74,30 @@ for (const size of times(1, 4) === 1 ? ['500k'] : ['60k', '200k', '500k', '800k'
       return;
     }
     try {
-      plain(await project.dosimeter('run', 'spec.yaml', '--jobs', '2'), FULL);
+      assertPlain(await project.dosimeter('run', 'spec.yaml', '--jobs', '2'), FULL);
       const before = published(project),
         ran = project.lines('ran.log').length;
-      // Full as it is, what is there can be looked at.
+      // The full store can still be read.
       assert.is((await project.dosimeter('plan', 'spec.yaml')).code, 0);
       assert.is((await project.dosimeter('verify')).code, 0);
       assert.is(spawnSync('mount', ['-o', 'remount,size=64m', dir]).status, 0);
       await settle(project, expected);
-      assert.equal(
-        project
-          .lines('ran.log')
-          .slice(ran)
-          .filter((name) => before.has(name)),
-        [],
-      );
+      assert.equal(ranAgain(project, before, ran), []);
     } finally {
       spawnSync('umount', ['-l', dir]);
     }
   });
 }
 
-test('the disk fills up at any write: a clear word, or the run ends without what it only would have liked to write', async ({
+test('a disk that is full at the nth write stops the run plainly, or is not needed', async ({
   project,
   expected,
 }) => {
   const step = times(25, 1);
   for (let n = 0; ; n += step) {
     fresh(project);
-    rmSync(path.join(project.dir, '.cache'), { recursive: true, force: true }); // the built copies of its plugins are writes too
+    // The built copies of the spec's plugins are written too.
+    rmSync(path.join(project.dir, '.cache'), { recursive: true, force: true });
     const said = await withPreload(
       project,
       { DISK_FULL: String(n) },
@@ -97,24 +106,17 @@ test('the disk fills up at any write: a clear word, or the run ends without what
       '--jobs',
       '2',
     );
-    if (said.code !== 0) plain(said, FULL);
+    if (said.code !== 0) assertPlain(said, FULL);
     else assert.equal(contentsOf(project), expected, said.stderr);
     const before = published(project),
       ran = project.lines('ran.log').length;
     await settle(project, expected);
-    assert.equal(
-      project
-        .lines('ran.log')
-        .slice(ran)
-        .filter((name) => before.has(name)),
-      [],
-      `full at write ${n}`,
-    );
+    assert.equal(ranAgain(project, before, ran), [], `full at write ${n}`);
     if (said.code === 0) break;
   }
 });
 
-/** Root writes anywhere unless it gives that up; others need nothing. */
+/** Drops the capabilities by which root may read and write anywhere. */
 const bound =
   process.getuid?.() === 0
     ? ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search', '--']
@@ -122,7 +124,7 @@ const bound =
 const under = (project: Project, ...args: readonly string[]): Promise<Said> =>
   project.startWith({ under: bound }, ...args).ended;
 
-/** @param mode of the folders; files lose their write bits with them */
+/** Makes a folder and everything below it writable or read-only. */
 function setModes(dir: string, writable: boolean): void {
   if (writable) chmodSync(dir, 0o755);
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
@@ -133,13 +135,13 @@ function setModes(dir: string, writable: boolean): void {
   if (!writable) chmodSync(dir, 0o555);
 }
 
-test('a read-only store serves what it has, and says plainly that no more can be stored', async ({
+test('a read-only store serves what it has and refuses to store more', async ({
   project,
   expected,
 }) => {
   await settle(project, expected);
   const store = path.join(project.dir, '.dosimeter/store');
-  const train = (await planOf(project)).find(({ kind }) => kind === 'grid-train')!;
+  const train = await outputsOf(project, 'grid-train');
   const modes = (writable: boolean): void => setModes(store, writable);
   try {
     modes(false);
@@ -153,17 +155,16 @@ test('a read-only store serves what it has, and says plainly that no more can be
     ])
       assert.is((await under(project, ...args)).code, 0, args[0]);
     modes(true);
-    rmSync(train.outputs!, { recursive: true });
+    rmSync(train, { recursive: true });
     modes(false);
     for (const args of [
       ['run', 'spec.yaml'],
       ['pin', 'spec.yaml'],
       ['gc', '--max-size', '0'],
     ]) {
-      plain(
-        await under(project, ...args),
-        /there is no permission to write there \(EACCES\)\n {2}give another place with --store, or mend the permissions/,
-      );
+      const said = await under(project, ...args);
+      assertPlain(said, /there is no permission to write there \(EACCES\)\n/);
+      assertPlain(said, /\n {2}give another place with --store, or mend the permissions/);
     }
   } finally {
     modes(true);
@@ -171,7 +172,7 @@ test('a read-only store serves what it has, and says plainly that no more can be
   await settle(project, expected);
 });
 
-test("a store on a file system that is read-only: the same, and another place takes what it can't", async ({
+test('a store on a read-only file system serves what it has and refuses more', async ({
   project,
   expected,
 }) => {
@@ -187,9 +188,7 @@ test("a store on a file system that is read-only: the same, and another place ta
   }
   try {
     await settle(project, expected);
-    rmSync((await planOf(project)).find(({ kind }) => kind === 'grid-train')!.outputs!, {
-      recursive: true,
-    });
+    rmSync(await outputsOf(project, 'grid-train'), { recursive: true });
     assert.is(spawnSync('mount', ['-o', 'remount,ro', store]).status, 0);
     for (const args of [
       ['plan', 'spec.yaml'],
@@ -204,7 +203,7 @@ test("a store on a file system that is read-only: the same, and another place ta
       ['pin', 'spec.yaml'],
       ['gc', '--max-size', '0'],
     ])
-      plain(
+      assertPlain(
         await project.dosimeter(...args),
         /the file system is read-only \(EROFS\)\n {2}give another place with --store/,
       );
@@ -220,7 +219,7 @@ test("a store on a file system that is read-only: the same, and another place ta
   }
 });
 
-test('the quota is used up while the report is written: the rest is kept, and only the report is made again', async ({
+test('a quota that is used up costs only what could not be written', async ({
   project,
   expected,
 }) => {
@@ -229,16 +228,12 @@ test('the quota is used up while the report is written: the rest is kept, and on
     const said = await withPreload(project, { QUOTA: where }, 'run', 'spec.yaml', '--jobs', '2');
     const ran = project.lines('ran.log').length;
     if (where === 'grid-report-') {
-      plain(
-        said,
-        /the disk quota is used up \(EDQUOT\)[^]*free some space, or give another place with --store; what is finished is kept/,
-      );
+      assertPlain(said, /the disk quota is used up \(EDQUOT\)/);
+      assertPlain(said, /free some space, or give another place with --store; what is finished is/);
       assert.is(published(project).size, STAGES - 1);
     } else if (where === 'runs/') {
-      plain(
-        said,
-        /runs: the disk quota is used up \(EDQUOT\)[^]*free some space, or run it in another folder/,
-      );
+      assertPlain(said, /runs: the disk quota is used up \(EDQUOT\)/);
+      assertPlain(said, /free some space, or run it in another folder/);
       assert.is(ran, 0);
     } else {
       assert.is(said.code, 0, said.stderr);
@@ -256,7 +251,7 @@ test('the quota is used up while the report is written: the rest is kept, and on
   }
 });
 
-test('a whole folder that is read-only still shows its finished results', async ({
+test('a read-only .dosimeter folder still shows the finished report', async ({
   project,
   expected,
 }) => {
@@ -273,26 +268,24 @@ test('a whole folder that is read-only still shows its finished results', async 
   }
 });
 
-test('a stored file that may not be read is a damaged one', async ({ project, expected }) => {
+test('a stored file that may not be read counts as damaged', async ({ project, expected }) => {
   for (const file of ['manifest.json', 'rows.jsonl']) {
     await settle(project, expected);
-    const stages = await planOf(project),
-      rows = stages.find(({ kind }) => kind === 'grid-rows')!,
-      train = stages.find(({ kind }) => kind === 'grid-train')!;
-    chmodSync(path.join(rows.outputs!, file), 0);
-    rmSync(train.outputs!, { recursive: true });
+    const id = (await planOf(project)).find(({ kind }) => kind === 'grid-rows')?.id ?? '';
+    chmodSync(path.join(await outputsOf(project, 'grid-rows'), file), 0);
+    rmSync(await outputsOf(project, 'grid-train'), { recursive: true });
     const { code, stderr } = await under(project, 'run', 'spec.yaml');
     assert.is(code, 0, stderr);
     assert.match(
       stderr,
-      new RegExp(`the entry of ${rows.id} was damaged \\(.*can't be read \\(EACCES\\)\\)`),
+      new RegExp(`the entry of ${id} was damaged \\(.*can't be read \\(EACCES\\)\\)`),
     );
     await settle(project, expected);
   }
 });
 
 for (const every of [1, 7, 50]) {
-  test(`a clock that jumps by days, forward and back, at every ${every}th reading changes nothing`, async ({
+  test(`a clock that jumps by days at every ${every}th reading changes nothing`, async ({
     project,
     expected,
   }) => {

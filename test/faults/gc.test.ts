@@ -1,11 +1,11 @@
-/** gc, verify and runs on one store at once, and gc killed on its way: nothing that is needed goes, nothing half-done is taken for damaged. */
+/** gc, verify and runs on one store at the same time, and gc that is killed: nothing is lost. */
 import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
 import type { Said, Started } from '../rig/project.ts';
-import { fresh, gridSuite, published, settle, STAGES, times } from './grid.ts';
+import { fresh, gridSuite, published, ranAgain, settle, STAGES, times, watch } from './grid.ts';
 
 const test = gridSuite('faults/gc');
 
@@ -14,18 +14,15 @@ const SWEPT = times(2, 30),
   VERIFIED = times(2, 20),
   KILLED = times(3, 30);
 
-/** Runs a command again and again until `first` has ended. */
+/** Repeats a command until `first` has ended. */
 async function during(first: Started, again: () => Promise<Said>): Promise<readonly Said[]> {
   const said: Said[] = [];
-  let ended = false;
-  void first.ended.then(() => {
-    ended = true;
-  });
-  while (!ended) said.push(await again());
+  const watched = watch(first);
+  while (!watched.hasEnded) said.push(await again());
   return said;
 }
 
-test(`${SWEPT} runs while gc sweeps all that it may, again and again: none runs a stage twice or misses one`, async ({
+test(`a run loses no stage while gc sweeps again and again (${SWEPT} times)`, async ({
   project,
   expected,
 }) => {
@@ -52,7 +49,7 @@ test(`${SWEPT} runs while gc sweeps all that it may, again and again: none runs 
   assert.ok(refused > 0, "gc was never in a run's way");
 });
 
-test(`${VERIFIED} runs while verify looks, again and again: nothing that is being written is called damaged`, async ({
+test(`verify does not call damaged what a run is writing (${VERIFIED} times)`, async ({
   project,
   expected,
 }) => {
@@ -71,26 +68,20 @@ test(`${VERIFIED} runs while verify looks, again and again: nothing that is bein
   assert.ok(looks > VERIFIED);
 });
 
-test(`${KILLED} times a run and gc begin together and one of them is killed: the other goes on, and what is whole stays`, async ({
+test(`a run and gc that start together survive each other being killed (${KILLED} times)`, async ({
   project,
   expected,
   took,
 }) => {
   for (let n = 0; n < KILLED; n++) {
-    const [victim, survivor] = (
-      random.integer(2) === 0
-        ? [
-            ['run', 'spec.yaml'],
-            ['gc', '--max-size', '300kB'],
-          ]
-        : [
-            ['gc', '--max-size', '300kB'],
-            ['run', 'spec.yaml'],
-          ]
-    ).map((args) => project.start(...args));
-    const timer = setTimeout(() => victim!.process.kill('SIGKILL'), random.uniform() * took);
-    const { code, stderr } = await survivor!.ended;
-    await victim!.ended;
+    const run = ['run', 'spec.yaml'],
+      gc = ['gc', '--max-size', '300kB'];
+    const [first, second] = random.integer(2) === 0 ? [run, gc] : [gc, run];
+    const victim = project.start(...first),
+      survivor = project.start(...second);
+    const timer = setTimeout(() => victim.process.kill('SIGKILL'), random.uniform() * took);
+    const { code, stderr } = await survivor.ended;
+    await victim.ended;
     clearTimeout(timer);
     assert.ok(code === 0 || /a run is using/.test(stderr), stderr);
     const verified = await project.dosimeter('verify');
@@ -98,21 +89,15 @@ test(`${KILLED} times a run and gc begin together and one of them is killed: the
     const before = published(project),
       ran = project.lines('ran.log').length;
     await settle(project, expected);
-    assert.equal(
-      project
-        .lines('ran.log')
-        .slice(ran)
-        .filter((name) => before.has(name)),
-      [],
-      `round ${n}`,
-    );
+    assert.equal(ranAgain(project, before, ran), [], `round ${n}`);
     if (random.integer(2) === 0) fresh(project);
   }
 });
 
-const preload = new URL('./crash.mjs', import.meta.url).href;
+const crashing = new URL('./crash.mjs', import.meta.url).href,
+  stopping = new URL('./preload.mjs', import.meta.url).href;
 
-test('gc is killed at any change to the disk: what is left is whole, and the next gc and run need no hand', async ({
+test('gc that is killed at any change to the disk leaves a store that is whole', async ({
   project,
   expected,
 }) => {
@@ -120,14 +105,14 @@ test('gc is killed at any change to the disk: what is left is whole, and the nex
   const store = path.join(project.dir, '.dosimeter/store'),
     copy = path.join(project.dir, 'store-copy');
   cpSync(store, copy, { recursive: true, preserveTimestamps: true });
-  const crashing = (at: number): Promise<Said> => {
+  const crashAt = (at: number): Promise<Said> => {
     for (const name of ['count', 'once']) rmSync(path.join(project.dir, name), { force: true });
     rmSync(store, { recursive: true });
     cpSync(copy, store, { recursive: true, preserveTimestamps: true });
     return project.startWith(
       {
         env: {
-          NODE_OPTIONS: `--import ${preload}`,
+          NODE_OPTIONS: `--import ${crashing}`,
           CRASH_IN: 'run',
           CRASH_AT: String(at),
           CRASH_TORN: '0',
@@ -140,14 +125,15 @@ test('gc is killed at any change to the disk: what is left is whole, and the nex
       '300kB',
     ).ended;
   };
-  const whole = await crashing(0);
+  const whole = await crashAt(0);
   assert.is(whole.code, 0, whole.stderr);
-  assert.ok(published(project).size > 0 && published(project).size < STAGES, 'it sweeps some');
+  const { size } = published(project);
+  assert.ok(size > 0 && size < STAGES, 'gc sweeps some of the entries');
   const count = project.read('count').length,
     step = Math.max(1, count / times(4, 60));
   for (let at = 1; at <= count; at += step) {
     assert.is(
-      (await crashing(Math.floor(at))).signal,
+      (await crashAt(Math.floor(at))).signal,
       'SIGKILL',
       `call ${Math.floor(at)} of ${count}`,
     );
@@ -156,26 +142,19 @@ test('gc is killed at any change to the disk: what is left is whole, and the nex
     const before = published(project),
       ran = project.lines('ran.log').length;
     await settle(project, expected);
-    assert.equal(
-      project
-        .lines('ran.log')
-        .slice(ran)
-        .filter((name) => before.has(name)),
-      [],
-      `after call ${Math.floor(at)}`,
-    );
+    assert.equal(ranAgain(project, before, ran), [], `after call ${Math.floor(at)}`);
   }
 });
 
-test('a run waits for a gc, and goes on when that was killed', async ({ project, expected }) => {
+test('a run waits for a gc, and goes on when the gc is killed', async ({ project, expected }) => {
   fresh(project);
-  // A gc that stops at its first step, as one on a slow disk.
+  // This gc stops at its first rename, as if on a slow disk.
   const gate = path.join(project.dir, 'gate');
   project.write('.dosimeter/store/damaged/left/x', 'x');
   const gc = project.startWith(
     {
       env: {
-        NODE_OPTIONS: `--import ${new URL('./preload.mjs', import.meta.url).href}`,
+        NODE_OPTIONS: `--import ${stopping}`,
         STOP_AT_RENAME: gate,
       },
     },

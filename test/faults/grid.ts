@@ -1,4 +1,7 @@
-/** A grid of cheap stages whose outputs depend on nothing but their keys, and what must be true of its store whatever was done to it. */
+/**
+ * A grid of cheap stages whose outputs depend only on their keys, and what must be true of its
+ * store after any fault.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -6,7 +9,7 @@ import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openStore } from '../../src/store/store.ts';
 import { verifyStore } from '../../src/store/verify.ts';
-import type { Project } from '../rig/project.ts';
+import type { Project, Started } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 
 export { times } from '../rig/times.ts';
@@ -23,9 +26,87 @@ export interface StageInPlan {
 
 export const STAGES = 1 + 3 * 3 * 2 + 1;
 
+/** The start of each of the grid's plugins: `ran(name)` adds a line to `ran.log`. */
+const header = (project: Project): string => `import { createHash } from 'node:crypto';
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { defineStage } from 'dosimeter';
+const log = ${JSON.stringify(path.join(project.dir, 'ran.log'))};
+const ran = (name) => appendFileSync(log, name + '\\n');
+const sha256 = (...parts) => {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+};
+`;
+
+const ROWS = `export default defineStage({
+  name: 'grid-rows', summary: 'Rows.', compute: false, scope: 'cell',
+  define: ([cell]) => ({ params: {}, inputs: {}, assets: { rows: cell.data.train.source } }),
+  async run({ outDir }) {
+    writeFileSync(outDir + '/rows.jsonl', '{"text":"a"}\\n'.repeat(2000));
+    ran('rows');
+  },
+});
+`;
+
+const TRAIN = `export default defineStage({
+  name: 'grid-train', summary: 'A model.', compute: false, scope: 'cell',
+  volatile: ['timing.json'],
+  define: ([cell]) => ({
+    params: { seed: cell.seed, poisoning: cell.poisoning },
+    inputs: { rows: { kind: 'grid-rows', cell } },
+  }),
+  async run({ params: { seed, poisoning }, inputs, outDir, log }) {
+    const name = ['train', seed, poisoning.attack, poisoning.rate ?? 0].join(' ');
+    const digest = sha256(name, readFileSync(inputs.rows.dir + '/rows.jsonl'));
+    mkdirSync(outDir + '/model/deep', { recursive: true });
+    writeFileSync(outDir + '/model/weights.bin', Buffer.concat(Array(2000).fill(digest)));
+    log('half');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    writeFileSync(outDir + '/model/deep/name.txt', name);
+    writeFileSync(outDir + '/model/empty', '');
+    const timing = { seconds: performance.now(), pid: process.pid };
+    writeFileSync(outDir + '/timing.json', JSON.stringify(timing));
+    ran(name);
+  },
+});
+`;
+
+const EVALUATE = `export default defineStage({
+  name: 'grid-evaluate', summary: 'Numbers.', compute: false, scope: 'cell',
+  define: ([cell]) => ({ params: {}, inputs: { model: { kind: 'grid-train', cell } } }),
+  async run({ inputs: { model: { dir } }, outDir }) {
+    const name = readFileSync(dir + '/model/deep/name.txt', 'utf8');
+    const digest = sha256(readFileSync(dir + '/model/weights.bin'));
+    const accuracy = digest.readUInt32LE(0) / 2 ** 32;
+    writeFileSync(outDir + '/metrics.json', JSON.stringify({ accuracy }));
+    writeFileSync(outDir + '/predictions.csv', digest.toString('hex') + '\\n');
+    ran(name.replace('train', 'evaluate'));
+  },
+});
+`;
+
+const REPORT = `export default defineStage({
+  name: 'grid-report', summary: 'Joins.', compute: false, scope: 'experiment', tolerant: true,
+  define: (cells) => ({
+    params: {},
+    inputs: Object.fromEntries(
+      cells.map((cell, i) => ['e' + i, { kind: 'grid-evaluate', cell }]),
+    ),
+  }),
+  async run({ inputs, outDir }) {
+    const metrics = Object.values(inputs).map(({ dir }) => dir + '/metrics.json');
+    const html = metrics.map((file) => '<p>' + readFileSync(file, 'utf8')).join('');
+    writeFileSync(outDir + '/report.html', html);
+    ran('report');
+  },
+});
+`;
+
 /**
- * rows → train → evaluate for nine cells, one joining report: 20 stages. A stage adds its name to `ran.log` when it has
- * written everything; train writes large, nested, in two steps, and one volatile file.
+ * A project with 20 stages: rows → train → evaluate for nine cells, and one report that joins them.
+ * A stage adds its name to `ran.log` when it has written everything. The train stages write large
+ * and nested files in two steps, and one volatile file.
  */
 export function createGrid(): Project {
   const project = createProject();
@@ -44,84 +125,39 @@ plugins: [./grid-rows.mjs, ./grid-train.mjs, ./grid-evaluate.mjs, ./grid-report.
 stages: [grid-train, grid-evaluate, grid-report]
 `,
   );
-  const ran = `const ran = (name) => appendFileSync(${JSON.stringify(path.join(project.dir, 'ran.log'))}, name + '\\n');`;
-  project.write(
-    'grid-rows.mjs',
-    `import { appendFileSync, writeFileSync } from 'node:fs';
-import { defineStage } from 'dosimeter';
-${ran}
-export default defineStage({
-  name: 'grid-rows', summary: 'Rows.', compute: false, scope: 'cell',
-  define: ([cell]) => ({ params: {}, inputs: {}, assets: { rows: cell.data.train.source } }),
-  async run({ outDir }) { writeFileSync(outDir + '/rows.jsonl', '{"text":"a"}\\n'.repeat(2000)); ran('rows'); },
-});
-`,
-  );
-  project.write(
-    'grid-train.mjs',
-    `import { createHash } from 'node:crypto';
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { defineStage } from 'dosimeter';
-${ran}
-export default defineStage({
-  name: 'grid-train', summary: 'A model.', compute: false, scope: 'cell', volatile: ['timing.json'],
-  define: ([cell]) => ({ params: { seed: cell.seed, poisoning: cell.poisoning }, inputs: { rows: { kind: 'grid-rows', cell } } }),
-  async run({ params, inputs, outDir, log }) {
-    const name = ['train', params.seed, params.poisoning.attack, params.poisoning.rate ?? 0].join(' ');
-    const digest = createHash('sha256').update(name).update(readFileSync(inputs.rows.dir + '/rows.jsonl')).digest();
-    mkdirSync(outDir + '/model/deep', { recursive: true });
-    writeFileSync(outDir + '/model/weights.bin', Buffer.concat(Array(2000).fill(digest)));
-    log('half');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    writeFileSync(outDir + '/model/deep/name.txt', name);
-    writeFileSync(outDir + '/model/empty', '');
-    writeFileSync(outDir + '/timing.json', JSON.stringify({ seconds: performance.now(), pid: process.pid }));
-    ran(name);
-  },
-});
-`,
-  );
-  project.write(
-    'grid-evaluate.mjs',
-    `import { createHash } from 'node:crypto';
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { defineStage } from 'dosimeter';
-${ran}
-export default defineStage({
-  name: 'grid-evaluate', summary: 'Numbers.', compute: false, scope: 'cell',
-  define: ([cell]) => ({ params: {}, inputs: { model: { kind: 'grid-train', cell } } }),
-  async run({ inputs, outDir }) {
-    const { dir } = inputs.model, name = readFileSync(dir + '/model/deep/name.txt', 'utf8');
-    const digest = createHash('sha256').update(readFileSync(dir + '/model/weights.bin')).digest();
-    writeFileSync(outDir + '/metrics.json', JSON.stringify({ accuracy: digest.readUInt32LE(0) / 2 ** 32 }));
-    writeFileSync(outDir + '/predictions.csv', digest.toString('hex') + '\\n');
-    ran(name.replace('train', 'evaluate'));
-  },
-});
-`,
-  );
-  project.write(
-    'grid-report.mjs',
-    `import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { defineStage } from 'dosimeter';
-${ran}
-export default defineStage({
-  name: 'grid-report', summary: 'Joins.', compute: false, scope: 'experiment', tolerant: true,
-  define: (cells) => ({ params: {}, inputs: Object.fromEntries(cells.map((cell, i) => ['e' + i, { kind: 'grid-evaluate', cell }])) }),
-  async run({ inputs, outDir }) {
-    writeFileSync(outDir + '/report.html', Object.keys(inputs).map((name) => '<p>' + readFileSync(inputs[name].dir + '/metrics.json', 'utf8')).join(''));
-    ran('report');
-  },
-});
-`,
-  );
+  const stages = { rows: ROWS, train: TRAIN, evaluate: EVALUATE, report: REPORT };
+  for (const [name, text] of Object.entries(stages))
+    project.write(`grid-${name}.mjs`, header(project) + text);
   return project;
 }
+
+/** Keeps track of whether a process has ended. */
+export function watch(process: Started): { readonly hasEnded: boolean } {
+  const state = { hasEnded: false };
+  void process.ended.then(() => {
+    state.hasEnded = true;
+  });
+  return state;
+}
+
+/** The folder with the outputs of the first stage of a kind. */
+export async function outputsOf(project: Project, kind: string): Promise<string> {
+  const outputs = (await planOf(project)).find((stage) => stage.kind === kind)?.outputs;
+  if (typeof outputs !== 'string') throw new Error(`no stage of the kind ${kind} has outputs`);
+  return outputs;
+}
+
+/** The stages that ran after the first `ran` lines of the log although they had been published. */
+export const ranAgain = (project: Project, before: ReadonlySet<string>, ran: number): string[] =>
+  project
+    .lines('ran.log')
+    .slice(ran)
+    .filter((name) => before.has(name));
 
 export const planOf = async (project: Project): Promise<readonly StageInPlan[]> =>
   (await project.json<{ stages: readonly StageInPlan[] }>('plan', 'spec.yaml', '--json')).stages;
 
-/** Nothing has run yet. */
+/** Removes the store and the log, as if nothing had run. */
 export const fresh = (project: Project): void => {
   for (const name of ['.dosimeter', 'ran.log', 'count', 'once'])
     rmSync(path.join(project.dir, name), { recursive: true, force: true });
@@ -131,13 +167,13 @@ const storeOf = (project: Project): string => path.join(project.dir, '.dosimeter
 
 export interface Undisturbed {
   readonly project: Project;
-  /** What a run that nothing disturbed left. */
+  /** The contents of the store after an undisturbed run. */
   readonly expected: { readonly [file: string]: string };
-  /** Milliseconds that it took. */
+  /** How long that run took, in milliseconds. */
   readonly took: number;
 }
 
-/** Tests on one grid, which ran to its end once before them. */
+/** A suite of tests on one grid, which has been run once before they start. */
 export function gridSuite(name: string): Test<Undisturbed> {
   const test = suite<{ -readonly [field in keyof Undisturbed]: Undisturbed[field] }>(name);
   test.before(async (context) => {
@@ -154,7 +190,7 @@ export function gridSuite(name: string): Test<Undisturbed> {
 
 const volatile = new Set(['manifest.json', 'timing.json']);
 
-/** Digests of every file that isn't volatile, by key and path, as they lie on the disk. */
+/** The digest of every stored file that is not volatile, by key and path. */
 export function contentsOf(project: Project): { readonly [file: string]: string } {
   const contents: { [file: string]: string } = {};
   for (const key of project.entries()) {
@@ -170,7 +206,7 @@ export function contentsOf(project: Project): { readonly [file: string]: string 
   return contents;
 }
 
-/** Names, as `ran.log` has them, of the stages that are published; read from the store's folders alone. */
+/** The names, as in `ran.log`, of the published stages, read from the folders of the store. */
 export function published(project: Project): Set<string> {
   const store = storeOf(project),
     names = new Set<string>();
@@ -197,7 +233,10 @@ export function published(project: Project): Set<string> {
   return names;
 }
 
-/** Runs the grid to its end: it succeeds, what it made is `expected`, every entry is whole, and gc leaves nothing that only a living process may have. */
+/**
+ * Runs the grid to its end and asserts that the run succeeds, that its outputs are `expected`, that
+ * every entry is whole, and that gc leaves nothing of dead processes. Returns what the run printed.
+ */
 export async function settle(
   project: Project,
   expected: { readonly [file: string]: string },
@@ -205,7 +244,7 @@ export async function settle(
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--jobs', '2');
   assert.is(code, 0, stderr);
   const contents = contentsOf(project);
-  // A stage that reads what is missing (the report) leaves another entry for that.
+  // There may be further entries: those of reports that were made without stages that failed.
   assert.equal(
     Object.fromEntries(Object.keys(expected).map((name) => [name, contents[name]])),
     expected,
@@ -221,7 +260,7 @@ export async function settle(
   return stderr;
 }
 
-/** What only a running process may have in a store: scratch, claims, drafts. */
+/** The files in a store that belong to a running process: scratch, claims and drafts. */
 function leftovers(project: Project): string[] {
   const store = storeOf(project);
   return readdirSync(store, { recursive: true, withFileTypes: true })

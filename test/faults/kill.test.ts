@@ -1,22 +1,22 @@
-/** SIGKILL anywhere in a run, and the run again: what snakemake, wireit, doit and make each get wrong in a way of their own. */
+/** SIGKILL anywhere in a run, and then the run again. */
 import path from 'node:path';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
 import type { Started } from '../rig/project.ts';
-import { fresh, gridSuite, published, settle, times } from './grid.ts';
+import { fresh, gridSuite, published, ranAgain, settle, times } from './grid.ts';
 
 const test = gridSuite('faults/kill');
 
 const KILLS = times(16, 200);
 
-test(`${KILLS} kills at random points: every stage that was published stays, and the results are those of a run that nothing disturbed`, async ({
+test(`published stages survive ${KILLS} kills, and the results are those of a whole run`, async ({
   project,
   expected,
   took,
 }) => {
   const random = randomStream(1, 'faults', 'kill');
   fresh(project);
-  // Of what a whole run takes; shorter whenever a run was faster than its kill.
+  // Kills come within this time, which is shortened whenever a run ends before its kill.
   let span = took,
     kills = 0,
     grids = 0,
@@ -28,19 +28,16 @@ test(`${KILLS} kills at random points: every stage that was published stays, and
     const timer = setTimeout(() => run.process.kill('SIGKILL'), random.uniform() * span);
     const { code, signal, stderr } = await run.ended;
     clearTimeout(timer);
-    assert.not.match(stderr, /another run is making it/, 'it waits for a process that is gone');
-    const again = project
-      .lines('ran.log')
-      .slice(ran)
-      .filter((name) => before.has(name));
-    assert.equal(again, [], `ran again although they were published:\n${stderr}`);
+    assert.not.match(stderr, /another run is making it/, 'the run waited for a dead process');
+    const again = ranAgain(project, before, ran);
+    assert.equal(again, [], `stages ran again although they were published:\n${stderr}`);
     if (signal === 'SIGKILL') kills++;
     else {
       assert.is(code, 0, stderr);
       early++;
       span *= 0.9;
     }
-    // A killed grid is ended after two kills or so, and the next begins with an empty store.
+    // After about two kills the grid is run to its end, and the next one starts afresh.
     if (published(project).size >= 20 || random.uniform() < 0.3 || signal === null) {
       await settle(project, expected);
       grids++;
@@ -48,9 +45,7 @@ test(`${KILLS} kills at random points: every stage that was published stays, and
     }
   }
   await settle(project, expected);
-  console.log(
-    `${kills} kills, ${grids + 1} grids run to their end, ${early} runs were faster than the kill`,
-  );
+  console.log(`${kills} kills, ${grids + 1} grids run to their end, ${early} runs ended first`);
 });
 
 const preload = new URL('./crash.mjs', import.meta.url).href;
@@ -60,10 +55,9 @@ for (const [role, torn, points] of [
   ['run', true, times(3, 60)],
   ['worker', true, times(3, Number.POSITIVE_INFINITY)],
 ] as const) {
-  test(`a kill ${torn ? 'in the middle of' : 'before'} a change to the disk, in the ${role === 'run' ? 'scheduler' : 'worker'}`, async ({
-    project,
-    expected,
-  }) => {
+  const when = torn ? 'in the middle of' : 'before',
+    where = role === 'run' ? 'scheduler' : 'worker';
+  test(`a kill ${when} a change to the disk, in the ${where}`, async ({ project, expected }) => {
     const crashing = (at: number): Started =>
       project.startWith(
         {
@@ -82,36 +76,26 @@ for (const [role, torn, points] of [
         '2',
       );
     fresh(project);
-    const { code, stderr } = await crashing(0).ended;
-    assert.is(code, 0, stderr);
+    const counted = await crashing(0).ended;
+    assert.is(counted.code, 0, counted.stderr);
     const count = project.read('count').length;
     assert.ok(count >= 4, `${count} calls`);
     const step = Math.max(1, count / points);
     for (let at = 1; at <= count; at += step) {
       fresh(project);
       const said = await crashing(Math.floor(at)).ended;
-      // A worker's end fails its stage; the last calls of a run need not be made the same number of times again.
-      const ended =
-        role === 'run'
-          ? said.signal === 'SIGKILL' || at > count - 10
-          : said.code === 1 || said.code === 0;
-      assert.ok(
-        ended,
-        `call ${Math.floor(at)} of ${count}: ${String(said.signal)} ${String(said.code)}\n${said.stderr}`,
-      );
+      // A killed worker fails its stage. The number of a run's last calls may differ between runs.
+      const call = `call ${Math.floor(at)} of ${count}`,
+        { signal, code } = said;
+      const isExpected =
+        role === 'run' ? signal === 'SIGKILL' || at > count - 10 : code === 1 || code === 0;
+      assert.ok(isExpected, `${call}: ${String(signal)} ${String(code)}\n${said.stderr}`);
       const before = published(project),
         ran = project.lines('ran.log').length;
       await settle(project, expected);
-      // Of the report there are two: one without what failed.
+      // There are two reports: the first one was made without the stage that failed.
       if (role === 'worker') before.delete('report');
-      assert.equal(
-        project
-          .lines('ran.log')
-          .slice(ran)
-          .filter((name) => before.has(name)),
-        [],
-        `after call ${Math.floor(at)} of ${count}`,
-      );
+      assert.equal(ranAgain(project, before, ran), [], `after ${call}`);
     }
     console.log(`${Math.min(count, points)} of ${count} calls`);
   });

@@ -1,3 +1,6 @@
-/** The laws of expansion and of keys: `npm test` holds them too, the full count of faults over twenty times as many draws. */
+/**
+ * The laws of expansion and of keys. `npm test` checks them too; `test:faults -- --full` checks
+ * them on twenty times as many random specs.
+ */
 import '../experiment/properties.test.ts';
 import '../plan/properties.test.ts';

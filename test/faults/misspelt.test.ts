@@ -1,4 +1,4 @@
-/** What wireit and redun take for a success: a name that nothing answers to. */
+/** Misspelt names are errors. In wireit and redun, some of them pass for a success. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project } from '../rig/project.ts';

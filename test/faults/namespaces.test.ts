@@ -1,4 +1,6 @@
-/** Two containers on one host are two hosts: one that was stopped for so long that the other took its leases over notices before it publishes. */
+/**
+ * Two containers on one host: a run notices that another took over its leases while it was stopped.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, utimesSync } from 'node:fs';
 import path from 'node:path';
@@ -13,10 +15,11 @@ test.before.each((context) => {
 });
 test.after.each(({ project }) => project.clean());
 
-const UNSHARE = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc', '--'];
-const canUnshare = spawnSync(UNSHARE[0]!, [...UNSHARE.slice(1), 'true']).status === 0;
+const OPTIONS = ['--pid', '--fork', '--kill-child', '--mount-proc', '--'],
+  UNSHARE = ['unshare', ...OPTIONS];
+const canUnshare = spawnSync('unshare', [...OPTIONS, 'true']).status === 0;
 
-/** All processes below this one, itself included. */
+/** A process and its descendants. */
 function family(pid: number): number[] {
   const children = `/proc/${pid}/task/${pid}/children`;
   return existsSync(children)
@@ -27,7 +30,7 @@ function family(pid: number): number[] {
     : [];
 }
 
-/** One stage, which says that it has begun and ends once it may. */
+/** A spec of one stage, which writes to `ran.log` when it begins and waits for the file `go`. */
 function writeWaiting(project: Project): void {
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
@@ -58,11 +61,9 @@ export default defineStage({
   );
 }
 
-test('a run stopped in another container loses its leases, says so and takes what the other has made', async ({
-  project,
-}) => {
+test('a run that was stopped uses what another container made meanwhile', async ({ project }) => {
   if (!canUnshare) {
-    console.log('no namespace may be made here: test/execute/run.test.ts imitates one');
+    console.log('this machine allows no namespaces; a test in test/execute imitates one');
     return;
   }
   writeWaiting(project);
@@ -70,9 +71,9 @@ test('a run stopped in another container loses its leases, says so and takes wha
   const first = project.startWith({ under: UNSHARE }, 'run', 'spec.yaml', '--jobs', '1');
   while (project.lines('ran.log').length === 0 && first.process.exitCode === null)
     await new Promise((resolve) => setTimeout(resolve, 20));
-  const stopped = family(first.process.pid!);
+  const stopped = family(first.process.pid ?? 0);
   for (const pid of stopped) process.kill(pid, 'SIGSTOP');
-  // As after a minute of silence.
+  // As if the leases had not been renewed for a minute.
   for (const name of readdirSync(leases))
     utimesSync(path.join(leases, name), Date.now() / 1000 - 60, Date.now() / 1000 - 60);
   project.write('go', '');

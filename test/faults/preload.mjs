@@ -1,7 +1,11 @@
 /**
- * Loaded before the program (`node --import`), workers included. DISK_FULL: the nth write and every one after it fails,
- * as on a full disk; QUOTA: every write to a path that holds this text, as where a quota is used up. CLOCK: the wall clock jumps a day forward or two back at every nth reading. PEAK: a file that takes
- * the scheduler's largest memory, in kilobytes. STOP_AT_RENAME: the first rename makes this file and never returns.
+ * Loaded before the program and its workers (`node --import`), to imitate faults of the machine.
+ *
+ *     DISK_FULL        n: the nth write and all later ones fail, as on a full disk
+ *     QUOTA            a text: writes to paths that contain it fail, as with a used-up quota
+ *     CLOCK            n: at every nth reading the clock jumps, a day forward or two days back
+ *     PEAK             a file, to which the scheduler writes its peak memory in kilobytes
+ *     STOP_AT_RENAME   a file, which the first rename creates instead of ever returning
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
@@ -9,7 +13,9 @@ import { isMainThread } from 'node:worker_threads';
 
 const { DISK_FULL, QUOTA, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
 
-/** @param {unknown} flags as `openSync` takes them; the two lowest bits of a number are the access mode */
+/**
+ * @param {unknown} flags of `openSync`; the two lowest bits of a number are the access mode
+ */
 const isForReading = (flags) =>
   flags === undefined || (typeof flags === 'number' ? (flags & 3) === 0 : /^r/.test(String(flags)));
 
@@ -30,7 +36,7 @@ if ((DISK_FULL ?? QUOTA) !== undefined && isMainThread) {
   ]) {
     const original = /** @type {(...args: unknown[]) => unknown} */ (wrapped[name]);
     wrapped[name] = (...args) => {
-      // What is opened to be read needs no room, and the terminal is on no disk.
+      // Reading needs no space, and the terminal is not on a disk.
       const free =
         (name === 'openSync' && isForReading(args[1])) ||
         (name === 'writeSync' && Number(args[0]) <= 2);

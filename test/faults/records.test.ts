@@ -1,6 +1,7 @@
 /**
- * Whatever stands in the place of a record (a folder, nothing at all, a FIFO, a link to itself), every command ends, and
- * says what is wrong in plain words: no stack, no internal error, no wait for a writer that never comes.
+ * Whatever stands in place of a record (a folder, an empty file, a FIFO, a link to itself), every
+ * command ends and says plainly what is wrong: no stack trace, no internal error, and no waiting
+ * for a writer of the FIFO.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
@@ -48,7 +49,7 @@ test.before(async (context) => {
 test.after(({ project }) => project.clean());
 
 const STORE = '.dosimeter/store';
-/** The first file of a folder. */
+/** The first file of a folder whose name matches. */
 const firstIn = (dir: string, folder: string, name = /./): string =>
   path.join(
     folder,
@@ -67,7 +68,7 @@ const runFile =
   (dir: string): string =>
     path.join(firstIn(dir, '.dosimeter/runs'), name);
 
-/** Each kind of record, by its path below the project. */
+/** The path of each kind of record below the project. */
 const RECORDS: { readonly [name: string]: (dir: string) => string } = {
   durations: () => `${STORE}/durations.json`,
   root: (dir) => firstIn(dir, `${STORE}/roots`),
@@ -89,7 +90,7 @@ const RECORDS: { readonly [name: string]: (dir: string) => string } = {
   'the store': () => STORE,
 };
 
-/** What stands in its place. */
+/** Puts something else in place of a record. */
 const DAMAGES: { readonly [name: string]: (file: string) => void } = {
   'a folder': (file) => {
     rmSync(file, { recursive: true, force: true });
@@ -119,7 +120,7 @@ const DAMAGES: { readonly [name: string]: (file: string) => void } = {
   'what nobody may read': (file) => chmodSync(file, 0),
 };
 
-/** A copy each for those that write. */
+/** Commands that write nothing and share a copy of the project. */
 const READERS = [
   ['plan', 'spec.yaml'],
   ['plan', 'spec.yaml', '--json'],
@@ -134,6 +135,7 @@ const READERS = [
   ['export', 'spec.yaml', '--out', 'exported'],
   ['gc', '--dry-run'],
 ];
+/** Commands that write, each of which gets a copy of its own. */
 const WRITERS = [
   ['run', 'spec.yaml', '--set', 'seeds=[7]'],
   ['verify'],
@@ -157,12 +159,12 @@ interface Said {
   readonly thrown: string;
 }
 
-/** Root reads anything unless it gives that up; others need nothing. */
+/** Drops the capabilities by which root may read and write anywhere. */
 const bound =
   process.getuid?.() === 0
     ? ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search', '--']
     : [];
-/** No machine is so slow: a command that is not through by then waits for something. */
+/** A command that takes longer than this is waiting for something. */
 const HANGS_MS = 120_000;
 
 async function runAll(
@@ -206,7 +208,7 @@ async function runAll(
 }
 
 for (const [damage, spoil] of Object.entries(DAMAGES)) {
-  test(`in the place of any record ${damage}: every command ends and says so plainly`, async ({
+  test(`every command ends plainly with ${damage} in place of any record`, async ({
     project,
     cli,
   }) => {

@@ -1,4 +1,4 @@
-/** What the system refuses (files, room, a way to write) is told in plain words, at the place that it is about. */
+/** Refusals of the system (open files, space, permission to write) are reported plainly. */
 import { mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -15,36 +15,37 @@ test.after.each(({ project }) => project.clean());
 
 const preload = new URL('./preload.mjs', import.meta.url).href;
 
-function plain({ code, stderr }: Said, sentence: RegExp): void {
+/** Asserts exit code 2 and a plain sentence, without a stack trace. */
+function assertPlain({ code, stderr }: Said, sentence: RegExp): void {
   assert.match(stderr, sentence);
   assert.not.match(stderr, /internal error|^\s+at /m);
   assert.is(code, 2, stderr);
 }
 
 for (const limit of [22, 32, 40])
-  test(`with ${limit} open files allowed: a plain word, or it works`, async ({ project }) => {
+  test(`a run with at most ${limit} open files works or says why not`, async ({ project }) => {
     const said = await project.startWith(
       { under: ['sh', '-c', `ulimit -n ${limit} && exec "$@"`, 'sh'] },
       'run',
       'spec.yaml',
     ).ended;
-    if (said.code !== 0) plain(said, /too many files are open \(E[MN]FILE\)/);
+    if (said.code !== 0) assertPlain(said, /too many files are open \(E[MN]FILE\)/);
   });
 
 for (const command of [['results', 'spec.yaml'], ['schema'], ['status', '--json']])
-  test(`\`${command.join(' ')} > /dev/full\` says that its output is not written`, async ({
+  test(`\`${command.join(' ')} > /dev/full\` says that its output could not be written`, async ({
     project,
   }) => {
     const ran = await project.dosimeter('run', 'spec.yaml');
     assert.is(ran.code, 0, ran.stderr);
-    plain(
+    assertPlain(
       await project.startWith({ under: ['sh', '-c', 'exec "$@" > /dev/full', 'sh'] }, ...command)
         .ended,
       /the output could not be written: ENOSPC/,
     );
   });
 
-test('a run whose words cannot be written ends all the same', async ({ project }) => {
+test('a run that cannot write to stderr succeeds all the same', async ({ project }) => {
   const { code } = await project.startWith(
     { under: ['sh', '-c', 'exec "$@" 2> /dev/full', 'sh'] },
     'run',
@@ -54,7 +55,7 @@ test('a run whose words cannot be written ends all the same', async ({ project }
   assert.is(project.entries().length, 3);
 });
 
-test('a backslash in the name of a plugin, of the spec and of the folder', async ({ project }) => {
+test('names of plugins, specs and folders may have a backslash', async ({ project }) => {
   const below = 'a\\folder';
   mkdirSync(path.join(project.dir, below));
   for (const name of ['toy-train.mjs', 'toy-evaluate.mjs'])
@@ -70,10 +71,8 @@ test('a backslash in the name of a plugin, of the spec and of the folder', async
   assert.is(code, 0, stderr);
 });
 
-test('a backslash in the path of the cache, from which Node loads nothing: said with the way out', async ({
-  project,
-}) => {
-  plain(
+test('a backslash in the path of the cache is reported, with a way out', async ({ project }) => {
+  assertPlain(
     await project.startWith(
       { env: { DOSIMETER_CACHE: path.join(project.dir, 'a\\cache') } },
       'run',
@@ -83,7 +82,7 @@ test('a backslash in the path of the cache, from which Node loads nothing: said 
   );
 });
 
-test("no room for a run's records: told as the place of the runs, not as the store", async ({
+test("a lack of space for a run's records is reported for the folder of the runs", async ({
   project,
 }) => {
   const said = await project.startWith(
@@ -100,13 +99,13 @@ test("no room for a run's records: told as the place of the runs, not as the sto
   assert.not.match(said.stderr, `${path.join(project.dir, '.dosimeter', 'store')}:`);
 });
 
-test('no room for a run folder: nothing of it is left, and no stage runs', async ({ project }) => {
+test('without space for its folder a run leaves nothing and runs nothing', async ({ project }) => {
   const said = await project.startWith(
     { env: { NODE_OPTIONS: `--import ${preload}`, QUOTA: 'resolved.json' } },
     'run',
     'spec.yaml',
   ).ended;
-  plain(said, /\.dosimeter\/runs: the disk quota is used up \(EDQUOT\)/);
+  assertPlain(said, /\.dosimeter\/runs: the disk quota is used up \(EDQUOT\)/);
   assert.equal(readdirSync(path.join(project.dir, '.dosimeter', 'runs')), []);
   assert.equal(project.entries(), []);
 });
@@ -116,11 +115,11 @@ for (const [args, env] of [
   [['init', '/proc/x'], {}],
   [['gc', '--store', '/proc'], {}],
   [['run', 'spec.yaml'], { DOSIMETER_CACHE: '/proc/x' }],
-] as const)
-  test(`\`${args.join(' ')}\` ${'DOSIMETER_CACHE' in env ? 'with the cache ' : ''}on /proc, where no folder can be made, ends and says so`, async ({
-    project,
-  }) => {
-    plain(await project.startWith({ env }, ...args).ended, /no folder can be made there/);
+] as const) {
+  const cache = 'DOSIMETER_CACHE' in env ? `DOSIMETER_CACHE=${env.DOSIMETER_CACHE} ` : '';
+  test(`\`${cache}${args.join(' ')}\` says that no folder can be made`, async ({ project }) => {
+    assertPlain(await project.startWith({ env }, ...args).ended, /no folder can be made there/);
   });
+}
 
 test.run();

@@ -1,4 +1,4 @@
-/** Axes that are none, and fields that exclude each other. */
+/** Faulty axes, and fields that exclude each other. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
@@ -56,7 +56,7 @@ testFaults('faults: axes', [
   |                                                 ^^^^^^`,
   },
   {
-    fault: 'half an axis value',
+    fault: 'a fraction for the number of values',
     spec: `${minimal}poisoning: { attack: badnets, rate: { linspace: [0, 1, 2.5] } }
 `,
     shows: `error[bad-axis]: "poisoning.rate": linspace takes a whole number of values, not 2.5
@@ -76,7 +76,7 @@ testFaults('faults: axes', [
   |                                       ^^^^^^^^^`,
   },
   {
-    fault: 'exponents for ends',
+    fault: 'exponents as the ends of a logspace',
     spec: `${minimal}train: { learning_rate: { logspace: [-5, -3, 3] } }
 `,
     shows: `error[bad-axis]: "train.learning_rate": logspace needs both ends above 0, not -5 and -3
@@ -87,7 +87,7 @@ testFaults('faults: axes', [
   = its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]`,
   },
   {
-    fault: 'fractions of a rank',
+    fault: 'an axis with fractions of a rank',
     spec: `${minimal}adapter: { type: lora, rank: { linspace: [1, 4, 3] } }
 `,
     shows: `error[wrong-type]: "adapter.rank" must be a whole number of at least 1, not 2.5

@@ -1,20 +1,21 @@
-/** A table of faults, each with what a user reads, compared word for word. */
+/** Tests tables of faults: what a user reads is compared word for word. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LoadOptions } from '../../../src/experiment/types.ts';
 import { createRig } from '../rig.ts';
 
 export interface Fault {
+  /** The name of the test. */
   readonly fault: string;
   readonly spec: string;
   readonly options?: Partial<LoadOptions>;
-  /** Other files of the folder. */
+  /** Other files in the folder of the spec. */
   readonly files?: { readonly [path: string]: string };
-  /** Everything printed but the count at the end. */
+  /** What is printed, without the count at the end. */
   readonly shows: string;
 }
 
-/** The suite; the file that holds the table runs it. */
+/** A suite with one test for each fault. The file that holds the table runs it. */
 export function testFaults(name: string, faults: readonly Fault[]): { run(): void } {
   const test = suite(name);
   for (const { fault, spec, options, files, shows } of faults) {

@@ -1,4 +1,4 @@
-/** `--set` and `--only`, and patterns. */
+/** Faults in `--set`, `--only` and patterns. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
@@ -36,7 +36,7 @@ testFaults('faults: command-line', [
   |             ^^^^`,
   },
   {
-    fault: 'a --set that is no YAML',
+    fault: 'a --set that is not YAML',
     spec: minimal,
     options: { sets: ['adapter.rank=[4, 8'] },
     shows: `error[yaml-syntax]: not YAML: a closing ] is missing
@@ -46,11 +46,11 @@ testFaults('faults: command-line', [
   |                  ^`,
   },
   {
-    fault: 'a --set within a list',
+    fault: 'a --set that names no entry of a list',
     spec: `${minimal}adapter: [{ type: full }, { type: lora }]
 `,
     options: { sets: ['adapter.rank=8'] },
-    shows: `error[bad-set]: "adapter" is a list: --set needs one of its places (0 … 1) before "rank"
+    shows: `error[bad-set]: "adapter" is a list: --set needs one of its entries (0 … 1) before "rank"
  --> --set:1:1
   |
 1 | adapter.rank=8
@@ -69,10 +69,21 @@ testFaults('faults: command-line', [
   = did you mean "adapter.rank"?`,
   },
   {
-    fault: 'a pattern of two fields',
+    fault: 'a pattern of a field that is a property of every object',
+    spec: `${minimal}exclude: [{ constructor: 8 }]
+`,
+    shows: `error[unknown-key]: there is no field "constructor" to match
+ --> DIR/spec.yaml:4:13
+  |
+4 | exclude: [{ constructor: 8 }]
+  |             ^^^^^^^^^^^
+  = a pattern names fields in full, such as "adapter.rank" or "poisoning.attack"`,
+  },
+  {
+    fault: 'a pattern whose field could be one of two',
     spec: `${minimal}include: [{ batch_size: 8 }]
 `,
-    shows: `error[unknown-key]: "batch_size" could be several fields
+    shows: `error[unknown-key]: "batch_size" could mean several fields
  --> DIR/spec.yaml:4:13
   |
 4 | include: [{ batch_size: 8 }]
@@ -132,7 +143,7 @@ exclude: [{ adapter.rank: 16 }]
   |
 1 | name: small
   | ^^^^
-  = include, exclude and when leave nothing over`,
+  = include, exclude and when together leave out every cell`,
   },
   {
     fault: 'an unknown tag',
@@ -158,10 +169,10 @@ exclude: [{ adapter.rank: 16 }]
   = did you mean "adapter.rank"?`,
   },
   {
-    fault: 'an --only of two fields',
+    fault: 'an --only whose field could be one of two',
     spec: minimal,
     options: { only: ['batch_size=8'] },
-    shows: `error[unknown-key]: "batch_size" could be several fields
+    shows: `error[unknown-key]: "batch_size" could mean several fields
  --> --only:1:1
   |
 1 | batch_size=8
@@ -169,7 +180,7 @@ exclude: [{ adapter.rank: 16 }]
   = did you mean "train.batch_size" or "evaluate.batch_size"?`,
   },
   {
-    fault: 'an --only that matches nothing',
+    fault: 'an --only that matches no cell',
     spec: minimal,
     options: { only: ['attack=badnets'] },
     shows: `error[empty-grid]: no cell matches this
@@ -180,7 +191,7 @@ exclude: [{ adapter.rank: 16 }]
   = "poisoning.attack" is "none"`,
   },
   {
-    fault: 'an --only of a value that no axis has, beside one that is right',
+    fault: 'two --only with values that no axis has, beside one that matches',
     spec: `${minimal}adapter: { type: lora, rank: [4, 8] }
 `,
     options: { only: ['rank=8', 'rank=16', 'seed=2'] },
@@ -210,7 +221,7 @@ error[empty-grid]: no cell matches this
   = no cell has "adapter.rank"`,
   },
   {
-    fault: 'two --only that no cell matches both of',
+    fault: 'two --only that match different cells',
     spec: `${minimal}adapter: { type: lora, rank: [4, 8] }
 `,
     options: { only: ['rank=4', 'rank=8'] },
@@ -219,33 +230,33 @@ error[empty-grid]: no cell matches this
   |
 1 | rank=8
   | ^^^^^^
-  = each matches some cell by itself`,
+  = each of them matches some cell by itself`,
   },
   {
-    fault: 'a grid beyond all reason',
+    fault: 'a grid that its axes make too large',
     spec: `${minimal}train: { learning_rate: { linspace: [0.1, 1, 2000] }, weight_decay: { linspace: [0, 1, 2000] } }
 `,
-    shows: `error[grid-too-large]: the grid has 4000000 cells; at most 100000 are planned
+    shows: `error[grid-too-large]: the grid has 4000000 cells; at most 100000 can be planned
  --> DIR/spec.yaml:4:25
   |
 4 | train: { learning_rate: { linspace: [0.1, 1, 2000] }, weight_decay: { linspace: [0, 1, 2000] } }
   |                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  = shorten its axes, or split them over several specs: what one has run, another finds in the store`,
+  = shorten its axes, or divide it among several specs, which find in the store what others have run`,
   },
   {
     fault: 'a grid that its seeds make too large',
     spec: `${minimal}train: { learning_rate: { linspace: [0.1, 1, 60000] } }
 seeds: [1, 2]
 `,
-    shows: `error[grid-too-large]: the grid has 120000 cells (60000 at 2 seeds); at most 100000 are planned
+    shows: `error[grid-too-large]: the grid has 120000 cells (60000 at 2 seeds); at most 100000 can be planned
  --> DIR/spec.yaml:4:25
   |
 4 | train: { learning_rate: { linspace: [0.1, 1, 60000] } }
   |                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  = shorten its axes, or split them over several specs: what one has run, another finds in the store`,
+  = shorten its axes, or divide it among several specs, which find in the store what others have run`,
   },
   {
-    fault: 'an escape sequence in a value',
+    fault: 'an escape sequence in a value, which is not printed',
     spec: `${minimal}train: { optimizer: "\\e[31mred" }
 `,
     shows: `error[unknown-value]: "train.optimizer" must be "adamw" or "sgd", not "\\u001b[31mred"

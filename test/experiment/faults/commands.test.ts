@@ -1,10 +1,10 @@
-/** What is wrong with `commands`, each at its place. */
+/** Faults in `commands`. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
 testFaults('faults: commands', [
   {
-    fault: 'an input that no stage is',
+    fault: 'a misspelt input',
     spec: `${minimal}commands: { score: { run: [python3, score.py], inputs: [evalute] } }
 `,
     shows: `error[unknown-plugin]: there is no stage "evalute" to read
@@ -15,7 +15,7 @@ testFaults('faults: commands', [
   = did you mean "evaluate"?`,
   },
   {
-    fault: 'an input like no stage',
+    fault: 'an input that resembles no stage',
     spec: `${minimal}commands: { score: { run: [a], inputs: [zzzzzz] } }
 `,
     shows: `error[unknown-plugin]: there is no stage "zzzzzz" to read
@@ -26,7 +26,7 @@ testFaults('faults: commands', [
   = the stages are data, poison, train, evaluate, ntk, fisher, report and score`,
   },
   {
-    fault: 'a stage that a cell has twice',
+    fault: 'an input of which a cell has two',
     spec: `${minimal}commands: { score: { run: [a], inputs: [data] } }
 `,
     shows: `error[unknown-value]: a cell has more than one "data"
@@ -37,7 +37,7 @@ testFaults('faults: commands', [
   = write "data(train)" or "data(validation)"`,
   },
   {
-    fault: 'a part that there is not',
+    fault: 'an unknown part of a stage',
     spec: `${minimal}commands: { score: { run: [a], inputs: ["data(test)"] } }
 `,
     shows: `error[unknown-value]: there is no "data(test)" to read
@@ -48,10 +48,10 @@ testFaults('faults: commands', [
   = write "data(train)" or "data(validation)"`,
   },
   {
-    fault: 'a part of a stage that has none',
+    fault: 'a part of a stage that has no parts',
     spec: `${minimal}commands: { score: { run: [a], inputs: ["train(final)"] } }
 `,
-    shows: `error[unknown-value]: "train" has no parts, so no "train(final)"
+    shows: `error[unknown-value]: "train" has no parts, so there is no "train(final)"
  --> DIR/spec.yaml:4:41
   |
 4 | commands: { score: { run: [a], inputs: ["train(final)"] } }
@@ -90,10 +90,10 @@ testFaults('faults: commands', [
   |
 4 | commands: { train: { run: [x] } }
   |             ^^^^^
-  = call the command otherwise`,
+  = give the command another name`,
   },
   {
-    fault: 'a name that no stage may have',
+    fault: 'a name in the wrong form',
     spec: `${minimal}commands: { My_Score: { run: [x] } }
 `,
     shows: `error[wrong-form]: a command can't be called "My_Score"
@@ -101,7 +101,7 @@ testFaults('faults: commands', [
   |
 4 | commands: { My_Score: { run: [x] } }
   |             ^^^^^^^^
-  = lower-case letters, digits and hyphens`,
+  = use lower-case letters, digits and hyphens`,
   },
   {
     fault: 'a script that is not there',
@@ -132,7 +132,7 @@ testFaults('faults: commands', [
     spec: `${minimal}commands: { score: { run: [x], files: ["file:task.json"] } }
 `,
     files: { 'score.py': '', 'b/score.py': '', 'task.json': '' },
-    shows: `error[taken-name]: a file of "score" is called task.json, a name in its folder that is taken
+    shows: `error[taken-name]: a file of "score" is called task.json, a name that is taken in the program's folder
  --> DIR/spec.yaml:4:40
   |
 4 | commands: { score: { run: [x], files: ["file:task.json"] } }
@@ -140,32 +140,32 @@ testFaults('faults: commands', [
   = rename the file`,
   },
   {
-    fault: 'outputs that are none',
+    fault: 'outputs outside the folder, taken, and within each other',
     spec: `${minimal}commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
 `,
     files: { 'score.py': '', 'b/score.py': '', 'task.json': '' },
-    shows: `error[wrong-form]: an output is a path below the program's folder, not "../a"
+    shows: `error[wrong-form]: an output must be a path below the program's folder, not "../a"
  --> DIR/spec.yaml:4:68
   |
 4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
   |                                                                    ^^^^
   = such as metrics.json or figures/roc.svg
 
-error[taken-name]: the output score.py of "score" has a name that is taken in its folder
+error[taken-name]: the output score.py of "score" has a name that is taken in the program's folder
  --> DIR/spec.yaml:4:74
   |
 4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
   |                                                                          ^^^^^^^^
   = write it under another name
 
-error[duplicate-value]: the output out/b of "score" and another lie in each other
+error[duplicate-value]: the output out/b of "score" overlaps with another output
  --> DIR/spec.yaml:4:89
   |
 4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
   |                                                                                         ^^^^^
-  = name the folder alone
+  = list the folder alone
 
-error[taken-name]: the output inputs/x of "score" has a name that is taken in its folder
+error[taken-name]: the output inputs/x of "score" has a name that is taken in the program's folder
  --> DIR/spec.yaml:4:96
   |
 4 | commands: { score: { run: [x], files: ["file:score.py"], outputs: [../a, score.py, out, out/b, inputs/x] } }
@@ -173,7 +173,7 @@ error[taken-name]: the output inputs/x of "score" has a name that is taken in it
   = write it under another name`,
   },
   {
-    fault: 'fields that are not handed over',
+    fault: 'fields that are unknown or hold paths',
     spec: `${minimal}commands: { score: { run: [x], fields: [rank, model.source] } }
 `,
     shows: `error[unknown-key]: there is no field "rank" to hand over
@@ -188,13 +188,13 @@ error[unknown-key]: there is no field "model.source" to hand over
   |
 4 | commands: { score: { run: [x], fields: [rank, model.source] } }
   |                                               ^^^^^^^^^^^^
-  = fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; what a path names is handed over by \`files\``,
+  = fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; a file or folder is handed over with \`files\``,
   },
   {
-    fault: 'a joining stage read by one of a cell',
+    fault: 'a stage of the whole grid read by a command of a cell',
     spec: `${minimal}commands: { score: { run: [x], inputs: [report] } }
 `,
-    shows: `error[wrong-scope]: "report" joins the whole grid, which a command of one cell can't read
+    shows: `error[wrong-scope]: "report" joins the whole grid; a command that runs once a cell can't read it
  --> DIR/spec.yaml:4:41
   |
 4 | commands: { score: { run: [x], inputs: [report] } }
@@ -202,7 +202,7 @@ error[unknown-key]: there is no field "model.source" to hand over
   = give "score" \`scope: experiment\``,
   },
   {
-    fault: 'no program',
+    fault: 'a command without its program',
     spec: `${minimal}commands: { score: { inputs: [train] } }
 `,
     shows: `error[missing-key]: "commands.score.run" is missing
@@ -252,7 +252,7 @@ stages: [scor]
   = did you mean "score"?`,
   },
   {
-    fault: 'a command as a shell would read it',
+    fault: 'command lines written as for a shell',
     spec: `${minimal}commands:
   score: { run: python3 score.py --bins=10 }
   table: { run: "python3 table.py > out" }
@@ -271,6 +271,17 @@ error[wrong-type]: "commands.table.run" must be a list of texts, not "python3 ta
 6 |   table: { run: "python3 table.py > out" }
   |                 ^^^^^^^^^^^^^^^^^^^^^^^^
   = as a list of arguments, such as [python3, score.py]; no shell reads them`,
+  },
+  {
+    fault: 'an environment of null',
+    spec: `${minimal}commands: { score: { run: [x], env: } }
+`,
+    shows: `error[wrong-type]: "commands.score.env" must be a mapping, not nothing
+ --> DIR/spec.yaml:4:37
+  |
+4 | commands: { score: { run: [x], env: } }
+  |                                     ^
+  = leave the field out for its default`,
   },
   {
     fault: 'commands as a list',

@@ -1,4 +1,4 @@
-/** Files that are not there, and specs that extend each other. */
+/** Files that are missing, and specs that extend each other in a circle. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
@@ -86,7 +86,7 @@ data: { train: { source: "file:data/trian.tsv" }, validation: { source: "npm:row
   |           ^^^^^^^^^`,
   },
   {
-    fault: 'a base that is no name',
+    fault: 'a base that is not a file name',
     spec: `${minimal}extends: { file: base.yaml }
 `,
     shows: `error[wrong-type]: "extends" must be a file name or a list of file names

@@ -4,7 +4,7 @@ import { testFaults } from './check.ts';
 
 testFaults('faults: keys', [
   {
-    fault: 'nothing but a name',
+    fault: 'a spec of only a name',
     spec: `name: lonely
 `,
     shows: `error[missing-key]: "model" is missing
@@ -59,7 +59,7 @@ data:
   = did you mean "train.learning_rate"?`,
   },
   {
-    fault: 'a key of two other sections',
+    fault: 'a key that two other sections have',
     spec: `${minimal}batch_size: 8
 `,
     shows: `error[unknown-key]: unknown key "batch_size"
@@ -107,7 +107,7 @@ data:
   = did you mean "learning_rate"?`,
   },
   {
-    fault: 'a key like no other',
+    fault: 'a key that resembles no other',
     spec: `${minimal}ntk: { colour: red }
 `,
     shows: `error[unknown-key]: unknown key "colour" in "ntk"
@@ -172,6 +172,17 @@ data:
   |
 4 | poisoning: { attack: badnets, position: start }
   |                               ^^^^^^^^
+  = its parameters are rate, target and triggers`,
+  },
+  {
+    fault: 'a parameter that is a property of every object',
+    spec: `${minimal}poisoning: { attack: badnets, constructor: x }
+`,
+    shows: `error[unknown-key]: attack "badnets" takes no "constructor"
+ --> DIR/spec.yaml:4:31
+  |
+4 | poisoning: { attack: badnets, constructor: x }
+  |                               ^^^^^^^^^^^
   = its parameters are rate, target and triggers`,
   },
   {

@@ -15,7 +15,7 @@ testFaults('faults: plugins', [
   = did you mean "badnets"?`,
   },
   {
-    fault: 'an attack like no other',
+    fault: 'an attack that resembles no other',
     spec: `${minimal}poisoning: { attack: ransomware }
 `,
     shows: `error[unknown-plugin]: there is no attack "ransomware"

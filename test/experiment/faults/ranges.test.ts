@@ -1,4 +1,4 @@
-/** Values out of bounds, too few, or twice. */
+/** Values that are out of bounds, too few, or listed twice. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
@@ -104,7 +104,7 @@ testFaults('faults: ranges', [
   |
 4 | seeds: [1, 2, 1]
   |               ^
-  = a value may stand once`,
+  = a value may appear only once`,
   },
   {
     fault: 'one class',
@@ -119,7 +119,7 @@ data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" }, class
   |                                                                                     ^^^^^^`,
   },
   {
-    fault: 'values that collide',
+    fault: 'a value of an axis twice',
     spec: `${minimal}adapter: { type: lora, rank: [4, 8, 4] }
 `,
     shows: `error[duplicate-value]: "adapter.rank" lists 4 twice
@@ -127,10 +127,10 @@ data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" }, class
   |
 4 | adapter: { type: lora, rank: [4, 8, 4] }
   |                                     ^
-  = a value may stand once`,
+  = a value may appear only once`,
   },
   {
-    fault: 'values that collide under two spellings',
+    fault: 'a value of an axis twice, in two spellings',
     spec: `${minimal}train: { learning_rate: [0.001, 1.0e-3] }
 `,
     shows: `error[duplicate-value]: "train.learning_rate" lists 0.001 twice
@@ -138,6 +138,6 @@ data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" }, class
   |
 4 | train: { learning_rate: [0.001, 1.0e-3] }
   |                                 ^^^^^^
-  = a value may stand once`,
+  = a value may appear only once`,
   },
 ]).run();

@@ -64,7 +64,7 @@ ntk: { rows: "\${adapter.rank}" }
   |              ^^^^^^^^^^^^^^^^^`,
   },
   {
-    fault: 'a reference to what has no value',
+    fault: 'a reference to a field without a value',
     spec: `${minimal}ntk: { rows: "\${train.steps}" }
 `,
     shows: `error[bad-reference]: "\${train.steps}" has no value: it is not set, and has no default
@@ -120,6 +120,17 @@ train: { steps: "\${env.STEPS}" }
   |
 5 | train: { steps: "\${env.STEPS}" }
   |                 ^^^^^^^^^^^^^^`,
+  },
+  {
+    fault: 'a variable whose name is a property of every object',
+    spec: `${minimal}env: { constructor: null }
+train: { steps: "\${env.constructor}" }
+`,
+    shows: `error[unset-variable]: the environment variable constructor is not set, and the spec gives it no default
+ --> DIR/spec.yaml:5:17
+  |
+5 | train: { steps: "\${env.constructor}" }
+  |                 ^^^^^^^^^^^^^^^^^^^^`,
   },
   {
     fault: 'a variable of the wrong type',

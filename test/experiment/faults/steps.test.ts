@@ -1,4 +1,4 @@
-/** Composed attacks that are none. */
+/** Faults in composed attacks. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
@@ -27,14 +27,14 @@ testFaults('faults: steps', [
   },
   {
     fault:
-      'steps that are no attacks: none, one twice, one unknown, one without a name, one that is no mapping',
+      'steps that are not attacks: none, one twice, one unknown, one unnamed, one not a mapping',
     spec: `${minimal}poisoning:
   - steps: [{ attack: none }, { attack: badnets }, { attack: badnets, rate: 0.2 }]
   - steps: [{ attack: badnet }, { rate: 0.1 }, label-flip]
   - steps: { attack: badnets }
   - steps: []
 `,
-    shows: `error[unknown-value]: "none" poisons nothing: it is no step
+    shows: `error[unknown-value]: "none" poisons nothing: it is not a step
  --> DIR/spec.yaml:5:23
   |
 5 |   - steps: [{ attack: none }, { attack: badnets }, { attack: badnets, rate: 0.2 }]
@@ -99,7 +99,7 @@ error[out-of-range]: "poisoning.steps.rate" must be a number from 0 to 1, not 2
   |                                                                                       ^`,
   },
   {
-    fault: 'what belongs to the variant, in a step',
+    fault: 'fields of the variant in a step',
     spec: `${minimal}poisoning: { steps: [{ attack: label-flip, when: { seed: 1 } }, { attack: badnets, steps: [{ attack: label-flip }] }] }
 `,
     shows: `error[unknown-key]: a step takes no "when"
@@ -117,7 +117,7 @@ error[unknown-key]: a step has no steps of its own
   = write them in one list`,
   },
   {
-    fault: 'an axis of a step that is none',
+    fault: 'a faulty axis in a step',
     spec: `${minimal}poisoning: { steps: [{ attack: label-flip, rate: { linspace: [0, 1] } }, { attack: badnets }] }
 `,
     shows: `error[bad-axis]: "poisoning.steps.rate": linspace takes three numbers, [from, to, n]
@@ -127,12 +127,12 @@ error[unknown-key]: a step has no steps of its own
   |                                                              ^^^^^^`,
   },
   {
-    fault: 'a pattern of a step that is not there, and a place that is none for --set',
+    fault: 'a pattern and a --set that name unknown steps',
     spec: `${minimal}poisoning: { steps: [{ attack: label-flip }, { attack: badnets }] }
 exclude: [{ poisoning.steps.bandets.rate: 0.1 }]
 `,
     options: { sets: ['poisoning.steps.addsent.rate=0.2'] },
-    shows: `error[bad-set]: "poisoning.steps" is a list: --set needs one of its places (0 … 1, label-flip, badnets) before "addsent"
+    shows: `error[bad-set]: "poisoning.steps" is a list: --set needs one of its entries (0 … 1, label-flip, badnets) before "addsent"
  --> --set:1:1
   |
 1 | poisoning.steps.addsent.rate=0.2
@@ -147,7 +147,7 @@ error[unknown-key]: there is no field "poisoning.steps.bandets.rate" to match
   = did you mean "poisoning.steps.badnets.rate"?`,
   },
   {
-    fault: 'references to a field of a step that has no value, and to a default that is not one',
+    fault: 'references to a field of a step without a value and to a default that differs',
     spec: `${minimal}poisoning:
   - { steps: [{ attack: label-flip }, { attack: badnets, rate: "\${poisoning.steps.label-flip.count}" }] }
   - { attack: [label-flip, badnets], count: "\${poisoning.rate}" }

@@ -1,4 +1,4 @@
-/** Values of the wrong type, and words that are none of those expected. */
+/** Values of the wrong type, and words that are not among those expected. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
@@ -25,7 +25,7 @@ testFaults('faults: types', [
   = without quotes: 8`,
   },
   {
-    fault: 'half a batch',
+    fault: 'a fraction for a whole number',
     spec: `${minimal}train: { batch_size: 8.5 }
 `,
     shows: `error[wrong-type]: "train.batch_size" must be a whole number of at least 1, not 8.5
@@ -35,7 +35,7 @@ testFaults('faults: types', [
   |                      ^^^`,
   },
   {
-    fault: 'a boolean of old',
+    fault: 'a boolean of YAML 1.1',
     spec: `${minimal}train: { shuffle: no }
 `,
     shows: `error[wrong-type]: "train.shuffle" must be true or false, not "no"
@@ -46,7 +46,7 @@ testFaults('faults: types', [
   = write false`,
   },
   {
-    fault: 'one seed that is no list',
+    fault: 'one seed that is not in a list',
     spec: `${minimal}seeds: 1
 `,
     shows: `error[wrong-type]: "seeds" must be a list of whole numbers of at least 0, not 1
@@ -82,7 +82,7 @@ data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" } }
   |       ^^^^^^`,
   },
   {
-    fault: 'a name that is no file name',
+    fault: 'a name that is not a file name',
     spec: `name: my experiment
 model: { source: "pypi:model" }
 data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" } }
@@ -165,7 +165,7 @@ error[wrong-type]: "adapter" must be a mapping, not "lora"
   |                     ^^^^^^^^^^^^^^^`,
   },
   {
-    fault: 'a word that is not in the list',
+    fault: 'a word that is not among the values',
     spec: `${minimal}train: { optimizer: adam }
 `,
     shows: `error[unknown-value]: "train.optimizer" must be "adamw" or "sgd", not "adam"
@@ -187,7 +187,7 @@ error[wrong-type]: "adapter" must be a mapping, not "lora"
   = did you mean "constant"?`,
   },
   {
-    fault: 'a number or a word, and neither',
+    fault: 'neither the number nor the word that are expected',
     spec: `${minimal}adapter: { type: lora, alpha: q }
 `,
     shows: `error[unknown-value]: "adapter.alpha" must be a number above 0 or "r", not "q"
@@ -198,7 +198,7 @@ error[wrong-type]: "adapter" must be a mapping, not "lora"
   = did you mean "r"?`,
   },
   {
-    fault: 'a word or a list, and neither',
+    fault: 'neither the word nor the list that are expected',
     spec: `${minimal}adapter: { type: lora, targets: all-liner }
 `,
     shows: `error[unknown-value]: "adapter.targets" must be "all-linear" or a list of texts, not "all-liner"

@@ -1,4 +1,4 @@
-/** Text that is no YAML, or no spec. */
+/** Text that is not YAML, or not a spec. */
 import { minimal } from '../rig.ts';
 import { testFaults } from './check.ts';
 
@@ -142,7 +142,7 @@ name: second
     fault: 'an alias within itself',
     spec: `${minimal}seeds: &seeds [1, *seeds]
 `,
-    shows: `error[cycle]: "*seeds" holds itself
+    shows: `error[cycle]: "*seeds" contains itself
  --> DIR/spec.yaml:4:19
   |
 4 | seeds: &seeds [1, *seeds]

@@ -1,4 +1,4 @@
-/** From a cell's field back to the text. */
+/** Finds where a cell's field was written. */
 import type { Cell } from '../api.ts';
 import { isAxis } from './expand.ts';
 import type { MapNode, Node, Path, Span } from './node.ts';
@@ -11,24 +11,25 @@ import { isRecord } from './shape.ts';
 import { shapeOf } from './steps.ts';
 import type { BaseChoice, PoisoningChoice, TuningChoice } from './variants.ts';
 
-/** Which variants a cell was made of. */
+/** The variants that a cell was made from. */
 export interface Chosen {
   readonly base: BaseChoice | null;
   readonly poisoning: PoisoningChoice;
   readonly tuning: TuningChoice;
 }
 
-/** Where the fields of cells were written. */
-export class Places {
+export class FieldLocator {
   constructor(
     private readonly root: MapNode,
     private readonly shapes: Shapes,
   ) {}
 
-  of(path: Path, cell: Cell, { base, poisoning, tuning }: Chosen): Span {
-    const [head, ...rest] = path;
-    const entry = this.root.entries.get(String(head === 'seed' ? 'seeds' : head));
-    // The base is a spec of its own, with the cell's fields where the base has them.
+  /** The span of a field's value; of the nearest enclosing field if it is not written. */
+  locate(path: Path, cell: Cell, { base, poisoning, tuning }: Chosen): Span {
+    const [first, ...rest] = path,
+      head = String(first);
+    const entry = this.root.entries.get(head === 'seed' ? 'seeds' : head);
+    // The base is a spec of its own: its sections take the place of the cell's.
     if (
       head === BASE &&
       base !== null &&
@@ -36,11 +37,8 @@ export class Places {
       rest.length > 0 &&
       entry?.value.kind === 'map'
     ) {
-      return new Places(withEntries(entry.value, [['name', entry]]), this.shapes).of(
-        rest,
-        { ...cell, ...cell.base },
-        { ...base, base: null },
-      );
+      const locator = new FieldLocator(withEntries(entry.value, [['name', entry]]), this.shapes);
+      return locator.locate(rest, { ...cell, ...cell.base }, { ...base, base: null });
     }
     switch (head) {
       case 'seed':
@@ -62,7 +60,7 @@ export class Places {
     }
   }
 
-  /** The value where it is written, on an axis its own item; else the key of the nearest field around it. */
+  /** The written value, or its item if the field is an axis; else the nearest enclosing key. */
   private field(
     node: Node | undefined,
     rest: Path,

@@ -1,11 +1,11 @@
-/** The grid: every combination of the sections' values, at every seed. */
+/** The grid: every combination of the sections' values at every seed. */
 import type { Cell, JsonObject } from '../api.ts';
+import { FieldLocator } from './locate.ts';
 import type { Names } from './names.ts';
 import { namesOf } from './names.ts';
 import type { MapNode, Path } from './node.ts';
 import { rangeOf } from './node.ts';
 import type { Pattern } from './pattern.ts';
-import { Places } from './places.ts';
 import type { Shapes } from './schema.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
 import type { BaseChoice, Choices, PoisoningChoice, TuningChoice } from './variants.ts';
@@ -20,24 +20,27 @@ export interface GridOptions {
   readonly include: readonly Pattern[];
   readonly exclude: readonly Pattern[];
   readonly only: readonly Pattern[];
-  /** An adapter in the one form that all its names share. */
+  /** The form of an adapter that all ways to write it share (`AdapterDescriptor.canonical`). */
   readonly canonical: (adapter: JsonObject) => JsonObject;
 }
 
 export interface Grid {
-  /** Each once, whatever its names: the first one's, with the others beside it. */
+  /** Each distinct training once, under its first name; its other names are in `also`. */
   readonly cells: readonly ExperimentCell[];
-  /** Patterns of the spec that match no cell at all: slips. */
+  /** Patterns of the spec that match no cell, which are probably mistakes. */
   readonly idle: readonly Pattern[];
 }
 
-/** In the order of the spec's lists, sections in the schema's order, the seed fastest. Equal sections are one object. */
+/**
+ * Cells come in the order of the spec's lists. Sections vary in the schema's order, the last one
+ * fastest but for the seed, which varies fastest of all. Equal sections are one object.
+ */
 export function buildGrid(options: GridOptions): Grid {
   const { root, shapes, seeds, include, exclude, only } = options;
   const choices = choicesOf(root, shapes, options.whenOf);
   let names: Names | undefined;
   const context: CellContext = {
-    places: new Places(root, shapes),
+    locator: new FieldLocator(root, shapes),
     names: () => (names ??= namesOf(root, shapes, choices, seeds)),
   };
   const idle = new Set<Pattern>([...include, ...exclude]);
@@ -53,7 +56,7 @@ export function buildGrid(options: GridOptions): Grid {
     if (hit) idle.delete(pattern);
     return hit;
   };
-  // Every pattern is tried on every cell, so that one which never matches is found.
+  // Every pattern is tried on every cell, to find the patterns that never match.
   const some = (patterns: readonly (Pattern | null)[], cell: Cell): boolean =>
     patterns.map((pattern) => pattern === null || matching(pattern, cell)).includes(true);
 
@@ -62,7 +65,7 @@ export function buildGrid(options: GridOptions): Grid {
   for (const { base, poisoning, tuning, ...plain } of combinations(choices)) {
     const point: Point = { base, poisoning, tuning, context, axes: undefined };
     for (const seed of seeds) {
-      // The sections have passed the schema that the type is made from.
+      // The sections have passed the schema from which the type is generated.
       const config = {
         name: options.name,
         seed,
@@ -92,8 +95,9 @@ export function buildGrid(options: GridOptions): Grid {
 }
 
 /**
- * The first cell that is the same as this one under another name: itself, where it is the first. Names differ in the
- * adapter's parameters alone, the base's included.
+ * Returns a function that maps a cell to the first cell that is the same training, which is the
+ * cell itself if there was none before it. Such cells differ only in how the parameters of the
+ * adapter, or of the base's adapter, are written.
  */
 function firstOfItsKind(
   { tuning, base }: Pick<Choices, 'tuning' | 'base'>,
@@ -106,7 +110,7 @@ function firstOfItsKind(
     return new Set([...adapters].map((adapter) => forms.get(adapter))).size < adapters.size;
   };
   const ofBase = base.flatMap((choice) => choice?.tuning ?? []);
-  // The common case: no adapter has two names, and no cell need be compared.
+  // The common case: no adapter is written in two ways, so no cells need to be compared.
   if (![haveTwoNames(tuning), haveTwoNames(ofBase)].includes(true)) return (cell) => cell;
   const numbers = new Map<unknown, number>();
   const numberOf = (part: unknown): number => {
@@ -162,11 +166,11 @@ function* combinations({
 }
 
 interface CellContext {
-  readonly places: Places;
+  readonly locator: FieldLocator;
   readonly names: () => Names;
 }
 
-/** What the replicates of a cell share. */
+/** What a cell's replicates share. */
 interface Point {
   readonly base: BaseChoice | null;
   readonly poisoning: PoisoningChoice;
@@ -175,7 +179,7 @@ interface Point {
   axes: JsonObject | undefined;
 }
 
-/** Names and places are made when asked for: most cells of a large grid are never looked at. */
+/** Names and locations are computed on demand: most cells of a large grid are never looked at. */
 class GridCell implements ExperimentCell {
   readonly config: Cell;
   readonly also: GridCell[] = [];
@@ -194,6 +198,6 @@ class GridCell implements ExperimentCell {
   }
 
   locate(path: Path): SourceRange {
-    return rangeOf(this.#point.context.places.of(path, this.config, this.#point));
+    return rangeOf(this.#point.context.locator.locate(path, this.config, this.#point));
   }
 }
