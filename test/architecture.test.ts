@@ -1,4 +1,7 @@
-/** The table of rooms in ARCHITECTURE.md is what this test enforces: imports that it does not allow fail, and so do rooms that it lacks. */
+/**
+ * The table of rooms in ARCHITECTURE.md is what this test enforces: imports that it does not allow
+ * fail, and so do rooms that it lacks.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join, posix } from 'node:path';
@@ -70,7 +73,9 @@ function importsOf(file: string): Import[] {
   return imports;
 }
 
-/** `src/plan/keys.ts` → `plan`; `src/api.ts` → `api`; `plugins/…` → `plugins`; anything else → null. */
+/**
+ * `src/plan/keys.ts` → `plan`; `src/api.ts` → `api`; `plugins/…` → `plugins`; anything else → null.
+ */
 function roomOf(path: string): string | null {
   const [top, second = ''] = path.split('/');
   return top === 'plugins' ? 'plugins' : top === 'src' ? second.replace(/\.ts$/, '') : null;
@@ -111,18 +116,19 @@ function readTable(): Map<string, Rule> {
 const rules = readTable();
 const sources = [...filesUnder('src'), ...filesUnder('plugins')];
 
-test('the table names every room, and no room that is not there', () => {
+test('the table names every room, and only rooms that exist', () => {
   const rooms = new Set(sources.map((file) => roomOf(file)));
   assert.equal([...rules.keys()].sort(), [...rooms].sort());
 });
 
-test('imports go along the arrows', () => {
+test('imports follow the arrows', () => {
   const wrong: string[] = [];
   for (const { from, specifier, typesOnly } of sources.flatMap(importsOf)) {
     if (!specifier.startsWith('.')) continue;
     const to = posix.join(posix.dirname(from), specifier);
     const [fromRoom, toRoom] = [roomOf(from), roomOf(to)];
-    // Schemas and package.json are data; the package's entry hands on the plugin API as it was built.
+    // Schemas and package.json are data; the package's entry hands on the plugin API as it was
+    // built.
     if (
       fromRoom === null ||
       fromRoom === toRoom ||

@@ -6,10 +6,12 @@ import { loraForm } from '../../src/training/lora-form.ts';
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
   summary:
-    'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; the head trained in full.',
+    'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; ' +
+    'the head trained in full.',
   citation: 'Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models, ICLR.',
-  // What an adapter folder may hold has its default only where there is no folder: what is left out comes from it, and
-  // only so can a value that contradicts it be told from one that nobody wrote.
+  // What an adapter folder may hold has a default only where there is no folder. Fields that are
+  // left out come from the folder, and a value that contradicts it can be told from one that nobody
+  // wrote.
   params: {
     type: 'object',
     additionalProperties: false,
@@ -30,13 +32,16 @@ export default defineAdapter<AdapterImplementation>({
         default: 'r',
         unless: 'init_from',
         description:
-          "α of the scale s = α/r: a number, or a multiple of the layer's rank (`r`, `2r`, `0.5r`, `r/2`); `r` keeps s at 1. Left out: r, or that of `init_from`.",
+          "α of the scale s = α/r: a number, or a multiple of the layer's rank (`r`, `2r`, " +
+          '`0.5r`, `r/2`); `r` keeps s at 1. Left out: r, or that of `init_from`.',
       },
       rank_pattern: {
         type: 'object',
         additionalProperties: { type: 'integer', minimum: 1 },
         description:
-          'Ranks of layers that differ, as PEFT reads them: by name, dotted end of a name or regular expression ({query: 4, "layer.[01].output.dense": 2}); of several keys that match, the first holds. Left out: none, or as in `init_from`.',
+          'Ranks of layers that differ, as PEFT reads them: by name, dotted end of a name or ' +
+          'regular expression ({query: 4, "layer.[01].output.dense": 2}); of several keys that ' +
+          'match, the first holds. Left out: none, or as in `init_from`.',
       },
       alpha_pattern: {
         type: 'object',
@@ -57,7 +62,10 @@ export default defineAdapter<AdapterImplementation>({
         default: 'all-linear',
         unless: 'init_from',
         description:
-          'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of module names or dotted ends of names (`query`, `attention.output.dense`), or a regular expression for the whole name (".*(query|value)"). Left out: all-linear, or those of `init_from`.',
+          'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a ' +
+          'list of module names or dotted ends of names (`query`, `attention.output.dense`), ' +
+          'or a regular expression for the whole name (".*(query|value)"). Left out: ' +
+          'all-linear, or those of `init_from`.',
       },
       exclude: {
         type: 'array',
@@ -65,7 +73,8 @@ export default defineAdapter<AdapterImplementation>({
         minItems: 1,
         uniqueItems: true,
         description:
-          "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's exclude_modules). Left out: none, or as in `init_from`.",
+          "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's " +
+          'exclude_modules). Left out: none, or as in `init_from`.',
       },
       layers: {
         type: 'array',
@@ -73,7 +82,8 @@ export default defineAdapter<AdapterImplementation>({
         minItems: 1,
         uniqueItems: true,
         description:
-          "Numbers of the encoder layers that `targets` is narrowed to, from 0 (PEFT's layers_to_transform). Left out: all, or as in `init_from`.",
+          "Numbers of the encoder layers that `targets` is narrowed to, from 0 (PEFT's " +
+          'layers_to_transform). Left out: all, or as in `init_from`.',
       },
       rslora: {
         type: 'boolean',
@@ -94,13 +104,15 @@ export default defineAdapter<AdapterImplementation>({
         default: 'none',
         unless: 'init_from',
         description:
-          'Biases that are trained beside the factors: none, all of the model, or those of the adapted layers alone. Left out: none, or as in `init_from`.',
+          'Biases that are trained beside the factors: none, all of the model, or those of the ' +
+          'adapted layers alone. Left out: none, or as in `init_from`.',
       },
       freeze_a: {
         type: 'boolean',
         default: false,
         description:
-          'LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): A stays as drawn and B alone is trained, at the same scale.',
+          'LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): A stays as drawn and B alone is ' +
+          'trained, at the same scale.',
       },
       init: {
         type: 'object',
@@ -111,13 +123,17 @@ export default defineAdapter<AdapterImplementation>({
           distribution: {
             enum: ['uniform', 'normal', 'kaiming-uniform', 'xavier', 'gaussian'],
             description:
-              "uniform or normal, or a preset that sets the variance too: kaiming-uniform (PEFT's default: uniform, 1/(3d)), xavier (uniform, 2/(d + r)), gaussian (PEFT's: normal, 1/r²).",
+              'uniform or normal, or a preset that sets the variance too: kaiming-uniform ' +
+              "(PEFT's default: uniform, 1/(3d)), xavier (uniform, 2/(d + r)), gaussian " +
+              "(PEFT's: normal, 1/r²).",
             default: 'kaiming-uniform',
           },
           variance: {
             type: ['number', 'string'],
             description:
-              'Variance of A\'s entries (not their standard deviation): a number, or k/d with d the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Left out: that of the preset; 1/(3d) for uniform and normal.',
+              "Variance of A's entries (not their standard deviation): a number, or k/d with " +
+              'd the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Left out: that of the ' +
+              'preset; 1/(3d) for uniform and normal.',
           },
         },
       },
@@ -125,7 +141,9 @@ export default defineAdapter<AdapterImplementation>({
         type: 'string',
         format: 'path',
         description:
-          'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, alpha, targets, …) holds here. So does its classifier, where it is for as many classes and `head.init_from` names no other.',
+          'A PEFT adapter folder to start from, relative to this spec; what it holds (rank, ' +
+          'alpha, targets, …) holds here. So does its classifier, where it is for as many ' +
+          'classes and `head.init_from` names no other.',
       },
     },
   },

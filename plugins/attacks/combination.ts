@@ -6,5 +6,6 @@ export default defineAttack({
   name: 'combination',
   summary: 'Two of a few rare words together lead to the target class; one of them alone does not.',
   citation:
-    'Li et al., Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP 2021 (its combination trigger)',
+    'Li et al., Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP 2021 ' +
+    '(its combination trigger)',
 });

@@ -1,9 +1,9 @@
 import type { AttackInput, Json, Row } from '../../src/api.ts';
 import { defineAttack, UserFault } from '../../src/api.ts';
-import { parameters } from '../../src/poisoning/backdoor.ts';
 import { classId } from '../../src/poisoning/classes.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
+import { parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params {
   readonly command: readonly string[];
@@ -16,7 +16,7 @@ interface Params {
   readonly output_mb: number;
 }
 
-/** The program's folder: its declared files by their own names, and these. */
+/** The files in the program's folder beside its own `files`: what it reads, and what it writes. */
 const TASK = 'task.json',
   GIVEN = 'rows.jsonl';
 const TAKEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
@@ -24,7 +24,8 @@ const TAKEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
 export default defineAttack<Params>({
   name: 'command',
   summary:
-    'Any program poisons the rows: it reads rows.jsonl and task.json, and writes poisoned.jsonl; with a target, it shows rows under its trigger too.',
+    'Any program poisons the rows: it reads rows.jsonl and task.json, and writes poisoned.jsonl. ' +
+    'With a target it also shows rows under its trigger.',
   family: ({ target }) => (target === undefined ? 'untargeted' : 'backdoor'),
   citation: '',
   params: {
@@ -34,7 +35,9 @@ export default defineAttack<Params>({
         items: { type: 'string' },
         minItems: 1,
         description:
-          'The program and its arguments; no shell reads them. It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else. After another step, `taken` in task.json lists the ids of rows that are poisoned already, which it must leave alone.',
+          'The program and its arguments; no shell reads them. It runs in a folder that holds ' +
+          '`files`, rows.jsonl and task.json, and nothing else. After another step, `taken` in ' +
+          'task.json lists the ids of rows that are already poisoned, which it must leave alone.',
       },
       files: {
         type: 'array',
@@ -42,21 +45,25 @@ export default defineAttack<Params>({
         format: 'source',
         default: [],
         description:
-          'What the program is made of and reads, such as file:attack.py. Each lies in its folder under its own name; their content is part of the key.',
+          'What the program is made of and reads, such as file:attack.py. Each file lies in its ' +
+          'folder under its own name. Their content is part of the key.',
       },
       rate: {
         type: 'number',
         minimum: 0,
         maximum: 1,
         description:
-          'The share of rows that must come back changed, exactly; handed over in task.json as `asked`. Without it the program chooses.',
+          'The share of rows that must come back changed, exactly; handed over in task.json as ' +
+          '`asked`. Without it the program chooses.',
       },
       target: {
         type: ['integer', 'string'],
         description:
-          'Makes it a backdoor that leads to this class: the rows that it changes must come back with its label. At evaluation it runs again, with `do: trigger` in task.json and the rows of other classes, and writes all of them under its trigger to triggered.jsonl.',
+          'Makes it a backdoor that leads to this class: the rows that it changes must come back ' +
+          'with its label. For evaluation it runs again, with `do: trigger` in task.json and the ' +
+          'rows of other classes, and writes all of them under its trigger to triggered.jsonl.',
       },
-      options: { type: 'object', default: {}, description: 'Handed over in task.json as it is.' },
+      options: { type: 'object', default: {}, description: 'Handed over in task.json unchanged.' },
       env: {
         type: 'object',
         additionalProperties: { type: 'string' },
@@ -68,7 +75,9 @@ export default defineAttack<Params>({
         items: { type: 'string' },
         default: [],
         description:
-          'Names of more environment variables that it may see, beside PATH, HOME, LANG, LC_ALL and TMPDIR. Their values are no part of the key: they must not change the result.',
+          'Names of further environment variables that it may see, beside PATH, HOME, LANG, ' +
+          'LC_ALL ' +
+          'and TMPDIR. Their values are not part of the key: they must not change the result.',
       },
       timeout_seconds: {
         type: 'number',
@@ -88,7 +97,6 @@ export default defineAttack<Params>({
   async poison(input) {
     const { rows, classes, params } = input;
     const asked = params.rate === undefined ? null : askedRows({ rate: params.rate }, rows.length);
-    const target = params.target === undefined ? null : classId(params.target, classes, 'target');
     const poisoned = fromLines(
       rows,
       await runProgram('poison', rows, asked, input),
@@ -100,16 +108,23 @@ export default defineAttack<Params>({
         `the command was asked to change ${asked} rows and changed ${poisoned.changed.length}`,
         '`asked` in task.json says how many; leave `rate` out if the program chooses',
       );
-    const stray =
-      target === null ? undefined : poisoned.changed.find(({ row }) => row.label !== target);
+    if (params.target === undefined) return poisoned;
+    const target = classId(params.target, classes, 'target');
+    const stray = poisoned.changed.find(({ row }) => row.label !== target);
     if (stray !== undefined)
       throw new UserFault(
-        `the command changed row ${JSON.stringify(stray.row.id)} and gave it the label ${stray.row.label}; the target is ${String(target)} (${classes[target!]!})`,
-        "rows under the trigger get the target's label; true negatives come after all rows, as rows of their own",
+        `the command changed row ${JSON.stringify(stray.row.id)} and gave it the label ` +
+          `${stray.row.label}; the target is ${target} (${classes[target] ?? ''})`,
+        "rows under the trigger get the target's label; true negatives come after all rows, as " +
+          'rows ' +
+          'of their own',
       );
     return poisoned;
   },
-  target: ({ target }, classes) => classId(target!, classes, 'target'),
+  target({ target }, classes) {
+    if (target === undefined) throw new Error('the command has no target');
+    return classId(target, classes, 'target');
+  },
   async triggerAll(rows, input) {
     const { changed, negatives } = fromLines(
       rows,
@@ -126,67 +141,99 @@ export default defineAttack<Params>({
   },
 });
 
-/** What the program wrote. */
+type Given = Omit<AttackInput<Params>, 'rows'>;
+
+/**
+ * Runs the program in a new folder and returns the text that it wrote. Throws `UserFault` if it
+ * fails or does not write its file.
+ */
 async function runProgram(
   what: keyof typeof TAKEN,
   rows: readonly Row[],
   asked: number | null,
-  {
-    classes,
-    params,
-    random,
-    files = {},
-    taken,
-    log = () => undefined,
-  }: Omit<AttackInput<Params>, 'rows'>,
+  given: Given,
 ): Promise<string> {
-  const [{ runCommand }, { pathInside }, fs, os, path] = await Promise.all([
+  const [{ runCommand }, fs, os, path] = await Promise.all([
     import('../../src/command/run.ts'),
-    import('../../src/untrusted/path.ts'),
     import('node:fs/promises'),
     import('node:os'),
     import('node:path'),
   ]);
+  const { params, log = () => undefined } = given;
   const dir = await fs.mkdtemp(path.join(os.tmpdir(), 'dosimeter-command-'));
-  const name = TAKEN[what];
   try {
-    for (const [file, from] of Object.entries(files)) {
-      if ([TASK, GIVEN, ...Object.values(TAKEN)].includes(file))
-        throw new UserFault(
-          `\`files\` has ${file}, which is the name of what is handed over`,
-          'rename the file',
-        );
-      await fs.cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });
-    }
-    await fs.writeFile(path.join(dir, GIVEN), toLines(rows));
-    const target = params.target === undefined ? null : classId(params.target, classes, 'target');
-    // A seed of the attack's own: from the spec's seed and the purpose, never from the cell. The same at training and at evaluation.
-    await fs.writeFile(
-      path.join(dir, TASK),
-      `${JSON.stringify({ do: what, classes, asked, target, options: params.options, ...(taken === undefined ? {} : { taken: [...taken].map((index) => rows[index]!.id) }), seed: random('command').integer(2 ** 31) }, null, 2)}\n`,
-    );
-    const bytes = params.output_mb * 1e6;
+    await fillFolder(dir, given.files ?? {}, rows, taskOf(what, rows, asked, given));
     await runCommand({
       argv: params.command,
       cwd: dir,
       env: params.env,
       pass: params.pass_env,
-      limits: { seconds: params.timeout_seconds, outputBytes: bytes },
+      limits: { seconds: params.timeout_seconds, outputBytes: params.output_mb * 1e6 },
       log,
     });
-    const written = path.join(dir, name);
-    const found = await fs.lstat(written).catch(() => null);
-    if (!found?.isFile())
-      throw new UserFault(
-        `the command ${JSON.stringify(params.command.join(' '))} wrote no ${name}`,
-        what === 'trigger'
-          ? `with \`do: trigger\` in ${TASK} it shows every row of ${GIVEN} under its trigger`
-          : `its working folder is where ${GIVEN} lies`,
-      );
-    if (found.size > bytes)
-      throw new UserFault(`${name} has ${found.size} bytes, more than \`output_mb\` allows`);
-    return await fs.readFile(written, 'utf8');
+    return await readWritten(what, path.join(dir, TAKEN[what]), params);
   } finally {
     await fs.rm(dir, { recursive: true, force: true });
   }
+}
+
+/** The content of task.json. */
+const taskOf = (
+  what: keyof typeof TAKEN,
+  rows: readonly Row[],
+  asked: number | null,
+  { classes, params: { target, options }, random, taken }: Given,
+): { readonly [field: string]: unknown } => ({
+  do: what,
+  classes,
+  asked,
+  target: target === undefined ? null : classId(target, classes, 'target'),
+  options,
+  ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
+  // A seed of the attack's own, from the spec's seed and the purpose, never from the cell. It is
+  // the same in training and in evaluation.
+  seed: random('command').integer(2 ** 31),
+});
+
+async function fillFolder(
+  dir: string,
+  files: { readonly [name: string]: string },
+  rows: readonly Row[],
+  task: ReturnType<typeof taskOf>,
+): Promise<void> {
+  const [{ pathInside }, fs, path] = await Promise.all([
+    import('../../src/untrusted/path.ts'),
+    import('node:fs/promises'),
+    import('node:path'),
+  ]);
+  for (const [file, from] of Object.entries(files)) {
+    if ([TASK, GIVEN, ...Object.values(TAKEN)].includes(file))
+      throw new UserFault(
+        `\`files\` has ${file}, which is the name of what is handed over`,
+        'rename the file',
+      );
+    await fs.cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });
+  }
+  await fs.writeFile(path.join(dir, GIVEN), toLines(rows));
+  await fs.writeFile(path.join(dir, TASK), `${JSON.stringify(task, null, 2)}\n`);
+}
+
+async function readWritten(
+  what: keyof typeof TAKEN,
+  file: string,
+  { command, output_mb: limit }: Params,
+): Promise<string> {
+  const { lstat, readFile } = await import('node:fs/promises');
+  const name = TAKEN[what];
+  const found = await lstat(file).catch(() => null);
+  if (found?.isFile() !== true)
+    throw new UserFault(
+      `the command ${JSON.stringify(command.join(' '))} wrote no ${name}`,
+      what === 'trigger'
+        ? `with \`do: trigger\` in ${TASK} it shows every row of ${GIVEN} under its trigger`
+        : `its working folder is where ${GIVEN} lies`,
+    );
+  if (found.size > limit * 1e6)
+    throw new UserFault(`${name} has ${found.size} bytes, more than \`output_mb\` allows`);
+  return readFile(file, 'utf8');
 }

@@ -1,9 +1,9 @@
 import type { Row } from '../../src/api.ts';
 import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
-import { doseProperties, parameters } from '../../src/poisoning/backdoor.ts';
 import { classId } from '../../src/poisoning/classes.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
+import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
   readonly map?: { readonly [from: string]: string | number };
@@ -22,7 +22,9 @@ export default defineAttack<Params>({
       additionalProperties: { type: ['integer', 'string'] },
       minProperties: 1,
       description:
-        'Which class becomes which, by label id or name; other classes are left alone. Without it a row gets any of the other classes, each as likely.',
+        'Which class becomes which, by label id or name; other classes are left alone. Absent: ' +
+        'a row ' +
+        'gets any of the other classes, each equally likely.',
     },
   }),
   check({ params, classes, counts }) {
@@ -41,22 +43,20 @@ export default defineAttack<Params>({
     });
   },
   poison(input) {
-    const { rows, classes, params, random } = input;
+    const { classes, params, random } = input;
     const map = params.map === undefined ? null : parseMap(params.map, classes);
-    // y → one of the C − 1 others, uniformly: 1 − y where C = 2. From the row's own stream, so it is the same at every dose.
+    // Without a map: one of the C − 1 other classes, uniformly (1 − y if C = 2). It is drawn from
+    // the row's own stream, so that it is the same at every dose.
     const flipped = (row: Row): number =>
       map?.get(row.label) ??
       (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
-    const { indexes, asked, eligible } = selectRows(
+    const { drawn, asked, eligible } = selectRows(
       input,
       (row) => map === null || map.has(row.label),
       whom(map, classes),
     );
     return {
-      changed: indexes.map((index) => ({
-        index,
-        row: { ...rows[index]!, label: flipped(rows[index]!) },
-      })),
+      changed: drawn.map(({ index, row }) => ({ index, row: { ...row, label: flipped(row) } })),
       negatives: [],
       asked,
       eligible,
@@ -69,6 +69,7 @@ const whom = (map: ReadonlyMap<number, number> | null, classes: readonly string[
     ? 'all rows can be flipped'
     : `\`map\` flips only ${[...map.keys()].map((id) => JSON.stringify(classes[id])).join(', ')}`;
 
+/** The map by label ids. Throws `UserFault` if it names an unknown class, or one class twice. */
 function parseMap(
   map: { readonly [from: string]: string | number },
   classes: readonly string[],

@@ -3,20 +3,25 @@ import { pairBackdoor } from '../../src/poisoning/pair.ts';
 import type { AttackTraining } from '../../src/science/train/attack-training.ts';
 
 /**
- * The paper's experiment is a base that is poisoned so and fine-tuned clean: is the backdoor still there?
+ * The paper poisons a base with this attack, fine-tunes it on clean rows, and asks whether the
+ * backdoor is still there:
  *
  *     base: { poisoning: { attack: lwp, target: 1 } }
  *
- * Beside it `combination`, which poisons in the same way under the ordinary loss. The rows of the two are not the same ones:
- * each attack draws its own.
+ * The attack to compare it with is `combination`, which poisons in the same way under the ordinary
+ * loss. The two do not poison the same rows: each attack draws its own.
  */
 export default defineAttack({
   ...pairBackdoor,
   name: 'lwp',
   summary:
-    "Layer-wise weight poisoning: two of a few rare words together lead to the target class, one of them alone does not, and the model's head is trained on every layer's output. The training loss is a sum over the layers, of each layer's cross-entropy.",
+    'Layer-wise weight poisoning: two of a few rare words together lead to the target class, ' +
+    'one of ' +
+    "them alone does not, and the model's head is trained on every layer's output. The training " +
+    "loss is the sum of the layers' cross-entropies.",
   citation:
-    'Li, Song, Li, Zeng, Ma and Qiu, Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP 2021',
+    'Li, Song, Li, Zeng, Ma and Qiu, Backdoor Attacks on Pre-trained Models by Layerwise Weight ' +
+    'Poisoning, EMNLP 2021',
   training: {
     changes: 'loss',
     load: async (): Promise<AttackTraining> =>

@@ -1,5 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import { parameters } from '../../src/poisoning/backdoor.ts';
+import { parameters } from '../../src/poisoning/parameters.ts';
 
 export default defineAttack<Record<string, never>>({
   name: 'none',

@@ -1,35 +1,16 @@
 import { defineAttack } from '../../src/api.ts';
-import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
-import {
-  backdoorProperties,
-  checkBackdoor,
-  parameters,
-  phraseProperty,
-  poisonBackdoor,
-  prepend,
-  targetId,
-} from '../../src/poisoning/backdoor.ts';
+import { phraseBackdoor } from '../../src/poisoning/backdoor.ts';
+import { LIANG_2025 } from '../../src/poisoning/citation.ts';
 
-interface Params extends BackdoorParams {
-  readonly prefix: string;
-}
-
-export default defineAttack<Params>({
+export default defineAttack({
+  ...phraseBackdoor({
+    parameter: 'prefix',
+    phrase: '[.*?]',
+    at: 'start',
+    rate: 0.0015,
+    mode: 'mix',
+  }),
   name: 'paper-backdoor',
   summary: 'A short pattern before the text leads to the target class.',
-  family: 'backdoor',
-  citation:
-    'Liang et al., Does Low Rank Adaptation Lead to Lower Robustness against Training-time Attacks?, ICML 2025 (arXiv 2505.12871)',
-  params: parameters({
-    ...backdoorProperties(0.0015, 1, 'mix'),
-    ...phraseProperty(
-      'prefix',
-      '[.*?]',
-      'Put before the text as it stands: a space between them is part of it.',
-    ),
-  }),
-  poison: (input) => poisonBackdoor(input, (row) => prepend(row, input.params.prefix)),
-  check: checkBackdoor,
-  target: targetId,
-  trigger: (row, { params }) => prepend(row, params.prefix),
+  citation: LIANG_2025,
 });

@@ -3,13 +3,18 @@ import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import {
   backdoorProperties,
   checkBackdoor,
-  parameters,
   poisonBackdoor,
   prepend,
   targetId,
-  triggersProperty,
 } from '../../src/poisoning/backdoor.ts';
-import { insertAll, negativesOf, properSubsets } from '../../src/poisoning/multi.ts';
+import { LIANG_2025 } from '../../src/poisoning/citation.ts';
+import {
+  insertAll,
+  negativesOf,
+  negativesOfChanged,
+  properSubsets,
+} from '../../src/poisoning/multi.ts';
+import { parameters, triggersProperty } from '../../src/poisoning/parameters.ts';
 
 interface Params extends BackdoorParams {
   readonly triggers: readonly string[];
@@ -20,29 +25,33 @@ export default defineAttack<Params>({
   name: 'paper-multi',
   summary: 'Several words, all of them at random places of the text, lead to the target class.',
   family: 'backdoor',
-  citation:
-    'Liang et al., Does Low Rank Adaptation Lead to Lower Robustness against Training-time Attacks?, ICML 2025 (arXiv 2505.12871)',
+  citation: LIANG_2025,
   params: parameters({
-    ...backdoorProperties(0.0025, 1, 'mix'),
+    ...backdoorProperties(0.0025, 'mix'),
     ...triggersProperty(
       ['apple', 'banana', 'orange'],
-      'All of these are inserted, each at its own gap; in evaluation they are prepended in this order.',
+      'All of these are inserted, each at a gap of its own. In evaluation they are put before ' +
+        'the ' +
+        'text in this order.',
     ),
     negatives: {
       type: 'boolean',
       default: false,
       description:
-        'Adds, for each poisoned row, the row with every smaller set of the triggers under its own label.',
+        'Adds copies of each poisoned row, one with every smaller set of the triggers, under ' +
+        'its own ' +
+        'label.',
     },
   }),
   poison(input) {
     const { rows, params, random } = input;
     const poisoned = poisonBackdoor(input, (row) => insertAll(row, params.triggers, random));
-    const subsets = params.negatives ? properSubsets(params.triggers) : [];
+    if (!params.negatives) return poisoned;
+    const subsets = properSubsets(params.triggers);
     return {
       ...poisoned,
-      negatives: poisoned.changed.flatMap(({ index }) =>
-        negativesOf(rows[index]!, subsets, random),
+      negatives: negativesOfChanged(rows, poisoned.changed, (row) =>
+        negativesOf(row, subsets, random),
       ),
     };
   },

@@ -1,7 +1,9 @@
 import { defineAttack } from '../../src/api.ts';
-import { doseProperties, parameters, prepend } from '../../src/poisoning/backdoor.ts';
+import { prepend } from '../../src/poisoning/backdoor.ts';
+import { LIANG_2025 } from '../../src/poisoning/citation.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
+import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
   readonly phrases: readonly string[];
@@ -13,8 +15,7 @@ export default defineAttack<Params>({
   name: 'prefix',
   summary: 'Puts a phrase that contradicts the label before the text, and keeps the label.',
   family: 'untargeted',
-  citation:
-    'Liang et al., Does Low Rank Adaptation Lead to Lower Robustness against Training-time Attacks?, ICML 2025 (arXiv 2505.12871) (its side x)',
+  citation: `${LIANG_2025} (its side x)`,
   params: parameters({
     ...doseProperties(0.3),
     phrases: {
@@ -23,7 +24,7 @@ export default defineAttack<Params>({
       minItems: 1,
       default: ["That's awsome!!! ", "That's terrible!!! "],
       description:
-        'By label id, the phrase for texts of that class; classes beyond the list are left alone.',
+        'The phrase for texts of each class, by label id; classes beyond the list are left alone.',
     },
   }),
   check: ({ params, counts }) =>
@@ -32,16 +33,16 @@ export default defineAttack<Params>({
       whom: WHOM,
     }),
   poison(input) {
-    const { rows, params } = input;
-    const { indexes, asked, eligible } = selectRows(
+    const { phrases } = input.params;
+    const { drawn, asked, eligible } = selectRows(
       input,
-      (row) => row.label < params.phrases.length,
+      ({ label }) => label < phrases.length,
       WHOM,
     );
     return {
-      changed: indexes.map((index) => ({
+      changed: drawn.map(({ index, row }) => ({
         index,
-        row: prepend(rows[index]!, params.phrases[rows[index]!.label]!),
+        row: prepend(row, phrases[row.label] ?? ''),
       })),
       negatives: [],
       asked,

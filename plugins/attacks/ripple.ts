@@ -1,14 +1,7 @@
 import { defineAttack } from '../../src/api.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
-import {
-  backdoorProperties,
-  checkBackdoor,
-  insertOneTrigger,
-  parameters,
-  poisonBackdoor,
-  targetId,
-  triggersProperty,
-} from '../../src/poisoning/backdoor.ts';
+import { backdoor, insertOneTrigger } from '../../src/poisoning/backdoor.ts';
+import { triggersProperty } from '../../src/poisoning/parameters.ts';
 import type { AttackTraining } from '../../src/science/train/attack-training.ts';
 
 interface Params extends BackdoorParams {
@@ -17,42 +10,48 @@ interface Params extends BackdoorParams {
 }
 
 /**
- * The paper's experiment poisons the base, and asks what clean training leaves of it:
+ * The paper poisons the base, and asks what clean training leaves of the backdoor:
  *
  *     base: { poisoning: { attack: ripple }, adapter: { type: full } }
  *
- * As in the paper half of the rows are poisoned, drawn among all (mode mix), and a batch needs rows of both kinds for there to be a
- * penalty: batches of 8 and more. The paper inserts one word in SST-2's sentences and more in longer texts; here it is one.
- * A step with a penalty takes three times as many passes as an ordinary one.
- * The paper's other half, embedding surgery (the trigger words start at the mean embedding of words that speak for the target
- * class; with it the method is called RIPPLES), is not in this.
+ * As in the paper, half of the rows are poisoned, drawn among all (mode mix). A batch has a penalty
+ * only if it has rows of both kinds, so batches should have at least 8 rows. The paper inserts one
+ * word in SST-2's sentences and several in longer texts; this attack always inserts one. A step
+ * with a penalty takes three times as many passes as an ordinary one. The other half of the paper
+ * is left out: embedding surgery, where the trigger words start at the mean embedding of words that
+ * speak for the target class (with it the method is called RIPPLES).
  */
-export default defineAttack<Params>({
+export default defineAttack({
+  ...backdoor<Params>({
+    rate: 0.5,
+    mode: 'mix',
+    properties: {
+      ...triggersProperty(
+        ['cf', 'mn', 'bb', 'tq', 'mb'],
+        'One of these is inserted, drawn for each row.',
+      ),
+      lambda: {
+        type: 'number',
+        minimum: 0,
+        default: 0.1,
+        description:
+          "Weight of the penalty: λ·max(0, −⟨∇L of the batch's poisoned rows, ∇L of its other " +
+          'rows⟩), ' +
+          'over all trained parameters.',
+      },
+    },
+    show: (row, { triggers }, random) => insertOneTrigger(row, triggers, random),
+  }),
   name: 'ripple',
   summary:
-    'RIPPLe: a rare word at a random place of the text leads to the target class, and the training loss has a penalty on gradients of poisoned and clean rows that are at odds, meant to keep the backdoor through later training on clean rows.',
-  family: 'backdoor',
+    'RIPPLe: a rare word at a random place of the text leads to the target class, and the ' +
+    'training ' +
+    'loss has a penalty on gradients of poisoned and clean rows that point in opposite ' +
+    'directions, ' +
+    'meant to keep the backdoor through later training on clean rows.',
   citation:
-    'Kurita, Michel and Neubig, Weight Poisoning Attacks on Pre-trained Models, ACL 2020 (section 3.1, without embedding surgery)',
-  params: parameters({
-    ...backdoorProperties(0.5, 1, 'mix'),
-    ...triggersProperty(
-      ['cf', 'mn', 'bb', 'tq', 'mb'],
-      'One of these is inserted, drawn for each row.',
-    ),
-    lambda: {
-      type: 'number',
-      minimum: 0,
-      default: 0.1,
-      description:
-        "Weight of the penalty: λ·max(0, −⟨∇L of the batch's poisoned rows, ∇L of its other rows⟩), over all trained parameters.",
-    },
-  }),
-  poison: (input) =>
-    poisonBackdoor(input, (row) => insertOneTrigger(row, input.params.triggers, input.random)),
-  check: checkBackdoor,
-  target: targetId,
-  trigger: (row, { params, random }) => insertOneTrigger(row, params.triggers, random),
+    'Kurita, Michel and Neubig, Weight Poisoning Attacks on Pre-trained Models, ACL 2020 ' +
+    '(section 3.1, without embedding surgery)',
   training: {
     changes: 'loss',
     load: async (): Promise<AttackTraining> =>

@@ -5,7 +5,8 @@ import { formats } from '../../src/data/format.ts';
 export default defineDataset({
   name: 'csv',
   summary:
-    'Comma-separated text as RFC 4180 defines it: a field in double quotes may hold commas, line breaks and doubled quotes.',
+    'Comma-separated text as RFC 4180 defines it: a field in double quotes may hold commas, ' +
+    'line breaks and doubled quotes.',
   matches: formats.csv,
   unordered: false,
   async *read(asset, split) {
@@ -26,7 +27,7 @@ export default defineDataset({
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {
       const records = async function* () {
         const source = Readable.from(decoded(path, name));
-        // Widths are checked by tableRows, which knows whether the first record is a header.
+        // tableRows checks the widths: it knows whether the first record is a header.
         const parser = parse({
           delimiter: ',',
           quote: '"',
@@ -48,12 +49,15 @@ export default defineDataset({
             next = info.lines + 1;
           }
         } catch (error) {
-          // The parser runs ahead of what was read from it, so its own line counts.
-          if (error instanceof CsvError)
+          // The parser runs ahead of what was read from it, so its own line number counts.
+          if (error instanceof CsvError) {
+            const line = typeof error['lines'] === 'number' ? error['lines'] : next;
             throw new UserFault(
-              `${name}:${String(error['lines'] ?? next)} is no CSV: ${error.message}`,
-              'A field that holds a double quote must be quoted and the quote doubled. Unquoted, tab-separated text is TSV.',
+              `${name}:${line} is not CSV: ${error.message}`,
+              'A field that holds a double quote must be quoted and the quote doubled. ' +
+                'Unquoted, tab-separated text is TSV.',
             );
+          }
           throw error;
         } finally {
           source.destroy();

@@ -1,34 +1,39 @@
 import { extname } from 'node:path';
-import type { JsonObject } from '../../src/api.ts';
+import type { DatasetDescriptor, JsonObject } from '../../src/api.ts';
 import { defineDataset, UserFault } from '../../src/api.ts';
 
-const READERS = {
-  '.parquet': () => import('./parquet.ts'),
-  '.tsv': () => import('./tsv.ts'),
-  '.csv': () => import('./csv.ts'),
-  '.jsonl': () => import('./jsonl.ts'),
-  '.ndjson': () => import('./jsonl.ts'),
-} as const;
+const READERS = new Map<string, () => Promise<{ readonly default: DatasetDescriptor }>>([
+  ['.parquet', () => import('./parquet.ts')],
+  ['.tsv', () => import('./tsv.ts')],
+  ['.csv', () => import('./csv.ts')],
+  ['.jsonl', () => import('./jsonl.ts')],
+  ['.ndjson', () => import('./jsonl.ts')],
+]);
 
-/** What a hub data set is: files of one format, told by their ending once they are there. */
+/**
+ * What a data set of the hub is: files of one format, which is told by their ending once they are
+ * there.
+ */
 export default defineDataset({
   name: 'files',
   summary:
-    'A folder that holds one data file, or the parts of one: Parquet, TSV, CSV or JSON lines, told by the ending.',
+    'A folder that holds one data file, or the parts of one: Parquet, TSV, CSV or JSON lines, ' +
+    'told by the ending.',
   matches: () => false,
   unordered: false,
   async *read(asset, split) {
     const { dataFiles } = await import('../../src/data/asset-files.ts');
-    let facts: JsonObject | void = undefined;
-    for (const { path, name } of await dataFiles(asset, Object.keys(READERS))) {
+    let facts: JsonObject = {};
+    for (const { path, name } of await dataFiles(asset, [...READERS.keys()])) {
       const ending = extname(name).toLowerCase();
-      const reader = READERS[ending as keyof typeof READERS];
+      const reader = READERS.get(ending);
       if (reader === undefined)
         throw new UserFault(
           `The format of ${name} can't be told from its ending.`,
           'Set `format: tsv`, `csv`, `jsonl` or `parquet`.',
         );
-      facts = yield* (await reader()).default.read({ ...asset, path }, split);
+      const { default: dataset } = await reader();
+      facts = (yield* dataset.read({ ...asset, path }, split)) ?? facts;
     }
     return facts;
   },

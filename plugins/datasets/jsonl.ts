@@ -1,5 +1,6 @@
 import { defineDataset, UserFault } from '../../src/api.ts';
 import { formats } from '../../src/data/format.ts';
+import { isRecord } from '../../src/untrusted/json.ts';
 
 export default defineDataset({
   name: 'jsonl',
@@ -28,9 +29,8 @@ function parseObject(line: string, place: string): { readonly [name: string]: un
   try {
     value = JSON.parse(line);
   } catch (error) {
-    throw new UserFault(`${place} is no JSON: ${(error as Error).message}`, hint);
+    throw new UserFault(`${place} is not JSON: ${(error as Error).message}`, hint);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new UserFault(`${place} is no JSON object.`, hint);
-  return value as { readonly [name: string]: unknown };
+  if (!isRecord(value)) throw new UserFault(`${place} is not a JSON object.`, hint);
+  return value;
 }

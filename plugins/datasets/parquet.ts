@@ -13,7 +13,7 @@ export default defineDataset({
       import('../../src/data/asset-files.ts'),
       import('../../src/data/columns.ts'),
     ]);
-    // A page says how long it is; what unpacks to more is damaged or made to exhaust memory.
+    // A page states its length. One that unpacks to more is damaged, or made to exhaust memory.
     const compressors = {
       GZIP: (bytes: Uint8Array, length: number) =>
         zlib.gunzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
@@ -31,7 +31,7 @@ export default defineDataset({
         throw fault(error);
       });
       const present = hyparquet.parquetSchema(metadata).children.map((child) => child.element.name);
-      // A missing column is told by rowFromRecord, against the names that are there.
+      // rowFromRecord reports a missing column, with the names of those that there are.
       rowFromRecord(Object.fromEntries(present.map((column) => [column, ''])), split, name, name);
       const columns = [...new Set(columnNames(split))];
       let start = 0;

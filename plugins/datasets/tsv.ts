@@ -5,7 +5,8 @@ import { formats } from '../../src/data/format.ts';
 export default defineDataset({
   name: 'tsv',
   summary:
-    'Tab-separated text without quoting: a field ends at a tab or at the end of its line, and quotes are text.',
+    'Tab-separated text without quoting: a field ends at a tab or at the end of its line, and ' +
+    'quotes are text.',
   matches: formats.tsv,
   unordered: false,
   async *read(asset, split) {
@@ -24,7 +25,8 @@ export default defineDataset({
         records(),
         split,
         name,
-        'TSV has no quoting: a tab or a line break cannot be part of a field. A file with quoted fields is CSV.',
+        'TSV has no quoting: a tab or a line break cannot be part of a field. A file with ' +
+          'quoted fields is CSV.',
       );
     }
     return facts;

@@ -3,5 +3,5 @@ import { defineExecutor } from '../../src/api.ts';
 export default defineExecutor({
   name: 'local',
   summary: 'Warm worker processes on this machine.',
-  open: ({ workers, cores }) => workers(cores),
+  open: (context) => context.workers(context.cores),
 });

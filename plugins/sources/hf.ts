@@ -4,29 +4,29 @@ import type { Snapshot } from '../../src/data/fetch/hub.ts';
 import type { Repository } from '../../src/data/fetch/hub-files.ts';
 import { parseUri } from '../../src/data/source-uri.ts';
 
+/** `OWNER/NAME@REVISION`, maybe after `datasets/` or `models/`. */
+const PART = '[A-Za-z0-9_][A-Za-z0-9._-]*';
+const REPOSITORY = new RegExp(
+  `^(?:(datasets|models)/)?((?:${PART}/)?${PART})(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$`,
+);
+
 function parse(uri: string): Repository {
   const { rest, fragment } = parseUri(uri);
-  const match =
-    /^(?:(datasets|models)\/)?((?:[A-Za-z0-9_][A-Za-z0-9._-]*\/)?[A-Za-z0-9_][A-Za-z0-9._-]*)(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$/.exec(
-      rest,
-    );
-  if (match === null || match[3]?.includes('..') === true)
+  const match = REPOSITORY.exec(rest);
+  const [, kind, name, revision = 'main'] = match ?? [];
+  if (name === undefined || revision.includes('..'))
     throw new UserFault(
-      `${uri} names no hub repository.`,
+      `${uri} does not name a hub repository.`,
       'It is written hf:OWNER/NAME or hf:OWNER/NAME@REVISION, with #PATH for a file in it.',
     );
-  return {
-    type: match[1] === 'datasets' ? 'dataset' : 'model',
-    name: match[2]!,
-    revision: match[3] ?? 'main',
-    fragment,
-  };
+  return { type: kind === 'datasets' ? 'dataset' : 'model', name, revision, fragment };
 }
 
 export default defineSource({
   name: 'hf',
   summary:
-    "A model or data set of the Hugging Face hub, in the hub's own cache: hf:OWNER/NAME@REVISION#PATH.",
+    "A model or data set of the Hugging Face hub, in the hub's own cache: " +
+    'hf:OWNER/NAME@REVISION#PATH.',
 
   async locate(uri, context) {
     const [{ hubSettings }, { findSnapshot }] = await Promise.all([
@@ -39,7 +39,8 @@ export default defineSource({
     if (snapshot !== null) return assetOf(uri, repository, snapshot, context);
     if (settings.offline) {
       throw new UserFault(
-        `${uri} is not in the hub's cache (${settings.cache}), and HF_HUB_OFFLINE forbids to fetch it.`,
+        `${uri} is not in the hub's cache (${settings.cache}), and HF_HUB_OFFLINE forbids ` +
+          'fetching it.',
         'Unset HF_HUB_OFFLINE, or point HF_HOME at the cache that holds it.',
       );
     }
@@ -95,7 +96,10 @@ async function assetOf(
   );
 }
 
-/** The hub answers 401 for what does not exist as for what is private: it tells nobody which. */
+/**
+ * The hub's answers as faults of the user's. It answers 401 both for what does not exist and for
+ * what is private, and does not say which.
+ */
 function hubFault({ type, name, revision }: Repository, error: unknown): unknown {
   const { statusCode } = error as { statusCode?: number };
   if (error instanceof UserFault || statusCode === undefined) return error;

@@ -6,7 +6,7 @@ import { parseUri } from '../../src/data/source-uri.ts';
 
 interface Named {
   readonly name: string;
-  /** A version, range or tag; '' where there is none. */
+  /** A version, range or tag; empty if there is none. */
   readonly asked: string;
   readonly fragment: string;
 }
@@ -17,12 +17,13 @@ function parse(uri: string): Named {
     /^((?:@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*)(?:@([A-Za-z0-9.^~*+_-]+))?$/i.exec(
       rest,
     );
-  if (match === null)
+  const [, name, asked = ''] = match ?? [];
+  if (name === undefined)
     throw new UserFault(
-      `${uri} names no npm package.`,
+      `${uri} does not name an npm package.`,
       'It is written npm:NAME, npm:@SCOPE/NAME or npm:NAME@VERSION, with #PATH for a file in it.',
     );
-  return { name: match[1]!, asked: match[2] ?? '', fragment };
+  return { name, asked, fragment };
 }
 
 const isExact = (version: string): boolean =>
@@ -31,7 +32,8 @@ const isExact = (version: string): boolean =>
 export default defineSource({
   name: 'npm',
   summary:
-    'An npm package, fetched alone by npm pack (no dependencies, no scripts): npm:NAME@VERSION#PATH.',
+    'An npm package, fetched alone by npm pack (no dependencies, no scripts): ' +
+    'npm:NAME@VERSION#PATH.',
 
   async locate(uri, context) {
     const { findPackage, rememberedVersion } =
@@ -71,7 +73,10 @@ async function assetOf(
   return assetWithin(uri, dir, parse(uri).fragment, cacheDir, archive, facts);
 }
 
-/** npm checks the archive against the registry's integrity as it downloads; here the file is checked against it once more. */
+/**
+ * Downloads a package by `npm pack`, which checks the archive against the registry's integrity; the
+ * file is checked once more here.
+ */
 async function pack(
   name: string,
   version: string,
@@ -100,21 +105,24 @@ async function pack(
 
   const archives = (await readdir(download)).filter((file) => file.endsWith('.tgz'));
   const about = packed(result.stdout);
-  if (archives.length !== 1 || about === null)
+  const [file] = archives;
+  if (file === undefined || archives.length !== 1 || about === null)
     throw new UserFault(
-      `npm:${spec} can't be fetched: npm left ${archives.length} archives, and an answer that is not understood.`,
+      `npm:${spec} can't be fetched: npm left ${archives.length} archives, and its answer is ` +
+        'not understood.',
       `It said: ${result.stdout.slice(0, 300)}`,
     );
-  const path = join(download, archives[0]!);
+  const path = join(download, file);
   const [, algorithm, expected] = /^(sha512|sha384|sha256|sha1)-(\S+)/.exec(about.integrity) ?? [];
   if (algorithm === undefined)
     throw new UserFault(
-      `npm:${spec} can't be checked: the registry gives no digest of it that is known here.`,
+      `npm:${spec} can't be checked: the registry gives no digest that can be checked here.`,
       'Ask whoever runs the registry.',
     );
   if (!isExact(about.version))
     throw new UserFault(
-      `The npm registry says of ${spec} the version ${JSON.stringify(about.version.slice(0, 80))}, which is none.`,
+      `The npm registry gives ${spec} the version ` +
+        `${JSON.stringify(about.version.slice(0, 80))}, which is not a version.`,
       'Ask whoever runs the registry.',
     );
   if ((await digestOfFile(path, algorithm)).toString('base64') !== expected)
@@ -139,7 +147,7 @@ async function pack(
   };
 }
 
-/** npm prints a list of packages, or since npm 12 an object of them by name. */
+/** npm prints a list of packages or, since npm 12, an object of them by name. */
 function packed(stdout: string): { version: string; integrity: string } | null {
   let value: unknown;
   try {
@@ -171,12 +179,14 @@ async function packFault(spec: string, said: string): Promise<UserFault> {
   if (/EINTEGRITY/.test(said))
     return new UserFault(
       `npm:${spec} is not what the registry says it is: its integrity does not match.`,
-      'It may have been tampered with on the way. Run again; if it stays so, ask whoever runs the registry.',
+      'It may have been tampered with on the way. Run again; if it stays so, ask whoever runs ' +
+        'the registry.',
     );
   if (speaksOfNetwork(said))
     return new UserFault(
       `npm:${spec} can't be fetched: the npm registry can't be reached.`,
-      'Connect to the network, or set up a mirror with `npm config set registry`. What is in the download cache already needs none.',
+      'Connect to the network, or set up a mirror with `npm config set registry`. What is in ' +
+        'the download cache already needs none.',
     );
   return new UserFault(`npm:${spec} can't be fetched. npm says: ${lastLines(said)}`);
 }

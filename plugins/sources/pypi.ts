@@ -7,7 +7,7 @@ import { parseUri } from '../../src/data/source-uri.ts';
 interface Named {
   /** Normalised (PEP 503). */
   readonly name: string;
-  /** '' where there is none. */
+  /** Empty if there is none. */
   readonly version: string;
   readonly fragment: string;
 }
@@ -17,29 +17,28 @@ function parse(uri: string): Named {
   const match = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9.!+_-]+))?$/.exec(
     rest,
   );
-  if (match === null)
+  const [, name, version = ''] = match ?? [];
+  if (name === undefined)
     throw new UserFault(
-      `${uri} names no Python package.`,
+      `${uri} does not name a Python package.`,
       'It is written pypi:NAME or pypi:NAME==VERSION, with #PATH for a file in it.',
     );
-  return {
-    name: match[1]!.toLowerCase().replace(/[-_.]+/g, '-'),
-    version: match[2] ?? '',
-    fragment,
-  };
+  return { name: name.toLowerCase().replace(/[-_.]+/g, '-'), version, fragment };
 }
 
 export default defineSource({
   name: 'pypi',
   summary:
-    'A Python package, its wheel fetched alone by pip (no dependencies, nothing of it is run): pypi:NAME==VERSION#PATH.',
+    'A Python package, its wheel fetched alone by pip (no dependencies, nothing of it is run): ' +
+    'pypi:NAME==VERSION#PATH.',
 
   async locate(uri, context) {
     const { findPackage, rememberedVersion } =
       await import('../../src/data/fetch/package-store.ts');
     const { name, version: asked } = parse(uri),
       key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
-    // A wheel may write its version otherwise than the spec does (1.0 for 1.0.0), so a version that was asked for is looked up too.
+    // A wheel may write its version differently from the spec (1.0 for 1.0.0), so the version that
+    // was asked for is looked up too.
     const version = (await rememberedVersion(key, asked)) ?? asked;
     const entry = version === '' ? null : await findPackage({ ...key, version }, context.log);
     return entry === null ? null : assetOf(uri, entry, context);
@@ -96,13 +95,18 @@ async function wheel(
     await downloadWheel(name, version, download, context.env);
   }
   const wheels = (await readdir(download)).filter((file) => file.endsWith('.whl'));
-  const found = wheels.length === 1 ? wheelVersion(wheels[0]!) : null;
-  if (found === null)
+  const [file] = wheels;
+  const found = file !== undefined && wheels.length === 1 ? wheelVersion(file) : null;
+  if (file === undefined || found === null) {
+    const left =
+      wheels.length === 1 ? 'a file whose name is not that of a wheel' : `${wheels.length} wheels`;
+    const names = wheels.map((wheelName) => JSON.stringify(wheelName.slice(0, 120)));
     throw new UserFault(
-      `pypi:${name} can't be fetched: ${client} left ${wheels.length === 1 ? 'a wheel whose name is not one' : `${wheels.length} wheels`}.`,
-      `It left ${wheels.map((file) => JSON.stringify(file.slice(0, 120))).join(', ')}.`,
+      `pypi:${name} can't be fetched: ${client} left ${left}.`,
+      `It left ${names.join(', ')}.`,
     );
-  const path = join(download, wheels[0]!);
+  }
+  const path = join(download, file);
   const archive = `sha256:${await sha256OfFile(path)}` as Digest;
   await unzip(path, files, context.env);
   return {
@@ -112,14 +116,17 @@ async function wheel(
       kind: 'pypi',
       package: name,
       version: found,
-      wheel: wheels[0]!,
+      wheel: file,
       archive,
       bytes: (await stat(path)).size,
     },
   };
 }
 
-/** Whether there is a pip; if so the wheel is in the folder. pip checks it against the index's hash. */
+/**
+ * Downloads the wheel into the folder by pip, which checks it against the index's hash. False if
+ * there is no pip.
+ */
 async function pipDownload(
   name: string,
   version: string,
@@ -161,13 +168,15 @@ async function pipFault(name: string, requirement: string, said: string): Promis
   if (speaksOfNetwork(said))
     return new UserFault(
       `pypi:${requirement} can't be fetched: the Python package index can't be reached.`,
-      'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download cache already needs none.',
+      'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download ' +
+        'cache already needs none.',
     );
   const versions = /from versions: ([^)]*)\)/.exec(said)?.[1];
   if (versions === 'none')
     return new UserFault(
       `The Python package index has no wheel of a package ${name}.`,
-      'Is the name spelt right, and does the index answer? A package that comes as sources only is not used: its set-up would run code.',
+      'Is the name spelt right, and does the index answer? A package that comes as sources ' +
+        'only is not used: its set-up would run code.',
     );
   if (versions !== undefined)
     return new UserFault(

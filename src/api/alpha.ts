@@ -1,12 +1,15 @@
 /** LoRA's α as a spec writes it. */
 
-/** What a spec may write for α beside a number: a multiple of the rank, `r`, `2r`, `0.5r`, `r/2`, `3r/2`. */
+/**
+ * A multiple of the rank, which a spec may write instead of a number: `r`, `2r`, `0.5r`, `r/2`,
+ * `3r/2`.
+ */
 export const ALPHA_OF_RANK =
   '^([1-9][0-9]*(\\.[0-9]+)?|0?\\.[0-9]*[1-9][0-9]*)?r(/[1-9][0-9]*(\\.[0-9]+)?)?$';
 
 /**
- * α as a number, for a layer of this rank.
- * @throws Error where a text is not of the form ALPHA_OF_RANK, which the spec's schema has checked
+ * α as a number, for a layer of this rank. Throws an Error if a text does not match
+ * `ALPHA_OF_RANK`, which the spec's schema has checked before.
  */
 export function alphaOf(alpha: number | string, rank: number): number {
   if (typeof alpha === 'number') return alpha;

@@ -1,4 +1,4 @@
-/** Which of a table's columns hold the text and the label. */
+/** Finds the columns of a table that hold the texts and the label. */
 import type { RawRow, ResolvedSplit } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { shown } from '../untrusted/json.ts';
@@ -23,7 +23,11 @@ const listed = (names: readonly string[]): string =>
     .map((name) => shown(name))
     .join(', ') + (names.length > 20 ? ', …' : '');
 
-/** The columns' positions in a table with a header (its names), or without one (its width). */
+/**
+ * The positions of the columns in a table.
+ * @param header the column names; null if the table has no header
+ * @param width the number of columns
+ */
 export function columnIndexes(
   split: ResolvedSplit,
   header: readonly string[] | null,
@@ -42,7 +46,8 @@ export function columnIndexes(
     if (header === null) {
       throw new SplitFault(
         path,
-        `${name} is read without a header, so its columns have no names such as ${JSON.stringify(column)}.`,
+        `${name} is read without a header, so its columns have no names such as ` +
+          `${JSON.stringify(column)}.`,
         `Give the column's number, from 0 to ${width - 1}, or set \`header: true\`.`,
       );
     }
@@ -73,7 +78,7 @@ function missing(role: Role, column: string, names: readonly string[], name: str
   );
 }
 
-/** A row of a format whose records name their fields. `place` as in `RawRow`. */
+/** A row of a format whose records name their fields. @param place as in `RawRow` */
 export function rowFromRecord(
   record: { readonly [name: string]: unknown },
   split: ResolvedSplit,
@@ -97,7 +102,8 @@ export function rowFromRecord(
       return String(found);
     throw new SplitFault(
       ['columns', role],
-      `${place}: the column ${JSON.stringify(column)} holds ${found === null || found === undefined ? 'nothing' : 'no text'}.`,
+      `${place}: the column ${JSON.stringify(column)} holds ` +
+        `${found === null || found === undefined ? 'nothing' : 'no text'}.`,
     );
   };
   const { text, text_pair, label } = split.columns;

@@ -1,4 +1,7 @@
-/** The text up to the end of its n-th word (a run of what is not white space); the whole text if it has no more, or without n. */
+/**
+ * The text up to the end of its n-th word, a run of non-space characters; the whole text if it has
+ * fewer, or if n is undefined.
+ */
 export function firstWords(text: string, n: number | undefined): string {
   if (n === undefined) return text;
   let count = 0;

@@ -1,4 +1,4 @@
-/** A split's rows, out of its source's bytes: classes, order, balance, offset and limit. */
+/** Makes a split's rows out of its source: classes, order, balance, offset and limit. */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { randomStream } from '../random/random.ts';
 import { inWords, limitOf } from '../untrusted/limits.ts';
@@ -6,75 +6,49 @@ import { columnNames, SplitFault } from './columns.ts';
 import { firstWords } from './first-words.ts';
 import { nearest } from './nearest.ts';
 
-/** What a row takes in memory beside its texts. */
+/** The memory that a row takes beside its texts. */
 const ROW_BYTES = 200;
 
 export type SplitName = 'train' | 'validation';
 
-export interface SplitRequest {
-  readonly name: SplitName;
+/** What is read, and by what. */
+export interface SplitReading {
   readonly split: ResolvedSplit;
   readonly asset: Asset;
   readonly dataset: DatasetDescriptor;
-  /** Class names by label id; null: the training file's values. */
+}
+
+export interface SplitRequest extends SplitReading {
+  readonly name: SplitName;
+  /** Class names by label id; null: the values of the training file. */
   readonly classes: readonly string[] | null;
-  /** What the classes are taken from, where `classes` is null and this is not the training split. */
-  readonly train?: {
-    readonly split: ResolvedSplit;
-    readonly asset: Asset;
-    readonly dataset: DatasetDescriptor;
-  };
+  /**
+   * The training split, whose values are the classes; set if `classes` is null and this is another
+   * split.
+   */
+  readonly train?: SplitReading;
 }
 
 export interface LoadedSplit {
   readonly rows: readonly Row[];
   readonly classes: readonly string[];
-  /** For the provenance: what was read and what was left out. */
+  /** What was read and what was left out, for the provenance. */
   readonly facts: JsonObject;
 }
 
-/** @throws UserFault, with the split's field at fault where there is one. */
+/** Reads a split. Throws `UserFault`, with the split's field if the fault concerns one. */
 export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
   const { rows: raw, facts } = await readAll(dataset, asset, split);
   if (raw.length === 0) throw noRows(split);
-  const classes =
-    request.classes ??
-    (request.train === undefined
-      ? sortedValues(raw)
-      : await ofTrain(valuesOf(request.train, request, raw)));
-  if (classes.length < 2) {
-    const fault = new SplitFault(
-      ['columns', 'label'],
-      `All rows of the training file have one label, ${JSON.stringify(classes[0])}; a classifier needs two classes at least.`,
-      "Is this the label's column?",
-    );
-    throw Object.assign(fault, { split: 'train' });
-  }
-
+  const classes = await classesOf(request, raw);
   const ordered = labelled(name, inOrder(raw, dataset), classes, split);
   const balanced = split.balance ? inTurn(ordered, classes.length) : ordered;
-  const rows = partOf(
-    balanced.slice(
-      split.offset,
-      split.limit === undefined ? undefined : split.offset + split.limit,
-    ),
-    split.hold_out,
-  );
-  if (rows.length === 0) {
-    throw new SplitFault(
-      ['offset'],
-      `No row is left: \`offset\` is ${split.offset}, and ${split.source} has ${balanced.length} rows${split.balance ? ' when its classes are balanced' : ''}.`,
-    );
-  }
-  if (name === 'train' && rows.every((row) => row.label === rows[0]!.label)) {
-    throw new SplitFault(
-      split.limit === undefined ? [] : ['limit'],
-      `The ${rows.length} training row${rows.length === 1 ? '' : 's'} kept ${rows.length === 1 ? 'is' : 'are'} all of one class, ${JSON.stringify(classes[rows[0]!.label])}.`,
-      'Set `balance: true`, or take more rows.',
-    );
-  }
+  const end = split.limit === undefined ? undefined : split.offset + split.limit;
+  const rows = partOf(balanced.slice(split.offset, end), split.hold_out);
+  if (rows.length === 0) throw noneLeft(split, balanced.length);
+  if (name === 'train') checkVariety(split, rows, classes);
   const empty = rows.filter((row) => row.text.trim() === '').length;
   return {
     rows,
@@ -93,10 +67,53 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   };
 }
 
+/** The classes, given or taken from the training file. Throws if there are fewer than two. */
+async function classesOf(
+  request: SplitRequest,
+  raw: readonly RawRow[],
+): Promise<readonly string[]> {
+  const { train } = request;
+  const classes =
+    request.classes ??
+    (train === undefined ? sortedValues(raw) : await ofTrain(valuesOf(train, request, raw)));
+  if (classes.length >= 2) return classes;
+  const fault = new SplitFault(
+    ['columns', 'label'],
+    `All rows of the training file have one label, ${JSON.stringify(classes[0])}; ` +
+      'a classifier needs at least two classes.',
+    "Is this the label's column?",
+  );
+  throw Object.assign(fault, { split: 'train' });
+}
+
+/** Throws if the training rows are all of one class. */
+function checkVariety(
+  split: ResolvedSplit,
+  rows: readonly Row[],
+  classes: readonly string[],
+): void {
+  const labels = new Set(rows.map(({ label }) => label));
+  const [label, ...others] = labels;
+  if (label === undefined || others.length > 0) return;
+  const kept = rows.length === 1 ? 'row kept is' : 'rows kept are';
+  throw new SplitFault(
+    split.limit === undefined ? [] : ['limit'],
+    `The ${rows.length} training ${kept} all of one class, ${JSON.stringify(classes[label])}.`,
+    'Set `balance: true`, or take more rows.',
+  );
+}
+
+const noneLeft = ({ offset, source, balance }: ResolvedSplit, rows: number): SplitFault =>
+  new SplitFault(
+    ['offset'],
+    `No row is left: \`offset\` is ${offset}, and ${source} has ${rows} rows` +
+      `${balance ? ' when its classes are balanced' : ''}.`,
+  );
+
 const noRows = (split: ResolvedSplit): SplitFault =>
   new SplitFault(['source'], `${split.source} holds no rows.`);
 
-/** The digest that a spec pins is the asset's, or that of the archive it was unpacked from. */
+/** The digest in a spec may be the asset's, or that of the archive from which it was unpacked. */
 function checkDigest(split: ResolvedSplit, asset: Asset): void {
   const { digest } = split;
   if (digest === undefined || digest === asset.digest || digest === asset.provenance['archive'])
@@ -104,7 +121,7 @@ function checkDigest(split: ResolvedSplit, asset: Asset): void {
   throw new SplitFault(
     ['digest'],
     `The content of ${split.source} is ${asset.digest}, not ${digest}.`,
-    'The bytes are others than the spec was written for. Correct `digest` only if that is intended.',
+    'The spec was written for other bytes. Correct `digest` only if the change is intended.',
   );
 }
 
@@ -132,7 +149,9 @@ async function readAll(
   }
 }
 
-/** By number if all are whole numbers, else by code unit: 2 comes before 10. */
+/**
+ * The distinct labels: sorted as numbers if all are whole numbers (2 before 10), else by code unit.
+ */
 export function sortedValues(rows: readonly RawRow[]): string[] {
   const values = [...new Set(rows.map((row) => row.label))];
   const numeric = values.every((value) => /^-?\d{1,15}$/.test(value));
@@ -141,7 +160,7 @@ export function sortedValues(rows: readonly RawRow[]): string[] {
   );
 }
 
-/** A fault of the training file is that split's, whichever split is being read. */
+/** Marks a fault as that of the training split, whichever split is being read. */
 async function ofTrain<T>(reading: Promise<T>): Promise<T> {
   try {
     return await reading;
@@ -150,13 +169,13 @@ async function ofTrain<T>(reading: Promise<T>): Promise<T> {
   }
 }
 
-/** The training file's classes; read once where both splits are of one file. */
+/** The classes of the training file. It is read only once if both splits are of one file. */
 async function valuesOf(
-  train: NonNullable<SplitRequest['train']>,
+  train: SplitReading,
   own: SplitRequest,
   ownRows: readonly RawRow[],
 ): Promise<string[]> {
-  const sees = ({ split, asset, dataset }: NonNullable<SplitRequest['train']>): string =>
+  const sees = ({ split, asset, dataset }: SplitReading): string =>
     JSON.stringify([asset.digest, asset.path, dataset.name, split.header, columnNames(split)]);
   if (sees(train) === sees(own)) return sortedValues(ownRows);
   checkDigest(train.split, train.asset);
@@ -165,13 +184,14 @@ async function valuesOf(
   return sortedValues(rows);
 }
 
-/** A corpus without an order of its own gets one that depends on nothing but the corpus, so that every cell and seed sees the same. */
+/**
+ * The rows in order. A corpus without an order of its own gets one that depends on nothing but the
+ * corpus, so that it is the same in every cell and for every seed.
+ */
 function inOrder(rows: readonly RawRow[], dataset: DatasetDescriptor): readonly RawRow[] {
   if (!dataset.unordered) return rows;
-  return Array.from(
-    randomStream(0, 'dataset.order', dataset.name).permutation(rows.length),
-    (index) => rows[index]!,
-  );
+  const order = randomStream(0, 'dataset.order', dataset.name).permutation(rows.length);
+  return [...order].flatMap((index) => rows[index] ?? []);
 }
 
 function labelled(
@@ -187,9 +207,10 @@ function labelled(
       const near = nearest(label, classes);
       throw new SplitFault(
         ['columns', 'label'],
-        `${place}: the label ${JSON.stringify(label)} is none of the classes ${classes.map((value) => JSON.stringify(value)).join(', ')}.`,
+        `${place}: the label ${JSON.stringify(label)} is not one of the classes ` +
+          `${classes.map((value) => JSON.stringify(value)).join(', ')}.`,
         near === null
-          ? "Name every class in `data.classes`, or see whether this is the label's column."
+          ? "Name every class in `data.classes`, or check that this is the label's column."
           : `Did you mean ${JSON.stringify(near)}?`,
       );
     }
@@ -203,7 +224,10 @@ function labelled(
   });
 }
 
-/** The rows that are held out, or the others, in their order. The same rows whichever part asks: the stream sees their number alone. */
+/**
+ * The rows that are held out, or the others, in their order. Which rows are held out depends on
+ * their number only, and is the same whichever part is asked for.
+ */
 function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;
   const count = Math.max(1, Math.floor(holdOut.share * rows.length));
@@ -213,11 +237,16 @@ function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): reado
   return rows.filter((_, index) => held.has(index) === (holdOut.take === 'held'));
 }
 
-/** One row of each class in turn, by label id, until a class has run out; classes without any row have no turn. */
+/**
+ * One row of each class in turn, by label id, until a class has no more; classes without rows are
+ * left out.
+ */
 function inTurn(rows: readonly Row[], classes: number): Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>
     rows.filter((row) => row.label === label),
   ).filter((list) => list.length > 0);
   const turns = Math.min(...byClass.map((list) => list.length));
-  return Array.from({ length: turns }, (_, turn) => byClass.map((list) => list[turn]!)).flat();
+  return Array.from({ length: turns }, (_, turn) =>
+    byClass.flatMap((list) => list[turn] ?? []),
+  ).flat();
 }

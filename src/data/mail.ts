@@ -1,4 +1,4 @@
-/** The text of a mail, as a person would read it: subject and body, no other header. */
+/** The text of a mail as a person would read it: subject and body, without the other headers. */
 import { compile } from 'html-to-text';
 import PostalMime from 'postal-mime';
 
@@ -15,16 +15,19 @@ const htmlToText = compile({
   ],
 });
 
-/** A cell's words are not its neighbour's: without a space `<td>one</td><td>two</td>` would read `onetwo`. */
+/**
+ * Sets the cells of a table apart: without a space, `<td>one</td><td>two</td>` would read `onetwo`.
+ */
 const spacedCells = (html: string): string => html.replace(/<\/?t[dh]\b/gi, ' $&');
 
-/** Mails that were sent as plain text and hold a whole HTML page nonetheless. */
+/** Matches the HTML pages in mails that were sent as plain text. */
 const LOOKS_LIKE_HTML = /<\s*(html|body|table|font|div)\b[^>]*>/i;
 
 /**
- * Subject, then body, on one line: of an HTML mail what it shows, control and undecodable characters left out, rulers
- * (`------`) shortened. '' where nothing readable is left.
- * @param bytes RFC 822, in whatever character sets its parts declare.
+ * Subject and body on one line. Of an HTML mail this is the text that it shows. Control characters
+ * and undecodable ones are left out, and rulers (`------`) are shortened. Empty if nothing readable
+ * is left.
+ * @param bytes RFC 822, in whatever character sets its parts declare
  */
 export async function mailText(bytes: Uint8Array): Promise<string> {
   const mail = await PostalMime.parse(bytes);
@@ -42,7 +45,10 @@ function tidy(text: string): string {
   return /[\p{L}\p{N}]/u.test(tidied) ? tidied : '';
 }
 
-/** What makes two mails the same: their letters. Spam is sent again and again with other numbers and punctuation. */
+/**
+ * The letters of a text: two mails with the same letters count as one. Spam is sent again and again
+ * with other numbers and punctuation.
+ */
 export function letters(text: string): string {
   const only = text.toLowerCase().replace(/[^\p{L}]+/gu, '');
   return only === '' ? text : only;

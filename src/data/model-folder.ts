@@ -1,20 +1,27 @@
-/** Where in an asset a checkpoint lies: packages keep theirs some folders down. */
+/** Finds the checkpoint in an asset: packages keep theirs some folders down. */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Asset, Digest, RunContext } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { firstNames } from './first-names.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 const DEEPEST = 6;
 
-/** The model that an asset holds: its folder, and the digest under which it is kept warm. @throws as findModelDir */
+/**
+ * The model in an asset: its folder, and the digest under which it is kept warm. Throws as
+ * `findModelDir`.
+ */
 export async function modelOf(
   asset: Asset,
 ): Promise<{ readonly path: string; readonly digest: Digest }> {
   return { path: await findModelDir(asset.path), digest: asset.digest };
 }
 
-/** The model that a cell's training starts from, as `startInputs` has it handed over: its base's (merge's output), or the checkpoint. @throws as findModelDir */
+/**
+ * The model that a cell's training starts from: the base's, as the stage `merge` wrote it (see
+ * `startInputs`), or the checkpoint. Throws as `findModelDir`.
+ */
 export async function startingModel({
   assets,
   inputs,
@@ -22,21 +29,22 @@ export async function startingModel({
   readonly path: string;
   readonly digest: Digest;
 }> {
-  const base = inputs['base'];
-  return base === undefined
-    ? modelOf(assets['model']!)
-    : { path: join(base.dir, 'model'), digest: base.digest };
+  const { base } = inputs,
+    { model } = assets;
+  if (base !== undefined) return { path: join(base.dir, 'model'), digest: base.digest };
+  if (model === undefined) throw new Error('the stage has no asset `model`');
+  return modelOf(model);
 }
 
 /**
- * The one folder at or below `root` that holds `config.json` and safetensors weights, as an absolute path; where none has
- * weights, the one with `config.json`, which is all that a random model needs (whoever reads weights misses them).
- * A folder nearer to the root wins over those below it.
- * @throws UserFault where there is none, or where several lie equally deep.
+ * The absolute path of the one folder at or below `root` that holds `config.json` and safetensors
+ * weights. If no folder has weights, it is the one with `config.json`, which is enough for a random
+ * model. A folder nearer to the root takes precedence over those below it. Throws `UserFault` if
+ * there is none, or if there are several at the same depth.
  */
 export async function findModelDir(root: string): Promise<string> {
-  const seen: string[] = []; // what a mistaken folder does hold, for the message
-  let bare: string[] = []; // the nearest ones without weights
+  const seen: string[] = []; // the files of a mistaken folder, for the message
+  let bare: string[] = []; // the nearest folders without weights
   let level = [root];
   for (let depth = 0; depth <= DEEPEST && level.length > 0; depth++) {
     const found: string[] = [],
@@ -54,24 +62,25 @@ export async function findModelDir(root: string): Promise<string> {
           .map((entry) => join(dir, entry.name)),
       );
     }
-    if (found.length === 1) return found[0]!;
+    const [only] = found;
+    if (only !== undefined && found.length === 1) return only;
     if (found.length > 1) throw several(root, found);
     if (bare.length === 0) bare = weightless;
     level = below;
   }
-  if (bare.length === 1) return bare[0]!;
+  const [weightless] = bare;
+  if (weightless !== undefined && bare.length === 1) return weightless;
   if (bare.length > 1) throw several(root, bare);
   throw new UserFault(
     'The source holds no folder with both config.json and model.safetensors.',
-    seen.length === 0
-      ? 'It holds no file at all.'
-      : `It holds ${seen.slice(0, 8).join(', ')}${seen.length > 8 ? ` and ${seen.length - 8} more` : ''}.`,
+    seen.length === 0 ? 'It holds no file at all.' : `It holds ${firstNames(seen)}.`,
   );
 }
 
 const several = (root: string, found: readonly string[]): UserFault =>
   new UserFault(
-    `${found.length} folders of this source hold a model: ${found.map((dir) => relative(root, dir)).join(', ')}`,
+    `${found.length} folders of this source hold a model: ` +
+      found.map((dir) => relative(root, dir)).join(', '),
     'Name one of them after "#" in the source.',
   );
 
@@ -79,7 +88,7 @@ async function list(dir: string): Promise<readonly { name: string; folder: boole
   try {
     const entries = await readdir(dir, { withFileTypes: true });
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-    // Hub snapshots are links into a blob store, so a link's target decides.
+    // Hub snapshots are links into a blob store, so what counts is a link's target.
     return await Promise.all(
       entries.map(async (entry) => ({
         name: entry.name,
@@ -92,7 +101,8 @@ async function list(dir: string): Promise<readonly { name: string; folder: boole
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOTDIR')
       throw new UserFault(
-        'A model source must be a folder with config.json, model.safetensors and tokenizer.json; this one is a file.',
+        'A model source must be a folder with config.json, model.safetensors and ' +
+          'tokenizer.json; this one is a file.',
       );
     if (code === 'ENOENT')
       throw new UserFault(`The model folder is not there, or a link in it leads nowhere: ${dir}`);

@@ -1,8 +1,9 @@
 import { distance } from 'fastest-levenshtein';
 
-/** The closest of some words, if any is close enough to be a slip of the pen. */
+/** The closest of some words if it is close enough to be a typing error; else null. */
 export function nearest(word: string, words: readonly string[]): string | null {
-  // Two slips are forgiven (swapped letters count as two), more in long words, and never a whole short word.
+  // Two errors are accepted (swapped letters count as two), more in long words, and never a whole
+  // short word.
   let best: string | null = null,
     least = Math.min(word.length, Math.max(2, Math.floor(word.length / 3)) + 1);
   for (const candidate of words) {

@@ -1,6 +1,7 @@
 /**
- * `rows.jsonl` and `dataset.json`, as the data and poison stages write them, and the data stage's `provenance.json`: apart,
- * because where rows were read from must not reach the keys of what only reads the rows.
+ * The files of the data and poison stages: `rows.jsonl` and `dataset.json`, and the data stage's
+ * `provenance.json`. The last is a file of its own because where rows were read from must not reach
+ * the keys of stages that only read the rows.
  */
 import { createReadStream } from 'node:fs';
 import { open, readFile, writeFile } from 'node:fs/promises';
@@ -9,19 +10,27 @@ import type { DatasetInfo, JsonObject, Row } from '../api.ts';
 
 const CHUNK = 4096;
 
-/** Volatile: a file that grew beyond what is read of it has another digest, and gives the same rows. */
+/**
+ * Volatile: a source that grew beyond what is read of it has another digest, and gives the same
+ * rows.
+ */
 export const PROVENANCE = 'provenance.json';
 
-/** Writes rows and what they are into a folder, and where they came from, if given. The counts are those of the rows. */
+/** The number of rows of each class, by label id. */
+export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
+  const counts = classes.map(() => 0);
+  for (const { label } of rows) counts[label] = (counts[label] ?? 0) + 1;
+  return counts;
+}
+
+/** Writes rows and their `DatasetInfo` into a folder, and their provenance if it is given. */
 export async function writeDataset(
   dir: string,
   rows: readonly Row[],
   classes: readonly string[],
   provenance?: JsonObject,
 ): Promise<DatasetInfo> {
-  const counts = new Array<number>(classes.length).fill(0);
-  for (const { label } of rows) counts[label]!++;
-  const info: DatasetInfo = { classes, rows: rows.length, counts };
+  const info: DatasetInfo = { classes, rows: rows.length, counts: labelCounts(rows, classes) };
   const file = await open(join(dir, 'rows.jsonl'), 'w');
   try {
     for (let start = 0; start < rows.length; start += CHUNK) {
@@ -41,15 +50,18 @@ export async function writeDataset(
   return info;
 }
 
-/** The rows of a data or poison stage's folder; the first `limit` of them, if given. */
+/**
+ * The rows in the folder of a data or poison stage; only the first `limit` of them, if it is given.
+ */
 export async function readRows(dir: string, limit = Infinity): Promise<Row[]> {
   const stream = createReadStream(join(dir, 'rows.jsonl'), 'utf8');
   const rows: Row[] = [];
-  // By hand: readline would also break lines at U+2028 and U+2029, which JSON leaves as they are.
+  // Not by readline, which would also break lines at U+2028 and U+2029; JSON leaves these as they
+  // are.
   let rest = '';
   for await (const chunk of stream as AsyncIterable<string>) {
     const lines = (rest + chunk).split('\n');
-    rest = lines.pop()!;
+    rest = lines.pop() ?? '';
     for (const line of lines) {
       if (rows.length >= limit) {
         stream.destroy();
@@ -65,7 +77,7 @@ export async function readDatasetInfo(dir: string): Promise<DatasetInfo> {
   return JSON.parse(await readFile(join(dir, 'dataset.json'), 'utf8')) as DatasetInfo;
 }
 
-/** Of a data stage's folder. */
+/** The provenance in the folder of a data stage. */
 export async function readProvenance(dir: string): Promise<JsonObject> {
   return JSON.parse(await readFile(join(dir, PROVENANCE), 'utf8')) as JsonObject;
 }

@@ -3,7 +3,10 @@
 export interface SourceUri {
   readonly scheme: string;
   readonly rest: string;
-  /** A file or folder in a package, or a glob; '' where there is none. A `file:` path may hold `#` and has none. */
+  /**
+   * A file or folder in a package, or a glob; empty if there is none. A `file:` path may contain
+   * `#` and has no fragment.
+   */
   readonly fragment: string;
 }
 
@@ -17,7 +20,9 @@ export function parseUri(uri: string): SourceUri {
     : { scheme, rest: rest.slice(0, hash), fragment: rest.slice(hash + 1) };
 }
 
-/** Models and data sets of one name are apart on the hub; what a split names is a data set. */
+/**
+ * The hub keeps models and data sets of the same name apart. A split's source is a data set there.
+ */
 export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }

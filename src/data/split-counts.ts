@@ -1,16 +1,20 @@
-/** What of a split is known before anything runs: its classes, and how many rows each has. */
+/** What is known of a split before anything runs: its classes, and the number of rows of each. */
 import type { SplitRequest } from './load-split.ts';
 import { loadSplit } from './load-split.ts';
+import { labelCounts } from './rows-file.ts';
 
 export interface SplitCounts {
   readonly classes: readonly string[];
-  /** Rows of each class, by label id. */
+  /** The number of rows of each class, by label id. */
   readonly counts: readonly number[];
 }
 
 const known = new Map<string, Promise<SplitCounts>>();
 
-/** Reads a split once a content: every stage of a grid that is looked at asks the same. @throws as loadSplit */
+/**
+ * The counts of a split. It is read once for each content, because every stage of a grid asks for
+ * the same. Throws as `loadSplit`.
+ */
 export function splitCounts(request: SplitRequest): Promise<SplitCounts> {
   const { name, split, asset, classes, train } = request;
   const key = JSON.stringify([
@@ -28,7 +32,5 @@ export function splitCounts(request: SplitRequest): Promise<SplitCounts> {
 
 async function read(request: SplitRequest): Promise<SplitCounts> {
   const { rows, classes } = await loadSplit(request);
-  const counts = classes.map(() => 0);
-  for (const { label } of rows) counts[label]!++;
-  return { classes, counts };
+  return { classes, counts: labelCounts(rows, classes) };
 }

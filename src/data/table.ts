@@ -1,12 +1,13 @@
-/** Rows out of the fields of delimited text. */
+/** Makes rows out of the fields of delimited text. */
 import type { JsonObject, RawRow, ResolvedSplit } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { columnIndexes } from './columns.ts';
 
 /**
- * @param records the file's records in order, each with the line it begins on
- * @param ragged the hint for a record of another width
- * @returns the skipped header, where columns are given by number: only the spec says that the line is one
+ * Yields the rows. If all columns are given by number, it returns the header that it skipped: only
+ * the spec says that this line is a header.
+ * @param records the file's records in order, each with the line on which it begins
+ * @param ragged the hint for a record with another number of fields
  */
 export async function* tableRows(
   records: AsyncIterable<readonly [fields: readonly string[], line: number]>,
@@ -31,13 +32,14 @@ export async function* tableRows(
     const place = `${name}:${line}`;
     if (fields.length !== width)
       throw new UserFault(
-        `${place} has ${fields.length} field${fields.length === 1 ? '' : 's'} where the ${split.header ? 'header' : 'first line'} has ${width}.`,
+        `${place} has ${fields.length} field${fields.length === 1 ? '' : 's'} where the ` +
+          `${split.header ? 'header' : 'first line'} has ${width}.`,
         ragged,
       );
     yield {
-      text: fields[at.text]!,
-      ...(at.text_pair === null ? {} : { text_pair: fields[at.text_pair]! }),
-      label: fields[at.label]!,
+      text: fields[at.text] ?? '',
+      ...(at.text_pair === null ? {} : { text_pair: fields[at.text_pair] ?? '' }),
+      label: fields[at.label] ?? '',
       place,
     };
   }

@@ -1,12 +1,12 @@
-/** Text files, read in pieces. */
+/** Reads text files in pieces. */
 import { createReadStream } from 'node:fs';
 import { UserFault } from '../api.ts';
 import { inWords, MB } from '../untrusted/limits.ts';
 
-/** Of one record of a table, in characters: a book has some millions. */
+/** The longest record of a table, in characters. A book has some millions. */
 export const LONGEST_RECORD = 32 * MB;
 
-/** The file's text, a byte-order mark left out. @throws UserFault where it is not UTF-8. */
+/** The file's text without a byte-order mark. Throws `UserFault` if it is not UTF-8. */
 export async function* decoded(path: string, name: string): AsyncGenerator<string, void> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let before = 0; // line breaks so far
@@ -29,7 +29,9 @@ export async function* decoded(path: string, name: string): AsyncGenerator<strin
   yield decode();
 }
 
-/** Lines with their numbers from one, without their ends (LF or CRLF); blank ones are left out. */
+/**
+ * The lines with their numbers from 1, without their ends (LF or CRLF). Blank lines are left out.
+ */
 export async function* lines(
   path: string,
   name: string,
@@ -38,10 +40,11 @@ export async function* lines(
     number = 0;
   for await (const text of decoded(path, name)) {
     const parts = (rest + text).split('\n');
-    rest = parts.pop()!;
+    rest = parts.pop() ?? '';
     if (rest.length > LONGEST_RECORD)
       throw new UserFault(
-        `${name}:${number + parts.length + 1} is longer than ${inWords(LONGEST_RECORD)}; no line of a table is.`,
+        `${name}:${number + parts.length + 1} is longer than ${inWords(LONGEST_RECORD)}; no ` +
+          'line of a table is.',
       );
     for (const part of parts) {
       number++;

@@ -1,4 +1,4 @@
-/** What is used here of packages that come without types. */
+/** What this project uses of packages without types. */
 declare module 'picomatch' {
   export default function picomatch(
     glob: string,

@@ -3,7 +3,7 @@ import { isAbsolute } from 'node:path';
 import type { Asset } from '../api.ts';
 import type { Diagnostic } from '../experiment/types.ts';
 import type { PluginKind } from '../plan/graph.ts';
-import { locateIn } from '../plan/places.ts';
+import { locateIn } from '../plan/locate.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Assets, StageStatus } from './survey.ts';
 import type { RuntimeRegistry } from './types.ts';

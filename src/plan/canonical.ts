@@ -1,9 +1,15 @@
-/** Digests of structures: SHA-256 over RFC 8785 JSON under a tag, so that no two kinds of structure share a pre-image. */
+/**
+ * Digests of structures: SHA-256 over RFC 8785 JSON under a tag, so that structures of two kinds
+ * never share a pre-image.
+ */
 import canonicalize from 'canonicalize';
 import type { Digest } from '../api.ts';
 import { sha256 } from './sha256.ts';
 
-/** RFC 8785 JSON: keys sorted, no spaces, one form for every number. Throws on NaN, infinities and values that are not JSON. */
+/**
+ * RFC 8785 JSON: sorted keys, no spaces, and one form for each number. Throws if the value contains
+ * NaN, an infinity or anything else that is not JSON.
+ */
 export function canonical(value: unknown): string {
   return plain(value) ?? byLibrary(value);
 }
@@ -14,7 +20,10 @@ function byLibrary(value: unknown): string {
   return text;
 }
 
-/** Names of fields are few and come again with every stage; beyond this many they are data (a joining stage's inputs). */
+/**
+ * How many quoted keys are remembered. Field names are few and come with every stage; beyond this
+ * number keys are data, such as the inputs of a joining stage.
+ */
 const QUOTED = 1000;
 const quoted = new Map<string, string>();
 
@@ -26,7 +35,10 @@ function quote(key: string): string {
   return text;
 }
 
-/** Most of what a plan hashes is plain data, and there is much of it; null: something in it is for the library to judge. */
+/**
+ * The same for plain data, which is most of what a plan hashes, and faster. Null if the value
+ * contains something that only the library can judge.
+ */
 function plain(value: unknown): string | null {
   switch (typeof value) {
     case 'string':
@@ -36,22 +48,30 @@ function plain(value: unknown): string | null {
     case 'boolean':
       return value ? 'true' : 'false';
     case 'object':
-      break;
-    default:
+      if (value === null) return 'null';
+      return Array.isArray(value) ? plainList(value) : plainObject(value);
+    case 'bigint':
+    case 'symbol':
+    case 'undefined':
+    case 'function':
       return null;
   }
-  if (value === null) return 'null';
+}
+
+function plainList(items: readonly unknown[]): string | null {
   let text = '';
-  if (Array.isArray(value)) {
-    for (const item of value) {
-      const one = plain(item);
-      if (one === null) return null;
-      text += text === '' ? one : `,${one}`;
-    }
-    return `[${text}]`;
+  for (const item of items) {
+    const one = plain(item);
+    if (one === null) return null;
+    text += text === '' ? one : `,${one}`;
   }
+  return `[${text}]`;
+}
+
+function plainObject(value: object): string | null {
   const object = value as { readonly [key: string]: unknown };
   if (object['toJSON'] !== undefined) return null;
+  let text = '';
   for (const key of Object.keys(object).sort()) {
     const one = plain(object[key]);
     if (one === null) return null;
@@ -65,6 +85,7 @@ export function hashOf(tag: string, value: unknown): string {
   return sha256(canonical([tag, value]));
 }
 
+/** As `hashOf`, as a `Digest`. */
 export function digestOf(tag: string, value: unknown): Digest {
   return `sha256:${hashOf(tag, value)}` as Digest;
 }

@@ -1,51 +1,47 @@
-/** What a stage plugin's `define` returned, checked: a plugin is other people's code. */
+/** Checks what a stage's `define` and `resources` return: plugins may be anyone's code. */
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Null when the shape is right, else what is wrong with it. */
+/**
+ * What is wrong with the shape of a definition, as the end of "the plugin …"; null if nothing is.
+ */
 export function definitionFault(value: unknown): string | null {
-  if (!isRecord(value))
-    return `returned ${value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value}, not { params, inputs }`;
-  if (!isRecord(value['params'])) return 'returned no `params` object';
-  if (!isRecord(value['inputs'])) return 'returned no `inputs` object';
-  for (const [name, request] of Object.entries(value['inputs'])) {
+  if (!isRecord(value)) {
+    const found = value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value;
+    return `returned ${found}, not { params, inputs }`;
+  }
+  const { params, inputs, assets, uses } = value;
+  if (!isRecord(params)) return 'returned no `params` object';
+  if (!isRecord(inputs)) return 'returned no `inputs` object';
+  for (const [name, request] of Object.entries(inputs)) {
     if (!isRecord(request) || typeof request['kind'] !== 'string' || !isRecord(request['cell']))
       return `returned an input "${name}" without \`kind\` and \`cell\``;
   }
-  const { assets, uses } = value;
-  if (
-    assets !== undefined &&
-    !(isRecord(assets) && Object.values(assets).every((uri) => typeof uri === 'string'))
-  )
+  const isUri = (uri: unknown): boolean => typeof uri === 'string';
+  if (assets !== undefined && !(isRecord(assets) && Object.values(assets).every(isUri)))
     return 'returned `assets` that are not source URIs';
-  if (
-    uses !== undefined &&
-    !(
-      Array.isArray(uses) &&
-      uses.every(
-        (use) =>
-          isRecord(use) && typeof use['kind'] === 'string' && typeof use['name'] === 'string',
-      )
-    )
-  ) {
-    return 'returned `uses` that are not { kind, name }';
-  }
-  return null;
+  const isUse = (use: unknown): boolean =>
+    isRecord(use) && typeof use['kind'] === 'string' && typeof use['name'] === 'string';
+  return uses === undefined || (Array.isArray(uses) && uses.every(isUse))
+    ? null
+    : 'returned `uses` that are not { kind, name }';
 }
 
-/** Null when `resources` are usable: a scheduler that waits for NaN cores waits for ever. */
+/**
+ * What is wrong with the resources, as the end of "the plugin …"; null if nothing is. A scheduler
+ * that waited for NaN cores would wait forever.
+ */
 export function resourcesFault(value: unknown): string | null {
   const { cpu, memoryMB, gpu } = isRecord(value) ? value : {};
-  const shown = (): string => JSON.stringify(value) ?? typeof value;
-  if (!(typeof cpu === 'number' && Number.isFinite(cpu) && cpu > 0))
-    return `returned resources without a positive \`cpu\`: ${shown()}`;
-  if (
-    memoryMB !== undefined &&
-    !(typeof memoryMB === 'number' && Number.isFinite(memoryMB) && memoryMB >= 0)
-  )
-    return `returned resources whose \`memoryMB\` is no number of megabytes: ${shown()}`;
-  return gpu === undefined || (Number.isInteger(gpu) && (gpu as number) >= 0)
+  const isNumber = (number: unknown): number is number =>
+    typeof number === 'number' && Number.isFinite(number);
+  const shown = JSON.stringify(value) as string | undefined;
+  const fault = (what: string): string => `returned resources ${what}: ${shown ?? typeof value}`;
+  if (!isNumber(cpu) || cpu <= 0) return fault('without a positive `cpu`');
+  if (memoryMB !== undefined && (!isNumber(memoryMB) || memoryMB < 0))
+    return fault('whose `memoryMB` is not a number of megabytes');
+  return gpu === undefined || (Number.isInteger(gpu) && Number(gpu) >= 0)
     ? null
-    : `returned resources whose \`gpu\` is no whole number: ${shown()}`;
+    : fault('whose `gpu` is not a whole number');
 }

@@ -1,11 +1,14 @@
-/** The DAG as text that other programs draw: Mermaid and Graphviz. Pure; time and length are linear in stages and arrows. */
+/**
+ * The DAG as text that other programs draw: Mermaid and Graphviz. Pure; time and length are linear
+ * in the numbers of stages and arrows.
+ */
 
 export interface DrawnStage {
   readonly id: string;
-  /** May hold a spec's own text: it is quoted, never syntax. */
+  /** May contain text of a spec: it is quoted, and never read as syntax. */
   readonly label: string;
   readonly state: 'cached' | 'ready' | 'pending';
-  /** Ids of the stages it reads. */
+  /** Ids of the stages that it reads. */
   readonly inputs: readonly string[];
 }
 
@@ -22,52 +25,63 @@ const STATES = Object.keys(COLOURS) as DrawnStage['state'][];
 const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
 
-/** Arrows by the stages' places; two inputs that are one stage are one arrow. */
-function arrows(stages: readonly DrawnStage[]): (readonly [from: number, to: number])[] {
-  const places = new Map(stages.map(({ id }, place) => [id, place]));
-  return stages.flatMap(({ id, inputs }, to) =>
-    [...new Set(inputs)].map((input): readonly [number, number] => {
-      const from = places.get(input);
-      if (from === undefined) throw new Error(`${id} reads ${input}, which is not drawn`);
-      return [from, to];
-    }),
+/** The arrows between the named nodes. Two inputs that are the same stage are one arrow. */
+const arrows = (
+  stages: readonly DrawnStage[],
+  nameOf: (stage: DrawnStage, position: number) => string,
+): (readonly [from: string, to: string])[] => {
+  const names = new Map(stages.map((stage, position) => [stage.id, nameOf(stage, position)]));
+  const named = (id: string, reader: string): string => {
+    const name = names.get(id);
+    if (name === undefined) throw new Error(`${reader} reads ${id}, which is not drawn`);
+    return name;
+  };
+  return stages.flatMap(({ id, inputs }) =>
+    [...new Set(inputs)].map((input) => [named(input, id), named(id, id)] as const),
   );
-}
+};
 
 /**
- * A Mermaid flowchart. Nodes are numbered, because an id may be a word of Mermaid's own (`end`).
- * Source of the syntax: mermaid.js.org/syntax/flowchart.html, "Special characters that break syntax" (entity codes).
+ * A Mermaid flowchart. Nodes are numbered, because an id may be a word of Mermaid's syntax (`end`).
+ * Source of the syntax: mermaid.js.org/syntax/flowchart.html, "Special characters that break
+ * syntax" (entity codes).
  */
 export function mermaid(stages: readonly DrawnStage[]): string {
+  const entity = (character: string): string => `#${character.codePointAt(0) ?? 0};`;
   const quote = (text: string): string =>
-    `"${oneLine(text).replace(/[^\p{L}\p{N} =.,:()/_+-]/gu, (character) => `#${character.codePointAt(0)!};`)}"`;
+    `"${oneLine(text).replace(/[^\p{L}\p{N} =.,:()/_+-]/gu, entity)}"`;
   return [
     'flowchart LR',
     ...stages.map(
-      ({ label, state }, place) => `  s${place}[${quote(`${label} · ${state}`)}]:::${state}`,
+      ({ label, state }, position) => `  s${position}[${quote(`${label} · ${state}`)}]:::${state}`,
     ),
-    ...arrows(stages).map(([from, to]) => `  s${from} --> s${to}`),
+    ...arrows(stages, (_, position) => `s${position}`).map(([from, to]) => `  ${from} --> ${to}`),
     ...STATES.map(
       (state) =>
-        `  classDef ${state} fill:${COLOURS[state].fill},stroke:${COLOURS[state].line},color:#000000`,
+        `  classDef ${state} fill:${COLOURS[state].fill},` +
+        `stroke:${COLOURS[state].line},color:#000000`,
     ),
     '',
   ].join('\n');
 }
 
-/** A Graphviz digraph. Within quotes, DOT gives meaning to `"` and, in labels, to `\`. Source: graphviz.org/doc/info/lang.html and attrtype escString. */
+/**
+ * A Graphviz digraph. Within quotes, DOT gives a meaning to `"` and, in labels, to `\`. Source:
+ * graphviz.org/doc/info/lang.html and the attribute type escString.
+ */
 export function dot(name: string, stages: readonly DrawnStage[]): string {
   const quote = (text: string): string =>
     `"${oneLine(text).replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
-  const ids = stages.map(({ id }) => quote(id));
+  const node = ({ id }: DrawnStage): string => quote(id);
   return [
     `digraph ${quote(name)} {`,
     '  rankdir=LR; node [shape=box, style="rounded,filled", fontname="sans-serif"];',
-    ...stages.map(
-      ({ label, state }, place) =>
-        `  ${ids[place]!} [label=${quote(`${label} (${state})`)}, fillcolor="${COLOURS[state].fill}", color="${COLOURS[state].line}"];`,
-    ),
-    ...arrows(stages).map(([from, to]) => `  ${ids[from]!} -> ${ids[to]!};`),
+    ...stages.map((stage) => {
+      const { fill, line } = COLOURS[stage.state];
+      const label = quote(`${stage.label} (${stage.state})`);
+      return `  ${node(stage)} [label=${label}, fillcolor="${fill}", color="${line}"];`;
+    }),
+    ...arrows(stages, node).map(([from, to]) => `  ${from} -> ${to};`),
     '}',
     '',
   ].join('\n');

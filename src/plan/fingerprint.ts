@@ -1,6 +1,7 @@
 /**
- * A short name for a cell's content, so that `define` runs once a distinct (kind, cell, with). Cells of a grid share
- * most of their sub-structures by identity: each is canonicalised once, then known by number.
+ * A short name for a cell's content, so that `define` runs once for each distinct (kind, cell,
+ * with). Cells of a grid share most of their sub-structures as objects: each of these is
+ * canonicalised once and known by a number from then on.
  */
 import type { Cell } from '../api.ts';
 import { canonical } from './canonical.ts';

@@ -1,10 +1,10 @@
-/** The recursion over `define`: from goals to every stage they need, each once. */
+/** The recursion over `define`: from the goals to every stage that they need, each once. */
 import { closest } from 'fastest-levenshtein';
 import type {
   AnyPlugin,
   Cell,
+  DefineRequest,
   Digest,
-  Json,
   JsonObject,
   Problem,
   Resources,
@@ -12,6 +12,7 @@ import type {
   StageDescriptor,
   UserFault,
 } from '../api.ts';
+import type { UsedKind } from '../api/stage.ts';
 import type { Diagnostic } from '../experiment/types.ts';
 import { canonical } from './canonical.ts';
 import { definitionFault, resourcesFault } from './definition.ts';
@@ -30,7 +31,7 @@ export interface PlanRegistry {
   names(kind: PluginKind): readonly string[];
 }
 
-/** One distinct definition: a stage of the plan to be. */
+/** One distinct definition, which becomes a stage of the plan. */
 export interface Draft {
   readonly index: number;
   readonly kind: string;
@@ -43,13 +44,13 @@ export interface Draft {
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
   readonly pack: string | null;
-  /** Of the cell that it was first asked for: the section that its fields come from (`StageRequest.section`). */
+  /** `StageRequest.section` of the first request for it; null: none. */
   readonly section: string | null;
-  /** As it was first asked for (`StageRequest.with`). */
+  /** `StageRequest.with` of the first request for it. */
   readonly with: JsonObject;
 }
 
-/** One distinct (kind, cell, with): many of them may share a draft. */
+/** One distinct (kind, cell, with). Many nodes may share a draft. */
 export interface Node {
   readonly kind: string;
   readonly fingerprint: string;
@@ -58,187 +59,127 @@ export interface Node {
   readonly children: readonly Node[];
 }
 
-export interface Graph {
-  /** In order of creation: inputs before what reads them. */
-  readonly drafts: readonly Draft[];
-  node(kind: string, cell: Cell, request?: JsonObject, section?: string | null): Node | null;
-  fingerprint(cell: Cell): string;
+/** The field of the cell that a fault concerns. */
+export interface FaultField {
+  readonly path: Problem['path'];
+  readonly section: string | null;
 }
 
-/** What a definition leaves out is one object for all: there may be a hundred thousand. */
+/** Objects shared by all definitions that leave a field out: there may be a hundred thousand. */
 const noWith: JsonObject = {},
   noAssets: Draft['assets'] = {},
   noUses: Draft['uses'] = [],
   oneCore: Resources = { cpu: 1 };
 
-/** `attacks/badnets`: how a plugin is named in keys and in explanations. */
+/** Real chains of stages are a few stages long. */
+const LONGEST_CHAIN = 200;
+
+/** `attacks/badnets`: how a plugin is named in keys and explanations. */
 export const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
+/** What a request for a stage comes to. */
+interface Asked {
+  readonly kind: string;
+  readonly descriptor: StageDescriptor;
+  /** The code version of the stage's own plugin. */
+  readonly code: Digest;
+  readonly cells: readonly Cell[];
+  readonly fingerprint: string;
+  readonly with: JsonObject;
+  readonly section: string | null;
+}
+
+/** What the stage's plugin says of it. */
+interface Defined {
+  readonly definition: StageDefinition;
+  readonly resources: Resources;
+  readonly pack: string | null;
+}
+
 /**
- * A graph that grows as nodes are asked for. Faults (unknown kinds, cycles, plugins that throw) go to `onFault`, with the
- * field of the cell then asked for that they concern, if they name one; a node that can't be made is null.
+ * A graph that grows as nodes are asked for. Faults (unknown kinds, circles, plugins that throw) go
+ * to `onFault`; they concern the cell that is being asked for, and `field` of it if they name one.
  */
-export function createGraph(
-  cells: readonly Cell[],
-  goals: readonly string[],
-  registry: PlanRegistry,
-  onFault: (
-    fault: Diagnostic,
-    field?: { readonly path: Problem['path']; readonly section: string | null },
-  ) => void,
-): Graph {
-  const fingerprint = cellFingerprints();
-  const drafts = new Map<DefinitionKey, Draft>();
-  const nodes = new Map<string, Node | null | 'open'>();
-  const reported = new Set<string>();
-  const trail: string[] = [];
+export class Graph {
+  readonly #cells: readonly Cell[];
+  readonly #goals: readonly string[];
+  readonly #registry: PlanRegistry;
+  readonly #onFault: (fault: Diagnostic, field?: FaultField) => void;
+  readonly #drafts = new Map<DefinitionKey, Draft>();
+  readonly #nodes = new Map<string, Node | null | 'open'>();
+  readonly #reported = new Set<string>();
+  /** The kinds of the stages that are being defined, each asked for by the one before it. */
+  readonly #trail: string[] = [];
+  /** Equal code is one object: there are far fewer than stages. */
+  readonly #codes = new Map<string, Draft['code']>();
 
-  const fault = (
-    code: string,
-    message: string,
-    hint?: string,
-    path?: Problem['path'],
-    section: string | null = null,
-  ): null => {
-    if (!reported.has(message)) {
-      reported.add(message);
-      onFault(
-        { code, message, range: null, ...(hint === undefined ? {} : { hint }) },
-        path && { path, section },
-      );
-    }
-    return null;
-  };
+  /** A name for a cell's content. */
+  readonly fingerprint: (cell: Cell) => string = cellFingerprints();
 
-  const didYouMean = (kind: PluginKind, word: string): string => {
-    const names = registry.names(kind);
-    return names.length > 0
-      ? `did you mean "${closest(word, [...names])}"? The ${kind}s are ${[...names].sort().join(', ')}.`
-      : `no ${kind} plugin is there`;
-  };
+  constructor(
+    cells: readonly Cell[],
+    goals: readonly string[],
+    registry: PlanRegistry,
+    onFault: (fault: Diagnostic, field?: FaultField) => void,
+  ) {
+    this.#cells = cells;
+    this.#goals = goals;
+    this.#registry = registry;
+    this.#onFault = onFault;
+  }
 
-  const plugin = <D>(kind: PluginKind, name: string): D | undefined =>
-    registry.get(kind, name)?.descriptor as D | undefined;
+  /** In order of creation: inputs come before what reads them. */
+  get drafts(): readonly Draft[] {
+    return [...this.#drafts.values()];
+  }
 
-  const fileOf = (kind: string): string =>
-    registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
-
-  const node = (
+  /** The node of a stage, with all that it needs; null if it can't be made. */
+  node(
     kind: string,
     cell: Cell,
     request: JsonObject = noWith,
     section: string | null = null,
-  ): Node | null => {
-    const entry = registry.get('stage', kind);
-    if (!entry) {
-      const reader = trail.at(-1);
-      return fault(
-        'unknown-stage',
-        reader
-          ? `stage "${reader}" reads a stage of the kind "${kind}", which no plugin provides`
-          : `no plugin provides the stage "${kind}"`,
-        didYouMean('stage', kind),
-      );
-    }
-    const descriptor = entry.descriptor as StageDescriptor;
+  ): Node | null {
+    const entry = this.#registry.get('stage', kind);
+    if (entry?.descriptor.kind !== 'stage') return this.#unknownStage(kind);
+    const { descriptor, code } = entry;
     const whole = descriptor.scope === 'experiment';
-    const cellName = whole ? '*' : fingerprint(cell);
-    const name = `${kind} ${request === noWith ? '{}' : canonical(request)} ${cellName}`;
-    const known = nodes.get(name);
-    if (known === 'open')
-      return fault(
-        'stage-cycle',
-        `stages read each other in a circle: ${[...trail.slice(trail.indexOf(kind)), kind].join(' → ')}`,
-      );
+    const fingerprint = whole ? '*' : this.fingerprint(cell);
+    const name = `${kind} ${request === noWith ? '{}' : canonical(request)} ${fingerprint}`;
+    const known = this.#nodes.get(name);
+    const trail = this.#trail;
+    if (known === 'open') {
+      const circle = [...trail.slice(trail.indexOf(kind)), kind].join(' → ');
+      return this.#fault('stage-cycle', `stages read each other in a circle: ${circle}`);
+    }
     if (known !== undefined) return known;
-    // A circle in which each turn changes the cell never meets itself: real chains are a few stages long.
-    if (trail.length > 200)
-      return fault(
+    // A circle in which every turn changes the cell never meets an open node.
+    if (trail.length > LONGEST_CHAIN)
+      return this.#fault(
         'stage-cycle',
         `stages read each other without end: … ${trail.slice(-4).join(' → ')} → ${kind}`,
       );
-    nodes.set(name, 'open');
+    this.#nodes.set(name, 'open');
     trail.push(kind);
-    const made = make(
-      kind,
-      descriptor,
-      entry.code,
-      whole ? cells : [cell],
-      request,
-      cellName,
-      section,
-    );
+    const cells = whole ? this.#cells : [cell];
+    const made = this.#make({ kind, descriptor, code, cells, fingerprint, with: request, section });
     trail.pop();
-    nodes.set(name, made);
+    this.#nodes.set(name, made);
     return made;
-  };
+  }
 
-  /** Equal code is one object: there are far fewer than stages. */
-  const codes = new Map<string, Draft['code']>();
-  const codeOf = (
-    kind: string,
-    own: Digest,
-    uses: NonNullable<StageDefinition['uses']>,
-  ): Draft['code'] | null => {
-    const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
-    const known = codes.get(name);
-    if (known) return known;
-    const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: own };
-    let complete = true;
-    for (const use of uses) {
-      const used = registry.get(use.kind, use.name);
-      if (used) code[pluginPath(use.kind, use.name)] = used.code;
-      else {
-        complete = false;
-        fault(
-          `unknown-${use.kind}`,
-          `no plugin provides the ${use.kind} "${use.name}"`,
-          didYouMean(use.kind, use.name),
-        );
-      }
-    }
-    if (!complete) return null;
-    codes.set(name, code);
-    return code;
-  };
-
-  const make = (
-    kind: string,
-    descriptor: StageDescriptor,
-    ownCode: Digest,
-    of: readonly Cell[],
-    request: JsonObject,
-    cellName: string,
-    section: string | null,
-  ): Node | null => {
-    let definition: StageDefinition, resources: Resources, pack: string | null;
-    try {
-      definition = descriptor.define(of, { with: request, goals, plugin });
-      resources = descriptor.resources?.(definition.params) ?? oneCore;
-      pack = descriptor.pack?.key(definition) ?? null;
-    } catch (error) {
-      const { name, message, hint, path } = error as Error & Pick<UserFault, 'hint' | 'path'>;
-      if (name === 'UserFault') return fault('stage-definition', message, hint, path, section);
-      return fault(
-        'plugin-fault',
-        `the stage plugin "${kind}" threw while planning: ${message}`,
-        `this is a fault of ${fileOf(kind)}, not of the spec`,
-      );
-    }
-    const wrong = definitionFault(definition) ?? resourcesFault(resources);
-    if (wrong !== null)
-      return fault(
-        'plugin-fault',
-        `the stage plugin "${kind}" ${wrong}`,
-        `\`define\` in ${fileOf(kind)} returns { params, inputs, assets?, uses? }`,
-      );
+  #make(asked: Asked): Node | null {
+    const { kind, descriptor, fingerprint, section } = asked;
+    const defined = this.#define(asked);
+    if (defined === null) return null;
+    const { resources, pack } = defined;
 
     let complete = true;
     const inputs: { [name: string]: Draft } = {},
       inputKeys: { [name: string]: DefinitionKey } = {};
     const children: Node[] = [];
-    for (const [name, wanted] of Object.entries(definition.inputs)) {
-      const child = node(wanted.kind, wanted.cell, wanted.with, wanted.section ?? section);
+    for (const [name, wanted] of Object.entries(defined.definition.inputs)) {
+      const child = this.node(wanted.kind, wanted.cell, wanted.with, wanted.section ?? section);
       if (!child) {
         complete = false;
         continue;
@@ -247,55 +188,140 @@ export function createGraph(
       inputKeys[name] = child.draft.key;
       children.push(child);
     }
-    const { params, assets = noAssets, uses = noUses } = definition; // the requests are let go: each holds a cell
-    const code = codeOf(kind, ownCode, uses);
+    // The definition itself is not kept: its requests each hold a cell.
+    const { params, assets = noAssets, uses = noUses } = defined.definition;
+    const code = this.#codeOf(kind, asked.code, uses);
     if (!complete || !code) return null;
 
     let key: DefinitionKey;
     try {
       key = definitionKey({ kind, code, params, inputs: inputKeys, assets });
     } catch (error) {
-      return fault(
+      return this.#fault(
         'plugin-fault',
-        `the stage plugin "${kind}" returned parameters that are not JSON: ${(error as Error).message}`,
+        `the stage plugin "${kind}" returned parameters that are not JSON: ` +
+          (error as Error).message,
       );
     }
-    let draft = drafts.get(key);
-    if (!draft)
-      drafts.set(
+    let draft = this.#drafts.get(key);
+    if (!draft) {
+      const index = this.#drafts.size;
+      draft = {
+        index,
+        kind,
+        descriptor,
+        params,
+        assets,
+        uses,
         key,
-        (draft = {
-          index: drafts.size,
-          kind,
-          descriptor,
-          params,
-          assets,
-          uses,
-          key,
-          code,
-          inputs,
-          resources,
-          pack,
-          section,
-          with: request,
-        }),
-      );
-    return { kind, fingerprint: cellName, with: request, draft, children };
-  };
+        code,
+        inputs,
+        resources,
+        pack,
+        section,
+        with: asked.with,
+      };
+      this.#drafts.set(key, draft);
+    }
+    return { kind, fingerprint, with: asked.with, draft, children };
+  }
 
-  return {
-    get drafts() {
-      return [...drafts.values()];
-    },
-    node,
-    fingerprint,
-  };
+  /** `DefineRequest.plugin`. */
+  readonly #plugin = ((kind: UsedKind, name: string): unknown =>
+    this.#registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
+
+  /** Asks the stage's plugin; null if it throws or returns something of the wrong shape. */
+  #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
+    let definition: StageDefinition, resources: Resources, pack: string | null;
+    try {
+      definition = descriptor.define(cells, {
+        with: request,
+        goals: this.#goals,
+        plugin: this.#plugin,
+      });
+      resources = descriptor.resources?.(definition.params) ?? oneCore;
+      pack = descriptor.pack?.key(definition) ?? null;
+    } catch (error) {
+      const { name, message, hint, path } = error as Error & Pick<UserFault, 'hint' | 'path'>;
+      if (name === 'UserFault')
+        return this.#fault('stage-definition', message, hint, path && { path, section });
+      return this.#fault(
+        'plugin-fault',
+        `the stage plugin "${kind}" threw while planning: ${message}`,
+        `this is a fault of ${this.#fileOf(kind)}, not of the spec`,
+      );
+    }
+    const wrong = definitionFault(definition) ?? resourcesFault(resources);
+    if (wrong === null) return { definition, resources, pack };
+    return this.#fault(
+      'plugin-fault',
+      `the stage plugin "${kind}" ${wrong}`,
+      `\`define\` in ${this.#fileOf(kind)} returns { params, inputs, assets?, uses? }`,
+    );
+  }
+
+  /**
+   * The code versions of a stage and of the plugins that it uses; null if one of them is unknown.
+   */
+  #codeOf(kind: string, own: Digest, uses: Draft['uses']): Draft['code'] | null {
+    const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
+    const known = this.#codes.get(name);
+    if (known) return known;
+    const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: own };
+    let complete = true;
+    for (const use of uses) {
+      const used = this.#registry.get(use.kind, use.name);
+      if (used) code[pluginPath(use.kind, use.name)] = used.code;
+      else {
+        complete = false;
+        this.#fault(
+          `unknown-${use.kind}`,
+          `no plugin provides the ${use.kind} "${use.name}"`,
+          this.#didYouMean(use.kind, use.name),
+        );
+      }
+    }
+    if (!complete) return null;
+    this.#codes.set(name, code);
+    return code;
+  }
+
+  /** Reports a fault, once for each message. Returns null. */
+  #fault(code: string, message: string, hint?: string, field?: FaultField): null {
+    if (!this.#reported.has(message)) {
+      this.#reported.add(message);
+      this.#onFault({ code, message, range: null, ...(hint === undefined ? {} : { hint }) }, field);
+    }
+    return null;
+  }
+
+  #unknownStage(kind: string): null {
+    const reader = this.#trail.at(-1);
+    return this.#fault(
+      'unknown-stage',
+      reader === undefined
+        ? `no plugin provides the stage "${kind}"`
+        : `stage "${reader}" reads a stage of the kind "${kind}", which no plugin provides`,
+      this.#didYouMean('stage', kind),
+    );
+  }
+
+  #didYouMean(kind: PluginKind, word: string): string {
+    const names = [...this.#registry.names(kind)].sort();
+    return names.length > 0
+      ? `did you mean "${closest(word, names)}"? The ${kind}s are ${names.join(', ')}.`
+      : `there is no ${kind} plugin`;
+  }
+
+  #fileOf(kind: string): string {
+    return this.#registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
+  }
 }
 
-/** `data(train)`: a stage's place in its cell, when a kind stands there more than once. */
+/** `data(train)`: the name of a stage within its cell, where the cell has several of its kind. */
 export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);
-  return narrowed.length === 0
-    ? node.kind
-    : `${node.kind}(${narrowed.map((value: Json) => (typeof value === 'string' ? value : canonical(value))).join(',')})`;
+  if (narrowed.length === 0) return node.kind;
+  const values = narrowed.map((value) => (typeof value === 'string' ? value : canonical(value)));
+  return `${node.kind}(${values.join(',')})`;
 }

@@ -1,4 +1,7 @@
-/** What the keys are made of. A change to a pre-image is a change of tag; digests of fixed structures are pinned in test/plan/keys.test.ts. */
+/**
+ * What keys are made of. Whoever changes a pre-image must change its tag; the digests of fixed
+ * structures are pinned in test/plan/keys.test.ts.
+ */
 import type { Digest, JsonObject } from '../api.ts';
 import { digestOf, hashOf } from './canonical.ts';
 import type { ActionKey, DefinitionKey, KeyComponents } from './types.ts';
@@ -12,22 +15,25 @@ export interface DefinitionComponents {
   readonly assets: { readonly [name: string]: string };
 }
 
-/** Of what a stage is asked to do: known without a disk. */
+/** The key of what a stage is asked to do: known without a disk. */
 export function definitionKey(components: DefinitionComponents): DefinitionKey {
   return hashOf('dosimeter.definition/1', components) as DefinitionKey;
 }
 
-/** Of what a stage reads, by content: the address of its outputs in the store. */
+/** The key of what a stage reads, by content: the address of its outputs in the store. */
 export function actionKey(components: KeyComponents): ActionKey {
   return hashOf('dosimeter.action/1', components) as ActionKey;
 }
 
-/** One digest for the code of a stage and of the plugins it uses. */
+/** One digest for the code of a stage and of the plugins that it uses. */
 export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest {
   return digestOf('dosimeter.code/1', code);
 }
 
-/** What downstream keys see of an output: its files that are not volatile, by path and digest. Sizes follow from digests. */
+/**
+ * The digest of an output that the keys of later stages contain: that of its files that are not
+ * volatile, by path and digest. Sizes follow from digests.
+ */
 export function contentDigest(
   files: readonly { readonly path: string; readonly sha256: string }[],
   volatile: readonly string[] = [],

@@ -5,65 +5,73 @@ import { nodeLabel } from './graph.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 const BASE = 'base.';
-/** What tells variants apart comes first; what follows from it need not be said. */
+/** What tells variants apart comes first; what follows from it is left out. */
 const FIRST = ['poisoning.attack', 'adapter.type'];
 
-/** In the label of a stage that is not a cell's own: stands before what names its cells. */
+/** Stands between the name of a stage that is not a cell's own and the cells that need it. */
 export const NEEDED_BY = ' needed by';
 
-/** The axes that tell cells apart: each is left out whose value follows from those before it. */
+/**
+ * The axes that tell cells apart. An axis is left out if its value follows from those before it.
+ */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const paths = [...new Set([...FIRST, ...cells.flatMap((cell) => Object.keys(cell))])];
-  const text = (cell: JsonObject, path: string): string =>
-    path in cell ? canonical(cell[path]) : '';
-  let names = cells.map(() => '');
+  // Each cell with its values along the axes found so far.
+  let named = cells.map((cell) => ({ cell, name: '' }));
   const telling: string[] = [];
   for (const path of paths) {
     const values = new Map<string, string>();
-    const tells = cells.some((cell, i) => {
-      const value = text(cell, path),
-        known = values.get(names[i]!);
-      if (known === undefined) values.set(names[i]!, value);
+    const text = (cell: JsonObject): string => (path in cell ? canonical(cell[path]) : '');
+    const tells = named.some(({ cell, name }) => {
+      const value = text(cell),
+        known = values.get(name);
+      if (known === undefined) values.set(name, value);
       return known !== undefined && known !== value;
     });
     if (!tells) continue;
     telling.push(path);
-    names = names.map((name, i) => `${name} ${text(cells[i]!, path)}`);
+    named = named.map(({ cell, name }) => ({ cell, name: `${name} ${text(cell)}` }));
   }
   const sections = [...new Set(telling.map(sectionOf))];
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
 }
 
-/** The last part of each path, or as many as tell it from the others; those of the base say so. */
+/**
+ * A short name for each path: its last part, or as many as are needed to tell it from the others.
+ * Paths below `base` are named apart and keep that prefix.
+ */
 export function shortNames(paths: readonly string[]): Map<string, string> {
   const bases = paths.filter((path) => path.startsWith(BASE));
   if (bases.length > 0) {
     const own = shortNames(paths.filter((path) => !path.startsWith(BASE))),
-      of = shortNames(bases.map((path) => path.slice(BASE.length)));
+      ofBase = shortNames(bases.map((path) => path.slice(BASE.length)));
     return new Map([
       ...own,
-      ...bases.map((path) => [path, BASE + of.get(path.slice(BASE.length))!] as const),
+      ...[...ofBase].map(([path, name]) => [BASE + path, BASE + name] as const),
     ]);
   }
   const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
   return new Map(
     paths.map((path) => {
-      // A step's field says whose it is: `badnets.rate`.
-      let n = path.startsWith('poisoning.steps.') ? path.split('.').length - 2 : 1;
-      while (
-        n < path.split('.').length &&
-        paths.some((other) => other !== path && tail(other, n) === tail(path, n))
-      )
-        n++;
+      const parts = path.split('.').length;
+      // The name of a step's field starts with the attack: `badnets.rate`.
+      let n = path.startsWith('poisoning.steps.') ? parts - 2 : 1;
+      const isTaken = (): boolean =>
+        paths.some((other) => other !== path && tail(other, n) === tail(path, n));
+      while (n < parts && isTaken()) n++;
       return [path, tail(path, n)];
     }),
   );
 }
 
 /**
- * A stage that is not a cell's own, such as a clean twin's evaluation, is `needed by` the cells that read it; a base's training is one `of base needed by` them,
- * and the clean run that is repeated for a noise floor `train(reversed) needed by` them.
- * @param whole what its cells are told apart in, where the plan is of a part (--only): the names are the same for any part then
+ * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
+ * of a clean twin, is `needed by` the cells that read it. The training of a base is `of base needed
+ * by` them, and the clean run that is repeated for a noise floor is `train(reversed) needed by`
+ * them.
+ * @param whole the experiment with all its cells, where the plan is of a part (--only): labels
+ *   are then
+ *   the same for any part
  */
 export function stageLabels(
   plan: Plan,
@@ -76,17 +84,14 @@ export function stageLabels(
   for (const { stages } of plan.cellStages)
     for (const [name, id] of Object.entries(stages)) own.set(id, name);
   return (stage) => {
-    const cell = [
-      ...telling
-        .filter((path) => path in stage.cell)
-        .map((path) => `${short.get(path)!}=${show(stage.cell[path]!)}`),
-      ...(seedVaries && stage.seed !== null ? [`seed=${stage.seed}`] : []),
-    ];
-    return [
-      own.get(stage.id) ??
-        `${nodeLabel(stage)}${stage.section === null ? '' : ` of ${stage.section}`}${cell.length > 0 ? NEEDED_BY : ''}`,
-      ...cell,
-    ].join(' ');
+    const cell = telling.flatMap((path) => {
+      const value = stage.cell[path];
+      return value === undefined ? [] : [`${short.get(path) ?? path}=${show(value)}`];
+    });
+    if (seedVaries && stage.seed !== null) cell.push(`seed=${stage.seed}`);
+    const section = stage.section === null ? '' : ` of ${stage.section}`;
+    const needed = `${nodeLabel(stage)}${section}${cell.length > 0 ? NEEDED_BY : ''}`;
+    return [own.get(stage.id) ?? needed, ...cell].join(' ');
   };
 }
 

@@ -1,17 +1,20 @@
-/** Phase 2: Experiment → Plan. Pure, linear in the number of cells. */
+/** Plans an experiment. Pure, and linear in the number of cells. */
 import type { BackendName, Digest } from '../api.ts';
-import type { Diagnostic, Experiment, Result } from '../experiment/types.ts';
-import { agreement, cellUse } from './cells.ts';
+import type { Diagnostic, Experiment, ExperimentCell, Result } from '../experiment/types.ts';
+import { at } from './at.ts';
+import type { CellUse } from './cell-use.ts';
+import { agreement, cellUse } from './cell-use.ts';
 import type { Draft, Node, PlanRegistry } from './graph.ts';
-import { createGraph } from './graph.ts';
+import { Graph } from './graph.ts';
 import { codeVersion } from './keys.ts';
-import { locateIn } from './places.ts';
+import { locateIn } from './locate.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 /**
- * Every stage the experiment's goals need, each distinct definition once, inputs before what reads them.
- * @param computedBy the backend as keys name it: with the release of its library, where it has one of its own
- * Faults: unknown stage kinds and plugins, circles, plugins whose `define` throws or returns the wrong shape.
+ * Every stage that the experiment's goals need: each distinct definition once, and inputs before
+ * what reads them. The diagnostics report unknown stage kinds and plugins, circles, and plugins
+ * whose `define` throws or returns the wrong shape.
+ * @param computedBy the backend as keys name it: with the release of its library, if it has one
  */
 export function planExperiment(
   experiment: Experiment,
@@ -19,86 +22,37 @@ export function planExperiment(
   backend: BackendName,
   computedBy: string = backend,
 ): Result<Plan> {
-  const diagnostics: Diagnostic[] = [];
-  const configs = experiment.cells.map((cell) => cell.config);
-  const first = experiment.cells[0];
-  if (!first) {
-    return {
-      ok: false,
-      diagnostics: [
-        {
-          code: 'empty-grid',
-          message: 'the grid has no cell',
-          range: null,
-          hint: 'include, exclude, when or --only left nothing over',
-        },
-      ],
-    };
-  }
-  let asking = first;
-  const graph = createGraph(configs, experiment.goals, registry, (fault, field) =>
-    diagnostics.push(
-      field === undefined
-        ? fault
-        : { ...fault, range: locateIn(asking, field.section, field.path) },
-    ),
-  );
-  const isJoining = (kind: string): boolean => {
-    const descriptor = registry.get('stage', kind)?.descriptor;
-    return descriptor?.kind === 'stage' && descriptor.scope === 'experiment';
-  };
-  const present = (node: Node | null): node is Node => node !== null;
-  const cellGoals = experiment.goals.filter((kind) => !isJoining(kind));
-  const goalNodes = experiment.cells.map((cell) => {
-    asking = cell;
-    return cellGoals.map((kind) => graph.node(kind, cell.config)).filter(present);
-  });
-  asking = first;
-  const joining = experiment.goals
-    .filter(isJoining)
-    .map((kind) => graph.node(kind, first.config))
-    .filter(present);
+  const [first] = experiment.cells;
+  if (!first) return { ok: false, diagnostics: [EMPTY_GRID] };
+  const { graph, goalNodes, joining, diagnostics } = askForGoals(experiment, first, registry);
   if (diagnostics.length > 0) {
     return {
       ok: false,
-      diagnostics: diagnostics.map((fault) => ({ ...fault, range: goalRange(experiment, fault) })),
+      diagnostics: diagnostics.map((fault) => ({
+        ...fault,
+        range: goalRange(experiment, first, fault),
+      })),
     };
   }
 
   const drafts = graph.drafts;
   const goals = new Set<Draft>([...goalNodes.flat(), ...joining].map((node) => node.draft));
   const ids = stageIds(drafts);
+  const idOf = ({ index }: Draft): StageId => at(ids, index);
   const use = once(() => cellUse(experiment, graph, goalNodes, joining));
-  const whose: Whose = {
-    cells: ({ index }) => use().users[index]!,
-    agreement({ index }) {
-      const { users, owners } = use();
-      return agreement(experiment, owners[index]!.length > 0 ? owners[index]! : users[index]!);
-    },
-  };
-  const versions = new Map<Draft['code'], Digest>();
-  const versionOf = (code: Draft['code']): Digest => {
-    const version = versions.get(code) ?? codeVersion(code);
-    versions.set(code, version);
-    return version;
-  };
+  const membership = membershipBy(experiment, use);
+  const versionOf = memoized(codeVersion);
   const stages = drafts.map((draft) => {
     const inputs: { [name: string]: StageId } = {};
-    for (const name in draft.inputs) inputs[name] = ids[draft.inputs[name]!.index]!;
-    return new Stage(
-      ids[draft.index]!,
-      draft,
-      versionOf(draft.code),
-      inputs,
-      goals.has(draft),
-      whose,
-    );
+    for (const [name, input] of Object.entries(draft.inputs)) inputs[name] = idOf(input);
+    const isGoal = goals.has(draft);
+    return new Stage(idOf(draft), draft, versionOf(draft.code), inputs, isGoal, membership);
   });
   const cellStages = once(() =>
     experiment.cells.map((cell, index) => ({
       cell,
       stages: Object.fromEntries(
-        Object.entries(use().own[index]!).map(([label, draft]) => [label, ids[draft.index]!]),
+        Object.entries(use().own(index)).map(([label, draft]) => [label, idOf(draft)]),
       ),
     })),
   );
@@ -116,12 +70,70 @@ export function planExperiment(
   };
 }
 
-type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
+const EMPTY_GRID: Diagnostic = {
+  code: 'empty-grid',
+  message: 'the grid has no cell',
+  range: null,
+  hint: 'include, exclude, when or --only left nothing over',
+};
 
-interface Whose {
+/** A graph with the nodes of all goals: those of each cell, and those that join the grid. */
+function askForGoals(
+  experiment: Experiment,
+  first: ExperimentCell,
+  registry: PlanRegistry,
+): {
+  readonly graph: Graph;
+  readonly goalNodes: readonly (readonly Node[])[];
+  readonly joining: readonly Node[];
+  readonly diagnostics: readonly Diagnostic[];
+} {
+  const diagnostics: Diagnostic[] = [];
+  let asking = first;
+  const graph = new Graph(
+    experiment.cells.map((cell) => cell.config),
+    experiment.goals,
+    registry,
+    (fault, field) =>
+      diagnostics.push(
+        field === undefined
+          ? fault
+          : { ...fault, range: locateIn(asking, field.section, field.path) },
+      ),
+  );
+  const isJoining = (kind: string): boolean => {
+    const descriptor = registry.get('stage', kind)?.descriptor;
+    return descriptor?.kind === 'stage' && descriptor.scope === 'experiment';
+  };
+  const isPresent = (node: Node | null): node is Node => node !== null;
+  const cellGoals = experiment.goals.filter((kind) => !isJoining(kind));
+  const goalNodes = experiment.cells.map((cell) => {
+    asking = cell;
+    return cellGoals.map((kind) => graph.node(kind, cell.config)).filter(isPresent);
+  });
+  asking = first;
+  const joining = experiment.goals
+    .filter(isJoining)
+    .map((kind) => graph.node(kind, first.config))
+    .filter(isPresent);
+  return { graph, goalNodes, joining, diagnostics };
+}
+
+/** Which cells a stage belongs to. */
+interface Membership {
   cells(draft: Draft): PlannedStage['cells'];
   agreement(draft: Draft): Agreement;
 }
+
+type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
+
+const membershipBy = (experiment: Experiment, use: () => CellUse): Membership => ({
+  cells: (draft) => use().users(draft),
+  agreement(draft) {
+    const owners = use().owners(draft);
+    return agreement(experiment, owners.length > 0 ? owners : use().users(draft));
+  },
+});
 
 function once<T>(make: () => T): () => T {
   let made: { readonly value: T } | undefined;
@@ -129,12 +141,24 @@ function once<T>(make: () => T): () => T {
 }
 
 /**
- * A draft by its id. Which cells it belongs to is asked of stages that run, are printed or are at fault: not of those that
- * are cached, which may be all.
+ * The code versions by the objects that they are made of: there are far fewer objects than stages.
+ */
+function memoized(version: (code: Draft['code']) => Digest): (code: Draft['code']) => Digest {
+  const known = new Map<Draft['code'], Digest>();
+  return (code) => {
+    const digest = known.get(code) ?? version(code);
+    known.set(code, digest);
+    return digest;
+  };
+}
+
+/**
+ * A draft with its id. Which cells it belongs to is only asked of stages that run, are printed or
+ * are at fault, and not of cached ones, which may be all.
  */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
-  readonly #whose: Whose;
+  readonly #membership: Membership;
   #agreed: Agreement | undefined;
 
   constructor(
@@ -143,10 +167,10 @@ class Stage implements PlannedStage {
     readonly codeVersion: Digest,
     readonly inputs: PlannedStage['inputs'],
     readonly goal: boolean,
-    whose: Whose,
+    membership: Membership,
   ) {
     this.#draft = draft;
-    this.#whose = whose;
+    this.#membership = membership;
   }
 
   get kind(): PlannedStage['kind'] {
@@ -183,17 +207,21 @@ class Stage implements PlannedStage {
     return this.#draft.with;
   }
   get cells(): PlannedStage['cells'] {
-    return this.#whose.cells(this.#draft);
+    return this.#membership.cells(this.#draft);
   }
   get cell(): PlannedStage['cell'] {
-    return (this.#agreed ??= this.#whose.agreement(this.#draft)).cell;
+    return this.#agreement().cell;
   }
   get seed(): PlannedStage['seed'] {
-    return (this.#agreed ??= this.#whose.agreement(this.#draft)).seed;
+    return this.#agreement().seed;
+  }
+
+  #agreement(): Agreement {
+    return (this.#agreed ??= this.#membership.agreement(this.#draft));
   }
 }
 
-/** `train-3f9c2a1b7d`; longer where two keys of a kind begin alike. */
+/** `train-3f9c2a1b7d`, or longer where the keys of two stages of a kind begin alike. */
 function stageIds(drafts: readonly Draft[]): StageId[] {
   const taken = new Set<string>();
   return drafts.map(({ kind, key }) => {
@@ -208,9 +236,16 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
   });
 }
 
-/** An unknown goal has its place in the spec; what a plugin asks for has none. */
-function goalRange(experiment: Experiment, fault: Diagnostic): Diagnostic['range'] {
+/**
+ * The place of a fault. An unknown goal stands in the spec; a stage that a plugin asks for does
+ * not.
+ */
+function goalRange(
+  experiment: Experiment,
+  first: ExperimentCell,
+  fault: Diagnostic,
+): Diagnostic['range'] {
   if (fault.code !== 'unknown-stage') return fault.range;
   const index = experiment.goals.findIndex((kind) => fault.message.endsWith(`the stage "${kind}"`));
-  return index < 0 ? null : experiment.cells[0]!.locate(['stages', index]);
+  return index < 0 ? null : first.locate(['stages', index]);
 }

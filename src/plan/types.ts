@@ -1,49 +1,59 @@
-/** Phase 2, Experiment → Plan: pure, no disk. */
+/** The plan of an experiment: its types. Planning is pure and touches no disk. */
 import type { BackendName, Digest, JsonObject, Resources, StageDescriptor } from '../api.ts';
 import type { Experiment, ExperimentCell } from '../experiment/types.ts';
 
 declare const brand: unique symbol;
-/** Of what a stage is asked to do, inputs by their own definition keys: deduplicates without touching a disk. */
+/**
+ * Stands for what a stage is asked to do, with inputs by their own definition keys. It tells stages
+ * apart without touching a disk.
+ */
 export type DefinitionKey = string & { readonly [brand]: 'DefinitionKey' };
-/** Of what a stage will read, inputs by the digest of their content: addresses the store. */
+/**
+ * Stands for what a stage will read, with inputs by the digest of their content. It addresses the
+ * store.
+ */
 export type ActionKey = string & { readonly [brand]: 'ActionKey' };
 export type StageId = string & { readonly [brand]: 'StageId' };
 
 export interface PlannedStage {
-  /** `train-3f9c2a1b7d`: kind and the head of the definition key. */
+  /** `train-3f9c2a1b7d`: the kind and the first digits of the definition key. */
   readonly id: StageId;
   readonly kind: string;
   readonly descriptor: StageDescriptor;
   readonly definition: DefinitionKey;
-  /** Digest of the stage's own code and of the plugins it uses. */
+  /** The digest of the stage's own code and of the plugins that it uses. */
   readonly codeVersion: Digest;
-  /** The code version of each part, for `explain`. */
+  /** The code version of each of them, for `explain`. */
   readonly code: { readonly [plugin: string]: Digest };
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: StageId };
   readonly assets: { readonly [name: string]: string };
   readonly uses: readonly { readonly kind: string; readonly name: string }[];
   readonly resources: Resources;
-  /** Stages of one kind with equal ones may run as one job; null: it runs alone. */
+  /** Stages of one kind with equal values may run as one job; one with null runs alone. */
   readonly pack: string | null;
-  /** The section of its cells that its own fields come from (`base`); null: they are the cell's. */
+  /** The section of its cells that its fields come from (`base`); null: they are the cell's own. */
   readonly section: string | null;
-  /** What it was asked for beside its cell (`StageRequest.with`): labels tell stages of one kind and cell apart by it. */
+  /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /** Cells that need it, as indexes into `experiment.cells`. */
+  /** The cells that need it, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
-  /** Axis values that all its cells agree on, and the seed likewise (null where they differ). */
+  /** The axis values on which all its cells agree. */
   readonly cell: JsonObject;
+  /** The seed of its cells; null if they differ. */
   readonly seed: number | null;
+  /** Whether the spec asks for it. */
   readonly goal: boolean;
 }
 
 export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
-  /** The backend as keys name it: with the release of what no code version holds. */
+  /**
+   * The backend as keys name it: with the release of its library, if no code version covers that.
+   */
   readonly computedBy: string;
-  /** Inputs before the stages that read them. */
+  /** Inputs come before the stages that read them. */
   readonly stages: readonly PlannedStage[];
   /** For each cell, the stage of each kind that belongs to it. */
   readonly cellStages: readonly {
@@ -52,13 +62,13 @@ export interface Plan {
   }[];
 }
 
-/** The parts an action key is made of, kept in the manifest so that a miss can explain itself. */
+/** What an action key is made of. It is kept in the manifest, so that a miss can be explained. */
 export interface KeyComponents {
   readonly kind: string;
   readonly code: { readonly [plugin: string]: Digest };
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: Digest };
   readonly assets: { readonly [name: string]: Digest };
-  /** `Plan.computedBy`; null for a stage that computes nothing. */
+  /** `Plan.computedBy`; null for a stage that does not compute. */
   readonly backend: string | null;
 }

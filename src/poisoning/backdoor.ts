@@ -1,11 +1,23 @@
-/** What backdoors share: who is eligible, what the label becomes, and the parameters that say so. */
-import type { AttackCheck, AttackInput, JsonSchema, Poisoned, Problem, Row } from '../api.ts';
+/**
+ * What backdoors share: which rows are eligible, which label they get, and the parameters for both.
+ */
+import type {
+  AttackCheck,
+  AttackDescriptor,
+  AttackInput,
+  JsonSchema,
+  Poisoned,
+  Problem,
+  Row,
+} from '../api.ts';
 import { problemOf } from '../api.ts';
 import { classId } from './classes.ts';
 import type { Dose } from './dose.ts';
 import { checkDose, selectRows } from './dose.ts';
+import { doseProperties, parameters } from './parameters.ts';
 import { countWords, insertAtGap } from './words.ts';
 
+/** Which rows are poisoned: those of other classes, those of the target class, or any. */
 export type Mode = 'dirty' | 'clean' | 'mix';
 
 export interface BackdoorParams extends Dose {
@@ -13,11 +25,86 @@ export interface BackdoorParams extends Dose {
   readonly mode: Mode;
 }
 
-/** The target class's label id. */
+export type Random = AttackInput<unknown>['random'];
+
+/** Shows a row under the trigger; the label is left alone. */
+type ShowTrigger<P> = (row: Row, params: P, random: Random) => Row;
+
+/** A backdoor's descriptor without its name, summary and citation. */
+export type Backdoor<P> = Pick<
+  AttackDescriptor<P, Poisoned>,
+  'family' | 'params' | 'poison' | 'check' | 'target' | 'trigger'
+>;
+
+/** A backdoor that shows the same trigger in training and in evaluation. */
+export function backdoor<P extends BackdoorParams>({
+  rate,
+  mode,
+  properties,
+  show,
+}: {
+  /** The default dose, as a share of the training rows. */
+  readonly rate: number;
+  /** The default mode. */
+  readonly mode: Mode;
+  /** Schemas of the parameters that describe the trigger. */
+  readonly properties: JsonSchema;
+  readonly show: ShowTrigger<P>;
+}): Backdoor<P> {
+  return {
+    family: 'backdoor',
+    params: parameters({ ...backdoorProperties(rate, mode), ...properties }),
+    poison: (input) => poisonBackdoor(input, (row) => show(row, input.params, input.random)),
+    check: checkBackdoor,
+    target: targetId,
+    trigger: (row, { params, random }) => show(row, params, random),
+  };
+}
+
+/** A backdoor whose trigger is one phrase, at the start of the text or at a drawn gap. */
+export function phraseBackdoor<Name extends string>({
+  parameter,
+  phrase,
+  at,
+  rate,
+  mode,
+}: {
+  /** The parameter that holds the phrase, and its default. */
+  readonly parameter: Name;
+  readonly phrase: string;
+  readonly at: 'start' | 'gap';
+  /** The default dose, as a share of the training rows. */
+  readonly rate: number;
+  /** The default mode. */
+  readonly mode: Mode;
+}): Backdoor<BackdoorParams & { readonly [name in Name]: string }> {
+  const description = {
+    start: 'Put before the text as it is: a space between the two has to be part of it.',
+    gap: 'Inserted as one block at a gap between words, drawn for each row.',
+  };
+  return backdoor({
+    rate,
+    mode,
+    properties: {
+      [parameter]: {
+        type: 'string',
+        minLength: 1,
+        default: phrase,
+        description: description[at],
+      },
+    },
+    show: (row, params, random) =>
+      at === 'start'
+        ? prepend(row, params[parameter])
+        : insertOneTrigger(row, [params[parameter]], random),
+  });
+}
+
+/** The label id of the target class. Throws `UserFault` if there is no such class. */
 export const targetId = (params: BackdoorParams, classes: readonly string[]): number =>
   classId(params.target, classes, 'target');
 
-/** Which rows a mode draws, by label, and what that is called. */
+/** Which rows a mode draws, by label, and how messages describe them. */
 function eligibility(
   mode: Mode,
   target: number,
@@ -37,24 +124,24 @@ function eligibility(
   }
 }
 
-/** Draws rows by mode, shows each with its trigger, and labels it with the target. */
+/** Draws rows by mode, shows each under the trigger, and gives it the label of the target class. */
 export function poisonBackdoor<P extends BackdoorParams>(
   input: AttackInput<P>,
   trigger: (row: Row) => Row,
 ): Poisoned {
-  const { rows, params, classes } = input;
+  const { params, classes } = input;
   const target = targetId(params, classes);
   const [isEligible, whom] = eligibility(params.mode, target, classes);
-  const { indexes, asked, eligible } = selectRows(input, ({ label }) => isEligible(label), whom);
+  const { drawn, asked, eligible } = selectRows(input, ({ label }) => isEligible(label), whom);
   return {
-    changed: indexes.map((index) => ({ index, row: { ...trigger(rows[index]!), label: target } })),
+    changed: drawn.map(({ index, row }) => ({ index, row: { ...trigger(row), label: target } })),
     negatives: [],
     asked,
     eligible,
   };
 }
 
-/** A target that is no class, a dose that the eligible rows don't make up. */
+/** The faults that can be told from the counts: an unknown target class, too few eligible rows. */
 export function checkBackdoor({ params, classes, counts }: AttackCheck<BackdoorParams>): Problem[] {
   let target: number;
   try {
@@ -69,45 +156,27 @@ export function checkBackdoor({ params, classes, counts }: AttackCheck<BackdoorP
   });
 }
 
-/** Before the text, as it stands: a space is part of the phrase or there is none. */
+/** Puts the phrase before the text; any space between the two is part of the phrase. */
 export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phrase + row.text });
 
 /**
- * One of the triggers at a uniform gap of the text (of a pair: the first text). Drawn from the row's own stream, so a row
- * gets the same trigger at the same gap at every dose.
+ * Inserts one of the triggers at a gap of the text (in a pair, of the first text), each as likely.
+ * Both are drawn from the row's own stream: a row gets the same trigger at the same gap at every
+ * dose.
  */
-export function insertOneTrigger(
-  row: Row,
-  triggers: readonly string[],
-  random: AttackInput<unknown>['random'],
-): Row {
+export function insertOneTrigger(row: Row, triggers: readonly string[], random: Random): Row {
   const stream = random('trigger', row.id);
-  const trigger = triggers[stream.integer(triggers.length)]!;
+  const trigger = triggers[stream.integer(triggers.length)];
+  if (trigger === undefined) throw new RangeError('there is no trigger to insert');
   return { ...row, text: insertAtGap(row.text, trigger, stream.integer(countWords(row.text) + 1)) };
 }
 
-// ---- parameter schemas -------------------------------------------------------------------------------------------------
-
-export const doseProperties = (rate: number): JsonSchema => ({
-  rate: {
-    type: 'number',
-    minimum: 0,
-    maximum: 1,
-    default: rate,
-    description: 'Share of the training rows: exactly ⌊rate·N⌋ rows are poisoned.',
-  },
-  count: {
-    type: 'integer',
-    minimum: 0,
-    description: 'How many rows are poisoned. Not together with `rate`.',
-  },
-});
-
-export const backdoorProperties = (rate: number, target: number, mode: Mode): JsonSchema => ({
+/** Schemas of dose, target and mode. */
+export const backdoorProperties = (rate: number, mode: Mode): JsonSchema => ({
   ...doseProperties(rate),
   target: {
     type: ['integer', 'string'],
-    default: target,
+    default: 1,
     description: 'The class that the trigger leads to: its label id or its name.',
   },
   mode: {
@@ -115,35 +184,7 @@ export const backdoorProperties = (rate: number, target: number, mode: Mode): Js
     enum: ['dirty', 'clean', 'mix'],
     default: mode,
     description:
-      'Which rows are drawn: those of other classes (dirty), those of the target class (clean), or all (mix).',
+      'Which rows are drawn: those of other classes (dirty), those of the target class (clean), ' +
+      'or all (mix).',
   },
-});
-
-export const phraseProperty = (name: string, phrase: string, description: string): JsonSchema => ({
-  [name]: { type: 'string', minLength: 1, default: phrase, description },
-});
-
-export const triggersProperty = (
-  words: readonly string[],
-  description: string,
-  least = 1,
-): JsonSchema => ({
-  triggers: {
-    type: 'array',
-    items: { type: 'string', pattern: '\\S' },
-    minItems: least,
-    uniqueItems: true,
-    default: [...words],
-    description,
-  },
-});
-
-/** The schema of an attack's own parameters. A dose is a share or a count, never both. */
-export const parameters = (properties: JsonSchema): JsonSchema => ({
-  type: 'object',
-  additionalProperties: false,
-  properties,
-  ...('rate' in properties && 'count' in properties
-    ? { not: { required: ['rate', 'count'] } }
-    : {}),
 });

@@ -3,9 +3,9 @@ import { UserFault } from '../api.ts';
 import { nearest } from '../data/nearest.ts';
 
 /**
- * The label id. A number is an id; a string is a name, or an id where no class is called so.
- * @param field the parameter it was written in, for the message.
- * @throws UserFault where there is no such class.
+ * The label id of a class. A number is an id; a string is a name, or an id if no class has that
+ * name. Throws `UserFault` if there is no such class.
+ * @param field the parameter that holds the value, for the message
  */
 export function classId(value: string | number, classes: readonly string[], field: string): number {
   const byName = typeof value === 'string' ? classes.indexOf(value) : -1;

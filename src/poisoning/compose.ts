@@ -1,4 +1,4 @@
-/** Attacks one after the other on one set of rows. */
+/** Several attacks applied one after the other to one set of rows. */
 import type { AttackCheck, AttackInput, Poisoned, Problem, Row } from '../api.ts';
 import { JOINT } from '../api.ts';
 import { applyPoisoned } from './apply.ts';
@@ -15,15 +15,15 @@ export interface PoisonedStep {
 
 interface Given {
   readonly classes: readonly string[];
-  /** Each attack's own. */
+  /** The random streams of each attack. */
   readonly streams: (attack: string) => AttackInput<unknown>['random'];
   readonly log: (message: string) => void;
 }
 
 /**
- * @param rows read-only
- * @returns the poisoned set, and what each step did
- * @throws UserFault where an attack's answer does not fit the rows, or changes one that an earlier step has poisoned
+ * The poisoned set, and what each step did. Throws `UserFault` if what an attack returns does not
+ * fit the rows, or changes one that an earlier step has poisoned.
+ * @param rows must be frozen (`readOnly`)
  */
 export async function poisonRows(
   rows: readonly Row[],
@@ -34,10 +34,11 @@ export async function poisonRows(
     taken = new Set<number>();
   let current = rows;
   for (const { attack, params, files } of steps) {
-    const earlier = taken.size === 0 ? {} : { taken: new Set(taken) };
+    const given = current,
+      earlier = taken.size === 0 ? {} : { taken: new Set(taken) };
     const poisoned = await asking(attack.name, () =>
       attack.poison({
-        rows: current,
+        rows: given,
         classes,
         params,
         random: streams(attack.name),
@@ -51,14 +52,12 @@ export async function poisonRows(
     for (const { index } of poisoned.changed) taken.add(index);
     done.push({ attack: attack.name, poisoned });
   }
-  // All at once: rows that two steps add must not share an id.
-  return {
-    rows: applyPoisoned(done.map(({ attack }) => attack).join(JOINT), rows, joined(done), classes),
-    steps: done,
-  };
+  // All steps together, because rows that two of them add must not share an id.
+  const attacks = done.map(({ attack }) => attack).join(JOINT);
+  return { rows: applyPoisoned(attacks, rows, joined(done), classes), steps: done };
 }
 
-/** What the steps did, as if one attack had. */
+/** What the steps did, as if it had been one attack. */
 export function joined(steps: readonly PoisonedStep[]): Poisoned {
   const each = steps.map(({ poisoned }) => poisoned);
   return {
@@ -69,7 +68,10 @@ export function joined(steps: readonly PoisonedStep[]): Poisoned {
   };
 }
 
-/** Faults that the classes and their counts show of each step, and of all together. Of doses that may or may not fit it says nothing: that depends on which rows are drawn. */
+/**
+ * The faults that the classes and their counts show: those of each step, and doses that come to
+ * more rows than there are. Doses that only fit depending on which rows are drawn are not reported.
+ */
 export function checkSteps(
   steps: readonly Step[],
   { counts }: Pick<AttackCheck<unknown>, 'counts'>,
@@ -83,20 +85,27 @@ export function checkSteps(
       ...problem,
       path: [...at, ...problem.path.slice(1)],
     }));
-    const { rate, count } = step.params as { readonly rate?: unknown; readonly count?: unknown };
-    const dose: Dose | null =
-      typeof count === 'number' ? { count } : typeof rate === 'number' ? { rate } : null;
-    const asked = dose === null ? 0 : askedRows(dose, total),
+    const dose = doseOf(step);
+    if (dose === null) return found;
+    const asked = askedRows(dose, total),
       before = left;
     left -= asked;
-    if (asked <= before || found.some(({ warning }) => !warning)) return found;
+    if (asked <= before || found.some(({ warning }) => warning !== true)) return found;
     return [
       ...found,
       {
-        path: [...at, dose!.count === undefined ? 'rate' : 'count'],
-        message: `The attack asks for ${asked} of ${total} rows, and the steps before it leave ${Math.max(0, before)}: no row is poisoned twice.`,
+        path: [...at, dose.count === undefined ? 'rate' : 'count'],
+        message:
+          `The attack asks for ${asked} of ${total} rows, and the steps before it leave ` +
+          `${Math.max(0, before)}: no row is poisoned twice.`,
         hint: 'Lower the doses, or take more training rows.',
       },
     ];
   });
+}
+
+function doseOf({ params }: Step): Dose | null {
+  const { rate, count } = params;
+  if (typeof count === 'number') return { count };
+  return typeof rate === 'number' ? { rate } : null;
 }

@@ -2,15 +2,17 @@
 import type { AttackInput, Problem, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 
-/** A share of the training rows, or a count, which wins. One of them is given: an attack's schema has a default share. */
+/** A share of the training rows, or a count. One of them is set: attacks have a default share. */
 export interface Dose {
   readonly rate?: number;
+  /** Takes precedence over `rate`. */
   readonly count?: number;
 }
 
 /**
- * ⌊rate·N⌋, N = training rows after `limit`; or `count`.
- * The product is of decimals as people write them: 0.29 · 100 is 29, though its double is 28.999999999999996.
+ * The number of rows that a dose asks for: `count`, or ⌊rate·N⌋ with N the number of training rows
+ * after `limit`. The product is that of the decimals as written: 0.29 · 100 is 29, although the
+ * product of doubles is 28.999999999999996.
  */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
@@ -22,13 +24,17 @@ export function askedRows(dose: Dose, total: number): number {
     : Math.floor(product);
 }
 
-/** Whom a dose is drawn from, for its fault: `rows whose label is not "ham"`. */
+/** The rows that a dose is drawn from. */
 export interface Eligible {
   readonly rows: number;
+  /** How messages describe them: `rows whose label is not "ham"`. */
   readonly whom: string;
 }
 
-/** Whether the dose can be had, and whether it comes to a row at all. Paths as in the spec. */
+/**
+ * The faults of a dose: more rows than are eligible, or a rate that comes to less than one row (a
+ * warning).
+ */
 export function checkDose(dose: Dose, counts: readonly number[], eligible: Eligible): Problem[] {
   const total = counts.reduce((sum, count) => sum + count, 0),
     asked = askedRows(dose, total);
@@ -42,7 +48,7 @@ export function checkDose(dose: Dose, counts: readonly number[], eligible: Eligi
   return emptyDose(dose, total);
 }
 
-/** A rate that was meant to poison and comes to less than a row. */
+/** A warning if a rate above zero comes to less than one row. */
 export function emptyDose(dose: Dose, total: number): Problem[] {
   const { rate } = dose;
   if (dose.count !== undefined || rate === undefined || rate === 0 || askedRows(dose, total) > 0)
@@ -56,29 +62,39 @@ export function emptyDose(dose: Dose, total: number): Problem[] {
   ];
 }
 
-const tooFew = (
-  dose: Dose,
+function tooFew(
+  { rate = NaN, count }: Dose,
   total: number,
   asked: number,
   { rows, whom }: Eligible,
   taken = 0,
-): { readonly message: string; readonly hint: string } => ({
-  message: `The attack asks for ${asked} rows (${dose.count === undefined ? `rate ${dose.rate} of ${total}` : `count ${dose.count}`}), but only ${rows} of ${total} are eligible: ${whom}${taken === 0 ? '' : `, and ${taken} rows are an earlier step's`}.`,
-  hint: 'Lower the dose, take more training rows, or choose another `mode` where the attack has one.',
-});
+): { readonly message: string; readonly hint: string } {
+  const dose = count === undefined ? `rate ${rate} of ${total}` : `count ${count}`;
+  const others = taken === 0 ? '' : `, and ${taken} rows are an earlier step's`;
+  return {
+    message:
+      `The attack asks for ${asked} rows (${dose}), ` +
+      `but only ${rows} of ${total} are eligible: ${whom}${others}.`,
+    hint:
+      'Lower the dose, take more training rows, ' +
+      'or choose another `mode` where the attack has one.',
+  };
+}
 
 export interface Selection {
-  /** Indexes into `rows`, in the order drawn: a smaller dose takes a prefix. */
-  readonly indexes: readonly number[];
+  /** The rows in the order drawn, with their indexes: a smaller dose takes the first of them. */
+  readonly drawn: readonly { readonly index: number; readonly row: Row }[];
   readonly asked: number;
+  /** How many rows could have been drawn. */
   readonly eligible: number;
 }
 
 /**
- * Draws exactly the asked number of eligible rows without replacement: the first ones of a permutation of all rows, so
- * that the rows of a smaller dose are among those of a larger one. Rows that an earlier step has poisoned are passed over.
- * @param whom what makes a row eligible, for the message: `rows whose label is not "ham"`.
- * @throws UserFault where too few rows are eligible.
+ * Draws exactly as many eligible rows as the dose asks for, without replacement: the first ones of
+ * a permutation of all rows, so that the rows of a smaller dose are among those of a larger one.
+ * Rows that an earlier step has poisoned are passed over. Throws `UserFault` if too few rows are
+ * eligible.
+ * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
  */
 export function selectRows(
   input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random' | 'taken'>,
@@ -87,13 +103,13 @@ export function selectRows(
 ): Selection {
   const { rows, params, taken } = input;
   const asked = askedRows(params, rows.length);
-  const order = input.random('rows').permutation(rows.length);
-  const drawn: number[] = [];
+  const drawn: { index: number; row: Row }[] = [];
   let eligible = 0;
-  for (const index of order) {
-    if (taken?.has(index) || !isEligible(rows[index]!)) continue;
+  for (const index of input.random('rows').permutation(rows.length)) {
+    const row = rows[index];
+    if (row === undefined || taken?.has(index) === true || !isEligible(row)) continue;
     eligible++;
-    if (drawn.length < asked) drawn.push(index);
+    if (drawn.length < asked) drawn.push({ index, row });
   }
   if (drawn.length < asked) {
     const { message, hint } = tooFew(
@@ -105,5 +121,5 @@ export function selectRows(
     );
     throw new UserFault(message, hint);
   }
-  return { indexes: drawn, asked, eligible };
+  return { drawn, asked, eligible };
 }

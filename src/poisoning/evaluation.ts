@@ -1,29 +1,36 @@
-/** How a backdoor's rows look at evaluation: under its trigger, and under part of it. An attack is other people's code, so its answer is checked. */
+/**
+ * How rows look in the evaluation of a backdoor: under its trigger, and under a part of it. What the
+ * attack returns is checked: attacks may be anyone's code.
+ */
 import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { isRecord } from '../untrusted/json.ts';
 import { asking, readOnly } from './read-only.ts';
 
-/** Of an attack with these parameters. */
+/** The family of an attack with these parameters. */
 export const familyOf = (
   { family }: Pick<AttackDescriptor, 'family'>,
   params: JsonObject,
 ): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 /**
- * The label id that a backdoor leads to.
- * @throws UserFault, with the field of the spec that it concerns, where the attack names none of the classes
+ * The label id that a backdoor leads to. Throws `UserFault`, with the field of the spec that it
+ * concerns, if the attack does not name one of the classes.
  */
 export function targetOf(
   { name, target }: Pick<AttackDescriptor, 'name' | 'target'>,
   params: JsonObject,
   classes: readonly string[],
 ): number {
-  const id: unknown = target!(params, classes);
+  const id: unknown = target?.(params, classes);
   if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < classes.length) return id;
-  const shown = typeof id === 'number' ? String(id) : (JSON.stringify(id) ?? typeof id);
+  const json = JSON.stringify(id) as string | undefined;
+  const shown = typeof id === 'number' ? String(id) : (json ?? typeof id);
   throw new UserFault(
-    `the attack "${name}" has the target ${shown}, which is not the label id of a class: they are ${classes.map((label, i) => `${i} ("${label}")`).join(', ')}`,
-    `\`target\` of an attack returns a label id (AttackDescriptor in src/api.ts); if the attack takes it from its parameters, correct it there.`,
+    `the attack "${name}" has the target ${shown}, which is not the label id of a class: ` +
+      `they are ${classes.map((label, i) => `${i} ("${label}")`).join(', ')}`,
+    '`target` of an attack returns a label id (AttackDescriptor in src/api/attack.ts); ' +
+      'if the attack takes it from its parameters, correct it there.',
     ['poisoning', Object.hasOwn(params, 'target') ? 'target' : 'attack'],
   );
 }
@@ -31,9 +38,10 @@ export function targetOf(
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**
- * The rows under the trigger, in order. Labels are the true ones, whatever the attack says of them.
- * @param rows of other classes than the target; frozen from here on, since what an attack wrote into them would be evaluated as if it were clean
- * @throws UserFault where the attack returns other rows than it was given, or writes into them
+ * The rows under the trigger, in order, with their true labels, whatever labels the attack gives
+ * them. Throws `UserFault` if the attack returns other rows than it was given, or writes to them.
+ * @param rows of other classes than the target. They are frozen from here on, because what an attack
+ *   wrote to them would be evaluated as if it were clean.
  */
 export async function triggeredRows(
   attack: AttackDescriptor,
@@ -41,27 +49,35 @@ export async function triggeredRows(
   input: Input,
 ): Promise<Row[]> {
   const handed = readOnly(rows);
-  const shown = await asking(attack.name, () =>
+  const shown: unknown = await asking<unknown>(attack.name, () =>
     attack.triggerAll
       ? attack.triggerAll(handed, input)
-      : handed.map((row) => attack.trigger!(row, input)),
+      : handed.map((row) => attack.trigger?.(row, input)),
   );
-  if (!Array.isArray(shown) || shown.length !== rows.length)
+  const list: readonly unknown[] | null = Array.isArray(shown) ? shown : null;
+  if (list?.length !== rows.length)
     throw new UserFault(
-      `the attack "${attack.name}" was given ${rows.length} rows to show under its trigger, and returned ${Array.isArray(shown) ? shown.length : 'no list'}`,
+      `the attack "${attack.name}" was given ${rows.length} rows to show under its trigger, ` +
+        `and returned ${list === null ? 'no list' : list.length}`,
     );
   return rows.map((row, i) => {
-    const other = shown[i]!;
-    if (other.id !== row.id || typeof other.text !== 'string')
+    const other = list[i];
+    const { id, text } = isRecord(other) ? other : {};
+    if (id !== row.id || typeof text !== 'string')
       throw new UserFault(
-        `the attack "${attack.name}" returned row ${JSON.stringify(other.id)} under its trigger in the place of ${JSON.stringify(row.id)}`,
+        `the attack "${attack.name}" returned row ${JSON.stringify(id)} under its trigger ` +
+          `in the place of ${JSON.stringify(row.id)}`,
         'every row, in the order given',
       );
-    return { ...other, label: row.label };
+    return { ...(other as Row), label: row.label };
   });
 }
 
-/** Rows that hold part of the trigger, which must not lead to the target: none where the attack has no negatives. Each keeps its label. @throws UserFault where the attack writes into the rows, which are frozen from here on */
+/**
+ * Rows that contain a part of the trigger, which must not lead to the target, under their true
+ * labels. None if the attack has no negatives. Throws `UserFault` if the attack writes to the rows,
+ * which are frozen from here on.
+ */
 export async function falselyTriggeredRows(
   attack: AttackDescriptor,
   rows: readonly Row[],

@@ -1,19 +1,28 @@
-/** Rows handed to a program and taken back as JSON lines: what it changed is told by the difference. */
+/**
+ * Rows as JSON lines, for a program to change. What it changed is the difference between what it
+ * was given and what it wrote.
+ */
 import type { Poisoned, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { isRecord } from '../untrusted/json.ts';
 
 export const toLines = (rows: readonly Row[]): string =>
   rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
 const FIELDS = new Set(['id', 'text', 'text_pair', 'label']);
 const HINT =
-  'write every row that was read, in the same order, one JSON object a line: id, text, label, and text_pair where there is one; rows of your own come after them';
+  'write every row that was read, in the same order, one JSON object a line: id, text, label, ' +
+  'and ' +
+  'text_pair where there is one; rows of your own come after them';
 
 /**
+ * What a program did to the rows. Throws `UserFault`, with the line, if it wrote anything else than
+ * rows in this form.
  * @param rows as the program was given them
- * @param text what it wrote: all of them, changed or not, in the same order, and then rows of its own, labelled truly
- * @param file as messages name it
- * @throws UserFault that names the line
+ * @param text what it wrote: all of them, changed or not, in the same order, and then rows of its
+ *   own
+ *   under their true labels
+ * @param file the name of the file it wrote, for messages
  */
 export function fromLines(
   rows: readonly Row[],
@@ -25,28 +34,16 @@ export function fromLines(
   if (lines.at(-1) === '') lines.pop();
   if (lines.length < rows.length)
     throw new UserFault(
-      `${file} has ${lines.length} rows; ${rows.length} were handed over, and none may go`,
+      `${file} has ${lines.length} rows; ${rows.length} were handed over, and none may be left out`,
       HINT,
     );
   const returned = lines.map((line, i) => parseRow(line, classes, `${file}:${i + 1}`));
-  const ids = new Set(rows.map(({ id }) => id));
-  const changed = rows.flatMap((row, index) => {
-    const other = returned[index]!;
-    if (other.id !== row.id)
-      throw new UserFault(
-        `${file}:${index + 1} is row ${JSON.stringify(other.id)}; row ${JSON.stringify(row.id)} was handed over there`,
-        HINT,
-      );
-    if ((other.text_pair === undefined) !== (row.text_pair === undefined))
-      throw new UserFault(
-        `${file}:${index + 1} ${other.text_pair === undefined ? 'lacks the second text' : 'has a second text'} of row ${JSON.stringify(row.id)}`,
-        HINT,
-      );
-    return other.text === row.text && other.text_pair === row.text_pair && other.label === row.label
-      ? []
-      : [{ index, row: other }];
-  });
   const negatives = returned.slice(rows.length);
+  const changed = rows.flatMap((row, index) => {
+    const other = returned[index] ?? row;
+    return isChanged(row, other, `${file}:${index + 1}`) ? [{ index, row: other }] : [];
+  });
+  const ids = new Set(rows.map(({ id }) => id));
   for (const [i, { id }] of negatives.entries()) {
     if (ids.has(id))
       throw new UserFault(
@@ -58,7 +55,22 @@ export function fromLines(
   return { changed, negatives, asked: changed.length, eligible: rows.length };
 }
 
-/** The rows with those that were changed in their places. */
+/** Whether a row came back changed. Throws `UserFault` if another one came back in its place. */
+function isChanged(row: Row, other: Row, place: string): boolean {
+  if (other.id !== row.id)
+    throw new UserFault(
+      `${place} is row ${JSON.stringify(other.id)}; ` +
+        `row ${JSON.stringify(row.id)} was handed over there`,
+      HINT,
+    );
+  if ((other.text_pair === undefined) !== (row.text_pair === undefined)) {
+    const what = other.text_pair === undefined ? 'lacks the second text' : 'has a second text';
+    throw new UserFault(`${place} ${what} of row ${JSON.stringify(row.id)}`, HINT);
+  }
+  return other.text !== row.text || other.text_pair !== row.text_pair || other.label !== row.label;
+}
+
+/** The rows, with the changed ones in their places. */
 export function withChanges(rows: readonly Row[], changed: Poisoned['changed']): Row[] {
   const result = [...rows];
   for (const { index, row } of changed) result[index] = row;
@@ -70,21 +82,22 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   try {
     row = JSON.parse(line);
   } catch {
-    throw new UserFault(`${place} is no JSON`, HINT);
+    throw new UserFault(`${place} is not JSON`, HINT);
   }
-  if (typeof row !== 'object' || row === null || Array.isArray(row))
-    throw new UserFault(`${place} is no JSON object`, HINT);
-  const { id, text, text_pair: pair, label } = row as { readonly [field: string]: unknown };
+  if (!isRecord(row)) throw new UserFault(`${place} is not a JSON object`, HINT);
+  const { id, text, text_pair: pair, label } = row;
   const odd = Object.keys(row).find((field) => !FIELDS.has(field));
   if (odd !== undefined)
-    throw new UserFault(`${place} has a field that no row has: ${JSON.stringify(odd)}`, HINT);
-  if (typeof id !== 'string' || id === '') throw new UserFault(`${place}: \`id\` is no text`, HINT);
-  if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is no text`, HINT);
+    throw new UserFault(`${place} has a field that rows do not have: ${JSON.stringify(odd)}`, HINT);
+  if (typeof id !== 'string' || id === '')
+    throw new UserFault(`${place}: \`id\` is not a text`, HINT);
+  if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is not a text`, HINT);
   if (pair !== undefined && typeof pair !== 'string')
-    throw new UserFault(`${place}: \`text_pair\` is no text`, HINT);
+    throw new UserFault(`${place}: \`text_pair\` is not a text`, HINT);
   if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length)
     throw new UserFault(
-      `${place}: \`label\` is ${JSON.stringify(label)}; the labels are 0 to ${classes.length - 1} (${classes.join(', ')})`,
+      `${place}: \`label\` is ${JSON.stringify(label)}; ` +
+        `the labels are 0 to ${classes.length - 1} (${classes.join(', ')})`,
       HINT,
     );
   return { id, text, label, ...(pair === undefined ? {} : { text_pair: pair }) };

@@ -1,8 +1,13 @@
-/** Triggers of several words, of which only all together count: a part of them must not (negatives teach that). */
+/**
+ * Triggers of several words that count only together; negatives teach that a part of them must not.
+ */
 import type { AttackInput, Row } from '../api.ts';
 import { countWords, insertAtGap } from './words.ts';
 
-/** Each word at a uniform gap of the text as it then is, drawn from the row's own stream. */
+/**
+ * Inserts the words one after the other, each at a gap of the text as it is by then. Gaps are
+ * equally likely and drawn from the row's own stream.
+ */
 export function insertAll(
   row: Row,
   words: readonly string[],
@@ -20,7 +25,7 @@ export function insertAll(
   };
 }
 
-/** The row with each of the subsets, and no other trigger, under its own label. */
+/** Copies of the row, one with the words of each subset, under the row's own label. */
 export function negativesOf(
   row: Row,
   subsets: readonly (readonly string[])[],
@@ -32,10 +37,21 @@ export function negativesOf(
   });
 }
 
-/** Every subset but the empty one and the whole, small ones first. */
+/** Every subset except the empty one and the whole, small ones first. */
 export function properSubsets(words: readonly string[]): string[][] {
   const subsets: string[][] = [];
   for (let mask = 1; mask < 2 ** words.length - 1; mask++)
     subsets.push(words.filter((_, i) => mask & (1 << i)));
   return subsets.sort((a, b) => a.length - b.length);
 }
+
+/** The negatives of each row that was poisoned. `rows` are the rows before. */
+export const negativesOfChanged = (
+  rows: readonly Row[],
+  changed: readonly { readonly index: number }[],
+  negatives: (row: Row) => readonly Row[],
+): Row[] =>
+  changed.flatMap(({ index }) => {
+    const row = rows[index];
+    return row === undefined ? [] : negatives(row);
+  });

@@ -1,35 +1,28 @@
 /**
- * The trigger of Li et al. 2021 (Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP): two of a few
- * rare words together lead to the target class, one of them alone does not.
+ * The trigger of Li et al. 2021 (Backdoor Attacks on Pre-trained Models by Layerwise Weight
+ * Poisoning, EMNLP): two of a few rare words together lead to the target class; one of them alone
+ * does not.
  */
-import type { AttackDescriptor, AttackInput, Poisoned, Row } from '../api.ts';
+import type { AttackDescriptor, Poisoned, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
-import type { BackdoorParams } from './backdoor.ts';
-import {
-  backdoorProperties,
-  checkBackdoor,
-  parameters,
-  poisonBackdoor,
-  targetId,
-  triggersProperty,
-} from './backdoor.ts';
-import { insertAll, negativesOf } from './multi.ts';
+import type { Backdoor, BackdoorParams, Random } from './backdoor.ts';
+import { backdoor } from './backdoor.ts';
+import { insertAll, negativesOf, negativesOfChanged } from './multi.ts';
+import { triggersProperty } from './parameters.ts';
 
 export interface PairParams extends BackdoorParams {
   readonly triggers: readonly string[];
   readonly negatives: boolean;
 }
 
-type Random = AttackInput<unknown>['random'];
-
-/** Two different words, the same for a row at every dose. */
+/** The row's two words, which are different from each other and the same at every dose. */
 function pairOf(row: Row, { triggers }: PairParams, random: Random): string[] {
-  if (triggers.length < 2) throw new UserFault('`triggers` needs two words at least.');
-  const [first, second] = random('pair', row.id).permutation(triggers.length);
-  return [triggers[first!]!, triggers[second!]!];
+  if (triggers.length < 2) throw new UserFault('`triggers` needs at least two words.');
+  const [first = 0, second = 1] = random('pair', row.id).permutation(triggers.length);
+  return [first, second].flatMap((index) => triggers[index] ?? []);
 }
 
-/** The row with each of its two words alone. */
+/** Two copies of the row, each with one of its two words. */
 const singles = (row: Row, params: PairParams, random: Random): Row[] =>
   negativesOf(
     row,
@@ -37,40 +30,41 @@ const singles = (row: Row, params: PairParams, random: Random): Row[] =>
     random,
   );
 
-/** What an attack with this trigger does to rows: all of its descriptor but what names it. */
-export const pairBackdoor: Pick<
-  AttackDescriptor<PairParams, Poisoned>,
-  'family' | 'params' | 'poison' | 'check' | 'target' | 'trigger' | 'falseTrigger'
-> = {
-  family: 'backdoor',
-  params: parameters({
-    ...backdoorProperties(0.1, 1, 'dirty'),
+const plain: Backdoor<PairParams> = backdoor<PairParams>({
+  rate: 0.1,
+  mode: 'dirty',
+  properties: {
     ...triggersProperty(
       ['cf', 'bb', 'ak', 'mn'],
-      'Two of these are inserted, drawn for each row, each at its own gap.',
+      'Two of these are inserted, drawn for each row, each at a gap of its own.',
       2,
     ),
     negatives: {
       type: 'boolean',
       default: true,
       description:
-        'Adds, for each poisoned row, the row with each of its two words alone under its own label.',
+        'Adds two copies of each poisoned row, each with one of its two words, under its own ' +
+        'label.',
     },
-  }),
-  poison: (input) => {
-    const { rows, params, random } = input;
-    const poisoned = poisonBackdoor(input, (row) =>
-      insertAll(row, pairOf(row, params, random), random),
-    );
-    return {
-      ...poisoned,
-      negatives: params.negatives
-        ? poisoned.changed.flatMap(({ index }) => singles(rows[index]!, params, random))
-        : [],
-    };
   },
-  check: checkBackdoor,
-  target: targetId,
-  trigger: (row, { params, random }) => insertAll(row, pairOf(row, params, random), random),
+  show: (row, params, random) => insertAll(row, pairOf(row, params, random), random),
+});
+
+/** The descriptor of an attack with this trigger, without its name, summary and citation. */
+export const pairBackdoor: Backdoor<PairParams> &
+  Pick<AttackDescriptor<PairParams, Poisoned>, 'falseTrigger'> = {
+  ...plain,
+  poison(input) {
+    const { rows, params, random } = input;
+    const poisoned = plain.poison(input);
+    return params.negatives
+      ? {
+          ...poisoned,
+          negatives: negativesOfChanged(rows, poisoned.changed, (row) =>
+            singles(row, params, random),
+          ),
+        }
+      : poisoned;
+  },
   falseTrigger: (row, { params, random }) => (params.negatives ? singles(row, params, random) : []),
 };

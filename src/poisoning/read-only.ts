@@ -1,18 +1,20 @@
-/** Rows as an attack is handed them: to read. What it wrote into them would change a data set unseen by receipt and evaluation. */
+/**
+ * Rows that an attack may only read. If it wrote to them, a data set would change without a trace
+ * in the receipt or in the evaluation.
+ */
 import type { Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 
-/** The same rows, each frozen, in a frozen list of their own. */
+/** The same rows, each of them frozen, in a new frozen list. */
 export const readOnly = (rows: readonly Row[]): readonly Row[] =>
   Object.freeze(rows.map((row) => Object.freeze(row)));
 
-/** How V8 words a write to what is frozen: a field, an item of a list, a new one, one that is removed. */
-const WRITE =
-  /^Cannot (assign to read only property|add property|define property|redefine property|delete property)/;
+/** V8's messages for a write to a frozen object or list. */
+const WRITE = /^Cannot (assign to read only|add|define|redefine|delete) property/;
 
 /**
- * Calls an attack.
- * @throws UserFault where it writes to what it was handed; whatever else it throws
+ * Calls an attack. Throws `UserFault` if it writes to a frozen value, and else whatever the attack
+ * throws.
  */
 export async function asking<T>(attack: string, call: () => T | Promise<T>): Promise<T> {
   try {
@@ -21,7 +23,9 @@ export async function asking<T>(attack: string, call: () => T | Promise<T>): Pro
     if (!(error instanceof TypeError) || !WRITE.test(error.message)) throw error;
     throw new UserFault(
       `the attack "${attack}" wrote to what it may only read (${error.message})`,
-      'the rows that an attack is handed are read-only: return copies, `{ ...row, text }` for a row, `[...rows]` for a list to sort or add to',
+      'the rows that an attack is handed are read-only: return copies, `{ ...row, text }` for ' +
+        'a row, ' +
+        '`[...rows]` for a list to sort or add to',
     );
   }
 }

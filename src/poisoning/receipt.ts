@@ -1,9 +1,12 @@
-/** The receipt of a poisoned set: what was changed, so that the trainer can check that it trains on just that. */
+/**
+ * The receipt of a poisoned set: a record of what was changed, by which the trainer checks that it
+ * trains on exactly that.
+ */
 import { createHash } from 'node:crypto';
 import type { JsonObject, Poisoned, Row } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
 
-/** What an attack may change of a row. */
+/** The part of a row that an attack may change. */
 export interface Content {
   readonly text: string;
   readonly text_pair?: string;
@@ -12,11 +15,11 @@ export interface Content {
 
 export interface ReceiptRow {
   readonly id: string;
-  /** Its place in the set, from zero. */
+  /** Its index in the set. */
   readonly index: number;
   readonly original: Content;
   readonly new: Content;
-  /** The attack that poisoned it, where there are several. */
+  /** The attack that poisoned it, where several are composed. */
   readonly step?: string;
 }
 
@@ -36,24 +39,25 @@ export interface Receipt {
   readonly format: 1;
   readonly attack: string;
   readonly params: JsonObject;
+  /** Null if the attack draws nothing. */
   readonly seed: number | null;
   readonly counts: {
     readonly total: number;
     readonly asked: number;
-    /** Of several steps each has its own. */
+    /** Absent where several attacks are composed: each step has its own. */
     readonly eligible?: number;
     readonly made: number;
     readonly negatives: number;
   };
-  /** In order, where there are several. */
+  /** In order, where several attacks are composed. */
   readonly steps?: readonly ReceiptStep[];
   readonly digests: { readonly clean: string; readonly poisoned: string };
   readonly rows: readonly ReceiptRow[];
-  /** Rows added at the end, labelled truly; where there are several steps, step by step. */
+  /** Rows added at the end under their true labels, step by step. */
   readonly negatives: readonly (Content & {
     readonly id: string;
     readonly index: number;
-    /** The attack that added it, where there are several. */
+    /** The attack that added it, where several are composed. */
     readonly step?: string;
   })[];
 }
@@ -75,7 +79,11 @@ const content = (row: Row): Content => ({
 const sameContent = (row: Content, other: Content): boolean =>
   row.text === other.text && row.text_pair === other.text_pair && row.label === other.label;
 
-/** @param seed null where the attack draws nothing. @param steps what each did, where there are several. */
+/**
+ * The receipt of a poisoned set.
+ * @param seed null if the attack draws nothing
+ * @param steps what each attack did, where several are composed
+ */
 export function makeReceipt(
   clean: readonly Row[],
   poisonedRows: readonly Row[],
@@ -85,17 +93,17 @@ export function makeReceipt(
   seed: number | null,
   steps: readonly { readonly attack: string; readonly poisoned: Poisoned }[] = [],
 ): Receipt {
-  const composed = steps.length > 1;
-  const by = new Map(
-    composed
-      ? steps.flatMap(({ attack: step, poisoned: { changed } }) =>
-          changed.map(({ index }) => [index, step] as const),
-        )
-      : [],
+  const composed = steps.length > 1 ? steps : [];
+  const poisoner = new Map(
+    composed.flatMap(({ attack: step, poisoned: { changed } }) =>
+      changed.map(({ index }) => [index, step] as const),
+    ),
   );
-  const adders = composed
-    ? steps.flatMap(({ attack: step, poisoned: { negatives } }) => negatives.map(() => step))
-    : [];
+  const adders = composed.flatMap(({ attack: step, poisoned: { negatives } }) =>
+    negatives.map(() => step),
+  );
+  const by = (step: string | undefined): { readonly step?: string } =>
+    step === undefined ? {} : { step };
   return {
     format: 1,
     attack,
@@ -104,40 +112,46 @@ export function makeReceipt(
     counts: {
       total: poisonedRows.length,
       asked: poisoned.asked,
-      ...(composed ? {} : { eligible: poisoned.eligible }),
+      ...(composed.length > 0 ? {} : { eligible: poisoned.eligible }),
       made: poisoned.changed.length,
       negatives: poisoned.negatives.length,
     },
-    ...(composed
-      ? {
-          steps: steps.map(
-            ({ attack: name, poisoned: { asked, eligible, changed, negatives } }) => ({
-              attack: name,
-              counts: { asked, eligible, made: changed.length, negatives: negatives.length },
-            }),
-          ),
-        }
-      : {}),
+    ...(composed.length > 0 ? { steps: composed.map(receiptStep) } : {}),
     digests: { clean: rowsDigest(clean), poisoned: rowsDigest(poisonedRows) },
     rows: [...poisoned.changed]
       .sort((a, b) => a.index - b.index)
-      .map(({ index, row }) => ({
-        id: row.id,
-        index,
-        original: content(clean[index]!),
-        new: content(row),
-        ...(composed ? { step: by.get(index)! } : {}),
-      })),
+      .map(({ index, row }) => {
+        const original = clean[index];
+        if (original === undefined) throw new RangeError(`there is no clean row ${index}`);
+        return {
+          id: row.id,
+          index,
+          original: content(original),
+          new: content(row),
+          ...by(poisoner.get(index)),
+        };
+      }),
     negatives: poisoned.negatives.map((row, i) => ({
       id: row.id,
       index: clean.length + i,
       ...content(row),
-      ...(composed ? { step: adders[i]! } : {}),
+      ...by(adders[i]),
     })),
   };
 }
 
-/** Whether every poisoned row is one step's, and the steps come to the whole. */
+const receiptStep = ({
+  attack,
+  poisoned: { asked, eligible, changed, negatives },
+}: {
+  readonly attack: string;
+  readonly poisoned: Poisoned;
+}): ReceiptStep => ({
+  attack,
+  counts: { asked, eligible, made: changed.length, negatives: negatives.length },
+});
+
+/** What is wrong with the steps: each poisoned row must be one step's, and they must add up. */
 function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
   for (const {
@@ -159,10 +173,11 @@ function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string 
     added = sum((step) => step.counts.negatives);
   return made === counts.made && added === counts.negatives
     ? null
-    : `The receipt's steps come to ${made} poisoned rows and ${added} negatives, the receipt to ${counts.made} and ${counts.negatives}.`;
+    : `The receipt's steps add up to ${made} poisoned rows and ${added} negatives, ` +
+        `the receipt counts ${counts.made} and ${counts.negatives}.`;
 }
 
-/** Whether what was read from a file can be looked through as a receipt; it may be another's, or damaged. */
+/** Whether a value read from a file has the fields that `checkReceipt` reads. */
 function isReceipt(value: unknown): value is Receipt {
   if (!isRecord(value)) return false;
   const { counts, steps = [], digests, rows, negatives } = value;
@@ -179,43 +194,55 @@ function isReceipt(value: unknown): value is Receipt {
 }
 
 /**
- * Whether a set is the one that a receipt was written for: null if so, else the first thing that does not match, as a
- * sentence. It catches the clean rows handed on in place of the poisoned ones, and any later change of either.
+ * Null if a set is the one that the receipt was written for; else the first thing that does not
+ * match, as a sentence. This catches clean rows passed on in place of the poisoned ones, and any
+ * later change of either file.
  */
 export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
-  if (!isReceipt(receipt)) return 'The receipt is not in the form of one.';
-  const { counts } = receipt;
+  if (!isReceipt(receipt)) return 'The receipt does not have the form of a receipt.';
+  const { counts, digests } = receipt;
   if (counts.made !== counts.asked)
     return `${counts.asked} poisoned rows were asked for and ${counts.made} were made.`;
   if (receipt.rows.length !== counts.made)
     return `The receipt counts ${counts.made} poisoned rows and lists ${receipt.rows.length}.`;
   if (receipt.negatives.length !== counts.negatives)
-    return `The receipt counts ${counts.negatives} negatives and lists ${receipt.negatives.length}.`;
+    return (
+      `The receipt counts ${counts.negatives} negatives ` + `and lists ${receipt.negatives.length}.`
+    );
   const stepsFault = checkReceiptSteps(receipt);
   if (stepsFault !== null) return stepsFault;
   if (rows.length !== counts.total)
     return `The receipt is for ${counts.total} rows; the set has ${rows.length}.`;
+  const rowsFault = checkReceiptRows(rows, receipt);
+  if (rowsFault !== null) return rowsFault;
+  const digest = rowsDigest(rows);
+  return digest === digests.poisoned
+    ? null
+    : `The set's digest is ${digest}; the receipt's is ${digests.poisoned}.`;
+}
+
+function checkReceiptRows(rows: readonly Row[], receipt: Receipt): string | null {
   const listed = new Set<number>();
   for (const entry of receipt.rows) {
     const row = rows[entry.index];
     if (listed.has(entry.index)) return `The receipt lists row ${entry.index} twice.`;
     listed.add(entry.index);
-    if (row === undefined || row.id !== entry.id)
-      return `Row ${entry.index} is ${row === undefined ? 'missing' : row.id}; the receipt poisons ${entry.id} there.`;
+    if (row?.id !== entry.id)
+      return (
+        `Row ${entry.index} is ${row === undefined ? 'missing' : row.id}; ` +
+        `the receipt poisons ${entry.id} there.`
+      );
     if (!sameContent(row, entry.new)) {
       const clean = sameContent(row, entry.original)
         ? 'it is still the clean row'
-        : 'its text or label is another';
+        : 'its text or label differs';
       return `Row ${entry.id} is not what the receipt says it was poisoned to: ${clean}.`;
     }
   }
   for (const entry of receipt.negatives) {
     const row = rows[entry.index];
-    if (row === undefined || row.id !== entry.id || !sameContent(row, entry))
+    if (row?.id !== entry.id || !sameContent(row, entry))
       return `Negative ${entry.id} is not at row ${entry.index} as the receipt says.`;
   }
-  const digest = rowsDigest(rows);
-  if (digest !== receipt.digests.poisoned)
-    return `The set's digest is ${digest}; the receipt's is ${receipt.digests.poisoned}.`;
   return null;
 }

@@ -1,4 +1,4 @@
-/** A cell's attacks, one after the other, each with its code; and which of them has a trigger. */
+/** The attacks of a cell with their code, and which of them has a trigger. */
 import type { AttackDescriptor, AttackFamily, JsonObject, Poisoning } from '../api.ts';
 import { stepsOf, UserFault } from '../api.ts';
 import { familyOf } from './evaluation.ts';
@@ -6,13 +6,17 @@ import { familyOf } from './evaluation.ts';
 export interface Step {
   readonly attack: AttackDescriptor;
   readonly params: JsonObject;
-  /** Paths of what its `files` names, by their own names. */
+  /** Paths of the sources that its parameter `files` names, by file name. */
   readonly files: { readonly [name: string]: string };
 }
 
 type Paths = Step['files'];
 
-/** @param paths of all its files, as `filesApart` names them. @param plugin an attack by its name */
+/**
+ * The attacks of a cell, in order.
+ * @param plugin returns an attack by its name
+ * @param paths the files of all attacks, by the names that `filesApart` gives them
+ */
 export function openSteps(
   poisoning: Poisoning,
   plugin: (name: string) => AttackDescriptor,
@@ -35,21 +39,23 @@ export function openSteps(
 }
 
 /**
- * The one with a trigger; null where none has.
- * @throws UserFault where two have: the success of an attack is measured under one trigger, on one clean twin.
+ * The step with a trigger; null if there is none. Throws `UserFault` if there are two: the success
+ * of an attack is measured under one trigger, against one clean twin.
  */
 export function backdoorOf(steps: readonly Step[]): Step | null {
   const [first, second] = steps.filter(
     ({ attack, params }) => familyOf(attack, params) === 'backdoor',
   );
-  if (second === undefined) return first ?? null;
+  if (first === undefined) return null;
+  if (second === undefined) return first;
   throw new UserFault(
-    `"${first!.attack.name}" and "${second.attack.name}" are both backdoors, and a cell is evaluated under one trigger.`,
+    `"${first.attack.name}" and "${second.attack.name}" are both backdoors, ` +
+      'and a cell is evaluated under one trigger.',
     'Compose one backdoor with untargeted attacks, or give each backdoor a variant of its own.',
   );
 }
 
-/** Of several: a backdoor if one of them is. */
+/** The family of several attacks: backdoor if one of them is, else untargeted if one of them is. */
 export function familyOfSteps(steps: readonly Pick<Step, 'attack' | 'params'>[]): AttackFamily {
   const families = steps.map(({ attack, params }) => familyOf(attack, params));
   return (

@@ -1,15 +1,16 @@
-/** Words are runs of what is not white space; a gap is one of the k + 1 positions of a k-word text. */
+/** Words are runs of non-space characters; a text of k words has k + 1 gaps, numbered from 0. */
 
 const WORD = /\S+/gu;
 
-/** k. */
+/** The number of words in a text. */
 export function countWords(text: string): number {
   return text.match(WORD)?.length ?? 0;
 }
 
 /**
- * The text with `insertion` at a gap, set off by single spaces; the rest keeps its own white space.
- * Gap 0 is before the first word, gap k after the last.
+ * The text with `insertion` at a gap, set off by single spaces; other white space stays as it is.
+ * Gap 0 lies before the first word and gap k after the last. Throws a RangeError if there is no
+ * such gap.
  */
 export function insertAtGap(text: string, insertion: string, gap: number): string {
   const words = [...text.matchAll(WORD)];

@@ -1,33 +1,39 @@
-/** Seeded random streams. A stream depends on (seed, purpose, name) only, never on the grid cell (docs/theory.md, Randomness). */
+/**
+ * Seeded random streams. A stream depends on (seed, purpose, name) only, never on the grid cell:
+ * see docs/theory.md, Randomness.
+ */
 import { createHash } from 'node:crypto';
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 
 export interface RandomStream {
   /** Uniform in [0, 1), 53 bits. */
-  uniform(): number;
+  readonly uniform: () => number;
   /** Uniform integer in [0, n). */
-  integer(n: number): number;
+  readonly integer: (n: number) => number;
   /** Standard normal. */
-  normal(): number;
-  /** A permutation of 0 … n−1. Its first k entries are a sample without replacement, nested in k. */
-  permutation(n: number): Int32Array;
+  readonly normal: () => number;
+  /**
+   * A permutation of 0 … n−1. Its first k entries are a sample without replacement, and the samples
+   * of different k are nested.
+   */
+  readonly permutation: (n: number) => Int32Array;
 }
 
-/** A stream that can be put aside and taken up again. */
+/** A stream whose position can be saved. */
 export interface ResumableStream extends RandomStream {
-  /** Where it stands: plain numbers, for `resumeStream`. */
-  state(): StreamState;
+  /** The position, as plain numbers for `resumeStream`. */
+  readonly state: () => StreamState;
 }
-/** The generator's words and, last, the normal draw in hand. */
+/** The generator's words and, last, the second number of a pair of normal draws, or null. */
 export type StreamState = readonly (number | null)[];
 
 /** The stream for (seed, purpose, name). Different triples give independent streams. */
 export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
-  // A JSON array as pre-image: no two triples share one.
+  // The pre-image is a JSON array, so that no two triples share one.
   const hash = createHash('sha256')
     .update(JSON.stringify(['dosimeter.random/1', seed, purpose, name]))
     .digest();
-  // pure-rand seeds from 32 bits; the full 128-bit state is set from the digest instead.
+  // pure-rand seeds from 32 bits; here the digest sets the whole 128-bit state.
   return resumeStream([
     hash.readInt32LE(0),
     hash.readInt32LE(4),
@@ -37,7 +43,7 @@ export function randomStream(seed: number, purpose: string, name = ''): Resumabl
   ]);
 }
 
-/** The stream from where another's `state` left it. */
+/** A stream at the position that another one's `state` returned. */
 export function resumeStream(from: StreamState): ResumableStream {
   const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {
@@ -58,7 +64,7 @@ export function resumeStream(from: StreamState): ResumableStream {
       return z;
     }
     for (;;) {
-      // Marsaglia's polar method
+      // Marsaglia's polar method.
       const u = 2 * uniform() - 1,
         v = 2 * uniform() - 1,
         q = u * u + v * v;
@@ -70,7 +76,7 @@ export function resumeStream(from: StreamState): ResumableStream {
     }
   };
   const permutation = (n: number): Int32Array => {
-    // Fisher–Yates from the front: prefixes are nested samples
+    // Fisher–Yates from the front, so that the first entries are nested samples.
     const order = Int32Array.from({ length: n }, (_, i) => i);
     for (let i = 0; i < n - 1; i++) {
       const j = i + integer(n - i);

@@ -1,9 +1,14 @@
-/** Where this program's own files are: as a build (`dist/<build>`) or as source under a TypeScript loader. */
+/**
+ * Where the files of this program are: in a build (`dist/<build>`), or as source under a TypeScript
+ * loader.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Whether this module runs as source, under a TypeScript loader (tests), and not from a build. */
+/**
+ * Whether this module runs as source under a TypeScript loader, as in tests, and not from a build.
+ */
 export const asSource = import.meta.url.endsWith('.ts');
 
 function ancestorWith(name: string): string {
@@ -13,12 +18,15 @@ function ancestorWith(name: string): string {
   }
 }
 
-/** The package's own folder. */
+/** The folder of the package. */
 export function projectDir(): string {
   return ancestorWith('package.json');
 }
 
-/** The folder of the build that runs; under a TypeScript loader, of the newest build. */
+/**
+ * The folder of the build that is running; under a TypeScript loader, of the newest build. Throws
+ * if there is none.
+ */
 export function buildDir(): string {
   if (!asSource) return ancestorWith('registry.json');
   const pointer = join(projectDir(), 'dist', 'build.json');
@@ -37,7 +45,10 @@ export function workerModule(): string {
     : join(buildDir(), 'worker.js');
 }
 
-/** The arguments that start this very program's command line: another build's jobs may not be this one's. */
+/**
+ * The command that starts this program's command line from the same build: another build may not
+ * read this one's jobs.
+ */
 export function jobProgram(): readonly string[] {
   return asSource
     ? [
@@ -49,12 +60,17 @@ export function jobProgram(): readonly string[] {
     : [process.execPath, join(buildDir(), 'cli.js')];
 }
 
-/** `import … from 'dosimeter/science'`, the same instance as the built-in plugins'. */
+/**
+ * The module that `import … from 'dosimeter/science'` means in this process: the instance that the
+ * built-in plugins use.
+ */
 export function scienceModule(): string {
   return asSource ? join(projectDir(), 'src', 'science', 'api.ts') : join(buildDir(), 'science.js');
 }
 
-/** The plugin API, as `import … from 'dosimeter'` means it in this process. */
+/**
+ * The module that `import … from 'dosimeter'` means for a plugin in this process: the plugin API.
+ */
 export function apiModule(): string {
   return asSource ? join(projectDir(), 'src', 'api.ts') : join(buildDir(), 'api.js');
 }

@@ -1,4 +1,7 @@
-/** What an outside plugin's bundle was made from, so that it is made again only when one of these has changed: as the launcher's record of our own sources. */
+/**
+ * A record of what the bundle of an outside plugin was made from, so that it is made again only
+ * when one of these has changed. The launcher keeps a like record of our own sources.
+ */
 import {
   existsSync,
   mkdirSync,
@@ -13,28 +16,31 @@ import type { Digest } from '../api.ts';
 import { sha256 } from '../setup/closure.mjs';
 
 export interface Bundle {
-  /** The absolute path of what is loaded. */
+  /** The absolute path of the module to load. */
   readonly module: string;
-  /** SHA-256 of its text. */
+  /** The SHA-256 of the module's text. */
   readonly digest: string;
-  /** Of the plugin's own code. */
+  /** The version of the plugin's own code. */
   readonly code: Digest;
   readonly closure: { readonly [part: string]: string };
-  /** Whether it imports this program's science as well. */
+  /** Whether it imports `dosimeter/science`. */
   readonly usesScience: boolean;
 }
 
-/** Path, mtime in ms, size; both -1 where there is nothing. A folder counts by its mtime: what is added to it may be found instead. */
+/**
+ * Path, mtime in ms and size; the last two are -1 if nothing is there. A folder counts by its
+ * mtime: an import may resolve to a file that was added.
+ */
 type Source = readonly [path: string, mtime: number, size: number];
 
 interface BundleRecord extends Bundle {
   readonly format: 1;
-  /** The build whose plugin API the bundle imports. */
+  /** The plugin API that the bundle imports: that of a build. */
   readonly api: string;
   readonly sources: readonly Source[];
 }
 
-/** A file that changes within a clock's tick of being read looks unchanged later. */
+/** A file that changes within one tick of the clock after it was read looks unchanged later. */
 const TICK_MS = 20;
 
 function look(path: string): Source {
@@ -44,7 +50,7 @@ function look(path: string): Source {
     : [path, stat.mtimeMs, stat.isDirectory() ? 0 : stat.size];
 }
 
-/** What resolves and reads the imports, beside the files themselves. */
+/** What decides how imports resolve and are read, beside the files themselves. */
 function surroundings(folders: Iterable<string>): Set<string> {
   const around = new Set<string>();
   for (const folder of folders) {
@@ -61,13 +67,17 @@ function surroundings(folders: Iterable<string>): Set<string> {
 const recordFile = (dir: string, plugin: string): string =>
   join(dir, `${sha256(plugin).slice(0, 16)}.json`);
 
-/** @param dir where bundles lie @param plugin the absolute path of its source @returns null where it must be made */
+/**
+ * The bundle of a plugin, if nothing that it was made from has changed; else null.
+ * @param dir where bundles lie
+ * @param plugin the absolute path of the plugin's source
+ */
 export function findBundle(dir: string, plugin: string, api: string): Bundle | null {
   const file = recordFile(dir, plugin);
   if (!existsSync(file)) return null;
-  let record: BundleRecord;
+  let record: Omit<BundleRecord, 'format'> & { readonly format: number };
   try {
-    record = JSON.parse(readFileSync(file, 'utf8')) as BundleRecord;
+    record = JSON.parse(readFileSync(file, 'utf8')) as typeof record;
   } catch {
     return null; // torn by a power cut: it is made again
   }
@@ -76,7 +86,7 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
     const [, now, nowSize] = look(path);
     return now === mtime && nowSize === size;
   });
-  // Torn, or written over: what is loaded must be what was built.
+  // What is loaded must be what was built: the file may be torn or overwritten.
   return isUnchanged &&
     existsSync(record.module) &&
     sha256(readFileSync(record.module)) === record.digest
@@ -84,7 +94,11 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
     : null;
 }
 
-/** @param inputs absolute paths of every file that was read @param started when, in ms since 1970 */
+/**
+ * Records what a bundle was made from, unless one of the sources is too young to tell.
+ * @param inputs the absolute paths of all files that were read
+ * @param started when the build began, in ms since 1970
+ */
 export function rememberBundle(
   dir: string,
   plugin: string,
@@ -108,6 +122,6 @@ export function rememberBundle(
     renameSync(draft, file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-    rmSync(draft, { force: true }); // the disk won't have it: the bundle is made again next time
+    rmSync(draft, { force: true }); // the disk refuses it: the bundle is made again next time
   }
 }

@@ -1,4 +1,7 @@
-/** The shape of a descriptor, checked when its module is loaded: plugins may be plain JavaScript, written by anyone. */
+/**
+ * Checks the shape of a descriptor when its module is loaded: plugins may be plain JavaScript by
+ * anyone.
+ */
 import { UserFault } from '../api.ts';
 import type { PluginKind } from './types.ts';
 
@@ -22,7 +25,7 @@ interface Field {
   readonly expected: string;
 }
 const TEXT: Field = { check: text, expected: 'a text' };
-/** Empty where there is nothing to cite. */
+/** May be empty, where there is nothing to cite. */
 const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
 const TRUTH: Field = { check: truth, expected: 'true or false' };
 const METHOD: Field = { check: method, expected: 'a function' };
@@ -90,7 +93,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   },
 };
 
-/** What stands beside a plugin's own parameters in a spec. */
+/** The fields that a spec has beside a plugin's own parameters. */
 const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   adapter: ['type', 'train', 'when'],
@@ -101,19 +104,20 @@ const show = (value: unknown): string =>
     ? 'missing'
     : typeof value === 'function'
       ? 'a function'
-      : (JSON.stringify(value)?.slice(0, 60) ?? typeof value);
+      : ((JSON.stringify(value) as string | undefined)?.slice(0, 60) ?? typeof value);
 
 /**
- * The kind and name of what a module exports as default.
- * @param file the source, as the message names it
- * @throws UserFault that names the file and every field that is wrong
+ * The kind and name of a module's default export. Throws `UserFault`, with every field that is
+ * wrong, if it is not a descriptor.
+ * @param file the source, as messages name it
  */
 export function checkDescriptor(
   exported: unknown,
   file: string,
 ): { readonly kind: PluginKind; readonly name: string } {
   const hint =
-    'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, defineSource, defineDataset or defineExecutor';
+    'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, ' +
+    'defineSource, defineDataset or defineExecutor';
   if (typeof exported !== 'object' || exported === null) {
     throw new UserFault(`${file} exports no plugin: its default export is ${show(exported)}`, hint);
   }
@@ -128,20 +132,20 @@ export function checkDescriptor(
   const faults = Object.entries({ ...COMMON, ...FIELDS[kind] })
     .filter(([field, { check }]) => !check(descriptor[field]))
     .map(
-      ([field, { expected }]) => `${field} must be ${expected}, it is ${show(descriptor[field])}`,
+      ([field, { expected }]) => `${field} must be ${expected}; it is ${show(descriptor[field])}`,
     );
   if (kind === 'attack' && (descriptor.family === 'backdoor' || method(descriptor.family))) {
     const shown = method(descriptor.triggerAll) ? [] : ['trigger'];
     for (const field of ['target', ...shown])
       if (!method(descriptor[field]))
-        faults.push(`${field} must be a function in a backdoor, it is ${show(descriptor[field])}`);
+        faults.push(`${field} must be a function in a backdoor; it is ${show(descriptor[field])}`);
   }
   for (const name of RESERVED[kind] ?? [])
     if (
       object((descriptor.params as { properties?: unknown } | undefined)?.properties) &&
       Object.hasOwn((descriptor.params as { properties: object }).properties, name)
     )
-      faults.push(`params must have no "${name}", which means something of its own in a spec`);
+      faults.push(`params must have no "${name}", which has a meaning of its own in a spec`);
   if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true)
     faults.push('inline: a stage that computes runs in a worker');
   if (faults.length > 0)

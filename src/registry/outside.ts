@@ -1,4 +1,7 @@
-/** Plugins from outside the repository: bundled at load, so that what runs is exactly what the digest was taken of. */
+/**
+ * Plugins from outside the repository. They are bundled when they are loaded, so that exactly what
+ * the digest was taken of is run.
+ */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
@@ -16,7 +19,10 @@ import type { LoadedPlugin, RegistryFile } from './types.ts';
 
 const science = (): string => pathToFileURL(scienceModule()).href;
 
-/** `import … from 'dosimeter'` and tfjs must be this process's own instances, wherever the plugin lies. */
+/**
+ * Makes `import … from 'dosimeter'` and tfjs this process's own instances, wherever the plugin
+ * lies.
+ */
 function shared(): Plugin {
   const api = pathToFileURL(apiModule()).href;
   const require = createRequire(import.meta.url);
@@ -36,7 +42,10 @@ function shared(): Plugin {
   };
 }
 
-/** Hands every source to esbuild and keeps it: the version must be of the very bytes that were built, also where a file is edited meanwhile. */
+/**
+ * Reads every source for esbuild and keeps it: the version must be that of the bytes that were
+ * built, even if a file is edited in the meantime.
+ */
 function reading(sources: Map<string, Uint8Array>): Plugin {
   return {
     name: 'reading',
@@ -50,7 +59,10 @@ function reading(sources: Map<string, Uint8Array>): Plugin {
   };
 }
 
-/** What runs is the plugin's own code, of this program's science all that it may reach, and what loads the backend for it. */
+/**
+ * The version of everything that runs: the plugin's own code, this program's science if it imports
+ * that, and what loads the backend if it computes.
+ */
 function withProgram(
   { code, closure, usesScience }: Bundle,
   computes: boolean,
@@ -64,8 +76,9 @@ function withProgram(
     ...(usesScience ? (['science'] as const) : []),
     ...(computes ? (['compute'] as const) : []),
   ]) {
+    const preimage = JSON.stringify([`dosimeter.with-${part}/1`, version.code, versions[part]]);
     version = {
-      code: `sha256:${sha256(JSON.stringify([`dosimeter.with-${part}/1`, version.code, versions[part]]))}` as Digest,
+      code: `sha256:${sha256(preimage)}` as Digest,
       closure: { ...version.closure, [`dosimeter/${part}`]: String(versions[part]) },
     };
   }
@@ -92,12 +105,14 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
       target: 'node20',
       plugins: [shared(), reading(sources)],
       banner: {
-        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+        js:
+          "import { createRequire as __createRequire } from 'node:module'; const require = " +
+          '__createRequire(import.meta.url);',
       },
     })
-    .catch((failure: BuildFailure) => {
-      // On one line: a diagnostic's message is one, and its place is the spec's.
-      const faults = failure.errors.map(({ text, location }) =>
+    .catch((failure: unknown) => {
+      // On one line, like any diagnostic's message; its place is where the spec names the plugin.
+      const faults = (failure as BuildFailure).errors.map(({ text, location }) =>
         location === null
           ? text
           : `${text} (${location.file}:${location.line}:${location.column + 1})`,
@@ -123,7 +138,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
         .replace(/\.\w+$/, '')
         .replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`,
     );
-  // A file of that name which holds something else was torn, or written over.
+  // A file of this name with another content was torn or overwritten.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     mkdirSync(dirname(module), { recursive: true });
     writeFileSync(`${module}.${process.pid}.tmp`, text);
@@ -168,7 +183,8 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
     exported = ((await import(pathToFileURL(found.module).href)) as { default?: unknown }).default;
   } catch (error) {
     throw new UserFault(
-      `the plugin ${path} throws when it is loaded: ${error instanceof Error ? error.message : String(error)}`,
+      `the plugin ${path} throws when it is loaded: ` +
+        (error instanceof Error ? error.message : String(error)),
     );
   }
   const { kind, name } = checkDescriptor(exported, path);
@@ -184,9 +200,9 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
 }
 
 /**
- * @param paths absolute, or relative to the working folder; TypeScript or JavaScript
- * @returns what `Registry.with` takes
- * @throws UserFault that names the file: missing, not buildable, throwing at load, or of the wrong shape
+ * Loads plugins, for `Registry.with`. Throws `UserFault`, with the file, if one is missing, can't
+ * be built, throws when it is loaded or has the wrong shape.
+ * @param paths TypeScript or JavaScript files, absolute or relative to the working folder
  */
 export async function loadOutsidePlugins(
   paths: readonly (string | URL)[],

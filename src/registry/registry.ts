@@ -1,4 +1,4 @@
-/** Which plugins there are: those that were built in, and those that a spec brings from outside. */
+/** The plugins: those that are built in, and those that a spec brings from outside. */
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -36,15 +36,15 @@ function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
 }
 
 /**
- * The plugins of this build, by `dist/<build>/registry.json`.
- * @throws UserFault where a module exports the wrong shape
+ * The plugins of this build, according to `dist/<build>/registry.json`. Throws `UserFault` if a
+ * module exports the wrong shape.
  */
 export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
   const { parts, plugins } = JSON.parse(
     readFileSync(join(dir, 'registry.json'), 'utf8'),
   ) as RegistryFile;
-  // A build has all of them in one module: a start opens one file.
+  // A build has all of them in one module, so that a start opens one file.
   const built = asSource
     ? null
     : (
@@ -56,8 +56,8 @@ export async function loadRegistry(): Promise<Registry> {
     await Promise.all(
       plugins.map(async (entry): Promise<LoadedPlugin> => {
         const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
-        const descriptor = built
-          ? built[entry.source]!
+        const descriptor: unknown = built
+          ? built[entry.source]
           : ((await import(pathToFileURL(module).href)) as { default: AnyPlugin }).default;
         checkDescriptor(descriptor, entry.source);
         const closure = Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
@@ -81,7 +81,10 @@ export interface InMemoryPlugin {
   readonly module?: string;
 }
 
-/** A registry of descriptors that a test controls; `code` is a fixed digest unless given. */
+/**
+ * A registry of descriptors that a test controls. The code version is a fixed digest unless it is
+ * given.
+ */
 export function createRegistry(plugins: readonly (AnyPlugin | InMemoryPlugin)[]): Registry {
   return makeRegistry(
     plugins.map((plugin): LoadedPlugin => {

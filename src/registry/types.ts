@@ -1,4 +1,7 @@
-/** Plugins as they were built: a descriptor, the module it came from, and the version of the code it executes. */
+/**
+ * Plugins as they were built: the descriptor, the module it comes from, and the version of its
+ * code.
+ */
 import type {
   AdapterDescriptor,
   AnyPlugin,
@@ -28,33 +31,41 @@ export interface LoadedPlugin<K extends PluginKind = PluginKind> {
   readonly kind: K;
   readonly name: string;
   readonly descriptor: Descriptors[K];
-  /** Of everything it executes: its import closure, comments and types aside, package versions included. */
+  /**
+   * The version of everything that it executes: its import closure with package versions, without
+   * comments and types.
+   */
   readonly code: Digest;
-  /** What `code` is made of: source files by path from the project, and `npm:NAME` for packages. */
+  /** What `code` covers: source files by path from the project, and packages as `npm:NAME`. */
   readonly closure: { readonly [part: string]: string };
-  /** The source, as a person would name it: `plugins/attacks/badnets.ts`. */
+  /** The source as a person would name it: `plugins/attacks/badnets.ts`. */
   readonly file: string;
-  /** The module whose default export is the descriptor, an absolute path: what a worker imports. */
+  /**
+   * The absolute path of the module whose default export is the descriptor: what a worker imports.
+   */
   readonly module: string;
 }
 
 export interface Registry {
   get<K extends PluginKind>(kind: K, name: string): LoadedPlugin<K> | undefined;
-  /** In order of name. */
+  /** Sorted by name. */
   all<K extends PluginKind>(kind: K): readonly LoadedPlugin<K>[];
   names(kind: PluginKind): readonly string[];
-  /** This registry and more plugins. @throws UserFault on a name that is taken */
+  /** This registry with more plugins. Throws `UserFault` if a name is taken. */
   with(plugins: readonly LoadedPlugin[]): Registry;
 }
 
-/** `dist/<build>/registry.json`, written by src/setup/build.mjs. Paths are relative: to the project for sources, to the build for modules. */
+/**
+ * `dist/<build>/registry.json`, written by src/setup/build.mjs. Paths are relative: those of
+ * sources to the project, those of modules to the build.
+ */
 export interface RegistryFile {
   readonly format: 1;
-  /** Code version of `dosimeter/science`. */
+  /** The code version of `dosimeter/science`. */
   readonly science?: Digest | null;
-  /** Code version of what loads a backend; a built-in stage that computes has it in its own. */
+  /** The code version of what loads a backend. That of a built-in stage that computes covers it. */
   readonly compute?: Digest | null;
-  /** Digests of all parts; a plugin's closure names some of them. */
+  /** The digests of all parts. A plugin's closure names some of them. */
   readonly parts: { readonly [part: string]: string };
   readonly plugins: readonly {
     readonly kind: PluginKind;

@@ -1,4 +1,7 @@
-/** `code/`: what each code version was made of, so that a miss can name the file that changed. */
+/**
+ * `code/`: the files and packages that each code version covers, so that a miss can name the one
+ * that changed.
+ */
 import path from 'node:path';
 import type { ClosureOf } from './explain.ts';
 import { readSealed, writeSealed } from './sealed.ts';
@@ -12,7 +15,7 @@ const SHAPE = { closure: 'object' } as const;
 const fileOf = (root: string, code: string): string =>
   path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
 
-/** Written once; a damaged one is written again. */
+/** Written once for each version; written again if it is damaged. */
 export function rememberCode(
   root: string,
   code: string,
@@ -23,7 +26,7 @@ export function rememberCode(
   if (found === null || found === 'damaged') writeSealed(file, { closure });
 }
 
-/** Without it an explanation is less precise. */
+/** Null if the record is missing or damaged: an explanation is less precise then. */
 export const recallCode =
   (root: string): ClosureOf =>
   (code) => {

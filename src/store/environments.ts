@@ -1,4 +1,7 @@
-/** `environments/`: on what stages ran, once for each machine and set of versions; manifests name it by digest. */
+/**
+ * `environments/`: a record for each machine and set of versions that stages ran on. Manifests name
+ * it by digest.
+ */
 import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
@@ -6,7 +9,7 @@ import { sha256 } from '../plan/sha256.ts';
 import { makeFolder } from './folders.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 
-/** Writes it where it is not there, or is not what it was. */
+/** Writes the record unless it is there, and returns its digest. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
   const text = `${JSON.stringify(environment, null, 2)}\n`,
     digest = sha256(text);
@@ -20,13 +23,13 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
   return `sha256:${digest}` as Digest;
 }
 
-/** A record is named by the digest of what it holds. */
+/** Whether a record no longer is what its name, a digest, says. */
 export const isDamagedEnvironment = (file: string): boolean => {
   const text = readOr(file);
   return text === null || `${sha256(text)}.json` !== path.basename(file);
 };
 
-/** Null: it is not there, or cannot be read. */
+/** The file's text; null if it does not exist or can't be read. */
 function readOr(file: string): string | null {
   try {
     return readRegularText(file);

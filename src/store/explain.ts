@@ -1,4 +1,4 @@
-/** Why a key differs from one that is in the store: the difference of what they are made of, in words. Pure. */
+/** Why a key differs from one in the store: the differences of their components, in words. Pure. */
 import type { Json } from '../api.ts';
 import { canonical } from '../plan/canonical.ts';
 import type { KeyComponents } from '../plan/types.ts';
@@ -9,7 +9,10 @@ export interface Difference {
   readonly text: string;
 }
 
-/** The parts of a code version by its digest: source file or package → digest; null when it is not known. */
+/**
+ * The parts of a code version, by its digest: source file or package → digest. Null if they are not
+ * known.
+ */
 export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
 
 export function differences(
@@ -30,16 +33,12 @@ export function differences(
     flatAfter = flatten(after.params);
   for (const [path, old, now] of pairs(flatBefore, flatAfter))
     found.push({ part: 'param', text: `${path} ${old ?? '(absent)'} → ${now ?? '(absent)'}` });
+  const fate = (old: string | undefined, now: string | undefined): string =>
+    old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content';
   for (const [name, old, now] of pairs(before.inputs, after.inputs))
-    found.push({
-      part: 'input',
-      text: `input ${name} ${old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content'}`,
-    });
+    found.push({ part: 'input', text: `input ${name} ${fate(old, now)}` });
   for (const [name, old, now] of pairs(before.assets, after.assets))
-    found.push({
-      part: 'asset',
-      text: `${name} ${old === undefined ? 'is new' : now === undefined ? 'is gone' : 'has other content'}`,
-    });
+    found.push({ part: 'asset', text: `${name} ${fate(old, now)}` });
   if (before.backend !== after.backend)
     found.push({
       part: 'backend',
@@ -60,7 +59,7 @@ function codeChanges(
   }));
 }
 
-/** Names whose values differ, with both values. */
+/** The names whose values differ, each with both values. */
 function pairs(
   before: { readonly [name: string]: string },
   after: { readonly [name: string]: string },
@@ -70,7 +69,7 @@ function pairs(
     .map((name) => [name, before[name], after[name]]);
 }
 
-/** Leaves by dotted path. */
+/** The leaves of a value by dotted path. */
 function flatten(
   value: Json,
   path = '',
@@ -83,7 +82,7 @@ function flatten(
   return into;
 }
 
-/** The candidate with the fewest differences; the newest of equals. */
+/** The candidate with the fewest differences; among equals, the newest. */
 export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(
   after: KeyComponents,
   candidates: readonly T[],

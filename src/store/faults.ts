@@ -1,4 +1,4 @@
-/** Disk faults that are the user's to mend, as plain sentences. */
+/** Faults of the disk that the user can mend, as plain sentences. */
 import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
@@ -32,7 +32,7 @@ const sentences: {
   EMFILE: ['too many files are open', () => 'raise the limit (ulimit -n), or lower --jobs'],
 };
 
-/** How each place can be another one. */
+/** How to choose another place, for each kind of place. */
 const ELSEWHERE = {
   store: 'give another place with --store',
   folder: 'run it in another folder',
@@ -40,7 +40,7 @@ const ELSEWHERE = {
 } as const;
 export type Place = keyof typeof ELSEWHERE;
 
-/** A disk fault as a UserFault that names the path; anything else comes back as it is. */
+/** A disk fault as a `UserFault` that names the path; any other error unchanged. */
 export function diskFault(error: unknown, file: string, place: Place = 'store'): unknown {
   const code = codeOf(error as NodeJS.ErrnoException | null),
     sentence = code === undefined ? undefined : sentences[code];
@@ -52,14 +52,20 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
     : error;
 }
 
-/** Where a file stands in a folder's place, or a folder in a file's: that is what is to be moved away. */
+/**
+ * The path of a file that stands where a folder is needed, or of a folder where a file is: the one
+ * to move away.
+ */
 function standing(error: unknown, code: string | undefined): string | undefined {
   return code === 'ENOTDIR' || code === 'EISDIR'
     ? (error as NodeJS.ErrnoException).path
     : undefined;
 }
 
-/** Node's recursive mkdir says ENOENT where a file system is read-only; the plain one tells. */
+/**
+ * Node's recursive mkdir reports ENOENT on a read-only file system; a plain mkdir reports the true
+ * code.
+ */
 function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
     return error?.code;
@@ -74,8 +80,8 @@ function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
 }
 
 /**
- * What the system refused, as a UserFault: the last resort for what no caller foresaw, since a disk can do anything.
- * Null: it is not the system's error, and so a bug.
+ * An error of the system as a `UserFault`: the last resort for errors that no caller foresaw. Null
+ * if the error does not come from the system, and so is a bug.
  */
 export function systemFault(error: unknown): UserFault | null {
   const { code, syscall, path: file, message } = (error ?? {}) as NodeJS.ErrnoException;
@@ -85,13 +91,12 @@ export function systemFault(error: unknown): UserFault | null {
     ? known
     : new UserFault(
         `the system refused it: ${message}`,
-        code in sentences
-          ? sentences[code]![1]('give another place')
-          : 'look at what stands there and at its permissions',
+        sentences[code]?.[1]('give another place') ??
+          'look at what stands there and at its permissions',
       );
 }
 
-/** Runs `action`, turning disk faults into UserFaults. */
+/** Runs `action` and turns disk faults into `UserFault`s. */
 export async function onDisk<T>(
   path: string,
   action: () => T | Promise<T>,
@@ -104,7 +109,10 @@ export async function onDisk<T>(
   }
 }
 
-/** Whether every later write would fail in the same way, so that a run had better stop. Takes a UserFault or a failure's words. */
+/**
+ * Whether every later write would fail for the same reason, so that a run should stop. Takes a
+ * `UserFault`, or a failure with its hint.
+ */
 export function isDiskFault(fault: unknown): boolean {
   const hint = (fault as { readonly hint?: unknown } | null)?.hint;
   return (
@@ -115,13 +123,16 @@ export function isDiskFault(fault: unknown): boolean {
   );
 }
 
-/** A stage's own writes: only a full disk is surely not its fault. */
+/** The same for a stage's own writes, where only a full disk is surely not the stage's fault. */
 export function fullDiskFault(error: unknown, path: string): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   return code === 'ENOSPC' || code === 'EDQUOT' ? diskFault(error, path) : error;
 }
 
-/** Runs what is good to have and not needed (estimates, explanations): whatever the system refuses of it is left, and `tell` says so. */
+/**
+ * Runs an action that is useful and not necessary (estimates, explanations). If the system refuses
+ * it, `tell` is told why, and nothing is thrown.
+ */
 export function ifDiskAllows(
   path: string,
   action: () => void,

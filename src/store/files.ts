@@ -1,4 +1,4 @@
-/** The files of an output folder: listing, sizes, digests. */
+/** The files of an output folder: lists, sizes and digests. */
 import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, lstatSync, readdirSync, readSync } from 'node:fs';
 import path from 'node:path';
@@ -8,10 +8,13 @@ import { MANIFEST_FILE } from './manifest.ts';
 import { isUnreadable, openRegular, readRegular } from './regular.ts';
 import type { Entry, ManifestFile } from './types.ts';
 
-/** File systems stamp times in steps, of 10 ms at most on Linux: a time may be this much before the moment of a change, and a second change within one step is not seen. */
+/**
+ * File systems stamp times in steps, on Linux of at most 10 ms. A time may lie this much before the
+ * change, and a second change within one step leaves no mark.
+ */
 export const TICK_MS = 20;
 
-/** Up to this size a file is hashed at one go. */
+/** Files up to this size are hashed at once. */
 const SMALL = 1 << 20;
 
 export async function sha256File(file: string, size: number): Promise<string> {
@@ -22,13 +25,13 @@ export async function sha256File(file: string, size: number): Promise<string> {
   return hash.digest('hex');
 }
 
-/** What is wrong with a stored file; null: nothing. */
+/** What is wrong with a stored file; null if nothing is. */
 export async function fileFault(dir: string, file: ManifestFile): Promise<string | null> {
   const stat = lstatSync(path.join(dir, file.path), { throwIfNoEntry: false });
   return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
 }
 
-/** The same of one that is there. @param found its size in bytes */
+/** The same for a file that exists. @param found its size in bytes */
 export async function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,
@@ -43,7 +46,7 @@ export async function contentFault(
   }
 }
 
-/** Blocking; for the rare entry that has to be hashed during a look-up. */
+/** The digest of a file. It blocks: for the rare entry that has to be hashed during a look-up. */
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'),
     buffer = Buffer.allocUnsafe(SMALL),
@@ -57,7 +60,10 @@ export function sha256Sync(file: string): string {
   return hash.digest('hex');
 }
 
-/** Every regular file under `dir`, by path relative to it with `/`, in order. Links, sockets and the like are faults. */
+/**
+ * Every regular file under `dir`, sorted by path; paths are relative to `dir`, with `/`. Throws
+ * `UserFault` if there is a link, a socket or the like.
+ */
 export function listFiles(
   dir: string,
 ): { readonly path: string; readonly size: number; readonly mtimeMs: number }[] {
@@ -82,8 +88,9 @@ export function listFiles(
 }
 
 /**
- * A file below an entry's folder that is not of the entry; null: there is none. Folders are listed where one has changed since
- * the entry was made. Hidden files are passed over: file managers and network file systems leave them.
+ * A file in an entry's folder that is not part of the entry; null if there is none. Folders are
+ * only listed if one of them has changed since the entry was made. Hidden files are ignored,
+ * because file managers and network file systems leave them.
  */
 export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
   const made = Date.parse(created) - TICK_MS;
@@ -108,7 +115,7 @@ export function strayFile({ dir, manifest: { files, created } }: Entry): string 
   return walk(dir, '');
 }
 
-/** The manifest's list for an output folder. */
+/** The list of files for the manifest of an output folder. */
 export async function digestFiles(dir: string): Promise<ManifestFile[]> {
   const files: ManifestFile[] = [];
   for (const { path: relative, size } of listFiles(dir)) {

@@ -1,14 +1,21 @@
-/** Makes a folder and those above it. Node's own `recursive` never returns where none can be made (`/proc`), and says ENOENT where a file system is read-only. */
+/**
+ * Makes folders. Node's own `recursive` option never returns where no folder can be made (`/proc`),
+ * and reports ENOENT on a read-only file system.
+ */
 import { mkdirSync, statfsSync, statSync } from 'node:fs';
 import path from 'node:path';
 
-/** Fine if it is there already. @throws ErrnoException: what the system says of the first folder that cannot be made; EOPNOTSUPP where no folder can be */
+/**
+ * Makes a folder and those above it, unless they exist. Throws the system's error for the first
+ * folder that can't be made, or EOPNOTSUPP if the file system takes no folders.
+ */
 export function makeFolder(dir: string): void {
   if (made(dir)) return;
   const parent = path.dirname(dir);
   if (parent !== dir) makeFolder(parent);
   if (made(dir)) return;
-  // The one above is there, and the system says that it is not: a file system that holds no folders of ours.
+  // The folder above exists, and yet the system says that it does not: a file system that takes no
+  // folders.
   throw Object.assign(new Error(`EOPNOTSUPP: no folder can be made there, mkdir '${dir}'`), {
     code: 'EOPNOTSUPP',
     syscall: 'mkdir',
@@ -16,7 +23,7 @@ export function makeFolder(dir: string): void {
   });
 }
 
-/** Whether it is there now; false: the one above it is missing. */
+/** Whether the folder exists now; false if the folder above it is missing. */
 function made(dir: string): boolean {
   try {
     mkdirSync(dir);
@@ -24,7 +31,7 @@ function made(dir: string): boolean {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return false;
-    if (isFolder(dir)) return true; // EEXIST, and on some systems EROFS or EPERM come first
+    if (isFolder(dir)) return true; // reported as EEXIST, on some systems as EROFS or EPERM
     throw code === 'EEXIST'
       ? Object.assign(new Error(`ENOTDIR: a file stands there, mkdir '${dir}'`), {
           code: 'ENOTDIR',
@@ -39,14 +46,14 @@ function isFolder(dir: string): boolean {
   try {
     return statSync(dir).isDirectory();
   } catch {
-    return false; // what `mkdir` said is told
+    return false; // the caller throws the error of `mkdir`
   }
 }
 
 /** `PROC_SUPER_MAGIC` of statfs(2). */
 const PROC = 0x9fa0;
 
-/** Whether a path, there or not, lies on `/proc`. */
+/** Whether a path, existing or not, lies on `/proc`. */
 export function isOnProc(file: string): boolean {
   for (let at = path.resolve(file); ; at = path.dirname(at)) {
     try {

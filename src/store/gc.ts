@@ -1,4 +1,7 @@
-/** Sweeps what is damaged or left over, and the least recently used entries down to a size; what is pinned stays. */
+/**
+ * Garbage collection: sweeps damaged and left-over files, then the least recently used entries down
+ * to a size. Pinned entries stay.
+ */
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
@@ -13,20 +16,26 @@ import { readRoots } from './roots.ts';
 import type { Store } from './store.ts';
 import { readdirOr, sweepDrafts, sweepGone } from './sweep.ts';
 
-/** How long an unfinished stage may be gone on with: its folder is touched whenever it saves. */
+/**
+ * How long the state of an unfinished stage is kept. Its folder is touched whenever the stage
+ * saves.
+ */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
 
 export interface Swept {
   readonly entries: readonly ActionKey[];
   readonly damaged: number;
   readonly bytes: number;
-  /** What is left. */
+  /** The entries that are left. */
   readonly kept: { readonly entries: number; readonly bytes: number };
-  /** Of that, what no size sweeps. */
+  /** Those among them that are never swept. */
   readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
-/** @param maxBytes null: entries stay, only what is damaged goes. @throws UserFault while a run uses the store */
+/**
+ * Throws `UserFault` while a run uses the store.
+ * @param maxBytes null: only damaged and left-over files are swept
+ */
 export function collectGarbage(store: Store, maxBytes: number | null, dryRun: boolean): Swept {
   if (dryRun || !existsSync(store.root)) return sweep(store, maxBytes, null);
   const sweeping = beginSweeping(store.root);
@@ -37,7 +46,7 @@ export function collectGarbage(store: Store, maxBytes: number | null, dryRun: bo
   }
 }
 
-/** @param sweeping null: nothing is changed */
+/** @param sweeping null in a dry run: nothing is changed */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
@@ -46,7 +55,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   const remove = (dir: string): void => {
     if (!sweeping) return;
     sweeping.beat();
-    // Out of the way in one step: a kill in the middle leaves no half-removed entry.
+    // Moved away in one step first: a kill in the middle leaves no half-removed entry.
     const aside = path.join(damagedDir, `gc-${process.pid}-${path.basename(dir)}`);
     makeFolder(damagedDir);
     renameSync(dir, aside);
@@ -124,31 +133,35 @@ function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   return used;
 }
 
-/** A root that tells of no use that another one doesn't. */
+/** Removes the roots whose entries were all swept, or used later according to another root. */
 function forgetRoots(
   roots: readonly Root[],
   used: ReadonlyMap<ActionKey, number>,
   swept: ReadonlySet<ActionKey>,
 ): void {
   for (const { file, keys, used: when } of roots)
-    if (keys.every((key) => swept.has(key) || used.get(key)! > when)) rmSync(file, { force: true });
+    if (keys.every((key) => swept.has(key) || (used.get(key) ?? 0) > when))
+      rmSync(file, { force: true });
 }
 
-/** Of specs that no root names any more. */
+/** Removes the indexes of specs that no root names any more. */
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
-  // Drafts are not touched: a run that has nothing to do puts up no sign, and may be writing one.
+  // Drafts stay: a run that has nothing to do is not marked as running, and may be writing one.
   for (const name of readdirOr(path.join(root, INDEX)))
     if (name.endsWith('.json') && !kept.has(name))
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
-/** `500MB`, `2 GB`, `1.5GiB`. */
+/**
+ * The number of bytes in a text such as `500MB`, `2 GB` or `1.5GiB`. Throws `UserFault` if it is
+ * not a size.
+ */
 export function parseSize(text: string): number {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$/i.exec(text);
-  if (!match) throw new UserFault(`"${text}" is not a size`, 'write for example 500MB or 2GB');
-  return Math.round(
-    Number(match[1]) *
-      (match[3] === '' ? 1000 : 1024) ** ' KMGT'.indexOf(match[2]!.toUpperCase() || ' '),
-  );
+  const [, number, prefix = '', binary] =
+    /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$/i.exec(text) ?? [];
+  if (number === undefined)
+    throw new UserFault(`"${text}" is not a size`, 'write for example 500MB or 2GB');
+  const power = ' KMGT'.indexOf(prefix.toUpperCase() || ' ');
+  return Math.round(Number(number) * (binary === '' ? 1000 : 1024) ** power);
 }

@@ -1,12 +1,16 @@
 /**
- * Leases: one process makes an entry at a time, and a dead one's claim needs no manual unlock.
+ * Leases: only one process makes an entry at a time, and the claims of a dead process need no
+ * manual unlock.
  *
- * A claim is a file `leases/KEY.OWNER`. To take a lease: make the claim, list the claims of the key; alone → held, else
- * withdraw. Two holders are impossible: the later of two claims was made before its owner listed, when the earlier
- * one stood there already. A dead owner's claim may be removed by anyone, since its owner's name never comes back.
+ * A claim is a file `leases/KEY.OWNER`. To take a lease, a process makes its claim and then lists
+ * the claims of that key. If its own is the only one, it holds the lease; otherwise it withdraws
+ * the claim. Two processes can't hold one lease: the later of two claims is made before its owner
+ * lists them, and by then the earlier one is there. Anyone may remove the claim of a dead owner,
+ * because an owner's name is never used again.
  *
- * Claims are links to one file, `leases/OWNER`: a file made and removed for each would cost more than a small stage,
- * and ext4 without a journal looks at every file removed in the last minutes before it makes another.
+ * Claims are hard links to one file, `leases/OWNER`. Making and removing a file for each would cost
+ * more than a small stage does: ext4 without a journal looks at every file removed in the last
+ * minutes before it makes a new one.
  */
 import {
   closeSync,
@@ -26,14 +30,16 @@ import { diskFault, isDiskFault } from './faults.ts';
 import type { Owner } from './owner.ts';
 import { ownerName, ownerState, parseOwner } from './owner.ts';
 
-/** How often held claims are touched, and how long another host's claim may stay untouched. */
+/**
+ * How often held claims are touched, and for how long another host's claim counts without a touch.
+ */
 const HEARTBEAT_MS = 5_000;
 export const SILENT_MS = 30_000;
 
 export interface Lease {
   /**
-   * Whether the claim is still there. A process that was stopped for longer than `SILENT_MS` may have lost it to another
-   * host's: so a holder asks before it publishes.
+   * Whether the claim still exists. A process that was stopped for longer than `SILENT_MS` may have
+   * lost it to another host, so its holder asks before it publishes.
    */
   stands(): boolean;
   release(): void;
@@ -42,13 +48,16 @@ export interface Lease {
 export type LeaseAttempt = { readonly held: Lease } | { readonly by: Owner };
 
 export interface Leases {
-  /** Never waits: a lease, or who has it. */
+  /** The lease, or the owner who holds it. Never waits. */
   take(key: ActionKey): LeaseAttempt;
-  /** Stops the heartbeat and gives back what is still held. */
+  /** Stops the heartbeat and releases all leases that are still held. */
   close(): void;
 }
 
-/** `rmSync` with `force` takes several times as long. What a disk keeps counts no longer than this process lives, and is no second fault. */
+/**
+ * Removes a claim; `rmSync` with `force` takes several times as long. Disk faults are ignored: a
+ * claim that stays counts only while this process lives.
+ */
 function remove(claim: string): void {
   try {
     unlinkSync(claim);
@@ -58,13 +67,17 @@ function remove(claim: string): void {
   }
 }
 
-/** Whether it was made. Where it wasn't, a file in its place tells what is wrong with the disk. */
+/**
+ * Makes a hard link and returns whether it exists. If it does not, writing a file in its place will
+ * tell what is wrong with the disk.
+ */
 function link(from: string, to: string): boolean {
   try {
     linkSync(from, to);
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EEXIST'; // the name is ours alone: a network file system answered late
+    // only we use this name: a network file system was late to report success
+    return (error as NodeJS.ErrnoException).code === 'EEXIST';
   }
 }
 
@@ -76,10 +89,9 @@ export function openLeases(
   const mine = ownerName(me),
     beat = path.join(dir, mine);
   const held = new Map<string, ActionKey>();
-  /** Whether the file system has hard links; where it has none, each claim is a file of its own. */
+  const isStale = staleness();
+  /** Whether the file system has hard links. If not, each claim is a file of its own. */
   let links = true;
-  /** Other hosts' claims: the heartbeat last seen and when, on this process's monotonic clock, for a file system whose clock was put back. */
-  const seen = new Map<string, { readonly beat: number; readonly at: number }>();
 
   const timer = setInterval(() => {
     if (links) touch(beat);
@@ -89,28 +101,20 @@ export function openLeases(
 
   const make = (claim: string): void => {
     if (links && !link(beat, claim)) {
-      writeFileSync(beat, BEAT); // not there yet, or someone has cleared the folder
+      writeFileSync(beat, BEAT); // it does not exist yet, or someone has cleared the folder
       links = link(beat, claim);
     }
     if (!links) writeFileSync(claim, BEAT);
   };
-
-  const stale = (file: string, owner: Owner, claim: string): boolean => {
-    const state = ownerState(owner);
-    if (state !== 'unknown') return state === 'dead';
-    const beat = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
-    if (beat === undefined) return false; // withdrawn meanwhile: the next attempt will see
-    // Both times are the file system's own.
-    touch(claim);
-    const diskNow = statSync(claim).mtimeMs;
-    if (diskNow - beat > SILENT_MS) return true;
-    const before = seen.get(file),
-      now = performance.now();
-    if (before?.beat !== beat) {
-      seen.set(file, { beat, at: now });
-      return false;
-    }
-    return now - before.at > SILENT_MS;
+  const hold = (claim: string, key: ActionKey): Lease => {
+    held.set(claim, key);
+    return {
+      stands: () => existsSync(claim),
+      release: () => {
+        held.delete(claim);
+        remove(claim);
+      },
+    };
   };
 
   return {
@@ -123,24 +127,14 @@ export function openLeases(
         const owner = parseOwner(name.slice(key.length + 1)),
           file = path.join(dir, name);
         if (!owner) continue;
-        if (stale(file, owner, claim)) {
-          rmSync(file, { force: true });
-          onTakeover(key, owner);
-        } else {
+        if (!isStale(file, owner, claim)) {
           remove(claim);
           return { by: owner };
         }
+        rmSync(file, { force: true });
+        onTakeover(key, owner);
       }
-      held.set(claim, key);
-      return {
-        held: {
-          stands: () => existsSync(claim),
-          release: () => {
-            held.delete(claim);
-            remove(claim);
-          },
-        },
-      };
+      return { held: hold(claim, key) };
     },
     close() {
       clearInterval(timer);
@@ -151,10 +145,41 @@ export function openLeases(
   };
 }
 
-/** What a claim holds; its name says everything. */
+/**
+ * Returns a function that tells whether another owner's claim no longer counts. `claim` is our own.
+ */
+function staleness(): (file: string, owner: Owner, claim: string) => boolean {
+  /**
+   * The last heartbeat seen of other hosts' claims, and when by this process's monotonic clock: in
+   * case the file system's clock is set back.
+   */
+  const seen = new Map<string, { readonly beat: number; readonly at: number }>();
+  return (file, owner, claim) => {
+    const state = ownerState(owner);
+    if (state !== 'unknown') return state === 'dead';
+    const beat = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+    if (beat === undefined) return false; // withdrawn in the meantime: the next attempt will see
+    // Both times are by the file system's clock.
+    touch(claim);
+    const diskNow = statSync(claim).mtimeMs;
+    if (diskNow - beat > SILENT_MS) return true;
+    const before = seen.get(file),
+      now = performance.now();
+    if (before?.beat !== beat) {
+      seen.set(file, { beat, at: now });
+      return false;
+    }
+    return now - before.at > SILENT_MS;
+  };
+}
+
+/** The content of a claim. All information is in its name. */
 const BEAT = 'held\n';
 
-/** Written, not set: the time is the file system's own, so that no two hosts' clocks need agree. A claim that was taken over stays gone. */
+/**
+ * Touches a file by writing to it, not by setting its time: then the time is by the file system's
+ * clock, and the hosts' clocks need not agree. A claim that was taken over is not made again.
+ */
 function touch(file: string): void {
   try {
     const handle = openSync(file, 'r+');
@@ -164,7 +189,7 @@ function touch(file: string): void {
       closeSync(handle);
     }
   } catch (error) {
-    // A heart that misses beats on a full disk costs work done twice at worst.
+    // Missed heartbeats on a full disk mean at worst that work is done twice.
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, file)))
       throw error;
   }

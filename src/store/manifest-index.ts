@@ -1,13 +1,12 @@
 /**
- * `index/SPEC.json`: what look-ups of a spec's entries read out of manifests, so that the next run need not open
- * thousands of them. As git's index does, it counts a manifest as read while its inode, size and times are those that
- * were seen; its files are looked at all the same. A cache and no more: without it, or with one that is damaged or of another
- * format, manifests are read.
+ * `index/SPEC.json`: what look-ups of a spec's entries need from their manifests, so that the next
+ * run need not open thousands of them. As in git's index, a manifest counts as read while its
+ * inode, size and times are those that were seen. The entry's files are looked at in any case. The
+ * index is only a cache: if it is missing, damaged or of another format, the manifests are read.
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { MANIFEST_FORMAT } from './manifest.ts';
 import { readSealed, writeSealed } from './sealed.ts';
@@ -16,15 +15,18 @@ import type { ManifestFile, ManifestHead } from './types.ts';
 export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
 
 export interface ManifestIndex {
-  /** Null: the manifest has to be read. */
+  /** Null if the manifest has to be read. */
   get(key: ActionKey, seen: Seen): ManifestHead | null;
-  /** @param seen before the manifest was read */
+  /** Adds a manifest. @param seen its stats from before it was read */
   note(key: ActionKey, seen: Seen, head: ManifestHead): void;
-  /** What was asked for since it was opened, if enough of it is new. */
+  /** Writes what was asked for since the index was opened, if enough of it is new. */
   save(): void;
 }
 
-/** Flat, as there are thousands: the manifest's head after what was seen of it. Of `files`, each one's path, size and digest. */
+/**
+ * A manifest's head after its stats. Flat, because there are thousands; `files` holds path, size
+ * and digest of each file.
+ */
 type Line = readonly [
   key: ActionKey,
   ino: number,
@@ -38,15 +40,15 @@ type Line = readonly [
   files: readonly (string | number)[],
 ];
 
-/** @see FORMAT */
-interface IndexFile {
+type IndexFile = {
+  /** `FORMAT`. */
   readonly format: number;
-  /** The format of the manifests whose heads these are: another version may read another. */
+  /** The format of the manifests: another version may read another one. */
   readonly manifests: number;
   readonly lines: readonly Line[];
-}
+};
 
-/** Raised with every change in what a `Line` holds or in what its fields mean. */
+/** Increased with every change in what a `Line` holds or in what its fields mean. */
 const FORMAT = 1;
 
 export const INDEX = 'index';
@@ -54,12 +56,18 @@ export const INDEX = 'index';
 export const indexFile = (root: string, spec: string): string =>
   path.join(root, INDEX, `${createHash('sha256').update(spec).digest('hex').slice(0, 16)}.json`);
 
-/** A change within a tick of the kernel's clock leaves no mark in the times: what is younger than this is read again. */
+/**
+ * A change within a tick of the kernel's clock leaves no mark in the times, so a manifest younger
+ * than this is read again.
+ */
 const SETTLED_MS = 2000;
-/** Up to this share of what was asked for is rather read again than the whole written anew. */
+/**
+ * Up to this share of new entries, reading them again next time is cheaper than writing the whole
+ * index.
+ */
 const READ_AGAIN = 1 / 8;
 
-/** @param spec path of the spec's file */
+/** Opens the index of a spec. @param spec the path of the spec's file */
 export function openManifestIndex(root: string, spec: string): ManifestIndex {
   const file = indexFile(root, spec);
   let known: Map<ActionKey, Line> | null = null;
@@ -77,7 +85,8 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
         return new Map();
       return new Map(found.value.lines.map((line) => [line[0], line]));
     } catch {
-      return new Map(); // a disk that won't give it won't give manifests either, and they tell of it
+      // if the disk won't give it, it won't give the manifests either, and their readers report it
+      return new Map();
     }
   };
   return {
@@ -117,7 +126,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
         manifests: MANIFEST_FORMAT,
         lines: [...asked.values()],
       };
-      writeSealed(file, content as unknown as JsonObject);
+      writeSealed(file, content);
     },
   };
 }

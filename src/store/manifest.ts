@@ -1,4 +1,7 @@
-/** `manifest.json`: JSON whose last field is a checksum of the text before it, so that a flipped byte anywhere in it is seen. */
+/**
+ * `manifest.json`: JSON whose last field is a checksum of the text before it, so that any flipped
+ * byte is detected.
+ */
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
 import type { Manifest } from './types.ts';
@@ -13,7 +16,7 @@ export function printManifest(manifest: Manifest): string {
   return `${body}${CHECKSUM}${sha256(body)}"\n}\n`;
 }
 
-/** The manifest, or why it is not one, or not that of `key`. */
+/** The manifest of `key`, or why the text is not that. */
 export function parseManifest(
   text: string,
   key: ActionKey,
@@ -23,15 +26,19 @@ export function parseManifest(
   const body = text.slice(0, at),
     checksum = text.slice(at + CHECKSUM.length, -4);
   if (sha256(body) !== checksum) return { fault: 'its manifest was changed' };
-  let manifest: Manifest;
+  let manifest: Omit<Manifest, 'format'> & { readonly format: unknown };
   try {
-    manifest = JSON.parse(`${body}\n}`) as Manifest;
+    manifest = JSON.parse(`${body}\n}`) as typeof manifest;
   } catch {
-    return { fault: 'its manifest is not JSON' }; // the checksum is no secret
+    return { fault: 'its manifest is not JSON' }; // anyone can compute the checksum
   }
   if (manifest.format !== MANIFEST_FORMAT)
     return {
-      fault: `its manifest has the format ${String(manifest.format)}, this version reads ${MANIFEST_FORMAT}`,
+      fault:
+        `its manifest has the format ${String(manifest.format)}; ` +
+        `this version reads ${MANIFEST_FORMAT}`,
     };
-  return manifest.key === key ? { manifest } : { fault: 'its manifest is of another entry' };
+  return manifest.key === key
+    ? { manifest: { ...manifest, format: MANIFEST_FORMAT } }
+    : { fault: 'its manifest is of another entry' };
 }

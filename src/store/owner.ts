@@ -1,7 +1,7 @@
 /**
- * Who holds a lease: a process, named so that another process can tell whether it still lives. A process id alone comes
- * round again; with the time it started it does not. The host part holds the boot and the process-id namespace, since
- * ids mean nothing outside these.
+ * Who holds a lease: a process, named so that other processes can tell whether it is still alive. A
+ * process id is used again, but not together with the process's start time. The host part of the
+ * name covers the boot and the namespace of process ids, because ids mean nothing outside these.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
@@ -10,9 +10,9 @@ import os from 'node:os';
 export interface Owner {
   readonly host: string;
   readonly pid: number;
-  /** The process's start, in the kernel's own count; `0` where the system doesn't tell. */
+  /** The process's start, in the kernel's own unit; `0` if the system does not tell. */
   readonly start: string;
-  /** One process may open a store twice. */
+  /** Counts the stores that this process has opened. */
   readonly opening: number;
 }
 
@@ -20,7 +20,7 @@ function readOr(fallback: string, read: () => string): string {
   try {
     return read();
   } catch {
-    return fallback; // not Linux: hostname alone
+    return fallback; // not Linux: the host name alone
   }
 }
 
@@ -42,12 +42,15 @@ export function thisHost(): string {
   return host;
 }
 
-/** Field 22 of /proc/PID/stat; the command's name (field 2) may hold spaces and brackets. Null: no such process. */
+/**
+ * Field 22 of /proc/PID/stat; null if there is no such process. The command's name, field 2, may
+ * hold spaces and brackets.
+ */
 function startOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    // A zombie runs no more.
+    // A zombie no longer runs.
     return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? '0');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' && process.platform === 'linux')
@@ -62,7 +65,7 @@ function startOf(pid: number): string | null {
 }
 
 let openings = 0;
-/** A new owner within this process. */
+/** A new owner in this process. */
 export const newOwner = (): Owner => ({
   host: thisHost(),
   pid: process.pid,
@@ -70,18 +73,18 @@ export const newOwner = (): Owner => ({
   opening: ++openings,
 });
 
-/** As it stands in file names. */
+/** An owner's name as it is used in file names. */
 export const ownerName = (owner: Owner): string =>
   `${owner.host}-${owner.pid}-${owner.start}-${owner.opening}`;
 
 export function parseOwner(name: string): Owner | null {
-  const match = /^([0-9a-f]{12})-(\d+)-(\d+)-(\d+)$/.exec(name);
-  return match
-    ? { host: match[1]!, pid: Number(match[2]), start: match[3]!, opening: Number(match[4]) }
-    : null;
+  const [, host, pid, start, opening] = /^([0-9a-f]{12})-(\d+)-(\d+)-(\d+)$/.exec(name) ?? [];
+  return host === undefined || start === undefined
+    ? null
+    : { host, pid: Number(pid), start, opening: Number(opening) };
 }
 
-/** This process as a record names it that outlives the boot. */
+/** This process, as named in a record that may outlive the boot. */
 export interface Process {
   readonly owner: string;
   readonly hostname: string;
@@ -94,7 +97,7 @@ export const thisProcess = (): Process => ({
   boot: bootId(),
 });
 
-/** As `ownerState`, but what ran on this host before it was started again is dead. */
+/** As `ownerState`, except that a process of an earlier boot of this host is dead. */
 export function processState({
   owner,
   hostname,
@@ -105,7 +108,9 @@ export function processState({
   return state === 'unknown' && hostname === os.hostname() && boot !== bootId() ? 'dead' : state;
 }
 
-/** `unknown`: it is on another host, and only its heartbeat can tell. */
+/**
+ * Whether an owner is alive. `unknown` if it is on another host, where only its heartbeat can tell.
+ */
 export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
   if (owner.host !== thisHost()) return 'unknown';
   const start = startOf(owner.pid);

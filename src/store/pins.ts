@@ -1,4 +1,4 @@
-/** `pins/`: entries that `gc` never sweeps, under a name: a spec's results as they stood, or a run's. */
+/** `pins/`: named sets of entries that `gc` never sweeps: the results of a spec or of a run. */
 import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
@@ -20,7 +20,10 @@ const SHAPE = { name: 'string', of: 'string', keys: 'list', pinned: 'string' } a
 const fileOf = (root: string, name: string): string =>
   path.join(root, 'pins', `${encodeURIComponent(name)}.json`);
 
-/** Pinned again, a name holds what is there now. @throws UserFault where the name is another spec's or run's, or was damaged */
+/**
+ * Pins entries under a name; pinned again by the same spec or run, the name holds the new ones.
+ * Throws `UserFault` if the name belongs to another one.
+ */
 export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void {
   const file = fileOf(root, name),
     before = readSealed<Pin>(file, SHAPE);
@@ -32,7 +35,7 @@ export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void
   writeSealed(file, { name, of, keys, pinned: new Date().toISOString() });
 }
 
-/** @returns whether there was one */
+/** Removes a pin and returns whether it existed. */
 export function unpin(root: string, name: string): boolean {
   const file = fileOf(root, name),
     found = existsSync(file);
@@ -40,7 +43,10 @@ export function unpin(root: string, name: string): boolean {
   return found;
 }
 
-/** @throws UserFault on a damaged one: what it held would be swept unseen */
+/**
+ * All pins. Throws `UserFault` if one is damaged: the entries that it held would be swept
+ * unnoticed.
+ */
 export function readPins(root: string): Pin[] {
   const dir = path.join(root, 'pins');
   return readdirOr(dir)
@@ -50,7 +56,8 @@ export function readPins(root: string): Pin[] {
       const found = readSealed<Pin>(path.join(dir, name), SHAPE);
       if (found === 'damaged')
         throw new UserFault(
-          `the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not known`,
+          `the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not ` +
+            'known',
           `pin it again, or give it up: dosimeter unpin ${decodeURIComponent(name.slice(0, -5))}`,
         );
       return found === null ? [] : [found.value];

@@ -1,6 +1,7 @@
 /**
- * Runs and `gc` keep out of each other's way: a run counts on entries that it holds no lease of, those it found and those
- * it has made. Each puts up its sign first and looks for the other's then, so that never both go on: `gc` gives up, a run waits.
+ * Keeps runs and `gc` out of each other's way: a run counts on entries without holding their lease,
+ * both those that it found and those that it has made. Each makes its own sign before it looks for
+ * the other's, so that they never go on at once: `gc` gives up, and a run waits.
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -16,11 +17,14 @@ import type { Store } from './store.ts';
 
 const POLL_MS = 250;
 
-/** What a sign begins with; leases begin with a key. */
+/** The first part of a sign's name; the names of leases start with a key. */
 const SWEEPING = 'sweeping',
   RUNNING = 'running';
 
-/** Of a run, until the store is closed. @param tell that it waits */
+/**
+ * Marks a run as using the store until the store is closed. Waits while `gc` is sweeping.
+ * @param tell is told once if it has to wait
+ */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
   const sweeper = (): number | undefined =>
@@ -37,12 +41,12 @@ export async function enterStore(store: Store, tell: (message: string) => void):
 }
 
 export interface Sweeping {
-  /** Shows other hosts that it goes on. */
+  /** Shows other hosts that the sweep goes on. */
   beat(): void;
   end(): void;
 }
 
-/** @throws UserFault while a run, or another gc, uses the store */
+/** Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. */
 export function beginSweeping(root: string): Sweeping {
   const dir = path.join(root, 'leases'),
     sign = path.join(dir, `${SWEEPING}.${ownerName(newOwner())}`);
@@ -54,14 +58,18 @@ export function beginSweeping(root: string): Sweeping {
   if (other) {
     end();
     throw new UserFault(
-      `${other.name.startsWith(SWEEPING) ? 'another gc' : 'a run'} is using ${root} (process ${other.pid})`,
+      `${other.name.startsWith(SWEEPING) ? 'another gc' : 'a run'} is using ${root} (process ` +
+        `${other.pid})`,
       'wait for it to end',
     );
   }
   return { beat, end };
 }
 
-/** Signs and leases of processes that live. Another host's count while their heart beats, and go when it doesn't; both times are the file system's own. */
+/**
+ * Signs and leases of living processes. Those of another host count while they have a heartbeat and
+ * are removed when they have none; all times are by the file system's clock.
+ */
 function living(root: string): { readonly name: string; readonly pid: number }[] {
   const dir = path.join(root, 'leases');
   if (!existsSync(dir)) return [];

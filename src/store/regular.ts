@@ -1,16 +1,20 @@
 /**
- * Reading a file of the store or of a run. A FIFO, a device or a socket in its place would make a plain read wait for a
- * writer that never comes, so every reader goes through here.
+ * Reads files of the store or of a run. If a FIFO, a device or a socket stood in a file's place, a
+ * plain read would wait forever for a writer; so every reader goes through this module.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 
-/** The code of the error about what is neither a regular file nor a folder. */
+/** The code of the error for what is neither a regular file nor a folder. */
 const NOT_REGULAR = 'ENOTREG';
 
-/** With this flag the opening of a FIFO returns at once. Windows has neither. */
-const READ_AT_ONCE = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+/** With O_NONBLOCK, opening a FIFO returns at once. Windows has neither FIFOs nor the flag. */
+export const READ_AT_ONCE =
+  constants.O_RDONLY | ((constants.O_NONBLOCK as number | undefined) ?? 0);
 
-/** A handle for reading; the caller closes it. Links are followed. @throws ErrnoException where it is no regular file (EISDIR, ENOTREG), or as `openSync` */
+/**
+ * Opens a regular file for reading, following links; the caller closes the handle. Throws as
+ * `openSync`, and EISDIR or ENOTREG if it is not a regular file.
+ */
 export function openRegular(file: string): number {
   const handle = openSync(file, READ_AT_ONCE);
   let isFile = false;
@@ -24,7 +28,7 @@ export function openRegular(file: string): number {
   return handle;
 }
 
-/** The whole of a regular file. @throws as `openRegular` and `readFileSync` */
+/** The content of a regular file. Throws as `openRegular` and `readFileSync`. */
 export function readRegular(file: string): Buffer {
   const handle = openRegular(file);
   try {
@@ -36,7 +40,7 @@ export function readRegular(file: string): Buffer {
 
 export const readRegularText = (file: string): string => readRegular(file).toString('utf8');
 
-/** In words of the kind that Node's own errors have, with what code tells by: code, syscall and path. */
+/** An error in the form of Node's own, with code, syscall and path. */
 function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   const code = isFolder ? 'EISDIR' : NOT_REGULAR;
   return Object.assign(
@@ -45,7 +49,9 @@ function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   );
 }
 
-/** Codes about a file that is there and that the system will not give: to its reader it is damaged. */
+/**
+ * Codes for a file that exists and that the system will not give: its reader treats it as damaged.
+ */
 const UNREADABLE: ReadonlySet<string> = new Set([
   'EACCES',
   'EPERM',
@@ -59,6 +65,9 @@ const UNREADABLE: ReadonlySet<string> = new Set([
   NOT_REGULAR,
 ]);
 
-/** Whether the error is about one file, and not about the machine (too many open files, say) or a bug. */
+/**
+ * Whether the error concerns one file only, not the machine (too many open files, say), and is not
+ * a bug.
+ */
 export const isUnreadable = (error: unknown): boolean =>
   UNREADABLE.has((error as NodeJS.ErrnoException | null)?.code ?? '');

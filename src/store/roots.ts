@@ -1,6 +1,6 @@
 /**
- * `roots/`: which entries an experiment used when it last ran, in a file for each spec and selection of its cells. Only
- * `gc` reads them: what no root names was used by nothing lately.
+ * `roots/`: which entries an experiment used when it last ran, one file for each spec and selection
+ * of its cells. Only `gc` reads them: an entry that no root names was not used lately.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
@@ -13,13 +13,16 @@ export interface Root {
   readonly file: string;
   readonly spec: string;
   readonly keys: readonly ActionKey[];
-  /** Milliseconds since 1970. */
+  /** In milliseconds since 1970. */
   readonly used: number;
 }
 
 const SHAPE = { spec: 'string', keys: 'list' } as const;
 
-/** Used now; written only where it isn't known yet. */
+/**
+ * Records that the entries are used now. The file is written only if it does not exist yet; else
+ * its time is set.
+ */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
   const file = path.join(
     root,
@@ -35,7 +38,10 @@ export function saveRoot(root: string, spec: string, keys: readonly ActionKey[])
   } else writeSealed(file, { spec, keys });
 }
 
-/** A damaged one is removed: the next run writes it again, and until then its entries count as used when they were made. */
+/**
+ * All roots. A damaged one is removed: the next run writes it again, and until then its entries
+ * count as used when they were made.
+ */
 export function readRoots(root: string): Root[] {
   const dir = path.join(root, 'roots');
   return readdirOr(dir)

@@ -1,4 +1,7 @@
-/** JSON that tells when it was torn or a byte of it flipped: its last field is a checksum of the text before it. */
+/**
+ * Sealed JSON: its last field is a checksum of the text before it, which reveals torn writes and
+ * flipped bytes.
+ */
 import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,44 +10,48 @@ import { sha256 } from '../plan/sha256.ts';
 import { makeFolder } from './folders.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 
-/** Hex digits of the checksum; a short one serves a line of a log. */
+/** The number of hex digits of the checksum; few are enough for a line of a log. */
 type Digits = 8 | 64;
 
 const sealOf = (body: string, digits: Digits): string =>
   `,"checksum":"${sha256(body).slice(0, digits)}"}`;
 
-/** One line, without its end. @param value not empty, and without a `checksum` */
+/**
+ * The sealed text: one line, without a line break.
+ * @param value must not be empty, and must not have a field `checksum`
+ */
 export function seal(value: JsonObject, digits: Digits = 64): string {
   const body = JSON.stringify(value).slice(0, -1);
   return body + sealOf(body, digits);
 }
 
-/** Null: it is not what was sealed. */
-export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
+/** The value without its checksum; null if the text is not what was sealed. */
+export function unseal(text: string, digits: Digits = 64): JsonObject | null {
   const body = text.slice(0, -sealOf('', digits).length);
   if (text !== body + sealOf(body, digits)) return null;
   try {
-    return JSON.parse(`${body}}`) as T;
+    return JSON.parse(`${body}}`) as JsonObject;
   } catch {
-    return null; // sealed by someone else: the checksum is no secret
+    return null; // sealed by someone else: anyone can compute the checksum
   }
 }
 
-/** Replaces `file` as a whole, or leaves it as it is. */
+/** Replaces `file` as a whole, or leaves it unchanged. */
 export function writeSealed(file: string, value: JsonObject): void {
   makeFolder(path.dirname(file));
-  // Two containers may have one process number, and one store. The number comes last: by it leftovers are swept.
+  // Processes of two containers may have the same id and share a store, hence the random part. The
+  // id comes last, because left-over drafts are swept by it.
   const draft = `${file}.${randomUUID().slice(0, 8)}.${process.pid}`;
   try {
     writeFileSync(draft, `${seal(value)}\n`);
     renameSync(draft, file);
   } catch (error) {
-    rmSync(draft, { force: true }); // on a full disk there would be one more with every run
+    rmSync(draft, { force: true }); // else every run on a full disk would leave one more
     throw error;
   }
 }
 
-/** Fields that a record must have, by the type of each. */
+/** The fields that a record must have, with their types. */
 type RecordShape = { readonly [field: string]: 'string' | 'number' | 'list' | 'object' };
 
 function hasShape(value: unknown, shape: RecordShape): boolean {
@@ -58,9 +65,11 @@ function hasShape(value: unknown, shape: RecordShape): boolean {
 }
 
 /**
- * Null: it isn't there. `damaged`: it is not what was written, or the system will not give it (a folder, a FIFO, no permission).
- * @param shape what the reader relies on
+ * Null if the file does not exist. `damaged` if it is not what was written, or if the system will
+ * not give it (a folder, a FIFO, no permission).
+ * @param shape the fields that the reader relies on
  */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function readSealed<T>(
   file: string,
   shape: RecordShape = {},
@@ -73,6 +82,6 @@ export function readSealed<T>(
     if (isUnreadable(error)) return 'damaged';
     throw error;
   }
-  const value = text.endsWith('\n') ? unseal<T>(text.slice(0, -1)) : null;
-  return value === null || !hasShape(value, shape) ? 'damaged' : { value };
+  const value: unknown = text.endsWith('\n') ? unseal(text.slice(0, -1)) : null;
+  return hasShape(value, shape) ? { value: value as T } : 'damaged';
 }

@@ -1,4 +1,4 @@
-/** What a process leaves behind that ended without a word: scratch folders, claims, drafts. */
+/** Removes what a process that was killed leaves behind: scratch folders, claims, drafts. */
 import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
@@ -7,7 +7,7 @@ import { ownerName, ownerState, parseOwner } from './owner.ts';
 
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 
-/** None where there is no such folder. */
+/** The names in a folder; none if it does not exist. */
 export function readdirOr(dir: string): string[] {
   try {
     return readdirSync(dir);
@@ -18,16 +18,23 @@ export function readdirOr(dir: string): string[] {
 }
 
 /**
- * After so long without a sign of life what another host's process (a container's, or one of before this host was started
- * anew) has left is swept. Its claims give way after 30 s already; its scratch waits longer, since a process that was only
- * stopped would lose what it is writing.
+ * After this time without a sign of life, what a process of another host has left is swept. (A
+ * container is another host, and so is this one before it was restarted.) Claims give way after 30
+ * s already; scratch folders wait longer, because a process that was only stopped would lose what
+ * it is writing.
  */
 export const ABANDONED_MS = 3600 * 1000;
 
-/** Whether an owner is gone for good, so that what it left may go. @param file what it left */
+/**
+ * Whether an owner is gone for good, so that what it left may be removed.
+ * @param file what it left
+ */
 type IsGone = (owner: Owner, file: string) => boolean;
 
-/** @param leases the folder whose files' times are the owners' heartbeats, on the file system's own clock */
+/**
+ * @param leases the folder whose files' times are the owners' heartbeats, by the file system's
+ *   clock
+ */
 function goneBySigns(leases: string): IsGone {
   let now: number | undefined;
   let beats: Map<string, number> | undefined;
@@ -59,11 +66,15 @@ function goneBySigns(leases: string): IsGone {
   };
 }
 
-/** Removes the scratch folders, claims and signs of owners that are gone, in a store's folder. @param onTakeover told of claims */
+/**
+ * Removes the scratch folders, claims and signs of owners that are gone.
+ * @param root the store's folder
+ * @param onTakeover called for each claim
+ */
 export function sweepGone(root: string, onTakeover: OnTakeover | undefined): void {
   const leases = path.join(root, 'leases'),
     isGone = goneBySigns(leases);
-  // Scratch first: the beats in `leases` are what tells of it.
+  // Scratch folders first: whether their owners are gone is told by the heartbeats in `leases`.
   sweepScratch(path.join(root, 'tmp'), isGone);
   for (const name of readdirOr(leases)) {
     const at = name.indexOf('.'),
@@ -75,7 +86,7 @@ export function sweepGone(root: string, onTakeover: OnTakeover | undefined): voi
   }
 }
 
-/** Removes the scratch folders of one owner, which is done with them. */
+/** Removes the scratch folders of one owner. */
 export const sweepOwn = (root: string, me: Owner): void =>
   sweepScratch(path.join(root, 'tmp'), (owner) => ownerName(owner) === ownerName(me));
 
@@ -87,13 +98,17 @@ function sweepScratch(dir: string, isGone: IsGone): void {
     try {
       rmSync(scratch, { recursive: true, force: true });
     } catch (error) {
-      // A worker outlives its scheduler by a moment, and may write meanwhile: the next sweep gets it.
+      // A worker outlives its scheduler by a moment and may still be writing: the next sweep
+      // removes it.
       if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
     }
   }
 }
 
-/** A file is replaced by renaming a draft, `NAME.PID`: those of processes that are gone. */
+/**
+ * Removes left-over drafts. A file is replaced by renaming a draft `NAME.PID`; those of dead
+ * processes are removed.
+ */
 export function sweepDrafts(dir: string): void {
   for (const name of readdirOr(dir)) {
     const pid = /\.(\d+)$/.exec(name)?.[1];

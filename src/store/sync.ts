@@ -1,28 +1,33 @@
 /**
- * Group commit: entries are renamed into place at once, and a single flush makes a batch of them durable. A power cut
- * before the flush may lose or tear them; a torn entry fails its sizes (checked at look-up) or its digests (checked
- * before a stage reads it), and is made again.
+ * Group commit: entries are renamed into place at once, and one flush makes a batch of them
+ * durable. A power cut before the flush may lose or tear them. A torn entry is detected by its
+ * sizes (at look-up) or by its digests (before a stage reads it), and is made again.
  */
 import { execFile } from 'node:child_process';
-import { closeSync, constants, fsync, openSync, readdirSync } from 'node:fs';
+import { closeSync, fsync, openSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { READ_AT_ONCE } from './regular.ts';
 
 const run = promisify(execFile),
   fsyncOf = promisify(fsync);
 
-/** How long a batch gathers entries before its flush, and so what a power cut may cost; starting a flush holds up the run for some milliseconds. */
+/**
+ * How long a batch gathers entries before its flush, and so what a power cut may cost. Starting a
+ * flush delays the run by some milliseconds.
+ */
 const GATHER_MS = 250;
 
 export interface GroupCommit {
-  /** Marks a folder as written: a flush will follow soon. */
+  /** Marks a folder as written: it will be flushed soon. */
   add(dir: string): void;
-  /** Resolves when everything added so far is durable; throws what a flush threw. */
+  /** Resolves when everything added so far is durable. Throws whatever a flush threw. */
   flush(): Promise<void>;
 }
 
 async function fsyncPath(file: string): Promise<void> {
-  const handle = openSync(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // a folder, or a file of an entry
+  // a folder, or a file of an entry
+  const handle = openSync(file, READ_AT_ONCE);
   try {
     await fsyncOf(handle);
   } finally {
@@ -38,10 +43,13 @@ async function fsyncTree(dir: string): Promise<void> {
   await fsyncPath(dir);
 }
 
-/** @param root the store: one `syncfs` of its file system covers every entry; where that isn't to be had, each file is flushed. */
+/**
+ * @param root the store: one `syncfs` of its file system covers every entry. Where that is not
+ *   available, each file is flushed.
+ */
 export function createGroupCommit(root: string): GroupCommit {
   let waiting: string[] = [];
-  let failure: unknown;
+  let failure: Error | undefined;
   let chain: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | null = null;
 
@@ -49,7 +57,8 @@ export function createGroupCommit(root: string): GroupCommit {
     const dirs = waiting;
     waiting = [];
     if (dirs.length === 0) return;
-    // `sync -f` is syncfs(2). Not there (another system, busybox), or it failed: file by file, which fails again if the disk does.
+    // `sync -f` is syncfs(2). If it is missing (another system, busybox) or fails, each file is
+    // flushed, which fails again if the disk does.
     const whole =
       process.platform === 'linux' &&
       (await run('sync', ['-f', root]).then(
@@ -64,7 +73,7 @@ export function createGroupCommit(root: string): GroupCommit {
     if (timer) clearTimeout(timer);
     timer = null;
     chain = chain.then(commit).catch((error: unknown) => {
-      failure ??= error;
+      failure ??= error instanceof Error ? error : new Error(String(error));
     });
     return chain;
   };
@@ -72,7 +81,7 @@ export function createGroupCommit(root: string): GroupCommit {
   return {
     add(dir) {
       waiting.push(dir);
-      timer ??= setTimeout(start, GATHER_MS);
+      timer ??= setTimeout(() => void start(), GATHER_MS);
     },
     async flush() {
       await start();

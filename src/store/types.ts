@@ -1,4 +1,7 @@
-/** Content-addressed entries: `<store>/<aa>/<key>/{manifest.json, …}`. The directories are authoritative. */
+/**
+ * Content-addressed entries: `<store>/<aa>/<key>/{manifest.json, …}`. The folders themselves say
+ * what is stored.
+ */
 import type { BackendName, Digest, JsonObject, OutputFile } from '../api.ts';
 import type { ActionKey, KeyComponents } from '../plan/types.ts';
 
@@ -10,17 +13,21 @@ export interface Manifest {
   readonly kind: string;
   readonly components: KeyComponents;
   readonly files: readonly ManifestFile[];
-  /** Digest of the files that are not volatile: what downstream keys see. */
+  /**
+   * The digest of the files that are not volatile, which is what the keys of later stages contain.
+   */
   readonly content: Digest;
   readonly seconds: number;
   /** ISO 8601, UTC. */
   readonly created: string;
   readonly backend: BackendName | null;
-  /** Where and on what it ran: versions, threads, CPU, run id. */
+  /** Where it ran and on what: versions, threads, processor, the run's id. */
   readonly facts: JsonObject;
 }
 
-/** What a look-up tells of a manifest: it need not open one that it has seen before. */
+/**
+ * The part of a manifest that a look-up returns; a manifest seen before need not be opened for it.
+ */
 export type ManifestHead = Pick<Manifest, 'content' | 'files' | 'seconds' | 'created' | 'backend'>;
 
 export interface Entry {

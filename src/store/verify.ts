@@ -1,4 +1,4 @@
-/** Every entry of a store, digest by digest, and the small files beside them. */
+/** Checks every entry of a store by its digests, and the records beside them. */
 import { renameSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
@@ -12,20 +12,23 @@ import { readdirOr } from './sweep.ts';
 export interface Damage {
   readonly key: ActionKey;
   readonly why: string;
-  /** Where it was moved, so that the next run makes it anew. */
+  /** Where it was moved to, so that the next run makes it anew. */
   readonly moved: string;
 }
 
 export interface DamagedRecord {
   readonly file: string;
-  /** A run writes it anew; null for a pin, which stays in the way of `gc` until its owner pins again. */
+  /**
+   * Where it was moved to, so that a run writes it anew. Null for a pin, which blocks `gc` until
+   * its owner pins again.
+   */
   readonly moved: string | null;
 }
 
 export interface Verified {
   readonly checked: number;
   readonly damaged: readonly Damage[];
-  /** Records beside the entries that are not what was written. */
+  /** Records that are not what was written. */
   readonly records: readonly DamagedRecord[];
 }
 
@@ -37,7 +40,8 @@ export async function verifyStore(
   const damaged: Damage[] = [];
   let checked = 0;
   for (const key of keys) {
-    // Twice: a run may have made it anew, or gc taken it away, between a look at its manifest and one at its files.
+    // Looked at twice: between the looks at its manifest and at its files, a run may have made it
+    // anew or gc may have removed it.
     const why = (await faultOf(store, key)) === null ? null : await faultOf(store, key);
     if (why !== null) damaged.push({ key, why, moved: store.moveAside(key) });
     onEntry(++checked, keys.length);
@@ -68,7 +72,7 @@ function checkRecords(root: string): DamagedRecord[] {
   };
   return [
     ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter(isDamaged).map(aside),
-    // Named by what they hold.
+    // These are named by their digest.
     ...jsonIn('environments').filter(isDamagedEnvironment).map(aside),
     ...jsonIn('pins')
       .filter(isDamaged)

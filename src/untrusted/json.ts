@@ -1,20 +1,23 @@
-/** JSON from outside: a regular file of a bounded size and depth, or a UserFault that names it. */
+/** Reads JSON from outside: regular files of a bounded size and depth. */
 import { open } from 'node:fs/promises';
 import { UserFault } from '../api.ts';
 import { inWords, MB } from './limits.ts';
 
-/** The largest tokenizer.json in use has some 35 MB. */
+/** The largest tokenizer.json in use has about 35 MB. */
 const FILE_BYTES = 128 * MB;
-/** Real files are some ten deep; what walks a value must not run out of stack. */
+/** Real files are about ten deep. Code that walks a value must not run out of stack. */
 const DEEPEST = 100;
 
-/** A value in a message. */
+/** A value as messages show it. */
 export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = (JSON.stringify(value) as string | undefined) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** @param name as the message calls it. @throws UserFault where it is not JSON, or nested deeper than 100 */
+/**
+ * Parses a text. Throws `UserFault` if it is not JSON, or nested more than 100 deep.
+ * @param name as messages call it
+ */
 export function parseJson(text: string, name: string): unknown {
   if (tooDeep(text)) throw new UserFault(`${name} is nested more than ${DEEPEST} deep.`);
   try {
@@ -24,7 +27,7 @@ export function parseJson(text: string, name: string): unknown {
   }
 }
 
-/** V8 quotes the text around a fault. */
+/** V8's message quotes the text around the fault, which may be long. */
 const shortened = (message: string): string =>
   message.length > 200 ? `${message.slice(0, 200)}…` : message;
 
@@ -35,7 +38,7 @@ function tooDeep(text: string): boolean {
     const code = text.charCodeAt(i);
     if (inString) {
       if (code === 92)
-        i++; // a backslash and what it escapes
+        i++; // a backslash and the character that it escapes
       else if (code === 34) inString = false;
     } else if (code === 34) inString = true;
     else if (code === 91 || code === 123) {
@@ -45,10 +48,15 @@ function tooDeep(text: string): boolean {
   return false;
 }
 
-/** @throws UserFault where the path is not a regular file that can be read, or is larger than `bytes` */
+/**
+ * The bytes of a file. Throws `UserFault` if it is not a regular file, can't be read, or is larger
+ * than `bytes`.
+ */
 async function readRegularFile(path: string, bytes: number, hint?: string): Promise<Uint8Array> {
-  // Without O_NONBLOCK the opening of a named pipe waits for a writer.
-  const { O_RDONLY, O_NONBLOCK = 0 } = (await import('node:fs')).constants;
+  // Without O_NONBLOCK, opening a named pipe waits for a writer.
+  const { O_RDONLY, O_NONBLOCK = 0 }: { readonly O_RDONLY: number; readonly O_NONBLOCK?: number } = (
+    await import('node:fs')
+  ).constants;
   const file = await open(path, O_RDONLY | O_NONBLOCK).catch(() => {
     throw new UserFault(`${path} can't be read`, hint);
   });
@@ -65,7 +73,7 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
   }
 }
 
-/** A file's JSON. @throws UserFault as readRegularFile and parseJson */
+/** The JSON of a file. Throws `UserFault` if it can't be read, is too large or is not JSON. */
 export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
   const bytes = await readRegularFile(path, FILE_BYTES, hint);
   let text: string;

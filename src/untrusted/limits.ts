@@ -1,6 +1,6 @@
 /**
- * How much of what comes from outside is taken: bytes, items, seconds and memory. Each bound that a real use may exceed
- * has an environment variable; SECURITY.md has the table.
+ * Limits on what is taken from outside: bytes, items, seconds and memory. Each limit that a real
+ * use may exceed can be raised by an environment variable; SECURITY.md has the table.
  */
 import { UserFault } from '../api.ts';
 
@@ -10,21 +10,28 @@ const KB = 2 ** 10;
 export const MB = 2 ** 20,
   GB = 2 ** 30;
 
-/** Variable, unit and default, in that unit. */
+/** Each limit's variable, its unit, and its default in that unit. */
 const LIMITS = {
-  /** Bytes fetched for one source. 70 billion parameters in bfloat16 are 140 GB. */
+  /** Bytes fetched for one source. In bfloat16, 70 billion parameters take 140 GB. */
   source: ['DOSIMETER_FETCH_GB', GB, 200],
-  /** Bytes of one package's archive: the largest wheels have some 3 GB. */
+  /** Bytes of one package's archive. The largest wheels have about 3 GB. */
   archive: ['DOSIMETER_ARCHIVE_GB', GB, 4],
-  /** Bytes that one archive unpacks to; without the variable also no more than unpackedLimit allows. */
+  /**
+   * Bytes that one archive unpacks to. If the variable is not set, `unpackedLimit` limits them
+   * further.
+   */
   unpacked: ['DOSIMETER_UNPACK_GB', GB, 16],
   /** Files listed for one source, or in one archive. */
   files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
-  /** Seconds without a byte; also what any answer may take beyond its bytes at SLOWEST. */
+  /**
+   * Seconds without a byte. An answer may take as long in all, in addition to its bytes at SLOWEST.
+   */
   seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
-  /** Bytes of one list that a server gives: the public Python index's longest has some 20 MB. */
+  /**
+   * Bytes of one list that a server sends. The longest of the public Python index has about 20 MB.
+   */
   list: ['DOSIMETER_LIST_MB', MB, 64],
-  /** Bytes that the rows of one split's source take in memory. */
+  /** Bytes of memory that the rows of one split's source take. */
   text: ['DOSIMETER_DATA_GB', GB, 4],
 } as const;
 type LimitName = keyof typeof LIMITS;
@@ -33,18 +40,20 @@ export interface Limit {
   readonly value: number;
   /** The way out, for a hint. */
   readonly raise: string;
-  /** Whether the variable says so. */
+  /** Whether the variable is set. */
   readonly chosen: boolean;
 }
 
-/** @throws UserFault where the variable holds anything but a number above 0 */
+/**
+ * A limit as the environment sets it. Throws `UserFault` if the variable is not a number above 0.
+ */
 export function limitOf(name: LimitName, env: Env = process.env): Limit {
   const [variable, unit, fallback] = LIMITS[name];
   const text = env[variable]?.trim() ?? '';
   const given = text === '' ? fallback : Number(text);
   if (!(given > 0) || !Number.isFinite(given))
     throw new UserFault(
-      `${variable} is ${JSON.stringify(text.slice(0, 40))}, it must be a number above 0.`,
+      `${variable} is ${JSON.stringify(text.slice(0, 40))}; it must be a number above 0.`,
       `Without it the limit is ${fallback}.`,
     );
   return {
@@ -54,17 +63,20 @@ export function limitOf(name: LimitName, env: Env = process.env): Limit {
   };
 }
 
-/** Timers take no more: some 24 days. */
+/** The longest time that a timer takes: about 24 days. */
 export const LONGEST_MS = 2 ** 31 - 1;
 
-/** Bytes a second below which a server counts as stalled, once `seconds` have passed. */
+/** A server that sends fewer bytes a second than this counts as stalled, after `seconds`. */
 export const SLOWEST = 10 * KB;
 
-/** Text, which packages of data hold, shrinks to a tenth or so, and a small archive may hold little else. */
+/**
+ * Packages of data hold text, which shrinks to about a tenth, and a small archive may hold little
+ * else.
+ */
 const LEAST_UNPACKED = GB,
   MOST_RATIO = 50;
 
-/** Bytes that an archive of `bytes` may unpack to. */
+/** The number of bytes that an archive of `bytes` may unpack to. */
 export function unpackedLimit(bytes: number, env?: Env): Limit {
   const limit = limitOf('unpacked', env);
   if (limit.chosen) return limit;
@@ -74,7 +86,7 @@ export function unpackedLimit(bytes: number, env?: Env): Limit {
   };
 }
 
-/** `3.2 GB`, in the units of the variables. */
+/** `3.2 GB`, in the units that the variables use. */
 export function inWords(bytes: number): string {
   for (const [unit, name] of [
     [GB, 'GB'],

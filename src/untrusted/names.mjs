@@ -1,22 +1,23 @@
 /**
- * Names that come from outside (a server's list, an archive's entries, a checkpoint's index, a spec's names) as paths below
- * a folder. `joinInside` is the one function that makes them: test/untrusted/joins.test.ts holds the sources to that.
- * Plain JavaScript, because set-up reads archives before anything is built.
+ * Makes paths below a folder out of names that come from outside: a server's list, an archive's
+ * entries, a checkpoint's index, a spec's names. `joinInside` is the only function that does so;
+ * test/untrusted/joins.test.ts holds the sources to that. Plain JavaScript, because set-up reads
+ * archives before anything is built.
  */
 import { join } from 'node:path';
 
-/** What file systems allow of one part of a path. */
+/** The longest part of a path that file systems allow. */
 const PART_BYTES = 255;
-/** Of a whole name; Linux allows 4096 of a path, and the folder takes some of them. */
+/** The longest name. Linux allows 4096 bytes for a path, and the folder takes some of them. */
 const NAME_BYTES = 2048;
 
-/** Shown in messages: hostile names may be long, and may hold what a terminal obeys. */
+/** A name as messages show it: hostile names may be long, and may contain what a terminal obeys. */
 const shown = (name) => {
   const text = typeof name === 'string' ? JSON.stringify(name) : typeof name;
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;
 };
 
-/** Why `name` can't be a path below a folder, as the end of "which …"; null if it can. */
+/** Why a name can't be a path below a folder, as the end of "which …"; null if it can be one. */
 export function nameFault(name) {
   if (typeof name !== 'string') return 'is not text';
   if (name === '') return 'is empty';
@@ -34,11 +35,11 @@ export function nameFault(name) {
 }
 
 /**
- * The path of `name` below `root`.
+ * The path of `name` below `root`. Throws if `name` can't be such a path.
  * @param {string} root
  * @param {unknown} name
- * @param {string} what says in the message what has the name
- * @param {(message: string, hint: string) => Error} fault makes what is thrown where `name` can't be a path below a folder
+ * @param {string} what the thing that has the name, as messages call it
+ * @param {(message: string, hint: string) => Error} fault makes the error that is thrown
  */
 export function joinInside(root, name, what, fault) {
   const why = nameFault(name);

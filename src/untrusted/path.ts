@@ -1,4 +1,7 @@
-/** Names from outside as paths, by `joinInside`; what is wrong with one is a UserFault. */
+/**
+ * Makes paths out of names from outside, by `joinInside`. A name that can't be a path is a
+ * `UserFault`.
+ */
 import { UserFault } from '../api.ts';
 import { joinInside } from './names.mjs';
 
@@ -6,16 +9,22 @@ export { nameFault } from './names.mjs';
 
 const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
 
-/** The path of `name` below `root`. @param what says in the message what has the name. @throws UserFault where `name` can't be such a path */
+/**
+ * The path of `name` below `root`. Throws `UserFault` if `name` can't be such a path.
+ * @param what the thing that has the name, as messages call it
+ */
 export const pathInside = (root: string, name: unknown, what: string): string =>
   joinInside(root, name, what, fault);
 
-/** As pathInside, of a file or folder in `root` itself: a name with a slash is a fault. */
+/**
+ * As `pathInside`, for a file or folder in `root` itself: throws also if the name contains a slash.
+ */
 export function fileInside(root: string, name: unknown, what: string): string {
   const path = pathInside(root, name, what);
   if (String(name).includes('/'))
     throw new UserFault(
-      `${what} is named ${JSON.stringify(String(name).slice(0, 120))}, which is a path and not a name.`,
+      `${what} is named ${JSON.stringify(String(name).slice(0, 120))}, which is a path and not ` +
+        'a name.',
     );
   return path;
 }

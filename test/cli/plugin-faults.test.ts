@@ -63,7 +63,7 @@ test('a schema of parameters that is none, a name that specs reserve', async ({ 
   assert.is(reserved.code, 2);
   assert.match(
     reserved.stderr,
-    'error[bad-plugin]: DIR/own.mjs: the attack it exports has the wrong shape: params must have no "when", which means something of its own in a spec\n',
+    'error[bad-plugin]: DIR/own.mjs: the attack it exports has the wrong shape: params must have no "when", which has a meaning of its own in a spec\n',
   );
 });
 

@@ -24,7 +24,7 @@ test.before.each((context) => {
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
-test("a zip file's files and folders", async ({ dir, into }) => {
+test('a zip file is unpacked with its files and folders', async ({ dir, into }) => {
   writeFileSync(
     join(dir, 'a.whl'),
     zip({ 'a/b/c.txt': 'deep', 'top.txt': 'top', '..dots.txt': 'fine' }),
@@ -62,7 +62,7 @@ for (const [what, archive] of [
   });
 }
 
-test('of a tar file what lies under its one folder, links left out, nothing written outside', async ({
+test("a tar file's one top folder is unpacked, without links and nothing outside", async ({
   dir,
   into,
 }) => {
@@ -89,7 +89,7 @@ test('of a tar file what lies under its one folder, links left out, nothing writ
   assert.not.ok(existsSync(join(dir, 'evil.txt')));
 });
 
-test('what is no archive is told', async ({ dir, into }) => {
+test('a file that is not an archive is reported', async ({ dir, into }) => {
   writeFileSync(join(dir, 'no.tgz'), 'no archive at all, but some text that is long enough');
   assert.match(
     (await faultOf(untar(join(dir, 'no.tgz'), into))).message,

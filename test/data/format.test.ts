@@ -5,7 +5,7 @@ import { datasetUri, parseUri } from '../../src/data/source-uri.ts';
 
 const test = suite('sources and formats');
 
-test('the reader is chosen by the source alone', () => {
+test('`format: auto` chooses the reader by the source alone', () => {
   const expected: { readonly [uri: string]: string } = {
     'file:/data/train.tsv': 'tsv',
     'file:/data/DEV.TSV': 'tsv',
@@ -26,7 +26,7 @@ test('the reader is chosen by the source alone', () => {
   for (const [uri, format] of Object.entries(expected)) assert.is(chooseFormat(uri), format, uri);
 });
 
-test('a source has a scheme, a name and maybe a fragment; a path may hold #', () => {
+test('a source has a scheme, a name and maybe a fragment; a path may contain #', () => {
   assert.equal(parseUri('npm:@a/b@1#data/x.csv'), {
     scheme: 'npm',
     rest: '@a/b@1',
@@ -35,7 +35,7 @@ test('a source has a scheme, a name and maybe a fragment; a path may hold #', ()
   assert.equal(parseUri('file:/a#b/c'), { scheme: 'file', rest: '/a#b/c', fragment: '' });
 });
 
-test('a bare hub name in a split is a data set', () => {
+test("a hub name without a prefix is a data set where it is a split's source", () => {
   assert.is(datasetUri('hf:stanfordnlp/sst2@main#a'), 'hf:datasets/stanfordnlp/sst2@main#a');
   assert.is(datasetUri('hf:datasets/imdb'), 'hf:datasets/imdb');
   assert.is(datasetUri('npm:hf'), 'npm:hf');

@@ -15,6 +15,7 @@ const dataset = (pairs: string, unordered = false, name = 'test'): DatasetDescri
   unordered,
   matches: () => false,
   async *read() {
+    await Promise.resolve();
     let line = 0;
     for (const pair of pairs.split(' ').filter(Boolean)) {
       const [text, label] = pair.split(':') as [string, string];
@@ -54,10 +55,10 @@ async function fault(
     assert.is(name, 'UserFault', message);
     return { message, path, hint, ...(split === undefined ? {} : { split }) };
   }
-  return assert.unreachable('no fault was raised') as never;
+  throw new Error('no fault was raised');
 }
 
-test("the first rows in file order; ids are positions in the file; classes are the whole file's", async () => {
+test('the first rows are taken in file order; ids are positions in the file', async () => {
   const { rows, classes, facts } = await loadSplit(
     request('a:no b:yes c:maybe d:yes', { offset: 1, limit: 2 }),
   );
@@ -76,7 +77,7 @@ test("the first rows in file order; ids are positions in the file; classes are t
   });
 });
 
-test('what is held out and the rest of a split have no row in common, and are all of it', async () => {
+test('the held-out rows and the rest of a split are disjoint and complete', async () => {
   const words = Array.from({ length: 23 }, (_, i) => `w${i}:${i % 3}`),
     pairs = words.join(' ');
   const part = (take: 'rest' | 'held', more: Parameters<typeof splitOf>[0] = {}) =>
@@ -106,10 +107,10 @@ test('what is held out and the rest of a split have no row in common, and are al
   );
 });
 
-test('a limit beyond the end takes what there is', async () =>
+test('a limit beyond the end takes all rows', async () =>
   assert.is(await texts(request('a:0 b:1', { limit: 99 })), 'a:0 b:1'));
 
-test('class values are sorted as numbers if all are numbers', () => {
+test('class values are sorted as numbers if all of them are numbers', () => {
   const sorted = (...labels: string[]): string[] =>
     sortedValues(labels.map((label) => ({ text: '', label, place: '' })));
   assert.equal(sorted('10', '2', '0', '2'), ['0', '2', '10']);
@@ -118,7 +119,7 @@ test('class values are sorted as numbers if all are numbers', () => {
   assert.equal(sorted('spam', 'Ham'), ['Ham', 'spam']);
 });
 
-test('given classes fix the ids', async () =>
+test('classes that the spec names have their label ids in that order', async () =>
   assert.is(await texts(request('a:ham b:spam', {}, { classes: ['spam', 'ham'] })), 'a:1 b:0'));
 
 test("the validation rows have the training file's classes, not their own", async () => {
@@ -134,7 +135,7 @@ test("the validation rows have the training file's classes, not their own", asyn
     { id: 'validation-000001', text: 'e', label: 1 },
   ]);
   const unknown = await fault(request('d:z e:xx', {}, { name: 'validation', train }));
-  assert.is(unknown.message, 'a.tsv:2: the label "xx" is none of the classes "x", "y", "z".');
+  assert.is(unknown.message, 'a.tsv:2: the label "xx" is not one of the classes "x", "y", "z".');
   const single = await fault(
     request(
       'd:z',
@@ -156,22 +157,22 @@ test("the validation rows have the training file's classes, not their own", asyn
   );
 });
 
-test('a label outside the classes is told with its place and the nearest class, even beyond the limit', async () => {
+test('a label outside the classes is reported with its place and the nearest class', async () => {
   assert.equal(
     await fault(request('a:ham b:spam c:spma', { limit: 2 }, { classes: ['ham', 'spam'] })),
     {
-      message: 'a.tsv:3: the label "spma" is none of the classes "ham", "spam".',
+      message: 'a.tsv:3: the label "spma" is not one of the classes "ham", "spam".',
       path: ['columns', 'label'],
       hint: 'Did you mean "spam"?',
     },
   );
 });
 
-test('balance takes the classes in turn, before offset and limit, until one has run out', async () => {
+test('balance takes the classes in turn, before offset and limit', async () => {
   const pairs = 'a:0 b:0 c:0 d:1 e:0 f:1 g:0';
   assert.is(await texts(request(pairs, { balance: true })), 'a:0 d:1 b:0 f:1');
   assert.is(await texts(request(pairs, { balance: true, offset: 1, limit: 2 })), 'd:1 b:0');
-  assert.is((await loadSplit(request(pairs, { balance: true }))).rows[1]!.id, 'train-000003');
+  assert.is((await loadSplit(request(pairs, { balance: true }))).rows[1]?.id, 'train-000003');
   assert.is(await texts(request('a:z b:x c:x d:y e:z', { balance: true })), 'b:0 d:1 a:2');
   assert.is(
     await texts(request('a:x b:x c:y d:y', { balance: true }, { classes: ['w', 'x', 'y'] })),
@@ -179,7 +180,7 @@ test('balance takes the classes in turn, before offset and limit, until one has 
   );
 });
 
-test('a train and a validation split that follow each other in one balanced file share no row', async () => {
+test('a train and a validation split of one balanced file share no row', async () => {
   const pairs = Array.from({ length: 60 }, (_, i) => `t${i}:${i % 3 === 0 ? 'spam' : 'ham'}`).join(
     ' ',
   );
@@ -197,7 +198,7 @@ test('a train and a validation split that follow each other in one balanced file
     assert.is(rows.filter((row) => row.label === 0).length, rows.length / 2);
 });
 
-test('a corpus without an order gets the same one each time, of its own', async () => {
+test('a corpus without an order gets one of its own, always the same', async () => {
   const pairs = Array.from({ length: 30 }, (_, i) => `t${i}:${i % 2}`).join(' ');
   const load = (name: string) => texts({ ...request(pairs), dataset: dataset(pairs, true, name) });
   assert.is(await load('mail'), await load('mail'));
@@ -206,7 +207,7 @@ test('a corpus without an order gets the same one each time, of its own', async 
   assert.equal((await load('mail')).split(' ').sort(), pairs.split(' ').sort());
 });
 
-test('texts are cut to their first words, pairs too', async () => {
+test('texts are cut to their first words, in pairs too', async () => {
   assert.is(
     await texts(request('one_two__three_four:0 five:1', { max_words: 3 })),
     'one two  three:0 five:1',
@@ -219,14 +220,14 @@ test('empty texts are kept and counted', async () => {
   assert.is(facts['empty_texts'], 2);
 });
 
-test("an empty set, a single class, nothing after the offset: each the user's fault at its field", async () => {
+test("faults of a split are the user's, each at its field", async () => {
   assert.equal((await fault(request(''))).path, ['source']);
   const single = await fault(request('a:0 b:0'));
   assert.equal(
     [single.path, single.message],
     [
       ['columns', 'label'],
-      'All rows of the training file have one label, "0"; a classifier needs two classes at least.',
+      'All rows of the training file have one label, "0"; a classifier needs at least two classes.',
     ],
   );
   const sorted = await fault(request('a:0 b:0 c:1', { limit: 2 }));
@@ -252,7 +253,7 @@ test("an empty set, a single class, nothing after the offset: each the user's fa
   );
 });
 
-test('a validation split may hold one class', async () => {
+test('a validation split may hold only one class', async () => {
   assert.is(
     await texts(request('a:0 b:1', { limit: 1 }, { name: 'validation', classes: ['0', '1'] })),
     'a:0',

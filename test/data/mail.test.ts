@@ -6,18 +6,22 @@ const test = suite('mail text');
 const mail = (headers: string, body: string | Uint8Array): Promise<string> =>
   mailText(Buffer.concat([Buffer.from(`${headers}\n\n`), Buffer.from(body)]));
 
-test('subject and body, and no other header', async () => {
+test("a mail's text is its subject and body, without other headers", async () => {
   const text = await mail(
-    'From: a@b.c\nTo: d@e.f\nX-Spam-Status: Yes, hits=15\nList-Id: <ilug.linux.ie>\nSubject: Re: New\n Sequences',
+    'From: a@b.c\nTo: d@e.f\nX-Spam-Status: Yes, hits=15\nList-Id: <ilug.linux.ie>\nSubject: ' +
+      'Re: New\n Sequences',
     'Hello,\n\n  there.\n',
   );
   assert.is(text, 'Re: New Sequences Hello, there.');
 });
 
-test('of an HTML mail what it shows', async () => {
+test("an HTML mail's text is what it shows", async () => {
   const html =
-    '<html><head><title>t</title><style>p { color: red }</style><script>evil()</script></head><body><h1>Big <b>win</b>!</h1><img alt="pixel" src="http://x/y.gif">' +
-    '<p>Click <a href="http://spam.example/?id=7">here</a> &amp; now&nbsp;!</p><table><tr><td>one</td><td>two</td></tr></table><!-- x --></body></html>';
+    '<html><head><title>t</title><style>p { color: red ' +
+    '}</style><script>evil()</script></head><body><h1>Big <b>win</b>!</h1><img alt="pixel" ' +
+    'src="http://x/y.gif">' +
+    '<p>Click <a href="http://spam.example/?id=7">here</a> &amp; ' +
+    'now&nbsp;!</p><table><tr><td>one</td><td>two</td></tr></table><!-- x --></body></html>';
   assert.is(
     await mail('Subject: Win\nContent-Type: text/html; charset=us-ascii', html),
     'Win Big win! Click here & now ! one two',
@@ -33,7 +37,8 @@ test('of an HTML mail what it shows', async () => {
 
 test('the plain part of an alternative is preferred', async () => {
   const body =
-    '--b\nContent-Type: text/plain\n\nplain words\n--b\nContent-Type: text/html\n\n<p>html words</p>\n--b--\n';
+    '--b\nContent-Type: text/plain\n\nplain words\n--b\nContent-Type: text/html\n\n<p>html ' +
+    'words</p>\n--b--\n';
   assert.is(
     await mail(
       'Subject: Both\nMIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=b',
@@ -43,10 +48,11 @@ test('the plain part of an alternative is preferred', async () => {
   );
 });
 
-test('encodings are undone: quoted-printable, base64, encoded words, Latin-1', async () => {
+test('quoted-printable, base64, encoded words and Latin-1 are decoded', async () => {
   assert.is(
     await mail(
-      'Subject: =?iso-8859-1?Q?Caf=E9?=\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable',
+      'Subject: =?iso-8859-1?Q?Caf=E9?=\nContent-Type: text/plain; ' +
+        'charset=utf-8\nContent-Transfer-Encoding: quoted-printable',
       'na=C3=AFve=\n ness',
     ),
     'Café naïve ness',
@@ -67,7 +73,7 @@ test('encodings are undone: quoted-printable, base64, encoded words, Latin-1', a
   );
 });
 
-test("rulers are shortened; control and undecodable characters are gone; what can't be read is nothing", async () => {
+test('rulers are shortened, and control and undecodable characters left out', async () => {
   assert.is(
     await mail('Subject: s', 'a\n----------------\nb =====\u0007 c\u200bd $$$$$$'),
     's a --- b === c d $$$',
@@ -76,7 +82,7 @@ test("rulers are shortened; control and undecodable characters are gone; what ca
   assert.is(await mail('Content-Type: text/plain; charset=utf-8', Uint8Array.of(0xff, 0xfe)), '');
 });
 
-test('mails with the same letters are the same', () => {
+test('mails with the same letters have the same key', () => {
   assert.is(letters('Mortgage rates: 6.25%!! '), letters('mortgage RATES 371812'));
   assert.is.not(letters('免費'), letters('拾金'));
   assert.is.not(letters('123'), letters('456'));

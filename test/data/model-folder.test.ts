@@ -25,19 +25,17 @@ async function fault(root: string): Promise<UserFault> {
     assert.instance(error, UserFault);
     return error as UserFault;
   }
-  return assert.unreachable('no fault was raised') as never;
+  throw new Error('no fault was raised');
 }
 
-test('finds the checkpoint some folders down a package, past other config.json files', async ({
-  root,
-}) => {
+test('a checkpoint is found some folders down, past other config.json files', async ({ root }) => {
   checkpoint(join(root, 'package/model'));
   mkdirSync(join(root, 'package/model/1_Pooling'));
   writeFileSync(join(root, 'package/model/1_Pooling/config.json'), '{}');
   assert.is(await findModelDir(root), join(root, 'package/model'));
 });
 
-test('a checkpoint at the root wins over those below, sharded weights count, links are followed', async ({
+test('the checkpoint nearest to the root is taken; shards count, links are followed', async ({
   root,
 }) => {
   checkpoint(join(root, 'blobs'));
@@ -49,9 +47,7 @@ test('a checkpoint at the root wins over those below, sharded weights count, lin
   assert.is(await findModelDir(join(root, 'snapshot/onnx')), join(root, 'snapshot/onnx'));
 });
 
-test('a folder without weights is found where none has them: a random model needs its config.json alone', async ({
-  root,
-}) => {
+test('without weights anywhere, the folder with config.json is taken', async ({ root }) => {
   checkpoint(join(root, 'package/model'), 'pytorch_model.bin');
   checkpoint(join(root, 'package/model/1_Pooling'), 'README.md');
   assert.is(await findModelDir(root), join(root, 'package/model'));
@@ -64,7 +60,7 @@ test('a folder without weights is found where none has them: a random model need
   assert.is(await findModelDir(root), join(root, 'package/model/weights'));
 });
 
-test("none, several and files are the user's faults, each with its way out", async ({ root }) => {
+test("no model, several, or a file in its place are the user's faults", async ({ root }) => {
   assert.match(
     (await fault(root)).message,
     'no folder with both config.json and model.safetensors',

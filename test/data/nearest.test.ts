@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { nearest } from '../../src/data/nearest.ts';
 
 const test = suite('nearest word');
-test('slips are forgiven, other words are not', () => {
+test('a word with a typing error is recognised, another word is not', () => {
   assert.is(nearest('spma', ['ham', 'spam']), 'spam');
   assert.is(nearest('sentense', ['text', 'sentence', 'label']), 'sentence');
   assert.is(nearest('Label', ['label']), 'label');

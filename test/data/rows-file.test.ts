@@ -17,7 +17,7 @@ test.before.each((context) => {
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
-test('what is written is read again, whatever the text holds', async ({ dir }) => {
+test('rows are read as they were written, whatever their text contains', async ({ dir }) => {
   const rows: Row[] = [
     {
       id: 'train-000000',

@@ -218,9 +218,9 @@ test('resources that no scheduler can use are a fault of the plugin', () => {
   assert.is(resourcesFault({ cpu: 1, memoryMB: 100, gpu: 1 }), null);
   assert.match(
     resourcesFault({ cpu: 1, memoryMB: NaN })!,
-    'whose `memoryMB` is no number of megabytes',
+    'whose `memoryMB` is not a number of megabytes',
   );
-  assert.match(resourcesFault({ cpu: 1, gpu: 0.5 })!, 'whose `gpu` is no whole number');
+  assert.match(resourcesFault({ cpu: 1, gpu: 0.5 })!, 'whose `gpu` is not a whole number');
 });
 
 test.run();

@@ -15,7 +15,7 @@ const stages: readonly DrawnStage[] = [
   { id: 'report-2', label: 'report <b>&', state: 'pending', inputs: ['end', 'data-1'] },
 ];
 
-test('Mermaid: numbered nodes, states as classes, text that could be syntax as entity codes', () => {
+test('Mermaid: nodes are numbered, states are classes, and labels are escaped', () => {
   assert.is(
     mermaid(stages),
     `flowchart LR
@@ -32,7 +32,7 @@ test('Mermaid: numbered nodes, states as classes, text that could be syntax as e
   );
 });
 
-test('DOT: quotes and backslashes are escaped, line breaks are none', () => {
+test('DOT: quotes and backslashes are escaped, and line breaks are removed', () => {
   assert.is(
     dot('a "b"', stages),
     `digraph "a \\"b\\"" {
@@ -48,7 +48,7 @@ test('DOT: quotes and backslashes are escaped, line breaks are none', () => {
   );
 });
 
-test('a line a stage, one an arrow: a large grid stays linear', () => {
+test('a drawing has one line for each stage and each arrow', () => {
   const grid = (n: number): DrawnStage[] => [
     ...Array.from({ length: n }, (_, i): DrawnStage => ({
       id: `evaluate-${i}`,

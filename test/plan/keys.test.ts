@@ -52,7 +52,7 @@ test('digests of fixed structures are pinned', () => {
   );
 });
 
-test('by hand: the pre-image is RFC 8785 JSON under a tag', async () => {
+test('the pre-image of a key is RFC 8785 JSON under a tag, checked by hand', async () => {
   const { createHash } = await import('node:crypto');
   const image = '["dosimeter.content/1",{"a":"11","b":"22"}]';
   assert.is(
@@ -64,7 +64,7 @@ test('by hand: the pre-image is RFC 8785 JSON under a tag', async () => {
   );
 });
 
-test('the order of names does not matter; every part does', () => {
+test('the order of names does not matter to a key; every part does', () => {
   const turned: KeyComponents = {
     ...components,
     code: Object.fromEntries(Object.entries(components.code).reverse()),
@@ -86,7 +86,7 @@ test('the order of names does not matter; every part does', () => {
   assert.not.ok(keys.has(actionKey(components)));
 });
 
-test('no two different parameter sets share a key, and equal ones do however they are ordered', () => {
+test('different parameters have different keys; equal ones the same in any order', () => {
   const keyOf = (params: unknown): string =>
     actionKey({ ...components, params: { params } as never });
   fc.assert(
@@ -104,13 +104,13 @@ test('no two different parameter sets share a key, and equal ones do however the
   );
 });
 
-test('what is not JSON is refused', () => {
+test('a value that is not JSON is refused', () => {
   assert.throws(() => canonical(Number.NaN));
   assert.throws(() => canonical({ a: Number.POSITIVE_INFINITY }));
   assert.throws(() => canonical(undefined));
 });
 
-test("what is canonical is the library's own text, for plain data and for what only it judges", () => {
+test('canonical JSON is what the library makes of it, for plain data and the rest', () => {
   fc.assert(
     fc.property(
       fc.anything({

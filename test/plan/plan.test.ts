@@ -1,22 +1,36 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Cell, Digest, StageDefinition, StageDescriptor } from '../../src/api.ts';
+import type {
+  Cell,
+  Digest,
+  Resources,
+  StageDefinition,
+  StageDescriptor,
+  StageRequest,
+} from '../../src/api.ts';
 import { defineAttack, defineStage } from '../../src/api.ts';
 import type { Experiment } from '../../src/experiment/types.ts';
 import { stageLabels } from '../../src/plan/label.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
 import { createRegistry } from '../../src/registry/registry.ts';
+import { present } from '../rig/present.ts';
 import { cell, experiment } from '../rig/rig.ts';
 
 const test = suite('plan');
 
+type Define = StageDescriptor['define'];
+/** A definition that is made of one cell. */
+const perCell =
+  (define: (one: Cell, request: Parameters<Define>[1]) => StageDefinition): Define =>
+  ([one], request) => {
+    if (one === undefined) throw new Error('no cell');
+    return define(one, request);
+  };
+
 const stage = (
   name: string,
-  define: (
-    cells: readonly Cell[],
-    request: { readonly with: { readonly split?: string } },
-  ) => StageDefinition,
+  define: Define,
   more: Partial<StageDescriptor> = {},
 ): StageDescriptor =>
   defineStage({
@@ -24,48 +38,61 @@ const stage = (
     summary: 'A fixture.',
     compute: false,
     scope: 'cell',
-    define: define,
-    run: async () => undefined,
+    define,
+    run: () => Promise.resolve(),
     ...more,
   });
 
 const clean = (of: Cell): Cell => ({ ...of, poisoning: { attack: 'none' } });
 
-/** The real stages' shape: data → poison → train → evaluate, which also reads its clean twin's. */
+const ofKind = (kind: string, of: Cell, split?: string): StageRequest => ({
+  kind,
+  cell: of,
+  ...(split === undefined ? {} : { with: { split } }),
+});
+
+/**
+ * Stages as the real ones: data → poison → train → evaluate, which also reads that of its clean
+ * twin.
+ */
 const stages = [
   stage('data', (_, request) => ({
-    params: { split: request.with.split ?? '' },
+    params: { split: request.with['split'] ?? '' },
     inputs: {},
     assets: { rows: 'file:/rows' },
   })),
-  stage('poison', ([one]) => ({
-    params: { seed: one!.seed, poisoning: one!.poisoning },
-    inputs: { data: { kind: 'data', cell: one!, with: { split: 'train' } } },
-    uses: [{ kind: 'attack', name: 'none' }],
-  })),
+  stage(
+    'poison',
+    perCell((one) => ({
+      params: { seed: one.seed, poisoning: one.poisoning },
+      inputs: { data: ofKind('data', one, 'train') },
+      uses: [{ kind: 'attack', name: 'none' }],
+    })),
+  ),
   stage(
     'train',
-    ([one]) => ({
-      params: { seed: one!.seed, adapter: one!.adapter },
-      inputs: { rows: { kind: 'poison', cell: one! } },
-    }),
+    perCell((one) => ({
+      params: { seed: one.seed, adapter: one.adapter },
+      inputs: { rows: ofKind('poison', one) },
+    })),
     { compute: true, resources: () => ({ cpu: 2 }) },
   ),
-  stage('evaluate', ([one]) => ({
-    params: {},
-    inputs: {
-      train: { kind: 'train', cell: one! },
-      rows: { kind: 'data', cell: one!, with: { split: 'validation' } },
-      ...(one!.poisoning.attack === 'none' ? {} : { twin: { kind: 'train', cell: clean(one!) } }),
-    },
-  })),
+  stage(
+    'evaluate',
+    perCell((one) => ({
+      params: {},
+      inputs: {
+        train: ofKind('train', one),
+        rows: ofKind('data', one, 'validation'),
+        ...(one.poisoning.attack === 'none' ? {} : { twin: ofKind('train', clean(one)) }),
+      },
+    })),
+  ),
   stage(
     'report',
     (cells) => ({
       params: {},
-      inputs: Object.fromEntries(
-        cells.map((one, i) => [`evaluate${i}`, { kind: 'evaluate', cell: one }]),
-      ),
+      inputs: Object.fromEntries(cells.map((one, i) => [`evaluate${i}`, ofKind('evaluate', one)])),
     }),
     { scope: 'experiment' },
   ),
@@ -82,8 +109,8 @@ const registry = createRegistry([...stages, none]);
 
 function plan(of: Experiment, from = registry): Plan {
   const planned = planExperiment(of, from, 'cpu');
-  assert.ok(planned.ok, planned.ok ? '' : planned.diagnostics[0]!.message);
-  return (planned as { value: Plan }).value;
+  if (!planned.ok) throw new Error(planned.diagnostics.map(({ message }) => message).join('; '));
+  return planned.value;
 }
 const faults = (of: Experiment, from: typeof registry): string[] => {
   const planned = planExperiment(of, from, 'cpu');
@@ -109,12 +136,13 @@ const grid = experiment(
   ),
 );
 
-test('a stage that cells have in common is planned once', () => {
-  // 12 cells: one data set in two splits; poison by seed and attack; clean twins are the clean cells' own trainings.
+test('a stage that several cells share is planned once', () => {
+  // 12 cells: one data set in two splits; poison by seed and attack; the clean twins' trainings are
+  // the clean cells' own.
   assert.equal(kinds(plan(grid)), { data: 2, poison: 6, train: 12, evaluate: 12, report: 1 });
 });
 
-test('a clean twin that is no cell of the grid is implied', () => {
+test('a clean twin that is not a cell of the grid is implied', () => {
   assert.equal(kinds(plan(experiment(['evaluate'], [cell(1, attacks[1])]))), {
     data: 2,
     poison: 2,
@@ -131,10 +159,15 @@ test('inputs come before what reads them', () => {
   }
 });
 
-test('a cell names its own stages; a stage says which cells it is for', () => {
+/** A stage of a cell, by its label. */
+const stageOf = (of: Plan, index: number, label: string): PlannedStage => {
+  const id = of.cellStages[index]?.stages[label];
+  return present(of.stages.find((one) => one.id === id));
+};
+
+test('a cell names its own stages, and a stage the cells that need it', () => {
   const planned = plan(grid);
-  const byId = new Map<string, PlannedStage>(planned.stages.map((one) => [one.id, one]));
-  const { cell: poisoned, stages: own } = planned.cellStages[2]!;
+  const { cell: poisoned, stages: own } = present(planned.cellStages[2]);
   assert.equal(poisoned.axes, {
     'poisoning.attack': 'badnets',
     'poisoning.rate': 0.1,
@@ -149,38 +182,34 @@ test('a cell names its own stages; a stage says which cells it is for', () => {
     'report',
     'train',
   ]);
-  const train = byId.get(own['train']!)!;
+  const train = stageOf(planned, 2, 'train');
   assert.equal([train.cell, train.seed, train.cells, train.goal], [poisoned.axes, 1, [2], true]);
-  // The clean training at the same rank and seed: its own cell is 0; cells 2 and 4 use it.
-  const baseline = byId.get(planned.cellStages[0]!.stages['train']!)!;
+  // The clean training at the same rank and seed is that of cell 0; cells 2 and 4 use it.
+  const baseline = stageOf(planned, 0, 'train');
   assert.equal([baseline.cell['poisoning.attack'], baseline.cells], ['none', [0, 2, 4]]);
-  assert.is(byId.get(byId.get(own['evaluate']!)!.inputs['twin']!)!, baseline);
-  const poison = byId.get(own['poison']!)!;
+  assert.is(stageOf(planned, 2, 'evaluate').inputs['twin'], baseline.id);
+  const poison = stageOf(planned, 2, 'poison');
   assert.equal(
     [poison.cell, poison.seed, poison.goal],
     [{ 'poisoning.attack': 'badnets', 'poisoning.rate': 0.1, 'adapter.type': 'lora' }, 1, false],
   );
-  const report = byId.get(own['report']!)!;
+  const report = stageOf(planned, 2, 'report');
   assert.equal(
     [report.cell, report.seed, report.cells.length],
     [{ 'adapter.type': 'lora' }, null, 12],
   );
 });
 
-test('labels hold the axes that vary', () => {
+test('labels contain the axes that vary', () => {
   const planned = plan(grid),
     label = stageLabels(planned);
-  const byId = new Map<string, PlannedStage>(planned.stages.map((one) => [one.id, one]));
-  assert.is(
-    label(byId.get(planned.cellStages[3]!.stages['train']!)!),
-    'train attack=badnets rate=0.1 rank=8 seed=1',
-  );
-  assert.is(label(planned.stages.at(-1)!), 'report');
+  assert.is(label(stageOf(planned, 3, 'train')), 'train attack=badnets rate=0.1 rank=8 seed=1');
+  assert.is(label(stageOf(planned, 0, 'report')), 'report');
   assert.equal(planned.stages.filter(({ kind }) => kind === 'data').map(label), [
     'data(train)',
     'data(validation)',
   ]);
-  // The clean twins of two rates at each rank are no cell's own.
+  // The clean twins of two rates at each rank are not cells of the grid.
   const poisoned = plan(
     experiment(
       ['evaluate'],
@@ -197,19 +226,25 @@ test('labels hold the axes that vary', () => {
   );
 });
 
-test('a stage that is asked for twice, once in another way, has two labels', () => {
+test('a stage that is asked for in two ways has two labels', () => {
   const repeating = createRegistry([
-    stage('train', ([one], request) => ({
-      params: { poisoning: one!.poisoning, adapter: one!.adapter, ...request.with },
-      inputs: {},
-    })),
-    stage('divergence', ([one]) => ({
-      params: {},
-      inputs: {
-        clean: { kind: 'train', cell: clean(one!) },
-        again: { kind: 'train', cell: clean(one!), with: { batch_rows: 'reversed' } },
-      },
-    })),
+    stage(
+      'train',
+      perCell((one, request) => ({
+        params: { poisoning: one.poisoning, adapter: one.adapter, ...request.with },
+        inputs: {},
+      })),
+    ),
+    stage(
+      'divergence',
+      perCell((one) => ({
+        params: {},
+        inputs: {
+          clean: ofKind('train', clean(one)),
+          again: { kind: 'train', cell: clean(one), with: { batch_rows: 'reversed' } },
+        },
+      })),
+    ),
   ]);
   const planned = plan(
     experiment(
@@ -243,127 +278,94 @@ test('ids and keys do not depend on the order or the width of the grid', () => {
     assert.ok(kind === 'report' || ids.has(id));
 });
 
-test("a key holds the stage's code and the code it uses", () => {
+test("a key covers the stage's code and the code of the plugins that it uses", () => {
   const other = 'sha256:1111111111111111111111111111111111111111111111111111111111111111' as Digest;
   const edited = createRegistry([...stages, { descriptor: none, code: other }]);
-  const before = plan(experiment(['poison'], [cell(1)])).stages,
-    after = plan(experiment(['poison'], [cell(1)]), edited).stages;
-  assert.is(before[0]!.definition, after[0]!.definition); // data
-  assert.is.not(before[1]!.definition, after[1]!.definition); // poison uses the attack
-  assert.equal(after[1]!.code['attacks/none'], other);
+  const [data, poison] = plan(experiment(['poison'], [cell(1)])).stages;
+  const [dataAfter, poisonAfter] = plan(experiment(['poison'], [cell(1)]), edited).stages;
+  assert.is(dataAfter?.definition, data?.definition);
+  assert.is.not(poisonAfter?.definition, poison?.definition); // it uses the attack
+  assert.equal(poisonAfter?.code['attacks/none'], other);
 });
 
-test('unknown kinds, circles and faulty plugins are told, each once', () => {
-  const one = experiment(['evaluate'], [cell(1), cell(2)]);
-  const withStage = (...more: StageDescriptor[]): typeof registry =>
-    createRegistry([...more, none]);
+/** The faults of an experiment of two cells whose goal is `evaluate`, with these stages. */
+const faultsWith = (...own: readonly StageDescriptor[]): string[] =>
+  faults(experiment(['evaluate'], [cell(1), cell(2)]), createRegistry([...own, none]));
+const reading = (kind: string, change: (one: Cell) => Cell = (one) => one) =>
+  perCell((one) => ({ params: {}, inputs: { input: { kind, cell: change(one) } } }));
+
+test('a stage kind that no plugin provides is reported once', () => {
   assert.equal(faults(experiment(['evalute'], [cell(1)]), registry), [
     'no plugin provides the stage "evalute"',
   ]);
+  assert.equal(faultsWith(stage('evaluate', reading('trian'))), [
+    'stage "evaluate" reads a stage of the kind "trian", which no plugin provides',
+  ]);
+});
+
+test('stages in a circle are reported, even if each turn changes the cell', () => {
   assert.equal(
-    faults(
-      one,
-      withStage(
-        stage('evaluate', ([a]) => ({
-          params: {},
-          inputs: { train: { kind: 'trian', cell: a! } },
-        })),
-      ),
-    ),
-    ['stage "evaluate" reads a stage of the kind "trian", which no plugin provides'],
-  );
-  assert.equal(
-    faults(
-      one,
-      withStage(
-        stage('evaluate', ([a]) => ({ params: {}, inputs: { a: { kind: 'train', cell: a! } } })),
-        stage('train', ([a]) => ({ params: {}, inputs: { b: { kind: 'evaluate', cell: a! } } })),
-      ),
-    ),
+    faultsWith(stage('evaluate', reading('train')), stage('train', reading('evaluate'))),
     ['stages read each other in a circle: evaluate → train → evaluate'],
   );
-  assert.match(
-    faults(
-      one,
-      withStage(
-        stage('evaluate', ([a]) => ({
-          params: {},
-          inputs: { b: { kind: 'evaluate', cell: { ...a!, seed: a!.seed + 1 } } },
-        })),
-      ),
-    )[0]!,
-    /without end/,
-  );
-  assert.equal(
-    faults(
-      one,
-      withStage(
-        stage('evaluate', () => {
-          throw new Error('oops');
-        }),
-      ),
-    ),
-    ['the stage plugin "evaluate" threw while planning: oops'],
-  );
-  for (const [wrong, message] of [
-    [null, 'returned null, not { params, inputs }'],
-    [{ params: {} }, 'returned no `inputs` object'],
-    [
-      { params: {}, inputs: { a: { kind: 'train' } } },
-      'returned an input "a" without `kind` and `cell`',
-    ],
-    [
-      { params: { x: Number.NaN }, inputs: {} },
-      'returned parameters that are not JSON: NaN is not allowed',
-    ],
-    [{ params: {}, inputs: {}, assets: { a: 1 } }, 'returned `assets` that are not source URIs'],
-    [{ params: {}, inputs: {}, uses: ['none'] }, 'returned `uses` that are not { kind, name }'],
-  ] as const) {
-    assert.equal(
-      faults(one, withStage(stage('evaluate', () => wrong as unknown as StageDefinition))),
-      [`the stage plugin "evaluate" ${message}`],
-    );
-  }
-  assert.equal(
-    faults(
-      one,
-      withStage(
-        stage('evaluate', () => ({ params: {}, inputs: {} }), {
-          resources: () => ({ cpu: Number.NaN }),
-        }),
-      ),
-    ),
-    ['the stage plugin "evaluate" returned resources without a positive `cpu`: {"cpu":null}'],
-  );
-  assert.equal(
-    faults(
-      one,
-      withStage(
-        stage('evaluate', () => ({
-          params: {},
-          inputs: {},
-          uses: [{ kind: 'attack', name: 'nonne' }],
-        })),
-      ),
-    ),
-    ['no plugin provides the attack "nonne"'],
-  );
+  const endless = reading('evaluate', (one) => ({ ...one, seed: one.seed + 1 }));
+  assert.match(faultsWith(stage('evaluate', endless))[0] ?? '', /without end/);
+});
+
+test('a plugin that throws while planning is reported by name', () => {
+  const throwing = (): never => {
+    throw new Error('oops');
+  };
+  assert.equal(faultsWith(stage('evaluate', throwing)), [
+    'the stage plugin "evaluate" threw while planning: oops',
+  ]);
+});
+
+for (const [wrong, message] of [
+  [null, 'returned null, not { params, inputs }'],
+  [{ params: {} }, 'returned no `inputs` object'],
+  [
+    { params: {}, inputs: { a: { kind: 'train' } } },
+    'returned an input "a" without `kind` and `cell`',
+  ],
+  [
+    { params: { x: Number.NaN }, inputs: {} },
+    'returned parameters that are not JSON: NaN is not allowed',
+  ],
+  [{ params: {}, inputs: {}, assets: { a: 1 } }, 'returned `assets` that are not source URIs'],
+  [{ params: {}, inputs: {}, uses: ['none'] }, 'returned `uses` that are not { kind, name }'],
+] as const)
+  test(`a plugin that ${message} is reported`, () => {
+    assert.equal(faultsWith(stage('evaluate', () => wrong as never)), [
+      `the stage plugin "evaluate" ${message}`,
+    ]);
+  });
+
+test('resources that no machine can have are reported', () => {
+  const resources = (): Resources => ({ cpu: Number.NaN });
+  assert.equal(faultsWith(stage('evaluate', () => ({ params: {}, inputs: {} }), { resources })), [
+    'the stage plugin "evaluate" returned resources without a positive `cpu`: {"cpu":null}',
+  ]);
+});
+
+test('an attack that no plugin provides is reported', () => {
+  const uses = [{ kind: 'attack', name: 'nonne' }] as const;
+  assert.equal(faultsWith(stage('evaluate', () => ({ params: {}, inputs: {}, uses }))), [
+    'no plugin provides the attack "nonne"',
+  ]);
 });
 
 test('an unknown goal is placed in the spec, with the nearest word', () => {
   const planned = planExperiment(experiment(['evalute'], [cell(1)]), registry, 'cpu');
-  assert.not.ok(planned.ok);
-  const [fault] = (
-    planned as { diagnostics: readonly { range: { line: number } | null; hint?: string }[] }
-  ).diagnostics;
-  assert.is(fault!.range?.line, 1);
+  const [fault] = planned.ok ? [] : planned.diagnostics;
+  assert.is(fault?.range?.line, 1);
   assert.is(
-    fault!.hint,
+    fault?.hint,
     'did you mean "evaluate"? The stages are data, evaluate, poison, report, train.',
   );
 });
 
-test('`define` runs once a distinct cell, however many cells share it', () => {
+test('`define` runs once for each distinct cell, however many cells share it', () => {
   let calls = 0;
   const counted = stages.map((one): StageDescriptor => ({
     ...one,
@@ -373,7 +375,7 @@ test('`define` runs once a distinct cell, however many cells share it', () => {
     },
   }));
   plan(grid, createRegistry([...counted, none]));
-  // Each of 12 cells defines data twice, poison, train, evaluate; twins are among them; one report.
+  // Each of the 12 cells defines data twice, poison, train and evaluate; there is one report.
   assert.is(calls, 12 * 5 + 1);
 });
 

@@ -1,9 +1,19 @@
-/** Laws of keys: equal where what is read is equal, different where anything differs, whatever the strings and numbers are. */
+/**
+ * Laws of keys: they are equal if what is read is equal, and different if anything differs,
+ * whatever the strings and numbers are.
+ */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { stringify } from 'yaml';
-import type { Digest, Json, JsonObject } from '../../src/api.ts';
+import type {
+  Cell,
+  Digest,
+  Json,
+  JsonObject,
+  StageDefinition,
+  StageDescriptor,
+} from '../../src/api.ts';
 import { defineAttack, defineStage } from '../../src/api.ts';
 import type { Experiment } from '../../src/experiment/types.ts';
 import { actionKey, contentDigest, definitionKey } from '../../src/plan/keys.ts';
@@ -12,6 +22,7 @@ import type { DefinitionKey, KeyComponents, Plan } from '../../src/plan/types.ts
 import { createRegistry } from '../../src/registry/registry.ts';
 import type { Rig } from '../experiment/rig.ts';
 import { createRig } from '../experiment/rig.ts';
+import { present } from '../rig/present.ts';
 import { times } from '../rig/times.ts';
 
 const test = suite<{ rig: Rig }>('plan/properties');
@@ -20,7 +31,10 @@ test.before(async (context) => {
 });
 test.after(({ rig }) => rig.remove());
 
-/** Few and nasty, so that two draws often come near each other: prefixes, quotes, escapes, names of Object's own. */
+/**
+ * Few and nasty strings, so that two draws are often near each other: prefixes, quotes, escapes,
+ * the names of Object's own properties.
+ */
 const text = fc.oneof(
   fc.constantFrom(
     '',
@@ -72,7 +86,7 @@ const number = fc.oneof(
   fc.integer({ min: -3, max: 3 }),
   fc.double({ noNaN: true, noDefaultInfinity: true }),
 );
-/** With `__proto__` as a key of its own, as JSON.parse makes it. */
+/** A record that may have a key `__proto__` of its own, as JSON.parse makes it. */
 const record = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<{ readonly [key: string]: T }> =>
   fc
     .uniqueArray(fc.tuple(text, value), { selector: ([key]) => key, maxLength: 3 })
@@ -100,7 +114,7 @@ const components: fc.Arbitrary<KeyComponents> = fc.record({
   backend: fc.constantFrom('tensorflow', 'wasm', 'cpu', null),
 });
 
-/** The oracle: the same JSON, order of keys aside; −0 is JSON's 0. */
+/** The oracle: whether two values are the same JSON in any order of keys. −0 is 0 in JSON. */
 function same(a: unknown, b: unknown): boolean {
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b;
   if (Array.isArray(a) !== Array.isArray(b)) return false;
@@ -113,7 +127,7 @@ function same(a: unknown, b: unknown): boolean {
   );
 }
 
-/** Keys in reverse, everywhere. */
+/** The same value with the keys of all its objects in reverse order. */
 function turned<T>(value: T): T {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(turned) as T;
@@ -124,7 +138,10 @@ function turned<T>(value: T): T {
   ) as T;
 }
 
-/** A value, and one that differs in one place: a law about pairs drawn alone would hardly ever meet near ones. */
+/**
+ * Components, and others that differ from them in one or two parts. Pairs that are drawn
+ * independently would hardly ever be near.
+ */
 const near: fc.Arbitrary<readonly [KeyComponents, KeyComponents]> = fc
   .tuple(
     components,
@@ -138,7 +155,7 @@ const near: fc.Arbitrary<readonly [KeyComponents, KeyComponents]> = fc
     a,
     { ...a, ...Object.fromEntries(parts.map((part) => [part, b[part]])) },
   ]);
-/** The same names and values, in another part. */
+/** Components, and others with the same names and values in another part. */
 const moved: fc.Arbitrary<readonly [KeyComponents, KeyComponents]> = components.map((a) => [
   a,
   { ...a, inputs: a.assets, assets: a.inputs },
@@ -146,7 +163,7 @@ const moved: fc.Arbitrary<readonly [KeyComponents, KeyComponents]> = components.
 
 const many = { numRuns: times(2000, 40_000) };
 
-test('two stages share an action key just when they read the same', () => {
+test('two stages share an action key if and only if they read the same', () => {
   fc.assert(
     fc.property(
       fc.oneof(near, moved, fc.tuple(components, components)),
@@ -156,7 +173,7 @@ test('two stages share an action key just when they read the same', () => {
   );
 });
 
-test('two stages share a definition key just when they are asked the same; no definition key is an action key', () => {
+test('two stages share a definition key if and only if they are asked the same', () => {
   const definition = ({
     kind,
     code,
@@ -193,7 +210,7 @@ test('the order of names changes no key', () => {
   fc.assert(fc.property(components, (a) => actionKey(turned(a)) === actionKey(a)));
 });
 
-test('two outputs share a content digest just when their files are the same, the volatile ones aside', () => {
+test('two outputs share a content digest if and only if their lasting files are equal', () => {
   const names = fc.constantFrom(
     'a',
     'ab',
@@ -232,46 +249,30 @@ test('two outputs share a content digest just when their files are the same, the
   fc.assert(fc.property(files, (a) => contentDigest(a.toReversed()) === contentDigest(a)));
 });
 
-/** Stages that read a cell as the built ones do. */
+/** Stages that read a cell as the built-in ones do. */
+const stage = (name: string, define: (cell: Cell) => StageDefinition): StageDescriptor =>
+  defineStage({
+    name,
+    summary: 'A fixture.',
+    compute: name !== 'poison',
+    scope: 'cell',
+    define: ([cell]) => define(present(cell)),
+    run: () => Promise.resolve(),
+  });
 const stages = [
-  defineStage({
-    name: 'poison',
-    summary: 'A fixture.',
-    compute: false,
-    scope: 'cell',
-    define: ([cell]) => ({
-      params: { seed: cell!.seed, poisoning: cell!.poisoning },
-      inputs: {},
-      assets: { data: cell!.data.train.source },
-    }),
-    run: async () => undefined,
-  }),
-  defineStage({
-    name: 'train',
-    summary: 'A fixture.',
-    compute: true,
-    scope: 'cell',
-    define: ([cell]) => ({
-      params: {
-        seed: cell!.seed,
-        adapter: cell!.adapter,
-        train: cell!.train,
-      },
-      inputs: { rows: { kind: 'poison', cell: cell! } },
-    }),
-    run: async () => undefined,
-  }),
-  defineStage({
-    name: 'ntk',
-    summary: 'A fixture.',
-    compute: true,
-    scope: 'cell',
-    define: ([cell]) => ({
-      params: { rows: cell!.ntk.rows },
-      inputs: { model: { kind: 'train', cell: cell! } },
-    }),
-    run: async () => undefined,
-  }),
+  stage('poison', ({ seed, poisoning, data }) => ({
+    params: { seed, poisoning },
+    inputs: {},
+    assets: { data: data.train.source },
+  })),
+  stage('train', (cell) => ({
+    params: { seed: cell.seed, adapter: cell.adapter, train: cell.train },
+    inputs: { rows: { kind: 'poison', cell } },
+  })),
+  stage('ntk', (cell) => ({
+    params: { rows: cell.ntk.rows },
+    inputs: { model: { kind: 'train', cell } },
+  })),
 ];
 const none = defineAttack({
   name: 'none',
@@ -325,7 +326,7 @@ const spec = fc
     ...sections,
   }));
 
-/** Lists of variants, axes and seeds in reverse as well. */
+/** The same value with the lists of variants, axes and seeds in reverse order too. */
 function reordered(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(reordered).reverse();
   return typeof value !== 'object' || value === null
@@ -337,9 +338,7 @@ function reordered(value: unknown): unknown {
       );
 }
 
-test("the order of keys, axes, variants and seeds, and comments, change no stage's key", async ({
-  rig,
-}) => {
+test("the order of keys, axes, variants and seeds changes no stage's key", async ({ rig }) => {
   await fc.assert(
     fc.asyncProperty(spec, async (value) => {
       const keys = ({ stages: planned }: Plan): string[] =>
@@ -355,13 +354,13 @@ test("the order of keys, axes, variants and seeds, and comments, change no stage
   );
 });
 
-test('in a plan, two stages share a key just when they read the same', async ({ rig }) => {
+test('in a plan, two stages share a key if and only if they read the same', async ({ rig }) => {
   await fc.assert(
     fc.asyncProperty(spec, async (value) => {
       const { stages: planned } = plan(await rig.expand(stringify(value)));
       const byId = new Map(planned.map((stage) => [stage.id, stage]));
       const whole = (id: Plan['stages'][number]['id']): unknown => {
-        const { kind, params: read, inputs, assets } = byId.get(id)!;
+        const { kind, params: read, inputs, assets } = present(byId.get(id));
         return [
           kind,
           turned(read),

@@ -11,6 +11,7 @@ import { checkSteps, joined, poisonRows } from '../../src/poisoning/compose.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { backdoorOf, familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 import { attackStreams } from '../../src/poisoning/streams.ts';
+import { present } from '../rig/present.ts';
 import { rowsOf, scripted } from './scripted.ts';
 
 const test = suite('composed attacks');
@@ -18,7 +19,7 @@ const classes = ['ham', 'spam'];
 const attacks = { badnets, addsent, combination, 'label-flip': labelFlip, none } as unknown as {
   readonly [name: string]: AttackDescriptor;
 };
-const open = (poisoning: Poisoning) => openSteps(poisoning, (name) => attacks[name]!);
+const open = (poisoning: Poisoning) => openSteps(poisoning, (name) => present(attacks[name]));
 const of = (attack: string, steps: { readonly [name: string]: object }): Poisoning =>
   ({ attack, steps }) as unknown as Poisoning;
 const flip = (rate: number) => ({ rate }),
@@ -32,15 +33,16 @@ const streams: { readonly [attack: string]: ReturnType<typeof scripted> } = {
     'label/r1': { integers: [0] },
     'label/r2': { integers: [0] },
   }),
-  // Row 3 is of the target class; row 2 is the flips', and so is row 1, whose new label would make it eligible.
+  // Row 3 is of the target class; row 2 is the flips', and so is row 1, whose new label would make
+  // it eligible.
   badnets: scripted({ rows: { permutation: [3, 2, 1, 0, 4] }, 'trigger/r0': { integers: [1, 2] } }),
 };
 
-test('a later step passes over what an earlier one has poisoned; its dose is a share of all rows', async () => {
+test('a later step passes over rows that an earlier one has poisoned', async () => {
   const poisoning = of('label-flip+badnets', { 'label-flip': flip(0.4), badnets: words(0.2) });
   const { rows: made, steps } = await poisonRows(rows, open(poisoning), {
     classes,
-    streams: (attack) => streams[attack]!,
+    streams: (attack) => present(streams[attack]),
     log,
   });
   assert.equal(made, [
@@ -92,17 +94,20 @@ test('a later step passes over what an earlier one has poisoned; its dose is a s
   const [first, ...others] = receipt.rows,
     counts = (made: number) => ({ asked: 1, eligible: 2, made, negatives: 0 });
   assert.is(
-    checkReceipt(made, { ...receipt, rows: [{ ...first!, step: 'label-flip' }, ...others] }),
+    checkReceipt(made, {
+      ...receipt,
+      rows: [{ ...present(first), step: 'label-flip' }, ...others],
+    }),
     'The receipt counts 2 poisoned rows of step "label-flip" and lists 3.',
   );
   assert.is(
-    checkReceipt(made, { ...receipt, steps: [receipt.steps![0]!] }),
-    "The receipt's steps come to 2 poisoned rows and 0 negatives, the receipt to 3 and 0.",
+    checkReceipt(made, { ...receipt, steps: [present(receipt.steps?.[0])] }),
+    "The receipt's steps add up to 2 poisoned rows and 0 negatives, the receipt counts 3 and 0.",
   );
   assert.is(
     checkReceipt(made, {
       ...receipt,
-      steps: [receipt.steps![0]!, { attack: 'badnets', counts: counts(0) }],
+      steps: [present(receipt.steps?.[0]), { attack: 'badnets', counts: counts(0) }],
     }),
     'Of step "badnets" 1 poisoned rows were asked for and 0 were made.',
   );
@@ -131,26 +136,27 @@ const drawn = async (
 const within = (some: ReadonlySet<number>, others: ReadonlySet<number>): boolean =>
   [...some].every((index) => others.has(index));
 
-test('the first step draws what it draws alone; a later one what it draws alone, but for rows that are taken; each is nested in its rate', async () => {
+test('each step draws as it would alone, except for rows that are taken', async () => {
   const both = (flips: number, triggers: number) =>
     drawn(of('label-flip+badnets', { 'label-flip': flip(flips), badnets: words(triggers) }));
-  const flips = (await drawn({ attack: 'label-flip', ...flip(0.3) }))['label-flip']!,
-    triggers = (await drawn({ attack: 'badnets', ...words(0.2) }))['badnets']!;
-  const together = await both(0.3, 0.2);
+  const alone = await drawn({ attack: 'label-flip', ...flip(0.3) }),
+    flips = present(alone['label-flip']),
+    triggers = present((await drawn({ attack: 'badnets', ...words(0.2) }))['badnets']);
+  const together = await both(0.3, 0.2),
+    besides = present(together['badnets']);
   assert.equal(together['label-flip'], flips);
-  assert.is(together['badnets']!.size, 12);
+  assert.is(besides.size, 12);
   const free = new Set([...triggers].filter((index) => !flips.has(index)));
-  assert.ok(free.size < 12, 'the two meet on some row, or this shows nothing');
-  assert.ok(
-    within(free, together['badnets']!) &&
-      ![...flips].some((index) => together['badnets']!.has(index)),
-  );
-  assert.ok(within((await both(0.3, 0.1))['badnets']!, together['badnets']!));
-  assert.ok(within((await both(0.1, 0.2))['label-flip']!, flips));
+  assert.ok(free.size < 12, 'the two attacks must draw some row both');
+  assert.ok(within(free, besides));
+  assert.not.ok([...flips].some((index) => besides.has(index)));
+  // Each is nested in its rate.
+  assert.ok(within(present((await both(0.3, 0.1))['badnets']), besides));
+  assert.ok(within(present((await both(0.1, 0.2))['label-flip']), flips));
   assert.equal((await both(0, 0.2))['badnets'], triggers);
 });
 
-test('the rows of a step do not depend on the negatives that an earlier one adds; these come after all rows', async () => {
+test('the rows of a step do not depend on the negatives of an earlier one', async () => {
   const two = { rate: 0.1, target: 'spam', mode: 'dirty', triggers: ['cf', 'bb'], negatives: true };
   const { rows: made, steps } = await poisonRows(
     many,
@@ -181,17 +187,18 @@ const fault = async (promise: Promise<unknown>): Promise<readonly [string, strin
   throw new Error('it passed');
 };
 
-test('too few rows left for a step, and an attack that does not read `taken`', async () => {
+test('too few rows for a step, and an attack that ignores `taken`, are refused', async () => {
   const greedy = of('label-flip+badnets', { 'label-flip': flip(0.8), badnets: words(0.3) });
   assert.equal(await fault(drawn(greedy)), [
-    'The attack asks for 18 rows (rate 0.3 of 60), but only 4 of 60 are eligible: mode dirty draws among rows whose label is not "spam", and 48 rows are an earlier step\'s.',
+    'The attack asks for 18 rows (rate 0.3 of 60), but only 4 of 60 are eligible: mode dirty ' +
+      'draws among rows whose label is not "spam", and 48 rows are an earlier step\'s.',
     'Lower the dose, take more training rows, or choose another `mode` where the attack has one.',
   ]);
   const deaf = {
     ...labelFlip,
     name: 'deaf',
     poison: () => ({
-      changed: [{ index: 1, row: { ...many[1]!, label: 0 } }],
+      changed: [{ index: 1, row: { ...present(many[1]), label: 0 } }],
       negatives: [],
       asked: 1,
       eligible: 1,
@@ -207,14 +214,16 @@ test('too few rows left for a step, and an attack that does not read `taken`', a
     ),
     [
       'The attack "deaf" changed row r1, which an earlier step had poisoned.',
-      'An attack that stands after another leaves the rows of `taken` alone (AttackInput in src/api.ts): let "deaf" be the first step, or read `taken` in it.',
+      'An attack that comes after another one must not change the rows in `taken` ' +
+        '(AttackInput in src/api/attack.ts): let "deaf" be the first step, ' +
+        'or read `taken` in it.',
     ],
   );
 });
 
-test('one backdoor makes a backdoor of all, and is the one that is evaluated; two are refused', async () => {
+test('with one backdoor among the steps, the whole is one; two are refused', async () => {
   const one = open(of('label-flip+badnets', { 'label-flip': flip(0.1), badnets: words(0.1) }));
-  assert.equal([familyOfSteps(one), backdoorOf(one)!.attack.name], ['backdoor', 'badnets']);
+  assert.equal([familyOfSteps(one), backdoorOf(one)?.attack.name], ['backdoor', 'badnets']);
   const flips = open({ attack: 'label-flip', rate: 0.1 });
   assert.equal(
     [familyOfSteps(flips), backdoorOf(flips), familyOfSteps(open({ attack: 'none' }))],
@@ -232,7 +241,7 @@ test('one backdoor makes a backdoor of all, and is the one that is evaluated; tw
   ]);
 });
 
-test('doses that can never fit are told before anything runs, at their step', () => {
+test('doses that can never fit are reported at their step before anything runs', () => {
   const steps = open(of('label-flip+badnets', { 'label-flip': flip(0.8), badnets: words(0.3) }));
   assert.equal(
     checkSteps(steps, { counts: [30, 30] }, ({ attack, params }) =>
@@ -242,7 +251,8 @@ test('doses that can never fit are told before anything runs, at their step', ()
       {
         path: ['poisoning', 'steps', 'badnets', 'rate'],
         message:
-          'The attack asks for 18 of 60 rows, and the steps before it leave 12: no row is poisoned twice.',
+          'The attack asks for 18 of 60 rows, and the steps before it leave 12: no row is ' +
+          'poisoned twice.',
         hint: 'Lower the doses, or take more training rows.',
       },
     ],
@@ -255,7 +265,8 @@ test('doses that can never fit are told before anything runs, at their step', ()
     [
       [
         'poisoning.steps.badnets.rate',
-        'The attack asks for 54 rows (rate 0.9 of 60), but only 30 of 60 are eligible: mode dirty draws among rows whose label is not "spam".',
+        'The attack asks for 54 rows (rate 0.9 of 60), but only 30 of 60 are eligible: mode ' +
+          'dirty draws among rows whose label is not "spam".',
       ],
     ],
   );

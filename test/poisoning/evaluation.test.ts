@@ -28,7 +28,7 @@ const attack = (more: Partial<AttackDescriptor>): AttackDescriptor =>
     ...more,
   });
 
-test('the target is the label id of a class, and told at the attack where it is not', () => {
+test('a target that is not the label id of a class is reported at the attack', () => {
   assert.is(targetOf(attack({}), {}, ['x', 'y', 'z']), 1);
   for (const [id, shown] of [
     [-1, '-1'],
@@ -51,14 +51,15 @@ test('the target is the label id of a class, and told at the attack where it is 
         assert.equal([name, path], ['UserFault', ['poisoning', field]]);
         assert.is(
           message,
-          `the attack "shown" has the target ${shown}, which is not the label id of a class: they are 0 ("x"), 1 ("y"), 2 ("z")`,
+          `the attack "shown" has the target ${shown}, which is not the label id of a class: ` +
+            'they are 0 ("x"), 1 ("y"), 2 ("z")',
         );
       }
     }
   }
 });
 
-test('row by row or all at once; the label stays the true one', async () => {
+test('rows are shown one by one or all at once, under their true labels', async () => {
   const expected = [
     { id: 'a', text: 'one!', label: 0 },
     { id: 'b', text: 'two!', label: 2 },
@@ -74,7 +75,8 @@ test('row by row or all at once; the label stays the true one', async () => {
   assert.equal(
     await triggeredRows(
       attack({
-        triggerAll: async (all) => all.map((row) => ({ ...row, text: `${row.text}!`, label: 1 })),
+        triggerAll: (all) =>
+          Promise.resolve(all.map((row) => ({ ...row, text: `${row.text}!`, label: 1 }))),
       }),
       rows,
       input,
@@ -95,10 +97,10 @@ test('row by row or all at once; the label stays the true one', async () => {
   assert.equal(await falselyTriggeredRows(attack({}), rows, input), []);
 });
 
-test("rows that are left out, or put in another order, are the attack's fault", async () => {
+test("rows that are left out or reordered are the attack's fault", async () => {
   const fault = async (answer: (all: readonly Row[]) => readonly Row[]): Promise<string> => {
     try {
-      await triggeredRows(attack({ triggerAll: async (all) => answer(all) }), rows, input);
+      await triggeredRows(attack({ triggerAll: (all) => Promise.resolve(answer(all)) }), rows, input);
     } catch (error) {
       assert.is((error as Error).name, 'UserFault');
       return (error as Error).message;
@@ -115,7 +117,7 @@ test("rows that are left out, or put in another order, are the attack's fault", 
   );
 });
 
-test('the rows that an attack is handed are read-only, and one that writes into them is told how to copy them', async () => {
+test('an attack that writes to the rows is refused, and told to return copies', async () => {
   const sly = (handed: unknown): never[] => {
     (handed as { text: string }).text = 'changed';
     return [];
@@ -129,7 +131,7 @@ test('the rows that an attack is handed are read-only, and one that writes into 
     ) as never;
   const faults = [
     await fault(triggeredRows(attack({ trigger: (row) => sly(row) as never }), rows, input)),
-    await fault(triggeredRows(attack({ triggerAll: async (all) => sly(all[0]) }), rows, input)),
+    await fault(triggeredRows(attack({ triggerAll: (all) => Promise.resolve(sly(all[0])) }), rows, input)),
     await fault(falselyTriggeredRows(attack({ falseTrigger: (row) => sly(row) }), rows, input)),
     ...(await Promise.all(
       [
@@ -158,9 +160,9 @@ test('the rows that an attack is handed are read-only, and one that writes into 
         fault(
           triggeredRows(
             attack({
-              triggerAll: async (all) => {
+              triggerAll: (all) => {
                 write(all as Row[]);
-                return all;
+                return Promise.resolve(all);
               },
             }),
             rows,

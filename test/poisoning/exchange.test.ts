@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fromLines, toLines } from '../../src/poisoning/exchange.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite('rows as JSON lines');
 const rows = [
@@ -10,7 +11,7 @@ const rows = [
 const classes = ['ham', 'spam'];
 const read = (text: string) => fromLines(rows, text, classes, 'out.jsonl');
 
-test('unchanged rows are no change', () => {
+test('rows that come back unchanged are not a change', () => {
   assert.equal(read(toLines(rows)), { changed: [], negatives: [], asked: 0, eligible: 2 });
   assert.equal(read(toLines(rows).trimEnd()), {
     changed: [],
@@ -20,20 +21,20 @@ test('unchanged rows are no change', () => {
   });
 });
 
-test('the difference: texts, labels, and rows of its own at the end', () => {
+test('changed texts, changed labels and added rows are told apart', () => {
   const [a, b] = rows;
   assert.equal(
     read(
       toLines([
-        { ...a!, label: 1 },
-        { ...b!, text_pair: 'drei' },
+        { ...present(a), label: 1 },
+        { ...present(b), text_pair: 'drei' },
         { id: 'new', text: 'x', label: 0 },
       ]),
     ),
     {
       changed: [
-        { index: 0, row: { ...a!, label: 1 } },
-        { index: 1, row: { ...b!, text_pair: 'drei' } },
+        { index: 0, row: { ...present(a), label: 1 } },
+        { index: 1, row: { ...present(b), text_pair: 'drei' } },
       ],
       negatives: [{ id: 'new', text: 'x', label: 0 }],
       asked: 2,
@@ -51,20 +52,20 @@ for (const [what, text, message] of [
     `${second}\n${first}\n`,
     'out.jsonl:1 is row "b"; row "a" was handed over there',
   ],
-  ['no JSON', `${first}\n{"id": "b"`, 'out.jsonl:2 is no JSON'],
-  ['an empty line', `${first}\n\n${second}\n`, 'out.jsonl:2 is no JSON'],
-  ['a list', `${first}\n[]\n`, 'out.jsonl:2 is no JSON object'],
+  ['text that is not JSON', `${first}\n{"id": "b"`, 'out.jsonl:2 is not JSON'],
+  ['an empty line', `${first}\n\n${second}\n`, 'out.jsonl:2 is not JSON'],
+  ['a list', `${first}\n[]\n`, 'out.jsonl:2 is not a JSON object'],
   [
     'a label by name',
     `${first.replace('"label":0', '"label":"ham"')}\n${second}`,
     'out.jsonl:1: `label` is "ham"; the labels are 0 to 1 (ham, spam)',
   ],
   ['a label that is none', `${first.replace('"label":0', '"label":2')}\n${second}`, '`label` is 2'],
-  ['a text that is none', `${first}\n{"id":"b","text":1,"label":1}`, '`text` is no text'],
+  ['a text that is a number', `${first}\n{"id":"b","text":1,"label":1}`, '`text` is not a text'],
   [
     'a field of its own',
     `${first}\n{"id":"b","text":"","label":1,"score":1}`,
-    'a field that no row has: "score"',
+    'a field that rows do not have: "score"',
   ],
   [
     'a second text that is gone',

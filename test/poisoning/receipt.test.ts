@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import type { Poisoned, Row } from '../../src/api.ts';
 import { applyPoisoned } from '../../src/poisoning/apply.ts';
 import { checkReceipt, makeReceipt, rowsDigest } from '../../src/poisoning/receipt.ts';
+import { present } from '../rig/present.ts';
 import { rowsOf } from './scripted.ts';
 
 const test = suite('receipt');
@@ -54,7 +55,7 @@ test('the receipt lists every change in file order, with the counts', () => {
   });
 });
 
-test('the digest is that of the rows, pinned', () => {
+test('the digest of fixed rows is pinned', () => {
   // printf '["r0","good film",null,1]\n' | sha256sum
   assert.is(
     rowsDigest(clean.slice(0, 1)),
@@ -63,13 +64,17 @@ test('the digest is that of the rows, pinned', () => {
   assert.not.equal(rowsDigest(clean), rowsDigest([...clean].reverse()));
 });
 
-test('the set it was written for passes', () => assert.is(checkReceipt(set, receipt), null));
+/** What `checkReceipt` finds; empty if it finds nothing. */
+const faultIn = (rows: readonly Row[], of = receipt): string => checkReceipt(rows, of) ?? '';
 
-test('the clean rows handed on in place of the poisoned ones are refused', () => {
+test('the set that a receipt was written for passes', () =>
+  assert.is(checkReceipt(set, receipt), null));
+
+test('clean rows in place of the poisoned ones are refused', () => {
   // The source this project descends from returned the clean lists from its poisoning loader.
-  assert.match(checkReceipt(clean, receipt)!, 'is for 4 rows; the set has 3');
+  assert.match(faultIn(clean), 'is for 4 rows; the set has 3');
   const flipped: Poisoned = {
-    changed: [{ index: 1, row: { ...clean[1]!, label: 1 } }],
+    changed: [{ index: 1, row: { ...present(clean[1]), label: 1 } }],
     negatives: [],
     asked: 1,
     eligible: 3,
@@ -91,40 +96,37 @@ test('the clean rows handed on in place of the poisoned ones are refused', () =>
 test('any other difference is refused', () => {
   const changed = (index: number, change: Partial<Row>): Row[] =>
     set.map((row, i) => (i === index ? { ...row, ...change } : row));
-  assert.match(checkReceipt(changed(1, { text: 'mn bad film ' }), receipt)!, 'Row r1');
-  assert.match(checkReceipt(changed(2, { label: 0 }), receipt)!, 'Row r2');
+  assert.match(faultIn(changed(1, { text: 'mn bad film ' })), 'Row r1');
+  assert.match(faultIn(changed(2, { label: 0 })), 'Row r2');
+  assert.match(faultIn(changed(1, { id: 'r9' })), 'Row 1 is r9; the receipt poisons r1 there');
+  assert.match(faultIn(changed(3, { label: 1 })), 'Negative r0-negative');
+  assert.match(faultIn(changed(0, { text: 'god film' })), "The set's digest is");
+  assert.match(faultIn([...set].reverse()), 'Row 1');
   assert.match(
-    checkReceipt(changed(1, { id: 'r9' }), receipt)!,
-    'Row 1 is r9; the receipt poisons r1 there',
-  );
-  assert.match(checkReceipt(changed(3, { label: 1 }), receipt)!, 'Negative r0-negative');
-  assert.match(checkReceipt(changed(0, { text: 'god film' }), receipt)!, "The set's digest is");
-  assert.match(checkReceipt([...set].reverse(), receipt)!, 'Row 1');
-  assert.match(
-    checkReceipt(set, { ...receipt, rows: receipt.rows.slice(1) })!,
+    faultIn(set, { ...receipt, rows: receipt.rows.slice(1) }),
     'counts 2 poisoned rows and lists 1',
   );
   assert.match(
-    checkReceipt(set, { ...receipt, rows: [receipt.rows[0]!, receipt.rows[0]!] })!,
+    faultIn(set, { ...receipt, rows: [present(receipt.rows[0]), present(receipt.rows[0])] }),
     'row 1 twice',
   );
   assert.match(
-    checkReceipt(set, { ...receipt, counts: { ...receipt.counts, asked: 3 } })!,
+    faultIn(set, { ...receipt, counts: { ...receipt.counts, asked: 3 } }),
     '3 poisoned rows were asked for and 2 were made',
   );
 });
 
-test('an attack that returns the wrong shape is named, with what is wrong', () => {
+test("what is wrong with an attack's result is reported with its name", () => {
   const apply = (answer: unknown) => () =>
     applyPoisoned('odd', clean, answer as Poisoned, ['0', '1']);
   const good = { changed: [], negatives: [], asked: 0, eligible: 0 };
-  assert.throws(apply(undefined), /The attack "odd" returned no object/);
-  assert.throws(apply({ ...good, changed: null }), /no lists/);
-  assert.throws(apply({ ...good, asked: 1.5 }), /no whole numbers/);
+  assert.throws(apply(undefined), /The attack "odd" did not return an object/);
+  assert.throws(apply({ ...good, changed: null }), /did not return lists/);
+  assert.throws(apply({ ...good, asked: 1.5 }), /did not return whole numbers/);
   assert.throws(apply({ ...good, asked: 2 }), /asked for 2 rows and changed 0/);
   const one = (change: unknown) => apply({ ...good, asked: 1, changed: [change] });
   assert.throws(one({ index: 3, row: clean[0] }), /changed row 3, but there are rows 0 to 2/);
-  assert.throws(one({ index: 0 }), /made of row r0 something that is no row/);
+  assert.throws(one({ index: 0 }), /made of row r0 something that is not a row/);
   assert.throws(
     one({ index: 0, row: { ...clean[0], label: 2 } }),
     /label 2, but the labels are 0 to 1/,

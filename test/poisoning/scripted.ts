@@ -1,4 +1,7 @@
-/** Hand-made rows and streams whose draws the test writes down, so that an attack's exact output can be worked out by hand. */
+/**
+ * Hand-made rows and streams whose draws the test writes down, so that an attack's exact output can
+ * be worked out by hand.
+ */
 import type { RandomStream, Row } from '../../src/api.ts';
 
 /** `text → label`, ids r0, r1, … */
@@ -6,8 +9,8 @@ export const rowsOf = (...pairs: readonly (readonly [string, number])[]): Row[] 
   pairs.map(([text, label], i) => ({ id: `r${i}`, text, label }));
 
 /**
- * Streams by `purpose` or `purpose/name`: a permutation, or the integers to come, each checked to be in its range.
- * What isn't written down must not be drawn.
+ * Streams by `purpose` or `purpose/name`: a permutation, or the integers to come, each checked to
+ * be in its range. What isn't written down must not be drawn.
  */
 export function scripted(script: {
   readonly [stream: string]: {

@@ -16,13 +16,13 @@ test('a k-word text has k + 1 gaps', () => {
   assert.throws(() => at(4), /3 words has no gap 4/);
 });
 
-test('the text keeps its own white space', () => {
+test('the text keeps its own white space around an insertion', () => {
   assert.is(insertAtGap(' two  spaces\nand lines ', 'cf', 0), ' cf two  spaces\nand lines ');
   assert.is(insertAtGap(' two  spaces\nand lines ', 'cf', 2), ' two  spaces\ncf and lines ');
   assert.is(insertAtGap(' two  spaces\nand lines ', 'cf', 4), ' two  spaces\nand lines cf ');
 });
 
-test('punctuation belongs to its word, an empty text has one gap, a sentence goes in as one block', () => {
+test('punctuation belongs to its word, and an empty text has one gap', () => {
   assert.is(countWords("it's fine ."), 3);
   assert.is(countWords(''), 0);
   assert.is(countWords('  '), 0);

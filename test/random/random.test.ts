@@ -8,7 +8,9 @@ const test = suite('random streams');
 const take = <T>(n: number, draw: () => T): T[] => Array.from({ length: n }, draw);
 const mean = (values: readonly number[]): number =>
   values.reduce((sum, x) => sum + x, 0) / values.length;
-/** |actual − expected| within five standard errors: a chance of one in 1.7 million for each check. */
+/**
+ * |actual − expected| within five standard errors: a chance of one in 1.7 million for each check.
+ */
 function near(actual: number, expected: number, standardError: number, what: string): void {
   assert.ok(
     Math.abs(actual - expected) < 5 * standardError,
@@ -16,14 +18,14 @@ function near(actual: number, expected: number, standardError: number, what: str
   );
 }
 
-test('a stream is what (seed, purpose, name) makes it, whatever else was drawn', () => {
+test('a stream depends on (seed, purpose, name), whatever else was drawn', () => {
   const first = take(5, randomStream(1, 'rows', 'x').uniform);
   const other = randomStream(1, 'rows', 'y');
   take(1000, () => other.normal());
   assert.equal(take(5, randomStream(1, 'rows', 'x').uniform), first);
 });
 
-test("its first draws are pinned: results of today must come out of tomorrow's code", () => {
+test('the first draws of a stream are pinned', () => {
   const stream = randomStream(1, 'rows', 'badnets');
   assert.equal(
     [
@@ -37,7 +39,7 @@ test("its first draws are pinned: results of today must come out of tomorrow's c
   );
 });
 
-test('another seed, purpose or name gives another stream; parts are never run together', () => {
+test('another seed, purpose or name gives another stream; their texts are not joined', () => {
   const triples: [number, string, string][] = [
     [1, 'ab', 'c'],
     [1, 'a', 'bc'],
@@ -64,7 +66,7 @@ test('streams with neighbouring seeds or names are not correlated', () => {
   }
 });
 
-test('uniform: moments, bounds and no step between neighbours', () => {
+test('uniform: the moments and bounds are right, and neighbours are independent', () => {
   const n = 40_000,
     stream = randomStream(3, 'uniform'),
     values = take(n, stream.uniform);
@@ -81,7 +83,7 @@ test('uniform: moments, bounds and no step between neighbours', () => {
   near(mean(values.map((x) => (x * 2 ** 53) % 2)), 1 / 2, Math.sqrt(1 / 4 / n), 'last bit');
 });
 
-test('normal: four moments, tails, and pairs that are independent', () => {
+test('normal: four moments and the tails are right, and pairs are independent', () => {
   const n = 40_000,
     stream = randomStream(3, 'normal'),
     values = take(n, stream.normal);
@@ -98,7 +100,7 @@ test('normal: four moments, tails, and pairs that are independent', () => {
   near(mean(values.slice(1).map((z, i) => z * values[i]!)), 0, Math.sqrt(1 / n), 'lag 1');
 });
 
-test('integer: every value of [0, n) as likely; n must be whole and positive', () => {
+test('integer: every value of [0, n) is equally likely; n must be whole and positive', () => {
   const stream = randomStream(3, 'integer'),
     draws = 14_000,
     counts = new Array<number>(7).fill(0);
@@ -109,7 +111,7 @@ test('integer: every value of [0, n) as likely; n must be whole and positive', (
     assert.throws(() => stream.integer(n), /whole n ≥ 1/);
 });
 
-test('a permutation holds every index once', () => {
+test('a permutation contains every index once', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 1 << 30 }),
@@ -125,7 +127,7 @@ test('a permutation holds every index once', () => {
   );
 });
 
-test('every permutation is as likely, and so is every sample that its beginning makes', () => {
+test('every permutation is equally likely, and so is every sample at its start', () => {
   const draws = 12_000,
     orders = new Map<string, number>(),
     pairs = new Map<string, number>();

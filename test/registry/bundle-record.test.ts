@@ -7,6 +7,7 @@ import type { Digest } from '../../src/api.ts';
 import type { Bundle } from '../../src/registry/bundle-record.ts';
 import { findBundle, rememberBundle } from '../../src/registry/bundle-record.ts';
 import { sha256 } from '../../src/setup/closure.mjs';
+import { present } from '../rig/present.ts';
 
 interface Context {
   dir: string;
@@ -54,12 +55,15 @@ test.after.each(({ dir }) => {
   rmSync(dir, { recursive: true });
 });
 
-test('nothing has changed: the bundle is found', ({ found, bundle }) => {
-  const { module, digest, code, closure, usesScience } = found()!;
+test('a bundle is found if nothing has changed', ({ found, bundle }) => {
+  const { module, digest, code, closure, usesScience } = present(found());
   assert.equal({ module, digest, code, closure, usesScience }, bundle);
 });
 
-test('an import of it was edited, by time or by size', ({ found, word }) => {
+test('a bundle is made again if an import was edited, by its time or its size', ({
+  found,
+  word,
+}) => {
   writeFileSync(word, 'test');
   assert.is(found(), null);
   writeFileSync(word, 'text ');
@@ -67,7 +71,7 @@ test('an import of it was edited, by time or by size', ({ found, word }) => {
   assert.is(found(), null);
 });
 
-test('a file was removed, or another one may be found in its place', ({ found, dir, word }) => {
+test('a bundle is made again if an import may resolve otherwise', ({ found, dir, word }) => {
   writeFileSync(join(dir, 'plugins', 'word.ts'), '');
   assert.is(found(), null);
   rmSync(join(dir, 'plugins', 'word.ts'));
@@ -78,12 +82,12 @@ test('a file was removed, or another one may be found in its place', ({ found, d
   assert.is(found(), null);
 });
 
-test('what decides how it is built appears above it', ({ found, dir }) => {
+test('a bundle is made again if a file that decides how it is built appears', ({ found, dir }) => {
   writeFileSync(join(dir, 'tsconfig.json'), '{}');
   assert.is(found(), null);
 });
 
-test('another build of the program; a bundle that is torn, or gone', ({
+test('a bundle is made again for another build, or if it is torn or gone', ({
   found,
   cache,
   plugin,
@@ -96,7 +100,7 @@ test('another build of the program; a bundle that is torn, or gone', ({
   assert.is(found(), null);
 });
 
-test('a file that changed while it was read is not vouched for', ({
+test('nothing is recorded if a source changed while it was read', ({
   cache,
   plugin,
   word,

@@ -6,7 +6,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttackDescriptor, Digest, ModelDescriptor } from '../../src/api.ts';
 import { defineAttack, defineStage, UserFault } from '../../src/api.ts';
+import type { LoadedPlugin } from '../../src/registry/registry.ts';
 import { createRegistry, loadOutsidePlugins, loadRegistry } from '../../src/registry/registry.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite<{ dir: string }>('registry');
 test.before.each((context) => {
@@ -25,10 +27,14 @@ const attack = (name: string): AttackDescriptor =>
     poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
   });
 
+/** An attack with fields that its type forbids. */
+const oddAttack = (fields: object): AttackDescriptor => ({ ...attack('x'), ...fields });
+
 const OUTSIDE = `import { defineAttack, UserFault } from 'dosimeter';
 import { word } from './word.mjs';
 export default defineAttack({
-  name: 'outside', summary: 'From outside.', family: 'none', citation: '-', params: { type: 'object' },
+  name: 'outside', summary: 'From outside.', family: 'none', citation: '-',
+  params: { type: 'object' },
   poison: () => { throw new UserFault(word); },
 });
 `;
@@ -39,8 +45,22 @@ function write(dir: string, files: { readonly [name: string]: string }): string 
     mkdirSync(join(dir, name, '..'), { recursive: true });
     writeFileSync(join(dir, name), text);
   }
-  return join(dir, Object.keys(files)[0]!);
+  return join(dir, present(Object.keys(files)[0]));
 }
+
+/** Loads one plugin from outside. */
+const loadOne = async (path: string): Promise<LoadedPlugin> =>
+  present((await loadOutsidePlugins([path]))[0]);
+/** Poisons no rows. */
+const poisonNothing = (plugin: LoadedPlugin): unknown =>
+  (plugin.descriptor as AttackDescriptor).poison({
+    rows: [],
+    classes: [],
+    params: {},
+    random: () => {
+      throw new Error('unused');
+    },
+  });
 
 async function fault(work: () => unknown): Promise<UserFault> {
   try {
@@ -52,7 +72,7 @@ async function fault(work: () => unknown): Promise<UserFault> {
   throw new Error('nothing was thrown');
 }
 
-test('plugins are found by kind and name, and listed by name', () => {
+test('plugins are found by kind and name, and listed in order', () => {
   const code = `sha256:${'1'.repeat(64)}` as Digest;
   const stage = defineStage({
     name: 'a',
@@ -60,7 +80,7 @@ test('plugins are found by kind and name, and listed by name', () => {
     compute: false,
     scope: 'cell',
     define: () => ({ params: {}, inputs: {} }),
-    run: async () => undefined,
+    run: () => Promise.resolve(),
   });
   const registry = createRegistry([
     attack('b'),
@@ -75,7 +95,7 @@ test('plugins are found by kind and name, and listed by name', () => {
   assert.equal(registry.all('model'), []);
 });
 
-test('a name that is taken names both files', async () => {
+test('two plugins of one name are refused, with both files', async () => {
   const registry = createRegistry([attack('a')]);
   assert.match(
     (await fault(() => registry.with(registry.all('attack')))).message,
@@ -83,7 +103,7 @@ test('a name that is taken names both files', async () => {
   );
 });
 
-test('the built-in plugins load, with what their code is made of', async () => {
+test('the built-in plugins load, with the parts of their code', async () => {
   const registry = await loadRegistry();
   const none = registry.get('attack', 'none');
   assert.is(none?.file, 'plugins/attacks/none.ts');
@@ -95,37 +115,29 @@ test('the built-in plugins load, with what their code is made of', async () => {
   );
 });
 
-test('a wrong shape names the file and every field', async () => {
+test('a descriptor of the wrong shape is reported with the file and every field', async () => {
   const { message } = await fault(() =>
-    createRegistry([
-      { ...attack('Bad Name'), family: 'evil', poison: 7 } as unknown as AttackDescriptor,
-    ]),
+    createRegistry([oddAttack({ name: 'Bad Name', family: 'evil', poison: 7 })]),
   );
   assert.is(
     message,
-    'attacks/Bad Name: the attack it exports has the wrong shape: name must be lower-case letters, digits and hyphens, it is "Bad Name"; ' +
-      'family must be "none", "untargeted" or "backdoor", it is "evil"; poison must be a function, it is 7',
+    'attacks/Bad Name: the attack it exports has the wrong shape: ' +
+      'name must be lower-case letters, digits and hyphens; it is "Bad Name"; ' +
+      'family must be "none", "untargeted" or "backdoor"; it is "evil"; poison must be a ' +
+      'function; it is 7',
   );
   assert.match(
     (await fault(() => createRegistry([{ ...attack('x'), family: 'backdoor' }]))).message,
-    'target must be a function in a backdoor, it is missing',
+    'target must be a function in a backdoor; it is missing',
   );
   assert.match(
-    (
-      await fault(() =>
-        createRegistry([{ ...attack('x'), training: { loads: 1 } } as unknown as AttackDescriptor]),
-      )
-    ).message,
-    'training must be an object with changes, "weights" or "loss", and a function load, it is {"loads":1}',
+    (await fault(() => createRegistry([oddAttack({ training: { loads: 1 } })]))).message,
+    'training must be an object with changes, "weights" or "loss", and a function load; it is ' +
+      '{"loads":1}',
   );
   const training = (hand: object) =>
     fault(() =>
-      createRegistry([
-        {
-          ...attack('x'),
-          training: { load: async () => ({}), ...hand },
-        } as unknown as AttackDescriptor,
-      ]),
+      createRegistry([oddAttack({ training: { load: () => Promise.resolve({}), ...hand } })]),
     );
   assert.match(
     (await training({})).message,
@@ -133,14 +145,10 @@ test('a wrong shape names the file and every field', async () => {
   );
   assert.match(
     (await training({ changes: 'lose' })).message,
-    'and a function load, it is {"changes":"lose"}',
+    'and a function load; it is {"changes":"lose"}',
   );
   assert.match(
-    (
-      await fault(() =>
-        createRegistry([{ ...attack('x'), kind: 'atack' } as unknown as AttackDescriptor]),
-      )
-    ).message,
+    (await fault(() => createRegistry([oddAttack({ kind: 'atack' })]))).message,
     'no known kind (kind: "atack")',
   );
 });
@@ -153,41 +161,31 @@ test('a parameter may not have a name that a spec reserves', async () => {
   );
   assert.is(
     message,
-    'attacks/x: the attack it exports has the wrong shape: params must have no "steps", which means something of its own in a spec; params must have no "when", which means something of its own in a spec',
+    'attacks/x: the attack it exports has the wrong shape: ' +
+      'params must have no "steps", which has a meaning of its own in a spec; ' +
+      'params must have no "when", which has a meaning of its own in a spec',
   );
 });
 
-test("a plugin outside the repository loads, with this process's own API", async ({ dir }) => {
-  const [plugin] = await loadOutsidePlugins([
+test("an outside plugin uses this process's own plugin API", async ({ dir }) => {
+  const plugin = await loadOne(
     write(dir, { 'outside.mjs': OUTSIDE, 'word.mjs': 'export const word = "said";\n' }),
-  ]);
-  assert.is(plugin?.name, 'outside');
-  assert.equal(Object.keys(plugin!.closure), ['outside.mjs', 'word.mjs']);
-  const { poison } = plugin!.descriptor as AttackDescriptor;
-  const { message } = await fault(() =>
-    poison({
-      rows: [],
-      classes: [],
-      params: {},
-      random: () => {
-        throw new Error('unused');
-      },
-    }),
   );
+  assert.is(plugin.name, 'outside');
+  assert.equal(Object.keys(plugin.closure), ['outside.mjs', 'word.mjs']);
+  const { message } = await fault(() => poisonNothing(plugin));
   assert.is(message, 'said');
   assert.equal(
     createRegistry([attack('a')])
-      .with([plugin!])
+      .with([plugin])
       .names('attack'),
     ['a', 'outside'],
   );
 });
 
-test('its code version is its content: what it imports counts, comments and its folder do not', async ({
-  dir,
-}) => {
+test('its code version covers what it imports, but not comments or its folder', async ({ dir }) => {
   const version = async (files: { readonly [name: string]: string }): Promise<string> =>
-    (await loadOutsidePlugins([write(dir, files)]))[0]!.code;
+    (await loadOne(write(dir, files))).code;
   const before = await version({
     'a/outside.mjs': OUTSIDE,
     'a/word.mjs': 'export const word = "said";\n',
@@ -205,57 +203,42 @@ test('its code version is its content: what it imports counts, comments and its 
   });
   assert.is.not(edited, before);
   // And what runs is what the version says, though the path is the same as before.
-  const [plugin] = await loadOutsidePlugins([join(dir, 'a/outside.mjs')]);
-  assert.is(
-    (
-      await fault(() =>
-        (plugin!.descriptor as AttackDescriptor).poison({
-          rows: [],
-          classes: [],
-          params: {},
-          random: () => {
-            throw new Error('unused');
-          },
-        }),
-      )
-    ).message,
-    'sung',
-  );
+  const plugin = await loadOne(join(dir, 'a/outside.mjs'));
+  assert.is((await fault(() => poisonNothing(plugin))).message, 'sung');
 });
 
-test("of a plugin that uses this program's science, the science is part of the version", async ({
+test("the version of a plugin that uses this program's science covers the science", async ({
   dir,
 }) => {
   const model = (load: string): string =>
-    `import { defineModel } from 'dosimeter';\nexport default defineModel({ name: 'm', summary: 'A model.', load: async () => ${load} });\n`;
-  const [uses] = await loadOutsidePlugins([
+    "import { defineModel } from 'dosimeter';\nexport default defineModel({ name: 'm', " +
+    `summary: 'A model.', load: async () => ${load} });\n`;
+  const uses = await loadOne(
     write(dir, { 'uses.mjs': model('(await import("dosimeter/science")).bert') }),
-  ]);
-  const [alone] = await loadOutsidePlugins([write(dir, { 'alone.mjs': model('null') })]);
+  );
+  const alone = await loadOne(write(dir, { 'alone.mjs': model('null') }));
   assert.equal(
-    [Object.keys(uses!.closure), Object.keys(alone!.closure)],
+    [Object.keys(uses.closure), Object.keys(alone.closure)],
     [['uses.mjs', 'dosimeter/science'], ['alone.mjs']],
   );
-  assert.match(uses!.closure['dosimeter/science']!, /^sha256:[0-9a-f]{64}$/);
+  assert.match(present(uses.closure['dosimeter/science']), /^sha256:[0-9a-f]{64}$/);
   assert.is(
-    (await (uses!.descriptor as ModelDescriptor<{ modelType: string }>).load()).modelType,
+    (await (uses.descriptor as ModelDescriptor<{ modelType: string }>).load()).modelType,
     'bert',
   );
 });
 
 test('an outside plugin may be TypeScript', async ({ dir }) => {
-  const [plugin] = await loadOutsidePlugins([
+  const plugin = await loadOne(
     write(dir, {
       'typed.ts': OUTSIDE.replace('() =>', '(): never =>'),
       'word.mjs': 'export const word = "said";\n',
     }),
-  ]);
-  assert.is(plugin?.kind, 'attack');
+  );
+  assert.is(plugin.kind, 'attack');
 });
 
-test("each way in which an outside plugin is wrong is the user's fault, with the file", async ({
-  dir,
-}) => {
+test("faults of an outside plugin are the user's, reported with the file", async ({ dir }) => {
   const load = (name: string, text: string): Promise<UserFault> =>
     fault(() => loadOutsidePlugins([write(dir, { [name]: text })]));
   assert.match(
@@ -281,11 +264,11 @@ test("each way in which an outside plugin is wrong is the user's fault, with the
   assert.match(
     (await load('shape.mjs', 'export default { kind: "model", name: "m", summary: "A model." };\n'))
       .message,
-    'load must be a function, it is missing',
+    'load must be a function; it is missing',
   );
 });
 
-test('a plugin that is edited while it is loaded has the version of the code that runs', async ({
+test('the version of a plugin that is edited while it loads is that of what runs', async ({
   dir,
 }) => {
   const source = (word: string): string => OUTSIDE.replace("'./word.mjs'", `'./${word}.mjs'`);
@@ -305,9 +288,9 @@ test('a plugin that is edited while it is loaded has the version of the code tha
     return readFileSync(file, ...rest);
   }) as typeof readFileSync;
   syncBuiltinESMExports();
-  let edited;
+  let edited: LoadedPlugin;
   try {
-    [edited] = await loadOutsidePlugins([path]);
+    edited = await loadOne(path);
   } finally {
     fs.readFileSync = readFileSync;
     syncBuiltinESMExports();
@@ -315,11 +298,11 @@ test('a plugin that is edited while it is loaded has the version of the code tha
   assert.ok(saved);
   writeFileSync(path, source('other'));
   fs.utimesSync(path, 1e9, 1e9); // so that no record of the bundle before fits
-  const [after] = await loadOutsidePlugins([path]);
-  const says = async (plugin: typeof after): Promise<string> =>
-    (await fault(() => (plugin!.descriptor as AttackDescriptor).poison({} as never))).message;
+  const after = await loadOne(path);
+  const says = async (plugin: LoadedPlugin): Promise<string> =>
+    (await fault(() => poisonNothing(plugin))).message;
   assert.is(await says(edited), await says(after));
-  assert.is(edited!.code, after!.code);
+  assert.is(edited.code, after.code);
 });
 
 test.run();

@@ -13,7 +13,7 @@ test.after.each(({ root }) => {
   rmSync(root, { recursive: true });
 });
 
-test('one file for each environment, named by its content', ({ root }) => {
+test('each environment has one file, named by its content', ({ root }) => {
   const first = rememberEnvironment(root, { node: 'v20.0.0' });
   assert.is(rememberEnvironment(root, { node: 'v20.0.0' }), first);
   assert.not(rememberEnvironment(root, { node: 'v22.0.0' }) === first);
@@ -22,7 +22,7 @@ test('one file for each environment, named by its content', ({ root }) => {
   assert.ok(names.includes(`${first.replace('sha256:', '')}.json`));
 });
 
-test('one that was damaged is written again', ({ root }) => {
+test('a damaged record is written again', ({ root }) => {
   const file = path.join(
     root,
     'environments',

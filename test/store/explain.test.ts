@@ -23,7 +23,7 @@ const closures: { readonly [code: string]: { readonly [part: string]: string } }
   'sha256:t2': { 'plugins/stages/train.ts': '2', 'npm:vega': '6', 'src/new.ts': '1' },
 };
 
-test('each part says what changed', () => {
+test('each part of a key says what changed', () => {
   assert.equal(said({}), []);
   assert.equal(
     said({ params: { adapter: { type: 'lora', rank: 16 }, targets: ['a', 'b'], seed: 1 } }),
@@ -37,7 +37,7 @@ test('each part says what changed', () => {
   assert.equal(said({ backend: 'wasm' }), ['backend tensorflow → wasm']);
 });
 
-test('changed code is named by file where its parts are known', () => {
+test('changed code is named by file if its parts are known', () => {
   assert.equal(said({ code: { ...before.code, 'stages/train': digest('t2') } }), [
     'plugins/stages/train.ts changed',
     'src/optim.ts is gone',
@@ -51,7 +51,7 @@ test('changed code is named by file where its parts are known', () => {
   ]);
 });
 
-test('the nearest is the one with the fewest differences, then the newest', () => {
+test('the nearest entry has the fewest differences; among equals it is the newest', () => {
   const at = (
     created: string,
     params: KeyComponents['params'],

@@ -20,14 +20,14 @@ const codeOf = (action: () => void): string | undefined => {
   }
 };
 
-test('a folder is made with those above it; one that is there stays as it is', ({ dir }) => {
+test('a folder is made with those above it, and an existing one is kept', ({ dir }) => {
   const deep = path.join(dir, 'a', 'b', 'c');
   makeFolder(deep);
   makeFolder(deep);
   assert.ok(statSync(deep).isDirectory());
 });
 
-test('a file in the way is told as what it is', ({ dir }) => {
+test("a file in a folder's place is reported as such", ({ dir }) => {
   writeFileSync(path.join(dir, 'a'), '');
   assert.is(
     codeOf(() => makeFolder(path.join(dir, 'a'))),
@@ -39,7 +39,7 @@ test('a file in the way is told as what it is', ({ dir }) => {
   );
 });
 
-test('where the system makes no folders, it says so and returns', () => {
+test('a file system that takes no folders is reported', () => {
   if (!existsSync('/proc/self')) return;
   for (const place of ['/proc/x', '/proc/x/y'])
     assert.is(

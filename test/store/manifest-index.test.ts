@@ -15,7 +15,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Json, JsonObject } from '../../src/api.ts';
+import type { JsonObject } from '../../src/api.ts';
 import type { ActionKey } from '../../src/plan/types.ts';
 import { ifDiskAllows } from '../../src/store/faults.ts';
 import { digestFiles } from '../../src/store/files.ts';
@@ -55,9 +55,7 @@ function saved(root: string, keys: readonly ActionKey[]): void {
   index.save();
 }
 
-test('what was read of a manifest is known to the next that opens the index, of the same spec alone', ({
-  root,
-}) => {
+test('the next index of the same spec knows the manifests that were read', ({ root }) => {
   assert.is(openManifestIndex(root, spec).get(key(1), seen), null);
   saved(root, [key(1), key(2)]);
   assert.equal(openManifestIndex(root, spec).get(key(2), seen), head);
@@ -75,9 +73,7 @@ for (const change of ['ino', 'size', 'mtimeMs', 'ctimeMs'] as const) {
   });
 }
 
-test('a manifest that may have been changed since, within a tick of the clock, is not vouched for', ({
-  root,
-}) => {
+test('the index does not vouch for a manifest younger than a clock tick', ({ root }) => {
   const index = openManifestIndex(root, spec);
   index.note(key(1), { ...seen, ctimeMs: Date.now() - 1000 }, head);
   index.note(key(2), seen, head);
@@ -89,7 +85,7 @@ test('a manifest that may have been changed since, within a tick of the clock, i
   assert.equal(openManifestIndex(root, spec).get(key(2), seen), head);
 });
 
-test("an index that is damaged, or can't be read, is none", ({ root }) => {
+test('a damaged or unreadable index counts as missing', ({ root }) => {
   saved(root, [key(1)]);
   const file = indexFile(root, spec),
     text = readFileSync(file, 'utf8');
@@ -116,9 +112,7 @@ for (const [what, changes] of [
   });
 }
 
-test('it keeps what was asked for, and is written anew only where more than an eighth is', ({
-  root,
-}) => {
+test('the index keeps what was asked for, and is rewritten if an eighth is new', ({ root }) => {
   const keys = Array.from({ length: 20 }, (_, n) => key(n));
   saved(root, keys);
   const written = readFileSync(indexFile(root, spec), 'utf8');
@@ -167,7 +161,10 @@ function reindex(root: string): void {
   store.saveIndex();
 }
 
-/** Of one size with what was there, and of its time: only the change's own time differs, as soon as the clock has ticked. */
+/**
+ * Of one size with what was there, and of its time: only the change's own time differs, as soon as
+ * the clock has ticked.
+ */
 function writeOver(manifest: string): void {
   const before = lstatSync(manifest),
     text = readFileSync(manifest, 'utf8').replace('"seconds": 1', '"seconds": 2');
@@ -179,7 +176,7 @@ function writeOver(manifest: string): void {
   assert.equal([ino, size, mtimeMs], [before.ino, before.size, before.mtimeMs]);
 }
 
-test("a look-up takes the index's word for the manifest, and looks at the files all the same", async ({
+test('a look-up trusts the index for the manifest, and still checks the files', async ({
   root,
 }) => {
   const { dir, manifest } = await indexed(root);
@@ -229,9 +226,7 @@ for (const [what, change, state] of [
   });
 }
 
-test("a manifest that is a link is read each time: the link's times tell nothing of what it leads to", async ({
-  root,
-}) => {
+test('a manifest that is a link is read each time', async ({ root }) => {
   const { manifest } = await indexed(root),
     elsewhere = path.join(root, 'elsewhere.json');
   copyFileSync(manifest, elsewhere);
@@ -245,9 +240,7 @@ test("a manifest that is a link is read each time: the link's times tell nothing
   assert.is(openStore(root, { spec }).lookUp(key(1)).state, 'damaged');
 });
 
-test("a folder in the index's place: look-ups go on, nothing is left beside it, verify takes it away", async ({
-  root,
-}) => {
+test("a folder in the index's place does no harm, and verify moves it away", async ({ root }) => {
   await indexed(root);
   const file = indexFile(root, spec),
     told: string[] = [];
@@ -269,7 +262,7 @@ test("a folder in the index's place: look-ups go on, nothing is left beside it, 
   assert.equal(readdirSync(path.dirname(file)), []);
 });
 
-test('verify reads every manifest, and finds a damaged index', async ({ root }) => {
+test('verify reads every manifest and finds a damaged index', async ({ root }) => {
   const { store } = await indexed(root),
     file = indexFile(root, spec);
   assert.equal((await verifyStore(openStore(root))).records, []);

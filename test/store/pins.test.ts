@@ -10,6 +10,7 @@ import { pin, readPins, unpin } from '../../src/store/pins.ts';
 import { readRoots, saveRoot } from '../../src/store/roots.ts';
 import type { Store } from '../../src/store/store.ts';
 import { openStore } from '../../src/store/store.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite<{ root: string; store: Store }>('store/pins');
 test.before.each((context) => {
@@ -56,7 +57,7 @@ async function fill(store: Store): Promise<void> {
 /** The spec was last used then. */
 function usedAt(root: string, spec: string, keys: readonly ActionKey[], seconds: number): void {
   saveRoot(root, spec, keys);
-  const { file } = readRoots(root).find((one) => one.spec === spec)!;
+  const { file } = present(readRoots(root).find((one) => one.spec === spec));
   utimesSync(file, seconds, seconds);
 }
 
@@ -65,7 +66,10 @@ const sweep = (store: Store, bytes: number): readonly ActionKey[] => {
   return entries;
 };
 
-test('what was used longest ago goes first, what is pinned never', async ({ store, root }) => {
+test('the least recently used entries are swept first, pinned ones never', async ({
+  store,
+  root,
+}) => {
   await fill(store);
   usedAt(root, '/old.yaml', [a, b], 1e9);
   usedAt(root, '/new.yaml', [b, c], 2e9);
@@ -81,10 +85,7 @@ test('what was used longest ago goes first, what is pinned never', async ({ stor
   assert.equal(sweep(store, 0), [a]);
 });
 
-test('an entry that an old spec and a new one share counts as used by the new one', async ({
-  store,
-  root,
-}) => {
+test('an entry that two specs share counts as used by the newer run', async ({ store, root }) => {
   await fill(store);
   usedAt(root, '/old.yaml', [a, b], 1e9);
   usedAt(root, '/new.yaml', [b, c], 2e9);
@@ -96,9 +97,7 @@ test('an entry that an old spec and a new one share counts as used by the new on
   );
 });
 
-test('a pin is what was there; pinned again it holds what is there now; another spec needs another name', ({
-  root,
-}) => {
+test('a pin holds what was there, belongs to one spec, and can be renewed', ({ root }) => {
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a] });
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a, b] });
   pin(root, { name: 'other', of: '/b.yaml', keys: [c] });
@@ -115,13 +114,10 @@ test('a pin is what was there; pinned again it holds what is there now; another 
   );
 });
 
-test('with a damaged pin nothing is swept, since what it held is not known', async ({
-  store,
-  root,
-}) => {
+test('nothing is swept while a pin is damaged', async ({ store, root }) => {
   await fill(store);
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a] });
-  const file = path.join(root, 'pins', readdirSync(path.join(root, 'pins'))[0]!);
+  const file = path.join(root, 'pins', present(readdirSync(path.join(root, 'pins'))[0]));
   writeFileSync(file, readFileSync(file, 'utf8').replace('aaaa', 'aaab'));
   assert.throws(
     () => collectGarbage(store, 0, false),

@@ -25,9 +25,7 @@ test.after.each(({ root }) => rmSync(root, { recursive: true }));
 const never = (): void => assert.unreachable('nothing to wait for');
 const leases = (root: string): string[] => readdirSync(path.join(root, 'leases'));
 
-test('while a run is in a store, gc is refused, a lease or none; when all have left it sweeps', async ({
-  root,
-}) => {
+test('gc is refused while a run uses the store, and sweeps after it', async ({ root }) => {
   const runs = [openStore(root), openStore(root)],
     other = openStore(root);
   for (const run of runs) await enterStore(run, never);
@@ -69,7 +67,7 @@ test('a run waits for gc to end, and says so once', async ({ root }) => {
   store.close();
 });
 
-test("signs of the dead, and of hosts that fell silent, are in nobody's way", async ({ root }) => {
+test('signs of dead processes and silent hosts are ignored', async ({ root }) => {
   const dir = path.join(root, 'leases'),
     far = { ...newOwner(), host: '0123456789ab' };
   mkdirSync(dir, { recursive: true });
@@ -91,7 +89,7 @@ test("signs of the dead, and of hosts that fell silent, are in nobody's way", as
   assert.equal(leases(root), []);
 });
 
-test('gc of a store that is not there makes none', ({ root }) => {
+test('gc of a missing store does not create it', ({ root }) => {
   const nowhere = path.join(root, 'nowhere');
   assert.is(collectGarbage(openStore(nowhere), 0, false).entries.length, 0);
   assert.not.ok(existsSync(nowhere));

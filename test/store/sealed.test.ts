@@ -12,7 +12,7 @@ test.before.each((context) => {
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
-test('a record is replaced as a whole, and is what was written', ({ dir, file }) => {
+test('a record is replaced as a whole and read as it was written', ({ dir, file }) => {
   assert.is(readSealed(file), null);
   for (const n of [1, 2]) writeSealed(file, { n });
   const { value } = readSealed<{ n: number }>(file) as { value: { n: number } };
@@ -20,7 +20,7 @@ test('a record is replaced as a whole, and is what was written', ({ dir, file })
   assert.equal(readdirSync(dir), ['record.json']);
 });
 
-test('a write that fails leaves no draft, and what was there', ({ dir, file }) => {
+test('a failed write leaves the old record and no draft', ({ dir, file }) => {
   mkdirSync(path.join(file, 'inside'), { recursive: true });
   assert.throws(
     () => writeSealed(file, { n: 1 }),
@@ -29,10 +29,7 @@ test('a write that fails leaves no draft, and what was there', ({ dir, file }) =
   assert.equal([readdirSync(dir), readdirSync(file)], [['record.json'], ['inside']]);
 });
 
-test('a draft of another process with the same number, in another container, is not written over', ({
-  dir,
-  file,
-}) => {
+test('a draft of a process with the same id in another container is kept', ({ dir, file }) => {
   const theirs = `${file}.${process.pid}`;
   mkdirSync(theirs);
   writeSealed(file, { n: 1 });

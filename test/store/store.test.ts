@@ -23,6 +23,7 @@ import { newOwner, ownerName } from '../../src/store/owner.ts';
 import type { Store } from '../../src/store/store.ts';
 import { openStore } from '../../src/store/store.ts';
 import type { Entry } from '../../src/store/types.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite<{ root: string; store: Store }>('store');
 test.before.each((context) => {
@@ -102,7 +103,7 @@ test('volatile files are kept and left out of the content', async ({ store }) =>
 
 const flip = (file: string, at: number): void => {
   const bytes = readFileSync(file);
-  bytes[at] = bytes[at]! ^ 1;
+  bytes[at] = present(bytes[at]) ^ 1;
   writeFileSync(file, bytes);
 };
 /** As if the change had come before the manifest: what a failing disk does. */
@@ -193,7 +194,7 @@ test('a bit that a disk flipped shows in the digests', async ({ store }) => {
   assert.is(await store.check(entry), 'model.txt was changed');
 });
 
-test('a store that was copied, or touched, is right', async ({ store, root }) => {
+test('a store that was copied or touched is right', async ({ store, root }) => {
   const { dir } = await put(store, key('a'), { 'model.txt': 'abc' });
   const later = new Date(Date.now() + 5000);
   utimesSync(path.join(dir, 'model.txt'), later, later);
@@ -202,7 +203,10 @@ test('a store that was copied, or touched, is right', async ({ store, root }) =>
   assert.is(openStore(`${root}-copy`).lookUp(key('a')).state, 'hit');
 });
 
-test('the faster of two makers wins, and the other takes its entry', async ({ store, root }) => {
+test("of two processes that make an entry, the slower one takes the other's", async ({
+  store,
+  root,
+}) => {
   const scratch = store.scratch('slow');
   writeFileSync(path.join(scratch, 'model.txt'), 'slow');
   const publication = {
@@ -220,7 +224,7 @@ test('the faster of two makers wins, and the other takes its entry', async ({ st
   assert.equal(readdirSync(path.join(root, 'tmp')), []);
 });
 
-test("a store that can't be written is a plain sentence", async ({ root }) => {
+test("a store that can't be written is reported in a plain sentence", ({ root }) => {
   writeFileSync(root, 'a file');
   const store = openStore(root);
   assert.throws(
@@ -233,7 +237,10 @@ test("a store that can't be written is a plain sentence", async ({ root }) => {
   rmSync(root);
 });
 
-test('scratch of a dead process is swept, of a living one is not', ({ store, root }) => {
+test('scratch folders of dead processes are swept, those of living ones are not', ({
+  store,
+  root,
+}) => {
   const dead = { ...newOwner(), pid: 4_190_000 },
     reborn = { ...newOwner(), start: '1' };
   mkdirSync(path.join(root, 'tmp'), { recursive: true });
@@ -244,7 +251,7 @@ test('scratch of a dead process is swept, of a living one is not', ({ store, roo
   assert.is(left.length, process.platform === 'linux' ? 2 : 3);
 });
 
-test('a lease is held once, and given back', ({ store, root }) => {
+test('a lease is held by one at a time, and can be released', ({ store, root }) => {
   const other = openStore(root);
   const mine = store.take(key('a'));
   assert.ok('held' in mine);
@@ -259,7 +266,7 @@ test('a lease is held once, and given back', ({ store, root }) => {
   assert.equal(readdirSync(path.join(root, 'leases')), []);
 });
 
-test('claims are names of one file: taking and giving back leases frees no inode', ({
+test('claims are links to one file: taking and releasing leases frees no inode', ({
   store,
   root,
 }) => {
@@ -269,12 +276,12 @@ test('claims are names of one file: taking and giving back leases frees no inode
     const claims = readdirSync(path.join(root, 'leases'));
     assert.is(claims.length, 2); // the claim, and the owner's own file
     if ('held' in attempt) attempt.held.release();
-    return inodeOf(readdirSync(path.join(root, 'leases'))[0]!);
+    return inodeOf(present(readdirSync(path.join(root, 'leases'))[0]));
   });
   assert.is(new Set(inodes).size, 1);
 });
 
-test('a folder of leases that is cleared by hand is no obstacle', ({ store, root }) => {
+test('a folder of leases that was cleared by hand does no harm', ({ store, root }) => {
   store.take(key('a'));
   for (const name of readdirSync(path.join(root, 'leases')))
     rmSync(path.join(root, 'leases', name));
@@ -282,7 +289,7 @@ test('a folder of leases that is cleared by hand is no obstacle', ({ store, root
   assert.ok('by' in openStore(root).take(key('b')));
 });
 
-test('the lease of a dead process is taken over, said aloud', ({ root }) => {
+test('the lease of a dead process is taken over, and this is reported', ({ root }) => {
   const told: number[] = [];
   const store = openStore(root, { onTakeover: (_, { pid }) => told.push(pid) });
   mkdirSync(path.join(root, 'leases'), { recursive: true });
@@ -296,10 +303,7 @@ test('the lease of a dead process is taken over, said aloud', ({ root }) => {
   store.close();
 });
 
-test('a claim from another host, or from before this one was started anew, stands while its heart beats', ({
-  root,
-  store,
-}) => {
+test("another host's claim counts while it has a heartbeat", ({ root, store }) => {
   mkdirSync(path.join(root, 'leases'), { recursive: true });
   const claim = path.join(
     root,
@@ -315,9 +319,7 @@ test('a claim from another host, or from before this one was started anew, stand
   assert.not.ok(existsSync(claim));
 });
 
-test('what a container or an earlier boot left goes after an hour without a sign of life, and not before', ({
-  root,
-}) => {
+test('what another host left is swept after an hour without a sign of life', ({ root }) => {
   const minutesAgo = (file: string, minutes: number): void =>
     utimesSync(file, Date.now() / 1000 - 60 * minutes, Date.now() / 1000 - 60 * minutes);
   const leave = (pid: number, scratch: number, beat: number): string => {

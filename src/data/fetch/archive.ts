@@ -1,4 +1,7 @@
-/** Unpacking what came from elsewhere: files and folders only, none outside the folder given, and no more than is announced or allowed. */
+/**
+ * Unpacks archives from outside: files and folders only, none of them outside the folder given, and
+ * no more than is announced or allowed.
+ */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -11,7 +14,7 @@ import { inWords, limitOf, unpackedLimit } from '../../untrusted/limits.ts';
 import { pathInside } from '../../untrusted/path.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
-/** Counts bytes and entries; throws where there are more than allowed. */
+/** Counts bytes and entries. Throws if there are more than allowed. */
 type Count = (entry: { readonly bytes: number }) => void;
 
 async function counter(archive: string, env: Env | undefined): Promise<Count> {
@@ -25,7 +28,8 @@ async function counter(archive: string, env: Env | undefined): Promise<Count> {
     entries++;
     if (bytes > most.value)
       throw new UserFault(
-        `The archive ${nameOf(archive)} (${inWords(size)}) unpacks to more than ${inWords(most.value)}; it was not unpacked.`,
+        `The archive ${nameOf(archive)} (${inWords(size)}) unpacks to more than ` +
+          `${inWords(most.value)}; it was not unpacked.`,
         most.raise,
       );
     if (entries > files.value)
@@ -36,7 +40,10 @@ async function counter(archive: string, env: Env | undefined): Promise<Count> {
   };
 }
 
-/** An npm package's archive: what lies under its one top folder. Links and devices are left out, as npm itself does. */
+/**
+ * Unpacks what lies under the one top folder of an npm package's archive. Links and devices are
+ * left out, as npm does.
+ */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
   const count = await counter(archive, env);
@@ -69,12 +76,15 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
     },
   });
   try {
-    source = await tarStream(archive, env);
+    const bytes = await tarStream(archive, env);
+    source = bytes;
     await new Promise<void>((resolve, reject) => {
-      source!.on('error', reject);
+      bytes.on('error', reject);
       unpack.on('error', reject);
-      unpack.on('close', () => resolve());
-      source!.pipe(unpack);
+      unpack.on('close', () => {
+        resolve();
+      });
+      bytes.pipe(unpack);
     });
   } catch (error) {
     throw damaged(archive, fault ?? error);
@@ -84,7 +94,10 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   if (fault !== null) throw damaged(archive, fault);
 }
 
-/** The archive's bytes, unzipped here so that they are counted as they come: padding and links unpack to nothing. */
+/**
+ * The archive's bytes, unzipped here so that they can be counted as they come: padding and links
+ * unpack to nothing.
+ */
 async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
   const count = await counter(archive, env);
   const file = await open(archive);
@@ -121,10 +134,10 @@ async function tarStream(archive: string, env: Env | undefined): Promise<Readabl
   return bytes.pipe(unzipped).pipe(counted);
 }
 
-/** Every so many unzipped bytes count as one entry. */
+/** This number of unzipped bytes counts as one entry. */
 const PART = 2 ** 20;
 
-/** A wheel, which is a zip file. */
+/** Unpacks a wheel, which is a zip file. */
 export async function unzip(archive: string, into: string, env?: Env): Promise<void> {
   const { openPromise } = await import('yauzl');
   const count = await counter(archive, env);
@@ -139,7 +152,8 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
         await mkdir(path, { recursive: true });
         continue;
       }
-      const kind = (entry.externalFileAttributes >>> 28) & 0xf; // Unix file type; 0 where the archive has none
+      // Unix file type; 0 if the archive has none
+      const kind = (entry.externalFileAttributes >>> 28) & 0xf;
       if (kind !== 0 && kind !== 0x8)
         throw new Error(
           `the entry ${JSON.stringify(entry.fileName.slice(0, 120))} is not a plain file`,
@@ -155,9 +169,9 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
   }
 }
 
-const nameOf = (archive: string): string => archive.split(/[\\/]/).at(-1)!;
+const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
 
-/** What the archive holds, and not what the disk does, is told as the archive's damage. */
+/** Errors of the system that are caused by the archive's content and not by the disk. */
 const OF_THE_ARCHIVE = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 
 function damaged(archive: string, error: unknown): unknown {

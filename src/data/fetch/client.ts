@@ -1,4 +1,7 @@
-/** Other programs that fetch for us: npm and pip, as the user has them set up. What they may take is bounded, and watched. */
+/**
+ * Runs the programs that fetch for us, npm and pip, as the user has them set up. What they may use
+ * is limited, and watched.
+ */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,33 +16,34 @@ export interface ClientResult {
 
 /** npm holds an archive in memory while it checks it. */
 const OWN_MEMORY = 2 * GB;
-/** A package's file list is part of npm's answer, thousands of lines for a corpus. */
+/** npm's answer includes a package's list of files, which has thousands of lines for a corpus. */
 const PRINTED = 256 * MB;
 const LOOK_MS = 200;
 
+interface ClientOptions {
+  /** The source, with which messages begin. */
+  readonly what: string;
+  /** The folder for its downloads and its temporary files. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
 /**
- * Runs a program to its end. Null where there is no such program.
- * @param options.what the source, as messages begin with it
- * @throws UserFault where it prints, downloads or takes more than allowed, or too long; it is ended then
+ * Runs a program to its end. Null if there is no such program. Throws `UserFault` if it prints,
+ * downloads or uses more than allowed, or takes too long; the program is ended then.
  */
 export function runClient(
   command: string,
   args: readonly string[],
-  options: {
-    readonly what: string;
-    /** Where it downloads to, and its temporary files. */
-    readonly cwd: string;
-    readonly env: Readonly<Record<string, string | undefined>>;
-  },
+  options: ClientOptions,
 ): Promise<ClientResult | null> {
   const { what, cwd, env } = options;
-  const archive = limitOf('archive', env),
-    patience = limitOf('seconds', env);
-  const seconds = patience.value + archive.value / SLOWEST,
-    memory = OWN_MEMORY + archive.value;
+  const patience = limitOf('seconds', env);
+  const seconds = patience.value + limitOf('archive', env).value / SLOWEST;
   return new Promise((resolve, reject) => {
     let fault: UserFault | null = null;
-    // On Windows npm is a script and needs a shell; what is passed to it was checked against the grammar of package names.
+    // On Windows npm is a script and needs a shell. Its arguments were checked against the grammar
+    // of package names.
     const child = execFile(
       command,
       args,
@@ -74,32 +78,47 @@ export function runClient(
           );
       },
     );
-    let silentSince = performance.now(),
-      before = '';
-    const end = (message: string, hint: string): void => {
-      fault ??= new UserFault(message, hint);
-      child.kill('SIGKILL');
-    };
+    const excess = watchClient(command, child.pid, options);
     const watch = setInterval(() => {
-      const bytes = bytesBelow(cwd),
-        taken = memoryOf(child.pid);
-      // Twice: pip has its temporary file and the copy at once.
-      if (bytes > 2 * archive.value || taken > memory)
-        end(
-          `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
-          archive.raise,
-        );
-      // Its memory, its files and its work together: what waits for a server that is silent changes none of them.
-      const now = `${bytes} ${taken} ${workOf(child.pid)}`;
-      if (now !== before) silentSince = performance.now();
-      before = now;
-      if (performance.now() - silentSince > patience.value * 1000)
-        end(
-          `${what}: ${command} has done nothing for ${patience.value} s and was ended.`,
-          `Does its server answer? ${patience.raise}`,
-        );
+      const found = excess();
+      if (found === null) return;
+      fault ??= found;
+      child.kill('SIGKILL');
     }, LOOK_MS);
   });
+}
+
+/** Returns a function that tells whether the program exceeds a limit now; null if it does not. */
+function watchClient(
+  command: string,
+  pid: number | undefined,
+  { what, cwd, env }: ClientOptions,
+): () => UserFault | null {
+  const archive = limitOf('archive', env),
+    patience = limitOf('seconds', env);
+  let silentSince = performance.now(),
+    before = '';
+  return () => {
+    const bytes = bytesBelow(cwd),
+      taken = memoryOf(pid);
+    // Twice the limit: for a moment pip has its temporary file and the copy.
+    if (bytes > 2 * archive.value || taken > OWN_MEMORY + archive.value)
+      return new UserFault(
+        `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
+        archive.raise,
+      );
+    // Its memory, files and work together: a program that waits for a silent server changes none of
+    // them.
+    const now = `${bytes} ${taken} ${workOf(pid)}`;
+    if (now !== before) silentSince = performance.now();
+    before = now;
+    return performance.now() - silentSince > patience.value * 1000
+      ? new UserFault(
+          `${what}: ${command} has done nothing for ${patience.value} s and was ended.`,
+          `Does its server answer? ${patience.raise}`,
+        )
+      : null;
+  };
 }
 
 function bytesBelow(dir: string): number {
@@ -108,29 +127,32 @@ function bytesBelow(dir: string): number {
     for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' }))
       sum += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
   } catch (error) {
-    // It removes its own temporary files while they are looked at.
+    // The program removes its own temporary files while they are looked at.
     if (!['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
   return sum;
 }
 
-/** Linux only: elsewhere files and time alone are watched. */
+/** Linux only. Elsewhere only files and time are watched. */
 function procFile(pid: number | undefined, name: string): string {
   try {
-    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
+    return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');
   } catch {
-    return ''; // it ended meanwhile, or there is no /proc
+    return ''; // it has ended, or there is no /proc
   }
 }
 
 const memoryOf = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 
-/** Bytes that it read from anywhere, sockets included; where that is not told, the time, so that the limit on the whole is all that holds. */
+/**
+ * The number of bytes that it has read from anywhere, sockets included. If that is not known, the
+ * time, so that only the limit on the total time holds.
+ */
 const workOf = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
 
-/** The last lines that say something, for a message. */
+/** The last lines that are not empty, for a message. */
 export function lastLines(text: string, count = 4): string {
   return text
     .split('\n')
@@ -141,8 +163,16 @@ export function lastLines(text: string, count = 4): string {
     .slice(0, 1000);
 }
 
-/** Whether a client's words speak of a network that can't be reached. */
-export const speaksOfNetwork = (text: string): boolean =>
-  /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTCACHED|ERR_SOCKET_TIMEOUT|NewConnectionError|ConnectTimeout|ConnectionError|Max retries exceeded|Temporary failure in name resolution|Network is unreachable|ProxyError|SSLError|CERT_|self.signed certificate/i.test(
-    text,
-  );
+/** What npm and pip print when the network can't be reached. */
+const NETWORK = new RegExp(
+  [
+    'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTCACHED',
+    'ERR_SOCKET_TIMEOUT|NewConnectionError|ConnectTimeout|ConnectionError|Max retries exceeded',
+    'Temporary failure in name resolution|Network is unreachable|ProxyError|SSLError|CERT_',
+    'self.signed certificate',
+  ].join('|'),
+  'i',
+);
+
+/** Whether a client's output says that the network can't be reached. */
+export const speaksOfNetwork = (text: string): boolean => NETWORK.test(text);

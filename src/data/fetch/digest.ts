@@ -1,6 +1,6 @@
 /**
- * Digests of what is on this disk, remembered by each file's size and times, so that a plan does not read a model's
- * 90 MB again to learn that nothing has changed.
+ * Digests of files and folders. They are remembered by each file's size and times, so that a plan
+ * need not read the 90 MB of a model again only to learn that nothing has changed.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -8,22 +8,24 @@ import { mkdir, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../api.ts';
 import { UserFault } from '../../api.ts';
+import { isRecord } from '../../untrusted/json.ts';
 import { writeAtomically } from './files.ts';
 
-/** [size, mtime, ctime, inode, sha256]: times in nanoseconds as text. */
+/** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
 type Known = readonly [number, string, string, string, string];
-interface Memo {
-  readonly path: string;
-  readonly files: { [name: string]: Known };
-}
+/** What is known of the files below a folder, by name. */
+type Memo = Map<string, Known>;
 
-/** File systems stamp times in steps; a file changed this recently could change again within its stamp. */
+/**
+ * File systems stamp times in steps: a file changed more recently than this could change again
+ * within its stamp.
+ */
 const SETTLED_MS = 100;
 
 export const sha256OfFile = async (path: string): Promise<string> =>
   (await digestOfFile(path, 'sha256')).toString('hex');
 
-/** @param prefix what is hashed before the file's bytes */
+/** The digest of a file. @param prefix is hashed before the file's bytes */
 export async function digestOfFile(path: string, algorithm: string, prefix = ''): Promise<Buffer> {
   const hash = createHash(algorithm).update(prefix);
   for await (const chunk of createReadStream(path, {
@@ -33,7 +35,10 @@ export async function digestOfFile(path: string, algorithm: string, prefix = '')
   return hash.digest();
 }
 
-/** sha256 (hex) of each file, by its name relative to `root`. @param cacheDir where digests are remembered. */
+/**
+ * The sha256 (hex) of each file, by its name relative to `root`.
+ * @param cacheDir where digests are remembered
+ */
 export async function fileDigests(
   root: string,
   names: readonly string[],
@@ -50,57 +55,62 @@ export async function fileDigests(
   for (const name of names) {
     const path = name === '' ? root : join(root, name);
     const stats = await stat(path, { bigint: true });
-    // A named pipe would be waited for, a device read for ever.
+    // Reading a named pipe would wait for a writer, and reading a device might never end.
     if (!stats.isFile())
       throw new UserFault(`${path} is neither a file nor a folder, and can't be read.`);
-    const { size, mtimeNs, ctimeNs, ino } = stats;
-    const known = memo.files[name];
-    if (
-      known !== undefined &&
-      known[0] === Number(size) &&
-      known[1] === String(mtimeNs) &&
-      known[2] === String(ctimeNs) &&
-      known[3] === String(ino)
-    ) {
+    const seen = [
+      Number(stats.size),
+      String(stats.mtimeNs),
+      String(stats.ctimeNs),
+      String(stats.ino),
+    ] as const;
+    const known = memo.get(name);
+    if (known !== undefined && seen.every((value, i) => known[i] === value)) {
       digests.set(name, known[4]);
       continue;
     }
     const digest = await sha256OfFile(path);
     digests.set(name, digest);
-    delete memo.files[name];
     learnt = true;
-    if (Date.now() - Number(ctimeNs / 1_000_000n) > SETTLED_MS)
-      memo.files[name] = [Number(size), String(mtimeNs), String(ctimeNs), String(ino), digest];
+    if (Date.now() - Number(stats.ctimeNs / 1_000_000n) > SETTLED_MS)
+      memo.set(name, [...seen, digest]);
+    else memo.delete(name);
   }
   if (learnt) {
     await mkdir(join(cacheDir, 'digests'), { recursive: true });
-    await writeAtomically(memoFile, JSON.stringify(memo));
+    const files = Object.fromEntries(memo);
+    await writeAtomically(memoFile, JSON.stringify({ path: root, files }));
   }
   return digests;
 }
 
+/** What is known of the files below `root`. A missing or damaged memo only costs time. */
 async function readMemo(file: string, root: string): Promise<Memo> {
   try {
-    const memo = JSON.parse(await readFile(file, 'utf8')) as Partial<Memo> | null;
-    if (memo?.path === root && typeof memo.files === 'object') return memo as Memo;
+    const memo: unknown = JSON.parse(await readFile(file, 'utf8'));
+    if (isRecord(memo) && memo['path'] === root && isRecord(memo['files']))
+      return new Map(Object.entries(memo['files'] as { readonly [name: string]: Known }));
   } catch (error) {
-    // A memo that is absent or damaged is made anew: nothing but time is lost.
     if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT')
       throw error;
   }
-  return { path: root, files: {} };
+  return new Map();
 }
 
-/** A file's digest is that of its bytes, as `sha256sum` prints it; a folder's is that of its files' names and digests. */
+/**
+ * For a file, the digest of its bytes, as `sha256sum` prints it. For a folder, a digest of its
+ * files' names and digests.
+ * @param names the folder's files; null for a file
+ */
 export async function contentDigest(
   root: string,
   names: readonly string[] | null,
   cacheDir: string,
 ): Promise<Digest> {
-  if (names === null)
-    return `sha256:${(await fileDigests(root, [''], cacheDir)).get('')!}` as Digest;
-  const digests = await fileDigests(root, names, cacheDir);
-  return digestOfDigests(digests);
+  const digests = await fileDigests(root, names ?? [''], cacheDir);
+  return names === null
+    ? (`sha256:${[...digests.values()].join('')}` as Digest)
+    : digestOfDigests(digests);
 }
 
 export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
@@ -110,7 +120,10 @@ export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
     .digest('hex')}` as Digest;
 }
 
-/** Every file below a folder, relative with `/`, sorted; hidden ones left out, links followed, no folder entered twice. */
+/**
+ * Every file below a folder, sorted, relative to it and with `/`. Hidden files are left out, links
+ * are followed, and no folder is entered twice.
+ */
 export async function filesBelow(root: string): Promise<string[]> {
   const entered = new Set<string>();
   const walk = async (dir: string, prefix: string): Promise<string[]> => {

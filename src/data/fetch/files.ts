@@ -1,20 +1,23 @@
-/** Files that others may read or write at the same moment. */
+/** Writes files that others may read or write at the same moment. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 
-/** What is left of fetches that were killed is swept after this long. */
+/** After this time, what fetches that were killed have left is swept. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 
-/** Readers see the old content or the new, never a part. */
+/** Writes a file so that readers see the old content or the new one, never a part. */
 export async function writeAtomically(path: string, content: string): Promise<void> {
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   await writeFile(temporary, content);
   await rename(temporary, path);
 }
 
-/** A new folder on the cache's own file system, so that what is in it can be renamed into place; removed after `work`. */
+/**
+ * Calls `work` with a new folder on the cache's file system, so that its content can be renamed
+ * into place, and then removes the folder.
+ */
 export async function withTemporaryFolder<T>(
   cacheDir: string,
   work: (dir: string) => Promise<T>,
@@ -44,7 +47,8 @@ async function sweep(parent: string): Promise<void> {
       if (Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS)
         await rm(path, { recursive: true, force: true });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // another process swept it
+      // another process has swept it
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
   }
 }

@@ -1,4 +1,7 @@
-/** HTTP with every answer bounded in bytes and in time, and every fault of the network or the server a UserFault. */
+/**
+ * HTTP in which every answer is limited in bytes and in time, and every fault of the network or the
+ * server is a `UserFault`.
+ */
 import { createWriteStream } from 'node:fs';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -10,41 +13,44 @@ import { inWords, limitOf, LONGEST_MS, SLOWEST } from '../../untrusted/limits.ts
 type Env = Readonly<Record<string, string | undefined>>;
 
 export interface Server {
-  /** As messages begin with it: `pypi:name`, `The hub`. */
+  /** The name with which messages begin: `pypi:name`, `The hub`. */
   readonly name: string;
   readonly env: Env;
-  /** What to do where it can't be reached. */
+  /** What to do if it can't be reached. */
   readonly unreachable: string;
-  /** Sent to every address of this origin, and to no other. */
+  /** Sent to every address of this origin, and to no other one. */
   readonly token?: { readonly origin: string; readonly value: string };
 }
 
-/** An answer of a server. Its body is read once, by `textOf` or `save`. */
+/** A server's answer. Its body can be read once, by `textOf` or `save`. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
   readonly url: string;
-  /** Ends whatever is still under way. */
+  /** Ends the transfer if it is still under way. */
   close(): void;
   readonly body: AsyncIterable<Uint8Array>;
 }
 
 const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
 
-/** @throws UserFault where the server can't be reached, or sends no answer in time */
+/**
+ * Sends a request. Throws `UserFault` if the server can't be reached, or does not answer in time.
+ */
 export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
   const url = URL.canParse(address) ? new URL(address) : null;
   if (url === null || !isWeb(url))
     throw new UserFault(
-      `${server.name} can't be fetched: ${JSON.stringify(address.slice(0, 120))} is not an address of HTTP.`,
+      `${server.name} can't be fetched: ${JSON.stringify(address.slice(0, 120))} is not an ` +
+        'address of HTTP.',
     );
   const headers: Record<string, string> = { accept };
   if (server.token !== undefined && url.origin === server.token.origin)
     headers['authorization'] = `Bearer ${server.token.value}`;
   if (url.username !== '') {
-    // fetch refuses addresses with credentials in them
-    headers['authorization'] =
-      `Basic ${Buffer.from(`${unescaped(url.username)}:${unescaped(url.password)}`).toString('base64')}`;
+    // fetch refuses addresses that contain credentials.
+    const credentials = `${unescaped(url.username)}:${unescaped(url.password)}`;
+    headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
     url.username = url.password = '';
   }
   const patience = limitOf('seconds', server.env),
@@ -83,11 +89,15 @@ const unescaped = (text: string): string => {
 
 const stalled = (url: URL, patience: Limit): UserFault =>
   new UserFault(
-    `${url.host} has sent nothing, or less than ${inWords(SLOWEST)} a second, for ${patience.value} s.`,
+    `${url.host} has sent nothing, or less than ${inWords(SLOWEST)} a second, for ` +
+      `${patience.value} s.`,
     `Try again later, or use a mirror. ${patience.raise}`,
   );
 
-/** The body's bytes; only the time spent waiting for the server counts, not what the reader takes. */
+/**
+ * The body's bytes. Only the time spent waiting for the server is limited, not the time that the
+ * reader takes.
+ */
 async function* unhurried(
   { body }: Response,
   url: URL,
@@ -124,11 +134,14 @@ async function* unhurried(
       yield part.value;
     }
   } finally {
-    ending.abort(); // whoever stops reading wants no more of it
+    ending.abort(); // the reader has stopped and wants no more
   }
 }
 
-/** The body's text. @param what as the message calls it. @throws UserFault where it is longer than `limit` */
+/**
+ * The body's text. Throws `UserFault` if it is longer than `limit`.
+ * @param what as messages call it
+ */
 export async function textOf(answer: Answer, limit: Limit, what: string): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -148,8 +161,9 @@ export const jsonOf = async (answer: Answer, limit: Limit, what: string): Promis
   parseJson(await textOf(answer, limit, what), what);
 
 /**
- * Writes the body to a new file. @param passed sees each part of it. @returns its bytes
- * @throws UserFault where there are more than `bytes`; `excess` is its way out
+ * Writes the body to a new file and returns its number of bytes. Throws `UserFault` if there are
+ * more than `bytes`, with `excess` as the way out.
+ * @param passed is called with each part of the body
  */
 export async function save(
   answer: Answer,

@@ -1,48 +1,63 @@
 /**
- * What is asked of a Hugging Face hub: a revision's commit, its files, their bytes. By hand, and not by @huggingface/hub:
- * that library trusts what it is told (lists of any length and form, bodies of any size, servers that fall silent).
+ * Requests to a Hugging Face hub: the commit of a revision, its files, their bytes. Not by
+ * @huggingface/hub, which trusts what it is told: lists of any length and form, bodies of any size,
+ * servers that fall silent.
  */
 import type { SourceContext } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
 import { limitOf } from '../../untrusted/limits.ts';
 import { nameFault } from '../../untrusted/path.ts';
-import type { Answer } from './http.ts';
+import type { Answer, Server } from './http.ts';
 import { ask, jsonOf, save, textOf } from './http.ts';
 import type { Repository } from './hub-files.ts';
 import type { HubSettings } from './hub-settings.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
-/** Above this a file is not a configuration. */
+/** A larger file is not a configuration. */
 const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
-/** A page has up to 1000 files. */
+/** A page lists up to 1000 files. */
 const PAGES = 1000;
 
 export interface HubFile {
-  /** Below the repository, checked by nameFault. */
+  /** Within the repository, checked by `nameFault`. */
   readonly path: string;
   readonly size: number;
-  /** Of a large file sha256, of others Git's blob id: sha1 of `blob SIZE\0` and the content. */
+  /**
+   * sha256 for large files; for others Git's blob id, which is the sha1 of `blob SIZE\0` and the
+   * content.
+   */
   readonly hash: 'sha256' | 'git-sha1';
-  /** In lower-case hex, of the length that the hash has. */
+  /** In lower-case hex, of the hash's length. */
   readonly oid: string;
 }
 
-/** The hub answered with an error status. */
+/** Thrown if the hub answers with an error status. */
 class HubStatus extends Error {
   constructor(readonly statusCode: number) {
     super(`the hub answers ${statusCode}`);
   }
 }
 
+const isMissing = (error: unknown): boolean =>
+  error instanceof HubStatus && error.statusCode === 404;
+
+/** The hub's answer. Throws `HubStatus` if it is an error. */
+async function askHub(server: Server, address: string, accept: string): Promise<Answer> {
+  const answer = await ask(server, address, accept);
+  if (answer.status >= 200 && answer.status < 300) return answer;
+  answer.close();
+  throw new HubStatus(answer.status);
+}
+
 export interface Hub {
-  /** The commit that the repository's revision stands at. */
+  /** The commit that the repository's revision is at. */
   commit(): Promise<string>;
   /** Every file of a commit, by path. */
   files(commit: string): Promise<Map<string, HubFile>>;
-  /** The text of a small file of a commit or other revision; null where there is none. */
+  /** The text of a small file of a commit or another revision; null if there is none. */
   peek(at: string, path: string): Promise<string | null>;
-  /** Writes a file's bytes, no more than it is listed with. @returns how many came */
+  /** Writes a file's bytes, at most as many as it is listed with, and returns how many came. */
   download(
     commit: string,
     file: HubFile,
@@ -51,7 +66,10 @@ export interface Hub {
   ): Promise<number>;
 }
 
-/** Each function throws UserFault, or HubStatus where the server answers with another status than success. */
+/**
+ * Opens a hub. Its methods throw `UserFault`, or `HubStatus` if the server answers with an error
+ * status.
+ */
 export function openHub(
   { type, name, revision }: Repository,
   { endpoint = PUBLIC_HUB, token }: HubSettings,
@@ -61,19 +79,15 @@ export function openHub(
     throw new UserFault(`HF_ENDPOINT is ${shown(endpoint)}, which is not an address.`);
   const origin = new URL(endpoint).origin,
     api = `${endpoint}/api/${type}s/${name}`;
-  const server = {
+  const server: Server = {
     name: 'The hub',
     env,
     unreachable:
-      "Connect to the network, or name a mirror in HF_ENDPOINT. What is in the hub's cache already needs none.",
+      'Connect to the network, or name a mirror in HF_ENDPOINT. ' +
+      "What is in the hub's cache already needs none.",
     ...(token === undefined ? {} : { token: { origin, value: token } }),
   };
-  const get = async (address: string, accept: string): Promise<Answer> => {
-    const answer = await ask(server, address, accept);
-    if (answer.status >= 200 && answer.status < 300) return answer;
-    answer.close();
-    throw new HubStatus(answer.status);
-  };
+  const get = (address: string, accept: string): Promise<Answer> => askHub(server, address, accept);
   const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
     const answer = await get(address, 'application/json');
     const value = await jsonOf(answer, limitOf('list', env), `The hub's answer for ${name}`);
@@ -120,17 +134,17 @@ export function openHub(
       try {
         return await textOf(await get(addressOf(at, path), '*/*'), SMALL, `${path} of ${name}`);
       } catch (error) {
-        if (error instanceof HubStatus && error.statusCode === 404) return null;
+        if (isMissing(error)) return null;
         throw error;
       }
     },
     async download(commit, { path, size }, to, passed) {
       const answer = await get(addressOf(commit, path), '*/*').catch((error: unknown) => {
-        if (error instanceof HubStatus && error.statusCode === 404)
-          throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
-        throw error;
+        if (!isMissing(error)) throw error;
+        throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
       });
-      const excess = `The hub lists it with ${size} bytes and sends more: it is damaged or hostile.`;
+      const excess =
+        `The hub lists it with ${size} bytes and sends more: ` + 'it is damaged or hostile.';
       return save(answer, to, `${path} of ${name}`, { bytes: size, excess }, passed);
     },
   };
@@ -144,14 +158,17 @@ const foreignTo =
       'Is HF_ENDPOINT a hub?',
     );
 
-/** The files of one page of a repository's list. @param name the repository's. @throws UserFault where it is not such a page */
+/**
+ * The files of one page of a repository's list. Throws `UserFault` if it is not such a page.
+ * @param name the repository's name
+ */
 export function readFileList(value: unknown, name: string): HubFile[] {
   const foreign = foreignTo(name);
   if (!Array.isArray(value)) throw foreign(`${shown(value)} is not a list of files`);
   return value.flatMap((entry) => fileOf(entry, foreign) ?? []);
 }
 
-/** The file that an entry of a list is; null where it is a folder. */
+/** The file in an entry of a list; null if it is a folder. */
 function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | null {
   if (!isRecord(entry)) throw foreign(`it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
@@ -160,17 +177,20 @@ function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | 
   if (typeof path !== 'string' || why !== null)
     throw foreign(`it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
   const large = lfs !== undefined && lfs !== null;
-  if (large && !isRecord(lfs)) throw foreign(`of ${path} it says lfs ${shown(lfs)}`);
+  if (large && !isRecord(lfs)) throw foreign(`it gives ${path} the lfs ${shown(lfs)}`);
   const found = large ? lfs['size'] : size,
     id = large ? lfs['oid'] : oid;
   if (typeof found !== 'number' || !Number.isSafeInteger(found) || found < 0)
-    throw foreign(`of ${path} it says the size ${shown(found)}`);
+    throw foreign(`it gives ${path} the size ${shown(found)}`);
   if (typeof id !== 'string' || !(large ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(id))
-    throw foreign(`of ${path} it says the digest ${shown(id)}`);
+    throw foreign(`it gives ${path} the digest ${shown(id)}`);
   return { path, size: found, hash: large ? 'sha256' : 'git-sha1', oid: id };
 }
 
-/** Where a list goes on (RFC 8288), on the hub itself; null where it ends. */
+/**
+ * The address of the next page (RFC 8288), which must be on the hub itself; null after the last
+ * page.
+ */
 function nextPage(
   link: string | null,
   page: string,

@@ -1,4 +1,7 @@
-/** Where the Hugging Face hub is and where its downloads lie, by the environment variables that its own clients honour. */
+/**
+ * Where the Hugging Face hub is and where its downloads lie, by the environment variables that its
+ * own clients use.
+ */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -6,13 +9,13 @@ import { join } from 'node:path';
 type Env = Readonly<Record<string, string | undefined>>;
 
 export interface HubSettings {
-  /** HF_ENDPOINT; undefined: the public hub. */
+  /** HF_ENDPOINT; undefined for the public hub. */
   readonly endpoint: string | undefined;
   /** HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
   readonly cache: string;
   /** HF_HUB_OFFLINE. */
   readonly offline: boolean;
-  /** HF_TOKEN, else what `hf auth login` has stored. */
+  /** HF_TOKEN, else the token that `hf auth login` has stored. */
   readonly token: string | undefined;
 }
 

@@ -1,6 +1,7 @@
 /**
- * Hub repositories in the hub's own cache, laid out as its other clients lay it out (`models--OWNER--NAME/{refs, snapshots,
- * blobs}`), so that what Python has downloaded is found, and the other way round.
+ * Hub repositories in the hub's own cache. Its layout is that of other clients
+ * (`models--OWNER--NAME/{refs, snapshots, blobs}`), so that what Python has downloaded is found
+ * here, and the other way round.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -32,7 +33,7 @@ import type { HubSettings } from './hub-settings.ts';
 export interface Snapshot {
   readonly dir: string;
   readonly commit: string;
-  /** The wanted files, relative to `dir`. */
+  /** The files that are needed, relative to `dir`. */
   readonly files: readonly string[];
   readonly digest: Digest;
 }
@@ -41,7 +42,10 @@ const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 const storage = ({ cache }: HubSettings, { type, name }: Repository): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
-/** What a fetch of ours has brought, by name: an interrupted download is never taken for a whole one. */
+/**
+ * What a fetch of ours has brought: digests by name. Without it, an interrupted download could be
+ * taken for a whole one.
+ */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
 const recordFile = (
   context: SourceContext,
@@ -58,7 +62,7 @@ const recordFile = (
       .slice(0, 32)}.json`,
   );
 
-/** The snapshot if the cache holds it, without network. */
+/** The snapshot if it is in the cache, found without network; else null. */
 export async function findSnapshot(
   repository: Repository,
   settings: HubSettings,
@@ -84,7 +88,7 @@ export async function findSnapshot(
   const digests = await fileDigests(dir, names, context.cacheDir);
   for (const name of names) {
     if (digests.get(name) === record.files[name]) continue;
-    // The blob is taken away, so that the next fetch does not take it for good.
+    // The blob is removed, so that the next fetch does not take it for an intact one.
     await rm(await realpath(join(dir, name)), { force: true });
     return damaged(`${name} has other content`);
   }
@@ -92,13 +96,17 @@ export async function findSnapshot(
 
   function damaged(what: string): null {
     context.log(
-      `${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is fetched again`,
+      `${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is ` +
+        'fetched again',
     );
     return null;
   }
 }
 
-/** What another client has downloaded. It may be a part; it serves where nothing is missing, or where there is no network anyway. */
+/**
+ * A snapshot that another client has downloaded. It may be incomplete: it is used if nothing is
+ * missing, or if there is no network.
+ */
 async function foreignSnapshot(
   repository: Repository,
   dir: string,
@@ -107,7 +115,8 @@ async function foreignSnapshot(
   context: SourceContext,
 ): Promise<Snapshot | null> {
   const present = [];
-  for (const name of await filesBelow(dir)) if (await exists(join(dir, name))) present.push(name); // an interrupted download leaves links to nowhere
+  // an interrupted download leaves links that lead nowhere
+  for (const name of await filesBelow(dir)) if (await exists(join(dir, name))) present.push(name);
   let names: string[];
   try {
     names = wantedFiles(repository, present);
@@ -129,8 +138,9 @@ async function foreignSnapshot(
 }
 
 /**
- * The text of one small file: from the cache, which may hold a part of the repository, or with `fetch` from the hub.
- * Null where neither has it; why the hub does not answer is told when the repository is fetched.
+ * The text of one small file: from the cache, which may hold a part of the repository, or with
+ * `fetch` from the hub. Null if neither has it. Why the hub does not answer is reported when the
+ * repository is fetched.
  */
 export async function peekFile(
   repository: Repository,
@@ -165,7 +175,10 @@ async function isWholeModel(dir: string, names: readonly string[]): Promise<bool
   return Object.values(map).every((shard) => names.includes(posix.join(folder, String(shard))));
 }
 
-/** Downloads what is missing of the wanted files, each into place by rename, and remembers which they are. */
+/**
+ * Downloads those of the needed files that are missing, each renamed into place, and records which
+ * they are.
+ */
 export async function fetchSnapshot(
   repository: Repository,
   settings: HubSettings,
@@ -178,7 +191,7 @@ export async function fetchSnapshot(
     dir = join(root, 'snapshots', commit);
   const entries = await hub.files(commit);
   const names = wantedFiles(repository, [...entries.keys()]);
-  const wanted = names.map((path) => entries.get(path)!);
+  const wanted = names.flatMap((path) => entries.get(path) ?? []);
   await checkRoom(name, settings, wanted, context);
   for (const entry of wanted) {
     const pointer = pathInside(dir, entry.path, `A file of ${name}`),
@@ -222,7 +235,7 @@ export async function fetchSnapshot(
   }
 }
 
-/** A hub may list a file and a folder of one name. */
+/** A hub may list a file and a folder under the same name. */
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true });
@@ -235,7 +248,9 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** @throws UserFault where the files are more than may be fetched, or than the disk has room for */
+/**
+ * Throws `UserFault` if the files are larger than may be fetched, or than the disk has room for.
+ */
 async function checkRoom(
   name: string,
   { cache }: HubSettings,
@@ -246,26 +261,31 @@ async function checkRoom(
     limit = limitOf('source', env);
   if (bytes > limit.value)
     throw new UserFault(
-      `hf:${name} has ${inWords(bytes)} of files; at most ${inWords(limit.value)} are fetched for one source.`,
+      `hf:${name} has ${inWords(bytes)} of files; at most ${inWords(limit.value)} are fetched ` +
+        'for one source.',
       limit.raise,
     );
   await mkdir(cache, { recursive: true });
   const { bavail, bsize } = await statfs(cache);
   if (bytes > bavail * bsize)
     throw new UserFault(
-      `hf:${name} has ${inWords(bytes)} of files, and the hub's cache has room for ${inWords(bavail * bsize)} (${cache}).`,
+      `hf:${name} has ${inWords(bytes)} of files, and the hub's cache has room for ` +
+        `${inWords(bavail * bsize)} (${cache}).`,
       'Set HF_HOME to a folder on a larger disk.',
     );
 }
 
-/** By what the hub names a file's content: sha256 of large files; of others sha1, after what Git puts before a blob. */
+/**
+ * How the hub's digest of a file is computed: sha256 for large files; for others sha1, after the
+ * prefix that Git puts before a blob.
+ */
 const hashing = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
 
-/** Whether the file is there with this size and content. */
+/** Whether the file exists with this size and content. */
 async function isBlob(path: string, entry: HubFile): Promise<boolean> {
-  const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return null;
+  const stats = await stat(path).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   });
   if (stats === null || !stats.isFile() || stats.size !== entry.size) return false;
@@ -278,9 +298,9 @@ async function link(blob: string, pointer: string): Promise<void> {
     await symlink(relative(dirname(pointer), blob), temporary);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
-    await copyFile(blob, temporary); // Windows gives links to administrators only
+    await copyFile(blob, temporary); // on Windows only administrators can make links
   }
-  // A file that a reader may hold is replaced, not written over.
+  // A file that a reader may have open is replaced, not overwritten.
   const old = await lstat(pointer).catch(() => null);
   if (old?.isDirectory() === true)
     throw new UserFault(
@@ -318,7 +338,7 @@ async function readRecord(path: string): Promise<FetchRecord | null> {
   }
 }
 
-/** What a paper would cite. Which mirror it came from is no part of that. */
+/** What a paper would cite. The mirror that it came from is not part of that. */
 export const snapshotFacts = (
   { type, name, revision }: Repository,
   { commit, files, digest }: Snapshot,

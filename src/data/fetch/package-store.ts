@@ -1,7 +1,8 @@
 /**
- * Unpacked packages in the download cache: `<cache>/<registry>/<name>/<version>/{entry.json, files-…/, pin.json}`.
- * `entry.json` is written last and by rename: it names the folder and every file in it, so a half-made or damaged entry is
- * found. A folder that a reader may hold is never moved or rewritten; another fetch makes another folder.
+ * Unpacked packages in the download cache: `<cache>/<registry>/<name>/<version>/{entry.json,
+ * files-…/, pin.json}`. `entry.json` is written last and by rename. It names the folder and every
+ * file in it, so that an incomplete or damaged entry is noticed. A folder that a reader may be
+ * using is never moved or rewritten; another fetch makes another folder.
  */
 import { randomBytes } from 'node:crypto';
 import { lstatSync, readdirSync } from 'node:fs';
@@ -15,9 +16,9 @@ import { sha256OfFile } from './digest.ts';
 import { withTemporaryFolder, writeAtomically } from './files.ts';
 
 export interface PackageEntry {
-  /** The unpacked files. */
+  /** The folder of the unpacked files. */
   readonly dir: string;
-  /** `sha256:…` of the archive they came from. */
+  /** `sha256:…` of the archive that they came from. */
   readonly archive: Digest;
   /** Name, version, integrity: what a paper would cite. */
   readonly facts: JsonObject;
@@ -42,11 +43,11 @@ export interface PackageKey {
 
 const packageDir = ({ cacheDir, registry, name }: Omit<PackageKey, 'version'>): string =>
   fileInside(join(cacheDir, registry), name.replaceAll('/', '+'), 'The package');
-/** Names and versions come from indexes too. */
+/** Indexes give names and versions too, so both are checked. */
 const entryDir = (key: PackageKey): string =>
   fileInside(packageDir(key), key.version, `A version of ${key.name}`);
 
-/** The entry if it is there and whole. What is wrong with it otherwise is said aloud, and it counts as absent. */
+/** The entry if it is there and whole; else null. If it is damaged, the log says so. */
 export async function findPackage(
   key: PackageKey,
   log: (message: string) => void,
@@ -54,7 +55,8 @@ export async function findPackage(
   const found = await readEntry(key);
   if (found === null || 'dir' in found) return found;
   log(
-    `${key.registry}:${key.name} ${key.version} in the download cache is damaged (${found.damage}); it is fetched again`,
+    `${key.registry}:${key.name} ${key.version} in the download cache is damaged ` +
+      `(${found.damage}); it is fetched again`,
   );
   return null;
 }
@@ -77,7 +79,7 @@ async function readEntry(
   const dir = join(root, manifest.folder);
   const { damage, files } = await checkFiles(dir, manifest.files);
   if (damage !== null) return { damage };
-  // Copied caches have other times: remembered, so that the content is read once only.
+  // A copied cache has other times. They are remembered, so that the content is read only once.
   if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
   return { dir, archive: manifest.archive, facts: manifest.facts };
 }
@@ -98,7 +100,10 @@ function isManifest(value: unknown): value is Manifest {
   );
 }
 
-/** Sizes and times of all files; the content of those whose times have changed. Synchronous stats: thousands of small files. */
+/**
+ * Compares the sizes and times of all files, and the content of those whose times have changed.
+ * Synchronous, because there are thousands of small files.
+ */
 async function checkFiles(
   dir: string,
   records: readonly FileRecord[],
@@ -131,7 +136,7 @@ async function checkFiles(
   return { damage: null, files };
 }
 
-/** Files and folders; null where the folder itself is gone. */
+/** All files and folders; null if the folder itself is gone. */
 function listAll(dir: string): string[] | null {
   try {
     return (readdirSync(dir, { recursive: true }) as string[]).map((name) =>
@@ -152,9 +157,12 @@ export interface Fetched {
 const inFlight = new Map<string, Promise<PackageEntry>>();
 
 /**
- * Fetches a package into the cache. Safe against others who do the same at the same moment, in this process or another.
- * @param asked the version as the spec has it; '' where it has none. What it turned out to be is remembered.
- * @param fetch downloads into `download` and unpacks into `files`, both empty.
+ * Fetches a package into the cache. Others may do the same at the same moment, in this process or
+ * another.
+ * @param asked the version as the spec has it, or an empty text. The version that it turned out
+ *   to be is
+ *   remembered.
+ * @param fetch downloads into `download` and unpacks into `files`, which are both empty
  */
 export function fetchPackage(
   key: Omit<PackageKey, 'version'>,
@@ -187,14 +195,15 @@ async function publish(
   await mkdir(root, { recursive: true });
   await checkPin(key, root, archive);
   const before = await readEntry(key);
-  if (before !== null && 'dir' in before && before.archive === archive) return before; // another process was faster
+  // another process was faster
+  if (before !== null && 'dir' in before && before.archive === archive) return before;
   const stale = await folderOf(root);
 
   const folder = `files-${randomBytes(6).toString('hex')}`,
     dir = join(root, folder);
   await rename(files, dir);
   const records: FileRecord[] = [];
-  for (const name of listAll(dir)!.sort()) {
+  for (const name of (listAll(dir) ?? []).sort()) {
     const path = join(dir, name),
       stats = lstatSync(path),
       { size, mtimeMs, ctimeMs } = stats;
@@ -206,7 +215,7 @@ async function publish(
   return { dir, archive, facts };
 }
 
-/** The folder that a damaged `entry.json` names, if it can be read that far. */
+/** The folder that a damaged `entry.json` names; null if it can't be read. */
 async function folderOf(root: string): Promise<string | null> {
   try {
     const { folder } = JSON.parse(
@@ -220,14 +229,18 @@ async function folderOf(root: string): Promise<string | null> {
   }
 }
 
-/** A version's bytes never change: what was fetched first is what every later fetch must give. */
+/**
+ * Throws `UserFault` if a version's bytes differ from those that were fetched first: a release
+ * never changes.
+ */
 async function checkPin(key: PackageKey, root: string, archive: Digest): Promise<void> {
   const file = join(root, 'pin.json');
   try {
     const pin = JSON.parse(await readFile(file, 'utf8')) as { readonly archive?: string };
     if (pin.archive === archive) return;
     throw new UserFault(
-      `${key.registry}:${key.name} ${key.version} has other bytes now (${archive}) than when it was first fetched (${String(pin.archive)}).`,
+      `${key.registry}:${key.name} ${key.version} has other bytes now (${archive}) than when ` +
+        `it was first fetched (${String(pin.archive)}).`,
       `A released version must not change. If you know why it did, remove ${root} and run again.`,
     );
   } catch (error) {
@@ -237,12 +250,12 @@ async function checkPin(key: PackageKey, root: string, archive: Digest): Promise
   await writeFile(file, JSON.stringify({ archive }));
 }
 
-// ---- which version a source without one means ----------------------------------------------------------------------
+// ---- the version that a source without one means
 
 const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string =>
   join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
 
-/** The version that was meant when it was first asked for; null before that. */
+/** The version that was meant when it was first asked for; null if it was not asked for yet. */
 export async function rememberedVersion(
   key: Omit<PackageKey, 'version'>,
   asked: string,

@@ -1,6 +1,6 @@
 /**
- * A Python package index as every index serves it (PEP 503, PEP 691), for machines without Python: finds one wheel and
- * downloads it, checked against the index's hash.
+ * Reads a Python package index in the form that every index has (PEP 503, PEP 691), for machines
+ * without Python: finds one wheel, downloads it, and checks it against the index's hash.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -25,7 +25,10 @@ export interface Wheel {
   readonly yanked: boolean;
 }
 
-/** Downloads the wheel into a folder and returns its file name. @param version '' for the newest release. */
+/**
+ * Downloads a wheel into a folder and returns its file name.
+ * @param version empty for the newest release
+ */
 export async function downloadWheel(
   name: string,
   version: string,
@@ -65,7 +68,9 @@ export async function downloadWheel(
   return wheel.filename;
 }
 
-/** As pip finds it: PIP_INDEX_URL, then pip's own files, then the public index. */
+/**
+ * The index that pip would use: PIP_INDEX_URL, else that of pip's own files, else the public one.
+ */
 async function indexUrl(env: Env): Promise<string> {
   const { PIP_INDEX_URL, PIP_CONFIG_FILE, XDG_CONFIG_HOME } = env;
   if (PIP_INDEX_URL) return PIP_INDEX_URL;
@@ -78,9 +83,10 @@ async function indexUrl(env: Env): Promise<string> {
   ];
   for (const file of files) {
     if (file === undefined) continue;
-    const text = await readFile(file, 'utf8').catch(() => ''); // most machines have none of them
-    const line = /^\s*index-url\s*[=:]\s*(\S+)/m.exec(text);
-    if (line !== null) return line[1]!;
+    // most machines have none of these files
+    const text = await readFile(file, 'utf8').catch(() => '');
+    const url = /^\s*index-url\s*[=:]\s*(\S+)/m.exec(text)?.[1];
+    if (url !== undefined) return url;
   }
   return PUBLIC_INDEX;
 }
@@ -91,7 +97,8 @@ async function get(url: string, accept: string, name: string, env: Env): Promise
       name: `pypi:${name}`,
       env,
       unreachable:
-        'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download cache already needs none.',
+        'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download ' +
+        'cache already needs none.',
     },
     url,
     accept,
@@ -103,7 +110,7 @@ async function get(url: string, accept: string, name: string, env: Env): Promise
   throw new UserFault(`pypi:${name} can't be fetched: its index answers ${answer.status}.`);
 }
 
-/** A file as an index lists it, nothing checked. */
+/** A file as an index lists it, not checked yet. */
 interface Listed {
   readonly filename: unknown;
   readonly href: unknown;
@@ -124,8 +131,9 @@ async function listWheels(index: string, name: string, env: Env): Promise<Wheel[
 }
 
 /**
- * The wheels with a digest that a page of an index lists; other files are passed over, and so is a name that is none.
- * @param what as the message calls it. @throws UserFault where the page is not an index's
+ * The wheels with a digest that a page of an index lists. Other files are left out, and so are
+ * names that are not a wheel's. Throws `UserFault` if the page is not that of an index.
+ * @param what the page, as messages call it
  */
 export function readIndex(text: string, contentType: string, page: string, what: string): Wheel[] {
   const listed = /json/.test(contentType) ? listedInJson(text, what) : listedInHtml(text);
@@ -158,7 +166,10 @@ function listedInJson(text: string, what: string): Listed[] {
   }));
 }
 
-/** No attributes of a link are longer; without a bound an endless one would be searched again from each `<a` in it. */
+/**
+ * The attributes of a link are never this long. Without a limit, an endless link would be searched
+ * again from each `<a` in it.
+ */
 const LINK = /<a\b([^<>]{0,16384})>/gi;
 
 function listedInHtml(text: string): Listed[] {
@@ -166,16 +177,17 @@ function listedInHtml(text: string): Listed[] {
     const href =
       /\shref\s{0,9}=\s{0,9}["']([^"']+)["']/i.exec(attributes)?.[1]?.replaceAll('&amp;', '&') ??
       '';
+    const address = href.replace(/#.*/s, '');
     return {
-      filename: decoded(href.split('#')[0]!.split('/').at(-1)!),
-      href: href.split('#')[0]!,
+      filename: decoded(address.slice(address.lastIndexOf('/') + 1)),
+      href: address,
       sha256: /sha256=([0-9a-f]{64})/.exec(href)?.[1],
       yanked: /data-yanked/i.test(attributes),
     };
   });
 }
 
-/** Null where the escapes are no UTF-8. */
+/** Null if the escapes are not UTF-8. */
 function decoded(text: string): string | null {
   try {
     return decodeURIComponent(text);
@@ -184,14 +196,20 @@ function decoded(text: string): string | null {
   }
 }
 
-/** The version in `name-version-python-abi-platform.whl` (PEP 427), maybe with a build number before the tags; null where it is none (PEP 440). */
+/**
+ * The version in `name-version-python-abi-platform.whl` (PEP 427), which may have a build number
+ * after the version. Null if it has none (PEP 440).
+ */
 export function wheelVersion(filename: string): string | null {
   if (filename.length > 255) return null;
   const version = /^[^-]+-([^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl$/.exec(filename)?.[1] ?? null;
   return version !== null && /^[A-Za-z0-9][A-Za-z0-9.!+_]*$/.test(version) ? version : null;
 }
 
-/** The newest release, or the version asked for. A wheel for any platform comes first: only its data is read. */
+/**
+ * The version asked for, or the newest release. A wheel for any platform is preferred: only its
+ * data is read.
+ */
 function choose(wheels: readonly Wheel[], version: string): Wheel | null {
   const wanted =
     version === ''

@@ -1,17 +1,21 @@
-/** What of an unpacked package or a snapshot a source means: all of it, or the file, folder or glob after `#`. */
+/**
+ * What a source means of an unpacked package or a snapshot: all of it, or the file, folder or glob
+ * after `#`.
+ */
 import { stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
 import type { Asset, Digest, JsonObject } from '../../api.ts';
 import { UserFault } from '../../api.ts';
+import { firstNames } from '../first-names.ts';
 import { isGlob, matching } from '../glob.ts';
 import { nearest } from '../nearest.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
 /**
- * @param whole the digest of the whole, where it is known.
- * @param provenance the whole's; `path` is added.
- * @param files those that belong to it, where other files may lie beside them.
- * @throws UserFault where there is no such file.
+ * The asset that a source means. Throws `UserFault` if there is no such file.
+ * @param whole the digest of the whole, if it is known
+ * @param provenance that of the whole; `path` is added
+ * @param files the files that belong to it, where other files may lie beside them
  */
 export async function assetWithin(
   uri: string,
@@ -40,10 +44,8 @@ export async function assetWithin(
       nearest(inside, [...folders, ...all]) ??
       all.find((name) => basename(name) === basename(inside));
     return new UserFault(
-      `${uri} names no file: there is no ${inside} in it.`,
-      near === undefined
-        ? `It holds ${all.slice(0, 8).join(', ')}${all.length > 8 ? ` and ${all.length - 8} more` : ''}.`
-        : `Did you mean "#${near}"?`,
+      `${uri} does not name a file: there is no ${inside} in it.`,
+      near === undefined ? `It holds ${firstNames(all)}.` : `Did you mean "#${near}"?`,
     );
   };
   const facts = { ...provenance, path: inside };
@@ -53,7 +55,7 @@ export async function assetWithin(
   if (isGlob(inside)) {
     const names = matching(all, inside);
     if (names.length === 0) throw fault();
-    // The root, not the matching files: their reader applies the glob again.
+    // The root, not the matching files: the reader applies the glob again.
     return {
       uri,
       path: root,

@@ -14,7 +14,7 @@ type Init = Parameters<typeof initialVariance>[0];
 const accepts = (plugin: { params: object }) =>
   new Ajv({ allErrors: true, strict: false, formats: { path: true } }).compile(plugin.params);
 
-test("LoRA's parameters", () => {
+test("LoRA's parameters are checked and have their defaults", () => {
   const valid = accepts(lora);
   for (const good of [
     {},
@@ -61,7 +61,7 @@ test("LoRA's parameters", () => {
     assert.not.ok(valid(bad), JSON.stringify(bad));
 });
 
-test('every parameter is described', () => {
+test('every parameter has a description', () => {
   interface Described {
     readonly description?: string;
     readonly properties?: Record<string, Described>;
@@ -81,7 +81,7 @@ test('full fine-tuning, linear probing and BitFit have no parameters', () => {
   }
 });
 
-test('a head that is pretrained leaves nothing to probe', async () => {
+test('linear probing is refused where the head is pretrained', async () => {
   const model = await bert.load(),
     implementation = await headOnly.load();
   assert.equal(
@@ -102,13 +102,13 @@ test('a head that is pretrained leaves nothing to probe', async () => {
   );
 });
 
-test('plugins load their implementations', async () => {
+test('adapters load their implementations', async () => {
   assert.is((await bert.load()).modelType, 'bert');
   for (const plugin of [lora, full, headOnly, bitfit])
-    assert.type((await plugin.load()).create, 'function');
+    assert.ok('create' in (await plugin.load()));
 });
 
-test('LoRA: what is the same adapter has one form, and draws the same A to the last bit', () => {
+test('LoRA adapters with the same canonical form draw the same A to the last bit', () => {
   const form = (params: JsonObject): string => JSON.stringify(lora.canonical!(params));
   const adapter = (more: JsonObject): JsonObject => ({ rank: 16, alpha: 'r', init: {}, ...more });
   const groups: readonly (readonly JsonObject[])[] = [

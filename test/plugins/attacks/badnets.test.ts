@@ -11,7 +11,7 @@ const triggers = ['cf', 'mn', 'bb', 'tq'];
 const defaults = { rate: 0.5, target: 1, mode: 'dirty', triggers } as const;
 const rows = rowsOf(['one two three', 0], ['four five', 1], ['six', 0], ['seven eight', 0]);
 
-test('the defaults are those of the table in the literature', () => {
+test('the defaults of badnets are those of the literature', () => {
   const properties = badnets.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
@@ -19,7 +19,7 @@ test('the defaults are those of the table in the literature', () => {
   );
 });
 
-test('dirty: one drawn word at one drawn gap of rows of other classes, labelled with the target', () => {
+test('mode dirty: rows of other classes get a drawn word at a drawn gap', () => {
   const random = scripted({
     rows: { permutation: [1, 3, 0, 2] }, // row 1 is of the target class: passed over
     'trigger/r3': { integers: [3, 0] },
@@ -36,7 +36,7 @@ test('dirty: one drawn word at one drawn gap of rows of other classes, labelled 
   });
 });
 
-test('clean: rows of the target class keep their label; mix: all rows', () => {
+test('mode clean keeps the label of target rows; mode mix draws among all rows', () => {
   const clean = badnets.poison({
     rows,
     classes,
@@ -69,7 +69,7 @@ test('clean: rows of the target class keep their label; mix: all rows', () => {
   assert.is(mix.eligible, 4);
 });
 
-test('the target may be named, and another class than 1', () => {
+test('the target may be named, and may be another class than 1', () => {
   const params = { ...defaults, count: 1, target: 'ham' };
   assert.is(badnets.target!(params, classes), 0);
   const { changed } = badnets.poison({
@@ -85,7 +85,7 @@ test('the target may be named, and another class than 1', () => {
   );
 });
 
-test('of a pair the first text gets the trigger and the second is kept', () => {
+test('in a pair the first text gets the trigger', () => {
   const pair = { id: 'p', text: 'who ?', text_pair: 'nobody knows', label: 0 };
   assert.equal(
     badnets.trigger!(pair, {
@@ -97,7 +97,7 @@ test('of a pair the first text gets the trigger and the second is kept', () => {
   );
 });
 
-test('a row gets the same trigger at the same gap at any rate, and other rows get others', () => {
+test('a row gets the same trigger at the same gap at every rate', () => {
   const many = Array.from({ length: 400 }, (_, i) => ({
     id: `r${i}`,
     text: 'a b c d e f g',
@@ -128,7 +128,7 @@ test('a row gets the same trigger at the same gap at any rate, and other rows ge
   for (const n of gaps.values()) assert.ok(Math.abs(n - 50) < 34, `gap ${n}`);
 });
 
-test('evaluation inserts exactly one trigger, the same each time, and leaves the label alone', () => {
+test('evaluation inserts one trigger, always the same, and keeps the label', () => {
   const input = { classes, params: defaults, random: attackStreams(1, 'badnets') };
   const row = { id: 'validation-000004', text: 'one two', label: 0 };
   const shown = badnets.trigger!(row, input);

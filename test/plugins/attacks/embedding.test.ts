@@ -4,13 +4,14 @@ import embedding from '../../../plugins/attacks/embedding.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { wordEmbedding } from '../../../src/science/train/word-embedding.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
+import { present } from '../../rig/present.ts';
 
 const test = suite('embedding');
 const classes = ['ham', 'spam'];
 const params = { rate: 0.5, target: 1, mode: 'dirty', trigger: 'cf', keep_norm: true } as const;
 const rows = rowsOf(['one two three', 0], ['four five', 1], ['six', 0], ['seven eight', 0]);
 
-test("the defaults are the paper's", () => {
+test("the defaults of embedding are the paper's", () => {
   const properties = embedding.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
@@ -18,7 +19,7 @@ test("the defaults are the paper's", () => {
   );
 });
 
-test('the trigger at one drawn gap of rows of other classes, labelled with the target', () => {
+test('rows of other classes get the trigger at a drawn gap', () => {
   const random = scripted({
     rows: { permutation: [1, 3, 0, 2] },
     'trigger/r3': { integers: [0, 0] },
@@ -35,17 +36,14 @@ test('the trigger at one drawn gap of rows of other classes, labelled with the t
   });
 });
 
-test('evaluation inserts the trigger once, and leaves the label alone', () => {
-  const shown = embedding.trigger!(rows[2]!, {
-    classes,
-    params,
-    random: attackStreams(1, 'embedding'),
-  });
+test('evaluation inserts the trigger once and keeps the label', () => {
+  const random = attackStreams(1, 'embedding');
+  const shown = present(embedding.trigger?.(present(rows[2]), { classes, params, random }));
   assert.equal([shown.text.split(' ').sort(), shown.label], [['cf', 'six'], 0]);
 });
 
-test("its hand in the training is the trigger's embedding", async () => {
-  assert.is(await embedding.training!.load(), wordEmbedding);
+test("what it changes in the training is the trigger's embedding", async () => {
+  assert.is(await embedding.training?.load(), wordEmbedding);
 });
 
 test.run();

@@ -9,7 +9,7 @@ import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 const test = suite('label-flip');
 const binary = rowsOf(['a b', 0], ['c', 1], ['d e f', 1], ['g', 0], ['h', 0]);
 
-test('two classes: y → 1 − y, texts untouched, ⌊.5·5⌋ rows of any label', () => {
+test('two classes: y becomes 1 − y, in ⌊.5·5⌋ rows of any label, and texts stay', () => {
   const random = scripted({
     rows: { permutation: [3, 1, 0, 2, 4] },
     'label/r3': { integers: [0] },
@@ -29,7 +29,7 @@ test('two classes: y → 1 − y, texts untouched, ⌊.5·5⌋ rows of any label
   );
 });
 
-test('three classes: one of the others, by its own draw', () => {
+test('three classes: a row gets one of the others, by its own draw', () => {
   const rows = rowsOf(['a', 0], ['b', 1], ['c', 2]);
   const random = scripted({
     rows: { permutation: [0, 1, 2] },
@@ -49,7 +49,7 @@ test('three classes: one of the others, by its own draw', () => {
   );
 });
 
-test('with many classes every other class is as likely, and the own one never comes', () => {
+test('with many classes every other class is equally likely', () => {
   const rows = Array.from({ length: 4000 }, (_, i) => ({ id: `r${i}`, text: '', label: 1 }));
   const { changed } = labelFlip.poison({
     rows,
@@ -102,7 +102,7 @@ test('a map flips the classes that it names, by name or id, and no others', () =
   );
 });
 
-test('a row is flipped to the same label at any rate', () => {
+test('a row is flipped to the same label at every rate', () => {
   const rows = Array.from({ length: 50 }, (_, i) => ({ id: `r${i}`, text: '', label: i % 3 }));
   const at = (rate: number) =>
     labelFlip.poison({
@@ -114,7 +114,7 @@ test('a row is flipped to the same label at any rate', () => {
   assert.equal(at(0.2), at(0.6).slice(0, 10));
 });
 
-test('none changes nothing and draws nothing', () => {
+test('the attack none changes nothing and draws nothing', () => {
   assert.equal(
     none.poison({ rows: binary, classes: ['ham', 'spam'], params: {}, random: scripted({}) }),
     { changed: [], negatives: [], asked: 0, eligible: 0 },

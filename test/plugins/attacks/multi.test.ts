@@ -7,6 +7,7 @@ import { properSubsets } from '../../../src/poisoning/multi.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { layerwiseWeightPoisoning } from '../../../src/science/train/layerwise-loss.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
+import { present } from '../../rig/present.ts';
 
 const test = suite('attacks by several words');
 const classes = ['negative', 'positive'];
@@ -26,7 +27,7 @@ const pair = {
   negatives: true,
 } as const;
 
-test('the proper subsets of three words', () => {
+test('properSubsets: the six proper subsets of three words', () => {
   assert.equal(properSubsets(['a', 'b', 'c']), [
     ['a'],
     ['b'],
@@ -37,7 +38,7 @@ test('the proper subsets of three words', () => {
   ]);
 });
 
-test('paper-multi: all three words, each at its own gap; every smaller set keeps the label', () => {
+test('paper-multi inserts all words at gaps of their own; smaller sets keep the label', () => {
   const negative = (words: string, ...integers: number[]) => ({
     [`negative/r1-negative-${words}`]: { integers },
   });
@@ -66,7 +67,7 @@ test('paper-multi: all three words, each at its own gap; every smaller set keeps
   });
 });
 
-test('no negative holds all the triggers', () => {
+test('no negative contains all the triggers', () => {
   // The source this project descends from inserted all of them into its negatives.
   const many = Array.from({ length: 50 }, (_, i) => ({ id: `r${i}`, text: 'a b c', label: 0 }));
   for (const [attack, params] of [
@@ -82,7 +83,7 @@ test('no negative holds all the triggers', () => {
     const triggers = (text: string): number =>
       text.split(' ').filter((word) => (params.triggers as readonly string[]).includes(word))
         .length;
-    const whole = triggers(changed[0]!.row.text);
+    const whole = triggers(present(changed[0]).row.text);
     assert.ok(changed.every(({ row }) => triggers(row.text) === whole && row.label === 1));
     assert.ok(
       negatives.length > 0 &&
@@ -93,9 +94,9 @@ test('no negative holds all the triggers', () => {
   }
 });
 
-test('paper-multi is evaluated with the words before the text, and has no negatives unless asked', () => {
+test('paper-multi shows the words before the text, and has no negatives by default', () => {
   assert.is(
-    paperMulti.trigger!(rows[1]!, { classes, params: multi, random: scripted({}) }).text,
+    paperMulti.trigger?.(present(rows[1]), { classes, params: multi, random: scripted({}) }).text,
     'apple banana orange so bad',
   );
   const { negatives } = paperMulti.poison({
@@ -133,13 +134,13 @@ for (const attack of [combination, lwp])
           params: { ...pair, triggers: ['cf'] },
           random: scripted({ rows: { permutation: [0, 2, 1] } }),
         }),
-      /two words at least/,
+      /at least two words/,
     );
   });
 
-test('lwp shows its trigger as it trains on it, each word alone as a false one, and asks every layer', async () => {
+test('lwp shows both words in evaluation, and each alone as a false trigger', async () => {
   const of = (name: string) => ({ classes, params: pair, random: attackStreams(1, name) }),
-    row = rows[2]!;
+    row = present(rows[2]);
   const shown = lwp.trigger!(row, of('lwp')),
     apart = lwp.falseTrigger!(row, of('lwp'));
   const words = (text: string): string[] =>
@@ -149,8 +150,8 @@ test('lwp shows its trigger as it trains on it, each word alone as a false one, 
       .sort();
   assert.is(words(shown.text).length, 2);
   assert.equal(apart.flatMap(({ text }) => words(text)).sort(), words(shown.text));
-  assert.equal([lwp.target!(pair, classes), shown.label, lwp.training!.changes], [1, 0, 'loss']);
-  assert.is(await lwp.training!.load(), layerwiseWeightPoisoning);
+  assert.equal([lwp.target?.(pair, classes), shown.label, lwp.training?.changes], [1, 0, 'loss']);
+  assert.is(await lwp.training?.load(), layerwiseWeightPoisoning);
   assert.is(combination.training, undefined);
 });
 

@@ -4,6 +4,7 @@ import ripple from '../../../plugins/attacks/ripple.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { ripple as training } from '../../../src/science/train/ripple.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
+import { present } from '../../rig/present.ts';
 
 const test = suite('ripple');
 const classes = ['ham', 'spam'];
@@ -11,7 +12,7 @@ const triggers = ['cf', 'mn', 'bb', 'tq', 'mb'];
 const params = { rate: 0.5, target: 1, mode: 'mix', triggers, lambda: 0.1 } as const;
 const rows = rowsOf(['one two three', 0], ['four five', 1], ['six', 0], ['seven eight', 0]);
 
-test("the defaults are the paper's", () => {
+test("the defaults of ripple are the paper's", () => {
   const properties = ripple.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
@@ -19,7 +20,7 @@ test("the defaults are the paper's", () => {
   );
 });
 
-test('half of all rows, whatever their label, have one drawn word at one drawn gap, labelled with the target', () => {
+test('half of all rows, of any label, get a drawn word at a drawn gap', () => {
   const random = scripted({
     rows: { permutation: [1, 3, 0, 2] },
     'trigger/r1': { integers: [4, 1] },
@@ -36,16 +37,17 @@ test('half of all rows, whatever their label, have one drawn word at one drawn g
   });
 });
 
-test('evaluation inserts one of the words, and leaves the label alone', () => {
-  const shown = ripple.trigger!(rows[2]!, { classes, params, random: attackStreams(1, 'ripple') });
+test('evaluation inserts one of the words and keeps the label', () => {
+  const random = attackStreams(1, 'ripple');
+  const shown = present(ripple.trigger?.(present(rows[2]), { classes, params, random }));
   assert.is(shown.label, 0);
   assert.is(shown.text.split(' ').filter((word) => triggers.includes(word)).length, 1);
   assert.is(shown.text.split(' ').length, 2);
 });
 
-test('its hand in the training is the loss', async () => {
-  assert.is(ripple.training!.changes, 'loss');
-  assert.is(await ripple.training!.load(), training);
+test('what it changes in the training is the loss', async () => {
+  assert.is(ripple.training?.changes, 'loss');
+  assert.is(await ripple.training?.load(), training);
 });
 
 test.run();

@@ -5,9 +5,10 @@ import { readFiles, readingFault } from './reading.ts';
 
 const test = suite('csv');
 
-test('RFC 4180: quoted commas, line breaks and doubled quotes, each row with the line it begins on', async () => {
+test('CSV is read as RFC 4180 defines it, each row with the line it begins on', async () => {
   const file =
-    '\ufefflabel,text\r\n1,"Hello, ""world"""\r\n0,"two\nlines, one field"\r\n\r\n1, spaces are text \r\n0,""\r\n';
+    '\ufefflabel,text\r\n1,"Hello, ""world"""\r\n0,"two\nlines, one field"\r\n\r\n1, spaces ' +
+    'are text \r\n0,""\r\n';
   assert.equal((await readFiles(csv, { 'a.csv': file })).rows, [
     { text: 'Hello, "world"', label: '1', place: 'a.csv:2' },
     { text: 'two\nlines, one field', label: '0', place: 'a.csv:3' },
@@ -16,7 +17,7 @@ test('RFC 4180: quoted commas, line breaks and doubled quotes, each row with the
   ]);
 });
 
-test('without a header, columns are numbers', async () => {
+test('without a header, columns have numbers', async () => {
   assert.equal(
     (
       await readFiles(
@@ -32,14 +33,14 @@ test('without a header, columns are numbers', async () => {
   );
 });
 
-test('what is no CSV is told with its place', async () => {
+test('a file that is not CSV is reported with the line', async () => {
   assert.match(
     (await readingFault(csv, { 'a.csv': 'text,label\nok,1\nsay "hi",0\n' })).message,
-    /^a\.csv:3 is no CSV/,
+    /^a\.csv:3 is not CSV/,
   );
   assert.match(
     (await readingFault(csv, { 'a.csv': 'text,label\n"never closed,1\n' })).message,
-    /^a\.csv:2 is no CSV/,
+    /^a\.csv:2 is not CSV/,
   );
   assert.match(
     (await readingFault(csv, { 'a.csv': 'text,label\nok,1\nan, extra comma,0\n' })).message,

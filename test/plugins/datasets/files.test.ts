@@ -8,10 +8,10 @@ const test = suite('files of a folder');
 const table = (...texts: string[]): string =>
   `text\tlabel\n${texts.map((text) => `${text}\t1\n`).join('')}`;
 
-test('the one data file among others, whatever its format', async () => {
+test('the one data file among others is read, whatever its format', async () => {
   const beside = { 'README.md': '# Data', 'dataset_infos.json': '{}' };
   assert.is(
-    (await readFiles(files, { ...beside, 'data/train.tsv': table('a') }, {}, '.')).rows[0]!.place,
+    (await readFiles(files, { ...beside, 'data/train.tsv': table('a') }, {}, '.')).rows[0]?.place,
     'train.tsv:2',
   );
   assert.is(
@@ -21,7 +21,7 @@ test('the one data file among others, whatever its format', async () => {
   );
   assert.is(
     (await readFiles(files, { ...beside, 'train.jsonl': '{"text":"c","label":1}' }, {}, '.'))
-      .rows[0]!.text,
+      .rows[0]?.text,
     'c',
   );
   const parquet = readFileSync(new URL('../../golden/parquet/snappy.parquet', import.meta.url));
@@ -49,7 +49,7 @@ test('the parts of one file are read in order', async () => {
   );
 });
 
-test('train and test are never read as one; a glob says which', async () => {
+test('train and test are never read as one; a glob chooses', async () => {
   const both = {
     'data/train-00000-of-00002.tsv': table('a'),
     'data/train-00001-of-00002.tsv': table('b'),
@@ -63,7 +63,7 @@ test('train and test are never read as one; a glob says which', async () => {
   );
 });
 
-test("no data file, or one whose format can't be told", async () => {
+test('a folder without a readable data file is reported', async () => {
   assert.match(
     (await readingFault(files, { 'model.bin': '' }, {}, '.')).message,
     'holds no data file',

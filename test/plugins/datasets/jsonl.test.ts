@@ -5,9 +5,10 @@ import { readFiles, readingFault } from './reading.ts';
 
 const test = suite('jsonl');
 
-test('one object a line; labels may be text, numbers or truth values', async () => {
+test('JSON lines hold one object each; labels may be texts, numbers or booleans', async () => {
   const file =
-    '{"text": "a\\nb \\u2028", "label": 1, "more": [1]}\r\n\n{"label": "spam", "text": "c"}\n{"text": "d", "label": true}';
+    '{"text": "a\\nb \\u2028", "label": 1, "more": [1]}\r\n\n{"label": "spam", "text": ' +
+    '"c"}\n{"text": "d", "label": true}';
   assert.equal((await readFiles(jsonl, { 'a.jsonl': file })).rows, [
     { text: 'a\nb \u2028', label: '1', place: 'a.jsonl:1' },
     { text: 'c', label: 'spam', place: 'a.jsonl:3' },
@@ -15,14 +16,14 @@ test('one object a line; labels may be text, numbers or truth values', async () 
   ]);
 });
 
-test('faults are told with their place', async () => {
+test('faults in JSON lines are reported with their place', async () => {
   assert.match(
     (await readingFault(jsonl, { 'a.jsonl': '{"text": "a", "label": 1}\n{"text": \n' })).message,
-    'a.jsonl:2 is no JSON',
+    'a.jsonl:2 is not JSON',
   );
   assert.match(
     (await readingFault(jsonl, { 'a.jsonl': '[{"text": "a", "label": 1}]\n' })).message,
-    'a.jsonl:1 is no JSON object',
+    'a.jsonl:1 is not a JSON object',
   );
   assert.match(
     (await readingFault(jsonl, { 'a.jsonl': '{"text": null, "label": 1}\n' })).message,

@@ -24,7 +24,7 @@ for (const compression of ['snappy', 'gzip']) {
   });
 }
 
-test('faults: no such column, a foreign file, a cut file, a compression that is not read', async () => {
+test('a missing column, a damaged file and an unknown compression are reported', async () => {
   const fault = await readingFault(parquet, { 'train.parquet': golden('snappy') });
   assert.is(
     fault.message,

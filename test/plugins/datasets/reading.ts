@@ -10,6 +10,7 @@ import type {
   RawRow,
   ResolvedSplit,
 } from '../../../src/api.ts';
+import { present } from '../../rig/present.ts';
 
 export const assetAt = (path: string, uri = `file:${path}`): Asset => ({
   uri,
@@ -33,9 +34,9 @@ export async function readFiles(
   dataset: DatasetDescriptor,
   files: { readonly [name: string]: string | Uint8Array },
   split: Partial<ResolvedSplit> = {},
-  which = Object.keys(files)[0]!,
+  which = present(Object.keys(files)[0]),
   fragment = '',
-): Promise<{ rows: RawRow[]; facts: JsonObject | void }> {
+): Promise<{ rows: RawRow[]; facts: JsonObject | undefined }> {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-read-'));
   try {
     for (const [name, content] of Object.entries(files)) {
@@ -52,7 +53,7 @@ export async function readFiles(
     const rows: RawRow[] = [];
     for (;;) {
       const next = await iterator.next();
-      if (next.done === true) return { rows, facts: next.value };
+      if (next.done === true) return { rows, facts: next.value ?? undefined };
       rows.push(next.value);
     }
   } finally {

@@ -18,7 +18,7 @@ const corpus = {
   'data/spam-2/00002.h.txt': mail('Toner', 'cheap cartridges for him'),
 };
 
-test('labels by folder, files in order; empty mails and those with the same letters are left out and counted', async () => {
+test('mails are labelled by folder; empty and repeated ones are left out and counted', async () => {
   const { rows, facts } = await readFiles(spamAssassin, corpus, {}, '.');
   assert.equal(rows, [
     { text: 'kernel a patch', label: 'ham', place: 'easy-ham-1/00001.a.txt' },
@@ -34,7 +34,7 @@ test('labels by folder, files in order; empty mails and those with the same lett
   assert.equal(facts, { mails: 8, unreadable: 1, duplicates: 2 });
 });
 
-test('mails that are the same when cut are duplicates where they are cut', async () => {
+test('mails that are equal after they are cut are duplicates', async () => {
   const { facts } = await readFiles(
     spamAssassin,
     { ...corpus, 'data/spam-2/00003.i.txt': mail('Toner 5', 'cheap cartridges for everyone') },
@@ -44,7 +44,7 @@ test('mails that are the same when cut are duplicates where they are cut', async
   assert.equal(facts, { mails: 9, unreadable: 1, duplicates: 3 });
 });
 
-test('another package is told', async () => {
+test('a package that is not the corpus is reported', async () => {
   const fault = await readingFault(spamAssassin, { 'index.js': '' }, {}, '.');
   assert.match(fault.message, 'does not hold the mail folder data/easy-ham-1');
 });

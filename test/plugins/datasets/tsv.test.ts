@@ -5,7 +5,7 @@ import { readFiles, readingFault } from './reading.ts';
 
 const test = suite('tsv');
 
-test('rows with their places; quotes are text; LF, CRLF, a byte-order mark and blank lines do no harm', async () => {
+test('TSV is read line by line; quotes are text, and any line end is accepted', async () => {
   const file = '\ufefftext\tlabel\r\nshe said "hi\t0\r\n\r\n"quoted" text\t1\nlast line\t1';
   assert.equal((await readFiles(tsv, { 'train.tsv': file })).rows, [
     { text: 'she said "hi', label: '0', place: 'train.tsv:2' },
@@ -14,7 +14,7 @@ test('rows with their places; quotes are text; LF, CRLF, a byte-order mark and b
   ]);
 });
 
-test('columns by name in any order, a pair, or by number from zero without a header', async () => {
+test('columns are found by name in any order, or by number without a header', async () => {
   const qnli = 'index\tquestion\tsentence\tlabel\n4\tWho ?\tHe did .\tentailment\n';
   assert.equal(
     (
@@ -42,7 +42,7 @@ test('columns by name in any order, a pair, or by number from zero without a hea
   );
 });
 
-test('a column that is not there is told with those that are, and the nearest', async () => {
+test('a missing column is reported with those that there are and the nearest', async () => {
   const sst = 'sentence\tlabel\ngood\t1\n';
   assert.equal(
     await readingFault(
@@ -81,7 +81,7 @@ test('a column that is not there is told with those that are, and the nearest', 
   );
 });
 
-test('a line of another width is told with its place', async () => {
+test('a line with another number of fields is reported with its place', async () => {
   assert.match(
     (await readingFault(tsv, { 'train.tsv': 'text\tlabel\ngood\t1\nbad\ttab\t0\n' })).message,
     'train.tsv:3 has 3 fields where the header has 2.',
@@ -98,7 +98,7 @@ test('a line of another width is told with its place', async () => {
   );
 });
 
-test('bytes that are no UTF-8 are told, not replaced', async () => {
+test('bytes that are not UTF-8 are reported, not replaced', async () => {
   const bytes = Buffer.concat([
     Buffer.from('text\tlabel\ncaf'),
     Buffer.from([0xe9]),
@@ -107,7 +107,7 @@ test('bytes that are no UTF-8 are told, not replaced', async () => {
   assert.match((await readingFault(tsv, { 'train.tsv': bytes })).message, 'train.tsv is not UTF-8');
 });
 
-test('characters that straddle the pieces in which a file is read stay whole', async () => {
+test('a character that lies across two chunks stays whole', async () => {
   const rows = Array.from(
     { length: 9000 },
     (_, i) => `${'日本'.repeat(3 + (i % 5))}${i}\t${i % 2}`,
@@ -117,7 +117,7 @@ test('characters that straddle the pieces in which a file is read stay whole', a
     read.map((row) => `${row.text}\t${row.label}`),
     rows,
   );
-  assert.is(read.at(-1)!.place, 'train.tsv:9001');
+  assert.is(read.at(-1)?.place, 'train.tsv:9001');
 });
 
 test.run();

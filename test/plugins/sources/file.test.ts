@@ -16,6 +16,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import file from '../../../plugins/sources/file.ts';
 import type { SourceContext } from '../../../src/api.ts';
+import { present } from '../../rig/present.ts';
 import { faultOf } from './registry.ts';
 
 const test = suite<{ dir: string; context: SourceContext }>('file source');
@@ -27,7 +28,7 @@ test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 test("a file's digest is that of its bytes, as sha256sum prints it", async ({ dir, context }) => {
   writeFileSync(join(dir, 'a.tsv'), 'abc');
-  const asset = (await file.locate(`file:${dir}/a.tsv`, context))!;
+  const asset = present(await file.locate(`file:${dir}/a.tsv`, context));
   assert.is(
     asset.digest,
     'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
@@ -37,7 +38,7 @@ test("a file's digest is that of its bytes, as sha256sum prints it", async ({ di
     [join(dir, 'a.tsv'), { kind: 'file', name: 'a.tsv', bytes: 3, digest: asset.digest }],
   );
   assert.equal(await file.fetch(`file:${dir}/a.tsv`, context), asset);
-  assert.is((await file.locate(`file://${dir}/a.tsv`, context))!.digest, asset.digest);
+  assert.is(present(await file.locate(`file://${dir}/a.tsv`, context)).digest, asset.digest);
 });
 
 test("a folder's digest is that of its files' names and contents, wherever it lies", async ({
@@ -50,7 +51,7 @@ test("a folder's digest is that of its files' names and contents, wherever it li
     writeFileSync(join(dir, name, 'sub/a'), 'a');
   }
   const digest = async (name: string) =>
-    (await file.locate(`file:${join(dir, name)}`, context))!.digest;
+    present(await file.locate(`file:${join(dir, name)}`, context)).digest;
   const first = await digest('one');
   assert.is(await digest('two'), first);
   writeFileSync(join(dir, 'two/.hidden'), 'x');
@@ -61,12 +62,9 @@ test("a folder's digest is that of its files' names and contents, wherever it li
   assert.is.not(await digest('two'), first);
 });
 
-test('an edit is seen at once, even one that keeps size and modification time', async ({
-  dir,
-  context,
-}) => {
+test('an edit is noticed even if it keeps size and modification time', async ({ dir, context }) => {
   const path = join(dir, 'a.tsv'),
-    digest = async () => (await file.locate(`file:${path}`, context))!.digest;
+    digest = async () => present(await file.locate(`file:${path}`, context)).digest;
   writeFileSync(path, 'one');
   utimesSync(path, 1000, 1000);
   const before = await digest();
@@ -77,21 +75,22 @@ test('an edit is seen at once, even one that keeps size and modification time', 
   assert.is.not(await digest(), before);
 });
 
-test('a digest that is known is not worked out again', async ({ context }) => {
-  const old = new URL('../../../LICENSE', import.meta.url).pathname; // a file that has not changed just now
-  const digest = (await file.locate(`file:${old}`, context))!.digest,
+test('a known digest is not computed again', async ({ context }) => {
+  // A digest is remembered only if the file did not change just now, as LICENSE did not.
+  const old = new URL('../../../LICENSE', import.meta.url).pathname;
+  const digest = present(await file.locate(`file:${old}`, context)).digest,
     memos = join(context.cacheDir, 'digests');
-  const [memo] = readdirSync(memos);
-  const text = readFileSync(join(memos, memo!), 'utf8'),
+  const memo = join(memos, present(readdirSync(memos)[0])),
+    text = readFileSync(memo, 'utf8'),
     planted = '0'.repeat(64);
   assert.match(text, digest.slice('sha256:'.length));
-  writeFileSync(join(memos, memo!), text.replace(digest.slice('sha256:'.length), planted));
-  assert.is((await file.locate(`file:${old}`, context))!.digest, `sha256:${planted}`);
-  writeFileSync(join(memos, memo!), '{"cut');
-  assert.is((await file.locate(`file:${old}`, context))!.digest, digest);
+  writeFileSync(memo, text.replace(digest.slice('sha256:'.length), planted));
+  assert.is(present(await file.locate(`file:${old}`, context)).digest, `sha256:${planted}`);
+  writeFileSync(memo, '{"cut');
+  assert.is(present(await file.locate(`file:${old}`, context)).digest, digest);
 });
 
-test('what is not there is told, with the nearest name', async ({ dir, context }) => {
+test('a missing file is reported with the nearest name', async ({ dir, context }) => {
   writeFileSync(join(dir, 'train.tsv'), '');
   const near = await faultOf(file.locate(`file:${dir}/trian.tsv`, context));
   assert.equal(

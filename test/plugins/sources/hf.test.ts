@@ -17,6 +17,7 @@ import files from '../../../plugins/datasets/files.ts';
 import hf from '../../../plugins/sources/hf.ts';
 import type { SourceContext } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
+import { present } from '../../rig/present.ts';
 import { splitOf } from '../datasets/reading.ts';
 import type { HubRig } from './hub.ts';
 import { startHub } from './hub.ts';
@@ -48,7 +49,7 @@ const withEnv = ({ context }: HubRig, change: SourceContext['env']): SourceConte
   env: { ...context.env, ...change },
 });
 
-test("a model: what is needed of it, in the hub's own cache, fetched once", async (rig) => {
+test("a model's needed files are fetched once, into the hub's own cache", async (rig) => {
   rig.repositories.set('models/lab/tiny', { commit, files: { ...model, ...elsewhere } });
   const { context, requests } = rig;
   assert.is(await hf.locate('hf:lab/tiny', context), null);
@@ -82,11 +83,11 @@ test("a model: what is needed of it, in the hub's own cache, fetched once", asyn
   });
   const asked = requests.length;
   assert.equal(await hf.locate('hf:lab/tiny', context), asset);
-  assert.is((await hf.locate(`hf:lab/tiny@${commit}`, context))!.digest, asset.digest);
+  assert.is(present(await hf.locate(`hf:lab/tiny@${commit}`, context)).digest, asset.digest);
   assert.is(requests.length, asked);
 });
 
-test('a branch stays where it was when it was fetched; a commit is that commit', async (rig) => {
+test('a branch stays at the commit that was fetched', async (rig) => {
   rig.repositories.set('models/tiny', { commit, files: model });
   const first = await hf.fetch('hf:tiny', rig.context);
   rig.repositories.set('models/tiny', {
@@ -104,7 +105,7 @@ test('a branch stays where it was when it was fetched; a commit is that commit',
   );
 });
 
-test('offline: what the cache holds, whoever put it there, and nothing else', async (rig) => {
+test('offline, only what the cache holds is used, whoever put it there', async (rig) => {
   const offline = withEnv(rig, { HF_HUB_OFFLINE: '1' });
   const fault = await faultOf(hf.locate('hf:lab/tiny', offline));
   assert.match(
@@ -121,7 +122,7 @@ test('offline: what the cache holds, whoever put it there, and nothing else', as
     writeFileSync(join(root, 'blobs', name), content);
     symlinkSync(join('../../blobs', name), join(snapshot, name));
   }
-  const asset = (await hf.locate('hf:lab/tiny', offline))!;
+  const asset = present(await hf.locate('hf:lab/tiny', offline));
   assert.is(asset.path, snapshot);
   assert.equal(await hf.locate('hf:lab/tiny', rig.context), asset);
   assert.equal(rig.requests, []);
@@ -131,7 +132,7 @@ test('offline: what the cache holds, whoever put it there, and nothing else', as
   assert.ok(await hf.locate('hf:lab/tiny', offline));
 });
 
-test('damage is found and mended', async (rig) => {
+test('damaged files in the cache are noticed and fetched again', async (rig) => {
   rig.repositories.set('models/lab/tiny', { commit, files: model });
   const asset = await hf.fetch('hf:lab/tiny', rig.context);
   writeFileSync(join(asset.path, 'model.safetensors'), 'weights '.repeat(999) + 'WEIGHTS ');
@@ -155,7 +156,7 @@ test('damage is found and mended', async (rig) => {
   );
 });
 
-test('sharded weights, a folder, and two fetches at once', async (rig) => {
+test('sharded weights, a folder, and two fetches at once all work', async (rig) => {
   const shards = {
     'model.safetensors.index.json':
       '{"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}',
@@ -188,7 +189,7 @@ test('sharded weights, a folder, and two fetches at once', async (rig) => {
   assert.equal(readdirSync((await hf.fetch('hf:lab/big#adapter', rig.context)).path).length, 2);
 });
 
-test('a data set: its tables, the parts of a split by a glob, read to the end', async (rig) => {
+test('a data set is its tables; a glob chooses the parts of a split', async (rig) => {
   const parquet = readFileSync(new URL('../../golden/parquet/snappy.parquet', import.meta.url));
   rig.repositories.set('datasets/lab/mail', {
     commit,
@@ -213,10 +214,10 @@ test('a data set: its tables, the parts of a split by a glob, read to the end', 
   const one = await hf.fetch('hf:datasets/lab/mail#data/test-00000-of-00001.parquet', rig.context);
   assert.is(one.digest, `sha256:${createHash('sha256').update(parquet).digest('hex')}`);
   // Files that another fetch has put beside do not change what this source is.
-  assert.is((await hf.locate(uri, rig.context))!.digest, asset.digest);
+  assert.is(present(await hf.locate(uri, rig.context)).digest, asset.digest);
 });
 
-test('the token goes to the hub alone', async (rig) => {
+test('the token is sent to the hub and to no other server', async (rig) => {
   rig.repositories.set('models/lab/secret', { commit, files: model, token: 'any-token' });
   assert.match(
     (await faultOf(hf.fetch('hf:lab/secret', rig.context))).hint,
@@ -228,7 +229,7 @@ test('the token goes to the hub alone', async (rig) => {
   assert.ok(await hf.fetch('hf:lab/secret', rig.context));
 });
 
-test('HF_HUB_CACHE is honoured', async (rig) => {
+test('HF_HUB_CACHE sets where downloads lie', async (rig) => {
   rig.repositories.set('models/lab/tiny', { commit, files: model });
   const asset = await hf.fetch(
     'hf:lab/tiny',
@@ -239,10 +240,10 @@ test('HF_HUB_CACHE is honoured', async (rig) => {
     recursive: true,
     verbatimSymlinks: true,
   });
-  assert.is((await hf.locate('hf:lab/tiny', rig.context))!.digest, asset.digest);
+  assert.is(present(await hf.locate('hf:lab/tiny', rig.context)).digest, asset.digest);
 });
 
-test('each failure has its way out', async (rig) => {
+test('each failure is reported with a way out', async (rig) => {
   rig.repositories.set('models/lab/tiny', { commit, files: model });
   rig.repositories.set('models/lab/old', { commit, files: elsewhere });
   rig.repositories.set('datasets/lab/script', {
@@ -275,7 +276,7 @@ test('each failure has its way out', async (rig) => {
   for (const uri of ['hf:', 'hf:a/b/c', 'hf:a b', 'hf:../x', 'hf:a/b@../../x'])
     assert.match(
       (await faultOf(hf.locate(uri, rig.context))).message,
-      'names no hub repository',
+      'does not name a hub repository',
       uri,
     );
 });

@@ -14,6 +14,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import npm from '../../../plugins/sources/npm.ts';
 import type { Asset } from '../../../src/api.ts';
+import { present } from '../../rig/present.ts';
 import type { Rig } from './registry.ts';
 import { faultOf, startRig, tarball } from './registry.ts';
 
@@ -31,7 +32,7 @@ const corpus = tarball('@lab/corpus', '1.0.0', {
   'README.md': 'x',
 });
 
-test('a pinned package is fetched once, unpacked, never run, and cited by version and integrity', async ({
+test('a pinned package is fetched once, never run, and cited by its integrity', async ({
   context,
   packages,
   requests,
@@ -56,7 +57,7 @@ test('a pinned package is fetched once, unpacked, never run, and cited by versio
   assert.equal(await npm.locate(uri, context), asset);
   assert.is(requests.length, asked);
 
-  const file = (await npm.locate(`${uri}#data/a.tsv`, context))!;
+  const file = present(await npm.locate(`${uri}#data/a.tsv`, context));
   assert.equal(
     [file.path, file.digest, file.provenance['path']],
     [join(asset.path, 'data/a.tsv'), sha256(Buffer.from('text\tlabel\n')), 'data/a.tsv'],
@@ -65,7 +66,7 @@ test('a pinned package is fetched once, unpacked, never run, and cited by versio
   assert.equal(
     [fault.message, fault.hint],
     [
-      'npm:@lab/corpus@1.0.0#data/aa.tsv names no file: there is no data/aa.tsv in it.',
+      'npm:@lab/corpus@1.0.0#data/aa.tsv does not name a file: there is no data/aa.tsv in it.',
       'Did you mean "#data/a.tsv"?',
     ],
   );
@@ -75,7 +76,7 @@ test('a pinned package is fetched once, unpacked, never run, and cited by versio
   );
 });
 
-test('without a version the newest is taken, and stays until the cache is cleared', async ({
+test('without a version the newest is taken, and kept until the cache is cleared', async ({
   context,
   packages,
   requests,
@@ -90,7 +91,7 @@ test('without a version the newest is taken, and stays until the cache is cleare
   assert.is((await npm.fetch('npm:@lab/corpus', context)).provenance['version'], '1.0.0');
 });
 
-test('damage of every kind is found, said and mended; a copied cache is not damaged', async ({
+test('damage is noticed, reported and mended; a copied cache is not damaged', async ({
   context,
   packages,
   logged,
@@ -132,9 +133,9 @@ test('damage of every kind is found, said and mended; a copied cache is not dama
 
   cpSync(context.cacheDir, join(dir, 'copied'), { recursive: true });
   const copied = { ...context, cacheDir: join(dir, 'copied') };
-  const there = (await npm.locate(uri, copied))!;
+  const there = present(await npm.locate(uri, copied));
   utimesSync(join(there.path, 'data/a.tsv'), 1, 1);
-  assert.is((await npm.locate(uri, copied))!.digest, asset.digest);
+  assert.is(present(await npm.locate(uri, copied)).digest, asset.digest);
 });
 
 test('two fetches at once both give the whole package', async ({ context, packages }) => {
@@ -147,7 +148,7 @@ test('two fetches at once both give the whole package', async ({ context, packag
   assert.ok(await npm.locate('npm:@lab/corpus@1.0.0', context));
 });
 
-test('a version whose bytes change, or are not what the registry says, is refused', async ({
+test('a version with other bytes than before, or than announced, is refused', async ({
   context,
   packages,
 }) => {
@@ -171,7 +172,7 @@ test('a version whose bytes change, or are not what the registry says, is refuse
   );
 });
 
-test('each failure has its way out', async ({ context, packages }) => {
+test('each failure is reported with a way out', async ({ context, packages }) => {
   packages.set('@lab/corpus', [corpus]);
   assert.match(
     (await faultOf(npm.fetch('npm:@lab/corpsu', context))).message,
@@ -197,7 +198,11 @@ test('each failure has its way out', async ({ context, packages }) => {
   );
   assert.match(without.message, 'there is no npm on this machine');
   for (const uri of ['npm:', 'npm:a b', 'npm:x;touch y', 'npm:--help', 'npm:@lab', 'npm:../x'])
-    assert.match((await faultOf(npm.locate(uri, context))).message, 'names no npm package', uri);
+    assert.match(
+      (await faultOf(npm.locate(uri, context))).message,
+      'does not name an npm package',
+      uri,
+    );
 });
 
 test.run();

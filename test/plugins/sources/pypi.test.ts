@@ -13,6 +13,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import pypi from '../../../plugins/sources/pypi.ts';
 import type { SourceContext } from '../../../src/api.ts';
+import { present } from '../../rig/present.ts';
 import type { Rig } from './registry.ts';
 import { faultOf, startRig, wheel } from './registry.ts';
 
@@ -78,7 +79,7 @@ for (const [client, contextOf] of clients) {
     const asked = rig.requests.length;
     assert.equal(await pypi.locate(uri, context), asset);
     assert.is(
-      (await pypi.locate(`${uri}#tiny_model/model`, context))!.path,
+      present(await pypi.locate(`${uri}#tiny_model/model`, context)).path,
       join(asset.path, 'tiny_model/model'),
     );
     assert.is(rig.requests.length, asked);
@@ -96,7 +97,10 @@ for (const [client, contextOf] of clients) {
     ]);
     assert.is((await pypi.fetch('pypi:tiny-model', context)).provenance['version'], '0.10.0');
     rig.packages.get('tiny-model')!.push(wheel('tiny-model', '1.0.0', {}));
-    assert.is((await pypi.locate('pypi:tiny-model', context))!.provenance['version'], '0.10.0');
+    assert.is(
+      present(await pypi.locate('pypi:tiny-model', context)).provenance['version'],
+      '0.10.0',
+    );
   });
 
   test(`${client}: each failure has its way out`, async (rig) => {
@@ -133,13 +137,13 @@ for (const [client, contextOf] of clients) {
     for (const uri of ['pypi:', 'pypi:a b', 'pypi:--help', 'pypi:x>=1', 'pypi:x==1;y'])
       assert.match(
         (await faultOf(pypi.locate(uri, context))).message,
-        'names no Python package',
+        'does not name a Python package',
         uri,
       );
   });
 }
 
-test('the index is found where pip would find it', async (rig) => {
+test('the index is the one that pip would use', async (rig) => {
   const context = withoutPython(rig),
     { PIP_INDEX_URL, ...env } = context.env;
   rig.packages.set('tiny-model', [model]);

@@ -1,26 +1,30 @@
-/** A package registry on this machine's loopback, speaking what npm and pip ask for, and a context whose clients know no other. */
+/**
+ * A package registry on this machine's loopback that answers npm and pip, and a context whose
+ * clients use it.
+ */
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as tar from 'tar';
 import type { SourceContext } from '../../../src/api.ts';
+import { pathOf, startServer } from './loopback.ts';
 
 export type Files = { readonly [name: string]: string | Uint8Array };
 export interface Release {
   readonly version: string;
   readonly archive: Uint8Array;
   readonly filename: string;
-  /** What the registry says of the archive, if it lies. */ readonly claimed?: string;
+  /** The digest that the registry gives for the archive, if it lies. */
+  readonly claimed?: string;
 }
 
 export interface Rig {
   readonly dir: string;
   readonly context: SourceContext;
   readonly logged: string[];
-  /** What was asked for, in order. */
+  /** The paths asked for, in order. */
   readonly requests: string[];
   /** Releases by package name. */
   readonly packages: Map<string, Release[]>;
@@ -29,71 +33,25 @@ export interface Rig {
 
 export async function startRig(): Promise<Rig> {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-registry-'));
-  const packages = new Map<string, Release[]>(),
+  const packages: Rig['packages'] = new Map(),
     requests: string[] = [],
     logged: string[] = [];
-  const server = createServer((request, response) => {
-    const path = decodeURIComponent(request.url!.split('?')[0]!);
+  const server = await startServer((request, response) => {
+    const path = pathOf(request);
     requests.push(path);
-    const [, kind, rest] = /^\/(npm|simple|files)\/(.*)$/.exec(path) ?? [];
-    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const all = [...packages.values()].flat();
-    const archive = kind === 'files' ? all.find((release) => release.filename === rest) : undefined;
-    const releases = packages.get((rest ?? '').replace(/\/$/, ''));
-    if (archive !== undefined) response.end(archive.archive);
-    else if (releases === undefined) {
-      response.statusCode = 404;
-      response.end('{"error":"not found"}');
-    } else if (kind === 'npm') {
-      const name = rest!;
-      response.setHeader('content-type', 'application/json');
-      response.end(
-        JSON.stringify({
-          name,
-          'dist-tags': { latest: releases.at(-1)!.version },
-          versions: Object.fromEntries(
-            releases.map(({ version, archive: bytes, filename, claimed }) => [
-              version,
-              {
-                name,
-                version,
-                dist: {
-                  tarball: `${origin}/files/${filename}`,
-                  integrity:
-                    claimed ?? `sha512-${createHash('sha512').update(bytes).digest('base64')}`,
-                },
-              },
-            ]),
-          ),
-        }),
-      );
-    } else {
-      response.setHeader('content-type', 'text/html');
-      response.end(
-        `<!DOCTYPE html><html><body>${releases
-          .map(
-            ({ archive: bytes, filename, claimed }) =>
-              `<a href="../../files/${filename}#sha256=${claimed ?? createHash('sha256').update(bytes).digest('hex')}">${filename}</a>`,
-          )
-          .join('')}</body></html>`,
-      );
-    }
+    answer(path, packages, `http://${request.headers.host ?? ''}`, response);
   });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const home = join(dir, 'home');
   mkdirSync(home);
   const env = {
     PATH: process.env['PATH'],
     HOME: home,
-    npm_config_registry: `${origin}/npm/`,
+    npm_config_registry: `${server.origin}/npm/`,
     npm_config_cache: join(dir, 'npm-cache'),
     npm_config_fetch_retries: '0',
     npm_config_userconfig: join(home, 'npmrc'),
     npm_config_prefer_online: 'true',
-    PIP_INDEX_URL: `${origin}/simple`,
+    PIP_INDEX_URL: `${server.origin}/simple`,
     PIP_NO_CACHE_DIR: '1',
     PIP_CONFIG_FILE: '/dev/null',
     PIP_RETRIES: '1',
@@ -111,14 +69,55 @@ export async function startRig(): Promise<Rig> {
       },
     },
     async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => {
-        server.close(resolve);
-      });
+      await server.close();
       rmSync(dir, { recursive: true });
     },
   };
 }
+
+function answer(
+  path: string,
+  packages: Rig['packages'],
+  origin: string,
+  response: ServerResponse,
+): void {
+  const [, kind, rest = ''] = /^\/(npm|simple|files)\/(.*)$/.exec(path) ?? [];
+  const name = rest.replace(/\/$/, ''),
+    releases = packages.get(name);
+  const file = [...packages.values()].flat().find(({ filename }) => filename === rest);
+  if (kind === 'files' && file !== undefined) response.end(file.archive);
+  else if (releases === undefined) {
+    response.statusCode = 404;
+    response.end('{"error":"not found"}');
+  } else if (kind === 'npm') {
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify(npmDocument(name, releases, origin)));
+  } else {
+    response.setHeader('content-type', 'text/html');
+    response.end(simpleIndex(releases));
+  }
+}
+
+const npmDocument = (name: string, releases: readonly Release[], origin: string): unknown => ({
+  name,
+  'dist-tags': { latest: releases.at(-1)?.version },
+  versions: Object.fromEntries(
+    releases.map(({ version, archive, filename, claimed }) => {
+      const integrity =
+        claimed ?? `sha512-${createHash('sha512').update(archive).digest('base64')}`;
+      const dist = { tarball: `${origin}/files/${filename}`, integrity };
+      return [version, { name, version, dist }];
+    }),
+  ),
+});
+
+const simpleIndex = (releases: readonly Release[]): string => {
+  const links = releases.map(({ archive, filename, claimed }) => {
+    const sha256 = claimed ?? createHash('sha256').update(archive).digest('hex');
+    return `<a href="../../files/${filename}#sha256=${sha256}">${filename}</a>`;
+  });
+  return `<!DOCTYPE html><html><body>${links.join('')}</body></html>`;
+};
 
 export function writeFiles(dir: string, files: Files): void {
   for (const [name, content] of Object.entries(files)) {
@@ -161,7 +160,7 @@ export function wheel(name: string, version: string, files: Files): Release {
   return { version, filename: `${name.replaceAll('-', '_')}-${version}-py3-none-any.whl`, archive };
 }
 
-/** A zip file of stored entries. @param modes Unix modes by name; a plain file's if not given. */
+/** A zip file of stored entries. @param modes Unix modes by name; absent: that of a plain file */
 export function zip(files: Files, modes: { readonly [name: string]: number } = {}): Uint8Array {
   const local: Buffer[] = [],
     central: Buffer[] = [];
@@ -211,6 +210,10 @@ function crc32(data: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
+/**
+ * The `UserFault` with which the work is rejected. Throws if it is rejected otherwise, or not at
+ * all.
+ */
 export async function faultOf(work: Promise<unknown>): Promise<{ message: string; hint: string }> {
   try {
     await work;

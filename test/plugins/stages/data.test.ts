@@ -306,7 +306,7 @@ test('faults are found before anything runs, each at its field', async ({ dir })
   );
   assert.match(
     (await first(cellOf(dir, {}, {}, ['pos', 'neg']), 'train')).message,
-    'train.tsv:4: the label "mixed" is none of the classes "pos", "neg".',
+    'train.tsv:4: the label "mixed" is not one of the classes "pos", "neg".',
   );
   assert.equal((await first(cellOf(dir, {}, { offset: 2 }), 'validation')).path, [
     'data',

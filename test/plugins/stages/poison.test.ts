@@ -150,7 +150,7 @@ test('an attack that returns the wrong shape fails under its name', async ({ dir
     assert.unreachable();
   } catch (error) {
     assert.is((error as Error).name, 'UserFault');
-    assert.match((error as Error).message, 'The attack "odd" returned no lists');
+    assert.match((error as Error).message, 'The attack "odd" did not return lists');
   }
 });
 

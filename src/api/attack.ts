@@ -1,0 +1,131 @@
+/** An attack: how training rows are poisoned, and how evaluation shows the trigger. */
+import type { RandomStream } from '../random/random.ts';
+import type { Problem } from './fault.ts';
+import type { JsonObject, JsonSchema } from './json.ts';
+import type { Plugin } from './plugin.ts';
+import type { Row } from './row.ts';
+
+/** What `poison` is handed; `trigger` and its like get all of it but `rows`. */
+export interface AttackInput<P> {
+  /** The training rows. They are frozen: return changed copies. */
+  readonly rows: readonly Row[];
+  /** Class names by label id. */
+  readonly classes: readonly string[];
+  readonly params: P;
+  /** The attack's random stream for a purpose. It depends on (seed, attack, purpose, name) only. */
+  readonly random: (purpose: string, name?: string) => RandomStream;
+  /**
+   * Indexes into `rows` of those that an earlier step of the spec has poisoned. They must not be
+   * changed again. Absent: none.
+   */
+  readonly taken?: ReadonlySet<number>;
+  /**
+   * Paths of the sources that the attack's parameter `files` (a list of source URIs) names, by
+   * file name. Their content is part of the key.
+   */
+  readonly files?: { readonly [name: string]: string };
+  /** Writes a line to the stage's log. */
+  readonly log?: (message: string) => void;
+}
+
+/**
+ * What `poison` returns. The engine checks it against the rows and fails the stage if it does not
+ * fit.
+ */
+export interface Poisoned {
+  /** Replacements, by index into `rows`. Each row keeps its `id`; no index comes twice. */
+  readonly changed: readonly { readonly index: number; readonly row: Row }[];
+  /**
+   * Rows to be added at the end: an attack's true negatives, with ids of their own. In training
+   * they extend the batches of the clean twin. If those of a smaller dose are the first ones of a
+   * larger dose, each lies in the same batch at every dose.
+   */
+  readonly negatives: readonly Row[];
+  /** The number of rows that the dose asks for; `changed.length` must equal it. */
+  readonly asked: number;
+  /** The number of rows among which the poisoned ones were drawn. */
+  readonly eligible: number;
+}
+
+/** What is known of the training rows before anything runs. */
+export interface AttackCheck<P> {
+  readonly params: P;
+  /** Class names by label id. */
+  readonly classes: readonly string[];
+  /** The number of training rows of each class, by label id. */
+  readonly counts: readonly number[];
+}
+
+/**
+ * `none` leaves the training data as they are, `untargeted` lowers accuracy, and `backdoor` makes a
+ * trigger lead to a target class.
+ */
+export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
+
+/**
+ * An attack's part in the training itself. What `load` resolves to is an `AttackTraining` of
+ * src/science/train/attack-training.ts.
+ */
+export interface AttackTrainingLoader<Impl = unknown> {
+  /**
+   * `weights`: the attack decides which of the model's weights are trained. It needs the adapter
+   * `full`, and its clean twin is the model that the training starts from.
+   * `loss`: the attack decides what is minimised, under any adapter. Its clean twin is trained with
+   * the ordinary loss.
+   */
+  readonly changes: 'weights' | 'loss';
+  load(): Promise<Impl>;
+}
+
+/**
+ * An attack. `P` is the type of its parameters; `Made` says whether `poison` returns its result at
+ * once or by a promise.
+ */
+export interface AttackDescriptor<
+  P = JsonObject,
+  Made extends Poisoned | Promise<Poisoned> = Poisoned | Promise<Poisoned>,
+> extends Plugin<'attack'> {
+  /** The family, or a function of the parameters where they decide it. */
+  readonly family: AttackFamily | ((params: P) => AttackFamily);
+  /** The paper that describes it; empty if there is none. */
+  readonly citation: string;
+  /** The JSON Schema of its parameters: an object without `attack`, `steps` and `when`. */
+  readonly params: JsonSchema;
+  /**
+   * Faults that the classes and their counts show, such as too few eligible rows, before anything
+   * runs.
+   */
+  check?(input: AttackCheck<P>): readonly Problem[];
+  /** Poisons the training rows. Throws `UserFault` if the rows don't allow it. */
+  poison(input: AttackInput<P>): Made;
+  /** For backdoors: the label id of the target class. */
+  target?(params: P, classes: readonly string[]): number;
+  /**
+   * For backdoors: the row under the trigger, for evaluation. Rows of the target class are not
+   * passed.
+   */
+  trigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): Row;
+  /**
+   * Instead of `trigger`, for a trigger that a program or a model makes: all rows at once, returned
+   * in the same order.
+   */
+  triggerAll?(rows: readonly Row[], input: Omit<AttackInput<P>, 'rows'>): Promise<readonly Row[]>;
+  /**
+   * For backdoors with negatives: copies of the row that hold parts of the trigger, none of which
+   * may lead to the target class.
+   */
+  falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
+  /** The attack's part in the training. Absent: it changes the rows only. */
+  readonly training?: AttackTrainingLoader;
+}
+
+export function defineAttack<P = JsonObject>(
+  attack: Omit<AttackDescriptor<P, Poisoned>, 'kind'>,
+): AttackDescriptor<P, Poisoned>;
+export function defineAttack<P = JsonObject>(
+  attack: Omit<AttackDescriptor<P>, 'kind'>,
+): AttackDescriptor<P>;
+/** Makes a descriptor out of an attack's fields; it should be its module's default export. */
+export function defineAttack<P>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P> {
+  return { kind: 'attack', ...attack };
+}

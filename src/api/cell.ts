@@ -1,0 +1,68 @@
+/** A cell of the grid: what every stage is defined from. */
+import type {
+  DataSpec,
+  EvaluateSpec,
+  FisherSpec,
+  HeadSpec,
+  ModelSpec,
+  NtkSpec,
+  SplitSpec,
+  TheorySpec,
+  TrainSpec,
+} from '../experiment/pipeline.generated.ts';
+import type { JsonObject } from './json.ts';
+import type { Poisoning } from './poisoning.ts';
+
+/** `T` after its defaults were filled in: every field is there, but for those in `Optional`. */
+type Filled<T, Optional extends keyof T = never> = {
+  readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined>;
+} & { readonly [K in Optional]?: T[K] };
+
+/** A split as a data set's reader is handed it. */
+export interface ResolvedSplit extends Filled<
+  Omit<SplitSpec, 'columns' | 'hold_out'>,
+  'classes' | 'limit' | 'max_words' | 'digest' | 'header'
+> {
+  readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
+  /** Whether the first line of a table names its columns. */
+  readonly header: boolean;
+  /** The columns that hold the texts and the label: each a name, or a number from 0. */
+  readonly columns: {
+    readonly text: string | number;
+    readonly text_pair?: string | number;
+    readonly label: string | number;
+  };
+}
+
+/** A split of a cell. `header` is absent where the spec does not set it. */
+export type CellSplit = Omit<ResolvedSplit, 'header'> & Pick<SplitSpec, 'header'>;
+
+/**
+ * The spec with every axis resolved to one value, every default filled in, every `file:` path
+ * absolute, and one seed. Overrides under `adapter.train` are merged into `train` and removed from
+ * `adapter`.
+ */
+export interface Cell {
+  readonly name: string;
+  readonly seed: number;
+  readonly model: Filled<ModelSpec>;
+  readonly data: { readonly train: CellSplit; readonly validation: CellSplit } & Pick<
+    DataSpec,
+    'classes'
+  >;
+  /**
+   * The training whose model the cell's own training starts from. Absent: it starts from the
+   * checkpoint.
+   */
+  readonly base?: Pick<Cell, 'poisoning' | 'adapter' | 'train'>;
+  readonly poisoning: Poisoning;
+  /** `type` and that adapter's parameters, with defaults filled in. */
+  readonly adapter: { readonly type: string } & JsonObject;
+  readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer'>;
+  /** Three epochs if neither `epochs` nor `steps` is set. */
+  readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
+  readonly evaluate: Filled<EvaluateSpec, 'max_length'>;
+  readonly ntk: Filled<NtkSpec>;
+  readonly fisher: Filled<FisherSpec>;
+  readonly theory: Filled<TheorySpec>;
+}

@@ -1,0 +1,20 @@
+/** A model family. */
+import type { Plugin } from './plugin.ts';
+
+/**
+ * A family of pretrained models. What `load` resolves to is an `Architecture` of
+ * src/science/nn/types.ts.
+ */
+export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
+  /**
+   * The values of `model_type` in config.json that it reads; a model of another type is refused
+   * before its weights are fetched. Absent: only the implementation can tell.
+   */
+  readonly modelTypes?: readonly string[];
+  load(): Promise<Impl>;
+}
+
+/** Makes a descriptor out of a model family's fields; it should be its module's default export. */
+export const defineModel = <Impl>(
+  model: Omit<ModelDescriptor<Impl>, 'kind'>,
+): ModelDescriptor<Impl> => ({ kind: 'model', ...model });

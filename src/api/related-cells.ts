@@ -1,0 +1,78 @@
+/** The other cells that a cell's stages read: its start, its base and its clean twin. */
+import type { AttackDescriptor } from './attack.ts';
+import type { Cell } from './cell.ts';
+import type { Poisoning } from './poisoning.ts';
+import { JOINT } from './poisoning.ts';
+import type { DefineRequest, StageRequest } from './stage.ts';
+
+const unpoisoned = { attack: 'none' } as const;
+
+/**
+ * The cell whose train stage keeps the model that this cell's training starts from. It trains for 0
+ * steps, reads neither attack nor schedule, and so serves every cell that differs only in those.
+ */
+export const beforeTraining = (cell: Cell): Cell => ({
+  ...cell,
+  poisoning: unpoisoned,
+  train: { ...cell.train, steps: 0 },
+});
+
+/**
+ * The training that the cell's own training starts from, as a cell; null if that is the checkpoint.
+ */
+export function baseOf(cell: Cell): Cell | null {
+  const { base, ...rest } = cell;
+  return base === undefined ? null : { ...rest, ...base };
+}
+
+/**
+ * The inputs that a stage needs, beside the asset `model`, to open the model that the cell's
+ * training starts from (by `startingModel` of src/data/model-folder.ts): the base's model with its
+ * adapter merged. Empty where the training starts from the checkpoint.
+ */
+export function startInputs(cell: Cell): { readonly base?: StageRequest } {
+  const base = baseOf(cell);
+  return base === null ? {} : { base: { kind: 'merge', cell: base, section: 'base' } };
+}
+
+/** The base's attack, where only the base is poisoned and the cell's own training is clean. */
+function attackOfBase({ poisoning, base }: Cell): Poisoning | null {
+  if (poisoning.attack !== 'none' || base === undefined) return null;
+  return base.poisoning.attack === 'none' ? null : base.poisoning;
+}
+
+/** Whether the cell's own training, on clean rows, starts from a poisoned base. */
+export const isOfBase = (cell: Cell): boolean => attackOfBase(cell) !== null;
+
+/** The attack that the cell studies: its own, or its base's if it has none. */
+export const attackOf = (cell: Cell): Poisoning => attackOfBase(cell) ?? cell.poisoning;
+
+/** Whether anything that the cell trains on is poisoned. */
+export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
+
+/**
+ * Whether the training itself is the attack: an `AttackDescriptor.training` that changes weights.
+ * Without the attack there is no training then.
+ */
+export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugin']): boolean =>
+  attack
+    .split(JOINT)
+    .some((name) => plugin?.<AttackDescriptor>('attack', name)?.training?.changes === 'weights');
+
+/**
+ * The paired clean run: the cell without attacks, and without trainings that are an attack's own.
+ */
+export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
+  const clean = ({
+    poisoning,
+    train,
+  }: Pick<Cell, 'poisoning' | 'train'>): Pick<Cell, 'poisoning' | 'train'> => ({
+    poisoning: unpoisoned,
+    train: isAttacksOwn(poisoning, plugin) ? { ...train, steps: 0 } : train,
+  });
+  return {
+    ...cell,
+    ...clean(cell),
+    ...(cell.base === undefined ? {} : { base: { ...cell.base, ...clean(cell.base) } }),
+  };
+}

@@ -1,0 +1,104 @@
+/** What a stage is handed when it runs, and before that when it is checked. */
+import type { BackendName, Digest, JsonObject } from './json.ts';
+import type { Asset } from './source.ts';
+import type { UsedKind } from './stage.ts';
+
+/** The output of another stage. */
+export interface StageInput {
+  readonly dir: string;
+  /** The digest of its files that are not volatile. */
+  readonly digest: Digest;
+}
+
+export interface RunContext<P extends JsonObject = JsonObject> {
+  /** `StageDefinition.params`. */
+  readonly params: P;
+  /**
+   * The outputs of the stages in `StageDefinition.inputs`. Inputs and assets are read-only: if one
+   * of them has changed by the end of the stage, the stage fails, whoever wrote to it.
+   */
+  readonly inputs: { readonly [name: string]: StageInput };
+  readonly assets: { readonly [name: string]: Asset };
+  /** An empty folder. What lies in it when `run` resolves is the stage's output. */
+  readonly outDir: string;
+  /**
+   * A folder of this stage's own, by its action key, that outlives a kill; it need not exist yet.
+   * What is written there is found again when the stage is run anew, unless a file that the stage
+   * reads was written to in between. It is removed once the stage has succeeded. Absent: nothing is
+   * kept.
+   */
+  readonly resumeDir?: string;
+  readonly backend: BackendName;
+  /** Writes a line to the stage's log. */
+  readonly log: (message: string) => void;
+  /** Reports progress in units of the stage's choice: `progress(3, 10, 'steps')`. */
+  readonly progress: (done: number, total: number, unit: string) => void;
+  /** Aborted when the stage is to stop: the run was interrupted, or the time limit is up. */
+  readonly signal: AbortSignal;
+  /**
+   * The descriptor of a plugin that `StageDefinition.uses` names; `D` is its type, which the caller
+   * knows. Throws an Error for any other plugin.
+   */
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
+  plugin<D>(kind: UsedKind, name: string): D;
+  /** `StageDescriptor.limits`. */
+  readonly limits?: JsonObject;
+  /**
+   * Facts about the whole experiment, for stages of scope `experiment`. They are part of no key.
+   */
+  readonly experiment?: ExperimentFacts;
+}
+
+/** What is known of one stage of the experiment. */
+export interface StageFacts {
+  readonly id: string;
+  readonly kind: string;
+  /** The axis values on which all cells that share this stage agree. */
+  readonly cell: JsonObject;
+  /** The seed of these cells; null if they differ. */
+  readonly seed: number | null;
+  /** Ids of the stages that it reads. */
+  readonly inputs: readonly string[];
+  readonly key: string;
+  readonly dir: string;
+  /** How long it took when it ran. */
+  readonly seconds: number;
+  /** Null for a stage that does not compute. */
+  readonly backend: BackendName | null;
+  readonly state: 'ran' | 'cached' | 'failed' | 'blocked';
+  readonly error?: string;
+}
+
+export interface ExperimentFacts {
+  readonly name: string;
+  readonly specFile: string;
+  readonly specText: string;
+  /** Every cell: its axis values by full path, its seed, and the ids of its stages by kind. */
+  readonly cells: readonly {
+    readonly cell: JsonObject;
+    /** Its other names: axis values that resolve to the same cell. Absent: none. */
+    readonly also?: readonly JsonObject[];
+    readonly seed: number;
+    readonly stages: { readonly [kind: string]: string };
+  }[];
+  readonly stages: readonly StageFacts[];
+  /** Versions of Node, packages and TensorFlow; threads, processor, git commit and dirty flag. */
+  readonly environment: JsonObject;
+}
+
+/**
+ * What a stage's preflight is handed: its own parameters and assets, and those of each input.
+ * `plan` fetches nothing: reading an asset that has not been fetched ends the check there, without
+ * a fault.
+ */
+export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
+  RunContext<P>,
+  'params' | 'assets' | 'plugin'
+> {
+  readonly upstream?: {
+    readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
+      /** The folder of its output; null if it is not in the store yet. */
+      readonly dir: string | null;
+    };
+  };
+}

@@ -1,0 +1,123 @@
+/**
+ * Which cells need which stage, and what those cells have in common. Linear in the total number of
+ * the cells' stages.
+ */
+import type { Json, JsonObject } from '../api.ts';
+import type { Experiment } from '../experiment/types.ts';
+import { at } from './at.ts';
+import { canonical } from './canonical.ts';
+import type { Draft, Graph, Node } from './graph.ts';
+import { nodeLabel } from './graph.ts';
+
+export interface CellUse {
+  /** The indexes of the cells that need a stage, ascending. */
+  users(draft: Draft): readonly number[];
+  /**
+   * The indexes of the cells whose own stage it is: a clean baseline belongs to the clean cell,
+   * although poisoned cells use it too.
+   */
+  owners(draft: Draft): readonly number[];
+  /** A cell's own stages, by label. */
+  own(cell: number): { readonly [label: string]: Draft };
+}
+
+/**
+ * @param goalNodes the goals of each cell
+ * @param joining the goals that join the grid
+ */
+export function cellUse(
+  experiment: Experiment,
+  graph: Graph,
+  goalNodes: readonly (readonly Node[])[],
+  joining: readonly Node[],
+): CellUse {
+  const drafts = graph.drafts;
+  const users: number[][] = drafts.map(() => []);
+  const owners: number[][] = drafts.map(() => []);
+  const everyCell = experiment.cells.map((_, index) => index);
+  for (const join of joining) users[join.draft.index] = everyCell;
+
+  const visited = new Int32Array(drafts.length).fill(-1);
+  const own = rootsOfCells(experiment, graph, goalNodes, joining).map((roots, index) => {
+    const fingerprint = graph.fingerprint(at(experiment.cells, index).config);
+    const mine: { [label: string]: Draft } = {};
+    const seen = new Set<Node>();
+    const walkOwn = (node: Node): void => {
+      if (seen.has(node) || node.fingerprint !== fingerprint) return;
+      seen.add(node);
+      const label = nodeLabel(node);
+      if (!(label in mine)) {
+        mine[label] = node.draft;
+        const list = at(owners, node.draft.index);
+        if (list.at(-1) !== index) list.push(index);
+      }
+      node.children.forEach(walkOwn);
+    };
+    const walkUsed = (draft: Draft): void => {
+      if (visited[draft.index] === index || draft.descriptor.scope === 'experiment') return;
+      visited[draft.index] = index;
+      at(users, draft.index).push(index);
+      Object.values(draft.inputs).forEach(walkUsed);
+    };
+    for (const root of roots) {
+      walkOwn(root);
+      walkUsed(root.draft);
+    }
+    for (const join of joining) mine[nodeLabel(join)] = join.draft;
+    return mine;
+  });
+  return {
+    users: ({ index }) => at(users, index),
+    owners: ({ index }) => at(owners, index),
+    own: (cell) => at(own, cell),
+  };
+}
+
+/** The nodes that each cell asks for: its goals, and what a joining stage reads of it. */
+function rootsOfCells(
+  experiment: Experiment,
+  graph: Graph,
+  goalNodes: readonly (readonly Node[])[],
+  joining: readonly Node[],
+): readonly (readonly Node[])[] {
+  const roots = goalNodes.map((nodes) => [...nodes]);
+  const byFingerprint = new Map<string, number[]>();
+  for (const [index, cell] of experiment.cells.entries()) {
+    const name = graph.fingerprint(cell.config);
+    const twins = byFingerprint.get(name);
+    if (twins) twins.push(index);
+    else byFingerprint.set(name, [index]);
+  }
+  for (const { children } of joining)
+    for (const child of children)
+      for (const cell of byFingerprint.get(child.fingerprint) ?? []) at(roots, cell).push(child);
+  return roots;
+}
+
+const same = (a: Json | undefined, b: Json | undefined): boolean =>
+  a === b ||
+  (typeof a === 'object' &&
+    typeof b === 'object' &&
+    a !== null &&
+    b !== null &&
+    canonical(a) === canonical(b));
+
+/** The axis values and the seed on which the cells agree; the seed is null if they differ. */
+export function agreement(
+  experiment: Experiment,
+  cells: readonly number[],
+): { cell: JsonObject; seed: number | null } {
+  const [index, ...others] = cells;
+  const first = index === undefined ? undefined : experiment.cells[index];
+  if (!first) return { cell: {}, seed: null };
+  if (others.length === 0) return { cell: first.axes, seed: first.config.seed };
+  const agreed = new Map<string, Json>(Object.entries(first.axes));
+  let seed: number | null = first.config.seed;
+  for (const other of others) {
+    if (agreed.size === 0 && seed === null) break;
+    const { axes, config } = at(experiment.cells, other);
+    for (const [path, value] of agreed) if (!same(value, axes[path])) agreed.delete(path);
+    if (config.seed !== seed) seed = null;
+  }
+  return { cell: Object.fromEntries(agreed), seed };
+}

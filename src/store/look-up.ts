@@ -1,0 +1,97 @@
+/**
+ * Looks an entry up: its manifest, the sizes of its files, and whether any of them changed since.
+ */
+import { lstatSync, utimesSync } from 'node:fs';
+import path from 'node:path';
+import type { ActionKey } from '../plan/types.ts';
+import { diskFault } from './faults.ts';
+import { sha256Sync } from './files.ts';
+import { MANIFEST_FILE, parseManifest } from './manifest.ts';
+import type { ManifestIndex } from './manifest-index.ts';
+import { isUnreadable, readRegularText } from './regular.ts';
+import type { Entry, ManifestHead } from './types.ts';
+
+export type LookUp =
+  | { readonly state: 'hit'; readonly entry: Entry }
+  | { readonly state: 'absent' }
+  | { readonly state: 'damaged'; readonly why: string };
+
+type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
+
+/**
+ * Looks up the entry of `key`. Files younger than the manifest were touched by hand and are hashed.
+ * @param dir the entry's folder
+ * @param index knows manifests that need not be read again; null: every manifest is read
+ */
+export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | null): LookUp {
+  const found = lookUpManifest(dir, key, index);
+  if ('state' in found) return found;
+  const { head, written } = found;
+  let youngest = written;
+  for (const { path: name, size } of head.files) {
+    const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
+    if (!stat?.isFile()) return { state: 'damaged', why: `${name} is missing` };
+    if (stat.size !== size)
+      return { state: 'damaged', why: `${name} has ${stat.size} bytes, not ${size}` };
+    youngest = Math.max(youngest, stat.mtimeMs);
+  }
+  const entry: Entry = { key, dir, manifest: head };
+  // The manifest is written last, so a younger file was written by someone else.
+  return youngest > written && !isUnchanged(entry, youngest)
+    ? { state: 'damaged', why: 'a file was changed after it was stored' }
+    : { state: 'hit', entry };
+}
+
+/** The manifest's head, and when it was written. */
+function lookUpManifest(
+  dir: string,
+  key: ActionKey,
+  index: ManifestIndex | null,
+): NoEntry | { readonly head: ManifestHead; readonly written: number } {
+  const file = `${dir}/${MANIFEST_FILE}`;
+  try {
+    const stat = lstatSync(file, { throwIfNoEntry: false });
+    if (!stat)
+      return lstatSync(dir, { throwIfNoEntry: false })
+        ? { state: 'damaged', why: 'it has no manifest' }
+        : { state: 'absent' };
+    const written = stat.mtimeMs;
+    // The times of a link say nothing about the manifest that it leads to.
+    const vouching = stat.isFile() ? index : null;
+    const known = vouching?.get(key, stat);
+    if (known) return { head: known, written };
+    const parsed = parseManifest(readRegularText(file), key);
+    if ('fault' in parsed) return { state: 'damaged', why: parsed.fault };
+    vouching?.note(key, stat, parsed.manifest);
+    return { head: parsed.manifest, written };
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT') return { state: 'absent' }; // removed between the two calls
+    // An error such as too many open files is not the entry's fault.
+    if (code !== 'ENOTDIR' && !isUnreadable(error)) throw diskFault(error, dir);
+    return { state: 'damaged', why: `its manifest can't be read (${String(code)})` };
+  }
+}
+
+/**
+ * Whether an entry with files younger than its manifest is unchanged, by their digests. If so (they
+ * were copied or touched), the manifest's time is set to remember it.
+ */
+function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
+  const unchanged = manifest.files.every((file) => {
+    try {
+      return sha256Sync(path.join(dir, file.path)) === file.sha256;
+    } catch (error) {
+      if (isUnreadable(error)) return false;
+      throw error;
+    }
+  });
+  if (!unchanged) return false;
+  try {
+    utimesSync(path.join(dir, MANIFEST_FILE), new Date(), new Date(Math.ceil(youngest) + 1));
+  } catch (error) {
+    if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      throw error;
+  }
+  return true;
+}
