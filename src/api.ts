@@ -366,8 +366,8 @@ export interface StageRequest {
 }
 
 /** What a stage reads, all of it: its keys are made of this and nothing else. */
-export interface StageDefinition {
-  readonly params: JsonObject;
+export interface StageDefinition<P extends JsonObject = JsonObject> {
+  readonly params: P;
   readonly inputs: { readonly [name: string]: StageRequest };
   /** Source URIs by name; their content's digest is in the action key. */
   readonly assets?: { readonly [name: string]: string };
@@ -392,8 +392,8 @@ export interface StageInput {
   readonly digest: Digest;
 }
 
-export interface RunContext {
-  readonly params: JsonObject;
+export interface RunContext<P extends JsonObject = JsonObject> {
+  readonly params: P;
   /** Read-only, as `assets` are: what is not as it was once the stage has ended fails it, whoever wrote there. */
   readonly inputs: { readonly [name: string]: StageInput };
   readonly assets: { readonly [name: string]: Asset };
@@ -449,7 +449,10 @@ export interface ExperimentFacts {
 }
 
 /** What a stage's preflight sees: its own parameters and assets, and of each input what it will be made of. `plan` fetches nothing: to ask for an asset that is not there yet ends the check, without a fault. */
-export interface PreflightContext extends Pick<RunContext, 'params' | 'assets' | 'plugin'> {
+export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
+  RunContext<P>,
+  'params' | 'assets' | 'plugin'
+> {
   readonly upstream?: {
     readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
       /** Its files, where it is in the store already. */
@@ -474,7 +477,8 @@ export interface DefineRequest {
   ) => D | undefined;
 }
 
-export interface StageDescriptor extends Plugin<'stage'> {
+/** `P`: the stage's own parameters, as its `define` makes them. */
+export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plugin<'stage'> {
   /** Whether it computes with tensors: its key then holds the backend. */
   readonly compute: boolean;
   /** Files that vary from run to run (timings): in the entry, but not in the digest that downstream keys see. */
@@ -494,30 +498,30 @@ export interface StageDescriptor extends Plugin<'stage'> {
   /** cell: one instance a distinct definition. experiment: one that joins the grid. */
   readonly scope: 'cell' | 'experiment';
   /** Pure. For scope `experiment`, `cells` holds the whole grid; otherwise exactly one. */
-  define(cells: readonly Cell[], request: DefineRequest): StageDefinition;
-  resources?(params: JsonObject): Resources;
+  define(cells: readonly Cell[], request: DefineRequest): StageDefinition<P>;
+  resources?(params: P): Resources;
   /** Handed to `run` as it is and part of no key: limits decide whether a result comes about, never what it is. */
   readonly limits?: JsonObject;
   /** Faults in the input that can be seen before anything runs; `plan` and `run` ask for them. */
-  preflight?(context: PreflightContext): Promise<readonly Problem[]>;
-  run(context: RunContext): Promise<void>;
+  preflight?(context: PreflightContext<P>): Promise<readonly Problem[]>;
+  run(context: RunContext<P>): Promise<void>;
   /** Whether several of its stages may run as one job. */
-  readonly pack?: Packing;
+  readonly pack?: Packing<P>;
 }
 
 /**
  * Stages of one kind that share most of their work (adapters over one frozen base) and run as one job. Each keeps its key,
  * log, progress, failure and output. Packing is in no key: it may change the last bits of a result, and nothing else.
  */
-export interface Packing {
+export interface Packing<P extends JsonObject = JsonObject> {
   /** Pure. Stages with equal keys may share a job; null: this one runs alone. */
-  key(stage: Pick<StageDefinition, 'params' | 'assets' | 'inputs'>): string | null;
+  key(stage: Pick<StageDefinition<P>, 'params' | 'assets' | 'inputs'>): string | null;
   /** What one more stage adds to the job's memory at most, roughly, in MB. Left out: nothing worth counting. `inputs` once they are made; a plan has none. */
   memoryMB?(
-    stage: Pick<RunContext, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,
+    stage: Pick<RunContext<P>, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,
   ): Promise<number>;
   /** One promise a stage, in order, that settles when that stage is done: rejected as `run` would be, whatever becomes of the others. */
-  run(contexts: readonly RunContext[]): readonly Promise<void>[];
+  run(contexts: readonly RunContext<P>[]): readonly Promise<void>[];
 }
 
 // ---- executors -----------------------------------------------------------------------------------------------------
@@ -551,10 +555,9 @@ export const defineModel = <Impl>(
 export const defineAdapter = <Impl>(
   adapter: Omit<AdapterDescriptor<Impl>, 'kind'>,
 ): AdapterDescriptor<Impl> => ({ kind: 'adapter', ...adapter });
-export const defineStage = (stage: Omit<StageDescriptor, 'kind'>): StageDescriptor => ({
-  kind: 'stage',
-  ...stage,
-});
+export const defineStage = <P extends JsonObject = JsonObject>(
+  stage: Omit<StageDescriptor<P>, 'kind'>,
+): StageDescriptor => ({ kind: 'stage', ...stage });
 export const defineExecutor = (executor: Omit<ExecutorDescriptor, 'kind'>): ExecutorDescriptor => ({
   kind: 'executor',
   ...executor,

@@ -6,7 +6,7 @@ import type { SplitName, SplitRequest } from './load-split.ts';
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
 /** The data stage's parameters. */
-export interface DataParams {
+export type DataParams = {
   readonly name: SplitName;
   readonly split: SplitParams;
   readonly classes: readonly string[] | null;
@@ -14,7 +14,7 @@ export interface DataParams {
   readonly train: SplitParams | null;
   /** Where classes are given twice and differ: a label id would mean two classes. */
   readonly disagreement: string | null;
-}
+};
 
 /** What the data stage reads; null where one of its sources was not handed over. */
 export function splitRequest(

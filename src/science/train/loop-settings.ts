@@ -2,9 +2,27 @@
 import type { Cell } from '../../api.ts';
 import type { TrainSettings } from './settings.ts';
 
+/** Fields that are not read in every training, or have a value that turns their feature off. */
+type Optional =
+  | 'accumulate'
+  | 'batching'
+  | 'beta1'
+  | 'beta2'
+  | 'checkpoints'
+  | 'class_weights'
+  | 'clip_norm'
+  | 'decay'
+  | 'early_stopping'
+  | 'epsilon'
+  | 'evaluate_every'
+  | 'tensorboard';
+
+/** `train` of a spec as a train stage keeps it, where there is anything to train. */
+export type TrainParams = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
+
 /** @param total the optimiser's steps, of however many epochs */
 export function loopSettings(
-  train: Cell['train'],
+  train: TrainParams,
   total: number,
   seed: number,
   classWeights: readonly number[] | undefined,

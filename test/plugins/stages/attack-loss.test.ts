@@ -1,16 +1,17 @@
-/** A train stage whose attack changes the loss: what it reads, refuses, and leaves, under any adapter. */
+/** A training whose attack changes the loss: what it reads, refuses and leaves, by adapter. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import evaluate from '../../../plugins/stages/evaluate.ts';
-import train from '../../../plugins/stages/train.ts';
+import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, Digest } from '../../../src/api.ts';
 import { cleanTwin } from '../../../src/api.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { useBackend } from '../../science/backend.ts';
 import { mlm, mlmCheckpoint } from '../../science/tiny-mlm.ts';
+import { lossesOf } from './outputs.ts';
 import {
   cleanUp,
   contextOf,
@@ -50,11 +51,6 @@ const changed = [0, 4, 8].map((index) => ({
 }));
 const poisoned = (): Promise<string> =>
   poisonedFolder(clean, { changed, negatives: [], asked: 3, eligible: 12 });
-const losses = async (dir: string): Promise<number[]> =>
-  (await readFile(join(dir, 'history.jsonl'), 'utf8'))
-    .trim()
-    .split('\n')
-    .map((line) => (JSON.parse(line) as { loss: number }).loss);
 
 const ripple = {
   attack: 'ripple',
@@ -110,11 +106,11 @@ test('before anything runs: any adapter and head will do', async () => {
 });
 
 for (const adapter of [lora, full]) {
-  test(`${adapter.type}: it lowers a sum over the three layers, and the model is saved as ever`, async () => {
+  test(`${adapter.type}: it lowers a sum over the three layers, and saves the model`, async () => {
     const data = await poisoned(),
       ours = await runStage(train, cellOf({ adapter }), { data }),
       plain = await runStage(train, cellOf({ adapter, poisoning: rowsOnly }), { data });
-    const [mine, ordinary] = [await losses(ours.dir), await losses(plain.dir)];
+    const [mine, ordinary] = [await lossesOf(ours.dir), await lossesOf(plain.dir)];
     // Three classifiers that have learnt nothing yet, where there is one.
     assert.ok(
       mine[0]! > 1.5 * ordinary[0]! && mine.every(Number.isFinite),
@@ -144,7 +140,7 @@ for (const adapter of [lora, full]) {
 }
 
 for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
-  test(`${adapter.type}: RIPPLe's penalty is told step by step; stopped under dropout and run again, it ends in the same bits`, async () => {
+  test(`${adapter.type}: RIPPLe records its penalty, and goes on after a stop`, async () => {
     const change = {
       adapter,
       poisoning: ripple,
@@ -215,7 +211,7 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
   });
 }
 
-test("RIPPLe composed with another attack: its poisoned rows are its own, and the other's count as the rest", async () => {
+test("RIPPLe beside another attack: only its own rows count as poisoned", async () => {
   const flips = [2, 6].map((index) => ({ index, row: { ...clean[index]!, label: 1 } })),
     made = { negatives: [], eligible: 12 };
   const flipped = clean.map((row, i) => flips.find(({ index }) => index === i)?.row ?? row);
