@@ -1,15 +1,15 @@
 /**
- * LoRA's parameters in the one form that all ways to write them share (`AdapterDescriptor.canonical`).
- * src/science/nn/lora-init.ts reads the same fields; planning must not load it, so they are known here
- * as well, and a test keeps the two in step.
+ * LoRA's parameters in the one form that all ways to write them share
+ * (`AdapterDescriptor.canonical`). src/science/nn/lora-init.ts reads the same fields; planning must
+ * not load it, so they are known here as well, and a test keeps the two in step.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { alphaOf } from '../api/alpha.ts';
 import { fractionOfFanIn } from '../api/variance.ts';
 
 /**
- * Each distribution's shape, and its variance where none is given; null: the variance depends on the
- * rank.
+ * Each distribution's shape, and its variance where none is given; null: the variance depends on
+ * the rank.
  */
 const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, variance: Json] } = {
   uniform: ['uniform', '1/(3d)'],

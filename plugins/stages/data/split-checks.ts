@@ -16,8 +16,8 @@ export function checkPairs({ data: { train, validation } }: Cell): void {
 }
 
 /**
- * What decides, beside `hold_out`, which rows of a source are held out. Where it differs between two
- * splits, they are divided independently of each other.
+ * What decides, beside `hold_out`, which rows of a source are held out. Where it differs between
+ * two splits, they are divided independently of each other.
  */
 const DIVIDED_BY = ['format', 'header', 'columns', 'balance', 'offset', 'limit'] as const;
 

@@ -73,10 +73,9 @@ export function classesOf({ data }: Cell): {
   );
   const [classes = null, ...others] = given;
   const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
-  const disagreement =
-    classes === null || other === undefined
-      ? null
-      : `The classes are given twice and differ: [${classes.join(', ')}] and [${other.join(', ')}].`;
+  if (classes === null || other === undefined) return { classes, disagreement: null };
+  const [one, two] = [classes.join(', '), other.join(', ')];
+  const disagreement = `The classes are given twice and differ: [${one}] and [${two}].`;
   return { classes, disagreement };
 }
 

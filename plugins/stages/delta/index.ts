@@ -15,7 +15,8 @@ export type Params = ModelNames & {
 export default defineStage<Params>({
   name: 'delta',
   summary:
-    "Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem's premise, M_Δ's eigenvalues, and what the identity leaves.",
+    "Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem's " +
+      "premise, M_Δ's eigenvalues, and what the identity leaves.",
   compute: true,
   scope: 'cell',
   define(cells) {

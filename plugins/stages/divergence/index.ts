@@ -40,8 +40,8 @@ const takesFoldersDropout = ({ adapter }: Cell): boolean =>
   adapter['init_from'] !== undefined && adapter['dropout'] === undefined;
 
 /**
- * Why a clean run repeated with the rows of its batches reversed would not show rounding alone; null
- * where it does. @param parts the first training that the run and its clean twin do not share
+ * Why a clean run repeated with the rows of its batches reversed would not show rounding alone;
+ * null where it does. @param parts the first training that the run and its clean twin do not share
  */
 function withoutFloor(cell: Cell, parts: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
@@ -75,7 +75,8 @@ function partingOf(cell: Cell): Cell {
 export default defineStage<Params>({
   name: 'divergence',
   summary:
-    "Measures M, how far poisoned data carry the weights from where the paired clean run goes, and M', the start's kernel between poisoned rows and their originals.",
+    'Measures M, how far poisoned data carry the weights from where the paired clean run ' +
+      "goes, and M', the start's kernel between poisoned rows and their originals.",
   compute: true,
   scope: 'cell',
   define(cells, { plugin }) {

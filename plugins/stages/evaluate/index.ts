@@ -70,7 +70,8 @@ function beforeOf(cell: Cell): { readonly before?: StageRequest } {
 export default defineStage<Params>({
   name: 'evaluate',
   summary:
-    'Scores the trained model on the validation rows, and under the trigger of a backdoor on the rows of other classes.',
+    'Scores the trained model on the validation rows, and under the trigger of a backdoor on ' +
+      'the rows of other classes.',
   compute: true,
   scope: 'cell',
   define(cells, { with: narrowed, plugin }) {

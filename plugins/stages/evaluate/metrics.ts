@@ -30,7 +30,9 @@ export interface Evaluation {
   readonly plain: Scored;
   /** Null where no trigger is shown. */
   readonly underTrigger: UnderTrigger | null;
-  /** Metrics of the paired clean run, under the same trigger; null of a run that is clean itself. */
+  /**
+   * Metrics of the paired clean run, under the same trigger; null of a run that is clean itself.
+   */
   readonly twin: Metrics | null;
   /** Metrics of the poisoned base before this training; null where the base is not poisoned. */
   readonly before: Metrics | null;

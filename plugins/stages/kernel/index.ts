@@ -37,7 +37,8 @@ function projectionOf({ ntk, seed }: Cell): Projection {
 export default defineStage<Params>({
   name: 'kernel',
   summary:
-    "Computes the empirical neural tangent kernel of the logits at one checkpoint, over LoRA's factors and over the full weights of the same layers.",
+    'Computes the empirical neural tangent kernel of the logits at one checkpoint, over ' +
+      "LoRA's factors and over the full weights of the same layers.",
   compute: true,
   scope: 'cell',
   parts: { field: 'at', values: ['init', 'final'] },
@@ -62,7 +63,8 @@ export default defineStage<Params>({
       },
       inputs: {
         model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
-        // Clean rows, whatever the attack: the kernel describes the model on the data that it is for.
+        // Clean rows, whatever the attack: the kernel describes the model on the data that it is
+        // for.
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...startInputs(cell),
       },

@@ -4,7 +4,8 @@ import { onlyCell } from '../../../src/stages/definition.ts';
 export default defineStage({
   name: 'ntk',
   summary:
-    "Gathers the kernels of the checkpoints, and measures how far LoRA's is from the full one and how far training moved each; of projected kernels, with their standard errors.",
+    "Gathers the kernels of the checkpoints, and measures how far LoRA's is from the full one " +
+      'and how far training moved each; of projected kernels, with their standard errors.',
   compute: false,
   scope: 'cell',
   define(cells) {

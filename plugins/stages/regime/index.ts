@@ -21,13 +21,13 @@ export type Params = ModelNames & {
 export default defineStage<Params>({
   name: 'regime',
   summary:
-    "Checks whether training stayed in the tangent kernel's regime: how far the kernel drifted, and the linearised model's prediction against the trained one's.",
+    "Checks whether training stayed in the tangent kernel's regime: how far the kernel " +
+      "drifted, and the linearised model's prediction against the trained one's.",
   compute: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
     const steps = inOrder(cell.ntk.at).filter((at) => typeof at === 'number');
-    const compared = { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] as const } };
     return {
       params: {
         ...modelNames(cell),
@@ -41,7 +41,10 @@ export default defineStage<Params>({
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },
         model: { kind: 'train', cell },
-        ntk: { kind: 'ntk', cell: compared },
+        ntk: {
+          kind: 'ntk',
+          cell: { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] } },
+        },
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...startInputs(cell),
       },

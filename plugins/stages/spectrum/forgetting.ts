@@ -1,4 +1,6 @@
-/** What a training forgot of the masked-language modelling that the checkpoint was pretrained on. */
+/**
+ * What a training forgot of the masked-language modelling that the checkpoint was pretrained on.
+ */
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
@@ -23,8 +25,8 @@ const BATCH = 32;
 
 /**
  * The pretraining loss before and after training, on the validation split's first rows. The head is
- * the original checkpoint's, since a base has none. Null where the checkpoint has no masked-LM head,
- * its tokenizer no mask token, or the rows nothing to mask.
+ * the original checkpoint's, since a base has none. Null where the checkpoint has no masked-LM
+ * head, its tokenizer no mask token, or the rows nothing to mask.
  */
 export async function forgettingOf(
   context: RunContext<Params>,

@@ -23,7 +23,9 @@ export type Params = ModelNames & {
 export default defineStage<Params>({
   name: 'spectrum',
   summary:
-    "Decomposes what training did to each adapted layer's effective weight: singular values of ΔW, its effective rank, and intruder dimensions; and what was forgotten of masked-language modelling.",
+    "Decomposes what training did to each adapted layer's effective weight: singular values " +
+      'of ΔW, its effective rank, and intruder dimensions; and what was forgotten of ' +
+      'masked-language modelling.',
   compute: true,
   scope: 'cell',
   define(cells) {

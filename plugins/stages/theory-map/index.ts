@@ -54,7 +54,8 @@ function paramsOf(cell: Cell): Params {
 export default defineStage<Params>({
   name: 'theory-map',
   summary:
-    'Maps rank and variance of A to the entropies that the paper reads off a closed form: as published, exact, from draws of A, and measured on the model as it starts.',
+    'Maps rank and variance of A to the entropies that the paper reads off a closed form: as ' +
+      'published, exact, from draws of A, and measured on the model as it starts.',
   compute: true,
   scope: 'cell',
   define(cells) {

@@ -4,6 +4,7 @@ import {
   type DefineRequest,
   defineStage,
   headSettings,
+  type Json,
   type StageDefinition,
   startInputs,
   stepsOf,
@@ -18,7 +19,8 @@ import type { Params, WatchParams } from './params.ts';
 export default defineStage<Params>({
   name: 'train',
   summary:
-    'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where it starts.',
+    'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where ' +
+      'it starts.',
   compute: true,
   volatile: ['metrics.json', 'tensorboard/events.out.tfevents'], // they hold times
   scope: 'cell',
@@ -131,7 +133,7 @@ const classesOf = ({ data }: Cell): readonly string[] | null =>
   (data.classes ?? data.train.classes)?.map(String) ?? null;
 
 /** What makes one base another than another; null for the checkpoint itself. */
-function frozenBase({ base }: StageDefinition['inputs']) {
+function frozenBase({ base }: StageDefinition['inputs']): Json {
   if (base === undefined) return null;
   const { data, head, poisoning, adapter, train, seed } = base.cell;
   return { data, head, poisoning, adapter, train, seed };

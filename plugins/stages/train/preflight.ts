@@ -81,8 +81,8 @@ function longest(
 }
 
 /**
- * A step to keep that the training never reaches. Where `epochs` says how many steps there are, only
- * the rows tell.
+ * A step to keep that the training never reaches. Where `epochs` says how many steps there are,
+ * only the rows tell.
  */
 function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
   if (steps === undefined || typeof checkpoints !== 'object') return [];

@@ -1,6 +1,8 @@
-/** The model as the training starts it: checkpoint or base, head, adapter, and an attack's change. */
+/**
+ * The model as the training starts it: checkpoint or base, head, adapter, and an attack's change.
+ */
 import { startingModel } from '../../../src/data/model-folder.ts';
-import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
+import type { Adapter } from '../../../src/science/nn/adapter.ts';
 import type { ModelSource } from '../../../src/science/nn/base.ts';
 import {
   checkLabelOrder,
@@ -80,7 +82,7 @@ async function modelSource(context: Context): Promise<Start['model']> {
 async function createAdapter(
   context: Context,
   { architecture, config }: Shape,
-): ReturnType<AdapterImplementation['create']> {
+): Promise<Adapter> {
   const { type, ...params } = context.params.adapter;
   const initFrom = context.assets['adapter']?.path;
   const implementation = await loadAdapter(context, type);
@@ -93,8 +95,8 @@ async function createAdapter(
 }
 
 /**
- * The head of the folder that the spec gives, or the one that an adapter's folder brings; null where
- * the checkpoint's own is taken, or one is drawn.
+ * The head of the folder that the spec gives, or the one that an adapter's folder brings; null
+ * where the checkpoint's own is taken, or one is drawn.
  */
 async function givenHead(
   { assets }: Context,
@@ -110,7 +112,9 @@ async function givenHead(
     return head;
   }
   const brought =
-    adapterDir === undefined ? undefined : await readAdapterHead(adapterDir, { architecture, config });
+    adapterDir === undefined
+      ? undefined
+      : await readAdapterHead(adapterDir, { architecture, config });
   if (brought === undefined && model.init === 'pretrained') await checkOrder(model.path);
   return brought ?? null;
 }
@@ -133,7 +137,7 @@ function logAttack(
   const headDrawn = network.changed.some((name) => network.architecture.isHead(name));
   if (inputs['base'] === undefined && !headGiven && headDrawn)
     log(
-      `warning: the checkpoint has no head for ${classes.length} classes, the one drawn at random ` +
-        'is not trained, and knows nothing of the task',
+      `warning: the checkpoint has no head for ${classes.length} classes, ` +
+        'the one drawn at random is not trained, and knows nothing of the task',
     );
 }

@@ -1,5 +1,5 @@
 /** A train stage whose attack trains one embedding: what it reads, refuses, and leaves. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,21 +8,22 @@ import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, PreflightContext, StageDescriptor } from '../../../src/api.ts';
 import { cleanTwin } from '../../../src/api.ts';
-import { writeDataset } from '../../../src/data/rows-file.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
-import { jsonOf } from './outputs.ts';
+import { isSame, jsonOf, linesOf } from './outputs.ts';
 import {
   assetAt,
   classes,
   cleanUp,
   contextOf,
+  datasetFolder,
   lookUp,
   poisonedFolder,
   runStage,
   spokenRows,
+  stopAt,
   tempFolder,
   tinyCell,
 } from './rig.ts';
@@ -217,17 +218,13 @@ test('it leaves a whole model of which one row has moved, at the same norm', asy
 });
 
 test('looks change nothing, and a stopped training ends in the same bits', async () => {
-  const validation = await tempFolder(),
-    data = await poisoned();
-  await writeDataset(validation, spokenRows(11, 100), classes, {});
+  const data = await poisoned();
+  const validation = await datasetFolder(spokenRows(11, 100));
   const cell = cellOf({}, { evaluate_every: 2, checkpoints: [2, 4] }),
     inputs = { data, validation };
   const whole = (await runStage(train, cell, inputs)).dir,
     plain = (await runStage(train, cellOf(), { data })).dir;
-  const curves = (await readFile(join(whole, 'curves.jsonl'), 'utf8'))
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Record<string, number>);
+  const curves = await linesOf(whole, 'curves.jsonl');
   assert.equal(
     curves.map(({ step }) => step),
     [0, 2, 4, 6],
@@ -237,35 +234,20 @@ test('looks change nothing, and a stopped training ends in the same bits', async
       new Set(curves.map(({ loss }) => loss)).size === 1,
     'without the trigger nothing changes',
   );
-  const resumeDir = join(await tempFolder(), 'resume'),
-    stop = new AbortController();
-  await runStage(
-    train,
-    cell,
-    inputs,
-    {},
-    {},
-    {
-      resumeDir,
-      signal: stop.signal,
-      progress: (done) => {
-        if (done === 3) stop.abort();
-      },
-    },
-  ).then(
-    () => assert.unreachable(),
-    (error: Error) => assert.is(error.name, 'AbortError'),
+  const resumeDir = join(await tempFolder(), 'resume');
+  await stopAt(3, (context) =>
+    runStage(train, cell, inputs, {}, {}, { ...context, resumeDir }),
   );
   const { dir, log } = await runStage(train, cell, inputs, {}, {}, { resumeDir });
   assert.ok(log.includes('goes on after step 3'));
-  const model = (of: string, at = ''): Promise<Buffer> =>
-    readFile(join(of, at, 'model/model.safetensors'));
-  assert.ok(
-    (await model(dir)).equals(await model(whole)) &&
-      (await model(plain)).equals(await model(whole)),
-  );
-  for (const step of ['checkpoints/step-2', 'checkpoints/step-4'])
-    assert.ok((await model(dir, step)).equals(await model(whole, step)), step);
+  const WEIGHTS = 'model/model.safetensors';
+  assert.ok(await isSame(WEIGHTS, plain, whole));
+  for (const file of [
+    WEIGHTS,
+    `checkpoints/step-2/${WEIGHTS}`,
+    `checkpoints/step-4/${WEIGHTS}`,
+  ])
+    assert.ok(await isSame(file, dir, whole), file);
   assert.equal((await readdir(join(dir, 'checkpoints'))).sort(), ['step-2', 'step-4']);
 });
 

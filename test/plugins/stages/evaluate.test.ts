@@ -217,7 +217,8 @@ test("the trigger is what changes a triggered row's logits, and is drawn by the 
   const first = await logits(1, ['cf', 'mn']);
   assert.equal(await logits(1, ['cf', 'mn']), first);
   assert.not.equal(await logits(2, ['cf', 'mn']), first);
-  const plain = (await predictionsOf((await runStage(evaluate, tinyCell(), { model, validation })).dir))
+  const untriggered = await runStage(evaluate, tinyCell(), { model, validation });
+  const plain = (await predictionsOf(untriggered.dir))
     .filter(([, , label]) => label === '0')
     .map((line) => line.slice(4).join());
   first.forEach((line, i) => assert.is.not(line, plain[i]));
