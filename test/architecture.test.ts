@@ -187,9 +187,7 @@ test('planning loads no numerics: plugins import science and large packages when
   for (const file of loaded) {
     for (const { specifier, typesOnly, dynamic } of importsOf(file)) {
       if (typesOnly || dynamic) continue;
-      const to = specifier.startsWith('.')
-        ? posix.join(posix.dirname(file), specifier)
-        : specifier;
+      const to = specifier.startsWith('.') ? posix.join(posix.dirname(file), specifier) : specifier;
       if (to.startsWith('plugins/') || to.startsWith('src/stages/')) loaded.add(to);
       if (heavy.test(to)) wrong.push(`${file} imports ${to}`);
     }

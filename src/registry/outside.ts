@@ -1,12 +1,5 @@
 /** Plugins from outside the repository: bundled at load, so that what runs is exactly what the digest was taken of. */
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -124,10 +117,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
   if (version === undefined || text === undefined)
     throw new Error(`esbuild built nothing from ${path}`);
   const digest = sha256(text),
-    module = join(
-      dir,
-      `${nameOf(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`,
-    );
+    module = join(dir, `${nameOf(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`);
   // A file of that name which holds something else was torn, or written over.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     mkdirSync(dirname(module), { recursive: true });

@@ -70,7 +70,11 @@ function entryPoints(project) {
       'src/engine/library.ts': 'library',
     }).filter(([source]) => existsSync(join(project, source))),
   );
-  return { program, plugins: pluginSources(project), all: { ...program, [ALL_PLUGINS]: 'plugins' } };
+  return {
+    program,
+    plugins: pluginSources(project),
+    all: { ...program, [ALL_PLUGINS]: 'plugins' },
+  };
 }
 
 /**

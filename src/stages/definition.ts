@@ -27,5 +27,4 @@ export const modelUses = (
 ];
 
 /** A folder that a spec names by its path alone (`init_from`), as a source URI. */
-export const fileUri = (path: string): string =>
-  path.startsWith('file:') ? path : `file:${path}`;
+export const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);

@@ -18,8 +18,7 @@ export default defineStage<Params>({
       for (const input of wanted) {
         const whole = input.scope === 'experiment';
         if (whole && index > 0) continue;
-        const place =
-          asked.scope === 'cell' || whole ? input.name : `${index}/${input.name}`;
+        const place = asked.scope === 'cell' || whole ? input.name : `${index}/${input.name}`;
         const narrowed = Object.keys(input.with).length > 0 ? { with: input.with } : {};
         inputs[place] = { kind: input.kind, cell, ...narrowed };
         (whole ? joined : places)[input.name] = place;

@@ -73,4 +73,3 @@ export function checkParts({ data: { train, validation } }: Cell): void {
       other,
     );
 }
-

@@ -78,4 +78,3 @@ export function classesOf({ data }: Cell): {
   const disagreement = `The classes are given twice and differ: [${one}] and [${two}].`;
   return { classes, disagreement };
 }
-

@@ -1,7 +1,11 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { loadAdaptedModel, openRowEncoder } from '../../../src/science/nn/adapted-model.ts';
-import { type Delta, deltaKernels, type LayerDelta } from '../../../src/science/ntk/delta-kernel.ts';
+import {
+  type Delta,
+  deltaKernels,
+  type LayerDelta,
+} from '../../../src/science/ntk/delta-kernel.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
 import { modelParts } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';

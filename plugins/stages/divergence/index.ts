@@ -76,7 +76,7 @@ export default defineStage<Params>({
   name: 'divergence',
   summary:
     'Measures M, how far poisoned data carry the weights from where the paired clean run ' +
-      "goes, and M', the start's kernel between poisoned rows and their originals.",
+    "goes, and M', the start's kernel between poisoned rows and their originals.",
   compute: true,
   scope: 'cell',
   define(cells, { plugin }) {

@@ -53,9 +53,7 @@ function metricsOf({ pairs, alike, full, lora }: Between): Metrics {
     alike,
     'between.full.raw': full.raw,
     'between.full.cosine': full.cosine,
-    ...(lora === null
-      ? {}
-      : { 'between.lora.raw': lora.raw, 'between.lora.cosine': lora.cosine }),
+    ...(lora === null ? {} : { 'between.lora.raw': lora.raw, 'between.lora.cosine': lora.cosine }),
   };
 }
 

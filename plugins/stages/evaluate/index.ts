@@ -71,7 +71,7 @@ export default defineStage<Params>({
   name: 'evaluate',
   summary:
     'Scores the trained model on the validation rows, and under the trigger of a backdoor on ' +
-      'the rows of other classes.',
+    'the rows of other classes.',
   compute: true,
   scope: 'cell',
   define(cells, { with: narrowed, plugin }) {

@@ -105,8 +105,6 @@ function falseTriggerMetrics(
   return {
     false_trigger_rows: predictions.length,
     false_trigger_rate: hits.length / predictions.length,
-    ...(twin === null
-      ? {}
-      : { false_trigger_rate_clean: metricOf(twin, 'false_trigger_rate') }),
+    ...(twin === null ? {} : { false_trigger_rate_clean: metricOf(twin, 'false_trigger_rate') }),
   };
 }

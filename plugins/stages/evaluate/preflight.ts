@@ -6,9 +6,7 @@ import { loadArchitecture } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';
 
 /** Checks a `max_length` of the stage's own; the train stage checks the one that it inherits. */
-export async function preflight(
-  context: PreflightContext<Params>,
-): Promise<readonly Problem[]> {
+export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { architecture: name, max_length: value, inherited } = context.params;
   if (inherited) return [];
   const architecture = await loadArchitecture(context, name);

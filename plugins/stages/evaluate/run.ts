@@ -6,17 +6,16 @@ import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { showTrigger, type ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { predict } from '../../../src/science/evaluate/predict.ts';
 import { predictionsCsv } from '../../../src/science/evaluate/predictions.ts';
-import { openRowEncoder, openRowParts, openTrained } from '../../../src/science/nn/adapted-model.ts';
+import {
+  openRowEncoder,
+  openRowParts,
+  openTrained,
+} from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
 import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
-import {
-  inputDir,
-  type Metrics,
-  readMetrics,
-  writeMetrics,
-} from '../../../src/stages/files.ts';
+import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/stages/files.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';
 import { metricsOf, type UnderTrigger } from './metrics.ts';

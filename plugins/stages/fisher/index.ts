@@ -14,7 +14,7 @@ export default defineStage<Params>({
   name: 'fisher',
   summary:
     'Computes the spectra of the true and the empirical Fisher information from the kernels, ' +
-      'their information bits and their Rényi entropies.',
+    'their information bits and their Rényi entropies.',
   compute: true,
   scope: 'cell',
   define(cells) {

@@ -31,10 +31,7 @@ async function summarise(
   const error = errors.lora ?? errors.full;
   if (error !== null) {
     const share = (100 * error).toPrecision(2);
-    throw new UserFault(
-      `${REFUSED} (methods.json, ${at}: a standard error of ${share}%)`,
-      WAY_OUT,
-    );
+    throw new UserFault(`${REFUSED} (methods.json, ${at}: a standard error of ${share}%)`, WAY_OUT);
   }
   const metrics: Metrics = {};
   const summaries: Record<string, FisherSummary> = {};

@@ -38,7 +38,7 @@ export default defineStage<Params>({
   name: 'kernel',
   summary:
     'Computes the empirical neural tangent kernel of the logits at one checkpoint, over ' +
-      "LoRA's factors and over the full weights of the same layers.",
+    "LoRA's factors and over the full weights of the same layers.",
   compute: true,
   scope: 'cell',
   parts: { field: 'at', values: ['init', 'final'] },

@@ -10,7 +10,7 @@ export default defineStage<ModelNames>({
   name: 'merge',
   summary:
     'Writes the trained model as a whole checkpoint that transformers loads, the adapter ' +
-      'merged into its weights.',
+    'merged into its weights.',
   compute: true,
   scope: 'cell',
   define(cells) {

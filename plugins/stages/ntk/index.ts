@@ -5,7 +5,7 @@ export default defineStage({
   name: 'ntk',
   summary:
     "Gathers the kernels of the checkpoints, and measures how far LoRA's is from the full one " +
-      'and how far training moved each; of projected kernels, with their standard errors.',
+    'and how far training moved each; of projected kernels, with their standard errors.',
   compute: false,
   scope: 'cell',
   define(cells) {

@@ -22,7 +22,7 @@ export default defineStage<Params>({
   name: 'regime',
   summary:
     "Checks whether training stayed in the tangent kernel's regime: how far the kernel " +
-      "drifted, and the linearised model's prediction against the trained one's.",
+    "drifted, and the linearised model's prediction against the trained one's.",
   compute: true,
   scope: 'cell',
   define(cells) {

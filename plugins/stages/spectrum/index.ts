@@ -24,8 +24,8 @@ export default defineStage<Params>({
   name: 'spectrum',
   summary:
     "Decomposes what training did to each adapted layer's effective weight: singular values " +
-      'of ΔW, its effective rank, and intruder dimensions; and what was forgotten of ' +
-      'masked-language modelling.',
+    'of ΔW, its effective rank, and intruder dimensions; and what was forgotten of ' +
+    'masked-language modelling.',
   compute: true,
   scope: 'cell',
   define(cells) {

@@ -61,12 +61,7 @@ async function writeResults(
   lm: Forgetting | null,
 ): Promise<void> {
   const spectra = spectraMetrics(layers);
-  await writeJson(
-    outDir,
-    'spectrum.json',
-    { energy, vectors, cosine, masked_lm: lm, layers },
-    1,
-  );
+  await writeJson(outDir, 'spectrum.json', { energy, vectors, cosine, masked_lm: lm, layers }, 1);
   await writeMetrics(outDir, { ...spectra, ...(lm === null ? {} : forgettingMetrics(lm)) });
   log(
     `${layers.length} layers: effective rank ${spectra.effective_rank.toFixed(1)} on average, ` +

@@ -55,14 +55,13 @@ export default defineStage<Params>({
   name: 'theory-map',
   summary:
     'Maps rank and variance of A to the entropies that the paper reads off a closed form: as ' +
-      'published, exact, from draws of A, and measured on the model as it starts.',
+    'published, exact, from draws of A, and measured on the model as it starts.',
   compute: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
     const fromFolder = startsFromFolder(cell);
-    const headFolder =
-      fromFolder || cell.base !== undefined ? undefined : cell.head.init_from;
+    const headFolder = fromFolder || cell.base !== undefined ? undefined : cell.head.init_from;
     return {
       params: paramsOf(cell),
       inputs: {

@@ -4,11 +4,7 @@ import type { AdaptedModel, TokenRow } from '../../../src/science/nn/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { rowEncoder } from '../../../src/science/text/encoder.ts';
 import { drawnMoments } from '../../../src/science/theory/drawn.ts';
-import {
-  type ModelValues,
-  type TheoryMap,
-  theoryMap,
-} from '../../../src/science/theory/map.ts';
+import { type ModelValues, type TheoryMap, theoryMap } from '../../../src/science/theory/map.ts';
 import { rankKernels } from '../../../src/science/theory/rank-kernels.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
 import type { Params } from './index.ts';

@@ -20,7 +20,7 @@ export default defineStage<Params>({
   name: 'train',
   summary:
     'Fine-tunes the model under its adapter on the poisoned rows; with 0 steps, writes where ' +
-      'it starts.',
+    'it starts.',
   compute: true,
   volatile: ['metrics.json', 'tensorboard/events.out.tfevents'], // they hold times
   scope: 'cell',

@@ -38,4 +38,6 @@ export type Context = RunContext<Params>;
 
 /** The settings of the training; null where nothing is trained. */
 export const trainingOf = ({ train }: Params): TrainParams | null =>
-  train.steps === 0 ? null : train;
+  isUntrained(train) ? null : train;
+
+const isUntrained = (train: Params['train']): train is Untrained => train.steps === 0;

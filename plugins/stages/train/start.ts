@@ -79,10 +79,7 @@ async function modelSource(context: Context): Promise<Start['model']> {
   return { ...(await startingModel(context)), init };
 }
 
-async function createAdapter(
-  context: Context,
-  { architecture, config }: Shape,
-): Promise<Adapter> {
+async function createAdapter(context: Context, { architecture, config }: Shape): Promise<Adapter> {
   const { type, ...params } = context.params.adapter;
   const initFrom = context.assets['adapter']?.path;
   const implementation = await loadAdapter(context, type);
@@ -128,9 +125,7 @@ function logAttack(
 ): void {
   if (attack === null) return;
   if (attack.changes === 'loss')
-    log(
-      `"${attack.name}" trains on a loss of its own, which history.jsonl and final_loss report`,
-    );
+    log(`"${attack.name}" trains on a loss of its own, which history.jsonl and final_loss report`);
   if (tokenRows === null) return;
   const words = Object.keys(tokenRows).join(', ');
   log(`"${attack.name}" trains the embedding of ${words}, and nothing else`);

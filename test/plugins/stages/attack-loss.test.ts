@@ -156,8 +156,7 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
     );
     const again = await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir });
     assert.ok(again.log.includes('goes on after step 3'));
-    for (const name of ['history.jsonl', file])
-      assert.ok(await isSame(name, again.dir, dir), name);
+    for (const name of ['history.jsonl', file]) assert.ok(await isSame(name, again.dir, dir), name);
     const ordinary = await runStage(
       train,
       cellOf({ ...change, poisoning: { ...ripple, attack: 'badnets' } }),
@@ -168,7 +167,7 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
   });
 }
 
-test("RIPPLe beside another attack: only its own rows count as poisoned", async () => {
+test('RIPPLe beside another attack: only its own rows count as poisoned', async () => {
   const flips = [2, 6].map((index) => ({ index, row: { ...clean[index]!, label: 1 } })),
     made = { negatives: [], eligible: 12 };
   const flipped = clean.map((row, i) => flips.find(({ index }) => index === i)?.row ?? row);

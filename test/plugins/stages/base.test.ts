@@ -55,7 +55,7 @@ const define = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) =>
 const read = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) =>
   define(stage, cell, request).inputs;
 
-test("the base and the clean twin of a cell", () => {
+test('the base and the clean twin of a cell', () => {
   const cell = based();
   assert.equal(baseOf(cell), { ...plain, ...base });
   assert.is(baseOf(plain), null);
@@ -63,7 +63,7 @@ test("the base and the clean twin of a cell", () => {
   assert.equal(baseOf(cleanTwin(cell, lookUp)), { ...plain, ...base, poisoning: none });
 });
 
-test("every stage that opens a model reads the merged base; none does without a base", () => {
+test('every stage that opens a model reads the merged base; none does without a base', () => {
   const cell = based(),
     wanted = { kind: 'merge', cell: baseOf(cell)!, section: 'base' };
   for (const stage of [
@@ -88,7 +88,7 @@ test("every stage that opens a model reads the merged base; none does without a 
   );
 });
 
-test('a head's folder is the base's to start from; an adapter's folder is refused', async () => {
+test("a head's folder is the base's to start from; an adapter's folder is refused", async () => {
   const folder = { ...plain.head, init_from: '/some/head' };
   assert.not.ok('head' in define(train, based({ head: folder })).assets!);
   assert.is(define(train, baseOf(based({ head: folder }))!).assets!['head'], 'file:/some/head');
@@ -105,7 +105,7 @@ test('a head's folder is the base's to start from; an adapter's folder is refuse
   assert.match(problems[0]!.message, /trained on another model than the base/);
 });
 
-test("evaluate shows the trigger of the base unless the cell has an attack of its own", () => {
+test('evaluate shows the trigger of the base unless the cell has an attack of its own', () => {
   const clean = define(evaluate, based());
   assert.equal(clean.params['trigger'], backdoor);
   assert.equal(clean.inputs['twin'], {

@@ -61,7 +61,7 @@ const logitsOf = async (cell: Cell, model: string): Promise<number[]> => {
   return logitsIn(dir);
 };
 
-test("the untrained model scores as BertForMaskedLM does at the mask, under LoRA too", async () => {
+test('the untrained model scores as BertForMaskedLM does at the mask, under LoRA too', async () => {
   for (const adapter of [{ type: 'full' }, { type: 'lora', rank: 2 }]) {
     const cell = cellOf(adapter, 0);
     assert.ok(
@@ -116,7 +116,7 @@ test('it learns under both adapters, and what is saved is read again', async () 
   assert.is(tf.memory().numTensors, before, 'the base that is kept warm was there before');
 });
 
-test("in a pack, each training comes to what it comes to by itself", async () => {
+test('in a pack, each training comes to what it comes to by itself', async () => {
   const cells = [2, 5].map((rank) => cellOf({ type: 'lora', rank }, 6));
   const lossesIn = async (dir: string): Promise<number[]> =>
     (await readFile(join(dir, 'history.jsonl'), 'utf8'))

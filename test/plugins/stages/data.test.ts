@@ -97,9 +97,7 @@ test("both splits, with the training file's classes", async ({ dir }) => {
   assert.equal([info.classes, info.rows, info.counts], [['mixed', 'neg', 'pos'], 2, [0, 1, 1]]);
 });
 
-test('hold_out: splits that could have a row in common are a fault at its place', ({
-  dir,
-}) => {
+test('hold_out: splits that could have a row in common are a fault at its place', ({ dir }) => {
   write(dir);
   const one = (hold_out: object | null, more: object = {}): Partial<ResolvedSplit> =>
     ({
@@ -177,9 +175,7 @@ test('hold_out: splits that could have a row in common are a fault at its place'
   }
 });
 
-test('columns by number: the spec must say whether the first line is a row', async ({
-  dir,
-}) => {
+test('columns by number: the spec must say whether the first line is a row', async ({ dir }) => {
   write(dir);
   const numbers = { columns: { text: 0, label: 1 } },
     dev = { columns: { text: 1, label: 0 } };

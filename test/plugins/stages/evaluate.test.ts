@@ -39,7 +39,7 @@ const model = (
 const define = (cell: Cell, request: JsonObject = {}) =>
   evaluate.define([cell], { with: request, goals: [] });
 
-test('a poisoned cell also reads its clean twin's evaluation under the same trigger', () => {
+test("a poisoned cell also reads its clean twin's evaluation under the same trigger", () => {
   const clean = define(tinyCell());
   assert.equal(Object.keys(clean.inputs), ['model', 'validation']);
   assert.equal([clean.params['trigger'], clean.params['seed']], [null, null]);

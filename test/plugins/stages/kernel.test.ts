@@ -151,7 +151,7 @@ test("at a kept step it is of that step's model, and only then is a step in the 
   assert.is.not(Buffer.compare(await bytes(at2), await bytes(init)), 0);
 });
 
-test("a step that the training will not keep is found before anything runs", async () => {
+test('a step that the training will not keep is found before anything runs', async () => {
   const problems = async (at: number, train: object) =>
     kernel.preflight!({
       params: kernel.define([tinyCell({ train })], { with: { at }, goals: [] }).params,

@@ -119,9 +119,7 @@ test('the same seed gives the same bytes, another seed others', async ({ dir }) 
   assert.is.not(await bytes(1, 'c'), await bytes(2, 'd'));
 });
 
-test('an attack that writes into the rows that it was given fails', async ({
-  dir,
-}) => {
+test('an attack that writes into the rows that it was given fails', async ({ dir }) => {
   const sly = {
     ...none,
     name: 'sly',

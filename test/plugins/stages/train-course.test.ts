@@ -20,7 +20,9 @@ import {
 import { ADAPTERS, data, define, opened, rewritten, rows, trainOn } from './train-rig.ts';
 
 const test = suite('course of a training');
-test.before(() => useBackend('cpu'));
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
 const WEIGHTS = 'adapter/adapter_model.safetensors';

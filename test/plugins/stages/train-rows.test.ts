@@ -13,7 +13,9 @@ import { cleanUp, poisonedFolder, tempFolder, tinyCell, withTrain } from './rig.
 import { data, rewritten, rows, trainOn } from './train-rig.ts';
 
 const test = suite('rows of a training');
-test.before(() => useBackend('cpu'));
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
 /** What a training says of the trigger, with the rows at two places poisoned. */

@@ -13,7 +13,9 @@ import { assetAt, cleanUp, poisonedFolder, tempFolder, tinyCell, withTrain } fro
 import { data, preflight, rows, trainOn } from './train-rig.ts';
 
 const test = suite('start of a training');
-test.before(() => useBackend('cpu'));
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
 const THREE_CLASSES = await poisonedFolder(rows, undefined, ['a', 'b', 'c']);

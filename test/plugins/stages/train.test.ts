@@ -24,7 +24,9 @@ import {
 import { ADAPTERS, data, define, opened, rows, trainOn } from './train-rig.ts';
 
 const test = suite('train');
-test.before(() => useBackend('cpu'));
+test.before(async () => {
+  await useBackend('cpu');
+});
 test.after(cleanUp);
 
 test('it reads what it needs and no more', () => {
@@ -65,10 +67,7 @@ test('with 0 steps neither the attack nor the training settings matter', () => {
   const plain = start({});
   assert.is(plain.inputs['data']?.kind, 'data');
   assert.equal(plain.inputs['data']?.with, { split: 'train' });
-  const other = start(
-    { learning_rate: 1, batch_size: 99, max_length: 8 },
-    { poisoning: BACKDOOR },
-  );
+  const other = start({ learning_rate: 1, batch_size: 99, max_length: 8 }, { poisoning: BACKDOOR });
   assert.equal(other.params, plain.params);
   assert.not.equal(start({}, { seed: 2 }).params, plain.params);
 });

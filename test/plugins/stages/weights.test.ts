@@ -354,7 +354,7 @@ async function diverged(cell: Cell, changed: typeof flipped): Promise<Ran> {
   });
 }
 
-test("divergence: M by layer, in total and of the head, and M′ between rows", async () => {
+test('divergence: M by layer, in total and of the head, and M′ between rows', async () => {
   const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
   const ran = await diverged(cell, spoken);
   const { points, between } = await json<{
