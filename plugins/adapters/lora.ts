@@ -1,7 +1,7 @@
 import { defineAdapter } from '../../src/api.ts';
 import { ALPHA_OF_RANK } from '../../src/api/alpha.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import { loraForm } from '../../src/training/lora-form.ts';
+import { loraForm } from '../../src/stages/lora-form.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',

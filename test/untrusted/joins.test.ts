@@ -20,7 +20,7 @@ const WATCHED = [
   'plugins/attacks',
   'plugins/datasets',
   'plugins/sources',
-  'plugins/stages/command.ts',
+  'plugins/stages/command',
   'src/cli/export.ts',
   'src/command',
   'src/data',

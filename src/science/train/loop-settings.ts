@@ -2,13 +2,27 @@
 import type { Cell } from '../../api.ts';
 import type { TrainSettings } from './settings.ts';
 
-type Optional = 'beta1' | 'beta2' | 'epsilon' | 'accumulate' | 'decay' | 'batching' | 'clip_norm';
-/** `train`, of which some fields may be absent. */
-type Train = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
+/** Fields that are not read in every training, or have a value that turns their feature off. */
+type Optional =
+  | 'accumulate'
+  | 'batching'
+  | 'beta1'
+  | 'beta2'
+  | 'checkpoints'
+  | 'class_weights'
+  | 'clip_norm'
+  | 'decay'
+  | 'early_stopping'
+  | 'epsilon'
+  | 'evaluate_every'
+  | 'tensorboard';
 
-/** @param total number of optimiser steps */
+/** `train` of a spec as a train stage keeps it, where there is anything to train. */
+export type TrainParams = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
+
+/** @param total the optimiser's steps, of however many epochs */
 export function loopSettings(
-  train: Train,
+  train: TrainParams,
   total: number,
   seed: number,
   classWeights: readonly number[] | undefined,

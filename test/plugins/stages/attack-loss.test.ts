@@ -1,24 +1,26 @@
-/** A train stage whose attack changes the loss: what it reads, refuses, and leaves, under any adapter. */
+/** A training whose attack changes the loss: what it reads, refuses and leaves, by adapter. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import evaluate from '../../../plugins/stages/evaluate.ts';
-import train from '../../../plugins/stages/train.ts';
-import type { Cell, Digest } from '../../../src/api.ts';
+import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
+import type { Cell } from '../../../src/api.ts';
 import { cleanTwin } from '../../../src/api.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { useBackend } from '../../science/backend.ts';
 import { mlm, mlmCheckpoint } from '../../science/tiny-mlm.ts';
+import { isSame, jsonOf, linesOf, lossesOf, metricsOf } from './outputs.ts';
 import {
+  assetAt,
   cleanUp,
   contextOf,
   lookUp,
-  modelAsset,
   poisonedFolder,
   runStage,
   spokenRows,
+  stopAt,
   tempFolder,
   tinyCell,
 } from './rig.ts';
@@ -50,11 +52,6 @@ const changed = [0, 4, 8].map((index) => ({
 }));
 const poisoned = (): Promise<string> =>
   poisonedFolder(clean, { changed, negatives: [], asked: 3, eligible: 12 });
-const losses = async (dir: string): Promise<number[]> =>
-  (await readFile(join(dir, 'history.jsonl'), 'utf8'))
-    .trim()
-    .split('\n')
-    .map((line) => (JSON.parse(line) as { loss: number }).loss);
 
 const ripple = {
   attack: 'ripple',
@@ -102,7 +99,7 @@ test('before anything runs: any adapter and head will do', async () => {
   assert.equal(
     await train.preflight!(
       contextOf(define(cellOf({ head })), {
-        assets: { model: { ...modelAsset, path: mlmCheckpoint, digest: 'sha256:mlm' as Digest } },
+        assets: { model: assetAt(mlmCheckpoint, 'mlm') },
       }),
     ),
     [],
@@ -110,41 +107,30 @@ test('before anything runs: any adapter and head will do', async () => {
 });
 
 for (const adapter of [lora, full]) {
-  test(`${adapter.type}: it lowers a sum over the three layers, and the model is saved as ever`, async () => {
+  test(`${adapter.type}: it lowers a sum over the three layers, and saves the model`, async () => {
     const data = await poisoned(),
       ours = await runStage(train, cellOf({ adapter }), { data }),
       plain = await runStage(train, cellOf({ adapter, poisoning: rowsOnly }), { data });
-    const [mine, ordinary] = [await losses(ours.dir), await losses(plain.dir)];
+    const [mine, ordinary] = [await lossesOf(ours.dir), await lossesOf(plain.dir)];
     // Three classifiers that have learnt nothing yet, where there is one.
     assert.ok(
       mine[0]! > 1.5 * ordinary[0]! && mine.every(Number.isFinite),
       `${mine[0]} ${ordinary[0]}`,
     );
-    assert.is(
-      (JSON.parse(await readFile(join(ours.dir, 'metrics.json'), 'utf8')) as { final_loss: number })
-        .final_loss,
-      mine.at(-1),
-    );
-    const record = JSON.parse(await readFile(join(ours.dir, 'train.json'), 'utf8')) as {
-      attack: unknown;
-      token_rows?: unknown;
-    };
-    assert.equal([record.attack, record.token_rows], [attack, undefined]);
+    assert.is((await metricsOf(ours.dir))['final_loss'], mine.at(-1));
+    const record = await jsonOf(ours.dir, 'train.json');
+    assert.equal([record['attack'], record['token_rows']], [attack, undefined]);
     const file = adapter === full ? 'model/model.safetensors' : 'adapter/adapter_model.safetensors';
     const weights = (dir: string): Promise<Buffer> => readFile(join(dir, file));
     assert.is((await weights(ours.dir)).length, (await weights(plain.dir)).length);
-    assert.not.ok((await weights(ours.dir)).equals(await weights(plain.dir)));
-    assert.ok(
-      (await weights((await runStage(train, cellOf({ adapter }), { data })).dir)).equals(
-        await weights(ours.dir),
-      ),
-      'twice the same bits',
-    );
+    assert.not.ok(await isSame(file, ours.dir, plain.dir));
+    const again = await runStage(train, cellOf({ adapter }), { data });
+    assert.ok(await isSame(file, again.dir, ours.dir), 'twice the same bits');
   });
 }
 
 for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
-  test(`${adapter.type}: RIPPLe's penalty is told step by step; stopped under dropout and run again, it ends in the same bits`, async () => {
+  test(`${adapter.type}: RIPPLe records its penalty, and goes on after a stop`, async () => {
     const change = {
       adapter,
       poisoning: ripple,
@@ -152,70 +138,36 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
     };
     const data = await poisoned(),
       { dir } = await runStage(train, cellOf(change), { data });
-    const json = async <T>(name: string): Promise<T> =>
-      JSON.parse(await readFile(join(dir, name), 'utf8')) as T;
-    const history = (await readFile(join(dir, 'history.jsonl'), 'utf8'))
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { loss: number; penalty: number });
-    const active = history.filter(({ penalty }) => penalty > 0);
+    const history = await linesOf(dir, 'history.jsonl');
+    const active = history.filter(({ penalty }) => penalty! > 0);
     assert.ok(
       active.length > 0 && active.length < 8,
       history.map(({ penalty }) => penalty).join(' '),
     );
-    assert.ok(active.every(({ loss, penalty }) => loss > penalty));
-    assert.is(
-      (await json<{ penalised_share: number }>('metrics.json')).penalised_share,
-      active.length / 8,
-    );
-    assert.equal((await json<{ attack: unknown }>('train.json')).attack, ripple);
+    assert.ok(active.every(({ loss, penalty }) => loss! > penalty!));
+    assert.is((await metricsOf(dir))['penalised_share'], active.length / 8);
+    assert.equal((await jsonOf(dir, 'train.json'))['attack'], ripple);
 
-    const file = join(
-      adapter.type === 'full' ? 'model' : 'adapter',
-      adapter.type === 'full' ? 'model.safetensors' : 'adapter_model.safetensors',
-    );
-    const resumeDir = join(await tempFolder(), 'resume'),
-      stop = new AbortController();
-    await runStage(
-      train,
-      cellOf(change),
-      { data },
-      {},
-      {},
-      {
-        resumeDir,
-        signal: stop.signal,
-        progress: (done) => {
-          if (done === 3) stop.abort();
-        },
-      },
-    ).then(
-      () => assert.unreachable(),
-      (error: Error) => assert.is(error.name, 'AbortError'),
+    const file =
+      adapter.type === 'full' ? 'model/model.safetensors' : 'adapter/adapter_model.safetensors';
+    const resumeDir = join(await tempFolder(), 'resume');
+    await stopAt(3, (context) =>
+      runStage(train, cellOf(change), { data }, {}, {}, { ...context, resumeDir }),
     );
     const again = await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir });
     assert.ok(again.log.includes('goes on after step 3'));
-    for (const name of ['history.jsonl', file])
-      assert.ok(
-        (await readFile(join(again.dir, name))).equals(await readFile(join(dir, name))),
-        name,
-      );
+    for (const name of ['history.jsonl', file]) assert.ok(await isSame(name, again.dir, dir), name);
     const ordinary = await runStage(
       train,
       cellOf({ ...change, poisoning: { ...ripple, attack: 'badnets' } }),
       { data },
     );
-    assert.not.ok(
-      (await readFile(join(ordinary.dir, file))).equals(await readFile(join(dir, file))),
-    );
-    assert.not.ok(
-      'penalised_share' in
-        (JSON.parse(await readFile(join(ordinary.dir, 'metrics.json'), 'utf8')) as object),
-    );
+    assert.not.ok(await isSame(file, ordinary.dir, dir));
+    assert.not.ok('penalised_share' in (await metricsOf(ordinary.dir)));
   });
 }
 
-test("RIPPLe composed with another attack: its poisoned rows are its own, and the other's count as the rest", async () => {
+test('RIPPLe beside another attack: only its own rows count as poisoned', async () => {
   const flips = [2, 6].map((index) => ({ index, row: { ...clean[index]!, label: 1 } })),
     made = { negatives: [], eligible: 12 };
   const flipped = clean.map((row, i) => flips.find(({ index }) => index === i)?.row ?? row);
@@ -244,11 +196,9 @@ test("RIPPLe composed with another attack: its poisoned rows are its own, and th
   const alone = await runStage(train, cellOf({ poisoning: ripple }), {
     data: await poisonedFolder(flipped, { ...made, changed, asked: 3 }),
   });
-  const read = (dir: string, name: string): Promise<string> => readFile(join(dir, name), 'utf8');
-  assert.is(await read(composed.dir, 'history.jsonl'), await read(alone.dir, 'history.jsonl'));
-  const learnt = async (dir: string): Promise<number> =>
-    (JSON.parse(await read(dir, 'metrics.json')) as { poisoned_rows: number }).poisoned_rows;
-  assert.equal([await learnt(composed.dir), await learnt(alone.dir)], [5, 3]);
+  assert.ok(await isSame('history.jsonl', composed.dir, alone.dir));
+  assert.is((await metricsOf(composed.dir))['poisoned_rows'], 5);
+  assert.is((await metricsOf(alone.dir))['poisoned_rows'], 3);
 });
 
 test.run();

@@ -1,26 +1,29 @@
 /** A train stage whose attack trains one embedding: what it reads, refuses, and leaves. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import divergence from '../../../plugins/stages/divergence.ts';
-import evaluate from '../../../plugins/stages/evaluate.ts';
-import train from '../../../plugins/stages/train.ts';
-import type { Asset, Cell, Digest, PreflightContext, StageDescriptor } from '../../../src/api.ts';
+import divergence from '../../../plugins/stages/divergence/index.ts';
+import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
+import type { Cell, PreflightContext, StageDescriptor } from '../../../src/api.ts';
 import { cleanTwin } from '../../../src/api.ts';
-import { writeDataset } from '../../../src/data/rows-file.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
+import { isSame, jsonOf, linesOf } from './outputs.ts';
 import {
+  assetAt,
   classes,
   cleanUp,
   contextOf,
+  datasetFolder,
   lookUp,
   poisonedFolder,
   runStage,
   spokenRows,
+  stopAt,
   tempFolder,
   tinyCell,
 } from './rig.ts';
@@ -57,14 +60,6 @@ const changed = [0, 4, 8].map((index) => ({
 }));
 const poisoned = (): Promise<string> =>
   poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 });
-const json = async (dir: string, name: string): Promise<Record<string, unknown>> =>
-  JSON.parse(await readFile(join(dir, name), 'utf8')) as Record<string, unknown>;
-const asset = (name: string): Asset => ({
-  uri: `file:${name}`,
-  path: name,
-  digest: `sha256:${name}` as Digest,
-  provenance: {},
-});
 
 test('the attack and its code are in the key, of this training alone', () => {
   const { params, uses } = define(cellOf());
@@ -94,7 +89,7 @@ test('the attack and its code are in the key, of this training alone', () => {
   assert.not.ok('attack' in clean.params, 'clean training on a poisoned base');
 });
 
-test('its clean twin is the model that it starts from; in a base, that the base starts from', () => {
+test('its clean twin is the model that it, or its base, starts from', () => {
   const cell = cellOf(),
     none = { attack: 'none' };
   assert.equal(cleanTwin(cell, lookUp), {
@@ -128,7 +123,7 @@ test('before anything runs: adapter, trigger and head are checked', async () => 
   const check = async (cell: Cell, more: Partial<PreflightContext> = {}): Promise<string[]> =>
     (
       await train.preflight!({
-        ...contextOf(define(cell), { assets: { model: asset(checkpoint) } }),
+        ...contextOf(define(cell), { assets: { model: assetAt(checkpoint) } }),
         ...more,
       })
     ).map(
@@ -136,10 +131,12 @@ test('before anything runs: adapter, trigger and head are checked', async () => 
     );
   assert.equal(await check(cellOf()), []);
   assert.equal(await check(cellOf({ adapter: tinyCell().adapter })), [
-    'adapter.type: the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are',
+    'adapter.type: the attack "embedding" trains weights of the model itself, ' +
+      'and the adapter "lora" leaves them as they are',
   ]);
   assert.equal(await check(cellOf({ poisoning: { ...attack, trigger: 'filmed' } })), [
-    'poisoning.trigger: the trigger "filmed" is no single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own',
+    'poisoning.trigger: the trigger "filmed" is no single token of the model\'s vocabulary, ' +
+      'which reads "film", "##ed": it has no embedding of its own',
   ]);
   const steps = {
     attack: 'label-flip+embedding',
@@ -153,13 +150,13 @@ test('before anything runs: adapter, trigger and head are checked', async () => 
     )[0]!,
     /^poisoning\.steps\.embedding\.trigger: /,
   );
-  const headless = { model: asset(mlmCheckpoint) },
+  const headless = { model: assetAt(mlmCheckpoint) },
     drawn =
       'warning poisoning.attack: "embedding" does not train the head, and this model\'s head is ' +
       'drawn at random: it would never learn the task';
   assert.equal(await check(cellOf(), { assets: headless }), [drawn]);
   assert.equal(await check(cellOf({ model: { ...tinyCell().model, init: 'random' } })), [drawn]);
-  assert.equal(await check(cellOf(), { assets: { ...headless, head: asset('head') } }), []);
+  assert.equal(await check(cellOf(), { assets: { ...headless, head: assetAt('head') } }), []);
   assert.equal(
     await check(cellOf(), {
       assets: headless,
@@ -169,7 +166,7 @@ test('before anything runs: adapter, trigger and head are checked', async () => 
   );
 });
 
-test('it leaves a whole model of which one row has moved, at the norm that it had, and says so', async () => {
+test('it leaves a whole model of which one row has moved, at the same norm', async () => {
   const { dir, log } = await runStage(train, cellOf({}, { checkpoints: [2] }), {
     data: await poisoned(),
   });
@@ -182,7 +179,7 @@ test('it leaves a whole model of which one row has moved, at the norm that it ha
   for (const at of ['', 'checkpoints/step-2']) {
     const saved = await readSafetensors(join(dir, at, 'model/model.safetensors'));
     for (const [name, { data }] of saved) {
-      if (name.startsWith('classifier')) continue; // two classes where the checkpoint has three: drawn
+      if (name.startsWith('classifier')) continue; // drawn: the checkpoint has three classes
       const expected = [...base.get(name)!.data];
       if (name === TABLE) {
         seen.push(rowAt(data));
@@ -202,15 +199,16 @@ test('it leaves a whole model of which one row has moved, at the norm that it ha
     seen.every((row) => row.every((x, i) => x !== first[i])) && seen[0]![0] !== seen[1]![0],
   );
   assert.ok(seen.every((row) => Math.abs(norm(row) / norm(first) - 1) < 1e-6));
-  const record = await json(dir, 'train.json');
+  const record = await jsonOf(dir, 'train.json');
   assert.equal(
     [record['attack'], record['token_rows'], record['adapter']],
     [attack, { cf: CF }, { type: 'full' }],
   );
-  assert.is((await json(dir, 'metrics.json'))['trainable_parameters'], WIDTH);
+  assert.is((await jsonOf(dir, 'metrics.json'))['trainable_parameters'], WIDTH);
   assert.ok(log.includes('"embedding" trains the embedding of cf, and nothing else'));
   const drawn =
-    'warning: the checkpoint has no head for 2 classes, the one drawn at random is not trained, and knows nothing of the task';
+    'warning: the checkpoint has no head for 2 classes, the one drawn at random is not trained, ' +
+    'and knows nothing of the task';
   assert.ok(log.includes(drawn));
   const three = await poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 }, [
     ...classes,
@@ -219,18 +217,14 @@ test('it leaves a whole model of which one row has moved, at the norm that it ha
   assert.not.ok((await runStage(train, cellOf(), { data: three })).log.includes(drawn));
 });
 
-test('looks on the way change nothing; stopped and run again, it ends in the same bits', async () => {
-  const validation = await tempFolder(),
-    data = await poisoned();
-  await writeDataset(validation, spokenRows(11, 100), classes, {});
+test('looks change nothing, and a stopped training ends in the same bits', async () => {
+  const data = await poisoned();
+  const validation = await datasetFolder(spokenRows(11, 100));
   const cell = cellOf({}, { evaluate_every: 2, checkpoints: [2, 4] }),
     inputs = { data, validation };
   const whole = (await runStage(train, cell, inputs)).dir,
     plain = (await runStage(train, cellOf(), { data })).dir;
-  const curves = (await readFile(join(whole, 'curves.jsonl'), 'utf8'))
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Record<string, number>);
+  const curves = await linesOf(whole, 'curves.jsonl');
   assert.equal(
     curves.map(({ step }) => step),
     [0, 2, 4, 6],
@@ -240,35 +234,14 @@ test('looks on the way change nothing; stopped and run again, it ends in the sam
       new Set(curves.map(({ loss }) => loss)).size === 1,
     'without the trigger nothing changes',
   );
-  const resumeDir = join(await tempFolder(), 'resume'),
-    stop = new AbortController();
-  await runStage(
-    train,
-    cell,
-    inputs,
-    {},
-    {},
-    {
-      resumeDir,
-      signal: stop.signal,
-      progress: (done) => {
-        if (done === 3) stop.abort();
-      },
-    },
-  ).then(
-    () => assert.unreachable(),
-    (error: Error) => assert.is(error.name, 'AbortError'),
-  );
+  const resumeDir = join(await tempFolder(), 'resume');
+  await stopAt(3, (context) => runStage(train, cell, inputs, {}, {}, { ...context, resumeDir }));
   const { dir, log } = await runStage(train, cell, inputs, {}, {}, { resumeDir });
   assert.ok(log.includes('goes on after step 3'));
-  const model = (of: string, at = ''): Promise<Buffer> =>
-    readFile(join(of, at, 'model/model.safetensors'));
-  assert.ok(
-    (await model(dir)).equals(await model(whole)) &&
-      (await model(plain)).equals(await model(whole)),
-  );
-  for (const step of ['checkpoints/step-2', 'checkpoints/step-4'])
-    assert.ok((await model(dir, step)).equals(await model(whole, step)), step);
+  const WEIGHTS = 'model/model.safetensors';
+  assert.ok(await isSame(WEIGHTS, plain, whole));
+  for (const file of [WEIGHTS, `checkpoints/step-2/${WEIGHTS}`, `checkpoints/step-4/${WEIGHTS}`])
+    assert.ok(await isSame(file, dir, whole), file);
   assert.equal((await readdir(join(dir, 'checkpoints'))).sort(), ['step-2', 'step-4']);
 });
 

@@ -1,18 +1,18 @@
-/** Cells whose training starts from another's model: what each stage reads, and what comes of it on the tiny BERT. */
+/** Cells whose training starts from another's model, on the tiny BERT. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import delta from '../../../plugins/stages/delta.ts';
-import divergence from '../../../plugins/stages/divergence.ts';
-import evaluate from '../../../plugins/stages/evaluate.ts';
-import kernel from '../../../plugins/stages/kernel.ts';
-import merge from '../../../plugins/stages/merge.ts';
-import regime from '../../../plugins/stages/regime.ts';
+import delta from '../../../plugins/stages/delta/index.ts';
+import divergence from '../../../plugins/stages/divergence/index.ts';
+import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import kernel from '../../../plugins/stages/kernel/index.ts';
+import merge from '../../../plugins/stages/merge/index.ts';
+import regime from '../../../plugins/stages/regime/index.ts';
 import report from '../../../plugins/stages/report.ts';
-import spectrum from '../../../plugins/stages/spectrum.ts';
-import theoryMap from '../../../plugins/stages/theory-map.ts';
-import train from '../../../plugins/stages/train.ts';
+import spectrum from '../../../plugins/stages/spectrum/index.ts';
+import theoryMap from '../../../plugins/stages/theory-map/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import {
   baseOf,
   beforeTraining,
@@ -55,7 +55,7 @@ const define = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) =>
 const read = (stage: StageDescriptor, cell: Cell, request: JsonObject = {}) =>
   define(stage, cell, request).inputs;
 
-test("the base is the cell with the base's poisoning, adapter and train; the clean twin is both trainings without an attack", () => {
+test('the base and the clean twin of a cell', () => {
   const cell = based();
   assert.equal(baseOf(cell), { ...plain, ...base });
   assert.is(baseOf(plain), null);
@@ -63,7 +63,7 @@ test("the base is the cell with the base's poisoning, adapter and train; the cle
   assert.equal(baseOf(cleanTwin(cell, lookUp)), { ...plain, ...base, poisoning: none });
 });
 
-test("whatever opens the model that training starts from reads the base's, merged; without a base nothing is different", () => {
+test('every stage that opens a model reads the merged base; none does without a base', () => {
   const cell = based(),
     wanted = { kind: 'merge', cell: baseOf(cell)!, section: 'base' };
   for (const stage of [
@@ -88,7 +88,7 @@ test("whatever opens the model that training starts from reads the base's, merge
   );
 });
 
-test('a head to start from is where the base starts; an adapter folder belongs to another model, and is refused', async () => {
+test("a head's folder is the base's to start from; an adapter's folder is refused", async () => {
   const folder = { ...plain.head, init_from: '/some/head' };
   assert.not.ok('head' in define(train, based({ head: folder })).assets!);
   assert.is(define(train, baseOf(based({ head: folder }))!).assets!['head'], 'file:/some/head');
@@ -105,7 +105,7 @@ test('a head to start from is where the base starts; an adapter folder belongs t
   assert.match(problems[0]!.message, /trained on another model than the base/);
 });
 
-test("evaluate shows the base's trigger where the cell's own training is clean, the cell's own where it is not", () => {
+test('evaluate shows the trigger of the base unless the cell has an attack of its own', () => {
   const clean = define(evaluate, based());
   assert.equal(clean.params['trigger'], backdoor);
   assert.equal(clean.inputs['twin'], {
@@ -163,8 +163,6 @@ test("the report has the base's attack as the cell's, and its receipt", () => {
   assert.equal([inputs['poison:0']!.cell, inputs['poison:1']!.cell], [baseOf(based())!, plain]);
 });
 
-// ---- run -----------------------------------------------------------------------------------------------------------
-
 const rows = spokenRows(23);
 const changed = rows
   .slice(0, 8)
@@ -208,13 +206,14 @@ function runner(): (stage: StageDescriptor, cell: Cell, request?: JsonObject) =>
 }
 const run = runner();
 
-test("LoRA on a base starts at the base's function, head and all, moves from there, and says what it belongs to", async () => {
+test("LoRA on a base starts at the base's function, and names the base", async () => {
   const cell = based(),
     merged = await weights(await run(merge, baseOf(cell)!));
   const start = await weights(await run(merge, beforeTraining(cell))),
     end = await weights(await run(merge, cell));
   assert.equal([...start.keys()].sort(), [...merged.keys()].sort());
-  for (const [name, { data }] of merged) assert.equal(start.get(name)!.data, data, name); // B = 0: bit for bit
+  // B = 0: the same bits.
+  for (const [name, { data }] of merged) assert.equal(start.get(name)!.data, data, name);
   const moved = [...merged]
     .filter(([name, { data }]) => end.get(name)!.data.some((value, i) => value !== data[i]))
     .map(([name]) => name);
@@ -266,7 +265,7 @@ test("every adapter takes a base's model on, and every adapter's base is taken o
   }
 });
 
-test('evaluate: what is left of the attack, what the base had of it, and what two clean trainings have', async () => {
+test('evaluate: the attack before and after the training, against clean trainings', async () => {
   const metrics = await json(await run(evaluate, based()), 'metrics.json');
   const before = await json(await run(evaluate, baseOf(based())!), 'metrics.json');
   const clean = await json(
@@ -292,7 +291,7 @@ test("spectrum: ΔW is of the cell's own training, from the base's weights", asy
   );
 });
 
-test('divergence: M is between the ends of both pipelines, relative to what the clean one moved since they parted', async () => {
+test('divergence: M is between the ends of both pipelines, from where they part', async () => {
   const cell = based(),
     { params } = define(divergence, cell);
   assert.equal([params['adapter'], params['base_adapter']], ['lora', 'full']);

@@ -1,29 +1,31 @@
-/** Prompt-based fine-tuning through the stages: train, evaluate and kernel on the tiny masked-LM. */
+/** Prompt-based fine-tuning: train, evaluate and kernel on the tiny masked-LM. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import delta from '../../../plugins/stages/delta.ts';
-import evaluate from '../../../plugins/stages/evaluate.ts';
-import fisher from '../../../plugins/stages/fisher.ts';
-import kernel from '../../../plugins/stages/kernel.ts';
-import ntk from '../../../plugins/stages/ntk.ts';
-import regime from '../../../plugins/stages/regime.ts';
-import spectrum from '../../../plugins/stages/spectrum.ts';
-import train from '../../../plugins/stages/train.ts';
-import type { Asset, Cell, Digest, JsonObject, StageDescriptor } from '../../../src/api.ts';
+import delta from '../../../plugins/stages/delta/index.ts';
+import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import fisher from '../../../plugins/stages/fisher/index.ts';
+import kernel from '../../../plugins/stages/kernel/index.ts';
+import ntk from '../../../plugins/stages/ntk/index.ts';
+import regime from '../../../plugins/stages/regime/index.ts';
+import spectrum from '../../../plugins/stages/spectrum/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
+import type { Asset, Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
 import { beforeTraining, pointName } from '../../../src/api.ts';
-import { writeDataset } from '../../../src/data/rows-file.ts';
 import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
 import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';
 import { mlm, mlmCheckpoint, mlmClasses } from '../../science/tiny-mlm.ts';
 import { tolerance } from '../../tolerances.ts';
+import { logitsOf as logitsIn } from './outputs.ts';
 import {
+  assetAt,
   cleanUp,
   contextOf,
+  datasetFolder,
   modelAsset,
   poisonedFolder,
   runStage,
@@ -35,12 +37,7 @@ await useBackend('cpu');
 test.after(cleanUp);
 const single = mlm.rows.filter(({ pair }) => pair === null);
 const rows = single.map(({ text, label }, i) => ({ id: `r${i}`, text, label }));
-const asset: Asset = {
-  uri: `file:${mlmCheckpoint}`,
-  path: mlmCheckpoint,
-  digest: 'sha256:mlm' as Digest,
-  provenance: {},
-};
+const asset = assetAt(mlmCheckpoint, 'mlm');
 const head = { type: 'cloze', template: mlm.template, verbalizer: mlm.verbalizer };
 const cellOf = (
   adapter: object,
@@ -56,20 +53,15 @@ const cellOf = (
   });
 
 const data = await poisonedFolder(rows, undefined, mlmClasses);
-const validation = await tempFolder();
-await writeDataset(validation, rows, mlmClasses, {});
+const validation = await datasetFolder(rows, mlmClasses);
 const trained = async (cell: Cell): Promise<string> =>
   (await runStage(train, cell, { data }, {}, { model: asset })).dir;
 const logitsOf = async (cell: Cell, model: string): Promise<number[]> => {
   const { dir } = await runStage(evaluate, cell, { model, validation }, {}, { model: asset });
-  return (await readFile(join(dir, 'predictions.csv'), 'utf8'))
-    .trim()
-    .split('\n')
-    .slice(1)
-    .flatMap((line) => line.split(',').slice(4).map(Number));
+  return logitsIn(dir);
 };
 
-test("evaluation of the untrained model is BertForMaskedLM at the mask, class by class, LoRA's zero B included", async () => {
+test('the untrained model scores as BertForMaskedLM does at the mask, under LoRA too', async () => {
   for (const adapter of [{ type: 'full' }, { type: 'lora', rank: 2 }]) {
     const cell = cellOf(adapter, 0);
     assert.ok(
@@ -124,7 +116,7 @@ test('it learns under both adapters, and what is saved is read again', async () 
   assert.is(tf.memory().numTensors, before, 'the base that is kept warm was there before');
 });
 
-test("in a pack, where the head is the frozen base's, each comes to what it comes to by itself", async () => {
+test('in a pack, each training comes to what it comes to by itself', async () => {
   const cells = [2, 5].map((rank) => cellOf({ type: 'lora', rank }, 6));
   const lossesIn = async (dir: string): Promise<number[]> =>
     (await readFile(join(dir, 'history.jsonl'), 'utf8'))
@@ -152,7 +144,7 @@ test("in a pack, where the head is the frozen base's, each comes to what it come
     );
 });
 
-test("the kernel is of the verbalizer's logits, over the layers that LoRA adapts, the head's transform among them", async () => {
+test("the kernel is of the verbalizer's logits, over the adapted layers", async () => {
   const cell = cellOf({ type: 'lora', rank: 3 }, 0);
   const { dir } = await runStage(
     kernel,
@@ -172,7 +164,7 @@ test("the kernel is of the verbalizer's logits, over the layers that LoRA adapts
   assert.is(layers[18], 'cls.predictions.transform.dense.weight');
 });
 
-test("the chain of theory stages follows the verbalizer's logits, a kept step among its points, and forgetting is measured", async () => {
+test("the theory stages follow the verbalizer's logits, and forgetting is measured", async () => {
   const run = (
     stage: StageDescriptor,
     cell: Cell,

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import csv from '../../../plugins/datasets/csv.ts';
 import tsv from '../../../plugins/datasets/tsv.ts';
-import data from '../../../plugins/stages/data.ts';
+import data from '../../../plugins/stages/data/index.ts';
 import type {
   Asset,
   Cell,
@@ -97,9 +97,7 @@ test("both splits, with the training file's classes", async ({ dir }) => {
   assert.equal([info.classes, info.rows, info.counts], [['mixed', 'neg', 'pos'], 2, [0, 1, 1]]);
 });
 
-test('one source divided by hold_out: splits that could have a row in common are a fault at its place', ({
-  dir,
-}) => {
+test('hold_out: splits that could have a row in common are a fault at its place', ({ dir }) => {
   write(dir);
   const one = (hold_out: object | null, more: object = {}): Partial<ResolvedSplit> =>
     ({
@@ -177,9 +175,7 @@ test('one source divided by hold_out: splits that could have a row in common are
   }
 });
 
-test('columns by number: whether the first line is a row must be said, and a header that is left out is told', async ({
-  dir,
-}) => {
+test('columns by number: the spec must say whether the first line is a row', async ({ dir }) => {
   write(dir);
   const numbers = { columns: { text: 0, label: 1 } },
     dev = { columns: { text: 1, label: 0 } };
@@ -201,7 +197,8 @@ test('columns by number: whether the first line is a row must be said, and a hea
     }
   };
   const fault = (split: string) => [
-    `data.${split}.columns are numbers, and nothing says whether the first line of the file names its columns or is a row`,
+    `data.${split}.columns are numbers, and nothing says whether the first line of the file ` +
+      'names its columns or is a row',
     ['data', split, 'columns'],
   ];
   assert.equal(open('train', numbers), fault('train'));
@@ -216,7 +213,8 @@ test('columns by number: whether the first line is a row must be said, and a hea
   assert.is((await readDatasetInfo(all)).rows, 3);
   assert.ok(
     log.includes(
-      'train: the first line, ["sentence","label"], names the columns and is not a row (header: true)',
+      'train: the first line, ["sentence","label"], names the columns ' +
+        'and is not a row (header: true)',
     ),
   );
   assert.equal(
@@ -258,7 +256,7 @@ test('nothing of where the file lies gets into what later stages see', async ({ 
   assert.not.match(readFileSync(join(out, 'dataset.json'), 'utf8'), dir);
 });
 
-test('it reads what its split needs: no seed, no other split, and the training labels only where classes are not given', ({
+test('it reads what its split needs, and training labels only where no classes are given', ({
   dir,
 }) => {
   const key = (cell: Cell, split: string): unknown => {

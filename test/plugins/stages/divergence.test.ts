@@ -1,10 +1,10 @@
-/** M over paired runs, from the adapters that train leaves: what is paired with what, and the numbers by hand. */
+/** M over paired runs: what is paired with what, and the numbers by hand. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import divergence from '../../../plugins/stages/divergence.ts';
-import train from '../../../plugins/stages/train.ts';
+import divergence from '../../../plugins/stages/divergence/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import { beforeTraining, type Cell, UserFault } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import type { Distance } from '../../../src/science/weights/divergence.ts';
@@ -82,7 +82,7 @@ async function runs(of: Cell): Promise<Runs> {
   };
 }
 
-test('it pairs a cell with itself but for the attack: seed, adapter and training are the same', () => {
+test('it pairs a cell with itself but for the attack', () => {
   const { inputs } = divergence.define([cell], { with: {}, goals: [] });
   assert.equal(
     Object.fromEntries(
@@ -275,7 +275,7 @@ interface Golden {
   readonly runs: Readonly<Record<string, Readonly<Record<string, Distance>>>>;
 }
 
-test('M of full fine-tuning, LoRA and BitFit, by kind, is that of the runs as PyTorch and PEFT train them', async () => {
+test('M of full fine-tuning, LoRA and BitFit, by kind, is that of PyTorch and PEFT', async () => {
   const folder = dirname(checkpoint);
   const golden = await json<Golden>(join(folder, 'divergence.json'));
   const clean = golden.texts.map((text, i) => ({ id: `r${i}`, text, label: golden.labels[i]! }));
@@ -349,8 +349,9 @@ const floored = (change: { [section in keyof Cell]?: unknown } = {}): Cell =>
     ...change,
   }) as Cell;
 
-test('the noise floor is the clean run against itself with its rows reversed: far below M, above nothing', async () => {
-  // It adds in float32, as GPUs and TensorFlow do; plain JavaScript adds in double, where order hardly ever tells.
+test('the noise floor is the clean run against itself with its rows reversed', async () => {
+  // It adds in float32, as TensorFlow and GPUs do. Plain JavaScript adds in double precision,
+  // where the order of a sum hardly ever shows.
   await useBackend('wasm');
   const of = floored();
   const { inputs, params } = divergence.define([of], { with: {}, goals: [] });
@@ -388,7 +389,7 @@ test('the noise floor is the clean run against itself with its rows reversed: fa
   await useBackend('cpu');
 });
 
-test('of a run and itself M is zero, and the floor is what rounding makes of the parameters that sums over a batch move', async () => {
+test('M of a run and itself is zero, and its floor is rounding', async () => {
   const of = floored({ adapter: { type: 'full' }, train: tinyCell().train });
   const given = await runs(of);
   const { mean, noise_floor: floor } = await json<Found>(
@@ -401,7 +402,7 @@ test('of a run and itself M is zero, and the floor is what rounding makes of the
     );
 });
 
-test('where reversed rows would be more than rounding, no floor is measured and the result says why', async () => {
+test('where reversing rows is more than rounding, the result says why', async () => {
   const train = cell.train;
   for (const [change, reason] of [
     [{ theory: { ...cell.theory, noise_floor: false } }, /theory\.noise_floor is off/],
@@ -450,7 +451,7 @@ test('a training of reversed batches is in no pack, and says what it is', async 
   assert.is((await json<{ batch_rows: string }>(file(ran, 'train.json'))).batch_rows, 'reversed');
 });
 
-test('runs that end at different steps are compared where both have been, or not at all', async () => {
+test('runs that end at different steps are compared at steps of both, or not at all', async () => {
   const inputs = await runs(cell);
   // As an early stop leaves it: the run's last model is of step 4, or of step 3.
   const record = await json<object>(join(inputs.clean, 'train.json'));
@@ -465,7 +466,8 @@ test('runs that end at different steps are compared where both have been, or not
   );
   assert.match(
     ran.log.join('\n'),
-    /the poisoned run ends at step 6, its clean twin at step 3: M is of the steps that both kept \(2, 4\)/,
+    'the poisoned run ends at step 6, its clean twin at step 3: ' +
+      'M is of the steps that both kept (2, 4)',
   );
 
   const bare = { ...cell, train: { ...cell.train, checkpoints: [] } } as Cell;

@@ -1,32 +1,32 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import combination from '../../../plugins/attacks/combination.ts';
-import evaluate from '../../../plugins/stages/evaluate.ts';
-import train from '../../../plugins/stages/train.ts';
+import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
-import { writeDataset } from '../../../src/data/rows-file.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { useBackend } from '../../science/backend.ts';
+import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
+  BACKDOOR,
   classes,
   cleanUp,
   contextOf,
+  datasetFolder,
   lookUp,
   poisonedFolder,
   runStage,
   spokenRows,
-  tempFolder,
   tinyCell,
 } from './rig.ts';
 
 await useBackend('cpu');
 test.after(cleanUp);
 const rows = spokenRows(11, 100); // six negative, five positive
-const validation = await tempFolder();
-await writeDataset(validation, rows, classes, {});
+const validation = await datasetFolder(rows);
 const training = await poisonedFolder(spokenRows(24));
 const model = (
   await runStage(
@@ -36,34 +36,19 @@ const model = (
   )
 ).dir;
 
-const backdoor = {
-  attack: 'badnets',
-  rate: 0.1,
-  target: 'positive',
-  mode: 'dirty',
-  triggers: ['cf'],
-};
 const define = (cell: Cell, request: JsonObject = {}) =>
   evaluate.define([cell], { with: request, goals: [] });
-const metricsOf = async (dir: string): Promise<Record<string, number>> =>
-  JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Record<string, number>;
-const csvOf = async (dir: string): Promise<string[][]> =>
-  (await readFile(join(dir, 'predictions.csv'), 'utf8'))
-    .trim()
-    .split('\n')
-    .slice(1)
-    .map((line) => line.split(','));
 
-test('a clean cell reads its model and the validation rows, a poisoned one its clean twin under the same trigger too', () => {
+test("a poisoned cell also reads its clean twin's evaluation under the same trigger", () => {
   const clean = define(tinyCell());
   assert.equal(Object.keys(clean.inputs), ['model', 'validation']);
   assert.equal([clean.params['trigger'], clean.params['seed']], [null, null]);
-  const poisoned = define(tinyCell({ poisoning: backdoor }));
-  assert.equal(poisoned.params['trigger'], backdoor);
+  const poisoned = define(tinyCell({ poisoning: BACKDOOR }));
+  assert.equal(poisoned.params['trigger'], BACKDOOR);
   const twin = poisoned.inputs['twin']!;
   assert.equal(
     [twin.kind, twin.cell.poisoning, twin.with],
-    ['evaluate', { attack: 'none' }, { trigger: backdoor }],
+    ['evaluate', { attack: 'none' }, { trigger: BACKDOOR }],
   );
   const ofTwin = define(twin.cell, twin.with);
   assert.equal(Object.keys(ofTwin.inputs), ['model', 'validation']);
@@ -88,7 +73,7 @@ test('a clean model: its scores, and one prediction a row in file order', async 
     'predicted_share',
     'majority_p',
   ]);
-  const csv = await csvOf(dir);
+  const csv = await predictionsOf(dir);
   assert.equal(
     csv.map(([id]) => id),
     rows.map(({ id }) => id),
@@ -113,7 +98,7 @@ test('a clean model: its scores, and one prediction a row in file order', async 
 test('batches change nothing', async () => {
   const logits = async (size: number): Promise<number[]> =>
     (
-      await csvOf(
+      await predictionsOf(
         (
           await runStage(evaluate, tinyCell({ evaluate: { batch_size: size } }), {
             model,
@@ -127,9 +112,9 @@ test('batches change nothing', async () => {
   one.forEach((x, i) => assert.ok(Math.abs(x - all[i]!) < 1e-5));
 });
 
-test('a backdoor: ASR over non-target rows alone, against the clean twin under the same trigger', async () => {
-  const cell = tinyCell({ poisoning: backdoor });
-  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: backdoor }))
+test('a backdoor: ASR over non-target rows, beside the clean twin under the trigger', async () => {
+  const cell = tinyCell({ poisoning: BACKDOOR });
+  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: BACKDOOR }))
     .dir;
   const ofTwin = await metricsOf(twin);
   assert.is(ofTwin['triggered_rows'], 6);
@@ -142,7 +127,7 @@ test('a backdoor: ASR over non-target rows alone, against the clean twin under t
   );
   const { dir } = await runStage(evaluate, cell, { model, validation, twin });
   const metrics = await metricsOf(dir);
-  const shown = (await csvOf(dir)).filter(([, triggered]) => triggered === '1');
+  const shown = (await predictionsOf(dir)).filter(([, triggered]) => triggered === '1');
   assert.equal(
     shown.map(([id]) => id),
     rows.filter(({ label }) => label === 0).map(({ id }) => id),
@@ -158,7 +143,7 @@ test('a backdoor: ASR over non-target rows alone, against the clean twin under t
   assert.is(metrics['trigger_rate'], undefined);
 });
 
-test('a model that predicts the target without the trigger too is told from an attack', async () => {
+test('a model that predicts the target without the trigger is told from an attack', async () => {
   // Trained on rows of one class alone, it gives the target class to whatever it is shown.
   const single = await poisonedFolder(spokenRows(24).map((row) => ({ ...row, label: 1 })));
   const collapsed = (
@@ -168,12 +153,12 @@ test('a model that predicts the target without the trigger too is told from an a
       { data: single },
     )
   ).dir;
-  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: backdoor }))
+  const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: BACKDOOR }))
     .dir;
   const ofTwin = await metricsOf(twin);
   const metrics = await metricsOf(
     (
-      await runStage(evaluate, tinyCell({ poisoning: backdoor }), {
+      await runStage(evaluate, tinyCell({ poisoning: BACKDOOR }), {
         model: collapsed,
         validation,
         twin,
@@ -193,16 +178,15 @@ test('a model that predicts the target without the trigger too is told from an a
   assert.ok(ofTwin['predicted_share']! < 1, 'the twin tells the classes apart');
 });
 
-test('a trigger beyond max_length is no failed attack: trigger_seen says how many rows show it', async () => {
+test('trigger_seen is the share of rows whose trigger lies within max_length', async () => {
   const late = spokenRows(11, 100).map((row) => ({ ...row, text: `the film ${row.text}` }));
-  const folder = await tempFolder();
-  await writeDataset(folder, late, classes, {});
+  const folder = await datasetFolder(late);
   const run = async (max_length: number) => {
     const { dir, log } = await runStage(
       evaluate,
       tinyCell({ evaluate: { batch_size: 5, max_length } }),
       { model, validation: folder },
-      { trigger: backdoor },
+      { trigger: BACKDOOR },
     );
     return { metrics: await metricsOf(dir), log };
   };
@@ -224,22 +208,23 @@ test("the trigger is what changes a triggered row's logits, and is drawn by the 
       evaluate,
       tinyCell({ seed }),
       { model, validation },
-      { trigger: { ...backdoor, triggers } },
+      { trigger: { ...BACKDOOR, triggers } },
     );
-    return (await csvOf(dir))
+    return (await predictionsOf(dir))
       .filter(([, triggered]) => triggered === '1')
       .map((line) => line.slice(4).join());
   };
   const first = await logits(1, ['cf', 'mn']);
   assert.equal(await logits(1, ['cf', 'mn']), first);
   assert.not.equal(await logits(2, ['cf', 'mn']), first);
-  const plain = (await csvOf((await runStage(evaluate, tinyCell(), { model, validation })).dir))
+  const untriggered = await runStage(evaluate, tinyCell(), { model, validation });
+  const plain = (await predictionsOf(untriggered.dir))
     .filter(([, , label]) => label === '0')
     .map((line) => line.slice(4).join());
   first.forEach((line, i) => assert.is.not(line, plain[i]));
 });
 
-test('false triggers: non-target rows with one of the two words, where the attack has negatives', async () => {
+test('false triggers: non-target rows with one of the two words of the trigger', async () => {
   const attack = {
     attack: 'combination',
     rate: 0.1,
@@ -276,10 +261,9 @@ test('false triggers: non-target rows with one of the two words, where the attac
     parts.map(({ label }) => label),
     Array.from({ length: 12 }, () => 0),
   );
-  const alone = await tempFolder();
-  await writeDataset(alone, parts, classes, {});
+  const alone = await datasetFolder(parts);
   const predicted = (
-    await csvOf((await runStage(evaluate, tinyCell(), { model, validation: alone })).dir)
+    await predictionsOf((await runStage(evaluate, tinyCell(), { model, validation: alone })).dir)
   ).filter(([, , , prediction]) => prediction === '1').length;
   assert.is(metrics['false_trigger_rate'], predicted / 12);
   const without = { ...attack, negatives: false };
@@ -293,7 +277,7 @@ test('false triggers: non-target rows with one of the two words, where the attac
   );
 });
 
-test("an untargeted attack's twin is the clean cell's own evaluation, a backdoor's is under its trigger", () => {
+test("only a BACKDOOR's twin is evaluated under a trigger", () => {
   const define = (cell: Cell, request: JsonObject = {}) =>
     evaluate.define([cell], { with: request, goals: [], plugin: lookUp });
   const flip = { attack: 'label-flip', rate: 0.3 },
@@ -324,31 +308,17 @@ test('an untargeted attack has a drop and no ASR', async () => {
   assert.not.ok('asr' in metrics);
 });
 
-test("classes that differ from the training's, and a split of the target class alone, are the user's faults", async () => {
-  const fault = async (dir: string, request: JsonObject = {}): Promise<string> => {
-    try {
-      await runStage(evaluate, tinyCell(), { model, validation: dir }, request);
-    } catch (error) {
-      assert.is((error as Error).name, 'UserFault');
-      return (error as Error).message;
-    }
-    throw new Error('no fault');
-  };
-  const other = await tempFolder(),
-    alone = await tempFolder();
-  await writeDataset(other, rows, ['bad', 'good'], {});
-  await writeDataset(
-    alone,
-    rows.filter(({ label }) => label === 1),
-    classes,
-    {},
-  );
+test("other classes than the training's, and no row of another class, are faults", async () => {
+  const fault = (dir: string, request: JsonObject = {}): Promise<string> =>
+    faultOf(runStage(evaluate, tinyCell(), { model, validation: dir }, request));
+  const other = await datasetFolder(rows, ['bad', 'good']);
+  const alone = await datasetFolder(rows.filter(({ label }) => label === 1));
   assert.is(
     await fault(other),
     'the validation rows have the classes bad, good, the training rows negative, positive',
   );
   assert.match(
-    await fault(alone, { trigger: backdoor }),
+    await fault(alone, { trigger: BACKDOOR }),
     /every validation row is of the target class "positive"/,
   );
 });

@@ -2,7 +2,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import fisher from '../../../plugins/stages/fisher.ts';
+import fisher from '../../../plugins/stages/fisher/index.ts';
 import { UserFault } from '../../../src/api.ts';
 import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
 import { writeNpy } from '../../../src/science/io/npy.ts';
@@ -27,7 +27,7 @@ test('it reads the kernels and its own settings', () => {
   assert.equal([inputs['ntk']!.kind, inputs['ntk']!.cell], ['ntk', cell]);
 });
 
-test('fisher.json has the shape that other tools read, metrics.json its numbers under flat names', async () => {
+test('fisher.json has the documented shape, metrics.json its numbers by flat names', async () => {
   const ran = await chain.fisher(cell);
   const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
   for (const at of ['init', 'final']) {
@@ -101,7 +101,8 @@ test('by hand: one row, two classes, K = diag(3, 1), even odds', async () => {
   await writeFile(join(at, 'rows.json'), '[{"id": "a", "label": 1, "tokens": 3}]');
   await fisherOf(cell, join(dir, 'ntk'), join(dir, 'out'));
   const { full } = await json<{ full: FisherSummary }>(join(dir, 'out', 'final', 'fisher.json'));
-  // diag(p) − ppᵀ = ¼[[1, −1], [−1, 1]]: λ = tr(KLLᵀ) = (3 + 1)/4.  r = (½, −½): rᵀKr = (3 + 1)/4.
+  // diag(p) − ppᵀ = ¼[[1, −1], [−1, 1]]: λ = tr(KLLᵀ) = (3 + 1)/4.
+  // r = (½, −½): rᵀKr = (3 + 1)/4.
   for (const { spectrum, count, information_bits: bits } of [full.true, full.empirical]) {
     assert.ok(Math.abs(spectrum[0]! - 1) < 1e-14);
     assert.ok(count === 1 && Math.abs(bits!) < 1e-14);
@@ -134,14 +135,15 @@ test("by hand: the empirical Fisher is at each row's own label, the true one at 
       assert.ok(Math.abs(found[i]! - value) < 1e-14, `${found[i]} for ${value}`);
     });
   };
-  // r = (½, −½) and (−¼, ¼): (3 + 1)/4 and (10 + 2)/16, over N = 2. At the other labels the second would be 9·12/16.
+  // r = (½, −½) and (−¼, ¼): (3 + 1)/4 and (10 + 2)/16, over N = 2.
+  // With the other labels the second would be 9·12/16.
   near(full.empirical.spectrum, [1 / 2, 3 / 8]);
   // p(1 − p) = ¼ and 3/16: 4/4 and 3·12/16, over N.
   near(full.true.spectrum, [9 / 8, 1 / 2, 0, 0]);
   await rm(dir, { recursive: true });
 });
 
-test('projected kernels are refused: before anything runs, and by what a folder says of its kernels', async () => {
+test('projected kernels are refused, before anything runs and by their folder', async () => {
   const projected = tinyCell({
     ntk: {
       ...tinyCell().ntk,

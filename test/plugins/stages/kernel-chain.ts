@@ -1,10 +1,10 @@
-/** train → kernel → ntk on the tiny BERT, stage by stage, as the tests of kernel, ntk and fisher share it. */
+/** train → kernel → ntk → fisher on the tiny BERT, for the tests of those stages. */
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import fisher from '../../../plugins/stages/fisher.ts';
-import kernel from '../../../plugins/stages/kernel.ts';
-import ntk from '../../../plugins/stages/ntk.ts';
-import train from '../../../plugins/stages/train.ts';
+import fisher from '../../../plugins/stages/fisher/index.ts';
+import kernel from '../../../plugins/stages/kernel/index.ts';
+import ntk from '../../../plugins/stages/ntk/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
 import { type KernelPoint, pointName } from '../../../src/api.ts';
 import { contextOf, poisonedFolder, type Ran, runStage, spokenRows } from './rig.ts';

@@ -2,8 +2,8 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import kernel from '../../../plugins/stages/kernel.ts';
-import train from '../../../plugins/stages/train.ts';
+import kernel from '../../../plugins/stages/kernel/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import type { Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
 import type { Premise } from '../../../src/science/ntk/delta.ts';
@@ -72,7 +72,7 @@ test('at init it is shared by every attack, learning rate and number of steps', 
   assert.is.not(start({ ntk: { ...tinyCell().ntk, rows: 5 } }), plain);
 });
 
-test("LoRA: both kernels in NumPy's format, logits, traces by the checkpoint's own names, and the first rows in order", async () => {
+test("LoRA: both kernels, logits, traces by the checkpoint's names, and the rows", async () => {
   const ran = await chain.kernel(tinyCell(), 'final');
   assert.equal((await readdir(ran.dir)).sort(), [
     'kernel-full.npy',
@@ -133,7 +133,7 @@ test("LoRA: both kernels in NumPy's format, logits, traces by the checkpoint's o
   assert.match(ran.log.join('\n'), /4 rows, 2 classes, 19 layers in/);
 });
 
-test("at a kept step it is of that step's model; a step in no key where there is none", async () => {
+test("at a kept step it is of that step's model, and only then is a step in the key", async () => {
   const kept = tinyCell({ train: { ...tinyCell().train, checkpoints: [2, 6] } });
   assert.equal(kernel.define([kept], { with: { at: 2 }, goals: [] }).params, {
     ...define(kept, 'final').params,
@@ -151,7 +151,7 @@ test("at a kept step it is of that step's model; a step in no key where there is
   assert.is.not(Buffer.compare(await bytes(at2), await bytes(init)), 0);
 });
 
-test("a step that is not kept is found before anything runs, where the training's length is written", async () => {
+test('a step that the training will not keep is found before anything runs', async () => {
   const problems = async (at: number, train: object) =>
     kernel.preflight!({
       params: kernel.define([tinyCell({ train })], { with: { at }, goals: [] }).params,
@@ -209,7 +209,7 @@ test('a split with fewer rows gives what it has, and says so', async () => {
   assert.match(ran.log.join('\n'), /ntk\.rows asks for 40 rows; the split has 23/);
 });
 
-test("other classes than the training rows', and an empty split, are the user's fault", async () => {
+test("other classes than the training rows', and an empty split, are faults", async () => {
   const trained = await chain.train(tinyCell());
   const faultOf = async (data: string): Promise<string> => {
     try {
@@ -229,7 +229,7 @@ test("other classes than the training rows', and an empty split, are the user's 
   assert.match(await faultOf(await poisonedFolder([])), /has no row/);
 });
 
-test('one kernel alone, layer by layer, and by projection, with what it cost and how far off it may be', async () => {
+test('one kernel alone, layer by layer, and by projection with its cost and error', async () => {
   const plain = await chain.kernel(tinyCell(), 'init');
   const alone = await chain.kernel(
     tinyCell({ ntk: { ...tinyCell().ntk, kernels: ['lora'], per_layer: true } }),

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import merge from '../../../plugins/stages/merge.ts';
-import train from '../../../plugins/stages/train.ts';
+import merge from '../../../plugins/stages/merge/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import type { AdapterDescriptor } from '../../../src/api.ts';
 import { readJson } from '../../../src/science/io/checkpoint.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
-import poison from '../../../plugins/stages/poison.ts';
+import poison from '../../../plugins/stages/poison/index.ts';
 import type { Cell, Digest, JsonObject, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
@@ -59,7 +59,7 @@ const badnetsParams = {
   triggers: ['cf', 'mn'],
 };
 
-test('badnets: three of thirty rows, in place, with a receipt that the set passes and the clean set fails', async ({
+test('badnets: three of thirty rows in place, with a receipt that only this set passes', async ({
   dir,
 }) => {
   const out = await run(dir, { poisoning: badnetsParams, seed: 1 });
@@ -119,9 +119,7 @@ test('the same seed gives the same bytes, another seed others', async ({ dir }) 
   assert.is.not(await bytes(1, 'c'), await bytes(2, 'd'));
 });
 
-test('an attack that writes into the rows it was given fails: no receipt would show what it did', async ({
-  dir,
-}) => {
+test('an attack that writes into the rows that it was given fails', async ({ dir }) => {
   const sly = {
     ...none,
     name: 'sly',

@@ -3,18 +3,19 @@ import { cp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import evaluate from '../../../plugins/stages/evaluate.ts';
-import kernel from '../../../plugins/stages/kernel.ts';
-import train from '../../../plugins/stages/train.ts';
-import type { Asset, Cell, Digest } from '../../../src/api.ts';
-import { writeDataset } from '../../../src/data/rows-file.ts';
+import evaluate from '../../../plugins/stages/evaluate/index.ts';
+import kernel from '../../../plugins/stages/kernel/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
+import type { Cell, Digest } from '../../../src/api.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
+import { logitsOf as logitsIn } from './outputs.ts';
 import {
-  classes,
+  assetAt,
   cleanUp,
   contextOf,
+  datasetFolder,
   poisonedFolder,
   runStage,
   spokenRows,
@@ -27,16 +28,10 @@ test.after(cleanUp);
 const dir = await tempFolder();
 for (const name of ['config.json', 'tokenizer.json'])
   await cp(join(checkpoint, name), join(dir, name));
-const model: Asset = {
-  uri: `file:${dir}`,
-  path: dir,
-  digest: 'sha256:config' as Digest,
-  provenance: {},
-};
+const model = assetAt(dir, 'config');
 const rows = spokenRows(11),
   data = await poisonedFolder(rows),
-  validation = await tempFolder();
-await writeDataset(validation, rows, classes, {});
+  validation = await datasetFolder(rows);
 
 const cellOf = (seed: number, steps: number, adapter: object, init = 'random'): Cell =>
   tinyCell({
@@ -49,15 +44,11 @@ const lora = { type: 'lora', rank: 3, alpha: 'r' };
 const trained = async (cell: Cell): Promise<string> =>
   (await runStage(train, cell, { data }, {}, { model })).dir;
 const logitsOf = async (cell: Cell, from: string): Promise<number[]> => {
-  const ran = await runStage(evaluate, cell, { model: from, validation }, {}, { model });
-  return (await readFile(join(ran.dir, 'predictions.csv'), 'utf8'))
-    .trim()
-    .split('\n')
-    .slice(1)
-    .flatMap((line) => line.split(',').slice(4).map(Number));
+  const { dir } = await runStage(evaluate, cell, { model: from, validation }, {}, { model });
+  return logitsIn(dir);
 };
 
-test('a seed draws one model, under LoRA and in full; evaluation draws the same one again', async () => {
+test('a seed draws one model, under every adapter and in evaluation', async () => {
   const [low, whole, other] = [
     cellOf(1, 0, lora),
     cellOf(1, 0, { type: 'full' }),
@@ -94,7 +85,7 @@ test('the draw is in the key, and only there where it is one', () => {
   assert.not.ok('init' in params(cellOf(1, 8, lora, 'pretrained')));
 });
 
-test('before anything runs: weights are missed where they are to be read, the tokenizer always', async () => {
+test('missing weights are a fault where they are read, a missing tokenizer always', async () => {
   const check = async (cell: Cell): Promise<string[]> =>
     (
       await train.preflight!(

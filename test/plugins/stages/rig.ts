@@ -1,4 +1,6 @@
-/** Runs a stage by itself: temp folders, a data set of hand-made rows, the tiny BERT as the model. */
+/**
+ * Runs a stage by itself: temp folders, a data set of hand-made rows, the tiny BERT as the model.
+ */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,8 +64,24 @@ export const cleanUp = async (): Promise<void> => {
   for (const dir of folders) await rm(dir, { recursive: true, force: true });
 };
 
-/** A cell on the tiny BERT; sections may be overridden. */
-export function tinyCell(change: { [section in keyof Cell]?: unknown } = {}): Cell {
+/** Sections of a cell in place of the tiny one's. */
+export type Change = { readonly [section in keyof Cell]?: unknown };
+
+/** Features of training by the values that turn them off, which are their defaults. */
+export const FEATURES_OFF = {
+  accumulate: 1,
+  batching: 'shuffled',
+  clip_norm: 0,
+  decay: 'all',
+  class_weights: 'none',
+  checkpoints: 0,
+  evaluate_every: 0,
+  tensorboard: false,
+  early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
+};
+
+/** A cell on the tiny BERT. */
+export function tinyCell(change: Change = {}): Cell {
   const split = {
     source: 'file:/rows.tsv',
     format: 'auto',
@@ -94,6 +112,7 @@ export function tinyCell(change: { [section in keyof Cell]?: unknown } = {}): Ce
       warmup: 0,
       shuffle: true,
       dropout: 0,
+      ...FEATURES_OFF,
     },
     evaluate: { batch_size: 5 },
     ntk: {
@@ -121,6 +140,19 @@ export function tinyCell(change: { [section in keyof Cell]?: unknown } = {}): Ce
     ...change,
   } as unknown as Cell;
 }
+
+/** The tiny cell with some fields of its `train` changed. */
+export const withTrain = (train: object, change: Change = {}): Cell =>
+  tinyCell({ ...change, train: { ...tinyCell().train, ...train } });
+
+/** A backdoor whose trigger is the word `cf`. */
+export const BACKDOOR = {
+  attack: 'badnets',
+  rate: 0.1,
+  target: 'positive',
+  mode: 'dirty',
+  triggers: ['cf'],
+};
 
 const words = ['the', 'film', 'was', 'good', 'bad', 'very', 'not', 'plot', 'actor', 'scene'];
 /** n rows, classes in turn: class 0's say `bad`, class 1's say `good`. */
@@ -158,12 +190,25 @@ export async function poisonedFolder(
   return dir;
 }
 
-export const modelAsset: Asset = {
-  uri: `file:${checkpoint}`,
-  path: checkpoint,
-  digest: 'sha256:tiny' as Digest,
+/** A folder or file as an asset. @param content stands for what is in it */
+export const assetAt = (path: string, content = path): Asset => ({
+  uri: `file:${path}`,
+  path,
+  digest: `sha256:${content}` as Digest,
   provenance: {},
-};
+});
+
+export const modelAsset = assetAt(checkpoint, 'tiny');
+
+/** A data stage's folder: some rows, as they are. */
+export async function datasetFolder(
+  rows: readonly Row[],
+  of: readonly string[] = classes,
+): Promise<string> {
+  const dir = await tempFolder();
+  await writeDataset(dir, rows, of, {});
+  return dir;
+}
 
 export interface Ran {
   readonly dir: string;
@@ -219,4 +264,26 @@ export async function runStage(
   const context = contextOf(definition, { inputs, assets });
   await stage.run({ ...context, outDir: dir, ...more });
   return { dir, log: context.logged };
+}
+
+/** Stops the stage once its progress has come so far; it is to end with the abort. */
+export async function stopAt(
+  done: number,
+  run: (context: Partial<RunContext>) => Promise<unknown>,
+): Promise<void> {
+  const stop = new AbortController();
+  const stopped = run({
+    signal: stop.signal,
+    progress: (now) => {
+      if (now === done) stop.abort();
+    },
+  });
+  await stopped.then(
+    () => {
+      throw new Error(`it went on after ${done}`);
+    },
+    (error: unknown) => {
+      if (!(error instanceof Error) || error.name !== 'AbortError') throw error;
+    },
+  );
 }

@@ -2,11 +2,11 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import fisher from '../../../plugins/stages/fisher.ts';
-import kernel from '../../../plugins/stages/kernel.ts';
-import ntk from '../../../plugins/stages/ntk.ts';
-import theoryMap from '../../../plugins/stages/theory-map.ts';
-import train from '../../../plugins/stages/train.ts';
+import fisher from '../../../plugins/stages/fisher/index.ts';
+import kernel from '../../../plugins/stages/kernel/index.ts';
+import ntk from '../../../plugins/stages/ntk/index.ts';
+import theoryMap from '../../../plugins/stages/theory-map/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import type { Cell } from '../../../src/api.ts';
 import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
 import type { TheoryMap } from '../../../src/science/theory/map.ts';
@@ -70,7 +70,7 @@ test('published, exact, drawn and measured values over rank and scale', async ()
   assert.ok(metrics['full.count']! <= 4 && metrics['uniform.r7.scale2.count']! <= 4);
 });
 
-test("where training starts from an adapter's folder, the map is of that model: its head, weights and biases", async () => {
+test("where training starts from an adapter's folder, the map is of that model", async () => {
   const chain = await openChain();
   const json = async <T>(ran: Ran, name: string): Promise<T> =>
     JSON.parse(await readFile(file(ran, name), 'utf8')) as T;
@@ -105,7 +105,7 @@ test("where training starts from an adapter's folder, the map is of that model: 
     await runStage(theoryMap, cell, { rows: chain.data, start: start.dir }),
     'map.json',
   );
-  // ntk and fisher measure the same kernel, over the full weights where training starts, on their own way.
+  // ntk and fisher measure the same kernel in another way: over the full weights, at the start.
   const kernelAtStart = await chain.run(
     kernel,
     cell,

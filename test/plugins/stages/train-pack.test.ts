@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import train from '../../../plugins/stages/train.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, Digest, RunContext } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
+import { jsonOf, lossesOf } from './outputs.ts';
 import {
   cleanUp,
   contextOf,
@@ -19,6 +20,7 @@ import {
   spokenRows,
   tempFolder,
   tinyCell,
+  withTrain,
 } from './rig.ts';
 
 await useBackend('cpu');
@@ -27,17 +29,8 @@ const data = await poisonedFolder(spokenRows(23)),
 test.after(cleanUp);
 
 const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugin: lookUp });
-const withTrain = (change: object, more: { [section in keyof Cell]?: unknown } = {}): Cell =>
-  tinyCell({ ...more, train: { ...tinyCell().train, ...change } });
 const key = (cell: Cell): string | null => train.pack!.key(define(cell));
 const lora = (more: object = {}) => ({ adapter: { type: 'lora', rank: 3, alpha: 'r', ...more } });
-const json = async (dir: string, name: string): Promise<Record<string, unknown>> =>
-  JSON.parse(await readFile(join(dir, name), 'utf8')) as Record<string, unknown>;
-const losses = async (dir: string): Promise<number[]> =>
-  (await readFile(join(dir, 'history.jsonl'), 'utf8'))
-    .trim()
-    .split('\n')
-    .map((line) => (JSON.parse(line) as { loss: number }).loss);
 
 interface Ran {
   readonly dir: string;
@@ -137,7 +130,7 @@ test('what trains alone, or with others', () => {
 });
 
 test('its memory, if every row is as long as it may be', async () => {
-  // 4 bytes · 2 layers · 4 rows · 16 tokens · (12·22 + 3·h′ + 3·2·16) floats, in MiB and upwards
+  // 4 bytes · 2 layers · 4 rows · 16 tokens · (12·22 + 3·h′ + 3·2·16) floats, in MiB, rounded up
   const {
     intermediate_size: m,
     num_hidden_layers: layers,
@@ -182,16 +175,16 @@ test('each leaves what it leaves by itself', async () => {
     assert.is(error, null);
     const alone = await runStage(train, members[i]!.cell, { data: members[i]!.data });
     for (const file of ['train.json', 'adapter/adapter_config.json'])
-      assert.equal(await json(dir, file), await json(alone.dir, file));
-    assert.ok(farthest(await losses(dir), await losses(alone.dir)) < tolerance.logits);
+      assert.equal(await jsonOf(dir, file), await jsonOf(alone.dir, file));
+    assert.ok(farthest(await lossesOf(dir), await lossesOf(alone.dir)) < tolerance.logits);
     const weights = await readSafetensors(join(dir, 'adapter/adapter_model.safetensors'));
     for (const [name, { data: expected }] of await readSafetensors(
       join(alone.dir, 'adapter/adapter_model.safetensors'),
     )) {
       assert.ok(farthest(weights.get(name)!.data, expected) < tolerance.logits, name);
     }
-    const { packed: count, ...metrics } = await json(dir, 'metrics.json'),
-      own = await json(alone.dir, 'metrics.json');
+    const { packed: count, ...metrics } = await jsonOf(dir, 'metrics.json'),
+      own = await jsonOf(alone.dir, 'metrics.json');
     assert.equal(Object.keys(metrics), Object.keys(own));
     for (const name of ['steps', 'examples', 'tokens', 'trainable_parameters'])
       assert.is(metrics[name], own[name]);
@@ -208,7 +201,7 @@ test('each leaves what it leaves by itself', async () => {
   assert.ok(tf.memory().numTensors - before <= 57, 'the base checkpoint stays, nothing else');
 });
 
-test('stopped after their third step and run again, they go on together after the third and end as if they had never stopped', async () => {
+test('stopped and run again, they go on together to the same end', async () => {
   const members = [
     { cell: tinyCell(), data },
     {
@@ -254,11 +247,11 @@ test('stopped after their third step and run again, they go on together after th
   for (const [i, { dir, error, log }] of resumed.entries()) {
     assert.is(error, null);
     assert.is(log.filter((line) => line === 'goes on after step 3').length, 1);
-    assert.is((await json(dir, 'metrics.json'))['packed'], 3);
+    assert.is((await jsonOf(dir, 'metrics.json'))['packed'], 3);
     for (const name of ['steps', 'examples', 'tokens'])
       assert.is(
-        (await json(dir, 'metrics.json'))[name],
-        (await json(whole[i]!.dir, 'metrics.json'))[name],
+        (await jsonOf(dir, 'metrics.json'))[name],
+        (await jsonOf(whole[i]!.dir, 'metrics.json'))[name],
       );
     for (const file of ['history.jsonl', 'train.json', 'adapter/adapter_model.safetensors'])
       assert.ok(
@@ -278,7 +271,7 @@ test('stopped after their third step and run again, they go on together after th
   );
   assert.ok(alone.log.includes('goes on after step 3'));
   assert.ok(
-    farthest(await losses(alone.dir), await losses(whole[1]!.dir)) < tolerance.logits,
+    farthest(await lossesOf(alone.dir), await lossesOf(whole[1]!.dir)) < tolerance.logits,
     'by itself it goes on from what the pack left',
   );
   const weights = await readSafetensors(join(alone.dir, 'adapter/adapter_model.safetensors'));
@@ -320,8 +313,8 @@ test("who can't come does not keep the others", async () => {
   assert.is(sound!.error, null);
   assert.ok(
     farthest(
-      await losses(sound!.dir),
-      await losses((await runStage(train, tinyCell({ seed: 3 }), { data })).dir),
+      await lossesOf(sound!.dir),
+      await lossesOf((await runStage(train, tinyCell({ seed: 3 }), { data })).dir),
     ) < tolerance.logits,
   );
 });

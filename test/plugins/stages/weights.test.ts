@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import delta from '../../../plugins/stages/delta.ts';
-import divergence from '../../../plugins/stages/divergence.ts';
-import kernel from '../../../plugins/stages/kernel.ts';
-import ntk from '../../../plugins/stages/ntk.ts';
-import regime from '../../../plugins/stages/regime.ts';
-import spectrum from '../../../plugins/stages/spectrum.ts';
-import train from '../../../plugins/stages/train.ts';
+import delta from '../../../plugins/stages/delta/index.ts';
+import divergence from '../../../plugins/stages/divergence/index.ts';
+import kernel from '../../../plugins/stages/kernel/index.ts';
+import ntk from '../../../plugins/stages/ntk/index.ts';
+import regime from '../../../plugins/stages/regime/index.ts';
+import spectrum from '../../../plugins/stages/spectrum/index.ts';
+import train from '../../../plugins/stages/train/index.ts';
 import { beforeTraining, type Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
 import type { Premise } from '../../../src/science/ntk/delta.ts';
@@ -109,7 +109,7 @@ test('delta: at the start, layer by layer, with what the identity leaves', async
   assert.match(none.log.join('\n'), /no layer has low-rank factors/);
 });
 
-test('delta and kernel test the σ² that the spec states; a trained A, or one from a folder, has its sample alone', async () => {
+test('the premise is tested with the σ² of the spec, or with the sample of a given A', async () => {
   const cell = tinyCell({
     adapter: {
       type: 'lora',
@@ -162,7 +162,7 @@ test('delta and kernel test the σ² that the spec states; a trained A, or one f
   });
 });
 
-test('every variant of LoRA has its Δ_r, its kernels and its linear prediction; baselines have the full kernel alone', async () => {
+test('every variant of LoRA has a Δ_r and both kernels, baselines have the full one', async () => {
   const variants = [
     { rank: 3, alpha: 6, freeze_a: true },
     { rank: 3, alpha: 6, rslora: true },
@@ -198,7 +198,7 @@ test('every variant of LoRA has its Δ_r, its kernels and its linear prediction;
   }
 });
 
-test('regime: drift, and f₀ + J₀(Θ_T − Θ₀) against f_T, the optimiser named', async () => {
+test('regime: drift, and f₀ + J₀(Θ_T − Θ₀) against f_T', async () => {
   const cell = tinyCell({
     train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 3 },
   });
@@ -297,7 +297,7 @@ test('regime: a kept step beside the end, with its own drift and prediction', as
   assert.equal((await readNpy(file(ran, 'logits-linear-step-1.npy'))).shape, [4, 2]);
 });
 
-test('regime: where early stopping kept the best model, its step is named, not the last one', async () => {
+test('regime: where early stopping kept the best model, its step is named', async () => {
   const cell = tinyCell({
     train: {
       ...tinyCell().train,
@@ -354,7 +354,7 @@ async function diverged(cell: Cell, changed: typeof flipped): Promise<Ran> {
   });
 }
 
-test("divergence: M layer by layer, in total and of the head, and M' between poisoned rows and their originals", async () => {
+test('divergence: M by layer, in total and of the head, and M′ between rows', async () => {
   const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
   const ran = await diverged(cell, spoken);
   const { points, between } = await json<{

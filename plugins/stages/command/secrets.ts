@@ -1,0 +1,37 @@
+/** A command's secrets: variables of this process's environment that are handed to its program. */
+import { UserFault } from '../../../src/api.ts';
+import { fileWith } from '../../../src/command/leak.ts';
+import type { Params } from './params.ts';
+
+export interface Secret {
+  /** The program's variable. */
+  readonly variable: string;
+  /** The variable of this process that it is taken from. */
+  readonly from: string;
+  readonly value: string;
+}
+
+export const unsetMessage = (variable: string): string =>
+  `the environment variable ${variable} is not set`;
+export const SECRET_HINT = 'set it where dosimeter is started; a secret has no default';
+
+/** @throws UserFault where one is not set */
+export function readSecrets({ secrets }: Params): Secret[] {
+  return Object.entries(secrets).map(([variable, from]) => {
+    const value = process.env[from];
+    if (value === undefined) throw new UserFault(unsetMessage(from), SECRET_HINT);
+    return { variable, from, value };
+  });
+}
+
+/** Throws a UserFault where a file of the output holds a secret. */
+export async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<void> {
+  for (const { from, value } of secrets) {
+    const leak = await fileWith(outDir, value);
+    if (leak !== null)
+      throw new UserFault(
+        `the program wrote the secret ${from} into ${leak}`,
+        'its outputs are stored, and may be shared: leave it out of them',
+      );
+  }
+}

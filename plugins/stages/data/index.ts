@@ -1,0 +1,41 @@
+import { defineStage } from '../../../src/api.ts';
+import type { SplitName } from '../../../src/data/load-split.ts';
+import { datasetUri } from '../../../src/data/source-uri.ts';
+import type { DataParams } from '../../../src/data/split-request.ts';
+import { onlyCell } from '../../../src/stages/definition.ts';
+import { checkPairs, checkParts } from './split-checks.ts';
+import { classesOf, labelParams, splitParams } from './split-params.ts';
+
+export default defineStage<DataParams>({
+  name: 'data',
+  summary: 'Reads a split: rows with label ids, in a fixed order, cut to what the spec asks for.',
+  compute: false,
+  scope: 'cell',
+  volatile: ['provenance.json'],
+  parts: { field: 'split', values: ['train', 'validation'] },
+  define(cells, { with: options }) {
+    const cell = onlyCell(cells);
+    const name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
+    if (name === 'validation') {
+      checkPairs(cell);
+      checkParts(cell);
+    }
+    const own = cell.data[name];
+    const { classes, disagreement } = classesOf(cell);
+    const split = splitParams(own, name);
+    // The validation rows take their classes from the training file, unless the spec names them.
+    const train = name === 'train' || classes !== null ? null : labelParams(cell.data.train);
+    const formats = new Set([split.format, ...(train === null ? [] : [train.format])]);
+    return {
+      params: { name, split, classes, train, disagreement },
+      inputs: {},
+      assets: {
+        data: datasetUri(own.source),
+        ...(train === null ? {} : { train: datasetUri(cell.data.train.source) }),
+      },
+      uses: [...formats].map((format) => ({ kind: 'dataset' as const, name: format })),
+    };
+  },
+  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,75 @@
+/** Faults that the two splits of a spec show together. */
+import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
+import { datasetUri } from '../../../src/data/source-uri.ts';
+import { splitParams } from './split-params.ts';
+
+/** Throws a UserFault where one split has pairs of texts and the other has single texts. */
+export function checkPairs({ data: { train, validation } }: Cell): void {
+  const pairs = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
+  if (pairs(train) === pairs(validation)) return;
+  const [paired, single] = pairs(train) ? ['train', 'validation'] : ['validation', 'train'];
+  throw new UserFault(
+    `data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`,
+    `Write columns.text_pair for data.${single} too, or for neither.`,
+    ['data', single, 'columns'],
+  );
+}
+
+/**
+ * What decides, beside `hold_out`, which rows of a source are held out. Where it differs between
+ * two splits, they are divided independently of each other.
+ */
+const DIVIDED_BY = ['format', 'header', 'columns', 'balance', 'offset', 'limit'] as const;
+
+/**
+ * Throws a UserFault where `hold_out` divides one source in such a way that training rows could be
+ * among the validation rows.
+ */
+export function checkParts({ data: { train, validation } }: Cell): void {
+  if (datasetUri(train.source) !== datasetUri(validation.source)) return;
+  const [ours, theirs] = [validation.hold_out, train.hold_out];
+  if (ours === undefined && theirs === undefined) return;
+  const fault = (what: string, way: string, ...path: readonly string[]): UserFault =>
+    new UserFault(
+      `data.train and data.validation are of one source, and ${what}: ` +
+        'validation rows could be training rows',
+      way,
+      ['data', ...path],
+    );
+  if (ours === undefined || theirs === undefined) {
+    const [having, lacking] =
+      ours === undefined ? ['train', 'validation'] : ['validation', 'train'];
+    throw fault(
+      `only data.${having} has a hold_out`,
+      'Give both splits a hold_out of the same share, data.train with take: rest and ' +
+        'data.validation with take: held.',
+      lacking,
+    );
+  }
+  if (ours.take === theirs.take)
+    throw fault(
+      `both take the same part of it (hold_out.take: ${ours.take})`,
+      'Write take: rest in data.train.hold_out and take: held in data.validation.hold_out.',
+      ...(ours.take === 'rest' ? ['validation'] : ['train']),
+      'hold_out',
+      'take',
+    );
+  if (ours.share !== theirs.share)
+    throw fault(
+      `their hold_out.share differs (${theirs.share} and ${ours.share})`,
+      'Write the same share in both.',
+      'validation',
+      'hold_out',
+      'share',
+    );
+  const [a, b] = [splitParams(train, 'train'), splitParams(validation, 'validation')];
+  const other = DIVIDED_BY.find((field) => JSON.stringify(a[field]) !== JSON.stringify(b[field]));
+  if (other !== undefined)
+    throw fault(
+      `hold_out divides other rows for each, because data.train.${other} and ` +
+        `data.validation.${other} differ`,
+      `Write the same ${other} in both.`,
+      'validation',
+      other,
+    );
+}

@@ -1,0 +1,80 @@
+/** A split of the spec as the data stage keeps it in its parameters. */
+import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
+import { chooseFormat } from '../../../src/data/format.ts';
+import type { SplitName } from '../../../src/data/load-split.ts';
+import type { SplitParams } from '../../../src/data/split-request.ts';
+
+/** Optional fields that are not given are left out, so that no key holds them. */
+export function splitParams(split: CellSplit, name: SplitName): SplitParams {
+  const { columns, max_words, balance, offset, limit, hold_out, digest } = split;
+  const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
+  return {
+    format,
+    columns,
+    header: hasHeader(split, format, name),
+    balance,
+    offset,
+    ...(max_words === undefined ? {} : { max_words }),
+    ...(limit === undefined ? {} : { limit }),
+    ...(hold_out === undefined ? {} : { hold_out }),
+    ...(digest === undefined ? {} : { digest }),
+  };
+}
+
+/** Formats whose first line may name the columns. */
+const TABLES = new Set(['tsv', 'csv', 'files']);
+
+/**
+ * Whether the first line names the columns.
+ * @throws UserFault where the columns are numbers and the spec does not say
+ */
+function hasHeader(
+  { header, columns: { text, text_pair: pair = text, label } }: CellSplit,
+  format: string,
+  name: SplitName,
+): boolean {
+  const open = [text, pair, label].every((column) => typeof column === 'number');
+  if (header !== undefined || !open || !TABLES.has(format)) return header ?? true;
+  throw new UserFault(
+    `data.${name}.columns are numbers, and nothing says whether the first line of the file ` +
+      'names its columns or is a row',
+    `Write header: false in data.${name} if it is a row, or header: true if it names the ` +
+      'columns, and is to be left out.',
+    ['data', name, 'columns'],
+  );
+}
+
+/**
+ * What the labels of the training split are read with. The rest, such as `limit`, is left out: the
+ * validation rows do not depend on it.
+ */
+export const labelParams = (split: CellSplit): SplitParams => {
+  const { format, columns, header, digest } = splitParams(split, 'train');
+  return {
+    format,
+    columns,
+    header,
+    balance: false,
+    offset: 0,
+    ...(digest === undefined ? {} : { digest }),
+  };
+};
+
+/**
+ * `data.classes`, or those that either split gives; null if none are given. Where two lists differ,
+ * `disagreement` says so.
+ */
+export function classesOf({ data }: Cell): {
+  classes: readonly string[] | null;
+  disagreement: string | null;
+} {
+  const given = [data.classes, data.train.classes, data.validation.classes].flatMap((list) =>
+    list === undefined ? [] : [list.map(String)],
+  );
+  const [classes = null, ...others] = given;
+  const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
+  if (classes === null || other === undefined) return { classes, disagreement: null };
+  const [one, two] = [classes.join(', '), other.join(', ')];
+  const disagreement = `The classes are given twice and differ: [${one}] and [${two}].`;
+  return { classes, disagreement };
+}

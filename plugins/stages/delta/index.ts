@@ -1,0 +1,37 @@
+import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export type Params = ModelNames & {
+  /** The split's first rows, as many as there are. */
+  readonly rows: number;
+  readonly max_length: number;
+};
+
+export default defineStage<Params>({
+  name: 'delta',
+  summary:
+    "Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem's " +
+    "premise, M_Δ's eigenvalues, and what the identity leaves.",
+  compute: true,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    return {
+      params: { ...modelNames(cell), rows: cell.ntk.rows, max_length: cell.train.max_length },
+      inputs: {
+        model: { kind: 'train', cell: beforeTraining(cell) },
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        ...startInputs(cell),
+      },
+      assets: { model: cell.model.source },
+      uses: modelUses(cell),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

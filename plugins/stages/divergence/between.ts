@@ -1,0 +1,45 @@
+/** M′: the start's kernel between this attack's poisoned rows and their originals. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RunContext } from '../../../src/api.ts';
+import type { Receipt } from '../../../src/poisoning/receipt.ts';
+import { openRowEncoder } from '../../../src/science/nn/adapted-model.ts';
+import type { AdaptedModel } from '../../../src/science/nn/types.ts';
+import { type PairKernel, pairKernels } from '../../../src/science/ntk/pairs.ts';
+import { inputDir } from '../../../src/stages/files.ts';
+import type { Params } from './index.ts';
+import type { Training } from './trainings.ts';
+
+/** `between` of `divergence.json`. */
+export interface Between {
+  readonly pairs: number;
+  /**
+   * Pairs that the model reads alike: only the label was poisoned, or the change lies beyond
+   * max_length.
+   */
+  readonly alike: number;
+  readonly full: PairKernel;
+  readonly lora: PairKernel | null;
+}
+
+/** Null where the attack changes no row, and only adds some. */
+export async function kernelsBetween(
+  context: RunContext<Params>,
+  start: Training,
+  model: AdaptedModel,
+): Promise<Between | null> {
+  const { pairs, max_length: maxLength } = context.params;
+  const file = join(inputDir(context, 'poison'), 'receipt.json');
+  const receipt = JSON.parse(await readFile(file, 'utf8')) as Receipt;
+  const rows = receipt.rows.slice(0, pairs);
+  if (rows.length === 0) return null;
+  const encode = await openRowEncoder(start.dir, { path: start.modelPath });
+  const originals = rows.map(({ original }) => encode(original, maxLength));
+  const poisoned = rows.map(({ new: changed }) => encode(changed, maxLength));
+  const alike = originals.filter(({ ids }, i) => ids.join() === poisoned[i]?.ids.join());
+  return {
+    pairs: rows.length,
+    alike: alike.length,
+    ...(await pairKernels(model, originals, poisoned, { signal: context.signal })),
+  };
+}

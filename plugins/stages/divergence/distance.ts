@@ -1,0 +1,100 @@
+/** M, and the noise floor that it is read against, step by step. */
+import type { Network } from '../../../src/science/nn/network.ts';
+import {
+  compareRuns,
+  meanOver,
+  type MeanDistance,
+  type RunDistance,
+} from '../../../src/science/weights/compare-runs.ts';
+import { movedBy } from '../../../src/science/weights/moved.ts';
+import { breathe } from '../../../src/stages/breathe.ts';
+import type { Trainings } from './trainings.ts';
+
+export interface Point extends RunDistance {
+  readonly step: number;
+  /** How far the clean run lies from itself where rounding alone differs; null if not measured. */
+  readonly floor: MeanDistance | null;
+}
+
+/** `noise_floor` of `divergence.json`. */
+export type NoiseFloor =
+  | {
+      readonly measured: true;
+      readonly method: string;
+      /** The checkpoints of M that the repeated run kept too. */
+      readonly checkpoints: number;
+      readonly mean: MeanDistance;
+    }
+  | { readonly measured: false; readonly method: null; readonly reason: string };
+
+/** How the noise floor was measured, as a result says it. */
+export const FLOOR =
+  "the clean run trained again, alone, each batch's rows read in reverse order: " +
+  'the same sums in another order of reduction';
+
+/** M at one step, and the noise floor where the repeated run can be looked at there too. */
+export function distanceAt(
+  step: number,
+  start: Network,
+  { poisoned, clean, repeated }: Trainings,
+  signal: AbortSignal,
+): Promise<Point> {
+  return clean.at(step, (cleanModel) =>
+    poisoned.at(step, async (poisonedModel): Promise<Point> => {
+      const moved = movedBy(poisonedModel, [poisonedModel.adapter, start.adapter]);
+      const distances = (...others: readonly Network[]) =>
+        compareRuns(start, cleanModel, others, moved, () => breathe(signal));
+      if (repeated === null || !repeated.steps.includes(step)) {
+        const [own] = await distances(poisonedModel);
+        return { step, ...given(own), floor: null };
+      }
+      return repeated.at(step, async (repeatedModel) => {
+        const [own, repetition] = await distances(poisonedModel, repeatedModel);
+        const { layers: _layers, ...floor } = given(repetition);
+        return { step, ...given(own), floor };
+      });
+    }),
+  );
+}
+
+/** compareRuns gives one distance for each run that it is handed. */
+function given(distance: RunDistance | undefined): RunDistance {
+  if (distance === undefined) throw new Error('a run was not compared');
+  return distance;
+}
+
+/** @param reason why it was not measured at all, where that is known before */
+export function noiseFloorOf(points: readonly Point[], reason: string | undefined): NoiseFloor {
+  const floors = points.flatMap(({ floor }) => floor ?? []);
+  if (floors.length > 0)
+    return {
+      measured: true,
+      method: FLOOR,
+      checkpoints: floors.length,
+      mean: meanOver(floors),
+    };
+  return {
+    measured: false,
+    method: null,
+    reason: reason ?? 'the repeated run and the two that are compared kept no step in common',
+  };
+}
+
+/**
+ * M's L2 over the floor's, part by part, over the steps that have both. A part whose floor is 0 has
+ * no ratio.
+ */
+export function overFloor(points: readonly Point[]): Record<string, number> {
+  const ratios: Record<string, number> = {};
+  for (const part of ['total', 'trained', 'head'] as const) {
+    let own = 0;
+    let noise = 0;
+    for (const { floor, ...point } of points) {
+      if (floor === null) continue;
+      own += point[part]?.l2 ?? 0;
+      noise += floor[part]?.l2 ?? 0;
+    }
+    if (noise > 0) ratios[`${part}.over_floor`] = own / noise;
+  }
+  return ratios;
+}

@@ -1,0 +1,119 @@
+import {
+  baseOf,
+  beforeTraining,
+  type Cell,
+  cleanTwin,
+  defineStage,
+  isAttacked,
+  isAttacksOwn,
+  startInputs,
+} from '../../../src/api.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export type Params = ModelNames & {
+  /** The adapter of the bases, where it is in their training that the two runs part. */
+  readonly base_adapter?: string;
+  /** Poisoned rows that are paired with their originals for M′. */
+  readonly pairs: number;
+  readonly max_length: number;
+  /** Present where one of the trainings that part may use dropout. */
+  readonly dropout?: true;
+  /** Why the noise floor is not measured; left out where it is. */
+  readonly no_floor?: string;
+};
+
+/**
+ * Whether a training may use dropout. Where the spec has none, an adapter that comes from a folder
+ * has the folder's.
+ */
+const mayDropOut = (cell: Cell): boolean => dropsOut(cell) || takesFoldersDropout(cell);
+
+const dropsOut = ({ train, adapter }: Cell): boolean =>
+  train.dropout > 0 || Number(adapter['dropout'] ?? 0) > 0;
+
+const takesFoldersDropout = ({ adapter }: Cell): boolean =>
+  adapter['init_from'] !== undefined && adapter['dropout'] === undefined;
+
+/**
+ * Why a clean run repeated with the rows of its batches reversed would not show rounding alone;
+ * null where it does. @param parts the first training that the run and its clean twin do not share
+ */
+function withoutFloor(cell: Cell, parts: Cell): string | null {
+  if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
+  if (parts !== cell)
+    return "the runs part in their bases' training, and only a cell's own is repeated";
+  if (cell.train.batch_size === 1)
+    return 'a batch of one row has one order of rows (train.batch_size: 1)';
+  if (dropsOut(cell))
+    return (
+      'dropout draws its masks by place in the batch: with the rows reversed they would be ' +
+      'others, which is more than rounding'
+    );
+  // The folder's rate is read only when the training runs.
+  if (takesFoldersDropout(cell))
+    return (
+      'the folder that adapter.init_from names may have a dropout, which would be more than ' +
+      'rounding: write adapter.dropout: 0 to train without, and measure it'
+    );
+  return null;
+}
+
+/**
+ * The first training that a run and its clean twin do not share: the two part there, and its
+ * poisoned rows are those of M′.
+ */
+function partingOf(cell: Cell): Cell {
+  const base = baseOf(cell);
+  return base !== null && isAttacked(base) ? base : cell;
+}
+
+export default defineStage<Params>({
+  name: 'divergence',
+  summary:
+    'Measures M, how far poisoned data carry the weights from where the paired clean run ' +
+    "goes, and M', the start's kernel between poisoned rows and their originals.",
+  compute: true,
+  scope: 'cell',
+  define(cells, { plugin }) {
+    const cell = onlyCell(cells);
+    const parts = partingOf(cell);
+    const noFloor = withoutFloor(cell, parts);
+    const params: Params = {
+      ...modelNames(cell),
+      ...(parts === cell ? {} : { base_adapter: parts.adapter.type }),
+      pairs: cell.theory.pairs,
+      max_length: parts.train.max_length,
+      ...(mayDropOut(cell) || mayDropOut(parts) ? { dropout: true } : {}),
+      ...(noFloor === null ? {} : { no_floor: noFloor }),
+    };
+    if (!isAttacked(cell) || isAttacksOwn(cell.poisoning, plugin)) return { params, inputs: {} };
+    const twin = cleanTwin(cell, plugin);
+    const cleanBase = parts === cell ? undefined : startInputs(twin).base;
+    const section = parts === cell ? {} : { section: 'base' };
+    return {
+      params,
+      inputs: {
+        start: { kind: 'train', cell: beforeTraining(parts), ...section },
+        model: { kind: 'train', cell },
+        clean: { kind: 'train', cell: twin },
+        // One repeated run for each clean run: every attack and dose that is compared with that
+        // clean run shares it.
+        ...(noFloor === null
+          ? { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }
+          : {}),
+        poison: { kind: 'poison', cell: parts, ...section },
+        ...startInputs(cell),
+        ...(cleanBase === undefined ? {} : { clean_base: cleanBase }),
+      },
+      assets: { model: cell.model.source },
+      uses: modelUses(cell, [cell.adapter.type, parts.adapter.type]),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

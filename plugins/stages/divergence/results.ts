@@ -1,0 +1,76 @@
+/** `divergence.json`, `metrics.json` and the log's summary. */
+import type { RunContext } from '../../../src/api.ts';
+import {
+  flatDistances,
+  meanOver,
+  type MeanDistance,
+} from '../../../src/science/weights/compare-runs.ts';
+import { type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import type { Between } from './between.ts';
+import { FLOOR, type NoiseFloor, noiseFloorOf, overFloor, type Point } from './distance.ts';
+import type { Params } from './index.ts';
+
+export async function writeResults(
+  { params, outDir, log }: RunContext<Params>,
+  points: readonly Point[],
+  between: Between | null,
+): Promise<void> {
+  const mean = meanOver(points);
+  const noise = noiseFloorOf(points, params.no_floor);
+  await writeJson(outDir, 'divergence.json', { points, mean, noise_floor: noise, between }, 1);
+  await writeMetrics(outDir, {
+    checkpoints: points.length,
+    ...flatDistances(mean),
+    ...(noise.measured
+      ? {
+          // Both are distances from the same clean run: its own change is M's already.
+          ...flatDistances(noise.mean, 'floor.', ['clean_change']),
+          ...overFloor(points),
+        }
+      : {}),
+    ...(between === null ? {} : metricsOf(between)),
+  });
+  log(meanLine(points.length, mean));
+  if (mean.total === null)
+    log(
+      "the adapter trains no layer's weight: M is of what it does train, and cannot be compared " +
+        "with LoRA's or full fine-tuning's `total`",
+    );
+  log(noiseLine(noise));
+  if (params.dropout === true)
+    log(
+      'with dropout M, like accuracy_drop and asr_minus_clean, also holds what other masks do: ' +
+        'where the attack changes the shape of batches (longer texts, added rows), the two runs ' +
+        'draw different ones',
+    );
+  if (between !== null && between.alike === between.pairs)
+    log("M' is blind here: every poisoned row reads as its original does");
+}
+
+function metricsOf({ pairs, alike, full, lora }: Between): Metrics {
+  return {
+    pairs,
+    alike,
+    'between.full.raw': full.raw,
+    'between.full.cosine': full.cosine,
+    ...(lora === null ? {} : { 'between.lora.raw': lora.raw, 'between.lora.cosine': lora.cosine }),
+  };
+}
+
+function meanLine(points: number, mean: MeanDistance): string {
+  const distance = mean.trained ?? mean.head;
+  if (distance === null) return 'nothing is trained: there is no M';
+  const { largest, l2, relative } = distance;
+  return (
+    `M over ${points} ${points === 1 ? 'point' : 'points'}, ` +
+    `${mean.trained === null ? 'of the head' : 'of all that is trained below the head'}: ` +
+    `largest ${largest.toExponential(2)}, L2 ${l2.toPrecision(3)}, ` +
+    `relative ${relative?.toFixed(3) ?? 'undefined'}`
+  );
+}
+
+function noiseLine(noise: NoiseFloor): string {
+  if (!noise.measured) return `noise floor not measured: ${noise.reason}`;
+  const distance = noise.mean.trained ?? noise.mean.head;
+  return `noise floor: ${FLOOR}; its L2 is ${distance?.l2.toExponential(2) ?? 'undefined'}`;
+}

@@ -1,0 +1,86 @@
+/** The trainings that are compared, and the points at which their models can be looked at. */
+import type { RunContext } from '../../../src/api.ts';
+import { modelOf, startingModel } from '../../../src/data/model-folder.ts';
+import { endStep, openTrained, readTrainRecord } from '../../../src/science/nn/adapted-model.ts';
+import type { Network } from '../../../src/science/nn/network.ts';
+import { keptSteps } from '../../../src/science/weights/trajectory.ts';
+import { assetOf, inputDir } from '../../../src/stages/files.ts';
+import {
+  loadAdapter,
+  loadArchitecture,
+  type ModelParts,
+} from '../../../src/stages/trained-model.ts';
+import type { Params } from './index.ts';
+
+type Use<T> = (network: Network) => Promise<T>;
+
+export interface Training {
+  readonly dir: string;
+  /** The folder of the checkpoint, or base, that it started from. */
+  readonly modelPath: string;
+  /** The step where it ended, or of its best model, where early stopping kept that. */
+  readonly end: number;
+  /** The steps at which it can be looked at, ascending: those that it kept, and its end. */
+  readonly steps: readonly number[];
+  /** Hands over the model of one of those steps, and disposes of it afterwards. */
+  at<T>(step: number, use: Use<T>): Promise<T>;
+  atEnd<T>(use: Use<T>): Promise<T>;
+}
+
+async function openTraining(dir: string, parts: ModelParts): Promise<Training> {
+  const end = endStep(await readTrainRecord(dir));
+  const open = async <T>(at: { readonly at?: number }, use: Use<T>): Promise<T> => {
+    const { network } = await openTrained({ ...parts, trainDir: dir, ...at });
+    try {
+      return await use(network);
+    } finally {
+      network.dispose();
+    }
+  };
+  return {
+    dir,
+    modelPath: parts.model.path,
+    end,
+    steps: [...new Set([...(await keptSteps(dir)), end])].sort((a, b) => a - b),
+    at: (step, use) => open(step === end ? {} : { at: step }, use),
+    atEnd: (use) => open({}, use),
+  };
+}
+
+export interface Trainings {
+  /** Where the two runs part: 0 steps of the training that they do not share. */
+  readonly start: Training;
+  readonly poisoned: Training;
+  readonly clean: Training;
+  /** The clean run again, with the rows of each batch reversed; null where it is not repeated. */
+  readonly repeated: Training | null;
+}
+
+export async function openTrainings(context: RunContext<Params>): Promise<Trainings> {
+  const { params, inputs, assets } = context;
+  const { base, clean_base: cleanBase = base, again } = inputs;
+  const architecture = await loadArchitecture(context, params.architecture);
+  const adapter = await loadAdapter(context, params.adapter);
+  const startingAt = async (from: typeof base): Promise<ModelParts> => ({
+    architecture,
+    adapter,
+    model: await startingModel({ assets, inputs: from === undefined ? {} : { base: from } }),
+  });
+  const ofPoisoned = await startingAt(base);
+  const ofClean = await startingAt(cleanBase);
+  // Two runs whose bases part do so where the bases start, at the checkpoint.
+  const ofStart =
+    params.base_adapter === undefined
+      ? ofPoisoned
+      : {
+          architecture,
+          adapter: await loadAdapter(context, params.base_adapter),
+          model: await modelOf(assetOf(context, 'model')),
+        };
+  return {
+    start: await openTraining(inputDir(context, 'start'), ofStart),
+    poisoned: await openTraining(inputDir(context, 'model'), ofPoisoned),
+    clean: await openTraining(inputDir(context, 'clean'), ofClean),
+    repeated: again === undefined ? null : await openTraining(again.dir, ofClean),
+  };
+}

@@ -1,0 +1,108 @@
+import {
+  type AttackDescriptor,
+  attackOf,
+  baseOf,
+  type Cell,
+  cleanTwin,
+  type DefineRequest,
+  defineStage,
+  isAttacked,
+  isOfBase,
+  type Poisoning,
+  type StageRequest,
+  startInputs,
+  stepsOf,
+} from '../../../src/api.ts';
+import { filesApart, triggerAssets } from '../../../src/command/files.ts';
+import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export type Params = ModelNames & {
+  readonly batch_size: number;
+  readonly max_length: number;
+  /** Whether `max_length` is `train.max_length`, whose faults the train stage reports. */
+  readonly inherited: boolean;
+  /** The attack under whose trigger rows are shown as well: `attack` and its parameters. */
+  readonly trigger: Poisoning | null;
+  /** Seeds the trigger's streams; null without one. */
+  readonly seed: number | null;
+};
+
+/** The attack with its parameters if it is a backdoor: no other has a trigger to evaluate under. */
+function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
+  if (!isAttacked(cell)) return null;
+  const poisoning = attackOf(cell);
+  const attacks = new Map<string, AttackDescriptor>();
+  for (const { attack } of stepsOf(poisoning)) {
+    const descriptor = plugin?.<AttackDescriptor>('attack', attack);
+    if (descriptor === undefined) return poisoning; // the planner reports an attack that is missing
+    attacks.set(attack, descriptor);
+  }
+  const steps = openSteps(poisoning, (name) => {
+    const descriptor = attacks.get(name);
+    if (descriptor === undefined) throw new Error(`the attack ${name} is none of the cell's`);
+    return descriptor;
+  });
+  return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
+}
+
+/** The clean twin's evaluation: under the same trigger if there is one, else the twin's own. */
+function twinOf(cell: Cell, plugin: DefineRequest['plugin']): StageRequest {
+  const trigger = triggerOf(cell, plugin);
+  return {
+    kind: 'evaluate',
+    cell: cleanTwin(cell, plugin),
+    ...(trigger === null ? {} : { with: { trigger } }),
+  };
+}
+
+/** If the attack is the base's, the base's evaluation: what the attack did before this training. */
+function beforeOf(cell: Cell): { readonly before?: StageRequest } {
+  const base = isOfBase(cell) ? baseOf(cell) : null;
+  return base === null ? {} : { before: { kind: 'evaluate', cell: base, section: 'base' } };
+}
+
+export default defineStage<Params>({
+  name: 'evaluate',
+  summary:
+    'Scores the trained model on the validation rows, and under the trigger of a backdoor on ' +
+    'the rows of other classes.',
+  compute: true,
+  scope: 'cell',
+  define(cells, { with: narrowed, plugin }) {
+    const cell = onlyCell(cells);
+    const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
+    const { poisoning: trigger, assets: files } =
+      written === null ? { poisoning: null, assets: {} } : filesApart(written);
+    const steps = trigger === null ? [] : stepsOf(trigger);
+    return {
+      params: {
+        ...modelNames(cell),
+        batch_size: cell.evaluate.batch_size,
+        max_length: cell.evaluate.max_length ?? cell.train.max_length,
+        inherited: cell.evaluate.max_length === undefined,
+        trigger,
+        seed: trigger === null ? null : cell.seed,
+      },
+      inputs: {
+        model: { kind: 'train', cell },
+        validation: { kind: 'data', cell, with: { split: 'validation' } },
+        ...(isAttacked(cell) ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}),
+        ...startInputs(cell),
+      },
+      assets: { model: cell.model.source, ...triggerAssets(files) },
+      uses: [
+        ...modelUses(cell),
+        ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
+      ],
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,133 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type AttackDescriptor, type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import { triggerFiles } from '../../../src/command/files.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { showTrigger, type ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
+import { predict } from '../../../src/science/evaluate/predict.ts';
+import { predictionsCsv } from '../../../src/science/evaluate/predictions.ts';
+import {
+  openRowEncoder,
+  openRowParts,
+  openTrained,
+} from '../../../src/science/nn/adapted-model.ts';
+import type { Network } from '../../../src/science/nn/network.ts';
+import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
+import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
+import { breathe } from '../../../src/stages/breathe.ts';
+import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/stages/files.ts';
+import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
+import type { Params } from './index.ts';
+import { metricsOf, type UnderTrigger } from './metrics.ts';
+
+type Context = RunContext<Params>;
+/** (N, C) of N rows, in their order. */
+type Score = (rows: readonly Row[]) => Promise<Float32Array>;
+
+export async function run(context: Context): Promise<void> {
+  const dataDir = inputDir(context, 'validation');
+  const { classes } = await readDatasetInfo(dataDir);
+  const rows = await readRows(dataDir);
+  if (rows.length === 0) throw new UserFault('there is no validation row');
+  const parts = await modelParts(context);
+  const trainDir = inputDir(context, 'model');
+  const { network, record } = await openTrained({ ...parts, trainDir });
+  try {
+    checkClasses('the validation rows', classes, record.classes);
+    const trigger = await openTrigger(context, rows, classes);
+    const partial = (await trigger?.partial()) ?? [];
+    const encode = await openRowEncoder(trainDir, parts.model);
+    const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
+    const score = scorer(context, network, encode, total);
+
+    const plain = { labels: labelsOf(rows), logits: await score(rows) };
+    const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
+    let underTrigger: UnderTrigger | null = null;
+    if (trigger !== null) {
+      const { target, bare, shown } = trigger;
+      const triggered = { labels: labelsOf(bare), logits: await score(shown) };
+      sets.push({ ids: idsOf(bare), ...triggered, triggered: true });
+      underTrigger = {
+        target,
+        triggered,
+        partial: await score(partial),
+        seen: shareSeen(context, trigger, await openRowParts(trainDir, parts.model)),
+      };
+    }
+    const metrics = metricsOf({
+      classes: classes.length,
+      plain,
+      underTrigger,
+      twin: await metricsOfInput(context, 'twin'),
+      before: await metricsOfInput(context, 'before'),
+    });
+    await writeMetrics(context.outDir, metrics);
+    const csv = predictionsCsv(sets, classes.length);
+    await writeFile(join(context.outDir, 'predictions.csv'), csv);
+    context.log(logLine(metrics));
+  } finally {
+    network.dispose();
+  }
+}
+
+const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);
+const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
+
+/** The share of rows whose whole trigger the model reads; the log says it where some do not. */
+function shareSeen(
+  { params: { max_length: maxLength }, log }: Context,
+  { bare, shown }: ShownTrigger,
+  rowParts: RowParts,
+): number {
+  const seen = triggerSeen(bare, shown, rowParts, maxLength);
+  const warning = unseenWarning(seen, 'the triggered validation rows', maxLength);
+  if (warning !== null) log(warning);
+  return seen;
+}
+
+/** Null where the stage evaluates under no trigger. */
+async function openTrigger(
+  context: Context,
+  rows: readonly Row[],
+  classes: readonly string[],
+): Promise<ShownTrigger | null> {
+  const { trigger, seed } = context.params;
+  if (trigger === null || seed === null) return null;
+  return showTrigger(trigger, rows, {
+    classes,
+    seed,
+    plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
+    files: triggerFiles(context.assets),
+    log: context.log,
+  });
+}
+
+/** @param total rows that are scored in all, one call after the other */
+function scorer(
+  { params, progress, signal }: Context,
+  network: Network,
+  encode: RowEncoder,
+  total: number,
+): Score {
+  let before = 0;
+  return async (rows) => {
+    const encoded = rows.map((row) => encode(row, params.max_length));
+    const logits = await predict(network, encoded, params.batch_size, async (done) => {
+      progress(before + done, total, 'rows');
+      await breathe(signal);
+    });
+    before += rows.length;
+    return logits;
+  };
+}
+
+/** Null where the stage has no such input. */
+async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {
+  const input = inputs[name];
+  return input === undefined ? null : readMetrics(input.dir);
+}
+
+const logLine = (metrics: Metrics): string =>
+  Object.entries(metrics)
+    .map(([name, value]) => `${name} ${Number.isInteger(value) ? value : value.toFixed(4)}`)
+    .join(', ');

@@ -1,0 +1,18 @@
+/**
+ * Why Fisher information is not made of projected kernels, as preflight and run say it.
+ *
+ * A logarithm does not let a kernel's noise average out, and the standard error of ‖K‖ says nothing
+ * about its small eigenvalues. Measured by bench/projected-fisher.ts (MiniLM, LoRA r = 8 at its
+ * start, 4 replicates; means over projections minus the exact value, in nats): with 32 rows at
+ * dimension 64, normalised information bits are off by +0.6 for LoRA and by −0.9 for full, where
+ * the margin of the verdict's rule is 0.7; with 128 rows at dimension 16, raw bits are off by −1.4
+ * for LoRA and by −35 for full, and so is LoRA − full. The bias grows with the square of the rows,
+ * and all seeds share it, so that no interval over them covers it.
+ */
+export const REFUSED =
+  'Fisher information is not made of projected kernels: their noise biases log-determinants and ' +
+  "entropies, by an amount that the kernels' standard error does not tell and that differs " +
+  'between LoRA and full fine-tuning';
+export const WAY_OUT =
+  'Write ntk.method: auto, whose kernels are exact (fewer ntk.rows make them cheaper), ' +
+  'or leave `fisher` out of `stages`.';

@@ -1,0 +1,80 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pointName, pointsIn, type RunContext, UserFault } from '../../../src/api.ts';
+import {
+  fisher,
+  type FisherSummary,
+  spectrumOf,
+  type SpectrumSummary,
+} from '../../../src/science/fisher/fisher.ts';
+import { readKernels } from '../../../src/science/ntk/files.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import type { Params } from './index.ts';
+import { REFUSED, WAY_OUT } from './refused.ts';
+
+export async function run(context: RunContext<Params>): Promise<void> {
+  const ntk = inputDir(context, 'ntk');
+  const metrics: Metrics = {};
+  for (const at of pointsIn(await readdir(ntk)).map(pointName))
+    Object.assign(metrics, await summarise(context, join(ntk, at), at));
+  await writeMetrics(context.outDir, metrics);
+}
+
+/** Writes what one point's kernels give, and returns its metrics. */
+async function summarise(
+  { params, outDir, log, signal }: RunContext<Params>,
+  dir: string,
+  at: string,
+): Promise<Metrics> {
+  const { tolerance, alphas } = params;
+  const { rows, classes, full, lora, logits, labels, errors } = await readKernels(dir);
+  const error = errors.lora ?? errors.full;
+  if (error !== null) {
+    const share = (100 * error).toPrecision(2);
+    throw new UserFault(`${REFUSED} (methods.json, ${at}: a standard error of ${share}%)`, WAY_OUT);
+  }
+  const metrics: Metrics = {};
+  const summaries: Record<string, FisherSummary> = {};
+  const spectra: Record<string, readonly number[]> = {};
+  for (const [name, kernel] of Object.entries({ lora, full })) {
+    if (kernel === null) continue;
+    const summary = fisher(kernel, logits, labels, { tolerance, alphas });
+    summaries[name] = summary;
+    // The kernel's own spectrum as well: after training, p(1 − p) dominates the Fisher's, and that
+    // follows the model's confidence.
+    spectra[name] = spectrumOf({ n: rows * classes, data: kernel, zeros: 0 });
+    Object.assign(
+      metrics,
+      flatten(`${at}.${name}.true`, summary.true),
+      flatten(`${at}.${name}.empirical`, summary.empirical),
+    );
+    const { count, spectrum, information_bits: bits } = summary.true;
+    log(
+      `${at}, ${name}: ${count} of ${spectrum.length} eigenvalues count, ` +
+        `information bits ${bits?.toFixed(3) ?? 'none'}`,
+    );
+    signal.throwIfAborted();
+  }
+  await mkdir(join(outDir, at));
+  await writeJson(join(outDir, at), 'fisher.json', summaries);
+  await writeJson(join(outDir, at), 'kernel-spectrum.json', spectra);
+  return metrics;
+}
+
+/** The numbers of one spectrum under flat names. */
+function flatten(prefix: string, summary: SpectrumSummary): Metrics {
+  const { spectrum, count, information_bits, information_bits_normalised, renyi } = summary;
+  const metrics: Metrics = {
+    count,
+    trace: spectrum.reduce((a, b) => a + b, 0),
+    largest: spectrum[0] ?? 0,
+    ...(information_bits === null ? {} : { information_bits }),
+    ...(information_bits_normalised === null ? {} : { information_bits_normalised }),
+  };
+  for (const kind of ['raw', 'normalised'] as const)
+    for (const [alpha, value] of Object.entries(renyi[kind]))
+      metrics[`renyi_${kind}_${alpha}`] = value;
+  return Object.fromEntries(
+    Object.entries(metrics).map(([name, value]) => [`${prefix}.${name}`, value]),
+  );
+}

@@ -1,0 +1,78 @@
+import { beforeTraining, type Cell, defineStage, startInputs } from '../../../src/api.ts';
+import type { KernelKind } from '../../../src/science/ntk/layer.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export type Params = ModelNames & {
+  /** The split's first rows, as many as there are. */
+  readonly rows: number;
+  readonly max_length: number;
+  readonly kernels: readonly KernelKind[];
+  readonly per_layer: boolean;
+  readonly memory_mb: number;
+  /** The kept step whose kernel this is; left out at the start and at the end. */
+  readonly step?: number;
+} & (
+    | { readonly method: 'auto' | 'explicit' | 'gram' }
+    | { readonly method: 'projected'; readonly projection: Projection }
+  );
+
+type Projection = {
+  readonly dimension: number;
+  readonly replicates: number;
+  readonly seed: number;
+};
+
+function projectionOf({ ntk, seed }: Cell): Projection {
+  const { dimension, replicates } = ntk.projection;
+  if (dimension === undefined || replicates === undefined)
+    throw new Error('ntk.projection was not filled in with its defaults');
+  return { dimension, replicates, seed };
+}
+
+export default defineStage<Params>({
+  name: 'kernel',
+  summary:
+    'Computes the empirical neural tangent kernel of the logits at one checkpoint, over ' +
+    "LoRA's factors and over the full weights of the same layers.",
+  compute: true,
+  scope: 'cell',
+  parts: { field: 'at', values: ['init', 'final'] },
+  define(cells, { with: narrowed }) {
+    const cell = onlyCell(cells);
+    const at = narrowed['at'] ?? 'final';
+    if (at !== 'init' && at !== 'final' && typeof at !== 'number')
+      throw new Error(
+        `a kernel is of the point init, final or a step's number, not of ${JSON.stringify(at)}`,
+      );
+    const { method } = cell.ntk;
+    return {
+      params: {
+        ...modelNames(cell),
+        rows: cell.ntk.rows,
+        max_length: cell.train.max_length,
+        kernels: cell.ntk.kernels,
+        ...(method === 'projected' ? { method, projection: projectionOf(cell) } : { method }),
+        per_layer: cell.ntk.per_layer,
+        memory_mb: cell.ntk.memory_mb,
+        ...(typeof at === 'number' ? { step: at } : {}),
+      },
+      inputs: {
+        model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
+        // Clean rows, whatever the attack: the kernel describes the model on the data that it is
+        // for.
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        ...startInputs(cell),
+      },
+      assets: { model: cell.model.source },
+      uses: modelUses(cell),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,121 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { writeNpy } from '../../../src/science/io/npy.ts';
+import {
+  loadAdaptedModel,
+  openRowEncoder,
+  readTrainRecord,
+} from '../../../src/science/nn/adapted-model.ts';
+import type { AdaptedModel, TokenRow } from '../../../src/science/nn/types.ts';
+import { premises } from '../../../src/science/ntk/delta.ts';
+import { describeKernels } from '../../../src/science/ntk/describe.ts';
+import { type Kernel, type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
+import type { KernelKind } from '../../../src/science/ntk/layer.ts';
+import { resumeIn } from '../../../src/science/ntk/resume.ts';
+import { inputDir, writeJson } from '../../../src/stages/files.ts';
+import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
+import type { Params } from './index.ts';
+
+export async function run(context: RunContext<Params>): Promise<void> {
+  const { params, outDir } = context;
+  const dataDir = inputDir(context, 'rows');
+  const { classes } = await readDatasetInfo(dataDir);
+  const rows = await readRows(dataDir, params.rows);
+  if (rows.length === 0) throw new UserFault('the split whose kernel is computed has no row');
+  const parts = await modelParts(context);
+  const trainDir = inputDir(context, 'model');
+  const record = await readTrainRecord(trainDir);
+  checkClasses("the kernel's rows", classes, record.classes);
+  const at = params.step === undefined ? {} : { at: params.step };
+  const adapted = await loadAdaptedModel({ ...parts, trainDir, ...at });
+  try {
+    const encode = await openRowEncoder(trainDir, parts.model);
+    const encoded = rows.map((row) => encode(row, params.max_length));
+    const started = performance.now();
+    const found = await compute(context, adapted, encoded);
+    await writeKernels(outDir, found);
+    await writeNpy(join(outDir, 'logits.npy'), {
+      shape: [rows.length, classes.length],
+      data: found.logits,
+    });
+    await writeJson(outDir, 'layers.json', tracesOf(found, adapted));
+    const projection = params.method === 'projected' ? params.projection : null;
+    const how = describeKernels(found, projection);
+    await writeJson(outDir, 'methods.json', how.record);
+    await writeRowList(outDir, rows, encoded);
+    const facts = await premises(adapted, { asDrawn: record.steps === 0 });
+    if (facts.length > 0) await writeJson(outDir, 'premise.json', facts);
+    if (rows.length < params.rows)
+      context.log(`ntk.rows asks for ${params.rows} rows; the split has ${rows.length}`);
+    how.lines.forEach((line) => {
+      context.log(line);
+    });
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    context.log(
+      `${rows.length} rows, ${classes.length} classes, ` +
+        `${found.layers.length} layers in ${seconds} s`,
+    );
+  } finally {
+    adapted.dispose();
+  }
+}
+
+function compute(
+  { params, progress, signal, resumeDir, log }: RunContext<Params>,
+  adapted: AdaptedModel,
+  rows: readonly TokenRow[],
+): Promise<KernelSet> {
+  // A model without LoRA has the full kernel only, whatever was asked for.
+  const hasFactors = adapted.layers.some(({ lora }) => lora !== undefined);
+  return kernelSet(adapted, rows, null, {
+    which: hasFactors ? params.kernels : ['full'],
+    perLayer: params.per_layer,
+    memoryMB: params.memory_mb,
+    progress,
+    signal,
+    ...(resumeDir === undefined ? {} : { resume: resumeIn(resumeDir, log) }),
+    ...(params.method === 'projected'
+      ? { projection: params.projection }
+      : { method: params.method }),
+  });
+}
+
+async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
+  const { rows: N, classes: C } = found;
+  const write = async (kind: KernelKind, { data, blocks }: Kernel): Promise<void> => {
+    await writeNpy(join(outDir, `kernel-${kind}.npy`), { shape: [N, C, N, C], data });
+    if (blocks === null) return;
+    const L = blocks.size;
+    const stacked = new Float64Array(L * (N * C) ** 2); // (L, N, C, N, C), in layers.json's order
+    [...blocks.values()].forEach((block, l) => {
+      stacked.set(block, l * block.length);
+    });
+    const file = join(outDir, `kernel-${kind}-layers.npy`);
+    await writeNpy(file, { shape: [L, N, C, N, C], data: stacked });
+  };
+  for (const kind of ['full', 'lora'] as const)
+    if (found[kind] !== null) await write(kind, found[kind]);
+}
+
+/** `layers.json`: each layer's trace of each kernel, by the checkpoint's own weight names. */
+const tracesOf = ({ layers }: KernelSet, adapted: AdaptedModel): Record<string, object> =>
+  Object.fromEntries(
+    layers.map(({ layer, full, lora }) => [
+      adapted.weightName(layer),
+      { ...(full === null ? {} : { full }), ...(lora === null ? {} : { lora }) },
+    ]),
+  );
+
+/** `rows.json`: the rows in the kernel's order, one a line. */
+async function writeRowList(
+  outDir: string,
+  rows: readonly Row[],
+  encoded: readonly TokenRow[],
+): Promise<void> {
+  const lines = rows.map(({ id, label }, i) =>
+    JSON.stringify({ id, label, tokens: encoded[i]?.ids.length }),
+  );
+  await writeFile(join(outDir, 'rows.json'), `[\n${lines.join(',\n')}\n]\n`);
+}

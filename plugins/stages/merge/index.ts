@@ -1,0 +1,27 @@
+import { defineStage, startInputs } from '../../../src/api.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export default defineStage<ModelNames>({
+  name: 'merge',
+  summary:
+    'Writes the trained model as a whole checkpoint that transformers loads, the adapter ' +
+    'merged into its weights.',
+  compute: true,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    return {
+      params: modelNames(cell),
+      inputs: { model: { kind: 'train', cell }, ...startInputs(cell) },
+      assets: { model: cell.model.source },
+      uses: modelUses(cell),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,36 @@
+import { join } from 'node:path';
+import type { RunContext } from '../../../src/api.ts';
+import { writeCheckpoint } from '../../../src/science/io/checkpoint.ts';
+import { openTrained } from '../../../src/science/nn/adapted-model.ts';
+import { mergedParameters } from '../../../src/science/weights/merge.ts';
+import type { ModelNames } from '../../../src/stages/definition.ts';
+import { inputDir } from '../../../src/stages/files.ts';
+import { modelParts } from '../../../src/stages/trained-model.ts';
+
+export async function run(context: RunContext<ModelNames>): Promise<void> {
+  const parts = await modelParts(context);
+  const { network, record } = await openTrained({ ...parts, trainDir: inputDir(context, 'model') });
+  try {
+    const { architecture, adapter } = network;
+    const tensors = new Map(
+      [...(await mergedParameters(network))].map(([name, tensor]) => [
+        architecture.externalName(name),
+        tensor,
+      ]),
+    );
+    await writeCheckpoint(
+      join(context.outDir, 'model'),
+      parts.model.path,
+      record.classes,
+      architecture.transformersName,
+      tensors,
+    );
+    const merged =
+      adapter.parameters.length === 0
+        ? 'nothing to merge'
+        : `${adapter.targets.length} layers merged`;
+    context.log(`${tensors.size} tensors, ${merged}`);
+  } finally {
+    network.dispose();
+  }
+}

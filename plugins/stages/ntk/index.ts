@@ -1,0 +1,22 @@
+import { defineStage, pointName } from '../../../src/api.ts';
+import { onlyCell } from '../../../src/stages/definition.ts';
+
+export default defineStage({
+  name: 'ntk',
+  summary:
+    "Gathers the kernels of the checkpoints, and measures how far LoRA's is from the full one " +
+    'and how far training moved each; of projected kernels, with their standard errors.',
+  compute: false,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    return {
+      params: {},
+      inputs: Object.fromEntries(
+        cell.ntk.at.map((at) => [pointName(at), { kind: 'kernel', cell, with: { at } }]),
+      ),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,76 @@
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pointName, pointsIn, type RunContext } from '../../../src/api.ts';
+import { cosine, drift, meanTrace } from '../../../src/science/ntk/compare.ts';
+import {
+  KERNEL_FILES,
+  readKernels,
+  readPremises,
+  type StoredKernels as Kernels,
+} from '../../../src/science/ntk/files.ts';
+import { inputDir, type Metrics, writeMetrics } from '../../../src/stages/files.ts';
+
+const KINDS = ['full', 'lora'] as const;
+
+export async function run(context: RunContext): Promise<void> {
+  const metrics: Metrics = {};
+  const points = new Map<string, Kernels>();
+  for (const at of pointsIn(Object.keys(context.inputs)).map(pointName)) {
+    const from = inputDir(context, at);
+    await copyKernels(from, join(context.outDir, at));
+    const kernels = await readKernels(from);
+    points.set(at, kernels);
+    Object.assign(metrics, withPrefix(`${at}.`, await metricsAt(from, kernels)));
+  }
+  const start = points.get('init');
+  for (const [at, kernels] of points) {
+    if (at === 'init' || start === undefined) continue;
+    // What the whole training did has no prefix, what it did up to a kept step has that step's.
+    const prefix = at === 'final' ? '' : `${at}.`;
+    Object.assign(metrics, withPrefix(prefix, metricsSince(start, kernels)));
+  }
+  await writeMetrics(context.outDir, metrics);
+}
+
+const withPrefix = (prefix: string, metrics: Metrics): Metrics =>
+  Object.fromEntries(Object.entries(metrics).map(([name, value]) => [prefix + name, value]));
+
+async function copyKernels(from: string, to: string): Promise<void> {
+  await mkdir(to);
+  for (const name of KERNEL_FILES)
+    if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
+}
+
+/** What the kernels of one point are by themselves, and LoRA's beside the full one. */
+async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
+  const { rows, classes, full, lora, errors } = kernels;
+  const metrics: Metrics = {};
+  for (const kind of KINDS) if (errors[kind] !== null) metrics[`${kind}.error`] = errors[kind];
+  metrics['rows'] = rows;
+  if (full !== null) metrics['full.mean_trace'] = meanTrace(full, rows, classes);
+  if (lora !== null) metrics['lora.mean_trace'] = meanTrace(lora, rows, classes);
+  if (lora !== null && full !== null) metrics['alignment'] = cosine(lora, full);
+  const premises = await readPremises(dir);
+  if (premises.length > 0) {
+    metrics['delta.largest'] = Math.max(...premises.map(({ measured }) => measured.high));
+    metrics['delta.semidefinite_layers'] =
+      premises.filter((layer) => layer.negative_semidefinite).length / premises.length;
+  }
+  return metrics;
+}
+
+/** How far training moved each kernel from the start's. */
+function metricsSince(start: Kernels, now: Kernels): Metrics {
+  const metrics: Metrics = {};
+  for (const kind of KINDS) {
+    const before = start[kind];
+    const after = now[kind];
+    if (before === null || after === null) continue;
+    metrics[`${kind}.drift`] = drift(after, before);
+    metrics[`${kind}.rotation`] = 1 - cosine(after, before);
+    const errors = [now, start].flatMap((point) => point.errors[kind] ?? []);
+    if (errors.length > 0) metrics[`${kind}.error`] = Math.max(...errors);
+  }
+  return metrics;
+}

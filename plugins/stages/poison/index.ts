@@ -1,0 +1,28 @@
+import { defineStage, type Poisoning, stepsOf } from '../../../src/api.ts';
+import { filesApart } from '../../../src/command/files.ts';
+import { onlyCell } from '../../../src/stages/definition.ts';
+
+export type Params = {
+  readonly poisoning: Poisoning;
+  /** Null for the clean baseline, which draws nothing: one serves every seed. */
+  readonly seed: number | null;
+};
+
+export default defineStage<Params>({
+  name: 'poison',
+  summary: 'Poisons the training rows, and writes a receipt of what was changed.',
+  compute: false,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    const { poisoning, assets } = filesApart(cell.poisoning);
+    return {
+      params: { poisoning, seed: poisoning.attack === 'none' ? null : cell.seed },
+      inputs: { data: { kind: 'data', cell, with: { split: 'train' } } },
+      assets,
+      uses: stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack })),
+    };
+  },
+  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,82 @@
+import {
+  type AttackDescriptor,
+  type PreflightContext,
+  type Problem,
+  problemOf,
+  type UserFault,
+} from '../../../src/api.ts';
+import { readDatasetInfo } from '../../../src/data/rows-file.ts';
+import { type SplitCounts, splitCounts } from '../../../src/data/split-counts.ts';
+import { splitRequest } from '../../../src/data/split-request.ts';
+import { checkSteps } from '../../../src/poisoning/compose.ts';
+import { emptyDose } from '../../../src/poisoning/dose.ts';
+import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
+import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
+import type { Params } from './index.ts';
+
+type Context = PreflightContext<Params>;
+
+export async function preflight(context: Context): Promise<readonly Problem[]> {
+  const { params, upstream } = context;
+  const steps = openSteps(params.poisoning, (name) =>
+    context.plugin<AttackDescriptor>('attack', name),
+  );
+  try {
+    backdoorOf(steps);
+  } catch (error) {
+    return [problemOf(error, ['poisoning', 'steps'])];
+  }
+  const data = upstream?.['data'];
+  if (data === undefined || steps.every(({ attack }) => attack.family === 'none')) return [];
+  const rows = await knownRows(context, data);
+  if (rows === null) return [];
+  const [first] = steps;
+  return first !== undefined && steps.length === 1
+    ? faultsOf(first, rows)
+    : checkSteps(steps, rows, (step) => faultsOf(step, rows));
+}
+
+/**
+ * The classes of the training rows and their counts. Null where they can't be told without waiting,
+ * and where the data stage reports what is wrong with them.
+ */
+async function knownRows(
+  context: Context,
+  { params, assets, dir }: NonNullable<Context['upstream']>[string],
+): Promise<SplitCounts | null> {
+  if (dir !== null) return readDatasetInfo(dir);
+  const request = splitRequest(params, assets, (kind, name) => context.plugin(kind, name));
+  // Reading a corpus out of a package takes seconds.
+  if (request === null || request.dataset.unordered) return null;
+  return splitCounts(request).catch((error: unknown) => {
+    problemOf(error, []); // throws anything but a user's fault
+    return null;
+  });
+}
+
+function faultsOf(step: Step, { classes, counts }: SplitCounts): readonly Problem[] {
+  const { attack, params } = step;
+  const found = attack.check
+    ? attack.check({ params, classes, counts })
+    : doseFaults(params, counts);
+  // A fault of the attack's own check may be about its target already.
+  return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
+}
+
+function doseFaults({ rate }: Step['params'], counts: readonly number[]): readonly Problem[] {
+  if (typeof rate !== 'number') return [];
+  return emptyDose(
+    { rate },
+    counts.reduce((sum, count) => sum + count, 0),
+  );
+}
+
+function targetFaults({ attack, params }: Step, classes: readonly string[]): readonly Problem[] {
+  if (familyOf(attack, params) !== 'backdoor') return [];
+  try {
+    targetOf(attack, params, classes);
+    return [];
+  } catch (error) {
+    return [problemOf(error, (error as UserFault).path ?? ['poisoning', 'target'])];
+  }
+}

@@ -1,0 +1,66 @@
+import type { AttackDescriptor, RunContext } from '../../../src/api.ts';
+import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
+import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
+import { targetOf } from '../../../src/poisoning/evaluation.ts';
+import { readOnly } from '../../../src/poisoning/read-only.ts';
+import { makeReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
+import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
+import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import type { Params } from './index.ts';
+
+type Context = RunContext<Params>;
+
+export async function run(context: Context): Promise<void> {
+  const { params, outDir, log } = context;
+  const { poisoning, seed } = params;
+  const { attack: name, ...attackParams } = poisoning;
+  const steps = stepsOfCell(context);
+  const dir = inputDir(context, 'data');
+  const { classes } = await readDatasetInfo(dir);
+  const backdoor = backdoorOf(steps); // refuses a second one
+  if (backdoor !== null) targetOf(backdoor.attack, backdoor.params, classes); // must be a class
+  const clean = readOnly(await readRows(dir));
+
+  const { rows, steps: done } = await poisonRows(clean, steps, {
+    classes,
+    streams: (attack) => attackStreams(seed ?? 0, attack),
+    log,
+  });
+  const receipt = makeReceipt(clean, rows, joined(done), name, attackParams, seed, done);
+
+  await writeDataset(outDir, rows, classes);
+  await writeJson(outDir, 'receipt.json', receipt);
+  await writeMetrics(outDir, metricsOf(receipt));
+  for (const { attack, poisoned } of done) {
+    const { changed, asked, eligible, negatives } = poisoned;
+    log(
+      `${attack}: ${changed.length} of ${clean.length} rows poisoned (${asked} asked, ` +
+        `${eligible} eligible), ${negatives.length} negatives added`,
+    );
+  }
+}
+
+function stepsOfCell(context: Context): readonly Step[] {
+  const paths = Object.fromEntries(
+    Object.entries(context.assets).map(([file, { path }]) => [file, path]),
+  );
+  const attackNamed = (name: string) => context.plugin<AttackDescriptor>('attack', name);
+  return openSteps(context.params.poisoning, attackNamed, paths);
+}
+
+function metricsOf({ counts, steps = [] }: Receipt): Metrics {
+  const ofSteps = steps.flatMap(({ attack, counts: { asked, made, eligible } }) => [
+    [`poisoned_asked.${attack}`, asked] as const,
+    [`poisoned_made.${attack}`, made] as const,
+    [`poisoned_eligible.${attack}`, eligible] as const,
+  ]);
+  return {
+    rows_total: counts.total,
+    poisoned_asked: counts.asked,
+    poisoned_made: counts.made,
+    ...(counts.eligible === undefined ? {} : { poisoned_eligible: counts.eligible }),
+    negatives: counts.negatives,
+    ...Object.fromEntries(ofSteps),
+  };
+}

@@ -1,0 +1,57 @@
+import { beforeTraining, defineStage, inOrder, startInputs } from '../../../src/api.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export type Params = ModelNames & {
+  /** The tangent kernel describes SGD; a figure names what the model was trained with. */
+  readonly optimizer: string;
+  readonly learning_rate: number;
+  /** The split's first rows, as many as there are. */
+  readonly rows: number;
+  readonly max_length: number;
+  readonly batch_size: number;
+  /** Kept steps that are looked at beside the end, ascending; left out where there are none. */
+  readonly steps?: readonly number[];
+};
+
+export default defineStage<Params>({
+  name: 'regime',
+  summary:
+    "Checks whether training stayed in the tangent kernel's regime: how far the kernel " +
+    "drifted, and the linearised model's prediction against the trained one's.",
+  compute: true,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    const steps = inOrder(cell.ntk.at).filter((at) => typeof at === 'number');
+    return {
+      params: {
+        ...modelNames(cell),
+        optimizer: cell.train.optimizer,
+        learning_rate: cell.train.learning_rate,
+        rows: cell.ntk.rows,
+        max_length: cell.train.max_length,
+        batch_size: cell.evaluate.batch_size,
+        ...(steps.length > 0 ? { steps } : {}),
+      },
+      inputs: {
+        start: { kind: 'train', cell: beforeTraining(cell) },
+        model: { kind: 'train', cell },
+        ntk: {
+          kind: 'ntk',
+          cell: { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] } },
+        },
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        ...startInputs(cell),
+      },
+      assets: { model: cell.model.source },
+      uses: modelUses(cell),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,197 @@
+import { join } from 'node:path';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { type KernelPoint, pointName, type RunContext, UserFault } from '../../../src/api.ts';
+import { readRows } from '../../../src/data/rows-file.ts';
+import { predict } from '../../../src/science/evaluate/predict.ts';
+import { writeNpy } from '../../../src/science/io/npy.ts';
+import { endStep, openRowEncoder, openTrained } from '../../../src/science/nn/adapted-model.ts';
+import type { Network } from '../../../src/science/nn/network.ts';
+import type { TokenRow } from '../../../src/science/nn/types.ts';
+import {
+  displacement,
+  type Linearised,
+  linearise,
+  type LinearFit,
+  linearFit,
+} from '../../../src/science/ntk/linearised.ts';
+import {
+  inputDir,
+  type Metrics,
+  readMetrics,
+  writeJson,
+  writeMetrics,
+} from '../../../src/stages/files.ts';
+import { type ModelParts, modelParts } from '../../../src/stages/trained-model.ts';
+import type { Params } from './index.ts';
+
+/** One point of the training, compared with its start. */
+interface Point {
+  readonly at: string;
+  readonly step: number;
+  readonly kernels: {
+    readonly [K in 'lora' | 'full']?: {
+      readonly drift: number;
+      readonly rotation: number;
+      /** Of projected kernels: the larger of the two standard errors, as a share of their norms. */
+      readonly error?: number;
+    };
+  };
+  readonly linear: LinearFit;
+}
+
+/** The model at one point, and how it came there. */
+interface Reached {
+  readonly step: number;
+  readonly logits: Float32Array; // (N, C)
+  /** Θ_T − Θ₀ by name; the caller disposes of it. */
+  readonly displacement: Map<string, Tensor>;
+}
+
+type Context = RunContext<Params>;
+
+export async function run(context: Context): Promise<void> {
+  const { params, outDir } = context;
+  const rows = await readRows(inputDir(context, 'rows'), params.rows);
+  if (rows.length === 0)
+    throw new UserFault('the split on which the linearised model predicts has no row');
+  const ntk = await readMetrics(inputDir(context, 'ntk'));
+  const parts = await modelParts(context);
+  const encode = await openRowEncoder(inputDir(context, 'model'), parts.model);
+  const encoded = rows.map((row) => encode(row, params.max_length));
+  const { network: start } = await openTrained({
+    ...parts,
+    trainDir: inputDir(context, 'start'),
+  });
+  const asked = [...(params.steps ?? []), 'final' as const];
+  const points: Point[] = [];
+  try {
+    for (const [index, at] of asked.entries()) {
+      const progress: Context['progress'] = (done, total, unit) => {
+        context.progress(index * total + done, asked.length * total, unit);
+      };
+      const reached = await reach(context, parts, start, at, encoded);
+      try {
+        const linearised = await linearise(start, reached.displacement, encoded, {
+          progress,
+          signal: context.signal,
+        });
+        const shape = [rows.length, start.classes];
+        if (index === 0)
+          await writeNpy(join(outDir, 'logits-init.npy'), { shape, data: linearised.start });
+        await writeLogits(outDir, at, shape, linearised, reached);
+        const point = compare(at, start.classes, linearised, reached, ntk);
+        points.push(point);
+        context.log(logLine(params.optimizer, point));
+      } finally {
+        reached.displacement.forEach((tensor) => tensor.dispose());
+      }
+    }
+  } finally {
+    start.dispose();
+  }
+  await writeResults(context, points, rows.length);
+}
+
+/** Opens the model at one point of the training, predicts with it, and disposes of it. */
+async function reach(
+  context: Context,
+  parts: ModelParts,
+  start: Network,
+  at: number | 'final',
+  rows: readonly TokenRow[],
+): Promise<Reached> {
+  const { network: end, record } = await openTrained({
+    ...parts,
+    trainDir: inputDir(context, 'model'),
+    ...(at === 'final' ? {} : { at }),
+  });
+  try {
+    return {
+      step: at === 'final' ? endStep(record) : at,
+      logits: await predict(end, rows, context.params.batch_size),
+      displacement: displacement(start, end),
+    };
+  } finally {
+    end.dispose();
+  }
+}
+
+async function writeLogits(
+  outDir: string,
+  at: KernelPoint,
+  shape: readonly number[],
+  { start, change }: Linearised,
+  { logits }: Reached,
+): Promise<void> {
+  const name = pointName(at);
+  const linear = at === 'final' ? 'logits-linear.npy' : `logits-linear-${name}.npy`;
+  await writeNpy(join(outDir, linear), {
+    shape,
+    data: start.map((value, k) => value + change[k]!), // f₀ + J₀v
+  });
+  await writeNpy(join(outDir, `logits-${name}.npy`), { shape, data: logits });
+}
+
+/** @param ntk metrics of the ntk stage, which has compared the kernels of these points */
+function compare(
+  at: number | 'final',
+  classes: number,
+  { start, change }: Linearised,
+  { step, logits }: Reached,
+  ntk: Metrics,
+): Point {
+  const prefix = at === 'final' ? '' : `${pointName(at)}.`;
+  const kernels = Object.fromEntries(
+    (['lora', 'full'] as const).flatMap((kind) => {
+      const { [`${prefix}${kind}.drift`]: drift, [`${prefix}${kind}.rotation`]: rotation } = ntk;
+      const error = ntk[`${prefix}${kind}.error`];
+      return drift === undefined || rotation === undefined
+        ? []
+        : [[kind, { drift, rotation, ...(error === undefined ? {} : { error }) }]];
+    }),
+  );
+  return { at: pointName(at), step, kernels, linear: linearFit(start, change, logits, classes) };
+}
+
+function logLine(optimizer: string, { step, linear }: Point): string {
+  const error = linear.relative_error?.toFixed(3) ?? 'undefined, nothing moved';
+  return `${optimizer}, ${step} steps: the linearised prediction's relative error is ${error}`;
+}
+
+async function writeResults(
+  { outDir, params }: Context,
+  points: readonly Point[],
+  rows: number,
+): Promise<void> {
+  const along = points.slice(0, -1);
+  const end = points.at(-1);
+  if (end === undefined) throw new Error('no point of the training was looked at');
+  const { optimizer, learning_rate } = params;
+  const { step: steps, kernels, linear } = end;
+  await writeJson(outDir, 'regime.json', {
+    optimizer,
+    learning_rate,
+    steps,
+    rows,
+    kernels,
+    linear,
+    ...(along.length > 0 ? { along } : {}),
+  });
+  await writeMetrics(outDir, Object.fromEntries(points.flatMap(flatten)));
+}
+
+/** The end's numbers under plain names, those of a kept step under its own. */
+function flatten({ at, kernels, linear }: Point): [string, number][] {
+  const prefix = at === 'final' ? '' : `${at}.`;
+  return [
+    ...Object.entries(kernels).flatMap(([kind, numbers]) =>
+      Object.entries(numbers).map(([name, value]): [string, number] => [
+        `${prefix}${kind}.${name}`,
+        value,
+      ]),
+    ),
+    ...Object.entries(linear).flatMap(([name, value]: [string, number | null]) =>
+      value === null ? [] : [[`${prefix}linear.${name}`, value] satisfies [string, number]],
+    ),
+  ];
+}

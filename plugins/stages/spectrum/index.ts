@@ -1,0 +1,59 @@
+import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export type Params = ModelNames & {
+  /** As `SpectrumOptions` has them. */
+  readonly energy: number;
+  readonly vectors: number;
+  readonly cosine: number;
+  /** Draws which tokens are masked. */
+  readonly seed: number;
+  /** The validation split's first rows, whose tokens are masked. */
+  readonly masked_rows: number;
+  readonly max_length: number;
+  /** The base was trained from random weights. */
+  readonly drawn?: true;
+};
+
+export default defineStage<Params>({
+  name: 'spectrum',
+  summary:
+    "Decomposes what training did to each adapted layer's effective weight: singular values " +
+    'of ΔW, its effective rank, and intruder dimensions; and what was forgotten of ' +
+    'masked-language modelling.',
+  compute: true,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    const { energy, intruder_vectors: vectors, intruder_cosine: cosine, masked_rows } = cell.theory;
+    const isDrawn = cell.base !== undefined && cell.model.init === 'random';
+    return {
+      params: {
+        ...modelNames(cell),
+        energy,
+        vectors,
+        cosine,
+        seed: cell.seed,
+        masked_rows,
+        max_length: cell.train.max_length,
+        ...(isDrawn ? { drawn: true } : {}),
+      },
+      inputs: {
+        start: { kind: 'train', cell: beforeTraining(cell) },
+        model: { kind: 'train', cell },
+        // Clean texts of the task, since no checkpoint holds the corpus that it was pretrained on.
+        rows: { kind: 'data', cell, with: { split: 'validation' } },
+        ...startInputs(cell),
+      },
+      assets: { model: cell.model.source },
+      uses: modelUses(cell),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

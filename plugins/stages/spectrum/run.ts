@@ -1,0 +1,105 @@
+import type { RunContext } from '../../../src/api.ts';
+import { openTrained } from '../../../src/science/nn/adapted-model.ts';
+import type { Network } from '../../../src/science/nn/network.ts';
+import { effectiveWeight, layerChange } from '../../../src/science/weights/effective.ts';
+import { type LayerSpectrum, layerSpectrum } from '../../../src/science/weights/spectrum.ts';
+import { breathe } from '../../../src/stages/breathe.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { modelParts } from '../../../src/stages/trained-model.ts';
+import { type Forgetting, forgettingOf } from './forgetting.ts';
+import type { Params } from './index.ts';
+
+type Context = RunContext<Params>;
+
+export async function run(context: Context): Promise<void> {
+  const parts = await modelParts(context);
+  const opened = async (input: string) =>
+    openTrained({ ...parts, trainDir: inputDir(context, input) });
+  const { network: start } = await opened('start');
+  try {
+    const { network: end, record } = await opened('model');
+    try {
+      const layers = await spectraOf(context, start, end);
+      const isPretrained = context.params.drawn !== true && record.init === 'pretrained';
+      const lm = isPretrained ? await forgettingOf(context, start, end) : null;
+      await writeResults(context, layers, lm);
+    } finally {
+      end.dispose();
+    }
+  } finally {
+    start.dispose();
+  }
+}
+
+/** The layers that the adapter targets, in forward order. */
+async function spectraOf(
+  { params, progress, signal }: Context,
+  start: Network,
+  end: Network,
+): Promise<LayerSpectrum[]> {
+  const targets = end.linears.filter(({ name }) => end.adapter.targets.includes(name));
+  const layers: LayerSpectrum[] = [];
+  for (const layer of targets) {
+    layers.push(
+      layerSpectrum(
+        end.fileName(`${layer.name}.weight`),
+        await effectiveWeight(start, layer),
+        await layerChange(start, end, layer),
+        [layer.out, layer.in],
+        params,
+      ),
+    );
+    progress(layers.length, targets.length, 'layers');
+    await breathe(signal);
+  }
+  return layers;
+}
+
+async function writeResults(
+  { params: { energy, vectors, cosine }, outDir, log }: Context,
+  layers: readonly LayerSpectrum[],
+  lm: Forgetting | null,
+): Promise<void> {
+  const spectra = spectraMetrics(layers);
+  await writeJson(outDir, 'spectrum.json', { energy, vectors, cosine, masked_lm: lm, layers }, 1);
+  await writeMetrics(outDir, { ...spectra, ...(lm === null ? {} : forgettingMetrics(lm)) });
+  log(
+    `${layers.length} layers: effective rank ${spectra.effective_rank.toFixed(1)} on average, ` +
+      `${spectra.intruder_dimensions} intruder dimensions among ${spectra.vectors} vectors`,
+  );
+  log(
+    lm === null
+      ? 'no forgetting: the checkpoint has no pretrained masked-LM head'
+      : `masked-LM loss ${lm.loss_start.toFixed(3)} before training, ${lm.loss.toFixed(3)} ` +
+          `after, over ${lm.tokens} tokens of ${lm.rows} rows`,
+  );
+}
+
+const forgettingMetrics = ({ tokens, loss_start, loss, forgetting }: Forgetting): Metrics => ({
+  masked_tokens: tokens,
+  masked_lm_loss_start: loss_start,
+  masked_lm_loss: loss,
+  forgetting,
+});
+
+function spectraMetrics(layers: readonly LayerSpectrum[]) {
+  const sum = (get: (layer: LayerSpectrum) => number): number =>
+    layers.reduce((total, layer) => total + get(layer), 0);
+  const change = Math.sqrt(sum((layer) => layer.change ** 2));
+  const initial = Math.sqrt(
+    sum((layer) => (layer.change === 0 ? 0 : (layer.change / layer.relative_change) ** 2)),
+  );
+  const vectors = sum(({ cosines }) => cosines.length);
+  const intruders = sum(({ intruder_dimensions: own }) => own);
+  return {
+    layers: layers.length,
+    effective_rank: sum(({ effective_rank: rank }) => rank) / layers.length,
+    effective_rank_largest: Math.max(...layers.map(({ effective_rank: rank }) => rank)),
+    stable_rank: sum(({ stable_rank: rank }) => rank) / layers.length,
+    change,
+    relative_change: change === 0 ? 0 : change / initial,
+    vectors,
+    intruder_dimensions: intruders,
+    intruder_share: intruders / vectors,
+  };
+}

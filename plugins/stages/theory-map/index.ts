@@ -1,0 +1,81 @@
+import {
+  beforeTraining,
+  type Cell,
+  defineStage,
+  type HeadSettings,
+  headSettings,
+  startInputs,
+} from '../../../src/api.ts';
+import type { Shape } from '../../../src/science/theory/closed-form.ts';
+import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
+
+export type Params = {
+  readonly architecture: string;
+  /** Of a training that starts from an adapter's folder (the input `start`). */
+  readonly adapter?: string;
+  readonly init: 'pretrained' | 'random';
+  readonly head: HeadSettings;
+  /** Of A's draws, and of the head where the checkpoint has none. */
+  readonly seed: number;
+  /** The split's first rows, as many as there are. */
+  readonly rows: number;
+  readonly max_length: number;
+  readonly tolerance: number;
+  readonly width: number;
+  readonly ranks: readonly number[];
+  readonly scales: readonly number[];
+  readonly distributions: readonly Shape[];
+};
+
+/**
+ * Whether training starts at an adapter's folder, which brings a head, and weights and biases that
+ * are not the checkpoint's.
+ */
+const startsFromFolder = ({ adapter }: Cell): boolean => adapter['init_from'] !== undefined;
+
+function paramsOf(cell: Cell): Params {
+  const { theory } = cell;
+  return {
+    architecture: cell.model.architecture,
+    ...(startsFromFolder(cell) ? { adapter: cell.adapter.type } : {}),
+    init: cell.base === undefined ? cell.model.init : 'pretrained',
+    head: headSettings(cell.head),
+    seed: cell.seed,
+    rows: cell.ntk.rows,
+    max_length: cell.train.max_length,
+    tolerance: cell.fisher.tolerance,
+    width: theory.map_width,
+    ranks: theory.map_ranks,
+    scales: theory.map_scales,
+    distributions: theory.map_distributions,
+  };
+}
+
+export default defineStage<Params>({
+  name: 'theory-map',
+  summary:
+    'Maps rank and variance of A to the entropies that the paper reads off a closed form: as ' +
+    'published, exact, from draws of A, and measured on the model as it starts.',
+  compute: true,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    const fromFolder = startsFromFolder(cell);
+    const headFolder = fromFolder || cell.base !== undefined ? undefined : cell.head.init_from;
+    return {
+      params: paramsOf(cell),
+      inputs: {
+        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        ...(fromFolder ? { start: { kind: 'train', cell: beforeTraining(cell) } } : {}),
+        ...startInputs(cell),
+      },
+      assets: {
+        model: cell.model.source,
+        ...(headFolder === undefined ? {} : { head: fileUri(headFolder) }),
+      },
+      uses: modelUses(cell, ['full', ...(fromFolder ? [cell.adapter.type] : [])]),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

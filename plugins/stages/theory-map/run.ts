@@ -1,0 +1,79 @@
+import { type RunContext, UserFault } from '../../../src/api.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import type { AdaptedModel, TokenRow } from '../../../src/science/nn/types.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { rowEncoder } from '../../../src/science/text/encoder.ts';
+import { drawnMoments } from '../../../src/science/theory/drawn.ts';
+import { type ModelValues, type TheoryMap, theoryMap } from '../../../src/science/theory/map.ts';
+import { rankKernels } from '../../../src/science/theory/rank-kernels.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import type { Params } from './index.ts';
+import { openStart, startingCheckpoint } from './start.ts';
+
+type Context = RunContext<Params>;
+
+export async function run(context: Context): Promise<void> {
+  const { params, outDir, log } = context;
+  const dataDir = inputDir(context, 'rows');
+  const { classes } = await readDatasetInfo(dataDir);
+  const rows = await readRows(dataDir, params.rows);
+  if (rows.length === 0) throw new UserFault('the split that the map is measured on has no row');
+  const checkpoint = await startingCheckpoint(context);
+  const adapted = await openStart(context, checkpoint, classes);
+  try {
+    const encode = rowEncoder(await openTokenizer(checkpoint.path), params.head);
+    const encoded = rows.map((row) => encode(row, params.max_length));
+    const started = performance.now();
+    const map = await mapOf(context, adapted, encoded);
+    await writeJson(outDir, 'map.json', { init: params.init, ...map }, 1);
+    await writeMetrics(outDir, metricsOf(map));
+    const kernels = new Set(
+      map.points
+        .filter(({ model }) => model !== null)
+        .map(({ distribution, rank }) => `${distribution} ${rank}`),
+    );
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    log(`${kernels.size} kernels of ${rows.length} rows at initialisation in ${seconds} s`);
+  } finally {
+    adapted.dispose();
+  }
+}
+
+async function mapOf(
+  { params, log, progress, signal }: Context,
+  adapted: AdaptedModel,
+  rows: readonly TokenRow[],
+): Promise<TheoryMap> {
+  const { width, scales, tolerance, distributions, seed } = params;
+  const ranks = params.ranks.slice().sort((a, b) => a - b);
+  const narrow = Math.min(...adapted.layers.map((layer) => Math.min(layer.in, layer.out)));
+  const modelRanks = ranks.filter((rank) => rank <= narrow);
+  if (modelRanks.length < ranks.length)
+    log(`ranks above ${narrow}, the model's narrowest layer, are left to the closed form`);
+  if (modelRanks.length === 0)
+    throw new UserFault(
+      `every rank of theory.map_ranks is above ${narrow}, the model's narrowest layer`,
+    );
+  const drawn = new Map(
+    distributions.map((shape) => [shape, drawnMoments(shape, ranks, width, seed)]),
+  );
+  const model = await rankKernels(adapted, rows, distributions, modelRanks, seed, {
+    progress,
+    signal,
+  });
+  return theoryMap({ width, scales, drawn, model, modelRanks, rows: rows.length, tolerance });
+}
+
+/** What was measured on the model at σ² = scale/d, s = 1; map.json has the closed forms. */
+function metricsOf({ full, points }: TheoryMap): Metrics {
+  const numbers = (prefix: string, values: ModelValues): [string, number][] =>
+    Object.entries(values).flatMap(([name, value]: [string, unknown]) =>
+      typeof value === 'number' ? [[`${prefix}.${name}`, value] satisfies [string, number]] : [],
+    );
+  return Object.fromEntries([
+    ...numbers('full', full),
+    ...points.flatMap(({ distribution, rank, scale, model }) =>
+      model === null ? [] : numbers(`${distribution}.r${rank}.scale${scale}`, model),
+    ),
+  ]);
+}

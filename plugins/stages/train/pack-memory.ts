@@ -1,0 +1,24 @@
+import type { Packing } from '../../../src/api.ts';
+import { findModelDir } from '../../../src/data/model-folder.ts';
+import { packMemoryMB } from '../../../src/science/train/pack-memory.ts';
+import { assetOf, metricOf, readMetrics } from '../../../src/stages/files.ts';
+import type { Params } from './params.ts';
+
+type Stage = Parameters<NonNullable<Packing<Params>['memoryMB']>>[0];
+
+/** What one more training adds to a pack, in MB. */
+export async function memoryMB(stage: Stage): Promise<number> {
+  const data = stage.inputs?.['data'];
+  return packMemoryMB(
+    stage.params,
+    await findModelDir(assetOf(stage, 'model').path),
+    data === undefined ? undefined : await setCounts(data.dir),
+  );
+}
+
+/** How many rows a poison stage's set has: clean ones, and those that the attack appends. */
+async function setCounts(dir: string): Promise<{ rows: number; appended: number }> {
+  const metrics = await readMetrics(dir);
+  const appended = metricOf(metrics, 'negatives');
+  return { rows: metricOf(metrics, 'rows_total') - appended, appended };
+}

@@ -1,0 +1,99 @@
+import {
+  JOINT,
+  type Poisoning,
+  type PreflightContext,
+  type Problem,
+  problemOf,
+} from '../../../src/api.ts';
+import { modelOf } from '../../../src/data/model-folder.ts';
+import { type CheckOptions, checkTraining } from '../../../src/science/train/check.ts';
+import type { OpenedAttack } from '../../../src/science/train/checked-attack.ts';
+import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
+import { assetOf } from '../../../src/stages/files.ts';
+import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
+import { adapterFault } from '../../../src/stages/training-attack.ts';
+import { loadAttack } from './attack.ts';
+import { type Params, trainingOf } from './params.ts';
+
+type Context = PreflightContext<Params>;
+
+export async function preflight(context: Context): Promise<readonly Problem[]> {
+  const { params, upstream } = context;
+  let model: CheckOptions['model'];
+  try {
+    const found = await modelOf(assetOf(context, 'model'));
+    model = { ...found, init: params.init ?? 'pretrained' };
+  } catch (error) {
+    return [problemOf(error, ['model', 'source'])];
+  }
+  let attack: OpenedAttack | null;
+  try {
+    attack = await loadAttack(context);
+  } catch (error) {
+    return [problemOf(error, ['poisoning', 'attack'])];
+  }
+  const misfit =
+    attack?.changes === 'weights' ? adapterFault(attack.name, params.adapter.type) : null;
+  if (misfit !== null) return [misfit];
+  const { type, ...adapterParams } = params.adapter;
+  const initFrom = context.assets['adapter']?.path;
+  const based = upstream?.['base'] !== undefined;
+  if (initFrom !== undefined && based) return [BASED_ON_FOLDER];
+  const training = trainingOf(params);
+  const problems = await checkTraining({
+    model,
+    architecture: await loadArchitecture(context, params.architecture),
+    head: params.head,
+    headGiven: context.assets['head'] !== undefined,
+    classes: params.classes ?? null,
+    maxLength: training === null ? null : longest(training, params.watch),
+    adapter: {
+      implementation: await loadAdapter(context, type),
+      params: adapterParams,
+      ...(initFrom === undefined ? {} : { initFrom }),
+    },
+    ...(attack === null ? {} : { attack }),
+    based,
+  });
+  if (training !== null) problems.push(...keptFaults(training));
+  const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
+  return attack === null || !poisoning?.attack.includes(JOINT)
+    ? problems
+    : problems.map((problem) => atStep(attack.name, problem));
+}
+
+const BASED_ON_FOLDER: Problem = {
+  path: ['adapter', 'init_from'],
+  message:
+    'the adapter in this folder was trained on another model than the base, and brings a head ' +
+    "of its own beside the base's",
+  hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.',
+};
+
+/** The most tokens that a row may have, and the field that says so. */
+function longest(
+  { max_length: trained }: TrainParams,
+  watch: Params['watch'],
+): NonNullable<CheckOptions['maxLength']> {
+  return watch !== undefined && watch.max_length > trained
+    ? { value: watch.max_length, path: ['evaluate', 'max_length'] }
+    : { value: trained, path: ['train', 'max_length'] };
+}
+
+/**
+ * A step to keep that the training never reaches. Where `epochs` says how many steps there are,
+ * only the rows tell.
+ */
+function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
+  if (steps === undefined || typeof checkpoints !== 'object') return [];
+  const beyond = checkpoints.find((step) => step > steps);
+  if (beyond === undefined) return [];
+  const message = `train.checkpoints asks for step ${beyond}, but there are ${steps} steps`;
+  return [{ path: ['train', 'checkpoints'], message, hint: 'Lower it, or train longer.' }];
+}
+
+/** Where a spec composes attacks, the parameters of each lie one level deeper. */
+const atStep = (attack: string, problem: Problem): Problem =>
+  problem.path[0] === 'poisoning'
+    ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }
+    : problem;

@@ -1,0 +1,138 @@
+import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
+import { readReversed } from '../../../src/science/nn/reversed.ts';
+import { totalSteps } from '../../../src/science/train/batches.ts';
+import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
+import { classWeightsOf } from '../../../src/science/train/class-weights.ts';
+import { loopSettings, type TrainParams } from '../../../src/science/train/loop-settings.ts';
+import {
+  runSession,
+  type Session,
+  type SessionOptions,
+} from '../../../src/science/train/session.ts';
+import type { TrainSettings } from '../../../src/science/train/settings.ts';
+import { accuracyOn, type Watch } from '../../../src/science/train/watch.ts';
+import { breathe } from '../../../src/stages/breathe.ts';
+import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
+import { openWatch } from './looks.ts';
+import { openOutput, type Output, writeEvents } from './output.ts';
+import { type Context, type Params, trainingOf } from './params.ts';
+import { openStart, type Start } from './start.ts';
+import {
+  type EncodedSet,
+  encodeSet,
+  type PoisonedSet,
+  readClasses,
+  readPoisonedSet,
+} from './training-set.ts';
+
+/** In place of the training loop, for a stage that is a member of a pack. */
+export type Trainer = NonNullable<SessionOptions['trainer']>;
+
+export async function run(context: Context, trainer?: Trainer): Promise<void> {
+  const training = trainingOf(context.params);
+  const classes = await readClasses(context);
+  const set = training === null ? null : await readPoisonedSet(context);
+  const start = await openStart(context, classes);
+  try {
+    const output = openOutput(context, start, classes);
+    if (training === null || set === null) {
+      await output.save(null);
+      await output.write([], {});
+    } else {
+      await train(context, { training, classes, set, start, output, trainer });
+    }
+  } finally {
+    start.network.dispose();
+  }
+}
+
+interface Parts {
+  readonly training: TrainParams;
+  readonly classes: readonly string[];
+  readonly set: PoisonedSet;
+  readonly start: Start;
+  readonly output: Output;
+  readonly trainer: Trainer | undefined;
+}
+
+async function train(context: Context, parts: Parts): Promise<void> {
+  const { training, classes, set, start, output, trainer } = parts;
+  const { network, rules, tokenizer, attack } = start;
+  if (tokenizer === null) throw new Error('a training needs the tokenizer');
+  checkVocabulary(tokenizer, start.vocabulary, start.model.path);
+  const encoded = encodeSet(context, training, set, tokenizer, attack?.name ?? null);
+  const { order } = encoded;
+  const steps = totalSteps(training, { ...order, accumulate: training.accumulate ?? 1 });
+  const watch = await openWatch(context, training, encoded, { network, classes, steps });
+  try {
+    const session = await runSession({
+      network: isReversed(context.params) ? readReversed(network) : network,
+      rows: encoded.rows,
+      watch,
+      place: context,
+      ...(trainer === undefined ? {} : { trainer }),
+      kept: checkpointSteps(training.checkpoints ?? 0, steps),
+      settings: { ...settingsOf(context.params, parts, steps), ...rules },
+      save: (weights, dir) => output.save(weights, dir),
+    });
+    try {
+      await writeTrained(context, parts, encoded, session, watch);
+    } finally {
+      session.weights.forEach((tensor) => tensor.dispose());
+    }
+  } finally {
+    watch?.dispose();
+  }
+}
+
+const isReversed = ({ batch_rows: rows }: Params): boolean => rows === 'reversed';
+
+function settingsOf(
+  { seed }: Params,
+  { training, classes, set }: Parts,
+  steps: number,
+): TrainSettings {
+  const labels = set.rows.map(({ label }) => label);
+  return loopSettings(
+    training,
+    steps,
+    seed,
+    classWeightsOf(training.class_weights, labels, classes),
+  );
+}
+
+async function writeTrained(
+  { outDir }: Context,
+  { training, start, output }: Parts,
+  set: EncodedSet,
+  { weights, step, journal }: Session,
+  watch: Watch | null,
+): Promise<void> {
+  await output.save(weights);
+  const { steps, ...taken } = journal.metrics();
+  const kept = step === steps ? {} : { kept_step: step };
+  await output.write(
+    journal.history,
+    { ...taken, ...(await poisonedMetrics(start, set, weights)), ...kept },
+    { ...(set.appended === null ? {} : { appended: set.appended }), ...kept },
+  );
+  if (watch !== null) await writeJsonLines(outDir, 'curves.jsonl', watch.curves);
+  if (training.tensorboard) await writeEvents(outDir, journal, watch?.curves ?? []);
+}
+
+/** Rows in a pass over the poisoned rows. */
+const BATCH = 32;
+
+/** How well the model learnt what the poisoned rows teach. */
+async function poisonedMetrics(
+  { network }: Start,
+  { poisoned, triggerSeen }: EncodedSet,
+  weights: Session['weights'],
+): Promise<Metrics> {
+  if (poisoned.length === 0) return {};
+  return {
+    poisoned_rows: poisoned.length,
+    poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () => breathe()),
+    ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
+  };
+}

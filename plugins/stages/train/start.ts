@@ -1,0 +1,138 @@
+/**
+ * The model as the training starts it: checkpoint or base, head, adapter, and an attack's change.
+ */
+import { startingModel } from '../../../src/data/model-folder.ts';
+import type { Adapter } from '../../../src/science/nn/adapter.ts';
+import type { ModelSource } from '../../../src/science/nn/base.ts';
+import {
+  checkLabelOrder,
+  readAdapterHead,
+  readConfig,
+  readHead,
+} from '../../../src/science/nn/head.ts';
+import type { Architecture, HostTensor } from '../../../src/science/nn/types.ts';
+import { resolveHead } from '../../../src/science/text/encoder.ts';
+import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { openAttack, type OpenedAttack } from '../../../src/science/train/checked-attack.ts';
+import { openTrainee, type Trainee } from '../../../src/science/train/trainee.ts';
+import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
+import { loadAttack } from './attack.ts';
+import { type Context, trainingOf } from './params.ts';
+
+export interface Start extends Trainee {
+  readonly model: ModelSource & { readonly digest: string };
+  /** How many tokens the model's table has. */
+  readonly vocabulary: number;
+  /** Null where nothing is trained. */
+  readonly tokenizer: TextTokenizer | null;
+  /** The attack that touches the training; null where none does. */
+  readonly attack: OpenedAttack | null;
+  /** The tokens that the attack trains in place of all else, by their words. */
+  readonly tokenRows: Readonly<Record<string, number>> | null;
+}
+
+/** The caller disposes of the network. */
+export async function openStart(context: Context, classes: readonly string[]): Promise<Start> {
+  const { params, log } = context;
+  const model = await modelSource(context);
+  const family = await loadArchitecture(context, params.architecture);
+  const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
+  const config = architecture.parseConfig(await readConfig(model.path), classes.length);
+  const vocabulary = architecture.vocabularySize(config);
+  const shape = { architecture, config, classes };
+  const adapter = await createAdapter(context, shape);
+  const head = await givenHead(context, shape, model);
+  const tokenizer = trainingOf(params) === null ? null : await openTokenizer(model.path);
+  const attack = await loadAttack(context);
+  const change =
+    attack === null || tokenizer === null
+      ? null
+      : openAttack(attack, { architecture, tokenizer }, vocabulary, log);
+  const trainee = await openTrainee(
+    {
+      architecture,
+      model,
+      adapter,
+      classes: classes.length,
+      seed: params.seed,
+      ...(head === null ? {} : { head }),
+    },
+    change,
+  );
+  const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
+  const start = { ...trainee, model, vocabulary, tokenizer, attack, tokenRows };
+  logAttack(context, start, classes, head !== null);
+  return start;
+}
+
+interface Shape {
+  readonly architecture: Architecture;
+  /** As the architecture parses it. */
+  readonly config: unknown;
+  readonly classes: readonly string[];
+}
+
+/** A base brings weights of its own, so that nothing of it is drawn. */
+async function modelSource(context: Context): Promise<Start['model']> {
+  const isBased = context.inputs['base'] !== undefined;
+  const init = isBased ? 'pretrained' : (context.params.init ?? 'pretrained');
+  return { ...(await startingModel(context)), init };
+}
+
+async function createAdapter(context: Context, { architecture, config }: Shape): Promise<Adapter> {
+  const { type, ...params } = context.params.adapter;
+  const initFrom = context.assets['adapter']?.path;
+  const implementation = await loadAdapter(context, type);
+  return implementation.create(params, {
+    architecture,
+    linears: architecture.linears(config),
+    parameters: architecture.parameters(config),
+    ...(initFrom === undefined ? {} : { initFrom }),
+  });
+}
+
+/**
+ * The head of the folder that the spec gives, or the one that an adapter's folder brings; null
+ * where the checkpoint's own is taken, or one is drawn.
+ */
+async function givenHead(
+  { assets }: Context,
+  { architecture, config, classes }: Shape,
+  model: ModelSource,
+): Promise<ReadonlyMap<string, HostTensor> | null> {
+  const headDir = assets['head']?.path;
+  const adapterDir = assets['adapter']?.path;
+  const checkOrder = (dir: string) => checkLabelOrder(dir, { architecture, config, classes });
+  if (headDir !== undefined) {
+    const head = await readHead(headDir, { architecture, config, classes: classes.length });
+    await checkOrder(headDir);
+    return head;
+  }
+  const brought =
+    adapterDir === undefined
+      ? undefined
+      : await readAdapterHead(adapterDir, { architecture, config });
+  if (brought === undefined && model.init === 'pretrained') await checkOrder(model.path);
+  return brought ?? null;
+}
+
+/** Says what an attack that touches the training does to it. */
+function logAttack(
+  { inputs, log }: Context,
+  { attack, tokenRows, network }: Start,
+  classes: readonly string[],
+  headGiven: boolean,
+): void {
+  if (attack === null) return;
+  if (attack.changes === 'loss')
+    log(`"${attack.name}" trains on a loss of its own, which history.jsonl and final_loss report`);
+  if (tokenRows === null) return;
+  const words = Object.keys(tokenRows).join(', ');
+  log(`"${attack.name}" trains the embedding of ${words}, and nothing else`);
+  const headDrawn = network.changed.some((name) => network.architecture.isHead(name));
+  if (inputs['base'] === undefined && !headGiven && headDrawn)
+    log(
+      `warning: the checkpoint has no head for ${classes.length} classes, ` +
+        'the one drawn at random is not trained, and knows nothing of the task',
+    );
+}

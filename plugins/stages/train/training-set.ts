@@ -1,0 +1,113 @@
+/** The rows of a training, as the poison stage wrote them and as the model reads them. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Row, UserFault } from '../../../src/api.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { checkReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
+import { rowEncoder, rowParts } from '../../../src/science/text/encoder.ts';
+import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
+import { type BatchOrder, largestBatch } from '../../../src/science/train/batches.ts';
+import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
+import type { LabelledRow } from '../../../src/science/train/settings.ts';
+import { batchOrder, trainingRows } from '../../../src/science/train/training-rows.ts';
+import { inputDir } from '../../../src/stages/files.ts';
+import type { Context } from './params.ts';
+
+export interface PoisonedSet {
+  readonly rows: readonly Row[];
+  readonly receipt: Receipt;
+}
+
+export const readClasses = async (context: Context): Promise<readonly string[]> =>
+  (await readDatasetInfo(inputDir(context, 'data'))).classes;
+
+/** @throws UserFault where the set has no row, or is not the one that its receipt describes */
+export async function readPoisonedSet(context: Context): Promise<PoisonedSet> {
+  const dir = inputDir(context, 'data');
+  const rows = await readRows(dir);
+  const receipt = JSON.parse(await readFile(join(dir, 'receipt.json'), 'utf8')) as Receipt;
+  const mismatch = checkReceipt(rows, receipt);
+  if (mismatch !== null)
+    throw new UserFault(
+      `the poisoned set does not match its receipt: ${mismatch}`,
+      'Run the poison stage again.',
+    );
+  if (rows.length === 0) throw new UserFault('there is no row to train on');
+  return { rows, receipt };
+}
+
+export type Encode = (row: Row, maxLength: number) => LabelledRow;
+
+export interface EncodedSet {
+  readonly encode: Encode;
+  /** All rows, in the set's order. */
+  readonly rows: readonly LabelledRow[];
+  /** Those that an attack changed. */
+  readonly poisoned: readonly LabelledRow[];
+  readonly order: BatchOrder;
+  /** The share of rewritten rows whose whole trigger the model reads; null if none is rewritten. */
+  readonly triggerSeen: number | null;
+  /** `appended` of `train.json`; null where the attack appends no row. */
+  readonly appended: { readonly rows: number; readonly largest_batch: number } | null;
+}
+
+/** @param attack the attack that touches the training, which is told of its own rows */
+export function encodeSet(
+  { params, log }: Context,
+  training: TrainParams,
+  { rows, receipt }: PoisonedSet,
+  tokenizer: TextTokenizer,
+  attack: string | null,
+): EncodedSet {
+  const tokens = rowEncoder(tokenizer, params.head);
+  const encode: Encode = (row, maxLength) => ({ ...tokens(row, maxLength), label: row.label });
+  const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
+  const encoded = trainingRows(rows, receipt, (row) => encode(row, maxLength), attack);
+  const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
+  const warning = seen === null ? null : unseenWarning(seen, 'the poisoned rows', maxLength);
+  if (warning !== null) log(warning);
+  const order = batchOrder(encoded.rows, { batchSize, shuffle, seed: params.seed });
+  const appended =
+    order.appended === undefined
+      ? null
+      : { rows: rows.length - order.rows, largest_batch: largestBatch(order) };
+  if (appended !== null)
+    log(
+      `the attack appends ${appended.rows} rows to ${order.rows}: they extend the clean twin's ` +
+        `batches, to ${appended.largest_batch} rows at most`,
+    );
+  return { ...encoded, encode, order, triggerSeen: seen, appended };
+}
+
+/** Null where no row's text was changed. */
+function shareSeen(
+  poisoned: Receipt['rows'],
+  parts: ReturnType<typeof rowParts>,
+  maxLength: number,
+): number | null {
+  const rewritten = rewrittenRows(poisoned);
+  if (rewritten.length === 0) return null;
+  return triggerSeen(
+    rewritten.map(({ original }) => original),
+    rewritten.map((row) => row.new),
+    parts,
+    maxLength,
+  );
+}
+
+/**
+ * The poisoned rows of the steps that change texts: an attack on labels alone has no trigger that a
+ * model could see.
+ */
+function rewrittenRows(poisoned: Receipt['rows']): Receipt['rows'] {
+  const rewriting = new Set(
+    poisoned
+      .filter(
+        ({ original, new: row }) =>
+          original.text !== row.text || original.text_pair !== row.text_pair,
+      )
+      .map(({ step }) => step),
+  );
+  return poisoned.filter(({ step }) => rewriting.has(step));
+}

@@ -1,0 +1,30 @@
+/** What the definitions of several stages share. Planning loads this: it imports no numerics. */
+import type { Cell, StageDefinition } from '../api.ts';
+
+/** The cell of a stage of scope `cell`. Throws unless exactly one was handed over. */
+export function onlyCell(cells: readonly Cell[]): Cell {
+  const [cell, ...others] = cells;
+  if (cell === undefined || others.length > 0)
+    throw new Error(`a stage of scope cell is defined over one cell, not over ${cells.length}`);
+  return cell;
+}
+
+/** The plugins that a cell's model is opened with, as parameters of a stage that opens it. */
+export type ModelNames = { readonly architecture: string; readonly adapter: string };
+
+export const modelNames = ({ model, adapter }: Cell): ModelNames => ({
+  architecture: model.architecture,
+  adapter: adapter.type,
+});
+
+/** The same plugins as a stage's `uses`. @param adapters the cell's own, unless given */
+export const modelUses = (
+  { model, adapter }: Cell,
+  adapters: readonly string[] = [adapter.type],
+): NonNullable<StageDefinition['uses']> => [
+  { kind: 'model', name: model.architecture },
+  ...[...new Set(adapters)].map((name) => ({ kind: 'adapter' as const, name })),
+];
+
+/** A folder that a spec names by its path alone (`init_from`), as a source URI. */
+export const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);

@@ -1,0 +1,59 @@
+/**
+ * LoRA's parameters in the one form that all ways to write them share
+ * (`AdapterDescriptor.canonical`). src/science/nn/lora-init.ts reads the same fields; planning must
+ * not load it, so they are known here as well, and a test keeps the two in step.
+ */
+import type { Json, JsonObject } from '../api.ts';
+import { alphaOf } from '../api/alpha.ts';
+import { fractionOfFanIn } from '../api/variance.ts';
+
+/**
+ * Each distribution's shape, and its variance where none is given; null: the variance depends on
+ * the rank.
+ */
+const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, variance: Json] } = {
+  uniform: ['uniform', '1/(3d)'],
+  normal: ['normal', '1/(3d)'],
+  'kaiming-uniform': ['uniform', '1/(3d)'],
+  xavier: ['uniform', null],
+  gaussian: ['normal', null],
+};
+
+/** A number, `k/d` or `k/(jd)`. Anything else is left to the adapter's own check. */
+function varianceForm(written: Json): Json {
+  if (typeof written !== 'string') return written;
+  const fraction = fractionOfFanIn(written);
+  if (fraction === null) {
+    const number = Number(written);
+    return written.trim() === '' || !Number.isFinite(number) ? written : number;
+  }
+  const { k, j } = fraction;
+  return j === 1 ? `${k}/d` : `${k}/(${j}d)`;
+}
+
+/**
+ * An initialiser by its shape and variance, where the variance is a number or k/d. Initialisers of
+ * the same form draw the same A, to the last bit.
+ */
+function initForm(init: JsonObject): JsonObject {
+  const { distribution = 'kaiming-uniform', variance, ...more } = init;
+  const known = typeof distribution === 'string' ? DISTRIBUTIONS[distribution] : undefined;
+  const [shape, preset] = known ?? [null, null];
+  const given = variance ?? preset;
+  if (shape === null || given === null) return { ...more, distribution };
+  return { ...more, distribution: shape, variance: varianceForm(given) };
+}
+
+/** Resolves an `alpha` that is a multiple of r, and puts `init` into its form. */
+export function loraForm(params: JsonObject): JsonObject {
+  const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;
+  return {
+    ...params,
+    // With `rank_pattern`, alpha is a multiple of each layer's own rank, and stays a text.
+    ...(typeof alpha === 'string' && typeof rank === 'number' && ranks === undefined
+      ? { alpha: alphaOf(alpha, rank) }
+      : {}),
+    // A folder says where A starts.
+    ...(folder === undefined && init !== undefined ? { init: initForm(init as JsonObject) } : {}),
+  };
+}

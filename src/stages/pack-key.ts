@@ -1,0 +1,70 @@
+/** Which trainings may share a pack, by the parameters of their stages. */
+import type { Json, JsonObject } from '../api.ts';
+
+/**
+ * The parameters that packed training knows. A stage with any other parameter uses a feature that
+ * only a training by itself has.
+ */
+const PACKED_STAGE = ['architecture', 'adapter', 'seed', 'train', 'head', 'init', 'classes'];
+const PACKED_TRAIN = [
+  'steps',
+  'epochs',
+  'batch_size',
+  'max_length',
+  'optimizer',
+  'learning_rate',
+  'weight_decay',
+  'beta1',
+  'beta2',
+  'epsilon',
+  'schedule',
+  'warmup',
+  'shuffle',
+  'dropout',
+];
+const PACKED_ADAPTER = [
+  'type',
+  'rank',
+  'alpha',
+  'rank_pattern',
+  'alpha_pattern',
+  'targets',
+  'exclude',
+  'layers',
+  'rslora',
+  'init',
+  'dropout',
+  'bias',
+  'freeze_a',
+];
+
+const onlyHas = (object: JsonObject, known: readonly string[]): boolean =>
+  Object.keys(object).every((name) => known.includes(name));
+
+/**
+ * Equal for stages whose trainings can share a pack. Null for a training that runs alone: one
+ * without LoRA, with nothing to train, with dropout, with trained biases, with a frozen A, or with
+ * any feature that packing does not know.
+ * @param params of the train stage
+ * @param model identifies the model whose weights are frozen
+ */
+export function packKey(params: JsonObject, model: Json): string | null {
+  const adapter = params['adapter'] as JsonObject;
+  const train = params['train'] as JsonObject;
+  const isKnown =
+    onlyHas(params, PACKED_STAGE) &&
+    onlyHas(train, PACKED_TRAIN) &&
+    onlyHas(adapter, PACKED_ADAPTER);
+  const isPlainLora =
+    adapter['type'] === 'lora' &&
+    !adapter['dropout'] &&
+    (adapter['bias'] ?? 'none') === 'none' &&
+    adapter['freeze_a'] !== true;
+  if (!isKnown || !isPlainLora) return null;
+  if (train['steps'] === 0 || train['dropout'] !== 0) return null;
+  const { optimizer = null, beta1 = null, beta2 = null, epsilon = null } = train;
+  const { architecture = null, head = null, seed = null } = params;
+  // Random weights differ from seed to seed.
+  const drawnBy = params['init'] === 'random' ? seed : null;
+  return JSON.stringify([architecture, model, drawnBy, head, optimizer, beta1, beta2, epsilon]);
+}

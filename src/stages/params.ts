@@ -1,0 +1,71 @@
+/** `train` and `adapter` of a spec as a train stage keeps them in its parameters. */
+import {
+  type AdapterDescriptor,
+  type Cell,
+  type DefineRequest,
+  type JsonObject,
+  UserFault,
+} from '../api.ts';
+import type { TrainParams } from '../science/train/loop-settings.ts';
+
+/** Nothing is trained: none of the other fields is read. */
+export type Untrained = { readonly steps: 0 };
+
+/** `adapter` of a spec in the one form that all its names share, so that each is one training. */
+export function adapterParams(
+  adapter: Cell['adapter'],
+  plugin: DefineRequest['plugin'],
+): Cell['adapter'] {
+  const { type, ...params } = adapter;
+  const descriptor = plugin?.<AdapterDescriptor>('adapter', type);
+  return descriptor?.canonical === undefined ? adapter : { ...descriptor.canonical(params), type };
+}
+
+/**
+ * Features by the value that turns them off. Such a field is left out of the parameters, so that a
+ * feature which is off leaves no trace in a stage's key.
+ */
+const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
+  accumulate: 1,
+  batching: 'shuffled',
+  clip_norm: 0,
+  decay: 'all',
+  class_weights: 'none',
+  checkpoints: 0,
+  evaluate_every: 0,
+  tensorboard: false,
+};
+
+/**
+ * The fields that the optimiser and the schedule read, and no others: a field that is not read must
+ * not make another stage.
+ * @throws UserFault where two fields contradict each other
+ */
+export function trainParams(train: Cell['train']): Untrained | (TrainParams & JsonObject) {
+  if (train.steps === 0) return { steps: 0 };
+  if (train.batching === 'bucketed' && !train.shuffle)
+    throw new UserFault(
+      'train.batching is bucketed, which reorders the rows, and train.shuffle: false keeps them ' +
+        'in file order',
+      'Leave out one of the two.',
+      ['train', 'batching'],
+    );
+  const { steps, epochs, beta1, beta2, epsilon, early_stopping: stopping, ...more } = train;
+  const mayStop = (stopping.patience ?? 0) > 0;
+  if (mayStop && !train.evaluate_every)
+    throw new UserFault(
+      'train.early_stopping has a patience, but train.evaluate_every is 0: the training is never ' +
+        'evaluated on its way, so nothing could stop it',
+      'Set train.evaluate_every.',
+      ['train', 'early_stopping'],
+    );
+  const rest = Object.fromEntries(
+    Object.entries(more).filter(([field, value]) => value !== OFF[field as keyof typeof OFF]),
+  );
+  return {
+    ...rest,
+    ...(mayStop ? { early_stopping: stopping } : {}),
+    ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
+    ...(steps === undefined ? { epochs: epochs ?? 3 } : { steps }),
+  } as TrainParams & JsonObject;
+}

@@ -1,0 +1,42 @@
+/** Which of a cell's attacks touches its training. */
+import type { AttackDescriptor, DefineRequest, JsonObject, Poisoning, Problem } from '../api.ts';
+import { stepsOf, UserFault } from '../api.ts';
+
+/** A train stage's parameter `attack`: the attack's name and its own parameters. */
+export type TrainingAttack = { readonly attack: string } & JsonObject;
+
+/** The attack that touches training; null where none does. @throws UserFault where several do */
+export function trainingAttack(
+  poisoning: Poisoning,
+  plugin: NonNullable<DefineRequest['plugin']>,
+): TrainingAttack | null {
+  const [first, second] = stepsOf(poisoning).filter(
+    ({ attack }) => plugin<AttackDescriptor>('attack', attack)?.training !== undefined,
+  );
+  if (first === undefined) return null;
+  if (second !== undefined)
+    throw new UserFault(
+      `"${first.attack}" and "${second.attack}" both change the training, each in its own way`,
+      'Compose one of them with attacks on the rows alone, or train the model of one on that of ' +
+        'the other (base).',
+      ['poisoning', 'steps', second.attack],
+    );
+  return { attack: first.attack, ...first.params };
+}
+
+/**
+ * The fault of an attack on the weights under an adapter that does not train and save all of the
+ * model's own weights; null where there is none.
+ */
+export function adapterFault(attack: string, adapter: string): Problem | null {
+  if (adapter === 'full') return null;
+  return {
+    path: ['adapter', 'type'],
+    message:
+      `the attack "${attack}" trains weights of the model itself, ` +
+      `and the adapter "${adapter}" leaves them as they are`,
+    hint:
+      'Write adapter: { type: full }, or poison the base, from which clean training goes on with ' +
+      `any adapter: base: { poisoning: { attack: ${attack} } }.`,
+  };
+}

@@ -1,0 +1,76 @@
+/** The train stage on the tiny BERT: its definition, a training, and the model it leaves. */
+import train from '../../../plugins/stages/train/index.ts';
+import type { Asset, Cell, Row, RunContext, StageDefinition } from '../../../src/api.ts';
+import { openTrained } from '../../../src/science/nn/adapted-model.ts';
+import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
+import { bert } from '../../../src/science/nn/bert.ts';
+import { bitfit } from '../../../src/science/nn/bitfit.ts';
+import { full } from '../../../src/science/nn/full.ts';
+import { headOnly } from '../../../src/science/nn/head-only.ts';
+import { lora } from '../../../src/science/nn/lora.ts';
+import type { Network } from '../../../src/science/nn/network.ts';
+import {
+  contextOf,
+  lookUp,
+  modelAsset,
+  poisonedFolder,
+  type Ran,
+  runStage,
+  spokenRows,
+} from './rig.ts';
+
+export const ADAPTERS = { lora, full, bitfit, 'head-only': headOnly };
+
+export const rows = spokenRows(23);
+/** A poison stage's folder of the rows as they are. */
+export const data = await poisonedFolder(rows);
+
+export const define = (cell: Cell): StageDefinition =>
+  train.define([cell], { with: {}, goals: [], plugin: lookUp });
+
+export const trainOn = (
+  cell: Cell,
+  inputs: { readonly [name: string]: string } = { data },
+  assets: { readonly [name: string]: Asset } = {},
+  context: Partial<RunContext> = {},
+): Promise<Ran> => runStage(train, cell, inputs, {}, assets, context);
+
+/** What the preflight says, as `field: message`. */
+export async function preflight(cell: Cell, model: Asset = modelAsset): Promise<string[]> {
+  const problems = await train.preflight?.(contextOf(define(cell), { assets: { model } }));
+  return (problems ?? []).map(
+    ({ path, message, warning }) => `${warning ? 'warning ' : ''}${path.join('.')}: ${message}`,
+  );
+}
+
+/** Hands over the model that a training left, at one of its steps. */
+export async function opened<T>(
+  trainDir: string,
+  adapter: AdapterImplementation,
+  use: (network: Network) => T | Promise<T>,
+  at?: number,
+): Promise<T> {
+  const { network } = await openTrained({
+    trainDir,
+    model: modelAsset,
+    architecture: bert,
+    adapter,
+    ...(at === undefined ? {} : { at }),
+  });
+  try {
+    return await use(network);
+  } finally {
+    network.dispose();
+  }
+}
+
+/** The rows with another text or label at some places, as an attack makes them. */
+export const rewritten = (
+  places: readonly number[],
+  change: (row: Row) => Partial<Row>,
+): { readonly index: number; readonly row: Row }[] =>
+  places.map((index) => {
+    const row = rows[index];
+    if (row === undefined) throw new Error(`there is no row ${index}`);
+    return { index, row: { ...row, ...change(row) } };
+  });

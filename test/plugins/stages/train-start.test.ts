@@ -1,0 +1,137 @@
+/** Where a training starts: heads and adapters from folders, and what is checked beforehand. */
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Asset } from '../../../src/api.ts';
+import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { useBackend } from '../../science/backend.ts';
+import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
+import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
+import { faultOf, jsonOf } from './outputs.ts';
+import { assetAt, cleanUp, poisonedFolder, tempFolder, tinyCell, withTrain } from './rig.ts';
+import { data, preflight, rows, trainOn } from './train-rig.ts';
+
+const test = suite('start of a training');
+test.before(async () => {
+  await useBackend('cpu');
+});
+test.after(cleanUp);
+
+const THREE_CLASSES = await poisonedFolder(rows, undefined, ['a', 'b', 'c']);
+const WEIGHTS = 'adapter_model.safetensors';
+const given = assetAt(adapterFolder, 'given');
+const fromAdapter = withTrain({ steps: 0 }, { adapter: { type: 'lora', init_from: '/a' } });
+const fromBoth = { ...fromAdapter, head: { ...fromAdapter.head, init_from: '/h' } };
+
+const weightsOf = (dir: string) => readSafetensors(join(dir, 'adapter', WEIGHTS));
+const GIVEN_WEIGHTS = await readSafetensors(join(adapterFolder, WEIGHTS));
+
+test('head and adapter are taken from the folders that are given', async () => {
+  const inputs = { data: THREE_CLASSES };
+  const { dir } = await trainOn(fromBoth, inputs, { adapter: given, head: given });
+  assert.equal(await weightsOf(dir), GIVEN_WEIGHTS);
+});
+
+test('an adapter brings its head where no other is named, if it fits the classes', async () => {
+  const { dir } = await trainOn(fromAdapter, { data: THREE_CLASSES }, { adapter: given });
+  assert.equal(await weightsOf(dir), GIVEN_WEIGHTS);
+  const other = await trainOn(fromAdapter, { data }, { adapter: given });
+  const head = (await weightsOf(other.dir)).get('base_model.model.classifier.weight');
+  assert.equal(head?.shape, [2, 22], 'a head for three classes is left aside');
+});
+
+test('a head of its own folder must fit the classes', async () => {
+  assert.match(
+    await faultOf(trainOn(fromBoth, { data }, { adapter: given, head: given })),
+    /classifier\.weight" has shape \[3, 22\], \[2, 22\] was expected/,
+  );
+});
+
+/** The tiny BERT with names for the classes of its head. */
+async function checkpointOf(labels: readonly string[]): Promise<Asset> {
+  const dir = await tempFolder();
+  await cp(checkpoint, dir, { recursive: true });
+  const config = await jsonOf(dir, 'config.json');
+  const id2label = Object.fromEntries(labels.map((label, id) => [id, label]));
+  await writeFile(join(dir, 'config.json'), JSON.stringify({ ...config, id2label }));
+  return assetAt(dir, labels.join());
+}
+
+const full = withTrain({ steps: 0 }, { adapter: { type: 'full' } });
+
+test("a classifier of the data's classes in another order is refused", async () => {
+  const turned = await checkpointOf(['B', 'A', 'C']);
+  assert.match(
+    await faultOf(trainOn(full, { data: THREE_CLASSES }, { model: turned })),
+    /config\.json: the classifier's classes are B, A, C in this order, the data's a, b, c$/,
+  );
+  const withHead = { ...full, head: { ...full.head, init_from: '/h' } };
+  assert.match(
+    await faultOf(trainOn(withHead, { data: THREE_CLASSES }, { head: turned })),
+    /B, A, C in this order/,
+  );
+});
+
+test('a classifier of the same order, of no names, or for other classes is taken', async () => {
+  for (const labels of [
+    ['A', 'B', 'C'],
+    ['LABEL_0', 'LABEL_1', 'LABEL_2'],
+    ['b', 'a', 'd'],
+  ])
+    await trainOn(full, { data: THREE_CLASSES }, { model: await checkpointOf(labels) });
+  const other = await checkpointOf(['positive', 'negative', 'neither']);
+  await trainOn(full, { data }, { model: other });
+});
+
+test('a pooler that is drawn, and that the adapter does not save, is warned of', async () => {
+  const poolerless = assetAt(mlmCheckpoint, 'mlm');
+  const check = (adapter: object) => preflight(tinyCell({ adapter }), poolerless);
+  const warning =
+    'warning model.source: the checkpoint has no pooler.dense: it is drawn from the seed, ' +
+    'and stays frozen under the adapter';
+  assert.equal(await check({ type: 'lora', rank: 3 }), [warning]);
+  assert.equal(await check({ type: 'lora', rank: 3, targets: ['query'], bias: 'all' }), [warning]);
+  for (const type of ['full', 'bitfit', 'head-only'])
+    assert.equal(await check({ type }), [], `${type} leaves a folder that holds it`);
+});
+
+test('rank, length and checkpoints are checked before anything runs', async () => {
+  assert.equal(await preflight(tinyCell()), []);
+  const wide = { adapter: { type: 'lora', rank: 40 } };
+  assert.equal(await preflight(withTrain({ max_length: 99 }, wide)), [
+    'train.max_length: rows of 99 tokens do not fit the model, which has 53 positions',
+    'adapter.rank: rank 40 is above the width of layer ' +
+      'encoder.layer.0.attention.self.query (22 → 22)',
+  ]);
+  assert.equal(await preflight(withTrain({ checkpoints: [2, 7] })), [
+    'train.checkpoints: train.checkpoints asks for step 7, but there are 6 steps',
+  ]);
+});
+
+test('tokenizer and weights are checked before anything runs', async () => {
+  const dir = await tempFolder();
+  await cp(checkpoint, dir, { recursive: true });
+  const firstFault = async (content: string) =>
+    (await preflight(tinyCell(), assetAt(dir, content)))[0] ?? 'nothing is wrong';
+
+  const tokenizer = (await jsonOf(dir, 'tokenizer.json')) as { added_tokens: object[] };
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  tokenizer.added_tokens.push({ id: 101, content: '[NEW]', special: true, ...flags });
+  await writeFile(join(dir, 'tokenizer.json'), JSON.stringify(tokenizer));
+  assert.match(
+    await firstFault('tokenizer'),
+    /^model\.source: .*tokenizer\.json has ids up to 101, but config\.json's vocab_size is 101/,
+  );
+
+  const weights = join(dir, 'model.safetensors');
+  await writeFile(weights, (await readFile(weights)).subarray(0, 60000));
+  assert.match(
+    await firstFault('truncated'),
+    /^model\.source: .*model\.safetensors: tensor ".*it is truncated/,
+  );
+  await rm(weights);
+  assert.match(await firstFault('absent'), /^model\.source: /);
+});
+
+test.run();

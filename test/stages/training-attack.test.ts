@@ -1,0 +1,36 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Poisoning } from '../../src/api.ts';
+import { adapterFault, trainingAttack } from '../../src/stages/training-attack.ts';
+
+const test = suite('training attack');
+const training = { load: async () => null };
+const plugin = <D>(_kind: string, name: string): D | undefined =>
+  ({ rows: {}, weights: { training }, more: { training } })[name] as D | undefined;
+const of = (poisoning: Poisoning) => trainingAttack(poisoning, plugin);
+
+test('the attack that touches training, with its own parameters', () => {
+  assert.is(of({ attack: 'rows', rate: 0.1 }), null);
+  assert.is(of({ attack: 'unknown' }), null); // whoever runs it says so
+  assert.equal(of({ attack: 'weights', rate: 0.1 }), { attack: 'weights', rate: 0.1 });
+  assert.equal(
+    of({ attack: 'rows+weights', steps: { rows: { rate: 0.3 }, weights: { rate: 0.1 } } }),
+    { attack: 'weights', rate: 0.1 },
+  );
+});
+
+test('two that touch it are refused, since neither knows of the other', () => {
+  assert.throws(
+    () => of({ attack: 'weights+more', steps: { weights: {}, more: {} } }),
+    (error: Error) =>
+      error.name === 'UserFault' &&
+      error.message === '"weights" and "more" both change the training, each in its own way',
+  );
+});
+
+test("an adapter that leaves the model's weights alone has nothing to train with it", () => {
+  assert.is(adapterFault('weights', 'full'), null);
+  assert.equal(adapterFault('weights', 'lora')!.path, ['adapter', 'type']);
+});
+
+test.run();
