@@ -47,7 +47,7 @@ export interface Registry {
   with(plugins: readonly LoadedPlugin[]): Registry;
 }
 
-/** `dist/<build>/registry.json`, written by src/setup/build.mjs. Paths are relative: to the project for sources, to the build for modules. */
+/** `dist/<build>/registry.json`, written by src/setup/registry-file.mjs. Paths are relative: to the project for sources, to the build for modules. */
 export interface RegistryFile {
   readonly format: 1;
   /** Code version of `dosimeter/science`. */
