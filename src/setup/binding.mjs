@@ -62,7 +62,7 @@ export function checkTools() {
 }
 
 /**
- * @param {import('./tensorflow.mjs').Libraries} tensorflow the folder of the headers, and two libraries
+ * @param {import('./tensorflow.mjs').Libraries} tensorflow
  * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
  *   `target`: the path of the compiled binding
  */

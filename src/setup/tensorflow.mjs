@@ -27,8 +27,9 @@ import { TENSORFLOW, wheelsFor } from './wheels.mjs';
  * `lib/dosimeter.json` in tfjs-node-gpu, which `src/compute` reads. `tensorflow` is null if it is
  * not available for the `reason`; `remedy` is the command that would install it.
  * @typedef {{ format: 1, recipe: string, tensorflow: string | null,
- *   variant: 'cpu' | 'cuda' | 'own', libraries: string | null, wheels: readonly string[], tfjs: string, napi: number, node: string,
- *   platform: string, arch: string, reason?: string, remedy?: string }} Stamp
+ *   variant: 'cpu' | 'cuda' | 'own', libraries: string | null, wheels: readonly string[],
+ *   tfjs: string, napi: number, node: string, platform: string, arch: string, reason?: string,
+ *   remedy?: string }} Stamp
  */
 
 /** @typedef {{ variant: 'cpu' | 'cuda' } | { variant: 'own', path: string }} Wanted */

@@ -60,6 +60,21 @@ const outputs = (all: readonly StageJson[], kind: string, file: string): string[
   all.filter((stage) => stage.kind === kind).map((stage) => outputText(stage, file));
 const cpu = ['--backend', 'cpu'];
 
+/** The kinds of stages that run again after this edit of a plugin. The edit is undone. */
+async function touchedBy(
+  project: Project,
+  file: string,
+  from: string,
+  to: string,
+): Promise<string[]> {
+  const before = project.read(`plugins/${file}`);
+  assert.ok(before.includes(from), file);
+  project.write(`plugins/${file}`, before.replace(from, to));
+  const missed = (await project.stages('spec.yaml')).filter(({ state }) => state !== 'cached');
+  project.write(`plugins/${file}`, before);
+  return [...new Set(missed.map(({ kind }) => kind))];
+}
+
 test('plugins of every kind work together, and each is in the keys of what it touches', async ({
   project,
   requests,
@@ -121,27 +136,18 @@ test('plugins of every kind work together, and each is in the keys of what it to
   };
   assert.is(metrics.trainable_parameters, norms + head);
 
-  const touched = async (file: string, from: string, to: string): Promise<string[]> => {
-    const before = project.read(`plugins/${file}`);
-    assert.ok(before.includes(from), file);
-    project.write(`plugins/${file}`, before.replace(from, to));
-    const missed = (await project.stages('spec.yaml')).filter(({ state }) => state !== 'cached');
-    const kinds = [...new Set(missed.map(({ kind }) => kind))];
-    project.write(`plugins/${file}`, before);
-    return kinds;
-  };
-  assert.equal(await touched('length-stage.mjs', 'sum + value, 0', 'sum + value, 0.5'), [
+  assert.equal(await touchedBy(project, 'length-stage.mjs', 'sum + value, 0', 'sum + value, 0.5'), [
     'length',
     'report',
   ]);
-  assert.equal(await touched('norm-adapter.mjs', '/LayerNorm', '/encoder.*LayerNorm'), [
+  assert.equal(await touchedBy(project, 'norm-adapter.mjs', '/LayerNorm', '/encoder.*LayerNorm'), [
     'train',
     'evaluate',
     'report',
   ]);
-  assert.equal(await touched('shallow-model.mjs', '/ 2)', '/ 3)'), ['train', 'evaluate', 'report']);
+  assert.equal(await touchedBy(project, 'shallow-model.mjs', '/ 2)', '/ 3)'), ['train', 'evaluate', 'report']);
   assert.equal(
-    await touched('process-executor.mjs', 'SIGTERM', 'SIGKILL'),
+    await touchedBy(project, 'process-executor.mjs', 'SIGTERM', 'SIGKILL'),
     [],
     'an executor is in no key',
   );

@@ -109,3 +109,11 @@ export default defineStage({
   },
 });
 `;
+
+/** How many stages of the toy spec there are in each state. */
+export async function stateCounts(project: Project): Promise<{ readonly [state: string]: number }> {
+  const counts: { [state: string]: number } = {};
+  for (const { state } of await project.stages('spec.yaml'))
+    counts[state] = (counts[state] ?? 0) + 1;
+  return counts;
+}
