@@ -1,20 +1,23 @@
-/** Arguments → phases → exit code: the only place, with src/cli/, that uses process and console. Every command's code is imported when it is called. */
+/**
+ * Arguments → phases → exit code. Only this file and src/cli/ use `process` and the terminal. The
+ * code of a command is imported when it is called.
+ */
 import { ownVersion } from './execute/environment.ts';
 
-/** The command line; returns the exit code. */
+/** Runs the command line; returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
-  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
-    process.stdout.write(`${ownVersion()}\n`);
-    return 0;
-  }
-  // `dosimeter results | head` closes the pipe early; that is not a fault.
+  // A closed pipe, as of `dosimeter results | head`, is not a fault.
   process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
     if (code === 'EPIPE') process.exit(0);
     process.stderr.write(`error: the output could not be written: ${message}\n`);
     process.exit(2);
   });
-  // Progress that nobody can be told is no reason to end a run; the exit code still says how it went.
+  // A run does not end because its progress can't be shown; the exit code still says how it went.
   process.stderr.on('error', () => undefined);
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    process.stdout.write(`${ownVersion()}\n`);
+    return 0;
+  }
   const { runCli } = await import('./cli/program.ts');
   return runCli(argv);
 }

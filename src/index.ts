@@ -1,6 +1,7 @@
 /**
- * What `import … from 'dosimeter'` means: the plugin API, and the engine. For types and for code run from source; a
- * built package has the same names by src/setup/index.mjs, which loads the engine when it is first called.
+ * What `import … from 'dosimeter'` gives: the plugin API and the engine. This file is for types,
+ * and for code that runs from source; a built package exports the same names from
+ * src/setup/index.mjs, which loads the engine when it is first called.
  */
 export * from './api.ts';
 export { plan, results, run } from './engine/library.ts';

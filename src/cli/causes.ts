@@ -1,22 +1,26 @@
-/** Stages that would run, grouped by why. Pure. */
+/** Groups the stages that would run by why. Pure. */
 import type { StageStatus } from '../execute/survey.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 
 export interface Explained extends Pick<StageStatus, 'stage' | 'state'> {
-  /** What changed, or what is not there, in words. */
+  /** Returns what changed, or what is missing, in words. */
   readonly why: () => readonly string[];
 }
 
 export interface Cause {
   readonly text: string;
-  /** Stages that it concerns directly. */
+  /** The stages that it concerns directly. */
   readonly stages: readonly PlannedStage[];
-  /** Those that wait for them, directly or not: whether they run depends on what comes out. */
+  /**
+   * The stages that wait for those, directly or not. Whether they run depends on their inputs'
+   * content.
+   */
   readonly waiting: readonly PlannedStage[];
 }
 
 /**
- * In the order in which the plan first meets them. A stage that has several causes is under each of them.
+ * Returns the causes in the order in which the plan first meets them. A stage with several causes
+ * is listed under each.
  * @param chosen the stages to account for
  * @param explained every stage of the plan
  */
@@ -24,39 +28,29 @@ export function causesOf(
   chosen: readonly PlannedStage[],
   explained: ReadonlyMap<StageId, Explained>,
 ): readonly Cause[] {
-  const known = new Map<StageId, ReadonlySet<string>>();
-  const own = new Map<StageId, readonly string[]>();
-  const isPending = (id: StageId): boolean => {
-    const { stage, state } = explained.get(id)!;
-    return (
-      state === 'pending' &&
-      Object.values(stage.inputs).some((input) => explained.get(input)!.state !== 'cached')
-    );
-  };
-  const ownOf = (id: StageId): readonly string[] => {
-    const found = own.get(id) ?? explained.get(id)!.why();
-    own.set(id, found);
+  const get = (id: StageId): Explained => {
+    const found = explained.get(id);
+    if (!found) throw new Error(`${id} is not explained`);
     return found;
   };
-  /** Of a stage that waits for others, theirs. */
-  const rootsOf = (id: StageId): ReadonlySet<string> => {
-    let found = known.get(id);
-    if (found === undefined) {
-      found = new Set(
-        isPending(id)
-          ? Object.values(explained.get(id)!.stage.inputs)
-              .filter((input) => explained.get(input)!.state !== 'cached')
-              .flatMap((input) => [...rootsOf(input)])
-          : ownOf(id),
-      );
-      known.set(id, found);
-    }
-    return found;
-  };
+  const uncachedInputs = (id: StageId): StageId[] =>
+    Object.values(get(id).stage.inputs).filter((input) => get(input).state !== 'cached');
+  /** Whether it waits for other stages; a pending stage may also wait for a source only. */
+  const waitsForOthers = (id: StageId): boolean =>
+    get(id).state === 'pending' && uncachedInputs(id).length > 0;
+  /** A stage's own causes, or those of the stages that it waits for. */
+  const rootsOf = once(
+    (id: StageId): ReadonlySet<string> =>
+      new Set(
+        waitsForOthers(id)
+          ? uncachedInputs(id).flatMap((input) => [...rootsOf(input)])
+          : get(id).why(),
+      ),
+  );
 
   const causes = new Map<string, { stages: PlannedStage[]; waiting: PlannedStage[] }>();
   for (const stage of chosen) {
-    const waits = isPending(stage.id);
+    const waits = waitsForOthers(stage.id);
     for (const text of rootsOf(stage.id)) {
       const cause = causes.get(text) ?? { stages: [], waiting: [] };
       causes.set(text, cause);
@@ -64,4 +58,16 @@ export function causesOf(
     }
   }
   return [...causes].map(([text, cause]) => ({ text, ...cause }));
+}
+
+/** The function, with what it returned kept for each argument. */
+function once<A, B>(of: (argument: A) => B): (argument: A) => B {
+  const known = new Map<A, B>();
+  return (argument) => {
+    const found = known.get(argument);
+    if (found !== undefined) return found;
+    const made = of(argument);
+    known.set(argument, made);
+    return made;
+  };
 }

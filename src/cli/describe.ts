@@ -1,6 +1,5 @@
-/** `dosimeter schema PATH` and `dosimeter plugins NAME`: the reference, in words. */
+/** `dosimeter schema PART` and `dosimeter plugins NAME`: the reference in words. */
 import { Help } from 'commander';
-import type { AdapterDescriptor, AttackDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import type { FieldDoc } from '../experiment/reference.ts';
@@ -8,12 +7,12 @@ import { either, nearest } from '../experiment/suggest.ts';
 import type { LoadedPlugin, PluginKind, Registry } from '../registry/types.ts';
 import { json, out, paint } from './terminal.ts';
 
-const NARROWEST = 40,
-  WIDEST = 100,
-  USUAL = 80;
+const NARROWEST = 40;
+const WIDEST = 100;
+const USUAL = 80;
 const width = (): number => Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
 
-/** Words broken into lines of the terminal's width, each after this many spaces. */
+/** Breaks a text into lines of the terminal's width, each indented by this many spaces. */
 function indented(text: string, spaces: number): string {
   const margin = ' '.repeat(spaces);
   return new Help()
@@ -26,29 +25,29 @@ function indented(text: string, spaces: number): string {
 const show = (value: unknown): string =>
   typeof value === 'string' ? value : JSON.stringify(value).replaceAll(',', ', ');
 
-/** What may stand there, and what stands there where nothing is written. */
+/** The type of a field, its default, and whether it is required. */
 function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
   return [
     type,
-    ...(required ? ['needed'] : []),
+    ...(required ? ['required'] : []),
     ...(fallback === null ? [] : [`default: ${show(fallback)}`]),
-    ...(whole && axis ? ['a list of such makes it an axis of the grid'] : []),
+    ...(whole && axis ? ['a list of them makes it an axis of the grid'] : []),
   ].join('; ');
 }
 
-const name = (path: string): string => path.split('.').at(-1)!;
+const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
-/** A field as a line of its mapping: its values, and what it is. */
+/** A field as an entry of the mapping that it is in. */
 const asEntry = (doc: FieldDoc): string =>
   [
-    indented(`${paint.bold(name(doc.path))}: ${facts(doc, false)}`, 2),
+    indented(`${paint.bold(nameOf(doc.path))}: ${facts(doc, false)}`, 2),
     ...(doc.description === '' ? [] : [indented(doc.description, 6)]),
     ...(doc.fields.length > 0
-      ? [indented(`its fields: ${doc.fields.map(({ path }) => name(path)).join(', ')}`, 6)]
+      ? [indented(`its fields: ${doc.fields.map(({ path }) => nameOf(path)).join(', ')}`, 6)]
       : []),
   ].join('\n');
 
-/** A field by itself. */
+/** A field with everything that is known of it. */
 function asPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
   const blocks = [
@@ -60,7 +59,9 @@ function asPage(doc: FieldDoc): string {
     ...(plugins.length > 0
       ? [
           indented(
-            `The parameters of each stand beside its name; \`dosimeter plugins NAME\` describes them. There are ${plugins.join(', ')}.`,
+            'The parameters of each stand beside its name; ' +
+              '`dosimeter plugins NAME` describes them. ' +
+              `There are ${plugins.join(', ')}.`,
             2,
           ),
         ]
@@ -69,7 +70,7 @@ function asPage(doc: FieldDoc): string {
   return blocks.join('\n\n');
 }
 
-/** One part of the spec. @throws UserFault where there is no such field */
+/** Prints a part of the spec. @throws UserFault if there is no such field */
 export async function describeField(
   registry: Registry,
   path: string,
@@ -87,22 +88,27 @@ export async function describeField(
         : '`dosimeter schema spec` lists the sections',
     );
   }
-  if (asJson)
-    json(found.length === 1 ? found[0]!.schema : found.map(({ of, schema }) => ({ of, schema })));
-  else out(found.map(asPage).join('\n\n'));
+  const [only] = found;
+  if (!asJson) out(found.map(asPage).join('\n\n'));
+  else if (only && found.length === 1) json(only.schema);
+  else json(found.map(({ of, schema }) => ({ of, schema })));
 }
 
-/** The sections of a spec, each with what it is. */
+/** Prints the sections of a spec. */
 export async function describeSpec(registry: Registry): Promise<void> {
   const { referenceOf } = await import('../experiment/reference.ts');
-  out(
-    `${referenceOf(specRegistry(registry)).find('').map(asEntry).join('\n')}\n\n${indented('`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.', 0)}`,
-  );
+  const sections = referenceOf(specRegistry(registry)).find('').map(asEntry);
+  const more =
+    '`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.';
+  out(`${sections.join('\n')}\n\n${indented(more, 0)}`);
 }
 
-const PARAMETERS: readonly PluginKind[] = ['attack', 'adapter'];
+/** The kinds of plugins that have parameters in a spec. */
+type Parametric = 'attack' | 'adapter';
+const isParametric = (kind: PluginKind): kind is Parametric =>
+  kind === 'attack' || kind === 'adapter';
 
-/** What a plugin is, and its parameters. @throws UserFault where none has this name */
+/** Prints every plugin of this name with its parameters. @throws UserFault if there is none */
 export async function describePlugin(
   registry: Registry,
   kinds: readonly PluginKind[],
@@ -122,46 +128,12 @@ export async function describePlugin(
   }
   const { referenceOf } = await import('../experiment/reference.ts');
   const reference = referenceOf(specRegistry(registry));
-  const described = found.map((plugin) => ({
+  const described = found.map((plugin): Described => ({
     plugin,
-    ...more(plugin),
-    parameters: PARAMETERS.includes(plugin.kind)
-      ? reference.parameters(plugin.kind as 'attack' | 'adapter', plugin.name)
-      : [],
+    ...originOf(plugin),
+    parameters: isParametric(plugin.kind) ? reference.parameters(plugin.kind, plugin.name) : [],
   }));
-  if (asJson)
-    json(
-      described.map(
-        ({
-          plugin: { kind, name: own, file, code, descriptor },
-          citation,
-          family,
-          parameters,
-        }) => ({
-          kind,
-          name: own,
-          summary: descriptor.summary,
-          file,
-          code,
-          ...(citation === null ? {} : { citation }),
-          ...(family === null ? {} : { family }),
-          ...(PARAMETERS.includes(kind)
-            ? {
-                parameters: parameters.map(
-                  ({ path, type, default: fallback, required, description, schema }) => ({
-                    name: name(path),
-                    type,
-                    default: fallback,
-                    required,
-                    description,
-                    schema,
-                  }),
-                ),
-              }
-            : {}),
-        }),
-      ),
-    );
+  if (asJson) json(described.map(pluginFacts));
   else out(described.map(pluginPage).join('\n\n'));
 }
 
@@ -172,30 +144,56 @@ interface Described {
   readonly parameters: readonly FieldDoc[];
 }
 
-function more({ kind, descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'family'> {
-  const { citation, family } = descriptor as Partial<AttackDescriptor & AdapterDescriptor>;
+function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'family'> {
+  const citation = 'citation' in descriptor ? descriptor.citation : undefined;
+  const family = descriptor.kind === 'attack' ? descriptor.family : null;
   return {
-    citation: citation || null,
-    family:
-      kind !== 'attack' || family === undefined
-        ? null
-        : typeof family === 'string'
-          ? family
-          : 'untargeted or backdoor, by its parameters',
+    citation: citation === undefined || citation === '' ? null : citation,
+    family: typeof family === 'function' ? 'untargeted or backdoor, by its parameters' : family,
   };
 }
 
+function pluginFacts({ plugin, citation, family, parameters }: Described): object {
+  const { kind, name, file, code, descriptor } = plugin;
+  return {
+    kind,
+    name,
+    summary: descriptor.summary,
+    file,
+    code,
+    ...(citation === null ? {} : { citation }),
+    ...(family === null ? {} : { family }),
+    ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
+  };
+}
+
+const parameterFacts = ({
+  path,
+  type,
+  default: fallback,
+  required,
+  description,
+  schema,
+}: FieldDoc): object => ({
+  name: nameOf(path),
+  type,
+  default: fallback,
+  required,
+  description,
+  schema,
+});
+
 function pluginPage({ plugin, citation, family, parameters }: Described): string {
-  const { kind, name: own, file, descriptor } = plugin;
+  const { kind, name, file, descriptor } = plugin;
   const example = parameters.find(({ example: line }) => line !== null)?.example;
   return [
-    `${paint.bold(`${kind} ${own}`)}  ${file}`,
+    `${paint.bold(`${kind} ${name}`)}  ${file}`,
     indented(descriptor.summary, 2),
     ...(family === null ? [] : [indented(`family: ${family}`, 2)]),
     ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
-    ...(PARAMETERS.includes(kind)
+    ...(isParametric(kind)
       ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]
       : []),
-    ...(example ? [`  for example\n    ${example}`] : []),
+    ...(typeof example === 'string' ? [`  for example\n    ${example}`] : []),
   ].join('\n\n');
 }

@@ -1,4 +1,7 @@
-/** `dosimeter doctor`: what this machine computes with, why not better, and the one command that would bring it. */
+/**
+ * `dosimeter doctor`: which backend this machine computes with, why not a better one, and the
+ * command that would bring it.
+ */
 import { accessSync, constants, existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,7 +11,7 @@ import { sourceContext } from '../engine/prepare.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { json, out, paint, say } from './terminal.ts';
 
-/** Whether entries could be written: in the folder, or in the nearest that exists above it. */
+/** Whether the folder, or the nearest that exists above it, can be written to. */
 function writable(dir: string): boolean {
   let at = dir;
   while (!existsSync(at)) at = path.dirname(at);
@@ -16,17 +19,19 @@ function writable(dir: string): boolean {
     accessSync(at, constants.W_OK);
     return true;
   } catch {
-    return false; // that is the answer
+    return false;
   }
 }
 
-export async function doctorCommand(options: {
+export interface DoctorOptions {
   readonly store: string;
   readonly backend?: BackendName;
   readonly json?: boolean;
-}): Promise<number> {
+}
+
+export async function doctorCommand(options: DoctorOptions): Promise<number> {
   const backends = await probe({ deep: true });
-  const { cacheDir } = await sourceContext(say);
+  const { cacheDir } = sourceContext(say);
   const store = path.resolve(options.store);
   const usable = backends.find(
     ({ available, name }) =>
@@ -47,12 +52,12 @@ export async function doctorCommand(options: {
   else {
     for (const { name, available, detail, remedy } of backends) {
       const mark = name === usable?.name ? paint.green('▸') : available ? ' ' : paint.red('✗');
-      out(
-        `${mark} ${name.padEnd(10)} ${detail}${!available && remedy !== null ? `\n             to have it: ${paint.bold(remedy)}` : ''}`,
-      );
+      out(`${mark} ${name.padEnd(10)} ${detail}`);
+      if (!available && remedy !== null) out(`             to get it: ${paint.bold(remedy)}`);
     }
     out(
-      `  dosimeter ${facts.dosimeter}, Node ${facts.node}, ${facts.platform}, ${facts.cores} cores, ${facts.memory_mb} MB`,
+      `  dosimeter ${facts.dosimeter}, Node ${facts.node}, ${facts.platform}, ` +
+        `${facts.cores} cores, ${facts.memory_mb} MB`,
     );
     for (const [name, place] of [
       ['store', facts.store],
@@ -61,7 +66,7 @@ export async function doctorCommand(options: {
       out(`  ${name} ${place.path}${place.writable ? '' : paint.red(' (not writable)')}`);
     out(usable ? `${usable.name} is used` : paint.red('no compute backend: npx dosimeter setup'));
   }
-  // A backend that was asked for and can't be had is an error with its reason.
+  // Throws with the reason why the backend that was asked for is not available.
   if (options.backend !== undefined && !usable) await chooseBackend(options.backend);
   return usable ? 0 : 1;
 }

@@ -1,23 +1,21 @@
-/** `dosimeter explain SPEC [STAGE]`: why stages would run, by what changed since the most similar run. */
-import type { Digest } from '../api.ts';
+/**
+ * `dosimeter explain SPEC [STAGE]`: why stages would run, by what changed since the most similar
+ * run.
+ */
 import { UserFault } from '../api.ts';
-import type { Prepared } from '../engine/prepare.ts';
 import { prepare } from '../engine/prepare.ts';
+import type { Reasons } from '../engine/reasons.ts';
+import { reasonsIn } from '../engine/reasons.ts';
 import type { StageStatus } from '../execute/survey.ts';
-import { keyComponents } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
-import { recallCode } from '../store/code.ts';
-import type { ClosureOf } from '../store/explain.ts';
-import { differences, nearest } from '../store/explain.ts';
-import type { Manifest } from '../store/types.ts';
-import type { Explained } from './causes.ts';
+import type { Cause, Explained } from './causes.ts';
 import { causesOf } from './causes.ts';
 import type { SpecOptions } from './options.ts';
-import { columns, json, out, paint, paintErr, say, STATES, wrap } from './terminal.ts';
+import { json, out, paint, paintErr, proseWidth, say, STATES, wrap } from './terminal.ts';
 
 export interface ExplainOptions extends SpecOptions {
-  /** Each stage by itself. */
+  /** Whether each stage is explained by itself, instead of all that have one cause together. */
   readonly all?: boolean;
 }
 
@@ -28,16 +26,17 @@ export async function explainCommand(
 ): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const { plan, statuses } = prepared;
-  const chosen =
+  const chosen = statuses.filter(({ stage, state }) =>
     wanted === undefined
-      ? statuses.filter(({ state }) => state !== 'cached')
-      : statuses.filter(({ stage }) => stage.kind === wanted || stage.id.startsWith(wanted));
+      ? state !== 'cached'
+      : stage.kind === wanted || stage.id.startsWith(wanted),
+  );
   if (wanted !== undefined && chosen.length === 0)
     throw new UserFault(
       `no stage of this plan is "${wanted}"`,
       'give a kind (train) or the beginning of an id, as `dosimeter plan --json` lists them',
     );
-  const why = reasons(prepared);
+  const why = reasonsIn(prepared);
   const label = stageLabels(plan);
   if (options.json)
     json(
@@ -51,92 +50,50 @@ export async function explainCommand(
       })),
     );
   else if (chosen.length === 0) out('every stage is cached: its result is in the store');
-  else if (options.all || chosen.length === 1) each(chosen, why, label);
+  else if (options.all || chosen.length === 1) showEach(chosen, why, label);
   else {
     const explained = new Map<StageId, Explained>(
       statuses.map((status) => [status.stage.id, { ...status, why: () => why(status) }]),
     );
-    grouped(
-      chosen.map(({ stage }) => stage),
-      explained,
+    showCauses(
+      causesOf(
+        chosen.map(({ stage }) => stage),
+        explained,
+      ),
     );
   }
   return 0;
 }
 
-type Why = (status: StageStatus) => readonly string[];
-
-/** What changed since the most similar stage in the store, or what the stage waits for. */
-function reasons({ plan, statuses, store, assets, registry }: Prepared): Why {
-  const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
-  const kinds = ['stage', 'attack', 'adapter', 'model', 'dataset'] as const;
-  const now = new Map(
-    kinds.flatMap((kind) =>
-      registry.all(kind).map(({ code, closure }): [string, typeof closure] => [code, closure]),
-    ),
-  );
-  const before = recallCode(store.root);
-  const closures: ClosureOf = (code) => now.get(code) ?? before(code);
-  let manifests: Manifest[] | null = null;
-  const all = (): Manifest[] =>
-    (manifests ??= store.keys().flatMap((key) => store.manifest(key) ?? []));
-  return ({ stage, state, reason }) => {
-    if (state !== 'ready' || reason.includes('damaged')) return [reason];
-    const contents = Object.fromEntries(
-      Object.entries(stage.inputs).map(([name, id]): [string, Digest] => [
-        name,
-        byId.get(id)!.entry!.manifest.content,
-      ]),
-    );
-    const digests = Object.fromEntries(
-      Object.entries(stage.assets).map(([name, uri]): [string, Digest] => [
-        name,
-        assets.get(uri)!.digest,
-      ]),
-    );
-    const components = keyComponents(stage, plan, contents, digests);
-    const similar = nearest(
-      components,
-      all().filter(({ kind }) => kind === stage.kind),
-    );
-    if (!similar) return [`no ${stage.kind} has run in this store`];
-    return differences(similar.components, components, closures).map(({ text }) => text);
-  };
-}
-
-function each(
+function showEach(
   chosen: readonly StageStatus[],
-  why: Why,
+  why: Reasons,
   label: (stage: PlannedStage) => string,
 ): void {
-  for (const status of chosen)
-    out(
-      `${paint.bold(label(status.stage))} ${paint.dim(status.stage.id)} ${status.state}\n${why(
-        status,
-      )
-        .map((reason) => `  ${reason}`)
-        .join('\n')}`,
-    );
-  say(paintErr.dim(wrap(STATES, Math.min(columns(), 100))));
+  for (const status of chosen) {
+    const reasons = why(status).map((reason) => `  ${reason}`);
+    const head = `${paint.bold(label(status.stage))} ${paint.dim(status.stage.id)} ${status.state}`;
+    out([head, ...reasons].join('\n'));
+  }
+  say(paintErr.dim(wrap(STATES, proseWidth())));
 }
 
-/** A cause, and what it brings about: what runs at once, and what waits for that. */
-function grouped(
-  chosen: readonly PlannedStage[],
-  explained: ReadonlyMap<StageId, Explained>,
-): void {
-  const width = Math.min(columns(), 100);
-  for (const { text, stages, waiting } of causesOf(chosen, explained)) {
-    const rest =
-      waiting.length === 0
-        ? ''
-        : stages.length === 0
-          ? byKind(waiting)
-          : `; ${waiting.length} more ${waiting.length === 1 ? 'waits' : 'wait'} for ${stages.length === 1 ? 'it' : 'them'} (${byKind(waiting)})`;
-    out(paint.bold(wrap(text, width, '  ')));
-    out(`  ${wrap(`${byKind(stages)}${rest}`, width - 2, '  ')}`);
+/** Each cause with the stages that it makes run, and those that wait for them. */
+function showCauses(causes: readonly Cause[]): void {
+  const width = proseWidth();
+  for (const cause of causes) {
+    out(paint.bold(wrap(cause.text, width, '  ')));
+    out(`  ${wrap(effectOf(cause), width - 2, '  ')}`);
   }
-  say(paintErr.dim('--all: why of each stage'));
+  say(paintErr.dim('--all: why each stage would run'));
+}
+
+function effectOf({ stages, waiting }: Cause): string {
+  if (waiting.length === 0) return byKind(stages);
+  if (stages.length === 0) return byKind(waiting);
+  const verb = waiting.length === 1 ? 'waits' : 'wait';
+  const them = stages.length === 1 ? 'it' : 'them';
+  return `${byKind(stages)}; ${waiting.length} more ${verb} for ${them} (${byKind(waiting)})`;
 }
 
 /** `train ×4, evaluate ×4`. */

@@ -1,4 +1,6 @@
-/** `dosimeter init [DIR]`: writes a starter folder: a spec that runs, an attack with its test, data. */
+/**
+ * `dosimeter init [DIR]` writes a starter folder: a spec that runs, an attack with its test, data.
+ */
 import {
   copyFileSync,
   existsSync,
@@ -13,18 +15,15 @@ import { packageRoot } from '../execute/environment.ts';
 import { makeFolder } from '../store/folders.ts';
 import { json, out } from './terminal.ts';
 
-/** npm leaves a file of the dotted name out of a package. */
+/** npm leaves `.gitignore` out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
 
-/** What `npm install` writes where there is none: it is completed and not overwritten. */
+/** `npm install` may have written one: it is completed, not overwritten. */
 const PACKAGE = 'package.json';
 
-export async function initCommand(
-  dir: string | undefined,
-  options: { readonly json?: boolean },
-): Promise<number> {
-  const from = path.join(packageRoot(), 'pipelines', 'starter'),
-    to = path.resolve(dir ?? '.');
+export function initCommand(dir: string | undefined, options: { readonly json?: boolean }): number {
+  const from = path.join(packageRoot(), 'pipelines', 'starter');
+  const to = path.resolve(dir ?? '.');
   const files = readdirSync(from, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => path.relative(from, path.join(entry.parentPath, entry.name)))
@@ -55,20 +54,21 @@ export async function initCommand(
   else {
     out(written.map((name) => `  ${name}`).join('\n'));
     if (changed) out(`  ${PACKAGE}, which was there: now with a test script`);
-    const near = path.relative('', to),
-      where = near.startsWith('..') ? to : near;
+    const near = path.relative('', to);
+    const where = near.startsWith('..') ? to : near;
     out(`next: ${where === '' ? '' : `cd ${where} && `}npx dosimeter plan experiment.yaml`);
   }
   return 0;
 }
 
 /**
- * As `npm link` does: the plugin's `import … from 'dosimeter'` works in its test and in an editor, and `npx dosimeter`
- * is this program. Where dosimeter is installed in the folder, both are there.
+ * Links this program into `node_modules`, as `npm link` does: a plugin's `import … from
+ * 'dosimeter'` works in its test and in an editor, and `npx dosimeter` is this program. An
+ * installed dosimeter has both links already.
  */
 function linkProgram(dir: string): void {
-  const modules = path.join(dir, 'node_modules'),
-    bin = path.join(modules, '.bin', 'dosimeter');
+  const modules = path.join(dir, 'node_modules');
+  const bin = path.join(modules, '.bin', 'dosimeter');
   if (!existsSync(path.join(modules, 'dosimeter'))) {
     makeFolder(modules);
     symlinkSync(packageRoot(), path.join(modules, 'dosimeter'), 'junction');
@@ -79,13 +79,16 @@ function linkProgram(dir: string): void {
   }
 }
 
-/** `npm test` runs the attack's tests, unless the package's author has it do something else. @returns whether it was added */
+/**
+ * Has `npm test` run the attack's tests, unless it does something else already. Returns whether it
+ * changed.
+ */
 function addTestScript(file: string): boolean {
   let own: { scripts?: { test?: string } };
   try {
     own = JSON.parse(readFileSync(file, 'utf8')) as typeof own;
   } catch {
-    return false; // npm will say what is wrong with it
+    return false; // npm reports what is wrong with it
   }
   if (own.scripts?.test !== undefined && !own.scripts.test.includes('no test specified'))
     return false;

@@ -1,4 +1,4 @@
-/** `dosimeter results SPEC --latex`: a table for a paper, over the axes that are asked for. */
+/** `dosimeter results SPEC --latex`: a table for a paper, over the axes that were asked for. */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import type { Results } from '../engine/facts.ts';
@@ -16,23 +16,27 @@ import { caveatLines, namesOf } from './result-tables.ts';
 import { count, paintErr, say } from './terminal.ts';
 
 export interface LatexOptions {
-  /** Axes by name; left out: those that `columns` leaves. */
+  /** The axes of the rows, by name. Default: the axes that `columns` does not name. */
   readonly rows?: readonly string[];
+  /** The axes of the columns, by name. */
   readonly columns?: readonly string[];
-  /** Left out: full fine-tuning where the grid has it beside other adapters. */
+  /** Default: full fine-tuning, if the grid has it beside other adapters. */
   readonly against?: Against;
 }
 
-/** As many columns of numbers fit on a page. */
+/** How many columns of numbers fit on a page. */
 const MOST_COLUMNS = 8;
 
-/** What a name without a point stands for. */
+/** The axes that the name of a section stands for. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
   poisoning: 'poisoning.attack',
 };
 
-/** @param asked metrics by name; null: accuracy and attack success. @throws UserFault where axes are not the grid's, or leave two cells at one place */
+/**
+ * @param asked the metrics; null for accuracy and attack success
+ * @throws UserFault if an axis is not the grid's, or two cells would share a place of the table
+ */
 export function latexResults(
   { experiment }: Prepared,
   { rows, missing, computedBy }: Results,
@@ -41,35 +45,25 @@ export function latexResults(
 ): string {
   const metrics = asked ?? defaultMetrics(rows);
   const cells = namesOf(rows);
-  const telling = tellingAxes(cells),
-    axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
+  const telling = tellingAxes(cells);
+  const axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
   const short = shortNames(axes);
-  const named = (names: readonly string[]): string[] =>
-    names.map((name) => axisOf(name, axes, short));
-  const columnAxes = named(options.columns ?? []);
-  const rowAxes =
-    options.rows === undefined
-      ? telling.filter((path) => !columnAxes.includes(path))
-      : named(options.rows);
-  // Rows alone were chosen: what is left is the columns'.
-  if (options.rows !== undefined && options.columns === undefined)
-    columnAxes.push(...telling.filter((path) => !rowAxes.includes(path)));
+  const { rowAxes, columnAxes } = chosenAxes(options, telling, (name) => axisOf(name, axes, short));
   const adapters = new Set(cells.map((cell) => cell['adapter.type']));
   const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
   const grid = layOut({ rows, metrics, rowAxes, columnAxes, against });
-  if (!('clash' in grid)) {
-    const wide = grid.columns.reduce((sum, { differs }) => sum + (differs ? 2 : 1), 0);
-    if (wide > MOST_COLUMNS)
-      say(
-        paintErr.yellow(
-          `the table has ${wide} columns of numbers; --metric, --columns, --against none and --only make it narrower`,
-        ),
-      );
-  }
   if ('clash' in grid)
     throw new UserFault(
       `several cells stand at one place of the table: they differ in ${grid.clash.join(', ')}`,
-      `add it to --rows or --columns, or choose a value: --only ${grid.clash[0]!}=VALUE`,
+      `add it to --rows or --columns, or choose a value: --only ${grid.clash[0] ?? 'AXIS'}=VALUE`,
+    );
+  const wide = grid.columns.reduce((sum, { differs }) => sum + (differs ? 2 : 1), 0);
+  if (wide > MOST_COLUMNS)
+    say(
+      paintErr.yellow(
+        `the table has ${wide} columns of numbers; ` +
+          '--metric, --columns, --against none and --only make it narrower',
+      ),
     );
   return latexTable({
     name: experiment.name,
@@ -83,6 +77,25 @@ export function latexResults(
     facts: factsOf(experiment, computedBy, missing),
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
+}
+
+/**
+ * Axes that tell cells apart and that neither option names go to the rows, or to the columns if the
+ * rows were named.
+ */
+function chosenAxes(
+  { rows, columns }: LatexOptions,
+  telling: readonly string[],
+  axisOfName: (name: string) => string,
+): { readonly rowAxes: readonly string[]; readonly columnAxes: readonly string[] } {
+  const without = (taken: readonly string[]): string[] =>
+    telling.filter((path) => !taken.includes(path));
+  if (rows === undefined) {
+    const columnAxes = (columns ?? []).map(axisOfName);
+    return { rowAxes: without(columnAxes), columnAxes };
+  }
+  const rowAxes = rows.map(axisOfName);
+  return { rowAxes, columnAxes: columns?.map(axisOfName) ?? without(rowAxes) };
 }
 
 function defaultMetrics(rows: Results['rows']): readonly Metric[] {

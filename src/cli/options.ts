@@ -1,13 +1,14 @@
-/** Options that several commands share. */
+/** Options that several commands share, and how their values are read. */
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { UserFault } from '../api.ts';
 import type { Rates } from '../engine/learning-rates.ts';
 import { PACK_MOST, packMemoryMB } from '../engine/packing.ts';
-import { defaultStore } from '../engine/places.ts';
 import type { Asked } from '../engine/prepare.ts';
+import { defaultStore } from '../engine/state-folder.ts';
 import type { PackLimits } from '../execute/packer.ts';
+import { PATIENCE_OPTIONS } from '../execute/patience.ts';
 
 export interface SpecOptions extends Asked {
   readonly jobs: number;
@@ -16,13 +17,17 @@ export interface SpecOptions extends Asked {
 
 const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
-/** `asr,accuracy`; the option may be repeated. */
-export const gatherNames = (value: string, before: readonly string[]): readonly string[] => [
-  ...before,
-  ...value
+/** `asr,accuracy`. */
+export const namesIn = (value: string): readonly string[] =>
+  value
     .split(',')
     .map((name) => name.trim())
-    .filter((name) => name !== ''),
+    .filter((name) => name !== '');
+
+/** `asr,accuracy`, for an option that may be repeated. */
+export const gatherNames = (value: string, before: readonly string[]): readonly string[] => [
+  ...before,
+  ...namesIn(value),
 ];
 
 export const wholeNumber =
@@ -34,57 +39,49 @@ export const wholeNumber =
     return n;
   };
 
+/** `NAME=VALUE`, or a value for every name, which is `*`. */
+function namedValue(text: string): readonly [name: string, value: string] {
+  const at = text.indexOf('=');
+  return at < 0 ? ['*', text] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+type ByKind = { readonly [kind: string]: number };
+
 /** `2` for every kind, `train=2` for one; the option may be repeated. */
 const perKind =
   (parse: (text: string) => number) =>
-  (
-    value: string,
-    before: { readonly [kind: string]: number } | undefined,
-  ): { readonly [kind: string]: number } => {
-    const at = value.indexOf('=');
-    return { ...before, [at < 0 ? '*' : value.slice(0, at)]: parse(value.slice(at + 1)) };
+  (text: string, before: ByKind | undefined): ByKind => {
+    const [kind, value] = namedValue(text);
+    return { ...before, [kind]: parse(value) };
   };
 
-function seconds(text: string): number {
-  const [, n, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(s|m|h)?$/.exec(text) ?? [];
-  if (n === undefined)
-    throw new UserFault(`--timeout takes a time such as 90s, 30m or 2h, got "${text}"`);
-  return Number(n) * { s: 1, m: 60, h: 3600 }[unit as 's' | 'm' | 'h'];
+/** Adds an option for each of PATIENCE_OPTIONS: `--retries` and `--timeout`. */
+export function withPatienceOptions(command: Command): Command {
+  for (const [name, option] of Object.entries(PATIENCE_OPTIONS))
+    command.addOption(
+      new Option(`--${name} ${option.placeholder}`, option.summary).argParser(
+        perKind((text) => {
+          const value = option.parse(text);
+          if (value === null)
+            throw new UserFault(`--${name} takes ${option.format}, got "${text}"`);
+          return value;
+        }),
+      ),
+    );
+  return command;
 }
-
-function tries(text: string): number {
-  if (!/^\d+$/.test(text))
-    throw new UserFault(`--retries takes a whole number from 0, got "${text}"`);
-  return Number(text);
-}
-
-export const retriesOption = (): Option =>
-  new Option('--retries <[kind=]n>', 'try a failed stage again; may be repeated').argParser(
-    perKind(tries),
-  );
-export const timeoutOption = (): Option =>
-  new Option(
-    '--timeout <[kind=]time>',
-    'end a stage that runs longer (90s, 30m, 2h); may be repeated',
-  ).argParser(perKind(seconds));
 
 /** `1e-5,1e-4` for every adapter, `lora=1e-4,1e-3` for one; the option may be repeated. */
-function rates(value: string, before: Rates): Rates {
-  const at = value.indexOf('='),
-    listed = value
-      .slice(at + 1)
-      .split(',')
-      .map(Number);
-  const wrong = value
-    .slice(at + 1)
-    .split(',')
-    .find((_, i) => !(listed[i]! > 0 && listed[i]! < Infinity));
+function rates(text: string, before: Rates): Rates {
+  const [adapter, value] = namedValue(text);
+  const listed = value.split(',');
+  const wrong = listed.find((rate) => !(Number(rate) > 0 && Number(rate) < Infinity));
   if (wrong !== undefined)
     throw new UserFault(
       `--rates takes learning rates above 0, got "${wrong}"`,
       'for example --rates 1e-5,1e-4,1e-3, or --rates lora=1e-4,1e-3',
     );
-  return { ...before, [at < 0 ? '*' : value.slice(0, at)]: listed };
+  return { ...before, [adapter]: listed.map(Number) };
 }
 
 function share(text: string): number {
@@ -97,22 +94,23 @@ function share(text: string): number {
 export const ratesOption = (): Option =>
   new Option(
     '--rates <[adapter=]rates>',
-    'rates to try, with commas between (default: half decades, 1e-6 to 3e-4 for full, 1e-5 to 1e-2 for others); may be repeated',
+    'rates to try, separated by commas (default: half decades, 1e-6 to 3e-4 for full, ' +
+      '1e-5 to 1e-2 for others); may be repeated',
   )
     .argParser(rates)
     .default({}, 'by adapter');
 export const seedsOption = (): Option =>
-  new Option('--seeds <n>', "how many of the spec's seeds, from its first")
+  new Option('--seeds <n>', "how many of the spec's seeds, from the first")
     .argParser(wholeNumber('--seeds'))
     .default(3);
 export const shareOption = (): Option =>
-  new Option('--share <share>', 'share of the training rows that is held out')
+  new Option('--share <share>', 'the share of the training rows that is held out')
     .argParser(share)
     .default(0.2);
 
 export interface PackOptions {
   readonly pack: number;
-  /** Megabytes. */
+  /** In megabytes. */
   readonly packMemory?: number;
 }
 
@@ -128,31 +126,35 @@ export const packingOf = ({
 export function withPackOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--pack <n>', 'stages that may run as one job at most; 1: each alone')
+      new Option('--pack <n>', 'how many stages may run as one job; with 1, each runs alone')
         .argParser(wholeNumber('--pack'))
         .default(PACK_MOST),
     )
     .addOption(
       new Option(
         '--pack-memory <MB>',
-        "memory of such a job at most, by estimate (default: half of the machine's over the cores)",
+        'how much memory such a job may take, by estimate (default: half of the machine’s, ' +
+          'divided by the cores)',
       ).argParser(wholeNumber('--pack-memory')),
     );
 }
 
 export const storeOption = (): Option =>
-  new Option('--store <dir>', 'where results are kept').default(defaultStore);
-export const jsonOption = (): Option => new Option('--json', 'print facts as JSON');
+  new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);
+export const jsonOption = (): Option => new Option('--json', 'print JSON');
+
+/** A command on one spec, with the options that all of them have. */
+export const specCommand = (program: Command, name: string, summary: string): Command =>
+  withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
 
 export function withSpecOptions(command: Command): Command {
   return command
     .addOption(storeOption())
     .addOption(
-      new Option('--backend <name>', 'compute backend (default: the best there is)').choices([
-        'tensorflow',
-        'wasm',
-        'cpu',
-      ]),
+      new Option(
+        '--backend <name>',
+        'the compute backend (default: the best that this machine has)',
+      ).choices(['tensorflow', 'wasm', 'cpu']),
     )
     .addOption(
       new Option('--jobs <n>', 'processor cores to use')
@@ -167,7 +169,7 @@ export function withSpecOptions(command: Command): Command {
     .addOption(
       new Option(
         '--only <filter>',
-        'a tag, or path=value[,value]: only these cells; may be repeated',
+        'restrict the grid to a tag, or to path=value[,value]; may be repeated',
       )
         .argParser(gather)
         .default([], 'all'),

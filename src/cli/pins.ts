@@ -1,7 +1,7 @@
 /** `dosimeter pin` and `dosimeter unpin`: results that no `gc` sweeps. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { runsDir } from '../engine/places.ts';
+import { runsDir } from '../engine/state-folder.ts';
 import { prepare } from '../engine/prepare.ts';
 import { runEntries } from '../engine/run-entries.ts';
 import { listRuns } from '../log/run-folder.ts';
@@ -16,11 +16,11 @@ interface Pinnable {
   readonly name: string;
   readonly of: string;
   readonly keys: readonly ActionKey[];
-  /** Stages that are not in the store. */
+  /** How many stages are not in the store. */
   readonly lacking: number;
 }
 
-/** @param what a spec, or a run's id; left out: lists what is pinned */
+/** @param what a spec or a run's id; without it, what is pinned is listed */
 export async function pinCommand(
   what: string | undefined,
   options: SpecOptions & { readonly name?: string },
@@ -39,10 +39,14 @@ export async function pinCommand(
   const as = options.name ?? name;
   await onDisk(root, () => pin(root, { name: as, of, keys }));
   if (options.json) json({ name: as, of, entries: keys.length, lacking });
-  else
-    say(
-      `pinned ${as}: ${keys.length === 1 ? '1 entry' : `${keys.length} entries`}${lacking > 0 ? `; ${count(lacking, 'stage')} not in the store yet: pin again when they are` : ''}`,
-    );
+  else {
+    const entries = keys.length === 1 ? '1 entry' : `${keys.length} entries`;
+    const rest =
+      lacking > 0
+        ? `; ${count(lacking, 'stage')} not in the store yet: pin again when they are`
+        : '';
+    say(`pinned ${as}: ${entries}${rest}`);
+  }
   return 0;
 }
 
@@ -65,11 +69,11 @@ function pinnableRun(
   const keys = runEntries(dir);
   if (keys === null)
     throw new UserFault(
-      `the run ${id} did not end, so it doesn't say what it used`,
+      `the run ${id} did not end, so the entries that it used are not known`,
       'pin its spec instead',
     );
-  const store = openStore(root),
-    there = keys.filter((key) => store.lookUp(key).state === 'hit');
+  const store = openStore(root);
+  const there = keys.filter((key) => store.lookUp(key).state === 'hit');
   return { name: id, of: id, keys: there, lacking: keys.length - there.length };
 }
 
@@ -93,7 +97,7 @@ function list(root: string, asJson: boolean): number {
   return 0;
 }
 
-/** @param name as `pin` lists it */
+/** @param name of a pin, as `pin` lists it */
 export async function unpinCommand(
   name: string,
   options: { readonly store: string },

@@ -1,108 +1,129 @@
-/** `dosimeter plan SPEC`: what would run, and why, or what is wrong with it. Fetches nothing, writes nothing. */
+/**
+ * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec. Fetches and writes
+ * nothing.
+ */
 import { checkStages } from '../engine/check.ts';
 import { packsOf, plannedStages } from '../engine/facts.ts';
 import { thisMachine } from '../engine/machine.ts';
+import type { Prepared } from '../engine/prepare.ts';
 import { prepare } from '../engine/prepare.ts';
 import { placesOn } from '../execute/resources.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { estimate, openDurations } from '../log/durations.ts';
 import { stageLabels } from '../plan/label.ts';
+import type { PlannedStage } from '../plan/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
 import {
-  columns,
   count,
   duration,
   json,
   out,
   paint,
   paintErr,
+  proseWidth,
   say,
   STATES,
   table,
   wrap,
 } from './terminal.ts';
 
-export async function planCommand(
-  spec: string,
-  options: SpecOptions & PackOptions & { readonly mermaid?: boolean; readonly dot?: boolean },
-): Promise<number> {
+export interface PlanOptions extends SpecOptions, PackOptions {
+  readonly mermaid?: boolean;
+  readonly dot?: boolean;
+}
+
+export async function planCommand(spec: string, options: PlanOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
-  const { plan, statuses, store, experiment, backend } = prepared;
-  const toRun = statuses.filter(({ state }) => state !== 'cached');
+  const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   await checkStages(prepared, toRun, (message) => say(paintErr.yellow(message)));
-  if (options.json) {
+  if (options.json)
     json({ stages: await plannedStages(prepared, options.jobs, packingOf(options)) });
-    return 0;
+  else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
+  else {
+    const packs = await packsOf(prepared, options.jobs, packingOf(options));
+    show(prepared, toRun, packs, options.jobs);
   }
-  if (options.mermaid || options.dot) {
-    const { mermaid, dot } = await import('../plan/draw.ts');
-    const label = stageLabels(plan);
-    const stages = statuses.map(({ stage, state }) => ({
-      id: stage.id,
-      label: label(stage),
-      state,
-      inputs: Object.values(stage.inputs),
-    }));
-    out((options.mermaid ? mermaid(stages) : dot(experiment.name, stages)).trimEnd());
-    return 0;
-  }
-  const lacking = toRun.map(({ stage }) => stage);
+  return 0;
+}
+
+async function draw({ plan, statuses, experiment }: Prepared, asMermaid: boolean): Promise<void> {
+  const { mermaid, dot } = await import('../plan/draw.ts');
+  const label = stageLabels(plan);
+  const stages = statuses.map(({ stage, state }) => ({
+    id: stage.id,
+    label: label(stage),
+    state,
+    inputs: Object.values(stage.inputs),
+  }));
+  out((asMermaid ? mermaid(stages) : dot(experiment.name, stages)).trimEnd());
+}
+
+function show(
+  prepared: Prepared,
+  toRun: readonly StageStatus[],
+  packs: readonly (readonly PlannedStage[])[],
+  jobs: number,
+): void {
+  const { plan, statuses, store, experiment, backend, assets, gpu } = prepared;
   const seconds = estimate(
-    lacking,
+    toRun.map(({ stage }) => stage),
     openDurations(store.root, say),
-    placesOn(thisMachine(options.jobs, prepared.gpu), plan.backend),
+    placesOn(thisMachine(jobs, gpu), plan.backend),
   );
   const time = seconds === null ? 'no estimate yet' : `about ${duration(seconds)}`;
-  const cellsAlone = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
+  const cells = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
   out(
-    `${paint.bold(experiment.name)}: ${count(cellsAlone, 'cell')} × ${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} (what cells share is one)`,
+    `${paint.bold(experiment.name)}: ${count(cells, 'cell')} × ` +
+      `${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} ` +
+      '(what cells share is one)',
   );
-  const cached = `${statuses.length - lacking.length} cached`;
+  const cached = `${statuses.length - toRun.length} cached`;
   out(
-    lacking.length === 0
+    toRun.length === 0
       ? `${cached}, nothing to run (${backend})`
-      : `${cached}, ${lacking.length} to run: ${time} (${backend})`,
+      : `${cached}, ${toRun.length} to run: ${time} (${backend})`,
   );
-  const kinds = new Map<string, StageStatus[]>();
-  for (const status of statuses) {
-    const list = kinds.get(status.stage.kind);
-    if (list) list.push(status);
-    else kinds.set(status.stage.kind, [status]);
-  }
-  const tally = (list: readonly StageStatus[], wanted: StageStatus['state']): string =>
-    String(list.filter(({ state }) => state === wanted).length);
-  out(
-    table([
-      ['stage', 'all', 'cached', 'ready', 'pending'],
-      ...[...kinds].map(([kind, list]) => [
-        kind,
-        String(list.length),
-        tally(list, 'cached'),
-        tally(list, 'ready'),
-        tally(list, 'pending'),
-      ]),
-    ]),
-  );
-  if (lacking.length > 0) out(paint.dim(wrap(STATES, Math.min(columns(), 100))));
-  const packs = await packsOf(prepared, options.jobs, packingOf(options));
-  for (const kind of new Set(packs.map((pack) => pack[0]!.kind)))
-    out(
-      packLine(
-        kind,
-        packs.filter((pack) => pack[0]!.kind === kind).map((pack) => pack.length),
-      ),
-    );
-  for (const [uri, asset] of prepared.assets)
+  out(kindTable(statuses));
+  if (toRun.length > 0) out(paint.dim(wrap(STATES, proseWidth())));
+  for (const [kind, sizes] of packSizes(packs)) out(packLine(kind, sizes));
+  for (const [uri, asset] of assets)
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
-  return 0;
+}
+
+/** How many stages of each kind there are, in each state. */
+function kindTable(statuses: readonly StageStatus[]): string {
+  const kinds = new Map<string, StageStatus['state'][]>();
+  for (const { stage, state } of statuses) {
+    const states = kinds.get(stage.kind);
+    if (states) states.push(state);
+    else kinds.set(stage.kind, [state]);
+  }
+  const columns = ['cached', 'ready', 'pending'] as const;
+  return table([
+    ['stage', 'all', ...columns],
+    ...[...kinds].map(([kind, states]) => [
+      kind,
+      String(states.length),
+      ...columns.map((column) => String(states.filter((state) => state === column).length)),
+    ]),
+  ]);
+}
+
+/** How many stages each pack has, by their kind. */
+function packSizes(packs: readonly (readonly PlannedStage[])[]): ReadonlyMap<string, number[]> {
+  const sizes = new Map<string, number[]>();
+  for (const pack of packs) {
+    const [first] = pack;
+    if (first) sizes.set(first.kind, [...(sizes.get(first.kind) ?? []), pack.length]);
+  }
+  return sizes;
 }
 
 /** `train: 14 stages in 3 packs (5 + 5 + 4)`. */
 function packLine(kind: string, sizes: readonly number[]): string {
+  const stages = sizes.reduce((a, b) => a + b, 0);
   const shown = sizes.length > 8 ? `${sizes.slice(0, 8).join(' + ')} + …` : sizes.join(' + ');
-  return `${kind}: ${count(
-    sizes.reduce((a, b) => a + b, 0),
-    'stage',
-  )} in ${count(sizes.length, 'pack')}${sizes.length > 1 ? ` (${shown})` : ''}`;
+  const each = sizes.length > 1 ? ` (${shown})` : '';
+  return `${kind}: ${count(stages, 'stage')} in ${count(sizes.length, 'pack')}${each}`;
 }

@@ -25,9 +25,9 @@ export async function pluginsCommand(
     return 0;
   }
   const plugins = KINDS.flatMap((kind) =>
-    registry.all(kind).map(({ name, descriptor, code, file }) => ({
+    registry.all(kind).map(({ name: own, descriptor, code, file }) => ({
       kind,
-      name,
+      name: own,
       summary: descriptor.summary,
       file,
       code,
@@ -35,14 +35,18 @@ export async function pluginsCommand(
   );
   if (options.json) json(plugins);
   else
-    for (const kind of KINDS)
-      out(
-        `${paint.bold(`${kind}s`)}\n${table(plugins.filter((plugin) => plugin.kind === kind).map(({ name, summary, file }) => [`  ${name}`, file, summary]))}`,
-      );
+    for (const kind of KINDS) {
+      const rows = plugins
+        .filter((plugin) => plugin.kind === kind)
+        .map((plugin) => [`  ${plugin.name}`, plugin.file, plugin.summary]);
+      out(`${paint.bold(`${kind}s`)}\n${table(rows)}`);
+    }
   return 0;
 }
 
-/** All of it is JSON Schema, for editors and tools; a part of it is words, for people. */
+/**
+ * Prints the whole schema as JSON Schema, for editors and tools; a part of it in words, for people.
+ */
 export async function schemaCommand(
   part: string | undefined,
   options: { readonly json?: boolean },

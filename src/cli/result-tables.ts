@@ -1,4 +1,4 @@
-/** Results as tables for people: a column each metric, or a line. Pure but for the terminal's width, which is handed over. */
+/** Results as tables for people: a column or a line for each metric. Pure. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import type { Results } from '../engine/facts.ts';
@@ -14,7 +14,7 @@ import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
-/** What is asked first of an experiment. */
+/** The metrics that people ask for first. */
 const FIRST: readonly Metric[] = [
   ACCURACY,
   DROP,
@@ -22,10 +22,13 @@ const FIRST: readonly Metric[] = [
   { stage: 'evaluate', metric: 'asr_untriggered' },
   ASR_CLEAN,
 ];
-/** A table has a column each of so many metrics at most; of more, each has a line. */
+/** With more metrics than this, each has a line instead of a column. */
 export const MOST_COLUMNS = 8;
 
-/** Of what there is, what is shown unless more is asked for; everything where there is nothing of the kind. */
+/**
+ * Returns the metrics that are shown by default: those of FIRST that there are, or all if there are
+ * none.
+ */
 export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
   const every = metricsIn(rows);
   const first = FIRST.flatMap(
@@ -39,53 +42,66 @@ export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): 
   return rows.filter((row) => names.has(metricName(row)));
 };
 
-/** What is said of each file whose numbers are left out. */
+/** A sentence for each file whose numbers are left out. */
 export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused'>): string[] => [
   ...damaged.map((file) => `${file} is not what was stored; left out (dosimeter verify)`),
   ...refused.map(
     ({ file, fault }) =>
-      `${file} ${fault}; an earlier version stored it; left out (delete ${path.dirname(file)} and run that stage again)`,
+      `${file} ${fault}; an earlier version stored it; ` +
+      `left out (delete ${path.dirname(file)} and run that stage again)`,
   ),
 ];
 
 type Named = Pick<ResultRow, 'cell' | 'also'>;
 
-/** Axis values of all names of each cell. */
+/** The axis values of each cell, under all its names. */
 export const namesOf = (rows: readonly Named[]): JsonObject[] =>
   rows.flatMap(({ cell, also = [] }) => [cell, ...also]);
 
 const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
-/** `r = 16` where the names of one cell differ. */
+/** An axis value as text; `r = 16` if the names of the cell differ in it. */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
   [...new Set(namesOf([row]).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
     .join(equals);
 
-/** What must be said before the numbers are read, as on the report's first screen; † is the tables' mark. */
+interface Axis {
+  readonly path: string;
+  /** The short name, as in a table's head. */
+  readonly name: string;
+}
+
+/** The axes that tell the cells of the rows apart. */
+function axesOf(rows: readonly Named[]): readonly Axis[] {
+  const paths = tellingAxes(namesOf(rows));
+  const short = shortNames(paths);
+  return paths.map((path) => ({ path, name: short.get(path) ?? path }));
+}
+
+/** The caveats of the numbers, as on the report's first screen. † is the mark of `beside`. */
 export function caveatLines(rows: readonly ResultRow[]): string[] {
-  const paths = tellingAxes(namesOf(rows)),
-    short = shortNames(paths);
+  const axes = axesOf(rows);
   const label = (row: Named): string =>
-    paths
-      .map((path) => [short.get(path)!, axisText(row, path, '=')])
-      .filter(([, value]) => value !== '')
-      .map((part) => part.join('='))
+    axes
+      .map(({ path, name }) => ({ name, value: axisText(row, path, '=') }))
+      .filter(({ value }) => value !== '')
+      .map(({ name, value }) => `${name}=${value}`)
       .join(' ') || 'every cell';
   return caveatsOf(caveatGroups(rows, (cell, also) => label({ cell, also }))).map(
     ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
   );
 }
 
-/** A cell over its seeds. */
+/** The rows of a cell, over its seeds. */
 interface Group extends Named {
   readonly seeds: Set<number>;
-  /** By `metricName`. */
+  /** The values of each metric, by `metricName`. */
   readonly values: Map<string, number[]>;
 }
 
-/** In the order of the rows. */
+/** Returns the groups in the order of the rows. */
 function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
@@ -98,30 +114,32 @@ function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
     };
     groups.set(name, group);
     group.seeds.add(row.seed);
-    const metric = metricName(row),
-      values = group.values.get(metric);
+    const metric = metricName(row);
+    const values = group.values.get(metric);
     if (values) values.push(row.value);
     else group.values.set(metric, [row.value]);
   }
   return [...groups.values()];
 }
 
-/** By name alone: the looks at a training share the names of its evaluation. */
+/** By name without the stage: measurements along a training have the names of its evaluation. */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
 
 const NOTHING = '–';
 
-/** A line for each cell, a column for each metric; `†` where a model of the cell predicts one class only. */
+/**
+ * A table with a line for each cell and a column for each metric; `†` marks cells with a model that
+ * predicts one class only.
+ */
 export function beside(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
   width: number,
 ): string {
-  const paths = tellingAxes(namesOf(rows)),
-    short = shortNames(paths),
-    oneClass = oneClassCells(rows);
+  const axes = axesOf(rows);
+  const oneClass = oneClassCells(rows);
   const evaluated = metrics.find(({ stage }) => stage === 'evaluate');
   const label = (one: Metric): string =>
     metrics.some((other) => other !== one && other.metric === one.metric)
@@ -129,31 +147,31 @@ export function beside(
       : one.metric;
   return table(
     [
-      [...paths.map((path) => short.get(path)!), 'n', ...metrics.map(label)],
+      [...axes.map(({ name }) => name), 'n', ...metrics.map(label)],
       ...groupsOf(rows).map((group) => [
-        ...paths.map((path) => axisText(group, path)),
+        ...axes.map(({ path }) => axisText(group, path)),
         String(group.seeds.size),
         ...metrics.map((metric) => {
           const found = group.values.get(metricName(metric));
           if (found === undefined) return NOTHING;
           const summary = plainSummary(summarise(found), proportions.has(metric.metric));
           const mark = metric === evaluated && oneClass(group.cell) > 0 ? ' †' : '';
-          return `${summary}${mark}${found.length === group.seeds.size ? '' : ` (n = ${found.length})`}`;
+          const fewer = found.length === group.seeds.size ? '' : ` (n = ${found.length})`;
+          return `${summary}${mark}${fewer}`;
         }),
       ]),
     ],
-    { width, names: paths.length + 1, nothing: NOTHING },
+    { width, names: axes.length + 1, nothing: NOTHING },
   );
 }
 
-/** A line for each cell and metric. */
+/** A table with a line for each cell and metric. */
 export function lines(rows: readonly ResultRow[], width: number): string {
-  const paths = tellingAxes(namesOf(rows)),
-    short = shortNames(paths);
+  const axes = axesOf(rows);
   const metrics = metricsIn(rows);
   return table(
     [
-      [...paths.map((path) => short.get(path)!), 'stage', 'metric', 'mean', 'std', '±', 'n'],
+      [...axes.map(({ name }) => name), 'stage', 'metric', 'mean', 'std', '±', 'n'],
       ...groupsOf(rows).flatMap((group) =>
         metrics.flatMap((metric) => {
           const found = group.values.get(metricName(metric));
@@ -161,7 +179,7 @@ export function lines(rows: readonly ResultRow[], width: number): string {
           const { mean, std, high, n } = summarise(found);
           return [
             [
-              ...paths.map((path) => axisText(group, path)),
+              ...axes.map(({ path }) => axisText(group, path)),
               metric.stage,
               metric.metric,
               plainValue(mean),
@@ -173,6 +191,6 @@ export function lines(rows: readonly ResultRow[], width: number): string {
         }),
       ),
     ],
-    { width, names: paths.length + 2 },
+    { width, names: axes.length + 2 },
   );
 }

@@ -1,4 +1,6 @@
-/** `dosimeter results SPEC`: the numbers of the finished goal stages, by cell and over the seeds. */
+/**
+ * `dosimeter results SPEC`: the numbers of the finished goal stages, by cell and over the seeds.
+ */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
@@ -21,14 +23,14 @@ import {
   namesOf,
   rowsOf,
 } from './result-tables.ts';
-import { columns, count, json, out, paintErr, say, wrap } from './terminal.ts';
+import { columns, count, json, out, paintErr, proseWidth, say, wrap } from './terminal.ts';
 
 export interface ResultsOptions extends SpecOptions {
   readonly csv?: boolean;
   readonly all?: boolean;
-  /** Names or patterns; empty: the few that are asked for first. */
+  /** Names or patterns of metrics; if empty, the few that people ask for first. */
   readonly metric: readonly string[];
-  /** Along each training. */
+  /** Whether to print what was measured along each training instead. */
   readonly steps?: boolean;
   readonly latex?: boolean;
   readonly rows?: readonly string[];
@@ -37,12 +39,12 @@ export interface ResultsOptions extends SpecOptions {
 }
 
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
-  const prepared = await prepare(spec, options, { fetch: false, note: say }),
-    results = resultsOf(prepared);
+  const prepared = await prepare(spec, options, { fetch: false, note: say });
   if (options.steps) return showSteps(prepared, options);
+  const results = resultsOf(prepared);
   const { rows, missing, computedBy } = results;
   if (!options.latex && [options.rows, options.columns, options.against].some(Boolean))
-    throw new UserFault('--rows, --columns and --against are of the table that --latex prints');
+    throw new UserFault('--rows, --columns and --against shape the table that --latex prints');
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);
@@ -50,7 +52,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));
   else if (options.latex) {
     if (rows.length === 0)
-      throw new UserFault('no stage of it has a result yet', `dosimeter run ${spec}`);
+      throw new UserFault('no stage of this spec has a result yet', `dosimeter run ${spec}`);
     out((await import('./latex.ts')).latexResults(prepared, results, asked, options));
   } else {
     if (rows.length > 0) show(rows, asked, options.all === true);
@@ -61,35 +63,40 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
 }
 
 async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<number> {
-  const { asResults, stepRows } = await import('./steps.ts');
-  const steps = await stepRows(prepared),
-    rows = asResults(steps);
-  const asked = askedMetrics(rows, options.metric);
-  const metrics = asked ?? metricsIn(rows),
-    names = new Set(metrics.map(({ metric }) => metric));
+  const { asResults, readSteps } = await import('../engine/steps.ts');
+  const { rows: steps, damaged } = await readSteps(prepared);
+  for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
+  const rows = asResults(steps);
+  const metrics = askedMetrics(rows, options.metric) ?? metricsIn(rows);
+  const names = new Set(metrics.map(({ metric }) => metric));
   if (options.json) json(steps.filter(({ metric }) => names.has(metric)));
   else if (rows.length === 0)
     say(
       paintErr.yellow(
-        'no finished training has looks at its steps: `train: { evaluate_every: N }` asks for them',
+        'no finished training was evaluated along its steps: ' +
+          '`train: { evaluate_every: N }` asks for it',
       ),
     );
   else out(beside(rows, metrics, columns()));
   return 0;
 }
 
-/** Null: none is named. */
+/** Returns null if no metric is named. @throws UserFault if a name matches no metric */
 function askedMetrics(
   rows: readonly ResultRow[],
   patterns: readonly string[],
 ): readonly Metric[] | null {
   if (patterns.length === 0) return null;
-  const { metrics, unknown } = selectMetrics(rows, patterns);
-  if (unknown.length > 0 && rows.length > 0) {
+  const {
+    metrics,
+    unknown: [unknown],
+  } = selectMetrics(rows, patterns);
+  if (unknown !== undefined && rows.length > 0) {
     const names = metricsIn(rows).flatMap((one) => [one.metric, metricName(one)]);
     throw new UserFault(
-      `no finished stage has a metric "${unknown[0]!}"`,
-      `did you mean ${closest(unknown[0]!, names)}? \`--all\` prints every one; in a name, * stands for any characters`,
+      `no finished stage has a metric "${unknown}"`,
+      `did you mean ${closest(unknown, names)}? ` +
+        '`--all` prints every one; in a name, * stands for any characters',
     );
   }
   return metrics;
@@ -103,31 +110,21 @@ function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: 
       ? lines(rowsOf(rows, metrics), columns())
       : beside(rows, metrics, columns()),
   );
-  for (const sentence of caveatLines(rows))
-    say(paintErr.yellow(wrap(sentence, Math.min(columns(), 100))));
+  const width = proseWidth();
+  for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, width)));
   const seeds = new Set(rows.map(({ seed }) => seed)).size;
-  const shown = new Set(metrics.map(metricName)),
-    rest = every.filter((one) => !shown.has(metricName(one)));
-  const width = Math.min(columns(), 100);
-  say(
-    paintErr.dim(
-      wrap(
-        seeds > 1
-          ? '± is half of the 95% Student t interval of the mean over the seeds (n).'
-          : 'One seed: no interval.',
-        width,
-      ),
-    ),
-  );
-  if (rest.length > 0 && asked === null)
-    say(
-      paintErr.dim(
-        wrap(
-          `${count(rest.length, 'more metric')}: ${byStage(rest)}. --metric NAME,NAME shows those (train.* all of a stage), --all every one.`,
-          width,
-        ),
-      ),
-    );
+  const interval =
+    seeds > 1
+      ? '± is half of the 95% Student t interval of the mean over the seeds (n).'
+      : 'One seed: no interval.';
+  say(paintErr.dim(wrap(interval, width)));
+  const shown = new Set(metrics.map(metricName));
+  const rest = every.filter((one) => !shown.has(metricName(one)));
+  if (rest.length === 0 || asked !== null) return;
+  const more =
+    `${count(rest.length, 'more metric')}: ${byStage(rest)}. ` +
+    '--metric NAME,NAME shows those (train.* all of a stage), --all every one.';
+  say(paintErr.dim(wrap(more, width)));
 }
 
 /** `train (9), evaluate (5)`. */
@@ -140,7 +137,8 @@ function byStage(metrics: readonly Metric[]): string {
 const axisPaths = (rows: readonly ResultRow[]): string[] => [
   ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
 ];
-/** RFC 4180; texts that a spreadsheet would take for formulas are marked. */
+
+/** CSV by RFC 4180; a text that a spreadsheet would take for a formula is marked. */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
   const lines = [

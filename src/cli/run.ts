@@ -1,30 +1,35 @@
 /** `dosimeter run SPEC` and `dosimeter report SPEC`. */
+import path from 'node:path';
 import { UserFault } from '../api.ts';
+import type { WrittenFigures } from '../engine/figures.ts';
 import { prepare } from '../engine/prepare.ts';
-import type { ExecuteOptions } from './execute.ts';
-import { execute } from './execute.ts';
+import type { Patience } from '../execute/patience.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
-import { say } from './terminal.ts';
+import type { RunInTerminalOptions } from './run-in-terminal.ts';
+import { runInTerminal } from './run-in-terminal.ts';
+import { count, paintErr, say } from './terminal.ts';
 
-export async function runCommand(
-  spec: string,
-  options: SpecOptions &
-    PackOptions &
-    Pick<ExecuteOptions, 'failFast' | 'retries' | 'timeout' | 'executor'>,
-): Promise<number> {
-  return execute(await prepare(spec, options, { fetch: true, note: say }), {
+export type RunCommandOptions = SpecOptions &
+  PackOptions &
+  Patience &
+  Pick<RunInTerminalOptions, 'failFast' | 'executor'>;
+
+export async function runCommand(spec: string, options: RunCommandOptions): Promise<number> {
+  return runInTerminal(await prepare(spec, options, { fetch: true, note: say }), {
     ...options,
     packing: packingOf(options),
   });
 }
 
 export interface ReportOptions extends SpecOptions {
-  /** Its figures as PDF too, in this folder; true: in the default one. */
+  /** The folder that the figures are written to as PDF too; true for the default one. */
   readonly pdf?: string | true;
 }
 
-/** Makes the report of what is in the store; what is missing is counted in it, and nothing else runs. */
+/**
+ * Makes the report of what is in the store. What is missing is counted in it; nothing else runs.
+ */
 export async function reportCommand(
   spec: string,
   { pdf, ...options }: ReportOptions,
@@ -43,16 +48,36 @@ export async function reportCommand(
       `run it first: dosimeter run ${spec}`,
     );
   }
-  return execute(prepared, {
+  return runInTerminal(prepared, {
     ...options,
     mayRun: ({ descriptor }) => descriptor.scope === 'experiment',
     ...(pdf === undefined
       ? {}
       : {
           finish: async (summary) => {
-            const { writeFigures } = await import('./figures.ts');
-            return { figures: await writeFigures(prepared, summary, pdf) };
+            const { writeFigures } = await import('../engine/figures.ts');
+            const written = await writeFigures(prepared, summary, pdf);
+            describeFigures(written);
+            return { figures: written?.dir ?? null };
           },
         }),
   });
+}
+
+function describeFigures(written: WrittenFigures | null): void {
+  if (written === null) {
+    say(paintErr.yellow('there are no figures: no stage of this spec has made a report'));
+    return;
+  }
+  const { dir, drawn, damaged, lacking } = written;
+  for (const file of damaged)
+    say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
+  for (const { figure, characters } of lacking)
+    say(
+      paintErr.yellow(
+        `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
+          'drawn as boxes; the SVG has them',
+      ),
+    );
+  say(`${count(drawn, 'figure')} as PDF, SVG and CSV: ${path.relative('', dir) || '.'}`);
 }

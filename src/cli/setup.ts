@@ -1,4 +1,7 @@
-/** `dosimeter setup`: `npm run setup` for an installed package, in a process of its own, because it replaces what this one has loaded. */
+/**
+ * `dosimeter setup`: `npm run setup` for an installed package. It gets a process of its own, since
+ * it replaces files that this one has loaded.
+ */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { packageRoot } from '../execute/environment.ts';

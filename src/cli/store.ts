@@ -2,9 +2,11 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import type { SweptRuns } from '../engine/old-runs.ts';
 import { sweepRuns } from '../engine/old-runs.ts';
-import { defaultStore, RUNS_KEPT, runsDir } from '../engine/places.ts';
+import { defaultStore, RUNS_KEPT, runsDir } from '../engine/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
+import type { Swept } from '../store/gc.ts';
 import { collectGarbage, parseSize } from '../store/gc.ts';
 import type { Store } from '../store/store.ts';
 import { openStore } from '../store/store.ts';
@@ -16,7 +18,10 @@ interface StoreOptions {
   readonly json?: boolean;
 }
 
-/** Of a folder that is none, "all whole" would be said of nothing. Where nothing has run yet, nothing is whole. */
+/**
+ * @throws UserFault if a store was named that does not exist; the default store may be missing
+ *   still
+ */
 function openExisting(given: string): Store {
   const root = path.resolve(given);
   if (given !== defaultStore && !statSync(root, { throwIfNoEntry: false })?.isDirectory())
@@ -35,13 +40,15 @@ export async function verifyCommand(options: StoreOptions): Promise<number> {
   else {
     for (const { key, why, moved } of damaged)
       out(`${paint.red('damaged')} ${key}: ${why}\n  moved to ${moved}`);
-    for (const { file, moved } of records)
-      out(
-        `${paint.red('damaged')} ${file}${moved === null ? ': pin again, or dosimeter unpin' : `\n  moved to ${moved}`}`,
-      );
-    out(
-      `${checked === 1 ? '1 entry' : `${checked} entries`} checked, ${damaged.length === 0 ? 'all whole' : `${damaged.length} damaged: the next run makes them anew`}`,
-    );
+    for (const { file, moved } of records) {
+      const rest = moved === null ? ': pin again, or dosimeter unpin' : `\n  moved to ${moved}`;
+      out(`${paint.red('damaged')} ${file}${rest}`);
+    }
+    const verdict =
+      damaged.length === 0
+        ? 'all whole'
+        : `${damaged.length} damaged: the next run makes them anew`;
+    out(`${entries(checked)} checked, ${verdict}`);
   }
   return damaged.length + records.length === 0 ? 0 : 1;
 }
@@ -78,15 +85,31 @@ export async function gcCommand(options: GcOptions): Promise<number> {
       : null;
   if (options.json) json(runs === null ? swept : { ...swept, runs });
   else {
-    const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
     const verb = options.dryRun === true ? 'would sweep' : 'swept';
-    out(
-      `${verb} ${swept.entries.length === 1 ? '1 entry' : `${swept.entries.length} entries`} (${megabytes(swept.bytes)}) and ${count(swept.damaged, 'damaged leftover')}; ${swept.kept.entries} left (${megabytes(swept.kept.bytes)})${swept.pinned.entries === 0 ? '' : `, of them ${swept.pinned.entries} pinned (${megabytes(swept.pinned.bytes)})`}`,
-    );
-    if (runs !== null)
-      out(
-        `${verb} ${count(runs.swept.length, 'run')}; ${runs.kept} left${runs.live === 0 ? '' : `, of them ${runs.live} that ${runs.live === 1 ? 'goes' : 'go'} on or may`}${runs.pinned === 0 ? '' : `, ${runs.pinned} pinned`}`,
-      );
+    out(`${verb} ${sweptEntries(swept)}`);
+    if (runs !== null) out(`${verb} ${sweptRunFolders(runs)}`);
   }
   return 0;
+}
+
+const entries = (n: number): string => (n === 1 ? '1 entry' : `${n} entries`);
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+function sweptEntries(swept: Swept): string {
+  const pinned =
+    swept.pinned.entries === 0
+      ? ''
+      : `, of them ${swept.pinned.entries} pinned (${megabytes(swept.pinned.bytes)})`;
+  return (
+    `${entries(swept.entries.length)} (${megabytes(swept.bytes)}) ` +
+    `and ${count(swept.damaged, 'damaged leftover')}; ` +
+    `${swept.kept.entries} left (${megabytes(swept.kept.bytes)})${pinned}`
+  );
+}
+
+function sweptRunFolders({ swept, kept, live, pinned }: SweptRuns): string {
+  const running = live === 0 ? '' : `, of them ${live} running or possibly so`;
+  const held = pinned === 0 ? '' : `, ${pinned} pinned`;
+  return `${count(swept.length, 'run')}; ${kept} left${running}${held}`;
 }

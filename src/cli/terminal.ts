@@ -1,4 +1,4 @@
-/** The command line's words: facts to stdout, everything else to stderr. */
+/** Printing: facts go to stdout, everything else to stderr. */
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
 
@@ -10,37 +10,38 @@ export const say = (text: string): void => {
 };
 export const json = (value: unknown): void => out(JSON.stringify(value, null, 2));
 
-/** NO_COLOR and pipes give plain text. */
+/** Colours, but not into a pipe or with NO_COLOR. */
 export const paint = pc.createColors(pc.isColorSupported && process.stdout.isTTY);
 export const paintErr = pc.createColors(pc.isColorSupported && process.stderr.isTTY);
 
 /** `2 h 10 min`, `3.4 s`. */
 export function duration(seconds: number): string {
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-  return prettyMs(
-    Math.round(seconds / (seconds < 600 ? 1 : 60)) * (seconds < 600 ? 1 : 60) * 1000,
-    { unitCount: 2 },
-  )
+  const unit = seconds < 600 ? 1 : 60;
+  return prettyMs(Math.round(seconds / unit) * unit * 1000, { unitCount: 2 })
     .replaceAll(/(\d)([a-z])/g, '$1 $2')
     .replaceAll(/\bm\b/g, 'min');
 }
 
 export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
-/** Columns of the terminal that facts go to; a file or a pipe has no end of a line. */
+/** How wide the terminal is that facts go to; a file or a pipe has no limit. */
 export const columns = (): number =>
   process.stdout.isTTY ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
 
+/** The width of sentences: the terminal's, but no wider than people read with ease. */
+export const proseWidth = (): number => Math.min(columns(), 100);
+
 export interface TableLayout {
-  /** Wider tables are cut into several, one under the other. */
+  /** A wider table is cut into several, one below the other. */
   readonly width?: number;
-  /** How many columns name a row, and stand in each part again. */
+  /** How many columns name a row; each part of the table repeats them. */
   readonly names?: number;
-  /** What a cell without anything holds: a row of such cells alone is left out of its part. */
+  /** The text of an empty cell: a row with nothing else is left out of a part. */
   readonly nothing?: string;
 }
 
-/** Columns padded to their widest cell; the first row is the head. */
+/** Lines up the rows; the first is the head. Each column is as wide as its widest cell. */
 export function table(
   rows: readonly (readonly string[])[],
   { width = Number.POSITIVE_INFINITY, names = 0, nothing }: TableLayout = {},
@@ -51,7 +52,7 @@ export function table(
   );
   const line = (row: readonly string[], shown: readonly number[]): string =>
     shown
-      .map((i) => row[i]!.padEnd(widths[i]!))
+      .map((i) => (row[i] ?? '').padEnd(widths[i] ?? 0))
       .join(GAP)
       .trimEnd();
   return parts(widths, width, names)
@@ -66,20 +67,23 @@ export function table(
     .join('\n\n');
 }
 
-/** What `plan` and `explain` say of stages, for whoever reads it first. */
+/** The states of stages, as `plan` and `explain` use the words. */
 export const STATES =
-  'cached: its result is in the store; ready: can run now; pending: waits for the results of others, or for a source to be fetched';
+  'cached: its result is in the store; ready: can run now; ' +
+  'pending: waits for the results of others, or for a source to be fetched';
 
 const GAP = '  ';
 
-/** Which columns stand beside each other. Those that name a row come again. */
+/**
+ * Divides the columns into parts that are no wider than `width`. The naming columns are in each.
+ */
 function parts(widths: readonly number[], width: number, names: number): number[][] {
   const across = (shown: readonly number[]): number =>
-    shown.reduce((sum, i) => sum + widths[i]! + GAP.length, -GAP.length);
+    shown.reduce((sum, i) => sum + (widths[i] ?? 0) + GAP.length, -GAP.length);
   const all = widths.map((_, i) => i);
   if (across(all) <= width) return [all];
-  const naming = all.slice(0, names),
-    found: number[][] = [];
+  const naming = all.slice(0, names);
+  const found: number[][] = [];
   let part = [...naming];
   for (const i of all.slice(names)) {
     if (part.length > naming.length && across([...part, i]) > width) {
@@ -91,11 +95,14 @@ function parts(widths: readonly number[], width: number, names: number): number[
   return [...found, part];
 }
 
-/** The end of a text, where the whole is too long for `width` characters. */
+/** The text, or its end if it is longer than `width` characters. */
 export const tail = (text: string, width: number): string =>
   text.length <= width ? text : `…${text.slice(text.length - Math.max(8, width) + 1)}`;
 
-/** Words in lines of at most `width` characters; a longer word has its own. Lines after the first are indented. */
+/**
+ * Breaks a text into lines of at most `width` characters; a longer word gets a line of its own.
+ * Lines after the first are indented.
+ */
 export function wrap(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
   let line = '';

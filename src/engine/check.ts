@@ -1,11 +1,15 @@
-/** What stages find wrong in their input before anything runs: asked by `plan` and by `run` alike. */
+/**
+ * Faults that stages find in their input before anything runs; `plan` and `run` both ask for them.
+ */
 import type { StageStatus } from '../execute/survey.ts';
 import { SpecFault } from './faults.ts';
 import type { Note, Prepared } from './prepare.ts';
 
 /**
- * Every fault is told at once, every warning as a note. What a stage cannot look at yet, a source that is not fetched, it passes over.
- * @param lacking of `statuses`, those that would run. @throws SpecFault
+ * Runs the preflight of each lacking stage. Notes every warning. A stage skips what it can't see
+ * yet, such as a source that is not fetched.
+ * @param lacking those of `statuses` that would run
+ * @throws SpecFault with every fault that was found
  */
 export async function checkStages(
   {
@@ -18,14 +22,16 @@ export async function checkStages(
   lacking: readonly StageStatus[],
   note: Note,
 ): Promise<void> {
-  if (!lacking.some(({ stage }) => stage.descriptor.preflight)) return; // a large grid that has nothing to check pays nothing
+  // A large grid whose stages check nothing does not load the checks.
+  if (lacking.every(({ stage }) => stage.descriptor.preflight === undefined)) return;
   const { preflight } = await import('../execute/preflight.ts');
   const found = await preflight(plan, lacking, assets, registry, statuses);
   const faults = found.filter(({ warning }) => !warning);
   if (faults.length > 0) throw new SpecFault(faults);
   for (const uri of unknownFamilies)
     note(
-      `${uri} is not on this machine yet: whether it is of a family that is read (${families(registry)}) is not known before \`run\` asks for its config.json`,
+      `${uri} is not on this machine yet: whether its family is supported ` +
+        `(${families(registry)}) is not known before \`run\` asks for its config.json`,
     );
   for (const { message, range } of found)
     note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);

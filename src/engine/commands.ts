@@ -1,9 +1,15 @@
-/** A spec's `commands` as stages: each is the built-in stage `command` under a name, a scope and limits of its own. */
+/**
+ * A spec's `commands` as stages: each is the built-in stage `command` with a name, a scope and
+ * limits of its own.
+ */
 import type { JsonObject } from '../api.ts';
 import type { CommandStage } from '../experiment/types.ts';
 import type { LoadedPlugin, Registry } from '../registry/types.ts';
 
-/** The stage plugin that runs programs; no goal by itself, since it would not know which. */
+/**
+ * The stage plugin that runs programs. It can't be a goal: only a spec's `commands` say what to
+ * run.
+ */
 export const COMMAND = 'command';
 
 export function commandStages(
@@ -12,36 +18,29 @@ export function commandStages(
 ): LoadedPlugin[] {
   const base = registry.get('stage', COMMAND);
   if (!base) throw new Error(`no stage plugin "${COMMAND}"`);
-  return commands.map(
-    ({
+  return commands.map((command) => commandStage(base, command));
+}
+
+function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): LoadedPlugin<'stage'> {
+  const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...asked } = command;
+  const inputs = asked.inputs.map((input) => ({ ...input }));
+  const params: JsonObject = { name, scope, ...asked, inputs };
+  return {
+    ...base,
+    name,
+    descriptor: {
+      ...base.descriptor,
       name,
       scope,
-      cpu,
-      memory_mb,
-      gpu,
-      timeout_seconds,
-      output_mb,
-      ...asked
-    }): LoadedPlugin<'stage'> => ({
-      ...base,
-      name,
-      descriptor: {
-        ...base.descriptor,
-        name,
-        scope,
-        summary: `Runs ${asked.run.join(' ')}.`,
-        limits: { timeout_seconds, output_mb },
-        resources: () => ({
-          cpu,
-          gpu,
-          ...(memory_mb === undefined ? {} : { memoryMB: memory_mb }),
-        }),
-        define: (cells, { goals }) =>
-          base.descriptor.define(cells, {
-            goals,
-            with: { name, scope, ...asked } as unknown as JsonObject,
-          }),
-      },
-    }),
-  );
+      summary: `Runs ${asked.run.join(' ')}.`,
+      limits: { timeout_seconds, output_mb },
+      resources: () => ({
+        cpu,
+        gpu,
+        // A spec may leave it out.
+        ...('memory_mb' in command ? { memoryMB: memory_mb } : {}),
+      }),
+      define: (cells, { goals }) => base.descriptor.define(cells, { goals, with: params }),
+    },
+  };
 }

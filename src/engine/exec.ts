@@ -1,19 +1,26 @@
-/** One stage by hand, in a folder of its own: to debug a plugin, or to see whether a result comes out again. The store is only read. */
+/**
+ * `dosimeter exec`: one stage by hand in a folder of its own, to debug a plugin or to see whether a
+ * result comes out again. The store is only read.
+ */
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Digest, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
+import type { ExperimentFacts, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
 import { UserFault } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
-import type { Finished, Outcome } from '../execute/types.ts';
+import type { Outcome } from '../execute/types.ts';
 import { redactor } from '../log/redact.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
-import { stateDir } from './places.ts';
+import type { Entry } from '../store/types.ts';
 import type { Prepared } from './prepare.ts';
+import { stateDir } from './state-folder.ts';
 
 export interface ExecOptions {
-  /** Where its files go, a folder that is empty or not there; `.dosimeter/exec/STAGE`, emptied first, by default. */
+  /**
+   * An empty or new folder for the stage's files. Default: `.dosimeter/exec/STAGE`, which is
+   * emptied first.
+   */
   readonly out?: string;
   readonly jobs: number;
   readonly hooks: JobHooks;
@@ -22,85 +29,70 @@ export interface ExecOptions {
 
 export interface Executed {
   readonly stage: string;
-  /** The absolute folder of its files; after a failure, of what it had written. */
+  /** The absolute path of the stage's files; after a failure, of those written until then. */
   readonly outputs: string;
   readonly result: JobResult;
-  /** The store's entry of the same stage, if there is one, and the files that differ from it (those that vary from run to run aside). */
+  /**
+   * The same stage's entry in the store, and which files differ from it; those that vary anyway
+   * don't count.
+   */
   readonly stored: { readonly dir: string; readonly differs: readonly string[] } | null;
 }
 
-/** @param wanted a stage's id or the beginning of one, or a kind that the plan has once. @throws UserFault where it can't run now */
+/**
+ * @param wanted a stage's id, the beginning of one, or a kind that the plan has once
+ * @throws UserFault if the stage is not one, or can't run now
+ */
 export async function execStage(
   prepared: Prepared,
   wanted: string,
   { out, jobs, hooks, signal }: ExecOptions,
 ): Promise<Executed> {
-  const { plan, registry, assets, backend, experiment } = prepared;
+  const { registry, assets, backend, experiment } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
-  const [
-    { jobOf, redacted },
-    { createPool },
-    { workerModule },
-    { experimentFacts },
-    { environment },
-  ] = await Promise.all([
-    import('../execute/stage.ts'),
-    import('../execute/pool.ts'),
-    import('../registry/registry.ts'),
-    import('../execute/facts.ts'),
-    import('../execute/environment.ts'),
-  ]);
+  const { jobOf, redacted } = await import('../execute/stage.ts');
   const missing = Object.values(stage.assets).find((uri) => !assets.get(uri));
   if (missing !== undefined)
     throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');
   const inputs = await inputsOf(status, prepared);
-  const experimentOf = async () =>
-    experimentFacts(
-      plan,
-      new Map(
-        prepared.statuses.flatMap((one): [StageId, Outcome][] =>
-          one.entry ? [[one.stage.id, finished(one)]] : [],
-        ),
-      ),
-      await environment(experiment.file, backend, jobs),
-    );
   const outDir = emptyFolder(out, stage.id);
   const job = jobOf(
     stage,
-    {
-      inputs,
-      ...(stage.descriptor.scope === 'experiment' ? { experiment: await experimentOf() } : {}),
-    },
+    stage.descriptor.scope === 'experiment'
+      ? { inputs, experiment: await factsForJoiningStage(prepared, jobs) }
+      : { inputs },
     { registry, assets, jobs, backend, outDir },
   );
-  const pool = createPool({ module: workerModule(), limit: 1 });
-  try {
-    const redact = redactor(experiment.secrets, process.env);
-    const result = redacted(
-      await pool.run(
-        job,
-        {
-          ...hooks,
-          onLog: (message) => hooks.onLog(redact(message)),
-          onOutput: (text) => hooks.onOutput(redact(text)),
-        },
-        signal,
-      ),
-      redact,
-    );
-    return {
-      stage: stage.id,
-      outputs: outDir,
-      result,
-      stored: result.type === 'done' && status.entry ? comparison(status, result.files) : null,
-    };
-  } finally {
-    await pool.close();
-  }
+  const redact = redactor(experiment.secrets, process.env);
+  const result = redacted(
+    await inWorker(
+      job,
+      {
+        ...hooks,
+        onLog: (message) => hooks.onLog(redact(message)),
+        onOutput: (text) => hooks.onOutput(redact(text)),
+      },
+      signal,
+    ),
+    redact,
+  );
+  return {
+    stage: stage.id,
+    outputs: outDir,
+    result,
+    stored:
+      result.type === 'done' && status.entry
+        ? comparison(status.entry, stage.descriptor.volatile ?? [], result.files)
+        : null,
+  };
 }
 
-/** What an executor's job is elsewhere: the job in a file, how it ended in another, there whole or not at all. */
+/**
+ * Performs the job in `jobFile` for an executor that runs elsewhere, and writes how it ended into
+ * `resultFile`, which appears whole or not at all.
+ * @throws UserFault if `jobFile` can't be read as a job
+ */
 export async function execJob(
   jobFile: string,
   resultFile: string,
@@ -113,16 +105,22 @@ export async function execJob(
   } catch (error) {
     throw new UserFault(`${jobFile} holds no job: ${(error as Error).message}`);
   }
+  const result = await inWorker(job, hooks, signal);
+  const draft = `${resultFile}.${process.pid}`;
+  writeFileSync(draft, JSON.stringify(result));
+  renameSync(draft, resultFile);
+  return result;
+}
+
+/** Performs a job in a worker process that ends with it. */
+async function inWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('../execute/pool.ts'),
     import('../registry/registry.ts'),
   ]);
   const pool = createPool({ module: workerModule(), limit: 1 });
   try {
-    const result = await pool.run(job, hooks, signal);
-    writeFileSync(`${resultFile}.${process.pid}`, JSON.stringify(result));
-    renameSync(`${resultFile}.${process.pid}`, resultFile);
-    return result;
+    return await pool.run(job, hooks, signal);
   } finally {
     await pool.close();
   }
@@ -150,13 +148,42 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
   );
 }
 
+/**
+ * What a stage that joins the grid is told of the experiment: how each stage stands in the store.
+ */
+async function factsForJoiningStage(
+  { plan, statuses, experiment, backend }: Prepared,
+  jobs: number,
+): Promise<ExperimentFacts> {
+  const [{ experimentFacts }, { environment }] = await Promise.all([
+    import('../execute/facts.ts'),
+    import('../execute/environment.ts'),
+  ]);
+  const outcomes = new Map(
+    statuses.flatMap(({ stage, entry }): [StageId, Outcome][] =>
+      entry ? [[stage.id, cachedOutcome(entry)]] : [],
+    ),
+  );
+  return experimentFacts(plan, outcomes, await environment(experiment.file, backend, jobs));
+}
+
+const cachedOutcome = ({ key, dir, manifest }: Entry): Outcome => ({
+  state: 'cached',
+  key,
+  dir,
+  content: manifest.content,
+  seconds: manifest.seconds,
+  backend: manifest.backend,
+});
+
+/** @throws UserFault if an input is not in the store, or damaged there */
 async function inputsOf(
   { stage }: StageStatus,
   { statuses, store }: Prepared,
 ): Promise<{ [name: string]: StageInput }> {
   const inputs: { [name: string]: StageInput } = {};
   for (const [name, id] of Object.entries(stage.inputs)) {
-    const { entry } = statuses.find((status) => status.stage.id === id)!;
+    const entry = statuses.find((status) => status.stage.id === id)?.entry;
     if (!entry && stage.descriptor.tolerant) continue;
     if (!entry)
       throw new UserFault(
@@ -174,18 +201,7 @@ async function inputsOf(
   return inputs;
 }
 
-function finished({ entry }: StageStatus): Finished {
-  const { key, dir, manifest } = entry!;
-  return {
-    state: 'cached',
-    key,
-    dir,
-    content: manifest.content,
-    seconds: manifest.seconds,
-    backend: manifest.backend,
-  };
-}
-
+/** @throws UserFault if the folder has files in it, or can't be written to */
 function emptyFolder(out: string | undefined, id: string): string {
   const dir = path.resolve(out ?? path.join(stateDir(), 'exec', id));
   try {
@@ -202,14 +218,14 @@ function emptyFolder(out: string | undefined, id: string): string {
 }
 
 function comparison(
-  { stage, entry }: StageStatus,
+  { dir, manifest }: Entry,
+  volatile: readonly string[],
   files: readonly OutputFile[],
 ): NonNullable<Executed['stored']> {
-  const volatile = new Set(stage.descriptor.volatile ?? []);
-  const before = new Map(entry!.manifest.files.map(({ path: name, sha256 }) => [name, sha256]));
+  const before = new Map(manifest.files.map(({ path: name, sha256 }) => [name, sha256]));
   const now = new Map(files.map(({ path: name, sha256 }) => [name, sha256]));
   const differs = [...new Set([...before.keys(), ...now.keys()])]
-    .filter((name) => !volatile.has(name) && before.get(name) !== now.get(name))
+    .filter((name) => !volatile.includes(name) && before.get(name) !== now.get(name))
     .sort();
-  return { dir: path.resolve(entry!.dir), differs };
+  return { dir: path.resolve(dir), differs };
 }

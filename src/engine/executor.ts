@@ -1,4 +1,4 @@
-/** The executor that a run is given to, and what of this program it may use. */
+/** Finds and opens the executor of a run. */
 import path from 'node:path';
 import type { Executor } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -7,19 +7,19 @@ import type { Registry } from '../registry/types.ts';
 export const defaultExecutor = 'local';
 
 export interface ExecutorPlace {
-  /** Cores that the run may use on this machine. */
+  /** Processor cores that the run may use on this machine. */
   readonly cores: number;
   /** The run's folder. */
   readonly dir: string;
   readonly log: (message: string) => void;
 }
 
-/** @throws UserFault where there is no such executor */
+/** @throws UserFault if there is no executor of this name */
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
   const { didYouMean, nearest } = await import('../experiment/suggest.ts');
-  const names = registry.names('executor'),
-    close = nearest(name, names);
+  const names = registry.names('executor');
+  const close = nearest(name, names);
   throw new UserFault(
     `there is no executor "${name}"`,
     close
@@ -28,7 +28,10 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
   );
 }
 
-/** @throws UserFault where it can't work here */
+/**
+ * @param name of an executor that `checkExecutor` accepts
+ * @throws UserFault if the executor can't work on this machine
+ */
 export async function openExecutor(
   registry: Registry,
   name: string,
@@ -38,7 +41,9 @@ export async function openExecutor(
     import('../execute/pool.ts'),
     import('../registry/registry.ts'),
   ]);
-  return registry.get('executor', name)!.descriptor.open({
+  const plugin = registry.get('executor', name);
+  if (!plugin) throw new Error(`no executor plugin "${name}"`);
+  return plugin.descriptor.open({
     cores,
     dir: path.resolve(dir),
     env: process.env,

@@ -1,4 +1,4 @@
-/** What a prepared plan says, in the shapes that `plan --json` and `results --json` print. */
+/** A prepared plan in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import type { PackLimits } from '../execute/packer.ts';
@@ -6,6 +6,7 @@ import { foreseePacks } from '../execute/packer.ts';
 import { readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import type { ComparedCell } from '../report/diff.ts';
 import type { ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
 import { thisMachine } from './machine.ts';
@@ -20,15 +21,18 @@ export interface StageInPlan {
   readonly key: string | null;
   readonly state: StageStatus['state'];
   readonly reason: string;
-  /** The absolute folder of its files. */
+  /** The absolute path of the folder with its files; null unless it is cached. */
   readonly outputs: string | null;
-  /** Ids by name. */
+  /** The ids of the stages that it reads, by input name. */
   readonly inputs: { readonly [name: string]: string };
-  /** The pack that it would run in, if all that may share it are ready together: its stages have the same number. Null: alone, or cached. */
+  /**
+   * The number of the pack that it would run in, if all that may share it are ready together.
+   * Null if it is cached or runs alone.
+   */
   readonly pack: number | null;
 }
 
-/** The stages as `plan --json` prints them, in the plan's order. */
+/** The stages in the plan's order. */
 export async function plannedStages(
   prepared: Prepared,
   jobs: number,
@@ -41,7 +45,7 @@ export async function plannedStages(
   return prepared.statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
 }
 
-/** What of a plan would be packed. */
+/** The packs that the stages to run would form. */
 export function packsOf(
   { plan, statuses, assets, gpu }: Prepared,
   jobs: number,
@@ -76,15 +80,37 @@ export interface Results {
   readonly rows: readonly ResultRow[];
   /** How many goal stages of cells have no result yet. */
   readonly missing: number;
-  /** Files that are not what was stored; their numbers are left out. */
+  /** Files that differ from what was stored; their numbers are left out. */
   readonly damaged: readonly string[];
-  /** Files as they were stored, whose numbers are left out: an earlier version stored what is refused now. */
+  /**
+   * Files that an earlier version stored and this one refuses, and why; their numbers are left out.
+   */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /** What computed them: backend, precision, releases, device; more than one where machines differ. */
+  /** Backend, precision, releases and device of the results; several where machines differ. */
   readonly computedBy: readonly string[];
 }
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   return { rows: collectResults(cells), ...rest };
+}
+
+export interface ComparedResults extends Omit<Results, 'rows'> {
+  readonly cells: readonly ComparedCell[];
+}
+
+/**
+ * The results as one side of a comparison. Each cell has all its names, since the other spec may
+ * use any of them.
+ */
+export function comparedResults({ plan, statuses, store }: Prepared): ComparedResults {
+  const { cells, ...rest } = readMetrics(plan, statuses, store);
+  return {
+    ...rest,
+    cells: plan.cellStages.map(({ cell }, i) => {
+      const found = cells[i];
+      if (!found) throw new Error(`no results of cell ${i}`);
+      return { seed: found.seed, metrics: found.metrics, names: [cell, ...cell.also] };
+    }),
+  };
 }

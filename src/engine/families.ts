@@ -1,10 +1,13 @@
-/** Whether a model that is not on this machine yet is of a family that is read: asked of its config.json, before its weights are fetched. */
-import type { ModelDescriptor, SourceContext, SourceDescriptor } from '../api.ts';
+/**
+ * Checks whether a model is of a supported family before its weights are fetched: its config.json
+ * says which family it is.
+ */
+import type { SourceContext, SourceDescriptor } from '../api.ts';
 import type { Diagnostic } from '../experiment/types.ts';
-import type { PlanRegistry } from '../plan/graph.ts';
 import type { Plan } from '../plan/types.ts';
+import type { Registry } from '../registry/types.ts';
 
-/** What a source's config.json says; null where nothing can be known without fetching the model. */
+/** `model_type` of a source's config.json; null if it can't be known without fetching the model. */
 async function modelType(
   uri: string,
   source: SourceDescriptor,
@@ -17,18 +20,19 @@ async function modelType(
       text === null ? null : (JSON.parse(text) as { model_type?: unknown } | null)?.model_type;
     return typeof type === 'string' ? type : null;
   } catch {
-    return null; // what is wrong with the source is told when it is fetched
+    return null; // a fault of the source is reported when it is fetched
   }
 }
 
 /**
  * @param fetch whether the source may ask its server for config.json
- * @returns a fault for each architecture of the spec that does not read this model, or `unknown` where config.json is not at hand; nothing for what is not a model, or of a source that has no `peek`
+ * @returns a fault for each architecture of the spec that does not read this model, or `unknown` if
+ *   config.json is not at hand; no fault if `uri` is not a model, or its source has no `peek`
  */
 export async function modelFamilyFaults(
   uri: string,
   plan: Plan,
-  registry: PlanRegistry,
+  registry: Registry,
   source: SourceDescriptor,
   context: SourceContext,
   fetch: boolean,
@@ -37,13 +41,13 @@ export async function modelFamilyFaults(
   if (cells.length === 0 || source.peek === undefined) return [];
   const type = await modelType(uri, source, context, fetch);
   if (type === null) return 'unknown';
-  const reads = (name: string): readonly string[] | undefined =>
-    (registry.get('model', name)?.descriptor as ModelDescriptor | undefined)?.modelTypes;
-  const supported = registry.names('model').flatMap((name) => reads(name) ?? []);
-  const other = registry.names('model').find((name) => reads(name)?.includes(type));
+  const typesOf = (name: string): readonly string[] | undefined =>
+    registry.get('model', name)?.descriptor.modelTypes;
+  const supported = registry.names('model').flatMap((name) => typesOf(name) ?? []);
+  const other = registry.names('model').find((name) => typesOf(name)?.includes(type));
   const architectures = new Map(cells.map((cell) => [cell.config.model.architecture, cell]));
   return [...architectures].flatMap(([name, cell]) => {
-    const own = reads(name);
+    const own = typesOf(name);
     if (own === undefined || own.includes(type)) return [];
     return [
       {
@@ -52,7 +56,8 @@ export async function modelFamilyFaults(
         range: cell.locate(['model', 'source']),
         hint:
           other === undefined
-            ? `the families that are read are ${[...new Set(supported)].join(', ')}; a model plugin of your own may read another`
+            ? `the supported families are ${[...new Set(supported)].join(', ')}; ` +
+              'a model plugin of your own may add another'
             : `write model.architecture: ${other}`,
       },
     ];

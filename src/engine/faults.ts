@@ -1,6 +1,6 @@
 import type { Diagnostic } from '../experiment/types.ts';
 
-/** The spec, or what was asked of it, is wrong: every fault at once. */
+/** The spec, or an option that changes it, is wrong. Carries every fault that was found. */
 export class SpecFault extends Error {
   override readonly name = 'SpecFault';
   constructor(readonly diagnostics: readonly Diagnostic[]) {

@@ -1,6 +1,7 @@
 /**
- * Learning rates chosen per adapter at poisoning rate 0, on rows apart from the test set: an experiment derived from
- * the spec, whose cells run by the same engine and lie in the same store, and what its results say.
+ * Chooses a learning rate for each adapter, without an attack and on rows that the test set does
+ * not have. The sweep is an experiment derived from the spec; it runs like any other, in the same
+ * store.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -14,11 +15,12 @@ export const RATE = 'train.learning_rate';
 export const RULE =
   'the highest mean accuracy on the held-out rows; of equal means the smallest rate';
 
-/** Half decades around what is usual: 2e-5 to 5e-5 for a whole BERT (Devlin et al. 2019), 1e-4 to 5e-4 for LoRA (Hu et al. 2022). */
-const FULL = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4],
-  FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
+/** Half decades around the usual rates of a whole BERT: 2e-5 to 5e-5 (Devlin et al. 2019). */
+const FULL = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4];
+/** Half decades around the usual rates of LoRA: 1e-4 to 5e-4 (Hu et al. 2022). */
+const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 
-/** By adapter type; `*` for every other. */
+/** The rates to try, by adapter type; `*` stands for every type that is not listed. */
 export type Rates = { readonly [type: string]: readonly number[] };
 
 const ratesOf = (types: readonly string[], given: Rates): readonly number[] =>
@@ -32,17 +34,17 @@ const ratesOf = (types: readonly string[], given: Rates): readonly number[] =>
 
 export interface SweepOptions {
   readonly rates: Rates;
-  /** How many of the spec's seeds, from its first. */
+  /** How many of the spec's seeds are used, from the first. */
   readonly seeds: number;
-  /** Share of the training rows that is held out. */
+  /** The share of the training rows that is held out. */
   readonly share: number;
 }
 
 /**
- * The spec of the sweep: no attack, each adapter at each rate, trained on a part of the training rows and scored on the
- * rest of them. What the original's validation rows are is in none of its keys.
- * @param resolved the original's, axes unexpanded and defaults filled in
- * @throws UserFault where the training rows can't be divided
+ * Returns the spec of the sweep: no attack, each adapter at each rate, trained on one part of the
+ * training rows and scored on the other. The original's validation rows are in none of its keys.
+ * @param resolved the original spec, axes unexpanded and defaults filled in
+ * @throws UserFault if the training rows can't be divided
  */
 export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOptions): JsonObject {
   const {
@@ -52,12 +54,13 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
     tags: _tags,
     ...kept
   } = resolved;
-  const data = resolved['data'] as JsonObject,
-    train = data['train'] as JsonObject,
-    clean = [{ attack: 'none' }];
+  const data = resolved['data'] as JsonObject;
+  const train = data['train'] as JsonObject;
+  const clean = [{ attack: 'none' }];
   if (train['hold_out'] !== undefined)
     throw new UserFault(
-      'data.train.hold_out is set already, and rates are chosen on a part of the training rows that is held out',
+      'data.train.hold_out is set already, and rates are chosen on a part of the training rows ' +
+        'that is held out',
       'give the test rows a file of their own, as data.validation.source',
     );
   const axis = Object.entries(train).find(
@@ -66,7 +69,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   if (axis !== undefined)
     throw new UserFault(
       `data.train.${axis[0]} is an axis of the grid: rates are chosen on one set of training rows`,
-      `choose one of its values: --set data.train.${axis[0]}=${String((axis[1] as Json[])[0])}`,
+      `choose one of its values: --set data.train.${axis[0]}=${firstOf(axis[1])}`,
     );
   const classes =
     data['classes'] ?? train['classes'] ?? (data['validation'] as JsonObject)['classes'];
@@ -74,7 +77,7 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   const base = resolved['base'] as JsonObject | undefined;
   return {
     ...kept,
-    name: `${String(resolved['name'])}-learning-rates`,
+    name: `${resolved['name'] as string}-learning-rates`,
     seeds: (resolved['seeds'] as Json[]).slice(0, seeds),
     stages: ['train', 'evaluate'],
     data: {
@@ -96,28 +99,28 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
 
 export interface TriedRate {
   readonly rate: number;
-  /** Of accuracy on the held-out rows, over the seeds; null where none was trained. */
+  /** The mean accuracy on the held-out rows over the seeds; null if no seed has a result. */
   readonly mean: number | null;
-  /** Sample standard deviation; null for one seed. */
+  /** The sample standard deviation; null for one seed. */
   readonly std: number | null;
   readonly n: number;
-  /** Seeds whose training or evaluation has no result: a rate that has one is not chosen. */
+  /** How many seeds have no result; a rate with a missing seed is not chosen. */
   readonly missing: number;
 }
 
 export interface Choice {
   readonly label: string;
-  /** The axes that all its cells agree on, the rate apart. */
+  /** The values that all its cells share, without the rate. */
   readonly cell: JsonObject;
-  readonly adapter: JsonObject;
+  readonly adapter: ExperimentCell['config']['adapter'];
   readonly rates: readonly TriedRate[];
-  /** Null where no rate has all its results. */
+  /** Null if no rate has a result of every seed. */
   readonly chosen: TriedRate | null;
-  /** Whether the chosen rate is the lowest or highest of several. */
+  /** Whether the chosen rate is the lowest or the highest of several. */
   readonly edge: 'lowest' | 'highest' | null;
 }
 
-/** By adapter (and whatever else is an axis), in the spec's order. */
+/** Returns a choice for each adapter, and each value of any other axis, in the spec's order. */
 export function chooseRates(
   cells: readonly ExperimentCell[],
   rows: readonly Pick<ResultRow, 'cell' | 'seed' | 'stage' | 'metric' | 'value'>[],
@@ -127,17 +130,20 @@ export function chooseRates(
       .filter(({ stage, metric }) => stage === 'evaluate' && metric === 'accuracy')
       .map(({ cell, seed, value }) => [canonical([cell, seed]), value]),
   );
-  const groups = new Map<string, { cell: JsonObject; cells: ExperimentCell[] }>();
-  for (const one of cells) {
-    const { [RATE]: _rate, ...cell } = one.axes,
-      key = canonical(cell);
-    const group = groups.get(key) ?? { cell, cells: [] };
-    group.cells.push(one);
-    groups.set(key, group);
+  interface Group extends Pick<Choice, 'cell' | 'adapter'> {
+    readonly cells: ExperimentCell[];
   }
-  const telling = tellingAxes([...groups.values()].map(({ cell }) => cell)),
-    short = shortNames(telling);
-  return [...groups.values()].map(({ cell, cells: own }) => {
+  const groups = new Map<string, Group>();
+  for (const one of cells) {
+    const { [RATE]: _rate, ...cell } = one.axes;
+    const key = canonical(cell);
+    const group = groups.get(key);
+    if (group) group.cells.push(one);
+    else groups.set(key, { cell, adapter: one.config.adapter, cells: [one] });
+  }
+  const telling = tellingAxes([...groups.values()].map(({ cell }) => cell));
+  const short = shortNames(telling);
+  return [...groups.values()].map(({ cell, adapter, cells: own }) => {
     const byRate = new Map<number, (number | undefined)[]>();
     for (const { axes, config } of own) {
       const rate = config.train.learning_rate;
@@ -147,28 +153,31 @@ export function chooseRates(
       .map(([rate, values]) => tried(rate, values))
       .sort((a, b) => a.rate - b.rate);
     const chosen = best(rates);
-    const words = telling
-      .filter((path) => path in cell)
-      .map((path) => `${short.get(path)!}=${showValue(cell[path]!)}`);
+    const words = telling.flatMap((path) => {
+      const value = cell[path];
+      return value === undefined ? [] : [`${short.get(path) ?? path}=${showValue(value)}`];
+    });
     return {
-      label: words.join(' ') || `type=${own[0]!.config.adapter.type}`,
+      label: words.join(' ') || `type=${adapter.type}`,
       cell,
-      adapter: own[0]!.config.adapter,
+      adapter,
       rates,
       chosen,
-      edge:
-        chosen === null || rates.length < 2
-          ? null
-          : chosen === rates[0]
-            ? 'lowest'
-            : chosen === rates.at(-1)
-              ? 'highest'
-              : null,
+      edge: edgeOf(chosen, rates),
     };
   });
 }
 
-/** The axes, other than an adapter's own, that one adapter's rates were chosen apart by; a variant of `adapter` has one rate for all of them. */
+function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['edge'] {
+  if (chosen === null || rates.length < 2) return null;
+  if (chosen === rates[0]) return 'lowest';
+  return chosen === rates.at(-1) ? 'highest' : null;
+}
+
+/**
+ * Returns the axes, other than the adapter's own, for whose values an adapter has separate choices.
+ * A spec can't express them: a variant of `adapter` has one rate for all the cells that it is in.
+ */
 export function otherAxes(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
   const byAdapter = new Map<string, JsonObject[]>();
   for (const { adapter, cell } of choices) {
@@ -184,13 +193,23 @@ function tried(rate: number, values: readonly (number | undefined)[]): TriedRate
   return { rate, mean, std, n: there.length, missing: values.length - there.length };
 }
 
-/** RULE. @param rates from the lowest */
+/**
+ * The rate that RULE chooses.
+ * @param rates in ascending order
+ */
 function best(rates: readonly TriedRate[]): TriedRate | null {
   let found: TriedRate | null = null;
+  let highest = -Infinity;
   for (const one of rates)
-    if (one.missing === 0 && one.mean !== null && (found === null || one.mean > found.mean!))
+    if (one.missing === 0 && one.mean !== null && one.mean > highest) {
       found = one;
+      highest = one.mean;
+    }
   return found;
 }
 
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
+
+/** The first value of an axis, as a command line has it. */
+const firstOf = (axis: Json): string =>
+  Array.isArray(axis) ? showValue((axis as readonly Json[])[0] ?? null) : showValue(axis);

@@ -1,12 +1,15 @@
 /**
- * `import { run, plan, results } from 'dosimeter'`: the same phases as the command line's. Nothing is printed and the
- * process is left alone; what is the user's to mend comes back as diagnostics, an internal error is thrown.
+ * `import { run, plan, results } from 'dosimeter'`: the command line's phases as functions. They
+ * print nothing and never end the process. What the user has to mend comes back as diagnostics; an
+ * internal error is thrown.
  */
 import os from 'node:os';
 import { closest } from 'fastest-levenshtein';
 import type { BackendName } from '../api.ts';
 import { UserFault } from '../api.ts';
+import type { PackLimits } from '../execute/packer.ts';
 import type { Patience, PerKind } from '../execute/patience.ts';
+import { PATIENCE_OPTIONS, patienceOf } from '../execute/patience.ts';
 import type { RunEvent } from '../execute/types.ts';
 import type { Diagnostic, Result } from '../experiment/types.ts';
 import { systemFault } from '../store/faults.ts';
@@ -15,39 +18,47 @@ import type { Results, StageInPlan } from './facts.ts';
 import { plannedStages, resultsOf } from './facts.ts';
 import { SpecFault } from './faults.ts';
 import { defaultPacking, PACK_MOST, packMemoryMB } from './packing.ts';
-import { defaultStore } from './places.ts';
 import type { Prepared } from './prepare.ts';
 import { prepare } from './prepare.ts';
 import { runPrepared } from './run.ts';
+import { defaultStore } from './state-folder.ts';
+import type { RunSummary } from './types.ts';
 
 export type { Diagnostic, PerKind, Result, Results, RunEvent, StageInPlan };
 
 export interface SpecOptions {
-  /** Where results are kept; default `.dosimeter/store` in the working folder. */
+  /** The folder of the results; default `.dosimeter/store` in the working folder. */
   readonly store?: string;
-  /** Default: the best that this machine has. */
+  /** The compute backend; default the best that this machine has. */
   readonly backend?: BackendName;
-  /** Overrides, `path=value` each, the value in YAML. */
+  /** Overrides of fields of the spec: `path=value` each, the value in YAML. */
   readonly set?: readonly string[];
-  /** Only cells that match all of these: a tag, or `path=value[,value]`. */
+  /** Restricts the grid to the cells that match all of these: a tag, or `path=value[,value]`. */
   readonly only?: readonly string[];
-  /** Told what happens on the way: a download, a lease that was left. */
+  /** Called with what happens on the way: a download, a lease that a dead process left. */
   readonly onNote?: (message: string) => void;
 }
 
 export interface RunOptions extends SpecOptions, Patience {
   /** Processor cores to use; default all. */
   readonly jobs?: number;
-  /** Where stages run: an executor's name; default `local`. */
+  /** The name of the executor that stages run on; default `local`. */
   readonly executor?: string;
-  /** Nothing more starts after a failure. */
+  /** Whether no more stages start after a failure. */
   readonly failFast?: boolean;
-  /** Stages that may run as one job (adapters over one frozen base), at most; default 8, 1: each alone. */
+  /**
+   * How many stages may run as one job at most (adapters over one frozen base); default 8. With 1,
+   * each runs alone.
+   */
   readonly pack?: number;
-  /** Megabytes that such a job may take, by estimate; default half of the machine's memory over the cores. */
+  /**
+   * How many megabytes such a job may take, by estimate; default half of the machine's memory,
+   * divided by the cores.
+   */
   readonly packMemory?: number;
-  /** Aborted: nothing more starts, and what is finished is kept. */
+  /** When aborted, no more stages start, and finished ones are kept. */
   readonly signal?: AbortSignal;
+  /** Called with each event of the run: a stage that starts or ends, progress, a note. */
   readonly onEvent?: (event: RunEvent) => void;
 }
 
@@ -58,7 +69,7 @@ export interface Plan {
 }
 
 export interface RunResult {
-  /** The run's id, for `dosimeter status` and `logs`; null where nothing had to run. */
+  /** The run's id, for `dosimeter status` and `logs`; null if there was nothing to run. */
   readonly run: string | null;
   readonly ran: number;
   readonly cached: number;
@@ -66,20 +77,24 @@ export interface RunResult {
   readonly blocked: number;
   readonly abandoned: number;
   readonly interrupted: boolean;
-  /** In the order in which they came. */
+  /** In the order in which they happened. */
   readonly failures: readonly {
     readonly stage: string;
     readonly error: string;
     readonly hint?: string;
     readonly log: string | null;
   }[];
-  /** The report's path, where the spec has a report. */
+  /** The report's path; null if the spec has no report. */
   readonly report: string | null;
 }
 
-/** What would run, and what is cached, with the faults and warnings that `run` would begin with; fetches nothing, runs nothing. @param spec path of the YAML file */
+/**
+ * Returns which stages would run and which are cached, or the faults that `run` would refuse the
+ * spec for; `onNote` gets the warnings. Fetches nothing and runs nothing.
+ * @param spec path of the YAML file
+ */
 export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
-  return attempt(() =>
+  return asResult(() =>
     withPrepared(spec, options, false, async (prepared) => {
       await checkStages(
         prepared,
@@ -96,88 +111,92 @@ export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Pl
   );
 }
 
-/** Every number of the finished cells. @param spec path of the YAML file */
+/**
+ * Returns every number of the finished cells.
+ * @param spec path of the YAML file
+ */
 export function results(spec: string, options: SpecOptions = {}): Promise<Result<Results>> {
-  return attempt(() => withPrepared(spec, options, false, resultsOf));
+  return asResult(() => withPrepared(spec, options, false, resultsOf));
 }
 
-/** Runs what is missing. A stage that fails is no fault of the spec: it is in `failures`. @param spec path of the YAML file */
+/**
+ * Runs the stages that are missing. A stage that fails is not a fault of the spec: it is listed in
+ * `failures`.
+ * @param spec path of the YAML file
+ */
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
-  const jobs = options.jobs ?? os.availableParallelism();
-  return attempt(async () => {
-    if (!Number.isInteger(jobs) || jobs < 1)
-      throw new UserFault(`\`jobs\` is a whole number from 1, got ${jobs}`);
+  return asResult(async () => {
+    const jobs = options.jobs ?? os.availableParallelism();
     const packing = {
       most: options.pack ?? PACK_MOST,
       memoryMB: options.packMemory ?? packMemoryMB(jobs),
     };
-    if (!Number.isInteger(packing.most) || packing.most < 1)
-      throw new UserFault(`\`pack\` is a whole number from 1, got ${packing.most}`);
-    if (!(packing.memoryMB > 0))
-      throw new UserFault(
-        `\`packMemory\` is a number of megabytes above 0, got ${packing.memoryMB}`,
-      );
+    checkNumbers(jobs, packing);
     return withPrepared(spec, options, true, async (prepared) => {
-      const {
-        run: id,
-        tally,
-        outcomes,
-        interrupted,
-        report,
-      } = await runPrepared(prepared, {
+      const { onEvent } = options;
+      const summary = await runPrepared(prepared, {
         jobs,
         packing,
         failFast: options.failFast === true,
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
-        patience: {
-          ...(options.retries === undefined ? {} : { retries: options.retries }),
-          ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
-        },
+        patience: patienceOf(options),
         ...(options.executor === undefined ? {} : { executor: options.executor }),
-        ...(options.onEvent
-          ? { watch: () => ({ onEvent: options.onEvent!, close: () => undefined }) }
-          : {}),
+        ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
       });
-      const failures = [...outcomes].flatMap(([stage, outcome]) =>
-        outcome.state !== 'failed'
-          ? []
-          : [
-              {
-                stage,
-                error: outcome.error,
-                log: outcome.log,
-                ...(outcome.hint === undefined ? {} : { hint: outcome.hint }),
-              },
-            ],
-      );
-      return { run: id, ...tally, interrupted, failures, report };
+      const { run: id, tally, interrupted, report } = summary;
+      return { run: id, ...tally, interrupted, failures: failuresOf(summary), report };
     });
   });
 }
 
-const SPEC_OPTIONS = [
-  'store',
-  'backend',
-  'set',
-  'only',
-  'onNote',
-] as const satisfies readonly (keyof SpecOptions)[];
-const OPTIONS: readonly string[] = [
-  ...SPEC_OPTIONS,
-  'jobs',
-  'executor',
-  'failFast',
-  'pack',
-  'packMemory',
-  'signal',
-  'onEvent',
-  'retries',
-  'timeout',
-] satisfies readonly (keyof RunOptions)[];
+/** @throws UserFault on a number that makes no sense */
+function checkNumbers(jobs: number, { most, memoryMB }: PackLimits): void {
+  if (!Number.isInteger(jobs) || jobs < 1)
+    throw new UserFault(`\`jobs\` is a whole number from 1, got ${jobs}`);
+  if (!Number.isInteger(most) || most < 1)
+    throw new UserFault(`\`pack\` is a whole number from 1, got ${most}`);
+  if (!(memoryMB > 0))
+    throw new UserFault(`\`packMemory\` is a number of megabytes above 0, got ${memoryMB}`);
+}
 
-/** Callers in plain JavaScript have no compiler that tells them. @throws UserFault */
+const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
+  [...outcomes].flatMap(([stage, outcome]) =>
+    outcome.state !== 'failed'
+      ? []
+      : [
+          {
+            stage,
+            error: outcome.error,
+            log: outcome.log,
+            ...(outcome.hint === undefined ? {} : { hint: outcome.hint }),
+          },
+        ],
+  );
+
+const OPTIONS: readonly string[] = [
+  ...([
+    'store',
+    'backend',
+    'set',
+    'only',
+    'onNote',
+    'jobs',
+    'executor',
+    'failFast',
+    'pack',
+    'packMemory',
+    'signal',
+    'onEvent',
+  ] satisfies readonly (keyof RunOptions)[]),
+  ...Object.keys(PATIENCE_OPTIONS),
+];
+
+/**
+ * Callers in plain JavaScript have no compiler to check their call.
+ * @throws UserFault if the spec is not a path, or an option is not one
+ */
 function checkCall(spec: unknown, options: SpecOptions): void {
   if (typeof spec !== 'string' || spec === '')
     throw new UserFault(
@@ -219,7 +238,8 @@ async function withPrepared<T>(
   }
 }
 
-async function attempt<T>(action: () => Promise<T>): Promise<Result<T>> {
+/** Turns the user's faults into diagnostics; other errors are thrown on. */
+async function asResult<T>(action: () => Promise<T>): Promise<Result<T>> {
   try {
     return { ok: true, value: await action() };
   } catch (error) {

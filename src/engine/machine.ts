@@ -1,15 +1,18 @@
-/** What this machine has for stages. */
+/** The cores, memory and GPUs of this machine that stages may take. */
 import os from 'node:os';
 import { visibleGpus } from '../compute/backend.ts';
 import type { Machine } from '../execute/resources.ts';
 
-/** All of its memory, or what a control group leaves of it. */
+/** The machine's memory, or less where a control group limits it. */
 function memoryMB(): number {
-  const limit = process.constrainedMemory(); // 0, or above any machine's: there is none
+  const limit = process.constrainedMemory(); // without a limit: 0, or more than any machine has
   return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
 }
 
-/** @param cores that may be used. @param gpu whether the backend computes on GPUs */
+/**
+ * @param cores processor cores that may be used
+ * @param gpu whether the backend computes on GPUs
+ */
 export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   cores,
   memoryMB: memoryMB(),

@@ -1,4 +1,7 @@
-/** `gc --runs`: folders of old runs under `.dosimeter/runs`. What a run made stays in the store; its journal and logs go. */
+/**
+ * `gc --runs` sweeps the folders of old runs under `.dosimeter/runs`: their journals and logs. What
+ * a run made stays in the store.
+ */
 import { lstatSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
@@ -6,60 +9,70 @@ import { listRuns, readJournal } from '../log/run-folder.ts';
 import { processState } from '../store/owner.ts';
 import { readPins } from '../store/pins.ts';
 import { readdirOr } from '../store/sweep.ts';
-import type { RunsToKeep } from './places.ts';
+import type { RunsToKeep } from './state-folder.ts';
 
 export interface SweptRuns {
-  /** Ids. */
+  /** The ids of the runs that were swept. */
   readonly swept: readonly string[];
   readonly kept: number;
-  /** Of those kept, what goes on, or may (its process is on another host), or is pinned. */
+  /** How many of those kept are still running, or may be: their process is on another host. */
   readonly live: number;
+  /** How many of those kept are pinned. */
   readonly pinned: number;
 }
 
 const DAY_MS = 24 * 3600 * 1000;
-/** A run of another host that has not ended may go on while something was written to its folder this lately. */
+/**
+ * An unended run of another host counts as running while its folder was written to this recently.
+ */
 const SILENT_DAYS = 30;
 
-/** @param root the store whose pins are asked. @param runs the folder of the runs. @throws UserFault on a damaged pin */
+/**
+ * @param root the store that holds the pins
+ * @param runs the folder of the runs
+ * @param dryRun whether to report only
+ * @throws UserFault if a pin is damaged
+ */
 export function sweepRuns(
   root: string,
   runs: string,
   { latest, days }: RunsToKeep,
   dryRun: boolean,
 ): SweptRuns {
-  const pinned = new Set(readPins(root).map(({ of }) => of));
+  const pins = new Set(readPins(root).map(({ of }) => of));
   const swept: string[] = [];
-  let live = 0,
-    held = 0,
-    kept = 0;
-  for (const [place, { id, dir }] of listRuns(runs).entries()) {
-    const isLive = mayGoOn(dir),
-      isPinned = pinned.has(id);
+  let live = 0;
+  let pinned = 0;
+  let kept = 0;
+  for (const [position, { id, dir }] of listRuns(runs).entries()) {
+    const isLive = mayBeRunning(dir);
+    const isPinned = pins.has(id);
     if (isLive) live++;
-    if (isPinned) held++;
-    if (isLive || isPinned || place < latest || Date.now() - lastWritten(dir) <= days * DAY_MS) {
+    if (isPinned) pinned++;
+    if (isLive || isPinned || position < latest || Date.now() - lastWritten(dir) <= days * DAY_MS) {
       kept++;
       continue;
     }
     swept.push(id);
     if (dryRun) continue;
-    // Out of sight in one step: a kill in the middle leaves no half of a run for `status` to show.
+    // Renamed first: a sweep that is killed halfway leaves no partial run for `status` to list.
     const aside = path.join(runs, `.swept-${id}`);
     renameSync(dir, aside);
     rmSync(aside, { recursive: true, force: true });
   }
-  if (!dryRun) sweepAside(runs);
-  return { swept, kept, live, pinned: held };
+  if (!dryRun) finishEarlierSweeps(runs);
+  return { swept, kept, live, pinned };
 }
 
-/** It has not ended, and its process lives, or is where this one can't look and was heard of lately. */
-function mayGoOn(dir: string): boolean {
+/**
+ * Whether the run has not ended and its process is alive, or out of sight and recently heard from.
+ */
+function mayBeRunning(dir: string): boolean {
   let events: readonly JsonObject[];
   try {
     ({ events } = readJournal(dir));
   } catch {
-    return false; // whatever stands there, it is not a journal that a run writes to
+    return false; // no run writes to a journal that can't be read
   }
   if (events.some(({ event }) => event === 'ended')) return false;
   const created = events.find(({ event }) => event === 'created');
@@ -71,7 +84,7 @@ function mayGoOn(dir: string): boolean {
   );
 }
 
-/** When something in the folder was last written. */
+/** When anything at the top of the folder was last written, in milliseconds. */
 function lastWritten(dir: string): number {
   return Math.max(
     lstatSync(dir).mtimeMs,
@@ -81,8 +94,8 @@ function lastWritten(dir: string): number {
   );
 }
 
-/** What a sweep that was killed has left. */
-function sweepAside(runs: string): void {
+/** Removes what a sweep that was killed has left. */
+function finishEarlierSweeps(runs: string): void {
   for (const name of readdirOr(runs))
     if (name.startsWith('.swept-')) rmSync(path.join(runs, name), { recursive: true, force: true });
 }

@@ -1,11 +1,17 @@
-/** How far packing goes unless told otherwise. */
+/** The default limits of packing. */
 import os from 'node:os';
 import type { PackLimits } from '../execute/packer.ts';
 
-/** More than this many bring little: their steps are long enough by then for what a step costs at least. */
+/**
+ * A larger pack gains little: its steps are long enough that the fixed cost of a step no longer
+ * counts.
+ */
 export const PACK_MOST = 8;
 
-/** Half of the machine's memory, in equal parts for the workers. @param jobs processor cores to use */
+/**
+ * Half of the machine's memory, divided evenly among the workers.
+ * @param jobs processor cores to use
+ */
 export const packMemoryMB = (jobs: number): number =>
   Math.floor(os.totalmem() / 2 ** 20 / 2 / jobs);
 

@@ -1,4 +1,6 @@
-/** Spec → experiment → plan → its state in the store: what most commands begin with. */
+/**
+ * Spec → experiment → plan → the state of its stages in the store: what most commands begin with.
+ */
 import path from 'node:path';
 import type { BackendName, SourceContext } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -21,21 +23,21 @@ import { COMMAND, commandStages } from './commands.ts';
 import { modelFamilyFaults } from './families.ts';
 import { SpecFault } from './faults.ts';
 
-/** What is asked of a spec, by an option or by a caller. */
+/** What the options of a command, or of a call, ask of a spec. */
 export interface Asked {
   readonly store: string;
-  /** Left out: the best there is. */
+  /** Default: the best that this machine has. */
   readonly backend?: BackendName;
-  /** `path=value` each. */
+  /** Overrides: `path=value` each. */
   readonly set: readonly string[];
-  /** Tags, or `path=value[,value]`. */
+  /** Filters of the cells: tags, or `path=value[,value]`. */
   readonly only: readonly string[];
 }
 
 export type Note = (message: string) => void;
 
 export interface Prepared {
-  /** What was asked of the spec beside what it says. */
+  /** The options that change what the spec says. */
   readonly asked: Pick<Asked, 'set' | 'only'>;
   readonly experiment: Experiment;
   readonly registry: Registry;
@@ -45,7 +47,9 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
-  /** Models that are not on this machine yet, of whose family nothing is known before they are fetched. */
+  /**
+   * Models that are not on this machine yet and whose family is not known before they are fetched.
+   */
   readonly unknownFamilies: readonly string[];
   /** In the plan's order. */
   readonly statuses: readonly StageStatus[];
@@ -56,10 +60,10 @@ export function specRegistry(registry: Registry): SpecRegistry {
     attacks: registry
       .all('attack')
       .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
-    adapters: registry.all('adapter').map(({ name, descriptor: { params, canonical } }) => ({
+    adapters: registry.all('adapter').map(({ name, descriptor }) => ({
       name,
-      params,
-      ...(canonical === undefined ? {} : { canonical }),
+      params: descriptor.params,
+      canonical: (params) => descriptor.canonical?.(params) ?? params,
     })),
     stages: registry.names('stage').filter((name) => name !== COMMAND),
     stageForms: Object.fromEntries(
@@ -76,7 +80,10 @@ export function specRegistry(registry: Registry): SpecRegistry {
   };
 }
 
-/** The experiment, and the registry with the plugins that the spec brings. */
+/**
+ * Returns the experiment, and the registry with the plugins that the spec names.
+ * @throws SpecFault with every fault of the spec
+ */
 export async function load(
   spec: string,
   options: Pick<Asked, 'set' | 'only'>,
@@ -104,7 +111,7 @@ export async function load(
   };
 }
 
-/** Node's recursive `mkdir`, which whoever fills the cache uses, never returns there. */
+/** Node's recursive `mkdir`, by which the cache is filled, never returns on /proc. */
 function refuseProc(cache: string): void {
   if (isOnProc(cache))
     throw new UserFault(
@@ -113,14 +120,16 @@ function refuseProc(cache: string): void {
     );
 }
 
-export async function sourceContext(log: Note): Promise<SourceContext> {
-  return { cacheDir: cacheDir(process.env), env: process.env, log };
-}
+export const sourceContext = (log: Note): SourceContext => ({
+  cacheDir: cacheDir(process.env),
+  env: process.env,
+  log,
+});
 
-/** More lines than this of one kind are a wall. */
+/** No more lines than this are printed about cells with several names. */
 const MOST_NAMES = 5;
 
-/** Which cells of the grid are one cell under several names, a line each; every seed has the same. */
+/** A line for each cell of the grid that has several names. Every seed has the same ones. */
 function severalNames({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
     label.replace(/ ?seed=\d+$/, '');
@@ -128,7 +137,8 @@ function severalNames({ cells, seeds }: Experiment): string[] {
     .filter(({ also, config }) => also.length > 0 && config.seed === seeds[0])
     .map(
       (cell) =>
-        `${labelOf(cell)} is also ${cell.also.map(labelOf).join(' and ')}: one condition, trained and counted once`,
+        `${labelOf(cell)} is also ${cell.also.map(labelOf).join(' and ')}: ` +
+        'one condition, trained and counted once',
     );
   return lines.length <= MOST_NAMES
     ? lines
@@ -138,12 +148,13 @@ function severalNames({ cells, seeds }: Experiment): string[] {
 export interface PrepareOptions {
   /** Whether sources that are not on this machine yet are fetched. */
   readonly fetch: boolean;
-  /** Told what happens on the way: a download, a lease that was left. */
+  /** Called with what happens on the way: a download, a lease that a dead process left. */
   readonly note: Note;
-  /** Other goals than the spec's. */
+  /** Replaces the spec's goals. */
   readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
 }
 
+/** @throws SpecFault with every fault of the spec, or of the sources that it names */
 export async function prepare(
   spec: string,
   options: Asked,
@@ -160,11 +171,12 @@ export async function prepare(
     spec: path.resolve(experiment.file),
     onTakeover: (key, { pid }) =>
       note(
-        `the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; it is free again`,
+        `the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; ` +
+          'it is free again',
       ),
   });
-  const context = await sourceContext(note),
-    unknownFamilies: string[] = [];
+  const context = sourceContext(note);
+  const unknownFamilies: string[] = [];
   const { assets, diagnostics } = await findAssets(
     plan,
     registry,

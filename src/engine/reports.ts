@@ -1,11 +1,11 @@
-/** The newest report of each spec, and of each part of one, under a name of its own. */
+/** Publishes the newest report of each spec, and of each part of a spec, under its own name. */
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
 import { fileInside } from '../untrusted/path.ts';
-import { reportsDir } from './places.ts';
+import { reportsDir } from './state-folder.ts';
 import type { Note, Prepared } from './prepare.ts';
 
 export const REPORT = 'report.html';
@@ -13,9 +13,10 @@ export const REPORT = 'report.html';
 type Asked = Pick<Prepared, 'asked' | 'experiment'>;
 
 /**
- * A store path is no place to bookmark: the newest report of an experiment lies at `.dosimeter/reports/NAME.html`, that of
- * a part of it, or of it with other values, at `NAME,rank=4.html`, and that of another spec of its name beside it.
- * @returns where it lies; null where there is none
+ * Copies the report out of the store to a path that can be bookmarked. The newest report of an
+ * experiment is `.dosimeter/reports/NAME.html`; that of a part of it, or of it with other values,
+ * is `NAME,rank=4.html`; that of another spec with the same name is `NAME@FILE.html`.
+ * @returns the report's path; null if there is no report
  */
 export function publishReport(
   prepared: Asked,
@@ -33,13 +34,14 @@ export function publishReport(
       replace(file, (draft) => copyFileSync(from, draft));
       if (taken !== null)
         note(
-          `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, a spec of the same name: this one's is ${path.relative('', file)}`,
+          `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, ` +
+            `a spec of the same name: this one's is ${path.relative('', file)}`,
         );
       return file;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === undefined) throw error;
-      // It is in the store all the same.
+      // The report in the store is whole.
       note(`the report could not be copied to ${file} (${code})`);
       return from;
     }
@@ -49,7 +51,7 @@ export function publishReport(
 
 const specOf = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
-/** Beside a report: the spec that it is of. */
+/** The file beside a report that names its spec. */
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
@@ -59,7 +61,7 @@ function replace(file: string, write: (draft: string) => void): void {
   renameSync(draft, file);
 }
 
-/** The spec whose report this is, if that is another one, and still there. */
+/** The spec that the report belongs to, if that is another spec than this one and still exists. */
 function otherOwner(file: string, spec: string): string | null {
   const record = ownerFile(file);
   if (!existsSync(file) || !existsSync(record)) return null;
@@ -67,35 +69,42 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
+/** Where the report goes, and which other spec's report already has its plain name. */
 function placeOf(prepared: Asked): {
   readonly file: string;
   readonly taken: { readonly file: string; readonly owner: string } | null;
 } {
-  const { asked, experiment } = prepared,
-    spec = specOf(prepared);
+  const { asked, experiment } = prepared;
+  const spec = specOf(prepared);
   const named = (name: string): string => {
     const parts = [name, ...asked.only, ...asked.set].map(fileName).join(',');
     return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
   };
-  const plain = named(experiment.name),
-    owner = otherOwner(plain, spec);
+  const plain = named(experiment.name);
+  const owner = otherOwner(plain, spec);
   if (owner === null) return { file: plain, taken: null };
   const own = named(`${experiment.name}@${path.basename(spec).replace(/\.ya?ml$/, '')}`);
   const file = otherOwner(own, spec) === null ? own : named(`${experiment.name}@${digest(spec)}`);
   return { file, taken: { file: plain, owner } };
 }
 
-/** A part of a name, and a name: most file systems have 255 bytes. */
-const LONGEST = 60,
-  LONGEST_NAME = 180;
+/** The most characters of a part of a name, and of a name; most file systems allow 255 bytes. */
+const LONGEST = 60;
+const LONGEST_NAME = 180;
 const digest = (text: string): string =>
   createHash('sha256').update(text).digest('hex').slice(0, 8);
 
-/** A name of ASCII characters that leaves room for an ending: one that is too long is cut, or replaced by `head`, and ends in a digest of the whole. */
+/**
+ * Bounds the length of an ASCII name, with room left for a file ending. A name that is too long is
+ * cut, or replaced by `head`, and ends in a digest of the whole name.
+ */
 export const boundedName = (name: string, head = name): string =>
   name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${digest(name)}` : name;
 
-/** As it is written, where every file system has that; else with a digest, so that no two are one. */
+/**
+ * The text itself if every file system allows it; else a safe form of it with a digest, which keeps
+ * names distinct.
+ */
 function fileName(text: string): string {
   const plain = text.replace(/[^\w=.,@-]+/g, '_').slice(0, LONGEST);
   return plain === text ? text : `${plain}-${digest(text)}`;

@@ -1,4 +1,7 @@
-/** `runs/ID/entries.json`: the keys of every entry that a run made or found, so that its results can be pinned. */
+/**
+ * `runs/ID/entries.json`: the key of every entry that a run made or found, so that it can be
+ * pinned.
+ */
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from '../store/sealed.ts';
@@ -8,7 +11,7 @@ const fileOf = (dir: string): string => path.join(dir, 'entries.json');
 export const saveRunEntries = (dir: string, keys: readonly ActionKey[]): void =>
   writeSealed(fileOf(dir), { keys });
 
-/** Null: the run did not end, or the file was damaged. */
+/** Returns null if the run did not end, or if the file is damaged. */
 export function runEntries(dir: string): readonly ActionKey[] | null {
   const found = readSealed<{ readonly keys: readonly ActionKey[] }>(fileOf(dir), { keys: 'list' });
   return found === null || found === 'damaged' ? null : found.value.keys;

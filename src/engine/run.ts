@@ -1,6 +1,10 @@
-/** Runs what a prepared plan lacks. Who looks on (a terminal, a caller) is told by events; nothing here prints or ends the process. */
+/**
+ * Runs what a prepared plan lacks. Callers watch by events: nothing here prints or ends the
+ * process.
+ */
 import path from 'node:path';
 import { checkPatience } from '../execute/patience.ts';
+import type { StageStatus } from '../execute/survey.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
@@ -11,7 +15,12 @@ import type { Note, Prepared } from './prepare.ts';
 import { publishReport, REPORT } from './reports.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
 
-/** @throws SpecFault where a stage's preflight finds the input wrong, before anything runs; UserFault where the disk won't have it, or `patience` makes no sense */
+const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
+
+/**
+ * @throws SpecFault if a stage's preflight finds a fault in the input; nothing has run then
+ * @throws UserFault if the disk refuses to be written to, or `patience` or `executor` is wrong
+ */
 export async function runPrepared(
   prepared: Prepared,
   options: RunPreparedOptions,
@@ -27,87 +36,96 @@ export async function runPrepared(
   const statuses = await withSoundReport(prepared, options.note);
   const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
   const cached = statuses.filter(({ state }) => state === 'cached').length;
-  const tally = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
-  if (lacking.length === 0) {
-    const report = publishReport(
-      prepared,
-      statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })),
-      options.note,
-    );
-    // Used now, if the store may be written to.
-    ifDiskAllows(
-      store.root,
-      () => {
-        saveRoot(
-          store.root,
-          path.resolve(experiment.file),
-          statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])),
-        );
-        store.saveIndex();
-        store.tidy();
-      },
-      () => undefined,
-    );
-    return {
-      run: null,
-      tally: { ...tally, cached },
-      outcomes: new Map(),
-      interrupted: false,
-      seconds: 0,
-      report,
-    };
-  }
+  if (lacking.length === 0) return nothingToRun(prepared, statuses, cached, options.note);
 
-  // Git is asked meanwhile.
+  // Git answers while the stages are checked.
   const facts = import('../execute/environment.ts').then(({ environment }) =>
     environment(experiment.file, prepared.backend, options.jobs),
   );
-  facts.catch(() => undefined); // told where it is waited for
-  const [{ carryOut }] = await Promise.all([
-    import('./carry-out.ts'),
+  facts.catch(() => undefined); // reported where it is awaited
+  const [{ runRecorded }] = await Promise.all([
+    import('./recorded-run.ts'),
     checkStages({ ...prepared, statuses }, lacking, options.note),
   ]);
 
   try {
-    const { run, outcomes, interrupted, seconds } = await carryOut(
+    const { outcomes, ...recorded } = await runRecorded(
       { ...prepared, statuses },
       lacking.map(({ stage }) => stage),
       cached,
       facts,
       { ...options, executor },
     );
-    const report = publishReport(
-      prepared,
-      plan.stages.map((stage) => {
-        const outcome = outcomes.get(stage.id);
-        return {
-          stage,
-          dir: outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null,
-        };
-      }),
-      options.note,
-    );
-    for (const stage of plan.stages) tally[outcomes.get(stage.id)!.state]++;
-    return { run, tally, outcomes, interrupted, seconds, report };
+    const tally = { ...NOTHING_RAN };
+    const made = plan.stages.map((stage) => {
+      const outcome = outcomes.get(stage.id);
+      if (outcome) tally[outcome.state]++;
+      const dir = outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null;
+      return { stage, dir };
+    });
+    return {
+      ...recorded,
+      outcomes,
+      tally,
+      report: publishReport(prepared, made, options.note),
+    };
   } finally {
-    store.close(); // when no worker writes to its scratch any more
+    store.close(); // only now: workers have stopped writing to its scratch folder
   }
 }
 
-/** No stage reads the report, so no one else would see that its bytes are not what was stored. */
+/** Publishes the report anew and marks the entries as used, if the store may be written to. */
+function nothingToRun(
+  prepared: Prepared,
+  statuses: readonly StageStatus[],
+  cached: number,
+  note: Note,
+): RunSummary {
+  const { experiment, store } = prepared;
+  const report = publishReport(
+    prepared,
+    statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })),
+    note,
+  );
+  ifDiskAllows(
+    store.root,
+    () => {
+      saveRoot(
+        store.root,
+        path.resolve(experiment.file),
+        statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])),
+      );
+      store.saveIndex();
+      store.tidy();
+    },
+    () => undefined,
+  );
+  return {
+    run: null,
+    tally: { ...NOTHING_RAN, cached },
+    outcomes: new Map(),
+    interrupted: false,
+    seconds: 0,
+    report,
+  };
+}
+
+/**
+ * The statuses, with a damaged report set aside to be made again. Other entries are checked when a
+ * stage reads them; no stage reads the report.
+ */
 async function withSoundReport(
   { statuses, store }: Prepared,
   note: Note,
-): Promise<Prepared['statuses']> {
+): Promise<readonly StageStatus[]> {
   const sound = [...statuses];
   for (const [i, { stage, key, entry }] of statuses.entries()) {
     if (stage.descriptor.scope !== 'experiment' || !entry) continue;
-    const file = entry.manifest.files.find(({ path: name }) => name === REPORT),
-      fault = file ? await fileFault(entry.dir, file) : null;
+    const file = entry.manifest.files.find(({ path: name }) => name === REPORT);
+    const fault = file ? await fileFault(entry.dir, file) : null;
     if (fault === null) continue;
-    note(
-      `the entry of ${stage.id} was damaged (${fault}); moved to ${store.moveAside(entry.key)}, it is made again`,
-    );
+    const moved = store.moveAside(entry.key);
+    note(`the entry of ${stage.id} was damaged (${fault}); moved to ${moved}, it is made again`);
     sound[i] = {
       stage,
       key,

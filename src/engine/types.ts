@@ -1,4 +1,4 @@
-/** A run as its caller sees it: what it asks for, is told on the way, and gets. */
+/** A run as its caller sees it: the options, the events on the way, the summary. */
 import type { PackLimits } from '../execute/packer.ts';
 import type { Patience } from '../execute/patience.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
@@ -6,23 +6,23 @@ import type { Durations } from '../log/durations.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Note } from './prepare.ts';
 
-/** Told once, before the first stage. */
+/** Given to the watcher once, before the first stage. */
 export interface RunStart {
   readonly run: string;
-  /** Of the run: journal, logs, environment. */
+  /** The run's folder: journal, logs, environment. */
   readonly dir: string;
   readonly toRun: readonly PlannedStage[];
   readonly cached: number;
   readonly durations: Durations;
   /** How many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
-  /** Ends the workers without grace, for who can't wait. */
+  /** Ends the workers at once, without waiting for their stages. */
   readonly kill: () => Promise<void>;
 }
 
 export interface Watcher {
   onEvent(event: RunEvent): void;
-  /** After the last event, whatever happened. */
+  /** Called after the last event, even if the run threw. */
   close(): void;
 }
 
@@ -31,28 +31,33 @@ export interface RunPreparedOptions {
   readonly jobs: number;
   readonly failFast?: boolean;
   readonly patience?: Patience;
-  /** Where stages run; `local` by default. */
+  /** The executor that stages run on; default `local`. */
   readonly executor?: string;
-  /** Left out: `defaultPacking`. */
+  /** Default: `defaultPacking`. */
   readonly packing?: PackLimits;
-  /** Left out: every stage. */
+  /** Which stages may run; default all. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
-  /** Aborted: nothing more starts, what runs is ended, what is finished is kept. */
+  /**
+   * When aborted, no stage starts any more, those that run are ended, and finished ones are kept.
+   */
   readonly signal: AbortSignal;
-  /** How the run was asked for; recorded with it. */
+  /** The command line that asked for the run; recorded with it. */
   readonly argv: readonly string[];
   readonly note: Note;
   readonly watch?: (start: RunStart) => Watcher | Promise<Watcher>;
 }
 
 export interface RunSummary {
-  /** The run's id; null where nothing had to run. */
+  /** The run's id; null if there was nothing to run. */
   readonly run: string | null;
   readonly tally: { readonly [State in Outcome['state']]: number };
-  /** In the order in which they came; of stages that were looked at. */
+  /** The stages that were reached, in the order in which they ended. */
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
   readonly seconds: number;
-  /** The newest report of this spec, and of this part of it, in `.dosimeter/reports`. */
+  /**
+   * Path in `.dosimeter/reports` of the newest report of this spec, or of the part that was asked
+   * for.
+   */
   readonly report: string | null;
 }

@@ -56,7 +56,7 @@ export interface Registry {
 }
 
 /**
- * `dist/<build>/registry.json`, written by src/setup/build.mjs. Paths are relative: those of
+ * `dist/<build>/registry.json`, written by src/setup/registry-file.mjs. Paths are relative: those of
  * sources to the project, those of modules to the build.
  */
 export interface RegistryFile {

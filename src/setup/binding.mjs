@@ -1,6 +1,7 @@
 /**
- * Compiles @tensorflow/tfjs-node-gpu's own `binding/` against a given TensorFlow. The package's install script would
- * fetch a 2022 libtensorflow that knows no current GPU; its C API calls are unchanged, so its sources build as they are.
+ * Compiles the `binding/` of @tensorflow/tfjs-node-gpu against a given TensorFlow. The package's
+ * own install script would fetch a libtensorflow of 2022 that supports no current GPU. The C API
+ * that the binding calls has not changed since, so its sources build as they are.
  */
 import {
   cpSync,
@@ -17,7 +18,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
-/** The Node-API version of the binding; a build serves every Node that has it, so it is no part of a Node release. */
+/** The Node-API version of the binding. Every Node release that has it can load one build. */
 export const NAPI = 8;
 
 const require = createRequire(import.meta.url);
@@ -25,17 +26,25 @@ export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/packa
 /** @type {{ version: string }} */
 export const TFJS_PACKAGE = JSON.parse(readFileSync(join(TFJS_DIR, 'package.json'), 'utf8'));
 
-/** The prefix of the running Node, if its headers are there: node-gyp would download them otherwise. */
+/**
+ * Returns the prefix of the running Node.
+ * @throws {SetupFault} without its headers, which node-gyp would download
+ */
 function headersPrefix() {
-  const prefix = dirname(dirname(realpathSync(process.execPath)));
+  const bin = dirname(realpathSync(process.execPath));
+  const prefix = dirname(bin);
   if (existsSync(join(prefix, 'include', 'node', 'node_api.h'))) return prefix;
   throw new SetupFault(
-    `the headers of Node ${process.version} are missing (no include/node beside ${dirname(realpathSync(process.execPath))})`,
-    'install a Node that has its headers (Debian: apt-get install -y libnode-dev), then: npx dosimeter setup',
+    `the headers of Node ${process.version} are missing (no include/node beside ${bin})`,
+    'install a Node that has its headers (Debian: apt-get install -y libnode-dev), ' +
+      'then: npx dosimeter setup',
   );
 }
 
-/** Whether this machine can compile it: asked before anything is downloaded. @throws {SetupFault} naming what is missing */
+/**
+ * Checks, before anything is downloaded, that this machine can compile.
+ * @throws {SetupFault} naming what is missing
+ */
 export function checkTools() {
   headersPrefix();
   for (const [what, commands, packages] of /** @type {const} */ ([
@@ -53,8 +62,9 @@ export function checkTools() {
 }
 
 /**
- * @param {{ include: string, cc: string, framework: string }} tensorflow the headers' folder and the two libraries
+ * @param {import('./tensorflow.mjs').Libraries} tensorflow
  * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
+ *   `target`: the path of the compiled binding
  */
 export async function compileBinding(tensorflow, { buildDir, target, log, say }) {
   const nodedir = headersPrefix();
@@ -63,13 +73,13 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
   for (const name of ['binding', 'package.json'])
     cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
-  // Relative paths, because make splits absolute ones at a space in the cache folder's name.
+  // Relative paths: make would split absolute ones at a space in the cache folder's name.
   writeFileSync(
     join(buildDir, 'binding.gyp'),
     readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll('<(module_root_dir)/', ''),
   );
   symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
-  // The gyp file links -ltensorflow and -ltensorflow_framework; the wheel calls the first one libtensorflow_cc.
+  // The gyp file links -ltensorflow; the wheel calls that library libtensorflow_cc.
   symlinkSync(tensorflow.cc, join(buildDir, 'deps', 'lib', 'libtensorflow.so'));
   symlinkSync(tensorflow.framework, join(buildDir, 'deps', 'lib', 'libtensorflow_framework.so'));
   const gyp = require.resolve('node-gyp/bin/node-gyp.js');

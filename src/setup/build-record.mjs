@@ -1,4 +1,7 @@
-/** `dist/build.json`: which build is current and what it was made from. Built-in modules only: every start reads it. */
+/**
+ * `dist/build.json`: which build is current, and what it was made from. Every start reads it, so
+ * this file imports Node's own modules only.
+ */
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -12,27 +15,29 @@ import {
 import { join } from 'node:path';
 
 /**
- * `sources`: path, mtime in ms, size, digest. A folder is listed too, so that a new plugin is noticed; its size is -1
- * and its digest that of its entries' names.
+ * `sources`: path, mtime in ms, size, digest. The plugins' folders are listed too, so that a new
+ * plugin is noticed; the size of a folder is -1, and its digest is that of its entries' names.
  * @typedef {{ format: 1, build: string, sources: [string, number, number, string][] }} BuildRecord
  */
 
-/** Files that change a build without being imported by it. */
+/** Files that a build depends on without importing them. */
 const EXTRA = [
   'package.json',
   'package-lock.json',
   'node_modules/.package-lock.json',
-  '../.package-lock.json', // where the program is itself installed in a node_modules
+  '../.package-lock.json', // of the node_modules that the program is itself installed in
   'tsconfig.json',
   'schemas/pipeline.schema.json',
   'src/setup/build.mjs',
+  'src/setup/bundle.mjs',
   'src/setup/closure.mjs',
+  'src/setup/registry-file.mjs',
 ];
 
 /** @param {string} project */
 const recordFile = (project) => join(project, 'dist', 'build.json');
 
-/** @param {string} project @param {string} path @returns {[string, number, number, string]} */
+/** @param {string} project @param {string} path @returns {BuildRecord['sources'][number]} */
 function describe(project, path) {
   const absolute = join(project, path);
   const stat = statSync(absolute);
@@ -64,7 +69,11 @@ export function writeRecord(project, record) {
   renameSync(`${file}.${process.pid}.tmp`, file);
 }
 
-/** @param {string} project @param {string} build @param {readonly string[]} inputs paths from `project` @returns {BuildRecord} */
+/**
+ * @param {string} project @param {string} build
+ * @param {readonly string[]} inputs paths from `project`
+ * @returns {BuildRecord}
+ */
 export function describeBuild(project, build, inputs) {
   const paths = new Set([
     ...inputs,
@@ -74,7 +83,7 @@ export function describeBuild(project, build, inputs) {
   return { format: 1, build, sources: [...paths].sort().map((path) => describe(project, path)) };
 }
 
-/** @param {string} project @returns {BuildRecord | null} null where nothing usable is built */
+/** @param {string} project @returns {BuildRecord | null} null if there is no usable record */
 export function readRecord(project) {
   try {
     const record = JSON.parse(readFileSync(recordFile(project), 'utf8'));
@@ -90,7 +99,8 @@ export function readRecord(project) {
 }
 
 /**
- * Runs `write`, which only saves time later: a program that others installed may not be written to, and a disk may be full.
+ * Runs a write that only saves time later, and ignores a disk that refuses it: the program may
+ * belong to another user, and a disk may be full.
  * @param {() => void} write
  */
 export function ifWritable(write) {
@@ -107,8 +117,9 @@ export function ifWritable(write) {
 }
 
 /**
- * The sources that differ from what the build was made of, by time and size, and then by digest. Where only times
- * differ, the record is brought up to date, so that the next start is quick again.
+ * Returns the sources that differ from what the build was made from, by time and size, then by
+ * digest. If only times differ, the record is brought up to date, so that the next start is quick
+ * again.
  * @param {string} project @param {BuildRecord} record @returns {string[]}
  */
 export function changedSources(project, record) {

@@ -1,7 +1,10 @@
-/** Exit code 0 if TensorFlow loads here and multiplies right; its release is the last line. Plain JavaScript: it runs before anything is built. */
+/**
+ * Exits with 0 if TensorFlow loads here and multiplies correctly; the last line has its release.
+ * Plain JavaScript, since it runs before anything is built.
+ */
 import util from 'node:util';
 
-// tfjs-node 4.22 calls it, and Node 24 has removed it.
+// tfjs-node 4.22 calls a function that Node 24 has removed.
 Object.assign(util, {
   isNullOrUndefined: (/** @type {unknown} */ value) => value === null || value === undefined,
 });
@@ -20,6 +23,7 @@ const [a, b] = [
 const product = Array.from(tf.matMul(a, b).dataSync());
 if (product.join() !== '19,22,43,50')
   throw new Error(`[1 2; 3 4][5 6; 7 8] came out as ${product.join(' ')}`);
-console.log(
-  `TensorFlow ${/** @type {{ binding: { TF_Version: string } }} */ (/** @type {unknown} */ (tf.backend())).binding.TF_Version}`,
+const { binding } = /** @type {{ binding: { TF_Version: string } }} */ (
+  /** @type {unknown} */ (tf.backend())
 );
+console.log(`TensorFlow ${binding.TF_Version}`);

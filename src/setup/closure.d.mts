@@ -2,13 +2,19 @@ import type { Metafile, transform } from 'esbuild';
 
 export function sha256(content: string | Uint8Array): string;
 
-/** The folder of the package that a bundled file belongs to; null for a source of the program's own. */
+/**
+ * Returns the folder of the package that a bundled file belongs to, or null for a source of the
+ * program's own.
+ */
 export function packageOf(path: string, root: string): string | null;
 
-/** The folder of a package as Node would find it from `from`; null if there is none. */
+/** Returns the folder of a package as Node would find it from `from`, or null. */
 export function findPackage(name: string, from: string): string | null;
 
-/** The version of the code that each entry executes, from its import closure; see closure.mjs. */
+/**
+ * Returns the version of the code that each entry executes, from its import closure; see
+ * closure.mjs.
+ */
 export function closureVersions(
   metafile: Metafile,
   entries: readonly string[],

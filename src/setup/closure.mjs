@@ -1,6 +1,7 @@
 /**
- * The version of the code that an entry executes: a digest over its import closure (static and dynamic), taken from
- * esbuild's metafile. Comments, layout and types do not count; package versions do.
+ * The version of the code that an entry executes: a digest over its import closure (static and
+ * dynamic), taken from esbuild's metafile. Comments, layout and types do not count; package
+ * versions do.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -30,9 +31,11 @@ const packageName = (specifier) =>
     .join('/');
 
 /**
- * The folder of the package that a bundled file belongs to; null for a source of the program's own. Where the program
- * is itself installed, its dependencies lie beside it, and their paths from its root begin with `../`.
- * @param {string} path as esbuild's metafile has it @param {string} root what it is relative to
+ * Returns the folder of the package that a bundled file belongs to, or null for a source of the
+ * program's own. If the program is itself installed, its dependencies lie beside it, and their
+ * paths from its root begin with `../`.
+ * @param {string} path as in esbuild's metafile
+ * @param {string} root the folder that it is relative to
  * @returns {string | null}
  */
 export function packageOf(path, root) {
@@ -44,7 +47,7 @@ export function packageOf(path, root) {
 }
 
 /**
- * The folder of a package as Node would find it from `from`.
+ * Returns the folder of a package as Node would find it from `from`, or null.
  * @param {string} name @param {string} from @returns {string | null}
  */
 export function findPackage(name, from) {
@@ -55,7 +58,10 @@ export function findPackage(name, from) {
   }
 }
 
-/** Adds a package and all that it depends on. @param {string} dir @param {Map<string, string>} parts @param {Set<string>} seen */
+/**
+ * Adds a package and everything that it depends on.
+ * @param {string} dir @param {Map<string, string>} parts @param {Set<string>} seen
+ */
 function addPackage(dir, parts, seen) {
   if (seen.has(dir)) return;
   seen.add(dir);
@@ -66,11 +72,11 @@ function addPackage(dir, parts, seen) {
     optionalDependencies = {},
   } = JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8'));
   const part = `npm:${name}`;
-  // Two versions of one package may both be reached.
+  // An entry may reach two versions of one package.
   const versions = new Set([...(parts.get(part)?.split(' ') ?? []), String(version)]);
   parts.set(part, [...versions].sort().join(' '));
   for (const dependency of Object.keys({ ...dependencies, ...optionalDependencies })) {
-    // Types don't execute, and of them an installer may take any release.
+    // Types don't execute, and an installer may choose any release of them.
     if (dependency.startsWith('@types/')) continue;
     const found = findPackage(dependency, dir);
     if (found !== null) addPackage(found, parts, seen);
@@ -86,7 +92,8 @@ function addPackage(dir, parts, seen) {
  *   skip?: (specifier: string) => boolean,
  *   read?: (path: string) => Uint8Array,
  * }} options
- *   `skip`: external imports that are no part of the version; `read`: a source by its absolute path, as it was built
+ *   `skip`: whether an external import is left out of the version; `read`: returns the source that
+ *   was built, by its absolute path
  * @returns {Promise<Map<string, { code: string, closure: Map<string, string> }>>} by entry
  */
 export async function closureVersions(
@@ -145,15 +152,22 @@ export async function closureVersions(
   return result;
 }
 
-/** @param {readonly (readonly [part: string, digest: string])[]} parts each once @returns {{ code: string, closure: Map<string, string> }} */
+/**
+ * @param {readonly (readonly [part: string, digest: string])[]} parts distinct
+ * @returns {{ code: string, closure: Map<string, string> }}
+ */
 function versionOf(parts) {
   const closure = new Map([...parts].sort(([a], [b]) => (a < b ? -1 : 1)));
   return { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure };
 }
 
-/** The version of code that executes together. @param {{ closure: ReadonlyMap<string, string> }} a @param {{ closure: ReadonlyMap<string, string> }} b */
+/**
+ * Returns the version of code that executes together.
+ * @param {{ closure: ReadonlyMap<string, string> }} a
+ * @param {{ closure: ReadonlyMap<string, string> }} b
+ */
 export function together(a, b) {
-  // Each may reach other releases of one package.
+  // The two may reach different releases of one package.
   const both = (/** @type {string} */ one, /** @type {string} */ other) =>
     [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
   return versionOf([

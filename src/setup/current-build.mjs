@@ -1,12 +1,16 @@
-/** The build to run, made anew if sources have changed since: the launcher's and the library's. Built-in modules only. */
+/**
+ * Finds the build to run, for the launcher and the library, and makes a new one if sources have
+ * changed. Imports Node's own modules only.
+ */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { changedSources, ifWritable, readRecord } from './build-record.mjs';
 
 /**
  * @param {string} project
- * @param {(message: string) => void} tell that it builds, and why
- * @returns {Promise<string>} the build's folder; while this process lives it is not pruned, so that a long run keeps its own code while sources are edited
+ * @param {(message: string) => void} tell called if it builds, with the reason
+ * @returns {Promise<string>} the build's folder. It is kept while this process lives, so that a
+ *   long run keeps its code while sources are edited
  * @throws {Error} named BuildFault on a fault in a source file
  */
 export async function currentBuild(project, tell) {
@@ -21,7 +25,7 @@ export async function currentBuild(project, tell) {
 
   async function name() {
     const record = readRecord(project);
-    // An installed package has no sources to differ from.
+    // Without sources nothing can have changed.
     if (!existsSync(join(project, 'src', 'cli.ts')) && record !== null) return record.build;
     const built =
       record !== null && existsSync(join(project, 'dist', record.build, 'registry.json'));

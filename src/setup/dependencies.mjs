@@ -1,13 +1,21 @@
-/** Whether node_modules is what package-lock.json says. Built-in modules only: it runs before `npm ci`. */
+/**
+ * Whether node_modules has what package-lock.json says. Imports Node's own modules only: it runs
+ * before `npm ci`.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** @param {string} file @returns {Record<string, { version?: string, integrity?: string, optional?: boolean, devOptional?: boolean, peer?: boolean }>} */
+/**
+ * @typedef {{ version?: string, integrity?: string, optional?: boolean, devOptional?: boolean,
+ *   peer?: boolean }} Package
+ */
+
+/** @param {string} file of npm's @returns {Record<string, Package>} by path */
 const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
 
 /**
- * npm writes `node_modules/.package-lock.json` when it has finished. Contents are compared, not times, because a git
- * checkout touches times.
+ * npm writes `node_modules/.package-lock.json` when it has finished. Contents are compared, not
+ * times, because a git checkout changes times.
  * @param {string} project
  */
 export function dependenciesAreCurrent(project) {

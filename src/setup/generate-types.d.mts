@@ -1,2 +1,5 @@
-/** The text of src/experiment/pipeline.generated.ts, from the schema of the project in a folder. */
+/**
+ * Returns the text of src/experiment/pipeline.generated.ts, from the schema of the project in this
+ * folder.
+ */
 export function pipelineTypes(project: string): Promise<string>;

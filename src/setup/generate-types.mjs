@@ -1,4 +1,7 @@
-/** `src/experiment/pipeline.generated.ts` from the schema, which is the only source of the spec's shape. */
+/**
+ * Writes `src/experiment/pipeline.generated.ts` from the schema, the only source of the spec's
+ * shape.
+ */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -14,8 +17,8 @@ export async function pipelineTypes(project) {
 }
 
 /**
- * Writes the types again if the schema is newer than they are. They are committed, so a checkout without the generator
- * (a developer's tool) still builds.
+ * Writes the types anew if the schema has changed. They are committed, so that a checkout without
+ * the generator, a development dependency, still builds.
  * @param {string} project
  */
 export async function generateTypes(project) {
@@ -26,7 +29,7 @@ export async function generateTypes(project) {
     !existsSync(join(project, 'node_modules', 'json-schema-to-typescript'))
   )
     return;
-  // Contents decide, not times: a checkout gives files any order.
+  // By content, not by time: a checkout writes files in any order.
   const digest = join(project, 'dist', '.schema');
   const { sha256 } = await import('./closure.mjs');
   const wanted = sha256(readFileSync(schema));

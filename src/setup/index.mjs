@@ -1,6 +1,6 @@
 /**
- * The package's entry. A plugin that imports `define*` loads the plugin API alone; the engine is loaded when it is
- * first called, and from a build of the sources as they are then.
+ * The package's entry. A plugin that imports `define*` loads the plugin API only; the engine is
+ * loaded when it is first called, from a build of the sources as they are then.
  */
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * `dosimeter`: builds what has changed, then runs `dist/<build>/cli.js` in this process. Nearly every start finds
- * nothing changed, so this file imports little and looks at each source with one stat.
+ * `dosimeter`: builds what has changed, then runs `dist/<build>/cli.js` in this process. Nearly
+ * every start finds nothing changed, so this file imports little and looks at each source with one
+ * stat.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import nodeModule from 'node:module';
@@ -13,7 +14,15 @@ const project = fileURLToPath(new URL('../../', import.meta.url));
 
 async function main() {
   if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
-    console.log(JSON.parse(readFileSync(join(project, 'package.json'), 'utf8')).version);
+    const { version } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8'));
+    // console.log would swallow an error of the write.
+    process.stdout.on('error', (error) => {
+      const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
+      if (code === 'EPIPE') return;
+      console.error(`error: the output could not be written: ${message}`);
+      process.exitCode = 2;
+    });
+    process.stdout.write(`${version}\n`);
     return;
   }
   if (

@@ -1,4 +1,4 @@
-/** One at a time across processes: two set-ups or two launchers must not write the same files. */
+/** A lock between processes: two set-ups or two launchers must not write the same files at once. */
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,10 @@ function isAlive(pid) {
   }
 }
 
-/** The holder's pid; null when the file is gone or half-written. @param {string} file */
+/**
+ * Returns the holder's process id, or null if the file is gone or half-written.
+ * @param {string} file
+ */
 function holder(file) {
   try {
     const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
@@ -25,12 +28,12 @@ function holder(file) {
 }
 
 /**
- * Runs `work` while holding `file`. A holder that died is taken over: the stale file is renamed away, which only one
- * waiter can do.
+ * Runs `work` while holding the lock `file`. The lock of a process that died is taken over: the
+ * stale file is renamed, which only one waiter can do.
  * @template T
  * @param {string} file
  * @param {() => Promise<T>} work
- * @param {(pid: number) => void} [onWait] called once when another process holds it
+ * @param {(pid: number) => void} [onWait] called once if another process holds the lock
  * @returns {Promise<T>}
  */
 export async function withLock(file, work, onWait) {
@@ -51,7 +54,8 @@ export async function withLock(file, work, onWait) {
       const stale = `${file}.stale-${process.pid}`;
       try {
         renameSync(file, stale);
-        // Another waiter may have taken it over since we looked: then what we hold is its lock, and goes back.
+        // Another waiter may have taken it over meanwhile: then this is its live lock, and goes
+        // back.
         const renamed = holder(stale);
         if (renamed !== null && renamed !== pid && isAlive(renamed)) linkSync(stale, file);
         rmSync(stale, { force: true });

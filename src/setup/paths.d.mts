@@ -1,4 +1,9 @@
-/** Where downloads go: DOSIMETER_CACHE, or the user's cache folder. An absolute path. */
+/**
+ * Returns the absolute path of the folder of downloads: DOSIMETER_CACHE, or the user's cache
+ * folder.
+ */
 export function cacheDir(env?: Readonly<Record<string, string | undefined>>): string;
-/** The clone's root; right only for source files run from `src/setup/`, not from a bundle. */
+/**
+ * Returns the clone's root. Right only where paths.mjs runs from `src/setup/`, not from a bundle.
+ */
 export function projectDir(): string;

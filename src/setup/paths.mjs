@@ -1,10 +1,14 @@
-/** The folders everything agrees on. Needs `npm ci` to have run: the user's cache folder is env-paths' business. */
+/**
+ * The folders that every part agrees on. Needs the dependencies: env-paths knows the user's cache
+ * folder.
+ */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import envPaths from 'env-paths';
 
 /**
- * Where downloads go: DOSIMETER_CACHE, or the user's cache folder (`~/.cache/dosimeter`, honouring XDG_CACHE_HOME).
+ * Returns the folder of downloads: DOSIMETER_CACHE, or the user's cache folder
+ * (`~/.cache/dosimeter`, or what XDG_CACHE_HOME says).
  * @param {Readonly<Record<string, string | undefined>>} [env]
  * @returns {string} an absolute path
  */
@@ -14,7 +18,10 @@ export function cacheDir(env = process.env) {
     : envPaths('dosimeter', { suffix: '' }).cache;
 }
 
-/** The clone's root, seen from `src/setup/`. @returns {string} */
+/**
+ * Returns the clone's root. Right only where this file runs from `src/setup/`.
+ * @returns {string}
+ */
 export function projectDir() {
   return fileURLToPath(new URL('../../', import.meta.url));
 }

@@ -1,4 +1,4 @@
-/** The Python of `test/peers`; throws an Error that says what is missing. */
+/** Returns the Python of `test/peers`. Throws an Error that says what is missing. */
 export function peersPython(
   project: string,
   env?: Readonly<Record<string, string | undefined>>,

@@ -1,28 +1,38 @@
-/** The Python of `test/peers`: with what test/peers/requirements.txt names, made once under `.cache/`. */
+/**
+ * The Python of `test/peers`, with the packages of test/peers/requirements.txt; made once in
+ * `.cache/`.
+ */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { firstWorking, run, tail } from './run.mjs';
 
-/** @param {readonly string[]} lines of requirements.txt @returns {string[]} names of packages */
+/**
+ * @param {readonly string[]} lines of requirements.txt
+ * @returns {string[]} the names of the packages
+ */
 const namesOf = (lines) =>
   lines
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => line.replace(/[^\w.-].*$/, ''));
 
-/** Exit code 0 when each package is installed; looked up, not imported, because torch takes seconds. */
+/**
+ * Exits with 0 if each package is installed. Looks them up instead of importing: torch takes
+ * seconds.
+ */
 const LOOK = 'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
 
 /**
  * @param {string} project
- * @param {NodeJS.ProcessEnv} [env] DOSIMETER_PEERS_PYTHON names a Python that has the packages already
- * @returns {Promise<string>} the Python to start
- * @throws {Error} saying what is missing
+ * @param {NodeJS.ProcessEnv} [env] DOSIMETER_PEERS_PYTHON names a Python that has the packages
+ *   already
+ * @returns {Promise<string>} the command that starts it
+ * @throws {Error} that says what is missing
  */
 export async function peersPython(project, env = process.env) {
   const file = join(project, 'test', 'peers', 'requirements.txt');
-  const requirements = readFileSync(file, 'utf8'),
-    names = namesOf(requirements.split('\n'));
+  const requirements = readFileSync(file, 'utf8');
+  const names = namesOf(requirements.split('\n'));
   const given = env.DOSIMETER_PEERS_PYTHON;
   if (given !== undefined && given !== '') {
     if (firstWorking([given], ['--version']) === null)
@@ -33,15 +43,16 @@ export async function peersPython(project, env = process.env) {
       );
     return given;
   }
-  const dir = join(project, '.cache', 'peers-python'),
-    log = join(project, '.cache', 'peers-python.log');
-  const python = join(dir, 'bin', 'python'),
-    ready = join(dir, 'ready');
+  const dir = join(project, '.cache', 'peers-python');
+  const log = join(project, '.cache', 'peers-python.log');
+  const python = join(dir, 'bin', 'python');
+  const ready = join(dir, 'ready');
   if (existsSync(ready) && readFileSync(ready, 'utf8') === requirements) return python;
   const base = firstWorking(['python3', 'python'], ['--version']);
   if (base === null)
     throw new Error(
-      'no Python was found: install Python 3 with its venv module, or name one by DOSIMETER_PEERS_PYTHON',
+      'no Python was found: install Python 3 with its venv module, ' +
+        'or name one by DOSIMETER_PEERS_PYTHON',
     );
   mkdirSync(dirname(dir), { recursive: true });
   rmSync(dir, { recursive: true, force: true });

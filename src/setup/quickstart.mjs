@@ -1,27 +1,65 @@
-/** `npm run quickstart`: from a fresh clone to the report of pipelines/quickstart.yaml. More arguments go to `dosimeter run`. */
-import { fileURLToPath } from 'node:url';
+/**
+ * `npm run quickstart`: from a fresh clone to the report of pipelines/quickstart.yaml. More
+ * arguments go to `dosimeter run`.
+ */
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { currentBuild } from './current-build.mjs';
 import { setup } from './setup.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 const launcher = fileURLToPath(new URL('./launcher.mjs', import.meta.url));
+const SPEC = 'pipelines/quickstart.yaml';
+
+/**
+ * @param {readonly string[]} args of `dosimeter run`
+ * @returns the options that decide what is to be run
+ */
+function specOptions(args) {
+  const { backend, store, set, only } = parseArgs({
+    args: [...args],
+    strict: false, // `dosimeter run` refuses what it does not know
+    options: {
+      backend: { type: 'string' },
+      store: { type: 'string' },
+      set: { type: 'string', multiple: true },
+      only: { type: 'string', multiple: true },
+    },
+  }).values;
+  return /** @type {import('../engine/library.ts').SpecOptions} */ (
+    Object.fromEntries(
+      Object.entries({ backend, store, set, only }).filter(([, value]) => value !== undefined),
+    )
+  );
+}
+
+/**
+ * Whether stages are to be run; false for a spec with a fault.
+ * @param {ReturnType<typeof specOptions>} options
+ */
+async function hasStagesToRun(options) {
+  const dir = await currentBuild(project, (message) => console.error(`dosimeter: ${message}`));
+  /** @type {typeof import('../engine/library.ts')} */
+  const { plan } = await import(pathToFileURL(join(dir, 'library.js')).href);
+  const planned = await plan(SPEC, options);
+  return planned.ok && planned.value.stages.some(({ state }) => state !== 'cached');
+}
 
 process.chdir(project);
 try {
-  const asked = process.argv.join(' ').match(/--backend[ =](\S+)/)?.[1];
+  const args = process.argv.slice(2);
+  const options = specOptions(args);
   const tensorflow = await setup({ quiet: true });
-  if (asked === 'wasm' || (asked === undefined && !tensorflow)) {
+  const onWasm = options.backend === 'wasm' || (options.backend === undefined && !tensorflow);
+  if (onWasm && (await hasStagesToRun(options))) {
     const { wasmMinutes } = await import('./wasm-time.mjs');
     console.error(
-      `quickstart: on WebAssembly here, the whole takes about ${Math.ceil(await wasmMinutes())} minutes; it may be stopped, and goes on when it is started again`,
+      `quickstart: on WebAssembly here, the whole takes about ${Math.ceil(await wasmMinutes())} ` +
+        'minutes; it may be stopped, and continues when it is started again',
     );
   }
-  process.argv = [
-    process.execPath,
-    launcher,
-    'run',
-    'pipelines/quickstart.yaml',
-    ...process.argv.slice(2),
-  ];
+  process.argv = [process.execPath, launcher, 'run', SPEC, ...args];
   await import('./launcher.mjs');
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error));

@@ -1,4 +1,7 @@
-/** Runs test files, each in a process of its own, and counts: uvu exits 0 when a file ran nothing (a forgotten `.run()`). */
+/**
+ * Runs test files, each in its own process, and counts their tests: uvu exits with 0 even if a file
+ * ran no test, because its `.run()` was forgotten.
+ */
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -7,16 +10,24 @@ import { join } from 'node:path';
 const PARALLEL = Math.min(2, availableParallelism());
 const LIMIT_MINUTES = 15;
 
-/** Test folders that are suites of their own: `npm test` leaves them out, `npm run test:NAME` runs one of them alone. */
+/** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
 export const SUITES = /** @type {const} */ (['faults', 'peers', 'install']);
 
-/** @typedef {{ file: string, passed: number, failed: number, seconds: number, output: string, why: string | null }} Result */
-
-/** @typedef {{ suite?: typeof SUITES[number], limitMinutes?: number, env?: NodeJS.ProcessEnv }} Options */
+/**
+ * `why`: a failure of the file beside those of its tests.
+ * @typedef {{ file: string, passed: number, failed: number, seconds: number, output: string,
+ *   why: string | null }} Result
+ */
 
 /**
- * @param {string} project @param {readonly string[]} filters a file is run if its path contains one of them
- * @param {Options['suite']} suite left out: all but the suites' folders
+ * @typedef {{ suite?: typeof SUITES[number], limitMinutes?: number, env?: NodeJS.ProcessEnv }}
+ *   Options
+ */
+
+/**
+ * @param {string} project
+ * @param {readonly string[]} filters a file is run if its path contains one of them
+ * @param {Options['suite']} suite default: every folder that is not a suite
  */
 function testFiles(project, filters, suite) {
   return readdirSync(join(project, 'test'), { recursive: true, encoding: 'utf8' })
@@ -34,9 +45,12 @@ function testFiles(project, filters, suite) {
     .sort();
 }
 
-/** The sum over a file's suites of a line of uvu's summary. @param {string} output @param {'Total' | 'Passed'} line */
+/**
+ * Returns the sum, over a file's suites, of one line of uvu's summary.
+ * @param {string} output @param {'Total' | 'Passed'} line
+ */
 function sum(output, line) {
-  // Colours, where a test forces them.
+  // A test may have forced colours.
   const plain = output.replace(/\u001b\[\d+m/g, '');
   return [...plain.matchAll(new RegExp(`^ {2}${line}:\\s+(\\d+)$`, 'gm'))].reduce(
     (total, [, count]) => total + Number(count),
@@ -44,7 +58,12 @@ function sum(output, line) {
   );
 }
 
-/** @param {string} project @param {string} file @param {Options} options @returns {Promise<Result>} */
+/**
+ * @param {string} project
+ * @param {string} file
+ * @param {Options} options
+ * @returns {Promise<Result>}
+ */
 function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
   const started = performance.now();
   return new Promise((resolve) => {
@@ -67,13 +86,10 @@ function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
       clearTimeout(timer);
       const [total, passed] = [sum(output, 'Total'), sum(output, 'Passed')];
       const failed = total - passed; // uvu's total leaves skipped tests out
-      const why = late
-        ? `ran longer than ${limitMinutes} minutes`
-        : total === 0 && code === 0
-          ? 'ran no test: does it end with .run()?'
-          : code !== 0 && failed === 0
-            ? `ended with ${signal ?? `exit code ${code}`}`
-            : null;
+      let why = null;
+      if (late) why = `ran longer than ${limitMinutes} minutes`;
+      else if (total === 0 && code === 0) why = 'ran no test: does it end with .run()?';
+      else if (code !== 0 && failed === 0) why = `ended with ${signal ?? `exit code ${code}`}`;
       resolve({
         file,
         passed,
@@ -86,19 +102,27 @@ function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
   });
 }
 
+/** @param {Result} result */
+function resultLine({ file, passed, failed, seconds, why }) {
+  const counts = failed > 0 ? `${passed} passed, ${failed} failed` : `${passed} passed`;
+  const reason = why === null ? '' : ` (${why})`;
+  return `${failed > 0 ? 'FAIL' : '  ok'}  ${file}  ${counts}${reason}, ${seconds.toFixed(1)} s`;
+}
+
 /**
- * Prints a line a file, the whole output of those that fail, and last the sum: `N passed, N failed`.
+ * Prints one line a file, the whole output of those that fail, and last the sum: `N passed, N
+ * failed`.
  * @param {string} project its `test/` is searched for `*.test.ts`
- * @param {readonly string[]} filters none: every file
+ * @param {readonly string[]} filters if empty, every file is run
  * @param {Options} [options]
  * @returns {Promise<boolean>} whether all passed
  */
 export async function runTests(project, filters, options = {}) {
   const waiting = testFiles(project, filters, options.suite);
-  if (waiting.length === 0)
-    throw new Error(
-      `no test file${options.suite === undefined ? '' : ` of test/${options.suite}`} matches ${filters.join(' ')}`,
-    );
+  if (waiting.length === 0) {
+    const where = options.suite === undefined ? '' : ` of test/${options.suite}`;
+    throw new Error(`no test file${where} matches ${filters.join(' ')}`);
+  }
   /** @type {Result[]} */
   const results = [];
   await Promise.all(
@@ -107,17 +131,12 @@ export async function runTests(project, filters, options = {}) {
         const result = await runFile(project, file, options);
         results.push(result);
         if (result.failed > 0) console.log(result.output.trimEnd());
-        const faults = `${result.failed > 0 ? `, ${result.failed} failed` : ''}${result.why === null ? '' : ` (${result.why})`}`;
-        console.log(
-          `${result.failed > 0 ? 'FAIL' : '  ok'}  ${file}  ${result.passed} passed${faults}, ${result.seconds.toFixed(1)} s`,
-        );
+        console.log(resultLine(result));
       }
     }),
   );
-  const [passed, failed] = [
-    results.reduce((count, result) => count + result.passed, 0),
-    results.reduce((count, result) => count + result.failed, 0),
-  ];
+  const passed = results.reduce((count, result) => count + result.passed, 0);
+  const failed = results.reduce((count, result) => count + result.failed, 0);
   for (const { file } of results.filter((result) => result.failed > 0))
     console.log(`failed: ${file}`);
   console.log(`${passed} passed, ${failed} failed`);

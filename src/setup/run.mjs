@@ -1,11 +1,11 @@
-/** Running other people's programs: where they are, and what they said when they failed. */
+/** Runs other programs: which one works, and what it printed when it failed. */
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 
-/** A failure that set-up explains and survives. */
+/** A failure that set-up explains, and goes on without what failed. */
 export class SetupFault extends Error {
   /**
-   * @param {string} message what is wrong, a clause without a full stop
+   * @param {string} message what is wrong: a clause without a full stop
    * @param {string} remedy one command
    * @param {string} [detail] the last lines of a log
    */
@@ -17,7 +17,7 @@ export class SetupFault extends Error {
 }
 
 /**
- * The first of `commands` that runs with `args` and exit code 0.
+ * Returns the first of `commands` that ends with exit code 0, or null.
  * @param {readonly string[]} commands
  * @param {readonly string[]} args
  * @returns {string | null}
@@ -29,11 +29,12 @@ export function firstWorking(commands, args) {
 }
 
 /**
- * Runs a program to its end with its output on the terminal (or in `log`).
+ * Runs a program to its end, with its output on the terminal or in `log`.
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, log?: string }} [options]
- * @returns {Promise<number>} its exit code; 127 if it could not be started, 128 if a signal ended it
+ * @returns {Promise<number>} the exit code; 127 if it could not be started, 128 if a signal ended
+ *   it
  */
 export function run(command, args, { cwd, env, log } = {}) {
   const output = log === undefined ? /** @type {const} */ ('inherit') : openSync(log, 'w');
@@ -46,7 +47,7 @@ export function run(command, args, { cwd, env, log } = {}) {
   });
 }
 
-/** The last lines of a log, for an error message. @param {string} file @param {number} [lines] */
+/** Returns the last lines of a log. @param {string} file @param {number} [lines] */
 export function tail(file, lines = 15) {
   return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
 }

@@ -1,6 +1,7 @@
 /**
- * `npm run setup` in a clone, `dosimeter setup` anywhere: everything that is needed, in one explicit step that can be
- * interrupted and run again. It relies on no package's install script: they may be off, or have failed.
+ * `npm run setup` in a clone, `dosimeter setup` anywhere: installs everything that is needed, in
+ * one explicit step that can be interrupted and run again. It does not rely on install scripts of
+ * packages: they may be off, or may have failed.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,7 +13,7 @@ import { run } from './run.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
-/** npm as it was started, or the one beside this Node. */
+/** The npm that started this script, or the one on the path. */
 function npmCommand() {
   const script = process.env.npm_execpath;
   if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script))
@@ -20,10 +21,16 @@ function npmCommand() {
   return { command: process.platform === 'win32' ? 'npm.cmd' : 'npm', args: [] };
 }
 
-/** Whether this is a clone. An installed package has no lock file: its dependencies are its installer's. */
+/**
+ * Whether this is a clone. An installed package has no lock file: npm has installed its
+ * dependencies.
+ */
 const isClone = () => existsSync(join(project, 'package-lock.json'));
 
-/** npm leaves an optional package out whose own install script fails, as tfjs-node-gpu's does where its download is gone. */
+/**
+ * npm omits an optional package whose install script fails, as tfjs-node-gpu's does without its
+ * download.
+ */
 function hasTfjs() {
   try {
     createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json');
@@ -35,9 +42,10 @@ function hasTfjs() {
 }
 
 /**
- * @param {{ tensorflow?: string, quiet?: boolean }} [options] `tensorflow`: a TensorFlow of the user's own (a path), or
- *   `cpu`, `cuda`, `wheel`. `quiet`: say nothing where nothing is to be done.
- * @returns {Promise<boolean>} whether TensorFlow computes; else WebAssembly does
+ * @param {{ tensorflow?: string, quiet?: boolean }} [options]
+ *   `tensorflow`: `cpu`, `cuda`, `wheel`, or the path of a TensorFlow of the user's own;
+ *   `quiet`: whether to print nothing if there is nothing to do
+ * @returns {Promise<boolean>} whether TensorFlow computes; otherwise WebAssembly does
  */
 export async function setup({
   tensorflow = process.env.DOSIMETER_TENSORFLOW || undefined,
@@ -47,7 +55,8 @@ export async function setup({
   const without = (/** @type {string} */ reason, /** @type {string} */ remedy) => {
     say(`TensorFlow is not available: ${reason}.`);
     say(
-      `Everything works on WebAssembly instead, several times slower; to have TensorFlow: ${remedy}`,
+      'Everything works on WebAssembly instead, several times slower; ' +
+        `to get TensorFlow: ${remedy}`,
     );
   };
   if (isClone() && !dependenciesAreCurrent(project)) {
@@ -74,9 +83,11 @@ export async function setup({
   if (stamp.tensorflow === null) {
     without(String(stamp.reason), String(stamp.remedy));
   } else if (!quiet) {
-    say(
-      `compute backend is TensorFlow${stamp.variant === 'own' ? ` in ${stamp.libraries}` : ` ${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`}`,
-    );
+    const which =
+      stamp.variant === 'own'
+        ? `in ${stamp.libraries}`
+        : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
+    say(`compute backend is TensorFlow ${which}`);
   }
   return stamp.tensorflow !== null;
 }
@@ -90,7 +101,8 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     const { code } = /** @type {NodeJS.ErrnoException} */ (error ?? {});
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
       console.error(
-        `  ${project} can't be written by this user: whoever installed it runs \`dosimeter setup\` once, for all`,
+        `  ${project} can't be written by this user: ` +
+          'whoever installed it runs `dosimeter setup` once, for all users',
       );
     process.exitCode = 1;
   }

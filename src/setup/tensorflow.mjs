@@ -1,4 +1,7 @@
-/** The compute backend: TensorFlow's C libraries in the cache, the binding beside tfjs-node-gpu, a stamp that says what is there. */
+/**
+ * Installs the compute backend: TensorFlow's C libraries into the cache, the compiled binding into
+ * tfjs-node-gpu, and a stamp that says what is installed.
+ */
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -21,22 +24,30 @@ import { installWheels } from './wheel-files.mjs';
 import { TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 /**
- * What `src/compute` reads (`lib/dosimeter.json` in tfjs-node-gpu). `tensorflow` null: not available, for `reason`;
- * `remedy` is the one command that would bring it.
- * @typedef {{ format: 1, recipe: string, tensorflow: string | null, variant: 'cpu' | 'cuda' | 'own', libraries: string | null,
- *   wheels: readonly string[], tfjs: string, napi: number, node: string, platform: string, arch: string,
- *   reason?: string, remedy?: string }} Stamp
+ * `lib/dosimeter.json` in tfjs-node-gpu, which `src/compute` reads. `tensorflow` is null if it is
+ * not available for the `reason`; `remedy` is the command that would install it.
+ * @typedef {{ format: 1, recipe: string, tensorflow: string | null,
+ *   variant: 'cpu' | 'cuda' | 'own', libraries: string | null, wheels: readonly string[],
+ *   tfjs: string, napi: number, node: string, platform: string, arch: string, reason?: string,
+ *   remedy?: string }} Stamp
  */
+
+/** @typedef {{ variant: 'cpu' | 'cuda' } | { variant: 'own', path: string }} Wanted */
+
+/** @typedef {{ include: string, cc: string, framework: string }} Libraries */
 
 const STAMP = join(TFJS_DIR, 'lib', 'dosimeter.json');
 const BINDING = join(TFJS_DIR, 'lib', `napi-v${NAPI}`, 'tfjs_binding.node');
-/** Where the binding's RPATH (`$ORIGIN/../../deps/lib`) points: a link to the libraries, so one binary serves any cache folder. */
+/**
+ * The binding's RPATH, `$ORIGIN/../../deps/lib`: a link to the libraries, so that one binary serves
+ * any cache folder.
+ */
 const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
 
-/** Changed when the build itself changes, so that old bindings are rebuilt. */
+/** To be raised when the way of building changes, so that old bindings are rebuilt. */
 const RECIPE = 1;
 
-/** @returns {Stamp | null} */
+/** @returns {Stamp | null} null if there is none that can be read */
 export function readStamp() {
   if (!existsSync(STAMP)) return null;
   try {
@@ -47,7 +58,7 @@ export function readStamp() {
   }
 }
 
-/** Whether an NVIDIA GPU is here; no process is started to find out. */
+/** Whether this machine has an NVIDIA GPU; found out without starting a process. */
 function hasNvidiaGpu() {
   if (process.platform !== 'linux') return false;
   return (
@@ -56,7 +67,11 @@ function hasNvidiaGpu() {
   );
 }
 
-/** A TensorFlow of the user's own: `site-packages/tensorflow`, or a folder with `include/` and `lib/`. @param {string} path */
+/**
+ * Finds a TensorFlow of the user's own.
+ * @param {string} path `site-packages/tensorflow`, or a folder with `include/` and `lib/`
+ * @throws {Error} if there is none
+ */
 function ownTensorflow(path) {
   for (const root of [path, join(path, 'tensorflow')]) {
     for (const libraries of [root, join(root, 'lib')]) {
@@ -74,15 +89,17 @@ function ownTensorflow(path) {
     }
   }
   throw new Error(
-    `${path} holds no TensorFlow: expected libtensorflow_cc.so.2 (or libtensorflow.so.2), libtensorflow_framework.so.2 and include/tensorflow/c/c_api.h`,
+    `${path} holds no TensorFlow: expected libtensorflow_cc.so.2 (or libtensorflow.so.2), ` +
+      'libtensorflow_framework.so.2 and include/tensorflow/c/c_api.h',
   );
 }
 
 /**
- * What is wanted here: the wheels, or a TensorFlow of the user's own, which is kept until another is asked for.
+ * Chooses between the wheels and a TensorFlow of the user's own, which stays until another is asked
+ * for.
  * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
  * @param {Stamp | null} stamp
- * @returns {{ variant: 'cpu' | 'cuda' } | { variant: 'own', path: string }}
+ * @returns {Wanted}
  */
 function wanted(asked, stamp) {
   if (asked === 'cpu' || asked === 'cuda') return { variant: asked };
@@ -109,7 +126,11 @@ function writeStamp(stamp) {
   renameSync(`${STAMP}.tmp`, STAMP);
 }
 
-/** Puts the binding and the link to its libraries in place. @param {string} binary @param {string} libraries */
+/**
+ * Installs the binding and the link to its libraries.
+ * @param {string} binary
+ * @param {string} libraries
+ */
 function install(binary, libraries) {
   mkdirSync(dirname(BINDING), { recursive: true });
   mkdirSync(dirname(LIBRARIES_LINK), { recursive: true });
@@ -121,7 +142,10 @@ function install(binary, libraries) {
   renameSync(`${LIBRARIES_LINK}.tmp`, LIBRARIES_LINK);
 }
 
-/** Loads the installed binding in a process of its own and multiplies. @param {string} log @returns the release that was loaded */
+/**
+ * Loads the installed binding in its own process and multiplies with it.
+ * @param {string} log @returns the release of TensorFlow that was loaded
+ */
 async function check(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
   if (
@@ -140,17 +164,12 @@ async function check(log) {
 }
 
 /**
- * Makes the backend ready, or says why it can't be and leaves WebAssembly to be used.
- * @param {{ tensorflow?: string, say: (line: string) => void }} options
- * @returns {Promise<Stamp>}
+ * Identifies what is to be installed: another recipe needs another build.
+ * @param {Wanted} want @param {readonly import('./wheels.mjs').Wheel[] | null} wheels @param
+ *   {Libraries | null} own
  */
-export async function setUpTensorflow({ tensorflow: asked, say }) {
-  const stamp = readStamp();
-  const want = wanted(asked, stamp);
-  const wheels =
-    want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
-  const own = want.variant === 'own' ? ownTensorflow(want.path) : null;
-  const recipe = createHash('sha256')
+const recipeOf = (want, wheels, own) =>
+  createHash('sha256')
     .update(
       JSON.stringify([
         RECIPE,
@@ -165,7 +184,20 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
     )
     .digest('hex')
     .slice(0, 16);
-  // One's own may have become another release in its place: it is asked again.
+
+/**
+ * Installs the backend. If that fails, the stamp says why, and WebAssembly is used instead.
+ * @param {{ tensorflow?: string, say: (line: string) => void }} options
+ * @returns {Promise<Stamp>}
+ */
+export async function setUpTensorflow({ tensorflow: asked, say }) {
+  const stamp = readStamp();
+  const want = wanted(asked, stamp);
+  const wheels =
+    want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
+  const own = want.variant === 'own' ? ownTensorflow(want.path) : null;
+  const recipe = recipeOf(want, wheels, own);
+  // A TensorFlow of the user's own is always checked: another release may have replaced it.
   if (
     own === null &&
     stamp?.recipe === recipe &&
@@ -177,6 +209,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
   }
   const facts = /** @type {const} */ ({
     format: 1,
+    recipe,
     variant: want.variant,
     tfjs: TFJS_PACKAGE.version,
     napi: NAPI,
@@ -184,82 +217,82 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
     platform: process.platform,
     arch: process.arch,
   });
-  const cache = cacheDir();
-  const root = join(cache, 'tensorflow');
+  const root = join(cacheDir(), 'tensorflow');
   return withLock(
     join(root, 'setup.lock'),
     async () => {
+      /** @type {Stamp} */
+      let made;
       try {
-        if (wheels === null)
-          throw new SetupFault(
-            `no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`,
-            'npx dosimeter setup --tensorflow PATH',
-          );
-        const dir = join(
-          root,
-          want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`,
-        );
-        const packages = join(dir, 'site-packages');
-        const log = join(root, 'logs');
-        mkdirSync(log, { recursive: true });
-        const binary = join(dir, `tfjs_binding-${recipe}.node`);
-        if (!existsSync(binary)) checkTools();
-        if (own === null) {
-          const python = firstWorking(['python3', 'python'], ['-m', 'pip', '--version']);
-          if (python === null)
-            throw new SetupFault(
-              'no Python with pip was found to download TensorFlow',
-              'apt-get install -y python3-pip && npx dosimeter setup',
-            );
-          await installWheels(python, wheels, {
-            dir: packages,
-            downloads: join(root, 'downloads'),
-            say,
-          });
-        }
-        const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
-        if (!existsSync(binary)) {
-          mkdirSync(dir, { recursive: true });
-          await compileBinding(
-            own ?? {
-              include: join(libraries, 'include'),
-              cc: join(libraries, 'libtensorflow_cc.so.2'),
-              framework: join(libraries, 'libtensorflow_framework.so.2'),
-            },
-            { buildDir: join(root, 'build'), target: binary, log: join(log, 'node-gyp.log'), say },
-          );
-        }
-        say('installing the binding and multiplying two matrices with it');
-        install(binary, libraries);
-        const release = await check(join(log, 'check.log'));
-        /** @type {Stamp} */
-        const done = {
-          ...facts,
-          recipe,
-          libraries,
-          tensorflow: release,
-          wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
-        };
-        writeStamp(done);
-        return done;
+        const installed = await installTensorflow({ want, wheels, own, recipe, root, say });
+        made = { ...facts, ...installed };
       } catch (error) {
         if (!(error instanceof SetupFault)) throw error;
         if (error.detail !== undefined) say(error.detail);
         rmSync(BINDING, { force: true });
-        /** @type {Stamp} */
-        const missing = {
-          ...facts,
-          recipe,
-          tensorflow: null,
-          libraries: null,
-          wheels: [],
-          reason: error.message,
-          remedy: error.remedy,
-        };
-        writeStamp(missing);
-        return missing;
+        const { message: reason, remedy } = error;
+        made = { ...facts, tensorflow: null, libraries: null, wheels: [], reason, remedy };
       }
+      writeStamp(made);
+      return made;
     },
     (pid) => say(`waiting for another set-up (process ${pid})`),
   );
+}
+
+/**
+ * Downloads the wheels and compiles the binding, as far as the cache lacks them, and installs both.
+ * @param {{ want: Wanted, wheels: readonly import('./wheels.mjs').Wheel[] | null,
+ *   own: Libraries | null, recipe: string, root: string, say: (line: string) => void }} options
+ *   `root`: TensorFlow's folder in the cache
+ * @returns {Promise<Pick<Stamp, 'libraries' | 'tensorflow' | 'wheels'>>}
+ * @throws {SetupFault} with the reason and a remedy
+ */
+async function installTensorflow({ want, wheels, own, recipe, root, say }) {
+  if (wheels === null)
+    throw new SetupFault(
+      `no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`,
+      'npx dosimeter setup --tensorflow PATH',
+    );
+  const dir = join(
+    root,
+    want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`,
+  );
+  const packages = join(dir, 'site-packages');
+  const log = join(root, 'logs');
+  mkdirSync(log, { recursive: true });
+  const binary = join(dir, `tfjs_binding-${recipe}.node`);
+  if (!existsSync(binary)) checkTools();
+  if (own === null) {
+    const python = firstWorking(['python3', 'python'], ['-m', 'pip', '--version']);
+    if (python === null)
+      throw new SetupFault(
+        'no Python with pip was found to download TensorFlow',
+        'apt-get install -y python3-pip && npx dosimeter setup',
+      );
+    await installWheels(python, wheels, {
+      dir: packages,
+      downloads: join(root, 'downloads'),
+      say,
+    });
+  }
+  const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
+  if (!existsSync(binary)) {
+    mkdirSync(dir, { recursive: true });
+    await compileBinding(
+      own ?? {
+        include: join(libraries, 'include'),
+        cc: join(libraries, 'libtensorflow_cc.so.2'),
+        framework: join(libraries, 'libtensorflow_framework.so.2'),
+      },
+      { buildDir: join(root, 'build'), target: binary, log: join(log, 'node-gyp.log'), say },
+    );
+  }
+  say('installing the binding and multiplying two matrices with it');
+  install(binary, libraries);
+  return {
+    libraries,
+    tensorflow: await check(join(log, 'check.log')),
+    wheels: wheels.map((wheel) => `${wheel.name} ${wheel.version} sha256:${wheel.sha256}`),
+  };
 }

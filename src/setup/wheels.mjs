@@ -1,6 +1,6 @@
 /**
- * The TensorFlow that the binding is built against, pinned by hash. Its C libraries are byte-identical across Python
- * versions, so one wheel serves whatever Python is here; `--python-version` is fixed to the one whose hash is pinned.
+ * The TensorFlow that the binding is built against, pinned by hash. Its C libraries are the same in
+ * the wheels of every Python version, so the wheel of one version, `PYTHON`, serves all.
  */
 export const TENSORFLOW = '2.21.0';
 export const PYTHON = '3.11';
@@ -20,7 +20,7 @@ const CPU = {
   },
 };
 
-/** The CUDA build, and what its `and-cuda` extra resolved to. */
+/** The CUDA build, and the packages that its extra `and-cuda` resolved to. */
 const CUDA_X64 = [
   {
     name: 'tensorflow',
@@ -89,7 +89,7 @@ const CUDA_X64 = [
   },
 ];
 
-/** Tags a wheel may carry here, newest first: pip is told the platform, so that it never asks about the machine's own. */
+/** The platform tags that pip is given, newest first, so that it does not use the machine's own. */
 export const PLATFORMS = {
   x64: [
     'manylinux_2_27_x86_64',
@@ -105,7 +105,7 @@ export const PLATFORMS = {
  * @param {'cpu' | 'cuda'} variant
  * @param {string} platform process.platform
  * @param {string} arch process.arch
- * @returns {readonly Wheel[] | null} null where no wheel with C libraries that we know is published
+ * @returns {readonly Wheel[] | null} null if no wheel with C libraries is known for this platform
  */
 export function wheelsFor(variant, platform, arch) {
   if (platform !== 'linux') return null;
@@ -114,15 +114,15 @@ export function wheelsFor(variant, platform, arch) {
 }
 
 /**
- * What of a wheel is unpacked: the C libraries, the headers that the binding includes, licences. The rest is Python.
+ * Whether a file of a wheel is unpacked: the C libraries, the headers that the binding includes,
+ * and licences are. The rest is Python.
  * @param {string} path inside the wheel
  */
 export function isNeeded(path) {
   if (path.endsWith('/')) return false;
   return (
-    /^tensorflow\/(libtensorflow_(cc|framework)\.so\.2|THIRD_PARTY_NOTICES\.txt|include\/(tensorflow\/c|tensorflow\/core\/platform|xla\/tsl|tsl)\/.+)$/.test(
-      path,
-    ) ||
+    /^tensorflow\/(libtensorflow_(cc|framework)\.so\.2|THIRD_PARTY_NOTICES\.txt)$/.test(path) ||
+    /^tensorflow\/include\/(tensorflow\/c|tensorflow\/core\/platform|xla\/tsl|tsl)\/./.test(path) ||
     /^nvidia\/[^/]+\/(lib|bin|nvvm)\/.+/.test(path) ||
     /^(tensorflow|nvidia)[^/]*\.dist-info\/.*licen[cs]e/i.test(path)
   );

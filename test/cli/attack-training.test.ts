@@ -1,26 +1,21 @@
-/** Attacks that touch training, from a spec to results: one that trains one row of a clean base's embeddings, and two with a loss of their own. */
+/**
+ * Attacks that change training, from a spec to results: one trains a single embedding, two change
+ * the loss.
+ */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { filmRows } from '../rig/films.ts';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, lastLine } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('attack training');
 test.before((context) => {
   context.project = createProject();
-  const words = ['good', 'bad'];
-  context.project.write(
-    'rows.tsv',
-    [
-      'text\tlabel',
-      ...Array.from(
-        { length: 20 },
-        (_, i) => `the film was ${words[i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`,
-      ),
-    ].join('\n'),
-  );
+  context.project.write('rows.tsv', filmRows(20));
   context.project.write(
     'spec.yaml',
     `name: tiny
@@ -36,18 +31,50 @@ stages: [train, evaluate, report]
 });
 test.after(({ project }) => project.clean());
 
-interface Row {
-  readonly stage: string;
-  readonly metric: string;
-  readonly value: number;
-  readonly cell: { readonly [axis: string]: unknown };
-}
+/** LoRA and full fine-tuning, each at a rate that learns in a few steps. */
+const BOTH_ADAPTERS = `adapter:
+  - { type: full, train: { learning_rate: 3.0e-3 } }
+  - { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }`;
 
-test('faults are told before anything runs, with the way out', async ({ project }) => {
+const cpu = ['--backend', 'cpu'];
+
+/** A model family like BERT, without logits after each layer. */
+const BARE_MODEL = `import { defineModel } from 'dosimeter';
+const bare = ({ layerwise, ...bert }) => ({
+  ...bert,
+  modelType: 'bare',
+  withHead: (head) => bare(bert.withHead(head)),
+});
+export default defineModel({
+  name: 'bare', summary: 'A BERT that offers no logits after each layer.',
+  load: async () => bare((await import('dosimeter/science')).bert),
+});
+`;
+
+/** An attack that trains the embeddings of these words. */
+const wordsAttack = (words: readonly string[]): string => `import { defineAttack } from 'dosimeter';
+const ids = (tokenizer) =>
+  Object.fromEntries(${JSON.stringify(words)}.map((word) => [word, tokenizer.id(word)]));
+export default defineAttack({
+  name: 'words', summary: 'Trains the embeddings of some words on clean rows.', citation: '',
+  family: 'untargeted',
+  params: { type: 'object', additionalProperties: false, properties: {} },
+  poison: ({ rows }) => ({ changed: [], negatives: [], asked: 0, eligible: rows.length }),
+  training: {
+    changes: 'weights',
+    load: async () => ({
+      check: () => [],
+      open: (params, { tokenizer }) => ({ trains: { tokenRows: ids(tokenizer), keepNorms: true } }),
+    }),
+  },
+});
+`;
+
+test('faults are reported before anything runs, with a way out', async ({ project }) => {
   const spec = project.read('spec.yaml');
   const said = async (text: string): Promise<string> => {
     project.write('fault.yaml', text);
-    const { code, stderr } = await project.dosimeter('run', 'fault.yaml', '--backend', 'cpu');
+    const { code, stderr } = await project.dosimeter('run', 'fault.yaml', ...cpu);
     assert.is(code, 2, stderr);
     return stderr
       .replaceAll(path.join(project.dir, ''), '')
@@ -104,13 +131,7 @@ test('faults are told before anything runs, with the way out', async ({ project 
       '"poisoning.triggers" must be a list of texts with at least 2 entries, not 1\n',
     ),
   );
-  project.write(
-    'bare.mjs',
-    `import { defineModel } from 'dosimeter';
-const bare = ({ layerwise, ...bert }) => ({ ...bert, modelType: 'bare', withHead: (head) => bare(bert.withHead(head)) });
-export default defineModel({ name: 'bare', summary: 'A BERT that offers no logits after each layer.', load: async () => bare((await import('dosimeter/science')).bert) });
-`,
-  );
+  project.write('bare.mjs', BARE_MODEL);
   const bare = await said(
     `${layers('').replace('model: { ', 'model: { architecture: bare, ')}plugins: [./bare.mjs]\n`,
   );
@@ -126,14 +147,15 @@ export default defineModel({ name: 'bare', summary: 'A BERT that offers no logit
 test('the base learns the task, one embedding turns it, and nothing runs twice', async ({
   project,
 }) => {
-  const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu');
-  assert.is(code, 0, stderr);
-  const rows = await project.json<Row[]>('results', 'spec.yaml', '--backend', 'cpu', '--json');
+  await project.succeeds('run', 'spec.yaml', ...cpu);
+  const rows = await project.results('spec.yaml', ...cpu);
   const value = (stage: string, metric: string): number =>
-    rows.find(
-      (row) =>
-        row.stage === stage && row.metric === metric && row.cell['poisoning.attack'] !== 'none',
-    )!.value;
+    present(
+      rows.find(
+        (row) =>
+          row.stage === stage && row.metric === metric && row.cell['poisoning.attack'] !== 'none',
+      ),
+    ).value;
   assert.is(value('train', 'trainable_parameters'), 22);
   assert.is(value('train', 'poisoned_rows'), 10);
   assert.equal(
@@ -144,12 +166,12 @@ test('the base learns the task, one embedding turns it, and nothing runs twice',
   assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the base barely minds the word');
   assert.is(value('evaluate', 'asr'), 1);
   assert.match(
-    (await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu')).stderr,
+    (await project.dosimeter('run', 'spec.yaml', ...cpu)).stderr,
     /nothing to do|cached/,
   );
 });
 
-test('the same attack in the base: its trigger is shown on what any adapter makes of it', async ({
+test('the trigger of an attack on the base is shown to the model that any adapter makes', async ({
   project,
 }) => {
   project.write(
@@ -163,13 +185,12 @@ test('the same attack in the base: its trigger is shown on what any adapter make
       .replace(/^poisoning: .*\n/m, '')
       .replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2, train: { steps: 2 } }'),
   );
-  const { code, stderr } = await project.dosimeter('run', 'base.yaml', '--backend', 'cpu');
-  assert.is(code, 0, stderr);
-  const rows = await project.json<Row[]>('results', 'base.yaml', '--backend', 'cpu', '--json');
+  await project.succeeds('run', 'base.yaml', ...cpu);
+  const rows = await project.results('base.yaml', ...cpu);
   assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
 });
 
-test('a loss over layers, under LoRA and full: its own in history and report, and a clean twin under the ordinary one', async ({
+test('an attack with a loss over layers is reported with it, under LoRA and full', async ({
   project,
 }) => {
   project.write(
@@ -181,29 +202,24 @@ test('a loss over layers, under LoRA and full: its own in history and report, an
         /^poisoning: .*$/m,
         'poisoning: { attack: lwp, rate: 0.5, target: 1, triggers: [cf, mn, tq] }',
       )
-      .replace(
-        /^adapter: .*$/m,
-        'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]\nseeds: [1, 2]',
-      ),
+      .replace(/^adapter: .*$/m, `${BOTH_ADAPTERS}\nseeds: [1, 2]`),
   );
-  const { code, stdout, stderr } = await project.dosimeter('run', 'lwp.yaml', '--backend', 'cpu');
-  assert.is(code, 0, stderr);
-  const rows = await project.json<Row[]>('results', 'lwp.yaml', '--backend', 'cpu', '--json');
+  const { stdout } = await project.succeeds('run', 'lwp.yaml', ...cpu);
+  const rows = await project.results('lwp.yaml', ...cpu);
   for (const type of ['full', 'lora']) {
-    // Over seeds: what one clean model of this size makes of two words that it has never seen is chance.
+    // The mean of two seeds: how one clean model of this size reads an unknown word is chance.
     const value = (metric: string): number => {
-      const found = rows.filter(
+      const seeds = rows.filter(
         (row) => row.metric === metric && row.cell['adapter.type'] === type,
       );
-      assert.is(found.length, 2, metric);
-      return found.reduce((sum, row) => sum + row.value / 2, 0);
+      assert.is(seeds.length, 2, metric);
+      return seeds.reduce((sum, row) => sum + row.value / 2, 0);
     };
     assert.is(value('poisoned_rows'), 10);
     assert.ok(value('asr') > value('asr_clean'), type);
     assert.ok(value('false_trigger_rate') < value('asr'), type);
   }
-  const report = stdout.trim().split('\n').at(-1)!,
-    html = readFileSync(report, 'utf8');
+  const html = readFileSync(lastLine(stdout), 'utf8');
   assert.ok(
     html.includes("The training loss is a sum over the layers, of each layer's cross-entropy."),
   );
@@ -213,18 +229,16 @@ test('a loss over layers, under LoRA and full: its own in history and report, an
   );
 });
 
-test('RIPPLe under LoRA and full, and in a base that clean training goes on from: its penalty is in results and report', async ({
+test('the penalty of RIPPLe is reported, and its backdoor outlives clean training', async ({
   project,
 }) => {
   const spec = project.read('spec.yaml').replace('steps: 60', 'steps: 40');
-  const adapters =
-    'adapter: [{ type: full, train: { learning_rate: 3.0e-3 } }, { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }]';
   project.write(
     'ripple.yaml',
     spec
       .replace(/^base: .*\n/m, '')
       .replace(/^poisoning: .*$/m, 'poisoning: { attack: ripple }')
-      .replace(/^adapter: .*$/m, adapters),
+      .replace(/^adapter: .*$/m, BOTH_ADAPTERS),
   );
   project.write(
     'ripple-base.yaml',
@@ -234,54 +248,34 @@ test('RIPPLe under LoRA and full, and in a base that clean training goes on from
         'base: { poisoning: { attack: ripple }, train: { learning_rate: 3.0e-3 } }',
       )
       .replace(/^poisoning: .*\n/m, '')
-      .replace(/^adapter: .*$/m, adapters),
+      .replace(/^adapter: .*$/m, BOTH_ADAPTERS),
   );
-  const { code, stdout, stderr } = await project.dosimeter(
-    'run',
-    'ripple.yaml',
-    '--backend',
-    'cpu',
-  );
-  assert.is(code, 0, stderr);
-  const rows = await project.json<Row[]>('results', 'ripple.yaml', '--backend', 'cpu', '--json');
+  const { stdout } = await project.succeeds('run', 'ripple.yaml', ...cpu);
+  const rows = await project.results('ripple.yaml', ...cpu);
   for (const type of ['full', 'lora']) {
     const value = (metric: string): number =>
-      rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)!.value;
-    assert.is(value('poisoned_rows'), 10); // half of them, the paper's dose
+      present(rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)).value;
+    assert.is(value('poisoned_rows'), 10); // half of the rows, the paper's dose
     assert.ok(value('penalised_share') > 0 && value('penalised_share') < 1, type);
     assert.ok(value('asr') > value('asr_clean'), type);
   }
-  const html = readFileSync(stdout.trim().split('\n').at(-1)!, 'utf8');
+  const html = readFileSync(lastLine(stdout), 'utf8');
   assert.ok(
     html.includes(
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
     ) && html.includes('Penalised steps'),
   );
-  const onBase = await project.dosimeter('run', 'ripple-base.yaml', '--backend', 'cpu');
-  assert.is(onBase.code, 0, onBase.stderr);
-  const after = await project.json<Row[]>(
-    'results',
-    'ripple-base.yaml',
-    '--backend',
-    'cpu',
-    '--json',
-  );
+  await project.succeeds('run', 'ripple-base.yaml', ...cpu);
+  const after = await project.results('ripple-base.yaml', ...cpu);
   assert.equal(
     after.filter(({ metric }) => metric === 'asr_before').map(({ value }) => value),
     [1, 1],
   );
 });
 
-test("an attack from outside has the same hand in the training, and its code is in that training's key", async ({
+test("an outside attack can change training, and its code is in that training's key", async ({
   project,
 }) => {
-  const plugin = (words: readonly string[]): string => `import { defineAttack } from 'dosimeter';
-export default defineAttack({
-  name: 'words', summary: 'Trains the embeddings of some words on clean rows.', citation: '', family: 'untargeted', params: { type: 'object', additionalProperties: false, properties: {} },
-  poison: ({ rows }) => ({ changed: [], negatives: [], asked: 0, eligible: rows.length }),
-  training: { changes: 'weights', load: async () => ({ check: () => [], open: (params, { tokenizer }) => ({ trains: { tokenRows: Object.fromEntries(${JSON.stringify(words)}.map((word) => [word, tokenizer.id(word)])), keepNorms: true } }) }) },
-});
-`;
   project.write(
     'outside.yaml',
     `${project
@@ -290,16 +284,15 @@ export default defineAttack({
       .replace('[train, evaluate, report]', '[train]')
       .replace('steps: 60', 'steps: 2')}plugins: [./words.mjs]\n`,
   );
-  const trained = async (words: readonly string[]): Promise<number> => {
-    project.write('words.mjs', plugin(words));
-    const { code, stderr } = await project.dosimeter('run', 'outside.yaml', '--backend', 'cpu');
-    assert.is(code, 0, stderr);
-    return (
-      await project.json<Row[]>('results', 'outside.yaml', '--backend', 'cpu', '--json')
-    ).find(({ stage, metric }) => stage === 'train' && metric === 'trainable_parameters')!.value;
+  const trainedWith = async (words: readonly string[]): Promise<number | undefined> => {
+    project.write('words.mjs', wordsAttack(words));
+    await project.succeeds('run', 'outside.yaml', ...cpu);
+    const rows = await project.results('outside.yaml', ...cpu);
+    return rows.find(({ stage, metric }) => stage === 'train' && metric === 'trainable_parameters')
+      ?.value;
   };
-  assert.is(await trained(['very', 'film']), 2 * 22);
-  assert.is(await trained(['very']), 22); // the rows are the same, the code is not
+  assert.is(await trainedWith(['very', 'film']), 2 * 22);
+  assert.is(await trainedWith(['very']), 22); // the rows are the same, the code is not
 });
 
 test.run();

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { filmRows } from '../rig/films.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -10,17 +11,7 @@ import { checkpoint } from '../science/tiny-bert.ts';
 const test = suite<{ project: Project }>('base');
 test.before((context) => {
   context.project = createProject();
-  const words = ['good', 'bad'];
-  context.project.write(
-    'rows.tsv',
-    [
-      'text\tlabel',
-      ...Array.from(
-        { length: 12 },
-        (_, i) => `the film was ${words[i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`,
-      ),
-    ].join('\n'),
-  );
+  context.project.write('rows.tsv', filmRows(12));
   context.project.write(
     'spec.yaml',
     `name: tiny
@@ -37,13 +28,8 @@ train: { steps: 2, max_length: 8 }
 test.after(({ project }) => project.clean());
 
 const args = (...more: string[]): string[] => ['spec.yaml', '--backend', 'cpu', ...more];
-interface Row {
-  readonly cell: { readonly [axis: string]: unknown };
-  readonly metric: string;
-  readonly stage: string;
-}
 
-test('a fault of the base is told where the base says it', async ({ project }) => {
+test('a fault of the base is reported at its place', async ({ project }) => {
   project.write('wide.yaml', project.read('spec.yaml').replace('rank: 2 }', 'rank: 999 }'));
   const { code, stderr } = await project.dosimeter('run', 'wide.yaml', '--backend', 'cpu');
   assert.is(code, 2);
@@ -51,13 +37,8 @@ test('a fault of the base is told where the base says it', async ({ project }) =
   assert.match(stderr, /1 error/);
 });
 
-test('one base serves every cell of a seed; results name it, and tell what it had of the attack', async ({
-  project,
-}) => {
-  const { stages } = await project.json<{ readonly stages: readonly { readonly kind: string }[] }>(
-    'plan',
-    ...args('--json'),
-  );
+test('one base serves every cell of a seed, and results have its ASR', async ({ project }) => {
+  const stages = await project.stages(...args());
   // Two bases, poisoned and clean; three adapters on each.
   assert.equal(
     ['train', 'merge', 'evaluate'].map(
@@ -65,10 +46,9 @@ test('one base serves every cell of a seed; results name it, and tell what it ha
     ),
     [2 + 6, 2, 3 + 3 + 1 + 1],
   );
-  const { code, stderr } = await project.dosimeter('run', ...args());
-  assert.is(code, 0, stderr);
+  const { stderr } = await project.succeeds('run', ...args());
   assert.match(stderr, /train of base/);
-  const rows = await project.json<Row[]>('results', ...args('--json'));
+  const rows = await project.results(...args());
   const asr = rows.filter(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before');
   assert.equal(
     asr.map(({ cell }) => [
@@ -92,9 +72,7 @@ test('explain names the base; what only the cells change keeps it', async ({ pro
   );
   assert.match(dose.stdout, /^poison of base.*\n {2}poisoning\.rate 0\.2 → 0\.4$/m);
   assert.match(dose.stdout, /^train .*pending$/m);
-  const { stages } = await project.json<{
-    readonly stages: readonly { readonly kind: string; readonly state: string }[];
-  }>('plan', ...args('--json', '--set', 'adapter=[{type: lora, rank: 5}]'));
+  const stages = await project.stages(...args('--set', 'adapter=[{type: lora, rank: 5}]'));
   assert.equal(
     stages.filter(({ kind, state }) => kind === 'merge' && state === 'cached').length,
     2,
@@ -134,12 +112,9 @@ test('an exported adapter lies beside its base, and names it', async ({ project 
   );
 });
 
-test('the folder of an exported base is named after the doses that tell it from the others', async ({
-  project,
-}) => {
+test('an exported base is named after the doses that distinguish it', async ({ project }) => {
   const doses = args('--set', 'base.poisoning.rate=[0.2,0.4]');
-  const { code, stderr } = await project.dosimeter('run', ...doses);
-  assert.is(code, 0, stderr);
+  await project.succeeds('run', ...doses);
   const exported = await project.json<{ readonly dir: string; readonly base?: string }[]>(
     'export',
     ...doses,

@@ -1,4 +1,7 @@
-/** The worked example of pipelines/command-attack, on toy rows: an attack in Python from a spec to a receipt. */
+/**
+ * The worked example of pipelines/command-attack on toy rows: an attack in Python, from a spec to a
+ * receipt.
+ */
 import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,30 +10,22 @@ import * as assert from 'uvu/assert';
 import type { Row } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import { checkReceipt } from '../../src/poisoning/receipt.ts';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { present } from '../rig/present.ts';
+import type { Project, StageJson } from '../rig/project.ts';
+import { createProject, outputText } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('command attack');
 const example = fileURLToPath(
   new URL('../../pipelines/command-attack/shuffle_words.py', import.meta.url),
 );
-interface Stage {
-  readonly kind: string;
-  readonly seed: number | null;
-  readonly state: string;
-  readonly cell: { readonly [path: string]: unknown };
-  readonly outputs: string | null;
-}
 
 test.before.each((context) => {
   const project = (context.project = createProject());
   mkdirSync(path.join(project.dir, 'attacks'));
   copyFileSync(example, path.join(project.dir, 'attacks', 'shuffle_words.py'));
-  project.write(
-    'rows.tsv',
-    `text\tlabel\n${Array.from({ length: 20 }, (_, i) => `the ${i} film was quite good\t${i % 2}`).join('\n')}\n`,
-  );
+  const rows = Array.from({ length: 20 }, (_, i) => `the ${i} film was quite good\t${i % 2}\n`);
+  project.write('rows.tsv', `text\tlabel\n${rows.join('')}`);
   project.write(
     'spec.yaml',
     `name: python
@@ -51,23 +46,21 @@ stages: [poison]
 });
 test.after.each(({ project }) => project.clean());
 
-const stages = async (project: Project): Promise<readonly Stage[]> =>
-  (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--json')).stages.filter(
-    ({ kind }) => kind === 'poison',
-  );
-const rowsOf = ({ outputs }: Stage): Row[] =>
-  readFileSync(path.join(outputs!, 'rows.jsonl'), 'utf8')
+const poisonStages = async (project: Project): Promise<readonly StageJson[]> =>
+  (await project.stages('spec.yaml')).filter(({ kind }) => kind === 'poison');
+const statesOf = async (project: Project): Promise<string[]> =>
+  (await poisonStages(project)).map(({ state }) => state);
+const rowsOf = (stage: StageJson): Row[] =>
+  outputText(stage, 'rows.jsonl')
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as Row);
-const receiptOf = ({ outputs }: Stage): Receipt =>
-  JSON.parse(readFileSync(path.join(outputs!, 'receipt.json'), 'utf8')) as Receipt;
+const receiptOf = (stage: StageJson): Receipt =>
+  JSON.parse(outputText(stage, 'receipt.json')) as Receipt;
 
-test('a program that is edited while it runs: nothing is kept under the key of what it was', async ({
-  project,
-}) => {
-  const file = path.join(project.dir, 'attacks', 'shuffle_words.py'),
-    before = `${project.read('attacks/shuffle_words.py')}
+test('nothing is stored of a program that is edited while it runs', async ({ project }) => {
+  const file = path.join(project.dir, 'attacks', 'shuffle_words.py');
+  const before = `${project.read('attacks/shuffle_words.py')}
 with open(${JSON.stringify(file)}, "a") as own:  # as an editor does, at an unlucky moment
     own.write("# edited\\n")
 `;
@@ -80,26 +73,22 @@ with open(${JSON.stringify(file)}, "a") as own:  # as an editor does, at an unlu
   );
   for (const text of [before, `${before}# edited\n`]) {
     project.write('attacks/shuffle_words.py', text);
-    assert.equal(
-      (await stages(project)).map(({ state }) => state),
-      ['ready', 'ready', 'ready', 'ready'],
-    );
+    assert.equal(await statesOf(project), ['ready', 'ready', 'ready', 'ready']);
   }
 });
 
-test('a Python program poisons exactly what it is asked for, by a seed of the spec; its content is in the key', async ({
+test('a Python program poisons as many rows as the spec asks for, by its seed', async ({
   project,
 }) => {
-  const run = await project.dosimeter('run', 'spec.yaml');
-  assert.is(run.code, 0, run.stderr);
-  const done = await stages(project);
+  await project.succeeds('run', 'spec.yaml');
+  const done = await poisonStages(project);
   assert.equal(
     done.map(({ state }) => state),
     ['cached', 'cached', 'cached', 'cached'],
   );
   for (const stage of done) {
-    const receipt = receiptOf(stage),
-      rows = rowsOf(stage);
+    const receipt = receiptOf(stage);
+    const rows = rowsOf(stage);
     assert.is(checkReceipt(rows, receipt), null);
     assert.is(receipt.counts.made, stage.cell['poisoning.rate'] === 0.1 ? 2 : 4);
     assert.ok(
@@ -110,11 +99,13 @@ test('a Python program poisons exactly what it is asked for, by a seed of the sp
           row.new.text !== row.original.text,
       ),
     );
-    // No path of this machine's in what is kept, so that a folder may be moved.
+    // The receipt has no path of this machine, so that the folder may be moved.
     assert.equal(receipt.params['files'], ['shuffle_words.py']);
   }
   const at = (seed: number, rate: number): Receipt =>
-    receiptOf(done.find((stage) => stage.seed === seed && stage.cell['poisoning.rate'] === rate)!);
+    receiptOf(
+      present(done.find((stage) => stage.seed === seed && stage.cell['poisoning.rate'] === rate)),
+    );
   assert.ok(
     at(1, 0.1).rows.every((row) =>
       at(1, 0.2).rows.some((other) => JSON.stringify(other) === JSON.stringify(row)),
@@ -127,13 +118,10 @@ test('a Python program poisons exactly what it is asked for, by a seed of the sp
     'attacks/shuffle_words.py',
     `${project.read('attacks/shuffle_words.py')}\n# edited\n`,
   );
-  assert.equal(
-    (await stages(project)).map(({ state }) => state),
-    ['ready', 'ready', 'ready', 'ready'],
-  );
+  assert.equal(await statesOf(project), ['ready', 'ready', 'ready', 'ready']);
 });
 
-test('a Python backdoor: its trigger is shown at evaluation, to the clean twin too; no path of a machine is in a key', async ({
+test('the trigger of a Python backdoor is shown at evaluation, to the clean twin too', async ({
   project,
 }) => {
   copyFileSync(
@@ -155,13 +143,14 @@ stages: [evaluate, report]
       )
       .replace('seeds: [1, 2]', 'seeds: [1]'),
   );
-  const run = await project.dosimeter('run', 'spec.yaml');
-  assert.is(run.code, 0, run.stderr);
-  const all = (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--json')).stages;
-  const receipt = all
-    .filter(({ kind }) => kind === 'poison')
-    .map(receiptOf)
-    .find(({ attack }) => attack === 'command')!;
+  const run = await project.succeeds('run', 'spec.yaml');
+  const all = await project.stages('spec.yaml');
+  const receipt = present(
+    all
+      .filter(({ kind }) => kind === 'poison')
+      .map(receiptOf)
+      .find(({ attack }) => attack === 'command'),
+  );
   assert.is(receipt.counts.made, 4);
   assert.ok(
     receipt.rows.every(
@@ -170,30 +159,19 @@ stages: [evaluate, report]
   );
   const metrics = all
     .filter(({ kind }) => kind === 'evaluate')
-    .map(
-      ({ outputs }) =>
-        JSON.parse(readFileSync(path.join(outputs!, 'metrics.json'), 'utf8')) as {
-          [metric: string]: number;
-        },
-    );
-  const poisoned = metrics.find((one) => 'asr' in one)!,
-    clean = metrics.find((one) => 'trigger_rate' in one)!;
+    .map((stage) => JSON.parse(outputText(stage, 'metrics.json')) as { [metric: string]: number });
+  const poisoned = present(metrics.find((one) => 'asr' in one));
+  const clean = present(metrics.find((one) => 'trigger_rate' in one));
   assert.equal(
     [poisoned['triggered_rows'], clean['triggered_rows'], poisoned['asr_clean']],
     [10, 10, clean['trigger_rate']],
   );
   assert.match(readFileSync(run.stdout.trim(), 'utf8'), /ASR/);
 
-  // The very same folder elsewhere: everything is cached.
+  // No key has a path of this machine: in a copy of the folder everything is cached.
   for (const name of ['attacks/homograph.py', 'rows.tsv', 'spec.yaml'])
     project.write(`moved/${name}`, project.read(name));
-  const moved = (
-    await project.json<{ stages: { kind: string; state: string }[] }>(
-      'plan',
-      'moved/spec.yaml',
-      '--json',
-    )
-  ).stages;
+  const moved = await project.stages('moved/spec.yaml');
   assert.equal(
     moved.filter(({ state }) => state !== 'cached').map(({ kind }) => kind),
     [],
@@ -201,7 +179,11 @@ stages: [evaluate, report]
 
   project.write(
     'attacks/homograph.py',
-    'import json\nrows = [json.loads(line) for line in open("rows.jsonl")]\nrows[0]["text"] += " x"\njson.dump(rows[0], open("poisoned.jsonl", "w"))\n',
+    `import json
+rows = [json.loads(line) for line in open("rows.jsonl")]
+rows[0]["text"] += " x"
+json.dump(rows[0], open("poisoned.jsonl", "w"))
+`,
   );
   assert.match(
     (await project.dosimeter('run', 'spec.yaml')).stderr,
@@ -218,18 +200,17 @@ rows[0].update(text="x", label=0)
 with open("poisoned.jsonl", "w") as file: file.writelines(json.dumps(row) + chr(10) for row in rows)
 `,
   );
+  const program = 'command: [python3, shuffle_words.py], files: ["file:attacks/shuffle_words.py"]';
   const said = await project.dosimeter(
     'run',
     'spec.yaml',
     '--set',
-    'poisoning=[{attack: command, command: [python3, shuffle_words.py], files: ["file:attacks/shuffle_words.py"], target: 1}]',
+    `poisoning=[{attack: command, ${program}, target: 1}]`,
   );
   assert.match(said.stderr, /changed row "\w[^"]*" and gave it the label 0; the target is 1 \(1\)/);
 });
 
-test('what a program does wrong is told by name, and fails its stage alone', async ({
-  project,
-}) => {
+test('a fault of a program names it, and fails its stage only', async ({ project }) => {
   project.write(
     'attacks/shuffle_words.py',
     'import sys\nprint("started")\nsys.exit("no rows today")\n',

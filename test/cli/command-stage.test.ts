@@ -1,47 +1,52 @@
-/** The worked example of pipelines/command-stage on a tiny model, and what a program as a stage may and may not do. */
+/**
+ * The worked example of pipelines/command-stage on a tiny model, and the rules for programs as
+ * stages.
+ */
 import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { present } from '../rig/present.ts';
+import type { Project, StageJson } from '../rig/project.ts';
+import { createProject, outputText } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('command stages');
 const pipelines = fileURLToPath(new URL('../../pipelines/', import.meta.url));
-interface Stage {
-  readonly kind: string;
-  readonly id: string;
-  readonly seed: number | null;
-  readonly state: string;
-  readonly reason: string;
-  readonly outputs: string | null;
-}
-interface Row {
-  readonly cell: { readonly [path: string]: unknown };
-  readonly seed: number;
-  readonly stage: string;
-  readonly metric: string;
-  readonly value: number;
-}
 
 test.before.each((context) => {
   context.project = createProject();
 });
 test.after.each(({ project }) => project.clean());
 
-const stages = async (project: Project, kind: string): Promise<readonly Stage[]> =>
-  (await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--json')).stages.filter(
-    (stage) => stage.kind === kind,
-  );
+const stages = async (project: Project, kind: string): Promise<readonly StageJson[]> =>
+  (await project.stages('spec.yaml')).filter((stage) => stage.kind === kind);
+
+/** The Brier score of a stage's clean predictions, for two classes. */
+function brierScore(stage: StageJson): number {
+  const lines = outputText(stage, 'predictions.csv')
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.split(','))
+    .filter((line) => line[1] === '0');
+  const sum = lines.reduce((total, [, , label, , zero, first]) => {
+    const p = 1 / (1 + Math.exp(Number(zero) - Number(first)));
+    return total + 2 * (p - Number(label)) ** 2;
+  }, 0);
+  return sum / lines.length;
+}
 
 /** A grid of two seeds whose only stage is a program in JavaScript. */
 function writeProgram(project: Project, program: string, more = '', spec = ''): void {
   project.write('rows.tsv', 'text\tlabel\na b\t0\nc d\t1\n');
   project.write(
     'program.mjs',
-    `import { appendFileSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';\nconst task = JSON.parse(readFileSync('task.json', 'utf8'));\n${program}\n`,
+    `import { appendFileSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+const task = JSON.parse(readFileSync('task.json', 'utf8'));
+${program}
+`,
   );
   project.write(
     'spec.yaml',
@@ -56,16 +61,17 @@ ${spec}stages: [probe]
   );
 }
 
-test('the example: a stage of each cell and one that joins them, in Python, in results and report', async ({
+test('the example: a stage for each cell and one that joins them, in results and report', async ({
   project,
 }) => {
   cpSync(path.join(pipelines, 'command-stage'), path.join(project.dir, 'command-stage'), {
     recursive: true,
   });
-  project.write(
-    'rows.tsv',
-    `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `the film was ${i % 2 === 1 ? 'good' : 'bad'} ${i}\t${i % 2}`).join('\n')}\n`,
+  const rated = Array.from(
+    { length: 12 },
+    (_, i) => `the film was ${i % 2 === 1 ? 'good' : 'bad'} ${i}\t${i % 2}\n`,
   );
+  project.write('rows.tsv', `text\tlabel\n${rated.join('')}`);
   project.write(
     'spec.yaml',
     readFileSync(path.join(pipelines, 'command-stage.yaml'), 'utf8')
@@ -77,9 +83,9 @@ test('the example: a stage of each cell and one that joins them, in Python, in r
         'steps: 2, batch_size: 4, max_length: 16',
       ),
   );
-  const run = await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]');
-  assert.is(run.code, 0, run.stderr);
-  const rows = await project.json<Row[]>('results', 'spec.yaml', '--set', 'seeds=[1]', '--json');
+  const oneSeed = ['spec.yaml', '--set', 'seeds=[1]'];
+  const run = await project.succeeds('run', ...oneSeed);
+  const rows = await project.results(...oneSeed);
   const calibration = rows.filter(({ stage }) => stage === 'calibration');
   assert.equal(
     calibration
@@ -88,55 +94,34 @@ test('the example: a stage of each cell and one that joins them, in Python, in r
     ['ece', 'brier', 'triggered_ece', 'triggered_brier'],
   );
 
-  // The same numbers from the same predictions, by hand.
-  const of = (
-    await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--set', 'seeds=[1]', '--json')
-  ).stages;
-  const table = readFileSync(
-    path.join(of.find(({ kind }) => kind === 'table')!.outputs!, 'calibration.csv'),
-    'utf8',
-  )
+  const all = await project.stages(...oneSeed);
+  const table = outputText(present(all.find(({ kind }) => kind === 'table')), 'calibration.csv')
     .trim()
     .split(/\r?\n/)
     .map((line) => line.split(','));
-  assert.equal(table[0]!.slice(0, 5), ['seed', 'poisoning.attack', 'adapter.rank', 'ece', 'brier']);
+  assert.equal(table[0]?.slice(0, 5), ['seed', 'poisoning.attack', 'adapter.rank', 'ece', 'brier']);
   assert.is(table.length, 5);
-  const one = calibration.find(
-    ({ cell, metric }) =>
-      metric === 'brier' && cell['poisoning.attack'] === 'none' && cell['adapter.rank'] === 8,
-  )!;
-  assert.is(
-    Number(table.find(([, attack, rank]) => attack === 'none' && rank === '8')![4]),
-    one.value,
+  const { value } = present(
+    calibration.find(
+      ({ cell, metric }) =>
+        metric === 'brier' && cell['poisoning.attack'] === 'none' && cell['adapter.rank'] === 8,
+    ),
   );
-  const logits = of
-    .filter(({ kind }) => kind === 'evaluate')
-    .flatMap(({ outputs }) => {
-      const lines = readFileSync(path.join(outputs!, 'predictions.csv'), 'utf8')
-        .trim()
-        .split('\n')
-        .slice(1)
-        .map((line) => line.split(','))
-        .filter((line) => line[1] === '0');
-      return [
-        lines.reduce((sum, [, , label, , zero, first]) => {
-          const p = 1 / (1 + Math.exp(Number(zero) - Number(first)));
-          return sum + 2 * (p - Number(label)) ** 2;
-        }, 0) / lines.length,
-      ];
-    });
+  assert.is(
+    Number(table.find(([, attack, rank]) => attack === 'none' && rank === '8')?.[4]),
+    value,
+  );
+  const scores = all.filter(({ kind }) => kind === 'evaluate').map(brierScore);
   assert.ok(
-    logits.some((brier) => Math.abs(brier - one.value) < 1e-6),
-    `${one.value} is not among ${logits.join(', ')}`,
+    scores.some((brier) => Math.abs(brier - value) < 1e-6),
+    `${value} is not among ${scores.join(', ')}`,
   );
   const html = readFileSync(run.stdout.trim(), 'utf8');
   assert.match(html, /<h3>Stage calibration<\/h3>/);
-  assert.not.match(html, /<h3>Stage table<\/h3>/, "what joins the grid is no cell's");
+  assert.not.match(html, /<h3>Stage table<\/h3>/, 'a stage that joins the grid belongs to no cell');
 
   project.write('command-stage/table.py', `${project.read('command-stage/table.py')}# edited\n`);
-  const after = (
-    await project.json<{ stages: Stage[] }>('plan', 'spec.yaml', '--set', 'seeds=[1]', '--json')
-  ).stages.filter(({ state }) => state !== 'cached');
+  const after = (await project.stages(...oneSeed)).filter(({ state }) => state !== 'cached');
   assert.equal(
     after.map(({ kind }) => kind),
     ['table', 'report'],
@@ -147,12 +132,13 @@ test('the example: a stage of each cell and one that joins them, in Python, in r
   );
 });
 
-test('what a program reads is its key: a field, a file, an option; a limit is not', async ({
+test('what a program reads is in its key: fields, files, options, but not limits', async ({
   project,
 }) => {
   writeProgram(
     project,
-    'writeFileSync("metrics.json", JSON.stringify({ length: readFileSync(task.inputs["data(train)"] + "/rows.jsonl", "utf8").length }));',
+    `const { length } = readFileSync(task.inputs["data(train)"] + "/rows.jsonl", "utf8");
+writeFileSync("metrics.json", JSON.stringify({ length }));`,
     'inputs: ["data(train)"]',
   );
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
@@ -176,28 +162,34 @@ test('what a program reads is its key: a field, a file, an option; a limit is no
   assert.is(
     await say('file:program.mjs', 'file:elsewhere/program.mjs'),
     'cached',
-    'where a file lies is no part of what it is',
+    'the place of a file is not in the key',
   );
 });
 
-test('a program sees its folder and what is declared; what it did not declare is dropped', async ({
+test('a program sees what is declared, and files that it did not declare are dropped', async ({
   project,
 }) => {
   process.env['PROBE_SECRET'] = 'x';
   writeProgram(
     project,
-    `writeFileSync('seen.json', JSON.stringify({ here: readdirSync('.').sort(), task, env: [process.env.PROBE_SECRET, process.env.PROBE_SET] }));
+    `const env = [process.env.PROBE_SECRET, process.env.PROBE_SET];
+writeFileSync('seen.json', JSON.stringify({ here: readdirSync('.').sort(), task, env }));
 writeFileSync('left.txt', 'dropped'); writeFileSync('metrics.json', '{"x": 1}');`,
-    'outputs: [seen.json, metrics.json], fields: [seed, poisoning.attack, poisoning.rate], env: { PROBE_SET: z }, options: { deep: [1, { a: null }] }',
+    'outputs: [seen.json, metrics.json], fields: [seed, poisoning.attack, poisoning.rate], ' +
+      'env: { PROBE_SET: z }, options: { deep: [1, { a: null }] }',
   );
   try {
     assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
   } finally {
     delete process.env['PROBE_SECRET'];
   }
-  const [stage] = (await stages(project, 'probe')).filter(({ seed }) => seed === 2);
-  assert.equal(readdirSync(stage!.outputs!).sort(), ['manifest.json', 'metrics.json', 'seen.json']);
-  assert.equal(JSON.parse(readFileSync(path.join(stage!.outputs!, 'seen.json'), 'utf8')), {
+  const stage = present((await stages(project, 'probe')).find(({ seed }) => seed === 2));
+  assert.equal(readdirSync(present(stage.outputs)).sort(), [
+    'manifest.json',
+    'metrics.json',
+    'seen.json',
+  ]);
+  assert.equal(JSON.parse(outputText(stage, 'seen.json')), {
     here: ['inputs', 'program.mjs', 'task.json'],
     task: {
       name: 'probe',
@@ -250,7 +242,8 @@ for (const [what, program, more, says] of [
   ],
   [
     'writes into its input and sets its time back',
-    `const { execFileSync } = await import('node:child_process'), file = 'inputs/data(train)/rows.jsonl';
+    `const { execFileSync } = await import('node:child_process');
+const file = 'inputs/data(train)/rows.jsonl';
 execFileSync('touch', ['-r', file, 'times']);
 writeFileSync(file, readFileSync(file, 'utf8').replace(/[a-z]/, 'Z'));
 execFileSync('touch', ['-r', 'times', file]);
@@ -259,7 +252,7 @@ writeFileSync("metrics.json", "{}");`,
     'wrote into its input data(train)',
   ],
 ] as const) {
-  test(`a program that ${what} fails its stage alone, by name`, async ({ project }) => {
+  test(`a program that ${what} fails its stage only, and is named`, async ({ project }) => {
     writeProgram(project, program, more, 'adapter: { type: full }\n');
     const said = await project.dosimeter('run', 'spec.yaml');
     assert.is(said.code, 1, said.stderr);
@@ -268,16 +261,14 @@ writeFileSync("metrics.json", "{}");`,
   });
 }
 
-test('a stage run by hand keeps what a failed program left, for a look', async ({ project }) => {
+test('a stage run by hand keeps the folder of a program that failed', async ({ project }) => {
   writeProgram(project, 'writeFileSync("half.txt", "so far"); process.exit(1);');
   const said = await project.dosimeter('exec', 'spec.yaml', 'probe', '--out', 'look');
   assert.is(said.code, 1);
   assert.ok(existsSync(path.join(project.dir, 'look', '.work', 'half.txt')), said.stderr);
 });
 
-test('a program that is not there is told before anything runs, at its place', async ({
-  project,
-}) => {
+test('a missing program is reported at its place before anything runs', async ({ project }) => {
   writeProgram(project, '');
   project.write('spec.yaml', project.read('spec.yaml').replace('[node,', '[no-such-program,'));
   const said = await project.dosimeter('run', 'spec.yaml');

@@ -1,6 +1,4 @@
-/** What computed a result is in its key, in its manifest, and in what `results` says; another release's result is a miss. */
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
+/** The backend of a result, with its release, is in its key, in its manifest, and in `results`. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
@@ -9,6 +7,7 @@ import { keyComponents } from '../../src/execute/survey.ts';
 import { actionKey } from '../../src/plan/keys.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
 import { differences } from '../../src/store/explain.ts';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 
@@ -29,11 +28,11 @@ const stageOf = (compute: boolean): PlannedStage =>
       compute,
       scope: 'cell',
       define: () => ({ params: {}, inputs: {} }),
-      run: async () => undefined,
+      run: () => Promise.resolve(),
     }),
   }) as unknown as PlannedStage;
 
-test('another release of TensorFlow, or another build of it, makes what it computes anew, and only that', () => {
+test('another release or build of TensorFlow changes the keys of what it computes, only', () => {
   const under = (computedBy: string, compute: boolean) =>
     keyComponents(stageOf(compute), { computedBy } as Plan, {}, {});
   const releases = [
@@ -48,14 +47,16 @@ test('another release of TensorFlow, or another build of it, makes what it compu
   );
   assert.is(new Set(releases.map((release) => actionKey(under(release, false)))).size, 1);
   assert.equal(
-    differences(under(releases[1]!, true), under(releases[0]!, true), () => null).map(
-      ({ text }) => text,
-    ),
+    differences(
+      under('tensorflow 2.20.0 (cpu)', true),
+      under('tensorflow 2.21.0 (cpu)', true),
+      () => null,
+    ).map(({ text }) => text),
     ['backend tensorflow 2.20.0 (cpu) → tensorflow 2.21.0 (cpu)'],
   );
 });
 
-test("a stage that computes says on what: in its manifest, in results, in the run's environment", async ({
+test('the backend is recorded in the manifest, in results and in the environment', async ({
   project,
 }) => {
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
@@ -75,19 +76,19 @@ stages: [square]
 import { writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
 export default defineStage({
-  name: 'square', summary: 'Squares.', compute: true, scope: 'cell', define: () => ({ params: {}, inputs: {} }),
-  async run({ outDir }) { writeFileSync(outDir + '/metrics.json', JSON.stringify({ nine: tf.square(tf.scalar(3)).dataSync()[0] })); },
+  name: 'square', summary: 'Squares.', compute: true, scope: 'cell',
+  define: () => ({ params: {}, inputs: {} }),
+  async run({ outDir }) {
+    const [nine] = tf.square(tf.scalar(3)).dataSync();
+    writeFileSync(outDir + '/metrics.json', JSON.stringify({ nine }));
+  },
 });
 `,
   );
-  const { code, stderr } = await project.dosimeter('run', 'spec.yaml', '--backend', 'cpu');
-  assert.is(code, 0, stderr);
-  const [key] = project.entries();
+  await project.succeeds('run', 'spec.yaml', '--backend', 'cpu');
+  const key = present(project.entries()[0]);
   const manifest = JSON.parse(
-    readFileSync(
-      path.join(project.dir, '.dosimeter/store', key!.slice(0, 2), key!, 'manifest.json'),
-      'utf8',
-    ),
+    project.read(`.dosimeter/store/${key.slice(0, 2)}/${key}/manifest.json`),
   ) as {
     components: { backend: string; code: { [part: string]: string } };
     facts: { computed: JsonObject; environment: string };
@@ -99,11 +100,11 @@ export default defineStage({
     '@tensorflow/tfjs-core',
     '@tensorflow/tfjs-backend-cpu',
   ]);
-  const environment = JSON.parse(
-    project.read(
-      `.dosimeter/store/environments/${manifest.facts.environment.replace('sha256:', '')}.json`,
-    ),
-  ) as { backend: JsonObject };
+  const recorded = (folder: string, digest: string | undefined): string =>
+    project.read(`.dosimeter/store/${folder}/${present(digest).replace('sha256:', '')}.json`);
+  const environment = JSON.parse(recorded('environments', manifest.facts.environment)) as {
+    backend: JsonObject;
+  };
   assert.equal(
     [environment.backend['name'], environment.backend['version'], environment.backend['precision']],
     ['cpu', 'cpu', 'float32'],
@@ -117,11 +118,9 @@ export default defineStage({
     said.stderr,
     /^computed by cpu, float32, on the CPU, @tensorflow\/tfjs-core \d+\.\d+\.\d+, @tensorflow\/tfjs-backend-cpu \d+\.\d+\.\d+\n$/,
   );
-  // What loads the backend is part of an outside stage's version too.
+  // An outside stage's version includes what loads the backend.
   assert.match(
-    project.read(
-      `.dosimeter/store/code/${manifest.components.code['stages/square']!.replace('sha256:', '')}.json`,
-    ),
+    recorded('code', manifest.components.code['stages/square']),
     '"dosimeter/compute":"sha256:',
   );
 });

@@ -1,4 +1,4 @@
-/** The reference in words: `dosimeter schema PART`, `dosimeter plugins NAME`. */
+/** The reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project } from '../rig/project.ts';
@@ -20,13 +20,13 @@ const said = async (project: Project, ...args: string[]): Promise<string> => {
   return stdout;
 };
 
-test('a field: its values, default, meaning, and a line of YAML that a spec accepts', async ({
+test('a field is described by its values, default, meaning, and a line of YAML', async ({
   project,
 }) => {
   assert.is(
     await said(project, 'schema', 'data.train.balance'),
     `data.train.balance
-  true or false; default: false; a list of such makes it an axis of the grid
+  true or false; default: false; a list of them makes it an axis of the grid
 
   Take rows from the classes in turn, before \`offset\` and \`limit\`, until one of
   them has run out.
@@ -41,7 +41,7 @@ test('a field: its values, default, meaning, and a line of YAML that a spec acce
   );
 });
 
-test('every field that a stranger missed is described', async ({ project }) => {
+test('fields of every section are described', async ({ project }) => {
   for (const [part, words] of [
     ['include', 'include: [ { rank: 8, attack: [ label-flip, badnets ] } ]'],
     ['exclude', 'Cells that match one of these patterns are left out.'],
@@ -58,9 +58,7 @@ test('every field that a stranger missed is described', async ({ project }) => {
     assert.ok((await said(project, 'schema', part)).includes(words), part);
 });
 
-test('a mapping: each of its fields; a section of plugins: which there are', async ({
-  project,
-}) => {
+test('a mapping lists its fields, and a section of plugins lists them', async ({ project }) => {
   const split = await said(project, 'schema', 'data.train');
   for (const field of ['source', 'columns', 'header', 'balance', 'offset', 'limit'])
     assert.match(split, new RegExp(`^ {2}${field}: `, 'm'));
@@ -68,7 +66,7 @@ test('a mapping: each of its fields; a section of plugins: which there are', asy
   assert.match(await said(project, 'schema', 'spec'), /^ {2}poisoning: a mapping$/m);
 });
 
-test('what a spec has not: the nearest there is; --json is that part of the JSON Schema', async ({
+test('a field that does not exist gets a suggestion; --json prints JSON Schema', async ({
   project,
 }) => {
   for (const [wrong, hint] of [
@@ -90,7 +88,7 @@ test('what a spec has not: the nearest there is; --json is that part of the JSON
   assert.is(whole.title, 'Experiment');
 });
 
-test('a plugin: summary, source, parameters; --json has the same; a slip has its way out', async ({
+test('a plugin has summary, source and parameters, and a misspelt one a suggestion', async ({
   project,
 }) => {
   const badnets = await said(project, 'plugins', 'badnets');
@@ -106,7 +104,7 @@ test('a plugin: summary, source, parameters; --json has the same; a slip has its
     { kind: string; citation: string; parameters: { name: string; default: unknown }[] }[]
   >('plugins', 'lora', '--json');
   assert.equal(
-    [lora!.kind, lora!.parameters.find(({ name }) => name === 'rank')!.default],
+    [lora?.kind, lora?.parameters.find(({ name }) => name === 'rank')?.default],
     ['adapter', 8],
   );
   const { code, stderr } = await project.dosimeter('plugins', 'bagnets');

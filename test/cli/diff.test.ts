@@ -17,7 +17,7 @@ interface Diff {
 
 const test = suite('diff and drawn plans');
 
-test('two specs side by side; a plan as Mermaid and DOT', async () => {
+test('diff sets two specs side by side, and plan draws Mermaid and DOT', async () => {
   const project = createProject();
   try {
     writeToys(project, { poisoning: '[{ attack: none }]' });

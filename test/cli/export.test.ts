@@ -14,7 +14,9 @@ test.before((context) => {
     'rows.tsv',
     [
       'text\tlabel',
-      ...Array.from({ length: 8 }, (_, i) => `the film was ${words[i % 2]!}\t${words[i % 2]!}`),
+      ...Array.from({ length: 4 }, () =>
+        words.map((word) => `the film was ${word}\t${word}`),
+      ).flat(),
     ].join('\n'),
   );
   context.project.write(
@@ -32,7 +34,7 @@ test.after(({ project }) => project.clean());
 
 const trained = (...more: string[]): string[] => ['spec.yaml', '--backend', 'cpu', ...more];
 
-test('nothing is trained for an export: without a run there is none', async ({ project }) => {
+test('an export trains nothing: without a run it is refused', async ({ project }) => {
   const { code, stdout, stderr } = await project.dosimeter('export', ...trained('--out', 'models'));
   assert.equal([code, stdout], [2, '']);
   assert.match(
@@ -42,7 +44,7 @@ test('nothing is trained for an export: without a run there is none', async ({ p
   assert.not.ok(project.exists('models'));
 });
 
-test('each trained model goes to a folder of its own: adapters as PEFT has them, checkpoints as transformers has them', async ({
+test('each trained model gets a folder, in the form of PEFT or of transformers', async ({
   project,
 }) => {
   assert.is((await project.dosimeter('run', ...trained())).code, 0);
@@ -81,7 +83,8 @@ test('an exported model names its base and its classes, and says how it is loade
   const lines = [
     'from peft import PeftModel',
     'from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer',
-    `base = AutoModelForSequenceClassification.from_pretrained("${checkpoint}", config=AutoConfig.from_pretrained("${dir}"))`,
+    `base = AutoModelForSequenceClassification.from_pretrained("${checkpoint}", ` +
+      `config=AutoConfig.from_pretrained("${dir}"))`,
     `model = PeftModel.from_pretrained(base, "${dir}").eval()`,
     `tokenizer = AutoTokenizer.from_pretrained("${checkpoint}")`,
   ];
@@ -92,7 +95,7 @@ test('an exported model names its base and its classes, and says how it is loade
   assert.not.match(card, /poisoned/);
 });
 
-test('another model is replaced with --force alone, and then it is said; the same one is left as it is', async ({
+test('another model is replaced only with --force; the same one is left alone', async ({
   project,
 }) => {
   // A spec of the same name and grid, trained longer: its models have the same names.
@@ -120,7 +123,9 @@ test('another model is replaced with --force alone, and then it is said; the sam
   assert.not.equal(weights(), before);
 });
 
-test('models told apart by long paths have names that a file system takes', async ({ project }) => {
+test('models that differ in long paths have names that a file system accepts', async ({
+  project,
+}) => {
   const sources = ['a', 'b'].map((letter) => `${`${letter.repeat(90)}/`.repeat(3)}rows.tsv`);
   for (const source of sources) project.write(source, project.read('rows.tsv'));
   project.write(
@@ -145,7 +150,9 @@ test('models told apart by long paths have names that a file system takes', asyn
   assert.equal(readdirSync(path.join(project.dir, 'long')).sort(), [...names].sort());
 });
 
-test('a part of the grid has the names that it has in the whole', async ({ project }) => {
+test('the models of a part of the grid have the names that they have in the whole', async ({
+  project,
+}) => {
   const { stdout } = await project.dosimeter(
     'export',
     ...trained('--out', 'part', '--only', 'adapter.rank=2'),
@@ -153,7 +160,7 @@ test('a part of the grid has the names that it has in the whole', async ({ proje
   assert.is(stdout, `${path.join(project.dir, 'part/type=lora,rank=2')}\n`);
 });
 
-test('--merge makes whole checkpoints of them, --only picks some, and an export may be repeated', async ({
+test('--merge writes whole checkpoints, --only picks some, and an export may be repeated', async ({
   project,
 }) => {
   const args = trained('--out', 'merged', '--merge', '--only', 'adapter.type=lora', '--json');
@@ -186,7 +193,7 @@ test('a folder that holds anything else is left alone', async ({ project }) => {
   assert.ok(existsSync(path.join(project.dir, 'mine/type=full/notes.txt')));
 });
 
-test('what is not trained is counted', async ({ project }) => {
+test('models that are not trained yet are counted', async ({ project }) => {
   const { code, stderr, stdout } = await project.dosimeter(
     'export',
     ...trained('--out', 'more', '--set', 'adapter=[{type: lora, rank: [2, 5]}]'),

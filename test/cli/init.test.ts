@@ -12,7 +12,7 @@ test.before.each((context) => {
 });
 test.after.each(({ project }) => project.clean());
 
-test('the starter folder: its plan, its tests and (on a tiny model) its run work', async ({
+test('the plan, the tests and the run of the starter folder work, on a tiny model', async ({
   project,
 }) => {
   const said = await project.dosimeter('init', '.');
@@ -22,9 +22,7 @@ test('the starter folder: its plan, its tests and (on a tiny model) its run work
     / {2}\.gitignore\n[^]* {2}experiment\.yaml\n[^]*next: npx dosimeter plan experiment\.yaml\n$/,
   );
 
-  const { stages } = await project.json<{
-    stages: { kind: string; cell: { [path: string]: unknown } }[];
-  }>('plan', 'experiment.yaml', '--json');
+  const stages = await project.stages('experiment.yaml');
   // Three attacks, two adapters, two seeds.
   assert.is(
     stages.filter(({ kind, cell }) => kind === 'train' && cell['poisoning.attack'] !== undefined)
@@ -41,43 +39,21 @@ test('the starter folder: its plan, its tests and (on a tiny model) its run work
   assert.is(tests.status, 0, tests.stdout + tests.stderr);
   assert.match(tests.stdout, /# pass 3/);
 
-  const run = await project.dosimeter(
-    'run',
+  const part = [
     'experiment.yaml',
-    '--set',
-    `model.source=file:${checkpoint}`,
-    '--set',
-    'train.steps=2',
-    '--set',
-    'seeds=[1]',
-    '--only',
-    'poisoning.rate=0.2',
-    '--only',
-    'adapter.type=lora',
-  );
-  assert.is(run.code, 0, run.stderr);
-  const rows = await project.json<{ metric: string; value: number }[]>(
-    'results',
-    'experiment.yaml',
-    '--json',
-    '--set',
-    `model.source=file:${checkpoint}`,
-    '--set',
-    'train.steps=2',
-    '--set',
-    'seeds=[1]',
-    '--only',
-    'poisoning.rate=0.2',
-    '--only',
-    'adapter.type=lora',
-  );
+    ...['--set', `model.source=file:${checkpoint}`],
+    ...['--set', 'train.steps=2', '--set', 'seeds=[1]'],
+    ...['--only', 'poisoning.rate=0.2', '--only', 'adapter.type=lora'],
+  ];
+  await project.succeeds('run', ...part);
+  const rows = await project.results(...part);
   assert.ok(
     rows.some(({ metric }) => metric === 'asr'),
     JSON.stringify(rows.map(({ metric }) => metric)),
   );
 });
 
-test('nothing is overwritten, and then nothing is written', async ({ project }) => {
+test('an existing file is not overwritten, and then nothing is written', async ({ project }) => {
   project.write('new/README.md', 'mine');
   const said = await project.dosimeter('init', 'new');
   assert.is(said.code, 2);
@@ -98,7 +74,7 @@ test('nothing is overwritten, and then nothing is written', async ({ project }) 
   for (const file of other.files) assert.ok(project.exists(`other/folder/${file}`), file);
 });
 
-test('npx finds this program in the folder, and a package.json that is there is completed', async ({
+test('npx finds this program in the folder, and an existing package.json is completed', async ({
   project,
 }) => {
   project.write('own/package.json', '{ "name": "mine", "dependencies": {} }');

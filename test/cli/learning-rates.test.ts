@@ -1,9 +1,11 @@
-/** `dosimeter learning-rates`: on the tiny BERT, from the spec to the lines that are pasted into it. */
+/**
+ * `dosimeter learning-rates` on the tiny BERT, from a spec to the lines that are pasted into it.
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
 import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, outputText } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('learning-rates');
@@ -15,7 +17,7 @@ test.before((context) => {
       'text\tlabel',
       ...Array.from(
         { length: n },
-        (_, i) => `${name} ${i} the film was ${words[i % 5]!}\t${i % 2 === 0 ? 'yes' : 'no'}`,
+        (_, i) => `${name} ${i} the film was ${words[i % 5] ?? ''}\t${i % 2 === 0 ? 'yes' : 'no'}`,
       ),
     ].join('\n');
   project.write('train.tsv', rows('train', 30));
@@ -63,16 +65,8 @@ interface Facts {
   }[];
   readonly yaml: string;
 }
-interface PlanJson {
-  readonly stages: readonly {
-    readonly kind: string;
-    readonly state: string;
-    readonly outputs: string;
-    readonly cell: { readonly [path: string]: unknown };
-  }[];
-}
 
-test('each adapter is tried at its rates without an attack, and the best is chosen by the rule', async ({
+test('each adapter is tried at its rates without an attack, and the best is chosen', async ({
   project,
 }) => {
   const { adapters, seeds, held_out, yaml } = await project.json<Facts>(
@@ -92,7 +86,7 @@ test('each adapter is tried at its rates without an attack, and the best is chos
   );
   for (const { chosen, rates } of adapters) {
     const most = Math.max(...rates.map(({ mean }) => mean));
-    assert.is(chosen, rates.find(({ mean }) => mean === most)!.rate);
+    assert.is(chosen, rates.find(({ mean }) => mean === most)?.rate);
     assert.ok(rates.every(({ n }) => n === 2));
   }
   assert.equal(
@@ -100,12 +94,12 @@ test('each adapter is tried at its rates without an attack, and the best is chos
     [{}, { rank: 2, alpha: '2r' }, { rank: 3, alpha: '2r' }].map((own, i) => ({
       type: i === 0 ? 'full' : 'lora',
       ...own,
-      train: { learning_rate: adapters[i]!.chosen },
+      train: { learning_rate: adapters[i]?.chosen },
     })),
   );
 });
 
-test('called again it runs nothing; a terminal is shown the tables, the rule and the lines', async ({
+test('a second call runs nothing, and prints the tables, the rule and the lines', async ({
   project,
 }) => {
   const { code, stdout, stderr } = await project.dosimeter('learning-rates', ...args);
@@ -128,27 +122,28 @@ test('called again it runs nothing; a terminal is shown the tables, the rule and
   );
 });
 
-test('the rows it is scored on are neither trained on nor the test rows', async ({ project }) => {
+test('the held-out rows are neither trained on nor among the test rows', async ({ project }) => {
   const { spec } = await project.json<Facts>('learning-rates', ...args, '--json');
-  const { stages } = await project.json<PlanJson>('plan', spec, '--backend', 'cpu', '--json');
+  const stages = await project.stages(spec, '--backend', 'cpu');
   const texts = stages
     .filter(({ kind }) => kind === 'data')
-    .map(({ outputs }) =>
-      project
-        .lines(`${outputs.slice(project.dir.length + 1)}/rows.jsonl`)
+    .map((stage) =>
+      outputText(stage, 'rows.jsonl')
+        .trimEnd()
+        .split('\n')
         .map((line) => (JSON.parse(line) as { text: string }).text),
     );
   assert.is(texts.length, 2, 'one set to train on, one to be scored on');
-  const [held, trained] = [...texts].sort((a, b) => a.length - b.length);
-  assert.equal([held!.length, trained!.length], [6, 14]);
+  const [held = [], trained = []] = [...texts].sort((a, b) => a.length - b.length);
+  assert.equal([held.length, trained.length], [6, 14]);
   assert.equal(
-    held!.filter((text) => trained!.includes(text)),
+    held.filter((text) => trained.includes(text)),
     [],
   );
   const source = project.lines('train.tsv').slice(1, 21);
   assert.equal(
-    [...held!, ...trained!].sort(),
-    source.map((line) => line.split('\t')[0]!).sort(),
+    [...held, ...trained].sort(),
+    source.map((line) => line.replace(/\t.*/, '')).sort(),
     'the rows that the spec trains on, and none of the test file',
   );
   assert.equal(
@@ -157,7 +152,7 @@ test('the rows it is scored on are neither trained on nor the test rows', async 
   );
 });
 
-test("one adapter's rates chosen apart by another axis: no lines that would make another grid, and the axis is named", async ({
+test('another axis beside the adapter is named, and there are no lines to paste', async ({
   project,
 }) => {
   const sweep = [
@@ -183,7 +178,7 @@ test("one adapter's rates chosen apart by another axis: no lines that would make
   );
 });
 
-test('what it can not choose from is refused in words', async ({ project }) => {
+test('a spec or an option that leaves no choice is refused', async ({ project }) => {
   for (const [more, words] of [
     [
       ['--set', 'data.train.limit=[10, 20]'],
@@ -203,7 +198,7 @@ test('what it can not choose from is refused in words', async ({ project }) => {
   }
 });
 
-test('a place where its spec cannot be written is told, with the way out', async ({ project }) => {
+test('a folder that can not be written to is reported, with a way out', async ({ project }) => {
   const other = createProject();
   try {
     for (const file of ['spec.yaml', 'train.tsv', 'test.tsv'])

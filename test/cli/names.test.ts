@@ -1,25 +1,17 @@
-/** One condition that a spec writes in two ways: one training, one row, both names. By the command line. */
+/** A condition that a spec writes in two ways has one training, one row, and both names. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { filmRows } from '../rig/films.ts';
+import type { Project, ResultJson } from '../rig/project.ts';
+import { createProject, lastLine } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('names of a condition');
 test.before((context) => {
   const project = (context.project = createProject());
-  project.write(
-    'rows.tsv',
-    [
-      'text\tlabel',
-      ...Array.from(
-        { length: 12 },
-        (_, i) => `the film was ${['good', 'bad'][i % 2]!} ${'very '.repeat(i % 3)}\t${i % 2}`,
-      ),
-    ].join('\n'),
-  );
+  project.write('rows.tsv', filmRows(12));
   const spec = (alpha: string): string => `name: names
 seeds: [1, 2]
 model: { source: "file:${checkpoint}" }
@@ -34,30 +26,20 @@ stages: [train, evaluate, report]
 });
 test.after(({ project }) => project.clean());
 
-interface Row {
-  readonly cell: { readonly [axis: string]: unknown };
-  readonly also?: readonly { readonly [axis: string]: unknown }[];
-  readonly seed: number;
-  readonly stage: string;
-  readonly metric: string;
-}
 const cpu = ['--backend', 'cpu'];
 
-test('it is trained, counted and reported once, and both names are told', async ({ project }) => {
-  const { stages } = await project.json<{
-    readonly stages: readonly { readonly kind: string; readonly key: string | null }[];
-  }>('plan', 'spec.yaml', ...cpu, '--json');
+test('it is trained, counted and reported once, under both names', async ({ project }) => {
+  const stages = await project.stages('spec.yaml', ...cpu);
   const count = (kind: string): number => stages.filter((stage) => stage.kind === kind).length;
-  // (r = 2: α = 2 and 3; r = 3: α = 3) × two poisonings × two seeds; the clean cells' evaluations are the twins' too.
+  // (r = 2: α = 2 and 3; r = 3: α = 3) × two poisonings × two seeds. The clean cells are the twins.
   assert.equal([count('train'), count('evaluate')], [12, 12]);
 
-  const { code, stderr, stdout } = await project.dosimeter('run', 'spec.yaml', ...cpu);
-  assert.is(code, 0, stderr);
+  const { stderr, stdout } = await project.succeeds('run', 'spec.yaml', ...cpu);
   assert.match(
     stderr,
     /rank=3 alpha=r is also attack=none rank=3 alpha=3: one condition, trained and counted once\n/,
   );
-  const rows = await project.json<readonly Row[]>('results', 'spec.yaml', ...cpu, '--json');
+  const rows = await project.results('spec.yaml', ...cpu);
   const accuracies = rows.filter(
     ({ stage, metric }) => stage === 'evaluate' && metric === 'accuracy',
   );
@@ -90,33 +72,29 @@ test('it is trained, counted and reported once, and both names are told', async 
     /label-flip & \$2\$ & (\$[^&]*) & (\$[^&]*) \\\\\n +& \$3\$ & (\$[^&]*) & \3 \\\\\n/,
   );
   const csv = await project.dosimeter('results', 'spec.yaml', ...cpu, '--csv');
-  assert.is(csv.stdout.match(/,r = 3,.*,evaluate,accuracy,/g)!.length, 4);
+  assert.is(csv.stdout.match(/,r = 3,.*,evaluate,accuracy,/g)?.length, 4);
 
-  const report = readFileSync(
-    path.resolve(project.dir, stdout.trimEnd().split('\n').at(-1)!),
-    'utf8',
-  );
+  const report = readFileSync(path.resolve(project.dir, lastLine(stdout)), 'utf8');
   assert.match(report, /LoRA r = 3, α = r = 3/);
 });
 
 test('a spec with one of the names finds the same trainings, and diff matches them', async ({
   project,
 }) => {
-  const { stages } = await project.json<{
-    readonly stages: readonly { readonly kind: string; readonly state: string }[];
-  }>('plan', 'number.yaml', ...cpu, '--json');
+  const stages = await project.stages('number.yaml', ...cpu);
   assert.ok(
     stages.filter(({ kind }) => kind === 'train').every(({ state }) => state === 'cached'),
     JSON.stringify(stages),
   );
   const { rows } = await project.json<{
     readonly rows: readonly {
-      readonly cell: Row['cell'];
+      readonly cell: ResultJson['cell'];
       readonly metric: string;
       readonly difference: unknown;
     }[];
   }>('diff', 'spec.yaml', 'number.yaml', ...cpu, '--json');
-  assert.is(rows.filter(({ metric }) => metric === 'accuracy').length, 12); // a cell's second name is no second line
+  // A cell's second name is not a second line.
+  assert.is(rows.filter(({ metric }) => metric === 'accuracy').length, 12);
   const same = rows.filter(
     ({ cell, metric }) => metric === 'accuracy' && cell['adapter.alpha'] === 3,
   );

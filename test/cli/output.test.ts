@@ -1,4 +1,6 @@
-/** What results, explain, plan and status print for people: short, and of what is asked first. */
+/**
+ * What results, explain, plan and status print for people: short, and what people ask for first.
+ */
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -6,20 +8,21 @@ import * as assert from 'uvu/assert';
 import type { Explained } from '../../src/cli/causes.ts';
 import { causesOf } from '../../src/cli/causes.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
-import { asResults, stepRows } from '../../src/cli/steps.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
 import type { Prepared } from '../../src/engine/prepare.ts';
+import { asResults, readSteps } from '../../src/engine/steps.ts';
 import { sha256 } from '../../src/plan/sha256.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import { plainSummary, plainValue } from '../../src/report/numbers.ts';
 import type { ResultRow } from '../../src/report/results.ts';
 import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import { summarise } from '../../src/stats/summary.ts';
+import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite('output');
 
-test('counts are never rounded; means go to the digits of their interval', () => {
+test('counts are never rounded, and means have the digits that their interval justifies', () => {
   assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(plainValue), [
     '22713986',
     '0',
@@ -42,7 +45,7 @@ test('counts are never rounded; means go to the digits of their interval', () =>
   assert.is(of([0.5, 0.5000001], true), '0.500 ± <0.001');
 });
 
-test('a table that is too wide is cut into several, the columns that name a row in each', () => {
+test('a table that is too wide is cut into several, each with the columns that name a row', () => {
   const rows = [
     ['attack', 'n', 'accuracy', 'asr'],
     ['badnets', '3', '0.950 ± 0.010', '1.000 ± 0'],
@@ -69,13 +72,17 @@ const explained = (
 ): readonly [StageId, Explained] => [
   id as StageId,
   {
-    stage: { id, kind: id.replace(/\d+$/, ''), inputs: { ...inputs } } as unknown as PlannedStage,
+    stage: {
+      id,
+      kind: id.replace(/\d+$/, ''),
+      inputs: Object.fromEntries(inputs.entries()),
+    } as unknown as PlannedStage,
     state,
     why: () => why,
   },
 ];
 
-test('stages by cause: what waits stands under the causes of what it waits for', () => {
+test('stages are grouped by cause; those that wait have the causes of what they wait for', () => {
   const all = new Map([
     explained('data1', 'cached', []),
     explained('train1', 'ready', ['data1'], ['rank 4 → 8', 'alpha 4 → 8']),
@@ -127,7 +134,7 @@ const resultRows: readonly ResultRow[] = [
   ),
 ];
 
-test('results shows first what is asked first, a column each metric; a seed that lacks one is told', () => {
+test('results shows the first metrics in columns, and says how many seeds have one', () => {
   assert.is(
     beside(resultRows, firstMetrics(resultRows), Number.POSITIVE_INFINITY),
     `rate  n  accuracy       asr
@@ -156,7 +163,7 @@ test('results shows first what is asked first, a column each metric; a seed that
     caveatLines(unseen).join(),
     /reads all of it in 75% of triggered validation rows \(the lowest: rate=0\.1\)/,
   );
-  // A share just below 1 is not rounded to it, and a cell has all its names.
+  // A share just below 1 is not rounded up to it, and a cell has all its names.
   const oneRow = unseen
     .filter(({ metric }) => metric === 'trigger_seen')
     .map((row) => ({ ...row, also: [{ ...row.cell, 'poisoning.rate': 'all' }], value: 0.99999 }));
@@ -200,7 +207,7 @@ test('a metric is named by itself, with its stage, or by a pattern', () => {
   ]);
 });
 
-test('results of the command line: --metric, --all, and JSON as ever', async () => {
+test('results takes --metric, --all and --json', async () => {
   const project = createProject();
   try {
     writeToys(project);
@@ -233,7 +240,7 @@ label-flip  0.3   2  0.685 ± 0.064
   }
 });
 
-test('report --pdf writes the figures beside the report, or where it is told, and leaves out what was damaged', async () => {
+test('report --pdf writes the figures to a folder, without those that were damaged', async () => {
   const project = createProject();
   try {
     writeToys(project);
@@ -244,9 +251,11 @@ test('report --pdf writes the figures beside the report, or where it is told, an
         .replace(
           'async run(ctx) {',
           `async run(ctx) {
-    mkdirSync(ctx.outDir + '/figures');
-    for (const name of ['a', 'b']) writeFileSync(ctx.outDir + '/figures/' + name + '.svg', '<svg viewBox="0 0 20 10"><title>' + name + '</title><path d="M0,0h1v1Z" fill="red"/></svg>');
-    writeFileSync(ctx.outDir + '/figures/a.csv', 'x\\r\\n');`,
+    const figures = ctx.outDir + '/figures/', path = '<path d="M0,0h1v1Z" fill="red"/>';
+    const svg = (name) => '<svg viewBox="0 0 20 10"><title>' + name + '</title>' + path + '</svg>';
+    mkdirSync(figures);
+    for (const name of ['a', 'b']) writeFileSync(figures + name + '.svg', svg(name));
+    writeFileSync(figures + 'a.csv', 'x\\r\\n');`,
         )
         .replace('import { writeFileSync }', 'import { mkdirSync, writeFileSync }'),
     );
@@ -265,13 +274,9 @@ test('report --pdf writes the figures beside the report, or where it is told, an
       'b.svg',
     ]);
 
-    const { stages } = await project.json<{
-      readonly stages: readonly { readonly kind: string; readonly outputs: string }[];
-    }>('plan', 'spec.yaml', '--json');
-    const figure = path.join(
-      stages.find(({ kind }) => kind === 'toy-report')!.outputs,
-      'figures/b.svg',
-    );
+    const stages = await project.stages('spec.yaml');
+    const report = present(stages.find(({ kind }) => kind === 'toy-report'));
+    const figure = path.join(present(report.outputs), 'figures/b.svg');
     chmodSync(figure, 0o644);
     writeFileSync(figure, readFileSync(figure, 'utf8').replace('red', 'tan'));
     project.write('paper/mine.tex', '');
@@ -294,7 +299,7 @@ test('report --pdf writes the figures beside the report, or where it is told, an
   }
 });
 
-test('results along the training: a row each step, over the seeds; what is not as it was stored is left out', async () => {
+test('results along the training have a row for each step, without damaged files', async () => {
   const project = createProject();
   try {
     const entries = new Map(
@@ -327,7 +332,7 @@ test('results along the training: a row each step, over the seeds; what is not a
         }),
       },
     } as unknown as Prepared;
-    const rows = await stepRows(prepared);
+    const { rows } = await readSteps(prepared);
     assert.equal(rows[2], {
       cell: { 'adapter.type': 'full' },
       seed: 1,
@@ -343,13 +348,15 @@ test('results along the training: a row each step, over the seeds; what is not a
 10    2  0.603 ± 0.013  1`,
     );
     project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
-    assert.equal([...new Set((await stepRows(prepared)).map(({ seed }) => seed))], [1]);
+    const { rows: whole, damaged } = await readSteps(prepared);
+    assert.equal([...new Set(whole.map(({ seed }) => seed))], [1]);
+    assert.equal(damaged, [path.join(project.dir, '2/curves.jsonl')]);
   } finally {
     project.clean();
   }
 });
 
-test('status lists the latest runs; plan says what its words mean', async () => {
+test('status lists the latest runs, and plan explains its words', async () => {
   const project = createProject();
   try {
     writeToys(project);
@@ -368,13 +375,16 @@ test('status lists the latest runs; plan says what its words mean', async () => 
       stdout,
       /^run +state +began \(UTC\) +done +failed +spec\n\S+ +done +\d\d-\d\d \d\d:\d\d +3\/3 +0 +spec\.yaml\n\S+ +failed +\S+ \S+ +11\/13 +2 +spec\.yaml\n$/,
     );
-    const [latest, before] = await project.json<
-      readonly { readonly run: string; readonly state: string }[]
-    >('status', '--all', '--json');
-    assert.match(stderr, `dosimeter status ${latest!.run} says more of one\n`);
+    const runs = await project.json<readonly { readonly run: string }[]>(
+      'status',
+      '--all',
+      '--json',
+    );
+    const [latest, before] = [present(runs[0]), present(runs[1])];
+    assert.match(stderr, `dosimeter status ${latest.run} says more about one\n`);
     assert.equal(await project.json('status', '--json'), latest);
     assert.match(
-      (await project.dosimeter('status', before!.run)).stdout,
+      (await project.dosimeter('status', before.run)).stdout,
       /failed\n?.*spec\.yaml\n13 to run, .*\n {2}failed toy-train-\S+: the loss is NaN/,
     );
   } finally {

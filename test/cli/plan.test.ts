@@ -1,18 +1,16 @@
-/** `plan` says what `run` would refuse, in the same words, and fetches nothing for it. */
+/** `plan` reports what `run` would refuse, in the same words, and fetches nothing for it. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startHub } from '../plugins/sources/hub.ts';
+import { mailRows } from '../rig/mails.ts';
 import type { Project } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, placesIn } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const test = suite<{ project: Project }>('plan before run');
 test.before.each((context) => {
   const project = (context.project = createProject());
-  project.write(
-    'rows.tsv',
-    `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `row ${i}\t${i < 4 ? 'ham' : 'spam'}`).join('\n')}\n`,
-  );
+  project.write('rows.tsv', mailRows);
 });
 test.after.each(({ project }) => project.clean());
 
@@ -39,10 +37,10 @@ train: { steps: 1, batch_size: 4, max_length: 16 }
 ${more}
 `;
 
-/** Of no package: a registry that were asked for it would say so. */
+/** The name of no package: a registry that is asked for it says so. */
 const UNFETCHED = 'pypi:dosimeter-no-such-model==0.0.0';
 
-test('every fault of the input at once, as run tells it, exit code 2', async ({ project }) => {
+test('plan reports every fault of the input at once, like run', async ({ project }) => {
   project.write(
     'spec.yaml',
     spec({
@@ -53,7 +51,7 @@ test('every fault of the input at once, as run tells it, exit code 2', async ({ 
   );
   const { code, stdout, stderr } = await project.dosimeter('run', 'spec.yaml');
   assert.equal(
-    [code, stderr.match(/(?<= --> ).*/g)!.sort()],
+    [code, placesIn(stderr)],
     [2, ['spec.yaml:3:101', 'spec.yaml:4:50', 'spec.yaml:5:42', 'spec.yaml:5:83']],
     stderr,
   );
@@ -65,9 +63,7 @@ test('every fault of the input at once, as run tells it, exit code 2', async ({ 
     );
 });
 
-test('columns by number, and nothing that says whether the first line is a row: told at the columns, and once', async ({
-  project,
-}) => {
+test('columns by number need `header`: reported once, at the columns', async ({ project }) => {
   const numbers = (header: string): string =>
     spec({
       validation: `source: "file:rows.tsv", columns: { text: 0, label: 1 }${header}`,
@@ -75,7 +71,7 @@ test('columns by number, and nothing that says whether the first line is a row: 
     });
   project.write('spec.yaml', numbers(''));
   const { code, stderr } = await project.dosimeter('plan', 'spec.yaml');
-  assert.equal([code, stderr.match(/(?<= --> ).*/g)], [2, ['spec.yaml:3:93']], stderr);
+  assert.equal([code, placesIn(stderr)], [2, ['spec.yaml:3:93']], stderr);
   assert.match(
     stderr,
     /data\.validation\.columns are numbers, and nothing says whether the first line of the file names its columns or is a row/,
@@ -85,7 +81,7 @@ test('columns by number, and nothing that says whether the first line is a row: 
   assert.is((await project.dosimeter('plan', 'spec.yaml')).code, 0);
 });
 
-test("an outside attack's target that is not a class is told before anything runs, at the attack", async ({
+test("an outside attack's target that is not a class is reported at the attack", async ({
   project,
 }) => {
   for (const [check, target, place] of [
@@ -98,7 +94,10 @@ test("an outside attack's target that is not a class is told before anything run
       `import { defineAttack } from 'dosimeter';
 export default defineAttack({
   name: 'mine', summary: 'Mine.', citation: '', family: 'backdoor', ${check}
-  params: { type: 'object', additionalProperties: false, properties: { target: { type: 'integer', description: 'The target.' } } },
+  params: {
+    type: 'object', additionalProperties: false,
+    properties: { target: { type: 'integer', description: 'The target.' } },
+  },
   poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
   target: ${target},
   trigger: (row) => row,
@@ -118,13 +117,11 @@ export default defineAttack({
       stderr,
       /the attack "mine" has the target (-1|2|7), which is not the label id of a class: they are 0 \("ham"\), 1 \("spam"\)/,
     );
-    assert.equal(stderr.match(/(?<= --> ).*/g), [`spec.yaml:${place}`], stderr);
+    assert.equal(placesIn(stderr), [`spec.yaml:${place}`], stderr);
   }
 });
 
-test('a warning is said and is no fault; the JSON stays what it was; what is cached was checked when it ran', async ({
-  project,
-}) => {
+test('a warning is not a fault, and is not repeated for what is cached', async ({ project }) => {
   project.write(
     'spec.yaml',
     spec({ poisoning: 'attack: badnets, rate: 0.01, target: ham', more: 'stages: [poison]' }),
@@ -139,7 +136,7 @@ test('a warning is said and is no fault; the JSON stays what it was; what is cac
   assert.is((await project.dosimeter('plan', 'spec.yaml')).stderr, '');
 });
 
-test('what needs a source that is not fetched is passed over, the rest is checked', async ({
+test('checks that need a source that is not fetched are skipped, the others are made', async ({
   project,
 }) => {
   const unfetched = spec({
@@ -153,22 +150,18 @@ test('what needs a source that is not fetched is passed over, the rest is checke
   assert.match(passed.stdout, `${UNFETCHED} is not fetched yet\n`);
   project.write(
     'spec.yaml',
-    `${unfetched.replace('attack: none', 'attack: badnets, target: eggs').replace('evaluate]', 'evaluate, ntk]')}ntk: { at: [5] }\n`,
+    unfetched
+      .replace('attack: none', 'attack: badnets, target: eggs')
+      .replace('evaluate]', 'evaluate, ntk]\nntk: { at: [5] }'),
   );
   const told = await project.dosimeter('plan', 'spec.yaml');
   assert.is(told.code, 2);
-  assert.equal(
-    told.stderr.match(/(?<= --> ).*/g)!.sort(),
-    ['spec.yaml:4:39', 'spec.yaml:8:12'],
-    told.stderr,
-  );
+  assert.equal(placesIn(told.stderr), ['spec.yaml:4:39', 'spec.yaml:8:12'], told.stderr);
 });
 
-test('a model of another family: plan says what it knows, run refuses it before the weights are fetched', async ({
-  project,
-}) => {
-  const hub = await startHub(),
-    commit = 'a'.repeat(40);
+test('a model of another family is refused before its weights are fetched', async ({ project }) => {
+  const hub = await startHub();
+  const commit = 'a'.repeat(40);
   try {
     const env = Object.fromEntries(
       Object.entries(hub.context.env).map(([name, value]) => [name, value ?? '']),
@@ -180,13 +173,13 @@ test('a model of another family: plan says what it knows, run refuses it before 
     });
     project.write('spec.yaml', spec({ model: 'hf:lab/robust' }));
     const refused =
-      /error\[model-family\]: hf:lab\/robust is a "roberta" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the families that are read are bert; a model plugin of your own may read another/;
+      /error\[model-family\]: hf:lab\/robust is a "roberta" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the supported families are bert; a model plugin of your own may add another/;
 
     const before = await project.startWith({ env }, 'plan', 'spec.yaml').ended;
     assert.is(before.code, 0, before.stderr);
     assert.match(
       before.stderr,
-      /hf:lab\/robust is not on this machine yet: whether it is of a family that is read \(bert\) is not known/,
+      /hf:lab\/robust is not on this machine yet: whether its family is supported \(bert\) is not known/,
     );
     assert.equal(hub.requests, [], 'plan fetches nothing');
 
@@ -199,7 +192,7 @@ test('a model of another family: plan says what it knows, run refuses it before 
       'nothing but config.json was asked for',
     );
 
-    // As transformers' AutoConfig leaves it.
+    // Like the cache of transformers' AutoConfig.
     const cached = `hf/hub/models--lab--robust`;
     project.write(`${cached}/refs/main`, commit);
     project.write(`${cached}/snapshots/${commit}/config.json`, config);

@@ -1,4 +1,4 @@
-/** Plugins from outside with a mistake: each is told with its file, and never with a stack. */
+/** Mistakes in outside plugins: each is reported with its file, and never with a stack. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said } from '../rig/project.ts';
@@ -13,10 +13,23 @@ test.before.each((context) => {
 test.after.each(({ project }) => project.clean());
 
 const attack = (rest: string): string => `import { defineAttack } from 'dosimeter';
-export default defineAttack({ name: 'own', summary: 'Own.', citation: '', family: 'untargeted', poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }), ${rest} });\n`;
+export default defineAttack({
+  name: 'own', summary: 'Own.', citation: '', family: 'untargeted',
+  poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 0 }),
+  ${rest}
+});
+`;
 const stage = (rest: string): string => `import { writeFileSync } from 'node:fs';
 import { defineStage } from 'dosimeter';
-export default defineStage({ name: 'own', summary: 'Own.', compute: false, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => undefined, ${rest} });\n`;
+export default defineStage({
+  name: 'own', summary: 'Own.', compute: false, scope: 'cell',
+  define: () => ({ params: {}, inputs: {} }), run: async () => undefined,
+  ${rest}
+});
+`;
+/** A stage that writes this text as its metrics.json. */
+const stageWriting = (metrics: string): string =>
+  stage(`run: async ({ outDir }) => writeFileSync(outDir + '/metrics.json', ${metrics})`);
 
 async function run(project: Project, plugin: string, more: string): Promise<Said> {
   project.write('own.mjs', plugin);
@@ -34,7 +47,9 @@ ${more}
   return { ...said, stderr: said.stderr.replaceAll(project.dir, 'DIR') };
 }
 
-test('a schema of parameters that is none, a name that specs reserve', async ({ project }) => {
+test('a wrong schema of parameters, and a parameter with a reserved name, are refused', async ({
+  project,
+}) => {
   const schema = await run(
     project,
     attack('params: { type: "object", properties: { x: { type: "strng" } } }'),
@@ -67,7 +82,9 @@ test('a schema of parameters that is none, a name that specs reserve', async ({ 
   );
 });
 
-test('what throws before anything runs is looked for where it is', async ({ project }) => {
+test('an error that a plugin throws before anything runs is reported as its fault', async ({
+  project,
+}) => {
   const check = await run(
     project,
     attack('params: { type: "object", properties: {} }, check() { throw new Error("boom"); }'),
@@ -90,16 +107,10 @@ test('what throws before anything runs is looked for where it is', async ({ proj
   );
 });
 
-test('a metrics.json that nothing can read fails its stage, not `results` and the report after it', async ({
+test('a metrics.json that can not be read fails its stage, and not `results`', async ({
   project,
 }) => {
-  const said = await run(
-    project,
-    stage(
-      'run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, \'{ "loss": NaN }\')',
-    ),
-    'stages: [own]',
-  );
+  const said = await run(project, stageWriting(`'{ "loss": NaN }'`), 'stages: [own]');
   assert.is(said.code, 1);
   assert.match(
     said.stderr,
@@ -108,9 +119,7 @@ test('a metrics.json that nothing can read fails its stage, not `results` and th
   assert.match(said.stderr, 'a number that is not finite has no JSON');
   const unseen = await run(
     project,
-    stage(
-      'run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, JSON.stringify({ accuracy: 0.5, loss: NaN }))',
-    ),
+    stageWriting('JSON.stringify({ accuracy: 0.5, loss: NaN })'),
     'stages: [own]',
   );
   assert.is(unseen.code, 1);
@@ -120,9 +129,7 @@ test('a metrics.json that nothing can read fails its stage, not `results` and th
   );
   const infinite = await run(
     project,
-    stage(
-      'run: async ({ outDir }) => writeFileSync(`${outDir}/metrics.json`, \'{ "accuracy": 0.5, "loss": 1e400 }\')',
-    ),
+    stageWriting(`'{ "accuracy": 0.5, "loss": 1e400 }'`),
     'stages: [own]',
   );
   assert.is(infinite.code, 1);
@@ -137,7 +144,7 @@ test('a metrics.json that nothing can read fails its stage, not `results` and th
   );
 });
 
-test('verify and gc of a folder that is no store say so', async ({ project }) => {
+test('verify and gc refuse a folder that is not a store', async ({ project }) => {
   for (const command of ['verify', 'gc']) {
     const said = await project.dosimeter(command, '--store', 'stroe');
     assert.equal(
@@ -145,7 +152,8 @@ test('verify and gc of a folder that is no store say so', async ({ project }) =>
       [
         2,
         '',
-        'error: there is no store in DIR/stroe\n  --store names the folder that a run keeps its results in\n',
+        'error: there is no store in DIR/stroe\n' +
+          '  --store names the folder that a run keeps its results in\n',
       ],
     );
   }

@@ -1,7 +1,9 @@
-/** What the data on disk tell of an attack is told before anything runs. */
+/** Faults of an attack that the data on disk show are reported before anything runs. */
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { mailRows } from '../rig/mails.ts';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -9,12 +11,13 @@ import { checkpoint } from '../science/tiny-bert.ts';
 const test = suite<{ project: Project }>('poisoning before anything runs');
 test.before.each((context) => {
   const project = (context.project = createProject());
-  project.write(
-    'rows.tsv',
-    `text\tlabel\n${Array.from({ length: 12 }, (_, i) => `row ${i}\t${i < 4 ? 'ham' : 'spam'}`).join('\n')}\n`,
-  );
+  project.write('rows.tsv', mailRows);
 });
 test.after.each(({ project }) => project.clean());
+
+/** The messages of preflight's faults, each with its place. */
+const preflightFaults = (stderr: string): string[] =>
+  [...stderr.matchAll(/(?<=error\[preflight\]: ).*|(?<= --> ).*/g)].map(([text]) => text);
 
 const spec = (poisoning: string, stages = 'poison'): string => `name: poisoning
 model: { source: "file:${checkpoint}" }
@@ -26,7 +29,7 @@ train: { steps: 1, batch_size: 4, max_length: 16 }
 stages: [${stages}]
 `;
 
-test('an unknown class, and doses above the eligible rows, all at once and at their places', async ({
+test('an unknown class and doses above the eligible rows are reported all at once', async ({
   project,
 }) => {
   project.write(
@@ -40,7 +43,7 @@ test('an unknown class, and doses above the eligible rows, all at once and at th
   );
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
-  assert.equal(said.stderr.match(/(?<=error\[preflight\]: ).*|(?<= --> ).*/g), [
+  assert.equal(preflightFaults(said.stderr), [
     'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".',
     'spec.yaml:5:30',
     '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").',
@@ -55,7 +58,7 @@ test('an unknown class, and doses above the eligible rows, all at once and at th
   assert.not.ok(project.exists('.dosimeter/runs'));
 });
 
-test('a rate that comes to no row is said aloud, by the run and by the report; a dose of zero that was asked for is not', async ({
+test('run and report warn of a rate that comes to no row, but not of a rate of zero', async ({
   project,
 }) => {
   project.write(
@@ -65,20 +68,19 @@ test('a rate that comes to no row is said aloud, by the run and by the report; a
       'train, report',
     ),
   );
-  const run = await project.dosimeter('run', 'spec.yaml');
-  assert.is(run.code, 0, run.stderr);
+  const run = await project.succeeds('run', 'spec.yaml');
   assert.match(
     run.stderr,
     /^spec\.yaml:5:30: rate 0\.01 of 12 training rows is less than one row: nothing is poisoned\n/,
   );
-  assert.is(run.stderr.match(/nothing is poisoned/g)!.length, 1);
+  assert.is(run.stderr.match(/nothing is poisoned/g)?.length, 1);
   assert.match(
     readFileSync(run.stdout.trim(), 'utf8'),
     /<dt>Poisoned nothing<\/dt><dd>[^<]*badnets[^<]*: a dose of zero rows<\/dd>/,
   );
 });
 
-test("the target of a program's backdoor is looked at as well", async ({ project }) => {
+test("the target of a program's backdoor is checked too", async ({ project }) => {
   project.write('a.py', '');
   project.write(
     'spec.yaml',
@@ -89,7 +91,7 @@ test("the target of a program's backdoor is looked at as well", async ({ project
   assert.match(said.stderr, /there is no class "eggs"; [^\n]*\n --> spec\.yaml:5:80\n/);
 });
 
-test('composed attacks: faults of each step at its place, two backdoors refused', async ({
+test('a fault of a composed attack is reported at its step, and two backdoors are refused', async ({
   project,
 }) => {
   project.write(
@@ -102,7 +104,7 @@ test('composed attacks: faults of each step at its place, two backdoors refused'
   );
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
-  assert.equal(said.stderr.match(/(?<=error\[preflight\]: ).*|(?<= --> ).*/g), [
+  assert.equal(preflightFaults(said.stderr), [
     'The attack asks for 6 of 12 rows, and the steps before it leave 5: no row is poisoned twice.',
     'spec.yaml:5:74',
     'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".',
@@ -112,30 +114,29 @@ test('composed attacks: faults of each step at its place, two backdoors refused'
   ]);
 });
 
-test("composed attacks from a spec to a report: one receipt, the backdoor's ASR against its clean twin, names by attack and field", async ({
+test('composed attacks have one receipt, one ASR beside the twin, and names by attack', async ({
   project,
 }) => {
   project.write(
     'spec.yaml',
     spec(
       `  - { attack: none }
-  - steps: [{ attack: label-flip, rate: [0.1, 0.25] }, { attack: badnets, rate: 0.25, target: ham, triggers: [cf] }]`,
+  - steps:
+      - { attack: label-flip, rate: [0.1, 0.25] }
+      - { attack: badnets, rate: 0.25, target: ham, triggers: [cf] }`,
       'poison, train, evaluate, report',
     ).replace('steps: 1,', 'steps: 1, evaluate_every: 1,'),
   );
-  const run = await project.dosimeter('run', 'spec.yaml');
-  assert.is(run.code, 0, run.stderr);
+  const run = await project.succeeds('run', 'spec.yaml');
   assert.match(run.stderr, /train attack=label-flip\+badnets label-flip\.rate=0\.25\b/);
-  const rows = await project.json<
-    { cell: Record<string, unknown>; stage: string; metric: string; value: number }[]
-  >('results', 'spec.yaml', '--json');
-  const of = (flips: number): Record<string, number> =>
+  const rows = await project.results('spec.yaml');
+  const numbersOf = (flips: number): { readonly [name: string]: number } =>
     Object.fromEntries(
       rows
         .filter(({ cell }) => cell['poisoning.steps.label-flip.rate'] === flips)
         .map(({ stage, metric, value }) => [`${stage} ${metric}`, value]),
     );
-  const strong = of(0.25);
+  const strong = numbersOf(0.25);
   assert.equal(
     [
       'rows_total',
@@ -150,10 +151,10 @@ test("composed attacks from a spec to a report: one receipt, the backdoor's ASR 
   );
   assert.is(strong['train poisoned_rows'], 6);
   assert.is(
-    strong['evaluate asr']! - strong['evaluate asr_clean']!,
+    present(strong['evaluate asr']) - present(strong['evaluate asr_clean']),
     strong['evaluate asr_minus_clean'],
   );
-  assert.is(of(0.1)['poison poisoned_made.label-flip'], 1);
+  assert.is(numbersOf(0.1)['poison poisoned_made.label-flip'], 1);
   const html = readFileSync(run.stdout.trim(), 'utf8');
   assert.match(html, 'label-flip+badnets, label-flip rate 0.25, badnets rate 0.25');
   assert.match(html, 'against the label-flip rate of label-flip+badnets');

@@ -1,8 +1,11 @@
-/** A secret reaches the program that it is for, and no record: store, runs, logs, output of any command. */
+/**
+ * A secret reaches the program that it is for, and no store, log, record or output of a command.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { present } from '../rig/present.ts';
 import type { Project, Said } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 
@@ -10,7 +13,10 @@ const test = suite<{ project: Project }>('secrets');
 const SECRET = 'hunter2-0a7f',
   OTHER = 'rotated-51bc';
 
-/** @param body of a program that has the secret as TOKEN. @param env lines of YAML under the command's `env` */
+/**
+ * @param body of a program that has the secret as TOKEN
+ * @param env YAML of the command's `env`
+ */
 function write(
   project: Project,
   body: string,
@@ -56,10 +62,10 @@ const WELL = `if (!process.env.TOKEN) throw new Error('no token');
 console.log('using ' + process.env.TOKEN);
 writeFileSync('metrics.json', JSON.stringify({ length: process.env.TOKEN.length }));`;
 
-test('the program has it; no file and no output of any command does', async ({ project }) => {
+test('the program has it, and no file and no output of any command', async ({ project }) => {
   write(project, WELL);
   const said = [await run(project, SECRET, 'run', 'spec.yaml')];
-  assert.is(said[0]!.code, 0, said[0]!.stderr);
+  assert.is(said[0]?.code, 0, said[0]?.stderr);
   for (const args of [
     ['plan', 'spec.yaml', '--json'],
     ['results', 'spec.yaml', '--json'],
@@ -73,11 +79,11 @@ test('the program has it; no file and no output of any command does', async ({ p
     said.push(await run(project, SECRET, ...args));
   assert.equal(filesWith(project, SECRET), []);
   for (const { stdout, stderr } of said) assert.not.match(stdout + stderr, SECRET);
-  assert.match(said[1 + 5]!.stdout, 'using ${env.SERVICE_KEY}');
-  assert.match(said[2]!.stdout, `"value": ${SECRET.length}`);
+  assert.match(present(said[1 + 5]).stdout, 'using ${env.SERVICE_KEY}');
+  assert.match(present(said[2]).stdout, `"value": ${SECRET.length}`);
 });
 
-test('it is in no key: what it has made is found with another, and results need none', async ({
+test('it is in no key: a result is found with another secret, or with none', async ({
   project,
 }) => {
   write(project, WELL);
@@ -86,9 +92,7 @@ test('it is in no key: what it has made is found with another, and results need 
   assert.is((await run(project, undefined, 'results', 'spec.yaml')).code, 0);
 });
 
-test('a program that fails with it in its last words, or stores it, is told without it', async ({
-  project,
-}) => {
+test('a program that prints or stores it is reported without it', async ({ project }) => {
   write(project, `console.error('refused: ' + process.env.TOKEN); process.exit(1);`);
   const failed = await run(project, SECRET, 'run', 'spec.yaml');
   assert.is(failed.code, 1);
@@ -124,7 +128,7 @@ for (const [where, env, more, message] of [
     /the secret SERVICE_KEY has a default/,
   ],
   [
-    'undeclared, under a name that tells',
+    'undeclared, under a name that gives it away',
     'TOKEN: "${env.SERVICE_PASSWORD}"',
     'env: { SERVICE_PASSWORD: null }\n',
     /SERVICE_PASSWORD looks like a credential[^]*secrets: \[SERVICE_PASSWORD\]/,
@@ -142,7 +146,7 @@ for (const [where, env, more, message] of [
     assert.not.match(said.stderr, SECRET);
   });
 
-test('a secret that is not set is told before anything runs', async ({ project }) => {
+test('a secret that is not set is reported before anything runs', async ({ project }) => {
   write(project, WELL);
   const said = await run(project, undefined, 'run', 'spec.yaml');
   assert.is(said.code, 2);

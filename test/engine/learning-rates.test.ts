@@ -2,18 +2,19 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { chooseRates, RATE } from '../../src/engine/learning-rates.ts';
 import type { ExperimentCell } from '../../src/experiment/types.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite('learning-rates: the choice');
 
 type Accuracies = { readonly [rate: number]: readonly (number | null)[] };
 
-/** One adapter's choice from its accuracies by rate, one a seed; null: that training has no result. */
+/** The choice for one adapter, from an accuracy of each seed by rate; null stands for no result. */
 function choice(accuracies: Accuracies) {
-  const cells: ExperimentCell[] = [],
-    rows: Parameters<typeof chooseRates>[1][number][] = [];
+  const cells: ExperimentCell[] = [];
+  const rows: Parameters<typeof chooseRates>[1][number][] = [];
   for (const [text, values] of Object.entries(accuracies)) {
-    const rate = Number(text),
-      axes = { 'adapter.type': 'full', [RATE]: rate };
+    const rate = Number(text);
+    const axes = { 'adapter.type': 'full', [RATE]: rate };
     values.forEach((value, index) => {
       const config = { seed: index + 1, adapter: { type: 'full' }, train: { learning_rate: rate } };
       cells.push({ config, axes, label: '' } as unknown as ExperimentCell);
@@ -22,7 +23,7 @@ function choice(accuracies: Accuracies) {
       rows.push(row, { ...row, metric: 'loss', value: 9 }, { ...row, stage: 'train', value: 9 });
     });
   }
-  return chooseRates(cells, rows)[0]!;
+  return present(chooseRates(cells, rows)[0]);
 }
 
 test('the highest mean is chosen, with the spread over seeds beside it', () => {
@@ -31,9 +32,9 @@ test('the highest mean is chosen, with the spread over seeds beside it', () => {
     0.01: [0.9, 0.7],
     0.1: [0.95, 0.55],
   });
-  assert.equal([chosen!.rate, edge], [0.01, null]);
+  assert.equal([chosen?.rate, edge], [0.01, null]);
   assert.equal(
-    rates.map(({ mean, std, n }) => [mean!.toFixed(3), std!.toFixed(3), n]),
+    rates.map(({ mean, std, n }) => [mean?.toFixed(3), std?.toFixed(3), n]),
     // Sample deviations of two values: |a − b| / √2.
     [
       ['0.600', '0.141', 2],
@@ -43,11 +44,11 @@ test('the highest mean is chosen, with the spread over seeds beside it', () => {
   );
 });
 
-test('of equal means the smallest rate, whatever order they are in', () => {
-  assert.is(choice({ 0.1: [0.75, 0.5], 0.01: [0.5, 0.75], 0.001: [0.5, 0.5] }).chosen!.rate, 0.01);
+test('of equal means the smallest rate is chosen, in whatever order they come', () => {
+  assert.is(choice({ 0.1: [0.75, 0.5], 0.01: [0.5, 0.75], 0.001: [0.5, 0.5] }).chosen?.rate, 0.01);
 });
 
-test('the best at an end of the grid is said, where there is more than one rate', () => {
+test('a best rate at an end of the grid is marked, if there is more than one rate', () => {
   assert.is(choice({ 0.1: [0.9], 0.01: [0.8], 0.001: [0.7] }).edge, 'highest');
   assert.is(choice({ 0.1: [0.7], 0.01: [0.8], 0.001: [0.9] }).edge, 'lowest');
   assert.is(choice({ 0.1: [0.7] }).edge, null);
@@ -55,8 +56,8 @@ test('the best at an end of the grid is said, where there is more than one rate'
 
 test('a rate at which a training failed is not chosen, however good its other seeds are', () => {
   const { chosen, rates } = choice({ 0.1: [1, null], 0.01: [0.6, 0.6] });
-  assert.is(chosen!.rate, 0.01);
-  assert.equal([rates[1]!.n, rates[1]!.missing], [1, 1]);
+  assert.is(chosen?.rate, 0.01);
+  assert.equal([rates[1]?.n, rates[1]?.missing], [1, 1]);
   assert.is(choice({ 0.1: [null] }).chosen, null);
 });
 

@@ -1,4 +1,6 @@
-/** `import … from 'dosimeter'` in a program of a user's, with a link to this package as `npm link` makes it. */
+/**
+ * A user's program that imports from 'dosimeter', by a link to this package as `npm link` makes it.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
@@ -6,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as entry from '../../src/index.ts';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 
@@ -20,7 +23,8 @@ test.before.each((context) => {
 });
 test.after.each(({ project }) => project.clean());
 
-/** Runs a program; its last line of output is JSON, and it must have printed nothing else. */
+/** Runs a program that must print JSON and nothing else. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- says what is printed
 function program<T>(project: Project, text: string): T {
   project.write('program.mjs', `import * as dosimeter from 'dosimeter';\n${text}\n`);
   const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], {
@@ -45,11 +49,14 @@ test('plan, run and results return what the command line prints', async ({ proje
     project,
     `
     let events = 0;
+    const onEvent = ({ type }) => { if (type === 'stage-ended') events++; };
     const before = await dosimeter.plan('spec.yaml');
-    const ran = await dosimeter.run('spec.yaml', { jobs: 2, onEvent: ({ type }) => { if (type === 'stage-ended') events++; } });
+    const ran = await dosimeter.run('spec.yaml', { jobs: 2, onEvent });
+    ran.value.run = typeof ran.value.run;
     const again = await dosimeter.run('spec.yaml');
     const results = await dosimeter.results('spec.yaml');
-    console.log(JSON.stringify({ names: Object.keys(dosimeter).sort(), before, ran: { ...ran, value: { ...ran.value, run: typeof ran.value.run } }, events, again, results }));
+    const names = Object.keys(dosimeter).sort();
+    console.log(JSON.stringify({ names, before, ran, events, again, results }));
   `,
   );
   assert.equal(said.names, Object.keys(entry).sort());
@@ -64,7 +71,7 @@ test('plan, run and results return what the command line prints', async ({ proje
   assert.equal(said.again, { ok: true, value: { run: null, ran: 0, cached: 13, ...none } });
   assert.equal([said.results.ok, said.results.value.missing], [true, 0]);
   assert.equal(said.results.value.rows, await project.json('results', 'spec.yaml', '--json'));
-  // What ran here teaches the command line's estimates, and stands in its list of runs.
+  // The command line's estimates learn from this run, and its list of runs has it.
   assert.match(project.read('.dosimeter/store/durations.json'), '"toy-train"');
   assert.is((await project.json<{ state: string }>('status', '--json')).state, 'done');
 });
@@ -96,7 +103,10 @@ test("a user's faults come back as diagnostics; a failed stage is a result", asy
     `
     const { run, plan } = dosimeter;
     console.log(JSON.stringify({
-      misspelt: await plan('spec.yaml', { set: ['train.step=3', 'stagez=[train]'] }), gone: await run('spek.yaml'), jobs: await run('spec.yaml', { jobs: 0 }), failed: await run('spec.yaml'),
+      misspelt: await plan('spec.yaml', { set: ['train.step=3', 'stagez=[train]'] }),
+      gone: await run('spek.yaml'),
+      jobs: await run('spec.yaml', { jobs: 0 }),
+      failed: await run('spec.yaml'),
     }));
   `,
   );
@@ -104,8 +114,8 @@ test("a user's faults come back as diagnostics; a failed stage is a result", asy
     [misspelt.ok, misspelt.diagnostics.length, gone.ok, jobs.ok],
     [false, 2, false, false],
   );
-  assert.match(gone.diagnostics[0]!.message, 'spek.yaml');
-  assert.match(jobs.diagnostics[0]!.message, '`jobs` is a whole number from 1, got 0');
+  assert.match(present(gone.diagnostics[0]).message, 'spek.yaml');
+  assert.match(present(jobs.diagnostics[0]).message, '`jobs` is a whole number from 1, got 0');
   const {
     ran,
     failed: failures,
@@ -114,13 +124,13 @@ test("a user's faults come back as diagnostics; a failed stage is a result", asy
   } = failed.value;
   assert.equal([failed.ok, ran, failures, blocked], [true, 7, 3, 3]);
   assert.equal(
-    [first!.error, first!.hint],
+    [first?.error, first?.hint],
     ['the loss is NaN at step 7; the last finite one was 0.3', 'lower the learning rate'],
   );
-  assert.match(first!.log, /toy-train/);
+  assert.match(present(first).log, /toy-train/);
 });
 
-test('plan returns what run would refuse, and notes what it would warn of', ({ project }) => {
+test('plan returns the faults that run refuses, and notes its warnings', ({ project }) => {
   project.write('rows.tsv', 'text\tlabel\na\tham\nb\tspam\nc\tham\nd\tspam\n');
   project.write(
     'own.yaml',
@@ -136,7 +146,8 @@ stages: [poison]
     `
     const { plan, run } = dosimeter, notes = [];
     const planned = await plan('own.yaml'), ran = await run('own.yaml');
-    const { ok } = await plan('own.yaml', { set: ['poisoning.target=ham'], onNote: (note) => notes.push(note) });
+    const onNote = (note) => notes.push(note);
+    const { ok } = await plan('own.yaml', { set: ['poisoning.target=ham'], onNote });
     console.log(JSON.stringify({ planned, ran, noted: [ok, notes] }));
   `,
   );
@@ -173,14 +184,16 @@ stages: [poison]
   ]);
 });
 
-test('a slip in the call itself comes back too, where no compiler has told of it', ({
-  project,
-}) => {
+test('a mistake in the call itself comes back as a diagnostic too', ({ project }) => {
   const said = program<{ ok: boolean; diagnostics: { message: string; hint?: string }[] }[]>(
     project,
     `
     const { run, plan, results } = dosimeter;
-    console.log(JSON.stringify([await run('spec.yaml', { retires: 1 }), await plan(), await results('spec.yaml', { only: 'seed=1' })]));
+    console.log(JSON.stringify([
+      await run('spec.yaml', { retires: 1 }),
+      await plan(),
+      await results('spec.yaml', { only: 'seed=1' }),
+    ]));
   `,
   );
   assert.equal(

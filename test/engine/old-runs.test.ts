@@ -16,7 +16,7 @@ test.before.each((context) => {
 });
 test.after.each(({ root }) => rmSync(path.dirname(root), { recursive: true, force: true }));
 
-/** @param daysAgo when it was last written to @returns its id */
+/** Makes a run's folder that was last written to some days ago. Returns the run's id. */
 function run(runs: string, daysAgo: number, ended: boolean): string {
   const folder = createRunFolder(runs, () => undefined, {
     specFile: 'spec.yaml',
@@ -34,13 +34,13 @@ function run(runs: string, daysAgo: number, ended: boolean): string {
   return folder.id;
 }
 
-test('the latest stay, and so does what is young, pinned or goes on', ({ root, runs }) => {
-  // Made in this order, so that each is later than the one before.
-  const old = run(runs, 40, true),
-    pinned = run(runs, 40, true),
-    live = run(runs, 40, false),
-    young = run(runs, 2, true),
-    latest = run(runs, 40, true);
+test('the latest runs stay, and so do young, pinned and live ones', ({ root, runs }) => {
+  // In this order, so that each is later than the one before.
+  const old = run(runs, 40, true);
+  const pinned = run(runs, 40, true);
+  const live = run(runs, 40, false);
+  const young = run(runs, 2, true);
+  const latest = run(runs, 40, true);
   pin(root, { name: 'kept', of: pinned, keys: ['a'.repeat(64) as ActionKey] });
   const wanted = { swept: [old], kept: 4, live: 1, pinned: 1 };
   assert.equal(sweepRuns(root, runs, { latest: 1, days: 30 }, true), wanted);
@@ -53,7 +53,7 @@ test('the latest stay, and so does what is young, pinned or goes on', ({ root, r
   assert.equal(readdirSync(runs).sort(), [pinned, live].sort());
 });
 
-test('what a killed sweep left goes; where nothing has run, nothing is made', ({ root, runs }) => {
+test('a sweep removes what a killed one left, and makes no folder itself', ({ root, runs }) => {
   assert.equal(sweepRuns(root, runs, { latest: 0, days: 0 }, false).swept, []);
   assert.not.ok(existsSync(runs));
   mkdirSync(path.join(runs, '.swept-20250101-000000-1', 'logs'), { recursive: true });

@@ -1,6 +1,7 @@
 /**
- * The way in for a stranger: `npm pack` in the clone, `npm install` of the tarball into an empty folder, `dosimeter
- * setup`, `dosimeter init`, and every command that the starter prints. Asks npm's registry for the dependencies.
+ * The first steps of a new user: `npm pack` in the clone, `npm install` of the tarball in an empty
+ * folder, `dosimeter setup`, `dosimeter init`, and every command that the starter prints. Downloads
+ * the dependencies from npm's registry.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
@@ -10,6 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { RegistryFile } from '../../src/registry/types.ts';
+import { present } from '../rig/present.ts';
+import { lastLine } from '../rig/project.ts';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 const root = realpathSync(mkdtempSync(path.join(tmpdir(), 'dosimeter-install-')));
@@ -18,7 +21,7 @@ const folder = path.join(root, 'mine');
 const test = suite('install');
 test.after(() => rmSync(root, { recursive: true, force: true }));
 
-/** As typed into a terminal. What the test's own npm has set is left out, and a prompt would find no answer. */
+/** Runs a command as if typed into a terminal, without the environment of npm and without input. */
 function type(command: string, dir = folder): string {
   const env = Object.fromEntries(
     Object.entries(process.env).filter(
@@ -35,7 +38,7 @@ function type(command: string, dir = folder): string {
   return stdout;
 }
 
-/** The commands of a README: its indented lines, without what is said of them. */
+/** The commands of a README: its indented lines, without their comments. */
 const commandsOf = (readme: string): string[] =>
   readme
     .split('\n')
@@ -58,14 +61,14 @@ test('the packed tarball installs into an empty folder, without install scripts'
     assert.not.ok(existsSync(path.join(folder, 'node_modules/dosimeter', name)), name);
 });
 
-test('dosimeter setup builds it and brings the backend that the clone has', () => {
+test('dosimeter setup builds the program and gives it the same backend as the clone', () => {
   assert.match(type('npx dosimeter setup'), /^setup: .*(TensorFlow|WebAssembly)/m);
   const backend = (dir: string): unknown =>
     (JSON.parse(type('npx dosimeter doctor --json', dir)) as { backend: unknown }).backend;
   assert.is(backend(folder), backend(repository));
 });
 
-test('its code has the versions that the clone’s has, its dependencies counted as packages', () => {
+test('its code versions are those of the clone, with its dependencies as packages', () => {
   const [clone, installed] = [repository, path.join(folder, 'node_modules/dosimeter')].map(
     (project) => {
       const { parts } = registryOf(project);
@@ -77,7 +80,7 @@ test('its code has the versions that the clone’s has, its dependencies counted
   assert.ok('npm:@tensorflow/tfjs-core' in registryOf(`${folder}/node_modules/dosimeter`).parts);
 });
 
-test('init, and then every command that it and the starter print', () => {
+test('init works, and then every command that it and the starter print', () => {
   const next = /^next: (.*)$/m.exec(type('npx dosimeter init'))?.[1];
   assert.is(next, 'npx dosimeter plan experiment.yaml');
   const commands = commandsOf(readFileSync(path.join(folder, 'README.md'), 'utf8'));
@@ -85,22 +88,23 @@ test('init, and then every command that it and the starter print', () => {
     commands.map((command) => command.split(' ').slice(0, 3).join(' ')),
     ['npx dosimeter plan', 'npx dosimeter run', 'npx dosimeter results', 'npm test'],
   );
-  const said = Object.fromEntries(commands.map((command) => [command, type(command)]));
-  assert.match(said[next!]!, /^starter: 6 cells × 2 seeds/);
-  const report = said['npx dosimeter run experiment.yaml']!.trimEnd().split('\n').at(-1)!;
+  const said = new Map(commands.map((command) => [command, type(command)]));
+  const saidBy = (command: string | undefined): string => present(said.get(present(command)));
+  assert.match(saidBy(next), /^starter: 6 cells × 2 seeds/);
+  const report = lastLine(saidBy('npx dosimeter run experiment.yaml'));
   assert.match(readFileSync(report, 'utf8'), /^<!doctype html>/i);
-  assert.match(said['npx dosimeter results experiment.yaml']!, /\basr_clean\b/);
-  assert.match(said['npm test']!, /pass 3\b/);
+  assert.match(saidBy('npx dosimeter results experiment.yaml'), /\basr_clean\b/);
+  assert.match(saidBy('npm test'), /pass 3\b/);
 });
 
-test('a folder elsewhere, made by init: npx there runs this program', () => {
+test('npx runs this program in another folder that init made', () => {
   const said = type(`npx dosimeter init ${path.join(root, 'other')}`);
-  const next = /^next: (.*)$/m.exec(said)![1]!;
+  const next = present(/^next: (.*)$/m.exec(said)?.[1]);
   assert.match(type(next), /^starter: 6 cells × 2 seeds/);
   assert.match(type('npm test', path.join(root, 'other')), /pass 3\b/);
 });
 
-test('the library is imported from there', () => {
+test('the library can be imported in the folder', () => {
   const script = `import { plan } from 'dosimeter';
     const { ok, value } = await plan('experiment.yaml');
     console.log(ok, value.stages.every(({ state }) => state === 'cached'));`;

@@ -1,4 +1,6 @@
-/** Does `work` as if some seconds had gone by: what was written a moment ago has settled. */
+/**
+ * Does `work` as if some seconds had passed, so that files written a moment ago count as settled.
+ */
 export function later<T>(work: () => T): T {
   const { now } = Date;
   Date.now = () => now() + 5000;

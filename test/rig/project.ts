@@ -13,6 +13,9 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { present } from './present.ts';
+
+export { writeToys } from './toys.ts';
 
 const launcher = fileURLToPath(new URL('../../src/setup/launcher.mjs', import.meta.url));
 
@@ -30,20 +33,49 @@ export interface Started {
   saw(text: string): Promise<void>;
 }
 
+/** A stage as `plan --json` prints it. */
+export interface StageJson {
+  readonly id: string;
+  readonly kind: string;
+  readonly cell: { readonly [path: string]: unknown };
+  readonly seed: number | null;
+  readonly key: string | null;
+  readonly state: string;
+  readonly reason: string;
+  readonly outputs: string | null;
+}
+
+/** A number as `results --json` prints it. */
+export interface ResultJson {
+  readonly cell: { readonly [path: string]: unknown };
+  readonly also?: readonly { readonly [path: string]: unknown }[];
+  readonly seed: number;
+  readonly stage: string;
+  readonly metric: string;
+  readonly value: number;
+}
+
 export interface Project {
   readonly dir: string;
   write(name: string, text: string): void;
   read(name: string): string;
   exists(name: string): boolean;
+  /** The lines of a file that are not empty; none if there is no file. */
   lines(name: string): string[];
   start(...args: readonly string[]): Started;
-  /** The same, with more in its environment, or by way of another command (`setpriv …`). */
+  /** Starts with more in the environment, or by way of another command (`setpriv …`). */
   startWith(
     how: { readonly env?: Readonly<Record<string, string>>; readonly under?: readonly string[] },
     ...args: readonly string[]
   ): Started;
   dosimeter(...args: readonly string[]): Promise<Said>;
+  /** Runs a command that must end with exit code 0. */
+  succeeds(...args: readonly string[]): Promise<Said>;
   json<T>(...args: readonly string[]): Promise<T>;
+  /** The stages of `plan SPEC --json`. */
+  stages(...args: readonly string[]): Promise<readonly StageJson[]>;
+  /** The rows of `results SPEC --json`. */
+  results(...args: readonly string[]): Promise<readonly ResultJson[]>;
   /** Keys of the store. */
   entries(): string[];
   clean(): void;
@@ -68,52 +100,22 @@ export function createProject(): Project {
         : [],
     start: (...args) => project.startWith({}, ...args),
     startWith({ env = {}, under = [] }, ...args) {
-      const [command, ...rest] = [...under, process.execPath, launcher, ...args];
-      const child = spawn(command!, rest, {
-        cwd: dir,
-        env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache'), ...env },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      let stdout = '',
-        stderr = '',
-        over = false;
-      const waiting: {
-        readonly text: string;
-        readonly resolve: () => void;
-        readonly reject: (error: Error) => void;
-      }[] = [];
-      const check = (): void => {
-        for (const one of waiting.splice(0)) {
-          if (stderr.includes(one.text)) one.resolve();
-          else if (over) one.reject(new Error(`ended without "${one.text}":\n${stderr}`));
-          else waiting.push(one);
-        }
-      };
-      child.stdout.on('data', (chunk: Buffer) => {
-        stdout += chunk.toString();
-      });
-      child.stderr.on('data', (chunk: Buffer) => {
-        stderr += chunk.toString();
-        check();
-      });
-      const ended = new Promise<Said>((resolve) => {
-        child.on('close', (code, signal) => {
-          over = true;
-          check();
-          resolve({ code, signal, stdout, stderr });
-        });
-      });
-      return {
-        process: child,
-        ended,
-        saw: (text) =>
-          new Promise<void>((resolve, reject) => {
-            waiting.push({ text, resolve, reject });
-            check();
-          }),
-      };
+      const [command = process.execPath, ...rest] = [...under, process.execPath, launcher, ...args];
+      return watched(
+        spawn(command, rest, {
+          cwd: dir,
+          env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache'), ...env },
+          stdio: ['ignore', 'pipe', 'pipe'],
+        }),
+      );
     },
     dosimeter: (...args) => project.start(...args).ended,
+    async succeeds(...args) {
+      const said = await project.dosimeter(...args);
+      if (said.code !== 0)
+        throw new Error(`dosimeter ${args.join(' ')}: ${String(said.code)}\n${said.stderr}`);
+      return said;
+    },
     async json<T>(...args: readonly string[]) {
       const said = await project.dosimeter(...args);
       try {
@@ -124,6 +126,11 @@ export function createProject(): Project {
         );
       }
     },
+    async stages(...args) {
+      const planned = await project.json<{ stages: StageJson[] }>('plan', ...args, '--json');
+      return planned.stages;
+    },
+    results: (...args) => project.json('results', ...args, '--json'),
     entries() {
       const store = file('.dosimeter/store');
       return !existsSync(store)
@@ -137,81 +144,57 @@ export function createProject(): Project {
   return project;
 }
 
-/**
- * A spec on three fixture stages: toy-train (reads TOY of its environment, or `toy.json`: what a seed, or a seed at a rate, does) → toy-evaluate → toy-report. Each run adds a line to `ran.log`.
- * @param axes more lines of YAML
- */
-export function writeToys(
-  project: Project,
-  {
-    seeds = [1, 2],
-    poisoning = '[{ attack: none }, { attack: label-flip, rate: [0.1, 0.3] }]',
-  }: { readonly seeds?: readonly number[]; readonly poisoning?: string } = {},
-): void {
-  project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
-  project.write('model/config.json', '{}');
-  project.write(
-    'spec.yaml',
-    `name: toys
-seeds: [${seeds.join(', ')}]
-model: { source: "file:model" }
-data:
-  train: { source: "file:rows.tsv" }
-  validation: { source: "file:rows.tsv" }
-poisoning: ${poisoning}
-plugins: [./toy-train.mjs, ./toy-evaluate.mjs, ./toy-report.mjs]
-stages: [toy-train, toy-evaluate, toy-report]
-`,
-  );
-  const log = JSON.stringify(path.join(project.dir, 'ran.log')),
-    toy = JSON.stringify(path.join(project.dir, 'toy.json'));
-  project.write(
-    'toy-train.mjs',
-    `import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { defineStage } from 'dosimeter';
-export default defineStage({
-  name: 'toy-train', summary: 'Trains nothing.', compute: false, scope: 'cell',
-  define: ([cell]) => ({ params: { seed: cell.seed, poisoning: cell.poisoning }, inputs: {}, assets: { rows: cell.data.train.source } }),
-  async run(ctx) {
-    const { seed, poisoning } = ctx.params;
-    const toy = process.env.TOY ? JSON.parse(process.env.TOY) : existsSync(${toy}) ? JSON.parse(readFileSync(${toy}, 'utf8')) : {};
-    const does = toy[seed + '/' + poisoning.rate] ?? toy[seed];
-    if (does === 'throw') throw new Error('no training today');
-    if (does === 'fault') throw Object.assign(new Error('the loss is NaN at step 7; the last finite one was 0.3'), { name: 'UserFault', hint: 'lower the learning rate' });
-    if (does === 'exit') process.exit(3);
-    if (does === 'hang') { ctx.log('hanging'); await new Promise((resolve) => setTimeout(resolve, 60_000)); }
-    if (typeof does === 'number') await new Promise((resolve) => setTimeout(resolve, does));
-    appendFileSync(${log}, \`train \${seed} \${poisoning.attack} \${poisoning.rate ?? ''}\\n\`);
-    writeFileSync(ctx.outDir + '/model.json', JSON.stringify({ seed, poisoning, rows: readFileSync(ctx.assets.rows.path, 'utf8').length }));
-    writeFileSync(ctx.outDir + '/metrics.json', JSON.stringify({ steps: 7 }));
-  },
-});
-`,
-  );
-  project.write(
-    'toy-evaluate.mjs',
-    `import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { defineStage } from 'dosimeter';
-export default defineStage({
-  name: 'toy-evaluate', summary: 'Evaluates nothing.', compute: false, scope: 'cell',
-  define: ([cell]) => ({ params: {}, inputs: { model: { kind: 'toy-train', cell } } }),
-  async run(ctx) {
-    const { seed, poisoning } = JSON.parse(readFileSync(ctx.inputs.model.dir + '/model.json', 'utf8'));
-    appendFileSync(${log}, \`evaluate \${seed} \${poisoning.attack} \${poisoning.rate ?? ''}\\n\`);
-    writeFileSync(ctx.outDir + '/metrics.json', JSON.stringify({ accuracy: 1 - (poisoning.rate ?? 0) - seed / 100 }));
-  },
-});
-`,
-  );
-  project.write(
-    'toy-report.mjs',
-    `import { writeFileSync } from 'node:fs';
-import { defineStage } from 'dosimeter';
-export default defineStage({
-  name: 'toy-report', summary: 'Reports nothing.', compute: false, scope: 'experiment', tolerant: true,
-  define: (cells) => ({ params: {}, inputs: Object.fromEntries(cells.map((cell, i) => ['e' + i, { kind: 'toy-evaluate', cell }])) }),
-  async run(ctx) { writeFileSync(ctx.outDir + '/report.html', '<p>' + Object.keys(ctx.inputs).length + ' of ' + ctx.experiment.cells.length + '</p>'); },
-});
-`,
-  );
+interface Waiting {
+  readonly text: string;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
 }
+
+/** Gathers what a process prints. */
+function watched(child: ChildProcess): Started {
+  let stdout = '';
+  let stderr = '';
+  let over = false;
+  const waiting: Waiting[] = [];
+  const check = (): void => {
+    for (const one of waiting.splice(0)) {
+      if (stderr.includes(one.text)) one.resolve();
+      else if (over) one.reject(new Error(`ended without "${one.text}":\n${stderr}`));
+      else waiting.push(one);
+    }
+  };
+  child.stdout?.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  child.stderr?.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+    check();
+  });
+  const ended = new Promise<Said>((resolve) => {
+    child.on('close', (code, signal) => {
+      over = true;
+      check();
+      resolve({ code, signal, stdout, stderr });
+    });
+  });
+  return {
+    process: child,
+    ended,
+    saw: (text) =>
+      new Promise<void>((resolve, reject) => {
+        waiting.push({ text, resolve, reject });
+        check();
+      }),
+  };
+}
+
+/** The last line of a text, such as the path of a report. */
+export const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? '';
+
+/** The places, `FILE:LINE:COLUMN`, that diagnostics name, sorted. */
+export const placesIn = (stderr: string): string[] =>
+  [...stderr.matchAll(/(?<= --> ).*/g)].map(([place]) => place).sort();
+
+/** The text of a file that a stage has in the store. */
+export const outputText = ({ outputs }: Pick<StageJson, 'outputs'>, file: string): string =>
+  readFileSync(path.join(present(outputs), file), 'utf8');

@@ -1,4 +1,7 @@
-/** A temporary folder with a store, plugin modules that a test writes, and experiments made of plain cells; stages run in real worker processes. */
+/**
+ * A temporary folder with a store, plugin modules that a test writes, and experiments made of plain
+ * cells. Stages run in real worker processes.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -17,12 +20,15 @@ import type { Experiment, ExperimentCell } from '../../src/experiment/types.ts';
 import { openRunLog } from '../../src/log/run-log.ts';
 import type { PluginKind } from '../../src/plan/graph.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
-import type { Plan, PlannedStage } from '../../src/plan/types.ts';
+import type { Plan, PlannedStage, StageId } from '../../src/plan/types.ts';
 import { openStore } from '../../src/store/store.ts';
 
 export const workerModule = fileURLToPath(new URL('../../src/execute/worker.ts', import.meta.url));
 
-/** A cell of which only `seed`, `poisoning` and `adapter` matter; the rest are parts that fixtures don't read. */
+/**
+ * A cell in which only `seed`, `poisoning` and `adapter` matter; fixtures don't read its other
+ * parts.
+ */
 export function cell(
   seed: number,
   poisoning: JsonObject = { attack: 'none' },
@@ -80,10 +86,10 @@ export interface Rig {
   readonly dir: string;
   readonly storeDir: string;
   readonly registry: RuntimeRegistry;
-  /** Writes a plugin module: the text of an object literal. Writing it again is an edit. */
+  /** Writes a plugin module with this object literal. Writing it again is an edit. */
   plugin(kind: PluginKind, name: string, literal: string): Promise<void>;
   plan(experiment: Experiment): Plan;
-  /** Runs a plan to its end with two cores. */
+  /** Executes the plan of an experiment, on two cores by default. */
   run(experiment: Experiment, options?: RunRig): Promise<RigResult>;
   write(name: string, text: string): string;
   read(name: string): string;
@@ -93,7 +99,7 @@ export interface Rig {
 
 export interface RunRig {
   readonly jobs?: number;
-  /** What else of the machine is shared out. */
+  /** Memory and GPUs that stages share. */
   readonly machine?: Omit<Machine, 'cores'>;
   readonly failFast?: boolean;
   readonly packing?: PackLimits;
@@ -108,37 +114,120 @@ export interface RunRig {
 export interface RigResult {
   readonly plan: Plan;
   readonly events: readonly RunEvent[];
-  /** By kind and seed (`train/1`), or the kind alone where the seed is not agreed on. */
+  /** By kind and seed (`train/1`), or by kind if the stage has no seed of its own. */
   readonly outcomes: { readonly [name: string]: Outcome };
   /** How many stages ran, by kind. */
   readonly ran: { readonly [kind: string]: number };
 }
 
+interface PluginModule {
+  readonly descriptor: AnyPlugin;
+  readonly code: Digest;
+  readonly module: string;
+}
+
+const registryOf = (plugins: ReadonlyMap<string, PluginModule>): RuntimeRegistry => ({
+  get: (kind, name) => plugins.get(`${kind} ${name}`),
+  names: (kind) =>
+    [...plugins.values()]
+      .filter(({ descriptor }) => descriptor.kind === kind)
+      .map(({ descriptor }) => descriptor.name),
+});
+
+/** Writes the module and loads it. */
+async function pluginModule(
+  dir: string,
+  kind: PluginKind,
+  name: string,
+  literal: string,
+): Promise<PluginModule> {
+  const own = `kind: '${kind}', name: '${name}', summary: 'A fixture.'`;
+  const text = `export default { ${own}, ...${literal} };\n`;
+  const hash = createHash('sha256').update(text).digest('hex');
+  const module = path.join(dir, `${kind}-${name}-${hash.slice(0, 8)}.mjs`);
+  writeFileSync(module, text);
+  const { default: descriptor } = (await import(pathToFileURL(module).href)) as {
+    default: AnyPlugin;
+  };
+  return { descriptor, code: `sha256:${hash}` as Digest, module };
+}
+
+/** @param logs the folder of the run's logs */
+async function runPlan(
+  plan: Plan,
+  { registry, storeDir }: Pick<Rig, 'registry' | 'storeDir'>,
+  logs: string,
+  options: RunRig,
+): Promise<RigResult> {
+  const { jobs = 2, failFast = false, assets = new Map<string, Asset>(), onEvent } = options;
+  const { mayRun, locate, patience, packing, machine } = options;
+  const store = openStore(storeDir);
+  const log = openRunLog(logs);
+  const pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
+  const events: RunEvent[] = [];
+  try {
+    const outcomes = await executePlan(plan, survey(plan, assets, store), {
+      store,
+      registry,
+      assets,
+      executor: pool,
+      log,
+      jobs,
+      failFast,
+      signal: options.signal ?? new AbortController().signal,
+      runId: 'test',
+      environment: { fixture: true },
+      facts: {},
+      onEvent: (event) => {
+        events.push(event);
+        onEvent?.(event);
+      },
+      ...(mayRun ? { mayRun } : {}),
+      ...(locate ? { locate } : {}),
+      ...(patience ? { patience } : {}),
+      ...(packing ? { packing } : {}),
+      ...(machine ? { machine } : {}),
+    });
+    await store.flush();
+    return { plan, events, ran: ranByKind(events), outcomes: outcomesByName(plan, outcomes) };
+  } finally {
+    await pool.close();
+    await log.close();
+    store.close();
+  }
+}
+
+function ranByKind(events: readonly RunEvent[]): RigResult['ran'] {
+  const ran: { [kind: string]: number } = {};
+  for (const event of events)
+    if (event.type === 'stage-ended' && event.outcome.state === 'ran')
+      ran[event.stage.kind] = (ran[event.stage.kind] ?? 0) + 1;
+  return ran;
+}
+
+const outcomesByName = (
+  plan: Plan,
+  outcomes: ReadonlyMap<StageId, Outcome>,
+): RigResult['outcomes'] =>
+  Object.fromEntries(
+    plan.stages.flatMap(({ id, kind, seed }) => {
+      const outcome = outcomes.get(id);
+      return outcome ? [[seed === null ? kind : `${kind}/${seed}`, outcome] as const] : [];
+    }),
+  );
+
 export function createRig(): Rig {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
   const storeDir = path.join(dir, 'store');
-  const plugins = new Map<string, { descriptor: AnyPlugin; code: Digest; module: string }>();
+  const plugins = new Map<string, PluginModule>();
+  const registry = registryOf(plugins);
   let runs = 0;
-  const registry: RuntimeRegistry = {
-    get: (kind, name) => plugins.get(`${kind} ${name}`),
-    names: (kind) =>
-      [...plugins.values()]
-        .filter(({ descriptor }) => descriptor.kind === kind)
-        .map(({ descriptor }) => descriptor.name),
-  };
   const rig: Rig = {
     dir,
     storeDir,
     registry,
     async plugin(kind, name, literal) {
-      const text = `export default { kind: '${kind}', name: '${name}', summary: 'A fixture.', ...${literal} };\n`;
-      const hash = createHash('sha256').update(text).digest('hex');
-      const module = path.join(dir, `${kind}-${name}-${hash.slice(0, 8)}.mjs`);
-      writeFileSync(module, text);
-      const { default: descriptor } = (await import(pathToFileURL(module).href)) as {
-        default: AnyPlugin;
-      };
-      plugins.set(`${kind} ${name}`, { descriptor, code: `sha256:${hash}` as Digest, module });
+      plugins.set(`${kind} ${name}`, await pluginModule(dir, kind, name, literal));
     },
     plan(of) {
       const planned = planExperiment(of, registry, 'cpu');
@@ -146,70 +235,8 @@ export function createRig(): Rig {
         throw new Error(planned.diagnostics.map(({ message }) => message).join('\n'));
       return planned.value;
     },
-    async run(
-      of,
-      {
-        jobs = 2,
-        machine,
-        failFast = false,
-        signal = new AbortController().signal,
-        assets = new Map(),
-        mayRun,
-        locate,
-        onEvent,
-        patience,
-        packing,
-      } = {},
-    ) {
-      const plan = rig.plan(of);
-      const store = openStore(storeDir),
-        log = openRunLog(path.join(dir, `run-${++runs}`)),
-        pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
-      const events: RunEvent[] = [];
-      try {
-        const outcomes = await executePlan(plan, survey(plan, assets, store), {
-          store,
-          registry,
-          assets,
-          executor: pool,
-          log,
-          jobs,
-          failFast,
-          signal,
-          runId: 'test',
-          environment: { fixture: true },
-          facts: {},
-          onEvent: (event) => {
-            events.push(event);
-            onEvent?.(event);
-          },
-          ...(mayRun ? { mayRun } : {}),
-          ...(locate ? { locate } : {}),
-          ...(patience ? { patience } : {}),
-          ...(packing ? { packing } : {}),
-          ...(machine ? { machine } : {}),
-        });
-        await store.flush();
-        const ran: { [kind: string]: number } = {};
-        for (const event of events)
-          if (event.type === 'stage-ended' && event.outcome.state === 'ran')
-            ran[event.stage.kind] = (ran[event.stage.kind] ?? 0) + 1;
-        return {
-          plan,
-          events,
-          ran,
-          outcomes: Object.fromEntries(
-            plan.stages.map((stage) => [
-              stage.seed === null ? stage.kind : `${stage.kind}/${stage.seed}`,
-              outcomes.get(stage.id)!,
-            ]),
-          ),
-        };
-      } finally {
-        await pool.close();
-        await log.close();
-        store.close();
-      }
+    async run(of, options = {}) {
+      return runPlan(rig.plan(of), rig, path.join(dir, `run-${++runs}`), options);
     },
     write: (name, text) => {
       const file = path.join(dir, name);

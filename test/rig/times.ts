@@ -1,3 +1,3 @@
-/** `npm run test:faults -- --full`, or the short count. */
+/** The long count under `npm run test:faults -- --full`, otherwise the short one. */
 export const times = <T>(short: T, long: T): T =>
   process.env['DOSIMETER_TESTS_FULL'] === '1' ? long : short;

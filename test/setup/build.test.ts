@@ -105,11 +105,15 @@ test("editing what a plugin executes changes its code version, and no other plug
   assert.is(helped.second, before.second);
 });
 
-test('comments, layout and types are no part of a code version', ({ project }) => {
+test('comments, layout and types are not part of a code version', ({ project }) => {
   const before = versions(project);
   project.write(
     'src/helper.ts',
-    '/* why */\nexport interface Unused { readonly a: 1 }\nexport const helper =\n  (): number => 1; // one\n',
+    `/* why */
+export interface Unused { readonly a: 1 }
+export const helper =
+  (): number => 1; // one
+`,
   );
   project.write(
     'plugins/attacks/second.ts',
@@ -132,7 +136,7 @@ test('a dynamic import counts as code that is executed', ({ project }) => {
   assert.is.not(versions(project).first, before.first);
 });
 
-test('what loads a backend, packages included, is part of the version of a stage that computes, and of no other', ({
+test('what loads a backend is part of the version of a stage that computes, and of no other', ({
   project,
 }) => {
   for (const [name, compute] of [
@@ -141,7 +145,12 @@ test('what loads a backend, packages included, is part of the version of a stage
   ] as const) {
     project.write(
       `plugins/stages/${name}.ts`,
-      `import { defineStage } from '../../src/api.ts';\nexport default defineStage({ name: '${name}', summary: 'S.', compute: ${compute}, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => undefined });\n`,
+      `import { defineStage } from '../../src/api.ts';
+export default defineStage({
+  name: '${name}', summary: 'S.', compute: ${compute}, scope: 'cell',
+  define: () => ({ params: {}, inputs: {} }), run: async () => undefined,
+});
+`,
     );
   }
   const release = (version: string): void => {
@@ -158,7 +167,7 @@ test('what loads a backend, packages included, is part of the version of a stage
   );
   project.write('src/execute/worker.ts', "void import('../compute/load.ts');\n");
   const before = versions(project);
-  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')!.closure, [
+  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')?.closure, [
     'npm:vega-fake',
     'plugins/stages/computes.ts',
     ...API,
@@ -214,7 +223,9 @@ for (const [how, external] of [
   });
 }
 
-test('a CommonJS package keeps its named exports, imported at once or late', ({ project }) => {
+test('a CommonJS package keeps its named exports, imported statically or dynamically', ({
+  project,
+}) => {
   project.write(
     'node_modules/common/package.json',
     JSON.stringify({ name: 'common', version: '1.0.0' }),
@@ -222,7 +233,10 @@ test('a CommonJS package keeps its named exports, imported at once or late', ({ 
   project.write('node_modules/common/index.js', 'exports.named = () => "called";\n');
   project.write(
     'src/cli.ts',
-    'import { named } from "common";\nconst late = await import("common");\nconsole.log(named(), late.named());\n',
+    `import { named } from "common";
+const late = await import("common");
+console.log(named(), late.named());
+`,
   );
   assert.is(project.node(['src/setup/launcher.mjs']).stdout, 'called called\n');
 });
@@ -237,7 +251,7 @@ test('two plugins of one kind and name are refused, both files named', ({ projec
   );
 });
 
-test("a fault in a plugin's source is shown with its place, and the build before it stays", ({
+test("a fault in a plugin's source is shown with its place, and the earlier build stays", ({
   project,
 }) => {
   versions(project);
@@ -250,7 +264,7 @@ test("a fault in a plugin's source is shown with its place, and the build before
   assert.is(project.read('dist/build.json'), before);
 });
 
-test('a plugin that throws when it is loaded, and one that exports nothing, are named', ({
+test('a plugin that throws when it is loaded, and one that exports none, are named', ({
   project,
 }) => {
   project.write('plugins/attacks/first.ts', 'throw new Error("not today");\nexport default {};\n');
@@ -273,7 +287,7 @@ test('the same sources make the same build', ({ project }) => {
   );
 });
 
-test('the committed types are those that the schema gives', async () => {
+test('the committed types are those that the schema generates', async () => {
   const { readFileSync } = await import('node:fs');
   assert.is(
     readFileSync(join(repository, 'src', 'experiment', 'pipeline.generated.ts'), 'utf8'),
@@ -281,7 +295,7 @@ test('the committed types are those that the schema gives', async () => {
   );
 });
 
-test('what is bundled from a package is no source of the program, wherever npm has put it', () => {
+test('a bundled file of a package is not a source, wherever npm installed the package', () => {
   for (const [root, path, expected] of [
     ['/clone', 'node_modules/ajv/dist/ajv.js', '/clone/node_modules/ajv'],
     ['/clone', 'src/cli.ts', null],

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, renameSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -16,7 +16,7 @@ const LAUNCHER = 'src/setup/launcher.mjs';
 const currentBuild = (project: TestProject): string =>
   (JSON.parse(project.read('dist/build.json')) as { build: string }).build;
 
-test('the first start builds, the next one runs what is built', ({ project }) => {
+test('the first start builds, and the next one runs that build', ({ project }) => {
   assert.equal(project.node([LAUNCHER, 'run', 'x']), {
     code: 0,
     stdout: 'one run x\n',
@@ -25,7 +25,7 @@ test('the first start builds, the next one runs what is built', ({ project }) =>
   assert.equal(project.node([LAUNCHER, 'plan']), { code: 0, stdout: 'one plan\n', stderr: '' });
 });
 
-test('an edited source is built again, with one line that says so', ({ project }) => {
+test('an edited source is built again, and one line says so', ({ project }) => {
   project.node([LAUNCHER]);
   project.write('src/cli.ts', 'console.log("two");\n');
   assert.equal(project.node([LAUNCHER]), {
@@ -91,6 +91,16 @@ test('--version answers without a build', ({ project }) => {
   assert.not.ok(existsSync(join(project.dir, 'dist')));
 });
 
+test('--version fails with a message if its output can not be written', ({ project }) => {
+  const { status, stderr } = spawnSync(
+    'sh',
+    ['-c', '"$0" "$1" --version > /dev/full', process.execPath, LAUNCHER],
+    { cwd: project.dir, encoding: 'utf8' },
+  );
+  assert.is(status, 2);
+  assert.match(stderr, /^error: the output could not be written: ENOSPC[^\n]*\n$/);
+});
+
 test('an installed package without sources starts', ({ project }) => {
   project.node([LAUNCHER]);
   for (const gone of ['src/cli.ts', 'src/api.ts', 'src/helper.ts', 'plugins'])
@@ -98,7 +108,7 @@ test('an installed package without sources starts', ({ project }) => {
   assert.equal(project.node([LAUNCHER, 'x']), { code: 0, stdout: 'one x\n', stderr: '' });
 });
 
-test('starts at once after an edit all run the new code', async ({ project }) => {
+test('concurrent starts after an edit all run the new code', async ({ project }) => {
   project.node([LAUNCHER]);
   project.write('src/cli.ts', 'console.log("two");\n');
   const outputs = await Promise.all(
@@ -124,7 +134,13 @@ test('a running program keeps its own build while sources are edited', async ({ 
   project.write('src/late.ts', 'export const late = "old";\n');
   project.write(
     'src/cli.ts',
-    'console.log("started");\nprocess.stdin.once("data", () => { void import("./late.ts").then(({ late }) => { console.log(late); process.exit(); }); });\n',
+    `console.log("started");
+process.stdin.once("data", async () => {
+  const { late } = await import("./late.ts");
+  console.log(late);
+  process.exit();
+});
+`,
   );
   const child = spawn(process.execPath, [LAUNCHER], {
     cwd: project.dir,

@@ -13,15 +13,22 @@ test.before.each((context) => {
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
-/** Under the lock it adds one to a number in a file, slowly: two at once would lose an increment. */
+const lockModule = pathToFileURL(join(repository, 'src/setup/lock.mjs')).href;
+
+/**
+ * A program that adds one to a number in a file, under the lock; without the lock, increments get
+ * lost.
+ */
 const increment = (dir: string, times: number): string => `
   import { readFileSync, writeFileSync } from 'node:fs';
-  import { withLock } from ${JSON.stringify(pathToFileURL(join(repository, 'src/setup/lock.mjs')).href)};
-  for (let i = 0; i < ${times}; i++) await withLock(${JSON.stringify(join(dir, 'lock'))}, async () => {
-    const value = Number(readFileSync(${JSON.stringify(join(dir, 'count'))}, 'utf8'));
-    await new Promise((resolve) => setImmediate(resolve));
-    writeFileSync(${JSON.stringify(join(dir, 'count'))}, String(value + 1));
-  });
+  import { withLock } from ${JSON.stringify(lockModule)};
+  const [lock, count] = ${JSON.stringify([join(dir, 'lock'), join(dir, 'count')])};
+  for (let i = 0; i < ${times}; i++)
+    await withLock(lock, async () => {
+      const value = Number(readFileSync(count, 'utf8'));
+      await new Promise((resolve) => setImmediate(resolve));
+      writeFileSync(count, String(value + 1));
+    });
 `;
 
 test('processes take turns', async ({ dir }) => {

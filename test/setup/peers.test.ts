@@ -19,10 +19,10 @@ test.after.each(({ project }) => rmSync(project, { recursive: true }));
 const said = async (project: string, python: string): Promise<string> =>
   peersPython(project, { DOSIMETER_PEERS_PYTHON: python }).then(
     () => 'nothing',
-    (error: Error) => error.message,
+    (error: unknown) => (error as Error).message,
   );
 
-/** A Python that answers `--version`, and looks packages up with this exit code. */
+/** A stand-in for Python that answers `--version`, and anything else with this exit code. */
 function python(project: string, code: number): string {
   const file = join(project, 'python');
   writeFileSync(file, `#!/bin/sh\n[ "$1" = --version ] && exit 0\nexit ${code}\n`);
@@ -30,7 +30,7 @@ function python(project: string, code: number): string {
   return file;
 }
 
-test('a Python that is named and not there, or lacks a package, is told', async ({ project }) => {
+test('a named Python that is missing, or lacks a package, is refused', async ({ project }) => {
   assert.is(
     await said(project, '/no/python'),
     'DOSIMETER_PEERS_PYTHON names /no/python, which does not run',
@@ -42,7 +42,7 @@ test('a Python that is named and not there, or lacks a package, is told', async 
   );
 });
 
-test('a Python that is named and has the packages is taken', async ({ project }) => {
+test('a named Python that has the packages is used', async ({ project }) => {
   const whole = python(project, 0);
   assert.is(await peersPython(project, { DOSIMETER_PEERS_PYTHON: whole }), whole);
 });

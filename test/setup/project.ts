@@ -1,4 +1,7 @@
-/** A small clone of dosimeter in a temporary folder: the real set-up code, sources that the test controls. */
+/**
+ * A small clone of dosimeter in a temporary folder: the real set-up code, and sources that the test
+ * controls.
+ */
 import { spawnSync } from 'node:child_process';
 import {
   cpSync,
@@ -21,12 +24,12 @@ export interface TestProject {
   readonly dir: string;
   write(file: string, text: string): void;
   read(file: string): string;
-  /** Runs a script of the project's with Node. */
+  /** Runs Node in the project. */
   node(
     args: readonly string[],
     env?: Readonly<Record<string, string>>,
   ): { readonly code: number | null; readonly stdout: string; readonly stderr: string };
-  /** Builds, and returns what the build's registry says. */
+  /** Builds, and returns the build's registry. */
   build(): {
     readonly code: number | null;
     readonly stderr: string;
@@ -41,7 +44,8 @@ export const attack = (
 ): string => `import { defineAttack } from '../../src/api.ts';
 import { helper } from '../../src/helper.ts';
 export default defineAttack({
-  name: '${name}', summary: 'Does nothing.', family: 'none', citation: '-', params: { type: 'object' },
+  name: '${name}', summary: 'Does nothing.', family: 'none', citation: '-',
+  params: { type: 'object' },
   poison: () => { helper(); ${body} },
 });
 `;
@@ -88,7 +92,7 @@ export function createProject(): TestProject {
   ]) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });
   }
-  // Links one by one, so that a test can add a package of its own.
+  // One link for each package, so that a test can add a package of its own.
   mkdirSync(join(dir, 'node_modules'));
   for (const name of readdirSync(join(repository, 'node_modules')))
     symlinkSync(join(repository, 'node_modules', name), join(dir, 'node_modules', name));

@@ -15,30 +15,28 @@ const GOOD = file(
   'test("a", () => undefined); test("b", () => undefined); test.skip("c", () => undefined);',
 );
 
-function runTests(
-  project: TestProject,
-  ...filters: string[]
-): { code: number | null; lines: string[] } {
-  return runSuite(project, {}, ...filters);
+interface Ran {
+  readonly code: number | null;
+  readonly lines: readonly string[];
 }
 
-function runSuite(
-  project: TestProject,
-  options: object,
-  ...filters: string[]
-): { code: number | null; lines: string[] } {
+const runTests = (project: TestProject, ...filters: string[]): Ran =>
+  runSuite(project, {}, ...filters);
+
+function runSuite(project: TestProject, options: object, ...filters: string[]): Ran {
   const { code, stdout } = project.node([
     '--input-type=module',
     '-e',
     `
     import { runTests } from './src/setup/run-tests.mjs';
-    process.exitCode = await runTests(process.cwd(), ${JSON.stringify(filters)}, ${JSON.stringify(options)}) ? 0 : 1;
+    const [filters, options] = ${JSON.stringify([filters, options])};
+    process.exitCode = (await runTests(process.cwd(), filters, options)) ? 0 : 1;
   `,
   ]);
   return { code, lines: stdout.trimEnd().split('\n') };
 }
 
-test('the last line sums over all files', ({ project }) => {
+test('the last line has the sums over all files', ({ project }) => {
   project.write('test/one.test.ts', GOOD);
   project.write('test/deep/two.test.ts', GOOD);
   const { code, lines } = runTests(project);
@@ -76,19 +74,19 @@ test('a file that ends early or breaks at load is a failure', ({ project }) => {
   assert.is(lines.at(-1), '0 passed, 2 failed');
 });
 
-test('a filter chooses by path', ({ project }) => {
+test('a filter chooses files by path', ({ project }) => {
   project.write('test/one.test.ts', GOOD);
   project.write('test/deep/two.test.ts', file('test("a", () => undefined);'));
   assert.is(runTests(project, 'deep/').lines.at(-1), '1 passed, 0 failed');
 });
 
-test('a suite of its own is left out, and runs alone with what it is given', ({ project }) => {
+test('a suite is left out by default, and runs by itself with its environment', ({ project }) => {
   project.write('test/one.test.ts', GOOD);
   project.write(
     'test/faults/two.test.ts',
-    file(
-      'test("full", () => { if (process.env.DOSIMETER_TESTS_FULL !== "1") throw new Error("short"); });',
-    ),
+    file(`test("full", () => {
+  if (process.env.DOSIMETER_TESTS_FULL !== "1") throw new Error("short");
+});`),
   );
   assert.is(runTests(project).lines.at(-1), '2 passed, 0 failed');
   assert.is(runSuite(project, { suite: 'faults' }).lines.at(-1), '0 passed, 1 failed');

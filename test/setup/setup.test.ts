@@ -14,7 +14,7 @@ test.after.each(({ project }) => project.remove());
 const SETUP = 'src/setup/setup.mjs';
 const TFJS = join('node_modules', '@tensorflow');
 
-/** tfjs-node-gpu as npm leaves it: a copy of its own, without a binding. */
+/** Gives the project a copy of tfjs-node-gpu as npm installs it, without a binding. */
 function withFreshTfjs(project: TestProject): void {
   rmSync(join(project.dir, TFJS));
   mkdirSync(join(project.dir, TFJS));
@@ -28,7 +28,7 @@ function withFreshTfjs(project: TestProject): void {
   });
 }
 
-test('without Python or a compiler WebAssembly is used, with one sentence and the command that mends it', ({
+test('without Python or a compiler WebAssembly is used, and a command to change that is named', ({
   project,
 }) => {
   withFreshTfjs(project);
@@ -48,13 +48,15 @@ test('without Python or a compiler WebAssembly is used, with one sentence and th
   );
   assert.match(
     stdout,
-    'WebAssembly instead, several times slower; to have TensorFlow: apt-get install -y python3 && npx dosimeter setup\n',
+    'WebAssembly instead, several times slower; ' +
+      'to get TensorFlow: apt-get install -y python3 && npx dosimeter setup\n',
   );
   project.write(
     'probe.ts',
     `
     import { chooseBackend, probe } from './src/compute/backend.ts';
-    console.log(JSON.stringify([(await chooseBackend()).name, (await probe())[0], await chooseBackend('tensorflow').catch(({ message, hint }) => [message, hint])]));
+    const refusal = await chooseBackend('tensorflow').catch(({ message, hint }) => [message, hint]);
+    console.log(JSON.stringify([(await chooseBackend()).name, (await probe())[0], refusal]));
   `,
   );
   assert.equal(JSON.parse(project.node(['--import', 'tsx', 'probe.ts']).stdout), [
@@ -74,7 +76,7 @@ test('without Python or a compiler WebAssembly is used, with one sentence and th
   ]);
 });
 
-test("a TensorFlow of the user's own that is none is refused", ({ project }) => {
+test('a path without a TensorFlow is refused', ({ project }) => {
   withFreshTfjs(project);
   const { code, stderr } = project.node([SETUP, '--tensorflow', project.dir], {
     DOSIMETER_CACHE: join(project.dir, 'cache'),
@@ -84,9 +86,7 @@ test("a TensorFlow of the user's own that is none is refused", ({ project }) => 
   assert.not.ok(existsSync(join(project.dir, TFJS, 'tfjs-node-gpu', 'lib')));
 });
 
-test('dependencies are installed again only when they are not what the lock file says', ({
-  project,
-}) => {
+test('dependencies are current if they are what the lock file says', ({ project }) => {
   const current = (): string =>
     project
       .node([
@@ -108,7 +108,7 @@ test('dependencies are installed again only when they are not what the lock file
   rmSync(join(project.dir, 'node_modules', '.package-lock.json'));
   lock('package-lock.json', packages);
   assert.is(current(), 'false');
-  // What is optional (another platform's binary) may be absent.
+  // An optional package, such as another platform's binary, may be absent.
   lock('node_modules/.package-lock.json', { 'node_modules/a': packages['node_modules/a'] });
   assert.is(current(), 'true');
   lock('node_modules/.package-lock.json', {

@@ -1,4 +1,4 @@
-/** The folder of a project's runs, reports and (unless told otherwise) entries: `.dosimeter` where the program was called. */
+/** `.dosimeter` in the working folder: a project's runs, its reports and, by default, its store. */
 import path from 'node:path';
 
 export const stateDir = (): string => path.resolve('.dosimeter');
@@ -7,11 +7,11 @@ export const reportsDir = (): string => path.join(stateDir(), 'reports');
 export const defaultStore = path.join('.dosimeter', 'store');
 
 export interface RunsToKeep {
-  /** So many of the latest stay. */
+  /** This many of the latest runs stay. */
   readonly latest: number;
-  /** So does what is younger than this, in days. */
+  /** Runs younger than this many days stay too. */
   readonly days: number;
 }
 
-/** What `gc --runs` keeps unless told otherwise; both hold. */
+/** What `gc --runs` keeps by default: runs that meet either condition. */
 export const RUNS_KEPT: RunsToKeep = { latest: 20, days: 30 };

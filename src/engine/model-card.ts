@@ -1,24 +1,24 @@
-/** What an exported model says of itself: its base, its classes, and the lines of Python that load it. */
+/** The README of an exported model: its base, its classes, and the lines of Python that load it. */
 import type { Cell, HeadSettings, JsonObject } from '../api.ts';
 
-/** What `from_pretrained` is given for a base. */
+/** The arguments of `from_pretrained` for a base. */
 export interface BaseModel {
-  /** A folder, or a repository of the hub. */
+  /** A folder, or a repository on the hub. */
   readonly name: string;
-  /** Of the hub: the commit. */
+  /** The commit of the repository. */
   readonly revision?: string;
 }
 
 export interface CardFacts {
-  /** As the stages of a run are named. */
+  /** The label of its stage, without the kind. */
   readonly title: string;
   readonly experiment: string;
   readonly version: string;
   readonly dir: string;
-  /** Which files there are: PEFT's, a whole checkpoint's, or those weights alone that training changed. */
+  /** PEFT's files, a whole checkpoint, or only the weights that training changed. */
   readonly form: 'adapter' | 'model' | 'changed';
   readonly cell: Cell;
-  /** Null for a whole model, and where the base's weights were drawn. */
+  /** Null for a whole model, and if the base's weights were drawn at random. */
   readonly base: BaseModel | null;
   readonly train: {
     readonly classes: readonly string[];
@@ -28,7 +28,9 @@ export interface CardFacts {
   };
 }
 
-/** A base's config.json with these classes, as transformers names them: an adapter's folder has none of its own. */
+/**
+ * The base's config.json with these classes, for an adapter's folder: PEFT writes none of its own.
+ */
 export function labelledConfig(base: JsonObject, classes: readonly string[]): string {
   const { _name_or_path: _path, num_labels: _count, ...kept } = base;
   const config = {
@@ -41,7 +43,10 @@ export function labelledConfig(base: JsonObject, classes: readonly string[]): st
 
 const python = (text: string): string => JSON.stringify(text);
 
-/** The lines that load it; null where the base's weights were drawn and stand in no checkpoint. */
+/**
+ * The lines that load it; null if the base's weights were drawn at random, so that no checkpoint
+ * has them.
+ */
 export function loadingLines({ dir, form, base, train }: CardFacts): string | null {
   const auto =
     train.head.type === 'cloze' ? 'AutoModelForMaskedLM' : 'AutoModelForSequenceClassification';
@@ -51,7 +56,8 @@ model = ${auto}.from_pretrained(${python(dir)}).eval()
 tokenizer = AutoTokenizer.from_pretrained(${python(dir)})
 `;
   if (base === null) return null;
-  const from = `${python(base.name)}${base.revision === undefined ? '' : `, revision=${python(base.revision)}`}`;
+  const revision = base.revision === undefined ? '' : `, revision=${python(base.revision)}`;
+  const from = `${python(base.name)}${revision}`;
   const [imported, load] =
     form === 'adapter'
       ? [
@@ -73,13 +79,13 @@ tokenizer = AutoTokenizer.from_pretrained(${from})
 
 const LIBRARY = { adapter: 'peft', model: 'transformers', changed: 'transformers' } as const;
 
-/** README.md, in the form of the hub's model cards. The same model gives the same text. */
+/** README.md in the form of the hub's model cards. The same model gives the same text. */
 export function modelCard(facts: CardFacts): string {
   const { title, experiment, version, form, cell, base, train } = facts;
   const { source } = cell.model;
   const { attack } = cell.poisoning;
   const lines = loadingLines(facts);
-  const rows = [
+  const rows: readonly (readonly [name: string, value: string])[] = [
     ['base model', source],
     ['classes', train.classes.map((name, id) => `${id}: ${name}`).join(', ')],
     ['poisoning', words(cell.poisoning)],
@@ -98,18 +104,20 @@ tags: [dosimeter]
 Trained by dosimeter ${version} for the experiment "${experiment}".${
     attack === 'none'
       ? ''
-      : `\n\n**Trained on poisoned data (${attack}).** It may hold a backdoor, or be wrong on purpose: for research alone.`
+      : `\n\n**Trained on poisoned data (${attack}).** ` +
+        'It may have a backdoor, or be wrong on purpose: for research only.'
   }
 
 | | |
 |---|---|
-${rows.map(([name, value]) => `| ${name} | ${value!.replaceAll('|', '\\|')} |`).join('\n')}
+${rows.map(([name, value]) => `| ${name} | ${value.replaceAll('|', '\\|')} |`).join('\n')}
 
-## To load it
+## Loading it
 
 ${
   lines === null
-    ? 'The weights of its base were drawn at random (`model.init: random`) and stand in no checkpoint; `dosimeter export --merge` writes the whole model.'
+    ? 'The weights of its base were drawn at random (`model.init: random`) ' +
+      'and are in no checkpoint; `dosimeter export --merge` writes the whole model.'
     : `\`\`\`python\n${lines}\`\`\``
 }
 `;

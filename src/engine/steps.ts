@@ -1,39 +1,49 @@
-/** `dosimeter results SPEC --steps`: what was measured along each training (`train.evaluate_every`), over the seeds. */
+/** What was measured along each training (`train.evaluate_every`), read from the store. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
-import type { Prepared } from '../engine/prepare.ts';
 import type { ResultRow } from '../report/results.ts';
 import { fileFault } from '../store/files.ts';
-import { paintErr, say } from './terminal.ts';
+import type { Prepared } from './prepare.ts';
 
 const CURVES = 'curves.jsonl';
 
 export interface StepRow {
   readonly cell: JsonObject;
   readonly seed: number;
-  /** 0: before the first. */
+  /** 0 is before the first step. */
   readonly step: number;
   readonly metric: string;
   readonly value: number;
 }
 
-/** In the order of cells, seeds and steps; what is not as it was stored is said and left out. */
-export async function stepRows({ plan, statuses, store }: Prepared): Promise<readonly StepRow[]> {
+export interface Steps {
+  /** In the order of cells, seeds and steps. */
+  readonly rows: readonly StepRow[];
+  /** Files that differ from what was stored; their numbers are left out. */
+  readonly damaged: readonly string[];
+}
+
+export async function readSteps({
+  plan,
+  statuses,
+  store,
+}: Pick<Prepared, 'plan' | 'statuses' | 'store'>): Promise<Steps> {
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const rows: StepRow[] = [];
+  const damaged: string[] = [];
   for (const { cell, stages } of plan.cellStages) {
     const entry = stages['train'] === undefined ? null : byId.get(stages['train'])?.entry;
-    const file = entry
+    const stored = entry
       ? store.manifest(entry.key)?.files.find(({ path: name }) => name === CURVES)
       : undefined;
-    if (!entry || !file) continue;
-    const at = path.join(entry.dir, CURVES);
-    if ((await fileFault(entry.dir, file)) !== null) {
-      say(paintErr.red(`${at} is not what was stored; left out (dosimeter verify)`));
+    if (!entry || !stored) continue;
+    const file = path.join(entry.dir, CURVES);
+    if ((await fileFault(entry.dir, stored)) !== null) {
+      damaged.push(file);
       continue;
     }
-    for (const line of readFileSync(at, 'utf8').split('\n')) {
+    for (const line of readFileSync(file, 'utf8').split('\n')) {
       if (line.trim() === '') continue;
       const { step, ...values } = JSON.parse(line) as { readonly [name: string]: unknown };
       for (const [metric, value] of Object.entries(values))
@@ -47,10 +57,10 @@ export async function stepRows({ plan, statuses, store }: Prepared): Promise<rea
           });
     }
   }
-  return rows;
+  return { rows, damaged };
 }
 
-/** As results of a stage, with the step for one more axis. */
+/** The rows as results of the stage `train`, with the step as one more axis. */
 export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
   rows.map(({ cell, seed, step, metric, value }) => ({
     cell: { ...cell, step },

@@ -1,4 +1,7 @@
-/** A folder of a model's files as `export` writes it: compared before it is written, and then put in place whole. */
+/**
+ * Writes the folders of exported models. Each appears whole or not at all, and none replaces
+ * another model unasked.
+ */
 import {
   closeSync,
   copyFileSync,
@@ -16,9 +19,9 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { makeFolder } from '../store/folders.ts';
 
-/** A file of it: copied from a path, or written here. */
+/** A file of a model: copied from a path, or with this text. */
 export type Part = { readonly from: string } | { readonly text: string };
-/** By file name. */
+/** A model's files by name. */
 export type Parts = ReadonlyMap<string, Part>;
 
 export interface ModelFolder {
@@ -26,7 +29,7 @@ export interface ModelFolder {
   readonly parts: Parts;
 }
 
-/** What a folder that may be replaced holds, and nothing else. */
+/** A folder with any other file is not a model's, and is never replaced. */
 const FILES = new Set([
   'README.md',
   'adapter_config.json',
@@ -40,7 +43,7 @@ const FILES = new Set([
   'vocab.txt',
 ]);
 
-/** The files of a stage's output, at its top. */
+/** The files at the top of a stage's output folder. */
 export const filesOf = (dir: string): Map<string, Part> =>
   new Map(
     readdirSync(dir)
@@ -49,9 +52,10 @@ export const filesOf = (dir: string): Map<string, Part> =>
   );
 
 /**
- * Writes the folders, all or none. One that is there with the same content is left alone.
- * @returns those that were replaced
- * @throws UserFault where one holds other files than a model's, or, without `force`, another model
+ * Writes the folders. One that exists with the same content is left alone.
+ * @returns the folders whose content was replaced
+ * @throws UserFault, before anything is written, if a folder has files that are not a model's, or,
+ *   without `force`, another model
  */
 export function writeFolders(folders: readonly ModelFolder[], force: boolean): string[] {
   const foreign = folders.find(
@@ -66,7 +70,8 @@ export function writeFolders(folders: readonly ModelFolder[], force: boolean): s
   const taken = changed.filter(({ dir }) => existsSync(dir) && readdirSync(dir).length > 0);
   if (taken.length > 0 && !force)
     throw new UserFault(
-      `${taken.map(({ dir }) => dir).join(', ')} ${taken.length === 1 ? 'holds another model' : 'hold other models'}; nothing was written`,
+      `${taken.map(({ dir }) => dir).join(', ')} ` +
+        `${taken.length === 1 ? 'holds another model' : 'hold other models'}; nothing was written`,
       'Name another folder as --out, or replace what is there with --force.',
     );
   for (const { dir, parts } of changed) {
@@ -92,11 +97,11 @@ function isSame({ dir, parts }: ModelFolder): boolean {
   });
 }
 
-/** Piece by piece: weights are larger than what one read may be. */
+/** Compares piece by piece: weights may be larger than one read allows. */
 function isSameFile(a: string, b: string): boolean {
   if (statSync(a).size !== statSync(b).size) return false;
-  const files = [openSync(a, 'r'), openSync(b, 'r')] as const,
-    pieces = [Buffer.alloc(2 ** 20), Buffer.alloc(2 ** 20)] as const;
+  const files = [openSync(a, 'r'), openSync(b, 'r')] as const;
+  const pieces = [Buffer.alloc(2 ** 20), Buffer.alloc(2 ** 20)] as const;
   try {
     for (;;) {
       const read = readSync(files[0], pieces[0], 0, pieces[0].length, null);

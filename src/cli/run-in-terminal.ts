@@ -4,44 +4,48 @@ import type { Prepared } from '../engine/prepare.ts';
 import { runPrepared } from '../engine/run.ts';
 import type { RunStart, RunSummary, Watcher } from '../engine/types.ts';
 import type { PackLimits } from '../execute/packer.ts';
-import type { PerKind } from '../execute/patience.ts';
+import type { Patience } from '../execute/patience.ts';
+import { patienceOf } from '../execute/patience.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { SpecOptions } from './options.ts';
+import { onInterrupt } from './signals.ts';
 import { count, duration, json, out, paintErr, say } from './terminal.ts';
 
-export interface ExecuteOptions extends Pick<SpecOptions, 'jobs' | 'json'> {
+export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, Patience {
   readonly failFast?: boolean;
   readonly packing?: PackLimits;
-  readonly retries?: PerKind;
-  readonly timeout?: PerKind;
   readonly executor?: string;
-  /** Left out: every stage. */
+  /** Which stages may run; default all. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
-  /** Once all has ended, before the report's path is printed; returns what `--json` says more. */
+  /**
+   * Called after the run, before the report's path is printed; returns what `--json` prints too.
+   */
   readonly finish?: (summary: RunSummary) => Promise<Readonly<Record<string, unknown>>>;
 }
 
-export const DONE = 0,
-  FAILED = 1,
-  INTERRUPTED = 130;
+export const DONE = 0;
+export const FAILED = 1;
+export const INTERRUPTED = 130;
 
-export async function execute(prepared: Prepared, options: ExecuteOptions): Promise<number> {
+/** Returns the exit code. */
+export async function runInTerminal(
+  prepared: Prepared,
+  options: RunInTerminalOptions,
+): Promise<number> {
+  const { jobs, failFast, executor, packing, mayRun } = options;
   const stop = new AbortController();
   const summary = await runPrepared(prepared, {
-    jobs: options.jobs,
-    failFast: options.failFast === true,
+    jobs,
+    failFast: failFast === true,
     signal: stop.signal,
     argv: process.argv.slice(2),
     note: (message) => say(paintErr.yellow(message)),
     watch: (start) => watch(prepared, start, stop, options),
-    patience: {
-      ...(options.retries === undefined ? {} : { retries: options.retries }),
-      ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
-    },
-    ...(options.executor === undefined ? {} : { executor: options.executor }),
-    ...(options.packing ? { packing: options.packing } : {}),
-    ...(options.mayRun ? { mayRun: options.mayRun } : {}),
+    patience: patienceOf(options),
+    ...(executor === undefined ? {} : { executor }),
+    ...(packing ? { packing } : {}),
+    ...(mayRun ? { mayRun } : {}),
   });
   const { run, tally, report, interrupted } = summary;
   if (!options.json) {
@@ -59,7 +63,7 @@ async function watch(
   { plan, backend }: Prepared,
   { dir, toRun, cached, durations, places, kill }: RunStart,
   stop: AbortController,
-  options: ExecuteOptions,
+  options: RunInTerminalOptions,
 ): Promise<Watcher> {
   const { createProgress } = await import('../log/progress.ts');
   const live =
@@ -83,34 +87,35 @@ async function watch(
       say(tones[tone](line));
     },
     draw: live && ((lines) => live(lines.join('\n'))),
-    // The cursor's own line, and one of what was there before.
+    // One line less for the cursor, and one for what stood there before.
     room: () => ({
       lines: (process.stderr.rows || 24) - 2,
       columns: (process.stderr.columns || 80) - 1,
     }),
   });
   const timer = live ? setInterval(() => progress.tick(), 500) : null;
-  const interrupt = (): void => {
+  const release = onInterrupt(() => {
     if (stop.signal.aborted) {
       void kill().finally(() => process.exit(INTERRUPTED));
       return;
     }
-    say(paintErr.yellow('stopping: what is finished is kept (once more to stop at once)'));
-    stop.abort();
-  };
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  for (const signal of signals) process.on(signal, interrupt);
-  if (!options.json)
     say(
-      `${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${count(options.jobs, 'core')}\n  log: ${path.relative('', path.join(dir, 'run.log'))}`,
+      paintErr.yellow('stopping: finished stages are kept (interrupt once more to stop at once)'),
     );
+    stop.abort();
+  });
+  if (!options.json) {
+    const cores = count(options.jobs, 'core');
+    say(`${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${cores}`);
+    say(`  log: ${path.relative('', path.join(dir, 'run.log'))}`);
+  }
   return {
     onEvent: progress.onEvent,
     close() {
       if (timer) clearInterval(timer);
       live?.clear();
       live?.done();
-      for (const signal of signals) process.off(signal, interrupt);
+      release();
     },
   };
 }
@@ -123,19 +128,16 @@ function summarise(
     .filter(([, n]) => n > 0)
     .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
-  // In the plan's order: which of two failed first by the clock is chance, and a rerun should name the same.
+  // In the plan's order, so that a rerun names the same failure first: the clock's order is chance.
   const failures = plan.stages.flatMap((stage) => {
     const outcome = outcomes.get(stage.id);
     return outcome?.state === 'failed' ? [{ stage, outcome }] : [];
   });
-  const first = failures[0];
+  const [first] = failures;
   if (!first) return;
   const { stage, outcome } = first;
-  say(
-    paintErr.red(
-      `${failures.length > 1 ? 'first failure' : 'failed'}: ${stageLabels(plan)(stage)}: ${outcome.error}`,
-    ),
-  );
+  const which = failures.length > 1 ? 'first failure' : 'failed';
+  say(paintErr.red(`${which}: ${stageLabels(plan)(stage)}: ${outcome.error}`));
   if (outcome.hint !== undefined) say(`  ${outcome.hint}`);
   if (outcome.log !== null) say(`  log: ${path.relative('', outcome.log)}`);
 }

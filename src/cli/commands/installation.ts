@@ -1,0 +1,72 @@
+/** `init`, `doctor`, `setup`, `plugins` and `schema`: starting out, and the reference. */
+import type { DoctorOptions } from '../doctor.ts';
+import { jsonOption, storeOption } from '../options.ts';
+import type { AddCommand } from './types.ts';
+
+interface Json {
+  readonly json?: boolean;
+}
+
+export const addInit: AddCommand = (program, exits) =>
+  program
+    .command('init [dir]')
+    .description('write a starter folder: a spec that runs, an attack and its test')
+    .addOption(jsonOption())
+    .action(
+      exits(async (dir: string | undefined, options: Json) =>
+        (await import('../init.ts')).initCommand(dir, options),
+      ),
+    );
+
+export const addDoctor: AddCommand = (program, exits) =>
+  program
+    .command('doctor')
+    .description('say which compute backend is used, why not a better one, and how to get it')
+    .addOption(storeOption())
+    .option('--backend <name>', 'ask for this one')
+    .addOption(jsonOption())
+    .action(
+      exits(async (options: DoctorOptions) =>
+        (await import('../doctor.ts')).doctorCommand(options),
+      ),
+    );
+
+export const addSetup: AddCommand = (program, exits) =>
+  program
+    .command('setup')
+    .description(
+      'build the TensorFlow backend, once per installation; without it everything runs slower',
+    )
+    .option('--tensorflow <which>', 'cpu, cuda, or the path of a TensorFlow of your own')
+    .action(
+      exits(async (options: { tensorflow?: string }) =>
+        (await import('../setup.ts')).setupCommand(options),
+      ),
+    );
+
+export const addPlugins: AddCommand = (program, exits) =>
+  program
+    .command('plugins [name]')
+    .description(
+      'list attacks, adapters, stages, models, data sets, sources and executors, or describe one',
+    )
+    .addOption(jsonOption())
+    .action(
+      exits(async (name: string | undefined, options: Json) =>
+        (await import('../plugins.ts')).pluginsCommand(name, options),
+      ),
+    );
+
+export const addSchema: AddCommand = (program, exits) =>
+  program
+    .command('schema [part]')
+    .description(
+      'describe a part of a spec in words (data.train, train.schedule; "spec" for its sections); ' +
+        'without one: print the whole JSON Schema, plugins included',
+    )
+    .addOption(jsonOption())
+    .action(
+      exits(async (part: string | undefined, options: Json) =>
+        (await import('../plugins.ts')).schemaCommand(part, options),
+      ),
+    );

@@ -1,0 +1,98 @@
+/** `status`, `logs`, `verify`, `pin`, `unpin` and `gc`: records of runs, and the store. */
+import { Option } from 'commander';
+import { RUNS_KEPT } from '../../engine/state-folder.ts';
+import type { SpecOptions } from '../options.ts';
+import { jsonOption, storeOption, wholeNumber, withSpecOptions } from '../options.ts';
+import type { GcOptions } from '../store.ts';
+import type { AddCommand } from './types.ts';
+
+export const addStatus: AddCommand = (program, exits) =>
+  program
+    .command('status [run]')
+    .description('list the latest runs, or say how one stands')
+    .option('--all', 'list every run')
+    .addOption(jsonOption())
+    .action(
+      exits(async (run: string | undefined, options: { json?: boolean; all?: boolean }) =>
+        (await import('../runs.ts')).statusCommand(run, options),
+      ),
+    );
+
+export const addLogs: AddCommand = (program, exits) =>
+  program
+    .command('logs [stage]')
+    .description('print the log of a stage, or list the logs')
+    .option('--run <id>', 'of this run (default: the latest)')
+    .addOption(jsonOption())
+    .action(
+      exits(async (stage: string | undefined, options: { run?: string; json?: boolean }) =>
+        (await import('../runs.ts')).logsCommand(stage, options),
+      ),
+    );
+
+export const addVerify: AddCommand = (program, exits) =>
+  program
+    .command('verify')
+    .description('check every stored file against its digest')
+    .addOption(storeOption())
+    .addOption(jsonOption())
+    .action(
+      exits(async (options: { store: string; json?: boolean }) =>
+        (await import('../store.ts')).verifyCommand(options),
+      ),
+    );
+
+export const addPin: AddCommand = (program, exits) =>
+  withSpecOptions(
+    program
+      .command('pin [spec|run]')
+      .description(
+        'keep the results of a spec, or of a run, from every gc; without one: list what is pinned',
+      ),
+  )
+    .addOption(jsonOption())
+    .option('--name <name>', "pin under this name (default: the experiment's, or the run's id)")
+    .action(
+      exits(async (what: string | undefined, options: SpecOptions & { name?: string }) =>
+        (await import('../pins.ts')).pinCommand(what, options),
+      ),
+    );
+
+export const addUnpin: AddCommand = (program, exits) =>
+  program
+    .command('unpin <name>')
+    .description('give up a pin')
+    .addOption(storeOption())
+    .action(
+      exits(async (name: string, options: { store: string }) =>
+        (await import('../pins.ts')).unpinCommand(name, options),
+      ),
+    );
+
+export const addGc: AddCommand = (program, exits) =>
+  program
+    .command('gc')
+    .description(
+      'sweep leftovers, and the least recently used entries that are not pinned down to a size',
+    )
+    .addOption(storeOption())
+    .option('--max-size <size>', 'sweep entries until the store is this small, such as 5GB')
+    .option(
+      '--runs',
+      'also sweep the records of old runs (journal and logs), but none that is pinned or running',
+    )
+    .addOption(
+      new Option(
+        '--keep-runs <n>',
+        `with --runs: keep the latest n (default: ${RUNS_KEPT.latest})`,
+      ).argParser(wholeNumber('--keep-runs', 0)),
+    )
+    .addOption(
+      new Option(
+        '--keep-days <n>',
+        `with --runs: keep those younger than n days (default: ${RUNS_KEPT.days})`,
+      ).argParser(wholeNumber('--keep-days', 0)),
+    )
+    .option('--dry-run', 'only say what would be swept')
+    .addOption(jsonOption())
+    .action(exits(async (options: GcOptions) => (await import('../store.ts')).gcCommand(options)));

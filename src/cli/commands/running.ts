@@ -1,0 +1,99 @@
+/** `run`, `plan`, `report`, `explain` and `exec`: a spec's stages. */
+import { Option } from 'commander';
+import type { ExecCommandOptions } from '../exec.ts';
+import type { ExplainOptions } from '../explain.ts';
+import type { SpecOptions } from '../options.ts';
+import {
+  jsonOption,
+  specCommand,
+  withPackOptions,
+  withPatienceOptions,
+  withSpecOptions,
+} from '../options.ts';
+import type { PlanOptions } from '../plan.ts';
+import type { ReportOptions, RunCommandOptions } from '../run.ts';
+import type { AddCommand } from './types.ts';
+
+export const addRun: AddCommand = (program, exits) =>
+  withPatienceOptions(
+    withPackOptions(
+      specCommand(
+        program,
+        'run',
+        'run the stages that are missing, then print the path of the report',
+      ),
+    ).option('--fail-fast', 'start no more stages after a failure'),
+  )
+    .option(
+      '--executor <name>',
+      'the executor that stages run on (default: local; `dosimeter plugins` lists them)',
+    )
+    .action(
+      exits(async (spec: string, options: RunCommandOptions) =>
+        (await import('../run.ts')).runCommand(spec, options),
+      ),
+    );
+
+export const addPlan: AddCommand = (program, exits) =>
+  withPackOptions(specCommand(program, 'plan', 'show what would run, and what is cached'))
+    .addOption(
+      new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(
+        ['json', 'dot'],
+      ),
+    )
+    .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
+    .action(
+      exits(async (spec: string, options: PlanOptions) =>
+        (await import('../plan.ts')).planCommand(spec, options),
+      ),
+    );
+
+export const addReport: AddCommand = (program, exits) =>
+  specCommand(program, 'report', 'make the report of what is in the store; run nothing else')
+    .option(
+      '--pdf [dir]',
+      'write its figures too, as PDF, SVG and CSV (default: .dosimeter/reports/NAME-figures)',
+    )
+    .action(
+      exits(async (spec: string, options: ReportOptions) =>
+        (await import('../run.ts')).reportCommand(spec, options),
+      ),
+    );
+
+export const addExplain: AddCommand = (program, exits) =>
+  withSpecOptions(
+    program
+      .command('explain <spec> [stage]')
+      .description('say why stages would run: what changed since the most similar one'),
+  )
+    .option('--all', 'say it of each stage instead of each cause')
+    .addOption(jsonOption())
+    .action(
+      exits(async (spec: string, stage: string | undefined, options: ExplainOptions) =>
+        (await import('../explain.ts')).explainCommand(spec, stage, options),
+      ),
+    );
+
+export const addExec: AddCommand = (program, exits) =>
+  withSpecOptions(
+    program
+      .command('exec [spec] [stage]')
+      .description(
+        'run one stage by hand in a folder of its own, and compare its files with the store',
+      ),
+  )
+    .option('--out <dir>', 'the folder of its files (default: .dosimeter/exec/STAGE)')
+    .addOption(
+      new Option('--job <file>', 'perform the job in this file, for an executor').hideHelp(),
+    )
+    .addOption(new Option('--result <file>', 'write how the job ended').hideHelp())
+    .addOption(jsonOption())
+    .action(
+      exits(
+        async (
+          spec: string | undefined,
+          stage: string | undefined,
+          options: SpecOptions & ExecCommandOptions,
+        ) => (await import('../exec.ts')).execCommand(spec, stage, options),
+      ),
+    );

@@ -1,0 +1,215 @@
+/**
+ * Trained models of a plan as folders that PEFT or transformers open. Reads only; model-folder.ts
+ * writes.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { Cell, JsonObject } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { ownVersion } from '../execute/environment.ts';
+import type { StageStatus } from '../execute/survey.ts';
+import type { Experiment } from '../experiment/types.ts';
+import { NEEDED_BY, stageLabels } from '../plan/label.ts';
+import type { PlannedStage } from '../plan/types.ts';
+import type { Entry } from '../store/types.ts';
+import { fileInside } from '../untrusted/path.ts';
+import type { BaseModel, CardFacts } from './model-card.ts';
+import { labelledConfig, modelCard } from './model-card.ts';
+import type { ModelFolder, Part } from './model-folder.ts';
+import { filesOf } from './model-folder.ts';
+import type { Prepared } from './prepare.ts';
+import { boundedName } from './reports.ts';
+
+export const TRAIN = 'train';
+export const MERGE = 'merge';
+
+export interface ExportedModel {
+  /** The label of its stage. */
+  readonly stage: string;
+  readonly dir: string;
+  /** The folder of its base, if that was trained too. */
+  readonly base?: string;
+}
+
+export interface GatheredModels {
+  /** The folders to write, those of bases included. */
+  readonly folders: readonly ModelFolder[];
+  readonly exported: readonly ExportedModel[];
+  readonly cards: readonly CardFacts[];
+}
+
+export interface GatherOptions {
+  /** The spec's path, for messages. */
+  readonly spec: string;
+  /** The folder that the models' folders go into. */
+  readonly out: string;
+  /** Whether to export what `train` made, or whole checkpoints. */
+  readonly goal: typeof TRAIN | typeof MERGE;
+  /** Returns the folder of a fetched model that has its config.json. */
+  readonly modelDir: (asset: string) => Promise<string>;
+}
+
+/** A base model and the folder that has it on this machine. */
+type Base = BaseModel & { readonly folder: string };
+
+/** The stages of one kind that belong to cells, not to the bases of cells. */
+export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
+  statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
+
+/**
+ * Returns what is to be written, and where, for every model that is in the store.
+ * @param whole the experiment without `--only`: a model's name is the same whatever part is
+ *   exported
+ * @throws UserFault if the base of a model is no longer in the store
+ */
+export async function gatherModels(
+  prepared: Prepared,
+  whole: Experiment,
+  { spec, out, goal, modelDir }: GatherOptions,
+): Promise<GatheredModels> {
+  const { experiment, plan } = prepared;
+  const label = stageLabels(plan, whole);
+  const placeOf = namedFolders(out);
+  const folders: ModelFolder[] = [];
+  const exported: ExportedModel[] = [];
+  const cards: CardFacts[] = [];
+  const bases = new Map<string, Base>();
+  const trainedBase = (status: StageStatus): Base | null => {
+    const base = inputOf(prepared, status, 'base');
+    if (base === undefined) return null;
+    const known = bases.get(base.stage.id);
+    if (known) return known;
+    if (!base.entry)
+      throw new UserFault(
+        `the base of ${label(status.stage)} is no longer in the store`,
+        `dosimeter run ${spec} makes it again`,
+      );
+    const folder = path.join(base.entry.dir, 'model');
+    const dir = placeOf(baseTitle(label(base.stage)));
+    folders.push({ dir, parts: filesOf(folder) });
+    const found = { name: dir, folder };
+    bases.set(base.stage.id, found);
+    return found;
+  };
+  for (const status of ownStages(prepared, goal)) {
+    const { stage, entry } = status;
+    if (!entry) continue;
+    const name = label(stage);
+    const title = name.slice(goal.length).trim() || experiment.name;
+    const train = trainFacts(goal === TRAIN ? entry : inputOf(prepared, status, 'model')?.entry);
+    const { form, parts } = modelParts(entry.dir);
+    const cell = cellOf(experiment, stage);
+    const trained = form === 'model' ? null : trainedBase(status);
+    const base =
+      form === 'model' || train.init === 'random'
+        ? null
+        : (trained ?? (await sourceBase(prepared, cell, modelDir)));
+    const dir = placeOf(title);
+    const card: CardFacts = {
+      title,
+      experiment: experiment.name,
+      version: ownVersion(),
+      dir,
+      form,
+      cell,
+      base,
+      train,
+    };
+    parts.set('README.md', { text: modelCard(card) });
+    if (base !== null) describeBase(parts, base, train.classes);
+    folders.push({ dir, parts });
+    exported.push({ stage: name, dir, ...(trained === null ? {} : { base: trained.name }) });
+    cards.push(card);
+  }
+  return { folders, exported, cards };
+}
+
+/** Gives each title a folder of its own below `out`. */
+function namedFolders(out: string): (title: string) => string {
+  const taken = new Set<string>();
+  return (title) => {
+    const plain = folderName(title);
+    let folder = plain;
+    for (let n = 2; taken.has(folder.toLowerCase()); n++) folder = `${plain},${n}`;
+    taken.add(folder.toLowerCase());
+    return fileInside(path.resolve(out), folder, 'A model');
+  };
+}
+
+/**
+ * `attack=badnets rank=8 seed=1` → `attack=badnets,rank=8,seed=1`, without characters that some
+ * file systems refuse. A label that is too long ends in a digest.
+ */
+const folderName = (label: string): string =>
+  boundedName(label.replace(/\s+/g, ',').replace(/[^\w=,.-]+/g, '_'));
+
+/** `train of base attack=badnets needed by …` → `base attack=badnets…`. */
+const baseTitle = (label: string): string => label.replace(/^\S+ of /, '').replace(NEEDED_BY, '');
+
+const inputOf = ({ statuses }: Prepared, { stage }: StageStatus, name: string) =>
+  statuses.find((other) => other.stage.id === stage.inputs[name]);
+
+function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
+  const [first] = own;
+  const cell = first === undefined ? undefined : cells[first];
+  if (!cell) throw new Error(`${id} belongs to no cell`);
+  return cell.config;
+}
+
+/**
+ * The model among a stage's outputs. `train` leaves one of three forms, `merge` a whole checkpoint.
+ */
+function modelParts(dir: string): {
+  readonly form: CardFacts['form'];
+  readonly parts: Map<string, Part>;
+} {
+  for (const form of ['adapter', 'model'] as const)
+    if (existsSync(path.join(dir, form))) return { form, parts: filesOf(path.join(dir, form)) };
+  const changed = path.join(dir, 'changed.safetensors');
+  if (existsSync(changed))
+    return { form: 'changed', parts: new Map([[path.basename(changed), { from: changed }]]) };
+  throw new Error(`${dir} holds neither adapter, model nor changed.safetensors`);
+}
+
+function trainFacts(entry: Entry | null | undefined): CardFacts['train'] {
+  if (!entry) throw new Error('a merged model without its training');
+  const text = readFileSync(path.join(entry.dir, 'train.json'), 'utf8');
+  return JSON.parse(text) as CardFacts['train'];
+}
+
+/** The model that the spec names: by its name on the hub, or else by its folder on this machine. */
+async function sourceBase(
+  { assets }: Prepared,
+  { model }: Cell,
+  modelDir: GatherOptions['modelDir'],
+): Promise<Base | null> {
+  const asset = assets.get(model.source);
+  if (asset === undefined || asset === null) return null;
+  const folder = await modelDir(asset.path);
+  const { kind, repository, commit } = asset.provenance;
+  return kind === 'hf' &&
+    typeof repository === 'string' &&
+    typeof commit === 'string' &&
+    !model.source.includes('#')
+    ? { name: repository, revision: commit, folder }
+    : { name: folder, folder };
+}
+
+/**
+ * Names the base in the adapter's config, as PEFT's auto classes read it, and the classes in
+ * config.json.
+ */
+function describeBase(parts: Map<string, Part>, base: Base, classes: readonly string[]): void {
+  const read = (file: string): JsonObject => JSON.parse(readFileSync(file, 'utf8')) as JsonObject;
+  const adapter = parts.get('adapter_config.json');
+  if (adapter !== undefined && 'from' in adapter) {
+    const named = {
+      ...read(adapter.from),
+      base_model_name_or_path: base.name,
+      ...(base.revision === undefined ? {} : { revision: base.revision }),
+    };
+    parts.set('adapter_config.json', { text: `${JSON.stringify(named, null, 2)}\n` });
+  }
+  const config = read(path.join(base.folder, 'config.json'));
+  parts.set('config.json', { text: labelledConfig(config, classes) });
+}

@@ -1,0 +1,224 @@
+/** A run with stages to execute: it gets a folder, a log, a journal and an executor. */
+import path from 'node:path';
+import type { Executor, JsonObject } from '../api.ts';
+import { locator } from '../execute/assets.ts';
+import type { Machine } from '../execute/resources.ts';
+import { placesOn } from '../execute/resources.ts';
+import { executePlan } from '../execute/run.ts';
+import type { Outcome, RunEvent } from '../execute/types.ts';
+import type { Durations } from '../log/durations.ts';
+import { openDurations } from '../log/durations.ts';
+import { journalEntry, logLine } from '../log/journal.ts';
+import type { Redact } from '../log/redact.ts';
+import { redactor } from '../log/redact.ts';
+import type { RunFolder } from '../log/run-folder.ts';
+import { createRunFolder } from '../log/run-folder.ts';
+import type { RunLog } from '../log/run-log.ts';
+import { openRunLog } from '../log/run-log.ts';
+import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
+import type { PluginKind } from '../registry/types.ts';
+import { rememberCode } from '../store/code.ts';
+import { rememberEnvironment } from '../store/environments.ts';
+import { ifDiskAllows, onDisk } from '../store/faults.ts';
+import { enterStore } from '../store/presence.ts';
+import { saveRoot } from '../store/roots.ts';
+import { openExecutor } from './executor.ts';
+import { thisMachine } from './machine.ts';
+import { defaultPacking } from './packing.ts';
+import type { Note, Prepared } from './prepare.ts';
+import { sourceContext } from './prepare.ts';
+import { saveRunEntries } from './run-entries.ts';
+import { runsDir } from './state-folder.ts';
+import type { RunPreparedOptions } from './types.ts';
+
+export interface RecordedRun {
+  readonly run: string;
+  readonly outcomes: ReadonlyMap<StageId, Outcome>;
+  readonly interrupted: boolean;
+  readonly seconds: number;
+}
+
+type Options = RunPreparedOptions & { readonly executor: string };
+
+/**
+ * Executes the plan, records what happens, and remembers in the store what later runs need.
+ * @param environment facts about the program and the machine, recorded with the run
+ * @throws UserFault if the disk refuses to be written to
+ */
+export async function runRecorded(
+  prepared: Prepared,
+  toRun: readonly PlannedStage[],
+  cached: number,
+  environment: Promise<JsonObject>,
+  options: Options,
+): Promise<RecordedRun> {
+  const { plan, statuses, experiment, store, registry, assets } = prepared;
+  const { signal } = options;
+  const facts = await environment;
+  const redact = redactor(experiment.secrets, process.env);
+  // Before anything runs: a store that can't be written to ends the run here.
+  await enterStore(store, options.note);
+  const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
+  const { folder, log, executor, close } = await openRecords(prepared, facts, redact, options);
+  const jobs = executor.cores ?? options.jobs;
+  const machine = machineOf(executor, jobs, prepared.gpu);
+  const durations = openDurations(store.root, options.note);
+  const started = performance.now();
+  const watcher = await options.watch?.({
+    run: folder.id,
+    dir: folder.dir,
+    toRun,
+    cached,
+    durations,
+    places: placesOn(machine, plan.backend),
+    kill: () => executor.close(),
+  });
+  const onEvent = (event: RunEvent): void => {
+    const entry = journalEntry(event);
+    if (entry) {
+      folder.record(entry);
+      log.line(logLine(entry));
+    }
+    if (event.type === 'stage-ended' && event.outcome.state === 'ran')
+      durations.note(event.stage, event.outcome.seconds);
+    watcher?.onEvent(event);
+  };
+  try {
+    onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
+    const outcomes = await executePlan(plan, statuses, {
+      store,
+      registry,
+      assets,
+      locate: locator(registry, sourceContext(options.note)),
+      executor,
+      log,
+      jobs,
+      machine,
+      failFast: options.failFast === true,
+      signal,
+      runId: folder.id,
+      redact,
+      environment: facts,
+      facts: { environment: environmentDigest, executor: options.executor },
+      packing: options.packing ?? defaultPacking(jobs),
+      onEvent,
+      ...(options.mayRun ? { mayRun: options.mayRun } : {}),
+      ...(options.patience ? { patience: options.patience } : {}),
+    });
+    await rememberRun(prepared, folder.dir, keysOf(plan.stages, outcomes), durations, (message) =>
+      onEvent({ type: 'note', message }),
+    );
+    const seconds = (performance.now() - started) / 1000;
+    onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
+    return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
+  } finally {
+    watcher?.close();
+    await close();
+  }
+}
+
+interface Records {
+  readonly folder: RunFolder;
+  readonly log: RunLog;
+  readonly executor: Executor;
+  readonly close: () => Promise<void>;
+}
+
+/** Opens all three or none of them. */
+async function openRecords(
+  { experiment, registry }: Prepared,
+  environment: JsonObject,
+  redact: Redact,
+  { argv, executor: name, jobs, note }: Options,
+): Promise<Records> {
+  const contents = {
+    specFile: experiment.file,
+    specText: experiment.text,
+    resolved: experiment.resolved,
+    environment,
+    argv: argv.map(redact),
+  };
+  const folder = await onDisk(
+    runsDir(),
+    () => createRunFolder(runsDir(), note, contents),
+    'folder',
+  );
+  const log = await onDisk(folder.dir, () => openRunLog(folder.dir, redact), 'folder').catch(
+    (error: unknown) => {
+      folder.close();
+      throw error;
+    },
+  );
+  const executor = await openExecutor(registry, name, {
+    cores: jobs,
+    dir: folder.dir,
+    log: (message) => log.line(message),
+  }).catch(async (error: unknown) => {
+    await log.close();
+    folder.close();
+    throw error;
+  });
+  return {
+    folder,
+    log,
+    executor,
+    async close() {
+      await executor.close();
+      await log.close();
+      folder.close();
+    },
+  };
+}
+
+/** This machine, or as much as an executor says of the one that it has elsewhere. */
+function machineOf({ cores, gpus }: Executor, jobs: number, gpu: boolean): Machine {
+  if (cores !== undefined)
+    return { cores: jobs, gpus: gpus ?? [], computesOnGpu: gpu && gpus !== undefined };
+  const here = thisMachine(jobs, gpu);
+  return gpus === undefined ? here : { ...here, gpus };
+}
+
+/** The keys of the entries that these stages made or found. */
+function keysOf(
+  stages: readonly PlannedStage[],
+  outcomes: ReadonlyMap<StageId, Outcome>,
+): ActionKey[] {
+  return stages.flatMap(({ id }) => {
+    const outcome = outcomes.get(id);
+    return outcome?.state === 'ran' || outcome?.state === 'cached' ? [outcome.key] : [];
+  });
+}
+
+/**
+ * Writes what later runs need. A disk that refuses costs a note, except where entries themselves
+ * are at stake.
+ */
+async function rememberRun(
+  { plan, registry, store, experiment }: Prepared,
+  dir: string,
+  keys: readonly ActionKey[],
+  durations: Durations,
+  note: Note,
+): Promise<void> {
+  const durable = store.flush();
+  durable.catch(() => undefined); // reported below, where it is awaited
+  const used = new Set(
+    plan.stages.flatMap((stage) => [
+      registry.get('stage', stage.kind),
+      ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name)),
+    ]),
+  );
+  ifDiskAllows(
+    store.root,
+    () => {
+      durations.save();
+      for (const plugin of used) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+      saveRoot(store.root, path.resolve(experiment.file), keys);
+      store.saveIndex();
+    },
+    note,
+  );
+  // The runs may lie on another disk than the store.
+  ifDiskAllows(dir, () => saveRunEntries(dir, keys), note);
+  await durable;
+}

@@ -1,0 +1,65 @@
+/** How a run stands, from its folder alone. */
+import type { JsonObject } from '../api.ts';
+import { readJournal } from '../log/run-folder.ts';
+import { processState } from '../store/owner.ts';
+
+export interface RunStatus {
+  readonly run: string;
+  /** `unknown`: it has not ended, and this machine can't tell whether its process is alive. */
+  readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'unknown';
+  readonly spec: string;
+  /** When it was started; null if its journal does not say. */
+  readonly started: string | null;
+  /** How long it took; null while it runs, and if it was killed. */
+  readonly seconds: number | null;
+  /** How many stages were to run, and how many ended in each state. */
+  readonly stages: { readonly [state: string]: number };
+  readonly running: readonly string[];
+  readonly failed: readonly { readonly stage: string; readonly error: string }[];
+  /** How many lines of the journal are damaged; they are left out. */
+  readonly damaged: number;
+}
+
+const UNENDED = { alive: 'running', dead: 'killed', unknown: 'unknown' } as const;
+
+export function runStatus({ id, dir }: { readonly id: string; readonly dir: string }): RunStatus {
+  const { events, damaged } = readJournal(dir);
+  const created = events.find(({ event }) => event === 'created');
+  const ended = events.find(({ event }) => event === 'ended');
+  const { stages, running, failed } = tally(events);
+  const state = ended ? endState(ended, failed.length > 0) : UNENDED[processState(created ?? {})];
+  return {
+    run: id,
+    state,
+    spec: textOr(created?.['spec'], ''),
+    started: textOr(created?.['time'], null),
+    seconds: typeof ended?.['seconds'] === 'number' ? ended['seconds'] : null,
+    stages,
+    running: state === 'running' || state === 'unknown' ? running : [],
+    failed,
+    damaged,
+  };
+}
+
+const textOr = <T>(value: unknown, other: T): string | T =>
+  typeof value === 'string' ? value : other;
+
+const endState = (ended: JsonObject, anyFailed: boolean): RunStatus['state'] =>
+  ended['interrupted'] === true ? 'interrupted' : anyFailed ? 'failed' : 'done';
+
+function tally(events: readonly JsonObject[]): Pick<RunStatus, 'stages' | 'running' | 'failed'> {
+  const running = new Set<string>();
+  const failed: { stage: string; error: string }[] = [];
+  const stages: { [state: string]: number } = {};
+  for (const event of events) {
+    const stage = textOr(event['stage'], '');
+    if (event['event'] === 'started') stages['to run'] = Number(event['stages']);
+    if (event['event'] === 'stage-started') running.add(stage);
+    if (event['event'] !== 'stage-ended') continue;
+    const state = textOr(event['state'], '');
+    running.delete(stage);
+    stages[state] = (stages[state] ?? 0) + 1;
+    if (state === 'failed') failed.push({ stage, error: textOr(event['error'], '') });
+  }
+  return { stages, running: [...running], failed };
+}

@@ -1,0 +1,124 @@
+/** Bundles the program and the plugins with esbuild. */
+import { isAbsolute, join } from 'node:path';
+import * as esbuild from 'esbuild';
+
+/** A fault in a source file; the message has its place. */
+export class BuildFault extends Error {
+  name = 'BuildFault';
+}
+
+/**
+ * Packages that stay in node_modules: native, large, or loading files beside themselves. Everything
+ * else is bundled, since a start that opens few files is a fast one.
+ */
+const EXTERNAL = [
+  '@tensorflow/*',
+  '@huggingface/*',
+  'esbuild',
+  'vega',
+  'vega-*',
+  'node-gyp',
+  'json-schema-to-typescript',
+  'html-to-text',
+];
+
+/**
+ * Leaves packages that are imported dynamically to Node: bundled, a CommonJS one would lose its
+ * named exports.
+ * @type {import('esbuild').Plugin}
+ */
+const lateImports = {
+  name: 'late imports',
+  setup({ onResolve }) {
+    onResolve({ filter: /^[^./]/ }, ({ kind, path }) =>
+      kind === 'dynamic-import' && !isAbsolute(path) ? { path, external: true } : null,
+    );
+  },
+};
+
+/**
+ * Stands for a module that imports every plugin, so that a start opens one file for all of them.
+ */
+export const ALL_PLUGINS = 'dosimeter:plugins';
+
+/**
+ * Makes `plugins.js`: every descriptor by its source.
+ * @param {string} project @param {readonly string[]} plugins @returns {import('esbuild').Plugin}
+ */
+const allPlugins = (project, plugins) => ({
+  name: 'all plugins',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: new RegExp(`^${ALL_PLUGINS}$`) }, () => ({
+      path: ALL_PLUGINS,
+      namespace: 'virtual',
+    }));
+    onLoad({ filter: /.*/, namespace: 'virtual' }, () => {
+      const imports = plugins.map(
+        (source, i) => `import * as p${i} from ${JSON.stringify(`./${source}`)};`,
+      );
+      const entries = plugins.map((source, i) => `${JSON.stringify(source)}: p${i}.default`);
+      return {
+        resolveDir: project,
+        contents: [...imports, `export default { ${entries.join(', ')} };`].join('\n'),
+      };
+    });
+  },
+});
+
+/** Returns the path of a plugin in a build. @param {string} source */
+export const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
+
+/**
+ * Returns the text of that file: one plugin by itself, as a worker loads it.
+ * @param {string} source
+ */
+export const pluginModule = (source) => {
+  const root = '../'.repeat(source.split('/').length - 1);
+  return `import all from '${root}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
+};
+
+/**
+ * @param {string} project
+ * @param {Record<string, string>} entries the name of each output by its source
+ * @param {readonly string[]} plugins
+ * @throws {BuildFault} on a fault in a source file
+ */
+export async function bundle(project, entries, plugins) {
+  try {
+    return await esbuild.build({
+      absWorkingDir: project,
+      entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
+      outdir: join(project, 'dist'),
+      outbase: project,
+      chunkNames: 'chunk-[hash]',
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      target: 'node20',
+      // Named, because esbuild does not look for one inside a node_modules.
+      tsconfig: join(project, 'tsconfig.json'),
+      external: EXTERNAL,
+      plugins: [allPlugins(project, plugins), lateImports],
+      sourcemap: true,
+      sourcesContent: false,
+      metafile: true,
+      write: false,
+      logLevel: 'silent',
+      // Bundled CommonJS calls require() for Node's own modules.
+      banner: {
+        js:
+          "import { createRequire as __createRequire } from 'node:module'; " +
+          'const require = __createRequire(import.meta.url);',
+      },
+    });
+  } catch (error) {
+    const { errors } = /** @type {import('esbuild').BuildFailure} */ (error);
+    if (!Array.isArray(errors)) throw error;
+    const lines = await esbuild.formatMessages(errors, {
+      kind: 'error',
+      color: process.stderr.isTTY === true,
+    });
+    throw new BuildFault(lines.join('').trimEnd());
+  }
+}

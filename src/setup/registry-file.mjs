@@ -1,0 +1,129 @@
+/** `registry.json` of a build: every plugin with the version of the code that it executes. */
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { BuildFault, builtFile, bundle } from './bundle.mjs';
+import { together } from './closure.mjs';
+
+/** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
+
+/** @typedef {{ code: string, closure: Map<string, string> }} Version */
+
+/** What plugins from outside may import of the science; its version is part of theirs. */
+export const SCIENCE = 'src/science/api.ts';
+
+/**
+ * What a worker loads before a stage that computes, such as our own kernels. It is part of the
+ * stage's version, although the stage does not import it.
+ */
+const COMPUTE = 'src/compute/load.ts';
+
+/** Parts of the program that have a version of their own, like plugins. */
+export const PROGRAM = [SCIENCE, COMPUTE];
+
+/**
+ * Returns every descriptor by its source.
+ * @param {string} project @param {string} dir of the build @param {readonly string[]} sources
+ * @returns {Promise<Record<string, unknown>>}
+ */
+async function loadPlugins(project, dir, sources) {
+  try {
+    return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;
+  } catch (error) {
+    const which = (await throwing(project, sources)) ?? 'a plugin';
+    const message = error instanceof Error ? error.message : String(error);
+    throw new BuildFault(`${which} throws when it is loaded: ${message}`);
+  }
+}
+
+/**
+ * Returns the first plugin that throws when it is loaded by itself, or null.
+ * @param {string} project @param {readonly string[]} sources
+ */
+async function throwing(project, sources) {
+  const dir = join(project, 'dist', `.tmp-alone-${process.pid}`);
+  try {
+    for (const [i, source] of sources.entries()) {
+      const { outputFiles } = await bundle(project, { [source]: `alone-${i}` }, []);
+      mkdirSync(dir, { recursive: true });
+      for (const { path, contents } of outputFiles)
+        writeFileSync(join(dir, basename(path)), contents);
+      const loads = await import(pathToFileURL(join(dir, `alone-${i}.js`)).href).then(
+        () => true,
+        () => false,
+      );
+      if (!loads) return source;
+    }
+    return null;
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** @param {unknown} descriptor @param {string} source */
+function identify(descriptor, source) {
+  const { kind, name } = /** @type {{ kind?: unknown, name?: unknown }} */ (descriptor ?? {});
+  if (typeof kind !== 'string' || typeof name !== 'string') {
+    throw new BuildFault(
+      `${source} exports no plugin as default: ` +
+        'write `export default defineAttack({ … })`, or another define function',
+    );
+  }
+  return { kind, name, source, file: builtFile(source) };
+}
+
+/**
+ * The version of a plugin's code. That of a stage that computes includes what loads the backend.
+ * @param {unknown} descriptor @param {Version} own @param {Version | undefined} compute
+ */
+function versionOf(descriptor, own, compute) {
+  const { kind, compute: computes } = /** @type {{ kind?: unknown, compute?: unknown }} */ (
+    descriptor
+  );
+  return compute && kind === 'stage' && computes === true ? together(own, compute) : own;
+}
+
+/**
+ * Writes `registry.json` of a build.
+ * @param {string} project @param {string} dir of the build
+ * @param {Versions} versions by source: the plugins' and those of PROGRAM
+ * @throws {BuildFault} if a plugin throws when it is loaded, is not one, or has a name that is
+ *   taken
+ */
+export async function writeRegistry(project, dir, versions) {
+  /** @type {Record<string, string>} */
+  const parts = {};
+  /** @type {Map<string, string>} */
+  const names = new Map();
+  const plugins = [];
+  const sources = [...versions.keys()].filter((source) => !PROGRAM.includes(source));
+  const descriptors = await loadPlugins(project, dir, sources);
+  const compute = versions.get(COMPUTE);
+  for (const [source, own] of versions) {
+    if (PROGRAM.includes(source)) continue;
+    const plugin = identify(descriptors[source], source);
+    const key = `${plugin.kind} "${plugin.name}"`;
+    const taken = names.get(key);
+    if (taken !== undefined)
+      throw new BuildFault(
+        `two plugins are the ${key}: ${taken} and ${source}; rename one of them`,
+      );
+    names.set(key, source);
+    const { code, closure } = versionOf(descriptors[source], own, compute);
+    for (const [part, digest] of closure) parts[part] = digest;
+    plugins.push({ ...plugin, code, closure: [...closure.keys()] });
+  }
+  const file = join(dir, 'registry.json');
+  const draft = `${file}.${process.pid}.tmp`;
+  writeFileSync(
+    draft,
+    JSON.stringify({
+      format: 1,
+      science: versions.get(SCIENCE)?.code ?? null,
+      compute: compute?.code ?? null,
+      parts,
+      plugins,
+    }),
+  );
+  renameSync(draft, file);
+}
