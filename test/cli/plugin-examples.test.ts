@@ -296,11 +296,4 @@ test("an attack that changes which weights train: the words' embeddings, and the
   );
 });
 
-test('the README shows the attack as it is', () => {
-  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
-  assert.ok(readme.includes(readFileSync(path.join(folder, 'word-dropout-attack.mjs'), 'utf8')));
-  for (const name of readdirSync(folder))
-    assert.ok(readme.includes(name), `${name} is not in the README`);
-});
-
 test.run();
