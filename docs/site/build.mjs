@@ -59,16 +59,20 @@ function installGenerators() {
   writeFileSync(stamp, lock);
 }
 
-/** VitePress serves a folder's `index.md`, where the repository has a README.md. @param {string} text */
-const withIndexLinks = (text) => text.replace(/(\]\((?:[^)\s]*\/)?)README\.md/g, '$1index.md');
+/**
+ * A page's text for the site: a folder's README.md is its index.md there, and links to files without a page become
+ * names.
+ * @param {string} text
+ */
+const forSite = (text) =>
+  text
+    .replace(/(\]\((?:[^)\s]*\/)?)README\.md/g, '$1index.md')
+    .replace(/(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)\s]+\.(?!md\b)[a-z]+\)/g, '`$1`');
 
 /** @param {string} from @param {string} to */
 function copyPage(from, to) {
   mkdirSync(dirname(to), { recursive: true });
-  writeFileSync(
-    to.replace(/README\.md$/, 'index.md'),
-    withIndexLinks(readFileSync(from, 'utf8')),
-  );
+  writeFileSync(to.replace(/README\.md$/, 'index.md'), forSite(readFileSync(from, 'utf8')));
 }
 
 function gatherPages() {

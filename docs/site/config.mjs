@@ -57,10 +57,7 @@ export default {
       { text: 'Guides', items: GUIDES.map((name) => link(`docs/guides/${name}`)) },
       {
         text: 'Reference',
-        items: [
-          ...linksIn('docs/reference'),
-          { text: 'API', link: '/docs/reference/api/' },
-        ],
+        items: [...linksIn('docs/reference'), { text: 'API', link: '/docs/reference/api/' }],
       },
       {
         text: 'Background',

@@ -94,7 +94,9 @@ test('the program of the library guide runs', () => {
   try {
     writeToys(project);
     project.write('experiment.yaml', project.read('spec.yaml'));
-    const [program] = blocksOf('docs/guides/library.md').filter(({ language }) => language === 'js');
+    const [program] = blocksOf('docs/guides/library.md').filter(
+      ({ language }) => language === 'js',
+    );
     // As an installed package is imported by its name.
     project.write(
       'program.mjs',

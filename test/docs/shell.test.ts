@@ -63,9 +63,7 @@ test('commands of dosimeter exist, with their options and arguments', async ({ p
 
 test('files of the repository that a command names exist', () => {
   const missing = commands.filter(({ words }) =>
-    words.some(
-      (word) => word.startsWith('pipelines/') && !existsSync(path.join(repository, word)),
-    ),
+    words.some((word) => word.startsWith('pipelines/') && !existsSync(path.join(repository, word))),
   );
   assert.equal(missing.map(shown), []);
 });

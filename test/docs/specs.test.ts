@@ -27,8 +27,7 @@ test('every YAML block of the documents is a spec, or a part of one', async ({ p
   for (const { place, text } of blocksIn('yaml')) {
     const file = `${place.replaceAll(/[/:]/g, '-')}.yaml`;
     project.write(file, completed(text));
-    const { code, stderr } = await project
-      .startWith({ env: { API_TOKEN: 'secret' } }, 'plan', file)
+    const { code, stderr } = await project.startWith({ env: { API_TOKEN: 'secret' } }, 'plan', file)
       .ended;
     if (code !== 0) faults.push(`${place}:\n${stderr}`);
   }
