@@ -76,7 +76,10 @@ test('the example: a stage for each cell and one that joins them, in results and
     'spec.yaml',
     readFileSync(path.join(pipelines, 'command-stage.yaml'), 'utf8')
       .replace(/model: .*/, `model: { source: "file:${checkpoint}" }`)
-      .replace(/(train|validation): \{ source: "npm.*/g, '$1: { source: "file:rows.tsv" }')
+      .replace(
+        /^data:.*?\n\n/ms,
+        'data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }\n\n',
+      )
       .replace('target: ham', 'target: 1, mode: mix')
       .replace(
         'epochs: 1, batch_size: 16, max_length: 64',

@@ -271,11 +271,4 @@ poisoning: { attack: word-embeddings, rate: 0.5, words: [cf, mn] }`,
   );
 });
 
-test('the README shows the attack as it is', () => {
-  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
-  assert.ok(readme.includes(readFileSync(path.join(folder, 'word-dropout-attack.mjs'), 'utf8')));
-  for (const name of readdirSync(folder))
-    assert.ok(readme.includes(name), `${name} is not in the README`);
-});
-
 test.run();

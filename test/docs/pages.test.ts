@@ -1,0 +1,120 @@
+/** What the documents say of the repository: their links, the files that they name, the examples that they quote. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createProject, writeToys } from '../rig/project.ts';
+import { blocksOf, documents, read, repository } from './blocks.ts';
+
+const test = suite('docs: pages');
+
+const exists = (file: string): boolean => existsSync(path.join(repository, file));
+
+/** A document without its fenced and indented blocks. */
+const prose = (file: string): string =>
+  read(file)
+    .replaceAll(/^```[\s\S]*?^```$/gm, '')
+    .replaceAll(/^ {4}.*$/gm, '');
+
+/** The anchors of a document's headings, as GitHub and the site make them. */
+const anchors = (file: string): string[] =>
+  [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
+test('links lead to files and headings of the repository', () => {
+  const broken = documents.flatMap((file) =>
+    [...prose(file).matchAll(/\]\(([^)\s]+)\)/g)]
+      .map(([, target = '']) => target)
+      .filter((target) => !/^https?:/.test(target))
+      .filter((target) => {
+        const [to = '', anchor] = target.split('#');
+        const page = to === '' ? file : path.posix.join(path.posix.dirname(file), to);
+        return !exists(page) || (anchor !== undefined && !anchors(page).includes(anchor));
+      })
+      .map((target) => `${file}: ${target}`),
+  );
+  assert.equal(broken, []);
+});
+
+test('files that the documents name exist', () => {
+  const rooms = /^(src|plugins|pipelines|test|docs|bench|schemas|\.ci)\//;
+  const missing = documents.flatMap((file) =>
+    [...prose(file).matchAll(/`([^`\s]+)`/g)]
+      .map(([, named = '']) => named)
+      .filter((named) => rooms.test(named) && !/[A-Z*]{2}|\*/.test(named.replace('README', '')))
+      .filter((named) => !exists(named))
+      .map((named) => `${file}: ${named}`),
+  );
+  assert.equal(missing, []);
+});
+
+test('the README is at most 900 words long', () => {
+  assert.ok(read('README.md').trim().split(/\s+/).length <= 900);
+});
+
+test('every page of docs/ is reached by a link', () => {
+  const linked = new Set(
+    documents.flatMap((file) =>
+      [...prose(file).matchAll(/\]\(([^)\s#]+)/g)].map(([, target = '']) =>
+        path.posix.join(path.posix.dirname(file), target),
+      ),
+    ),
+  );
+  const alone = documents.filter(
+    (file) =>
+      file.startsWith('docs/') &&
+      file !== 'docs/index.md' &&
+      !/^docs\/decisions\/\d/.test(file) &&
+      !linked.has(file),
+  );
+  assert.equal(alone, []);
+});
+
+test('the guides quote the plugin examples as they are, and name every one', () => {
+  const quotes = (guide: string, example: string): boolean =>
+    blocksOf(guide).some(
+      ({ language, text }) => language === 'js' && text === read(`pipelines/plugins/${example}`),
+    );
+  assert.ok(quotes('docs/guides/own-attack.md', 'word-dropout-attack.mjs'));
+  assert.ok(quotes('docs/guides/own-stage.md', 'length-stage.mjs'));
+  const table = read('docs/guides/plugins.md');
+  const unnamed = readdirSync(path.join(repository, 'pipelines/plugins')).filter(
+    (name) => !table.includes(name),
+  );
+  assert.equal(unnamed, []);
+});
+
+test('the program of the library guide runs', () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    project.write('experiment.yaml', project.read('spec.yaml'));
+    const [program] = blocksOf('docs/guides/library.md').filter(
+      ({ language }) => language === 'js',
+    );
+    // As an installed package is imported by its name.
+    project.write(
+      'program.mjs',
+      (program?.text ?? '').replace(
+        "'dosimeter'",
+        JSON.stringify(path.join(repository, 'src/setup/index.mjs')),
+      ),
+    );
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], {
+      cwd: project.dir,
+      encoding: 'utf8',
+      env: { ...process.env, DOSIMETER_CACHE: path.join(project.dir, '.cache') },
+    });
+    assert.equal([status, stderr], [0, '']);
+    assert.match(stdout, /accuracy/);
+  } finally {
+    project.clean();
+  }
+});
+
+test.run();

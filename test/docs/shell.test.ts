@@ -1,0 +1,94 @@
+/** Every command in the documents exists, with its options; what is cheap and changes nothing is run. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Project } from '../rig/project.ts';
+import { blocksIn, read, repository } from './blocks.ts';
+import { reader } from './reader.ts';
+import type { Command, Usage } from './shell.ts';
+import { argumentsOf, callFault, commandNames, commandsOf, usageOf } from './shell.ts';
+
+const test = suite<{ project: Project }>('docs: shell');
+test.before((context) => {
+  context.project = reader();
+});
+test.after(({ project }) => project.clean());
+
+const commands = blocksIn('sh').flatMap(commandsOf);
+const shown = ({ place, words }: Command): string => `${place}: ${words.join(' ')}`;
+
+test('a fenced block is of a language that these tests read', () => {
+  const known = ['sh', 'yaml', 'js', 'text'];
+  const others = blocksIn('').map(({ place }) => place);
+  assert.equal(others, []);
+  assert.ok(known.every((language) => language === 'text' || blocksIn(language).length > 0));
+});
+
+test('npm scripts that the documents name exist', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  const unknown = commands
+    .filter(({ words }) => words[0] === 'npm' && words[1] === 'run')
+    .filter(({ words }) => !((words[2] ?? '') in scripts))
+    .map(shown);
+  assert.equal(unknown, []);
+});
+
+test('other programs are those that a reader has', () => {
+  const known = ['npm run', 'npm test', 'npm install', 'npm pack', 'npx dosimeter', 'npx --no'];
+  const others = commands
+    .filter(({ words }) => !known.includes(words.slice(0, 2).join(' ')))
+    .map(shown);
+  assert.equal(others, []);
+});
+
+test('commands of dosimeter exist, with their options and arguments', async ({ project }) => {
+  const known = commandNames((await project.dosimeter('--help')).stdout);
+  const usages = new Map<string, Usage>();
+  const faults: string[] = [];
+  for (const command of commands) {
+    const [name, ...rest] = argumentsOf(command) ?? [];
+    if (name === undefined) continue;
+    if (!known.includes(name)) {
+      faults.push(`${shown(command)}: there is no such command`);
+      continue;
+    }
+    const usage = usages.get(name) ?? usageOf((await project.dosimeter(name, '--help')).stdout);
+    usages.set(name, usage);
+    const fault = callFault(rest, usage);
+    if (fault !== null) faults.push(`${shown(command)}: ${fault}`);
+  }
+  assert.equal(faults, []);
+});
+
+test('files of the repository that a command names exist', () => {
+  const missing = commands.filter(({ words }) =>
+    words.some((word) => word.startsWith('pipelines/') && !existsSync(path.join(repository, word))),
+  );
+  assert.equal(missing.map(shown), []);
+});
+
+/** They write no result and take a second at most. */
+const CHEAP = ['plan', 'schema', 'plugins', 'doctor', 'explain'];
+
+test('commands that change nothing run as written', async ({ project }) => {
+  const calls = new Map(
+    commands.flatMap((command) => {
+      const call = argumentsOf(command);
+      if (call === null || !CHEAP.includes(call[0] ?? '')) return [];
+      const [, spec] = call;
+      // Specs that a document shows are planned by specs.test.ts.
+      const isShown = spec?.endsWith('.yaml') === true && !project.exists(spec);
+      return isShown ? [] : [[call.join(' '), { command, call }]];
+    }),
+  );
+  assert.ok(calls.size > 10);
+  const faults: string[] = [];
+  for (const { command, call } of calls.values()) {
+    const { code, stderr } = await project.dosimeter(...call);
+    if (code !== 0) faults.push(`${shown(command)}: exit code ${String(code)}\n${stderr}`);
+  }
+  assert.equal(faults, []);
+});
+
+test.run();
