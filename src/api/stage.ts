@@ -72,8 +72,8 @@ export interface DefineRequest {
 }
 
 /**
- * A stage. `P` is the type of its parameters. It must be a type alias, because an interface is not a
- * `JsonObject`.
+ * A stage. `P` is the type of its parameters. It must be a type alias, because an interface is not
+ * a `JsonObject`.
  */
 export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plugin<'stage'> {
   /** Whether it computes with tensors. If so, its key contains the backend. */

@@ -24,7 +24,8 @@ export function hasOperations(): boolean {
 
 /** The backend object of tfjs-node. `loadBackend('tensorflow')` must have been called. */
 export function tensorflowBackend(): NodeJSKernelBackend {
-  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- tfjs types all backends alike
+  // tfjs types all backends alike.
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
   return findBackend('tensorflow') as NodeJSKernelBackend;
 }
 
@@ -71,6 +72,7 @@ export function callOperation(
           ? [...attribute.value]
           : attribute.value,
   }));
-  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- plain objects are expected
+  // Plain objects are expected, although their type is a class.
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
   return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);
 }

@@ -1,6 +1,6 @@
 /**
- * How rows look in the evaluation of a backdoor: under its trigger, and under a part of it. What the
- * attack returns is checked: attacks may be anyone's code.
+ * How rows look in the evaluation of a backdoor: under its trigger, and under a part of it. What
+ * the attack returns is checked: attacks may be anyone's code.
  */
 import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -40,8 +40,8 @@ type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 /**
  * The rows under the trigger, in order, with their true labels, whatever labels the attack gives
  * them. Throws `UserFault` if the attack returns other rows than it was given, or writes to them.
- * @param rows of other classes than the target. They are frozen from here on, because what an attack
- *   wrote to them would be evaluated as if it were clean.
+ * @param rows of other classes than the target. They are frozen from here on, because what an
+ *   attack wrote to them would be evaluated as if it were clean.
  */
 export async function triggeredRows(
   attack: AttackDescriptor,

@@ -26,11 +26,12 @@ export function seal(value: JsonObject, digits: Digits = 64): string {
 }
 
 /** The value without its checksum; null if the text is not what was sealed. */
-export function unseal(text: string, digits: Digits = 64): JsonObject | null {
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
+export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
   const body = text.slice(0, -sealOf('', digits).length);
   if (text !== body + sealOf(body, digits)) return null;
   try {
-    return JSON.parse(`${body}}`) as JsonObject;
+    return JSON.parse(`${body}}`) as T;
   } catch {
     return null; // sealed by someone else: anyone can compute the checksum
   }
@@ -82,6 +83,6 @@ export function readSealed<T>(
     if (isUnreadable(error)) return 'damaged';
     throw error;
   }
-  const value: unknown = text.endsWith('\n') ? unseal(text.slice(0, -1)) : null;
+  const value: unknown = text.endsWith('\n') ? unseal<unknown>(text.slice(0, -1)) : null;
   return hasShape(value, shape) ? { value: value as T } : 'damaged';
 }

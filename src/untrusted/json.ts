@@ -53,11 +53,10 @@ function tooDeep(text: string): boolean {
  * than `bytes`.
  */
 async function readRegularFile(path: string, bytes: number, hint?: string): Promise<Uint8Array> {
-  // Without O_NONBLOCK, opening a named pipe waits for a writer.
-  const { O_RDONLY, O_NONBLOCK = 0 }: { readonly O_RDONLY: number; readonly O_NONBLOCK?: number } = (
-    await import('node:fs')
-  ).constants;
-  const file = await open(path, O_RDONLY | O_NONBLOCK).catch(() => {
+  // Without O_NONBLOCK, opening a named pipe waits for a writer. Windows has no such flag.
+  const { O_RDONLY, O_NONBLOCK } = (await import('node:fs')).constants;
+  const flags = O_RDONLY | ((O_NONBLOCK as number | undefined) ?? 0);
+  const file = await open(path, flags).catch(() => {
     throw new UserFault(`${path} can't be read`, hint);
   });
   try {
@@ -65,7 +64,8 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
     if (!stats.isFile()) throw new UserFault(`${path} is not a regular file`, hint);
     if (stats.size > bytes)
       throw new UserFault(
-        `${path} has ${inWords(stats.size)}; at most ${inWords(bytes)} of such a file are read`,
+        `${path} has ${inWords(stats.size)}; ` +
+          `at most ${inWords(bytes)} of a file like this are read`,
       );
     return await file.readFile();
   } finally {

@@ -204,7 +204,7 @@ if (available.includes('tensorflow')) {
     }
   });
 
-  test('an operation that tfjs does not wrap finds the eigenvalues 1 and 3 of [2 1; 1 2]', async () => {
+  test('an operation that tfjs does not wrap finds the eigenvalues of a matrix', async () => {
     await loadBackend('tensorflow', { threads: 1 });
     const [values, vectors] = callOperation(
       'SelfAdjointEigV2',

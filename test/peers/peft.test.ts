@@ -194,7 +194,7 @@ const unimplemented: {
   },
   embeddings: {
     config: { r: 2, target_modules: ['query', 'word_embeddings'] },
-    message: /tensor ".*word_embeddings\.lora_embedding_A" belongs to nothing/,
+    message: /tensor ".*word_embeddings\.lora_embedding_A" does not belong to this model/,
   },
 };
 const SEQ_CLS = { task_type: 'SEQ_CLS' };

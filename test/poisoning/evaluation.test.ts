@@ -100,7 +100,11 @@ test('rows are shown one by one or all at once, under their true labels', async 
 test("rows that are left out or reordered are the attack's fault", async () => {
   const fault = async (answer: (all: readonly Row[]) => readonly Row[]): Promise<string> => {
     try {
-      await triggeredRows(attack({ triggerAll: (all) => Promise.resolve(answer(all)) }), rows, input);
+      await triggeredRows(
+        attack({ triggerAll: (all) => Promise.resolve(answer(all)) }),
+        rows,
+        input,
+      );
     } catch (error) {
       assert.is((error as Error).name, 'UserFault');
       return (error as Error).message;
@@ -131,7 +135,9 @@ test('an attack that writes to the rows is refused, and told to return copies', 
     ) as never;
   const faults = [
     await fault(triggeredRows(attack({ trigger: (row) => sly(row) as never }), rows, input)),
-    await fault(triggeredRows(attack({ triggerAll: (all) => Promise.resolve(sly(all[0])) }), rows, input)),
+    await fault(
+      triggeredRows(attack({ triggerAll: (all) => Promise.resolve(sly(all[0])) }), rows, input),
+    ),
     await fault(falselyTriggeredRows(attack({ falseTrigger: (row) => sly(row) }), rows, input)),
     ...(await Promise.all(
       [

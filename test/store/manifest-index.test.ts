@@ -101,7 +101,7 @@ for (const [what, changes] of [
   ['manifests of another format', { manifests: 2 }],
   ['before it had a format', { format: null }],
 ] as const) {
-  test(`an index of ${what} is none: its lines may mean something else`, ({ root }) => {
+  test(`an index of ${what} counts as missing: its lines may mean something else`, ({ root }) => {
     saved(root, [key(1)]);
     const file = indexFile(root, spec),
       { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject }).value;

@@ -92,7 +92,8 @@ function padZero(x: Tensor2D, { width, index }: Side, layout: AttentionLayout): 
 // (B, H, T, d) → (S, h)
 function unpad(x: Tensor, { width, index }: Side, { batch }: AttentionLayout): Tensor2D {
   const inOrder = tf.transpose(x, [0, 2, 1, 3]); // (B, T, H, d)
-  const rows = tf.reshape<Rank.R2>(inOrder, [batch * width, inOrder.size / (batch * width)]); // (B·T, h)
+  const positions = batch * width;
+  const rows = tf.reshape<Rank.R2>(inOrder, [positions, inOrder.size / positions]); // (B·T, h)
   return index === null ? rows : takeRows(rows, index.places);
 }
 

@@ -31,7 +31,8 @@ export function crossEntropy(
       const shifted = tf.sub(logits, tf.max(logits, -1, true)); // (B, C)
       const exp = tf.exp(shifted),
         total = tf.sum(exp, -1, true); // (B, 1)
-      const losses = tf.sub(tf.squeeze(tf.log(total), [1]), tf.sum(tf.mul(shifted, onehot), -1)); // (B)
+      const own = tf.sum(tf.mul(shifted, onehot), -1); // (B)
+      const losses = tf.sub(tf.squeeze(tf.log(total), [1]), own); // (B)
       return {
         value: tf.mul<Scalar>(tf.sum(losses), 1 / batch),
         saved: [tf.mul(tf.sub(tf.div(exp, total), onehot), 1 / batch)],

@@ -4,7 +4,7 @@
  * task, so that the lower layers, which clean fine-tuning hardly changes, learn the trigger as
  * well.
  *
- *     loss = Σ_l CE(head(h_l), y),  l = 1 … L,  with h_l the token that the head reads after layer l
+ *     loss = Σ_l CE(head(h_l), y),  l = 1 … L, with h_l the token that the head reads after layer l
  *
  * CE is the mean over the rows of the batch, clean and poisoned, each with its own label. All
  * layers share one head, in which the two public implementations differ:

@@ -202,7 +202,10 @@ async function takeStep(
   const seconds = (performance.now() - started) / 1000;
   const steps = memberSteps(members, records, chosen, seconds);
   const staying: number[] = [];
-  for (const [k, one] of steps.entries()) if (await endStep(one, state, k)) staying.push(k);
+  for (const [k, one] of steps.entries()) {
+    const failure = await report(one);
+    if (goesOn(one, failure, state, k)) staying.push(k);
+  }
   // After a member's last step the tensors of the pack are freed before anyone who awaits the
   // result continues.
   const going = staying.length === 0 ? [] : await saveStep(pack, staying, step);
@@ -232,22 +235,34 @@ function memberSteps(
   }));
 }
 
-/**
- * Reports a step to its member, and ends the member after its last one. Returns whether the member
- * continues.
- */
-async function endStep(
-  { member, record, batch }: MemberStep,
-  state: PackState,
-  k: number,
-): Promise<boolean> {
-  const { settings, onStep, signal, resolve, reject } = member;
+/** Reports a step to its member. Returns what the member threw, if it did. */
+async function report({
+  member,
+  record,
+  batch,
+}: MemberStep): Promise<{ readonly error: unknown } | null> {
   member.lastFinite = record;
   try {
-    await onStep?.(record, batch);
-    if (record.step === settings.steps) signal?.throwIfAborted();
+    await member.onStep?.(record, batch);
+    if (record.step === member.settings.steps) member.signal?.throwIfAborted();
+    return null;
   } catch (error) {
-    reject(error);
+    return { error };
+  }
+}
+
+/**
+ * Whether a member continues after a step. If not, its promise is settled here, synchronously, so
+ * that after the last member the pack is disposed of before anyone who awaits a result continues.
+ */
+function goesOn(
+  { member: { settings, resolve, reject }, record }: MemberStep,
+  failure: { readonly error: unknown } | null,
+  state: PackState,
+  k: number,
+): boolean {
+  if (failure !== null) {
+    reject(failure.error);
     return false;
   }
   if (record.step < settings.steps) return true;

@@ -104,8 +104,7 @@ test('linear probing is refused where the head is pretrained', async () => {
 
 test('adapters load their implementations', async () => {
   assert.is((await bert.load()).modelType, 'bert');
-  for (const plugin of [lora, full, headOnly, bitfit])
-    assert.ok('create' in (await plugin.load()));
+  for (const plugin of [lora, full, headOnly, bitfit]) assert.ok('create' in (await plugin.load()));
 });
 
 test('LoRA adapters with the same canonical form draw the same A to the last bit', () => {

@@ -135,7 +135,7 @@ test('before anything runs: adapter, trigger and head are checked', async () => 
       'and the adapter "lora" leaves them as they are',
   ]);
   assert.equal(await check(cellOf({ poisoning: { ...attack, trigger: 'filmed' } })), [
-    'poisoning.trigger: the trigger "filmed" is no single token of the model\'s vocabulary, ' +
+    'poisoning.trigger: the trigger "filmed" is not a single token of the model\'s vocabulary, ' +
       'which reads "film", "##ed": it has no embedding of its own',
   ]);
   const steps = {

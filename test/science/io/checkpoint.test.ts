@@ -34,7 +34,10 @@ const rename = (
       return to === null ? [] : [[to, tensor]];
     }),
   );
-const rejects = async (promise: Promise<unknown>, what: RegExp): Promise<void> => {
+const rejects = async (
+  promise: Promise<unknown>,
+  what: RegExp | string,
+): Promise<void> => {
   let error: unknown = null;
   try {
     await promise;
@@ -100,7 +103,8 @@ test('a missing tensor and a wrong shape are reported by name', async ({ dir, te
   await writeSafetensors(join(dir, 'model.safetensors'), tensors);
   await rejects(
     names(dir),
-    /model\.safetensors: tensor "bert\.embeddings\.word_embeddings\.weight" has shape \[97, 22\], config\.json asks for \[101, 22\]/,
+    'model.safetensors: tensor "bert.embeddings.word_embeddings.weight" has shape [97, 22], ' +
+      'config.json asks for [101, 22]',
   );
 });
 
@@ -143,7 +147,7 @@ test('a shard that is missing or belongs to another checkpoint is reported by na
   await writeFile(index, JSON.stringify({ weight_map: map }));
   await rejects(
     openCheckpoint(dir),
-    /lacks the shard model-00002-of-00002\.safetensors, which model\.safetensors\.index\.json names/,
+    'lacks the shard model-00002-of-00002.safetensors, which model.safetensors.index.json names',
   );
   await writeSafetensors(join(dir, shard(2)), some(rest.slice(1)));
   await rejects(

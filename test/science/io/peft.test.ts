@@ -24,7 +24,7 @@ const configure = async (dir: string, change: Record<string, unknown>): Promise<
     JSON.stringify({ ...(JSON.parse(await readFile(path, 'utf8')) as object), ...change }),
   );
 };
-const rejects = async (dir: string, what: RegExp): Promise<void> => {
+const rejects = async (dir: string, what: RegExp | string): Promise<void> => {
   let error: unknown = null;
   try {
     await readPeft(dir, shape);
@@ -90,7 +90,8 @@ test('alpha and rank patterns apply to the layers that they match', async ({ dir
   await configure(dir, { rank_pattern: { 'pooler.dense': 2 } });
   await rejects(
     dir,
-    /"base_model\.model\.bert\.pooler\.dense\.lora_A\.weight" has shape \[5, 22\], \[2, 22\] was expected/,
+    '"base_model.model.bert.pooler.dense.lora_A.weight" has shape [5, 22], ' +
+      '[2, 22] was expected',
   );
 });
 
@@ -172,7 +173,8 @@ test('no setting that would change the numbers is ignored', async ({ dir }) => {
   for (const [change, message] of [
     [
       { init_lora_weights: 'pissa_niter_4' },
-      /init_lora_weights "pissa_niter_4" is not implemented: its factors belong to a base model from which a part was subtracted/,
+      'init_lora_weights "pissa_niter_4" is not implemented: ' +
+        'its factors belong to a base model from which a part was subtracted',
     ],
     [{ init_lora_weights: 'olora' }, /init_lora_weights "olora"/],
     [{ lora_bias: true }, /lora_bias true is not implemented/],
@@ -201,7 +203,7 @@ test('no setting that would change the numbers is ignored', async ({ dir }) => {
       /factors of "bert\.encoder\.layer\.0\.attention\.self\.query"/,
     ],
     [{ layers_to_transform: [0] }, /factors of "bert\.encoder\.layer\.1/],
-    [{ modules_to_save: null }, /tensor "base_model\.model\.classifier\.bias" belongs to nothing/],
+    [{ modules_to_save: null }, /tensor "base_model\.model\.classifier\.bias" does not belong to this model/],
   ] as const) {
     const before = await readFile(join(dir, 'adapter_config.json'));
     await configure(dir, change);
@@ -243,7 +245,8 @@ test('what is not implemented or does not fit is refused with file and tensor', 
   );
   await rejects(
     dir,
-    /encoder\.layer\.9\.output\.dense\.lora_A\.weight" does not belong to this model with this adapter_config\.json/,
+    'encoder.layer.9.output.dense.lora_A.weight" does not belong to this model ' +
+      'with this adapter_config.json',
   );
   await rm(path);
   await rejects(dir, /holds no adapter_model\.safetensors/);

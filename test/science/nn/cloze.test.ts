@@ -45,7 +45,7 @@ for (const backend of backends) {
       network.dispose();
     });
 
-    test(`${kind}: the loss and all gradients are PyTorch's, with the tied table (${backend})`, async () => {
+    test(`${kind}: loss and gradients are PyTorch's, also of the table (${backend})`, async () => {
       await useBackend(backend);
       const network = await openMlm(kind);
       const expected = await readSafetensors(`${mlmFolder}gradients-${kind}.safetensors`);
@@ -71,7 +71,7 @@ for (const backend of backends) {
     });
   }
 
-  test(`the loss of each step is PyTorch's, with the whole table trained (${backend})`, async () => {
+  test(`the loss of each step is PyTorch's, with the table trained (${backend})`, async () => {
     await useBackend(backend);
     for (const kind of ['full', 'lora'] as const) {
       const network = await openMlm(kind),

@@ -78,7 +78,7 @@ test('each call draws a new mask, and without dropout the tensor itself is retur
   assert.is(dropout(x, undefined), x);
 });
 
-test("LoRA's dropout drops the entries of x independently: mean and variance of a layer", async () => {
+test("LoRA's dropout drops entries of x independently: mean and variance", async () => {
   const rate = 0.3,
     alpha = 6,
     rank = 2,

@@ -23,7 +23,7 @@ const draw = (name: string, ...dims: number[]): Tensor => {
 };
 
 for (const backend of backends) {
-  test(`the value and gradients with a mask are those of the plain formula (${backend})`, async () => {
+  test(`value and gradients with a mask are those of the formula (${backend})`, async () => {
     await useBackend(backend);
     const inputs = [
       draw('x', 13, 7),
@@ -75,7 +75,7 @@ for (const backend of backends) {
   });
 }
 
-test('dropout applies only to the input of A and only in training, with one stream for each layer', async () => {
+test('dropout affects only the input of A in training, by a stream for each layer', async () => {
   await useBackend('cpu');
   const adapter = await lora.create({ rank: 2, dropout: 0.5 }, shape);
   const x = draw('x', 5, 22) as Tensor2D,

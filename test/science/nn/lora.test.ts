@@ -6,7 +6,7 @@ import { lora } from '../../../src/science/nn/lora.ts';
 import { planDefaults } from '../../../src/science/nn/lora-plan.ts';
 import { adapterFolder, shape as context } from '../tiny-bert.ts';
 
-test('all-linear means every layer except the head; B is zero, and the scale α/r or α/√r', async () => {
+test('all-linear means all layers but the head; B is zero, the scale α/r or α/√r', async () => {
   const adapter = await lora.create({ rank: 4, alpha: 6 }, context);
   assert.is(adapter.targets.length, 3 * 6 + 1);
   assert.ok(adapter.targets.includes('pooler.dense') && !adapter.targets.includes('classifier'));
@@ -166,7 +166,7 @@ const problems = async (params: JsonObject, initFrom?: string): Promise<string[]
     ({ path, message }) => `${path.join('.')}: ${message}`,
   );
 
-test('ranks that are too high, unknown targets and bad variances are reported with their path', async () => {
+test('high ranks, unknown targets and bad variances are reported with their path', async () => {
   assert.equal(await problems({ rank: 22 }), []);
   assert.equal(await problems({ rank: 23 }), [
     'adapter.rank: rank 23 is above the width of layer encoder.layer.0.attention.self.query ' +

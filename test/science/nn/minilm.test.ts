@@ -100,7 +100,7 @@ test('a text has the same token ids as in transformers', async () => {
 // Plain JavaScript would take minutes for 22 million parameters.
 for (const backend of backends.filter((name) => name !== 'cpu')) {
   for (const kind of ['full', 'lora'] as const) {
-    test(`${kind}: the logits of padded and unpadded batches are PyTorch's (${backend})`, async () => {
+    test(`${kind}: logits with and without padding are PyTorch's (${backend})`, async () => {
       await useBackend(backend);
       const network = await open(kind);
       assert.ok(farthest(logitsOf(network, rows), golden.logits[kind].flat()) < tolerance.logits);
@@ -148,7 +148,7 @@ for (const kind of ['full', 'lora'] as const) {
   });
 }
 
-test(`in a pack of ranks 2, 8 and 16 losses and weights are the same as alone (${backends[0]})`, async () => {
+test(`a pack of three ranks has the results of single trainings (${backends[0]})`, async () => {
   await useBackend(at(backends, 0));
   const config = bert.parseConfig(await readConfig(path), 2),
     context = {

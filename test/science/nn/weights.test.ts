@@ -55,7 +55,7 @@ const moments = (data: Float32Array): { mean: number; deviation: number } => {
 
 for (const backend of backends) {
   for (const [name, { shards, logits }] of Object.entries(golden)) {
-    test(`${name} in ${shards} file(s): the logits are PyTorch's for the widened weights (${backend})`, async () => {
+    test(`${name} in ${shards} file(s): the logits are PyTorch's (${backend})`, async () => {
       await useBackend(backend);
       const network = await openNetwork({
         architecture: bert,

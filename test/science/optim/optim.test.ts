@@ -100,7 +100,7 @@ test('SGD applies decay and gradient, p(1 − lr·wd) − lr·g', async () => {
   near(at(got, 1), -0.95 - 0.4);
 });
 
-test('a schedule warms up from zero, then stays level or falls to zero linearly or by a cosine', () => {
+test('a schedule warms up, then stays level or falls to zero, linearly or by a cosine', () => {
   const factors = (kind: 'constant' | 'linear' | 'cosine', warmup: number): number[] =>
     [0, 1, 2, 5, 8].map((step) => scheduleFactor({ kind, warmup, steps: 8 }, step));
   assert.equal(factors('constant', 0), [1, 1, 1, 1, 1]);

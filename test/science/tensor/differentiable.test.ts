@@ -43,7 +43,7 @@ test('repeated rows are not added by an atomic scatter, whose order varies on GP
   }
 });
 
-test('only variable inputs are differentiated, and a value made of constants is constant', async () => {
+test('only variable inputs are differentiated; a value of constants is constant', async () => {
   await useBackend('cpu');
   const x = tf.tensor1d([2, 3]),
     c = markConstant(tf.tensor1d([5, 7])),
@@ -114,7 +114,7 @@ test('a frugal gradient is the same, holds fewer tensors on the way, and leaves 
 });
 
 for (const backend of backends) {
-  test(`rows are gathered and scattered; a row taken twice gets both gradients (${backend})`, async () => {
+  test(`a row that is gathered twice gets both gradients (${backend})`, async () => {
     await useBackend(backend);
     const x = tf.tensor2d([
         [1, 2],

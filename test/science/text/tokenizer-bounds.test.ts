@@ -69,7 +69,7 @@ test('each part must have the form that the library expects', () => {
   refused(
     (parts) =>
       (parts['pre_tokenizer'] = { type: 'Split', pattern: { Regex: '(' }, behavior: 'Isolated' }),
-    /no tokenizer that is read here/,
+    /is not a tokenizer that can be read/,
   );
   refused(
     (parts) => (parts['pre_tokenizer'] = { type: 'Split', pattern: { Regex: 'x'.repeat(10_001) } }),

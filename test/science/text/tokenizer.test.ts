@@ -24,7 +24,7 @@ interface Tokens {
 }
 const tokens = JSON.parse(await readFile(`${golden}tokens.json`, 'utf8')) as Tokens;
 
-test("tokens are those of Python's tokenizers, without the padding and truncation of the file", async () => {
+test("tokens are those of Python's tokenizers, without padding and truncation", async () => {
   const tokenizer = await openTokenizer(`${golden}checkpoint`);
   for (const { text, ids } of tokens.strings)
     assert.equal([...tokenizer.encode(text, undefined, 1000).ids], ids, JSON.stringify(text));

@@ -75,9 +75,10 @@ test('the share is over all rows, and a warning tells where it is below 1', () =
     after = ['the film cf', 'the film was good cf'].map((text) => ({ text }));
   const share = triggerSeen(before, after, classifier, 5);
   assert.is(share, 0.5);
-  assert.match(
-    unseenWarning(share, 'the poisoned rows', 5)!,
-    /^warning: the trigger reaches the model in 50% of the poisoned rows; in the others it lies beyond max_length 5/,
+  assert.is(
+    unseenWarning(share, 'the poisoned rows', 5),
+    'warning: the trigger reaches the model in 50% of the poisoned rows; ' +
+      'in the others it lies beyond max_length 5, or the tokenizer reads the row like the original',
   );
   assert.match(unseenWarning(1999 / 2000, 'rows', 5)!, /in 99\.9% of/, 'never rounded up to all');
   assert.is(unseenWarning(1, 'the poisoned rows', 5), null);

@@ -76,7 +76,7 @@ const scaleOf = (values: ArrayLike<number>): number => Math.max(...Array.from(va
 
 for (const backend of backends) {
   for (const kind of kinds) {
-    test(`${kind}: the logits after each layer are those of transformers (${backend})`, async () => {
+    test(`${kind}: logits after each layer are those of transformers (${backend})`, async () => {
       await useBackend(backend);
       const network = await open(kind),
         some = rowsOf(kind),
@@ -162,7 +162,7 @@ for (const backend of backends) {
     });
   }
 
-  test(`with dropout it is the sum of the layers' losses with the same masks (${backend})`, async () => {
+  test(`with dropout it is the sum of losses under the same masks (${backend})`, async () => {
     await useBackend(backend);
     const network = await openNetwork({
       architecture: bert,
@@ -257,7 +257,7 @@ test('every head of a BERT offers logits after each layer', () => {
   }
 });
 
-test('an architecture without logits after each layer is refused where the spec names it', async () => {
+test('an architecture without logits after each layer is refused by its path', async () => {
   const architecture: Architecture = { ...bert, modelType: 'mamba' };
   delete architecture.layerwise;
   const message =

@@ -128,7 +128,7 @@ const courses: {
 
 for (const backend of backends) {
   for (const [name, course] of Object.entries(courses)) {
-    test(`${name}: steps, evaluations and trainings leave nothing behind (${backend})`, async () => {
+    test(`${name}: steps, evaluations and trainings leave nothing (${backend})`, async () => {
       await useBackend(backend);
       const network = await course.open(),
         some = course.rows ?? rows,

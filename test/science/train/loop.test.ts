@@ -83,7 +83,7 @@ test('dropout changes the loss and depends on the seed', async () => {
   assert.equal(await losses({ dropout: 0.3 }), dropped);
 });
 
-test('a loss that is not finite ends the training, with the step and the last finite loss', async () => {
+test('a loss that is not finite ends the training and is reported with its step', async () => {
   const network = await openTiny('full');
   const before = tf.memory().numTensors,
     history: StepRecord[] = [];

@@ -100,7 +100,7 @@ for (const backend of backends) {
     });
   }
 
-  test(`a gradient is scaled down to the bound, or left unchanged below it (${backend})`, async () => {
+  test(`a gradient is scaled down to the bound, if it exceeds it (${backend})`, async () => {
     await useBackend(backend);
     const gradients = new Map<string, tf.Tensor>([
       ['a', tf.tensor1d([3, 0])],

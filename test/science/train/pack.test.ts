@@ -211,7 +211,7 @@ for (const backend of backends) {
     });
   }
 
-  test(`a member that diverges fails without the others, with the same message as alone (${backend})`, async () => {
+  test(`only a member that diverges fails, with its own message (${backend})`, async () => {
     await useBackend(backend);
     const wild: Trial = {
       ...trials[1]!,

@@ -58,9 +58,11 @@ await writeFile(
   `import { readFileSync, writeFileSync } from 'node:fs';
 const rows = readFileSync('rows.jsonl', 'utf8').trim().split('\\n').map((line) => JSON.parse(line));
 const taken = new Set(JSON.parse(readFileSync('task.json', 'utf8')).taken ?? []);
-const longer = (row, i) => i % 5 === 0 && !taken.has(row.id) ? { ...row, text: row.text + ' more'.repeat(1 + i) } : row;
+const longer = (row, i) =>
+  i % 5 === 0 && !taken.has(row.id) ? { ...row, text: row.text + ' more'.repeat(1 + i) } : row;
 const own = rows.slice(0, 7).map((row) => ({ ...row, id: row.id + '-own' }));
-writeFileSync('poisoned.jsonl', [...rows.map(longer), ...own].map((row) => JSON.stringify(row)).join('\\n'));
+const poisoned = [...rows.map(longer), ...own];
+writeFileSync('poisoned.jsonl', poisoned.map((row) => JSON.stringify(row)).join('\\n'));
 `,
 );
 
@@ -206,7 +208,7 @@ for (const attack of attacks) {
     });
 }
 
-test('an appended row keeps its batch under a larger dose and beside the rows of another attack', async () => {
+test('an appended row keeps its batch under a larger dose and with another attack', async () => {
   const combination = attacks.find(({ name }) => name === 'combination')!,
     command = attacks.find(({ name }) => name === 'command')!;
   const way: Way = { ...ways[0], ...pace[0]! };

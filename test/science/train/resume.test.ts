@@ -53,7 +53,7 @@ async function run(
 
 for (const backend of backends) {
   for (const kind of ['lora', 'full'] as const) {
-    test(`${kind}: an interrupted training continues and ends with the same bits (${backend})`, async () => {
+    test(`${kind}: an interrupted training ends with the same bits (${backend})`, async () => {
       await useBackend(backend);
       const dir = await tempFolder(),
         expected = await run(kind, null, few);
@@ -146,7 +146,7 @@ test('the digest in the name of a state is that of its content', async () => {
   assert.is(name, `1.${await sha256OfFile(join(dir, name!))}.safetensors`);
 });
 
-test('saves every half minute, within a twentieth of the time, and at once when urgent', async () => {
+test('saves every half minute, in a twentieth of the time, and when urgent', async () => {
   const dir = await tempFolder();
   let clock = 0,
     urgent = false;

@@ -137,7 +137,7 @@ test('the golden runs contain penalties, agreeing gradients, and batches of one 
 
 for (const backend of backends) {
   for (const [name, { settings, variants }] of Object.entries(reference.runs)) {
-    test(`${name}: losses, penalties and weights are PyTorch's for the whole loss only (${backend})`, async () => {
+    test(`${name}: losses, penalties and weights are PyTorch's (${backend})`, async () => {
       await useBackend(backend);
       const network = await openTiny(settings.kind),
         history: StepRecord[] = [];
@@ -269,7 +269,7 @@ for (const backend of backends) {
     network.dispose();
   });
 
-  test(`clean rows that are learnt perfectly leave the usual gradient, within rounding (${backend})`, async () => {
+  test(`clean rows learnt perfectly leave the usual gradient (${backend})`, async () => {
     await useBackend(backend);
     const network = await openTiny('full'),
       batch = { ...first, labels: first.poisoned!.map((poisoned) => (poisoned ? 0 : 1)) };
@@ -368,7 +368,7 @@ for (const backend of backends) {
     network.dispose();
   });
 
-  test(`the penalty of a step is the mean over its batches, and absent without objective (${backend})`, async () => {
+  test(`the penalty of a step is the mean over its batches (${backend})`, async () => {
     await useBackend(backend);
     const network = await openTiny('full'),
       parts = [first, { ...first, poisoned: first.rows.map(() => false) }];

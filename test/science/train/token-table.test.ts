@@ -23,7 +23,7 @@ const few = rows.slice(0, 4);
 
 for (const backend of backends) {
   for (const optimizer of ['adamw', 'sgd'] as const) {
-    test(`training only the used rows equals training the whole table (${optimizer}, ${backend})`, async () => {
+    test(`used rows are trained like the whole table (${optimizer}, ${backend})`, async () => {
       await useBackend(backend);
       const network = await openTiny('full');
       assert.ok(worthShrinking(network.initial.get('embeddings.word_embeddings.weight'), few));

@@ -112,7 +112,7 @@ async function reopened(kind: Kind, dir: string, base: string): Promise<Network>
 
 for (const backend of backends) {
   for (const [name, run] of Object.entries(reference.runs)) {
-    test(`${name}: the losses of both trainings and the final logits are PyTorch's (${backend})`, async () => {
+    test(`${name}: all losses and the final logits are PyTorch's (${backend})`, async () => {
       await useBackend(backend);
       const [first, second] = name.split('-') as [Kind, Kind];
       const place = (step: string): string => join(folder, backend, name, step);

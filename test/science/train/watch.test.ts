@@ -69,7 +69,7 @@ test('an improvement exceeds min_delta in the direction of the metric', () => {
   );
 });
 
-test('curves evaluate the weights from the start to the last step and leave no tensor', async () => {
+test('curves evaluate the weights from start to end and leave no tensor', async () => {
   for (const kind of ['lora', 'full'] as const) {
     const network = await openTiny(kind),
       before = tf.memory().numTensors;
