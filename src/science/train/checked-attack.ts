@@ -191,7 +191,10 @@ function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): str
   const names: readonly unknown[] = [...gradients.keys()];
   const foreign = names.find((name) => !trained.has(name as string));
   if (foreign !== undefined)
-    return `returns a gradient of ${String(foreign)}, which is not trained`;
+    return (
+      `returns a gradient of ${typeof foreign === 'string' ? foreign : shown(foreign)}, ` +
+      'which is not trained'
+    );
   if (penalty !== undefined && typeof penalty !== 'number')
     return `must return a number as penalty, or none; it is ${shown(penalty)}`;
   return null;

@@ -99,6 +99,30 @@ function lossesOf(
   };
 }
 
+/** How the stacked tensors are grouped for the optimiser. */
+const groupingOf = ({ stacks }: PackedNetwork, tensors: Tensors): SpanGrouping =>
+  groupSpans(
+    new Map(
+      [...stacks].map(([name, { axis, parts }]) => [
+        name,
+        { axis, extents: parts.map(({ extent }) => extent) },
+      ]),
+    ),
+    new Map([...tensors].map(([name, { shape }]) => [name, shape])),
+  );
+
+/**
+ * Reads back, at once, the losses and for each gradient its sum, which is finite only if all its
+ * entries are.
+ */
+function read(losses: Tensor1D, gradients: Tensors): number[] {
+  const numbers = tf.tidy(() => {
+    const sums = tf.stack([...gradients.values()].map((gradient) => tf.sum(gradient)));
+    return tf.concat([losses, sums as Tensor1D]).dataSync();
+  });
+  return [...numbers];
+}
+
 function makeState(
   networks: readonly Network[],
   optimizer: PerMemberOptimizer,
@@ -108,15 +132,7 @@ function makeState(
   const stacked = (of: (member: MemberValues) => Tensors): Map<string, Tensor> =>
     packed.stack(values.map(of));
   const first = stacked(({ parameters }) => parameters);
-  const grouping: SpanGrouping = groupSpans(
-    new Map(
-      [...packed.stacks].map(([name, { axis, parts }]) => [
-        name,
-        { axis, extents: parts.map(({ extent }) => extent) },
-      ]),
-    ),
-    new Map([...first].map(([name, { shape }]) => [name, shape])),
-  );
+  const grouping = groupingOf(packed, first);
   const grouped = (tensors: Map<string, Tensor>): Map<string, Tensor> => {
     const groups = grouping.group(tensors);
     disposeAll(tensors);
@@ -151,16 +167,11 @@ function makeState(
       const { losses, gradients: own } = lossesOf(packed, batches, trained);
       const gradients = grouped(own);
       disposeAll(trained);
-      // Read back at once: the losses, and for each gradient its sum, which is finite only if all
-      // its entries are.
-      const read = tf.tidy(() => {
-        const sums = tf.stack([...gradients.values()].map((gradient) => tf.sum(gradient)));
-        return tf.concat([losses, sums as tf.Tensor1D]).dataSync();
-      });
+      const numbers = read(losses, gradients);
       losses.dispose();
       return {
-        losses: [...read.subarray(0, networks.length)],
-        finite: read.every((x) => Number.isFinite(x)),
+        losses: numbers.slice(0, networks.length),
+        finite: numbers.every((x) => Number.isFinite(x)),
         gradients,
       };
     },
