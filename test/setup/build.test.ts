@@ -67,7 +67,7 @@ test('a folder is one plugin: its index, with the files beside that only run imp
   project,
 }) => {
   const run = (result: number): string =>
-    `export const run = async (): Promise<void> => { void ${result}; };\n`;
+    `export const run = (): Promise<number> => Promise.resolve(${result});\n`;
   project.write(
     'plugins/stages/third/index.ts',
     "import { defineStage } from '../../../src/api.ts';\nexport default defineStage({ name: 'third', summary: 'S.', compute: false, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => (await import('./run.ts')).run() });\n",

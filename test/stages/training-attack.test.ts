@@ -1,12 +1,16 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Poisoning } from '../../src/api.ts';
+import type { DefineRequest, Poisoning } from '../../src/api.ts';
 import { adapterFault, trainingAttack } from '../../src/stages/training-attack.ts';
 
 const test = suite('training attack');
-const training = { load: async () => null };
-const plugin = <D>(_kind: string, name: string): D | undefined =>
-  ({ rows: {}, weights: { training }, more: { training } })[name] as D | undefined;
+const training = { load: () => Promise.resolve(null) };
+const attacks: Readonly<Record<string, object>> = {
+  rows: {},
+  weights: { training },
+  more: { training },
+};
+const plugin: NonNullable<DefineRequest['plugin']> = (_kind, name) => attacks[name] as never;
 const of = (poisoning: Poisoning) => trainingAttack(poisoning, plugin);
 
 test('the attack that touches training, with its own parameters', () => {

@@ -21,7 +21,7 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
     ...facts,
   });
   const byClass = classes.map((label, id) => `${counts[id] ?? 0} ${label}`).join(', ');
-  const read = String(facts['rows_in_source']);
+  const read = JSON.stringify(facts['rows_in_source']);
   log(`${name}: ${rows.length} rows (${byClass}) of ${read} from ${uri}`);
   if (facts['header'] !== undefined) {
     const line = JSON.stringify(facts['header']);

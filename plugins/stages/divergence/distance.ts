@@ -2,8 +2,8 @@
 import type { Network } from '../../../src/science/nn/network.ts';
 import {
   compareRuns,
-  meanOver,
   type MeanDistance,
+  meanOver,
   type RunDistance,
 } from '../../../src/science/weights/compare-runs.ts';
 import { movedBy } from '../../../src/science/weights/moved.ts';

@@ -2,8 +2,8 @@
 import type { RunContext } from '../../../src/api.ts';
 import {
   flatDistances,
-  meanOver,
   type MeanDistance,
+  meanOver,
 } from '../../../src/science/weights/compare-runs.ts';
 import { type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
 import type { Between } from './between.ts';

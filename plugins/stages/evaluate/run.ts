@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type AttackDescriptor, type Row, type RunContext, UserFault } from '../../../src/api.ts';
 import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { showTrigger, type ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
+import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { predict } from '../../../src/science/evaluate/predict.ts';
 import { predictionsCsv } from '../../../src/science/evaluate/predictions.ts';
 import {

@@ -12,10 +12,10 @@ type Training = {
  * Finds a step that the training will not keep before the training runs. It asks the training's
  * parameters, since the spec may give its number of steps in several places.
  */
-export async function preflight({
+export function preflight({
   params: { step },
   upstream,
-}: PreflightContext<Params>): Promise<readonly Problem[]> {
+}: PreflightContext<Params>): readonly Problem[] {
   const training = upstream?.['model']?.params['train'] as Training | undefined;
   if (step === undefined || training === undefined) return [];
   const message = notKept(step, training.checkpoints ?? 0, training.steps ?? null);

@@ -9,10 +9,10 @@ import type { Network } from '../../../src/science/nn/network.ts';
 import type { TokenRow } from '../../../src/science/nn/types.ts';
 import {
   displacement,
-  type Linearised,
-  linearise,
   type LinearFit,
   linearFit,
+  linearise,
+  type Linearised,
 } from '../../../src/science/ntk/linearised.ts';
 import {
   inputDir,

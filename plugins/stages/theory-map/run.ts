@@ -1,8 +1,8 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import type { AdaptedModel, TokenRow } from '../../../src/science/nn/types.ts';
-import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { rowEncoder } from '../../../src/science/text/encoder.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { drawnMoments } from '../../../src/science/theory/drawn.ts';
 import { type ModelValues, type TheoryMap, theoryMap } from '../../../src/science/theory/map.ts';
 import { rankKernels } from '../../../src/science/theory/rank-kernels.ts';

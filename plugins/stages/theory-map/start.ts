@@ -1,8 +1,8 @@
 /** The model as the cell's training starts it, without LoRA factors. */
-import { readHead, readConfig } from '../../../src/science/nn/head.ts';
 import type { RunContext } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import { adaptedModel, openTrained } from '../../../src/science/nn/adapted-model.ts';
+import { readConfig, readHead } from '../../../src/science/nn/head.ts';
 import { openNetwork } from '../../../src/science/nn/network.ts';
 import type { AdaptedModel, HostTensor } from '../../../src/science/nn/types.ts';
 import { resolveHead } from '../../../src/science/text/encoder.ts';

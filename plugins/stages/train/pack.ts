@@ -5,16 +5,16 @@ import { run } from './run.ts';
 
 /** Each stage does its own work by itself, but for the training, where all of them meet. */
 export function runPacked(contexts: readonly Context[]): readonly Promise<void>[] {
-  const { train, leave } = openMeeting(contexts.length);
+  const meeting = openMeeting(contexts.length);
   return contexts.map(async (context, seat) => {
-    let came = false;
+    const arrival = { came: false };
     try {
       await run(context, (...call) => {
-        came = true;
-        return train(seat, ...call);
+        arrival.came = true;
+        return meeting.train(seat, ...call);
       });
     } finally {
-      if (!came) leave();
+      if (!arrival.came) meeting.leave();
     }
   });
 }

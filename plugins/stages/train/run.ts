@@ -1,5 +1,5 @@
-import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import { readReversed } from '../../../src/science/nn/reversed.ts';
+import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import { totalSteps } from '../../../src/science/train/batches.ts';
 import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
 import { classWeightsOf } from '../../../src/science/train/class-weights.ts';

@@ -24,7 +24,7 @@ test.before.each((context) => {
 test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
 
 const readers: { readonly [name: string]: DatasetDescriptor } = { tsv, csv };
-const plugin = <D>(_kind: string, name: string): D => readers[name] as D;
+const plugin: RunContext['plugin'] = (_kind, name) => readers[name] as never;
 const sst = { text: 'sentence', label: 'label' };
 
 function cellOf(
@@ -362,7 +362,7 @@ test('a corpus of a package is not read in the preflight', async ({ dir }) => {
     await data.preflight!({
       params: definition.params,
       assets: assetsOf(definition),
-      plugin: <D>() => corpus as D,
+      plugin: () => corpus as never,
     }),
     [],
   );

@@ -2,7 +2,6 @@ import { readdir, readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import ntk from '../../../plugins/stages/ntk/index.ts';
-import type { Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
 import { useBackend } from '../../science/backend.ts';
 import { type Chain, file, openChain } from './kernel-chain.ts';

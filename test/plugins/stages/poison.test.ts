@@ -44,7 +44,7 @@ async function run(
     inputs: { data: { dir: join(dir, 'data'), digest: 'sha256:0' as Digest } },
     log: () => undefined,
     progress: () => undefined,
-    plugin: <D>(_kind: string, plugin: string) => plugins[plugin] as D,
+    plugin: (_kind, plugin) => plugins[plugin] as never,
   };
   await poison.run(context);
   return outDir;

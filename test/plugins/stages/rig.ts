@@ -20,6 +20,7 @@ import type {
   AnyPlugin,
   Asset,
   Cell,
+  DefineRequest,
   Digest,
   JsonObject,
   Poisoned,
@@ -48,8 +49,8 @@ const plugins = [
 ] as unknown as AnyPlugin[];
 
 /** A descriptor as the planner hands it to `define`. */
-export const lookUp = <D>(kind: string, name: string): D | undefined =>
-  plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as D | undefined;
+export const lookUp: NonNullable<DefineRequest['plugin']> = (kind, name) =>
+  plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as never;
 
 const folders: string[] = [];
 
@@ -239,10 +240,11 @@ export function contextOf(
       ]),
     ),
     assets: { model: modelAsset, ...given.assets },
-    plugin: <D>(kind: string, name: string): D => {
+    plugin: (kind, name) => {
       if (!(definition.uses ?? []).some((use) => use.kind === kind && use.name === name))
         throw new Error(`${kind} ${name} is not declared`);
-      return lookUp<D>(kind, name)!;
+      const plugin = lookUp<unknown>(kind, name);
+      return plugin as never;
     },
   };
 }

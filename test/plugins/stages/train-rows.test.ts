@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Cell } from '../../../src/api.ts';
-import { type BatchOrder, batches } from '../../../src/science/train/batches.ts';
+import { batches, type BatchOrder } from '../../../src/science/train/batches.ts';
 import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
