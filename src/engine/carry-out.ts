@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
 import { placesOn } from '../execute/resources.ts';
-import { executePlan } from '../execute/run.ts';
+import { executePlan } from '../execute/execute-plan.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import { openDurations } from '../log/durations.ts';
 import { journalEntry, logLine } from '../log/journal.ts';

@@ -45,7 +45,7 @@ export async function execStage(
     { experimentFacts },
     { environment },
   ] = await Promise.all([
-    import('../execute/stage.ts'),
+    import('../execute/job.ts'),
     import('../execute/pool.ts'),
     import('../registry/registry.ts'),
     import('../execute/facts.ts'),

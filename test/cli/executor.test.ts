@@ -89,7 +89,7 @@ test('what goes wrong in a job elsewhere is told as it is here', async ({ projec
   project.write('toy.json', JSON.stringify({ 1: 'exit' }));
   assert.match(
     (await project.dosimeter('run', 'spec.yaml', '--executor', 'process')).stderr,
-    /its process went without a word \(exit code 3\)/,
+    /its process ended without reporting a result \(exit code 3\)/,
   );
   const unknown = await project.dosimeter('run', 'spec.yaml', '--executor', 'proces');
   assert.is(unknown.code, 2);

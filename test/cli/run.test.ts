@@ -217,7 +217,7 @@ test('a process that exits without a word is a failure that says so', async ({ p
   project.write('toy.json', '{"1": "exit"}');
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
   assert.is(code, 1);
-  assert.match(stderr, /its process went without a word \(exit code 3\)/);
+  assert.match(stderr, /its process ended without reporting a result \(exit code 3\)/);
 });
 
 test('SIGKILL in the middle, then again: what was finished is kept, nothing needs a hand', async ({
