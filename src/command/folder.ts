@@ -97,8 +97,9 @@ async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
 }
 
 async function sizeOf(full: string, output: string): Promise<number> {
-  const stat = await lstat(full).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+  const stat = await lstat(full).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
     throw error;
   });
   if (stat === null)

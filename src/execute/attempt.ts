@@ -63,7 +63,7 @@ interface Started {
   /** What the executor is handed. */
   readonly work: PackedJob;
   /** Waits for the executor's answer and turns it into the attempt's result. */
-  end(answer: Promise<JobResult>): Promise<AttemptResult>;
+  readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
 /** @param pack the ids of all stages of the pack; absent: the stage is attempted alone */

@@ -26,7 +26,7 @@ export async function executePlan(
   const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry] as const));
   const settled = new Map<StageId, Promise<Outcome>>();
   for (const stage of plan.stages) {
-    const upstream = Object.values(stage.inputs).map((id) => settled.get(id));
+    const upstream = Object.values(stage.inputs).flatMap((id) => settled.get(id) ?? []);
     settled.set(stage.id, settler.settle(stage, found.get(stage.id) ?? null, upstream));
   }
   await Promise.all(settled.values());

@@ -179,7 +179,7 @@ async function memoryOf<Member extends Waiting, Result>(
       memory.set(entry, await entry.member.memoryMB);
     } catch (error) {
       room.waiting = room.waiting.filter((one) => one !== entry);
-      entry.settle(Promise.reject(error as Error));
+      entry.settle(Promise.reject(error instanceof Error ? error : new Error(String(error))));
     }
   }
   return memory;

@@ -29,10 +29,10 @@ export interface PatienceOption {
   /** What the command line takes, for messages. */
   readonly format: string;
   /** Returns the value of a command-line argument; null if it does not have the format. */
-  parse(text: string): number | null;
+  readonly parse: (text: string) => number | null;
   /** The values that make sense, for messages. */
   readonly range: string;
-  accepts(value: number): boolean;
+  readonly accepts: (value: number) => boolean;
 }
 
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;

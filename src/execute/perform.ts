@@ -24,8 +24,8 @@ export async function performJob(
   signal: AbortSignal,
 ): Promise<JobResult> {
   const started = performance.now();
-  const returned: unknown = await stage.run(contextOf(job, hooks, signal));
-  return outputOf(job, returned, (performance.now() - started) / 1000);
+  const running: Promise<unknown> = stage.run(contextOf(job, hooks, signal));
+  return outputOf(job, await running, (performance.now() - started) / 1000);
 }
 
 /** Makes the output folder, and returns what the stage is handed. */
@@ -40,22 +40,22 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
     backend: job.backend,
     signal,
     ...(job.resumeDir === undefined ? {} : { resumeDir: job.resumeDir }),
-    log: (message) => hooks.log(String(message)),
+    log: (message: unknown) => hooks.log(String(message)), // it may not be a string in JavaScript
     progress: (done, total, unit) => {
       const now = performance.now();
       if (done < total && now - lastProgress < PROGRESS_MS) return;
       lastProgress = now;
       hooks.progress(done, total, unit);
     },
-    plugin: <D>(kind: string, name: string): D => {
+    plugin: ((kind: string, name: string): unknown => {
       const plugin = hooks.plugin(kind, name);
       if (plugin === undefined)
         throw new Error(
           `the stage "${job.stage.name}" asks for the ${kind} "${name}", ` +
             "which its definition doesn't name in `uses`",
         );
-      return plugin as D;
-    },
+      return plugin;
+    }) as RunContext['plugin'],
     ...(job.limits ? { limits: job.limits } : {}),
     ...(job.experiment ? { experiment: job.experiment } : {}),
   };
@@ -106,8 +106,8 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
       message: `it threw ${String(error).slice(0, TOLD)}, which is not an Error`,
       stack: '',
     };
-  const message = String(error.message).slice(0, TOLD),
-    hint = (error as { hint?: unknown }).hint;
+  const { message: said, hint } = error as { readonly message: unknown; readonly hint?: unknown };
+  const message = String(said).slice(0, TOLD);
   // By name, since a plugin's bundle has a copy of the class.
   if (error.name === 'UserFault')
     return {

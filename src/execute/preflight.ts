@@ -96,11 +96,11 @@ function contextOf(
         return [[name, { params, assets: fetchedAssets(input.stage, assets), dir }]];
       }),
     ),
-    plugin: <D>(kind: 'attack' | 'dataset' | 'model' | 'adapter', name: string): D => {
+    plugin: ((kind: PluginKind, name: string): unknown => {
       const entry = registry.get(kind, name);
       if (!entry) throw new Error(`no ${kind} "${name}"`);
-      return entry.descriptor as unknown as D; // `D` is the caller's word for it
-    },
+      return entry.descriptor;
+    }) as PreflightContext['plugin'],
   };
 }
 

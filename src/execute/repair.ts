@@ -17,7 +17,7 @@ export function createRepairs(
   { damageOf }: InputChecks,
   settleAgain: (stage: PlannedStage) => Promise<Outcome>,
 ): (id: StageId) => Promise<boolean> {
-  const { plan, options, outcomes, entries, own } = execution;
+  const { plan, options, outcomes, own } = execution;
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   const repairs = new Map<StageId, Promise<boolean>>();
 

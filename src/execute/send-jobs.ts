@@ -1,5 +1,5 @@
 /** Sends the jobs of a pack to a worker and gathers what it says of each. */
-import type { FromWorker, JobResult, PackedJob, ToWorker } from './protocol.ts';
+import type { FromWorker, JobHooks, JobResult, PackedJob, ToWorker } from './protocol.ts';
 import type { WarmWorker } from './warm-worker.ts';
 import { killWorker } from './warm-worker.ts';
 
@@ -53,10 +53,7 @@ export function sendJobs(
   };
   const end = async (member: number, result: JobResult): Promise<void> => {
     if (!open.has(member)) return;
-    // The pipe is written before the result is sent: let what is in it arrive.
-    await new Promise((next) => {
-      setImmediate(() => setImmediate(next));
-    });
+    await outputBefore();
     const job = open.get(member);
     if (job === undefined) return;
     open.delete(member);
@@ -73,14 +70,12 @@ export function sendJobs(
   };
   const onMessage = (message: FromWorker): void => {
     if (message.type === 'ready') return;
-    const hooks = open.get(message.member)?.hooks;
-    if (message.type === 'log') hooks?.onLog(message.message);
-    else if (message.type === 'progress')
-      hooks?.onProgress(message.done, message.total, message.unit);
-    else {
-      if (message.leaving) worker.spent = true;
-      void end(message.member, message.result);
+    if (message.type !== 'result') {
+      tell(open.get(message.member)?.hooks, message);
+      return;
     }
+    if (message.leaving) worker.spent = true;
+    void end(message.member, message.result);
   };
 
   const results = pack.map(
@@ -105,4 +100,18 @@ export function sendJobs(
       else signal.addEventListener('abort', abort, { once: true });
   });
   return results;
+}
+
+/** A worker writes to its pipes before it sends a result: resolves when that output has arrived. */
+const outputBefore = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(() => setImmediate(resolve));
+  });
+
+function tell(
+  hooks: JobHooks | undefined,
+  message: Extract<FromWorker, { type: 'log' | 'progress' }>,
+): void {
+  if (message.type === 'log') hooks?.onLog(message.message);
+  else hooks?.onProgress(message.done, message.total, message.unit);
 }

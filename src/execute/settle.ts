@@ -31,7 +31,7 @@ export interface Settler {
   settle(
     stage: PlannedStage,
     found: Entry | null,
-    upstream: readonly (Promise<Outcome> | undefined)[],
+    upstream: readonly Promise<Outcome>[],
   ): Promise<Outcome>;
 }
 

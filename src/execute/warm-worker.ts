@@ -3,8 +3,8 @@ import type { ChildProcessByStdio } from 'node:child_process';
 import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import type { Job } from './protocol.ts';
 import { MARK } from './offspring.ts';
+import type { Job } from './protocol.ts';
 
 export interface WarmWorker {
   readonly process: ChildProcessByStdio<null, Readable, Readable>;

@@ -21,9 +21,9 @@ const nameOf = (stage: PlannedStage): string =>
   [
     stage.kind,
     ...Object.entries(stage.cell)
-      .filter(([, value]) => typeof value === 'string')
+      .filter((entry): entry is [string, string] => typeof entry[1] === 'string')
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([axis, value]) => `${axis}=${String(value)}`),
+      .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
 /** @param tell is told of a damaged file; the estimates then start anew */

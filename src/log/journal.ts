@@ -1,5 +1,5 @@
 /** Events in the form of the journal's entries, and of run.log's lines. */
-import type { JsonObject } from '../api.ts';
+import type { Json, JsonObject } from '../api.ts';
 import type { Outcome, RunEvent } from './events.ts';
 
 function outcomeEntry(outcome: Outcome): JsonObject {
@@ -47,10 +47,9 @@ export function journalEntry(event: RunEvent): JsonObject | null {
 
 /** Turns an entry of the journal into a line of run.log. */
 export function logLine({ event, ...rest }: JsonObject): string {
-  let line = String(event);
-  for (const key in rest) {
-    const value = rest[key];
-    line += ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`;
-  }
-  return line;
+  const fields = Object.entries(rest).map(([key, value]) => `${key}=${textOf(value)}`);
+  return [textOf(event), ...fields].join(' ');
 }
+
+const textOf = (value: Json | undefined): string =>
+  typeof value === 'string' ? value : JSON.stringify(value);

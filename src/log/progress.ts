@@ -116,7 +116,7 @@ function fit(
       ? lines
       : [...lines.slice(0, most - 1), `  … and ${lines.length - most + 1} more`];
   return shown.map((line) => {
-    const points = [...line];
+    const points = Array.from(line);
     return points.length <= room.columns ? line : `${points.slice(0, room.columns - 1).join('')}…`;
   });
 }

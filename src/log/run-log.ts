@@ -118,6 +118,7 @@ function createLogger(): winston.Logger {
         .map((line) => `${String(time)} ${line}`)
         .join('\n'),
     ),
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- winston's types
     transports: [new winston.transports.Stream({ stream })],
   });
 }

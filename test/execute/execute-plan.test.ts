@@ -34,7 +34,7 @@ test('an edited plugin runs again, and what follows only if its output has chang
 }) => {
   await chain(rig);
   await rig.run(grid);
-  await chain(rig, { data: ({ put }) => put('rows.jsonl', 'ro' + 'ws') });
+  await chain(rig, { data: ({ put }) => put('rows.jsonl', ['ro', 'ws'].join('')) });
   assert.equal((await rig.run(grid)).ran, { data: 1 });
   await chain(rig, { data: ({ put }) => put('rows.jsonl', 'other') });
   assert.equal((await rig.run(grid)).ran, { data: 1, train: 3, evaluate: 3, report: 1 });
