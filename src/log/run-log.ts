@@ -118,7 +118,8 @@ function createLogger(): winston.Logger {
         .map((line) => `${String(time)} ${line}`)
         .join('\n'),
     ),
-    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- winston's types
+    // winston declares its own transports with an interface in place of the class.
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
     transports: [new winston.transports.Stream({ stream })],
   });
 }
