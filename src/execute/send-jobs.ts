@@ -27,12 +27,8 @@ export function sendJobs(
   const { process: child } = worker;
   const open = new Map<number, OpenJob>();
   const timers: NodeJS.Timeout[] = [];
-
-  const send = (message: ToWorker): void => {
-    if (child.connected) child.send(message, () => undefined);
-  };
   const abortAfterGrace = (member: number): void => {
-    send({ type: 'abort', member });
+    send(worker, { type: 'abort', member });
     timers.push(
       setTimeout(() => {
         if (open.has(member)) killWorker(worker);
@@ -65,8 +61,8 @@ export function sendJobs(
     job.resolve(result);
   };
   const endAll = (): void => {
-    const exit = worker.ended ?? { code: null, signal: null };
-    for (const member of [...open.keys()]) void end(member, { type: 'exit', ...exit });
+    const exit: JobResult = { type: 'exit', ...(worker.ended ?? { code: null, signal: null }) };
+    for (const member of [...open.keys()]) void end(member, exit);
   };
   const onMessage = (message: FromWorker): void => {
     if (message.type === 'ready') return;
@@ -94,12 +90,16 @@ export function sendJobs(
     // 'close' would wait for every grandchild that keeps the pipe.
     worker.onEnd = () => setTimeout(endAll, LAST_OUTPUT_MS);
     child.on('message', onMessage);
-    send({ type: 'run', jobs: pack.map(({ job }) => job) });
+    send(worker, { type: 'run', jobs: pack.map(({ job }) => job) });
     for (const { signal, abort } of open.values())
       if (signal.aborted) abort();
       else signal.addEventListener('abort', abort, { once: true });
   });
   return results;
+}
+
+function send({ process: child }: WarmWorker, message: ToWorker): void {
+  if (child.connected) child.send(message, () => undefined);
 }
 
 /** A worker writes to its pipes before it sends a result: resolves when that output has arrived. */
