@@ -1,22 +1,28 @@
-/** Files that a program is given by source URI: in parameters stand their own names alone, their content is read as assets. */
+/**
+ * Files that a program is handed by source URI. Its parameters hold their bare names only, and the
+ * files themselves are assets, so that a key depends on their content and not on where they lie.
+ */
 import type { JsonObject, Poisoning, RunContext } from '../api.ts';
 import { stepsOf, UserFault } from '../api.ts';
 
 export interface NamedFiles {
   readonly names: readonly string[];
-  /** URI by name. */
+  /** The URIs by name. */
   readonly assets: { readonly [name: string]: string };
 }
 
-/** A cell's attack with its `files` by name alone: where they lie is no part of a key, what is in them is. Those of several steps are `STEP/NAME`. */
+/**
+ * Separates a cell's attack from its `files`: returns its parameters with bare names, and the files
+ * as assets. With several steps, the assets are named `ATTACK/NAME`.
+ */
 export function filesApart(poisoning: Poisoning): {
   readonly poisoning: Poisoning;
   readonly assets: NamedFiles['assets'];
 } {
   const steps = stepsOf(poisoning).map(({ attack, params }) => ({ attack, ...apart(params) }));
   const [only] = steps;
-  if (steps.length === 1)
-    return { poisoning: { attack: only!.attack, ...only!.params }, assets: only!.assets };
+  if (only !== undefined && steps.length === 1)
+    return { poisoning: { attack: only.attack, ...only.params }, assets: only.assets };
   return {
     poisoning: {
       ...poisoning,
@@ -40,26 +46,34 @@ function apart(params: JsonObject): {
   return { params: { ...params, files: names }, assets };
 }
 
-/** @param field as the spec names the list. @throws UserFault where two have one name */
+/**
+ * Throws a UserFault if two files have the same name.
+ * @param field the list as the spec names it
+ */
 export function namedFiles(uris: readonly string[], field: string): NamedFiles {
-  const names = uris.map((uri) => uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1)!);
+  const named = uris.map((uri) => ({ uri, name: fileName(uri) }));
+  const names = named.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserFault(
       `two of ${field} are named ${twice}`,
-      'they lie in one folder when it runs: rename one',
+      'they lie in one folder when the program runs: rename one',
     );
-  return { names, assets: Object.fromEntries(names.map((name, i) => [name, uris[i]!])) };
+  return { names, assets: Object.fromEntries(named.map(({ name, uri }) => [name, uri])) };
 }
 
-/** Names of a trigger's files among a stage's assets, beside its model. */
+/** `file:data/words.txt` → `words.txt`. */
+const fileName = (uri: string): string =>
+  uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? '';
+
+/** Precedes the names of a trigger's files among a stage's assets. */
 const TRIGGER = 'trigger/';
 
-/** A trigger's files, by `filesApart`, as assets of a stage that shows it. */
+/** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */
 export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
   Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${TRIGGER}${name}`, uri]));
 
-/** Where they lie when it runs: paths by name. */
+/** Returns the paths of the trigger's files by name, from the assets of a stage that runs. */
 export const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
   Object.fromEntries(
     Object.entries(assets)

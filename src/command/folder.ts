@@ -1,28 +1,38 @@
-/** The folder that a program runs in: what it is given goes in, what it declared to write comes out, and nothing else. */
+/**
+ * The folder that an outside program runs in. Only what the program is given goes in, and only the
+ * outputs that it has declared come out.
+ */
 import { cp, lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { pathInside } from '../untrusted/path.ts';
 
 export interface Given {
-  /** Path by name: copied, so that the program may do with them what it likes. */
+  /** Paths by name. The files are copied, so that the program may change them. */
   readonly files: { readonly [name: string]: string };
-  /** Folder by its place below `inputs/`: linked, since a checkpoint may be large, and checked afterwards. */
+  /**
+   * Folders by their place below `inputs/`. They are linked, since a checkpoint may be large, and
+   * checked for changes afterwards.
+   */
   readonly inputs: { readonly [place: string]: string };
-  /** task.json. */
+  /** The content of task.json. */
   readonly task: unknown;
 }
 
 export interface WorkFolder {
   readonly dir: string;
   /**
-   * Moves the declared outputs to `to` and removes the rest.
-   * @throws UserFault where one is missing, no plain file or folder, or larger than `bytes` together; or an input was written to
+   * Moves the declared outputs to the folder `to`, and removes the rest. Throws a UserFault if an
+   * output is missing or is neither a file nor a folder, if they are larger than `bytes` together,
+   * or if an input was written to.
    */
   take(outputs: readonly string[], to: string, bytes: number): Promise<void>;
 }
 
-/** @param dir is made; it should lie on the file system of the outputs */
+/**
+ * Makes the folder and fills it.
+ * @param dir should lie on the same file system as the outputs
+ */
 export async function openWorkFolder(
   dir: string,
   { files, inputs, task }: Given,
@@ -68,7 +78,10 @@ export async function openWorkFolder(
   };
 }
 
-/** Names, inodes, sizes and times of each input's files, by place: mtime may be set back, ctime may not. */
+/**
+ * Returns the names, inodes, sizes and times of each input's files, by the input's place.
+ * A program can set the mtime back, but not the ctime.
+ */
 async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const [place, dir] of Object.entries(inputs)) {
@@ -84,8 +97,9 @@ async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
 }
 
 async function sizeOf(full: string, output: string): Promise<number> {
-  const stat = await lstat(full).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+  const stat = await lstat(full).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
     throw error;
   });
   if (stat === null)

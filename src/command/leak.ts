@@ -1,10 +1,13 @@
-/** Looks for a secret in files, whatever they are: it must not get into what is stored. */
+/** Looks for a secret in files of any format, since it must not get into what is stored. */
 import { createReadStream } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { secretLines } from '../api/secret.ts';
 
-/** The first file below `dir` that holds `secret`, or one line of it, by its path there; null: none does, or the secret is too short to tell. */
+/**
+ * Returns the path, relative to `dir`, of the first file that holds the secret or one line of it.
+ * Null: there is none, or the secret is too short to tell.
+ */
 export async function fileWith(dir: string, secret: string): Promise<string | null> {
   const wanted = secretLines(secret).map((line) => Buffer.from(line));
   if (wanted.length === 0) return null;
@@ -19,7 +22,7 @@ export async function fileWith(dir: string, secret: string): Promise<string | nu
 
 async function holds(file: string, wanted: readonly Buffer[]): Promise<boolean> {
   const longest = Math.max(...wanted.map(({ length }) => length));
-  // The end of one chunk with the beginning of the next may be the text.
+  // A secret may begin in one chunk and end in the next.
   let before: Buffer = Buffer.alloc(0);
   for await (const chunk of createReadStream(file)) {
     const both = Buffer.concat([before, chunk as Buffer]);

@@ -1,9 +1,13 @@
-/** Whether a program can be started at all, before anything runs. */
+/** Checks, before anything runs, whether a program can be started at all. */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import path from 'node:path';
 
-/** What is wrong, or null. @param program as an argument list begins with it. @param files names of what lies in its folder */
+/**
+ * Returns what is wrong, or null.
+ * @param program the first word of the argument list
+ * @param files the names of the files in the program's folder
+ */
 export async function programFault(
   program: string,
   files: readonly string[],
@@ -18,13 +22,11 @@ export async function programFault(
   const places = (process.env['PATH'] ?? '').split(path.delimiter).filter((dir) => dir !== '');
   for (const dir of places)
     for (const ending of process.platform === 'win32' ? ['.exe', '.cmd', ''] : ['']) {
-      if (
-        await access(path.join(dir, program + ending), constants.X_OK).then(
-          () => true,
-          () => false,
-        )
-      )
-        return null;
+      const isExecutable = await access(path.join(dir, program + ending), constants.X_OK).then(
+        () => true,
+        () => false,
+      );
+      if (isExecutable) return null;
     }
   return `there is no program "${program}"`;
 }

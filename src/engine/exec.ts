@@ -51,7 +51,7 @@ export async function execStage(
   const { registry, assets, backend, experiment } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
-  const { jobOf, redacted } = await import('../execute/stage.ts');
+  const { jobOf, redacted } = await import('../execute/job.ts');
   const missing = Object.values(stage.assets).find((uri) => !assets.get(uri));
   if (missing !== undefined)
     throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');

@@ -1,4 +1,4 @@
-/** Sources: found on this machine, or fetched, before anything runs. */
+/** Sources, which are found on this machine or fetched before anything runs. */
 import type { Asset, SourceContext, SourceDescriptor } from '../api.ts';
 import type { Diagnostic, ExperimentCell, SourceRange } from '../experiment/types.ts';
 import type { PlanRegistry } from '../plan/graph.ts';
@@ -6,7 +6,7 @@ import type { Plan, PlannedStage } from '../plan/types.ts';
 import { diskFault } from '../store/faults.ts';
 import type { Locate } from './guard.ts';
 
-/** Each URI that a stage of the plan reads, with the first stage that does. */
+/** Returns each URI that the plan reads, with the first stage that reads it. */
 function wanted(plan: Plan): Map<string, PlannedStage> {
   const uris = new Map<string, PlannedStage>();
   for (const stage of plan.stages)
@@ -14,12 +14,12 @@ function wanted(plan: Plan): Map<string, PlannedStage> {
   return uris;
 }
 
-/** Where a URI is written: the field of the cell that holds it. */
-export function locateUri(cell: ExperimentCell, uri: string): SourceRange {
+/** Returns where a URI is written in the spec: the field of the cell that holds it. */
+function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   const scheme = uri.slice(0, uri.indexOf(':') + 1),
     bare = uri.slice(scheme.length);
   const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
-    // A stage may have said more exactly what the spec's source means (`hf:datasets/NAME` for a split's `hf:NAME`).
+    // A stage may name a source more exactly than the spec: `hf:datasets/NAME` for `hf:NAME`.
     if (typeof value === 'string')
       return value === uri ||
         value === bare ||
@@ -36,24 +36,30 @@ export function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   return cell.locate(find(cell.config, []) ?? []);
 }
 
-/** Looks at sources as `findAssets` did, without fetching. */
+/** Returns a function that looks for a source as `findAssets` does, but never fetches it. */
 export const locator =
   (registry: PlanRegistry, context: SourceContext): Locate =>
-  async (uri) =>
-    (registry.get('source', uri.slice(0, uri.indexOf(':')))!.descriptor as SourceDescriptor).locate(
-      uri,
-      context,
-    );
+  async (uri) => {
+    const source = sourceOf(registry, uri);
+    if (source === undefined) throw new Error(`no source plugin reads "${uri}"`);
+    return source.locate(uri, context);
+  };
+
+const schemeOf = (uri: string): string => uri.slice(0, uri.indexOf(':'));
+
+const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undefined =>
+  registry.get('source', schemeOf(uri))?.descriptor as SourceDescriptor | undefined;
 
 export interface Located {
-  /** Null: it must be fetched. */
+  /** By URI; null: it must be fetched. */
   readonly assets: Map<string, Asset | null>;
   readonly diagnostics: readonly Diagnostic[];
 }
 
 /**
- * @param fetch whether what is missing is fetched; `plan` only looks
- * @param before asked of what is missing: faults for which it is not fetched
+ * Finds every source of the plan, and gathers the faults of all of them.
+ * @param fetch whether a missing source is fetched; `plan` only looks
+ * @param before called for a missing source; if it returns faults, the source is not fetched
  */
 export async function findAssets(
   plan: Plan,
@@ -64,52 +70,52 @@ export async function findAssets(
 ): Promise<Located> {
   const assets = new Map<string, Asset | null>();
   const diagnostics: Diagnostic[] = [];
-  await Promise.all(
-    [...wanted(plan)].map(async ([uri, stage]) => {
-      const cell = plan.experiment.cells[stage.cells[0] ?? 0]!;
-      const scheme = uri.slice(0, uri.indexOf(':'));
-      const source = registry.get('source', scheme)?.descriptor as SourceDescriptor | undefined;
-      if (!source) {
-        diagnostics.push({
-          code: 'unknown-source',
-          message: `no source plugin reads "${uri}"`,
-          range: locateUri(cell, uri),
-          hint: `the schemes are ${[...registry.names('source')]
-            .sort()
-            .map((name) => `${name}:`)
-            .join(', ')}`,
-        });
-        return;
+  const find = async (uri: string, stage: PlannedStage): Promise<void> => {
+    const range = (): SourceRange | null => {
+      const cell = plan.experiment.cells[stage.cells[0] ?? 0];
+      return cell === undefined ? null : locateUri(cell, uri);
+    };
+    const source = sourceOf(registry, uri);
+    if (!source) {
+      diagnostics.push({
+        code: 'unknown-source',
+        message: `no source plugin reads "${uri}"`,
+        range: range(),
+        hint: `the schemes are ${schemes(registry).join(', ')}`,
+      });
+      return;
+    }
+    try {
+      let asset = await source.locate(uri, context);
+      if (asset === null) {
+        const faults = await before(uri, source);
+        diagnostics.push(...faults);
+        if (fetch && faults.length === 0) asset = await source.fetch(uri, context);
       }
-      try {
-        let asset = await source.locate(uri, context);
-        if (asset === null) {
-          const faults = await before(uri, source);
-          diagnostics.push(...faults);
-          if (fetch && faults.length === 0) asset = await source.fetch(uri, context);
-        }
-        assets.set(uri, asset);
-      } catch (error) {
-        const { name, message, hint } = diskFault(
-          error,
-          (error as NodeJS.ErrnoException | null)?.path ?? context.cacheDir,
-          'cache',
-        ) as Error & { hint?: string };
-        if (name !== 'UserFault')
-          diagnostics.push({
-            code: 'plugin-fault',
-            message: `the source plugin "${scheme}" threw on "${uri}": ${message}`,
-            range: locateUri(cell, uri),
-          });
-        else
-          diagnostics.push({
-            code: 'source',
-            message,
-            range: locateUri(cell, uri),
-            ...(hint === undefined ? {} : { hint }),
-          });
-      }
-    }),
-  );
+      assets.set(uri, asset);
+    } catch (error) {
+      diagnostics.push({ ...sourceFault(error, uri, context), range: range() });
+    }
+  };
+  await Promise.all([...wanted(plan)].map(([uri, stage]) => find(uri, stage)));
   return { assets, diagnostics };
+}
+
+const schemes = (registry: PlanRegistry): string[] =>
+  [...registry.names('source')].sort().map((name) => `${name}:`);
+
+/** Puts what a source plugin threw into words. */
+function sourceFault(
+  error: unknown,
+  uri: string,
+  { cacheDir }: SourceContext,
+): Pick<Diagnostic, 'code' | 'message' | 'hint'> {
+  const file = (error as NodeJS.ErrnoException | null)?.path ?? cacheDir;
+  const { name, message, hint } = diskFault(error, file, 'cache') as Error & { hint?: string };
+  return name === 'UserFault'
+    ? { code: 'source', message, ...(hint === undefined ? {} : { hint }) }
+    : {
+        code: 'plugin-fault',
+        message: `the source plugin "${schemeOf(uri)}" threw on "${uri}": ${message}`,
+      };
 }

@@ -1,4 +1,7 @@
-/** On what a run ran: enough to repeat it elsewhere, and to know why the last bits differ. */
+/**
+ * The environment of a run: enough to repeat it elsewhere, and to know why the last bits of a
+ * number may differ.
+ */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { BackendName, JsonObject } from '../api.ts';
 
-/** The folder of this package's package.json, seen from a source file or from a bundle. */
+/** Returns the folder of this package's package.json, from a source file or from a bundle. */
 export function packageRoot(): string {
   for (let dir = path.dirname(fileURLToPath(import.meta.url)); ; dir = path.dirname(dir)) {
     if (existsSync(path.join(dir, 'package.json'))) return dir;
@@ -28,12 +31,12 @@ export const ownVersion = (): string => readPackage(packageRoot()).version;
 
 function packageVersions(): { [name: string]: string } {
   const root = packageRoot(),
-    places = createRequire(path.join(root, 'package.json')).resolve,
+    { resolve } = createRequire(path.join(root, 'package.json')),
     { dependencies, optionalDependencies } = readPackage(root);
   const versions: { [name: string]: string } = {};
   for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
-    // Where the program is itself installed, its dependencies mostly lie beside it.
-    const dir = (places.paths(name) ?? [])
+    // If this program is installed as a package, its dependencies mostly lie beside it.
+    const dir = (resolve.paths(name) ?? [])
       .map((modules) => path.join(modules, name))
       .find((found) => existsSync(path.join(found, 'package.json')));
     if (dir !== undefined) versions[name] = readPackage(dir).version;
@@ -47,11 +50,14 @@ function cpuFeatures(): string {
     /^(?:flags|Features)\s*:\s*(.*)$/m
       .exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]
       ?.split(' ') ?? [];
-  // What changes which numeric code runs.
+  // Only those that decide which numeric code runs.
   return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
 }
 
-/** The commit of the folder that the spec lies in, and whether something in it was changed; null outside a repository. */
+/**
+ * Returns the commit of the folder of the spec, and whether tracked files differ from it; null
+ * outside a repository.
+ */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
   try {
     const { stdout } = await promisify(execFile)('git', [
@@ -69,7 +75,7 @@ async function gitState(dir: string): Promise<{ commit: string; dirty: boolean }
       ? null
       : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
   } catch {
-    return null; // no git, or no repository: there is nothing to record
+    return null; // there is no git, or no repository
   }
 }
 

@@ -1,4 +1,4 @@
-/** The experiment as its joining stages see it: what every stage came to, failures included. */
+/** The experiment as its joining stages see it: the outcome of every stage, failures included. */
 import type { ExperimentFacts, JsonObject, StageFacts } from '../api.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Outcome } from './types.ts';
@@ -15,6 +15,7 @@ function stageFacts(
     seed: stage.seed,
     inputs: Object.values(stage.inputs),
   };
+  const unfinished = { ...common, key: '', dir: '', seconds: 0, backend: null };
   switch (outcome.state) {
     case 'ran':
     case 'cached':
@@ -27,39 +28,19 @@ function stageFacts(
         state: outcome.state,
       };
     case 'failed':
-      return {
-        ...common,
-        key: '',
-        dir: '',
-        seconds: 0,
-        backend: null,
-        state: 'failed',
-        error: outcome.error,
-      };
+      return { ...unfinished, state: 'failed', error: outcome.error };
     case 'blocked':
       return {
-        ...common,
-        key: '',
-        dir: '',
-        seconds: 0,
-        backend: null,
+        ...unfinished,
         state: 'blocked',
         error: `needs ${outcome.by}, which failed${describe(outcome.by)}`,
       };
     case 'abandoned':
-      return {
-        ...common,
-        key: '',
-        dir: '',
-        seconds: 0,
-        backend: null,
-        state: 'blocked',
-        error: 'it has not run',
-      };
+      return { ...unfinished, state: 'blocked', error: 'it has not run' };
   }
 }
 
-/** Stages that are not settled yet (other joining stages) are left out. */
+/** Leaves out the stages that are not settled yet: other joining stages. */
 export function experimentFacts(
   plan: Plan,
   outcomes: ReadonlyMap<StageId, Outcome>,

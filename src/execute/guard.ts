@@ -1,119 +1,186 @@
 /**
- * What a stage reads must be what its key says, before it reads and afterwards: inputs and sources lie open to its code and
- * to whoever else is about, and read-only modes do not bind root. A look at a file's inode, size and times tells whether it
- * was written to, as git's index has it, where they are so old that a write would have changed them; else its bytes are
- * hashed again.
+ * Guards what a stage reads: it must be what the stage's key says, before the stage reads it and
+ * afterwards. Inputs and sources lie open to the stage's code and to everyone else on the machine,
+ * and read-only modes do not bind root. Where a look at a file cannot tell whether it was written
+ * to, its bytes are hashed again.
  */
-import type { Stats } from 'node:fs';
-import { lstatSync, readdirSync, statSync } from 'node:fs';
-import path from 'node:path';
-import type { Asset } from '../api.ts';
+import { lstatSync } from 'node:fs';
+import type { Asset, OutputFile } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { contentFault, strayFile, TICK_MS } from '../store/files.ts';
+import { contentFault, strayFile } from '../store/files.ts';
 import type { Entry } from '../store/types.ts';
+import type { Look, Looks } from './looks.ts';
+import {
+  filesOfSource,
+  isOld,
+  isSame,
+  isUnchanged,
+  isWritten,
+  lookOf,
+  looksAtOutputs,
+  noLooks,
+  sureByNow,
+} from './looks.ts';
 
-/** A source as it is now, by its URI; null: it is gone. */
+/** Returns a source as it is now, by its URI; null if it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
 
 /** What one stage reads, as it was when the stage was about to start. */
 export interface Reads {
-  /** What of it is no longer as it was ("its input …"); null: nothing, so that what was read is what the stage's key says. */
+  /**
+   * Returns what has changed since ("its input …"); null if nothing has, so that the stage read
+   * what its key says.
+   */
   fault(): Promise<string | null>;
-  /** A digest of every file's inode, size and times: the same in the next run, unless one was written to. */
-  readonly state: string;
+  /**
+   * A digest of every file's inode, size and times; '' for a stage that reads nothing.
+   * It is the same in the next run, unless a file has been written to.
+   */
+  readonly digest: string;
 }
 
 export interface Guard {
-  /** What is wrong with a stored entry that is about to be read; null: nothing. @param fresh made by this run, which hashed it a moment ago */
+  /**
+   * Returns what is wrong with a stored entry that is about to be read, or null.
+   * @param fresh this run made the entry, and hashed its files a moment ago
+   */
   entryFault(entry: Entry, fresh: boolean): Promise<string | null>;
-  /** Whether an entry was changed while a stage read it, and has not been looked at since. */
+  /** Whether an entry was changed while a stage read it, and has not been checked since. */
   isSuspect(key: ActionKey): boolean;
-  /** What is wrong with a source that is about to be read, as a sentence; null: nothing. */
+  /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
   assetFault(asset: Asset): Promise<string | null>;
-  /** Call it after `entryFault` and `assetFault` have passed everything listed here. @param inputs each with its name */
+  /**
+   * Starts to watch the reads of a stage, all of which have passed `entryFault` and `assetFault`.
+   * @param inputs each with its name
+   */
   reads(
     inputs: readonly (readonly [name: string, entry: Entry])[],
     assets: readonly Asset[],
   ): Reads;
+  /** Looks at outputs that have just been hashed; call it before they are published. */
+  hashed(dir: string, files: readonly OutputFile[]): Looks;
+  /** Takes these looks for those of an entry, unless another run has published it first. */
+  stored(entry: Entry, hashed: Looks): void;
 }
-
-/** A file at a moment, and whether its content was hashed since and a later write would show. */
-interface Look {
-  readonly ino: number;
-  readonly size: number;
-  readonly mtime: number;
-  readonly ctime: number;
-  readonly sure: boolean;
-}
-
-const lookOf = ({ ino, size, mtimeMs, ctimeMs }: Stats, sure: boolean): Look => ({
-  ino,
-  size,
-  mtime: mtimeMs,
-  ctime: ctimeMs,
-  sure,
-});
-const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
-  Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
-/** Written over, or another file in its place. Where only ctime differs, its mode may have changed, or its times were set. */
-const isWritten = (a: Look, b: Stats): boolean =>
-  a.ino !== b.ino || a.size !== b.size || a.mtime !== b.mtimeMs;
-const isSame = (a: Look, b: Stats): boolean => !isWritten(a, b) && a.ctime === b.ctimeMs;
-
-/** By path. A map is never mutated, only replaced: a stage keeps the looks of the moment it started. */
-type Looks = ReadonlyMap<string, Look>;
-const none: Looks = new Map();
 
 export function createGuard(locate?: Locate): Guard {
-  const entries = new Map<ActionKey, Looks>();
-  const assets = new Map<string, Looks>();
+  const entries = createEntryGuard();
+  const assets = createAssetGuard(locate);
+  return {
+    entryFault: (entry, fresh) => entries.fault(entry, fresh),
+    isSuspect: entries.isSuspect,
+    assetFault: (asset) => assets.fault(asset),
+    hashed: looksAtOutputs,
+    stored: (entry, hashed) => entries.stored(entry, hashed),
+    reads(inputs, sources) {
+      const held = inputs.map(([name, entry]) => {
+        const looks = entries.looks(entry.key);
+        return { name, entry, looks };
+      });
+      const open = sources.map((asset) => ({ asset, looks: assets.looks(asset.uri) }));
+      return {
+        get digest() {
+          return digestOfLooks([
+            ...held.map(({ name, looks }) => [name, looks] as const),
+            ...open.map(({ asset, looks }) => [asset.uri, looks] as const),
+          ]);
+        },
+        async fault() {
+          for (const { name, entry, looks } of held) {
+            const change = await entries.change(entry, looks);
+            if (change !== null)
+              return `its input "${name}" was changed after it was stored (${change})`;
+          }
+          for (const { asset, looks } of open) {
+            const change = await assets.change(asset, looks);
+            if (change !== null) return `a source was changed while it ran: ${change}`;
+          }
+          return null;
+        },
+      };
+    },
+  };
+}
+
+function digestOfLooks(read: readonly (readonly [what: string, looks: Looks])[]): string {
+  if (read.length === 0) return '';
+  const lines = read.flatMap(([what, looks]) =>
+    [...looks].map(
+      ([file, { ino, size, mtime, ctime }]) => `${what}\n${file}\n${ino} ${size} ${mtime} ${ctime}`,
+    ),
+  );
+  return sha256(lines.sort().join('\n'));
+}
+
+function createEntryGuard() {
+  const known = new Map<ActionKey, Looks>();
   const suspects = new Set<ActionKey>();
 
-  /** @param then what was seen of the files before they were read; null: they are about to be */
-  const look = async (entry: Entry, then: Looks | null, fresh: boolean): Promise<string | null> => {
+  /** @param then the looks before the entry was read; null: it is about to be read */
+  const check = async (
+    entry: Entry,
+    then: Looks | null,
+    fresh: boolean,
+  ): Promise<string | null> => {
     const { key, dir, manifest } = entry;
-    const known = then ?? entries.get(key) ?? none,
+    const before = then ?? sureByNow(known.get(key) ?? noLooks),
       seen = new Map<string, Look>();
     for (const file of manifest.files) {
       const stat = lstatSync(`${dir}/${file.path}`, { throwIfNoEntry: false });
       if (!stat?.isFile()) return `${file.path} is missing`;
-      const before = known.get(file.path);
-      if (before?.sure && isSame(before, stat)) continue;
-      if (then !== null && before !== undefined && isWritten(before, stat))
+      const look = before.get(file.path);
+      if (look?.sure && isSame(look, stat)) continue;
+      if (then !== null && look !== undefined && isWritten(look, stat))
         return `${file.path} was written to`;
+      const hashed = look?.hashed === true && isSame(look, stat);
       const old = isOld(stat);
-      // What was written a moment ago would have to be hashed after it was read all the same.
-      if (old || !fresh) {
+      // A young file has to be hashed after it was read in any case.
+      const isLeftForLater = then === null && (hashed || (fresh && !old && !look?.hashed));
+      if (!isLeftForLater) {
         const fault = await contentFault(dir, file, stat.size);
         if (fault !== null) return fault;
       }
-      seen.set(file.path, lookOf(stat, old));
+      seen.set(file.path, lookOf(stat, { sure: old && !isLeftForLater, hashed }));
     }
-    if (seen.size > 0) entries.set(key, new Map([...(entries.get(key) ?? none), ...seen]));
+    if (seen.size > 0) known.set(key, new Map([...(known.get(key) ?? noLooks), ...seen]));
     const stray = strayFile(entry);
     return stray === null ? null : `${stray} was added`;
   };
 
-  const entryFault = async (entry: Entry, fresh: boolean): Promise<string | null> => {
-    const fault = await look(entry, null, fresh && !suspects.has(entry.key));
-    if (fault === null) suspects.delete(entry.key);
-    return fault;
+  return {
+    looks: (key: ActionKey): Looks => sureByNow(known.get(key) ?? noLooks),
+    isSuspect: (key: ActionKey): boolean => suspects.has(key),
+    async fault(entry: Entry, fresh: boolean): Promise<string | null> {
+      const fault = await check(entry, null, fresh && !suspects.has(entry.key));
+      if (fault === null) suspects.delete(entry.key);
+      return fault;
+    },
+    /** Returns what has changed since `then`; whoever reads the entry next hashes it. */
+    async change(entry: Entry, then: Looks): Promise<string | null> {
+      const change = await check(entry, then, false);
+      if (change !== null) {
+        known.delete(entry.key);
+        suspects.add(entry.key);
+      }
+      return change;
+    },
+    stored({ key, dir }: Entry, hashed: Looks): void {
+      suspects.delete(key);
+      // An entry that another run has published consists of other files.
+      const own = [...hashed].filter(([name, look]) => {
+        const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
+        return stat !== undefined && isSame(look, stat);
+      });
+      known.set(key, new Map(own));
+    },
   };
+}
 
-  const assetFault = async (asset: Asset): Promise<string | null> => {
-    const { uri } = asset,
-      now = walk(asset.path),
-      known = assets.get(uri);
-    if (known !== undefined && isUnchanged(known, now)) return null;
-    const sure = [...now.values()].every(isOld);
-    const fault = await sourceFault(asset);
-    if (fault === null)
-      assets.set(uri, new Map([...now].map(([name, stat]) => [name, lookOf(stat, sure)])));
-    return fault;
-  };
+function createAssetGuard(locate: Locate | undefined) {
+  const known = new Map<string, Looks>();
 
-  const sourceFault = async ({ uri, digest }: Asset): Promise<string | null> => {
+  const digestFault = async ({ uri, digest }: Asset): Promise<string | null> => {
     if (locate === undefined) return null;
     let now: Asset | null;
     try {
@@ -125,8 +192,8 @@ export function createGuard(locate?: Locate): Guard {
     return now.digest === digest ? null : `${uri} is not what it was when the run began`;
   };
 
-  const assetChange = async (asset: Asset, then: Looks): Promise<string | null> => {
-    const now = walk(asset.path);
+  const changeSince = async (asset: Asset, then: Looks): Promise<string | null> => {
+    const now = filesOfSource(asset.path);
     const named = (name: string): string => (name === '' ? asset.uri : `${name} of ${asset.uri}`);
     for (const [name, look] of then) {
       const stat = now.get(name);
@@ -134,77 +201,28 @@ export function createGuard(locate?: Locate): Guard {
       if (isWritten(look, stat)) return `${named(name)} was written to`;
     }
     for (const name of now.keys()) if (!then.has(name)) return `${named(name)} was added`;
-    return isUnchanged(then, now) ? null : sourceFault(asset);
+    return isUnchanged(then, now) ? null : digestFault(asset);
   };
 
   return {
-    entryFault,
-    isSuspect: (key) => suspects.has(key),
-    assetFault,
-    reads(inputs, sources) {
-      const held = inputs.map(
-        ([name, entry]) => [name, entry, entries.get(entry.key) ?? none] as const,
-      );
-      const open = sources.map((asset) => [asset, assets.get(asset.uri) ?? none] as const);
-      return {
-        get state() {
-          if (held.length === 0 && open.length === 0) return '';
-          const lines = [
-            ...held.map(([name, , looks]) => [name, looks] as const),
-            ...open.map(([{ uri }, looks]) => [uri, looks] as const),
-          ].flatMap(([of, looks]) =>
-            [...looks].map(
-              ([file, { ino, size, mtime, ctime }]) =>
-                `${of}\n${file}\n${ino} ${size} ${mtime} ${ctime}`,
-            ),
-          );
-          return sha256(lines.sort().join('\n'));
-        },
-        async fault() {
-          for (const [name, entry, looks] of held) {
-            const change = await look(entry, looks, false);
-            if (change === null) continue;
-            entries.delete(entry.key);
-            suspects.add(entry.key); // whoever reads it next looks at its bytes
-            return `its input "${name}" was changed after it was stored (${change})`;
-          }
-          for (const [asset, looks] of open) {
-            const change = await assetChange(asset, looks);
-            if (change === null) continue;
-            assets.delete(asset.uri);
-            return `a source was changed while it ran: ${change}`;
-          }
-          return null;
-        },
-      };
+    looks: (uri: string): Looks => known.get(uri) ?? noLooks,
+    async fault(asset: Asset): Promise<string | null> {
+      const now = filesOfSource(asset.path),
+        before = known.get(asset.uri);
+      if (before !== undefined && isUnchanged(before, now)) return null;
+      const sure = [...now.values()].every(isOld);
+      const fault = await digestFault(asset);
+      if (fault === null)
+        known.set(
+          asset.uri,
+          new Map([...now].map(([name, stat]) => [name, lookOf(stat, { sure })])),
+        );
+      return fault;
+    },
+    async change(asset: Asset, then: Looks): Promise<string | null> {
+      const change = await changeSince(asset, then);
+      if (change !== null) known.delete(asset.uri);
+      return change;
     },
   };
-}
-
-const isUnchanged = (then: Looks, now: ReadonlyMap<string, Stats>): boolean =>
-  then.size === now.size &&
-  [...then].every(([name, look]) => {
-    const stat = now.get(name);
-    return look.sure && stat !== undefined && isSame(look, stat);
-  });
-
-/** Every file of a source by its path below it ('' for a file itself); hidden ones are no part of one, links are followed. */
-function walk(root: string): Map<string, Stats> {
-  const found = new Map<string, Stats>(),
-    entered = new Set<number>();
-  const visit = (full: string, name: string): void => {
-    const stat = statSync(full, { throwIfNoEntry: false });
-    if (stat === undefined) return;
-    if (!stat.isDirectory()) {
-      found.set(name, stat);
-      return;
-    }
-    if (entered.has(stat.ino)) return;
-    entered.add(stat.ino);
-    for (const child of readdirSync(full))
-      if (!child.startsWith('.'))
-        visit(path.join(full, child), name === '' ? child : `${name}/${child}`);
-  };
-  visit(root, '');
-  return found;
 }

@@ -1,13 +1,16 @@
-/** Runs stages that ask for it (`inline`) in this process, one at a time, so that whatever is thrown meanwhile is that stage's fault. */
+/**
+ * Performs the jobs of stages that ask for it (`inline`) in this process, one at a time, so that
+ * whatever is thrown meanwhile is that stage's fault.
+ */
 import type { StageDescriptor } from '../api.ts';
 import type { PluginKind } from '../plan/graph.ts';
-import { perform, thrownResult } from './perform.ts';
-import type { Job, JobHooks, JobResult } from './protocol.ts';
+import { performJob, thrownResult } from './perform.ts';
+import type { JobResult, PackedJob } from './protocol.ts';
 import type { RuntimeRegistry } from './types.ts';
 
 let turn: Promise<unknown> = Promise.resolve();
 
-/** Signals, heartbeats and flushes wait no longer than this for stages that do nothing but compute. */
+/** Inline stages keep the event loop (signals, heartbeats, flushes) waiting no longer than this. */
 const EVENTS_MS = 20;
 let lastEvents = 0;
 
@@ -21,20 +24,21 @@ async function afterEvents<T>(task: () => Promise<T>): Promise<T> {
   return task();
 }
 
-/** After those that came before: a stage's time runs from its own turn. */
+/** Runs `task` after those that were handed over before it: a stage's time starts with its turn. */
 export function inTurn<T>(task: () => Promise<T>): Promise<T> {
   const result = turn.then(() => afterEvents(task));
   turn = result.catch(() => undefined);
   return result;
 }
 
-/** Like a worker's, it never rejects on account of the job. On abort the stage is asked to stop, and no longer waited for. */
-export async function runInline(
-  job: Job,
+/**
+ * Like a worker, never rejects on account of the job. On abort the stage is asked to stop, and no
+ * longer waited for.
+ */
+export async function performInline(
+  { job, hooks, signal }: PackedJob,
   stage: StageDescriptor,
   registry: RuntimeRegistry,
-  hooks: JobHooks,
-  signal: AbortSignal,
 ): Promise<JobResult> {
   const plugin = (kind: string, name: string): unknown =>
     job.uses.some((use) => use.kind === kind && use.name === name)
@@ -50,11 +54,14 @@ export async function runInline(
   process.on('uncaughtException', onStray).on('unhandledRejection', onStray);
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });
+  const performHooks = {
+    log: (message: string) => hooks.onLog(message),
+    progress: (done: number, total: number, unit: string) => hooks.onProgress(done, total, unit),
+    plugin,
+  };
   try {
     return await Promise.race([
-      perform(job, stage, { log: hooks.onLog, progress: hooks.onProgress, plugin }, signal).catch(
-        thrownResult,
-      ),
+      performJob(job, stage, performHooks, signal).catch(thrownResult),
       stopped,
     ]);
   } finally {

@@ -1,19 +1,20 @@
-/** Processes that a stage leaves behind. Linux only: elsewhere what is in a worker's process group ends with it, and that is all. */
+/**
+ * Processes that a stage leaves behind. Linux only: elsewhere, what is in a worker's process group
+ * ends with the worker, and nothing else is ended.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A worker's environment holds its mark, and so does that of whatever it starts, wherever that goes. */
+/** The environment variable with a worker's mark, which whatever it starts inherits. */
 export const MARK = 'DOSIMETER_WORKER';
 
-/** What is read under /proc may be gone by then, or another user's. */
+/** What is read under /proc may be gone by then, or belong to another user. */
 function readOr<T>(fallback: T, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (
-      ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')
-    )
-      return fallback;
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes(code)) return fallback;
     throw error;
   }
 }
@@ -29,13 +30,13 @@ function childrenOf(pid: number): number[] {
     .filter(isRunning);
 }
 
-/** A zombie is no more than a number that waits to be asked for. */
+/** A zombie does not run: it only waits for its parent to ask how it ended. */
 function isRunning(pid: number): boolean {
   const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'utf8'));
   return stat !== '' && !['Z', 'X'].includes(stat[stat.lastIndexOf(')') + 2] ?? '');
 }
 
-function end(pid: number): void {
+function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch (error) {
@@ -43,20 +44,26 @@ function end(pid: number): void {
   }
 }
 
-/** Ends this process's children, and theirs; resolves when they write no more. @returns how many there were */
+/**
+ * Ends all descendants of this process, waits until they write no more, and returns how many there
+ * were.
+ */
 export async function endChildren(): Promise<number> {
   const found = childrenOf(process.pid);
-  for (const pid of found) found.push(...childrenOf(pid));
-  for (const pid of found) end(pid);
+  for (const pid of found) found.push(...childrenOf(pid)); // grows while it is walked
+  for (const pid of found) kill(pid);
   while (found.some(isRunning)) await sleep(1);
   return found.length;
 }
 
-/** Ends what bears one of these marks, this process apart: a daemon leaves its group and its parent, not its environment. */
+/**
+ * Ends every process but this one that bears one of the marks: a daemon leaves its group and its
+ * parent, but keeps its environment.
+ */
 export function endMarked(marks: ReadonlySet<string>): void {
   if (process.platform !== 'linux' || marks.size === 0) return;
+  // Again until none is left, since a process that is about to end may still start another.
   for (let found = 1; found > 0;) {
-    // again, since what is about to end may still start another
     found = 0;
     for (const name of readdirSync('/proc')) {
       const pid = Number(name);
@@ -66,7 +73,7 @@ export function endMarked(marks: ReadonlySet<string>): void {
         .find((variable) => variable.startsWith(`${MARK}=`));
       if (entry === undefined || !marks.has(entry.slice(MARK.length + 1)) || !isRunning(pid))
         continue;
-      end(pid);
+      kill(pid);
       found++;
     }
   }

@@ -1,6 +1,7 @@
 /**
- * The waiting room of stages that may run together. When a place is free for one of them it takes others along that are
- * ready by then, its even share of them; nothing waits for a stage that is not ready.
+ * The waiting room of stages that may share a job. When a place is free for one of them, it takes
+ * along its even share of those that are ready by then. Nothing waits for a stage that is not
+ * ready.
  */
 import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
@@ -9,22 +10,21 @@ import type { Machine, Need } from './resources.ts';
 import { needOf, placesFor } from './resources.ts';
 import type { Assets } from './survey.ts';
 
-/** How far packing goes. */
 export interface PackLimits {
-  /** Stages in a pack at most; 1: none is packed. */
+  /** The most stages in a pack; 1: none is packed. */
   readonly most: number;
-  /** Megabytes that a pack may take, by the stages' own estimates. */
+  /** The megabytes that a pack may take, by the stages' own estimates. */
   readonly memoryMB: number;
 }
 
-/** The stages that may share a job. */
+/** Stages with the same id may share a job. */
 export const packId = (kind: string, pack: string): string => JSON.stringify([kind, pack]);
 
 /**
- * How many stages go into the next pack: an even share of those that wait, for each worker that has no pack of theirs yet,
- * in as few turns as the limits allow. The first always goes.
- * @param memory what each of those that wait would add, in MB, the first being the one whose turn it is
- * @param free workers without a pack of theirs, this one included
+ * Returns how many stages go into the next pack: the waiting stages are shared out evenly among the
+ * workers that have no pack of them yet, in as few turns as the limits allow. At least one goes.
+ * @param memory what each waiting stage would add, in MB; the first is the one whose turn it is
+ * @param free the number of workers without a pack of these stages, this one included
  */
 export function packSize(
   memory: readonly number[],
@@ -33,15 +33,15 @@ export function packSize(
 ): number {
   const turns = Math.ceil(memory.length / (free * most));
   const share = Math.ceil(memory.length / (free * turns));
-  let taken = 1;
-  for (let sum = memory[0] ?? 0; taken < share; taken++) {
-    sum += memory[taken]!;
-    if (sum > memoryMB) break;
-  }
-  return taken;
+  let sum = 0;
+  const tooMuch = memory.findIndex((estimate) => (sum += estimate) > memoryMB);
+  return Math.max(1, Math.min(share, tooMuch < 0 ? memory.length : tooMuch));
 }
 
-/** What a stage would add to a pack, in MB; null while one of its sources is not there. @param inputs once they are made */
+/**
+ * Returns what a stage would add to a pack, in MB; null while one of its sources is not there.
+ * @param inputs the stage's inputs, once they are made
+ */
 export async function packMemory(
   { descriptor, params, assets }: PlannedStage,
   found: Assets,
@@ -58,8 +58,8 @@ export async function packMemory(
 }
 
 /**
- * The packs that come about if all of these stages are ready at once: for a plan. What runs alone is left out; memory that
- * can't be told yet counts as none.
+ * Returns the packs that form if all of these stages are ready at once, as `plan` shows them.
+ * Stages that run alone are left out; memory that can't be estimated yet counts as none.
  */
 export async function foreseePacks(
   stages: readonly PlannedStage[],
@@ -78,20 +78,14 @@ export async function foreseePacks(
   }
   const packs: PlannedStage[][] = [];
   for (const room of rooms.values()) {
-    for (
-      let free = placesFor(needOf(room[0]!.stage, backend, machine), machine);
-      room.length > 0;
-      free = Math.max(1, free - 1)
-    ) {
-      const pack = room.splice(
-        0,
-        packSize(
-          room.map(({ memoryMB }) => memoryMB),
-          free,
-          limits,
-        ),
-      );
+    const [first] = room;
+    if (first === undefined) continue;
+    let free = placesFor(needOf(first.stage, backend, machine), machine);
+    while (room.length > 0) {
+      const memory = room.map(({ memoryMB }) => memoryMB);
+      const pack = room.splice(0, packSize(memory, free, limits));
       if (pack.length > 1) packs.push(pack.map(({ stage }) => stage));
+      free = Math.max(1, free - 1);
     }
   }
   return packs;
@@ -106,85 +100,103 @@ export interface Waiting {
 }
 
 export interface Packer<Member extends Waiting, Result> {
-  /** Resolves with the member's own result; rejects where its memory can't be told. */
+  /** Resolves with the member's own result; rejects if its memory can't be estimated. */
   add(member: Member): Promise<Result>;
 }
 
+/** A member that waits, and how its promise is resolved. */
+interface Entry<Member, Result> {
+  readonly member: Member;
+  readonly settle: (result: Promise<Result>) => void;
+}
+
+/** The members that may share a job. */
+interface Room<Member, Result> {
+  waiting: readonly Entry<Member, Result>[];
+  /** How many packs of this room are running. */
+  packs: number;
+}
+
+/** @param runTogether runs the members of a pack as one job, and returns a result for each */
 export function createPacker<Member extends Waiting, Result>(
   queue: StageQueue,
   machine: Machine,
   limits: PackLimits,
   runTogether: (members: readonly Member[], gpus: readonly string[]) => readonly Promise<Result>[],
 ): Packer<Member, Result> {
-  interface Entry {
-    readonly member: Member;
-    readonly settle: (result: Promise<Result>) => void;
-  }
-  interface Room {
-    waiting: readonly Entry[];
-    /** Packs of theirs that run. */ packs: number;
-  }
-  const rooms = new Map<string, Room>();
+  type OwnEntry = Entry<Member, Result>;
+  type OwnRoom = Room<Member, Result>;
+  const rooms = new Map<string, OwnRoom>();
 
-  /** Whom the pack of `first` consists of; none where another has taken it along meanwhile. */
-  const take = async (first: Entry, room: Room): Promise<readonly Entry[]> => {
-    // What became ready by the same event is here by the next turn.
+  const runPack = async (
+    first: OwnEntry,
+    room: OwnRoom,
+    gpus: readonly string[],
+  ): Promise<void> => {
+    if (!room.waiting.includes(first)) return; // another pack has taken it along
+    // Let stages that the same event has made ready arrive.
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
-    const memory = new Map<Entry, number>();
-    for (const entry of room.waiting) {
-      try {
-        memory.set(entry, await entry.member.memoryMB);
-      } catch (error) {
-        room.waiting = room.waiting.filter((one) => one !== entry);
-        entry.settle(Promise.reject(error));
-      }
-    }
-    if (!room.waiting.includes(first)) return [];
-    const ordered = [
-      first,
-      ...room.waiting.filter((entry) => entry !== first && memory.has(entry)),
-    ];
+    const memory = await memoryOf(room);
+    if (!room.waiting.includes(first)) return;
     const free = Math.max(1, placesFor(first.member.need, machine) - room.packs);
-    const taken = ordered.slice(
-      0,
-      packSize(
-        ordered.map((entry) => memory.get(entry)!),
-        free,
-        limits,
-      ),
-    );
-    room.waiting = room.waiting.filter((entry) => !taken.includes(entry));
+    const pack = choosePack(first, room, memory, free, limits);
+    room.waiting = room.waiting.filter((entry) => !pack.includes(entry));
     room.packs++;
-    return taken;
+    const results = runTogether(
+      pack.map(({ member }) => member),
+      gpus,
+    );
+    pack.forEach(({ settle }, i) => {
+      settle(results[i] ?? Promise.reject(new Error('a member of a pack has no result')));
+    });
+    await Promise.allSettled(results);
+    room.packs--;
   };
 
   return {
     add: (member) =>
       new Promise<Result>((resolve, reject) => {
-        const entry: Entry = { member, settle: resolve };
+        const entry: OwnEntry = { member, settle: resolve };
         const room = rooms.get(member.id) ?? { waiting: [], packs: 0 };
         rooms.set(member.id, room);
         room.waiting = [...room.waiting, entry];
-        member.memoryMB.catch(() => undefined); // told when its turn comes
-        queue
-          .add(
-            async (gpus) => {
-              if (!room.waiting.includes(entry)) return; // another took it along
-              const taken = await take(entry, room);
-              if (taken.length === 0) return;
-              const results = runTogether(
-                taken.map((one) => one.member),
-                gpus,
-              );
-              taken.forEach(({ settle }, i) => settle(results[i]!));
-              await Promise.allSettled(results);
-              room.packs--;
-            },
-            { need: member.need, priority: member.priority },
-          )
-          .catch(reject);
+        member.memoryMB.catch(() => undefined); // rejects `add` when its turn comes
+        const { need, priority } = member;
+        queue.add((gpus) => runPack(entry, room, gpus), { need, priority }).catch(reject);
       }),
   };
+}
+
+/** Returns the memory of each waiting entry; one whose estimate fails leaves the room. */
+async function memoryOf<Member extends Waiting, Result>(
+  room: Room<Member, Result>,
+): Promise<ReadonlyMap<Entry<Member, Result>, number>> {
+  const memory = new Map<Entry<Member, Result>, number>();
+  for (const entry of room.waiting) {
+    try {
+      memory.set(entry, await entry.member.memoryMB);
+    } catch (error) {
+      room.waiting = room.waiting.filter((one) => one !== entry);
+      entry.settle(Promise.reject(error instanceof Error ? error : new Error(String(error))));
+    }
+  }
+  return memory;
+}
+
+/** The pack of `first`, which is always in it. Entries that came too late to have a memory wait. */
+function choosePack<E>(
+  first: E,
+  room: { readonly waiting: readonly E[] },
+  memory: ReadonlyMap<E, number>,
+  free: number,
+  limits: PackLimits,
+): readonly E[] {
+  const ordered = [first, ...room.waiting.filter((entry) => entry !== first)].flatMap((entry) => {
+    const memoryMB = memory.get(entry);
+    return memoryMB === undefined ? [] : [{ entry, memoryMB }];
+  });
+  const estimates = ordered.map(({ memoryMB }) => memoryMB);
+  return ordered.slice(0, packSize(estimates, free, limits)).map(({ entry }) => entry);
 }

@@ -1,46 +1,19 @@
 /** Faults of the input that stages see before anything runs, each with its place in the spec. */
 import { isAbsolute } from 'node:path';
-import type { Asset } from '../api.ts';
-import type { Diagnostic } from '../experiment/types.ts';
+import type { Asset, PreflightContext } from '../api.ts';
+import type { Diagnostic, ExperimentCell } from '../experiment/types.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import { locateIn } from '../plan/locate.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Assets, StageStatus } from './survey.ts';
 import type { RuntimeRegistry } from './types.ts';
 
-/** The file that a person would look into: of what the stage runs, that which comes from outside; else its own. */
-function blamed({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
-  const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;
-  const outside = [
-    own,
-    ...uses.map((use) => registry.get(use.kind as PluginKind, use.name)?.file ?? ''),
-  ].filter((file) => isAbsolute(file));
-  return outside.length === 0 ? own : [...new Set(outside)].join(' or ');
-}
-
-/** A handler asked for what is not on this machine yet. */
-class NotFetched extends Error {}
-
-/** By name; one that is not fetched yet throws where it is asked for, so that no handler takes it for one that was never declared. */
-function found({ assets: uris }: PlannedStage, assets: Assets): { readonly [name: string]: Asset } {
-  const given: { [name: string]: Asset } = {};
-  for (const [name, uri] of Object.entries(uris)) {
-    Object.defineProperty(given, name, {
-      enumerable: true,
-      get: () => assets.get(uri) ?? unfetched(uri),
-    });
-  }
-  return given;
-}
-
-function unfetched(uri: string): never {
-  throw new NotFetched(`${uri} is not fetched yet`);
-}
-
 /**
- * A stage that asks for a source that is not fetched yet is passed over: what is wrong with that is told once it is there.
- * Cached stages passed their preflight when they ran. The same fault at the same place is told once.
- * @param statuses of the stages that are to run. @param all of every stage: what inputs will be made of
+ * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
+ * when they ran. A stage that asks for a source that is not fetched yet is passed over: it is asked
+ * again once the source is there. The same fault at the same place is told once.
+ * @param statuses those of the stages that are to run
+ * @param all those of every stage, from which the upstream stages are taken
  */
 export async function preflight(
   plan: Plan,
@@ -49,72 +22,119 @@ export async function preflight(
   registry: RuntimeRegistry,
   all: readonly StageStatus[] = statuses,
 ): Promise<Diagnostic[]> {
-  const diagnostics = new Map<string, Diagnostic>();
   const byId = new Map<StageId, StageStatus>(all.map((status) => [status.stage.id, status]));
+  const diagnostics = new Map<string, Diagnostic>();
   for (const { stage, state } of statuses) {
-    if (state === 'cached' || !stage.descriptor.preflight) continue;
-    const cell = plan.experiment.cells[stage.cells[0] ?? 0]!;
-    const add = (diagnostic: Diagnostic): void => {
+    const cell = plan.experiment.cells[stage.cells[0] ?? 0];
+    if (state === 'cached' || cell === undefined) continue;
+    for (const diagnostic of await faultsOf(stage, cell, { assets, registry, byId })) {
       const { range, message } = diagnostic;
-      diagnostics.set(
-        JSON.stringify([message, range && [range.file, range.line, range.column]]),
-        diagnostic,
-      );
-    };
-    try {
-      const problems = await stage.descriptor.preflight({
-        params: stage.params,
-        assets: found(stage, assets),
-        upstream: Object.fromEntries(
-          Object.entries(stage.inputs).flatMap(([name, id]) => {
-            const input = byId.get(id);
-            return input
-              ? [
-                  [
-                    name,
-                    {
-                      params: input.stage.params,
-                      assets: found(input.stage, assets),
-                      dir: input.entry?.dir ?? null,
-                    },
-                  ],
-                ]
-              : [];
-          }),
-        ),
-        plugin: <D>(kind: 'attack' | 'dataset' | 'model' | 'adapter', name: string): D => {
-          const entry = registry.get(kind, name);
-          if (!entry) throw new Error(`no ${kind} "${name}"`);
-          return entry.descriptor as unknown as D;
-        },
-      });
-      for (const { path, message, hint, warning } of problems) {
-        add({
-          code: 'preflight',
-          message,
-          range: locateIn(cell, stage.section, path),
-          ...(hint === undefined ? {} : { hint }),
-          ...(warning ? { warning } : {}),
-        });
-      }
-    } catch (error) {
-      if (error instanceof NotFetched) continue;
-      const { name, message, hint } = error as Error & { hint?: string };
-      if (name !== 'UserFault')
-        add({
-          code: 'plugin-fault',
-          message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`,
-          range: null,
-          hint: `this is a fault of ${blamed(stage, registry)}, not of the spec`,
-        });
-      else
-        add({
+      const place = range && [range.file, range.line, range.column];
+      diagnostics.set(JSON.stringify([message, place]), diagnostic);
+    }
+  }
+  return [...diagnostics.values()];
+}
+
+interface Surroundings {
+  readonly assets: Assets;
+  readonly registry: RuntimeRegistry;
+  readonly byId: ReadonlyMap<StageId, StageStatus>;
+}
+
+async function faultsOf(
+  stage: PlannedStage,
+  cell: ExperimentCell,
+  surroundings: Surroundings,
+): Promise<readonly Diagnostic[]> {
+  if (!stage.descriptor.preflight) return [];
+  try {
+    const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));
+    return problems.map(({ path, message, hint, warning }) => ({
+      code: 'preflight',
+      message,
+      range: locateIn(cell, stage.section, path),
+      ...(hint === undefined ? {} : { hint }),
+      ...(warning ? { warning } : {}),
+    }));
+  } catch (error) {
+    if (error instanceof NotFetched) return [];
+    const { name, message, hint } = error as Error & { hint?: string };
+    if (name === 'UserFault')
+      return [
+        {
           code: 'preflight',
           message,
           range: cell.locate([]),
           ...(hint === undefined ? {} : { hint }),
-        });
-    }
+        },
+      ];
+    return [
+      {
+        code: 'plugin-fault',
+        message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`,
+        range: null,
+        hint: `this is a fault of ${blamed(stage, surroundings.registry)}, not of the spec`,
+      },
+    ];
   }
-  return [...diagnostics.values()];
+}
+
+function contextOf(
+  stage: PlannedStage,
+  { assets, registry, byId }: Surroundings,
+): PreflightContext {
+  return {
+    params: stage.params,
+    assets: fetchedAssets(stage, assets),
+    upstream: Object.fromEntries(
+      Object.entries(stage.inputs).flatMap(([name, id]) => {
+        const input = byId.get(id);
+        if (input === undefined) return [];
+        const { params } = input.stage;
+        const dir = input.entry?.dir ?? null;
+        return [[name, { params, assets: fetchedAssets(input.stage, assets), dir }]];
+      }),
+    ),
+    plugin: ((kind: PluginKind, name: string): unknown => {
+      const entry = registry.get(kind, name);
+      if (!entry) throw new Error(`no ${kind} "${name}"`);
+      return entry.descriptor;
+    }) as PreflightContext['plugin'],
+  };
+}
+
+/** A preflight asked for a source that is not on this machine yet. */
+class NotFetched extends Error {}
+
+/**
+ * Returns a stage's sources by name. One that is not fetched yet throws when it is asked for, so
+ * that no preflight mistakes it for one that was never declared.
+ */
+function fetchedAssets(
+  { assets: uris }: PlannedStage,
+  assets: Assets,
+): { readonly [name: string]: Asset } {
+  const fetched: { [name: string]: Asset } = {};
+  for (const [name, uri] of Object.entries(uris))
+    Object.defineProperty(fetched, name, {
+      enumerable: true,
+      get: () => {
+        const asset = assets.get(uri);
+        if (!asset) throw new NotFetched(`${uri} is not fetched yet`);
+        return asset;
+      },
+    });
+  return fetched;
+}
+
+/**
+ * Returns the file that a person should look into: among the plugins that the stage runs, those
+ * from outside, else its own.
+ */
+function blamed({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
+  const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;
+  const used = uses.map((use) => registry.get(use.kind as PluginKind, use.name)?.file ?? '');
+  const outside = [own, ...used].filter((file) => isAbsolute(file));
+  return outside.length === 0 ? own : [...new Set(outside)].join(' or ');
 }

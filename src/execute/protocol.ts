@@ -1,14 +1,17 @@
-/** What the scheduler and a worker process say to each other (JSON over the channel of `child_process.fork`). */
+/**
+ * The messages between the scheduler and a worker process, as JSON over the channel of
+ * `child_process.fork`.
+ */
 import type { Job, JobResult } from '../api/executor.ts';
 
 export type { Job, JobHooks, JobResult, PackedJob, PluginModule } from '../api/executor.ts';
 
-/** Several jobs are a pack: stages of one kind that run together. `member` is an index into `jobs`. */
+/** Several jobs are a pack: stages of one kind that share a job. `member` is an index of `jobs`. */
 export type ToWorker =
   | { readonly type: 'run'; readonly jobs: readonly Job[] }
   | { readonly type: 'abort'; readonly member: number };
 
-/** `leaving`: the process is not to be used again. */
+/** `leaving`: the process must not be used again. */
 export type FromWorker =
   | { readonly type: 'ready' }
   | { readonly type: 'log'; readonly member: number; readonly message: string }

@@ -1,10 +1,13 @@
-/** p-queue with a second limit: cores, memory and GPUs of what runs never exceed the machine's. */
+/**
+ * The queue of stages: p-queue with limits of its own, so that what runs never takes more cores,
+ * memory and GPUs than the machine has.
+ */
 import type { Queue, QueueAddOptions } from 'p-queue';
 import PQueue from 'p-queue';
 import type { Machine, Need } from './resources.ts';
 
 type Task = () => Promise<unknown>;
-/** GPUs by identity; which, is known when the task starts. */
+/** The GPUs that a task has to itself, by identity; they are chosen when it starts. */
 interface Grant {
   gpus: readonly string[];
 }
@@ -16,15 +19,16 @@ interface Waiting {
   readonly run: Task;
   readonly need: Need;
   readonly grant: Grant;
-  priority: number;
+  readonly priority: number;
   readonly id: string | undefined;
 }
 
 export interface StageQueue {
   /**
-   * Runs `task` when what it needs is free, with the GPUs that are its own meanwhile; higher priority first, then first come.
-   * A task at the head that needs much is not overtaken, or it would wait for ever.
-   * @param need no more than the machine has
+   * Runs `task` when what it needs is free: higher priorities first, then in the order of arrival.
+   * The task at the head is not overtaken, since one that needs much would wait for ever.
+   * @param task is handed the GPUs that it has to itself meanwhile
+   * @param options.need no more than the machine has
    */
   add<T>(
     task: (gpus: readonly string[]) => Promise<T>,
@@ -35,82 +39,123 @@ export interface StageQueue {
 
 const NOTHING: Need = { cpu: 1, memoryMB: 0, gpu: 0 };
 
-export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine): StageQueue {
-  const free = { cpu: cores, memoryMB, gpus: [...gpus] };
-  const fits = ({ cpu, memoryMB: memory, gpu }: Need): boolean =>
-    cpu <= free.cpu && memory <= free.memoryMB && gpu <= free.gpus.length;
-
-  class HeadFits implements Queue<Task, NeedOptions> {
-    readonly #waiting: Waiting[] = [];
-    /** What p-queue may start now: nothing while the head needs more than what is free. */
-    get size(): number {
-      const head = this.#waiting[0];
-      return head && fits(head.need) ? this.#waiting.length : 0;
-    }
-    filter(options: Readonly<Partial<NeedOptions>>): Task[] {
-      return this.#waiting
-        .filter(({ priority }) => priority === (options.priority ?? 0))
-        .map(({ run }) => run);
-    }
-    enqueue(run: Task, options?: Partial<NeedOptions>): void {
-      const item: Waiting = {
-        run,
-        need: options?.need ?? NOTHING,
-        grant: options?.grant ?? { gpus: [] },
-        priority: options?.priority ?? 0,
-        id: options?.id,
-      };
-      let low = 0,
-        high = this.#waiting.length;
-      while (low < high) {
-        const mid = (low + high) >> 1;
-        if (this.#waiting[mid]!.priority >= item.priority) low = mid + 1;
-        else high = mid;
-      }
-      this.#waiting.splice(low, 0, item);
-    }
-    dequeue(): Task | undefined {
-      const item = this.#waiting.shift();
-      if (!item) return undefined;
-      free.cpu -= item.need.cpu;
-      free.memoryMB -= item.need.memoryMB;
-      item.grant.gpus = free.gpus.splice(0, item.need.gpu);
-      return item.run;
-    }
-    setPriority(id: string, priority: number): void {
-      const at = this.#waiting.findIndex((item) => item.id === id);
-      if (at < 0) throw new ReferenceError(`no task "${id}"`);
-      const [item] = this.#waiting.splice(at, 1);
-      const { run, need, grant } = item!;
-      this.enqueue(run, { need, grant, priority, id });
+export function createQueue(machine: Machine): StageQueue {
+  const free = new FreeResources(machine);
+  // p-queue makes its queue itself, without arguments.
+  class Waitlist extends HeadFits {
+    constructor() {
+      super(free);
     }
   }
-
-  const queue = new PQueue<HeadFits, NeedOptions>({ concurrency: cores, queueClass: HeadFits });
+  const queue = new PQueue<Waitlist, NeedOptions>({
+    concurrency: machine.cores,
+    queueClass: Waitlist,
+  });
   return {
     add(task, { need, priority }) {
       const grant: Grant = { gpus: [] };
-      return queue
-        .add(
-          async () => {
-            try {
-              return await task(grant.gpus);
-            } finally {
-              free.cpu += need.cpu;
-              free.memoryMB += need.memoryMB;
-              // The one that was used last comes first: a worker that has it is warm.
-              free.gpus.unshift(...grant.gpus);
-            }
-          },
-          { need, grant, priority },
-        )
-        .finally(() => {
-          // One wide task's end may make room for several: p-queue starts one by itself, this starts the rest.
-          queue.concurrency = cores;
-        });
+      const run = async () => {
+        try {
+          return await task(grant.gpus);
+        } finally {
+          free.giveBack(need, grant);
+        }
+      };
+      return queue.add(run, { need, grant, priority }).finally(() => {
+        // The end of one wide task may make room for several others. p-queue starts one of them;
+        // setting its concurrency makes it start the rest.
+        queue.concurrency = machine.cores;
+      });
     },
     get waiting() {
       return queue.size;
     },
   };
+}
+
+/** What the running tasks leave of the machine. */
+class FreeResources {
+  #cpu: number;
+  #memoryMB: number;
+  readonly #gpus: string[];
+
+  constructor({ cores, memoryMB = Infinity, gpus = [] }: Machine) {
+    this.#cpu = cores;
+    this.#memoryMB = memoryMB;
+    this.#gpus = [...gpus];
+  }
+
+  has({ cpu, memoryMB, gpu }: Need): boolean {
+    return cpu <= this.#cpu && memoryMB <= this.#memoryMB && gpu <= this.#gpus.length;
+  }
+
+  take({ cpu, memoryMB, gpu }: Need, grant: Grant): void {
+    this.#cpu -= cpu;
+    this.#memoryMB -= memoryMB;
+    grant.gpus = this.#gpus.splice(0, gpu);
+  }
+
+  giveBack({ cpu, memoryMB }: Need, { gpus }: Grant): void {
+    this.#cpu += cpu;
+    this.#memoryMB += memoryMB;
+    this.#gpus.unshift(...gpus); // those used last are given first: a worker that has them is warm
+  }
+}
+
+/** The tasks that wait, by priority and then by arrival, of which only the head may start. */
+class HeadFits implements Queue<Task, NeedOptions> {
+  readonly #free: FreeResources;
+  readonly #waiting: Waiting[] = [];
+
+  constructor(free: FreeResources) {
+    this.#free = free;
+  }
+
+  /** As p-queue sees it: nothing waits as long as the head needs more than is free. */
+  get size(): number {
+    const [head] = this.#waiting;
+    return head && this.#free.has(head.need) ? this.#waiting.length : 0;
+  }
+
+  filter(options: Readonly<Partial<NeedOptions>>): Task[] {
+    return this.#waiting
+      .filter(({ priority }) => priority === (options.priority ?? 0))
+      .map(({ run }) => run);
+  }
+
+  enqueue(run: Task, options?: Partial<NeedOptions>): void {
+    this.#insert({
+      run,
+      need: options?.need ?? NOTHING,
+      grant: options?.grant ?? { gpus: [] },
+      priority: options?.priority ?? 0,
+      id: options?.id,
+    });
+  }
+
+  dequeue(): Task | undefined {
+    const item = this.#waiting.shift();
+    if (!item) return undefined;
+    this.#free.take(item.need, item.grant);
+    return item.run;
+  }
+
+  setPriority(id: string, priority: number): void {
+    const item = this.#waiting.find((one) => one.id === id);
+    if (item === undefined) throw new ReferenceError(`no task "${id}"`);
+    this.#waiting.splice(this.#waiting.indexOf(item), 1);
+    this.#insert({ ...item, priority });
+  }
+
+  #insert(item: Waiting): void {
+    let low = 0,
+      high = this.#waiting.length;
+    while (low < high) {
+      const mid = (low + high) >> 1;
+      if (this.#waiting[mid]!.priority >= item.priority)
+        low = mid + 1; // mid < high ≤ length
+      else high = mid;
+    }
+    this.#waiting.splice(low, 0, item);
+  }
 }

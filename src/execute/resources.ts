@@ -1,27 +1,35 @@
-/** What a stage takes of a machine, and what a machine has. */
+/** What a stage needs of a machine, and what a machine has. */
 import type { BackendName } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
 
 export interface Machine {
   readonly cores: number;
-  /** Left out: memory is not counted. */
+  /** Without it, memory is not counted. */
   readonly memoryMB?: number;
-  /** By identity, as CUDA_VISIBLE_DEVICES has them. */
+  /** By identity, as in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
-  /** Whether TensorFlow computes on its GPUs: then a stage that computes takes one, unless it says otherwise. */
+  /**
+   * Whether TensorFlow computes on the GPUs: then a stage that computes takes one, unless it
+   * declares otherwise.
+   */
   readonly computesOnGpu?: boolean;
+}
+
+/** What `needOf` reads of a planned stage. */
+export interface NeedingStage extends Pick<PlannedStage, 'resources'> {
+  readonly descriptor: Pick<PlannedStage['descriptor'], 'compute'>;
 }
 
 export interface Need {
   readonly cpu: number;
   readonly memoryMB: number;
-  /** How many. */
+  /** The number of GPUs. */
   readonly gpu: number;
 }
 
-/** What the stage takes; where it asks for more than there is, all there is. */
+/** Returns what the stage needs; if it asks for more than the machine has, all of it. */
 export function needOf(
-  { resources, descriptor }: Pick<PlannedStage, 'resources' | 'descriptor'>,
+  { resources, descriptor }: NeedingStage,
   backend: BackendName,
   { cores, memoryMB = Infinity, gpus = [], computesOnGpu = false }: Machine,
 ): Need {
@@ -33,13 +41,13 @@ export function needOf(
   };
 }
 
-/** How many stages like this one may run at once. */
+/** Returns a function that tells how many stages like a given one may run at once. */
 export const placesOn =
   (machine: Machine, backend: BackendName) =>
   (stage: PlannedStage): number =>
     placesFor(needOf(stage, backend, machine), machine);
 
-/** How many stages with this need may run at once. */
+/** Returns how many stages with this need may run at once: at least one. */
 export function placesFor(
   { cpu, memoryMB, gpu }: Need,
   { cores, memoryMB: memory = Infinity, gpus = [] }: Machine,

@@ -1,4 +1,4 @@
-/** `metrics.json` of every cell's goal stages, as the store has them now. */
+/** The metrics of every cell's goal stages, as the store has them now. */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Json, JsonObject } from '../api.ts';
@@ -6,78 +6,70 @@ import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import { MANIFEST_FILE } from '../store/manifest.ts';
 import { isUnreadable, readRegular } from '../store/regular.ts';
-import type { Store } from '../store/store.ts';
+import type { Entry } from '../store/types.ts';
+import type { MetricValues } from './metrics.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 import type { StageStatus } from './survey.ts';
 
 export interface MetricsOfCell {
   readonly cell: JsonObject;
-  /** Its other names: axis values that come to the same cell. */
+  /** Its other names: axis values that lead to the same cell. */
   readonly also: readonly JsonObject[];
   readonly seed: number;
-  readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
+  readonly metrics: { readonly [stage: string]: MetricValues };
 }
 
 export interface Metrics {
   readonly cells: readonly MetricsOfCell[];
-  /** Goal stages of cells that are not in the store. */
+  /** How many goal stages of cells are not in the store. */
   readonly missing: number;
-  /** Files that are not what was stored. */
+  /** Files that differ from what was stored. */
   readonly damaged: readonly string[];
-  /** Files as they were stored, by a version that let a stage store what is refused now; `fault` goes on from the file's name. */
+  /**
+   * Files as they were stored, by a version that let a stage store what is refused now. `fault` is
+   * a clause that follows the file's name.
+   */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /** What computed the entries: backend, precision, releases, device; each that differs once. */
+  /** What computed the entries (backend, precision, releases, device), without repetitions. */
   readonly computedBy: readonly string[];
 }
 
-/** Reads every manifest, whatever a look-up took on trust. */
+/** The status of a stage, of which no more than this is read. */
+export type MetricsStatus = Pick<StageStatus, 'stage'> & {
+  readonly entry: MetricsEntry | null;
+};
+export type MetricsEntry = Pick<Entry, 'key' | 'dir'> & {
+  readonly manifest: Pick<Entry['manifest'], 'files'>;
+};
+
+/** Reads every manifest, including those that a look-up took on trust. */
 export function readMetrics(
   plan: Plan,
-  statuses: readonly StageStatus[],
-  store: Pick<Store, 'manifest'>,
+  statuses: readonly MetricsStatus[],
+  store: ManifestReader,
 ): Metrics {
-  const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
-  const damaged = new Set<string>();
+  const byId = new Map<StageId, MetricsStatus>(statuses.map((status) => [status.stage.id, status]));
+  const { computedBy, unsound } = readManifests(statuses, store);
+  const damaged = new Set(unsound.map(({ dir }) => path.join(dir, MANIFEST_FILE)));
   const refused = new Map<string, string>();
-  const computedBy = new Set<string>();
-  const unsound = new Set<StageId>();
-  for (const { stage, entry } of statuses) {
-    if (!entry) continue;
-    const manifest = store.manifest(entry.key);
-    if (manifest) for (const what of computed(manifest.facts['computed'])) computedBy.add(what);
-    else {
-      unsound.add(stage.id);
-      damaged.add(path.join(entry.dir, MANIFEST_FILE));
-    }
-  }
-  const read = new Map<StageId, { readonly [metric: string]: number }>();
+  const read = new Map<StageId, MetricValues | null>();
   let missing = 0;
 
-  const metricsOf = ({
-    stage,
-    entry,
-  }: StageStatus): { readonly [metric: string]: number } | null => {
-    const known = read.get(stage.id);
-    if (known) return known;
-    if (unsound.has(stage.id)) return null;
-    const file = entry!.manifest.files.find(({ path: name }) => name === METRICS);
-    if (!file) return null;
-    const bytes = readOr(path.join(entry!.dir, METRICS));
-    if (bytes === null || createHash('sha256').update(bytes).digest('hex') !== file.sha256) {
-      damaged.add(path.join(entry!.dir, METRICS));
-      return null;
-    }
-    const parsed = parseMetrics(bytes.toString('utf8'));
-    if ('fault' in parsed) {
-      refused.set(path.join(entry!.dir, METRICS), parsed.fault);
-      return null;
-    }
-    read.set(stage.id, parsed.metrics);
-    return parsed.metrics;
+  const metricsOf = (id: StageId, entry: MetricsEntry): MetricValues | null => {
+    const known = read.get(id);
+    if (known !== undefined) return known;
+    const found = unsound.includes(entry) ? null : metricsOfEntry(entry);
+    const file = path.join(entry.dir, METRICS);
+    if (found === 'damaged') damaged.add(file);
+    else if (found !== null && 'fault' in found) refused.set(file, found.fault);
+    const metrics =
+      found !== null && found !== 'damaged' && 'metrics' in found ? found.metrics : null;
+    read.set(id, metrics);
+    return metrics;
   };
 
   const cells = plan.cellStages.map(({ cell, stages }): MetricsOfCell => {
-    const metrics: { [stage: string]: { readonly [metric: string]: number } } = {};
+    const metrics: { [stage: string]: MetricValues } = {};
     for (const kind of plan.experiment.goals) {
       const status = stages[kind] === undefined ? undefined : byId.get(stages[kind]);
       if (!status || status.stage.descriptor.scope === 'experiment') continue;
@@ -85,27 +77,57 @@ export function readMetrics(
         missing++;
         continue;
       }
-      const numbers = metricsOf(status);
+      const numbers = metricsOf(status.stage.id, status.entry);
       if (numbers) metrics[kind] = numbers;
     }
-    return {
-      cell: cell.axes,
-      also: cell.also.map(({ axes }) => axes),
-      seed: cell.config.seed,
-      metrics,
-    };
+    const also = cell.also.map(({ axes }) => axes);
+    return { cell: cell.axes, also, seed: cell.config.seed, metrics };
   });
   return {
     cells,
     missing,
     damaged: [...damaged],
     refused: [...refused].map(([file, fault]) => ({ file, fault })),
-    computedBy: [...computedBy].sort(),
+    computedBy,
   };
 }
 
-/** Null: it went away, or the system will not give it. */
-function readOr(file: string): Buffer | null {
+/** Reads whole manifests, of which no more than the facts are used. */
+export interface ManifestReader {
+  manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
+}
+
+/** @returns `unsound`: entries without a whole manifest */
+function readManifests(
+  statuses: readonly MetricsStatus[],
+  store: ManifestReader,
+): { readonly computedBy: readonly string[]; readonly unsound: readonly MetricsEntry[] } {
+  const computedBy = new Set<string>();
+  const unsound: MetricsEntry[] = [];
+  for (const { entry } of statuses) {
+    if (!entry) continue;
+    const manifest = store.manifest(entry.key);
+    if (manifest === null) unsound.push(entry);
+    else for (const what of computed(manifest.facts['computed'])) computedBy.add(what);
+  }
+  return { computedBy: [...computedBy].sort(), unsound };
+}
+
+/** Null: the stage has no metrics. */
+function metricsOfEntry({
+  dir,
+  manifest,
+}: MetricsEntry): ReturnType<typeof parseMetrics> | 'damaged' | null {
+  const file = manifest.files.find(({ path: name }) => name === METRICS);
+  if (!file) return null;
+  const bytes = readOrNull(path.join(dir, METRICS));
+  if (bytes === null || createHash('sha256').update(bytes).digest('hex') !== file.sha256)
+    return 'damaged';
+  return parseMetrics(bytes.toString('utf8'));
+}
+
+/** Null: the file is gone, or cannot be read. */
+function readOrNull(file: string): Buffer | null {
   try {
     return readRegular(file);
   } catch (error) {
@@ -114,11 +136,14 @@ function readOr(file: string): Buffer | null {
   }
 }
 
-/** A worker's `BackendInfo`, as it stands in the manifest; threads change no more than the last bits, and stand there too. */
+/**
+ * Describes a worker's `BackendInfo`, as it stands in the manifest. Threads are left out: they
+ * change no more than the last bits.
+ */
 function computed(facts: Json | undefined): string[] {
   if (typeof facts !== 'object' || facts === null) return [];
   const { name, tensorflow, precision, gpu, packages, deterministic } =
-    facts as unknown as BackendInfo;
+    facts as unknown as BackendInfo; // it went through JSON
   const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
   return [
     [

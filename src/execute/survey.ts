@@ -1,4 +1,4 @@
-/** The plan against the store: what is there, what could run now, what waits. Reads only. */
+/** Compares a plan with the store: what is cached, what could run now, what waits. Only reads. */
 import type { Asset, Digest } from '../api.ts';
 import { digestOf } from '../plan/canonical.ts';
 import { actionKey } from '../plan/keys.ts';
@@ -9,18 +9,25 @@ import type { Entry } from '../store/types.ts';
 export interface StageStatus {
   readonly stage: PlannedStage;
   readonly state: 'cached' | 'ready' | 'pending';
-  /** Null while an input's content is unknown. */
+  /** Null while the content of an input is unknown. */
   readonly key: ActionKey | null;
   readonly reason: string;
   readonly entry: Entry | null;
 }
 
-/** In a tolerant stage's key, for an input that failed: the same stage with and without it are two. */
+/**
+ * Stands in a tolerant stage's key for an input that failed, so that the stage with that input and
+ * the stage without it have different keys.
+ */
 export const missing: Digest = digestOf('dosimeter.missing/1', null);
 
+/** Sources by URI; null: not on this machine. */
 export type Assets = ReadonlyMap<string, Asset | null>;
 
-/** What the stage's action key is made of; what a tolerant stage lacks stands there as `missing`. */
+/**
+ * Returns the components of the stage's action key.
+ * @param inputs the content of each input, or `missing`
+ */
 export function keyComponents(
   stage: PlannedStage,
   plan: Plan,
@@ -37,7 +44,7 @@ export function keyComponents(
   };
 }
 
-/** In the plan's order. */
+/** Returns the status of every stage, in the plan's order. */
 export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
   for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
@@ -71,7 +78,7 @@ export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] 
           stage,
           state: 'cached',
           key,
-          reason: `in the store since ${found.entry.manifest.created.slice(0, 19).replace('T', ' ')} UTC`,
+          reason: `in the store since ${seconds(found.entry.manifest.created)} UTC`,
           entry: found.entry,
         };
       case 'absent':
@@ -93,3 +100,6 @@ export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] 
     }
   }
 }
+
+/** `2026-01-31T12:00:00.000Z` → `2026-01-31 12:00:00`. */
+const seconds = (time: string): string => time.slice(0, 19).replace('T', ' ');

@@ -1,10 +1,10 @@
-/** Phase 3, Plan → outcomes. */
+/** The third phase, from a plan to the outcomes of its stages. */
 import type { AnyPlugin, Digest } from '../api.ts';
 import type { PlanRegistry, PluginKind } from '../plan/graph.ts';
 
 export type { Failed, Finished, OnEvent, Outcome, RunEvent } from '../log/events.ts';
 
-/** What running needs of a registry: beside the descriptor, the module that a worker imports. */
+/** The registry of a plan, with the modules that workers import. */
 export interface RuntimeRegistry extends PlanRegistry {
   get(
     kind: PluginKind,

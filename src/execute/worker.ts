@@ -1,6 +1,7 @@
 /**
- * A worker process: runs one stage after another and stays warm between them, so that a backend and a model are loaded
- * once. What a plugin does to it (throw, exit, hang, print without end) ends at its borders.
+ * A worker process: performs one job after another and stays warm in between, so that a backend
+ * and a model are loaded once. Whatever a plugin does to it (throw, exit, hang, print without end)
+ * stays within this process.
  */
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -10,24 +11,28 @@ import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
 
+/** A worker never tells of its own exit. */
+type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
+
 const home = process.cwd();
 const descriptors = new Map<string, unknown>();
-/** What is loaded. */
+/** The backend that is loaded. */
 let backend: BackendInfo | null = null;
-/** One for each stage that runs now: one, or a pack. */
+/** One controller for each stage that runs now: one stage, or a pack. */
 let running: readonly AbortController[] = [];
-/** A stage left processes behind, which were ended: this one may miss them. */
+/** A stage left processes behind, which were ended: this process may miss them. */
 let spent = false;
 
-const send = (message: FromWorker): void => {
-  if (process.connected) process.send!(message);
-};
+function send(message: FromWorker, then: () => void = () => undefined): void {
+  if (process.send !== undefined && process.connected) process.send(message, then);
+}
 
 async function load({ kind, name, module }: PluginModule): Promise<unknown> {
   const known = descriptors.get(module);
   if (known !== undefined) return known;
-  const loaded = ((await import(pathToFileURL(module).href)) as { default?: { kind?: unknown } })
-    .default;
+  const { default: loaded } = (await import(pathToFileURL(module).href)) as {
+    default?: { kind?: unknown };
+  };
   if (loaded?.kind !== kind)
     throw new TypeError(`${module} does not export the ${kind} "${name}" as default`);
   descriptors.set(module, loaded);
@@ -40,42 +45,45 @@ async function ensureBackend(name: BackendName): Promise<void> {
   backend = await loadBackend(name, { threads: Number(process.env['DOSIMETER_THREADS'] ?? 1) });
 }
 
-/** What a stage, or a pack of stages of one kind, came to: one promise each. */
-async function start(
-  jobs: readonly Job[],
-  signals: readonly AbortSignal[],
-): Promise<readonly Promise<unknown>[]> {
-  const first = jobs[0]!,
-    { name } = first.stage;
+/** A job with its place in the pack (0 if it is alone), and what asks its stage to stop. */
+interface Member {
+  readonly job: Job;
+  readonly member: number;
+  readonly stop: AbortController;
+}
+
+async function contextOfMember({ job, member, stop }: Member): Promise<RunContext> {
+  const plugins = new Map<string, unknown>();
+  for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await load(use));
+  const hooks = {
+    log: (message: string) => send({ type: 'log', member, message }),
+    progress: (done: number, total: number, unit: string) =>
+      send({ type: 'progress', member, done, total, unit }),
+    plugin: (kind: string, name: string) => plugins.get(`${kind} ${name}`),
+  };
+  return contextOf(job, hooks, stop.signal);
+}
+
+/** Starts a stage, or a pack of stages of one kind, and returns a promise for each of them. */
+async function start(first: Job, members: readonly Member[]): Promise<readonly Promise<unknown>[]> {
+  const { name } = first.stage;
   const stage = (await load(first.stage)) as StageDescriptor;
   const contexts: RunContext[] = [];
-  for (const [member, job] of jobs.entries()) {
-    const plugins = new Map<string, unknown>();
-    for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await load(use));
-    contexts.push(
-      contextOf(
-        job,
-        {
-          log: (message) => send({ type: 'log', member, message }),
-          progress: (done, total, unit) => send({ type: 'progress', member, done, total, unit }),
-          plugin: (kind, of) => plugins.get(`${kind} ${of}`),
-        },
-        signals[member]!,
-      ),
-    );
-  }
+  for (const member of members) contexts.push(await contextOfMember(member));
   if (first.compute) await ensureBackend(first.backend);
-  if (contexts.length === 1) return [stage.run(contexts[0]!)];
+  const [only] = contexts;
+  if (only !== undefined && contexts.length === 1) return [stage.run(only)];
   if (stage.pack === undefined) throw new Error(`the stage "${name}" can't be packed`);
   const promises: unknown = stage.pack.run(contexts);
   if (!Array.isArray(promises) || promises.length !== contexts.length)
     throw new TypeError(
-      `\`pack.run\` of the stage "${name}" returned no promise for each of its ${contexts.length} stages`,
+      `\`pack.run\` of the stage "${name}" did not return a promise ` +
+        `for each of its ${contexts.length} stages`,
     );
   return promises as readonly Promise<unknown>[];
 }
 
-/** The clock of stages that start together: a second that passes is divided evenly among those still running. */
+/** A clock for stages that start together: each second is divided evenly among those that run. */
 function sharedClock(count: number): () => number {
   let active = count,
     last = performance.now(),
@@ -88,113 +96,116 @@ function sharedClock(count: number): () => number {
   };
 }
 
-function run(jobs: readonly Job[], signals: readonly AbortSignal[]): readonly Promise<JobResult>[] {
-  const endOne = sharedClock(jobs.length);
-  let active = jobs.length;
-  const started = start(jobs, signals);
-  return jobs.map(async (job, member) => {
-    const returned = await started
+function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>[] {
+  const [first] = members;
+  if (first === undefined) return [];
+  const secondsOf = sharedClock(members.length);
+  let active = members.length;
+  const started = start(first.job, members);
+  return members.map(async ({ job, member }) => {
+    const ended = await started
       .then((promises) => promises[member])
       .then(
-        (value) => ({ value, seconds: endOne() }),
-        (error: unknown) => ({ error, seconds: endOne() }),
+        (returned) => ({ returned, seconds: secondsOf() }),
+        (error: unknown) => ({ error, seconds: secondsOf() }),
       );
-    // Before its files are listed: what goes on writing would change them.
-    const left = --active === 0 ? await endChildren() : 0;
-    if (left > 0) {
-      spent = true;
-      send({
-        type: 'log',
-        member,
-        message: `it left ${left === 1 ? 'a process, which was' : `${left} processes, which were`} ended`,
-      });
-    }
-    if ('error' in returned) return thrownResult(returned.error);
-    const result = await outputOf(job, returned.value, returned.seconds).catch(thrownResult);
+    // Before the outputs are listed, since a process that goes on writing would change them.
+    if (--active === 0) await endLeftovers(member);
+    if ('error' in ended) return thrownResult(ended.error);
+    const result = await outputOf(job, ended.returned, ended.seconds).catch(thrownResult);
+    if (result.type === 'exit') throw new Error('a job can not tell of its own exit');
     return result.type === 'done' && job.compute && backend !== null
       ? { ...result, computed: { ...backend } }
       : result;
   });
 }
 
+async function endLeftovers(member: number): Promise<void> {
+  const count = await endChildren();
+  if (count === 0) return;
+  spent = true;
+  const what = count === 1 ? 'a process, which was' : `${count} processes, which were`;
+  send({ type: 'log', member, message: `it left ${what} ended` });
+}
+
+/** What a stage printed must be out before its result, so that it gets into that stage's log. */
+async function flushOutput(): Promise<void> {
+  await Promise.all(
+    [process.stdout, process.stderr].map(
+      (stream) =>
+        new Promise((resolve) => {
+          stream.write('', resolve);
+        }),
+    ),
+  );
+}
+
+function run(jobs: readonly Job[]): void {
+  const members = jobs.map((job, member): Member => ({
+    job,
+    member,
+    stop: new AbortController(),
+  }));
+  running = members.map(({ stop }) => stop);
+  let left = jobs.length;
+  performJobs(members).forEach((promise, member) => {
+    void promise.then(async (result) => {
+      await flushOutput();
+      if (--left === 0) {
+        // Before the last result is sent, since the next job may follow at once.
+        running = [];
+        process.chdir(home);
+      }
+      send({ type: 'result', member, result, ...(spent ? { leaving: true } : {}) });
+    });
+  });
+}
+
 process.on('message', (message: ToWorker) => {
-  if (message.type === 'abort') {
-    running[message.member]?.abort();
-    return;
-  }
-  const controllers = (running = message.jobs.map(() => new AbortController()));
-  const results = run(
-    message.jobs,
-    controllers.map(({ signal }) => signal),
-  );
-  let left = results.length;
-  results.forEach(
-    (promise, member) =>
-      void promise.then(async (result) => {
-        // What it printed must be out before the result: the scheduler gives it to this stage's log.
-        await Promise.all(
-          [process.stdout, process.stderr].map(
-            (stream) =>
-              new Promise((resolve) => {
-                stream.write('', resolve);
-              }),
-          ),
-        );
-        if (--left === 0) {
-          // before the last result is sent: the next job may be on its way at once
-          running = [];
-          process.chdir(home);
-        }
-        send({
-          type: 'result',
-          member,
-          result: result as Exclude<JobResult, { type: 'exit' }>,
-          ...(spent ? { leaving: true } : {}),
-        });
-      }),
-  );
+  if (message.type === 'abort') running[message.member]?.abort();
+  else run(message.jobs);
 });
 
-// A promise that a plugin forgot, or a throw in a callback: the stage that runs is to blame, and this process is not to be trusted again.
+// A promise that a plugin forgot, or a throw in a callback: the stage that runs is to blame, and
+// this process must not be used again.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
+    const exit = (): never => process.exit(70);
     if (running.length === 1)
-      process.send!(
-        {
-          type: 'result',
-          member: 0,
-          result: thrownResult(error),
-          leaving: true,
-        } satisfies FromWorker,
-        () => process.exit(70),
-      );
-    // Of a pack nobody knows whose it is: the scheduler runs its stages one by one.
+      send({ type: 'result', member: 0, result: thrownResult(error), leaving: true }, exit);
+    // In a pack, nobody knows whose it is: the scheduler runs its stages one by one.
     else
       process.stderr.write(
         `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-        () => process.exit(70),
+        exit,
       );
   });
 }
 
-// The scheduler ends workers; Ctrl-C in a terminal reaches the whole group, and is the scheduler's to handle.
+// Ctrl-C in a terminal reaches the whole process group, but it is for the scheduler to end workers.
 process.on('SIGINT', () => undefined);
-const leave = (): void => {
-  // What a stage forked goes too: the worker leads a process group of its own.
+process.on('disconnect', () => {
   endMarked(new Set([process.env[MARK] ?? '']));
   try {
-    process.kill(-process.pid, 'SIGKILL');
+    process.kill(-process.pid, 'SIGKILL'); // with what a stage forked: the worker leads its group
   } catch {
     process.exit(1);
   }
-};
-process.on('disconnect', leave);
+});
 
-// While TensorFlow computes, no event is handled; a thread sees to it that a killed scheduler leaves nothing behind.
-const watch = new Worker(
-  'const { ppid } = process; setInterval(() => { if (process.ppid !== ppid) { try { process.kill(-process.pid, "SIGKILL"); } catch { process.kill(process.pid, "SIGKILL"); } } }, 500);',
-  { eval: true, stdout: false, stderr: false },
-);
-watch.unref();
+// While TensorFlow computes, no event is handled. A thread sees to it that nothing of a scheduler
+// that was killed remains.
+const WATCH = `
+  const { ppid } = process;
+  setInterval(() => {
+    if (process.ppid === ppid) return;
+    try {
+      process.kill(-process.pid, 'SIGKILL');
+    } catch {
+      process.kill(process.pid, 'SIGKILL');
+    }
+  }, 500);
+`;
+new Worker(WATCH, { eval: true, stdout: false, stderr: false }).unref();
 
 send({ type: 'ready' });

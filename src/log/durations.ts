@@ -1,28 +1,32 @@
-/** How long stages took before, for estimates: a moving mean for each kind, and for each kind among the plan's named choices (attack, adapter type). */
+/**
+ * How long stages have taken, for estimates: a moving mean for each kind, and for each kind with
+ * given named choices (attack, adapter type).
+ */
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
 import { readSealed, writeSealed } from '../store/sealed.ts';
 
 export interface Durations {
-  /** Seconds; null when nothing like it ever ran. */
+  /** Returns the seconds that the stage will take; null if nothing like it has ever run. */
   expect(stage: PlannedStage): number | null;
   note(stage: PlannedStage, seconds: number): void;
   save(): void;
 }
 
-/** Weight of the newest value. */
+/** The weight of the newest value. */
 const NEWEST = 0.3;
 
-const narrow = (stage: PlannedStage): string =>
+/** The name of a mean: the kind with the stage's named choices. */
+const nameOf = (stage: PlannedStage): string =>
   [
     stage.kind,
     ...Object.entries(stage.cell)
-      .filter(([, value]) => typeof value === 'string')
+      .filter((entry): entry is [string, string] => typeof entry[1] === 'string')
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([axis, value]) => `${axis}=${String(value)}`),
+      .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
-/** @param tell of a damaged file; the estimates then grow anew */
+/** @param tell is told of a damaged file; the estimates then start anew */
 export function openDurations(
   root: string,
   tell: (message: string) => void = () => undefined,
@@ -40,11 +44,11 @@ export function openDurations(
     means[name] = before === undefined ? seconds : before + NEWEST * (seconds - before);
   };
   return {
-    expect: (stage) => means[narrow(stage)] ?? means[stage.kind] ?? null,
+    expect: (stage) => means[nameOf(stage)] ?? means[stage.kind] ?? null,
     note(stage, seconds) {
       changed = true;
       update(stage.kind, seconds);
-      const name = narrow(stage);
+      const name = nameOf(stage);
       if (name !== stage.kind) update(name, seconds);
     },
     save() {
@@ -54,9 +58,9 @@ export function openDurations(
 }
 
 /**
- * Seconds for the work of `stages`.
- * @param places how many stages like this one may run at once
- * @param unseen what a stage takes that was never seen; null: then there is no estimate
+ * Returns the seconds that these stages will take together; null if there is no estimate.
+ * @param places returns how many stages like the given one may run at once
+ * @param unseen the seconds of a stage like none before; null: there is no estimate then
  */
 export function estimate(
   stages: readonly PlannedStage[],

@@ -1,4 +1,7 @@
-/** What is told of a run: what became of each stage, and the events on the way. The scheduler makes them; journal, logs and progress read them. */
+/**
+ * The outcome of each stage of a run, and the events on the way there. The scheduler tells them;
+ * journal, logs and progress read them.
+ */
 import type { BackendName, Digest } from '../api.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 
@@ -7,7 +10,7 @@ export interface Finished {
   readonly key: ActionKey;
   readonly dir: string;
   readonly content: Digest;
-  /** What it took when it ran. */
+  /** How long it took when it ran. */
   readonly seconds: number;
   readonly backend: BackendName | null;
 }
@@ -16,18 +19,18 @@ export interface Failed {
   readonly state: 'failed';
   readonly error: string;
   readonly hint?: string;
-  /** Not the user's fault: the stack is in the log. */
+  /** Whether it is a fault of the program or a plugin; the stack is in the log. */
   readonly internal: boolean;
   readonly log: string | null;
 }
 
 export interface Blocked {
   readonly state: 'blocked';
-  /** The stage that failed first on the way here. */
+  /** The failed stage that it waits for in vain. */
   readonly by: StageId;
 }
 
-/** The run was stopped before it was this stage's turn. */
+/** The stage never ran to an end: the run was stopped, or was not allowed to make it. */
 export interface Abandoned {
   readonly state: 'abandoned';
 }
@@ -45,7 +48,7 @@ export type RunEvent =
       readonly type: 'stage-started';
       readonly stage: PlannedStage;
       readonly log: string;
-      /** The stages that run as one job with it, itself included; left out: it runs alone. */
+      /** The stages that share its job, itself included; absent if it runs alone. */
       readonly pack?: readonly StageId[];
     }
   | {

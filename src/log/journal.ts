@@ -1,5 +1,5 @@
-/** Events as the journal keeps them, and as run.log tells them. */
-import type { JsonObject } from '../api.ts';
+/** Events in the form of the journal's entries, and of run.log's lines. */
+import type { Json, JsonObject } from '../api.ts';
 import type { Outcome, RunEvent } from './events.ts';
 
 function outcomeEntry(outcome: Outcome): JsonObject {
@@ -21,7 +21,7 @@ function outcomeEntry(outcome: Outcome): JsonObject {
   }
 }
 
-/** Null: not worth keeping (progress within a stage). */
+/** Returns the entry of an event; null if it is not kept (progress within a stage). */
 export function journalEntry(event: RunEvent): JsonObject | null {
   switch (event.type) {
     case 'run-started':
@@ -45,12 +45,11 @@ export function journalEntry(event: RunEvent): JsonObject | null {
   }
 }
 
-/** @param entry of the journal */
+/** Turns an entry of the journal into a line of run.log. */
 export function logLine({ event, ...rest }: JsonObject): string {
-  let line = String(event);
-  for (const key in rest) {
-    const value = rest[key];
-    line += ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`;
-  }
-  return line;
+  const fields = Object.entries(rest).map(([key, value]) => `${key}=${textOf(value)}`);
+  return [textOf(event), ...fields].join(' ');
 }
+
+const textOf = (value: Json | undefined): string =>
+  typeof value === 'string' ? value : JSON.stringify(value);

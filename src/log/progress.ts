@@ -1,6 +1,7 @@
 /**
- * Events → lines. On a terminal a live block that is redrawn, and only what went wrong stays; elsewhere a line for each
- * stage or pack that has ended, or of a long run for each fortieth of it. Writes through what it is given.
+ * Turns events into lines. On a terminal, a live block is redrawn, and only lines about what went
+ * wrong stay. Elsewhere, there is a line for each stage or pack that has ended; a long run has
+ * about forty lines. Nothing is written but through the functions in `ProgressOptions`.
  */
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Durations } from './durations.ts';
@@ -10,34 +11,37 @@ import type { Unit } from './units.ts';
 import { createUnits, tally, unitLabel } from './units.ts';
 
 export interface ProgressOptions {
-  /** Stages that are to run. */
+  /** The stages that are to run. */
   readonly stages: readonly PlannedStage[];
   readonly label: (stage: PlannedStage) => string;
-  /** Taught by the run itself, before it tells of a stage's end. */
+  /** The run notes the duration of a stage before it announces the stage's end. */
   readonly durations: Durations;
-  /** How many stages like this one may run at once. */
+  /** Returns how many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
   readonly duration: (seconds: number) => string;
-  /** A line that stays. */
+  /** Prints a line that stays. */
   readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
-  /** Redraws the live block; null where there is no terminal. */
+  /** Redraws the live block; null if there is no terminal. */
   readonly draw: ((lines: readonly string[]) => void) | null;
-  /** Of the terminal: how many lines the live block may have, and how long each; left out: no bound. */
+  /** Returns how many lines the live block may have, and how long each; default: no bound. */
   readonly room?: () => { readonly lines: number; readonly columns: number };
   readonly now?: () => number;
 }
 
-/** The time left is worked out from every stage that is: not for each of thousands that end in a second, nor in more than a twentieth of the time. */
+/**
+ * To draw, the time left is computed from every stage that is left. So the block is drawn at most
+ * once in DRAW_MS, and drawing takes at most one part in DRAW_SHARE of the time.
+ */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
-/** Lines that tell of what has ended, off a terminal, at most. */
+/** The most lines about ended stages, without a terminal. */
 const MOST_LINES = 40;
-/** How often the same error is written out. */
+/** How many times the same error is printed. */
 const SAME_ERROR = 3;
 
 export function createProgress(options: ProgressOptions): {
   readonly onEvent: OnEvent;
-  tick(): void;
+  readonly tick: () => void;
 } {
   const { stages, print, draw, label, duration, now = () => performance.now() } = options;
   const units = createUnits(now);
@@ -57,7 +61,7 @@ export function createProgress(options: ProgressOptions): {
       const left = unit.members.length - unit.ended.size;
       return [
         `  ${unitLabel(unit, label)}`,
-        ...(left < unit.members.length ? [`${left} of them go on`] : []),
+        ...(left < unit.members.length ? [`${left} still running`] : []),
         ...(unit.at === '' ? [] : [unit.at]),
         duration((now() - unit.since) / 1000),
       ].join('  ');
@@ -100,7 +104,7 @@ export function createProgress(options: ProgressOptions): {
   };
 }
 
-/** Cut to what the terminal has room for: a line that wraps would be drawn over wrongly. */
+/** Cuts the lines to the room of the terminal: a line that wraps would be redrawn wrongly. */
 function fit(
   lines: readonly string[],
   room: { readonly lines: number; readonly columns: number } | undefined,
@@ -112,13 +116,13 @@ function fit(
       ? lines
       : [...lines.slice(0, most - 1), `  … and ${lines.length - most + 1} more`];
   return shown.map((line) => {
-    const points = [...line];
+    const points = Array.from(line);
     return points.length <= room.columns ? line : `${points.slice(0, room.columns - 1).join('')}…`;
   });
 }
 
 interface Remaining {
-  /** `about 3 min left`; empty where nothing is known. */
+  /** Returns `about 3 min left`; empty if nothing is known. */
   (): string;
   ended(stage: PlannedStage, outcome: Outcome): void;
 }
@@ -133,7 +137,7 @@ function createEstimate(
     spent = 0;
   const text = (): string => {
     if (left.size === 0) return '';
-    // A kind that never ran is taken to be as long as what has run so far.
+    // A stage of an unknown kind is taken to be as long as those that have run so far.
     const seconds = estimate([...left.values()], durations, places, ran > 0 ? spent / ran : null);
     if (seconds === null) return '';
     let underway = 0;
@@ -154,7 +158,7 @@ function createEstimate(
   });
 }
 
-/** The head of the live block: how far all is, and each kind. */
+/** The head of the live block: the progress of the whole run and of each kind. */
 function createBoard(stages: readonly PlannedStage[], now: () => number) {
   const started = now();
   const kinds = new Map<string, { all: number; done: number }>();
@@ -186,7 +190,10 @@ function createBoard(stages: readonly PlannedStage[], now: () => number) {
   };
 }
 
-/** Tells of what went wrong: each failure, the same error a few times, and once of each failure that others wait for it in vain. */
+/**
+ * Reports what went wrong: each failure, but the same error a few times only; and for each failed
+ * stage the first of those that it blocks.
+ */
 function createFaults(label: (stage: PlannedStage) => string, print: (text: string) => void) {
   const errors = new Map<string, number>(),
     blockers = new Set<StageId>();
@@ -196,9 +203,8 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
         const n = (errors.get(outcome.error) ?? 0) + 1;
         errors.set(outcome.error, n);
         if (n > SAME_ERROR) return;
-        print(
-          `${label(stage)}  failed: ${outcome.error}${n === SAME_ERROR ? ' (more failures with this error are only counted)' : ''}`,
-        );
+        const more = n === SAME_ERROR ? ' (more failures with this error are only counted)' : '';
+        print(`${label(stage)}  failed: ${outcome.error}${more}`);
       } else if (outcome.state === 'blocked' && !blockers.has(outcome.by)) {
         blockers.add(outcome.by);
         print(`${label(stage)}  blocked by ${outcome.by}, as is whatever else waits for it`);
@@ -207,7 +213,7 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
   };
 }
 
-/** Tells of what has ended, off a terminal. */
+/** Reports what has ended, without a terminal. */
 function createReport(
   total: number,
   label: (stage: PlannedStage) => string,

@@ -1,4 +1,7 @@
-/** `runs/ID/`: what a run was asked, on what it ran, and what happened: enough to repeat it elsewhere. */
+/**
+ * The folder of a run, `runs/ID/`: its spec and options, its environment, and what happened.
+ * That is enough to repeat the run elsewhere.
+ */
 import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
@@ -12,7 +15,7 @@ import { readdirOr } from '../store/sweep.ts';
 export interface RunFolder {
   readonly id: string;
   readonly dir: string;
-  /** Appends an event to journal.jsonl. */
+  /** Appends an event to journal.jsonl; on a full disk the journal ends, and the run goes on. */
   record(event: JsonObject): void;
   close(): void;
 }
@@ -20,17 +23,20 @@ export interface RunFolder {
 export interface RunFolderContents {
   readonly specFile: string;
   readonly specText: string;
-  /** The spec with its defaults, `--set` and axes. */
+  /** The spec with defaults and `--set` applied, and its axes. */
   readonly resolved: unknown;
   readonly environment: JsonObject;
   readonly argv: readonly string[];
 }
 
-/** Sorts by time; two runs in the same second differ by their process. */
+/** Ids sort by time; two runs of the same second differ by their process. */
 const newId = (now: Date): string =>
   `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
-/** @param tell of a journal that ends before the run does: the disk is full. @throws ErrnoException; nothing is left then */
+/**
+ * Makes the folder of a new run. Throws an ErrnoException if that fails, and leaves nothing then.
+ * @param tell is told if the journal ends before the run does
+ */
 export function createRunFolder(
   root: string,
   tell: (message: string) => void,
@@ -53,7 +59,7 @@ export function createRunFolder(
     );
     journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
   } catch (error) {
-    rmSync(dir, { recursive: true, force: true }); // without a journal no command would ever show it
+    rmSync(dir, { recursive: true, force: true }); // no command would show a run without a journal
     throw error;
   }
   let whole = true;
@@ -62,12 +68,10 @@ export function createRunFolder(
     try {
       writeSync(journal, `${seal({ time: new Date().toISOString(), ...event }, 8)}\n`);
     } catch (error) {
-      if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? ''))
-        throw error;
+      const code = (error as NodeJS.ErrnoException).code ?? '';
+      if (!['ENOSPC', 'EDQUOT', 'EIO'].includes(code)) throw error;
       whole = false;
-      tell(
-        `${dir}: the journal ends here, it can't be written (${String((error as NodeJS.ErrnoException).code)}); the run goes on`,
-      );
+      tell(`${dir}: the journal ends here, it can't be written (${code}); the run goes on`);
     }
   };
   record({
@@ -80,7 +84,7 @@ export function createRunFolder(
   return { id: path.basename(dir), dir, record, close: () => closeSync(journal) };
 }
 
-/** Newest first. */
+/** Returns every run that has a journal, newest first. */
 export function listRuns(root: string): { readonly id: string; readonly dir: string }[] {
   return readdirOr(root)
     .filter((name) => existsSync(path.join(root, name, 'journal.jsonl')))
@@ -89,7 +93,10 @@ export function listRuns(root: string): { readonly id: string; readonly dir: str
     .map((id) => ({ id, dir: path.join(root, id) }));
 }
 
-/** The journal's events; a last line that a kill cut short is left out, and damaged ones are counted. @throws UserFault where it cannot be read */
+/**
+ * Returns the events of a journal. A last line that was cut short (the process was killed) is left
+ * out; damaged lines are counted. Throws a UserFault if the journal cannot be read.
+ */
 export function readJournal(dir: string): {
   readonly events: readonly JsonObject[];
   readonly damaged: number;
@@ -107,7 +114,7 @@ function textOf(file: string): string {
     if (!isUnreadable(error)) throw error;
     throw new UserFault(
       `the journal ${file} can't be read (${String((error as NodeJS.ErrnoException).code)})`,
-      'look at what stands there, or name another run',
+      'look at what is there, or name another run',
     );
   }
 }

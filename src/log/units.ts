@@ -1,17 +1,18 @@
-/** What runs, as a person counts it: a stage alone or a pack of them. Pure but for the clock that it is handed. */
+/** Units of progress, as a person counts them: a stage that runs alone, or a pack of stages. */
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Outcome } from './events.ts';
 
 export interface Unit {
   readonly members: readonly PlannedStage[];
+  /** When it started, by the clock that `createUnits` was handed. */
   readonly since: number;
-  /** Members that have ended. */
+  /** The members that have ended. */
   readonly ended: ReadonlySet<StageId>;
-  /** How many of those ran to their end. */
+  /** How many of those succeeded. */
   readonly ran: number;
-  /** Seconds from its start to its end. */
+  /** The seconds from its start to its end. */
   readonly seconds: number;
-  /** `5/20 steps`, of the member that spoke last; empty before any does. */
+  /** The latest progress of any member, `5/20 steps`; empty before there is any. */
   readonly at: string;
 }
 
@@ -24,10 +25,13 @@ interface Open extends Unit {
 }
 
 export interface Units {
-  /** @param pack the ids of all stages that run as one job with it, itself included; left out: it runs alone */
+  /** @param pack the ids of all stages that share its job; undefined: it is alone */
   start(stage: PlannedStage, pack: readonly StageId[] | undefined): void;
   progress(stage: PlannedStage, at: string): void;
-  /** The unit that has ended with this stage, or null while others of it go on, or where it never started. */
+  /**
+   * Returns the unit that has ended with this stage; null while other members go on, or if the
+   * stage never started.
+   */
   end(stage: PlannedStage, outcome: Outcome): Unit | null;
   readonly running: Iterable<Unit>;
 }
@@ -70,7 +74,7 @@ export function createUnits(now: () => number): Units {
   };
 }
 
-/** `train ×8 attack=badnets type=lora`: what the members' labels have in common. */
+/** Returns what the labels of the members have in common: `train ×8 attack=badnets type=lora`. */
 export function unitLabel(
   { members }: Pick<Unit, 'members'>,
   label: (stage: PlannedStage) => string,
@@ -85,7 +89,7 @@ export function unitLabel(
   ].join(' ');
 }
 
-/** `10 poison, 12 train`. */
+/** Returns counts in words: `10 poison, 12 train`. */
 export function tally(kinds: ReadonlyMap<string, number>): string {
   return [...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ');
 }

@@ -229,13 +229,13 @@ for (const [what, program, more, says] of [
     'writes no numbers',
     'writeFileSync("metrics.json", JSON.stringify({ a: 1, b: "two" }));',
     '',
-    'wrote a metrics.json that is no flat object of numbers: "b" is "two"',
+    'wrote a metrics.json that is not a flat object of numbers: "b" is "two"',
   ],
   [
     'writes no JSON',
     'writeFileSync("metrics.json", "{a");',
     '',
-    'wrote a metrics.json that is no JSON',
+    'wrote a metrics.json that is not JSON',
   ],
   [
     'writes into its input',

@@ -114,9 +114,9 @@ test('a metrics.json that can not be read fails its stage, and not `results`', a
   assert.is(said.code, 1);
   assert.match(
     said.stderr,
-    /\[1\/1\] own {2}failed: the stage "own" wrote a metrics\.json that is no JSON: [^\n]*\n/,
+    /\[1\/1\] own {2}failed: the stage "own" wrote a metrics\.json that is not JSON: [^\n]*\n/,
   );
-  assert.match(said.stderr, 'a number that is not finite has no JSON');
+  assert.match(said.stderr, 'JSON has no form for a number that is not finite');
   const unseen = await run(
     project,
     stageWriting('JSON.stringify({ accuracy: 0.5, loss: NaN })'),
@@ -125,7 +125,7 @@ test('a metrics.json that can not be read fails its stage, and not `results`', a
   assert.is(unseen.code, 1);
   assert.match(
     unseen.stderr,
-    'failed: the stage "own" wrote a metrics.json that is no flat object of numbers: "loss" is null\n',
+    'failed: the stage "own" wrote a metrics.json that is not a flat object of numbers: "loss" is null\n',
   );
   const infinite = await run(
     project,

@@ -12,31 +12,40 @@ test.before.each((context) => {
 });
 test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
 
-const node = (
+interface Limits {
+  readonly seconds?: number;
+  readonly outputBytes?: number;
+}
+interface Surroundings extends Limits {
+  readonly args?: readonly string[];
+  readonly env?: { readonly [name: string]: string };
+  readonly pass?: readonly string[];
+}
+
+/** Runs a script by Node, and gathers the lines that it logs. */
+function node(
   dir: string,
-  text: string,
-  more: {
-    args?: readonly string[];
-    seconds?: number;
-    outputBytes?: number;
-    env?: { [name: string]: string };
-    pass?: readonly string[];
-  } = {},
-) => {
+  script: string,
+  { args = [], env = {}, pass = [], seconds = 30, outputBytes = 10_000 }: Surroundings = {},
+): { readonly lines: readonly string[]; readonly done: Promise<void> } {
   const lines: string[] = [];
-  const { args = [], seconds = 30, outputBytes = 10_000, env = {}, pass = [] } = more;
-  return {
-    lines,
-    done: runCommand({
-      argv: [process.execPath, '-e', text, ...args],
-      cwd: dir,
-      env,
-      pass,
-      limits: { seconds, outputBytes },
-      log: (line) => lines.push(line),
-    }),
-  };
-};
+  const done = runCommand({
+    argv: [process.execPath, '-e', script, ...args],
+    cwd: dir,
+    env,
+    pass,
+    limits: { seconds, outputBytes },
+    log: (line) => lines.push(line),
+  });
+  return { lines, done };
+}
+
+/** A script that says who it is in the file `pid`, and goes on for ever. */
+const ENDLESS = `
+  require('fs').writeFileSync('pid', String(process.pid));
+  setInterval(() => undefined, 1000);
+`;
+const pidOf = (dir: string): number => Number(readFileSync(path.join(dir, 'pid'), 'utf8'));
 
 async function faultOf(done: Promise<void>): Promise<UserFault> {
   try {
@@ -56,8 +65,9 @@ test('arguments reach the program as they are: no shell reads them', async ({ di
     { args },
   );
   await done;
-  assert.equal(JSON.parse(lines[0]!), args);
-  assert.is(path.basename(lines[1]!), path.basename(dir));
+  const [given = '', cwd = ''] = lines;
+  assert.equal(JSON.parse(given), args);
+  assert.is(path.basename(cwd), path.basename(dir));
   assert.not.ok(existsSync(path.join(dir, 'pwned')));
 });
 
@@ -67,7 +77,8 @@ test('the environment is what is listed and nothing else', async ({ dir }) => {
   try {
     const { lines, done } = node(
       dir,
-      'console.log(Object.keys(process.env).filter((name) => name.startsWith("COMMAND_TEST")).map((name) => name + "=" + process.env[name]).sort().join())',
+      `const own = Object.entries(process.env).filter(([name]) => name.startsWith('COMMAND_TEST'));
+       console.log(own.map(([name, value]) => name + '=' + value).sort().join());`,
       { env: { COMMAND_TEST_SET: 'z' }, pass: ['COMMAND_TEST_WANTED'] },
     );
     await done;
@@ -78,54 +89,50 @@ test('the environment is what is listed and nothing else', async ({ dir }) => {
   }
 });
 
-test('a failure says the exit code and the end of what was printed; one without a word says so', async ({
+test('a failure quotes the exit code and the end of what was printed, if anything', async ({
   dir,
 }) => {
+  const failure = async (script: string): Promise<string> =>
+    (await faultOf(node(dir, script).done)).message;
   assert.match(
-    (await faultOf(node(dir, 'console.error("no rows today"); process.exit(3)').done)).message,
+    await failure('console.error("no rows today"); process.exit(3)'),
     /exit code 3: no rows today$/,
   );
-  assert.match(
-    (await faultOf(node(dir, 'process.exit(4)').done)).message,
-    /exit code 4, without a word$/,
+  assert.match(await failure('process.exit(4)'), /exit code 4, and printed nothing$/);
+  assert.match(await failure('process.kill(process.pid, "SIGKILL")'), /by SIGKILL/);
+});
+
+test('a program that does not exist is named', async ({ dir }) => {
+  const fault = await faultOf(
+    runCommand({
+      argv: ['no-such-program-here'],
+      cwd: dir,
+      env: {},
+      pass: [],
+      limits: { seconds: 1, outputBytes: 1 },
+      log: () => undefined,
+    }),
   );
-  assert.match(
-    (await faultOf(node(dir, 'process.kill(process.pid, "SIGKILL")').done)).message,
-    /by SIGKILL/,
-  );
-  assert.match(
-    (
-      await faultOf(
-        runCommand({
-          argv: ['no-such-program-here'],
-          cwd: dir,
-          env: {},
-          pass: [],
-          limits: { seconds: 1, outputBytes: 1 },
-          log: () => undefined,
-        }),
-      )
-    ).message,
-    /there is no program "no-such-program-here"/,
-  );
+  assert.match(fault.message, /there is no program "no-such-program-here"/);
 });
 
 test('past the time limit it is ended, and what it forked too', async ({ dir }) => {
-  const child =
-    'require("fs").writeFileSync("pid", String(process.pid)); setInterval(() => {}, 1000)';
   const { done } = node(
     dir,
-    `require("child_process").spawn(process.execPath, ["-e", ${JSON.stringify(child)}]); setInterval(() => {}, 1000)`,
+    `require('child_process').spawn(process.execPath, ['-e', ${JSON.stringify(ENDLESS)}]);
+     setInterval(() => undefined, 1000);`,
     { seconds: 3 },
   );
   assert.match((await faultOf(done)).message, /ran for more than 3 s and was ended/);
-  const pid = Number(readFileSync(path.join(dir, 'pid'), 'utf8'));
+  const pid = pidOf(dir);
   for (let tries = 0; tries < 50 && alive(pid); tries++)
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => {
+      setTimeout(resolve, 50);
+    });
   assert.not.ok(alive(pid));
 });
 
-/** A zombie that nobody has waited for yet is dead. */
+/** A zombie counts as dead. */
 function alive(pid: number): boolean {
   const file = `/proc/${pid}/stat`;
   if (existsSync('/proc/self/stat'))
@@ -144,29 +151,44 @@ test('what it leaves running does not hold it up; a line in two writes is one li
   const started = performance.now();
   const { lines, done } = node(
     dir,
-    'require("child_process").spawn("sleep", ["20"], { stdio: "inherit" }).unref(); process.stdout.write("half ä"); setTimeout(() => process.stdout.write(" line\\nlast"), 100)',
+    `require('child_process').spawn('sleep', ['20'], { stdio: 'inherit' }).unref();
+     process.stdout.write('half ä');
+     setTimeout(() => process.stdout.write(' line\\nlast'), 100);`,
   );
   await done;
   assert.ok(performance.now() - started < 15_000);
   assert.is(lines[0], 'half ä line');
 });
 
-test('what it leaves running ends with it, a daemon of its own session too', async ({ dir }) => {
-  const daemon =
-    'require("fs").writeFileSync("pid", String(process.pid)); setInterval(() => {}, 1000)';
+test('what it leaves running ends with it, even a daemon in a session of its own', async ({
+  dir,
+}) => {
   const { lines, done } = node(
     dir,
-    `require("child_process").spawn(process.execPath, ["-e", ${JSON.stringify(daemon)}], { detached: true, stdio: "ignore" }).unref(); const wait = setInterval(() => { if (require("fs").existsSync("pid")) clearInterval(wait); }, 10)`,
+    `require('child_process')
+       .spawn(process.execPath, ['-e', ${JSON.stringify(ENDLESS)}], {
+         detached: true,
+         stdio: 'ignore',
+       })
+       .unref();
+     const wait = setInterval(() => {
+       if (require('fs').existsSync('pid')) clearInterval(wait);
+     }, 10);`,
   );
   await done;
-  assert.not.ok(alive(Number(readFileSync(path.join(dir, 'pid'), 'utf8'))));
+  assert.not.ok(alive(pidOf(dir)));
   assert.equal(lines, ['it left a process, which was ended']);
 });
 
 test('a gigabyte of output is not waited for', async ({ dir }) => {
   const { done } = node(
     dir,
-    'const line = "x".repeat(65536); const more = () => { while (process.stdout.write(line)); process.stdout.once("drain", more); }; more();',
+    `const line = 'x'.repeat(65536);
+     const more = () => {
+       while (process.stdout.write(line));
+       process.stdout.once('drain', more);
+     };
+     more();`,
     { outputBytes: 200_000 },
   );
   assert.match((await faultOf(done)).message, /printed more than 200000 bytes and was ended/);

@@ -1,4 +1,7 @@
-/** What a stage reads is changed under it: by its own hand, or by someone else's. Nothing is stored under a key that says otherwise. */
+/**
+ * What a stage reads is changed under it, by its own hand or by someone else's. Nothing is stored
+ * under a key that says otherwise.
+ */
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -12,11 +15,12 @@ import {
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Asset, Cell, Digest } from '../../src/api.ts';
+import type { Asset, Digest } from '../../src/api.ts';
 import type { Locate } from '../../src/execute/guard.ts';
-import type { Failed, Finished } from '../../src/execute/types.ts';
 import type { Rig } from '../rig/rig.ts';
 import { cell, createRig, experiment } from '../rig/rig.ts';
+import type { Body } from './stages.ts';
+import { addStage, failed, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('guard');
 test.before.each((context) => {
@@ -24,267 +28,307 @@ test.before.each((context) => {
 });
 test.after.each(({ rig }) => rig.clean());
 
-const stage = (define: string, body: string, scope = 'cell'): string => `{
-  compute: false, scope: '${scope}', tolerant: ${scope === 'experiment' ? 'true' : 'undefined'}, define: ${define},
-  run: async (ctx) => {
-    const { existsSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } = await import('node:fs');
-    const put = (name, text) => writeFileSync(ctx.outDir + '/' + name, text);
-    /** Another content of the same size and the same mtime. */
-    const spoil = (file) => { const { atime, mtime } = statSync(file); writeFileSync(file, 'worse'); utimesSync(file, atime, mtime); };
-    ${body}
-  },
-}`;
-
-// ---- inputs ----------------------------------------------------------------------------------------------------------
-
-/** data → spoiler, and a report of both, which therefore runs after the spoiler. */
-async function spoiled(rig: Rig, how: string): Promise<void> {
-  await rig.plugin(
-    'stage',
-    'data',
-    stage(
-      '() => ({ params: {}, inputs: {} })',
-      'put("rows.txt", "right"); put("more.txt", "more"); utimesSync(ctx.outDir + "/rows.txt", 1e9, 1e9);',
-    ),
-  );
-  await rig.plugin(
-    'stage',
-    'spoiler',
-    stage(
-      '([cell]) => ({ params: {}, inputs: { data: { kind: "data", cell } } })',
-      `const dir = ctx.inputs.data.dir; ${how} put("out.txt", "done");`,
-    ),
-  );
-  await rig.plugin(
-    'stage',
-    'report',
-    stage(
-      '(cells) => ({ params: {}, inputs: { data: { kind: "data", cell: cells[0] }, spoiler: { kind: "spoiler", cell: cells[0] } } })',
-      `const { readdirSync } = await import('node:fs');
-       put("report.html", readFileSync(ctx.inputs.data.dir + '/rows.txt', 'utf8') + ' ' + readdirSync(ctx.inputs.data.dir).length);`,
-      'experiment',
-    ),
-  );
+/** A file that was written long ago. */
+function writeOld(file: string, text: string): void {
+  writeFileSync(file, text);
+  utimesSync(file, 1e9, 1e9);
 }
 
-const report = ({ dir }: Finished): string => readFileSync(path.join(dir, 'report.html'), 'utf8');
+// ---- inputs ------------------------------------------------------------------------------------
 
-for (const [what, how, told] of [
-  ['writes over its input', `spoil(dir + '/rows.txt');`, 'rows.txt was changed'],
+/** data → spoiler, and a report of both, which therefore runs after the spoiler. */
+async function addSpoiler(rig: Rig, run: Body): Promise<void> {
+  await addStage(rig, 'data', {
+    params: [],
+    run({ ctx, fs, put }) {
+      put('rows.txt', 'right');
+      put('more.txt', 'more');
+      fs.utimesSync(`${ctx.outDir}/rows.txt`, 1e9, 1e9);
+    },
+  });
+  await addStage(rig, 'spoiler', { params: [], inputs: { data: 'data' }, run });
+  await addStage(rig, 'report', {
+    joins: true,
+    inputs: { data: 'data', spoiler: 'spoiler' },
+    run({ ctx, fs, get, put }) {
+      const files = fs.readdirSync(ctx.inputs['data-0']?.dir ?? '').length;
+      put('report.html', `${get('data-0', 'rows.txt')} ${files}`);
+    },
+  });
+}
+
+const spoiled = experiment(['spoiler', 'report'], [cell(1)]);
+
+/** Writes other bytes of the same size, and restores the time. */
+const overwrite: Body = ({ ctx, fs, put }) => {
+  const file = `${ctx.inputs['data']?.dir ?? ''}/rows.txt`;
+  const { atime, mtime } = fs.statSync(file);
+  fs.writeFileSync(file, 'worse');
+  fs.utimesSync(file, atime, mtime);
+  put('out.txt', 'done');
+};
+
+const spoilers: readonly (readonly [what: string, run: Body, told: string])[] = [
+  ['writes over its input', overwrite, 'rows.txt was changed'],
   [
     'writes over its input with another size',
-    `writeFileSync(dir + '/rows.txt', 'much worse');`,
+    ({ ctx, fs, put }) => {
+      fs.writeFileSync(`${ctx.inputs['data']?.dir ?? ''}/rows.txt`, 'much worse');
+      put('out.txt', 'done');
+    },
     'rows.txt was written to',
   ],
   [
     'removes a file of its input',
-    `(await import('node:fs')).rmSync(dir + '/more.txt');`,
+    ({ ctx, fs, put }) => {
+      fs.rmSync(`${ctx.inputs['data']?.dir ?? ''}/more.txt`);
+      put('out.txt', 'done');
+    },
     'more.txt is missing',
   ],
-  ['adds a file to its input', `writeFileSync(dir + '/also.txt', 'x');`, 'also.txt was added'],
-] as const) {
-  test(`a stage that ${what} fails, and who reads that input next finds what was stored`, async ({
-    rig,
-  }) => {
-    await spoiled(rig, how);
-    const { outcomes, ran } = await rig.run(experiment(['spoiler', 'report'], [cell(1)]));
-    const { state, error, hint, internal } = outcomes['spoiler/1'] as Failed;
+  [
+    'adds a file to its input',
+    ({ ctx, fs, put }) => {
+      fs.writeFileSync(`${ctx.inputs['data']?.dir ?? ''}/also.txt`, 'x');
+      put('out.txt', 'done');
+    },
+    'also.txt was added',
+  ],
+];
+
+for (const [what, run, told] of spoilers)
+  test(`a stage that ${what} fails, and the next reader finds what was stored`, async ({ rig }) => {
+    await addSpoiler(rig, run);
+    const { outcomes, ran } = await rig.run(spoiled);
+    const { error, hint, internal } = failed(outcomes['spoiler/1']);
     assert.equal(
-      [state, error, internal],
-      ['failed', `its input "data" was changed after it was stored (${told})`, false],
+      [error, internal],
+      [`its input "data" was changed after it was stored (${told})`, false],
     );
-    assert.match(hint!, 'copy what you want to change');
-    assert.is(report(outcomes['report/1'] as Finished), 'right 3');
-    assert.equal(ran, { data: 2, report: 1 }); // data was made anew for the report
+    assert.match(hint ?? '', 'copy what you want to change');
+    assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
+    assert.equal(ran, { data: 2, report: 1 }, 'data is made again for the report');
   });
-}
 
 test('a stage that writes into an input from an earlier run fails as well', async ({ rig }) => {
-  await spoiled(rig, `spoil(dir + '/rows.txt');`);
+  await addSpoiler(rig, overwrite);
   await rig.run(experiment(['data'], [cell(1)]));
-  const { outcomes } = await rig.run(experiment(['spoiler', 'report'], [cell(1)]));
-  assert.match((outcomes['spoiler/1'] as Failed).error, 'rows.txt was changed');
-  assert.is(report(outcomes['report/1'] as Finished), 'right 3');
+  const { outcomes } = await rig.run(spoiled);
+  assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was changed');
+  assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
 });
 
-test('a stage that restores what it wrote over fails too: what it read is not known', async ({
+test('a stage that restores what it has written over fails too: nobody knows what it read', async ({
   rig,
 }) => {
-  await spoiled(
-    rig,
-    'await new Promise((go) => setTimeout(go, 50)); for (const text of ["worse", "right"]) writeFileSync(dir + "/rows.txt", text);',
-  );
-  const { outcomes } = await rig.run(experiment(['spoiler', 'report'], [cell(1)]));
-  assert.match((outcomes['spoiler/1'] as Failed).error, 'rows.txt was written to');
-  assert.is(report(outcomes['report/1'] as Finished), 'right 3');
+  await addSpoiler(rig, async ({ ctx, fs, put, sleep }) => {
+    await sleep(50);
+    for (const text of ['worse', 'right'])
+      fs.writeFileSync(`${ctx.inputs['data']?.dir ?? ''}/rows.txt`, text);
+    put('out.txt', 'done');
+  });
+  const { outcomes } = await rig.run(spoiled);
+  assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was written to');
+  assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
 });
 
-test('a stage may touch the mode of its inputs, and hidden files are of no account', async ({
+test('a stage may change the mode of its inputs, and hidden files do not count', async ({
   rig,
 }) => {
-  await spoiled(
-    rig,
-    `(await import('node:fs')).chmodSync(dir + '/rows.txt', 0o444); writeFileSync(dir + '/.DS_Store', '');`,
-  );
-  const { outcomes } = await rig.run(experiment(['spoiler', 'report'], [cell(1)]));
-  assert.is(outcomes['spoiler/1']!.state, 'ran');
+  await addSpoiler(rig, ({ ctx, fs, put }) => {
+    const dir = ctx.inputs['data']?.dir ?? '';
+    fs.chmodSync(`${dir}/rows.txt`, 0o444);
+    fs.writeFileSync(`${dir}/.DS_Store`, '');
+    put('out.txt', 'done');
+  });
+  assert.is((await rig.run(spoiled)).outcomes['spoiler/1']?.state, 'ran');
 });
 
-// ---- sources -----------------------------------------------------------------------------------------------------------
+// ---- sources -----------------------------------------------------------------------------------
 
-const digestOf = (file: string): Digest =>
-  `sha256:${createHash('sha256')
-    .update(
-      statSync(file).isDirectory()
-        ? readdirSync(file)
-            .map((name) => `${name} ${readFileSync(path.join(file, name), 'utf8')}\n`)
-            .join('')
-        : readFileSync(file),
-    )
-    .digest('hex')}` as Digest;
+function digestOf(file: string): Digest {
+  const content = statSync(file).isDirectory()
+    ? readdirSync(file)
+        .map((name) => `${name} ${readFileSync(path.join(file, name), 'utf8')}\n`)
+        .join('')
+    : readFileSync(file);
+  return `sha256:${createHash('sha256').update(content).digest('hex')}` as Digest;
+}
 
 /** As the source plugin `file` does. */
-const locate: Locate = async (uri) => {
+const locate: Locate = (uri) => {
   const file = uri.slice('file:'.length);
-  return existsSync(file) ? { uri, path: file, digest: digestOf(file), provenance: {} } : null;
+  return Promise.resolve(
+    existsSync(file) ? { uri, path: file, digest: digestOf(file), provenance: {} } : null,
+  );
 };
 
-/** A stage for each seed that reads the source, and a spec that has it. */
-async function reading(
+/** Adds a stage that reads the source, and returns what runs it for the given seeds. */
+async function addReader(
   rig: Rig,
   source: string,
-  body: string,
+  run: Body,
 ): Promise<(...seeds: readonly number[]) => ReturnType<Rig['run']>> {
-  await rig.plugin(
-    'stage',
-    'read',
-    stage(
-      `([cell]) => ({ params: { seed: cell.seed }, inputs: {}, assets: { source: ${JSON.stringify(`file:${source}`)} } })`,
-      `const source = ctx.assets.source.path; ${body}`,
-    ),
-  );
+  const uri = `file:${source}`;
+  await addStage(rig, 'read', {
+    assets: { source: uri },
+    given: { source, killed: path.join(rig.dir, 'killed') },
+    run,
+  });
   return async (...seeds) => {
-    const asset = (await locate(`file:${source}`))!;
+    const asset = await locate(uri);
     return rig.run(
       experiment(
         ['read'],
-        seeds.map((seed): Cell => cell(seed)),
+        seeds.map((seed) => cell(seed)),
       ),
-      { jobs: 1, locate, assets: new Map<string, Asset>([[asset.uri, asset]]) },
+      { jobs: 1, locate, assets: new Map<string, Asset>(asset ? [[uri, asset]] : []) },
     );
   };
 }
 
-const OUT = `put('out.txt', readFileSync(source, 'utf8'));`;
+const entriesOf = (rig: Rig): readonly string[] =>
+  readdirSync(rig.storeDir).filter((name) => /^[0-9a-f]{2}$/.test(name));
 
-for (const [when, body] of [
-  ['before it reads it', `writeFileSync(source, 'worse'); ${OUT}`],
-  ['after it has read it', `${OUT} writeFileSync(source, 'worse');`],
-  ['before it reads it, its time restored', `spoil(source); ${OUT}`],
-] as const) {
-  test(`a source that is edited while a stage runs, ${when}: it fails, and stores nothing`, async ({
-    rig,
-  }) => {
-    const source = rig.write('rows.tsv', 'right');
-    utimesSync(source, 1e9, 1e9); // written long ago
-    const run = await reading(rig, source, body);
-    const first = await run(1);
+const edits: readonly (readonly [when: string, run: Body])[] = [
+  [
+    'before it reads it',
+    ({ fs, given, put }) => {
+      fs.writeFileSync(given['source'] ?? '', 'worse');
+      put('out.txt', fs.readFileSync(given['source'] ?? '', 'utf8'));
+    },
+  ],
+  [
+    'after it has read it',
+    ({ fs, given, put }) => {
+      put('out.txt', fs.readFileSync(given['source'] ?? '', 'utf8'));
+      fs.writeFileSync(given['source'] ?? '', 'worse');
+    },
+  ],
+  [
+    'before it reads it, and its time restored',
+    ({ fs, given, put }) => {
+      const { source = '' } = given;
+      const { atime, mtime } = fs.statSync(source);
+      fs.writeFileSync(source, 'worse');
+      fs.utimesSync(source, atime, mtime);
+      put('out.txt', fs.readFileSync(source, 'utf8'));
+    },
+  ],
+];
+
+for (const [when, body] of edits)
+  test(`a stage whose source is edited ${when} fails, and stores nothing`, async ({ rig }) => {
+    const source = path.join(rig.dir, 'rows.tsv');
+    writeOld(source, 'right');
+    const run = await addReader(rig, source, body);
     assert.match(
-      (first.outcomes['read/1'] as Failed).error,
+      failed((await run(1)).outcomes['read/1']).error,
       new RegExp(`^a source was changed while it ran: file:${source} (was written to|is not what)`),
     );
-    assert.equal(
-      readdirSync(rig.storeDir).filter((name) => /^[0-9a-f]{2}$/.test(name)),
-      [],
-    );
+    assert.equal(entriesOf(rig), []);
   });
-}
 
-test('a folder: a file of it that is changed or added is named', async ({ rig }) => {
-  const source = path.join(rig.dir, 'checkpoint');
-  for (const [change, told] of [
-    [`writeFileSync(source + '/weights', 'worse');`, 'weights of file:.* was written to'],
-    [`writeFileSync(source + '/more', 'x');`, 'more of file:.* was added'],
-    [`(await import('node:fs')).rmSync(source + '/weights');`, 'weights of file:.* is gone'],
-  ] as const) {
-    mkdirSync(source, { recursive: true });
-    writeFileSync(path.join(source, 'weights'), 'right');
-    writeFileSync(path.join(source, 'config'), '{}');
-    for (const name of readdirSync(source)) utimesSync(path.join(source, name), 1e9, 1e9);
-    const run = await reading(rig, source, `${change} put('out.txt', '');`);
+const folderEdits: readonly (readonly [run: Body, told: string])[] = [
+  [
+    ({ fs, given, put }) => {
+      fs.writeFileSync(`${given['source'] ?? ''}/weights`, 'worse');
+      put('out.txt', '');
+    },
+    'weights of file:.* was written to',
+  ],
+  [
+    ({ fs, given, put }) => {
+      fs.writeFileSync(`${given['source'] ?? ''}/more`, 'x');
+      put('out.txt', '');
+    },
+    'more of file:.* was added',
+  ],
+  [
+    ({ fs, given, put }) => {
+      fs.rmSync(`${given['source'] ?? ''}/weights`);
+      put('out.txt', '');
+    },
+    'weights of file:.* is gone',
+  ],
+];
+
+for (const [edit, told] of folderEdits)
+  test(`a file of a source's folder is named: ${told}`, async ({ rig }) => {
+    const source = path.join(rig.dir, 'checkpoint');
+    mkdirSync(source);
+    writeOld(path.join(source, 'weights'), 'right');
+    writeOld(path.join(source, 'config'), '{}');
+    const run = await addReader(rig, source, edit);
     assert.match(
-      ((await run(1)).outcomes['read/1'] as Failed).error,
+      failed((await run(1)).outcomes['read/1']).error,
       new RegExp(`^a source was changed while it ran: ${told}$`),
     );
-  }
-});
+  });
 
 test('a source that was edited before the stage began is not read at all', async ({ rig }) => {
   const source = rig.write('rows.tsv', 'right');
-  const run = await reading(
-    rig,
-    source,
-    `${OUT} if (ctx.params.seed === 1) writeFileSync(source, 'worse');`,
-  );
+  const run = await addReader(rig, source, ({ fs, given, put, seed }) => {
+    put('out.txt', fs.readFileSync(given['source'] ?? '', 'utf8'));
+    if (seed === 1) fs.writeFileSync(given['source'] ?? '', 'worse');
+  });
   const { outcomes } = await run(1, 2);
-  assert.match((outcomes['read/1'] as Failed).error, 'a source was changed while it ran');
+  assert.match(failed(outcomes['read/1']).error, 'a source was changed while it ran');
+  const { error, internal, log } = failed(outcomes['read/2']);
   assert.equal(
-    { ...outcomes['read/2'], hint: null },
-    {
-      state: 'failed',
-      error: `file:${source} is not what it was when the run began`,
-      hint: null,
-      internal: false,
-      log: null,
-    },
+    [error, internal, log],
+    [`file:${source} is not what it was when the run began`, false, null],
   );
 });
 
 test('what a warm worker has kept of a source that changed under it serves no other stage', async ({
   rig,
 }) => {
-  const source = rig.write('rows.tsv', 'right');
-  utimesSync(source, 1e9, 1e9);
-  const run = await reading(
-    rig,
-    source,
-    `if (ctx.params.seed === 1) writeFileSync(source, 'worse');
-     globalThis.kept ??= readFileSync(source, 'utf8'); // as a model is, by its digest
-     if (ctx.params.seed === 1) writeFileSync(source, 'right');
-     put('out.txt', globalThis.kept);`,
-  );
+  const source = path.join(rig.dir, 'rows.tsv');
+  writeOld(source, 'right');
+  const run = await addReader(rig, source, ({ fs, given, put, seed }) => {
+    const { source = '' } = given;
+    const keeper = globalThis as { kept?: string };
+    if (seed === 1) fs.writeFileSync(source, 'worse');
+    keeper.kept ??= fs.readFileSync(source, 'utf8'); // as a model is kept, by its digest
+    if (seed === 1) fs.writeFileSync(source, 'right');
+    put('out.txt', keeper.kept);
+  });
   const { outcomes } = await run(1, 2);
-  assert.match((outcomes['read/1'] as Failed).error, 'was written to');
-  assert.is(
-    readFileSync(path.join((outcomes['read/2'] as Finished).dir, 'out.txt'), 'utf8'),
-    'right',
-  );
+  assert.match(failed(outcomes['read/1']).error, 'was written to');
+  assert.is(outputOf(outcomes['read/2'], 'out.txt'), 'right');
 });
 
-test('nothing goes on from what a killed stage had made of a source that was edited under it', async ({
+test('nothing resumes what a killed stage had made of a source that was edited under it', async ({
   rig,
 }) => {
-  const source = rig.write('rows.tsv', 'right');
-  utimesSync(source, 1e9, 1e9);
-  const run = await reading(
-    rig,
-    source,
-    `mkdirSync(ctx.resumeDir, { recursive: true });
-     const kept = ctx.resumeDir + '/kept';
-     if (existsSync(kept)) { put('out.txt', readFileSync(kept, 'utf8')); return; }
-     if (readFileSync(source, 'utf8') === 'right' && !existsSync(${JSON.stringify(path.join(rig.dir, 'killed'))})) {
-       writeFileSync(${JSON.stringify(path.join(rig.dir, 'killed'))}, '');
-       spoil(source);
-       writeFileSync(kept, readFileSync(source, 'utf8'));
-       process.kill(process.pid, 'SIGKILL'); await new Promise(() => undefined);
-     }
-     ${OUT}`,
-  );
-  assert.match(((await run(1)).outcomes['read/1'] as Failed).error, 'SIGKILL');
-  writeFileSync(source, 'right');
-  utimesSync(source, 1e9, 1e9);
-  const { dir } = (await run(1)).outcomes['read/1'] as Finished;
-  assert.is(readFileSync(path.join(dir, 'out.txt'), 'utf8'), 'right');
+  const source = path.join(rig.dir, 'rows.tsv');
+  writeOld(source, 'right');
+  const run = await addReader(rig, source, ({ ctx, fs, given, hang, put }) => {
+    const { source = '', killed = '' } = given;
+    const resumeDir = ctx.resumeDir ?? '';
+    fs.mkdirSync(resumeDir, { recursive: true });
+    const kept = `${resumeDir}/kept`;
+    const read = (): string => fs.readFileSync(source, 'utf8');
+    if (fs.existsSync(kept)) {
+      put('out.txt', fs.readFileSync(kept, 'utf8'));
+      return;
+    }
+    if (read() === 'right' && !fs.existsSync(killed)) {
+      fs.writeFileSync(killed, '');
+      const { atime, mtime } = fs.statSync(source);
+      fs.writeFileSync(source, 'worse');
+      fs.utimesSync(source, atime, mtime);
+      fs.writeFileSync(kept, read());
+      process.kill(process.pid, 'SIGKILL');
+      return hang();
+    }
+    put('out.txt', read());
+    return undefined;
+  });
+  assert.match(failed((await run(1)).outcomes['read/1']).error, 'SIGKILL');
+  writeOld(source, 'right');
+  assert.is(outputOf((await run(1)).outcomes['read/1'], 'out.txt'), 'right');
 });
 
 test.run();

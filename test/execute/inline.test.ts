@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Failed, Finished } from '../../src/execute/types.ts';
 import { checkDescriptor } from '../../src/registry/descriptor.ts';
 import type { Rig } from '../rig/rig.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
+import { createRig } from '../rig/rig.ts';
+import { trainings } from './chain.ts';
+import type { Body } from './stages.ts';
+import { addStage, failed, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('inline stages');
 test.before.each((context) => {
@@ -13,89 +13,92 @@ test.before.each((context) => {
 });
 test.after.each(({ rig }) => rig.clean());
 
-/** One stage a seed, in this process; seed 2 does what `body` says. */
-const stage = (rig: Rig, body: string): Promise<void> =>
-  rig.plugin(
-    'stage',
-    'train',
-    `{
-  compute: false, scope: 'cell', inline: true,
-  define: ([cell]) => ({ params: { seed: cell.seed }, inputs: {} }),
-  run: async ({ params, outDir, log, plugin, signal }) => {
-    const { writeFileSync } = await import('node:fs');
-    if (params.seed === 2) { ${body} }
-    log('seed ' + params.seed);
-    writeFileSync(outDir + '/pid.txt', String(process.pid));
-  },
-}`,
-  );
-
-const listeners =
+const listeners = (): number =>
   process.listenerCount('uncaughtException') + process.listenerCount('unhandledRejection');
-const grid = experiment(['train'], [cell(1), cell(2), cell(3)]);
+const listenersBefore = listeners();
 
-test("runs in the scheduler's process, and its output is an entry as any other", async ({
+test("runs in the scheduler's process, and its output is an entry like any other", async ({
   rig,
 }) => {
-  await stage(rig, '');
-  const { ran, outcomes } = await rig.run(grid);
-  assert.equal(ran, { train: 3 });
-  assert.is(
-    readFileSync(path.join((outcomes['train/2'] as Finished).dir, 'pid.txt'), 'utf8'),
-    String(process.pid),
-  );
-  assert.equal((await rig.run(grid)).ran, {});
+  await addStage(rig, 'train', {
+    inline: true,
+    run: ({ put }) => put('pid.txt', String(process.pid)),
+  });
+  const { ran, outcomes } = await rig.run(trainings(1, 2));
+  assert.equal(ran, { train: 2 });
+  assert.is(outputOf(outcomes['train/2'], 'pid.txt'), String(process.pid));
+  assert.equal((await rig.run(trainings(1, 2))).ran, {});
 });
 
-for (const [what, body, error] of [
-  ['throws', 'throw new TypeError("no such field");', 'internal error: no such field'],
+const misbehaviours: readonly (readonly [what: string, run: Body, error: string])[] = [
   [
-    "is at a user's fault",
-    'throw Object.assign(new Error("the rate is too high"), { name: "UserFault" });',
+    'throws',
+    () => {
+      throw new TypeError('no such field');
+    },
+    'internal error: no such field',
+  ],
+  [
+    "finds the user's data at fault",
+    ({ fault }) => fault('the rate is too high'),
     'the rate is too high',
   ],
   [
     'forgets a promise',
-    'void Promise.reject(new Error("forgotten")); await new Promise(() => undefined);',
+    ({ hang }) => {
+      void Promise.reject(new Error('forgotten'));
+      return hang();
+    },
     'internal error: forgotten',
   ],
   [
     'throws in a callback',
-    'setTimeout(() => { throw new Error("too late"); }); await new Promise(() => undefined);',
+    ({ hang }) => {
+      setTimeout(() => {
+        throw new Error('too late');
+      });
+      return hang();
+    },
     'internal error: too late',
   ],
   [
     'returns something',
-    'return 1;',
-    'internal error: the stage "train" returned number; its output is what it writes to outDir, and `run` returns nothing',
+    () => 1 as unknown as undefined, // as a plugin in plain JavaScript may
+    'internal error: the stage "train" returned number; ' +
+      'its output is what it writes to outDir, and `run` returns nothing',
   ],
-  ['writes nothing', 'return;', 'internal error: the stage "train" wrote no file'],
+  ['writes nothing', () => undefined, 'internal error: the stage "train" wrote no file'],
   [
     'asks for a plugin that it does not declare',
-    'plugin("attack", "none");',
-    'internal error: the stage "train" asks for the attack "none", which its definition doesn\'t name in `uses`',
+    ({ ctx }) => {
+      ctx.plugin('attack', 'none');
+    },
+    'internal error: the stage "train" asks for the attack "none", ' +
+      "which its definition doesn't name in `uses`",
   ],
-] as const) {
+];
+
+for (const [what, run, error] of misbehaviours)
   test(`one that ${what} fails alone`, async ({ rig }) => {
-    await stage(rig, body);
-    const { ran, outcomes } = await rig.run(grid);
-    assert.equal(ran, { train: 2 });
-    assert.is((outcomes['train/2'] as Failed).error, error);
-    assert.is(
-      process.listenerCount('uncaughtException') + process.listenerCount('unhandledRejection'),
-      listeners,
-    );
+    await addStage(rig, 'train', { inline: true, run });
+    const { outcomes } = await rig.run(trainings(2));
+    assert.is(failed(outcomes['train/2']).error, error);
+    assert.is(listeners(), listenersBefore);
+    await addStage(rig, 'train', { inline: true, run: ({ put }) => put('out.txt', '') });
+    assert.equal((await rig.run(trainings(1, 2))).ran, { train: 2 }, 'this process goes on');
   });
-}
 
 test('one that waits without end is given up when its time is over', async ({ rig }) => {
-  await stage(rig, 'await new Promise(() => undefined);');
-  const { ran, outcomes } = await rig.run(grid, { patience: { timeout: 0.2 } });
+  await addStage(rig, 'train', {
+    inline: true,
+    run: ({ hang, put, seed }) => (seed === 2 ? hang() : put('out.txt', '')),
+  });
+  const { ran, outcomes } = await rig.run(trainings(1, 2, 3), { patience: { timeout: 0.2 } });
   assert.equal(ran, { train: 2 });
-  assert.is((outcomes['train/2'] as Failed).error, 'it ran for more than 0.2 s and was ended');
+  assert.is(failed(outcomes['train/2']).error, 'it ran for more than 0.2 s and was ended');
 });
 
-test('a stage that computes runs in a worker', () => {
+test('a stage that computes can not be inline', () => {
   assert.throws(
     () =>
       checkDescriptor(

@@ -1,12 +1,16 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkPatience, forKind } from '../../src/execute/patience.ts';
-import type { Failed, Finished } from '../../src/execute/types.ts';
+import {
+  checkPatience,
+  forKind,
+  PATIENCE_OPTIONS,
+  patienceOf,
+} from '../../src/execute/patience.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import type { Rig } from '../rig/rig.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
+import { createRig } from '../rig/rig.ts';
+import { fileOf, trainings } from './chain.ts';
+import { addStage, failed, finished, notesOf, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('retries and time limits');
 test.before.each((context) => {
@@ -14,86 +18,95 @@ test.before.each((context) => {
 });
 test.after.each(({ rig }) => rig.clean());
 
-/** A stage that counts its runs in a file and then does what it is told. */
-const counted = async (rig: Rig, body: string): Promise<void> =>
-  rig.plugin(
-    'stage',
-    'train',
-    `{
-  compute: false, scope: 'cell', define: ([cell]) => ({ params: { seed: cell.seed }, inputs: {} }),
-  run: async (ctx) => {
-    const { appendFileSync, readFileSync, writeFileSync } = await import('node:fs');
-    const file = ${JSON.stringify(path.join(rig.dir, 'tries'))};
-    appendFileSync(file, '.');
-    const n = readFileSync(file, 'utf8').length;
-    ${body}
-    writeFileSync(ctx.outDir + '/out.txt', 'the result');
-  },
-}`,
-  );
-const one = experiment(['train'], [cell(1)]);
+const one = trainings(1);
+/** A file that gets a dot for each attempt. */
+const attemptsOf = (rig: Rig): { readonly attempts: string } => ({
+  attempts: fileOf(rig, 'attempts'),
+});
 
-test('a stage that fails twice and then works is one result, under the same key as without retries', async ({
+test('a stage that works at the third attempt has the same key as without retries', async ({
   rig,
 }) => {
-  await counted(rig, 'if (n === 1) throw new Error("odd"); if (n === 2) process.exit(3);');
-  const { outcomes, events } = await rig.run(one, { patience: { retries: { train: 2 } } });
-  const outcome = outcomes['train/1'] as Finished;
+  await addStage(rig, 'train', {
+    given: attemptsOf(rig),
+    run({ fs, given, put }) {
+      const { attempts = '' } = given;
+      fs.appendFileSync(attempts, '.');
+      const n = fs.readFileSync(attempts, 'utf8').length;
+      if (n === 1) throw new Error('odd');
+      if (n === 2) process.exit(3);
+      put('out.txt', 'the result');
+    },
+  });
+  const result = await rig.run(one, { patience: { retries: { train: 2 } } });
+  const outcome = finished(result.outcomes['train/1']);
   assert.is(outcome.state, 'ran');
-  assert.is(readFileSync(path.join(outcome.dir, 'out.txt'), 'utf8'), 'the result');
+  assert.is(outputOf(outcome, 'out.txt'), 'the result');
   assert.equal(
-    events.flatMap((event) =>
-      event.type === 'note' ? [event.message.replace(/^train-\w+/, 'train')] : [],
-    ),
+    notesOf(result).map((note) => note.replace(/^train-\w+/, 'train')),
     [
       'train failed (internal error: odd); try 2 of 3',
-      'train failed (its process went without a word (exit code 3)); try 3 of 3',
+      'train failed (its process ended without reporting a result (exit code 3)); try 3 of 3',
     ],
   );
   assert.equal((await rig.run(one)).outcomes['train/1'], { ...outcome, state: 'cached' });
 });
 
-test('no more tries than were asked for, and none for another kind', async ({ rig }) => {
-  await counted(rig, 'throw new Error("always");');
-  assert.is(
-    (await rig.run(one, { patience: { retries: 1 } })).outcomes['train/1']!.state,
-    'failed',
-  );
-  assert.is(rig.read('tries').length, 2);
-  await rig.run(one, { patience: { retries: { evaluate: 5 } } });
-  assert.is(rig.read('tries').length, 3);
-});
-
-test('a stage that does not end is ended, whether it heeds the signal or not; the rest goes on', async ({
+test('there are no more attempts than were asked for, and none for another kind', async ({
   rig,
 }) => {
-  await counted(
-    rig,
-    `
-    if (ctx.params.seed === 1) await new Promise((resolve) => setTimeout(resolve, 60_000));
-    if (ctx.params.seed === 2) await new Promise((resolve, reject) => ctx.signal.addEventListener('abort', () => reject(new Error('heard'))));
-  `,
-  );
-  const started = performance.now();
-  const { outcomes } = await rig.run(experiment(['train'], [cell(1), cell(2), cell(3)]), {
-    patience: { timeout: 2 },
+  await addStage(rig, 'train', {
+    given: attemptsOf(rig),
+    run({ fs, given }) {
+      fs.appendFileSync(given['attempts'] ?? '', '.');
+      throw new Error('always');
+    },
   });
+  const { outcomes } = await rig.run(one, { patience: { retries: 1 } });
+  assert.is(outcomes['train/1']?.state, 'failed');
+  assert.is(rig.read('attempts').length, 2);
+  await rig.run(one, { patience: { retries: { evaluate: 5 } } });
+  assert.is(rig.read('attempts').length, 3);
+});
+
+test('a stage that does not end is ended, whether or not it heeds the signal', async ({ rig }) => {
+  await addStage(rig, 'train', {
+    async run({ ctx, put, seed, sleep }) {
+      if (seed === 1) await sleep(60_000);
+      if (seed === 2)
+        await new Promise((_, reject) => {
+          ctx.signal.addEventListener('abort', () => reject(new Error('heard')));
+        });
+      put('out.txt', 'the result');
+    },
+  });
+  const started = performance.now();
+  const { outcomes } = await rig.run(trainings(1, 2, 3), { patience: { timeout: 2 } });
   for (const name of ['train/1', 'train/2']) {
-    const { state, error, hint } = outcomes[name] as Failed;
-    assert.equal(
-      [state, error, hint],
-      [
-        'failed',
-        'it ran for more than 2 s and was ended',
-        '--timeout sets how long a stage may run',
-      ],
-    );
+    const { error, hint } = failed(outcomes[name]);
+    assert.is(error, 'it ran for more than 2 s and was ended');
+    assert.is(hint, '--timeout sets how long a stage may run');
   }
-  assert.is(outcomes['train/3']!.state, 'ran');
+  assert.is(outcomes['train/3']?.state, 'ran');
   assert.ok(performance.now() - started < 30_000);
 });
 
-test('one number for all, or one a kind; nonsense is refused', () => {
+test('the command line has the formats of each option', () => {
+  const { retries, timeout } = PATIENCE_OPTIONS;
+  assert.equal(
+    ['2', '0', '-1', '1.5', ''].map((text) => retries.parse(text)),
+    [2, 0, null, null, null],
+  );
+  assert.equal(
+    ['90s', '30 m', '2h', '1.5', 'soon'].map((text) => timeout.parse(text)),
+    [90, 1800, 7200, 1.5, null],
+  );
+  assert.equal(patienceOf({ retries: { train: 1 }, timeout: undefined }), {
+    retries: { train: 1 },
+  });
+});
+
+test('an option is one number for all kinds, or one for each; nonsense is refused', () => {
   assert.equal(
     [
       forKind(undefined, 'train'),
@@ -117,7 +130,7 @@ test('one number for all, or one a kind; nonsense is refused', () => {
     assert.throws(() => checkPatience(patience, ['train']), message);
 });
 
-test('on the command line', async () => {
+test('the options of the command line reach the stages', async () => {
   const project = createProject();
   try {
     writeToys(project, { seeds: [1], poisoning: '[{ attack: none }]' });

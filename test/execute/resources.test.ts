@@ -1,5 +1,8 @@
-/** Memory and GPUs are shared out: sums never exceed the machine's, and a GPU belongs to one stage at a time. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+/**
+ * Memory and GPUs are shared out: their sums never exceed the machine's, and a GPU belongs to one
+ * stage at a time.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -7,11 +10,12 @@ import * as assert from 'uvu/assert';
 import { visibleGpus } from '../../src/compute/gpus.ts';
 import type { Machine } from '../../src/execute/resources.ts';
 import { needOf, placesFor } from '../../src/execute/resources.ts';
-import type { Finished } from '../../src/execute/types.ts';
 import { resourcesFault } from '../../src/plan/definition.ts';
-import type { PlannedStage } from '../../src/plan/types.ts';
 import type { Rig } from '../rig/rig.ts';
 import { cell, createRig, experiment } from '../rig/rig.ts';
+import { fileOf } from './chain.ts';
+import type { StageOfTest } from './stages.ts';
+import { addStage, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('resources');
 test.before.each((context) => {
@@ -27,38 +31,43 @@ interface Event {
   readonly at: 'start' | 'end';
 }
 
-/** A stage `work` that tells what it sees at its start and at its end; `waits` ms lie between the two. */
-async function work(rig: Rig, resources: string, waits = 60): Promise<() => Event[]> {
-  const log = path.join(rig.dir, 'events.log');
-  writeFileSync(log, '');
-  await rig.plugin(
-    'stage',
-    'work',
-    `{
-    compute: false, scope: 'cell', resources: ({ seed }) => (${resources}),
-    define: ([cell]) => ({ params: { seed: cell.seed }, inputs: {} }),
-    run: async (ctx) => {
-      const { appendFileSync } = await import('node:fs');
-      const tell = (at) => appendFileSync(${JSON.stringify(log)}, JSON.stringify({ seed: ctx.params.seed, pid: process.pid, gpus: process.env.CUDA_VISIBLE_DEVICES ?? null, growth: process.env.TF_FORCE_GPU_ALLOW_GROWTH ?? null, at }) + '\\n');
+/** Adds a stage `work` that tells what it sees at its start and at its end, 60 ms later. */
+async function addWork(
+  rig: Rig,
+  resources: NonNullable<StageOfTest['resources']>,
+): Promise<() => readonly Event[]> {
+  rig.write('events.log', '');
+  await addStage(rig, 'work', {
+    resources,
+    given: { log: fileOf(rig, 'events.log') },
+    async run({ fs, given, put, seed, sleep }) {
+      const { CUDA_VISIBLE_DEVICES: gpus = null, TF_FORCE_GPU_ALLOW_GROWTH: growth = null } =
+        process.env;
+      const tell = (at: string): void => {
+        const event = { seed, pid: process.pid, gpus, growth, at };
+        fs.appendFileSync(given['log'] ?? '', `${JSON.stringify(event)}\n`);
+      };
       tell('start');
-      await new Promise((resolve) => setTimeout(resolve, ${waits}));
+      await sleep(60);
       tell('end');
-      appendFileSync(ctx.outDir + '/seed', String(ctx.params.seed));
+      put('seed', String(seed));
     },
-  }`,
-  );
+  });
   return () =>
-    readFileSync(log, 'utf8')
+    rig
+      .read('events.log')
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as Event);
 }
+
 const seeds = (count: number) =>
   experiment(
     ['work'],
     Array.from({ length: count }, (_, i) => cell(i + 1)),
   );
-/** The greatest sum of `of` over stages that ran at once. */
+
+/** Returns the greatest sum of `of` over stages that ran at once. */
 function most(events: readonly Event[], of: (seed: number) => number): number {
   let now = 0,
     peak = 0;
@@ -69,92 +78,69 @@ function most(events: readonly Event[], of: (seed: number) => number): number {
   return peak;
 }
 
-test("the memory of what runs never exceeds the machine's; who asks for more than there is runs alone", async ({
-  rig,
-}) => {
-  const asked = (seed: number): number => (seed === 4 ? 5000 : 400);
-  const events = await work(rig, '{ cpu: 1, memoryMB: seed === 4 ? 5000 : 400 }');
-  assert.equal((await rig.run(seeds(6), { jobs: 4, machine: { memoryMB: 1000 } })).ran, {
-    work: 6,
-  });
+test("the memory in use never exceeds the machine's, but for a stage alone", async ({ rig }) => {
+  const eventsOf = await addWork(rig, ({ seed }) => ({
+    cpu: 1,
+    memoryMB: seed === 4 ? 5000 : 400,
+  }));
+  const { ran } = await rig.run(seeds(6), { jobs: 4, machine: { memoryMB: 1000 } });
+  assert.equal(ran, { work: 6 });
+  const events = eventsOf(),
+    others = events.filter(({ seed }) => seed !== 4);
   assert.is(
-    most(
-      events().filter(({ seed }) => seed !== 4),
-      asked,
-    ),
+    most(others, () => 400),
     800,
   );
-  const alone = events().findIndex(({ seed }) => seed === 4),
-    before = events().slice(0, alone);
-  assert.is(
-    before.filter(({ at }) => at === 'start').length,
-    before.filter(({ at }) => at === 'end').length,
-    'it waited for the others to end',
-  );
-  assert.equal(events()[alone + 1], { ...events()[alone]!, at: 'end' });
+  const start = events.findIndex(({ seed }) => seed === 4),
+    count = (at: Event['at']): number =>
+      events.slice(0, start).filter((event) => event.at === at).length;
+  assert.is(count('start'), count('end'), 'it waited for the others to end');
+  const [started, next] = events.slice(start);
+  assert.equal(next, { ...started, at: 'end' });
 });
 
-test("a GPU is one stage's at a time, by its identity; the worker that has it is used again", async ({
+test('a GPU is given to one stage at a time, and its warm worker is used again', async ({
   rig,
 }) => {
-  const events = await work(rig, '{ cpu: 1, gpu: 1 }');
-  const { outcomes } = await rig.run(seeds(6), {
-    jobs: 6,
-    machine: { gpus: ['2', 'GPU-8932f937'] },
-  });
-  assert.is(
-    most(events(), () => 1),
-    2,
-  );
-  for (const gpu of ['2', 'GPU-8932f937']) {
-    const own = events().filter(({ gpus }) => gpus === gpu);
-    assert.is(
-      most(own, () => 1),
-      1,
-      gpu,
-    );
+  const eventsOf = await addWork(rig, () => ({ cpu: 1, gpu: 1 }));
+  const gpus = ['2', 'GPU-8932f937'];
+  const { outcomes } = await rig.run(seeds(6), { jobs: 6, machine: { gpus } });
+  const events = eventsOf();
+  const atOnce = (of: readonly Event[]): number => most(of, () => 1);
+  assert.is(atOnce(events), 2);
+  for (const gpu of gpus) {
+    const own = events.filter((event) => event.gpus === gpu);
+    assert.is(atOnce(own), 1, gpu);
     assert.is(new Set(own.map(({ pid }) => pid)).size, 1, 'a warm worker');
   }
-  assert.ok(events().every(({ growth }) => growth === 'true'));
-  const { dir } = outcomes['work/1'] as Finished;
-  assert.equal(
-    (
-      JSON.parse(readFileSync(path.join(dir, 'manifest.json'), 'utf8')) as {
-        facts: { gpus: unknown };
-      }
-    ).facts.gpus,
-    [events().find(({ seed }) => seed === 1)!.gpus],
-  );
+  assert.ok(events.every(({ growth }) => growth === 'true'));
+  const manifest = JSON.parse(outputOf(outcomes['work/1'], 'manifest.json')) as {
+    facts: { gpus: unknown };
+  };
+  assert.equal(manifest.facts.gpus, [events.find(({ seed }) => seed === 1)?.gpus]);
 });
 
-test('two GPUs for one stage: it waits for both and is not overtaken', async ({ rig }) => {
-  const events = await work(rig, '{ cpu: 1, gpu: seed === 2 ? 2 : 1 }');
-  assert.equal((await rig.run(seeds(3), { jobs: 3, machine: { gpus: ['0', '1'] } })).ran, {
-    work: 3,
-  });
-  assert.is(
-    events()
-      .find(({ seed }) => seed === 2)!
-      .gpus?.split(',')
-      .sort()
-      .join(),
-    '0,1',
-  );
-  assert.is(
-    most(events(), (seed) => (seed === 2 ? 2 : 1)),
-    2,
-  );
+test('a stage that needs two GPUs waits for both, and is not overtaken', async ({ rig }) => {
+  const needs = (seed: unknown): number => (seed === 2 ? 2 : 1);
+  const eventsOf = await addWork(rig, ({ seed }) => ({ cpu: 1, gpu: seed === 2 ? 2 : 1 }));
+  const { ran } = await rig.run(seeds(3), { jobs: 3, machine: { gpus: ['0', '1'] } });
+  assert.equal(ran, { work: 3 });
+  const wide = eventsOf().find(({ seed }) => seed === 2);
+  assert.equal(wide?.gpus?.split(',').sort(), ['0', '1']);
+  assert.is(most(eventsOf(), needs), 2);
 });
 
-test('without GPUs, and for who asks for none, the environment is as it is', async ({ rig }) => {
+test('without GPUs, and for a stage that asks for none, the environment is as it is', async ({
+  rig,
+}) => {
   const before = process.env['CUDA_VISIBLE_DEVICES'];
   delete process.env['CUDA_VISIBLE_DEVICES'];
   try {
-    const events = await work(rig, '{ cpu: 1, gpu: seed === 1 ? 1 : 0 }');
+    const eventsOf = await addWork(rig, ({ seed }) => ({ cpu: 1, gpu: seed === 1 ? 1 : 0 }));
     await rig.run(seeds(1), { machine: { gpus: [] } });
     await rig.run(experiment(['work'], [cell(2)]), { machine: { gpus: ['0'] } });
     assert.equal(
-      events().map(({ gpus }) => gpus),
+      eventsOf().map(({ gpus }) => gpus),
       [null, null, null, null],
     );
   } finally {
@@ -162,17 +148,17 @@ test('without GPUs, and for who asks for none, the environment is as it is', asy
   }
 });
 
-const stage = (compute: boolean, resources: PlannedStage['resources']) =>
-  ({ descriptor: { compute }, resources }) as unknown as PlannedStage;
-
-test('what computes takes a GPU where TensorFlow does, unless it says otherwise', () => {
+test('a stage that computes takes a GPU if TensorFlow does, unless it declares otherwise', () => {
   const machine: Machine = { cores: 16, memoryMB: 64_000, gpus: ['0', '1'], computesOnGpu: true };
   const need = (
     compute: boolean,
     gpu?: number,
     on = machine,
     backend: 'tensorflow' | 'wasm' = 'tensorflow',
-  ) => needOf(stage(compute, { cpu: 1, ...(gpu === undefined ? {} : { gpu }) }), backend, on).gpu;
+  ) => {
+    const resources = { cpu: 1, ...(gpu === undefined ? {} : { gpu }) };
+    return needOf({ descriptor: { compute }, resources }, backend, on).gpu;
+  };
   assert.is(need(true), 1);
   assert.is(need(false), 0);
   assert.is(need(true, 0), 0);
@@ -214,13 +200,13 @@ test('the GPUs that this process may use, as CUDA reads them', () => {
   }
 });
 
-test('resources that no scheduler can use are a fault of the plugin', () => {
+test("resources that no scheduler can use are the plugin's fault", () => {
   assert.is(resourcesFault({ cpu: 1, memoryMB: 100, gpu: 1 }), null);
   assert.match(
-    resourcesFault({ cpu: 1, memoryMB: NaN })!,
+    resourcesFault({ cpu: 1, memoryMB: NaN }) ?? '',
     'whose `memoryMB` is not a number of megabytes',
   );
-  assert.match(resourcesFault({ cpu: 1, gpu: 0.5 })!, 'whose `gpu` is not a whole number');
+  assert.match(resourcesFault({ cpu: 1, gpu: 0.5 }) ?? '', 'whose `gpu` is not a whole number');
 });
 
 test.run();

@@ -1,4 +1,4 @@
-/** Which of the stored metrics are read, and what is said of the others. */
+/** Which of the stored metrics are read, and what is said about the others. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -7,11 +7,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { defineStage } from '../../src/api.ts';
 import { leftOut } from '../../src/cli/result-tables.ts';
+import type { MetricsStatus } from '../../src/execute/results.ts';
 import { readMetrics } from '../../src/execute/results.ts';
-import type { StageStatus } from '../../src/execute/survey.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
+import type { ActionKey } from '../../src/plan/types.ts';
 import { createRegistry } from '../../src/registry/registry.ts';
-import type { Store } from '../../src/store/store.ts';
 import { cell, experiment } from '../rig/rig.ts';
 
 const test = suite<{ dir: string }>('stored metrics');
@@ -25,12 +25,18 @@ const train = defineStage({
   summary: 'A fixture.',
   compute: false,
   scope: 'cell',
-  define: ([one]) => ({ params: { seed: one!.seed }, inputs: {} }),
-  run: async () => undefined,
+  define: (cells) => ({ params: { seed: cells[0]?.seed ?? 0 }, inputs: {} }),
+  run: () => Promise.resolve(),
 });
 
-/** @param stored `metrics.json` by seed: as the manifest has it, and as the disk has it */
-function read(dir: string, stored: readonly { readonly was: string; readonly is?: string }[]) {
+/** A `metrics.json` as the manifest has it, and as the disk has it (default: the same). */
+interface Stored {
+  readonly was: string;
+  readonly is?: string;
+}
+
+/** Reads the metrics of one stage for each of these files, by seed from 1. */
+function read(dir: string, stored: readonly Stored[]) {
   const planned = planExperiment(
     experiment(
       ['train'],
@@ -39,24 +45,20 @@ function read(dir: string, stored: readonly { readonly was: string; readonly is?
     createRegistry([train]),
     'cpu',
   );
-  assert.ok(planned.ok);
-  if (!planned.ok) throw new Error();
-  const statuses = planned.value.stages.map((stage, i) => {
-    const at = path.join(dir, String(i + 1)),
-      { was, is = was } = stored[i]!;
-    mkdirSync(at);
-    writeFileSync(path.join(at, 'metrics.json'), is);
+  if (!planned.ok) throw new Error('the fixture has no plan');
+  const statuses = planned.value.stages.map((stage, i): MetricsStatus => {
+    const { was, is = was } = stored[i] ?? { was: '' };
+    const entryDir = path.join(dir, String(i + 1));
+    mkdirSync(entryDir);
+    writeFileSync(path.join(entryDir, 'metrics.json'), is);
     const sha256 = createHash('sha256').update(was).digest('hex');
-    const manifest = { files: [{ path: 'metrics.json', sha256 }], facts: {} };
-    return { stage, state: 'cached', key: String(i), entry: { key: String(i), dir: at, manifest } };
-  }) as unknown as StageStatus[];
-  const store = {
-    manifest: (key: string) => statuses[Number(key)]!.entry!.manifest,
-  } as unknown as Store;
-  return readMetrics(planned.value, statuses, store);
+    const files = [{ path: 'metrics.json', size: was.length, sha256 }];
+    return { stage, entry: { key: String(i) as ActionKey, dir: entryDir, manifest: { files } } };
+  });
+  return readMetrics(planned.value, statuses, { manifest: () => ({ facts: {} }) });
 }
 
-test('a file as it was stored that holds what is refused now is not called damaged', ({ dir }) => {
+test('a file that is as it was stored, but is refused now, is not called damaged', ({ dir }) => {
   const found = read(dir, [
     { was: '{"accuracy": 0.5}' },
     { was: '{"accuracy": 0.5, "loss": 1e400}' },
@@ -70,11 +72,13 @@ test('a file as it was stored that holds what is refused now is not called damag
   const file = (seed: number): string => path.join(dir, `${seed}/metrics.json`);
   assert.equal(found.damaged, [file(4)]);
   const again = (seed: number): string =>
-    `an earlier version stored it; left out (delete ${path.dirname(file(seed))} and run that stage again)`;
+    'an earlier version stored it; left out ' +
+    `(delete ${path.dirname(file(seed))} and run that stage again)`;
   assert.equal(leftOut(found), [
     `${file(4)} is not what was stored; left out (dosimeter verify)`,
-    `${file(2)} holds a number that is not finite: "loss" is beyond what a double holds; ${again(2)}`,
-    `${file(3)} is no flat object of numbers: "loss" is null; ${again(3)}`,
+    `${file(2)} holds a number that is not finite: "loss" is beyond what a double holds; ` +
+      again(2),
+    `${file(3)} is not a flat object of numbers: "loss" is null; ${again(3)}`,
   ]);
 });
 

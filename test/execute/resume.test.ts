@@ -1,19 +1,13 @@
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Failed, Finished } from '../../src/execute/types.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
 import { openStore } from '../../src/store/store.ts';
 import type { Rig } from '../rig/rig.ts';
-import { cell, createRig, experiment } from '../rig/rig.ts';
+import { createRig } from '../rig/rig.ts';
+import { trainings } from './chain.ts';
+import { addStage, failed, finished, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('resume');
 test.before.each((context) => {
@@ -21,54 +15,55 @@ test.before.each((context) => {
 });
 test.after.each(({ rig }) => rig.clean());
 
-/** A stage that counts to four in its resume folder, one a run, and at two does `then`. */
-const counting = (rig: Rig, then: string): Promise<void> =>
-  rig.plugin(
-    'stage',
-    'train',
-    `{
-  compute: false, scope: 'cell', define: ([cell]) => ({ params: { seed: cell.seed }, inputs: {} }),
-  run: async (ctx) => {
-    const { existsSync, mkdirSync, readFileSync, writeFileSync } = await import('node:fs');
-    mkdirSync(ctx.resumeDir, { recursive: true });
-    const file = ctx.resumeDir + '/count';
-    const counted = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
-    for (let n = counted + 1; n <= 4; n++) {
-      writeFileSync(file, String(n));
-      if (n === 2) { ${then} }
-    }
-    writeFileSync(ctx.outDir + '/from', String(counted));
-  },
-}`,
-  );
-const one = experiment(['train'], [cell(1)]);
-const resumes = (rig: Rig): string[] =>
-  existsSync(path.join(rig.storeDir, 'resume'))
-    ? readdirSync(path.join(rig.storeDir, 'resume'))
-    : [];
+/** A stage that counts to four in its resume folder; at two, it is killed or fails. */
+const addCounter = (rig: Rig, how: 'killed' | 'at fault'): Promise<void> =>
+  addStage(rig, 'train', {
+    given: { how },
+    run({ ctx, fault, fs, given, hang, put }) {
+      const { resumeDir = '' } = ctx;
+      fs.mkdirSync(resumeDir, { recursive: true });
+      const file = `${resumeDir}/count`;
+      const counted = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
+      for (let n = counted + 1; n <= 4; n++) {
+        fs.writeFileSync(file, String(n));
+        if (n !== 2) continue;
+        if (given['how'] === 'at fault') fault('no');
+        process.kill(process.pid, 'SIGKILL');
+        return hang();
+      }
+      put('from', String(counted));
+      return undefined;
+    },
+  });
 
-test('what a killed stage left is found again, and goes once the stage is done', async ({
+const resumeDirs = (rig: Rig): string[] => {
+  const dir = path.join(rig.storeDir, 'resume');
+  return existsSync(dir) ? readdirSync(dir) : [];
+};
+
+test('a stage resumes what it left when it was killed, which goes once the stage is done', async ({
   rig,
 }) => {
-  await counting(rig, 'process.kill(process.pid, "SIGKILL"); await new Promise(() => undefined);');
-  const killed = (await rig.run(one)).outcomes['train/1'] as Failed;
-  assert.match(killed.error, /ended by SIGKILL/);
-  assert.is(resumes(rig).length, 1);
-  const { dir, key } = (await rig.run(one)).outcomes['train/1'] as Finished;
-  assert.is(readFileSync(path.join(dir, 'from'), 'utf8'), '2');
-  assert.equal(resumes(rig), []);
+  await addCounter(rig, 'killed');
+  const { outcomes } = await rig.run(trainings(1));
+  assert.match(failed(outcomes['train/1']).error, /ended by SIGKILL/);
+  assert.is(resumeDirs(rig).length, 1);
+  const second = (await rig.run(trainings(1))).outcomes['train/1'];
+  assert.is(outputOf(second, 'from'), '2');
+  assert.equal(resumeDirs(rig), []);
+  const { key } = finished(second);
   assert.ok(existsSync(path.join(rig.storeDir, key.slice(0, 2), key)));
 });
 
-test("a stage that fails by a user's fault starts anew: it would come to the same", async ({
+test("a stage that fails by a user's fault starts afresh: it would fail in the same place", async ({
   rig,
 }) => {
-  await counting(rig, 'throw Object.assign(new Error("no"), { name: "UserFault" });');
-  assert.is(((await rig.run(one)).outcomes['train/1'] as Failed).error, 'no');
-  assert.equal(resumes(rig), []);
+  await addCounter(rig, 'at fault');
+  assert.is(failed((await rig.run(trainings(1))).outcomes['train/1']).error, 'no');
+  assert.equal(resumeDirs(rig), []);
 });
 
-test('gc sweeps what was left for a fortnight, and leaves what may be gone on with', ({ rig }) => {
+test('gc sweeps what was left for a fortnight, and keeps what may still be resumed', ({ rig }) => {
   const store = openStore(rig.storeDir);
   for (const [name, days] of [
     ['a', 15],
@@ -81,7 +76,7 @@ test('gc sweeps what was left for a fortnight, and leaves what may be gone on wi
     utimesSync(dir, then, then);
   }
   collectGarbage(store, null, false);
-  assert.equal(resumes(rig), ['b'.repeat(64)]);
+  assert.equal(resumeDirs(rig), ['b'.repeat(64)]);
   store.close();
 });
 

@@ -142,22 +142,26 @@ test('a process that a stage leaves cannot change what was stored', async ({ pro
 });
 
 for (const [what, body, said] of [
-  ['exits', 'process.exit(0);', /its process went without a word \(exit code 0\)/],
+  ['exits', 'process.exit(0);', /its process ended without reporting a result \(exit code 0\)/],
   [
     'exits in the middle of a file',
     'writeFileSync(outDir + "/half", "ha"); process.exit(0);',
-    /its process went without a word \(exit code 0\)/,
+    /its process ended without reporting a result \(exit code 0\)/,
   ],
   [
     'is killed',
     'process.kill(process.pid, "SIGKILL"); await new Promise(() => {});',
-    /its process went without a word \(ended by SIGKILL\)/,
+    /its process ended without reporting a result \(ended by SIGKILL\)/,
   ],
-  ['aborts', 'process.abort();', /its process went without a word \(ended by SIGABRT\)/],
+  [
+    'aborts',
+    'process.abort();',
+    /its process ended without reporting a result \(ended by SIGABRT\)/,
+  ],
   [
     'breaks off its connection',
     'process.disconnect(); await new Promise(() => {});',
-    /its process went without a word/,
+    /its process ended without reporting a result/,
   ],
   ['never ends', 'for (;;);', /it ran for more than 2 s and was ended/],
   [
@@ -168,7 +172,7 @@ for (const [what, body, said] of [
   [
     'runs out of memory',
     'const all = []; for (;;) all.push(new Array(1e6).fill(all.length));',
-    /its process went without a word \((ended by SIGABRT|exit code 134)\)/,
+    /its process ended without reporting a result \((ended by SIGABRT|exit code 134)\)/,
   ],
   [
     'floods the heap with one message',

@@ -84,7 +84,7 @@ test('a run that was stopped uses what another container made meanwhile', async 
   for (const pid of stopped) process.kill(pid, 'SIGCONT');
   const { code, stderr } = await first.ended;
   assert.is(code, 0, stderr);
-  assert.match(stderr, /another run took its lease over while this one was stopped/);
+  assert.match(stderr, /another run took over its lease while this one was suspended/);
   assert.match(stderr, '1 cached');
   assert.is(project.lines('ran.log').length, 2);
   assert.is(project.entries().length, 1);

@@ -3,11 +3,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Digest } from '../../src/api.ts';
 import type { Durations } from '../../src/log/durations.ts';
 import { estimate, openDurations } from '../../src/log/durations.ts';
 import type { Finished, Outcome } from '../../src/log/events.ts';
 import { createProgress } from '../../src/log/progress.ts';
-import type { PlannedStage, StageId } from '../../src/plan/types.ts';
+import type { ActionKey, PlannedStage, StageId } from '../../src/plan/types.ts';
 
 const test = suite<{ dir: string }>('progress');
 test.before.each((context) => {
@@ -21,22 +22,21 @@ const stage = (
   cpu = 1,
   cell: PlannedStage['cell'] = {},
 ): PlannedStage => ({ id, kind, cell, resources: { cpu } }) as unknown as PlannedStage;
-/** As many as the cores hold. */
+/** As many stages as the cores hold. */
 const cores =
   (jobs: number) =>
   ({ resources: { cpu } }: PlannedStage): number =>
     Math.max(1, Math.floor(jobs / cpu));
-const ran = (seconds: number): Finished =>
-  ({
-    state: 'ran',
-    key: 'k',
-    dir: '/d',
-    content: 'sha256:',
-    seconds,
-    backend: null,
-  }) as unknown as Finished;
+const ran = (seconds: number): Finished => ({
+  state: 'ran',
+  key: 'k' as ActionKey,
+  dir: '/d',
+  content: 'sha256:' as Digest,
+  seconds,
+  backend: null,
+});
 
-test('an estimate is work over cores, and never less than the longest stage', ({ dir }) => {
+test('an estimate is the work over the cores, and never less than the longest stage', ({ dir }) => {
   const durations = openDurations(dir);
   const three = [stage('a'), stage('b'), stage('c')];
   assert.is(estimate(three, durations, cores(2)), null);
@@ -91,10 +91,14 @@ function createRig(
 ): Rig {
   const durations = openDurations(dir),
     time = { now: 0 };
-  const byId = (id: string): PlannedStage => stages.find((one) => one.id === id)!;
+  const byId = (id: string): PlannedStage => {
+    const found = stages.find((one) => one.id === id);
+    if (found === undefined) throw new Error(`there is no stage ${id}`);
+    return found;
+  };
   const { onEvent, tick } = createProgress({
     stages,
-    label: ({ id, kind, seed }) => (seed ? `${kind} of=${id[0]!} seed=${seed}` : id),
+    label: ({ id, kind, seed }) => (seed ? `${kind} of=${id.charAt(0)} seed=${seed}` : id),
     durations,
     places: cores(1),
     duration: (seconds) => `${seconds} s`,
@@ -131,7 +135,7 @@ const seeded = (id: string, seed: number): PlannedStage => ({ ...stage(id), seed
 const numbered = (n: number, kind = 'train'): PlannedStage[] =>
   Array.from({ length: n }, (_, i) => stage(`${kind}${i}`, kind));
 
-test('a redrawn block on a terminal, with rate and time left; only what went wrong stays', ({
+test('a terminal has a live block with rate and time left; only what went wrong stays', ({
   dir,
 }) => {
   const rig = createRig(dir, [stage('t1'), stage('t2'), stage('e1', 'evaluate')], { live: true });
@@ -141,7 +145,7 @@ test('a redrawn block on a terminal, with rate and time left; only what went wro
   rig.tick(); // too soon: the time left is worked out from every stage
   assert.is(rig.drawn.length, 1);
   rig.clock = 20_000;
-  rig.durations.note(rig.stages[0]!, 20);
+  rig.durations.note(stage('t1'), 20);
   rig.end('t1');
   assert.equal(rig.drawn.at(-1), [
     '1/3 stages · 3.0 stages/min · about 40 s left', // evaluate was never seen: as long as the rest
@@ -157,14 +161,14 @@ test('a redrawn block on a terminal, with rate and time left; only what went wro
     '  t2  5/20 steps  5 s',
   ]);
   rig.end('t2', failed('NaN'));
-  rig.end('e1', { state: 'blocked', by: rig.stages[1]!.id });
+  rig.end('e1', { state: 'blocked', by: 't2' as StageId });
   assert.equal(rig.printed, [
     'bad: [2/3] t2  failed: NaN',
     'bad: [3/3] e1  blocked by t2, as is whatever else waits for it',
   ]);
 });
 
-test('a pack is one line, while it runs and when it has ended', ({ dir }) => {
+test('a pack is one line, both while it runs and when it has ended', ({ dir }) => {
   const stages = [seeded('a', 1), seeded('aa', 2), seeded('aaa', 3), seeded('b', 1)];
   const pack = ['a', 'aa', 'aaa'];
   for (const live of [true, false]) {
@@ -175,7 +179,7 @@ test('a pack is one line, while it runs and when it has ended', ({ dir }) => {
     rig.clock = 4000;
     rig.tick();
     if (live)
-      assert.equal(rig.drawn.at(-1)!.slice(1), [
+      assert.equal(rig.drawn.at(-1)?.slice(1), [
         '  train ×3 of=a  5/20 steps  4 s',
         '  train of=b seed=1  4 s',
       ]);
@@ -183,7 +187,7 @@ test('a pack is one line, while it runs and when it has ended', ({ dir }) => {
     rig.end('aaa', failed('NaN'));
     rig.clock = 6000;
     rig.tick();
-    if (live) assert.is(rig.drawn.at(-1)![1], '  train ×3 of=a  1 of them go on  5/20 steps  6 s');
+    if (live) assert.is(rig.drawn.at(-1)?.[1], '  train ×3 of=a  1 still running  5/20 steps  6 s');
     rig.end('aa');
     rig.end('b');
     assert.equal(rig.printed, [
@@ -195,9 +199,7 @@ test('a pack is one line, while it runs and when it has ended', ({ dir }) => {
   }
 });
 
-test('the block has no more lines, and no longer ones, than the terminal has room for', ({
-  dir,
-}) => {
+test('the live block is cut to the room of the terminal', ({ dir }) => {
   const rig = createRig(dir, numbered(30), { live: true, room: { lines: 5, columns: 14 } });
   for (const { id } of rig.stages) rig.start(id);
   rig.clock = 1000;
@@ -211,9 +213,7 @@ test('the block has no more lines, and no longer ones, than the terminal has roo
   ]);
 });
 
-test('off a terminal a long run is told in forty lines, what was found in the store along with the rest', ({
-  dir,
-}) => {
+test('without a terminal, a long run has about forty lines', ({ dir }) => {
   const rig = createRig(dir, [...numbered(100, 'poison'), ...numbered(92, 'train')]);
   const cached: Outcome = { ...ran(1), state: 'cached' };
   rig.stages.forEach(({ id }, i) => {
@@ -222,17 +222,17 @@ test('off a terminal a long run is told in forty lines, what was found in the st
   });
   assert.is(rig.printed.length, 39);
   assert.equal(rig.printed[0], 'good: [5/192] 4 poison, 1 cached · about 374 s left');
-  assert.match(rig.printed.at(-1)!, /^good: \[192\/192\] 1 train, 1 cached$/);
+  assert.match(rig.printed.at(-1) ?? '', /^good: \[192\/192\] 1 train, 1 cached$/);
   const short = createRig(dir, numbered(3));
   for (const { id } of short.stages) short.end(id, cached);
   assert.equal(short.printed, []);
 });
 
-test('the same failure over and over is written a few times, then only counted', ({ dir }) => {
+test('the same error is printed a few times, and then only counted', ({ dir }) => {
   const rig = createRig(dir, numbered(20));
   for (const { id } of rig.stages.slice(0, 10)) rig.end(id, failed('no memory'));
   for (const { id } of rig.stages.slice(10))
-    rig.end(id, { state: 'blocked', by: rig.stages[0]!.id });
+    rig.end(id, { state: 'blocked', by: 'train0' as StageId });
   assert.equal(rig.printed, [
     'bad: [1/20] train0  failed: no memory',
     'bad: [2/20] train1  failed: no memory',

@@ -13,7 +13,7 @@ import type { PackLimits } from '../../src/execute/packer.ts';
 import type { Patience } from '../../src/execute/patience.ts';
 import { createPool } from '../../src/execute/pool.ts';
 import type { Machine } from '../../src/execute/resources.ts';
-import { executePlan } from '../../src/execute/run.ts';
+import { executePlan } from '../../src/execute/execute-plan.ts';
 import { survey } from '../../src/execute/survey.ts';
 import type { Outcome, RunEvent, RuntimeRegistry } from '../../src/execute/types.ts';
 import type { Experiment, ExperimentCell } from '../../src/experiment/types.ts';

@@ -42,7 +42,7 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'plugins/sources/pypi.ts': { file: LISTED },
   'src/engine/export.ts': { form: OWN },
   'src/command/folder.ts': { 'entry.name': LISTED, name: LISTED },
-  'src/command/run.ts': { template: 'of a process id, in /proc' },
+  'src/command/processes.ts': { template: 'of a process id, in /proc' },
   'src/command/leak.ts': { 'entry.name': LISTED },
   'src/command/program.ts': { 'program + ending': 'a program on PATH, looked for and not written' },
   'src/data/asset-files.ts': { name: LISTED, 'entry.name': LISTED },

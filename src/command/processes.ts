@@ -1,0 +1,77 @@
+/**
+ * The processes that a command leaves behind or has forked. They are found by /proc, so on Linux
+ * only: elsewhere they end with the worker, whose process group they belong to.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * The environment variable with a command's mark, which whatever it starts inherits. A daemon
+ * leaves its parent and its group, but keeps its environment.
+ */
+export const MARK = 'DOSIMETER_COMMAND';
+
+/** Ends every process that bears the mark, until none is left; returns how many there were. */
+export async function endMarked(mark: string): Promise<number> {
+  const all = new Set<number>(),
+    sought = `\0${MARK}=${mark}\0`;
+  // Again until none is left, since a process that is about to end may still start another.
+  for (;;) {
+    const found = processes().filter(
+      (pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !isZombie(pid),
+    );
+    if (found.length === 0) return all.size;
+    for (const pid of found) {
+      all.add(pid);
+      kill(pid);
+    }
+    await sleep(1);
+  }
+}
+
+/** Ends a process and all that it forked; without /proc, the process alone. */
+export function killTree(root: number): void {
+  const children = new Map<number, number[]>();
+  for (const pid of processes()) {
+    const parent = Number(statOf(pid)[1]);
+    children.set(parent, [...(children.get(parent) ?? []), pid]);
+  }
+  const doomed = [root];
+  for (const pid of doomed) doomed.push(...(children.get(pid) ?? [])); // grows while it is walked
+  for (const pid of doomed) kill(pid);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    // It has ended meanwhile, or is another user's: there is nothing more to do.
+    if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+}
+
+/** Returns all process ids; none without /proc. */
+function processes(): number[] {
+  try {
+    return readdirSync('/proc')
+      .filter((entry) => /^\d+$/.test(entry))
+      .map(Number);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return [];
+  }
+}
+
+/** Returns state and parent of `pid (name) state ppid …`; the name may hold spaces and brackets. */
+const statOf = (pid: number): string[] =>
+  (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');
+
+const isZombie = (pid: number): boolean => ['Z', 'X'].includes(statOf(pid)[0] ?? '');
+
+function procFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
+  } catch {
+    return ''; // it has ended meanwhile, or is another user's
+  }
+}

@@ -1,0 +1,107 @@
+/** The end of an attempt: what its job left is stored, or thrown away and put into words. */
+import { rmSync } from 'node:fs';
+import type { StageLog } from '../log/run-log.ts';
+import type { AttemptRequest, AttemptResult } from './attempt.ts';
+import type { Execution } from './execution.ts';
+import { tellNote } from './execution.ts';
+import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
+import type { JobResult } from './protocol.ts';
+import type { Failed, Outcome } from './types.ts';
+
+/** An attempt whose job has ended. */
+export interface Answered {
+  readonly request: AttemptRequest;
+  readonly result: JobResult;
+  readonly outDir: string;
+  readonly resumeDir: string;
+  readonly log: StageLog;
+  /** How many stages shared the job. */
+  readonly packed: number;
+  /** The time limit in seconds, if the stage was stopped because of it. */
+  readonly overtime: number | null;
+}
+
+export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
+  const { request, result, outDir, resumeDir } = answered;
+  const { executor, signal } = execution.options;
+  if (!request.leaseStands() && !signal.aborted) return leaseLost(execution, answered);
+  const change = await request.reads.fault();
+  if (change !== null) {
+    executor.forget?.();
+    discard(resumeDir);
+  }
+  if (result.type === 'done' && change === null) return publish(execution, answered, result);
+  discard(outDir);
+  if (signal.aborted) {
+    answered.log.line('stopped before its end');
+    return { state: 'abandoned' };
+  }
+  return failed(answered, change);
+}
+
+function leaseLost(execution: Execution, { request, outDir, log }: Answered): AttemptResult {
+  discard(outDir);
+  const lost =
+    'another run took over its lease while this one was suspended: its output here is discarded';
+  log.line(lost);
+  tellNote(execution, `${request.stage.id}: ${lost}`);
+  return { state: 'busy' };
+}
+
+/** @param change what changed among the things that the stage read, if anything */
+function failed({ result, resumeDir, log, overtime }: Answered, change: string | null): Failed {
+  const failure =
+    overtime !== null
+      ? overtimeFailure(overtime, log.file)
+      : result.type === 'done'
+        ? changeFailure(change ?? '', log.file)
+        : resultFailure(result, log.file);
+  // After a user's fault a second attempt would resume and fail in the same place: it starts
+  // afresh. What was merely cut off loses nothing.
+  if (result.type === 'fault' && overtime === null) discard(resumeDir);
+  if (change !== null && result.type !== 'done') log.line(change);
+  log.line(`failed: ${failure.error}`);
+  if (failure.hint !== undefined) log.line(failure.hint);
+  if (result.type === 'error') log.output(`${result.stack}\n`);
+  return failure;
+}
+
+async function publish(
+  { plan, options, guard, entries, own }: Execution,
+  { request, outDir, log, packed }: Answered,
+  { files, seconds, computed, peakMemoryMB }: Extract<JobResult, { type: 'done' }>,
+): Promise<Outcome> {
+  const { stage, key, components, gpus } = request;
+  const backend = stage.descriptor.compute ? plan.backend : null;
+  const hashed = guard.hashed(outDir, files);
+  const entry = await options.store.publish(outDir, {
+    key,
+    kind: stage.kind,
+    components,
+    files,
+    volatile: stage.descriptor.volatile ?? [],
+    seconds,
+    backend,
+    facts: {
+      ...options.facts,
+      run: options.runId,
+      stage: stage.id,
+      cell: stage.cell,
+      seed: stage.seed,
+      cpu: stage.resources.cpu,
+      ...(gpus ? { gpus } : {}),
+      ...(packed === 1 ? {} : { packed }),
+      ...(computed ? { computed } : {}),
+      peak_memory_mb: Math.round(peakMemoryMB),
+    },
+  });
+  guard.stored(entry, hashed);
+  entries.set(key, entry);
+  own.add(key);
+  log.aside(`done in ${seconds.toFixed(2)} s`);
+  return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds, backend };
+}
+
+function discard(dir: string): void {
+  rmSync(dir, { recursive: true, force: true });
+}

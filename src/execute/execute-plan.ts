@@ -1,0 +1,34 @@
+/**
+ * Executes a plan: every stage that can run does, a stage that depends on a failed one is blocked,
+ * and finished work is kept whatever happens.
+ */
+import { setMaxListeners } from 'node:events';
+import type { Plan, StageId } from '../plan/types.ts';
+import type { ExecuteOptions } from './execution.ts';
+import { openExecution } from './execution.ts';
+import { createInputChecks } from './inputs.ts';
+import { createLeaser } from './lease.ts';
+import { createSettler } from './settle.ts';
+import type { StageStatus } from './survey.ts';
+import type { Outcome } from './types.ts';
+
+/** @param statuses the survey of this plan: entries that were found need not be looked up again */
+export async function executePlan(
+  plan: Plan,
+  statuses: readonly StageStatus[],
+  options: ExecuteOptions,
+): Promise<ReadonlyMap<StageId, Outcome>> {
+  // Every running stage listens to the signal: with packs, Node would warn of a leak.
+  setMaxListeners(0, options.signal);
+  const execution = openExecution(plan, options);
+  const inputs = createInputChecks(execution);
+  const settler = createSettler(execution, inputs, createLeaser(execution, inputs));
+  const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry] as const));
+  const settled = new Map<StageId, Promise<Outcome>>();
+  for (const stage of plan.stages) {
+    const upstream = Object.values(stage.inputs).flatMap((id) => settled.get(id) ?? []);
+    settled.set(stage.id, settler.settle(stage, found.get(stage.id) ?? null, upstream));
+  }
+  await Promise.all(settled.values());
+  return execution.outcomes;
+}

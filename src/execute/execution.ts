@@ -1,0 +1,141 @@
+/** One execution of a plan: what it was asked for, and what is known of its stages so far. */
+import type { Executor, JsonObject } from '../api.ts';
+import type { RunLog } from '../log/run-log.ts';
+import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
+import { isDiskFault } from '../store/faults.ts';
+import type { Store } from '../store/store.ts';
+import type { Entry } from '../store/types.ts';
+import type { Guard, Locate } from './guard.ts';
+import { createGuard } from './guard.ts';
+import type { PackLimits } from './packer.ts';
+import type { Patience } from './patience.ts';
+import type { Machine } from './resources.ts';
+import type { Assets } from './survey.ts';
+import type { Failed, Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
+
+export interface ExecuteOptions {
+  readonly store: Store;
+  readonly registry: RuntimeRegistry;
+  /** A stage that reads a source which is not there (null) is abandoned. */
+  readonly assets: Assets;
+  /**
+   * Looks a source up again, to see whether it is still the same after a stage has read it.
+   * Without it, only the sizes and times of its files are compared.
+   */
+  readonly locate?: Locate;
+  readonly executor: Executor;
+  readonly log: RunLog;
+  /** Processor cores that stages may take at once. */
+  readonly jobs: number;
+  /** What the stages share of the machine besides its cores. */
+  readonly machine?: Omit<Machine, 'cores'>;
+  /** Nothing more starts after a failure. */
+  readonly failFast: boolean;
+  /** Without it, every stage runs alone. */
+  readonly packing?: PackLimits;
+  readonly patience?: Patience;
+  /** Which stages may be attempted; the others count only if they are cached. Default: all. */
+  readonly mayRun?: (stage: PlannedStage) => boolean;
+  /** Once aborted, nothing more starts, and running stages are asked to stop. */
+  readonly signal: AbortSignal;
+  readonly runId: string;
+  /** The environment as joining stages (the report) are told of it. */
+  readonly environment: JsonObject;
+  /** Facts about this run that every manifest records. */
+  readonly facts: JsonObject;
+  readonly onEvent: OnEvent;
+  /** Removes secrets from what a stage says about its failure. Default: there are none. */
+  readonly redact?: (text: string) => string;
+}
+
+export interface Execution {
+  readonly plan: Plan;
+  readonly options: ExecuteOptions;
+  readonly machine: Machine;
+  readonly guard: Guard;
+  /** The outcome of each stage that has been settled. */
+  readonly outcomes: Map<StageId, Outcome>;
+  /** The stored entries behind the finished outcomes. */
+  readonly entries: Map<ActionKey, Entry>;
+  /** The keys of those entries that this execution stored itself. */
+  readonly own: Set<ActionKey>;
+  /** Nothing more starts: after a failure with `failFast`, or once the disk is full. */
+  stopped: boolean;
+}
+
+export function openExecution(plan: Plan, options: ExecuteOptions): Execution {
+  return {
+    plan,
+    options,
+    machine: { ...options.machine, cores: options.jobs },
+    guard: createGuard(options.locate),
+    outcomes: new Map(),
+    entries: new Map(),
+    own: new Set(),
+    stopped: false,
+  };
+}
+
+export function tellNote({ options }: Execution, message: string): void {
+  options.onEvent({ type: 'note', message });
+}
+
+export const isFinished = (outcome: Outcome): outcome is Finished =>
+  outcome.state === 'ran' || outcome.state === 'cached';
+
+/** The outcome of an input; throws if it is not settled, since stages wait for their inputs. */
+export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
+  const outcome = outcomes.get(id);
+  if (outcome === undefined) throw new Error(`${id} is read before it is settled`);
+  return outcome;
+}
+
+/**
+ * The finished inputs of a stage by name.
+ * Only a tolerant stage gets this far when some of its inputs have failed; those are left out.
+ */
+export const finishedInputs = (
+  execution: Pick<Execution, 'outcomes'>,
+  stage: PlannedStage,
+): readonly (readonly [name: string, id: StageId, input: Finished])[] =>
+  Object.entries(stage.inputs).flatMap(([name, id]) => {
+    const outcome = outcomeOf(execution, id);
+    return isFinished(outcome) ? [[name, id, outcome] as const] : [];
+  });
+
+/** The outcome of a stage whose entry was in the store already. */
+export function cachedOutcome({ entries }: Execution, entry: Entry): Finished {
+  entries.set(entry.key, entry);
+  const { key, dir, manifest } = entry;
+  const { content, seconds, backend } = manifest;
+  return { state: 'cached', key, dir, content, seconds, backend };
+}
+
+/**
+ * Stops the execution if nothing more could succeed (a full disk fails every stage alike), or if
+ * it was asked to stop at the first failure.
+ */
+export function noteFailure(execution: Execution, outcome: Outcome): void {
+  if (outcome.state === 'failed' && (execution.options.failFast || isDiskFault(outcome)))
+    execution.stopped = true;
+}
+
+/** The outcome of a stage if a plugin's estimate, the store or our own code threw. */
+export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
+  const { name, message, stack, hint } = thrown as Error & { hint?: string };
+  if (name === 'UserFault')
+    return {
+      state: 'failed',
+      error: message,
+      internal: false,
+      log: null,
+      ...(hint === undefined ? {} : { hint }),
+    };
+  log.line(stack ?? message);
+  return {
+    state: 'failed',
+    error: `internal error: ${message}`,
+    internal: true,
+    log: log.file,
+  };
+}

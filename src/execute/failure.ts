@@ -1,0 +1,57 @@
+/** Failures of a stage in words, for a person to read. */
+import type { JobResult } from './protocol.ts';
+import type { Failed } from './types.ts';
+
+/** A longer message is cut: it may quote a whole row of a data set. */
+const MESSAGE_LENGTH = 1000;
+
+/** A message may quote a data set's text: no control character of it reaches the terminal. */
+function plain(message: string): string {
+  const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
+  return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
+}
+
+function failure(
+  error: string,
+  log: string,
+  { internal = false, hint }: { readonly internal?: boolean; readonly hint?: string } = {},
+): Failed {
+  return { state: 'failed', error, internal, log, ...(hint === undefined ? {} : { hint }) };
+}
+
+/** @param change what changed while the stage read it, as a sentence */
+export const changeFailure = (change: string, log: string): Failed =>
+  failure(plain(change), log, {
+    hint:
+      'what a stage reads must stay as it is until the stage ends: ' +
+      'copy what you want to change, and run again; nothing was kept',
+  });
+
+export const overtimeFailure = (seconds: number, log: string): Failed =>
+  failure(`it ran for more than ${seconds} s and was ended`, log, {
+    hint: '--timeout sets how long a stage may run',
+  });
+
+export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
+  switch (result.type) {
+    case 'fault':
+      return failure(
+        plain(result.message),
+        log,
+        result.hint === undefined ? {} : { hint: plain(result.hint) },
+      );
+    case 'error':
+      return failure(`internal error: ${plain(result.message)}`, log, { internal: true });
+    case 'exit': {
+      const how =
+        result.signal === null ? `exit code ${String(result.code)}` : `ended by ${result.signal}`;
+      return failure(`its process ended without reporting a result (${how})`, log, {
+        internal: true,
+        ...(result.signal === 'SIGKILL' ? { hint: OUT_OF_MEMORY } : {}),
+      });
+    }
+  }
+}
+
+const OUT_OF_MEMORY =
+  'the system kills a process when memory runs out; try --jobs 1, or a smaller batch';

@@ -1,0 +1,89 @@
+/**
+ * Checks what a stage is about to read: its inputs against their manifests, and its sources against
+ * their digests.
+ */
+import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
+import type { Entry } from '../store/types.ts';
+import type { Execution } from './execution.ts';
+import { finishedInputs } from './execution.ts';
+import type { Reads } from './guard.ts';
+import type { Failed } from './types.ts';
+
+/** Some inputs must be repaired before the stage can be attempted, and its key found anew. */
+export interface Unready {
+  readonly state: 'unready';
+  /** The stages whose entries are damaged; none if another stage has just found the damage. */
+  readonly damaged: readonly StageId[];
+}
+
+export interface InputChecks {
+  /** Returns the reads of a stage that may start, or the reason why it can't. */
+  readonly readsOf: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
+  /** Returns what is wrong with an entry in the store, or null. */
+  readonly damageOf: (key: ActionKey) => Promise<string | null>;
+}
+
+export function createInputChecks(execution: Execution): InputChecks {
+  const { options, entries, own, guard } = execution;
+  /** Checks that are under way: stages that read the same entry share one. */
+  const checks = new Map<ActionKey, Promise<string | null>>();
+
+  const damageOf = async (key: ActionKey): Promise<string | null> => {
+    let entry = entries.get(key);
+    if (!entry) {
+      const found = options.store.lookUp(key);
+      if (found.state !== 'hit') return found.state === 'damaged' ? found.why : 'it is gone';
+      ({ entry } = found);
+      entries.set(key, entry);
+    }
+    const damage = await guard.entryFault(entry, own.has(key));
+    if (damage !== null) entries.delete(key);
+    return damage;
+  };
+
+  const sharedDamageOf = (key: ActionKey): Promise<string | null> => {
+    const running = checks.get(key);
+    if (running) return running;
+    const check = damageOf(key).finally(() => checks.delete(key));
+    checks.set(key, check);
+    return check;
+  };
+
+  const damagedInputs = async (stage: PlannedStage): Promise<readonly StageId[]> => {
+    const damaged: StageId[] = [];
+    for (const [, id, { key }] of finishedInputs(execution, stage)) {
+      // The inputs of an inline stage are looked at once, after it: it takes no longer than a look.
+      if (stage.descriptor.inline && own.has(key) && !guard.isSuspect(key)) continue;
+      if ((await sharedDamageOf(key)) !== null) damaged.push(id);
+    }
+    return damaged;
+  };
+
+  const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
+    const damaged = await damagedInputs(stage);
+    if (damaged.length > 0) return { state: 'unready', damaged };
+    const assets = [...new Set(Object.values(stage.assets))].flatMap(
+      (uri) => options.assets.get(uri) ?? [],
+    );
+    for (const asset of assets) {
+      const error = await guard.assetFault(asset);
+      if (error !== null)
+        return {
+          state: 'failed',
+          error,
+          hint: 'a run takes its sources as they are when it begins: run again',
+          internal: false,
+          log: null,
+        };
+    }
+    const inputs: [string, Entry][] = [];
+    for (const [name, , { key }] of finishedInputs(execution, stage)) {
+      const entry = entries.get(key);
+      if (!entry) return { state: 'unready', damaged: [] };
+      inputs.push([name, entry]);
+    }
+    return guard.reads(inputs, assets);
+  };
+
+  return { readsOf, damageOf };
+}

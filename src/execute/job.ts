@@ -1,0 +1,95 @@
+/** What an executor is handed for a stage, and what may be believed of its answer. */
+import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
+import type { PluginKind } from '../plan/graph.ts';
+import type { PlannedStage } from '../plan/types.ts';
+import type { ExecuteOptions } from './execution.ts';
+import type { Job, JobResult, PluginModule } from './protocol.ts';
+
+/** What a job is told beside its definition. */
+export interface JobInputs {
+  readonly inputs: { readonly [name: string]: StageInput };
+  /** `Job.gpus`. */
+  readonly gpus?: readonly string[];
+  readonly experiment?: ExperimentFacts;
+}
+
+export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
+  readonly backend: BackendName;
+  readonly outDir: string;
+  readonly resumeDir?: string;
+}
+
+/** Throws if a plugin or a source of the stage is not at hand: the plan was made with both. */
+export function jobOf(
+  stage: PlannedStage,
+  { inputs, experiment, gpus }: JobInputs,
+  place: JobPlace,
+): Job {
+  const plugin = (kind: PluginKind, name: string): PluginModule => {
+    const entry = place.registry.get(kind, name);
+    if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
+    return { kind, name, module: entry.module };
+  };
+  const asset = (uri: string) => {
+    const found = place.assets.get(uri);
+    if (!found) throw new Error(`${uri} is not on this machine`);
+    return found;
+  };
+  const { limits } = stage.descriptor;
+  return {
+    id: stage.id,
+    stage: plugin('stage', stage.kind),
+    uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
+    params: stage.params,
+    inputs,
+    assets: Object.fromEntries(
+      Object.entries(stage.assets).map(([name, uri]) => [name, asset(uri)]),
+    ),
+    outDir: place.outDir,
+    backend: place.backend,
+    compute: stage.descriptor.compute,
+    cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
+    ...(gpus ? { gpus } : {}),
+    ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }),
+    ...(limits ? { limits } : {}),
+    ...(experiment ? { experiment } : {}),
+  };
+}
+
+/** Typed as a record so that the compiler asks for every type there is. */
+const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
+  done: true,
+  fault: true,
+  error: true,
+  exit: true,
+};
+
+/** An executor may be a plugin. Throws if its answer is not the result of a job. */
+export function checkResult(answer: unknown): asserts answer is JobResult {
+  const type = (answer as Partial<JobResult> | null | undefined)?.type;
+  if (type === undefined || !Object.hasOwn(RESULT_TYPES, type))
+    throw new TypeError(
+      `the executor answered ${JSON.stringify(answer)}, which is not the result of a job`,
+    );
+}
+
+/** Removes secrets from a result: a program may quote what it was given when it fails. */
+export function redacted(
+  result: JobResult,
+  redact: ((text: string) => string) | undefined,
+): JobResult {
+  if (redact === undefined) return result;
+  switch (result.type) {
+    case 'fault':
+      return {
+        ...result,
+        message: redact(result.message),
+        ...(result.hint === undefined ? {} : { hint: redact(result.hint) }),
+      };
+    case 'error':
+      return { ...result, message: redact(result.message), stack: redact(result.stack) };
+    case 'done':
+    case 'exit':
+      return result;
+  }
+}

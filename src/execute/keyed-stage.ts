@@ -1,0 +1,35 @@
+/** A stage whose inputs are all there: what it will read, and the key that follows from that. */
+import type { Digest, StageInput } from '../api.ts';
+import { actionKey } from '../plan/keys.ts';
+import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
+import type { Execution } from './execution.ts';
+import { isFinished, outcomeOf } from './execution.ts';
+import { keyComponents, missing } from './survey.ts';
+
+export interface KeyedStage {
+  readonly stage: PlannedStage;
+  readonly key: ActionKey;
+  readonly components: KeyComponents;
+  readonly inputs: { readonly [name: string]: StageInput };
+}
+
+/** Null if one of its sources is not on this machine. */
+export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStage | null {
+  const inputs: { [name: string]: StageInput } = {},
+    contents: { [name: string]: Digest } = {},
+    assets: { [name: string]: Digest } = {};
+  for (const [name, uri] of Object.entries(stage.assets)) {
+    const asset = execution.options.assets.get(uri);
+    if (!asset) return null;
+    assets[name] = asset.digest;
+  }
+  for (const [name, id] of Object.entries(stage.inputs)) {
+    const input = outcomeOf(execution, id);
+    if (isFinished(input)) {
+      inputs[name] = { dir: input.dir, digest: input.content };
+      contents[name] = input.content;
+    } else contents[name] = missing; // the stage is tolerant
+  }
+  const components = keyComponents(stage, execution.plan, contents, assets);
+  return { stage, key: actionKey(components), components, inputs };
+}

@@ -1,0 +1,91 @@
+/** Holds a stage's lease while it is attempted, so that no two runs make the same entry at once. */
+import { isDiskFault } from '../store/faults.ts';
+import type { AttemptRequest, AttemptResult } from './attempt.ts';
+import type { Execution } from './execution.ts';
+import { cachedOutcome, noteFailure, tellNote, thrownOutcome } from './execution.ts';
+import { experimentFacts } from './facts.ts';
+import type { InputChecks, Unready } from './inputs.ts';
+import type { KeyedStage } from './keyed-stage.ts';
+
+/** An outcome, or the reason why the stage must be settled again. */
+export type LeasedResult = AttemptResult | Unready;
+
+/**
+ * Takes the lease, looks for the entry again, checks what the stage will read, and calls `attempt`.
+ * Never throws: whatever is thrown on the way is the stage's failure.
+ * @param gpus the GPUs that the queue has granted
+ */
+export type WithLease = (
+  keyed: KeyedStage,
+  gpus: readonly string[],
+  attempt: (request: AttemptRequest) => Promise<AttemptResult>,
+) => Promise<LeasedResult>;
+
+export function createLeaser(execution: Execution, inputs: InputChecks): WithLease {
+  const { plan, options, machine } = execution;
+  const { store } = options;
+
+  const lookUpAgain = (keyed: KeyedStage): AttemptResult | null => {
+    const found = store.lookUpNew(keyed.key);
+    if (found.state === 'hit') return cachedOutcome(execution, found.entry);
+    if (found.state === 'damaged')
+      tellNote(
+        execution,
+        `the entry of ${keyed.stage.id} was damaged (${found.why}); ` +
+          `moved to ${store.moveAside(keyed.key)}, it is made again`,
+      );
+    return null;
+  };
+
+  /**
+   * A stage that has GPUs of its own sees those alone. One that would compute on GPUs but asks for
+   * none must see none. The environment of every other stage is left as it is.
+   */
+  const visibleGpus = (
+    { stage: { descriptor } }: KeyedStage,
+    gpus: readonly string[],
+  ): Pick<AttemptRequest, 'gpus'> =>
+    gpus.length > 0 || (descriptor.compute && machine.computesOnGpu) ? { gpus } : {};
+
+  const withHeldLease = async (
+    keyed: KeyedStage,
+    gpus: readonly string[],
+    leaseStands: () => boolean,
+    attempt: (request: AttemptRequest) => Promise<AttemptResult>,
+  ): Promise<LeasedResult> => {
+    const cached = lookUpAgain(keyed);
+    if (cached) return cached;
+    const reads = await inputs.readsOf(keyed.stage);
+    if (!('fault' in reads)) {
+      if (reads.state === 'failed') noteFailure(execution, reads);
+      return reads;
+    }
+    const result = await attempt({
+      ...keyed,
+      reads,
+      leaseStands,
+      ...visibleGpus(keyed, gpus),
+      ...(keyed.stage.descriptor.scope === 'experiment'
+        ? { experiment: experimentFacts(plan, execution.outcomes, options.environment) }
+        : {}),
+    });
+    if (result.state !== 'busy') noteFailure(execution, result);
+    return result;
+  };
+
+  return async (keyed, gpus, attempt) => {
+    if (execution.stopped || options.signal.aborted) return { state: 'abandoned' };
+    try {
+      const lease = store.take(keyed.key);
+      if ('by' in lease) return { state: 'busy' };
+      try {
+        return await withHeldLease(keyed, gpus, () => lease.held.stands(), attempt);
+      } finally {
+        lease.held.release();
+      }
+    } catch (error) {
+      if (isDiskFault(error)) execution.stopped = true;
+      return thrownOutcome(execution, error);
+    }
+  };
+}

@@ -1,0 +1,54 @@
+/** The outputs of a stage, once it has ended. */
+import { lstatSync, utimesSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { OutputFile } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { listFiles, sha256File } from '../store/files.ts';
+import { METRICS, parseMetrics } from './metrics.ts';
+
+/** A file this old differs in mtime from whatever is written now, on every file system. */
+const SETTLED_MS = 2000;
+
+/**
+ * Returns every file below `dir` with its digest. The times of young files are set back before they
+ * are hashed, so that a later write shows in the mtime and the file need not be hashed again.
+ */
+export async function digestOutputs(dir: string): Promise<OutputFile[]> {
+  const files: OutputFile[] = [];
+  for (const { path: name, size, mtimeMs } of listFiles(dir)) {
+    const file = path.join(dir, name);
+    if (mtimeMs > Date.now() - SETTLED_MS) setBack(file);
+    files.push({ path: name, size, sha256: await sha256File(file, size) });
+  }
+  return files;
+}
+
+function setBack(file: string): void {
+  if (lstatSync(file).nlink > 1) return; // the same file as another, perhaps as an input
+  try {
+    utimesSync(file, new Date(), new Date(Date.now() - SETTLED_MS));
+  } catch (error) {
+    // Another user's file: it is hashed again after it has been read.
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
+  }
+}
+
+/**
+ * Throws a UserFault if a stage's metrics are not a flat object of finite numbers: `results`,
+ * `diff` and the report would silently leave out the others.
+ */
+export async function checkMetrics(
+  dir: string,
+  files: readonly OutputFile[],
+  stage: string,
+): Promise<void> {
+  if (!files.some(({ path: name }) => name === METRICS)) return;
+  const parsed = parseMetrics(await readFile(path.join(dir, METRICS), 'utf8'));
+  if ('fault' in parsed)
+    throw new UserFault(
+      `the stage "${stage}" wrote a metrics.json that ${parsed.fault}`,
+      'write an object of numbers, such as {"accuracy": 0.9}; JSON has no form for a number ' +
+        'that is not finite (JSON.stringify turns it into null)',
+    );
+}

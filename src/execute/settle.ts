@@ -1,0 +1,167 @@
+/**
+ * Settles the stages of a plan, each to its outcome: it is taken from the store, blocked by an
+ * input that failed, or attempted when the queue has room for it, as often as another run or a
+ * damaged input gets in the way.
+ */
+import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
+import type { Entry } from '../store/types.ts';
+import type { Execution } from './execution.ts';
+import { cachedOutcome, isFinished, outcomeOf, tellNote, thrownOutcome } from './execution.ts';
+import type { InputChecks } from './inputs.ts';
+import type { KeyedStage } from './keyed-stage.ts';
+import { keyedStage } from './keyed-stage.ts';
+import type { LeasedResult, WithLease } from './lease.ts';
+import { attemptAlone, createPackAttempts } from './pack.ts';
+import type { Waiting } from './packer.ts';
+import { createPacker, packId, packMemory } from './packer.ts';
+import { createQueue } from './queue.ts';
+import { createRepairs } from './repair.ts';
+import { needOf } from './resources.ts';
+import type { Outcome } from './types.ts';
+
+/** How often, on average, a stage that waits for another run looks whether that has finished. */
+const POLL_MS = 250;
+
+export interface Settler {
+  /**
+   * Announces the stage's end, unless its entry was found before.
+   * @param found the entry that the survey found
+   * @param upstream the settlements of its inputs
+   */
+  settle(
+    stage: PlannedStage,
+    found: Entry | null,
+    upstream: readonly Promise<Outcome>[],
+  ): Promise<Outcome>;
+}
+
+export function createSettler(
+  execution: Execution,
+  inputs: InputChecks,
+  withLease: WithLease,
+): Settler {
+  const { options } = execution;
+  const attempt = createQueuedAttempts(execution, withLease);
+  const repair = createRepairs(execution, inputs, settleNow);
+  /** Attempts under way. If two stages turn out to have one key, the second waits for the first. */
+  const attempts = new Map<ActionKey, Promise<LeasedResult>>();
+
+  async function settleNow(stage: PlannedStage): Promise<Outcome> {
+    let toldOfWait = false;
+    for (;;) {
+      const blocked = blockage(execution, stage);
+      if (blocked) return blocked;
+      const keyed = keyedStage(execution, stage);
+      if (keyed === null) return { state: 'abandoned' };
+      const found = options.store.lookUpNew(keyed.key);
+      if (found.state === 'hit') return cachedOutcome(execution, found.entry);
+      if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
+      const result = await attemptOnce(keyed);
+      if (result.state === 'unready') {
+        const repaired = await Promise.all(result.damaged.map(repair));
+        if (repaired.includes(true)) continue;
+      } else if (result.state !== 'busy') return result;
+      else if (!toldOfWait) {
+        toldOfWait = true;
+        tellNote(execution, `${stage.id}: another run is making it; waiting`);
+      }
+      await pause();
+    }
+  }
+
+  async function attemptOnce(keyed: KeyedStage): Promise<LeasedResult> {
+    const running = attempts.get(keyed.key);
+    if (running) {
+      const result = await running;
+      return result.state === 'ran' ? { ...result, state: 'cached' } : result;
+    }
+    const started = attempt(keyed).finally(() => attempts.delete(keyed.key));
+    attempts.set(keyed.key, started);
+    return started;
+  }
+
+  return {
+    async settle(stage, found, upstream) {
+      if (found) {
+        const outcome = cachedOutcome(execution, found);
+        execution.outcomes.set(stage.id, outcome);
+        return outcome;
+      }
+      await Promise.all(upstream);
+      const outcome = await settleNow(stage);
+      execution.outcomes.set(stage.id, outcome);
+      options.onEvent({ type: 'stage-ended', stage, outcome });
+      return outcome;
+    },
+  };
+}
+
+/** Attempts a stage when the queue has room for it, together with others if it can be packed. */
+function createQueuedAttempts(
+  execution: Execution,
+  withLease: WithLease,
+): (keyed: KeyedStage) => Promise<LeasedResult> {
+  const { plan, machine, options } = execution;
+  const queue = createQueue(machine);
+  const heights = stageHeights(plan.stages);
+  const packer =
+    options.packing && options.packing.most > 1 && options.executor.runPack
+      ? createPacker<KeyedStage & Waiting, LeasedResult>(
+          queue,
+          machine,
+          options.packing,
+          createPackAttempts(execution, withLease, options.executor.runPack.bind(options.executor)),
+        )
+      : null;
+  return async (keyed) => {
+    const { stage } = keyed;
+    const turn = {
+      need: needOf(stage, plan.backend, machine),
+      priority: heights.get(stage.id) ?? 0,
+    };
+    if (packer === null || stage.pack === null)
+      return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
+    const memoryMB = packMemory(stage, options.assets, keyed.inputs).then((known) => known ?? 0);
+    try {
+      return await packer.add({
+        ...keyed,
+        ...turn,
+        id: packId(stage.kind, stage.pack),
+        memoryMB,
+      });
+    } catch (error) {
+      return thrownOutcome(execution, error); // the plugin's estimate threw
+    }
+  };
+}
+
+/** Why the stage can't be attempted, as its outcome; null if it can. */
+function blockage(execution: Execution, stage: PlannedStage): Outcome | null {
+  if (stage.descriptor.tolerant) return null;
+  let blocked: Outcome | null = null;
+  for (const id of Object.values(stage.inputs)) {
+    const input = outcomeOf(execution, id);
+    if (isFinished(input)) continue;
+    if (input.state === 'abandoned') return input;
+    blocked ??= input.state === 'failed' ? { state: 'blocked', by: id } : input;
+  }
+  return blocked;
+}
+
+/** Two runs that wait for each other's stages should not look at the same moments. */
+const pause = (): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2));
+  });
+
+/** The length of the longest chain of stages that waits for each: those go first. */
+function stageHeights(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
+  const heights = new Map<StageId, number>();
+  for (const stage of stages.toReversed()) {
+    const height = heights.get(stage.id) ?? 0;
+    heights.set(stage.id, height);
+    for (const id of Object.values(stage.inputs))
+      heights.set(id, Math.max(heights.get(id) ?? 0, height + 1));
+  }
+  return heights;
+}
