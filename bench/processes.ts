@@ -1,4 +1,7 @@
-/** Runs each side of a bench in a process of its own: a JSON job on standard input, a JSON line on standard output. */
+/**
+ * Runs each side of a bench in a process of its own: a JSON job on standard input, a JSON line on
+ * standard output.
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -9,7 +12,10 @@ import { build } from 'esbuild';
 export const benchDir = dirname(fileURLToPath(import.meta.url));
 const cache = join(benchDir, '..', '.cache');
 
-/** Python with the peers of bench/requirements.txt, made once under .cache/. DOSIMETER_BENCH_PYTHON names another one. */
+/**
+ * Returns a Python that has the peers of bench/requirements.txt, installed once under .cache/.
+ * DOSIMETER_BENCH_PYTHON names another one.
+ */
 export const peerPython = (): string =>
   process.env['DOSIMETER_BENCH_PYTHON'] ??
   join(
@@ -18,7 +24,7 @@ export const peerPython = (): string =>
     'python',
   );
 
-/** The steps that make a Python environment with what one of bench/requirements*.txt asks for. */
+/** Returns the steps that install one of bench/requirements*.txt into a new Python environment. */
 export const venvOf = (venv: string, requirements: string): readonly Step[] => [
   ['python3', ['-m', 'venv', venv]],
   [join(venv, 'bin', 'python'), ['-m', 'pip', 'install', '-q', '-r', join(benchDir, requirements)]],
@@ -26,7 +32,7 @@ export const venvOf = (venv: string, requirements: string): readonly Step[] => [
 
 export type Step = readonly [command: string, args: readonly string[]];
 
-/** A folder under .cache/, made by `steps` the first time. */
+/** Returns a folder under .cache/, made by `steps` the first time. */
 export function installOnce(name: string, steps: (dir: string) => readonly Step[]): string {
   const dir = join(cache, name);
   if (existsSync(join(dir, 'ready'))) return dir;
@@ -43,7 +49,10 @@ export function installOnce(name: string, steps: (dir: string) => readonly Step[
   return dir;
 }
 
-/** Runs `command` with `job` on its standard input; resolves to the last line that it prints, parsed. */
+/**
+ * Runs `command` with `job` on its standard input; resolves to the last line that it prints,
+ * parsed.
+ */
 export function measure<T>(
   command: string,
   args: readonly string[],
@@ -69,7 +78,7 @@ export function measure<T>(
   });
 }
 
-/** One of bench/own/*.ts, under the same loader as the benches themselves. */
+/** The command that runs one of bench/own/*.ts, with the loader of the benches themselves. */
 export const measureOwn = <T>(
   script: string,
   job: unknown,
@@ -82,7 +91,10 @@ const ownScript = (script: string): readonly string[] => [
   join(benchDir, 'own', script),
 ];
 
-/** One of bench/own/*.ts built as `dosimeter` is, so that no loader takes memory and time; the path of the bundle. */
+/**
+ * Builds one of bench/own/*.ts as `dosimeter` is built, so that no loader takes memory and time.
+ * Returns the path of the bundle.
+ */
 export async function buildOwn(script: string): Promise<string> {
   const outfile = join(cache, 'bench', script.replace(/\.ts$/, '.mjs'));
   await build({
@@ -97,17 +109,18 @@ export async function buildOwn(script: string): Promise<string> {
   return outfile;
 }
 
-/** A process that has warmed up and works when it is its turn. */
+/** A process that has warmed up and works only in its turns. */
 export interface Player<Turn, End> {
-  /** One turn, from now to its end. */
+  /** Runs one turn; resolves when it ends. */
   turn(): Promise<Turn>;
-  /** What it says after its last turn; the process has ended by then. */
+  /** The line that it prints after its last turn, when the process has ended. */
   readonly end: Promise<End>;
 }
 
 /**
- * Starts `command` with `job` on the first line of its standard input, and waits until it prints its first line: it is
- * ready. For each further line that it is sent it takes a turn and prints a line; after its last one it prints the end.
+ * Starts `command` with `job` on the first line of its standard input, and waits until it prints
+ * its first line: it is ready. For each further line that it is sent it takes a turn and prints a
+ * line; after its last one it prints the end.
  */
 export async function openPlayer<Turn, End>(
   command: string,
@@ -127,7 +140,7 @@ export async function openPlayer<Turn, End>(
       else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`));
     });
   });
-  ended.catch(() => undefined); // whoever reads the next line hears of it
+  ended.catch(() => undefined); // reported to the reader of the next line
   const next = async <T>(): Promise<T> => {
     const { value, done } = (await lines.next()) as IteratorResult<string, undefined>;
     if (done !== true) return JSON.parse(value) as T;

@@ -1,6 +1,7 @@
 /**
- * Why no Fisher information is made of projected kernels: how far its numbers lie from the exact ones, in the mean over
- * projections (bias) and from one to the next (spread). MiniLM, SST-2 rows, LoRA r = 8 with α = r where training starts.
+ * Evidence for refusing Fisher information of projected kernels: the distance of its numbers from
+ * the exact ones, in the mean over projections (bias) and between projections (spread). MiniLM,
+ * SST-2 rows, LoRA r = 8 with α = r where training starts.
  *
  *     DOSIMETER_GLUE=… npx tsx bench/projected-fisher.ts [rows] [seeds]
  */

@@ -1,4 +1,7 @@
-/** `npm run bench -- NAME [--json] [--rounds N] [--quick] [--slow]`: one script a bench, each side against its peers. */
+/**
+ * `npm run bench -- NAME [--json] [--rounds N] [--quick] [--slow]`: one script a bench, each side
+ * against its peers.
+ */
 import { parseArgs } from 'node:util';
 import { type Claim, printClaim } from './claims.ts';
 
@@ -28,7 +31,8 @@ const { values, positionals } = parseArgs({
 const chosen = positionals[0] === undefined ? undefined : benches[positionals[0]];
 if (chosen === undefined) {
   process.stderr.write(
-    `usage: npm run bench -- ${Object.keys(benches).join('|')} [--json] [--rounds N] [--quick] [--slow]\n`,
+    `usage: npm run bench -- ${Object.keys(benches).join('|')} [--json] [--rounds N] [--quick] ` +
+      '[--slow]\n',
   );
   process.exitCode = 2;
 } else {

@@ -1,4 +1,4 @@
-/** What the theory bench asks of either side, and what comes back. */
+/** The job of either side of the theory bench, and its result. */
 import type { HostTensor } from '../src/science/nn/types.ts';
 
 export interface TheoryJob {
@@ -10,13 +10,13 @@ export interface TheoryJob {
   readonly alpha: number;
   readonly rows: readonly { readonly ids: readonly number[] }[];
   readonly head: readonly (readonly number[])[];
-  /** Rows that are computed before the clock starts. */
+  /** Rows of the kernel that is computed before the clock starts, to warm up. */
   readonly warmup: number;
   readonly memory_mb: number;
   readonly projection?: { readonly dimension: number; readonly replicates: number };
-  /** Whether the true and empirical Fisher spectra are computed from the kernel, too. */
+  /** Whether to compute the true and empirical Fisher spectra from the kernel as well. */
   readonly fisher: boolean;
-  /** Where the kernel is left, (N, C, N, C) doubles without a header. */
+  /** The file to write the kernel to: (N, C, N, C) doubles without a header. */
   readonly out: string;
 }
 
@@ -28,9 +28,9 @@ export interface PeerResult {
 
 export interface TheoryResult extends PeerResult {
   readonly fisher_seconds: number;
-  /** Of the cost model. */
+  /** Operations counted by the cost model. */
   readonly operations: number;
-  /** What the plan holds at once: h and δ of a group of layers, and the kernel's sums. */
+  /** Memory by the plan: h and δ of a group of layers, and the kernel's sums. */
   readonly planned_mb: number;
   readonly error: number | null;
   readonly groups: number;
@@ -38,7 +38,7 @@ export interface TheoryResult extends PeerResult {
   readonly terms: number;
 }
 
-/** As `wave` in peers/theory_torch.py: factors that both sides can make. */
+/** LoRA factors that both sides can compute: `wave` in peers/theory_torch.py. */
 export const wave = (rows: number, columns: number, scale: number, phase: number): HostTensor => ({
   shape: [rows, columns],
   data: Float32Array.from(

@@ -1,6 +1,7 @@
 /**
- * Kernels against PyTorch, two ways: torch.func's Jacobians, and hooks that keep h and δ of one batched forward pass.
- * MiniLM, SST-2 rows, rank 8, one thread. Both sides' kernels are compared entry by entry: a fast wrong one is worth nothing.
+ * Kernels against PyTorch, two ways: torch.func's Jacobians, and hooks that keep h and δ of one
+ * batched forward pass. MiniLM, SST-2 rows, rank 8, one thread. Both sides' kernels are compared
+ * entry by entry, since a fast wrong kernel is worthless.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,7 +17,7 @@ import type { PeerResult, TheoryJob, TheoryResult } from './theory-job.ts';
 interface Case {
   readonly kernel: TheoryJob['kernel'];
   readonly N: number;
-  /** By peer: the ratio to reach. */
+  /** The ratio to reach against each peer. */
   readonly goals: Readonly<Partial<Record<'func' | 'hooks', number>>>;
   readonly memoryMB: number;
   /** Peak memory in MB to stay within. */
@@ -32,13 +33,13 @@ const cases: readonly Case[] = [
 
 const peers = { func: 'torch.func', hooks: 'hooks' } as const;
 
-/** Of N = 16 alone, to show that all of it works. */
+/** Only N = 16, to see that the bench works. */
 const quickCases: readonly Case[] = [
   { kernel: 'lora', N: 16, goals: { func: 2.5, hooks: 1.3 }, memoryMB: 1024, rounds: 1 },
   { kernel: 'full', N: 16, goals: { func: 4 }, memoryMB: 1024, rounds: 1 },
 ];
 
-/** ‖K − K'‖_F/‖K'‖_F of two kernels as the sides leave them. */
+/** Returns ‖K − K'‖_F/‖K'‖_F of the two kernel files. */
 async function distance(own: string, other: string): Promise<number> {
   const [a, b] = await Promise.all(
     [own, other].map(async (file) => {
@@ -113,7 +114,7 @@ export async function* bench({
       const found: TheoryResult[] = [],
         theirs = new Map<keyof typeof goals, PeerResult[]>(methods.map((method) => [method, []]));
       for (let round = 0; round < (rounds ?? usual); round++) {
-        // in turn, so that a drift of the machine's speed meets all
+        // in turn, so that a drift of the machine's speed affects all alike
         found.push(await own(one));
         for (const method of methods) theirs.get(method)!.push(await peer(one, method));
       }
@@ -167,18 +168,21 @@ export async function* bench({
         });
     }
 
-    // Growth, against the cost model that chooses the contraction: seconds a giga-operation, and what is not planned, stay in one range.
+    // Growth, against the cost model that chooses the contraction: seconds a giga-operation, and
+    // what is not planned, stay in one range.
     for (const kernel of ['lora', 'full'] as const) {
       let first: TheoryResult | null = null;
       for (const N of quick
         ? [16, 32]
         : [16, 64, 256, ...(kernel === 'lora' || slow ? [1024] : [])]) {
-        // a full kernel of 1,024 rows is minutes of one core
+        // a full kernel of 1,024 rows takes minutes
         const found = await own(job(kernel, N, 2048));
         first ??= found;
         const name = `growth of the ${kernel === 'lora' ? 'LoRA' : 'full'} kernel, N = ${N}`;
         yield makeClaim('theory', {
-          claim: `${name}: ${(found.operations / 1e9).toPrecision(3)} G operations, ${found.by_pairs} of ${found.terms} terms by token pairs, ${found.groups} pass(es)`,
+          claim:
+            `${name}: ${(found.operations / 1e9).toPrecision(3)} G operations, ` +
+            `${found.by_pairs} of ${found.terms} terms by token pairs, ${found.groups} pass(es)`,
           unit: 's',
           sense: 'cost',
           peer: 'the cost model, from N = 16',
@@ -209,7 +213,10 @@ export async function* bench({
         `the projected kernel is ${off} of its norm off, its own standard error is ${error}`,
       );
     yield makeClaim('theory', {
-      claim: `full kernel projected to 64 × 64, four times, N = ${N} (${(100 * off).toPrecision(2)}% of ‖K‖ off, its own standard error ${(100 * error).toPrecision(2)}%)`,
+      claim:
+        `full kernel projected to 64 × 64, four times, N = ${N} ` +
+        `(${(100 * off).toPrecision(2)}% of ‖K‖ off, its own standard error ` +
+        `${(100 * error).toPrecision(2)}%)`,
       unit: 's',
       sense: 'cost',
       peer: 'the exact one',

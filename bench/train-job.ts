@@ -1,4 +1,7 @@
-/** What each side of the training bench is told, and tells. Rows, order, labels and starting weights are the bench's: both sides have the same. */
+/**
+ * The job of each side of the training bench, and its result. Rows, order, labels and starting
+ * weights come from the bench, so both sides have the same.
+ */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomStream } from '../src/random/random.ts';
@@ -8,9 +11,9 @@ import { lora } from '../src/science/nn/lora.ts';
 import type { HostTensor } from '../src/science/nn/types.ts';
 
 export interface TrainCell {
-  /** A PEFT folder that the cell starts from, its head included; null but for LoRA. */
+  /** The PEFT folder that the cell starts from, including its head; null unless it trains LoRA. */
   readonly adapter: string | null;
-  /** In the order of training, from the start again when they are through. */
+  /** In the order of training; after the last comes the first again. */
   readonly rows: readonly { readonly index: number; readonly label: number }[];
 }
 
@@ -38,9 +41,9 @@ export interface TrainTurn {
 }
 
 export interface TrainResult {
-  /** By cell and step. */
+  /** Losses by cell and step. */
   readonly losses: readonly (readonly number[])[];
-  /** Tensor operations of one step, all cells together. */
+  /** Tensor operations of one step of all cells together. */
   readonly operations: number | null;
   readonly peak_memory_mb: number;
   readonly versions: Readonly<Record<string, string>>;
@@ -50,7 +53,7 @@ export interface CellPlan {
   readonly rank: number;
   readonly alpha: number;
   readonly variance: string;
-  /** Share of the rows whose label is flipped. */
+  /** The share of rows whose label is flipped. */
   readonly poison: number;
   readonly seed: number;
 }
@@ -91,7 +94,7 @@ export async function writeStart(
   return join(dir, 'adapter');
 }
 
-/** A cell's rows: shuffled by its seed where `shuffled`, some labels flipped. */
+/** Returns a cell's rows, shuffled by its seed where `shuffled`, with some labels flipped. */
 export function cellRows(
   labels: readonly number[],
   { poison, seed }: CellPlan,

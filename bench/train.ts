@@ -1,6 +1,7 @@
 /**
- * Training and evaluation against PyTorch + PEFT: MiniLM, SST-2 rows in the same order from the same weights, both sides
- * warmed up, taking turns. The losses of both sides are compared, too: a fast wrong step would be worth nothing.
+ * Training and evaluation against PyTorch + PEFT: MiniLM, SST-2 rows in the same order from the
+ * same weights, both sides warmed up, taking turns. The losses of both sides are compared as well,
+ * since a fast wrong step is worthless.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -40,7 +41,7 @@ const cases: readonly Case[] = [
 ];
 
 const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
-/** Two ranks, two variances, two poison rates, each with a seed of its own. */
+/** Two ranks, two variances, two poison rates, each with its own seed. */
 const grid: readonly CellPlan[] = [0, 0.1]
   .flatMap((poison) =>
     [4, 16].flatMap((rank) =>
@@ -57,7 +58,7 @@ const grid: readonly CellPlan[] = [0, 0.1]
 
 type Side = readonly Player<TrainTurn, TrainResult>[];
 
-/** As a worker of `dosimeter run` has it. */
+/** The environment of a worker of `dosimeter run`. */
 const ownEnv = (threads: number): Record<string, string> => ({
   TF_NUM_INTRAOP_THREADS: String(threads),
   TF_NUM_INTEROP_THREADS: '1',
@@ -90,7 +91,10 @@ interface Outcome {
   readonly results: readonly TrainResult[];
 }
 
-/** The sides take turns, so that a drift of the machine's speed meets all; what a side consists of works at once. */
+/**
+ * The sides take turns, so that a drift of the machine's speed affects all alike; the processes of
+ * one side work at the same time.
+ */
 async function contest(
   sides: readonly Side[],
   { rounds }: TrainJob,
@@ -134,7 +138,7 @@ const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b
 
 interface Inputs {
   readonly base: Pick<TrainJob, 'model' | 'texts' | 'head' | 'warmup' | 'rounds'>;
-  /** @param shuffled by the cell's own seed; else the rows stand in file order */
+  /** @param shuffled by the cell's own seed; otherwise the rows are in file order */
   readonly cell: (plan: CellPlan, shuffled: boolean) => Promise<TrainCell>;
 }
 
@@ -163,7 +167,9 @@ async function soloClaims(
     Outcome,
   ];
   const what = { lora: 'LoRA r 8', full: 'full fine-tuning', evaluate: 'evaluation' }[mode];
-  const name = `${what}, batch ${batch}, ${threads} thread${threads === 1 ? '' : 's'}${backend === 'wasm' ? ', WebAssembly' : ''}`;
+  const name =
+    `${what}, batch ${batch}, ${threads} ` +
+    `thread${threads === 1 ? '' : 's'}${backend === 'wasm' ? ', WebAssembly' : ''}`;
   compare(name, mine, theirs);
   const { versions, operations, peak_memory_mb: memory } = theirs.results[0]!,
     [result] = mine.results,
@@ -206,7 +212,10 @@ async function soloClaims(
   ];
 }
 
-/** Eight cells on two cores: two workers of ours with a pack of four each, as `dosimeter run` places them. */
+/**
+ * Eight cells on two cores: two workers of ours with a pack of four each, as `dosimeter run` places
+ * them.
+ */
 async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
   const cells: TrainCell[] = [];
   for (const plan of grid) cells.push(await cell(plan, true));
@@ -262,7 +271,9 @@ async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim
   ];
 }
 
-/** Yields a claim as each case is done. `quick` shows that all of it works; its numbers say nothing. */
+/**
+ * Yields a claim as each case is done. `quick` only shows that it works; its numbers mean nothing.
+ */
 export async function* bench({
   rounds = 3,
   quick = false,

@@ -1,4 +1,4 @@
-/** Times whole commands, start of the process included. */
+/** Times whole commands, including the start of the process. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Seconds from start to end. What it prints is dropped, unless it fails. */
+/** Returns the seconds from start to end. The command's output is shown only if it fails. */
 export function time({ command, args, env = {} }: Command, cwd: string): number {
   const started = performance.now();
   const { status, error } = spawnSync(command, [...args], {
@@ -27,13 +27,14 @@ export function time({ command, args, env = {} }: Command, cwd: string): number 
       encoding: 'utf8',
     });
     throw new Error(
-      `${command} ${args.join(' ')} in ${cwd} ended with ${status}:\n${again.stdout}${again.stderr}`,
+      `${command} ${args.join(' ')} in ${cwd} ended with ` +
+        `${status}:\n${again.stdout}${again.stderr}`,
     );
   }
   return seconds;
 }
 
-/** MB that a Node command took at its peak, in a run of its own. */
+/** Returns the peak memory of a Node command in MB, from a separate run. */
 export function peakMemory({ command, args, env = {} }: Command, cwd: string): number {
   const file = join(cwd, 'peak-memory.txt');
   time(
@@ -49,7 +50,7 @@ export function peakMemory({ command, args, env = {} }: Command, cwd: string): n
   return megabytes;
 }
 
-/** What a command prints, trimmed; null where it can't be had. */
+/** Returns a command's output, trimmed; null where it cannot be run. */
 export function output(command: string, args: readonly string[], cwd?: string): string | null {
   const { status, stdout } = spawnSync(command, [...args], {
     encoding: 'utf8',

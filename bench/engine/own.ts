@@ -1,4 +1,6 @@
-/** The grid as a dosimeter spec: four stages of its own kinds, from plugins outside the repository. */
+/**
+ * The grid as a dosimeter spec: four stages from plugins outside the repository.
+ */
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,7 @@
-/** The peers' grids: a cell is a file `cells/N.txt`, a stage copies its input, the report joins the last copies. */
+/**
+ * The peers' grids: a cell is a file `cells/N.txt`, a stage copies its input, the report joins the
+ * last copies.
+ */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setAside } from './aside.ts';
@@ -12,12 +15,12 @@ const numbers = (cells: number): number[] => Array.from({ length: cells }, (_, i
 interface Description {
   readonly name: string;
   readonly version: () => string | null;
-  /** By file name, its text. */
+  /** File texts by name. */
   readonly files: (cells: number) => { readonly [file: string]: string };
   readonly run: Tool['run'];
-  /** Before the first run. */
+  /** Commands to run before the first run. */
   readonly prepare?: (dir: string) => void;
-  /** Where the tool keeps what it remembers. */
+  /** Where the tool keeps its state. */
   readonly memory: readonly string[];
 }
 
@@ -91,7 +94,10 @@ export const ninja = fileTool({
   run: () => ({ command: 'ninja', args: ['-j2', '--quiet'] }),
 });
 
-/** Its actions are Python functions, in the tool's own processes as our stages are, or commands, a process each. */
+/**
+ * Its actions are Python functions, which run in the tool's own processes as our stages do, or
+ * commands, each a process.
+ */
 export const doit = (bin: string, actions: 'functions' | 'commands'): Tool =>
   fileTool({
     name: actions === 'functions' ? 'doit' : 'doit (commands)',
@@ -136,10 +142,14 @@ export const snakemake = (bin: string): Tool =>
     files: (cells) => ({
       Snakefile:
         [
-          `rule report:\n    input: expand("evaluate/{i}.txt", i=range(${cells}))\n    output: "report.txt"\n    run:\n        with open(output[0], "w") as target:\n            for name in input:\n                with open(name) as source:\n                    target.write(source.read())`,
+          `rule report:\n    input: expand("evaluate/{i}.txt", i=range(${cells}))\n    output: ` +
+            '"report.txt"\n    run:\n        with open(output[0], "w") as target:\n            ' +
+            'for name in input:\n                with open(name) as source:\n                    ' +
+            'target.write(source.read())',
           ...STAGES.map(
             (stage) =>
-              `rule ${stage}:\n    input: "${PREVIOUS[stage]}/{i}.txt"\n    output: "${stage}/{i}.txt"\n    shell: "cp {input} {output}"`,
+              `rule ${stage}:\n    input: "${PREVIOUS[stage]}/{i}.txt"\n    output: ` +
+              `"${stage}/{i}.txt"\n    shell: "cp {input} {output}"`,
           ),
         ].join('\n\n') + '\n',
     }),
@@ -153,7 +163,7 @@ export const snakemake = (bin: string): Tool =>
     }),
   });
 
-/** It runs one stage after another: `repro` knows no jobs. */
+/** It runs one stage after another: `repro` has no parallel jobs. */
 export const dvc = (bin: string): Tool =>
   fileTool({
     name: 'dvc',
@@ -169,7 +179,8 @@ export const dvc = (bin: string): Tool =>
           ...STAGES.flatMap((stage) =>
             numbers(cells).map(
               (i) =>
-                `  ${stage}-${i}: { cmd: cp ${PREVIOUS[stage]}/${i}.txt ${stage}/${i}.txt, deps: [${PREVIOUS[stage]}/${i}.txt], outs: [${stage}/${i}.txt] }`,
+                `  ${stage}-${i}: { cmd: cp ${PREVIOUS[stage]}/${i}.txt ${stage}/${i}.txt, ` +
+                `deps: [${PREVIOUS[stage]}/${i}.txt], outs: [${stage}/${i}.txt] }`,
             ),
           ),
           `  report: { cmd: "cat evaluate/*.txt > report.txt", deps: [${numbers(cells)
@@ -180,7 +191,7 @@ export const dvc = (bin: string): Tool =>
     run: () => ({ command: join(bin, 'dvc'), args: ['repro', '-q'] }),
   });
 
-/** Called as npm would call it, without npm's own start. */
+/** Started as npm would start it, without npm's own start-up time. */
 export const wireit = (modules: string): Tool =>
   fileTool({
     name: 'wireit',
@@ -235,7 +246,10 @@ export const wireit = (modules: string): Tool =>
     }),
   });
 
-/** A package a cell, a task a stage. The native program is called itself, without the npm package's start. */
+/**
+ * A package a cell, a task a stage. The native program is started directly, without the npm
+ * package's launcher.
+ */
 export const turbo = (modules: string): Tool => {
   const packages = (dir: string, i: number): string => join(dir, 'packages', `cell-${i}`);
   return {

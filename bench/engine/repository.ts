@@ -1,4 +1,7 @@
-/** A tool's folder as a user's is: a git repository, results ignored. turbo is faster in one; ours records its commit. */
+/**
+ * Makes a tool's folder a git repository that ignores results, as a user's is. turbo is faster in
+ * one; ours records its commit.
+ */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

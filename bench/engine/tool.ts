@@ -3,16 +3,18 @@ import type { Command } from './clock.ts';
 
 export interface Tool {
   readonly name: string;
-  /** Null: it is not on this machine. */
+  /** Null where it is not installed on this machine. */
   version(): string | null;
-  /** Everything but results: the description of N cells, three stages each, and one joining report. */
+  /**
+   * Everything but results: the description of N cells, three stages each, and one joining report.
+   */
   write(dir: string, cells: number): void;
-  /** Two stages at a time, where the tool can. */
+  /** Runs two stages at a time, where the tool can. */
   run(dir: string): Command;
-  /** Edits one cell, each turn to another value. */
+  /** Edits one cell, to a different value at each turn. */
   change(dir: string, cells: number, turn: number): void;
-  /** Results and memory of them go, the description stays. */
+  /** Removes the results and the tool's record of them; keeps the description. */
   clean(dir: string): void;
-  /** The joining report: a line a cell. */
+  /** The joining report, one line a cell. */
   report(dir: string): string;
 }

@@ -1,4 +1,7 @@
-/** Our side of the training bench: the same job as bench/peers/train_peft.py. Several cells are one pack. */
+/**
+ * Our side of the training bench: the same job as bench/peers/train_peft.py. Several cells form
+ * one pack.
+ */
 import { createInterface } from 'node:readline';
 import * as tf from '@tensorflow/tfjs-core';
 import full from '../../plugins/adapters/full.ts';
@@ -58,7 +61,7 @@ async function open({ adapter: folder }: TrainCell): Promise<Network> {
   });
 }
 
-/** A cell's rows in the order that its batches take them. */
+/** Returns a cell's rows in the order of its batches. */
 const rowsOf = ({ rows }: TrainCell): LabelledRow[] =>
   Array.from({ length: total * job.batch_size }, (_, i) => {
     const { index, label } = rows[i % rows.length]!,
@@ -66,14 +69,14 @@ const rowsOf = ({ rows }: TrainCell): LabelledRow[] =>
     return { ids, typeIds: new Int32Array(ids.length), label };
   });
 
-/** Counts TensorFlow's operations from now on; returns how many there were. */
+/** Counts TensorFlow's operations from now on. Returns a function that gives the count. */
 function countOperations(): () => number | null {
   if (job.backend !== 'tensorflow') return () => null;
   const backend = tensorflowBackend(),
     { binding } = backend;
   let count = 0;
   backend.binding = Object.create(binding, {
-    // its own properties can't be written
+    // its own properties are read-only
     executeOp: {
       value: (...args: Parameters<typeof binding.executeOp>) => {
         count++;
@@ -91,7 +94,7 @@ let started = 0,
   counted: (() => number | null) | null = null,
   operations: number | null = null;
 
-/** After each step of all cells: ends a turn and waits for the next one where it is due. */
+/** Called after each step of all cells; at the end of a turn, waits for the next one. */
 async function stepDone(done: number): Promise<void> {
   const seconds = (performance.now() - started) / 1000,
     into = done - job.warmup;
@@ -102,7 +105,7 @@ async function stepDone(done: number): Promise<void> {
     say({ ready: true });
   } else say({ seconds, last: done === total });
   if (done === total) return;
-  if ((await lines.next()).done === true) process.exit(1); // the bench is gone
+  if ((await lines.next()).done === true) process.exit(1); // the bench has ended
   started = performance.now();
 }
 

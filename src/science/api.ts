@@ -1,6 +1,6 @@
 /**
- * What `import … from 'dosimeter/science'` means: the parts that models, adapters and attacks on the training are made of. Plugins import it when
- * they are loaded (`await import` in `load`), so that planning loads no numerics.
+ * The exports of 'dosimeter/science': the parts that models, adapters and attacks on training are
+ * made of. Plugins import it inside `load` (`await import`), so that planning loads no numerics.
  */
 export type { Adapter, AdapterContext, AdapterImplementation, SaveContext } from './nn/adapter.ts';
 export { bert } from './nn/bert.ts';

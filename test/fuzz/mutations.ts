@@ -1,4 +1,7 @@
-/** Valid inputs, damaged and hostile: a list of mutations, drawn and shrunk by fast-check, applied to a seed. */
+/**
+ * Valid inputs, damaged and hostile: a list of mutations, drawn and shrunk by fast-check, applied
+ * to a seed.
+ */
 import fc from 'fast-check';
 
 export interface Mutation {
@@ -7,7 +10,7 @@ export interface Mutation {
   readonly size: number;
 }
 
-/** Inputs are no longer than this: what is larger is tested by hand, against each bound. */
+/** Inputs are at most this long: larger ones are tested by hand, against each bound. */
 const LONGEST = 1 << 16;
 
 const HOSTILE: readonly string[] = [
@@ -119,7 +122,7 @@ function inJson(text: string, { at, size }: Mutation): string | null {
   return JSON.stringify(value).replace(`"${marker}"`, () => pick(HOSTILE, size));
 }
 
-/** JSON lines, and a YAML or CSV of numbers, are mutated by their text. */
+/** JSON lines, and YAML or CSV of numbers, are mutated as text. */
 function inText(text: string, { at, size }: Mutation): string {
   const numbers = [...text.matchAll(/-?\d+(\.\d+)?/g)];
   if (numbers.length === 0) return text + pick(TOKENS, size);
@@ -198,7 +201,7 @@ export const drawn: fc.Arbitrary<Drawn> = fc.record({
   }),
 });
 
-/** The input that was drawn: `seeds` are valid ones. */
+/** Returns the drawn input. `seeds`: valid inputs. */
 export function inputOf({ seed, mutations }: Drawn, seeds: readonly Uint8Array[]): Uint8Array {
   let input = pick(seeds, seed);
   for (const mutation of mutations) input = mutate(input, mutation, seeds).subarray(0, LONGEST);

@@ -1,4 +1,6 @@
-/** Every reader and parser of what comes from outside, as a function of bytes, with inputs that it takes. */
+/**
+ * Every reader and parser of data from outside, as a function of bytes, with valid inputs.
+ */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,10 +12,15 @@ import { zip } from '../plugins/sources/registry.ts';
 
 export interface Reader {
   readonly name: string;
-  /** One input takes it as long as ten of others take, or twenty: it reads so many fewer. */
+  /**
+   * One input takes as long as this many inputs of other readers, so it reads fewer by that factor.
+   */
   readonly slow?: number;
   readonly seeds: readonly Uint8Array[];
-  /** Values and user's faults alike end it; anything else that it throws is a defect. @param dir holds nothing else of the reader's */
+  /**
+   * Returns a value or throws a user's fault; anything else that it throws is a defect.
+   * @param dir a folder for this reader alone
+   */
   read(input: Uint8Array, dir: string): unknown;
 }
 
@@ -24,7 +31,7 @@ const text = (...texts: readonly string[]): Uint8Array[] =>
 const asText = (input: Uint8Array): string => new TextDecoder().decode(input);
 const json = (value: unknown): string => JSON.stringify(value);
 
-/** The input as a file, for what reads a path. */
+/** Writes the input to a file, for readers that take a path. */
 function file(dir: string, name: string, input: Uint8Array): string {
   const path = join(dir, name);
   writeFileSync(path, input);
@@ -115,14 +122,14 @@ function npyBytes(header: string, data: number): Uint8Array {
   ]);
 }
 
-/** A header's text with its length before it, and some data behind. */
+/** Returns a header's text, preceded by its length and followed by some data. */
 function safetensorsOf(header: Uint8Array): Uint8Array {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
   return Buffer.concat([length, header, Buffer.alloc(64)]);
 }
 
-/** Headers whose checksums hold, so that what is in them is read. */
+/** Headers with valid checksums, so that their content is read. */
 function resealed(archive: Uint8Array): Uint8Array {
   const out = Buffer.from(archive);
   for (let at = 0; at + 512 <= out.length;) {
@@ -153,7 +160,7 @@ function tarOf(files: { readonly [name: string]: string }): Uint8Array {
   return Buffer.concat([...blocks, Buffer.alloc(1024)]);
 }
 
-/** Each archive into a folder of its own; what is beside it afterwards has slipped out. */
+/** Unpacks each archive into its own folder; a file beside that folder afterwards has escaped. */
 async function unpacked(
   dir: string,
   name: string,
@@ -183,7 +190,7 @@ const fileList = [
 ];
 const wheelName = 'tiny-1.0.0-py3-none-any.whl';
 
-/** Modules are loaded once a reader, when it is first asked for. */
+/** A reader's modules are loaded once, when it is first used. */
 export async function allReaders(): Promise<Reader[]> {
   const [
     { loadExperiment },
@@ -327,8 +334,11 @@ export async function allReaders(): Promise<Reader[]> {
     {
       name: 'mail',
       seeds: text(
-        'Subject: =?utf-8?B?aGVsbG8=?=\nContent-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\nbody =E4 text\n',
-        'Subject: x\nContent-Type: multipart/alternative; boundary="b"\n\n--b\nContent-Type: text/plain\n\nplain\n--b\nContent-Type: text/html\n\n<html><table><tr><td>one</td><td>two</td></tr></table></html>\n--b--\n',
+        'Subject: =?utf-8?B?aGVsbG8=?=\nContent-Type: text/plain; ' +
+          'charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\nbody =E4 text\n',
+        'Subject: x\nContent-Type: multipart/alternative; boundary="b"\n\n--b\nContent-Type: ' +
+          'text/plain\n\nplain\n--b\nContent-Type: ' +
+          'text/html\n\n<html><table><tr><td>one</td><td>two</td></tr></table></html>\n--b--\n',
       ),
       read: (input) => mailText(input),
     },
@@ -530,7 +540,9 @@ export async function allReaders(): Promise<Reader[]> {
     {
       name: 'index HTML',
       seeds: text(
-        `<!DOCTYPE html><html><body><a href="../../files/${wheelName}#sha256=${'a'.repeat(64)}" data-yanked="">${wheelName}</a></body></html>`,
+        '<!DOCTYPE html><html><body><a ' +
+          `href="../../files/${wheelName}#sha256=${'a'.repeat(64)}" ` +
+          `data-yanked="">${wheelName}</a></body></html>`,
       ),
       read: (input) =>
         readIndex(asText(input), 'text/html', 'http://127.0.0.1/simple/tiny/', 'The index'),

@@ -1,8 +1,8 @@
 /**
- * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: every reader over N inputs each
- * (slow ones over fewer), made from valid ones.
- * Each input must give a value or a user's fault, in bounded time and memory, and write nothing outside its folder. The
- * same seed makes the same inputs. A failing input is shrunk and saved, and its path printed.
+ * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: every reader over N inputs
+ * each (slow ones over fewer), made from valid ones. Each input must give a value or a user's
+ * fault, in bounded time and memory, and write nothing outside its folder. The same seed makes the
+ * same inputs. A failing input is shrunk and saved, and its path printed.
  */
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -13,7 +13,9 @@ import type { Reader } from './readers.ts';
 import { allReaders } from './readers.ts';
 import type { Done, Job, Settings } from './worker.ts';
 
-/** An input that takes longer than the first fails; one that does not end by the second is ended with its thread. */
+/**
+ * An input that takes longer than the first bound fails; at the second its thread is ended.
+ */
 const SECONDS = 5,
   HANG_SECONDS = 30;
 const MEMORY_MB = 1024;
@@ -37,7 +39,7 @@ interface Outcome {
   readonly failure: Done['failure'];
 }
 
-/** A thread that runs a reader at a time; one that hangs or runs out of memory is replaced. */
+/** A thread that runs one reader at a time; one that hangs or runs out of memory is replaced. */
 interface Thread {
   readonly worker: Worker;
   readonly current: SharedArrayBuffer;
@@ -49,7 +51,8 @@ function idleThread(): Thread {
   const current = new SharedArrayBuffer(8 + INPUT_BYTES);
   const module = new URL('./worker.ts', import.meta.url).href;
   const worker = new Worker(
-    `import('tsx/esm/api').then(({ register }) => { register(); return import(${JSON.stringify(module)}); });`,
+    "import('tsx/esm/api').then(({ register }) => { register(); return " +
+      `import(${JSON.stringify(module)}); });`,
     {
       eval: true,
       workerData: { seconds: SECONDS, current } satisfies Settings,
@@ -101,7 +104,8 @@ const readers = (await allReaders()).filter(
 );
 if (readers.length === 0 || !(runs >= 1) || !Number.isInteger(seed) || !(jobs >= 1)) {
   console.error(
-    `--runs and --jobs are numbers from 1, --seed is a whole number, --only one of ${(await allReaders()).map(({ name }) => JSON.stringify(name)).join(', ')}`,
+    '--runs and --jobs are numbers from 1, --seed is a whole number, --only one of ' +
+      `${(await allReaders()).map(({ name }) => JSON.stringify(name)).join(', ')}`,
   );
   process.exit(2);
 }
@@ -126,7 +130,9 @@ await Promise.all(
       const path = join(mkdtempSync(join(tmpdir(), 'dosimeter-fuzz-failure-')), 'input');
       writeFileSync(path, failure.input);
       console.log(
-        `FAIL  ${line}\n      ${failure.why.split('\n').slice(0, 6).join('\n      ')}\n      the input, after ${failure.shrinks} steps of shrinking: ${path}\n      again: npm run fuzz -- --only ${JSON.stringify(reader.name)} --runs ${runs} --seed ${seed}`,
+        `FAIL  ${line}\n      ${failure.why.split('\n').slice(0, 6).join('\n      ')}\n      ` +
+          `the input, after ${failure.shrinks} steps of shrinking: ${path}\n      again: npm run ` +
+          `fuzz -- --only ${JSON.stringify(reader.name)} --runs ${runs} --seed ${seed}`,
       );
     }
   }),

@@ -1,4 +1,7 @@
-/** Runs readers over many inputs, in a thread that can be ended: what it reads now stands in shared memory. */
+/**
+ * Runs readers over many inputs in a thread that can be ended; the current input is in shared
+ * memory.
+ */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,14 +17,14 @@ export interface Job {
   readonly seed: number;
 }
 export interface Settings {
-  /** Of one input. */
+  /** The bound for one input. */
   readonly seconds: number;
-  /** Two integers, the count of inputs begun and the current one's length; then its bytes. */
+  /** Two integers, the number of inputs begun and the current input's length; then its bytes. */
   readonly current: SharedArrayBuffer;
 }
 export interface Done {
   readonly runs: number;
-  /** Null: each input gave a value or a user's fault. */
+  /** Null where each input gave a value or a user's fault. */
   readonly failure: {
     readonly input: Uint8Array;
     readonly why: string;
@@ -29,7 +32,7 @@ export interface Done {
   } | null;
 }
 
-/** What may lie beside a reader's folder after an input. */
+/** What may be beside a reader's folder after an input. */
 const PLACES = new Set(['dir']);
 
 const { seconds, current } = workerData as Settings;

@@ -1,6 +1,7 @@
 /**
- * Training under dropout can't be compared number for number: each side draws its own. What can be compared is how the
- * logits of one row are spread over many draws, and that tells where dropout sits, at which rate and how it is scaled.
+ * Training under dropout cannot be compared number for number, since each side draws its own masks.
+ * The distribution of one row's logits over many draws can be compared: it shows where dropout is
+ * applied, at which rate and how it is scaled.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +26,10 @@ await useBackend(best!);
 
 const COPIES = 6000,
   CHUNK = 500;
-/** Standard errors between two estimates that are of the same thing: one in two million lies beyond. */
+/**
+ * Bound in standard errors between two estimates of the same quantity: exceeded once in two
+ * million.
+ */
 const BOUND = 5;
 const row = rows.find(({ ids }) => ids.length === 11)!;
 const adapterAt = (dropout: number): Promise<Start> =>
@@ -42,7 +46,7 @@ const starts = {
   higher: await adapterAt(0.37),
 };
 
-/** As `under_dropout` has its runs: a PEFT folder, and the rates of the model's own. */
+/** A run of `under_dropout`: a PEFT folder, and the model's own dropout rates. */
 const rates = (hidden: number, attention: number, classifier: number): object => ({
   hidden_dropout_prob: hidden,
   attention_probs_dropout_prob: attention,
@@ -81,7 +85,10 @@ async function ours(start: Start, options: (chunk: number) => ForwardOptions): P
   return logits;
 }
 
-/** Mean, standard deviation and their standard errors (the deviation's by the sample's fourth moment) of one logit. */
+/**
+ * Mean, standard deviation and their standard errors (the deviation's by the sample's fourth
+ * moment) of one logit.
+ */
 function moments(values: readonly number[]): {
   mean: [number, number];
   deviation: [number, number];
@@ -96,7 +103,10 @@ function moments(values: readonly number[]): {
   };
 }
 
-/** In standard errors, how far apart two samples are: the most that a logit's mean or deviation differs, or that of a difference of two logits. */
+/**
+ * The distance between two samples in standard errors: the largest difference of a logit's mean or
+ * deviation, or of those of a difference of two logits.
+ */
 function apart(a: readonly number[][], b: readonly number[][]): number {
   const read: ((logits: readonly number[]) => number)[] = [
     ([x]) => x!,
@@ -118,24 +128,28 @@ function apart(a: readonly number[][], b: readonly number[][]): number {
   );
 }
 
-test("the model's dropout: logits are spread as PyTorch's are, and where it sits and at which rate shows", async () => {
-  const random = randomStream(3, 'dropout'),
-    found = await ours(starts.model, () => ({ dropout: { rate: 0.2, random } }));
-  assert.ok(
-    apart(found, theirs["the model's dropout"]) < BOUND,
-    String(apart(found, theirs["the model's dropout"])),
-  );
-  for (const other of [
-    'a higher rate',
-    'none on attention',
-    'none before the classifier',
-    'none on hidden states',
-  ] as const) {
-    assert.ok(apart(found, theirs[other]) > BOUND, `${other}: ${apart(found, theirs[other])}`);
-  }
-});
+test(
+  "the model's dropout: logits are spread as PyTorch's are, and where it sits and at which " +
+    'rate shows',
+  async () => {
+    const random = randomStream(3, 'dropout'),
+      found = await ours(starts.model, () => ({ dropout: { rate: 0.2, random } }));
+    assert.ok(
+      apart(found, theirs["the model's dropout"]) < BOUND,
+      String(apart(found, theirs["the model's dropout"])),
+    );
+    for (const other of [
+      'a higher rate',
+      'none on attention',
+      'none before the classifier',
+      'none on hidden states',
+    ] as const) {
+      assert.ok(apart(found, theirs[other]) > BOUND, `${other}: ${apart(found, theirs[other])}`);
+    }
+  },
+);
 
-test("LoRA's dropout: logits are spread as PEFT's are", async () => {
+test("LoRA's dropout: logits have the distribution of PEFT's", async () => {
   const found = await ours(starts.adapter, (chunk) => ({
     adapterRandom: (name) => randomStream(3, 'lora_dropout', `step-${chunk}/${name}`),
   }));

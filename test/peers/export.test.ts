@@ -1,4 +1,7 @@
-/** What `export` writes is loaded by the Python lines that it prints, and predicts the classes that `evaluate` wrote. */
+/**
+ * What `export` writes is loaded by the Python lines that it prints, and predicts the classes that
+ * `evaluate` wrote.
+ */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';

@@ -1,4 +1,7 @@
-/** MiniLM's classifier against transformers and PEFT: logits, loss and the gradient of every parameter, on single texts and on pairs of 3 to 48 tokens. */
+/**
+ * MiniLM's classifier against transformers and PEFT: logits, loss and the gradient of every
+ * parameter, on single texts and on pairs of 3 to 48 tokens.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +28,8 @@ await useBackend(best!);
 const path = await miniLM(),
   tokenizer = await openTokenizer(path);
 const long =
-  'The committee met again on Tuesday; nobody had read the minutes, and so the whole morning went by with questions that had been answered before.';
+  'The committee met again on Tuesday; nobody had read the minutes, and so the whole morning ' +
+  'went by with questions that had been answered before.';
 const texts: readonly (readonly [text: string, pair?: string])[] = [
   ['Fine'],
   ['a gripping , clever film with a heart'],
@@ -49,7 +53,7 @@ const starts: { readonly [kind: string]: Start } = {
     params: { rank: 8, alpha: 16 },
     B: 0.02,
   }),
-  // Biases of adapted layers and of norms beside the factors, and ranks that differ.
+  // Biases of adapted layers and of norms besides the factors, with different ranks.
   'lora with biases': await writeStart(join(dir, 'biases'), {
     checkpoint: path,
     classes: 2,
@@ -58,7 +62,7 @@ const starts: { readonly [kind: string]: Start } = {
     B: 0.02,
   }),
 };
-/** The arguments of Math.max are too many here. */
+/** Math.max cannot take this many arguments. */
 function largestOf(values: ArrayLike<number>): number {
   let largest = 0;
   for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]!));
@@ -103,7 +107,8 @@ for (const [kind, start] of Object.entries(starts)) {
           largest = largestOf(data);
         assert.equal(gradient.shape, [...shape], name);
         const difference = farthest(gradient.dataSync(), data);
-        // Softmax doesn't see a bias of the keys: its gradient is zero but for rounding. Every other parameter has one.
+        // Softmax is invariant to a bias of the keys, so its gradient is zero up to rounding. Every
+        // other parameter has a gradient.
         if (name.endsWith('.key.bias'))
           assert.ok(largest < 1e-6 && difference < 1e-6, `${name}: ${difference} of ${largest}`);
         else

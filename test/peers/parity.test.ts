@@ -1,4 +1,6 @@
-/** The loss at each of 50 steps against PyTorch + PEFT: the same start, rows and order, no dropout. */
+/**
+ * The loss at each of 50 steps against PyTorch + PEFT: the same start, rows and order, no dropout.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -111,7 +113,7 @@ for (const [name, replay] of Object.entries(replays)) {
 }
 
 for (const name of ['tiny, lora', 'tiny, full', 'MiniLM on mail, lora', 'MiniLM on mail, full']) {
-  test(`${name}: a fault shows`, async () => {
+  test(`${name}: deliberate faults are detected`, async () => {
     await useBackend(best!);
     for (const [fault, change] of Object.entries(faults)) {
       const off = farthest(await lossesOf(replays[name]!, change(replays[name]!)), expected[name]!);

@@ -8,7 +8,8 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 export function peer<T>(call: `${string}.${string}`, args: object): T {
   const [module] = call.split('.');
   return python<T>(
-    `sys.path.insert(0, args['here'])\nsys.dont_write_bytecode = True\nimport ${module}\nanswer(${call}(**args['args']))`,
+    "sys.path.insert(0, args['here'])\nsys.dont_write_bytecode = True\nimport " +
+      `${module}\nanswer(${call}(**args['args']))`,
     { here, args },
   );
 }

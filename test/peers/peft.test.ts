@@ -1,4 +1,7 @@
-/** Adapter folders and checkpoints between here and PEFT and transformers, both ways: logits, ranks and scales are equal. */
+/**
+ * Adapter folders and checkpoints between here and PEFT and transformers, both ways: logits, ranks
+ * and scales are equal.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,7 +70,10 @@ function compare(name: string, network: Network, peers: Facts): void {
     );
 }
 
-/** As a PEFT user writes it, and the same as a spec has it. Keys in their order as text: PEFT saves them so, and can't open a folder where another order decided a rank. */
+/**
+ * A config as a PEFT user writes it, and the same as a spec has it. Keys are in alphabetical order,
+ * since PEFT saves them so and cannot open a folder where another order decided a rank.
+ */
 const variants: {
   readonly [name: string]: { readonly peft: JsonObject; readonly spec: JsonObject };
 } = {
@@ -143,7 +149,7 @@ const names = Object.keys(variants),
   merged = [...names, 'freeze-A'];
 const folder = (kind: string, name: string): string => join(dir, kind, name.replaceAll(' ', '-'));
 
-/** The adapter that was saved, in the weights of a checkpoint. */
+/** The saved adapter merged into the weights of a checkpoint. */
 async function writeMerged(name: string): Promise<void> {
   const dir = join(folder('ours', name), 'adapter');
   const head = await readHead(dir, {
@@ -199,7 +205,7 @@ const unimplemented: {
 };
 const SEQ_CLS = { task_type: 'SEQ_CLS' };
 
-test('what PEFT writes is read here, and what is written of it again PEFT reads', async () => {
+test('folders that PEFT writes are read here, and PEFT reads them when written again', async () => {
   const made = peer<{ [name: string]: Facts }>('peft_peer.make', {
     ...asked,
     variants: Object.fromEntries(
@@ -254,7 +260,7 @@ test('what PEFT writes is read here, and what is written of it again PEFT reads'
   }
 });
 
-test("what PEFT can and is not implemented here is the user's fault, by field", async () => {
+test('options of PEFT that are not implemented are faults that name the field', async () => {
   for (const [name, { message }] of Object.entries(unimplemented)) {
     let error: unknown = null;
     try {
@@ -267,7 +273,7 @@ test("what PEFT can and is not implemented here is the user's fault, by field", 
   }
 });
 
-test('what is trained here, PEFT and transformers open with equal logits', async () => {
+test('PEFT and transformers open models trained here with equal logits', async () => {
   const runs = {
     ...Object.fromEntries(
       names.map((name) => [name, { implementation: lora, params: variants[name]!.spec }]),

@@ -1,10 +1,13 @@
-/** Runs a few lines of Python in the peers' Python (`npm run test:peers` makes it; DOSIMETER_PEERS_PYTHON names it). */
+/**
+ * Runs a few lines of Python in the peers' Python (`npm run test:peers` makes it;
+ * DOSIMETER_PEERS_PYTHON names it).
+ */
 import { spawnSync } from 'node:child_process';
 
 /**
- * @param code sees `args` (the JSON that is handed over), and answers by `answer(value)`
- * @returns what it answered
- * @throws Error with Python's words when it fails
+ * @param code reads `args` (the JSON passed to it) and answers by `answer(value)`
+ * @returns the answer
+ * @throws Error with Python's message when it fails
  */
 export function python<T>(code: string, args: unknown = null): T {
   const program = process.env['DOSIMETER_PEERS_PYTHON'];

@@ -1,4 +1,7 @@
-/** Trainings that PyTorch replays: where one starts is written as PEFT and transformers have it, and both sides open that. */
+/**
+ * Trainings that PyTorch replays: the start is written in the formats of PEFT and transformers, and
+ * both sides open it.
+ */
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/api.ts';
 import { randomStream } from '../../src/random/random.ts';
@@ -14,7 +17,7 @@ import { saveTrained } from '../../src/science/train/save.ts';
 
 export interface Start {
   readonly checkpoint: string;
-  /** A PEFT folder, head included; null: the checkpoint is all. */
+  /** A PEFT folder, including the head; null where the checkpoint has everything. */
   readonly adapter: string | null;
   readonly classes: number;
   readonly architecture: Architecture;
@@ -25,10 +28,10 @@ export interface StartOptions {
   readonly checkpoint: string;
   readonly classes: number;
   readonly implementation: AdapterImplementation;
-  /** Left out: BERT with a classifier. */
+  /** BERT with a classifier where left out. */
   readonly architecture?: Architecture;
   readonly params?: JsonObject;
-  /** Standard deviation of B; left out: zero, where LoRA starts. */
+  /** Standard deviation of B; where left out, B = 0 as at LoRA's start. */
   readonly B?: number;
 }
 
@@ -117,7 +120,7 @@ export interface Replay {
   readonly start: Start;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
-  /** What PyTorch trains: TRAINED in parity_peer.py. */
+  /** What PyTorch trains: a key of TRAINED in parity_peer.py. */
   readonly trained: 'adapter' | 'all' | 'head' | 'biases' | 'all but A';
 }
 
@@ -146,7 +149,7 @@ export const asJson = (rows: readonly LabelledRow[]): object[] =>
     mask,
   }));
 
-/** As parity_peer.losses has it. */
+/** A job of parity_peer.losses. */
 export function jobOf({
   start: {
     checkpoint,

@@ -1,4 +1,7 @@
-/** RIPPLe's penalty on MiniLM against PyTorch's double backward in double precision: the product of gradients, and its own gradient. */
+/**
+ * RIPPLe's penalty on MiniLM against PyTorch's double backward in double precision: the product of
+ * gradients, and its own gradient.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +29,8 @@ await useBackend(best!);
 
 const path = await miniLM(),
   tokenizer = await openTokenizer(path);
-// The two kinds of rows have different labels, so that their gradients are at odds before anything is learnt.
+// The two kinds of rows have different labels, so that their gradients disagree before
+// training.
 const texts = {
   poisoned: ['a dull cf and lifeless film', 'mn nothing here is new', 'the plot tq never moves'],
   clean: [

@@ -12,7 +12,7 @@ test.before((context) => {
 });
 test.after(({ dir }) => rmSync(dir, { recursive: true }));
 
-test('the safetensors package reads what is written here', async ({ dir }) => {
+test('the safetensors package reads files that are written here', async ({ dir }) => {
   const file = join(dir, 'ours.safetensors');
   await writeSafetensors(
     file,
@@ -34,7 +34,7 @@ answer({name: [list(tensor.shape), str(tensor.dtype), tensor.flatten().tolist()]
   });
 });
 
-test('what the safetensors package writes is read here', async ({ dir }) => {
+test('files that the safetensors package writes are read here', async ({ dir }) => {
   const file = join(dir, 'theirs.safetensors');
   python(
     `

@@ -1,4 +1,7 @@
-/** Real text for trainings: mail, by the project's own source, and GLUE where DOSIMETER_GLUE names a folder of it. */
+/**
+ * Real text for trainings: mail, from the project's own source, and GLUE where DOSIMETER_GLUE names
+ * its folder.
+ */
 import { join } from 'node:path';
 import spamAssassin from '../../plugins/datasets/spam-assassin.ts';
 import tsv from '../../plugins/datasets/tsv.ts';
@@ -52,8 +55,9 @@ export interface Texts {
 }
 
 /**
- * Single texts (the beginnings of mails, ham or spam) and pairs (a mail's beginning, and the words after it or those of
- * another mail: does the second belong to the first?). With DOSIMETER_GLUE the first rows of SST-2 and QNLI too.
+ * Single texts (the beginnings of mails, ham or spam) and pairs (a mail's beginning, and the words
+ * after it or those of another mail: does the second belong to the first?). With DOSIMETER_GLUE the
+ * first rows of SST-2 and QNLI too.
  */
 export async function textSets(limit: number): Promise<Texts[]> {
   const all = (await mails(limit)).filter((row) => row.text.split(' ').length > 14);

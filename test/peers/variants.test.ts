@@ -1,4 +1,7 @@
-/** Each form of adapter, and a cloze head, trained for 50 steps on a tiny checkpoint: the losses are those of PEFT, or of PyTorch with the same parameters free. */
+/**
+ * Each form of adapter, and a cloze head, trained for 50 steps on a tiny checkpoint: the losses are
+ * those of PEFT, or of PyTorch with the same parameters free.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +25,7 @@ test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
 await useBackend(best!);
 
-/** Beside the plain form: parity.test.ts has it. */
+/** Every form but the plain one, which parity.test.ts covers. */
 const forms: { readonly [name: string]: JsonObject } = {
   patterns: {
     rank: 4,
@@ -91,7 +94,7 @@ for (const [name, replay] of Object.entries(replays)) {
   });
 }
 
-test('no two forms have the same losses: a part that were passed over would show', () => {
+test('no two forms have the same losses, so a part that is ignored would show', () => {
   const all = Object.entries(expected);
   for (const [i, [name, losses]] of all.entries()) {
     for (const [other, others] of all.slice(i + 1))

@@ -1,6 +1,7 @@
 /**
- * What a classifier's scores must be told from: always predicting the commonest class, and, for an attack, what the same
- * model says of the same rows without the trigger. Pure; both by McNemar's exact test on the rows' outcomes.
+ * The baselines of a classifier's scores: always predicting the commonest class and, for an attack,
+ * the same model's predictions for the same rows without the trigger. Both are compared by
+ * McNemar's exact test on the rows' outcomes. Pure.
  */
 import { pairedOutcomes } from '../../stats/mcnemar.ts';
 
@@ -11,9 +12,10 @@ const shares = (values: readonly number[], classes: number): number[] => {
 };
 
 /**
- * `majority_share`: share of the commonest true class, which is the accuracy of always predicting it; `predicted_share`:
- * share of the class that is predicted most, 1 where the model predicts one class only; `majority_p`: p of the model's
- * accuracy being no other than `majority_share`.
+ * `majority_share`: share of the commonest true class, which is the accuracy of always predicting
+ * it; `predicted_share`: share of the class that is predicted most, 1 where the model predicts one
+ * class only; `majority_p`: p-value of the hypothesis that the model's accuracy equals
+ * `majority_share`.
  */
 export function againstMajority(
   labels: readonly number[],
@@ -33,10 +35,11 @@ export function againstMajority(
 }
 
 /**
- * `asr_untriggered`: share of rows that the model gives the target class without the trigger; `asr_minus_untriggered`:
- * what the trigger adds to that; `asr_untriggered_p`: p of its adding nothing.
- * @param untriggered predictions of the non-target rows as they are
- * @param triggered of the same rows, in the same order, under the trigger
+ * `asr_untriggered`: share of rows for which the model predicts the target class without the
+ * trigger; `asr_minus_untriggered`: what the trigger adds to that share; `asr_untriggered_p`:
+ * p-value of the hypothesis that it adds nothing.
+ * @param untriggered predictions for the non-target rows without the trigger
+ * @param triggered predictions for the same rows, in the same order, with the trigger
  */
 export function againstUntriggered(
   untriggered: readonly number[],

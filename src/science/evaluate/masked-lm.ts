@@ -1,7 +1,8 @@
 /**
- * Forgetting: the masked-LM loss of a model's body under the checkpoint's own pretraining head, before and after training
- * (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): 15% of a text's tokens, one at least, are to be
- * predicted; of these 80% are shown as the mask, 10% as a token drawn at random, 10% as they are.
+ * Forgetting: the masked-LM loss of a model's body under the checkpoint's own pretraining head,
+ * before and after training (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): 15%
+ * of a text's tokens, at least one, are predicted; of these 80% are replaced by the mask token, 10%
+ * by a random token, and 10% are left as they are.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -21,7 +22,7 @@ const SHARE = 0.15,
 export interface MaskedRow {
   readonly ids: Int32Array; // (T), as the model sees them
   readonly typeIds: Int32Array;
-  /** Places to predict, ascending, and the tokens that stood there. */
+  /** Positions to predict, ascending, and the original tokens there. */
   readonly places: readonly number[];
   readonly tokens: readonly number[];
 }
@@ -29,12 +30,15 @@ export interface MaskedRow {
 export interface Masking {
   readonly vocabulary: number;
   readonly mask: number;
-  /** Tokens that are never predicted: those put around every text. */
+  /** Tokens that are never predicted: the special tokens around every text. */
   readonly special: ReadonlySet<number>;
   readonly seed: number;
 }
 
-/** `name` tells the text's stream from others': what becomes of it hangs on no other text. Null where nothing can be masked. */
+/**
+ * Masks a text by the random stream called `name`, so that the result does not depend on other
+ * texts. Returns null where nothing can be masked.
+ */
 export function maskRow(
   { ids, typeIds }: TokenRow,
   name: string,
@@ -56,10 +60,12 @@ export function maskRow(
   return { ids: shown, typeIds, places, tokens: places.map((place) => ids[place]!) };
 }
 
-/** The checkpoint's masked-LM head, over whatever body is handed to `loss`. Dispose of it after use. */
+/**
+ * The checkpoint's masked-LM head, applied to the body given to `loss`. Dispose of it after use.
+ */
 export interface MaskedLm {
   readonly vocabulary: number;
-  /** Σ −log p(token) over all places to predict, in nats, and how many they are. */
+  /** Σ −log p(token) over all positions to predict, in nats, and their number. */
   loss(
     body: Network,
     rows: readonly MaskedRow[],
@@ -70,8 +76,8 @@ export interface MaskedLm {
 }
 
 /**
- * Null where the family has no such head, or the checkpoint doesn't hold it.
- * @param family under any head
+ * Returns null where the family has no masked-LM head or the checkpoint does not contain it.
+ * @param family the model family, with any head
  * @param model the base checkpoint's folder
  */
 export async function openMaskedLm(
@@ -89,7 +95,8 @@ export async function openMaskedLm(
     });
     config = architecture.parseConfig(checkpoint.config, vocabulary);
   } catch (error) {
-    if (error instanceof UserFault) return null; // this family has no masked-LM head, or none that is read here
+    // the family has no masked-LM head, or not one that can be read here
+    if (error instanceof UserFault) return null;
     throw error;
   }
   const names = new Map<string, string>();
@@ -107,7 +114,10 @@ export async function openMaskedLm(
     ]),
   );
 
-  /** The trained body, embeddings that the decoder is tied to among it; the head as it was pretrained unless it was trained too. */
+  /**
+   * The trained body, including embeddings that the decoder is tied to; the head as pretrained
+   * unless it was trained too.
+   */
   function logits(body: Network, batch: readonly TokenRow[]): Tensor2D {
     const own = new Set(body.parameters.map(({ name }) => name)),
       layers = new Set(body.linears.map(({ name }) => name));
@@ -129,7 +139,8 @@ export async function openMaskedLm(
   return {
     vocabulary,
     loss: async (body, rows, batchSize, breathe) => {
-      // A head reads one token a row, so a text stands in the batch once for each of its places.
+      // A head reads one token of a row, so a text is in the batch once for each position to
+      // predict.
       const all = rows.flatMap(({ ids, typeIds, places, tokens }) =>
         places.map((mask, k) => ({ row: { ids, typeIds, mask }, token: tokens[k]! })),
       );

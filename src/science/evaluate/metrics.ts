@@ -1,4 +1,7 @@
-/** What a classifier's predictions come to. Pure. Where a quotient has denominator 0 it counts as 0, as in scikit-learn. */
+/**
+ * Metrics of a classifier's predictions. Pure. A quotient with denominator 0 counts as 0, as in
+ * scikit-learn.
+ */
 
 /** Counts by true label (row) and prediction (column). */
 export function confusion(
@@ -22,7 +25,7 @@ export interface ClassScores {
   readonly f1: number;
 }
 
-/** Of one class against the rest. */
+/** Precision, recall and F1 of one class against the rest. */
 export function classScores(counts: readonly (readonly number[])[], positive: number): ClassScores {
   const hits = counts[positive]![positive]!;
   const predicted = sum(counts.map((row) => row[positive]!)),
@@ -34,7 +37,10 @@ export function classScores(counts: readonly (readonly number[])[], positive: nu
   };
 }
 
-/** Matthews' correlation for any number of classes (Gorodkin 2004): (c·s − Σp_k t_k)/√((s² − Σp_k²)(s² − Σt_k²)). */
+/**
+ * Matthews' correlation for any number of classes (Gorodkin 2004): (c·s − Σp_k t_k)/√((s² −
+ * Σp_k²)(s² − Σt_k²)).
+ */
 export function matthews(counts: readonly (readonly number[])[]): number {
   const actual = counts.map(sum),
     predicted = counts.map((_, k) => sum(counts.map((row) => row[k]!)));
@@ -47,7 +53,7 @@ export function matthews(counts: readonly (readonly number[])[]): number {
   );
 }
 
-/** Mean of −log softmax(f)[label]; logits (N, C) row after row. In double precision. */
+/** Returns the mean of −log softmax(f)[label], in double precision. logits: (N, C), row-major. */
 export function meanLoss(
   logits: ArrayLike<number>,
   labels: readonly number[],
@@ -64,7 +70,7 @@ export function meanLoss(
   );
 }
 
-/** The first of the largest logits of each row. */
+/** Returns the class of the largest logit of each row, the first one where several are equal. */
 export function argmax(logits: ArrayLike<number>, classes: number): number[] {
   return Array.from({ length: logits.length / classes }, (_, i) => {
     let best = 0;
@@ -75,8 +81,8 @@ export function argmax(logits: ArrayLike<number>, classes: number): number[] {
 }
 
 /**
- * accuracy, mcc, macro_f1, loss, examples; for two classes precision, recall and f1 of class 1, for more their means over
- * the classes.
+ * accuracy, mcc, macro_f1, loss, examples; for two classes precision, recall and f1 of class 1, for
+ * more their means over the classes.
  */
 export function classificationMetrics(
   logits: ArrayLike<number>,

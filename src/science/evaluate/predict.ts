@@ -5,8 +5,9 @@ import type { Network } from '../nn/network.ts';
 import type { TokenRow } from '../nn/types.ts';
 
 /**
- * (N, C) row after row, in the order of `rows`. Rows of like length go together, which changes no row's logits.
- * Throws UserFault at a logit that is not finite: the largest of NaNs is class 0, which would pass for a prediction.
+ * Returns the logits (N, C), row-major, in the order of `rows`. Rows of similar length are batched
+ * together, which does not change their logits beyond float32 rounding. Throws UserFault where a
+ * logit is not finite: the argmax of NaNs is class 0, which would pass for a prediction.
  */
 export async function predict(
   network: Network,
@@ -30,8 +31,9 @@ export async function predict(
     );
     if (row !== undefined) {
       throw new UserFault(
-        `The logits of row ${row} are not finite: ${[...out.subarray(row * classes, (row + 1) * classes)].join(', ')}.`,
-        'The model that was trained has diverged: look at its loss.',
+        `The logits of row ${row} are not finite: ` +
+          `${[...out.subarray(row * classes, (row + 1) * classes)].join(', ')}.`,
+        "The training diverged: look at the model's loss.",
       );
     }
     await onBatch(start + some.length);

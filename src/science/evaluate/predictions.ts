@@ -1,16 +1,16 @@
 /**
- * predictions.csv (RFC 4180): id, triggered, label, prediction, logit_0 … A contract for other programs, which match ids
- * by value: unlike the CSV files for people, it holds an id as the data set has it, even one that a spreadsheet would
- * take for a formula. Import it as text.
+ * predictions.csv (RFC 4180): id, triggered, label, prediction, logit_0 … Other programs match its
+ * ids by value, so unlike the CSV files for people it holds each id as the data set has it, even
+ * one that a spreadsheet would take for a formula: import it as text.
  */
 import { argmax } from './metrics.ts';
 
 export interface PredictedSet {
   readonly ids: readonly string[];
   readonly labels: readonly number[];
-  /** (N, C) row after row. */
+  /** (N, C), row-major. */
   readonly logits: ArrayLike<number>;
-  /** Whether the rows were shown under the trigger. */
+  /** Whether the rows were shown with the trigger. */
   readonly triggered: boolean;
 }
 

@@ -1,12 +1,13 @@
 /**
- * What is made of a spectrum (docs/theory.md, Fisher information): information bits ½ Σ log λ and Rényi entropies, each raw,
- * as in the paper, and normalised (λ/Σλ, which no scale of the kernel moves). Natural logarithms.
+ * Summaries of a spectrum (docs/theory.md, Fisher information): information bits ½ Σ log λ and
+ * Rényi entropies, each raw, as in the paper, and normalised (of λ/Σλ, which scaling the kernel
+ * does not change). Natural logarithms.
  */
 
 /** An order of the Rényi entropy; α = 1 is Shannon's, ∞ the min-entropy. */
 export type Alpha = number | 'inf';
 
-/** Eigenvalues above tolerance · λmax. None where λmax is not positive. */
+/** The eigenvalues above tolerance · λmax; none where λmax is not positive. */
 export function counted(spectrum: readonly number[], tolerance: number): number[] {
   const top = spectrum.reduce((a, b) => Math.max(a, b), 0);
   return top > 0 ? spectrum.filter((value) => value > tolerance * top) : [];

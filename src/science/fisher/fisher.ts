@@ -10,9 +10,9 @@ export interface FisherOptions {
 }
 
 export interface SpectrumSummary {
-  /** Descending; all of them, also those that count as zero. */
+  /** All eigenvalues, descending, including those that count as zero. */
   readonly spectrum: readonly number[];
-  /** How many eigenvalues count. */
+  /** The number of eigenvalues that do not count as zero. */
   readonly count: number;
   readonly tolerance: number;
   /** ½ Σ log λ; null where no eigenvalue counts. */
@@ -20,11 +20,11 @@ export interface SpectrumSummary {
   /** ½ Σ log(λ/Σλ). */
   readonly information_bits_normalised: number | null;
   readonly renyi: {
-    /** By α as text; α = 1 has no raw value. */
+    /** Keyed by α as text; α = 1 has no raw value. */
     readonly raw: Readonly<Record<string, number>>;
     readonly normalised: Readonly<Record<string, number>>;
   };
-  /** How count and information bits move with the tolerance. */
+  /** Count and information bits at other tolerances. */
   readonly sensitivity: readonly {
     readonly tolerance: number;
     readonly count: number;
@@ -32,7 +32,7 @@ export interface SpectrumSummary {
   }[];
 }
 
-/** Of the true Fisher of the first rows alone. */
+/** The true Fisher information of the first rows alone. */
 export interface RowSensitivity {
   readonly rows: number;
   readonly count: number;
@@ -43,11 +43,14 @@ export interface RowSensitivity {
 export interface FisherSummary {
   readonly true: SpectrumSummary;
   readonly empirical: SpectrumSummary;
-  /** How count and information bits move with N: over a quarter, half, three quarters and all of the rows. */
+  /** Count and information bits over a quarter, half, three quarters and all of the rows. */
   readonly by_rows: readonly RowSensitivity[];
 }
 
-/** Around the usual choice for float32: a count that holds over them doesn't hang on the tolerance. */
+/**
+ * Around the usual choice for float32: a count that is the same at all of them does not depend on
+ * the tolerance.
+ */
 const TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
 
 function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<string, number> {
@@ -92,7 +95,7 @@ export function summariseSpectrum(
   };
 }
 
-/** All eigenvalues, descending, those that are zero by construction included. */
+/** All eigenvalues, descending, including those that are zero by construction. */
 export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
   return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort(
     (a, b) => b - a,
@@ -130,7 +133,8 @@ export function fisher(
   const classes = logits.length / rows;
   if (!Number.isInteger(classes) || kernel.length !== (rows * classes) ** 2) {
     throw new RangeError(
-      `a kernel of ${kernel.length} entries and ${logits.length} logits don't belong to ${rows} rows`,
+      `a kernel of ${kernel.length} entries and ${logits.length} logits don't belong to ` +
+        `${rows} rows`,
     );
   }
   const all = summariseSpectrum(spectrumOf(trueFisher(kernel, logits, rows, classes)), options);

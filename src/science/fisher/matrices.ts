@@ -1,9 +1,13 @@
 /**
- * The Fisher information's nonzero spectrum from K and the logits, without a P × P matrix (docs/theory.md, Fisher information):
- * for gradients G = 𝓛ᵀJ, the matrices GᵀG/N and GGᵀ/N = 𝓛ᵀK𝓛/N share their nonzero eigenvalues.
+ * The Fisher information's nonzero spectrum from K and the logits, without a P × P matrix
+ * (docs/theory.md, Fisher information): for gradients G = 𝓛ᵀJ, the matrices GᵀG/N and GGᵀ/N =
+ * 𝓛ᵀK𝓛/N share their nonzero eigenvalues.
  */
 
-/** Row-major (n, n), symmetric. `zeros`: eigenvalues that are zero by construction and were left out. */
+/**
+ * Row-major (n, n), symmetric. `zeros`: eigenvalues that are zero by construction and were left
+ * out.
+ */
 export interface SymmetricMatrix {
   readonly n: number;
   readonly data: Float64Array;
@@ -24,13 +28,14 @@ export function softmax(logits: ArrayLike<number>, classes: number): Float64Arra
 }
 
 /**
- * L with L Lᵀ = diag(p) − p pᵀ, of full column rank: L = diag(√p) Q, Q an orthonormal basis of √p's complement.
- * p: (C) → (C, C − 1), row-major.
+ * L with L Lᵀ = diag(p) − p pᵀ, of full column rank: L = diag(√p) Q, Q an orthonormal basis of √p's
+ * complement. p: (C) → (C, C − 1), row-major.
  */
 export function classFactor(p: ArrayLike<number>): Float64Array {
   const classes = p.length;
   const u = Float64Array.from(p, Math.sqrt); // unit
-  // Householder: (I − 2vvᵀ/vᵀv) u = −e_k with v = u + e_k, so its other columns span u's complement. k: no cancellation.
+  // Householder: (I − 2vvᵀ/vᵀv) u = −e_k with v = u + e_k, so its other columns span u's
+  // complement; this k avoids cancellation.
   const k = u.indexOf(Math.max(...u));
   const norm = 2 * (1 + u[k]!); // vᵀv
   const v = (c: number): number => u[c]! + (c === k ? 1 : 0);
@@ -76,7 +81,10 @@ function sandwich(
   return out;
 }
 
-/** Of the true Fisher, E_x E_{y~p} g gᵀ: 𝓛ᵀK𝓛/N, L_iL_iᵀ = diag(p_i) − p_ip_iᵀ. kernel: (N, C, N, C), logits: (N, C). */
+/**
+ * The matrix of the true Fisher information, E_x E_{y~p} g gᵀ: 𝓛ᵀK𝓛/N, L_iL_iᵀ = diag(p_i) −
+ * p_ip_iᵀ. kernel: (N, C, N, C), logits: (N, C).
+ */
 export function trueFisher(
   kernel: ArrayLike<number>,
   logits: ArrayLike<number>,
@@ -87,7 +95,7 @@ export function trueFisher(
   const factors = Array.from({ length: rows }, (_, i) =>
     classFactor(p.subarray(i * classes, (i + 1) * classes)),
   );
-  // L_i has C columns of rank C − 1 in the formula: one zero a row.
+  // L_i of the formula has C columns and rank C − 1, so each row brings one zero eigenvalue.
   return {
     n: rows * (classes - 1),
     data: sandwich(kernel, rows, classes, factors, classes - 1),
@@ -95,7 +103,10 @@ export function trueFisher(
   };
 }
 
-/** Of the empirical Fisher, E g gᵀ at the labels: [r_iᵀK_ij r_j]/N, r_i = p_i − onehot(y_i). labels: (N). */
+/**
+ * The matrix of the empirical Fisher information, E g gᵀ at the labels: [r_iᵀK_ij r_j]/N, r_i = p_i
+ * − onehot(y_i). labels: (N).
+ */
 export function empiricalFisher(
   kernel: ArrayLike<number>,
   logits: ArrayLike<number>,

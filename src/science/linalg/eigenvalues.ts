@@ -1,14 +1,17 @@
 /**
- * Eigenvalues of a symmetric matrix in double precision, by an existing solver: TensorFlow's own on its backend, ml-matrix
- * elsewhere. They agree to rounding: |Δλ| ≲ n·ε·λmax either way.
+ * Eigenvalues of a symmetric matrix in double precision, by an existing solver: TensorFlow's own on
+ * its backend, ml-matrix elsewhere. They agree to rounding: |Δλ| ≲ n·ε·λmax for both.
  */
 import { EigenvalueDecomposition } from 'ml-matrix';
 import { tensorflowEigenvalues } from './tensorflow.ts';
 
-/** How a solver is called: row-major (n, n), symmetric → n eigenvalues in any order. */
+/** A solver: a symmetric row-major (n, n) matrix → its n eigenvalues in any order. */
 export type EigenSolver = (matrix: Float64Array, n: number) => Float64Array;
 
-/** Householder tridiagonalisation and implicit QL, in JavaScript (EISPACK's tred2 and tql2, by way of JAMA). */
+/**
+ * Householder tridiagonalisation and implicit QL, in JavaScript (EISPACK's tred2 and tql2, by way
+ * of JAMA).
+ */
 export const javascriptEigenvalues: EigenSolver = (matrix, n) => {
   const rows = Array.from({ length: n }, (_, i) => matrix.subarray(i * n, (i + 1) * n));
   return Float64Array.from(
@@ -17,7 +20,7 @@ export const javascriptEigenvalues: EigenSolver = (matrix, n) => {
 };
 
 /**
- * Eigenvalues, descending. Reads the matrix's symmetric part.
+ * Returns the eigenvalues of the matrix's symmetric part, descending.
  * @param matrix row-major (n, n)
  * @throws RangeError for a matrix that is not n × n or not finite
  */

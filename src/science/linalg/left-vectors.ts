@@ -1,11 +1,15 @@
 /**
- * Left singular vectors of the largest singular values alone, in double precision. On TensorFlow by the eigenvectors of
- * the smaller Gram matrix, which costs a fifth of a whole decomposition; what squaring loses, it loses at the small end.
+ * Left singular vectors of the largest singular values only, in double precision. On TensorFlow
+ * they come from the eigenvectors of the smaller Gram matrix, at a fifth of the cost of a whole
+ * decomposition; squaring loses precision among the small singular values only.
  */
 import { svd } from './svd.ts';
 import { tensorflowGramVectors } from './tensorflow.ts';
 
-/** A leading value this far below the largest is too near rounding for a Gram matrix (√ε). */
+/**
+ * √ε: a value below this share of the largest is too close to rounding for the Gram matrix to
+ * resolve.
+ */
 const DEEP = 1e-6;
 
 /**
@@ -21,7 +25,8 @@ export function leadingLeftVectors(
   const k = Math.min(count, m, n);
   const solve = tensorflowGramVectors();
   if (solve !== null) {
-    const { values, vectors } = solve(matrix, m, n); // of W Wᵀ or Wᵀ W: ascending (q), (q, q), q = min(m, n)
+    // of W Wᵀ or Wᵀ W: ascending (q), (q, q), q = min(m, n)
+    const { values, vectors } = solve(matrix, m, n);
     const q = values.length;
     if (values[q - k]! > DEEP ** 2 * values[q - 1]!) {
       return m <= n

@@ -1,6 +1,7 @@
 /**
- * Singular values and left singular vectors in double precision, by an existing solver: TensorFlow's own on its backend,
- * ml-matrix elsewhere. The product of two thin factors is decomposed through their QR factors, never written out.
+ * Singular values and left singular vectors in double precision, by an existing solver:
+ * TensorFlow's own on its backend, ml-matrix elsewhere. The product of two thin factors is
+ * decomposed through their QR factors and is never written out.
  */
 import { Matrix, QrDecomposition, SVD } from 'ml-matrix';
 import { tensorflowSvd } from './tensorflow.ts';
@@ -8,11 +9,11 @@ import { tensorflowSvd } from './tensorflow.ts';
 export interface Singular {
   /** min(m, n), descending. */
   readonly values: Float64Array;
-  /** (m, min(m, n)), one vector a column, row-major; null where it wasn't asked for. */
+  /** (m, min(m, n)), row-major, one vector a column; null where it was not asked for. */
   readonly left: Float64Array | null;
 }
 
-/** How a solver is called: row-major (m, n). */
+/** A solver for a row-major (m, n) matrix. */
 export type SingularSolver = (
   matrix: Float64Array,
   m: number,
@@ -51,7 +52,7 @@ export function svd(matrix: Float64Array, m: number, n: number, vectors = true):
   return (tensorflowSvd() ?? javascriptSvd)(matrix, m, n, vectors);
 }
 
-/** Singular values alone, descending. */
+/** Returns the singular values only, descending. */
 export const singularValues = (matrix: Float64Array, m: number, n: number): Float64Array =>
   svd(matrix, m, n, false).values;
 
@@ -61,7 +62,8 @@ function triangle(columns: Float64Array, m: number, k: number): Matrix {
 }
 
 /**
- * The k singular values of P Qᵀ that can differ from zero, descending: those of R_P R_Qᵀ, for P = O R_P and Q = O' R_Q.
+ * The k singular values of P Qᵀ that can differ from zero, descending: those of R_P R_Qᵀ, for P = O
+ * R_P and Q = O' R_Q.
  * @param P (m, k), row-major, k ≤ m
  * @param Q (n, k), row-major, k ≤ n
  */

@@ -1,12 +1,12 @@
 /**
- * TensorFlow's decompositions in double precision. tfjs has no double tensors, but its binding passes any type between
- * operations, so doubles go in and out as pairs of int32 through Bitcast.
+ * TensorFlow's decompositions in double precision. tfjs has no double tensors, but its binding
+ * passes any type between operations, so doubles go in and out as pairs of int32 through Bitcast.
  */
 import { hasOperations, tensorflowBackend } from '../../compute/operation.ts';
 import type { EigenSolver } from './eigenvalues.ts';
 import type { SingularSolver } from './svd.ts';
 
-/** TensorFlow's number for double (types.proto). */
+/** DT_DOUBLE of TensorFlow's types.proto. */
 const DT_DOUBLE = 2;
 
 /** The part of tfjs-node's binding that is used here. */
@@ -25,7 +25,10 @@ interface Binding {
   tensorDataSync(id: number): ArrayBufferView;
 }
 
-/** Runs one operation on one row-major (m, n) matrix, given to it `times` over; `read` are the outputs that are wanted, by number. */
+/**
+ * Runs an operation whose inputs are `times` copies of one row-major (m, n) matrix. Returns the
+ * outputs whose indices are in `read`.
+ */
 function runDouble(
   name: string,
   flags: Readonly<Record<string, boolean>>,
@@ -70,7 +73,8 @@ function runDouble(
       hold(id);
     });
     return read.map((k) => {
-      const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32)); // (…, 2) int32
+      // (…, 2) int32
+      const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32));
       return new Float64Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.byteLength));
     });
   } finally {
@@ -87,7 +91,10 @@ export function tensorflowEigenvalues(): EigenSolver | null {
     : null;
 }
 
-/** Of a matrix (m, n): the eigenvalues, ascending (q), and eigenvectors as columns (q, q) of its smaller Gram matrix, W Wᵀ where m ≤ n and Wᵀ W else. */
+/**
+ * Eigenvalues (q), ascending, and eigenvectors (q, q), as columns, of the smaller Gram matrix of W
+ * (m, n): W Wᵀ where m ≤ n, else Wᵀ W.
+ */
 export type GramSolver = (
   matrix: Float64Array,
   m: number,

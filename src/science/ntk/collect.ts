@@ -1,13 +1,17 @@
 /**
- * One forward pass and C backward passes over a batch: for every tapped layer its input h and, for each class c, the
- * derivative δ^c = ∂f_c/∂y of that class's logit with respect to the layer's output. Rows of a batch don't influence
- * each other, so one backward pass of Σ_i f_c(x_i) gives δ^c of every row at once.
+ * One forward pass and C backward passes over a batch: for every tapped layer its input h and, for
+ * each class c, the derivative δ^c = ∂f_c/∂y of that class's logit with respect to the layer's
+ * output. Rows of a batch don't influence each other, so one backward pass of Σ_i f_c(x_i) gives
+ * δ^c of every row at once.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 
-/** What one linear layer saw of a batch. S: the rows of its input, which may be fewer than the batch's tokens. */
+/**
+ * What one linear layer saw of a batch. S: the rows of its input, which may be fewer than the
+ * batch's tokens.
+ */
 export interface LayerTokens {
   readonly h: Tensor2D; // (S, n)
   /** δ^c by class. */
@@ -28,7 +32,10 @@ interface Use {
   readonly example: Int32Array; // (S)
 }
 
-/** Runs `body` inside a running gradient without recording it: a tape stands still inside an operation of its own. */
+/**
+ * Runs `body` inside a running gradient without recording it: a tape records nothing inside a
+ * custom operation.
+ */
 function unrecorded(input: Tensor, body: () => void): void {
   tf.customGrad(() => {
     body();
@@ -41,7 +48,7 @@ function unrecorded(input: Tensor, body: () => void): void {
   })(input);
 }
 
-/** h and δ of the `wanted` layers over `batch`. The caller disposes of the result. */
+/** Returns h and δ of the `wanted` layers over `batch`. The caller disposes of them. */
 export function collect(
   model: AdaptedModel,
   batch: readonly TokenRow[],
@@ -60,7 +67,7 @@ export function collect(
   const recorded = (): Tensor => {
     const f = model.forward(batch, (layer, x, y, tokens) => {
       if (!wanted.has(layer)) return y;
-      // A handle of its own on y's data: δ is the derivative with respect to it, whatever the model knows of y.
+      // A separate tensor over y's data: δ is the derivative with respect to it.
       const output = tf.clone(y);
       const list = uses.get(layer) ?? [];
       list.push({ h: keep(tf.clone(x)), y: output, example: tokens.example });
@@ -87,7 +94,7 @@ export function collect(
     });
     return tf.scalar(0);
   };
-  // Gradients of nothing: the call is there to run the tape, and to free what it holds.
+  // The gradients themselves are not used: the call runs the tape and frees what it holds.
   tf.tidy(() => {
     engine.gradients(recorded, [tf.scalar(0)], undefined, true);
   });
@@ -96,7 +103,8 @@ export function collect(
   let first = 0;
   for (const [layer, list] of uses) {
     const place = first;
-    // A layer that is applied more than once has one weight: its uses are tokens of the same sum, cross terms included.
+    // A layer that is applied more than once has one weight: all uses count as tokens of one sum,
+    // with cross terms.
     layers.set(layer, {
       h: keep(join(list.map(({ h }) => h))),
       deltas: gradients.map((byUse) =>
@@ -115,7 +123,7 @@ export function collect(
   };
 }
 
-/** Rows one after another. Its own handle even if there is only one part. */
+/** Concatenates rows. Returns a new tensor even if there is only one part. */
 function join(parts: readonly Tensor2D[]): Tensor2D {
   return parts.length === 1 ? tf.clone(parts[0]!) : tf.concat(parts.slice(), 0);
 }

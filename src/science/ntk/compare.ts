@@ -1,4 +1,4 @@
-/** How two kernels of the same rows compare (docs/theory.md, The kernel regime). */
+/** Comparisons of two kernels of the same rows (docs/theory.md, The kernel regime). */
 
 /** ⟨K, K'⟩_F / (‖K‖_F ‖K'‖_F) */
 export function cosine(a: Float64Array, b: Float64Array): number {

@@ -1,4 +1,4 @@
-/** What the implementations of a term's contraction share. */
+/** Types and sums that the implementations of a term's contraction share. */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 
 /** A term over one batch of rows. */
@@ -6,15 +6,16 @@ export interface TermBlock {
   /** By class. */
   readonly a: readonly Tensor2D[]; // C × (S, p)
   readonly b: Tensor2D; // (S, q)
-  /** Which of the block's rows each token belongs to. */
+  /** The row of the block that each token belongs to. */
   readonly example: Int32Array; // (S)
-  /** Where each of the block's rows stands among the rows given. */
+  /** The position of each of the block's rows among all rows. */
   readonly rows: Int32Array;
 }
 
 /**
- * A kernel under construction, in double precision on the host. Its rows and columns stand in the order in which batches
- * bring them (block, class, row of the block), so that adding to it is one run over memory; `unfold` puts them in place.
+ * A kernel under construction, in double precision on the host. Its rows and columns are in the
+ * order of the batches (block, class, row of the block), so that adding to it is one pass over
+ * memory; `unfold` puts them in the rows' order.
  */
 export interface Accumulator {
   readonly height: number; // N·C
@@ -29,8 +30,9 @@ export const accumulator = (height: number, width: number): Accumulator => ({
 });
 
 /**
- * Adds coefficient · Σ_{t,u} (a^c_t · a'^d_u)(b_t · b'_u) of every pair of rows to `sum`. Without `right` the kernel is of
- * the left rows with themselves, and only entries on and below the diagonal are filled.
+ * Adds coefficient · Σ_{t,u} (a^c_t · a'^d_u)(b_t · b'_u) for every pair of rows to `sum`. Without
+ * `right` the pairs are those of the left rows with themselves, and only entries on and below the
+ * diagonal are filled.
  */
 export type Contraction = (
   left: readonly TermBlock[],
@@ -39,7 +41,7 @@ export type Contraction = (
   sum: Accumulator,
 ) => void;
 
-/** Where each of a sum's rows belongs: the kernel index (i, c), i·C + c. */
+/** Returns for each row of a sum its index in the kernel: i·C + c for row i and class c. */
 export function kernelOrder(
   blocks: readonly { readonly rows: Int32Array }[],
   classes: number,
@@ -50,7 +52,7 @@ export function kernelOrder(
   return Int32Array.from(order);
 }
 
-/** Where each block's rows start in a sum. */
+/** Returns for each block the index of its first row in a sum. */
 export function blockStarts(blocks: readonly TermBlock[]): number[] {
   let at = 0;
   return blocks.map(({ a, rows }) => {
@@ -60,7 +62,7 @@ export function blockStarts(blocks: readonly TermBlock[]): number[] {
   });
 }
 
-/** Adds coefficient · `values` (height, width) at a place of a sum. */
+/** Adds coefficient · `values` (height, width) to a rectangle of a sum. */
 export function addAt(
   sum: Accumulator,
   values: Float32Array,
@@ -77,7 +79,10 @@ export function addAt(
   }
 }
 
-/** The kernel (N, C, M, C) that a sum holds. Without `right` the lower triangle tells all of it. */
+/**
+ * Returns the kernel (N, C, M, C) of a sum. Without `right` the upper triangle is filled from the
+ * lower one.
+ */
 export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | null): Float64Array {
   const out = new Float64Array(sum.data.length);
   const columns = right ?? left;
@@ -91,7 +96,7 @@ export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | n
   return out;
 }
 
-/** The trace of a kernel of rows with themselves. */
+/** Returns the trace of a kernel of rows with themselves. */
 export function accumulatedTrace({ height, width, data }: Accumulator): number {
   let sum = 0;
   for (let x = 0; x < Math.min(height, width); x++) sum += data[x * width + x]!;

@@ -1,4 +1,7 @@
-/** Which contraction is the cheaper: counted floating-point operations, the rectangles' padding included. */
+/**
+ * Chooses the cheaper contraction by counting floating-point operations, including those on the
+ * rectangles' padding.
+ */
 import type { Contraction, TermBlock } from './contraction.ts';
 import { explicit, GRAM_ROWS } from './explicit.ts';
 import { gram } from './gram.ts';
@@ -10,7 +13,7 @@ export type Method = keyof typeof contractions;
 export interface BlockShape {
   readonly rows: number; // R
   readonly tokens: number; // S
-  /** Tokens of its longest row. */
+  /** Tokens of the longest row. */
   readonly width: number; // T
 }
 
@@ -32,12 +35,15 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
 }
 
 /**
- * An entry of a token-pair matrix passes through memory once for each operation on it, where a multiplication inside a
- * matrix product stays in registers: so many of those take the time of one such pass.
+ * How many multiplications inside a matrix product, which stay in registers, take the time of one
+ * elementwise operation on an entry of a token-pair matrix, which passes through memory.
  */
 const ENTRY = 40;
 
-/** Gradients of every row and class, then their Gram matrix; of a set with itself half of it. */
+/**
+ * Cost of the gradients of every row and class, then their Gram matrix; half of it for a set with
+ * itself.
+ */
 export function explicitCost(
   left: readonly BlockShape[],
   right: readonly BlockShape[] | null,
@@ -60,7 +66,10 @@ export function explicitCost(
   return gradients + 2 * products * p * q;
 }
 
-/** Two inner products a token pair, the second for each pair of classes, and the sums over rows; half by symmetry. */
+/**
+ * Cost of two inner products a token pair, the second for each pair of classes, and of the sums
+ * over rows; half of it by symmetry.
+ */
 export function gramCost(
   left: readonly BlockShape[],
   right: readonly BlockShape[] | null,

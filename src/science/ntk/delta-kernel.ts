@@ -1,7 +1,9 @@
 /**
- * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (docs/theory.md, The empirical neural tangent kernel). Δ_r is summed from
- * M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0
- * says that the identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and shown apart.
+ * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (docs/theory.md, The
+ * empirical neural tangent kernel). Δ_r is summed from M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i
+ * v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0 shows that the
+ * identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and reported
+ * separately.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -26,11 +28,11 @@ export interface DeltaParts {
 }
 
 export interface LayerDelta extends Premise, DeltaParts {
-  /** The r eigenvalues of M_Δ that are not −1, descending; width − rank others are. */
+  /** The r eigenvalues of M_Δ that are not −1, descending; the other width − rank are −1. */
   readonly eigenvalues: readonly number[];
 }
 
-/** JSON as `delta.json` keeps it. */
+/** The content of `delta.json`. */
 export interface Delta {
   readonly rows: number;
   readonly classes: number;
@@ -60,7 +62,7 @@ function partsOf(sums: Sums, size: number): DeltaParts {
   };
 }
 
-/** Σ (δ·δ')(hᵀ M_Δ h') added to `sum`. Returns M_Δ's r eigenvalues. */
+/** Adds Σ (δ·δ')(hᵀ M_Δ h') to `sum`. Returns M_Δ's r eigenvalues. */
 function addDelta(
   seen: readonly LayerBatch[],
   A: Float32Array,
@@ -96,9 +98,11 @@ function addDelta(
         const weighted =
           index.length === 0
             ? null
-            : (tf.mul(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root) as Tensor2D); // (S, |index|)
+            : // (S, |index|)
+              (tf.mul(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root) as Tensor2D);
         if (sign === 1) return { a: deltas, b: weighted!, coefficient: 1 };
-        const outside = tf.sub(h, tf.matMul(inner, V, false, true)) as Tensor2D; // h's part outside A's rows, (S, n)
+        // h's part outside A's rows, (S, n)
+        const outside = tf.sub(h, tf.matMul(inner, V, false, true)) as Tensor2D;
         return {
           a: deltas,
           b: weighted === null ? outside : tf.concat([outside, weighted], 1),
@@ -111,7 +115,7 @@ function addDelta(
   return eigenvalues;
 }
 
-/** Of a model with LoRA factors, where its training starts; null without factors. */
+/** Returns Δ_r of a model at the start of its training; null where it has no LoRA factors. */
 export async function deltaKernels(
   model: AdaptedModel,
   rows: readonly TokenRow[],

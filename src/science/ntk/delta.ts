@@ -1,6 +1,7 @@
 /**
- * M_Δ = s²AᵀA − I (n, n) of a layer: at B = 0, K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem asks that M_Δ be
- * negative semi-definite. Its spectrum is n − r times −1 and s²·eig(AAᵀ) − 1, so an r × r matrix tells all of it.
+ * M_Δ = s²AᵀA − I (n, n) of a layer: at B = 0, K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem
+ * asks that M_Δ be negative semi-definite. Its spectrum is n − r times −1 and s²·eig(AAᵀ) − 1, so
+ * it follows from an r × r matrix.
  */
 import { strictlyBelow } from '../../stats/below.ts';
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
@@ -11,36 +12,48 @@ export interface Interval {
   readonly high: number;
 }
 
-/** What the theorem presumes of one layer, and what holds. JSON as `premise.json` keeps it. */
+/** The theorem's premises for one layer, and whether they hold. An entry of `premise.json`. */
 export interface Premise {
   readonly layer: string;
   readonly rank: number; // r
   readonly width: number; // n, the layer's fan-in
   readonly scale: number; // s
-  /** σ²: that of the distribution which A is drawn from, or where `variance_of` is `sample` the mean square of A's entries. */
+  /**
+   * σ² of the distribution that A is drawn from, or, where `variance_of` is `sample`, the mean
+   * square of A's entries.
+   */
   readonly variance: number;
-  /** `spec`: as the spec states it. `sample`: A came from a folder or has been trained, and nothing states its σ². */
+  /**
+   * `spec`: as the spec states it. `sample`: A came from a folder or has been trained, so no σ² is
+   * stated.
+   */
   readonly variance_of: 'spec' | 'sample';
-  /** σ̂², the mean square of A's entries. It lies on either side of the σ² that they were drawn with. */
+  /**
+   * σ̂², the mean square of A's entries. By chance it is above or below the σ² that they were drawn
+   * with.
+   */
   readonly sample_variance: number;
-  /** s²σ²n: what s²·eig(AAᵀ) spreads around. The premise with the scale is that it is below 1. */
+  /** s²σ²n, around which s²·eig(AAᵀ) spreads. The premise with the scale is that it is below 1. */
   readonly level: number;
   /** s²σ̂²n */
   readonly sample_level: number;
-  /** σ² < 1/n and r ≤ n, as the theorem states it: a premise on the initialiser, so it is tested on `variance`. */
+  /**
+   * σ² < 1/n and r ≤ n, as the theorem states it. It is a premise on the initialiser, so it is
+   * tested on `variance`.
+   */
   readonly stated: boolean;
-  /** s²σ² < 1/n and r ≤ n: what its proof needs. */
+  /** s²σ² < 1/n and r ≤ n, which the proof needs. */
   readonly scaled: boolean;
-  /** The two again with σ̂² in place of σ². */
+  /** The two premises with σ̂² in place of σ². */
   readonly sample_stated: boolean;
   readonly sample_scaled: boolean;
-  /** Marchenko–Pastur's limits of the r eigenvalues of M_Δ that are not −1. */
+  /** The Marchenko–Pastur limits of the r eigenvalues of M_Δ that are not −1. */
   readonly predicted: Interval;
   /** Their measured extremes. */
   readonly measured: Interval;
   /** s²λmax(AAᵀ) ≤ 1. */
   readonly negative_semidefinite: boolean;
-  /** Whether B = 0, without which Δ_r is not all of K_LoRA − K_ff. */
+  /** Whether B = 0; otherwise K_LoRA − K_ff has a further term besides Δ_r. */
   readonly zero_b: boolean;
 }
 
@@ -68,10 +81,11 @@ function gramian(A: ArrayLike<number>, r: number, n: number): Float64Array {
 }
 
 /**
- * The premise facts of a layer.
+ * Returns the premise facts of a layer.
  * @param A (r, n), row-major
  * @param B (m, r)
- * @param variance σ² of the distribution that A was drawn from; left out where nothing states it, or A is no longer as drawn
+ * @param variance σ² of the distribution that A was drawn from; left out where none is stated, or
+ *   A is no longer as drawn
  */
 export function premise(
   layer: string,
@@ -125,8 +139,10 @@ export function premise(
 }
 
 /**
- * Of every layer that LoRA adapts, by the checkpoint's own parameter names; none for full fine-tuning.
- * @param asDrawn whether the model stands where its training began: a trained A has no σ² that the spec states
+ * Returns the premise facts of every layer that LoRA adapts, by the checkpoint's own parameter
+ * names; none for full fine-tuning.
+ * @param asDrawn whether the model is at the start of its training: the σ² of the spec does not
+ *   hold for a trained A
  */
 export async function premises(
   model: AdaptedModel,

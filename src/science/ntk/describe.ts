@@ -1,4 +1,6 @@
-/** How kernels were computed, for people (log lines) and for programs (`methods.json`). */
+/**
+ * Describes how kernels were computed, for people (log lines) and for programs (`methods.json`).
+ */
 import type { JsonObject } from '../../api.ts';
 import type { KernelSet } from './kernels.ts';
 import type { KernelKind, TermRecord } from './layer.ts';
@@ -14,7 +16,7 @@ const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): nu
 const spent = ({ method, operations }: TermRecord): number =>
   method === 'gram' ? operations.gram : operations.explicit;
 
-/** @param projection as it was asked for; null where the kernels are exact */
+/** @param projection the settings asked for; null where the kernels are exact */
 export function describeKernels(
   found: KernelSet,
   projection: Projection | null,
@@ -26,19 +28,24 @@ export function describeKernels(
     const by = (method: TermRecord['method']): number =>
       terms.filter((term) => term.method === method).length;
     lines.push(
-      `${names[kind]}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} by token pairs, ${giga(sum(terms, spent))} G operations ` +
-        `(all by gradients ${giga(sum(terms, ({ operations }) => operations.explicit))}, all by token pairs ${giga(sum(terms, ({ operations }) => operations.gram))})`,
+      `${names[kind]}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
+        `by token pairs, ${giga(sum(terms, spent))} G operations ` +
+        `(all by gradients ${giga(sum(terms, ({ operations }) => operations.explicit))}, all ` +
+        `by token pairs ${giga(sum(terms, ({ operations }) => operations.gram))})`,
     );
     const { error } = found[kind]!;
     if (error !== null && projection !== null) {
       lines.push(
-        `${names[kind]} is an estimate: gradients projected to ${projection.dimension} × ${projection.dimension}, the mean of ${projection.replicates}; its standard error is ${(100 * error).toPrecision(2)}% of its norm`,
+        `${names[kind]} is an estimate: gradients projected to ${projection.dimension} × ` +
+          `${projection.dimension}, the mean of ${projection.replicates}; its standard error is ` +
+          `${(100 * error).toPrecision(2)}% of its norm`,
       );
     }
   }
   const mega = Math.max(...found.groups.map(({ bytes }) => bytes)) / 2 ** 20;
   lines.push(
-    `${found.groups.length} ${found.groups.length === 1 ? 'pass' : 'passes'} over the rows, at most ${mega.toFixed(0)} MB of layer inputs and derivatives at once`,
+    `${found.groups.length} ${found.groups.length === 1 ? 'pass' : 'passes'} over the rows, at ` +
+      `most ${mega.toFixed(0)} MB of layer inputs and derivatives at once`,
   );
   const record: JsonObject = {
     kernels: Object.fromEntries(

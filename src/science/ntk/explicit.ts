@@ -1,19 +1,26 @@
 /**
- * Contraction through per-row gradients: G^c_i = Σ_t a^c_t b_tᵀ (p, q), then their Gram matrix. p is cut into slices, so
- * that neither memory nor the length of a float32 sum grows with the layer; slices are added in double precision.
+ * Contraction through per-row gradients: G^c_i = Σ_t a^c_t b_tᵀ (p, q), then their Gram matrix. p
+ * is cut into slices, so that neither memory nor the length of a float32 sum grows with the layer;
+ * slices are added in double precision.
  */
 import type { Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { addAt, type Contraction, type TermBlock } from './contraction.ts';
 
-/** Bytes of one slice of gradients. Two to three such arrays live at once. */
+/** Bytes of one slice of gradients. Two or three such arrays exist at once. */
 const SLICE_BYTES = 64 * 2 ** 20;
-/** A single float32 sum's length: keeps its rounding near 1e-6 even where a backend adds one after another. */
+/**
+ * Length of a single float32 sum, which keeps its rounding near 1e-6 even where a backend adds
+ * terms one by one.
+ */
 const SLICE_LENGTH = 32768;
-/** Rows of the Gram matrix that are made at once: of a symmetric one, the part right of the diagonal is left out. */
+/**
+ * Rows of the Gram matrix that are computed at once; in a symmetric one, blocks right of the
+ * diagonal are skipped.
+ */
 export const GRAM_ROWS = 256;
 
-/** How many of the p columns one slice takes. */
+/** Returns how many of the p columns are in one slice. */
 export function sliceWidth(p: number, q: number, gradients: number): number {
   return Math.max(
     1,
@@ -21,7 +28,10 @@ export function sliceWidth(p: number, q: number, gradients: number): number {
   );
 }
 
-/** A block's tokens as a rectangle: index (R · T) of each row's tokens, S where it has no more; null where the tokens stand so already. */
+/**
+ * A block's tokens as a rectangle (R · T): the index of each row's tokens, S for padding; null
+ * where the tokens are already laid out so.
+ */
 function rectangle({ example, rows }: TermBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
@@ -41,20 +51,24 @@ function rectangle({ example, rows }: TermBlock): Int32Array | null {
   return index;
 }
 
-/** (S, k) → (R, T, k), zero where a row has no more tokens. */
+/** (S, k) → (R, T, k), zero at padding. */
 function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
   const k = x.shape[1];
   const filled = index === null ? x : tf.gather(tf.concat([x, tf.zeros([1, k])], 0), index);
   return tf.reshape(filled, [rows, filled.shape[0] / rows, k]) as Tensor3D;
 }
 
-/** What turns a slice of one set's `a` into gradients (gradients of the set, width · q). */
+/**
+ * Returns a function from a slice of one set's `a` to its gradients (gradients of the set, width ·
+ * q).
+ */
 function gradients(blocks: readonly TermBlock[]): (start: number, width: number) => Tensor2D {
   const layouts = blocks.map((block) => {
     const index = rectangle(block);
     return index === null ? null : tf.tensor1d(index, 'int32');
   }); // (R · T)
-  const inputs = blocks.map((block, k) => spread(block.b, layouts[k]!, block.rows.length)); // (R, T, q)
+  // (R, T, q)
+  const inputs = blocks.map((block, k) => spread(block.b, layouts[k]!, block.rows.length));
   return (start, width) =>
     tf.tidy(
       () =>

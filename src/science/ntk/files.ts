@@ -1,4 +1,4 @@
-/** What a kernel stage leaves, read back. */
+/** Reads the output of a kernel stage. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,7 +6,10 @@ import { UserFault } from '../../api.ts';
 import { readNpy } from '../io/npy.ts';
 import type { Premise } from './delta.ts';
 
-/** All that there can be: of the kernels those that were asked for, for full fine-tuning only the full one and no premise. */
+/**
+ * Every file that there can be. A folder has the kernels that were asked for; for full fine-tuning,
+ * only the full one and no premise.
+ */
 export const KERNEL_FILES = [
   'kernel-full.npy',
   'kernel-lora.npy',
@@ -24,15 +27,21 @@ export interface StoredKernels {
   readonly classes: number; // C
   /** Null where it was not asked for. */
   readonly full: Float64Array | null; // (N, C, N, C)
-  /** Null too for full fine-tuning. */
+  /** Null where it was not asked for, and for full fine-tuning. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   readonly labels: readonly number[]; // (N)
-  /** By kernel: the standard error of an estimate by random projection, as a share of ‖K‖_F; null where the kernel is exact. */
+  /**
+   * The standard error of each kernel's estimate by random projection, as a share of ‖K‖_F; null
+   * where it is exact.
+   */
   readonly errors: { readonly full: number | null; readonly lora: number | null };
 }
 
-/** What `methods.json` says of the kernels' errors. A folder without it holds kernels that something else has made: nothing tells of an error. */
+/**
+ * Returns the kernels' standard errors from `methods.json`; none where the folder lacks it, since
+ * another program made the kernels.
+ */
 async function readErrors(dir: string): Promise<StoredKernels['errors']> {
   const path = join(dir, 'methods.json');
   if (!existsSync(path)) return { full: null, lora: null };
@@ -44,13 +53,13 @@ async function readErrors(dir: string): Promise<StoredKernels['errors']> {
   return { full: kernels.full?.error ?? null, lora: kernels.lora?.error ?? null };
 }
 
-/** The premise facts of each adapted layer; empty for full fine-tuning. */
+/** Reads the premise facts of each adapted layer; empty for full fine-tuning. */
 export async function readPremises(dir: string): Promise<readonly Premise[]> {
   const path = join(dir, 'premise.json');
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as readonly Premise[]) : [];
 }
 
-/** Reads a checkpoint's folder. Throws UserFault where its files don't belong together. */
+/** Reads a checkpoint's folder. Throws UserFault where its files do not belong together. */
 export async function readKernels(dir: string): Promise<StoredKernels> {
   const logits = await readNpy(join(dir, 'logits.npy'));
   const [rows = 0, classes = 0] = logits.shape;

@@ -1,8 +1,9 @@
 /**
- * Contraction over token pairs, without any gradient: for two blocks, (a aᵀ) ∘ (b bᵀ) over their tokens, summed over the
- * tokens of each pair of rows. Cheaper than gradients where rows are short.
+ * Contraction over token pairs, without per-row gradients: for two blocks, (a aᵀ) ∘ (b bᵀ) over
+ * their tokens, summed over the tokens of each pair of rows. Cheaper than gradients where rows are
+ * short.
  *
- *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) one where a token belongs to a row
+ *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) is one where a token belongs to a row
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -29,8 +30,10 @@ export const gram: Contraction = (left, right, coefficient, sum) => {
           // A block with itself: the class pairs (c, d) and (d, c) mirror each other.
           y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
             const pair = tf.tidy(() => {
-              const products = tf.mul(tf.matMul(a, b, false, true), similarity) as Tensor2D; // (S, S')
-              return tf.matMul(tf.matMul(ofLeft[i]!, products), ofRight[j]!, false, true); // (R, R')
+              // (S, S')
+              const products = tf.mul(tf.matMul(a, b, false, true), similarity) as Tensor2D;
+              // (R, R')
+              return tf.matMul(tf.matMul(ofLeft[i]!, products), ofRight[j]!, false, true);
             });
             addAt(
               sum,

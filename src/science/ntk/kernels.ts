@@ -1,7 +1,8 @@
 /**
- * The empirical NTK of the logits over the layers that an adapter targets (docs/theory.md, The empirical neural tangent kernel): of their weights
- * at the effective W, and of LoRA's factors alone. Pure in (model, rows): neither the order of rows, nor who shares a
- * batch with whom, nor any chunking changes an entry beyond float32 rounding.
+ * The empirical NTK of the logits over the layers that an adapter targets (docs/theory.md, The
+ * empirical neural tangent kernel): over their weights at the effective W, and over LoRA's factors
+ * alone. Pure in (model, rows): neither the order of the rows, nor their batches, nor chunking
+ * changes an entry beyond float32 rounding.
  */
 import { UserFault } from '../../api.ts';
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
@@ -19,28 +20,34 @@ import { addReplicates, type Projection } from './projection.ts';
 import type { Resume } from './resume.ts';
 
 export interface KernelOptions extends WalkOptions {
-  /** `auto` takes the cheaper of `explicit` and `gram`, term by term; `plain` is the slow reference. All are exact. */
+  /**
+   * `auto` takes the cheaper of `explicit` and `gram`, term by term; `plain` is the slow reference.
+   * All are exact.
+   */
   readonly method?: 'auto' | Method;
-  /** Estimates the kernels by random projection instead, and tells the error. */
+  /** Estimates the kernels by random projection instead, with their standard error. */
   readonly projection?: Projection;
-  /** Which kernels; both, where left out. A model without LoRA has the full one only. */
+  /** Which kernels to compute; both where left out. A model without LoRA has the full one only. */
   readonly which?: readonly KernelKind[];
-  /** Keeps each layer's block. */
+  /** Whether to keep each layer's block. */
   readonly perLayer?: boolean;
-  /** Keeps what is done between groups of layers, and begins with what was kept. */
+  /** Saves the state between groups of layers, and starts from a saved one. */
   readonly resume?: Resume;
 }
 
 export interface LayerKernel {
   readonly layer: string;
-  /** Trace of the layer's block; null where that kernel was not asked for, or is between two sets. */
+  /**
+   * Trace of the layer's block in K_ff; null where that kernel was not asked for, or is between two
+   * sets.
+   */
   readonly full: number | null;
-  /** Null too where no LoRA adapts the layer. */
+  /** The same in K_LoRA; also null where LoRA does not adapt the layer. */
   readonly lora: number | null;
 }
 
 export interface Kernel {
-  /** Of rows with themselves symmetric; in the rows' order. */
+  /** In the rows' order; symmetric for rows with themselves. */
   readonly data: Float64Array; // (N, C, M, C)
   /** The standard error of the estimate as a share of ‖K‖_F; null where nothing was projected. */
   readonly error: number | null;
@@ -53,16 +60,16 @@ export interface KernelSet {
   readonly columns: number; // M; N for rows with themselves
   readonly classes: number; // C
   readonly logits: Float32Array; // (N, C)
-  /** Of the right rows, where there are any. */
+  /** Logits of the right rows; null without them. */
   readonly rightLogits: Float32Array | null; // (M, C)
   /** Null where it was not asked for. */
   readonly full: Kernel | null;
-  /** Null too where no layer has LoRA factors. */
+  /** Null where it was not asked for, or no layer has LoRA factors. */
   readonly lora: Kernel | null;
   /** In forward order. */
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
-  /** Which layers shared a forward pass, and the bytes of their h and δ. */
+  /** The groups of layers that shared a forward pass, with the bytes of their h and δ. */
   readonly groups: readonly { readonly layers: readonly string[]; readonly bytes: number }[];
 }
 
@@ -80,10 +87,11 @@ function addSums(to: Sums, from: Sums): void {
 }
 
 /**
- * The kernels of `left` rows with themselves, or (right given) with those of another set. Rows are as the model reads
- * them, unpadded. Memory: h and δ of one layer group (`memoryMB`), one batch's activations, two or three slices of 64 MiB,
- * and (N·C)·(M·C) doubles twice for each kernel (and for each replicate of a projection).
- * Throws RangeError for no rows, UserFault where the numbers are not finite.
+ * Returns the kernels of the `left` rows with themselves or, where `right` is given, with another
+ * set. Rows are as the model reads them, without padding. Memory: h and δ of one layer group
+ * (`memoryMB`), one batch's activations, two or three slices of 64 MiB, and (N·C)·(M·C) doubles
+ * twice for each kernel (and for each replicate of a projection). Throws RangeError for no rows,
+ * UserFault where the numbers are not finite.
  */
 export async function kernelSet(
   model: AdaptedModel,
@@ -179,7 +187,7 @@ export async function kernelSet(
       if (!sums.exact.data.every(Number.isFinite))
         throw new UserFault(
           `The kernel of ${job.layer.name} is not finite.`,
-          'The model that was trained has diverged: look at its loss.',
+          "The training diverged: look at the model's loss.",
         );
       if (right === null) found[kind] = accumulatedTrace(sums.exact);
       if (perLayer) blocks.get(kind)!.set(job.layer.name, place(sums.exact));
@@ -198,7 +206,10 @@ export interface Kernels {
   readonly layers: readonly LayerKernel[];
 }
 
-/** K_ff and, for a model with LoRA factors, K_LoRA of N rows with themselves: what `kernelSet` gives, without its records. */
+/**
+ * Returns K_ff and, for a model with LoRA factors, K_LoRA of N rows with themselves: the kernels of
+ * `kernelSet`.
+ */
 export async function kernels(
   model: AdaptedModel,
   rows: readonly TokenRow[],

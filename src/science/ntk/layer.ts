@@ -1,4 +1,4 @@
-/** One kernel of one layer, each of its terms contracted as it is cheapest. */
+/** One kernel of one layer: each of its terms is contracted in the cheapest way. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedLayer } from '../nn/types.ts';
 import type { Accumulator, TermBlock } from './contraction.ts';
@@ -13,14 +13,17 @@ export interface LayerJob {
   readonly layer: AdaptedLayer;
   /** Non-empty. */
   readonly left: readonly LayerBatch[];
-  /** Null: of the left rows with themselves. */
+  /** Null for the kernel of the left rows with themselves. */
   readonly right: readonly LayerBatch[] | null;
   readonly classes: number;
   readonly method: 'auto' | Method;
   readonly projection: Projection | null;
 }
 
-/** Sums that a layer's kernel is added to: what is exact, and each replicate of what is projected. */
+/**
+ * Sums that a layer's kernel is added to: one for exact terms, and one for each replicate of
+ * projected terms.
+ */
 export interface Sums {
   readonly exact: Accumulator;
   readonly replicates: readonly Accumulator[];
@@ -30,11 +33,14 @@ export interface Sums {
 export interface TermRecord {
   readonly layer: string;
   readonly kernel: KernelKind;
-  /** The parameter whose gradients it is over. */
+  /** The parameter that the term is a kernel over. */
   readonly parameter: 'W' | 'A' | 'B';
   readonly method: Method;
   readonly projected: boolean;
-  /** What each way to contract it costs, in the cost model's operations; of the projected sizes, where it is projected. */
+  /**
+   * The cost of each contraction, in the cost model's operations; for a projected term, of its
+   * projected sizes.
+   */
   readonly operations: Costs;
 }
 
@@ -77,7 +83,8 @@ function contractProjected(
   let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
   sums.forEach((sum, replicate) =>
     tf.tidy(() => {
-      const terms = project([...left, ...(right ?? [])], projection, name, replicate); // both sets under the same signs
+      // both sets with the same signs
+      const terms = project([...left, ...(right ?? [])], projection, name, replicate);
       record = contract(
         {
           left: terms.slice(0, left.length),
@@ -91,7 +98,9 @@ function contractProjected(
   return record!;
 }
 
-/** Adds a layer's kernel to the sums; nothing where no LoRA adapts the layer and K_LoRA is asked for. */
+/**
+ * Adds a layer's kernel to the sums; adds nothing to K_LoRA where LoRA does not adapt the layer.
+ */
 export function addLayer(
   kernel: KernelKind,
   job: LayerJob,

@@ -1,6 +1,6 @@
 /**
- * Walks a model's layers, each with its h and δ over all rows: whatever is measured layer by layer (kernels, Δ_r) shares
- * the forward and backward passes, and their limits of memory.
+ * Visits a model's layers, each with its h and δ over all rows. Every measurement that goes layer
+ * by layer (kernels, Δ_r) shares these forward and backward passes and their memory limits.
  */
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../nn/types.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
@@ -10,9 +10,11 @@ import { batches, layerBytes, layerGroups } from './passes.ts';
 import type { Term } from './terms.ts';
 
 export interface WalkOptions {
-  /** Tokens of a forward pass, padding to its longest row included. */
+  /** Tokens of a forward pass, including padding to its longest row. */
   readonly batchTokens?: number;
-  /** What h and δ of all rows may take at once; layers beyond it get forward passes of their own. */
+  /**
+   * Memory for h and δ of all rows at once; the layers that exceed it get further forward passes.
+   */
   readonly memoryMB?: number;
   readonly progress?: (done: number, total: number, unit: string) => void;
   readonly signal?: AbortSignal;
@@ -20,7 +22,7 @@ export interface WalkOptions {
 
 /** What a layer saw of one batch. */
 export interface LayerBatch {
-  /** Where its rows stand among all rows of their set. */
+  /** The positions of its rows among all rows of their set. */
   readonly rows: Int32Array;
   readonly tokens: LayerTokens;
 }
@@ -32,7 +34,10 @@ export interface WalkPlan {
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
 }
 
-/** @param sets of rows, as the model reads them, unpadded. Throws RangeError where one is empty. */
+/**
+ * @param sets of rows, as the model reads them, without padding. Throws RangeError where one is
+ *   empty.
+ */
 export function planWalk(
   model: AdaptedModel,
   sets: readonly (readonly TokenRow[])[],
@@ -52,13 +57,16 @@ export function planWalk(
 }
 
 export interface Visits {
-  /** A layer, with what it saw of each set. In forward order. */
+  /** Called for each layer, in forward order, with its h and δ over each set. */
   readonly layer: (layer: AdaptedLayer, seen: readonly (readonly LayerBatch[])[]) => void;
-  /** After a group of layers, unless it is the last. */
+  /** Called after each group of layers but the last. */
   readonly group?: (done: number) => Promise<void>;
 }
 
-/** Visits the layers of all groups from `start` on, one at least. Returns the logits, by set (N, C). */
+/**
+ * Visits the layers of all groups from `start` on; there is at least one. Returns the logits of
+ * each set, (N, C).
+ */
 export async function walkSets(
   model: AdaptedModel,
   sets: readonly (readonly TokenRow[])[],
@@ -76,7 +84,7 @@ export async function walkSets(
     options.progress?.(++done, total, 'steps');
     await new Promise((resolve) => {
       setImmediate(resolve);
-    }); // a heartbeat and an abort are heard between steps
+    }); // lets heartbeats and aborts be heard between passes
     options.signal?.throwIfAborted();
   };
   for (const [g, { layers }] of groups.entries()) {

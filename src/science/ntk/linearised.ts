@@ -1,7 +1,8 @@
 /**
- * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T (docs/theory.md, The kernel regime). J₀ is that
- * of every trained parameter, head included, and of whatever the adapter is: one backward pass a row and class, each
- * gradient contracted with the displacement at once, nothing approximated.
+ * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T
+ * (docs/theory.md, The kernel regime). J₀ is the Jacobian with respect to every trained parameter,
+ * including the head, for any adapter: one backward pass a row and class, each gradient contracted
+ * with the displacement at once, without approximation.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -20,7 +21,10 @@ export interface Linearised {
   readonly change: Float64Array; // (N, C)
 }
 
-/** Θ_T − Θ₀ by name, on the device; the caller disposes of it. Throws UserFault where the two train different things. */
+/**
+ * Returns Θ_T − Θ₀ by name, on the device; the caller disposes of it. Throws UserFault where the
+ * two networks train different parameters.
+ */
 export function displacement(start: Network, end: Network): Map<string, Tensor> {
   const moved = new Map<string, Tensor>();
   for (const [name, from] of start.initial) {
@@ -37,7 +41,10 @@ export function displacement(start: Network, end: Network): Map<string, Tensor> 
   return moved;
 }
 
-/** f₀ and J₀ v of N rows. `v`: a direction for every trained parameter of the network, by name. */
+/**
+ * Returns f₀ and J₀ v of N rows. `v`: a direction for every trained parameter of the network, by
+ * name.
+ */
 export async function linearise(
   network: Network,
   v: ReadonlyMap<string, Tensor>,
@@ -47,7 +54,7 @@ export async function linearise(
   const { classes } = network;
   const start = new Float64Array(rows.length * classes),
     change = new Float64Array(rows.length * classes);
-  // Handles of their own: a network that was opened for evaluation has declared its tensors constant.
+  // Separate tensors: a network that was opened for evaluation has declared its own constant.
   const names = [...network.initial.keys()];
   const values = new Map(names.map((name) => [name, tf.clone(network.initial.get(name)!)]));
   try {
@@ -63,7 +70,7 @@ export async function linearise(
             .gradients(() => network.forward([row], values), [...values.values()], dy, true);
           if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
           names.forEach((name, k) => {
-            const gradient = grads[k]; // a parameter that this row doesn't reach has none
+            const gradient = grads[k]; // a parameter that this row does not reach has none
             if (gradient !== undefined && gradient !== null)
               change[i * classes + c]! += tf
                 .sum(tf.mul(gradient, v.get(name)!))
@@ -84,11 +91,17 @@ export async function linearise(
 }
 
 export interface LinearFit {
-  /** ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖; 1 says no better than that nothing moved. Null where nothing did. */
+  /**
+   * ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖; 1 means no better than predicting no change. Null where nothing
+   * moved.
+   */
   readonly relative_error: number | null;
   /** cos between J₀v and f_T − f₀; null where either is zero. */
   readonly cosine: number | null;
-  /** Share of rows whose predicted class is that of f_T: by the linearised model, and by the model as it started. */
+  /**
+   * Share of rows for which the linearised model, and the model before training, predict the same
+   * class as f_T.
+   */
   readonly agreement: number;
   readonly agreement_start: number;
 }

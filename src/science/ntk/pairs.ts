@@ -1,6 +1,7 @@
 /**
- * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as a cosine (docs/theory.md,
- * How far poison carries the weights). It sees texts alone: where only the label was poisoned, x̃ = x and every cosine is 1.
+ * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as
+ * a cosine (docs/theory.md, How far poison carries the weights). It depends on texts only: where
+ * only the label was poisoned, x̃ = x and every cosine is 1.
  */
 import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 import { type KernelOptions, kernels } from './kernels.ts';
@@ -12,7 +13,10 @@ export interface PairKernel {
   readonly cosine: number;
 }
 
-/** Of a kernel over 2P rows, the first P of them the originals. kernel: (2P, C, 2P, C). */
+/**
+ * Returns M' from a kernel over 2P rows, of which the first P are the originals. kernel: (2P, C,
+ * 2P, C).
+ */
 export function pairKernel(kernel: Float64Array, pairs: number, classes: number): PairKernel {
   const size = 2 * pairs * classes;
   const trace = (i: number, j: number): number => {
@@ -30,7 +34,7 @@ export function pairKernel(kernel: Float64Array, pairs: number, classes: number)
   return { raw, cosine };
 }
 
-/** M' by the full kernel, and by LoRA's where the model has factors. */
+/** M' from the full kernel, and from LoRA's where the model has factors. */
 export async function pairKernels(
   model: AdaptedModel,
   originals: readonly TokenRow[],

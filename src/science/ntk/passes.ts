@@ -1,12 +1,12 @@
-/** How many forward passes a kernel takes, and over what: batches of rows, groups of layers. */
+/** Plans a kernel's forward passes: batches of rows, groups of layers. */
 import type { AdaptedLayer } from '../nn/types.ts';
 
-/** Rows of like length together, at most `batchTokens` of padded tokens (one row at least). */
+/** Returns batches of rows of similar length, of at most `batchTokens` padded tokens or one row. */
 export function batches(lengths: readonly number[], batchTokens: number): Int32Array[] {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
   const out: number[][] = [];
   for (const i of order) {
-    // ascending: the row at hand is the longest so far
+    // ascending, so this row is the longest so far
     const last = out[out.length - 1];
     if (last !== undefined && (last.length + 1) * lengths[i]! <= batchTokens) last.push(i);
     else out.push([i]);
@@ -14,11 +14,11 @@ export function batches(lengths: readonly number[], batchTokens: number): Int32A
   return out.map((rows) => Int32Array.from(rows));
 }
 
-/** Bytes of a layer's h and δ over so many tokens. */
+/** Returns the bytes of a layer's h and δ over `tokens` tokens. */
 export const layerBytes = (layer: AdaptedLayer, tokens: number, classes: number): number =>
   4 * tokens * (layer.in + classes * layer.out);
 
-/** Layers whose h and δ over `tokens` tokens fit the memory, one layer at least. */
+/** Returns groups of layers whose h and δ over `tokens` tokens fit the memory, or of one layer. */
 export function layerGroups(
   layers: readonly AdaptedLayer[],
   tokens: number,

@@ -1,10 +1,10 @@
 /**
- * The oracle that every faster contraction is compared with: each row's gradient G^c = Σ_t a^c_t b_tᵀ written out, each
- * pair's inner product summed, on the host in double precision.
+ * The reference that every faster contraction is compared with: it writes out each row's gradient
+ * G^c = Σ_t a^c_t b_tᵀ and sums each pair's inner product, on the host in double precision.
  */
 import type { Contraction, TermBlock } from './contraction.ts';
 
-/** In a sum's order. */
+/** Gradients in a sum's order. */
 function gradients(blocks: readonly TermBlock[]): Float64Array[] {
   return blocks.flatMap((block) => {
     const q = block.b.shape[1];

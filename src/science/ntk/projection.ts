@@ -1,11 +1,13 @@
 /**
- * Kernels by random projection, for many rows or wide layers. Each side of a term is projected by a matrix of random
- * signs, P_a (k, p) and P_b (k, q) with entries ±1/√k, so that a row's gradient G (p, q) becomes P_a G P_bᵀ (k, k):
+ * Kernels by random projection, for many rows or wide layers. Each side of a term is projected by a
+ * matrix of random signs, P_a (k, p) and P_b (k, q) with entries ±1/√k, so that a row's gradient G
+ * (p, q) becomes P_a G P_bᵀ (k, k):
  *
  *     E ⟨P_a G P_bᵀ, P_a G' P_bᵀ⟩ = ⟨G, G'⟩
  *
- * without a p·q gradient ever being written out (the two-sided projection of Choe et al. 2024, LoGra). The mean of several
- * independent projections estimates the kernel without bias, and their spread tells the estimate's own error.
+ * without writing out a p·q gradient (the two-sided projection of Choe et al. 2024, LoGra). The
+ * mean of several independent projections is an unbiased estimate of the kernel, and their spread
+ * gives its standard error.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -14,14 +16,14 @@ import type { Accumulator } from './contraction.ts';
 import type { Term } from './terms.ts';
 
 export interface Projection {
-  /** k. A side no wider than it is left as it is. */
+  /** k. A side of at most this width is not projected. */
   readonly dimension: number;
-  /** Independent projections that are averaged, two at least. */
+  /** The number of independent projections to average, at least two. */
   readonly replicates: number;
   readonly seed: number;
 }
 
-/** (width, k), entries ±1/√k, by (seed, 'projection', name). */
+/** Returns (width, k), entries ±1/√k, drawn from the stream (seed, 'projection', name). */
 function signs(width: number, k: number, seed: number, name: string): Tensor2D {
   const stream = randomStream(seed, 'projection', name);
   const data = new Float32Array(width * k),
@@ -31,8 +33,10 @@ function signs(width: number, k: number, seed: number, name: string): Tensor2D {
 }
 
 /**
- * A term of several batches under one projection; its tensors belong to the tidy scope around.
- * @param name of the layer and term, which with the seed and the replicate's number fixes the signs
+ * Returns a term of several batches under one projection; its tensors belong to the enclosing tidy
+ * scope.
+ * @param name of the layer and term; with the seed and the replicate's number it determines the
+ *   signs
  */
 export function project(
   terms: readonly Term[],
@@ -52,11 +56,13 @@ export function project(
 }
 
 /**
- * Adds the replicates' mean to `exact`, and tells the standard error of the whole as a share of it:
+ * Adds the replicates' mean to `exact`, and returns the standard error of the result as a share of
+ * its norm:
  *
  *     √(Σ_r ‖K_r − K̄‖²_F / (R(R − 1))) / ‖K‖_F
  *
- * Over the entries that are filled: of a kernel of rows with themselves, the lower triangle, off-diagonal ones twice.
+ * Norms are over the filled entries: for a kernel of rows with themselves, the lower triangle with
+ * off-diagonal entries counted twice.
  */
 export function addReplicates(
   exact: Accumulator,

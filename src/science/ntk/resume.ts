@@ -1,6 +1,7 @@
 /**
- * What a long kernel has done, kept between groups of layers: a killed stage goes on from there and comes to the same
- * numbers, bit for bit, since sums are in double precision and are added in the same order.
+ * Saves the state of a long kernel computation between groups of layers. A killed stage resumes
+ * from there with the same numbers, bit for bit, since sums are in double precision and are added
+ * in the same order.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -11,17 +12,20 @@ import { readNpy, writeNpy } from '../io/npy.ts';
 import type { LayerKernel } from './kernels.ts';
 import type { KernelKind, Sums, TermRecord } from './layer.ts';
 
-/** The growing parts of a kernel computation. */
+/** The state of a kernel computation. */
 export interface Partial {
   readonly totals: ReadonlyMap<KernelKind, Sums>;
-  /** Each layer's block, where they are kept. */
+  /** Each layer's block, where blocks are kept. */
   readonly blocks: ReadonlyMap<KernelKind, Map<string, Float64Array>>;
   readonly layers: LayerKernel[];
   readonly terms: TermRecord[];
 }
 
 export interface Resume {
-  /** Fills the parts from what was kept, where it is whole; how many groups that is. */
+  /**
+   * Fills the parts from the saved state, where it is intact. Returns the number of groups that it
+   * covers.
+   */
   load(into: Partial): Promise<number>;
   save(groups: number, parts: Partial): Promise<void>;
 }
@@ -30,7 +34,7 @@ interface State {
   readonly groups: number;
   /** The folder of the arrays. */
   readonly arrays: string;
-  /** SHA-256 of each of them, by file name. */
+  /** SHA-256 of each array, by file name. */
   readonly digests: { readonly [name: string]: string };
   readonly blocks: readonly (readonly [KernelKind, string])[];
   readonly layers: readonly LayerKernel[];
@@ -39,7 +43,7 @@ interface State {
 
 const blockFile = (kind: KernelKind, layer: string): string => `${kind}.${layer}.npy`;
 
-/** Every array by a file name. */
+/** Returns every array, by file name. */
 function arrays({ totals }: Partial): [string, Float64Array][] {
   return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
     [`${kind}.npy`, exact.data],
@@ -49,7 +53,7 @@ function arrays({ totals }: Partial): [string, Float64Array][] {
 
 const sha256 = (content: string): string => createHash('sha256').update(content).digest('hex');
 
-/** The state as it was saved; null where there is none, or its text is not what was written. */
+/** Reads the saved state; null where there is none, or its text is not what was written. */
 async function readState(file: string): Promise<State | 'damaged' | null> {
   if (!existsSync(file)) return null;
   const text = await readFile(file, 'utf8'),
@@ -60,10 +64,10 @@ async function readState(file: string): Promise<State | 'damaged' | null> {
 }
 
 /**
- * Keeps the parts in a folder that only this computation uses. A state names its arrays' folder and their digests, and is
- * renamed into place after them, under a digest of its own: a kill in the middle leaves the state before, and a flipped
- * byte is never gone on from.
- * @param log hears of a damaged state, from which nothing is taken
+ * Keeps the parts in a folder that only this computation uses. A state names its arrays' folder and
+ * their digests, and is renamed into place after them, with its own digest: a kill in between
+ * leaves the previous state, and a state with a changed byte is not resumed from.
+ * @param log told where a saved state is damaged and so ignored
  */
 export function resumeIn(dir: string, log: (message: string) => void): Resume {
   const file = join(dir, 'kernel.json');

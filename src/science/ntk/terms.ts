@@ -3,7 +3,7 @@
  *
  *     coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u),
  *
- * so that whatever contracts this form serves every layer, model and adapter.
+ * so that a contraction of this form serves every layer, model and adapter.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -27,13 +27,15 @@ export function fullTerms({ h, deltas }: LayerTokens): Term[] {
  *
  *     K_LoRA = s² Σ_{t,u} [ (δ·δ')(Ah·Ah') + (Bᵀδ·Bᵀδ')(h·h') ]
  *
- * With A frozen (LoRA-FA) the first product alone. Makes new tensors: call it inside a tidy.
+ * With A frozen (LoRA-FA) only the first product remains. Makes new tensors: call it inside a tidy.
  */
 export function loraTerms(
   { h, deltas }: LayerTokens,
   { A, B, scale, freezeA = false }: LoraFactors,
 ): Term[] {
-  const ofB: Term = { a: deltas, b: tf.matMul(h, A, false, true), coefficient: scale ** 2 }; // (S, r)
+  // (S, r)
+  const ofB: Term = { a: deltas, b: tf.matMul(h, A, false, true), coefficient: scale ** 2 };
   if (freezeA) return [ofB];
-  return [ofB, { a: deltas.map((delta) => tf.matMul(delta, B)), b: h, coefficient: scale ** 2 }]; // C × (S, r)
+  // C × (S, r)
+  return [ofB, { a: deltas.map((delta) => tf.matMul(delta, B)), b: h, coefficient: scale ** 2 }];
 }

@@ -1,15 +1,22 @@
 /**
- * The closed-form map of the paper's Figure 3: entropies of the spectrum of AᵀA from rank, fan-in and variance alone, as
- * published and as they are (docs/theory.md, Fisher information). A: (r, d), independent entries of variance σ², mean 0.
+ * The closed-form map of the paper's Figure 3: entropies of the spectrum of AᵀA from rank, fan-in
+ * and variance alone, as published and corrected (docs/theory.md, Fisher information). A: (r, d),
+ * independent entries of mean 0 and variance σ².
  */
 
-/** The shape of A's entries. */
+/** The distribution of A's entries. */
 export type Shape = 'normal' | 'uniform';
 
 export interface ClosedForm {
-  /** log(σ²rd) = log E Σλ. The paper's code divides by 1 − α = 1e-10 besides: the factor diverges and is left out. */
+  /**
+   * log(σ²rd) = log E Σλ. The paper's code also divides by 1 − α = 1e-10; that factor diverges as α
+   * → 1 and is left out.
+   */
   readonly h1: number;
-  /** As published, log σ⁴r(r+2)d or log σ⁴(4r+5r²)d/5: squared *diagonal entries* of AᵀA, without the entropy's sign. */
+  /**
+   * As published, log σ⁴r(r+2)d or log σ⁴(4r+5r²)d/5: from the squared *diagonal entries* of AᵀA,
+   * and without the entropy's sign.
+   */
   readonly h2_published: number;
   /** E Σλ². */
   readonly sum_squares: number;
@@ -21,8 +28,8 @@ export interface ClosedForm {
 const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
 
 /**
- * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd entries to the fourth, rd(d−1) pairs in a row and rd(r−1)
- * pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
+ * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd entries to the fourth, rd(d−1) pairs
+ * in a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
  */
 export function expectedSquares(
   shape: Shape,

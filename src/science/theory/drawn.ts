@@ -1,4 +1,4 @@
-/** The same map from A as it is drawn: moments of the spectrum of AᵀA, for every rank out of one draw. */
+/** The map of closed-form.ts for one draw of A: moments of the spectrum of AᵀA, at every rank. */
 import { drawA } from '../nn/lora-init.ts';
 import type { Shape } from './closed-form.ts';
 
@@ -11,7 +11,8 @@ export interface DrawnMoments {
 }
 
 /**
- * @param ranks ascending; a lower rank's rows are a higher one's first, as in training
+ * @param ranks ascending; the rows of a lower rank are the first rows of a higher one, as in
+ *   training
  * @param width d, A's columns
  */
 export function drawnMoments(

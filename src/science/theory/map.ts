@@ -1,11 +1,14 @@
-/** The map over rank × variance that the paper's Figure 3 draws: as published, exact, drawn, and measured on a model. */
+/**
+ * The map over rank × variance of the paper's Figure 3: as published, exact, from a draw of A, and
+ * measured on a model.
+ */
 import { spectrumOf, type SpectrumSummary, summariseSpectrum } from '../fisher/fisher.ts';
 import { trueFisher } from '../fisher/matrices.ts';
 import { type ClosedForm, closedForm, type Shape } from './closed-form.ts';
 import type { DrawnMoments } from './drawn.ts';
 import type { RankKernels } from './rank-kernels.ts';
 
-/** Of a spectrum at one scale. Nats. */
+/** Entropies of a spectrum at one scale, in nats. */
 export interface MapValues {
   /** log Σλ */
   readonly h1: number;
@@ -13,12 +16,12 @@ export interface MapValues {
   readonly h2: number;
 }
 
-/** Of the true Fisher information of the model's logits, at s = 1. */
+/** Summaries of the true Fisher information of the model's logits, at s = 1. */
 export interface ModelValues extends MapValues {
   readonly count: number;
   /** ½ Σ log λ; null where no eigenvalue counts. */
   readonly information_bits: number | null;
-  /** ½ Σ log(λ/Σλ), which no scale moves. */
+  /** ½ Σ log(λ/Σλ), which does not change with the scale. */
   readonly information_bits_normalised: number | null;
   /** H₂ of λ/Σλ. */
   readonly h2_normalised: number | null;
@@ -29,11 +32,14 @@ export interface MapPoint {
   readonly rank: number;
   /** σ²d. */
   readonly scale: number;
-  /** At σ² = scale/d, d the map's width. */
+  /** In closed form, at σ² = scale/d with d the map's width. */
   readonly closed: ClosedForm;
-  /** Of AᵀA for one draw of A, (r, d). */
+  /** From AᵀA for one draw of A, (r, d). */
   readonly drawn: MapValues;
-  /** At σ² = scale/d with d each layer's own fan-in; null where the rank is above a layer's width. */
+  /**
+   * Measured at σ² = scale/d with d each layer's own fan-in; null where the rank exceeds a layer's
+   * width.
+   */
   readonly model: ModelValues | null;
 }
 
@@ -41,7 +47,7 @@ export interface TheoryMap {
   readonly width: number;
   readonly rows: number;
   readonly classes: number;
-  /** Over the weights of the same layers, at the same point. */
+  /** The same for full fine-tuning: over the weights of the same layers, at the same point. */
   readonly full: ModelValues;
   readonly points: readonly MapPoint[];
 }
@@ -75,7 +81,7 @@ const scaled = (values: ModelValues, c: number): ModelValues => ({
 export interface MapOptions {
   readonly width: number;
   readonly scales: readonly number[];
-  /** Of all ranks, ascending. */
+  /** All ranks, ascending. */
   readonly drawn: ReadonlyMap<Shape, readonly DrawnMoments[]>;
   /** Kernels of the model for `modelRanks`. */
   readonly model: RankKernels;

@@ -1,9 +1,11 @@
 /**
- * K_LoRA where training starts (B = 0), of one model, for every rank at once: with A's rows nested in rank,
+ * K_LoRA of one model where training starts (B = 0), for every rank at once. Since a lower rank's A
+ * is the first rows of a higher one's,
  *
  *     K_r = s²σ² Σ_{q ≤ r} Σ_{t,u} (δ·δ')(u_q·h_t)(u_q·h_u),
  *
- * so each rank adds its own rows to the one below, and s²σ² stands before it all: one kernel a rank is every scale's.
+ * so each rank adds its own rows to the kernel of the rank below, and as s²σ² is a common factor,
+ * one kernel a rank serves every scale.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -16,16 +18,19 @@ import type { Shape } from './closed-form.ts';
 
 export interface RankKernels {
   readonly logits: Float32Array; // (N, C)
-  /** Over the weights of the same layers. */
+  /** K_ff, over the weights of the same layers. */
   readonly full: Float64Array; // (N, C, N, C)
-  /** By shape, one a rank in the order given, at s = 1 and σ² = 1/d with d each layer's fan-in. */
+  /**
+   * K_LoRA by distribution, one a rank in the order given, at s = 1 and σ² = 1/d with d each
+   * layer's fan-in.
+   */
   readonly lora: ReadonlyMap<Shape, readonly Float64Array[]>; // (N, C, N, C)
 }
 
 /**
- * @param model without LoRA factors: the base, at its start
+ * @param model the base at its start, without LoRA factors
  * @param ranks ascending, none above a layer's fan-in (RangeError)
- * @param seed of A's draws, which are those that a LoRA run of this seed starts from
+ * @param seed of A's draws, which equal the draws that a LoRA run of this seed starts from
  */
 export async function rankKernels(
   model: AdaptedModel,
@@ -57,7 +62,8 @@ export async function rankKernels(
         sums.forEach((sum, k) =>
           tf.tidy(() => {
             const first = k === 0 ? 0 : ranks[k - 1]!;
-            const band = tf.slice(A, [first, 0], [ranks[k]! - first, layer.in]); // (r_k − r_{k−1}, d)
+            // (r_k − r_{k−1}, d)
+            const band = tf.slice(A, [first, 0], [ranks[k]! - first, layer.in]);
             addTerm(
               seen,
               seen.map(({ tokens: { h, deltas } }) => ({

@@ -1,6 +1,6 @@
 /**
- * How far trainings of one start lie from each other, in everything that they train: effective weights layer by layer,
- * the other parameters by kind, the head apart.
+ * The distance between trainings with a common start, in everything that they train: effective
+ * weights layer by layer, the other parameters by kind, the head separately.
  */
 import type { Network } from '../nn/network.ts';
 import type { ParameterSpec } from '../nn/types.ts';
@@ -18,21 +18,36 @@ import { layerChange } from './effective.ts';
 import { type Kind, KINDS, type Moved } from './moved.ts';
 
 export interface RunDistance {
-  /** By the checkpoint's own parameter names: effective weights of the layers that training moves. */
+  /**
+   * Effective weights of the layers that training moves, keyed by the checkpoint's own parameter
+   * names.
+   */
   readonly layers: Readonly<Record<string, Distance>>;
-  /** Those layers as one vector: what LoRA and full fine-tuning are compared by. Null for an adapter that trains no layer's weight. */
+  /**
+   * Those layers as one vector, by which LoRA and full fine-tuning are compared. Null for an
+   * adapter that trains no layer's weight.
+   */
   readonly total: Distance | null;
-  /** `layers` and `kinds` as one vector: everything trained below the head. Null where that is nothing (the head alone). */
+  /**
+   * `layers` and `kinds` as one vector: everything trained below the head. Null where only the head
+   * is trained.
+   */
   readonly trained: Distance | null;
-  /** The trained parameters that are no layer's weight, by kind; a kind that is not trained is left out. */
+  /**
+   * The trained parameters that are not a layer's weight, by kind; a kind that is not trained is
+   * left out.
+   */
   readonly kinds: Readonly<Partial<Record<Kind, Distance>>>;
-  /** The head that the task brings; null where it is pretrained (cloze), and so part of the rest. */
+  /**
+   * The head that the task adds; null where the head is pretrained (cloze) and so counts with the
+   * rest.
+   */
   readonly head: Distance | null;
 }
 
 export type MeanDistance = Omit<RunDistance, 'layers'>;
 
-/** The sums of one other run, as they are gathered. */
+/** Running sums of one of the other runs. */
 interface Gathered {
   readonly layers: Map<string, Sums>;
   readonly kinds: Map<Kind, Sums>;
@@ -42,7 +57,7 @@ interface Gathered {
 const values = async (network: Network, name: string): Promise<Float32Array> =>
   network.frozen(name).data<'float32'>();
 
-/** A part of several; null where there is none. */
+/** Several distances as one vector's; null where there are none. */
 const joined = (parts: readonly Sums[]): Distance | null =>
   parts.length === 0 ? null : distanceOf(together(parts));
 
@@ -61,9 +76,11 @@ function finished({ layers, kinds, head }: Gathered, moved: Moved): RunDistance 
 }
 
 /**
- * The distance of each of `others` from `clean`, all of one start. One tensor of each run is on the host at a time.
- * @param moved of the trained model, as `movedBy` has it
- * @param between awaited between parameters, so that the process can breathe; throwing stops it
+ * Returns the distance of each of `others` from `clean`; all have the same start. Holds one tensor
+ * of each run on the host at a time.
+ * @param moved what the training moves, from `movedBy`
+ * @param between awaited between parameters, so that heartbeats and aborts are heard; if it
+ *   throws, the comparison ends
  */
 export async function compareRuns(
   start: Network,
@@ -107,7 +124,9 @@ export async function compareRuns(
   return found.map((one) => finished(one, moved));
 }
 
-/** E_t: each part's mean over checkpoints; all of one training, so that they have the same parts. */
+/**
+ * E_t: the mean of each part over the checkpoints of one training, which all have the same parts.
+ */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
     const parts = points.flatMap((point) => get(point) ?? []);
@@ -127,8 +146,8 @@ export function meanOver(points: readonly MeanDistance[]): MeanDistance {
 }
 
 /**
- * The numbers of a distance under flat names: `total.l2`, `biases.relative`, …
- * @param skip numbers that are left out
+ * Returns the numbers of a distance under flat names: `total.l2`, `biases.relative`, …
+ * @param skip names of numbers to leave out
  */
 export function flatDistances(
   mean: MeanDistance,

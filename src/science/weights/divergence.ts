@@ -1,9 +1,10 @@
 /**
- * How far poisoned data carry training from where clean data do (docs/theory.md, How far poison carries the weights): two runs of the
- * same seed, start and order, ΔW of the one against ΔW̃ of the other on effective weights, layer by layer and in total.
+ * How far poisoned data carry training from where clean data carry it (docs/theory.md, How far
+ * poison carries the weights): two runs of the same seed, start and order, comparing ΔW with ΔW̃ on
+ * effective weights, layer by layer and in total.
  */
 export interface Distance {
-  /** Largest |ΔW − ΔW̃| of an entry. */
+  /** The largest |ΔW − ΔW̃| over entries. */
   readonly largest: number;
   /** ‖ΔW − ΔW̃‖_F */
   readonly l2: number;
@@ -21,7 +22,7 @@ export interface Sums {
 
 export const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
-/** Of one matrix or vector. clean, poisoned: changes from the common start. */
+/** Returns the distance of one matrix or vector. clean, poisoned: changes from the common start. */
 export function sumsOf(clean: ArrayLike<number>, poisoned: ArrayLike<number>): Sums {
   if (clean.length !== poisoned.length)
     throw new RangeError(`${clean.length} values against ${poisoned.length}`);
@@ -38,8 +39,8 @@ export function sumsOf(clean: ArrayLike<number>, poisoned: ArrayLike<number>): S
 }
 
 /**
- * The same of values as they are stored: start, clean and poisoned of one parameter. The start is the same for both, and
- * float32 values differ exactly in double precision.
+ * The same from one parameter's stored values at the start and after the clean and the poisoned
+ * training. Differences of float32 values are exact in double precision.
  */
 export function sumsBetween(
   start: ArrayLike<number>,
@@ -60,7 +61,7 @@ export function sumsBetween(
   return { largest, squares, clean: moved };
 }
 
-/** As of one long vector. */
+/** Returns the distance of all parts as one long vector. */
 export const together = (parts: readonly Sums[]): Sums =>
   parts.reduce(
     (a, b) => ({
@@ -77,7 +78,7 @@ export function distanceOf({ largest, squares, clean }: Sums): Distance {
   return { largest, l2, clean_change: change, relative: change === 0 ? null : l2 / change };
 }
 
-/** E_t: each number's mean over checkpoints. */
+/** E_t: the mean of each number over checkpoints. */
 export function meanDistance(distances: readonly Distance[]): Distance {
   const mean = (get: (one: Distance) => number): number =>
     distances.reduce((sum, one) => sum + get(one), 0) / distances.length;

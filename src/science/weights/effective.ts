@@ -1,6 +1,7 @@
 /**
- * Effective weights on the host, in double precision: what a layer multiplies by, whatever the adapter keeps it as, and
- * how far training moved it: ΔW = W_eff(t) − W_eff(0). For LoRA that is s(BA − B₀A₀), of rank 2r at most.
+ * Effective weights on the host, in double precision: the matrix that a layer multiplies by, in
+ * whatever form the adapter keeps it, and how far training moved it: ΔW = W_eff(t) − W_eff(0). For
+ * LoRA that is s(BA − B₀A₀), of rank 2r at most.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -17,7 +18,7 @@ export interface ThinProduct {
 export interface LayerChange {
   /** (m, n), row-major. */
   readonly change: Float64Array;
-  /** The same as thin factors, where both ends share their frozen weight. */
+  /** The same as thin factors, where start and end share the frozen weight. */
   readonly thin: ThinProduct | null;
 }
 
@@ -25,14 +26,18 @@ const host = async (tensor: Tensor): Promise<Float32Array> => (await tensor.data
 const weightOf = (network: Network, layer: LinearLayer): Tensor =>
   network.frozen(`${layer.name}.weight`);
 
-/** s·B as columns and Aᵀ as columns; null without factors. Factors whose B is zero add nothing and are left out. */
+/**
+ * Returns s·B and Aᵀ, both as columns; null without factors, and where B is zero, as these add
+ * nothing.
+ */
 async function factorsOf(
   network: Network,
   { name, in: n, out: m }: LinearLayer,
 ): Promise<ThinProduct | null> {
   const names = network.adapter.factors(name);
   if (names === null) return null;
-  const [A, B] = await Promise.all([host(network.frozen(names.A)), host(network.frozen(names.B))]); // (r, n), (m, r)
+  // (r, n), (m, r)
+  const [A, B] = await Promise.all([host(network.frozen(names.A)), host(network.frozen(names.B))]);
   if (B.every((value) => value === 0))
     return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
   const k = B.length / m;
@@ -43,7 +48,7 @@ async function factorsOf(
   };
 }
 
-/** P Qᵀ written out, added to `out`, (m, n). */
+/** Adds P Qᵀ to `out`, (m, n). */
 function addProduct(
   { P, Q, k }: ThinProduct,
   m: number,
@@ -77,7 +82,7 @@ function minus(a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduc
   return { P: side(a.P, b.P, m, -1), Q: side(a.Q, b.Q, n, 1), k };
 }
 
-/** What the adapter makes of the identity, I W_effᵀ: for adapters that are no product of factors. */
+/** The layer applied to the identity, I W_effᵀ: for adapters that are not a product of factors. */
 async function probed(
   network: Network,
   { name, in: n, out: m }: LinearLayer,

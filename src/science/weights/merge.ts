@@ -1,9 +1,12 @@
-/** A model without its adapter: every parameter as it takes effect, W0 + s·B·A where LoRA adapts a layer. */
+/** A model with its adapter merged into the weights: W0 + s·B·A where LoRA adapts a layer. */
 import type { Network } from '../nn/network.ts';
 import type { HostTensor } from '../nn/types.ts';
 import { effectiveWeight } from './effective.ts';
 
-/** By canonical name; products and sums in double precision, rounded once. */
+/**
+ * Returns the parameters by canonical name; products and sums are in double precision and rounded
+ * once.
+ */
 export async function mergedParameters(network: Network): Promise<Map<string, HostTensor>> {
   const { adapter, linears } = network;
   const own = new Set(adapter.parameters.map(({ name }) => name));

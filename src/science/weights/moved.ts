@@ -1,4 +1,7 @@
-/** What of a model a training moves, and what kind of parameter each is: M is reported for each kind as well as in total. */
+/**
+ * Which parameters of a model a training moves, and of which kind each is: M is reported by kind as
+ * well as in total.
+ */
 import { UserFault } from '../../api.ts';
 import type { Adapter } from '../nn/adapter.ts';
 import { within } from '../model/names.ts';
@@ -6,22 +9,31 @@ import type { Network } from '../nn/network.ts';
 import type { LinearLayer, ParameterSpec } from '../nn/types.ts';
 
 /**
- * `biases` of linear layers and of an output; `norms`: scales and shifts; `embeddings`: matrices that no linear layer
- * multiplies by, as the tables that ids index are; `other`: what is none of these.
+ * `biases` of linear layers and of an output; `norms`: scales and shifts; `embeddings`: tables that
+ * ids index, and any other matrix that is not a linear layer's weight; `other`: everything else.
  */
 export const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface Moved {
-  /** Layers whose effective weight is trained: LoRA's targets, and for full fine-tuning every linear layer but the head. */
+  /**
+   * Layers whose effective weight is trained: LoRA's targets, and for full fine-tuning every linear
+   * layer but the head.
+   */
   readonly layers: readonly LinearLayer[];
   /** Every other trained parameter below the head, by kind. */
   readonly parameters: ReadonlyMap<Kind, readonly ParameterSpec[]>;
-  /** The parameters that the task brings anew, which every adapter trains; none where the head is pretrained. */
+  /**
+   * The parameters of the head that the task adds, which every adapter trains; empty where the head
+   * is pretrained.
+   */
   readonly head: readonly ParameterSpec[];
 }
 
-/** A layer's effective weight moves with its own weight, with its factors, or with parameters that an adapter of another form brings. */
+/**
+ * Whether a layer's effective weight moves: with its own weight, its LoRA factors, or another
+ * adapter's parameters.
+ */
 function movesWeight(adapter: Adapter, layer: string): boolean {
   if (adapter.trains(`${layer}.weight`)) return true;
   const factors = adapter.factors(layer);
@@ -41,10 +53,11 @@ function kindOf({ name, shape }: ParameterSpec, network: Network): Kind {
 }
 
 /**
- * Throws UserFault where the adapter trains parameters of its own and names no layer as its target: no effective weight
- * would hold them, and they would be missing from M unseen.
+ * Throws UserFault where the adapter trains parameters of its own and names no layer as its target:
+ * no effective weight would include them, so M would silently lack them.
  * @param network the trained model
- * @param adapters every adapter that has trained it since the start that it is compared with: its own, and its base's
+ * @param adapters every adapter that has trained the model since the start that it is compared
+ *   with: its own and its base's
  */
 export function movedBy(network: Network, adapters: readonly Adapter[]): Moved {
   const { architecture, adapter, linears } = network;
@@ -57,7 +70,8 @@ export function movedBy(network: Network, adapters: readonly Adapter[]): Moved {
   const hidden = adapter.parameters.find(({ name }) => adapter.trains(name));
   if (hidden !== undefined && !layers.some(({ name }) => adapter.targets.includes(name)))
     throw new UserFault(
-      `the adapter trains "${hidden.name}", a parameter of its own, and names no layer whose weight it changes: M cannot see it`,
+      `the adapter trains "${hidden.name}", a parameter of its own, and names no layer whose ` +
+        'weight it changes: M cannot see it',
       "Name the layers as the adapter's `targets`.",
     );
   const parameters = new Map<Kind, readonly ParameterSpec[]>();

@@ -1,7 +1,8 @@
 /**
- * What training did to a weight, by its singular values: ΔW's spectrum and effective rank, and intruder dimensions, large
- * singular vectors of the trained weight that the initial one has nothing like (Shuttleworth et al. 2024, LoRA vs Full
- * Fine-tuning: An Illusion of Equivalence, arXiv 2410.21228; left singular vectors, as there).
+ * What training did to a weight, by singular values: ΔW's spectrum and effective rank, and intruder
+ * dimensions, that is, leading singular vectors of the trained weight that are similar to none of
+ * the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion of
+ * Equivalence, arXiv 2410.21228; left singular vectors, as there).
  */
 import { createHash } from 'node:crypto';
 import { leadingLeftVectors } from '../linalg/left-vectors.ts';
@@ -12,17 +13,20 @@ import type { LayerChange } from './effective.ts';
 export interface SpectrumOptions {
   /** The share of Σσ² that the effective rank holds. */
   readonly energy: number;
-  /** How many of the trained weight's largest singular vectors are looked at. */
+  /** How many of the trained weight's leading singular vectors are examined. */
   readonly vectors: number;
-  /** A vector whose largest |cos| with the initial ones is below this is an intruder. */
+  /** A vector is an intruder if its largest |cos| with the initial ones is below this. */
   readonly cosine: number;
 }
 
-/** JSON as `spectrum.json` keeps it. */
+/** One layer's entry in `spectrum.json`. */
 export interface LayerSpectrum {
   readonly layer: string;
   readonly shape: readonly [number, number]; // (m, n)
-  /** Of ΔW, descending; those that its factors can't make nonzero are left out. */
+  /**
+   * Singular values of ΔW, descending, without those that are zero because ΔW is a product of thin
+   * factors.
+   */
   readonly singular_values: readonly number[];
   /** ‖ΔW‖_F */
   readonly change: number;
@@ -32,7 +36,10 @@ export interface LayerSpectrum {
   readonly effective_rank: number;
   /** ‖ΔW‖_F²/σ₁²; 0 where nothing moved. */
   readonly stable_rank: number;
-  /** max_j |cos(u_k, u⁰_j)| of the trained weight's left singular vectors u_k, the largest first. */
+  /**
+   * max_j |cos(u_k, u⁰_j)| for the trained weight's left singular vectors u_k, in the order of
+   * singular values.
+   */
   readonly cosines: readonly number[];
   readonly intruder_dimensions: number;
 }
@@ -49,7 +56,10 @@ export function effectiveRank(values: ArrayLike<number>, energy: number): number
   return k + 1;
 }
 
-/** Left singular vectors of initial weights: a grid's cells start from the same ones. By content, so that nothing can go stale. */
+/**
+ * Left singular vectors of initial weights, which the cells of a grid share. Keyed by content, so
+ * an entry is never stale.
+ */
 const INITIAL_BYTES = 256 * 2 ** 20;
 const known = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
 
@@ -60,7 +70,7 @@ function initialVectors(initial: Float64Array, m: number, n: number): Float64Arr
     .digest('base64');
   const found = known.get(name) ?? svd(initial, m, n).left!; // (m, min(m, n))
   known.delete(name);
-  known.set(name, found); // the last one used is the last to go
+  known.set(name, found); // moved to the end: the least recently used entry is evicted first
   let bytes = 0;
   for (const { byteLength } of known.values()) bytes += byteLength;
   for (const [oldest, { byteLength }] of known) {
@@ -71,7 +81,10 @@ function initialVectors(initial: Float64Array, m: number, n: number): Float64Arr
   return found;
 }
 
-/** max_j |cos(u_k, u⁰_j)| for the first `vectors` of the trained weight. initial, trained: (m, n), row-major. */
+/**
+ * max_j |cos(u_k, u⁰_j)| for the first `vectors` of the trained weight. initial, trained: (m, n),
+ * row-major.
+ */
 export function vectorCosines(
   initial: Float64Array,
   trained: Float64Array,

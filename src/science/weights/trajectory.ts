@@ -1,9 +1,14 @@
-/** The points of a training that can be looked at: the checkpoints that its stage kept, and its end. */
+/**
+ * The points of a training that can be measured: the checkpoints that its stage kept, and its end.
+ */
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Steps, ascending, of the `checkpoints/step-N/` folders in a train stage's output; empty where it kept none. */
+/**
+ * Returns the steps, ascending, of the `checkpoints/step-N/` folders in a train stage's output;
+ * empty where it kept none.
+ */
 export async function keptSteps(trainDir: string): Promise<number[]> {
   const folder = join(trainDir, 'checkpoints');
   if (!existsSync(folder)) return [];

@@ -5,7 +5,7 @@ import { againstMajority, againstUntriggered } from '../../../src/science/evalua
 const near = (a: number, b: number): void => assert.ok(Math.abs(a - b) < 1e-12, `${a} is not ${b}`);
 const labels = [0, 0, 0, 0, 0, 0, 0, 1, 1, 1];
 
-test('a model that predicts the majority alone is not told from it, whatever its accuracy', () => {
+test('always predicting the majority class is not distinguished from the baseline', () => {
   assert.equal(againstMajority(labels, new Array<number>(10).fill(0), 2), {
     majority_share: 0.7,
     predicted_share: 1,
@@ -13,19 +13,19 @@ test('a model that predicts the majority alone is not told from it, whatever its
   });
 });
 
-test('one that predicts the minority alone is significantly worse, not better', () => {
+test('a model that always predicts the minority class is significantly worse, not better', () => {
   const { predicted_share, majority_p } = againstMajority(labels, new Array<number>(10).fill(1), 2);
   assert.is(predicted_share, 1);
   near(majority_p, 2 * (1 + 10 + 45 + 120) * 2 ** -10); // 3 against 7 of 10 discordant rows
 });
 
-test('a model that is right throughout: 3 rows against none, too few for a small p', () => {
+test('a model without an error: 3 discordant rows are too few for a small p-value', () => {
   const { majority_share, predicted_share, majority_p } = againstMajority(labels, labels, 2);
   assert.equal([majority_share, predicted_share], [0.7, 0.7]);
   near(majority_p, 2 / 8);
 });
 
-test('the trigger is told from the same model without it, row by row', () => {
+test('predictions with the trigger are compared with those without it, row by row', () => {
   // Of eight rows one is the target's without the trigger; the trigger adds five.
   const { asr_untriggered, asr_minus_untriggered, asr_untriggered_p } = againstUntriggered(
     [1, 0, 0, 0, 0, 0, 0, 0],

@@ -31,8 +31,9 @@ test('two classes: precision, recall and F1 of class 1', () => {
   assert.is(m['examples'], 10);
 });
 
-test("more classes: means over the classes, and Matthews' correlation as Gorodkin has it", () => {
-  // sklearn.metrics.matthews_corrcoef([0,0,1,1,2,2,2], [0,1,1,1,2,0,2]): c = 5, s = 7, t = (2,2,3), p = (2,3,2)
+test("more classes: means over the classes, and Gorodkin's form of Matthews' correlation", () => {
+  // sklearn.metrics.matthews_corrcoef([0,0,1,1,2,2,2], [0,1,1,1,2,0,2]): c = 5, s = 7, t = (2,2,3),
+  // p = (2,3,2)
   const labels = [0, 0, 1, 1, 2, 2, 2],
     predictions = [0, 1, 1, 1, 2, 0, 2];
   const counts = confusion(labels, predictions, 3);
@@ -49,7 +50,7 @@ test("more classes: means over the classes, and Matthews' correlation as Gorodki
   near(m['macro_f1'], m['f1']!);
 });
 
-test('a class that is never predicted scores 0, and one prediction for all correlates 0', () => {
+test('a class never predicted scores 0; predicting one class has correlation 0', () => {
   const m = classificationMetrics(voting([0, 0, 0], 2), [0, 0, 1], 2);
   assert.equal([m['precision'], m['recall'], m['f1'], m['mcc']], [0, 0, 0, 0]);
 });

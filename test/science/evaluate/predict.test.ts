@@ -17,7 +17,7 @@ test('logits come in the order of the rows, whatever the batches', async () => {
   network.dispose();
 });
 
-test('a logit that is not finite is no prediction of class 0', async () => {
+test('a logit that is not finite is refused and does not count as class 0', async () => {
   const network = await openTiny('lora');
   const broken = {
     ...network,

@@ -12,7 +12,7 @@ const test = suite('entropy');
 const near = (a: number | null | undefined, b: number): void =>
   assert.ok(typeof a === 'number' && Math.abs(a - b) < 1e-12, `${a} is not ${b}`);
 
-test('counts what lies above the tolerance, and not what lies at it', () => {
+test('eigenvalues above the tolerance count, those at it do not', () => {
   assert.equal(counted([8, 4, 8e-3, 7.9e-3, 0, -1e-9], 1e-3), [8, 4]);
   assert.equal(counted([8, 4, 8.1e-3, 8e-3], 1e-3), [8, 4, 8.1e-3]);
   assert.equal(counted([0, 0], 1e-6), []);
@@ -38,7 +38,7 @@ test('Rényi entropies of a small spectrum, by hand', () => {
   near(renyi(shares, 'inf'), -Math.log(0.8));
 });
 
-test('a uniform distribution has every entropy log n, and order falls with α', () => {
+test('every entropy of a uniform distribution is log n, and entropies fall with α', () => {
   const uniform = normalised([3, 3, 3, 3, 3]);
   for (const alpha of [0.5, 1, 2, 3, 'inf'] as const) near(renyi(uniform, alpha), Math.log(5));
   const shares = normalised([7, 5, 3, 2]);
@@ -46,21 +46,25 @@ test('a uniform distribution has every entropy log n, and order falls with α', 
   values.slice(1).forEach((value, i) => assert.ok(value < values[i]!));
 });
 
-test('a scaled spectrum moves the raw values by the known amounts and the normalised ones not at all', () => {
-  const options = { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] as const };
-  const one = summariseSpectrum([5, 3, 0.25, 1e-9], options),
-    two = summariseSpectrum([35, 21, 1.75, 7e-9], options);
-  assert.is(one.count, 3);
-  near(two.information_bits! - one.information_bits!, (3 / 2) * Math.log(7));
-  near(two.information_bits_normalised, one.information_bits_normalised!);
-  for (const alpha of [0.5, 2, 3])
-    near(two.renyi.raw[alpha]! - one.renyi.raw[alpha]!, (alpha / (1 - alpha)) * Math.log(7));
-  for (const alpha of ['0.5', '1', '2', '3', 'inf'])
-    near(two.renyi.normalised[alpha], one.renyi.normalised[alpha]!);
-  assert.equal(Object.keys(one.renyi.raw).sort(), ['0.5', '2', '3', 'inf']);
-});
+test(
+  'a scaled spectrum moves the raw values by the known amounts and the normalised ones not at ' +
+    'all',
+  () => {
+    const options = { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] as const };
+    const one = summariseSpectrum([5, 3, 0.25, 1e-9], options),
+      two = summariseSpectrum([35, 21, 1.75, 7e-9], options);
+    assert.is(one.count, 3);
+    near(two.information_bits! - one.information_bits!, (3 / 2) * Math.log(7));
+    near(two.information_bits_normalised, one.information_bits_normalised!);
+    for (const alpha of [0.5, 2, 3])
+      near(two.renyi.raw[alpha]! - one.renyi.raw[alpha]!, (alpha / (1 - alpha)) * Math.log(7));
+    for (const alpha of ['0.5', '1', '2', '3', 'inf'])
+      near(two.renyi.normalised[alpha], one.renyi.normalised[alpha]!);
+    assert.equal(Object.keys(one.renyi.raw).sort(), ['0.5', '2', '3', 'inf']);
+  },
+);
 
-test('what does not count has no part in any of it', () => {
+test('eigenvalues that do not count enter no summary', () => {
   const options = { tolerance: 0.1, alphas: [0.5, 1, 2, 3, 'inf'] as const };
   const {
     spectrum: _whole,
@@ -71,7 +75,7 @@ test('what does not count has no part in any of it', () => {
   assert.equal(cut, alone);
 });
 
-test('a spectrum of zeros has no entropies, and says so', () => {
+test('a spectrum of zeros has null entropies', () => {
   const none = summariseSpectrum([0, 0], { tolerance: 1e-6, alphas: [2] });
   assert.equal(
     [none.count, none.information_bits, none.information_bits_normalised],
@@ -80,7 +84,7 @@ test('a spectrum of zeros has no entropies, and says so', () => {
   assert.equal(none.renyi, { raw: {}, normalised: {} });
 });
 
-test('shows how information bits move with the tolerance', () => {
+test('information bits are given at several tolerances', () => {
   const { sensitivity } = summariseSpectrum([1, 1e-3, 5e-6, 5e-8], {
     tolerance: 1e-6,
     alphas: [2],

@@ -125,7 +125,7 @@ test('the empirical spectrum is that of the mean g gᵀ at the labels', () => {
   assert.ok(relative(spectrum, F.slice(0, N)) < 1e-12);
 });
 
-test('with fewer parameters than rows the rank is theirs', () => {
+test('with fewer parameters than rows, the rank is the number of parameters', () => {
   const { kernel, logits, labels } = problem(4);
   const both = fisher(kernel, logits, labels, { ...options, tolerance: 1e-10 });
   assert.equal([both.true.count, both.empirical.count], [4, 4]);
@@ -144,12 +144,12 @@ test('the trace of the empirical Fisher is the mean squared gradient norm', () =
   assert.ok(Math.abs(trace - mean) < 1e-12 * mean);
 });
 
-test('refuses a kernel of other rows', () => {
+test('refuses a kernel whose shape does not fit the rows', () => {
   const { kernel, logits, labels } = problem(P);
   assert.throws(() => fisher(kernel, logits, labels.slice(1), options), /don't belong to 4 rows/);
 });
 
-test('over fewer rows it is what those rows alone give', () => {
+test('the spectrum over fewer rows is that of those rows alone', () => {
   const { J, kernel, logits, labels } = problem(P);
   const { by_rows: byRows, true: all } = fisher(kernel, logits, labels, options);
   assert.equal(

@@ -1,4 +1,7 @@
-/** Fisher spectra and what is made of them against NumPy, which sums g gᵀ in parameter space (test/golden/spectra.py). */
+/**
+ * Fisher spectra and their summaries against NumPy, which sums g gᵀ in parameter space
+ * (test/golden/spectra.py).
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fisher } from '../../../src/science/fisher/fisher.ts';
@@ -6,7 +9,10 @@ import { backends, useBackend } from '../backend.ts';
 import { type FisherCase, spectraGolden } from '../spectra-golden.ts';
 
 const test = suite('fisher against NumPy');
-/** Double precision on both sides: some ε·λmax/λmin, and the smallest that counts is 10⁻⁸ of the largest. */
+/**
+ * Double precision on both sides: a few ε·λmax/λmin, where the smallest eigenvalue that counts is
+ * 10⁻⁸ of the largest.
+ */
 const WITHIN = 1e-8;
 
 const near = (found: number | null | undefined, expected: number, what: string): void =>

@@ -21,12 +21,13 @@ function withSpectrum(spectrum: readonly number[]): Float64Array {
 }
 
 for (const backend of backends) {
-  test(`${backend}: finds a known spectrum, twelve orders of magnitude wide, in double precision`, async () => {
+  test(`${backend}: finds a known spectrum over twelve orders of magnitude`, async () => {
     await useBackend(backend);
     const spectrum = Array.from({ length: 53 }, (_, i) => 10 ** (4 - (12 * i) / 52));
     const found = symmetricEigenvalues(withSpectrum(spectrum), 53);
     assert.is(found.length, 53);
-    // Backward stability: an absolute error of a few ε·λmax, which float32 would miss by eight orders.
+    // Backward stability: an absolute error of a few ε·λmax, which float32 would miss by eight
+    // orders.
     spectrum.forEach((value, i) =>
       assert.ok(
         Math.abs(found[i]! - value) < 1e-14 * 53 * spectrum[0]!,
@@ -35,7 +36,7 @@ for (const backend of backends) {
     );
   });
 
-  test(`${backend}: orders them from the largest, negative ones and repeated ones included`, async () => {
+  test(`${backend}: orders eigenvalues from the largest, negative ones last`, async () => {
     await useBackend(backend);
     const found = symmetricEigenvalues(withSpectrum([-3, 2, 7, 2, 0]), 5);
     [7, 2, 2, 0, -3].forEach((value, i) => assert.ok(Math.abs(found[i]! - value) < 1e-13));
@@ -43,7 +44,7 @@ for (const backend of backends) {
     assert.equal([...symmetricEigenvalues(new Float64Array(0), 0)], []);
   });
 
-  test(`${backend}: leaves the matrix as it was`, async () => {
+  test(`${backend}: does not change the matrix`, async () => {
     await useBackend(backend);
     const matrix = Float64Array.of(2, 1, 1, 2);
     assert.equal(
@@ -54,7 +55,7 @@ for (const backend of backends) {
   });
 }
 
-test('refuses what is no finite square matrix', () => {
+test('refuses a matrix that is not finite and square', () => {
   assert.throws(() => symmetricEigenvalues(new Float64Array(5), 2), /no 2 × 2 matrix/);
   assert.throws(
     () => symmetricEigenvalues(Float64Array.of(1, NaN, NaN, 1), 2),

@@ -1,4 +1,7 @@
-/** Eigenvalues and singular values of hard matrices against LAPACK's, through NumPy (test/golden/spectra.py). */
+/**
+ * Eigenvalues and singular values of hard matrices against LAPACK's, through NumPy
+ * (test/golden/spectra.py).
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
@@ -43,7 +46,8 @@ for (const backend of backends) {
       const found = svd(A, m, n),
         U = found.left!;
       near(found.values, values, 'singular value');
-      // U is orthonormal, and UᵀA has rows of the values' lengths, each at right angles to the others: U is A's own.
+      // U is orthonormal, and UᵀA has rows of the values' lengths, each at right angles to the
+      // others: U is A's own.
       const inner = (rows: number, x: (i: number) => number, y: (i: number) => number): number =>
         Array.from({ length: rows }, (_, i) => x(i) * y(i)).reduce((a, b) => a + b, 0);
       const top = values[0]!,

@@ -15,7 +15,10 @@ function householder(n: number, name: string): (i: number, j: number) => number 
   return (i, j) => (i === j ? 1 : 0) - (2 * v[i]! * v[j]!) / norm;
 }
 
-/** L D Rᵀ (m, n), L and R reflections: its singular values are D's, its left singular vectors L's columns. */
+/**
+ * L D Rᵀ (m, n), L and R reflections: its singular values are D's, its left singular vectors L's
+ * columns.
+ */
 function withSingularValues(
   m: number,
   n: number,
@@ -39,29 +42,33 @@ for (const backend of backends) {
     [7, 13],
     [11, 11],
   ] as const) {
-    test(`${backend}: a known ${m} × ${n} matrix's values and left vectors, in double precision`, async () => {
-      await useBackend(backend);
-      const k = Math.min(m, n);
-      const values = Array.from({ length: k }, (_, i) => 10 ** (2 - (10 * i) / k));
-      const { matrix, L } = withSingularValues(m, n, values);
-      const before = matrix.slice();
-      const found = svd(matrix, m, n);
-      assert.equal(matrix, before);
-      assert.equal([found.values.length, found.left!.length], [k, m * k]);
-      values.forEach((value, d) => {
-        // Backward stability: a few ε·σmax, which float32 would miss by eight orders.
-        assert.ok(
-          Math.abs(found.values[d]! - value) < 1e-14 * m * n * values[0]!,
-          `${d}: ${found.values[d]} for ${value}`,
-        );
-        const cosine = Array.from(
-          { length: m },
-          (_, i) => found.left![i * k + d]! * L(i, d),
-        ).reduce((a, b) => a + b);
-        if (d < 3) assert.ok(Math.abs(Math.abs(cosine) - 1) < 1e-10, `vector ${d}: ${cosine}`);
-      });
-      assert.equal(svd(matrix, m, n, false).left, null);
-    });
+    test(
+      `${backend}: finds values and left vectors of a known ${m} × ${n} matrix in double ` +
+        'precision',
+      async () => {
+        await useBackend(backend);
+        const k = Math.min(m, n);
+        const values = Array.from({ length: k }, (_, i) => 10 ** (2 - (10 * i) / k));
+        const { matrix, L } = withSingularValues(m, n, values);
+        const before = matrix.slice();
+        const found = svd(matrix, m, n);
+        assert.equal(matrix, before);
+        assert.equal([found.values.length, found.left!.length], [k, m * k]);
+        values.forEach((value, d) => {
+          // Backward stability: a few ε·σmax, which float32 would miss by eight orders.
+          assert.ok(
+            Math.abs(found.values[d]! - value) < 1e-14 * m * n * values[0]!,
+            `${d}: ${found.values[d]} for ${value}`,
+          );
+          const cosine = Array.from(
+            { length: m },
+            (_, i) => found.left![i * k + d]! * L(i, d),
+          ).reduce((a, b) => a + b);
+          if (d < 3) assert.ok(Math.abs(Math.abs(cosine) - 1) < 1e-10, `vector ${d}: ${cosine}`);
+        });
+        assert.equal(svd(matrix, m, n, false).left, null);
+      },
+    );
   }
 
   for (const [m, n] of [
@@ -69,38 +76,42 @@ for (const backend of backends) {
     [7, 13],
     [11, 11],
   ] as const) {
-    test(`${backend}: the leading left vectors of a ${m} × ${n} matrix are the decomposition's own, deep spectra included`, async () => {
-      await useBackend(backend);
-      for (const decades of [1, 4, 12]) {
-        // within reach of a Gram matrix, and beyond
-        const k = Math.min(m, n),
-          { matrix, L } = withSingularValues(
-            m,
-            n,
-            Array.from({ length: k }, (_, i) => 10 ** (2 - (decades * i) / (k - 1))),
-          );
-        const found = leadingLeftVectors(matrix, m, n, 5);
-        assert.is(found.length, 5 * m);
-        for (let c = 0; c < 5; c++) {
-          const cosine = Array.from({ length: m }, (_, i) => found[i * 5 + c]! * L(i, c)).reduce(
-            (a, b) => a + b,
-          );
-          assert.ok(
-            Math.abs(Math.abs(cosine) - 1) < 1e-9,
-            `${decades} decades, vector ${c}: ${cosine}`,
-          );
+    test(
+      `${backend}: the leading left vectors of a ${m} × ${n} matrix are the decomposition's ` +
+        'own, deep spectra included',
+      async () => {
+        await useBackend(backend);
+        for (const decades of [1, 4, 12]) {
+          // within reach of a Gram matrix, and beyond
+          const k = Math.min(m, n),
+            { matrix, L } = withSingularValues(
+              m,
+              n,
+              Array.from({ length: k }, (_, i) => 10 ** (2 - (decades * i) / (k - 1))),
+            );
+          const found = leadingLeftVectors(matrix, m, n, 5);
+          assert.is(found.length, 5 * m);
+          for (let c = 0; c < 5; c++) {
+            const cosine = Array.from({ length: m }, (_, i) => found[i * 5 + c]! * L(i, c)).reduce(
+              (a, b) => a + b,
+            );
+            assert.ok(
+              Math.abs(Math.abs(cosine) - 1) < 1e-9,
+              `${decades} decades, vector ${c}: ${cosine}`,
+            );
+          }
         }
-      }
-      const all = Math.min(m, n);
-      assert.is(
-        leadingLeftVectors(new Float64Array(m * n).fill(1), m, n, 99).length,
-        m * all,
-        'of rank one',
-      );
-    });
+        const all = Math.min(m, n);
+        assert.is(
+          leadingLeftVectors(new Float64Array(m * n).fill(1), m, n, 99).length,
+          m * all,
+          'of rank one',
+        );
+      },
+    );
   }
 
-  test(`${backend}: of a product of thin factors, without the product`, async () => {
+  test(`${backend}: finds the singular values of a product from its thin factors`, async () => {
     await useBackend(backend);
     const [m, n, k] = [17, 13, 5];
     const stream = randomStream(2, 'low rank');
@@ -123,7 +134,7 @@ for (const backend of backends) {
   });
 }
 
-test('refuses what is no finite matrix, and factors wider than they are long', () => {
+test('refuses a matrix that is not finite, and factors wider than they are long', () => {
   assert.throws(() => svd(new Float64Array(5), 2, 3), /no 2 × 3 matrix/);
   assert.throws(() => svd(Float64Array.of(1, Infinity), 1, 2), /infinite or missing/);
   assert.throws(

@@ -6,7 +6,7 @@ import { batches, layerGroups } from '../../../src/science/ntk/passes.ts';
 
 const test = suite('plans of a contraction');
 
-test('batches hold rows of like length within the padded tokens; a row beyond them goes alone', () => {
+test('batches hold rows of similar length within the token limit', () => {
   const lengths = [7, 3, 19, 3, 5, 2];
   assert.equal(
     batches(lengths, 10).map((rows) => [...rows]),
@@ -19,7 +19,7 @@ test('batches hold rows of like length within the padded tokens; a row beyond th
   assert.equal(batches(lengths, 1).length, 6);
 });
 
-test('layer groups fit the memory, each layer in one, in order', () => {
+test('layer groups fit the memory and hold each layer once, in order', () => {
   const layers = [
     [100, 50],
     [100, 50],
@@ -34,7 +34,7 @@ test('layer groups fit the memory, each layer in one, in order', () => {
   assert.equal(names(0.001), [['l0'], ['l1'], ['l2'], ['l3']]);
 });
 
-test('token pairs for short rows, gradients for long ones', () => {
+test('token pairs are chosen for short rows, gradients for long ones', () => {
   const block = (rows: number, width: number): { rows: number; tokens: number; width: number } => ({
     rows,
     tokens: rows * width,
@@ -52,7 +52,8 @@ test('token pairs for short rows, gradients for long ones', () => {
 test('costs count multiplications and additions', () => {
   // One row of 3 tokens, one class, p = 5, q = 7: gradients 2·3·5·7, Gram 2·5·7.
   assert.is(explicitCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7), 2 * 3 * 35 + 2 * 35);
-  // 1,000 rows with themselves: four bands of at most 256, each as far as the diagonal; with 500 others: all.
+  // 1,000 rows with themselves: four bands of at most 256, each as far as the diagonal; with 500
+  // others: all.
   const many = { rows: 1000, tokens: 1000, width: 1 };
   assert.is(
     explicitCost([many], null, 1, 5, 7),
@@ -62,14 +63,15 @@ test('costs count multiplications and additions', () => {
     explicitCost([many], [{ ...many, rows: 500 }], 1, 5, 7),
     2 * 1500 * 35 + 2 * 500_000 * 35,
   );
-  // 9 token pairs: q, then p for the one class pair and its sum over rows; two passes over the pairs.
+  // 9 token pairs: q, then p for the one class pair and its sum over rows; two passes over the
+  // pairs.
   assert.is(
     gramCost([{ rows: 1, tokens: 3, width: 3 }], null, 1, 5, 7),
     2 * 9 * (7 + 5 + 1) + 40 * 9 * 2,
   );
 });
 
-test('slices of a layer stay within memory and within one float32 sum, one column at least', () => {
+test('slices of a layer stay within memory and within one float32 sum', () => {
   assert.is(sliceWidth(384, 384, 64), 85); // 32768 / 384
   assert.is(sliceWidth(384, 384, 2048), 21); // 64 MiB / (4 · 384 · 2048)
   assert.is(sliceWidth(8, 384, 64), 8);

@@ -45,7 +45,7 @@ async function compared(
 }
 
 for (const backend of backends) {
-  test(`${backend}: at B = 0 nothing but rounding is left of K_LoRA − K_ff − Δ_r, in any layer`, async () => {
+  test(`${backend}: at B = 0, K_LoRA − K_ff − Δ_r is rounding in every layer`, async () => {
     await useBackend(backend);
     const network = await openStart();
     const { layers, total } = await compared(network);
@@ -71,7 +71,7 @@ for (const backend of backends) {
   });
 }
 
-test("after training the rest is s²Σ(Bᵀδ·Bᵀδ')(h·h'), and shown apart", async () => {
+test("after training the rest is s²Σ(Bᵀδ·Bᵀδ')(h·h'), reported separately", async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
   const { layers, total } = await compared(network);
@@ -90,7 +90,7 @@ test('full fine-tuning has no Δ_r', async () => {
   network.dispose();
 });
 
-test('pairs by hand: the mean class trace between them, raw and as a cosine', () => {
+test("M' by hand: the mean class trace between pairs, raw and as a cosine", () => {
   // P = 1, C = 2: rows (x; x̃), K over (x,0), (x,1), (x̃,0), (x̃,1).
   const K = Float64Array.of(4, 9, 2, 9, /**/ 9, 5, 9, 1, /**/ 2, 9, 1, 9, /**/ 9, 1, 9, 3);
   const { raw, cosine } = pairKernel(K, 1, 2);
@@ -98,7 +98,7 @@ test('pairs by hand: the mean class trace between them, raw and as a cosine', ()
   near(cosine, 3 / Math.sqrt(9 * 4), 1e-12);
 });
 
-test("a text that an attack leaves alone has cosine 1: M' is blind to labels", async () => {
+test('a text that an attack leaves unchanged has cosine 1, whatever its label', async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
   const model = adaptedModel(network);

@@ -1,6 +1,6 @@
 /**
- * The oracle in double precision: against PyTorch in double precision (test/golden/ntk.py), for itself, and as the
- * judge of what runs on tensors.
+ * The reference in double precision, compared with PyTorch in double precision
+ * (test/golden/ntk.py), by its identities, and with the implementations that run on tensors.
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -43,7 +43,7 @@ test.after(() => {
   });
 });
 
-test('erf, as Abramowitz and Stegun tabulate it', () => {
+test('erf equals the table of Abramowitz and Stegun', () => {
   // Table 7.1.
   for (const [x, value] of [
     [0, 0],
@@ -58,43 +58,47 @@ test('erf, as Abramowitz and Stegun tabulate it', () => {
 });
 
 for (const kind of ['lora', 'full'] as const) {
-  test(`the tiny BERT under ${kind}: kernels, traces, logits, Fisher spectra and what is made of them are PyTorch's`, async () => {
-    const model = models.get(kind)!,
-      reference = await readReference(`ntk-tiny-${kind}`);
-    const { logits, gradients } = model.differentiate(reference.rows);
-    const near = (a: ArrayLike<number>, b: ArrayLike<number>, what: string): void => {
-      const error = relative(a, b);
-      assert.ok(error <= tolerance.double, `${what}: ${error}`);
-    };
-    near(logits, reference.logits.flat(), 'logits');
-    for (const which of kind === 'lora' ? (['lora', 'full'] as const) : (['full'] as const)) {
-      const blocks = model.layers.map((layer) =>
-        which === 'full'
-          ? fullBlock(gradients.get(layer.name)!)
-          : loraBlock(gradients.get(layer.name)!, layer, layer.lora!),
-      );
-      const K = total(blocks);
-      near(K, reference.kernels[which]!, `${which} kernel`);
-      const size = logits.length;
-      assert.equal(
-        model.layers.map(({ name }) => name),
-        Object.keys(reference.traces[which]!),
-      );
-      near(
-        blocks.map((block) =>
-          Array.from({ length: size }, (_, i) => block[i * (size + 1)]!).reduce((a, b) => a + b),
-        ),
-        Object.values(reference.traces[which]!),
-        `${which} traces`,
-      );
-      assertFisher(
-        fisher(K, logits, reference.labels, { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] }),
-        reference.fisher[which]!,
-        which,
-        tolerance.double,
-      );
-    }
-  });
+  test(
+    `the tiny BERT under ${kind}: kernels, traces, logits, Fisher spectra and what is made of ` +
+      "them are PyTorch's",
+    async () => {
+      const model = models.get(kind)!,
+        reference = await readReference(`ntk-tiny-${kind}`);
+      const { logits, gradients } = model.differentiate(reference.rows);
+      const near = (a: ArrayLike<number>, b: ArrayLike<number>, what: string): void => {
+        const error = relative(a, b);
+        assert.ok(error <= tolerance.double, `${what}: ${error}`);
+      };
+      near(logits, reference.logits.flat(), 'logits');
+      for (const which of kind === 'lora' ? (['lora', 'full'] as const) : (['full'] as const)) {
+        const blocks = model.layers.map((layer) =>
+          which === 'full'
+            ? fullBlock(gradients.get(layer.name)!)
+            : loraBlock(gradients.get(layer.name)!, layer, layer.lora!),
+        );
+        const K = total(blocks);
+        near(K, reference.kernels[which]!, `${which} kernel`);
+        const size = logits.length;
+        assert.equal(
+          model.layers.map(({ name }) => name),
+          Object.keys(reference.traces[which]!),
+        );
+        near(
+          blocks.map((block) =>
+            Array.from({ length: size }, (_, i) => block[i * (size + 1)]!).reduce((a, b) => a + b),
+          ),
+          Object.values(reference.traces[which]!),
+          `${which} traces`,
+        );
+        assertFisher(
+          fisher(K, logits, reference.labels, { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] }),
+          reference.fisher[which]!,
+          which,
+          tolerance.double,
+        );
+      }
+    },
+  );
 }
 const rows = allRows.slice(0, 7),
   C = 3,
@@ -158,7 +162,7 @@ test('(1) in every layer, K_LoRA(B = 0) − K_ff = Δ_r', () => {
   }
 });
 
-test('(2) in every layer, over the row blocks of A = σ√n·Q, K_LoRA(B = 0) averages to s²rσ²·K_ff', () => {
+test('(2) over the row blocks of A = σ√n·Q, K_LoRA(B = 0) averages to s²rσ²·K_ff', () => {
   const std = 0.3,
     scale = 2.5;
   for (const {
@@ -208,7 +212,8 @@ for (const shape of ['normal', 'uniform'] as const) {
       );
       largest = Math.max(largest, Math.abs(value - scale ** 2 * r * variance * full[k]!) / error);
     });
-    assert.ok(largest < 5, `${largest} standard errors`); // 231 entries that move together: beyond 5 once in 10,000
+    // 231 correlated entries: one exceeds 5 once in 10,000 runs
+    assert.ok(largest < 5, `${largest} standard errors`);
     assert.ok(
       relative(
         mean,
@@ -234,22 +239,26 @@ test('(3) both kernels of a trained adapter are symmetric and positive semi-defi
   }
 });
 
-test('(5) in every layer, with r = n, A orthogonal up to scale and s²rσ² = 1, K_LoRA = K_ff and M_Δ = 0', () => {
-  for (const {
-    layer: { name, in: n },
-    full,
-    lora,
-  } of starts()) {
-    const scale = 2,
-      A = orthogonal(n, name).map((value) => value / scale);
-    assert.ok(relative(lora(A, n, scale), full) < EXACT, name);
-    assert.ok(deltaMatrix(A, n, n, scale).every((value) => Math.abs(value) < EXACT));
-  }
-});
+test(
+  '(5) in every layer, with r = n, A orthogonal up to scale and s²rσ² = 1, K_LoRA = K_ff and ' +
+    'M_Δ = 0',
+  () => {
+    for (const {
+      layer: { name, in: n },
+      full,
+      lora,
+    } of starts()) {
+      const scale = 2,
+        A = orthogonal(n, name).map((value) => value / scale);
+      assert.ok(relative(lora(A, n, scale), full) < EXACT, name);
+      assert.ok(deltaMatrix(A, n, n, scale).every((value) => Math.abs(value) < EXACT));
+    }
+  },
+);
 
 for (const backend of backends) {
   for (const kind of ['lora', 'full'] as const) {
-    test(`(4) ${backend}, ${kind}: what runs on tensors is the oracle's, by every contraction`, async () => {
+    test(`(4) ${backend}, ${kind}: every contraction on tensors equals the reference`, async () => {
       await useBackend(backend);
       const network = await openTiny(kind, true),
         others = allRows.slice(11); // PyTorch's reference has the first eleven

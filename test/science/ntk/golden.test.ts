@@ -1,4 +1,7 @@
-/** Kernels and Fisher spectra of the tiny BERT, and of a verbalizer's logits, against PyTorch in double precision: test/golden/ntk.py. */
+/**
+ * Kernels and Fisher spectra of the tiny BERT, and of a verbalizer's logits, against PyTorch in
+ * double precision: test/golden/ntk.py.
+ */
 import { suite } from 'uvu';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import { backends, useBackend } from '../backend.ts';
@@ -26,15 +29,19 @@ for (const backend of backends) {
     }
   }
 
-  test(`${backend}: a cloze prompt's verbalizer under LoRA, the head's transform among the layers`, async () => {
-    await useBackend(backend);
-    const model = adaptedModel(await openMlm('lora', true));
-    try {
-      await assertReference(model, await readReference('ntk-tiny-mlm'), { batchTokens: 64 });
-    } finally {
-      model.dispose();
-    }
-  });
+  test(
+    `${backend}: a cloze prompt's verbalizer under LoRA, with the head's transform among the ` +
+      'layers',
+    async () => {
+      await useBackend(backend);
+      const model = adaptedModel(await openMlm('lora', true));
+      try {
+        await assertReference(model, await readReference('ntk-tiny-mlm'), { batchTokens: 64 });
+      } finally {
+        model.dispose();
+      }
+    },
+  );
 }
 
 test.run();

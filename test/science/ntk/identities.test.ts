@@ -1,6 +1,7 @@
 /**
- * The identities of docs/theory.md, on a BERT: rows of 3 to 29 tokens, attention across them, a last layer of [CLS] rows only.
- * On TensorFlow as a kernel is chosen, and on the plain reference.
+ * The identities of docs/theory.md, on a BERT: rows of 3 to 29 tokens, attention across them, a
+ * last layer of [CLS] rows only. On TensorFlow with the chosen contractions, and on the plain
+ * reference.
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -30,7 +31,7 @@ function close(): void {
   lora.dispose();
 }
 
-/** The two models on a backend, until another is asked for. */
+/** The two models on one backend, kept until another backend is asked for. */
 async function open(backend: BackendName): Promise<void> {
   if (opened === backend) return;
   close();
@@ -85,7 +86,10 @@ function withFactors(
 const difference = (a: Float64Array, b: Float64Array): Float64Array =>
   a.map((value, i) => value - b[i]!);
 
-/** Σ_{t,u} weight(t, u) · (δ^c_t·δ^d_u) x_tᵀ M x'_u of one layer, plainly, in double precision. M null: the identity. */
+/**
+ * Σ_{t,u} weight(t, u) · (δ^c_t·δ^d_u) x_tᵀ M x'_u of one layer, plainly, in double precision. M
+ * null: the identity.
+ */
 function direct(
   model: AdaptedModel,
   layer: string,
@@ -171,7 +175,8 @@ for (const { backend, options } of ways) {
 
   for (const r of [1, 2, 11, 22]) {
     check(
-      `(2) over the ${22 / r} row blocks of A = σ√n·Q, rank ${r}, K_LoRA(B = 0) averages to s²rσ²·K_ff exactly`,
+      `(2) over the ${22 / r} row blocks of A = σ√n·Q, rank ${r}, K_LoRA(B = 0) averages to ` +
+        's²rσ²·K_ff exactly',
       async () => {
         const n = 22,
           std = 0.3,

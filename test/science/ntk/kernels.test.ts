@@ -28,35 +28,39 @@ const methods = ['plain', 'explicit', 'gram', 'auto'] as const;
 
 for (const backend of backends) {
   for (const tied of [false, true]) {
-    test(`${backend}: finite differences in double precision, ${tied ? 'a layer applied twice' : 'each layer once'}`, async () => {
-      await useBackend(backend);
-      const options: MlpOptions = { tied, lora };
-      const model = tokenMlp(options);
-      const full = finiteDifferenceKernel(model.weights, rows, options, weights);
-      const low = finiteDifferenceKernel(model.weights, rows, options, factors);
-      for (const method of methods) {
-        const found = await kernels(model, rows, { method });
-        assert.ok(
-          relative(found.full, full) < tolerance.double,
-          `${method}, full: ${relative(found.full, full)}`,
-        );
-        assert.ok(
-          relative(found.lora!, low) < tolerance.double,
-          `${method}, LoRA: ${relative(found.lora!, low)}`,
-        );
-        assert.ok(
-          relative(
-            found.logits,
-            rows.flatMap((row) => mlpLogits(model.weights, row, options)),
-          ) < tolerance.double,
-        );
-      }
-      model.dispose();
-    });
+    test(
+      `${backend}: finite differences in double precision, ` +
+        `${tied ? 'a layer applied twice' : 'each layer once'}`,
+      async () => {
+        await useBackend(backend);
+        const options: MlpOptions = { tied, lora };
+        const model = tokenMlp(options);
+        const full = finiteDifferenceKernel(model.weights, rows, options, weights);
+        const low = finiteDifferenceKernel(model.weights, rows, options, factors);
+        for (const method of methods) {
+          const found = await kernels(model, rows, { method });
+          assert.ok(
+            relative(found.full, full) < tolerance.double,
+            `${method}, full: ${relative(found.full, full)}`,
+          );
+          assert.ok(
+            relative(found.lora!, low) < tolerance.double,
+            `${method}, LoRA: ${relative(found.lora!, low)}`,
+          );
+          assert.ok(
+            relative(
+              found.logits,
+              rows.flatMap((row) => mlpLogits(model.weights, row, options)),
+            ) < tolerance.double,
+          );
+        }
+        model.dispose();
+      },
+    );
   }
 }
 
-test("where A is frozen (LoRA-FA), the kernel is B's alone", async () => {
+test('where A is frozen (LoRA-FA), the kernel is over B alone', async () => {
   const options: MlpOptions = { lora };
   const model = tokenMlp(options);
   const frozen = {
@@ -98,7 +102,7 @@ test("each layer's trace is that of its own block", async () => {
   model.dispose();
 });
 
-test('a layer that no LoRA adapts has no part in its kernel; a model without LoRA has none', async () => {
+test('a layer without LoRA adds nothing to K_LoRA; a model without LoRA has none', async () => {
   const options: MlpOptions = { lora };
   const model = tokenMlp(options);
   const partly = { ...model, layers: model.layers.filter(({ name }) => name !== 'mix') };
@@ -159,7 +163,7 @@ test("neither batches nor memory limits nor the rows' order change an entry", as
   model.dispose();
 });
 
-test('exactly symmetric', async () => {
+test('a kernel of rows with themselves is exactly symmetric', async () => {
   const model = tokenMlp({ lora });
   const { full, lora: low } = await kernels(model, rows, { method: 'explicit' });
   const size = rows.length * 3;
@@ -169,7 +173,7 @@ test('exactly symmetric', async () => {
   model.dispose();
 });
 
-test('leaves no tensor behind, neither when it ends nor when it is stopped', async () => {
+test('leaves no tensor behind, whether it ends or is stopped', async () => {
   const model = tokenMlp({ lora });
   const before = tf.memory().numTensors;
   await kernels(model, rows, { batchTokens: 8 });
@@ -212,7 +216,7 @@ test('progress counts every batch and every layer to the end', async () => {
   model.dispose();
 });
 
-test('refuses no rows, and says so where a model has diverged', async () => {
+test('refuses an empty set of rows, and reports a model that has diverged', async () => {
   const model = tokenMlp({ lora });
   const faultOf = async (run: () => Promise<unknown>): Promise<Error> => {
     try {

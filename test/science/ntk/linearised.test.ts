@@ -1,4 +1,7 @@
-/** J₀v against PyTorch's forward mode (test/golden/theory.py), and how a prediction is judged. */
+/**
+ * J₀v against PyTorch's forward mode (test/golden/theory.py), and the scores of a linear
+ * prediction.
+ */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
@@ -15,7 +18,7 @@ const near = (a: number | null, b: number, within = 1e-12): void =>
 
 for (const backend of backends) {
   for (const kind of ['lora', 'full'] as const) {
-    test(`${backend}, ${kind}: every trained parameter's share is in J₀v, as PyTorch has it`, async () => {
+    test(`${backend}, ${kind}: J₀v of all trained parameters equals PyTorch's`, async () => {
       await useBackend(backend);
       const golden = theoryGolden.linear[kind];
       const network = await openTiny(kind, true);
@@ -40,7 +43,7 @@ for (const backend of backends) {
   }
 }
 
-test('it is the limit of a small step, and a large one leaves it', async () => {
+test('the linear prediction is the limit of small steps, not of large ones', async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
   const errorAt = async (size: number): Promise<number> => {
@@ -57,12 +60,13 @@ test('it is the limit of a small step, and a large one leaves it', async () => {
     return linearFit(start, change, end, network.classes).relative_error!;
   };
   const [small, large] = [await errorAt(0.002), await errorAt(0.02)];
-  // The first term that a linear prediction lacks is quadratic: ten times the step, ten times the relative error.
+  // The first term that a linear prediction lacks is quadratic: ten times the step, ten times the
+  // relative error.
   assert.ok(small < 0.05 && large / small > 5 && large / small < 20, `${small}, ${large}`);
   network.dispose();
 });
 
-test('judged by hand', () => {
+test('scores of a linear prediction, computed by hand', () => {
   // Two rows, two classes: moves of (3, 4) and nothing, predicted as (3, 0) and (0, 0).
   const fit = linearFit([0, 1, 5, 0], [3, 0, 0, 0], [3, 5, 5, 0], 2);
   near(fit.relative_error, 4 / 5);
@@ -76,7 +80,7 @@ test('judged by hand', () => {
   assert.equal([still.relative_error, still.cosine, still.agreement], [null, null, 1]);
 });
 
-test('two networks that train different things have no displacement', async () => {
+test('two networks that train different parameters have no displacement', async () => {
   await useBackend('cpu');
   const lora = await openTiny('lora', true),
     full = await openTiny('full', true);

@@ -19,7 +19,7 @@ const left = mlpRows([3, 1, 7, 5, 2]),
   right = mlpRows([2, 4, 1], 2);
 const lora = { rank: 2, scale: 1.5 };
 
-test('between two sets: the off-diagonal block of the kernel over both together', async () => {
+test('a kernel between two sets is the off-diagonal block of the kernel over both', async () => {
   const model = tokenMlp({ lora });
   const C = model.classes,
     all = await kernelSet(model, [...left, ...right], null);
@@ -43,7 +43,7 @@ test('between two sets: the off-diagonal block of the kernel over both together'
   model.dispose();
 });
 
-test('the blocks of the layers add up to the kernel; each kernel can be had alone', async () => {
+test("the layers' blocks add up to the kernel; each kernel can be computed alone", async () => {
   const model = tokenMlp({ lora });
   const both = await kernelSet(model, left, null, { perLayer: true });
   for (const kind of ['full', 'lora'] as const) {
@@ -62,10 +62,11 @@ test('the blocks of the layers add up to the kernel; each kernel can be had alon
 });
 
 for (const backend of backends) {
-  test(`${backend}: more rows than one band of the Gram matrix`, async () => {
+  test(`${backend}: a kernel of more rows than one band of the Gram matrix`, async () => {
     await useBackend(backend);
     const model = tokenMlp({ lora });
-    const many = mlpRows(Array.from({ length: 190 }, (_, i) => 1 + (i % 4))); // 570 gradients, bands of 256
+    // 570 gradients, bands of 256
+    const many = mlpRows(Array.from({ length: 190 }, (_, i) => 1 + (i % 4)));
     const byGradients = await kernelSet(model, many, null, { method: 'explicit' }),
       byPairs = await kernelSet(model, many, null, { method: 'gram' });
     for (const kind of ['full', 'lora'] as const)
@@ -77,7 +78,7 @@ for (const backend of backends) {
 
 const never = (message: string): void => assert.unreachable(message);
 
-test('a flipped bit in anything that was kept is found, said, and nothing of it is gone on from', async () => {
+test('a saved state with a flipped bit is reported and not resumed from', async () => {
   const model = tokenMlp({ lora });
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
   try {
@@ -127,57 +128,61 @@ test('a flipped bit in anything that was kept is found, said, and nothing of it 
   }
 });
 
-test('stopped between passes and begun again, it comes to the same bits without the passes that it had made', async () => {
-  const model = tokenMlp({ lora });
-  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
-  try {
-    for (const options of [
-      { perLayer: true },
-      { projection: { dimension: 3, replicates: 2, seed: 1 } },
-    ]) {
-      const whole = await kernelSet(model, left, right, { ...options, memoryMB: 1e-9 });
-      for (const stopAfter of [4, 9]) {
-        // steps: three layers, two batches (one a set) and the layer itself
-        const stop = new AbortController();
-        let steps = 0;
-        const first = kernelSet(model, left, right, {
-          ...options,
-          memoryMB: 1e-9,
-          resume: resumeIn(dir, never),
-          signal: stop.signal,
-          progress: () => {
-            if (++steps === stopAfter) stop.abort();
-          },
-        });
-        await first.then(
-          () => assert.unreachable('it was not stopped'),
-          (error: Error) => assert.is(error.name, 'AbortError'),
-        );
-        let passes = 0;
-        const counted = {
-          ...model,
-          forward: (...args: Parameters<typeof model.forward>) => {
-            passes++;
-            return model.forward(...args);
-          },
-        };
-        const resumed = await kernelSet(counted, left, right, {
-          ...options,
-          memoryMB: 1e-9,
-          resume: resumeIn(dir, never),
-        });
-        assert.is(passes, stopAfter === 4 ? 4 : 2);
-        assert.equal(resumed, whole);
-        await rm(join(dir, 'kernel.json'));
+test(
+  'stopped between passes and begun again, it comes to the same bits without the passes that ' +
+    'it had made',
+  async () => {
+    const model = tokenMlp({ lora });
+    const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
+    try {
+      for (const options of [
+        { perLayer: true },
+        { projection: { dimension: 3, replicates: 2, seed: 1 } },
+      ]) {
+        const whole = await kernelSet(model, left, right, { ...options, memoryMB: 1e-9 });
+        for (const stopAfter of [4, 9]) {
+          // steps: three layers, two batches (one a set) and the layer itself
+          const stop = new AbortController();
+          let steps = 0;
+          const first = kernelSet(model, left, right, {
+            ...options,
+            memoryMB: 1e-9,
+            resume: resumeIn(dir, never),
+            signal: stop.signal,
+            progress: () => {
+              if (++steps === stopAfter) stop.abort();
+            },
+          });
+          await first.then(
+            () => assert.unreachable('it was not stopped'),
+            (error: Error) => assert.is(error.name, 'AbortError'),
+          );
+          let passes = 0;
+          const counted = {
+            ...model,
+            forward: (...args: Parameters<typeof model.forward>) => {
+              passes++;
+              return model.forward(...args);
+            },
+          };
+          const resumed = await kernelSet(counted, left, right, {
+            ...options,
+            memoryMB: 1e-9,
+            resume: resumeIn(dir, never),
+          });
+          assert.is(passes, stopAfter === 4 ? 4 : 2);
+          assert.equal(resumed, whole);
+          await rm(join(dir, 'kernel.json'));
+        }
+        assert.is((await readdir(dir)).length, 1, 'the arrays of the last state alone');
+        await rm(dir, { recursive: true });
+        await (await import('node:fs/promises')).mkdir(dir);
       }
-      assert.is((await readdir(dir)).length, 1, 'the arrays of the last state alone');
+    } finally {
       await rm(dir, { recursive: true });
-      await (await import('node:fs/promises')).mkdir(dir);
+      model.dispose();
     }
-  } finally {
-    await rm(dir, { recursive: true });
-    model.dispose();
-  }
-});
+  },
+);
 
 test.run();

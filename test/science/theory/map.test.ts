@@ -27,7 +27,7 @@ test.before(async () => {
   await useBackend('cpu');
 });
 
-test('closed forms by hand, as published and exact', () => {
+test('closed forms, as published and exact, computed by hand', () => {
   // r = 1, d = 1, σ = 1: Σλ² = a⁴, whose mean is 3 (Gaussian) and 9/5 (uniform of variance 1).
   near(expectedSquares('normal', 1, 1, 1), 3);
   near(expectedSquares('uniform', 1, 1, 1), 9 / 5);
@@ -44,8 +44,9 @@ test('closed forms by hand, as published and exact', () => {
 });
 
 /**
- * Var Σλ² for a Gaussian A, σ = 1: 4rd(2d² + 2r² + 5rd + 5d + 5r + 5), the Wishart matrix's (at r = d = 1: Var z⁴ = 96).
- * A uniform entry's even moments are at most a Gaussian's, and so is E(Σλ²)², a sum of products of them.
+ * Var Σλ² for a Gaussian A, σ = 1: 4rd(2d² + 2r² + 5rd + 5d + 5r + 5), the Wishart matrix's (at r =
+ * d = 1: Var z⁴ = 96). A uniform entry's even moments are at most a Gaussian's, and so is E(Σλ²)²,
+ * a sum of products of them.
  */
 function deviation(shape: Shape, r: number, d: number): number {
   const gaussian = 4 * r * d * (2 * d ** 2 + 2 * r ** 2 + 5 * r * d + 5 * d + 5 * r + 5);

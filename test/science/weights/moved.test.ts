@@ -1,4 +1,4 @@
-/** What of a model an adapter moves: every trained parameter is in one part and one only. */
+/** Which parts of a model an adapter moves: every trained parameter is in exactly one part. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readJson } from '../../../src/science/io/checkpoint.ts';
@@ -28,7 +28,7 @@ function shapeOf(head: Head): ModelShape {
 const classifier = shapeOf({ type: 'classifier' }),
   cloze = shapeOf({ type: 'cloze', tokens: [5, 7] });
 
-/** As much of a network as is looked at. */
+/** The part of a network that `movedBy` reads. */
 const networkOf = (shape: ModelShape, adapter: Adapter): Network =>
   ({
     ...shape,
@@ -45,7 +45,7 @@ for (const [what, shape] of [
   ['a classifier', classifier],
   ['a cloze head', cloze],
 ] as const)
-  test(`under ${what}, what is moved is what is trained, each parameter once`, async () => {
+  test(`under ${what}, the moved parameters are the trained ones, each listed once`, async () => {
     for (const [name, implementation, params, kinds] of [
       ['full', full, {}, ['embeddings', 'norms', 'biases']],
       ['bitfit', bitfit, {}, ['norms', 'biases']],
@@ -90,21 +90,25 @@ test("the kinds of a cloze head's own parameters", async () => {
   assert.ok(layers.some(({ name }) => name === 'cls.predictions.transform.dense'));
 });
 
-test("with a base's adapter, what either has trained; parameters that no layer shows are refused", async () => {
-  const [own, base] = [await bitfit.create({}, classifier), await full.create({}, classifier)];
-  const { layers, parameters } = movedBy(networkOf(classifier, own), [own, base]);
-  assert.is(layers.length, classifier.linears.length - 1);
-  assert.ok(parameters.has('embeddings'));
-  const prompt: Adapter = {
-    ...own,
-    targets: [],
-    parameters: [{ name: 'prompt', shape: [3, 22] }],
-    trains: (name) => name === 'prompt',
-  };
-  assert.throws(
-    () => movedBy(networkOf(classifier, prompt), [prompt]),
-    /trains "prompt", a parameter of its own, and names no layer/,
-  );
-});
+test(
+  "with a base's adapter, the parameters that either trained; parameters outside any layer are " +
+    'refused',
+  async () => {
+    const [own, base] = [await bitfit.create({}, classifier), await full.create({}, classifier)];
+    const { layers, parameters } = movedBy(networkOf(classifier, own), [own, base]);
+    assert.is(layers.length, classifier.linears.length - 1);
+    assert.ok(parameters.has('embeddings'));
+    const prompt: Adapter = {
+      ...own,
+      targets: [],
+      parameters: [{ name: 'prompt', shape: [3, 22] }],
+      trains: (name) => name === 'prompt',
+    };
+    assert.throws(
+      () => movedBy(networkOf(classifier, prompt), [prompt]),
+      /trains "prompt", a parameter of its own, and names no layer/,
+    );
+  },
+);
 
 test.run();

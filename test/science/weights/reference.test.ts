@@ -39,7 +39,7 @@ for (const backend of backends) {
   }
 }
 
-test('the cases have what they are there for', () => {
+test('the cases include a planted intruder, a non-intruder and rank 3', () => {
   const intruders = new Map(cases.map((one) => [one.name, one.intruder_dimensions]));
   assert.equal(
     [intruders.get('a planted intruder'), intruders.get('its own first direction, stronger')],

@@ -23,7 +23,10 @@ import { linears, openTiny } from '../tiny-bert.ts';
 const test = suite('weights');
 const options = { energy: 0.9, vectors: 10, cosine: 0.5 };
 const targets = linears.filter(({ adaptable }) => adaptable);
-/** Weights are float32, what is made of them double precision: rounding of the factors' storage alone. */
+/**
+ * Weights are stored in float32 and computed with in double precision, so only the storage of the
+ * factors rounds.
+ */
 const WITHIN = 1e-6;
 
 const close = (a: ArrayLike<number>, b: ArrayLike<number>, what: string, within = WITHIN): void => {
@@ -53,30 +56,34 @@ function assertSpectrum(
 }
 
 for (const backend of backends) {
-  test(`${backend}: LoRA's change, through its factors, has NumPy's spectrum and intruder dimensions`, async () => {
-    await useBackend(backend);
-    const start = await openStart(),
-      end = await openTiny('lora', true);
-    for (const layer of targets) {
-      const change = await layerChange(start, end, layer);
-      assert.is(change.thin!.k, 5, 'B = 0 at the start adds no column');
-      assertSpectrum(
-        layerSpectrum(
-          layer.name,
-          await effectiveWeight(start, layer),
-          change,
-          [layer.out, layer.in],
-          options,
-        ),
-        theoryGolden.spectrum.lora[layer.name]!,
-      );
-    }
-    start.dispose();
-    end.dispose();
-  });
+  test(
+    `${backend}: LoRA's change, through its factors, has NumPy's spectrum and intruder ` +
+      'dimensions',
+    async () => {
+      await useBackend(backend);
+      const start = await openStart(),
+        end = await openTiny('lora', true);
+      for (const layer of targets) {
+        const change = await layerChange(start, end, layer);
+        assert.is(change.thin!.k, 5, 'B = 0 at the start adds no column');
+        assertSpectrum(
+          layerSpectrum(
+            layer.name,
+            await effectiveWeight(start, layer),
+            change,
+            [layer.out, layer.in],
+            options,
+          ),
+          theoryGolden.spectrum.lora[layer.name]!,
+        );
+      }
+      start.dispose();
+      end.dispose();
+    },
+  );
 }
 
-test("a full change has NumPy's, intruders among them", async () => {
+test("the spectrum and intruders of a full change equal NumPy's", async () => {
   await useBackend('cpu');
   const network = await openTiny('full', true);
   const found = await Promise.all(
@@ -98,7 +105,7 @@ test("a full change has NumPy's, intruders among them", async () => {
   network.dispose();
 });
 
-test('between two trained adapters, thin factors and whole weights say the same', async () => {
+test('thin factors and whole weights give the same spectrum', async () => {
   await useBackend('cpu');
   const a = await openTiny('lora', true),
     b = await openMoved();
@@ -122,7 +129,7 @@ test('between two trained adapters, thin factors and whole weights say the same'
   b.dispose();
 });
 
-test('an adapter that is no product of factors tells its weight by what it makes of the identity', async () => {
+test('without factors, a weight is read off the output for the identity', async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
   // The same adapter, its factors kept to itself.
@@ -145,7 +152,7 @@ test('an adapter that is no product of factors tells its weight by what it makes
   network.dispose();
 });
 
-test('nothing moved: rank 0, no intruder', () => {
+test('an unchanged weight has rank 0 and no intruder', () => {
   const W = Float64Array.of(1, 2, 3, 4, 5, 7);
   for (const thin of [null, { P: new Float64Array(0), Q: new Float64Array(0), k: 0 }]) {
     const {
