@@ -1,5 +1,12 @@
 /** Plugins from outside the repository: bundled at load, so that what runs is exactly what the digest was taken of. */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -119,9 +126,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
   const digest = sha256(text),
     module = join(
       dir,
-      `${basename(path)
-        .replace(/\.\w+$/, '')
-        .replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`,
+      `${nameOf(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`,
     );
   // A file of that name which holds something else was torn, or written over.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
@@ -150,12 +155,34 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
   return made;
 }
 
-async function loadOne(path: string): Promise<LoadedPlugin> {
-  if (!existsSync(path))
+const INDEXES = ['index.ts', 'index.mts', 'index.js', 'index.mjs'];
+
+/** The module of a plugin: the file that was named, or the index of the folder that was. */
+function entryOf(named: string): string {
+  const found = statSync(named, { throwIfNoEntry: false });
+  if (found === undefined)
     throw new UserFault(
-      `the plugin ${path} does not exist`,
+      `the plugin ${named} does not exist`,
       'paths under `plugins` are relative to the spec that writes them',
     );
+  if (!found.isDirectory()) return named;
+  const entry = INDEXES.map((name) => join(named, name)).find((file) => existsSync(file));
+  if (entry === undefined)
+    throw new UserFault(
+      `the plugin ${named} is a folder without ${INDEXES.join(', ')}`,
+      'a folder is one plugin, which its index exports as default',
+    );
+  return entry;
+}
+
+/** What a plugin's bundle is named after: its file, or the folder whose index it is. */
+function nameOf(entry: string): string {
+  const name = basename(entry).replace(/\.\w+$/, '');
+  return name === 'index' ? basename(dirname(entry)) : name;
+}
+
+async function loadOne(named: string): Promise<LoadedPlugin> {
+  const path = entryOf(named);
   const dir = join(cacheDir(), 'plugins');
   const found = findBundle(dir, path, apiModule()) ?? (await bundle(path, dir));
   if (sep === '/' && found.module.includes('\\'))
@@ -184,7 +211,8 @@ async function loadOne(path: string): Promise<LoadedPlugin> {
 }
 
 /**
- * @param paths absolute, or relative to the working folder; TypeScript or JavaScript
+ * @param paths absolute, or relative to the working folder: TypeScript or JavaScript files, or
+ *   folders with an index
  * @returns what `Registry.with` takes
  * @throws UserFault that names the file: missing, not buildable, throwing at load, or of the wrong shape
  */

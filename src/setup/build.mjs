@@ -70,10 +70,34 @@ function entryPoints(project) {
       'src/engine/library.ts': 'library',
     }).filter(([source]) => existsSync(join(project, source))),
   );
-  const plugins = filesUnder(project, 'plugins').filter(
-    (file) => /\.tsx?$/.test(file) && !file.endsWith('.d.ts'),
-  );
-  return { program, plugins, all: { ...program, [ALL_PLUGINS]: 'plugins' } };
+  return { program, plugins: pluginSources(project), all: { ...program, [ALL_PLUGINS]: 'plugins' } };
+}
+
+/**
+ * The sources of the built-in plugins. A plugin is a file, `plugins/KIND/NAME.ts`, or a folder whose
+ * `index.ts` is the plugin, `plugins/KIND/NAME/index.ts`; the folder's other files are its own.
+ * @param {string} project @returns {string[]} paths from `project`, sorted
+ * @throws {BuildFault} where a folder has source files and no index
+ */
+function pluginSources(project) {
+  /** @type {string[]} */
+  const plugins = [];
+  /** @type {Set<string>} */
+  const folders = new Set();
+  for (const file of filesUnder(project, 'plugins')) {
+    if (!/\.tsx?$/.test(file) || file.endsWith('.d.ts')) continue;
+    const [root, kind, name, ...below] = file.split('/');
+    if (below.length > 0) folders.add(`${root}/${kind}/${name}`);
+    if (below.length === 0 || (below.length === 1 && /^index\.tsx?$/.test(below[0] ?? '')))
+      plugins.push(file);
+  }
+  for (const folder of folders) {
+    if (!plugins.some((plugin) => plugin.startsWith(`${folder}/`)))
+      throw new BuildFault(
+        `${folder} has no index.ts: a folder is one plugin, which its index exports as default`,
+      );
+  }
+  return plugins;
 }
 
 /**

@@ -243,6 +243,31 @@ test("of a plugin that uses this program's science, the science is part of the v
   );
 });
 
+test('an outside plugin may be a folder: its index is the plugin, what it imports counts', async ({
+  dir,
+}) => {
+  const stage = `import { defineStage } from 'dosimeter';
+export default defineStage({
+  name: 'counts', summary: 'S.', compute: false, scope: 'cell',
+  define: () => ({ params: {}, inputs: {} }),
+  run: async () => (await import('./run.mjs')).run(),
+});
+`;
+  const index = write(dir, {
+    'counts/index.mjs': stage,
+    'counts/run.mjs': 'export const run = async () => {};\n',
+  });
+  const [plugin] = await loadOutsidePlugins([join(index, '..')]);
+  assert.is(plugin?.name, 'counts');
+  assert.is(plugin?.file, index);
+  assert.equal(Object.keys(plugin!.closure), ['index.mjs', 'run.mjs']);
+  const empty = join(write(dir, { 'empty/readme.txt': '' }), '..');
+  assert.is(
+    (await fault(() => loadOutsidePlugins([empty]))).message,
+    `the plugin ${empty} is a folder without index.ts, index.mts, index.js, index.mjs`,
+  );
+});
+
 test('an outside plugin may be TypeScript', async ({ dir }) => {
   const [plugin] = await loadOutsidePlugins([
     write(dir, {
