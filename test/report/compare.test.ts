@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { adapterPairs, compareAdapters, compareKernels } from '../../src/report/compare.ts';
+import { adapterPairs, compareAdapters } from '../../src/report/adapters.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { compareKernels } from '../../src/report/kernels.ts';
 import { premiseRows } from '../../src/report/premise.ts';
 import type { FisherPoint } from '../../src/report/types.ts';
 import { cellOf, facts, LORA4, LORA8 } from './cells.ts';

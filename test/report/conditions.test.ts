@@ -1,12 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  byName,
-  conditionsOf,
-  metricOf,
-  seriesOf,
-  varyingPaths,
-} from '../../src/report/conditions.ts';
+import { byName, conditionsOf, metricOf, seriesOf } from '../../src/report/conditions.ts';
+import { varyingPaths } from '../../src/report/labels.ts';
 import { cellOf, LORA4, LORA8, stageOf } from './cells.ts';
 
 const test = suite('conditions');

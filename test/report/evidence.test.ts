@@ -1,9 +1,10 @@
 /** Models that say nothing: told on the first screen, and evidence for no claim. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { compareAdapters } from '../../src/report/adapters.ts';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
-import { compareAdapters, compareKernels } from '../../src/report/compare.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { compareKernels } from '../../src/report/kernels.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { collectResults } from '../../src/report/results.ts';
@@ -233,7 +234,7 @@ test('what must be said first: collapse, no better than the majority, no effect,
     [
       ['one-class', '1 of 6 models predicts one class only'],
       ['no-better', '1 of 6 models is no better than the majority class'],
-      ['not-told', 'No effect of the trigger can be told in 1 model'],
+      ['not-told', 'No effect of the trigger can be shown in 1 model'],
       ['not-read', 'The trigger does not reach the model in some rows'],
     ],
   );

@@ -3,15 +3,17 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { rankFigures, varianceFigures } from '../../src/report/figures/adapter-axes.ts';
 import { answerFigures } from '../../src/report/figures/answer.ts';
-import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
-import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
+import { doseFigures } from '../../src/report/figures/doses.ts';
+import { classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { lossFigures } from '../../src/report/figures/losses.ts';
 import { scoreFigure } from '../../src/report/figures/scores.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { stepFigures } from '../../src/report/figures/steps.ts';
 import { label } from '../../src/report/figures/svg.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
+import { chooseKernels } from '../../src/report/kernel-choice.ts';
 import { ACCURACY } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.ts';
 import type { ReportCell } from '../../src/report/types.ts';
@@ -380,7 +382,7 @@ test('the answer: adapters of each attack at its highest dose, beside what they 
     }),
   ]);
   const all = conditionsOf([...cells, cellOf({ seed: 1, evaluate: { accuracy: 0.95 } })], []);
-  const [accuracy, asr] = answerFigures(all, adapterPalette(all));
+  const [accuracy, asr] = answerFigures(all);
   assert.equal(
     [...accuracy!.svg.matchAll(/font-weight="600">([^<]+)</g)].map(([, text]) => text),
     ['no attack', 'badnets, rate 0.2'],

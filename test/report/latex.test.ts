@@ -179,7 +179,7 @@ test('differences leave out the pairs of which a model is no evidence, and the t
   assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
   assert.match(
     tableOf(rows),
-    'The differences leave out 1 of 5 pairs as no evidence: a model of the pair predicts one class only.',
+    'The differences leave out 1 of 5 pairs that are not evidence: a model of the pair predicts one class only.',
   );
   // Full fine-tuning that is no better than the majority class leaves nothing to compare with: told, not left blank.
   const lost = tableOf(
@@ -196,7 +196,7 @@ test('differences leave out the pairs of which a model is no evidence, and the t
   assert.match(lost, /LoRA & \$4\$ & .* & -- \(\$n = 0\$\) \\\\\n/);
   assert.match(
     lost,
-    'leave out 5 of 5 pairs as no evidence: a model of the pair predicts one class only or is no better than the majority class.',
+    'leave out 5 of 5 pairs that are not evidence: a model of the pair predicts one class only or is no better than the majority class.',
   );
 });
 

@@ -115,7 +115,7 @@ test('the same figure is the same file; what cannot be painted is not left out i
     ['<ellipse rx="1"/>', 'an element <ellipse>'],
     ['<path d="M0,0S1,1,2,2" fill="red"/><g transform="skewX(3)"/>', 'a transform skewX'],
     ['<g clip-path="url(#no)"/>', 'url(#no) leads to nothing'],
-    ['<image href="http://x/y.png"/>', 'a PNG of its own'],
+    ['<image href="http://x/y.png"/>', 'is not an embedded PNG'],
   ] as const) {
     let said = '';
     await pdfOf(svg(body)).catch((error: Error) => (said = error.message));

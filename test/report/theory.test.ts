@@ -1,8 +1,8 @@
 /** The theory chapter: predictions, their relation to attacks, and what training did, from cells reckoned by hand. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compareKernels } from '../../src/report/compare.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { compareKernels } from '../../src/report/kernels.ts';
 import { predictionsOf } from '../../src/report/predictions.ts';
 import { divergenceRelations, relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
@@ -231,7 +231,7 @@ test('numbers of projected kernels are marked wherever they stand', async () => 
     rowWith(about, 'LoRA r = 16', '≈ 0.1250').filter((text) => text.startsWith('≈')).length,
     2,
   );
-  assert.match(visible(about), '≈: of projected kernels, whose standard error stands in results');
+  assert.match(visible(about), '≈: from projected kernels, whose standard error stands in results');
   assert.not.match(visible(await render([measured({})])), '≈');
 });
 

@@ -9,7 +9,7 @@ import evaluate from '../../../plugins/stages/evaluate.ts';
 import kernel from '../../../plugins/stages/kernel.ts';
 import merge from '../../../plugins/stages/merge.ts';
 import regime from '../../../plugins/stages/regime.ts';
-import report from '../../../plugins/stages/report.ts';
+import report from '../../../plugins/stages/report/index.ts';
 import spectrum from '../../../plugins/stages/spectrum.ts';
 import theoryMap from '../../../plugins/stages/theory-map.ts';
 import train from '../../../plugins/stages/train.ts';

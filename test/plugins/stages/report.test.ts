@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import none from '../../../plugins/attacks/none.ts';
-import report from '../../../plugins/stages/report.ts';
+import report from '../../../plugins/stages/report/index.ts';
 import type {
   Cell,
   Digest,

@@ -1,0 +1,18 @@
+/** What captions say of every figure alike: hollow points, and what there was no room for. */
+import type { Condition } from '../conditions.ts';
+import { predictsOneClass } from '../evidence.ts';
+
+/** The seeds whose models predict one class only: their points are hollow. */
+export const oneClassSeeds = ({ cells }: Condition): ReadonlySet<number> =>
+  new Set(cells.filter(predictsOneClass).map(({ seed }) => seed));
+
+export const hollowNote = (conditions: readonly Condition[]): string =>
+  conditions.some((condition) => oneClassSeeds(condition).size > 0)
+    ? ' Hollow points: models that predict one class only.'
+    : '';
+
+/** Says how many of something a figure had no room for. */
+export const leftOut = (count: number, noun: string): string =>
+  count > 0
+    ? ` ${count.toLocaleString('en')} more ${noun}${count === 1 ? ' is' : 's are'} left out of this figure.`
+    : '';
