@@ -1,6 +1,6 @@
 /** Everything that the page and its figures show, worked out once from the cells. Pure. */
 import { type Caveat, caveatsOf } from './caveats.ts';
-import { compareAll,type Comparisons } from './comparisons.ts';
+import { compareAll, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf } from './conditions.ts';
 import { type Finding, findingsOf } from './findings.ts';
 import { chooseKernels, type KernelChoice } from './kernel-choice.ts';

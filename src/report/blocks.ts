@@ -1,4 +1,6 @@
-/** The conditions that the first screen shows: a few attacks of each kind, at their highest dose. */
+/**
+ * The conditions that the first screen shows: a few attacks of each kind, at their highest dose.
+ */
 import { type Condition, numericAxis } from './conditions.ts';
 import { groupBy, type NonEmpty } from './groups.ts';
 import { blockLabel, doseUnit } from './labels.ts';
@@ -13,8 +15,8 @@ const doseOf = (condition: Condition): number =>
     .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
 
 /**
- * The conditions of a family as blocks (one attack at one dose and one setting): for each attack the
- * block of its highest dose, in the setting of the family's first condition.
+ * The conditions of a family as blocks (one attack at one dose and one setting): for each attack
+ * the block of its highest dose, in the setting of the family's first condition.
  */
 export function headlineBlocks(
   conditions: readonly Condition[],

@@ -51,6 +51,8 @@ function named(found: readonly Found[], detail: (one: Found) => string = () => '
   return [...labels, ...(left > 0 ? [plural(left, 'more condition')] : [])].join('; ');
 }
 
+const isOrAre = (found: readonly Found[]): string => (count(found) === 1 ? 'is' : 'are');
+
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
 const mean = (cells: readonly Measured[], metric: string): string =>
@@ -94,7 +96,7 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
       };
 }
 
-/** The caveats of these cells, the worst first; none where nothing is amiss or nothing was evaluated. */
+/** The caveats of these cells, the worst first; none where nothing is wrong or was evaluated. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const all = count(
     having(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
@@ -120,7 +122,7 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     noBetter.length > 0 && {
       id: 'no-better',
       severe: true,
-      title: `${of(noBetter)} ${count(noBetter) === 1 ? 'is' : 'are'} no better than the majority class`,
+      title: `${of(noBetter)} ${isOrAre(noBetter)} no better than the majority class`,
       text: `${named(noBetter)}. No verdict on attack success counts them.`,
     },
     noEffect.length > 0 && {

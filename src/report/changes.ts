@@ -1,4 +1,5 @@
 /** What an attack did to a text, cut down to what fits a page. */
+import { codePoints } from './format.ts';
 
 export interface Segment {
   readonly text: string;
@@ -46,9 +47,9 @@ export function changedParts(
 function trimmed(head: string, changed: string, tail: string): Segment[] {
   // Where only the label was flipped, the text is shown from its beginning.
   if (changed === '' && tail === '') [head, tail] = ['', head];
-  const h = [...head],
-    c = [...changed],
-    t = [...tail];
+  const h = codePoints(head),
+    c = codePoints(changed),
+    t = codePoints(tail);
   // Where the change is at an edge, the other side gets the room.
   const room = Math.max(0, 2 * CONTEXT - Math.min(CONTEXT, h.length));
   const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;

@@ -21,8 +21,8 @@ export interface Condition extends Labels {
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
-   * The condition under each of its names, where it has several (α = r and α = 16 at rank 16): for a
-   * figure along an axis, where each name has a place. Everywhere else it is one condition.
+   * The condition under each of its names, where it has several (α = r and α = 16 at rank 16): for
+   * a figure along an axis, where each name has a place. Everywhere else it is one condition.
    */
   readonly named: readonly Condition[];
   /** One for each seed, in the order of the spec. */

@@ -171,7 +171,9 @@ export interface DifferenceSummary {
   readonly low: number | null;
   readonly high: number | null;
   readonly pairs: number;
-  /** How many seeds both have that are not evidence: the means count them, the difference does not. */
+  /**
+   * How many seeds both have that are not evidence: the means count them, the difference does not.
+   */
   readonly excluded: number;
 }
 

@@ -7,8 +7,8 @@
  * - *no better than the majority*: its accuracy is not above the majority class's share of the
  *   validation rows, by McNemar's exact test on the rows (5%, two-sided).
  * - *no effect of the trigger*: its ASR is not above its own rate of the target on the same rows
- *   without the trigger, by the same test. That may be an attack that failed, which is evidence; the
- *   verdict therefore rests on the difference in what the trigger adds.
+ *   without the trigger, by the same test. That may be an attack that failed, which is evidence;
+ *   the verdict therefore rests on the difference in what the trigger adds.
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
  *   (`trigger_seen`).
  *
@@ -45,8 +45,8 @@ export function beatsMajority(cell: Measured): boolean {
 }
 
 /**
- * Whether the trigger demonstrably raises the model's own rate of the target; true where there is no
- * trigger.
+ * Whether the trigger demonstrably raises the model's own rate of the target; true where there is
+ * no trigger.
  */
 export function triggerTold(cell: Measured): boolean {
   const { asr_untriggered_p: p, asr_minus_untriggered: added } = scores(cell);

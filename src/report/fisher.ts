@@ -1,4 +1,6 @@
-/** Numbers that are made of a Fisher spectrum, the checkpoints they are taken at, and their errors. */
+/**
+ * Numbers that are made of a Fisher spectrum, the checkpoints they are taken at, and their errors.
+ */
 import { type Condition, oncePerAdapter, type Quantity } from './conditions.ts';
 import { distinct } from './groups.ts';
 import { alphaOrder, entropyName } from './metrics.ts';
@@ -83,8 +85,8 @@ export function withLora(
 }
 
 /**
- * The standard error of a kernel that was estimated by projection, as a share of its norm; null where
- * the kernel is exact.
+ * The standard error of a kernel that was estimated by projection, as a share of its norm; null
+ * where the kernel is exact.
  */
 export const kernelError = (
   cell: ReportCell,
@@ -100,5 +102,6 @@ export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime
 /** A note under tables of such numbers. */
 export const ESTIMATED =
   '≈: from projected kernels, whose standard error stands in results as lora.error and ' +
-  'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and a ' +
+  'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², ' +
+  'and a ' +
   'cosine with another kernel too small by half as much.';

@@ -6,6 +6,9 @@ import type { Summary } from '../stats/summary.ts';
 /** Proportions are shown to three decimals, everything else to four significant digits. */
 export type NumberKind = 'proportion' | 'plain';
 
+/** The characters of a text by code points, so that none is cut in half. */
+export const codePoints = (text: string): string[] => Array.from(text);
+
 const MINUS = '−';
 const sign = (text: string): string => text.replace('-', MINUS);
 
@@ -45,7 +48,10 @@ const SUPERSCRIPTS: Readonly<Record<string, string>> = {
   [MINUS]: '⁻',
   '-': '⁻',
 };
-const superscript = (text: string): string => [...text].map((c) => SUPERSCRIPTS[c] ?? c).join('');
+const superscript = (text: string): string =>
+  codePoints(text)
+    .map((character) => SUPERSCRIPTS[character] ?? character)
+    .join('');
 
 /** A number with its sign, always: `+0.020`. */
 export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
@@ -122,7 +128,7 @@ export const plural = (count: number, one: string, many = `${one}s`): string =>
 
 /** At most `length` code points of a text, followed by how many were cut. */
 export function cut(text: string, length: number): string {
-  const points = [...text];
+  const points = codePoints(text);
   if (points.length <= length) return text;
   const left = (points.length - length).toLocaleString('en');
   return `${points.slice(0, length).join('')}… (${left} more characters)`;

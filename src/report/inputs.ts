@@ -151,8 +151,8 @@ export function receiptFacts(
 }
 
 /**
- * One adapted layer, as `premise.json` has it, or, with `measured` null, as the shapes of the trained
- * adapter give it.
+ * One adapted layer, as `premise.json` has it, or, with `measured` null, as the shapes of the
+ * trained adapter give it.
  */
 export interface LayerFacts {
   readonly rank: number;

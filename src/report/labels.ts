@@ -1,4 +1,6 @@
-/** Names of attacks, adapters and settings: they hold what varies over the grid and nothing else. */
+/**
+ * Names of attacks, adapters and settings: they hold what varies over the grid and nothing else.
+ */
 import type { JsonObject } from '../api.ts';
 import { formatValue } from './format.ts';
 import { contentKey, distinct, groupBy } from './groups.ts';
@@ -58,8 +60,8 @@ const pathsOf = (cell: Named): string[] =>
   distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
 
 /**
- * The paths that take more than one value among these cells. A path that only some cells have varies
- * by its values, not by its absence.
+ * The paths that take more than one value among these cells. A path that only some cells have
+ * varies by its values, not by its absence.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   const first = new Map<string, string>();

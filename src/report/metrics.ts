@@ -2,7 +2,7 @@
  * The metrics that the report names: what each is called, how it is written, and in which table it
  * stands. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
-import type { NumberKind } from './format.ts';
+import { codePoints, type NumberKind } from './format.ts';
 
 export interface MetricNote {
   /** The stage kind whose metrics.json holds it. */
@@ -43,7 +43,8 @@ export const PREDICTED = evaluated({
   table: 'task',
   label: 'Most predicted',
   meaning:
-    'share of rows that get the class the model predicts most; 1 means that it predicts one class only',
+    'share of rows that get the class the model predicts most; ' +
+    '1 means that it predicts one class only',
 });
 export const DROP = evaluated({
   metric: 'accuracy_drop',
@@ -201,7 +202,7 @@ export const alphaName = (alpha: string): string => ALPHA_NAMES[alpha] ?? alpha;
 /** `H₂`, `H½`, `H∞`. */
 export function entropyName(alpha: string): string {
   const isWhole = /^\d+$/.test(alpha);
-  const digits = [...alpha].map((digit) => SUBSCRIPTS[Number(digit)]);
+  const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
   return `H${isWhole ? digits.join('') : alphaName(alpha)}`;
 }
 export const alphaOrder = (a: string, b: string): number => {

@@ -4,7 +4,9 @@
  */
 import type { Summary } from '../stats/summary.ts';
 
-/** Whole numbers in full, numbers from 1,000 without decimals, others to four significant digits. */
+/**
+ * Whole numbers in full, numbers from 1,000 without decimals, others to four significant digits.
+ */
 export function plainValue(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return value.toFixed(0);

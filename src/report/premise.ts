@@ -1,6 +1,6 @@
 /**
- * The premise of the paper's theorem (arXiv 2505.12871), for the A that is really used:
- * K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I. M_Δ has n − r eigenvalues −1 and r
+ * The premise of the paper's theorem (arXiv 2505.12871), for the A that is really used: K_LoRA(B=0)
+ * − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I. M_Δ has n − r eigenvalues −1 and r
  * eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
 import { strictlyBelow } from '../stats/below.ts';

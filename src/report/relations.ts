@@ -198,7 +198,8 @@ export function divergenceRelations(
         cells: cells.length,
         blind,
         absolute: rhoOf(pairsOf(cells, l2, raw)),
-        // Where the texts are the same, cosines are 1 but for rounding, and their ranks mean nothing.
+        // Where the texts are the same, cosines are 1 but for rounding, and their ranks mean
+        // nothing.
         relative: blind ? null : rhoOf(pairsOf(cells, relative, cosine)),
       },
     ];

@@ -1,10 +1,11 @@
 /**
  * The verdict rule (docs/theory.md, Verdicts): a claim is held or refuted when the Holm-corrected
- * paired 95% interval over at least five seeds excludes zero by the declared margin, else undecided.
- * A family is all comparisons that one claim makes.
+ * paired 95% interval over at least five seeds excludes zero by the declared margin, else
+ * undecided. A family is all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
+import { plural } from './format.ts';
 
 export const SEEDS_NEEDED = 5;
 const SIGNIFICANCE = 0.05;
@@ -40,8 +41,8 @@ export function marginP(difference: PairedDifference, margin: number): number {
 }
 
 /**
- * One verdict for each sample, in their order. Holm (1979): from the smallest p upwards, the k-th of
- * m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
+ * One verdict for each sample, in their order. Holm (1979): from the smallest p upwards, the k-th
+ * of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
  * @param direction the sign that the claim gives a − b
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
@@ -56,7 +57,7 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
   const verdicts = samples.map(({ a }): Verdict => ({
     state: 'undecided',
     interval: null,
-    reason: `n = ${a.length} ${a.length === 1 ? 'seed' : 'seeds'}; verdict needs ≥ ${SEEDS_NEEDED}`,
+    reason: `n = ${plural(a.length, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}`,
   }));
   let stopped = false;
   tested.forEach(({ index, a, b, p }, k) => {

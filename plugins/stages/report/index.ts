@@ -31,8 +31,10 @@ function intern<T>(values: readonly T[]): {
   return { distinct, indexes };
 }
 
-/** The place of a file on this machine belongs neither to what was asked nor to the report's key. */
-const portable = <T extends { readonly source: string }>(section: T): JsonObject => ({
+/**
+ * The place of a file on this machine belongs neither to what was asked nor to the report's key.
+ */
+const portable = (section: { readonly source: string }): JsonObject => ({
   ...section,
   source: section.source.startsWith('file:')
     ? `file:…/${basename(section.source.slice('file:'.length))}`
@@ -65,8 +67,8 @@ interface Sources {
 }
 
 /**
- * The models and data sets by role. The sources themselves are assets: a file may have changed where
- * its rows did not, and the report names the file.
+ * The models and data sets by role. The sources themselves are assets: a file may have changed
+ * where its rows did not, and the report names the file.
  */
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   const models = intern(cells.map((cell) => cell.model));

@@ -22,7 +22,9 @@ export type PlannedCell = {
   readonly train: number;
 };
 
-/** Goals whose cells were trained on poisoned rows: the report shows receipts and data sets then. */
+/**
+ * Goals whose cells were trained on poisoned rows: the report shows receipts and data sets then.
+ */
 const TRAINED_GOALS = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
 export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
 

@@ -65,8 +65,8 @@ function nominalVariance(adapter: JsonObject): NominalVariance | null {
 }
 
 /**
- * A's rows as training started. Without an ntk stage the premise is predicted from the shapes of the
- * trained adapter.
+ * A's rows as training started. Without an ntk stage the premise is predicted from the shapes of
+ * the trained adapter.
  */
 async function readLora(
   inputs: Inputs,

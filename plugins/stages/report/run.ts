@@ -16,7 +16,9 @@ import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts
 
 type Attacks = ReadonlyMap<string, AttackDescriptor>;
 
-/** Without results to judge (no trained goal) no attack's code is in the key, and none is opened. */
+/**
+ * Without results to judge (no trained goal) no attack's code is in the key, and none is opened.
+ */
 function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
   if (attacks.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
   return familyOfSteps(openSteps(poisoning, (name) => opened(attacks, name)));

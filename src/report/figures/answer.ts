@@ -1,13 +1,13 @@
 /**
- * The answer as a picture, for the first screen: clean accuracy and attack success by adapter, a dot
- * for the mean over seeds and a line for its 95% t-interval, beside what each must be compared with:
- * the majority class's share, the paired clean model's rate, the same model's rate without the
- * trigger. It is drawn narrow enough for a phone.
+ * The answer as a picture, for the first screen: clean accuracy and attack success by adapter, a
+ * dot for the mean over seeds and a line for its 95% t-interval, beside what each must be compared
+ * with: the majority class's share, the paired clean model's rate, the same model's rate without
+ * the trigger. It is drawn narrow enough for a phone.
  */
 import { headlineBlocks } from '../blocks.ts';
 import { type Condition, isFull, scoreOf, seriesOf, summaryOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { formatNumber } from '../format.ts';
+import { codePoints, formatNumber } from '../format.ts';
 import type { NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import {
@@ -64,8 +64,10 @@ const ASR_PANEL: Panel = {
 const at = (value: number): number =>
   PLOT.left + (PLOT.right - PLOT.left) * Math.min(1, Math.max(0, value));
 const round = (value: number): string => String(Math.round(value * 10) / 10);
-const shortened = (name: string): string =>
-  [...name].length > NAME_LENGTH ? `${[...name].slice(0, NAME_LENGTH - 1).join('')}…` : name;
+const shortened = (name: string): string => {
+  const points = codePoints(name);
+  return points.length > NAME_LENGTH ? `${points.slice(0, NAME_LENGTH - 1).join('')}…` : name;
+};
 const text = (
   x: number,
   y: number,

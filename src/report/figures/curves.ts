@@ -51,8 +51,8 @@ export interface CurveOptions {
   readonly yTitle: string;
   readonly axis: CurveAxis;
   /**
-   * The span of the y axis: `unit` is [0, 1], `to-one` runs from a round tenth below the least value
-   * to 1, `points` is the range of the values, `from-zero` that range with zero in it.
+   * The span of the y axis: `unit` is [0, 1], `to-one` runs from a round tenth below the least
+   * value to 1, `points` is the range of the values, `from-zero` that range with zero in it.
    */
   readonly span: 'unit' | 'to-one' | 'from-zero' | 'points';
   /** Colours by line; lines without one get the next of the palette. */
@@ -64,7 +64,9 @@ interface DrawnPoint extends CurvePoint {
   readonly summary: Summary;
 }
 
-/** As many figures as the lines need, alike in size; none where the axis has fewer than two places. */
+/**
+ * As many figures as the lines need, alike in size; none where the axis has fewer than two places.
+ */
 export async function curveFigures(
   points: readonly CurvePoint[],
   options: CurveOptions,

@@ -1,4 +1,6 @@
-/** Rényi entropies of the Fisher information over their order α, LoRA's kernel beside the full one. */
+/**
+ * Rényi entropies of the Fisher information over their order α, LoRA's kernel beside the full one.
+ */
 import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';

@@ -42,9 +42,9 @@ interface Scale {
 }
 
 /**
- * The scale of a map: about zero where there are negative values, else over the range of the values.
- * The few largest values take an end colour, since otherwise a few rows of large gradients would
- * leave all the rest in one colour.
+ * The scale of a map: about zero where there are negative values, else over the range of the
+ * values. The few largest values take an end colour, since otherwise a few rows of large gradients
+ * would leave all the rest in one colour.
  */
 function scaleOf(values: Float64Array): Scale {
   const quantile = (sorted: Float64Array, q: number): number =>
@@ -103,7 +103,9 @@ function matrixImage({ values, order }: HeatMap, { low, high, palette }: Scale):
   return pngUri(n, n, pixels, palette);
 }
 
-/** Dashed lines between classes, and the classes' names above and, for the first map, at the left. */
+/**
+ * Dashed lines between classes, and the classes' names above and, for the first map, at the left.
+ */
 function classMarks({ order, labels, classes }: HeatMap, x: number, lineColour: string): string {
   const n = order.length;
   const classAt = (at: number): number => labels[order[at] ?? 0] ?? 0;

@@ -1,6 +1,6 @@
 /**
- * Information bits of the Fisher information: LoRA's A and B against the same layers in full, at the
- * same weights.
+ * Information bits of the Fisher information: LoRA's A and B against the same layers in full, at
+ * the same weights.
  */
 import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, seriesOf } from '../conditions.ts';

@@ -1,4 +1,6 @@
-/** Tangent kernels as heat maps: the trace over classes, LoRA beside full, rows ordered by class. */
+/**
+ * Tangent kernels as heat maps: the trace over classes, LoRA beside full, rows ordered by class.
+ */
 import { toCsv } from '../csv.ts';
 import { kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';

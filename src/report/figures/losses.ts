@@ -68,7 +68,8 @@ export async function lossFigures(conditions: readonly Condition[]): Promise<rea
     const caption = [
       `One line for each seed${span > 1 ? `; each point is the mean of ${span} steps` : ''}.`,
       isAttacks
-        ? ' The loss is the attack’s own, on another scale than the cross-entropy of other conditions.'
+        ? ' The loss is the attack’s own, on another scale than the cross-entropy of other ' +
+          'conditions.'
         : '',
       index === 0 ? leftOut(left, 'attack condition') : '',
     ];

@@ -21,7 +21,7 @@ export function mapsOf(cells: readonly ReportCell[]): readonly MapFacts[] {
 export interface MapMean {
   readonly point: MapPointFacts;
   /** The mean over the seeds that have the number; null where none has. */
-  mean(get: (point: MapPointFacts) => number | null): number | null;
+  readonly mean: (get: (point: MapPointFacts) => number | null) => number | null;
 }
 
 export const averageOf = (maps: readonly MapFacts[]): readonly MapMean[] =>
@@ -163,8 +163,8 @@ export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly
   if (first === undefined) return [];
   const means = averageOf(maps);
   const source =
-    `Closed form and draws: d = ${first.width}, σ² = scale/d. Fisher: ${first.rows} rows of the ` +
-    `model (${first.init} weights) where training starts`;
+    `Closed form and draws: d = ${first.width}, σ² = scale/d. ` +
+    `Fisher: ${first.rows} rows of the model (${first.init} weights) where training starts`;
   const end =
     `Means over ${plural(maps.length, 'seed')}; each panel has its own colours. ` + 'Nats.';
   const figures: Figure[] = [];

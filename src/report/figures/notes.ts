@@ -1,6 +1,7 @@
 /** What captions say of every figure alike: hollow points, and what there was no room for. */
 import type { Condition } from '../conditions.ts';
 import { predictsOneClass } from '../evidence.ts';
+import { plural } from '../format.ts';
 
 /** The seeds whose models predict one class only: their points are hollow. */
 export const oneClassSeeds = ({ cells }: Condition): ReadonlySet<number> =>
@@ -12,7 +13,8 @@ export const hollowNote = (conditions: readonly Condition[]): string =>
     : '';
 
 /** Says how many of something a figure had no room for. */
-export const leftOut = (count: number, noun: string): string =>
-  count > 0
-    ? ` ${count.toLocaleString('en')} more ${noun}${count === 1 ? ' is' : 's are'} left out of this figure.`
-    : '';
+export function leftOut(count: number, noun: string): string {
+  if (count <= 0) return '';
+  const verb = count === 1 ? 'is' : 'are';
+  return ` ${plural(count, `more ${noun}`)} ${verb} left out of this figure.`;
+}

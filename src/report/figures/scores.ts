@@ -1,4 +1,7 @@
-/** A metric by attack and adapter: a point for each seed, a bar for the mean, a line for its interval. */
+/**
+ * A metric by attack and adapter: points for the seeds, a bar for the mean, a line for its
+ * interval.
+ */
 import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, scoreOf, type Series, seriesOf, summaryOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';

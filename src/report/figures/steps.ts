@@ -1,4 +1,6 @@
-/** Clean accuracy, attack success and accuracy on the poisoned rows over the steps of a training. */
+/**
+ * Clean accuracy, attack success and accuracy on the poisoned rows over the steps of a training.
+ */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Condition } from '../conditions.ts';
 import { toCsv } from '../csv.ts';

@@ -4,13 +4,13 @@ import type { parseDocument as Parse } from 'htmlparser2';
 type ChildNode = ReturnType<typeof Parse>['children'][number];
 export type Element = Extract<ChildNode, { readonly attribs: object }>;
 
-export const isElement = (node: ChildNode): node is Element => node.type === 'tag';
+export const isElement = (node: ChildNode): node is Element => 'name' in node && 'attribs' in node;
 export const elements = (node: Element): Element[] => node.children.filter(isElement);
 
 export function textOf(node: Element): string {
   const texts = node.children.map((child) => {
-    if (child.type === 'text') return child.data;
-    return isElement(child) ? textOf(child) : '';
+    if (isElement(child)) return textOf(child);
+    return 'data' in child ? child.data : '';
   });
   return texts.join('');
 }

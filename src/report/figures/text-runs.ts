@@ -1,4 +1,5 @@
 /** Splits text into runs that a font can set: it may lack raised and lowered letters. */
+import { codePoints } from '../format.ts';
 
 /** Characters that are set alike. */
 export interface Run {
@@ -12,11 +13,13 @@ export interface Run {
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/** A character that the font lacks is set as a small plain one where it is a raised or lowered one. */
+/**
+ * A character that the font lacks is set as a small plain one where it is a raised or lowered one.
+ */
 function runOf(character: string, has: (character: string) => boolean): Run {
   if (has(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
-  if (plain === character || ![...plain].every(has))
+  if (plain === character || !codePoints(plain).every(has))
     return { text: character, scale: 1, rise: 0, lacks: true };
   return { text: plain, scale: 0.65, rise: SUBSCRIPT.test(character) ? -0.15 : 0.35, lacks: false };
 }

@@ -4,6 +4,7 @@
  */
 import type { Config } from 'vega-lite';
 import { type Condition, isFull } from '../conditions.ts';
+import { codePoints } from '../format.ts';
 import { distinct } from '../groups.ts';
 
 export const FONT =
@@ -72,11 +73,11 @@ export const config: Config = {
 /** The greatest width of a legend, in pixels. */
 const LEGEND_WIDTH = 520;
 /**
- * How many of these names fit into one row of a legend. A wider legend would shrink the figure under
- * it.
+ * How many of these names fit into one row of a legend. A wider legend would shrink the figure
+ * under it.
  */
 export function legendColumns(names: readonly string[]): number {
-  const longest = Math.max(1, ...names.map((name) => [...name].length));
+  const longest = Math.max(1, ...names.map((name) => codePoints(name).length));
   return Math.max(1, Math.floor(LEGEND_WIDTH / (34 + 7.1 * longest)));
 }
 

@@ -1,4 +1,4 @@
-/** What the figures over the steps of a training share: a panel for each attack, a line for each seed. */
+/** What the figures over the steps of a training share: which attacks and adapters they show. */
 import type { Condition } from '../conditions.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { blockLabel } from '../labels.ts';

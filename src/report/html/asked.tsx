@@ -132,11 +132,11 @@ const Confounded = ({ fields }: { readonly fields: readonly string[] }): JSX.Ele
   );
 
 function Asked({ analysis: { input, conditions } }: ChapterProps): JSX.Element {
-  const seeds = distinct(input.cells.map(({ seed }) => seed));
+  const seeds = plural(distinct(input.cells.map(({ seed }) => seed)).length, 'seed');
   return (
     <>
       <p>
-        {plural(conditions.length, 'condition')} at {plural(seeds.length, 'seed')}, from the stages{' '}
+        {plural(conditions.length, 'condition')} at {seeds}, from the stages{' '}
         {input.goals.join(', ')}. Seeds are replicates: every random stream depends on the seed, a
         purpose and a name alone, so that runs which differ in one axis differ in nothing else and
         are compared in pairs.

@@ -1,4 +1,6 @@
-/** LoRA's kernel beside the full one: every quantity, how many eigenvalues count, how far it moved. */
+/**
+ * LoRA's kernel beside the full one: every quantity, how many eigenvalues count, how far it moved.
+ */
 import type { JSX } from 'preact';
 import { type Condition, metricOf, type Quantity, seriesOf } from '../conditions.ts';
 import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '../fisher.ts';

@@ -17,8 +17,8 @@ const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**
- * A failed condition would have had the metrics that its family of attacks has elsewhere in the grid,
- * and the accuracy in any case.
+ * A failed condition would have had the metrics that its family of attacks has elsewhere in the
+ * grid, and the accuracy in any case.
  */
 export function expectedMetrics(conditions: readonly Condition[]): Expects {
   const known = new Map(

@@ -147,8 +147,8 @@ export function FigureBox({
 }
 
 /**
- * Figures in a layout: `grid` sets them side by side in rows, `masonry` packs uneven heights, `wide`
- * gives each a row of its own, which scrolls where there is no room.
+ * Figures in a layout: `grid` sets them side by side in rows, `masonry` packs uneven heights,
+ * `wide` gives each a row of its own, which scrolls where there is no room.
  */
 export const Figures = ({
   figures,

@@ -81,7 +81,8 @@ function Premise({ analysis: { conditions } }: ChapterProps): JSX.Element {
         Predicted: s²σ²n(1 ± √(r/n))² − 1 for the r eigenvalues that are not −1 (Marchenko–Pastur,
         asymptotic).{' '}
         {rows.some(({ measured }) => measured !== null)
-          ? 'Measured: their smallest and largest value over the layers and seeds, for the A that ' +
+          ? 'Measured: their smallest and largest value over the layers and seeds, for the A ' +
+            'that ' +
             'training started from.'
           : ''}{' '}
         σ̂² is the mean square of one A’s entries, smallest to largest over the layers and seeds: it

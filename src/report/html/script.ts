@@ -1,6 +1,6 @@
 /**
- * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page loses
- * nothing else.
+ * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page
+ * loses nothing else.
  */
 export const script = `
 for (const button of document.querySelectorAll('button[data-figure]')) {

@@ -1,4 +1,8 @@
 /** A user's text as LaTeX: every character that is special there is escaped. Pure. */
+import { codePoints } from '../format.ts';
+
+/** Control characters and line ends of any kind. */
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 
 /** What LaTeX's kernel alone (2020 or newer) understands, in any font encoding. */
 const SPECIAL: ReadonlyMap<string, string> = new Map(
@@ -71,11 +75,11 @@ const MATHS: ReadonlyMap<string, string> = new Map(
 );
 
 /**
- * Letters of other scripts stay as they are: LaTeX reads UTF-8, and what it can print depends on its
- * fonts. Control characters become spaces, so that no text can end a line or a comment.
+ * Letters of other scripts stay as they are: LaTeX reads UTF-8, and what it can print depends on
+ * its fonts. Control characters become spaces, so that no text can end a line or a comment.
  */
 export const escapeLatex = (text: string): string =>
-  [...text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')]
+  codePoints(text.replaceAll(CONTROL, ' '))
     .map((character, i, all) => {
       if (character === '-' && all[i + 1] === '-') return '-{}'; // otherwise the two make a dash
       const maths = MATHS.get(character);
@@ -84,8 +88,7 @@ export const escapeLatex = (text: string): string =>
     .join('');
 
 /** A comment of one line, whatever the text holds. */
-export const latexComment = (text: string): string =>
-  `% ${text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')}`;
+export const latexComment = (text: string): string => `% ${text.replaceAll(CONTROL, ' ')}`;
 
 /** A label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');

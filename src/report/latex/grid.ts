@@ -47,7 +47,9 @@ export interface Grid {
   readonly rows: readonly PlaceNames[];
   /** A metric at each place across; columns without any number are left out. */
   readonly columns: readonly GridColumn[];
-  /** By row and column. A cell whose names stand apart has the same object at each of its places. */
+  /**
+   * By row and column. A cell whose names stand apart has the same object at each of its places.
+   */
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
@@ -80,13 +82,13 @@ interface Partner {
 function groupCells(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
-    const key = contentKey(row.cell),
-      group = groups.get(key) ?? {
-        cell: row.cell,
-        names: [row.cell, ...(row.also ?? [])],
-        metrics: new Map(),
-        evaluated: new Map(),
-      };
+    const key = contentKey(row.cell);
+    const group: Group = groups.get(key) ?? {
+      cell: row.cell,
+      names: [row.cell, ...(row.also ?? [])],
+      metrics: new Map(),
+      evaluated: new Map(),
+    };
     groups.set(key, group);
     const name = metricName(row),
       values = group.metrics.get(name) ?? new Map<number, number>();
@@ -116,8 +118,8 @@ const cleanPartner: PartnerOf = (group, metric) => {
 };
 
 /**
- * The full fine-tuning under the same attack and settings: the one with the same training axes where
- * there is such a one. There is none where several would do.
+ * The full fine-tuning under the same attack and settings: the one with the same training axes
+ * where there is such a one. There is none where several would do.
  */
 function fullPartner(groups: readonly Group[]): PartnerOf {
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
@@ -153,7 +155,9 @@ const reasonOf = (
   metric: Pick<Metric, 'metric'>,
 ): string | null => voidReason({ metrics: { evaluate: evaluated.get(seed) ?? {} } }, metric);
 
-/** Accuracy and success rate of the paired clean run, as the evaluation of the attacked one recorded them. */
+/**
+ * Accuracy and success rate of the clean run, as the evaluation of the attacked run recorded them.
+ */
 function ofCleanRun({ metrics }: Group, metric: Metric): Values | null {
   const name = metricName(metric);
   if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;

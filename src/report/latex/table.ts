@@ -16,7 +16,9 @@ export interface LatexRequest {
   readonly against: Against;
   /** The name of an axis in the table's head. */
   readonly axisName: (path: string) => string;
-  /** How many of a cell's models predict one class only; its numbers of the evaluation are marked. */
+  /**
+   * How many of a cell's models predict one class only; its numbers of the evaluation are marked.
+   */
   readonly oneClass: (cell: JsonObject) => number;
   /** Sentences of the caption that qualify the numbers, unescaped. */
   readonly caveats: readonly string[];
