@@ -1,32 +1,35 @@
-/** What the first screen is about: of each kind of attack a few, each at its highest dose. */
-import { blockLabel, type Condition, distinct, doseUnit, numericAxis } from './conditions.ts';
+/**
+ * The conditions that the first screen shows: a few attacks of each kind, at their highest dose.
+ */
+import { type Condition, numericAxis } from './conditions.ts';
+import { groupBy, type NonEmpty } from './groups.ts';
+import { blockLabel, doseUnit } from './labels.ts';
 
+/** How many attacks of each family the first screen has room for. */
 const MOST = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
-/** A family's conditions as blocks (one attack at one dose and one setting): of each attack the highest dose. */
+/** The sum of a condition's doses. */
+const doseOf = (condition: Condition): number =>
+  Object.keys(condition.axes)
+    .filter((path) => doseUnit(path) !== null)
+    .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
+
+/**
+ * The conditions of a family as blocks (one attack at one dose and one setting): for each attack
+ * the block of its highest dose, in the setting of the family's first condition.
+ */
 export function headlineBlocks(
   conditions: readonly Condition[],
   family: Condition['family'],
-): readonly (readonly Condition[])[] {
+): readonly NonEmpty<Condition>[] {
   const having = conditions.filter((condition) => condition.family === family);
-  const attacks = distinct(having.map(({ attack }) => attack)).slice(0, MOST[family]);
-  return attacks
-    .map((attack) => {
-      const of = having.filter(
-        (condition) => condition.attack === attack && condition.setting === having[0]!.setting,
-      );
-      const dose = (condition: Condition): number =>
-        Object.keys(condition.axes).reduce(
-          (sum, path) => sum + (doseUnit(path) === null ? 0 : (numericAxis(condition, path) ?? 0)),
-          0,
-        );
-      const top = of.reduce<Condition | null>(
-        (best, condition) => (best === null || dose(condition) > dose(best) ? condition : best),
-        null,
-      );
-      return top === null
-        ? []
-        : of.filter((condition) => blockLabel(condition) === blockLabel(top));
-    })
-    .filter((block) => block.length > 0);
+  const attacks = [...groupBy(having, ({ attack }) => attack).values()].slice(0, MOST[family]);
+  return attacks.flatMap((ofAttack) => {
+    const alike = ofAttack.filter(({ setting }) => setting === having[0]?.setting);
+    const [first] = alike;
+    if (first === undefined) return [];
+    const top = alike.reduce((best, one) => (doseOf(one) > doseOf(best) ? one : best), first);
+    const block = groupBy(alike, blockLabel).get(blockLabel(top));
+    return block === undefined ? [] : [block];
+  });
 }

@@ -1,10 +1,13 @@
-/** What must be said before any number is read: collapsed models, attacks that show nothing, triggers that are cut off. */
-import { contentKey, distinct } from './conditions.ts';
+/**
+ * What a reader must know before reading any number: collapsed models, attacks without a
+ * demonstrable effect, triggers that are cut off.
+ */
 import { beatsMajority, type Measured, predictsOneClass, triggerTold, unseen } from './evidence.ts';
 import { formatNumber, plural } from './format.ts';
+import { contentKey, distinct } from './groups.ts';
 import type { ResultRow } from './results.ts';
 
-/** Cells that differ in their seed alone, with the words that tell them from others. */
+/** Cells that differ in their seed alone, under a name that tells them from others. */
 export interface CaveatGroup {
   readonly label: string;
   readonly cells: readonly Measured[];
@@ -12,7 +15,7 @@ export interface CaveatGroup {
 
 export interface Caveat {
   readonly id: 'one-class' | 'no-better' | 'not-told' | 'not-read';
-  /** Whether numbers are void by it; else they are right, and easily misread. */
+  /** Whether it makes numbers void; otherwise they are valid, but easily misread. */
   readonly severe: boolean;
   /** A few words. */
   readonly title: string;
@@ -38,24 +41,24 @@ const having = (
 const count = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
-/** `badnets, LoRA r = 4 (2 of 3 seeds)`; where all seeds are meant they are not counted. */
-function named(found: readonly Found[], more: (one: Found) => string = () => ''): string {
-  const said = found.slice(0, MOST_LABELS).map((one) => {
+/** `badnets, LoRA r = 4 (2 of 3 seeds)`; the seeds are not counted where all of them are meant. */
+function named(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
+  const labels = found.slice(0, MOST_LABELS).map((one) => {
     const { label, cells, of } = one;
-    return `${label}${cells.length < of ? ` (${cells.length} of ${of} seeds)` : ''}${more(one)}`;
+    return `${label}${cells.length < of ? ` (${cells.length} of ${of} seeds)` : ''}${detail(one)}`;
   });
-  return (
-    found.length > MOST_LABELS
-      ? [...said, plural(found.length - MOST_LABELS, 'more condition')]
-      : said
-  ).join('; ');
+  const left = found.length - labels.length;
+  return [...labels, ...(left > 0 ? [plural(left, 'more condition')] : [])].join('; ');
 }
+
+const isOrAre = (found: readonly Found[]): string => (count(found) === 1 ? 'is' : 'are');
 
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
 const mean = (cells: readonly Measured[], metric: string): string =>
   formatNumber(
-    cells.reduce((sum, { metrics }) => sum + metrics['evaluate']![metric]!, 0) / cells.length,
+    cells.reduce((sum, { metrics }) => sum + (metrics['evaluate']?.[metric] ?? NaN), 0) /
+      cells.length,
     'proportion',
   );
 
@@ -85,64 +88,67 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
         id: 'not-read',
         severe: true,
         title: 'The trigger does not reach the model in some rows',
-        text: `The model reads all of it in ${least.map(({ said }) => said).join(' and ')} (the lowest: ${distinct(least.map(({ label }) => label)).join('; ')}). In the others max_length cuts it off, or the tokenizer reads the row as the original; they count as attacks that failed.`,
+        text:
+          `The model reads all of it in ${least.map(({ said }) => said).join(' and ')} ` +
+          `(the lowest: ${distinct(least.map(({ label }) => label)).join('; ')}). ` +
+          'In the others max_length cuts it off, or the tokenizer reads the row as the original; ' +
+          'they count as attacks that failed.',
       };
 }
 
-/** The worst first; none where nothing is amiss, or nothing was evaluated. */
+/** The caveats of these cells, the worst first; none where nothing is wrong or was evaluated. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const all = count(
     having(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
   );
+  const of = (found: readonly Found[]): string => `${count(found)} of ${plural(all, 'model')}`;
   const oneClass = having(groups, predictsOneClass);
   const noBetter = having(groups, (cell) => !predictsOneClass(cell) && !beatsMajority(cell));
-  const notTold = having(
+  const noEffect = having(
     groups,
     (cell) => !predictsOneClass(cell) && beatsMajority(cell) && !triggerTold(cell),
   );
-  const found: (Caveat | null)[] = [
-    oneClass.length === 0
-      ? null
-      : {
-          id: 'one-class',
-          severe: true,
-          title: `${count(oneClass)} of ${plural(all, 'model')} predict${count(oneClass) === 1 ? 's' : ''} one class only`,
-          text: `${named(oneClass)}. Equal numbers of theirs are no agreement, and no verdict counts them.`,
-        },
-    noBetter.length === 0
-      ? null
-      : {
-          id: 'no-better',
-          severe: true,
-          title: `${count(noBetter)} of ${plural(all, 'model')} ${count(noBetter) === 1 ? 'is' : 'are'} no better than the majority class`,
-          text: `${named(noBetter)}. No verdict on attack success counts them.`,
-        },
-    notTold.length === 0
-      ? null
-      : {
-          id: 'not-told',
-          severe: false,
-          title: `No effect of the trigger can be told in ${plural(count(notTold), 'model')}`,
-          text: `${named(notTold, ({ cells }) => `: ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`)}.`,
-        },
-    cutOff(groups),
+  const rates = ({ cells }: Found): string =>
+    `: ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`;
+  const found: readonly (Caveat | false)[] = [
+    oneClass.length > 0 && {
+      id: 'one-class',
+      severe: true,
+      title: `${of(oneClass)} ${count(oneClass) === 1 ? 'predicts' : 'predict'} one class only`,
+      text:
+        `${named(oneClass)}. Equal numbers among them are not agreement, ` +
+        'and no verdict counts them.',
+    },
+    noBetter.length > 0 && {
+      id: 'no-better',
+      severe: true,
+      title: `${of(noBetter)} ${isOrAre(noBetter)} no better than the majority class`,
+      text: `${named(noBetter)}. No verdict on attack success counts them.`,
+    },
+    noEffect.length > 0 && {
+      id: 'not-told',
+      severe: false,
+      title: `No effect of the trigger can be shown in ${plural(count(noEffect), 'model')}`,
+      text: `${named(noEffect, rates)}.`,
+    },
+    cutOff(groups) ?? false,
   ];
-  return found.filter((caveat) => caveat !== null);
+  return found.filter((caveat) => caveat !== false);
 }
 
-/** Rows of results as groups: cells that differ in their seed alone, by what `label` makes of their axes and their other names. */
+/**
+ * Groups rows of results into cells that differ in their seed alone.
+ * @param label names a cell by its axes and its other names; equal names are one group
+ */
 export function caveatGroups(
   rows: readonly ResultRow[],
   label: (cell: ResultRow['cell'], also: NonNullable<ResultRow['also']>) => string,
 ): readonly CaveatGroup[] {
-  const groups = new Map<
-    string,
-    Map<number, { readonly metrics: { [stage: string]: { [metric: string]: number } } }>
-  >();
+  type Cell = { readonly metrics: Record<string, Record<string, number>> };
+  const groups = new Map<string, Map<number, Cell>>();
   for (const { cell, also = [], seed, stage, metric, value } of rows) {
     const name = label(cell, also);
-    const seeds =
-      groups.get(name) ?? new Map<number, { metrics: Record<string, Record<string, number>> }>();
+    const seeds = groups.get(name) ?? new Map<number, Cell>();
     const one = seeds.get(seed) ?? { metrics: {} };
     (one.metrics[stage] ??= {})[metric] = value;
     seeds.set(seed, one);
@@ -151,7 +157,11 @@ export function caveatGroups(
   return [...groups].map(([name, seeds]) => ({ label: name, cells: [...seeds.values()] }));
 }
 
-/** Counts a cell's seeds whose model predicts one class only; 0 where that was not measured. @param rows every metric of the cells in question */
+/**
+ * Returns a function that counts a cell's seeds whose model predicts one class only; 0 where that
+ * was not measured.
+ * @param rows every metric of the cells in question
+ */
 export function oneClassCells(rows: readonly ResultRow[]): (cell: ResultRow['cell']) => number {
   const byCell = new Map(
     caveatGroups(rows, contentKey).map(({ label, cells }) => [

@@ -1,4 +1,5 @@
 /** What an attack did to a text, cut down to what fits a page. */
+import { codePoints } from './format.ts';
 
 export interface Segment {
   readonly text: string;
@@ -10,7 +11,10 @@ const MOST_CHANGED = 240;
 
 const words = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
 
-/** The words between the longest common start and the longest common end are what changed. Linear. */
+/**
+ * Splits two texts into what they share and what changed: the words between their longest common
+ * start and their longest common end. Takes linear time.
+ */
 export function changedParts(
   before: string,
   after: string,
@@ -39,14 +43,14 @@ export function changedParts(
   return { before: parts(a), after: parts(b) };
 }
 
-/** A window of characters (whole code points) around the change. */
+/** A window of whole code points around the change. */
 function trimmed(head: string, changed: string, tail: string): Segment[] {
-  // Nothing changed (a flipped label alone): a text is known by its beginning.
+  // Where only the label was flipped, the text is shown from its beginning.
   if (changed === '' && tail === '') [head, tail] = ['', head];
-  const h = [...head],
-    c = [...changed],
-    t = [...tail];
-  // Where nothing changed or the change is at an edge, the other side gets the room.
+  const h = codePoints(head),
+    c = codePoints(changed),
+    t = codePoints(tail);
+  // Where the change is at an edge, the other side gets the room.
   const room = Math.max(0, 2 * CONTEXT - Math.min(CONTEXT, h.length));
   const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;
   const after = t.length > room ? `${t.slice(0, room).join('')} …` : tail;

@@ -1,236 +1,94 @@
 /**
- * Cells that differ in their seed alone are one condition: the unit of every table and figure. Its name holds what
- * varies over the grid and nothing else.
+ * Cells that differ in their seed alone form one condition: the unit of every table and figure. Its
+ * name holds what varies over the grid and nothing else.
  */
-import canonicalize from 'canonicalize';
 import type { JsonObject, StageFacts } from '../api.ts';
 import { summarise, type Summary } from '../stats/summary.ts';
-import { formatValue } from './format.ts';
+import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
+import { BASE, createLabeller, type Labels, namesOf } from './labels.ts';
+import type { MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
-
-export interface Labels {
-  /** `badnets, rate 0.1` */
-  readonly attackLabel: string;
-  /** `LoRA r = 4`; with it what of its training varies, `LoRA r = 4, learning rate = 0.001`. */
-  readonly adapterLabel: string;
-  /** Other axes that vary: `train.limit = 600`; empty where none does. */
-  readonly setting: string;
-}
 
 export interface Condition extends Labels {
   readonly key: string;
   readonly attack: string;
   readonly family: AttackFamily;
-  /** The attack is on the base, whose model is then trained on clean rows: the paper claims nothing of that. */
+  /**
+   * Whether the attack is on the base, whose model is then trained on clean rows: the paper claims
+   * nothing of that.
+   */
   readonly ofBase: boolean;
   readonly adapter: string;
   readonly axes: JsonObject;
-  /** Under each of its names, where it has several (α = r and α = 16 at rank 16): for a figure along an axis, on which each name has a place of its own. They are one condition everywhere else. */
+  /**
+   * The condition under each of its names, where it has several (α = r and α = 16 at rank 16): for
+   * a figure along an axis, where each name has a place. Everywhere else it is one condition.
+   */
   readonly named: readonly Condition[];
-  /** One a seed, in the order of the spec. */
-  readonly cells: readonly ReportCell[];
-  /** By cell: why it has no result, where a stage of it failed. */
+  /** One for each seed, in the order of the spec. */
+  readonly cells: NonEmpty<ReportCell>;
+  /** The failed and blocked stages of each cell that has any. */
   readonly failures: ReadonlyMap<ReportCell, readonly StageFacts[]>;
-  /** Its labels when one axis is drawn, not named. */
+  /** Its labels without one axis, which a figure draws instead of naming it. */
   labelsWithout(path: string): Labels;
 }
-
-/** Equal for structures with equal content, whatever the order of keys. */
-export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
 
 export const isFull = (condition: { readonly adapter: string }): boolean =>
   condition.adapter === 'full';
 
-/** An attack's dose, or that of one of several: `poisoning.steps.badnets.rate`. */
-const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
-export const doseUnit = (path: string): 'rate' | 'count' | null =>
-  (DOSE.exec(path)?.[2] ?? null) as 'rate' | 'count' | null;
-const NAMES: Readonly<Record<string, string>> = {
-  'adapter.rank': 'r',
-  'adapter.alpha': 'α',
-  'adapter.init.variance': 'σ²',
-  'adapter.init.distribution': 'init',
-  'train.learning_rate': 'learning rate',
-  'adapter.train.learning_rate': 'learning rate',
-};
-const BASE = 'base.';
-/** `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` → `badnets rate`, `base.adapter.rank` → `base r`. */
-export const axisName = (path: string): string =>
-  path.startsWith(BASE)
-    ? `base ${axisName(path.slice(BASE.length))}`
-    : (NAMES[path] ??
-      path
-        .replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ')
-        .split('.')
-        .slice(1)
-        .join('.'));
-
-type Named = Pick<ReportCell, 'axes' | 'also'>;
-const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
-
-/** `r = 4`; `α = r = 16` where a cell's names differ in it. */
-function part(path: string, cell: Named, at = path): string {
-  const values = distinct(
-    namesOf(cell)
-      .filter((axes) => axes[at] !== undefined)
-      .map((axes) => formatValue(axes[at])),
-  ).join(' = ');
-  return doseUnit(path) !== null ? `${axisName(path)} ${values}` : `${axisName(path)} = ${values}`;
-}
-
-/** Paths with more than one value among these cells; a path that only some have counts by its values. */
-export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
-  const first = new Map<string, string>();
-  const varying = new Set<string>();
-  for (const axes of cells.flatMap(namesOf)) {
-    for (const [path, value] of Object.entries(axes)) {
-      const key = contentKey(value);
-      const known = first.get(path);
-      if (known === undefined) first.set(path, key);
-      else if (known !== key) varying.add(path);
-    }
-  }
-  return varying;
-}
-
-const pathsOf = (cell: Named): string[] =>
-  distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
-
-/** For a figure along an axis: a condition of several names under each of them. */
+/** Every condition under each of its names: for a figure along an axis. */
 export const byName = (conditions: readonly Condition[]): readonly Condition[] =>
   conditions.flatMap((condition) => (condition.named.length === 0 ? [condition] : condition.named));
 
-const groupBy = <T>(items: readonly T[], key: (item: T) => string): Map<string, T[]> => {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const name = key(item);
-    const group = groups.get(name);
-    if (group) group.push(item);
-    else groups.set(name, [item]);
-  }
-  return groups;
-};
-
-export const adapterTitle = (adapter: string): string =>
-  ({ full: 'full', lora: 'LoRA' })[adapter] ?? adapter;
-
-/** Every condition, in the order of the spec. Linear in the number of cells. */
+/** Every condition, in the order of the spec. Takes linear time in the number of cells. */
 export function conditionsOf(
   cells: readonly ReportCell[],
   stages: readonly StageFacts[],
 ): readonly Condition[] {
-  const byId = new Map(stages.map((stage) => [stage.id, stage]));
-  const vary = varyingPaths(cells);
-  const byAttack = new Map(
-    [...groupBy(cells, (cell) => cell.attack)].map(([name, group]) => [name, varyingPaths(group)]),
-  );
-  const byAdapter = new Map(
-    [...groupBy(cells, (cell) => cell.adapter)].map(([name, group]) => [name, varyingPaths(group)]),
-  );
+  const stageOf = new Map(stages.map((stage) => [stage.id, stage]));
+  const labelsOf = createLabeller(cells);
+  const failuresOf = (cell: ReportCell): readonly StageFacts[] =>
+    distinct(Object.values(cell.stages))
+      .map((id) => stageOf.get(id))
+      .filter((stage) => stage !== undefined)
+      .filter(({ state }) => state === 'failed' || state === 'blocked');
 
-  // An adapter may bring its own learning rate. One that goes with the adapter names nothing; one that varies within an adapter does.
-  const training = new Set<string>();
-  for (const group of groupBy(cells, ({ axes }) =>
-    contentKey(Object.entries(axes).filter(([path]) => path.startsWith('adapter.'))),
-  ).values()) {
-    for (const path of varyingPaths(group))
-      if (path.startsWith('train.')) training.add(contentKey([group[0]!.adapter, path]));
-  }
-
-  const label = (
-    head: string,
-    prefix: string,
-    cell: ReportCell,
-    varying: ReadonlySet<string>,
-    unnamed: readonly string[],
-    within = '',
-  ): string => {
-    const paths = pathsOf(cell)
-      .filter((path) => path.startsWith(within))
-      .map((path) => path.slice(within.length))
-      .filter(
-        (path) =>
-          !unnamed.includes(path) &&
-          ((path.startsWith(prefix) &&
-            (varying.has(`${within}${path}`) ||
-              doseUnit(path) !== null ||
-              path === 'adapter.rank')) ||
-            (prefix === 'adapter.' && training.has(contentKey([cell.adapter, path])))),
-      );
-    return paths.length === 0
-      ? head
-      : `${head}${paths[0] === 'adapter.rank' ? ' ' : ', '}${paths.map((path) => part(path, cell, `${within}${path}`)).join(', ')}`;
-  };
-  const labelsOf = (cell: ReportCell, path?: string): Labels => ({
-    attackLabel:
-      cell.family === 'none'
-        ? 'no attack'
-        : label(
-            cell.ofBase ? `${cell.attack} in the base` : cell.attack,
-            'poisoning.',
-            cell,
-            byAttack.get(cell.attack)!,
-            ['poisoning.attack', path ?? ''],
-            cell.ofBase ? BASE : '',
-          ),
-    adapterLabel: label(
-      adapterTitle(cell.adapter),
-      'adapter.',
-      cell,
-      byAdapter.get(cell.adapter)!,
-      ['adapter.type', path ?? ''],
-    ),
-    // What is poisoned of a base is the attack's to name, unless the cell has an attack of its own.
-    setting: pathsOf(cell)
-      .filter(
-        (other) =>
-          !/^(poisoning|adapter|train)\./.test(other) &&
-          other !== path &&
-          vary.has(other) &&
-          !(other.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')),
-      )
-      .map((other) => part(other, cell))
-      .join(', '),
+  const groups = groupBy(cells, (cell) => contentKey([cell.axes, cell.train]));
+  return [...groups].map(([key, group]): Condition => {
+    const [cell] = group,
+      { also: _also, ...single } = cell;
+    const failures = new Map(
+      group.map((one) => [one, failuresOf(one)] as const).filter(([, failed]) => failed.length > 0),
+    );
+    const under = (name: ReportCell): Condition => ({
+      key,
+      attack: cell.attack,
+      family: cell.family,
+      ofBase: cell.ofBase === true,
+      adapter: cell.adapter,
+      ...labelsOf(name),
+      axes: name.axes,
+      named: [],
+      cells: group,
+      failures,
+      labelsWithout: (path) => labelsOf(name, path),
+    });
+    const names = namesOf(cell);
+    return {
+      ...under(cell),
+      named: names.length === 1 ? [] : names.map((axes) => under({ ...single, axes })),
+    };
   });
-  return [...groupBy(cells, (cell) => contentKey([cell.axes, cell.train])).entries()].map(
-    ([key, group]): Condition => {
-      const cell = group[0]!,
-        { also: _also, ...single } = cell;
-      const failures = new Map<ReportCell, readonly StageFacts[]>();
-      for (const one of group) {
-        const failed = Object.values(one.stages)
-          .map((id) => byId.get(id))
-          .filter(
-            (stage): stage is StageFacts =>
-              stage !== undefined && (stage.state === 'failed' || stage.state === 'blocked'),
-          );
-        if (failed.length > 0) failures.set(one, [...new Set(failed)]);
-      }
-      const under = (name: ReportCell): Condition => ({
-        key,
-        attack: cell.attack,
-        family: cell.family,
-        ofBase: cell.ofBase === true,
-        adapter: cell.adapter,
-        ...labelsOf(name),
-        axes: name.axes,
-        named: [],
-        cells: group,
-        failures,
-        labelsWithout: (path) => labelsOf(name, path),
-      });
-      const names = namesOf(cell);
-      return {
-        ...under(cell),
-        named: names.length === 1 ? [] : names.map((axes) => under({ ...single, axes })),
-      };
-    },
-  );
 }
 
-/** An attack at one dose and one setting: what conditions are compared within. */
-export const blockLabel = ({ attackLabel, setting }: Labels): string =>
-  setting === '' ? attackLabel : `${attackLabel} · ${setting}`;
+/**
+ * The first condition of each adapter and setting: at initialisation the attack plays no part, so
+ * each adapter counts once.
+ */
+export const oncePerAdapter = (conditions: readonly Condition[]): readonly Condition[] =>
+  [
+    ...groupBy(conditions, ({ adapterLabel, setting }) => `${adapterLabel} ${setting}`).values(),
+  ].map(([first]) => first);
 
 /** A number of a cell; null where it has none. */
 export type Quantity = (cell: ReportCell) => number | null;
@@ -240,15 +98,18 @@ export const metricOf =
   (cell) =>
     cell.metrics[stage]?.[metric] ?? null;
 
-/** Over the seeds of a condition. */
+export const scoreOf = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>): Quantity =>
+  metricOf(stage, metric);
+
+/** A number over the seeds of a condition. */
 export interface Series {
-  /** One a seed that has the number. */
+  /** One for each seed that has the number. */
   readonly values: readonly { readonly seed: number; readonly value: number }[];
   /** Null where no seed has it. */
   readonly summary: Summary | null;
-  /** Seeds without it because a stage of theirs failed. */
+  /** How many seeds lack it because one of their stages failed. */
   readonly failed: number;
-  /** Seeds without it though nothing failed, or whose value is not finite. */
+  /** How many seeds lack it though nothing failed, or have a value that is not finite. */
   readonly missing: number;
 }
 
@@ -270,11 +131,18 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   };
 }
 
-/** The condition's value on a numeric axis; null where it has none. Of an attack on the base, `poisoning` is the base's. */
+/** The summary of a metric over the seeds of a condition; null where no seed has it. */
+export const summaryOf = (
+  condition: Condition,
+  metric: Pick<MetricNote, 'stage' | 'metric'>,
+): Summary | null => seriesOf(condition, scoreOf(metric)).summary;
+
+/**
+ * The condition's value on a numeric axis; null where it has none. For an attack on the base,
+ * `poisoning` means the base's.
+ */
 export function numericAxis(condition: Condition, path: string): number | null {
-  const value =
-    condition.axes[condition.ofBase && path.startsWith('poisoning.') ? `${BASE}${path}` : path];
+  const isOfBase = condition.ofBase && path.startsWith('poisoning.');
+  const value = condition.axes[isOfBase ? `${BASE}${path}` : path];
   return typeof value === 'number' ? value : null;
 }
-
-export const distinct = <T>(items: readonly T[]): T[] => [...new Set(items)];

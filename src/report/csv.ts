@@ -1,9 +1,10 @@
-/** RFC 4180, with a header line. */
+/** CSV as in RFC 4180, with a header line. */
 export type CsvValue = string | number | boolean | null | undefined;
 
 /**
- * A text that a spreadsheet would take for a formula gets a `'` before it, as OWASP advises ("CSV Injection"): names of
- * cells and rows come from specs and data sets. A number, or a text that is one, keeps its sign.
+ * A text that a spreadsheet would take for a formula gets a `'` before it, as OWASP advises ("CSV
+ * Injection"): the names of cells and rows come from specs and data sets. A number keeps its sign,
+ * also where it is written as text.
  */
 const FORMULA = /^[=+\-@\t\r]/,
   NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
@@ -21,10 +22,10 @@ const field = (value: CsvValue): string => {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
-/** A record, without its end. */
+/** One record, without its line end. */
 export const csvLine = (values: readonly CsvValue[]): string => values.map(field).join(',');
 
-/** Columns are those of the first row, in its order, then what later rows add. */
+/** The columns are those of the first row, in its order, followed by those that later rows add. */
 export function toCsv(rows: readonly { readonly [column: string]: CsvValue }[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   return [columns, ...rows.map((row) => columns.map((column) => row[column]))]

@@ -1,24 +1,28 @@
-/** Two experiments' results side by side. Pure. */
+/** The results of two experiments side by side. Pure. */
 import type { Json, JsonObject } from '../api.ts';
 import { pairedDifference, summarise } from '../stats/summary.ts';
 import { voidReason } from './evidence.ts';
+import { distinct, groupBy } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
 
 export interface ComparedName {
   /** Axis values by full path. */
   readonly axes: JsonObject;
-  /** Everything the cell is made of: gives the value of a field that is an axis in the other experiment only. */
+  /**
+   * The cell's whole configuration: gives the value of a field that is an axis of the other
+   * experiment only.
+   */
   readonly config: unknown;
 }
 
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics'> {
-  /** Its own name first; more where the grid has one training under several (α = r and α = 16 at rank 16). */
+  /** Its names; several where the grid writes one training in several ways (α = r and α = 16). */
   readonly names: readonly ComparedName[];
 }
 
 export interface DifferenceRow {
-  /** By full path: the axes of either experiment. */
+  /** Values by full path, along the axes of either experiment. */
   readonly cell: JsonObject;
   readonly seed: number;
   readonly stage: string;
@@ -28,11 +32,14 @@ export interface DifferenceRow {
   readonly b: number | null;
   /** b − a; null where either is missing. */
   readonly difference: number | null;
-  /** Why the pair is no evidence (evidence.ts), so that no mean difference counts it; null where it is, or where either is missing. */
+  /**
+   * Why the pair is not evidence (evidence.ts), so that no mean difference counts it; null where it
+   * is evidence, or where either number is missing.
+   */
   readonly excluded: string | null;
 }
 
-/** Keys in order, so that two ways to write one value are one. */
+/** The value with sorted keys, so that equal values have equal JSON. */
 function ordered(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(ordered);
@@ -54,10 +61,12 @@ function valueAt(config: unknown, path: string): Json | undefined {
 }
 
 /**
- * Under which of their names cells are listed: the first that two cells share, so that two cells of several names are
- * compared once; its own first name where the other experiment has no such cell.
- * @param a each cell's names, `b` likewise
- * @returns by `nameOf` all of a cell's names
+ * Chooses the names under which cells are listed: the first name that two cells share, so that two
+ * cells of several names are compared once; a cell's own first name where the other experiment has
+ * no such cell.
+ * @param a the names of each cell of one experiment
+ * @param b the names of each cell of the other
+ * @returns the names to list a cell under, by `nameOf` of all its names
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],
@@ -76,71 +85,70 @@ function listedNames(
         listed.set(cell, [...(listed.get(cell) ?? []), name]);
     }
   for (const names of [...a, ...b])
-    if (!listed.has(nameOf(names))) listed.set(nameOf(names), [names[0]!]);
+    if (!listed.has(nameOf(names))) listed.set(nameOf(names), names.slice(0, 1));
   return listed;
 }
 
+/** A cell's values along all these paths, under each of its names. */
+const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
+  names.map(({ axes, config }) =>
+    Object.fromEntries(
+      paths.flatMap((path) => {
+        const value = axes[path] ?? valueAt(config, path);
+        return value === undefined ? [] : [[path, value]];
+      }),
+    ),
+  );
+
+/** A number of a cell, and why it is not evidence (null where it is). */
+interface CellNumber extends Pick<DifferenceRow, 'stage' | 'metric'> {
+  readonly value: number;
+  readonly reason: string | null;
+}
+
+const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
+  Object.entries(metrics).flatMap(([stage, values]) =>
+    Object.entries(values)
+      .filter(([, value]) => Number.isFinite(value))
+      .map(([metric, value]) => ({
+        stage,
+        metric,
+        value,
+        reason: stage === ACCURACY.stage ? voidReason({ metrics }, { metric }) : null,
+      })),
+  );
+
+type OpenRow = { -readonly [K in keyof Omit<DifferenceRow, 'difference'>]: DifferenceRow[K] };
+
 /**
- * Every number of either, matched by cell, seed, stage and metric. A cell's name is its values along the axes of both
- * experiments: a field that is fixed in one and varied in the other still tells cells apart; one that is fixed in both,
- * and may be what the two differ in, does not.
+ * Every number of either experiment, matched by cell, seed, stage and metric. A cell's name is its
+ * values along the axes of both experiments: a field that is fixed in one and varied in the other
+ * tells cells apart; one that is fixed in both, and may differ between the two, does not.
  */
 export function differenceRows(
   a: readonly ComparedCell[],
   b: readonly ComparedCell[],
 ): DifferenceRow[] {
-  const paths = [
-    ...new Set([...a, ...b].flatMap(({ names }) => names.flatMap(({ axes }) => Object.keys(axes)))),
-  ];
-  const fullNames = ({ names }: ComparedCell): JsonObject[] =>
-    names.map(({ axes, config }) =>
-      Object.fromEntries(
-        paths.flatMap((path) => {
-          const value = axes[path] ?? valueAt(config, path);
-          return value === undefined ? [] : [[path, value]];
-        }),
-      ),
-    );
-  const listed = listedNames(a.map(fullNames), b.map(fullNames));
-  const rows = new Map<
-    string,
-    {
-      cell: JsonObject;
-      seed: number;
-      stage: string;
-      metric: string;
-      a: number | null;
-      b: number | null;
-      reasons: readonly string[];
-    }
-  >();
-  for (const [side, cells] of [
-    ['a', a],
-    ['b', b],
-  ] as const) {
-    for (const one of cells) {
-      const { seed, metrics } = one;
-      for (const cell of listed.get(nameOf(fullNames(one)))!)
-        for (const [stage, values] of Object.entries(metrics))
-          for (const [metric, value] of Object.entries(values)) {
-            if (!Number.isFinite(value)) continue;
-            const name = nameOf([cell, seed, stage, metric]);
-            const row = rows.get(name) ?? {
-              cell,
-              seed,
-              stage,
-              metric,
-              a: null,
-              b: null,
-              reasons: [],
-            };
-            row[side] = value;
-            const reason = stage === ACCURACY.stage ? voidReason({ metrics }, { metric }) : null;
-            if (reason !== null) row.reasons = [...row.reasons, `${side.toUpperCase()} ${reason}`];
-            rows.set(name, row);
-          }
-    }
-  }
+  const paths = distinct(
+    [...a, ...b].flatMap(({ names }) => names.flatMap(({ axes }) => Object.keys(axes))),
+  );
+  const namesIn = (cell: ComparedCell): JsonObject[] => fullNames(cell, paths);
+  const listed = listedNames(a.map(namesIn), b.map(namesIn));
+  const rows = new Map<string, OpenRow & { reasons: readonly string[] }>();
+  const add = (side: 'a' | 'b', one: ComparedCell): void => {
+    const { seed } = one;
+    for (const cell of listed.get(nameOf(namesIn(one))) ?? [])
+      for (const { stage, metric, value, reason } of finiteNumbers(one)) {
+        const name = nameOf([cell, seed, stage, metric]);
+        const empty = { cell, seed, stage, metric, a: null, b: null, excluded: null, reasons: [] };
+        const row = rows.get(name) ?? empty;
+        row[side] = value;
+        if (reason !== null) row.reasons = [...row.reasons, `${side.toUpperCase()} ${reason}`];
+        rows.set(name, row);
+      }
+  };
+  for (const cell of a) add('a', cell);
+  for (const cell of b) add('b', cell);
   return [...rows.values()].map(({ reasons, ...row }) => {
     const difference = row.a === null || row.b === null ? null : row.b - row.a;
     return {
@@ -158,29 +166,25 @@ export interface DifferenceSummary {
   /** Means over the seeds that have the number; null where none has. */
   readonly a: number | null;
   readonly b: number | null;
-  /** Over the seeds that both have, paired: the mean of b − a, and its 95% interval (null below two pairs). */
+  /** The mean of b − a, paired over the seeds that both have; its 95% interval needs two pairs. */
   readonly difference: number | null;
   readonly low: number | null;
   readonly high: number | null;
   readonly pairs: number;
-  /** Seeds that both have and that are no evidence: in the means of each, and in no difference. */
+  /**
+   * How many seeds both have that are not evidence: the means count them, the difference does not.
+   */
   readonly excluded: number;
 }
 
-/** One row a cell and metric, over its seeds. */
+/** One row for each cell and metric, over its seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
-  const groups = new Map<string, DifferenceRow[]>();
-  for (const row of rows) {
-    const name = nameOf([row.cell, row.stage, row.metric]),
-      group = groups.get(name);
-    if (group) group.push(row);
-    else groups.set(name, [row]);
-  }
+  const groups = groupBy(rows, ({ cell, stage, metric }) => nameOf([cell, stage, metric]));
   return [...groups.values()].map((group) => {
-    const { cell, stage, metric } = group[0]!;
+    const [{ cell, stage, metric }] = group;
     const mean = (values: readonly (number | null)[]): number | null => {
-      const there = values.filter((value) => value !== null);
-      return there.length === 0 ? null : summarise(there).mean;
+      const present = values.filter((value) => value !== null);
+      return present.length === 0 ? null : summarise(present).mean;
     };
     const both = group.filter(
       (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
@@ -220,7 +224,7 @@ export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDiffer
   const isRecord = (value: unknown): value is { readonly [key: string]: unknown } =>
     typeof value === 'object' && value !== null && !Array.isArray(value);
   if (isRecord(a) && isRecord(b)) {
-    return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) =>
+    return distinct([...Object.keys(a), ...Object.keys(b)]).flatMap((key) =>
       fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),
     );
   }

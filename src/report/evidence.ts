@@ -1,15 +1,18 @@
 /**
- * Which numbers are evidence. A model that gives one class to every row has an attack success rate of 0 or 1 and the
- * accuracy of that class's share, whatever it was trained on: such numbers are shown, and no claim counts them. Criteria:
+ * Which numbers are evidence. A model that gives one class to every row has an attack success rate
+ * of 0 or 1 and the accuracy of that class's share, whatever it was trained on: such numbers are
+ * shown, but no claim counts them. The criteria:
  *
  * - *one class*: the model predicts a single class on all untriggered validation rows.
- * - *no better than the majority*: its accuracy is not above the majority class's share of the validation rows, by
- *   McNemar's exact test on the rows (5%, two-sided).
- * - *trigger not told*: its ASR is not above its own rate of the target on the same rows without the trigger, by the same
- *   test. That may be an attack that failed, which is evidence; what decides is the difference of what the trigger adds.
- * - *trigger not read*: the whole trigger reaches the model in less than all rows (`trigger_seen`).
+ * - *no better than the majority*: its accuracy is not above the majority class's share of the
+ *   validation rows, by McNemar's exact test on the rows (5%, two-sided).
+ * - *no effect of the trigger*: its ASR is not above its own rate of the target on the same rows
+ *   without the trigger, by the same test. That may be an attack that failed, which is evidence;
+ *   the verdict therefore rests on the difference in what the trigger adds.
+ * - *trigger not read*: the whole trigger reaches the model in only some of the rows
+ *   (`trigger_seen`).
  *
- * A number that was not measured (no evaluate stage) speaks against nothing.
+ * Where a criterion was not measured (no evaluate stage), the number counts as evidence.
  */
 import { SIGNIFICANCE } from '../stats/mcnemar.ts';
 import type { MetricNote } from './metrics.ts';
@@ -24,36 +27,43 @@ const scores = ({ metrics }: Measured): { readonly [metric: string]: number | un
 
 export const predictsOneClass = (cell: Measured): boolean => scores(cell)['predicted_share'] === 1;
 
-const above = (p: number | undefined, value: number | undefined, than: number | undefined) =>
+/** Whether value > than was shown by a test with this p; true where any of them is unknown. */
+const above = (
+  p: number | undefined,
+  value: number | undefined,
+  than: number | undefined,
+): boolean =>
   p === undefined ||
   value === undefined ||
   than === undefined ||
   (p < SIGNIFICANCE && value > than);
 
+/** Whether the model's accuracy is above the majority class's share by McNemar's test. */
 export function beatsMajority(cell: Measured): boolean {
   const { majority_p: p, accuracy, majority_share: share } = scores(cell);
   return above(p, accuracy, share);
 }
 
-/** Whether the trigger adds to the model's own rate of the target; true where there is no trigger. */
+/**
+ * Whether the trigger demonstrably raises the model's own rate of the target; true where there is
+ * no trigger.
+ */
 export function triggerTold(cell: Measured): boolean {
   const { asr_untriggered_p: p, asr_minus_untriggered: added } = scores(cell);
   return above(p, added, 0);
 }
 
+/** The same criteria for the paired clean run, as the poisoned run's evaluation recorded it. */
 const ofTwin = {
   predictsOneClass: (cell: Measured): boolean => scores(cell)['predicted_share_clean'] === 1,
   beatsMajority: (cell: Measured): boolean => {
     const { majority_p_clean: p, accuracy, accuracy_drop: drop, majority_share } = scores(cell);
-    return above(
-      p,
-      accuracy === undefined || drop === undefined ? undefined : accuracy + drop,
-      majority_share,
-    );
+    const clean = accuracy === undefined || drop === undefined ? undefined : accuracy + drop;
+    return above(p, clean, majority_share);
   },
 };
 
-/** Why a cell's number says nothing; null where it is evidence. */
+/** Why a number of a cell is not evidence, as the end of a sentence; null where it is evidence. */
 export function voidReason(cell: Measured, { metric }: Pick<MetricNote, 'metric'>): string | null {
   if (predictsOneClass(cell)) return 'predicts one class only';
   const rate = metric.startsWith('asr');
@@ -66,7 +76,7 @@ export function voidReason(cell: Measured, { metric }: Pick<MetricNote, 'metric'
   return null;
 }
 
-/** Shares of rows that show the model the whole trigger, where they are below 1. */
+/** The shares of rows whose whole trigger the model reads, where they are below 1. */
 export const unseen = ({
   metrics,
 }: Measured): readonly { readonly stage: 'train' | 'evaluate'; readonly share: number }[] =>

@@ -1,10 +1,13 @@
-/** Numbers, intervals and durations as people read them. */
+/** Numbers, intervals and durations in readable form. */
 import prettyMilliseconds from 'pretty-ms';
 import type { Json } from '../api.ts';
 import type { Summary } from '../stats/summary.ts';
 
 /** Proportions are shown to three decimals, everything else to four significant digits. */
 export type NumberKind = 'proportion' | 'plain';
+
+/** The characters of a text by code points, so that none is cut in half. */
+export const codePoints = (text: string): string[] => Array.from(text);
 
 const MINUS = '−';
 const sign = (text: string): string => text.replace('-', MINUS);
@@ -45,9 +48,12 @@ const SUPERSCRIPTS: Readonly<Record<string, string>> = {
   [MINUS]: '⁻',
   '-': '⁻',
 };
-const superscript = (text: string): string => [...text].map((c) => SUPERSCRIPTS[c] ?? c).join('');
+const superscript = (text: string): string =>
+  codePoints(text)
+    .map((character) => SUPERSCRIPTS[character] ?? character)
+    .join('');
 
-/** With its sign always: `+0.020`. */
+/** A number with its sign, always: `+0.020`. */
 export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
   const text = formatNumber(value, kind);
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
@@ -61,7 +67,7 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
     : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
-/** A difference to as many digits as its interval bears: two of its half-width. */
+/** A difference to as many digits as its interval supports: two of its half-width. */
 function digitsOf({
   low,
   high,
@@ -75,7 +81,7 @@ function digitsOf({
   };
 }
 
-/** `+0.020`, to the digits that go with its interval. */
+/** `+0.020`, to as many digits as its interval supports. */
 export function formatMean(
   summary: Pick<Summary, 'mean' | 'low' | 'high'>,
   kind: NumberKind = 'plain',
@@ -106,7 +112,7 @@ export const formatSeconds = (seconds: number): string =>
       )
     : '–';
 
-/** A value of a spec as a person would write it. */
+/** A value of a spec, as it would be written by hand. */
 export function formatValue(value: Json | undefined): string {
   if (value === undefined || value === null) return '–';
   if (typeof value === 'number')
@@ -120,16 +126,16 @@ export function formatValue(value: Json | undefined): string {
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
-/** At most `length` characters, cut between code points, with what was cut said. */
+/** At most `length` code points of a text, followed by how many were cut. */
 export function cut(text: string, length: number): string {
-  const points = [...text];
-  return points.length <= length
-    ? text
-    : `${points.slice(0, length).join('')}… (${(points.length - length).toLocaleString('en')} more characters)`;
+  const points = codePoints(text);
+  if (points.length <= length) return text;
+  const left = (points.length - length).toLocaleString('en');
+  return `${points.slice(0, length).join('')}… (${left} more characters)`;
 }
 
 /** `a, b and c`. */
 export const list = (items: readonly string[]): string =>
   items.length < 2
     ? items.join('')
-    : `${items.slice(0, -1).join(', ')} and ${items[items.length - 1]!}`;
+    : `${items.slice(0, -1).join(', ')} and ${items.slice(-1).join('')}`;

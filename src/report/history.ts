@@ -1,9 +1,11 @@
-/** Training histories, made short: a grid of a thousand cells has tens of millions of steps. */
+/** Training histories, shortened: a grid of a thousand cells has tens of millions of steps. */
 import type { History, HistoryPoint } from './types.ts';
 
 const POINTS = 40;
 
-/** Means over equal spans of steps: a batch's loss jumps, its trend is what is asked. */
+/**
+ * Means over equal spans of steps: the loss of one batch is noisy, and the trend is what counts.
+ */
 export function binHistory(steps: readonly HistoryPoint[], points = POINTS): History {
   const span = Math.max(1, Math.ceil(steps.length / points));
   const out: HistoryPoint[] = [];

@@ -1,4 +1,4 @@
-/** What stages' files hold → what the report is made of. Pure: text and parsed JSON in. */
+/** Turns the text of the stages' files into the report's data. Pure. */
 import { UserFault } from '../api.ts';
 import { binHistory } from './history.ts';
 import type {
@@ -13,7 +13,7 @@ import type {
   ReceiptFacts,
 } from './types.ts';
 
-/** `history.jsonl`; null where it holds no step (a train stage of 0 steps). */
+/** Reads `history.jsonl`; null where it holds no step (a training of 0 steps). */
 export function parseHistory(text: string): History | null {
   const steps: HistoryPoint[] = [];
   for (const line of text.split('\n')) {
@@ -24,7 +24,7 @@ export function parseHistory(text: string): History | null {
   return steps.length === 0 ? null : binHistory(steps);
 }
 
-/** `curves.jsonl`. */
+/** Reads `curves.jsonl`. */
 export function parseCurves(text: string): CurveFacts[] {
   return text
     .split('\n')
@@ -41,9 +41,10 @@ export function parseCurves(text: string): CurveFacts[] {
 }
 
 /**
- * `metrics.json`: what in it is a number.
+ * Reads the numbers of `metrics.json`.
  * @param of the stage that wrote it, as a message names it
- * @throws UserFault where a number is infinite: a run refuses to store such a file, a store of an earlier version may hold one
+ * @throws UserFault where a number is infinite: a run refuses to store such a file, but a store of
+ * an earlier version may hold one
  */
 export function parseMetrics(text: string, of: string): { readonly [metric: string]: number } {
   const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
@@ -54,12 +55,13 @@ export function parseMetrics(text: string, of: string): { readonly [metric: stri
   if (infinite !== undefined)
     throw new UserFault(
       `the metrics.json of ${of} holds ${JSON.stringify(infinite[0])}, a number that is not finite`,
-      "an earlier version stored it: delete that stage's entry and run it again; the stage must leave the number out, or write what it knows",
+      "an earlier version stored it: delete that stage's entry and run it again; " +
+        'the stage must leave the number out, or write what it knows',
     );
   return Object.fromEntries(numbers);
 }
 
-/** `fisher.json`, without what the report has no room for. */
+/** Reads `fisher.json`, without the parts that the report does not show. */
 export function parseFisher(text: string): FisherPoint {
   interface Stored extends FisherFacts {
     readonly sensitivity?: FisherSensitivity['tolerances'];
@@ -104,7 +106,7 @@ interface Content {
   readonly label: number;
 }
 
-/** `receipt.json` of the poison stage. */
+/** The poison stage's `receipt.json`. */
 export interface ReceiptFile {
   readonly counts: {
     readonly total: number;
@@ -120,7 +122,7 @@ export interface ReceiptFile {
 }
 
 const EXAMPLES = 3;
-/** A mail may be megabytes long; the page shows a few hundred characters around the change. */
+/** A text may be megabytes long; the page shows a few hundred characters around the change. */
 const MOST_CHARACTERS = 20_000;
 
 export function receiptFacts(
@@ -148,7 +150,10 @@ export function receiptFacts(
   };
 }
 
-/** One adapted layer: as `premise.json` has it, or with `measured` null as the trained adapter's shapes tell it. */
+/**
+ * One adapted layer, as `premise.json` has it, or, with `measured` null, as the shapes of the
+ * trained adapter give it.
+ */
 export interface LayerFacts {
   readonly rank: number;
   readonly width: number;
@@ -158,7 +163,10 @@ export interface LayerFacts {
   readonly measured: { readonly low: number; readonly high: number } | null;
 }
 
-/** @param nominal σ² by fan-in and rank, as the initialiser has it; null where A came from a file. */
+/**
+ * The adapted layers by fan-in; null where there are none.
+ * @param nominal the initialiser's σ² for a fan-in and rank; null where A came from a file
+ */
 export function loraFacts(
   layers: readonly LayerFacts[],
   nominal: ((fanIn: number, rank: number) => number) | null,
@@ -171,14 +179,14 @@ export function loraFacts(
   const groups = [...byWidth]
     .sort(([a], [b]) => a - b)
     .map(([fanIn, of]): LoraLayers => {
+      const rank = of[0]?.rank ?? first.rank;
       const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured])),
         samples = of.flatMap(({ sample_variance: sample }) => sample ?? []);
       return {
         fanIn,
         layers: of.length,
         variance:
-          nominal?.(fanIn, of[0]!.rank) ??
-          of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
+          nominal?.(fanIn, rank) ?? of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
         ...(samples.length === 0
           ? {}
           : { sample: { low: Math.min(...samples), high: Math.max(...samples) } }),

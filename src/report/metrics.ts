@@ -1,166 +1,211 @@
-/** What each number is called, how it is written, and by how much two must differ to matter. */
-import type { NumberKind } from './format.ts';
+/**
+ * The metrics that the report names: what each is called, how it is written, and in which table it
+ * stands. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
+ */
+import { codePoints, type NumberKind } from './format.ts';
 
 export interface MetricNote {
+  /** The stage kind whose metrics.json holds it. */
   readonly stage: string;
   readonly metric: string;
   readonly label: string;
   readonly kind: NumberKind;
   /** One sentence, shown under tables. */
   readonly meaning: string;
+  /** The table of the results chapter that shows it. */
+  readonly table: 'task' | 'attack' | 'check';
+  /** Whether adapters are compared by it. */
+  readonly compared?: true;
 }
 
-const evaluate = (
-  metric: string,
-  label: string,
-  meaning: string,
-  kind: NumberKind = 'proportion',
-): MetricNote => ({ stage: 'evaluate', metric, label, kind, meaning });
-
-export const ACCURACY = evaluate(
-  'accuracy',
-  'Clean accuracy',
-  'share of untouched validation rows classified rightly',
-);
-export const MAJORITY = evaluate(
-  'majority_share',
-  'Majority share',
-  'share of the commonest class among the validation rows: the accuracy of always predicting it',
-);
-export const PREDICTED = evaluate(
-  'predicted_share',
-  'Most predicted',
-  'share of the class that the model predicts most; 1 is a model that predicts one class only',
-);
-export const DROP = evaluate(
-  'accuracy_drop',
-  'Accuracy drop',
-  'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here',
-);
-export const DROP_BEFORE = evaluate(
-  'accuracy_drop_before',
-  'Drop before',
-  'accuracy drop of the poisoned base, before the training on clean rows that the others are measured after',
-);
-export const ASR = evaluate(
-  'asr',
-  'ASR',
-  'attack success rate: share of non-target validation rows that the trigger turns into the target class',
-);
-export const ASR_CLEAN = evaluate(
-  'asr_clean',
-  'Clean model',
-  'the same share for the paired clean model: what the trigger does without any poisoning',
-);
-export const ASR_UNTRIGGERED = evaluate(
-  'asr_untriggered',
-  'No trigger',
-  'share of the same rows that the same model gives the target class without the trigger',
-);
-export const ASR_ADDED = evaluate(
-  'asr_minus_untriggered',
-  'Trigger adds',
-  'ASR minus the rate of the same model without the trigger',
-);
-export const ASR_BEFORE = evaluate(
-  'asr_before',
-  'ASR before',
-  'attack success rate of the poisoned base, before the training on clean rows that the others are measured after',
-);
-export const TRIGGER_SEEN = evaluate(
-  'trigger_seen',
-  'Trigger read',
-  'share of triggered validation rows whose whole trigger is within max_length and told from the original by the tokenizer',
-);
-export const TRIGGER_SEEN_TRAIN: MetricNote = {
-  stage: 'train',
-  metric: 'trigger_seen',
-  label: 'Trigger read in training',
+const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
+  stage: 'evaluate',
   kind: 'proportion',
-  meaning: 'the same share of the poisoned training rows',
-};
+  ...note,
+});
 
-/** Of the task itself, in the order of the results table. Metrics that no cell has are left out of it. */
-export const TASK_METRICS: readonly MetricNote[] = [
+export const ACCURACY = evaluated({
+  metric: 'accuracy',
+  table: 'task',
+  compared: true,
+  label: 'Clean accuracy',
+  meaning: 'share of untouched validation rows that are classified correctly',
+});
+export const MAJORITY = evaluated({
+  metric: 'majority_share',
+  table: 'task',
+  label: 'Majority share',
+  meaning:
+    'share of the commonest class among the validation rows: the accuracy of always predicting it',
+});
+export const PREDICTED = evaluated({
+  metric: 'predicted_share',
+  table: 'task',
+  label: 'Most predicted',
+  meaning:
+    'share of rows that get the class the model predicts most; ' +
+    '1 means that it predicts one class only',
+});
+export const DROP = evaluated({
+  metric: 'accuracy_drop',
+  table: 'task',
+  compared: true,
+  label: 'Accuracy drop',
+  meaning:
+    'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here',
+});
+export const DROP_BEFORE = evaluated({
+  metric: 'accuracy_drop_before',
+  table: 'task',
+  label: 'Drop before',
+  meaning:
+    'accuracy drop of the poisoned base, before the further training on clean rows ' +
+    'that the other metrics are measured after',
+});
+export const ASR = evaluated({
+  metric: 'asr',
+  table: 'attack',
+  compared: true,
+  label: 'ASR',
+  meaning:
+    'attack success rate: share of non-target validation rows that the trigger turns into ' +
+    'the target class',
+});
+export const ASR_CLEAN = evaluated({
+  metric: 'asr_clean',
+  table: 'attack',
+  label: 'Clean model',
+  meaning: 'the same share for the paired clean model: what the trigger does without any poisoning',
+});
+export const ASR_MINUS_CLEAN = evaluated({
+  metric: 'asr_minus_clean',
+  table: 'attack',
+  compared: true,
+  label: 'ASR − clean',
+  meaning: 'ASR minus the paired clean model’s rate',
+});
+export const ASR_UNTRIGGERED = evaluated({
+  metric: 'asr_untriggered',
+  table: 'attack',
+  label: 'No trigger',
+  meaning: 'share of the same rows that the same model gives the target class without the trigger',
+});
+export const ASR_ADDED = evaluated({
+  metric: 'asr_minus_untriggered',
+  table: 'attack',
+  label: 'Trigger adds',
+  meaning: 'ASR minus the rate of the same model without the trigger',
+});
+export const ASR_BEFORE = evaluated({
+  metric: 'asr_before',
+  table: 'attack',
+  label: 'ASR before',
+  meaning:
+    'attack success rate of the poisoned base, before the further training on clean rows ' +
+    'that the other metrics are measured after',
+});
+
+/** In the order of the tables. A metric that no cell has is left out of them. */
+export const METRICS: readonly MetricNote[] = [
   ACCURACY,
   MAJORITY,
   PREDICTED,
   DROP,
   DROP_BEFORE,
-  evaluate(
-    'f1',
-    'F1',
-    'F1 on untouched validation rows: of the second class where there are two, else the mean over classes',
-  ),
-];
-/** Of attacks, likewise. */
-export const ATTACK_METRICS: readonly MetricNote[] = [
+  evaluated({
+    metric: 'f1',
+    table: 'task',
+    label: 'F1',
+    meaning:
+      'F1 on untouched validation rows: that of the second class where there are two, ' +
+      'else the mean over classes',
+  }),
   ASR,
   ASR_CLEAN,
-  evaluate('asr_minus_clean', 'ASR − clean', 'ASR minus the paired clean model’s rate'),
+  ASR_MINUS_CLEAN,
   ASR_UNTRIGGERED,
   ASR_ADDED,
   ASR_BEFORE,
-];
-/** Of what else a trigger does, and whether an attack was read and learnt at all. */
-export const CHECK_METRICS: readonly MetricNote[] = [
-  evaluate(
-    'robust_accuracy',
-    'Robust accuracy',
-    'share of triggered non-target rows that keep their true class',
-  ),
-  evaluate(
-    'false_trigger_rate',
-    'FTR',
-    'false trigger rate: share of rows with part of the trigger that turn into the target class',
-  ),
-  evaluate(
-    'false_trigger_rate_clean',
-    'FTR, clean model',
-    'the same share for the paired clean model',
-  ),
-  TRIGGER_SEEN,
-  TRIGGER_SEEN_TRAIN,
+  evaluated({
+    metric: 'robust_accuracy',
+    table: 'check',
+    label: 'Robust accuracy',
+    meaning: 'share of triggered non-target rows that keep their true class',
+  }),
+  evaluated({
+    metric: 'false_trigger_rate',
+    table: 'check',
+    label: 'FTR',
+    meaning:
+      'false trigger rate: share of rows with part of the trigger that turn into the target class',
+  }),
+  evaluated({
+    metric: 'false_trigger_rate_clean',
+    table: 'check',
+    label: 'FTR, clean model',
+    meaning: 'the same share for the paired clean model',
+  }),
+  evaluated({
+    metric: 'trigger_seen',
+    table: 'check',
+    label: 'Trigger read',
+    meaning:
+      'share of triggered validation rows whose whole trigger is within max_length ' +
+      'and that the tokenizer tells from the original',
+  }),
+  {
+    stage: 'train',
+    metric: 'trigger_seen',
+    table: 'check',
+    label: 'Trigger read in training',
+    kind: 'proportion',
+    meaning: 'the same share of the poisoned training rows',
+  },
   {
     stage: 'train',
     metric: 'poisoned_accuracy',
+    table: 'check',
     label: 'Poison learnt',
     kind: 'proportion',
-    meaning: 'share of poisoned training rows that the model predicts as they were poisoned to',
+    meaning: 'share of poisoned training rows that the model predicts as they were poisoned to be',
   },
   {
     stage: 'train',
     metric: 'penalised_share',
+    table: 'check',
     label: 'Penalised steps',
     kind: 'proportion',
     meaning:
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
   },
 ];
-export const METRICS: readonly MetricNote[] = [
-  ...TASK_METRICS,
-  ...ATTACK_METRICS,
-  ...CHECK_METRICS,
-];
 
-/** A difference within ±margin is none, whatever its interval: one percentage point. */
+export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[] =>
+  METRICS.filter((note) => note.table === table);
+
+/** The metrics that adapters are compared by; the others stand in the tables and in the CSV. */
+export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
+
+/** Differences of accuracies and rates within ±margin count as none: one percentage point. */
 export const PROPORTION_MARGIN = 0.01;
-/** For information bits and entropies, which have no natural scale: this share of the full kernel's value. */
+/**
+ * The margin of information bits and entropies, which have no natural scale, as a share of the full
+ * kernel's value.
+ */
 export const RELATIVE_MARGIN = 0.01;
-
-/** For rank correlations, which lie in [−1, 1]. */
+/** The margin of rank correlations, which lie in [−1, 1]. */
 export const CORRELATION_MARGIN = 0.1;
-
-/** The metrics that adapters are compared by; the others are in the table of conditions and in the CSV. */
-export const COMPARED: readonly MetricNote[] = METRICS.filter(({ metric }) =>
-  ['accuracy', 'accuracy_drop', 'asr', 'asr_minus_clean'].includes(metric),
-);
 
 const ALPHA_NAMES: Readonly<Record<string, string>> = { '0.5': '½', inf: '∞' };
 const SUBSCRIPTS = '₀₁₂₃₄₅₆₇₈₉';
-/** `H₂`, `H½`, `H∞`. */
-export const entropyName = (alpha: string): string =>
-  `H${/^\d+$/.test(alpha) ? [...alpha].map((digit) => SUBSCRIPTS[Number(digit)]).join('') : alphaName(alpha)}`;
 export const alphaName = (alpha: string): string => ALPHA_NAMES[alpha] ?? alpha;
-export const alphaOrder = (a: string, b: string): number =>
-  (a === 'inf' ? Infinity : Number(a)) - (b === 'inf' ? Infinity : Number(b)) || 0;
+/** `H₂`, `H½`, `H∞`. */
+export function entropyName(alpha: string): string {
+  const isWhole = /^\d+$/.test(alpha);
+  const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
+  return `H${isWhole ? digits.join('') : alphaName(alpha)}`;
+}
+export const alphaOrder = (a: string, b: string): number => {
+  const value = (alpha: string): number => (alpha === 'inf' ? Infinity : Number(alpha));
+  return value(a) - value(b) || 0;
+};

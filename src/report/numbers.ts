@@ -1,7 +1,12 @@
-/** Numbers in plain characters, for terminals and LaTeX: what is counted is never rounded, what is measured to the digits that it bears. */
+/**
+ * Numbers in plain characters, for terminals and LaTeX. Counts are never rounded; measured values
+ * are written to as many digits as their interval supports.
+ */
 import type { Summary } from '../stats/summary.ts';
 
-/** Whole numbers in full; from 1,000 no decimals; else four significant digits. */
+/**
+ * Whole numbers in full, numbers from 1,000 without decimals, others to four significant digits.
+ */
 export function plainValue(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return value.toFixed(0);
@@ -9,9 +14,10 @@ export function plainValue(value: number): string {
 }
 
 /**
- * `0.950 ± 0.064`: the mean over the seeds, and half of its 95% interval. `0.950 ± 0` says that all seeds have exactly
- * this value. The mean of one seed stands alone, and so does a plain number that all seeds have.
- * @param proportion written to three decimals
+ * `0.950 ± 0.064`: the mean over the seeds and half the width of its 95% interval. `0.950 ± 0` says
+ * that all seeds have exactly this value. The value of a single seed stands alone, and so does a
+ * number other than a proportion that all seeds share.
+ * @param proportion whether to write three decimals
  */
 export function plainSummary({ mean, std, low, high }: Summary, proportion = false): string {
   if (std === null || low === null || high === null)
@@ -19,7 +25,7 @@ export function plainSummary({ mean, std, low, high }: Summary, proportion = fal
   if (std === 0) return proportion ? `${mean.toFixed(3)} ± 0` : plainValue(mean);
   const half = (high - low) / 2;
   if (proportion) return `${mean.toFixed(3)} ± ${half < 0.0005 ? '<0.001' : half.toFixed(3)}`;
-  // Two digits of the half-width, and the mean to the same place.
+  // Two digits of the half-width, and the mean to the same decimal place.
   const place = 1 - Math.floor(Math.log10(half));
   if (place > 12 || place < -12 || Math.abs(mean) < 1e-3)
     return `${plainValue(mean)} ± ${Number(half.toPrecision(2))}`;

@@ -1,31 +1,30 @@
-/** What the paper predicts of the Fisher information, each with what the comparisons of this grid say of it. */
-import type { KernelComparison } from './compare.ts';
-import { distinct } from './conditions.ts';
+/** The paper's predictions of the Fisher information, each with the verdicts of this grid. */
+import { groupBy, type NonEmpty } from './groups.ts';
+import type { KernelComparison } from './kernels.ts';
 import type { Verdict } from './verdict.ts';
 
 export interface Prediction {
-  readonly comparisons: readonly KernelComparison[];
+  readonly comparisons: NonEmpty<KernelComparison>;
   readonly held: number;
   readonly refuted: number;
   readonly undecided: number;
-  /** Held or refuted where every comparison says so. */
+  /** Held or refuted where every comparison agrees, else undecided. */
   readonly state: Verdict['state'];
 }
 
-/** One a quantity and checkpoint, in the order of the comparisons. */
+/** One prediction for each quantity and checkpoint, in the order of the comparisons. */
 export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
-  const name = ({ quantity, checkpoint }: KernelComparison): string =>
-    `${checkpoint} ${quantity.id}`;
-  return distinct(kernels.map(name)).map((of) => {
-    const comparisons = kernels.filter((kernel) => name(kernel) === of);
+  const groups = groupBy(kernels, ({ quantity, checkpoint }) => `${checkpoint} ${quantity.id}`);
+  return [...groups.values()].map((comparisons) => {
     const count = (state: Verdict['state']): number =>
       comparisons.filter(({ verdict }) => (verdict?.state ?? 'undecided') === state).length;
-    const [held, refuted, undecided] = [count('held'), count('refuted'), count('undecided')];
+    const held = count('held'),
+      refuted = count('refuted');
     return {
       comparisons,
       held,
       refuted,
-      undecided,
+      undecided: count('undecided'),
       state:
         held === comparisons.length
           ? 'held'

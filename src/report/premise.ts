@@ -1,12 +1,13 @@
 /**
- * The theorem's premise, for the A that is really used: K_LoRA(B=0) − K_ff = Σ(δ·δ')(hᵀ M_Δ h'), M_Δ = s²AᵀA − I.
- * M_Δ has n − r eigenvalues −1 and r eigenvalues s²·eig(AAᵀ) − 1; eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ * The premise of the paper's theorem (arXiv 2505.12871), for the A that is really used: K_LoRA(B=0)
+ * − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I. M_Δ has n − r eigenvalues −1 and r
+ * eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
 import { strictlyBelow } from '../stats/below.ts';
 import type { Condition } from './conditions.ts';
 
 export interface PremiseRow {
-  /** Conditions that share it differ in attack only. */
+  /** The adapter's label; conditions that share it differ in their attack only. */
   readonly adapter: string;
   readonly layers: number;
   readonly n: number;
@@ -14,34 +15,40 @@ export interface PremiseRow {
   readonly s: number;
   /** σ²: the initialiser's, or the mean square of A's entries where A came from a file. */
   readonly variance: number;
-  /** Smallest and largest mean square of one A's entries, over the layers and seeds; null where no A was looked at. */
+  /**
+   * Smallest and largest mean square of one A's entries, over the layers and seeds; null where no A
+   * was measured.
+   */
   readonly sample: { readonly low: number; readonly high: number } | null;
-  /** σ² < 1/n and r ≤ n, as the theorem asks. */
+  /** Whether σ² < 1/n and r ≤ n, as the theorem asks. */
   readonly theorem: boolean;
-  /** s²σ²n; the premise with s is that it is below 1. */
+  /** s²σ²n. */
   readonly scaled: number;
+  /** Whether s²σ²n < 1 and r ≤ n: the premise with the scale s kept. */
   readonly withScale: boolean;
-  /** The r eigenvalues of M_Δ that are not −1, as Marchenko and Pastur predict them. */
+  /** The range of the r eigenvalues of M_Δ that are not −1, by the Marchenko–Pastur law. */
   readonly predicted: { readonly low: number; readonly high: number };
   readonly measured: { readonly low: number; readonly high: number } | null;
-  /** Whether M_Δ ⪯ 0: by the measured extremes where they are known, else by the predicted ones. */
+  /** Whether M_Δ ⪯ 0, by the measured extremes where they are known, else by the predicted ones. */
   readonly negativeSemiDefinite: boolean;
 }
 
-/** One row a (adapter, fan-in); the first condition of an adapter speaks for it, with the extremes over all its cells. */
 interface Ends {
   readonly low: number;
   readonly high: number;
 }
+/** The smallest interval that holds both. */
 const joined = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
+/** One row for each adapter and fan-in, with the extremes over all of the adapter's cells. */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();
   for (const condition of conditions) {
     for (const { lora } of condition.cells) {
-      for (const { fanIn: n, layers, variance, sample, measured } of lora?.groups ?? []) {
-        const { rank: r, scale: s } = lora!;
+      if (lora === null) continue;
+      const { rank: r, scale: s } = lora;
+      for (const { fanIn: n, layers, variance, sample, measured } of lora.groups) {
         const key = `${condition.adapterLabel} ${n} ${variance} ${s}`;
         const scaled = s * s * variance * n;
         const spread = Math.sqrt(r / n);

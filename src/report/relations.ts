@@ -1,25 +1,20 @@
 /**
- * Do the quantities that the paper explains robustness by go with it? Rank correlations over a grid's adapters, one a
- * seed, so that each is of models that share data, poison and order; and M with M', over cells.
+ * Do the quantities by which the paper explains robustness go with it? Rank correlations over the
+ * adapters of a grid, one for each seed, so that each is over models that share data, poison and
+ * order; and M with M′, over cells.
  */
 import { spearman } from '../stats/spearman.ts';
 import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
-import { alphasOf, checkpointsOf, type FisherQuantity, INFORMATION, renyi } from './compare.ts';
-import {
-  blockLabel,
-  type Condition,
-  distinct,
-  isFull,
-  metricOf,
-  type Quantity,
-  seriesOf,
-} from './conditions.ts';
+import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
+import { checkpointsOf, entropiesOf, type FisherQuantity, INFORMATION } from './fisher.ts';
+import { distinct, groupBy } from './groups.ts';
+import { blockLabel } from './labels.ts';
 import { ASR, ASR_ADDED, CORRELATION_MARGIN, DROP, type MetricNote } from './metrics.ts';
-import type { Checkpoint, ReportCell } from './types.ts';
-import { judge, judgeBoth, type Verdict } from './verdict.ts';
+import type { AttackFamily, Checkpoint, ReportCell } from './types.ts';
+import { judge, judgeBoth, type PairedSample, type Verdict } from './verdict.ts';
 
-/** Fewer adapters than this have no rank correlation to speak of. */
+/** Fewer adapters than this have no meaningful rank correlation. */
 export const ADAPTERS_NEEDED = 3;
 
 export interface Relation {
@@ -28,9 +23,9 @@ export interface Relation {
   readonly score: MetricNote;
   /** The attack at one dose and setting. */
   readonly block: string;
-  /** Adapters with at least one cell that is evidence (evidence.ts). */
+  /** How many adapters have at least one cell that is evidence (evidence.ts). */
   readonly adapters: number;
-  /** Cells left out because they are no evidence. */
+  /** How many cells are left out because they are not evidence. */
   readonly excluded: number;
   /** Spearman's ρ of each seed. */
   readonly rhos: readonly number[];
@@ -41,7 +36,10 @@ export interface Relation {
   readonly verdict: Verdict;
 }
 
-/** Of the kernel over what was trained: A and B, or the weights in full. Adapters that train neither (BitFit, the head alone) have none. */
+/**
+ * The quantity of the kernel over what was trained: A and B, or the weights in full. Adapters that
+ * train neither (BitFit, the head alone) have none.
+ */
 export const ownFisher =
   (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity =>
   (cell) => {
@@ -50,110 +48,108 @@ export const ownFisher =
     return facts ? quantity.get(facts) : null;
   };
 
-const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): number[] =>
-  distinct(block.flatMap(({ cells }) => cells.map(({ seed }) => seed))).flatMap((seed) => {
-    const pairs = block
-      .flatMap(({ cells }) => cells.filter((cell) => cell.seed === seed))
-      .flatMap((cell) => {
-        const x = a(cell),
-          y = b(cell);
-        return x !== null && y !== null && Number.isFinite(x) && Number.isFinite(y)
-          ? [[x, y] as const]
-          : [];
-      });
-    const rho =
-      pairs.length < ADAPTERS_NEEDED
-        ? null
-        : spearman(
-            pairs.map(([x]) => x),
-            pairs.map(([, y]) => y),
-          );
-    return rho === null ? [] : [rho];
-  });
+type Pair = readonly [x: number, y: number];
 
-export const blocksBy = (
-  conditions: readonly Condition[],
-): ReadonlyMap<string, readonly Condition[]> =>
-  new Map(
-    distinct(conditions.map(blockLabel)).map((name) => [
-      name,
-      conditions.filter((condition) => blockLabel(condition) === name),
-    ]),
+/** Both numbers of each cell that has both. */
+const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
+  cells.flatMap((cell): readonly Pair[] => {
+    const x = a(cell),
+      y = b(cell);
+    return x !== null && y !== null ? [[x, y]] : [];
+  });
+const rhoOf = (pairs: readonly Pair[]): number | null =>
+  spearman(
+    pairs.map(([x]) => x),
+    pairs.map(([, y]) => y),
   );
 
-const only =
-  (score: MetricNote, quantity: Quantity): Quantity =>
-  (cell) =>
-    voidReason(cell, score) === null ? quantity(cell) : null;
+/** Spearman's ρ of each seed that has enough adapters. */
+const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
+  const cells = block.flatMap((condition) => condition.cells);
+  return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
+    const pairs = pairsOf(
+      cells.filter((cell) => cell.seed === seed),
+      a,
+      b,
+    ).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
+    return pairs.length < ADAPTERS_NEEDED ? [] : (rhoOf(pairs) ?? []);
+  });
+};
+
+interface Claim {
+  readonly family: AttackFamily;
+  readonly quantities: readonly FisherQuantity[];
+  readonly score: MetricNote;
+  readonly claimed: 1 | -1;
+}
+
+/** Information bits are claimed to rise with ASR; entropies to fall as the accuracy drop rises. */
+const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
+  { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
+  { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
+];
+
+/** A relation before it is judged. */
+interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'rhos'> {
+  /** The same correlation with what the trigger adds, where that was measured. */
+  readonly added: readonly number[];
+}
+
+function relationIn(
+  block: string,
+  conditions: readonly Condition[],
+  quantity: Quantity,
+  score: MetricNote,
+): Found | null {
+  const isVoid = (cell: ReportCell): boolean => voidReason(cell, score) !== null;
+  const rhosWith = (note: MetricNote): number[] =>
+    correlations(conditions, quantity, (cell) => (isVoid(cell) ? null : scoreOf(note)(cell)));
+  const rhos = rhosWith(score);
+  if (rhos.length === 0) return null;
+  const isMeasured = conditions.some((condition) => summaryOf(condition, ASR_ADDED));
+  return {
+    block,
+    adapters: conditions.filter(({ cells }) => !cells.every(isVoid)).length,
+    excluded: conditions.flatMap(({ cells }) => cells.filter(isVoid)).length,
+    rhos,
+    added: score === ASR && isMeasured ? rhosWith(ASR_ADDED) : rhos,
+  };
+}
+
+const zeros = (count: number): number[] => new Array<number>(count).fill(0);
+const againstZero = (rhos: readonly number[]): PairedSample => ({
+  a: rhos,
+  b: zeros(rhos.length),
+  margin: CORRELATION_MARGIN,
+});
 
 /**
- * Information bits with ASR under backdoors (claimed to rise together), entropies with the accuracy drop under untargeted
- * poisoning (claimed to part). Cells that are no evidence (evidence.ts) are left out. Of ASR a verdict asks for the same
- * relation with what the trigger adds to the models' own rates of the target.
+ * Information bits with ASR under backdoors, entropies with the accuracy drop under untargeted
+ * poisoning. Cells that are not evidence (evidence.ts) are left out. A verdict on ASR asks for the
+ * same relation with what the trigger adds to the models' own rates of the target.
  */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
-  const entropies = (['raw', 'normalised'] as const).flatMap((scale) =>
-    alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)),
-  );
-  const claims = [
-    { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
-    { family: 'untargeted', quantities: entropies, score: DROP, claimed: -1 },
-  ] as const;
-  return claims.flatMap(({ family, quantities, score, claimed }) => {
-    const blocks = blocksBy(
-      conditions.filter((condition) => condition.family === family && !condition.ofBase),
-    );
+  return claimsOn(cells).flatMap(({ family, quantities, score, claimed }) => {
+    const ofFamily = conditions.filter((one) => one.family === family && !one.ofBase);
+    const blocks = [...groupBy(ofFamily, blockLabel)];
     return checkpointsOf(cells).flatMap((checkpoint) =>
-      (quantities as readonly FisherQuantity[]).flatMap((quantity): Relation[] => {
-        const found = [...blocks].flatMap(([block, of]) => {
-          const rhosWith = (note: MetricNote): number[] =>
-            correlations(
-              of,
-              ownFisher(quantity, checkpoint),
-              only(score, metricOf(note.stage, note.metric)),
-            );
-          const rhos = rhosWith(score);
-          const isMeasured = of.some(
-            (condition) => seriesOf(condition, metricOf(ASR_ADDED.stage, ASR_ADDED.metric)).summary,
-          );
-          const isVoid = (cell: ReportCell): boolean => voidReason(cell, score) !== null;
-          return rhos.length === 0
-            ? []
-            : [
-                {
-                  block,
-                  adapters: of.filter(({ cells }) => !cells.every(isVoid)).length,
-                  excluded: of.flatMap(({ cells }) => cells.filter(isVoid)).length,
-                  rhos,
-                  added: score === ASR && isMeasured ? rhosWith(ASR_ADDED) : rhos,
-                },
-              ];
-        });
-        const zero = (count: number): number[] => new Array<number>(count).fill(0);
-        const sample = (rhos: readonly number[]) => ({
-          a: rhos,
-          b: zero(rhos.length),
-          margin: CORRELATION_MARGIN,
-        });
-        const samples = found.map(({ rhos }) => sample(rhos));
+      quantities.flatMap((quantity): Relation[] => {
+        const own = ownFisher(quantity, checkpoint);
+        const found = blocks
+          .map(([block, of]) => relationIn(block, of, own, score))
+          .filter((relation) => relation !== null);
+        const samples = found.map(({ rhos }) => againstZero(rhos));
+        const added = found.map((relation) => againstZero(relation.added));
         const verdicts =
-          score === ASR
-            ? judgeBoth(
-                samples,
-                found.map(({ added }) => sample(added)),
-                claimed,
-              )
-            : judge(samples, claimed);
-        return found.map(({ added: _added, ...one }, i) => ({
-          ...one,
-          quantity,
-          checkpoint,
-          score,
-          claimed,
-          difference: pairedDifference(one.rhos, zero(one.rhos.length)),
-          verdict: verdicts[i]!,
-        }));
+          score === ASR ? judgeBoth(samples, added, claimed) : judge(samples, claimed);
+        return verdicts.flatMap((verdict, i) => {
+          const relation = found[i];
+          if (relation === undefined) return [];
+          const { added: _added, ...rest } = relation;
+          const difference = pairedDifference(rest.rhos, zeros(rest.rhos.length));
+          return [{ ...rest, quantity, checkpoint, score, claimed, difference, verdict }];
+        });
       }),
     );
   });
@@ -162,53 +158,49 @@ export function relationsOf(conditions: readonly Condition[]): readonly Relation
 export interface DivergenceRelation {
   readonly block: string;
   readonly cells: number;
-  /** Whether every poisoned row reads as its original: M' can't see this attack. */
+  /** Whether every poisoned row reads as its original, so that M′ cannot see the attack. */
   readonly blind: boolean;
-  /** ρ over cells; null where there is none. */
+  /** ρ of M and M′ over cells; null where there is none. */
   readonly absolute: number | null;
+  /** ρ of the relative M and of M′ as a cosine. */
   readonly relative: number | null;
 }
 
-const divergence = (cell: ReportCell, name: string): number | null =>
-  cell.metrics['divergence']?.[name] ?? null;
-/** M' by the kernel over what was trained; null for adapters that train neither factors nor the weights in full. */
+const divergence =
+  (name: string): Quantity =>
+  (cell) =>
+    cell.metrics['divergence']?.[name] ?? null;
+/**
+ * M′ by the kernel over what was trained; null for adapters that train neither LoRA's factors nor
+ * the weights in full.
+ */
 export const between =
   (form: 'raw' | 'cosine'): Quantity =>
   (cell) =>
-    divergence(cell, `between.lora.${form}`) ??
-    (isFull(cell) ? divergence(cell, `between.full.${form}`) : null);
+    divergence(`between.lora.${form}`)(cell) ??
+    (isFull(cell) ? divergence(`between.full.${form}`)(cell) : null);
 
-/** M (L2, and relative) with M' (raw, and as a cosine) over the cells of each attack. */
+/** M (L2, and relative) with M′ (raw, and as a cosine) over the cells of each attack. */
 export function divergenceRelations(
   conditions: readonly Condition[],
 ): readonly DivergenceRelation[] {
-  return [...blocksBy(conditions)].flatMap(([block, of]) => {
+  const [l2, relative] = [divergence('total.l2'), divergence('total.relative')];
+  const [raw, cosine] = [between('raw'), between('cosine')];
+  return [...groupBy(conditions, blockLabel)].flatMap(([block, of]) => {
     const cells = of
       .flatMap((condition) => condition.cells)
-      .filter((cell) => divergence(cell, 'total.l2') !== null && between('raw')(cell) !== null);
+      .filter((cell) => l2(cell) !== null && raw(cell) !== null);
     if (cells.length === 0) return [];
-    const rho = (a: (cell: ReportCell) => number | null, b: Quantity): number | null => {
-      const pairs = cells.flatMap((cell) => {
-        const x = a(cell),
-          y = b(cell);
-        return x === null || y === null ? [] : [[x, y] as const];
-      });
-      return spearman(
-        pairs.map(([x]) => x),
-        pairs.map(([, y]) => y),
-      );
-    };
-    const blind = cells.every((cell) => divergence(cell, 'alike') === divergence(cell, 'pairs'));
+    const blind = cells.every((cell) => divergence('alike')(cell) === divergence('pairs')(cell));
     return [
       {
         block,
         cells: cells.length,
         blind,
-        absolute: rho((cell) => divergence(cell, 'total.l2'), between('raw')),
-        // Where texts are the same, cosines are 1 but for rounding: their ranks say nothing.
-        relative: blind
-          ? null
-          : rho((cell) => divergence(cell, 'total.relative'), between('cosine')),
+        absolute: rhoOf(pairsOf(cells, l2, raw)),
+        // Where the texts are the same, cosines are 1 but for rounding, and their ranks mean
+        // nothing.
+        relative: blind ? null : rhoOf(pairsOf(cells, relative, cosine)),
       },
     ];
   });

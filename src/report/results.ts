@@ -1,10 +1,10 @@
-/** `dosimeter results`: the shape that schemas/results.schema.json fixes. Pure. */
+/** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { JsonObject } from '../api.ts';
 
 export interface ResultRow {
   /** Axis values by full path. */
   readonly cell: JsonObject;
-  /** The same of its other names, where it has any: one training, under several names. */
+  /** The axis values of its other names, where the grid writes one training in several ways. */
   readonly also?: readonly JsonObject[];
   readonly seed: number;
   readonly stage: string;
@@ -20,7 +20,10 @@ export interface CellMetrics {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
 }
 
-/** One row a metric, cells in their order; values that are not finite numbers have no JSON and are left out. */
+/**
+ * One row for each metric, cells in their order. Values that are not finite are left out, since
+ * JSON cannot hold them.
+ */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
   return cells.flatMap(({ cell, also = [], seed, metrics }) =>
     Object.entries(metrics).flatMap(([stage, values]) =>

@@ -1,4 +1,4 @@
-/** Which metrics of a stage's many are asked for, by name or pattern. Pure. */
+/** Selects metrics by name or pattern. Pure. */
 import type { ResultRow } from './results.ts';
 
 type Named = Pick<ResultRow, 'stage' | 'metric'>;
@@ -22,9 +22,10 @@ const globOf = (pattern: string): RegExp =>
   );
 
 /**
- * The metrics that each pattern names: `asr`, `evaluate.asr`, `fisher.*`. Each pattern's own come in the rows' order.
+ * The metrics that the patterns name (`asr`, `evaluate.asr`, `fisher.*`), pattern by pattern, those
+ * of one pattern in the order of the rows.
  * @param patterns names, in which `*` stands for any characters
- * @returns what was found, each metric once, and the patterns that name nothing
+ * @returns the metrics that were found, each once, and the patterns that match nothing
  */
 export function selectMetrics(
   rows: readonly Named[],

@@ -1,9 +1,11 @@
 /**
- * Verdict rule (docs/theory.md, Verdicts): held or refuted when the Holm-corrected paired 95% interval over ≥ 5 seeds excludes zero by
- * the declared margin, else undecided. A family is all comparisons that one claim makes.
+ * The verdict rule (docs/theory.md, Verdicts): a claim is held or refuted when the Holm-corrected
+ * paired 95% interval over at least five seeds excludes zero by the declared margin, else
+ * undecided. A family is all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
+import { plural } from './format.ts';
 
 export const SEEDS_NEEDED = 5;
 const SIGNIFICANCE = 0.05;
@@ -11,7 +13,7 @@ const SIGNIFICANCE = 0.05;
 export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';
   readonly reason: string;
-  /** The Holm-corrected interval that decided; null where too few seeds were run. */
+  /** The Holm-corrected interval that was judged; null where there were too few seeds. */
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
 
@@ -21,7 +23,7 @@ export interface PairedSample {
   readonly margin: number;
 }
 
-/** Two-sided p of |mean| ≤ margin: the level at which the interval just touches the margin. */
+/** The two-sided p of |mean| ≤ margin: the level at which the interval just touches the margin. */
 export function marginP(difference: PairedDifference, margin: number): number {
   if (difference.std === null) return 1;
   const beyond = Math.abs(difference.mean) - margin;
@@ -39,32 +41,30 @@ export function marginP(difference: PairedDifference, margin: number): number {
 }
 
 /**
- * One verdict a sample, in their order. `direction` is the sign that the claim gives a − b. Holm (1979): from the
- * smallest p on, the k-th of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
+ * One verdict for each sample, in their order. Holm (1979): from the smallest p upwards, the k-th
+ * of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
+ * @param direction the sign that the claim gives a − b
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
   const tested = samples
-    .map(({ a, b, margin }, index) => ({
-      index,
-      a,
-      b,
-      margin,
-      difference: a.length === 0 ? null : pairedDifference(a, b),
+    .map(({ a, b, margin }, index) => ({ index, a, b, margin }))
+    .filter(({ a }) => a.length >= SEEDS_NEEDED)
+    .map((sample) => ({
+      ...sample,
+      p: marginP(pairedDifference(sample.a, sample.b), sample.margin),
     }))
-    .filter(({ difference }) => difference !== null && difference.n >= SEEDS_NEEDED)
-    .map((sample) => ({ ...sample, p: marginP(sample.difference!, sample.margin) }))
     .sort((x, y) => x.p - y.p);
   const verdicts = samples.map(({ a }): Verdict => ({
     state: 'undecided',
     interval: null,
-    reason: `n = ${a.length} ${a.length === 1 ? 'seed' : 'seeds'}; verdict needs ≥ ${SEEDS_NEEDED}`,
+    reason: `n = ${plural(a.length, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}`,
   }));
   let stopped = false;
   tested.forEach(({ index, a, b, p }, k) => {
     const alpha = SIGNIFICANCE / (tested.length - k);
     const { mean, low, high } = pairedDifference(a, b, 1 - alpha);
     stopped ||= !(p < alpha);
-    const interval = { low: low!, high: high!, level: 1 - alpha };
+    const interval = low === null || high === null ? null : { low, high, level: 1 - alpha };
     verdicts[index] = stopped
       ? { state: 'undecided', interval, reason: 'zero is not excluded by the margin' }
       : {
@@ -77,8 +77,9 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
 }
 
 /**
- * One verdict a sample, where two samples must both say so: held or refuted where `judge` says that of `samples` and of
- * `others` alike (an intersection–union test, so that neither needs a further correction), else undecided.
+ * One verdict for each pair of samples that must agree: held or refuted where `judge` says so of
+ * `samples` and of `others` alike, else undecided. This is an intersection–union test, so that
+ * neither needs a further correction.
  */
 export function judgeBoth(
   samples: readonly PairedSample[],
@@ -87,7 +88,7 @@ export function judgeBoth(
 ): readonly Verdict[] {
   const second = judge(others, direction);
   return judge(samples, direction).map((verdict, i) =>
-    verdict.state === 'undecided' || verdict.state === second[i]!.state
+    verdict.state === 'undecided' || verdict.state === second[i]?.state
       ? verdict
       : {
           ...verdict,

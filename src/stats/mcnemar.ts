@@ -1,7 +1,7 @@
-/** McNemar's exact test (McNemar 1947): whether two outcomes of the same rows differ. Pure. */
+/** McNemar's exact test (McNemar 1947) of whether two outcomes of the same rows differ. Pure. */
 import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 
-/** Below this a difference between two outcomes of the same rows counts as shown. */
+/** A p below this counts as showing a difference between two outcomes of the same rows. */
 export const SIGNIFICANCE = 0.05;
 
 /** How two outcomes of the same rows compare. */
@@ -12,26 +12,28 @@ export interface PairedOutcomes {
   /** Share of rows with the first outcome minus that with the second. */
   readonly difference: number;
   /**
-   * Two-sided p of no difference: under it each discordant row is a fair coin, so that
+   * Two-sided p of no difference: under that hypothesis each discordant row is a fair coin, so that
    * p = min(1, 2·P[Binomial(b + c, ½) ≤ min(b, c)]); 1 where no row is discordant.
    */
   readonly p: number;
 }
 
-/** Compares two outcomes row by row. Throws RangeError where the lists differ in length or are empty. */
+/**
+ * Compares two outcomes row by row. Throws a RangeError if the lists are empty or differ in length.
+ */
 export function pairedOutcomes(
   first: readonly boolean[],
   second: readonly boolean[],
 ): PairedOutcomes {
   if (first.length !== second.length || first.length === 0)
     throw new RangeError(
-      `outcomes come in pairs, one at least; got ${first.length} and ${second.length}`,
+      `outcomes come in pairs, at least one; got ${first.length} and ${second.length}`,
     );
   let onlyFirst = 0,
     onlySecond = 0;
   first.forEach((outcome, i) => {
-    if (outcome && !second[i]!) onlyFirst++;
-    else if (!outcome && second[i]!) onlySecond++;
+    if (outcome && !second[i]) onlyFirst++;
+    else if (!outcome && second[i]) onlySecond++;
   });
   const discordant = onlyFirst + onlySecond;
   return {

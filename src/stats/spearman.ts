@@ -1,19 +1,23 @@
 /** Spearman's rank correlation. Pure. */
 
-/** Ranks from 1; ties share their mean rank. */
+/** The rank of each value, from 1; ties share their mean rank. */
 export function ranks(values: readonly number[]): number[] {
-  const order = values.map((_, i) => i).sort((a, b) => values[a]! - values[b]!);
-  const out = new Array<number>(values.length);
-  for (let start = 0; start < order.length;) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const rankOf = new Map<number, number>();
+  for (let start = 0; start < sorted.length;) {
+    const value = sorted[start]!;
     let end = start + 1;
-    while (end < order.length && values[order[end]!] === values[order[start]!]) end++;
-    for (let k = start; k < end; k++) out[order[k]!] = (start + end + 1) / 2;
+    while (sorted[end] === value) end++;
+    rankOf.set(value, (start + end + 1) / 2);
     start = end;
   }
-  return out;
+  return values.map((value) => rankOf.get(value) ?? NaN);
 }
 
-/** ρ of pairs; null for fewer than three, or where either side is all ties. */
+/**
+ * Spearman's ρ of pairs; null for fewer than three, or where either side is all ties. Throws a
+ * RangeError if the lists differ in length.
+ */
 export function spearman(a: readonly number[], b: readonly number[]): number | null {
   if (a.length !== b.length)
     throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
@@ -25,9 +29,10 @@ export function spearman(a: readonly number[], b: readonly number[]): number | n
     ofX = 0,
     ofY = 0;
   x.forEach((rank, i) => {
-    product += (rank - middle) * (y[i]! - middle);
+    const fromMiddle = y[i]! - middle;
+    product += (rank - middle) * fromMiddle;
     ofX += (rank - middle) ** 2;
-    ofY += (y[i]! - middle) ** 2;
+    ofY += fromMiddle ** 2;
   });
   return ofX === 0 || ofY === 0 ? null : product / Math.sqrt(ofX * ofY);
 }

@@ -11,6 +11,10 @@ export interface Summary {
   readonly high: number | null;
 }
 
+/**
+ * Throws a RangeError if there are no values.
+ * @param level of the interval
+ */
 export function summarise(values: readonly number[], level = 0.95): Summary {
   const n = values.length;
   if (n === 0) throw new RangeError('a summary needs at least one value');
@@ -22,11 +26,17 @@ export function summarise(values: readonly number[], level = 0.95): Summary {
 }
 
 export interface PairedDifference extends Summary {
-  /** Cohen's d_z = mean difference / standard deviation of the differences; null where that is 0 (to rounding) or n < 2. */
+  /**
+   * Cohen's d_z: the mean difference over the standard deviation of the differences; null where
+   * that deviation is 0 but for rounding, or n < 2.
+   */
   readonly effect: number | null;
 }
 
-/** a − b, pair by pair. Pairs in which either is missing are the caller's to count, not to drop in silence. */
+/**
+ * The differences a − b, pair by pair. Incomplete pairs are for the caller to leave out and to
+ * count. Throws a RangeError if the lists differ in length or are empty.
+ */
 export function pairedDifference(
   a: readonly number[],
   b: readonly number[],
@@ -38,7 +48,8 @@ export function pairedDifference(
     a.map((x, i) => x - b[i]!),
     level,
   );
-  const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs)); // .9 − .8 and .8 − .7 differ by as much
+  // As much as .9 − .8 and .8 − .7 differ in double precision.
+  const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
   return {
     ...summary,
     effect: summary.std === null || summary.std <= rounding ? null : summary.mean / summary.std,

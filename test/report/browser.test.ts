@@ -1,4 +1,4 @@
-/** The page as a browser has it. Without a Chromium on this machine there is nothing to test with, and that is said. */
+/** The page as a browser shows it. Without a Chromium on this machine the tests are skipped. */
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,10 @@ const executablePath = [
   '/usr/bin/google-chrome',
 ].find((path) => path !== undefined && existsSync(path));
 const test = suite('report in a browser');
-const check = executablePath === undefined ? test.skip : test;
+const check = (name: string, run: () => Promise<void>): void => {
+  if (executablePath === undefined) test.skip(name, run);
+  else test(name, run);
+};
 
 let dir = '';
 let browser: Browser;
@@ -97,27 +100,22 @@ async function open(
 
 for (const width of [1280, 390]) {
   for (const name of ['quick.html', 'failed.html', 'decided.html']) {
-    check(
-      `${name} at ${width} px: nothing is fetched, nothing complains, nothing runs over the edge`,
-      async () => {
-        const { page, told, requests } = await open(name, width);
-        for (const details of await page.locator('details').all())
-          await details.locator('summary').click();
-        assert.equal(requests, [pathToFileURL(join(dir, name)).href]);
-        assert.equal(told, []);
-        assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
-        assert.is(await page.evaluate('document.querySelectorAll("script").length'), 1);
-        assert.match(await page.title(), / · dosimeter$/);
-        // Each figure is within its card, however narrow.
-        assert.equal(
-          await page.evaluate(
-            `[...document.querySelectorAll('.figures:not(.wide) figure svg')].filter((svg) => svg.getBoundingClientRect().right > innerWidth || svg.getBoundingClientRect().width < 200).length`,
-          ),
-          0,
-        );
-        await page.close();
-      },
-    );
+    check(`${name} at ${width} px fetches nothing, logs nothing and fits its width`, async () => {
+      const { page, told, requests } = await open(name, width);
+      for (const details of await page.locator('details').all())
+        await details.locator('summary').click();
+      assert.equal(requests, [pathToFileURL(join(dir, name)).href]);
+      assert.equal(told, []);
+      assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
+      assert.is(await page.evaluate('document.querySelectorAll("script").length'), 1);
+      assert.match(await page.title(), / · dosimeter$/);
+      // Each figure is within its card, however narrow.
+      const badlyPlaced = `[...document.querySelectorAll('.figures:not(.wide) figure svg')]
+          .map((svg) => svg.getBoundingClientRect())
+          .filter(({ right, width }) => right > innerWidth || width < 200).length`;
+      assert.equal(await page.evaluate(badlyPlaced), 0);
+      await page.close();
+    });
   }
 }
 
@@ -142,39 +140,35 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
   await page.close();
 });
 
-check(
-  'the first screen holds the verdict, what must be said first, and the answer as a picture',
-  async () => {
-    const onScreen = (selector: string): string =>
-      `(() => { const { top, bottom } = document.querySelector(${JSON.stringify(selector)}).getBoundingClientRect(); return top >= 0 && bottom <= innerHeight; })()`;
-    for (const name of ['quick.html', 'collapsed.html']) {
-      const { page } = await open(name, 1280);
-      for (const selector of ['.standing', '#figure-answer-accuracy svg', '#figure-answer-asr svg'])
-        assert.ok(await page.evaluate(onScreen(selector)), `${selector} of ${name}`);
-      await page.close();
-    }
-    for (const width of [1280, 390]) {
-      const { page } = await open('collapsed.html', width);
-      assert.ok(await page.evaluate(onScreen('.caveats li')), `at ${width} px`);
-      assert.match(
-        await page.locator('.caveats').innerText(),
-        '18 of 18 models predict one class only',
-      );
-      await page.close();
-    }
-  },
-);
+check('the first screen holds the verdict, the caveats, and the answer as a picture', async () => {
+  const onScreen = (selector: string): string => `(() => {
+      const box = document.querySelector(${JSON.stringify(selector)}).getBoundingClientRect();
+      return box.top >= 0 && box.bottom <= innerHeight;
+    })()`;
+  for (const name of ['quick.html', 'collapsed.html']) {
+    const { page } = await open(name, 1280);
+    for (const selector of ['.standing', '#figure-answer-accuracy svg', '#figure-answer-asr svg'])
+      assert.ok(await page.evaluate(onScreen(selector)), `${selector} of ${name}`);
+    await page.close();
+  }
+  for (const width of [1280, 390]) {
+    const { page } = await open('collapsed.html', width);
+    assert.ok(await page.evaluate(onScreen('.caveats li')), `at ${width} px`);
+    assert.match(
+      await page.locator('.caveats').innerText(),
+      '18 of 18 models predict one class only',
+    );
+    await page.close();
+  }
+});
 
 check('findings are read without scrolling sideways, on a phone too', async () => {
   for (const width of [1280, 390]) {
     const { page } = await open('decided.html', width);
-    assert.equal(
-      await page.evaluate(
-        `[...document.querySelectorAll('.finding .scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.innerText)`,
-      ),
-      [],
-      `at ${width} px`,
-    );
+    const scrolled = `[...document.querySelectorAll('.finding .scroll')]
+      .filter((box) => box.scrollWidth > box.clientWidth + 1)
+      .map((box) => box.innerText)`;
+    assert.equal(await page.evaluate(scrolled), [], `at ${width} px`);
     await page.close();
   }
 });
@@ -198,12 +192,9 @@ check('a poisoned mail is read as it is written, and runs nothing', async () => 
 
 check('each chapter of the navigation is there', async () => {
   const { page } = await open('quick.html', 1280);
-  assert.equal(
-    await page.evaluate(
-      '[...document.querySelectorAll("nav a")].filter((a) => !document.querySelector(a.hash + " h2")).length',
-    ),
-    0,
-  );
+  const missing = `[...document.querySelectorAll('nav a')]
+    .filter((link) => !document.querySelector(link.hash + ' h2')).length`;
+  assert.equal(await page.evaluate(missing), 0);
   await page.close();
 });
 

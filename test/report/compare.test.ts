@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { adapterPairs, compareAdapters, compareKernels } from '../../src/report/compare.ts';
+import { adapterPairs, compareAdapters } from '../../src/report/adapters.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { compareKernels } from '../../src/report/kernels.ts';
 import { premiseRows } from '../../src/report/premise.ts';
 import type { FisherPoint } from '../../src/report/types.ts';
 import { cellOf, facts, LORA4, LORA8 } from './cells.ts';
@@ -10,7 +11,7 @@ const test = suite('comparisons');
 const near = (a: number | null, b: number, within = 1e-9): void =>
   assert.ok(a !== null && Math.abs(a - b) < within, `${a} is not ${b}`);
 
-test('LoRA − full is paired by seed; a seed without its partner is counted, not used', () => {
+test('LoRA − full is paired by seed; a seed without a partner is counted, not used', () => {
   const conditions = conditionsOf(
     [
       cellOf({ seed: 1, evaluate: { accuracy: 0.9 } }),
@@ -60,7 +61,7 @@ test('pairs stay within an attack and its dose', () => {
   );
 });
 
-test('a training axis that both have is matched; without one, every full condition is a partner', () => {
+test('a training axis that both have is matched; else every full condition is a partner', () => {
   const at = (rate: number, adapter: typeof LORA4 | { type: 'full' }) => {
     const cell = cellOf({ seed: 1, adapter });
     return { ...cell, axes: { ...cell.axes, 'train.learning_rate': rate } };
@@ -83,7 +84,7 @@ test('a training axis that both have is matched; without one, every full conditi
   ]);
 });
 
-test('verdicts: ASR of a backdoor and the drop of an untargeted attack, in the directions of the paper', () => {
+test('verdicts follow the paper: ASR under backdoors, the drop under untargeted attacks', () => {
   const seeds = [1, 2, 3, 4, 5];
   const cells = seeds.flatMap((seed) => [
     cellOf({ seed, attack: 'badnets', evaluate: { asr: 0.9, accuracy_drop: 0 } }),
@@ -113,7 +114,7 @@ test('verdicts: ASR of a backdoor and the drop of an untargeted attack, in the d
   ]);
 });
 
-test('the kernels of a cell are compared at the same weights, by hand: λ = 4, 1 against 9, 4', () => {
+test('a cell’s kernels are compared at the same weights: λ = 4, 1 against 9, 4, by hand', () => {
   const point: FisherPoint = { lora: { true: facts([4, 1]) }, full: { true: facts([9, 4]) } };
   const cells = [1, 2].map((seed) =>
     cellOf({ seed, adapter: LORA4, change: { fisher: { init: point } } }),
@@ -138,7 +139,7 @@ test('the kernels of a cell are compared at the same weights, by hand: λ = 4, 1
   );
 });
 
-test('premise: the paper’s α = 16, r = 8 breaks it (s²σ²n = 4/3), PEFT’s own default keeps it', () => {
+test('the paper’s α = 16, r = 8 breaks the premise (s²σ²n = 4/3), PEFT’s default keeps it', () => {
   const group = { fanIn: 1024, layers: 12, variance: 1 / (3 * 1024), measured: null };
   const cells = [16, 8].map((alpha) =>
     cellOf({
@@ -160,7 +161,7 @@ test('premise: the paper’s α = 16, r = 8 breaks it (s²σ²n = 4/3), PEFT’s
   near(peft!.scaled, 1 / 3);
 });
 
-test('premise: σ² = 1/n breaks it at every fan-in, and the samples stand beside it', () => {
+test('σ² = 1/n breaks the premise at every fan-in, and the samples stand beside it', () => {
   const cells = [0.9, 1.2].map((factor, i) =>
     cellOf({
       adapter: { type: 'lora', rank: 4 },
@@ -191,7 +192,7 @@ test('premise: σ² = 1/n breaks it at every fan-in, and the samples stand besid
   assert.equal(rows[1]!.sample, { low: 0.8 / 384, high: 1.2 / 384 });
 });
 
-test('premise: measured extremes are over all seeds, and decide against a prediction', () => {
+test('measured extremes are over all seeds, and overrule the predicted ones', () => {
   const at = (high: number) => ({
     rank: 4,
     scale: 1,

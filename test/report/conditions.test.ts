@@ -1,12 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  byName,
-  conditionsOf,
-  metricOf,
-  seriesOf,
-  varyingPaths,
-} from '../../src/report/conditions.ts';
+import { byName, conditionsOf, metricOf, seriesOf } from '../../src/report/conditions.ts';
+import { varyingPaths } from '../../src/report/labels.ts';
 import { cellOf, LORA4, LORA8, stageOf } from './cells.ts';
 
 const test = suite('conditions');
@@ -69,7 +64,7 @@ test('a name holds the dose, the rank and what varies, and nothing else', () => 
   );
 });
 
-test('a cell of two names is one condition that says both; along an axis it stands under each', () => {
+test('a cell of two names is one condition; along an axis it stands under each name', () => {
   const lora = (rank: number, alpha: number | string, also?: number | string) =>
     [1, 2].map((seed) => {
       const cell = cellOf({ seed, adapter: { type: 'lora', rank, alpha } });
@@ -120,7 +115,7 @@ test('other axes are the setting, and an axis that is drawn is not named', () =>
   assert.is(first!.labelsWithout('data.train.limit').setting, '');
 });
 
-test('an adapter’s own learning rate names nothing; one that varies within an adapter is the adapter’s, not the setting', () => {
+test('a learning rate is named, with the adapter, only where it varies within the adapter', () => {
   const at = (adapter: typeof LORA4 | { type: 'full' }, rate: number) => {
     const cell = cellOf({ seed: 1, adapter });
     return {
@@ -168,7 +163,7 @@ test('over seeds: mean and interval by hand, failed seeds counted and never aver
   );
   assert.equal([values.map(({ seed }) => seed), failed, missing, summary!.n], [[1, 2], 1, 1, 2]);
   assert.ok(Math.abs(summary!.mean - 0.92) < 1e-12);
-  // t(0.975, 1 degree of freedom) = 12.7062, s = 0.04/√2: half-width 12.7062 · 0.04/√2/√2 = 0.254124
+  // t(0.975, 1 degree of freedom) = 12.7062, s = 0.04/√2: half-width 12.7062·0.04/√2/√2 = 0.254124.
   assert.ok(Math.abs(summary!.high! - (0.92 + 0.254124)) < 1e-5);
   assert.equal(
     condition!.failures.get(cells[2]!)!.map(({ id }) => id),

@@ -5,7 +5,7 @@ import { csvLine, toCsv } from '../../src/report/csv.ts';
 
 const test = suite('CSV');
 
-test('a text that a spreadsheet would take for a formula is marked; numbers keep their sign', () => {
+test('text that a spreadsheet takes for a formula is marked; numbers keep their sign', () => {
   for (const text of ['=1+1', '+SUM(A1)', '-2+3+cmd|x', '@SUM(1)', '\tx', '\rx', '-', '+'])
     assert.equal(parse(csvLine([text])), [[`'${text}`]]);
   for (const number of [-0.5, 1e-7, -1e-7, '-0.25', '+3', '-1e-7', '-.5'])

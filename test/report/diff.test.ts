@@ -75,7 +75,7 @@ test('two cells of several names are compared once, under the first that both ha
   ]);
 });
 
-test('a pair of which a model is no evidence is told, and is in no mean difference', () => {
+test('a pair with a model that is not evidence is marked, and no mean difference counts it', () => {
   const collapsed: ComparedCell = {
     ...cell(lora(4), 1, 0.5),
     metrics: { evaluate: { accuracy: 0.5, predicted_share: 1 }, train: { loss: 2 } },
@@ -97,7 +97,7 @@ test('a pair of which a model is no evidence is told, and is in no mean differen
   assert.equal([of('loss').pairs, of('loss').excluded], [2, 0]); // no number of the evaluation
 });
 
-test('numbers that are not finite are no numbers', () => {
+test('numbers that are not finite are left out', () => {
   assert.equal(
     differenceRows([cell(lora(4), 1, NaN)], [cell(lora(4), 1, 0.5)]).map(({ a, b, difference }) => [
       a,
@@ -108,7 +108,7 @@ test('numbers that are not finite are no numbers', () => {
   );
 });
 
-test('over seeds: means of what is there, the difference and its interval over the pairs alone', () => {
+test('means are over all seeds, the difference and its interval over complete pairs', () => {
   const [summary, ...more] = summariseDifferences(
     differenceRows(
       [cell(lora(4), 1, 0), cell(lora(4), 2, 1), cell(lora(4), 3, 8)],
@@ -121,7 +121,7 @@ test('over seeds: means of what is there, the difference and its interval over t
   assert.ok(Math.abs(summary!.high! - 14.7062) < 1e-4 && Math.abs(summary!.low! + 10.7062) < 1e-4);
 });
 
-test('fields of two specs: nested by path, lists whole, the order of keys is nothing', () => {
+test('fields of two specs are compared by path, lists as a whole, in any order of keys', () => {
   assert.equal(
     fieldDifferences(
       {

@@ -1,9 +1,10 @@
-/** Models that say nothing: told on the first screen, and evidence for no claim. */
+/** Models that are not evidence: the first screen names them, and no claim counts them. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { compareAdapters } from '../../src/report/adapters.ts';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
-import { compareAdapters, compareKernels } from '../../src/report/compare.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { compareKernels } from '../../src/report/kernels.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { collectResults } from '../../src/report/results.ts';
@@ -51,7 +52,7 @@ const compared = (cells: readonly ReportCell[], metric: string) =>
 /** Seeds differ a little, so that there is a spread. */
 const noise = (seed: number): number => seed / 1000;
 
-test('a healthy model that resists is evidence, though no effect of the trigger can be told', () => {
+test('a healthy model that resists is evidence, though the trigger shows no effect', () => {
   const cells = grid((seed) => ({
     full: healthy(0.97 - noise(seed), 0.03),
     lora: healthy(0.05, 0.05),
@@ -60,7 +61,7 @@ test('a healthy model that resists is evidence, though no effect of the trigger 
   assert.equal([verdict!.state, excluded], ['held', 0]);
 });
 
-test('a model that predicts one class counts for no claim, and its pairs are counted as excluded', () => {
+test('no claim counts a model that predicts one class; its pairs are listed as excluded', () => {
   const cells = grid((seed) => ({ full: healthy(0.5 - noise(seed), 0.03), lora: collapsed }));
   for (const metric of ['accuracy', 'accuracy_drop', 'asr']) {
     const { difference, excluded, reasons, verdict } = compared(cells, metric);
@@ -83,7 +84,7 @@ test('one collapsed seed of six leaves five pairs', () => {
   assert.equal([used, excluded, verdict!.state], [seeds, 1, 'held']);
 });
 
-test('a higher ASR that goes with a higher rate without the trigger is no verdict', () => {
+test('a higher ASR that goes with a higher rate without the trigger is left undecided', () => {
   // Nearly collapsed: better than the majority, and the target class to most rows anyway.
   const cells = grid((seed) => ({
     full: healthy(0.06 + noise(seed), 0.05 + noise(seed)),
@@ -117,7 +118,7 @@ test('significantly worse than the majority is no better than it', () => {
   assert.is(compared(cells, 'asr').excluded, 5);
 });
 
-test('an accuracy drop against a clean run that has learnt nothing is none', () => {
+test('an accuracy drop against a clean run that has learnt nothing is not counted', () => {
   const drop = (amount: number, clean: object = {}) => ({
     ...healthy(0, 0),
     accuracy_drop: amount,
@@ -170,7 +171,7 @@ test('rank correlations with attacks leave such models out', () => {
   assert.equal([untold!.rhos, untold!.verdict.state], [[1, 1, 1, 1, 1], 'undecided']);
 });
 
-test('Fisher information of a model of one class counts at its start alone, and the report says what it leaves out', async () => {
+test('Fisher information of a model that predicts one class counts only at its start', async () => {
   const point: FisherPoint = { lora: { true: facts([4, 1]) }, full: { true: facts([9, 4]) } };
   const cells = seeds.map((seed) =>
     cellOf({
@@ -204,7 +205,8 @@ test('Fisher information of a model of one class counts at its start alone, and 
   );
   assert.match(
     visible(html),
-    /IB: full ≥ LoRA after training undecided 0 0 1 0 \(5 pairs excluded\) the model predicts one class only/,
+    'IB: full ≥ LoRA after training undecided 0 0 1 0 (5 pairs excluded) ' +
+      'the model predicts one class only',
   );
   assert.equal(rowWith(html, 'after training', 'IB').slice(6), [
     '0 (5 excluded)',
@@ -215,7 +217,7 @@ test('Fisher information of a model of one class counts at its start alone, and 
   ]);
 });
 
-test('what must be said first: collapse, no better than the majority, no effect, cut-off triggers', () => {
+test('caveats name collapsed models, no better ones, triggers without effect or cut off', () => {
   const of = (evaluate: object, train: { readonly [metric: string]: number } = {}) => ({
     metrics: { evaluate: { ...evaluate } as { [metric: string]: number }, train },
   });
@@ -233,7 +235,7 @@ test('what must be said first: collapse, no better than the majority, no effect,
     [
       ['one-class', '1 of 6 models predicts one class only'],
       ['no-better', '1 of 6 models is no better than the majority class'],
-      ['not-told', 'No effect of the trigger can be told in 1 model'],
+      ['not-told', 'No effect of the trigger can be shown in 1 model'],
       ['not-read', 'The trigger does not reach the model in some rows'],
     ],
   );
@@ -246,7 +248,7 @@ test('what must be said first: collapse, no better than the majority, no effect,
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
 });
 
-test('rows of results come together as the cells that they are of', () => {
+test('rows of results are grouped by their cells', () => {
   const rows = collectResults(
     [1, 2].map((seed) => ({
       cell: { 'adapter.type': 'lora' },
@@ -254,15 +256,15 @@ test('rows of results come together as the cells that they are of', () => {
       metrics: { evaluate: seed === 1 ? { ...collapsed } : healthy(0.9, 0.03) },
     })),
   );
-  const groups = caveatGroups(rows, (cell) => `type=${String(cell['adapter.type'])}`);
+  const groups = caveatGroups(rows, (cell) => `type=${JSON.stringify(cell['adapter.type'])}`);
   assert.equal(
     groups.map(({ label, cells }) => [label, cells.length]),
-    [['type=lora', 2]],
+    [['type="lora"', 2]],
   );
-  assert.match(caveatsOf(groups)[0]!.text, 'type=lora (1 of 2 seeds).');
+  assert.match(caveatsOf(groups)[0]!.text, 'type="lora" (1 of 2 seeds).');
 });
 
-test('the first screen says it, and two models of the majority class do not read as equal', async () => {
+test('two models that predict the majority class do not look equal', async () => {
   const both = grid(() => ({ full: collapsed, lora: collapsed }));
   const { html } = await renderReport(inputOf(both));
   const header = visible(html.slice(html.indexOf('<header'), html.indexOf('</header>')));
@@ -279,7 +281,8 @@ test('the first screen says it, and two models of the majority class do not read
   );
   assert.match(
     visible(cutOff.html.slice(0, cutOff.html.indexOf('</header>'))),
-    'The trigger does not reach the model in some rows. The model reads all of it in 50% of triggered validation rows',
+    'The trigger does not reach the model in some rows. ' +
+      'The model reads all of it in 50% of triggered validation rows',
   );
 });
 

@@ -3,18 +3,20 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { rankFigures, varianceFigures } from '../../src/report/figures/adapter-axes.ts';
 import { answerFigures } from '../../src/report/figures/answer.ts';
-import { doseFigures, rankFigures, varianceFigures } from '../../src/report/figures/axes.ts';
-import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
+import { doseFigures } from '../../src/report/figures/doses.ts';
+import { classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { lossFigures } from '../../src/report/figures/losses.ts';
 import { scoreFigure } from '../../src/report/figures/scores.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { stepFigures } from '../../src/report/figures/steps.ts';
 import { label } from '../../src/report/figures/svg.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
+import { chooseKernels } from '../../src/report/kernel-choice.ts';
 import { ACCURACY } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.ts';
-import type { ReportCell } from '../../src/report/types.ts';
+import type { Figure, ReportCell } from '../../src/report/types.ts';
 import { cellOf, LORA4, stageOf } from './cells.ts';
 import { fixture, kernelPoint, QUICK_ADAPTERS, QUICK_ATTACKS } from './fixture.ts';
 
@@ -22,8 +24,28 @@ const test = suite('figures');
 const ids = (figures: readonly { readonly id: string }[]): string[] => figures.map(({ id }) => id);
 const conditions = (options: Parameters<typeof fixture>[0]) =>
   conditionsOf(fixture(options).cells, []);
+/** The lines of a figure's CSV. */
+const linesOf = (figure: Figure | undefined): readonly string[] =>
+  figure?.csv?.trim().split('\r\n') ?? [];
+/** A small grid: the quickstart's with kernels of four rows. */
+const small = () => fixture({ rows: 4 }).cells;
+/** LoRA with two layers of different fan-in; what the spec says of σ², and what σ² is by layer. */
+const withVariance = (written: string | number, variance: (fanIn: number) => number) => {
+  const groups = [64, 256].map((fanIn) => ({
+    fanIn,
+    layers: 1,
+    variance: variance(fanIn),
+    measured: null,
+  }));
+  return cellOf({
+    seed: 1,
+    adapter: { type: 'lora', rank: 4, 'init.variance': written },
+    evaluate: { accuracy: 0.9 },
+    change: { lora: { rank: 4, scale: 1, groups } },
+  });
+};
 
-test('the quickstart has every figure, each with a title, and no two ids in the page are the same', async () => {
+test('the quickstart has every figure, each with a title, and ids are unique', async () => {
   const { html, files } = await renderReport(fixture());
   for (const name of [
     'scores-accuracy',
@@ -71,12 +93,7 @@ test('every seed is a point, and the CSV holds what is drawn', async () => {
 });
 
 test("a loss that is the attack's own is not called cross-entropy", async () => {
-  const cells = fixture({
-    attacks: QUICK_ATTACKS,
-    adapters: QUICK_ADAPTERS,
-    seeds: [1, 2],
-    rows: 4,
-  }).cells.map((cell) =>
+  const cells = small().map((cell) =>
     cell.attack === 'badnets' ? { ...cell, attacksLoss: true as const } : cell,
   );
   for (const { title, svg, caption } of await lossFigures(conditionsOf(cells, []))) {
@@ -93,15 +110,10 @@ test("a loss that is the attack's own is not called cross-entropy", async () => 
   }
 });
 
-test('looks at a training are curves over steps: a panel a number, a figure an attack, and none where nobody looked', async () => {
-  const { cells, stages } = fixture({
-    attacks: QUICK_ATTACKS,
-    adapters: QUICK_ADAPTERS,
-    seeds: [1, 2],
-    rows: 4,
-  });
-  assert.equal(await stepFigures(conditionsOf(cells, stages)), []);
-  const looked = cells.map((cell) => ({
+test('evaluations during training are drawn over steps, a figure for each attack', async () => {
+  const cells = small();
+  assert.equal(await stepFigures(conditionsOf(cells, [])), [], 'none where nothing was evaluated');
+  const evaluated = cells.map((cell) => ({
     ...cell,
     curves: [0, 10, 20].map((step) => ({
       step,
@@ -109,7 +121,7 @@ test('looks at a training are curves over steps: a panel a number, a figure an a
       ...(cell.family === 'backdoor' ? { asr: step / 20, poisoned_accuracy: step / 40 } : {}),
     })),
   }));
-  const figures = await stepFigures(conditionsOf(looked, stages));
+  const figures = await stepFigures(conditionsOf(evaluated, []));
   const backdoor = figures.find(({ title }) => title.includes('badnets'))!,
     clean = figures.find(({ title }) => title.includes('no attack') || title.includes('none'))!;
   assert.ok(
@@ -145,7 +157,7 @@ test('curves come with the axes of the grid and not without', async () => {
   ]);
 });
 
-test('along an axis: adapters that stand at one place of it are left out, and full fine-tuning has a line of its own beside several', async () => {
+test('adapters at a single place of an axis draw no line; full has one of its own', async () => {
   const lora = (rank: number, alpha: string | number, accuracy: number) =>
     cellOf({ seed: 1, adapter: { type: 'lora', rank, alpha }, evaluate: { accuracy } });
   const [figure] = await rankFigures(
@@ -161,13 +173,17 @@ test('along an axis: adapters that stand at one place of it are left out, and fu
       [],
     ),
   );
-  assert.is(
-    figure!.csv,
-    'line,x,seed,value\r\n"no attack · LoRA, α = r",4,1,0.5\r\n"no attack · LoRA, α = r",8,1,0.6\r\n"no attack · LoRA, α = 16",4,1,0.7\r\n"no attack · LoRA, α = 16",8,1,0.8\r\nno attack · full,,1,0.95\r\n',
-  );
+  assert.equal(linesOf(figure), [
+    'line,x,seed,value',
+    '"no attack · LoRA, α = r",4,1,0.5',
+    '"no attack · LoRA, α = r",8,1,0.6',
+    '"no attack · LoRA, α = 16",4,1,0.7',
+    '"no attack · LoRA, α = 16",8,1,0.8',
+    'no attack · full,,1,0.95',
+  ]);
 });
 
-test('along an axis a condition of two names is a point of each name’s line, and one where they differ along it alone', async () => {
+test('a condition of two names is a point on each name’s line, once for each place', async () => {
   const cellsOf = (rank: number, alpha: number | string, also?: JsonObject): ReportCell[] =>
     [1, 2].map((seed) => {
       const cell = cellOf({
@@ -197,7 +213,7 @@ test('along an axis a condition of two names is a point of each name’s line, a
   ].flatMap(([alpha, rank, value]) =>
     [1, 2].map((seed) => `"no attack · LoRA, α = ${alpha}",${rank},${seed},${value}`),
   );
-  assert.equal(figure!.csv!.trim().split('\r\n'), ['line,x,seed,value', ...points]);
+  assert.equal(linesOf(figure), ['line,x,seed,value', ...points]);
 });
 
 test('the axis of a theory figure has a title that fits beside it', async () => {
@@ -229,7 +245,7 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
   }
 });
 
-test('a dose-response starts at dose 0: the run without attack, and the clean model’s trigger rate', async () => {
+test('dose 0 is the run without attack, or the clean model’s trigger rate', async () => {
   const cells = [
     cellOf({ seed: 1, evaluate: { accuracy: 0.95 } }),
     ...[0.1, 0.2].map((rate) =>
@@ -242,63 +258,41 @@ test('a dose-response starts at dose 0: the run without attack, and the clean mo
     ),
   ];
   const [accuracy, asr] = await doseFigures(conditionsOf(cells, []));
-  assert.is(
-    accuracy!.csv,
-    'line,x,seed,value\r\nfull,0,1,0.95\r\nfull,0.1,1,0.8\r\nfull,0.2,1,0.7\r\n',
-  );
-  assert.ok(asr!.csv!.startsWith('line,x,seed,value\r\nfull,0,1,0.07\r\n'));
+  assert.equal(linesOf(accuracy), [
+    'line,x,seed,value',
+    'full,0,1,0.95',
+    'full,0.1,1,0.8',
+    'full,0.2,1,0.7',
+  ]);
+  assert.is(linesOf(asr)[1], 'full,0,1,0.07');
 });
 
 test('the variance axis is σ²n where every layer has the same, as k/d gives it', async () => {
-  const cells = ['1/d', '1/(3d)'].map((variance, i) =>
-    cellOf({
-      seed: 1,
-      adapter: { type: 'lora', rank: 4, 'init.variance': variance },
-      evaluate: { accuracy: 0.9 },
-      change: {
-        lora: {
-          rank: 4,
-          scale: 1,
-          groups: [64, 256].map((fanIn) => ({
-            fanIn,
-            layers: 1,
-            variance: 1 / ((i === 0 ? 1 : 3) * fanIn),
-            measured: null,
-          })),
-        },
-      },
-    }),
-  );
+  const cells = [
+    withVariance('1/d', (fanIn) => 1 / fanIn),
+    withVariance('1/(3d)', (fanIn) => 1 / (3 * fanIn)),
+  ];
   const [figure] = await varianceFigures(conditionsOf(cells, []));
-  assert.is(
-    figure!.csv,
-    'line,x,seed,value\r\nno attack,1,1,0.9\r\nno attack,0.333333333,1,0.9\r\n',
-  );
+  assert.equal(linesOf(figure), [
+    'line,x,seed,value',
+    'no attack,1,1,0.9',
+    'no attack,0.333333333,1,0.9',
+  ]);
   assert.match(figure!.svg, 'σ²·n');
 });
 
-test('the variance axis has one scale: σ² where σ²n differs by layer, and what has no σ² is named', async () => {
-  const cells = ['1/d', 0.01, 0.02].map((variance) =>
-    cellOf({
-      seed: 1,
-      adapter: { type: 'lora', rank: 4, 'init.variance': variance },
-      evaluate: { accuracy: 0.9 },
-      change: {
-        lora: {
-          rank: 4,
-          scale: 1,
-          groups: [64, 256].map((fanIn) => ({
-            fanIn,
-            layers: 1,
-            variance: typeof variance === 'number' ? variance : 1 / fanIn,
-            measured: null,
-          })),
-        },
-      },
-    }),
-  );
+test('the variance axis is σ² where more conditions have one; others are named', async () => {
+  const cells = [
+    withVariance('1/d', (fanIn) => 1 / fanIn),
+    withVariance(0.01, () => 0.01),
+    withVariance(0.02, () => 0.02),
+  ];
   const [figure] = await varianceFigures(conditionsOf(cells, []));
-  assert.is(figure!.csv, 'line,x,seed,value\r\nno attack,0.01,1,0.9\r\nno attack,0.02,1,0.9\r\n');
+  assert.equal(linesOf(figure), [
+    'line,x,seed,value',
+    'no attack,0.01,1,0.9',
+    'no attack,0.02,1,0.9',
+  ]);
   assert.match(figure!.svg, 'variance σ² of A');
   assert.not.match(figure!.svg, 'σ²·n');
   assert.match(figure!.caption, 'Left out, without a single value on this axis: σ² = 1/d.');
@@ -341,7 +335,7 @@ test('a figure has five lines at most: more are shared out evenly, and none is l
   assert.equal(lines, [4, 4]);
 });
 
-test('values that are the same, or differ by rounding, are drawn on an axis that a reader can read', async () => {
+test('values that differ by rounding at most have an axis with readable ticks', async () => {
   const drop = (values: readonly number[]) =>
     rankFigures(
       conditionsOf(
@@ -367,7 +361,7 @@ test('values that are the same, or differ by rounding, are drawn on an axis that
   }
 });
 
-test('the answer: adapters of each attack at its highest dose, beside what they must be told from', async () => {
+test('the answer shows each attack at its highest dose, beside what it is compared with', () => {
   const evaluate = { accuracy: 0.9, majority_share: 0.5, asr: 0.8, asr_clean: 0.1 };
   const cells = [0.1, 0.2].flatMap((rate) => [
     cellOf({ seed: 1, attack: 'badnets', poisoning: { rate }, evaluate: { ...evaluate } }),
@@ -380,7 +374,7 @@ test('the answer: adapters of each attack at its highest dose, beside what they 
     }),
   ]);
   const all = conditionsOf([...cells, cellOf({ seed: 1, evaluate: { accuracy: 0.95 } })], []);
-  const [accuracy, asr] = answerFigures(all, adapterPalette(all));
+  const [accuracy, asr] = answerFigures(all);
   assert.equal(
     [...accuracy!.svg.matchAll(/font-weight="600">([^<]+)</g)].map(([, text]) => text),
     ['no attack', 'badnets, rate 0.2'],
@@ -437,7 +431,7 @@ test('a projected kernel is drawn as the estimate that it is', () => {
   assert.not.match(plain!.caption + plain!.svg, /[Ee]stimate/);
 });
 
-test('few kernels are chosen: one LoRA, its first finished seed, init once and each attack’s end', () => {
+test('one LoRA and seed is chosen for kernels: its start, and the end under each attack', () => {
   const { cells } = fixture();
   const chosen = chooseKernels(cells, (cell) => cell.seed === 2);
   assert.equal(
@@ -517,7 +511,8 @@ test('ids of one SVG are not those of another, and titles are escaped', () => {
       'f',
       '<b>',
     ),
-    '<svg width="1" role="img" aria-labelledby="f-title"><title id="f-title">&lt;b&gt;</title><clipPath id="f-a"/><g clip-path="url(#f-a)"/><text>="url(#b)</text></svg>',
+    '<svg width="1" role="img" aria-labelledby="f-title"><title id="f-title">&lt;b&gt;</title>' +
+      '<clipPath id="f-a"/><g clip-path="url(#f-a)"/><text>="url(#b)</text></svg>',
   );
 });
 

@@ -1,4 +1,4 @@
-/** `results --latex`: structure, differences, escaping. That LaTeX compiles it was seen by hand (pdfTeX, TeX Live). */
+/** `results --latex`: structure, differences, escaping. pdfTeX (TeX Live) compiled it, by hand. */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -19,10 +19,12 @@ import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite('latex');
 
-test('characters with a meaning of their own are written by name', () => {
+test('special characters are escaped', () => {
   assert.is(
     escapeLatex('50%_of $5 & #1 {a} \\x ~ ^ <b> | "q" \'s\' `t`'),
-    '50\\%\\_of \\$5 \\& \\#1 \\{a\\} \\textbackslash{}x \\textasciitilde{} \\textasciicircum{} \\textless{}b\\textgreater{} \\textbar{} \\char34{}q\\char34{} \\char39{}s\\char39{} \\textasciigrave{}t\\textasciigrave{}',
+    '50\\%\\_of \\$5 \\& \\#1 \\{a\\} \\textbackslash{}x \\textasciitilde{} \\textasciicircum{} ' +
+      '\\textless{}b\\textgreater{} \\textbar{} \\char34{}q\\char34{} \\char39{}s\\char39{} ' +
+      '\\textasciigrave{}t\\textasciigrave{}',
   );
   assert.is(
     escapeLatex('label-flip a--b σ² −1 é 中 [x]*'),
@@ -39,8 +41,13 @@ test('characters with a meaning of their own are written by name', () => {
 });
 
 test('whatever the text, nothing in it is left for TeX to act on', () => {
-  const names =
-    /\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|textasciigrave|char34|char39|dots|S)\{\}|\\[{}$&#_%]|\{[[\]*]\}|-\{\}|\$(?:\\[a-zA-Z]+(?:\{\d\}\{\d\})?|[-^_](?:\{(?:\d|\\dagger)\})?)\$/g;
+  const escapes = [
+    /\\text(?:backslash|asciitilde|asciicircum|less|greater|bar|asciigrave)\{\}/,
+    /\\(?:char34|char39|dots|S)\{\}/,
+    /\\[{}$&#_%]|\{[[\]*]\}|-\{\}/,
+    /\$(?:\\[a-zA-Z]+(?:\{\d\}\{\d\})?|[-^_](?:\{(?:\d|\\dagger)\})?)\$/,
+  ];
+  const names = new RegExp(escapes.map(({ source }) => source).join('|'), 'g');
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), fc.string(), (a, b) => {
       const rest = escapeLatex(a + b).replaceAll(names, '');
@@ -52,7 +59,10 @@ test('whatever the text, nothing in it is left for TeX to act on', () => {
 const accuracy = { stage: 'evaluate', metric: 'accuracy' },
   asr = { stage: 'evaluate', metric: 'asr' };
 
-/** Full and LoRA at two ranks, clean and under badnets, three seeds; LoRA of rank 8 lacks the last seed under the attack. */
+/**
+ * Full and LoRA at two ranks, clean and under badnets, three seeds; under the attack LoRA of rank 8
+ * lacks the last seed.
+ */
 const rows: readonly ResultRow[] = [1, 2, 3].flatMap((seed) =>
   ['none', 'bad_nets'].flatMap((attack) =>
     [0, 4, 8].flatMap((rank) => {
@@ -97,7 +107,7 @@ const laidOut = (request: Partial<GridRequest>): Grid => {
 const near = (actual: number | undefined | null, expected: number): void =>
   assert.ok(Math.abs(actual! - expected) < 1e-12, `${String(actual)} is not ${expected}`);
 
-test('cells stand where their axes say; a column without a number is left out; two cells at one place are told', () => {
+test('cells stand at their axes’ values, empty columns are left out, and clashes are named', () => {
   const grid = laidOut({});
   assert.equal(grid.rows, [
     [['full'], []],
@@ -126,7 +136,7 @@ test('cells stand where their axes say; a column without a number is left out; t
   );
 });
 
-test('differences are of pairs with the same seed: from full fine-tuning, or from the paired clean run', () => {
+test('differences are paired by seed, with full fine-tuning or with the clean run', () => {
   const full = laidOut({}).entries;
   assert.is(full[0]![2]!.difference, null);
   near(full[1]![1]!.difference!.mean, -0.04);
@@ -152,7 +162,7 @@ test('differences are of pairs with the same seed: from full fine-tuning, or fro
   assert.ok(unclear.entries.flat().every((entry) => entry === null || entry.difference === null));
 });
 
-test('differences leave out the pairs of which a model is no evidence, and the table says so', () => {
+test('differences leave out pairs that are not evidence, and the table says so', () => {
   // Rank 4 of seed 1 predicts one class only under the attack.
   const [, rank4] = laidOut({}).entries;
   near(rank4![2]!.difference!.mean, 0.2);
@@ -160,7 +170,8 @@ test('differences leave out the pairs of which a model is no evidence, and the t
     [rank4![2]!.summary.n, rank4![2]!.difference!.n, rank4![2]!.excluded],
     [3, 2, ['predicts one class only']],
   );
-  assert.equal([rank4![0]!.difference!.n, rank4![0]!.excluded], [3, []]); // without attack all are evidence
+  // Without attack all pairs are evidence.
+  assert.equal([rank4![0]!.difference!.n, rank4![0]!.excluded], [3, []]);
   assert.equal(laidOut({ against: 'clean' }).entries[1]![2]!.difference!.n, 2);
   const tableOf = (given: readonly ResultRow[]): string =>
     latexTable({
@@ -179,9 +190,11 @@ test('differences leave out the pairs of which a model is no evidence, and the t
   assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
   assert.match(
     tableOf(rows),
-    'The differences leave out 1 of 5 pairs as no evidence: a model of the pair predicts one class only.',
+    'The differences leave out 1 of 5 pairs that are not evidence: ' +
+      'a model of the pair predicts one class only.',
   );
-  // Full fine-tuning that is no better than the majority class leaves nothing to compare with: told, not left blank.
+  // Where full fine-tuning is no better than the majority class, there is nothing to compare with:
+  // the table says so instead of leaving a blank.
   const lost = tableOf(
     rows.flatMap((row) =>
       row.cell['adapter.type'] === 'full' && row.metric === 'accuracy'
@@ -196,11 +209,12 @@ test('differences leave out the pairs of which a model is no evidence, and the t
   assert.match(lost, /LoRA & \$4\$ & .* & -- \(\$n = 0\$\) \\\\\n/);
   assert.match(
     lost,
-    'leave out 5 of 5 pairs as no evidence: a model of the pair predicts one class only or is no better than the majority class.',
+    'leave out 5 of 5 pairs that are not evidence: a model of the pair ' +
+      'predicts one class only or is no better than the majority class.',
   );
 });
 
-test('a cell of several names: a place for each where an axis across tells them apart, else one row that says both', () => {
+test('a cell of several names has a place for each, or one place with all of them', () => {
   const named = (
     rank: number,
     alpha: Json,
@@ -239,9 +253,15 @@ test('a cell of several names: a place for each where an axis across tells them 
   assert.match(down, '    $16$ & r = $16$ & $0.800$ \\\\\n');
   assert.is(down.match(/0\.800/g)!.length, 1);
   assert.not.match(down, 'is one training.');
+  // With both axes across, the two names of rank 16 are one column, not two that are the same.
+  const wide = tableOf([], ['adapter.rank', 'adapter.alpha']);
+  assert.match(wide, '{rank: $16$} \\\\\n');
+  assert.match(wide, '\\multicolumn{1}{c}{alpha: $16$} & \\multicolumn{1}{c}{alpha: r = $16$}');
+  assert.match(wide, '    $0.600$ & $0.700$ & $0.800$ \\\\\n');
+  assert.not.match(wide, 'is one training.');
 });
 
-test('a table in the manner of booktabs: every line has as many columns, the caption says what the numbers are', () => {
+test('a table has as many columns in every line, and the caption explains its numbers', () => {
   const grid = laidOut({});
   const text = latexTable({
     name: 'grid_1',
@@ -278,10 +298,12 @@ test('a table in the manner of booktabs: every line has as many columns, the cap
     );
   }
   assert.match(text, '\\multicolumn{2}{c}{attack: none} & \\multicolumn{4}{c}{attack: bad\\_nets}');
-  // t(.975, 2)·0.01/√3 = 0.0248; of the two seeds of rank 8, 0.90 and 0.89, t(.975, 1)·0.00707/√2 = 0.0635.
+  // t(.975, 2)·0.01/√3 = 0.0248; for the two seeds of rank 8, 0.90 and 0.89,
+  // t(.975, 1)·0.00707/√2 = 0.0635.
   assert.match(
     text,
-    '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & $0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$) & $-0.040 \\pm 0$ ($n = 2$)',
+    '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & ' +
+      '$0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$) & $-0.040 \\pm 0$ ($n = 2$)',
   );
   assert.match(text, '$0.895 \\pm 0.064$ ($n = 2$)');
   const [caption] = /\\caption\{.*/.exec(text)!;
@@ -291,7 +313,8 @@ test('a table in the manner of booktabs: every line has as many columns, the cap
     'from full fine-tuning under the same attack, paired by seed',
     'Model: hf:a/b\\_c.',
     'Computed by cpu, float32.',
-    '$^{\\dagger}$ 1 of 17 models predicts one class only. attack=bad\\_nets type=lora rank=4 (1 of 3 seeds).',
+    '$^{\\dagger}$ 1 of 17 models predicts one class only. ' +
+      'attack=bad\\_nets type=lora rank=4 (1 of 3 seeds).',
   ])
     assert.ok(caption.includes(said), `${said}\n${caption}`);
 });

@@ -43,7 +43,7 @@ const map = (shift: number): MapFacts => ({
   ],
 });
 
-test("a table at PEFT's own variance: published, exact, drawn and measured side by side, means over seeds", async () => {
+test("at PEFT's variance a table shows published, exact, drawn and measured values", async () => {
   const { html, files } = await renderReport(
     inputOf([
       cellOf({ seed: 1, change: { map: map(0) } }),

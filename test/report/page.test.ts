@@ -17,7 +17,7 @@ test('numbers in the tables equal those by hand', async () => {
       cellOf({ seed: 2, adapter: LORA4, evaluate: { accuracy: 0.98 } }),
     ]),
   );
-  // t(0.975, 1) = 12.7062; full: s = 0.04/√2, half-width 0.2541; LoRA: s = 0.06/√2, half-width 0.3812.
+  // t(0.975, 1) = 12.7062; full: s = 0.04/√2, half-width 0.2541; LoRA: s = 0.06/√2, 0.3812.
   assert.equal(rowWith(html, 'no attack', 'full'), ['no attack', 'full', '2', '0.920 ± 0.254']);
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 4'), [
     'no attack',
@@ -85,7 +85,7 @@ test('backend, precision, data and model are named, whatever was run', async () 
     assert.match(text, word);
 });
 
-test('one seed: no interval and no verdict is made up', async () => {
+test('one seed gives neither an interval nor a verdict', async () => {
   const html = await render(fixture({ seeds: [7] }));
   const text = visible(html);
   assert.match(text, 'Undecided (n = 1 seed; verdict needs ≥ 5).');
@@ -176,7 +176,7 @@ test('failed cells are shown as failed and counted, with the first cause', async
   );
 });
 
-test('what an attack never has is not called failed', async () => {
+test('a number that an attack never has is not called failed', async () => {
   const stages = [stageOf('train-x', { state: 'failed', error: 'x' })];
   const html = await render(
     inputOf(
@@ -200,7 +200,7 @@ test('what an attack never has is not called failed', async () => {
   assert.equal(rowWith(attacks, 'badnets', 'LoRA r = 4').slice(2), ['0 (1 failed)', 'failed']);
 });
 
-test('everything failed: the page still stands', async () => {
+test('where everything failed there is still a page', async () => {
   const { html } = await renderReport(withFailure(fixture(), () => true, 'no such file'));
   assert.match(visible(html), '18 of 18 cells failed');
   assert.match(visible(html), 'The theorem’s premise');
@@ -241,17 +241,18 @@ test('every correction to the source is stated', async () => {
     'n − r eigenvalues −1',
     'trace of the empirical Fisher',
     'Information bits have a logarithm',
-    'Raw Rényi entropy is no entropy',
+    'Raw Rényi entropy is not an entropy',
     'σ⁴rd(d + r + 1)',
     'ASR counts non-target rows only',
   ])
     assert.match(text, fix);
 });
 
-test('a confounded learning rate is said', async () => {
+test('a confounded learning rate is pointed out', async () => {
   assert.match(
     visible(await render(fixture())),
-    'Confounded: full fine-tuning and the other adapters were trained with different values of learning rate.',
+    'Confounded: full fine-tuning and the other adapters were trained with different values of ' +
+      'learning rate.',
   );
   assert.not.match(
     visible(await render(inputOf([cellOf({ seed: 1 }), cellOf({ seed: 1, adapter: LORA4 })]))),
@@ -267,12 +268,13 @@ test('an adapter that has learnt less is not praised for it', async () => {
     ]);
   assert.match(
     visible(await render(grid(0.8))),
-    'They differ by up to 0.150: an adapter that has learnt less of its task may also have learnt less of the poison.',
+    'They differ by up to 0.150: an adapter that has learnt less of its task may also have ' +
+      'learnt less of the poison.',
   );
   assert.not.match(visible(await render(grid(0.93))), 'They differ by');
 });
 
-test('a broken premise is seen on the first screen and in the table', async () => {
+test('a broken premise shows on the first screen and in the table', async () => {
   const lora = {
     rank: 8,
     scale: 2,
@@ -286,7 +288,8 @@ test('a broken premise is seen on the first screen and in the table', async () =
   );
   assert.match(
     visible(html),
-    'The premise s²σ²n < 1 is broken by LoRA r = 8 (1.333): the theorem says nothing of these runs.',
+    'The premise s²σ²n < 1 is broken by LoRA r = 8 (1.333): ' +
+      'the theorem says nothing of these runs.',
   );
   const row = rowWith(html, 'LoRA r = 8', '1024');
   assert.equal(
@@ -302,7 +305,8 @@ test('the order of LoRA and full is given per α, raw and normalised', async () 
       [1, 2].map((seed) => cellOf({ seed, adapter: LORA4, change: { fisher: { init: point } } })),
     ),
   );
-  // H₂ raw: −log 17 = −2.833 against −log 97 = −4.575; normalised: log(25/17) = 0.3857 against log(169/97) = 0.5552.
+  // H₂ raw: −log 17 = −2.833 against −log 97 = −4.575;
+  // normalised: log(25/17) = 0.3857 against log(169/97) = 0.5552.
   assert.equal(
     rowWith(html, 'H₂ raw', 'at initialisation')
       .slice(4, 6)

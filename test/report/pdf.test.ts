@@ -1,4 +1,4 @@
-/** Figures as PDF. How they look was seen by hand, rendered by Poppler beside the SVGs. */
+/** Figures as PDF. Their look was compared by hand with the SVGs, rendered by Poppler. */
 import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -11,7 +11,8 @@ import { fixture } from './fixture.ts';
 const test = suite('pdf');
 
 const svg = (body: string): string =>
-  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 100"><title>A &amp; B</title>${body}</svg>`;
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 100"><title>A &amp; B</title>' +
+  `${body}</svg>`;
 
 /** What is painted: the page's content, as PDF's operators. */
 function painted(pdf: Buffer): string {
@@ -31,7 +32,7 @@ function painted(pdf: Buffer): string {
     .find((content) => content.startsWith('1 0 0 -1 0'))!;
 }
 
-test('every figure of a report has a PDF of its size, with a font of its own, and no picture but a kernel map', async () => {
+test('every figure has a PDF of its size with an embedded font', async () => {
   const { files } = await renderReport(fixture());
   const figures = Object.entries(files).filter(([path]) => path.endsWith('.svg'));
   assert.ok(figures.length > 20);
@@ -52,10 +53,12 @@ test('shapes, strokes, clips, places and opacity are those of the SVG', async ()
   const { pdf } = await pdfOf(
     svg(
       `<defs><clipPath id="c"><rect x="1" y="2" width="30" height="40"/></clipPath></defs>
-<g transform="translate(10,20)" clip-path="url(#c)" opacity="0.5"><path d="M0,0L7,0L7,9Z" fill="#ff0000" opacity="0.5"/></g>
+<g transform="translate(10,20)" clip-path="url(#c)" opacity="0.5">
+<path d="M0,0L7,0L7,9Z" fill="#ff0000" opacity="0.5"/></g>
 <line x1="0" y1="0" x2="50" y2="0" stroke="#0000ff" stroke-width="3" stroke-dasharray="4,2"/>
 <line x1="0" y1="0" x2="51" y2="0" stroke="#0000ff" stroke-dasharray="1,0"/>
-<text display="none" x="0" y="0">gone</text><rect width="100%" height="50%" fill="none" stroke="none"/>`,
+<text display="none" x="0" y="0">gone</text>
+<rect width="100%" height="50%" fill="none" stroke="none"/>`,
     ),
   );
   const content = painted(pdf);
@@ -73,9 +76,12 @@ test('shapes, strokes, clips, places and opacity are those of the SVG', async ()
 
 test('a gradient, an arrow, and text at its anchor', async () => {
   const { pdf } = await pdfOf(
-    svg(`<defs><linearGradient id="g" x1="0" x2="1" y1="0" y2="0"><stop offset="0" stop-color="#000"/><stop offset="1" stop-color="#fff"/></linearGradient>
-<marker id="m" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="red"/></marker></defs>
-<path d="M10,10h100v20h-100Z" fill="url(#g)"/><path d="M0 0Q50 0 50 40" fill="none" stroke="blue" stroke-width="1" marker-end="url(#m)"/>
+    svg(`<defs><linearGradient id="g" x1="0" x2="1" y1="0" y2="0">
+<stop offset="0" stop-color="#000"/><stop offset="1" stop-color="#fff"/></linearGradient>
+<marker id="m" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">
+<path d="M0 0L8 4L0 8z" fill="red"/></marker></defs>
+<path d="M10,10h100v20h-100Z" fill="url(#g)"/>
+<path d="M0 0Q50 0 50 40" fill="none" stroke="blue" stroke-width="1" marker-end="url(#m)"/>
 <text x="100" y="50" text-anchor="end" font-size="10px">σ² = ½ − Aᵀ 中</text>`),
   ).then((made) => {
     assert.equal(made.missing, ['中']);
@@ -107,7 +113,7 @@ test('a figure over rank and variance, with the legend of its colours', async ()
   assert.match(painted(pdf), new RegExp(`^${red!}\\d* ${green!}\\d* ${blue!}\\d* scn$`, 'm'));
 });
 
-test('the same figure is the same file; what cannot be painted is not left out in silence', async () => {
+test('the same figure is the same file, and what cannot be painted is refused', async () => {
   const one = svg('<text x="1" y="20">one</text>');
   assert.ok((await pdfOf(one)).pdf.equals((await pdfOf(one)).pdf));
   for (const [body, message] of [
@@ -115,10 +121,12 @@ test('the same figure is the same file; what cannot be painted is not left out i
     ['<ellipse rx="1"/>', 'an element <ellipse>'],
     ['<path d="M0,0S1,1,2,2" fill="red"/><g transform="skewX(3)"/>', 'a transform skewX'],
     ['<g clip-path="url(#no)"/>', 'url(#no) leads to nothing'],
-    ['<image href="http://x/y.png"/>', 'a PNG of its own'],
+    ['<image href="http://x/y.png"/>', 'is not an embedded PNG'],
   ] as const) {
     let said = '';
-    await pdfOf(svg(body)).catch((error: Error) => (said = error.message));
+    await pdfOf(svg(body)).catch((error: unknown) => {
+      said = error instanceof Error ? error.message : '';
+    });
     assert.match(said, message);
   }
 });

@@ -170,7 +170,7 @@ test('stages’ files: numbers only, the true Fisher, receipts by class name', (
   ]);
 });
 
-test('layers of one fan-in are one group; the initialiser’s variance goes before the estimate', () => {
+test('layers of one fan-in are a group; the initialiser’s variance overrules the estimate', () => {
   const layer = (width: number, variance: number, low: number, high: number) => ({
     rank: 4,
     width,

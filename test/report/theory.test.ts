@@ -1,8 +1,8 @@
-/** The theory chapter: predictions, their relation to attacks, and what training did, from cells reckoned by hand. */
+/** The theory chapter, from cells whose numbers are worked out by hand. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compareKernels } from '../../src/report/compare.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { compareKernels } from '../../src/report/kernels.ts';
 import { predictionsOf } from '../../src/report/predictions.ts';
 import { divergenceRelations, relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
@@ -43,7 +43,7 @@ const grid = SEEDS.flatMap((seed) =>
   }),
 );
 
-test('predictions: held where every comparison is, and each adapter is compared once at the start', () => {
+test('a prediction is held where all comparisons are; at the start adapters count once', () => {
   const conditions = conditionsOf(grid, []);
   const kernels = compareKernels(conditions);
   const of = (checkpoint: string, id: string) =>
@@ -84,7 +84,7 @@ test('a kept step is a checkpoint of its own, between start and end', async () =
   assert.match(visible(await render(stepped)), /IB: full ≥ LoRA\s+at step 20/);
 });
 
-test('relations: one rank correlation a seed over the adapters of one attack, each with the kernel over what it trained', () => {
+test('each seed has a rank correlation over adapters, by the kernel over what each trained', () => {
   const relations = relationsOf(conditionsOf(grid, []));
   const bits = relations.find(
     ({ quantity, checkpoint }) => quantity.id === 'information_bits' && checkpoint === 'final',
@@ -144,14 +144,14 @@ const moved = [1, 2, 3, 4].flatMap((seed) => [
   }),
 ]);
 
-test("M with M' over cells, by the kernel over what was trained; an attack on labels alone is called blind", () => {
+test('M is related to M′ by the kernel over what was trained; M′ is blind to labels', () => {
   assert.equal(divergenceRelations(conditionsOf(moved, [])), [
     { block: 'badnets', cells: 4, blind: false, absolute: 1, relative: -1 },
     { block: 'label-flip', cells: 4, blind: true, absolute: -1, relative: null },
   ]);
 });
 
-test('M stands beside its noise floor, and where it is no more than that the report says so', async () => {
+test('M stands beside its noise floor, and the report says where it is within it', async () => {
   const ran = (adapter: string, attack: string, divergence: Record<string, number>) =>
     cellOf({
       seed: 1,
@@ -180,7 +180,8 @@ test('M stands beside its noise floor, and where it is no more than that the rep
     }),
     ran('head-only', 'badnets', { 'head.l2': 2 }),
   ]);
-  // Attack, adapter, M of the weights (largest, L2, relative, floor), of all trained (L2, relative, floor), head (3), over the floor
+  // Attack, adapter, M of the weights (largest, L2, relative, floor), M of all trained (L2,
+  // relative, floor), the head's (likewise), M over its floor, M′, M′ as a cosine.
   const table = html.slice(html.indexOf('aria-label="Divergence"'));
   const cells = (adapter: string): string[] => rowWith(table, 'badnets', adapter);
   assert.equal(cells('full').slice(2), [
@@ -202,7 +203,7 @@ test('M stands beside its noise floor, and where it is no more than that the rep
   assert.is(cells('bitfit')[12], '1.500 no more than rounding');
   assert.is(cells('head-only')[12], 'not measured');
   const text = visible(html);
-  assert.match(text, 'M is within 2 times its floor, and so no evidence, in 1 condition.');
+  assert.match(text, 'M is within 2 times its floor, and so not evidence, in 1 condition.');
   assert.match(text, 'No floor was measured for 1 condition');
   assert.match(text, 'M of the trained parameters that are no layer’s weight, by kind.');
 });
@@ -231,11 +232,11 @@ test('numbers of projected kernels are marked wherever they stand', async () => 
     rowWith(about, 'LoRA r = 16', '≈ 0.1250').filter((text) => text.startsWith('≈')).length,
     2,
   );
-  assert.match(visible(about), '≈: of projected kernels, whose standard error stands in results');
+  assert.match(visible(about), '≈: from projected kernels, whose standard error stands in results');
   assert.not.match(visible(await render([measured({})])), '≈');
 });
 
-test('the chapter has a table for each stage that was run, and none for those that were not', async () => {
+test('the chapter has a table for each stage that was run, and none for the others', async () => {
   const cells = [
     ...grid,
     ...moved,
@@ -314,7 +315,8 @@ test('the chapter has a table for each stage that was run, and none for those th
   ]);
   assert.match(
     text,
-    'its mean error is 0.8750 to 0.8750 over these conditions, and the kernel has moved by 1.500 to 1.500 of its norm',
+    'its mean error is 0.8750 to 0.8750 over these conditions, ' +
+      'and the kernel has moved by 1.500 to 1.500 of its norm',
   );
   assert.not.match(text, 'Stage regime');
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 16', 'the end').slice(4), [
@@ -391,7 +393,7 @@ test('how information bits move with the tolerance and with N', async () => {
   ]);
 });
 
-test('where the order of LoRA and full turns with the tolerance or N, the text counts it', async () => {
+test('the text counts where the order of LoRA and full turns with the tolerance or N', async () => {
   const reading = (bits: readonly number[]) => ({
     tolerances: bits.map((information_bits, k) => ({
       tolerance: 10 ** -(4 + k),

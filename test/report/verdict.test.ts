@@ -5,7 +5,7 @@ import { pairedDifference } from '../../src/stats/summary.ts';
 
 const test = suite('verdict');
 
-/** n = 5 differences around `mean` with standard error `error`: s of −2…2 is √2.5, so that s/√5 = 1/√2. */
+/** Five differences around `mean` with standard error `error`: s of −2…2 is √2.5, s/√5 = 1/√2. */
 const sample = (mean: number, error: number, margin = 0): PairedSample => ({
   a: [-2, -1, 0, 1, 2].map((k) => mean + k * error * Math.SQRT2),
   b: [0, 0, 0, 0, 0],
@@ -37,7 +37,7 @@ test('the interval must exclude zero by the margin', () => {
   assert.equal(states([sample(3, 1, 0.3)]), ['undecided'], '(3 − 0.3)/1 = 2.7 is not');
 });
 
-test('Holm: t = 3 decides alone (2.776), not as one of two equals (3.495), and again behind a clear one', () => {
+test('Holm: t = 3 decides alone (2.776) or behind a clear one, not as one of two (3.495)', () => {
   assert.equal(states([sample(3, 1)]), ['held']);
   assert.equal(states([sample(3, 1), sample(3, 1)]), ['undecided', 'undecided']);
   assert.equal(states([sample(3, 1), sample(100, 1)]), ['held', 'held']);
@@ -49,7 +49,8 @@ test('Holm: t = 3 decides alone (2.776), not as one of two equals (3.495), and a
 });
 
 test('one that fails leaves those behind it undecided, whatever their own interval', () => {
-  // Three at t = 3: the first is judged at 1 − 0.05/3 and fails, so the third is not judged at 0.95 by itself.
+  // Three at t = 3: the first is judged at 1 − 0.05/3 and fails, so that the third is not judged at
+  // 0.95 by itself.
   assert.equal(states([sample(3, 1), sample(3, 1), sample(3, 1)]), [
     'undecided',
     'undecided',

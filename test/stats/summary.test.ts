@@ -55,7 +55,7 @@ test("a paired difference, as scipy.stats.ttest_rel has its interval, with Cohen
   close(effect, 1.4142135623730951, 'effect'); // .03 / (.015·√2)
 });
 
-test('pairs that all differ by the same have no effect size, though rounding makes their spread a little more than zero', () => {
+test('pairs that differ by the same but for rounding have no effect size', () => {
   const a = [0.9, 0.8, 0.7],
     b = [0.8, 0.7, 0.6];
   assert.ok(new Set(a.map((x, i) => x - b[i]!)).size > 1);

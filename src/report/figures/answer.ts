@@ -1,12 +1,15 @@
 /**
- * The answer as a picture, for the first screen: clean accuracy and attack success by adapter, a dot for the mean over
- * seeds and a line for its 95% t-interval, with what each must be told from: the majority class's share, the paired clean
- * model's rate, the same model's rate without the trigger. Drawn narrow, so that it reads on a phone as it is.
+ * The answer as a picture, for the first screen: clean accuracy and attack success by adapter, a
+ * dot for the mean over seeds and a line for its 95% t-interval, beside what each must be compared
+ * with: the majority class's share, the paired clean model's rate, the same model's rate without
+ * the trigger. It is drawn narrow enough for a phone.
  */
 import { headlineBlocks } from '../blocks.ts';
-import { blockLabel, type Condition, isFull, metricOf, seriesOf } from '../conditions.ts';
+import { type Condition, isFull, scoreOf, seriesOf, summaryOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { formatNumber } from '../format.ts';
+import { codePoints, formatNumber } from '../format.ts';
+import type { NonEmpty } from '../groups.ts';
+import { blockLabel } from '../labels.ts';
 import {
   ACCURACY,
   ASR,
@@ -16,12 +19,12 @@ import {
   type MetricNote,
 } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { hollowNote, left, oneClassSeeds } from './scores.ts';
+import { hollowNote, leftOut, oneClassSeeds } from './notes.ts';
 import { escapeXml, label } from './svg.ts';
-import { FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
+import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 
 const MOST_ADAPTERS = 6;
-/** Pixels: names end where the plot begins, means stand right of it. */
+/** In pixels; names end where the plot begins, means stand to the right of it. */
 const WIDTH = 366,
   PLOT = { left: 126, right: 316 },
   ROW = 22,
@@ -58,45 +61,55 @@ const ASR_PANEL: Panel = {
   ],
 };
 
-const summaryOf = (condition: Condition, { stage, metric }: MetricNote) =>
-  seriesOf(condition, metricOf(stage, metric)).summary;
-
 const at = (value: number): number =>
   PLOT.left + (PLOT.right - PLOT.left) * Math.min(1, Math.max(0, value));
 const round = (value: number): string => String(Math.round(value * 10) / 10);
-const shortened = (name: string): string =>
-  [...name].length > NAME_LENGTH ? `${[...name].slice(0, NAME_LENGTH - 1).join('')}…` : name;
+const shortened = (name: string): string => {
+  const points = codePoints(name);
+  return points.length > NAME_LENGTH ? `${points.slice(0, NAME_LENGTH - 1).join('')}…` : name;
+};
 const text = (
   x: number,
   y: number,
   content: string,
   { anchor = 'start', fill = INK, weight = 'normal' } = {},
 ): string =>
-  `<text x="${x}" y="${round(y)}" text-anchor="${anchor}" fill="${fill}" font-weight="${weight}">${escapeXml(content)}</text>`;
+  `<text x="${x}" y="${round(y)}" text-anchor="${anchor}" fill="${fill}" ` +
+  `font-weight="${weight}">${escapeXml(content)}</text>`;
 
-/** One adapter: what its mean must be told from, the mean's interval, the mean. */
+const lineMark = (
+  [x1, x2]: readonly [string, string],
+  [y1, y2]: readonly [number, number],
+  style: string,
+): string => `<line x1="${x1}" x2="${x2}" y1="${y1}" y2="${y2}" ${style}/>`;
+
+/** One adapter: its baselines, the mean's interval, the mean. */
 function rowMarks(
   condition: Condition,
   y: number,
   { metric, baselines }: Panel,
   palette: Palette,
 ): string {
-  const { mean, low, high } = summaryOf(condition, metric)!;
+  const summary = summaryOf(condition, metric);
+  if (summary === null) return '';
+  const { mean, low, high } = summary;
   const colour = palette.range[palette.domain.indexOf(condition.adapterLabel)] ?? INK;
   const marks = baselines.flatMap(({ metric: of, mark }) => {
-    const summary = summaryOf(condition, of);
-    if (summary === null) return [];
-    const x = round(at(summary.mean));
+    const baseline = summaryOf(condition, of);
+    if (baseline === null) return [];
+    const x = round(at(baseline.mean));
     return mark === '○'
       ? [`<circle cx="${x}" cy="${y}" r="4.5" fill="white" stroke="${INK}" stroke-width="1.3"/>`]
-      : [
-          `<line x1="${x}" x2="${x}" y1="${y - 8}" y2="${y + 8}" stroke="${MUTED}" stroke-width="2"/>`,
-        ];
+      : [lineMark([x, x], [y - 8, y + 8], `stroke="${MUTED}" stroke-width="2"`)];
   });
   const interval =
     low === null || high === null
       ? ''
-      : `<line x1="${round(at(low))}" x2="${round(at(high))}" y1="${y}" y2="${y}" stroke="${colour}" stroke-width="3.5" opacity="0.4"/>`;
+      : lineMark(
+          [round(at(low)), round(at(high))],
+          [y, y],
+          `stroke="${colour}" stroke-width="3.5" opacity="0.4"`,
+        );
   const x = at(mean);
   const isHollow = oneClassSeeds(condition).size > 0;
   const paint = isHollow ? `fill="white" stroke="${colour}" stroke-width="2"` : `fill="${colour}"`;
@@ -115,24 +128,19 @@ function rowMarks(
   ].join('');
 }
 
-function drawing(
-  panel: Panel,
-  blocks: readonly (readonly Condition[])[],
-  palette: Palette,
-): string {
+function drawing(panel: Panel, blocks: readonly NonEmpty<Condition>[], palette: Palette): string {
   const parts: string[] = [];
   let y = 0;
   for (const block of blocks) {
-    parts.push(text(0, y + 16, blockLabel(block[0]!), { weight: '600' }));
+    parts.push(text(0, y + 16, blockLabel(block[0]), { weight: '600' }));
     y += HEADER;
     const bottom = y + ROW * block.length;
-    for (const value of [0, 0.25, 0.5, 0.75, 1])
-      parts.push(
-        `<line x1="${round(at(value))}" x2="${round(at(value))}" y1="${y}" y2="${bottom}" stroke="${GRID}"/>`,
-      );
-    block.forEach((condition, i) =>
-      parts.push(rowMarks(condition, y + ROW * (i + 0.5), panel, palette)),
-    );
+    for (const value of [0, 0.25, 0.5, 0.75, 1]) {
+      const x = round(at(value));
+      parts.push(lineMark([x, x], [y, bottom], `stroke="${GRID}"`));
+    }
+    for (const [i, condition] of block.entries())
+      parts.push(rowMarks(condition, y + ROW * (i + 0.5), panel, palette));
     y = bottom + 6;
   }
   for (const [value, name] of [
@@ -142,7 +150,21 @@ function drawing(
   ] as const)
     parts.push(text(at(value), y + 10, name, { anchor: 'middle', fill: MUTED }));
   const height = y + AXIS - 8;
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="${escapeXml(FONT)}" font-size="12.5">${parts.join('')}</svg>`;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" `,
+    `viewBox="0 0 ${WIDTH} ${height}" font-family="${escapeXml(FONT)}" font-size="12.5">`,
+    ...parts,
+    '</svg>',
+  ].join('');
+}
+
+/** The conditions of a block that have the metric, as many as there is room for. */
+function shownOf(block: readonly Condition[], metric: MetricNote) {
+  const having = block.filter((condition) => summaryOf(condition, metric) !== null);
+  const [first, ...others] = having.slice(0, MOST_ADAPTERS);
+  return first === undefined
+    ? []
+    : [{ block: [first, ...others] as const, left: Math.max(0, having.length - MOST_ADAPTERS) }];
 }
 
 function panelFigure(
@@ -151,24 +173,28 @@ function panelFigure(
   palette: Palette,
 ): Figure | null {
   const { id, title, metric } = panel;
-  const having = asked
-    .map((block) => block.filter((condition) => summaryOf(condition, metric) !== null))
-    .filter((block) => block.length > 0);
-  if (having.length === 0) return null;
-  const blocks = having.map((block) => block.slice(0, MOST_ADAPTERS));
+  const found = asked.flatMap((block) => shownOf(block, metric));
+  if (found.length === 0) return null;
+  const blocks = found.map(({ block }) => block);
   const shown = blocks.flat();
+  const left = found.reduce((sum, block) => sum + block.left, 0);
   const baselines = panel.baselines.filter((baseline) =>
     shown.some((condition) => summaryOf(condition, baseline.metric) !== null),
   );
+  const caption = [
+    '● mean over seeds, with its 95% t-interval where there is one',
+    ...baselines.map(({ mark, words }) => ` · ${mark} ${words}`),
+    `.${hollowNote(shown)}${leftOut(left, 'condition')}`,
+  ];
   return {
     id,
     title,
-    caption: `● mean over seeds, with its 95% t-interval where there is one${baselines.map(({ mark, words }) => ` · ${mark} ${words}`).join('')}.${hollowNote(shown)}${left(having.flat().length - shown.length, 'condition')}`,
+    caption: caption.join(''),
     svg: label(drawing(panel, blocks, palette), id, title),
     csv: toCsv(
       shown.flatMap((condition) =>
         [metric, ...baselines.map((baseline) => baseline.metric)].flatMap((note) =>
-          seriesOf(condition, metricOf(note.stage, note.metric)).values.map(({ seed, value }) => ({
+          seriesOf(condition, scoreOf(note)).values.map(({ seed, value }) => ({
             attack: condition.attackLabel,
             adapter: condition.adapterLabel,
             setting: condition.setting,
@@ -182,8 +208,12 @@ function panelFigure(
   };
 }
 
-/** Of each attack the highest dose: ASR under backdoors; accuracy without attack and under each. */
-export function answerFigures(conditions: readonly Condition[], palette: Palette): Figure[] {
+/**
+ * Each attack at its highest dose: accuracy without attack and under each attack, ASR under
+ * backdoors.
+ */
+export function answerFigures(conditions: readonly Condition[]): readonly Figure[] {
+  const palette = adapterPalette(conditions);
   const of = (family: Condition['family']) => headlineBlocks(conditions, family);
   const figures = [
     panelFigure(ACCURACY_PANEL, [...of('none'), ...of('untargeted'), ...of('backdoor')], palette),

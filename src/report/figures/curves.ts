@@ -1,11 +1,14 @@
 /** A number against a numeric axis of the grid: dose-response, rank, variance. */
 import type { TopLevelSpec } from 'vega-lite';
-import { type Condition, distinct, type Quantity, type Series, seriesOf } from '../conditions.ts';
+import type { Summary } from '../../stats/summary.ts';
+import { type Condition, type Quantity, type Series, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
+import { distinct } from '../groups.ts';
 import type { Figure } from '../types.ts';
-import { HOLLOW, hollowNote, left, oneClassSeeds } from './scores.ts';
+import { HOLLOW, onlyPart, seedPoint } from './encode.ts';
+import { hollowNote, leftOut, oneClassSeeds } from './notes.ts';
 import { draw } from './svg.ts';
-import { INK, legendColumns } from './theme.ts';
+import { legendColumns } from './theme.ts';
 
 const COLOURS = [
   '#0072b2',
@@ -18,10 +21,13 @@ const COLOURS = [
   '#444444',
   '#8a6d00',
 ];
-/** More lines than this are not told apart: the others go into a figure of their own. */
+/** More lines than this cannot be told apart: the others go into a figure of their own. */
 const MOST_LINES = 5;
 const MOST_FIGURES = 2;
-/** Half of the least that an axis spans (in shares and nats): values that differ by rounding alone look equal. */
+/**
+ * Half of the smallest span of an axis (in shares and nats), so that values that differ by rounding
+ * alone look equal.
+ */
 const LEAST_PAD = 0.005;
 
 export interface CurvePoint {
@@ -44,7 +50,10 @@ export interface CurveOptions {
   readonly caption: string;
   readonly yTitle: string;
   readonly axis: CurveAxis;
-  /** What the y axis spans: [0, 1], a round tenth below the least to 1, or what the points do (with zero for `from-zero`). */
+  /**
+   * The span of the y axis: `unit` is [0, 1], `to-one` runs from a round tenth below the least
+   * value to 1, `points` is the range of the values, `from-zero` that range with zero in it.
+   */
   readonly span: 'unit' | 'to-one' | 'from-zero' | 'points';
   /** Colours by line; lines without one get the next of the palette. */
   readonly colours?: ReadonlyMap<string, string>;
@@ -52,36 +61,39 @@ export interface CurveOptions {
 
 interface DrawnPoint extends CurvePoint {
   readonly series: Series;
+  readonly summary: Summary;
 }
 
-/** As many figures as the lines need, alike in size; none where the axis has fewer than two places. */
+/**
+ * As many figures as the lines need, alike in size; none where the axis has fewer than two places.
+ */
 export async function curveFigures(
   points: readonly CurvePoint[],
   options: CurveOptions,
 ): Promise<Figure[]> {
-  const rows = points
-    .map((point): DrawnPoint => ({ ...point, series: seriesOf(point.condition, point.quantity) }))
-    .filter(({ series }) => series.summary !== null);
-  const every = distinct(rows.map(({ line }) => line));
+  const drawn = points.flatMap((point): DrawnPoint[] => {
+    const series = seriesOf(point.condition, point.quantity);
+    return series.summary === null ? [] : [{ ...point, series, summary: series.summary }];
+  });
+  const every = distinct(drawn.map(({ line }) => line));
   const lines = every.slice(0, MOST_LINES * MOST_FIGURES);
   const count = Math.ceil(lines.length / MOST_LINES);
   const each = Math.ceil(lines.length / Math.max(1, count));
   const figures: (Figure | null)[] = [];
   for (let k = 0; k < count; k++) {
     const some = lines.slice(k * each, (k + 1) * each);
+    const part =
+      count > 1
+        ? {
+            id: k === 0 ? options.id : `${options.id}-${k + 1}`,
+            title: `${options.title} (${k + 1} of ${count})`,
+          }
+        : {};
     figures.push(
       await curveFigure(
-        rows.filter(({ line }) => some.includes(line)),
+        drawn.filter(({ line }) => some.includes(line)),
         some,
-        {
-          ...options,
-          ...(count > 1
-            ? {
-                id: k === 0 ? options.id : `${options.id}-${k + 1}`,
-                title: `${options.title} (${k + 1} of ${count})`,
-              }
-            : {}),
-        },
+        { ...options, ...part },
         k === 0 ? every.length - lines.length : 0,
       ),
     );
@@ -89,54 +101,53 @@ export async function curveFigures(
   return figures.filter((figure) => figure !== null);
 }
 
-async function curveFigure(
-  shown: readonly DrawnPoint[],
-  lines: readonly string[],
-  options: CurveOptions,
-  leftOut: number,
-): Promise<Figure | null> {
-  const xs = distinct(shown.flatMap(({ x }) => (x === null ? [] : [x]))).sort((a, b) => a - b);
-  if (xs.length < 2) return null;
-  const log = options.axis.scale === 'log2' || (xs[0]! > 0 && xs[xs.length - 1]! / xs[0]! >= 20);
-  const values = shown.flatMap(({ line, x, series, condition }) => {
+/** Levels have an end at each end of the axis; other points have their seeds. */
+function valuesOf(points: readonly DrawnPoint[], least: number, most: number) {
+  return points.flatMap(({ line, x, series, summary, condition }) => {
+    const { mean, low, high } = summary;
+    if (x === null)
+      return [least, most].map((end) => ({ line, part: 'level', x: end, mean, low, high }));
     const collapsed = oneClassSeeds(condition);
-    const { mean, low, high } = series.summary!;
     return [
-      ...(x === null
-        ? [
-            { line, part: 'level', x: xs[0]!, mean, low, high },
-            { line, part: 'level', x: xs[xs.length - 1]!, mean, low, high },
-          ]
-        : [{ line, part: 'mean', x, mean, low, high }]),
-      ...(x === null
-        ? []
-        : series.values.map(({ seed, value }) => ({
-            oneClass: collapsed.has(seed),
-            line,
-            part: 'seed',
-            x,
-            mean: value,
-            low: null,
-            high: null,
-          }))),
+      { line, part: 'mean', x, mean, low, high },
+      ...series.values.map(({ seed, value }) => ({
+        oneClass: collapsed.has(seed),
+        line,
+        part: 'seed',
+        x,
+        mean: value,
+        low: null,
+        high: null,
+      })),
     ];
   });
-  const seen = shown.flatMap(({ series }) => series.values.map(({ value }) => value));
+}
+
+function yDomain(points: readonly DrawnPoint[], span: CurveOptions['span']): [number, number] {
+  const seen = points.flatMap(({ series }) => series.values.map(({ value }) => value));
   const [least, most] = [Math.min(...seen), Math.max(...seen)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
-  const yDomain = {
-    unit: [0, 1],
-    'to-one': [Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1],
-    'from-zero': [Math.min(0, least - pad), most + pad],
-    points: [least - pad, most + pad],
-  }[options.span];
-  const x = {
+  switch (span) {
+    case 'unit':
+      return [0, 1];
+    case 'to-one':
+      return [Math.max(0, Math.floor((least - 0.03) * 10) / 10), 1];
+    case 'from-zero':
+      return [Math.min(0, least - pad), most + pad];
+    case 'points':
+      return [least - pad, most + pad];
+  }
+}
+
+function xEncoding(xs: number[], least: number, most: number, axis: CurveAxis) {
+  const isLog = axis.scale === 'log2' || (least > 0 && most / least >= 20);
+  return {
     field: 'x',
     type: 'quantitative' as const,
-    title: options.axis.title,
+    title: axis.title,
     scale: {
-      type: log ? ('log' as const) : ('linear' as const),
-      ...(log ? { base: options.axis.scale === 'log2' ? 2 : 10 } : {}),
+      type: isLog ? ('log' as const) : ('linear' as const),
+      ...(isLog ? { base: axis.scale === 'log2' ? 2 : 10 } : {}),
       zero: false,
       nice: false,
       padding: 12,
@@ -148,63 +159,82 @@ async function curveFigure(
       format: '.3~r',
     },
   };
+}
+
+async function curveFigure(
+  points: readonly DrawnPoint[],
+  lines: string[],
+  options: CurveOptions,
+  left: number,
+): Promise<Figure | null> {
+  const xs = distinct(points.map(({ x }) => x).filter((x) => x !== null)).sort((a, b) => a - b);
+  const least = xs[0],
+    most = xs.at(-1);
+  if (least === undefined || most === undefined || least === most) return null;
+  const x = xEncoding(xs, least, most, options.axis);
+  const domain = yDomain(points, options.span);
   const y = (field: string) => ({
     field,
     type: 'quantitative' as const,
     title: options.yTitle,
-    scale: { domain: yDomain, zero: false, nice: false },
+    scale: { domain, zero: false, nice: false },
   });
   const color = {
     field: 'line',
     type: 'nominal' as const,
     title: null,
     scale: {
-      domain: lines as string[],
-      range: lines.map((line, i) => options.colours?.get(line) ?? COLOURS[i % COLOURS.length]!),
+      domain: lines,
+      range: lines.map(
+        (line, i) => options.colours?.get(line) ?? COLOURS[i % COLOURS.length] ?? '#444444',
+      ),
     },
     legend: { columns: Math.min(2, legendColumns(lines)) },
   };
   const spec: TopLevelSpec = {
     width: 350,
     height: 180,
-    data: { values },
+    data: { values: valuesOf(points, least, most) },
     layer: [
       {
-        transform: [{ filter: "datum.part == 'level'" }],
+        transform: onlyPart('level'),
         mark: { type: 'line', strokeDash: [5, 4], strokeWidth: 1.5, clip: true },
         encoding: { x, y: y('mean'), color },
       },
       {
-        transform: [{ filter: "datum.part == 'mean'" }],
+        transform: onlyPart('mean'),
         mark: { type: 'rule', strokeWidth: 1.5, opacity: 0.45, clip: true },
         encoding: { x, y: y('low'), y2: { field: 'high' }, color },
       },
       {
-        transform: [{ filter: "datum.part == 'mean'" }],
+        transform: onlyPart('mean'),
         mark: { type: 'line', strokeWidth: 2, clip: true },
         encoding: { x, y: y('mean'), color },
       },
       {
-        transform: [{ filter: "datum.part == 'seed'" }],
-        mark: {
-          type: 'point',
-          filled: true,
-          size: 36,
-          stroke: INK,
-          strokeWidth: 0.5,
-          opacity: 0.85,
-        },
+        transform: onlyPart('seed'),
+        mark: seedPoint(36, { strokeWidth: 0.5, opacity: 0.85 }),
         encoding: { x, y: y('mean'), color, fillOpacity: HOLLOW },
       },
     ],
   };
+  const caption = [
+    options.caption === '' ? '' : `${options.caption} `,
+    'Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of ',
+    'the axis.',
+    points.some((point) => point.x === null)
+      ? ' Dashed: full fine-tuning, which has no such axis.'
+      : '',
+    hollowNote(points.map(({ condition }) => condition)),
+    leftOut(left, 'line'),
+  ];
   return {
     id: options.id,
     title: options.title,
-    caption: `${options.caption === '' ? '' : `${options.caption} `}Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of the axis.${shown.some(({ x: at }) => at === null) ? ' Dashed: full fine-tuning, which has no such axis.' : ''}${hollowNote(shown.map(({ condition }) => condition))}${left(leftOut, 'line')}`,
+    caption: caption.join(''),
     svg: await draw(spec, options.id, options.title),
     csv: toCsv(
-      shown.flatMap(({ line, x: at, series }) =>
+      points.flatMap(({ line, x: at, series }) =>
         series.values.map(({ seed, value }) => ({ line, x: at, seed, value })),
       ),
     ),

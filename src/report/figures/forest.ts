@@ -1,65 +1,97 @@
-/** Paired differences, adapter − full: the figure that answers the question. */
+/** Paired differences, adapter − full: the figure that answers the report's question. */
 import type { TopLevelSpec } from 'vega-lite';
-import type { AdapterComparison } from '../compare.ts';
-import { blockLabel, type Condition, distinct } from '../conditions.ts';
+import type { AdapterComparison } from '../adapters.ts';
+import { type Condition, isFull } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
+import { distinct } from '../groups.ts';
+import { blockLabel } from '../labels.ts';
 import { ACCURACY, ASR, DROP, PROPORTION_MARGIN } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { left } from './scores.ts';
+import {
+  adapterColour,
+  adapterShape,
+  BLOCK_SPACING,
+  byBlock,
+  onlyPart,
+  seedPoint,
+} from './encode.ts';
+import { leftOut } from './notes.ts';
 import { draw } from './svg.ts';
-import { adapterPalette, BLOCK_HEADER, BLOCK_SPACING, INK } from './theme.ts';
+import { adapterPalette, type Palette } from './theme.ts';
 
 const MOST_ROWS = 36;
 
-/** What is asked of each attack: accuracy without one, the drop under one, and the success of a backdoor. */
-export const isHeadline = ({ metric, adapter }: AdapterComparison): boolean =>
+/** Whether a comparison is drawn: accuracy without attack, the drop under one, a backdoor's ASR. */
+const isHeadline = ({ metric, adapter }: AdapterComparison): boolean =>
   metric === (adapter.family === 'none' ? ACCURACY : DROP) ||
   (metric === ASR && adapter.family === 'backdoor');
 
-export async function forestFigure(
+interface Row {
+  readonly comparison: AdapterComparison;
+  readonly block: string;
+  readonly name: string;
+}
+
+/** Names the rows; the full fine-tuning too where there are several. */
+function rowsOf(
   comparisons: readonly AdapterComparison[],
   conditions: readonly Condition[],
-): Promise<Figure | null> {
-  const asked = comparisons.filter(
-    (comparison) => isHeadline(comparison) && comparison.difference !== null,
-  );
-  const shown = asked.slice(0, MOST_ROWS);
-  if (shown.length === 0) return null;
-  const palette = adapterPalette(conditions);
-  const fulls = distinct(
-    conditions.filter(({ adapter }) => adapter === 'full').map(({ adapterLabel }) => adapterLabel),
-  );
-  const name = ({ adapter, full }: AdapterComparison): string =>
-    fulls.length > 1 ? `${adapter.adapterLabel} − ${full.adapterLabel}` : adapter.adapterLabel;
-  const block = (comparison: AdapterComparison): string =>
-    `${comparison.metric.label} · ${blockLabel(comparison.adapter)}`;
-  const rows = shown.flatMap((comparison) => {
-    const { difference, a, b, seeds, adapter } = comparison;
-    const common = {
-      block: block(comparison),
-      row: name(comparison),
-      adapter: adapter.adapterLabel,
+): readonly Row[] {
+  const fulls = distinct(conditions.filter(isFull).map(({ adapterLabel }) => adapterLabel));
+  return comparisons.map((comparison) => {
+    const { metric, adapter, full } = comparison;
+    return {
+      comparison,
+      block: `${metric.label} · ${blockLabel(adapter)}`,
+      name:
+        fulls.length > 1 ? `${adapter.adapterLabel} − ${full.adapterLabel}` : adapter.adapterLabel,
     };
-    return [
-      {
-        ...common,
-        part: 'mean',
-        seed: null,
-        value: difference!.mean,
-        low: difference!.low,
-        high: difference!.high,
-      },
-      ...seeds.map((seed, i) => ({
-        ...common,
-        part: 'seed',
-        seed,
-        value: a[i]! - b[i]!,
-        low: null,
-        high: null,
-      })),
-    ];
   });
-  const reach = Math.max(0.05, ...rows.map(({ value }) => Math.abs(value))) * 1.35;
+}
+
+/** The difference of each seed that a comparison uses. */
+const seedDifferences = ({ seeds, a, b }: AdapterComparison) =>
+  seeds.map((seed, i) => {
+    const of = a[i] ?? NaN,
+      full = b[i] ?? NaN;
+    return { seed, of, full, difference: of - full };
+  });
+
+function valuesOf(rows: readonly Row[]) {
+  return rows.flatMap(({ comparison, block, name }) => {
+    const place = { block, row: name, adapter: comparison.adapter.adapterLabel };
+    const { difference } = comparison;
+    const mean =
+      difference === null
+        ? []
+        : [
+            {
+              ...place,
+              part: 'mean',
+              seed: null,
+              value: difference.mean,
+              low: difference.low,
+              high: difference.high,
+            },
+          ];
+    const seeds = seedDifferences(comparison).map(({ seed, difference: value }) => ({
+      ...place,
+      part: 'seed',
+      seed,
+      value,
+      low: null,
+      high: null,
+    }));
+    return [...mean, ...seeds];
+  });
+}
+
+function specOf(
+  rows: readonly Row[],
+  values: ReturnType<typeof valuesOf>,
+  reach: number,
+  palette: Palette,
+): TopLevelSpec {
   const x = (field: string) => ({
     field,
     type: 'quantitative' as const,
@@ -70,25 +102,12 @@ export async function forestFigure(
     field: 'row',
     type: 'nominal' as const,
     title: null,
-    sort: distinct(shown.map(name)),
+    sort: distinct(rows.map(({ name }) => name)),
   };
-  const color = {
-    field: 'adapter',
-    type: 'nominal' as const,
-    scale: { domain: palette.domain as string[], range: palette.range as string[] },
-    legend: null,
-  };
-  const spec: TopLevelSpec = {
-    data: { values: rows },
-    facet: {
-      row: {
-        field: 'block',
-        type: 'nominal',
-        title: null,
-        sort: distinct(shown.map(block)),
-        header: BLOCK_HEADER,
-      },
-    },
+  const color = { ...adapterColour(palette), legend: null };
+  return {
+    data: { values },
+    facet: byBlock(distinct(rows.map(({ block }) => block))),
     spacing: BLOCK_SPACING,
     spec: {
       width: 300,
@@ -105,63 +124,68 @@ export async function forestFigure(
           encoding: { x: { datum: 0 } },
         },
         {
-          transform: [{ filter: "datum.part == 'mean'" }],
+          transform: onlyPart('mean'),
           mark: { type: 'rule', strokeWidth: 2, opacity: 0.55, clip: true },
           encoding: { x: x('low'), x2: { field: 'high' }, y, color },
         },
         {
-          transform: [{ filter: "datum.part == 'mean'" }],
+          transform: onlyPart('mean'),
           mark: { type: 'tick', thickness: 3, size: 16 },
           encoding: { x: x('value'), y, color },
         },
         {
-          transform: [{ filter: "datum.part == 'seed'" }],
-          mark: {
-            type: 'point',
-            filled: true,
-            size: 55,
-            stroke: INK,
-            strokeWidth: 0.6,
-            opacity: 0.9,
-          },
-          encoding: {
-            x: x('value'),
-            y,
-            color,
-            shape: {
-              field: 'adapter',
-              type: 'nominal',
-              scale: { domain: palette.domain as string[], range: palette.shapes as string[] },
-              legend: null,
-            },
-          },
+          transform: onlyPart('seed'),
+          mark: seedPoint(55, { strokeWidth: 0.6, opacity: 0.9 }),
+          encoding: { x: x('value'), y, color, shape: adapterShape(palette) },
         },
       ],
     },
     resolve: { scale: { y: 'independent' } },
   };
-  const title = 'Paired differences, adapter − full fine-tuning';
-  const past = shown.some(
-    ({ difference }) =>
-      difference!.low !== null && (difference!.low < -reach || difference!.high! > reach),
+}
+
+/** Draws the comparisons that answer the question; null where there are none. */
+export async function forestFigure(
+  comparisons: readonly AdapterComparison[],
+  conditions: readonly Condition[],
+): Promise<Figure | null> {
+  const asked = comparisons.filter(
+    (comparison) => isHeadline(comparison) && comparison.difference !== null,
   );
+  const shown = asked.slice(0, MOST_ROWS);
+  if (shown.length === 0) return null;
+  const rows = rowsOf(shown, conditions);
+  const values = valuesOf(rows);
+  const reach = Math.max(0.05, ...values.map(({ value }) => Math.abs(value))) * 1.35;
+  const isCut = shown.some(({ difference }) =>
+    [difference?.low, difference?.high].some((end) => Math.abs(end ?? 0) > reach),
+  );
+  const title = 'Paired differences, adapter − full fine-tuning';
+  const caption = [
+    'Points are seeds, the bar is their mean, the line its paired 95% t-interval before Holm’s ',
+    'correction',
+    isCut ? ', cut where it runs past the axis (the table has its ends)' : '',
+    `. The grey band is the declared margin of ±${PROPORTION_MARGIN}. `,
+    'Right of zero in accuracy drop or ASR: the adapter is hurt more.',
+    leftOut(asked.length - shown.length, 'comparison'),
+  ];
   return {
     id: 'differences',
     title,
-    caption: `Points are seeds, the bar is their mean, the line its paired 95% t-interval before Holm’s correction${past ? ', cut where it runs past the axis (the table has its ends)' : ''}. The grey band is the declared margin of ±${PROPORTION_MARGIN}. Right of zero in accuracy drop or ASR: the adapter is hurt more.${left(asked.length - shown.length, 'comparison')}`,
-    svg: await draw(spec, 'differences', title),
+    caption: caption.join(''),
+    svg: await draw(specOf(rows, values, reach, adapterPalette(conditions)), 'differences', title),
     csv: toCsv(
-      shown.flatMap(({ metric, adapter, full, seeds, a, b }) =>
-        seeds.map((seed, i) => ({
-          metric: metric.metric,
-          attack: adapter.attackLabel,
-          setting: adapter.setting,
-          adapter: adapter.adapterLabel,
-          full: full.adapterLabel,
+      shown.flatMap((comparison) =>
+        seedDifferences(comparison).map(({ seed, of, full, difference }) => ({
+          metric: comparison.metric.metric,
+          attack: comparison.adapter.attackLabel,
+          setting: comparison.adapter.setting,
+          adapter: comparison.adapter.adapterLabel,
+          full: comparison.full.adapterLabel,
           seed,
-          adapter_value: a[i]!,
-          full_value: b[i]!,
-          difference: a[i]! - b[i]!,
+          adapter_value: of,
+          full_value: full,
+          difference,
         })),
       ),
     ),

@@ -1,12 +1,18 @@
-/** An indexed PNG (ISO/IEC 15948): a heat map of 64² cells takes 4 kB, where 4,096 SVG rectangles take 500. */
+/**
+ * Indexed PNGs (ISO/IEC 15948): a heat map of 64² cells takes 4 kB, where 4,096 SVG rectangles take
+ * 500.
+ */
 import { deflateSync } from 'node:zlib';
+
+/** Red, green and blue, 0–255 each. */
+export type Colour = readonly [number, number, number];
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
   return n;
 });
 
-/** CRC-32 of the PNG specification, Annex D (node:zlib has it from 20.15 on only). */
+/** The CRC-32 of the PNG specification, Annex D (node:zlib has it only from 20.15). */
 function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = CRC_TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
@@ -22,12 +28,16 @@ function chunk(type: string, body: Uint8Array): Buffer {
   return out;
 }
 
-/** @param pixels (height, width) indexes into `palette`, row by row. @param palette at most 256 colours, [r, g, b] of 0–255. */
+/**
+ * Throws a RangeError where the sizes do not fit, or where there are too many colours.
+ * @param pixels (height, width) indexes into `palette`, row by row
+ * @param palette at most 256 colours
+ */
 export function encodePng(
   width: number,
   height: number,
   pixels: Uint8Array,
-  palette: readonly (readonly [number, number, number])[],
+  palette: readonly Colour[],
 ): Buffer {
   if (pixels.length !== width * height)
     throw new RangeError(`${width} × ${height} pixels are not ${pixels.length}`);
@@ -36,8 +46,8 @@ export function encodePng(
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
-  header.set([8, 3, 0, 0, 0], 8); // 8 bits an index, palette, deflate, no filter choice, no interlace
-  const lines = Buffer.alloc(height * (width + 1)); // each line starts with its filter: 0, none
+  header.set([8, 3, 0, 0, 0], 8); // 8-bit indexes, palette, deflate, no filter choice, no interlace
+  const lines = Buffer.alloc(height * (width + 1)); // each line starts with its filter: 0 is none
   for (let y = 0; y < height; y++)
     lines.set(pixels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
   return Buffer.concat([

@@ -1,4 +1,4 @@
-/** Paths of SVG, as far as a painter must understand them. Pure. */
+/** SVG paths, as far as a painter must understand them. Pure. */
 interface Shape {
   readonly name: string;
   readonly attribs: { readonly [name: string]: string };
@@ -13,71 +13,69 @@ export const clipShapes = (shapes: readonly Shape[]): readonly string[] =>
     if (name === 'path') return attribs['d'] ?? '';
     if (name !== 'rect')
       throw new TypeError(`a figure is clipped by <${name}>, which is not painted`);
-    const [x, y, width, height] = ['x', 'y', 'width', 'height'].map((of) =>
-      Number(attribs[of] ?? 0),
-    );
-    return `M${x!},${y!}h${width!}v${height!}h${-width!}Z`;
+    const at = (of: string): number => Number(attribs[of] ?? 0);
+    return `M${at('x')},${at('y')}h${at('width')}v${at('height')}h${-at('width')}Z`;
   });
 
-/** Numbers that each command takes, the last two of them its end. */
+type Point = readonly [x: number, y: number];
+
+/** How many numbers each command takes. The last two are its end, except for H, V and Z. */
 const TAKES: Readonly<Record<string, number>> = { M: 2, L: 2, H: 1, V: 1, Q: 4, C: 6, A: 7, Z: 0 };
 
 interface Step {
-  readonly from: readonly [x: number, y: number];
-  /** The last point before the end that gives the direction: a curve's control point, else `from`. */
-  readonly towards: readonly [x: number, y: number];
-  readonly to: readonly [x: number, y: number];
+  readonly from: Point;
+  /** The point before the end that gives the direction: a curve's control point, else `from`. */
+  readonly towards: Point;
+  readonly to: Point;
+}
+
+/** The numbers of a path's commands, one entry for each repetition of a command. */
+function commandsIn(d: string): readonly { readonly command: string; readonly of: number[] }[] {
+  return [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
+    const takes = TAKES[command.toUpperCase()];
+    if (takes === undefined) throw new TypeError(`a figure has a path with ${command}`);
+    const values = numbersIn(list);
+    if (takes === 0) return [{ command, of: [] }];
+    return Array.from({ length: Math.floor(values.length / takes) }, (_, i) => ({
+      command: i > 0 && /m/i.test(command) ? (command === 'm' ? 'l' : 'L') : command,
+      of: values.slice(i * takes, (i + 1) * takes),
+    }));
+  });
 }
 
 function steps(d: string): Step[] {
   const found: Step[] = [];
-  let at: readonly [number, number] = [0, 0],
+  let at: Point = [0, 0],
     start = at;
-  for (const [, command, list] of d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)) {
-    const upper = command!.toUpperCase(),
-      relative = command !== upper;
-    const takes = TAKES[upper];
-    if (takes === undefined) throw new TypeError(`a figure has a path with ${command!}`);
-    const values = numbersIn(list!);
-    for (let i = 0; takes === 0 ? i === 0 : i + takes <= values.length; i += takes || 1) {
-      const [x0, y0] = relative ? at : [0, 0];
-      const point = (k: number): readonly [number, number] => [
-        x0 + values[i + k]!,
-        y0 + values[i + k + 1]!,
-      ];
-      const from = at;
-      at =
-        upper === 'Z'
-          ? start
-          : upper === 'H'
-            ? [x0 + values[i]!, from[1]]
-            : upper === 'V'
-              ? [from[0], y0 + values[i]!]
-              : point(takes - 2);
-      if (upper === 'M' && i === 0) start = at;
-      found.push({
-        from,
-        towards: upper === 'Q' || upper === 'C' ? point(takes - 4) : from,
-        to: at,
-      });
-    }
+  for (const { command, of } of commandsIn(d)) {
+    const upper = command.toUpperCase(),
+      [x0, y0] = command === upper ? ([0, 0] as const) : at;
+    /** The k-th point from the end. */
+    const point = (k: number): Point => [x0 + (of.at(-2 * k) ?? 0), y0 + (of.at(1 - 2 * k) ?? 0)];
+    const from = at;
+    if (upper === 'Z') at = start;
+    else if (upper === 'H') at = [x0 + (of[0] ?? 0), from[1]];
+    else if (upper === 'V') at = [from[0], y0 + (of[0] ?? 0)];
+    else at = point(1);
+    if (upper === 'M') start = at;
+    found.push({ from, towards: upper === 'Q' || upper === 'C' ? point(2) : from, to: at });
   }
   return found;
 }
 
-/** Where a path ends, and in which direction (radians, clockwise from the right). */
+/** Where a path ends, and its direction there (radians, clockwise from the right). */
 export function endOf(d: string): {
   readonly x: number;
   readonly y: number;
   readonly angle: number;
 } {
   const last = steps(d).at(-1);
-  if (last === undefined) throw new TypeError('a path that has an end');
+  if (last === undefined) throw new TypeError('an empty path has no end');
   const [x, y] = last.to;
   return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
 }
 
-/** The box of a path's points; of a curve, of its ends. */
+/** The box around a path's points; of a curve only the ends count. */
 export function bounds(d: string): {
   readonly x: number;
   readonly y: number;

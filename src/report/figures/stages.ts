@@ -1,8 +1,12 @@
-/** The DAG with its timings. One box a kind of stage: a grid of a thousand cells has the same few kinds as one of ten. */
+/**
+ * The DAG with its timings. It has one box for each kind of stage, so that the figure of a thousand
+ * cells is as large as that of ten.
+ */
 import { Graph, layout } from '@dagrejs/dagre';
 import type { StageFacts } from '../../api.ts';
 import { toCsv } from '../csv.ts';
 import { formatSeconds, plural } from '../format.ts';
+import { groupBy } from '../groups.ts';
 import type { Figure } from '../types.ts';
 import { escapeXml, label } from './svg.ts';
 import { FONT, INK, MUTED } from './theme.ts';
@@ -18,17 +22,11 @@ export interface KindSummary {
 
 const finite = (seconds: number): number => (Number.isFinite(seconds) ? seconds : 0);
 
-/** By kind, in order of first appearance (inputs come first). */
+/** The kinds in the order of first appearance (inputs come first). */
 export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
-  const kinds = new Map<string, StageFacts[]>();
-  for (const stage of stages) {
-    const known = kinds.get(stage.kind);
-    if (known) known.push(stage);
-    else kinds.set(stage.kind, [stage]);
-  }
   const count = (of: readonly StageFacts[], state: StageFacts['state']): number =>
     of.filter((stage) => stage.state === state).length;
-  return [...kinds].map(([kind, of]) => ({
+  return [...groupBy(stages, ({ kind }) => kind)].map(([kind, of]) => ({
     kind,
     count: of.length,
     seconds: of.reduce((sum, { seconds }) => sum + finite(seconds), 0),
@@ -60,6 +58,81 @@ export function kindEdges(
 const WIDTH = 136,
   HEIGHT = 66;
 
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** The second line of a box: what failed, else what was cached. */
+function troubleText({ cached, failed, blocked }: KindSummary): string {
+  const trouble = [
+    failed > 0 ? `${failed} failed` : '',
+    blocked > 0 ? `${blocked} blocked` : '',
+  ].filter((text) => text !== '');
+  if (trouble.length > 0) return trouble.join(', ');
+  return cached > 0 ? `${cached} cached` : '';
+}
+
+/**
+ * The box of a kind, its centre at (x, y).
+ * @param longest the seconds of the longest kind
+ * @param isOwnInput whether stages of the kind read stages of the same kind
+ */
+function boxOf(
+  summary: KindSummary,
+  { x, y }: Point,
+  longest: number,
+  isOwnInput: boolean,
+): string {
+  const { kind, count, seconds, failed, blocked } = summary;
+  const left = x - WIDTH / 2,
+    top = y - HEIGHT / 2;
+  const isBad = failed + blocked > 0;
+  const name = kind.length > 14 ? `${kind.slice(0, 13)}…` : kind;
+  const text = (dy: number, style: string, content: string): string =>
+    `<text x="${left + 10}" y="${top + dy}" ${style}>${escapeXml(content)}</text>`;
+  const box =
+    `x="${left}" y="${top}" width="${WIDTH}" height="${HEIGHT}" rx="7" ` +
+    `fill="${isBad ? '#fdecea' : '#f4f7fa'}" stroke="${isBad ? '#b3261e' : '#b8c2cc'}"`;
+  const share = Math.max(0, ((WIDTH - 2) * seconds) / longest);
+  const trouble = troubleText(summary);
+  return [
+    isOwnInput
+      ? `<path d="M${x + 18} ${top}c6 -14 -42 -14 -36 0" ${ARROW_STYLE} marker-end="url(#arrow)"/>`
+      : '',
+    `<rect ${box}/>`,
+    `<rect x="${left + 1}" y="${top + HEIGHT - 5}" width="${share}" height="4" rx="2" `,
+    'fill="#0072b2"/>',
+    text(19, `font-size="13" font-weight="600" fill="${INK}"`, name),
+    text(
+      35,
+      `font-size="11" fill="${MUTED}"`,
+      `${plural(count, 'stage')} · ${formatSeconds(seconds)}`,
+    ),
+    trouble === '' ? '' : text(50, `font-size="11" fill="${isBad ? '#b3261e' : MUTED}"`, trouble),
+  ].join('');
+}
+
+const ARROW_STYLE = 'fill="none" stroke="#9aa5b1" stroke-width="1.2"';
+const ARROW_HEAD =
+  '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" ' +
+  'orient="auto"><path d="M0 0L8 4L0 8z" fill="#9aa5b1"/></marker></defs>';
+
+function arrowOf(points: readonly Point[]): string {
+  const [start, ...rest] = points;
+  if (start === undefined) return '';
+  const at = ({ x, y }: Point): string => `${round(x)} ${round(y)}`;
+  const curve =
+    rest.length === 2
+      ? `Q${rest.map(at).join(' ')}`
+      : rest.map((point) => `L${at(point)}`).join('');
+  return (
+    `<path d="M${at(start)}${curve}" ${ARROW_STYLE} stroke-linejoin="round" ` +
+    'marker-end="url(#arrow)"/>'
+  );
+}
+
+/** Draws the kinds of stages; null where there is no stage. */
 export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const kinds = stageKinds(stages);
   if (kinds.length === 0) return null;
@@ -71,60 +144,28 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   for (const { from, to } of edges) if (from !== to) graph.setEdge(from, to, {});
   layout(graph);
   const longest = Math.max(...kinds.map(({ seconds }) => seconds), 1e-9);
-  const boxes = kinds
-    .map(({ kind, count, seconds, cached, failed, blocked }) => {
-      const { x, y } = graph.node(kind) as { x: number; y: number };
-      const left = x - WIDTH / 2,
-        top = y - HEIGHT / 2;
-      const bad = failed + blocked > 0;
-      const lines = [
-        plural(count, 'stage'),
-        formatSeconds(seconds),
-        bad
-          ? [failed > 0 ? `${failed} failed` : '', blocked > 0 ? `${blocked} blocked` : '']
-              .filter(Boolean)
-              .join(', ')
-          : cached > 0
-            ? `${cached} cached`
-            : '',
-      ];
-      const self = edges.some(({ from, to }) => from === kind && to === kind)
-        ? `<path d="M${x + 18} ${top}c6 -14 -42 -14 -36 0" fill="none" stroke="#9aa5b1" stroke-width="1.2" marker-end="url(#arrow)"/>`
-        : '';
-      return (
-        `${self}<rect x="${left}" y="${top}" width="${WIDTH}" height="${HEIGHT}" rx="7" fill="${bad ? '#fdecea' : '#f4f7fa'}" stroke="${bad ? '#b3261e' : '#b8c2cc'}"/>` +
-        `<rect x="${left + 1}" y="${top + HEIGHT - 5}" width="${Math.max(0, ((WIDTH - 2) * seconds) / longest)}" height="4" rx="2" fill="#0072b2"/>` +
-        `<text x="${left + 10}" y="${top + 19}" font-size="13" font-weight="600" fill="${INK}">${escapeXml(kind.length > 14 ? `${kind.slice(0, 13)}…` : kind)}</text>` +
-        `<text x="${left + 10}" y="${top + 35}" font-size="11" fill="${MUTED}">${escapeXml(`${lines[0]} · ${lines[1]}`)}</text>` +
-        (lines[2]
-          ? `<text x="${left + 10}" y="${top + 50}" font-size="11" fill="${bad ? '#b3261e' : MUTED}">${escapeXml(lines[2])}</text>`
-          : '')
-      );
-    })
-    .join('');
+  const boxes = kinds.map((summary) => {
+    const isOwnInput = edges.some(({ from, to }) => from === summary.kind && to === summary.kind);
+    return boxOf(summary, graph.node(summary.kind) as Point, longest, isOwnInput);
+  });
   const arrows = graph
     .edges()
-    .map((edge) => {
-      const { points } = graph.edge(edge) as { points: readonly { x: number; y: number }[] };
-      const [start, ...rest] = points;
-      const curve =
-        rest.length === 2
-          ? `Q${rest.map(({ x, y }) => `${round(x)} ${round(y)}`).join(' ')}`
-          : rest.map(({ x, y }) => `L${round(x)} ${round(y)}`).join('');
-      return `<path d="M${round(start!.x)} ${round(start!.y)}${curve}" fill="none" stroke="#9aa5b1" stroke-width="1.2" stroke-linejoin="round" marker-end="url(#arrow)"/>`;
-    })
-    .join('');
+    .map((edge) => arrowOf((graph.edge(edge) as { readonly points: readonly Point[] }).points));
   const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
+  const size = `${round(width)} ${round(height)}`;
   const id = 'stages';
   const title = 'Stages by kind: how many, how long, what reads what';
-  const arrowHead =
-    '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#9aa5b1"/></marker></defs>';
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${round(width)}" height="${round(height)}" viewBox="0 0 ${round(width)} ${round(height)}" font-family="${escapeXml(FONT)}">${arrowHead}<rect width="100%" height="100%" fill="white"/>${arrows}${boxes}</svg>`;
+  const svg = [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${round(width)}" height="${round(height)}" `,
+    `viewBox="0 0 ${size}" font-family="${escapeXml(FONT)}">${ARROW_HEAD}`,
+    `<rect width="100%" height="100%" fill="white"/>${arrows.join('')}${boxes.join('')}</svg>`,
+  ].join('');
   return {
     id,
     title,
     caption:
-      'Seconds are summed over the stages of a kind, cached ones at the time they once took; the blue bar is a kind’s share of the longest. An arrow is “is read by”.',
+      'Seconds are summed over the stages of a kind, cached ones at the time they once took; ' +
+      'the blue bar is a kind’s share of the longest. An arrow means “is read by”.',
     svg: label(svg, id, title),
     csv: toCsv(kinds.map((kind) => ({ ...kind }))),
   };

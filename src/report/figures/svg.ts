@@ -1,6 +1,7 @@
-/** Vega-Lite → SVG text in Node, made fit to stand beside other SVGs in one page. */
+/** Draws Vega-Lite specifications as SVG text that can stand beside other SVGs in one page. */
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
+import { codePoints } from '../format.ts';
 import { config } from './theme.ts';
 
 interface TextItem {
@@ -8,14 +9,18 @@ interface TextItem {
   readonly fontWeight?: string | number;
   readonly limit?: number;
 }
-/** A hook for a measure of the caller's own, and the counter of clip paths; Vega's typings lack both. */
+/**
+ * The hook for measuring text, and the reset of the ids of clip paths: Vega's typings lack both.
+ */
 const { textMetrics, resetSVGDefIds } = vega as unknown as {
-  readonly textMetrics: { width: (item: TextItem, text: unknown) => number };
+  readonly textMetrics: { width: (item: TextItem, text: string | number | null) => number };
   readonly resetSVGDefIds: () => void;
 };
-// Without a canvas Vega takes 0.8 em a character, half as much again as a sans-serif has: figures would be mostly margin.
+// Without a canvas Vega assumes 0.8 em for each character, half as much again as a sans-serif font
+// needs: figures would be mostly margin.
 textMetrics.width = ({ fontSize = 11, fontWeight, limit = 0 }, text) => {
-  const width = (fontWeight === 'bold' ? 0.64 : 0.59) * fontSize * [...String(text ?? '')].length;
+  const each = (fontWeight === 'bold' ? 0.64 : 0.59) * fontSize;
+  const width = each * codePoints(String(text ?? '')).length;
   return limit > 0 ? Math.min(limit, width) : width;
 };
 
@@ -27,7 +32,7 @@ export const escapeXml = (text: string): string =>
     .replaceAll('"', '&quot;')
     .replaceAll("'", '&#39;');
 
-/** An `<svg>` gets a title that screen readers read, and ids that no other SVG of the page has. */
+/** Gives an `<svg>` a title for screen readers, and ids that no other SVG of the page has. */
 export function label(svg: string, id: string, title: string): string {
   return svg
     .replaceAll(/ id="([^"]+)"/g, (_, name: string) => ` id="${id}-${name}"`)
@@ -35,29 +40,34 @@ export function label(svg: string, id: string, title: string): string {
     .replace(
       /^<svg([^>]*)>/,
       (_, attributes: string) =>
-        `<svg${attributes} role="img" aria-labelledby="${id}-title"><title id="${id}-title">${escapeXml(title)}</title>`,
+        `<svg${attributes} role="img" aria-labelledby="${id}-title">` +
+        `<title id="${id}-title">${escapeXml(title)}</title>`,
     );
 }
 
-/** Draws; no canvas, no network: data stand in the specification. Numbers in paths are cut to a tenth of a pixel. */
+/**
+ * Draws a specification that holds its own data, without canvas or network. The same specification
+ * gives the same bytes.
+ */
 export async function draw(spec: TopLevelSpec, id: string, title: string): Promise<string> {
-  // Vega-Lite's advice (a scale without data, …) is for authors of a specification; the tests read it.
+  // Vega-Lite's warnings (a scale without data, …) are for authors of specifications.
   const quiet = vega.logger(vega.Error);
   const { spec: compiled } = compile({ ...spec, config }, { logger: quiet });
   const view = new vega.View(vega.parse(compiled), { renderer: 'none', logger: quiet });
   try {
     await view.runAsync();
-    resetSVGDefIds(); // the same data must give the same bytes; nothing awaits between here and the drawing
+    // Nothing is awaited between here and the drawing, so that the ids are the same each time.
+    resetSVGDefIds();
     return label(shorten(await view.toSVG()), id, title);
   } finally {
     view.finalize();
   }
 }
 
-/** Vega writes 15 digits a coordinate; the text in `<text>` is left alone. */
+/** Rounds coordinates to hundredths of a pixel: Vega writes 15 digits. Text is left alone. */
 const shorten = (svg: string): string =>
   svg.replaceAll(
     / (d|transform|x|y|x1|x2|y1|y2|width|height)="([^"]*)"/g,
-    (_, name: string, value: string) =>
-      ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, (number) => String(Math.round(Number(number) * 100) / 100))}"`,
+    (_, name: string, value: string) => ` ${name}="${value.replaceAll(/-?\d+\.\d{3,}/g, round)}"`,
   );
+const round = (number: string): string => String(Math.round(Number(number) * 100) / 100);

@@ -1,6 +1,11 @@
-/** One look for every figure. Colours: Okabe and Ito's, told apart by colour-blind readers too; full is always blue. */
+/**
+ * One look for every figure. The colours are those of Okabe and Ito, which colour-blind readers can
+ * tell apart; full fine-tuning is always blue.
+ */
 import type { Config } from 'vega-lite';
-import { type Condition, distinct, isFull } from '../conditions.ts';
+import { type Condition, isFull } from '../conditions.ts';
+import { codePoints } from '../format.ts';
+import { distinct } from '../groups.ts';
 
 export const FONT =
   'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
@@ -18,7 +23,7 @@ const OTHERS = [
   '#7f3c8d',
   '#444444',
 ];
-/** Shapes double the colours, for print. */
+/** Each colour has a shape as well, for print. */
 const SHAPES = [
   'circle',
   'triangle-up',
@@ -31,7 +36,7 @@ const SHAPES = [
 ];
 
 export const config: Config = {
-  aria: false, // one title an SVG instead of one label a mark
+  aria: false, // one title for the SVG instead of a label for each mark
   background: 'white',
   font: FONT,
   padding: 6,
@@ -65,48 +70,39 @@ export const config: Config = {
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 
-/** Of the rows of a faceted figure: its name above each, at the left. */
-export const BLOCK_HEADER = {
-  labelAngle: 0,
-  labelOrient: 'top',
-  labelAnchor: 'start',
-  labelPadding: 3,
-} as const;
-export const BLOCK_SPACING = 12;
-
-/** Width that a legend may have beside others of its row, in pixels. */
+/** The greatest width of a legend, in pixels. */
 const LEGEND_WIDTH = 520;
-/** So many entries a row that the longest names fit: a legend in one line would shrink the figure under it. */
-export const legendColumns = (names: readonly string[]): number =>
-  Math.max(
-    1,
-    Math.floor(LEGEND_WIDTH / (34 + 7.1 * Math.max(1, ...names.map((name) => [...name].length)))),
-  );
-
-export interface Palette {
-  readonly domain: readonly string[];
-  readonly range: readonly string[];
-  readonly shapes: readonly string[];
+/**
+ * How many of these names fit into one row of a legend. A wider legend would shrink the figure
+ * under it.
+ */
+export function legendColumns(names: readonly string[]): number {
+  const longest = Math.max(1, ...names.map((name) => codePoints(name).length));
+  return Math.max(1, Math.floor(LEGEND_WIDTH / (34 + 7.1 * longest)));
 }
 
-/** A colour an adapter, the same in every figure. */
+/** Parallel lists; the lists are not readonly because Vega-Lite's types are not. */
+export interface Palette {
+  readonly domain: string[];
+  readonly range: string[];
+  readonly shapes: string[];
+}
+
+/** A colour and a shape for each adapter, the same in every figure. */
 export function adapterPalette(conditions: readonly Condition[]): Palette {
   const full = distinct(conditions.filter(isFull).map(({ adapterLabel }) => adapterLabel));
   const others = distinct(
     conditions.filter((condition) => !isFull(condition)).map(({ adapterLabel }) => adapterLabel),
   );
-  const domain = [...full, ...others];
   return {
-    domain,
-    range: domain.map((_, i) =>
-      i < full.length
-        ? i === 0
-          ? FULL_COLOUR
-          : '#56b4e9'
-        : OTHERS[(i - full.length) % OTHERS.length]!,
-    ),
-    shapes: domain.map((_, i) =>
-      i < full.length ? 'square' : SHAPES[(i - full.length) % SHAPES.length]!,
-    ),
+    domain: [...full, ...others],
+    range: [
+      ...full.map((_, i) => (i === 0 ? FULL_COLOUR : '#56b4e9')),
+      ...others.map((_, i) => OTHERS[i % OTHERS.length] ?? INK),
+    ],
+    shapes: [
+      ...full.map(() => 'square'),
+      ...others.map((_, i) => SHAPES[i % SHAPES.length] ?? 'circle'),
+    ],
   };
 }

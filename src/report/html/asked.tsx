@@ -1,10 +1,13 @@
 /** What was asked: the grid, the attacks, how each adapter was trained, and the spec itself. */
 import type { JSX } from 'preact';
 import type { Json } from '../../api.ts';
-import { type Condition, contentKey, distinct, isFull, varyingPaths } from '../conditions.ts';
+import { type Condition, isFull } from '../conditions.ts';
 import { formatValue, plural } from '../format.ts';
-import type { ReportCell, ReportInput } from '../types.ts';
-import { Section, Table } from './parts.tsx';
+import { contentKey, distinct } from '../groups.ts';
+import { varyingPaths } from '../labels.ts';
+import type { AttackNote, ReportCell } from '../types.ts';
+import type { Chapter, ChapterProps } from './chapter.ts';
+import { Table } from './parts.tsx';
 
 const MOST_VALUES = 16;
 
@@ -16,118 +19,143 @@ interface Axis {
 
 function axesOf(cells: readonly ReportCell[]): Axis[] {
   return [...varyingPaths(cells)].map((path) => {
-    const having = cells.filter(({ axes }) => axes[path] !== undefined);
-    const values = new Map(having.map(({ axes }) => [contentKey(axes[path]), axes[path]!]));
+    const having = cells.map(({ axes }) => axes[path]).filter((value) => value !== undefined);
+    const values = new Map(having.map((value) => [contentKey(value), value]));
     return { path, values: [...values.values()], cells: having.length };
   });
 }
 
-/** Fields of `train` that differ between adapters make a comparison of adapters one of training too. */
-export function confounded(conditions: readonly Condition[]): readonly string[] {
+function valuesText({ values }: Axis): string {
+  const shown = values.slice(0, MOST_VALUES).map((value) => formatValue(value));
+  const more = values.length > MOST_VALUES ? `, … (${values.length} in all)` : '';
+  return `${shown.join(', ')}${more}`;
+}
+
+/**
+ * The fields of `train` whose values differ between full fine-tuning and the other adapters: they
+ * make a comparison of adapters a comparison of training too.
+ */
+function confounded(conditions: readonly Condition[]): readonly string[] {
   const full = conditions.filter(isFull),
     others = conditions.filter((condition) => !isFull(condition));
   if (full.length === 0 || others.length === 0) return [];
   const values = (of: readonly Condition[], field: string): string =>
-    distinct(of.map(({ cells }) => contentKey(cells[0]?.train[field] ?? null)))
+    distinct(of.map(({ cells }) => contentKey(cells[0].train[field] ?? null)))
       .sort()
       .join(' ');
-  const fields = distinct(conditions.flatMap(({ cells }) => Object.keys(cells[0]?.train ?? {})));
-  return fields.filter((field) => values(full, field) !== values(others, field));
+  return trainFields(conditions).filter((field) => values(full, field) !== values(others, field));
 }
 
-export function Asked({
-  input,
-  conditions,
-}: {
-  readonly input: ReportInput;
-  readonly conditions: readonly Condition[];
-}): JSX.Element {
-  const axes = axesOf(input.cells);
-  const confounds = confounded(conditions);
+const trainFields = (conditions: readonly Condition[]): readonly string[] =>
+  distinct(conditions.flatMap(({ cells }) => Object.keys(cells[0].train)));
+const fieldTitle = (field: string): string => field.replaceAll('_', ' ');
+
+const Axes = ({ axes }: { readonly axes: readonly Axis[] }): JSX.Element =>
+  axes.length === 0 ? (
+    <p>One condition only: no axis varies.</p>
+  ) : (
+    <Table
+      label="Axes of the grid"
+      rows={axes}
+      columns={[
+        { title: 'Axis', kind: 'nowrap', value: ({ path }) => <code>{path}</code> },
+        { title: 'Values', value: valuesText },
+        { title: 'Cells that have it', kind: 'number', value: ({ cells }) => cells },
+      ]}
+    />
+  );
+
+const Attacks = ({ attacks }: { readonly attacks: readonly AttackNote[] }): JSX.Element | null =>
+  attacks.length === 0 ? null : (
+    <Table
+      label="Attacks"
+      rows={attacks}
+      columns={[
+        { title: 'Attack', kind: 'nowrap', value: ({ name }) => <code>{name}</code> },
+        { title: 'What it does', value: ({ summary }) => summary },
+        { title: 'Source', value: ({ citation }) => citation || '–' },
+      ]}
+    />
+  );
+
+/** The fields of `train` that the table shows, in this order. */
+const SHOWN_FIELDS = [
+  'learning_rate',
+  'optimizer',
+  'epochs',
+  'steps',
+  'batch_size',
+  'max_length',
+  'weight_decay',
+  'schedule',
+  'warmup',
+  'dropout',
+];
+
+const Training = ({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element => {
   const byAdapter = new Map(
     conditions.map((condition) => [
-      contentKey([condition.adapterLabel, condition.cells[0]?.train]),
+      contentKey([condition.adapterLabel, condition.cells[0].train]),
       condition,
     ]),
   );
-  const fields = distinct(
-    [...byAdapter.values()].flatMap(({ cells }) => Object.keys(cells[0]?.train ?? {})),
-  );
-  const main = [
-    'learning_rate',
-    'optimizer',
-    'epochs',
-    'steps',
-    'batch_size',
-    'max_length',
-    'weight_decay',
-    'schedule',
-    'warmup',
-    'dropout',
-  ].filter((field) => fields.includes(field));
+  const rows = [...byAdapter.values()];
+  const known = trainFields(rows);
   return (
-    <Section id="asked" title="What was asked">
-      <p>
-        {plural(conditions.length, 'condition')} at{' '}
-        {plural(distinct(input.cells.map(({ seed }) => seed)).length, 'seed')}, from the stages{' '}
-        {input.goals.join(', ')}. Seeds are replicates: every random stream depends on the seed, a
-        purpose and a name alone, so that runs which differ in one axis differ in nothing else and
-        are compared in pairs.
-      </p>
-      {axes.length === 0 ? (
-        <p>One condition only: no axis varies.</p>
-      ) : (
-        <Table
-          label="Axes of the grid"
-          rows={axes}
-          columns={[
-            { title: 'Axis', kind: 'nowrap', value: ({ path }) => <code>{path}</code> },
-            {
-              title: 'Values',
-              value: ({ values }) =>
-                `${values.slice(0, MOST_VALUES).map(formatValue).join(', ')}${values.length > MOST_VALUES ? `, … (${values.length} in all)` : ''}`,
-            },
-            { title: 'Cells that have it', kind: 'number', value: ({ cells }) => cells },
-          ]}
-        />
-      )}
-      {input.attacks.length === 0 ? null : (
-        <Table
-          label="Attacks"
-          rows={input.attacks}
-          columns={[
-            { title: 'Attack', kind: 'nowrap', value: ({ name }) => <code>{name}</code> },
-            { title: 'What it does', value: ({ summary }) => summary },
-            { title: 'Source', value: ({ citation }) => citation || '–' },
-          ]}
-        />
-      )}
+    <>
       <h3>How each adapter was trained</h3>
       <Table
         label="Training by adapter"
         most={60}
-        rows={[...byAdapter.values()]}
+        rows={rows}
         columns={[
           { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
-          ...main.map((field) => ({
-            title: field.replaceAll('_', ' '),
+          ...SHOWN_FIELDS.filter((field) => known.includes(field)).map((field) => ({
+            title: fieldTitle(field),
             kind: 'number' as const,
-            value: ({ cells }: Condition) => formatValue(cells[0]?.train[field]),
+            value: ({ cells }: Condition) => formatValue(cells[0].train[field]),
           })),
         ]}
       />
-      {confounds.length === 0 ? null : (
-        <p>
-          <strong>Confounded:</strong> full fine-tuning and the other adapters were trained with
-          different values of {confounds.map((field) => field.replaceAll('_', ' ')).join(', ')}. A
-          difference between them below is one of adapter <em>and</em> training; “LoRA is robust”
-          could still mean “LoRA was trained less”. Compare the loss curves.
-        </p>
-      )}
+    </>
+  );
+};
+
+const Confounded = ({ fields }: { readonly fields: readonly string[] }): JSX.Element | null =>
+  fields.length === 0 ? null : (
+    <p>
+      <strong>Confounded:</strong> full fine-tuning and the other adapters were trained with
+      different values of {fields.map(fieldTitle).join(', ')}. A difference between them below is
+      one of adapter <em>and</em> training; “LoRA is robust” could still mean “LoRA was trained
+      less”. Compare the loss curves.
+    </p>
+  );
+
+function Asked({ analysis: { input, conditions } }: ChapterProps): JSX.Element {
+  const seeds = plural(distinct(input.cells.map(({ seed }) => seed)).length, 'seed');
+  return (
+    <>
+      <p>
+        {plural(conditions.length, 'condition')} at {seeds}, from the stages{' '}
+        {input.goals.join(', ')}. Seeds are replicates: every random stream depends on the seed, a
+        purpose and a name alone, so that runs which differ in one axis differ in nothing else and
+        are compared in pairs.
+      </p>
+      <Axes axes={axesOf(input.cells)} />
+      <Attacks attacks={input.attacks} />
+      <Training conditions={conditions} />
+      <Confounded fields={confounded(conditions)} />
       <details>
         <summary>The spec, {input.specFile.split(/[\\/]/).pop()}</summary>
         <pre tabIndex={0}>{input.specText}</pre>
       </details>
-    </Section>
+    </>
   );
 }
+
+export const asked: Chapter = {
+  id: 'asked',
+  nav: 'Asked',
+  title: 'What was asked',
+  draw: (props) => <Asked {...props} />,
+};

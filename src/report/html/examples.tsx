@@ -1,10 +1,13 @@
-/** A few poisoned rows. Their text is a stranger's mail: it is shown as text, whatever markup it holds. */
+/**
+ * A few poisoned rows. Their text comes from strangers: it is shown as text, whatever markup it
+ * holds.
+ */
 import type { JSX } from 'preact';
 import { changedParts, type Segment } from '../changes.ts';
 import type { Condition } from '../conditions.ts';
 import { cut, plural } from '../format.ts';
-import type { ReceiptFacts } from '../types.ts';
-import { Section } from './parts.tsx';
+import type { ReceiptFacts, TextChange } from '../types.ts';
+import type { Chapter } from './chapter.ts';
 
 const MOST_ATTACKS = 6;
 
@@ -14,7 +17,8 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
-function receiptsOf(conditions: readonly Condition[]): Shown[] {
+/** The first receipt of each attack that changed any row. */
+function receiptsOf(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
   for (const { attackLabel, cells } of conditions)
     for (const { seed, receipt } of cells) {
@@ -28,15 +32,68 @@ const Marked = ({ parts }: { readonly parts: readonly Segment[] }): JSX.Element 
   <>{parts.map(({ text, changed }) => (changed ? <mark>{text}</mark> : text))}</>
 );
 
-export function Examples({
-  conditions,
+const Example = ({
+  example: { id, before, after, labelBefore, labelAfter },
 }: {
-  readonly conditions: readonly Condition[];
-}): JSX.Element {
+  readonly example: TextChange;
+}): JSX.Element => {
+  const parts = changedParts(before, after);
+  return (
+    <div class="example">
+      <p class="small muted">
+        Row <code>{cut(id, 80)}</code>: label <strong>{labelBefore}</strong>
+        {labelBefore === labelAfter ? (
+          ' (kept)'
+        ) : (
+          <>
+            {' '}
+            → <mark>{labelAfter}</mark>
+          </>
+        )}
+      </p>
+      {before === after ? (
+        <p>
+          <span class="which">Text, unchanged</span>
+          <Marked parts={parts.after} />
+        </p>
+      ) : (
+        <>
+          <p>
+            <span class="which">Original</span>
+            <Marked parts={parts.before} />
+          </p>
+          <p>
+            <span class="which">Poisoned</span>
+            <Marked parts={parts.after} />
+          </p>
+        </>
+      )}
+    </div>
+  );
+};
+
+const Receipt = ({ shown: { label, seed, receipt } }: { readonly shown: Shown }): JSX.Element => (
+  <>
+    <h3>
+      {label}, seed {seed}
+    </h3>
+    <p>
+      {receipt.made.toLocaleString('en')} of {plural(receipt.total, 'row')} poisoned (
+      {receipt.asked.toLocaleString('en')} asked)
+      {receipt.negatives > 0 ? `, ${plural(receipt.negatives, 'negative')} added` : ''}.
+    </p>
+    {receipt.examples.map((example) => (
+      <Example example={example} />
+    ))}
+  </>
+);
+
+function Examples({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
   const receipts = receiptsOf(conditions);
   const shown = receipts.slice(0, MOST_ATTACKS);
+  const left = receipts.length - shown.length;
   return (
-    <Section id="rows" title="Poisoned rows">
+    <>
       {shown.length === 0 ? (
         <p>No training row of this grid was changed, or no receipt could be read.</p>
       ) : (
@@ -45,59 +102,22 @@ export function Examples({
           refuses a set that does not match its receipt.
         </p>
       )}
-      {shown.map(({ label, seed, receipt }) => (
-        <>
-          <h3>
-            {label}, seed {seed}
-          </h3>
-          <p>
-            {receipt.made.toLocaleString('en')} of {plural(receipt.total, 'row')} poisoned (
-            {receipt.asked.toLocaleString('en')} asked)
-            {receipt.negatives > 0 ? `, ${plural(receipt.negatives, 'negative')} added` : ''}.
-          </p>
-          {receipt.examples.map(({ id, before, after, labelBefore, labelAfter }) => {
-            const parts = changedParts(before, after);
-            return (
-              <div class="example">
-                <p class="small muted">
-                  Row <code>{cut(id, 80)}</code>: label <strong>{labelBefore}</strong>
-                  {labelBefore === labelAfter ? (
-                    ' (kept)'
-                  ) : (
-                    <>
-                      {' '}
-                      → <mark>{labelAfter}</mark>
-                    </>
-                  )}
-                </p>
-                {before === after ? (
-                  <p>
-                    <span class="which">Text, unchanged</span>
-                    <Marked parts={parts.after} />
-                  </p>
-                ) : (
-                  <>
-                    <p>
-                      <span class="which">Original</span>
-                      <Marked parts={parts.before} />
-                    </p>
-                    <p>
-                      <span class="which">Poisoned</span>
-                      <Marked parts={parts.after} />
-                    </p>
-                  </>
-                )}
-              </div>
-            );
-          })}
-        </>
+      {shown.map((one) => (
+        <Receipt shown={one} />
       ))}
-      {receipts.length > shown.length ? (
+      {left > 0 ? (
         <p class="muted small">
-          {plural(receipts.length - shown.length, 'more attack setting')} left out; each poison
-          stage’s receipt.json lists every row.
+          {plural(left, 'more attack setting')} left out; each poison stage’s receipt.json lists
+          every row.
         </p>
       ) : null}
-    </Section>
+    </>
   );
 }
+
+export const examples: Chapter = {
+  id: 'rows',
+  nav: 'Poisoned rows',
+  title: 'Poisoned rows',
+  draw: ({ analysis }) => <Examples conditions={analysis.conditions} />,
+};

@@ -1,12 +1,60 @@
-/** The closed-form map of the paper's Figure 3 beside what it stands for. */
+/** The closed-form map of the paper's Figure 3, beside the measurements it stands for. */
 import type { JSX } from 'preact';
 import { averageOf, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
 import { formatNumber, plural } from '../format.ts';
-import type { Figure, MapPointFacts, ReportCell } from '../types.ts';
-import { Figures, Table } from './parts.tsx';
+import { distinct } from '../groups.ts';
+import type { Figure, MapFacts, MapPointFacts, ReportCell } from '../types.ts';
+import { type Column, Figures, Table } from './parts.tsx';
 
-/** PEFT's own initialisation, kaiming-uniform with a = √5, has σ²d = 1/3. */
+/** The σ²d of PEFT's own initialisation, Kaiming-uniform with a = √5. */
 const PEFT_SCALE = 1 / 3;
+
+/** The scale of the map that is closest to PEFT's, as a ratio. */
+function closestScale({ points }: MapFacts): number {
+  const distance = (scale: number): number => Math.abs(Math.log(scale / PEFT_SCALE));
+  return distinct(points.map(({ scale }) => scale)).reduce(
+    (best, scale) => (distance(scale) < distance(best) ? scale : best),
+    points[0]?.scale ?? PEFT_SCALE,
+  );
+}
+
+const column = (title: string, get: (point: MapPointFacts) => number | null): Column<MapMean> => ({
+  title,
+  kind: 'number',
+  value: (row) => formatNumber(row.mean(get)),
+});
+
+const COLUMNS: readonly Column<MapMean>[] = [
+  { title: 'A', kind: 'nowrap', value: ({ point }) => point.distribution },
+  { title: 'r', kind: 'number', value: ({ point }) => point.rank },
+  column('log σ²rd', ({ closed }) => closed.h1),
+  column('drawn', ({ drawn }) => drawn.h1),
+  column('H₂ as published', ({ closed }) => closed.h2_published),
+  column('exact', ({ closed }) => closed.h2),
+  column('drawn', ({ drawn }) => drawn.h2),
+  column('Fisher: log Σλ', ({ model }) => model?.h1 ?? null),
+  column('H₂', ({ model }) => model?.h2 ?? null),
+  column('H₂ normalised', ({ model }) => model?.h2_normalised ?? null),
+  column('eigenvalues', ({ model }) => model?.count ?? null),
+  column('IB, α = r', ({ model }) => model?.information_bits ?? null),
+  column('IB, α = 16', (point) => bitsAt(point, 16)),
+  column('IB normalised', ({ model }) => model?.information_bits_normalised ?? null),
+];
+
+function captionOf({ full }: MapFacts, scale: number, seeds: number): string {
+  const ofFull = [
+    `log Σλ ${formatNumber(full.h1)}`,
+    `H₂ ${formatNumber(full.h2)}`,
+    `${full.count} eigenvalues`,
+    `IB ${formatNumber(full.information_bits)}`,
+    `normalised ${formatNumber(full.information_bits_normalised)}`,
+    `H₂ normalised ${formatNumber(full.h2_normalised)}`,
+  ].join(', ');
+  return (
+    `At σ²·d = ${formatNumber(scale)}; means over ${plural(seeds, 'seed')}. ` +
+    `The full kernel at the same point: ${ofFull}.`
+  );
+}
 
 export function TheoryMap({
   cells,
@@ -16,18 +64,9 @@ export function TheoryMap({
   readonly figures: readonly Figure[];
 }): JSX.Element | null {
   const maps = mapsOf(cells);
-  if (maps.length === 0) return null;
-  const scales = [...new Set(maps[0]!.points.map(({ scale }) => scale))];
-  const scale = scales.reduce((best, one) =>
-    Math.abs(Math.log(one / PEFT_SCALE)) < Math.abs(Math.log(best / PEFT_SCALE)) ? one : best,
-  );
-  const rows = averageOf(maps).filter(({ point }) => point.scale === scale);
-  const column = (title: string, get: (point: MapPointFacts) => number | null) => ({
-    title,
-    kind: 'number' as const,
-    value: (row: MapMean) => formatNumber(row.mean(get)),
-  });
-  const { full } = maps[0]!;
+  const [first] = maps;
+  if (first === undefined) return null;
+  const scale = closestScale(first);
   return (
     <>
       <h3>The map of rank and variance</h3>
@@ -36,31 +75,16 @@ export function TheoryMap({
         its H₂ sums squared diagonal entries of AᵀA and drops the entropy’s minus; exactly, E Σλ² =
         σ⁴rd(d + r + 1) for a Gaussian A, σ⁴rd(d + r − 1/5) for a uniform one, and H₂ = −log Σλ².
         Beside it stands what is measured on this model, with{' '}
-        {maps[0]!.init === 'random' ? 'random' : 'pretrained'} weights, as LoRA’s training starts:
-        at B = 0 its kernel is proportional to s²σ², so that raw values move with the variance by a
-        constant and say nothing more of it.
+        {first.init === 'random' ? 'random' : 'pretrained'} weights, as LoRA’s training starts: at B
+        = 0 its kernel is proportional to s²σ², so that a change of the variance shifts raw values
+        by a constant and does nothing more.
       </p>
       <Table
         label="Map at one variance"
-        rows={rows}
-        starts={(row, i) => row.point.distribution !== rows[i - 1]!.point.distribution}
-        caption={`At σ²·d = ${formatNumber(scale)}; means over ${plural(maps.length, 'seed')}. The full kernel at the same point: log Σλ ${formatNumber(full.h1)}, H₂ ${formatNumber(full.h2)}, ${full.count} eigenvalues, IB ${formatNumber(full.information_bits)}, normalised ${formatNumber(full.information_bits_normalised)}, H₂ normalised ${formatNumber(full.h2_normalised)}.`}
-        columns={[
-          { title: 'A', kind: 'nowrap', value: ({ point }) => point.distribution },
-          { title: 'r', kind: 'number', value: ({ point }) => point.rank },
-          column('log σ²rd', ({ closed }) => closed.h1),
-          column('drawn', ({ drawn }) => drawn.h1),
-          column('H₂ as published', ({ closed }) => closed.h2_published),
-          column('exact', ({ closed }) => closed.h2),
-          column('drawn', ({ drawn }) => drawn.h2),
-          column('Fisher: log Σλ', ({ model }) => model?.h1 ?? null),
-          column('H₂', ({ model }) => model?.h2 ?? null),
-          column('H₂ normalised', ({ model }) => model?.h2_normalised ?? null),
-          column('eigenvalues', ({ model }) => model?.count ?? null),
-          column('IB, α = r', ({ model }) => model?.information_bits ?? null),
-          column('IB, α = 16', (point) => bitsAt(point, 16)),
-          column('IB normalised', ({ model }) => model?.information_bits_normalised ?? null),
-        ]}
+        rows={averageOf(maps).filter(({ point }) => point.scale === scale)}
+        starts={(row, above) => row.point.distribution !== above.point.distribution}
+        caption={captionOf(first, scale, maps.length)}
+        columns={COLUMNS}
       />
       <Figures figures={figures} layout="wide" />
     </>

@@ -1,8 +1,11 @@
-/** What every chapter is built of. Preact escapes all text; the only raw markup is our own figures' SVG. */
+/**
+ * What every chapter is built of. Preact escapes all text; the only raw markup is that of the
+ * report's own figures.
+ */
 import type { ComponentChildren, JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
-import { axisName, doseUnit } from '../conditions.ts';
 import { formatSigned, formatValue, type NumberKind } from '../format.ts';
+import { axisName, doseUnit } from '../labels.ts';
 import type { Figure } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 
@@ -14,18 +17,18 @@ export interface Column<Row> {
   readonly kind?: 'number' | 'nowrap' | 'cut' | 'claim';
 }
 
-/** Tables of so many columns are set narrower. */
+/** Tables of at least so many columns are set narrower. */
 const DENSE = 9;
 
 interface TableProps<Row> {
   readonly label: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
-  /** Rows beyond it are left out, and said to be. */
+  /** How many rows are shown; the caption counts the others. */
   readonly most?: number;
   readonly caption?: string;
-  /** A heavier line above a row that begins a group. */
-  readonly starts?: (row: Row, index: number) => boolean;
+  /** Whether a row begins a group: a heavier line separates it from the row above. */
+  readonly starts?: (row: Row, above: Row) => boolean;
 }
 
 export function Table<Row>({
@@ -38,6 +41,10 @@ export function Table<Row>({
 }: TableProps<Row>): JSX.Element {
   const shown = rows.slice(0, most);
   const left = rows.length - shown.length;
+  const isFirst = (row: Row, index: number): boolean => {
+    const above = index === 0 ? undefined : shown[index - 1];
+    return above !== undefined && (starts?.(row, above) ?? false);
+  };
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={label}>
       <table class={columns.length >= DENSE ? 'dense' : undefined}>
@@ -58,7 +65,7 @@ export function Table<Row>({
         </thead>
         <tbody>
           {shown.map((row, index) => (
-            <tr class={index > 0 && starts?.(row, index) ? 'first' : undefined}>
+            <tr class={isFirst(row, index) ? 'first' : undefined}>
               {columns.map(({ value, kind }) => (
                 <td class={kind}>{value(row, index)}</td>
               ))}
@@ -73,7 +80,7 @@ export function Table<Row>({
 export const Chip = ({ verdict }: { readonly verdict: Verdict | null }): JSX.Element | null =>
   verdict === null ? null : <span class={`chip ${verdict.state}`}>{verdictText(verdict)}</span>;
 
-/** With the corrected interval that decided, where there is one. */
+/** A verdict with the corrected interval that was judged, where there is one. */
 export const Judged = ({
   verdict,
   kind = 'plain',
@@ -139,7 +146,10 @@ export function FigureBox({
   );
 }
 
-/** grid: pairs side by side; masonry: uneven heights, packed; wide: each its own row, scrolling where it has no room. */
+/**
+ * Figures in a layout: `grid` sets them side by side in rows, `masonry` packs uneven heights,
+ * `wide` gives each a row of its own, which scrolls where there is no room.
+ */
 export const Figures = ({
   figures,
   layout = 'grid',
@@ -155,31 +165,25 @@ export const Figures = ({
     </div>
   );
 
-/** What a stage is of, by the axes that people look for. */
-export const axesText = (stage: StageFacts): string =>
-  Object.entries(stage.cell)
-    .filter(
-      ([path]) =>
-        doseUnit(path) !== null ||
-        ['poisoning.attack', 'adapter.type', 'adapter.rank'].includes(path),
-    )
-    .map(
-      ([path, value]) =>
-        `${path.startsWith('poisoning.') ? axisName(path) : path.split('.')[1]} ${formatValue(value)}`,
-    )
-    .join(', ') || 'all cells';
+export const stateText = ({ state, error }: StageFacts): JSX.Element =>
+  state === 'failed' || state === 'blocked' ? (
+    <span class="bad" title={error}>
+      {state}
+    </span>
+  ) : (
+    <>{state}</>
+  );
 
-export const Section = ({
-  id,
-  title,
-  children,
-}: {
-  readonly id: string;
-  readonly title: string;
-  readonly children: Node;
-}): JSX.Element => (
-  <section id={id}>
-    <h2>{title}</h2>
-    {children}
-  </section>
-);
+/** Describes the cell of a stage by its dose, attack, adapter and rank. */
+export function axesText(stage: StageFacts): string {
+  const axes = Object.entries(stage.cell).filter(
+    ([path]) =>
+      doseUnit(path) !== null ||
+      ['poisoning.attack', 'adapter.type', 'adapter.rank'].includes(path),
+  );
+  const nameOf = (path: string): string =>
+    path.startsWith('poisoning.') ? axisName(path) : (path.split('.')[1] ?? path);
+  return (
+    axes.map(([path, value]) => `${nameOf(path)} ${formatValue(value)}`).join(', ') || 'all cells'
+  );
+}

@@ -1,37 +1,48 @@
-/** How far information bits hang on what counts as zero and on how many rows were looked at. */
+/** How information bits depend on what counts as zero and on how many rows are used. */
 import type { JSX } from 'preact';
-import { lastFisher } from '../compare.ts';
-import { blockLabel, type Condition, distinct, seriesOf } from '../conditions.ts';
+import { type Condition, seriesOf } from '../conditions.ts';
+import { lastFisher } from '../fisher.ts';
 import { formatNumber, plural } from '../format.ts';
+import { distinct } from '../groups.ts';
+import { blockLabel } from '../labels.ts';
 import type { FisherSensitivity, Parametrisation, ReportCell } from '../types.ts';
-import { Table } from './parts.tsx';
+import { type Column, Table } from './parts.tsx';
 
 const MOST_ADAPTERS = 12;
+const BOTH = ['lora', 'full'] as const;
 
+/** One of the two kernels of a condition. */
 interface Row {
   readonly condition: Condition;
   readonly of: Parametrisation;
 }
+/** A number at one tolerance, or over one number of rows. */
 type Reading = (facts: FisherSensitivity) => number | null | undefined;
 
-const sensitivity = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
+const sensitivityOf = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
   lastFisher(cell)?.[of]?.sensitivity ?? null;
-const meanOf = ({ condition, of }: Row, get: Reading): number | undefined =>
+const hasSensitivity = ({ condition, of }: Row): boolean =>
+  condition.cells.some((cell) => sensitivityOf(cell, of) !== null);
+const meanOf = ({ condition, of }: Row, read: Reading): number | undefined =>
   seriesOf(condition, (cell) => {
-    const facts = sensitivity(cell, of);
-    return facts === null ? null : (get(facts) ?? null);
+    const facts = sensitivityOf(cell, of);
+    return facts === null ? null : (read(facts) ?? null);
   }).summary?.mean;
+const meanText = (row: Row, read: Reading): string => formatNumber(meanOf(row, read));
 
-/** In how many conditions LoRA's mean stands on the same side of the full one's in all of these readings. */
-export function steadyOrders(
+/**
+ * In how many conditions LoRA's mean lies on the same side of the full one's in all these readings,
+ * and how many conditions have several readings.
+ */
+function steadyOrders(
   conditions: readonly Condition[],
   readings: readonly Reading[],
 ): { readonly same: number; readonly of: number } {
   const signs = conditions
     .map((condition) =>
-      readings.flatMap((get) => {
-        const lora = meanOf({ condition, of: 'lora' }, get),
-          full = meanOf({ condition, of: 'full' }, get);
+      readings.flatMap((read) => {
+        const lora = meanOf({ condition, of: 'lora' }, read),
+          full = meanOf({ condition, of: 'full' }, read);
         return lora === undefined || full === undefined ? [] : [Math.sign(lora - full)];
       }),
     )
@@ -39,129 +50,141 @@ export function steadyOrders(
   return { same: signs.filter((found) => new Set(found).size === 1).length, of: signs.length };
 }
 
+const bitsAtTolerance =
+  (k: number): Reading =>
+  (facts) =>
+    facts.tolerances[k]?.information_bits;
+const bitsOverRows =
+  (k: number): Reading =>
+  (facts) =>
+    facts.rows[k]?.information_bits;
+const normalisedOverRows =
+  (k: number): Reading =>
+  (facts) =>
+    facts.rows[k]?.information_bits_normalised;
+
+/** Whether the order of LoRA and full holds at every value, in a sentence; empty where unknown. */
+function ordersText(
+  conditions: readonly Condition[],
+  { tolerances, rows }: FisherSensitivity,
+): string {
+  const orders = [
+    { over: 'tolerance', quantity: 'IB', readings: tolerances.map((_, k) => bitsAtTolerance(k)) },
+    { over: 'N', quantity: 'IB', readings: rows.map((_, k) => bitsOverRows(k)) },
+    {
+      over: 'N',
+      quantity: 'IB normalised',
+      readings: rows.map((_, k) => normalisedOverRows(k)),
+    },
+  ];
+  const parts = orders.flatMap(({ over, quantity, readings }) => {
+    const { same, of } = steadyOrders(conditions, readings);
+    return of === 0 ? [] : [`over ${over}, of ${quantity}, in ${same} of ${of}`];
+  });
+  return parts.length === 0
+    ? ''
+    : `Mean values keep one order at every value shown: ${parts.join('; ')} conditions. `;
+}
+
+const NAMES: readonly Column<Row>[] = [
+  { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
+  { title: 'Kernel', kind: 'nowrap', value: ({ of }) => (of === 'lora' ? 'LoRA' : 'full') },
+];
+const startsAdapter = (row: Row, above: Row): boolean => row.condition !== above.condition;
+
+const ToleranceTable = ({
+  rows,
+  tolerances,
+}: {
+  readonly rows: readonly Row[];
+  readonly tolerances: FisherSensitivity['tolerances'];
+}): JSX.Element => (
+  <Table
+    label="Tolerance"
+    rows={rows}
+    starts={startsAdapter}
+    caption="IB in nats (eigenvalues that count), by tolerance, over all rows."
+    columns={[
+      ...NAMES,
+      ...tolerances.map(({ tolerance }, k) => ({
+        title: formatNumber(tolerance),
+        kind: 'number' as const,
+        value: (row: Row) => {
+          const count = meanText(row, (facts) => facts.tolerances[k]?.count);
+          return `${meanText(row, bitsAtTolerance(k))} (${count})`;
+        },
+      })),
+    ]}
+  />
+);
+
+const RowsTable = ({
+  rows,
+  counts,
+}: {
+  readonly rows: readonly Row[];
+  readonly counts: FisherSensitivity['rows'];
+}): JSX.Element => (
+  <Table
+    label="Rows"
+    rows={rows}
+    starts={startsAdapter}
+    caption="IB in nats (eigenvalues that count), and IB normalised, of the first N rows."
+    columns={[
+      ...NAMES,
+      ...counts.flatMap(({ rows: n }, k) => [
+        {
+          title: `IB, N = ${n}`,
+          kind: 'number' as const,
+          value: (row: Row) => {
+            const count = meanText(row, (facts) => facts.rows[k]?.count);
+            return `${meanText(row, bitsOverRows(k))} (${count})`;
+          },
+        },
+        {
+          title: 'normalised',
+          kind: 'number' as const,
+          value: (row: Row) => meanText(row, normalisedOverRows(k)),
+        },
+      ]),
+    ]}
+  />
+);
+
+/** One attack is shown, the first; the numbers of the others are in fisher.json. */
 export function Sensitivity({
   conditions,
 }: {
   readonly conditions: readonly Condition[];
 }): JSX.Element | null {
-  const having = conditions.filter(({ cells }) =>
-    cells.some((cell) => (['lora', 'full'] as const).some((of) => sensitivity(cell, of) !== null)),
+  const measured = conditions.filter((condition) =>
+    BOTH.some((of) => hasSensitivity({ condition, of })),
   );
-  const first = having[0];
+  const [first] = measured;
   if (first === undefined) return null;
-  // One attack, the first: the others' are in fisher.json.
-  const alike = having.filter((condition) => blockLabel(condition) === blockLabel(first));
+  const alike = measured.filter((condition) => blockLabel(condition) === blockLabel(first));
   const adapters = alike.slice(0, MOST_ADAPTERS);
-  const rows = adapters.flatMap((condition) =>
-    (['lora', 'full'] as const).flatMap((of): Row[] =>
-      condition.cells.some((cell) => sensitivity(cell, of) !== null) ? [{ condition, of }] : [],
-    ),
+  const rows = adapters
+    .flatMap((condition) => BOTH.map((of): Row => ({ condition, of })))
+    .filter(hasSensitivity);
+  const [facts] = rows.flatMap(({ condition, of }) =>
+    condition.cells.flatMap((cell) => sensitivityOf(cell, of) ?? []),
   );
-  const { tolerances, rows: byRows } = rows[0]!.condition.cells.flatMap(
-    (cell) => sensitivity(cell, rows[0]!.of) ?? [],
-  )[0]!;
-  const mean = (row: Row, get: Reading): string => formatNumber(meanOf(row, get));
-  const names = [
-    {
-      title: 'Adapter',
-      kind: 'nowrap' as const,
-      value: ({ condition }: Row) => condition.adapterLabel,
-    },
-    {
-      title: 'Kernel',
-      kind: 'nowrap' as const,
-      value: ({ of }: Row) => (of === 'lora' ? 'LoRA' : 'full'),
-    },
-  ];
-  const orders = [
-    [
-      'tolerance',
-      'IB',
-      tolerances.map(
-        (_, k): Reading =>
-          (facts) =>
-            facts.tolerances[k]?.information_bits,
-      ),
-    ],
-    [
-      'N',
-      'IB',
-      byRows.map(
-        (_, k): Reading =>
-          (facts) =>
-            facts.rows[k]?.information_bits,
-      ),
-    ],
-    [
-      'N',
-      'IB normalised',
-      byRows.map(
-        (_, k): Reading =>
-          (facts) =>
-            facts.rows[k]?.information_bits_normalised,
-      ),
-    ],
-  ] as const;
-  const said = orders.flatMap(([over, quantity, readings]) => {
-    const { same, of } = steadyOrders(having, readings);
-    return of === 0 ? [] : [`over ${over}, of ${quantity}, in ${same} of ${of}`];
-  });
+  if (facts === undefined) return null;
   const left = alike.length - adapters.length;
-  const starts = (row: Row, i: number): boolean => row.condition !== rows[i - 1]!.condition;
+  const seeds = distinct(alike.flatMap(({ cells }) => cells.map(({ seed }) => seed)));
   return (
     <>
-      <h3>What information bits hang on</h3>
+      <h3>What information bits depend on</h3>
       <p>
         Eigenvalues at or below tolerance·λmax count as zero, and each further one that counts adds
-        ½ log λ to raw information bits, which takes away where λ &lt; 1. An order of LoRA and full
-        that turns with the tolerance or with N is none.{' '}
-        {said.length === 0
-          ? ''
-          : `Mean values keep one order at every value shown: ${said.join('; ')} conditions. `}
-        Shown: {blockLabel(first)}, means over{' '}
-        {plural(
-          distinct(alike.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length,
-          'seed',
-        )}
-        .{left > 0 ? ` ${plural(left, 'more adapter')} are in fisher.json.` : ''}
+        ½ log λ to raw information bits, a loss where λ &lt; 1. An order of LoRA and full that turns
+        with the tolerance or with N does not count as one. {ordersText(measured, facts)}
+        Shown: {blockLabel(first)}, means over {plural(seeds.length, 'seed')}.
+        {left > 0 ? ` ${plural(left, 'more adapter')} are in fisher.json.` : ''}
       </p>
-      <Table
-        label="Tolerance"
-        rows={rows}
-        starts={starts}
-        caption="IB in nats (eigenvalues that count), by tolerance, over all rows."
-        columns={[
-          ...names,
-          ...tolerances.map(({ tolerance }, k) => ({
-            title: formatNumber(tolerance),
-            kind: 'number' as const,
-            value: (row: Row) =>
-              `${mean(row, (facts) => facts.tolerances[k]?.information_bits)} (${mean(row, (facts) => facts.tolerances[k]?.count)})`,
-          })),
-        ]}
-      />
-      <Table
-        label="Rows"
-        rows={rows}
-        starts={starts}
-        caption="IB in nats (eigenvalues that count), and IB normalised, of the first N rows."
-        columns={[
-          ...names,
-          ...byRows.flatMap(({ rows: count }, k) => [
-            {
-              title: `IB, N = ${count}`,
-              kind: 'number' as const,
-              value: (row: Row) =>
-                `${mean(row, (facts) => facts.rows[k]?.information_bits)} (${mean(row, (facts) => facts.rows[k]?.count)})`,
-            },
-            {
-              title: 'normalised',
-              kind: 'number' as const,
-              value: (row: Row) => mean(row, (facts) => facts.rows[k]?.information_bits_normalised),
-            },
-          ]),
-        ]}
-      />
+      <ToleranceTable rows={rows} tolerances={facts.tolerances} />
+      <RowsTable rows={rows} counts={facts.rows} />
     </>
   );
 }

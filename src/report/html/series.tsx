@@ -1,9 +1,13 @@
-/** Cells of tables over seeds. */
+/** The cells of tables over seeds. */
 import type { Condition, Series } from '../conditions.ts';
 import { formatSummary, type NumberKind } from '../format.ts';
 import type { Node } from './parts.tsx';
 
-/** A mean with its interval, or what became of it. */
+/**
+ * A mean with its interval, or why there is none.
+ * @param whole how many seeds there are
+ * @param expected whether the condition should have the number, so that its lack is a failure
+ */
 export function seriesCell(
   { summary, failed, values }: Series,
   kind: NumberKind,
@@ -21,6 +25,7 @@ export function seriesCell(
   );
 }
 
+/** How many seeds finished, and how many failed. */
 export const seedsCell = (condition: Condition): Node => {
   const failed = condition.failures.size;
   return (

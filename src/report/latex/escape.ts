@@ -1,34 +1,40 @@
-/** Text of a user's as LaTeX: every character that has another meaning there is written by its name. Pure. */
+/** A user's text as LaTeX: every character that is special there is escaped. Pure. */
+import { codePoints } from '../format.ts';
 
-/** By LaTeX's kernel alone (2020 or newer), in any font encoding. */
-const SPECIAL: Readonly<Record<string, string>> = {
-  '\\': '\\textbackslash{}',
-  '{': '\\{',
-  '}': '\\}',
-  $: '\\$',
-  '&': '\\&',
-  '#': '\\#',
-  _: '\\_',
-  '%': '\\%',
-  '~': '\\textasciitilde{}',
-  '^': '\\textasciicircum{}',
-  '<': '\\textless{}',
-  '>': '\\textgreater{}',
-  '|': '\\textbar{}',
-  '"': '\\char34{}',
-  "'": '\\char39{}',
-  '`': '\\textasciigrave{}',
-  '[': '{[}', // after \\ it would begin an option
-  ']': '{]}',
-  '*': '{*}', // likewise
-  '…': '\\dots{}',
-  '–': '--',
-  '—': '---',
-  '’': '\\char39{}',
-  '“': '\\char34{}',
-  '”': '\\char34{}',
-  '§': '\\S{}',
-};
+/** Control characters and line ends of any kind. */
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
+
+/** What LaTeX's kernel alone (2020 or newer) understands, in any font encoding. */
+const SPECIAL: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    '\\': '\\textbackslash{}',
+    '{': '\\{',
+    '}': '\\}',
+    $: '\\$',
+    '&': '\\&',
+    '#': '\\#',
+    _: '\\_',
+    '%': '\\%',
+    '~': '\\textasciitilde{}',
+    '^': '\\textasciicircum{}',
+    '<': '\\textless{}',
+    '>': '\\textgreater{}',
+    '|': '\\textbar{}',
+    '"': '\\char34{}',
+    "'": '\\char39{}',
+    '`': '\\textasciigrave{}',
+    '[': '{[}', // after \\ it would begin an option
+    ']': '{]}',
+    '*': '{*}', // likewise
+    '…': '\\dots{}',
+    '–': '--',
+    '—': '---',
+    '’': '\\char39{}',
+    '“': '\\char34{}',
+    '”': '\\char34{}',
+    '§': '\\S{}',
+  }),
+);
 const GREEK: readonly (readonly [string, string])[] = [
   ['α', 'alpha'],
   ['β', 'beta'],
@@ -47,46 +53,47 @@ const GREEK: readonly (readonly [string, string])[] = [
   ['Δ', 'Delta'],
   ['Σ', 'Sigma'],
 ];
-const MATHS: Readonly<Record<string, string>> = {
-  '†': '^{\\dagger}',
-  ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
-  '−': '-',
-  '±': '\\pm',
-  '×': '\\times',
-  '·': '\\cdot',
-  '→': '\\rightarrow',
-  '≤': '\\leq',
-  '≥': '\\geq',
-  '∞': '\\infty',
-  '½': '\\frac{1}{2}',
-  '²': '^{2}',
-  '³': '^{3}',
-  '₀': '_{0}',
-  '₁': '_{1}',
-  '₂': '_{2}',
-};
+const MATHS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    '†': '^{\\dagger}',
+    ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
+    '−': '-',
+    '±': '\\pm',
+    '×': '\\times',
+    '·': '\\cdot',
+    '→': '\\rightarrow',
+    '≤': '\\leq',
+    '≥': '\\geq',
+    '∞': '\\infty',
+    '½': '\\frac{1}{2}',
+    '²': '^{2}',
+    '³': '^{3}',
+    '₀': '_{0}',
+    '₁': '_{1}',
+    '₂': '_{2}',
+  }),
+);
 
 /**
- * Letters of other scripts stay as they are: LaTeX reads UTF-8, and which of them it can print is its fonts' affair.
- * Control characters become spaces, so that no text can end a line or a comment.
+ * Letters of other scripts stay as they are: LaTeX reads UTF-8, and what it can print depends on
+ * its fonts. Control characters become spaces, so that no text can end a line or a comment.
  */
 export const escapeLatex = (text: string): string =>
-  [...text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')]
+  codePoints(text.replaceAll(CONTROL, ' '))
     .map((character, i, all) => {
-      if (character === '-' && all[i + 1] === '-') return '-{}'; // or the two become a dash
-      if (Object.hasOwn(SPECIAL, character)) return SPECIAL[character]!;
-      return Object.hasOwn(MATHS, character) ? `$${MATHS[character]!}$` : character;
+      if (character === '-' && all[i + 1] === '-') return '-{}'; // otherwise the two make a dash
+      const maths = MATHS.get(character);
+      return SPECIAL.get(character) ?? (maths === undefined ? character : `$${maths}$`);
     })
     .join('');
 
-/** After `%`: one line, whatever it holds. */
-export const latexComment = (text: string): string =>
-  `% ${text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')}`;
+/** A comment of one line, whatever the text holds. */
+export const latexComment = (text: string): string => `% ${text.replaceAll(CONTROL, ' ')}`;
 
-/** Letters, digits, `-` and `:`, which every package takes in a label. */
+/** A label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/** `0.950 ± 0.064` of `plainSummary` in mathematics: `$0.950 \pm 0.064$`. */
+/** A number of `plainSummary` in mathematics: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')

@@ -1,21 +1,21 @@
-/** Results over chosen axes: which cell of an experiment stands where in a table. Pure. */
+/** Results over chosen axes: the place of each cell of an experiment in a table. Pure. */
 import type { Json, JsonObject } from '../../api.ts';
 import type { PairedDifference, Summary } from '../../stats/summary.ts';
 import { pairedDifference, summarise } from '../../stats/summary.ts';
-import { contentKey, distinct } from '../conditions.ts';
 import { voidReason } from '../evidence.ts';
-import { ACCURACY, ASR, ASR_CLEAN, DROP } from '../metrics.ts';
+import { contentKey, distinct } from '../groups.ts';
+import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from '../metrics.ts';
 import type { ResultRow } from '../results.ts';
 import { metricName } from '../select.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
-/** What each number is compared with, seed by seed. */
+/** What each number is compared with, paired by seed. */
 export type Against = 'full' | 'clean' | 'none';
 
 export interface GridRequest {
   readonly rows: readonly ResultRow[];
   readonly metrics: readonly Metric[];
-  /** Axes by full path, outermost first. */
+  /** The paths of the axes down and across, outermost first. */
   readonly rowAxes: readonly string[];
   readonly columnAxes: readonly string[];
   readonly against: Against;
@@ -26,24 +26,34 @@ export interface Entry {
   readonly summary: Summary;
   /** Null where there is nothing to compare with. */
   readonly difference: PairedDifference | null;
-  /** For each seed that has both numbers but is no evidence (evidence.ts), and so is no part of `difference`: why. */
+  /** The reason for each seed whose pair is not evidence (evidence.ts), and so not compared. */
   readonly excluded: readonly string[];
 }
 
+/**
+ * The values along some axes, axis by axis: several where all cells there have several names, none
+ * where the cells do not have the axis.
+ */
+export type PlaceNames = readonly (readonly Json[])[];
+
+export interface GridColumn {
+  readonly at: PlaceNames;
+  readonly metric: Metric;
+  /** Whether any number of the column is compared with another. */
+  readonly differs: boolean;
+}
+
 export interface Grid {
-  /** Values along `rowAxes`: several where all that the row holds has several names, none where a cell has no such axis. */
-  readonly rows: readonly (readonly (readonly Json[])[])[];
-  /** A metric at the values along `columnAxes`; those without any number are left out. */
-  readonly columns: readonly {
-    readonly at: readonly (Json | undefined)[];
-    readonly metric: Metric;
-    readonly differs: boolean;
-  }[];
-  /** By row and column; one and the same object at each place of a cell whose names stand apart. */
+  readonly rows: readonly PlaceNames[];
+  /** A metric at each place across; columns without any number are left out. */
+  readonly columns: readonly GridColumn[];
+  /**
+   * By row and column. A cell whose names stand apart has the same object at each of its places.
+   */
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
-/** Two cells at one place of the table, and the axes in which they differ. */
+/** The axes in which two cells differ that would stand at one place of the table. */
 export interface Clash {
   readonly clash: readonly string[];
 }
@@ -57,27 +67,28 @@ interface Group {
   readonly names: readonly JsonObject[];
   /** By `metricName`. */
   readonly metrics: Map<string, Map<number, number>>;
-  /** By seed: all that the evaluation measured. */
+  /** All metrics of the evaluation, by seed. */
   readonly evaluated: Map<number, { [metric: string]: number }>;
 }
 
 /** What a cell's number is compared with, by seed. */
 interface Partner {
   readonly values: Values;
-  /** Why a seed's pair is no evidence; null where it is. */
+  /** Why the pair of a seed is not evidence; null where it is. */
   readonly reason: (seed: number) => string | null;
 }
 
+/** The cells over their seeds, in the order of the rows. */
 function groupCells(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
-    const key = contentKey(row.cell),
-      group = groups.get(key) ?? {
-        cell: row.cell,
-        names: [row.cell, ...(row.also ?? [])],
-        metrics: new Map(),
-        evaluated: new Map(),
-      };
+    const key = contentKey(row.cell);
+    const group: Group = groups.get(key) ?? {
+      cell: row.cell,
+      names: [row.cell, ...(row.also ?? [])],
+      metrics: new Map(),
+      evaluated: new Map(),
+    };
     groups.set(key, group);
     const name = metricName(row),
       values = group.metrics.get(name) ?? new Map<number, number>();
@@ -96,45 +107,46 @@ const without = (cell: JsonObject, ...prefixes: readonly string[]): JsonObject =
     Object.entries(cell).filter(([path]) => !prefixes.some((prefix) => path.startsWith(prefix))),
   );
 
+type PartnerOf = (group: Group, metric: Metric) => Partner | null;
+
+/** The paired clean run, as the evaluation of the attacked one recorded it. */
+const cleanPartner: PartnerOf = (group, metric) => {
+  const values = ofCleanRun(group, metric);
+  // The metric that is this difference, so that both runs must be evidence for it.
+  const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
+  return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
+};
+
 /**
- * What a cell's number is compared with. `full`: the full fine-tuning under the same attack and settings, with the same
- * training axes where there are several. `clean`: the paired clean run as the evaluation recorded it, which knows the
- * accuracy and what the trigger does without any poisoning.
+ * The full fine-tuning under the same attack and settings: the one with the same training axes
+ * where there is such a one. There is none where several would do.
  */
-function partnerOf(
-  groups: readonly Group[],
-  against: Against,
-): (group: Group, metric: Metric) => Partner | null {
-  if (against === 'none') return () => null;
-  if (against === 'clean')
-    return (group, metric) => {
-      const values = ofCleanRun(group, metric);
-      // The metric that is this difference: its evidence is asked of both runs.
-      const difference =
-        metricName(metric) === metricName(ASR) ? { metric: 'asr_minus_clean' } : DROP;
-      return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
-    };
+function fullPartner(groups: readonly Group[]): PartnerOf {
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
   return (group, metric) => {
     const { cell, metrics } = group;
     if (cell['adapter.type'] === 'full' || !metrics.has(metricName(metric))) return null;
-    const alike = (other: Group, ...prefixes: readonly string[]): boolean => {
+    const alike = (...prefixes: readonly string[]): readonly Group[] => {
       const own = new Set(group.names.map((name) => contentKey(without(name, ...prefixes))));
-      return other.names.some((name) => own.has(contentKey(without(name, ...prefixes))));
+      return fulls.filter(({ names }) =>
+        names.some((name) => own.has(contentKey(without(name, ...prefixes)))),
+      );
     };
-    const same = fulls.filter((full) => alike(full, 'adapter.')),
-      found = same.length > 0 ? same : fulls.filter((full) => alike(full, 'adapter.', 'train.'));
-    const values = found.length === 1 ? found[0]!.metrics.get(metricName(metric)) : undefined;
-    return values === undefined
-      ? null
-      : {
-          values,
-          reason: (seed) =>
-            metric.stage === ACCURACY.stage
-              ? (reasonOf(group, seed, metric) ?? reasonOf(found[0]!, seed, metric))
-              : null,
-        };
+    const same = alike('adapter.');
+    const [full, ...others] = same.length > 0 ? same : alike('adapter.', 'train.');
+    const values = others.length > 0 ? undefined : full?.metrics.get(metricName(metric));
+    if (full === undefined || values === undefined) return null;
+    const reason = (seed: number): string | null =>
+      metric.stage === ACCURACY.stage
+        ? (reasonOf(group, seed, metric) ?? reasonOf(full, seed, metric))
+        : null;
+    return { values, reason };
   };
+}
+
+function partnerOf(groups: readonly Group[], against: Against): PartnerOf {
+  if (against === 'none') return () => null;
+  return against === 'clean' ? cleanPartner : fullPartner(groups);
 }
 
 const reasonOf = (
@@ -143,7 +155,9 @@ const reasonOf = (
   metric: Pick<Metric, 'metric'>,
 ): string | null => voidReason({ metrics: { evaluate: evaluated.get(seed) ?? {} } }, metric);
 
-/** Accuracy and success rate of the paired clean run, as the evaluation of the attacked one recorded them. */
+/**
+ * Accuracy and success rate of the clean run, as the evaluation of the attacked run recorded them.
+ */
 function ofCleanRun({ metrics }: Group, metric: Metric): Values | null {
   const name = metricName(metric);
   if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;
@@ -179,7 +193,7 @@ function differenceOf(
   };
 }
 
-/** One of a group's names. */
+/** A group under one of its names. */
 interface NamedGroup {
   readonly group: Group;
   readonly cell: JsonObject;
@@ -187,28 +201,29 @@ interface NamedGroup {
 
 type Place = readonly (Json | undefined)[];
 
-/** In the order in which the axes' values first come, outermost axis first. */
+/** The places along some axes, in the order in which their values appear, outermost axis first. */
 function placesAlong(named: readonly NamedGroup[], axes: readonly string[]): readonly Place[] {
-  const order = axes.map((axis) =>
-    distinct(named.map(({ cell }) => contentKey(cell[axis] ?? null))),
-  );
+  const keyAt = (cell: JsonObject, axis: string): string => contentKey(cell[axis] ?? null);
+  const ordered = axes.map((axis) => ({
+    axis,
+    keys: distinct(named.map(({ cell }) => keyAt(cell, axis))),
+  }));
   const places = new Map(
     named.map(({ cell }) => [contentKey(axes.map((axis) => cell[axis] ?? null)), cell]),
   );
-  const rank = (cell: JsonObject): number[] =>
-    axes.map((axis, i) => order[i]!.indexOf(contentKey(cell[axis] ?? null)));
-  return [...places.values()]
-    .map((cell) => ({ cell, at: rank(cell) }))
-    .sort((a, b) => {
-      const i = a.at.findIndex((n, k) => n !== b.at[k]);
-      return i < 0 ? 0 : a.at[i]! - b.at[i]!;
-    })
-    .map(({ cell }) => axes.map((axis) => cell[axis]));
+  const compare = (a: JsonObject, b: JsonObject): number => {
+    for (const { axis, keys } of ordered) {
+      const by = keys.indexOf(keyAt(a, axis)) - keys.indexOf(keyAt(b, axis));
+      if (by !== 0) return by;
+    }
+    return 0;
+  };
+  return [...places.values()].sort(compare).map((cell) => axes.map((axis) => cell[axis]));
 }
 
 const keyOf = (values: Place): string => contentKey(values.map((value) => value ?? null));
 
-/** What stands at each place, by `keyOf`; the first two cells that would stand at one. */
+/** The group at each place, by `keyOf`, or the first clash of two of them. */
 function placed(
   named: readonly NamedGroup[],
   axes: readonly string[],
@@ -228,30 +243,42 @@ function placed(
   return new Map([...byPlace].map(([place, { group }]) => [place, group]));
 }
 
-/** Rows that hold the same cells, which the row axes name in several ways, are one. */
-function mergeRows(
-  down: readonly Place[],
-  groupsOf: (row: Place) => readonly (Group | undefined)[],
-): readonly { readonly names: readonly (readonly Json[])[]; readonly at: Place }[] {
-  const merged: { groups: readonly (Group | undefined)[]; rows: Place[] }[] = [];
-  for (const row of down) {
-    const groups = groupsOf(row),
+/** A row or a column: one of its places, and the names of all of them. */
+interface Line {
+  readonly at: Place;
+  readonly names: PlaceNames;
+}
+
+/**
+ * Merges rows, or columns, that hold the same cells under several names: at rank 16, α = r and
+ * α = 16 are one row.
+ * @param groupsOf the groups of a row or column, in their order
+ */
+function mergeLines(
+  places: readonly Place[],
+  groupsOf: (place: Place) => readonly (Group | undefined)[],
+): readonly Line[] {
+  const merged: { groups: readonly (Group | undefined)[]; first: Place; all: Place[] }[] = [];
+  for (const place of places) {
+    const groups = groupsOf(place),
       same = merged.find((other) => other.groups.every((group, i) => group === groups[i]));
-    if (same) same.rows.push(row);
-    else merged.push({ groups, rows: [row] });
+    if (same) same.all.push(place);
+    else merged.push({ groups, first: place, all: [place] });
   }
-  return merged.map(({ rows }) => ({
-    at: rows[0]!,
-    names: rows[0]!.map((_, k) => {
-      const values = rows.flatMap((row) => row[k] ?? []);
-      return values.filter(
-        (value, i) => values.findIndex((v) => keyOf([v]) === keyOf([value])) === i,
-      );
+  return merged.map(({ first, all }) => ({
+    at: first,
+    names: first.map((_, axis) => {
+      const values = all.map((place) => place[axis]).filter((value) => value !== undefined);
+      return [...new Map(values.map((value) => [keyOf([value]), value])).values()];
     }),
   }));
 }
 
-/** A cell stands under each of its names: a table with an axis across has a place for α = r and one for α = 16. */
+/**
+ * Lays cells out along the axes, or returns the axes that are missing to tell them apart. A cell
+ * stands under each of its names: with α alone across, there is a column for α = r and one for
+ * α = 16.
+ */
 export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
   const groups = groupCells(rows),
     partner = partnerOf(groups, against);
@@ -261,12 +288,13 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
     .flatMap((group) => group.names.map((cell): NamedGroup => ({ group, cell })));
   const byPlace = placed(named, [...rowAxes, ...columnAxes]);
   if ('clash' in byPlace) return byPlace;
-  const across = placesAlong(named, columnAxes);
   const groupAt = (row: Place, at: Place): Group | undefined => byPlace.get(keyOf([...row, ...at]));
-  const down = mergeRows(placesAlong(named, rowAxes), (row) =>
-    across.map((at) => groupAt(row, at)),
+  const everyColumn = placesAlong(named, columnAxes);
+  const down = mergeLines(placesAlong(named, rowAxes), (row) =>
+    everyColumn.map((at) => groupAt(row, at)),
   );
-  const columns = across.flatMap((at) => metrics.map((metric) => ({ at, metric })));
+  const across = mergeLines(everyColumn, (at) => down.map((row) => groupAt(row.at, at)));
+  const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
   const known = new Map<Map<number, number>, Entry>();
   const entryOf = (group: Group, metric: Metric): Entry | null => {
     const values = group.metrics.get(metricName(metric));
@@ -279,20 +307,25 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
     known.set(values, entry);
     return entry;
   };
-  const entries = down.map((row) =>
-    columns.map(({ at, metric }): Entry | null => {
-      const group = groupAt(row.at, at);
-      return group === undefined ? null : entryOf(group, metric);
-    }),
-  );
+  const filled = columns
+    .map(({ line, metric }) => ({
+      line,
+      metric,
+      entries: down.map((row): Entry | null => {
+        const group = groupAt(row.at, line.at);
+        return group === undefined ? null : entryOf(group, metric);
+      }),
+    }))
+    .filter(({ entries }) => entries.some((entry) => entry !== null));
   const isCompared = (entry: Entry | null): boolean =>
     entry !== null && (entry.difference !== null || entry.excluded.length > 0);
-  const used = columns.map((_, i) => entries.some((line) => line[i] !== null));
   return {
     rows: down.map(({ names }) => names),
-    columns: columns.flatMap((column, i) =>
-      used[i] ? [{ ...column, differs: entries.some((line) => isCompared(line[i]!)) }] : [],
-    ),
-    entries: entries.map((line) => line.filter((_, i) => used[i])),
+    columns: filled.map(({ line, metric, entries }) => ({
+      at: line.names,
+      metric,
+      differs: entries.some(isCompared),
+    })),
+    entries: down.map((_, i) => filled.map(({ entries }) => entries[i] ?? null)),
   };
 }

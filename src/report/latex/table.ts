@@ -1,11 +1,12 @@
-/** A grid of results as a LaTeX table in the manner of booktabs. Pure. */
+/** A grid of results as a LaTeX table in the style of booktabs. Pure. */
 import type { Json, JsonObject } from '../../api.ts';
-import { adapterTitle, distinct } from '../conditions.ts';
+import { distinct } from '../groups.ts';
+import { adapterTitle } from '../labels.ts';
 import { METRICS } from '../metrics.ts';
 import { plainSummary } from '../numbers.ts';
 import { metricName } from '../select.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
-import type { Against, Entry, Grid, Metric } from './grid.ts';
+import type { Against, Entry, Grid, GridColumn, Metric, PlaceNames } from './grid.ts';
 
 export interface LatexRequest {
   readonly name: string;
@@ -13,15 +14,17 @@ export interface LatexRequest {
   readonly rowAxes: readonly string[];
   readonly columnAxes: readonly string[];
   readonly against: Against;
-  /** An axis as the table's head names it. */
+  /** The name of an axis in the table's head. */
   readonly axisName: (path: string) => string;
-  /** How many of a cell's models predict one class only: its numbers of the evaluation are marked. */
+  /**
+   * How many of a cell's models predict one class only; its numbers of the evaluation are marked.
+   */
   readonly oneClass: (cell: JsonObject) => number;
-  /** What must be said of the numbers: whole sentences for the caption, unescaped. */
+  /** Sentences of the caption that qualify the numbers, unescaped. */
   readonly caveats: readonly string[];
-  /** What the caption says of model, data and backend: a sentence each, unescaped. */
+  /** Sentences of the caption on model, data and backend, unescaped. */
   readonly facts: readonly string[];
-  /** Above the table as comments, unescaped. */
+  /** Comments above the table, unescaped. */
   readonly comments: readonly string[];
 }
 
@@ -33,12 +36,19 @@ const label = (metric: Metric): string => NOTES.get(metricName(metric))?.label ?
 const isProportion = (metric: Metric): boolean =>
   NOTES.get(metricName(metric))?.kind === 'proportion';
 
-function valueText(path: string, value: Json | undefined): string {
-  if (value === undefined) return '';
+function valueText(path: string, value: Json): string {
   if (typeof value === 'number') return latexNumber(String(value));
   if (path === 'adapter.type' && typeof value === 'string') return escapeLatex(adapterTitle(value));
   return escapeLatex(typeof value === 'string' ? value : JSON.stringify(value));
 }
+
+/** The values of a row or column along one axis: `r = $16$` where it has several names. */
+const valuesText = (path: string, values: readonly Json[] = []): string =>
+  values.map((value) => valueText(path, value)).join(' = ');
+
+/** Whether two rows or columns have the same names along the axes up to `depth`. */
+const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
+  JSON.stringify(a.slice(0, depth + 1)) === JSON.stringify(b.slice(0, depth + 1));
 
 export function latexTable(request: LatexRequest): string {
   const { grid, name, comments } = request;
@@ -64,7 +74,7 @@ export function latexTable(request: LatexRequest): string {
   ].join('\n');
 }
 
-/** How many seeds every number is of; null where that differs. */
+/** The number of seeds behind every number; null where it differs. */
 function commonN({ entries }: Grid): number | null {
   const counts = new Set(
     entries
@@ -72,45 +82,58 @@ function commonN({ entries }: Grid): number | null {
       .filter((entry) => entry !== null)
       .flatMap(({ summary, difference }) => [summary.n, ...(difference ? [difference.n] : [])]),
   );
-  return counts.size === 1 ? [...counts][0]! : null;
+  const [count, ...others] = counts;
+  return count === undefined || others.length > 0 ? null : count;
 }
 
 const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
   'l'.repeat(rowAxes.length) + grid.columns.map(({ differs }) => (differs ? 'rr' : 'r')).join('');
 
-const width = ({ differs }: Grid['columns'][number]): number => (differs ? 2 : 1);
+const width = ({ differs }: GridColumn): number => (differs ? 2 : 1);
 const line = (cells: readonly string[]): string => `    ${cells.join(' & ')} \\\\`;
 
-/** Column axes, one line each, over the metrics. */
-function head({ grid, rowAxes, columnAxes, axisName, against }: LatexRequest): string[] {
-  const lines: string[] = [];
-  columnAxes.forEach((path, depth) => {
-    const cells: string[] = [...rowAxes.map(() => '')],
-      rules: string[] = [];
-    let column = rowAxes.length + 1;
-    for (let i = 0; i < grid.columns.length;) {
-      const same = (other: Grid['columns'][number]): boolean =>
-        JSON.stringify(other.at.slice(0, depth + 1)) ===
-        JSON.stringify(grid.columns[i]!.at.slice(0, depth + 1));
-      let span = 0,
-        next = i;
-      while (next < grid.columns.length && same(grid.columns[next]!))
-        span += width(grid.columns[next++]!);
-      const value = valueText(path, grid.columns[i]!.at[depth]);
-      cells.push(
-        value === ''
-          ? `\\multicolumn{${span}}{c}{}`
-          : `\\multicolumn{${span}}{c}{${escapeLatex(axisName(path))}: ${value}}`,
-      );
-      if (value !== '') rules.push(`\\cmidrule(lr){${column}-${column + span - 1}}`);
-      column += span;
-      i = next;
-    }
-    lines.push(line(cells), ...(rules.length === 0 ? [] : [`    ${rules.join(' ')}`]));
-  });
+/** Neighbouring columns with the same names along the axes up to `depth`. */
+interface Span {
+  readonly at: PlaceNames;
+  /** In columns of the tabular. */
+  width: number;
+}
+
+function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[] {
+  const spans: Span[] = [];
+  for (const column of columns) {
+    const last = spans.at(-1);
+    if (last && isSameUpTo(depth, last.at, column.at)) last.width += width(column);
+    else spans.push({ at: column.at, width: width(column) });
+  }
+  return spans;
+}
+
+/** The line of one column axis, with a rule under each of its values. */
+function axisLine(
+  path: string,
+  depth: number,
+  { grid, rowAxes, axisName }: LatexRequest,
+): readonly string[] {
+  const cells: string[] = rowAxes.map(() => ''),
+    rules: string[] = [];
+  let column = rowAxes.length + 1;
+  for (const span of spansAt(depth, grid.columns)) {
+    const value = valuesText(path, span.at[depth]);
+    const text = value === '' ? '' : `${escapeLatex(axisName(path))}: ${value}`;
+    cells.push(`\\multicolumn{${span.width}}{c}{${text}}`);
+    if (text !== '') rules.push(`\\cmidrule(lr){${column}-${column + span.width - 1}}`);
+    column += span.width;
+  }
+  return [line(cells), ...(rules.length === 0 ? [] : [`    ${rules.join(' ')}`])];
+}
+
+/** The column axes, one line for each, above the metrics. */
+function head(request: LatexRequest): string[] {
+  const { grid, rowAxes, columnAxes, axisName, against } = request;
   const minus = `$-$ ${against}`;
   return [
-    ...lines,
+    ...columnAxes.flatMap((path, depth) => axisLine(path, depth, request)),
     line([
       ...rowAxes.map((path) => escapeLatex(axisName(path))),
       ...grid.columns.flatMap(({ metric, differs }) => [
@@ -122,25 +145,23 @@ function head({ grid, rowAxes, columnAxes, axisName, against }: LatexRequest): s
 }
 
 function body({ grid, rowAxes, oneClass }: LatexRequest, n: number | null): string[] {
-  let before: readonly (readonly Json[])[] = [];
   return grid.rows.flatMap((row, i) => {
-    // A value that is the same as above, under the same outer values, is not said again.
-    const same = row.findIndex((values, k) => JSON.stringify(values) !== JSON.stringify(before[k]));
-    const names = row.map((values, k) =>
-      i > 0 && k < same ? '' : values.map((value) => valueText(rowAxes[k]!, value)).join(' = '),
+    const above = grid.rows[i - 1];
+    // A value that is the same as above, under the same outer values, is not repeated.
+    const isRepeated = (depth: number): boolean =>
+      above !== undefined && isSameUpTo(depth, row, above);
+    const names = rowAxes.map((path, depth) =>
+      isRepeated(depth) ? '' : valuesText(path, row[depth]),
     );
-    before = row;
-    const cells = grid.entries[i]!.flatMap((entry, k) => {
-      const { metric, differs } = grid.columns[k]!;
+    const cells = grid.columns.flatMap(({ metric, differs }, k) => {
+      const entry = grid.entries[i]?.[k] ?? null;
       return [
         number(entry, metric, n, oneClass),
         ...(differs ? [difference(entry, metric, n)] : []),
       ];
     });
-    return [
-      ...(i > 0 && same === 0 && row.length > 1 ? ['    \\addlinespace'] : []),
-      line([...names, ...cells]),
-    ];
+    const startsGroup = above !== undefined && row.length > 1 && !isRepeated(0);
+    return [...(startsGroup ? ['    \\addlinespace'] : []), line([...names, ...cells])];
   });
 }
 
@@ -156,7 +177,8 @@ function number(
   if (entry === null) return EMPTY;
   const { summary, cell } = entry;
   const mark = metric.stage === 'evaluate' && oneClass(cell) > 0 ? DAGGER : '';
-  return `${latexNumber(plainSummary(summary, isProportion(metric)))}${mark}${ofSeeds(summary.n, n)}`;
+  const text = latexNumber(plainSummary(summary, isProportion(metric)));
+  return `${text}${mark}${ofSeeds(summary.n, n)}`;
 }
 
 function difference(entry: Entry | null, metric: Metric, n: number | null): string {
@@ -175,18 +197,14 @@ function caption({ name, grid, against, caveats, facts }: LatexRequest, n: numbe
   const shown = [...new Set(grid.columns.map(({ metric }) => metricName(metric)))].flatMap(
     (metric) => NOTES.get(metric) ?? [],
   );
-  const compared = grid.columns.some(({ differs }) => differs);
+  const isCompared = grid.columns.some(({ differs }) => differs);
   return [
     several
-      ? `${escapeLatex(name)}: mean over ${seeds} $\\pm$ half of the mean's 95\\% Student $t$ interval.`
+      ? `${escapeLatex(name)}: mean over ${seeds} $\\pm$ half of the mean's 95\\% Student $t$ ` +
+        'interval.'
       : `${escapeLatex(name)}: one seed, so that there is no interval.`,
     ...shown.map((note) => escapeLatex(`${note.label}: ${note.meaning}.`)),
-    ...(compared
-      ? [
-          `${against === 'full' ? "`$-$ full': difference from full fine-tuning under the same attack" : "`$-$ clean': difference from the paired clean run, for the success rate from what the trigger does to its model"}, paired by seed, with its own interval, uncorrected for the number of comparisons.`,
-          ...excludedText(entries),
-        ]
-      : []),
+    ...(isCompared ? [differenceText(against), ...excludedText(entries)] : []),
     ...(entries.length < places.length
       ? ['What the axes name in several ways stands at each of its places, and is one training.']
       : []),
@@ -195,7 +213,15 @@ function caption({ name, grid, against, caveats, facts }: LatexRequest, n: numbe
   ].join(' ');
 }
 
-/** Which pairs the differences leave out, and why; nothing where they leave out none. */
+/** What the differences are between. */
+const differenceText = (against: Against): string =>
+  (against === 'full'
+    ? "`$-$ full': difference from full fine-tuning under the same attack"
+    : "`$-$ clean': difference from the paired clean run, for the success rate from what the " +
+      'trigger does to its model') +
+  ', paired by seed, with its own interval, uncorrected for the number of comparisons.';
+
+/** How many pairs the differences leave out, and why; nothing where they leave out none. */
 function excludedText(entries: readonly Entry[]): string[] {
   const excluded = entries.flatMap((entry) => entry.excluded);
   if (excluded.length === 0) return [];
@@ -204,10 +230,13 @@ function excludedText(entries: readonly Entry[]): string[] {
     excluded.length,
   );
   return [
-    `The differences leave out ${excluded.length} of ${pairs} pairs as no evidence: a model of the pair ${distinct(excluded).join(' or ')}.`,
-  ].map(escapeLatex);
+    escapeLatex(
+      `The differences leave out ${excluded.length} of ${pairs} pairs that are not evidence: ` +
+        `a model of the pair ${distinct(excluded).join(' or ')}.`,
+    ),
+  ];
 }
 
-/** `file:…/rows.tsv`: where a file lies on this machine is no part of what was asked. */
+/** `file:…/rows.tsv`: the place of a file on this machine is not part of the source. */
 export const sourceText = (source: string): string =>
-  source.startsWith('file:') ? `file:…/${source.split('/').at(-1)!}` : source;
+  source.startsWith('file:') ? `file:…/${source.split('/').at(-1) ?? ''}` : source;

@@ -9,7 +9,7 @@ import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
 import merge from '../../../plugins/stages/merge/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
-import report from '../../../plugins/stages/report.ts';
+import report from '../../../plugins/stages/report/index.ts';
 import spectrum from '../../../plugins/stages/spectrum/index.ts';
 import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import train from '../../../plugins/stages/train/index.ts';

@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import none from '../../../plugins/attacks/none.ts';
-import report from '../../../plugins/stages/report.ts';
+import report from '../../../plugins/stages/report/index.ts';
 import type {
   Cell,
   Digest,
@@ -46,7 +46,7 @@ const goals = ['train', 'evaluate', 'ntk', 'fisher', 'report'];
 const define = (of: readonly Cell[] = cells, stages: readonly string[] = goals) =>
   report.define(of, { with: {}, goals: stages });
 
-test('it reads every other goal of every cell, receipts and data sets, under names that are the cell’s', () => {
+test('it reads every other goal, receipt and data set under the name of its cell', () => {
   const { inputs, uses } = define();
   assert.equal(Object.keys(inputs), [
     ...[0, 1, 2].flatMap((i) =>
@@ -95,7 +95,7 @@ test('a thousand cells are asked for in linear time', () => {
   assert.ok(JSON.stringify(define(many).params).length < 150_000);
 });
 
-// ---- what the stages left -------------------------------------------------------------------------------------------
+// ---- the stages' files ----
 
 const rows: readonly Row[] = ['buy <b>now</b>', 'hello there', 'see you'].map((text, i) => ({
   id: `r${i}`,
@@ -312,7 +312,8 @@ test('the page says what the files hold', async () => {
     '0.6931',
     '1.792',
   ]);
-  // Two layers of fan-in 64, σ² = 1/d, s = α/r = 2: s²σ²n = 4. The measured extremes are those of the first two layers.
+  // Two layers of fan-in 64, σ² = 1/d, s = α/r = 2: s²σ²n = 4. The measured extremes are those of
+  // the first two layers.
   const premise = rowWith(html, 'LoRA r = 2', '64');
   assert.equal(
     [1, 4, 5, 6, 7, 8, 10, 11].map((column) => premise[column]),
@@ -378,7 +379,7 @@ test('failed inputs are left out and shown as failed', async () => {
   assert.match(visible(html), 'the loss is not finite at step 3');
 });
 
-test('without a kernel the premise is predicted from the trained adapter’s own shapes', async () => {
+test('without a kernel the premise is predicted from the trained adapter’s shapes', async () => {
   const header = JSON.stringify({
     'base_model.model.a.lora_A.weight': { dtype: 'F32', shape: [2, 8], data_offsets: [0, 64] },
   });

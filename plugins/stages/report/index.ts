@@ -1,0 +1,136 @@
+import { basename } from 'node:path';
+import {
+  attackOf,
+  baseOf,
+  type Cell,
+  defineStage,
+  isOfBase,
+  type JsonObject,
+  type StageRequest,
+} from '../../../src/api.ts';
+import { filesApart } from '../../../src/command/files.ts';
+import { datasetUri } from '../../../src/data/source-uri.ts';
+import { attackNames, isTrainedGoal, type Params, readGoals } from './params.ts';
+
+/** The distinct values, and for each item the index of its own. */
+function intern<T>(values: readonly T[]): {
+  readonly distinct: readonly T[];
+  readonly indexes: readonly number[];
+} {
+  const known = new Map<string, number>();
+  const distinct: T[] = [];
+  const indexes = values.map((value) => {
+    const key = JSON.stringify(value);
+    const index = known.get(key) ?? distinct.length;
+    if (index === distinct.length) {
+      known.set(key, index);
+      distinct.push(value);
+    }
+    return index;
+  });
+  return { distinct, indexes };
+}
+
+/**
+ * The place of a file on this machine belongs neither to what was asked nor to the report's key.
+ */
+const portable = (section: { readonly source: string }): JsonObject => ({
+  ...section,
+  source: section.source.startsWith('file:')
+    ? `file:…/${basename(section.source.slice('file:'.length))}`
+    : section.source,
+});
+
+const numbered = (role: string, index: number): string =>
+  index === 0 ? role : `${role} ${index + 1}`;
+
+/** What the attacks did to the rows that a cell, or its base, was trained on. */
+const poisonRequest = (cell: Cell): StageRequest => {
+  const base = isOfBase(cell) ? baseOf(cell) : null;
+  return base === null ? { kind: 'poison', cell } : { kind: 'poison', cell: base, section: 'base' };
+};
+
+/** Every goal of every cell, with the poisoned rows of trained cells. */
+function goalInputs(cells: readonly Cell[], kinds: readonly string[], isTrained: boolean) {
+  const inputs: { [name: string]: StageRequest } = {};
+  for (const [index, cell] of cells.entries()) {
+    for (const kind of kinds) inputs[`${kind}:${index}`] = { kind, cell };
+    if (isTrained && !kinds.includes('poison')) inputs[`poison:${index}`] = poisonRequest(cell);
+  }
+  return inputs;
+}
+
+interface Sources {
+  readonly sources: { readonly [role: string]: JsonObject };
+  readonly inputs: { readonly [name: string]: StageRequest };
+  readonly assets: { readonly [name: string]: string };
+}
+
+/**
+ * The models and data sets by role. The sources themselves are assets: a file may have changed
+ * where its rows did not, and the report names the file.
+ */
+function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
+  const models = intern(cells.map((cell) => cell.model));
+  const data = intern(cells.map((cell) => cell.data));
+  const sources: { [role: string]: JsonObject } = Object.fromEntries(
+    models.distinct.map((model, i) => [numbered('model', i), portable(model)]),
+  );
+  const inputs: { [name: string]: StageRequest } = {},
+    assets: { [name: string]: string } = {};
+  for (const [i, splits] of data.distinct.entries()) {
+    const cell = cells[data.indexes.indexOf(i)];
+    for (const [split, role] of [
+      ['train', 'training data'],
+      ['validation', 'validation data'],
+    ] as const) {
+      const name = numbered(role, i);
+      sources[name] = portable(splits[split]);
+      if (!isTrained || cell === undefined) continue;
+      inputs[name] = { kind: 'data', cell, with: { split } };
+      assets[name] = datasetUri(splits[split].source);
+    }
+  }
+  return { sources, inputs, assets };
+}
+
+export default defineStage({
+  name: 'report',
+  summary:
+    'Joins the grid in one HTML file that opens offline: findings over seeds, tables, figures, ' +
+    'provenance.',
+  compute: false,
+  scope: 'experiment',
+  // They hold timings.
+  volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
+  tolerant: true,
+  define(cells, { goals }) {
+    const kinds = readGoals(goals);
+    const isTrained = kinds.some(isTrainedGoal);
+    const train = intern(cells.map((cell): JsonObject => ({ ...cell.train })));
+    const { sources, inputs, assets } = sourcesOf(cells, isTrained);
+    const params: Params = {
+      goals,
+      train: train.distinct,
+      sources,
+      cells: cells.map((cell, i) => ({
+        seed: cell.seed,
+        poisoning: filesApart(attackOf(cell)).poisoning,
+        ...(isOfBase(cell) ? { of_base: true as const } : {}),
+        adapter: cell.adapter,
+        train: train.indexes[i] ?? 0,
+      })),
+    };
+    const attacks = isTrained
+      ? attackNames(cells.map((cell) => ({ poisoning: attackOf(cell) })))
+      : [];
+    return {
+      params,
+      inputs: { ...goalInputs(cells, kinds, isTrained), ...inputs },
+      assets,
+      uses: attacks.map((name) => ({ kind: 'attack' as const, name })),
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,226 @@
+/**
+ * Reads the files of the report's inputs. A failed stage has no input (the report tolerates that),
+ * and what it would have written is left out.
+ */
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type JsonObject, pointName, pointsIn, type RunContext } from '../../../src/api.ts';
+import { readDatasetInfo, readProvenance } from '../../../src/data/rows-file.ts';
+import {
+  loraFacts,
+  parseCurves,
+  parseFisher,
+  parseHistory,
+  parseMetrics,
+  receiptFacts,
+  type ReceiptFile,
+} from '../../../src/report/inputs.ts';
+import type {
+  Checkpoint,
+  FisherPoint,
+  KernelPoint,
+  LoraFacts,
+  MapFacts,
+  ReceiptFacts,
+  ReportCell,
+} from '../../../src/report/types.ts';
+import { readPeftShapes } from '../../../src/science/io/peft.ts';
+import { type Distribution, initialVariance } from '../../../src/science/nn/lora-init.ts';
+import { readKernels, readPremises } from '../../../src/science/ntk/files.ts';
+import type { Params, PlannedCell } from './params.ts';
+
+export type Inputs = RunContext['inputs'];
+
+/** The output folder of a stage of a cell; null where it failed or was not asked for. */
+const dirOf = (inputs: Inputs, kind: string, index: number): string | null =>
+  inputs[`${kind}:${index}`]?.dir ?? null;
+
+/** Reads and parses a file; null where the folder or the file is not there. */
+async function optional<T>(
+  dir: string | null,
+  file: string,
+  parse: (text: string) => T,
+): Promise<T | null> {
+  if (dir === null) return null;
+  const path = join(dir, file);
+  return existsSync(path) ? parse(await readFile(path, 'utf8')) : null;
+}
+const json = (text: string): unknown => JSON.parse(text);
+
+/** The checkpoints that a stage's output has a folder of. */
+const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
+  pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
+
+type NominalVariance = (fanIn: number, rank: number) => number;
+
+/** The σ² that the initialiser states; null where A came from a file. */
+function nominalVariance(adapter: JsonObject): NominalVariance | null {
+  const init = adapter['init'] as
+    { readonly distribution?: Distribution; readonly variance?: number | string } | undefined;
+  const distribution = init?.distribution;
+  return adapter['init_from'] !== undefined || distribution === undefined
+    ? null
+    : (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
+}
+
+/**
+ * A's rows as training started. Without an ntk stage the premise is predicted from the shapes of
+ * the trained adapter.
+ */
+async function readLora(
+  inputs: Inputs,
+  index: number,
+  adapter: JsonObject,
+): Promise<LoraFacts | null> {
+  const nominal = nominalVariance(adapter);
+  const ntk = dirOf(inputs, 'ntk', index),
+    train = dirOf(inputs, 'train', index);
+  const premises = ntk === null ? [] : await readPremises(join(ntk, 'init'));
+  if (premises.length > 0) return loraFacts(premises, nominal);
+  if (train === null || nominal === null) return null;
+  const dir = join(train, 'adapter');
+  if (!existsSync(join(dir, 'adapter_config.json'))) return null;
+  const shapes = await readPeftShapes(dir);
+  return loraFacts(
+    shapes.map((shape) => ({
+      ...shape,
+      variance: nominal(shape.width, shape.rank),
+      measured: null,
+    })),
+    nominal,
+  );
+}
+
+async function readMetrics(
+  inputs: Inputs,
+  index: number,
+  kinds: readonly string[],
+): Promise<ReportCell['metrics']> {
+  const metrics: { [stage: string]: { readonly [metric: string]: number } } = {};
+  for (const kind of kinds) {
+    const dir = dirOf(inputs, kind, index);
+    const numbers = await optional(dir, 'metrics.json', (text) =>
+      parseMetrics(text, `${kind} (${dir ?? ''})`),
+    );
+    if (numbers !== null) metrics[kind] = numbers;
+  }
+  return metrics;
+}
+
+async function readFisher(
+  inputs: Inputs,
+  index: number,
+): Promise<Pick<ReportCell, 'fisher' | 'kernelSpectra'>> {
+  const fisher: { [C in Checkpoint]?: FisherPoint } = {};
+  const kernelSpectra: { [C in Checkpoint]?: ReportCell['kernelSpectra'][C] } = {};
+  const dir = dirOf(inputs, 'fisher', index);
+  for (const at of dir === null ? [] : await checkpointsIn(dir)) {
+    const point = await optional(dir, join(at, 'fisher.json'), parseFisher);
+    if (point !== null) fisher[at] = point;
+    const spectra = await optional(dir, join(at, 'kernel-spectrum.json'), json);
+    if (spectra !== null)
+      kernelSpectra[at] = spectra as NonNullable<ReportCell['kernelSpectra'][Checkpoint]>;
+  }
+  return { fisher, kernelSpectra };
+}
+
+/** The parts of a cell that stand in its stages' files, but for kernels and receipts. */
+export type ReadCell = Pick<
+  ReportCell,
+  'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map' | 'curves'
+>;
+
+/** @param kinds the stages whose metrics are read */
+export async function readCell(
+  inputs: Inputs,
+  index: number,
+  kinds: readonly string[],
+  { adapter }: PlannedCell,
+): Promise<ReadCell> {
+  const train = dirOf(inputs, 'train', index);
+  const curves = await optional(train, 'curves.jsonl', parseCurves);
+  const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
+  return {
+    ...(map === null ? {} : { map: map as MapFacts }),
+    ...(curves === null ? {} : { curves }),
+    metrics: await readMetrics(inputs, index, kinds),
+    ...(await readFisher(inputs, index)),
+    history: await optional(train, 'history.jsonl', parseHistory),
+    lora: adapter.type === 'full' ? null : await readLora(inputs, index, adapter),
+  };
+}
+
+/** The kernels of a cell's ntk stage; none where it has no output. */
+export async function readCellKernels(
+  inputs: Inputs,
+  index: number,
+): Promise<ReportCell['kernels']> {
+  const points: { [C in Checkpoint]?: KernelPoint } = {};
+  const ntk = dirOf(inputs, 'ntk', index);
+  for (const at of ntk === null ? [] : await checkpointsIn(ntk)) {
+    const { rows, classes, full, lora, labels } = await readKernels(join(ntk ?? '', at));
+    points[at] = {
+      labels,
+      kernels: {
+        ...(full === null ? {} : { full: { rows, classes, data: full } }),
+        ...(lora === null ? {} : { lora: { rows, classes, data: lora } }),
+      },
+    };
+  }
+  return points;
+}
+
+export async function readReceipt(inputs: Inputs, index: number): Promise<ReceiptFacts | null> {
+  const dir = dirOf(inputs, 'poison', index);
+  if (dir === null) return null;
+  const { classes } = await readDatasetInfo(dir);
+  return optional(dir, 'receipt.json', (text) =>
+    receiptFacts(JSON.parse(text) as ReceiptFile, classes),
+  );
+}
+
+/** The digests of the checkpoints that the cells were trained from. */
+async function modelDigests(inputs: Inputs, cells: number): Promise<readonly string[]> {
+  const digests = new Set<string>();
+  for (let index = 0; index < cells; index++) {
+    const record = (await optional(dirOf(inputs, 'train', index), 'train.json', json)) as {
+      readonly model?: unknown;
+      readonly source?: unknown;
+    } | null;
+    // Where the training started from a base, `model` is the base's, which the spec does not name.
+    const digest = record?.source ?? record?.model;
+    if (typeof digest === 'string') digests.add(digest);
+  }
+  return [...digests];
+}
+
+/** What the spec says of each model and split together with what was really read. */
+export async function readSources(
+  inputs: Inputs,
+  asked: Params['sources'],
+  cells: number,
+): Promise<{ readonly sources: Params['sources']; readonly classes: readonly string[] }> {
+  let classes: readonly string[] = [];
+  const found: { [role: string]: JsonObject } = {};
+  for (const [role, written] of Object.entries(asked)) {
+    const dir = inputs[role]?.dir;
+    if (dir === undefined) {
+      found[role] = written;
+      continue;
+    }
+    const info = await readDatasetInfo(dir);
+    if (classes.length === 0) classes = info.classes;
+    found[role] = {
+      ...(written['source'] === undefined ? {} : { source: written['source'] }),
+      rows: info.rows,
+      classes: info.classes.map((name, id) => `${name} (${info.counts[id] ?? 0})`),
+      asked: written,
+      read: await readProvenance(dir),
+    };
+  }
+  const models = await modelDigests(inputs, cells);
+  if (models.length > 0 && found['model'] !== undefined)
+    found['model'] = { ...found['model'], digest: models.join(', ') };
+  return { sources: found, classes };
+}

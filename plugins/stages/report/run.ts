@@ -1,0 +1,161 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import {
+  type AttackDescriptor,
+  type ExperimentFacts,
+  type Poisoning,
+  type RunContext,
+  stepsOf,
+} from '../../../src/api.ts';
+import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
+import { chooseKernels } from '../../../src/report/kernel-choice.ts';
+import { renderReport } from '../../../src/report/report.ts';
+import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
+import { attackNames, isTrainedGoal, type Params, type PlannedCell, readGoals } from './params.ts';
+import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
+
+type Attacks = ReadonlyMap<string, AttackDescriptor>;
+
+/**
+ * Without results to judge (no trained goal) no attack's code is in the key, and none is opened.
+ */
+function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
+  if (attacks.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
+  return familyOfSteps(openSteps(poisoning, (name) => opened(attacks, name)));
+}
+
+function opened(attacks: Attacks, name: string): AttackDescriptor {
+  const attack = attacks.get(name);
+  if (attack === undefined) throw new Error(`the report was not handed the attack ${name}`);
+  return attack;
+}
+
+/** Whether a training on these rows minimises a loss that an attack defines. */
+const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
+  stepsOf(poisoning).some(({ attack }) => attacks.get(attack)?.training?.changes === 'loss');
+
+/**
+ * The goals whose metrics are a cell's own. What joins the grid, or is the same for all of it, is
+ * left out: repeated for each cell, it would look like agreement.
+ */
+function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): readonly string[] {
+  const isShared = (kind: string): boolean =>
+    cells.length > 1 && new Set(cells.map(({ stages }) => stages[kind])).size === 1;
+  return readGoals(goals).filter((kind) => isTrainedGoal(kind) || !isShared(kind));
+}
+
+/** What the plan and the experiment say of a cell, before its files are read. */
+function plannedCell(
+  planned: PlannedCell,
+  facts: ExperimentFacts['cells'][number],
+  train: Params['train'],
+  attacks: Attacks,
+) {
+  const { seed, poisoning, of_base: ofBase, adapter } = planned;
+  const attacksLoss = ofBase === undefined && changesLoss(attacks, poisoning);
+  return {
+    axes: facts.cell,
+    ...(facts.also === undefined ? {} : { also: facts.also }),
+    seed,
+    stages: facts.stages,
+    attack: poisoning.attack,
+    adapter: adapter.type,
+    train: train[planned.train] ?? {},
+    family: familyOf(attacks, poisoning),
+    ...(ofBase === undefined ? {} : { ofBase }),
+    ...(attacksLoss ? { attacksLoss: true as const } : {}),
+    kernels: {},
+    receipt: null,
+  };
+}
+
+async function readCells(
+  context: RunContext,
+  experiment: ExperimentFacts,
+  { goals, cells: planned, train }: Params,
+  attacks: Attacks,
+): Promise<ReportCell[]> {
+  const kinds = goalsOfCells(goals, experiment);
+  const cells: ReportCell[] = [];
+  for (const [index, cell] of planned.entries()) {
+    const facts = experiment.cells[index];
+    if (facts?.seed !== cell.seed)
+      throw new Error(
+        `cell ${index} has seed ${facts?.seed ?? 'none'}, the report was planned for ${cell.seed}`,
+      );
+    cells.push({
+      ...plannedCell(cell, facts, train, attacks),
+      ...(await readCell(context.inputs, index, kinds, cell)),
+    });
+    context.progress(index + 1, planned.length, 'cells');
+    context.signal.throwIfAborted();
+  }
+  return cells;
+}
+
+/** Adds the kernels and receipts of the few cells that show theirs. */
+async function withShown(
+  cells: readonly ReportCell[],
+  planned: readonly PlannedCell[],
+  inputs: RunContext['inputs'],
+): Promise<ReportCell[]> {
+  const indexes = new Map(cells.map((cell, index) => [cell, index]));
+  const hasKernel = (cell: ReportCell): boolean =>
+    inputs[`ntk:${indexes.get(cell) ?? ''}`] !== undefined;
+  const drawn = new Set(chooseKernels(cells, hasKernel).map(({ cell }) => cell));
+  const attacksShown = new Set<string>();
+  const complete: ReportCell[] = [];
+  for (const [index, cell] of cells.entries()) {
+    const attack = JSON.stringify(planned[index]?.poisoning);
+    const receipt = attacksShown.has(attack) ? null : await readReceipt(inputs, index);
+    if (receipt !== null) attacksShown.add(attack);
+    const kernels = drawn.has(cell) ? await readCellKernels(inputs, index) : {};
+    complete.push({ ...cell, kernels, receipt });
+  }
+  return complete;
+}
+
+async function writeReport(outDir: string, { html, files }: RenderedReport): Promise<void> {
+  await writeFile(join(outDir, 'report.html'), html);
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(dirname(join(outDir, path)), { recursive: true });
+    await writeFile(join(outDir, path), content);
+  }
+}
+
+export async function run(context: RunContext): Promise<void> {
+  const { experiment, inputs, outDir } = context;
+  if (experiment === undefined)
+    throw new Error('a report is of a whole experiment, and none was handed over');
+  const params = context.params as Params;
+  const { goals, cells: planned, sources } = params;
+  if (experiment.cells.length !== planned.length)
+    throw new Error(
+      `the experiment has ${experiment.cells.length} cells, ` +
+        `the report was planned for ${planned.length}`,
+    );
+  const names = goals.some(isTrainedGoal) ? attackNames(planned) : [];
+  const attacks = names.map((name) => context.plugin<AttackDescriptor>('attack', name));
+  const byName = new Map(attacks.map((attack) => [attack.name, attack]));
+  const cells = await readCells(context, experiment, params, byName);
+  const backends = experiment.stages.map(({ backend }) => backend);
+
+  const report = await renderReport({
+    name: experiment.name,
+    specFile: experiment.specFile,
+    specText: experiment.specText,
+    goals,
+    cells: await withShown(cells, planned, inputs),
+    stages: experiment.stages,
+    backends: [...new Set(backends.filter((backend) => backend !== null))],
+    ...(await readSources(inputs, sources, cells.length)),
+    attacks: attacks.map(({ name, summary, citation }) => ({ name, summary, citation })),
+    environment: experiment.environment,
+  });
+  await writeReport(outDir, report);
+  const size = (report.html.length / 1024).toFixed(0);
+  context.log(
+    `${cells.length} cells; report.html has ${size} kB, ` +
+      `figures/ ${Object.keys(report.files).length} files`,
+  );
+}

@@ -1,0 +1,34 @@
+/** Every metric of every cell as CSV. */
+import type { Condition } from './conditions.ts';
+import { toCsv } from './csv.ts';
+
+/** More rows than this are left to `dosimeter results SPEC --csv`. */
+const MOST_ROWS = 15_000;
+
+/** The CSV, null where it has no rows or too many of them, and how many rows there are. */
+export function allMetricsCsv(conditions: readonly Condition[]): {
+  readonly csv: string | null;
+  readonly rows: number;
+} {
+  const metrics = conditions.flatMap(({ cells }) =>
+    cells.flatMap((cell) => Object.values(cell.metrics)),
+  );
+  const count = metrics.reduce((sum, values) => sum + Object.keys(values).length, 0);
+  if (count > MOST_ROWS || count === 0) return { csv: null, rows: count };
+  const rows = conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) =>
+    cells.flatMap(({ seed, metrics: byStage }) =>
+      Object.entries(byStage).flatMap(([stage, values]) =>
+        Object.entries(values).map(([metric, value]) => ({
+          attack: attackLabel,
+          adapter: adapterLabel,
+          setting,
+          seed,
+          stage,
+          metric,
+          value,
+        })),
+      ),
+    ),
+  );
+  return { csv: toCsv(rows), rows: count };
+}

@@ -1,0 +1,53 @@
+/** Everything that the page and its figures show, worked out once from the cells. Pure. */
+import { type Caveat, caveatsOf } from './caveats.ts';
+import { compareAll, type Comparisons } from './comparisons.ts';
+import { type Condition, conditionsOf } from './conditions.ts';
+import { type Finding, findingsOf } from './findings.ts';
+import { chooseKernels, type KernelChoice } from './kernel-choice.ts';
+import { blockLabel } from './labels.ts';
+import { type Standing, standingOf } from './standing.ts';
+import type { ReportCell, ReportInput } from './types.ts';
+
+export interface Analysis {
+  readonly input: ReportInput;
+  readonly conditions: readonly Condition[];
+  readonly comparisons: Comparisons;
+  readonly findings: readonly Finding[];
+  readonly standing: Standing;
+  readonly caveats: readonly Caveat[];
+  /** The kernels that are drawn. */
+  readonly kernels: readonly KernelChoice[];
+  /** How many cells have kernels that are not drawn. */
+  readonly undrawn: number;
+}
+
+const conditionName = (condition: Condition): string => {
+  const attack = condition.family === 'none' ? 'without attack' : `under ${blockLabel(condition)}`;
+  return `${condition.adapterLabel} ${attack}`;
+};
+
+export function analyse(input: ReportInput): Analysis {
+  const conditions = conditionsOf(input.cells, input.stages);
+  const comparisons = compareAll(conditions);
+  const hasKernel = (cell: ReportCell): boolean => Object.keys(cell.kernels).length > 0;
+  const kernels = chooseKernels(input.cells, hasKernel);
+  // A cell whose ntk stage has finished has a kernel, whether it was read or not.
+  const withKernel = input.cells.filter(
+    (cell) => hasKernel(cell) || cell.metrics['ntk'] !== undefined,
+  );
+  return {
+    input,
+    conditions,
+    comparisons,
+    findings: findingsOf(conditions, comparisons),
+    standing: standingOf(conditions, comparisons),
+    caveats: caveatsOf(
+      conditions.map((condition) => ({
+        label: conditionName(condition),
+        cells: condition.cells,
+      })),
+    ),
+    kernels,
+    undrawn: withKernel.length - new Set(kernels.map(({ cell }) => cell)).size,
+  };
+}

@@ -1,0 +1,203 @@
+/**
+ * Scores, information bits and entropies against LoRA's rank and the variance of A, with full
+ * fine-tuning as a level beside the scores.
+ */
+import {
+  byName,
+  type Condition,
+  isFull,
+  numericAxis,
+  type Quantity,
+  scoreOf,
+} from '../conditions.ts';
+import { fisherOf, INFORMATION, renyi } from '../fisher.ts';
+import { list } from '../format.ts';
+import { distinct } from '../groups.ts';
+import { ACCURACY, ASR, DROP, type MetricNote } from '../metrics.ts';
+import type { AttackFamily, Figure } from '../types.ts';
+import { joinLabels, slug, varies } from './axis.ts';
+import { type CurveAxis, curveFigures, type CurveOptions, type CurvePoint } from './curves.ts';
+
+interface Drawn {
+  readonly id: string;
+  readonly label: string;
+  /** Used on the axis, where the label is too long for it. */
+  readonly short?: string;
+  readonly quantity: Quantity;
+  readonly span: CurveOptions['span'];
+  readonly families: readonly AttackFamily[];
+}
+
+const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
+
+const score = (
+  metric: MetricNote,
+  span: Drawn['span'],
+  families: readonly AttackFamily[],
+): Drawn => ({
+  id: metric.metric,
+  label: metric.label,
+  quantity: scoreOf(metric),
+  span,
+  families,
+});
+
+const DRAWN: readonly Drawn[] = [
+  score(ACCURACY, 'to-one', EVERY_FAMILY),
+  score(DROP, 'from-zero', ['untargeted']),
+  score(ASR, 'unit', ['backdoor']),
+  ...[
+    ...INFORMATION,
+    renyi('raw', '0.5'),
+    renyi('normalised', '0.5'),
+    renyi('raw', '2'),
+    renyi('normalised', '2'),
+  ].map((quantity) => ({
+    id: quantity.id,
+    label: `${quantity.label} of LoRA’s kernel after training`,
+    short: `${quantity.label} (nats)`,
+    span: 'points' as const,
+    families: EVERY_FAMILY,
+    quantity: fisherOf(quantity, 'final', 'lora'),
+  })),
+];
+
+/** An axis of the adapter. */
+interface AdapterAxis {
+  readonly path: string;
+  readonly name: string;
+  readonly axis: CurveAxis;
+  /** A condition's place on the axis; null where it has none. */
+  readonly at: (condition: Condition) => number | null;
+  /** Ends the captions; may be empty. */
+  readonly note: string;
+}
+
+const adapterOf = ({ path }: AdapterAxis, condition: Condition): string =>
+  condition.labelsWithout(path).adapterLabel;
+
+/** Adapters that stand at several places of the axis; the others would draw no line along it. */
+function following(axis: AdapterAxis, along: readonly Condition[]): readonly Condition[] {
+  return along.filter((condition) =>
+    varies(
+      along
+        .filter((other) => adapterOf(axis, other) === adapterOf(axis, condition))
+        .map((other) => axis.at(other)),
+    ),
+  );
+}
+
+/** The points of one quantity; levels of full fine-tuning under the same attacks come last. */
+function pointsOf(
+  { path, at }: AdapterAxis,
+  drawn: Drawn,
+  conditions: readonly Condition[],
+  shown: readonly Condition[],
+  isSeveralAdapters: boolean,
+): readonly CurvePoint[] {
+  const asked = shown.filter(({ family }) => drawn.families.includes(family));
+  const seen = new Set<string>();
+  const points = asked
+    .map((condition): CurvePoint => {
+      const { attackLabel, setting, adapterLabel } = condition.labelsWithout(path);
+      const line = joinLabels(attackLabel, setting, isSeveralAdapters ? adapterLabel : '');
+      return { line, x: at(condition), condition, quantity: drawn.quantity };
+    })
+    // Two names that differ along this axis alone (1/d and 1/(1d)) have one place on it.
+    .filter(({ line, x, condition }) => {
+      const place = JSON.stringify([line, x, condition.key]);
+      return !seen.has(place) && seen.add(place);
+    });
+  const attackOf = ({ attackLabel, setting }: Condition): string =>
+    joinLabels(attackLabel, setting);
+  const attacks = new Set(asked.map(attackOf));
+  // With one line for each attack full fine-tuning has its colour, with several a line of its own.
+  const levels = conditions
+    .filter((condition) => isFull(condition) && attacks.has(attackOf(condition)))
+    .map((condition): CurvePoint => {
+      const attack = attackOf(condition);
+      const line = isSeveralAdapters ? joinLabels(attack, condition.adapterLabel) : attack;
+      return { line, x: null, condition, quantity: drawn.quantity };
+    });
+  return [...points, ...levels];
+}
+
+async function figuresAlong(unique: readonly Condition[], along: AdapterAxis): Promise<Figure[]> {
+  const conditions = byName(unique);
+  const placed = conditions.filter((condition) => along.at(condition) !== null);
+  const shown = following(along, placed);
+  const adapters = distinct(shown.map((condition) => adapterOf(along, condition)));
+  const every = distinct(placed.map((condition) => adapterOf(along, condition)));
+  const [first] = adapters;
+  if (first === undefined) return [];
+  // The adapter is named where it is the only one that is drawn, though not the only one there is.
+  const isNamed = adapters.length === 1 && every.length > 1;
+  const figures: Figure[] = [];
+  for (const drawn of DRAWN)
+    figures.push(
+      ...(await curveFigures(pointsOf(along, drawn, conditions, shown, adapters.length > 1), {
+        id: slug(`${along.name}-${drawn.id}`),
+        title: `${drawn.label}, against ${along.name}`,
+        yTitle: drawn.short ?? drawn.label,
+        caption: [isNamed ? `${first}.` : '', along.note].filter((text) => text !== '').join(' '),
+        axis: along.axis,
+        span: drawn.span,
+      })),
+    );
+  return figures;
+}
+
+export const rankFigures = (conditions: readonly Condition[]): Promise<readonly Figure[]> =>
+  figuresAlong(conditions, {
+    path: 'adapter.rank',
+    name: 'rank',
+    axis: { title: 'rank r', scale: 'log2' },
+    at: (condition) => numericAxis(condition, 'adapter.rank'),
+    note: '',
+  });
+
+const VARIANCE = 'adapter.init.variance';
+
+/** σ²n where it is the same for every layer (a variance of k/d), else null. */
+function scaledVariance(condition: Condition): number | null {
+  const [scaled, ...others] = distinct(
+    condition.cells
+      .flatMap(({ lora }) => lora?.groups ?? [])
+      .map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))),
+  );
+  return scaled === undefined || others.length > 0 ? null : scaled;
+}
+
+/**
+ * One scale for all figures: σ²·n, or σ² where more of the conditions have a value of that. Those
+ * that have none are left out and named.
+ */
+export async function varianceFigures(
+  conditions: readonly Condition[],
+): Promise<readonly Figure[]> {
+  const given = byName(conditions).filter(({ axes }) => axes[VARIANCE] !== undefined);
+  const plainVariance = (condition: Condition): number | null => numericAxis(condition, VARIANCE);
+  const placed = (at: AdapterAxis['at']): number =>
+    given.filter((condition) => at(condition) !== null).length;
+  const isPlain = placed(plainVariance) > placed(scaledVariance);
+  const at = isPlain ? plainVariance : scaledVariance;
+  const left = distinct(
+    given
+      .filter((condition) => at(condition) === null)
+      .map(({ axes }) => formatVariance(axes[VARIANCE])),
+  );
+  return figuresAlong(conditions, {
+    path: VARIANCE,
+    name: 'variance',
+    axis: {
+      title: isPlain ? 'variance σ² of A' : 'σ²·n (variance of A times the layer’s fan-in)',
+      scale: 'auto',
+    },
+    at: (condition) => (condition.axes[VARIANCE] === undefined ? null : at(condition)),
+    note:
+      left.length === 0 ? '' : `Left out, without a single value on this axis: σ² = ${list(left)}.`,
+  });
+}
+
+const formatVariance = (value: unknown): string =>
+  typeof value === 'string' ? value : JSON.stringify(value);

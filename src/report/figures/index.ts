@@ -1,0 +1,107 @@
+/**
+ * Every figure of the report. A new one is a function in a file of its own and a record here: its
+ * figures appear in their section of the page, and as SVG and CSV beside it.
+ */
+import type { Analysis } from '../analysis.ts';
+import { scoreOf, seriesOf } from '../conditions.ts';
+import { ACCURACY, ASR } from '../metrics.ts';
+import type { Figure } from '../types.ts';
+import { rankFigures, varianceFigures } from './adapter-axes.ts';
+import { answerFigures } from './answer.ts';
+import { doseFigures } from './doses.ts';
+import { forestFigure } from './forest.ts';
+import { informationFigures } from './information.ts';
+import { kernelFigures } from './kernels.ts';
+import { lossFigures } from './losses.ts';
+import { mapFigures } from './map.ts';
+import { scoreFigure } from './scores.ts';
+import { spectrumFigures } from './spectra.ts';
+import { stageFigure } from './stages.ts';
+import { stepFigures } from './steps.ts';
+
+/** The places of the page where figures stand. */
+export type FigureSection =
+  | 'answer'
+  | 'scores'
+  | 'axes'
+  | 'steps'
+  | 'losses'
+  | 'information'
+  | 'spectra'
+  | 'kernels'
+  | 'map'
+  | 'stages';
+
+type Drawn = Figure | null | readonly (Figure | null)[];
+
+export interface FigureRecord {
+  readonly id: string;
+  readonly section: FigureSection;
+  /** Draws one figure or several; null stands for one that has nothing to show. */
+  readonly draw: (analysis: Analysis) => Drawn | Promise<Drawn>;
+}
+
+/** In the order of the page within each section. */
+export const FIGURES: readonly FigureRecord[] = [
+  { id: 'answer', section: 'answer', draw: ({ conditions }) => answerFigures(conditions) },
+  {
+    id: 'accuracy',
+    section: 'scores',
+    draw: ({ conditions }) => scoreFigure(ACCURACY, conditions),
+  },
+  {
+    id: 'asr',
+    section: 'scores',
+    draw: ({ conditions }) =>
+      conditions.some((condition) => seriesOf(condition, scoreOf(ASR)).summary)
+        ? scoreFigure(ASR, conditions)
+        : null,
+  },
+  {
+    id: 'differences',
+    section: 'scores',
+    draw: ({ conditions, comparisons }) => forestFigure(comparisons.adapters, conditions),
+  },
+  { id: 'dose', section: 'axes', draw: ({ conditions }) => doseFigures(conditions) },
+  { id: 'rank', section: 'axes', draw: ({ conditions }) => rankFigures(conditions) },
+  { id: 'variance', section: 'axes', draw: ({ conditions }) => varianceFigures(conditions) },
+  { id: 'losses', section: 'losses', draw: ({ conditions }) => lossFigures(conditions) },
+  { id: 'steps', section: 'steps', draw: ({ conditions }) => stepFigures(conditions) },
+  {
+    id: 'information',
+    section: 'information',
+    draw: ({ conditions }) => informationFigures(conditions),
+  },
+  { id: 'spectra', section: 'spectra', draw: ({ conditions }) => spectrumFigures(conditions) },
+  {
+    id: 'kernels',
+    section: 'kernels',
+    draw: ({ kernels, input }) => kernelFigures(kernels, input.classes),
+  },
+  { id: 'map', section: 'map', draw: ({ input }) => mapFigures(input.cells) },
+  { id: 'stages', section: 'stages', draw: ({ input }) => stageFigure(input.stages) },
+];
+
+/** The drawn figures by their section of the page. */
+export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
+
+/** Draws every figure, one after the other. */
+export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
+  const drawn: Record<FigureSection, Figure[]> = {
+    answer: [],
+    scores: [],
+    axes: [],
+    steps: [],
+    losses: [],
+    information: [],
+    spectra: [],
+    kernels: [],
+    map: [],
+    stages: [],
+  };
+  for (const { section, draw } of FIGURES) {
+    const figures = [await draw(analysis)].flat();
+    drawn[section].push(...figures.filter((figure) => figure !== null));
+  }
+  return drawn;
+}

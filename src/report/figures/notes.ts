@@ -1,0 +1,20 @@
+/** What captions say of every figure alike: hollow points, and what there was no room for. */
+import type { Condition } from '../conditions.ts';
+import { predictsOneClass } from '../evidence.ts';
+import { plural } from '../format.ts';
+
+/** The seeds whose models predict one class only: their points are hollow. */
+export const oneClassSeeds = ({ cells }: Condition): ReadonlySet<number> =>
+  new Set(cells.filter(predictsOneClass).map(({ seed }) => seed));
+
+export const hollowNote = (conditions: readonly Condition[]): string =>
+  conditions.some((condition) => oneClassSeeds(condition).size > 0)
+    ? ' Hollow points: models that predict one class only.'
+    : '';
+
+/** Says how many of something a figure had no room for. */
+export function leftOut(count: number, noun: string): string {
+  if (count <= 0) return '';
+  const verb = count === 1 ? 'is' : 'are';
+  return ` ${plural(count, `more ${noun}`)} ${verb} left out of this figure.`;
+}

@@ -1,0 +1,107 @@
+/**
+ * Numbers that are made of a Fisher spectrum, the checkpoints they are taken at, and their errors.
+ */
+import { type Condition, oncePerAdapter, type Quantity } from './conditions.ts';
+import { distinct } from './groups.ts';
+import { alphaOrder, entropyName } from './metrics.ts';
+import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
+
+export interface FisherQuantity {
+  readonly id: string;
+  readonly label: string;
+  readonly get: (facts: FisherFacts) => number | null;
+}
+
+export const INFORMATION: readonly FisherQuantity[] = [
+  { id: 'information_bits', label: 'IB', get: (facts) => facts.information_bits },
+  {
+    id: 'information_bits_normalised',
+    label: 'IB normalised',
+    get: (facts) => facts.information_bits_normalised,
+  },
+];
+
+export type Scale = 'raw' | 'normalised';
+export const SCALES: readonly Scale[] = ['raw', 'normalised'];
+
+export const renyi = (scale: Scale, alpha: string): FisherQuantity => ({
+  id: `renyi_${scale}_${alpha}`,
+  label: `${entropyName(alpha)} ${scale}`,
+  get: (facts) => facts.renyi[scale][alpha] ?? null,
+});
+
+/** Every α that any cell has at this scale, ascending. */
+export function alphasOf(cells: readonly ReportCell[], scale: Scale): readonly string[] {
+  const points = cells.flatMap(({ fisher }) => Object.values(fisher));
+  return distinct(
+    points
+      .flatMap((point) => [point?.lora?.true, point?.full?.true])
+      .flatMap((facts) => Object.keys(facts?.renyi[scale] ?? {})),
+  ).sort(alphaOrder);
+}
+
+/** The Rényi entropies of every α that any cell has, raw ones first. */
+export const entropiesOf = (cells: readonly ReportCell[]): readonly FisherQuantity[] =>
+  SCALES.flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyi(scale, alpha)));
+
+function stepOf(checkpoint: Checkpoint): number {
+  if (checkpoint === 'init') return -1;
+  return checkpoint === 'final' ? Infinity : Number(checkpoint.slice('step-'.length));
+}
+
+export function checkpointName(checkpoint: Checkpoint): string {
+  if (checkpoint === 'init') return 'at initialisation';
+  return checkpoint === 'final' ? 'after training' : `at step ${stepOf(checkpoint)}`;
+}
+
+/** The checkpoints at which any cell has Fisher information, in the order of training. */
+export const checkpointsOf = (cells: readonly ReportCell[]): readonly Checkpoint[] =>
+  distinct(cells.flatMap(({ fisher }) => Object.keys(fisher) as Checkpoint[])).sort(
+    (a, b) => stepOf(a) - stepOf(b),
+  );
+
+/** A cell's Fisher information at its last checkpoint. */
+export const lastFisher = (cell: ReportCell): FisherPoint | undefined => {
+  const last = checkpointsOf([cell]).at(-1);
+  return last && cell.fisher[last];
+};
+
+export const fisherOf =
+  (quantity: FisherQuantity, checkpoint: Checkpoint, of: Parametrisation): Quantity =>
+  (cell) => {
+    const facts = cell.fisher[checkpoint]?.[of]?.true;
+    return facts ? quantity.get(facts) : null;
+  };
+
+/** The conditions that have a LoRA kernel at a checkpoint; at initialisation each adapter once. */
+export function withLora(
+  conditions: readonly Condition[],
+  checkpoint: Checkpoint,
+): readonly Condition[] {
+  const having = conditions.filter(({ cells }) =>
+    cells.some(({ fisher }) => fisher[checkpoint]?.lora),
+  );
+  return checkpoint === 'init' ? oncePerAdapter(having) : having;
+}
+
+/**
+ * The standard error of a kernel that was estimated by projection, as a share of its norm; null
+ * where the kernel is exact.
+ */
+export const kernelError = (
+  cell: ReportCell,
+  checkpoint: Checkpoint,
+  of: Parametrisation,
+): number | null => cell.metrics['ntk']?.[`${checkpoint}.${of}.error`] ?? null;
+
+/** Whether any kernel behind a stage's metrics is an estimate, as the metrics themselves say. */
+export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime'): boolean =>
+  cells.some(({ metrics }) =>
+    Object.keys(metrics[stage] ?? {}).some((name) => /(^|\.)(lora|full)\.error$/.test(name)),
+  );
+/** A note under tables of such numbers. */
+export const ESTIMATED =
+  '≈: from projected kernels, whose standard error stands in results as lora.error and ' +
+  'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², ' +
+  'and a ' +
+  'cosine with another kernel too small by half as much.';

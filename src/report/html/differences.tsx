@@ -1,0 +1,102 @@
+/** Each adapter against full fine-tuning, paired by seed, with the verdicts. */
+import type { JSX } from 'preact';
+import type { PairedDifference } from '../../stats/summary.ts';
+import type { AdapterComparison } from '../adapters.ts';
+import { formatInterval, formatMean, formatNumber } from '../format.ts';
+import { blockLabel } from '../labels.ts';
+import { PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
+import { SEEDS_NEEDED } from '../verdict.ts';
+import { type Column, Judged, Table } from './parts.tsx';
+
+/** Where all seeds differ by the same but for rounding, there is no effect size. */
+const effectText = ({ effect }: PairedDifference): string =>
+  formatNumber(effect !== null && Math.abs(effect) < 1e6 ? effect : null);
+
+const COLUMNS: readonly Column<AdapterComparison>[] = [
+  { title: 'Metric', kind: 'nowrap', value: ({ metric }) => metric.label },
+  { title: 'Attack', value: ({ adapter }) => blockLabel(adapter) },
+  {
+    title: 'Adapter − full',
+    kind: 'nowrap',
+    value: ({ adapter, full }) =>
+      full.adapterLabel === 'full'
+        ? adapter.adapterLabel
+        : `${adapter.adapterLabel} − ${full.adapterLabel}`,
+  },
+  {
+    title: 'Pairs',
+    kind: 'number',
+    value: ({ seeds, incomplete, excluded }) => (
+      <>
+        {seeds.length}
+        {incomplete > 0 ? <span class="bad"> ({incomplete} incomplete)</span> : null}
+        {excluded > 0 ? <span class="bad"> ({excluded} excluded)</span> : null}
+      </>
+    ),
+  },
+  {
+    title: 'Difference',
+    kind: 'number',
+    value: ({ difference, metric }) =>
+      difference === null ? '–' : formatMean(difference, metric.kind),
+  },
+  {
+    title: '95% interval',
+    kind: 'number',
+    value: ({ difference, metric }) =>
+      difference === null ? '–' : formatInterval(difference, metric.kind),
+  },
+  {
+    title: 'Effect size d_z',
+    kind: 'number',
+    value: ({ difference }) => (difference === null ? '–' : effectText(difference)),
+  },
+  {
+    title: 'Claim of the paper',
+    kind: 'claim',
+    value: ({ verdict, metric, excluded, reasons }) => (
+      <>
+        {verdict ? <Judged verdict={verdict} kind={metric.kind} /> : '–'}
+        {excluded > 0 ? <span class="bad small"> excluded: {reasons.join('; ')}</span> : null}
+      </>
+    ),
+  },
+];
+
+export function Differences({
+  comparisons,
+}: {
+  readonly comparisons: readonly AdapterComparison[];
+}): JSX.Element {
+  return (
+    <>
+      <h3>Adapter against full fine-tuning, paired by seed</h3>
+      {comparisons.length === 0 ? (
+        <p>
+          There is no complete pair of an adapter and full fine-tuning (same attack, setting and
+          seed) to compare.
+        </p>
+      ) : (
+        <>
+          <Table
+            label="Paired differences"
+            most={240}
+            rows={comparisons}
+            starts={(row, above) => row.metric !== above.metric}
+            columns={COLUMNS}
+          />
+          <p class="muted small">
+            d_z is the mean difference over the standard deviation of the differences (– where it
+            has none). The paper (arXiv 2505.12871) claims that LoRA has the lower ASR under a
+            backdoor and the larger accuracy drop under untargeted poisoning. A claim is{' '}
+            <em>held</em> or <em>refuted</em> when its paired 95% interval over at least{' '}
+            {SEEDS_NEEDED} seeds, corrected by Holm’s method over all comparisons of that claim,
+            excludes zero by the declared margin ({PROPORTION_MARGIN} for accuracies and rates,{' '}
+            {RELATIVE_MARGIN * 100}% of the full kernel’s value for information bits and entropies);
+            else it is <em>undecided</em>.
+          </p>
+        </>
+      )}
+    </>
+  );
+}

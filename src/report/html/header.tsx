@@ -1,0 +1,183 @@
+/**
+ * The first screen: the question, what may be said, what to know before reading, the answer as a
+ * picture, and the facts that every number depends on.
+ */
+import type { JSX } from 'preact';
+import type { JsonObject, StageFacts } from '../../api.ts';
+import type { Analysis } from '../analysis.ts';
+import type { Caveat } from '../caveats.ts';
+import { cut, formatSeconds, list, plural } from '../format.ts';
+import { distinct } from '../groups.ts';
+import type { Standing } from '../standing.ts';
+import type { Figure, ReportInput } from '../types.ts';
+import { axesText, FigureBox } from './parts.tsx';
+
+const MOST_FAILURES = 12;
+
+type Fact = readonly [name: string, value: string];
+
+function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
+  const seeds = distinct(input.cells.map(({ seed }) => seed)).sort((a, b) => a - b);
+  const failedCells = conditions.flatMap(({ failures }) => [...failures.keys()]);
+  const failedSeeds = distinct(failedCells.map(({ seed }) => seed));
+  const failed =
+    failedCells.length === 0
+      ? '0'
+      : `${failedSeeds.length} of ${seeds.length} seeds, in ${plural(failedCells.length, 'cell')}`;
+  return [
+    ['Seeds', `n = ${seeds.length}${seeds.length <= 8 ? ` (${seeds.join(', ')})` : ''}`],
+    ['Failed seeds', failed],
+  ];
+}
+
+/** Attacks whose dose came to no row at all. */
+function emptyDoses({ conditions }: Analysis): readonly Fact[] {
+  const empty = conditions.filter(
+    ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
+  );
+  if (empty.length === 0) return [];
+  const labels = distinct(empty.map(({ attackLabel }) => attackLabel));
+  return [['Poisoned nothing', `${list(labels)}: a dose of zero rows`]];
+}
+
+function backendFacts({ environment, backends }: ReportInput): readonly Fact[] {
+  // Every result of this run was computed by one release: it is in their keys.
+  const backend = (environment['backend'] ?? {}) as JsonObject;
+  const text = (name: string, otherwise: string): string => {
+    const value = backend[name];
+    return typeof value === 'string' ? value : otherwise;
+  };
+  const names = backends.map((name) => (name === backend['name'] ? text('version', name) : name));
+  return [
+    ['Backend', names.length === 0 ? 'none recorded' : list(names)],
+    ['Precision', `${text('precision', 'float32')} (spectra in float64)`],
+  ];
+}
+
+const sourceFacts = ({ sources }: ReportInput): readonly Fact[] =>
+  Object.entries(sources)
+    .filter(([role]) => role !== 'validation data')
+    .map(([role, { source }]): Fact => [
+      role === 'model' ? 'Model' : 'Data',
+      typeof source === 'string' ? source : 'unknown',
+    ]);
+
+function factsOf(analysis: Analysis): readonly Fact[] {
+  const { input, conditions } = analysis;
+  const cells = input.cells.length.toLocaleString('en');
+  const seconds = input.stages
+    .map((stage) => stage.seconds)
+    .filter((time) => Number.isFinite(time))
+    .reduce((sum, time) => sum + time, 0);
+  return [
+    ...seedFacts(analysis),
+    ...emptyDoses(analysis),
+    ['Cells', `${cells} (${plural(conditions.length, 'condition')} × seeds)`],
+    ...backendFacts(input),
+    ...sourceFacts(input),
+    ['Compute time', formatSeconds(seconds)],
+  ];
+}
+
+const StandingBox = ({ standing }: { readonly standing: Standing }): JSX.Element => (
+  <div class="standing">
+    {standing.headline.map((line) => (
+      <strong>{line}</strong>
+    ))}
+    {standing.detail === '' ? null : <p>{standing.detail}</p>}
+  </div>
+);
+
+const Caveats = ({ caveats }: { readonly caveats: readonly Caveat[] }): JSX.Element | null =>
+  caveats.length === 0 ? null : (
+    <ul class="caveats" aria-label="Before the numbers are read">
+      {caveats.map(({ severe, title, text }) => (
+        <li class={severe ? 'severe' : undefined}>
+          <strong>{title}.</strong> {text}
+        </li>
+      ))}
+    </ul>
+  );
+
+export function Header({
+  analysis,
+  answer,
+}: {
+  readonly analysis: Analysis;
+  /** The figures that answer the question. */
+  readonly answer: readonly Figure[];
+}): JSX.Element {
+  const { input, standing, caveats, conditions } = analysis;
+  const failedCells = conditions.reduce((sum, { failures }) => sum + failures.size, 0);
+  return (
+    <header class="top">
+      <div class="wrap">
+        <p class="eyebrow">dosimeter · experiment report</p>
+        <h1>{input.name}</h1>
+        <p class="question">
+          Which is hurt more by poisoned training data: LoRA or full fine-tuning?
+        </p>
+        <StandingBox standing={standing} />
+        <Caveats caveats={caveats} />
+        {answer.length === 0 ? null : (
+          <div class="answer">
+            {answer.map((figure) => (
+              <FigureBox figure={figure} />
+            ))}
+          </div>
+        )}
+        <dl class="facts">
+          {factsOf(analysis).map(([name, value]) => (
+            <div>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
+            </div>
+          ))}
+        </dl>
+        <Failures stages={input.stages} cells={failedCells} of={input.cells.length} />
+      </div>
+    </header>
+  );
+}
+
+/** What failed, with the causes; nothing where nothing did. */
+function Failures({
+  stages,
+  cells,
+  of,
+}: {
+  readonly stages: readonly StageFacts[];
+  readonly cells: number;
+  readonly of: number;
+}): JSX.Element | null {
+  const failed = stages.filter(({ state }) => state === 'failed');
+  const blocked = stages.filter(({ state }) => state === 'blocked').length;
+  if (failed.length === 0 && blocked === 0) return null;
+  const shown = failed.slice(0, MOST_FAILURES);
+  return (
+    <div class="failed-note" role="note">
+      <p>
+        <strong class="bad">
+          {cells} of {of} cells failed
+        </strong>
+        : {plural(failed.length, 'stage')} failed
+        {blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are
+        missing below and are counted as failed, not dropped.
+      </p>
+      <ul>
+        {shown.map((stage) => (
+          <li>
+            <code>{stage.id}</code> ({axesText(stage)}
+            {stage.seed === null ? '' : `, seed ${stage.seed}`}):{' '}
+            {cut(stage.error ?? 'no message', 400)}
+          </li>
+        ))}
+        {failed.length > shown.length ? (
+          <li>
+            {plural(failed.length - shown.length, 'more failed stage')} in the table of stages.
+          </li>
+        ) : null}
+      </ul>
+    </div>
+  );
+}

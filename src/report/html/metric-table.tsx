@@ -1,0 +1,101 @@
+/** Every condition of a kind by the metrics of that kind. */
+import type { JSX } from 'preact';
+import { type Condition, scoreOf, seriesOf } from '../conditions.ts';
+import { predictsOneClass, voidReason } from '../evidence.ts';
+import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
+import type { ReportCell } from '../types.ts';
+import { namingColumns, startsBlock } from './columns.tsx';
+import { type Node, Table } from './parts.tsx';
+import { seedsCell, seriesCell } from './series.tsx';
+
+const has = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
+  cell.metrics[stage]?.[metric] !== undefined;
+const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
+  conditions.some(({ cells }) => cells.some((cell) => has(cell, note)));
+
+/** Whether a condition should have a metric. */
+export type Expects = (condition: Condition, note: MetricNote) => boolean;
+
+/**
+ * A failed condition would have had the metrics that its family of attacks has elsewhere in the
+ * grid, and the accuracy in any case.
+ */
+export function expectedMetrics(conditions: readonly Condition[]): Expects {
+  const known = new Map(
+    (['none', 'untargeted', 'backdoor'] as const).map((family) => {
+      const of = conditions.filter((condition) => condition.family === family);
+      return [family, METRICS.filter((note) => note === ACCURACY || anyHas(of, note))] as const;
+    }),
+  );
+  return ({ family }, note) => known.get(family)?.includes(note) ?? false;
+}
+
+/** A metric of a condition, marked where some of its models are not evidence for it. */
+function metricCell(condition: Condition, note: MetricNote, expects: Expects): Node {
+  const cell = seriesCell(
+    seriesOf(condition, scoreOf(note)),
+    note.kind,
+    condition.cells.length,
+    expects(condition, note),
+  );
+  if (note === PREDICTED) {
+    const collapsed = condition.cells.filter(predictsOneClass).length;
+    return collapsed === 0 ? (
+      cell
+    ) : (
+      <span class="bad">
+        {cell} ({collapsed} of {condition.cells.length} one class)
+      </span>
+    );
+  }
+  const isMarked =
+    note.compared &&
+    condition.cells.some((one) => has(one, note) && voidReason(one, note) !== null);
+  return isMarked ? <span class="muted">{cell} †</span> : cell;
+}
+
+/** Nothing where no condition has any of the metrics. */
+export function MetricTable({
+  label,
+  conditions,
+  metrics: asked,
+  expects,
+}: {
+  readonly label: string;
+  readonly conditions: readonly Condition[];
+  readonly metrics: readonly MetricNote[];
+  readonly expects: Expects;
+}): JSX.Element | null {
+  const metrics = asked.filter((note) => anyHas(conditions, note));
+  if (metrics.length === 0) return null;
+  return (
+    <>
+      <Table
+        label={label}
+        rows={conditions}
+        starts={startsBlock}
+        columns={[
+          ...namingColumns(conditions),
+          { title: 'n seeds', kind: 'number', value: seedsCell },
+          ...metrics.map((note) => ({
+            title: note.label,
+            kind: 'number' as const,
+            value: (condition: Condition) => metricCell(condition, note, expects),
+          })),
+        ]}
+        caption={
+          'Mean ± half of the 95% t-interval over seeds; one seed has no interval. ' +
+          '† Some of the models are not evidence.'
+        }
+      />
+      <dl class="meanings small muted">
+        {metrics.map((note) => (
+          <div>
+            <dt>{note.label}</dt>
+            <dd>{note.meaning}</dd>
+          </div>
+        ))}
+      </dl>
+    </>
+  );
+}

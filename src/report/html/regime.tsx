@@ -1,0 +1,145 @@
+/** Whether the tangent kernel's regime held: the kernel's drift, and the linear prediction. */
+import type { JSX } from 'preact';
+import type { JsonObject } from '../../api.ts';
+import { type Condition, isFull, metricOf, type Quantity, seriesOf } from '../conditions.ts';
+import { ESTIMATED, isEstimated } from '../fisher.ts';
+import { formatNumber, formatSummary, type NumberKind } from '../format.ts';
+import { distinct } from '../groups.ts';
+import { blockLabel } from '../labels.ts';
+import { having, OVER_SEEDS } from './columns.tsx';
+import { type Column, Table } from './parts.tsx';
+
+export const optimiserOf = (train: JsonObject): string => {
+  const { optimizer } = train;
+  return typeof optimizer === 'string' ? optimizer : 'unknown';
+};
+
+/** A row of the table: a condition at a kept step, or at the end. */
+interface Line {
+  readonly condition: Condition;
+  /** Null at the end. */
+  readonly step: number | null;
+}
+type LineQuantity = (line: Line) => Quantity;
+
+/** A metric of the stage; those of a kept step have a prefix. */
+const at =
+  (metric: string): LineQuantity =>
+  ({ step }) =>
+    metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
+/** A number of the kernel over what was trained. */
+const own =
+  (name: string): LineQuantity =>
+  (line) =>
+  (cell) =>
+    at(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? at(`full.${name}`)(line)(cell) : null);
+
+/** The kept steps at which any cell of a condition was measured, ascending. */
+const stepsOf = ({ cells }: Condition): readonly number[] =>
+  distinct(
+    cells.flatMap(({ metrics }) =>
+      Object.keys(metrics['regime'] ?? {}).flatMap((name) => {
+        const step = /^step-(\d+)\.linear\.agreement$/.exec(name)?.[1];
+        return step === undefined ? [] : [Number(step)];
+      }),
+    ),
+  ).sort((a, b) => a - b);
+
+/** The table in a sentence: the smallest and largest means at the end of training. */
+function summaryText(lines: readonly Line[]): string {
+  const range = (quantity: LineQuantity): string | null => {
+    const means = lines
+      .filter(({ step }) => step === null)
+      .flatMap((line) => seriesOf(line.condition, quantity(line)).summary?.mean ?? []);
+    return means.length === 0
+      ? null
+      : `${formatNumber(Math.min(...means))} to ${formatNumber(Math.max(...means))}`;
+  };
+  const error = range(at('linear.relative_error')),
+    drift = range(own('drift'));
+  if (error === null) return '';
+  const moved = drift === null ? '' : `, and the kernel has moved by ${drift} of its norm`;
+  return (
+    `At the end of training its mean error is ${error} over these conditions${moved}: where an ` +
+    'error is near 1, what a kernel at the start predicts does not account for the trained model.'
+  );
+}
+
+const column = (
+  title: string,
+  quantity: LineQuantity,
+  kind: NumberKind = 'plain',
+): Column<Line> => ({
+  title,
+  kind: 'number',
+  value: (line) => {
+    const { summary } = seriesOf(line.condition, quantity(line));
+    return summary === null ? '–' : formatSummary(summary, kind);
+  },
+});
+/** Numbers of kernels may be estimates. */
+const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> => ({
+  title,
+  kind: 'number',
+  value: (line) => {
+    const { summary } = seriesOf(line.condition, quantity(line));
+    if (summary === null) return '–';
+    const about = isEstimated(line.condition.cells, 'regime') ? '≈ ' : '';
+    return `${about}${formatSummary(summary)}`;
+  },
+});
+
+const STEP: Column<Line> = {
+  title: 'At',
+  kind: 'nowrap',
+  value: ({ step }) => (step === null ? 'the end' : `step ${step}`),
+};
+const columnsOf = (lines: readonly Line[]): readonly Column<Line>[] => [
+  { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) },
+  { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
+  ...(lines.some(({ step }) => step !== null) ? [STEP] : []),
+  {
+    title: 'Optimiser',
+    kind: 'nowrap',
+    value: ({ condition }) => optimiserOf(condition.cells[0].train),
+  },
+  kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', own('drift')),
+  kernelColumn('1 − cos(K(T), K(0))', own('rotation')),
+  column('error of the linear prediction', at('linear.relative_error')),
+  column('its cosine', at('linear.cosine')),
+  column('same class as f_T', at('linear.agreement'), 'proportion'),
+  column('f₀: same class', at('linear.agreement_start'), 'proportion'),
+];
+
+export function Regime({
+  conditions,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element | null {
+  const rows = having(conditions, 'regime', 'linear.agreement');
+  if (rows.length === 0) return null;
+  const lines = rows.flatMap((condition) =>
+    [...stepsOf(condition), null].map((step): Line => ({ condition, step })),
+  );
+  const hasEstimates = rows.some(({ cells }) => isEstimated(cells, 'regime'));
+  return (
+    <>
+      <h3>Does the tangent kernel’s regime hold?</h3>
+      <p>
+        It holds where the kernel over what is trained stays put and f₀ + J₀(Θ<sub>T</sub> − Θ₀), J₀
+        being the Jacobian of every trained parameter, predicts the trained model: an error of 0 is
+        a linear model, an error of 1 is no better than predicting that nothing moved. The kernel
+        describes SGD; AdamW follows a sign-like kernel (Malladi et al. 2023), so its rows speak of
+        the prediction alone. {summaryText(lines)}
+      </p>
+      <Table
+        label="Regime"
+        most={240}
+        rows={lines}
+        starts={(line, above) => blockLabel(line.condition) !== blockLabel(above.condition)}
+        caption={`${OVER_SEEDS}${hasEstimates ? ` ${ESTIMATED}` : ''}`}
+        columns={columnsOf(lines)}
+      />
+    </>
+  );
+}

@@ -1,0 +1,71 @@
+/** LoRA's Fisher information against that of the same layers in full, at the same weights. */
+import type { Condition } from './conditions.ts';
+import { predictsOneClass } from './evidence.ts';
+import {
+  checkpointsOf,
+  entropiesOf,
+  fisherOf,
+  type FisherQuantity,
+  INFORMATION,
+  withLora,
+} from './fisher.ts';
+import { RELATIVE_MARGIN } from './metrics.ts';
+import { cellsBySeed, type Comparison, pairBySeed } from './pairs.ts';
+import type { Checkpoint, Parametrisation } from './types.ts';
+import { judge } from './verdict.ts';
+
+export interface KernelComparison extends Comparison {
+  readonly quantity: FisherQuantity;
+  readonly checkpoint: Checkpoint;
+  readonly condition: Condition;
+}
+
+/** A model that predicts one class only is excluded, except at its start: training made it so. */
+function compareOne(
+  quantity: FisherQuantity,
+  checkpoint: Checkpoint,
+  condition: Condition,
+): KernelComparison {
+  const cells = cellsBySeed(condition);
+  const value =
+    (of: Parametrisation) =>
+    (seed: number): number | null => {
+      const cell = cells.get(seed);
+      return cell ? fisherOf(quantity, checkpoint, of)(cell) : null;
+    };
+  const reason = (seed: number): string | null => {
+    const cell = cells.get(seed);
+    return checkpoint !== 'init' && cell !== undefined && predictsOneClass(cell)
+      ? 'the model predicts one class only'
+      : null;
+  };
+  const seeds = [...cells.keys()].sort((x, y) => x - y);
+  const pairs = pairBySeed(seeds, value('lora'), value('full'), reason);
+  const size = pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
+  return {
+    quantity,
+    checkpoint,
+    condition,
+    margin: RELATIVE_MARGIN * size,
+    verdict: null,
+    ...pairs,
+  };
+}
+
+/**
+ * Compares, cell by cell, what K_LoRA = K_full + Δ is about. The paper's claim is LoRA ≤ full for
+ * each quantity.
+ */
+export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
+  const cells = conditions.flatMap((condition) => condition.cells);
+  const quantities = [...INFORMATION, ...entropiesOf(cells)];
+  return checkpointsOf(cells).flatMap((checkpoint) =>
+    quantities.flatMap((quantity) => {
+      const family = withLora(conditions, checkpoint)
+        .map((condition) => compareOne(quantity, checkpoint, condition))
+        .filter(({ difference, excluded }) => difference !== null || excluded > 0);
+      const verdicts = judge(family, -1);
+      return family.map((comparison, i) => ({ ...comparison, verdict: verdicts[i] ?? null }));
+    }),
+  );
+}

@@ -1,0 +1,168 @@
+/**
+ * Names of attacks, adapters and settings: they hold what varies over the grid and nothing else.
+ */
+import type { JsonObject } from '../api.ts';
+import { formatValue } from './format.ts';
+import { contentKey, distinct, groupBy } from './groups.ts';
+import type { ReportCell } from './types.ts';
+
+export interface Labels {
+  /** `badnets, rate 0.1` */
+  readonly attackLabel: string;
+  /** `LoRA r = 4`, and what varies of its training: `LoRA r = 4, learning rate = 0.001`. */
+  readonly adapterLabel: string;
+  /** The other axes that vary, `train.limit = 600`; empty where none does. */
+  readonly setting: string;
+}
+
+/** An attack at one dose in one setting: conditions are compared within such a block. */
+export const blockLabel = ({ attackLabel, setting }: Labels): string =>
+  setting === '' ? attackLabel : `${attackLabel} · ${setting}`;
+
+/** The prefix of the axes of a cell's base. */
+export const BASE = 'base.';
+
+/** The path of an attack's dose, or of the dose of one of its steps. */
+const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
+/** The unit of the dose at a path such as `poisoning.steps.badnets.rate`; null for other paths. */
+export const doseUnit = (path: string): 'rate' | 'count' | null =>
+  (DOSE.exec(path)?.[2] ?? null) as 'rate' | 'count' | null;
+
+const NAMES: Readonly<Record<string, string>> = {
+  'adapter.rank': 'r',
+  'adapter.alpha': 'α',
+  'adapter.init.variance': 'σ²',
+  'adapter.init.distribution': 'init',
+  'train.learning_rate': 'learning rate',
+  'adapter.train.learning_rate': 'learning rate',
+};
+/**
+ * The short name of an axis: `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` →
+ * `badnets rate`, `base.adapter.rank` → `base r`.
+ */
+export function axisName(path: string): string {
+  if (path.startsWith(BASE)) return `base ${axisName(path.slice(BASE.length))}`;
+  const withoutSection = path
+    .replace(/^poisoning\.steps\.([^.]+)\./, 'poisoning.$1 ')
+    .split('.')
+    .slice(1)
+    .join('.');
+  return NAMES[path] ?? withoutSection;
+}
+
+export const adapterTitle = (adapter: string): string =>
+  ({ full: 'full', lora: 'LoRA' })[adapter] ?? adapter;
+
+type Named = Pick<ReportCell, 'axes' | 'also'>;
+/** The axes of each of a cell's names. */
+export const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
+const pathsOf = (cell: Named): string[] =>
+  distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
+
+/**
+ * The paths that take more than one value among these cells. A path that only some cells have
+ * varies by its values, not by its absence.
+ */
+export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
+  const first = new Map<string, string>();
+  const varying = new Set<string>();
+  for (const axes of cells.flatMap(namesOf)) {
+    for (const [path, value] of Object.entries(axes)) {
+      const key = contentKey(value);
+      const known = first.get(path);
+      if (known === undefined) first.set(path, key);
+      else if (known !== key) varying.add(path);
+    }
+  }
+  return varying;
+}
+
+/** The varying paths among the cells of one attack, or of one adapter. */
+function varyingWithin(
+  cells: readonly ReportCell[],
+  key: (cell: ReportCell) => string,
+): (cell: ReportCell, path: string) => boolean {
+  const groups = new Map([...groupBy(cells, key)].map(([name, of]) => [name, varyingPaths(of)]));
+  return (cell, path) => groups.get(key(cell))?.has(path) ?? false;
+}
+
+/**
+ * Whether a training axis belongs to an adapter's name. An adapter may bring its own learning rate,
+ * which needs no naming; one that varies within the same adapter does.
+ */
+function trainingAxes(cells: readonly ReportCell[]): (cell: ReportCell, path: string) => boolean {
+  const named = new Set<string>();
+  const adapterKey = ({ axes }: ReportCell): string =>
+    contentKey(Object.entries(axes).filter(([path]) => path.startsWith('adapter.')));
+  for (const group of groupBy(cells, adapterKey).values())
+    for (const path of varyingPaths(group))
+      if (path.startsWith('train.')) named.add(contentKey([group[0].adapter, path]));
+  return ({ adapter }, path) => named.has(contentKey([adapter, path]));
+}
+
+/** `r = 4`; `α = r = 16` where the cell's names differ in it. */
+function axisText(path: string, cell: Named, prefix = ''): string {
+  const values = distinct(
+    namesOf(cell)
+      .map((axes) => axes[`${prefix}${path}`])
+      .filter((value) => value !== undefined)
+      .map((value) => formatValue(value)),
+  ).join(' = ');
+  return doseUnit(path) === null ? `${axisName(path)} = ${values}` : `${axisName(path)} ${values}`;
+}
+
+/**
+ * Names the cells of a grid by what varies in it.
+ * @returns the labels of a cell, without the axis at the path `drawn`, which a figure shows instead
+ */
+export function createLabeller(
+  cells: readonly ReportCell[],
+): (cell: ReportCell, drawn?: string) => Labels {
+  const vary = varyingPaths(cells);
+  const variesInAttack = varyingWithin(cells, ({ attack }) => attack);
+  const variesInAdapter = varyingWithin(cells, ({ adapter }) => adapter);
+  const namesTraining = trainingAxes(cells);
+
+  const attackLabel = (cell: ReportCell, drawn?: string): string => {
+    if (cell.family === 'none') return 'no attack';
+    const prefix = cell.ofBase ? BASE : '';
+    const parts = pathsOf(cell)
+      .filter((path) => path.startsWith(`${prefix}poisoning.`))
+      .map((path) => path.slice(prefix.length))
+      .filter((path) => path !== 'poisoning.attack' && path !== drawn)
+      .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
+      .map((path) => axisText(path, cell, prefix));
+    return [cell.ofBase ? `${cell.attack} in the base` : cell.attack, ...parts].join(', ');
+  };
+
+  const adapterLabel = (cell: ReportCell, drawn?: string): string => {
+    const isNamed = (path: string): boolean =>
+      namesTraining(cell, path) ||
+      (path.startsWith('adapter.') && (path === 'adapter.rank' || variesInAdapter(cell, path)));
+    const paths = pathsOf(cell)
+      .filter((path) => path !== 'adapter.type' && path !== drawn)
+      .filter(isNamed);
+    const title = adapterTitle(cell.adapter);
+    if (paths.length === 0) return title;
+    const parts = paths.map((path) => axisText(path, cell)).join(', ');
+    return `${title}${paths[0] === 'adapter.rank' ? ' ' : ', '}${parts}`;
+  };
+
+  const setting = (cell: ReportCell, drawn?: string): string =>
+    pathsOf(cell)
+      .filter((path) => !/^(poisoning|adapter|train)\./.test(path))
+      .filter((path) => path !== drawn && vary.has(path))
+      // The poisoning of a base is named by the attack, unless the cell has an attack of its own.
+      .filter(
+        (path) =>
+          !(path.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')),
+      )
+      .map((path) => axisText(path, cell))
+      .join(', ');
+
+  return (cell, drawn) => ({
+    attackLabel: attackLabel(cell, drawn),
+    adapterLabel: adapterLabel(cell, drawn),
+    setting: setting(cell, drawn),
+  });
+}
