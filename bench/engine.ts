@@ -42,6 +42,7 @@ interface Goals {
  */
 const LONG = 3;
 
+// eslint-disable-next-line @typescript-eslint/require-await -- every bench is an async generator
 export async function* bench({
   rounds = 5,
   quick = false,
@@ -54,7 +55,7 @@ export async function* bench({
     [
       `${os.cpus()[0]?.model.trim() ?? 'unknown processor'} × ${os.cpus().length}, Node ` +
         `${process.version}, ${os.type()} ${os.release()}`,
-      ...[own, ...peers].map(({ name, version }) => `${name} ${version()}`),
+      ...[own, ...peers].map((tool) => `${tool.name} ${tool.version()}`),
     ].join('; '),
   );
   try {

@@ -13,7 +13,6 @@ import { fisher } from '../src/science/fisher/fisher.ts';
 import { adaptedModel } from '../src/science/nn/adapted-model.ts';
 import { readConfig } from '../src/science/nn/head.ts';
 import { openNetwork } from '../src/science/nn/network.ts';
-import type { Architecture } from '../src/science/nn/types.ts';
 import { type KernelSet, kernelSet } from '../src/science/ntk/kernels.ts';
 import { rowEncoder } from '../src/science/text/encoder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';

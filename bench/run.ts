@@ -12,7 +12,10 @@ interface BenchOptions {
 }
 
 const benches: Readonly<
-  Record<string, () => Promise<{ bench(options: BenchOptions): AsyncGenerator<Claim> }>>
+  Record<
+    string,
+    () => Promise<{ readonly bench: (options: BenchOptions) => AsyncGenerator<Claim> }>
+  >
 > = {
   engine: () => import('./engine.ts'),
   train: () => import('./train.ts'),

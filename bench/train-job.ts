@@ -5,10 +5,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomStream } from '../src/random/random.ts';
+import type { HostTensor } from '../src/science/model/types.ts';
 import { bert } from '../src/science/nn/bert.ts';
 import { readConfig } from '../src/science/nn/head.ts';
 import { lora } from '../src/science/nn/lora.ts';
-import type { HostTensor } from '../src/science/nn/types.ts';
 
 export interface TrainCell {
   /** The PEFT folder that the cell starts from, including its head; null unless it trains LoRA. */
@@ -89,7 +89,7 @@ export async function writeStart(
     classes: ['negative', 'positive'],
     parameters,
     changed: [],
-    read: async (name) => tensors.get(name)!,
+    read: (name) => Promise.resolve(tensors.get(name)!),
   });
   return join(dir, 'adapter');
 }

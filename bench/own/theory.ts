@@ -6,10 +6,10 @@ import lora from '../../plugins/adapters/lora.ts';
 import bert from '../../plugins/models/bert.ts';
 import { loadBackend } from '../../src/compute/backend.ts';
 import { fisher } from '../../src/science/fisher/fisher.ts';
+import type { HostTensor } from '../../src/science/model/types.ts';
 import { adaptedModel } from '../../src/science/nn/adapted-model.ts';
 import { readConfig } from '../../src/science/nn/head.ts';
 import { openNetwork } from '../../src/science/nn/network.ts';
-import type { Architecture, HostTensor } from '../../src/science/nn/types.ts';
 import { type KernelOptions, kernelSet } from '../../src/science/ntk/kernels.ts';
 import { type TheoryJob, type TheoryResult, wave } from '../theory-job.ts';
 

@@ -1,5 +1,5 @@
 import { defineModel } from '../../src/api.ts';
-import type { Architecture } from '../../src/science/nn/types.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
 
 export default defineModel<Architecture>({
   name: 'bert',

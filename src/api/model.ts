@@ -3,7 +3,7 @@ import type { Plugin } from './plugin.ts';
 
 /**
  * A family of pretrained models. What `load` resolves to is an `Architecture` of
- * src/science/nn/types.ts.
+ * src/science/model/types.ts.
  */
 export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
   /**

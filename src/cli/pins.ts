@@ -1,9 +1,9 @@
 /** `dosimeter pin` and `dosimeter unpin`: results that no `gc` sweeps. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { runsDir } from '../engine/state-folder.ts';
 import { prepare } from '../engine/prepare.ts';
 import { runEntries } from '../engine/run-entries.ts';
+import { runsDir } from '../engine/state-folder.ts';
 import { listRuns } from '../log/run-folder.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { onDisk } from '../store/faults.ts';

@@ -2,9 +2,9 @@
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
+import { executePlan } from '../execute/execute-plan.ts';
 import type { Machine } from '../execute/resources.ts';
 import { placesOn } from '../execute/resources.ts';
-import { executePlan } from '../execute/execute-plan.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import type { Durations } from '../log/durations.ts';
 import { openDurations } from '../log/durations.ts';

@@ -5,8 +5,8 @@ import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
 import { fileInside } from '../untrusted/path.ts';
-import { reportsDir } from './state-folder.ts';
 import type { Note, Prepared } from './prepare.ts';
+import { reportsDir } from './state-folder.ts';
 
 export const REPORT = 'report.html';
 

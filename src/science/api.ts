@@ -29,4 +29,4 @@ export type {
   LinearLayer,
   ParameterSpec,
   TokenRow,
-} from './nn/types.ts';
+} from './model/types.ts';

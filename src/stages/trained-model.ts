@@ -2,9 +2,9 @@
 import type { AdapterDescriptor, ModelDescriptor, RunContext } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { startingModel } from '../data/model-folder.ts';
+import type { Architecture } from '../science/model/types.ts';
 import type { AdaptedModelOptions } from '../science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../science/nn/adapter.ts';
-import type { Architecture } from '../science/nn/types.ts';
 import type { ModelNames } from './definition.ts';
 
 /** Of `openTrained` and `loadAdaptedModel`, all but the folder of the training and the step. */

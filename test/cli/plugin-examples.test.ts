@@ -145,7 +145,11 @@ test('plugins of every kind work together, and each is in the keys of what it to
     'evaluate',
     'report',
   ]);
-  assert.equal(await touchedBy(project, 'shallow-model.mjs', '/ 2)', '/ 3)'), ['train', 'evaluate', 'report']);
+  assert.equal(await touchedBy(project, 'shallow-model.mjs', '/ 2)', '/ 3)'), [
+    'train',
+    'evaluate',
+    'report',
+  ]);
   assert.equal(
     await touchedBy(project, 'process-executor.mjs', 'SIGTERM', 'SIGKILL'),
     [],

@@ -76,7 +76,7 @@ test('status knows a run by its process, and not by a process id that may be reu
   const journal = `.dosimeter/runs/${id}/journal.jsonl`;
   const becomes = async (change: (event: { owner: string }) => JsonObject): Promise<string> => {
     const [first = '', ...rest] = project.read(journal).split('\n');
-    const event = present(unseal(first, 8)) as JsonObject & { owner: string };
+    const event = present(unseal<{ owner: string }>(first, 8));
     project.write(
       `.dosimeter/runs/${id}-x/journal.jsonl`,
       [seal({ ...event, ...change(event) }, 8), ...rest].join('\n'),

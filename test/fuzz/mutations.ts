@@ -115,7 +115,7 @@ function inJson(text: string, { at, size }: Mutation): string | null {
   if (places.length === 0) return pick(HOSTILE, size);
   const { holder, key } = pick(places, at);
   const marker = 'HOSTILE-VALUE';
-  if (size % 7 === 0) delete holder[key];
+  if (size % 7 === 0) Reflect.deleteProperty(holder, key);
   else if (size % 7 === 1)
     holder[pick(['__proto__x', '', '../x', 'toString', 'type', 'id'], at)] = holder[key];
   else holder[key] = marker;

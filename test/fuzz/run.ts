@@ -105,7 +105,7 @@ const readers = (await allReaders()).filter(
 if (readers.length === 0 || !(runs >= 1) || !Number.isInteger(seed) || !(jobs >= 1)) {
   console.error(
     '--runs and --jobs are numbers from 1, --seed is a whole number, --only one of ' +
-      `${(await allReaders()).map(({ name }) => JSON.stringify(name)).join(', ')}`,
+      (await allReaders()).map(({ name }) => JSON.stringify(name)).join(', '),
   );
   process.exit(2);
 }

@@ -5,6 +5,7 @@ import { python } from './python.ts';
 const here = fileURLToPath(new URL('.', import.meta.url));
 
 /** @param call of which module, and which function; @param args by keyword */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- Python's answer
 export function peer<T>(call: `${string}.${string}`, args: object): T {
   const [module] = call.split('.');
   return python<T>(

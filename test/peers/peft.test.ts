@@ -335,16 +335,12 @@ test('PEFT and transformers open models trained here with equal logits', async (
       farthest(logits, peers[name]!.logits.flat()) < tolerance.logits,
       `${name}: ${farthest(logits, peers[name]!.logits.flat())}`,
     );
-    for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers ?? {}))
+    for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers))
       assert.ok(
         layers[module]![0] === rank && Math.abs(layers[module]![1] - scale) < 1e-12 * scale,
         `${name}: ${module}`,
       );
-    assert.equal(
-      Object.keys(layers).length,
-      Object.keys(peers[name]!.layers ?? layers).length,
-      name,
-    );
+    assert.equal(Object.keys(layers).length, Object.keys(peers[name]!.layers).length, name);
   }
   for (const name of merged)
     assert.ok(

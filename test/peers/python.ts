@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
  * @returns the answer
  * @throws Error with Python's message when it fails
  */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- Python's answer
 export function python<T>(code: string, args: unknown = null): T {
   const program = process.env['DOSIMETER_PEERS_PYTHON'];
   if (program === undefined)

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { writeNpy } from '../../../src/science/io/npy.ts';
+import type { AdaptedModel, TokenRow } from '../../../src/science/model/types.ts';
 import {
   loadAdaptedModel,
   openRowEncoder,
   readTrainRecord,
 } from '../../../src/science/nn/adapted-model.ts';
-import type { AdaptedModel, TokenRow } from '../../../src/science/nn/types.ts';
 import { premises } from '../../../src/science/ntk/delta.ts';
 import { describeKernels } from '../../../src/science/ntk/describe.ts';
 import { type Kernel, type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';

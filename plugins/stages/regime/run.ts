@@ -4,9 +4,9 @@ import { type KernelPoint, pointName, type RunContext, UserFault } from '../../.
 import { readRows } from '../../../src/data/rows-file.ts';
 import { predict } from '../../../src/science/evaluate/predict.ts';
 import { writeNpy } from '../../../src/science/io/npy.ts';
+import type { TokenRow } from '../../../src/science/model/types.ts';
 import { endStep, openRowEncoder, openTrained } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
-import type { TokenRow } from '../../../src/science/nn/types.ts';
 import {
   displacement,
   type LinearFit,

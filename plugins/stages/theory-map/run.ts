@@ -1,6 +1,6 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import type { AdaptedModel, TokenRow } from '../../../src/science/nn/types.ts';
+import type { AdaptedModel, TokenRow } from '../../../src/science/model/types.ts';
 import { rowEncoder } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { drawnMoments } from '../../../src/science/theory/drawn.ts';

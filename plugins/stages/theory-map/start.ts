@@ -1,10 +1,10 @@
 /** The model as the cell's training starts it, without LoRA factors. */
 import type { RunContext } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
+import type { AdaptedModel, HostTensor } from '../../../src/science/model/types.ts';
 import { adaptedModel, openTrained } from '../../../src/science/nn/adapted-model.ts';
 import { readConfig, readHead } from '../../../src/science/nn/head.ts';
 import { openNetwork } from '../../../src/science/nn/network.ts';
-import type { AdaptedModel, HostTensor } from '../../../src/science/nn/types.ts';
 import { resolveHead } from '../../../src/science/text/encoder.ts';
 import { mergedParameters } from '../../../src/science/weights/merge.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';

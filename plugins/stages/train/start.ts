@@ -2,6 +2,7 @@
  * The model as the training starts it: checkpoint or base, head, adapter, and an attack's change.
  */
 import { startingModel } from '../../../src/data/model-folder.ts';
+import type { Architecture, HostTensor } from '../../../src/science/model/types.ts';
 import type { Adapter } from '../../../src/science/nn/adapter.ts';
 import type { ModelSource } from '../../../src/science/nn/base.ts';
 import {
@@ -10,7 +11,6 @@ import {
   readConfig,
   readHead,
 } from '../../../src/science/nn/head.ts';
-import type { Architecture, HostTensor } from '../../../src/science/nn/types.ts';
 import { resolveHead } from '../../../src/science/text/encoder.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openAttack, type OpenedAttack } from '../../../src/science/train/checked-attack.ts';

@@ -9,10 +9,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { randomStream } from '../../random/random.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
+import type { Architecture, TokenRow } from '../model/types.ts';
 import { fileName, readParameters } from '../nn/base.ts';
 import { linear } from '../nn/linear.ts';
 import type { Network } from '../nn/network.ts';
-import type { Architecture, TokenRow } from '../nn/types.ts';
 
 const SHARE = 0.15,
   SHOWN_AS_MASK = 0.8,
@@ -110,7 +110,7 @@ export async function openMaskedLm(
   const head = new Map(
     [...(await readParameters(checkpoint, names))].map(([name, { data, shape }]) => [
       name,
-      tf.keep(tf.tensor(data, shape.slice(), 'float32')) as Tensor,
+      tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
     ]),
   );
 

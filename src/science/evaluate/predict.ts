@@ -1,8 +1,8 @@
 /** Logits of many rows, batch by batch. */
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
-import type { TokenRow } from '../nn/types.ts';
 
 /**
  * Returns the logits (N, C), row-major, in the order of `rows`. Rows of similar length are batched

@@ -6,7 +6,7 @@
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdaptedModel, TokenRow } from '../nn/types.ts';
+import type { AdaptedModel, TokenRow } from '../model/types.ts';
 
 /**
  * What one linear layer saw of a batch. S: the rows of its input, which may be fewer than the

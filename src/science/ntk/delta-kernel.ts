@@ -8,7 +8,7 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { svd } from '../linalg/svd.ts';
-import type { AdaptedLayer, AdaptedModel, LoraFactors, TokenRow } from '../nn/types.ts';
+import type { AdaptedLayer, AdaptedModel, LoraFactors, TokenRow } from '../model/types.ts';
 import { emptyKernel, type KernelSum, symmetrise, trace } from './contraction.ts';
 import { type Premise, premise } from './delta.ts';
 import { addTerm, type LayerBatch, walkLayers, type WalkOptions } from './layerwise.ts';
@@ -99,10 +99,10 @@ function addDelta(
           index.length === 0
             ? null
             : // (S, |index|)
-              (tf.mul(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root) as Tensor2D);
+              tf.mul<Tensor2D>(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root);
         if (sign === 1) return { a: deltas, b: weighted!, coefficient: 1 };
         // h's part outside A's rows, (S, n)
-        const outside = tf.sub(h, tf.matMul(inner, V, false, true)) as Tensor2D;
+        const outside = tf.sub<Tensor2D>(h, tf.matMul(inner, V, false, true));
         return {
           a: deltas,
           b: weighted === null ? outside : tf.concat([outside, weighted], 1),

@@ -5,7 +5,7 @@
  */
 import { strictlyBelow } from '../../stats/below.ts';
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
-import type { AdaptedModel } from '../nn/types.ts';
+import type { AdaptedModel } from '../model/types.ts';
 
 export interface Interval {
   readonly low: number;

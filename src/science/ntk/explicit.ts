@@ -3,7 +3,7 @@
  * is cut into slices, so that neither memory nor the length of a float32 sum grows with the layer;
  * slices are added in double precision.
  */
-import type { Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
+import type { Rank, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { addAt, type Contraction, type TermBlock } from './contraction.ts';
 
@@ -55,7 +55,7 @@ function rectangle({ example, rows }: TermBlock): Int32Array | null {
 function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
   const k = x.shape[1];
   const filled = index === null ? x : tf.gather(tf.concat([x, tf.zeros([1, k])], 0), index);
-  return tf.reshape(filled, [rows, filled.shape[0] / rows, k]) as Tensor3D;
+  return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 
 /**
@@ -70,23 +70,22 @@ function gradients(blocks: readonly TermBlock[]): (start: number, width: number)
   // (R, T, q)
   const inputs = blocks.map((block, k) => spread(block.b, layouts[k]!, block.rows.length));
   return (start, width) =>
-    tf.tidy(
-      () =>
-        tf.concat(
-          blocks.flatMap((block, k) =>
-            block.a.map((a) => {
-              const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
-              const product = tf.matMul(
-                spread(whole, layouts[k]!, block.rows.length),
-                inputs[k]!,
-                true,
-                false,
-              ); // (R, width, q)
-              return tf.reshape(product, [block.rows.length, width * block.b.shape[1]]);
-            }),
-          ),
-          0,
-        ) as Tensor2D,
+    tf.tidy(() =>
+      tf.concat(
+        blocks.flatMap((block, k) =>
+          block.a.map((a) => {
+            const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
+            const product = tf.matMul(
+              spread(whole, layouts[k]!, block.rows.length),
+              inputs[k]!,
+              true,
+              false,
+            ); // (R, width, q)
+            return tf.reshape<Rank.R2>(product, [block.rows.length, width * block.b.shape[1]]);
+          }),
+        ),
+        0,
+      ),
     );
 }
 

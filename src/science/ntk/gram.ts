@@ -31,7 +31,7 @@ export const gram: Contraction = (left, right, coefficient, sum) => {
           y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
             const pair = tf.tidy(() => {
               // (S, S')
-              const products = tf.mul(tf.matMul(a, b, false, true), similarity) as Tensor2D;
+              const products = tf.mul<Tensor2D>(tf.matMul(a, b, false, true), similarity);
               // (R, R')
               return tf.matMul(tf.matMul(ofLeft[i]!, products), ofRight[j]!, false, true);
             });

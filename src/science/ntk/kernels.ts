@@ -5,7 +5,7 @@
  * changes an entry beyond float32 rounding.
  */
 import { UserFault } from '../../api.ts';
-import type { AdaptedModel, TokenRow } from '../nn/types.ts';
+import type { AdaptedModel, TokenRow } from '../model/types.ts';
 import {
   accumulatedTrace,
   type Accumulator,

@@ -1,6 +1,6 @@
 /** One kernel of one layer: each of its terms is contracted in the cheapest way. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdaptedLayer } from '../nn/types.ts';
+import type { AdaptedLayer } from '../model/types.ts';
 import type { Accumulator, TermBlock } from './contraction.ts';
 import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './cost.ts';
 import type { LayerBatch } from './layerwise.ts';

@@ -2,7 +2,7 @@
  * Visits a model's layers, each with its h and δ over all rows. Every measurement that goes layer
  * by layer (kernels, Δ_r) shares these forward and backward passes and their memory limits.
  */
-import type { AdaptedLayer, AdaptedModel, TokenRow } from '../nn/types.ts';
+import type { AdaptedLayer, AdaptedModel, TokenRow } from '../model/types.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
 import { accumulator, kernelOrder, type KernelSum, type TermBlock, unfold } from './contraction.ts';
 import { cheaper, contractions, costs, shapeOf } from './cost.ts';

@@ -7,8 +7,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
-import type { TokenRow } from '../nn/types.ts';
 
 export interface LinearisedOptions {
   readonly progress?: (done: number, total: number, unit: string) => void;
@@ -70,7 +70,8 @@ export async function linearise(
             .gradients(() => network.forward([row], values), [...values.values()], dy, true);
           if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
           names.forEach((name, k) => {
-            const gradient = grads[k]; // a parameter that this row does not reach has none
+            // A parameter that this row does not reach has no gradient.
+            const gradient = grads[k] as Tensor | null | undefined;
             if (gradient !== undefined && gradient !== null)
               change[i * classes + c]! += tf
                 .sum(tf.mul(gradient, v.get(name)!))

@@ -3,7 +3,7 @@
  * a cosine (docs/theory.md, How far poison carries the weights). It depends on texts only: where
  * only the label was poisoned, x̃ = x and every cosine is 1.
  */
-import type { AdaptedModel, TokenRow } from '../nn/types.ts';
+import type { AdaptedModel, TokenRow } from '../model/types.ts';
 import { type KernelOptions, kernels } from './kernels.ts';
 
 export interface PairKernel {

@@ -1,5 +1,5 @@
 /** Plans a kernel's forward passes: batches of rows, groups of layers. */
-import type { AdaptedLayer } from '../nn/types.ts';
+import type { AdaptedLayer } from '../model/types.ts';
 
 /** Returns batches of rows of similar length, of at most `batchTokens` padded tokens or one row. */
 export function batches(lengths: readonly number[], batchTokens: number): Int32Array[] {

@@ -7,7 +7,7 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { LoraFactors } from '../nn/types.ts';
+import type { LoraFactors } from '../model/types.ts';
 import type { LayerTokens } from './collect.ts';
 
 export interface Term {

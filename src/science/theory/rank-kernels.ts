@@ -9,8 +9,8 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type { AdaptedModel, TokenRow } from '../model/types.ts';
 import { drawA } from '../nn/lora-init.ts';
-import type { AdaptedModel, TokenRow } from '../nn/types.ts';
 import { emptyKernel, symmetrise } from '../ntk/contraction.ts';
 import { addTerm, walkLayers, type WalkOptions } from '../ntk/layerwise.ts';
 import { fullTerms } from '../ntk/terms.ts';
@@ -68,7 +68,7 @@ export async function rankKernels(
               seen,
               seen.map(({ tokens: { h, deltas } }) => ({
                 a: deltas,
-                b: tf.matMul(h, band, false, true) as Tensor2D,
+                b: tf.matMul<Tensor2D>(h, band, false, true),
                 coefficient: 1,
               })),
               sum,

@@ -2,8 +2,8 @@
  * The distance between trainings with a common start, in everything that they train: effective
  * weights layer by layer, the other parameters by kind, the head separately.
  */
+import type { ParameterSpec } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
-import type { ParameterSpec } from '../nn/types.ts';
 import {
   type Distance,
   distanceOf,

@@ -3,10 +3,10 @@
  * whatever form the adapter keeps it, and how far training moved it: ΔW = W_eff(t) − W_eff(0). For
  * LoRA that is s(BA − B₀A₀), of rank 2r at most.
  */
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Rank, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type { LinearLayer } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
-import type { LinearLayer } from '../nn/types.ts';
 
 /** P Qᵀ: P (m, k), Q (n, k), row-major. */
 export interface ThinProduct {
@@ -93,8 +93,8 @@ async function probed(
         name,
         tf.eye(n),
         network.frozen(`${name}.weight`) as Tensor2D,
-        tf.zeros([m]) as Tensor1D,
-        { parameter: network.frozen },
+        tf.zeros<Rank.R1>([m]),
+        { parameter: (parameter) => network.frozen(parameter) },
       ),
     ),
   );

@@ -1,6 +1,6 @@
 /** A model with its adapter merged into the weights: W0 + s·B·A where LoRA adapts a layer. */
+import type { HostTensor } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
-import type { HostTensor } from '../nn/types.ts';
 import { effectiveWeight } from './effective.ts';
 
 /**

@@ -3,10 +3,10 @@
  * well as in total.
  */
 import { UserFault } from '../../api.ts';
-import type { Adapter } from '../nn/adapter.ts';
 import { within } from '../model/names.ts';
+import type { LinearLayer, ParameterSpec } from '../model/types.ts';
+import type { Adapter } from '../nn/adapter.ts';
 import type { Network } from '../nn/network.ts';
-import type { LinearLayer, ParameterSpec } from '../nn/types.ts';
 
 /**
  * `biases` of linear layers and of an output; `norms`: scales and shifts; `embeddings`: tables that

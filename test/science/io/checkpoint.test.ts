@@ -34,10 +34,7 @@ const rename = (
       return to === null ? [] : [[to, tensor]];
     }),
   );
-const rejects = async (
-  promise: Promise<unknown>,
-  what: RegExp | string,
-): Promise<void> => {
+const rejects = async (promise: Promise<unknown>, what: RegExp | string): Promise<void> => {
   let error: unknown = null;
   try {
     await promise;

@@ -203,7 +203,10 @@ test('no setting that would change the numbers is ignored', async ({ dir }) => {
       /factors of "bert\.encoder\.layer\.0\.attention\.self\.query"/,
     ],
     [{ layers_to_transform: [0] }, /factors of "bert\.encoder\.layer\.1/],
-    [{ modules_to_save: null }, /tensor "base_model\.model\.classifier\.bias" does not belong to this model/],
+    [
+      { modules_to_save: null },
+      /tensor "base_model\.model\.classifier\.bias" does not belong to this model/,
+    ],
   ] as const) {
     const before = await readFile(join(dir, 'adapter_config.json'));
     await configure(dir, change);

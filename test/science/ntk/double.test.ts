@@ -127,7 +127,7 @@ function starts(): {
   readonly layer: DoubleLayer;
   readonly G: Gradients;
   readonly full: Float64Array;
-  lora(A: Float64Array, r: number, scale: number): Float64Array;
+  readonly lora: (A: Float64Array, r: number, scale: number) => Float64Array;
 }[] {
   const { layers, differentiate } = models.get('full')!;
   const { gradients } = differentiate(rows);

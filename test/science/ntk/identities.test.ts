@@ -5,12 +5,12 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { Rank } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { BackendName } from '../../../src/api.ts';
 import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
+import type { AdaptedModel, LoraFactors } from '../../../src/science/model/types.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
-import type { AdaptedModel, LoraFactors } from '../../../src/science/nn/types.ts';
 import { collect } from '../../../src/science/ntk/collect.ts';
 import { type KernelOptions, kernels, kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -65,7 +65,7 @@ function withFactors(
       const { r, n, A, scale } = factorsOf(layer.name, layer.in);
       const factors = {
         A: tf.keep(tf.tensor2d(Float32Array.from(A), [r, n])),
-        B: tf.keep(tf.zeros([layer.out, r])) as Tensor2D,
+        B: tf.keep(tf.zeros<Rank.R2>([layer.out, r])),
         scale,
       };
       made.push(factors);

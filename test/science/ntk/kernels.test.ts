@@ -30,7 +30,7 @@ for (const backend of backends) {
   for (const tied of [false, true]) {
     test(
       `${backend}: finite differences in double precision, ` +
-        `${tied ? 'a layer applied twice' : 'each layer once'}`,
+        (tied ? 'a layer applied twice' : 'each layer once'),
       async () => {
         await useBackend(backend);
         const options: MlpOptions = { tied, lora };
@@ -230,7 +230,7 @@ test('refuses an empty set of rows, and reports a model that has diverged', asyn
   const broken = {
     ...model,
     forward: (...args: Parameters<typeof model.forward>) =>
-      tf.mul(model.forward(...args), NaN) as ReturnType<typeof model.forward>,
+      tf.mul<ReturnType<typeof model.forward>>(model.forward(...args), NaN),
   };
   const fault = await faultOf(() => kernels(broken, rows));
   assert.instance(fault, UserFault);

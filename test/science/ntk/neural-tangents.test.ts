@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { TokenRow } from '../../../src/science/nn/types.ts';
+import type { TokenRow } from '../../../src/science/model/types.ts';
 import { kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';

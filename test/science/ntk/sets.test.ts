@@ -96,7 +96,7 @@ test('a saved state with a flipped bit is reported and not resumed from', async 
         },
       }).then(
         () => assert.unreachable('it was not stopped'),
-        (error: Error) => assert.is(error.name, 'AbortError'),
+        (error: unknown) => assert.is((error as Error).name, 'AbortError'),
       );
     };
     await stop();
@@ -155,7 +155,7 @@ test(
           });
           await first.then(
             () => assert.unreachable('it was not stopped'),
-            (error: Error) => assert.is(error.name, 'AbortError'),
+            (error: unknown) => assert.is((error as Error).name, 'AbortError'),
           );
           let passes = 0;
           const counted = {

@@ -2,9 +2,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { fisher } from '../../../src/science/fisher/fisher.ts';
+import type { AdaptedModel, LoraFactors } from '../../../src/science/model/types.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import { drawA } from '../../../src/science/nn/lora-init.ts';
-import type { AdaptedModel, LoraFactors } from '../../../src/science/nn/types.ts';
 import { kernels } from '../../../src/science/ntk/kernels.ts';
 import {
   closedForm,
@@ -116,7 +116,7 @@ function withDraw(
     const { data } = drawA(layer.name, layer.in, rank, shape, scale / layer.in, seed);
     const lora = {
       A: tf.tensor2d(data as Float32Array, [rank, layer.in]),
-      B: tf.zeros([layer.out, rank]) as tf.Tensor2D,
+      B: tf.zeros<tf.Rank.R2>([layer.out, rank]),
       scale: s,
     };
     made.push(lora);

@@ -2,16 +2,16 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readJson } from '../../../src/science/io/checkpoint.ts';
+import { within } from '../../../src/science/model/names.ts';
+import type { Head, ModelShape } from '../../../src/science/model/types.ts';
 import type { Adapter, AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
-import { within } from '../../../src/science/model/names.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { partialAdapter } from '../../../src/science/nn/partial.ts';
-import type { Head, ModelShape } from '../../../src/science/nn/types.ts';
 import { movedBy } from '../../../src/science/weights/moved.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
@@ -37,8 +37,9 @@ const networkOf = (shape: ModelShape, adapter: Adapter): Network =>
   }) as unknown as Network;
 
 const norms: AdapterImplementation = {
-  check: async () => [],
-  create: async (_params, context) => partialAdapter(context, (name) => /LayerNorm/.test(name)),
+  check: () => Promise.resolve([]),
+  create: (_params, context) =>
+    Promise.resolve(partialAdapter(context, (name) => /LayerNorm/.test(name))),
 };
 
 for (const [what, shape] of [

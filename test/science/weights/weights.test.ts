@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import type { LinearLayer } from '../../../src/science/nn/types.ts';
+import type { LinearLayer } from '../../../src/science/model/types.ts';
 import {
   type Distance,
   distanceOf,
