@@ -115,7 +115,7 @@ test('cells stand at their axes’ values, empty columns are left out, and clash
     [['lora'], [8]],
   ]);
   assert.equal(
-    grid.columns.map(({ at, metric, differs }) => [at[0], metric.metric, differs]),
+    grid.columns.map(({ at, metric, differs }) => [at[0]?.join(), metric.metric, differs]),
     [
       ['none', 'accuracy', true],
       ['bad_nets', 'accuracy', true],
