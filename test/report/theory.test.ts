@@ -7,7 +7,7 @@ import { predictionsOf } from '../../src/report/predictions.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
-import { cellOf, facts, inputOf, LORA4, LORA8, MOVED,rowWith, visible } from './cells.ts';
+import { cellOf, facts, inputOf, LORA4, LORA8, MOVED, rowWith, visible } from './cells.ts';
 
 const test = suite('report: theory');
 const SEEDS = [1, 2, 3, 4, 5];
